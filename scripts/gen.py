@@ -1,0 +1,113 @@
+"""Generates ``src/hanse/api`` from ``protos/``.
+
+Run it after every change of a contract: ``.venv/bin/python scripts/gen.py``. A test runs it with
+``--check`` and fails if the committed code differs. The proto package equals the Python package, so nothing
+is patched except that every generated folder gets an empty ``__init__.py``.
+"""
+
+from __future__ import annotations
+
+import filecmp
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tempfile
+from importlib.resources import files
+from pathlib import Path
+
+from grpc_tools import protoc
+
+ROOT = Path(__file__).resolve().parent.parent
+PROTOS = ROOT / "protos"
+TARGET = ROOT / "src" / "hanse" / "api"
+
+
+def generate(target: Path) -> None:
+    """Writes the generated code to `target`, a folder that becomes the package ``hanse.api``."""
+    sources = sorted(str(path) for path in PROTOS.rglob("*.proto"))
+    includes = [str(PROTOS), str(files("grpc_tools") / "_proto"), sysconfig.get_paths()["purelib"]]
+    os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+    with tempfile.TemporaryDirectory() as scratch:
+        status = protoc.main(
+            [
+                "protoc",
+                *(f"-I{include}" for include in includes),
+                f"--python_out={scratch}",
+                f"--grpc_python_out={scratch}",
+                f"--mypy_out=quiet:{scratch}",
+                f"--mypy_grpc_out=quiet,only_async:{scratch}",
+                *sources,
+            ]
+        )
+        if status != 0:
+            raise SystemExit(status)
+        generated = Path(scratch) / "hanse" / "api"
+        for old in target.rglob("*"):
+            if old.is_file() and old.suffix in {".py", ".pyi"}:
+                old.unlink()
+        for source in sorted(generated.rglob("*.py*")):
+            relative = source.relative_to(generated)
+            if relative.name.endswith(("_pb2_grpc.py", "_pb2_grpc.pyi")) and not has_service(relative):
+                continue
+            copy = target / relative
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            copy.write_bytes(source.read_bytes())
+        for folder in [target, *(path for path in target.rglob("*") if path.is_dir())]:
+            if folder.name != "__pycache__":
+                (folder / "__init__.py").touch()
+
+
+def lint() -> int:
+    """Runs ``buf lint`` in a workspace that also holds the google/api protos; returns its exit status."""
+    with tempfile.TemporaryDirectory() as scratch:
+        workspace = Path(scratch)
+        shutil.copy(ROOT / "buf.yaml", workspace)
+        shutil.copytree(PROTOS, workspace / "protos")
+        imported = Path("google") / "api" / "field_behavior.proto"
+        (workspace / "googleapis" / imported.parent).mkdir(parents=True)
+        shutil.copy(Path(sysconfig.get_paths()["purelib"]) / imported, workspace / "googleapis" / imported)
+        buf = Path(sys.executable).parent / "buf"
+        return subprocess.run([buf, "lint"], cwd=workspace, check=False).returncode
+
+
+def has_service(generated: Path) -> bool:
+    """Whether the proto file behind a generated ``_pb2_grpc`` file defines a service."""
+    stem = generated.name.split("_pb2_grpc")[0]
+    source = PROTOS / "hanse" / "api" / generated.parent / f"{stem}.proto"
+    return any(line.startswith("service ") for line in source.read_text().splitlines())
+
+
+def differences(left: Path, right: Path) -> list[str]:
+    """Relative paths of the Python files that are not the same in both folders."""
+    names = {
+        str(path.relative_to(side))
+        for side in (left, right)
+        for path in side.rglob("*.py*")
+        if "__pycache__" not in path.parts and path.suffix != ".pyc"
+    }
+    return sorted(
+        name
+        for name in names
+        if not ((left / name).is_file() and (right / name).is_file())
+        or not filecmp.cmp(left / name, right / name, shallow=False)
+    )
+
+
+def main() -> None:
+    """Generates in place, with ``--check`` compares and exits 1 on a difference, with ``--lint`` lints."""
+    if sys.argv[1:] == ["--lint"]:
+        raise SystemExit(lint())
+    if sys.argv[1:] == ["--check"]:
+        with tempfile.TemporaryDirectory() as scratch:
+            generate(Path(scratch))
+            changed = differences(Path(scratch), TARGET)
+        if changed:
+            raise SystemExit(f"src/hanse/api differs from protos/: {', '.join(changed)}: run scripts/gen.py")
+        return
+    generate(TARGET)
+
+
+if __name__ == "__main__":
+    main()
