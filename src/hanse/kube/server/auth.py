@@ -1,0 +1,178 @@
+"""Who is calling, and may they: the pluggable security of the Kubernetes API server.
+
+An `Authenticator` turns what came with a request (a verified client certificate, a bearer token) into
+a `User`; an `Authorizer` decides about `Attributes`. Both are asynchronous so that an implementation may
+ask somebody else; the ones here answer from memory. They hold no mutable state after construction and may
+be shared between tasks. Next: `hanse.kube.server.app`, which calls them for every request.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from cryptography import x509
+from cryptography.x509.oid import NameOID
+
+ANONYMOUS = "system:anonymous"
+AUTHENTICATED_GROUP = "system:authenticated"
+MASTERS_GROUP = "system:masters"
+ADMINS_GROUP = "hanse:admins"
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """An authenticated caller: its name, its groups, and whatever else the authenticator knows."""
+
+    name: str
+    groups: tuple[str, ...] = ()
+    uid: str = ""
+    extra: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """What a request carries to prove who sends it.
+
+    `certificate` is the peer's DER certificate, already verified by TLS against the client CA, or None.
+    `token` is the bearer token without its scheme, or None. `remote` is the peer's address.
+    """
+
+    token: str | None = None
+    certificate: bytes | None = None
+    remote: str = ""
+
+
+class Authenticator(Protocol):
+    """Says who sent a request."""
+
+    async def authenticate(self, credentials: Credentials) -> User | None:
+        """Return the user; None if these credentials say nothing to this authenticator.
+
+        Raises UnauthenticatedError if they speak to it and are wrong.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Attributes:
+    """What a user wants to do: a verb on a resource, or on a `path` that is no resource.
+
+    `group` is "" for the core group. `name`, `namespace` and `subresource` are "" where they do not apply.
+    """
+
+    user: User
+    verb: str
+    group: str = ""
+    version: str = ""
+    resource: str = ""
+    subresource: str = ""
+    namespace: str = ""
+    name: str = ""
+    path: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """An authorizer's answer. `reason` is a sentence for a person."""
+
+    allowed: bool
+    reason: str = ""
+
+
+class Authorizer(Protocol):
+    """Says whether a user may do something."""
+
+    async def authorize(self, attributes: Attributes) -> Decision:
+        """Decide. Never raises for a mere refusal."""
+        ...
+
+
+class CertificateAuthenticator:
+    """Takes the common name of the verified client certificate as user, its organizations as groups."""
+
+    async def authenticate(self, credentials: Credentials) -> User | None:
+        """Return the user that the certificate names; None without a certificate or a common name."""
+        if credentials.certificate is None:
+            return None
+        subject = x509.load_der_x509_certificate(credentials.certificate).subject
+        names = subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+        if not names:
+            return None
+        groups = [str(a.value) for a in subject.get_attributes_for_oid(NameOID.ORGANIZATION_NAME)]
+        return User(name=str(names[0].value), groups=(*groups, AUTHENTICATED_GROUP))
+
+
+class TokenAuthenticator:
+    """Knows a fixed set of bearer tokens; compares their SHA-256 digests in constant time."""
+
+    def __init__(self, tokens: Mapping[str, User]) -> None:
+        """`tokens` maps each token to its user; `system:authenticated` is added to the user's groups."""
+        self._users = [
+            (hashlib.sha256(token.encode()).digest(), _authenticated(user)) for token, user in tokens.items()
+        ]
+
+    async def authenticate(self, credentials: Credentials) -> User | None:
+        """Return the token's user; None for no token or an unknown one."""
+        if not credentials.token:
+            return None
+        digest = hashlib.sha256(credentials.token.encode()).digest()
+        found: User | None = None
+        for known, user in self._users:
+            if hmac.compare_digest(known, digest):
+                found = user
+        return found
+
+
+class UnionAuthenticator:
+    """Asks several authenticators in order; the first that knows the caller wins."""
+
+    def __init__(self, *authenticators: Authenticator) -> None:
+        self._authenticators = authenticators
+
+    async def authenticate(self, credentials: Credentials) -> User | None:
+        """Return the first user that an authenticator names; None if none does."""
+        for authenticator in self._authenticators:
+            user = await authenticator.authenticate(credentials)
+            if user is not None:
+                return user
+        return None
+
+
+class AllowGroups:
+    """Members of one of these groups may do everything; others may only ask about themselves."""
+
+    def __init__(self, groups: Sequence[str] = (MASTERS_GROUP, ADMINS_GROUP)) -> None:
+        self._groups = frozenset(groups)
+
+    async def authorize(self, attributes: Attributes) -> Decision:
+        """Allow everything to the groups, self reviews and discovery to every authenticated user."""
+        if self._groups.intersection(attributes.user.groups):
+            return Decision(allowed=True, reason="member of a group that may do everything")
+        if is_self_service(attributes):
+            return Decision(allowed=True, reason="every authenticated user may ask this")
+        return Decision(allowed=False, reason="")
+
+
+DISCOVERY_PATHS = ("/api", "/apis", "/openapi", "/version", "/healthz", "/livez", "/readyz")
+
+
+def is_self_service(attributes: Attributes) -> bool:
+    """Report whether this is discovery, or a review that only tells the caller about itself."""
+    if attributes.path:
+        path = attributes.path
+        return attributes.verb == "get" and any(path == p or path.startswith(p + "/") for p in DISCOVERY_PATHS)
+    return attributes.verb == "create" and attributes.resource in {
+        "selfsubjectreviews",
+        "selfsubjectaccessreviews",
+        "selfsubjectrulesreviews",
+    }
+
+
+def _authenticated(user: User) -> User:
+    if AUTHENTICATED_GROUP in user.groups:
+        return user
+    return User(name=user.name, groups=(*user.groups, AUTHENTICATED_GROUP), uid=user.uid, extra=user.extra)
