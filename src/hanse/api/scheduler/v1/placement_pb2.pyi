@@ -57,6 +57,7 @@ class ClusterPlacement(_message.Message):
     MESSAGE_FIELD_NUMBER: _builtins.int
     OVERRIDES_FIELD_NUMBER: _builtins.int
     COMPLETIONS_FIELD_NUMBER: _builtins.int
+    SUSPENDED_FIELD_NUMBER: _builtins.int
     cluster: _builtins.str
     """Name of the cluster. Example: "eu-west"."""
     replicas: _builtins.int
@@ -71,6 +72,10 @@ class ClusterPlacement(_message.Message):
     """RFC 6902 operations, as a JSON array, that the override policies make for this cluster; empty for none."""
     completions: _builtins.int
     """For a Job whose completions are divided: completions of this cluster."""
+    suspended: _builtins.bool
+    """The cluster was unreachable for longer than the toleration, and its replicas count elsewhere now. The syncer
+    leaves the object there as it is, neither applying nor pruning, until the scheduler has decided anew.
+    """
     def __init__(
         self,
         *,
@@ -80,10 +85,11 @@ class ClusterPlacement(_message.Message):
         message: _builtins.str = ...,
         overrides: _builtins.bytes = ...,
         completions: _builtins.int | None = ...,
+        suspended: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_completions", b"_completions", "_replicas", b"_replicas", "completions", b"completions", "replicas", b"replicas"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_completions", b"_completions", "_replicas", b"_replicas", "cluster", b"cluster", "completions", b"completions", "message", b"message", "overrides", b"overrides", "reason", b"reason", "replicas", b"replicas"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_completions", b"_completions", "_replicas", b"_replicas", "cluster", b"cluster", "completions", b"completions", "message", b"message", "overrides", b"overrides", "reason", b"reason", "replicas", b"replicas", "suspended", b"suspended"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__completions: _TypeAlias = _typing.Literal["completions"]  # noqa: Y015
     _WhichOneofArgType__completions: _TypeAlias = _typing.Literal["_completions", b"_completions"]  # noqa: Y015
