@@ -1,0 +1,57 @@
+"""What holds for every test: a skip that nobody announced is a failure where CI is set.
+
+``tests/allowed_skips.txt`` names, one a line, the reasons for which a test may be left out.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+ALLOWED = Path(__file__).parent / "allowed_skips.txt"
+
+
+def allowed_reasons() -> frozenset[str]:
+    """The reasons in the allow-list, without comments and blank lines."""
+    lines = (line.strip() for line in ALLOWED.read_text().splitlines())
+    return frozenset(line for line in lines if line and not line.startswith("#"))
+
+
+class SkipGuard:
+    """Collects the reasons of skipped tests and fails the run for those that are not allowed."""
+
+    def __init__(self) -> None:
+        self.unexpected: list[str] = []
+
+    def note(self, report: pytest.TestReport | pytest.CollectReport) -> None:
+        """Remembers a skip whose reason is not in the allow-list."""
+        if not report.skipped or hasattr(report, "wasxfail"):
+            return
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+        if reason.removeprefix("Skipped: ") not in allowed_reasons():
+            self.unexpected.append(f"{report.nodeid}: {reason}")
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Sees each test's skips."""
+        self.note(report)
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        """Sees modules that skip themselves."""
+        self.note(report)
+
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        """Turns the run red."""
+        if self.unexpected and os.environ.get("CI"):
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        """Says which skips were not expected."""
+        for line in self.unexpected:
+            terminalreporter.write_line(f"unexpected skip: {line}", red=True)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Installs the guard."""
+    config.pluginmanager.register(SkipGuard(), "hanse-skip-guard")
