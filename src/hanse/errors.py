@@ -131,8 +131,8 @@ class ResourceExhaustedError(HanseError):
 class CompactedError(HanseError):
     """The revision that was asked for has been compacted away (HTTP: 410 Gone, reason Expired).
 
-    `compact_revision` is the oldest revision that can still be read or watched from, 0 if unknown.
-    List again and watch from there.
+    `compact_revision` is where the store was compacted, 0 if unknown: a read needs a revision of at
+    least that, a watch a start revision above it. List again and watch from there.
     """
 
     code = grpc.StatusCode.OUT_OF_RANGE

@@ -1,0 +1,54 @@
+"""State: values at revisions in etcd, or in memory for tests.
+
+This package owns how Hanse talks to etcd and which key means what; it knows nothing of Kubernetes.
+Everything is for one event loop; see each module for its own rule.
+
+- `types`: the values and the `Store` protocol
+- `keys`: what is kept where
+- `etcd`, `watch`, `lease`, `channel`, `wire`: the store over etcd
+- `memory`: the same semantics in memory, with a clock of your own
+- `batch`: many small commits as few transactions
+- `election`: one leader at a time, and the fence for what it writes
+- `mirror`: a prefix followed into a dictionary
+- `versions`: which etcd can be trusted
+
+Next: `hanse.store.types`.
+"""
+
+from hanse.store import keys
+from hanse.store.types import (
+    MAX_REQUEST_BYTES,
+    MAX_TXN_OPS,
+    Compare,
+    Delete,
+    Event,
+    Get,
+    KeyValue,
+    LeaseHandle,
+    Op,
+    Put,
+    RangeResult,
+    Store,
+    TlsFiles,
+    TxnResult,
+    WatchBatch,
+)
+
+__all__ = [
+    "MAX_REQUEST_BYTES",
+    "MAX_TXN_OPS",
+    "Compare",
+    "Delete",
+    "Event",
+    "Get",
+    "KeyValue",
+    "LeaseHandle",
+    "Op",
+    "Put",
+    "RangeResult",
+    "Store",
+    "TlsFiles",
+    "TxnResult",
+    "WatchBatch",
+    "keys",
+]

@@ -1,0 +1,164 @@
+"""What is kept under which key, and the only place that knows.
+
+Keys are relative to the store's prefix. A name is one path segment: never empty, never with "/". Cluster
+scope is written `_` where a namespace would be, and the empty API group `core`. Pure functions, no state.
+
+| key | value | one writer |
+|---|---|---|
+| `objects/<group>/<resource>/<namespace>/<name>` | JSON | apiserver |
+| `clusters/<name>`, `catalogues/<name>`, `credentials/<name>` | protobuf, sealed | registry |
+| `placements/<group>/<resource>/<namespace>/<name>` | protobuf | scheduler |
+| `syncstates/<group>/<resource>/<namespace>/<name>/<cluster>` | protobuf | syncer |
+| `records/<zone>/<name>` | protobuf | dns |
+| `elections/<name>/<lease>`, `members/<service>/<id>` | text, leased | each for itself |
+| `federation` | protobuf, written once | apiserver |
+
+Next: `hanse.store.types` for what a store does with them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Self
+
+from hanse.errors import InvalidArgumentError
+
+OBJECTS: Final = "objects"
+CLUSTERS: Final = "clusters"
+CATALOGUES: Final = "catalogues"
+CREDENTIALS: Final = "credentials"
+PLACEMENTS: Final = "placements"
+SYNCSTATES: Final = "syncstates"
+RECORDS: Final = "records"
+ELECTIONS: Final = "elections"
+MEMBERS: Final = "members"
+FEDERATION: Final = "federation"
+"""The key of the federation itself: its name, id and DNS suffix."""
+
+CORE: Final = "core"
+"""How the empty API group is written in a key."""
+
+CLUSTER_SCOPE: Final = "_"
+"""How no namespace is written in a key."""
+
+
+def segment(value: str, *, what: str) -> str:
+    """Return `value` if it can be one segment of a key, else raise `InvalidArgumentError`."""
+    if not value or "/" in value or "\0" in value:
+        raise InvalidArgumentError(
+            f"{what} {value!r} cannot be stored: it must not be empty and must not contain '/'",
+            reason="INVALID_NAME",
+            metadata={"field": what, "value": value},
+        )
+    return value
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class ObjectKey:
+    """Names one federated object. `group` is "" for the core API, `namespace` "" for cluster scope."""
+
+    group: str
+    resource: str
+    namespace: str
+    name: str
+
+    def path(self) -> str:
+        """Return `<group|core>/<resource>/<namespace|_>/<name>`."""
+        return (
+            f"{segment(self.group or CORE, what='group')}/{segment(self.resource, what='resource')}/"
+            f"{segment(self.namespace or CLUSTER_SCOPE, what='namespace')}/{segment(self.name, what='name')}"
+        )
+
+    def key(self, prefix: str = OBJECTS) -> str:
+        """Return the object's key under `prefix`: `objects`, `placements` or `syncstates`."""
+        return f"{prefix}/{self.path()}"
+
+    def sync_state(self, cluster: str) -> str:
+        """Return the key of the object's sync state in `cluster`."""
+        return f"{SYNCSTATES}/{self.path()}/{segment(cluster, what='cluster')}"
+
+    def sync_states(self) -> str:
+        """Return the prefix of the object's sync states in all clusters."""
+        return f"{SYNCSTATES}/{self.path()}/"
+
+    @classmethod
+    def parse(cls, key: str) -> Self:
+        """Return what `key` (an object's or a placement's) names; `InvalidArgumentError` if it is neither."""
+        parts = key.split("/")
+        if len(parts) != 5 or not all(parts):
+            raise _not_a(key, "<prefix>/<group>/<resource>/<namespace>/<name>")
+        _, group, resource, namespace, name = parts
+        return cls("" if group == CORE else group, resource, _namespace(namespace), name)
+
+    def __str__(self) -> str:
+        where = f"{self.namespace}/" if self.namespace else ""
+        return f"{self.resource}{'.' if self.group else ''}{self.group} {where}{self.name}"
+
+
+def parse_sync_state(key: str) -> tuple[ObjectKey, str]:
+    """Return the object and the cluster of a sync state's key; raise `InvalidArgumentError` for another key."""
+    parts = key.split("/")
+    if len(parts) != 6 or parts[0] != SYNCSTATES or not all(parts):
+        raise _not_a(key, "syncstates/<group>/<resource>/<namespace>/<name>/<cluster>")
+    _, group, resource, namespace, name, cluster = parts
+    return ObjectKey("" if group == CORE else group, resource, _namespace(namespace), name), cluster
+
+
+def resource_prefix(
+    *, group: str = "", resource: str = "", namespace: str | None = None, prefix: str = OBJECTS
+) -> str:
+    """Return the prefix of all objects, of those of a resource, or of those in one namespace ("" is cluster scope).
+
+    No `resource` gives the whole `prefix`.
+    """
+    if not resource:
+        return f"{prefix}/"
+    base = f"{prefix}/{segment(group or CORE, what='group')}/{segment(resource, what='resource')}/"
+    if namespace is None:
+        return base
+    return f"{base}{segment(namespace or CLUSTER_SCOPE, what='namespace')}/"
+
+
+def cluster(name: str) -> str:
+    """Return the key of a cluster's compiled view."""
+    return f"{CLUSTERS}/{segment(name, what='cluster')}"
+
+
+def catalogue(name: str) -> str:
+    """Return the key of a cluster's API catalogue."""
+    return f"{CATALOGUES}/{segment(name, what='cluster')}"
+
+
+def credential(name: str) -> str:
+    """Return the key of a cluster's sealed credentials."""
+    return f"{CREDENTIALS}/{segment(name, what='cluster')}"
+
+
+def record(zone: str, name: str) -> str:
+    """Return the key of a DNS record set."""
+    return f"{RECORDS}/{segment(zone, what='zone')}/{segment(name, what='record name')}"
+
+
+def election(name: str) -> str:
+    """Return the prefix of an election's candidates."""
+    return f"{ELECTIONS}/{segment(name, what='election')}/"
+
+
+def member(service: str, identity: str) -> str:
+    """Return the key of a live process of `service`."""
+    return f"{MEMBERS}/{segment(service, what='service')}/{segment(identity, what='member')}"
+
+
+def last_segment(key: str) -> str:
+    """Return what is after the last slash: the name in every key of one name."""
+    return key.rpartition("/")[2]
+
+
+def _namespace(segment_: str) -> str:
+    return "" if segment_ == CLUSTER_SCOPE else segment_
+
+
+def _not_a(key: str, form: str) -> InvalidArgumentError:
+    return InvalidArgumentError(
+        f"the key {key!r} is not of the form {form}", reason="INVALID_KEY", metadata={"key": key}
+    )
