@@ -15,6 +15,7 @@ Everything is for one event loop; see each module for its own rule.
 Next: `hanse.store.types`.
 """
 
+from hanse.settings import TlsFiles
 from hanse.store import keys
 from hanse.store.types import (
     MAX_REQUEST_BYTES,
@@ -29,7 +30,6 @@ from hanse.store.types import (
     Put,
     RangeResult,
     Store,
-    TlsFiles,
     TxnResult,
     WatchBatch,
 )

@@ -96,7 +96,7 @@ class ObjectKey:
 
 
 def parse_sync_state(key: str) -> tuple[ObjectKey, str]:
-    """Return the object and the cluster of a sync state's key; raise `InvalidArgumentError` for another key."""
+    """Return the object and the cluster of a sync state's key. Raises `InvalidArgumentError`."""
     parts = key.split("/")
     if len(parts) != 6 or parts[0] != SYNCSTATES or not all(parts):
         raise _not_a(key, "syncstates/<group>/<resource>/<namespace>/<name>/<cluster>")
@@ -107,9 +107,9 @@ def parse_sync_state(key: str) -> tuple[ObjectKey, str]:
 def resource_prefix(
     *, group: str = "", resource: str = "", namespace: str | None = None, prefix: str = OBJECTS
 ) -> str:
-    """Return the prefix of all objects, of those of a resource, or of those in one namespace ("" is cluster scope).
+    """Return the prefix of all objects, of those of a resource, or of those in one namespace.
 
-    No `resource` gives the whole `prefix`.
+    No `resource` gives the whole `prefix`; `namespace` "" is cluster scope and None any.
     """
     if not resource:
         return f"{prefix}/"

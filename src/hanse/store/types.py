@@ -14,7 +14,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal, Protocol, Self, TypeAlias, runtime_checkable
 
 MAX_TXN_OPS = 128
@@ -22,20 +21,6 @@ MAX_TXN_OPS = 128
 
 MAX_REQUEST_BYTES = 1536 * 1024
 """etcd's limit for one request (--max-request-bytes)."""
-
-
-@dataclass(frozen=True, slots=True)
-class TlsFiles:
-    """PEM files for mutual TLS.
-
-    `ca` verifies the peer; `cert` and `key` prove who we are. `server_name` is the name that the peer's
-    certificate must have where that is not the host that was dialled, None to use the host.
-    """
-
-    ca: Path
-    cert: Path
-    key: Path
-    server_name: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +176,7 @@ class LeaseHandle(Protocol):
 
     @property
     def ttl(self) -> int:
-        """Seconds after the last sign of life at which the store drops it (the store may raise what was asked)."""
+        """Seconds without a sign of life after which the store drops it; at least what was asked for."""
 
     @property
     def lost(self) -> asyncio.Event:
