@@ -1,0 +1,101 @@
+"""The shape that everything in `hanse.kube` works on: a Kubernetes object as a plain dict.
+
+Owns the type `Object`, group/version/kind, and reading metadata without tripping over what is absent.
+Pure and stateless: safe from any task or thread. Nothing here, and nothing in the merge modules, changes
+its inputs; results may share sub-objects with them, so treat every `Object` as immutable.
+
+Next: `schema` for what the fields mean, `apply` and `patch` for changing objects.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, TypeAlias
+
+from hanse.errors import InvalidArgumentError
+
+Object: TypeAlias = dict[str, Any]
+"""A Kubernetes object, as orjson decodes it: dicts, lists, str, int, float, bool, None."""
+
+
+class GroupVersionKind(NamedTuple):
+    """Names one version of a kind; the core group is ''."""
+
+    group: str
+    version: str
+    kind: str
+
+
+def parse_api_version(value: str) -> tuple[str, str]:
+    """Split 'apps/v1' into ('apps', 'v1') and 'v1' into ('', 'v1').
+
+    Raises InvalidArgumentError if there is more than one slash or no version.
+    """
+    group, slash, version = value.rpartition("/")
+    if not version or "/" in group or (slash and not group):
+        raise InvalidArgumentError(
+            f"apiVersion {value!r} is not valid: write it as version or group/version",
+            reason="BAD_API_VERSION",
+        )
+    return group, version
+
+
+def api_version(group: str, version: str) -> str:
+    """Return 'apps/v1' for ('apps', 'v1') and 'v1' for ('', 'v1')."""
+    return f"{group}/{version}" if group else version
+
+
+def gvk_of(obj: Object) -> GroupVersionKind:
+    """Return the group, version and kind that the object names.
+
+    Raises InvalidArgumentError if `apiVersion` or `kind` is missing or is not a string.
+    """
+    version, kind = obj.get("apiVersion"), obj.get("kind")
+    if not isinstance(version, str) or not version:
+        raise InvalidArgumentError("Object 'apiVersion' is missing: set it", reason="MISSING_API_VERSION")
+    if not isinstance(kind, str) or not kind:
+        raise InvalidArgumentError("Object 'Kind' is missing: set 'kind'", reason="MISSING_KIND")
+    group, parsed = parse_api_version(version)
+    return GroupVersionKind(group, parsed, kind)
+
+
+def child(obj: Any, *path: str) -> Any:
+    """Follow dict keys; None as soon as one is absent or its parent is not a dict."""
+    for key in path:
+        if not isinstance(obj, dict):
+            return None
+        obj = obj.get(key)
+    return obj
+
+
+def mapping(obj: Any, *path: str) -> dict[str, Any]:
+    """As `child`, but an empty dict for anything that is not a dict."""
+    value = child(obj, *path)
+    return value if isinstance(value, dict) else {}
+
+
+def sequence(obj: Any, *path: str) -> list[Any]:
+    """As `child`, but an empty list for anything that is not a list."""
+    value = child(obj, *path)
+    return value if isinstance(value, list) else []
+
+
+def name_of(obj: Object) -> str:
+    """Return metadata.name, or ''."""
+    value = child(obj, "metadata", "name")
+    return value if isinstance(value, str) else ""
+
+
+def namespace_of(obj: Object) -> str:
+    """Return metadata.namespace, or ''."""
+    value = child(obj, "metadata", "namespace")
+    return value if isinstance(value, str) else ""
+
+
+def labels_of(obj: Object) -> dict[str, str]:
+    """Return metadata.labels, or an empty dict."""
+    return mapping(obj, "metadata", "labels")
+
+
+def annotations_of(obj: Object) -> dict[str, str]:
+    """Return metadata.annotations, or an empty dict."""
+    return mapping(obj, "metadata", "annotations")
