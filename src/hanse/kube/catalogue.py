@@ -1,64 +1,94 @@
 """The resources that a server serves: a table by group, version and plural, which CRDs extend at run time.
 
-`ResourceInfo` is what the rest of the engine knows about one resource in one version. A `Catalogue` belongs
-to one engine and is changed only from its event loop (by the CRD controller); readers take what they see at
-once. Next: `hanse.kube.builtin_resources` for Kubernetes' own table, `hanse.kube.hanse_kinds` for Hanse's.
+A `Catalogue` belongs to one engine and is changed only from its event loop (by the CRD controller); readers
+take what they see at once, and compare `generation` to know whether what they derived is still right.
+Next: `hanse.kube.builtin_resources` for Kubernetes' own table, `hanse.kube.hanse_kinds` for Hanse's.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Iterable, Iterator
 
-ALL_VERBS = ("create", "delete", "deletecollection", "get", "list", "patch", "update", "watch")
-READ_VERBS = ("get", "list", "watch")
+from hanse.errors import NotFoundError
+from hanse.kube import builtin_resources, hanse_kinds
+from hanse.kube.resource_info import ALL_VERBS, READ_VERBS, PrinterColumn, ResourceInfo
 
-
-@dataclass(frozen=True, slots=True)
-class PrinterColumn:
-    """A column of `kubectl get` as a CRD declares it: a JSONPath without braces, priority 0 is always shown."""
-
-    name: str
-    type: str
-    json_path: str
-    format: str = ""
-    description: str = ""
-    priority: int = 0
+__all__ = ["ALL_VERBS", "READ_VERBS", "Catalogue", "PrinterColumn", "ResourceInfo"]
 
 
-@dataclass(frozen=True, slots=True)
-class ResourceInfo:
-    """One resource in one version.
+class Catalogue:
+    """The resources of one server, in discovery order."""
 
-    `group` is "" for core. `subresources` are names such as "status" and "scale". `storage_version` is the
-    version in which objects of the resource are stored, `storage_group` and `storage_resource` say where
-    (they differ from `group` and `plural` for a view of another resource, as events.k8s.io is of core events).
-    `schema` is the OpenAPI v3 schema of kinds that are not Kubernetes' own. `virtual` resources have nothing
-    stored: a `View` renders them. `scale_paths` are (spec replicas, status replicas, label selector) paths.
-    """
+    def __init__(self, infos: Iterable[ResourceInfo] = ()) -> None:
+        """Start with these resources; the order of first appearance is the order of groups in discovery."""
+        self._by_path: dict[tuple[str, str, str], ResourceInfo] = {}
+        self._by_kind: dict[tuple[str, str, str], ResourceInfo] = {}
+        self._storage: dict[tuple[str, str], ResourceInfo] = {}
+        self.generation = 0
+        self.add(infos)
 
-    group: str
-    version: str
-    kind: str
-    plural: str
-    singular: str
-    namespaced: bool
-    short_names: tuple[str, ...] = ()
-    categories: tuple[str, ...] = ()
-    verbs: tuple[str, ...] = ALL_VERBS
-    subresources: tuple[str, ...] = ()
-    storage_version: str = ""
-    storage_group: str = ""
-    storage_resource: str = ""
-    list_kind: str = ""
-    virtual: bool = False
-    custom: bool = False
-    schema: dict[str, Any] | None = field(default=None, compare=False, hash=False)
-    columns: tuple[PrinterColumn, ...] = ()
-    scale_paths: tuple[str, str, str] | None = None
+    @classmethod
+    def builtin(cls) -> Catalogue:
+        """Return what a plain Kubernetes API server serves."""
+        return cls(builtin_resources.builtin())
 
-    @property
-    def api_version(self) -> str:
-        """Return `group/version`, or `version` for the core group."""
-        return f"{self.group}/{self.version}" if self.group else self.version
+    @classmethod
+    def federation(cls) -> Catalogue:
+        """Return what the federation's API server serves: Kubernetes' kinds, Hanse's, Federation v1's."""
+        return cls((*builtin_resources.builtin(), *hanse_kinds.kinds()))
+
+    def add(self, infos: Iterable[ResourceInfo]) -> None:
+        """Add or replace resources."""
+        for info in infos:
+            self._by_path[(info.group, info.version, info.plural)] = info
+            self._by_kind[(info.group, info.version, info.kind)] = info
+            if info.version == info.storage_version and (info.group, info.plural) == info.storage_key:
+                self._storage[info.storage_key] = info
+        self.generation += 1
+
+    def remove(self, group: str, plural: str) -> None:
+        """Remove a resource in all its versions; nothing happens if it is not there."""
+        for path in [p for p in self._by_path if p[0] == group and p[2] == plural]:
+            info = self._by_path.pop(path)
+            self._by_kind.pop((info.group, info.version, info.kind), None)
+        self._storage.pop((group, plural), None)
+        self.generation += 1
+
+    def __iter__(self) -> Iterator[ResourceInfo]:
+        """Iterate over all resources in all versions."""
+        return iter(tuple(self._by_path.values()))
+
+    def get(self, group: str, version: str, plural: str) -> ResourceInfo | None:
+        """Return a resource by its path; None if it is not served. `group` is "" for core."""
+        return self._by_path.get((group, version, plural))
+
+    def require(self, group: str, version: str, plural: str) -> ResourceInfo:
+        """Return a resource by its path. Raises NotFoundError if it is not served."""
+        info = self._by_path.get((group, version, plural))
+        if info is None:
+            raise NotFoundError(
+                "the server could not find the requested resource",
+                metadata={"group": group, "version": version, "resource": plural},
+            )
+        return info
+
+    def by_kind(self, group: str, version: str, kind: str) -> ResourceInfo | None:
+        """Return the resource of a kind; None if it is not served."""
+        return self._by_kind.get((group, version, kind))
+
+    def storage(self, group: str, plural: str) -> ResourceInfo | None:
+        """Return the resource as it is stored: the info of its storage version; None if it is not served."""
+        return self._storage.get((group, plural))
+
+    def groups(self) -> dict[str, list[str]]:
+        """Return each group with its versions, the preferred one first, in discovery order."""
+        result: dict[str, list[str]] = {}
+        for group, version, _ in self._by_path:
+            versions = result.setdefault(group, [])
+            if version not in versions:
+                versions.append(version)
+        return result
+
+    def group_version(self, group: str, version: str) -> list[ResourceInfo]:
+        """Return the resources of a group in a version."""
+        return [i for (g, v, _), i in self._by_path.items() if g == group and v == version]

@@ -11,8 +11,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
-from hanse.kube.catalogue import ResourceInfo
 from hanse.kube.objects import Object
+from hanse.kube.resource_info import ResourceInfo
 from hanse.kube.server.auth import User
 from hanse.store import Event
 from hanse.store.keys import ObjectKey
