@@ -1,0 +1,146 @@
+"""Who calls: identities from client certificates and from bearer tokens.
+
+Owns `Identity` and the names of the mesh's own identities and groups. As in Kubernetes, the common name
+of a certificate is the name and its organizations are the groups. Whether an identity may do something
+is not decided here: `hanse.rpc.policy` does that for RPCs.
+
+Concurrency: pure functions, and a token file that is read again when it changes; safe in one loop.
+
+Next: `hanse.rpc.policy`.
+"""
+
+from __future__ import annotations
+
+import csv
+import functools
+import hashlib
+import io
+import ssl
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from cryptography import x509
+
+from hanse.errors import ConfigError, UnauthenticatedError
+from hanse.pki import subject_of
+
+SERVICES = "hanse:services"
+"""Group of Hanse's own services."""
+ADMINS = "hanse:admins"
+"""Group of those who may call everything."""
+MASTERS = "system:masters"
+"""Kubernetes' group for the same, over REST."""
+ADMIN_NAME = "hanse-admin"
+"""Name in the certificate that `hanse up` makes for its user."""
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """An authenticated caller."""
+
+    name: str
+    groups: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return f"{self.name} ({', '.join(self.groups)})" if self.groups else self.name
+
+
+ANONYMOUS = Identity("system:anonymous", ("system:unauthenticated",))
+"""Who calls where there is no TLS. Allowed nothing by any policy but `Policy.allow_all()`."""
+
+
+def service_name(service: str) -> str:
+    """Return the common name of a service's certificate, such as hanse:service:registry."""
+    return f"hanse:service:{service}"
+
+
+def identity_from_certificate(certificate: x509.Certificate) -> Identity:
+    """Return the identity in a verified certificate. Raises UnauthenticatedError if it names nobody."""
+    name, groups = subject_of(certificate)
+    if not name:
+        raise UnauthenticatedError("the client certificate has no common name, so it names nobody")
+    return Identity(name=name, groups=groups)
+
+
+@functools.lru_cache(maxsize=1024)
+def identity_from_pem(pem: bytes) -> Identity:
+    """Like `identity_from_certificate`, for PEM. Remembers what it has parsed."""
+    return identity_from_certificate(x509.load_pem_x509_certificate(pem))
+
+
+@functools.lru_cache(maxsize=1024)
+def identity_from_der(der: bytes) -> Identity:
+    """Like `identity_from_certificate`, for DER. Remembers what it has parsed."""
+    return identity_from_certificate(x509.load_der_x509_certificate(der))
+
+
+def identity_from_auth_context(auth_context: Mapping[str, Iterable[bytes]]) -> Identity | None:
+    """Return the caller of a gRPC call from `context.auth_context()`; None without a client certificate.
+
+    gRPC has verified the certificate by then.
+    """
+    for pem in auth_context.get("x509_pem_cert", ()):
+        return identity_from_pem(bytes(pem))
+    return None
+
+
+def identity_from_ssl(ssl_object: ssl.SSLObject | ssl.SSLSocket | None) -> Identity | None:
+    """Return the caller of an HTTPS connection from its ssl object; None without a client certificate.
+
+    For aiohttp: `request.transport.get_extra_info("ssl_object")`. The ssl context must verify client
+    certificates (CERT_OPTIONAL or CERT_REQUIRED), else Python gives none.
+    """
+    if ssl_object is None or ssl_object.context.verify_mode == ssl.CERT_NONE:
+        return None
+    der = ssl_object.getpeercert(binary_form=True)
+    return identity_from_der(der) if der else None
+
+
+class TokenFile:
+    """Bearer tokens in Kubernetes' static token file: `token,user,uid[,"group1,group2"]` per line.
+
+    The file is read again when its modification time or size changes. Only hashes are kept.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._stamp: tuple[int, int] | None = None
+        self._identities: dict[bytes, Identity] = {}
+        self._refresh()
+
+    def authenticate(self, token: str) -> Identity | None:
+        """Return whose token this is, or None."""
+        try:
+            self._refresh()
+        except ConfigError:
+            pass  # keep what was last read whole; a file that is being replaced must not lock people out
+        return self._identities.get(_digest(token))
+
+    def _refresh(self) -> None:
+        try:
+            stat = self.path.stat()
+            stamp = (stat.st_mtime_ns, stat.st_size)
+            if stamp == self._stamp:
+                return
+            text = self.path.read_text()
+        except OSError as error:
+            raise ConfigError(f"cannot read token file {self.path}: {error.strerror}") from error
+        self._identities = _parse_tokens(text, str(self.path))
+        self._stamp = stamp
+
+
+def _parse_tokens(text: str, name: str) -> dict[bytes, Identity]:
+    identities: dict[bytes, Identity] = {}
+    for number, row in enumerate(csv.reader(io.StringIO(text), skipinitialspace=True), start=1):
+        if not row or row[0].lstrip().startswith("#"):
+            continue
+        if len(row) < 3 or not row[0] or not row[1]:
+            raise ConfigError(f'{name} line {number}: it must be token,user,uid[,"group1,group2"]')
+        groups = tuple(part.strip() for part in row[3].split(",") if part.strip()) if len(row) > 3 else ()
+        identities[_digest(row[0])] = Identity(name=row[1], groups=groups)
+    return identities
+
+
+def _digest(token: str) -> bytes:
+    return hashlib.sha256(token.encode("utf-8", "surrogateescape")).digest()
