@@ -6,7 +6,8 @@
 #   HANSE_CACHE         where builds are kept (default: $XDG_CACHE_HOME/hanse or ~/.cache/hanse)
 #
 # A build is kept under the hash of go.mod, go.sum and cmd/, so it is made once per change of those;
-# several callers at once wait for one build. It uses Go's own module and build caches, and no other.
+# several callers at once wait for one build; one that nobody has asked for in a week is removed. It uses
+# Go's own module and build caches, and no other.
 set -euo pipefail
 export LC_ALL=C
 
@@ -23,7 +24,7 @@ has_programs() {
 sha256() { if command -v sha256sum >/dev/null; then sha256sum; else shasum -a 256; fi; }
 
 # The first line of a log that names the trouble, else its last line.
-trouble() { { grep -m1 -iE 'error|cannot|no such host|denied|refused|timeout|not found|forbidden|mismatch' "$1" || tail -n1 "$1"; } | cut -c1-300; }
+trouble() { { grep -m1 -iE 'error|cannot|no such host|denied|refused|timeout|not found|forbidden|mismatch|requires' "$1" || tail -n1 "$1"; } | cut -c1-300; }
 
 if [[ -n "${KUBEBUILDER_ASSETS:-}" ]] && has_programs "$KUBEBUILDER_ASSETS"; then
   printf '%s\n' "$KUBEBUILDER_ASSETS"
@@ -51,7 +52,10 @@ if ! has_programs "$target"; then
   export GOWORK=off CGO_ENABLED=0
 
   say "fetching modules"
-  go list -mod=readonly -deps ./cmd/... >/dev/null 2>"$log" || die "a Go module could not be fetched: $(trouble "$log")"
+  if ! go list -mod=readonly -deps ./cmd/... >/dev/null 2>"$log"; then
+    grep -q 'requires go >=' "$log" && die "this Go is too old: $(trouble "$log")"
+    die "a Go module could not be fetched: $(trouble "$log")"
+  fi
 
   version=$(go list -mod=readonly -m -f '{{.Version}}' k8s.io/kubernetes)
   IFS=. read -r major minor _ <<<"${version#v}"
@@ -68,4 +72,6 @@ if ! has_programs "$target"; then
   mv "$work/bin" "$target"
   say "built $version in ${SECONDS}s"
 fi
+touch "$target"
+find "$cache" -mindepth 1 -maxdepth 1 -type d -mtime +7 -exec rm -rf {} + # builds of other days
 printf '%s\n' "$target"
