@@ -1,0 +1,1 @@
+"""The names of the federation: compiled from healthy addresses, served authoritatively."""
