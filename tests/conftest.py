@@ -56,7 +56,8 @@ class SkipGuard:
 def pytest_configure(config: pytest.Config) -> None:
     """Installs the guard, and lets nobody make an event loop by merely asking for the current one.
 
-    pytest-asyncio asks before each asynchronous test; Python before 3.14 then makes a loop that nobody closes.
+    pytest-asyncio asks before each asynchronous test; Python before 3.14 then makes a loop that nobody
+    closes.
     """
     asyncio.set_event_loop(None)
     config.pluginmanager.register(SkipGuard(), "hanse-skip-guard")
