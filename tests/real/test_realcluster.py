@@ -1,6 +1,7 @@
 """The real control planes behave as clusters do: what is asked for runs, is reached, is lost and returns."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,17 @@ async def test_version_and_topology_are_told(clusters: RealClusters) -> None:
     assert zones == {"eu-west-1a", "eu-west-1b"}
     assert not any(node["spec"].get("taints") for node in nodes)
     assert all(node["status"]["conditions"][0]["status"] == "True" for node in nodes)
+
+
+async def test_streaming_list_is_served(clusters: RealClusters) -> None:
+    """A watch that asks for the initial state gets it, as from a cluster with a current etcd."""
+    initial = {
+        "sendInitialEvents": "true",
+        "resourceVersionMatch": "NotOlderThan",
+        "timeoutSeconds": "5",
+    }
+    stream = clusters["eu"].api.watch("/api/v1/nodes", "", **initial)
+    assert await first_names(stream, 2) == {"eu-node-0", "eu-node-1"}
 
 
 async def test_deployment_becomes_available_and_goes(clusters: RealClusters) -> None:
@@ -119,7 +131,7 @@ async def test_broken_image_keeps_pods_from_ready(clusters: RealClusters) -> Non
 
     async def backs_off() -> bool:
         pods = (await cluster.api.get(f"{CORE}/pods", labelSelector="app=sick"))["items"]
-        return any("waiting" in each["state"] for pod in pods for each in pod["status"]["containerStatuses"])
+        return any("waiting" in each["state"] for pod in pods for each in statuses(pod))
 
     await until(backs_off, what="the image is not there")
     cluster.pods.broken_images.clear()
@@ -171,6 +183,23 @@ async def test_frozen_cluster_answers_nothing_until_thawed(clusters: RealCluster
     finally:
         us.thaw()
     await until(us.api.ready, what="the cluster answers again")
+
+
+async def first_names(stream: AsyncGenerator[tuple[str, Json], None], count: int) -> set[str]:
+    """The names of the first objects of a watch, which is closed then."""
+    names: set[str] = set()
+    async with aclosing(stream):
+        async for _, item in stream:
+            names.add(item["metadata"]["name"])
+            if len(names) == count:
+                break
+    return names
+
+
+def statuses(pod: Json) -> list[Json]:
+    """What a kubelet has reported of the containers of a pod, if it has."""
+    reported: list[Json] = pod["status"].get("containerStatuses", [])
+    return reported
 
 
 async def ready_replicas(cluster: RealCluster, name: str, count: int) -> bool:

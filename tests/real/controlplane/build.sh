@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Makes kube-apiserver and kube-controller-manager for tests/real and prints, as the last line on
+# Makes kube-apiserver, kube-controller-manager and etcd for tests/real and prints, as the last line on
 # standard output, the directory that holds them. Progress and errors go to standard error.
 #
-#   KUBEBUILDER_ASSETS  a directory that has the binaries already: it is printed, nothing is built
+#   KUBEBUILDER_ASSETS  a directory that has the Kubernetes programs already: it is printed, nothing is built
 #   HANSE_CACHE         where builds are kept (default: $XDG_CACHE_HOME/hanse or ~/.cache/hanse)
 #
 # A build is kept under the hash of go.mod, go.sum and cmd/, so it is made once per change of those;

