@@ -11,6 +11,7 @@ Next: `hanse.rpc.policy`.
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import functools
 import hashlib
@@ -111,10 +112,8 @@ class TokenFile:
 
     def authenticate(self, token: str) -> Identity | None:
         """Return whose token this is, or None."""
-        try:
+        with contextlib.suppress(ConfigError):  # a file that is being replaced must not lock people out
             self._refresh()
-        except ConfigError:
-            pass  # keep what was last read whole; a file that is being replaced must not lock people out
         return self._identities.get(_digest(token))
 
     def _refresh(self) -> None:

@@ -1,0 +1,235 @@
+"""What every RPC of a server goes through: trace, identity, policy, handler, errors, metrics.
+
+Owns `Pipeline`, which wraps the handlers of a service once, when they are added, so that a call costs no
+chain of interceptors. A handler may raise any HanseError; the caller gets it as google.rpc.Status. What
+else it raises is logged with the trace id and becomes INTERNAL without a word about its cause.
+
+Metrics and spans follow OpenTelemetry's semantic conventions for RPC (rpc.server.call.duration, seconds).
+
+Concurrency: one task per call, made by gRPC. The caller's identity is a context variable of that task.
+
+Next: `hanse.rpc.server`, which builds the pipeline.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import inspect
+import time
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextvars import ContextVar
+from typing import Any
+
+import grpc
+from grpc_status import rpc_status
+from opentelemetry import context as otel_context
+from opentelemetry import metrics, trace
+from opentelemetry.trace import Span, SpanKind, StatusCode
+
+from hanse.auth import ANONYMOUS, Identity, identity_from_auth_context
+from hanse.errors import HanseError, UnavailableError
+from hanse.rpc.errors import from_exception, to_status
+from hanse.rpc.policy import Policy
+from hanse.telemetry import DURATION_BUCKETS, Telemetry, get_logger, parent_context
+
+Handler = grpc.RpcMethodHandler[Any, Any]
+ServicerContext = grpc.aio.ServicerContext[Any, Any]
+
+_log = get_logger(__name__)
+_identity: ContextVar[Identity] = ContextVar("hanse_rpc_identity", default=ANONYMOUS)
+
+# OpenTelemetry: for servers only these codes are errors of the server; the rest are the caller's.
+_SERVER_FAULTS = frozenset(
+    {
+        grpc.StatusCode.UNKNOWN,
+        grpc.StatusCode.DEADLINE_EXCEEDED,
+        grpc.StatusCode.UNIMPLEMENTED,
+        grpc.StatusCode.INTERNAL,
+        grpc.StatusCode.UNAVAILABLE,
+        grpc.StatusCode.DATA_LOSS,
+    }
+)
+
+
+def current_identity() -> Identity:
+    """Return who makes the call that is being handled; ANONYMOUS outside of one or without TLS."""
+    return _identity.get()
+
+
+class Pipeline:
+    """Wraps handlers with tracing, authorization, error mapping and metrics."""
+
+    def __init__(self, *, policy: Policy, telemetry: Telemetry | None = None) -> None:
+        self._policy = policy
+        self._tracer = telemetry.tracer if telemetry else trace.get_tracer("hanse")
+        meter = telemetry.meter if telemetry else metrics.get_meter("hanse")
+        self._duration = meter.create_histogram(
+            "rpc.server.call.duration",
+            unit="s",
+            description="Duration of RPCs that this service answered.",
+            explicit_bucket_boundaries_advisory=DURATION_BUCKETS,
+        )
+        self._active = meter.create_up_down_counter(
+            "hanse.rpc.server.active", unit="{call}", description="RPCs that are being answered."
+        )
+        self._streams: dict[asyncio.Task[Any], bool] = {}
+
+    def wrap(self, method: str, handler: Handler) -> Handler:
+        """Return `handler` of the full method name (`package.Service/Method`) inside the pipeline."""
+        if handler.response_streaming:
+            inner_stream = handler.stream_stream if handler.request_streaming else handler.unary_stream
+
+            async def respond(request: Any, context: ServicerContext) -> None:
+                await self._stream(method, inner_stream, request, context)
+
+            make: Any = (
+                grpc.stream_stream_rpc_method_handler
+                if handler.request_streaming
+                else grpc.unary_stream_rpc_method_handler
+            )
+            return _made(make(respond, handler.request_deserializer, handler.response_serializer))
+
+        inner_unary = handler.stream_unary if handler.request_streaming else handler.unary_unary
+
+        async def answer(request: Any, context: ServicerContext) -> Any:
+            return await self._unary(method, inner_unary, request, context)
+
+        make = (
+            grpc.stream_unary_rpc_method_handler
+            if handler.request_streaming
+            else grpc.unary_unary_rpc_method_handler
+        )
+        return _made(make(answer, handler.request_deserializer, handler.response_serializer))
+
+    def end_streams(self) -> None:
+        """End all server streams with UNAVAILABLE, so that their callers go elsewhere. For a stop."""
+        for task in self._streams:
+            self._streams[task] = True
+            task.cancel()
+
+    async def _unary(self, method: str, inner: Any, request: Any, context: ServicerContext) -> Any:
+        with self._call(method, context) as call:
+            try:
+                self._admit(method, context)
+                return await inner(request, context)
+            except BaseException as error:  # noqa: BLE001 - _failed raises it, or what it means, again
+                await self._failed(call, error, context)
+
+    async def _stream(self, method: str, inner: Any, request: Any, context: ServicerContext) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._streams[task] = False
+        with self._call(method, context) as call:
+            try:
+                self._admit(method, context)
+                result = inner(request, context)
+                if inspect.isawaitable(result):
+                    await result
+                else:
+                    await _send(result, context)
+            except asyncio.CancelledError as error:
+                if self._streams[task]:
+                    task.uncancel()
+                    ended = UnavailableError("the server is stopping; call again", reason="STOPPING")
+                    await self._failed(call, ended, context)
+                await self._failed(call, error, context)
+            except BaseException as error:  # noqa: BLE001 - as above
+                await self._failed(call, error, context)
+            finally:
+                del self._streams[task]
+
+    def _admit(self, method: str, context: ServicerContext) -> None:
+        identity = identity_from_auth_context(context.auth_context())
+        self._policy.authorize(method, identity)
+        _identity.set(identity or ANONYMOUS)
+
+    @contextlib.contextmanager
+    def _call(self, method: str, context: ServicerContext) -> Iterator[_Call]:
+        attributes: dict[str, str] = {"rpc.system.name": "grpc", "rpc.method": method}
+        span = self._tracer.start_span(
+            method,
+            context=parent_context(_traceparent(context)),
+            kind=SpanKind.SERVER,
+            attributes=attributes,
+        )
+        token = otel_context.attach(trace.set_span_in_context(span))
+        call = _Call(method, span)
+        start = time.perf_counter()
+        self._active.add(1, attributes)
+        try:
+            yield call
+        finally:
+            self._active.add(-1, attributes)
+            code = call.code.name
+            self._duration.record(
+                time.perf_counter() - start, {**attributes, "rpc.response.status_code": code}
+            )
+            if span.is_recording():
+                span.set_attribute("rpc.response.status_code", code)
+                if call.code in _SERVER_FAULTS:
+                    span.set_status(StatusCode.ERROR, call.message)
+            span.end()
+            otel_context.detach(token)
+
+    async def _failed(self, call: _Call, error: BaseException, context: ServicerContext) -> None:
+        """End the call with what `error` means. Always raises."""
+        if isinstance(error, grpc.aio.AbortError):  # a handler that aborted by itself
+            call.code = _code_of(context)
+            raise error
+        if not isinstance(error, Exception):
+            if isinstance(error, asyncio.CancelledError):
+                call.code = grpc.StatusCode.CANCELLED
+            raise error
+        if not isinstance(error, HanseError):
+            _log.error("RPC failed unexpectedly", method=call.method, exc_info=error)
+            call.span.record_exception(error)
+        known = from_exception(error)
+        call.code, call.message = known.code, known.message
+        status = rpc_status.to_status(to_status(known))
+        await context.abort(status.code, status.details, status.trailing_metadata)
+
+
+class _Call:
+    """What is known of one call when it ends."""
+
+    __slots__ = ("code", "message", "method", "span")
+
+    def __init__(self, method: str, span: Span) -> None:
+        self.method = method
+        self.span = span
+        self.code = grpc.StatusCode.OK
+        self.message = ""
+
+
+async def _send(responses: AsyncIterator[Any], context: ServicerContext) -> None:
+    """Write every response; close the generator at once when the call ends early."""
+    try:
+        async for response in responses:
+            await context.write(response)
+    finally:
+        close = getattr(responses, "aclose", None)
+        if close is not None:
+            await close()
+
+
+def _traceparent(context: ServicerContext) -> str | None:
+    for key, value in context.invocation_metadata() or ():
+        if key == "traceparent":
+            return value if isinstance(value, str) else None
+    return None
+
+
+def _code_of(context: ServicerContext) -> grpc.StatusCode:
+    code: object = context.code()
+    if isinstance(code, grpc.StatusCode):
+        return code
+    return _CODES.get(code, grpc.StatusCode.UNKNOWN) if isinstance(code, int) else grpc.StatusCode.UNKNOWN
+
+
+def _made(handler: Any) -> Handler:
+    made: Handler = handler
+    return made
+
+
+_CODES: Mapping[int, grpc.StatusCode] = {code.value[0]: code for code in grpc.StatusCode}

@@ -1,0 +1,235 @@
+"""The one server builder: mutual TLS, health, reflection, policy, tracing, metrics, graceful stop.
+
+Owns `RpcServer`. Use:
+
+    server = RpcServer(listen=settings.listen, tls=settings.tls, policy=POLICY, telemetry=..., health=...)
+    server.add(add_RegistryServiceServicer_to_server, Registry(...))
+    async with server:
+        runtime.ready({"grpc": server.address})
+        await runtime.stopping.wait()
+
+Clients must show a certificate of the same authority; renewed files are picked up by new connections.
+gRPC health follows `Health` for "" and every service. A stop says NOT_SERVING, ends server streams with
+UNAVAILABLE and waits up to `grace` for the other calls.
+
+Concurrency: one loop; gRPC makes a task per call.
+
+Next: `hanse.rpc.interceptor` for what a call goes through.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+
+from hanse.errors import ConfigError
+from hanse.health import Health
+from hanse.rpc.interceptor import Handler, Pipeline
+from hanse.rpc.policy import AUTHENTICATED, Policy
+from hanse.rpc.reflection import add_reflection
+from hanse.settings import TlsFiles, split_address
+from hanse.telemetry import Telemetry
+
+MAX_MESSAGE_BYTES = 16 * 1024 * 1024
+
+_HEALTH = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
+_OPTIONS: tuple[tuple[str, int], ...] = (
+    ("grpc.so_reuseport", 0),  # a port that is taken must be an error
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
+    ("grpc.http2.max_pings_without_data", 0),
+)
+_STATUS = health_pb2.HealthCheckResponse
+
+
+class RpcServer:
+    """A gRPC server with everything that a service of Hanse needs. An async context manager."""
+
+    def __init__(
+        self,
+        *,
+        listen: str,
+        tls: TlsFiles | None,
+        policy: Policy,
+        telemetry: Telemetry | None = None,
+        health: Health | None = None,
+        grace: float = 5.0,
+        max_message_bytes: int = MAX_MESSAGE_BYTES,
+    ) -> None:
+        """`listen` is host:port, port 0 for a free one; `grace` is in seconds.
+
+        Without `tls` nobody is authenticated, so only `Policy.allow_all()` lets anyone call.
+        """
+        self._host, self._port = split_address(listen, setting="listen")
+        self._tls = tls
+        self._policy = policy
+        self._health = health or _always_ready()
+        self._grace = grace
+        self._max_message_bytes = max_message_bytes
+        self._pipeline = Pipeline(policy=policy, telemetry=telemetry)
+        # Health and reflection are for everyone who may connect at all.
+        infrastructure = Policy.allow_all() if tls is None else _EveryoneKnown()
+        self._infrastructure = Pipeline(policy=infrastructure, telemetry=telemetry)
+        self._services: dict[str, Mapping[str, Handler]] = {}
+        self._server: grpc.aio.Server | None = None
+        self._health_servicer: health_pb2_grpc.HealthServicer | None = None
+        self._unsubscribe: Callable[[], None] = lambda: None
+        self._updates: set[asyncio.Task[None]] = set()
+
+    @property
+    def port(self) -> int:
+        """The port, the real one once the server has started."""
+        return self._port
+
+    @property
+    def address(self) -> str:
+        """host:port to call."""
+        return f"[{self._host}]:{self._port}" if ":" in self._host else f"{self._host}:{self._port}"
+
+    def add(self, add_to_server: Callable[[Any, Any], None], servicer: object) -> None:
+        """Add a service: the generated `add_…Servicer_to_server` and an object that implements it."""
+        collector = _Collector()
+        add_to_server(servicer, collector)
+        self._services.update(collector.services)
+
+    async def __aenter__(self) -> Self:
+        self._policy.check(
+            f"{service}/{method}" for service, methods in self._services.items() for method in methods
+        )
+        server = grpc.aio.server(
+            options=(
+                *_OPTIONS,
+                ("grpc.max_receive_message_length", self._max_message_bytes),
+                ("grpc.max_send_message_length", self._max_message_bytes),
+            )
+        )
+        for service, methods in self._services.items():
+            _register(server, self._pipeline, service, methods)
+        servicer: Any = health.aio.HealthServicer()
+        self._health_servicer = servicer
+        collector = _Collector()
+        health_pb2_grpc.add_HealthServicer_to_server(servicer, collector)  # type: ignore[arg-type]
+        add_reflection(collector, (*self._services, _HEALTH))
+        for service, methods in collector.services.items():
+            _register(server, self._infrastructure, service, methods)
+        self._port = self._bind(server)
+        await self._publish_health()
+        self._unsubscribe = self._health.subscribe(self._health_changed)
+        await server.start()
+        self._server = server
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.stop()
+
+    async def stop(self) -> None:
+        """Stop: refuse new calls, end streams, wait up to `grace` seconds for the rest. Idempotent."""
+        server, self._server = self._server, None
+        if server is None:
+            return
+        self._unsubscribe()
+        if self._updates:
+            await asyncio.gather(*self._updates, return_exceptions=True)
+        servicer: Any = self._health_servicer
+        await servicer.enter_graceful_shutdown()
+        stop = asyncio.ensure_future(server.stop(self._grace))
+        await asyncio.sleep(0)  # let the server refuse new calls before streams are sent away
+        self._pipeline.end_streams()
+        self._infrastructure.end_streams()
+        await stop
+
+    def _bind(self, server: grpc.aio.Server) -> int:
+        address = self.address
+        try:
+            if self._tls is None:
+                return server.add_insecure_port(address)
+            return server.add_secure_port(address, _credentials(self._tls))
+        except RuntimeError as error:
+            raise ConfigError(
+                f"cannot listen on {address} (setting listen): is the port in use?",
+                metadata={"setting": "listen"},
+            ) from error
+
+    def _health_changed(self, ready: bool) -> None:
+        task = asyncio.get_running_loop().create_task(self._publish_health())
+        self._updates.add(task)
+        task.add_done_callback(self._updates.discard)
+
+    async def _publish_health(self) -> None:
+        servicer: Any = self._health_servicer
+        status = _STATUS.SERVING if self._health.ready else _STATUS.NOT_SERVING
+        for service in ("", *self._services):
+            await servicer.set(service, status)
+
+
+class _Collector:
+    """Stands in for a server while generated code adds handlers, so that they can be wrapped."""
+
+    def __init__(self) -> None:
+        self.services: dict[str, Mapping[str, Handler]] = {}
+
+    def add_generic_rpc_handlers(self, handlers: Iterable[object]) -> None:
+        """Generated code adds the same handlers again below; those are the ones to keep."""
+
+    def add_registered_method_handlers(self, service: str, handlers: Mapping[str, Handler]) -> None:
+        self.services[service] = handlers
+
+
+class _EveryoneKnown(Policy):
+    """Allows every method to everyone with a certificate."""
+
+    def __init__(self) -> None:
+        super().__init__({})
+
+    def _rule(self, method: str) -> frozenset[str]:
+        return frozenset({AUTHENTICATED})
+
+
+def _register(
+    server: grpc.aio.Server, pipeline: Pipeline, service: str, methods: Mapping[str, Handler]
+) -> None:
+    wrapped = {name: pipeline.wrap(f"{service}/{name}", handler) for name, handler in methods.items()}
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, wrapped),))
+    server.add_registered_method_handlers(service, wrapped)
+
+
+def _credentials(tls: TlsFiles) -> grpc.ServerCredentials:
+    """Return credentials that require client certificates and follow changes of the files."""
+    stamp = _stamp(tls)
+    current = _configuration(tls)
+
+    def fetch() -> grpc.ServerCertificateConfiguration:
+        nonlocal stamp, current
+        try:
+            if (now := _stamp(tls)) != stamp:
+                current, stamp = _configuration(tls), now
+        except (ConfigError, OSError):
+            pass  # files that are being replaced: keep the last good ones
+        return current
+
+    return grpc.dynamic_ssl_server_credentials(current, fetch, require_client_authentication=True)
+
+
+def _configuration(tls: TlsFiles) -> grpc.ServerCertificateConfiguration:
+    ca, cert, key = tls.read()
+    return grpc.ssl_server_certificate_configuration([(key, cert)], root_certificates=ca)
+
+
+def _stamp(tls: TlsFiles) -> tuple[int, ...]:
+    return tuple(Path(path).stat().st_mtime_ns for path in (tls.ca, tls.cert, tls.key))
+
+
+def _always_ready() -> Health:
+    health = Health()
+    health.set("serving", True)
+    return health
