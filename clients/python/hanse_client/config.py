@@ -1,0 +1,99 @@
+"""Where the services of a federation are, and who the caller is to them.
+
+Owns the format of client.toml: `ca`, `cert` and `key` (PEM files, relative to the file itself) and the
+table `endpoints` with host:port per service: registry, scheduler, syncer, dns, federation. It is found at
+the given path, else at `HANSE_CONFIG`, else at .hanse/client.toml here, else in the home directory.
+
+Concurrency: values; one small file is read.
+
+Next: `hanse_client.client`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hanse.errors import ConfigError
+from hanse.settings import TlsFiles
+
+VARIABLE = "HANSE_CONFIG"
+LOCAL = Path(".hanse") / "client.toml"
+SERVICES = ("registry", "scheduler", "syncer", "dns", "federation")
+_ADDRESS = re.compile(r"^(\[[0-9a-fA-F:]+\]|[^\s:\[\]]+):\d{1,5}$")
+_FILES = ("ca", "cert", "key")
+
+
+@dataclass(frozen=True, slots=True)
+class ClientConfig:
+    """Where the services are. `tls` is None only against servers without TLS (tests)."""
+
+    endpoints: Mapping[str, str] = field(default_factory=dict)
+    tls: TlsFiles | None = None
+    source: str = ""
+    """Where this was read from, for messages."""
+
+    def endpoint(self, service: str) -> str:
+        """host:port of a service. Raises ConfigError if it is not known."""
+        try:
+            return self.endpoints[service]
+        except KeyError:
+            raise ConfigError(
+                f"the configuration{' ' + self.source if self.source else ''} has no endpoint of the "
+                f'{service} service: add {service} = "HOST:PORT" to its table [endpoints]',
+                metadata={"service": service},
+            ) from None
+
+    @classmethod
+    def load(cls, path: Path) -> ClientConfig:
+        """Read one file. Raises ConfigError that names the file and what is wrong with it."""
+        try:
+            document: dict[str, Any] = tomllib.loads(path.read_text())
+        except OSError as error:
+            raise ConfigError(f"cannot read the configuration {path}: {error.strerror}") from error
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise ConfigError(f"the configuration {path} is not valid TOML: {error}") from error
+        unknown = sorted(set(document) - {*_FILES, "endpoints"})
+        if unknown:
+            raise ConfigError(f"the configuration {path} has an unknown key {unknown[0]}: remove it")
+        endpoints = document.get("endpoints", {})
+        if not isinstance(endpoints, dict):
+            raise ConfigError(f'endpoints in {path} must be a table of service = "HOST:PORT"')
+        for service, address in endpoints.items():
+            if not isinstance(address, str) or not _ADDRESS.match(address):
+                raise ConfigError(f"endpoints.{service} in {path} is {address!r}: it must be HOST:PORT")
+        return cls(endpoints=endpoints, tls=_tls(document, path), source=str(path))
+
+    @classmethod
+    def find(
+        cls, path: str | Path | None = None, *, environ: Mapping[str, str] | None = None
+    ) -> ClientConfig:
+        """Read the file at `path`, else the first that exists; see the module. Raises ConfigError."""
+        environ = os.environ if environ is None else environ
+        named = path or environ.get(VARIABLE)
+        if named:
+            return cls.load(Path(named).expanduser())
+        candidates = [LOCAL, Path.home() / LOCAL]
+        for candidate in candidates:
+            if candidate.exists():
+                return cls.load(candidate)
+        raise ConfigError(
+            f"there is no federation here: {' and '.join(map(str, candidates))} do not exist; start one with "
+            f"`hanse up`, or name a configuration with --config or {VARIABLE}"
+        )
+
+
+def _tls(document: Mapping[str, Any], path: Path) -> TlsFiles | None:
+    given = {name: document.get(name) for name in _FILES}
+    if not any(given.values()):
+        return None
+    for name, value in given.items():
+        if not isinstance(value, str) or not value:
+            raise ConfigError(f"{name} is missing in {path}: give all of {', '.join(_FILES)}, or none")
+    files = {name: path.parent / Path(str(value)).expanduser() for name, value in given.items()}
+    return TlsFiles(**files)

@@ -1,0 +1,40 @@
+"""Resource names of the services: how an object is named in requests.
+
+Pure functions. A core object has the group "core" in names, an object without a namespace the
+namespace "_".
+
+Next: nothing; this is the end of the client.
+"""
+
+from __future__ import annotations
+
+from hanse.api.type.v1.object_reference_pb2 import ObjectReference
+
+
+def _parts(reference: ObjectReference) -> tuple[str, str, str, str]:
+    return (reference.group or "core", reference.resource, reference.namespace or "_", reference.name)
+
+
+def object_name(reference: ObjectReference) -> str:
+    """`objects/apps/deployments/shop/web`, for FederationService."""
+    return "/".join(("objects", *_parts(reference)))
+
+
+def placement_name(reference: ObjectReference) -> str:
+    """`placements/apps/deployments/shop/web`, for SchedulerService."""
+    return "/".join(("placements", *_parts(reference)))
+
+
+def sync_state_prefix(reference: ObjectReference) -> str:
+    """`syncStates/apps/deployments/shop/web/`, of which the clusters' sync states are below."""
+    return "/".join(("syncStates", *_parts(reference))) + "/"
+
+
+def collection_name(*, group: str, resource: str, namespace: str = "") -> str:
+    """`objects/apps/deployments` or, in one namespace, `objects/apps/deployments/shop`."""
+    return "/".join(filter(None, ("objects", group or "core", resource, namespace)))
+
+
+def cluster_name(cluster: str) -> str:
+    """`clusters/eu-west`, for RegistryService. A full name stays as it is."""
+    return cluster if cluster.startswith("clusters/") else f"clusters/{cluster}"

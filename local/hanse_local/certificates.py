@@ -1,0 +1,86 @@
+"""Keys and certificates of a local federation.
+
+Three authorities, so that one credential opens one thing: the mesh (services and the user), the
+federation's etcd (services only), and the simulated clusters' etcd (simulated clusters only). The
+simulated clusters have further authorities of their own, which they make themselves.
+
+Concurrency: small files, written before anything runs.
+
+Next: `hanse_local.configs`, which names these files to the processes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from hanse.auth import ADMIN_NAME, ADMINS, MASTERS, SERVICES, service_name
+from hanse.credentials import Sealer
+from hanse.pki import CertificateAuthority
+from hanse.settings import TlsFiles
+from hanse_local.layout import DataDir
+
+ADMIN = "admin"
+"""File name of the user's certificate."""
+ETCD = "etcd"
+MEMBERS_ETCD = "members-etcd"
+
+
+class Certificates:
+    """Issues what is missing and says where everything is."""
+
+    def __init__(self, data: DataDir) -> None:
+        self._data = data
+        self._mesh = CertificateAuthority.load_or_create(data.pki, name="hanse-ca")
+        self._etcd = CertificateAuthority.load_or_create(data.etcd_pki, name="hanse-etcd-ca")
+        self._members = CertificateAuthority.load_or_create(data.members_pki, name="members-etcd-ca")
+
+    @property
+    def ca_pem(self) -> bytes:
+        """The authority of the mesh."""
+        return self._mesh.ca_pem
+
+    def admin(self) -> TlsFiles:
+        """The user: may call everything, over gRPC and over REST."""
+        return self._mesh.ensure_local(
+            self._data.pki, ADMIN, common_name=ADMIN_NAME, organizations=(ADMINS, MASTERS)
+        )
+
+    def service(self, name: str) -> TlsFiles:
+        """A service, as server and as client of others."""
+        return self._mesh.ensure_local(
+            self._data.pki, name, common_name=service_name(name), organizations=(SERVICES,)
+        )
+
+    def etcd_server(self) -> TlsFiles:
+        """The federation's etcd."""
+        return self._etcd.ensure_local(self._data.etcd_pki, "server", common_name=ETCD)
+
+    def etcd_client(self, service: str) -> TlsFiles:
+        """A service, as client of the federation's etcd."""
+        return self._etcd.ensure_local(
+            self._data.etcd_pki, service, common_name=service_name(service), organizations=(SERVICES,)
+        )
+
+    def members_etcd_server(self) -> TlsFiles:
+        """The etcd of the simulated clusters."""
+        return self._members.ensure_local(self._data.members_pki, "server", common_name=MEMBERS_ETCD)
+
+    def members_etcd_client(self, cluster: str) -> TlsFiles:
+        """A simulated cluster, as client of its etcd."""
+        return self._members.ensure_local(self._data.members_pki, cluster, common_name=cluster)
+
+    def credentials_key(self) -> None:
+        """Make the key that seals the members' credentials, unless it exists."""
+        Sealer.from_file(self._data.credentials_key, create=True)
+
+    def prepare(self, *, services: Iterable[str], clusters: Iterable[str]) -> None:
+        """Make everything that is missing."""
+        self.admin()
+        self.etcd_server()
+        self.members_etcd_server()
+        self.credentials_key()
+        for service in services:
+            self.service(service)
+            self.etcd_client(service)
+        for cluster in clusters:
+            self.members_etcd_client(cluster)

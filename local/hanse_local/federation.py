@@ -1,0 +1,250 @@
+"""What a local federation consists of: its etcds, its five services, its simulated clusters.
+
+Owns the plan: which processes, in which order, with which ports, files and settings. Tiers: the etcds,
+then services and simulated clusters together. `prepare` writes files and starts nothing.
+
+Concurrency: none; runs before the supervisor starts, under the lock of the data directory.
+
+Next: `hanse_local.host`, which brings the plan to life.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from hanse.errors import ConfigError
+from hanse.pki import write_private
+from hanse.settings import TlsFiles
+from hanse_local import etcd, ports
+from hanse_local.certificates import ADMIN, ETCD, MEMBERS_ETCD, Certificates
+from hanse_local.configs import Value, client_toml, tls_values, toml
+from hanse_local.layout import DataDir
+from hanse_local.options import DEFAULT_CLUSTERS, Options
+from hanse_local.process import ProcessSpec
+from hanse_local.readiness import EtcdHealth, ReadyFile
+from hanse_local.state import State
+from hanse_local.topology import SimulatedCluster, default_clusters
+
+SERVICES = ("apiserver", "registry", "scheduler", "syncer", "dns")
+HOST = "127.0.0.1"
+ETCD_TIER, MEMBER_TIER, SERVICE_TIER = 0, 1, 2
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """All that is needed to run a federation."""
+
+    data: DataDir
+    options: Options
+    state: State
+    specs: tuple[ProcessSpec, ...]
+    warnings: tuple[str, ...] = ()
+    moved: tuple[str, ...] = field(default=())
+    """Names of the ports that are not the same as in the run before."""
+
+    @property
+    def https(self) -> str:
+        """URL of the Kubernetes API of the federation."""
+        return f"https://{HOST}:{self.state.ports['apiserver.https']}"
+
+    @property
+    def dns(self) -> str:
+        """Address of the name server."""
+        return f"{HOST}:{self.state.ports['dns.dns']}"
+
+
+def prepare(data: DataDir, options: Options) -> Plan:
+    """Choose ports, issue certificates, write configuration. Raises HanseError."""
+    old = State.load(data.state)
+    options = options.resolved(old.options, founded=old.founded)
+    clusters = _clusters(old, options)
+    endpoints = options.etcd_endpoints or old.etcd_endpoints
+    if old.founded and endpoints != old.etcd_endpoints:
+        raise ConfigError(
+            f"{data.root} was brought up with {_etcd_words(old.etcd_endpoints)}, not with "
+            f"{_etcd_words(endpoints)}: its state is there; use another --data-dir"
+        )
+    chosen, moved = ports.choose(
+        _port_names(clusters, embedded=not endpoints), recorded=old.ports, given=options.ports
+    )
+    state = replace(
+        old,
+        ports=chosen,
+        clusters=clusters,
+        etcd_endpoints=endpoints,
+        options=options.remembered,
+    )
+    _check_moved(state, moved)
+    builder = _Builder(data, options, state)
+    specs, warnings = builder.specs()
+    state.save(data.state)
+    builder.write_client_config()
+    return Plan(data, options, state, specs, tuple(warnings), tuple(moved))
+
+
+def _clusters(state: State, options: Options) -> tuple[SimulatedCluster, ...]:
+    known = state.clusters
+    if options.clusters is None:
+        return known if state.founded else known or default_clusters(DEFAULT_CLUSTERS)
+    try:
+        wanted = default_clusters(options.clusters)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+    if state.founded and len(wanted) < len(known):
+        raise ConfigError(
+            f"this data directory has {len(known)} simulated clusters, and --clusters is {len(wanted)}: "
+            "leave --clusters away and `hanse unjoin` those that should go, or use another --data-dir"
+        )
+    return (*known, *wanted[len(known) :]) if state.founded else wanted
+
+
+def _etcd_words(endpoints: tuple[str, ...]) -> str:
+    return f"the etcd at {', '.join(endpoints)}" if endpoints else "its own etcd"
+
+
+def _port_names(clusters: Iterable[SimulatedCluster], *, embedded: bool) -> list[str]:
+    clusters = tuple(clusters)
+    etcds = [ETCD] * embedded + [MEMBERS_ETCD] * bool(clusters)
+    return [
+        *(f"{name}.{port}" for name in etcds for port in ("client", "peer", "health")),
+        *(f"{name}.{port}" for name in SERVICES for port in ("grpc", "metrics")),
+        "apiserver.https",
+        "dns.dns",
+        *(f"{cluster.process}.https" for cluster in clusters),
+    ]
+
+
+def _check_moved(state: State, moved: Iterable[str]) -> None:
+    """A joined cluster is known to the federation by its address, so its port must stay."""
+    for cluster in state.clusters:
+        name = f"{cluster.process}.https"
+        if cluster.joined and name in moved:
+            raise ConfigError(
+                f"another program listens at the port of the simulated cluster {cluster.name}: end it and "
+                "try again, because the cluster was joined with that address"
+            )
+
+
+class _Builder:
+    """Builds the processes of one federation and writes their files."""
+
+    def __init__(self, data: DataDir, options: Options, state: State) -> None:
+        self.data = data
+        self.options = options
+        self.state = state
+        self.certificates = Certificates(data)
+
+    def specs(self) -> tuple[tuple[ProcessSpec, ...], list[str]]:
+        """All processes, and what the user should be warned of."""
+        clusters = self.state.clusters
+        self.certificates.prepare(services=SERVICES, clusters=[cluster.name for cluster in clusters])
+        found: list[ProcessSpec] = []
+        warnings: list[str] = []
+        if self.state.etcd_endpoints:
+            self._check_remote_etcd(self.state.etcd_endpoints)
+        if clusters or not self.state.etcd_endpoints:
+            binary = etcd.find()
+            etcd.check_version(binary.version, source=binary.source, production=self.options.production)
+            warnings += [binary.warning] if binary.warning else []
+            if not self.state.etcd_endpoints:
+                found.append(self._etcd(binary, ETCD, self.certificates.etcd_server()))
+            if clusters:
+                found.append(self._etcd(binary, MEMBERS_ETCD, self.certificates.members_etcd_server()))
+        found += [self._member(cluster) for cluster in clusters]
+        found += [self._service(name) for name in SERVICES]
+        return tuple(found), warnings
+
+    def write_client_config(self) -> None:
+        """Write client.toml."""
+        endpoints = {name: self._address(name, "grpc") for name in SERVICES if name != "apiserver"}
+        endpoints["federation"] = self._address("apiserver", "grpc")
+        text = client_toml(endpoints, ca="pki/ca.crt", cert=f"pki/{ADMIN}.crt", key=f"pki/{ADMIN}.key")
+        write_private(self.data.client_config, text.encode())
+
+    def _address(self, process: str, port: str) -> str:
+        return f"{HOST}:{self.state.ports[f'{process}.{port}']}"
+
+    def _check_remote_etcd(self, endpoints: tuple[str, ...]) -> None:
+        version = etcd.remote_version(endpoints, tls=self._remote_tls())
+        etcd.check_version(version, source=f"at {endpoints[0]}", production=self.options.production)
+
+    def _remote_tls(self) -> TlsFiles | None:
+        given = (self.options.etcd_ca, self.options.etcd_cert, self.options.etcd_key)
+        if not any(given):
+            return None
+        if not all(given):
+            raise ConfigError("give all of --etcd-ca, --etcd-cert and --etcd-key, or none of them")
+        return TlsFiles(*(Path(path).absolute() for path in given))
+
+    def _etcd(self, binary: etcd.EtcdBinary, name: str, tls: TlsFiles) -> ProcessSpec:
+        own = self.state.ports
+        numbers = etcd.EtcdPorts(own[f"{name}.client"], own[f"{name}.peer"], own[f"{name}.health"])
+        return ProcessSpec(
+            name=name,
+            command=etcd.command(
+                binary, name=name, data_dir=self.data.etcd(name), ports=numbers, tls=tls
+            ),
+            tier=ETCD_TIER,
+            log=self.data.log(name),
+            readiness=EtcdHealth(numbers.health, numbers.client),
+        )
+
+    def _python(self, name: str, *, module: str, tier: int, settings: Mapping[str, Value]) -> ProcessSpec:
+        write_private(self.data.config_file(name), toml(settings).encode())
+        return ProcessSpec(
+            name=name,
+            command=(sys.executable, "-m", module, "--config", str(self.data.config_file(name))),
+            tier=tier,
+            log=self.data.log(name),
+            readiness=ReadyFile(self.data.ready_file(name)),
+            environment={"PYTHONUNBUFFERED": "1"},
+        )
+
+    def _service(self, name: str) -> ProcessSpec:
+        options = self.options
+        settings: dict[str, Value] = {
+            "listen": self._address(name, "grpc"),
+            "metrics_listen": self._address(name, "metrics"),
+            "etcd_prefix": options.etcd_prefix,
+            "ready_file": str(self.data.ready_file(name)),
+            "log_level": options.log_level,
+            "federation_name": options.federation_name,
+            "dns_suffix": options.dns_suffix,
+            "credentials_key_file": str(self.data.credentials_key),
+            "apiserver_endpoint": self._address("apiserver", "grpc"),
+            "peers": [f"{peer}={self._address(peer, 'grpc')}" for peer in SERVICES],
+            "otlp_endpoint": options.otlp_endpoint,
+            **tls_values("tls", self.certificates.service(name)),
+        }
+        if self.state.etcd_endpoints:
+            settings["etcd_endpoints"] = list(self.state.etcd_endpoints)
+            tls = self._remote_tls()
+        else:
+            settings["etcd_endpoints"] = [self._address(ETCD, "client")]
+            tls = self.certificates.etcd_client(name)
+        settings |= tls_values("etcd", tls) if tls else {}
+        if name == "apiserver":
+            settings["https_listen"] = self._address("apiserver", "https")
+        if name == "dns":
+            settings["dns_listen"] = self._address("dns", "dns")
+        return self._python(name, module=f"hanse_{name}", tier=SERVICE_TIER, settings=settings)
+
+    def _member(self, cluster: SimulatedCluster) -> ProcessSpec:
+        name = cluster.process
+        settings: dict[str, Value] = {
+            "name": cluster.name,
+            "region": cluster.region,
+            "zones": list(cluster.zones),
+            "listen": self._address(name, "https"),
+            "etcd_endpoints": [self._address(MEMBERS_ETCD, "client")],
+            "etcd_prefix": f"/members/{cluster.name}",
+            "pki_dir": str(self.data.clusters / cluster.name),
+            "kubeconfig_file": str(self.data.cluster_kubeconfig(cluster.name)),
+            "ready_file": str(self.data.ready_file(name)),
+            "log_level": self.options.log_level,
+            **tls_values("etcd", self.certificates.members_etcd_client(cluster.name)),
+        }
+        return self._python(name, module="hanse_simulator", tier=MEMBER_TIER, settings=settings)

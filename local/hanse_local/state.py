@@ -1,0 +1,83 @@
+"""What a data directory remembers between two runs: ports, simulated clusters, options.
+
+Owns state.json. It is written whole or not at all, by the supervisor alone.
+
+Concurrency: one writer, the holder of the lock of the data directory.
+
+Next: `hanse_local.ports`, which chooses the ports.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from hanse.errors import ConfigError
+from hanse.pki import write_private
+from hanse_local.topology import SimulatedCluster
+
+VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What is remembered. Change it with `dataclasses.replace`, then `save` it."""
+
+    ports: dict[str, int] = field(default_factory=dict)
+    clusters: tuple[SimulatedCluster, ...] = ()
+    founded: bool = False
+    """Whether this directory has been brought up once; the number of clusters is settled then."""
+    etcd_endpoints: tuple[str, ...] = ()
+    """Endpoints of an etcd that is not ours; empty means the embedded one."""
+
+    options: dict[str, str] = field(default_factory=dict)
+    """Options that hold for every run; see `hanse_local.options`."""
+
+    @classmethod
+    def load(cls, path: Path) -> State:
+        """Read `path`; a new state if there is none. Raises ConfigError if it cannot be understood."""
+        try:
+            document: dict[str, Any] = json.loads(path.read_text())
+            if document.get("version") != VERSION:
+                raise ConfigError(
+                    f"{path} is of version {document.get('version')}, this Hanse knows version {VERSION}: "
+                    "use the Hanse that made it, or another data directory"
+                )
+            return cls(
+                ports={str(name): int(port) for name, port in document["ports"].items()},
+                clusters=tuple(
+                    SimulatedCluster(
+                        name=str(entry["name"]),
+                        region=str(entry["region"]),
+                        zones=tuple(map(str, entry["zones"])),
+                        joined=bool(entry["joined"]),
+                    )
+                    for entry in document["clusters"]
+                ),
+                founded=bool(document["founded"]),
+                etcd_endpoints=tuple(map(str, document["etcd_endpoints"])),
+                options={str(name): str(value) for name, value in document["options"].items()},
+            )
+        except FileNotFoundError:
+            return cls()
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ConfigError(
+                f"{path} is damaged ({error}): restore it, or use another data directory"
+            ) from error
+
+    def save(self, path: Path) -> None:
+        """Write it to `path`."""
+        document = {"version": VERSION, **asdict(self)}
+        write_private(path, json.dumps(document, indent=2).encode() + b"\n")
+
+    def with_joined(self, name: str) -> State:
+        """The state after the simulated cluster `name` was joined."""
+        return replace(
+            self,
+            clusters=tuple(
+                replace(cluster, joined=True) if cluster.name == name else cluster
+                for cluster in self.clusters
+            ),
+        )
