@@ -17,6 +17,8 @@ Next: `hanse.store.types`.
 
 from hanse.settings import TlsFiles
 from hanse.store import keys
+from hanse.store.etcd import EtcdStore
+from hanse.store.memory import MemoryStore
 from hanse.store.types import (
     MAX_REQUEST_BYTES,
     MAX_TXN_OPS,
@@ -39,10 +41,12 @@ __all__ = [
     "MAX_TXN_OPS",
     "Compare",
     "Delete",
+    "EtcdStore",
     "Event",
     "Get",
     "KeyValue",
     "LeaseHandle",
+    "MemoryStore",
     "Op",
     "Put",
     "RangeResult",

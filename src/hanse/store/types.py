@@ -180,7 +180,7 @@ class LeaseHandle(Protocol):
 
     @property
     def lost(self) -> asyncio.Event:
-        """Set once the lease has expired, or must be taken for expired because the store did not answer."""
+        """Set once the lease is over: revoked, expired, or to be taken for expired as nobody answers."""
 
     async def revoke(self) -> None:
         """End the lease and delete its keys. Doing it twice is harmless. Raises `UnavailableError`."""
