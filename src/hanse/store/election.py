@@ -1,0 +1,151 @@
+"""One leader at a time among processes that share a store.
+
+The recipe of etcd's concurrency package: each candidate puts a key with its lease under the election's
+prefix; the oldest key leads, and each candidate watches for the one just before it to go. Two processes may
+both believe to lead for as long as one of them is stopped; what keeps the data right is the fence, a compare
+that fails once the leader's key is gone, in each of its transactions.
+
+Next: `hanse.store.lease` for how a lease is lost, `hanse.store.batch` for writing with a fence.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+
+from hanse.errors import CompactedError, HanseError, NotFoundError
+from hanse.store import keys
+from hanse.store.types import Compare, KeyValue, LeaseHandle, Put, Store
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Leadership:
+    """A won election. `key` is the leader's key; `identity` what it calls itself."""
+
+    name: str
+    identity: str
+    key: str
+    lease: LeaseHandle
+
+    @property
+    def lease_id(self) -> int:
+        """The id of the leader's lease."""
+        return self.lease.id
+
+    @property
+    def lost(self) -> asyncio.Event:
+        """Set once the lease is over; stop then. The fence guards what was not stopped in time."""
+        return self.lease.lost
+
+    def fence(self) -> Compare:
+        """Return the compare to put into every transaction: it holds only while this leader leads."""
+        return Compare.lease_held(self.key, self.lease.id)
+
+    async def resign(self) -> None:
+        """Let the next one lead at once. Doing it twice is harmless."""
+        await self.lease.revoke()
+
+
+class Election:
+    """A candidate in the election `name`, known to others as `identity`.
+
+    `ttl` is how many seconds pass before others take over from one that died. Use `campaign`, or
+    `async with Election(...) as leadership`, which resigns at the end.
+    """
+
+    def __init__(self, store: Store, name: str, identity: str, ttl: int = 10) -> None:
+        self._store = store
+        self._name = name
+        self._identity = identity
+        self._ttl = ttl
+        self._prefix = keys.election(name)
+        self._leadership: Leadership | None = None
+
+    async def campaign(self) -> Leadership:
+        """Wait until this candidate leads. Cancelling withdraws it. Raises `UnavailableError`."""
+        while True:
+            lease = await self._store.grant(self._ttl)
+            try:
+                if await self._candidate(lease):
+                    _log.info("election_won", election=self._name, identity=self._identity)
+                    return Leadership(self._name, self._identity, self._key(lease), lease)
+            except BaseException:
+                await _withdraw(lease)
+                raise
+            await _withdraw(lease)
+
+    async def leader(self) -> str | None:
+        """Return the identity of who leads now; None if nobody does."""
+        candidates = await self._candidates()
+        return candidates[0].value.decode() if candidates else None
+
+    async def __aenter__(self) -> Leadership:
+        self._leadership = await self.campaign()
+        return self._leadership
+
+    async def __aexit__(self, *_: object) -> None:
+        assert self._leadership is not None
+        await _withdraw(self._leadership.lease)
+
+    def _key(self, lease: LeaseHandle) -> str:
+        return f"{self._prefix}{lease.id:016x}"
+
+    async def _candidate(self, lease: LeaseHandle) -> bool:
+        """Return True once the lease's key leads, False if the lease was lost before."""
+        key = self._key(lease)
+        try:
+            await self._store.txn([Compare.absent(key)], [Put(key, self._identity.encode(), lease.id)])
+        except NotFoundError:
+            return False
+        while not lease.lost.is_set():
+            candidates = await self._candidates()
+            place = next((i for i, kv in enumerate(candidates) if kv.key == key), None)
+            if place is None:
+                return False
+            if place == 0:
+                return True
+            await self._either(lease, candidates[place - 1])
+        return False
+
+    async def _candidates(self) -> list[KeyValue]:
+        found = await self._store.range(self._prefix)
+        return sorted(found.items, key=lambda kv: kv.create_revision)
+
+    async def _either(self, lease: LeaseHandle, before: KeyValue) -> None:
+        """Wait until the candidate before is gone or our own lease is lost."""
+        tasks: list[asyncio.Task[Any]] = [
+            asyncio.create_task(self._gone(before)),
+            asyncio.create_task(lease.lost.wait()),
+        ]
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
+        if not tasks[0].cancelled():
+            tasks[0].result()
+
+    async def _gone(self, candidate: KeyValue) -> None:
+        """Wait until the candidate's key is deleted, as far as history tells."""
+        watch: Any = self._store.watch(candidate.key, start_revision=candidate.mod_revision + 1)
+        try:
+            async with aclosing(watch):
+                async for batch in watch:
+                    if any(e.kind == "delete" for e in batch.events):
+                        return
+        except CompactedError:
+            return  # The caller looks again.
+
+
+async def _withdraw(lease: LeaseHandle) -> None:
+    try:
+        await lease.revoke()
+    except HanseError as error:
+        _log.warning("lease_not_revoked", lease=f"{lease.id:x}", error=str(error))

@@ -1,0 +1,291 @@
+"""A prefix of the store, followed into a dictionary: what controllers read from.
+
+List, then watch; if the history since then was compacted, list again and report the difference. A value that
+cannot be decoded is kept out of the way in `broken`, and what was known of its key before stays: unknown is
+not empty. The dictionary and `revision` change together, between two awaits, so a reader on the same loop
+always sees one revision. Subscribers are called in the order of revisions, right after the change, on the
+loop; they must be quick and must not await.
+
+Next: `hanse.store.types` for what a watch promises; `hanse.control` for who subscribes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+from collections.abc import Callable, ItemsView, Iterator, KeysView, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, Final, Generic, Protocol, Self, TypeVar
+
+import structlog
+
+from hanse.errors import CompactedError, DeadlineError, UnavailableError
+from hanse.store.types import Event, KeyValue, RangeResult, Store
+
+_log = structlog.get_logger(__name__)
+T = TypeVar("T")
+T_contra = TypeVar("T_contra", contravariant=True)
+
+_RETRY: Final = 0.5
+_ASK_FIRST: Final = 0.01
+_ASK_MOST: Final = 0.25
+
+
+class OnChange(Protocol[T_contra]):
+    """A subscriber. `old` is None for a key that is new, `new` None for one that was deleted."""
+
+    def __call__(
+        self, key: str, old: T_contra | None, new: T_contra | None, revision: int, /
+    ) -> None:  # pragma: no cover
+        """Take note that `key` changed at `revision`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry(Generic[T]):
+    """A decoded value with the revisions to compare with when writing what is derived from it."""
+
+    value: T
+    mod_revision: int
+    create_revision: int
+
+
+class Mirror(Generic[T]):
+    """Follows `prefix` of `store`. Run it with `async with`, or `run()` in a task group of your own.
+
+    `decode` makes a value of a `KeyValue`; what it raises marks that key as broken.
+    """
+
+    def __init__(self, store: Store, prefix: str, decode: Callable[[KeyValue], T]) -> None:
+        self._store = store
+        self._prefix = prefix
+        self._decode = decode
+        self._entries: dict[str, Entry[T]] = {}
+        self._broken: dict[str, int] = {}
+        self._revision = 0
+        self._synced = asyncio.Event()
+        self._subscribers: list[OnChange[T]] = []
+        self._waiters: list[tuple[int, int, asyncio.Future[None]]] = []
+        self._arrivals = 0
+        self._asking: asyncio.Task[None] | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def revision(self) -> int:
+        """The revision that the dictionary shows; 0 before the first list."""
+        return self._revision
+
+    @property
+    def broken(self) -> Mapping[str, int]:
+        """Keys whose current value cannot be decoded, with the revision of that value."""
+        return MappingProxyType(self._broken)
+
+    def get(self, key: str) -> T | None:
+        """Return the value of a key, or None."""
+        entry = self._entries.get(key)
+        return None if entry is None else entry.value
+
+    def entry(self, key: str) -> Entry[T] | None:
+        """Return the value of a key with its revisions, or None."""
+        return self._entries.get(key)
+
+    def keys(self) -> KeysView[str]:
+        """Return a live view of the keys, in no order."""
+        return self._entries.keys()
+
+    def items(self) -> Iterator[tuple[str, T]]:
+        """Yield (key, value), in no order. Do not await while going through it."""
+        return ((key, entry.value) for key, entry in self._entries.items())
+
+    def entries(self) -> ItemsView[str, Entry[T]]:
+        """Return a live view of (key, entry), in no order."""
+        return self._entries.items()
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._entries
+
+    def subscribe(self, on_change: OnChange[T], *, replay: bool = False) -> Callable[[], None]:
+        """Call `on_change` for each change from now on; return what ends that.
+
+        With `replay`, first call it once for everything that is there.
+        """
+        if replay:
+            for key, entry in list(self._entries.items()):
+                on_change(key, None, entry.value, entry.mod_revision)
+        self._subscribers.append(on_change)
+        return lambda: self._subscribers.remove(on_change)
+
+    async def synced(self) -> None:
+        """Wait until the first list is in. Raises what ended `run`, if something did."""
+        await self._or_ended(self._synced.wait())
+
+    async def reached(self, revision: int, timeout: float = 10.0) -> None:
+        """Wait until everything up to `revision` is in the dictionary.
+
+        `timeout` is in seconds; raises `DeadlineError` after it. If nothing happens under the prefix the
+        store is asked about it, so a quiet prefix does not wait for the next notification.
+        """
+        if self._revision >= revision:
+            return
+        loop = asyncio.get_running_loop()
+        waiter: asyncio.Future[None] = loop.create_future()
+        self._arrivals += 1
+        heapq.heappush(self._waiters, (revision, self._arrivals, waiter))
+        if self._asking is None:
+            self._asking = loop.create_task(self._ask())
+            self._asking.add_done_callback(self._asked)
+        try:
+            async with asyncio.timeout(timeout):
+                await self._or_ended(waiter)
+        except TimeoutError:
+            raise DeadlineError(
+                f"{self._prefix} is at revision {self._revision} and did not reach {revision} "
+                f"within {timeout:g} s: etcd is slow or out of reach",
+                reason="STALE",
+            ) from None
+        finally:
+            waiter.cancel()
+
+    async def current(self, timeout: float = 10.0) -> int:
+        """Wait until the dictionary is as new as the store is now; return its revision.
+
+        What was acknowledged to anybody before the call is then in it. Raises as `reached`.
+        """
+        revision = await self._store.revision()
+        await self.reached(revision, timeout)
+        return self._revision
+
+    async def run(self) -> None:
+        """Follow the prefix until cancelled. Returns never; raises only for a store that cannot be trusted."""
+        try:
+            while True:
+                try:
+                    listed = await self._store.range(self._prefix)
+                except (UnavailableError, CompactedError) as error:
+                    _log.warning("mirror_cannot_list", prefix=self._prefix, error=str(error))
+                    await asyncio.sleep(_RETRY)
+                    continue
+                self._replace(listed)
+                try:
+                    await self._follow(listed.revision + 1)
+                except CompactedError:
+                    _log.info("mirror_lists_again", prefix=self._prefix, revision=self._revision)
+        finally:
+            if self._asking is not None:
+                self._asking.cancel()
+
+    async def __aenter__(self) -> Self:
+        self._task = asyncio.create_task(self.run(), name=f"mirror-{self._prefix}")
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        task = self._task
+        assert task is not None
+        task.cancel()
+        await asyncio.wait([task])
+        if not task.cancelled():
+            task.result()
+
+    async def _follow(self, first: int) -> None:
+        watch: Any = self._store.watch(self._prefix, start_revision=first)
+        async with aclosing(watch):
+            async for batch in watch:
+                changes = [change for e in batch.events if (change := self._apply(e)) is not None]
+                self._advance(batch.revision)
+                self._tell(changes)
+
+    def _apply(self, event: Event) -> tuple[str, T | None, T | None, int] | None:
+        kv = event.kv
+        key = kv.key
+        if event.kind == "delete":
+            return self._drop(key, kv.mod_revision)
+        return self._set(kv)
+
+    def _set(self, kv: KeyValue) -> tuple[str, T | None, T | None, int] | None:
+        key = kv.key
+        try:
+            value = self._decode(kv)
+        except Exception as error:  # noqa: BLE001 - one bad value must not stop the others
+            self._broken[key] = kv.mod_revision
+            _log.error("mirror_cannot_decode", key=key, revision=kv.mod_revision, error=repr(error))
+            return None
+        if self._broken:
+            self._broken.pop(key, None)
+        old = self._entries.get(key)
+        self._entries[key] = Entry(value, kv.mod_revision, kv.create_revision)
+        return key, old.value if old is not None else None, value, kv.mod_revision
+
+    def _drop(self, key: str, revision: int) -> tuple[str, T | None, T | None, int] | None:
+        self._broken.pop(key, None)
+        old = self._entries.pop(key, None)
+        return None if old is None else (key, old.value, None, revision)
+
+    def _replace(self, listed: RangeResult) -> None:
+        """Make the dictionary what the list says, and tell the difference."""
+        changes: list[tuple[str, T | None, T | None, int] | None] = []
+        there = {kv.key for kv in listed.items}
+        for key in [k for k in (*self._entries, *self._broken) if k not in there]:
+            changes.append(self._drop(key, listed.revision))
+        for kv in listed.items:
+            old = self._entries.get(kv.key)
+            known = self._broken.get(kv.key) or (old.mod_revision if old is not None else 0)
+            if known != kv.mod_revision:
+                changes.append(self._set(kv))
+        self._advance(listed.revision)
+        self._synced.set()
+        self._tell([change for change in changes if change is not None])
+
+    def _advance(self, revision: int) -> None:
+        if revision <= self._revision:
+            return
+        self._revision = revision
+        while self._waiters and self._waiters[0][0] <= revision:
+            waiter = heapq.heappop(self._waiters)[2]
+            if not waiter.done():
+                waiter.set_result(None)
+
+    def _tell(self, changes: list[tuple[str, T | None, T | None, int]]) -> None:
+        for subscriber in tuple(self._subscribers):
+            for change in changes:
+                subscriber(*change)
+
+    async def _ask(self) -> None:
+        """While somebody waits, ask the store whether anything changed that is not here yet."""
+        delay = _ASK_FIRST
+        while self._waiters:
+            await asyncio.sleep(delay)
+            delay = min(delay * 2, _ASK_MOST)
+            self._waiters = [w for w in self._waiters if not w[2].done()]
+            heapq.heapify(self._waiters)
+            if not self._waiters or not self._synced.is_set():
+                continue
+            count = len(self._entries.keys() | self._broken.keys())
+            try:
+                fresh = await self._store.unchanged_since(self._prefix, self._revision, count=count)
+            except UnavailableError:
+                continue
+            if fresh is not None:
+                self._advance(fresh)
+
+    def _asked(self, task: asyncio.Task[None]) -> None:
+        self._asking = None
+        if not task.cancelled():
+            task.result()
+
+    async def _or_ended(self, awaitable: Any) -> None:
+        """Await, but not for longer than `run` lasts, where it is ours."""
+        if self._task is None:
+            await awaitable
+            return
+        wanted = asyncio.ensure_future(awaitable)
+        try:
+            await asyncio.wait([wanted, self._task], return_when=asyncio.FIRST_COMPLETED)
+            if not wanted.done():
+                self._task.result()
+            await wanted
+        finally:
+            wanted.cancel()
