@@ -17,8 +17,11 @@ Next: `hanse.store.types`.
 
 from hanse.settings import TlsFiles
 from hanse.store import keys
+from hanse.store.batch import BatchWriter
+from hanse.store.election import Election, Leadership
 from hanse.store.etcd import EtcdStore
 from hanse.store.memory import MemoryStore
+from hanse.store.mirror import Entry, Mirror
 from hanse.store.types import (
     MAX_REQUEST_BYTES,
     MAX_TXN_OPS,
@@ -39,14 +42,19 @@ from hanse.store.types import (
 __all__ = [
     "MAX_REQUEST_BYTES",
     "MAX_TXN_OPS",
+    "BatchWriter",
     "Compare",
     "Delete",
+    "Election",
+    "Entry",
     "EtcdStore",
     "Event",
     "Get",
     "KeyValue",
+    "Leadership",
     "LeaseHandle",
     "MemoryStore",
+    "Mirror",
     "Op",
     "Put",
     "RangeResult",

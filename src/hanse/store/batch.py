@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from hanse.errors import HanseError, UnavailableError
+from hanse.errors import HanseError, InternalError, UnavailableError
 from hanse.store.types import Compare, Delete, Get, Op, Put, Store, TxnResult
 
 _MAX_BYTES: Final = 1024 * 1024
@@ -84,18 +84,18 @@ class BatchWriter:
         joined: list[_Commit] = []
         reads: set[str] = set()
         writes: set[str] = set()
-        ops = compares = size = 0
+        compares: set[Compare] = set()
+        ops = size = 0
         while self._waiting:
             commit = self._waiting[0]
             if commit.done.done():  # cancelled
                 self._waiting.popleft()
                 continue
             ops += len(commit.ops)
-            compares += len(commit.compares)
             size += commit.size
             if joined and (
                 commit.alone
-                or max(ops, compares) > self._max_ops
+                or max(ops, len(compares.union(commit.compares))) > self._max_ops
                 or size > _MAX_BYTES
                 or not writes.isdisjoint(commit.writes)
                 or not writes.isdisjoint(commit.reads)
@@ -103,6 +103,7 @@ class BatchWriter:
             ):
                 break
             joined.append(self._waiting.popleft())
+            compares.update(commit.compares)
             reads |= commit.reads
             writes |= commit.writes
             if commit.alone:
@@ -133,10 +134,13 @@ class BatchWriter:
                 end = start + len(commit.ops)
                 _finish(commit, TxnResult(True, result.revision, result.responses[start:end]))
                 start = end
-        except BaseException:
+        except asyncio.CancelledError:
             for commit in joined:
                 commit.done.cancel()
             raise
+        except Exception as error:  # noqa: BLE001 - a defect; it belongs to whoever waits
+            for commit in joined:
+                _fail(commit, InternalError(f"a joined commit failed: {error!r}"))
 
     async def _send_alone(self, commit: _Commit) -> None:
         try:

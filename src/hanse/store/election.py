@@ -13,15 +13,16 @@ from __future__ import annotations
 import asyncio
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import structlog
 
-from hanse.errors import CompactedError, HanseError, NotFoundError
+from hanse.errors import CompactedError, HanseError, NotFoundError, UnavailableError
 from hanse.store import keys
 from hanse.store.types import Compare, KeyValue, LeaseHandle, Put, Store
 
 _log = structlog.get_logger(__name__)
+_RETRY: Final = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,21 +69,33 @@ class Election:
         self._leadership: Leadership | None = None
 
     async def campaign(self) -> Leadership:
-        """Wait until this candidate leads. Cancelling withdraws it. Raises `UnavailableError`."""
+        """Wait until this candidate leads, through every outage of the store. Cancelling withdraws it."""
         while True:
-            lease = await self._store.grant(self._ttl)
             try:
-                if await self._candidate(lease):
-                    _log.info("election_won", election=self._name, identity=self._identity)
-                    return Leadership(self._name, self._identity, self._key(lease), lease)
-            except BaseException:
+                leadership = await self._try()
+            except UnavailableError as error:
+                if error.reason == "STORE_CLOSED":
+                    raise
+                _log.warning("election_waits_for_store", election=self._name, error=str(error))
+                await asyncio.sleep(_RETRY)
+                continue
+            if leadership is not None:
+                _log.info("election_won", election=self._name, identity=self._identity)
+                return leadership
+
+    async def _try(self) -> Leadership | None:
+        lease = await self._store.grant(self._ttl)
+        won = False
+        try:
+            won = await self._candidate(lease)
+        finally:
+            if not won:
                 await _withdraw(lease)
-                raise
-            await _withdraw(lease)
+        return Leadership(self._name, self._identity, self._key(lease), lease) if won else None
 
     async def leader(self) -> str | None:
         """Return the identity of who leads now; None if nobody does."""
-        candidates = await self._candidates()
+        candidates, _ = await self._candidates()
         return candidates[0].value.decode() if candidates else None
 
     async def __aenter__(self) -> Leadership:
@@ -104,23 +117,23 @@ class Election:
         except NotFoundError:
             return False
         while not lease.lost.is_set():
-            candidates = await self._candidates()
+            candidates, revision = await self._candidates()
             place = next((i for i, kv in enumerate(candidates) if kv.key == key), None)
             if place is None:
                 return False
             if place == 0:
                 return True
-            await self._either(lease, candidates[place - 1])
+            await self._either(lease, candidates[place - 1].key, revision)
         return False
 
-    async def _candidates(self) -> list[KeyValue]:
+    async def _candidates(self) -> tuple[list[KeyValue], int]:
         found = await self._store.range(self._prefix)
-        return sorted(found.items, key=lambda kv: kv.create_revision)
+        return sorted(found.items, key=lambda kv: kv.create_revision), found.revision
 
-    async def _either(self, lease: LeaseHandle, before: KeyValue) -> None:
+    async def _either(self, lease: LeaseHandle, before: str, revision: int) -> None:
         """Wait until the candidate before is gone or our own lease is lost."""
         tasks: list[asyncio.Task[Any]] = [
-            asyncio.create_task(self._gone(before)),
+            asyncio.create_task(self._gone(before, revision)),
             asyncio.create_task(lease.lost.wait()),
         ]
         try:
@@ -132,9 +145,9 @@ class Election:
         if not tasks[0].cancelled():
             tasks[0].result()
 
-    async def _gone(self, candidate: KeyValue) -> None:
-        """Wait until the candidate's key is deleted, as far as history tells."""
-        watch: Any = self._store.watch(candidate.key, start_revision=candidate.mod_revision + 1)
+    async def _gone(self, candidate: str, revision: int) -> None:
+        """Wait until the key that was there at `revision` is deleted, as far as history tells."""
+        watch: Any = self._store.watch(candidate, start_revision=revision + 1)
         try:
             async with aclosing(watch):
                 async for batch in watch:

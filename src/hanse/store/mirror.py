@@ -21,7 +21,7 @@ from typing import Any, Final, Generic, Protocol, Self, TypeVar
 
 import structlog
 
-from hanse.errors import CompactedError, DeadlineError, UnavailableError
+from hanse.errors import CompactedError, DeadlineError, FailedPreconditionError, UnavailableError
 from hanse.store.types import Event, KeyValue, RangeResult, Store
 
 _log = structlog.get_logger(__name__)
@@ -160,7 +160,11 @@ class Mirror(Generic[T]):
         return self._revision
 
     async def run(self) -> None:
-        """Follow the prefix until cancelled. Returns never; raises only for a store that cannot be trusted."""
+        """Follow the prefix until cancelled.
+
+        Raises `FailedPreconditionError` if the store's history went back, and what a subscriber raises.
+        """
+        self._task = asyncio.current_task()
         try:
             while True:
                 try:
@@ -180,6 +184,7 @@ class Mirror(Generic[T]):
 
     async def __aenter__(self) -> Self:
         self._task = asyncio.create_task(self.run(), name=f"mirror-{self._prefix}")
+        self._task.add_done_callback(self._ended)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -226,10 +231,17 @@ class Mirror(Generic[T]):
 
     def _replace(self, listed: RangeResult) -> None:
         """Make the dictionary what the list says, and tell the difference."""
+        if listed.revision < self._revision:
+            raise FailedPreconditionError(
+                f"etcd is at revision {listed.revision}, but {self._prefix} was at {self._revision} before: it "
+                "was restored from a backup or replaced. Nothing is concluded from that; check etcd, then "
+                "restart.",
+                reason="REVISION_REGRESSED",
+            )
         changes: list[tuple[str, T | None, T | None, int] | None] = []
         there = {kv.key for kv in listed.items}
-        for key in [k for k in (*self._entries, *self._broken) if k not in there]:
-            changes.append(self._drop(key, listed.revision))
+        gone = [k for k in self._entries.keys() | self._broken.keys() if k not in there]
+        changes.extend(self._drop(key, listed.revision) for key in gone)
         for kv in listed.items:
             old = self._entries.get(kv.key)
             known = self._broken.get(kv.key) or (old.mod_revision if old is not None else 0)
@@ -276,6 +288,10 @@ class Mirror(Generic[T]):
         if not task.cancelled():
             task.result()
 
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            _log.error("mirror_ended", prefix=self._prefix, error=repr(error))
+
     async def _or_ended(self, awaitable: Any) -> None:
         """Await, but not for longer than `run` lasts, where it is ours."""
         if self._task is None:
@@ -285,6 +301,8 @@ class Mirror(Generic[T]):
         try:
             await asyncio.wait([wanted, self._task], return_when=asyncio.FIRST_COMPLETED)
             if not wanted.done():
+                if self._task.cancelled():
+                    raise UnavailableError(f"{self._prefix} is no longer followed", reason="MIRROR_CLOSED")
                 self._task.result()
             await wanted
         finally:
