@@ -65,12 +65,17 @@ def _operate(document: Any, op: dict[str, Any], where: str) -> Any:
         _test(document, path, op["value"], where)
         return document
     try:
-        return jsonpatch.JsonPatch([op]).apply(document, in_place=True)
+        return jsonpatch.JsonPatch([copy.deepcopy(op)]).apply(document, in_place=True)
     except jsonpatch.JsonPatchConflict as error:
         raise InvalidArgumentError(
             f"{where} ({name} {path}) does not apply: {error}", reason="PATCH_CONFLICT"
         ) from None
-    except (jsonpatch.JsonPatchException, jsonpointer.JsonPointerException, TypeError, KeyError) as error:
+    except jsonpointer.JsonPointerException as error:
+        problem = "there is no such path" if " not found in " in str(error) else str(error)
+        raise InvalidArgumentError(
+            f"{where} ({name} {path}) does not apply: {problem}", reason="PATCH_CONFLICT"
+        ) from None
+    except (jsonpatch.JsonPatchException, TypeError, KeyError) as error:
         raise InvalidArgumentError(
             f"{where} ({name} {path}) is not valid: {error}", reason="BAD_PATCH"
         ) from None
