@@ -142,12 +142,17 @@ class ClusterRelease(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
     RELEASE_TIME_FIELD_NUMBER: _builtins.int
+    AFTER_REVISION_FIELD_NUMBER: _builtins.int
     cluster: _builtins.str
     """Name of the cluster."""
     reason: _builtins.str
     """One CamelCase word that says why."""
     message: _builtins.str
     """One sentence for people."""
+    after_revision: _builtins.int
+    """etcd revision of the placement before the one that first said so. A confirmation counts only if the syncer
+    acted on a later placement (SyncState.placement_revision), so that one of an earlier release does not.
+    """
     @_builtins.property
     def release_time(self) -> _timestamp_pb2.Timestamp:
         """When the object was told to leave."""
@@ -159,14 +164,43 @@ class ClusterRelease(_message.Message):
         reason: _builtins.str = ...,
         message: _builtins.str = ...,
         release_time: _timestamp_pb2.Timestamp | None = ...,
+        after_revision: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["release_time", b"release_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster", b"cluster", "message", b"message", "reason", b"reason", "release_time", b"release_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_revision", b"after_revision", "cluster", b"cluster", "message", b"message", "reason", b"reason", "release_time", b"release_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ClusterRelease: _TypeAlias = ClusterRelease  # noqa: Y015
+
+@_typing.final
+class ClusterEviction(_message.Message):
+    """A cluster that somebody moved an object away from, so that it is not placed there again by itself."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CLUSTER_FIELD_NUMBER: _builtins.int
+    EVICT_TIME_FIELD_NUMBER: _builtins.int
+    cluster: _builtins.str
+    """Name of the cluster."""
+    @_builtins.property
+    def evict_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was asked for."""
+
+    def __init__(
+        self,
+        *,
+        cluster: _builtins.str = ...,
+        evict_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["evict_time", b"evict_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster", b"cluster", "evict_time", b"evict_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ClusterEviction: _TypeAlias = ClusterEviction  # noqa: Y015
 
 @_typing.final
 class Placement(_message.Message):
@@ -187,6 +221,7 @@ class Placement(_message.Message):
     TRACEPARENT_FIELD_NUMBER: _builtins.int
     REVISION_FIELD_NUMBER: _builtins.int
     RECONSIDER_TIME_FIELD_NUMBER: _builtins.int
+    EVICTED_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """"placements/{group}/{resource}/{namespace}/{object}", with "core" for the core group and "_" for no
     namespace.
@@ -229,6 +264,10 @@ class Placement(_message.Message):
     def reconsider_time(self) -> _timestamp_pb2.Timestamp:
         """When an unreachable cluster's replicas move, if that is pending: the scheduler looks again then."""
 
+    @_builtins.property
+    def evicted(self) -> _containers.RepeatedCompositeFieldContainer[Global___ClusterEviction]:
+        """Clusters that the object was evicted from, sorted by cluster; RebalancePlacement lets them in again."""
+
     def __init__(
         self,
         *,
@@ -245,10 +284,11 @@ class Placement(_message.Message):
         traceparent: _builtins.str = ...,
         revision: _builtins.int = ...,
         reconsider_time: _timestamp_pb2.Timestamp | None = ...,
+        evicted: _abc.Iterable[Global___ClusterEviction] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["object", b"object", "reconsider_time", b"reconsider_time", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["clusters", b"clusters", "conflict_resolution", b"conflict_resolution", "error", b"error", "generation", b"generation", "name", b"name", "object", b"object", "policy", b"policy", "reconsider_time", b"reconsider_time", "refused", b"refused", "releasing", b"releasing", "revision", b"revision", "traceparent", b"traceparent", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["clusters", b"clusters", "conflict_resolution", b"conflict_resolution", "error", b"error", "evicted", b"evicted", "generation", b"generation", "name", b"name", "object", b"object", "policy", b"policy", "reconsider_time", b"reconsider_time", "refused", b"refused", "releasing", b"releasing", "revision", b"revision", "traceparent", b"traceparent", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

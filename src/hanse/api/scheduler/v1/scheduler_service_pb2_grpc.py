@@ -113,14 +113,16 @@ class SchedulerServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def RebalancePlacement(self, request, context):
-        """Divides an object's replicas anew, as if it had rebalance set, once.
+        """Divides an object's replicas anew, as if it had rebalance set, once; lets clusters that it was evicted from
+        take part again.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def EvictPlacement(self, request, context):
-        """Moves an object away from a cluster now, without waiting for the toleration.
+        """Moves an object away from a cluster now, without waiting for the toleration, and keeps it away until
+        RebalancePlacement.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -28,9 +28,13 @@ class SchedulerServiceStub:
     PreviewPlacement: _aio.UnaryUnaryMultiCallable[_scheduler_service_pb2.PreviewPlacementRequest, _scheduler_service_pb2.ExplainPlacementResponse]
     """Decides for a manifest that need not exist; stores nothing."""
     RebalancePlacement: _aio.UnaryUnaryMultiCallable[_scheduler_service_pb2.RebalancePlacementRequest, _placement_pb2.Placement]
-    """Divides an object's replicas anew, as if it had rebalance set, once."""
+    """Divides an object's replicas anew, as if it had rebalance set, once; lets clusters that it was evicted from
+    take part again.
+    """
     EvictPlacement: _aio.UnaryUnaryMultiCallable[_scheduler_service_pb2.EvictPlacementRequest, _placement_pb2.Placement]
-    """Moves an object away from a cluster now, without waiting for the toleration."""
+    """Moves an object away from a cluster now, without waiting for the toleration, and keeps it away until
+    RebalancePlacement.
+    """
 
 class SchedulerServiceServicer(metaclass=_abc_1.ABCMeta):
     """Placements: which clusters, how many replicas, which overrides, and why."""
@@ -81,7 +85,9 @@ class SchedulerServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _scheduler_service_pb2.RebalancePlacementRequest,
         context: _aio.ServicerContext[_scheduler_service_pb2.RebalancePlacementRequest, _abc.Awaitable[_placement_pb2.Placement]],
     ) -> _abc.Awaitable[_placement_pb2.Placement]:
-        """Divides an object's replicas anew, as if it had rebalance set, once."""
+        """Divides an object's replicas anew, as if it had rebalance set, once; lets clusters that it was evicted from
+        take part again.
+        """
 
     @_abc_1.abstractmethod
     def EvictPlacement(
@@ -89,6 +95,8 @@ class SchedulerServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _scheduler_service_pb2.EvictPlacementRequest,
         context: _aio.ServicerContext[_scheduler_service_pb2.EvictPlacementRequest, _abc.Awaitable[_placement_pb2.Placement]],
     ) -> _abc.Awaitable[_placement_pb2.Placement]:
-        """Moves an object away from a cluster now, without waiting for the toleration."""
+        """Moves an object away from a cluster now, without waiting for the toleration, and keeps it away until
+        RebalancePlacement.
+        """
 
 def add_SchedulerServiceServicer_to_server(servicer: SchedulerServiceServicer, server: _aio.Server) -> None: ...
