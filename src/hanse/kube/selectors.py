@@ -127,10 +127,7 @@ class LabelSelector:
         """True if an object with these labels is selected."""
         if self.matches_nothing:
             return False
-        for requirement in self.requirements:
-            if not requirement.matches(labels):
-                return False
-        return True
+        return all(requirement.matches(labels) for requirement in self.requirements)
 
     def __str__(self) -> str:
         return ",".join(map(str, self.requirements))
@@ -296,10 +293,7 @@ class FieldSelector:
 
     def matches(self, obj: Object) -> bool:
         """True if the object is selected."""
-        for requirement in self.requirements:
-            if not requirement.matches(obj):
-                return False
-        return True
+        return all(requirement.matches(obj) for requirement in self.requirements)
 
     def exact(self, path: str) -> str | None:
         """Return the value that `path` must equal, or None if the selector does not say."""
