@@ -184,9 +184,7 @@ class _Builder:
         numbers = etcd.EtcdPorts(own[f"{name}.client"], own[f"{name}.peer"], own[f"{name}.health"])
         return ProcessSpec(
             name=name,
-            command=etcd.command(
-                binary, name=name, data_dir=self.data.etcd(name), ports=numbers, tls=tls
-            ),
+            command=etcd.command(binary, name=name, data_dir=self.data.etcd(name), ports=numbers, tls=tls),
             tier=ETCD_TIER,
             log=self.data.log(name),
             readiness=EtcdHealth(numbers.health, numbers.client),

@@ -46,13 +46,7 @@ class DataDirLock:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             os.close(descriptor)
-            holder = read_holder(self._data)
-            who = f" (pid {holder.process.pid})" if holder else ""
-            raise FailedPreconditionError(
-                f"a federation already runs in {self._data.root}{who}: see `hanse status`, stop it with "
-                "`hanse down`, or choose another --data-dir",
-                reason="ALREADY_RUNNING",
-            ) from None
+            raise already_running(self._data) from None
         self._descriptor = descriptor
         return self
 
@@ -100,3 +94,14 @@ def read_holder(data: DataDir) -> Holder | None:
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return holder if holder.process.alive else None
+
+
+def already_running(data: DataDir) -> FailedPreconditionError:
+    """The error for a second `hanse up` on the same data directory."""
+    holder = read_holder(data)
+    who = f" (pid {holder.process.pid})" if holder else ""
+    return FailedPreconditionError(
+        f"a federation already runs in {data.root}{who}: see `hanse status`, stop it with `hanse down`, or "
+        "choose another --data-dir",
+        reason="ALREADY_RUNNING",
+    )

@@ -81,3 +81,7 @@ class State:
                 for cluster in self.clusters
             ),
         )
+
+    def with_founded(self) -> State:
+        """The state after the federation was up for the first time."""
+        return replace(self, founded=True)

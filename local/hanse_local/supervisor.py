@@ -36,6 +36,7 @@ class StartError(Exception):
     def __init__(self, process: str, *, problem: str, log: Path, tail: str) -> None:
         super().__init__(f"{process} {problem}; its log is {log}")
         self.process = process
+        self.problem = problem
         self.log = log
         self.tail = tail
 

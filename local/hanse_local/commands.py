@@ -1,0 +1,246 @@
+"""The commands `hanse up`, `down`, `status` and `sim`, plugged into `hanse` by its entry point.
+
+Exit status: 0 as asked; 1 it failed; 2 wrong usage; 3 (`status` only) nothing runs.
+
+Concurrency: `up` in the foreground runs the supervisor's loop; the others are synchronous.
+
+Next: `hanse_local.background` and `hanse_local.host`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+from rich.console import Console
+
+from hanse.errors import HanseError
+from hanse_local import background
+from hanse_local.display import Progress, print_failure, print_ready, processes_table
+from hanse_local.host import Host
+from hanse_local.layout import DEFAULT, DataDir
+from hanse_local.lock import already_running, is_held
+from hanse_local.options import Options
+from hanse_local.supervisor import StartError
+
+F = TypeVar("F", bound=Callable[..., Any])
+NOT_RUNNING = 3
+
+
+def _data_dir(function: F) -> F:
+    option = click.option(
+        "--data-dir",
+        "data",
+        metavar="DIR",
+        default=str(DEFAULT),
+        envvar="HANSE_DATA_DIR",
+        show_default=True,
+        show_envvar=True,
+        callback=lambda _context, _parameter, value: DataDir.at(value),
+        help="Where the federation keeps everything.",
+    )
+    return option(function)
+
+
+def _ports(_context: click.Context, _parameter: click.Parameter, values: tuple[str, ...]) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for value in values:
+        name, separator, port = value.partition("=")
+        if not separator or not port.isdecimal():
+            raise click.BadParameter(f"{value!r} must be NAME=PORT, such as dns.dns=5353")
+        found[name] = int(port)
+    return found
+
+
+def _endpoints(
+    _context: click.Context, _parameter: click.Parameter, values: tuple[str, ...]
+) -> tuple[str, ...]:
+    found = tuple(part.strip() for value in values for part in value.split(",") if part.strip())
+    for endpoint in found:
+        if "//" in endpoint or not endpoint.rpartition(":")[2].isdecimal():
+            raise click.BadParameter(f"{endpoint!r} must be HOST:PORT without a scheme")
+    return found
+
+
+@click.command()
+@_data_dir
+@click.option("--clusters", type=int, metavar="N", help="Simulated clusters to run. [default: 3 at first]")
+@click.option("--detach", is_flag=True, help="Run in the background; return when everything is ready.")
+@click.option(
+    "--etcd-endpoints", metavar="HOST:PORT,...", multiple=True, callback=_endpoints, help="Use this etcd."
+)
+@click.option("--etcd-prefix", default="", metavar="PATH", help="Prefix of all keys. [default: /hanse]")
+@click.option("--etcd-ca", default="", metavar="FILE", help="Authority of that etcd.")
+@click.option("--etcd-cert", default="", metavar="FILE", help="Client certificate for that etcd.")
+@click.option("--etcd-key", default="", metavar="FILE", help="Key of the client certificate.")
+@click.option("--production", is_flag=True, help="Refuse an etcd that can corrupt its data.")
+@click.option("--https-port", type=int, help="Port of the Kubernetes API. [default: a free one]")
+@click.option("--dns-port", type=int, help="Port of the name server. [default: a free one]")
+@click.option(
+    "--port", "ports", multiple=True, metavar="NAME=PORT", callback=_ports, help="Any port, as in state.json."
+)
+@click.option("--federation-name", default="", metavar="NAME", help="As in DNS names. [default: hanse]")
+@click.option("--dns-suffix", default="", metavar="ZONE", help="Zone of the names. [default: example.org]")
+@click.option(
+    "--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info", show_default=True
+)
+@click.option("--otlp-endpoint", default="", metavar="URL", help="Send traces, metrics and logs there.")
+@click.option(
+    "--start-timeout", type=float, default=Options().start_timeout, show_default=True, metavar="SECONDS"
+)
+def up(
+    *,
+    data: DataDir,
+    detach: bool,
+    https_port: int | None,
+    dns_port: int | None,
+    ports: dict[str, int],
+    **values: Any,
+) -> None:
+    """Start a federation on this machine, or resume the one in the data directory.
+
+    It runs an etcd, the five services and simulated clusters, and writes DATA_DIR/kubeconfig. In the
+    foreground Ctrl-C stops everything in order; a second Ctrl-C hurries. A process that dies is started
+    again.
+    """
+    for name, port in (("apiserver.https", https_port), ("dns.dns", dns_port)):
+        if port is not None:
+            ports = {**ports, name: port}
+    options = Options(ports=ports, **values)
+    console = Console(stderr=True)
+    progress = Progress(console)
+    try:
+        if detach:
+            with progress.running():
+                snapshot = background.start(data, options, follow=progress.follow)
+            print_ready(console, snapshot)
+        else:
+            _in_foreground(data, options, console, progress)
+    except (HanseError, StartError) as error:
+        print_failure(console, error)
+        sys.exit(1)
+
+
+def _in_foreground(data: DataDir, options: Options, console: Console, progress: Progress) -> None:
+    if is_held(data):
+        raise already_running(data)
+    phase = ""
+
+    def follow(snapshot: dict[str, Any]) -> None:
+        nonlocal phase
+        progress.follow(snapshot)
+        if snapshot["phase"] != phase:
+            phase = snapshot["phase"]
+            if phase == "ready":
+                print_ready(console, snapshot)
+                console.print("Ctrl-C stops it.", highlight=False)
+            elif phase == "stopping":
+                console.print("stopping in order; Ctrl-C again hurries", highlight=False)
+
+    async def live() -> None:
+        await Host(data, options, on_change=follow).run()
+
+    with progress.running():
+        asyncio.run(live())
+    console.print("stopped", highlight=False)
+
+
+@click.command()
+@_data_dir
+@click.option("--timeout", type=float, default=background.STOP_TIMEOUT, show_default=True, metavar="SECONDS")
+def down(data: DataDir, timeout: float) -> None:
+    """Stop the federation in order. Its data stays; `hanse up` resumes it."""
+    console = Console(stderr=True)
+    try:
+        with console.status("stopping"):
+            stopped = background.stop(data, timeout=timeout)
+    except HanseError as error:
+        print_failure(console, error)
+        sys.exit(1)
+    console.print("stopped" if stopped else f"nothing runs in {data.root}", highlight=False, soft_wrap=True)
+
+
+@click.command()
+@_data_dir
+@click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table", show_default=True)
+def status(data: DataDir, output: str) -> None:
+    """Show the processes of the federation. Exit status 3 if it does not run."""
+    errors = Console(stderr=True)
+    try:
+        snapshot = background.query(data)
+    except HanseError as error:
+        print_failure(errors, error)
+        sys.exit(1)
+    if snapshot is None:
+        errors.print(
+            f"nothing runs in {data.root}; start it with `hanse up`", highlight=False, soft_wrap=True
+        )
+        sys.exit(NOT_RUNNING)
+    if output == "json":
+        click.echo(json.dumps(snapshot, indent=2))
+        return
+    console = Console()
+    console.print(f"{snapshot['phase']} in {snapshot['data_dir']}", highlight=False, soft_wrap=True)
+    console.print(processes_table(snapshot, now=time.time()))
+    print_ready(console, snapshot)
+
+
+@click.group()
+def sim() -> None:
+    """Lose simulated clusters and bring them back."""
+
+
+def _sim(data: DataDir, name: str, *, command: str, done: str, already: str) -> None:
+    console = Console(stderr=True)
+    try:
+        with console.status(f"{command} {name}"):
+            answer = background.request(data, command, name=name, timeout=90.0)
+    except HanseError as error:
+        print_failure(console, error)
+        sys.exit(1)
+    console.print(f"{name} {done if answer['changed'] else already}", highlight=False)
+
+
+@sim.command("stop")
+@click.argument("name")
+@_data_dir
+def sim_stop(data: DataDir, name: str) -> None:
+    """Kill the simulated cluster NAME, as if its machines had lost power."""
+    _sim(data, name, command="sim-stop", done="is lost", already="was stopped already")
+
+
+@sim.command("start")
+@click.argument("name")
+@_data_dir
+def sim_start(data: DataDir, name: str) -> None:
+    """Start the simulated cluster NAME again, at the same address and with its data."""
+    _sim(data, name, command="sim-start", done="is back", already="runs already")
+
+
+@sim.command("list")
+@_data_dir
+def sim_list(data: DataDir) -> None:
+    """List the simulated clusters."""
+    errors = Console(stderr=True)
+    try:
+        snapshot = background.request(data, "status")
+    except HanseError as error:
+        print_failure(errors, error)
+        sys.exit(1)
+    states = {process["name"]: process["state"] for process in snapshot["processes"]}
+    for cluster in snapshot["clusters"]:
+        zones = ",".join(cluster["zones"])
+        click.echo(
+            f"{cluster['name']:<20} {states.get(cluster['process'], 'unknown'):<12} "
+            f"region={cluster['region']} zones={zones}"
+        )
+
+
+def commands() -> list[click.Command]:
+    """The commands for the entry point group `hanse.commands`."""
+    return [up, down, status, sim]

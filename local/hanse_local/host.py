@@ -1,0 +1,209 @@
+"""Brings a local federation up, answers for it, and takes it down.
+
+Owns the phases: preparing, starting, joining, ready, stopping. The same in the foreground and in the
+background. A start that fails stops what was started, and leaves why in run/failure.json.
+
+Concurrency: one loop; the control socket's requests are tasks of it.
+
+Next: `hanse_local.commands`, what a user types.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import yaml
+
+from hanse.errors import FailedPreconditionError, HanseError, InvalidArgumentError, NotFoundError
+from hanse.pki import write_private
+from hanse_local import control
+from hanse_local.certificates import ADMIN
+from hanse_local.configs import Access, kubeconfig
+from hanse_local.federation import Plan, prepare
+from hanse_local.joining import join_all
+from hanse_local.layout import DataDir
+from hanse_local.lock import DataDirLock
+from hanse_local.options import Options
+from hanse_local.process import ProcessState
+from hanse_local.state import State
+from hanse_local.supervisor import StartError, Supervisor
+from hanse_local.topology import SimulatedCluster
+
+SIM_TIMEOUT = 60.0
+"""Seconds that a simulated cluster may take to start again."""
+
+
+class Host:
+    """Runs the federation of one data directory from `run` to its end."""
+
+    def __init__(
+        self, data: DataDir, options: Options, *, on_change: Callable[[dict[str, Any]], None] | None = None
+    ) -> None:
+        self._data = data
+        self._options = options
+        self._on_change = on_change
+        self._phase = "preparing"
+        self._plan: Plan | None = None
+        self._supervisor: Supervisor | None = None
+        self._stop = asyncio.Event()
+
+    async def run(self) -> None:
+        """Bring it up, and keep it until it is told to stop. Raises HanseError or StartError."""
+        self._data.create()
+        with DataDirLock(self._data) as lock:
+            self._data.failure.unlink(missing_ok=True)
+            async with control.serve(self._data.run, self._answer) as socket:
+                lock.announce(socket)
+                self._catch_signals()
+                try:
+                    await self._live()
+                except (HanseError, StartError) as error:
+                    self._record_failure(error)
+                    raise
+
+    async def _live(self) -> None:
+        plan = self._plan = prepare(self._data, self._options)
+        async with Supervisor(plan.specs, record=self._data.processes, on_change=self._changed) as supervisor:
+            self._supervisor = supervisor
+            try:
+                await self._until_stopped(self._bring_up(plan, supervisor))
+                await self._stop.wait()
+            finally:
+                self._enter("stopping")
+
+    async def _until_stopped(self, work: Any) -> None:
+        """Await `work`, but not after a request to stop."""
+        task = asyncio.ensure_future(work)
+        stopped = asyncio.ensure_future(self._stop.wait())
+        try:
+            await asyncio.wait({task, stopped}, return_when=asyncio.FIRST_COMPLETED)
+            if task.done():
+                task.result()
+        finally:
+            for each in (task, stopped):
+                each.cancel()
+            await asyncio.gather(task, stopped, return_exceptions=True)
+
+    async def _bring_up(self, plan: Plan, supervisor: Supervisor) -> None:
+        self._enter("starting")
+        await supervisor.start(timeout=plan.options.start_timeout)
+        self._write_kubeconfig(plan)
+        self._enter("joining")
+        new = [cluster for cluster in plan.state.clusters if not cluster.joined]
+        await join_all(self._data, new, timeout=plan.options.start_timeout, on_joined=self._remember_joined)
+        self._remember(lambda state: state.with_founded())
+        self._enter("ready")
+
+    def _remember_joined(self, cluster: SimulatedCluster) -> None:
+        self._remember(lambda state: state.with_joined(cluster.name))
+
+    def _remember(self, change: Callable[[State], State]) -> None:
+        change(State.load(self._data.state)).save(self._data.state)
+
+    def _write_kubeconfig(self, plan: Plan) -> None:
+        pki = self._data.pki
+        access = Access(
+            server=plan.https,
+            ca=(pki / "ca.crt").read_bytes(),
+            cert=(pki / f"{ADMIN}.crt").read_bytes(),
+            key=(pki / f"{ADMIN}.key").read_bytes(),
+        )
+        members = {
+            cluster.name: yaml.safe_load(self._data.cluster_kubeconfig(cluster.name).read_text())
+            for cluster in plan.state.clusters
+        }
+        write_private(self._data.kubeconfig, kubeconfig(access, members).encode())
+
+    def _catch_signals(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self._signalled)
+
+    def _signalled(self) -> None:
+        if self._stop.is_set() and self._supervisor is not None:
+            self._supervisor.hurry.set()  # the second Ctrl-C
+        self._stop.set()
+
+    def _record_failure(self, error: Exception) -> None:
+        document = {"error": str(error)}
+        if isinstance(error, StartError):
+            document |= {"process": error.process, "problem": error.problem}
+            document |= {"log": str(error.log), "tail": error.tail}
+        write_private(self._data.failure, json.dumps(document).encode())
+
+    def _enter(self, phase: str) -> None:
+        self._phase = phase
+        self._changed()
+
+    def _changed(self) -> None:
+        if self._on_change is not None:
+            self._on_change(self.snapshot())
+
+    def snapshot(self) -> dict[str, Any]:
+        """All that `hanse status` shows, as plain values."""
+        plan, supervisor = self._plan, self._supervisor
+        return {
+            "phase": self._phase,
+            "data_dir": str(self._data.root),
+            "kubeconfig": str(self._data.kubeconfig),
+            "https": plan.https if plan else "",
+            "dns": plan.dns if plan else "",
+            "dns_suffix": plan.options.dns_suffix if plan else "",
+            "federation": plan.options.federation_name if plan else "",
+            "warnings": list(plan.warnings) if plan else [],
+            "moved": list(plan.moved) if plan else [],
+            "processes": supervisor.describe() if supervisor else [],
+            "clusters": [
+                {"name": cluster.name, "region": cluster.region, "zones": list(cluster.zones)}
+                | {"process": cluster.process}
+                for cluster in (plan.state.clusters if plan else ())
+            ],
+        }
+
+    async def _answer(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
+        match request["command"]:
+            case "status":
+                return self.snapshot()
+            case "stop":
+                self._stop.set()
+                return {}
+            case "sim-stop":
+                return await self._sim_stop(str(request["name"]))
+            case "sim-start":
+                return await self._sim_start(str(request["name"]))
+            case unknown:
+                raise InvalidArgumentError(f"the supervisor knows no command {unknown}")
+
+    def _simulated(self, name: str) -> tuple[Supervisor, SimulatedCluster]:
+        if self._supervisor is None or self._plan is None:
+            raise FailedPreconditionError("the federation is still being prepared: try again in a moment")
+        for cluster in self._plan.state.clusters:
+            if cluster.name == name:
+                return self._supervisor, cluster
+        known = ", ".join(cluster.name for cluster in self._plan.state.clusters) or "none"
+        raise NotFoundError(f"there is no simulated cluster {name}: there are {known}")
+
+    async def _sim_stop(self, name: str) -> dict[str, Any]:
+        supervisor, cluster = self._simulated(name)
+        process = supervisor.process(cluster.process)
+        was_running = process.state is not ProcessState.STOPPED
+        process.kill()
+        async with asyncio.timeout(10.0):
+            while process.state is not ProcessState.STOPPED:  # noqa: ASYNC110 - three states away at most
+                await asyncio.sleep(0.01)
+        return {"changed": was_running}
+
+    async def _sim_start(self, name: str) -> dict[str, Any]:
+        supervisor, cluster = self._simulated(name)
+        process = supervisor.process(cluster.process)
+        was_stopped = process.state is ProcessState.STOPPED
+        process.start()
+        try:
+            await supervisor.await_ready(cluster.process, timeout=SIM_TIMEOUT)
+        except StartError as error:
+            raise FailedPreconditionError(str(error)) from error
+        return {"changed": was_stopped}
