@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 import dns.edns
 import dns.flags
 import dns.message
@@ -190,3 +192,41 @@ def test_a_damaged_query_never_raises(position: int, value: int) -> None:
 
 
 ZONE = zone()
+
+
+def test_a_name_that_is_taken_out_takes_the_names_above_it_along() -> None:
+    """What only existed for it is NXDOMAIN again; what others need stays."""
+    whole = zone()
+    whole.put(Name("web.shop.hanse.svc.a.eu.example.org.", ("127.0.0.9",), 30))
+    assert rcode(whole, "a.eu.example.org.") == dns.rcode.NOERROR
+    whole.remove("web.shop.hanse.svc.a.eu.example.org.")
+    assert rcode(whole, "eu.example.org.") == dns.rcode.NXDOMAIN
+    assert rcode(whole, "svc.example.org.") == dns.rcode.NOERROR
+    assert whole.nodes.keys() == zone().nodes.keys()
+
+
+labels = st.lists(st.sampled_from(["a", "b", "c"]), min_size=1, max_size=4).map(
+    lambda parts: ".".join([*parts, "example.org."])
+)
+
+
+@given(kept=st.sets(labels, max_size=6), gone=st.sets(labels, max_size=6), order=st.randoms())
+def test_taking_names_out_leaves_what_never_having_them_gives(
+    kept: set[str], gone: set[str], order: random.Random
+) -> None:
+    """In any order of adding and removing, the zone is that of the names that are left."""
+    changed, plain = zone(0), zone(0)
+    added = sorted(kept | gone)
+    order.shuffle(added)
+    for fqdn in added:
+        changed.put(Name(fqdn, ("127.0.0.9",), 30))
+    for fqdn in sorted(gone - kept, key=lambda _: order.random()):
+        changed.remove(fqdn)
+    for fqdn in kept:
+        plain.put(Name(fqdn, ("127.0.0.9",), 30))
+    assert changed.nodes == plain.nodes
+
+
+def rcode(whole: CompiledZone, name: str) -> int:
+    """The response code for the addresses of `name`."""
+    return respond(dns.message.make_query(name, "A").to_wire(), whole, turn=0, tcp=False)[1]

@@ -1,14 +1,15 @@
 """A zone in the form in which it is answered from: every answer is bytes before the question comes.
 
-`compile_zone` turns record sets into a `CompiledZone`, which never changes afterwards: the server swaps whole
-zones, so that no question sees half a change. Owner names in answers are compression pointers to the question
-(offset 12), which is why the same bytes serve any spelling of the name. `hanse_dns.responder` is next.
+`CompiledZone` takes names in and out one at a time, so that a change of one name costs the same in a zone of
+ten thousand. Owner names in answers are compression pointers to the question (offset 12), which is why the
+same bytes serve any spelling of the name. `hanse_dns.responder` is next.
 """
 
 from __future__ import annotations
 
 import ipaddress
 import struct
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -47,7 +48,6 @@ class RecordGroup:
     """
 
     records: tuple[bytes, ...]
-    rdata: tuple[tuple[int, bytes], ...]
 
     def rotated(self, turn: int) -> bytes:
         """All records, beginning with number `turn` modulo their count."""
@@ -59,16 +59,70 @@ Node = dict[int, RecordGroup]
 """The record groups of a name by type; empty for a name that only has names below it."""
 
 
-@dataclass(frozen=True, slots=True)
 class CompiledZone:
-    """A zone ready to be asked. `nodes` is by owner name in lower case wire format."""
+    """A zone that is answered from. All changes are synchronous, so no question sees half of one.
 
-    origin: bytes
-    origin_text: str
-    serial: int
-    nodes: dict[bytes, Node]
-    negative_soa: bytes
-    """SOA record for the authority section of NXDOMAIN and NODATA; its owner is the full origin."""
+    `origin` has the dot at its end. `name_servers` are (fqdn, address); those below the origin get address
+    records. `negative_ttl`, seconds, is how long resolvers may remember that a name is missing (RFC 2308).
+    """
+
+    def __init__(
+        self, *, origin: str, serial: int, name_servers: Sequence[tuple[str, str]], negative_ttl: int
+    ) -> None:
+        self.origin = wire(origin)
+        self.origin_text = origin
+        self.serial = serial
+        self.nodes: dict[bytes, Node] = {self.origin: {}}
+        """Record groups by type, by owner name in lower case wire format."""
+        self.negative_soa = b""
+        """SOA record for the authority section of NXDOMAIN and NODATA."""
+        self._named: set[bytes] = set()
+        self._below: Counter[bytes] = Counter()
+        self._name_servers = tuple(name_servers)
+        self._negative_ttl = negative_ttl
+        for server, address in name_servers:
+            if server.endswith("." + origin):
+                self.put(Name(server, (address,), negative_ttl))
+        self.set_serial(serial)
+
+    def set_serial(self, serial: int) -> None:
+        """Changes the serial of the SOA record, RFC 1982 arithmetic modulo 2**32."""
+        self.serial = serial & 0xFFFFFFFF
+        soa = wire(self._name_servers[0][0]) + wire(f"hostmaster.{self.origin_text}")
+        soa += struct.pack("!IIIII", self.serial, SOA_REFRESH, SOA_RETRY, SOA_EXPIRE, self._negative_ttl)
+        servers = [(NS, wire(server)) for server, _ in self._name_servers]
+        self.nodes[self.origin] |= {
+            SOA: group([(SOA, soa)], self._negative_ttl),
+            NS: group(servers, SOA_EXPIRE),
+        }
+        self.negative_soa = record(self.origin, SOA, soa, self._negative_ttl)
+
+    def put(self, name: Name) -> None:
+        """Adds a name below the origin or replaces its records.
+
+        The names between it and the origin come to exist with it, and answer NODATA (RFC 8020).
+        """
+        owner = wire(name.fqdn)
+        if owner not in self._named:
+            self._named.add(owner)
+            self._below.update(self._ancestors(owner))
+        self.nodes[owner] = address_records(name)
+        for ancestor in self._ancestors(owner):
+            self.nodes.setdefault(ancestor, {})
+
+    def remove(self, fqdn: str) -> None:
+        """Takes a name out, and the names above it that only existed for it."""
+        owner = wire(fqdn)
+        if owner not in self._named:
+            return
+        self._named.discard(owner)
+        ancestors = self._ancestors(owner)
+        self._below.subtract(ancestors)
+        self.nodes[owner] = {}
+        for name in (owner, *ancestors):
+            if not self._below[name] and name not in self._named:
+                del self._below[name]
+                self.nodes.pop(name, None)
 
     def contains(self, name: bytes) -> bool:
         """Whether `name`, lower case wire format, is at or below the origin."""
@@ -80,57 +134,24 @@ class CompiledZone:
             position += 1 + name[position]
         return position == rest
 
+    def _ancestors(self, owner: bytes) -> list[bytes]:
+        """The names between `owner` and the origin, without both."""
+        found = []
+        name = owner[1 + owner[0] :]
+        while len(name) > len(self.origin):
+            found.append(name)
+            name = name[1 + name[0] :]
+        return found
 
-def compile_zone(
-    *,
-    origin: str,
-    serial: int,
-    names: Iterable[Name],
-    name_servers: Sequence[tuple[str, str]],
-    negative_ttl: int,
-) -> CompiledZone:
-    """Compiles a zone.
 
-    `origin` has the dot at its end. `name_servers` are (fqdn, address) and come with address records when
-    they are below the origin. `negative_ttl`, seconds, is how long resolvers may remember that a name is
-    missing (RFC 2308).
+def address_records(name: Name) -> Node:
+    """The A and AAAA records of a name, or a CNAME when all it has is a host name.
+
+    A CNAME tolerates no record beside it (RFC 1034 section 3.6.2), so host names only count where there is
+    no address, and the first stands for all.
     """
-    nodes: dict[bytes, Node] = {}
-    for name in names:
-        add_addresses(nodes, name)
-    apex = wire(origin)
-    for server, address in name_servers:
-        if server.endswith("." + origin):
-            add_addresses(nodes, Name(server, (address,), negative_ttl))
-    primary = name_servers[0][0]
-    soa = wire(primary) + wire(f"hostmaster.{origin}")
-    soa += struct.pack("!IIIII", serial, SOA_REFRESH, SOA_RETRY, SOA_EXPIRE, negative_ttl)
-    nodes[apex] = {
-        **nodes.get(apex, {}),
-        SOA: group([(SOA, soa)], negative_ttl),
-        NS: group([(NS, wire(server)) for server, _ in name_servers], SOA_EXPIRE),
-    }
-    for owner in list(nodes):
-        add_ancestors(nodes, owner, apex)
-    return CompiledZone(
-        origin=apex,
-        origin_text=origin,
-        serial=serial,
-        nodes=nodes,
-        negative_soa=record(apex, SOA, soa, negative_ttl),
-    )
-
-
-def add_addresses(nodes: dict[bytes, Node], name: Name) -> None:
-    """Adds the A and AAAA records of a name, or a CNAME when all it has is a host name.
-
-    A name without addresses exists all the same: it is answered with NODATA. A CNAME tolerates no record
-    beside it (RFC 1034 section 3.6.2), so host names only count where there is no address, and the first
-    stands for all.
-    """
-    node = nodes.setdefault(wire(name.fqdn), {})
-    by_type: dict[int, list[tuple[int, bytes]]] = {}
     hosts = []
+    by_type: dict[int, list[tuple[int, bytes]]] = {}
     for address in name.addresses:
         try:
             ip = ipaddress.ip_address(address)
@@ -142,22 +163,13 @@ def add_addresses(nodes: dict[bytes, Node], name: Name) -> None:
     if not by_type and hosts:
         target = min(hosts)
         by_type[CNAME] = [(CNAME, wire(target if target.endswith(".") else f"{target}."))]
-    for kind, rdata in by_type.items():
-        node[kind] = group(rdata, name.ttl)
-
-
-def add_ancestors(nodes: dict[bytes, Node], owner: bytes, apex: bytes) -> None:
-    """Makes the names between `owner` and the apex exist, so that they answer NODATA (RFC 8020)."""
-    name = owner
-    while len(name) > len(apex):
-        name = name[1 + name[0] :]
-        nodes.setdefault(name, {})
+    return {kind: group(rdata, name.ttl) for kind, rdata in by_type.items()}
 
 
 def group(rdata: Sequence[tuple[int, bytes]], ttl: int) -> RecordGroup:
     """A record group whose owner is the question's name."""
     unique = tuple(dict.fromkeys(rdata))
-    return RecordGroup(tuple(record(QUESTION_NAME, kind, data, ttl) for kind, data in unique), unique)
+    return RecordGroup(tuple(record(QUESTION_NAME, kind, data, ttl) for kind, data in unique))
 
 
 def record(owner: bytes, kind: int, rdata: bytes, ttl: int) -> bytes:
@@ -168,3 +180,18 @@ def record(owner: bytes, kind: int, rdata: bytes, ttl: int) -> bytes:
 def wire(fqdn: str) -> bytes:
     """A name in lower case wire format without compression."""
     return dns.name.from_text(fqdn).canonicalize().to_wire() or b"\x00"
+
+
+def compile_zone(
+    *,
+    origin: str,
+    serial: int,
+    names: Iterable[Name],
+    name_servers: Sequence[tuple[str, str]],
+    negative_ttl: int,
+) -> CompiledZone:
+    """A zone with `names` in it; see `CompiledZone` for the rest."""
+    zone = CompiledZone(origin=origin, serial=serial, name_servers=name_servers, negative_ttl=negative_ttl)
+    for name in names:
+        zone.put(name)
+    return zone

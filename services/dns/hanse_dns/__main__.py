@@ -1,0 +1,58 @@
+"""Runs the dns service: only wires."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+
+from hanse.api.dns.v1.dns_service_pb2_grpc import add_DnsServiceServicer_to_server
+from hanse.rpc import RpcServer
+from hanse.runtime import Runtime, run
+from hanse.settings import split_address
+from hanse.store import EtcdStore
+from hanse_dns.answering import Answering
+from hanse_dns.controller import Compilation, Compiler
+from hanse_dns.server import NameServer
+from hanse_dns.service import POLICY, DnsServicer
+from hanse_dns.settings import DnsSettings
+
+
+async def serve(runtime: Runtime[DnsSettings]) -> None:
+    """Serves names until told to stop."""
+    settings = runtime.settings
+    store = await EtcdStore.connect(
+        settings.etcd_endpoints, prefix=settings.etcd_prefix, tls=settings.etcd_tls
+    )
+    host, port = split_address(settings.dns_listen, setting="dns_listen")
+    answering = Answering(
+        store,
+        zone=settings.dns_suffix,
+        name_server=settings.dns_name_server,
+        address=host,
+        negative_ttl=settings.dns_negative_ttl,
+    )
+    compilation = Compilation(store, settings)
+    identity = f"{socket.gethostname()}-{os.getpid()}"
+    compiler = Compiler(store=store, settings=settings, compilation=compilation, identity=identity)
+    async with answering.mirror, NameServer(answering.respond, host=host, port=port) as names:
+        await answering.mirror.synced()
+        runtime.tasks.create_task(compilation.run())
+        runtime.tasks.create_task(compiler.run())
+        rpc = RpcServer(
+            listen=settings.listen,
+            tls=settings.tls,
+            policy=POLICY,
+            telemetry=runtime.telemetry,
+            health=runtime.health,
+        )
+        address = f"{host}:{names.port}"
+        rpc.add(add_DnsServiceServicer_to_server, DnsServicer(answering, server=address))
+        async with rpc:
+            runtime.ready({"grpc": rpc.address, "dns": address})
+            await runtime.stopping.wait()
+    await store.close()
+
+
+if __name__ == "__main__":
+    sys.exit(run("dns", DnsSettings, serve))

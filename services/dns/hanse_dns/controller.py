@@ -1,0 +1,187 @@
+"""Keeps the stored record sets what the clusters' health says. The leader runs it; others wait.
+
+Owns `Compilation`: it follows Services, their sync states and the clusters, and notes which Services are
+touched. One task compiles everything that is touched since its last turn and commits it, so a burst of
+changes is one transaction. A failed turn marks its Services again, loads the journal anew and retries;
+nothing is forgotten. `hanse_dns.journal` is next.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Iterable
+
+from hanse.control import Backoff
+from hanse.errors import HanseError
+from hanse.store import Store, keys
+from hanse.store.election import Election, Leadership
+from hanse.store.mirror import Mirror
+from hanse.telemetry import get_logger, span_from_traceparent
+from hanse_dns.compiler import ClusterView, CompiledRecord, Presence, compile_service
+from hanse_dns.journal import Journal
+from hanse_dns.settings import DnsSettings
+from hanse_dns.sources import ServiceIntent, cluster_view, presence, service_intent
+
+Service = tuple[str, str]
+"""(namespace, name)"""
+
+SERVICES = keys.resource_prefix(resource="services")
+PRESENCES = keys.resource_prefix(resource="services", prefix=keys.SYNCSTATES)
+_log = get_logger(__name__)
+
+
+def service_of(key: str) -> Service:
+    """The Service that a key of an object or of a sync state is of."""
+    parts = key.split("/")
+    return parts[3], parts[4]
+
+
+class Compilation:
+    """What is known of every Service, and which of them must be compiled again."""
+
+    def __init__(self, store: Store, settings: DnsSettings) -> None:
+        self._settings = settings
+        self._services: Mirror[ServiceIntent] = Mirror(store, SERVICES, service_intent)
+        self._presences: Mirror[Presence | None] = Mirror(store, PRESENCES, presence)
+        self._clusters: Mirror[ClusterView] = Mirror(store, f"{keys.CLUSTERS}/", cluster_view)
+        self._by_service: dict[Service, dict[str, Presence]] = {}
+        self._touched: set[Service] = set()
+        self._wake = asyncio.Event()
+
+    async def run(self) -> None:
+        """Follows the store until cancelled."""
+        self._services.subscribe(self._service_changed)
+        self._presences.subscribe(self._presence_changed)
+        self._clusters.subscribe(self._cluster_changed)
+        async with asyncio.TaskGroup() as tasks:
+            for mirror in (self._services, self._presences, self._clusters):
+                tasks.create_task(mirror.run())
+
+    async def synced(self) -> None:
+        """Waits until everything was read once: compiling before that would take names for gone."""
+        for mirror in (self._services, self._presences, self._clusters):
+            await mirror.synced()
+
+    def touch(self, services: Iterable[Service]) -> None:
+        """Marks Services to be compiled again."""
+        self._touched.update(services)
+        if self._touched:
+            self._wake.set()
+
+    def touch_all(self) -> None:
+        """Marks every Service."""
+        self.touch(service_of(key) for key, _ in self._services.items())
+
+    async def take(self) -> set[Service]:
+        """Waits until something is marked, and takes all the marks."""
+        await self._wake.wait()
+        self._wake.clear()
+        touched, self._touched = self._touched, set()
+        return touched
+
+    def compile(self, service: Service) -> tuple[CompiledRecord, ...]:
+        """The record sets that a Service should have now; none if it is not to have names."""
+        intent = self._intent(service)
+        if intent is None or not intent.named:
+            return ()
+        namespace, name = service
+        return compile_service(
+            naming=self._settings.naming,
+            namespace=namespace,
+            service=name,
+            clusters=sorted((view for _, view in self._clusters.items()), key=lambda view: view.name),
+            presences=self._by_service.get(service, {}),
+        )
+
+    def traceparent(self, service: Service) -> str:
+        """The trace that the last change of a Service belongs to."""
+        intent = self._intent(service)
+        return intent.traceparent if intent else ""
+
+    def _intent(self, service: Service) -> ServiceIntent | None:
+        namespace, name = service
+        return self._services.get(keys.ObjectKey("", "services", namespace, name).key())
+
+    def _service_changed(
+        self, key: str, old: ServiceIntent | None, new: ServiceIntent | None, revision: int
+    ) -> None:
+        if (old and old.named) or (new and new.named):
+            self.touch([service_of(key)])
+
+    def _presence_changed(self, key: str, old: Presence | None, new: Presence | None, revision: int) -> None:
+        service, cluster = service_of(key), key.rpartition("/")[2]
+        known = self._by_service.setdefault(service, {})
+        if new is None:
+            known.pop(cluster, None)
+            if not known:
+                del self._by_service[service]
+        else:
+            known[cluster] = new
+        if old != new:
+            self.touch([service])
+
+    def _cluster_changed(
+        self, key: str, old: ClusterView | None, new: ClusterView | None, revision: int
+    ) -> None:
+        if old != new:
+            self.touch_all()
+
+
+class Compiler:
+    """Compiles and commits while it leads; see `run`."""
+
+    def __init__(
+        self, store: Store, settings: DnsSettings, compilation: Compilation, *, identity: str
+    ) -> None:
+        self._store = store
+        self._settings = settings
+        self._compilation = compilation
+        self._identity = identity
+        self._rng = random.Random(identity)  # noqa: S311 - jitter, not a secret
+
+    async def run(self) -> None:
+        """Leads whenever it may, until cancelled."""
+        await self._compilation.synced()
+        backoff, failures = Backoff(), 0
+        while True:
+            try:
+                election = Election(self._store, "dns", self._identity, ttl=self._settings.leader_ttl)
+                async with election as leadership:
+                    failures = 0
+                    await self._lead(leadership)
+            except HanseError as error:
+                failures += 1
+                _log.warning("cannot lead, trying again", error=str(error), reason=error.reason)
+                await asyncio.sleep(backoff.delay(failures, rng=self._rng))
+
+    async def _lead(self, leadership: Leadership) -> None:
+        """Compiles what is touched, everything at first, until leadership is lost."""
+        journal = Journal(self._store, zone=self._settings.dns_suffix, fence=leadership.fence())
+        await journal.load()
+        self._compilation.touch(journal.services)
+        self._compilation.touch_all()
+        lost = asyncio.create_task(leadership.lost.wait())
+        try:
+            while not leadership.lost.is_set():
+                taking = asyncio.create_task(self._compilation.take())
+                await asyncio.wait({taking, lost}, return_when=asyncio.FIRST_COMPLETED)
+                if not taking.done():
+                    taking.cancel()
+                    return
+                await self._commit(journal, taking.result())
+        finally:
+            lost.cancel()
+
+    async def _commit(self, journal: Journal, touched: set[Service]) -> None:
+        wanted = {service: self._compilation.compile(service) for service in sorted(touched)}
+        traceparents = {service: self._compilation.traceparent(service) for service in wanted}
+        first = next(iter(traceparents.values()), "")
+        try:
+            with span_from_traceparent("dns.compile", first, attributes={"hanse.services": len(wanted)}):
+                written = await journal.apply(wanted, ttl=self._settings.dns_ttl, traceparents=traceparents)
+        except HanseError:
+            self._compilation.touch(touched)
+            raise
+        if written:
+            _log.info("names changed", services=len(wanted), records=written)

@@ -1,0 +1,168 @@
+"""What the names were told to be: the stored record sets, and how to bring them to what they should be.
+
+`changes` is a pure function from the stored and the compiled record sets of Services to the operations that
+lead from one to the other; `apply` commits them, in transactions of at most `MAX_OPS`, each with the zone's
+next serial and fenced with the leader's lease. All records of one Service are in one transaction unless they
+alone are more than that. The journal is read once, when leadership begins: nobody else writes it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Mapping
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from hanse.api.dns.v1 import record_set_pb2
+from hanse.errors import ConflictError
+from hanse.store import Compare, Delete, Op, Put, Store, keys
+from hanse_dns.compiler import CompiledRecord, Scope
+
+MAX_OPS = 120
+"""Operations of one transaction; etcd takes 128, and one is the serial's."""
+APEX = "@"
+"""Name of the key of the zone itself, as in master files."""
+SCOPES = {
+    Scope.ZONE: record_set_pb2.ZONE,
+    Scope.REGION: record_set_pb2.REGION,
+    Scope.GLOBAL: record_set_pb2.GLOBAL,
+}
+Compiled = Mapping[tuple[str, str], tuple[CompiledRecord, ...]]
+"""Record sets by the (namespace, name) of their Service."""
+
+
+def message(
+    *, zone: str, service: tuple[str, str], record: CompiledRecord, ttl: int, traceparent: str
+) -> record_set_pb2.RecordSet:
+    """A compiled record as it is stored, without its time."""
+    found = record_set_pb2.RecordSet(
+        name=f"zones/{zone}/recordSets/{record.fqdn.rstrip('.')}",
+        fqdn=record.fqdn,
+        ttl=ttl,
+        scope=SCOPES[record.scope],
+        reason=record.reason,
+        endpoints=[
+            record_set_pb2.Endpoint(address=target.address, cluster=target.cluster)
+            for target in record.targets
+        ],
+        traceparent=traceparent,
+    )
+    found.service.resource = "services"
+    found.service.version = "v1"
+    found.service.kind = "Service"
+    found.service.namespace, found.service.name = service
+    return found
+
+
+def same(left: record_set_pb2.RecordSet, right: record_set_pb2.RecordSet) -> bool:
+    """Whether two record sets say the same, whenever and by whichever trace they were written."""
+    return (left.fqdn, left.ttl, left.scope, left.reason, left.endpoints) == (
+        right.fqdn,
+        right.ttl,
+        right.scope,
+        right.reason,
+        right.endpoints,
+    )
+
+
+class Journal:
+    """The stored record sets of one zone, held by the leader."""
+
+    def __init__(self, store: Store, *, zone: str, fence: Compare) -> None:
+        self._store = store
+        self._zone = zone
+        self._fence = fence
+        self._records: dict[tuple[str, str], dict[str, record_set_pb2.RecordSet]] = {}
+        self._serial = 0
+
+    @property
+    def services(self) -> set[tuple[str, str]]:
+        """The Services that have names, as (namespace, name)."""
+        return set(self._records)
+
+    async def load(self) -> None:
+        """Reads everything that is stored. Raises UnavailableError."""
+        self._records.clear()
+        stored = await self._store.range(f"{keys.RECORDS}/{self._zone}/")
+        for item in stored.items:
+            if item.key == keys.record(self._zone, APEX):
+                self._serial = record_set_pb2.Zone.FromString(item.value).serial
+                continue
+            found = record_set_pb2.RecordSet.FromString(item.value)
+            service = (found.service.namespace, found.service.name)
+            self._records.setdefault(service, {})[found.fqdn] = found
+
+    async def apply(self, wanted: Compiled, *, ttl: int, traceparents: Mapping[tuple[str, str], str]) -> int:
+        """Makes the record sets of the Services in `wanted` what it says; returns how many it changed.
+
+        Raises ConflictError when leadership is over, UnavailableError when the store does not answer; the
+        journal must be loaded anew after either.
+        """
+        written = 0
+        for batch in self._batches(wanted, ttl=ttl, traceparents=traceparents):
+            await self._commit(batch)
+            written += len(batch)
+        return written
+
+    def _batches(
+        self, wanted: Compiled, *, ttl: int, traceparents: Mapping[tuple[str, str], str]
+    ) -> Iterator[list[Op]]:
+        batch: list[Op] = []
+        for service, compiled in wanted.items():
+            messages = [
+                message(
+                    zone=self._zone,
+                    service=service,
+                    record=record,
+                    ttl=ttl,
+                    traceparent=traceparents.get(service, ""),
+                )
+                for record in compiled
+            ]
+            ops = self._changes(service, messages)
+            for start in range(0, len(ops), MAX_OPS):
+                part = ops[start : start + MAX_OPS]
+                if len(batch) + len(part) > MAX_OPS:
+                    yield batch
+                    batch = []
+                batch.extend(part)
+        if batch:
+            yield batch
+
+    def _changes(self, service: tuple[str, str], wanted: Iterable[record_set_pb2.RecordSet]) -> list[Op]:
+        """The operations for one Service; the journal is taken to have them done."""
+        stored = self._records.get(service, {})
+        now = Timestamp()
+        now.FromNanoseconds(time.time_ns())
+        after: dict[str, record_set_pb2.RecordSet] = {}
+        ops: list[Op] = []
+        for record in wanted:
+            before = stored.get(record.fqdn)
+            if before is not None and same(before, record):
+                after[record.fqdn] = before
+                continue
+            record.update_time.CopyFrom(now)
+            after[record.fqdn] = record
+            ops.append(Put(self._key(record.fqdn), record.SerializeToString()))
+        ops.extend(Delete(self._key(fqdn)) for fqdn in stored if fqdn not in after)
+        if after:
+            self._records[service] = after
+        else:
+            self._records.pop(service, None)
+        return ops
+
+    async def _commit(self, batch: list[Op]) -> None:
+        self._serial = (self._serial + 1) & 0xFFFFFFFF or 1
+        zone = record_set_pb2.Zone(
+            name=f"zones/{self._zone}",
+            origin=f"{self._zone}.",
+            serial=self._serial,
+            record_sets=sum(map(len, self._records.values())),
+        )
+        serial = Put(keys.record(self._zone, APEX), zone.SerializeToString())
+        result = await self._store.txn([self._fence], [*batch, serial])
+        if not result.succeeded:
+            raise ConflictError(f"another dns service leads zone {self._zone} now", reason="NOT_LEADER")
+
+    def _key(self, fqdn: str) -> str:
+        return keys.record(self._zone, fqdn.rstrip("."))

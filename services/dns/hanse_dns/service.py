@@ -1,0 +1,155 @@
+"""DnsService: what is served, for people and programs that would rather ask over gRPC.
+
+All answers come from the zone that is served (`hanse_dns.answering`); nothing here writes. One loop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import dns.exception
+import dns.flags
+import dns.message
+import dns.name
+import dns.rcode
+import dns.rdatatype
+
+from hanse.api.dns.v1 import dns_service_pb2, dns_service_pb2_grpc, record_set_pb2
+from hanse.api.type.v1 import change_pb2
+from hanse.errors import InvalidArgumentError, NotFoundError
+from hanse.rpc import AUTHENTICATED, Policy
+from hanse.rpc.pagination import slice_page
+from hanse.rpc.watch import WatchHub
+from hanse_dns.answering import Answering, Stored
+
+POLICY = Policy({"hanse.api.dns.v1.DnsService/*": [AUTHENTICATED]})
+"""Names are public: whoever belongs to the mesh may read them."""
+KINDS = {"updated": change_pb2.UPDATED, "deleted": change_pb2.DELETED, "bookmark": change_pb2.BOOKMARK}
+
+
+class DnsServicer(dns_service_pb2_grpc.DnsServiceServicer):
+    """Serves DnsService for the one zone of the federation."""
+
+    def __init__(self, answering: Answering, *, server: str) -> None:
+        """`server` is the name server's host:port."""
+        self._answering = answering
+        self._server = server
+        self._hub: WatchHub[Stored] = WatchHub(answering.mirror)
+        self._zone_name = f"zones/{answering.zone_name}"
+
+    async def GetZone(self, request: dns_service_pb2.GetZoneRequest, context: Any) -> record_set_pb2.Zone:
+        """The zone, if it is named. Raises NotFoundError."""
+        self._check_zone(request.name)
+        return self._zone()
+
+    async def ListZones(
+        self, request: dns_service_pb2.ListZonesRequest, context: Any
+    ) -> dns_service_pb2.ListZonesResponse:
+        """All one of them."""
+        page = slice_page(
+            [(self._zone_name, self._zone())],
+            revision=self._answering.mirror.revision,
+            size=request.page_size,
+            token=request.page_token,
+        )
+        return dns_service_pb2.ListZonesResponse(zones=page.items, next_page_token=page.next_page_token)
+
+    async def GetRecordSet(
+        self, request: dns_service_pb2.GetRecordSetRequest, context: Any
+    ) -> record_set_pb2.RecordSet:
+        """One record set. Raises NotFoundError."""
+        parent, separator, fqdn = request.name.partition("/recordSets/")
+        if not separator or not fqdn:
+            raise InvalidArgumentError(
+                f"name {request.name!r} is not of the form zones/ZONE/recordSets/FQDN",
+                metadata={"field": "name"},
+            )
+        self._check_zone(parent)
+        found = self._answering.record_set(fqdn)
+        if found is None:
+            raise NotFoundError(f"zone {self._answering.zone_name} has no record set {fqdn}")
+        return found
+
+    async def ListRecordSets(
+        self, request: dns_service_pb2.ListRecordSetsRequest, context: Any
+    ) -> dns_service_pb2.ListRecordSetsResponse:
+        """A page of record sets, of all Services or of one."""
+        self._check_zone(request.parent)
+        namespace, separator, name = request.service.partition("/")
+        if request.service and not (separator and name):
+            raise InvalidArgumentError(
+                f"service {request.service!r} is not of the form NAMESPACE/NAME",
+                metadata={"field": "service"},
+            )
+        chosen = [
+            (key, record)
+            for key, record in self._answering.record_sets()
+            if not request.service or (record.service.namespace, record.service.name) == (namespace, name)
+        ]
+        page = slice_page(
+            chosen,
+            revision=self._answering.mirror.revision,
+            size=request.page_size,
+            token=request.page_token,
+            scope=f"{request.parent}\0{request.service}",
+        )
+        return dns_service_pb2.ListRecordSetsResponse(
+            record_sets=page.items, next_page_token=page.next_page_token, revision=page.revision
+        )
+
+    async def WatchRecordSets(
+        self, request: dns_service_pb2.WatchRecordSetsRequest, context: Any
+    ) -> AsyncIterator[dns_service_pb2.WatchRecordSetsResponse]:
+        """The record sets as they are, then every change."""
+        changes = self._hub.watch(
+            request.revision, select=lambda key, value: isinstance(value, record_set_pb2.RecordSet)
+        )
+        async for change in changes:
+            response = dns_service_pb2.WatchRecordSetsResponse(
+                kind=KINDS[change.kind], revision=change.revision
+            )
+            if change.kind == "updated" and isinstance(change.value, record_set_pb2.RecordSet):
+                response.record_set.CopyFrom(change.value)
+            elif change.kind == "deleted" and change.value is not None:
+                response.record_set.name = change.value.name
+            yield response
+
+    async def Resolve(
+        self, request: dns_service_pb2.ResolveRequest, context: Any
+    ) -> dns_service_pb2.ResolveResponse:
+        """The name server's own answer. Raises InvalidArgumentError for what is no name or no type."""
+        origin = dns.name.from_text(f"{self._answering.zone_name}.")
+        try:
+            name = dns.name.from_text(request.fqdn, origin=None if request.fqdn.endswith(".") else origin)
+            if not request.fqdn.endswith(".") and request.fqdn.endswith(self._answering.zone_name):
+                name = dns.name.from_text(f"{request.fqdn}.")
+            kind = dns.rdatatype.from_text(request.type or "A")
+        except (dns.exception.DNSException, UnicodeError, ValueError) as error:
+            raise InvalidArgumentError(f"cannot ask for {request.fqdn!r} {request.type}: {error}") from error
+        query = dns.message.make_query(name, kind)
+        wire = self._answering.respond(query.to_wire(), True)
+        if wire is None:
+            raise InvalidArgumentError(f"the name server does not answer questions for {request.fqdn!r}")
+        reply = dns.message.from_wire(wire)
+        response = dns_service_pb2.ResolveResponse(
+            rcode=dns.rcode.to_text(reply.rcode()),
+            answers=[line for group in reply.answer for line in group.to_text().splitlines()],
+        )
+        found = self._answering.record_set(name.to_text())
+        if found is not None:
+            response.record_set.CopyFrom(found)
+        return response
+
+    def _zone(self) -> record_set_pb2.Zone:
+        return record_set_pb2.Zone(
+            name=self._zone_name,
+            origin=f"{self._answering.zone_name}.",
+            serial=self._answering.serial,
+            record_sets=len(self._answering.record_sets()),
+            server=self._server,
+        )
+
+    def _check_zone(self, name: str) -> None:
+        if name != self._zone_name:
+            raise NotFoundError(f"there is no zone {name!r}; this federation serves {self._zone_name}")

@@ -1,0 +1,67 @@
+"""What the compiler reads, taken from the messages and objects of the other services.
+
+Pure functions from what is stored to what `hanse_dns.compiler` takes. Whatever has no bearing on names is
+dropped here, so that a change of it is no change.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import orjson
+
+from hanse.api.registry.v1 import cluster_pb2
+from hanse.api.syncer.v1 import sync_state_pb2
+from hanse.store import KeyValue
+from hanse_dns.compiler import ClusterView, Presence
+
+GONE = frozenset({sync_state_pb2.REMOVING, sync_state_pb2.REMOVED, sync_state_pb2.CONFLICT})
+"""Phases in which a cluster has nothing of ours to send people to."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceIntent:
+    """A federated Service: whether it is to have names, and the trace that its last change belongs to."""
+
+    named: bool
+    uid: str
+    traceparent: str = ""
+
+
+def cluster_view(kv: KeyValue) -> ClusterView:
+    """A cluster as `registry` stores it. Raises DecodeError."""
+    message = cluster_pb2.Cluster.FromString(kv.value)
+    return ClusterView(
+        name=message.name.removeprefix("clusters/"),
+        region=message.region,
+        zones=tuple(message.zones),
+        reachable=message.state in {cluster_pb2.READY, cluster_pb2.UNJOINING},
+    )
+
+
+def service_intent(kv: KeyValue) -> ServiceIntent:
+    """A Service as `apiserver` stores it. One that is being deleted loses its names first."""
+    stored = orjson.loads(kv.value)
+    metadata = stored.get("metadata", {})
+    annotations = metadata.get("annotations") or {}
+    return ServiceIntent(
+        named=stored.get("spec", {}).get("type") == "LoadBalancer" and "deletionTimestamp" not in metadata,
+        uid=metadata.get("uid", ""),
+        traceparent=annotations.get("hanse.dev/traceparent", ""),
+    )
+
+
+def presence(kv: KeyValue) -> Presence | None:
+    """A Service in one cluster as `syncer` stores it; None if there is nothing of ours. Raises
+    DecodeError.
+    """
+    state = sync_state_pb2.SyncState.FromString(kv.value)
+    if state.phase in GONE:
+        return None
+    status = orjson.loads(state.status) if state.status else {}
+    ingress = (status.get("loadBalancer") or {}).get("ingress") or []
+    found = (entry.get("ip") or entry.get("hostname") for entry in ingress)
+    return Presence(
+        addresses=tuple(sorted({address for address in found if address})),
+        ready_endpoints=sum(zone.ready for zone in state.ready_endpoints),
+    )

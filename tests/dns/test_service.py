@@ -1,0 +1,239 @@
+"""From the stored health of clusters to answers: the whole dns service over a store in memory."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+import dns.asyncquery
+import dns.message
+import dns.rcode
+import orjson
+import pytest
+from hanse_dns.answering import Answering
+from hanse_dns.compiler import CompiledRecord, Scope, Target
+from hanse_dns.controller import Compilation, Compiler
+from hanse_dns.journal import Journal
+from hanse_dns.server import NameServer
+from hanse_dns.service import DnsServicer
+from hanse_dns.settings import DnsSettings
+
+from hanse.api.dns.v1 import dns_service_pb2, record_set_pb2
+from hanse.api.dns.v1.dns_service_pb2_grpc import DnsServiceStub, add_DnsServiceServicer_to_server
+from hanse.api.registry.v1 import cluster_pb2
+from hanse.api.syncer.v1 import sync_state_pb2
+from hanse.errors import ConflictError, InvalidArgumentError, NotFoundError
+from hanse.rpc import Policy, RpcChannel, RpcServer
+from hanse.store import Compare, MemoryStore, keys
+
+WEB = keys.ObjectKey("", "services", "shop", "web")
+EU = "web.shop.hanse.svc.eu-west.example.org."
+SETTINGS = DnsSettings()
+
+
+@dataclass
+class Federation:
+    """A store and the dns service on it."""
+
+    store: MemoryStore
+    answering: Answering
+    names: NameServer
+
+    async def cluster(
+        self, name: str, *, state: cluster_pb2.ClusterState.ValueType = cluster_pb2.READY
+    ) -> None:
+        """Stores a cluster of zones a and b in the region of its name."""
+        message = cluster_pb2.Cluster(name=f"clusters/{name}", region=name, zones=["a", "b"], state=state)
+        await self.store.put(keys.cluster(name), message.SerializeToString())
+
+    async def service(self, *, kind: str = "LoadBalancer", deleting: bool = False) -> None:
+        """Stores Service shop/web."""
+        metadata = {"name": "web", "namespace": "shop", "uid": "1"}
+        if deleting:
+            metadata["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+        body = {"metadata": metadata, "spec": {"type": kind}}
+        await self.store.put(WEB.key(), orjson.dumps(body))
+
+    async def present(
+        self,
+        cluster: str,
+        *,
+        ip: str,
+        ready: int = 1,
+        phase: sync_state_pb2.SyncPhase.ValueType = sync_state_pb2.APPLIED,
+    ) -> None:
+        """Stores what the syncer sees of Service shop/web in a cluster."""
+        state = sync_state_pb2.SyncState(
+            phase=phase,
+            status=orjson.dumps({"loadBalancer": {"ingress": [{"ip": ip}]}}),
+            ready_endpoints=[sync_state_pb2.ZoneEndpoints(zone="a", ready=ready)],
+        )
+        await self.store.put(WEB.sync_state(cluster), state.SerializeToString())
+
+    async def ask(self, name: str) -> dns.message.Message:
+        """What the name server says over UDP."""
+        query = dns.message.make_query(name, "A")
+        return await dns.asyncquery.udp(query, "127.0.0.1", 5, self.names.port)
+
+    async def addresses(self, name: str) -> list[str]:
+        """The addresses of a name, sorted."""
+        return sorted(item.to_text() for group in (await self.ask(name)).answer for item in group)
+
+    async def until(self, name: str, expected: list[str]) -> None:
+        """Waits until a name has these addresses; fails after five seconds."""
+        found: list[str] = []
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(5):
+                while (found := await self.addresses(name)) != expected:  # noqa: ASYNC110 - asks over the network
+                    await asyncio.sleep(0.01)
+        assert found == expected
+
+
+@contextlib.asynccontextmanager
+async def compiling(store: MemoryStore, identity: str) -> AsyncIterator[None]:
+    """Runs the half of the service that compiles."""
+    compilation = Compilation(store, SETTINGS)
+    compiler = Compiler(store=store, settings=SETTINGS, compilation=compilation, identity=identity)
+    tasks = [asyncio.create_task(compilation.run()), asyncio.create_task(compiler.run())]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+@pytest.fixture
+async def federation() -> AsyncIterator[Federation]:
+    """A federation of eu-west and us-east with Service shop/web in both."""
+    store = MemoryStore()
+    answering = Answering(store, zone="example.org", name_server="ns", address="127.0.0.1", negative_ttl=5)
+    async with answering.mirror, NameServer(answering.respond, host="127.0.0.1", port=0) as names:
+        await answering.mirror.synced()
+        found = Federation(store, answering, names)
+        for number, cluster in enumerate(("eu-west", "us-east"), start=1):
+            await found.cluster(cluster)
+            await found.present(cluster, ip=f"127.0.{number}.1")
+        await found.service()
+        async with compiling(store, "first"):
+            yield found
+    await store.close()
+
+
+async def test_names_follow_the_health_of_clusters(federation: Federation) -> None:
+    """Zone, region and globe are answered; a lost cluster leaves them; it comes back."""
+    await federation.until(EU, ["127.0.1.1"])
+    await federation.until("web.shop.hanse.svc.example.org.", ["127.0.1.1", "127.0.2.1"])
+    assert await federation.addresses("web.shop.hanse.svc.b.us-east.example.org.") == ["127.0.2.1"]
+    await federation.cluster("eu-west", state=cluster_pb2.OFFLINE)
+    await federation.until(EU, ["127.0.2.1"])
+    await federation.cluster("eu-west")
+    await federation.until(EU, ["127.0.1.1"])
+
+
+async def test_no_ready_endpoint_or_a_conflict_takes_an_address_out(federation: Federation) -> None:
+    """An address without somebody behind it, or of an object that is not ours, is no answer."""
+    await federation.until(EU, ["127.0.1.1"])
+    await federation.present("eu-west", ip="127.0.1.1", ready=0)
+    await federation.until(EU, ["127.0.2.1"])
+    await federation.present("eu-west", ip="127.0.1.1")
+    await federation.until(EU, ["127.0.1.1"])
+    await federation.present("eu-west", ip="127.0.1.1", phase=sync_state_pb2.CONFLICT)
+    await federation.until(EU, ["127.0.2.1"])
+
+
+@pytest.mark.parametrize("change", ["deleting", "cluster-ip", "gone"])
+async def test_a_service_that_ends_takes_its_names_along(federation: Federation, change: str) -> None:
+    """Names go when the Service is being deleted, is no load balancer any more, or is gone."""
+    await federation.until(EU, ["127.0.1.1"])
+    if change == "gone":
+        await federation.store.delete(WEB.key())
+    else:
+        await federation.service(
+            kind="ClusterIP" if change == "cluster-ip" else "LoadBalancer", deleting=change == "deleting"
+        )
+    await federation.until(EU, [])
+    assert (await federation.ask(EU)).rcode() == dns.rcode.NXDOMAIN
+
+
+async def test_nothing_is_written_again_that_did_not_change(federation: Federation) -> None:
+    """A second leader finds the journal right and writes nothing; the serial grows with changes only."""
+    await federation.until(EU, ["127.0.1.1"])
+    before = await federation.store.range("records/")
+    serial = federation.answering.serial
+    async with compiling(federation.store, "second"):
+        await federation.present("eu-west", ip="127.0.1.9")
+        await federation.until(EU, ["127.0.1.9"])
+    after = await federation.store.range("records/")
+    changed = {new.key for new, old in zip(after.items, before.items, strict=True) if new != old}
+    assert changed == {key for key in changed if "eu-west" in key or key.endswith(("/@", ".svc.example.org"))}
+    assert federation.answering.serial == serial + 1
+
+
+async def test_the_journal_of_a_former_leader_is_refused() -> None:
+    """A write that comes after leadership was lost does nothing."""
+    store = MemoryStore()
+    journal = Journal(store, zone="example.org", fence=Compare.exists("elections/dns/1"))
+    await journal.load()
+    record = CompiledRecord(EU, (Target("127.0.0.1", "eu-west"),), Scope.REGION, "because")
+    with pytest.raises(ConflictError, match=r"example\.org"):
+        await journal.apply({("shop", "web"): (record,)}, ttl=30, traceparents={})
+    assert (await store.range("records/")).items == ()
+
+
+async def test_more_names_than_fit_in_one_transaction_are_written_in_several() -> None:
+    """Three hundred names need three transactions; all of them arrive, and all go again."""
+    store = MemoryStore()
+    await store.put("leader", b"")
+    journal = Journal(store, zone="example.org", fence=Compare.exists("leader"))
+    await journal.load()
+    records = tuple(
+        CompiledRecord(f"n{i}.example.org.", (Target("127.0.0.1", "c"),), Scope.GLOBAL, "")
+        for i in range(300)
+    )
+    assert await journal.apply({("shop", "web"): records}, ttl=30, traceparents={}) == 300
+    assert (await store.range("records/", count_only=True)).count == 301
+    again = Journal(store, zone="example.org", fence=Compare.exists("leader"))
+    await again.load()
+    assert await again.apply({("shop", "web"): records}, ttl=30, traceparents={}) == 0
+    assert await again.apply({("shop", "web"): ()}, ttl=30, traceparents={}) == 300
+    assert (await store.range("records/", count_only=True)).count == 1
+
+
+async def test_the_rpcs_say_what_is_served(federation: Federation) -> None:
+    """Zones, record sets, a watch, and a resolution with its reason."""
+    await federation.until(EU, ["127.0.1.1"])
+    servicer = DnsServicer(federation.answering, server="127.0.0.1:53")
+    server = RpcServer(listen="127.0.0.1:0", tls=None, policy=Policy.allow_all())
+    server.add(add_DnsServiceServicer_to_server, servicer)
+    async with server, RpcChannel(server.address, tls=None) as channel:
+        stub = DnsServiceStub(channel)
+        zones = await stub.ListZones(dns_service_pb2.ListZonesRequest())
+        assert [(zone.origin, zone.record_sets) for zone in zones.zones] == [("example.org.", 7)]
+        first = await stub.ListRecordSets(
+            dns_service_pb2.ListRecordSetsRequest(parent="zones/example.org", page_size=5, service="shop/web")
+        )
+        rest = await stub.ListRecordSets(
+            dns_service_pb2.ListRecordSetsRequest(
+                parent="zones/example.org",
+                page_size=5,
+                service="shop/web",
+                page_token=first.next_page_token,
+            )
+        )
+        assert len({record.fqdn for record in [*first.record_sets, *rest.record_sets]}) == 7
+        answer = await stub.Resolve(dns_service_pb2.ResolveRequest(fqdn="web.shop.hanse.svc.eu-west"))
+        assert answer.rcode == "NOERROR"
+        assert answer.answers == [f"{EU} 30 IN A 127.0.1.1"]
+        assert answer.record_set.scope == record_set_pb2.REGION
+        with pytest.raises(NotFoundError, match=r"example\.org"):
+            await stub.GetZone(dns_service_pb2.GetZoneRequest(name="zones/example.com"))
+        with pytest.raises(InvalidArgumentError, match="BOGUS"):
+            await stub.Resolve(dns_service_pb2.ResolveRequest(fqdn="x", type="BOGUS"))
+        watch = stub.WatchRecordSets(dns_service_pb2.WatchRecordSetsRequest(revision=first.revision))
+        await federation.present("eu-west", ip="127.0.1.7")
+        changed = await asyncio.wait_for(anext(aiter(watch)), 5)
+        assert changed.record_set.service.name == "web"
+        watch.cancel()
