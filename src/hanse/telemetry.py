@@ -147,7 +147,7 @@ def setup(
 
 def get_logger(name: str, **fields: object) -> Logger:
     """Return a logger; events are short sentences, everything variable is a field."""
-    return cast(Logger, structlog.get_logger(logger=name, **fields))
+    return cast(Logger, structlog.get_logger(logger_name=name, **fields))
 
 
 def inject_traceparent() -> str:
@@ -254,7 +254,7 @@ class _StdlibBridge(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            logger = structlog.get_logger(logger=record.name)
+            logger = structlog.get_logger(logger_name=record.name)
             logger.log(record.levelno - record.levelno % 10, record.getMessage(), exc_info=record.exc_info)
         except Exception:  # noqa: BLE001 - a log line must never fail what it reports on
             self.handleError(record)
@@ -269,6 +269,7 @@ class _JsonRenderer:
             "timestamp": event.pop("timestamp", None),
             "level": event.pop("level", method),
             "service": self._service,
+            "logger": event.pop("logger_name", ""),
             "event": event.pop("event", ""),
             **event,
         }
@@ -300,7 +301,7 @@ class _OtlpProcessor:
         }
 
     def __call__(self, logger: object, method: str, event: EventDict) -> EventDict:
-        if not str(event.get("logger", "")).startswith("opentelemetry"):
+        if not str(event.get("logger_name", "")).startswith("opentelemetry"):
             level = str(event.get("level", method))
             skipped = ("event", "level", "timestamp", "trace_id", "span_id")
             self._logger.emit(
@@ -365,7 +366,7 @@ def _meter_provider(
 
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)
-    readers: list[MetricReader] = [PrometheusMetricReader(registry=registry)]
+    readers: list[MetricReader] = [PrometheusMetricReader(registry=registry, scope_info_enabled=False)]
     if settings.otlp_endpoint:
         from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import OTLPMetricExporter
         from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader

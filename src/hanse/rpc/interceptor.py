@@ -19,7 +19,7 @@ import inspect
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextvars import ContextVar
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import grpc
 from grpc_status import rpc_status
@@ -33,8 +33,12 @@ from hanse.rpc.errors import from_exception, to_status
 from hanse.rpc.policy import Policy
 from hanse.telemetry import DURATION_BUCKETS, Telemetry, get_logger, parent_context
 
-Handler = grpc.RpcMethodHandler[Any, Any]
-ServicerContext = grpc.aio.ServicerContext[Any, Any]
+if TYPE_CHECKING:  # the classes are generic in the stubs only
+    Handler = grpc.RpcMethodHandler[Any, Any]
+    ServicerContext = grpc.aio.ServicerContext[Any, Any]
+else:
+    Handler = grpc.RpcMethodHandler
+    ServicerContext = grpc.aio.ServicerContext
 
 _log = get_logger(__name__)
 _identity: ContextVar[Identity] = ContextVar("hanse_rpc_identity", default=ANONYMOUS)

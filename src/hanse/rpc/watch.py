@@ -27,22 +27,25 @@ from typing import Generic, Literal, Protocol, TypeVar
 from hanse.errors import CompactedError, InvalidArgumentError
 
 T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 
 HISTORY = 10_000
 BOOKMARK_SECONDS = 30.0
 
 
-class Followed(Protocol[T]):
+class Followed(Protocol[T_co]):
     """What a hub needs of a mirror: `hanse.store.mirror.Mirror`, or anything like it."""
 
     @property
     def revision(self) -> int:
         """Everything up to this revision is in `items()`."""
 
-    def items(self) -> Iterable[tuple[str, T]]:
+    def items(self) -> Iterable[tuple[str, T_co]]:
         """What there is now."""
 
-    def subscribe(self, on_change: Callable[[str, T | None, T | None, int], None]) -> Callable[[], None]:
+    def subscribe(
+        self, on_change: Callable[[str, T_co | None, T_co | None, int], None]
+    ) -> Callable[[], None]:
         """Call `on_change(key, old, new, revision)` for every change, until the result is called."""
 
 

@@ -1,0 +1,267 @@
+"""Pages, field masks, etags and watch streams, as servicers use them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable
+
+import pytest
+from google.protobuf import descriptor_pb2
+from google.protobuf.field_mask_pb2 import FieldMask
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hanse.api.registry.v1 import cluster_pb2
+from hanse.errors import CompactedError, ConflictError, InvalidArgumentError
+from hanse.rpc.etags import check_etag, etag_of
+from hanse.rpc.masks import apply_update, project
+from hanse.rpc.pagination import (
+    PageToken,
+    decode_page_token,
+    encode_page_token,
+    list_page,
+    page_size,
+    slice_page,
+)
+from hanse.rpc.watch import Change, WatchHub
+from hanse.store.memory import MemoryStore
+
+# --- pages ---
+
+
+@given(st.integers(min_value=0, max_value=2**62), st.text(), st.text())
+def test_a_page_token_comes_back_as_it_was(revision: int, key: str, scope: str) -> None:
+    """Encoding and decoding are inverse for every key and scope."""
+    token = PageToken(revision, key)
+    assert decode_page_token(encode_page_token(token, scope=scope), scope=scope) == token
+
+
+@given(st.text(min_size=1))
+def test_a_forged_page_token_is_an_invalid_argument(text: str) -> None:
+    """No text makes anything but InvalidArgumentError."""
+    with pytest.raises(InvalidArgumentError, match="list again"):
+        decode_page_token(text, scope="x")
+
+
+def test_a_page_token_of_another_query_is_refused() -> None:
+    """AIP-158: all other arguments must stay the same."""
+    token = encode_page_token(PageToken(1, "a"), scope="filter=a")
+    with pytest.raises(InvalidArgumentError, match="other arguments"):
+        decode_page_token(token, scope="filter=b")
+    assert decode_page_token("", scope="x") is None
+
+
+def test_page_sizes_are_bounded() -> None:
+    """0 is the default, too many is the maximum, negative is refused."""
+    assert [page_size(0), page_size(7), page_size(10**6)] == [100, 7, 1000]
+    with pytest.raises(InvalidArgumentError):
+        page_size(-1)
+
+
+async def test_pages_of_a_store_are_of_one_revision() -> None:
+    """What is written or deleted between two pages does not show."""
+    store = MemoryStore()
+    for name in "abcde":
+        await store.put(f"things/{name}", b"1")
+    first = await list_page(store, "things/", size=2)
+    await store.put("things/c", b"2")
+    await store.delete("things/d")
+    await store.put("things/f", b"1")
+    second = await list_page(store, "things/", size=2, token=first.next_page_token)
+    third = await list_page(store, "things/", size=2, token=second.next_page_token)
+    items = [*first.items, *second.items, *third.items]
+    assert [item.key for item in items] == [f"things/{name}" for name in "abcde"]
+    assert {item.value for item in items} == {b"1"}
+    assert first.revision == second.revision == third.revision
+    assert third.next_page_token == ""
+    await store.close()
+
+
+@given(st.lists(st.text(min_size=1), unique=True), st.integers(1, 5))
+def test_pages_of_a_sequence_are_the_sequence(keys: list[str], size: int) -> None:
+    """Every item once, in order, whatever the page size."""
+    items = [(key, key) for key in sorted(keys)]
+    found: list[str] = []
+    token = ""
+    while True:
+        page = slice_page(items, revision=9, size=size, token=token)
+        found += page.items
+        assert page.revision == 9
+        if not (token := page.next_page_token):
+            break
+    assert found == sorted(keys)
+
+
+# --- masks and etags ---
+
+File = descriptor_pb2.FileDescriptorProto
+
+
+def test_a_mask_changes_what_it_names_and_nothing_else() -> None:
+    """Nested paths, whole lists, cleared fields."""
+    current = File(
+        name="a", package="p", dependency=["x"], options=descriptor_pb2.FileOptions(go_package="g")
+    )
+    update = File(name="b", dependency=["y", "z"], options=descriptor_pb2.FileOptions(java_package="j"))
+    result = apply_update(current, update, FieldMask(paths=["dependency", "options.java_package", "package"]))
+    assert (result.name, list(result.dependency), result.HasField("package")) == ("a", ["y", "z"], False)
+    assert (result.options.go_package, result.options.java_package) == ("g", "j")
+    assert current.package == "p"
+
+
+def test_an_empty_mask_means_what_is_set_and_a_star_means_everything() -> None:
+    """AIP-134."""
+    current = File(name="a", package="p")
+    assert apply_update(current, File(name="b")) == File(name="b", package="p")
+    assert apply_update(current, File(name="b"), FieldMask(paths=["*"])) == File(name="b")
+
+
+@pytest.mark.parametrize("path", ["nope", "options.nope", "dependency.x", "name.x", "", "message_type.name"])
+def test_an_unknown_path_is_named(path: str) -> None:
+    """The error names the path."""
+    with pytest.raises(InvalidArgumentError, match="field mask path"):
+        apply_update(File(), File(), FieldMask(paths=[path]))
+
+
+def test_output_only_fields_stay_and_immutable_ones_cannot_change() -> None:
+    """As the descriptor of Cluster annotates them."""
+    fields = cluster_pb2.Cluster.DESCRIPTOR.fields_by_name
+    assert "etag" in fields
+    current = cluster_pb2.Cluster(name="clusters/a")
+    same = apply_update(current, cluster_pb2.Cluster(name="clusters/a"), FieldMask(paths=["*"]))
+    assert same.name == "clusters/a"
+
+
+def test_project_keeps_only_the_mask() -> None:
+    """AIP-157."""
+    message = File(name="a", package="p")
+    assert project(message, FieldMask(paths=["name"])) == File(name="a")
+    assert project(message, None) is message
+
+
+def test_an_old_etag_is_a_conflict() -> None:
+    """AIP-154; no etag always agrees."""
+    check_etag("", 5, name="clusters/a")
+    check_etag(etag_of(5), 5, name="clusters/a")
+    with pytest.raises(ConflictError, match="clusters/a has changed"):
+        check_etag(etag_of(4), 5, name="clusters/a")
+
+
+# --- watch ---
+
+OnChange = Callable[[str, str | None, str | None, int], None]
+
+
+class FakeMirror:
+    """A mirror that is told what happens, transaction by transaction."""
+
+    def __init__(self) -> None:
+        self.values: dict[str, str] = {}
+        self.revision = 10
+        self.listeners: list[OnChange] = []
+
+    def items(self) -> Iterable[tuple[str, str]]:
+        return self.values.items()
+
+    def subscribe(self, on_change: OnChange) -> Callable[[], None]:
+        self.listeners.append(on_change)
+        return lambda: self.listeners.remove(on_change)
+
+    def commit(self, **changes: str | None) -> int:
+        """One transaction; None deletes."""
+        self.revision += 1
+        for key, new in changes.items():
+            old = self.values.pop(key, None)
+            if new is not None:
+                self.values[key] = new
+            for listener in tuple(self.listeners):
+                listener(key, old, new, self.revision)
+        return self.revision
+
+
+async def take(stream: AsyncIterator[Change[str]], count: int) -> list[Change[str]]:
+    """The next messages of a stream."""
+    found: list[Change[str]] = []
+    async with asyncio.timeout(5):
+        while len(found) < count:
+            found.append(await anext(stream))
+    return found
+
+
+async def test_a_watch_from_nothing_gets_everything_then_changes() -> None:
+    """State with revision 0, a bookmark, then live changes with their revision."""
+    mirror = FakeMirror()
+    mirror.commit(a="1", b="1")
+    hub: WatchHub[str] = WatchHub(mirror)
+    stream = hub.watch()
+    first = await take(stream, 3)
+    assert [(each.kind, each.key, each.revision) for each in first] == [
+        ("updated", "a", 0),
+        ("updated", "b", 0),
+        ("bookmark", "", 11),
+    ]
+    waiting = asyncio.ensure_future(take(stream, 1))
+    await asyncio.sleep(0)
+    mirror.commit(a=None)
+    assert await waiting == [Change("deleted", "a", "1", 12)]
+
+
+async def test_a_broken_stream_resumes_without_losing_half_a_transaction() -> None:
+    """Resuming at any message's revision repeats at most its transaction and loses nothing."""
+    mirror = FakeMirror()
+    hub: WatchHub[str] = WatchHub(mirror)
+    mirror.commit(a="1", b="1", c="1")
+    mirror.commit(d="1")
+    messages = await take(hub.watch(10), 4)
+    assert [each.revision for each in messages] == [10, 10, 11, 12]
+    for seen, message in enumerate(messages, start=1):
+        have = {each.key for each in messages[:seen]}
+        if message.revision < 12:
+            rest = await take(hub.watch(message.revision), {10: 4, 11: 1}[message.revision])
+            have |= {each.key for each in rest}
+        assert have == set("abcd")
+
+
+async def test_a_watch_of_forgotten_changes_is_compacted() -> None:
+    """The error says where one can resume, for a late client and for a slow one."""
+    mirror = FakeMirror()
+    hub: WatchHub[str] = WatchHub(mirror, history=3)
+    slow = hub.watch(10)
+    mirror.commit(a="0")
+    await take(slow, 1)
+    for number in range(10):
+        mirror.commit(a=str(number))
+    with pytest.raises(CompactedError) as caught:
+        await take(slow, 1)
+    assert caught.value.compact_revision == 18
+    with pytest.raises(CompactedError):
+        await take(hub.watch(17), 1)
+    assert [each.revision for each in await take(hub.watch(18), 3)] == [19, 20, 21]
+
+
+async def test_a_selected_watch_sees_values_leave_the_selection() -> None:
+    """A value that is no longer chosen is sent as deleted."""
+    mirror = FakeMirror()
+    hub: WatchHub[str] = WatchHub(mirror)
+    mirror.commit(a="in", b="out")
+    mirror.commit(a="out")
+    mirror.commit(b="in")
+    stream = hub.watch(10, select=lambda _, value: value == "in")
+    assert [(each.kind, each.key) for each in await take(stream, 3)] == [
+        ("updated", "a"),
+        ("deleted", "a"),
+        ("updated", "b"),
+    ]
+
+
+async def test_an_idle_watch_gets_bookmarks_and_ends_with_the_hub() -> None:
+    """A revision that moved on elsewhere is told, so that resuming stays possible."""
+    mirror = FakeMirror()
+    hub: WatchHub[str] = WatchHub(mirror, bookmark_seconds=0.01)
+    stream = hub.watch(10)
+    mirror.revision = 50
+    assert await take(stream, 1) == [Change("bookmark", "", None, 50)]
+    hub.close()
+    with pytest.raises(StopAsyncIteration):
+        await take(stream, 1)
+    assert not mirror.listeners
