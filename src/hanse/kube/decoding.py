@@ -160,7 +160,9 @@ def _json_type(value: Any) -> str:
         return "bool"
     if isinstance(value, int | float):
         return f"number {value}" if isinstance(value, float) else "number"
-    return {str: "string", list: "array", dict: "object"}.get(type(value), "null")
+    if isinstance(value, str):
+        return "string"
+    return "array" if isinstance(value, list) else "object"
 
 
 def _wanted(schema: Schema) -> str:
@@ -168,9 +170,8 @@ def _wanted(schema: Schema) -> str:
         return schema.format
     if schema.format in ("quantity", "int-or-string"):
         return schema.format
-    return {"integer": "int64", "boolean": "bool", "array": "list", "number": "float64"}.get(
-        schema.type, schema.type
-    )
+    names = {"integer": "int64", "boolean": "bool", "array": "list", "number": "float64"}
+    return names.get(schema.type, schema.type)
 
 
 def _mistyped(value: Any, schema: Schema, path: str, out: Decoded) -> Any:

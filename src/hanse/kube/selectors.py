@@ -195,7 +195,7 @@ class _Parser:
         found = self._take()
         if found != token:
             raise _bad(
-                f"unable to parse requirement: found '{found}', expected: {token!r} in selector {self._text!r}"
+                f"unable to parse selector: found '{found}', expected: '{token}' in selector {self._text!r}"
             )
 
     def _word(self, what: str) -> str:
