@@ -147,7 +147,7 @@ class Election:
 
     async def _gone(self, candidate: str, revision: int) -> None:
         """Wait until the key that was there at `revision` is deleted, as far as history tells."""
-        watch: Any = self._store.watch(candidate, start_revision=revision + 1)
+        watch = self._store.watch(candidate, start_revision=revision + 1)
         try:
             async with aclosing(watch):
                 async for batch in watch:

@@ -13,7 +13,8 @@ from __future__ import annotations
 import asyncio
 import secrets
 import weakref
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 from typing import Any, Final, Self
 
 from etcd3aio import _protobuf as pb
@@ -23,6 +24,7 @@ from hanse.settings import TlsFiles
 from hanse.store import lease as leases
 from hanse.store import wire
 from hanse.store.channel import DEFAULT_OPERATION_TIMEOUT, EtcdChannel, closed, open_channel
+from hanse.store.mvcc import no_time
 from hanse.store.types import Compare, KeyValue, Op, RangeResult, TxnResult, WatchBatch
 from hanse.store.watch import EtcdWatch
 
@@ -188,7 +190,7 @@ class EtcdStore:
 
     async def watch(
         self, prefix: str, *, start_revision: int, prev: bool = False
-    ) -> AsyncIterator[WatchBatch]:
+    ) -> AsyncGenerator[WatchBatch, None]:
         """See `Store.watch`."""
         if self._channel.closed:
             raise closed()
@@ -200,15 +202,14 @@ class EtcdStore:
             prev=prev,
             current_revision=self.revision,
         )
-        batches = watch.batches()
-        try:
+        async with aclosing(watch.batches()) as batches:
             async for batch in batches:
                 yield batch
-        finally:
-            await batches.aclose()  # type: ignore[attr-defined]
 
     async def grant(self, ttl: int) -> leases.EtcdLease:
         """See `Store.grant`. etcd's shortest lease is a second and a half election timeouts, so about 2 s."""
+        if ttl <= 0:
+            raise no_time(ttl)
         lease_id = secrets.randbits(62) | 1
         sent_at = asyncio.get_running_loop().time()
         request = pb.LeaseGrantRequest(TTL=ttl, ID=lease_id)

@@ -13,11 +13,11 @@ import asyncio
 import itertools
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass, field, replace
 
-from hanse.errors import InvalidArgumentError, NotFoundError, UnavailableError
-from hanse.store.mvcc import Table, check_txn
+from hanse.errors import NotFoundError, UnavailableError
+from hanse.store.mvcc import Table, check_txn, no_time
 from hanse.store.types import (
     Compare,
     Delete,
@@ -159,7 +159,7 @@ class MemoryStore:
 
     async def watch(
         self, prefix: str, *, start_revision: int, prev: bool = False
-    ) -> AsyncIterator[WatchBatch]:
+    ) -> AsyncGenerator[WatchBatch, None]:
         """See `Store.watch`."""
         self._enter()
         following = start_revision or self._table.revision + 1
@@ -192,7 +192,7 @@ class MemoryStore:
         """See `Store.grant`."""
         self._enter()
         if ttl <= 0:
-            raise InvalidArgumentError(f"a lease of {ttl} seconds cannot be granted: it must be above 0")
+            raise no_time(ttl)
         lease = MemoryLease(self, next(self._lease_ids), ttl)
         self._leases[lease.id] = lease
         return lease

@@ -196,7 +196,7 @@ class Mirror(Generic[T]):
             task.result()
 
     async def _follow(self, first: int) -> None:
-        watch: Any = self._store.watch(self._prefix, start_revision=first)
+        watch = self._store.watch(self._prefix, start_revision=first)
         async with aclosing(watch):
             async for batch in watch:
                 changes = [change for e in batch.events if (change := self._apply(e)) is not None]
@@ -233,8 +233,8 @@ class Mirror(Generic[T]):
         """Make the dictionary what the list says, and tell the difference."""
         if listed.revision < self._revision:
             raise FailedPreconditionError(
-                f"etcd is at revision {listed.revision}, but {self._prefix} was at {self._revision} before: it "
-                "was restored from a backup or replaced. Nothing is concluded from that; check etcd, then "
+                f"etcd is at revision {listed.revision}, but {self._prefix} was at {self._revision} before: "
+                "it was restored from a backup or replaced. Nothing is concluded from that; check etcd, then "
                 "restart.",
                 reason="REVISION_REGRESSED",
             )

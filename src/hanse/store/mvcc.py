@@ -224,6 +224,13 @@ def too_large(size: int = 0) -> InvalidArgumentError:
     )
 
 
+def no_time(ttl: int) -> InvalidArgumentError:
+    """Return the error for a lease that would end at once."""
+    return InvalidArgumentError(
+        f"a lease of {ttl} s cannot be granted: ttl must be above 0", reason="BAD_TTL"
+    )
+
+
 def compacted(revision: int, compact_revision: int = 0) -> CompactedError:
     """Return the error for a revision that is gone."""
     where = f" (compacted at {compact_revision})" if compact_revision else ""

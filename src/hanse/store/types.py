@@ -12,7 +12,7 @@ stores, `hanse.store.mirror` for what controllers read from.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, Self, TypeAlias, runtime_checkable
 
@@ -244,12 +244,14 @@ class Store(Protocol):
         for more than `MAX_REQUEST_BYTES`; `NotFoundError` (`LEASE_NOT_FOUND`).
         """
 
-    def watch(self, prefix: str, *, start_revision: int, prev: bool = False) -> AsyncIterator[WatchBatch]:
+    def watch(
+        self, prefix: str, *, start_revision: int, prev: bool = False
+    ) -> AsyncGenerator[WatchBatch, None]:
         """Follow `prefix` from `start_revision` (the first revision wanted; 0 for whatever comes next).
 
-        An async generator that goes on until it is closed. It reconnects by itself, for as long as it
-        takes, and neither loses nor repeats an event. Raises `CompactedError` if events from
-        `start_revision` on are no longer all there: list again.
+        An async generator that goes on until it is closed (use `contextlib.aclosing`). It reconnects by
+        itself, for as long as it takes, and neither loses nor repeats an event. Raises `CompactedError` if
+        events from `start_revision` on are no longer all there: list again.
         """
 
     async def grant(self, ttl: int) -> LeaseHandle:

@@ -11,7 +11,7 @@ Next: `hanse.store.wire` for decoding, `hanse.store.mirror` for who reads this.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Any, Final
 
 import grpc
@@ -59,7 +59,7 @@ class EtcdWatch:
         self._behind = False
         self._again = False
 
-    async def batches(self) -> AsyncIterator[WatchBatch]:
+    async def batches(self) -> AsyncGenerator[WatchBatch, None]:
         """Yield what happens, over as many streams as it takes. Raises `CompactedError`."""
         while True:
             stream = self._channel.watches.Watch(metadata=_METADATA, wait_for_ready=True)
