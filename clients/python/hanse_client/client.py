@@ -79,9 +79,7 @@ class HanseClient:
     @property
     def dns(self) -> dns_service_pb2_grpc.DnsServiceStub:
         """Names."""
-        stub: dns_service_pb2_grpc.DnsServiceStub = self._stub(
-            "dns", dns_service_pb2_grpc.DnsServiceStub
-        )
+        stub: dns_service_pb2_grpc.DnsServiceStub = self._stub("dns", dns_service_pb2_grpc.DnsServiceStub)
         return stub
 
     @property

@@ -1,0 +1,187 @@
+"""`hanse clusters`, `join` and `unjoin`.
+
+Concurrency: one call at a time; waits have a deadline.
+
+Next: `hanse_cli.kubefed`, the same under the old name.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from datetime import UTC
+from pathlib import Path
+
+import click
+from hanse_client import HanseClient
+from hanse_client.names import cluster_name
+
+from hanse.api.registry.v1.cluster_pb2 import Cluster, ClusterState
+from hanse.api.registry.v1.registry_service_pb2 import (
+    GetClusterRequest,
+    JoinClusterRequest,
+    ListClustersRequest,
+    UnjoinClusterRequest,
+)
+from hanse.errors import DeadlineError, NotFoundError
+from hanse_cli import kubeconfig
+from hanse_cli.output import Printer, ago, to_document
+from hanse_cli.session import output_option, with_client
+
+_POLL = 0.1
+FILE = click.Path(path_type=Path, dir_okay=False)
+HEADER = ["NAME", "STATE", "REGION", "ZONES", "VERSION", "NODES", "CPU", "MEMORY", "AGE", "WHY"]
+
+
+async def list_clusters(client: HanseClient, *, selector: str = "") -> list[Cluster]:
+    """All clusters of the federation."""
+    found: list[Cluster] = []
+    request = ListClustersRequest(page_size=500, label_selector=selector)
+    while True:
+        page = await client.registry.ListClusters(request)
+        found.extend(page.clusters)
+        if not page.next_page_token:
+            return found
+        request.page_token = page.next_page_token
+
+
+def cluster_row(cluster: Cluster) -> list[str]:
+    """A cluster as a row below HEADER."""
+    capacity = cluster.capacity
+    created = ago(cluster.create_time.ToDatetime(tzinfo=UTC)) if cluster.HasField("create_time") else ""
+    state = ClusterState.Name(cluster.state) + (",cordoned" if cluster.unschedulable else "")
+    why = next((each.message for each in cluster.conditions if each.type == "Ready"), "")
+    return [
+        cluster.name.removeprefix("clusters/"),
+        state,
+        cluster.region,
+        ",".join(cluster.zones),
+        cluster.kubernetes_version,
+        f"{capacity.ready_nodes}/{capacity.total_nodes}",
+        capacity.allocatable.get("cpu", ""),
+        capacity.allocatable.get("memory", ""),
+        created,
+        why if cluster.state != ClusterState.READY else "",
+    ]
+
+
+@click.command("clusters")
+@click.option("-l", "--selector", default="", help="Kubernetes label selector.")
+@output_option()
+@with_client
+async def clusters_command(client: HanseClient, *, selector: str, output: str) -> None:
+    """Show the clusters of the federation."""
+    clusters = await list_clusters(client, selector=selector)
+    printer = Printer(output)
+    if output != "table":
+        printer.document([to_document(cluster) for cluster in clusters])
+        return
+    printer.table(HEADER, [cluster_row(cluster) for cluster in clusters])
+
+
+@click.command("join")
+@click.argument("name")
+@click.option(
+    "--cluster-kubeconfig", "path", required=True, metavar="FILE", type=FILE, help="How to reach the cluster."
+)
+@click.option("--cluster-context", "context", default="", help="Context there. [default: its current one]")
+@click.option("-l", "--label", "labels", multiple=True, metavar="KEY=VALUE", help="Label of the cluster.")
+@click.option("--dry-run", is_flag=True, help="Check everything, change nothing.")
+@click.option("--wait-timeout", type=float, default=30.0, show_default=True, metavar="SECONDS")
+@with_client
+async def join_command(
+    client: HanseClient,
+    *,
+    name: str,
+    path: Path,
+    context: str,
+    labels: Sequence[str],
+    dry_run: bool,
+    wait_timeout: float,
+) -> None:
+    """Join a cluster to the federation under NAME. Nothing is installed in it."""
+    await join(
+        client,
+        name=name,
+        document=kubeconfig.reduced(path, context),
+        labels=_labels(labels),
+        dry_run=dry_run,
+        wait_timeout=wait_timeout,
+    )
+
+
+def _labels(words: Sequence[str]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for word in words:
+        key, separator, value = word.partition("=")
+        if not separator or not key:
+            raise click.UsageError(f"--label {word!r} must be KEY=VALUE")
+        found[key] = value
+    return found
+
+
+async def join(
+    client: HanseClient,
+    *,
+    name: str,
+    document: bytes,
+    labels: dict[str, str],
+    dry_run: bool,
+    wait_timeout: float,
+) -> None:
+    """Join a cluster and wait until it is READY; says so. Raises HanseError."""
+    request = JoinClusterRequest(cluster_id=name, kubeconfig=document, labels=labels, validate_only=dry_run)
+    cluster = await client.registry.JoinCluster(request)
+    if dry_run:
+        click.echo(f"cluster {name} can join (dry run)")
+        return
+    deadline = time.monotonic() + wait_timeout
+    while cluster.state != ClusterState.READY:
+        if time.monotonic() > deadline:
+            raise DeadlineError(f"cluster {name} joined, but is not ready yet: see `hanse clusters`")
+        await asyncio.sleep(_POLL)
+        cluster = await client.registry.GetCluster(GetClusterRequest(name=cluster_name(name)))
+    place = f"region {cluster.region or 'unknown'}, zones {', '.join(cluster.zones) or 'unknown'}"
+    click.echo(f"cluster {name} joined: {place}, Kubernetes {cluster.kubernetes_version}")
+
+
+@click.command("unjoin")
+@click.argument("name")
+@click.option("--orphan", is_flag=True, help="Leave the objects there; only Hanse's marks are taken off.")
+@click.option("--force", is_flag=True, help="Even if it cannot be reached; what is there stays there.")
+@click.option("--wait/--no-wait", default=True, help="Wait until it has left. [default: wait]")
+@click.option("--wait-timeout", type=float, default=120.0, show_default=True, metavar="SECONDS")
+@with_client
+async def unjoin_command(
+    client: HanseClient, *, name: str, orphan: bool, force: bool, wait: bool, wait_timeout: float
+) -> None:
+    """Take the cluster NAME out of the federation, and leave it as it was."""
+    await unjoin(client, name=name, orphan=orphan, force=force, wait_timeout=wait_timeout if wait else None)
+
+
+async def unjoin(
+    client: HanseClient, *, name: str, orphan: bool, force: bool, wait_timeout: float | None
+) -> None:
+    """Unjoin a cluster and, unless `wait_timeout` is None, wait until it is gone. Raises HanseError."""
+    request = UnjoinClusterRequest(name=cluster_name(name), orphan_objects=orphan, force=force)
+    await client.registry.UnjoinCluster(request)
+    if wait_timeout is None:
+        click.echo(f"cluster {name} is leaving")
+        return
+    deadline = time.monotonic() + wait_timeout
+    while True:
+        try:
+            await client.registry.GetCluster(GetClusterRequest(name=cluster_name(name)))
+        except NotFoundError:
+            click.echo(f"cluster {name} has left")
+            return
+        if time.monotonic() > deadline:
+            raise DeadlineError(
+                f"cluster {name} is still leaving: see `hanse syncer list-sync-states --cluster {name}`; "
+                "if it cannot be reached, --force leaves what is there"
+            )
+        await asyncio.sleep(_POLL)
+
+
+COMMANDS: list[click.Command] = [clusters_command, join_command, unjoin_command]

@@ -1,0 +1,82 @@
+"""`kubefed`: join, unjoin and version under the name and with the flags of Federation v1.
+
+The host cluster and its secret have no counterpart in Hanse: their flags are accepted and ignored. As in
+v1, the kubeconfig is --kubeconfig, else $KUBECONFIG, else ~/.kube/config, and the context is the cluster's
+name unless --cluster-context says otherwise.
+
+Next: `hanse_cli.clusters`, which does the work.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+from hanse_client import HanseClient
+
+from hanse_cli import kubeconfig
+from hanse_cli.clusters import join, unjoin
+from hanse_cli.main import run
+from hanse_cli.session import Session, with_client
+from hanse_cli.version import version_command
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--config", metavar="FILE", envvar="HANSE_CONFIG", show_envvar=True, help="As of `hanse`.")
+@click.pass_context
+def kubefed(context: click.Context, config: str | None) -> None:
+    """Join and unjoin clusters, as with Federation v1. `hanse` does all the rest."""
+    context.obj = Session(config=config)
+
+
+def _v1_flags(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The flags of v1 that mean nothing here."""
+    for flag in ("--host-cluster-context", "--federation-system-namespace", "--secret-name", "--context"):
+        function = click.option(flag, hidden=True, expose_value=False)(function)
+    return function
+
+
+@kubefed.command("join")
+@click.argument("name")
+@click.option("--cluster-context", default="", help="Context of the cluster. [default: NAME]")
+@click.option(
+    "--kubeconfig", "path", default="", metavar="FILE", help="[default: $KUBECONFIG or ~/.kube/config]"
+)
+@click.option("--dry-run", is_flag=True, help="Check everything, change nothing.")
+@_v1_flags
+@with_client
+async def join_command(
+    client: HanseClient, *, name: str, cluster_context: str, path: str, dry_run: bool
+) -> None:
+    """Join a cluster to the federation."""
+    document = kubeconfig.reduced(_kubeconfig_path(path), cluster_context or name)
+    await join(client, name=name, document=document, labels={}, dry_run=dry_run, wait_timeout=30.0)
+
+
+def _kubeconfig_path(given: str) -> Path:
+    named = given or os.environ.get("KUBECONFIG", "").split(os.pathsep)[0]
+    return Path(named).expanduser() if named else Path.home() / ".kube" / "config"
+
+
+@kubefed.command("unjoin")
+@click.argument("name")
+@click.option("--cluster-context", hidden=True, expose_value=False)
+@click.option("--kubeconfig", hidden=True, expose_value=False)
+@click.option("--force", is_flag=True, help="Even if the cluster cannot be reached.")
+@_v1_flags
+@with_client
+async def unjoin_command(client: HanseClient, *, name: str, force: bool) -> None:
+    """Take a cluster out of the federation."""
+    await unjoin(client, name=name, orphan=False, force=force, wait_timeout=120.0)
+
+
+kubefed.add_command(version_command)
+
+
+def main() -> NoReturn:
+    """The entry point of `kubefed`."""
+    sys.exit(run(kubefed, sys.argv[1:], program="kubefed"))

@@ -1,0 +1,150 @@
+"""`hanse`: the groups of the services, the commands for people, and those of plug-ins.
+
+Owns the root command and the edge where errors become one line and an exit status (`hanse_cli.exits`).
+Nothing below prints a traceback; with HANSE_DEBUG=1 a defect shows its own. Plug-ins are click commands
+from functions in the entry point group `hanse.commands`.
+
+Next: `hanse_cli.generated`, `hanse_cli.porcelain`.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from importlib.metadata import entry_points
+from typing import Any, NoReturn
+
+import click
+
+from hanse.errors import HanseError
+from hanse_cli import exits
+from hanse_cli.session import Session
+
+GROUP = "hanse.commands"
+DEBUG = "HANSE_DEBUG"
+EPILOG = """\b
+Exit status: 0 done; 1 failed or refused; 2 wrong usage or input; 3 (status) nothing runs; 4 not found;
+5 exists already or changed meanwhile; 6 a service cannot be reached; 7 not allowed; 70 a defect;
+130 interrupted."""
+
+
+class Root(click.Group):
+    """The root command; finds the commands of services and plug-ins when they are asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The commands for people, then the services."""
+        return [*sorted({*self.commands, *_plugins()}), *_services()]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """A command by its name."""
+        if cmd_name in _services():
+            return _service_group(cmd_name)
+        return super().get_command(ctx, cmd_name) or _plugins().get(cmd_name)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Two lists: commands and services."""
+        everyday: list[tuple[str, str]] = []
+        services: list[tuple[str, str]] = []
+        for name in self.list_commands(ctx):
+            command = self.get_command(ctx, name)
+            if command is not None and not command.hidden:
+                target = services if name in _services() else everyday
+                target.append((name, command.get_short_help_str(90)))
+        for title, rows in (("Commands", everyday), ("Every method of every service", services)):
+            with formatter.section(title):
+                formatter.write_dl(rows)
+
+
+def _services() -> tuple[str, ...]:
+    from hanse_cli.generated import SERVICES
+
+    return tuple(SERVICES)
+
+
+def _service_group(name: str) -> click.Command:
+    from hanse_cli.generated import SERVICES, ServiceGroup
+    from hanse_cli.names import dns_group
+
+    return dns_group() if name == "dns" else ServiceGroup(SERVICES[name])
+
+
+def _plugins() -> dict[str, click.Command]:
+    found: dict[str, click.Command] = {}
+    for point in entry_points(group=GROUP):
+        for command in point.load()():
+            found[str(command.name)] = command
+    return found
+
+
+@click.group(cls=Root, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "--config",
+    metavar="FILE",
+    envvar="HANSE_CONFIG",
+    show_envvar=True,
+    help="Where the services are. [default: .hanse/client.toml, then ~/.hanse/client.toml]",
+)
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=0, min_open=True),
+    default=10.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="Deadline of one call.",
+)
+@click.pass_context
+def hanse(context: click.Context, config: str | None, timeout: float) -> None:
+    """Many Kubernetes clusters used as one, each left sovereign."""
+    context.obj = Session(config=config, timeout=timeout)
+
+
+def _add_porcelain() -> None:
+    from hanse_cli import apply, clusters, explain, names, version
+
+    for module in (apply, clusters, explain, names, version):
+        for command in module.COMMANDS:
+            hanse.add_command(command)
+
+
+def run(command: click.Command, arguments: Sequence[str], *, program: str) -> int:
+    """Run a command and return its exit status; every error is one line on standard error."""
+    try:
+        result: Any = command.main(list(arguments), prog_name=program, standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)
+        return exits.USAGE
+    except click.UsageError as error:
+        exits.complain(program, exits.usage_sentence(error))
+        return exits.USAGE
+    except click.ClickException as error:
+        exits.complain(program, exits.usage_sentence(error))
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        return exits.INTERRUPTED
+    except HanseError as error:
+        exits.complain(program, exits.sentence(error))
+        return exits.status_of(error)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush at exit
+        return exits.OK
+    except Exception as error:  # the edge: nothing may escape as a traceback
+        if os.environ.get(DEBUG):
+            raise
+        exits.complain(
+            program,
+            f"this is a defect of Hanse: {type(error).__name__}: {exits.one_line(str(error))} "
+            f"({DEBUG}=1 shows where)",
+        )
+        return exits.DEFECT
+    return result if isinstance(result, int) else exits.OK
+
+
+def main() -> NoReturn:
+    """The entry point of `hanse`."""
+    _add_porcelain()
+    sys.exit(run(hanse, sys.argv[1:], program="hanse"))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,83 @@
+"""Manifests from files, folders and standard input.
+
+Owns reading and ordering: a folder gives its *.yaml, *.yml and *.json files in the order of their names;
+namespaces come first, then CustomResourceDefinitions, then the rest as written.
+
+Pure functions over files.
+
+Next: `hanse_cli.apply`.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from hanse.errors import InvalidArgumentError
+
+Manifest = dict[str, Any]
+_ENDINGS = frozenset({".yaml", ".yml", ".json"})
+_FIRST = {"Namespace": 0, "CustomResourceDefinition": 1}
+
+
+def read(sources: Iterable[str]) -> list[Manifest]:
+    """All manifests in files, folders and `-`. Raises InvalidArgumentError that names the file."""
+    found = [
+        manifest for source in sources for name, text in _texts(source) for manifest in parse(text, name)
+    ]
+    if not found:
+        raise InvalidArgumentError(f"there is no manifest in {', '.join(sources)}")
+    return sorted(found, key=lambda manifest: _FIRST.get(manifest["kind"], 2))
+
+
+def _texts(source: str) -> Iterator[tuple[str, str]]:
+    if source == "-":
+        yield "standard input", sys.stdin.read()
+        return
+    path = Path(source)
+    try:
+        files = (
+            sorted(each for each in path.iterdir() if each.suffix in _ENDINGS) if path.is_dir() else [path]
+        )
+        for file in files:
+            yield str(file), file.read_text()
+    except OSError as error:
+        raise InvalidArgumentError(f"cannot read {source}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise InvalidArgumentError(f"{source} is not text: {error.reason}") from error
+
+
+def parse(text: str, name: str) -> Iterator[Manifest]:
+    """The manifests in a text of YAML documents or JSON; lists are opened. Raises InvalidArgumentError."""
+    try:
+        documents = list(yaml.safe_load_all(text))
+    except yaml.YAMLError as error:
+        problem = getattr(error, "problem", None) or str(error)
+        mark = getattr(error, "problem_mark", None)
+        where = f" line {mark.line + 1}" if mark else ""
+        raise InvalidArgumentError(f"{name}{where} is not valid YAML: {problem}") from error
+    for number, document in enumerate(documents, start=1):
+        if document is None:
+            continue
+        where = name if len(documents) == 1 else f"{name}, document {number}"
+        yield from _checked(document, where)
+
+
+def _checked(document: Any, where: str) -> Iterator[Manifest]:
+    if not isinstance(document, dict):
+        raise InvalidArgumentError(f"{where} is no manifest: it must be a mapping with apiVersion and kind")
+    for key in ("apiVersion", "kind"):
+        if not isinstance(document.get(key), str) or not document[key]:
+            raise InvalidArgumentError(f"{where} is no manifest: it has no {key}")
+    if document["kind"].endswith("List") and isinstance(document.get("items"), list):
+        for item in document["items"]:
+            yield from _checked(item, where)
+        return
+    metadata = document.get("metadata")
+    if not isinstance(metadata, dict) or not isinstance(metadata.get("name"), str) or not metadata["name"]:
+        raise InvalidArgumentError(f"{where}: the {document['kind']} has no metadata.name")
+    yield document

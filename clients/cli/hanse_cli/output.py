@@ -1,0 +1,231 @@
+"""Messages as tables, JSON and YAML.
+
+Owns how a protobuf message is shown. JSON is protobuf's own, except that bytes which hold a JSON object or
+list, such as manifests, are shown as what they hold; `--request` takes them back like that.
+
+Pure functions; `Printer` alone writes, to standard output.
+
+Next: `hanse_cli.generated`.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import sys
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from typing import Any, cast
+
+import click
+import yaml
+from google.protobuf import json_format
+from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.message import Message
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from hanse_cli.flags import is_map
+
+_NOT_IN_TABLES = frozenset({"etag", "traceparent", "uid", "revision"})
+_CELL = 60
+
+
+def to_document(message: Message) -> dict[str, Any]:
+    """The message as plain JSON values."""
+    document: dict[str, Any] = json_format.MessageToDict(message)
+    return _open_bytes(message, document)
+
+
+def _open_bytes(message: Message, document: dict[str, Any]) -> dict[str, Any]:
+    for field, value in message.ListFields():
+        key = field.json_name
+        if field.type == FieldDescriptor.TYPE_BYTES and not field.is_repeated:
+            document[key] = _opened(value)
+        elif field.message_type is None or is_map(field):
+            continue
+        elif isinstance(document.get(key), dict):
+            document[key] = _open_bytes(value, document[key])
+        elif field.is_repeated and isinstance(document.get(key), list):
+            document[key] = [
+                _open_bytes(item, shown) if isinstance(shown, dict) else shown
+                for item, shown in zip(value, document[key], strict=True)
+            ]
+    return document
+
+
+def _opened(value: bytes) -> Any:
+    try:
+        inner = json.loads(value)
+    except ValueError:
+        inner = None
+    return inner if isinstance(inner, dict | list) else base64.b64encode(value).decode()
+
+
+def to_yaml(document: Any) -> str:
+    """YAML with keys in their order."""
+    text: str = yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=110)
+    return text
+
+
+def to_json(document: Any) -> str:
+    """Indented JSON."""
+    return json.dumps(document, indent=2, ensure_ascii=False)
+
+
+def fields_of(message: Message) -> list[FieldDescriptor]:
+    """The fields of a message in the order of its definition."""
+    return [cast(FieldDescriptor, field) for field in message.DESCRIPTOR.fields]
+
+
+def list_field(message: Message) -> FieldDescriptor | None:
+    """The repeated field of a list response; None if the message is not one."""
+    fields = fields_of(message)
+    repeated = [field for field in fields if field.is_repeated and field.message_type is not None]
+    if len(repeated) == 1 and all(
+        field is repeated[0] or field.name in {"next_page_token", "revision"} for field in fields
+    ):
+        return repeated[0]
+    return None
+
+
+def rows_of(items: Sequence[Message]) -> tuple[list[str], list[list[str]]]:
+    """Columns and rows of a table of like messages; columns without any content are left out."""
+    if not items:
+        return [], []
+    fields = [field for field in fields_of(items[0]) if _has_column(field)]
+    rows = [[cell(item, field) for field in fields] for item in items]
+    used = [index for index in range(len(fields)) if any(row[index] for row in rows)]
+    header = [fields[index].name.replace("_", " ").upper() for index in used]
+    return header, [[row[index] for index in used] for row in rows]
+
+
+def _has_column(field: FieldDescriptor) -> bool:
+    return field.name not in _NOT_IN_TABLES and field.type != FieldDescriptor.TYPE_BYTES
+
+
+def cell(message: Message, field: FieldDescriptor) -> str:
+    """One field in one line; empty if it is not set."""
+    value = getattr(message, field.name)
+    if is_map(field):
+        return _cut(",".join(f"{key}={value[key]}" for key in sorted(value)))
+    if field.is_repeated:
+        return _cut(",".join(_one(field, item) for item in value))
+    if field.has_presence and not message.HasField(field.name):
+        return ""
+    if not field.has_presence and not value:
+        return ""
+    return _cut(_one(field, value))
+
+
+def _one(field: FieldDescriptor, value: Any) -> str:
+    if field.enum_type is not None:
+        named = field.enum_type.values_by_number.get(value)
+        return str(value) if named is None else named.name
+    if field.message_type is not None:
+        return _brief(field.message_type.full_name, value)
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return str(value)
+
+
+def _brief(kind: str, value: Any) -> str:
+    """A nested message in a few words."""
+    if kind == "google.protobuf.Timestamp":
+        return ago(value.ToDatetime(tzinfo=UTC))
+    if kind == "hanse.api.type.v1.ObjectReference":
+        group = f".{value.group}" if value.group else ""
+        where = f"{value.namespace}/" if value.namespace else ""
+        return f"{value.resource or value.kind}{group} {where}{value.name}"
+    if kind == "hanse.api.type.v1.Condition":
+        return f"{value.type}={cell(value, value.DESCRIPTOR.fields_by_name['status'])}"
+    parts = [
+        cell(value, field)
+        for field in value.DESCRIPTOR.fields
+        if field.message_type is None and field.type != FieldDescriptor.TYPE_BYTES
+    ]
+    return ":".join(part for part in parts[:2] if part)
+
+
+def ago(moment: datetime, *, now: datetime | None = None) -> str:
+    """How long ago, in one unit, as kubectl shows ages; in the future with a + before it."""
+    seconds = ((now or datetime.now(UTC)) - moment).total_seconds()
+    sign, seconds = ("+", -seconds) if seconds < 0 else ("", seconds)
+    for unit, size in (("d", 86400), ("h", 3600), ("m", 60)):
+        if seconds >= 2 * size:
+            return f"{sign}{int(seconds // size)}{unit}"
+    return f"{sign}{int(seconds)}s"
+
+
+def _cut(text: str) -> str:
+    text = re.sub(r"\s+", " ", text)
+    return text if len(text) <= _CELL else text[: _CELL - 1] + "…"
+
+
+class Printer:
+    """Writes messages and tables to standard output in the form that was asked for."""
+
+    def __init__(self, output: str) -> None:
+        self.output = output
+        self._console = Console(soft_wrap=True, highlight=False)
+
+    def message(self, message: Message) -> None:
+        """One message: its fields below each other, or as a document."""
+        if self.output != "table":
+            self.document(to_document(message))
+            return
+        listed = list_field(message)
+        if listed is not None:
+            header, rows = rows_of(list(getattr(message, listed.name)))
+            self.table(header, rows)
+            return
+        click.echo(to_yaml(to_document(message)).rstrip())
+
+    def document(self, document: Any) -> None:
+        """One document in JSON or YAML."""
+        click.echo(to_json(document) if self.output == "json" else to_yaml(document).rstrip())
+
+    def event(self, message: Message) -> None:
+        """One message of a stream, at once: a line, a line of JSON, or a YAML document."""
+        if self.output == "json":
+            click.echo(json.dumps(to_document(message), ensure_ascii=False))
+        elif self.output == "yaml":
+            click.echo(f"---\n{to_yaml(to_document(message)).rstrip()}")
+        else:
+            click.echo(event_line(message))
+        sys.stdout.flush()
+
+    def table(self, header: Sequence[str], rows: Iterable[Sequence[str | Text]]) -> None:
+        """A table without lines, as kubectl's. No rows: a sentence on standard error."""
+        rows = list(rows)
+        if not rows:
+            click.echo("nothing found", err=True)
+            return
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        for column in header:
+            table.add_column(column, no_wrap=True)
+        for row in rows:
+            table.add_row(*(each if isinstance(each, Text) else Text(each) for each in row))
+        width = None if self._console.is_terminal else 10_000
+        self._console.print(table, width=width, no_wrap=True, crop=False, overflow="ignore")
+
+
+def event_line(message: Message) -> str:
+    """A message of a stream in one line: what happened, to what, and what it is like now."""
+    words: list[str] = []
+    for field in fields_of(message):
+        if field.message_type is not None and not field.is_repeated and message.HasField(field.name):
+            inner = getattr(message, field.name)
+            columns = [each for each in inner.DESCRIPTOR.fields if _has_column(each)]
+            shown = [cell(inner, each) for each in columns]
+            words += [
+                each if column.name == "name" else f"{column.name}={each}"
+                for column, each in zip(columns, shown, strict=True)
+                if each
+            ][:8]
+        elif field.message_type is None:
+            shown_value = cell(message, field)
+            words += [f"@{shown_value}" if field.name == "revision" else shown_value] if shown_value else []
+    return " ".join(words)

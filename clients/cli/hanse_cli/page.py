@@ -1,0 +1,234 @@
+"""The page that explains one object: why each cluster has what it has, and what waits for what.
+
+Owns the merge of what three services say into one value, `Page`. It decides nothing: reasons are those of
+the services, in their words.
+
+Pure functions.
+
+Next: `hanse_cli.explain`, which asks the services and shows the page.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC
+from typing import Any
+
+from hanse.api.dns.v1.record_set_pb2 import RecordSet
+from hanse.api.scheduler.v1.placement_pb2 import ClusterPlacement, Placement
+from hanse.api.scheduler.v1.scheduler_service_pb2 import ExplainPlacementResponse
+from hanse.api.syncer.v1.sync_state_pb2 import Health, SyncPhase, SyncState
+from hanse_cli.names import addresses, scope_word
+from hanse_cli.objects import get
+from hanse_cli.output import ago
+
+RELEASING = "leaving"
+PLACED = "placed"
+SUSPENDED = "suspended"
+REFUSED = "refused"
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterRow:
+    """One cluster on the page."""
+
+    cluster: str
+    decision: str
+    why: str
+    replicas: str = ""
+    applied: str = ""
+    live: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class NameRow:
+    """One DNS name on the page."""
+
+    name: str
+    scope: str
+    addresses: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """All that is known about why an object is where it is."""
+
+    object: str
+    generation: int
+    policy: str
+    clusters: tuple[ClusterRow, ...]
+    steps: tuple[str, ...]
+    names: tuple[NameRow, ...]
+    pending: tuple[str, ...]
+    """What is not as it should be yet, and what each waits for; empty when all is done."""
+
+    def document(self) -> dict[str, Any]:
+        """The page as plain values."""
+        return asdict(self)
+
+
+def compile_page(
+    *,
+    title: str,
+    manifest: Mapping[str, Any],
+    explanation: ExplainPlacementResponse,
+    states: Sequence[SyncState],
+    records: Sequence[RecordSet],
+) -> Page:
+    """Merge what the services say about one object. `manifest` is the federated object."""
+    has_current = explanation.HasField("current")
+    placement = explanation.current if has_current else Placement()
+    by_cluster = {state.cluster: state for state in states}
+    generation = int(get(manifest, "metadata.generation", 0))
+    rows = [_placed_row(each, by_cluster.get(each.cluster)) for each in placement.clusters]
+    rows += [
+        ClusterRow(
+            each.cluster,
+            RELEASING,
+            _why(each.reason, each.message),
+            applied=_applied(by_cluster.get(each.cluster)),
+        )
+        for each in placement.releasing
+    ]
+    rows += [ClusterRow(each.cluster, REFUSED, _why(each.reason, each.message)) for each in placement.refused]
+    return Page(
+        object=title,
+        generation=generation,
+        policy=placement.policy or "default rules",
+        clusters=tuple(sorted(rows, key=lambda row: row.cluster)),
+        steps=tuple(
+            f"{step.step}{f' {step.cluster}' if step.cluster else ''}: {step.message}"
+            for step in explanation.steps
+        ),
+        names=tuple(
+            NameRow(each.fqdn.removesuffix("."), scope_word(each.scope), addresses(each), each.reason)
+            for each in records
+        ),
+        pending=tuple(_pending(manifest, explanation, by_cluster, generation=generation)),
+    )
+
+
+def _placed_row(placed: ClusterPlacement, state: SyncState | None) -> ClusterRow:
+    replicas = str(placed.replicas) if placed.HasField("replicas") else ""
+    return ClusterRow(
+        cluster=placed.cluster,
+        decision=SUSPENDED if placed.suspended else PLACED,
+        why=_why(placed.reason, placed.message),
+        replicas=replicas,
+        applied=_applied(state),
+        live=_live(state),
+    )
+
+
+def _why(reason: str, message: str) -> str:
+    return f"{reason}: {message}" if reason and message else reason or message
+
+
+def _applied(state: SyncState | None) -> str:
+    if state is None:
+        return "not yet"
+    word = SyncPhase.Name(state.phase).lower() if state.phase else "unknown"
+    if state.phase == SyncPhase.APPLIED:
+        word = f"generation {state.applied_generation}" if state.applied_generation else "applied"
+        if state.HasField("apply_time"):
+            word += f", {ago(state.apply_time.ToDatetime(tzinfo=UTC))} ago"
+    return word
+
+
+def _live(state: SyncState | None) -> str:
+    if state is None or not state.health:
+        return ""
+    words = [Health.Name(state.health).lower()]
+    ready = _ready_of(state)
+    if ready:
+        words.append(ready)
+    endpoints = sum(each.ready for each in state.ready_endpoints)
+    if state.ready_endpoints:
+        words.append(f"{endpoints} ready endpoints")
+    if state.unschedulable_pods:
+        words.append(f"{state.unschedulable_pods} pods find no room")
+    if state.drift_repairs:
+        words.append(f"drift repaired {state.drift_repairs} times")
+    return ", ".join(words)
+
+
+def _ready_of(state: SyncState) -> str:
+    """`2/3 ready` of a workload; empty for anything else."""
+    if not state.HasField("replicas"):
+        return ""
+    try:
+        status = json.loads(state.status or b"{}")
+    except ValueError:
+        return ""
+    return f"{status.get('readyReplicas', 0) if isinstance(status, dict) else 0}/{state.replicas} ready"
+
+
+def _pending(
+    manifest: Mapping[str, Any],
+    explanation: ExplainPlacementResponse,
+    states: Mapping[str, SyncState],
+    *,
+    generation: int,
+) -> Iterable[str]:
+    if get(manifest, "metadata.deletionTimestamp"):
+        left = sorted(cluster for cluster, state in states.items() if state.phase != SyncPhase.REMOVED)
+        yield f"the object is being deleted; it waits for {', '.join(left) or 'the federation'}"
+    if not explanation.HasField("current"):
+        yield "the scheduler has not decided yet"
+        return
+    current = explanation.current
+    if current.error:
+        yield f"the scheduler cannot decide, so the placement before stands: {current.error}"
+    if current.generation < generation:
+        yield f"the scheduler decided on generation {current.generation}; {generation} waits for it"
+    elif _differs(explanation):
+        yield "the scheduler would decide otherwise now; its decision is on the way"
+    if current.HasField("reconsider_time"):
+        moment = current.reconsider_time.ToDatetime(tzinfo=UTC).strftime("%H:%M:%S UTC")
+        yield f"replicas in unreachable clusters move at {moment}"
+    for placed in current.clusters:
+        yield from _pending_in(placed, states.get(placed.cluster), generation=generation)
+    for released in current.releasing:
+        state = states.get(released.cluster)
+        if state is None or state.phase != SyncPhase.REMOVED:
+            yield f"{released.cluster}: is to be left and has not confirmed{_said(state)}"
+
+
+def _pending_in(placed: ClusterPlacement, state: SyncState | None, *, generation: int) -> Iterable[str]:
+    cluster = placed.cluster
+    if placed.suspended:
+        yield f"{cluster}: cannot be reached; it keeps what it has, its replicas count elsewhere"
+        return
+    if state is None:
+        yield f"{cluster}: the syncer has not applied it yet"
+        return
+    if state.phase != SyncPhase.APPLIED:
+        yield f"{cluster}: {SyncPhase.Name(state.phase).lower() if state.phase else 'unknown'}{_said(state)}"
+        return
+    if state.applied_generation and state.applied_generation < generation:
+        yield f"{cluster}: has generation {state.applied_generation} of {generation}"
+    if state.health in (Health.PROGRESSING, Health.DEGRADED):
+        yield f"{cluster}: {_live(state)}{_said(state)}"
+
+
+def _said(state: SyncState | None) -> str:
+    if state is None:
+        return ""
+    text = _why(state.reason, state.message)
+    again = f" (tried {state.failures} times)" if state.failures else ""
+    return f": {text}{again}" if text else again
+
+
+def _differs(explanation: ExplainPlacementResponse) -> bool:
+    """Whether a decision made now would send the object elsewhere, or with other replicas."""
+    return _targets(explanation.decision) != _targets(explanation.current)
+
+
+def _targets(placement: Placement) -> list[tuple[str, int | None, bool]]:
+    return [
+        (each.cluster, each.replicas if each.HasField("replicas") else None, each.suspended)
+        for each in placement.clusters
+    ]

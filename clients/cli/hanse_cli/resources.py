@@ -1,0 +1,125 @@
+"""Which resource a user means: `deploy`, `deployments.apps`, `Deployment`, `cm/web`.
+
+Owns the lookup of names among the resources that the federation serves.
+
+Concurrency: one paged call, then pure functions.
+
+Next: `hanse_cli.apply`.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import click
+from hanse_client import HanseClient
+
+from hanse.api.federation.v1.federation_pb2 import Resource
+from hanse.api.federation.v1.federation_service_pb2 import ListResourcesRequest
+from hanse.api.type.v1.object_reference_pb2 import ObjectReference
+from hanse.errors import InvalidArgumentError, NotFoundError
+
+_PAGE = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A resource, and the name of one object of it; an empty name means all."""
+
+    resource: Resource
+    name: str = ""
+
+    @property
+    def title(self) -> str:
+        """As kubectl names it, such as deployment.apps/web."""
+        group = f".{self.resource.group}" if self.resource.group else ""
+        return f"{self.resource.singular or self.resource.kind.lower()}{group}/{self.name}"
+
+    def reference(self, namespace: str) -> ObjectReference:
+        """The object in `namespace`; the namespace is left out where the resource has none."""
+        return ObjectReference(
+            group=self.resource.group,
+            version=self.resource.version,
+            resource=self.resource.resource,
+            kind=self.resource.kind,
+            namespace=namespace if self.resource.namespaced else "",
+            name=self.name,
+        )
+
+
+class Resources:
+    """The resources that a federation serves."""
+
+    def __init__(self, resources: Iterable[Resource]) -> None:
+        # Core before apps before the others, as kubectl resolves names that several groups have.
+        order = {"": 0, "apps": 1}
+        self._resources = sorted(resources, key=lambda each: order.get(each.group, 2))
+
+    @classmethod
+    async def load(cls, client: HanseClient) -> Resources:
+        """Ask the federation."""
+        found: list[Resource] = []
+        token = ""
+        while True:
+            request = ListResourcesRequest(page_size=_PAGE, page_token=token)
+            page = await client.federation.ListResources(request)
+            found.extend(page.resources)
+            token = page.next_page_token
+            if not token:
+                return cls(found)
+
+    def find(self, word: str) -> Resource:
+        """The resource that a user calls `word`. Raises NotFoundError with what is close to it."""
+        name, _, suffix = word.lower().partition(".")
+        for resource in self._resources:
+            if name in _names(resource) and suffix in {
+                "",
+                resource.group,
+                resource.version,
+                f"{resource.version}.{resource.group}",
+            }:
+                return resource
+        known = {each for resource in self._resources for each in _names(resource)}
+        close = difflib.get_close_matches(word.lower(), known, n=1)
+        hint = f"did you mean {close[0]}?" if close else "see `hanse federation list-resources`"
+        raise NotFoundError(f"the federation serves no resource {word}: {hint}")
+
+    def of_manifest(self, manifest: dict[str, Any]) -> Resource:
+        """The resource of a manifest's apiVersion and kind. Raises NotFoundError."""
+        group, _, version = str(manifest["apiVersion"]).rpartition("/")
+        for resource in self._resources:
+            if (resource.group, resource.version, resource.kind) == (group, version, manifest["kind"]):
+                return resource
+        raise NotFoundError(
+            f"the federation serves no {manifest['kind']} of {manifest['apiVersion']}: is its "
+            "CustomResourceDefinition applied?"
+        )
+
+
+def _names(resource: Resource) -> set[str]:
+    singular = resource.singular or resource.kind.lower()
+    return {resource.resource, singular, resource.kind.lower(), *resource.short_names}
+
+
+def targets(words: Sequence[str], resources: Resources) -> list[Target]:
+    """What the arguments of get, delete or explain mean: `deploy`, `deploy web db`, `deploy/web cm/conf`,
+    `deploy,svc`. Raises NotFoundError and InvalidArgumentError."""
+    if not words:
+        raise click.UsageError("say what: a resource such as deploy, or an object such as deploy/web")
+    if any("/" in word for word in words):
+        found: list[Target] = []
+        for word in words:
+            kind, separator, name = word.partition("/")
+            if not separator or not kind or not name or "/" in name:
+                raise InvalidArgumentError(f"{word!r} must be RESOURCE/NAME, as the others are")
+            found.append(Target(resources.find(kind), name))
+        return found
+    kinds, names = words[0].split(","), words[1:]
+    if len(kinds) > 1 and names:
+        raise InvalidArgumentError(
+            "several resources and names do not go together: write RESOURCE/NAME for each"
+        )
+    return [Target(resources.find(kind), name) for kind in kinds for name in (names or [""])]

@@ -1,0 +1,66 @@
+"""What all commands share: which federation, how long to wait, and how to run a coroutine.
+
+Concurrency: each command runs one event loop to its end.
+
+Next: `hanse_cli.generated`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+import click
+from hanse_client import ClientConfig, HanseClient
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """The options that stand before the command."""
+
+    config: str | None = None
+    timeout: float = 10.0
+    """Deadline of one call in seconds."""
+
+    def client(self) -> HanseClient:
+        """A client of the federation. Raises ConfigError if none is configured."""
+        return HanseClient(ClientConfig.find(self.config), timeout=self.timeout)
+
+
+def with_client(function: Callable[Concatenate[HanseClient, P], Awaitable[R]]) -> Callable[P, R]:
+    """Make a click callback of a coroutine function whose first argument is an open client."""
+
+    @functools.wraps(function)
+    def callback(*args: P.args, **kwargs: P.kwargs) -> R:
+        session = click.get_current_context().find_object(Session) or Session()
+        return run(session, lambda client: function(client, *args, **kwargs))
+
+    return callback
+
+
+def run(session: Session, work: Callable[[HanseClient], Awaitable[R]]) -> R:
+    """Run `work` with an open client to its end."""
+
+    async def live() -> R:
+        async with session.client() as client:
+            return await work(client)
+
+    return asyncio.run(live())
+
+
+def output_option(*more: str, default: str = "table") -> Callable[[Any], Any]:
+    """The option -o with table, json, yaml and `more`."""
+    return click.option(
+        "-o",
+        "--output",
+        type=click.Choice(["table", "json", "yaml", *more]),
+        default=default,
+        show_default=True,
+        help="Form of the output.",
+    )
