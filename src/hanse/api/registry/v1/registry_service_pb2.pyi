@@ -55,7 +55,9 @@ class JoinClusterRequest(_message.Message):
     cluster_id: _builtins.str
     """Name of the cluster in the federation, a DNS label. Example: "eu-west"."""
     kubeconfig: _builtins.bytes
-    """A kubeconfig in YAML or JSON with embedded or inline credentials (files are read by the client)."""
+    """A kubeconfig in YAML or JSON that holds its credentials itself: it may name neither files nor commands, as
+    "kubectl config view --raw --flatten" prints it.
+    """
     context: _builtins.str
     """Context of the kubeconfig; empty means its current context."""
     validate_only: _builtins.bool

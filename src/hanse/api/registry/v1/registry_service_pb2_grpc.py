@@ -84,8 +84,8 @@ class RegistryServiceServicer:
 
     def JoinCluster(self, request, context):
         """Joins a cluster: checks the credential against the cluster, stores it sealed, creates the Cluster.
-        ALREADY_EXISTS if the name is taken; FAILED_PRECONDITION if the cluster is a member by another name, or
-        belongs to another federation; UNAVAILABLE if it cannot be reached.
+        ALREADY_EXISTS if the name is taken; FAILED_PRECONDITION if the cluster is a member by another name;
+        UNAVAILABLE if it cannot be reached.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

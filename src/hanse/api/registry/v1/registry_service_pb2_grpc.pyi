@@ -19,8 +19,8 @@ class RegistryServiceStub:
     def __init__(self, channel: _aio.Channel) -> None: ...
     JoinCluster: _aio.UnaryUnaryMultiCallable[_registry_service_pb2.JoinClusterRequest, _cluster_pb2.Cluster]
     """Joins a cluster: checks the credential against the cluster, stores it sealed, creates the Cluster.
-    ALREADY_EXISTS if the name is taken; FAILED_PRECONDITION if the cluster is a member by another name, or
-    belongs to another federation; UNAVAILABLE if it cannot be reached.
+    ALREADY_EXISTS if the name is taken; FAILED_PRECONDITION if the cluster is a member by another name;
+    UNAVAILABLE if it cannot be reached.
     """
     UnjoinCluster: _aio.UnaryUnaryMultiCallable[_registry_service_pb2.UnjoinClusterRequest, _cluster_pb2.Cluster]
     """Unjoins a cluster. Returns at once with state UNJOINING; the Cluster is gone when the work is done."""
@@ -47,8 +47,8 @@ class RegistryServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_registry_service_pb2.JoinClusterRequest, _abc.Awaitable[_cluster_pb2.Cluster]],
     ) -> _abc.Awaitable[_cluster_pb2.Cluster]:
         """Joins a cluster: checks the credential against the cluster, stores it sealed, creates the Cluster.
-        ALREADY_EXISTS if the name is taken; FAILED_PRECONDITION if the cluster is a member by another name, or
-        belongs to another federation; UNAVAILABLE if it cannot be reached.
+        ALREADY_EXISTS if the name is taken; FAILED_PRECONDITION if the cluster is a member by another name;
+        UNAVAILABLE if it cannot be reached.
         """
 
     @_abc_1.abstractmethod

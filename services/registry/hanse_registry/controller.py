@@ -1,0 +1,215 @@
+"""Gives every cluster a keeper while this registry leads.
+
+Owns `Registrar`: it follows the Cluster objects and the credentials, starts a keeper for each cluster, tells it
+what changed, and stops it when the object is gone. Views of clusters that have no object any more are
+removed, once the objects were read. `hanse_registry.keeper` is next.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+
+from hanse.api.registry.v1 import cluster_pb2
+from hanse.control import Backoff
+from hanse.credentials import Sealer
+from hanse.errors import HanseError, NotFoundError
+from hanse.kube.access import ClusterAccess
+from hanse.kube.objects import Object
+from hanse.store import Delete, KeyValue, Store, keys
+from hanse.store.election import Election, Leadership
+from hanse.store.mirror import Mirror
+from hanse.telemetry import get_logger
+from hanse_registry import intent
+from hanse_registry.credentials import fingerprint, to_access
+from hanse_registry.intent import Intent
+from hanse_registry.keeper import Connect, Keeper
+from hanse_registry.settings import RegistrySettings
+
+_log = get_logger(__name__)
+
+
+def stored_cluster(kv: KeyValue) -> cluster_pb2.Cluster:
+    """A compiled cluster; its etag is the revision that wrote it. Raises DecodeError."""
+    cluster = cluster_pb2.Cluster.FromString(kv.value)
+    cluster.etag = str(kv.mod_revision)
+    return cluster
+
+
+class Registrar:
+    """Attends to all clusters."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        settings: RegistrySettings,
+        sealer: Sealer,
+        intents: Intent,
+        connect: Connect,
+        identity: str,
+    ) -> None:
+        self._store = store
+        self._settings = settings
+        self._sealer = sealer
+        self._intents = intents
+        self._connect = connect
+        self._identity = identity
+        self._rng = random.Random(identity)  # noqa: S311 - jitter, not a secret
+        self.objects: Mirror[Object] = Mirror(store, intent.PREFIX, intent.decode)
+        self.clusters: Mirror[cluster_pb2.Cluster] = Mirror(store, f"{keys.CLUSTERS}/", stored_cluster)
+        self.credentials: Mirror[bytes] = Mirror(store, f"{keys.CREDENTIALS}/", lambda kv: kv.value)
+        self._keepers: dict[str, Keeper] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._leadership: Leadership | None = None
+        self._failed = asyncio.Event()
+
+    async def follow(self) -> None:
+        """Follows the store until cancelled."""
+        self.objects.subscribe(self._object_changed)
+        self.credentials.subscribe(self._credential_changed)
+        async with asyncio.TaskGroup() as tasks:
+            for mirror in (self.objects, self.clusters, self.credentials):
+                tasks.create_task(mirror.run())
+
+    async def synced(self) -> None:
+        """Waits until everything was read once."""
+        for mirror in (self.objects, self.clusters, self.credentials):
+            await mirror.synced()
+
+    async def run(self) -> None:
+        """Leads whenever it may, until cancelled."""
+        await self.synced()
+        backoff, failures = Backoff(), 0
+        while True:
+            try:
+                election = Election(self._store, "registry", self._identity, ttl=self._settings.leader_ttl)
+                async with election as leadership:
+                    failures = 0
+                    await self._lead(leadership)
+            except HanseError as error:
+                failures += 1
+                _log.warning("cannot lead, trying again", error=error.message, reason=error.reason)
+                await asyncio.sleep(backoff.delay(failures, rng=self._rng))
+
+    def look(self, cluster: str) -> None:
+        """Has a cluster probed now. Raises NotFoundError if this registry does not attend to it."""
+        keeper = self._keepers.get(cluster)
+        if keeper is None:
+            raise NotFoundError(f"cluster {cluster} is not attended to by this registry; try again in a moment")
+        keeper.look()
+
+    def access(self, cluster: str) -> tuple[ClusterAccess | None, str]:
+        """The credential of a cluster and its fingerprint; (None, "") if there is none."""
+        sealed = self.credentials.get(keys.credential(cluster))
+        if sealed is None:
+            return None, ""
+        message = cluster_pb2.ClusterCredential.FromString(self._sealer.open(cluster, sealed))
+        return to_access(message), fingerprint(sealed)
+
+    async def _lead(self, leadership: Leadership) -> None:
+        self._leadership = leadership
+        self._failed.clear()
+        try:
+            await self._forget_strangers(leadership)
+            for key, stored in list(self.objects.items()):
+                self._attend(key.rpartition("/")[2], stored)
+            waits = [asyncio.create_task(leadership.lost.wait()), asyncio.create_task(self._failed.wait())]
+            try:
+                await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                for wait in waits:
+                    wait.cancel()
+        finally:
+            self._leadership = None
+            tasks, self._tasks, self._keepers = list(self._tasks.values()), {}, {}
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _forget_strangers(self, leadership: Leadership) -> None:
+        """Removes what is stored of clusters whose object is gone."""
+        await self.objects.current()
+        await self.clusters.current()
+        for key in [key for key, _ in self.clusters.items()]:
+            name = key.rpartition("/")[2]
+            if self.objects.get(intent.object_key(name)) is None:
+                await self._forget(leadership, name)
+
+    async def _forget(self, leadership: Leadership, name: str) -> None:
+        ops = [Delete(key(name)) for key in (keys.cluster, keys.catalogue, keys.credential)]
+        await self._store.txn([leadership.fence()], ops)
+        _log.info("cluster forgotten, its object is gone", cluster=name)
+
+    def _attend(self, name: str, stored: Object) -> None:
+        """Tells the keeper of a cluster its object, and hires one if there is none."""
+        keeper = self._keepers.get(name)
+        if keeper is None:
+            assert self._leadership is not None
+            keeper = self._keepers[name] = Keeper(
+                name,
+                store=self._store,
+                settings=self._settings,
+                intent=self._intents,
+                connect=self._connect,
+                fence=self._leadership.fence(),
+                previous=without_etag(self.clusters.get(keys.cluster(name))),
+            )
+            self._give(name)
+            keeper.tell(stored)
+            task = asyncio.create_task(keeper.run(), name=f"keeper-{name}")
+            self._tasks[name] = task
+            task.add_done_callback(lambda done: self._ended(name, done))
+        keeper.tell(stored)
+
+    def _give(self, name: str) -> None:
+        keeper = self._keepers.get(name)
+        if keeper is None:
+            return
+        try:
+            keeper.give(*self.access(name))
+        except HanseError as error:
+            _log.error("cannot open the credential", cluster=name, error=error.message)
+            keeper.give(None, "unreadable")
+
+    def _ended(self, name: str, task: asyncio.Task[None]) -> None:
+        """A keeper ended: because the cluster left, or because of an error that only a new turn mends."""
+        if self._tasks.get(name) is not task:
+            return
+        del self._tasks[name]
+        self._keepers.pop(name, None)
+        if task.cancelled():
+            return
+        error = task.exception()
+        if error is not None:
+            _log.error("keeper failed, all are hired anew", cluster=name, error=repr(error))
+            self._failed.set()
+
+    def _object_changed(self, key: str, old: Object | None, new: Object | None, revision: int) -> None:
+        if self._leadership is None:
+            return
+        name = key.rpartition("/")[2]
+        if new is not None:
+            self._attend(name, new)
+            return
+        task = self._tasks.pop(name, None)
+        self._keepers.pop(name, None)
+        if task is not None:
+            task.cancel()
+            leadership = self._leadership
+            farewell = asyncio.create_task(self._forget(leadership, name), name=f"forget-{name}")
+            self._tasks[f"forget {name}"] = farewell
+            farewell.add_done_callback(lambda done: self._ended(f"forget {name}", done))
+
+    def _credential_changed(self, key: str, old: bytes | None, new: bytes | None, revision: int) -> None:
+        self._give(key.rpartition("/")[2])
+
+
+def without_etag(cluster: cluster_pb2.Cluster | None) -> cluster_pb2.Cluster | None:
+    """A cluster as it is stored."""
+    if cluster is None:
+        return None
+    stored = cluster_pb2.Cluster()
+    stored.CopyFrom(cluster)
+    stored.ClearField("etag")
+    return stored

@@ -1,0 +1,54 @@
+"""How a cluster's probes add up to its state. A pure state machine.
+
+One probe that succeeds makes a cluster ready. `threshold` failed ones in a row make a ready cluster offline;
+a cluster that was never reached stays pending. That a cluster is offline says that nobody knows how it is,
+and never that it is empty.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, replace
+
+
+class Standing(enum.Enum):
+    """What the probes say."""
+
+    UNKNOWN = "unknown"
+    READY = "ready"
+    OFFLINE = "offline"
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """The state after some probes. `message` is of the last failure, or empty."""
+
+    standing: Standing = Standing.UNKNOWN
+    failures: int = 0
+    reason: str = "NotProbed"
+    message: str = "the cluster was not probed yet"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What one probe found: no reason means success."""
+
+    reason: str = ""
+    message: str = ""
+
+    @property
+    def ok(self) -> bool:
+        """Whether the cluster answered that it is ready."""
+        return not self.reason
+
+
+def after(health: Health, outcome: Outcome, *, threshold: int) -> Health:
+    """The health after one more probe."""
+    if outcome.ok:
+        return Health(Standing.READY, 0, "ProbeSucceeded", "the API server answers /readyz")
+    failed = replace(health, failures=health.failures + 1, reason=outcome.reason, message=outcome.message)
+    if health.standing is Standing.READY and failed.failures < threshold:
+        return replace(health, failures=failed.failures)
+    if health.standing is Standing.UNKNOWN:
+        return failed
+    return replace(failed, standing=Standing.OFFLINE)

@@ -1,0 +1,223 @@
+"""Keeps the view of one cluster true: probes it, takes its inventory, and sees it off when it leaves.
+
+One task per cluster, so that a cluster that hangs delays nobody else. What it finds is compiled and stored only
+if it differs from what is stored. `hanse_registry.controller` starts and stops keepers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from datetime import UTC, datetime
+
+from hanse.api.registry.v1 import cluster_pb2
+from hanse.api.scheduler.v1 import placement_pb2
+from hanse.api.syncer.v1 import sync_state_pb2
+from hanse.errors import ConflictError, HanseError
+from hanse.kube.access import ClusterAccess
+from hanse.kube.objects import Object
+from hanse.store import Compare, Delete, Put, Store, keys
+from hanse.telemetry import get_logger
+from hanse_registry.health import Health, Outcome, Standing, after
+from hanse_registry.intent import Intent
+from hanse_registry.membership import FORCE, compile_cluster, standing_of
+from hanse_registry.probe import Inventory, MemberApi, probe, take_inventory
+from hanse_registry.settings import RegistrySettings
+
+Connect = Callable[[ClusterAccess], AbstractAsyncContextManager[MemberApi]]
+"""Opens a connection to a member."""
+FAREWELL_INTERVAL = 1.0
+"""Seconds between two looks at what is left of a cluster that leaves."""
+PAGE = 500
+_log = get_logger(__name__)
+
+
+class Keeper:
+    """The registry's attention to one cluster."""
+
+    def __init__(
+        self,
+        cluster: str,
+        *,
+        store: Store,
+        settings: RegistrySettings,
+        intent: Intent,
+        connect: Connect,
+        fence: Compare,
+        previous: cluster_pb2.Cluster | None,
+    ) -> None:
+        """`previous` is what is stored of the cluster; the keeper goes on from there."""
+        self._name = cluster
+        self._store = store
+        self._settings = settings
+        self._intent = intent
+        self._connect = connect
+        self._fence = fence
+        self._stored = previous
+        self._health: Health = standing_of(previous)
+        self._inventory: Inventory | None = None
+        self._object: Object | None = None
+        self._access: ClusterAccess | None = None
+        self._credential_hash = ""
+        self._changed = asyncio.Event()
+        self._reconnect = asyncio.Event()
+
+    def tell(self, stored: Object) -> None:
+        """The Cluster object is this now."""
+        if stored != self._object:
+            self._object = stored
+            self._changed.set()
+
+    def give(self, access: ClusterAccess | None, credential_hash: str) -> None:
+        """The credential is this now; None if there is none."""
+        if credential_hash != self._credential_hash:
+            self._access, self._credential_hash = access, credential_hash
+            self._reconnect.set()
+            self._changed.set()
+
+    def look(self) -> None:
+        """Probes and takes the inventory now instead of at the next turn."""
+        self._inventory = None
+        self._changed.set()
+
+    async def run(self) -> None:
+        """Works until cancelled, or until the cluster has left. Raises ConflictError when not leading."""
+        while True:
+            self._reconnect.clear()
+            async with contextlib.AsyncExitStack() as stack:
+                api = None
+                if self._access is not None:
+                    try:
+                        api = await stack.enter_async_context(self._connect(self._access))
+                    except HanseError as error:
+                        self._health = after(
+                            self._health,
+                            Outcome(error.reason, error.message),
+                            threshold=self._settings.failure_threshold,
+                        )
+                if await self._attend(api):
+                    return
+
+    async def _attend(self, api: MemberApi | None) -> bool:
+        """Looks at the cluster again and again over one connection; True when the cluster has left."""
+        loop = asyncio.get_running_loop()
+        next_inventory = 0.0
+        while not self._reconnect.is_set():
+            self._changed.clear()
+            if api is None:
+                self._health = Health(
+                    reason="NoCredential",
+                    message=f"no credential is stored; join it with: hanse join {self._name}",
+                )
+            else:
+                outcome = await probe(api, timeout=self._settings.probe_timeout)
+                before = self._health.standing
+                self._health = after(self._health, outcome, threshold=self._settings.failure_threshold)
+                if before is not self._health.standing:
+                    _log.info("cluster changed", cluster=self._name, standing=self._health.standing.value)
+                due = self._inventory is None or loop.time() >= next_inventory
+                if outcome.ok and due:
+                    next_inventory = loop.time() + self._settings.inventory_interval
+                    await self._take_inventory(api)
+            if self._object is not None:
+                await self._record(self._object)
+                if "deletionTimestamp" in self._object["metadata"] and await self._has_left():
+                    await self._farewell()
+                    return True
+            await self._pause()
+        return False
+
+    async def _take_inventory(self, api: MemberApi) -> None:
+        timeout = max(10.0, self._settings.probe_timeout)
+        try:
+            self._inventory = await take_inventory(api, self._name, timeout=timeout)
+        except HanseError as error:
+            _log.warning("cannot take the inventory", cluster=self._name, error=error.message)
+
+    async def _record(self, stored: Object) -> None:
+        """Stores what is known if it is new."""
+        now = datetime.now(UTC)
+        cluster = compile_cluster(
+            stored,
+            health=self._health,
+            inventory=self._inventory,
+            previous=self._stored,
+            credential_hash=self._credential_hash,
+            now=now,
+        )
+        if cluster == self._stored:
+            return
+        ops = [Put(keys.cluster(self._name), cluster.SerializeToString())]
+        known = self._stored.catalogue_hash if self._stored is not None else ""
+        if self._inventory is not None and self._inventory.catalogue.hash != known:
+            ops.append(Put(keys.catalogue(self._name), self._inventory.catalogue.SerializeToString()))
+        result = await self._store.txn([self._fence], ops)
+        if not result.succeeded:
+            raise ConflictError("another registry leads now", reason="NOT_LEADER")
+        self._stored = cluster
+
+    async def _has_left(self) -> bool:
+        """Whether nothing of the cluster is left to be removed, or the user will not wait."""
+        assert self._object is not None
+        if (self._object["metadata"].get("annotations") or {}).get(FORCE) == "true":
+            return True
+        return not await placed_in(self._store, self._name) and not await synced_to(self._store, self._name)
+
+    async def _farewell(self) -> None:
+        """Forgets the cluster, its credential first, and lets the Cluster object go."""
+        ops = [Delete(key(self._name)) for key in (keys.credential, keys.catalogue, keys.cluster)]
+        result = await self._store.txn([self._fence], ops)
+        if not result.succeeded:
+            raise ConflictError("another registry leads now", reason="NOT_LEADER")
+        while True:
+            try:
+                await self._intent.finish(self._name)
+            except HanseError as error:
+                _log.warning("cannot finish the unjoin yet", cluster=self._name, error=error.message)
+                await asyncio.sleep(FAREWELL_INTERVAL)
+            else:
+                _log.info("cluster has left", cluster=self._name)
+                return
+
+    async def _pause(self) -> None:
+        """Waits for the next turn, or for a reason to look earlier."""
+        leaving = self._object is not None and "deletionTimestamp" in self._object["metadata"]
+        seconds = FAREWELL_INTERVAL if leaving else self._settings.probe_interval
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._changed.wait()
+
+    @property
+    def standing(self) -> Standing:
+        """What the probes say."""
+        return self._health.standing
+
+
+async def placed_in(store: Store, cluster: str) -> bool:
+    """Whether any placement still names the cluster."""
+    after_key: str | None = None
+    while True:
+        page = await store.range(f"{keys.PLACEMENTS}/", start_after=after_key, limit=PAGE)
+        for item in page.items:
+            placement = placement_pb2.Placement.FromString(item.value)
+            if any(entry.cluster == cluster for entry in (*placement.clusters, *placement.releasing)):
+                return True
+        if not page.more:
+            return False
+        after_key = page.items[-1].key
+
+
+async def synced_to(store: Store, cluster: str) -> bool:
+    """Whether anything that was applied to the cluster is not confirmed to be removed."""
+    states = await store.range(f"{keys.SYNCSTATES}/", keys_only=True)
+    for item in states.items:
+        if keys.parse_sync_state(item.key)[1] != cluster:
+            continue
+        found = await store.get(item.key)
+        if found is None:
+            continue
+        if sync_state_pb2.SyncState.FromString(found.value).phase != sync_state_pb2.REMOVED:
+            return True
+    return False

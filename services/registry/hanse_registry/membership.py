@@ -1,0 +1,142 @@
+"""A cluster as the others see it, put together from the user's object and what the probes found. Pure.
+
+`compile_cluster` makes the message that is stored at clusters/<name>; it is compared with the stored one, so
+a probe that finds nothing new writes nothing. `hanse_registry.controller` is next.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from hanse.api.registry.v1 import cluster_pb2
+from hanse.api.type.v1 import condition_pb2
+from hanse.kube.objects import Object
+from hanse_registry.health import Health, Standing
+from hanse_registry.probe import Inventory
+
+EFFECTS = {"NoSchedule": cluster_pb2.NO_SCHEDULE, "NoExecute": cluster_pb2.NO_EXECUTE}
+STATES = {
+    Standing.UNKNOWN: cluster_pb2.PENDING,
+    Standing.READY: cluster_pb2.READY,
+    Standing.OFFLINE: cluster_pb2.OFFLINE,
+}
+READY_CONDITION = {
+    Standing.UNKNOWN: condition_pb2.UNKNOWN,
+    Standing.READY: condition_pb2.TRUE,
+    Standing.OFFLINE: condition_pb2.UNKNOWN,
+}
+FORCE = "hanse.dev/force-unjoin"
+"""Annotation of a Cluster whose unjoin must not wait for the cluster."""
+
+
+def compile_cluster(
+    stored: Object,
+    *,
+    health: Health,
+    inventory: Inventory | None,
+    previous: cluster_pb2.Cluster | None,
+    credential_hash: str,
+    now: datetime,
+) -> cluster_pb2.Cluster:
+    """The cluster as it is now.
+
+    `stored` is the Cluster object. `previous` is what was stored before: times of transitions and, while no
+    inventory could be taken, what is known of the cluster are kept from it.
+    """
+    metadata, spec = stored["metadata"], stored.get("spec") or {}
+    cluster = cluster_pb2.Cluster(
+        name=f"clusters/{metadata['name']}",
+        uid=metadata.get("uid", ""),
+        labels=metadata.get("labels") or {},
+        annotations=visible(metadata.get("annotations") or {}),
+        server=spec.get("server", ""),
+        taints=[taint(entry) for entry in spec.get("taints") or ()],
+        unschedulable=bool(spec.get("unschedulable")),
+        orphan_objects=bool(spec.get("orphanObjects")),
+        credential_hash=credential_hash,
+    )
+    add_inventory(cluster, inventory, previous)
+    if spec.get("region"):
+        cluster.region = spec["region"]
+    if spec.get("zones"):
+        cluster.zones[:] = sorted(spec["zones"])
+    set_time(cluster.create_time, metadata.get("creationTimestamp"))
+    set_time(cluster.delete_time, metadata.get("deletionTimestamp"))
+    leaving = "deletionTimestamp" in metadata
+    cluster.state = cluster_pb2.UNJOINING if leaving else STATES[health.standing]
+    cluster.conditions.append(ready_condition(health, previous, now))
+    return cluster
+
+
+def add_inventory(
+    cluster: cluster_pb2.Cluster, inventory: Inventory | None, previous: cluster_pb2.Cluster | None
+) -> None:
+    """Fills in what the cluster has, or what it had when it was looked at last."""
+    if inventory is not None:
+        cluster.region = inventory.topology.region
+        cluster.zones[:] = inventory.topology.zones
+        cluster.kubernetes_version = inventory.kubernetes_version
+        cluster.capacity.CopyFrom(inventory.capacity)
+        cluster.catalogue_hash = inventory.catalogue.hash
+        cluster.cluster_id = inventory.cluster_id
+    elif previous is not None:
+        cluster.region = previous.region
+        cluster.zones[:] = previous.zones
+        cluster.kubernetes_version = previous.kubernetes_version
+        cluster.capacity.CopyFrom(previous.capacity)
+        cluster.catalogue_hash = previous.catalogue_hash
+        cluster.cluster_id = previous.cluster_id
+
+
+def ready_condition(
+    health: Health, previous: cluster_pb2.Cluster | None, now: datetime
+) -> condition_pb2.Condition:
+    """The condition "Ready"; the time of its last transition stays until its status changes."""
+    condition = condition_pb2.Condition(
+        type="Ready", status=READY_CONDITION[health.standing], reason=health.reason, message=health.message
+    )
+    for before in previous.conditions if previous is not None else ():
+        if before.type == "Ready" and before.status == condition.status:
+            condition.last_transition_time.CopyFrom(before.last_transition_time)
+            return condition
+    condition.last_transition_time.FromDatetime(now)
+    return condition
+
+
+def standing_of(cluster: cluster_pb2.Cluster | None) -> Health:
+    """The health that a stored cluster stands for, to go on from after a restart."""
+    if cluster is None:
+        return Health()
+    for condition in cluster.conditions:
+        if condition.type == "Ready":
+            known = {condition_pb2.TRUE: Standing.READY}
+            standing = known.get(condition.status, Standing.OFFLINE)
+            if cluster.state == cluster_pb2.PENDING:
+                standing = Standing.UNKNOWN
+            return Health(standing, 0, condition.reason, condition.message)
+    return Health()
+
+
+def taint(entry: dict[str, Any]) -> cluster_pb2.Taint:
+    """A taint of a Cluster object."""
+    found = cluster_pb2.Taint(
+        key=entry.get("key", ""),
+        value=entry.get("value", ""),
+        effect=EFFECTS.get(entry.get("effect", ""), cluster_pb2.TAINT_EFFECT_UNSPECIFIED),
+    )
+    set_time(found.time_added, entry.get("timeAdded"))
+    return found
+
+
+def visible(annotations: dict[str, str]) -> dict[str, str]:
+    """Annotations without what only Hanse itself reads."""
+    return {name: value for name, value in annotations.items() if name != "hanse.dev/traceparent"}
+
+
+def set_time(timestamp: Timestamp, text: str | None) -> None:
+    """Sets a timestamp from a Kubernetes time, if there is one."""
+    if text:
+        timestamp.FromDatetime(datetime.fromisoformat(text).astimezone(UTC))

@@ -1,0 +1,308 @@
+"""RegistryService: join, unjoin and look at clusters over gRPC.
+
+Reads come from what the registry follows, after it has caught up with the store; changes of what the user
+wants go through FederationService. Any registry answers, leading or not.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Any
+
+from hanse.api.registry.v1 import cluster_pb2, registry_service_pb2, registry_service_pb2_grpc
+from hanse.api.type.v1 import change_pb2
+from hanse.credentials import Sealer
+from hanse.errors import (
+    AlreadyExistsError,
+    ConflictError,
+    FailedPreconditionError,
+    InvalidArgumentError,
+    NotFoundError,
+)
+from hanse.kube.selectors import LabelSelector
+from hanse.rpc import AUTHENTICATED, Policy
+from hanse.rpc.masks import apply_update
+from hanse.rpc.pagination import slice_page
+from hanse.rpc.watch import WatchHub
+from hanse.store import Put, Store, keys
+from hanse_registry import intent
+from hanse_registry.controller import Registrar
+from hanse_registry.credentials import read_kubeconfig, to_message
+from hanse_registry.intent import Intent
+from hanse_registry.keeper import Connect
+from hanse_registry.membership import FORCE
+from hanse_registry.probe import Inventory, take_inventory
+
+JOIN_TIMEOUT = 10.0
+"""Seconds that one request to a cluster that joins may take."""
+READY_TIMEOUT = 10.0
+"""Seconds that JoinCluster waits for the new cluster to be probed; it has joined all the same after that."""
+_SERVICE = "hanse.api.registry.v1.RegistryService"
+POLICY = Policy(
+    {
+        f"{_SERVICE}/GetCluster": [AUTHENTICATED],
+        f"{_SERVICE}/ListClusters": [AUTHENTICATED],
+        f"{_SERVICE}/WatchClusters": [AUTHENTICATED],
+        f"{_SERVICE}/GetApiCatalogue": [AUTHENTICATED],
+        f"{_SERVICE}/ProbeCluster": [AUTHENTICATED],
+        f"{_SERVICE}/JoinCluster": [],
+        f"{_SERVICE}/UnjoinCluster": [],
+        f"{_SERVICE}/UpdateCluster": [],
+    }
+)
+"""Everybody of the mesh may look; who belongs to the federation is for admins to say."""
+KINDS = {"updated": change_pb2.UPDATED, "deleted": change_pb2.DELETED, "bookmark": change_pb2.BOOKMARK}
+EFFECTS = {cluster_pb2.NO_SCHEDULE: "NoSchedule", cluster_pb2.NO_EXECUTE: "NoExecute"}
+
+
+class RegistryServicer(registry_service_pb2_grpc.RegistryServiceServicer):
+    """Serves RegistryService."""
+
+    def __init__(
+        self, *, store: Store, registrar: Registrar, intents: Intent, sealer: Sealer, connect: Connect
+    ) -> None:
+        self._store = store
+        self._registrar = registrar
+        self._intents = intents
+        self._sealer = sealer
+        self._connect = connect
+        self._hub: WatchHub[cluster_pb2.Cluster] = WatchHub(registrar.clusters)
+
+    async def JoinCluster(
+        self, request: registry_service_pb2.JoinClusterRequest, context: Any
+    ) -> cluster_pb2.Cluster:
+        """Checks the cluster, stores the credential, creates the Cluster, and waits for its first probe."""
+        name = cluster_name(request.cluster_id)
+        access = read_kubeconfig(request.kubeconfig, context=request.context)
+        credential = to_message(access)
+        await self._registrar.objects.current()
+        existing = self._registrar.objects.get(intent.object_key(name))
+        if existing is not None and self._registrar.credentials.get(keys.credential(name)) is not None:
+            raise AlreadyExistsError(f"a cluster {name} is in the federation; choose another name or unjoin it")
+        async with self._connect(access) as api:
+            found = await take_inventory(api, name, timeout=JOIN_TIMEOUT)
+        self._refuse_twice(name, found)
+        if request.validate_only:
+            return preview(name, access.server, found)
+        sealed = self._sealer.seal(name, credential.SerializeToString())
+        await self._store.txn([], [Put(keys.credential(name), sealed)])
+        if existing is None:
+            spec = {"server": access.server, "credentialRef": {"name": name}}
+            await self._intents.create(name, spec=spec, labels=dict(request.labels))
+        return await self._first_seen(name) or preview(name, access.server, found)
+
+    async def UnjoinCluster(
+        self, request: registry_service_pb2.UnjoinClusterRequest, context: Any
+    ) -> cluster_pb2.Cluster:
+        """Says how the cluster is to be left, and asks for its Cluster to be deleted."""
+        cluster = await self._cluster(request.name)
+        check_etag(cluster, request.etag)
+        name = cluster_name(request.name)
+        change: dict[str, Any] = {}
+        if request.orphan_objects:
+            change["spec"] = {"orphanObjects": True}
+        if request.force:
+            change["metadata"] = {"annotations": {FORCE: "true"}}
+        if change:
+            await self._intents.patch(name, change)
+        await self._intents.delete(name)
+        cluster.state = cluster_pb2.UNJOINING
+        cluster.orphan_objects = cluster.orphan_objects or request.orphan_objects
+        return cluster
+
+    async def GetCluster(
+        self, request: registry_service_pb2.GetClusterRequest, context: Any
+    ) -> cluster_pb2.Cluster:
+        """One cluster. Raises NotFoundError."""
+        return await self._cluster(request.name)
+
+    async def ListClusters(
+        self, request: registry_service_pb2.ListClustersRequest, context: Any
+    ) -> registry_service_pb2.ListClustersResponse:
+        """A page of clusters."""
+        revision = await self._registrar.clusters.current()
+        selector = LabelSelector.parse(request.label_selector)
+        chosen = [
+            (key, cluster)
+            for key, cluster in sorted(self._registrar.clusters.items())
+            if selector.matches(cluster.labels)
+        ]
+        page = slice_page(
+            chosen,
+            revision=revision,
+            size=request.page_size,
+            token=request.page_token,
+            scope=request.label_selector,
+        )
+        return registry_service_pb2.ListClustersResponse(
+            clusters=page.items, next_page_token=page.next_page_token, revision=page.revision
+        )
+
+    async def UpdateCluster(
+        self, request: registry_service_pb2.UpdateClusterRequest, context: Any
+    ) -> cluster_pb2.Cluster:
+        """Changes what the user says of a cluster; with an etag only if nobody else did meanwhile."""
+        current = await self._cluster(request.cluster.name)
+        check_etag(current, request.cluster.etag)
+        name = cluster_name(request.cluster.name)
+        wanted = apply_update(current, request.cluster, request.update_mask)
+        change = difference(current, wanted)
+        entry = self._registrar.objects.entry(intent.object_key(name))
+        if request.cluster.etag and entry is not None:
+            change.setdefault("metadata", {})["resourceVersion"] = str(entry.mod_revision)
+        await self._intents.patch(name, change)
+        return wanted
+
+    async def WatchClusters(
+        self, request: registry_service_pb2.WatchClustersRequest, context: Any
+    ) -> AsyncIterator[registry_service_pb2.WatchClustersResponse]:
+        """The clusters as they are, then every change."""
+        async for change in self._hub.watch(request.revision):
+            response = registry_service_pb2.WatchClustersResponse(
+                kind=KINDS[change.kind], revision=change.revision
+            )
+            if change.value is not None and change.kind == "updated":
+                response.cluster.CopyFrom(change.value)
+            elif change.value is not None:
+                response.cluster.name = change.value.name
+            yield response
+
+    async def GetApiCatalogue(
+        self, request: registry_service_pb2.GetApiCatalogueRequest, context: Any
+    ) -> cluster_pb2.ApiCatalogue:
+        """What a cluster serves. Raises NotFoundError while nobody looked."""
+        name = cluster_name(request.name.removesuffix("/apiCatalogue"))
+        stored = await self._store.get(keys.catalogue(name))
+        if stored is None:
+            raise NotFoundError(f"what cluster {name} serves is not known: it was not reached yet, or is none")
+        return cluster_pb2.ApiCatalogue.FromString(stored.value)
+
+    async def ProbeCluster(
+        self, request: registry_service_pb2.ProbeClusterRequest, context: Any
+    ) -> cluster_pb2.Cluster:
+        """Looks at a cluster now: asks it over a connection of its own, and has its keeper look too."""
+        cluster = await self._cluster(request.name)
+        name = cluster_name(request.name)
+        access, _ = self._registrar.access(name)
+        if access is None:
+            raise FailedPreconditionError(f"no credential of cluster {name} is stored; join it again")
+        async with self._connect(access) as api:
+            found = await take_inventory(api, name, timeout=JOIN_TIMEOUT)
+        with contextlib.suppress(NotFoundError):
+            self._registrar.look(name)
+        cluster.MergeFrom(
+            cluster_pb2.Cluster(
+                kubernetes_version=found.kubernetes_version, catalogue_hash=found.catalogue.hash
+            )
+        )
+        cluster.capacity.CopyFrom(found.capacity)
+        return cluster
+
+    async def _cluster(self, name: str) -> cluster_pb2.Cluster:
+        """A copy of a cluster as it is now. Raises NotFoundError."""
+        short = cluster_name(name)
+        await self._registrar.clusters.current()
+        found = self._registrar.clusters.get(keys.cluster(short))
+        if found is None:
+            raise NotFoundError(f"there is no cluster {short} in the federation")
+        copy = cluster_pb2.Cluster()
+        copy.CopyFrom(found)
+        return copy
+
+    async def _first_seen(self, name: str) -> cluster_pb2.Cluster | None:
+        """Waits until a new cluster was probed with success; None if that takes too long."""
+        seen = asyncio.Event()
+
+        def changed(key: str, old: object, new: cluster_pb2.Cluster | None, revision: int) -> None:
+            if key == keys.cluster(name) and new is not None and new.state == cluster_pb2.READY:
+                seen.set()
+
+        unsubscribe = self._registrar.clusters.subscribe(changed, replay=True)
+        try:
+            async with asyncio.timeout(READY_TIMEOUT):
+                await seen.wait()
+        except TimeoutError:
+            return None
+        finally:
+            unsubscribe()
+        return self._registrar.clusters.get(keys.cluster(name))
+
+    def _refuse_twice(self, name: str, found: Inventory) -> None:
+        """Raises FailedPreconditionError if the same cluster is a member by another name."""
+        for _, cluster in self._registrar.clusters.items():
+            other = cluster.name.removeprefix("clusters/")
+            if found.cluster_id and cluster.cluster_id == found.cluster_id and other != name:
+                raise FailedPreconditionError(
+                    f"this cluster is in the federation already, as {other}: two names for one cluster would "
+                    "count its capacity twice",
+                    reason="CLUSTER_ALREADY_MEMBER",
+                    metadata={"cluster": other},
+                )
+
+
+def cluster_name(name: str) -> str:
+    """The short name of clusters/NAME or NAME. Raises InvalidArgumentError unless it is a DNS label."""
+    short = name.removeprefix("clusters/")
+    valid = short.replace("-", "a").isalnum() and short.isascii() and short == short.lower()
+    if not valid or len(short) > 63 or short[0] == "-" or short[-1] == "-":
+        raise InvalidArgumentError(
+            f"{short!r} is no name for a cluster: use lower case letters, digits and '-', at most 63",
+            metadata={"field": "name"},
+        )
+    return short
+
+
+def check_etag(cluster: cluster_pb2.Cluster, etag: str) -> None:
+    """Raises ConflictError if an etag is given and is not the current one."""
+    if etag and etag != cluster.etag:
+        raise ConflictError(
+            f"{cluster.name} changed since it was read (etag {etag}, now {cluster.etag}): read it again"
+        )
+
+
+def preview(name: str, server: str, found: Inventory) -> cluster_pb2.Cluster:
+    """A cluster that was looked at and is not stored."""
+    return cluster_pb2.Cluster(
+        name=f"clusters/{name}",
+        server=server,
+        region=found.topology.region,
+        zones=found.topology.zones,
+        state=cluster_pb2.PENDING,
+        kubernetes_version=found.kubernetes_version,
+        capacity=found.capacity,
+        catalogue_hash=found.catalogue.hash,
+        cluster_id=found.cluster_id,
+    )
+
+
+def difference(current: cluster_pb2.Cluster, wanted: cluster_pb2.Cluster) -> dict[str, Any]:
+    """The JSON merge patch that makes a Cluster object say what `wanted` says."""
+    metadata: dict[str, Any] = {}
+    for field in ("labels", "annotations"):
+        old, new = dict(getattr(current, field)), dict(getattr(wanted, field))
+        if old != new:
+            metadata[field] = {**dict.fromkeys(old, None), **new}
+    spec: dict[str, Any] = {}
+    if wanted.region != current.region:
+        spec["region"] = wanted.region or None
+    if list(wanted.zones) != list(current.zones):
+        spec["zones"] = list(wanted.zones) or None
+    if list(wanted.taints) != list(current.taints):
+        spec["taints"] = [taint_of(entry) for entry in wanted.taints] or None
+    if wanted.unschedulable != current.unschedulable:
+        spec["unschedulable"] = wanted.unschedulable
+    if wanted.orphan_objects != current.orphan_objects:
+        spec["orphanObjects"] = wanted.orphan_objects
+    return {key: value for key, value in (("metadata", metadata), ("spec", spec)) if value}
+
+
+def taint_of(entry: cluster_pb2.Taint) -> dict[str, str]:
+    """A taint as a Cluster object has it."""
+    found = {"key": entry.key, "effect": EFFECTS.get(entry.effect, "NoSchedule")}
+    if entry.value:
+        found["value"] = entry.value
+    if entry.HasField("time_added"):
+        found["timeAdded"] = entry.time_added.ToJsonString()
+    return found
