@@ -1,7 +1,7 @@
 """Gives every cluster a keeper while this registry leads.
 
-Owns `Registrar`: it follows the Cluster objects and the credentials, starts a keeper for each cluster, tells it
-what changed, and stops it when the object is gone. Views of clusters that have no object any more are
+Owns `Registrar`: it follows the Cluster objects and the credentials, starts a keeper for each cluster, tells
+it what changed, and stops it when the object is gone. Views of clusters that have no object any more are
 removed, once the objects were read. `hanse_registry.keeper` is next.
 """
 
@@ -96,7 +96,7 @@ class Registrar:
         """Has a cluster probed now. Raises NotFoundError if this registry does not attend to it."""
         keeper = self._keepers.get(cluster)
         if keeper is None:
-            raise NotFoundError(f"cluster {cluster} is not attended to by this registry; try again in a moment")
+            raise NotFoundError(f"cluster {cluster} is not attended to here; try again in a moment")
         keeper.look()
 
     def access(self, cluster: str) -> tuple[ClusterAccess | None, str]:

@@ -1,7 +1,7 @@
 """Keeps the view of one cluster true: probes it, takes its inventory, and sees it off when it leaves.
 
-One task per cluster, so that a cluster that hangs delays nobody else. What it finds is compiled and stored only
-if it differs from what is stored. `hanse_registry.controller` starts and stops keepers.
+One task per cluster, so that a cluster that hangs delays nobody else. What it finds is compiled and stored
+only if it differs from what is stored. `hanse_registry.controller` starts and stops keepers.
 """
 
 from __future__ import annotations
@@ -63,6 +63,7 @@ class Keeper:
         self._credential_hash = ""
         self._changed = asyncio.Event()
         self._reconnect = asyncio.Event()
+        self._free_looks = 0
 
     def tell(self, stored: Object) -> None:
         """The Cluster object is this now."""
@@ -159,11 +160,17 @@ class Keeper:
         self._stored = cluster
 
     async def _has_left(self) -> bool:
-        """Whether nothing of the cluster is left to be removed, or the user will not wait."""
+        """Whether nothing of the cluster is left to be removed, or the user will not wait.
+
+        It must be so at two looks in a row: a placement that was decided just before the scheduler learnt of
+        the unjoin may be stored after the first.
+        """
         assert self._object is not None
         if (self._object["metadata"].get("annotations") or {}).get(FORCE) == "true":
             return True
-        return not await placed_in(self._store, self._name) and not await synced_to(self._store, self._name)
+        busy = await placed_in(self._store, self._name) or await synced_to(self._store, self._name)
+        self._free_looks = 0 if busy else self._free_looks + 1
+        return self._free_looks >= 2
 
     async def _farewell(self) -> None:
         """Forgets the cluster, its credential first, and lets the Cluster object go."""
@@ -202,7 +209,9 @@ async def placed_in(store: Store, cluster: str) -> bool:
         page = await store.range(f"{keys.PLACEMENTS}/", start_after=after_key, limit=PAGE)
         for item in page.items:
             placement = placement_pb2.Placement.FromString(item.value)
-            if any(entry.cluster == cluster for entry in (*placement.clusters, *placement.releasing)):
+            named = {placed.cluster for placed in placement.clusters}
+            named.update(released.cluster for released in placement.releasing)
+            if cluster in named:
                 return True
         if not page.more:
             return False

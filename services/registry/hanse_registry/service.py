@@ -80,7 +80,7 @@ class RegistryServicer(registry_service_pb2_grpc.RegistryServiceServicer):
         await self._registrar.objects.current()
         existing = self._registrar.objects.get(intent.object_key(name))
         if existing is not None and self._registrar.credentials.get(keys.credential(name)) is not None:
-            raise AlreadyExistsError(f"a cluster {name} is in the federation; choose another name or unjoin it")
+            raise AlreadyExistsError(f"cluster {name} is in the federation; choose another name or unjoin it")
         async with self._connect(access) as api:
             found = await take_inventory(api, name, timeout=JOIN_TIMEOUT)
         self._refuse_twice(name, found)
@@ -176,7 +176,7 @@ class RegistryServicer(registry_service_pb2_grpc.RegistryServiceServicer):
         name = cluster_name(request.name.removesuffix("/apiCatalogue"))
         stored = await self._store.get(keys.catalogue(name))
         if stored is None:
-            raise NotFoundError(f"what cluster {name} serves is not known: it was not reached yet, or is none")
+            raise NotFoundError(f"what cluster {name} serves is not known: it was never reached")
         return cluster_pb2.ApiCatalogue.FromString(stored.value)
 
     async def ProbeCluster(
@@ -231,8 +231,8 @@ class RegistryServicer(registry_service_pb2_grpc.RegistryServiceServicer):
 
     def _refuse_twice(self, name: str, found: Inventory) -> None:
         """Raises FailedPreconditionError if the same cluster is a member by another name."""
-        for _, cluster in self._registrar.clusters.items():
-            other = cluster.name.removeprefix("clusters/")
+        for key, cluster in self._registrar.clusters.items():
+            other = key.rpartition("/")[2]
             if found.cluster_id and cluster.cluster_id == found.cluster_id and other != name:
                 raise FailedPreconditionError(
                     f"this cluster is in the federation already, as {other}: two names for one cluster would "
