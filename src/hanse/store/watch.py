@@ -131,6 +131,7 @@ class EtcdWatch:
                 "from a backup or replaced. Nothing is concluded from that; check etcd, then restart.",
                 reason="REVISION_REGRESSED",
             )
+        self._seen = max(self._seen, revision)
         if revision >= self._next and not self._behind:
             self._behind = True
             return True
