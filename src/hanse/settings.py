@@ -376,10 +376,10 @@ def _parse_flags(cls: type[Settings], fields: Mapping[str, _Field], argv: Sequen
     parser.add_argument("--config", metavar="FILE", help="TOML file with any of these settings")
     docs = field_docs(cls) if {"-h", "--help"} & set(argv) else {}
     for name, field in fields.items():
-        text = docs.get(name, "").replace("%", "%%")
+        text = docs.get(name, "")
         shown = ",".join(field.default) if isinstance(field.default, tuple) else field.default
         suffix = "(required)" if field.required else f"(default: {shown})" if shown not in ("", None) else ""
-        doc = f"{text} {suffix}".strip().replace("%", "%%") if suffix else text
+        doc = f"{text} {suffix}".strip().replace("%", "%%")
         if field.type is bool:
             parser.add_argument(_flag(name), dest=name, action=argparse.BooleanOptionalAction, help=doc)
         else:

@@ -25,6 +25,7 @@ from hanse.rpc.pagination import (
 )
 from hanse.rpc.watch import Change, WatchHub
 from hanse.store.memory import MemoryStore
+from hanse.store.mirror import Mirror
 
 # --- pages ---
 
@@ -123,13 +124,15 @@ def test_an_unknown_path_is_named(path: str) -> None:
         apply_update(File(), File(), FieldMask(paths=[path]))
 
 
-def test_output_only_fields_stay_and_immutable_ones_cannot_change() -> None:
+def test_output_only_fields_stay_and_identifiers_cannot_change() -> None:
     """As the descriptor of Cluster annotates them."""
-    fields = cluster_pb2.Cluster.DESCRIPTOR.fields_by_name
-    assert "etag" in fields
-    current = cluster_pb2.Cluster(name="clusters/a")
-    same = apply_update(current, cluster_pb2.Cluster(name="clusters/a"), FieldMask(paths=["*"]))
-    assert same.name == "clusters/a"
+    current = cluster_pb2.Cluster(name="clusters/a", uid="1", state=cluster_pb2.READY, server="old")
+    update = cluster_pb2.Cluster(uid="2", state=cluster_pb2.OFFLINE, server="new")
+    assert apply_update(current, update) == cluster_pb2.Cluster(
+        name="clusters/a", uid="1", state=cluster_pb2.READY, server="new"
+    )
+    with pytest.raises(InvalidArgumentError, match="field name of Cluster cannot be changed"):
+        apply_update(current, cluster_pb2.Cluster(name="clusters/b"), FieldMask(paths=["name"]))
 
 
 def test_project_keeps_only_the_mask() -> None:
@@ -265,3 +268,35 @@ async def test_an_idle_watch_gets_bookmarks_and_ends_with_the_hub() -> None:
     with pytest.raises(StopAsyncIteration):
         await take(stream, 1)
     assert not mirror.listeners
+
+
+async def test_a_hub_follows_a_real_mirror() -> None:
+    """From a store to a stream, through a mirror, also where the mirror had to list again."""
+    store = MemoryStore()
+    async with Mirror(store, "things/", lambda kv: kv.value.decode()) as mirror:
+        await mirror.synced()
+        hub: WatchHub[str] = WatchHub(mirror)
+        stream = hub.watch()
+        assert [each.kind for each in await take(stream, 1)] == ["bookmark"]
+        await store.put("things/a", b"1")
+        revision = await store.put("things/b", b"2")
+        assert [each.value for each in await take(stream, 2)] == ["1", "2"]
+        await store.delete("things/a")
+        assert [(each.kind, each.key) for each in await take(hub.watch(revision), 1)] == [
+            ("deleted", "things/a")
+        ]
+        hub.close()
+    await store.close()
+
+
+async def test_a_difference_that_is_told_in_no_order_is_not_lost() -> None:
+    """After a fresh list changes come with older revisions than ones before them."""
+    mirror = FakeMirror()
+    hub: WatchHub[str] = WatchHub(mirror)
+    stream = hub.watch(10)
+    mirror.revision = 20
+    for key, revision in (("gone", 20), ("b", 15), ("c", 12)):
+        for listener in mirror.listeners:
+            listener(key, None, key, revision)
+    assert {each.key for each in await take(stream, 3)} == {"gone", "b", "c"}
+    assert {each.key for each in await take(hub.watch(14), 3)} == {"gone", "b", "c"}

@@ -1,16 +1,14 @@
 """Metrics of work queues and controllers, by OpenTelemetry's naming, in seconds.
 
-Concurrency: recorded from one loop; the depth is read by an exporter's thread.
+Concurrency: recorded from one loop.
 
 Next: `hanse.control.queue`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-
 from opentelemetry import metrics
-from opentelemetry.metrics import CallbackOptions, Meter, Observation
+from opentelemetry.metrics import Meter
 
 from hanse.telemetry import DURATION_BUCKETS
 
@@ -40,21 +38,19 @@ class QueueMetrics:
         self._retries = self._meter.create_counter(
             "hanse.queue.retries", unit="{key}", description="Keys added again because they failed."
         )
-        self._started: dict[str, float] = {}
-
-    def observe_depth(self, depth: Callable[[], int]) -> None:
-        """Report `depth()` whenever metrics are collected."""
-
-        def observe(options: CallbackOptions) -> Iterable[Observation]:
-            return (Observation(depth(), self._attributes),)
-
-        self._meter.create_observable_gauge(
-            "hanse.queue.depth", callbacks=[observe], unit="{key}", description="Keys that wait."
+        self._depth = self._meter.create_up_down_counter(
+            "hanse.queue.depth", unit="{key}", description="Keys that wait in a work queue."
         )
+        self._started: dict[str, float] = {}
 
     def added(self) -> None:
         """A key was added."""
         self._adds.add(1, self._attributes)
+        self._depth.add(1, self._attributes)
+
+    def dropped(self, count: int) -> None:
+        """Keys that waited do not any more, without having been taken."""
+        self._depth.add(-count, self._attributes)
 
     def retried(self) -> None:
         """A key failed and will be looked at again."""
@@ -63,6 +59,7 @@ class QueueMetrics:
     def taken(self, key: str, added: float, now: float) -> None:
         """A key that was added at `added` was taken at `now`, both in the loop's seconds."""
         self._started[key] = now
+        self._depth.add(-1, self._attributes)
         self._wait.record(now - added, self._attributes)
 
     def finished(self, key: str, now: float) -> None:

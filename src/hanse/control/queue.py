@@ -74,7 +74,6 @@ class WorkQueue:
         self._waiters: deque[asyncio.Future[None]] = deque()
         self._urgent_in_row = 0
         self._closed = False
-        self._metrics.observe_depth(lambda: len(self))
 
     def __len__(self) -> int:
         """How many keys could be taken now. Keys being worked on and delayed ones do not count."""
@@ -189,6 +188,7 @@ class WorkQueue:
 
     def clear(self) -> None:
         """Forget everything that waits, for example when a lease was lost. Work in flight goes on."""
+        self._metrics.dropped(len(self))
         self._urgent.clear()
         self._bulk.clear()
         self._again.clear()

@@ -1,7 +1,7 @@
 """Field masks (AIP-134, AIP-161): what an update changes, and what a read returns.
 
 Owns `apply_update` and `project`. Fields annotated OUTPUT_ONLY are ignored in an update and IMMUTABLE
-ones may not change, as `google.api.field_behavior` says in the descriptor.
+and IDENTIFIER ones may not change, as `google.api.field_behavior` says in the descriptor.
 
 Concurrency: pure functions; arguments are not changed.
 
@@ -27,7 +27,8 @@ def apply_update(current: M, update: M, mask: FieldMask | None = None) -> M:
     """Return `current` with the masked fields taken from `update`.
 
     An empty mask means every field that is set in `update`; `*` means full replacement. Lists and maps
-    are replaced whole. Raises InvalidArgumentError for an unknown path or a changed IMMUTABLE field.
+    are replaced whole. Raises InvalidArgumentError for an unknown path or a changed IMMUTABLE
+    or IDENTIFIER field.
     """
     paths = tuple(mask.paths) if mask is not None else ()
     result = type(current)()
@@ -100,7 +101,7 @@ def _restore(current: Any, result: Any, path: str = "") -> None:
         where = f"{path}{field.name}"
         if _has(field, field_behavior_pb2.OUTPUT_ONLY):
             _assign(result, current, [field])
-        elif _has(field, field_behavior_pb2.IMMUTABLE):
+        elif _has(field, field_behavior_pb2.IMMUTABLE) or _has(field, field_behavior_pb2.IDENTIFIER):
             if not _equal(current, result, field) and not _is_empty(current, field):
                 raise InvalidArgumentError(
                     f"field {where} of {current.DESCRIPTOR.name} cannot be changed: "

@@ -84,7 +84,7 @@ class WatchHub(Generic[T]):
         self._history = history
         self._bookmark_seconds = bookmark_seconds
         self._first = 0  # position of _entries[0] among all entries ever
-        self._floor = mirror.revision  # the oldest revision that can be resumed at
+        self._floor = self._newest = mirror.revision  # the oldest revision that can be resumed at
         self._wakeup = asyncio.Event()
         self._closed = False
         self._unsubscribe = mirror.subscribe(self._on_change)
@@ -149,7 +149,10 @@ class WatchHub(Generic[T]):
         return entries
 
     def _on_change(self, key: str, old: T | None, new: T | None, revision: int) -> None:
-        self._entries.append(_Entry(key, old, new, revision))
+        # After a fresh list a mirror tells the difference in no order of revisions. A later stamp is safe:
+        # who resumes before it gets the change once more.
+        self._newest = max(self._newest, revision)
+        self._entries.append(_Entry(key, old, new, self._newest))
         if len(self._entries) > self._history:
             self._floor = self._entries.popleft().revision
             self._first += 1

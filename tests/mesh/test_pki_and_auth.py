@@ -1,0 +1,158 @@
+"""Certificates, and the identities in them."""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+import ssl
+from pathlib import Path
+
+import pytest
+
+from hanse.auth import (
+    ADMINS,
+    Identity,
+    TokenFile,
+    identity_from_auth_context,
+    identity_from_pem,
+    identity_from_ssl,
+)
+from hanse.errors import ConfigError, UnauthenticatedError
+from hanse.pki import CertificateAuthority, KeyPair, needs_renewal
+
+
+def test_an_issued_certificate_names_its_identity() -> None:
+    """Common name and organizations are name and groups, in order."""
+    pair = CertificateAuthority.create().issue_local("hanse-admin", organizations=(ADMINS, "system:masters"))
+    assert identity_from_pem(pair.cert_pem) == Identity("hanse-admin", (ADMINS, "system:masters"))
+    assert identity_from_auth_context({"x509_pem_cert": [pair.cert_pem]}) is not None
+    assert identity_from_auth_context({}) is None
+
+
+def test_a_certificate_without_a_name_names_nobody() -> None:
+    """It authenticates no one."""
+    with pytest.raises(UnauthenticatedError):
+        identity_from_pem(_nameless())
+
+
+def _nameless() -> bytes:
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    now = dt.datetime.now(dt.UTC)
+    builder = x509.CertificateBuilder().subject_name(x509.Name([])).issuer_name(x509.Name([]))
+    builder = builder.public_key(key.public_key()).serial_number(1)
+    builder = builder.not_valid_before(now).not_valid_after(now + dt.timedelta(days=1))
+    return builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+
+
+def test_keys_are_private_and_written_whole(tmp_path: Path) -> None:
+    """0600, also over an existing file with other permissions; nothing else is left behind."""
+    authority = CertificateAuthority.create()
+    (tmp_path / "a.key").write_text("old")
+    (tmp_path / "a.key").chmod(0o644)
+    files = authority.issue_local("a").write(tmp_path, "a", ca_pem=authority.ca_pem)
+    assert files.key.stat().st_mode & 0o777 == 0o600
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.crt", "a.key", "ca.crt"]
+    assert KeyPair.read(tmp_path, "a").certificate.subject
+
+
+def test_a_key_that_does_not_fit_is_found(tmp_path: Path) -> None:
+    """The error names the pair."""
+    authority = CertificateAuthority.create()
+    authority.issue_local("a").write(tmp_path, "a")
+    (tmp_path / "a.key").write_bytes(authority.issue_local("a").key_pem)
+    with pytest.raises(ConfigError, match="a: the key does not belong"):
+        KeyPair.read(tmp_path, "a")
+    (tmp_path / "a.key").write_bytes(b"rubbish")
+    with pytest.raises(ConfigError, match="not valid PEM"):
+        KeyPair.read(tmp_path, "a")
+    with pytest.raises(ConfigError, match="cannot read"):
+        KeyPair.read(tmp_path, "b")
+
+
+def test_certificates_are_kept_until_they_must_change(tmp_path: Path) -> None:
+    """Issued anew when missing, near the end, for another subject, or from another authority."""
+    authority = CertificateAuthority.load_or_create(tmp_path)
+    assert CertificateAuthority.load_or_create(tmp_path).ca_pem == authority.ca_pem
+
+    def ensure(name: str = "x", by: CertificateAuthority = authority) -> bytes:
+        return by.ensure_local(tmp_path, "x", common_name=name).cert.read_bytes()
+
+    first = ensure()
+    assert ensure() == first
+    second = ensure("y")
+    assert second != first
+    authority.issue_local("y", days=0.001).write(tmp_path, "x")
+    soon = KeyPair.read(tmp_path, "x").certificate.not_valid_after_utc
+    assert needs_renewal(KeyPair.read(tmp_path, "x").certificate, now=soon)
+    other = CertificateAuthority.create()
+    third = ensure("y", by=other)
+    assert other.has_issued(KeyPair.read(tmp_path, "x").certificate)
+    assert (tmp_path / "ca.crt").read_bytes() == other.ca_pem
+    assert third != second
+
+
+def test_renewal_is_due_before_the_end() -> None:
+    """30 days before, or in the last third of a short life."""
+    certificate = CertificateAuthority.create().issue_local("a", days=365).certificate
+    end = certificate.not_valid_after_utc
+    assert not needs_renewal(certificate, now=end - dt.timedelta(days=31))
+    assert needs_renewal(certificate, now=end - dt.timedelta(days=29))
+
+
+def test_python_tls_trusts_the_certificates_and_gives_the_identity(tmp_path: Path) -> None:
+    """A handshake of Python's own ssl with strict verification, both ways, by name and by address."""
+    authority = CertificateAuthority.create()
+    server_files = authority.issue_local("server").write(tmp_path, "server", ca_pem=authority.ca_pem)
+    client_files = authority.issue_local("alice", organizations=("dev",)).write(tmp_path, "client")
+    server_context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=server_files.ca)
+    server_context.verify_mode = ssl.CERT_REQUIRED
+    server_context.verify_flags |= ssl.VERIFY_X509_STRICT
+    server_context.load_cert_chain(server_files.cert, server_files.key)
+    client_context = ssl.create_default_context(cafile=server_files.ca)
+    client_context.verify_flags |= ssl.VERIFY_X509_STRICT
+    client_context.load_cert_chain(client_files.cert, client_files.key)
+    for host in ("localhost", "127.0.0.1", "::1"):
+        to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
+        server = server_context.wrap_bio(to_server, to_client, server_side=True)
+        client = client_context.wrap_bio(to_client, to_server, server_hostname=host)
+        done = 0
+        while done < 2:
+            done = 0
+            for side in (client, server):
+                try:
+                    side.do_handshake()
+                    done += 1
+                except ssl.SSLWantReadError:
+                    pass
+        assert identity_from_ssl(server) == Identity("alice", ("dev",))
+    assert identity_from_ssl(None) is None
+
+
+def test_tokens_are_read_again_when_the_file_changes(tmp_path: Path) -> None:
+    """Kubernetes' format; a file that is broken for a moment locks nobody out."""
+    path = tmp_path / "tokens.csv"
+    path.write_text('s3cret,alice,1,"dev,ops"\n# comment\n\nother,bob,2\n')
+    tokens = TokenFile(path)
+    assert tokens.authenticate("s3cret") == Identity("alice", ("dev", "ops"))
+    assert tokens.authenticate("other") == Identity("bob", ())
+    assert tokens.authenticate("wrong") is None
+    assert tokens.authenticate("") is None
+    path.write_text("new,carol,3\n")
+    os.utime(path, ns=(1, 1))
+    assert tokens.authenticate("new") == Identity("carol", ())
+    assert tokens.authenticate("s3cret") is None
+    path.write_text("broken\n")
+    os.utime(path, ns=(2, 2))
+    assert tokens.authenticate("new") == Identity("carol", ())
+
+
+def test_a_malformed_token_file_names_the_line(tmp_path: Path) -> None:
+    """At start-up it is an error."""
+    path = tmp_path / "tokens.csv"
+    path.write_text("a,b,c\nx,y\n")
+    with pytest.raises(ConfigError, match=r"tokens\.csv line 2"):
+        TokenFile(path)
