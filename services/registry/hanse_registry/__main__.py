@@ -1,0 +1,75 @@
+"""Runs the registry: only wires."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+from hanse.api.federation.v1.federation_service_pb2_grpc import FederationServiceStub
+from hanse.api.registry.v1.registry_service_pb2_grpc import add_RegistryServiceServicer_to_server
+from hanse.credentials import Sealer
+from hanse.errors import ConfigError
+from hanse.kube.access import ClusterAccess
+from hanse.kube.client import KubeClient
+from hanse.rpc import RpcChannel, RpcServer
+from hanse.runtime import Runtime, run
+from hanse.store import EtcdStore
+from hanse_registry.controller import Registrar
+from hanse_registry.intent import Intent
+from hanse_registry.probe import MemberApi
+from hanse_registry.service import POLICY, RegistryServicer
+from hanse_registry.settings import RegistrySettings
+
+
+@contextlib.asynccontextmanager
+async def connect(access: ClusterAccess) -> AsyncIterator[MemberApi]:
+    """A connection to a member."""
+    async with KubeClient(access) as client:
+        yield client
+
+
+async def serve(runtime: Runtime[RegistrySettings]) -> None:
+    """Attends to clusters until told to stop."""
+    settings = runtime.settings
+    if not settings.credentials_key_file or not settings.apiserver_endpoint:
+        raise ConfigError("the registry needs credentials_key_file and apiserver_endpoint")
+    sealer = Sealer.from_file(Path(settings.credentials_key_file), create=True)
+    store = await EtcdStore.connect(
+        settings.etcd_endpoints, prefix=settings.etcd_prefix, tls=settings.etcd_tls
+    )
+    async with RpcChannel(settings.apiserver_endpoint, tls=settings.tls, wait_for_ready=True) as channel:
+        intents = Intent(FederationServiceStub(channel))
+        registrar = Registrar(
+            store=store,
+            settings=settings,
+            sealer=sealer,
+            intents=intents,
+            connect=connect,
+            identity=f"{socket.gethostname()}-{os.getpid()}",
+        )
+        runtime.tasks.create_task(registrar.follow())
+        await registrar.synced()
+        runtime.tasks.create_task(registrar.run())
+        rpc = RpcServer(
+            listen=settings.listen,
+            tls=settings.tls,
+            policy=POLICY,
+            telemetry=runtime.telemetry,
+            health=runtime.health,
+        )
+        servicer = RegistryServicer(
+            store=store, registrar=registrar, intents=intents, sealer=sealer, connect=connect
+        )
+        rpc.add(add_RegistryServiceServicer_to_server, servicer)
+        async with rpc:
+            runtime.ready({"grpc": rpc.address})
+            await runtime.stopping.wait()
+    await store.close()
+
+
+if __name__ == "__main__":
+    sys.exit(run("registry", RegistrySettings, serve))

@@ -1,0 +1,241 @@
+"""What the registry concludes from what it is told: topology, capacity, catalogue, health, membership."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from hanse_registry.credentials import fingerprint, read_kubeconfig, to_access, to_message
+from hanse_registry.health import Health, Outcome, Standing, after
+from hanse_registry.inventory import Topology, capacity, catalogue, topology
+from hanse_registry.membership import compile_cluster, standing_of
+from hanse_registry.probe import Inventory
+from hanse_registry.service import cluster_name, difference
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hanse.api.registry.v1 import cluster_pb2
+from hanse.errors import ConfigError, HanseError, InvalidArgumentError
+
+NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+OK = Outcome()
+BAD = Outcome("Unreachable", "connection refused")
+
+
+def node(
+    *, region: str = "", zone: str = "", cpu: str = "4", ready: bool = True, **spec: Any
+) -> dict[str, Any]:
+    """A node with the labels and the capacity that matter."""
+    labels = {"topology.kubernetes.io/region": region, "topology.kubernetes.io/zone": zone}
+    return {
+        "metadata": {"labels": {key: value for key, value in labels.items() if value}},
+        "spec": spec,
+        "status": {
+            "allocatable": {"cpu": cpu, "memory": "1Gi"},
+            "conditions": [{"type": "Ready", "status": "True" if ready else "False"}],
+        },
+    }
+
+
+def test_every_zone_of_every_node_counts() -> None:
+    """The region is what most nodes say; all zones are listed."""
+    nodes = [node(region="eu", zone="b"), node(region="eu", zone="a"), node(region="us", zone="a"), node()]
+    assert topology(nodes) == Topology("eu", ("a", "b"))
+    assert topology([]) == Topology("", ())
+
+
+def test_the_labels_of_old_nodes_count_too() -> None:
+    """Federation v1's labels still stand on old nodes."""
+    labels = {
+        "failure-domain.beta.kubernetes.io/region": "eu",
+        "failure-domain.beta.kubernetes.io/zone": "a",
+    }
+    assert topology([{"metadata": {"labels": labels}}]) == Topology("eu", ("a",))
+
+
+def test_capacity_is_what_ready_schedulable_nodes_offer() -> None:
+    """Quantities are summed exactly; a broken node or quantity takes nothing from the others."""
+    nodes = [node(cpu="1500m"), node(cpu="2"), node(ready=False), node(unschedulable=True), node(cpu="??")]
+    found = capacity(nodes)
+    assert dict(found.allocatable) == {"cpu": "3500m", "memory": "3Gi"}
+    assert (found.ready_nodes, found.total_nodes) == (4, 5)
+
+
+def test_the_catalogue_tells_preferred_versions_and_subresources() -> None:
+    """Read from aggregated discovery, sorted, with a hash that changes with the content only."""
+    resource = {
+        "resource": "deployments",
+        "responseKind": {"group": "apps", "version": "v1", "kind": "Deployment"},
+        "scope": "Namespaced",
+        "singularResource": "deployment",
+        "shortNames": ["deploy"],
+        "verbs": ["list", "get"],
+        "subresources": [{"subresource": "status"}, {"subresource": "scale"}],
+    }
+    group = {
+        "metadata": {"name": "apps"},
+        "versions": [
+            {"version": "v1", "resources": [resource]},
+            {"version": "v1beta1", "resources": [resource]},
+            {"version": "v0", "freshness": "Stale", "resources": [resource]},
+        ],
+    }
+    found = catalogue("eu", [{"items": [group]}])
+    first, second = found.resources
+    assert (first.version, first.preferred, second.version, second.preferred) == (
+        "v1",
+        True,
+        "v1beta1",
+        False,
+    )
+    assert (first.kind, first.namespaced, list(first.subresources)) == (
+        "Deployment",
+        True,
+        ["scale", "status"],
+    )
+    assert found.hash == catalogue("eu", [{"items": [group]}]).hash
+    assert found.hash != catalogue("eu", []).hash
+
+
+@given(st.lists(st.booleans(), max_size=30), st.integers(1, 5))
+def test_a_cluster_is_offline_after_threshold_failures_in_a_row_and_never_before_it_was_ready(
+    probes: list[bool], threshold: int
+) -> None:
+    """The state after any probes follows from the last ones alone."""
+    health = Health()
+    for ok in probes:
+        health = after(health, OK if ok else BAD, threshold=threshold)
+    failed_last = next((i for i, ok in enumerate(reversed(probes)) if ok), len(probes))
+    if True not in probes:
+        assert health.standing is Standing.UNKNOWN
+    elif failed_last < threshold:
+        assert health.standing is Standing.READY
+    else:
+        assert (health.standing, health.reason) == (Standing.OFFLINE, "Unreachable")
+
+
+def compiled(
+    *, health: Health, previous: cluster_pb2.Cluster | None = None, now: datetime = NOW, **spec: Any
+) -> cluster_pb2.Cluster:
+    """A compiled cluster named eu."""
+    inventory = Inventory(
+        cluster_id="u1",
+        kubernetes_version="v1.34.1",
+        topology=Topology("eu", ("a", "b")),
+        capacity=cluster_pb2.Capacity(ready_nodes=2, total_nodes=2),
+        catalogue=cluster_pb2.ApiCatalogue(hash="h"),
+    )
+    return compile_cluster(
+        {"metadata": {"name": "eu", "uid": "1", "labels": {"tier": "prod"}}, "spec": spec},
+        health=health,
+        inventory=inventory if health.standing is Standing.READY else None,
+        previous=previous,
+        credential_hash="c",
+        now=now,
+    )
+
+
+def test_an_unreachable_cluster_keeps_what_was_known_of_it() -> None:
+    """Unknown is not empty: region, zones and capacity stay; the state and its time change."""
+    ready = compiled(health=after(Health(), OK, threshold=1))
+    lost = compiled(
+        health=Health(Standing.OFFLINE, 3, "Unreachable", "refused"),
+        previous=ready,
+        now=NOW + timedelta(minutes=1),
+    )
+    assert (lost.region, list(lost.zones), lost.capacity.ready_nodes) == ("eu", ["a", "b"], 2)
+    assert (ready.state, lost.state) == (cluster_pb2.READY, cluster_pb2.OFFLINE)
+    assert lost.conditions[0].last_transition_time.ToDatetime(UTC) == NOW + timedelta(minutes=1)
+
+
+def test_nothing_new_compiles_to_the_same_message() -> None:
+    """Equal to what is stored, so nothing is written, however much later."""
+    ready = compiled(health=after(Health(), OK, threshold=1))
+    again = compiled(
+        health=after(standing_of(ready), OK, threshold=1), previous=ready, now=NOW + timedelta(hours=1)
+    )
+    assert again == ready
+
+
+def test_what_the_user_says_wins_over_what_the_nodes_say() -> None:
+    """Region and zones of the spec; taints with their effects; a deletion makes it leave."""
+    found = compiled(
+        health=after(Health(), OK, threshold=1),
+        region="mars",
+        zones=["z"],
+        taints=[{"key": "k", "effect": "NoExecute", "timeAdded": "2026-01-01T00:00:00Z"}],
+        unschedulable=True,
+    )
+    assert (found.region, list(found.zones), found.unschedulable) == ("mars", ["z"], True)
+    assert found.taints[0].effect == cluster_pb2.NO_EXECUTE
+
+
+def test_a_restart_goes_on_from_what_is_stored() -> None:
+    """An offline cluster stays offline, a pending one pending, until a probe says otherwise."""
+    ready = compiled(health=after(Health(), OK, threshold=1))
+    offline = compiled(health=Health(Standing.OFFLINE, 3, "Unreachable", ""), previous=ready)
+    pending = compiled(health=Health())
+    assert [standing_of(cluster).standing for cluster in (ready, offline, pending, None)] == [
+        Standing.READY,
+        Standing.OFFLINE,
+        Standing.UNKNOWN,
+        Standing.UNKNOWN,
+    ]
+
+
+KUBECONFIG = """
+current-context: main
+contexts: [{name: main, context: {cluster: c, user: u}}]
+clusters: [{name: c, cluster: {server: "https://127.0.0.1:6443"}}]
+users: [{name: u, user: {token: secret}}]
+"""
+
+
+def test_a_self_contained_kubeconfig_goes_round() -> None:
+    """From the kubeconfig to the stored message and back; two credentials have two fingerprints."""
+    access = read_kubeconfig(KUBECONFIG.encode(), context="")
+    assert (access.server, access.token) == ("https://127.0.0.1:6443", "secret")
+    assert to_access(to_message(access)) == access
+    assert fingerprint(b"a") != fingerprint(b"b")
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "says"),
+    [
+        ("{token: secret}|{exec: {command: evil}}", InvalidArgumentError, "exec.*--flatten"),
+        ("{token: secret}|{tokenFile: /etc/passwd}", InvalidArgumentError, "tokenFile"),
+        ("{token: secret}|{client-key: /k, client-certificate: /c}", InvalidArgumentError, "client-cert"),
+        ("{token: secret}|{username: u, password: p}", InvalidArgumentError, "user name and password"),
+        ("current-context: main|current-context: other", ConfigError, "'other'"),
+        (f"{KUBECONFIG}|- not a mapping", InvalidArgumentError, "not a YAML mapping"),
+        (f"{KUBECONFIG}|{{", InvalidArgumentError, "not YAML"),
+    ],
+)
+def test_a_kubeconfig_that_cannot_be_used_is_refused(change: str, error: type[HanseError], says: str) -> None:
+    """Commands, files, passwords and broken documents: each with one message that says what to do."""
+    old, new = change.split("|")
+    with pytest.raises(error, match=says):
+        to_message(read_kubeconfig(KUBECONFIG.replace(old, new).encode(), context=""))
+
+
+@pytest.mark.parametrize("name", ["", "EU", "eu_west", "-eu", "eu-", "a" * 64, "eu/west", "eu.west", "é"])
+def test_a_cluster_needs_a_dns_label(name: str) -> None:
+    """Anything else is refused with the name in the message."""
+    with pytest.raises(InvalidArgumentError, match="no name for a cluster"):
+        cluster_name(f"clusters/{name}")
+
+
+def test_only_what_differs_is_patched() -> None:
+    """A label that is gone becomes null; the rest is not mentioned."""
+    current = cluster_pb2.Cluster(labels={"a": "1", "b": "2"}, region="eu")
+    wanted = cluster_pb2.Cluster(labels={"a": "1"}, region="us", unschedulable=True)
+    wanted.taints.add(key="k", effect=cluster_pb2.NO_SCHEDULE)
+    assert difference(current, wanted) == {
+        "metadata": {"labels": {"a": "1", "b": None}},
+        "spec": {
+            "region": "us",
+            "taints": [{"key": "k", "effect": "NoSchedule"}],
+            "unschedulable": True,
+        },
+    }
