@@ -153,9 +153,14 @@ class Mirror(Generic[T]):
     async def current(self, timeout: float = 10.0) -> int:
         """Wait until the dictionary is as new as the store is now; return its revision.
 
-        What was acknowledged to anybody before the call is then in it. Raises as `reached`.
+        What was acknowledged to anybody before the call is then in it. One round trip if the newest write
+        was under the prefix; else the store is asked whether it is unchanged, which costs etcd some 4 µs
+        for each key there. Where the last write of interest is known, `reached` is cheaper. Raises as
+        `reached`, and `UnavailableError`.
         """
         revision = await self._store.revision()
+        if self._revision < revision and self._synced.is_set():
+            await self._ask_once()
         await self.reached(revision, timeout)
         return self._revision
 
@@ -273,15 +278,18 @@ class Mirror(Generic[T]):
             delay = min(delay * 2, _ASK_MOST)
             self._waiters = [w for w in self._waiters if not w[2].done()]
             heapq.heapify(self._waiters)
-            if not self._waiters or not self._synced.is_set():
-                continue
-            count = len(self._entries.keys() | self._broken.keys())
-            try:
-                fresh = await self._store.unchanged_since(self._prefix, self._revision, count=count)
-            except UnavailableError:
-                continue
-            if fresh is not None:
-                self._advance(fresh)
+            if self._waiters and self._synced.is_set():
+                try:
+                    await self._ask_once()
+                except UnavailableError as error:
+                    _log.debug("mirror_cannot_ask", prefix=self._prefix, error=str(error))
+
+    async def _ask_once(self) -> None:
+        """Move the revision on if nothing under the prefix changed since. Broken keys count as there."""
+        count = len(self._entries) + len(self._broken.keys() - self._entries.keys())
+        fresh = await self._store.unchanged_since(self._prefix, self._revision, count=count)
+        if fresh is not None:
+            self._advance(fresh)
 
     def _asked(self, task: asyncio.Task[None]) -> None:
         self._asking = None
