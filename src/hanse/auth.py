@@ -21,10 +21,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from cryptography import x509
-
 from hanse.errors import ConfigError, UnauthenticatedError
-from hanse.pki import subject_of
+from hanse.subject import subject_of_der
 
 SERVICES = "hanse:services"
 """Group of Hanse's own services."""
@@ -56,24 +54,29 @@ def service_name(service: str) -> str:
     return f"hanse:service:{service}"
 
 
-def identity_from_certificate(certificate: x509.Certificate) -> Identity:
-    """Return the identity in a verified certificate. Raises UnauthenticatedError if it names nobody."""
-    name, groups = subject_of(certificate)
-    if not name:
-        raise UnauthenticatedError("the client certificate has no common name, so it names nobody")
-    return Identity(name=name, groups=groups)
-
-
 @functools.lru_cache(maxsize=1024)
 def identity_from_pem(pem: bytes) -> Identity:
-    """Like `identity_from_certificate`, for PEM. Remembers what it has parsed."""
-    return identity_from_certificate(x509.load_pem_x509_certificate(pem))
+    """Return the identity in a verified certificate, PEM. Remembers what it has read.
+
+    Raises UnauthenticatedError if the certificate names nobody.
+    """
+    try:
+        der = ssl.PEM_cert_to_DER_cert(pem.decode("ascii"))
+    except ValueError as error:
+        raise UnauthenticatedError("the client certificate is not valid PEM") from error
+    return identity_from_der(der)
 
 
 @functools.lru_cache(maxsize=1024)
 def identity_from_der(der: bytes) -> Identity:
-    """Like `identity_from_certificate`, for DER. Remembers what it has parsed."""
-    return identity_from_certificate(x509.load_der_x509_certificate(der))
+    """Like `identity_from_pem`, for DER."""
+    try:
+        name, groups = subject_of_der(der)
+    except ValueError as error:
+        raise UnauthenticatedError(f"the client certificate cannot be read: {error}") from error
+    if not name:
+        raise UnauthenticatedError("the client certificate has no common name, so it names nobody")
+    return Identity(name=name, groups=groups)
 
 
 def identity_from_auth_context(auth_context: Mapping[str, Iterable[bytes]]) -> Identity | None:

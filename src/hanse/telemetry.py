@@ -30,7 +30,7 @@ import orjson
 import structlog
 from opentelemetry import metrics, trace
 from opentelemetry.context import Context
-from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics import AlwaysOffExemplarFilter, MeterProvider
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ParentBased, TraceIdRatioBased
@@ -81,6 +81,7 @@ class Telemetry:
     service_name: str
     tracer: Tracer
     meter: metrics.Meter
+    meter_provider: metrics.MeterProvider
     recording: bool
     """Whether spans go anywhere."""
     registry: CollectorRegistry
@@ -139,6 +140,7 @@ def setup(
         service_name=service_name,
         tracer=tracer_provider.get_tracer("hanse"),
         meter=meter_provider.get_meter("hanse"),
+        meter_provider=meter_provider,
         recording=recording,
         registry=registry,
         _closers=closers,
@@ -376,7 +378,13 @@ def _meter_provider(
                 OTLPMetricExporter(**_otlp(settings)), export_interval_millis=15_000
             )
         )
-    return MeterProvider(metric_readers=readers, resource=resource, shutdown_on_exit=False), registry
+    provider = MeterProvider(
+        metric_readers=readers,
+        resource=resource,
+        shutdown_on_exit=False,
+        exemplar_filter=AlwaysOffExemplarFilter(),  # halves the cost of a measurement
+    )
+    return provider, registry
 
 
 def _logger_provider(resource: Resource, settings: TelemetrySettings) -> LoggerProvider:

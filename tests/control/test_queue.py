@@ -201,7 +201,7 @@ def test_every_add_is_followed_by_a_look(steps: list[tuple[str, str, bool]]) -> 
             elif step == "done" and working:
                 queue.done(working.pop(0))
         while pending or working or len(queue):
-            if working:
+            while working:
                 queue.done(working.pop())
             if pending or len(queue):
                 async with asyncio.timeout(2):

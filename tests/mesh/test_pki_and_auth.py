@@ -8,17 +8,25 @@ import ssl
 from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from hanse.auth import (
     ADMINS,
     Identity,
     TokenFile,
     identity_from_auth_context,
+    identity_from_der,
     identity_from_pem,
     identity_from_ssl,
 )
 from hanse.errors import ConfigError, UnauthenticatedError
-from hanse.pki import CertificateAuthority, KeyPair, needs_renewal
+from hanse.pki import CertificateAuthority, KeyPair, needs_renewal, subject_of
+
+AUTHORITY = CertificateAuthority.create()
 
 
 def test_an_issued_certificate_names_its_identity() -> None:
@@ -36,16 +44,35 @@ def test_a_certificate_without_a_name_names_nobody() -> None:
 
 
 def _nameless() -> bytes:
-    from cryptography import x509
-    from cryptography.hazmat.primitives import hashes, serialization
-    from cryptography.hazmat.primitives.asymmetric import ec
-
     key = ec.generate_private_key(ec.SECP256R1())
     now = dt.datetime.now(dt.UTC)
     builder = x509.CertificateBuilder().subject_name(x509.Name([])).issuer_name(x509.Name([]))
     builder = builder.public_key(key.public_key()).serial_number(1)
     builder = builder.not_valid_before(now).not_valid_after(now + dt.timedelta(days=1))
     return builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"]), min_size=1, max_size=64),
+    st.lists(st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"]), min_size=1, max_size=64)),
+)
+def test_any_name_is_read_as_it_was_written(name: str, groups: list[str]) -> None:
+    """Our reader of subjects agrees with the library that wrote the certificate."""
+    pair = AUTHORITY.issue(name, organizations=groups)
+    assert identity_from_pem(pair.cert_pem) == Identity(*subject_of(pair.certificate))
+    assert identity_from_pem(pair.cert_pem) == Identity(name, tuple(groups))
+
+
+@given(st.binary(max_size=64), st.integers(0, 200))
+def test_what_is_no_certificate_authenticates_nobody(rubbish: bytes, cut: int) -> None:
+    """Rubbish and cut certificates raise UnauthenticatedError, nothing else."""
+    der = AUTHORITY.pair.certificate.public_bytes(serialization.Encoding.DER)
+    for data in (rubbish, der[:cut], der[:cut] + rubbish):
+        with pytest.raises(UnauthenticatedError):
+            identity_from_der(data)
+    with pytest.raises(UnauthenticatedError):
+        identity_from_pem(b"-----")
 
 
 def test_keys_are_private_and_written_whole(tmp_path: Path) -> None:

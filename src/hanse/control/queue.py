@@ -55,7 +55,7 @@ class WorkQueue:
         rng: random.Random | None = None,
         metrics: QueueMetrics | None = None,
     ) -> None:
-        """`name` is for metrics."""
+        """`name` is for metrics; queues that belong together share a `QueueMetrics` instead."""
         self.name = name
         self._backoff = backoff or Backoff()
         self._fairness = fairness
@@ -63,7 +63,7 @@ class WorkQueue:
         self._metrics = metrics or QueueMetrics(name)
         self._urgent: OrderedDict[str, float] = OrderedDict()  # key -> when it was added
         self._bulk: OrderedDict[str, float] = OrderedDict()
-        self._working: set[str] = set()
+        self._working: dict[str, float] = {}  # key -> when it was taken
         self._again: dict[str, bool] = {}  # added while being worked on -> urgent
         self._failures: dict[str, int] = {}
         self._delays: list[tuple[float, int, str]] = []
@@ -107,12 +107,11 @@ class WorkQueue:
             return
         if key in self._urgent:
             return
-        now = _now()
         if key in self._bulk:
             if urgent:
                 self._urgent[key] = self._bulk.pop(key)
             return
-        (self._urgent if urgent else self._bulk)[key] = now
+        (self._urgent if urgent else self._bulk)[key] = _now()
         self._metrics.added()
         self._wake()
 
@@ -167,8 +166,9 @@ class WorkQueue:
 
     def done(self, key: str) -> None:
         """The key has been worked on; if it was added meanwhile it waits again."""
-        self._working.discard(key)
-        self._metrics.finished(key, _now())
+        taken = self._working.pop(key, None)
+        if taken is not None:
+            self._metrics.finished(_now() - taken)
         if key in self._again:
             self.add(key, urgent=self._again.pop(key))
 
@@ -201,8 +201,8 @@ class WorkQueue:
         if lane is None:
             return None
         key, added = lane.popitem(last=False)
-        self._working.add(key)
-        self._metrics.taken(key, added, _now())
+        now = self._working[key] = _now()
+        self._metrics.taken(now - added)
         return key
 
     def _lane(self) -> OrderedDict[str, float] | None:
