@@ -22,13 +22,6 @@ _ENCODINGS = {
     0x1C: "utf-32-be",
     0x1E: "utf-16-be",
 }
-    0x0C: "utf-8",
-    0x13: "ascii",
-    0x16: "ascii",
-    0x14: "latin-1",
-    0x1E: "utf-16-be",
-    0x1C: "utf-32-be",
-}
 
 
 def subject_of_der(der: bytes) -> tuple[str, tuple[str, ...]]:
