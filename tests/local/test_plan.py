@@ -1,0 +1,180 @@
+"""What a local federation consists of, and what a data directory remembers."""
+
+from __future__ import annotations
+
+import socket
+import stat
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+from hanse_client import ClientConfig
+from hanse_local import ports
+from hanse_local.configs import Access, kubeconfig, toml
+from hanse_local.federation import SERVICES, prepare
+from hanse_local.layout import DataDir
+from hanse_local.options import Options
+from hanse_local.state import State
+from hanse_local.topology import default_clusters
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hanse.errors import ConfigError
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> DataDir:
+    """A new data directory."""
+    made = DataDir.at(tmp_path / "data")
+    made.create()
+    return made
+
+
+def found(data: DataDir) -> None:
+    """Remember that the federation was up."""
+    State.load(data.state).with_founded().save(data.state)
+
+
+def test_a_new_federation_has_two_etcds_three_clusters_and_five_services(data: DataDir) -> None:
+    """In the order in which they start."""
+    plan = prepare(data, Options())
+    assert [spec.name for spec in plan.specs] == [
+        "etcd",
+        "members-etcd",
+        "sim-eu-west",
+        "sim-us-east",
+        "sim-on-prem",
+        *SERVICES,
+    ]
+    assert plan.state.clusters[0].zones == ("a", "b")
+
+
+def test_no_clusters_need_no_members_etcd(data: DataDir) -> None:
+    """`--clusters 0` is a bare federation."""
+    names = [spec.name for spec in prepare(data, Options(clusters=0)).specs]
+    assert names == ["etcd", *SERVICES]
+
+
+def test_files_with_keys_are_the_users_alone(data: DataDir) -> None:
+    """All keys, configurations and the state are 0600."""
+    prepare(data, Options(clusters=1))
+    private = [*data.root.rglob("*.key"), *data.config.iterdir(), data.client_config, data.state]
+    assert len(private) > 15
+    assert {stat.S_IMODE(path.stat().st_mode) for path in private} == {0o600}
+
+
+def test_the_same_ports_and_certificates_come_back(data: DataDir) -> None:
+    """A second start changes nothing."""
+    first = prepare(data, Options())
+    before = {path: path.read_bytes() for path in data.root.rglob("*") if path.is_file()}
+    second = prepare(data, Options())
+    assert second.state == first.state
+    assert before == {path: path.read_bytes() for path in data.root.rglob("*") if path.is_file()}
+
+
+def test_a_port_that_somebody_took_is_replaced(data: DataDir) -> None:
+    """And the plan says so."""
+    first = prepare(data, Options(clusters=0))
+    with socket.socket() as thief:
+        thief.bind(("127.0.0.1", first.state.ports["dns.dns"]))
+        thief.listen()
+        second = prepare(data, Options(clusters=0))
+    assert second.moved == ("dns.dns",)
+    assert second.state.ports["dns.dns"] != first.state.ports["dns.dns"]
+
+
+def test_a_joined_clusters_port_is_never_replaced(data: DataDir) -> None:
+    """The federation knows the cluster by it."""
+    plan = prepare(data, Options(clusters=1))
+    State.load(data.state).with_joined("eu-west").with_founded().save(data.state)
+    with socket.socket() as thief:
+        thief.bind(("127.0.0.1", plan.state.ports["sim-eu-west.https"]))
+        thief.listen()
+        with pytest.raises(ConfigError, match="port of the simulated cluster eu-west"):
+            prepare(data, Options())
+
+
+def test_given_ports_are_taken(data: DataDir) -> None:
+    """And an unknown name is refused with the known ones."""
+    free, _ = ports.choose(["x"], recorded={}, given={})
+    assert prepare(data, Options(clusters=0, ports={"dns.dns": free["x"]})).dns.endswith(f":{free['x']}")
+    with pytest.raises(ConfigError, match=r"no port called nonsense: the names are apiserver\.grpc"):
+        prepare(data, Options(clusters=0, ports={"nonsense": 4}))
+
+
+def test_clusters_are_added_and_never_dropped(data: DataDir) -> None:
+    """What runs in a cluster is not lost because of a flag."""
+    prepare(data, Options(clusters=2))
+    found(data)
+    assert len(prepare(data, Options(clusters=3)).state.clusters) == 3
+    assert len(prepare(data, Options()).state.clusters) == 3
+    with pytest.raises(ConfigError, match="has 3 simulated clusters, and --clusters is 1"):
+        prepare(data, Options(clusters=1))
+
+
+@pytest.mark.parametrize("option", ["dns_suffix", "federation_name"])
+def test_names_in_use_cannot_change(data: DataDir, option: str) -> None:
+    """They are remembered, and a contradiction is refused."""
+    prepare(data, Options(clusters=0, **{option: "first.example"}))  # type: ignore[arg-type]
+    found(data)
+    assert getattr(prepare(data, Options()).options, option) == "first.example"
+    with pytest.raises(ConfigError, match=r"brought up with --.* first\.example"):
+        prepare(data, Options(**{option: "other.example"}))  # type: ignore[arg-type]
+
+
+def test_the_client_configuration_is_read_by_the_client(data: DataDir) -> None:
+    """It has the five services, and its files exist."""
+    plan = prepare(data, Options(clusters=0))
+    config = ClientConfig.load(data.client_config)
+    assert config.endpoint("federation") == f"127.0.0.1:{plan.state.ports['apiserver.grpc']}"
+    assert set(config.endpoints) == {"federation", "registry", "scheduler", "syncer", "dns"}
+    assert config.tls is not None
+    config.tls.read()
+
+
+def test_a_damaged_state_is_not_overwritten(data: DataDir) -> None:
+    """Guessing would lose the ports by which clusters are known."""
+    data.state.write_text('{"version": 1, "ports": ')
+    with pytest.raises(ConfigError, match="is damaged"):
+        prepare(data, Options())
+    assert data.state.read_text() == '{"version": 1, "ports": '
+
+
+def test_the_first_clusters_are_those_of_the_guide() -> None:
+    """And more clusters have other names."""
+    assert [each.name for each in default_clusters(3)] == ["eu-west", "us-east", "on-prem"]
+    names = [each.name for each in default_clusters(40)]
+    assert len(set(names)) == 40
+
+
+@given(
+    st.dictionaries(
+        st.from_regex(r"[a-z_]{1,9}", fullmatch=True),
+        st.one_of(
+            st.text(st.characters(exclude_categories=["Cs", "Cc"])),
+            st.integers(-(2**40), 2**40),
+            st.booleans(),
+        ),
+    )
+)
+def test_what_is_written_as_toml_is_read_back(values: dict[str, str | int | bool]) -> None:
+    """For every plain value."""
+    assert tomllib.loads(toml(values)) == values
+
+
+def test_the_kubeconfig_has_the_federation_first_and_every_member() -> None:
+    """Contexts are named as the clusters."""
+    member = {
+        "current-context": "c",
+        "contexts": [{"name": "c", "context": {"cluster": "k", "user": "u"}}],
+        "clusters": [{"name": "k", "cluster": {"server": "https://127.0.0.1:1"}}],
+        "users": [{"name": "u", "user": {"token": "t"}}],
+    }
+    access = Access(server="https://127.0.0.1:2", ca=b"ca", cert=b"cert", key=b"key")
+    document = yaml.safe_load(kubeconfig(access, {"eu-west": member}))
+    assert document["current-context"] == "hanse"
+    assert [each["name"] for each in document["contexts"]] == ["hanse", "eu-west"]
+    assert document["users"][1] == {"name": "eu-west", "user": {"token": "t"}}
+    with pytest.raises(ConfigError, match="us-east has no usable current context"):
+        kubeconfig(access, {"us-east": {"contexts": []}})
