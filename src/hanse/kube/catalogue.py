@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 from hanse.errors import NotFoundError
 from hanse.kube import builtin_resources, hanse_kinds
 from hanse.kube.resource_info import ALL_VERBS, READ_VERBS, PrinterColumn, ResourceInfo
+from hanse.kube.schema import Schema, SchemaSet
 
 __all__ = ["ALL_VERBS", "READ_VERBS", "Catalogue", "PrinterColumn", "ResourceInfo"]
 
@@ -24,6 +25,7 @@ class Catalogue:
         self._by_path: dict[tuple[str, str, str], ResourceInfo] = {}
         self._by_kind: dict[tuple[str, str, str], ResourceInfo] = {}
         self._storage: dict[tuple[str, str], ResourceInfo] = {}
+        self.schemas = SchemaSet.builtin()
         self.generation = 0
         self.add(infos)
 
@@ -44,6 +46,10 @@ class Catalogue:
             self._by_kind[(info.group, info.version, info.kind)] = info
             if info.version == info.storage_version and (info.group, info.plural) == info.storage_key:
                 self._storage[info.storage_key] = info
+            if info.schema is not None:
+                self.schemas = self.schemas.with_kind(
+                    group=info.group, version=info.version, kind=info.kind, openapi_v3_schema=info.schema
+                )
         self.generation += 1
 
     def remove(self, group: str, plural: str) -> None:
@@ -51,6 +57,8 @@ class Catalogue:
         for path in [p for p in self._by_path if p[0] == group and p[2] == plural]:
             info = self._by_path.pop(path)
             self._by_kind.pop((info.group, info.version, info.kind), None)
+            if info.schema is not None:
+                self.schemas = self.schemas.without(group, info.kind)
         self._storage.pop((group, plural), None)
         self.generation += 1
 
@@ -79,6 +87,14 @@ class Catalogue:
     def storage(self, group: str, plural: str) -> ResourceInfo | None:
         """Return the resource as it is stored: the info of its storage version; None if it is not served."""
         return self._storage.get((group, plural))
+
+    def is_builtin(self, group: str, plural: str) -> bool:
+        """Report whether a resource is served that no CRD defines."""
+        return any(not i.custom for (g, _, p), i in self._by_path.items() if (g, p) == (group, plural))
+
+    def schema(self, info: ResourceInfo) -> Schema | None:
+        """Return the schema of a resource in its version; None if there is none."""
+        return self.schemas.lookup(info.group, info.version, info.kind)
 
     def groups(self) -> dict[str, list[str]]:
         """Return each group with its versions, the preferred one first, in discovery order."""

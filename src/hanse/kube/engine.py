@@ -1,32 +1,43 @@
 """One Kubernetes API engine: catalogue, cache and write semantics put together over a store.
 
     async with KubeEngine(store, catalogue=Catalogue.builtin()) as engine:
-        await engine.resources.create(info, obj, options=WriteOptions(...))
+        await engine.resources.create(info, obj, namespace="shop")
 
-Owns the tasks that follow the store and serve CRDs; leaves with them. Everything runs in one event loop.
-Next: `hanse.kube.resources` for writes, `hanse.kube.cache` for reads, `hanse.kube.server.app` for HTTP.
+Owns the tasks that follow the store, serve CRDs and collect garbage; ends with them. Everything runs in one
+event loop. Next: `hanse.kube.resources` for writes, `hanse.kube.cache` for reads, `hanse.kube.server.app` for
+HTTP.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from types import TracebackType
 from typing import Self
 
+import structlog
+
+from hanse.errors import AlreadyExistsError
 from hanse.kube.cache import ObjectCache
 from hanse.kube.catalogue import Catalogue
+from hanse.kube.crds import CrdAdmission, CrdController
+from hanse.kube.garbage import GarbageCollector
 from hanse.kube.hooks import Admission, View
 from hanse.kube.resources import ResourceStore
 from hanse.store import Store
 
+TRACEPARENT = "hanse.dev/traceparent"
+"""Annotation with the trace context of the last write of an object. Stored, never served."""
+
+NAMESPACES = ("default", "kube-node-lease", "kube-public", "kube-system")
+"""Namespaces that every cluster has."""
+
+_log = structlog.get_logger(__name__)
+
 
 class KubeEngine:
     """The engine of one API server."""
-
-    catalogue: Catalogue
-    cache: ObjectCache
-    resources: ResourceStore
 
     def __init__(
         self,
@@ -37,22 +48,99 @@ class KubeEngine:
         admission: Sequence[Admission] = (),
         clock: Callable[[], datetime] | None = None,
         collect: bool = True,
-        hidden_annotations: Sequence[str] = ("hanse.dev/traceparent",),
+        hidden_annotations: Sequence[str] = (TRACEPARENT,),
+        namespaces: Sequence[str] = NAMESPACES,
+        graceful_pods: bool = False,
+        shared: bool = False,
+        window: int | None = None,
     ) -> None:
-        """Build an engine over `store`.
+        """Put an engine together over `store`; nothing happens before it is entered.
 
-        `collect` runs the collector: contents of terminating namespaces, dependents of deleted owners,
-        objects of deleted CRDs. `hidden_annotations` are stored and never served. `clock` returns the time
-        in UTC.
+        `collect` runs the collector: contents of terminating namespaces, dependents of deleted owners.
+        `hidden_annotations` are stored and never served. `clock` returns the time in UTC. `namespaces` are
+        created if they do not exist. `graceful_pods` keeps scheduled Pods being deleted until a kubelet
+        deletes them with grace 0. `shared` says that other processes write objects of the store too.
+        `window` is how many changes of each resource watches may be behind.
         """
-        raise NotImplementedError
+        self.store = store
+        self.catalogue = catalogue
+        self.clock = clock or (lambda: datetime.now(UTC))
+        windows = {"window": window} if window else {}
+        self.cache = ObjectCache(store, view=view, hidden=hidden_annotations, shared=shared, **windows)
+        self.resources = ResourceStore(
+            store,
+            cache=self.cache,
+            catalogue=catalogue,
+            admission=[CrdAdmission(self.clock), *admission],
+            clock=self.clock,
+            hidden=hidden_annotations,
+            graceful_pods=graceful_pods,
+        )
+        self._crds = CrdController(self.cache, catalogue=catalogue, resources=self.resources)
+        self._garbage = (
+            GarbageCollector(self.cache, catalogue=catalogue, resources=self.resources) if collect else None
+        )
+        self._namespaces = tuple(namespaces)
+        self._tasks: list[asyncio.Task[None]] = []
 
     async def __aenter__(self) -> Self:
         """Start; returns when the cache holds everything that the store held."""
-        raise NotImplementedError
+        self._start(self.cache.run(), "object cache")
+        try:
+            await self._synced()
+            self._crds.start()
+            self._start(self._crds.run(), "crds")
+            if self._garbage is not None:
+                self._start(self._garbage.run(), "garbage collector")
+            for name in self._namespaces:
+                await self._ensure_namespace(name)
+        except BaseException:
+            await self._stop()
+            raise
+        return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Stop all tasks."""
-        raise NotImplementedError
+        await self._stop()
+
+    async def ready(self) -> None:
+        """Raise if the engine cannot serve: a task has ended, or the store does not answer. For /readyz."""
+        for task in self._tasks:
+            if task.done():
+                raise RuntimeError(f"the {task.get_name()} has stopped")
+        await self.store.revision()
+
+    def _start(self, work: object, name: str) -> None:
+        task: asyncio.Task[None] = asyncio.create_task(work, name=name)  # type: ignore[arg-type]
+        task.add_done_callback(_report)
+        self._tasks.append(task)
+
+    async def _synced(self) -> None:
+        synced = asyncio.create_task(self.cache.synced())
+        await asyncio.wait({synced, *self._tasks}, return_when=asyncio.FIRST_COMPLETED)
+        if not synced.done():
+            synced.cancel()
+            await self._tasks[0]
+
+    async def _stop(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks.clear()
+
+    async def _ensure_namespace(self, name: str) -> None:
+        info = self.catalogue.require("", "v1", "namespaces")
+        obj = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
+        if any(entry.key.name == name for entry in self.cache.objects("", "namespaces")):
+            return
+        try:
+            await self.resources.create(info, obj)
+        except AlreadyExistsError:
+            return
+
+
+def _report(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and task.exception() is not None:
+        _log.error("a task of the API engine ended", task=task.get_name(), exc_info=task.exception())

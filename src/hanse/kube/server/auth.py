@@ -14,8 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from cryptography import x509
-from cryptography.x509.oid import NameOID
+from hanse.auth import identity_from_der
 
 ANONYMOUS = "system:anonymous"
 AUTHENTICATED_GROUP = "system:authenticated"
@@ -95,15 +94,11 @@ class CertificateAuthenticator:
     """Takes the common name of the verified client certificate as user, its organizations as groups."""
 
     async def authenticate(self, credentials: Credentials) -> User | None:
-        """Return the user that the certificate names; None without a certificate or a common name."""
+        """Return the user that the certificate names; None without one. Raises UnauthenticatedError."""
         if credentials.certificate is None:
             return None
-        subject = x509.load_der_x509_certificate(credentials.certificate).subject
-        names = subject.get_attributes_for_oid(NameOID.COMMON_NAME)
-        if not names:
-            return None
-        groups = [str(a.value) for a in subject.get_attributes_for_oid(NameOID.ORGANIZATION_NAME)]
-        return User(name=str(names[0].value), groups=(*groups, AUTHENTICATED_GROUP))
+        identity = identity_from_der(credentials.certificate)
+        return User(identity.name, (*identity.groups, AUTHENTICATED_GROUP))
 
 
 class TokenAuthenticator:
@@ -164,7 +159,9 @@ def is_self_service(attributes: Attributes) -> bool:
     """Report whether this is discovery, or a review that only tells the caller about itself."""
     if attributes.path:
         path = attributes.path
-        return attributes.verb == "get" and any(path == p or path.startswith(p + "/") for p in DISCOVERY_PATHS)
+        return attributes.verb == "get" and any(
+            path == p or path.startswith(p + "/") for p in DISCOVERY_PATHS
+        )
     return attributes.verb == "create" and attributes.resource in {
         "selfsubjectreviews",
         "selfsubjectaccessreviews",

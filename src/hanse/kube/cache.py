@@ -1,0 +1,361 @@
+"""All objects in memory: follows the store in one watch and serves lists and watches from there.
+
+One task (`run`) takes in the store's changes; everything else is synchronous and sees a consistent state. A
+store batch is applied whole before anybody else runs. After a compaction it lists anew and emits the
+difference, so that watches go on. Reads wait until the cache has seen what this process wrote (`fresh`).
+Next: `hanse.kube.history` for windows and watches, `hanse.kube.resources` for writes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
+
+import orjson
+import structlog
+
+from hanse.errors import CompactedError, DeadlineError, HanseError
+from hanse.kube.entry import Change, ChangeType, Entry, with_version
+from hanse.kube.history import WINDOW, Position, ResourceLog
+from hanse.kube.hooks import View
+from hanse.kube.objects import Object
+from hanse.store import Event, KeyValue, Store, WatchBatch
+from hanse.store.keys import OBJECTS, ObjectKey
+
+PAGE = 2000
+"""Keys per range request when loading."""
+
+FRESH_SECONDS = 10.0
+"""How long a read waits for the cache to catch up before it fails with 504."""
+
+_OBJECTS = f"{OBJECTS}/"
+_log = structlog.get_logger(__name__)
+
+
+class ObjectCache:
+    """The objects of a store, by resource, with the recent history of each resource."""
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        view: View | None = None,
+        hidden: Iterable[str] = (),
+        window: int = WINDOW,
+        shared: bool = False,
+    ) -> None:
+        """`hidden` annotations are never served. `shared` says that other processes write objects too, so
+        that a consistent read must ask the store."""
+        self._store = store
+        self._view = view
+        self._hidden = frozenset(hidden)
+        self._window = window
+        self._shared = shared
+        self._prefixes = (_OBJECTS, *(view.prefixes if view else ()))
+        self._logs: dict[tuple[str, str], ResourceLog] = {}
+        self._count = 0
+        self._floor = 0
+        self._loaded = asyncio.Event()
+        self._expected = 0
+        self._waiters: list[tuple[int, asyncio.Future[None]]] = []
+        self._subscribers: list[Callable[[Change], None]] = []
+        self.revision = 0
+
+    # Reading.
+
+    def get(self, key: ObjectKey) -> Entry | None:
+        """Return an object; None if there is none."""
+        log = self._logs.get((key.group, key.resource))
+        return log.entries.get((key.namespace, key.name)) if log else None
+
+    def objects(self, group: str, resource: str, namespace: str | None = None) -> list[Entry]:
+        """Return the objects of a resource in order of namespace and name; `namespace` None means all."""
+        log = self._logs.get((group, resource))
+        return list(log.select(namespace)) if log else []
+
+    def count(self, group: str, resource: str) -> int:
+        """Return how many objects of a resource there are."""
+        log = self._logs.get((group, resource))
+        return len(log.entries) if log else 0
+
+    def resources(self) -> list[tuple[str, str]]:
+        """Return group and plural of every resource that has or had objects."""
+        return list(self._logs)
+
+    def log(self, group: str, resource: str) -> ResourceLog:
+        """Return a resource's log; an empty one if nothing ever happened."""
+        log = self._logs.get((group, resource))
+        if log is None:
+            log = self._logs[(group, resource)] = ResourceLog(floor=self._floor, window=self._window)
+        return log
+
+    async def watch(
+        self, group: str, resource: str, *, since: int | None = None
+    ) -> AsyncIterator[tuple[Change, ...]]:
+        """Yield the changes of a resource after revision `since` (None: from now), as they come, in order.
+
+        Raises CompactedError if they are no longer all known.
+        """
+        log = self.log(group, resource)
+        sequence = log.after(self.revision if since is None else since)
+        waker = asyncio.Event()
+        log.enter(waker)
+        try:
+            while True:
+                waker.clear()
+                changes = log.read(sequence)
+                if changes:
+                    sequence += len(changes)
+                    yield changes
+                else:
+                    await waker.wait()
+        finally:
+            log.leave(waker)
+
+    def subscribe(self, callback: Callable[[Change], None]) -> Callable[[], None]:
+        """Call `callback` for every change of every resource, at once and in order; returns how to stop."""
+        self._subscribers.append(callback)
+        return lambda: self._subscribers.remove(callback)
+
+    def served(self, key: ObjectKey, intent: Object, revision: int) -> Object:
+        """Return how `intent`, written at `revision`, is served."""
+        obj = self._view.render(key, intent) if self._view else intent
+        entry = self.get(key)
+        newest = max(revision, entry.revision) if entry else revision
+        return with_version(obj if obj is not None else intent, newest, hidden=self._hidden)
+
+    # Catching up.
+
+    def expect(self, revision: int) -> None:
+        """Make later `fresh` reads wait for `revision`: this process wrote at it."""
+        self._expected = max(self._expected, revision)
+
+    @property
+    def is_fresh(self) -> bool:
+        """Report whether the cache certainly has everything that was written before now."""
+        return not self._shared and self.revision >= self._expected
+
+    @property
+    def has_view(self) -> bool:
+        """Report whether what is served may be newer than what is stored."""
+        return self._view is not None
+
+    async def fresh(self) -> None:
+        """Wait until everything that was acknowledged before this call is in the cache. Raises DeadlineError.
+
+        Without `shared` that is what this process wrote: objects have one writer.
+        """
+        if self.revision < self._expected:
+            await self.reached(self._expected)
+        if self._shared:
+            await self._catch_up()
+
+    async def _catch_up(self) -> None:
+        async with _deadline("the cache to catch up with the store"):
+            while True:
+                seen = self.revision
+                if await self._store.unchanged_since(_OBJECTS, seen, count=self._count) is not None:
+                    return
+                if self.revision == seen:
+                    await self.reached(seen + 1)
+
+    async def reached(self, revision: int, timeout: float = FRESH_SECONDS) -> None:
+        """Wait until the cache has everything up to `revision`. Raises DeadlineError after `timeout` s."""
+        if self.revision >= revision:
+            return
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiters.append((revision, waiter))
+        async with _deadline(f"the cache to reach revision {revision}; it is at {self.revision}", timeout):
+            await waiter
+
+    async def synced(self) -> None:
+        """Wait until the first list is in."""
+        await self._loaded.wait()
+
+    # Following the store.
+
+    async def run(self) -> None:
+        """Follow the store until cancelled; an outage of the store is waited out."""
+        load = True
+        delay = 0.1
+        while True:
+            try:
+                if load:
+                    await self._load()
+                    load, delay = False, 0.1
+                await self._follow()
+            except CompactedError:
+                load = True
+            except HanseError as error:
+                _log.warning("the object cache lost the store", error=str(error), retry_seconds=delay)
+                await asyncio.sleep(delay)
+                delay = min(delay * 2, 5.0)
+
+    async def _follow(self) -> None:
+        # Views need other prefixes in the same order of revisions, so one watch over everything.
+        prefix = _OBJECTS if len(self._prefixes) == 1 else ""
+        async for batch in self._store.watch(prefix, start_revision=self.revision + 1):
+            self._take(batch)
+
+    async def _load(self) -> None:
+        """List everything at one revision; at the first time fill the cache, later emit the difference."""
+        intents: dict[ObjectKey, tuple[Object, int]] = {}
+        events: list[Event] = []
+        revision = 0
+        for prefix in self._prefixes:
+            after: str | None = None
+            while True:
+                page = await self._store.range(prefix, start_after=after, limit=PAGE, revision=revision)
+                revision = revision or page.revision
+                for kv in page.items:
+                    if prefix == _OBJECTS:
+                        key = ObjectKey.parse(kv.key)
+                        intents[key] = (_decode(kv), kv.mod_revision)
+                    else:
+                        events.append(Event("put", kv))
+                if not page.more:
+                    break
+                after = page.items[-1].key
+        self._count = len(intents)
+        affected = self._reset_view(events)
+        if not self._loaded.is_set():
+            self._fill(intents, affected, revision)
+        else:
+            self._replace(intents, affected, revision)
+        self._advance(revision)
+        self._loaded.set()
+
+    def _reset_view(self, events: list[Event]) -> dict[ObjectKey, int]:
+        """Give the view everything anew; return the objects it speaks of and the newest revision of each."""
+        affected: dict[ObjectKey, int] = {}
+        if self._view is not None:
+            self._view.reset()
+            for event in events:
+                for key in self._view.apply(event):
+                    affected[key] = max(affected.get(key, 0), event.kv.mod_revision)
+        return affected
+
+    def _fill(
+        self, intents: dict[ObjectKey, tuple[Object, int]], affected: dict[ObjectKey, int], revision: int
+    ) -> None:
+        self._floor = revision
+        by_resource: dict[tuple[str, str], dict[Position, Entry]] = {}
+        for key in (*intents, *(affected.keys() - intents.keys())):
+            intent, written = intents.get(key, (None, 0))
+            entry = self._entry(key, intent, written, revision=max(written, affected.get(key, 0)))
+            if entry is not None:
+                by_resource.setdefault((key.group, key.resource), {})[(key.namespace, key.name)] = entry
+        for (group, resource), entries in by_resource.items():
+            self.log(group, resource).load(entries)
+
+    def _replace(
+        self, intents: dict[ObjectKey, tuple[Object, int]], affected: dict[ObjectKey, int], revision: int
+    ) -> None:
+        known = {e.key for log in self._logs.values() for e in log.entries.values()}
+        for key in sorted(known | intents.keys() | affected.keys()):
+            intent, intent_revision = intents.get(key, (None, 0))
+            self._change(key, intent, intent_revision, revision)
+
+    def _take(self, batch: WatchBatch) -> None:
+        affected: set[ObjectKey] = set()
+        objects: list[Event] = []
+        for event in batch.events:
+            if event.kv.key.startswith(_OBJECTS):
+                objects.append(event)
+            elif self._view is not None and event.kv.key.startswith(self._prefixes[1:]):
+                affected.update(self._view.apply(event))
+        for event in objects:
+            key = ObjectKey.parse(event.kv.key)
+            before = self._intent(key)
+            if event.kind == "delete":
+                self._count -= before is not None
+                self._change(key, None, 0, event.kv.mod_revision)
+            else:
+                self._count += before is None
+                self._change(key, _decode(event.kv), event.kv.mod_revision, event.kv.mod_revision)
+        for key in affected:
+            old = self.get(key)
+            last = batch.events[-1].kv.mod_revision
+            self._change(key, old.intent if old else None, old.intent_revision if old else 0, last)
+        self._advance(batch.revision)
+
+    def _intent(self, key: ObjectKey) -> Object | None:
+        old = self.get(key)
+        return old.intent if old else None
+
+    def _entry(
+        self, key: ObjectKey, intent: Object | None, intent_revision: int, *, revision: int
+    ) -> Entry | None:
+        obj = self._view.render(key, intent) if self._view else intent
+        if obj is None:
+            return None
+        served = with_version(obj, revision, hidden=self._hidden)
+        return Entry(key, obj=served, intent=intent, intent_revision=intent_revision, revision=revision)
+
+    def _change(self, key: ObjectKey, intent: Object | None, intent_revision: int, revision: int) -> None:
+        """Compare an object's new state with the old one, and record what changed."""
+        old = self.get(key)
+        new = self._entry(key, intent, intent_revision, revision=revision)
+        if new is None:
+            if old is not None:
+                self._delete(old, revision)
+            return
+        if old is None:
+            self._emit(Change(revision, "ADDED", key, new, None))
+        elif old.uid != new.uid:
+            self._delete(old, revision)
+            self._emit(Change(revision, "ADDED", key, new, None))
+        elif old.intent_revision != new.intent_revision or not _same(old.object, new.object):
+            self._emit(Change(revision, "MODIFIED", key, new, old))
+
+    def _delete(self, old: Entry, revision: int) -> None:
+        last = Entry(
+            old.key,
+            obj=with_version(old.object, revision),
+            intent=old.intent,
+            intent_revision=old.intent_revision,
+            revision=revision,
+        )
+        self._emit(Change(revision, "DELETED", old.key, last, old))
+
+    def _emit(self, change: Change) -> None:
+        self.log(change.key.group, change.key.resource).append(change)
+        for subscriber in self._subscribers:
+            subscriber(change)
+
+    def _advance(self, revision: int) -> None:
+        self.revision = max(self.revision, revision)
+        if not self._waiters:
+            return
+        waiting = []
+        for wanted, waiter in self._waiters:
+            if wanted > self.revision:
+                waiting.append((wanted, waiter))
+            elif not waiter.done():
+                waiter.set_result(None)
+        self._waiters = [(wanted, waiter) for wanted, waiter in waiting if not waiter.done()]
+
+
+def _same(old: Object, new: Object) -> bool:
+    """Compare two served objects; the resourceVersion alone is no difference."""
+    if old["metadata"] != {**new["metadata"], "resourceVersion": old["metadata"]["resourceVersion"]}:
+        return False
+    return all(old.get(k) == new.get(k) for k in old.keys() | new.keys() if k != "metadata")
+
+
+def _decode(kv: KeyValue) -> Object:
+    obj: Object = orjson.loads(kv.value)
+    return obj
+
+
+@asynccontextmanager
+async def _deadline(what: str, seconds: float = FRESH_SECONDS) -> AsyncIterator[None]:
+    try:
+        async with asyncio.timeout(seconds):
+            yield
+    except TimeoutError:
+        raise DeadlineError(f"timed out waiting for {what}") from None
+
+
+__all__ = ["Change", "ChangeType", "Entry", "ObjectCache"]

@@ -1,0 +1,84 @@
+"""One object as it is served, and one change of it: the values that the cache hands out.
+
+An `Entry` never changes once made (its encoded form is computed on first use and kept), so it may be held by
+any number of watches. Next: `hanse.kube.cache`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import orjson
+
+from hanse.kube.objects import Object
+from hanse.store.keys import ObjectKey
+
+ChangeType = Literal["ADDED", "MODIFIED", "DELETED"]
+_EMPTY: dict[str, str] = {}
+
+
+class Entry:
+    """One object at one revision.
+
+    `object` is what is served, `intent` what is stored (None for a resource that is only a view).
+    `intent_revision` is the store revision at which the intent was last written, 0 without one; `revision`,
+    the served resourceVersion, is the newest of its parts. Objects must not be changed in place.
+    """
+
+    __slots__ = ("_encoded", "_event", "intent", "intent_revision", "key", "labels", "object", "revision")
+
+    def __init__(
+        self, key: ObjectKey, *, obj: Object, intent: Object | None, intent_revision: int, revision: int
+    ) -> None:
+        self.key = key
+        self.object = obj
+        self.intent = intent
+        self.intent_revision = intent_revision
+        self.revision = revision
+        self.labels: dict[str, str] = obj["metadata"].get("labels") or _EMPTY
+        self._encoded: bytes | None = None
+        self._event: tuple[ChangeType, bytes] | None = None
+
+    @property
+    def uid(self) -> str:
+        """Return metadata.uid, "" if a view gave none."""
+        return str(self.object["metadata"].get("uid", ""))
+
+    @property
+    def encoded(self) -> bytes:
+        """Return the served object as JSON; encoded once."""
+        if self._encoded is None:
+            self._encoded = orjson.dumps(self.object)
+        return self._encoded
+
+    def event(self, change: ChangeType) -> bytes:
+        """Return one line of a watch stream; encoded once for all watches of the same kind of change."""
+        if self._event is None or self._event[0] != change:
+            self._event = (change, b'{"type":"%b","object":%b}\n' % (change.encode(), self.encoded))
+        return self._event[1]
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One change of one object. `entry` is the new state, for DELETED the last one with the revision of the
+    deletion; `previous` is the state before, None for ADDED."""
+
+    revision: int
+    type: ChangeType
+    key: ObjectKey
+    entry: Entry
+    previous: Entry | None
+
+
+def with_version(obj: Object, revision: int, *, hidden: frozenset[str] = frozenset()) -> Object:
+    """Return a copy of `obj` with this resourceVersion and without the hidden annotations."""
+    metadata: dict[str, Any] = {**(obj.get("metadata") or {}), "resourceVersion": str(revision)}
+    annotations = metadata.get("annotations")
+    if hidden and annotations and not hidden.isdisjoint(annotations):
+        kept = {name: value for name, value in annotations.items() if name not in hidden}
+        if kept:
+            metadata["annotations"] = kept
+        else:
+            del metadata["annotations"]
+    return {**obj, "metadata": metadata}

@@ -1,0 +1,124 @@
+"""What happened to one resource lately: its objects in order, and a bounded log that watches read.
+
+A `ResourceLog` belongs to one cache and is used from its event loop only. A watch holds a position in the
+log and is woken by an event; one that falls behind the window gets `CompactedError`, as one that resumes from
+before it. The log also undoes changes, to page through a list as it was. Next: `hanse.kube.cache`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Iterator
+
+from sortedcontainers import SortedDict
+
+from hanse.errors import CompactedError
+from hanse.kube.entry import Change, Entry
+
+WINDOW = 8192
+"""How many changes of a resource are kept. A client that is further behind lists again."""
+
+Position = tuple[str, str]
+"""Namespace and name: the order of lists."""
+
+
+class ResourceLog:
+    """Objects of one resource and their last changes."""
+
+    def __init__(self, *, floor: int, window: int = WINDOW) -> None:
+        """`floor` is the revision from which on every change will be in the log."""
+        self.entries: SortedDict[Position, Entry] = SortedDict()
+        self.floor = floor
+        self.revision = floor
+        self._changes: deque[Change] = deque()
+        self._first = 0
+        self._window = window
+        self._wakers: set[asyncio.Event] = set()
+
+    def load(self, entries: dict[Position, Entry]) -> None:
+        """Put in the first objects, without a change for each."""
+        self.entries.update(entries)
+
+    def append(self, change: Change) -> None:
+        """Record a change and wake the watches."""
+        position = (change.key.namespace, change.key.name)
+        if change.type == "DELETED":
+            self.entries.pop(position, None)
+        else:
+            self.entries[position] = change.entry
+        self._changes.append(change)
+        self.revision = change.revision
+        if len(self._changes) > self._window:
+            self.floor = self._changes.popleft().revision
+            self._first += 1
+        for waker in self._wakers:
+            waker.set()
+
+    def select(self, namespace: str | None, *, after: Position | None = None) -> Iterator[Entry]:
+        """Iterate over the objects in one namespace (None: all) in order, after a position."""
+        low = after or ((namespace or "", "") if namespace is not None else None)
+        high = (namespace, "\U0010ffff") if namespace is not None else None
+        for position in self.entries.irange(low, high, inclusive=(after is None, True)):
+            yield self.entries[position]
+
+    def at(self, revision: int, namespace: str | None) -> list[Entry]:
+        """Return the objects in a namespace (None: all) as they were at `revision`, in order.
+
+        Raises CompactedError if that is before the log's window.
+        """
+        self.check(revision)
+        undone: dict[Position, Entry | None] = {}
+        for change in reversed(self._changes):
+            if change.revision <= revision:
+                break
+            undone[(change.key.namespace, change.key.name)] = change.previous
+        if not undone:
+            return list(self.select(namespace))
+        state = dict(self.entries)
+        state.update((p, e) for p, e in undone.items() if e is not None)
+        for position, entry in undone.items():
+            if entry is None:
+                state.pop(position, None)
+        return [state[p] for p in sorted(state) if namespace is None or p[0] == namespace]
+
+    def check(self, revision: int) -> None:
+        """Raise CompactedError if changes after `revision` are no longer all there."""
+        if revision < self.floor:
+            raise CompactedError(
+                f"too old resource version: {revision} ({self.floor})", compact_revision=self.floor
+            )
+
+    def after(self, revision: int) -> int:
+        """Return the sequence number of the first change after `revision`. Raises CompactedError."""
+        self.check(revision)
+        sequence = self._first + len(self._changes)
+        for change in reversed(self._changes):
+            if change.revision <= revision:
+                break
+            sequence -= 1
+        return sequence
+
+    def read(self, sequence: int) -> tuple[Change, ...]:
+        """Return the changes from `sequence` on. Raises CompactedError if the first has left the window."""
+        skip = sequence - self._first
+        if skip < 0:
+            raise CompactedError(
+                f"the watch fell behind: the oldest change kept is at {self.floor}",
+                compact_revision=self.floor,
+            )
+        pending = len(self._changes) - skip
+        if pending <= 0:
+            return ()
+        if pending * 2 < len(self._changes):
+            tail = [self._changes[-i] for i in range(pending, 0, -1)]
+            return tuple(tail)
+        return tuple(self._changes)[skip:]
+
+    def enter(self, waker: asyncio.Event) -> None:
+        """Set `waker` at every change from now on."""
+        self._wakers.add(waker)
+
+    def leave(self, waker: asyncio.Event) -> None:
+        """Stop setting `waker`."""
+        self._wakers.discard(waker)

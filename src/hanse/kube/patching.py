@@ -1,0 +1,31 @@
+"""What a patch request says before it is applied, and how its failures read. Pure functions.
+
+Next: `hanse.kube.patch` and `hanse.kube.apply`, which apply.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hanse.errors import ConflictError
+from hanse.kube.apply import ApplyConflictError
+from hanse.kube.objects import mapping
+from hanse.kube.resource_info import ResourceInfo
+from hanse.kube.status import Cause, StatusConflictError
+from hanse.store.keys import ObjectKey
+
+
+def wanted_version(patch: Any) -> str:
+    """Return the resourceVersion that a merge patch sets: an optimistic lock; "" for none."""
+    if not isinstance(patch, dict):
+        return ""
+    return str(mapping(patch, "metadata").get("resourceVersion") or "")
+
+
+def conflict(info: ResourceInfo, key: ObjectKey, error: ConflictError) -> ConflictError:
+    """Return the conflict of a server-side apply with the details that Kubernetes clients read."""
+    metadata = {"name": key.name, "group": info.group, "kind": info.plural}
+    if isinstance(error, ApplyConflictError):
+        causes = [Cause(c["reason"], c["message"], c["field"]) for c in error.causes()]
+        return StatusConflictError(error.message, causes=causes, metadata=metadata)
+    return ConflictError(error.message, reason=error.reason, metadata={**error.metadata, **metadata})

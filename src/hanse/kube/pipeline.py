@@ -1,0 +1,134 @@
+"""What every write goes through: decoding, defaults, admission, validation, managed fields.
+
+Stateless but for its constructor arguments; only admission may wait. Next: the pure steps themselves, in
+`hanse.kube.decoding`, `hanse.kube.defaults`, `hanse.kube.validation`, `hanse.kube.managed`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Any, Literal, assert_never
+
+from hanse.errors import InvalidArgumentError
+from hanse.kube.catalogue import Catalogue
+from hanse.kube.decoding import decode
+from hanse.kube.defaults import apply_defaults
+from hanse.kube.fielderrors import FieldError
+from hanse.kube.hooks import Admission, AdmissionRequest, Operation
+from hanse.kube.managed import update_managed_fields, with_managed
+from hanse.kube.objects import Object
+from hanse.kube.options import DeleteOptions, WriteOptions
+from hanse.kube.patch import json_patch, merge_patch, strategic_merge_patch
+from hanse.kube.resource_info import ResourceInfo
+from hanse.kube.schema import Schema
+from hanse.kube.status import Cause, InvalidObjectError
+from hanse.kube.validation import validate, validate_update
+from hanse.store.keys import ObjectKey
+
+
+class Pipeline:
+    """Turns what a client sent into what is stored."""
+
+    def __init__(
+        self, catalogue: Catalogue, *, admission: Sequence[Admission], clock: Callable[[], datetime]
+    ) -> None:
+        self._catalogue = catalogue
+        self._admission = tuple(admission)
+        self._clock = clock
+
+    def schema(self, info: ResourceInfo) -> Schema | None:
+        """Return the schema of a resource in its version."""
+        return self._catalogue.schema(info)
+
+    def patch(
+        self, info: ResourceInfo, base: Object, patch: Any, patch_type: Literal["json", "merge", "strategic"]
+    ) -> Object:
+        """Return `base` after a patch. Raises InvalidArgumentError."""
+        match patch_type:
+            case "json":
+                return json_patch(base, patch)
+            case "merge":
+                return merge_patch(base, patch)
+            case "strategic":
+                return strategic_merge_patch(base, patch, self.schema(info))
+            case _:
+                assert_never(patch_type)
+
+    def decode(self, info: ResourceInfo, obj: Object, options: WriteOptions) -> Object:
+        """Return the object without unknown fields, which are reported as the client asked.
+
+        Raises InvalidArgumentError for values of the wrong type and, with Strict, for unknown fields.
+        """
+        decoded = decode(obj, self.schema(info))
+        if decoded.errors:
+            listed = "; ".join(e.message or str(e) for e in decoded.errors)
+            raise InvalidArgumentError(
+                f'{info.kind} in version "{info.version}" cannot be handled as a {info.kind}: {listed}'
+            )
+        if decoded.unknown:
+            complaints = [f'unknown field "{path}"' for path in decoded.unknown]
+            if options.field_validation == "Strict":
+                raise InvalidArgumentError(
+                    f'{info.kind} in version "{info.version}" cannot be handled as a {info.kind}: strict'
+                    f" decoding error: {', '.join(complaints)}"
+                )
+            if options.field_validation == "Warn":
+                options.warnings.extend(c for c in complaints if c not in options.warnings)
+        return decoded.obj
+
+    async def run(
+        self,
+        info: ResourceInfo,
+        key: ObjectKey,
+        new: Object,
+        old: Object | None,
+        *,
+        operation: Operation,
+        options: WriteOptions,
+        subresource: str = "",
+        applied: bool = False,
+    ) -> Object:
+        """Return the object to store: defaulted, admitted, valid, with managedFields.
+
+        `applied` says that a server-side apply has kept managedFields already. Raises InvalidObjectError, and
+        whatever an admission raises.
+        """
+        stored = self._catalogue.storage(info.storage_group, info.storage_resource) or info
+        schema = self.schema(stored)
+        new = apply_defaults(new, schema)
+        for admission in self._admission:
+            request = AdmissionRequest(
+                operation=operation, info=stored, key=key, object=new, old=old, subresource=subresource,
+                user=options.user, dry_run=options.dry_run, warnings=options.warnings,
+            )  # fmt: skip
+            new = await admission.admit(request)
+        errors = validate(new, schema, strict=False)
+        if old is not None:
+            errors += validate_update(old, new, schema)
+        if errors:
+            raise invalid_object(info, key.name, errors)
+        if applied:
+            return new
+        fields = update_managed_fields(
+            old, new, manager=options.manager, schema=schema, now=self._clock(), subresource=subresource
+        )
+        return with_managed(new, fields)
+
+    async def admit_delete(
+        self, info: ResourceInfo, key: ObjectKey, old: Object, options: DeleteOptions
+    ) -> None:
+        """Ask every admission about a delete. Raises what they raise."""
+        for admission in self._admission:
+            request = AdmissionRequest(
+                operation="DELETE", info=info, key=key, object=old, old=old, subresource="",
+                user=options.user, dry_run=options.dry_run, warnings=options.warnings,
+            )  # fmt: skip
+            await admission.admit(request)
+
+
+def invalid_object(info: ResourceInfo, name: str, errors: Sequence[FieldError]) -> InvalidObjectError:
+    """Return the error 422 for these problems."""
+    unique = dict.fromkeys((e.type, e.body, e.field) for e in errors)
+    causes = [Cause(kind, body, field) for kind, body, field in unique]
+    return InvalidObjectError(kind=info.kind, group=info.group, name=name, causes=causes)

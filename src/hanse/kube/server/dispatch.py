@@ -1,0 +1,195 @@
+"""From a request to its handler: who is calling, what about, may they, and who answers.
+
+Stateless between requests. Next: `hanse.kube.server.read`, `.watch`, `.write`, `.reviews`, `.discovery`.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+from hanse.errors import InvalidArgumentError, NotFoundError, PermissionDeniedError, UnauthenticatedError
+from hanse.kube.engine import KubeEngine
+from hanse.kube.server import read, write
+from hanse.kube.server.auth import Attributes, Authenticator, Authorizer, Credentials, User
+from hanse.kube.server.discovery import DiscoveryHandlers
+from hanse.kube.server.health import health
+from hanse.kube.server.request import Call, ResourcePath, parse_path, verb_of
+from hanse.kube.server.reviews import Reviews
+from hanse.kube.server.watch import Stopping, watch
+from hanse.kube.status import METHOD_NOT_ALLOWED
+
+SubresourceHandler = Callable[[Call, KubeEngine], Awaitable[web.StreamResponse]]
+"""Answers requests for a subresource; `call.verb` says which verb."""
+
+HEALTH = ("/healthz", "/livez", "/readyz")
+
+_UPDATES = frozenset({"status", "finalize", "approval", "ephemeralcontainers", "resize"})
+"""Subresources that are the object itself, with another part open to change."""
+
+
+class Dispatcher:
+    """Answers all requests of a server."""
+
+    def __init__(
+        self,
+        engine: KubeEngine,
+        *,
+        authenticator: Authenticator,
+        authorizer: Authorizer,
+        git_version: str,
+        address: Callable[[], str],
+        routes: Sequence[tuple[str, str, Handler]],
+        subresources: Mapping[tuple[str, str, str], SubresourceHandler],
+        checks: Mapping[str, Callable[[], Awaitable[None]]],
+    ) -> None:
+        self._engine = engine
+        self._authenticator = authenticator
+        self._authorizer = authorizer
+        self._routes = {(method, path): handler for method, path, handler in routes}
+        self._checks = dict(checks)
+        self._discovery = DiscoveryHandlers(engine.catalogue, git_version=git_version, address=address)
+        self._reviews = Reviews(authenticator=authenticator, authorizer=authorizer)
+        self._subresources: dict[tuple[str, str, str], SubresourceHandler] = {
+            ("", "pods", "binding"): write.bind,
+            ("", "pods", "eviction"): write.evict,
+            **subresources,
+        }
+        self.stopping = Stopping()
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        """Answer a request."""
+        path = request.path
+        if path.startswith(HEALTH) and request.method in ("GET", "HEAD"):
+            return await health(request, self._checks)
+        user = await self._authenticate(request)
+        target = parse_path(path)
+        if target is None:
+            return await self._other(request, user)
+        return await self._resource(request, user, target)
+
+    async def _authenticate(self, request: web.Request) -> User:
+        user = await self._authenticator.authenticate(credentials_of(request))
+        if user is None:
+            raise UnauthenticatedError("Unauthorized")
+        return user
+
+    async def _other(self, request: web.Request, user: User) -> web.StreamResponse:
+        attributes = Attributes(user=user, verb=request.method.lower(), path=request.path)
+        decision = await self._authorizer.authorize(attributes)
+        if not decision.allowed:
+            raise PermissionDeniedError(
+                f'forbidden: User "{user.name}" cannot {attributes.verb} path "{request.path}"'
+                + (f": {decision.reason}" if decision.reason else "")
+            )
+        handler = self._routes.get((request.method, request.path))
+        if handler is not None:
+            return await handler(request)
+        if request.method not in ("GET", "HEAD"):
+            raise NotFoundError("the server could not find the requested resource")
+        return await self._discovery.serve(request)
+
+    async def _resource(self, request: web.Request, user: User, path: ResourcePath) -> web.StreamResponse:
+        watching = path.watch or request.query.get("watch", "").lower() in ("1", "true")
+        verb = verb_of(request.method, path, watch=watching and not path.subresource)
+        if not verb:
+            raise _not_allowed()
+        await self._authorize(user, path, verb)
+        info = self._engine.catalogue.require(path.group, path.version, path.resource)
+        if bool(path.namespace) and not info.namespaced:
+            raise NotFoundError("the server could not find the requested resource")
+        call = Call(request, info, path, verb, user)
+        request["call"] = call
+        if path.subresource:
+            return await self._subresource(call)
+        if verb not in info.verbs:
+            raise _not_allowed()
+        if info.namespaced and not path.namespace and (path.name or verb == "create"):
+            if not (info.virtual and verb == "create"):
+                raise _not_allowed()
+        return await self._serve(call)
+
+    async def _authorize(self, user: User, path: ResourcePath, verb: str) -> None:
+        attributes = Attributes(
+            user=user, verb=verb, group=path.group, version=path.version, resource=path.resource,
+            subresource=path.subresource, namespace=path.namespace, name=path.name,
+        )  # fmt: skip
+        decision = await self._authorizer.authorize(attributes)
+        if decision.allowed:
+            return
+        resource = f"{path.resource}/{path.subresource}" if path.subresource else path.resource
+        scope = f'in the namespace "{path.namespace}"' if path.namespace else "at the cluster scope"
+        qualified = f"{path.resource}.{path.group}" if path.group else path.resource
+        named = f' "{path.name}"' if path.name else ""
+        raise PermissionDeniedError(
+            f'{qualified}{named} is forbidden: User "{user.name}" cannot {verb} resource "{resource}" in API'
+            f' group "{path.group}" {scope}' + (f": {decision.reason}" if decision.reason else ""),
+            metadata={"name": path.name, "group": path.group, "kind": path.resource},
+        )
+
+    async def _serve(self, call: Call) -> web.StreamResponse:
+        engine = self._engine
+        if call.info.virtual and call.verb == "create":
+            return await self._reviews.create(call)
+        match call.verb:
+            case "get":
+                return await read.get(call, engine.cache)
+            case "list":
+                return await read.list_(call, engine.cache)
+            case "watch":
+                return await watch(call, engine.cache, self.stopping)
+            case "create":
+                return await write.create(call, engine)
+            case "update":
+                return await write.update(call, engine)
+            case "patch":
+                return await write.patch(call, engine)
+            case "delete":
+                return await write.delete(call, engine)
+            case "deletecollection":
+                return await write.delete_collection(call, engine)
+        raise _not_allowed()
+
+    async def _subresource(self, call: Call) -> web.StreamResponse:
+        info, name = call.info, call.path.subresource
+        handler = self._subresources.get((info.group, info.plural, name))
+        if handler is not None:
+            return await handler(call, self._engine)
+        if name not in info.subresources:
+            raise NotFoundError("the server could not find the requested resource")
+        if name == "scale" and call.verb == "get":
+            return await write.get_scale(call, self._engine)
+        if name != "scale" and name not in _UPDATES:
+            raise _not_allowed()
+        match call.verb:
+            case "get":
+                return await read.get(call, self._engine.cache)
+            case "update":
+                return await write.update(call, self._engine)
+            case "patch":
+                return await write.patch(call, self._engine)
+        raise _not_allowed()
+
+
+def credentials_of(request: web.Request) -> Credentials:
+    """Return what a request carries to prove who sends it."""
+    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    certificate: bytes | None = None
+    transport = request.transport
+    tls = transport.get_extra_info("ssl_object") if transport is not None else None
+    if tls is not None and tls.context.verify_mode != ssl.CERT_NONE:
+        certificate = tls.getpeercert(binary_form=True)
+    return Credentials(
+        token=token.strip() if scheme.lower() == "bearer" else None,
+        certificate=certificate,
+        remote=request.remote or "",
+    )
+
+
+def _not_allowed() -> InvalidArgumentError:
+    return InvalidArgumentError(
+        "the server does not allow this method on the requested resource", reason=METHOD_NOT_ALLOWED
+    )

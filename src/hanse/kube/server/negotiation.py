@@ -1,0 +1,130 @@
+"""What a client wants to get (Accept) and what it sends (Content-Type). Pure, except for reading bodies.
+
+The server speaks JSON and YAML; who asks for protobuf gets JSON, which every Kubernetes client that asks for
+protobuf also reads. Next: `hanse.kube.server.representation`, which renders what was negotiated.
+"""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import orjson
+import yaml
+from aiohttp import web
+
+from hanse.errors import InvalidArgumentError
+from hanse.kube.options import PatchType
+from hanse.kube.status import NOT_ACCEPTABLE, REQUEST_TOO_LARGE, UNSUPPORTED_MEDIA_TYPE
+
+JSON = "application/json"
+YAML = "application/yaml"
+_READABLE = frozenset({JSON, YAML, "*/*", "application/*", "text/*", "application/vnd.kubernetes.protobuf"})
+
+PATCH_TYPES: dict[str, PatchType] = {
+    "application/json-patch+json": "json",
+    "application/merge-patch+json": "merge",
+    "application/strategic-merge-patch+json": "strategic",
+    "application/apply-patch+yaml": "apply",
+}
+
+Shape = Literal["object", "table", "metadata"]
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """The form of an answer: whole objects, a Table or metadata only; as JSON or YAML."""
+
+    shape: Shape = "object"
+    media: str = JSON
+
+
+@functools.lru_cache(maxsize=256)
+def parse_accept(header: str) -> Wanted:
+    """Return the first form in an Accept header that the server can give.
+
+    Raises InvalidArgumentError (406) if there is none.
+    """
+    for clause in header.split(",") if header.strip() else ["*/*"]:
+        media, *raw = (part.strip() for part in clause.split(";"))
+        if media not in _READABLE:
+            continue
+        parameters = dict(part.split("=", 1) for part in raw if "=" in part)
+        as_ = parameters.get("as", "")
+        out = YAML if media == YAML else JSON
+        if not as_:
+            return Wanted(media=out)
+        if parameters.get("v") not in ("v1", None) or parameters.get("g") not in ("meta.k8s.io", None):
+            continue
+        if as_ == "Table":
+            return Wanted("table", out)
+        if as_ in ("PartialObjectMetadata", "PartialObjectMetadataList"):
+            return Wanted("metadata", out)
+    raise InvalidArgumentError(
+        f"only {JSON} and {YAML} are served, the client accepts {header!r}", reason=NOT_ACCEPTABLE
+    )
+
+
+async def read_body(request: web.Request) -> Any:
+    """Return the decoded body of a request, None if it has none.
+
+    Raises InvalidArgumentError: 400 for what cannot be decoded, 413 for too much, 415 for another type.
+    """
+    media = request.content_type
+    body = await _read(request)
+    if not body:
+        return None
+    if media not in (JSON, YAML, "text/plain", "application/octet-stream"):
+        raise InvalidArgumentError(
+            f"the body of the request was in an unknown format - accepted media types include: {JSON}, {YAML}"
+            f" (it was {media})",
+            reason=UNSUPPORTED_MEDIA_TYPE,
+        )
+    return decode(body, yaml_first=media == YAML)
+
+
+async def read_patch(request: web.Request) -> tuple[PatchType, Any]:
+    """Return the type and the decoded body of a patch. Raises as `read_body`."""
+    patch_type = PATCH_TYPES.get(request.content_type)
+    if patch_type is None:
+        accepted = ", ".join(PATCH_TYPES)
+        raise InvalidArgumentError(
+            f"the body of the request was in an unknown format - accepted media types include: {accepted}"
+            f" (it was {request.content_type})",
+            reason=UNSUPPORTED_MEDIA_TYPE,
+        )
+    return patch_type, decode(await _read(request), yaml_first=False)
+
+
+def decode(body: bytes, *, yaml_first: bool) -> Any:
+    """Decode JSON, or YAML if it is none. Raises InvalidArgumentError that says where it breaks."""
+    if not yaml_first:
+        try:
+            return orjson.loads(body)
+        except orjson.JSONDecodeError as error:
+            if body.lstrip()[:1] in (b"{", b"["):
+                raise InvalidArgumentError(f"the body cannot be decoded: {error}") from error
+    try:
+        return yaml.load(body, Loader=_Loader)  # noqa: S506 - a safe loader without dates
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InvalidArgumentError(f"the body cannot be decoded: {error}") from error
+
+
+class _Loader(yaml.CSafeLoader):
+    """YAML as Kubernetes reads it: what looks like a date stays text."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+    for first, resolvers in yaml.CSafeLoader.yaml_implicit_resolvers.items()
+}
+
+
+async def _read(request: web.Request) -> bytes:
+    try:
+        return await request.read()
+    except web.HTTPRequestEntityTooLarge as error:
+        raise InvalidArgumentError(
+            f"Request entity too large: limit is {request.app['limit']}", reason=REQUEST_TOO_LARGE
+        ) from error

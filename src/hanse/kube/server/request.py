@@ -1,0 +1,116 @@
+"""What a URL of the Kubernetes API means: verb, resource, namespace, name, subresource. Pure.
+
+Next: `hanse.kube.server.app`, which finds the resource in the catalogue and the handler for the verb.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from aiohttp import web
+
+from hanse.errors import InvalidArgumentError
+from hanse.kube.resource_info import ResourceInfo
+from hanse.kube.server.auth import User
+from hanse.store.keys import ObjectKey
+
+_NAMESPACE_SUBRESOURCES = frozenset({"status", "finalize"})
+_COLLECTION_VERBS = {"GET": "list", "HEAD": "list", "POST": "create", "DELETE": "deletecollection"}
+_OBJECT_VERBS = {
+    "GET": "get",
+    "HEAD": "get",
+    "POST": "create",
+    "PUT": "update",
+    "PATCH": "patch",
+    "DELETE": "delete",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ResourcePath:
+    """A URL that names a resource. `group` is "" for core; what is absent is "".
+
+    `rest` is what follows the subresource (proxies use it).
+    """
+
+    group: str
+    version: str
+    resource: str
+    namespace: str = ""
+    name: str = ""
+    subresource: str = ""
+    rest: str = ""
+    watch: bool = False
+
+
+def parse_path(path: str) -> ResourcePath | None:
+    """Return the resource that a decoded URL path names; None if it names none (discovery, health, ...)."""
+    parts = [part for part in path.split("/") if part]
+    if len(parts) >= 3 and parts[0] == "api":
+        group, version, rest = "", parts[1], parts[2:]
+    elif len(parts) >= 4 and parts[0] == "apis":
+        group, version, rest = parts[1], parts[2], parts[3:]
+    else:
+        return None
+    watch = rest[0] == "watch" and len(rest) > 1
+    if watch:
+        rest = rest[1:]
+    namespace = ""
+    if rest[0] == "namespaces" and len(rest) > 2 and rest[2] not in _NAMESPACE_SUBRESOURCES:
+        namespace, rest = rest[1], rest[2:]
+    name = rest[1] if len(rest) > 1 else ""
+    subresource = rest[2] if len(rest) > 2 else ""
+    return ResourcePath(
+        group, version, rest[0], namespace, name, subresource, rest="/".join(rest[3:]), watch=watch
+    )
+
+
+def verb_of(method: str, path: ResourcePath, *, watch: bool) -> str:
+    """Return the Kubernetes verb of a request; "" if the method has none there."""
+    if path.name:
+        verb = _OBJECT_VERBS.get(method, "")
+    else:
+        verb = _COLLECTION_VERBS.get(method, "")
+    return "watch" if watch and verb in ("list", "get") else verb
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One authenticated, authorized request on a resource."""
+
+    request: web.Request
+    info: ResourceInfo
+    path: ResourcePath
+    verb: str
+    user: User
+    warnings: list[str] = field(default_factory=list)
+
+    @property
+    def query(self) -> Mapping[str, str]:
+        """Return the query parameters; of a repeated one the first."""
+        return self.request.query
+
+    @property
+    def key(self) -> ObjectKey:
+        """Return where the object that the request names is stored."""
+        info = self.info
+        return ObjectKey(info.storage_group, info.storage_resource, self.path.namespace, self.path.name)
+
+    def flag(self, name: str) -> bool:
+        """Return a boolean parameter, False if absent. Raises InvalidArgumentError."""
+        value = self.query.get(name, "")
+        if value.lower() in ("", "false", "0"):
+            return False
+        if value.lower() in ("true", "1"):
+            return True
+        raise InvalidArgumentError(f"{name} must be true or false, not {value!r}")
+
+    def number(self, name: str, default: int = 0) -> int:
+        """Return a non-negative whole number parameter. Raises InvalidArgumentError."""
+        value = self.query.get(name, "")
+        if not value:
+            return default
+        if not value.isdigit():
+            raise InvalidArgumentError(f"{name} must be a whole number, not {value!r}")
+        return int(value)

@@ -1,0 +1,67 @@
+"""A span, two metrics and a debug log line for each request.
+
+One aiohttp middleware, outermost. The trace context comes in by `traceparent`. Names follow OpenTelemetry's
+semantic conventions for HTTP; attributes are the route's resource and verb, never names of objects. Next:
+`hanse.telemetry`, which sets up where all this goes.
+"""
+
+from __future__ import annotations
+
+import time
+from functools import lru_cache
+from typing import Any
+
+import structlog
+from aiohttp import web
+from aiohttp.typedefs import Handler
+from opentelemetry import metrics, propagate, trace
+from opentelemetry.trace import SpanKind, Status, StatusCode
+
+from hanse.kube.server.request import Call
+
+_log = structlog.get_logger(__name__)
+
+
+@lru_cache(maxsize=1)
+def _instruments() -> tuple[Any, Any]:
+    meter = metrics.get_meter("hanse.kube.server")
+    duration = meter.create_histogram(
+        "http.server.request.duration", unit="s", description="How long requests took, watches excepted."
+    )
+    active = meter.create_up_down_counter(
+        "hanse.kube.server.watches", unit="{watch}", description="Open watches."
+    )
+    return duration, active
+
+
+@web.middleware
+async def observed(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Observe a request."""
+    tracer = trace.get_tracer("hanse.kube.server")
+    started = time.perf_counter()
+    context = propagate.extract(request.headers) if "traceparent" in request.headers else None
+    with tracer.start_as_current_span(request.method, context=context, kind=SpanKind.SERVER) as span:
+        response = await handler(request)
+        call: Call | None = request.get("call")
+        verb, resource = (call.verb, call.info.group_resource) if call else (request.method.lower(), "")
+        if span.is_recording():
+            span.update_name(f"{verb} {resource}".strip())
+            span.set_attribute("http.request.method", request.method)
+            span.set_attribute("url.path", request.path)
+            span.set_attribute("http.response.status_code", response.status)
+            if response.status >= 500:
+                span.set_status(Status(StatusCode.ERROR))
+    seconds = time.perf_counter() - started
+    attributes = {
+        "http.request.method": request.method,
+        "http.response.status_code": response.status,
+        "hanse.verb": verb,
+        "hanse.resource": resource,
+    }
+    if verb != "watch":
+        _instruments()[0].record(seconds, attributes)
+    _log.debug(
+        "request", method=request.method, path=request.path, status=response.status, verb=verb,
+        user=call.user.name if call else "", seconds=round(seconds, 6),
+    )  # fmt: skip
+    return response

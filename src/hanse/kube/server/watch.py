@@ -1,0 +1,226 @@
+"""The verb watch: one stream of events per request, fed from the history of its resource.
+
+Each stream is one task that holds a position in the resource's log. It ends when the client goes, when its
+time is over or when the server stops; one that falls behind ends with an ERROR event 410 and the client
+lists again. Next: `hanse.kube.history`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Iterable
+
+import orjson
+from aiohttp import web
+
+from hanse.errors import CompactedError, HanseError
+from hanse.kube.cache import ObjectCache
+from hanse.kube.conversion import is_stored_form
+from hanse.kube.entry import Change, ChangeType, Entry, with_version
+from hanse.kube.history import ResourceLog
+from hanse.kube.server.negotiation import JSON
+from hanse.kube.server.read import Filter, renderer
+from hanse.kube.server.representation import META, Renderer
+from hanse.kube.server.request import Call
+from hanse.kube.status import to_status
+
+BOOKMARK_SECONDS = 10.0
+"""How often a watch that allows bookmarks gets one, if the revision has gone on."""
+
+DEFAULT_SECONDS = 1800
+"""How long a watch lasts at least if the client names no time; at most twice that."""
+
+_BATCH_BYTES = 64 * 1024
+
+
+class Stopping:
+    """Tells all streams of a server to end."""
+
+    def __init__(self) -> None:
+        self.is_set = False
+        self._wakers: set[asyncio.Event] = set()
+
+    def set(self) -> None:
+        """End all streams."""
+        self.is_set = True
+        for waker in self._wakers:
+            waker.set()
+
+    def enter(self, waker: asyncio.Event) -> None:
+        """Set `waker` when the server stops."""
+        self._wakers.add(waker)
+
+    def leave(self, waker: asyncio.Event) -> None:
+        """Forget `waker`."""
+        self._wakers.discard(waker)
+
+
+class _Stream:
+    """The state of one watch."""
+
+    def __init__(self, call: Call, cache: ObjectCache) -> None:
+        self.call = call
+        self.cache = cache
+        self.filter = Filter.of(call)
+        self.render: Renderer = renderer(call)
+        self.plain = self.filter.everything and self.filter.namespace in (None, "")
+        self.whole = self.render.wanted.shape == "object" and is_stored_form(call.info)
+        self.log: ResourceLog = cache.log(*call.info.storage_key)
+        self.sequence = 0
+        self.bookmarks = call.flag("allowWatchBookmarks")
+        self.bookmarked = 0
+
+    def line(self, change: ChangeType, entry: Entry) -> bytes:
+        """Return one event."""
+        if self.whole:
+            return entry.event(change)
+        return b'{"type":"%b","object":%b}\n' % (change.encode(), self.render.item(entry))
+
+    def lines(self, changes: Iterable[Change]) -> list[bytes]:
+        """Return the events that this watch sees of some changes."""
+        result = []
+        for change in changes:
+            if self.plain:
+                result.append(self.line(change.type, change.entry))
+                continue
+            now = change.type != "DELETED" and self.filter.matches(self.call, change.entry)
+            before = change.previous is not None and self.filter.matches(self.call, change.previous)
+            if now:
+                result.append(self.line("MODIFIED" if before else "ADDED", change.entry))
+            elif before:
+                result.append(self.line("DELETED", _leaving(change)))
+        return result
+
+    def bookmark(self, *, initial_end: bool = False) -> bytes:
+        """Return a BOOKMARK with the revision up to which everything has been sent."""
+        self.bookmarked = self.cache.revision
+        info, shape = self.call.info, self.render.wanted.shape
+        metadata: dict[str, object] = {"resourceVersion": str(self.bookmarked), "creationTimestamp": None}
+        if initial_end:
+            metadata["annotations"] = {"k8s.io/initial-events-end": "true"}
+        obj: dict[str, object] = {"kind": info.kind, "apiVersion": info.api_version, "metadata": metadata}
+        if shape == "metadata":
+            obj |= {"kind": "PartialObjectMetadata", "apiVersion": META}
+        elif shape == "table":
+            row = {
+                "cells": [],
+                "object": {"kind": "PartialObjectMetadata", "apiVersion": META, "metadata": metadata},
+            }
+            obj = {
+                "kind": "Table", "apiVersion": META, "metadata": {"resourceVersion": str(self.bookmarked)},
+                "columnDefinitions": None, "rows": [row],
+            }  # fmt: skip
+        return orjson.dumps({"type": "BOOKMARK", "object": obj}) + b"\n"
+
+    async def start(self) -> list[bytes]:
+        """Find the position in the log; return the events to begin with. Raises CompactedError."""
+        version = self.call.number("resourceVersion")
+        initial = self.call.query.get("sendInitialEvents")
+        if initial == "true" or (not version and initial != "false"):
+            if self.call.query.get("resourceVersion") != "0":
+                await self.cache.fresh()
+            if version:
+                await self.cache.reached(version)
+            entries = [e for e in self.log.select(self.filter.namespace) if self.filter.matches(self.call, e)]
+            self.sequence = self.log.after(self.cache.revision)
+            lines = [self.line("ADDED", entry) for entry in entries]
+            if initial == "true":
+                lines.append(self.bookmark(initial_end=True))
+            return lines
+        if version:
+            await self.cache.reached(version)
+        self.sequence = self.log.after(version or self.cache.revision)
+        return []
+
+
+def _leaving(change: Change) -> Entry:
+    """Return the last state that matched, at the revision at which it ceased to."""
+    if change.type == "DELETED":
+        return change.entry
+    before = change.previous
+    assert before is not None
+    obj = with_version(before.object, change.revision)
+    return Entry(
+        before.key,
+        obj=obj,
+        intent=before.intent,
+        intent_revision=before.intent_revision,
+        revision=change.revision,
+    )
+
+
+async def watch(call: Call, cache: ObjectCache, stopping: Stopping) -> web.StreamResponse:
+    """Answer a watch; returns when it is over. Raises HanseError only before the stream has begun."""
+    stream = _Stream(call, cache)
+    seconds = call.number("timeoutSeconds") or random.randint(DEFAULT_SECONDS, 2 * DEFAULT_SECONDS)  # noqa: S311
+    try:
+        first, failure = await stream.start(), None
+    except CompactedError as error:
+        first, failure = [], error
+    response = web.StreamResponse(headers={"Content-Type": JSON})
+    await response.prepare(call.request)
+    waker = asyncio.Event()
+    stream.log.enter(waker)
+    stopping.enter(waker)
+    try:
+        if failure is not None:
+            await response.write(_error(failure))
+            return response
+        await _write(response, first)
+        await _follow(stream, response, waker, stopping, seconds=seconds)
+    except HanseError as error:
+        await response.write(_error(error))
+    except ConnectionResetError:
+        pass  # the client has gone
+    finally:
+        stream.log.leave(waker)
+        stopping.leave(waker)
+    return response
+
+
+async def _follow(
+    stream: _Stream, response: web.StreamResponse, waker: asyncio.Event, stopping: Stopping, *, seconds: int
+) -> None:
+    loop = asyncio.get_running_loop()
+    end = loop.time() + seconds
+    next_bookmark = loop.time() + BOOKMARK_SECONDS
+    while not stopping.is_set:
+        waker.clear()
+        changes = stream.log.read(stream.sequence)
+        if changes:
+            stream.sequence += len(changes)
+            await _write(response, stream.lines(changes))
+            continue
+        now = loop.time()
+        if now >= end:
+            return
+        if stream.bookmarks and now >= next_bookmark:
+            next_bookmark = now + BOOKMARK_SECONDS
+            if stream.cache.revision > stream.bookmarked:
+                await response.write(stream.bookmark())
+                continue
+        until = min(end, next_bookmark) if stream.bookmarks else end
+        try:
+            async with asyncio.timeout(until - now):
+                await waker.wait()
+        except TimeoutError:
+            continue
+
+
+async def _write(response: web.StreamResponse, lines: list[bytes]) -> None:
+    """Send events, many in one piece."""
+    piece: list[bytes] = []
+    size = 0
+    for line in lines:
+        piece.append(line)
+        size += len(line)
+        if size >= _BATCH_BYTES:
+            await response.write(b"".join(piece))
+            piece, size = [], 0
+    if piece:
+        await response.write(b"".join(piece))
+
+
+def _error(error: HanseError) -> bytes:
+    return orjson.dumps({"type": "ERROR", "object": to_status(error)[1]}) + b"\n"
