@@ -139,11 +139,13 @@ def server_side_apply(
     identity = ManagerId(manager, APPLY, subresource, "")
     last = before[identity].fields if identity in before else {}
 
-    applied_fields = fields_of(configuration, schema)
-    fields = owned(applied_fields)
+    fields = owned(fields_of(configuration, schema))
     base = without_managed(live) if live is not None else {}
-    held = [applied_fields] + [e.fields for i, e in before.items() if i != identity]
-    merged = remove(merge(base, configuration, schema), schema, last=last, held=held)
+    merged = merge(base, configuration, schema)
+    if last and last != fields:
+        # What the configuration mentions is not removed, even an empty list, of which it owns no path.
+        held = [everything(configuration, schema)] + [e.fields for i, e in before.items() if i != identity]
+        merged = remove(merged, schema, last=last, held=held)
 
     difference = compare(base, merged, schema)
     managers = {i: e for i, e in before.items() if i != identity}
@@ -153,7 +155,7 @@ def server_side_apply(
     managers.update(
         _own_entry(identity, before, fields=fields, version=version, moved=merged is not base, now=now)
     )
-    if live is not None and merged is base and _unchanged(live, before, managers):
+    if live is not None and merged is base and (before == managers or not (fields or last)):
         return live
     return with_managed(merged, encode(managers))
 
@@ -177,10 +179,6 @@ def _own_entry(
             fields=fields,
         )
     }
-
-
-def _unchanged(live: Object, before: Managers, managers: Managers) -> bool:
-    return before == managers and bool(mapping(live, "metadata").get("managedFields"))
 
 
 def _check_precondition(live: Object | None, applied: Object) -> None:

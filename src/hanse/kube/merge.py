@@ -133,10 +133,10 @@ def _fields_of_map(value: dict[str, Any], schema: Schema, path: str) -> Fields:
         if child_schema is None:
             _fail(f"{path}.{name}", "field not declared in schema")
         element = "f:" + name
+        below = fields_of(child, child_schema, f"{path}.{name}")
         if child is None or child == {}:
             out[element] = LEAF
             continue
-        below = fields_of(child, child_schema, f"{path}.{name}")
         if not below:
             # A granular list that is empty owns nothing, except where the key itself is data.
             if _kind(child, child_schema) == "leaf" or not declares(name):
