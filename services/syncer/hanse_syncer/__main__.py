@@ -1,0 +1,122 @@
+"""Runs the syncer service: only wires."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+from hanse.api.federation.v1.federation_service_pb2 import CreateObjectRequest
+from hanse.api.federation.v1.federation_service_pb2_grpc import FederationServiceStub
+from hanse.api.syncer.v1.syncer_service_pb2_grpc import add_SyncerServiceServicer_to_server
+from hanse.credentials import Sealer
+from hanse.rpc import RpcChannel, RpcServer
+from hanse.runtime import Runtime, run
+from hanse.store import EtcdStore
+from hanse_syncer.events import EventSink
+from hanse_syncer.janitor import Janitor
+from hanse_syncer.metrics import SyncerMetrics
+from hanse_syncer.ownership import FIELD_MANAGER
+from hanse_syncer.pipeline import Parts
+from hanse_syncer.render import Renderer
+from hanse_syncer.service import POLICY, SyncerServicer
+from hanse_syncer.settings import SyncerSettings
+from hanse_syncer.sharing import Sharing
+from hanse_syncer.states import StateLoader
+from hanse_syncer.world import World
+
+
+async def serve(runtime: Runtime[SyncerSettings]) -> None:
+    """Sync until told to stop."""
+    settings = runtime.settings
+    identity = settings.identity or f"{socket.gethostname()}-{os.getpid()}"
+    sealer = Sealer.from_file(Path(settings.credentials_key_file), create=False)
+    store = await EtcdStore.connect(
+        settings.etcd_endpoints, prefix=settings.etcd_prefix, tls=settings.etcd_tls
+    )
+    channel = (
+        RpcChannel(settings.apiserver_endpoint, tls=settings.tls, telemetry=runtime.telemetry)
+        if settings.apiserver_endpoint
+        else None
+    )
+    events = EventSink(_sender(channel) if channel is not None else None, identity=identity)
+    try:
+        async with World(store) as world:
+            parts = await _parts(runtime, store=store, world=world, sealer=sealer, events=events)
+            if parts is None:
+                return
+            sharing = Sharing(parts, identity=identity, lease_seconds=settings.lease_seconds)
+            janitor = Janitor(store, world, identity=identity, lease_seconds=settings.lease_seconds)
+            server = RpcServer(
+                listen=settings.listen,
+                tls=settings.tls,
+                policy=POLICY if settings.tls is not None else POLICY.allow_all(),
+                telemetry=runtime.telemetry,
+                health=runtime.health,
+            )
+            servicer = SyncerServicer(
+                store=store,
+                world=world,
+                renderer=parts.renderer,
+                sealer=sealer,
+                pipelines=sharing.pipelines,
+                timeout=settings.member_timeout,
+            )
+            server.add(add_SyncerServiceServicer_to_server, servicer)
+            async with server, asyncio.TaskGroup() as group:
+                background = [group.create_task(events.run()), group.create_task(janitor.run())]
+                runtime.ready({"grpc": server.address})
+                await sharing.run(runtime.stopping)
+                for task in background:
+                    task.cancel()
+    finally:
+        if channel is not None:
+            await channel.close()
+        await store.close()
+
+
+async def _parts(
+    runtime: Runtime[SyncerSettings], *, store: EtcdStore, world: World, sealer: Sealer, events: EventSink
+) -> Parts | None:
+    """Wait for the federation to be founded; None if told to stop before."""
+    founded = asyncio.create_task(world.federation_id())
+    stopping = asyncio.create_task(runtime.stopping.wait())
+    try:
+        await asyncio.wait([founded, stopping], return_when=asyncio.FIRST_COMPLETED)
+        if not founded.done():
+            return None
+        federation_id = founded.result()
+    finally:
+        founded.cancel()
+        stopping.cancel()
+    settings = runtime.settings
+    return Parts(
+        store=store,
+        world=world,
+        sealer=sealer,
+        federation_id=federation_id,
+        renderer=Renderer(federation_id),
+        loader=StateLoader(store),
+        events=events,
+        metrics=SyncerMetrics(runtime.telemetry.meter),
+        tracer=runtime.telemetry.tracer if runtime.telemetry.recording else None,
+        concurrency=settings.member_concurrency,
+        request_seconds=settings.member_timeout,
+        report_window=settings.report_window,
+    )
+
+
+def _sender(channel: RpcChannel) -> Callable[[bytes], Awaitable[object]]:
+    stub = FederationServiceStub(channel)
+
+    async def send(encoded: bytes) -> object:
+        return await stub.CreateObject(CreateObjectRequest(manifest=encoded, field_manager=FIELD_MANAGER))
+
+    return send
+
+
+if __name__ == "__main__":
+    sys.exit(run("syncer", SyncerSettings, serve))

@@ -1,0 +1,118 @@
+"""What an answer of a member's API server means for one object.
+
+Owns the reading of status codes and Status objects. It is strict with 404: only an API server that names
+the very object has said that it is gone; a proxy's page, an API that is not served and a missing namespace
+are something else. Pure functions.
+
+Next: `hanse_syncer.member`, which asks, and `hanse_syncer.reconciler`, which acts on the verdicts.
+"""
+
+from __future__ import annotations
+
+import email.utils
+import enum
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+
+from hanse.kube.objects import Object
+
+
+class Verdict(enum.Enum):
+    """What a member said."""
+
+    DONE = "done"
+    ABSENT = "absent"
+    """The API server knows of no such object."""
+    CHANGED = "changed"
+    """A precondition does not hold: another object is there, or none, or a newer version."""
+    NO_NAMESPACE = "no-namespace"
+    NAMESPACE_TERMINATING = "namespace-terminating"
+    NO_API = "no-api"
+    """The resource is not served, or something that is not an API server answered."""
+    THROTTLED = "throttled"
+    REFUSED = "refused"
+    """It will say the same again until somebody changes something."""
+    BROKEN = "broken"
+    """The member's own trouble; it may pass."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One answer. `seconds` is how long it took."""
+
+    status: int
+    headers: Mapping[str, str] = field(repr=False)
+    body: bytes = field(repr=False)
+    seconds: float = 0.0
+
+    def json(self) -> Object:
+        """Return the body; {} if it is not a JSON object."""
+        try:
+            decoded = orjson.loads(self.body)
+        except orjson.JSONDecodeError:
+            return {}
+        return decoded if isinstance(decoded, dict) else {}
+
+    @property
+    def message(self) -> str:
+        """The member's own words, in one line."""
+        said = str(self.json().get("message") or "") or self.body[:200].decode("utf-8", "replace")
+        return " ".join(said.split()) or f"HTTP {self.status}"
+
+    @property
+    def reason(self) -> str:
+        """Reason of the Status, such as Invalid; empty if there is none."""
+        return str(self.json().get("reason") or "")
+
+    def retry_after(self, *, now: float | None = None) -> float | None:
+        """Return the seconds of Retry-After, which may be a number or a date; None without one."""
+        value = next((v for k, v in self.headers.items() if k.lower() == "retry-after"), "")
+        if value.isdecimal():
+            return float(value)
+        if value:
+            try:
+                when = email.utils.parsedate_to_datetime(value).timestamp()
+            except ValueError:
+                return None
+            return max(0.0, when - (time.time() if now is None else now))
+        return None
+
+
+def read(answer: Answer, *, name: str, namespace: str) -> Verdict:
+    """Return what `answer` says about the object `name` in `namespace` ("" for cluster scope)."""
+    status = answer.status
+    if 200 <= status < 300:
+        return Verdict.DONE
+    if status == 404:
+        return _not_found(answer.json(), name=name, namespace=namespace)
+    if status == 409:
+        return Verdict.CHANGED
+    if status == 429:
+        return Verdict.THROTTLED
+    if status == 403 and "NamespaceTerminating" in _causes(answer.json(), "reason"):
+        return Verdict.NAMESPACE_TERMINATING
+    if status == 422 and "metadata.uid" in _causes(answer.json(), "field"):
+        return Verdict.CHANGED
+    if status >= 500 or status == 408:
+        return Verdict.BROKEN
+    return Verdict.REFUSED
+
+
+def _not_found(body: Object, *, name: str, namespace: str) -> Verdict:
+    if body.get("kind") != "Status" or body.get("reason") != "NotFound":
+        return Verdict.NO_API
+    details = body.get("details") or {}
+    if namespace and details.get("kind") == "namespaces" and details.get("name") == namespace:
+        return Verdict.NO_NAMESPACE
+    if details.get("name") == name:
+        return Verdict.ABSENT
+    return Verdict.NO_API
+
+
+def _causes(body: Mapping[str, Any], what: str) -> set[str]:
+    causes = (body.get("details") or {}).get("causes") or ()
+    return {str(cause.get(what)) for cause in causes if isinstance(cause, Mapping)}

@@ -1,0 +1,33 @@
+"""Connections to members: from the sealed credential to a client.
+
+Owns the opening of credentials. Next: `hanse.kube.client` for the client, `hanse_syncer.member` for requests.
+"""
+
+from __future__ import annotations
+
+from hanse.kube.client import KubeClient
+
+from hanse.api.registry.v1.cluster_pb2 import ClusterCredential
+from hanse.credentials import Sealer
+from hanse.kube.access import ClusterAccess
+from hanse_syncer.ownership import FIELD_MANAGER
+
+
+def access(cluster: str, sealed: bytes, sealer: Sealer) -> ClusterAccess:
+    """Open the credential of a cluster. Raises DataLossError."""
+    credential = ClusterCredential.FromString(sealer.open(cluster, sealed))
+    return ClusterAccess(
+        server=credential.server,
+        ca_pem=credential.ca_pem,
+        client_cert_pem=credential.client_certificate_pem,
+        client_key_pem=credential.client_key_pem,
+        token=credential.token,
+        tls_server_name=credential.tls_server_name,
+        insecure=credential.insecure_skip_tls_verify,
+        proxy_url=credential.proxy_url,
+    )
+
+
+def client(where: ClusterAccess, *, timeout: float, connections: int) -> KubeClient:
+    """Return a client that is not connected yet; use it with `async with`."""
+    return KubeClient(where, field_manager=FIELD_MANAGER, timeout=timeout, connections=connections)

@@ -1,0 +1,161 @@
+"""What a member shows of our objects of one resource: a list of metadata, then a watch.
+
+Owns `Informer`. It remembers uid and resourceVersion of each object and nothing else; a whole object that
+the watch brings is handed on once. It survives everything: a watch that ends resumes at its last version, a
+compacted one lists again, a member that does not answer is asked again with growing delays.
+
+What it does not show proves nothing. An object that is missing from a new list, or that the watch says is
+deleted (which is also what a label taken off looks like), is reported as `vanished`, and whoever cares asks
+for it by name.
+
+Concurrency: one task per informer. Next: `hanse_syncer.pipeline`, which has one for each resource in use.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Mapping
+from contextlib import aclosing
+from typing import Any, Protocol
+
+import aiohttp
+from hanse.kube.client import KubeClient, ResourcePath
+
+from hanse.control.queue import Backoff
+from hanse.errors import CompactedError, HanseError
+from hanse.kube.objects import Object
+from hanse.telemetry import get_logger
+from hanse_syncer.plan import Seen
+
+_log = get_logger(__name__)
+_BACKOFF = Backoff(base=0.2, limit=15.0, jitter=0.3)
+_WATCH_SECONDS = 290
+
+
+class Sink(Protocol):
+    """Who is told. Methods are called in the informer's task and must be quick."""
+
+    def changed(self, namespace: str, name: str, seen: Seen, live: Object | None) -> None:
+        """The object is there; `live` is the whole of it where the watch brought it."""
+
+    def vanished(self, namespace: str, name: str) -> None:
+        """The object is no longer shown."""
+
+    def listed(self) -> None:
+        """A list is complete."""
+
+
+class Informer:
+    """Follows our objects of one resource in one member."""
+
+    def __init__(
+        self,
+        client: KubeClient,
+        resource: ResourcePath,
+        *,
+        selector: str,
+        metadata_only: bool,
+        sink: Sink,
+        cluster: str,
+    ) -> None:
+        self.resource = resource
+        self.known: dict[tuple[str, str], Seen] = {}
+        self.is_listed = False
+        self._client = client
+        self._selector = selector
+        self._metadata_only = metadata_only
+        self._sink = sink
+        self._log = _log.bind(cluster=cluster, resource=resource.plural, api_version=resource.api_version)
+        self._random = random.Random()  # noqa: S311 - jitter
+
+    def seen(self, namespace: str, name: str) -> Seen | None:
+        """Return what is known of an object."""
+        return self.known.get((namespace, name))
+
+    def note(self, namespace: str, name: str, seen: Seen) -> None:
+        """Take in what an answer about the object said, so that the watch's echo of it is no news."""
+        self.known[namespace, name] = seen
+
+    async def run(self) -> None:
+        """List and watch until cancelled."""
+        failures = 0
+        version = ""
+        while True:
+            try:
+                if not version:
+                    version = await self._list()
+                    failures = 0
+                async for newer in self._watch(version):
+                    version = newer
+                    failures = 0
+            except CompactedError:
+                self._log.info("the watch is too old, listing again")
+                version = ""
+                failures += 1
+            except (HanseError, aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
+                failures += 1
+                if failures in (1, 5, 50):
+                    self._log.warning("cannot follow", error=str(error) or type(error).__name__)
+            if failures:
+                await asyncio.sleep(_BACKOFF.delay(failures, rng=self._random))
+
+    async def _list(self) -> str:
+        listed = await self._client.list_metadata(self.resource, label_selector=self._selector)
+        shown: set[tuple[str, str]] = set()
+        for item in listed.items:
+            identity = _identity(item)
+            shown.add(identity)
+            self._take(identity, item, live=None)
+        for identity in [identity for identity in self.known if identity not in shown]:
+            del self.known[identity]
+            self._sink.vanished(*identity)
+        self.is_listed = True
+        self._sink.listed()
+        version: str = listed.resource_version
+        return version
+
+    async def _watch(self, version: str) -> Any:
+        """Follow from `version`; yields the newest version after each event."""
+        stream: Any = self._client.watch(
+            self.resource,
+            resource_version=version,
+            label_selector=self._selector,
+            metadata_only=self._metadata_only,
+            timeout_seconds=_WATCH_SECONDS,
+        )
+        async with aclosing(stream):
+            async for kind, obj in stream:
+                if kind == "BOOKMARK":
+                    pass
+                elif kind == "DELETED":
+                    identity = _identity(obj)
+                    self.known.pop(identity, None)
+                    self._sink.vanished(*identity)
+                else:
+                    self._take(_identity(obj), obj, live=None if self._metadata_only else obj)
+                yield obj["metadata"]["resourceVersion"]
+
+    def _take(self, identity: tuple[str, str], item: Mapping[str, Any], *, live: Object | None) -> None:
+        metadata = item["metadata"]
+        seen = Seen(str(metadata["uid"]), str(metadata["resourceVersion"]))
+        known = self.known.get(identity)
+        if known is not None and known.uid == seen.uid and not _newer(seen, known):
+            return
+        self.known[identity] = seen
+        self._sink.changed(*identity, seen, live)
+
+
+def _identity(item: Mapping[str, Any]) -> tuple[str, str]:
+    metadata = item["metadata"]
+    return str(metadata.get("namespace") or ""), str(metadata["name"])
+
+
+def _newer(seen: Seen, known: Seen) -> bool:
+    """Whether `seen` is news: an answer to an apply can be ahead of the watch, which then brings older ones.
+
+    Versions of one resource are ordered as numbers (KEP-5504); where they are no numbers, any other is news.
+    """
+    if seen.resource_version.isdecimal() and known.resource_version.isdecimal():
+        return int(seen.resource_version) > int(known.resource_version)
+    return seen.resource_version != known.resource_version

@@ -1,0 +1,61 @@
+"""Which objects of a member are ours.
+
+Owns the marks that Hanse puts on members' objects: two labels on the object's own metadata, never on a pod
+template. The syncer touches nothing without them. Pure functions.
+
+Next: `hanse_syncer.render`, which puts the marks on, and `hanse_syncer.plan`, which asks for them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from hanse.kube.objects import Object
+
+MANAGED_BY_LABEL: Final = "app.kubernetes.io/managed-by"
+MANAGED_BY: Final = "hanse"
+FEDERATION_LABEL: Final = "hanse.dev/federation"
+"""Its value is the federation's id, so that two federations can share a member."""
+
+FIELD_MANAGER: Final = "hanse"
+"""Field manager of every server-side apply."""
+
+
+def labels(federation_id: str) -> dict[str, str]:
+    """Return the labels of an object that belongs to the federation."""
+    return {MANAGED_BY_LABEL: MANAGED_BY, FEDERATION_LABEL: federation_id}
+
+
+def selector(federation_id: str) -> str:
+    """Return the label selector for the federation's objects."""
+    return f"{FEDERATION_LABEL}={federation_id},{MANAGED_BY_LABEL}={MANAGED_BY}"
+
+
+def owned(obj: Mapping[str, Any], federation_id: str) -> bool:
+    """Whether a member's object carries the federation's marks."""
+    found = (obj.get("metadata") or {}).get("labels") or {}
+    return found.get(FEDERATION_LABEL) == federation_id and found.get(MANAGED_BY_LABEL) == MANAGED_BY
+
+
+def other_federation(obj: Mapping[str, Any], federation_id: str) -> str:
+    """Return the id of the other federation that owns the object; empty if none does."""
+    found = (obj.get("metadata") or {}).get("labels") or {}
+    other = str(found.get(FEDERATION_LABEL) or "")
+    return other if other != federation_id else ""
+
+
+def release_patch(*, uid: str, intent: Mapping[str, Any] | None) -> Object:
+    """Return the JSON merge patch that takes our marks off the object with `uid`, and nothing else.
+
+    A managed-by label that the author of the object wrote comes back. The uid is a precondition: the API
+    server refuses the patch if another object of the same name is there now.
+    """
+    wanted = ((intent or {}).get("metadata") or {}).get("labels") or {}
+    own = wanted.get(MANAGED_BY_LABEL)
+    return {
+        "metadata": {
+            "uid": uid,
+            "labels": {FEDERATION_LABEL: None, MANAGED_BY_LABEL: own if own != MANAGED_BY else None},
+        }
+    }

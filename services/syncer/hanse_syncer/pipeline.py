@@ -1,0 +1,326 @@
+"""One member's pipeline: queue, workers, connection, sync states. A slow or dead member delays nobody else.
+
+Owns `Pipeline`, which runs while this process holds the cluster's lease. Changes of the federation go to the
+urgent lane, what members report and what a restart goes through to the bulk lane. How many objects are
+worked on at once follows what the member takes (`hanse_syncer.limiter`). While the member does not answer,
+keys are parked, and all are looked at when it does.
+
+Concurrency: everything in one task group that ends with `run`. Next: `hanse_syncer.sharing`, which runs
+pipelines, and `hanse_syncer.reconciler`, which does the work.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final
+
+from opentelemetry.trace import Tracer
+
+from hanse.api.registry.v1.cluster_pb2 import ApiCatalogue, ApiResource
+from hanse.api.syncer.v1 import sync_state_pb2 as sync
+from hanse.api.syncer.v1.sync_state_pb2 import ZoneEndpoints
+from hanse.control.controller import Controller
+from hanse.control.queue import WorkQueue
+from hanse.control.reconcile import Request, Result
+from hanse.credentials import Sealer
+from hanse.errors import HanseError
+from hanse.kube.objects import Object
+from hanse.store import Compare, Store
+from hanse.telemetry import get_logger
+from hanse_syncer import connection, ownership, report
+from hanse_syncer.desk import Desk
+from hanse_syncer.events import EventSink
+from hanse_syncer.limiter import Limiter
+from hanse_syncer.member import LinkDownError, Member
+from hanse_syncer.metrics import SyncerMetrics
+from hanse_syncer.plan import Seen
+from hanse_syncer.reconciler import ObjectReconciler
+from hanse_syncer.render import Renderer
+from hanse_syncer.session import Session
+from hanse_syncer.states import StateBook, StateLoader
+from hanse_syncer.world import World
+
+_log = get_logger(__name__)
+_REPORT_WINDOW: Final = 0.1
+"""An object that its member changes all the time is looked at so often, in seconds."""
+_DRAIN_SECONDS: Final = 3.0
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What all pipelines of a process share."""
+
+    store: Store
+    world: World
+    sealer: Sealer
+    federation_id: str
+    renderer: Renderer
+    loader: StateLoader
+    events: EventSink
+    metrics: SyncerMetrics
+    tracer: Tracer | None = None
+    concurrency: int = 32
+    request_seconds: float = 15.0
+    report_window: float = 0.2
+
+
+class Pipeline:
+    """Keeps one cluster as it should be, for as long as `run` runs."""
+
+    def __init__(self, parts: Parts, cluster: str, *, fence: Callable[[], Compare]) -> None:
+        self.cluster = cluster
+        self.book = StateBook(parts.store, cluster, fence=fence, window=parts.report_window)
+        self.queue = WorkQueue(f"syncer-{cluster}")
+        self._parts = parts
+        self._limiter = Limiter(maximum=parts.concurrency)
+        self._controller = Controller(
+            f"syncer-{cluster}", self, self.queue, workers=self._limiter.limit, timeout=None
+        )
+        self._session: Session | None = None
+        self._desk: Desk | None = None
+        self._reconciler: ObjectReconciler | None = None
+        self._parked: set[str] = set()
+        self._cluster_changed = asyncio.Event()
+        self._catalogue: ApiCatalogue | None = None
+
+    @property
+    def up(self) -> bool:
+        """Whether there is a connection and the member answers."""
+        return self._session is not None and self._session.up
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Work until `stop` is set; what is under way is finished then. Raises when the lease is lost."""
+        self.book.load(await self._parts.loader.load(self.cluster))
+        unlisten = self._parts.world.listen(self.cluster, self)
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = [
+                    group.create_task(self.book.run(), name=f"states {self.cluster}"),
+                    group.create_task(self._connections(), name=f"connections {self.cluster}"),
+                    group.create_task(self._controller.run(), name=f"controller {self.cluster}"),
+                ]
+                self._seed()
+                await stop.wait()
+                unlisten()
+                await self._controller.drain(timeout=_DRAIN_SECONDS)
+                await self.book.flush(_DRAIN_SECONDS)
+                for task in tasks:
+                    task.cancel()
+        finally:
+            unlisten()
+
+    async def reconcile(self, request: Request) -> Result | None:
+        """Look at one object, or park it while the member does not answer."""
+        session, reconciler = self._session, self._reconciler
+        path = request.key
+        if session is None or reconciler is None or not session.up:
+            self._parked.add(path)
+            if reconciler is not None:
+                reconciler.unreachable(path, f"cluster {self.cluster} does not answer")
+            return None
+        try:
+            return await reconciler.reconcile(request)
+        except LinkDownError as error:
+            _log.info("a request had no answer", cluster=self.cluster, error=error.message)
+            self._parked.add(path)
+            if session is self._session:
+                session.lost()
+            else:
+                self._unpark()
+            return None
+        finally:
+            limit = self._limiter.limit
+            if limit != self._controller.workers:
+                self._controller.workers = limit
+
+    # --- told by the world
+
+    def concerned(self, path: str, *, urgent: bool) -> None:
+        """Something about the object changed in the federation."""
+        self.queue.add(path, urgent=urgent)
+
+    def cluster_changed(self) -> None:
+        """The cluster, its credential or its catalogue changed."""
+        self._cluster_changed.set()
+
+    # --- asked for by people
+
+    def resync(self, paths: Iterable[str] | None = None) -> int:
+        """Compare objects with the member anew; all of them without `paths`. Returns how many were queued."""
+        chosen = set(self._all()) if paths is None else set(paths) & set(self._all())
+        for path in chosen:
+            if self._desk is not None:
+                self._desk.memory(path).forced = True
+            self.queue.add(path)
+        return len(chosen)
+
+    # --- the connection
+
+    async def _connections(self) -> None:
+        """Keep a session open for the current credential."""
+        while True:
+            self._cluster_changed.clear()
+            sealed = self._parts.world.credential(self.cluster)
+            if sealed is None:
+                await self._cluster_changed.wait()
+                continue
+            try:
+                session = self._open(sealed)
+            except HanseError as error:
+                _log.error("no connection is possible", cluster=self.cluster, error=error.message)
+                await self._cluster_changed.wait()
+                continue
+            running = asyncio.create_task(session.run(), name=f"session {self.cluster}")
+            try:
+                await asyncio.sleep(0)  # the session's task group is open now
+                self._unpark()
+                await self._until_credential_changes(sealed, running)
+            finally:
+                self._session = None
+                running.cancel()
+                await asyncio.wait([running])
+            if not running.cancelled():
+                running.result()
+
+    async def _until_credential_changes(self, sealed: bytes, running: asyncio.Task[None]) -> None:
+        while self._parts.world.credential(self.cluster) == sealed:
+            self._refresh_catalogue()
+            changed = asyncio.create_task(self._cluster_changed.wait())
+            try:
+                await asyncio.wait([changed, running], return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                changed.cancel()
+            if running.done():
+                return
+            self._cluster_changed.clear()
+
+    def _open(self, sealed: bytes) -> Session:
+        parts = self._parts
+        client = connection.client(
+            connection.access(self.cluster, sealed, parts.sealer),
+            timeout=parts.request_seconds,
+            connections=parts.concurrency + 64,
+        )
+        member = Member(client, cluster=self.cluster, limiter=self._limiter, timeout=parts.request_seconds)
+        session = Session(
+            client,
+            member,
+            selector=ownership.selector(parts.federation_id),
+            changed=self._changed,
+            vanished=self._vanished,
+            listed=self._listed,
+            endpoints_changed=self._endpoints_changed,
+            back=self._unpark,
+        )
+        self._desk = Desk(
+            cluster=self.cluster,
+            federation_id=parts.federation_id,
+            world=parts.world,
+            member=member,
+            book=self.book,
+            shown=session,
+            renderer=parts.renderer,
+            events=parts.events,
+            metrics=parts.metrics,
+            tracer=parts.tracer,
+            clock=lambda: datetime.now(UTC),
+            wake=lambda path: self.queue.add(path, urgent=True),
+            endpoints=session.endpoints,
+        )
+        self._session = session
+        self._reconciler = ObjectReconciler(self._desk)
+        self._catalogue = None
+        self._refresh_catalogue()
+        return session
+
+    def _refresh_catalogue(self) -> None:
+        """Take in what the member serves now, and wake what waited for that."""
+        catalogue = self._parts.world.catalogue(self.cluster)
+        if catalogue is None or catalogue is self._catalogue or self._desk is None:
+            return
+        self._catalogue = catalogue
+        served: dict[tuple[str, str], list[ApiResource]] = {}
+        for resource in catalogue.resources:
+            served.setdefault((resource.group, resource.resource), []).append(resource)
+        self._desk.served = {identity: tuple(found) for identity, found in served.items()}
+        for token in self._desk.waiting.tokens():
+            group, _, plural = token.removeprefix("api ").partition("/")
+            if token.startswith("api ") and (group, plural) in served:
+                for path in self._desk.waiting.take(token):
+                    self.queue.add(path, urgent=True)
+
+    # --- told by the session
+
+    def _changed(self, path: str, seen: Seen, live: Object | None) -> None:
+        state = self.book.get(path)
+        if state is None:
+            self._unexpected(path)
+            return
+        if state.member_uid == seen.uid and state.member_resource_version == seen.resource_version:
+            return
+        desk = self._desk
+        assert desk is not None
+        memory = desk.memory(path)
+        memory.live = live
+        now = asyncio.get_running_loop().time()
+        wait = memory.looked_at + _REPORT_WINDOW - now
+        if wait > 0:
+            self.queue.add_after(path, wait)
+        else:
+            memory.looked_at = now
+            self.queue.add(path)
+
+    def _unexpected(self, path: str) -> None:
+        """An object with our marks and without a sync state: placed here and new, or an orphan."""
+        world = self._parts.world
+        if world.intent(path) is not None or world.placement(path) is not None:
+            self.queue.add(path)
+            return
+        self._parts.metrics.orphans.add(1, {"hanse.cluster": self.cluster})
+        _log.warning(
+            "a cluster has an object with our marks that nobody asked for; it is left alone",
+            cluster=self.cluster,
+            object=path,
+        )
+
+    def _vanished(self, path: str) -> None:
+        state = self.book.get(path)
+        if state is not None and state.phase != sync.REMOVED:
+            self.queue.add(path)
+
+    def _listed(self, prefix: str) -> None:
+        """A list is complete: whatever of ours it does not have is asked for by name."""
+        session = self._session
+        assert session is not None
+        for path, state in self.book.items():
+            if path.startswith(prefix) and state.phase != sync.REMOVED and not session.shows(path):
+                self.queue.add(path)
+
+    def _endpoints_changed(self, namespace: str, service: str) -> None:
+        path = f"core/services/{namespace}/{service}"
+        state = self.book.get(path)
+        if state is None or state.phase == sync.REMOVED or self._session is None:
+            return
+        ready: list[ZoneEndpoints] | None = self._session.endpoints(namespace, service)
+        if ready is not None:
+            self.book.put(path, report.counted(state, ready=ready), lazy=True)
+
+    # --- the queue
+
+    def _all(self) -> Iterable[str]:
+        yield from (path for path, _ in self.book.items())
+        yield from self._parts.world.placed(self.cluster)
+
+    def _seed(self) -> None:
+        """Have everything looked at, what others need first."""
+        first = ("core/namespaces/", "apiextensions.k8s.io/customresourcedefinitions/")
+        for path in sorted(set(self._all()), key=lambda path: (not path.startswith(first), path)):
+            self.queue.add(path)
+
+    def _unpark(self) -> None:
+        parked, self._parked = self._parked, set()
+        for path in sorted(parked):
+            self.queue.add(path)

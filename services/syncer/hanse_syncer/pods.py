@@ -1,0 +1,60 @@
+"""Pods of a workload that the member's scheduler cannot place: they bound the cluster's capacity.
+
+Owns the question and the counting. Next: `hanse_syncer.reconciler`, which asks while a workload lags.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from hanse_syncer.member import Member
+
+
+def unschedulable(pods: Iterable[Mapping[str, Any]]) -> int:
+    """Count the pods that the scheduler has found no node for."""
+    count = 0
+    for pod in pods:
+        if (pod.get("metadata") or {}).get("deletionTimestamp"):
+            continue
+        count += any(
+            condition.get("type") == "PodScheduled"
+            and condition.get("status") == "False"
+            and condition.get("reason") == "Unschedulable"
+            for condition in (pod.get("status") or {}).get("conditions") or ()
+        )
+    return count
+
+
+def pod_selector(workload: Mapping[str, Any]) -> str:
+    """Return the label selector of a workload's pods; empty if it cannot be written as one."""
+    spec = workload.get("spec") or {}
+    if workload.get("kind") == "Job" and not spec.get("manualSelector"):
+        return f"batch.kubernetes.io/job-name={workload['metadata']['name']}"
+    selector = spec.get("selector") or {}
+    labels = selector.get("matchLabels") if "matchLabels" in selector else None
+    if workload.get("kind") == "ReplicationController":
+        labels = selector
+    parts = [f"{key}={value}" for key, value in sorted((labels or {}).items())]
+    for requirement in selector.get("matchExpressions") or ():
+        key, operator = requirement["key"], requirement["operator"]
+        values = ",".join(requirement.get("values") or ())
+        forms = {
+            "In": f"{key} in ({values})",
+            "NotIn": f"{key} notin ({values})",
+            "Exists": str(key),
+            "DoesNotExist": f"!{key}",
+        }
+        parts.append(forms[operator])
+    return ",".join(parts)
+
+
+async def count_unschedulable(member: Member, namespace: str, selector: str) -> int | None:
+    """Ask the member; None if it did not say. Raises LinkDownError."""
+    answer = await member.read(
+        f"/api/v1/namespaces/{namespace}/pods",
+        {"labelSelector": selector, "fieldSelector": "status.phase=Pending", "limit": "1000"},
+    )
+    if answer.status != 200:
+        return None
+    return unschedulable(answer.json().get("items") or ())

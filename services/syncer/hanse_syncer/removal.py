@@ -1,0 +1,175 @@
+"""How an object leaves a member: deleted, or released with our marks taken off.
+
+Owns both, and the rule that a namespace goes only when nothing foreign is in it. Everything is done by uid:
+an object of the same name that somebody else has made meanwhile is never touched. Being removed is a fact
+that the member has confirmed, never a conclusion from silence.
+
+Concurrency: called by the reconciler, for one object at a time. Next: `hanse_syncer.namespaces`.
+"""
+
+from __future__ import annotations
+
+from hanse.api.syncer.v1 import sync_state_pb2 as sync
+from hanse.control.reconcile import Result
+from hanse.kube.objects import Object
+from hanse_syncer import namespaces, ownership, report
+from hanse_syncer.answers import Answer, Verdict
+from hanse_syncer.desk import Case, Desk
+from hanse_syncer.outcome import Outcome, Trouble
+from hanse_syncer.plan import Wish
+
+_STILL_DELETING_SECONDS = 5.0
+
+
+class Removal:
+    """Takes objects out of the desk's member."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+
+    async def remove(self, case: Case) -> Result | None:
+        """Delete the object by the uid that is known. Raises Trouble, LinkDownError."""
+        if _is_namespace(case):
+            return await self.search(case)
+        return await self._delete(case, case.uid)
+
+    async def search(self, case: Case) -> Result | None:
+        """Read the object, and remove or release it if it is ours. Raises Trouble, LinkDownError."""
+        desk = self._desk
+        answer = await desk.member.get(case.target)
+        verdict = desk.member.verdict(case.target, answer)
+        if verdict is Verdict.ABSENT:
+            return self._gone(case, reason="Removed", message="nothing is left in the cluster")
+        if verdict is Verdict.NO_API and await self._not_served(case):
+            return self._gone(case, reason="Removed", message="the cluster does not serve such objects")
+        if verdict is not Verdict.DONE:
+            raise Trouble.of(verdict, answer)
+        live = answer.json()
+        if not ownership.owned(live, desk.federation_id):
+            return self._gone(case, reason="NotOurs", message="what is there is not ours; it was left alone")
+        uid = str(live["metadata"]["uid"])
+        if case.wanted is Wish.RELEASED:
+            return await self._release(case, uid, why="it was asked to be left in the cluster")
+        if live["metadata"].get("deletionTimestamp"):
+            return self._deleting(case, live)
+        if _is_namespace(case):
+            return await self._namespace(case, uid)
+        return await self._delete(case, uid)
+
+    async def _delete(self, case: Case, uid: str) -> Result | None:
+        desk = self._desk
+        answer = await desk.member.delete(case.target, uid=uid)
+        verdict = desk.member.verdict(case.target, answer)
+        if verdict is Verdict.ABSENT:
+            return self._gone(case, reason="Removed", message="nothing is left in the cluster")
+        if verdict in (Verdict.CHANGED, Verdict.NO_API):
+            return await self._changed(case, answer)
+        if verdict is not Verdict.DONE:
+            raise Trouble.of(verdict, answer)
+        desk.metrics.deletes.add(1, {"hanse.cluster": desk.cluster})
+        live = answer.json()
+        if (live.get("metadata") or {}).get("deletionTimestamp"):
+            return self._deleting(case, live)
+        return self._gone(case, reason="Removed", message="deleted")
+
+    async def _changed(self, case: Case, answer: Answer) -> Result | None:
+        """Another object has that name now, or its API is gone: look before anything else is done."""
+        if case.uid:
+            state = report.removing(
+                case.subject(self._desk.cluster), case.state, message=answer.message, now=self._desk.clock()
+            )
+            state.member_uid = ""
+            self._desk.book.put(case.path, state)
+        self._desk.shown.note(case.target, None)
+        return Result(requeue_after=0.05)
+
+    async def _namespace(self, case: Case, uid: str) -> Result | None:
+        desk = self._desk
+        name = case.key.name
+        if self._wanted_inside(name):
+            raise Trouble(
+                Outcome(sync.WAITING, "NamespaceInUse", f"objects in namespace {name} are still placed here"),
+                retry_after=1.0,
+            )
+        resources = [resource for versions in desk.served.values() for resource in versions]
+        obstacle = await namespaces.obstacle(
+            desk.member, name, resources=resources, federation_id=desk.federation_id
+        )
+        if obstacle:
+            return await self._release(case, uid, why=f"it was left in the cluster because {obstacle}")
+        return await self._delete(case, uid)
+
+    def _wanted_inside(self, namespace: str) -> bool:
+        """Whether anything in the namespace is desired in this cluster and not being deleted."""
+        world, cluster = self._desk.world, self._desk.cluster
+        for path in world.placed(cluster):
+            if path.split("/")[2] != namespace:
+                continue
+            placement, intent = world.placement(path), world.intent(path)
+            if placement is None or intent is None or intent.deleting:
+                continue
+            if any(entry.cluster == cluster for entry in placement.value.clusters):
+                return True
+        return False
+
+    async def _release(self, case: Case, uid: str, *, why: str) -> Result | None:
+        desk = self._desk
+        intent: Object | None = case.intent.object() if case.intent is not None else None
+        answer = await desk.member.merge(case.target, ownership.release_patch(uid=uid, intent=intent))
+        verdict = desk.member.verdict(case.target, answer)
+        if verdict is Verdict.ABSENT:
+            return self._gone(case, reason="Removed", message="nothing is left in the cluster")
+        if verdict is Verdict.CHANGED:
+            return Result(requeue_after=0.05)
+        if verdict is not Verdict.DONE:
+            raise Trouble.of(verdict, answer)
+        return self._gone(case, reason="Released", message=why)
+
+    async def _not_served(self, case: Case) -> bool:
+        """Whether the member itself says, in a discovery document, that it does not serve the resource."""
+        version = case.target.api_version
+        answer = await self._desk.member.read(f"/apis/{version}" if "/" in version else f"/api/{version}")
+        body = answer.json()
+        if answer.status == 200 and body.get("kind") == "APIResourceList":
+            return all(each.get("name") != case.key.resource for each in body.get("resources") or ())
+        groups = await self._desk.member.read("/apis")
+        listed = groups.json()
+        if groups.status != 200 or listed.get("kind") != "APIGroupList" or not case.key.group:
+            return False
+        served = {
+            version.get("groupVersion")
+            for group in listed.get("groups") or ()
+            for version in group.get("versions") or ()
+        }
+        return bool(served) and case.target.api_version not in served
+
+    def _deleting(self, case: Case, live: Object) -> Result:
+        finalizers = ", ".join(live["metadata"].get("finalizers") or ()) or "its dependents"
+        if case.key.resource == "namespaces" and not case.key.group:
+            finalizers = "its contents"
+        state = report.removing(
+            case.subject(self._desk.cluster),
+            case.state,
+            message=f"the cluster is deleting it and waits for {finalizers}",
+            now=self._desk.clock(),
+        )
+        state.member_uid = str(live["metadata"]["uid"])
+        self._desk.book.put(case.path, state)
+        return Result(requeue_after=_STILL_DELETING_SECONDS)
+
+    def _gone(self, case: Case, *, reason: str, message: str) -> Result | None:
+        desk = self._desk
+        desk.shown.note(case.target, None)
+        desk.memories.pop(case.path, None)
+        desk.waiting.remove(case.path)
+        desk.book.put(
+            case.path,
+            report.removed(
+                case.subject(desk.cluster), case.state, reason=reason, message=message, now=desk.clock()
+            ),
+        )
+        return None
+
+
+def _is_namespace(case: Case) -> bool:
+    return case.key.resource == "namespaces" and not case.key.group

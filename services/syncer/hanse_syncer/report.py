@@ -1,0 +1,211 @@
+"""What goes into a sync state: each function makes the next state out of the one before.
+
+Owns the content of `SyncState`. A state that says the same as the one before is equal to it, timestamps
+included: `transition_time` moves only with the phase, `apply_time` only with an apply. Pure functions; the
+state that is given is never changed.
+
+Next: `hanse_syncer.states`, which stores them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+import orjson
+
+from hanse.api.syncer.v1 import sync_state_pb2 as sync
+from hanse.api.syncer.v1.sync_state_pb2 import SyncState, ZoneEndpoints
+from hanse.api.type.v1.object_reference_pb2 import ObjectReference
+from hanse.store.keys import ObjectKey
+from hanse_syncer import health
+from hanse_syncer.render import Manifest
+
+MAX_MESSAGE: Final = 1024
+"""Longest message, in characters: some members quote the whole object back."""
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """Which object, in which cluster, and what of the federation was acted on."""
+
+    key: ObjectKey
+    cluster: str
+    uid: str
+    generation: int
+    placement_revision: int
+    traceparent: str = ""
+
+
+def _next(subject: Subject, before: SyncState | None) -> SyncState:
+    state = SyncState()
+    if before is not None:
+        state.CopyFrom(before)
+    key = subject.key
+    state.name = f"syncStates/{key.path()}/{subject.cluster}"
+    state.cluster = subject.cluster
+    reference = ObjectReference(
+        group=key.group,
+        version=state.object.version,
+        resource=key.resource,
+        kind=state.object.kind,
+        namespace=key.namespace,
+        name=key.name,
+        uid=subject.uid or state.object.uid,
+    )
+    state.object.CopyFrom(reference)
+    return state
+
+
+def _phase(state: SyncState, phase: sync.SyncPhase.ValueType, now: datetime) -> None:
+    if state.phase != phase:
+        state.phase = phase
+        state.transition_time.FromDatetime(now)
+
+
+def applied(
+    subject: Subject,
+    before: SyncState | None,
+    *,
+    manifest: Manifest,
+    live: Mapping[str, Any],
+    now: datetime,
+    repaired: bool = False,
+) -> SyncState:
+    """The member has the manifest; `live` is what it answered. `repaired` counts a repair of drift."""
+    state = _next(subject, before)
+    _phase(state, sync.APPLIED, now)
+    state.reason = state.message = ""
+    state.object.version = manifest.api_version.rpartition("/")[2]
+    state.object.kind = manifest.kind
+    state.applied_hash = manifest.hash
+    state.applied_generation = subject.generation
+    state.placement_revision = subject.placement_revision
+    state.apply_time.FromDatetime(now)
+    state.failures = 0
+    state.traceparent = subject.traceparent
+    state.drift_repairs += int(repaired)
+    _observe(state, live)
+    return state
+
+
+def confirmed(
+    subject: Subject, before: SyncState, *, manifest: Manifest, live: Mapping[str, Any], now: datetime
+) -> SyncState:
+    """The member was found to have the manifest, without having been written to."""
+    state = _next(subject, before)
+    _phase(state, sync.APPLIED, now)
+    state.reason = state.message = ""
+    state.failures = 0
+    state.applied_hash = manifest.hash
+    state.applied_generation = subject.generation
+    _observe(state, live)
+    return state
+
+
+def noted(subject: Subject, before: SyncState) -> SyncState:
+    """A newer generation or placement of the object renders the same manifest: note what was acted on."""
+    state = _next(subject, before)
+    state.applied_generation = subject.generation
+    state.placement_revision = subject.placement_revision
+    return state
+
+
+def failed(
+    subject: Subject,
+    before: SyncState | None,
+    *,
+    phase: sync.SyncPhase.ValueType,
+    reason: str,
+    message: str,
+    now: datetime,
+    failures: int = 0,
+) -> SyncState:
+    """The member does not have what it should, for `reason`."""
+    state = _next(subject, before)
+    if state.phase == sync.REMOVED:
+        _clear_member(state)
+    _phase(state, phase, now)
+    if state.reason != reason or state.message != message or failures >= 2 * state.failures:
+        state.failures = failures
+    state.reason = reason
+    state.message = message[:MAX_MESSAGE]
+    return state
+
+
+def removing(subject: Subject, before: SyncState | None, *, message: str, now: datetime) -> SyncState:
+    """The member is deleting it."""
+    state = _next(subject, before)
+    _phase(state, sync.REMOVING, now)
+    state.reason = "Deleting"
+    state.message = message[:MAX_MESSAGE]
+    return state
+
+
+def removed(
+    subject: Subject, before: SyncState | None, *, reason: str, message: str, now: datetime
+) -> SyncState:
+    """Nothing of ours is left in the member."""
+    state = _next(subject, before)
+    _phase(state, sync.REMOVED, now)
+    _clear_member(state)
+    state.reason = reason
+    state.message = message[:MAX_MESSAGE]
+    state.placement_revision = subject.placement_revision
+    return state
+
+
+def counted(
+    before: SyncState,
+    *,
+    ready: Sequence[ZoneEndpoints] | None = None,
+    unschedulable: int | None = None,
+) -> SyncState:
+    """Endpoints or unschedulable pods were counted anew."""
+    state = SyncState()
+    state.CopyFrom(before)
+    if ready is not None:
+        del state.ready_endpoints[:]
+        state.ready_endpoints.extend(ready)
+    if unschedulable is not None:
+        state.unschedulable_pods = unschedulable
+    return state
+
+
+def _observe(state: SyncState, live: Mapping[str, Any]) -> None:
+    metadata = live.get("metadata") or {}
+    state.member_uid = str(metadata.get("uid") or "")
+    state.member_resource_version = str(metadata.get("resourceVersion") or "")
+    state.member_generation = int(metadata.get("generation") or 0)
+    if live.get("kind") == "PartialObjectMetadata":
+        state.health = sync.HEALTHY
+        return
+    status = live.get("status")
+    state.status = orjson.dumps(status, option=orjson.OPT_SORT_KEYS) if status else b""
+    state.health = health.health_of(live)
+    replicas = health.desired_replicas(live)
+    if replicas is None:
+        state.ClearField("replicas")
+    else:
+        state.replicas = replicas
+    if not health.lags(live):
+        state.unschedulable_pods = 0
+
+
+def _clear_member(state: SyncState) -> None:
+    for name in (
+        "applied_hash",
+        "applied_generation",
+        "member_uid",
+        "member_resource_version",
+        "member_generation",
+        "status",
+        "health",
+        "ready_endpoints",
+        "replicas",
+        "unschedulable_pods",
+        "failures",
+    ):
+        state.ClearField(name)

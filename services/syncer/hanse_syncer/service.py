@@ -1,0 +1,302 @@
+"""SyncerService: sync states for those who ask, and what the members differ in.
+
+Owns the RPCs. States are read from the store, so every syncer answers for all clusters; a member is asked
+over a connection of its own, so that a person's question does not wait behind the pipeline's work.
+
+Concurrency: one task per call. Next: `hanse_syncer.states` for who writes them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import aclosing
+from typing import Any, Final
+
+import aiohttp
+import grpc
+import orjson
+
+from hanse.api.scheduler.v1.placement_pb2 import ClusterPlacement
+from hanse.api.syncer.v1 import syncer_service_pb2 as pb
+from hanse.api.syncer.v1 import syncer_service_pb2_grpc as rpc
+from hanse.api.syncer.v1.sync_state_pb2 import SyncState
+from hanse.api.type.v1 import change_pb2 as change
+from hanse.api.type.v1.object_reference_pb2 import ObjectReference
+from hanse.auth import SERVICES
+from hanse.credentials import Sealer
+from hanse.errors import HanseError, InvalidArgumentError, NotFoundError
+from hanse.rpc.pagination import PageToken, decode_page_token, encode_page_token, page_size
+from hanse.rpc.policy import Policy, group
+from hanse.store import Store, keys
+from hanse.store.keys import ObjectKey
+from hanse_syncer import connection, drift, plan
+from hanse_syncer.member import Target
+from hanse_syncer.pipeline import Pipeline
+from hanse_syncer.render import Manifest, Renderer
+from hanse_syncer.world import Intent, World
+
+_SERVICE: Final = "hanse.api.syncer.v1.SyncerService"
+POLICY: Final = Policy({f"{_SERVICE}/*": [group(SERVICES)]})
+"""Services may ask and have things compared anew; admins may anyway."""
+
+_PREFIX: Final = "syncStates/"
+_SCAN: Final = 1000
+
+
+class SyncerServicer(rpc.SyncerServiceServicer):
+    """Implements the service."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        world: World,
+        renderer: Renderer,
+        sealer: Sealer,
+        pipelines: Mapping[str, Pipeline],
+        timeout: float = 10.0,
+    ) -> None:
+        """`pipelines` are those that run here now; `timeout` (seconds) is for one answer of a member."""
+        self._store = store
+        self._world = world
+        self._renderer = renderer
+        self._sealer = sealer
+        self._pipelines = pipelines
+        self._timeout = timeout
+
+    async def GetSyncState(
+        self, request: pb.GetSyncStateRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> SyncState:
+        key = _state_key(request.name)
+        found = await self._store.get(key)
+        if found is None:
+            raise NotFoundError(
+                f"there is no {request.name}: the object is not placed in that cluster, or not synced yet",
+                reason="SYNC_STATE_NOT_FOUND",
+                metadata={"name": request.name},
+            )
+        return _decode(found.value, found.mod_revision)
+
+    async def ListSyncStates(
+        self, request: pb.ListSyncStatesRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> pb.ListSyncStatesResponse:
+        limit = page_size(request.page_size)
+        prefix = _prefix(request.name_prefix)
+        phases = frozenset(request.phases)
+        scope = f"{prefix}\0{request.cluster}\0{sorted(phases)}"
+        token = decode_page_token(request.page_token, scope=scope)
+        after, revision = (token.last_key, token.revision) if token else (None, 0)
+        states: list[SyncState] = []
+        while True:
+            page = await self._store.range(prefix, start_after=after, limit=_SCAN, revision=revision)
+            revision = revision or page.revision
+            for position, kv in enumerate(page.items):
+                if request.cluster and keys.last_segment(kv.key) != request.cluster:
+                    continue
+                state = _decode(kv.value, kv.mod_revision)
+                if phases and state.phase not in phases:
+                    continue
+                states.append(state)
+                if len(states) == limit and (page.more or position + 1 < len(page.items)):
+                    following = encode_page_token(PageToken(revision=revision, last_key=kv.key), scope=scope)
+                    return pb.ListSyncStatesResponse(
+                        sync_states=states, next_page_token=following, revision=revision
+                    )
+            if not page.more:
+                return pb.ListSyncStatesResponse(sync_states=states, revision=revision)
+            after = page.items[-1].key
+
+    async def WatchSyncStates(
+        self, request: pb.WatchSyncStatesRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> AsyncIterator[pb.WatchSyncStatesResponse]:
+        prefix = _prefix(request.name_prefix)
+        revision = request.revision
+        if not revision:
+            after: str | None = None
+            while True:
+                page = await self._store.range(prefix, start_after=after, limit=_SCAN, revision=revision)
+                revision = revision or page.revision
+                for kv in page.items:
+                    yield pb.WatchSyncStatesResponse(
+                        kind=change.UPDATED, sync_state=_decode(kv.value, kv.mod_revision)
+                    )
+                if not page.more:
+                    break
+                after = page.items[-1].key
+            yield pb.WatchSyncStatesResponse(kind=change.BOOKMARK, revision=revision)
+        watch: Any = self._store.watch(prefix, start_revision=revision + 1)
+        async with aclosing(watch):
+            async for batch in watch:
+                for event in batch.events:
+                    where = event.kv.mod_revision - (event is not batch.events[-1])
+                    if event.kind == "delete":
+                        name = _PREFIX + event.kv.key.split("/", 1)[1]
+                        yield pb.WatchSyncStatesResponse(
+                            kind=change.DELETED, sync_state=SyncState(name=name), revision=where
+                        )
+                    else:
+                        state = _decode(event.kv.value, event.kv.mod_revision)
+                        yield pb.WatchSyncStatesResponse(
+                            kind=change.UPDATED, sync_state=state, revision=where
+                        )
+                if not batch.events:
+                    yield pb.WatchSyncStatesResponse(kind=change.BOOKMARK, revision=batch.revision)
+
+    async def RenderObject(
+        self, request: pb.RenderObjectRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> pb.RenderObjectResponse:
+        key, intent, entries = self._placed(request.object, request.cluster)
+        manifests = []
+        for entry in entries:
+            manifest = self._render(key, intent, entry)
+            manifests.append(
+                pb.RenderedManifest(cluster=entry.cluster, manifest=manifest.body(), hash=manifest.hash)
+            )
+        return pb.RenderObjectResponse(manifests=manifests)
+
+    async def DiffObject(
+        self, request: pb.DiffObjectRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> pb.DiffObjectResponse:
+        key, intent, entries = self._placed(request.object, request.cluster)
+        diffs = await asyncio.gather(*(self._diff(key, intent, entry) for entry in entries))
+        return pb.DiffObjectResponse(diffs=diffs)
+
+    async def Resync(
+        self, request: pb.ResyncRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> pb.ResyncResponse:
+        if request.cluster and request.cluster not in self._pipelines:
+            if self._world.cluster(request.cluster) is None:
+                raise _no_cluster(request.cluster)
+            return pb.ResyncResponse(queued=0)
+        paths = [_key(request.object).path()] if request.HasField("object") else None
+        chosen = [request.cluster] if request.cluster else list(self._pipelines)
+        return pb.ResyncResponse(queued=sum(self._pipelines[name].resync(paths) for name in chosen))
+
+    def _placed(
+        self, reference: ObjectReference, cluster: str
+    ) -> tuple[ObjectKey, Intent, list[ClusterPlacement]]:
+        key = _key(reference)
+        intent, placement = self._world.intent(key.path()), self._world.placement(key.path())
+        if intent is None:
+            raise NotFoundError(
+                f"the federation has no {key}", reason="OBJECT_NOT_FOUND", metadata={"object": key.path()}
+            )
+        entries = sorted(
+            (entry for entry in (placement.value.clusters if placement else ())),
+            key=lambda entry: entry.cluster,
+        )
+        if not cluster:
+            return key, intent, entries
+        chosen = [entry for entry in entries if entry.cluster == cluster]
+        if not chosen:
+            if self._world.cluster(cluster) is None:
+                raise _no_cluster(cluster)
+            raise NotFoundError(
+                f"{key} is not placed in cluster {cluster}",
+                reason="NOT_PLACED",
+                metadata={"object": key.path(), "cluster": cluster},
+            )
+        return key, intent, chosen
+
+    def _render(self, key: ObjectKey, intent: Intent, entry: ClusterPlacement) -> Manifest:
+        return self._renderer.render(
+            intent.encoded,
+            key=key.path(),
+            revision=intent.revision,
+            placement=entry,
+            api_version=self._api_version(key, intent, entry.cluster),
+        )
+
+    def _api_version(self, key: ObjectKey, intent: Intent, cluster: str) -> str:
+        catalogue = self._world.catalogue(cluster)
+        resources = catalogue.resources if catalogue is not None else ()
+        served = [r for r in resources if (r.group, r.resource) == (key.group, key.resource)]
+        return plan.choose_version(served, intent.api_version)
+
+    async def _diff(self, key: ObjectKey, intent: Intent, entry: ClusterPlacement) -> pb.ClusterDiff:
+        cluster = entry.cluster
+        try:
+            manifest = self._render(key, intent, entry)
+            live = await self._live(key, manifest, cluster)
+        except HanseError as error:
+            return pb.ClusterDiff(cluster=cluster, error=error.message)
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            said = str(error) or type(error).__name__
+            return pb.ClusterDiff(cluster=cluster, error=f"the cluster did not answer: {said}")
+        if live is None:
+            operations = [{"op": "add", "path": "", "value": manifest.object}]
+            return pb.ClusterDiff(cluster=cluster, patch=orjson.dumps(operations))
+        wanted = {name: value for name, value in manifest.object.items() if name != "apiVersion"}
+        operations = drift.difference(wanted, live)
+        return pb.ClusterDiff(cluster=cluster, in_sync=not operations, patch=orjson.dumps(operations))
+
+    async def _live(self, key: ObjectKey, manifest: Manifest, cluster: str) -> dict[str, Any] | None:
+        sealed = self._world.credential(cluster)
+        if sealed is None:
+            raise NotFoundError(f"there is no credential of cluster {cluster}", reason="NO_CREDENTIAL")
+        client = connection.client(
+            connection.access(cluster, sealed, self._sealer), timeout=self._timeout, connections=1
+        )
+        target = Target(key, manifest.api_version)
+        async with asyncio.timeout(self._timeout), client:
+            status, _, body = await client.raw("GET", target.path)
+        if status == 404:
+            return None
+        if status != 200:
+            raise NotFoundError(
+                f"cluster {cluster} answered {status}: {body[:200].decode(errors='replace')}",
+                reason="MEMBER_REFUSED",
+            )
+        live: dict[str, Any] = orjson.loads(body)
+        return live
+
+
+def _decode(value: bytes, revision: int) -> SyncState:
+    state = SyncState.FromString(value)
+    state.revision = revision
+    return state
+
+
+def _state_key(name: str) -> str:
+    key = f"{keys.SYNCSTATES}/{name.removeprefix(_PREFIX)}"
+    try:
+        if not name.startswith(_PREFIX):
+            raise InvalidArgumentError(name)
+        keys.parse_sync_state(key)
+    except InvalidArgumentError as error:
+        raise InvalidArgumentError(
+            f"name {name!r} is not of the form syncStates/GROUP/RESOURCE/NAMESPACE/OBJECT/CLUSTER, with core "
+            "for the core group and _ for no namespace",
+            reason="INVALID_NAME",
+            metadata={"field": "name"},
+        ) from error
+    return key
+
+
+def _prefix(name_prefix: str) -> str:
+    if name_prefix and not name_prefix.startswith(_PREFIX):
+        raise InvalidArgumentError(
+            f"name_prefix {name_prefix!r} does not start with {_PREFIX}",
+            metadata={"field": "name_prefix"},
+        )
+    return f"{keys.SYNCSTATES}/{name_prefix.removeprefix(_PREFIX)}"
+
+
+def _key(reference: ObjectReference) -> ObjectKey:
+    if not reference.resource or not reference.name:
+        raise InvalidArgumentError(
+            "object.resource and object.name are required, such as deployments and web",
+            metadata={"field": "object"},
+        )
+    key = ObjectKey(reference.group, reference.resource, reference.namespace, reference.name)
+    key.path()
+    return key
+
+
+def _no_cluster(cluster: str) -> NotFoundError:
+    return NotFoundError(
+        f"the federation has no cluster {cluster}",
+        reason="CLUSTER_NOT_FOUND",
+        metadata={"cluster": cluster},
+    )

@@ -1,0 +1,182 @@
+"""Which syncer has which cluster: consistent hashing over the live ones, and a lease for each cluster.
+
+Owns `Sharing`. Every syncer keeps a leased key under `members/syncer/`; all compute the same ring from those
+keys, and each campaigns for the clusters that the ring gives it. Two may disagree about the ring for a
+moment; the election and the fence in every write decide. When a syncer dies its keys go with its leases, and
+the others have its clusters within the lease's time to live.
+
+Concurrency: one task per cluster that is ours. Next: `hanse_syncer.pipeline`, which does the work.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Final
+
+from hanse.control.ring import HashRing
+from hanse.errors import HanseError, NotFoundError, UnavailableError
+from hanse.store import Compare, Election, LeaseHandle, Mirror, Store, keys
+from hanse.telemetry import get_logger
+from hanse_syncer.pipeline import Parts, Pipeline
+from hanse_syncer.world import World
+
+_log = get_logger(__name__)
+SERVICE: Final = "syncer"
+_RETRY_SECONDS: Final = 0.5
+
+
+def election_name(cluster: str) -> str:
+    """Return the name of the election for a cluster."""
+    return f"{SERVICE}-{cluster}"
+
+
+class Sharing:
+    """Runs the pipelines of the clusters that are this process's share."""
+
+    def __init__(self, parts: Parts, *, identity: str, lease_seconds: int = 10) -> None:
+        """`identity` tells this process from all other syncers."""
+        self.identity = identity
+        self.pipelines: dict[str, Pipeline] = {}
+        self._parts = parts
+        self._store: Store = parts.store
+        self._world: World = parts.world
+        self._lease_seconds = lease_seconds
+        self._members: Mirror[bytes] = Mirror(parts.store, f"{keys.MEMBERS}/{SERVICE}/", lambda kv: kv.value)
+        self._changed = asyncio.Event()
+        self._held: dict[str, tuple[asyncio.Event, asyncio.Task[None]]] = {}
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Share until `stop` is set; then give everything up in order."""
+        self._members.subscribe(lambda *_: self._changed.set())
+        self._world.watch_clusters(self._changed.set)
+        async with self._members, asyncio.TaskGroup() as group:
+            await self._members.synced()
+            registering = group.create_task(self._register(), name="register syncer")
+            while not stop.is_set():
+                self._changed.clear()
+                self._rearrange(group)
+                waiters = [
+                    asyncio.create_task(self._changed.wait()),
+                    asyncio.create_task(stop.wait()),
+                ]
+                try:
+                    await asyncio.wait(waiters, return_when=asyncio.FIRST_COMPLETED)
+                finally:
+                    for waiter in waiters:
+                        waiter.cancel()
+            for stopped, _ in self._held.values():
+                stopped.set()
+            if self._held:
+                await asyncio.wait([task for _, task in self._held.values()])
+            registering.cancel()
+
+    def ring(self) -> HashRing:
+        """Return the ring of the live syncers."""
+        return HashRing(keys.last_segment(key) for key in self._members.keys())  # noqa: SIM118
+
+    def _rearrange(self, group: asyncio.TaskGroup) -> None:
+        """Start what became ours, stop what is no longer."""
+        mine = self.ring().share(self.identity, self._world.cluster_names())
+        for cluster, (stopped, task) in list(self._held.items()):
+            if cluster not in mine:
+                stopped.set()
+            if task.done():
+                del self._held[cluster]
+        for cluster in sorted(mine - self._held.keys()):
+            stopped = asyncio.Event()
+            task = group.create_task(self._hold(cluster, stopped), name=f"hold {cluster}")
+            task.add_done_callback(lambda _: self._changed.set())
+            self._held[cluster] = (stopped, task)
+
+    async def _hold(self, cluster: str, stopped: asyncio.Event) -> None:
+        """Campaign for the cluster and keep it as it should be, again and again, until `stopped`."""
+        while not stopped.is_set():
+            try:
+                await self._term(cluster, stopped)
+            except* HanseError as errors:
+                for error in _leaves(errors):
+                    _log.warning("a cluster was given up", cluster=cluster, error=str(error))
+                await _pause(stopped, _RETRY_SECONDS)
+            except* Exception as errors:  # noqa: BLE001 - logged, and the cluster is tried again
+                _log.error("a pipeline failed", cluster=cluster, exc_info=errors)
+                await _pause(stopped, _RETRY_SECONDS)
+
+    async def _term(self, cluster: str, stopped: asyncio.Event) -> None:
+        election = Election(self._store, election_name(cluster), self.identity, ttl=self._lease_seconds)
+        campaign = asyncio.create_task(election.campaign(), name=f"campaign {cluster}")
+        stopping = asyncio.create_task(stopped.wait())
+        try:
+            await asyncio.wait([campaign, stopping], return_when=asyncio.FIRST_COMPLETED)
+            if not campaign.done():
+                return
+            leadership = campaign.result()
+        finally:
+            for task in (campaign, stopping):
+                task.cancel()
+            await asyncio.wait([campaign, stopping])
+        _log.info("holding a cluster", cluster=cluster, identity=self.identity)
+        try:
+            await self._lead(cluster, leadership.fence, leadership.lost, stopped)
+        finally:
+            try:
+                await leadership.resign()
+            except UnavailableError as error:
+                _log.info("a lease runs out by itself", cluster=cluster, error=str(error))
+
+    async def _lead(
+        self, cluster: str, fence: Callable[[], Compare], lost: asyncio.Event, stopped: asyncio.Event
+    ) -> None:
+        pipeline = Pipeline(self._parts, cluster, fence=fence)
+        self.pipelines[cluster] = pipeline
+        running = asyncio.create_task(pipeline.run(stopped), name=f"pipeline {cluster}")
+        losing = asyncio.create_task(lost.wait())
+        try:
+            await asyncio.wait([running, losing], return_when=asyncio.FIRST_COMPLETED)
+            if running.done():
+                running.result()
+            else:
+                _log.warning("the lease of a cluster was lost", cluster=cluster)
+        finally:
+            del self.pipelines[cluster]
+            running.cancel()
+            losing.cancel()
+            await asyncio.wait([running, losing])
+
+    async def _register(self) -> None:
+        """Keep this process's key there for as long as it lives."""
+        lease: LeaseHandle | None = None
+        key = keys.member(SERVICE, self.identity)
+        try:
+            while True:
+                try:
+                    lease = await self._store.grant(self._lease_seconds)
+                    await self._store.put(key, self.identity.encode(), lease=lease.id)
+                except (UnavailableError, NotFoundError) as error:
+                    _log.warning("cannot register yet", error=str(error))
+                    await asyncio.sleep(_RETRY_SECONDS)
+                    continue
+                await lease.lost.wait()
+                _log.warning("the lease of this syncer was lost, registering again")
+        finally:
+            if lease is not None:
+                try:
+                    async with asyncio.timeout(1.0):
+                        await lease.revoke()
+                except (HanseError, TimeoutError):
+                    _log.info("the lease of this syncer runs out by itself")
+
+
+async def _pause(stopped: asyncio.Event, seconds: float) -> None:
+    try:
+        async with asyncio.timeout(seconds):
+            await stopped.wait()
+    except TimeoutError:
+        pass
+
+
+def _leaves(group: BaseExceptionGroup[HanseError]) -> list[BaseException]:
+    found: list[BaseException] = []
+    for error in group.exceptions:
+        found.extend(_leaves(error) if isinstance(error, BaseExceptionGroup) else [error])
+    return found

@@ -1,0 +1,198 @@
+"""The sync states of one cluster: what is known now, and how it gets into the store.
+
+Owns `StateBook`. Only the holder of the cluster's lease has one, so what is in memory is the truth and is
+written, never read back. All writes carry the holder's fence. While a transaction is under way the next
+ones collect into one; reports that nobody waits for are held back for `window` seconds after the last write
+of the same state, so the first change is written at once and a storm of them a few times a second.
+
+Concurrency: `put` and `drop` never wait; one task, `run`, writes.
+
+Next: `hanse_syncer.report` for what is in a state.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Iterator
+
+from hanse.api.syncer.v1.sync_state_pb2 import SyncState
+from hanse.errors import FailedPreconditionError, UnavailableError
+from hanse.store import Compare, Delete, Op, Put, Store, keys
+from hanse.telemetry import get_logger
+
+_log = get_logger(__name__)
+
+MAX_OPS = 100
+MAX_BYTES = 768 * 1024
+_RETRY_SECONDS = 0.25
+
+
+class StateBook:
+    """The sync states of `cluster`, by the object's path."""
+
+    def __init__(
+        self, store: Store, cluster: str, *, fence: Callable[[], Compare], window: float = 0.2
+    ) -> None:
+        self._store = store
+        self._cluster = cluster
+        self._fence = fence
+        self._window = window
+        self._states: dict[str, SyncState] = {}
+        self._ready: dict[str, None] = {}
+        self._held: dict[str, asyncio.TimerHandle] = {}
+        self._written_at: dict[str, float] = {}
+        self._wake = asyncio.Event()
+        self._clean = asyncio.Event()
+        self._clean.set()
+
+    def __len__(self) -> int:
+        return len(self._states)
+
+    def load(self, states: Iterable[tuple[str, SyncState]]) -> None:
+        """Take in what is stored, before `run`."""
+        self._states = dict(states)
+
+    def get(self, path: str) -> SyncState | None:
+        """Return the state of an object; it must not be changed."""
+        return self._states.get(path)
+
+    def items(self) -> Iterator[tuple[str, SyncState]]:
+        """Yield (path, state). Do not await while going through it."""
+        return iter(self._states.items())
+
+    def put(self, path: str, state: SyncState, *, lazy: bool = False) -> bool:
+        """Set an object's state; returns whether it says anything new. `lazy` may hold the write back."""
+        if self._states.get(path) == state:
+            return False
+        self._states[path] = state
+        self._schedule(path, lazy=lazy)
+        return True
+
+    def drop(self, path: str) -> None:
+        """Delete the state of an object."""
+        if self._states.pop(path, None) is not None:
+            self._schedule(path, lazy=False)
+
+    async def flush(self, timeout: float) -> bool:
+        """Write everything that is held back; returns whether it was all written within `timeout` seconds."""
+        for path, timer in list(self._held.items()):
+            timer.cancel()
+            self._release(path)
+        try:
+            async with asyncio.timeout(timeout):
+                await self._clean.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    async def run(self) -> None:
+        """Write until cancelled. Raises FailedPreconditionError (`LEADERSHIP_LOST`) when the fence fails."""
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            while self._ready:
+                batch = self._take()
+                await self._write(batch)
+            if not self._held:
+                self._clean.set()
+
+    async def _write(self, ops: list[Op]) -> None:
+        while True:
+            try:
+                result = await self._store.txn([self._fence()], ops)
+            except UnavailableError as error:
+                _log.warning("sync states wait for the store", cluster=self._cluster, error=str(error))
+                await asyncio.sleep(_RETRY_SECONDS)
+                continue
+            if not result.succeeded:
+                raise FailedPreconditionError(
+                    f"another syncer has taken cluster {self._cluster} over: this one stops writing for it",
+                    reason="LEADERSHIP_LOST",
+                    metadata={"cluster": self._cluster},
+                )
+            return
+
+    def _take(self) -> list[Op]:
+        now = asyncio.get_running_loop().time()
+        ops: list[Op] = []
+        size = 0
+        while self._ready and len(ops) < MAX_OPS and size < MAX_BYTES:
+            path = next(iter(self._ready))
+            del self._ready[path]
+            key = f"{keys.SYNCSTATES}/{path}/{self._cluster}"
+            state = self._states.get(path)
+            if state is None:
+                self._written_at.pop(path, None)
+                ops.append(Delete(key))
+            else:
+                self._written_at[path] = now
+                value = state.SerializeToString()
+                size += len(value)
+                ops.append(Put(key, value))
+        return ops
+
+    def _schedule(self, path: str, *, lazy: bool) -> None:
+        self._clean.clear()
+        if path in self._ready:
+            return
+        loop = asyncio.get_running_loop()
+        held = self._held.get(path)
+        wait = self._written_at.get(path, float("-inf")) + self._window - loop.time()
+        if lazy and wait > 0:
+            if held is None:
+                self._held[path] = loop.call_later(wait, self._release, path)
+            return
+        if held is not None:
+            held.cancel()
+        self._release(path)
+
+    def _release(self, path: str) -> None:
+        self._held.pop(path, None)
+        self._ready[path] = None
+        self._wake.set()
+
+
+async def load_states(store: Store) -> dict[str, list[tuple[str, SyncState]]]:
+    """Read all sync states in pages, at one revision; return them by cluster."""
+    found: dict[str, list[tuple[str, SyncState]]] = {}
+    after: str | None = None
+    revision = 0
+    while True:
+        page = await store.range(f"{keys.SYNCSTATES}/", start_after=after, limit=2000, revision=revision)
+        for kv in page.items:
+            path, _, cluster = kv.key.split("/", 1)[1].rpartition("/")
+            found.setdefault(cluster, []).append((path, SyncState.FromString(kv.value)))
+        if not page.more:
+            return found
+        after, revision = page.items[-1].key, page.revision
+
+
+class StateLoader:
+    """Reads the sync states for several clusters with one pass where they ask at about the same time."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._running: asyncio.Task[dict[str, list[tuple[str, SyncState]]]] | None = None
+        self._next: asyncio.Task[dict[str, list[tuple[str, SyncState]]]] | None = None
+
+    async def load(self, cluster: str) -> list[tuple[str, SyncState]]:
+        """Return the states of `cluster`, as new as the call: no pass that began before it is used."""
+        if self._next is None:
+            self._next = asyncio.create_task(self._after(self._running), name="load-sync-states")
+        states = await asyncio.shield(self._next)
+        return states.get(cluster, [])
+
+    async def _after(
+        self, before: asyncio.Task[dict[str, list[tuple[str, SyncState]]]] | None
+    ) -> dict[str, list[tuple[str, SyncState]]]:
+        if before is not None:
+            await asyncio.wait([before])
+        else:
+            await asyncio.sleep(0.02)
+        self._running, self._next = self._next, None
+        while True:
+            try:
+                return await load_states(self._store)
+            except UnavailableError as error:
+                _log.warning("sync states cannot be read yet", error=str(error))
+                await asyncio.sleep(_RETRY_SECONDS)

@@ -1,0 +1,242 @@
+"""What the federation wants: intents, placements, clusters and what each cluster serves, as of now.
+
+Owns the mirrors of the prefixes that others write, and tells who is concerned by a change: a listener is
+called with the cluster, the object's path and whether a person waits for it. The listeners of one cluster
+hear of nothing else.
+
+Concurrency: one event loop; everything here is read between two awaits and is as new as the watches are.
+
+Next: `hanse_syncer.plan` for what follows from it, `hanse_syncer.pipeline` for who listens.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from typing import Any, Final, Protocol, Self
+
+import orjson
+
+from hanse.api.federation.v1.federation_pb2 import Federation
+from hanse.api.registry.v1.cluster_pb2 import ApiCatalogue, Cluster
+from hanse.api.scheduler.v1.placement_pb2 import Placement
+from hanse.store import Entry, KeyValue, Mirror, Store, keys
+
+TRACEPARENT: Final = "hanse.dev/traceparent"
+ORPHAN_FINALIZER: Final = "orphan"
+
+_IGNORED: Final = frozenset({"events", "leases", "endpoints", "endpointslices", "pods", "nodes"})
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """One federated object: its encoded form and what decisions need of it."""
+
+    encoded: bytes = field(repr=False)
+    revision: int
+    uid: str
+    generation: int
+    deleting: bool
+    orphan: bool
+    api_version: str
+    kind: str
+    traceparent: str
+
+    def object(self) -> dict[str, Any]:
+        """Decode the whole object."""
+        decoded: dict[str, Any] = orjson.loads(self.encoded)
+        return decoded
+
+
+def decode_intent(kv: KeyValue) -> Intent | None:
+    """Decode a value under objects/; None for what members make themselves. Raises ValueError."""
+    if kv.key.split("/", 3)[2] in _IGNORED:
+        return None
+    obj = orjson.loads(kv.value)
+    metadata = obj["metadata"]
+    return Intent(
+        encoded=kv.value,
+        revision=kv.mod_revision,
+        uid=str(metadata.get("uid") or ""),
+        generation=int(metadata.get("generation") or 0),
+        deleting=bool(metadata.get("deletionTimestamp")),
+        orphan=ORPHAN_FINALIZER in (metadata.get("finalizers") or ()),
+        api_version=str(obj["apiVersion"]),
+        kind=str(obj["kind"]),
+        traceparent=str((metadata.get("annotations") or {}).get(TRACEPARENT) or ""),
+    )
+
+
+class Listener(Protocol):
+    """Who has one cluster."""
+
+    def concerned(self, path: str, *, urgent: bool) -> None:
+        """Something about the object at `path` changed for the cluster."""
+
+    def cluster_changed(self) -> None:
+        """The cluster itself, its credential or its catalogue changed."""
+
+
+class World:
+    """The mirrors. Use with `async with`; it returns when all of them have their first list."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.intents: Mirror[Intent | None] = Mirror(store, f"{keys.OBJECTS}/", decode_intent)
+        self.placements: Mirror[Placement] = Mirror(
+            store, f"{keys.PLACEMENTS}/", lambda kv: Placement.FromString(kv.value)
+        )
+        self.clusters: Mirror[Cluster] = Mirror(
+            store, f"{keys.CLUSTERS}/", lambda kv: Cluster.FromString(kv.value)
+        )
+        self.credentials: Mirror[bytes] = Mirror(store, f"{keys.CREDENTIALS}/", lambda kv: kv.value)
+        self.catalogues: Mirror[ApiCatalogue] = Mirror(
+            store, f"{keys.CATALOGUES}/", lambda kv: ApiCatalogue.FromString(kv.value)
+        )
+        self.federation: Mirror[Federation] = Mirror(
+            store, keys.FEDERATION, lambda kv: Federation.FromString(kv.value)
+        )
+        self._listeners: dict[str, Listener] = {}
+        self._cluster_watchers: list[Callable[[], None]] = []
+        self._stack = AsyncExitStack()
+        self._founded = asyncio.Event()
+
+    async def __aenter__(self) -> Self:
+        self.intents.subscribe(self._intent_changed)
+        self.placements.subscribe(self._placement_changed)
+        self.clusters.subscribe(self._cluster_changed)
+        self.credentials.subscribe(self._credential_changed)
+        self.catalogues.subscribe(self._catalogue_changed)
+        self.federation.subscribe(self._federation_changed)
+        for mirror in self._mirrors():
+            await self._stack.enter_async_context(mirror)
+        try:
+            for mirror in self._mirrors():
+                await mirror.synced()
+        except BaseException:
+            await self._stack.aclose()
+            raise
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._stack.aclose()
+
+    def _mirrors(self) -> tuple[Mirror[Any], ...]:
+        return (
+            self.federation,
+            self.clusters,
+            self.credentials,
+            self.catalogues,
+            self.intents,
+            self.placements,
+        )
+
+    async def federation_id(self) -> str:
+        """Return the federation's id; wait for the apiserver to found it."""
+        await self._founded.wait()
+        federation = self.federation.get(keys.FEDERATION)
+        assert federation is not None
+        return federation.id
+
+    def intent(self, path: str) -> Intent | None:
+        """Return the intent at `<group>/<resource>/<namespace>/<name>`."""
+        return self.intents.get(f"{keys.OBJECTS}/{path}")
+
+    def placement(self, path: str) -> Entry[Placement] | None:
+        """Return the placement of the object at `path`, with its revision."""
+        return self.placements.entry(f"{keys.PLACEMENTS}/{path}")
+
+    def cluster(self, name: str) -> Cluster | None:
+        """Return the compiled view of a cluster."""
+        return self.clusters.get(keys.cluster(name))
+
+    def catalogue(self, name: str) -> ApiCatalogue | None:
+        """Return what a cluster serves; None if nobody has looked yet."""
+        return self.catalogues.get(keys.catalogue(name))
+
+    def credential(self, name: str) -> bytes | None:
+        """Return the sealed credential of a cluster."""
+        return self.credentials.get(keys.credential(name))
+
+    def cluster_names(self) -> list[str]:
+        """Return the names of all clusters, sorted."""
+        return sorted(keys.last_segment(key) for key in self.clusters.keys())  # noqa: SIM118
+
+    def placed(self, cluster: str) -> Iterator[str]:
+        """Yield the paths of all objects whose placement names the cluster."""
+        for key, placement in self.placements.items():
+            if cluster in _clusters(placement):
+                yield key.split("/", 1)[1]
+
+    def listen(self, cluster: str, listener: Listener) -> Callable[[], None]:
+        """Tell `listener` what concerns the cluster, until what is returned is called."""
+        self._listeners[cluster] = listener
+
+        def stop() -> None:
+            if self._listeners.get(cluster) is listener:
+                del self._listeners[cluster]
+
+        return stop
+
+    def watch_clusters(self, changed: Callable[[], None]) -> None:
+        """Call `changed` whenever a cluster comes, goes or changes."""
+        self._cluster_watchers.append(changed)
+
+    def _intent_changed(self, key: str, old: Intent | None, new: Intent | None, revision: int) -> None:
+        if old is None and new is None:
+            return
+        path = key.split("/", 1)[1]
+        placement = self.placements.get(f"{keys.PLACEMENTS}/{path}")
+        if placement is not None:
+            self._tell(path, _clusters(placement))
+
+    def _placement_changed(
+        self, key: str, old: Placement | None, new: Placement | None, revision: int
+    ) -> None:
+        before = _clusters(old) if old is not None else {}
+        after = _clusters(new) if new is not None else {}
+        if old is not None and new is not None and old.generation == new.generation:
+            names = {name for name in before.keys() | after.keys() if before.get(name) != after.get(name)}
+            if old.conflict_resolution != new.conflict_resolution:
+                names = set(after)
+        else:
+            names = set(before) | set(after)
+        self._tell(key.split("/", 1)[1], names)
+
+    def _tell(self, path: str, clusters: Mapping[str, object] | set[str]) -> None:
+        for cluster in clusters:
+            listener = self._listeners.get(cluster)
+            if listener is not None:
+                listener.concerned(path, urgent=True)
+
+    def _cluster_changed(self, key: str, old: Cluster | None, new: Cluster | None, revision: int) -> None:
+        self._tell_cluster(key)
+        for changed in self._cluster_watchers:
+            changed()
+
+    def _credential_changed(self, key: str, old: bytes | None, new: bytes | None, revision: int) -> None:
+        self._tell_cluster(key)
+
+    def _catalogue_changed(
+        self, key: str, old: ApiCatalogue | None, new: ApiCatalogue | None, revision: int
+    ) -> None:
+        self._tell_cluster(key)
+
+    def _tell_cluster(self, key: str) -> None:
+        listener = self._listeners.get(keys.last_segment(key))
+        if listener is not None:
+            listener.cluster_changed()
+
+    def _federation_changed(
+        self, key: str, old: Federation | None, new: Federation | None, revision: int
+    ) -> None:
+        if new is not None:
+            self._founded.set()
+
+
+def _clusters(placement: Placement) -> dict[str, bytes]:
+    """Return the clusters that a placement names, with what it says of each."""
+    named = {entry.cluster: entry.SerializeToString() for entry in placement.clusters}
+    return named | {entry.cluster: b"releasing" for entry in placement.releasing}
