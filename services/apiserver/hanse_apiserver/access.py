@@ -1,0 +1,91 @@
+"""Who may do what, over REST and over gRPC alike.
+
+Owns `FederationAuthorizer` and the token file's authenticator. Members of the admin groups may do everything,
+members of the viewer groups may read everything but Secrets. Hanse's own services may read everything but
+Secrets too, create Events, and the registry may write Clusters. Everybody else who is authenticated may ask
+what is served and what they may do, and nothing more; nobody is authenticated without a certificate or a
+token. RBAC objects are stored and served, and not yet obeyed.
+
+Immutable. Next: `hanse_apiserver.app`, which gives this to both servers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Final
+
+from hanse.auth import ADMINS, MASTERS, SERVICES, Identity, TokenFile, service_name
+from hanse.errors import UnauthenticatedError
+from hanse.kube.hanse_kinds import GROUP
+from hanse.kube.server.auth import (
+    AUTHENTICATED_GROUP,
+    Attributes,
+    Credentials,
+    Decision,
+    User,
+    is_self_service,
+)
+
+READ_VERBS: Final = frozenset({"get", "list", "watch"})
+_REGISTRY: Final = service_name("registry")
+
+
+class FederationAuthorizer:
+    """Decides by groups."""
+
+    def __init__(
+        self, *, admin_groups: Iterable[str] = (MASTERS, ADMINS), viewer_groups: Iterable[str] = ()
+    ) -> None:
+        """Members of `admin_groups` may do everything, of `viewer_groups` read everything but Secrets."""
+        self._admins = frozenset(admin_groups)
+        self._viewers = frozenset(viewer_groups) | {SERVICES}
+
+    async def authorize(self, attributes: Attributes) -> Decision:
+        """Decide one request."""
+        groups = attributes.user.groups
+        if self._admins.intersection(groups):
+            return Decision(allowed=True, reason="a member of an administrators' group may do everything")
+        if is_self_service(attributes):
+            return Decision(allowed=True, reason="everyone who is authenticated may ask this")
+        if self._viewers.intersection(groups) and _may_view(attributes):
+            return Decision(allowed=True, reason="a member of a viewers' group may read this")
+        if SERVICES in groups and _service_may(attributes):
+            return Decision(allowed=True, reason="a service of the federation needs this")
+        return Decision(allowed=False)
+
+
+def _may_view(attributes: Attributes) -> bool:
+    secret = not attributes.group and attributes.resource == "secrets"
+    return attributes.verb in READ_VERBS and bool(attributes.resource) and not secret
+
+
+def _service_may(attributes: Attributes) -> bool:
+    if attributes.resource == "events":
+        return attributes.verb in ("create", "patch", "update")
+    clusters = (attributes.group, attributes.resource) == (GROUP, "clusters")
+    return clusters and attributes.user.name == _REGISTRY
+
+
+class TokenFileAuthenticator:
+    """Knows the bearer tokens of a token file, which is read again when it changes."""
+
+    def __init__(self, path: Path) -> None:
+        """Raises ConfigError if the file cannot be read."""
+        self._tokens = TokenFile(path)
+
+    async def authenticate(self, credentials: Credentials) -> User | None:
+        """Return the token's user; None without a token. Raises UnauthenticatedError for an unknown one."""
+        if not credentials.token:
+            return None
+        identity = self._tokens.authenticate(credentials.token)
+        if identity is None:
+            raise UnauthenticatedError("the bearer token is not known")
+        return user_of(identity)
+
+
+def user_of(identity: Identity | None) -> User:
+    """Return the Kubernetes user that a caller over gRPC is; the anonymous one for None."""
+    if identity is None:
+        return User("system:anonymous", ("system:unauthenticated",))
+    return User(identity.name, (*identity.groups, AUTHENTICATED_GROUP))

@@ -1,0 +1,100 @@
+"""What the federation adds to every write: finalizers, the trace, and what must not be lost.
+
+Owns `FederationAdmission`. Objects that propagate get the finalizer `hanse.dev/sync`, Clusters
+`hanse.dev/unjoin`; an update cannot take them off (only the members' confirmation, or the registry, does).
+The traceparent of the change goes into an annotation that is never served. A placement annotation that makes
+no sense is not refused here: the scheduler says so in an event, and the placement before it stays in force.
+
+Stateless; runs inside the request's task. Next: `hanse_apiserver.finalize`.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from hanse.auth import service_name
+from hanse.errors import PermissionDeniedError
+from hanse.kube.hanse_kinds import GROUP
+from hanse.kube.hooks import AdmissionRequest
+from hanse.kube.lifecycle import ORPHAN, unchanged
+from hanse.kube.objects import Object, mapping, sequence
+from hanse.kube.options import SYSTEM
+from hanse.kube.propagation import SYNC_FINALIZER, TRACEPARENT, UNJOIN_FINALIZER, object_propagates
+from hanse.telemetry import inject_traceparent
+
+PERMANENT_NAMESPACES: Final = ("default", "kube-system", "kube-public")
+"""Namespaces that exist from the start and cannot be deleted."""
+
+_REGISTRY: Final = service_name("registry")
+
+
+class FederationAdmission:
+    """Adds what makes an object federated."""
+
+    async def admit(self, request: AdmissionRequest) -> Object:
+        """Return the object to store. Raises PermissionDeniedError for the deletion of a permanent
+        namespace.
+        """
+        if request.operation == "DELETE":
+            _check_delete(request)
+            return request.object
+        if request.subresource:
+            return request.object
+        obj = with_finalizer(request)
+        if request.old is not None and unchanged(obj, request.old, hidden=(TRACEPARENT,)):
+            return obj  # nothing will be written, so there is nothing to trace
+        return with_traceparent(obj, inject_traceparent())
+
+
+def _check_delete(request: AdmissionRequest) -> None:
+    key = request.key
+    if (key.group, key.resource) == ("", "namespaces") and key.name in PERMANENT_NAMESPACES:
+        raise PermissionDeniedError(
+            f'namespaces "{key.name}" is forbidden: this namespace may not be deleted',
+            metadata={"name": key.name, "kind": "namespaces"},
+        )
+
+
+def with_finalizer(request: AdmissionRequest) -> Object:
+    """Return the object with the finalizer of its kind, unless it may be without it."""
+    metadata = mapping(request.object, "metadata")
+    present = sequence(metadata, "finalizers")
+    missing = [name for name in _required(request) if name not in present]
+    if not missing:
+        return request.object
+    return {**request.object, "metadata": {**metadata, "finalizers": [*present, *missing]}}
+
+
+def _required(request: AdmissionRequest) -> list[str]:
+    """Return the finalizers that the object must have after this write."""
+    finalizer = _finalizer(request)
+    if not finalizer:
+        return []
+    had = sequence(mapping(request.old, "metadata"), "finalizers")
+    if not mapping(request.object, "metadata").get("deletionTimestamp"):
+        return [finalizer]
+    if finalizer not in had:
+        return []  # nothing can be added to what is being deleted
+    if finalizer == UNJOIN_FINALIZER:
+        return [] if request.user.name in (_REGISTRY, SYSTEM.name) else [finalizer]
+    # Until the members have confirmed they must be able to see that they are to keep their objects.
+    return [finalizer, ORPHAN] if ORPHAN in had else [finalizer]
+
+
+def _finalizer(request: AdmissionRequest) -> str:
+    group, resource = request.info.storage_key
+    if (group, resource) == (GROUP, "clusters"):
+        return UNJOIN_FINALIZER
+    if object_propagates(group, resource, request.object):
+        return SYNC_FINALIZER
+    had = SYNC_FINALIZER in sequence(mapping(request.old, "metadata"), "finalizers")
+    return SYNC_FINALIZER if had else ""
+
+
+def with_traceparent(obj: Object, traceparent: str) -> Object:
+    """Return the object with the traceparent of the change; without one from a client if there is none."""
+    metadata = mapping(obj, "metadata")
+    annotations = metadata.get("annotations") or {}
+    if not traceparent:
+        return obj
+    return {**obj, "metadata": {**metadata, "annotations": {**annotations, TRACEPARENT: traceparent}}}

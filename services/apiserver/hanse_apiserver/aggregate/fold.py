@@ -1,0 +1,101 @@
+"""The entry: the status of a federated object from its members', by kind, with the detail of each cluster.
+
+Pure. Who wins, if somebody wrote the federated object's status: the members do, as soon as the object is
+placed somewhere, for everything that the kind's rule gives; for kinds without a rule what was written stays
+underneath.
+
+Next: `hanse_apiserver.view`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from hanse.kube.objects import Object, mapping
+from hanse_apiserver.aggregate import others, workloads
+from hanse_apiserver.aggregate.members import UNREACHABLE, Decision, Member, ingress_of
+
+Rule = Callable[[Object, Sequence[Member], Decision, str], Object]
+
+_RULES: Final[dict[tuple[str, str], Rule]] = {
+    ("apps", "deployments"): workloads.deployment,
+    ("apps", "replicasets"): workloads.replica_set,
+    ("", "replicationcontrollers"): workloads.replica_set,
+    ("apps", "statefulsets"): workloads.stateful_set,
+    ("apps", "daemonsets"): workloads.daemon_set,
+    ("batch", "jobs"): others.job,
+    ("", "services"): others.load_balanced,
+    ("networking.k8s.io", "ingresses"): others.load_balanced,
+    ("", "persistentvolumeclaims"): others.claim,
+    ("autoscaling", "horizontalpodautoscalers"): others.autoscaler,
+    ("policy", "poddisruptionbudgets"): others.budget,
+    ("", "namespaces"): others.stored,
+    ("apiextensions.k8s.io", "customresourcedefinitions"): others.stored,
+}
+
+_DETAIL: Final = (
+    "replicas", "readyReplicas", "updatedReplicas", "availableReplicas",
+    "desiredNumberScheduled", "numberReady", "numberAvailable", "updatedNumberScheduled",
+    "active", "succeeded", "failed", "currentReplicas", "desiredReplicas",
+)  # fmt: skip
+
+
+def aggregate(
+    group: str, resource: str, obj: Object, *, members: Sequence[Member], decision: Decision, now: str = ""
+) -> Object:
+    """Return the status to serve for a placed object.
+
+    `group` is "" for core; `members` are sorted by cluster; `now` is the time to put on a condition that
+    no member has a time for. The result has `clusters`, the detail of each cluster.
+    """
+    rule = _RULES.get((group, resource))
+    status = (rule or others.generic)(obj, members, decision, now)
+    clusters = [_detail(member, whole=rule is None) for member in members]
+    return {**status, "clusters": clusters} if clusters else dict(status)
+
+
+def _detail(member: Member, *, whole: bool) -> Object:
+    """Return one entry of `status.clusters`; with `whole`, the member's status as it is."""
+    unseen = not member.reachable and member.phase not in ("", "Removed")
+    detail: Object = {
+        "name": member.cluster,
+        "phase": UNREACHABLE if unseen else _phase(member),
+    }
+    if member.health and not unseen:
+        detail["health"] = member.health
+    if member.desired is not None and member.placed:
+        detail["desiredReplicas"] = member.desired
+    for name in _DETAIL:
+        if type(member.status.get(name)) is int:
+            detail[name] = member.status[name]
+    if ingress := ingress_of(member):
+        detail["loadBalancer"] = {"ingress": ingress}
+    if phase := member.status.get("phase"):
+        detail["memberPhase"] = phase
+    if whole and member.status:
+        detail["status"] = dict(member.status)
+    if member.applied_generation:
+        detail["observedGeneration"] = member.applied_generation
+    reason, message = _why(member, unseen=unseen)
+    if reason:
+        detail["reason"] = reason
+    if message:
+        detail["message"] = message
+    return detail
+
+
+def _phase(member: Member) -> str:
+    if not member.phase:
+        return "Releasing" if member.releasing else "Pending"
+    return member.phase
+
+
+def _why(member: Member, *, unseen: bool) -> tuple[str, str]:
+    if member.suspended:
+        return "Suspended", "out of reach for longer than the toleration; its replicas count elsewhere"
+    if unseen or member.phase == UNREACHABLE:
+        said = mapping({"status": member.status}, "status")
+        known = "; what it said last is shown, and counts as not ready" if said else ""
+        return "ClusterUnreachable", f"the cluster cannot be reached{known}"
+    return member.reason, member.message

@@ -1,0 +1,104 @@
+"""What goes into an aggregated status: one `Member` per cluster, and the scheduler's `Decision`.
+
+Frozen values and pure functions. A member is *counted* if the object is placed there and its replicas have
+not been moved elsewhere; a counted member *reports* if its cluster can be reached and has said something.
+What an unreachable cluster said last is kept: its pods still count as existing, but not as ready.
+
+Next: `hanse_apiserver.aggregate.fold`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from hanse.kube.objects import Object, mapping, sequence
+
+REMOVED = "Removed"
+UNREACHABLE = "Unreachable"
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What the scheduler decided. `generation` is that of the object it decided on, 0 for never.
+
+    `revision` is the store revision at which the decision became what it is; 0 if that is not known.
+    """
+
+    generation: int = 0
+    error: str = ""
+    revision: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """The object in one cluster.
+
+    `phase` is the sync phase in CamelCase, "" if the syncer has said nothing yet. `desired` is what the
+    scheduler gave (for a Job its parallelism), `replicas` what the live object asks for. `status` is the live
+    object's. `placement_revision` is the placement that the syncer acted on.
+    """
+
+    cluster: str
+    placed: bool = True
+    releasing: bool = False
+    suspended: bool = False
+    reachable: bool = True
+    phase: str = ""
+    reason: str = ""
+    message: str = ""
+    health: str = ""
+    status: Mapping[str, Any] = field(default_factory=dict)
+    applied_generation: int = 0
+    member_generation: int = 0
+    placement_revision: int = 0
+    replicas: int | None = None
+    desired: int | None = None
+
+    @property
+    def counted(self) -> bool:
+        """Whether the cluster is part of what the object is to be now."""
+        return self.placed and not self.suspended
+
+    @property
+    def reports(self) -> bool:
+        """Whether what is known of the member is current: it can be reached, and has the object."""
+        return self.reachable and self.phase not in ("", UNREACHABLE, REMOVED)
+
+    def wanted(self, obj: Object, path: str = "replicas") -> int:
+        """Return how many pods the member is to run: its live object's number, else what it was given."""
+        if self.replicas is not None:
+            return self.replicas
+        if self.desired is not None:
+            return self.desired
+        value = mapping(obj, "spec").get(path)
+        return value if type(value) is int else 1
+
+    def number(self, name: str) -> int:
+        """Return a number of the member's status; 0 if it is absent or no number."""
+        value = self.status.get(name)
+        return value if type(value) is int else 0
+
+
+def total(members: Iterable[Member], name: str) -> int:
+    """Return the sum of a number over the members."""
+    return sum(member.number(name) for member in members)
+
+
+def first(members: Iterable[Member], name: str) -> Any:
+    """Return the first member's value that is not empty; None if there is none."""
+    return next((m.status[name] for m in members if m.status.get(name)), None)
+
+
+def ingress_of(member: Member) -> list[Any]:
+    """Return the addresses of the member's load balancer."""
+    return sequence(member.status.get("loadBalancer"), "ingress")
+
+
+def agreed(members: Sequence[Member], name: str) -> Any:
+    """Return the value that all members have; None if they differ or there are none."""
+    if not members:
+        return None
+    value = members[0].status.get(name)
+    return value if all(m.status.get(name) == value for m in members) else None

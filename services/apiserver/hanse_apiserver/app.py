@@ -1,0 +1,193 @@
+"""The apiserver put together: one engine, REST and gRPC in front of it, the finalizer behind it.
+
+`serve(runtime)` is the whole life of the process: connect, found, load, serve, drain. `Apiserver` is the same
+without a process, for tests: an async context manager over any store.
+
+Everything runs in one event loop. Next: `hanse_apiserver.view` for what is served,
+`hanse_apiserver.finalize` for how things end, `hanse.kube.server.app` for HTTP.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ssl
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from hanse.api.federation.v1.federation_pb2 import Federation
+from hanse.api.federation.v1.federation_service_pb2_grpc import add_FederationServiceServicer_to_server
+from hanse.control import Controller, WorkQueue
+from hanse.errors import ConfigError, UnavailableError
+from hanse.health import Health
+from hanse.kube.catalogue import Catalogue
+from hanse.kube.engine import KubeEngine
+from hanse.kube.server.app import KubeServer, ServerOptions
+from hanse.kube.server.auth import Authenticator, CertificateAuthenticator, UnionAuthenticator
+from hanse.rpc import RpcServer
+from hanse.runtime import Runtime
+from hanse.store import EtcdStore, Store
+from hanse.store.batch import BatchWriter
+from hanse.telemetry import Telemetry, get_logger
+from hanse_apiserver import federation_service, founding
+from hanse_apiserver.access import FederationAuthorizer, TokenFileAuthenticator
+from hanse_apiserver.admission import FederationAdmission
+from hanse_apiserver.federation_service import FederationService
+from hanse_apiserver.finalize import SyncFinalizer
+from hanse_apiserver.settings import ApiserverSettings
+from hanse_apiserver.view import FederationView
+
+_CHECK_SECONDS = 5.0
+_log = get_logger(__name__)
+
+
+class Apiserver:
+    """One apiserver over a store. `https` and `grpc` are where it serves once it has started."""
+
+    def __init__(
+        self,
+        store: Store,
+        settings: ApiserverSettings,
+        *,
+        telemetry: Telemetry | None = None,
+        health: Health | None = None,
+    ) -> None:
+        """Prepare; nothing is read or written before it is entered."""
+        self._store = store
+        self._settings = settings
+        self._telemetry = telemetry
+        self._health = health
+        catalogue = Catalogue.federation()
+        self.view = FederationView(catalogue)
+        self.engine = KubeEngine(
+            store,
+            catalogue=catalogue,
+            view=self.view,
+            admission=[FederationAdmission()],
+            shared=settings.shared,
+        )
+        self.federation = Federation()
+        self.https = ""
+        self.grpc = ""
+        self._stack = contextlib.AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        """Found the federation if need be, load everything, and serve."""
+        settings = self._settings
+        async with contextlib.AsyncExitStack() as stack:
+            self.federation = await founding.found(
+                self._store, short_name=settings.federation_name, dns_suffix=settings.dns_suffix
+            )
+            await stack.enter_async_context(self.engine)
+            await self._start_finalizer(stack)
+            authorizer = FederationAuthorizer(
+                admin_groups=settings.admin_groups, viewer_groups=settings.viewer_groups
+            )
+            await self._serve_rest(stack, authorizer)
+            await self._serve_grpc(stack, authorizer)
+            self._stack = stack.pop_all()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop serving, then everything else."""
+        await self._stack.aclose()
+
+    async def _start_finalizer(self, stack: contextlib.AsyncExitStack) -> None:
+        writer = BatchWriter(self._store)
+        stack.push_async_callback(writer.close)
+        queue = WorkQueue("finalize")
+        finalizer = SyncFinalizer(cache=self.engine.cache, view=self.view, writer=writer, queue=queue)
+        controller = Controller("finalize", finalizer, queue, workers=self._settings.finalize_workers)
+        task = asyncio.create_task(controller.run(), name="finalize")
+        stack.push_async_callback(_end, task)
+        finalizer.start()
+
+    async def _serve_rest(self, stack: contextlib.AsyncExitStack, authorizer: FederationAuthorizer) -> None:
+        settings = self._settings
+        authenticators: list[Authenticator] = [CertificateAuthenticator()]
+        if settings.token_file:
+            authenticators.append(TokenFileAuthenticator(Path(settings.token_file)))
+        server = KubeServer(
+            self.engine,
+            authenticator=UnionAuthenticator(*authenticators),
+            authorizer=authorizer,
+            options=ServerOptions(
+                listen=settings.https_listen,
+                tls=tls_context(settings),
+                advertise=settings.advertise_address,
+            ),
+            checks={"etcd": self._check_store},
+        )
+        await stack.enter_async_context(server)
+        self.https = settings.advertise_address or server.address
+        scheme = "https" if settings.tls else "http"
+        self.federation.server = f"{scheme}://{self.https}"
+
+    async def _serve_grpc(self, stack: contextlib.AsyncExitStack, authorizer: FederationAuthorizer) -> None:
+        settings = self._settings
+        server = RpcServer(
+            listen=settings.listen,
+            tls=settings.tls,
+            policy=federation_service.policy(
+                admin_groups=settings.admin_groups, viewer_groups=settings.viewer_groups
+            ),
+            telemetry=self._telemetry,
+            health=self._health,
+        )
+        service = FederationService(self.engine, authorizer=authorizer, federation=self.federation)
+        server.add(add_FederationServiceServicer_to_server, service)
+        await stack.enter_async_context(server)
+        self.grpc = server.address
+
+    async def _check_store(self) -> None:
+        try:
+            async with asyncio.timeout(_CHECK_SECONDS):
+                await self._store.revision()
+        except TimeoutError:
+            raise UnavailableError(f"etcd did not answer within {_CHECK_SECONDS:g} s") from None
+
+
+def tls_context(settings: ApiserverSettings) -> ssl.SSLContext | None:
+    """Return the TLS context of the REST API: client certificates are verified, and may be absent.
+
+    None if TLS is off. Raises ConfigError for files that cannot be used.
+    """
+    if settings.tls is None:
+        return None
+    cert = settings.https_cert or settings.tls_cert
+    key = settings.https_key or settings.tls_key
+    ca = settings.client_ca or settings.tls_ca
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    try:
+        context.load_cert_chain(cert, key)
+        context.load_verify_locations(ca)
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigError(f"cannot use the TLS files {cert}, {key} and {ca}: {error}") from error
+    context.verify_mode = ssl.CERT_OPTIONAL
+    context.set_alpn_protocols(["http/1.1"])
+    return context
+
+
+async def serve(runtime: Runtime[ApiserverSettings]) -> None:
+    """Run the apiserver until the process is told to stop."""
+    settings = runtime.settings
+    store = await EtcdStore.connect(
+        settings.etcd_endpoints, prefix=settings.etcd_prefix, tls=settings.etcd_tls
+    )
+    try:
+        async with Apiserver(
+            store, settings, telemetry=runtime.telemetry, health=runtime.health
+        ) as apiserver:
+            runtime.ready({"grpc": apiserver.grpc, "https": apiserver.https})
+            await runtime.stopping.wait()
+    finally:
+        await store.close()
+
+
+async def _end(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)

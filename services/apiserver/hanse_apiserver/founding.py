@@ -1,0 +1,46 @@
+"""The identity of the federation, which must exist before anybody can use it.
+
+Owns the key `federation`. The first apiserver that starts writes it; all later ones read it, whatever their
+settings say, because the id is on every object in every member.
+
+Idempotent; any number of apiservers may do it at once. Next: `hanse_apiserver.app`.
+"""
+
+from __future__ import annotations
+
+import uuid
+from datetime import UTC, datetime
+
+from hanse import __version__
+from hanse.api.federation.v1.federation_pb2 import Federation
+from hanse.store import Compare, Get, Put, Store
+from hanse.store.keys import FEDERATION
+from hanse.telemetry import get_logger
+
+_log = get_logger(__name__)
+
+
+async def found(store: Store, *, short_name: str, dns_suffix: str) -> Federation:
+    """Return the federation, which is founded with this name and suffix if it does not exist."""
+    new = Federation(name="federation", id=str(uuid.uuid4()), short_name=short_name, dns_suffix=dns_suffix)
+    new.create_time.FromDatetime(datetime.now(UTC).replace(microsecond=0))
+    result = await store.txn(
+        [Compare.absent(FEDERATION)], [Put(FEDERATION, new.SerializeToString())], [Get(FEDERATION)]
+    )
+    if result.succeeded:
+        _log.info("founded the federation", id=new.id, name=short_name, dns_suffix=dns_suffix)
+        federation = new
+    else:
+        found_range = result.responses[0]
+        assert found_range is not None
+        federation = Federation.FromString(found_range.items[0].value)
+        if (federation.short_name, federation.dns_suffix) != (short_name, dns_suffix):
+            _log.warning(
+                "the federation was founded with another name or suffix, which stand",
+                name=federation.short_name,
+                dns_suffix=federation.dns_suffix,
+                configured_name=short_name,
+                configured_dns_suffix=dns_suffix,
+            )
+    federation.version = __version__
+    return federation
