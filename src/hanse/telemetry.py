@@ -32,8 +32,6 @@ from opentelemetry import metrics, trace
 from opentelemetry.context import Context
 from opentelemetry.sdk.metrics import AlwaysOffExemplarFilter, MeterProvider
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ParentBased, TraceIdRatioBased
 from opentelemetry.trace import (
     INVALID_SPAN_CONTEXT,
     NonRecordingSpan,
@@ -44,9 +42,12 @@ from opentelemetry.trace import (
     Tracer,
 )
 
+from hanse.spanids import IdTracerProvider
+
 if TYPE_CHECKING:
     from opentelemetry.sdk._logs import LoggerProvider
     from opentelemetry.sdk.metrics.export import MetricReader
+    from opentelemetry.sdk.trace import TracerProvider
     from prometheus_client import CollectorRegistry
 
 Logger = structlog.typing.FilteringBoundLogger
@@ -334,11 +335,15 @@ def _resource(service_name: str) -> Resource:
     )
 
 
-def _tracer_provider(resource: Resource, settings: TelemetrySettings) -> tuple[TracerProvider, bool]:
+def _tracer_provider(
+    resource: Resource, settings: TelemetrySettings
+) -> tuple[TracerProvider | IdTracerProvider, bool]:
     recording = bool(settings.otlp_endpoint or settings.trace_file)
     if not recording:
-        return TracerProvider(resource=resource, sampler=ALWAYS_OFF, shutdown_on_exit=False), False
+        return IdTracerProvider(), False
+    from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.sdk.trace.export import BatchSpanProcessor
+    from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
 
     by_id = TraceIdRatioBased(settings.trace_ratio)
     provider = TracerProvider(

@@ -7,7 +7,9 @@ import io
 import logging
 import sys
 from collections.abc import Iterator
+from typing import Any
 
+import grpc
 import orjson
 import pytest
 import structlog
@@ -146,7 +148,7 @@ def test_idle_exporters_are_not_imported() -> None:
         "import sys, hanse.runtime, hanse.rpc, hanse.control, hanse.telemetry as t, hanse.settings as s;"
         "t.setup('x', s.ServiceSettings());"
         "bad = [m for m in sys.modules if m.startswith(('opentelemetry.exporter.otlp', 'kubernetes', "
-        "'aiohttp', 'cryptography', 'opentelemetry.sdk._logs'))];"
+        "'aiohttp', 'cryptography', 'opentelemetry.sdk.trace.', 'opentelemetry.sdk._logs'))];"
         "sys.exit(str(bad) if bad else 0)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=60, check=False)
@@ -207,3 +209,47 @@ def test_listeners_hear_changes_of_ready_only() -> None:
     unsubscribe()
     health.set("etcd", True)
     assert heard == [True, False]
+
+
+EXPORTING = """
+import logging, sys
+from hanse.settings import ServiceSettings
+from hanse.telemetry import get_logger, setup, span_from_traceparent
+t = setup("x", ServiceSettings(otlp_endpoint=sys.argv[1]))
+with span_from_traceparent("the span", None):
+    get_logger("a").info("the event", key="the value")
+t.meter.create_counter("the.counter").add(1)
+t.shutdown()
+"""
+
+
+async def test_all_three_signals_reach_a_collector() -> None:
+    """A process with otlp_endpoint sends its spans, metrics and logs there, and the log has the trace."""
+    received: dict[str, bytes] = {}
+
+    def handlers(name: str) -> grpc.GenericRpcHandler:
+        async def export(body: bytes, context: object) -> bytes:
+            received[name] = received.get(name, b"") + body
+            return b""
+
+        service = f"opentelemetry.proto.collector.{name}.v1.{name.capitalize()}Service"
+        method: Any = grpc.unary_unary_rpc_method_handler(export)
+        return grpc.method_handlers_generic_handler(service, {"Export": method})
+
+    server = grpc.aio.server(handlers=[handlers(name) for name in ("trace", "metrics", "logs")])
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    try:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", EXPORTING, f"http://127.0.0.1:{port}", stderr=asyncio.subprocess.PIPE
+        )
+        async with asyncio.timeout(30):
+            _, log = await process.communicate()
+    finally:
+        await server.stop(0)
+    trace_id = bytes.fromhex(orjson.loads(log.splitlines()[0])["trace_id"])
+    assert b"the span" in received["trace"]
+    assert trace_id in received["trace"]
+    assert b"the.counter" in received["metrics"]
+    assert b"the event" in received["logs"]
+    assert trace_id in received["logs"]

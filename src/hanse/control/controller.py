@@ -46,8 +46,8 @@ class Controller:
         self._active = 0
         self._changed = asyncio.Event()
         self._log = get_logger(__name__, controller=name)
-        self._outcomes = metrics.get_meter("hanse").create_counter(
-            "hanse.reconciles", unit="{key}", description="Looks at keys, by outcome."
+        self._failed = metrics.get_meter("hanse").create_counter(
+            "hanse.reconcile.failures", unit="{key}", description="Looks at keys that failed, by how."
         )
 
     @property
@@ -109,7 +109,7 @@ class Controller:
         except TerminalError as error:
             self.queue.forget(key)
             self._log.warning("cannot be reconciled", key=key, error=str(error), reason=error.reason)
-            self._count("terminal")
+            self._count(error.reason)
         except TimeoutError as error:
             if not deadline.expired():
                 self._retry(key, error)
@@ -122,7 +122,6 @@ class Controller:
             self._again(key, result)
 
     def _again(self, key: str, result: Result | None) -> None:
-        self._count("success")
         if result is not None and result.requeue_after is not None:
             # A look that wants another one at once still lets the loop and other keys have a turn.
             self.queue.add_after(key, max(result.requeue_after, 0.001))
@@ -131,7 +130,7 @@ class Controller:
         at_least = error.retry_after or 0.0 if isinstance(error, HanseError) else 0.0
         delay = self.queue.retry(key, at_least=at_least)
         failures = self.queue.failures(key)
-        self._count("error")
+        self._count(error.reason if isinstance(error, HanseError) else type(error).__name__)
         if isinstance(error, HanseError):
             self._log.warning(
                 "will be tried again",
@@ -144,5 +143,5 @@ class Controller:
         else:
             self._log.error("failed unexpectedly", key=key, failures=failures, exc_info=error)
 
-    def _count(self, outcome: str) -> None:
-        self._outcomes.add(1, {"hanse.controller.name": self.name, "hanse.outcome": outcome})
+    def _count(self, kind: str) -> None:
+        self._failed.add(1, {"hanse.controller.name": self.name, "error.type": kind})

@@ -74,8 +74,8 @@ class Pipeline:
             description="Duration of RPCs that this service answered.",
             explicit_bucket_boundaries_advisory=DURATION_BUCKETS,
         )
-        self._active = meter.create_up_down_counter(
-            "hanse.rpc.server.active", unit="{call}", description="RPCs that are being answered."
+        self._open = meter.create_up_down_counter(
+            "hanse.rpc.server.streams", unit="{call}", description="Streams that are open to callers."
         )
         self._streams: dict[asyncio.Task[Any], bool] = {}
 
@@ -124,6 +124,7 @@ class Pipeline:
         task = asyncio.current_task()
         assert task is not None
         self._streams[task] = False
+        self._open.add(1, {"rpc.method": method})
         with self._call(method, context) as call:
             try:
                 self._admit(method, context)
@@ -142,6 +143,7 @@ class Pipeline:
                 await self._failed(call, error, context)
             finally:
                 del self._streams[task]
+                self._open.add(-1, {"rpc.method": method})
 
     def _admit(self, method: str, context: ServicerContext) -> None:
         identity = identity_from_auth_context(context.auth_context())
@@ -160,11 +162,9 @@ class Pipeline:
         token = otel_context.attach(trace.set_span_in_context(span))
         call = _Call(method, span)
         start = time.perf_counter()
-        self._active.add(1, attributes)
         try:
             yield call
         finally:
-            self._active.add(-1, attributes)
             code = call.code.name
             self._duration.record(
                 time.perf_counter() - start, {**attributes, "rpc.response.status_code": code}
