@@ -1,0 +1,132 @@
+"""What the scheduler knows of a cluster, as a value.
+
+Owns `ClusterView`: the parts of the registry's compiled view and API catalogue that a decision depends on,
+and nothing that changes with a heartbeat. Two equal views lead to equal decisions, so an update that
+leaves the view equal is ignored. Immutable.
+
+Next: `snapshot`, which keeps all views; `filtering`, which judges them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from hanse.api.registry.v1.cluster_pb2 import (
+    NO_EXECUTE,
+    READY,
+    UNJOINING,
+    ApiCatalogue,
+    Cluster,
+    ClusterState,
+)
+from hanse.api.type.v1.condition_pb2 import TRUE
+from hanse_scheduler.times import seconds_of
+
+NAME_LABEL = "hanse.dev/cluster"
+"""Label that every cluster is given with its own name, unless it has it."""
+REGION_LABEL = "topology.kubernetes.io/region"
+"""Label that every cluster of a known region is given, unless it has it."""
+OWN_TAINTS = "hanse.dev/"
+"""Prefix of the taints that Hanse itself sets; they say again what the state says, which counts."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterTaint:
+    """Keeps objects away. `added` is in seconds since the epoch, 0 if not known."""
+
+    key: str
+    value: str = ""
+    execute: bool = False
+    added: float = 0.0
+
+    def __str__(self) -> str:
+        value = f"={self.value}" if self.value else ""
+        return f"{self.key}{value}:{'NoExecute' if self.execute else 'NoSchedule'}"
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterView:
+    """One member cluster. `since` is when it stopped being ready (seconds since the epoch), 0 while it is."""
+
+    name: str
+    state: ClusterState.ValueType = READY
+    labels: Mapping[str, str] = field(default_factory=dict)
+    taints: tuple[ClusterTaint, ...] = ()
+    unschedulable: bool = False
+    region: str = ""
+    zones: tuple[str, ...] = ()
+    since: float = 0.0
+    leaving: bool = False
+
+    @property
+    def ready(self) -> bool:
+        """Return whether it answers its probes."""
+        return self.state == READY
+
+
+def view_of(message: Cluster) -> ClusterView:
+    """Return what matters of the registry's message."""
+    name = message.name.rpartition("/")[2]
+    labels = dict(message.labels)
+    labels.setdefault(NAME_LABEL, name)
+    if message.region:
+        labels.setdefault(REGION_LABEL, message.region)
+    ready = message.state == READY
+    since = 0.0
+    if not ready:
+        since = next(
+            (
+                seconds_of(condition.last_transition_time)
+                for condition in message.conditions
+                if condition.type == "Ready" and condition.status != TRUE
+            ),
+            0.0,
+        )
+    return ClusterView(
+        name=name,
+        state=message.state,
+        labels=labels,
+        taints=tuple(
+            ClusterTaint(
+                key=taint.key,
+                value=taint.value,
+                execute=taint.effect == NO_EXECUTE,
+                added=seconds_of(taint.time_added),
+            )
+            for taint in message.taints
+            if not taint.key.startswith(OWN_TAINTS)
+        ),
+        unschedulable=message.unschedulable,
+        region=message.region,
+        zones=tuple(sorted(message.zones)),
+        since=since,
+        leaving=message.state == UNJOINING or message.HasField("delete_time"),
+    )
+
+
+def served_by(catalogue: ApiCatalogue) -> frozenset[tuple[str, str]]:
+    """Return the (group, resource) pairs that a cluster serves."""
+    return frozenset((item.group, item.resource) for item in catalogue.resources)
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterTable:
+    """All clusters by name at one moment, and what they serve; `version` differs for different tables.
+
+    A cluster that is not in `served` has told nothing yet, which is not the same as serving nothing.
+    """
+
+    clusters: Mapping[str, ClusterView]
+    served: Mapping[str, frozenset[tuple[str, str]]] = field(default_factory=dict)
+    version: int = 0
+
+    def serves(self, cluster: str, *, group: str, resource: str) -> bool:
+        """Return whether the cluster serves the resource, as far as is known."""
+        known = self.served.get(cluster)
+        return known is None or (group, resource) in known
+
+    @classmethod
+    def of(cls, views: Iterable[ClusterView]) -> ClusterTable:
+        """Return a table of views whose catalogues are unknown."""
+        return cls(clusters={view.name: view for view in sorted(views, key=lambda item: item.name)})

@@ -1,0 +1,110 @@
+"""Deciding for stored objects and for manifests, without writing: what controller and explanations share.
+
+Owns reading the whole object where override policies look at it; everything else a decision needs is in the
+`World` already.
+
+Concurrency: one event loop. A decision and the world's revisions of what it was made on belong together until
+the next await.
+
+Next: `decision`, the pure function; `reconciler`, which stores what comes out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import orjson
+
+from hanse.errors import InvalidArgumentError
+from hanse.kube.catalogue import Catalogue
+from hanse.kube.objects import Object, child, gvk_of, name_of, namespace_of
+from hanse.store import Store
+from hanse.store.keys import OBJECTS, ObjectKey, resource_prefix
+from hanse_scheduler.decision import Decision, Rules, decide
+from hanse_scheduler.filtering import VerdictCache
+from hanse_scheduler.records import record_of
+from hanse_scheduler.world import World
+
+_CRDS = ("apiextensions.k8s.io", "customresourcedefinitions")
+
+
+class Evaluator:
+    """Decides; `clock` returns seconds since the epoch."""
+
+    def __init__(self, *, store: Store, world: World, rules: Rules, clock: Callable[[], float]) -> None:
+        self._store = store
+        self._world = world
+        self._rules = rules
+        self._clock = clock
+        self._cache = VerdictCache()
+        self._catalogue: Catalogue | None = None
+
+    async def decide(
+        self, path: str, *, rebalance: bool = False, evict: str = "", explain: bool = False
+    ) -> Decision | None:
+        """Return the decision for a stored object; None if it changed while it was read, or is gone."""
+        record = self._world.record(path)
+        if record is None:
+            return None
+        overrides = self._world.overrides(path, record)
+        whole: Object | None = None
+        if overrides:
+            kv = await self._store.get(f"{OBJECTS}/{path}")
+            if kv is None or kv.mod_revision != self._world.object_revision(path):
+                await self._world.mirror.reached(kv.mod_revision if kv else await self._store.revision())
+                return None
+            record = self._world.record(path)
+            if record is None:
+                return None
+            overrides = self._world.overrides(path, record)
+            whole = orjson.loads(kv.value)
+        situation = self._world.situation(path, record)
+        if rebalance or evict or whole is not None:
+            situation = replace(
+                situation, obj=whole or situation.obj, overrides=overrides, rebalance=rebalance, evict=evict
+            )
+        return decide(situation, rules=self._rules, now=self._clock(), cache=self._cache, explain=explain)
+
+    async def preview(self, manifest: bytes) -> tuple[ObjectKey, Decision]:
+        """Return the decision for a manifest as if it was stored now.
+
+        Raises InvalidArgumentError for what is not a manifest of a kind that is known here.
+        """
+        try:
+            obj = orjson.loads(manifest)
+        except orjson.JSONDecodeError as error:
+            raise InvalidArgumentError(f"the manifest is not JSON ({error})") from error
+        if not isinstance(obj, dict):
+            raise InvalidArgumentError("the manifest is not a JSON object")
+        key = await self._key_of(obj)
+        path = key.path()
+        record = record_of(obj, key=key)
+        overrides = self._world.overrides(path, record)
+        situation = replace(self._world.situation(path, record), obj=obj, overrides=overrides)
+        return key, decide(situation, rules=self._rules, now=self._clock(), cache=self._cache, explain=True)
+
+    async def _key_of(self, obj: Object) -> ObjectKey:
+        kind = gvk_of(obj)
+        if self._catalogue is None:
+            self._catalogue = Catalogue.federation()
+        info = self._catalogue.by_kind(kind.group, kind.version, kind.kind)
+        if info is not None:
+            plural, namespaced = info.plural, info.namespaced
+        else:
+            plural, namespaced = await self._custom(kind.group, kind.kind)
+        name = name_of(obj) or f"{child(obj, 'metadata', 'generateName') or 'preview-'}xxxxx"
+        namespace = (namespace_of(obj) or "default") if namespaced else ""
+        return ObjectKey(kind.group, plural, namespace, name)
+
+    async def _custom(self, group: str, kind: str) -> tuple[str, bool]:
+        """Return the plural of a kind that a stored CRD defines, and whether it is namespaced."""
+        stored = await self._store.range(resource_prefix(group=_CRDS[0], resource=_CRDS[1]))
+        for kv in stored.items:
+            crd = orjson.loads(kv.value)
+            if child(crd, "spec", "group") == group and child(crd, "spec", "names", "kind") == kind:
+                return str(child(crd, "spec", "names", "plural")), child(crd, "spec", "scope") == "Namespaced"
+        raise InvalidArgumentError(
+            f"kind {kind} of group {group or 'core'} is not known: create its CustomResourceDefinition first",
+            metadata={"kind": kind},
+        )

@@ -1,0 +1,152 @@
+"""One scheduler decides at a time: elect, decide while leading, stop, elect again.
+
+Owns `Scheduler`, the life of the control loop. Each leadership has its own queue and reconciler, so nothing
+of a lost one can write; what still is in flight is refused by the fence. A new leader first catches up with
+all that its predecessor wrote, then looks at every object once; what has not changed is not written.
+
+Concurrency: one event loop; `run` is one task, and owns all tasks below it.
+
+Next: `reconciler` for one object, `service` for what people ask for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Self
+
+from hanse.control import Controller, WorkQueue
+from hanse.errors import HanseError, UnavailableError
+from hanse.store import Store
+from hanse.store.batch import BatchWriter
+from hanse.store.election import Election, Leadership
+from hanse.telemetry import get_logger
+from hanse_scheduler.evaluator import Evaluator
+from hanse_scheduler.events import Recorder
+from hanse_scheduler.reconciler import PlacementReconciler
+from hanse_scheduler.world import World
+
+ELECTION = "scheduler"
+
+_RETRY = 1.0
+_log = get_logger(__name__)
+
+
+class Scheduler:
+    """Campaigns, and decides while it leads. `identity` is unique among schedulers.
+
+    An async context manager that runs it and resigns at the end; or use `run()` in a task group.
+    """
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        world: World,
+        evaluator: Evaluator,
+        clock: Callable[[], float],
+        identity: str,
+        ttl: int = 10,
+        workers: int = 128,
+        recorder: Recorder | None = None,
+    ) -> None:
+        """`ttl` is the leader lease's, in seconds; `workers` how many objects are in work at once."""
+        self._store = store
+        self._world = world
+        self._evaluator = evaluator
+        self._clock = clock
+        self._identity = identity
+        self._ttl = ttl
+        self._workers = workers
+        self._recorder = recorder
+        self._reconciler: PlacementReconciler | None = None
+        self._task: asyncio.Task[None] | None = None
+        self.leading = asyncio.Event()
+        """Set while this process leads."""
+        self.queue: WorkQueue | None = None
+        """The queue of the current leadership, None while another leads."""
+
+    @property
+    def reconciler(self) -> PlacementReconciler:
+        """Return the leader's reconciler. Raises UnavailableError while another leads."""
+        if self._reconciler is None:
+            raise UnavailableError(
+                "this scheduler does not lead: send the request to the one that does, or again later",
+                reason="NOT_LEADER",
+                retry_after=1.0,
+            )
+        return self._reconciler
+
+    async def __aenter__(self) -> Self:
+        self._task = asyncio.create_task(self.run(), name="scheduler")
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        task, self._task = self._task, None
+        if task is None:
+            return
+        task.cancel()
+        await asyncio.wait([task])
+        if not task.cancelled():
+            task.result()
+
+    async def run(self) -> None:
+        """Campaign and lead, again and again, until cancelled; then resign."""
+        await self._world.mirror.synced()
+        while True:
+            try:
+                leadership = await Election(self._store, ELECTION, self._identity, ttl=self._ttl).campaign()
+            except UnavailableError as error:
+                _log.warning("cannot campaign", error=str(error))
+                await asyncio.sleep(_RETRY)
+                continue
+            try:
+                await self._lead(leadership)
+            except UnavailableError as error:
+                _log.warning("stopped leading", error=str(error))
+                await asyncio.sleep(_RETRY)
+            finally:
+                await _resign(leadership)
+
+    async def _lead(self, leadership: Leadership) -> None:
+        writer = BatchWriter(self._store, max_ops=100)
+        reconciler = PlacementReconciler(
+            writer=writer,
+            world=self._world,
+            leadership=leadership,
+            evaluator=self._evaluator,
+            clock=self._clock,
+            recorder=self._recorder,
+        )
+        queue = WorkQueue("placements")
+        controller = Controller("scheduler", reconciler, queue, workers=self._workers)
+        await self._world.mirror.current()
+        self._world.on_dirty = lambda path, urgent: queue.add(path, urgent=urgent)
+        for path in self._world.paths():
+            queue.add(path)
+        self._reconciler, self.queue = reconciler, queue
+        self.leading.set()
+        _log.info("leading", identity=self._identity, objects=len(queue))
+        work = asyncio.create_task(controller.run(), name="scheduler-controller")
+        lost = asyncio.create_task(leadership.lost.wait(), name="scheduler-lease")
+        try:
+            await asyncio.wait({work, lost}, return_when=asyncio.FIRST_COMPLETED)
+            if work.done():
+                work.result()
+            _log.warning("leadership lost", identity=self._identity)
+        finally:
+            self.leading.clear()
+            self._reconciler, self.queue = None, None
+            self._world.on_dirty = None
+            queue.clear()
+            queue.close()
+            for task in (work, lost):
+                task.cancel()
+            await asyncio.gather(work, lost, return_exceptions=True)
+
+
+async def _resign(leadership: Leadership) -> None:
+    try:
+        await leadership.resign()
+    except HanseError as error:
+        _log.warning("lease not given back", error=str(error))

@@ -1,0 +1,176 @@
+"""What override policies change for one cluster, as RFC 6902 operations.
+
+Owns turning rules (JSON patches, images, labels, annotations) into operations against an object's
+template, and checking that they apply. Rules act one after the other, each on the result of those before.
+Pure; objects are never changed in place.
+
+Next: `decision`, which puts the operations into the placement; the syncer applies them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from hanse.errors import HanseError, InvalidArgumentError
+from hanse.kube.objects import Object, child, mapping, sequence
+from hanse.kube.patch import json_patch
+from hanse_scheduler.clusters import ClusterView
+from hanse_scheduler.policies import ClusterChoice, OverridePolicy, OverrideRule
+
+Operation = dict[str, Any]
+
+_OWN_ANNOTATIONS = (
+    "hanse.dev/",
+    "federation.kubernetes.io/",
+    "federation.alpha.kubernetes.io/",
+    "kubectl.kubernetes.io/last-applied-configuration",
+)
+_POD_SPECS = (
+    ("spec", "template", "spec"),
+    ("spec", "jobTemplate", "spec", "template", "spec"),
+    ("spec",),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Overrides:
+    """What one cluster gets differently. `operations` is a JSON array, empty for none."""
+
+    operations: bytes = b""
+    replicas: int | None = None
+    policies: tuple[str, ...] = ()
+
+
+NONE = Overrides()
+
+
+def chosen(choice: ClusterChoice, cluster: ClusterView) -> bool:
+    """Return whether a rule or policy means the cluster."""
+    return (
+        cluster.name not in choice.excluded
+        and (not choice.names or cluster.name in choice.names)
+        and (choice.labels is None or choice.labels.matches(dict(cluster.labels)))
+    )
+
+
+def overrides_for(obj: Object, *, cluster: ClusterView, policies: Iterable[OverridePolicy]) -> Overrides:
+    """Return what the policies, in the order in which they apply, change for the cluster.
+
+    Raises InvalidArgumentError that names the policy, the rule and the cluster if a change does not apply.
+    """
+    operations: list[Operation] = []
+    titles: list[str] = []
+    replicas: int | None = None
+    current = _rendered(obj)
+    for policy in policies:
+        if policy.head.error:
+            raise InvalidArgumentError(policy.head.error, reason="BAD_POLICY")
+        for index, rule in enumerate(policy.rules):
+            if not chosen(rule.choice, cluster):
+                continue
+            added = _operations(rule, current)
+            try:
+                current = json_patch(current, added) if added else current
+            except HanseError as error:
+                raise InvalidArgumentError(
+                    f"{policy.head.title} cannot be applied for {cluster.name}: rules[{index}]: {error}; "
+                    "correct the policy, or let it select other objects",
+                    reason="BAD_OVERRIDE",
+                ) from error
+            operations += added
+            replicas = rule.replicas if rule.replicas is not None else replicas
+            if policy.head.title not in titles:
+                titles.append(policy.head.title)
+    if not titles:
+        return NONE
+    encoded = orjson.dumps(operations) if operations else b""
+    return Overrides(operations=encoded, replicas=replicas, policies=tuple(titles))
+
+
+def _rendered(obj: Object) -> Object:
+    """Return the object as members get it, as far as overrides see a difference: without the annotations
+    that are instructions to the federation, and without `annotations` if no others are left."""
+    annotations = child(obj, "metadata", "annotations")
+    if not isinstance(annotations, dict):
+        return obj
+    kept = {name: value for name, value in annotations.items() if not name.startswith(_OWN_ANNOTATIONS)}
+    metadata = {name: value for name, value in obj["metadata"].items() if name != "annotations"}
+    if kept:
+        metadata["annotations"] = kept
+    return {**obj, "metadata": metadata}
+
+
+def _operations(rule: OverrideRule, obj: Object) -> list[Operation]:
+    result: list[Operation] = []
+    if rule.image:
+        result += _images(rule.image, obj)
+    result += _entries(rule.labels, obj, where="labels")
+    result += _entries(rule.annotations, obj, where="annotations")
+    result += [dict(operation) for operation in rule.operations]
+    return result
+
+
+def _entries(entries: Mapping[str, str], obj: Object, *, where: str) -> list[Operation]:
+    """Return operations that set entries of metadata.labels or annotations; an empty value removes."""
+    if not entries:
+        return []
+    present = child(obj, "metadata", where)
+    result: list[Operation] = []
+    if not isinstance(present, dict):
+        present = {}
+        if any(entries.values()):
+            result.append({"op": "add", "path": f"/metadata/{where}", "value": {}})
+    for name, value in sorted(entries.items()):
+        path = f"/metadata/{where}/{_escape(name)}"
+        if value:
+            result.append({"op": "add", "path": path, "value": value})
+        elif name in present:
+            result.append({"op": "remove", "path": path})
+    return result
+
+
+def _images(change: Mapping[str, Any], obj: Object) -> list[Operation]:
+    """Return operations that change the images of the containers that `change` names."""
+    names = set(map(str, change.get("containers") or ()))
+    result: list[Operation] = []
+    for where in _POD_SPECS:
+        spec = mapping(obj, *where)
+        for kind in ("initContainers", "containers"):
+            for index, container in enumerate(sequence(spec, kind)):
+                image = child(container, "image")
+                if not isinstance(image, str) or (names and child(container, "name") not in names):
+                    continue
+                wanted = rewrite_image(image, change)
+                if wanted != image:
+                    path = "/" + "/".join((*where, kind, str(index), "image"))
+                    result.append({"op": "replace", "path": path, "value": wanted})
+    return result
+
+
+def rewrite_image(image: str, change: Mapping[str, Any]) -> str:
+    """Return the image reference with the parts registry, repository, tag, digest that `change` has.
+
+    A new tag drops the digest that was there, since a digest would win over it; a new digest drops the tag.
+    """
+    rest, _, digest = image.partition("@")
+    first, slash, path = rest.partition("/")
+    has_registry = bool(slash) and ("." in first or ":" in first or first == "localhost")
+    registry, remainder = (first, path) if has_registry else ("", rest)
+    repository, _, tag = remainder.partition(":")
+    if change.get("tag"):
+        tag, digest = str(change["tag"]), ""
+    if change.get("digest"):
+        digest = str(change["digest"])
+        tag = str(change.get("tag") or "")
+    registry = str(change.get("registry") or registry).rstrip("/")
+    repository = str(change.get("repository") or repository).strip("/")
+    result = f"{registry}/{repository}" if registry else repository
+    return result + (f":{tag}" if tag else "") + (f"@{digest}" if digest else "")
+
+
+def _escape(name: str) -> str:
+    return name.replace("~", "~0").replace("/", "~1")

@@ -1,0 +1,140 @@
+"""How the scheduler reads what is stored: one decoder for every key under the federation's prefix.
+
+Owns the values that the mirror keeps. They are small on purpose: of an object only what decisions depend on,
+of a sync state three numbers, so that ten thousand objects in a hundred clusters fit into little memory and
+changes that mean nothing to a decision can be told apart at once. Each stored value is parsed once.
+
+Pure. Next: `world`, which indexes them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, TypeAlias
+
+import orjson
+
+from hanse.api.registry.v1.cluster_pb2 import ApiCatalogue, Cluster
+from hanse.api.scheduler.v1.placement_pb2 import Placement
+from hanse.api.syncer.v1.sync_state_pb2 import REMOVED, SyncState
+from hanse.kube.objects import Object
+from hanse.kube.propagation import TRACEPARENT, object_propagates
+from hanse.store import KeyValue
+from hanse.store.keys import CATALOGUES, CLUSTERS, OBJECTS, PLACEMENTS, SYNCSTATES, ObjectKey
+from hanse_scheduler.clusters import ClusterView, served_by, view_of
+from hanse_scheduler.decision import Observed
+from hanse_scheduler.policies import (
+    GROUP,
+    OVERRIDE_RESOURCES,
+    PLACEMENT_RESOURCES,
+    OverridePolicy,
+    PlacementPolicy,
+    compile_override,
+    compile_placement,
+)
+from hanse_scheduler.selector import CLUSTER_SELECTOR
+from hanse_scheduler.workloads import WORKLOADS
+
+_NEVER: Final = frozenset({GROUP, "federation", "events.k8s.io", "coordination.k8s.io"})
+_SPEC_FIELDS: Final = ("replicas", "parallelism", "completions", "completionMode")
+_METADATA_FIELDS: Final = ("name", "namespace", "uid", "generation", "labels", "deletionTimestamp")
+_ANNOTATIONS: Final = (CLUSTER_SELECTOR, *(kind.annotation for kind in WORKLOADS.values() if kind.annotation))
+
+
+@dataclass(frozen=True, slots=True)
+class Ignored:
+    """Stands for a value that the scheduler has no use for."""
+
+
+IGNORED: Final = Ignored()
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What decisions depend on of a stored object: `slim` is the object without everything else.
+
+    Equal records lead to equal decisions, unless override policies look at the whole object.
+    """
+
+    slim: Object
+    propagates: bool
+    traceparent: str = field(default="", compare=False)
+
+    @property
+    def kind(self) -> str:
+        """Return the object's kind."""
+        return str(self.slim.get("kind", ""))
+
+
+Served: TypeAlias = frozenset[tuple[str, str]]
+Value: TypeAlias = (
+    Record | PlacementPolicy | OverridePolicy | ClusterView | Served | Placement | Observed | Ignored
+)
+
+
+def decode(kv: KeyValue) -> Value:
+    """Return the value of a key. Raises what parsers raise for a value that is not one."""
+    prefix, _, rest = kv.key.partition("/")
+    match prefix:
+        case "objects":
+            return _object(rest, kv.value)
+        case "placements":
+            return Placement.FromString(kv.value)
+        case "syncstates":
+            return observed_of(SyncState.FromString(kv.value))
+        case "clusters":
+            return view_of(Cluster.FromString(kv.value))
+        case "catalogues":
+            return served_by(ApiCatalogue.FromString(kv.value))
+    return IGNORED
+
+
+assert (OBJECTS, PLACEMENTS, SYNCSTATES, CLUSTERS, CATALOGUES) == (
+    "objects", "placements", "syncstates", "clusters", "catalogues",
+)  # fmt: skip
+
+
+def observed_of(state: SyncState) -> Observed:
+    """Return what a sync state says that decisions depend on."""
+    return Observed(
+        removed=state.phase == REMOVED,
+        replicas=state.replicas if state.HasField("replicas") else None,
+        unschedulable=state.unschedulable_pods,
+        acted_on=state.placement_revision,
+    )
+
+
+def record_of(obj: Object, *, key: ObjectKey) -> Record:
+    """Return the record of a whole object."""
+    metadata: Mapping[str, Any] = obj.get("metadata") or {}
+    annotations: Mapping[str, str] = metadata.get("annotations") or {}
+    slim_metadata: Object = {name: metadata[name] for name in _METADATA_FIELDS if metadata.get(name)}
+    said = {name: annotations[name] for name in _ANNOTATIONS if name in annotations}
+    if said:
+        slim_metadata["annotations"] = said
+    slim: Object = {
+        "apiVersion": obj.get("apiVersion", ""),
+        "kind": obj.get("kind", ""),
+        "metadata": slim_metadata,
+    }
+    if (key.group, key.resource) in WORKLOADS:
+        spec: Mapping[str, Any] = obj.get("spec") or {}
+        slim["spec"] = {name: spec[name] for name in _SPEC_FIELDS if name in spec}
+    return Record(
+        slim=slim,
+        propagates=object_propagates(key.group, key.resource, obj),
+        traceparent=annotations.get(TRACEPARENT, ""),
+    )
+
+
+def _object(path: str, value: bytes) -> Value:
+    group, resource, _ = path.split("/", 2)
+    if group == GROUP:
+        if resource in PLACEMENT_RESOURCES:
+            return compile_placement(orjson.loads(value))
+        if resource in OVERRIDE_RESOURCES:
+            return compile_override(orjson.loads(value))
+    if group in _NEVER or (group, resource) == ("core", "events"):
+        return IGNORED
+    return record_of(orjson.loads(value), key=ObjectKey.parse(f"{OBJECTS}/{path}"))

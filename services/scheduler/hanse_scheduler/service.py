@@ -1,0 +1,252 @@
+"""SchedulerService: placements for people and programs, and what they may ask of the scheduler.
+
+Owns the RPCs. Reading, explaining and previewing work on every scheduler; rebalancing and evicting only on
+the one that leads. A read sees everything that was acknowledged before it.
+
+Concurrency: one loop; a task per call.
+
+Next: `evaluator` for explanations, `reconciler` for changes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterable
+from typing import Any
+
+from hanse.api.scheduler.v1 import scheduler_service_pb2 as pb
+from hanse.api.scheduler.v1 import scheduler_service_pb2_grpc
+from hanse.api.scheduler.v1.placement_pb2 import Placement
+from hanse.api.type.v1 import change_pb2
+from hanse.api.type.v1.object_reference_pb2 import ObjectReference
+from hanse.auth import SERVICES
+from hanse.errors import ConflictError, FailedPreconditionError, InvalidArgumentError, NotFoundError
+from hanse.rpc import Policy, group
+from hanse.rpc.pagination import list_page, slice_page
+from hanse.rpc.watch import WatchHub
+from hanse.store import KeyValue, Store
+from hanse.store.keys import OBJECTS, PLACEMENTS, ObjectKey
+from hanse_scheduler.decision import Decision
+from hanse_scheduler.evaluator import Evaluator
+from hanse_scheduler.leading import Scheduler
+from hanse_scheduler.records import Value
+from hanse_scheduler.world import World
+
+_SERVICE = "hanse.api.scheduler.v1.SchedulerService"
+POLICY = Policy(
+    {
+        f"{_SERVICE}/*": [group(SERVICES)],
+        f"{_SERVICE}/RebalancePlacement": [],
+        f"{_SERVICE}/EvictPlacement": [],
+    }
+)
+"""Services and admins may read; only admins may move things."""
+
+_KINDS = {"updated": change_pb2.UPDATED, "deleted": change_pb2.DELETED, "bookmark": change_pb2.BOOKMARK}
+_ATTEMPTS = 5
+
+
+class SchedulerServicer(scheduler_service_pb2_grpc.SchedulerServiceServicer):
+    """Serves SchedulerService. Make it after the world's mirror has synced."""
+
+    def __init__(self, *, store: Store, world: World, evaluator: Evaluator, scheduler: Scheduler) -> None:
+        self._store = store
+        self._world = world
+        self._evaluator = evaluator
+        self._scheduler = scheduler
+        self._hub: WatchHub[Placement] = WatchHub(_Placements(world))
+
+    async def GetPlacement(self, request: pb.GetPlacementRequest, context: Any) -> Placement:
+        """One placement. Raises NotFoundError."""
+        path = _path(request.name)
+        kv = await self._store.get(f"{PLACEMENTS}/{path}")
+        if kv is None:
+            raise _missing(request.name)
+        return _decode(kv)
+
+    async def ListPlacements(
+        self, request: pb.ListPlacementsRequest, context: Any
+    ) -> pb.ListPlacementsResponse:
+        """One page of placements."""
+        prefix = _prefix(request.name_prefix)
+        if not request.cluster:
+            read = await list_page(self._store, prefix, size=request.page_size, token=request.page_token)
+            return pb.ListPlacementsResponse(
+                placements=[_decode(kv) for kv in read.items],
+                next_page_token=read.next_page_token,
+                revision=read.revision,
+            )
+        revision = await self._world.mirror.current()
+        chosen = [
+            (name, placement)
+            for name, placement in _Placements(self._world).items()
+            if name.startswith(prefix) and _names(placement, request.cluster)
+        ]
+        page = slice_page(
+            sorted(chosen, key=lambda item: item[0]),
+            revision=revision,
+            size=request.page_size,
+            token=request.page_token,
+            scope=f"{prefix}\0{request.cluster}",
+        )
+        return pb.ListPlacementsResponse(
+            placements=page.items, next_page_token=page.next_page_token, revision=page.revision
+        )
+
+    async def WatchPlacements(
+        self, request: pb.WatchPlacementsRequest, context: Any
+    ) -> AsyncIterator[pb.WatchPlacementsResponse]:
+        """The placements as they are, then every change."""
+        prefix = _prefix(request.name_prefix)
+        if request.revision:
+            await self._world.mirror.reached(request.revision)
+        else:
+            await self._world.mirror.current()
+        async for change in self._hub.watch(request.revision, select=lambda name, _: name.startswith(prefix)):
+            response = pb.WatchPlacementsResponse(kind=_KINDS[change.kind], revision=change.revision)
+            if change.kind == "updated" and change.value is not None:
+                response.placement.CopyFrom(change.value)
+            elif change.kind == "deleted":
+                response.placement.name = change.key
+            yield response
+
+    async def ExplainPlacement(
+        self, request: pb.ExplainPlacementRequest, context: Any
+    ) -> pb.ExplainPlacementResponse:
+        """What would be decided now, and how."""
+        path = _path_of(request.object)
+        for _ in range(_ATTEMPTS):
+            await self._world.mirror.current()
+            if self._world.record(path) is None:
+                raise NotFoundError(
+                    f"there is no object {path}, or its kind is never placed: name one that exists",
+                    metadata={"object": path},
+                )
+            decision = await self._evaluator.decide(path, explain=True)
+            if decision is not None:
+                return self._explained(path, decision)
+        raise ConflictError(f"{path} keeps changing while it is explained: ask again")
+
+    async def PreviewPlacement(
+        self, request: pb.PreviewPlacementRequest, context: Any
+    ) -> pb.ExplainPlacementResponse:
+        """What would be decided for a manifest, and how."""
+        await self._world.mirror.current()
+        key, decision = await self._evaluator.preview(request.manifest)
+        return self._explained(key.path(), decision)
+
+    async def RebalancePlacement(self, request: pb.RebalancePlacementRequest, context: Any) -> Placement:
+        """Divides anew, once."""
+        path = _path(request.name)
+        reconciler = self._scheduler.reconciler
+        await self._world.mirror.current()
+        return await reconciler.change(path, rebalance=True)
+
+    async def EvictPlacement(self, request: pb.EvictPlacementRequest, context: Any) -> Placement:
+        """Moves an object away from a cluster."""
+        path = _path(request.name)
+        reconciler = self._scheduler.reconciler
+        await self._world.mirror.current()
+        stored = self._world.placement(path)
+        if stored is None:
+            raise _missing(request.name)
+        if not any(item.cluster == request.cluster for item in stored.value.clusters):
+            raise FailedPreconditionError(
+                f"{request.name} is not placed in cluster {request.cluster!r}: name one that it is placed in",
+                metadata={"name": request.name, "cluster": request.cluster},
+            )
+        return await reconciler.change(path, evict=request.cluster)
+
+    def _explained(self, path: str, decision: Decision) -> pb.ExplainPlacementResponse:
+        response = pb.ExplainPlacementResponse(
+            decision=decision.placement,
+            steps=[
+                pb.ExplainStep(step=step.step, cluster=step.cluster, message=step.message)
+                for step in decision.steps
+            ],
+        )
+        stored = self._world.placement(path)
+        if stored is not None:
+            response.current.CopyFrom(_with_revision(stored.value, stored.revision))
+        return response
+
+
+class _Placements:
+    """The placements in the world's mirror, as `WatchHub` wants to follow them."""
+
+    def __init__(self, world: World) -> None:
+        self._mirror = world.mirror
+
+    @property
+    def revision(self) -> int:
+        return self._mirror.revision
+
+    def items(self) -> Iterable[tuple[str, Placement]]:
+        for key, entry in self._mirror.entries():
+            if isinstance(entry.value, Placement):
+                yield key, _with_revision(entry.value, entry.mod_revision)
+
+    def subscribe(
+        self, on_change: Callable[[str, Placement | None, Placement | None, int], None]
+    ) -> Callable[[], None]:
+        def changed(key: str, old: Value | None, new: Value | None, revision: int) -> None:
+            before = old if isinstance(old, Placement) else None
+            after = _with_revision(new, revision) if isinstance(new, Placement) else None
+            if before is not None or after is not None:
+                on_change(key, before, after, revision)
+
+        return self._mirror.subscribe(changed)
+
+
+def _with_revision(placement: Placement, revision: int) -> Placement:
+    result = Placement()
+    result.CopyFrom(placement)
+    result.revision = revision
+    return result
+
+
+def _decode(kv: KeyValue) -> Placement:
+    placement = Placement.FromString(kv.value)
+    placement.revision = kv.mod_revision
+    return placement
+
+
+def _names(placement: Placement, cluster: str) -> bool:
+    placed = any(item.cluster == cluster for item in placement.clusters)
+    return placed or any(item.cluster == cluster for item in placement.releasing)
+
+
+def _path(name: str) -> str:
+    """Return the path in a placement's name. Raises InvalidArgumentError."""
+    prefix, _, path = name.partition("/")
+    if prefix != PLACEMENTS or path.count("/") != 3 or not all(path.split("/")):
+        raise InvalidArgumentError(
+            f"name {name!r} is not of the form placements/GROUP/RESOURCE/NAMESPACE/OBJECT (core for the core "
+            "group, _ for no namespace)",
+            metadata={"field": "name"},
+        )
+    return path
+
+
+def _path_of(reference: ObjectReference) -> str:
+    if not reference.resource or not reference.name:
+        raise InvalidArgumentError(
+            "object needs a resource (plural, such as deployments) and a name", metadata={"field": "object"}
+        )
+    key = ObjectKey(reference.group, reference.resource, reference.namespace, reference.name)
+    return key.key(OBJECTS).partition("/")[2]
+
+
+def _prefix(given: str) -> str:
+    prefix = given or f"{PLACEMENTS}/"
+    if not prefix.startswith(f"{PLACEMENTS}/"):
+        raise InvalidArgumentError(
+            f"name_prefix {given!r} does not start with {PLACEMENTS}/", metadata={"field": "name_prefix"}
+        )
+    return prefix
+
+
+def _missing(name: str) -> NotFoundError:
+    return NotFoundError(
+        f"there is no placement {name!r}: its object does not exist or is not placed",
+        metadata={"name": name},
+    )

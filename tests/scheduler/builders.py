@@ -1,0 +1,170 @@
+"""Small makers of what the scheduler's tests need."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import orjson
+from hanse_scheduler.clusters import ClusterTable, ClusterTaint, ClusterView
+from hanse_scheduler.decision import Decision, Observed, Rules, Situation, decide
+from hanse_scheduler.policies import compile_override, compile_placement
+from hanse_scheduler.times import timestamp_of
+
+from hanse.api.registry.v1.cluster_pb2 import OFFLINE, READY, Cluster, ClusterState
+from hanse.api.scheduler.v1.placement_pb2 import Placement
+from hanse.api.syncer.v1.sync_state_pb2 import SyncPhase, SyncState
+from hanse.api.type.v1.condition_pb2 import FALSE, TRUE, Condition
+from hanse.kube.objects import Object
+from hanse.store.keys import ObjectKey
+
+NOW = 1_000_000.0
+WEB = ObjectKey("apps", "deployments", "shop", "web")
+CONFIG = ObjectKey("", "configmaps", "shop", "settings")
+SELECTOR = "federation.alpha.kubernetes.io/cluster-selector"
+PREFERENCES = "federation.kubernetes.io/deployment-preferences"
+
+
+def view(name: str, **fields: Any) -> ClusterView:
+    """A ready cluster, or whatever fields say."""
+    fields.setdefault("labels", {"hanse.dev/cluster": name})
+    return ClusterView(name=name, **fields)
+
+
+def offline(name: str, since: float = NOW) -> ClusterView:
+    """A cluster that is out of reach."""
+    return view(name, state=OFFLINE, since=since)
+
+
+def table(*views: ClusterView | str) -> ClusterTable:
+    """A table of clusters; names stand for ready ones."""
+    return ClusterTable.of(view(item) if isinstance(item, str) else item for item in views)
+
+
+def deployment(replicas: int = 9, *, uid: str = "u1", **annotations: str) -> Object:
+    """The Deployment shop/web."""
+    return workload("apps/v1", "Deployment", {"replicas": replicas}, uid=uid, annotations=annotations)
+
+
+def workload(
+    api_version: str,
+    kind: str,
+    spec: Mapping[str, Any],
+    *,
+    uid: str = "u1",
+    name: str = "web",
+    annotations: Mapping[str, str] | None = None,
+) -> Object:
+    """An object in namespace shop with a spec."""
+    metadata: Object = {
+        "name": name,
+        "namespace": "shop",
+        "uid": uid,
+        "generation": 1,
+        "labels": {"app": "web"},
+    }
+    if annotations:
+        metadata["annotations"] = dict(annotations)
+    return {"apiVersion": api_version, "kind": kind, "metadata": metadata, "spec": dict(spec)}
+
+
+def config(*, uid: str = "u1", annotations: Mapping[str, str] | None = None) -> Object:
+    """The ConfigMap shop/settings."""
+    metadata: Object = {"name": "settings", "namespace": "shop", "uid": uid}
+    if annotations:
+        metadata["annotations"] = dict(annotations)
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {"k": "v"}}
+
+
+def selector(*requirements: Mapping[str, Any]) -> dict[str, str]:
+    """The annotation with these requirements."""
+    return {SELECTOR: orjson.dumps(requirements).decode()}
+
+
+def policy_object(kind: str = "ClusterPlacementPolicy", name: str = "p", **spec: Any) -> Object:
+    """A policy about Deployments and ConfigMaps, unless `resourceSelectors` say otherwise."""
+    spec.setdefault(
+        "resourceSelectors",
+        [{"apiVersion": "apps/v1", "kind": "Deployment"}, {"apiVersion": "v1", "kind": "ConfigMap"}],
+    )
+    metadata: Object = {"name": name, "creationTimestamp": "2026-01-01T00:00:00Z"}
+    if not kind.startswith("Cluster"):
+        metadata["namespace"] = "shop"
+    return {"apiVersion": "hanse.dev/v1alpha1", "kind": kind, "metadata": metadata, "spec": spec}
+
+
+def run(
+    obj: Object,
+    clusters: ClusterTable,
+    *,
+    key: ObjectKey | None = None,
+    previous: Decision | Placement | None = None,
+    observed: Mapping[str, Observed] | None = None,
+    policy: Object | None = None,
+    overrides: Iterable[Object] = (),
+    now: float = NOW,
+    rules: Rules | None = None,
+    **more: Any,
+) -> Decision:
+    """Decide about an object."""
+    before = previous.placement if isinstance(previous, Decision) else previous
+    keys = {"Deployment": WEB, "ConfigMap": CONFIG}
+    situation = Situation(
+        key=key or keys[str(obj["kind"])],
+        obj=obj,
+        table=clusters,
+        previous=before,
+        previous_revision=10 if before is not None else 0,
+        observed=observed or {},
+        policy=compile_placement(policy) if policy else None,
+        overrides=[compile_override(item) for item in overrides],
+        **more,
+    )
+    return decide(situation, rules=rules or Rules(), now=now, explain=True)
+
+
+def placed(decision: Decision) -> dict[str, int | None]:
+    """Where a decision places the object, with replicas, leaving out what is suspended."""
+    assert decision.placement is not None
+    return {
+        item.cluster: item.replicas if item.HasField("replicas") else None
+        for item in decision.placement.clusters
+        if not item.suspended
+    }
+
+
+def suspended(decision: Decision) -> set[str]:
+    """Which clusters are suspended."""
+    assert decision.placement is not None
+    return {item.cluster for item in decision.placement.clusters if item.suspended}
+
+
+def releasing(decision: Decision) -> list[str]:
+    """Which clusters the object must leave."""
+    assert decision.placement is not None
+    return [item.cluster for item in decision.placement.releasing]
+
+
+def refused(decision: Decision) -> dict[str, str]:
+    """Reasons of refusals by cluster."""
+    assert decision.placement is not None
+    return {item.cluster: item.reason for item in decision.placement.refused}
+
+
+def taint(key: str, *, execute: bool = False, added: float = NOW) -> ClusterTaint:
+    """A taint without value."""
+    return ClusterTaint(key=key, execute=execute, added=added)
+
+
+def cluster_message(
+    name: str, *, state: ClusterState.ValueType = READY, since: float = NOW, **fields: Any
+) -> Cluster:
+    """What the registry stores about a cluster."""
+    condition = Condition(type="Ready", status=TRUE if state == READY else FALSE)
+    condition.last_transition_time.CopyFrom(timestamp_of(since))
+    return Cluster(name=f"clusters/{name}", state=state, conditions=[condition], **fields)
+
+
+def sync_state(key: ObjectKey, cluster: str, phase: SyncPhase.ValueType, **fields: Any) -> SyncState:
+    """What the syncer stores about an object in a cluster."""
+    return SyncState(name=f"syncStates/{key.path()}/{cluster}", cluster=cluster, phase=phase, **fields)

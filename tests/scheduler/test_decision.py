@@ -1,0 +1,525 @@
+"""Where objects go, what is released, and what never happens by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import orjson
+import pytest
+from hanse_scheduler.clusters import ClusterView
+from hanse_scheduler.decision import OLD_CONFIRMATION, Observed, Rules
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hanse.api.registry.v1.cluster_pb2 import PENDING, UNJOINING
+from hanse.store.keys import ObjectKey
+
+from .builders import (
+    CONFIG,
+    NOW,
+    PREFERENCES,
+    SELECTOR,
+    config,
+    deployment,
+    offline,
+    placed,
+    policy_object,
+    refused,
+    releasing,
+    run,
+    selector,
+    suspended,
+    table,
+    taint,
+    view,
+    workload,
+)
+
+REMOVED = Observed(removed=True, acted_on=11)
+PRESENT = Observed()
+
+
+def test_default_is_every_ready_cluster() -> None:
+    """Without annotation and policy an object goes to every ready cluster, and says why not to others."""
+    decision = run(config(), table("a", "b", offline("c"), view("d", state=PENDING)))
+    assert placed(decision) == {"a": None, "b": None}
+    assert refused(decision) == {"c": "ClusterOffline", "d": "ClusterPending"}
+    assert decision.changed
+
+
+def test_default_none_places_only_what_asks() -> None:
+    """With default_placement none nothing goes anywhere, but for what a selector or policy selects."""
+    rules = Rules(everywhere=False)
+    assert placed(run(config(), table("a"), rules=rules)) == {}
+    assert placed(run(config(annotations=selector()), table("a"), rules=rules)) == {"a": None}
+    assert placed(run(config(), table("a"), rules=rules, policy=policy_object())) == {"a": None}
+
+
+def test_deciding_twice_changes_nothing() -> None:
+    """A decision on top of itself is the same decision."""
+    first = run(deployment(10), table("a", "b", "c"))
+    assert not run(deployment(10), table("a", "b", "c"), previous=first, now=NOW + 5).changed
+
+
+def test_selector_moves_an_object() -> None:
+    """A cluster that the selector no longer matches is released, and stays listed until it is confirmed."""
+    clusters = table(view("a", labels={"tier": "prod"}), view("b", labels={"tier": "test"}))
+    everywhere = run(config(), clusters)
+    chosen = config(annotations=selector({"key": "tier", "operator": "In", "values": ["prod"]}))
+    moved = run(chosen, clusters, previous=everywhere)
+    assert placed(moved) == {"a": None}
+    assert releasing(moved) == ["b"]
+    assert refused(moved) == {}
+    waiting = run(chosen, clusters, previous=moved, observed={"b": PRESENT}, now=NOW + 100)
+    assert not waiting.changed
+    done = run(chosen, clusters, previous=moved, observed={"b": REMOVED})
+    assert releasing(done) == []
+    assert refused(done) == {"b": "SelectorDoesNotMatch"}
+
+
+def test_old_confirmation_does_not_end_a_new_release() -> None:
+    """A confirmation of an earlier release counts only after the syncer has had time to say otherwise."""
+    clusters = table("a", "b")
+    only_a = config(annotations=selector({"key": "hanse.dev/cluster", "operator": "In", "values": ["a"]}))
+    moved = run(only_a, clusters, previous=run(config(), clusters))
+    stale = Observed(removed=True, acted_on=10)
+    early = run(only_a, clusters, previous=moved, observed={"b": stale}, now=NOW + 1)
+    assert releasing(early) == ["b"]
+    assert early.reconsider_at == NOW + OLD_CONFIRMATION
+    late = run(only_a, clusters, previous=moved, observed={"b": stale}, now=NOW + OLD_CONFIRMATION)
+    assert releasing(late) == []
+
+
+def test_release_is_taken_back_when_it_is_wanted_again() -> None:
+    """An object that is wanted again before it left simply stays."""
+    clusters = table("a", "b")
+    only_a = config(annotations=selector({"key": "hanse.dev/cluster", "operator": "In", "values": ["a"]}))
+    moved = run(only_a, clusters, previous=run(config(), clusters))
+    assert placed(run(config(), clusters, previous=moved)) == {"a": None, "b": None}
+
+
+@pytest.mark.parametrize(
+    ("annotation", "value", "names"),
+    [
+        (SELECTOR, "{not json", "not JSON"),
+        (SELECTOR, '[{"key":"a","operator":"Near"}]', "Near"),
+        (PREFERENCES, "[]", "not a JSON object"),
+        (PREFERENCES, '{"clusters":{"a":{"wieght":1}}}', "did you mean weight"),
+        (PREFERENCES, '{"clusters":{"a":{"weight":-1}}}', "weight is -1"),
+    ],
+)
+def test_what_cannot_be_understood_changes_nothing(annotation: str, value: str, names: str) -> None:
+    """A wrong annotation leaves the placement as it is and says what is wrong, with its name."""
+    clusters = table("a", "b", "c")
+    before = run(deployment(9), clusters)
+    after = run(deployment(9, **{annotation: value}), clusters, previous=before)
+    assert after.placement is not None
+    assert before.placement is not None
+    assert placed(after) == placed(before)
+    assert list(after.placement.releasing) == []
+    assert annotation in after.placement.error
+    assert names in after.placement.error
+    healed = run(deployment(9), clusters, previous=after)
+    assert healed.placement is not None
+    assert healed.placement.error == ""
+
+
+def test_wrong_from_the_start_places_nothing() -> None:
+    """A new object with a wrong annotation gets a placement that only has the error."""
+    decision = run(deployment(9, **{SELECTOR: "x"}), table("a"))
+    assert decision.placement is not None
+    assert placed(decision) == {}
+    assert decision.placement.error
+
+
+def test_offline_cluster_keeps_objects_without_replicas() -> None:
+    """Nothing of a ConfigMap changes when a cluster goes away, however long; so nothing is written."""
+    before = run(config(), table("a", "b"))
+    after = run(config(), table("a", offline("b")), previous=before, now=NOW + 10_000)
+    assert not after.changed
+    assert after.reconsider_at == float("inf")
+
+
+def test_offline_cluster_loses_replicas_after_the_toleration() -> None:
+    """Replicas stay for the toleration, then count elsewhere; the cluster is suspended, not released."""
+    before = run(deployment(9), table("a", "b", "c"))
+    gone = table("a", "b", offline("c", since=NOW))
+    within = run(deployment(9), gone, previous=before, now=NOW + 59)
+    assert placed(within) == placed(before)
+    assert within.reconsider_at == NOW + 60
+    moved = run(deployment(9), gone, previous=within, now=NOW + 60)
+    assert suspended(moved) == {"c"}
+    assert sum(count or 0 for count in placed(moved).values()) == 9
+    assert releasing(moved) == []
+    assert not run(deployment(9), gone, previous=moved, now=NOW + 500).changed
+
+
+def test_returning_cluster_takes_part_at_once() -> None:
+    """A cluster that is back is not suspended any more, and the sum is the total again."""
+    gone = table("a", "b", offline("c"))
+    before = run(deployment(9), table("a", "b", "c"))
+    moved = run(deployment(9), gone, previous=before, now=NOW + 60)
+    back = run(deployment(9), table("a", "b", "c"), previous=moved, now=NOW + 90)
+    assert suspended(back) == set()
+    assert set(placed(back)) == {"a", "b", "c"}
+    assert sum(count or 0 for count in placed(back).values()) == 9
+
+
+def test_replicas_stay_when_no_cluster_can_take_them() -> None:
+    """When every cluster is out of reach (or we are), nothing is suspended."""
+    before = run(deployment(9), table("a", "b"))
+    decision = run(deployment(9), table(offline("a"), offline("b")), previous=before, now=NOW + 600)
+    assert placed(decision) == placed(before)
+    assert suspended(decision) == set()
+
+
+def test_policy_sets_the_toleration() -> None:
+    """A policy's tolerationSeconds replaces the setting."""
+    policy = policy_object(tolerationSeconds=5)
+    before = run(deployment(9), table("a", "b"), policy=policy)
+    moved = run(deployment(9), table("a", offline("b")), previous=before, policy=policy, now=NOW + 5)
+    assert suspended(moved) == {"b"}
+
+
+def test_unjoining_cluster_is_left() -> None:
+    """A cluster on its way out is released by everything, and gets nothing new."""
+    before = run(config(), table("a", "b"))
+    leaving = table("a", view("b", state=UNJOINING, leaving=True))
+    assert releasing(run(config(), leaving, previous=before)) == ["b"]
+    assert refused(run(config(), leaving)) == {"b": "ClusterUnjoining"}
+
+
+def test_cluster_that_does_not_exist_is_dropped() -> None:
+    """A cluster that is gone by force is no longer in the placement at all."""
+    before = run(config(), table("a", "b"))
+    after = run(config(), table("a"), previous=before, observed={"b": PRESENT})
+    assert placed(after) == {"a": None}
+    assert releasing(after) == []
+
+
+def test_cordon_and_missing_api_keep_new_objects_out_only() -> None:
+    """What is there stays in a cordoned cluster and in one that does not serve the kind now."""
+    before = run(config(), table("a", "b"))
+    closed = table(view("a", unschedulable=True), "b")
+    assert refused(run(config(), closed)) == {"a": "ClusterUnschedulable"}
+    assert not run(config(), closed, previous=before).changed
+    mute = table("a", "b")
+    mute = type(mute)(clusters=mute.clusters, served={"a": frozenset({("apps", "deployments")})})
+    assert refused(run(config(), mute)) == {"a": "ApiNotServed"}
+    assert not run(config(), mute, previous=before).changed
+
+
+def test_taints() -> None:
+    """NoSchedule keeps out, NoExecute moves away; a toleration bears it, or for its seconds."""
+    before = run(config(), table("a", "b"))
+    noschedule = table(view("a", taints=(taint("gpu"),)), "b")
+    assert refused(run(config(), noschedule)) == {"a": "TaintNotTolerated"}
+    assert not run(config(), noschedule, previous=before).changed
+    noexecute = table(view("a", taints=(taint("gpu", execute=True),)), "b")
+    assert releasing(run(config(), noexecute, previous=before)) == ["a"]
+    borne = policy_object(tolerations=[{"key": "gpu", "operator": "Exists"}])
+    assert placed(run(config(), noexecute, policy=borne)) == {"a": None, "b": None}
+    limited = policy_object(tolerations=[{"key": "gpu", "operator": "Exists", "tolerationSeconds": 30}])
+    here = run(config(), table("a", "b"), policy=limited)
+    stays = run(config(), noexecute, policy=limited, previous=here, now=NOW + 29)
+    assert placed(stays) == {"a": None, "b": None}
+    assert stays.reconsider_at == NOW + 30
+    assert releasing(run(config(), noexecute, policy=limited, previous=stays, now=NOW + 30)) == ["a"]
+
+
+def test_deleting_object_moves_nothing() -> None:
+    """While an object is deleted its placement stays, whatever clusters and annotations say."""
+    before = run(config(), table("a", "b"))
+    dying = config(annotations={SELECTOR: "garbage"})
+    dying["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+    assert not run(dying, table("a", view("b", leaving=True)), previous=before).changed
+    gone = run(dying, table("a"), previous=before)
+    assert placed(gone) == {"a": None}
+    assert run(dying, table("a")).placement is None
+
+
+def test_what_is_found_somewhere_else_is_released() -> None:
+    """A sync state in a cluster that is not placed means that something is there, which must leave."""
+    clusters = table("a", view("b", labels={"x": "1"}))
+    chosen = config(annotations=selector({"key": "x", "operator": "DoesNotExist"}))
+    before = run(chosen, clusters)
+    assert releasing(run(chosen, clusters, previous=before, observed={"b": PRESENT})) == ["b"]
+
+
+def test_new_incarnation_starts_anew_but_loses_nothing() -> None:
+    """An object created again under its name inherits no replicas, and what the old one left is released."""
+    before = run(deployment(9, uid="old"), table("a", "b"))
+    only_a = deployment(
+        4, uid="new", **selector({"key": "hanse.dev/cluster", "operator": "In", "values": ["a"]})
+    )
+    after = run(only_a, table("a", "b"), previous=before)
+    assert placed(after) == {"a": 4}
+    assert releasing(after) == ["b"]
+
+
+def test_kinds_that_stay_are_not_placed_unless_selected() -> None:
+    """What does not propagate has no placement, until a policy selects it, and loses it again."""
+    assert run(config(), table("a"), propagates=False).placement is None
+    selected = run(config(), table("a"), propagates=False, policy=policy_object())
+    assert placed(selected) == {"a": None}
+    assert releasing(run(config(), table("a"), propagates=False, previous=selected)) == ["a"]
+
+
+def test_namespace_goes_where_its_contents_are() -> None:
+    """A namespace stays wherever something in it is, though its own selector says otherwise."""
+    key = ObjectKey("", "namespaces", "", "shop")
+    namespace = {
+        "apiVersion": "v1",
+        "kind": "Namespace",
+        "metadata": {
+            "name": "shop",
+            "uid": "n",
+            "annotations": selector({"key": "hanse.dev/cluster", "operator": "In", "values": ["a"]}),
+        },
+    }
+    clusters = table("a", "b", offline("c"))
+    decision = run(namespace, clusters, key=key, contents=frozenset({"b", "c"}))
+    assert placed(decision) == {"a": None, "b": None, "c": None}
+    assert releasing(run(namespace, clusters, key=key, contents=frozenset({"b"}), previous=decision)) == ["c"]
+
+
+def test_preferences_divide() -> None:
+    """The annotation's preferences divide; clusters that get nothing do not have the object."""
+    preferences = orjson.dumps({"clusters": {"a": {"weight": 1}, "b": {"weight": 2}}}).decode()
+    decision = run(deployment(60, **{PREFERENCES: preferences}), table("a", "b", "c"))
+    assert placed(decision) == {"a": 20, "b": 40}
+    assert refused(decision) == {"c": "NotInPreferences"}
+
+
+def test_capacity_moves_replicas_on() -> None:
+    """Pods that a cluster cannot schedule go elsewhere, and stay there."""
+    before = run(deployment(9), table("a", "b", "c"))
+    full = {"a": Observed(replicas=3, unschedulable=2)}
+    moved = run(deployment(9), table("a", "b", "c"), previous=before, observed=full)
+    assert placed(moved)["a"] == 1
+    assert sum(count or 0 for count in placed(moved).values()) == 9
+    settled = {"a": Observed(replicas=1)}
+    assert placed(run(deployment(9), table("a", "b", "c"), previous=moved, observed=settled)) == placed(moved)
+
+
+def test_scaled_to_zero_stays_where_it_is() -> None:
+    """A cluster that has the object is told 0, and does not lose it."""
+    before = run(deployment(9), table("a", "b", "c"))
+    assert placed(run(deployment(0), table("a", "b", "c"), previous=before)) == {"a": 0, "b": 0, "c": 0}
+
+
+def test_rebalance_once() -> None:
+    """A rebalance divides anew; without it replicas stay where they run."""
+    before = run(deployment(9), table("a"))
+    joined = run(deployment(9), table("a", "b", "c"), previous=before)
+    assert placed(joined) == {"a": 9}
+    again = run(deployment(9), table("a", "b", "c"), previous=joined, rebalance=True)
+    assert placed(again) == {"a": 3, "b": 3, "c": 3}
+
+
+def test_eviction_lasts_until_rebalance() -> None:
+    """An evicted object leaves at once and does not come back by itself."""
+    before = run(deployment(9), table("a", "b"))
+    gone = run(deployment(9), table("a", "b"), previous=before, evict="b")
+    assert placed(gone) == {"a": 9}
+    assert releasing(gone) == ["b"]
+    later = run(deployment(9), table("a", "b"), previous=gone, observed={"b": REMOVED})
+    assert placed(later) == {"a": 9}
+    assert refused(later) == {"b": "Evicted"}
+    back = run(deployment(9), table("a", "b"), previous=later, rebalance=True)
+    assert set(placed(back)) == {"a", "b"}
+
+
+def test_max_clusters_spread_over_regions() -> None:
+    """A limit picks clusters in different regions, and keeps what was picked."""
+    clusters = table(
+        view("a", region="eu"), view("b", region="eu"), view("c", region="us"), view("d", region="us")
+    )
+    policy = policy_object(maxClusters=2, spreadBy="region")
+    decision = run(config(), clusters, policy=policy)
+    names = set(placed(decision))
+    assert len(names) == 2
+    assert len({clusters.clusters[name].region for name in names}) == 2
+    assert not run(config(), clusters, policy=policy, previous=decision).changed
+    assert set(refused(decision).values()) == {"NotAmongMaxClusters"}
+
+
+def test_policy_duplicates() -> None:
+    """Mode Duplicated gives every cluster the template's number; a StatefulSet is divided only on request."""
+    duplicated = policy_object(replicas={"mode": "Duplicated"})
+    assert placed(run(deployment(5), table("a", "b"), policy=duplicated)) == {"a": None, "b": None}
+    key = ObjectKey("apps", "statefulsets", "shop", "db")
+    stateful = workload("apps/v1", "StatefulSet", {"replicas": 4}, name="db")
+    assert placed(run(stateful, table("a", "b"), key=key)) == {"a": None, "b": None}
+    divided = policy_object(replicas={"mode": "Divided"})
+    assert placed(run(stateful, table("a", "b"), key=key, policy=divided)) == {"a": 2, "b": 2}
+
+
+def test_broken_policy_changes_nothing() -> None:
+    """A policy that cannot be used is an error of the objects that it selects, which stay where they are."""
+    before = run(config(), table("a", "b"))
+    broken = policy_object(spreadBy="planet")
+    after = run(config(), table("a", "b"), previous=before, policy=broken)
+    assert after.placement is not None
+    assert "ClusterPlacementPolicy p" in after.placement.error
+    assert placed(after) == placed(before)
+
+
+JOB = ObjectKey("batch", "jobs", "shop", "web")
+
+
+def job(**spec: Any) -> dict[str, Any]:
+    return workload("batch/v1", "Job", spec)
+
+
+def test_job_divides_parallelism_and_completions() -> None:
+    """Parallelism and completions are both divided, and no completion is where nothing runs."""
+    decision = run(job(parallelism=2, completions=10), table("a", "b", "c"), key=JOB)
+    assert decision.placement is not None
+    shares = {item.cluster: (item.replicas, item.completions) for item in decision.placement.clusters}
+    assert sum(parallel for parallel, _ in shares.values()) == 2
+    assert sum(completions for _, completions in shares.values()) == 10
+    assert all(parallel > 0 and completions > 0 for parallel, completions in shares.values())
+
+
+def test_jobs_completions_stay() -> None:
+    """Completions cannot change in a member, so a cluster that joins later gets none of them."""
+    before = run(job(parallelism=2, completions=10), table("a", "b"), key=JOB)
+    after = run(job(parallelism=2, completions=10), table("a", "b", "c"), key=JOB, previous=before)
+    assert placed(after) == placed(before)
+
+
+def test_jobs_completions_are_taken_over_once() -> None:
+    """A cluster that cannot be reached gives its completions to a new one, and starts no Pods when it is back."""
+    before = run(job(parallelism=4, completions=10), table("a", "b"), key=JOB)
+    moved = run(
+        job(parallelism=4, completions=10),
+        table("a", offline("b"), "c"),
+        key=JOB,
+        previous=before,
+        now=NOW + 60,
+    )
+    assert suspended(moved) == {"b"}
+    assert set(placed(moved)) == {"a", "c"}
+    back = run(
+        job(parallelism=4, completions=10), table("a", "b", "c"), key=JOB, previous=moved, now=NOW + 90
+    )
+    assert placed(back)["b"] == 0
+
+
+def test_indexed_job_runs_whole_in_one_cluster() -> None:
+    """Each index of an Indexed Job exists once in the federation."""
+    decision = run(job(parallelism=3, completions=3, completionMode="Indexed"), table("a", "b", "c"), key=JOB)
+    assert list(placed(decision).values()) == [3]
+
+
+def test_overrides_are_compiled_for_each_cluster() -> None:
+    """Override rules become JSON patch operations of the clusters that they mean."""
+    obj = deployment(2)
+    container = {"name": "web", "image": "shop/web:1@sha256:aa"}
+    obj["spec"]["template"] = {"spec": {"containers": [container]}}
+    override = policy_object(
+        "ClusterOverridePolicy",
+        rules=[
+            {"clusterNames": ["a"], "image": {"registry": "eu.example.org", "tag": "2"}},
+            {"clusterNames": ["a"], "labels": {"app": "", "where": "a"}, "annotations": {"x/y": "1"}},
+            {"clusterNames": ["b"], "replicas": 7},
+        ],
+    )
+    decision = run(obj, table("a", "b"), overrides=[override])
+    assert decision.placement is not None
+    by_name = {item.cluster: item for item in decision.placement.clusters}
+    assert orjson.loads(by_name["a"].overrides) == [
+        {
+            "op": "replace",
+            "path": "/spec/template/spec/containers/0/image",
+            "value": "eu.example.org/shop/web:2",
+        },
+        {"op": "remove", "path": "/metadata/labels/app"},
+        {"op": "add", "path": "/metadata/labels/where", "value": "a"},
+        {"op": "add", "path": "/metadata/annotations", "value": {}},
+        {"op": "add", "path": "/metadata/annotations/x~1y", "value": "1"},
+    ]
+    assert by_name["b"].replicas == 7
+
+
+def test_override_that_does_not_apply_changes_nothing() -> None:
+    """A patch of something that is not there is an error that names policy and cluster."""
+    bad = policy_object(
+        "ClusterOverridePolicy", rules=[{"jsonPatch": [{"op": "remove", "path": "/spec/nothing"}]}]
+    )
+    before = run(config(), table("a"))
+    after = run(config(), table("a"), previous=before, overrides=[bad])
+    assert after.placement is not None
+    assert "ClusterOverridePolicy p" in after.placement.error
+    assert placed(after) == {"a": None}
+
+
+NAMES = ["a", "b", "c", "d"]
+states = st.fixed_dictionaries(
+    {}, optional={name: st.sampled_from(["ready", "offline", "leaving", "cordoned"]) for name in NAMES}
+)
+operators = st.sampled_from(["", "In", "NotIn", "bad"])
+marks = st.dictionaries(st.sampled_from(NAMES), st.booleans(), max_size=4)
+
+
+def world_of(states: dict[str, str]) -> Any:
+    made: dict[str, Callable[[str], ClusterView]] = {
+        "ready": view,
+        "offline": lambda name: offline(name, since=NOW - 30),
+        "leaving": lambda name: view(name, leaving=True),
+        "cordoned": lambda name: view(name, unschedulable=True),
+    }
+    return table(*(made[state](name) for name, state in states.items()))
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(
+        st.tuples(states, marks, st.integers(0, 20), st.sampled_from(["", "In", "NotIn", "bad"])), max_size=6
+    ),
+    st.booleans(),
+)
+def test_no_cluster_is_ever_forgotten(
+    history: list[tuple[dict[str, str], dict[str, bool], int, str]], divided: bool
+) -> None:
+    """Whatever happens, a cluster leaves a placement only confirmed or gone, and deciding twice is stable."""
+    previous = None
+    now = NOW
+    for states_now, marks_now, replicas, operator in history:
+        now += 40
+        annotations = {}
+        if operator == "bad":
+            annotations = {SELECTOR: "{"}
+        elif operator:
+            annotations = selector({"key": "hanse.dev/cluster", "operator": operator, "values": ["a", "b"]})
+        obj = deployment(replicas, **annotations) if divided else config(annotations=annotations)
+        clusters = world_of(states_now)
+        observed = {name: Observed(removed=gone) for name, gone in marks_now.items()}
+        decision = run(obj, clusters, previous=previous, observed=observed, now=now)
+        placement = decision.placement
+        assert placement is not None
+        here = {item.cluster for item in placement.clusters}
+        leaving = {item.cluster for item in placement.releasing}
+        not_here = {item.cluster for item in placement.refused}
+        assert not here & leaving
+        assert not not_here & (here | leaving)
+        assert here | leaving <= set(clusters.clusters)
+        if previous is not None:
+            for item in previous.clusters:
+                if item.cluster in clusters.clusters:
+                    assert item.cluster in here | leaving
+            for release in previous.releasing:
+                if release.cluster in clusters.clusters and release.cluster not in here | leaving:
+                    assert marks_now.get(release.cluster)
+        again = run(obj, clusters, previous=decision, observed={}, now=now)
+        assert not again.changed
+        previous = placement
+
+
+def test_explains_every_cluster() -> None:
+    """There is a step for every cluster, and one for the policy."""
+    decision = run(config(), table("a", offline("b")))
+    assert {step.cluster for step in decision.steps if step.step == "filter"} == {"a", "b"}
+    assert CONFIG.name
