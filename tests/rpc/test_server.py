@@ -28,6 +28,7 @@ from hanse.errors import (
     ResourceExhaustedError,
     UnauthenticatedError,
     UnavailableError,
+    UnimplementedError,
 )
 from hanse.health import Health
 from hanse.pki import CertificateAuthority
@@ -135,6 +136,13 @@ async def test_an_unexpected_exception_tells_the_caller_nothing(
             await stub.get(Text())
         assert "secret" not in str(caught.value)
         assert "secret" in capsys.readouterr().out
+
+
+async def test_a_method_that_is_left_out_is_unimplemented(tls: Tls) -> None:
+    """As generated servicers have it."""
+    async with serving(tls, Echo(raising(NotImplementedError("Method not implemented!")))) as (_, stub):
+        with pytest.raises(UnimplementedError):
+            await stub.get(Text())
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,7 @@ from hanse.errors import (
     DeadlineError,
     HanseError,
     InternalError,
+    UnimplementedError,
     error_class,
 )
 
@@ -98,6 +99,8 @@ def from_exception(error: BaseException) -> HanseError:
         return from_rpc_error(error)
     if isinstance(error, TimeoutError | asyncio.TimeoutError):
         return DeadlineError("the operation took too long; try again")
+    if isinstance(error, NotImplementedError):  # what generated servicers raise for methods left out
+        return UnimplementedError("this server does not offer the method")
     return InternalError("an internal error occurred; the log of the service has the details")
 
 

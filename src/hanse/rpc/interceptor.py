@@ -185,7 +185,7 @@ class Pipeline:
             if isinstance(error, asyncio.CancelledError):
                 call.code = grpc.StatusCode.CANCELLED
             raise error
-        if not isinstance(error, HanseError):
+        if not isinstance(error, HanseError | NotImplementedError):
             _log.error("RPC failed unexpectedly", method=call.method, exc_info=error)
             call.span.record_exception(error)
         known = from_exception(error)
