@@ -230,7 +230,7 @@ def members(draw: st.DrawFn) -> list[Member]:
         replicas = draw(counts)
         updated = draw(st.integers(0, replicas))
         available = draw(st.integers(0, replicas))
-        status = {
+        status: dict[str, Any] = {
             "observedGeneration": draw(st.integers(0, 2)),
             "replicas": replicas,
             "updatedReplicas": updated,

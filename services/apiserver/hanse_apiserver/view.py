@@ -18,9 +18,11 @@ from typing import Final
 from google.protobuf.message import DecodeError
 
 from hanse.api.registry.v1 import cluster_pb2 as registry
+from hanse.api.scheduler.v1.placement_pb2 import Placement
 from hanse.api.syncer.v1.sync_state_pb2 import SyncState
 from hanse.kube.catalogue import Catalogue
 from hanse.kube.hanse_kinds import GROUP
+from hanse.kube.hooks import Deferred
 from hanse.kube.objects import Object
 from hanse.store import Event
 from hanse.store.keys import CLUSTERS, PLACEMENTS, SYNCSTATES, ObjectKey, last_segment, parse_sync_state
@@ -87,7 +89,7 @@ class FederationView:
             _log.error("a stored value cannot be read", key=path, error=str(error))
         return ()
 
-    def render(self, key: ObjectKey, intent: Object | None) -> Object | None:
+    def render(self, key: ObjectKey, intent: Object | None) -> Object | Deferred | None:
         """Return how an object is served."""
         if derived.is_derived(key):
             return self._render_derived(key)
@@ -182,13 +184,14 @@ class FederationView:
         info = self._catalogue.storage(key.group, key.resource)
         return info is None or "status" in info.subresources
 
-    def _render_derived(self, served: ObjectKey) -> Object | None:
+    def _render_derived(self, served: ObjectKey) -> Deferred | None:
         found = self._derived.get(served)
         if found is None:
             return None
         key, cluster = found
         parts = self._parts[key]
         if not cluster:
-            return derived.placement_object(served, key, parts.placement())
+            stored = parts.placed.value if parts.placed else b""
+            return Deferred(lambda: derived.placement_object(served, key, Placement.FromString(stored)))
         value = parts.states[cluster].value
-        return derived.sync_state_object(served, key, SyncState.FromString(value))
+        return Deferred(lambda: derived.sync_state_object(served, key, SyncState.FromString(value)))

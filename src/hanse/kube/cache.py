@@ -18,7 +18,7 @@ import structlog
 from hanse.errors import CompactedError, DeadlineError, HanseError
 from hanse.kube.entry import Change, ChangeType, Entry, with_version
 from hanse.kube.history import WINDOW, Position, ResourceLog
-from hanse.kube.hooks import View
+from hanse.kube.hooks import Deferred, View
 from hanse.kube.objects import Object
 from hanse.store import Event, KeyValue, Store, WatchBatch
 from hanse.store.keys import OBJECTS, ObjectKey
@@ -121,6 +121,8 @@ class ObjectCache:
     def served(self, key: ObjectKey, intent: Object, revision: int) -> Object:
         """Return how `intent`, written at `revision`, is served."""
         obj = self._view.render(key, intent) if self._view else intent
+        if isinstance(obj, Deferred):
+            obj = obj.make()
         entry = self.get(key)
         newest = max(revision, entry.revision) if entry else revision
         return with_version(obj if obj is not None else intent, newest, hidden=self._hidden)
@@ -290,7 +292,7 @@ class ObjectCache:
         obj = self._view.render(key, intent) if self._view else intent
         if obj is None:
             return None
-        served = with_version(obj, revision, hidden=self._hidden)
+        served = obj if isinstance(obj, Deferred) else with_version(obj, revision, hidden=self._hidden)
         return Entry(key, obj=served, intent=intent, intent_revision=intent_revision, revision=revision)
 
     def _change(self, key: ObjectKey, intent: Object | None, intent_revision: int, revision: int) -> None:
@@ -303,6 +305,8 @@ class ObjectCache:
             return
         if old is None:
             self._emit(Change(revision, "ADDED", key, new, None))
+        elif new.deferred:
+            self._emit(Change(revision, "MODIFIED", key, new, old))
         elif old.uid != new.uid:
             self._delete(old, revision)
             self._emit(Change(revision, "ADDED", key, new, None))
@@ -310,14 +314,7 @@ class ObjectCache:
             self._emit(Change(revision, "MODIFIED", key, new, old))
 
     def _delete(self, old: Entry, revision: int) -> None:
-        last = Entry(
-            old.key,
-            obj=with_version(old.object, revision),
-            intent=old.intent,
-            intent_revision=old.intent_revision,
-            revision=revision,
-        )
-        self._emit(Change(revision, "DELETED", old.key, last, old))
+        self._emit(Change(revision, "DELETED", old.key, old.at(revision), old))
 
     def _emit(self, change: Change) -> None:
         self.log(change.key.group, change.key.resource).append(change)

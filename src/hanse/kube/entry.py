@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import orjson
 
+from hanse.kube.hooks import Deferred
 from hanse.kube.objects import Object
 from hanse.store.keys import ObjectKey
 
@@ -23,22 +24,52 @@ class Entry:
 
     `object` is what is served, `intent` what is stored (None for a resource that is only a view).
     `intent_revision` is the store revision at which the intent was last written, 0 without one; `revision`,
-    the served resourceVersion, is the newest of its parts. Objects must not be changed in place.
+    the served resourceVersion, is the newest of its parts. `deferred` says that the object is put together
+    when it is first read. Objects must not be changed in place.
     """
 
-    __slots__ = ("_encoded", "_event", "intent", "intent_revision", "key", "labels", "object", "revision")
+    __slots__ = ("_encoded", "_event", "_object", "deferred", "intent", "intent_revision", "key", "revision")
 
     def __init__(
-        self, key: ObjectKey, *, obj: Object, intent: Object | None, intent_revision: int, revision: int
+        self,
+        key: ObjectKey,
+        *,
+        obj: Object | Deferred,
+        intent: Object | None,
+        intent_revision: int,
+        revision: int,
     ) -> None:
         self.key = key
-        self.object = obj
+        self._object = obj
+        self.deferred = isinstance(obj, Deferred)
         self.intent = intent
         self.intent_revision = intent_revision
         self.revision = revision
-        self.labels: dict[str, str] = obj["metadata"].get("labels") or _EMPTY
         self._encoded: bytes | None = None
         self._event: tuple[ChangeType, bytes] | None = None
+
+    @property
+    def object(self) -> Object:
+        """Return what is served."""
+        if isinstance(self._object, Deferred):
+            self._object = with_version(self._object.make(), self.revision)
+        return self._object
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """Return metadata.labels of what is served."""
+        return self.object["metadata"].get("labels") or _EMPTY
+
+    def at(self, revision: int) -> Entry:
+        """Return the same object with another resourceVersion."""
+        obj = self._object
+        return Entry(
+            self.key,
+            obj=obj if isinstance(obj, Deferred) else with_version(obj, revision),
+            intent=self.intent,
+            intent_revision=self.intent_revision,
+            revision=revision,
+        )
 
     @property
     def uid(self) -> str:

@@ -7,7 +7,7 @@ which takes them as constructor arguments.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
@@ -52,12 +52,23 @@ class Admission(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Deferred:
+    """An object of a virtual resource that is put together when somebody reads it, and not before.
+
+    Every change of its parts counts as a change of it. `make` returns the object to serve; it is called at
+    most once, at any later time.
+    """
+
+    make: Callable[[], Object]
+
+
 class View(Protocol):
     """Computes what is served from what is stored and from other prefixes of the same store.
 
     The cache follows `objects/` and the view's prefixes in one watch. A resource that is only a view
-    (nothing under `objects/`) is one whose keys `apply` returns and for which `render` gets no intent; declare
-    it in the catalogue with `virtual=True`.
+    (nothing under `objects/`) is one whose keys `apply` returns and for which `render` gets no intent;
+    declare it in the catalogue with `virtual=True`.
     """
 
     @property
@@ -73,11 +84,11 @@ class View(Protocol):
         """Take in one change of one of the prefixes; return keys of objects that may now look different."""
         ...
 
-    def render(self, key: ObjectKey, intent: Object | None) -> Object | None:
-        """Return the object to serve, or None if there is none.
+    def render(self, key: ObjectKey, intent: Object | None) -> Object | Deferred | None:
+        """Return the object to serve, or None if there is none; Deferred for a virtual resource only.
 
-        `intent` is the stored object, or None for a virtual resource (or if it does not exist: then return None
-        for a resource that is not virtual). Must not change `intent`; may return it. The engine sets
+        `intent` is the stored object, or None for a virtual resource (or if it does not exist: then return
+        None for a resource that is not virtual). Must not change `intent`; may return it. The engine sets
         `metadata.resourceVersion`.
         """
         ...
