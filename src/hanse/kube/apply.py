@@ -143,9 +143,10 @@ def server_side_apply(
     base = without_managed(live) if live is not None else {}
     merged = merge(base, configuration, schema)
     if last and last != fields:
-        # What the configuration mentions is not removed, even an empty list, of which it owns no path.
+        # What the configuration mentions is not removed, even an empty list, of which it owns no path; the
+        # second merge puts back an empty container that the removal has emptied.
         held = [everything(configuration, schema)] + [e.fields for i, e in before.items() if i != identity]
-        merged = remove(merged, schema, last=last, held=held)
+        merged = merge(remove(merged, schema, last=last, held=held), configuration, schema)
 
     difference = compare(base, merged, schema)
     managers = {i: e for i, e in before.items() if i != identity}

@@ -284,7 +284,7 @@ def pods(draw: st.DrawFn) -> Object:
         metadata["labels"] = draw(st.dictionaries(NAMES, VALUES, max_size=3))
     if draw(st.booleans()):
         metadata["finalizers"] = draw(st.lists(NAMES.map("x/{}".format), unique=True, max_size=3))
-    spec: Object = {"containers": [{"name": n, **draw(CONTAINER)} for n in names]}
+    spec: Object = {"schedulerName": "s", "containers": [{"name": n, **draw(CONTAINER)} for n in names]}
     if draw(st.booleans()):
         spec["nodeSelector"] = draw(st.dictionaries(NAMES, VALUES, max_size=2))
     if draw(st.booleans()):
