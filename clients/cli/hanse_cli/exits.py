@@ -11,6 +11,7 @@ Next: `hanse_cli.main`.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 import click
@@ -88,7 +89,10 @@ def _from_transport(text: str) -> bool:
 
 
 def _short(text: str) -> str:
-    """The end of gRPC's long explanation, where the address and the reason are."""
+    """The address and the reason in gRPC's long explanation."""
+    address = re.search(r"ipv[46]:(\S+:\d+)", text)
+    reason = text
     for mark in ("last error: ", "Failed to connect to remote host: "):
-        text = text.rpartition(mark)[2] or text
-    return text[:160].removeprefix("UNKNOWN: ").removeprefix("UNAVAILABLE: ")
+        reason = reason.rpartition(mark)[2] or reason
+    reason = reason[:160].removeprefix("UNKNOWN: ").removeprefix("UNAVAILABLE: ")
+    return f"{address[1]}: {reason}" if address and address[1] not in reason else reason

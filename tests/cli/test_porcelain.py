@@ -1,0 +1,446 @@
+"""The commands for people: apply, get, delete, explain, clusters, join, unjoin, names, version."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hanse_cli import manifests
+from hanse_cli.page import compile_page
+
+from hanse.api.dns.v1 import dns_service_pb2 as dns
+from hanse.api.dns.v1.record_set_pb2 import AnswerScope, Endpoint, RecordSet
+from hanse.api.federation.v1 import federation_service_pb2 as federation
+from hanse.api.registry.v1 import registry_service_pb2 as registry
+from hanse.api.registry.v1.cluster_pb2 import Cluster, ClusterState
+from hanse.api.scheduler.v1.placement_pb2 import (
+    ClusterPlacement,
+    ClusterRefusal,
+    ClusterRelease,
+    Placement,
+)
+from hanse.api.scheduler.v1.scheduler_service_pb2 import (
+    ExplainPlacementRequest,
+    ExplainPlacementResponse,
+    ExplainStep,
+)
+from hanse.api.syncer.v1.sync_state_pb2 import Health, SyncPhase, SyncState
+from hanse.api.type.v1.object_reference_pb2 import ObjectReference
+from hanse.errors import InvalidArgumentError
+from tests.cli.conftest import Hanse, World
+
+WEB = {
+    "apiVersion": "apps/v1",
+    "kind": "Deployment",
+    "metadata": {"name": "web", "namespace": "shop", "generation": 2},
+    "spec": {"replicas": 6, "template": {"metadata": {"labels": {"app": "web"}}}},
+    "status": {"readyReplicas": 5},
+}
+SERVICE = {
+    "apiVersion": "v1",
+    "kind": "Service",
+    "metadata": {"name": "web", "namespace": "shop"},
+    "spec": {"type": "LoadBalancer", "selector": {"app": "web"}, "ports": [{"port": 80}]},
+}
+
+
+def deployed(world: World) -> None:
+    """A Deployment and its Service in the world."""
+    world.objects["objects/apps/deployments/shop/web"] = WEB
+    world.objects["objects/core/services/shop/web"] = SERVICE
+
+
+# --- apply ---
+
+
+def test_apply_takes_a_folder_namespaces_first(world: World, hanse: Hanse, tmp_path: Path) -> None:
+    """In the order of the files otherwise; and says what it did."""
+    (tmp_path / "1-web.yaml").write_text(yaml.safe_dump_all([WEB, SERVICE]))
+    (tmp_path / "2-namespace.yaml").write_text("apiVersion: v1\nkind: Namespace\nmetadata: {name: shop}\n")
+    (tmp_path / "notes.txt").write_text("not a manifest")
+    first = hanse("apply", "-f", str(tmp_path))
+    assert first.status == 0, first.err
+    assert first.out.splitlines() == [
+        "namespace/shop created",
+        "deployment.apps/web created",
+        "service/web created",
+    ]
+    assert hanse("apply", "-f", str(tmp_path)).out.splitlines()[1] == "deployment.apps/web unchanged"
+    changed = {**WEB, "spec": {**WEB["spec"], "replicas": 9}}  # type: ignore[dict-item]
+    assert hanse("apply", "-f", "-", stdin=json.dumps(changed)).out == "deployment.apps/web configured\n"
+    assert world.last(federation.ApplyObjectRequest).field_manager == "hanse-cli"
+
+
+def test_apply_gives_a_namespace_to_those_that_need_one(world: World, hanse: Hanse) -> None:
+    """A manifest without a namespace goes to -n; one of a cluster-scoped kind stays as it is."""
+    text = (
+        "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: c}\n---\n"
+        "apiVersion: v1\nkind: Namespace\nmetadata: {name: n}\n"
+    )
+    assert hanse("apply", "-n", "shop", "-f", "-", stdin=text).status == 0
+    assert set(world.objects) == {"objects/core/configmaps/shop/c", "objects/core/namespaces/_/n"}
+
+
+def test_a_dry_run_stores_nothing(world: World, hanse: Hanse) -> None:
+    """But everything is checked."""
+    result = hanse("apply", "--dry-run", "-f", "-", stdin=json.dumps(WEB))
+    assert result.out == "deployment.apps/web created (dry run)\n"
+    assert world.objects == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("a: [", "line 1 is not valid YAML"),
+        ("- a\n", "must be a mapping"),
+        ("kind: ConfigMap\n", "has no apiVersion"),
+        ("apiVersion: v1\n", "has no kind"),
+        ("apiVersion: v1\nkind: ConfigMap\n", "the ConfigMap has no metadata.name"),
+        ("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: 3}\n", "has no metadata.name"),
+        ("", "no manifest in -"),
+        ("apiVersion: v2\nkind: Widget\nmetadata: {name: a}\n", "serves no Widget of v2"),
+    ],
+)
+def test_a_bad_manifest_is_one_line(hanse: Hanse, text: str, words: str) -> None:
+    """It says where and what is wrong."""
+    result = hanse("apply", "-f", "-", stdin=text)
+    assert result.status in {2, 4}
+    assert words in result.err
+    assert len(result.err.splitlines()) == 1
+
+
+def test_lists_are_opened() -> None:
+    """What `kubectl get -o yaml` writes can be applied."""
+    text = json.dumps({"apiVersion": "v1", "kind": "List", "items": [WEB, SERVICE]})
+    assert [each["kind"] for each in manifests.parse(text, "x")] == ["Deployment", "Service"]
+    with pytest.raises(InvalidArgumentError, match="x, document 2 is no manifest"):
+        list(manifests.parse(json.dumps(WEB) + "\n---\n3\n", "x"))
+
+
+# --- get and delete ---
+
+
+@pytest.mark.parametrize(
+    "word", ["deploy", "deployment", "deployments", "Deployment", "deployments.apps", "deploy.v1.apps"]
+)
+def test_a_resource_has_many_names(world: World, hanse: Hanse, word: str) -> None:
+    """apps wins over extensions, as in kubectl."""
+    deployed(world)
+    result = hanse("get", word, "-n", "shop")
+    assert result.status == 0, result.err
+    assert result.out.splitlines()[0].split() == ["NAME", "READY", "UP-TO-DATE", "AVAILABLE", "AGE"]
+    assert result.out.splitlines()[1].split()[:2] == ["web", "5/6"]
+
+
+def test_get_shows_several_resources_and_forms(world: World, hanse: Hanse) -> None:
+    """Tables below each other, a List in JSON, one object alone, and names."""
+    deployed(world)
+    assert hanse("get", "deploy,svc", "-n", "shop").out.count("NAME") == 2
+    assert len(json.loads(hanse("get", "deploy,svc", "-A", "-o", "json").out)["items"]) == 2
+    assert yaml.safe_load(hanse("get", "deploy/web", "-n", "shop", "-o", "yaml").out) == WEB
+    assert hanse("get", "svc", "-n", "shop", "-o", "name").out == "service/web\n"
+    assert hanse("get", "svc", "-n", "other").err == "nothing found\n"
+
+
+def test_delete_waits_and_passes_on_what_to_do_with_the_members(world: World, hanse: Hanse) -> None:
+    """The cascade is the federation's; what is gone is said to be gone."""
+    deployed(world)
+    result = hanse("delete", "deploy/web", "svc/web", "-n", "shop", "--cascade", "orphan")
+    assert result.status == 0, result.err
+    assert result.out.splitlines()[-1] == "service/web deleted"
+    assert world.objects == {}
+    assert world.last(federation.DeleteObjectRequest).propagation == federation.DeletePropagation.ORPHAN
+    assert hanse("delete", "deploy", "web", "-n", "shop").status == 4
+    assert hanse("delete", "deploy", "web", "-n", "shop", "--ignore-not-found").status == 0
+
+
+# --- explain ---
+
+
+def placement(**changes: Any) -> Placement:
+    """A placement in two clusters."""
+    values: dict[str, Any] = {
+        "generation": 2,
+        "clusters": [
+            ClusterPlacement(
+                cluster="eu-west", replicas=4, reason="AllReadyClusters", message="weight 1 of 2"
+            ),
+            ClusterPlacement(cluster="us-east", replicas=2, reason="AllReadyClusters"),
+        ],
+    }
+    return Placement(**{**values, **changes})
+
+
+def applied(
+    cluster: str, *, generation: int = 2, replicas: int = 4, ready: int = 4, **values: Any
+) -> SyncState:
+    """A sync state of an object that was applied."""
+    return SyncState(
+        cluster=cluster,
+        phase=values.pop("phase", SyncPhase.APPLIED),
+        applied_generation=generation,
+        health=values.pop("health", Health.HEALTHY),
+        replicas=replicas,
+        status=json.dumps({"readyReplicas": ready}).encode(),
+        **values,
+    )
+
+
+def page_of(current: Placement | None, *states: SyncState, **manifest: Any) -> tuple[str, ...]:
+    """What is pending on the page."""
+    explanation = ExplainPlacementResponse(decision=current, current=current)
+    page = compile_page(
+        title="deployment.apps/web",
+        manifest={**WEB, **manifest},
+        explanation=explanation,
+        states=states,
+        records=[],
+    )
+    return page.pending
+
+
+def test_nothing_is_pending_when_every_cluster_has_it() -> None:
+    """The page says so."""
+    assert page_of(placement(), applied("eu-west"), applied("us-east")) == ()
+
+
+@pytest.mark.parametrize(
+    ("current", "states", "words"),
+    [
+        (None, [], "the scheduler has not decided yet"),
+        (
+            placement(generation=1),
+            [applied("eu-west"), applied("us-east")],
+            "decided on generation 1; 2 waits",
+        ),
+        (placement(error="bad JSON"), [applied("eu-west"), applied("us-east")], "cannot decide.*bad JSON"),
+        (placement(), [applied("eu-west")], "us-east: the syncer has not applied it yet"),
+        (
+            placement(),
+            [applied("eu-west"), applied("us-east", generation=1)],
+            "us-east: has generation 1 of 2",
+        ),
+        (
+            placement(),
+            [applied("eu-west"), applied("us-east", health=Health.PROGRESSING, ready=1, replicas=2)],
+            "us-east: progressing, 1/2 ready",
+        ),
+        (
+            placement(),
+            [
+                applied("eu-west"),
+                applied("us-east", phase=SyncPhase.FAILED, reason="Refused", message="no quota", failures=3),
+            ],
+            r"us-east: failed: Refused: no quota \(tried 3 times\)",
+        ),
+        (
+            placement(),
+            [applied("eu-west"), applied("us-east", phase=SyncPhase.WAITING, message="namespace shop")],
+            "us-east: waiting: namespace shop",
+        ),
+        (
+            placement(releasing=[ClusterRelease(cluster="on-prem", reason="SelectorDoesNotMatch")]),
+            [applied("eu-west"), applied("us-east"), applied("on-prem", phase=SyncPhase.REMOVING)],
+            "on-prem: is to be left and has not confirmed",
+        ),
+    ],
+)
+def test_the_page_names_what_is_pending(
+    current: Placement | None, states: list[SyncState], words: str
+) -> None:
+    """One line for each thing that is not done, with what it waits for."""
+    import re
+
+    pending = page_of(current, *states)
+    assert len(pending) == 1
+    assert re.search(words, pending[0])
+
+
+def test_a_suspended_cluster_is_pending_and_keeps_what_it_has() -> None:
+    """Nothing is lost while a cluster cannot be reached."""
+    lost = ClusterPlacement(cluster="us-east", replicas=2, suspended=True, reason="ClusterOffline")
+    pending = page_of(placement(clusters=[lost]), applied("us-east", phase=SyncPhase.UNREACHABLE))
+    assert pending == ("us-east: cannot be reached; it keeps what it has, its replicas count elsewhere",)
+
+
+def test_deletion_says_whom_it_waits_for() -> None:
+    """The members that have not confirmed."""
+    metadata = {**WEB["metadata"], "deletionTimestamp": "2026-01-01T00:00:00Z"}  # type: ignore[dict-item]
+    states = [applied("eu-west", phase=SyncPhase.REMOVED), applied("us-east", phase=SyncPhase.REMOVING)]
+    pending = page_of(placement(), *states, metadata=metadata)
+    assert pending[0] == "the object is being deleted; it waits for us-east"
+
+
+def test_explain_merges_three_services_into_one_page(world: World, hanse: Hanse) -> None:
+    """Decisions with reasons, what was applied, what lives there, the names, and the steps."""
+    deployed(world)
+    refusal = ClusterRefusal(cluster="on-prem", reason="SelectorDoesNotMatch", message="tier is not prod")
+    current = placement(refused=[refusal])
+    world.explanation = ExplainPlacementResponse(
+        decision=current, current=current, steps=[ExplainStep(step="filter", message="3 clusters")]
+    )
+    world.states = [applied("eu-west"), applied("us-east", replicas=2, ready=1, health=Health.PROGRESSING)]
+    world.records = [
+        RecordSet(
+            fqdn="web.shop.hanse.svc.example.org.",
+            scope=AnswerScope.GLOBAL,
+            endpoints=[Endpoint(address="127.9.0.1", cluster="eu-west")],
+            service=ObjectReference(resource="services", namespace="shop", name="web"),
+        )
+    ]
+    result = hanse("explain", "deploy/web", "-n", "shop", "--steps")
+    assert result.status == 0, result.err
+    for words in (
+        "deployment.apps/web in shop",
+        "AllReadyClusters: weight 1 of 2",
+        "tier is not prod",
+        "4/4 ready",
+        "web.shop.hanse.svc.example.org",
+        "127.9.0.1 (eu-west)",
+        "filter: 3 clusters",
+        "us-east: progressing, 1/2 ready",
+    ):
+        assert words in result.out, words
+    asked = world.last(ExplainPlacementRequest).object
+    assert (asked.group, asked.resource, asked.namespace, asked.name) == (
+        "apps",
+        "deployments",
+        "shop",
+        "web",
+    )
+    assert world.last(dns.ListRecordSetsRequest).service == "shop/web"
+    page = json.loads(hanse("explain", "deploy/web", "-n", "shop", "-o", "json").out)
+    assert [row["cluster"] for row in page["clusters"]] == ["eu-west", "on-prem", "us-east"]
+
+
+# --- clusters, join, unjoin ---
+
+
+def kubeconfig(tmp_path: Path) -> Path:
+    """Two contexts; the files of one are next to it."""
+    (tmp_path / "ca.crt").write_text("CA")
+    (tmp_path / "token").write_text("secret-token\n")
+    path = tmp_path / "kubeconfig"
+    path.write_text(
+        yaml.safe_dump(
+            {
+                "current-context": "prod",
+                "contexts": [
+                    {"name": "prod", "context": {"cluster": "c1", "user": "u1"}},
+                    {"name": "cloud", "context": {"cluster": "c1", "user": "u2"}},
+                    {"name": "broken", "context": {"cluster": "none", "user": "u1"}},
+                ],
+                "clusters": [
+                    {"name": "c1", "cluster": {"server": "https://c1", "certificate-authority": "ca.crt"}},
+                    {"name": "c2", "cluster": {"server": "https://other"}},
+                ],
+                "users": [
+                    {"name": "u1", "user": {"tokenFile": "token"}},
+                    {"name": "u2", "user": {"exec": {"command": "aws"}}},
+                ],
+            }
+        )
+    )
+    return path
+
+
+def test_join_sends_one_cluster_with_its_files_inline(world: World, hanse: Hanse, tmp_path: Path) -> None:
+    """And nothing of the other clusters in the kubeconfig."""
+    result = hanse("join", "eu", "--cluster-kubeconfig", str(kubeconfig(tmp_path)), "-l", "tier=prod")
+    assert result.status == 0, result.err
+    assert result.out == "cluster eu joined: region eu, zones a, Kubernetes v1.34.0\n"
+    request = world.last(registry.JoinClusterRequest)
+    sent = yaml.safe_load(request.kubeconfig)
+    assert dict(request.labels) == {"tier": "prod"}
+    assert sent["clusters"] == [
+        {"name": "prod", "cluster": {"server": "https://c1", "certificate-authority-data": "Q0E="}}
+    ]
+    assert sent["users"] == [{"name": "prod", "user": {"token": "secret-token"}}]
+    again = hanse("join", "eu", "--cluster-kubeconfig", str(kubeconfig(tmp_path)))
+    assert (again.status, again.err) == (5, "hanse: cluster eu is a member already\n")
+
+
+@pytest.mark.parametrize(
+    ("context", "words"),
+    [
+        ("nonsense", "has no context 'nonsense'; it has prod, cloud, broken"),
+        ("broken", "has no cluster 'none'"),
+        ("cloud", "authenticates with exec"),
+    ],
+)
+def test_a_kubeconfig_that_does_not_do_is_one_line(
+    hanse: Hanse, tmp_path: Path, context: str, words: str
+) -> None:
+    """Before anything is sent."""
+    result = hanse(
+        "join", "eu", "--cluster-kubeconfig", str(kubeconfig(tmp_path)), "--cluster-context", context
+    )
+    assert result.status == 2
+    assert words in result.err
+    assert len(result.err.splitlines()) == 1
+
+
+def test_unjoin_says_how_and_waits(world: World, hanse: Hanse) -> None:
+    """The flags reach the registry."""
+    world.clusters["clusters/eu"] = Cluster(name="clusters/eu", state=ClusterState.READY)
+    result = hanse("unjoin", "eu", "--orphan", "--force")
+    assert (result.status, result.out) == (0, "cluster eu has left\n")
+    request = world.last(registry.UnjoinClusterRequest)
+    assert (request.name, request.orphan_objects, request.force) == ("clusters/eu", True, True)
+
+
+def test_clusters_is_a_table_of_what_matters(world: World, hanse: Hanse) -> None:
+    """With all pages."""
+    for name in ("a", "b", "c"):
+        world.clusters[f"clusters/{name}"] = Cluster(
+            name=f"clusters/{name}", state=ClusterState.OFFLINE, region="eu"
+        )
+    lines = hanse("clusters").out.splitlines()
+    assert lines[0].split()[:4] == ["NAME", "STATE", "REGION", "ZONES"]
+    assert [line.split()[:2] for line in lines[1:]] == [["a", "OFFLINE"], ["b", "OFFLINE"], ["c", "OFFLINE"]]
+
+
+def test_names_are_a_table_and_say_where_to_ask(world: World, hanse: Hanse) -> None:
+    """Also as `hanse dns`; a Service's own with its name."""
+    world.records = [
+        RecordSet(
+            fqdn=f"{name}.shop.hanse.svc.example.org.",
+            ttl=30,
+            scope=AnswerScope.REGION,
+            service=ObjectReference(namespace="shop", name=name),
+        )
+        for name in ("api", "web")
+    ]
+    result = hanse("names")
+    assert result.out.splitlines()[1].split()[:3] == ["api.shop.hanse.svc.example.org", "30", "region"]
+    assert "dig @127.0.0.1 -p 5353" in result.err
+    assert hanse("dns").out == result.out
+    assert len(hanse("names", "web", "-n", "shop").out.splitlines()) == 2
+    assert len(hanse("names", "shop/web").out.splitlines()) == 2
+
+
+def test_version_needs_no_federation(hanse: Hanse, world: World) -> None:
+    """It tells its own, and the federation's if there is one."""
+    assert hanse("version").out.splitlines()[1].startswith("federation: 0.1.0 (hanse")
+    world.config = world.config.with_name("none")
+    result = hanse("version")
+    assert (result.status, result.out) == (0, "client: 0.1.0\n")
+
+
+def test_kubefed_joins_the_context_of_the_name(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With v1's flags, which are accepted."""
+    from hanse_cli.kubefed import kubefed
+    from hanse_cli.main import run
+
+    monkeypatch.setenv("KUBECONFIG", str(kubeconfig(tmp_path)))
+    flags = ["--host-cluster-context=host", "--secret-name=s"]
+    assert run(kubefed, ["--config", str(world.config), "join", "prod", *flags], program="kubefed") == 0
+    assert yaml.safe_load(world.last(registry.JoinClusterRequest).kubeconfig)["current-context"] == "prod"
+    assert run(kubefed, ["--config", str(world.config), "join", "other", *flags], program="kubefed") == 2
+    assert run(kubefed, ["--config", str(world.config), "unjoin", "prod", *flags], program="kubefed") == 0
+    assert world.clusters == {}
