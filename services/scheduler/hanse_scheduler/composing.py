@@ -194,7 +194,7 @@ class Composer:
         del kept.releasing[:]
         kept.clusters.extend(item for item in self.previous.clusters if item.cluster in self._exists)
         kept.releasing.extend(item for item in self.previous.releasing if item.cluster in self._exists)
-        named = {item.cluster for item in kept.clusters} | {item.cluster for item in kept.releasing}
+        named = _named(kept)
         for name in self._lingering:
             if name not in named and name in self._exists:
                 kept.releasing.append(self._release(name, "Deleted", "the object is being deleted"))
@@ -275,6 +275,11 @@ def essence(placement: Placement) -> Placement:
     result.ClearField("traceparent")
     result.ClearField("revision")
     return result
+
+
+def _named(placement: Placement) -> set[str]:
+    """Return the clusters that are placed or releasing."""
+    return {item.cluster for item in placement.clusters} | {item.cluster for item in placement.releasing}
 
 
 def _generation(obj: Object) -> int:
