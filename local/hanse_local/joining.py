@@ -39,7 +39,10 @@ async def join_all(
 
         async def one(cluster: SimulatedCluster) -> None:
             deadline = time.monotonic() + timeout
-            await _join(client, cluster.name, kubeconfigs[cluster.name], deadline=deadline)
+            request = JoinClusterRequest(
+                cluster_id=cluster.name, kubeconfig=kubeconfigs[cluster.name], labels=cluster.labels
+            )
+            await _join(client, request, deadline=deadline)
             on_joined(cluster)
             await _await_ready(client, cluster.name, deadline=deadline)
 
@@ -49,8 +52,8 @@ async def join_all(
                 raise result
 
 
-async def _join(client: HanseClient, name: str, kubeconfig: bytes, *, deadline: float) -> None:
-    request = JoinClusterRequest(cluster_id=name, kubeconfig=kubeconfig)
+async def _join(client: HanseClient, request: JoinClusterRequest, *, deadline: float) -> None:
+    name = request.cluster_id
     while True:
         try:
             await client.registry.JoinCluster(request)

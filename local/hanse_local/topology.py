@@ -22,6 +22,12 @@ class SimulatedCluster:
     joined: bool = False
 
     @property
+    def labels(self) -> dict[str, str]:
+        """Labels that it joins with, for cluster selectors to match."""
+        location = "on-prem" if self.region == "on-prem" else "cloud"
+        return {"location": location, "topology.kubernetes.io/region": self.region}
+
+    @property
     def process(self) -> str:
         """Name of its process."""
         return f"sim-{self.name}"
