@@ -14,6 +14,7 @@ from datetime import datetime
 from typing import Any
 
 from hanse.errors import ConflictError, InvalidArgumentError
+from hanse.kube.compare import compare, everything
 from hanse.kube.fieldsets import Fields, format_path, intersection, paths
 from hanse.kube.managed import (
     APPLY,
@@ -30,8 +31,9 @@ from hanse.kube.managed import (
     with_managed,
     without_managed,
 )
-from hanse.kube.merge import compare, everything, fields_of, merge, remove
+from hanse.kube.merge import fields_of, merge
 from hanse.kube.objects import Object, mapping
+from hanse.kube.removal import remove
 from hanse.kube.schema import ANY, Schema
 
 _SERVER_META = frozenset(
@@ -183,7 +185,8 @@ def _own_entry(
 
 
 def _check_precondition(live: Object | None, applied: Object) -> None:
-    for field in ("uid", "resourceVersion"):
+    """Check uid, and resourceVersion where there is an object: kube-apiserver creates whatever it is."""
+    for field in ("uid", "resourceVersion") if live is not None else ("uid",):
         wanted = mapping(applied, "metadata").get(field)
         if not wanted:
             continue

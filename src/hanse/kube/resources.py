@@ -242,11 +242,7 @@ class ResourceStore:
             except ConflictError as error:
                 raise patching.conflict(info, key, error) from error
 
-        wanted = patching.wanted_version(applied)
-        wanted_uid = str(mapping(applied, "metadata").get("uid") or "")
-
         async def change(current: Stored) -> Object:
-            self.check_version(info, key, wanted, current.revision)
             live = with_version(to_served(info, current.object), current.revision)
             new = merged(live)
             if new is live:
@@ -263,9 +259,6 @@ class ResourceStore:
                 except NotFoundError:
                     if subresource:
                         raise
-            if wanted_uid:
-                why = f"the provided object specified uid {wanted_uid}, and no existing object was found"
-                raise _conflict(info, key, f"uid mismatch: {why}")
             space = await self._check_namespace(key.namespace) if key.namespace else None
             new = to_stored(info, merged(None), current=None)
             new = lifecycle.for_create(info, new, namespace=key.namespace, name=key.name, now=self._clock())
