@@ -1,0 +1,67 @@
+# Hanse. `make run` and `make test` need Python 3.11 or newer and nothing else; see `make help`.
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+VENV ?= .venv
+DATA_DIR ?= .hanse
+PY := $(VENV)/bin/python
+SOURCES := src services/registry services/scheduler services/syncer services/dns services/apiserver \
+	clients/python clients/cli local
+CHECKED := $(SOURCES) tests scripts benchmarks
+export VENV
+
+.PHONY: help run stop status test test-real lint types format proto lock bench clean distclean setup setup-dev
+
+help: ## Show this help.
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup:
+	@scripts/setup.sh run
+
+setup-dev:
+	@scripts/setup.sh dev
+
+run: setup ## Start a federation of three clusters with an example in it, and show what is where.
+	@$(PY) -m hanse_local.demo --data-dir $(DATA_DIR)
+
+stop: ## Stop it; its data stays, and `make run` resumes it.
+	@if [ -x $(PY) ]; then $(PY) -m hanse_cli.main down --data-dir $(DATA_DIR); else echo "nothing runs"; fi
+
+status: setup ## Show what runs.
+	@$(PY) -m hanse_cli.main status --data-dir $(DATA_DIR)
+
+test: setup-dev ## Run all tests but those against real Kubernetes.
+	$(PY) -m pytest tests --ignore=tests/real $(PYTEST_ARGS)
+
+test-real: setup-dev ## Run the tests against real Kubernetes control planes.
+	$(PY) -m pytest tests/real $(PYTEST_ARGS)
+
+lint: setup-dev ## Check style, layers and contracts.
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(VENV)/bin/lint-imports
+	$(PY) scripts/gen.py --check
+	$(PY) scripts/gen.py --lint
+	$(PY) scripts/lock.py --check
+
+types: setup-dev ## Check types.
+	$(PY) -m mypy $(wildcard $(CHECKED))
+
+format: setup-dev ## Format the code.
+	$(PY) -m ruff check --fix .
+	$(PY) -m ruff format .
+
+proto: setup-dev ## Generate src/hanse/api from protos/.
+	$(PY) scripts/gen.py
+
+lock: setup-dev ## Write the lock files from what is installed.
+	$(PY) scripts/lock.py
+
+bench: setup-dev ## Measure Hanse against a bare client on the same clusters.
+	$(PY) -m benchmarks $(BENCH_ARGS)
+
+clean: stop ## Stop, and remove the federation's data and all caches.
+	rm -rf $(DATA_DIR) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
+
+distclean: clean ## Remove the virtual environment too.
+	rm -rf $(VENV)
