@@ -15,8 +15,8 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from hanse.errors import InvalidArgumentError
+from hanse.kube.compare import compare
 from hanse.kube.fieldsets import LEAF, Fields, difference, from_wire, recursive_difference, to_wire, union
-from hanse.kube.merge import compare
 from hanse.kube.objects import Object, mapping
 from hanse.kube.schema import ANY, Schema
 

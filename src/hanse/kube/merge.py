@@ -1,39 +1,25 @@
 """Typed merging: what structured-merge-diff does to objects, on plain dicts and FieldsV1 tries.
 
-Owns four pure walks over a value and its schema: `fields_of` (which paths a configuration sets), `merge`
-(a configuration onto a live object), `compare` (what an update added, modified, removed) and `remove`
-(take out what a manager let go of and nobody else holds). They keep unchanged subtrees identical (`is`),
-which makes comparing the result with the live object cheap. Safe from any task.
+Owns two pure walks over a value and its schema: `fields_of` (which paths a configuration sets) and `merge`
+(a configuration onto a live object), and what they share with `compare` and `removal`: how a value is walked
+and what tells list items apart. Unchanged subtrees stay identical (`is`), which makes comparing the result
+with the live object cheap. Safe from any task.
 
 The semantics are those of structured-merge-diff v4: granular and atomic maps, associative lists by keys,
-sets, atomic lists; without a schema maps are granular and lists atomic. No text of it is used.
+sets, atomic lists; without a schema maps are granular and lists atomic.
 
-Next: `apply` and `managed`, which put these together.
+Next: `compare` and `removal`; `apply`, which puts all of these together.
 """
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, Literal, NoReturn
 
 from hanse.errors import InvalidArgumentError
-from hanse.kube.fieldsets import LEAF, Fields, format_path, is_member, key_element, value_element
+from hanse.kube.fieldsets import LEAF, Fields, format_path, key_element, value_element
 from hanse.kube.schema import ANY, Schema
 
-_ABSENT: Any = object()
-
-# Fields that Kubernetes' Go types hold by value: they always exist, so nobody owns them as such.
-_BY_VALUE = frozenset({"metadata", "spec", "status", "template", "strategy", "updateStrategy", "jobTemplate"})
-
-
-class Comparison(NamedTuple):
-    """How an object differs from an older one.
-
-    `changed` has every added path (containers too) and every modified leaf; `removed` has the topmost
-    removed paths.
-    """
-
-    changed: Fields
-    removed: Fields
+Walk = Literal["map", "list", "leaf"]
 
 
 def _fail(path: str, problem: str) -> NoReturn:
@@ -82,8 +68,8 @@ def item_element(schema: Schema, item: Any, path: str) -> str:
     return key_element(key)
 
 
-def _kind(value: Any, schema: Schema) -> str:
-    """How a value is walked: 'map', 'list' or 'leaf'. Raises if it cannot be what the schema says."""
+def kind_of(value: Any, schema: Schema) -> Walk:
+    """How a value is walked: field by field, item by item, or as a whole."""
     if schema.shape == "scalar" or schema.atomic:
         return "leaf"
     if isinstance(value, dict):
@@ -117,7 +103,7 @@ def fields_of(value: Any, schema: Schema, path: str = "") -> Fields:
     item that is in an associative list twice.
     """
     _checked(value, schema, path)
-    kind = _kind(value, schema)
+    kind = kind_of(value, schema)
     if kind == "map":
         return _fields_of_map(value, schema, path)
     if kind == "list":
@@ -139,7 +125,7 @@ def _fields_of_map(value: dict[str, Any], schema: Schema, path: str) -> Fields:
             continue
         if not below:
             # A granular list that is empty owns nothing, except where the key itself is data.
-            if _kind(child, child_schema) == "leaf" or not declares(name):
+            if kind_of(child, child_schema) == "leaf" or not declares(name):
                 out[element] = LEAF
         else:
             out[element] = below if declares(name) else {".": LEAF, **below}
@@ -190,7 +176,7 @@ def merge(live: Any, applied: Any, schema: Schema, path: str = "") -> Any:
     Raises InvalidArgumentError if an associative list's items have no key. `fields_of` has already refused a
     configuration that the schema does not allow.
     """
-    kind = _kind(applied, schema)
+    kind = kind_of(applied, schema)
     if kind == "map" and isinstance(live, dict):
         return _merge_map(live, applied, schema, path) if live else without_nulls(applied, schema)
     if kind == "list" and isinstance(live, list) and live:
@@ -269,174 +255,3 @@ def _merge_list(live: list[Any], applied: list[Any], schema: Schema, path: str) 
     if len(out) == len(live) and all(a is b for a, b in zip(out, live, strict=True)):
         return live
     return out
-
-
-def everything(value: Any, schema: Schema) -> Fields:
-    """Return every path of a value, its containers too: what creating it adds."""
-    kind = _kind(value, schema)
-    out: Fields = {}
-    if kind == "map":
-        for name, child in value.items():
-            child_schema = schema.field(name) or ANY
-            below = everything(child, child_schema)
-            if below and not (name in _BY_VALUE and schema.builtin and schema.declares(name)):
-                below = {".": LEAF, **below}
-            out["f:" + name] = below
-    elif kind == "list":
-        item_schema = schema.element or ANY
-        for index, item in enumerate(value):
-            element = item_element(schema, item, f"[{index}]")
-            below = LEAF if element in out else everything(item, item_schema)
-            out[element] = {".": LEAF, **below} if below else LEAF
-    return out
-
-
-def compare(old: Any, new: Any, schema: Schema) -> Comparison:
-    """Return what differs between two versions of an object."""
-    changed: Fields = {}
-    removed: Fields = {}
-    if old is not new:
-        _compare(old, new, schema, changed, removed)
-    return Comparison(changed, removed)
-
-
-def _compare(old: Any, new: Any, schema: Schema, changed: Fields, removed: Fields) -> bool:
-    """Fill `changed` and `removed` with paths below this value; True if the value itself is modified."""
-    kind = _kind(new, schema)
-    if kind == "map" and isinstance(old, dict) and (old or new):
-        for name, value in new.items():
-            before = old.get(name, _ABSENT)
-            if value is not before:
-                _compare_child("f:" + name, before, value, schema.field(name) or ANY, changed, removed)
-        for name in old.keys() - new.keys():
-            removed["f:" + name] = LEAF
-        return False
-    if kind == "list" and isinstance(old, list) and (old or new):
-        _compare_lists(old, new, schema, changed, removed)
-        return False
-    if same(old, new):
-        return False
-    if kind != "leaf":
-        changed.update(everything(new, schema))
-    return True
-
-
-def _compare_child(
-    element: str, old: Any, new: Any, schema: Schema, changed: Fields, removed: Fields
-) -> None:
-    if old is _ABSENT:
-        below = everything(new, schema)
-        by_value = element[2:] in _BY_VALUE and schema.builtin and element.startswith("f:")
-        changed[element] = {".": LEAF, **below} if below and not by_value else below
-        return
-    changed_below: Fields = {}
-    removed_below: Fields = {}
-    if _compare(old, new, schema, changed_below, removed_below):
-        changed[element] = {".": LEAF, **changed_below} if changed_below else LEAF
-    elif changed_below:
-        changed[element] = changed_below
-    if removed_below:
-        removed[element] = removed_below
-
-
-def _grouped(items: list[Any], schema: Schema) -> dict[str, list[Any]]:
-    found: dict[str, list[Any]] = {}
-    for index, item in enumerate(items):
-        found.setdefault(item_element(schema, item, f"[{index}]"), []).append(item)
-    return found
-
-
-def _compare_lists(old: list[Any], new: list[Any], schema: Schema, changed: Fields, removed: Fields) -> None:
-    item_schema = schema.element or ANY
-    before, after = _grouped(old, schema), _grouped(new, schema)
-    for element, values in after.items():
-        was = before.get(element)
-        if was is None:
-            below = everything(values[0], item_schema) if len(values) == 1 else LEAF
-            changed[element] = {".": LEAF, **below} if below else LEAF
-        elif len(was) == len(values) == 1:
-            if was[0] is not values[0] and schema.list_type == "map":
-                _compare_child(element, was[0], values[0], item_schema, changed, removed)
-        elif not same(was, values):
-            changed[element] = LEAF
-    for element in before.keys() - after.keys():
-        removed[element] = LEAF
-
-
-def remove(value: Any, schema: Schema, *, last: Fields, held: list[Fields]) -> Any:
-    """Take out of `value` what a manager set last time and nobody holds now; `value` itself if nothing.
-
-    `last` is the manager's previous set, `held` the sets of all managers now (its new one too). A list or
-    map item, or a declared field on the way to one, goes whole if no set in `held` has it.
-    """
-    if not last:
-        return value
-    return _remove(value, schema, last, held, inside=False, gone=False)
-
-
-def _remove(value: Any, schema: Schema, last: Fields, held: list[Fields], *, inside: bool, gone: bool) -> Any:
-    kind = _kind(value, schema)
-    if kind == "map":
-        return _remove_fields(value, schema, last, held, inside=inside, gone=gone)
-    if kind == "list":
-        return _remove_items(value, schema, last, held, inside=inside, gone=gone)
-    return value
-
-
-def _remove_fields(
-    value: dict[str, Any], schema: Schema, last: Fields, held: list[Fields], *, inside: bool, gone: bool
-) -> dict[str, Any]:
-    out = value
-    for element, below in last.items():
-        name = element[2:]
-        if not element.startswith("f:") or name not in value:
-            continue
-        named = schema.declares(name)
-        holders = [h[element] for h in held if element in h]
-        was_member = named or is_member(below)
-        within = inside or was_member
-        lost = gone or (within and not any(named or is_member(h) for h in holders))
-        if lost and was_member:
-            out = dict(value) if out is value else out
-            del out[name]
-            continue
-        if not below:
-            continue
-        child_schema = schema.field(name) or ANY
-        child = _remove(value[name], child_schema, below, holders, inside=within, gone=lost)
-        if child is value[name]:
-            continue
-        out = dict(value) if out is value else out
-        if child or child_schema.shape == "struct":
-            out[name] = child
-        else:
-            del out[name]
-    return out
-
-
-def _remove_items(
-    value: list[Any], schema: Schema, last: Fields, held: list[Fields], *, inside: bool, gone: bool
-) -> list[Any]:
-    out: list[Any] = []
-    item_schema = schema.element or ANY
-    same_items = True
-    for index, item in enumerate(value):
-        element = item_element(schema, item, f"[{index}]")
-        below = last.get(element)
-        if below is None:
-            out.append(item)
-            continue
-        holders = [h[element] for h in held if element in h]
-        within = inside or is_member(below)
-        lost = gone or (within and not any(is_member(h) for h in holders))
-        if lost and is_member(below):
-            same_items = False
-            continue
-        if below and schema.list_type == "map":
-            kept = {e: s for e, s in below.items() if e[2:] not in schema.list_keys}  # an item keeps its key
-            child = _remove(item, item_schema, kept, holders, inside=within, gone=lost)
-            same_items = same_items and child is item
-            out.append(child)
-        else:
-            out.append(item)
-    return value if same_items else out

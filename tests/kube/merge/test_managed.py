@@ -31,7 +31,9 @@ def config_map(**data: str) -> Object:
     return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c"}, "data": data}
 
 
-def store(live: Object | None, new: Object, manager: str, node: Schema = CONFIG_MAP, **options: Any) -> Object:
+def store(
+    live: Object | None, new: Object, manager: str, node: Schema = CONFIG_MAP, **options: Any
+) -> Object:
     """Store an update at NOW unless told otherwise."""
     managed = update_managed_fields(live, new, manager=manager, schema=node, **{"now": NOW, **options})
     return with_managed(new, managed)
@@ -93,9 +95,10 @@ def test_time_moves_with_a_changed_value() -> None:
 
 def test_an_untracked_object_stays_untracked() -> None:
     """Kubernetes starts tracking at creation or the first apply only."""
-    assert update_managed_fields(
-        config_map(a="1"), config_map(a="2"), manager="m", schema=CONFIG_MAP, now=NOW
-    ) == []
+    assert (
+        update_managed_fields(config_map(a="1"), config_map(a="2"), manager="m", schema=CONFIG_MAP, now=NOW)
+        == []
+    )
 
 
 def test_a_client_may_reset_or_rewrite_managed_fields() -> None:
@@ -110,9 +113,7 @@ def test_a_client_may_reset_or_rewrite_managed_fields() -> None:
     kept = live["metadata"]["managedFields"]
     assert update_managed_fields(live, broken, manager="n", schema=CONFIG_MAP, now=NOW) == kept
     assert (
-        update_managed_fields(
-            live, rewritten, manager="n", schema=CONFIG_MAP, now=NOW, subresource="status"
-        )
+        update_managed_fields(live, rewritten, manager="n", schema=CONFIG_MAP, now=NOW, subresource="status")
         == kept
     )
 

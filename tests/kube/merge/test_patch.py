@@ -35,7 +35,10 @@ DEPLOYMENT = schema("apps", "v1", "Deployment")
 
 def pod(*names: str, **spec: Any) -> Object:
     """A Pod with containers of these names."""
-    return {"metadata": {"name": "p"}, "spec": {"containers": [{"name": n, "image": n} for n in names], **spec}}
+    return {
+        "metadata": {"name": "p"},
+        "spec": {"containers": [{"name": n, "image": n} for n in names], **spec},
+    }
 
 
 def names(obj: Object) -> list[str]:
@@ -152,9 +155,9 @@ def test_patch_directives() -> None:
     assert strategic_merge_patch(labelled, {"metadata": {"labels": {"$patch": "delete"}}}, POD) == {
         "metadata": {"labels": {}}
     }
-    assert strategic_merge_patch(
-        labelled, {"metadata": {"labels": {"$patch": "merge", "a": None}}}, POD
-    ) == {"metadata": {"labels": {"b": "2"}}}
+    assert strategic_merge_patch(labelled, {"metadata": {"labels": {"$patch": "merge", "a": None}}}, POD) == {
+        "metadata": {"labels": {"b": "2"}}
+    }
 
 
 def test_retain_keys_drops_the_rest() -> None:
@@ -220,9 +223,13 @@ def test_custom_resources_do_not_take_strategic_patches() -> None:
 
 
 WORD = st.sampled_from(["a", "b", "c"])
-ENV = st.lists(WORD, unique=True, max_size=3).flatmap(
-    lambda found: st.tuples(*[st.fixed_dictionaries({"name": st.just(n), "value": WORD}) for n in found])
-).map(list)
+ENV = (
+    st.lists(WORD, unique=True, max_size=3)
+    .flatmap(
+        lambda found: st.tuples(*[st.fixed_dictionaries({"name": st.just(n), "value": WORD}) for n in found])
+    )
+    .map(list)
+)
 CONTAINER = st.fixed_dictionaries(
     {}, optional={"image": WORD, "env": ENV, "args": st.lists(WORD, max_size=2), "resources": st.just({})}
 )
@@ -232,7 +239,8 @@ VOLUME = st.sampled_from([{"emptyDir": {}}, {"configMap": {"name": "x"}}, {"conf
 @st.composite
 def pods(draw: st.DrawFn) -> Object:
     """Pods with every kind of list and map that patches treat differently."""
-    def keyed(strategy: st.SearchStrategy[Object]) -> list[Object]:
+
+    def keyed(strategy: st.SearchStrategy[Any]) -> list[Object]:
         return [{**draw(strategy), "name": n} for n in draw(st.lists(WORD, unique=True, max_size=3))]
 
     spec: Object = {"containers": keyed(CONTAINER)}

@@ -40,7 +40,9 @@ def test_canonical_form(text: str, canonical: str) -> None:
     assert str(Quantity.parse(text)) == canonical
 
 
-@pytest.mark.parametrize("text", ["", "1 Gi", "Gi", "1gi", "1.5.5", "--1", "1e", "0x1", "1KiB", "½", True, None])
+@pytest.mark.parametrize(
+    "text", ["", "1 Gi", "Gi", "1gi", "1.5.5", "--1", "1e", "0x1", "1KiB", "½", True, None]
+)
 def test_what_is_not_a_quantity_is_refused(text: str) -> None:
     """Bad syntax and other types are InvalidArgumentError."""
     with pytest.raises(InvalidArgumentError, match="not a quantity"):

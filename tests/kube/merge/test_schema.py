@@ -97,8 +97,18 @@ def test_a_crd_adds_its_served_versions_only() -> None:
             "group": "example.org",
             "names": {"kind": "Widget", "plural": "widgets"},
             "versions": [
-                {"name": "v1", "served": True, "schema": {"openAPIV3Schema": {"type": "object", "properties": {
-                    "spec": {"type": "object", "properties": {"size": {"type": "integer"}}}}}}},
+                {
+                    "name": "v1",
+                    "served": True,
+                    "schema": {
+                        "openAPIV3Schema": {
+                            "type": "object",
+                            "properties": {
+                                "spec": {"type": "object", "properties": {"size": {"type": "integer"}}}
+                            },
+                        }
+                    },
+                },
                 {"name": "v0", "served": False},
             ],
         }

@@ -43,7 +43,8 @@ def test_label_queries(text: str, labels: dict[str, str], matches: bool) -> None
 
 
 @pytest.mark.parametrize(
-    "text", ["a b", "a in x", "=b", "a,,b", "a=b c", "a in (b", "a=b)", ",a", "a,", "a=%", "_/a=b", "n>x", "!"]
+    "text",
+    ["a b", "a in x", "=b", "a,,b", "a=b c", "a in (b", "a=b)", ",a", "a,", "a=%", "_/a=b", "n>x", "!"],
 )
 def test_malformed_label_queries_are_refused(text: str) -> None:
     """Syntax errors and bad keys or values are InvalidArgumentError."""
