@@ -1,48 +1,32 @@
-"""What goes to the members by itself, and what stays in the federation.
+"""Which kinds of objects go to members by themselves: Federation v1's rule, without what members own.
 
-Owns the list of kinds that configure the federation itself or that each member makes for itself; all others,
-and so every CRD's, propagate. A policy may still select an object of a kind that does not. Pure functions.
-
-Next: the apiserver, which puts the finalizer `hanse.dev/sync` on what propagates; the scheduler, which
-places it.
+What configures the federation itself and what clusters make themselves goes nowhere, unless a policy selects
+it. Pure functions. Next: the scheduler, which places what propagates.
 """
 
 from __future__ import annotations
 
-from typing import Any, Final
+from hanse.kube.objects import Object, mapping
 
-from hanse.kube.objects import Object, mapping, name_of, sequence
-
-SYNC_FINALIZER: Final = "hanse.dev/sync"
-"""Keeps a federated object until every member has confirmed that its copy is gone."""
-
-UNJOIN_FINALIZER: Final = "hanse.dev/unjoin"
-"""Keeps a Cluster until the registry has unjoined it."""
-
-TRACEPARENT: Final = "hanse.dev/traceparent"
-"""Annotation of stored objects with the W3C traceparent of the change; never served."""
-
-_GROUPS: Final = frozenset(
+_GROUPS = frozenset(
     {
-        "hanse.dev",
-        "federation",
-        "rbac.authorization.k8s.io",
+        "admissionregistration.k8s.io",
+        "apiregistration.k8s.io",
         "authentication.k8s.io",
         "authorization.k8s.io",
-        "events.k8s.io",
+        "certificates.k8s.io",
         "coordination.k8s.io",
         "discovery.k8s.io",
-        "apiregistration.k8s.io",
-        "admissionregistration.k8s.io",
-        "certificates.k8s.io",
+        "events.k8s.io",
+        "federation",
         "flowcontrol.apiserver.k8s.io",
-        "internal.apiserver.k8s.io",
-        "storagemigration.k8s.io",
-        "resource.k8s.io",
-        "metrics.k8s.io",
+        "hanse.dev",
+        "rbac.authorization.k8s.io",
     }
 )
-_RESOURCES: Final = frozenset(
+"""Groups of which nothing propagates."""
+
+_RESOURCES = frozenset(
     {
         ("", "bindings"),
         ("", "componentstatuses"),
@@ -52,42 +36,45 @@ _RESOURCES: Final = frozenset(
         ("", "persistentvolumes"),
         ("", "pods"),
         ("apps", "controllerrevisions"),
+        ("networking.k8s.io", "ipaddresses"),
+        ("networking.k8s.io", "servicecidrs"),
+        ("resource.k8s.io", "resourceslices"),
         ("storage.k8s.io", "csinodes"),
         ("storage.k8s.io", "csistoragecapacities"),
         ("storage.k8s.io", "volumeattachments"),
     }
 )
+"""Resources that do not propagate though others of their group do."""
+
+_NAMESPACES = ("default", "kube-")
+"""Namespaces that every member has: `default` and whatever starts with `kube-`."""
+
+_MADE_BY_CLUSTERS = frozenset({("", "configmaps", "kube-root-ca.crt"), ("", "serviceaccounts", "default")})
+"""Objects that every namespace of every cluster has by itself."""
 
 
 def propagates(group: str, resource: str) -> bool:
-    """Report whether objects of this resource go to the members by default. `group` is "" for core."""
+    """Report whether objects of a resource go to members. `group` is "" for core."""
     return group not in _GROUPS and (group, resource) not in _RESOURCES
 
 
-def object_propagates(group: str, resource: str, obj: Object) -> bool:
-    """Report whether this object goes to the members by default.
+def propagates_object(group: str, resource: str, obj: Object) -> bool:
+    """Report whether this very object goes to members.
 
-    Besides `propagates`: what a controller made follows from its owner, which each member's own controllers
-    act on; the namespaces that every cluster has, and what it puts into each namespace, are its own.
+    Not if a controller owns it (the member's own controller makes it there), nor if members have it anyway.
+    A Namespace goes wherever something in it goes; that is the scheduler's to work out.
     """
-    if not propagates(group, resource) or has_controller(obj):
+    if not propagates(group, resource):
         return False
+    metadata = mapping(obj, "metadata")
+    if any(o.get("controller") for o in metadata.get("ownerReferences") or ()):
+        return False
+    name = str(metadata.get("name", ""))
     if (group, resource) == ("", "namespaces"):
-        return not is_members_own_namespace(name_of(obj))
-    return (group, resource, name_of(obj)) not in _IN_EVERY_NAMESPACE
+        return not is_system_namespace(name)
+    return (group, resource, name) not in _MADE_BY_CLUSTERS
 
 
-_IN_EVERY_NAMESPACE: Final = frozenset(
-    {("", "configmaps", "kube-root-ca.crt"), ("", "serviceaccounts", "default")}
-)
-
-
-def is_members_own_namespace(name: str) -> bool:
-    """Report whether every cluster has this namespace by itself: `default` and `kube-…`."""
-    return name == "default" or name.startswith("kube-")
-
-
-def has_controller(obj: Object) -> bool:
-    """Report whether a controller made the object: an owner reference says `controller: true`."""
-    owners: list[Any] = sequence(mapping(obj, "metadata"), "ownerReferences")
-    return any(isinstance(owner, dict) and owner.get("controller") is True for owner in owners)
+def is_system_namespace(name: str) -> bool:
+    """Report whether every cluster has this namespace of its own."""
+    return name == _NAMESPACES[0] or name.startswith(_NAMESPACES[1])

@@ -17,7 +17,7 @@ from hanse.kube.server import read, write
 from hanse.kube.server.auth import Attributes, Authenticator, Authorizer, Credentials, User
 from hanse.kube.server.discovery import DiscoveryHandlers
 from hanse.kube.server.health import health
-from hanse.kube.server.request import Call, ResourcePath, parse_path, verb_of
+from hanse.kube.server.request import CALL, Call, ResourcePath, parse_path, verb_of
 from hanse.kube.server.reviews import Reviews
 from hanse.kube.server.watch import Stopping, watch
 from hanse.kube.status import METHOD_NOT_ALLOWED
@@ -102,7 +102,7 @@ class Dispatcher:
         if bool(path.namespace) and not info.namespaced:
             raise NotFoundError("the server could not find the requested resource")
         call = Call(request, info, path, verb, user)
-        request["call"] = call
+        request[CALL] = call
         if path.subresource:
             return await self._subresource(call)
         if verb not in info.verbs:

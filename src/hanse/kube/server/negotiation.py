@@ -1,7 +1,7 @@
 """What a client wants to get (Accept) and what it sends (Content-Type). Pure, except for reading bodies.
 
-The server speaks JSON and YAML; who asks for protobuf gets JSON, which every Kubernetes client that asks for
-protobuf also reads. Next: `hanse.kube.server.representation`, which renders what was negotiated.
+The server writes JSON and YAML; it reads protobuf too, and who asks for it gets JSON, which every Kubernetes
+client that asks for protobuf also reads. Next: `hanse.kube.server.representation`, which renders what was negotiated.
 """
 
 from __future__ import annotations
@@ -16,11 +16,13 @@ from aiohttp import web
 
 from hanse.errors import InvalidArgumentError
 from hanse.kube.options import PatchType
+from hanse.kube.protobuf import decode_object
 from hanse.kube.status import NOT_ACCEPTABLE, REQUEST_TOO_LARGE, UNSUPPORTED_MEDIA_TYPE
 
 JSON = "application/json"
 YAML = "application/yaml"
-_READABLE = frozenset({JSON, YAML, "*/*", "application/*", "text/*", "application/vnd.kubernetes.protobuf"})
+PROTOBUF = "application/vnd.kubernetes.protobuf"
+_READABLE = frozenset({JSON, YAML, "*/*", "application/*", "text/*", PROTOBUF})
 
 PATCH_TYPES: dict[str, PatchType] = {
     "application/json-patch+json": "json",
@@ -75,9 +77,11 @@ async def read_body(request: web.Request) -> Any:
     body = await _read(request)
     if not body:
         return None
+    if media == PROTOBUF:
+        return decode_object(body)
     if media not in (JSON, YAML, "text/plain", "application/octet-stream"):
         raise InvalidArgumentError(
-            f"the body of the request was in an unknown format - accepted media types include: {JSON}, {YAML}"
+            f"the body of the request was in an unknown format - accepted media types include: {JSON}, {YAML}, {PROTOBUF}"
             f" (it was {media})",
             reason=UNSUPPORTED_MEDIA_TYPE,
         )
@@ -126,5 +130,5 @@ async def _read(request: web.Request) -> bytes:
         return await request.read()
     except web.HTTPRequestEntityTooLarge as error:
         raise InvalidArgumentError(
-            f"Request entity too large: limit is {request.app['limit']}", reason=REQUEST_TOO_LARGE
+            f"Request entity too large: {error.text}", reason=REQUEST_TOO_LARGE
         ) from error

@@ -114,3 +114,7 @@ class Call:
         if not value.isdigit():
             raise InvalidArgumentError(f"{name} must be a whole number, not {value!r}")
         return int(value)
+
+
+CALL = web.RequestKey("call", Call)
+"""Under which a request carries its call, for telemetry."""

@@ -17,7 +17,7 @@ from aiohttp.typedefs import Handler
 from opentelemetry import metrics, propagate, trace
 from opentelemetry.trace import SpanKind, Status, StatusCode
 
-from hanse.kube.server.request import Call
+from hanse.kube.server.request import CALL, Call
 
 _log = structlog.get_logger(__name__)
 
@@ -42,7 +42,7 @@ async def observed(request: web.Request, handler: Handler) -> web.StreamResponse
     context = propagate.extract(request.headers) if "traceparent" in request.headers else None
     with tracer.start_as_current_span(request.method, context=context, kind=SpanKind.SERVER) as span:
         response = await handler(request)
-        call: Call | None = request.get("call")
+        call: Call | None = request.get(CALL)
         verb, resource = (call.verb, call.info.group_resource) if call else (request.method.lower(), "")
         if span.is_recording():
             span.update_name(f"{verb} {resource}".strip())
