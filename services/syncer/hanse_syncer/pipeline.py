@@ -91,6 +91,12 @@ class Pipeline:
         """Whether there is a connection and the member answers."""
         return self._session is not None and self._session.up
 
+    @property
+    def settled(self) -> bool:
+        """Whether everything was looked at since the start, the member's lists are in, and nothing waits."""
+        session = self._session
+        return self.up and session is not None and session.listed and self.queue.idle and not self._parked
+
     async def run(self, stop: asyncio.Event) -> None:
         """Work until `stop` is set; what is under way is finished then. Raises when the lease is lost."""
         self.book.load(await self._parts.loader.load(self.cluster))

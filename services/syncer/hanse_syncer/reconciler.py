@@ -253,7 +253,7 @@ class ObjectReconciler:
             if verdict is Verdict.DONE:
                 return self._applied(case, manifest, created.json(), repaired=bool(case.uid))
             if verdict is Verdict.CHANGED:
-                return Result(requeue_after=0.05)
+                raise _restless()
             raise self._trouble(case, verdict, created)
         if verdict is not Verdict.DONE:
             raise self._trouble(case, verdict, answer)
@@ -271,7 +271,7 @@ class ObjectReconciler:
         if verdict is Verdict.DONE:
             return self._applied(case, manifest, applied.json(), repaired=uid == case.uid)
         if verdict in (Verdict.CHANGED, Verdict.ABSENT):
-            return Result(requeue_after=0.05)
+            raise _restless()
         raise self._trouble(case, verdict, applied)
 
     def _may_take(self, case: Case, live: Object, uid: str) -> bool:
@@ -573,3 +573,11 @@ class ObjectReconciler:
 
 def _decode(status: bytes) -> Any:
     return orjson.loads(status)
+
+
+def _restless() -> Trouble:
+    """Somebody else changes the object at the same time: look again, later each time."""
+    outcome = Outcome(
+        sync.FAILED, "ChangedMeanwhile", "the object changes in the cluster while it is applied"
+    )
+    return Trouble(outcome, transient=True)

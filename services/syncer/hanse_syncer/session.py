@@ -16,10 +16,9 @@ import random
 from collections.abc import Callable
 from typing import Final
 
-from hanse.kube.client import KubeClient, ResourcePath
-
 from hanse.api.syncer.v1.sync_state_pb2 import ZoneEndpoints
 from hanse.control.queue import Backoff
+from hanse.kube.client import KubeClient, ResourcePath
 from hanse.kube.objects import Object
 from hanse.telemetry import get_logger
 from hanse_syncer import health
@@ -62,6 +61,11 @@ class Session:
         self._slicing = False
         self._lost = asyncio.Event()
         self._random = random.Random()  # noqa: S311 - jitter
+
+    @property
+    def listed(self) -> bool:
+        """Whether every resource that is followed has been listed."""
+        return all(informer.is_listed for informer, _ in self._informers.values())
 
     async def run(self) -> None:
         """Follow the member until cancelled."""
