@@ -1,0 +1,318 @@
+"""Join, probe and unjoin through RegistryService, with members that can be lost."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import aiohttp
+import orjson
+import pytest
+from google.protobuf import empty_pb2
+from hanse_registry.controller import Registrar
+from hanse_registry.intent import Intent
+from hanse_registry.probe import MemberApi
+from hanse_registry.service import RegistryServicer
+from hanse_registry.settings import RegistrySettings
+
+from hanse.api.federation.v1 import federation_pb2, federation_service_pb2
+from hanse.api.federation.v1.federation_service_pb2_grpc import (
+    FederationServiceStub,
+    add_FederationServiceServicer_to_server,
+)
+from hanse.api.registry.v1 import cluster_pb2, registry_service_pb2
+from hanse.api.registry.v1.registry_service_pb2_grpc import (
+    RegistryServiceStub,
+    add_RegistryServiceServicer_to_server,
+)
+from hanse.api.scheduler.v1 import placement_pb2
+from hanse.api.type.v1 import change_pb2
+from hanse.credentials import Sealer, new_key
+from hanse.errors import (
+    AlreadyExistsError,
+    ConflictError,
+    FailedPreconditionError,
+    NotFoundError,
+    UnavailableError,
+)
+from hanse.kube.access import ClusterAccess
+from hanse.kube.patch import json_patch, merge_patch
+from hanse.rpc import Policy, RpcChannel, RpcServer
+from hanse.store import MemoryStore, keys
+
+SETTINGS = RegistrySettings(
+    probe_interval=0.02, probe_timeout=0.5, failure_threshold=2, inventory_interval=0.05
+)
+
+
+class Objects:
+    """Keeps Cluster objects as the apiserver does, as far as the registry needs it."""
+
+    def __init__(self, store: MemoryStore) -> None:
+        self.store = store
+
+    async def CreateObject(self, request: Any, context: Any) -> federation_pb2.Object:  # noqa: N802
+        """Stores a new object."""
+        body = orjson.loads(request.manifest)
+        key = self.key(body["metadata"]["name"])
+        if await self.store.get(key):
+            raise AlreadyExistsError(f"{key} exists")
+        body["metadata"] |= {"uid": "u", "creationTimestamp": "2026-01-01T00:00:00Z"}
+        await self.store.put(key, orjson.dumps(body))
+        return federation_pb2.Object(manifest=orjson.dumps(body))
+
+    async def GetObject(self, request: Any, context: Any) -> federation_pb2.Object:  # noqa: N802
+        """Reads an object."""
+        found = await self.store.get(self.key(request.name.rpartition("/")[2]))
+        if found is None:
+            raise NotFoundError(f"{request.name} not found")
+        return federation_pb2.Object(manifest=found.value)
+
+    async def PatchObject(self, request: Any, context: Any) -> federation_pb2.Object:  # noqa: N802
+        """Patches an object; it goes when it is being deleted and has no finalizer left."""
+        name = request.name.rpartition("/")[2]
+        body = orjson.loads((await self.GetObject(request, context)).manifest)
+        patch = orjson.loads(request.patch)
+        merge = request.type == federation_service_pb2.MERGE_PATCH
+        body = merge_patch(body, patch) if merge else json_patch(body, patch)
+        if "deletionTimestamp" in body["metadata"] and not body["metadata"].get("finalizers"):
+            await self.store.delete(self.key(name))
+        else:
+            await self.store.put(self.key(name), orjson.dumps(body))
+        return federation_pb2.Object(manifest=orjson.dumps(body))
+
+    async def DeleteObject(self, request: Any, context: Any) -> Any:  # noqa: N802
+        """Marks an object as being deleted."""
+        body = orjson.loads((await self.GetObject(request, context)).manifest)
+        body["metadata"]["deletionTimestamp"] = "2026-01-02T00:00:00Z"
+        await self.store.put(self.key(request.name.rpartition("/")[2]), orjson.dumps(body))
+        return empty_pb2.Empty()
+
+    def key(self, name: str) -> str:
+        """Where a Cluster is stored."""
+        return keys.ObjectKey("hanse.dev", "clusters", "", name).key()
+
+
+@dataclass
+class World:
+    """Members by the host of their URL; one in `lost` does not answer."""
+
+    store: MemoryStore
+    members: dict[str, str] = field(default_factory=dict)
+    lost: set[str] = field(default_factory=set)
+    stub: RegistryServiceStub = field(init=False)
+
+    @contextlib.asynccontextmanager
+    async def connect(self, access: ClusterAccess) -> AsyncIterator[MemberApi]:
+        """A connection to a member."""
+        yield cast("MemberApi", Member(self, access.server.removeprefix("https://")))
+
+    async def join(self, name: str, *, host: str = "", validate_only: bool = False) -> cluster_pb2.Cluster:
+        """Joins the member of that host."""
+        kubeconfig = {
+            "current-context": "c",
+            "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
+            "clusters": [{"name": "c", "cluster": {"server": f"https://{host or name}"}}],
+            "users": [{"name": "u", "user": {"token": "t"}}],
+        }
+        self.members.setdefault(host or name, f"uid-{host or name}")
+        request = registry_service_pb2.JoinClusterRequest(
+            cluster_id=name, kubeconfig=orjson.dumps(kubeconfig), validate_only=validate_only
+        )
+        return await self.stub.JoinCluster(request)
+
+    async def until(self, name: str, state: cluster_pb2.ClusterState.ValueType) -> cluster_pb2.Cluster:
+        """Waits until a cluster is in a state."""
+        async with asyncio.timeout(5):
+            async for change in self.stub.WatchClusters(registry_service_pb2.WatchClustersRequest()):
+                if change.cluster.name == f"clusters/{name}" and change.cluster.state == state:
+                    return change.cluster
+        raise AssertionError("the watch ended")
+
+    async def until_gone(self, name: str) -> None:
+        """Waits until nothing of a cluster is stored."""
+        async with asyncio.timeout(10):
+            while (await self.left(name)) != []:  # noqa: ASYNC110 - reads the store
+                await asyncio.sleep(0.05)
+
+    async def left(self, name: str) -> list[str]:
+        """The keys that are stored of a cluster."""
+        candidates = (keys.cluster(name), keys.credential(name), keys.catalogue(name))
+        found = [key for key in candidates if await self.store.get(key)]
+        if await self.store.get(keys.ObjectKey("hanse.dev", "clusters", "", name).key()):
+            found.append("object")
+        return found
+
+
+class Member:
+    """Answers what a small API server answers."""
+
+    def __init__(self, world: World, host: str) -> None:
+        self.world = world
+        self.host = host
+
+    async def raw(self, method: str, path: str, **_: Any) -> tuple[int, Mapping[str, str], bytes]:
+        """One request."""
+        if self.host in self.world.lost:
+            raise aiohttp.ClientConnectionError("connection refused")
+        documents: dict[str, Any] = {
+            "/version": {"gitVersion": "v1.34.1"},
+            "/api/v1/namespaces/kube-system": {"metadata": {"uid": self.world.members[self.host]}},
+            "/api/v1/nodes": {
+                "items": [
+                    {
+                        "metadata": {
+                            "labels": {
+                                "topology.kubernetes.io/region": "eu",
+                                "topology.kubernetes.io/zone": "a",
+                            }
+                        }
+                    }
+                ]
+            },
+            "/api": {"items": []},
+            "/apis": {"items": []},
+        }
+        return 200, {}, b"ok" if path == "/readyz" else orjson.dumps(documents[path])
+
+
+@pytest.fixture
+async def world() -> AsyncIterator[World]:
+    """A registry that leads, over a store in memory."""
+    store = MemoryStore()
+    found = World(store)
+    objects = RpcServer(listen="127.0.0.1:0", tls=None, policy=Policy.allow_all())
+    objects.add(add_FederationServiceServicer_to_server, Objects(store))
+    async with objects, RpcChannel(objects.address, tls=None) as intents_channel:
+        intents = Intent(FederationServiceStub(intents_channel))
+        sealer = Sealer([new_key()])
+        registrar = Registrar(
+            store=store,
+            settings=SETTINGS,
+            sealer=sealer,
+            intents=intents,
+            connect=found.connect,
+            identity="test",
+        )
+        tasks = [asyncio.create_task(registrar.follow())]
+        await registrar.synced()
+        tasks.append(asyncio.create_task(registrar.run()))
+        server = RpcServer(listen="127.0.0.1:0", tls=None, policy=Policy.allow_all())
+        servicer = RegistryServicer(
+            store=store, registrar=registrar, intents=intents, sealer=sealer, connect=found.connect
+        )
+        server.add(add_RegistryServiceServicer_to_server, servicer)
+        async with server, RpcChannel(server.address, tls=None) as channel:
+            found.stub = RegistryServiceStub(channel)
+            yield found
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    await store.close()
+
+
+async def test_a_joined_cluster_is_ready_with_all_that_is_known_of_it(world: World) -> None:
+    """Join returns the cluster as it was found; the credential is stored sealed."""
+    cluster = await world.join("eu-west")
+    assert (cluster.state, cluster.region, list(cluster.zones)) == (cluster_pb2.READY, "eu", ["a"])
+    assert cluster.kubernetes_version == "v1.34.1"
+    sealed = await world.store.get(keys.credential("eu-west"))
+    assert sealed is not None
+    assert b"https://" not in sealed.value
+    listed = await world.stub.ListClusters(registry_service_pb2.ListClustersRequest())
+    assert [found.name for found in listed.clusters] == ["clusters/eu-west"]
+
+
+async def test_a_name_or_a_cluster_joins_once(world: World) -> None:
+    """A taken name and a known cluster by another name are refused with the name of what is there."""
+    await world.join("eu-west")
+    with pytest.raises(AlreadyExistsError, match="eu-west"):
+        await world.join("eu-west")
+    with pytest.raises(FailedPreconditionError, match="as eu-west"):
+        await world.join("other", host="eu-west")
+
+
+async def test_a_cluster_that_cannot_be_reached_does_not_join(world: World) -> None:
+    """Nothing is stored of it; a check alone stores nothing either."""
+    world.lost.add("far")
+    with pytest.raises(UnavailableError, match="connection refused"):
+        await world.join("far")
+    checked = await world.join("near", validate_only=True)
+    assert checked.kubernetes_version == "v1.34.1"
+    assert await world.left("far") == await world.left("near") == []
+
+
+async def test_a_lost_cluster_is_offline_and_comes_back(world: World) -> None:
+    """What was known of it stays while it is away."""
+    await world.join("eu-west")
+    world.lost.add("eu-west")
+    lost = await world.until("eu-west", cluster_pb2.OFFLINE)
+    assert (lost.region, lost.conditions[0].reason) == ("eu", "Unreachable")
+    world.lost.clear()
+    await world.until("eu-west", cluster_pb2.READY)
+
+
+async def test_a_ready_cluster_causes_no_writes(world: World) -> None:
+    """Fifty probes later the store is at the revision at which it was."""
+    await world.join("eu-west")
+    await asyncio.sleep(0.2)
+    before = await world.store.revision()
+    await asyncio.sleep(1.0)
+    assert await world.store.revision() == before
+
+
+async def test_unjoin_waits_until_nothing_is_placed_and_then_forgets_everything(world: World) -> None:
+    """As long as a placement names the cluster it stays, unjoining; then its credential goes with it."""
+    await world.join("eu-west")
+    placement = placement_pb2.Placement(clusters=[placement_pb2.ClusterPlacement(cluster="eu-west")])
+    key = keys.ObjectKey("", "configmaps", "shop", "web").key("placements")
+    await world.store.put(key, placement.SerializeToString())
+    await world.stub.UnjoinCluster(registry_service_pb2.UnjoinClusterRequest(name="clusters/eu-west"))
+    await world.until("eu-west", cluster_pb2.UNJOINING)
+    await asyncio.sleep(2.5)
+    assert len(await world.left("eu-west")) >= 3
+    await world.store.put(key, placement_pb2.Placement().SerializeToString())
+    await world.until_gone("eu-west")
+    await world.join("eu-west")
+
+
+async def test_force_does_not_wait(world: World) -> None:
+    """A cluster that is gone for good can be dropped although placements name it."""
+    await world.join("eu-west")
+    world.lost.add("eu-west")
+    placement = placement_pb2.Placement(clusters=[placement_pb2.ClusterPlacement(cluster="eu-west")])
+    key = keys.ObjectKey("", "configmaps", "shop", "web").key("placements")
+    await world.store.put(key, placement.SerializeToString())
+    request = registry_service_pb2.UnjoinClusterRequest(name="clusters/eu-west", force=True)
+    await world.stub.UnjoinCluster(request)
+    await world.until_gone("eu-west")
+
+
+async def test_an_update_with_an_old_etag_is_refused(world: World) -> None:
+    """And one with the current etag is done."""
+    cluster = await world.join("eu-west")
+    change = cluster_pb2.Cluster(name=cluster.name, etag=cluster.etag, labels={"tier": "prod"})
+    request = registry_service_pb2.UpdateClusterRequest(cluster=change)
+    request.update_mask.paths.append("labels")
+    await world.stub.UpdateCluster(request)
+    async with asyncio.timeout(5):
+        async for seen in world.stub.WatchClusters(registry_service_pb2.WatchClustersRequest()):
+            if seen.kind == change_pb2.UPDATED and dict(seen.cluster.labels) == {"tier": "prod"}:
+                break
+    with pytest.raises(ConflictError, match="read it again"):
+        await world.stub.UpdateCluster(request)
+
+
+async def test_unknown_clusters_are_not_found(world: World) -> None:
+    """Every method names the cluster that there is not."""
+    with pytest.raises(NotFoundError, match="nowhere"):
+        await world.stub.GetCluster(registry_service_pb2.GetClusterRequest(name="clusters/nowhere"))
+    with pytest.raises(NotFoundError, match="nowhere"):
+        await world.stub.UnjoinCluster(registry_service_pb2.UnjoinClusterRequest(name="clusters/nowhere"))
+    with pytest.raises(NotFoundError, match="nowhere"):
+        await world.stub.GetApiCatalogue(
+            registry_service_pb2.GetApiCatalogueRequest(name="clusters/nowhere/apiCatalogue")
+        )
