@@ -6,7 +6,18 @@ it. Pure functions. Next: the scheduler, which places what propagates.
 
 from __future__ import annotations
 
+from typing import Final
+
 from hanse.kube.objects import Object, mapping
+
+SYNC_FINALIZER: Final = "hanse.dev/sync"
+"""Keeps a federated object until every member has confirmed that its copy is gone."""
+
+UNJOIN_FINALIZER: Final = "hanse.dev/unjoin"
+"""Keeps a Cluster until the registry has unjoined it."""
+
+TRACEPARENT: Final = "hanse.dev/traceparent"
+"""Annotation of stored objects with the W3C traceparent of the change; never served."""
 
 _GROUPS = frozenset(
     {
@@ -58,7 +69,7 @@ def propagates(group: str, resource: str) -> bool:
     return group not in _GROUPS and (group, resource) not in _RESOURCES
 
 
-def propagates_object(group: str, resource: str, obj: Object) -> bool:
+def object_propagates(group: str, resource: str, obj: Object) -> bool:
     """Report whether this very object goes to members.
 
     Not if a controller owns it (the member's own controller makes it there), nor if members have it anyway.
