@@ -55,6 +55,11 @@ class FederationView:
         """Return what must be followed besides the objects."""
         return (_CLUSTERS, _PLACEMENTS, _SYNCSTATES)
 
+    @property
+    def fields(self) -> Sequence[str]:
+        """Return what is served and never stored."""
+        return ("status.clusters",)
+
     def reset(self) -> None:
         """Forget everything; all is given anew."""
         self._parts.clear()

@@ -143,6 +143,11 @@ class ObjectCache:
         """Report whether what is served may be newer than what is stored."""
         return self._view is not None
 
+    @property
+    def added_fields(self) -> tuple[str, ...]:
+        """Return the paths that the view adds to what is served."""
+        return tuple(self._view.fields) if self._view else ()
+
     async def fresh(self) -> None:
         """Wait until everything that was acknowledged before this call is in the cache. Raises DeadlineError.
 

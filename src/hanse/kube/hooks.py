@@ -76,6 +76,12 @@ class View(Protocol):
         """Return the store prefixes that the view needs besides `objects/`, for example `syncstates/`."""
         ...
 
+    @property
+    def fields(self) -> Sequence[str]:
+        """Return paths that the view adds and no schema knows, such as `status.clusters`: on writes they are
+        taken off without a complaint, so that what was read can be written back."""
+        ...
+
     def reset(self) -> None:
         """Forget everything: the cache lists all prefixes anew (start, or after a compaction)."""
         ...

@@ -31,8 +31,15 @@ class Pipeline:
     """Turns what a client sent into what is stored."""
 
     def __init__(
-        self, catalogue: Catalogue, *, admission: Sequence[Admission], clock: Callable[[], datetime]
+        self,
+        catalogue: Catalogue,
+        *,
+        admission: Sequence[Admission],
+        clock: Callable[[], datetime],
+        added: Sequence[str] = (),
     ) -> None:
+        """`added` are paths that a view adds to what is served: unknown, and no mistake."""
+        self._added = frozenset(added)
         self._catalogue = catalogue
         self._admission = tuple(admission)
         self._clock = clock
@@ -66,8 +73,9 @@ class Pipeline:
             raise InvalidArgumentError(
                 f'{info.kind} in version "{info.version}" cannot be handled as a {info.kind}: {listed}'
             )
-        if decoded.unknown:
-            complaints = [f'unknown field "{path}"' for path in decoded.unknown]
+        unknown = [path for path in decoded.unknown if path not in self._added]
+        if unknown:
+            complaints = [f'unknown field "{path}"' for path in unknown]
             if options.field_validation == "Strict":
                 raise InvalidArgumentError(
                     f'{info.kind} in version "{info.version}" cannot be handled as a {info.kind}: strict'

@@ -75,7 +75,7 @@ class ResourceStore:
         self._clock = clock or (lambda: datetime.now(UTC))
         self._hidden = frozenset(hidden)
         self._graceful_pods = graceful_pods
-        self._pipeline = Pipeline(catalogue, admission=admission, clock=self._clock)
+        self._pipeline = Pipeline(catalogue, admission=admission, clock=self._clock, added=cache.added_fields)
 
     # Create.
 

@@ -1,0 +1,60 @@
+"""Who may do what over REST."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.apiserver.world import World, config_map, namespace
+
+CONFIG_MAPS = "/api/v1/namespaces/shop/configmaps"
+
+
+async def test_anonymous_gets_nothing_but_health(world: World) -> None:
+    """Without a certificate or a token every request but health is 401."""
+    nobody = world.session("")
+    for path in ("/api", "/apis", "/version", CONFIG_MAPS, "/apis/hanse.dev/v1alpha1/clusters"):
+        assert (await world.call("GET", path, session=nobody)).status == 401, path
+    for path in ("/healthz", "/livez", "/readyz", "/readyz/etcd"):
+        assert (await world.call("GET", path, session=nobody)).status == 200, path
+
+
+async def test_a_stranger_may_only_ask_about_itself(world: World) -> None:
+    """An authenticated user outside of all groups sees what is served and what it may do: nothing."""
+    stranger = world.session("somebody", "people")
+    assert (await world.call("GET", "/api", session=stranger)).status == 200
+    assert (await world.call("GET", CONFIG_MAPS, session=stranger)).status == 403
+    review = {
+        "apiVersion": "authorization.k8s.io/v1",
+        "kind": "SelfSubjectAccessReview",
+        "spec": {"resourceAttributes": {"verb": "list", "resource": "configmaps", "namespace": "shop"}},
+    }
+    path = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
+    answer = await world.call("POST", path, review, session=stranger)
+    assert answer.status == 201, answer
+    assert answer.body["status"]["allowed"] is False
+    answer = await world.call("POST", path, review)
+    assert answer.body["status"]["allowed"] is True
+
+
+async def test_viewers_read_everything_but_secrets(world: World) -> None:
+    """The viewer groups get, list and watch, and neither write nor see Secrets."""
+    await world.create(CONFIG_MAPS, config_map("c"))
+    viewer = world.session("eve", "hanse:viewers")
+    assert (await world.call("GET", f"{CONFIG_MAPS}/c", session=viewer)).status == 200
+    assert (await world.call("GET", "/api/v1/namespaces/shop/secrets", session=viewer)).status == 403
+    assert (await world.call("DELETE", f"{CONFIG_MAPS}/c", session=viewer)).status == 403
+
+
+async def test_bearer_tokens(tmp_path: Path) -> None:
+    """A token of the token file is its user; an unknown one is refused; a new one counts at once."""
+    tokens = tmp_path / "tokens.csv"
+    tokens.write_text('secret,bob,1,"system:masters"\n')
+    async with World(token_file=str(tokens)) as world:
+        await world.create("/api/v1/namespaces", namespace())
+        nobody = world.session("")
+        good = {"Authorization": "Bearer secret"}
+        bad = {"Authorization": "Bearer other"}
+        assert (await world.call("GET", CONFIG_MAPS, headers=good, session=nobody)).status == 200
+        assert (await world.call("GET", CONFIG_MAPS, headers=bad, session=nobody)).status == 401
+        tokens.write_text('secret,bob,1,"system:masters"\nother,ann,2,"system:masters"\n')
+        assert (await world.call("GET", CONFIG_MAPS, headers=bad, session=nobody)).status == 200

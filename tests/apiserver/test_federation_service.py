@@ -1,0 +1,247 @@
+"""FederationService: the same objects over gRPC, under the same rules, and who may call it."""
+
+from __future__ import annotations
+
+import asyncio
+
+import orjson
+import pytest
+
+from hanse.api.federation.v1 import federation_service_pb2 as rpc
+from hanse.api.type.v1.change_pb2 import BOOKMARK, DELETED, UPDATED
+from hanse.errors import (
+    AlreadyExistsError,
+    CompactedError,
+    ConflictError,
+    InvalidArgumentError,
+    NotFoundError,
+    PermissionDeniedError,
+)
+from tests.apiserver.world import WEB, World, config_map, deployment, rolled_out
+
+NAME = "objects/core/configmaps/shop/c"
+
+
+async def create(world: World, name: str = "c", **data: str) -> str:
+    """Create a ConfigMap over gRPC; returns its etag."""
+    created = await world.rpc().CreateObject(
+        rpc.CreateObjectRequest(manifest=orjson.dumps(config_map(name, **data)))
+    )
+    return str(created.etag)
+
+
+async def test_objects_are_the_same_over_both(world: World) -> None:
+    """What is created over gRPC is served over REST, byte for byte."""
+    stub = world.rpc()
+    created = await stub.CreateObject(rpc.CreateObjectRequest(manifest=orjson.dumps(config_map("c", a="b"))))
+    assert created.name == NAME
+    assert (created.reference.kind, created.reference.namespace) == ("ConfigMap", "shop")
+    rest = await world.get("/api/v1/namespaces/shop/configmaps/c")
+    assert orjson.loads(created.manifest) == rest
+    got = await stub.GetObject(rpc.GetObjectRequest(name=NAME))
+    assert orjson.loads(got.manifest) == rest
+    assert got.etag == rest["metadata"]["resourceVersion"]
+    with pytest.raises(AlreadyExistsError):
+        await create(world)
+
+
+async def test_an_etag_is_an_optimistic_lock(world: World) -> None:
+    """An update or delete with an old etag is refused; a dry run stores nothing."""
+    etag = await create(world, a="1")
+    stub = world.rpc()
+    changed = orjson.dumps(config_map("c", a="2"))
+    dry = await stub.UpdateObject(rpc.UpdateObjectRequest(manifest=changed, etag=etag, validate_only=True))
+    assert orjson.loads(dry.manifest)["data"] == {"a": "2"}
+    updated = await stub.UpdateObject(rpc.UpdateObjectRequest(manifest=changed, etag=etag))
+    assert updated.etag != etag
+    with pytest.raises(ConflictError):
+        await stub.UpdateObject(rpc.UpdateObjectRequest(manifest=orjson.dumps(config_map("c")), etag=etag))
+    with pytest.raises(ConflictError):
+        await stub.DeleteObject(rpc.DeleteObjectRequest(name=NAME, etag=etag))
+    await stub.DeleteObject(rpc.DeleteObjectRequest(name=NAME, etag=updated.etag, validate_only=True))
+    await stub.GetObject(rpc.GetObjectRequest(name=NAME))
+    await stub.DeleteObject(rpc.DeleteObjectRequest(name=NAME, etag=updated.etag))
+
+
+async def test_apply_and_patch(world: World) -> None:
+    """Server-side apply creates and merges; conflicts name the other manager unless forced."""
+    stub = world.rpc()
+    manifest = orjson.dumps(config_map("c", a="1"))
+    await stub.ApplyObject(rpc.ApplyObjectRequest(manifest=manifest, field_manager="one"))
+    other = orjson.dumps(config_map("c", a="2"))
+    with pytest.raises(ConflictError, match="one"):
+        await stub.ApplyObject(rpc.ApplyObjectRequest(manifest=other, field_manager="two"))
+    applied = await stub.ApplyObject(rpc.ApplyObjectRequest(manifest=other, field_manager="two", force=True))
+    assert orjson.loads(applied.manifest)["data"] == {"a": "2"}
+    patched = await stub.PatchObject(
+        rpc.PatchObjectRequest(name=NAME, patch=b'{"data":{"b":"3"}}', type=rpc.MERGE_PATCH)
+    )
+    assert orjson.loads(patched.manifest)["data"] == {"a": "2", "b": "3"}
+    with pytest.raises(InvalidArgumentError, match="type"):
+        await stub.PatchObject(rpc.PatchObjectRequest(name=NAME, patch=b"{}"))
+
+
+async def test_lists_are_paged_and_selected(world: World) -> None:
+    """Pages follow each other in order of name; label and field selectors narrow them."""
+    for i in range(5):
+        obj = config_map(f"c{i}")
+        obj["metadata"]["labels"] = {"odd": str(i % 2)}
+        await world.create("/api/v1/namespaces/shop/configmaps", obj)
+    stub = world.rpc()
+    names: list[str] = []
+    token = ""
+    while True:
+        page = await stub.ListObjects(
+            rpc.ListObjectsRequest(parent="objects/core/configmaps/shop", page_size=2, page_token=token)
+        )
+        names += [o.reference.name for o in page.objects]
+        token = page.next_page_token
+        if not token:
+            break
+    assert names == [f"c{i}" for i in range(5)]
+    odd = await stub.ListObjects(
+        rpc.ListObjectsRequest(parent="objects/core/configmaps", label_selector="odd=1")
+    )
+    assert [o.reference.name for o in odd.objects] == ["c1", "c3"]
+    one = await stub.ListObjects(
+        rpc.ListObjectsRequest(parent="objects/core/configmaps/shop", field_selector="metadata.name=c4")
+    )
+    assert [o.reference.name for o in one.objects] == ["c4"]
+    with pytest.raises(InvalidArgumentError):
+        await stub.ListObjects(rpc.ListObjectsRequest(parent="configmaps"))
+    with pytest.raises(InvalidArgumentError, match="not served"):
+        await stub.ListObjects(rpc.ListObjectsRequest(parent="objects/core/unicorns"))
+
+
+async def test_a_watch_sends_all_then_changes_and_resumes(world: World) -> None:
+    """Revision 0 gives everything and a bookmark; a stream that resumes there misses nothing."""
+    await create(world, "first")
+    stub = world.rpc()
+    async with asyncio.timeout(10):
+        stream = stub.WatchObjects(rpc.WatchObjectsRequest(parent="objects/core/configmaps/shop"))
+        everything = await anext(aiter(stream))
+        bookmark = await stream.read()
+        assert (everything.kind, everything.object.reference.name) == (UPDATED, "first")
+        assert everything.revision == 0
+        assert bookmark.kind == BOOKMARK
+        await create(world, "second")
+        second = await stream.read()
+        assert (second.kind, second.object.reference.name) == (UPDATED, "second")
+        stream.cancel()
+
+        await world.rpc().DeleteObject(rpc.DeleteObjectRequest(name="objects/core/configmaps/shop/first"))
+        resumed = stub.WatchObjects(
+            rpc.WatchObjectsRequest(parent="objects/core/configmaps/shop", revision=bookmark.revision)
+        )
+        seen = []
+        async for change in resumed:
+            seen.append((change.kind, change.object.reference.name))
+            if change.kind == DELETED:
+                break
+        resumed.cancel()
+    assert seen[0] == (UPDATED, "second")
+    assert seen[-1] == (DELETED, "first")
+
+
+async def test_a_watch_follows_its_selector(world: World) -> None:
+    """An object that stops matching is sent as deleted."""
+    obj = config_map("c")
+    obj["metadata"]["labels"] = {"on": "yes"}
+    await world.create("/api/v1/namespaces/shop/configmaps", obj)
+    stub = world.rpc()
+    async with asyncio.timeout(10):
+        stream = stub.WatchObjects(
+            rpc.WatchObjectsRequest(parent="objects/core/configmaps", label_selector="on=yes")
+        )
+        assert (await stream.read()).kind == UPDATED
+        assert (await stream.read()).kind == BOOKMARK
+        await stub.PatchObject(
+            rpc.PatchObjectRequest(
+                name=NAME, patch=b'{"metadata":{"labels":{"on":"no"}}}', type=rpc.MERGE_PATCH
+            )
+        )
+        assert (await stream.read()).kind == DELETED
+        stream.cancel()
+
+
+async def test_a_watch_from_a_forgotten_revision_must_start_again(world: World) -> None:
+    """A revision from before this apiserver started is compacted for it."""
+    stub = world.rpc()
+    with pytest.raises(CompactedError):
+        async with asyncio.timeout(10):
+            async for _ in stub.WatchObjects(
+                rpc.WatchObjectsRequest(parent="objects/core/namespaces", revision=1)
+            ):
+                pass
+
+
+async def test_aggregated_status_is_served_over_grpc_too(world: World) -> None:
+    """GetObject gives what REST gives."""
+    await world.create("/apis/apps/v1/namespaces/shop/deployments", deployment())
+    await world.place(WEB, {"eu": 4})
+    await world.report(WEB, "eu", status=rolled_out(4))
+    got = await world.rpc().GetObject(rpc.GetObjectRequest(name="objects/apps/deployments/shop/web"))
+    assert orjson.loads(got.manifest)["status"]["readyReplicas"] == 4
+
+
+async def test_the_federation_and_its_resources(world: World) -> None:
+    """GetFederation says who it is, ListResources what it serves and what of that propagates."""
+    stub = world.rpc()
+    federation = await stub.GetFederation(rpc.GetFederationRequest())
+    assert federation.id
+    assert federation.server == f"https://{world.apiserver.https}"
+    found = {}
+    token = ""
+    while True:
+        page = await stub.ListResources(rpc.ListResourcesRequest(page_size=50, page_token=token))
+        found |= {(r.group, r.version, r.resource): r.propagates for r in page.resources}
+        token = page.next_page_token
+        if not token:
+            break
+    assert found[("apps", "v1", "deployments")] is True
+    assert found[("hanse.dev", "v1alpha1", "clusters")] is False
+    assert found[("", "v1", "events")] is False
+
+
+async def test_errors_name_what_is_wrong(world: World) -> None:
+    """Missing objects, bad names and unknown kinds."""
+    stub = world.rpc()
+    with pytest.raises(NotFoundError, match="nope"):
+        await stub.GetObject(rpc.GetObjectRequest(name="objects/core/configmaps/shop/nope"))
+    with pytest.raises(InvalidArgumentError, match="must be objects/"):
+        await stub.GetObject(rpc.GetObjectRequest(name="configmaps/shop/nope"))
+    with pytest.raises(InvalidArgumentError, match="not JSON"):
+        await stub.CreateObject(rpc.CreateObjectRequest(manifest=b"{"))
+    unknown = {"apiVersion": "example.org/v1", "kind": "Widget", "metadata": {"name": "w"}}
+    with pytest.raises(InvalidArgumentError, match="CustomResourceDefinition"):
+        await stub.CreateObject(rpc.CreateObjectRequest(manifest=orjson.dumps(unknown)))
+
+
+async def test_services_may_only_do_what_they_need(world: World) -> None:
+    """A service reads, creates events, and does not write what users want; strangers may do nothing."""
+    await create(world)
+    syncer = world.rpc("hanse:service:syncer", "hanse:services")
+    await syncer.GetObject(rpc.GetObjectRequest(name=NAME))
+    event = {
+        "apiVersion": "v1",
+        "kind": "Event",
+        "metadata": {"name": "e", "namespace": "shop"},
+        "involvedObject": {"kind": "ConfigMap", "namespace": "shop", "name": "c"},
+        "reason": "Test",
+        "message": "a test",
+        "type": "Warning",
+    }
+    await syncer.CreateObject(rpc.CreateObjectRequest(manifest=orjson.dumps(event)))
+    with pytest.raises(PermissionDeniedError):
+        await syncer.DeleteObject(rpc.DeleteObjectRequest(name=NAME))
+    with pytest.raises(PermissionDeniedError):
+        await syncer.ListObjects(rpc.ListObjectsRequest(parent="objects/core/secrets"))
+    cluster = {"apiVersion": "hanse.dev/v1alpha1", "kind": "Cluster", "metadata": {"name": "eu"}, "spec": {}}
+    manifest = orjson.dumps(cluster)
+    with pytest.raises(PermissionDeniedError):
+        await syncer.CreateObject(rpc.CreateObjectRequest(manifest=manifest))
+    registry = world.rpc("hanse:service:registry", "hanse:services")
+    await registry.CreateObject(rpc.CreateObjectRequest(manifest=manifest))
+    stranger = world.rpc("somebody", "people")
+    with pytest.raises(PermissionDeniedError):
+        await stranger.GetObject(rpc.GetObjectRequest(name=NAME))

@@ -1,0 +1,211 @@
+"""What is served: intent with the members' status, clusters, placements and sync states."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from hanse.api.registry.v1 import cluster_pb2 as registry
+from hanse.api.syncer.v1 import sync_state_pb2 as sync
+from tests.apiserver.world import WEB, World, config_map, deployment, rolled_out
+
+DEPLOYMENTS = "/apis/apps/v1/namespaces/shop/deployments"
+WEB_PATH = f"{DEPLOYMENTS}/web"
+
+
+async def test_status_is_that_of_the_members(world: World) -> None:
+    """A placed Deployment is served with the replicas of all clusters and the detail of each."""
+    await world.create(DEPLOYMENTS, deployment())
+    await world.place(WEB, {"eu": 3, "us": 1})
+    await world.report(WEB, "eu", status=rolled_out(3), replicas=3)
+    before = await world.get(WEB_PATH)
+    assert before["status"]["readyReplicas"] == 3
+    assert before["status"].get("observedGeneration", 0) == 0
+    await world.report(WEB, "us", status=rolled_out(1), replicas=1)
+    after = await world.get(WEB_PATH)
+    assert after["status"]["readyReplicas"] == 4
+    assert after["status"]["observedGeneration"] == 1
+    assert [c["name"] for c in after["status"]["clusters"]] == ["eu", "us"]
+    assert int(after["metadata"]["resourceVersion"]) > int(before["metadata"]["resourceVersion"])
+
+
+async def test_the_resource_version_is_that_of_the_newest_part(world: World) -> None:
+    """A sync state moves it; an update with it, or with the intent's own, is no conflict."""
+    created = await world.create(DEPLOYMENTS, deployment())
+    await world.place(WEB, {"eu": 4})
+    revision = await world.report(WEB, "eu", status=rolled_out(4))
+    served = await world.get(WEB_PATH)
+    assert served["metadata"]["resourceVersion"] == str(revision)
+
+    served["spec"]["replicas"] = 5
+    answer = await world.call("PUT", WEB_PATH, served)
+    assert answer.status == 200, answer
+    assert answer.body["metadata"]["generation"] == 2
+
+    stale = {**created, "spec": {**created["spec"], "replicas": 6}}
+    answer = await world.call("PUT", WEB_PATH, stale)
+    assert (answer.status, answer.body["reason"]) == (409, "Conflict")
+
+
+async def test_a_status_change_in_between_is_no_conflict(world: World) -> None:
+    """Who read before a sync state changed may still write: the intent did not change."""
+    created = await world.create(DEPLOYMENTS, deployment())
+    await world.place(WEB, {"eu": 4})
+    await world.report(WEB, "eu", status=rolled_out(4))
+    answer = await world.call("PUT", WEB_PATH, {**created, "spec": {**created["spec"], "paused": True}})
+    assert answer.status == 200, answer
+
+
+async def test_what_is_served_can_be_written_back_strictly(world: World) -> None:
+    """`kubectl get -o yaml | kubectl replace -f -` works: the detail of the clusters is no unknown field."""
+    await world.create(DEPLOYMENTS, deployment())
+    await world.place(WEB, {"eu": 4})
+    await world.report(WEB, "eu", status=rolled_out(4))
+    served = await world.get(WEB_PATH)
+    answer = await world.call("PUT", WEB_PATH, served, params={"fieldValidation": "Strict"})
+    assert answer.status == 200, answer
+
+
+async def test_watchers_see_the_members_change(world: World) -> None:
+    """A watch gets MODIFIED when a sync state changes what is served, and nothing when it does not."""
+    await world.create(DEPLOYMENTS, deployment())
+    await world.place(WEB, {"eu": 4})
+    await world.report(WEB, "eu", status=rolled_out(1))
+    served = await world.get(WEB_PATH)
+    events = world.watch(DEPLOYMENTS, resource_version=served["metadata"]["resourceVersion"])
+    await world.report(WEB, "eu", status=rolled_out(1))  # the same: nobody hears of it
+    await world.report(WEB, "eu", status=rolled_out(4))
+    async with asyncio.timeout(10):
+        kind, obj = await anext(events)
+    assert (kind, obj["status"]["readyReplicas"]) == ("MODIFIED", 4)
+    await events.aclose()
+
+
+async def test_a_cluster_that_goes_offline_changes_what_is_served(world: World) -> None:
+    """Its replicas are no longer ready, at once, without a write of the syncer."""
+    await world.create(DEPLOYMENTS, deployment())
+    await world.cluster("eu")
+    await world.place(WEB, {"eu": 4})
+    await world.report(WEB, "eu", status=rolled_out(4))
+    assert (await world.get(WEB_PATH))["status"]["readyReplicas"] == 4
+    await world.cluster("eu", registry.OFFLINE)
+    status = (await world.get(WEB_PATH))["status"]
+    assert "readyReplicas" not in status
+    assert status["clusters"][0]["phase"] == "Unreachable"
+
+
+async def test_kinds_without_a_status_are_served_as_they_are(world: World) -> None:
+    """A ConfigMap has no status, wherever it is placed, and its version is the intent's."""
+    created = await world.create("/api/v1/namespaces/shop/configmaps", config_map("c", a="b"))
+    key = type(WEB)("", "configmaps", "shop", "c")
+    await world.place(key, {"eu": None})
+    await world.report(key, "eu")
+    assert await world.get("/api/v1/namespaces/shop/configmaps/c") == created
+
+
+async def test_a_restart_serves_the_same(world: World) -> None:
+    """A second apiserver over the same store serves what the first does."""
+    await world.create(DEPLOYMENTS, deployment())
+    await world.cluster("eu")
+    await world.place(WEB, {"eu": 4})
+    await world.report(WEB, "eu", status=rolled_out(4))
+    async with World(world.store) as other:
+        assert await other.get(WEB_PATH) == await world.get(WEB_PATH)
+        assert other.apiserver.federation.id == world.apiserver.federation.id
+        path = "/apis/hanse.dev/v1alpha1/namespaces/shop/syncstates"
+        assert (await other.get(path))["items"] == (await world.get(path))["items"]
+
+
+async def test_a_cluster_has_the_registrys_findings_as_status(world: World) -> None:
+    """Cluster.status is computed, in both the new and Federation v1's form."""
+    path = "/apis/hanse.dev/v1alpha1/clusters"
+    cluster = {
+        "apiVersion": "hanse.dev/v1alpha1",
+        "kind": "Cluster",
+        "metadata": {"name": "eu-west"},
+        "spec": {"server": "https://10.0.0.1:6443"},
+    }
+    created = await world.create(path, cluster)
+    assert created["metadata"]["finalizers"] == ["hanse.dev/unjoin"]
+    assert (await world.get(f"{path}/eu-west"))["status"]["state"] == "Pending"
+    await world.cluster("eu-west")
+    status = (await world.get(f"{path}/eu-west"))["status"]
+    assert (status["state"], status["region"], status["zones"]) == (
+        "Ready",
+        "eu-west",
+        ["eu-west-a", "eu-west-b"],
+    )
+    assert status["nodes"] == {"ready": 2, "total": 3}
+    assert status["conditions"][0]["status"] == "True"
+    old = await world.get("/apis/federation/v1beta1/clusters/eu-west")
+    assert old["status"]["conditions"][0]["type"] == "Ready"
+    assert old["spec"]["serverAddressByClientCIDRs"][0]["serverAddress"] == "https://10.0.0.1:6443"
+
+
+async def test_placements_and_sync_states_can_be_read_and_not_written(world: World) -> None:
+    """They are objects of hanse.dev, in the namespace of what they are about."""
+    await world.create(DEPLOYMENTS, deployment())
+    await world.place(WEB, {"eu": 3}, releasing=["us"])
+    await world.report(WEB, "eu", phase=sync.FAILED, message="quota", status=rolled_out(3))
+    base = "/apis/hanse.dev/v1alpha1/namespaces/shop"
+    placement = await world.get(f"{base}/placements/deployments.apps.web")
+    assert placement["clusters"] == [{"cluster": "eu", "replicas": 3, "reason": "Test"}]
+    assert placement["releasing"] == [{"cluster": "us"}]
+    assert placement["object"]["name"] == "web"
+    state = await world.get(f"{base}/syncstates/deployments.apps.web.eu")
+    assert (state["phase"], state["message"], state["status"]["readyReplicas"]) == ("Failed", "quota", 3)
+    assert state["appliedGeneration"] == 1
+    answer = await world.call("DELETE", f"{base}/placements/deployments.apps.web")
+    assert answer.status == 405, answer
+    await world.unplace(WEB)
+    answer = await world.call("GET", f"{base}/placements/deployments.apps.web")
+    assert answer.status == 404, answer
+
+
+async def test_sync_states_can_be_watched(world: World) -> None:
+    """A watch of a read-only view gets every change of its part."""
+    base = "/apis/hanse.dev/v1alpha1/namespaces/shop/syncstates"
+    listed = await world.get(base)
+    events = world.watch(base, resource_version=listed["metadata"]["resourceVersion"])
+    await world.report(WEB, "eu", phase=sync.WAITING)
+    await world.report(WEB, "eu")
+    await world.store.delete(WEB.sync_state("eu"))
+    async with asyncio.timeout(10):
+        seen = [await anext(events) for _ in range(3)]
+    assert [(kind, obj["phase"]) for kind, obj in seen] == [
+        ("ADDED", "Waiting"),
+        ("MODIFIED", "Applied"),
+        ("DELETED", "Applied"),
+    ]
+    await events.aclose()
+
+
+async def test_the_trace_is_stored_and_never_served(world: World) -> None:
+    """The traceparent of a change is in the stored object only."""
+    created = await world.create(DEPLOYMENTS, deployment())
+    assert "annotations" not in created["metadata"]
+    stored = await world.store.get(WEB.key())
+    assert stored is not None
+    assert created["metadata"]["finalizers"] == ["hanse.dev/sync"]
+
+
+async def test_nothing_is_put_together_before_it_is_read(world: World) -> None:
+    """Sync states of ConfigMaps cost no rendering: what they look like is found out by their reader."""
+    key = type(WEB)("", "configmaps", "shop", "c")
+    await world.create("/api/v1/namespaces/shop/configmaps", config_map("c", a="b"))
+    await world.report(key, "eu")
+    entry = world.apiserver.engine.cache.get(type(WEB)("hanse.dev", "syncstates", "shop", "configmaps.c.eu"))
+    assert entry is not None
+    assert entry.deferred
+    assert type(entry._object).__name__ == "Deferred"
+    assert entry.object["phase"] == "Applied"
+
+
+async def test_a_start_is_fast(world: World) -> None:
+    """Another apiserver over a store with objects serves within two seconds."""
+    for i in range(50):
+        await world.create("/api/v1/namespaces/shop/configmaps", config_map(f"c{i}"))
+    started = time.monotonic()
+    async with World(world.store) as other:
+        assert len((await other.get("/api/v1/namespaces/shop/configmaps"))["items"]) == 50
+    assert time.monotonic() - started < 2
