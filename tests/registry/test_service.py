@@ -20,6 +20,7 @@ from hanse_registry.settings import RegistrySettings
 
 from hanse.api.federation.v1 import federation_pb2, federation_service_pb2
 from hanse.api.federation.v1.federation_service_pb2_grpc import (
+    FederationServiceServicer,
     FederationServiceStub,
     add_FederationServiceServicer_to_server,
 )
@@ -48,7 +49,7 @@ SETTINGS = RegistrySettings(
 )
 
 
-class Objects:
+class Objects(FederationServiceServicer):
     """Keeps Cluster objects as the apiserver does, as far as the registry needs it."""
 
     def __init__(self, store: MemoryStore) -> None:
@@ -185,7 +186,8 @@ async def world() -> AsyncIterator[World]:
     store = MemoryStore()
     found = World(store)
     objects = RpcServer(listen="127.0.0.1:0", tls=None, policy=Policy.allow_all())
-    objects.add(add_FederationServiceServicer_to_server, Objects(store))
+    servicer = Objects(store)  # type: ignore[abstract]  # the registry calls no other method
+    objects.add(add_FederationServiceServicer_to_server, servicer)
     async with objects, RpcChannel(objects.address, tls=None) as intents_channel:
         intents = Intent(FederationServiceStub(intents_channel))
         sealer = Sealer([new_key()])
@@ -201,10 +203,12 @@ async def world() -> AsyncIterator[World]:
         await registrar.synced()
         tasks.append(asyncio.create_task(registrar.run()))
         server = RpcServer(listen="127.0.0.1:0", tls=None, policy=Policy.allow_all())
-        servicer = RegistryServicer(
-            store=store, registrar=registrar, intents=intents, sealer=sealer, connect=found.connect
+        server.add(
+            add_RegistryServiceServicer_to_server,
+            RegistryServicer(
+                store=store, registrar=registrar, intents=intents, sealer=sealer, connect=found.connect
+            ),
         )
-        server.add(add_RegistryServiceServicer_to_server, servicer)
         async with server, RpcChannel(server.address, tls=None) as channel:
             found.stub = RegistryServiceStub(channel)
             yield found
