@@ -329,7 +329,7 @@ async def test_unreadable_object_is_left_alone(federation: Federation) -> None:
 
 
 async def test_failover_fences_the_old_leader(federation: Federation) -> None:
-    """When the leader's lease is gone the other goes on, and nothing that the old one still sends is written."""
+    """When the leader's lease is gone the other goes on, and what the old one still sends is refused."""
     await federation.clusters("a")
     first = await federation.start("first")
     second = await federation.start("second", lead=False)

@@ -391,7 +391,7 @@ def test_jobs_completions_stay() -> None:
 
 
 def test_jobs_completions_are_taken_over_once() -> None:
-    """A cluster that cannot be reached gives its completions to a new one, and starts no Pods when it is back."""
+    """A cluster out of reach gives its completions to a new one, and starts no Pods when it is back."""
     before = run(job(parallelism=4, completions=10), table("a", "b"), key=JOB)
     moved = run(
         job(parallelism=4, completions=10),

@@ -17,6 +17,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from hanse.api.scheduler.v1.placement_pb2 import ClusterPlacement, Placement
+from hanse.api.type.v1.object_reference_pb2 import ObjectReference
 from hanse.errors import InvalidArgumentError
 from hanse.kube.objects import Object, annotations_of, mapping
 from hanse.store.keys import ObjectKey
@@ -127,7 +128,14 @@ def decide(
         composer.step("propagate", "objects of this kind stay in the federation unless a policy selects them")
         return _done(composer, composer.withdraw(reference, situation.obj), reconsider_at=again)
     try:
-        result = _place(situation, composer=composer, rules=rules, now=now, cache=cache or VerdictCache())
+        result = _place(
+            situation,
+            reference=reference,
+            composer=composer,
+            rules=rules,
+            now=now,
+            cache=cache or VerdictCache(),
+        )
     except InvalidArgumentError as error:
         composer.step("error", str(error))
         kept = composer.keep_with_error(reference, situation.obj, str(error))
@@ -136,7 +144,13 @@ def decide(
 
 
 def _place(
-    situation: Situation, *, composer: Composer, rules: Rules, now: float, cache: VerdictCache
+    situation: Situation,
+    *,
+    reference: ObjectReference,
+    composer: Composer,
+    rules: Rules,
+    now: float,
+    cache: VerdictCache,
 ) -> Decision:
     obj, policy = situation.obj, situation.policy
     if policy is not None and policy.head.error:
@@ -177,7 +191,7 @@ def _place(
         for name, verdict in sorted(found.going.items())
     ]
     placement = composer.compose(
-        reference_of(situation.key, obj),
+        reference,
         obj,
         clusters=clusters,
         refused=found.refused,

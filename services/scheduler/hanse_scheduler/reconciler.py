@@ -127,8 +127,8 @@ class PlacementReconciler:
             self._leadership.fence(),
         ]
         started = self._clock()
-        attributes = {"hanse.object": path}
-        with span_from_traceparent("schedule", record.traceparent, attributes=attributes):
+        span = span_from_traceparent("schedule", record.traceparent, attributes={"hanse.object": path})
+        with self._world.writing(path), span:
             if placement is None:
                 result = await self._writer.commit(compares, [Delete(f"{PLACEMENTS}/{path}")])
             else:
@@ -155,7 +155,8 @@ class PlacementReconciler:
             Compare.mod(f"{PLACEMENTS}/{path}", known.revision),
             self._leadership.fence(),
         ]
-        result = await self._writer.commit(compares, [Delete(f"{PLACEMENTS}/{path}")])
+        with self._world.writing(path):
+            result = await self._writer.commit(compares, [Delete(f"{PLACEMENTS}/{path}")])
         if not result.succeeded:
             await self._catch_up(result.revision)
             return False

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -67,6 +68,7 @@ class World:
         self._by_cluster: dict[str, set[str]] = {}
         self._contents: dict[str, Counter[str]] = {}
         self._states: dict[str, dict[str, Observed]] = {}
+        self._writing: set[str] = set()
         self._policies: PolicyIndex[PlacementPolicy] = PolicyIndex()
         self._overrides: PolicyIndex[OverridePolicy] = PolicyIndex()
         self.mirror.subscribe(self._changed)
@@ -126,6 +128,15 @@ class World:
             observed=self._states.get(path, _NOTHING),
             contents=self._holding(key) if record.propagates else frozenset(),
         )
+
+    @contextmanager
+    def writing(self, path: str) -> Iterator[None]:
+        """While this process writes the placement, the mirror's telling of it is no news."""
+        self._writing.add(path)
+        try:
+            yield
+        finally:
+            self._writing.discard(path)
 
     def wrote(self, path: str, placement: Placement | None, revision: int) -> None:
         """Take note of a write of this process, before the mirror tells of it."""
@@ -206,10 +217,11 @@ class World:
         if isinstance(new, Placement):
             if known is None or known.revision < revision:
                 self._set_placement(path, Stored(new, revision))
-                self._dirty(path)
+                if path not in self._writing:
+                    self._dirty(path)
         elif known is not None and known.revision < revision:
             self._set_placement(path, None)
-            if path in self._records:
+            if path in self._records and path not in self._writing:
                 self._dirty(path)
 
     def _set_placement(self, path: str, stored: Stored | None) -> None:
