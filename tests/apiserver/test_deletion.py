@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from hanse.api.federation.v1 import federation_service_pb2 as rpc
 from hanse.api.syncer.v1 import sync_state_pb2 as sync
 from hanse.store.keys import ObjectKey
 from tests.apiserver.world import WEB, World, config_map, deployment, namespace, until
@@ -210,8 +211,6 @@ async def test_only_the_registry_lets_a_cluster_go(world: World) -> None:
     patch = {"metadata": {"finalizers": None}}
     answer = await world.call("PATCH", f"{path}/eu", patch, content_type="application/merge-patch+json")
     assert answer.body["metadata"]["finalizers"] == ["hanse.dev/unjoin"]
-
-    from hanse.api.federation.v1 import federation_service_pb2 as rpc
 
     stub = world.rpc("hanse:service:registry", "hanse:services")
     await stub.PatchObject(

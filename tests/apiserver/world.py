@@ -1,9 +1,10 @@
-"""An apiserver over a store in memory, with real HTTPS and gRPC, and the tests as scheduler, syncer, registry."""
+"""An apiserver over a store in memory, with real HTTPS and gRPC; the tests are the other services."""
 
 from __future__ import annotations
 
 import asyncio
 import json
+import os
 import shutil
 import ssl
 import tempfile
@@ -41,7 +42,7 @@ async def until(condition: Callable[[], Awaitable[bool]], *, what: str) -> None:
     """Wait until `condition` holds, or fail saying `what` did not happen."""
     try:
         async with asyncio.timeout(DEADLINE):
-            while not await condition():
+            while not await condition():  # noqa: ASYNC110 - conditions are seen from outside
                 await asyncio.sleep(0.02)
     except TimeoutError:
         raise AssertionError(f"not within {DEADLINE} s: {what}") from None
@@ -217,7 +218,7 @@ class World:
         process = await asyncio.create_subprocess_exec(
             "kubectl", *arguments,
             stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-            env={"KUBECONFIG": str(self.kubeconfig()), "HOME": str(self.directory), "PATH": "/usr/bin:/bin:/usr/local/bin"},
+            env={**os.environ, "KUBECONFIG": str(self.kubeconfig()), "HOME": str(self.directory)},
         )  # fmt: skip
         try:
             out, err = await asyncio.wait_for(process.communicate(stdin.encode()), 30)
