@@ -15,9 +15,26 @@ from hanse.kube.merge import item_element, kind_of, same
 from hanse.kube.schema import ANY, Schema
 
 _ABSENT: Any = object()
+_EMPTY: dict[type, Any] = {dict: {}, list: []}
 
-# Fields that Kubernetes' Go types hold by value: they always exist, so nobody owns them as such.
-_BY_VALUE = frozenset({"metadata", "spec", "status", "template", "strategy", "updateStrategy", "jobTemplate"})
+# Fields that Kubernetes' Go types hold by value: in a built-in kind they always exist, empty at first, so
+# setting something in them adds nothing but that.
+_BY_VALUE = frozenset(
+    {
+        "containers",
+        "jobTemplate",
+        "metadata",
+        "podSelector",
+        "resources",
+        "roleRef",
+        "scaleTargetRef",
+        "spec",
+        "status",
+        "strategy",
+        "template",
+        "updateStrategy",
+    }
+)
 
 
 class Comparison(NamedTuple):
@@ -39,9 +56,7 @@ def everything(value: Any, schema: Schema) -> Fields:
         for name, child in value.items():
             child_schema = schema.field(name) or ANY
             below = everything(child, child_schema)
-            if below and not (name in _BY_VALUE and schema.builtin and schema.declares(name)):
-                below = {".": LEAF, **below}
-            out["f:" + name] = below
+            out["f:" + name] = {".": LEAF, **below} if below else LEAF
     elif kind == "list":
         item_schema = schema.element or ANY
         for index, item in enumerate(value):
@@ -66,6 +81,8 @@ def _compare(old: Any, new: Any, schema: Schema, changed: Fields, removed: Field
     if kind == "map" and isinstance(old, dict) and (old or new):
         for name, value in new.items():
             before = old.get(name, _ABSENT)
+            if before is _ABSENT and name in _BY_VALUE and schema.builtin and schema.declares(name):
+                before = _EMPTY.get(type(value), _ABSENT)
             if value is not before:
                 _compare_child("f:" + name, before, value, schema.field(name) or ANY, changed, removed)
         for name in old.keys() - new.keys():
@@ -86,8 +103,7 @@ def _compare_child(
 ) -> None:
     if old is _ABSENT:
         below = everything(new, schema)
-        by_value = element[2:] in _BY_VALUE and schema.builtin and element.startswith("f:")
-        changed[element] = {".": LEAF, **below} if below and not by_value else below
+        changed[element] = {".": LEAF, **below} if below else LEAF
         return
     changed_below: Fields = {}
     removed_below: Fields = {}

@@ -216,6 +216,8 @@ def update_managed_fields(
     schema = schema or ANY
     difference_ = compare(_comparable(old, new), without_managed(new), schema)
     changed, removed = owned(difference_.changed), difference_.removed
+    if schema.builtin and schema.declares("status"):
+        changed = _of_subresource(changed, subresource)
     version = new.get("apiVersion") or ""
     identity = ManagerId(manager, operation, subresource, "" if operation == APPLY else version)
     if changed or removed:
@@ -234,6 +236,13 @@ def update_managed_fields(
     elif removed and identity in managers:
         managers[identity] = replace(managers[identity], time=format_time(now))
     return encode(managers)
+
+
+def _of_subresource(changed: Fields, subresource: str) -> Fields:
+    """Return what a write through this subresource can change: status belongs to 'status' alone."""
+    if subresource == "status":
+        return {element: below for element, below in changed.items() if element == "f:status"}
+    return {element: below for element, below in changed.items() if element != "f:status"}
 
 
 def without_managed(obj: Object) -> Object:

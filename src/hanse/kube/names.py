@@ -127,7 +127,7 @@ def port_name_problems(value: str) -> list[str]:
         out.append(_too_long(15))
     if not _PORT_NAME.fullmatch(value):
         out.append("must contain only alpha-numeric characters (a-z, 0-9), and hyphens (-)")
-    if not any(char.isalpha() for char in value):
+    if not any("a" <= char <= "z" for char in value):
         out.append("must contain at least one letter (a-z)")
     if "--" in value:
         out.append("must not contain consecutive hyphens")

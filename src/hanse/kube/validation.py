@@ -57,7 +57,9 @@ _NAME_RULES = {
     ("rbac.authorization.k8s.io", "Role"): path_segment_problems,
     ("rbac.authorization.k8s.io", "RoleBinding"): path_segment_problems,
 }
-_STANDARD_FINALIZERS = frozenset({"kubernetes", "orphan", "foregroundDeletion"})
+_STANDARD_FINALIZERS = frozenset(
+    {"kubernetes", "orphan", "foregroundDeletion", "customresourcecleanup.apiextensions.k8s.io"}
+)
 
 
 def _group_kind(obj: Object) -> tuple[str, str]:
@@ -132,17 +134,17 @@ def _metadata_errors(obj: Object) -> Iterator[FieldError]:
             yield invalid("metadata.annotations", key, problem)
     if size > MAX_ANNOTATIONS:
         yield too_long("metadata.annotations", MAX_ANNOTATIONS)
-    for finalizer in sequence(metadata, "finalizers"):
-        yield from _finalizer_errors(finalizer)
+    for index, finalizer in enumerate(sequence(metadata, "finalizers")):
+        yield from _finalizer_errors(finalizer, f"metadata.finalizers[{index}]")
     yield from _owner_errors(metadata)
 
 
-def _finalizer_errors(finalizer: str) -> Iterator[FieldError]:
+def _finalizer_errors(finalizer: str, where: str) -> Iterator[FieldError]:
     for problem in qualified_name_problems(finalizer):
-        yield invalid("metadata.finalizers", finalizer, problem)
+        yield invalid(where, finalizer, problem)
     if "/" not in finalizer and finalizer not in _STANDARD_FINALIZERS:
         message = "name is neither a standard finalizer name nor is it fully qualified"
-        yield invalid("metadata.finalizers", finalizer, message)
+        yield invalid(where, finalizer, message)
 
 
 def _owner_errors(metadata: Object) -> Iterator[FieldError]:

@@ -67,7 +67,10 @@ def _template(spec: dict[str, Any], path: str, restart: tuple[str, ...]) -> Iter
     pod = mapping(template, "spec")
     yield from pod_spec_errors(pod, f"{path}.template.spec")
     policy = pod.get("restartPolicy")
-    if policy is not None and policy not in restart:
+    if policy == "Always" and "Always" not in restart:
+        listed = ", ".join(f'"{name}"' for name in restart)
+        yield required(f"{path}.template.spec.restartPolicy", f"valid values: {listed}")
+    elif policy is not None and policy not in restart:
         yield not_supported(f"{path}.template.spec.restartPolicy", policy, restart)
 
 
@@ -262,7 +265,7 @@ def _config_map(obj: Object) -> Iterator[FieldError]:
         yield invalid(f"data[{key}]", key, "duplicate of key present in binaryData")
     size = sum(len(str(value).encode()) for value in data.values())
     if size + sum(len(str(value)) * 3 // 4 for value in binary.values()) > MAX_DATA:
-        yield too_long("", MAX_DATA)
+        yield too_long("[]", MAX_DATA)  # Kubernetes' name for the whole object
 
 
 def _secret(obj: Object) -> Iterator[FieldError]:

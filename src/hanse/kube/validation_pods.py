@@ -22,6 +22,9 @@ _PROTOCOLS = ("SCTP", "TCP", "UDP")
 _PULL_POLICIES = ("Always", "IfNotPresent", "Never")
 _RESTART_POLICIES = ("Always", "OnFailure", "Never")
 _DNS_POLICIES = ("ClusterFirst", "ClusterFirstWithHostNet", "Default", "None")
+_ENV_SOURCES = (
+    "must specify one of: `fieldRef`, `resourceFieldRef`, `configMapKeyRef`, `secretKeyRef` or `fileKeyRef`"
+)
 _HANDLERS = ("exec", "grpc", "httpGet", "tcpSocket")
 
 
@@ -128,12 +131,11 @@ def _env_errors(variable: dict[str, Any], where: str) -> Iterator[FieldError]:
     if source is not None:
         if variable.get("value"):
             yield invalid(f"{where}.valueFrom", "", "may not be specified when `value` is not empty")
-        if len(source) != 1:
-            some = (
-                "may not have more than one field specified at a time" if source else "must specify one of: "
-            )
-            listed = "" if source else "`fieldRef`, `resourceFieldRef`, `configMapKeyRef` or `secretKeyRef`"
-            yield invalid(f"{where}.valueFrom", "", some + listed)
+        if len(source) > 1:
+            message = "may not have more than one field specified at a time"
+            yield invalid(f"{where}.valueFrom", "", message)
+        elif not source:
+            yield invalid(f"{where}.valueFrom", "", _ENV_SOURCES)
 
 
 def _mount_errors(

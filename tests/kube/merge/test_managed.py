@@ -59,7 +59,7 @@ def test_a_create_owns_all_of_it_in_kubernetes_form() -> None:
     assert "." not in spec
     assert spec["f:replicas"] == {}
     containers = spec["f:template"]["f:spec"]["f:containers"]
-    assert containers['k:{"name":"x"}'] == {".": {}, "f:name": {}, "f:resources": {}}
+    assert containers == {'k:{"name":"x"}': {".": {}, "f:name": {}, "f:resources": {}}}
 
 
 def test_a_change_moves_ownership() -> None:
@@ -125,6 +125,21 @@ def test_the_status_subresource_has_its_own_entry() -> None:
     after = store(live, {**live, "status": {"replicas": 1}}, "m", DEPLOYMENT, subresource="status")
     found = {e.get("subresource", ""): e["fieldsV1"] for e in after["metadata"]["managedFields"]}
     assert found == {"": {"f:spec": {"f:replicas": {}}}, "status": {"f:status": {"f:replicas": {}}}}
+
+
+def test_the_main_resource_does_not_own_status() -> None:
+    """A write of the main resource that carries status, and one of status that carries spec, own neither."""
+    both: Object = {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": "d"},
+        "spec": {"replicas": 1},
+        "status": {"replicas": 1},
+    }
+    main = update_managed_fields(None, both, manager="m", schema=DEPLOYMENT, now=NOW)
+    assert [e["fieldsV1"] for e in main] == [{"f:spec": {"f:replicas": {}}}]
+    status = update_managed_fields(None, both, manager="m", schema=DEPLOYMENT, now=NOW, subresource="status")
+    assert [e["fieldsV1"] for e in status] == [{"f:status": {"f:replicas": {}}}]
 
 
 def test_many_updaters_are_folded() -> None:

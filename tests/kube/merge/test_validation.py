@@ -161,7 +161,7 @@ CONTAINERS = "spec__template__spec__containers"
         (
             {"metadata__finalizers": ["mine"]},
             (
-                'metadata.finalizers: Invalid value: "mine": name is neither a standard '
+                'metadata.finalizers[0]: Invalid value: "mine": name is neither a standard '
                 "finalizer name nor is it "
                 "fully qualified"
             ),
@@ -202,7 +202,7 @@ def test_what_is_wrong_with_a_deployment(changes: Object, expected: str) -> None
             config_map({"a": ""}, binaryData={"a": ""}),
             'data[a]: Invalid value: "a": duplicate of key present',
         ),
-        (config_map({"a": "x" * (2**20 + 1)}), "Too long: may not be more than 1048576 bytes"),
+        (config_map({"a": "x" * (2**20 + 1)}), "[]: Too long: may not be more than 1048576 bytes"),
         (
             {
                 "apiVersion": "v1",
@@ -261,11 +261,9 @@ def test_a_jobs_pods_must_end() -> None:
         "metadata": {"name": "j"},
         "spec": {"template": template},
     }
-    (found,) = problems(job)
-    assert found == (
-        'spec.template.spec.restartPolicy: Unsupported value: "Always": supported values: '
-        '"OnFailure", "Never"'
-    )
+    assert problems(job) == [
+        'spec.template.spec.restartPolicy: Required value: valid values: "OnFailure", "Never"'
+    ]
 
 
 @pytest.mark.parametrize(
