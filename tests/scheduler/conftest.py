@@ -136,9 +136,9 @@ class Federation:
         kv = await self.store.get(key.key(keys.PLACEMENTS))
         return kv.version if kv else 0
 
-    async def until(self, condition: Callable[[], Awaitable[Any]]) -> None:
+    async def until(self, condition: Callable[[], Awaitable[Any]], *, seconds: float = DEADLINE) -> None:
         """Wait until a condition holds."""
-        async with asyncio.timeout(DEADLINE):
+        async with asyncio.timeout(seconds):
             while not await condition():  # noqa: ASYNC110 - a store has no event to wait for
                 await asyncio.sleep(0.005)
 

@@ -89,19 +89,9 @@ async def test_failover_between_processes(stored: Federation, start: Start, tmp_
     async def placed() -> bool:
         return await stored.placement(CONFIG) is not None
 
-    await _within(15, stored, placed)
+    await stored.until(placed, seconds=15)
     assert await stored.version(WEB) == 1
     second.send_signal(signal.SIGTERM)
     assert await asyncio.to_thread(second.wait, 10) == 0
     elections = await stored.store.range("elections/scheduler/")
     assert not elections.items
-
-
-async def _within(seconds: float, federation: Federation, condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(seconds):
-        while True:
-            try:
-                await federation.until(condition)  # type: ignore[arg-type]
-            except TimeoutError:
-                continue
-            return

@@ -26,7 +26,7 @@ from hanse.api.scheduler.v1.placement_pb2 import (
 )
 from hanse.api.type.v1.object_reference_pb2 import ObjectReference
 from hanse.kube.objects import Object, annotations_of, mapping
-from hanse.store.keys import PLACEMENTS, ObjectKey
+from hanse.store.keys import CLUSTER_SCOPE, CORE, PLACEMENTS, ObjectKey
 from hanse_scheduler.times import timestamp_of
 
 TRACEPARENT = "hanse.dev/traceparent"
@@ -65,7 +65,8 @@ def reference_of(key: ObjectKey, obj: Object) -> ObjectReference:
 
 def placement_name(reference: ObjectReference) -> str:
     """Return the placement's resource name, which is also its key."""
-    return ObjectKey(reference.group, reference.resource, reference.namespace, reference.name).key(PLACEMENTS)
+    group, namespace = reference.group or CORE, reference.namespace or CLUSTER_SCOPE
+    return f"{PLACEMENTS}/{group}/{reference.resource}/{namespace}/{reference.name}"
 
 
 class Composer:

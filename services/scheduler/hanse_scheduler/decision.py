@@ -140,7 +140,7 @@ def decide(
         composer.step("error", str(error))
         kept = composer.keep_with_error(reference, situation.obj, str(error))
         result = _done(composer, kept)
-    return replace(result, reconsider_at=min(result.reconsider_at, again))
+    return result if again >= result.reconsider_at else replace(result, reconsider_at=again)
 
 
 def _place(

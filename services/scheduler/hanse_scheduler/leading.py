@@ -96,13 +96,13 @@ class Scheduler:
         while True:
             try:
                 leadership = await Election(self._store, ELECTION, self._identity, ttl=self._ttl).campaign()
-            except UnavailableError as error:
+            except HanseError as error:
                 _log.warning("cannot campaign", error=str(error))
                 await asyncio.sleep(_RETRY)
                 continue
             try:
                 await self._lead(leadership)
-            except UnavailableError as error:
+            except HanseError as error:
                 _log.warning("stopped leading", error=str(error))
                 await asyncio.sleep(_RETRY)
             finally:
