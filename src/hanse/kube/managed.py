@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 from hanse.errors import InvalidArgumentError
 from hanse.kube.compare import compare
 from hanse.kube.fieldsets import LEAF, Fields, difference, from_wire, recursive_difference, to_wire, union
+from hanse.kube.merge import same
 from hanse.kube.objects import Object, mapping
 from hanse.kube.schema import ANY, Schema
 
@@ -251,6 +252,21 @@ def without_managed(obj: Object) -> Object:
     if not isinstance(metadata, dict) or "managedFields" not in metadata:
         return obj
     return {**obj, "metadata": {k: v for k, v in metadata.items() if k != "managedFields"}}
+
+
+def unchanged_but_time(old: Object, new: Object) -> bool:
+    """True if two versions differ at most in the time stamps of `managedFields`: not worth a write.
+
+    Kubernetes keeps the stored object then; an apply of a Secret's `stringData` is such a case.
+    """
+    if _timeless(old) != _timeless(new):
+        return False
+    return same(without_managed(old), without_managed(new))
+
+
+def _timeless(obj: Object) -> list[Any]:
+    entries = mapping(obj, "metadata").get("managedFields") or []
+    return [{k: v for k, v in entry.items() if k != "time"} for entry in entries if isinstance(entry, dict)]
 
 
 def _comparable(old: Object | None, new: Object) -> Mapping[str, Any]:
