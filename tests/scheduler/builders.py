@@ -7,8 +7,9 @@ from typing import Any
 
 import orjson
 from hanse_scheduler.clusters import ClusterTable, ClusterTaint, ClusterView
-from hanse_scheduler.decision import Decision, Observed, Rules, Situation, decide
+from hanse_scheduler.decision import decide
 from hanse_scheduler.policies import compile_override, compile_placement
+from hanse_scheduler.situation import Decision, Observed, Rules, Situation
 from hanse_scheduler.times import timestamp_of
 
 from hanse.api.registry.v1.cluster_pb2 import OFFLINE, READY, Cluster, ClusterState

@@ -11,10 +11,10 @@ from typing import Any
 
 import orjson
 import pytest
-from hanse_scheduler.decision import Rules
 from hanse_scheduler.evaluator import Evaluator
 from hanse_scheduler.events import Recorder
 from hanse_scheduler.leading import Scheduler
+from hanse_scheduler.situation import Rules
 from hanse_scheduler.times import timestamp_of
 from hanse_scheduler.world import World
 

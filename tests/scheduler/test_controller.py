@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 import orjson
-from hanse_scheduler.decision import Rules
 from hanse_scheduler.events import Recorder
+from hanse_scheduler.situation import Rules
 from hanse_scheduler.world import World
 
 from hanse.api.registry.v1.cluster_pb2 import READY, UNJOINING

@@ -8,7 +8,8 @@ from typing import Any
 import orjson
 import pytest
 from hanse_scheduler.clusters import ClusterView
-from hanse_scheduler.decision import OLD_CONFIRMATION, Observed, Rules
+from hanse_scheduler.decision import OLD_CONFIRMATION
+from hanse_scheduler.situation import Observed, Rules
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

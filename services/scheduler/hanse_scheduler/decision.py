@@ -7,7 +7,7 @@ before it stays as it is and `error` says what is wrong. For an object that is b
 only clusters that do not exist any more are dropped. Deciding twice gives the same placement.
 
 Pure: time is an argument. Next: `composing`, which makes and compares the message; `filtering` and
-`division` for the steps; `controller` for what is done with a decision.
+`division` for the steps; `reconciler` for what is done with a decision.
 """
 
 from __future__ import annotations
@@ -21,75 +21,21 @@ from hanse.api.type.v1.object_reference_pb2 import ObjectReference
 from hanse.errors import InvalidArgumentError
 from hanse.kube.objects import Object, annotations_of, mapping
 from hanse.store.keys import ObjectKey
-from hanse_scheduler.clusters import ClusterTable
-from hanse_scheduler.composing import Composer, Evicted, Step, reference_of
+from hanse_scheduler.composing import Composer, Evicted, reference_of
 from hanse_scheduler.division import Division, Share, Standing, divide
 from hanse_scheduler.filtering import Verdict, VerdictCache, Wish
 from hanse_scheduler.overrides import NONE, Overrides, overrides_for
 from hanse_scheduler.planner import DEFAULT_PREFERENCES, Preferences
-from hanse_scheduler.policies import OverridePolicy, PlacementPolicy
+from hanse_scheduler.policies import PlacementPolicy
 from hanse_scheduler.preferences import parse_preferences
 from hanse_scheduler.selector import CLUSTER_SELECTOR, EVERYTHING, parse_cluster_selector
+from hanse_scheduler.situation import Decision, Observed, Rules, Situation
 from hanse_scheduler.spreading import choose
 from hanse_scheduler.times import seconds_of
 from hanse_scheduler.workloads import WORKLOADS, Totals, WorkloadKind, totals_of
 
 OLD_CONFIRMATION = 30.0
 """Seconds after which the confirmation of an earlier release is taken for one of the present release."""
-
-
-@dataclass(frozen=True, slots=True)
-class Observed:
-    """What the scheduler needs of a sync state. `acted_on` is the placement's revision, 0 if not known."""
-
-    removed: bool = False
-    replicas: int | None = None
-    unschedulable: int = 0
-    acted_on: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Rules:
-    """Settings of decisions. `toleration` is in seconds."""
-
-    everywhere: bool = True
-    toleration: float = 60.0
-
-
-@dataclass(frozen=True, slots=True)
-class Situation:
-    """All that a decision about one object depends on.
-
-    `previous` is the placement in force and `previous_revision` the revision at which it was written (0 for
-    none). `contents` are, for a Namespace, the clusters that something in it is in. `rebalance` divides as if
-    the preferences said so and lets evicted clusters in; `evict` names a cluster to leave now.
-    """
-
-    key: ObjectKey
-    obj: Object
-    table: ClusterTable
-    propagates: bool = True
-    policy: PlacementPolicy | None = None
-    overrides: Sequence[OverridePolicy] = ()
-    previous: Placement | None = None
-    previous_revision: int = 0
-    observed: Mapping[str, Observed] = field(default_factory=dict)
-    contents: frozenset[str] = frozenset()
-    rebalance: bool = False
-    evict: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Decision:
-    """What was decided. `placement` None: there is and shall be none. `changed` compares with the previous.
-
-    `reconsider_at` is in seconds since the epoch, inf if only a change is a reason to look again.
-    """
-
-    placement: Placement | None
-    changed: bool
-    reconsider_at: float = math.inf
-    steps: tuple[Step, ...] = ()
 
 
 @dataclass(slots=True)

@@ -21,9 +21,10 @@ from hanse.kube.catalogue import Catalogue
 from hanse.kube.objects import Object, child, gvk_of, name_of, namespace_of
 from hanse.store import Store
 from hanse.store.keys import OBJECTS, ObjectKey, resource_prefix
-from hanse_scheduler.decision import Decision, Rules, decide
+from hanse_scheduler.decision import decide
 from hanse_scheduler.filtering import VerdictCache
 from hanse_scheduler.records import record_of
+from hanse_scheduler.situation import Decision, Rules
 from hanse_scheduler.world import World
 
 _CRDS = ("apiextensions.k8s.io", "customresourcedefinitions")

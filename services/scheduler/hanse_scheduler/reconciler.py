@@ -25,9 +25,9 @@ from hanse.store.batch import BatchWriter
 from hanse.store.election import Leadership
 from hanse.store.keys import OBJECTS, PLACEMENTS
 from hanse.telemetry import DURATION_BUCKETS, get_logger, inject_traceparent, span_from_traceparent
-from hanse_scheduler.decision import Decision
 from hanse_scheduler.evaluator import Evaluator
 from hanse_scheduler.events import Recorder
+from hanse_scheduler.situation import Decision
 from hanse_scheduler.world import World
 
 _ATTEMPTS = 5

@@ -23,7 +23,6 @@ from hanse.kube.propagation import TRACEPARENT, object_propagates
 from hanse.store import KeyValue
 from hanse.store.keys import CATALOGUES, CLUSTERS, OBJECTS, PLACEMENTS, SYNCSTATES, ObjectKey
 from hanse_scheduler.clusters import ClusterView, served_by, view_of
-from hanse_scheduler.decision import Observed
 from hanse_scheduler.policies import (
     GROUP,
     OVERRIDE_RESOURCES,
@@ -34,6 +33,7 @@ from hanse_scheduler.policies import (
     compile_placement,
 )
 from hanse_scheduler.selector import CLUSTER_SELECTOR
+from hanse_scheduler.situation import Observed
 from hanse_scheduler.workloads import WORKLOADS
 
 _NEVER: Final = frozenset({GROUP, "federation", "events.k8s.io", "coordination.k8s.io"})

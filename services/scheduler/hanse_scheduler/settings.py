@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 
 from hanse.errors import ConfigError
 from hanse.settings import ServiceSettings
-from hanse_scheduler.decision import Rules
+from hanse_scheduler.situation import Rules
 
 
 @dataclass(frozen=True)

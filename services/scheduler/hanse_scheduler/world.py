@@ -24,7 +24,6 @@ from hanse.store import Store
 from hanse.store.keys import CATALOGUES, CLUSTERS, OBJECTS, PLACEMENTS, SYNCSTATES, ObjectKey
 from hanse.store.mirror import Mirror
 from hanse_scheduler.clusters import ClusterTable, ClusterView
-from hanse_scheduler.decision import Observed, Situation
 from hanse_scheduler.policies import (
     OverridePolicy,
     PlacementPolicy,
@@ -35,6 +34,7 @@ from hanse_scheduler.policies import (
     selects,
 )
 from hanse_scheduler.records import Record, Value, decode
+from hanse_scheduler.situation import Observed, Situation
 from hanse_scheduler.workloads import WORKLOADS
 
 OnDirty = Callable[[str, bool], None]
