@@ -181,7 +181,8 @@ class World:
             method, path, data=data, headers=given, params=params
         ) as response:
             text = await response.read()
-            return Answer(response.status, orjson.loads(text) if text[:1] in b"{[" and text else text)
+            is_json = response.content_type == "application/json"
+            return Answer(response.status, orjson.loads(text) if is_json else text)
 
     async def get(self, path: str) -> Object:
         """An object that must be there."""
