@@ -130,7 +130,7 @@ def stop(data: DataDir, *, timeout: float = STOP_TIMEOUT) -> bool:
     except UnavailableError:
         holder.process.signal(signal.SIGTERM)
     deadline = time.monotonic() + timeout
-    while holder.process.alive:
+    while is_held(data):
         if time.monotonic() > deadline:
             holder.process.end(grace=0)
             end_leftovers(data.processes)

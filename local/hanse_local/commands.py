@@ -57,6 +57,18 @@ def _ports(_context: click.Context, _parameter: click.Parameter, values: tuple[s
     return found
 
 
+def _settings(
+    _context: click.Context, _parameter: click.Parameter, values: tuple[str, ...]
+) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for value in values:
+        name, separator, setting = value.partition("=")
+        if not separator or "." not in name:
+            raise click.BadParameter(f"{value!r} must be SERVICE.SETTING=VALUE")
+        found[name] = setting
+    return found
+
+
 def _endpoints(
     _context: click.Context, _parameter: click.Parameter, values: tuple[str, ...]
 ) -> tuple[str, ...]:
@@ -83,6 +95,14 @@ def _endpoints(
 @click.option("--dns-port", type=int, help="Port of the name server. [default: a free one]")
 @click.option(
     "--port", "ports", multiple=True, metavar="NAME=PORT", callback=_ports, help="Any port, as in state.json."
+)
+@click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="SERVICE.SETTING=VALUE",
+    callback=_settings,
+    help="Any setting of a process in this run, such as scheduler.toleration_seconds=10.",
 )
 @click.option("--federation-name", default="", metavar="NAME", help="As in DNS names. [default: hanse]")
 @click.option("--dns-suffix", default="", metavar="ZONE", help="Zone of the names. [default: example.org]")

@@ -29,6 +29,7 @@ from hanse_local.state import State
 from hanse_local.topology import SimulatedCluster, default_clusters
 
 SERVICES = ("apiserver", "registry", "scheduler", "syncer", "dns")
+SIMULATOR = "simulator"
 HOST = "127.0.0.1"
 ETCD_TIER, MEMBER_TIER, SERVICE_TIER = 0, 1, 2
 
@@ -59,6 +60,7 @@ class Plan:
 def prepare(data: DataDir, options: Options) -> Plan:
     """Choose ports, issue certificates, write configuration. Raises HanseError."""
     old = State.load(data.state)
+    _check_settings(options.settings)
     options = options.resolved(old.options, founded=old.founded)
     clusters = _clusters(old, options)
     endpoints = options.etcd_endpoints or old.etcd_endpoints
@@ -99,6 +101,20 @@ def _clusters(state: State, options: Options) -> tuple[SimulatedCluster, ...]:
             "leave --clusters away and `hanse unjoin` those that should go, or use another --data-dir"
         )
     return (*known, *wanted[len(known) :]) if state.founded else wanted
+
+
+def _check_settings(settings: Mapping[str, str]) -> None:
+    """Every setting names a process and one of its settings; the process itself checks the rest."""
+    known = (*SERVICES, SIMULATOR)
+    for name in settings:
+        service, separator, setting = name.partition(".")
+        if not separator or not setting or service not in known:
+            raise ConfigError(f"there is no setting {name}: it must be SERVICE.SETTING of {', '.join(known)}")
+
+
+def _settings_of(service: str, settings: Mapping[str, str]) -> dict[str, Value]:
+    start = f"{service}."
+    return {name.removeprefix(start): value for name, value in settings.items() if name.startswith(start)}
 
 
 def _etcd_words(endpoints: tuple[str, ...]) -> str:
@@ -191,6 +207,8 @@ class _Builder:
         )
 
     def _python(self, name: str, *, module: str, tier: int, settings: Mapping[str, Value]) -> ProcessSpec:
+        service = module.removeprefix("hanse_")
+        settings = {**settings, **_settings_of(service, self.options.settings)}
         write_private(self.data.config_file(name), toml(settings).encode())
         return ProcessSpec(
             name=name,

@@ -41,8 +41,14 @@ class Host:
     """Runs the federation of one data directory from `run` to its end."""
 
     def __init__(
-        self, data: DataDir, options: Options, *, on_change: Callable[[dict[str, Any]], None] | None = None
+        self,
+        data: DataDir,
+        options: Options,
+        *,
+        on_change: Callable[[dict[str, Any]], None] | None = None,
+        planner: Callable[[DataDir, Options], Plan] = prepare,
     ) -> None:
+        self._planner = planner
         self._data = data
         self._options = options
         self._on_change = on_change
@@ -66,7 +72,7 @@ class Host:
                     raise
 
     async def _live(self) -> None:
-        plan = self._plan = prepare(self._data, self._options)
+        plan = self._plan = self._planner(self._data, self._options)
         async with Supervisor(plan.specs, record=self._data.processes, on_change=self._changed) as supervisor:
             self._supervisor = supervisor
             try:

@@ -54,6 +54,8 @@ class Options:
     """Name of the federation, as it appears in DNS names; hanse in a new data directory."""
     dns_suffix: str = ""
     """DNS zone under which the federation's names are; example.org in a new data directory."""
+    settings: dict[str, str] = field(default_factory=dict)
+    """Further settings of the processes in this run, as `scheduler.toleration_seconds`."""
     log_level: str = "info"
     """Least severe log level of the processes."""
     otlp_endpoint: str = ""

@@ -1,0 +1,170 @@
+"""A whole local federation of fake processes: up, questions, losing a cluster, down, and up again."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import stat
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hanse_local import background
+from hanse_local.federation import Plan, prepare
+from hanse_local.host import Host
+from hanse_local.layout import DataDir
+from hanse_local.lock import is_held
+from hanse_local.options import Options
+from hanse_local.state import State
+from hanse_local.supervisor import StartError
+
+from hanse.errors import FailedPreconditionError
+from tests.local.fakes import Fakes, eventually
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> DataDir:
+    """A data directory that does not exist yet."""
+    return DataDir.at(tmp_path / "data")
+
+
+def planner_of(fakes: Fakes, *, broken: bool = False) -> Any:
+    """Plans the real federation with one cluster, joined already, and puts fakes in place of programs."""
+
+    def plan(data: DataDir, options: Options) -> Plan:
+        real = prepare(data, replace(options, clusters=1))
+        State.load(data.state).with_joined("eu-west").save(data.state)
+        member = {
+            "current-context": "c",
+            "contexts": [{"name": "c", "context": {"cluster": "c", "user": "c"}}],
+            "clusters": [{"name": "c", "cluster": {"server": "https://127.0.0.1:1"}}],
+            "users": [{"name": "c", "user": {"token": "t"}}],
+        }
+        data.cluster_kubeconfig("eu-west").write_text(yaml.safe_dump(member))
+        specs = tuple(
+            fakes.spec(each.name, tier=each.tier, mode="broken" if broken and each.name == "dns" else "good")
+            for each in real.specs
+        )
+        state = State.load(data.state)
+        return replace(real, specs=specs, state=state)
+
+    return plan
+
+
+@asynccontextmanager
+async def running(data: DataDir, fakes: Fakes) -> AsyncIterator[asyncio.Task[None]]:
+    """A federation that is up; it is stopped at the end."""
+    task = asyncio.create_task(Host(data, Options(), planner=planner_of(fakes)).run())
+    phases: list[str] = []
+
+    async def poll() -> None:
+        while "ready" not in phases:
+            assert not task.done(), task.exception()
+            snapshot = await asyncio.to_thread(background.query, data)
+            phases.append(snapshot["phase"] if snapshot else "")
+            await asyncio.sleep(0.02)
+
+    try:
+        async with asyncio.timeout(30):
+            await poll()
+        yield task
+    finally:
+        if not task.done():
+            await asyncio.to_thread(background.stop, data)
+            await task
+
+
+async def test_up_and_down(data: DataDir, fakes: Fakes) -> None:
+    """All processes run, the kubeconfig is the user's alone, and the stop is in order and leaves nothing."""
+    async with running(data, fakes) as task:
+        snapshot = await asyncio.to_thread(background.query, data)
+        assert snapshot is not None
+        assert {each["state"] for each in snapshot["processes"]} == {"ready"}
+        assert stat.S_IMODE(data.kubeconfig.stat().st_mode) == 0o600
+        contexts = yaml.safe_load(data.kubeconfig.read_text())["contexts"]
+        assert [each["name"] for each in contexts] == ["hanse", "eu-west"]
+        assert await asyncio.to_thread(background.stop, data)
+        await task
+    stopped = [line.removeprefix("stopped ") for line in fakes.journal if line.startswith("stopped")]
+    assert set(stopped[-2:]) == {"etcd", "members-etcd"}
+    assert stopped[-3] == "sim-eu-west"
+    assert not is_held(data)
+    assert not data.processes.exists()
+    assert State.load(data.state).founded
+
+
+async def test_a_second_up_is_refused(data: DataDir, fakes: Fakes) -> None:
+    """And the first is not disturbed."""
+    async with running(data, fakes) as task:
+        with pytest.raises(FailedPreconditionError, match="already runs in"):
+            await Host(data, Options(), planner=planner_of(fakes)).run()
+        assert not task.done()
+        assert await asyncio.to_thread(background.query, data) is not None
+
+
+async def test_a_cluster_is_lost_and_comes_back(data: DataDir, fakes: Fakes) -> None:
+    """`sim stop` kills it without a chance to say goodbye; `sim start` starts it again."""
+    async with running(data, fakes):
+        lost = await asyncio.to_thread(background.request, data, "sim-stop", name="eu-west")
+        assert lost == {"changed": True}
+        again = await asyncio.to_thread(background.request, data, "sim-stop", name="eu-west")
+        assert again == {"changed": False}
+        back = await asyncio.to_thread(background.request, data, "sim-start", name="eu-west", timeout=30.0)
+        assert back == {"changed": True}
+        assert [line for line in fakes.journal if "sim-" in line] == ["started sim-eu-west"] * 2
+        with pytest.raises(FailedPreconditionError, match="no simulated cluster nowhere: there are eu-west"):
+            await asyncio.to_thread(background.request, data, "sim-stop", name="nowhere")
+
+
+async def test_a_process_that_dies_comes_back(data: DataDir, fakes: Fakes) -> None:
+    """And `hanse status` counts it."""
+    async with running(data, fakes):
+        snapshot = await asyncio.to_thread(background.query, data)
+        assert snapshot is not None
+        before = {each["name"]: each["pid"] for each in snapshot["processes"]}
+        import os
+        import signal
+
+        os.kill(before["syncer"], signal.SIGKILL)
+        await eventually(lambda: fakes.journal.count("started syncer") == 2)
+        async with asyncio.timeout(10):
+            while True:
+                now = await asyncio.to_thread(background.query, data)
+                assert now is not None
+                syncer = next(each for each in now["processes"] if each["name"] == "syncer")
+                if syncer["state"] == "ready":
+                    break
+                await asyncio.sleep(0.02)
+        assert syncer["restarts"] == 1
+
+
+async def test_a_start_that_fails_stops_what_was_started_and_says_why(data: DataDir, fakes: Fakes) -> None:
+    """The reason is left for the command that waits for it."""
+    with pytest.raises(StartError, match="dns ended with status 7"):
+        await Host(data, Options(), planner=planner_of(fakes, broken=True)).run()
+    failure = json.loads(data.failure.read_text())
+    assert (failure["process"], failure["tail"].splitlines()[-1]) == ("dns", "this is why it fails")
+    started = {line.removeprefix("started ") for line in fakes.journal if line.startswith("started")}
+    stopped = {line.removeprefix("stopped ") for line in fakes.journal if line.startswith("stopped")}
+    assert started == stopped
+    assert not is_held(data)
+    assert not State.load(data.state).founded
+
+
+async def test_a_stop_while_it_starts_is_obeyed(data: DataDir, fakes: Fakes) -> None:
+    """Nobody has to wait for a start to stop it."""
+
+    def slow(folder: DataDir, options: Options) -> Plan:
+        plan: Plan = planner_of(fakes)(folder, options)
+        return replace(plan, specs=(fakes.spec("etcd", mode="silent"),))
+
+    task = asyncio.create_task(Host(data, Options(), planner=slow).run())
+    await eventually(lambda: fakes.journal == ["started etcd"])
+    assert await asyncio.to_thread(background.stop, data)
+    async with asyncio.timeout(10):
+        await task
+    assert fakes.journal == ["started etcd", "stopped etcd"]
