@@ -155,7 +155,7 @@ def _pem(section: Mapping[str, Any], name: str, base: Path) -> bytes:
 def _run_plugin(
     plugin: Mapping[str, Any], cluster: Mapping[str, Any], base: Path
 ) -> tuple[str, bytes, bytes]:
-    """Run a client-go credential plugin; return its token, certificate and key (client.authentication.k8s.io)."""
+    """Run a credential plugin (client.authentication.k8s.io); return its token, certificate and key."""
     command = str(plugin.get("command") or "")
     if "/" in command:
         command = str(base / command)

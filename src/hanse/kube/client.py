@@ -9,6 +9,7 @@ have happened. Next: `hanse.kube.access` for how servers are reached.
 from __future__ import annotations
 
 import asyncio
+import io
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
@@ -45,6 +46,8 @@ _PATCHES = {
 }
 MAX_LINE_BYTES = 64 * 1024 * 1024
 """Longest event of a watch that is taken in."""
+
+_STREAM_FROM = 1 << 20
 
 PAGE = 500
 """Objects per page of a list."""
@@ -347,7 +350,7 @@ class KubeClient:
         return await self._json("GET", f"/openapi/v3/{path}")
 
     async def discover(self) -> Sequence[ResourceInfo]:
-        """Return all resources that the server serves, in its order, the preferred version of each group first.
+        """Return all resources that the server serves, the preferred version of each group first.
 
         Uses aggregated discovery where the server has it. Raises UnavailableError if a part is missing: an
         incomplete catalogue would read as if kinds were gone.
@@ -382,9 +385,14 @@ class KubeClient:
         writing = method not in ("GET", "HEAD")
         try:
             async with self._open().request(
-                method, self._url(path), params=params, data=body, headers=carrier, proxy=self._proxy,
+                method,
+                self._url(path),
+                params=params,
+                data=_payload(body),
+                headers=carrier,
+                proxy=self._proxy,
                 server_hostname=self._server_name,
-            ) as response:  # fmt: skip
+            ) as response:
                 return response.status, response.headers, await response.read()
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise _unreachable(self.access.server, error, sent=writing) from error
@@ -430,6 +438,11 @@ class KubeClient:
     @property
     def _server_name(self) -> str | None:
         return self.access.tls_server_name or None
+
+
+def _payload(body: bytes | None) -> bytes | io.BytesIO | None:
+    """Return a body as aiohttp takes it: big ones as a stream, which it sends piece by piece."""
+    return io.BytesIO(body) if body is not None and len(body) >= _STREAM_FROM else body
 
 
 def _params(**values: str) -> dict[str, str]:

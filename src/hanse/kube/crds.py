@@ -1,8 +1,8 @@
 """CustomResourceDefinitions: kinds that users add at run time.
 
 `CrdAdmission` completes a CRD on its way in (names, accepted at once, since conflicts are checked first);
-`CrdController` keeps the catalogue in step with the stored CRDs and removes the objects of a CRD that is being
-deleted. The catalogue changes in the cache's own callback, so who sees a CRD can use it. Next:
+`CrdController` keeps the catalogue in step with the stored CRDs and removes the objects of a CRD that is
+being deleted. The catalogue changes in the cache's own callback, so who sees a CRD can use it. Next:
 `hanse.kube.catalogue`.
 """
 

@@ -43,8 +43,8 @@ def _aggregated(document: Object) -> list[ResourceInfo]:
                     f"discovery of {name}/{version.get('version')} is {version.get('freshness')}: the API"
                     " server cannot reach what serves it"
                 )
-            for entry in sequence(version, "resources"):
-                result.append(_from_aggregated(name, str(version["version"]), entry))
+            entries = sequence(version, "resources")
+            result += [_from_aggregated(name, str(version["version"]), entry) for entry in entries]
     return result
 
 
@@ -88,12 +88,18 @@ def _from_list(group: str, version: str, document: Object) -> list[ResourceInfo]
             subresources.setdefault(plural, []).append(name)
     return [
         _info(
-            group, version, plural=str(e["name"]), kind=str(e["kind"]), singular=str(e.get("singularName") or ""),
-            namespaced=bool(e.get("namespaced")), entry=e, subresources=subresources.get(str(e["name"]), []),
+            group,
+            version,
+            plural=str(e["name"]),
+            kind=str(e["kind"]),
+            singular=str(e.get("singularName") or ""),
+            namespaced=bool(e.get("namespaced")),
+            entry=e,
+            subresources=subresources.get(str(e["name"]), []),
         )
         for e in entries
         if "/" not in str(e["name"])
-    ]  # fmt: skip
+    ]
 
 
 def _info(
@@ -104,5 +110,6 @@ def _info(
         group=group, version=version, kind=kind, plural=plural, singular=singular or kind.lower(),
         namespaced=namespaced, short_names=tuple(sequence(entry, "shortNames")),
         categories=tuple(sequence(entry, "categories")), verbs=tuple(sequence(entry, "verbs")),
-        subresources=tuple(subresources), storage_group=group, storage_version=version, storage_resource=plural,
+        subresources=tuple(subresources), storage_group=group, storage_version=version,
+        storage_resource=plural,
     )  # fmt: skip

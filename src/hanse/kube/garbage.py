@@ -55,8 +55,8 @@ class GarbageCollector:
                     self._index(entry)
             self._todo |= self._owners.keys()
             for key in self._uids.values():
-                entry = self._cache.get(key)
-                if entry is not None and entry.object["metadata"].get("deletionTimestamp"):
+                known = self._cache.get(key)
+                if known is not None and known.object["metadata"].get("deletionTimestamp"):
                     self._add(key)
             self._wake.set()
             while True:
@@ -145,9 +145,11 @@ class GarbageCollector:
             return True
         name = entry.key.name
         contents = [
-            e for group, resource in self._cache.resources() for e in self._cache.objects(group, resource, name)
-            if e.intent is not None
-        ]  # fmt: skip
+            entry
+            for group, resource in self._cache.resources()
+            for entry in self._cache.objects(group, resource, name)
+            if entry.intent is not None
+        ]
         await asyncio.gather(
             *(self._delete(e) for e in contents if not e.object["metadata"].get("deletionTimestamp"))
         )
@@ -163,7 +165,7 @@ class GarbageCollector:
         return True
 
     async def _foreground(self, entry: Entry) -> bool:
-        """Delete the dependents that block their owner in the same way; let the owner go when they are gone."""
+        """Delete the dependents; let the owner go when those that block it are gone."""
         waiting = False
         for dependent in self._of(entry.uid):
             blocks = any(
@@ -202,7 +204,7 @@ class GarbageCollector:
         return True
 
     def _is_gone(self, reference: dict[str, Any], entry: Entry) -> bool:
-        """Report whether an owner certainly does not exist. A kind that is not served is unknown, not gone."""
+        """Report whether an owner certainly does not exist; one of a kind that is not served is unknown."""
         if str(reference.get("uid")) in self._uids:
             return False
         try:

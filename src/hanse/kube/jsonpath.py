@@ -1,4 +1,4 @@
-"""The small JSONPath that CRDs use for printer columns: fields, indexes, `[*]`, `..`-free filters on equality.
+"""The small JSONPath that CRDs use for printer columns: fields, indexes, `[*]`, filters on equality.
 
 Pure; paths are parsed once. Anything that a path does not reach is absent, never an error. Next:
 `hanse.kube.table`.
@@ -28,7 +28,7 @@ Step = tuple[str, Any]
 
 @functools.lru_cache(maxsize=1024)
 def parse(path: str) -> tuple[Step, ...]:
-    """Return the steps of a path such as `.status.conditions[?(@.type=='Ready')].status`; braces may surround it.
+    """Return the steps of a path such as `.conditions[?(@.type=='Ready')].status`, in braces or not.
 
     Raises ValueError if it cannot be read.
     """

@@ -174,7 +174,7 @@ def _visible(metadata: dict[str, Any], hidden: Collection[str]) -> dict[str, Any
 
 
 def with_hidden(new: Object, current: Object, hidden: Collection[str]) -> Object:
-    """Return `new` with the hidden annotations of `current`, which its client never saw, unless it sets them."""
+    """Return `new` with the hidden annotations of `current`, which its client never saw."""
     old = current["metadata"].get("annotations") or {}
     kept = {k: old[k] for k in hidden if k in old}
     if not kept:

@@ -153,7 +153,8 @@ def _add_paths(paths: dict[str, Any], info: ResourceInfo, operation: Any) -> Non
         root += "/namespaces/{namespace}"
     collection: dict[str, Any] = {}
     for method, verb, action in (
-        ("get", "list", "list"), ("post", "create", "post"), ("delete", "deletecollection", "deletecollection")
+        ("get", "list", "list"), ("post", "create", "post"),
+        ("delete", "deletecollection", "deletecollection"),
     ):  # fmt: skip
         if verb in info.verbs:
             collection[method] = operation(info, action)

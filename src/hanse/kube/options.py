@@ -22,9 +22,9 @@ PatchType = Literal["json", "merge", "strategic", "apply"]
 class WriteOptions:
     """How to write.
 
-    `field_manager` is who is recorded in managedFields, "" for the user's name. `force` takes fields over from
-    other managers in a server-side apply. `field_validation` is what happens to unknown fields; with Warn,
-    `warnings` is filled with a sentence for each.
+    `field_manager` is who is recorded in managedFields, "" for the user's name. `force` takes fields over
+    from other managers in a server-side apply. `field_validation` is what happens to unknown fields; with
+    Warn, `warnings` is filled with a sentence for each.
     """
 
     user: User = SYSTEM

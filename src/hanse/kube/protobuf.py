@@ -21,6 +21,7 @@ import orjson
 
 from hanse.errors import InvalidArgumentError
 from hanse.kube.objects import Object
+from hanse.kube.schema import SchemaSet
 
 MAGIC = b"k8s\x00"
 """What every encoded object starts with; a runtime.Unknown follows."""
@@ -42,10 +43,7 @@ def _messages() -> dict[str, dict[int, Field]]:
 
 @functools.lru_cache(maxsize=1)
 def _by_kind() -> dict[tuple[str, str], str]:
-    """Return the message of each version of a kind, by its last package segments: ('v1', 'Pod') is not enough,
-    so the schemas' own index is asked."""
-    from hanse.kube.schema import SchemaSet
-
+    """Return the name of each kind's message, by apiVersion and kind."""
     schemas = SchemaSet.builtin()
     return {
         (f"{g}/{v}" if g else v, k): name

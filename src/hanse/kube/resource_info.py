@@ -14,7 +14,7 @@ READ_VERBS = ("get", "list", "watch")
 
 @dataclass(frozen=True, slots=True)
 class PrinterColumn:
-    """A column of `kubectl get` as a CRD declares it: a JSONPath without braces, priority 0 is always shown."""
+    """A column of `kubectl get` as a CRD declares it; priority 0 is always shown, others with -o wide."""
 
     name: str
     type: str
@@ -30,7 +30,7 @@ class ResourceInfo:
 
     `group` is "" for core. `subresources` are names such as "status" and "scale". `storage_version` is the
     version in which objects of the resource are stored, `storage_group` and `storage_resource` say where
-    (they differ from `group` and `plural` for a view of another resource, as events.k8s.io is of core events).
+    (they differ from `group` and `plural` for a view of another resource, as events.k8s.io is of core's).
     `schema` is the OpenAPI v3 schema of kinds that are not Kubernetes' own. `virtual` resources have nothing
     stored: a `View` renders them. `scale_paths` are (spec replicas, status replicas, label selector) paths.
     """

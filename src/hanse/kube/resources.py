@@ -283,8 +283,8 @@ class ResourceStore:
     ) -> Object:
         """Read, change and write an object, again if somebody was faster; return it as served.
 
-        `change` gets the object (without hidden annotations) and returns the new one, or None for no write. It
-        may be called several times.
+        `change` gets the object (without hidden annotations) and returns the new one, or None for no write.
+        It may be called several times.
         """
         options = options or WriteOptions()
         self._check_writable(info, "update")
@@ -350,7 +350,7 @@ class ResourceStore:
         raise _busy(info, key)
 
     async def _commit(self, key: ObjectKey, new: Object, current: Stored) -> tuple[int | None, Stored | None]:
-        """Store `new`, or remove it if nothing keeps it. Returns the revision, or what somebody else wrote."""
+        """Store `new`, or remove it if nothing keeps it; return the revision, or what somebody else wrote."""
         path = key.key()
         op: Op = Delete(path) if lifecycle.has_finished_deletion(new) else Put(path, orjson.dumps(new))
         result = await self._store.txn([Compare.mod(path, current.revision)], [op], [Get(path)])

@@ -59,7 +59,8 @@ def with_scale(info: ResourceInfo, obj: Object, scale: Any) -> Object:
         cause = Cause("FieldValueInvalid", f"Invalid value: {replicas!r}: must be 0 or more", "spec.replicas")
         name = str(obj["metadata"].get("name", ""))
         raise InvalidObjectError(kind="Scale", group="autoscaling", name=name, causes=[cause])
-    return _set(obj, _path(info.scale_paths[0]), replicas)
+    result: Object = _set(obj, _path(info.scale_paths[0]), replicas)
+    return result
 
 
 def _set(node: Any, path: list[str], value: Any) -> Any:

@@ -1,7 +1,7 @@
 """Errors as a Kubernetes `Status`, and back: the one place that knows both vocabularies.
 
-`to_status` renders a `HanseError` for a Kubernetes client; `from_status` makes a `HanseError` from what an API
-server answered. Pure functions. Next: `hanse.kube.server.errors` and `hanse.kube.client`, which use them.
+`to_status` renders a `HanseError` for a Kubernetes client; `from_status` makes a `HanseError` from what an
+API server answered. Pure functions. Next: `hanse.kube.server.errors` and `hanse.kube.client`, which use them.
 """
 
 from __future__ import annotations
@@ -177,8 +177,8 @@ def from_status(
 ) -> HanseError:
     """Return the error that an API server's answer means.
 
-    `status` is the decoded Status, None if the body was none (then `text` is quoted). `metadata` of the result
-    has Kubernetes' `reason`, the HTTP `code` and what the details name.
+    `status` is the decoded Status, None if the body was none (then `text` is quoted). `metadata` of the
+    result has Kubernetes' `reason`, the HTTP `code` and what the details name.
     """
     status = status or {}
     reason = str(status.get("reason") or "")

@@ -274,9 +274,9 @@ def _namespace(obj: Object, now: datetime) -> Sequence[Cell]:
     return (mapping(obj, "status").get("phase", ""),)
 
 
-@_columns("", "serviceaccounts", "Age")
+@_columns("", "serviceaccounts", "Secrets#,Age")
 def _service_account(obj: Object, now: datetime) -> Sequence[Cell]:
-    return ()
+    return (len(sequence(obj, "secrets")),)
 
 
 @_columns(
@@ -285,7 +285,7 @@ def _service_account(obj: Object, now: datetime) -> Sequence[Cell]:
     "Status,Roles,Age,Version,Internal-IP*,External-IP*,OS-Image*,Kernel-Version*,Container-Runtime*",
 )
 def _node(obj: Object, now: datetime) -> Sequence[Cell]:
-    ready = next((c for c in sequence(obj, "status", "conditions") if c.get("type") == "Ready"), {})
+    ready: Object = next((c for c in sequence(obj, "status", "conditions") if c.get("type") == "Ready"), {})
     state = {"True": "Ready", "False": "NotReady"}.get(str(ready.get("status")), "Unknown")
     if mapping(obj, "spec").get("unschedulable"):
         state += ",SchedulingDisabled"
@@ -392,7 +392,8 @@ def _claim(obj: Object, now: datetime) -> Sequence[Cell]:
 
 @_columns(
     "", "persistentvolumes",
-    "Capacity,Access Modes,Reclaim Policy,Status,Claim,StorageClass,VolumeAttributesClass,Reason,Age,VolumeMode*",
+    "Capacity,Access Modes,Reclaim Policy,Status,Claim,StorageClass,VolumeAttributesClass,Reason,Age,"
+    "VolumeMode*",
 )  # fmt: skip
 def _volume(obj: Object, now: datetime) -> Sequence[Cell]:
     spec, status = mapping(obj, "spec"), mapping(obj, "status")
@@ -495,7 +496,9 @@ def _crd(obj: Object, now: datetime) -> Sequence[Cell]:
 @_columns("apiregistration.k8s.io", "apiservices", "Service,Available,Age")
 def _api_service(obj: Object, now: datetime) -> Sequence[Cell]:
     service = mapping(obj, "spec", "service")
-    available = next((c for c in sequence(obj, "status", "conditions") if c.get("type") == "Available"), {})
+    available: Object = next(
+        (c for c in sequence(obj, "status", "conditions") if c.get("type") == "Available"), {}
+    )
     shown = f"{service.get('namespace')}/{service.get('name')}" if service else "Local"
     return shown, str(available.get("status", "Unknown"))
 

@@ -130,7 +130,7 @@ class DiscoveryHandlers:
 
 
 def _aggregated_version(accept: str) -> Literal["v2", "v2beta1"] | None:
-    """Return the first version of aggregated discovery that the client takes; None if it wants the legacy one."""
+    """Return the first version of aggregated discovery that the client takes; None for the legacy one."""
     for clause in accept.split(","):
         parameters = [part.strip() for part in clause.split(";")]
         if "as=APIGroupDiscoveryList" not in parameters:

@@ -107,9 +107,9 @@ class Dispatcher:
             return await self._subresource(call)
         if verb not in info.verbs:
             raise _not_allowed()
-        if info.namespaced and not path.namespace and (path.name or verb == "create"):
-            if not (info.virtual and verb == "create"):
-                raise _not_allowed()
+        needs_namespace = info.namespaced and (path.name or (verb == "create" and not info.virtual))
+        if needs_namespace and not path.namespace:
+            raise _not_allowed()
         return await self._serve(call)
 
     async def _authorize(self, user: User, path: ResourcePath, verb: str) -> None:

@@ -1,7 +1,7 @@
 """Failures as answers: every error becomes a Kubernetes `Status` with its HTTP status.
 
-One aiohttp middleware, outermost, so that nothing else renders errors. A failure that is nobody's intention is
-logged with its traceback and answered with 500 without details. Next: `hanse.kube.status`.
+One aiohttp middleware, so that nothing else renders errors. A failure that is nobody's intention is logged
+with its traceback and answered with 500 without details. Next: `hanse.kube.status`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What a client wants to get (Accept) and what it sends (Content-Type). Pure, except for reading bodies.
 
 The server writes JSON and YAML; it reads protobuf too, and who asks for it gets JSON, which every Kubernetes
-client that asks for protobuf also reads. Next: `hanse.kube.server.representation`, which renders what was negotiated.
+client that asks for protobuf also reads. Next: `hanse.kube.server.representation`, which renders.
 """
 
 from __future__ import annotations
@@ -81,8 +81,8 @@ async def read_body(request: web.Request) -> Any:
         return decode_object(body)
     if media not in (JSON, YAML, "text/plain", "application/octet-stream"):
         raise InvalidArgumentError(
-            f"the body of the request was in an unknown format - accepted media types include: {JSON}, {YAML}, {PROTOBUF}"
-            f" (it was {media})",
+            f"the body of the request was in an unknown format ({media}) - accepted media types include:"
+            f" {JSON}, {YAML}, {PROTOBUF}",
             reason=UNSUPPORTED_MEDIA_TYPE,
         )
     return decode(body, yaml_first=media == YAML)

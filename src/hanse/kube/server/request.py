@@ -68,10 +68,7 @@ def parse_path(path: str) -> ResourcePath | None:
 
 def verb_of(method: str, path: ResourcePath, *, watch: bool) -> str:
     """Return the Kubernetes verb of a request; "" if the method has none there."""
-    if path.name:
-        verb = _OBJECT_VERBS.get(method, "")
-    else:
-        verb = _COLLECTION_VERBS.get(method, "")
+    verb = (_OBJECT_VERBS if path.name else _COLLECTION_VERBS).get(method, "")
     return "watch" if watch and verb in ("list", "get") else verb
 
 

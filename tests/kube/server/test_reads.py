@@ -1,0 +1,172 @@
+"""Lists, pages and watches, and what happens to them when history is lost."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hanse.errors import CompactedError, InvalidArgumentError
+from hanse.kube.client import KubeClient
+from hanse.store import MemoryStore
+from tests.kube.server.world import CONFIGMAPS, DEPLOYMENTS, World, config_map, deployment
+
+
+async def _fill(client: KubeClient, count: int) -> None:
+    await asyncio.gather(*(client.create(CONFIGMAPS, config_map(f"c{i:03}", n=str(i))) for i in range(count)))
+
+
+async def _take(client: KubeClient, count: int, **options: Any) -> list[tuple[str, str]]:
+    """Take events of ConfigMaps until there are `count`."""
+    events = []
+    async with asyncio.timeout(10):
+        async for kind, obj in client.watch(CONFIGMAPS, **options):
+            if kind != "BOOKMARK":
+                events.append((kind, obj["metadata"]["name"]))
+            if len(events) == count:
+                break
+    return events
+
+
+async def test_a_list_in_pages_is_complete_and_in_order(both: World) -> None:
+    """Pages put together are the list, whatever the page size."""
+    async with both.client() as client:
+        await _fill(client, 25)
+        whole = await client.list(CONFIGMAPS, namespace="default", limit=0)
+        paged = await client.list(CONFIGMAPS, namespace="default", limit=7)
+    assert [o["metadata"]["name"] for o in whole.items] == [f"c{i:03}" for i in range(25)]
+    assert paged.items == whole.items
+
+
+async def test_a_paged_list_stays_as_it_was_at_its_first_page(both: World) -> None:
+    """What is written between two pages is not in the later ones."""
+    path = "/api/v1/namespaces/default/configmaps"
+    async with both.client() as client:
+        await _fill(client, 4)
+        first, _ = await client.json(f"{path}?limit=2")
+        await client.delete(CONFIGMAPS, "c002", namespace="default")
+        await client.create(CONFIGMAPS, config_map("c0025"))
+        second, _ = await client.json(f"{path}?limit=9&continue={first['metadata']['continue']}")
+    assert [o["metadata"]["name"] for o in second["items"]] == ["c002", "c003"]
+    assert second["metadata"]["resourceVersion"] == first["metadata"]["resourceVersion"]
+
+
+async def test_selectors_select(world: World) -> None:
+    """Labels and fields narrow lists."""
+    async with world.client() as client:
+        for name in ("a", "b"):
+            body = config_map(name)
+            body["metadata"]["labels"] = {"tier": name}
+            await client.create(CONFIGMAPS, body)
+        by_label = await client.list(CONFIGMAPS, label_selector="tier in (a,z)")
+        by_field = await client.list(CONFIGMAPS, field_selector="metadata.name=b")
+        with pytest.raises(InvalidArgumentError):
+            await client.list(CONFIGMAPS, label_selector="tier in (")
+    assert [o["metadata"]["name"] for o in by_label.items] == ["a"]
+    assert [o["metadata"]["name"] for o in by_field.items] == ["b"]
+
+
+async def test_a_watch_delivers_every_change_once_and_in_order(both: World) -> None:
+    """From the list's version on: added, modified, deleted."""
+    async with both.client() as client:
+        start = (await client.list(CONFIGMAPS)).resource_version
+        await client.create(CONFIGMAPS, config_map("a", x="1"))
+        await client.update(CONFIGMAPS, config_map("a", x="2"))
+        await client.delete(CONFIGMAPS, "a", namespace="default")
+        events = await _take(client, 3, resource_version=start)
+    assert events == [("ADDED", "a"), ("MODIFIED", "a"), ("DELETED", "a")]
+
+
+async def test_a_watch_with_a_selector_sees_objects_come_and_go(world: World) -> None:
+    """An object that begins or ceases to match is added or deleted to that watch."""
+    async with world.client() as client:
+        start = (await client.list(CONFIGMAPS)).resource_version
+        await client.create(CONFIGMAPS, config_map("a"))
+        for labels in ({"on": "1"}, {"on": "1", "x": "y"}, {"on": None}):
+            await client.patch(CONFIGMAPS, "a", {"metadata": {"labels": labels}}, namespace="default")
+        events = await _take(client, 3, resource_version=start, label_selector="on")
+    assert events == [("ADDED", "a"), ("MODIFIED", "a"), ("DELETED", "a")]
+
+
+async def test_a_watch_with_initial_events_ends_them_with_a_bookmark(world: World) -> None:
+    """sendInitialEvents streams the list, then a bookmark that says so."""
+    path = "/api/v1/configmaps?watch=1&sendInitialEvents=true&resourceVersionMatch=NotOlderThan"
+    path += "&allowWatchBookmarks=true&timeoutSeconds=1"
+    async with world.client() as client:
+        await _fill(client, 2)
+        _, _, body = await client.raw("GET", path)
+    lines = body.splitlines()
+    assert [b"ADDED" in line for line in lines[:2]] == [True, True]
+    assert b'"k8s.io/initial-events-end":"true"' in lines[2]
+
+
+async def test_a_watch_from_before_the_window_is_told_to_list_again(
+    memory: MemoryStore, tmp_path: Path
+) -> None:
+    """410 Expired as an ERROR event, which the client raises as CompactedError."""
+    async with World(memory, tmp_path, window=3) as world, world.client() as client:
+        start = (await client.list(CONFIGMAPS)).resource_version
+        await _fill(client, 6)
+        with pytest.raises(CompactedError, match="too old resource version"):
+            await _take(client, 1, resource_version=start)
+
+
+async def test_watches_go_on_when_the_store_is_compacted(memory: MemoryStore, tmp_path: Path) -> None:
+    """The cache lists anew behind a compaction and open watches get the difference, deletions included."""
+    async with World(memory, tmp_path) as world, world.client() as client:
+        await _fill(client, 2)
+        start = (await client.list(CONFIGMAPS)).resource_version
+        watching = asyncio.create_task(_take(client, 2, resource_version=start))
+        cache = world.engine.cache
+        # What a compaction does to a follower: it must list, having missed a delete and a create.
+        await memory.delete("objects/core/configmaps/default/c000")
+        raw = await memory.get("objects/core/configmaps/default/c001")
+        assert raw is not None
+        await memory.put("objects/core/configmaps/default/c009", raw.value.replace(b"c001", b"c009"))
+        await memory.compact(await memory.revision())
+        await cache._load()
+        assert sorted(await watching) == [("ADDED", "c009"), ("DELETED", "c000")]
+
+
+async def test_a_restart_serves_what_was_there(both: World, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """A second engine over the same store serves the same objects at the same versions."""
+    async with both.client() as client:
+        await _fill(client, 3)
+        before = await client.list(CONFIGMAPS)
+    async with World(both.store, tmp_path_factory.mktemp("again")) as again, again.client() as client:
+        after = await client.list(CONFIGMAPS)
+    assert after.items == before.items
+
+
+async def test_metadata_only_lists_have_no_spec(world: World) -> None:
+    """PartialObjectMetadata is what it says."""
+    async with world.client() as client:
+        await client.create(DEPLOYMENTS, deployment())
+        found = await client.list_metadata(DEPLOYMENTS)
+    assert [set(o) for o in found.items] == [{"kind", "apiVersion", "metadata"}]
+
+
+async def test_a_big_list_is_compressed_and_complete(world: World) -> None:
+    """Lists from 128 KiB on travel as gzip."""
+    async with world.client() as client:
+        await asyncio.gather(
+            *(client.create(CONFIGMAPS, config_map(f"c{i}", x="y" * 10_000)) for i in range(20))
+        )
+        status, headers, body = await client.raw("GET", "/api/v1/configmaps")
+    assert status == 200
+    assert headers["Content-Encoding"] == "gzip"
+    assert body.count(b'"kind":"ConfigMap"') == 20
+
+
+async def test_watches_end_when_the_server_stops(memory: MemoryStore, tmp_path: Path) -> None:
+    """Stopping does not wait for open watches to run out."""
+    async with World(memory, tmp_path) as world, world.client() as client:
+        start = (await client.list(CONFIGMAPS)).resource_version
+        watching = asyncio.create_task(_take(client, 99, resource_version=start))
+        await client.create(CONFIGMAPS, config_map("a"))
+        await asyncio.sleep(0)
+        async with asyncio.timeout(10):
+            await world.server.__aexit__(None, None, None)
+            await watching

@@ -1,0 +1,181 @@
+"""Who gets in, who may do what, and that health alone is open."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from hanse.errors import ConfigError, PermissionDeniedError, UnauthenticatedError
+from hanse.kube.access import ClusterAccess
+from hanse.kube.client import KubeClient, ResourcePath
+from hanse.store import MemoryStore
+from tests.kube.server.world import CONFIGMAPS, SECRETS, World, config_map
+
+REVIEWS = ResourcePath("authorization.k8s.io/v1", "selfsubjectaccessreviews")
+
+
+@pytest.mark.parametrize("path", ["/api", "/apis", "/version", "/openapi/v3", "/api/v1/configmaps", "/nope"])
+async def test_anonymous_gets_nothing(world: World, path: str) -> None:
+    """Without credentials every path but health is 401, and says nothing about what is there."""
+    nobody = ClusterAccess(world.server.url, ca_pem=world.authority.ca_pem)
+    async with KubeClient(nobody) as client:
+        status, _, body = await client.raw("GET", path)
+    assert status == 401
+    assert b'"reason":"Unauthorized"' in body
+
+
+@pytest.mark.parametrize("path", ["/livez", "/readyz", "/healthz", "/readyz/engine"])
+async def test_health_is_open(world: World, path: str) -> None:
+    """Probes need no credentials."""
+    nobody = ClusterAccess(world.server.url, ca_pem=world.authority.ca_pem)
+    async with KubeClient(nobody) as client:
+        status, _, body = await client.raw("GET", path)
+    assert (status, body) == (200, b"ok")
+
+
+async def test_a_wrong_token_is_nobody(world: World) -> None:
+    """An unknown token is refused, also beside nothing else."""
+    async with world.client(token="wrong") as client:
+        with pytest.raises(UnauthenticatedError):
+            await client.list(CONFIGMAPS)
+
+
+async def test_a_known_user_without_rights_is_forbidden(world: World) -> None:
+    """403 names the user, the verb and the resource; discovery and self reviews stay open."""
+    async with world.client(token="low-token") as client:
+        with pytest.raises(PermissionDeniedError, match='User "eve" cannot list resource "configmaps"'):
+            await client.list(CONFIGMAPS)
+        assert await client.version()
+        asked = {"resourceAttributes": {"verb": "list", "resource": "configmaps", "namespace": "default"}}
+        review = {
+            "apiVersion": "authorization.k8s.io/v1",
+            "kind": "SelfSubjectAccessReview",
+            "metadata": {},
+            "spec": asked,
+        }
+        assert (await client.create(REVIEWS, review))["status"]["allowed"] is False
+
+
+async def test_a_certificate_of_another_authority_is_refused(world: World) -> None:
+    """TLS itself refuses who our CA did not sign, or the server treats it as nobody."""
+    from hanse.pki import CertificateAuthority
+
+    other = CertificateAuthority.create().issue("admin", organizations=["system:masters"])
+    access = ClusterAccess(
+        world.server.url,
+        ca_pem=world.authority.ca_pem,
+        client_cert_pem=other.cert_pem,
+        client_key_pem=other.key_pem,
+    )
+    async with KubeClient(access) as client:
+        with pytest.raises((UnauthenticatedError, Exception), match=r"(?i)unauthorized|reached"):
+            await client.list(CONFIGMAPS)
+
+
+async def test_roles_give_what_they_say(memory: MemoryStore, tmp_path: Path) -> None:
+    """With RBAC a Role in a namespace opens its resources there, and nothing else."""
+    async with World(memory, tmp_path, rbac=True) as world, world.client() as admin:
+        rbac = "rbac.authorization.k8s.io/v1"
+        meta = {"name": "reader", "namespace": "default"}
+        rules = [{"apiGroups": [""], "resources": ["configmaps"], "verbs": ["get", "list"]}]
+        role = {"apiVersion": rbac, "kind": "Role", "metadata": meta, "rules": rules}
+        binding = {
+            "apiVersion": rbac,
+            "kind": "RoleBinding",
+            "metadata": meta,
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "reader"},
+            "subjects": [{"kind": "User", "name": "eve", "apiGroup": "rbac.authorization.k8s.io"}],
+        }
+        await admin.create(ResourcePath(rbac, "roles"), role)
+        await admin.create(ResourcePath(rbac, "rolebindings"), binding)
+        await admin.create(CONFIGMAPS, config_map("a"))
+        async with world.client(token="low-token") as client:
+            assert await client.get(CONFIGMAPS, "a", namespace="default")
+            for attempt in (
+                client.create(CONFIGMAPS, config_map("b")),
+                client.list(CONFIGMAPS, namespace="kube-system"),
+                client.list(CONFIGMAPS),
+                client.list(SECRETS, namespace="default"),
+            ):
+                with pytest.raises(PermissionDeniedError):
+                    await attempt
+
+
+async def test_a_request_that_is_too_big_is_refused(world: World) -> None:
+    """Above 3 MiB: 413 as a Status."""
+    async with world.client() as client:
+        status, _, body = await client.raw(
+            "POST",
+            "/api/v1/namespaces/default/configmaps",
+            body=b"{" + b" " * (3 * 1024 * 1024),
+            headers={"Content-Type": "application/json"},
+        )
+    assert status == 413
+    assert b"RequestEntityTooLarge" in body
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "content", "code"),
+    [
+        ("POST", "/api/v1/namespaces/default/configmaps", "text/html", 415),
+        ("PATCH", "/api/v1/namespaces/default/configmaps/x", "application/json", 415),
+        ("POST", "/api/v1/namespaces/default/configmaps", "application/json", 400),
+        ("PUT", "/api/v1/namespaces/default/configmaps", "application/json", 405),
+        ("POST", "/api/v1/namespaces/default/nonsense", "application/json", 404),
+        ("POST", "/apis/apps/v9/deployments", "application/json", 404),
+    ],
+)
+async def test_bad_requests_get_a_status(
+    world: World, method: str, path: str, content: str, code: int
+) -> None:
+    """Every failure is a Kubernetes Status with the right code."""
+    async with world.client() as client:
+        status, headers, body = await client.raw(
+            method, path, body=b"{nonsense", headers={"Content-Type": content}
+        )
+    assert status == code
+    assert headers["Content-Type"] == "application/json"
+    assert b'"kind":"Status"' in body
+
+
+async def test_a_plain_http_request_is_not_served(world: World) -> None:
+    """There is no clear text port."""
+    async with aiohttp.ClientSession() as session:
+        with pytest.raises(aiohttp.ClientError):
+            await session.get(world.server.url.replace("https", "http") + "/healthz")
+
+
+def test_a_kubeconfig_is_read_from_data_files_and_commands(tmp_path: Path) -> None:
+    """Certificates from files, tokens from files and from exec plugins; errors say what is missing."""
+    (tmp_path / "ca.pem").write_text("CA")
+    (tmp_path / "token").write_text("secret\n")
+    plugin = tmp_path / "plugin"
+    plugin.write_text('#!/bin/sh\necho \'{"status":{"token":"from-plugin"}}\'\n')
+    plugin.chmod(0o755)
+    config = {
+        "current-context": "a",
+        "clusters": [
+            {
+                "name": "c",
+                "cluster": {"server": "https://x:1/", "certificate-authority": f"{tmp_path}/ca.pem"},
+            }
+        ],
+        "users": [
+            {"name": "file", "user": {"tokenFile": f"{tmp_path}/token"}},
+            {"name": "exec", "user": {"exec": {"command": str(plugin), "apiVersion": "x"}}},
+        ],
+        "contexts": [
+            {"name": "a", "context": {"cluster": "c", "user": "file"}},
+            {"name": "b", "context": {"cluster": "c", "user": "exec"}},
+            {"name": "broken", "context": {"cluster": "nope"}},
+        ],
+    }
+    first = ClusterAccess.from_kubeconfig(config)
+    assert (first.server, first.ca_pem, first.token) == ("https://x:1", b"CA", "secret")
+    assert ClusterAccess.from_kubeconfig(config, context="b").token == "from-plugin"
+    with pytest.raises(ConfigError, match="no cluster 'nope'; it has: c"):
+        ClusterAccess.from_kubeconfig(config, context="broken")
+    with pytest.raises(ConfigError, match="cannot read the kubeconfig"):
+        ClusterAccess.from_kubeconfig(tmp_path / "absent")

@@ -1,0 +1,249 @@
+"""What the tests of the API server have in common: a served engine, kubectl, and waiting with a deadline."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import yaml
+
+from hanse.kube.access import ClusterAccess
+from hanse.kube.catalogue import Catalogue
+from hanse.kube.client import KubeClient, ResourcePath
+from hanse.kube.engine import KubeEngine
+from hanse.kube.hooks import Admission, View
+from hanse.kube.objects import Object
+from hanse.kube.server.app import KubeServer, ServerOptions
+from hanse.kube.server.auth import (
+    AllowGroups,
+    CertificateAuthenticator,
+    TokenAuthenticator,
+    UnionAuthenticator,
+    User,
+)
+from hanse.kube.server.rbac import RbacAuthorizer
+from hanse.pki import CertificateAuthority
+from hanse.store import Store
+
+DEADLINE = 15.0
+CONFIGMAPS = ResourcePath("v1", "configmaps")
+SECRETS = ResourcePath("v1", "secrets")
+NAMESPACES = ResourcePath("v1", "namespaces")
+DEPLOYMENTS = ResourcePath("apps/v1", "deployments")
+CRDS = ResourcePath("apiextensions.k8s.io/v1", "customresourcedefinitions")
+
+
+class World:
+    """A server and what is needed to reach it."""
+
+    def __init__(
+        self,
+        store: Store,
+        directory: Path,
+        *,
+        view: View | None = None,
+        admission: Sequence[Admission] = (),
+        window: int | None = None,
+        rbac: bool = False,
+        catalogue: Catalogue | None = None,
+    ) -> None:
+        self.store = store
+        self.directory = directory
+        self.engine = KubeEngine(
+            store,
+            catalogue=catalogue or Catalogue.federation(),
+            view=view,
+            admission=admission,
+            window=window,
+        )
+        self.authority = CertificateAuthority.create()
+        pair = self.authority.issue_local("server")
+        files = pair.write(directory, "server", ca_pem=self.authority.ca_pem)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(files.cert, files.key)
+        context.load_verify_locations(files.ca)
+        context.verify_mode = ssl.CERT_OPTIONAL
+        tokens = {"admin-token": User("bob", ("system:masters",)), "low-token": User("eve")}
+        self.server = KubeServer(
+            self.engine,
+            authenticator=UnionAuthenticator(CertificateAuthenticator(), TokenAuthenticator(tokens)),
+            authorizer=RbacAuthorizer(self.engine.cache) if rbac else AllowGroups(),
+            options=ServerOptions(tls=context),
+            checks={"engine": self.engine.ready},
+        )
+        self._stack = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        await self._stack.enter_async_context(self.engine)
+        await self._stack.enter_async_context(self.server)
+        admin = self.authority.issue("admin", organizations=["system:masters"])
+        user = {"client-certificate-data": _b64(admin.cert_pem), "client-key-data": _b64(admin.key_pem)}
+        cluster = {"server": self.server.url, "certificate-authority-data": _b64(self.authority.ca_pem)}
+        self.config: dict[str, Any] = {
+            "apiVersion": "v1",
+            "kind": "Config",
+            "current-context": "test",
+            "clusters": [{"name": "test", "cluster": cluster}],
+            "users": [{"name": "admin", "user": user}],
+            "contexts": [{"name": "test", "context": {"cluster": "test", "user": "admin"}}],
+        }
+        self.kubeconfig.write_text(yaml.safe_dump(self.config))
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._stack.aclose()
+
+    @property
+    def kubeconfig(self) -> Path:
+        """The administrator's kubeconfig."""
+        return self.directory / "kubeconfig"
+
+    def access(self, *, token: str = "") -> ClusterAccess:
+        """How to reach the server: as administrator, or with a token."""
+        if token:
+            return ClusterAccess(self.server.url, ca_pem=self.authority.ca_pem, token=token)
+        return ClusterAccess.from_kubeconfig(self.kubeconfig)
+
+    @asynccontextmanager
+    async def client(self, *, token: str = "", manager: str = "test") -> AsyncIterator[KubeClient]:
+        """A client of the server."""
+        async with KubeClient(self.access(token=token), field_manager=manager, timeout=DEADLINE) as client:
+            yield client
+
+
+def _b64(data: bytes) -> str:
+    return base64.b64encode(data).decode()
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a command said."""
+
+    code: int
+    out: str
+    err: str
+
+
+class Kubectl:
+    """kubectl with one kubeconfig."""
+
+    def __init__(self, kubeconfig: Path, environment: Mapping[str, str]) -> None:
+        self._environment = {**environment, "KUBECACHEDIR": str(kubeconfig.parent / "cache")}
+
+    async def run(
+        self, *arguments: str, stdin: str = "", environment: Mapping[str, str] | None = None
+    ) -> Done:
+        """Run kubectl to its end, which must come before the deadline."""
+        process = await asyncio.create_subprocess_exec(
+            "kubectl", *arguments,
+            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+            env={**self._environment, **(environment or {})},
+        )  # fmt: skip
+        try:
+            async with asyncio.timeout(DEADLINE * 2):
+                out, err = await process.communicate(stdin.encode())
+        except BaseException:
+            process.kill()
+            await process.wait()
+            raise
+        assert process.returncode is not None
+        return Done(process.returncode, out.decode(), err.decode())
+
+    async def __call__(
+        self, *arguments: str, stdin: str = "", environment: Mapping[str, str] | None = None
+    ) -> str:
+        """Run kubectl, which must succeed; return what it prints."""
+        done = await self.run(*arguments, stdin=stdin, environment=environment)
+        assert done.code == 0, f"kubectl {' '.join(arguments)}: {done.err}{done.out}"
+        return done.out
+
+    async def json(self, *arguments: str) -> Object:
+        """Run kubectl with -o json; return what it prints."""
+        decoded: Object = json.loads(await self(*arguments, "-o", "json"))
+        return decoded
+
+
+async def until(condition: Callable[[], Awaitable[Any]], *, what: str) -> Any:
+    """Wait until `condition` gives something true and return that, or fail saying what did not happen."""
+    try:
+        async with asyncio.timeout(DEADLINE):
+            while True:
+                if found := await condition():
+                    return found
+                await asyncio.sleep(0.02)
+    except TimeoutError:
+        raise AssertionError(f"not within {DEADLINE} s: {what}") from None
+
+
+def config_map(name: str, *, namespace: str = "default", **data: str) -> Object:
+    """A ConfigMap as a user writes it."""
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": name, "namespace": namespace},
+        "data": data,
+    }
+
+
+def deployment(name: str = "web", *, namespace: str = "default", replicas: int = 2) -> Object:
+    """A Deployment as a user writes it."""
+    labels = {"app": name}
+    container = {"name": "web", "image": "nginx:1"}
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": name, "namespace": namespace, "labels": labels},
+        "spec": {
+            "replicas": replicas,
+            "selector": {"matchLabels": labels},
+            "template": {"metadata": {"labels": labels}, "spec": {"containers": [container]}},
+        },
+    }
+
+
+def widget_crd(**version: Any) -> Object:
+    """A CRD of Widgets with a schema, defaults, columns, status and scale."""
+    spec = {
+        "type": "object",
+        "required": ["size"],
+        "properties": {
+            "size": {"type": "integer", "minimum": 1},
+            "color": {"type": "string", "default": "red"},
+            "replicas": {"type": "integer"},
+        },
+    }
+    status = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+    schema = {"type": "object", "properties": {"spec": spec, "status": status}}
+    first = {
+        "name": "v1",
+        "served": True,
+        "storage": True,
+        "schema": {"openAPIV3Schema": schema},
+        "subresources": {
+            "status": {},
+            "scale": {"specReplicasPath": ".spec.replicas", "statusReplicasPath": ".status.replicas"},
+        },
+        "additionalPrinterColumns": [{"name": "Size", "type": "integer", "jsonPath": ".spec.size"}],
+        **version,
+    }
+    return {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": "widgets.example.com"},
+        "spec": {
+            "group": "example.com",
+            "scope": "Namespaced",
+            "names": {"plural": "widgets", "kind": "Widget", "shortNames": ["wd"]},
+            "versions": [first, {**first, "name": "v1beta1", "storage": False}],
+        },
+    }
