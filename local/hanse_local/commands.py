@@ -205,6 +205,8 @@ def status(data: DataDir, output: str) -> None:
         click.echo(json.dumps(snapshot, indent=2))
         return
     console = Console()
+    if not console.is_terminal:
+        console = Console(width=200)
     console.print(f"{snapshot['phase']} in {snapshot['data_dir']}", highlight=False, soft_wrap=True)
     console.print(processes_table(snapshot, now=time.time()))
     print_ready(console, snapshot)

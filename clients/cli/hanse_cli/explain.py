@@ -37,6 +37,7 @@ from hanse_cli.page import PLACED, Page, compile_page
 from hanse_cli.resources import Resources, Target, targets
 from hanse_cli.session import output_option, with_client
 
+NO_TERMINAL_WIDTH = 200
 _COLORS = {PLACED: "green", "refused": "dim", "leaving": "yellow", "suspended": "red"}
 
 
@@ -56,7 +57,7 @@ async def explain_command(
             raise click.UsageError("say which: RESOURCE/NAME, such as deploy/web")
         page = await explain(client, target, namespace)
         if output == "table":
-            show(Console(highlight=False), page, steps=steps)
+            show(_console(), page, steps=steps)
         else:
             Printer(output).document(page.document())
 
@@ -141,6 +142,12 @@ def _selects(service: Mapping[str, Any], labels: Mapping[str, str]) -> bool:
     return bool(selector) and selector.items() <= labels.items()
 
 
+def _console() -> Console:
+    """Standard output; wide where there is no terminal, so that nothing is broken for programs."""
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=NO_TERMINAL_WIDTH)
+
+
 def show(console: Console, page: Page, *, steps: bool) -> None:
     """Write the page for a person."""
     console.print(f"[bold]{escape(page.object)}[/]  generation {page.generation}, by {escape(page.policy)}")
@@ -151,7 +158,7 @@ def show(console: Console, page: Page, *, steps: bool) -> None:
     for row in page.clusters:
         decision = Text(row.decision, style=_COLORS.get(row.decision, ""))
         table.add_row(row.cluster, decision, row.replicas, row.applied, row.live, Text(row.why))
-    console.print(table if page.clusters else "no cluster has been considered yet")
+    console.print(table if page.clusters else "no cluster has been considered: there is none, or not yet")
     if page.names:
         console.print("\n[bold]Names[/]")
         names = Table(box=None, pad_edge=False, show_header=False, padding=(0, 2, 0, 0))

@@ -23,9 +23,6 @@ import yaml
 from google.protobuf import json_format
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from hanse_cli.flags import is_map
 
@@ -169,7 +166,6 @@ class Printer:
 
     def __init__(self, output: str) -> None:
         self.output = output
-        self._console = Console(soft_wrap=True, highlight=False)
 
     def message(self, message: Message) -> None:
         """One message: its fields below each other, or as a document."""
@@ -197,19 +193,18 @@ class Printer:
             click.echo(event_line(message))
         sys.stdout.flush()
 
-    def table(self, header: Sequence[str], rows: Iterable[Sequence[str | Text]]) -> None:
+    def table(self, header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
         """A table without lines, as kubectl's. No rows: a sentence on standard error."""
         rows = list(rows)
         if not rows:
             click.echo("nothing found", err=True)
             return
-        table = Table(box=None, pad_edge=False, header_style="bold")
-        for column in header:
-            table.add_column(column, no_wrap=True)
-        for row in rows:
-            table.add_row(*(each if isinstance(each, Text) else Text(each) for each in row))
-        width = None if self._console.is_terminal else 10_000
-        self._console.print(table, width=width, no_wrap=True, crop=False, overflow="ignore")
+        lines = [list(header), *(list(row) for row in rows)]
+        widths = [max(len(line[index]) for line in lines) for index in range(len(header))]
+        for line in lines:
+            click.echo(
+                "  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip()
+            )
 
 
 def event_line(message: Message) -> str:

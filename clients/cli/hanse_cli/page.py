@@ -180,6 +180,8 @@ def _pending(
         yield "the scheduler has not decided yet"
         return
     current = explanation.current
+    if not current.clusters and not current.error:
+        yield "it runs nowhere: no cluster takes it; the reasons are above"
     if current.error:
         yield f"the scheduler cannot decide, so the placement before stands: {current.error}"
     if current.generation < generation:
