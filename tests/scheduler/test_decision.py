@@ -126,6 +126,17 @@ def test_what_cannot_be_understood_changes_nothing(annotation: str, value: str, 
     assert healed.placement.error == ""
 
 
+def test_what_cannot_be_understood_holds_no_cluster_that_leaves() -> None:
+    """A mistake in an annotation keeps no cluster from leaving the federation."""
+    before = run(config(), table("a", "b"))
+    leaving = table("a", view("b", state=UNJOINING, leaving=True))
+    after = run(config(**{SELECTOR: "{not json"}), leaving, previous=before)
+    assert after.placement is not None
+    assert after.placement.error
+    assert placed(after) == {"a": None}
+    assert releasing(after) == ["b"]
+
+
 def test_wrong_from_the_start_places_nothing() -> None:
     """A new object with a wrong annotation gets a placement that only has the error."""
     decision = run(deployment(9, **{SELECTOR: "x"}), table("a"))

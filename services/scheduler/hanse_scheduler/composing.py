@@ -27,6 +27,7 @@ from hanse.api.scheduler.v1.placement_pb2 import (
 from hanse.api.type.v1.object_reference_pb2 import ObjectReference
 from hanse.kube.objects import Object, annotations_of, mapping
 from hanse.store.keys import CLUSTER_SCOPE, CORE, PLACEMENTS, ObjectKey
+from hanse_scheduler.filtering import UNJOINING
 from hanse_scheduler.times import timestamp_of
 
 TRACEPARENT = "hanse.dev/traceparent"
@@ -73,7 +74,7 @@ class Composer:
     """Composes the next placement of one object.
 
     `exists` are the clusters that there are, `confirmed` those whose release is confirmed, `lingering` those
-    where the syncer says that something of the object is.
+    where the syncer says that something of the object is, `leaving` those that leave the federation.
     """
 
     def __init__(
@@ -84,6 +85,7 @@ class Composer:
         exists: Collection[str],
         confirmed: Collection[str],
         lingering: Iterable[str],
+        leaving: Collection[str] = (),
         now: float,
         explain: bool = False,
     ) -> None:
@@ -94,6 +96,7 @@ class Composer:
         self._exists = exists
         self._confirmed = confirmed
         self._lingering = lingering
+        self._leaving = leaving
         self._now = now
         self._placed: dict[str, ClusterPlacement] | None = None
 
@@ -169,7 +172,8 @@ class Composer:
     def keep_with_error(self, reference: ObjectReference, obj: Object, error: str) -> Placement:
         """Return the previous placement with the error; without one, a placement that only has the error.
 
-        Confirmed releases and clusters that do not exist any more are dropped all the same.
+        Confirmed releases and clusters that do not exist any more are dropped all the same, and a cluster that
+        leaves the federation is let go: nobody's mistake in an annotation may hold it.
         """
         kept = self._kept()
         if kept is None or not self.same_object(obj):
@@ -215,8 +219,13 @@ class Composer:
         kept = Placement()
         kept.CopyFrom(self.previous)
         del kept.clusters[:]
-        kept.clusters.extend(item for item in self.previous.clusters if item.cluster in self._exists)
-        releasing = self._releasing({item.cluster for item in kept.clusters}, {})
+        kept.clusters.extend(
+            item
+            for item in self.previous.clusters
+            if item.cluster in self._exists and item.cluster not in self._leaving
+        )
+        refused = dict.fromkeys(self._leaving, UNJOINING)
+        releasing = self._releasing({item.cluster for item in kept.clusters}, refused)
         del kept.releasing[:]
         kept.releasing.extend(releasing.values())
         self._prune_refusals(kept)

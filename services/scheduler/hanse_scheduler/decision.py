@@ -63,6 +63,7 @@ def decide(
         exists=situation.table.clusters.keys(),
         confirmed=confirmed,
         lingering=[name for name, state in situation.observed.items() if not state.removed],
+        leaving=[name for name, cluster in situation.table.clusters.items() if cluster.leaving],
         now=now,
         explain=explain,
     )

@@ -25,6 +25,8 @@ from hanse_scheduler.taints import Toleration, keeps_out, leaves_at
 ALL_READY = "AllReadyClusters"
 BY_ANNOTATION = "SelectedByAnnotation"
 BY_POLICY = "SelectedByPolicy"
+UNJOINING = ("ClusterUnjoining", "the cluster is leaving the federation")
+"""Reason and message for a cluster that has no business with any object any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +93,7 @@ def _judge(wish: Wish, cluster: ClusterView, *, table: ClusterTable, chosen_by: 
 def _unwanted(wish: Wish, cluster: ClusterView) -> tuple[str, str] | None:
     """Return why the object has no business in the cluster at all."""
     if cluster.leaving:
-        return "ClusterUnjoining", "the cluster is leaving the federation"
+        return UNJOINING
     if wish.policy is not None:
         refused = _outside(wish.policy.choice, cluster, title=wish.policy.head.title)
         if refused is not None:
