@@ -130,7 +130,7 @@ def test_what_cannot_be_understood_holds_no_cluster_that_leaves() -> None:
     """A mistake in an annotation keeps no cluster from leaving the federation."""
     before = run(config(), table("a", "b"))
     leaving = table("a", view("b", state=UNJOINING, leaving=True))
-    after = run(config(**{SELECTOR: "{not json"}), leaving, previous=before)
+    after = run(config(annotations={SELECTOR: "{not json"}), leaving, previous=before)
     assert after.placement is not None
     assert after.placement.error
     assert placed(after) == {"a": None}

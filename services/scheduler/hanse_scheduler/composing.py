@@ -172,8 +172,8 @@ class Composer:
     def keep_with_error(self, reference: ObjectReference, obj: Object, error: str) -> Placement:
         """Return the previous placement with the error; without one, a placement that only has the error.
 
-        Confirmed releases and clusters that do not exist any more are dropped all the same, and a cluster that
-        leaves the federation is let go: nobody's mistake in an annotation may hold it.
+        Confirmed releases and clusters that do not exist any more are dropped all the same, and a cluster
+        that leaves the federation is let go: nobody's mistake in an annotation may hold it.
         """
         kept = self._kept()
         if kept is None or not self.same_object(obj):
