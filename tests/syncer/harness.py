@@ -12,7 +12,7 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
 import orjson
 from aiohttp import web
@@ -40,19 +40,17 @@ from hanse.store.keys import ObjectKey
 
 FEDERATION_ID = "6f1d2c3b-aaaa-4bbb-8ccc-0123456789ab"
 TOKEN = "member-token"
-T = TypeVar("T")
 Object = dict[str, Any]
 Fault = Callable[[web.Request], Awaitable[web.StreamResponse | None]]
 
 
-async def until(probe: Callable[[], T | Awaitable[T]], *, what: str, seconds: float = 10.0) -> T:
-    """Call `probe` until its answer is true; raise TimeoutError that says `what` after `seconds`."""
+async def until(probe: Callable[[], object], *, what: str, seconds: float = 10.0) -> None:
+    """Call `probe`, and await what it gives, until that is true; raise TimeoutError that says `what` after `seconds`."""
     deadline = time.monotonic() + seconds
     while True:
         answer = probe()
-        value: Any = await answer if isinstance(answer, Awaitable) else answer
-        if value:
-            return value  # type: ignore[no-any-return]
+        if await answer if isinstance(answer, Awaitable) else answer:
+            return
         if time.monotonic() > deadline:
             raise TimeoutError(f"not within {seconds:g} s: {what}")
         await asyncio.sleep(0.01)
@@ -214,7 +212,9 @@ class Federation:
         metadata.setdefault("name", key.name)
         if key.namespace:
             metadata.setdefault("namespace", key.namespace)
-        metadata.setdefault("uid", str(uuid.uuid4()))
+        before = await self.store.get(key.key())
+        known = orjson.loads(before.value)["metadata"]["uid"] if before is not None else str(uuid.uuid4())
+        metadata.setdefault("uid", known)
         metadata.setdefault("generation", 1)
         metadata.setdefault("finalizers", ["hanse.dev/sync"])
         await self.store.put(key.key(), orjson.dumps(obj))
@@ -278,13 +278,14 @@ class Federation:
     ) -> SyncState:
         """Wait until a sync state is in `phase`, and return it."""
 
-        async def probe() -> SyncState | None:
+        async def probe() -> bool:
             state = await self.state(path, cluster)
-            return state if state is not None and state.phase == phase else None
+            return state is not None and state.phase == phase
 
-        found = await until(probe, what=f"{path} in {cluster} is {SyncPhase.Name(phase)}", seconds=seconds)
-        assert found is not None
-        return found
+        await until(probe, what=f"{path} in {cluster} is {SyncPhase.Name(phase)}", seconds=seconds)
+        state = await self.state(path, cluster)
+        assert state is not None
+        return state
 
     @asynccontextmanager
     async def syncer(self, identity: str = "one", *, timeout: float = 5.0) -> AsyncIterator[Sharing]:

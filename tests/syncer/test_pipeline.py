@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -10,14 +11,20 @@ import orjson
 import pytest
 from aiohttp import web
 from hanse_syncer import ownership
-from harness import FEDERATION_ID, Federation, config_map, deployment, federation, until
+from hanse_syncer.pipeline import Pipeline
 
 from hanse.api.scheduler.v1 import placement_pb2 as placements
 from hanse.api.scheduler.v1.placement_pb2 import ClusterPlacement
 from hanse.api.syncer.v1 import sync_state_pb2 as sync
+from tests.syncer.harness import FEDERATION_ID, Federation, config_map, deployment, federation, until
 
 WEB = "core/configmaps/default/web"
 DEPLOY = "apps/deployments/default/web"
+
+
+def settled(pipeline: Pipeline) -> bool:
+    """Whether the pipeline has nothing left to look at."""
+    return pipeline.settled
 
 
 @pytest.fixture
@@ -75,7 +82,7 @@ async def test_restart_writes_nothing(fed: Federation) -> None:
         await until(lambda: len(sharing.pipelines) == 2, what="both clusters are held")
         for name in ("a", "b"):
             pipeline = sharing.pipelines[name]
-            await until(lambda p=pipeline: p.settled, what="the pipeline has gone through everything")
+            await until(functools.partial(settled, pipeline), what="the pipeline has gone through everything")
         obj = await fed.put("core/configmaps/default/last", config_map())
         assert obj
         await fed.place("core/configmaps/default/last", "a", "b")
@@ -143,7 +150,7 @@ async def test_labels_taken_off_come_back(fed: Federation) -> None:
 
 
 async def test_foreign_object_is_left_alone(fed: Federation) -> None:
-    """An object of the same name that is not ours is a conflict that is reported; nothing is written over it."""
+    """An object of that name that is not ours is reported as a conflict; nothing is written over it."""
     member = fed.members["a"]
     await member.create(WEB, {**config_map("theirs"), "metadata": {"name": "web", "namespace": "default"}})
     before = member.get(WEB)
@@ -462,7 +469,7 @@ async def test_two_syncers_share_and_take_over(fed: Federation) -> None:
 
 
 async def test_stale_placement_is_waited_for_but_not_for_ever(fed: Federation) -> None:
-    """A change of a newer generation waits for the scheduler's decision, and goes without it after a while."""
+    """A change of a newer generation waits for the scheduler's decision, and then goes without it."""
     member = fed.members["a"]
     async with fed.syncer():
         obj = await fed.put(DEPLOY, deployment(replicas=1))
@@ -508,3 +515,51 @@ async def test_edit_does_not_wait_behind_bulk(fed: Federation) -> None:
         await fed.place(WEB, "a")
         await fed.reaches(WEB, "a", sync.APPLIED)
         assert not pipeline.settled, "the resync was over before the edit: the test shows nothing"
+
+
+async def test_definition_with_foreign_objects_stays(fed: Federation) -> None:
+    """A CustomResourceDefinition whose kind has foreign objects is released, and not deleted with them."""
+    member, group = fed.members["a"], "example.org"
+    path, theirs = (
+        f"apiextensions.k8s.io/customresourcedefinitions/_/widgets.{group}",
+        f"{group}/widgets/default/theirs",
+    )
+    definition = {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {},
+        "spec": {
+            "group": group,
+            "names": {"plural": "widgets", "singular": "widget", "kind": "Widget", "listKind": "WidgetList"},
+            "scope": "Namespaced",
+            "versions": [
+                {
+                    "name": "v1",
+                    "served": True,
+                    "storage": True,
+                    "schema": {
+                        "openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+                    },
+                }
+            ],
+        },
+    }
+    ours = f"{group}/widgets/default/ours"
+    widget = {"apiVersion": f"{group}/v1", "kind": "Widget", "metadata": {}, "spec": {"size": 1}}
+    async with fed.syncer():
+        await fed.put(ours, widget)
+        await fed.place(ours, "a")
+        state = await fed.reaches(ours, "a", sync.WAITING)
+        assert state.reason == "ResourceNotServed"
+        await fed.put(path, definition)
+        await fed.place(path, "a")
+        await fed.reaches(ours, "a", sync.APPLIED)
+        foreign = {**widget, "metadata": {"name": "theirs", "namespace": "default"}}
+        await member.create(theirs, foreign)
+        await fed.place(ours, releasing=["a"])
+        await fed.reaches(ours, "a", sync.REMOVED)
+        await fed.place(path, releasing=["a"])
+        await fed.reaches(path, "a", sync.REMOVED)
+        assert member.get(path) is not None
+        assert member.get(theirs) is not None
+        assert member.get(ours) is None

@@ -20,7 +20,7 @@ from hanse_syncer.events import EventSink
 from hanse_syncer.janitor import Janitor
 from hanse_syncer.metrics import SyncerMetrics
 from hanse_syncer.ownership import FIELD_MANAGER
-from hanse_syncer.pipeline import Parts
+from hanse_syncer.pipeline import Parts, Pipeline
 from hanse_syncer.render import Renderer
 from hanse_syncer.service import POLICY, SyncerServicer
 from hanse_syncer.settings import SyncerSettings
@@ -45,10 +45,8 @@ async def serve(runtime: Runtime[SyncerSettings]) -> None:
     events = EventSink(_sender(channel) if channel is not None else None, identity=identity)
     try:
         async with World(store) as world:
-            parts = await _parts(runtime, store=store, world=world, sealer=sealer, events=events)
-            if parts is None:
-                return
-            sharing = Sharing(parts, identity=identity, lease_seconds=settings.lease_seconds)
+            renderer = Renderer()
+            pipelines: dict[str, Pipeline] = {}
             janitor = Janitor(store, world, identity=identity, lease_seconds=settings.lease_seconds)
             server = RpcServer(
                 listen=settings.listen,
@@ -60,16 +58,35 @@ async def serve(runtime: Runtime[SyncerSettings]) -> None:
             servicer = SyncerServicer(
                 store=store,
                 world=world,
-                renderer=parts.renderer,
+                renderer=renderer,
                 sealer=sealer,
-                pipelines=sharing.pipelines,
+                pipelines=pipelines,
                 timeout=settings.member_timeout,
             )
             server.add(add_SyncerServiceServicer_to_server, servicer)
             async with server, asyncio.TaskGroup() as group:
                 background = [group.create_task(events.run()), group.create_task(janitor.run())]
                 runtime.ready({"grpc": server.address})
-                await sharing.run(runtime.stopping)
+                renderer.federation_id = await _founded(runtime, world)
+                if renderer.federation_id:
+                    parts = Parts(
+                        store=store,
+                        world=world,
+                        sealer=sealer,
+                        federation_id=renderer.federation_id,
+                        renderer=renderer,
+                        loader=StateLoader(store),
+                        events=events,
+                        metrics=SyncerMetrics(runtime.telemetry.meter),
+                        tracer=runtime.telemetry.tracer if runtime.telemetry.recording else None,
+                        concurrency=settings.member_concurrency,
+                        request_seconds=settings.member_timeout,
+                        report_window=settings.report_window,
+                    )
+                    sharing = Sharing(
+                        parts, identity=identity, lease_seconds=settings.lease_seconds, pipelines=pipelines
+                    )
+                    await sharing.run(runtime.stopping)
                 for task in background:
                     task.cancel()
     finally:
@@ -78,35 +95,16 @@ async def serve(runtime: Runtime[SyncerSettings]) -> None:
         await store.close()
 
 
-async def _parts(
-    runtime: Runtime[SyncerSettings], *, store: EtcdStore, world: World, sealer: Sealer, events: EventSink
-) -> Parts | None:
-    """Wait for the federation to be founded; None if told to stop before."""
+async def _founded(runtime: Runtime[SyncerSettings], world: World) -> str:
+    """Wait for the federation to be founded and return its id; empty if told to stop before."""
     founded = asyncio.create_task(world.federation_id())
     stopping = asyncio.create_task(runtime.stopping.wait())
     try:
         await asyncio.wait([founded, stopping], return_when=asyncio.FIRST_COMPLETED)
-        if not founded.done():
-            return None
-        federation_id = founded.result()
+        return founded.result() if founded.done() else ""
     finally:
         founded.cancel()
         stopping.cancel()
-    settings = runtime.settings
-    return Parts(
-        store=store,
-        world=world,
-        sealer=sealer,
-        federation_id=federation_id,
-        renderer=Renderer(federation_id),
-        loader=StateLoader(store),
-        events=events,
-        metrics=SyncerMetrics(runtime.telemetry.meter),
-        tracer=runtime.telemetry.tracer if runtime.telemetry.recording else None,
-        concurrency=settings.member_concurrency,
-        request_seconds=settings.member_timeout,
-        report_window=settings.report_window,
-    )
 
 
 def _sender(channel: RpcChannel) -> Callable[[bytes], Awaitable[object]]:

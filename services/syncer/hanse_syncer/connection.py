@@ -5,11 +5,10 @@ Owns the opening of credentials. Next: `hanse.kube.client` for the client, `hans
 
 from __future__ import annotations
 
-from hanse.kube.client import KubeClient
-
 from hanse.api.registry.v1.cluster_pb2 import ClusterCredential
 from hanse.credentials import Sealer
 from hanse.kube.access import ClusterAccess
+from hanse.kube.client import KubeClient
 from hanse_syncer.ownership import FIELD_MANAGER
 
 
@@ -30,4 +29,4 @@ def access(cluster: str, sealed: bytes, sealer: Sealer) -> ClusterAccess:
 
 def client(where: ClusterAccess, *, timeout: float, connections: int) -> KubeClient:
     """Return a client that is not connected yet; use it with `async with`."""
-    return KubeClient(where, field_manager=FIELD_MANAGER, timeout=timeout, connections=connections)
+    return KubeClient(where, field_manager=FIELD_MANAGER, timeout=timeout, connections=connections, retries=0)

@@ -57,8 +57,10 @@ class Memory:
     repaired_at: float = float("-inf")
     looked_at: float = float("-inf")
     lagging_since: float | None = None
-    patience_until: float | None = None
-    """Until when something that others will do first (a decision, a namespace) is waited for."""
+    decision_until: float | None = None
+    """Until when the scheduler's decision on the newest generation is waited for."""
+    namespace_until: float | None = None
+    """Until when our own namespace is waited for without asking the member."""
     forced: bool = False
 
 

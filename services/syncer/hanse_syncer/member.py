@@ -23,12 +23,12 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
+from urllib.parse import quote
 
-import aiohttp
 import orjson
-from hanse.kube.client import KubeClient
 
 from hanse.errors import HanseError, UnavailableError
+from hanse.kube.client import KubeClient
 from hanse.kube.objects import Object
 from hanse.store.keys import ObjectKey
 from hanse_syncer.answers import Answer, Verdict, read
@@ -39,6 +39,7 @@ from hanse_syncer.render import Manifest
 NEW_OBJECT: Final = "1"
 """resourceVersion that no object has: with it, an apply creates and never changes. See the module."""
 
+_APPLY: Final = f"?fieldManager={FIELD_MANAGER}&force=true"
 _METADATA_ONLY: Final = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json"
 
 
@@ -62,18 +63,17 @@ class Target:
         """Path of the object in the REST API."""
         root = f"/apis/{self.api_version}" if "/" in self.api_version else f"/api/{self.api_version}"
         where = f"/namespaces/{self.key.namespace}" if self.key.namespace else ""
-        return f"{root}{where}/{self.key.resource}/{self.key.name}"
+        return f"{root}{where}/{self.key.resource}/{quote(self.key.name, safe='')}"
 
 
 class Member:
     """One member's API server."""
 
-    def __init__(self, client: KubeClient, *, cluster: str, limiter: Limiter, timeout: float = 15.0) -> None:
-        """`timeout` is for one request, in seconds."""
+    def __init__(self, client: KubeClient, *, cluster: str, limiter: Limiter) -> None:
+        """The client's own timeout is each request's deadline; it must not retry by itself."""
         self.client = client
         self.cluster = cluster
         self.limiter = limiter
-        self._timeout = timeout
 
     async def create(self, target: Target, manifest: Manifest) -> Answer:
         """Apply the manifest if nothing of that name is there."""
@@ -128,8 +128,7 @@ class Member:
     async def _apply(self, target: Target, body: bytes) -> Answer:
         return await self._send(
             "PATCH",
-            target.path,
-            params={"fieldManager": FIELD_MANAGER, "force": "true"},
+            target.path + _APPLY,
             body=body,
             content_type="application/apply-patch+yaml",
             accept=_METADATA_ONLY if target.metadata_only else "application/json",
@@ -153,14 +152,13 @@ class Member:
             headers["Content-Type"] = content_type
         started = loop.time()
         try:
-            async with asyncio.timeout(self._timeout):
-                status, answered, content = await self.client.raw(
-                    method, path, params=params, body=body, headers=headers
-                )
-        except (HanseError, aiohttp.ClientError, OSError, TimeoutError) as error:
+            status, answered, content = await self.client.raw(
+                method, path, params=params, body=body, headers=headers
+            )
+        except HanseError as error:
             self.limiter.overloaded(loop.time())
             raise LinkDownError(
-                f"cluster {self.cluster} did not answer {method} {path}: {_what(error)}",
+                f"cluster {self.cluster} did not answer {method} {path}: {error.message}",
                 metadata={"cluster": self.cluster},
             ) from error
         answer = Answer(status, answered, content, loop.time() - started)
@@ -169,7 +167,3 @@ class Member:
         else:
             self.limiter.answered(answer.seconds)
         return answer
-
-
-def _what(error: BaseException) -> str:
-    return str(error) or type(error).__name__

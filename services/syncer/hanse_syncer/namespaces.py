@@ -1,7 +1,9 @@
-"""Whether a namespace of a member may be deleted: only when nothing is left in it that is not ours.
+"""Whether a namespace, or a definition of custom resources, may be deleted in a member: only when nothing
+goes with it that is not ours.
 
 Owns that question. Deleting a namespace deletes all that is in it, so it is asked of every resource that the
-member serves, and an answer that cannot be had counts as "something may be there".
+member serves; deleting a CustomResourceDefinition deletes all objects of its kind. An answer that cannot be
+had counts as "something may be there".
 
 Next: `hanse_syncer.removal`, which asks before it removes a namespace.
 """
@@ -16,7 +18,13 @@ from hanse_syncer import ownership
 from hanse_syncer.member import Member
 
 _TRANSIENT: Final = frozenset(
-    {("", "events"), ("events.k8s.io", "events"), ("", "endpoints"), ("discovery.k8s.io", "endpointslices")}
+    {
+        ("", "events"),
+        ("events.k8s.io", "events"),
+        ("", "endpoints"),
+        ("discovery.k8s.io", "endpointslices"),
+        ("metrics.k8s.io", "pods"),
+    }
 )
 """What members make and drop by themselves."""
 
@@ -76,3 +84,24 @@ async def obstacle(
         if (body.get("metadata") or {}).get("continue"):
             return f"there are too many {resource.resource} in it to look at"
     return "" if looked else "it is not known what the cluster serves"
+
+
+async def definition_obstacle(member: Member, definition: Mapping[str, Any], *, federation_id: str) -> str:
+    """Return what stands against deleting a CustomResourceDefinition, as `obstacle` does."""
+    spec = definition.get("spec") or {}
+    plural = str((spec.get("names") or {}).get("plural"))
+    version = next((v["name"] for v in spec.get("versions") or () if v.get("served")), "")
+    if not version:
+        return f"it serves no version in which its {plural} could be listed"
+    answer = await member.read(
+        f"/apis/{spec.get('group')}/{version}/{plural}", {"limit": "500"}, accept=_METADATA
+    )
+    if answer.status == 404:
+        return ""
+    if answer.status != 200:
+        return f"{plural} cannot be listed there ({answer.message})"
+    body = answer.json()
+    found = foreign(plural, body.get("items") or (), federation_id)
+    if found:
+        return f"{plural} {', '.join(sorted(found)[:3])} there are not of this federation"
+    return f"there are too many {plural} to look at" if (body.get("metadata") or {}).get("continue") else ""

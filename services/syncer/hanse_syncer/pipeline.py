@@ -92,6 +92,11 @@ class Pipeline:
         return self._session is not None and self._session.up
 
     @property
+    def limit(self) -> int:
+        """How many requests the member gets at once, at most."""
+        return self._limiter.limit
+
+    @property
     def settled(self) -> bool:
         """Whether everything was looked at since the start, the member's lists are in, and nothing waits."""
         session = self._session
@@ -210,7 +215,7 @@ class Pipeline:
             timeout=parts.request_seconds,
             connections=parts.concurrency + 64,
         )
-        member = Member(client, cluster=self.cluster, limiter=self._limiter, timeout=parts.request_seconds)
+        member = Member(client, cluster=self.cluster, limiter=self._limiter)
         session = Session(
             client,
             member,

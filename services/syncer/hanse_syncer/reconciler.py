@@ -12,12 +12,14 @@ Next: `hanse_syncer.removal` for how objects leave, `hanse_syncer.pipeline` for 
 from __future__ import annotations
 
 import asyncio
+import functools
 import random
 from contextlib import nullcontext
 from typing import Any, Final
 
 import orjson
 
+from hanse.api.registry.v1 import cluster_pb2 as registry
 from hanse.api.scheduler.v1 import placement_pb2 as placements
 from hanse.api.syncer.v1 import sync_state_pb2 as sync
 from hanse.api.syncer.v1.sync_state_pb2 import SyncState
@@ -82,7 +84,7 @@ class ObjectReconciler:
 
     def _case(self, path: str) -> Case:
         desk = self._desk
-        key = ObjectKey.parse(f"objects/{path}")
+        key = _key(path)
         intent = desk.world.intent(path)
         entry = desk.world.placement(path)
         placement = entry.value if entry is not None else None
@@ -91,7 +93,11 @@ class ObjectReconciler:
             if uid and intent.uid and uid != intent.uid:
                 placement = None  # one of the two is of an object of that name that is no more
         cluster = desk.world.cluster(desk.cluster)
-        leaving = cluster is not None and bool(cluster.delete_time.seconds) and cluster.orphan_objects
+        leaving = (
+            cluster is not None
+            and cluster.orphan_objects
+            and (cluster.state == registry.UNJOINING or cluster.HasField("delete_time"))
+        )
         wanted, desired = plan.wish(intent, placement, desk.cluster, orphan_cluster=leaving)
         state = desk.book.get(path)
         if intent is not None:
@@ -123,15 +129,12 @@ class ObjectReconciler:
             or case.placement is None
             or case.intent.generation <= case.placement.generation
         ):
-            case.memory.patience_until = None
+            case.memory.decision_until = None
             return False
-        return self._patient(case)
-
-    def _patient(self, case: Case) -> bool:
         now = asyncio.get_running_loop().time()
-        if case.memory.patience_until is None:
-            case.memory.patience_until = now + _PATIENCE_SECONDS
-        return now < case.memory.patience_until
+        if case.memory.decision_until is None:
+            case.memory.decision_until = now + _PATIENCE_SECONDS
+        return now < case.memory.decision_until
 
     async def _act(self, case: Case) -> Result | None:
         desk = self._desk
@@ -177,7 +180,7 @@ class ObjectReconciler:
         self, case: Case, manifest: Manifest, *, step: Step, seen: Seen | None, live: Object | None
     ) -> Result | None:
         if step is Step.CREATE:
-            if self._namespace_pending(case) and self._patient(case):
+            if self._namespace_pending(case):
                 desk = self._desk
                 desk.waiting.add(waiting.namespace(case.key.namespace), case.path)
                 return Result(requeue_after=_PATIENCE_SECONDS)
@@ -201,7 +204,12 @@ class ObjectReconciler:
         if placement is None or all(e.cluster != self._desk.cluster for e in placement.value.clusters):
             return False
         state = self._desk.book.get(path)
-        return state is None or state.phase not in (sync.APPLIED, sync.CONFLICT)
+        if state is not None and state.phase in (sync.APPLIED, sync.CONFLICT):
+            return False
+        now, memory = asyncio.get_running_loop().time(), case.memory
+        if memory.namespace_until is None:
+            memory.namespace_until = now + _PATIENCE_SECONDS
+        return now < memory.namespace_until
 
     def _note(self, case: Case, manifest: Manifest) -> None:
         """Nothing to do: but the state should say that this generation and placement have been done."""
@@ -394,7 +402,7 @@ class ObjectReconciler:
             _log.info("drift repaired", cluster=desk.cluster, object=str(case.key))
         self._shown(case, live)
         desk.waiting.remove(case.path)
-        case.memory.patience_until = None
+        case.memory.namespace_until = None
         if not case.target.metadata_only:
             case.memory.fingerprint = drift.fingerprint(live)
         desk.book.put(case.path, self._with_endpoints(case, state))
@@ -424,7 +432,7 @@ class ObjectReconciler:
             return
         for token in tokens:
             for path in desk.waiting.take(token):
-                desk.memory(path).patience_until = None
+                desk.memory(path).namespace_until = None
                 desk.wake(path)
 
     def _lag(self, case: Case) -> Result | None:
@@ -573,6 +581,11 @@ class ObjectReconciler:
 
 def _decode(status: bytes) -> Any:
     return orjson.loads(status)
+
+
+@functools.lru_cache(maxsize=4096)
+def _key(path: str) -> ObjectKey:
+    return ObjectKey.parse(f"objects/{path}")
 
 
 def _restless() -> Trouble:

@@ -29,7 +29,7 @@ class Removal:
 
     async def remove(self, case: Case) -> Result | None:
         """Delete the object by the uid that is known. Raises Trouble, LinkDownError."""
-        if _is_namespace(case):
+        if _is_namespace(case) or _is_definition(case):
             return await self.search(case)
         return await self._delete(case, case.uid)
 
@@ -54,6 +54,12 @@ class Removal:
             return self._deleting(case, live)
         if _is_namespace(case):
             return await self._namespace(case, uid)
+        if _is_definition(case):
+            obstacle = await namespaces.definition_obstacle(
+                desk.member, live, federation_id=desk.federation_id
+            )
+            if obstacle:
+                return await self._release(case, uid, why=f"it was left in the cluster because {obstacle}")
         return await self._delete(case, uid)
 
     async def _delete(self, case: Case, uid: str) -> Result | None:
@@ -173,3 +179,7 @@ class Removal:
 
 def _is_namespace(case: Case) -> bool:
     return case.key.resource == "namespaces" and not case.key.group
+
+
+def _is_definition(case: Case) -> bool:
+    return case.key.resource == "customresourcedefinitions" and case.key.group == "apiextensions.k8s.io"

@@ -20,7 +20,7 @@ from typing import Any
 import orjson
 
 from hanse.api.scheduler.v1.placement_pb2 import ClusterPlacement
-from hanse.errors import HanseError, InvalidArgumentError
+from hanse.errors import HanseError, InvalidArgumentError, UnavailableError
 from hanse.kube.objects import Object
 from hanse.kube.patch import json_patch
 from hanse_syncer import ownership, retained
@@ -129,8 +129,9 @@ class Renderer:
     Used from one event loop. A template is named by its key and revision.
     """
 
-    def __init__(self, federation_id: str, *, capacity: int = 2048) -> None:
-        self._federation_id = federation_id
+    def __init__(self, federation_id: str = "", *, capacity: int = 2048) -> None:
+        """Without `federation_id` nothing can be rendered until it is set: the federation is not founded."""
+        self.federation_id = federation_id
         self._capacity = capacity
         self._kept: OrderedDict[tuple[object, ...], Manifest] = OrderedDict()
 
@@ -143,7 +144,9 @@ class Renderer:
         placement: ClusterPlacement,
         api_version: str = "",
     ) -> Manifest:
-        """Return the manifest for the template `encoded`: what `key` held at `revision`. Raises as `render`."""
+        """Return the manifest for `encoded`, which `key` held at `revision`. Raises as `render`."""
+        if not self.federation_id:
+            raise UnavailableError("the federation is not founded yet: start the apiserver")
         identity = (
             key,
             revision,
@@ -159,7 +162,7 @@ class Renderer:
         manifest = render(
             orjson.loads(encoded),
             placement=placement,
-            federation_id=self._federation_id,
+            federation_id=self.federation_id,
             api_version=api_version,
         )
         self._kept[identity] = manifest

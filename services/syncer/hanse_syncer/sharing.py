@@ -34,10 +34,17 @@ def election_name(cluster: str) -> str:
 class Sharing:
     """Runs the pipelines of the clusters that are this process's share."""
 
-    def __init__(self, parts: Parts, *, identity: str, lease_seconds: int = 10) -> None:
-        """`identity` tells this process from all other syncers."""
+    def __init__(
+        self,
+        parts: Parts,
+        *,
+        identity: str,
+        lease_seconds: int = 10,
+        pipelines: dict[str, Pipeline] | None = None,
+    ) -> None:
+        """`identity` tells this process from other syncers; `pipelines` is where those that run are kept."""
         self.identity = identity
-        self.pipelines: dict[str, Pipeline] = {}
+        self.pipelines: dict[str, Pipeline] = {} if pipelines is None else pipelines
         self._parts = parts
         self._store: Store = parts.store
         self._world: World = parts.world

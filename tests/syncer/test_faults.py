@@ -1,0 +1,297 @@
+"""Whatever a member or the network does: the members end up as wanted, and nothing is deleted unasked."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+from aiohttp import web
+
+from hanse.api.syncer.v1 import sync_state_pb2 as sync
+from tests.syncer.harness import Federation, config_map, federation, until
+
+WEB = "core/configmaps/default/web"
+PATHS = [f"core/configmaps/default/c{number}" for number in range(20)]
+
+
+@pytest.fixture
+async def fed() -> AsyncIterator[Federation]:
+    """A federation with the members a and b."""
+    async with federation("a", "b") as running:
+        yield running
+
+
+async def spread(fed: Federation, paths: list[str]) -> None:
+    """Place an object at each path in both members."""
+    for path in paths:
+        await fed.put(path, config_map())
+        await fed.place(path, "a", "b")
+
+
+async def arrived(fed: Federation, paths: list[str], *clusters: str) -> None:
+    """Wait until everything is applied."""
+    for path in paths:
+        for name in clusters:
+            await fed.reaches(path, name, sync.APPLIED, seconds=20)
+
+
+def only_patches(fed: Federation) -> bool:
+    """Whether nothing was deleted in any member."""
+    return all(method == "PATCH" for member in fed.members.values() for method, _ in member.writes)
+
+
+async def test_dead_member_delays_nobody(fed: Federation) -> None:
+    """While one member does not answer at all, the other gets everything; when it returns it catches up."""
+    hung = asyncio.Event()
+
+    async def hang(request: web.Request) -> web.StreamResponse | None:
+        await hung.wait()
+        return None
+
+    fed.members["a"].fault = hang
+    async with fed.syncer(timeout=0.5):
+        await spread(fed, PATHS)
+        await arrived(fed, PATHS, "b")
+        state = await fed.reaches(PATHS[0], "a", sync.UNREACHABLE)
+        assert state.reason == "MemberUnreachable"
+        fed.members["a"].fault = None
+        hung.set()
+        await arrived(fed, PATHS, "a")
+    assert only_patches(fed)
+
+
+async def test_member_that_stops_and_returns_is_not_rewritten(fed: Federation) -> None:
+    """A member that was away is watched again; what did not change is not written."""
+    async with fed.syncer(timeout=1.0):
+        await spread(fed, PATHS)
+        await arrived(fed, PATHS, "a", "b")
+        member = fed.members["a"]
+        member.writes.clear()
+        await member.stop()
+        await fed.put(WEB, config_map())
+        await fed.place(WEB, "a", "b")
+        await fed.reaches(WEB, "b", sync.APPLIED)
+        await fed.reaches(WEB, "a", sync.UNREACHABLE)
+        for path in PATHS:
+            state = await fed.state(path, "a")
+            assert state is not None
+            assert state.phase == sync.APPLIED
+        await member.start()
+        await fed.reaches(WEB, "a", sync.APPLIED)
+        assert member.writes == [("PATCH", "/api/v1/namespaces/default/configmaps/web")]
+
+
+async def test_throttling_is_honoured(fed: Federation) -> None:
+    """429 with Retry-After pauses the member's pipeline, lowers its concurrency, and loses nothing."""
+    refused: list[float] = []
+
+    async def throttle(request: web.Request) -> web.StreamResponse | None:
+        now = asyncio.get_running_loop().time()
+        if request.method == "PATCH" and (not refused or now < refused[0] + 0.3):
+            refused.append(now)
+            body = {"kind": "Status", "reason": "TooManyRequests", "message": "slow down", "code": 429}
+            return web.json_response(body, status=429, headers={"Retry-After": "1"})
+        return None
+
+    fed.members["a"].fault = throttle
+    async with fed.syncer() as sharing:
+        await until(lambda: len(sharing.pipelines) == 2, what="both clusters are held")
+        await spread(fed, PATHS)
+        await until(lambda: refused, what="the member refuses")
+        assert sharing.pipelines["a"].limit < sharing.pipelines["b"].limit
+        await arrived(fed, PATHS, "b", "a")
+    assert len(refused) <= len(PATHS) + 10
+    assert only_patches(fed)
+
+
+async def test_internal_errors_are_retried(fed: Federation) -> None:
+    """Answers of 500 are retried with backoff until the member is well, and the state says so."""
+    broken = True
+
+    async def fail(request: web.Request) -> web.StreamResponse | None:
+        if broken and request.method == "PATCH":
+            return web.Response(status=500, text="etcdserver: no leader")
+        return None
+
+    fed.members["a"].fault = fail
+    async with fed.syncer():
+        await spread(fed, PATHS)
+        state = await fed.reaches(PATHS[0], "a", sync.FAILED)
+        assert "no leader" in state.message
+        broken = False
+        await arrived(fed, PATHS, "a", "b")
+
+
+async def test_lying_empty_list_changes_nothing(fed: Federation) -> None:
+    """A member whose lists are empty though its objects are there gets no write at all."""
+    async with fed.syncer():
+        await spread(fed, PATHS)
+        await arrived(fed, PATHS, "a", "b")
+    for member in fed.members.values():
+        member.writes.clear()
+
+    async def lie(request: web.Request) -> web.StreamResponse | None:
+        if request.method == "GET" and request.path.endswith("/configmaps"):
+            if "watch" in request.query:
+                await asyncio.Event().wait()
+            return web.json_response(
+                {
+                    "kind": "PartialObjectMetadataList",
+                    "apiVersion": "meta.k8s.io/v1",
+                    "metadata": {"resourceVersion": "1"},
+                    "items": [],
+                }
+            )
+        return None
+
+    member = fed.members["a"]
+    member.fault = lie
+    async with fed.syncer("two") as sharing:
+
+        def looked_for() -> bool:
+            asked = {path for method, path in member.requests if method == "GET"}
+            return all(f"/api/v1/namespaces/default/configmaps/c{n}" in asked for n in range(len(PATHS)))
+
+        await until(looked_for, what="each object is asked for by name")
+        pipeline = sharing.pipelines["a"]
+        await until(lambda: pipeline.settled, what="the pipeline is settled")
+    assert member.writes == []
+    assert all(member.get(path) for path in PATHS)
+
+
+async def test_failing_lists_do_not_stop_changes(fed: Federation) -> None:
+    """While a member cannot list, changes still reach it, and nothing is concluded about the rest."""
+    async with fed.syncer():
+        await spread(fed, PATHS)
+        await arrived(fed, PATHS, "a", "b")
+    member = fed.members["a"]
+    member.writes.clear()
+
+    async def no_lists(request: web.Request) -> web.StreamResponse | None:
+        if request.method == "GET" and request.path.endswith("/configmaps"):
+            return web.Response(status=503)
+        return None
+
+    member.fault = no_lists
+    async with fed.syncer("two"):
+        await fed.put(PATHS[0], config_map("changed"))
+        await until(
+            lambda: (member.get(PATHS[0]) or {})["data"]["value"] == "changed", what="the change arrives"
+        )
+        assert member.writes == [("PATCH", "/api/v1/namespaces/default/configmaps/c0")]
+
+
+async def test_compacted_watch_lists_again(fed: Federation) -> None:
+    """After 410 Gone the resource is listed again, and drift that was missed meanwhile is repaired."""
+    gone = False
+
+    async def compact(request: web.Request) -> web.StreamResponse | None:
+        if gone and "watch" in request.query and request.path.endswith("/configmaps"):
+            body = {"kind": "Status", "code": 410, "reason": "Expired", "message": "too old"}
+            return web.json_response(body, status=410)
+        return None
+
+    member = fed.members["a"]
+    member.fault = compact
+    async with fed.syncer(timeout=1.0):
+        await spread(fed, PATHS)
+        await arrived(fed, PATHS, "a", "b")
+        gone = True
+        await member.stop()
+        await member.change(PATHS[0], lambda obj: {**obj, "data": {"value": "spoilt"}})
+        await member.start()
+        await until(
+            lambda: (member.get(PATHS[0]) or {})["data"]["value"] == "1", what="drift is repaired by listing"
+        )
+        gone = False
+    assert only_patches(fed)
+
+
+async def test_crash_in_the_middle_is_finished_by_the_next(fed: Federation) -> None:
+    """A syncer that is cut off in the middle of a bulk apply is followed by one that finishes it."""
+    async with fed.syncer("one") as sharing:
+        await until(lambda: len(sharing.pipelines) == 2, what="both clusters are held")
+        await spread(fed, PATHS)
+        await until(lambda: len(fed.members["a"].writes) >= 3, what="some are applied")
+        for pipeline in sharing.pipelines.values():
+            pipeline.queue.clear()
+    async with fed.syncer("two"):
+        await arrived(fed, PATHS, "a", "b")
+    assert only_patches(fed)
+    for member in fed.members.values():
+        assert all(member.get(path) for path in PATHS)
+
+
+async def test_deletion_is_finished_after_an_outage(fed: Federation) -> None:
+    """An object that is deleted while its member is away is removed there when it returns."""
+    member = fed.members["a"]
+    async with fed.syncer(timeout=1.0):
+        await spread(fed, [WEB])
+        await arrived(fed, [WEB], "a", "b")
+        await member.stop()
+        await fed.mark_deleted(WEB)
+        await fed.reaches(WEB, "b", sync.REMOVED)
+        await fed.reaches(WEB, "a", sync.UNREACHABLE)
+    async with fed.syncer("two", timeout=1.0):
+        await member.start()
+        await fed.reaches(WEB, "a", sync.REMOVED)
+        assert member.get(WEB) is None
+
+
+async def test_page_of_a_proxy_is_no_confirmation(fed: Federation) -> None:
+    """A 404 that does not come from the API server itself confirms no removal."""
+    member = fed.members["a"]
+    lying = False
+
+    async def proxy(request: web.Request) -> web.StreamResponse | None:
+        if lying:
+            return web.Response(status=404, text="<html>not here</html>", content_type="text/html")
+        return None
+
+    member.fault = proxy
+    async with fed.syncer():
+        await spread(fed, [WEB])
+        await arrived(fed, [WEB], "a", "b")
+        lying = True
+        await fed.mark_deleted(WEB)
+        await fed.reaches(WEB, "b", sync.REMOVED)
+        await fed.reaches(WEB, "a", sync.WAITING)
+        lying = False
+        await fed.reaches(WEB, "a", sync.REMOVED)
+        assert member.get(WEB) is None
+
+
+async def test_new_credential_is_used_at_once(fed: Federation) -> None:
+    """When the stored credential changes the syncer connects anew with it."""
+    member = fed.members["a"]
+    async with fed.syncer(timeout=1.0):
+        await spread(fed, [WEB])
+        await arrived(fed, [WEB], "a", "b")
+        await member.stop()
+        member.port = 0
+        await member.start()
+        await fed.join(member)
+        await spread(fed, PATHS[:3])
+        await arrived(fed, PATHS[:3], "a", "b")
+
+
+async def test_states_of_a_cluster_that_was_dropped_go(fed: Federation) -> None:
+    """The janitor deletes the sync states of a cluster that is no longer there, and no others."""
+    from hanse_syncer.janitor import Janitor
+    from hanse_syncer.world import World
+
+    async with fed.syncer():
+        await spread(fed, PATHS[:3])
+        await arrived(fed, PATHS[:3], "a", "b")
+    async with World(fed.store) as world:
+        janitor = asyncio.create_task(Janitor(fed.store, world, identity="janitor").run())
+        await fed.store.delete("clusters/a")
+
+        async def swept() -> bool:
+            left = {kv.key.rpartition("/")[2] for kv in (await fed.store.range("syncstates/")).items}
+            return left == {"b"}
+
+        await until(swept, what="only the states of b are left")
+        janitor.cancel()
+        await asyncio.wait([janitor])
