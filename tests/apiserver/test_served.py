@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import time
 
+import orjson
+
 from hanse.api.registry.v1 import cluster_pb2 as registry
 from hanse.api.syncer.v1 import sync_state_pb2 as sync
 from tests.apiserver.world import WEB, World, config_map, deployment, rolled_out
@@ -181,12 +183,36 @@ async def test_sync_states_can_be_watched(world: World) -> None:
 
 
 async def test_the_trace_is_stored_and_never_served(world: World) -> None:
-    """The traceparent of a change is in the stored object only."""
-    created = await world.create(DEPLOYMENTS, deployment())
-    assert "annotations" not in created["metadata"]
+    """The traceparent of a change is in the stored object only; a change of nothing leaves it as it is."""
+    trace = "0af7651916cd43dd8448eb211c80319c"
+    headers = {"traceparent": f"00-{trace}-b7ad6b7169203331-01"}
+    answer = await world.call("POST", DEPLOYMENTS, deployment(), headers=headers)
+    assert answer.status == 201, answer
+    assert "annotations" not in answer.body["metadata"]
     stored = await world.store.get(WEB.key())
     assert stored is not None
-    assert created["metadata"]["finalizers"] == ["hanse.dev/sync"]
+    assert trace in orjson.loads(stored.value)["metadata"]["annotations"]["hanse.dev/traceparent"]
+
+    other = {"traceparent": f"00-{trace[::-1]}-b7ad6b7169203331-01"}
+    await world.call("PUT", WEB_PATH, answer.body, headers=other)
+    assert await world.store.get(WEB.key()) == stored
+    changed = {**answer.body, "spec": {**answer.body["spec"], "replicas": 9}}
+    answer = await world.call("PUT", WEB_PATH, changed, headers=other)
+    assert "annotations" not in answer.body["metadata"]
+    stored = await world.store.get(WEB.key())
+    assert stored is not None
+    assert trace[::-1] in orjson.loads(stored.value)["metadata"]["annotations"]["hanse.dev/traceparent"]
+
+
+async def test_the_members_win_over_a_written_status(world: World) -> None:
+    """What somebody writes to /status is served until the object is placed; then the members' is."""
+    created = await world.create(DEPLOYMENTS, deployment())
+    answer = await world.call("PUT", f"{WEB_PATH}/status", {**created, "status": {"replicas": 77}})
+    assert answer.status == 200, answer
+    assert (await world.get(WEB_PATH))["status"]["replicas"] == 77
+    await world.place(WEB, {"eu": 4})
+    await world.report(WEB, "eu", status=rolled_out(4))
+    assert (await world.get(WEB_PATH))["status"]["replicas"] == 4
 
 
 async def test_nothing_is_put_together_before_it_is_read(world: World) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import ssl
 from pathlib import Path
 from types import TracebackType
@@ -175,6 +176,8 @@ def tls_context(settings: ApiserverSettings) -> ssl.SSLContext | None:
 async def serve(runtime: Runtime[ApiserverSettings]) -> None:
     """Run the apiserver until the process is told to stop."""
     settings = runtime.settings
+    # Objects in the cache live long and have no cycles: collect seldom, or collections walk all of them.
+    gc.set_threshold(50_000, 20, 50)
     store = await EtcdStore.connect(
         settings.etcd_endpoints, prefix=settings.etcd_prefix, tls=settings.etcd_tls
     )

@@ -125,10 +125,10 @@ class Parts:
                     releasing=name in leaving,
                     suspended=given.suspended if given else False,
                     reachable=reachable(name) and found.phase != sync.UNREACHABLE,
-                    phase=words(sync.SyncPhase.Name(found.phase)) if found.phase else "",
+                    phase=_PHASES.get(found.phase, ""),
                     reason=found.reason,
                     message=found.message,
-                    health=words(sync.Health.Name(found.health)) if found.health else "",
+                    health=_HEALTHS.get(found.health, ""),
                     status=_status(found.status),
                     applied_generation=found.applied_generation,
                     member_generation=found.member_generation,
@@ -143,6 +143,10 @@ class Parts:
             revision=self.placed.since if self.placed else 0,
         )
         return members, decision, time_of(placement.update_time)
+
+
+_PHASES = {number: words(name) for name, number in sync.SyncPhase.items() if number}
+_HEALTHS = {number: words(name) for name, number in sync.Health.items() if number}
 
 
 def _status(value: bytes) -> Mapping[str, Any]:

@@ -52,7 +52,8 @@ class GarbageCollector:
         try:
             for group, resource in self._cache.resources():
                 for entry in self._cache.objects(group, resource):
-                    self._index(entry)
+                    if entry.intent is not None:
+                        self._index(entry)
             self._todo |= self._owners.keys()
             for key in self._uids.values():
                 known = self._cache.get(key)

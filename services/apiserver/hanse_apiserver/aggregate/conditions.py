@@ -10,8 +10,7 @@ Next: `hanse_apiserver.aggregate.workloads`.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from hanse.kube.objects import Object
 from hanse_apiserver.aggregate.members import Member
@@ -32,8 +31,7 @@ _RANK = {"False": 0, "Unknown": 1, "True": 2}
 _DONE = {"NewReplicaSetAvailable": 1, "MinimumReplicasAvailable": 1}
 
 
-@dataclass(frozen=True, slots=True)
-class _Said:
+class _Said(NamedTuple):
     cluster: str
     status: str
     reason: str
@@ -49,43 +47,49 @@ def fold(
     Types in `always` are given even if no member has them yet. `now` is the time to say if no member
     gives one; `error` says why there are no clusters, if there are none.
     """
-    counted = [m for m in members if m.counted]
-    types = dict.fromkeys([*(str(c["type"]) for m in counted for c in _conditions(m)), *always])
+    counted = [(m, _by_type(m)) for m in members if m.counted]
     if not counted:
         return [_nowhere(kind, now, error) for kind in always]
+    types = dict.fromkeys(kind for _, found in counted for kind in found)
+    types.update(dict.fromkeys(always))
     return [folded for kind in types if (folded := _fold(kind, counted, now))]
+
+
+_ByType = dict[str, Mapping[str, Any]]
+
+
+def _by_type(member: Member) -> _ByType:
+    """Return the member's conditions by type."""
+    found = member.status.get("conditions")
+    if not isinstance(found, list):
+        return {}
+    return {c["type"]: c for c in found if isinstance(c, dict) and isinstance(c.get("type"), str)}
 
 
 def _nowhere(kind: str, now: str, error: str) -> Object:
     condition: Object = {
-        "type": kind, "status": "False", "reason": NO_CLUSTERS,
+        "type": kind,
+        "status": "False",
+        "reason": NO_CLUSTERS,
         "message": error or "no cluster is chosen for it; see its placement",
-    }  # fmt: skip
+    }
     return condition | ({"lastTransitionTime": now} if now else {})
 
 
-def _conditions(member: Member) -> list[Mapping[str, Any]]:
-    found = member.status.get("conditions")
-    if not isinstance(found, list):
-        return []
-    return [c for c in found if isinstance(c, dict) and isinstance(c.get("type"), str)]
-
-
-def _fold(kind: str, counted: Sequence[Member], now: str) -> Object | None:
+def _fold(kind: str, counted: Sequence[tuple[Member, _ByType]], now: str) -> Object | None:
     if kind in TROUBLE:
-        said = [s for m in counted for s in _said_by(m, kind) if s.condition]
+        said = [_said(m, found[kind], trouble=True) for m, found in counted if kind in found]
         if not said:
             return None
-        worst = max(said, key=lambda s: _RANK.get(s.status, 1))
+        worst = max(said, key=lambda s: _RANK[s.status])
     else:
-        said = [_only(m, kind) for m in counted]
-        worst = min(said, key=lambda s: (_RANK.get(s.status, 1), _DONE.get(s.reason, 0)))
-    same = [s for s in said if s.status == worst.status]
+        said = [_said(m, found[kind], trouble=False) if kind in found else _silent(m) for m, found in counted]
+        worst = min(said, key=lambda s: (_RANK[s.status], _DONE.get(s.reason, 0)))
     folded: Object = {"type": kind, "status": worst.status}
     if worst.reason:
         folded["reason"] = worst.reason
-    folded["message"] = _message(worst, same, of=len(counted))
-    for name in ("lastUpdateTime", "lastTransitionTime", "lastProbeTime", "lastHeartbeatTime"):
+    folded["message"] = _message(worst, [s for s in said if s.status == worst.status], of=len(counted))
+    for name in _TIMES:
         times = [str(s.condition[name]) for s in said if s.condition.get(name)]
         if times:
             folded[name] = max(times)
@@ -94,33 +98,34 @@ def _fold(kind: str, counted: Sequence[Member], now: str) -> Object | None:
     return folded
 
 
-def _only(member: Member, kind: str) -> _Said:
-    found = _said_by(member, kind)
-    return found[0] if found else _Said(member.cluster, "Unknown", NOT_REPORTED, "has not reported yet", {})
+_TIMES: Final = ("lastUpdateTime", "lastTransitionTime", "lastProbeTime", "lastHeartbeatTime")
 
 
-def _said_by(member: Member, kind: str) -> list[_Said]:
+def _said(member: Member, condition: Mapping[str, Any], *, trouble: bool) -> _Said:
     """Return what a member says of a condition. What an unreachable one said last is no longer known."""
-    for condition in _conditions(member):
-        if condition["type"] != kind:
-            continue
-        if not member.reports and kind not in TROUBLE:
-            return [_Said(member.cluster, "Unknown", UNREACHABLE, "cannot be reached", condition)]
-        status = str(condition.get("status"))
-        return [
-            _Said(
-                member.cluster,
-                status if status in _RANK else "Unknown",
-                str(condition.get("reason") or ""),
-                str(condition.get("message") or ""),
-                condition,
-            )
-        ]
+    if not trouble and not member.reports:
+        return _Said(member.cluster, "Unknown", UNREACHABLE, "cannot be reached", condition)
+    status = condition.get("status")
+    return _Said(
+        member.cluster,
+        status if status in _RANK else "Unknown",
+        str(condition.get("reason") or ""),
+        str(condition.get("message") or ""),
+        condition,
+    )
+
+
+def _silent(member: Member) -> _Said:
+    """Return why a member says nothing of a condition."""
     if not member.reachable:
-        return [_Said(member.cluster, "Unknown", UNREACHABLE, "cannot be reached", {})]
-    if member.phase in ("Failed", "Conflict", "Waiting"):
-        return [_Said(member.cluster, "Unknown", member.reason or member.phase, member.message, {})]
-    return []
+        return _Said(member.cluster, "Unknown", UNREACHABLE, "cannot be reached", _NOTHING)
+    if member.phase in _UNDONE:
+        return _Said(member.cluster, "Unknown", member.reason or member.phase, member.message, _NOTHING)
+    return _Said(member.cluster, "Unknown", NOT_REPORTED, "has not reported yet", _NOTHING)
+
+
+_UNDONE: Final = frozenset({"Failed", "Conflict", "Waiting"})
+_NOTHING: Final[Mapping[str, Any]] = {}
 
 
 def _message(worst: _Said, same: Sequence[_Said], *, of: int) -> str:

@@ -34,10 +34,12 @@ _RULES: Final[dict[tuple[str, str], Rule]] = {
     ("apiextensions.k8s.io", "customresourcedefinitions"): others.stored,
 }
 
-_DETAIL: Final = (
-    "replicas", "readyReplicas", "updatedReplicas", "availableReplicas",
-    "desiredNumberScheduled", "numberReady", "numberAvailable", "updatedNumberScheduled",
-    "active", "succeeded", "failed", "currentReplicas", "desiredReplicas",
+_DETAIL: Final = frozenset(
+    {
+        "replicas", "readyReplicas", "updatedReplicas", "availableReplicas",
+        "desiredNumberScheduled", "numberReady", "numberAvailable", "updatedNumberScheduled",
+        "active", "succeeded", "failed", "currentReplicas", "desiredReplicas",
+    }
 )  # fmt: skip
 
 
@@ -66,9 +68,9 @@ def _detail(member: Member, *, whole: bool) -> Object:
         detail["health"] = member.health
     if member.desired is not None and member.placed:
         detail["desiredReplicas"] = member.desired
-    for name in _DETAIL:
-        if type(member.status.get(name)) is int:
-            detail[name] = member.status[name]
+    for name, value in member.status.items():
+        if name in _DETAIL and type(value) is int:
+            detail[name] = value
     if ingress := ingress_of(member):
         detail["loadBalancer"] = {"ingress": ingress}
     if phase := member.status.get("phase"):

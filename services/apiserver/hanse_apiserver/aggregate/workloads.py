@@ -18,7 +18,7 @@ from typing import Any, Final
 from hanse.kube.objects import Object, mapping
 from hanse_apiserver.aggregate import conditions
 from hanse_apiserver.aggregate.generation import generation_of, observed_by, observed_generation
-from hanse_apiserver.aggregate.members import Decision, Member, agreed
+from hanse_apiserver.aggregate.members import Decision, Member, agreed, total
 
 Complete = Callable[[Mapping[str, Any], int], bool]
 """Whether a status is that of a finished rollout to so many pods."""
@@ -116,13 +116,10 @@ def daemon_set(obj: Object, members: Sequence[Member], decision: Decision, now: 
 
 def _sums(members: Sequence[Member], names: Sequence[str]) -> Object:
     """Sum numbers over the counted members; zero is left out, as Kubernetes does. Nobody unseen is ready."""
-    status: Object = {}
-    for name in names:
-        seen = (m for m in members if m.counted and (m.reports or name not in _READY))
-        value = sum(m.number(name) for m in seen)
-        if value:
-            status[name] = value
-    return status
+    counted = [m for m in members if m.counted]
+    seen = [m for m in counted if m.reports]
+    sums = ((name, total(seen if name in _READY else counted, name)) for name in names)
+    return {name: value for name, value in sums if value}
 
 
 def _unavailable(member: Member, obj: Object) -> int:
