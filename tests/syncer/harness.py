@@ -45,7 +45,7 @@ Fault = Callable[[web.Request], Awaitable[web.StreamResponse | None]]
 
 
 async def until(probe: Callable[[], object], *, what: str, seconds: float = 10.0) -> None:
-    """Call `probe`, and await what it gives, until that is true; raise TimeoutError that says `what` after `seconds`."""
+    """Call `probe`, and await what it gives, until that is true; TimeoutError says `what` was not."""
     deadline = time.monotonic() + seconds
     while True:
         answer = probe()

@@ -1,0 +1,576 @@
+"""The decisions of the syncer, without I/O: rendering, drift, plan, answers, health, limits."""
+
+from __future__ import annotations
+
+import copy
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+import pytest
+from hanse_syncer import drift, health, namespaces, ownership, plan, pods, report
+from hanse_syncer.answers import Answer, Verdict, read
+from hanse_syncer.endpoints import ready_endpoints
+from hanse_syncer.limiter import Limiter
+from hanse_syncer.plan import Seen, Step, Wish
+from hanse_syncer.render import Manifest, Renderer, render
+from hanse_syncer.waiting import Waiting
+from hanse_syncer.world import Intent
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hanse.api.registry.v1.cluster_pb2 import ApiResource
+from hanse.api.scheduler.v1.placement_pb2 import ClusterPlacement, ClusterRelease, Placement
+from hanse.api.syncer.v1 import sync_state_pb2 as sync
+from hanse.api.syncer.v1.sync_state_pb2 import SyncState
+from hanse.errors import InvalidArgumentError
+from hanse.kube.patch import json_patch
+from hanse.store.keys import ObjectKey
+
+FED = "fed-1"
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+KEY = ObjectKey("apps", "deployments", "shop", "web")
+
+
+def place(**fields: Any) -> ClusterPlacement:
+    """A placement in cluster a."""
+    return ClusterPlacement(cluster="a", **fields)
+
+
+def template(**metadata: Any) -> dict[str, Any]:
+    """A Deployment as the apiserver stores it."""
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {
+            "name": "web",
+            "namespace": "shop",
+            "uid": "federation-uid",
+            "resourceVersion": "7",
+            "generation": 3,
+            "creationTimestamp": "2026-01-01T00:00:00Z",
+            "finalizers": ["hanse.dev/sync"],
+            "managedFields": [{}],
+            "ownerReferences": [{"uid": "x"}],
+            "labels": {"app": "web"},
+            "annotations": {
+                "note": "kept",
+                "hanse.dev/traceparent": "00-1",
+                "kubectl.kubernetes.io/last-applied-configuration": "{}",
+                "federation.kubernetes.io/deployment-preferences": "{}",
+            },
+            **metadata,
+        },
+        "spec": {"replicas": 9, "template": {"metadata": {"labels": {"app": "web"}}}},
+        "status": {"replicas": 9},
+    }
+
+
+# --- render
+
+
+def test_server_side_fields_are_left_out() -> None:
+    """A member gets name, namespace, labels, annotations and spec; marks only on the object itself."""
+    manifest = render(template(), placement=place(), federation_id=FED).object
+    assert manifest["metadata"] == {
+        "name": "web",
+        "namespace": "shop",
+        "labels": {"app": "web", **ownership.labels(FED)},
+        "annotations": {"note": "kept"},
+    }
+    assert "status" not in manifest
+    assert manifest["spec"]["template"]["metadata"]["labels"] == {"app": "web"}
+
+
+def test_replicas_of_the_placement_win() -> None:
+    """The scheduler's replicas replace the template's; a Job gets parallelism and completions."""
+    assert render(template(), placement=place(replicas=4), federation_id=FED).object["spec"]["replicas"] == 4
+    assert render(template(), placement=place(replicas=0), federation_id=FED).object["spec"]["replicas"] == 0
+    job = {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "j"}, "spec": {"parallelism": 1}}
+    spec = render(job, placement=place(replicas=2, completions=6), federation_id=FED).object["spec"]
+    assert spec == {"parallelism": 2, "completions": 6}
+
+
+@pytest.mark.parametrize(
+    ("obj", "spec"),
+    [
+        (
+            {"kind": "Service", "spec": {"clusterIP": "10.0.0.1", "clusterIPs": ["10.0.0.1"], "ports": []}},
+            {"ports": []},
+        ),
+        ({"kind": "Service", "spec": {"clusterIP": "None"}}, {"clusterIP": "None"}),
+        ({"kind": "PersistentVolumeClaim", "spec": {"volumeName": "pv", "x": 1}}, {"x": 1}),
+        ({"kind": "Namespace", "spec": {"finalizers": ["kubernetes"]}}, None),
+        (
+            {
+                "apiVersion": "batch/v1",
+                "kind": "Job",
+                "spec": {
+                    "selector": {"matchLabels": {"controller-uid": "1"}},
+                    "template": {"metadata": {"labels": {"controller-uid": "1", "app": "j"}}},
+                },
+            },
+            {"template": {"metadata": {"labels": {"app": "j"}}}},
+        ),
+    ],
+)
+def test_what_members_decide_is_left_to_them(obj: dict[str, Any], spec: Any) -> None:
+    """Allocated addresses, bound volumes and generated selectors are not passed on."""
+    given = {"apiVersion": "v1", "metadata": {"name": "x"}, **obj}
+    before = copy.deepcopy(given)
+    assert render(given, placement=place(), federation_id=FED).object.get("spec") == spec
+    assert given == before, "the template was changed"
+
+
+def test_overrides_are_applied_before_the_marks() -> None:
+    """An override changes the cluster's manifest, but can neither take our marks off nor change identity."""
+    ops = [
+        {"op": "replace", "path": "/spec/replicas", "value": 1},
+        {"op": "replace", "path": "/metadata/labels", "value": {"x": "y"}},
+    ]
+    obj = render(template(), placement=place(overrides=orjson.dumps(ops)), federation_id=FED).object
+    assert obj["spec"]["replicas"] == 1
+    assert obj["metadata"]["labels"] == {"x": "y", **ownership.labels(FED)}
+    for path in ("/metadata/name", "/kind", "/metadata/namespace", "/apiVersion"):
+        rename = orjson.dumps([{"op": "replace", "path": path, "value": "other"}])
+        with pytest.raises(InvalidArgumentError, match="another object"):
+            render(template(), placement=place(overrides=rename), federation_id=FED)
+    with pytest.raises(InvalidArgumentError, match="cannot be applied"):
+        render(template(), placement=place(overrides=b"not json"), federation_id=FED)
+
+
+def test_body_carries_preconditions() -> None:
+    """The encoded body is the manifest, with uid or resourceVersion in its metadata where asked for."""
+    manifest = render(template(), placement=place(), federation_id=FED)
+    assert orjson.loads(manifest.body()) == manifest.object
+    with_uid = orjson.loads(manifest.body(uid="u"))
+    assert with_uid["metadata"].pop("uid") == "u"
+    assert with_uid == manifest.object
+    assert orjson.loads(manifest.body(resource_version="1"))["metadata"]["resourceVersion"] == "1"
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-5, 5) | st.text(max_size=4),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text("abcname", max_size=4), inner, max_size=3)
+    ),
+    max_leaves=8,
+)
+
+
+@given(spec=st.dictionaries(st.text("abc", min_size=1, max_size=3), JSON, max_size=4))
+def test_hash_depends_on_content_only(spec: dict[str, Any]) -> None:
+    """Equal manifests have equal hashes whatever the order of their keys, others do not."""
+    obj = {"apiVersion": "x.io/v1", "kind": "X", "metadata": {"name": "x"}, "spec": spec}
+    reverse = dict(reversed(obj.items()))
+    reverse["spec"] = dict(reversed(spec.items()))
+    first = render(obj, placement=place(), federation_id=FED)
+    assert first.hash == render(reverse, placement=place(), federation_id=FED).hash
+    other = {**obj, "spec": {**spec, "extra": 1}}
+    assert first.hash != render(other, placement=place(), federation_id=FED).hash
+
+
+def test_renderer_shares_what_is_the_same() -> None:
+    """Clusters with the same input share one manifest; another revision or replica count is rendered anew."""
+    renderer = Renderer(FED)
+    encoded = orjson.dumps(template())
+
+    def make(revision: int, entry: ClusterPlacement) -> Manifest:
+        return renderer.render(encoded, key="k", revision=revision, placement=entry)
+
+    assert make(1, place()) is make(1, ClusterPlacement(cluster="b"))
+    assert make(1, place()) is not make(2, place())
+    assert make(1, place(replicas=1)) is not make(1, place(replicas=2))
+
+
+# --- drift
+
+
+@given(JSON)
+def test_everything_contains_itself(value: Any) -> None:
+    """A value is in itself, and no operation is needed."""
+    assert drift.contained(value, copy.deepcopy(value))
+    assert drift.difference(value, copy.deepcopy(value)) == []
+
+
+OBJECTS = st.dictionaries(st.text("abcname", min_size=1, max_size=4), JSON, max_size=4)
+
+
+@given(rendered=OBJECTS, live=OBJECTS)
+def test_difference_leads_to_containment(rendered: dict[str, Any], live: dict[str, Any]) -> None:
+    """The operations of a difference make the live object contain what was rendered."""
+    operations = drift.difference(rendered, live)
+    assert bool(operations) != drift.contained(rendered, live)
+    assert drift.contained(rendered, json_patch(live, operations))
+
+
+@given(rendered=OBJECTS, extra=OBJECTS)
+def test_what_others_add_is_no_drift(rendered: dict[str, Any], extra: dict[str, Any]) -> None:
+    """Fields that only the live object has are other people's."""
+    assert drift.contained(rendered, {**extra, **rendered})
+
+
+def test_items_are_matched_by_key() -> None:
+    """A sidecar that a webhook injects is no drift, another image is; an argument more is."""
+    ours = {"containers": [{"name": "web", "image": "a", "args": ["x"]}]}
+    injected = {"containers": [{"name": "proxy"}, {"name": "web", "image": "a", "args": ["x"], "tty": False}]}
+    assert drift.contained(ours, injected)
+    assert not drift.contained(ours, {"containers": [{"name": "web", "image": "b", "args": ["x"]}]})
+    assert not drift.contained(ours, {"containers": [{"name": "web", "image": "a", "args": ["x", "y"]}]})
+    assert not drift.contained(ours, {"containers": [{"name": "proxy"}]})
+
+
+def test_fingerprint_ignores_status_and_counters() -> None:
+    """The fingerprint changes with what can be set, not with status, versions or managed fields."""
+    live = {
+        "metadata": {"name": "x", "resourceVersion": "1", "generation": 1},
+        "spec": {"a": 1},
+        "status": {},
+    }
+    later = {"metadata": {"name": "x", "resourceVersion": "2", "generation": 2}, "spec": {"a": 1}}
+    assert drift.fingerprint(live) == drift.fingerprint(later)
+    assert drift.fingerprint(live) != drift.fingerprint({**live, "spec": {"a": 2}})
+
+
+# --- plan
+
+
+def intent(*, deleting: bool = False, orphan: bool = False) -> Intent:
+    """An intent."""
+    return Intent(
+        encoded=b"{}",
+        revision=1,
+        uid="u",
+        generation=1,
+        deleting=deleting,
+        orphan=orphan,
+        api_version="v1",
+        kind="ConfigMap",
+        traceparent="",
+    )
+
+
+def placement(*, desired: bool = False, releasing: bool = False, suspended: bool = False) -> Placement:
+    """A placement that says this of cluster a."""
+    return Placement(
+        clusters=[place(suspended=suspended)] if desired else [],
+        releasing=[ClusterRelease(cluster="a")] if releasing else [],
+    )
+
+
+@pytest.mark.parametrize(
+    ("found", "placed", "expected"),
+    [
+        (intent(), placement(desired=True), Wish.PRESENT),
+        (intent(), placement(desired=True, suspended=True), Wish.UNTOUCHED),
+        (intent(), placement(releasing=True), Wish.ABSENT),
+        (intent(), placement(), Wish.UNKNOWN),
+        (intent(), None, Wish.UNKNOWN),
+        (None, placement(desired=True), Wish.UNKNOWN),
+        (None, placement(releasing=True), Wish.UNKNOWN),
+        (None, None, Wish.UNKNOWN),
+        (intent(deleting=True), placement(desired=True), Wish.ABSENT),
+        (intent(deleting=True), placement(releasing=True), Wish.ABSENT),
+        (intent(deleting=True), placement(), Wish.UNKNOWN),
+        (intent(deleting=True, orphan=True), placement(desired=True), Wish.RELEASED),
+    ],
+)
+def test_wish(found: Intent | None, placed: Placement | None, expected: Wish) -> None:
+    """Only a deleted intent or a releasing placement wishes an object away."""
+    assert plan.wish(found, placed, "a")[0] is expected
+
+
+def test_leaving_cluster_that_keeps_its_objects() -> None:
+    """A cluster that leaves and was asked to keep its objects has them released, not deleted."""
+    assert plan.wish(intent(), placement(releasing=True), "a", orphan_cluster=True)[0] is Wish.RELEASED
+
+
+STATES = st.none() | st.builds(
+    lambda phase, uid, version, digest: SyncState(
+        phase=phase, member_uid=uid, member_resource_version=version, applied_hash=digest
+    ),
+    st.sampled_from([1, 2, 3, 4, 5, 6, 7]),
+    st.sampled_from(["", "u1", "u2"]),
+    st.sampled_from(["1", "2"]),
+    st.sampled_from(["h1", "h2"]),
+)
+SEEN = st.none() | st.builds(Seen, st.sampled_from(["u1", "u2"]), st.sampled_from(["1", "2"]), st.booleans())
+REMOVING = {Step.REMOVE, Step.SEARCH}
+
+
+@given(state=STATES, seen=SEEN, listed=st.booleans(), force=st.booleans(), wanted=st.sampled_from(Wish))
+def test_nothing_is_removed_unasked(
+    state: SyncState | None, seen: Seen | None, listed: bool, force: bool, wanted: Wish
+) -> None:
+    """Whatever is known, stored or listed, removal happens only when the wish is for it."""
+    step = plan.decide(wanted, state=state, rendered_hash="h1", seen=seen, listed=listed, force=force)
+    assert (step in REMOVING) <= (wanted in (Wish.ABSENT, Wish.RELEASED))
+    if wanted is Wish.UNTOUCHED:
+        assert step is Step.NOTHING
+    if wanted is Wish.UNKNOWN:
+        assert step in (Step.NOTHING, Step.FORGET, Step.REPORT)
+    if step is Step.REMOVE:
+        assert state is not None
+        assert seen is not None
+        assert state.member_uid == seen.uid
+
+
+@given(state=STATES, seen=SEEN, listed=st.booleans())
+def test_writes_only_where_something_differs(
+    state: SyncState | None, seen: Seen | None, listed: bool
+) -> None:
+    """An object that is applied with the same hash is never written without having been looked at."""
+    step = plan.decide(Wish.PRESENT, state=state, rendered_hash="h1", seen=seen, listed=listed)
+    if state is not None and state.phase == sync.APPLIED and state.member_uid and state.applied_hash == "h1":
+        assert step in (Step.NOTHING, Step.CHECK, Step.COMPARE)
+        if seen is None and not listed:
+            assert step is Step.NOTHING
+        if seen is not None and (seen.uid, seen.resource_version) == (
+            state.member_uid,
+            state.member_resource_version,
+        ):
+            assert step is Step.NOTHING
+    if step is Step.CREATE:
+        assert seen is None
+
+
+def test_version_that_the_member_serves_is_chosen() -> None:
+    """The author's version is used if it is served or nothing is known, else the member's preferred one."""
+    served = [
+        ApiResource(group="x.io", version="v1beta1", resource="things"),
+        ApiResource(group="x.io", version="v1", resource="things", preferred=True),
+    ]
+    assert plan.choose_version(served, "x.io/v1beta1") == "x.io/v1beta1"
+    assert plan.choose_version(served, "x.io/v1alpha1") == "x.io/v1"
+    assert plan.choose_version([], "x.io/v1alpha1") == "x.io/v1alpha1"
+
+
+# --- answers
+
+
+def answer(status: int, body: Any = None, **headers: str) -> Answer:
+    """An answer with a JSON body."""
+    return Answer(
+        status, {key.replace("_", "-"): value for key, value in headers.items()}, orjson.dumps(body)
+    )
+
+
+def not_found(kind: str, name: str) -> dict[str, Any]:
+    """A NotFound Status."""
+    return {"kind": "Status", "reason": "NotFound", "details": {"kind": kind, "name": name}}
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        (answer(200, {}), Verdict.DONE),
+        (answer(404, not_found("configmaps", "web")), Verdict.ABSENT),
+        (answer(404, not_found("namespaces", "shop")), Verdict.NO_NAMESPACE),
+        (answer(404, {"kind": "Status", "reason": "NotFound", "details": {}}), Verdict.NO_API),
+        (Answer(404, {}, b"404 page not found"), Verdict.NO_API),
+        (Answer(404, {}, b"<html>"), Verdict.NO_API),
+        (answer(409, {}), Verdict.CHANGED),
+        (answer(422, {"details": {"causes": [{"field": "metadata.uid"}]}}), Verdict.CHANGED),
+        (answer(422, {"details": {"causes": [{"field": "spec.x"}]}}), Verdict.REFUSED),
+        (
+            answer(403, {"details": {"causes": [{"reason": "NamespaceTerminating"}]}}),
+            Verdict.NAMESPACE_TERMINATING,
+        ),
+        (answer(403, {}), Verdict.REFUSED),
+        (answer(429, {}), Verdict.THROTTLED),
+        (answer(500, {}), Verdict.BROKEN),
+        (Answer(503, {}, b""), Verdict.BROKEN),
+    ],
+)
+def test_verdicts(said: Answer, expected: Verdict) -> None:
+    """Only an API server that names the object says that it is gone."""
+    assert read(said, name="web", namespace="shop") is expected
+
+
+def test_retry_after_in_both_forms() -> None:
+    """Retry-After is seconds or a date; anything else says nothing."""
+    assert answer(429, {}, Retry_After="7").retry_after() == 7
+    date = answer(429, {}, retry_after="Thu, 01 Jan 1970 00:01:40 GMT")
+    assert date.retry_after(now=40.0) == 60.0
+    assert answer(429, {}, Retry_After="soon").retry_after() is None
+    assert answer(429, {}).retry_after() is None
+
+
+# --- limiter
+
+
+@given(st.lists(st.tuples(st.booleans(), st.floats(0, 3)), max_size=60))
+def test_limit_stays_in_bounds(events: list[tuple[bool, float]]) -> None:
+    """The limit is between 1 and the maximum, whatever happens."""
+    limiter, now = Limiter(initial=8, maximum=16), 0.0
+    for good, seconds in events:
+        now += seconds
+        if good:
+            limiter.answered(seconds)
+        else:
+            limiter.overloaded(now)
+        assert 1 <= limiter.limit <= 16
+
+
+def test_limit_halves_once_per_burst_and_recovers() -> None:
+    """A burst of refusals halves once, quick answers raise it again, Retry-After pauses everything."""
+    limiter = Limiter(initial=16, maximum=32)
+    for _ in range(10):
+        limiter.overloaded(100.0)
+    assert limiter.limit == 8
+    limiter.overloaded(101.0, retry_after=5)
+    assert limiter.limit == 4
+    assert limiter.pause_left(102.0) == 4.0
+    for _ in range(1000):
+        limiter.answered(0.01)
+    assert limiter.limit == 32
+
+
+# --- report
+
+
+def subject() -> report.Subject:
+    """A subject."""
+    return report.Subject(key=KEY, cluster="a", uid="u", generation=3, placement_revision=9)
+
+
+def test_states_do_not_churn() -> None:
+    """Confirming what is known gives an equal state; only a change of phase moves its time."""
+    manifest = render(template(), placement=place(), federation_id=FED)
+    live = {"kind": "Deployment", "apiVersion": "apps/v1", "metadata": {"uid": "m", "resourceVersion": "5"}}
+    first = report.applied(subject(), None, manifest=manifest, live=live, now=NOW)
+    assert first.name == "syncStates/apps/deployments/shop/web/a"
+    assert (first.phase, first.member_uid, first.applied_hash) == (sync.APPLIED, "m", manifest.hash)
+    later = datetime(2026, 1, 2, tzinfo=UTC)
+    assert report.confirmed(subject(), first, manifest=manifest, live=live, now=later) == first
+    failed = report.failed(
+        subject(), first, phase=sync.FAILED, reason="Bad", message="no", now=later, failures=1
+    )
+    assert failed.transition_time.ToDatetime(UTC) == later
+    assert failed.applied_hash == manifest.hash
+    gone = report.removed(subject(), first, reason="Removed", message="", now=later)
+    assert (gone.phase, gone.member_uid, gone.applied_hash) == (sync.REMOVED, "", "")
+    assert first.phase == sync.APPLIED, "the state that was given was changed"
+
+
+# --- health, endpoints, pods, namespaces, waiting
+
+
+def workload(kind: str, spec: dict[str, Any], status: dict[str, Any]) -> dict[str, Any]:
+    """A live workload of generation 2."""
+    group = {"Job": "batch/v1"}.get(kind, "apps/v1")
+    return {
+        "apiVersion": group,
+        "kind": kind,
+        "metadata": {"generation": 2},
+        "spec": spec,
+        "status": status,
+    }
+
+
+@pytest.mark.parametrize(
+    ("obj", "expected"),
+    [
+        (workload("Deployment", {"replicas": 1}, {"observedGeneration": 1}), sync.PROGRESSING),
+        (
+            workload(
+                "Deployment",
+                {"replicas": 1},
+                {"observedGeneration": 2, "replicas": 1, "updatedReplicas": 1, "availableReplicas": 1},
+            ),
+            sync.HEALTHY,
+        ),
+        (workload("Deployment", {"replicas": 0}, {"observedGeneration": 2}), sync.HEALTHY),
+        (
+            workload(
+                "Deployment",
+                {"replicas": 1},
+                {
+                    "observedGeneration": 2,
+                    "conditions": [{"type": "Progressing", "reason": "ProgressDeadlineExceeded"}],
+                },
+            ),
+            sync.DEGRADED,
+        ),
+        (
+            workload("StatefulSet", {"replicas": 2}, {"observedGeneration": 2, "readyReplicas": 2}),
+            sync.HEALTHY,
+        ),
+        (
+            workload("DaemonSet", {}, {"observedGeneration": 2, "desiredNumberScheduled": 1}),
+            sync.PROGRESSING,
+        ),
+        (workload("Job", {}, {"conditions": [{"type": "Failed", "status": "True"}]}), sync.DEGRADED),
+        (workload("Job", {}, {"active": 1}), sync.PROGRESSING),
+        ({"apiVersion": "v1", "kind": "Service", "spec": {"type": "LoadBalancer"}}, sync.PROGRESSING),
+        ({"apiVersion": "v1", "kind": "Service", "spec": {"type": "ClusterIP"}}, sync.HEALTHY),
+        ({"apiVersion": "v1", "kind": "ConfigMap", "data": {}}, sync.HEALTHY),
+        (
+            {
+                "apiVersion": "x.io/v1",
+                "kind": "X",
+                "status": {"conditions": [{"type": "Ready", "status": "False"}]},
+            },
+            sync.DEGRADED,
+        ),
+    ],
+)
+def test_health(obj: dict[str, Any], expected: int) -> None:
+    """Each kind is healthy by its own rules; others by their Ready condition."""
+    assert health.health_of(obj) == expected
+
+
+def test_endpoints_are_counted_once_by_zone() -> None:
+    """Ready endpoints count once per pod and zone, though a dual-stack Service lists them twice."""
+    target = {"uid": "pod-1"}
+    slices: list[dict[str, Any]] = [
+        {"endpoints": [{"addresses": ["10.0.0.1"], "zone": "z1", "targetRef": target, "conditions": {}}]},
+        {"endpoints": [{"addresses": ["fd00::1"], "zone": "z1", "targetRef": target}]},
+        {"endpoints": [{"addresses": ["10.0.0.2"], "conditions": {"ready": False}}]},
+        {"endpoints": [{"addresses": ["10.0.0.3"]}]},
+    ]
+    assert [(zone.zone, zone.ready) for zone in ready_endpoints(slices)] == [("", 1), ("z1", 1)]
+
+
+def test_unschedulable_pods_are_counted() -> None:
+    """Only pods that the scheduler has given up on count, and none that is being deleted."""
+    stuck = {
+        "status": {"conditions": [{"type": "PodScheduled", "status": "False", "reason": "Unschedulable"}]}
+    }
+    leaving = {**stuck, "metadata": {"deletionTimestamp": "now"}}
+    assert pods.unschedulable([stuck, leaving, {"status": {"conditions": []}}]) == 1
+
+
+def test_foreign_contents_of_a_namespace() -> None:
+    """What is ours, has an owner or is automatic does not keep a namespace; anything else does."""
+    items: list[dict[str, Any]] = [
+        {"metadata": {"name": "ours", "labels": ownership.labels(FED)}},
+        {"metadata": {"name": "owned", "ownerReferences": [{"uid": "x"}]}},
+        {"metadata": {"name": "kube-root-ca.crt"}},
+        {"metadata": {"name": "theirs"}},
+        {"metadata": {"name": "other", "labels": ownership.labels("fed-2")}},
+    ]
+    assert namespaces.foreign("configmaps", items, FED) == ["theirs", "other"]
+
+
+def test_waiting_wakes_each_once() -> None:
+    """Who waits is given once, for the last thing that it waited for."""
+    waiting = Waiting()
+    waiting.add("x", "1")
+    waiting.add("y", "1")
+    waiting.add("x", "2")
+    assert waiting.take("x") == {"2"}
+    assert waiting.take("x") == set()
+    assert waiting.take("y") == {"1"}
+    assert waiting.tokens() == []
+
+
+def test_release_patch_gives_the_authors_label_back() -> None:
+    """Our marks go; a managed-by label that the author wrote comes back."""
+    own = {"metadata": {"labels": {ownership.MANAGED_BY_LABEL: "Helm"}}}
+    assert ownership.release_patch(uid="u", intent=own)["metadata"] == {
+        "uid": "u",
+        "labels": {ownership.FEDERATION_LABEL: None, ownership.MANAGED_BY_LABEL: "Helm"},
+    }
+    labels = ownership.release_patch(uid="u", intent=None)["metadata"]["labels"]
+    assert labels[ownership.MANAGED_BY_LABEL] is None
