@@ -139,7 +139,7 @@ class ResourceStore:
             if _first(result) is None:
                 raise _missing_namespace(key.namespace)
             raise _exists(info, key)
-        self._cache.expect(result.revision)
+        await self._written(key, result.revision)
         return self._shown(info, key, new, result.revision)
 
     async def _check_namespace(self, namespace: str) -> str:
@@ -355,9 +355,15 @@ class ResourceStore:
         op: Op = Delete(path) if lifecycle.has_finished_deletion(new) else Put(path, orjson.dumps(new))
         result = await self._store.txn([Compare.mod(path, current.revision)], [op], [Get(path)])
         if result.succeeded:
-            self._cache.expect(result.revision)
+            await self._written(key, result.revision)
             return result.revision, None
         return None, _first(result)
+
+    async def _written(self, key: ObjectKey, revision: int) -> None:
+        """Let later reads wait for a write; a CRD's own write waits, so that its kind is served afterwards."""
+        self._cache.expect(revision)
+        if key.group == "apiextensions.k8s.io":
+            await self._cache.fresh()
 
     # Delete.
 
