@@ -1,0 +1,162 @@
+"""A simulated cluster put together: engine, API server, controllers.
+
+`serve(runtime)` is the whole life of the process. `Simulator` is the same without a process, for tests: an
+async context manager over any store. The order of the start is: load, make what a new cluster has, start the
+controllers, serve; the stop is the other way round.
+
+Everything runs in one event loop. Next: `hanse_simulator.world` and `.loops` for how controllers work.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from aiohttp import web
+
+from hanse.errors import ConfigError, NotFoundError, UnavailableError
+from hanse.kube.catalogue import Catalogue
+from hanse.kube.engine import KubeEngine
+from hanse.kube.objects import sequence
+from hanse.kube.server.app import KubeServer, ServerOptions
+from hanse.kube.server.auth import AllowGroups, CertificateAuthenticator
+from hanse.kube.server.request import Call
+from hanse.runtime import Runtime
+from hanse.store import EtcdStore, Store
+from hanse_simulator import nodes
+from hanse_simulator.addresses import Pool
+from hanse_simulator.certificates import ADMIN_GROUP, Certificates
+from hanse_simulator.defaulting import WorkloadAdmission
+from hanse_simulator.events import Recorder
+from hanse_simulator.kubelet import Kubelet, Timing
+from hanse_simulator.loops import Loop, Loops
+from hanse_simulator.namespaces import Namespaces
+from hanse_simulator.network.endpoints import Endpoints
+from hanse_simulator.network.services import LoadBalancers, ServiceAdmission
+from hanse_simulator.scheduling import Scheduler
+from hanse_simulator.settings import SimulatorSettings
+from hanse_simulator.volumes import Volumes
+from hanse_simulator.workloads.daemonsets import DaemonSets
+from hanse_simulator.workloads.deployments import Deployments
+from hanse_simulator.workloads.jobs import Jobs
+from hanse_simulator.workloads.replicasets import ReplicaSets
+from hanse_simulator.workloads.statefulsets import StatefulSets
+from hanse_simulator.world import World
+
+
+class Simulator:
+    """One cluster over a store. `address` and `url` are where its API is served once it has started."""
+
+    def __init__(self, store: Store, settings: SimulatorSettings) -> None:
+        """Prepare; nothing is read or written before it is entered. Raises ConfigError without a pki_dir."""
+        if not settings.pki_dir:
+            raise ConfigError("setting pki_dir is empty: give a directory for the cluster's certificates")
+        self.settings = settings
+        self.certificates = Certificates.ensure(Path(settings.pki_dir), cluster=settings.name)
+        self._services = ServiceAdmission(Pool.of_network("cluster address", settings.services_range))
+        self.engine = KubeEngine(
+            store,
+            catalogue=Catalogue.builtin(),
+            admission=[WorkloadAdmission(), self._services],
+            graceful_pods=True,
+        )
+        self.address = ""
+        self.url = ""
+        self.loops: Loops | None = None
+        self._stack = contextlib.AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        """Load the cluster's state, start its controllers and serve."""
+        async with contextlib.AsyncExitStack() as stack:
+            await stack.enter_async_context(self.engine)
+            self._services.follow(self.engine.cache)
+            world = World(self.engine)
+            stack.callback(world.close)
+            server = KubeServer(
+                self.engine,
+                authenticator=CertificateAuthenticator(),
+                authorizer=AllowGroups((ADMIN_GROUP,)),
+                options=ServerOptions(listen=self.settings.listen, tls=self.certificates.tls()),
+                subresources={("", "pods", "log"): _log},
+                checks={"etcd": self.engine.ready, "controllers": self._check_loops},
+            )
+            await stack.enter_async_context(server)
+            self.address, self.url = server.address, server.url
+            await nodes.found(world, self.settings, address=server.address)
+            self.loops = await stack.enter_async_context(Loops(world, self._controllers(world)))
+            if self.settings.kubeconfig_file:
+                self.certificates.write_kubeconfig(
+                    Path(self.settings.kubeconfig_file), cluster=self.settings.name, server=self.url
+                )
+            self._stack = stack.pop_all()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop everything."""
+        await self._stack.aclose()
+
+    def _controllers(self, world: World) -> list[Loop]:
+        settings = self.settings
+        events = Recorder(world)
+        timing = Timing(
+            start=settings.pod_start_seconds, run=settings.job_seconds, stop=settings.pod_stop_seconds
+        )
+        kubelet = Kubelet(
+            world,
+            addresses=Pool.of_network("Pod address", settings.pods_range),
+            events=events,
+            timing=timing,
+            broken_marker=settings.broken_image_marker,
+        )
+        balancers = Pool.of_network("load balancer address", settings.load_balancers_range)
+        return [
+            Namespaces(world, ca_pem=self.certificates.ca_pem).loop(),
+            Deployments(world).loop(),
+            ReplicaSets(world).loop(),
+            StatefulSets(world).loop(),
+            DaemonSets(world).loop(),
+            Jobs(world).loop(),
+            Volumes(world).loop(),
+            Scheduler(world, events).loop(),
+            kubelet.loop(),
+            LoadBalancers(world, balancers).loop(),
+            Endpoints(world).loop(),
+            events.loop(),
+        ]
+
+    async def _check_loops(self) -> None:
+        failure = self.loops.failure() if self.loops is not None else None
+        if failure is not None:
+            raise UnavailableError(f"a controller has ended: {failure}")
+
+
+async def _log(call: Call, engine: KubeEngine) -> web.StreamResponse:
+    """Answer `kubectl logs`: nothing runs, so a line says what would."""
+    entry = engine.cache.get(call.key)
+    if entry is None:
+        raise NotFoundError(f'pods "{call.path.name}" not found', metadata={"name": call.path.name})
+    wanted = call.query.get("container", "")
+    lines = [
+        f"{c['name']}: simulated, nothing runs; the image is {c.get('image', '')}\n"
+        for c in sequence(entry.object, "spec", "containers")
+        if wanted in ("", c["name"])
+    ]
+    return web.Response(text="".join(lines))
+
+
+async def serve(runtime: Runtime[SimulatorSettings]) -> None:
+    """Run the cluster until the process is told to stop."""
+    settings = runtime.settings
+    store = await EtcdStore.connect(
+        settings.etcd_endpoints, prefix=settings.etcd_prefix, tls=settings.etcd_tls
+    )
+    try:
+        async with Simulator(store, settings) as simulator:
+            runtime.ready({"https": simulator.address})
+            await runtime.stopping.wait()
+    finally:
+        await store.close()
