@@ -4,9 +4,14 @@
 """
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from tests.system.harness import Federation
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
@@ -40,3 +45,23 @@ def assets_dir() -> Path:
     from tests.real.realcluster import build_assets
 
     return build_assets()
+
+
+@pytest.fixture(scope="module")
+def federation(assets_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> "Iterator[Federation]":
+    """A federation with three real members, for the system suite."""
+    from tests.real.members import RealMembers
+    from tests.system.harness import Federation
+
+    directory = tmp_path_factory.mktemp("system")
+    members = RealMembers(assets_dir, directory / "members")
+    with Federation(directory / "data", members=members) as running:
+        yield running
+
+
+@pytest.fixture
+def ns(federation: "Federation") -> Iterator[str]:
+    """A namespace of the test's own."""
+    from tests.system.suite.base import fresh_namespace
+
+    yield from fresh_namespace(federation)

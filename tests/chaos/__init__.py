@@ -1,0 +1,1 @@
+"""Faults while work is going on: afterwards members equal the intent, and nothing was lost."""

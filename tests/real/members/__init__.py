@@ -1,0 +1,5 @@
+"""Real clusters as the members of a federation under test."""
+
+from .members import RealMembers
+
+__all__ = ["RealMembers"]

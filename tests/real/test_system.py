@@ -1,0 +1,32 @@
+"""The system suite against real Kubernetes: the same tests as `tests/system/test_suite.py`."""
+
+from tests.system.suite.membership import MembershipSuite
+from tests.system.suite.objects import ObjectSuite
+from tests.system.suite.ownership import OwnershipSuite
+from tests.system.suite.placing import PlacingSuite
+from tests.system.suite.statuses import StatusSuite
+from tests.system.suite.telemetry import TelemetrySuite
+
+
+class TestObjects(ObjectSuite):
+    """Writes of a user."""
+
+
+class TestPlacing(PlacingSuite):
+    """Where objects go."""
+
+
+class TestOwnership(OwnershipSuite):
+    """Whose objects are whose."""
+
+
+class TestStatuses(StatusSuite):
+    """One status for many members."""
+
+
+class TestTelemetry(TelemetrySuite):
+    """What operators see."""
+
+
+class TestMembership(MembershipSuite):
+    """Joining and leaving. Last, because a member leaves."""
