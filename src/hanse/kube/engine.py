@@ -24,11 +24,9 @@ from hanse.kube.catalogue import Catalogue
 from hanse.kube.crds import CrdAdmission, CrdController
 from hanse.kube.garbage import GarbageCollector
 from hanse.kube.hooks import Admission, View
+from hanse.kube.propagation import TRACEPARENT
 from hanse.kube.resources import ResourceStore
 from hanse.store import Store
-
-TRACEPARENT = "hanse.dev/traceparent"
-"""Annotation with the trace context of the last write of an object. Stored, never served."""
 
 NAMESPACES = ("default", "kube-node-lease", "kube-public", "kube-system")
 """Namespaces that every cluster has."""

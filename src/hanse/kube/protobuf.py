@@ -56,7 +56,7 @@ def decode_object(body: bytes) -> Object:
     """Return the object in a protobuf body. Raises InvalidArgumentError if it cannot be read."""
     try:
         return _decode_object(body)
-    except (IndexError, ValueError, struct.error, UnicodeDecodeError, RecursionError) as error:
+    except (LookupError, ValueError, TypeError, ArithmeticError, OSError, struct.error) as error:
         raise InvalidArgumentError(f"the protobuf body cannot be decoded: {error}") from error
 
 

@@ -360,7 +360,7 @@ class ResourceStore:
         return None, _first(result)
 
     async def _written(self, key: ObjectKey, revision: int) -> None:
-        """Let later reads wait for a write; a CRD's own write waits, so that its kind is served afterwards."""
+        """Let later reads wait for a write; that of a CRD waits itself, so that its kind is served then."""
         self._cache.expect(revision)
         if key.group == "apiextensions.k8s.io":
             await self._cache.fresh()

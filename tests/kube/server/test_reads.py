@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 
 from hanse.errors import CompactedError, InvalidArgumentError
 from hanse.kube.client import KubeClient
-from hanse.store import MemoryStore
+from hanse.store import MemoryStore, Store, WatchBatch
 from tests.kube.server.world import CONFIGMAPS, DEPLOYMENTS, World, config_map, deployment
 
 
@@ -113,21 +114,59 @@ async def test_a_watch_from_before_the_window_is_told_to_list_again(
             await _take(client, 1, resource_version=start)
 
 
-async def test_watches_go_on_when_the_store_is_compacted(memory: MemoryStore, tmp_path: Path) -> None:
+class Interrupted(MemoryStore):
+    """A store whose watches can be held up until history is lost, as by a long partition."""
+
+    def __init__(self) -> None:
+        super().__init__(progress_interval=0.05)
+        self.held = asyncio.Event()
+        self.resumed = asyncio.Event()
+        self.watches = 0
+
+    async def watch(
+        self, prefix: str, *, start_revision: int, prev: bool = False
+    ) -> AsyncIterator[WatchBatch]:
+        """Deliver until held; then nothing, and at the end CompactedError."""
+        self.watches += 1
+        async for batch in super().watch(prefix, start_revision=start_revision, prev=prev):
+            if self.held.is_set() and self.watches == 1:
+                await self.resumed.wait()
+                raise CompactedError("history is gone", compact_revision=await self.revision())
+            yield batch
+
+
+async def test_watches_go_on_when_the_store_is_compacted(tmp_path: Path) -> None:
     """The cache lists anew behind a compaction and open watches get the difference, deletions included."""
-    async with World(memory, tmp_path) as world, world.client() as client:
+    store = Interrupted()
+    async with World(store, tmp_path) as world, world.client() as client:
         await _fill(client, 2)
         start = (await client.list(CONFIGMAPS)).resource_version
-        watching = asyncio.create_task(_take(client, 2, resource_version=start))
-        cache = world.engine.cache
-        # What a compaction does to a follower: it must list, having missed a delete and a create.
-        await memory.delete("objects/core/configmaps/default/c000")
-        raw = await memory.get("objects/core/configmaps/default/c001")
+        watching = asyncio.create_task(_take(client, 3, resource_version=start))
+        store.held.set()
+        raw = await store.get("objects/core/configmaps/default/c001")
         assert raw is not None
-        await memory.put("objects/core/configmaps/default/c009", raw.value.replace(b"c001", b"c009"))
-        await memory.compact(await memory.revision())
-        await cache._load()
-        assert sorted(await watching) == [("ADDED", "c009"), ("DELETED", "c000")]
+        await store.delete("objects/core/configmaps/default/c000")
+        await store.put("objects/core/configmaps/default/c009", raw.value.replace(b"c001", b"c009"))
+        await store.put(raw.key, raw.value.replace(b'"n":"1"', b'"n":"2"'))
+        store.resumed.set()
+        assert sorted(await watching) == [("ADDED", "c009"), ("DELETED", "c000"), ("MODIFIED", "c001")]
+    await store.close()
+
+
+async def test_a_shared_store_is_read_consistently(
+    store: Store, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """With two servers over one store, what one has acknowledged the other shows in its next answer."""
+    async with (
+        World(store, tmp_path_factory.mktemp("a"), shared=True) as first,
+        World(store, tmp_path_factory.mktemp("b"), shared=True) as second,
+        first.client() as writer,
+        second.client() as reader,
+    ):
+        for number in range(10):
+            await writer.apply(CONFIGMAPS, config_map("a", n=str(number)))
+            seen = await reader.get(CONFIGMAPS, "a", namespace="default")
+            assert seen["data"] == {"n": str(number)}
 
 
 async def test_a_restart_serves_what_was_there(both: World, tmp_path_factory: pytest.TempPathFactory) -> None:

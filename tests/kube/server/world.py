@@ -53,6 +53,7 @@ class World:
         admission: Sequence[Admission] = (),
         window: int | None = None,
         rbac: bool = False,
+        shared: bool = False,
         catalogue: Catalogue | None = None,
     ) -> None:
         self.store = store
@@ -63,6 +64,7 @@ class World:
             view=view,
             admission=admission,
             window=window,
+            shared=shared,
         )
         self.authority = CertificateAuthority.create()
         pair = self.authority.issue_local("server")

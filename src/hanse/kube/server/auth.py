@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from hanse.auth import identity_from_der
+from hanse.auth import TokenFile, identity_from_der
 
 ANONYMOUS = "system:anonymous"
 AUTHENTICATED_GROUP = "system:authenticated"
@@ -120,6 +120,18 @@ class TokenAuthenticator:
             if hmac.compare_digest(known, digest):
                 found = user
         return found
+
+
+class TokenFileAuthenticator:
+    """Knows the bearer tokens of a static token file, which may change at any time."""
+
+    def __init__(self, file: TokenFile) -> None:
+        self._file = file
+
+    async def authenticate(self, credentials: Credentials) -> User | None:
+        """Return the token's user; None for no token or an unknown one."""
+        identity = self._file.authenticate(credentials.token) if credentials.token else None
+        return User(identity.name, (*identity.groups, AUTHENTICATED_GROUP)) if identity else None
 
 
 class UnionAuthenticator:

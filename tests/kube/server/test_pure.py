@@ -1,0 +1,180 @@
+"""The pure parts: history, paths, negotiation, durations, JSONPath, protobuf, propagation."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hanse.errors import CompactedError, InvalidArgumentError
+from hanse.kube import jsonpath
+from hanse.kube.catalogue import Catalogue
+from hanse.kube.crds import _priority
+from hanse.kube.entry import Change, Entry
+from hanse.kube.history import ResourceLog
+from hanse.kube.propagation import object_propagates, propagates
+from hanse.kube.protobuf import decode_object
+from hanse.kube.server.negotiation import Wanted, parse_accept
+from hanse.kube.server.request import ResourcePath, parse_path
+from hanse.kube.table import human_duration
+from hanse.store.keys import ObjectKey
+
+
+def _entry(name: str, revision: int) -> Entry:
+    metadata = {"name": name, "namespace": "n", "resourceVersion": str(revision)}
+    key = ObjectKey("", "configmaps", "n", name)
+    return Entry(key, obj={"metadata": metadata}, intent={}, intent_revision=revision, revision=revision)
+
+
+@given(st.lists(st.sampled_from("abc"), max_size=30), st.integers(min_value=1, max_value=8))
+def test_history_shows_every_state_within_its_window(names: list[str], window: int) -> None:
+    """`at` gives the state of each revision, or says that it is too old; never another state."""
+    log = ResourceLog(floor=0, window=window)
+    states = [dict[str, int]()]
+    for revision, name in enumerate(names, start=1):
+        now = dict(states[-1])
+        previous = log.entries.get(("n", name))
+        if previous is not None and revision % 3 == 0:
+            log.append(Change(revision, "DELETED", previous.key, previous, previous))
+            del now[name]
+        else:
+            entry = _entry(name, revision)
+            kind = "MODIFIED" if previous else "ADDED"
+            log.append(Change(revision, kind, entry.key, entry, previous))  # type: ignore[arg-type]
+            now[name] = revision
+        states.append(now)
+    for revision, state in enumerate(states):
+        if revision < max(0, len(names) - window):
+            with pytest.raises(CompactedError):
+                log.at(revision, None)
+            continue
+        assert {e.key.name: e.revision for e in log.at(revision, None)} == state
+        assert len(log.read(log.after(revision))) == len(names) - revision
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("/api/v1/namespaces", ResourcePath("", "v1", "namespaces")),
+        ("/api/v1/namespaces/a", ResourcePath("", "v1", "namespaces", name="a")),
+        ("/api/v1/namespaces/a/status", ResourcePath("", "v1", "namespaces", name="a", subresource="status")),
+        ("/api/v1/namespaces/a/pods", ResourcePath("", "v1", "pods", "a")),
+        (
+            "/apis/apps/v1/namespaces/a/deployments/b/scale",
+            ResourcePath("apps", "v1", "deployments", "a", "b", "scale"),
+        ),
+        ("/apis/apps/v1/watch/deployments", ResourcePath("apps", "v1", "deployments", watch=True)),
+        ("/api/v1", None),
+        ("/apis/apps", None),
+        ("/version", None),
+    ],
+)  # fmt: skip
+def test_paths_name_resources(path: str, expected: ResourcePath | None) -> None:
+    """Every form of URL of the Kubernetes API."""
+    assert parse_path(path) == expected
+
+
+@pytest.mark.parametrize(
+    ("accept", "expected"),
+    [
+        ("", Wanted()),
+        ("*/*", Wanted()),
+        ("application/json;as=Table;v=v1;g=meta.k8s.io,application/json", Wanted("table")),
+        ("application/json;as=Table;v=v9;g=meta.k8s.io,application/json", Wanted()),
+        ("application/vnd.kubernetes.protobuf,application/json", Wanted()),
+        ("application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1", Wanted("metadata")),
+        ("application/yaml", Wanted(media="application/yaml")),
+    ],
+)
+def test_the_first_form_that_can_be_served_is_served(accept: str, expected: Wanted) -> None:
+    """Accept headers as Kubernetes clients send them."""
+    assert parse_accept(accept) == expected
+
+
+def test_what_cannot_be_served_is_refused() -> None:
+    """406, not something else than asked for."""
+    with pytest.raises(InvalidArgumentError, match="text/html"):
+        parse_accept("text/html")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0, "0s"), (119, "119s"), (120, "2m"), (330, "5m30s"), (600, "10m"), (3 * 3600, "3h"),
+     (5 * 3600 + 60, "5h1m"), (47 * 3600, "47h"), (50 * 3600, "2d2h"), (30 * 86400, "30d"),
+     (800 * 86400, "2y70d"), (-5, "<invalid>")],
+)  # fmt: skip
+def test_durations_read_as_in_kubectl(seconds: float, text: str) -> None:
+    """One or two units, as kubectl users know."""
+    assert human_duration(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("path", "values"),
+    [
+        (".a.b", [1]),
+        ("{.a.b}", [1]),
+        (".list[*].n", ["x", "y"]),
+        (".list[1].n", ["y"]),
+        (".list[?(@.n=='y')].v", [2]),
+        (".list[?(@.on==true)].n", ["x"]),
+        (r".labels.a\.b/c", ["dotted"]),
+        (".labels['a.b/c']", ["dotted"]),
+        (".nothing.here", []),
+    ],
+)
+def test_json_paths_reach_values(path: str, values: list[object]) -> None:
+    """What printer columns use."""
+    obj = {
+        "a": {"b": 1},
+        "list": [{"n": "x", "v": 1, "on": True}, {"n": "y", "v": 2}],
+        "labels": {"a.b/c": "dotted"},
+    }
+    assert jsonpath.find(path, obj) == values
+
+
+def test_versions_are_ordered_as_kubernetes_does() -> None:
+    """GA, beta, alpha, each by number; other names last."""
+    names = ["v1alpha1", "v2", "foo", "v1beta2", "v10", "v1beta1", "v1"]
+    assert sorted(names, key=_priority, reverse=True) == [
+        "v10", "v2", "v1", "v1beta2", "v1beta1", "v1alpha1", "foo",
+    ]  # fmt: skip
+
+
+@given(st.binary(max_size=200))
+def test_broken_protobuf_is_an_error_and_nothing_else(body: bytes) -> None:
+    """Whatever the bytes are, the decoder says what is wrong or gives an object."""
+    unknown = b"k8s\x00\x0a\x0f\x0a\x02v1\x12\x09ConfigMap\x12" + bytes([min(len(body), 127)]) + body[:127]
+    for candidate in (body, unknown):
+        try:
+            decoded = decode_object(candidate)
+        except InvalidArgumentError:
+            continue
+        assert decoded["kind"]
+
+
+def test_short_and_plural_names_are_unique_within_a_group() -> None:
+    """No two kinds of a group and version share a name."""
+    catalogue = Catalogue.federation()
+    for group, versions in catalogue.groups().items():
+        for version in versions:
+            infos = catalogue.group_version(group, version)
+            names = [n for i in infos for n in {i.plural, i.singular, *i.short_names}]
+            assert len(names) == len(set(names)), (group, version)
+
+
+def test_every_builtin_kind_has_a_schema() -> None:
+    """A kind without a schema would be neither checked nor explained."""
+    catalogue = Catalogue.builtin()
+    assert [i.kind for i in catalogue if catalogue.schema(i) is None] == []
+
+
+def test_what_propagates() -> None:
+    """Workloads and configuration go to members; what clusters make themselves does not."""
+    assert propagates("", "configmaps")
+    assert propagates("example.com", "widgets")
+    assert not propagates("", "pods")
+    assert not propagates("rbac.authorization.k8s.io", "roles")
+    owned = {"metadata": {"name": "x", "ownerReferences": [{"controller": True}]}}
+    assert not object_propagates("apps", "replicasets", owned)
+    assert object_propagates("apps", "replicasets", {"metadata": {"name": "x"}})
+    assert not object_propagates("", "namespaces", {"metadata": {"name": "kube-system"}})
