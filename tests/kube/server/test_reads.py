@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Any
 
@@ -125,7 +125,7 @@ class Interrupted(MemoryStore):
 
     async def watch(
         self, prefix: str, *, start_revision: int, prev: bool = False
-    ) -> AsyncIterator[WatchBatch]:
+    ) -> AsyncGenerator[WatchBatch, None]:
         """Deliver until held; then nothing, and at the end CompactedError."""
         self.watches += 1
         async for batch in super().watch(prefix, start_revision=start_revision, prev=prev):
