@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from aiohttp import web
 
@@ -30,6 +30,7 @@ from hanse_simulator.addresses import Pool
 from hanse_simulator.certificates import ADMIN_GROUP, Certificates
 from hanse_simulator.defaulting import WorkloadAdmission
 from hanse_simulator.events import Recorder
+from hanse_simulator.faults import Faults, FaultyServer
 from hanse_simulator.kubelet import Kubelet, Timing
 from hanse_simulator.loops import Loop, Loops
 from hanse_simulator.namespaces import Namespaces
@@ -74,14 +75,7 @@ class Simulator:
             self._services.follow(self.engine.cache)
             world = World(self.engine)
             stack.callback(world.close)
-            server = KubeServer(
-                self.engine,
-                authenticator=CertificateAuthenticator(),
-                authorizer=AllowGroups((ADMIN_GROUP,)),
-                options=ServerOptions(listen=self.settings.listen, tls=self.certificates.tls()),
-                subresources={("", "pods", "log"): _log},
-                checks={"etcd": self.engine.ready, "controllers": self._check_loops},
-            )
+            server = self._server()
             await stack.enter_async_context(server)
             self.address, self.url = server.address, server.url
             await nodes.found(world, self.settings, address=server.address)
@@ -98,6 +92,18 @@ class Simulator:
     ) -> None:
         """Stop everything."""
         await self._stack.aclose()
+
+    def _server(self) -> KubeServer:
+        options: dict[str, Any] = {
+            "authenticator": CertificateAuthenticator(),
+            "authorizer": AllowGroups((ADMIN_GROUP,)),
+            "options": ServerOptions(listen=self.settings.listen, tls=self.certificates.tls()),
+            "subresources": {("", "pods", "log"): _log},
+            "checks": {"etcd": self.engine.ready, "controllers": self._check_loops},
+        }
+        if self.settings.faults_enabled:
+            return FaultyServer(self.engine, faults=Faults(self.engine), **options)
+        return KubeServer(self.engine, **options)
 
     def _controllers(self, world: World) -> list[Loop]:
         settings = self.settings
