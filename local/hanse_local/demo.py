@@ -170,9 +170,11 @@ async def wait(client: HanseClient, items: Sequence[Item], *, console: Console) 
             if done == len(current):
                 break
             if time.monotonic() > deadline:
-                raise DeadlineError(_late(current))
+                break
             await asyncio.sleep(_POLL)
     console.print(items_table(current, clusters))
+    if not all(item.done for item in current):
+        raise DeadlineError(_late(current))
     return current
 
 

@@ -1,7 +1,8 @@
 """What a local federation consists of: its etcds, its five services, its simulated clusters.
 
 Owns the plan: which processes, in which order, with which ports, files and settings. Tiers: the etcds,
-then services and simulated clusters together. `prepare` writes files and starts nothing.
+then services and simulated clusters together; the services stop first. `prepare` writes files and starts
+nothing.
 
 Concurrency: none; runs before the supervisor starts, under the lock of the data directory.
 
@@ -31,7 +32,10 @@ from hanse_local.topology import SimulatedCluster, default_clusters
 SERVICES = ("apiserver", "registry", "scheduler", "syncer", "dns")
 SIMULATOR = "simulator"
 HOST = "127.0.0.1"
-ETCD_TIER, MEMBER_TIER, SERVICE_TIER = 0, 1, 2
+ETCD_TIER, OTHERS_TIER = 0, 1
+"""All but the etcds start together: each waits for those that it needs."""
+MEMBER_STOP, SERVICE_STOP = 1, 2
+"""Services stop while their members still answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,14 +210,17 @@ class _Builder:
             readiness=EtcdHealth(numbers.health, numbers.client),
         )
 
-    def _python(self, name: str, *, module: str, tier: int, settings: Mapping[str, Value]) -> ProcessSpec:
+    def _python(
+        self, name: str, *, module: str, stop_tier: int, settings: Mapping[str, Value]
+    ) -> ProcessSpec:
         service = module.removeprefix("hanse_")
         settings = {**settings, **_settings_of(service, self.options.settings)}
         write_private(self.data.config_file(name), toml(settings).encode())
         return ProcessSpec(
             name=name,
             command=(sys.executable, "-m", module, "--config", str(self.data.config_file(name))),
-            tier=tier,
+            tier=OTHERS_TIER,
+            stop_tier=stop_tier,
             log=self.data.log(name),
             readiness=ReadyFile(self.data.ready_file(name)),
             environment={"PYTHONUNBUFFERED": "1"},
@@ -246,7 +253,7 @@ class _Builder:
             settings["https_listen"] = self._address("apiserver", "https")
         if name == "dns":
             settings["dns_listen"] = self._address("dns", "dns")
-        return self._python(name, module=f"hanse_{name}", tier=SERVICE_TIER, settings=settings)
+        return self._python(name, module=f"hanse_{name}", stop_tier=SERVICE_STOP, settings=settings)
 
     def _member(self, cluster: SimulatedCluster) -> ProcessSpec:
         name = cluster.process
@@ -263,4 +270,4 @@ class _Builder:
             "log_level": self.options.log_level,
             **tls_values("etcd", self.certificates.members_etcd_client(cluster.name)),
         }
-        return self._python(name, module="hanse_simulator", tier=MEMBER_TIER, settings=settings)
+        return self._python(name, module="hanse_simulator", stop_tier=MEMBER_STOP, settings=settings)

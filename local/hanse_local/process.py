@@ -53,11 +53,13 @@ class ProcessSpec:
     name: str
     command: tuple[str, ...]
     tier: int
-    """Tiers start in ascending and stop in descending order."""
+    """Tiers start in ascending order."""
     log: Path
     readiness: Readiness = field(default_factory=Always)
     environment: Mapping[str, str] = field(default_factory=dict)
     """Added to the supervisor's own environment."""
+    stop_tier: int | None = None
+    """Stop tiers stop in descending order; None means the tier."""
     grace: float = 8.0
     """Seconds from SIGTERM to SIGKILL."""
 

@@ -1,4 +1,5 @@
-"""Several processes in order: tiers start one after the other, and stop in the opposite order.
+"""Several processes in order: tiers start one after the other, and stop in an order
+of their own.
 
 Owns the `Process`es of a federation and run/processes.json, the list of what runs, from which the next
 start ends what a crash left behind.
@@ -108,8 +109,9 @@ class Supervisor:
         await self._ready((self.process(name),), timeout=timeout)
 
     async def stop(self) -> None:
-        """Stop tier after tier in the opposite order, the members of a tier at the same time."""
-        for _, tier in groupby(reversed(self.processes), key=lambda process: process.spec.tier):
+        """Stop the highest stop tier first, the members of one at the same time."""
+        last_first = sorted(self.processes, key=_stop_tier, reverse=True)
+        for _, tier in groupby(last_first, key=_stop_tier):
             stops = [asyncio.create_task(self._stop(process)) for process in tier]
             await asyncio.gather(*stops)
 
@@ -158,6 +160,11 @@ class Supervisor:
         }
         write_private(self._record, json.dumps(running).encode())
         self._on_change()
+
+
+def _stop_tier(process: Process) -> int:
+    spec = process.spec
+    return spec.tier if spec.stop_tier is None else spec.stop_tier
 
 
 def _failure(process: Process, problem: str) -> StartError:

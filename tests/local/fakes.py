@@ -51,7 +51,15 @@ class Fakes:
         path = self.folder / "journal"
         return path.read_text().splitlines() if path.exists() else []
 
-    def spec(self, name: str, *, tier: int = 0, mode: str = "good", grace: float = 5.0) -> ProcessSpec:
+    def spec(
+        self,
+        name: str,
+        *,
+        tier: int = 0,
+        stop_tier: int | None = None,
+        mode: str = "good",
+        grace: float = 5.0,
+    ) -> ProcessSpec:
         """A fake process. Modes: good, broken (ends at once), silent (never ready), stubborn (deaf)."""
         ready = self.folder / f"{name}.json"
         return ProcessSpec(
@@ -67,6 +75,7 @@ class Fakes:
                 mode,
             ),
             tier=tier,
+            stop_tier=stop_tier,
             log=self.folder / f"{name}.log",
             readiness=ReadyFile(ready),
             grace=grace,

@@ -46,7 +46,12 @@ def planner_of(fakes: Fakes, *, broken: bool = False) -> Any:
         }
         data.cluster_kubeconfig("eu-west").write_text(yaml.safe_dump(member))
         specs = tuple(
-            fakes.spec(each.name, tier=each.tier, mode="broken" if broken and each.name == "dns" else "good")
+            fakes.spec(
+                each.name,
+                tier=each.tier,
+                stop_tier=each.stop_tier,
+                mode="broken" if broken and each.name == "dns" else "good",
+            )
             for each in real.specs
         )
         state = State.load(data.state)
