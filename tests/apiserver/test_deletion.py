@@ -26,6 +26,11 @@ async def gone(world: World, path: str) -> None:
 async def still_there(world: World, path: str) -> None:
     """The finalizer has looked at everything, and the object is still there."""
     await world.apiserver.engine.cache.fresh()
+
+    async def idle() -> bool:
+        return world.apiserver.finalizing.idle
+
+    await until(idle, what="the finalizer has looked at everything")
     answer = await world.call("GET", path)
     assert answer.status == 200, answer
     assert answer.body["metadata"].get("deletionTimestamp")
@@ -223,7 +228,7 @@ async def test_only_the_registry_lets_a_cluster_go(world: World) -> None:
     await gone(world, f"{path}/eu")
 
 
-async def test_a_thousand_objects_are_let_go_of_in_few_transactions(world: World) -> None:
+async def test_many_objects_are_let_go_of_in_few_transactions(world: World) -> None:
     """Confirmations that come together are finished together."""
     await world.create("/api/v1/namespaces", namespace("bulk"))
     path = "/api/v1/namespaces/bulk/configmaps"

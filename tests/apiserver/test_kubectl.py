@@ -26,7 +26,7 @@ async def test_rollout_status_ends_when_the_last_cluster_is_done(world: World) -
     await applied(world)
     await world.report(WEB, "eu", status=rolled_out(3), replicas=3)
     watching = asyncio.create_task(
-        world.kubectl("rollout", "status", "deploy/web", "-n", "shop", "--timeout=20s")
+        world.kubectl("rollout", "status", "deploy/web", "-n", "shop", "--timeout=50s")
     )
     await asyncio.sleep(1)
     assert not watching.done()
@@ -43,7 +43,7 @@ async def test_wait_for_available(world: World) -> None:
     ran = await world.kubectl(*arguments, "--timeout=1s", check=False)
     assert ran.code != 0
     await world.report(WEB, "us", status=rolled_out(1), replicas=1)
-    await world.kubectl(*arguments, "--timeout=20s")
+    await world.kubectl(*arguments, "--timeout=50s")
 
 
 async def test_get_shows_the_sums(world: World) -> None:
@@ -114,7 +114,7 @@ async def test_placements_and_sync_states(world: World) -> None:
 async def test_delete_waits_for_the_members(world: World) -> None:
     """`kubectl delete` returns when the last member has confirmed."""
     await applied(world)
-    deleting = asyncio.create_task(world.kubectl("delete", "deploy", "web", "-n", "shop", "--timeout=20s"))
+    deleting = asyncio.create_task(world.kubectl("delete", "deploy", "web", "-n", "shop", "--timeout=50s"))
 
     async def asked() -> bool:
         entry = world.apiserver.engine.cache.get(WEB)
@@ -137,7 +137,7 @@ async def test_delete_cascade_orphan(world: World) -> None:
     assert entry is not None
     assert "orphan" in entry.object["metadata"]["finalizers"]
     await world.removed(CONFIG, "eu")
-    await world.kubectl("wait", "--for=delete", "configmap/c", "-n", "shop", "--timeout=20s")
+    await world.kubectl("wait", "--for=delete", "configmap/c", "-n", "shop", "--timeout=50s")
 
 
 async def test_delete_namespace(world: World) -> None:
@@ -146,7 +146,7 @@ async def test_delete_namespace(world: World) -> None:
     shop = ObjectKey("", "namespaces", "", "shop")
     await world.place(shop, {"eu": None, "us": None})
     await world.kubectl("create", "-f", "-", stdin=json.dumps(config_map("c")))
-    deleting = asyncio.create_task(world.kubectl("delete", "namespace", "shop", "--timeout=20s"))
+    deleting = asyncio.create_task(world.kubectl("delete", "namespace", "shop", "--timeout=50s"))
 
     async def emptying() -> bool:
         return world.apiserver.engine.cache.get(CONFIG) is None
@@ -190,7 +190,7 @@ async def test_a_crd_and_its_resources(world: World) -> None:
     key = ObjectKey("apiextensions.k8s.io", "customresourcedefinitions", "", "widgets.example.org")
     await world.place(key, {"eu": None})
     await world.report(key, "eu", status={"conditions": [{"type": "Established", "status": "True"}]})
-    await world.kubectl("wait", "--for=condition=Established", "crd/widgets.example.org", "--timeout=20s")
+    await world.kubectl("wait", "--for=condition=Established", "crd/widgets.example.org", "--timeout=50s")
     widget = {
         "apiVersion": "example.org/v1",
         "kind": "Widget",
@@ -203,7 +203,7 @@ async def test_a_crd_and_its_resources(world: World) -> None:
     await world.report(
         wkey, "eu", status={"conditions": [{"type": "Ready", "status": "True"}], "url": "https://w"}
     )
-    await world.kubectl("wait", "--for=condition=Ready", "widget/w", "-n", "shop", "--timeout=20s")
+    await world.kubectl("wait", "--for=condition=Ready", "widget/w", "-n", "shop", "--timeout=50s")
     shown = json.loads((await world.kubectl("get", "widget", "w", "-n", "shop", "-o", "json")).out)
     assert shown["metadata"]["finalizers"] == ["hanse.dev/sync"]
     assert shown["status"]["clusters"][0]["status"]["url"] == "https://w"

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -42,14 +41,13 @@ def configuration(directory: Path, endpoint: str, files: TlsFiles) -> Path:
 
 
 async def test_the_process_serves_and_stops(etcd: EtcdServer, tmp_path: Path) -> None:
-    """It is ready within seconds, says where, is healthy, and ends with status 0 on SIGTERM."""
+    """It says when it is ready and where, is healthy, and ends with status 0 on SIGTERM."""
     authority = CertificateAuthority.load_or_create(tmp_path)
     files = authority.ensure_local(
         tmp_path, "apiserver", common_name=service_name("apiserver"), organizations=["hanse:services"]
     )
     ready = tmp_path / "ready.json"
     config = configuration(tmp_path, etcd.endpoint, files)
-    started = time.monotonic()
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "hanse_apiserver", "--config", str(config),
         stderr=asyncio.subprocess.PIPE,
@@ -60,7 +58,6 @@ async def test_the_process_serves_and_stops(etcd: EtcdServer, tmp_path: Path) ->
             return ready.exists()
 
         await until(is_ready, what="the ready file is written")
-        assert time.monotonic() - started < DEADLINE
         document = orjson.loads(ready.read_bytes())
         assert document["pid"] == process.pid
         assert set(document["endpoints"]) == {"grpc", "https", "metrics"}

@@ -34,7 +34,7 @@ from hanse.settings import TlsFiles
 from hanse.store import MemoryStore, Store
 from hanse.store.keys import ObjectKey
 
-DEADLINE = 10.0
+DEADLINE = 30.0
 WEB = ObjectKey("apps", "deployments", "shop", "web")
 
 
@@ -222,7 +222,7 @@ class World:
             env={**os.environ, "KUBECONFIG": str(self.kubeconfig()), "HOME": str(self.directory)},
         )  # fmt: skip
         try:
-            out, err = await asyncio.wait_for(process.communicate(stdin.encode()), 30)
+            out, err = await asyncio.wait_for(process.communicate(stdin.encode()), 60)
         except TimeoutError:
             process.kill()
             await process.wait()

@@ -44,7 +44,8 @@ _log = get_logger(__name__)
 
 
 class Apiserver:
-    """One apiserver over a store. `https` and `grpc` are where it serves once it has started."""
+    """One apiserver over a store. `https` and `grpc` are where it serves once it has started; `finalizing`
+    has the objects whose end is being looked at."""
 
     def __init__(
         self,
@@ -68,6 +69,7 @@ class Apiserver:
             admission=[FederationAdmission()],
             shared=settings.shared,
         )
+        self.finalizing = WorkQueue("finalize")
         self.federation = Federation()
         self.https = ""
         self.grpc = ""
@@ -99,7 +101,7 @@ class Apiserver:
     async def _start_finalizer(self, stack: contextlib.AsyncExitStack) -> None:
         writer = BatchWriter(self._store)
         stack.push_async_callback(writer.close)
-        queue = WorkQueue("finalize")
+        queue = self.finalizing
         finalizer = SyncFinalizer(cache=self.engine.cache, view=self.view, writer=writer, queue=queue)
         controller = Controller("finalize", finalizer, queue, workers=self._settings.finalize_workers)
         task = asyncio.create_task(controller.run(), name="finalize")
