@@ -22,10 +22,9 @@ from rich.console import Console
 
 from benchmarks import report, sections
 from benchmarks.arena import Arena
-from benchmarks.profiling import Profiler, ProfilerMissingError
+from benchmarks.profiling import Profiler
 from benchmarks.sections import Settings
-from tests.real.federation import SERVICES, CommandError
-from tests.real.realcluster import AssetsError
+from tests.real.federation import SERVICES
 
 SECTIONS = ("single", "bulk", "idle", "restart")
 QUICK = Settings(objects=40, singles=5, runs=1, restart_objects=60, idle_seconds=3.0)
@@ -44,7 +43,9 @@ QUICK = Settings(objects=40, singles=5, runs=1, restart_objects=60, idle_seconds
 @click.option(
     "--json", "json_file", type=click.Path(path_type=Path, dir_okay=False), help="Write results there."
 )
-@click.option("--profile", type=click.Choice(SERVICES), help="Record this service with py-spy meanwhile.")
+@click.option(
+    "--profile", multiple=True, type=click.Choice(SERVICES), help="Record it with py-spy; repeatable."
+)
 @click.option(
     "--profile-dir", type=click.Path(path_type=Path, file_okay=False), default=Path(), help="For its files."
 )
@@ -56,7 +57,7 @@ def main(
     quick: bool,
     only: tuple[str, ...],
     json_file: Path | None,
-    profile: str | None,
+    profile: tuple[str, ...],
     profile_dir: Path,
     data_dir: Path | None,
     **amounts: int | None,
@@ -71,7 +72,7 @@ def main(
             profiler = Profiler(profile, profile_dir) if profile else None
             chosen = [name for name in SECTIONS if not only or name in only]
             results = asyncio.run(measure(directory, settings, chosen, profiler=profiler, console=console))
-        except (AssetsError, CommandError, ProfilerMissingError, TimeoutError) as error:
+        except (RuntimeError, TimeoutError) as error:
             console.print(f"error: {error}", style="red", markup=False)
             sys.exit(1)
         for path in profiler.files if profiler else ():

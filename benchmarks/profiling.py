@@ -1,9 +1,9 @@
-"""Profiles one service while a step runs, with py-spy, which looks at the process from outside.
+"""Profiles services while a step runs, with py-spy, which looks at the process from outside.
 
 Writes a file for https://speedscope.app per step. py-spy is not among the pinned dependencies:
 `pip install py-spy`.
 
-Concurrency: one recording at a time. Next: `arena`.
+Concurrency: one step at a time. Next: `arena`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import asyncio
 import shutil
 import signal
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -24,33 +24,38 @@ class ProfilerMissingError(RuntimeError):
 
 
 class Profiler:
-    """Records `service` into files in `directory`."""
+    """Records services into files in `directory`."""
 
-    def __init__(self, service: str, directory: Path) -> None:
+    def __init__(self, services: Sequence[str], directory: Path) -> None:
         """Raises `ProfilerMissingError`."""
         found = shutil.which("py-spy") or shutil.which("py-spy", path=str(Path(sys.executable).parent))
         if found is None:
             raise ProfilerMissingError("--profile needs py-spy: pip install py-spy")
         self._program = found
-        self._service = service
+        self._services = tuple(services)
         self._directory = directory
         self.files: list[Path] = []
 
     @asynccontextmanager
     async def recording(self, pids: Mapping[str, int], what: str) -> AsyncIterator[None]:
         """Record while the context is open. `pids` are by service."""
-        path = self._directory / f"{self._service}-{what}.speedscope.json"
-        process = await asyncio.create_subprocess_exec(
-            *(self._program, "record", "--pid", str(pids[self._service]), "--rate", str(RATE)),
+        recordings = [await self._record(service, pids[service], what) for service in self._services]
+        await asyncio.sleep(1.0)  # py-spy reads the processes' symbols
+        try:
+            yield
+        finally:
+            for process in recordings:
+                if process.returncode is None:
+                    process.send_signal(signal.SIGINT)
+            for process in recordings:
+                await process.wait()
+
+    async def _record(self, service: str, pid: int, what: str) -> asyncio.subprocess.Process:
+        path = self._directory / f"{service}-{what}.speedscope.json"
+        self.files.append(path)
+        return await asyncio.create_subprocess_exec(
+            *(self._program, "record", "--pid", str(pid), "--rate", str(RATE)),
             *("--format", "speedscope", "--output", str(path), "--duration", "3600", "--nonblocking"),
             stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.DEVNULL,
         )
-        await asyncio.sleep(1.0)  # it reads the process's symbols
-        try:
-            yield
-        finally:
-            if process.returncode is None:
-                process.send_signal(signal.SIGINT)
-            await process.wait()
-            self.files.append(path)
