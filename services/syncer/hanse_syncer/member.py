@@ -9,8 +9,10 @@ the template later would stay for ever): server-side apply with `metadata.resour
 nothing of that name exists the API server creates it; where something exists, its version is never 1 (etcd
 is at revision 1 before the first write ever), so the API server answers 409 and changes nothing. And an
 object that is known is applied to with its `metadata.uid`: if it is gone the API server answers 409 instead
-of creating it, if another one is there 422. Checked against Kubernetes 1.3x, for built-in and custom
-resources; on the reference machine a create by apply costs 1.3 times a POST.
+of creating it, if another one is there 422. Checked against kube-apiserver v1.37.2, for built-in and
+custom resources. An apply that creates costs the API server about a quarter more CPU than a POST. A POST
+would be made up for by a second request when a field is taken out later (the ownership must be turned from
+"Update" into "Apply" before), and by the care that a crash between the two needs: it is not worth that.
 
 Concurrency: any number of requests at once; `hanse_syncer.limiter` says how many are wise.
 
