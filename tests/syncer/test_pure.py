@@ -285,6 +285,23 @@ def test_leaving_cluster_that_keeps_its_objects() -> None:
     assert plan.wish(intent(), placement(releasing=True), "a", orphan_cluster=True)[0] is Wish.RELEASED
 
 
+@pytest.mark.parametrize(
+    ("state_uid", "acted_on", "after", "outdated"),
+    [("u", 9, 5, False), ("u", 5, 5, True), ("older", 9, 5, True), ("", 9, 5, False), ("u", 0, 5, False)],
+)
+def test_a_confirmation_of_an_earlier_release_is_looked_at_again(
+    state_uid: str, acted_on: int, after: int, outdated: bool
+) -> None:
+    """REMOVED of another object, or from before this release, is searched for once more; else it stands."""
+    state = SyncState(phase=sync.REMOVED, placement_revision=acted_on)
+    state.object.uid = state_uid
+    placed = Placement(releasing=[ClusterRelease(cluster="a", after_revision=after)])
+    found = plan.is_outdated(state, intent=intent(), placement=placed, cluster="a")
+    assert found is outdated
+    step = plan.decide(Wish.ABSENT, state=state, rendered_hash="", seen=None, listed=True, outdated=found)
+    assert step is (Step.SEARCH if outdated else Step.NOTHING)
+
+
 STATES = st.none() | st.builds(
     lambda phase, uid, version, digest: SyncState(
         phase=phase, member_uid=uid, member_resource_version=version, applied_hash=digest

@@ -70,7 +70,8 @@ class SyncFinalizer:
         if entry is None or entry.intent is None or not waits_for_members(entry.intent):
             return None
         parts = self._view.parts(key)
-        if parts is not None and parts.unconfirmed():
+        uid = str(mapping(entry.intent, "metadata").get("uid", ""))
+        if parts is not None and parts.unconfirmed(uid):
             return None  # a change of a sync state brings it back
         path = key.key(OBJECTS)
         new = without_sync_finalizer(entry.intent)

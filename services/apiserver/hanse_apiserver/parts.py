@@ -66,12 +66,13 @@ class State:
     revision: int
     phase: int
     placement_revision: int
+    uid: str = ""
 
     @classmethod
     def read(cls, value: bytes, revision: int) -> State:
         """Take in a stored sync state."""
         message = SyncState.FromString(value)
-        return cls(value, revision, message.phase, message.placement_revision)
+        return cls(value, revision, message.phase, message.placement_revision, message.object.uid)
 
 
 class Parts:
@@ -88,18 +89,23 @@ class Parts:
         """Whether there is nothing left."""
         return self.placed is None and not self.states
 
-    def unconfirmed(self) -> list[str]:
-        """Return the clusters, sorted, that have not confirmed that nothing of the object is left there."""
+    def unconfirmed(self, uid: str = "") -> list[str]:
+        """Return the clusters, sorted, that have not confirmed that nothing of the object is left there.
+
+        With `uid` (the object's), what was confirmed of an earlier object of that name does not count.
+        """
         wanted: dict[str, int] = {}
         if self.placed is not None:
             wanted = dict.fromkeys(self.placed.clusters, 0) | dict(self.placed.releasing)
-        missing = [name for name, after in wanted.items() if not self._confirmed(name, after)]
+        missing = [name for name, after in wanted.items() if not self._confirmed(name, after, uid)]
         others = [n for n, s in self.states.items() if n not in wanted and s.phase != sync.REMOVED]
         return sorted(missing + others)
 
-    def _confirmed(self, cluster: str, after: int) -> bool:
+    def _confirmed(self, cluster: str, after: int, uid: str) -> bool:
         state = self.states.get(cluster)
         if state is None or state.phase != sync.REMOVED:
+            return False
+        if uid and state.uid not in ("", uid):
             return False
         return not after or state.placement_revision > after
 

@@ -70,6 +70,21 @@ def choose_version(served: Sequence[ApiResource], wanted: str) -> str:
     return versions[next((index for index, each in enumerate(served) if each.preferred), 0)]
 
 
+def is_outdated(
+    state: SyncState | None, *, intent: Intent | None, placement: Placement | None, cluster: str
+) -> bool:
+    """Return whether a confirmation is not one of the present object and the present release.
+
+    Between the two the object may have been applied again, by a process that died before it said so.
+    """
+    if state is None or state.phase != sync.REMOVED or placement is None:
+        return False
+    if intent is not None and state.object.uid not in ("", intent.uid):
+        return True
+    release = next((entry for entry in placement.releasing if entry.cluster == cluster), None)
+    return release is not None and 0 < state.placement_revision <= release.after_revision
+
+
 class Step(enum.Enum):
     """What to do next."""
 
@@ -112,11 +127,13 @@ def decide(
     seen: Seen | None,
     listed: bool,
     force: bool = False,
+    outdated: bool = False,
 ) -> Step:
     """Return the next step for one object in one cluster.
 
     `rendered_hash` is of the manifest when the wish is PRESENT. `seen` is what the member shows, `listed`
     whether it has shown all that it has since we are connected. `force` asks for a comparison in any case.
+    `outdated`: what `state` confirms was confirmed of an earlier object, or at an earlier release.
     """
     if wanted is Wish.UNTOUCHED:
         return Step.NOTHING
@@ -126,7 +143,7 @@ def decide(
         return _present(state, rendered_hash=rendered_hash, seen=seen, listed=listed, force=force)
     if state is None and seen is None and not listed:
         return Step.SEARCH
-    if state is not None and state.phase == sync.REMOVED:
+    if state is not None and state.phase == sync.REMOVED and seen is None and not outdated:
         return Step.NOTHING
     if state is None and seen is None:
         return Step.SEARCH

@@ -151,6 +151,9 @@ class ObjectReconciler:
             seen=seen,
             listed=listed,
             force=case.memory.forced,
+            outdated=plan.is_outdated(
+                case.state, intent=case.intent, placement=case.placement, cluster=desk.cluster
+            ),
         )
         live, case.memory.live = case.memory.live, None
         if manifest is not None:
