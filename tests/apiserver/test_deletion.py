@@ -75,6 +75,17 @@ async def test_a_member_that_nobody_placed_must_confirm_too(world: World) -> Non
     await gone(world, WEB_PATH)
 
 
+async def test_a_confirmation_of_an_earlier_object_does_not_count(world: World) -> None:
+    """What was confirmed of an object of the same name says nothing of this one."""
+    created = await world.create(DEPLOYMENTS, deployment())
+    await world.place(WEB, {"eu": 2})
+    await world.report(WEB, "eu", phase=sync.REMOVED, uid="of-the-one-before")
+    await world.call("DELETE", WEB_PATH)
+    await still_there(world, WEB_PATH)
+    await world.report(WEB, "eu", phase=sync.REMOVED, uid=created["metadata"]["uid"])
+    await gone(world, WEB_PATH)
+
+
 async def test_an_object_that_was_never_placed_is_gone_at_once(world: World) -> None:
     """Without a placement no member has to say anything."""
     await world.create(CONFIG_MAPS, config_map("c"))

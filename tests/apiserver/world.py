@@ -287,6 +287,7 @@ class World:
         member_generation: int = 1,
         message: str = "",
         replicas: int | None = None,
+        uid: str = "",
     ) -> int:
         """Write a sync state as the syncer does; returns its revision."""
         state = sync.SyncState(
@@ -300,6 +301,7 @@ class World:
             status=json.dumps(status).encode() if status else b"",
             replicas=replicas,
         )
+        state.object.uid = uid
         state.transition_time.FromSeconds(1_790_000_001)
         return await self._put(key.sync_state(cluster), state.SerializeToString())
 
