@@ -74,8 +74,13 @@ class Informer:
         return self.known.get((namespace, name))
 
     def note(self, namespace: str, name: str, seen: Seen) -> None:
-        """Take in what an answer about the object said, so that the watch's echo of it is no news."""
-        self.known[namespace, name] = seen
+        """Take in what an answer about the object said, so that the watch's echo of it is no news.
+
+        The watch may be ahead of the answer: then what it showed stays, and is looked at.
+        """
+        known = self.known.get((namespace, name))
+        if known is None or known.uid != seen.uid or _newer(seen, known):
+            self.known[namespace, name] = seen
 
     async def run(self) -> None:
         """List and watch until cancelled."""
