@@ -27,9 +27,7 @@ def metadata(name: str, namespace: str, annotations: Mapping[str, str] | None = 
     return result
 
 
-def config_map(
-    namespace: str, name: str, annotations: Mapping[str, str] | None = None, **data: str
-) -> Json:
+def config_map(namespace: str, name: str, annotations: Mapping[str, str] | None = None, **data: str) -> Json:
     """A ConfigMap with `data`."""
     return {
         "apiVersion": "v1",

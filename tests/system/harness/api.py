@@ -91,7 +91,8 @@ class Api:
         """One request; the JSON of its answer. Raises ApiError, and OSError if nothing answers."""
         url = self.server + path + ("?" + urlencode(query) if query else "")
         headers = {
-            **{"Content-Type": content_type, "Accept": "application/json"},
+            "Content-Type": content_type,
+            "Accept": "application/json",
             **self._headers,
             **(headers or {}),
         }

@@ -35,6 +35,7 @@ COMMAND_SECONDS = 120.0
 FAST: Mapping[str, str] = {
     "registry.probe_interval": "0.4",
     "registry.probe_timeout": "1.5",
+    "registry.inventory_interval": "2",
     "scheduler.toleration_seconds": "2",
 }
 """Settings with which a lost cluster is noticed, and its replicas move, in seconds."""
@@ -73,6 +74,8 @@ class Federation:
         """`settings` are for `hanse up --set`, such as {"scheduler.toleration_seconds": "2"}."""
         self.data_dir = data_dir
         self.members = members
+        self.arguments: tuple[str, ...] = ()
+        """Further words for `hanse up`."""
         self.settings = {**FAST, **traces(data_dir), **(settings or {})}
         self.kubeconfig = data_dir.parent / f"{data_dir.name}.kubeconfig"
         """Contexts `hanse` (current) and one per member, whatever kind the members are."""
@@ -106,10 +109,10 @@ class Federation:
 
     # Life.
 
-    def up(self, *words: str) -> None:
+    def up(self) -> None:
         """`hanse up --detach`."""
         chosen = [word for item in self.settings.items() for word in ("--set", "=".join(item))]
-        self.hanse("up", "--clusters", str(self.members.simulated), "--detach", *chosen, *words)
+        self.hanse("up", "--clusters", str(self.members.simulated), "--detach", *chosen, *self.arguments)
 
     def down(self) -> None:
         """`hanse down`."""

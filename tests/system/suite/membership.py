@@ -67,8 +67,10 @@ class MembershipSuite:
         member.create("namespaces", "", body)
         member.create("configmaps", f"{ns}-own", config_map(f"{ns}-own", "own", color="blue"))
         until(
-            lambda: member.find("configmaps", f"{ns}-own", "kube-root-ca.crt")
-            and member.find("serviceaccounts", f"{ns}-own", "default"),
+            lambda: (
+                member.find("configmaps", f"{ns}-own", "kube-root-ca.crt")
+                and member.find("serviceaccounts", f"{ns}-own", "default")
+            ),
             what="the namespace is furnished",
         )
         before = everything(member)
@@ -93,11 +95,13 @@ class MembershipSuite:
         for name in others:
             assert federation.member(name).find("configmaps", ns, "web")
         until(
-            lambda: sum(
-                federation.member(name).get("deployments.apps", ns, "web")["spec"]["replicas"]
-                for name in others
-            )
-            == 3,
+            lambda: (
+                sum(
+                    federation.member(name).get("deployments.apps", ns, "web")["spec"]["replicas"]
+                    for name in others
+                )
+                == 3
+            ),
             what="the replicas are divided over those that are left",
         )
         self._join(federation)

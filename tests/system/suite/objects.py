@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 
-from tests.system.harness import NAMES, Federation, until, until_passes
+from tests.system.harness import NAMES, Api, Federation, until, until_passes
 from tests.system.manifests import config_map, custom_kind, deployment
 from tests.system.suite.base import everywhere, is_ours, replicas, until_in
 
@@ -35,9 +35,10 @@ class ObjectSuite:
         federation.apply(config_map(ns, "web", step="0", gone="soon"))
 
         def arrives(**data: str) -> None:
-            everywhere(
-                federation, lambda api: api.get("configmaps", ns, "web")["data"] == data, what=f"data is {data}"
-            )
+            def same(api: Api) -> bool:
+                return bool(api.get("configmaps", ns, "web")["data"] == data)
+
+            everywhere(federation, same, what=f"data is {data}")
 
         arrives(step="0", gone="soon")
         current = federation.api.get("configmaps", ns, "web")
@@ -129,9 +130,7 @@ class ObjectSuite:
         """A CustomResourceDefinition goes to the members, and then its objects do; kubectl knows it."""
         group = f"{ns}.example.com"
         federation.apply(custom_kind(group, "widgets", "Widget"))
-        federation.kubectl(
-            "wait", "--for=condition=Established", f"crd/widgets.{group}", "--timeout=30s"
-        )
+        federation.kubectl("wait", "--for=condition=Established", f"crd/widgets.{group}", "--timeout=30s")
         widget = {
             "apiVersion": f"{group}/v1",
             "kind": "Widget",

@@ -45,15 +45,14 @@ class PlacingSuite:
         """A cluster selector that is not JSON leaves every member as it is, and is an Event on the object."""
         federation.apply(config_map(ns, "web", step="0"))
         until_in(federation, NAMES, "configmaps", ns, "web")
-        federation.kubectl(
-            "annotate", "--overwrite", "configmap", "web", "-n", ns, f"{CLUSTER_SELECTOR}=[{{"
-        )
+        federation.kubectl("annotate", "--overwrite", "configmap", "web", "-n", ns, f"{CLUSTER_SELECTOR}=[{{")
         found = until(lambda: events_on(federation, ns, "web"), what="there is a warning")
         assert any("cluster-selector" in event["message"] for event in found)
         until_in(federation, NAMES, "configmaps", ns, "web")
         said = federation.kubectl("describe", "configmap", "web", "-n", ns).out
         assert "Warning" in said
-        federation.kubectl("annotate", "--overwrite", "configmap", "web", "-n", ns, f"{CLUSTER_SELECTOR}={CLOUD}")
+        annotate = ("annotate", "--overwrite", "configmap", "web", "-n", ns)
+        federation.kubectl(*annotate, f"{CLUSTER_SELECTOR}={CLOUD}")
         until_in(federation, ("eu-west", "us-east"), "configmaps", ns, "web")
 
     def test_preferences_divide(self, federation: Federation, ns: str) -> None:

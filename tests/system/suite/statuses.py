@@ -9,7 +9,7 @@ import ipaddress
 
 from tests.system.harness import NAMES, Federation, until
 from tests.system.manifests import deployment, ingress, job, service, workload
-from tests.system.suite.base import until_in
+from tests.system.suite.base import replicas, until_in
 
 
 class StatusSuite:
@@ -40,8 +40,10 @@ class StatusSuite:
         nodes = sum(len(api.list("nodes")) for api in federation.each.values())
         agent = federation.api.get("daemonsets.apps", ns, "agent")["status"]
         assert agent["numberReady"] == agent["desiredNumberScheduled"] == nodes
-        sets = [api.get("statefulsets.apps", ns, "db")["spec"]["replicas"] for api in federation.each.values()]
-        assert federation.api.get("statefulsets.apps", ns, "db")["status"]["readyReplicas"] == sum(sets)
+        parts = replicas(federation, "statefulsets.apps", ns, "db")
+        assert federation.api.get("statefulsets.apps", ns, "db")["status"]["readyReplicas"] == sum(
+            parts.values()
+        )
 
     def test_a_job_completes(self, federation: Federation, ns: str) -> None:
         """A Job is complete when it is in every member that has a part of it."""
@@ -76,8 +78,14 @@ class StatusSuite:
         """Where no endpoint is ready a region's name gives the others' addresses."""
         federation.apply(deployment(ns, "web", 3), service(ns, "web"))
         name = f"web.{ns}.hanse.svc.us-east.example.org"
-        until(lambda: len(federation.dig(name)) == 1, what=f"{name} has an address")
-        own = federation.dig(name)
+        member = federation.member("us-east")
+
+        def addresses() -> set[str]:
+            status = member.get("services", ns, "web")["status"]["loadBalancer"]
+            return {entry["ip"] for entry in status["ingress"]}
+
+        own = until(addresses, what="the Service has an address")
+        until(lambda: federation.dig(name) == own, what=f"{name} is the region's own address")
         selector = '[{"key": "topology.kubernetes.io/region", "operator": "!=", "values": ["us-east"]}]'
         annotation = f"federation.alpha.kubernetes.io/cluster-selector={selector}"
         federation.kubectl("annotate", "deploy/web", "-n", ns, annotation)

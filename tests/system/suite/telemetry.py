@@ -33,8 +33,8 @@ def spans(federation: Federation) -> list[tuple[str, dict[str, Any]]]:
     found: list[tuple[str, dict[str, Any]]] = []
     for service_name in SERVICES:
         path = folder / f"{service_name}.jsonl"
-        for line in path.read_text().splitlines() if path.exists() else ():
-            found.append((service_name, json.loads(line)))
+        lines = path.read_text().splitlines() if path.exists() else []
+        found += [(service_name, json.loads(line)) for line in lines]
     return found
 
 
@@ -91,9 +91,9 @@ class TelemetrySuite:
         """A gRPC client without a certificate is refused by every service, and so is a REST one."""
         credentials = grpc.ssl_channel_credentials(federation.pki("ca.crt").read_bytes())
         for name in SERVICES:
-            with grpc.secure_channel(federation.endpoint(name, "grpc"), credentials) as channel:
-                with pytest.raises(grpc.RpcError):
-                    ProtoReflectionDescriptorDatabase(channel).get_services()
+            address = federation.endpoint(name, "grpc")
+            with grpc.secure_channel(address, credentials) as channel, pytest.raises(grpc.RpcError):
+                ProtoReflectionDescriptorDatabase(channel).get_services()
 
     def test_files_with_keys_are_the_users_alone(self, federation: Federation) -> None:
         """No key or kubeconfig in the data directory can be read by others."""
