@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 
 from hanse.errors import ResourceExhaustedError
 
-_SALT = "hanse"
+_SALT = "hanse/0"
 
 
 def load_balancer_range(cluster: str) -> ipaddress.IPv4Network:

@@ -8,10 +8,12 @@ Next: `hanse_simulator.workloads.rollout` for the arithmetic, `.deploymentstatus
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from hanse.control import Request, Result
 from hanse.errors import AlreadyExistsError
+from hanse.kube.entry import Change
 from hanse.kube.objects import Object, annotations_of, mapping, name_of
 from hanse_simulator import pods as pod_rules
 from hanse_simulator.loops import Loop, controlled_by, itself, split
@@ -19,7 +21,15 @@ from hanse_simulator.workloads import rollout
 from hanse_simulator.workloads.deploymentstatus import progress_wait, status_of
 from hanse_simulator.workloads.ownership import claim
 from hanse_simulator.workloads.rollout import Bounds, Replicas
-from hanse_simulator.world import DEPLOYMENTS, PODS, REPLICA_SETS, World, is_deleting, owner_reference
+from hanse_simulator.world import (
+    DEPLOYMENTS,
+    PODS,
+    REPLICA_SETS,
+    World,
+    controller_of,
+    is_deleting,
+    owner_reference,
+)
 
 HASH = "pod-template-hash"
 REVISION = "deployment.kubernetes.io/revision"
@@ -41,7 +51,24 @@ class Deployments:
 
     def loop(self) -> Loop:
         """Return the controller."""
-        return Loop("deployments", self, {DEPLOYMENTS: itself, REPLICA_SETS: controlled_by("Deployment")})
+        watches = {
+            DEPLOYMENTS: itself,
+            REPLICA_SETS: controlled_by("Deployment"),
+            PODS: self._pod_changed,
+        }
+        return Loop("deployments", self, watches)
+
+    def _pod_changed(self, change: Change) -> Iterable[str]:
+        """Map a Pod that is gone to its Deployment: with Recreate its successor waits for that."""
+        owner = controller_of(change.entry.object) if change.type == "DELETED" else None
+        if owner is None or owner["kind"] != "ReplicaSet":
+            return ()
+        replica_set = self._world.get(REPLICA_SETS, change.key.namespace, owner["name"])
+        top = controller_of(replica_set) if replica_set else None
+        deployment = self._world.get(DEPLOYMENTS, change.key.namespace, top["name"]) if top else None
+        if deployment is None or mapping(deployment, "spec", "strategy").get("type") != "Recreate":
+            return ()
+        return (f"{change.key.namespace}/{name_of(deployment)}",)
 
     async def reconcile(self, request: Request) -> Result | None:
         """Take a rollout one step further, and write the status."""

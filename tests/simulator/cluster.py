@@ -1,0 +1,205 @@
+"""What the simulator's tests share: a cluster in this process, a client, kubectl, waiting with a deadline."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+from hanse_simulator.app import Simulator
+from hanse_simulator.settings import SimulatorSettings
+
+from hanse.kube.access import ClusterAccess
+from hanse.kube.client import KubeClient, ResourcePath
+from hanse.kube.objects import Object, mapping
+from hanse.store import MemoryStore, Store
+
+PODS = ResourcePath("v1", "pods")
+NODES = ResourcePath("v1", "nodes")
+SERVICES = ResourcePath("v1", "services")
+ENDPOINTS = ResourcePath("v1", "endpoints")
+SLICES = ResourcePath("discovery.k8s.io/v1", "endpointslices")
+NAMESPACES = ResourcePath("v1", "namespaces")
+CONFIG_MAPS = ResourcePath("v1", "configmaps")
+EVENTS = ResourcePath("v1", "events")
+CLAIMS = ResourcePath("v1", "persistentvolumeclaims")
+VOLUMES = ResourcePath("v1", "persistentvolumes")
+DEPLOYMENTS = ResourcePath("apps/v1", "deployments")
+REPLICA_SETS = ResourcePath("apps/v1", "replicasets")
+STATEFUL_SETS = ResourcePath("apps/v1", "statefulsets")
+DAEMON_SETS = ResourcePath("apps/v1", "daemonsets")
+JOBS = ResourcePath("batch/v1", "jobs")
+
+DEADLINE = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """What a command did."""
+
+    code: int
+    out: str
+    err: str
+
+
+class Cluster:
+    """A running simulated cluster and how to talk to it. Everything is in the namespace `shop`."""
+
+    def __init__(self, simulator: Simulator, client: KubeClient) -> None:
+        self.simulator = simulator
+        self.client = client
+
+    async def until(self, check: Callable[[], Any], *, what: str) -> Any:
+        """Wait until an async check returns something true; return that."""
+        end = asyncio.get_running_loop().time() + DEADLINE
+        while True:
+            found = await check()
+            if found:
+                return found
+            assert asyncio.get_running_loop().time() < end, f"never happened: {what}"
+            await asyncio.sleep(0.02)
+
+    async def create(self, resource: ResourcePath, obj: Object) -> Object:
+        """Create an object in the namespace."""
+        metadata = {"namespace": "shop", **obj["metadata"]}
+        return await self.client.create(resource, {**obj, "metadata": metadata})
+
+    async def get(self, resource: ResourcePath, name: str) -> Object:
+        """Read an object in the namespace."""
+        return await self.client.get(resource, name, namespace="shop")
+
+    async def patch(self, resource: ResourcePath, name: str, patch: Any) -> Object:
+        """Merge-patch an object in the namespace."""
+        return await self.client.patch(resource, name, patch, namespace="shop")
+
+    async def all(self, resource: ResourcePath, label_selector: str = "") -> list[Object]:
+        """List objects in the namespace."""
+        found = await self.client.list(resource, namespace="shop", label_selector=label_selector)
+        return list(found.items)
+
+    async def pods(self, app: str) -> list[Object]:
+        """List the Pods with a label app that are not being deleted."""
+        found = await self.all(PODS, f"app={app}")
+        return [p for p in found if not p["metadata"].get("deletionTimestamp")]
+
+    async def status(self, resource: ResourcePath, name: str, **wanted: object) -> Object:
+        """Wait until an object's status has these values, None for absent, of its generation."""
+
+        async def check() -> Object | None:
+            obj = await self.get(resource, name)
+            status = mapping(obj, "status")
+            observed = status.get("observedGeneration", obj["metadata"]["generation"])
+            current = observed == obj["metadata"]["generation"]
+            return obj if current and all(status.get(k) == v for k, v in wanted.items()) else None
+
+        found: Object = await self.until(check, what=f"{resource.plural} {name} with status {wanted}")
+        return found
+
+    async def gone(self, resource: ResourcePath) -> None:
+        """Wait until no such object is left in the namespace."""
+
+        async def check() -> bool:
+            return not await self.all(resource)
+
+        await self.until(check, what=f"no {resource.plural} left")
+
+    async def kubectl(self, *arguments: str, stdin: str = "", check: bool = True) -> Ran:
+        """Run kubectl as the administrator."""
+        environment = {
+            **os.environ,
+            "KUBECONFIG": self.simulator.settings.kubeconfig_file,
+            "HOME": "/nowhere",
+        }
+        process = await asyncio.create_subprocess_exec(
+            "kubectl", f"--cache-dir={Path(self.simulator.settings.pki_dir) / 'cache'}", *arguments,
+            env=environment, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+        try:
+            async with asyncio.timeout(60):
+                out, err = await process.communicate(stdin.encode())
+        except TimeoutError:
+            process.kill()
+            await process.wait()
+            raise
+        ran = Ran(process.returncode or 0, out.decode(), err.decode())
+        assert ran.code == 0 or not check, ran
+        return ran
+
+
+def settings(directory: Path, **changes: Any) -> SimulatorSettings:
+    """Return settings for a fast cluster with two zones."""
+    values: dict[str, Any] = {
+        "name": "eu-west", "region": "eu-west", "zones": ("a", "b"),
+        "pki_dir": str(directory / "pki"), "kubeconfig_file": str(directory / "kubeconfig"),
+        "pod_start_seconds": 0.02, "pod_stop_seconds": 0.02, "job_seconds": 0.05,
+    }  # fmt: skip
+    return SimulatorSettings(**{**values, **changes})
+
+
+@asynccontextmanager
+async def running(directory: Path, *, store: Store | None = None, **changes: Any) -> AsyncIterator[Cluster]:
+    """Run a cluster, in memory unless a store is given, with the namespace `shop`."""
+    made = store or MemoryStore()
+    async with Simulator(made, settings(directory, **changes)) as simulator:
+        access = ClusterAccess.from_kubeconfig(simulator.settings.kubeconfig_file)
+        async with KubeClient(access) as client:
+            cluster = Cluster(simulator, client)
+            if not (await client.list(NAMESPACES, field_selector="metadata.name=shop")).items:
+                await client.create(
+                    NAMESPACES,
+                    {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "shop"}},
+                )
+            yield cluster
+    if store is None:
+        await made.close()
+
+
+def template(app: str, *, image: str = "web:1", **spec: Any) -> Object:
+    """Return a Pod template with a label app."""
+    return {
+        "metadata": {"labels": {"app": app}},
+        "spec": {"containers": [{"name": "c", "image": image, "ports": [{"containerPort": 80}]}], **spec},
+    }
+
+
+def workload(kind: str, name: str, **spec: Any) -> Object:
+    """Return a Deployment, ReplicaSet, StatefulSet or DaemonSet that selects app=`name`."""
+    return {
+        "apiVersion": "apps/v1", "kind": kind, "metadata": {"name": name},
+        "spec": {"selector": {"matchLabels": {"app": name}}, "template": template(name), **spec},
+    }  # fmt: skip
+
+
+def service(name: str, **spec: Any) -> Object:
+    """Return a Service that selects app=`name`."""
+    return {
+        "apiVersion": "v1", "kind": "Service", "metadata": {"name": name},
+        "spec": {"selector": {"app": name}, "ports": [{"port": 80}], **spec},
+    }  # fmt: skip
+
+
+def image_patch(image: str) -> Object:
+    """Return a merge patch that changes a workload's image."""
+    container = {"name": "c", "image": image, "ports": [{"containerPort": 80}]}
+    return {"spec": {"template": {"spec": {"containers": [container]}}}}
+
+
+def conditions(obj: Object) -> Mapping[str, str]:
+    """Return an object's conditions: type to status."""
+    return {c["type"]: c["status"] for c in mapping(obj, "status").get("conditions", [])}
+
+
+def zones(slices: list[Object]) -> list[str]:
+    """Return the zones of the ready endpoints of slices, in order."""
+    return sorted(e["zone"] for s in slices for e in s["endpoints"] if e["conditions"]["ready"])
+
+
+def dump(*objects: Object) -> str:
+    """Return objects as kubectl reads them."""
+    return orjson.dumps({"apiVersion": "v1", "kind": "List", "items": list(objects)}).decode()
