@@ -311,6 +311,8 @@ def print_next(console: Console, data: DataDir, snapshot: Mapping[str, Any]) -> 
     suffix, federation = snapshot["dns_suffix"], snapshot["federation"]
     hanse = "hanse" if shutil.which("hanse") else _shorter(Path(sys.executable).parent / "hanse")
     lines = [f"export KUBECONFIG={_shorter(data.kubeconfig)}"]
+    if data != DataDir.at(DEFAULT):
+        lines.append(f"export HANSE_DATA_DIR={_shorter(data.root)}")
     if shutil.which("kubectl"):
         lines += [
             "kubectl get clusters",
@@ -321,9 +323,9 @@ def print_next(console: Console, data: DataDir, snapshot: Mapping[str, Any]) -> 
         f"{hanse} get deploy,svc,cm -n shop",
         f"{hanse} explain deploy/web -n shop",
         f"dig @{host} -p {port} web.shop.{federation}.svc.eu-west.{suffix}",
-        f"{hanse} sim stop us-east        # lose a cluster: replicas move, names follow, nothing is deleted",
-        f"{hanse} sim start us-east       # it comes back",
-        "make stop                       # stop everything; make run resumes with all data",
+        f"{f'{hanse} sim stop us-east':<32}# replicas move after 60 s, names follow, nothing is deleted",
+        f"{f'{hanse} sim start us-east':<32}# it comes back",
+        f"{'make stop':<32}# stop everything; make run resumes with all data",
     ]
     console.print("\n[bold]Try next[/]", highlight=False)
     for line in lines:

@@ -119,7 +119,7 @@ def _placed_row(placed: ClusterPlacement, state: SyncState | None) -> ClusterRow
         why=_why(placed.reason, placed.message),
         replicas=replicas,
         applied=_applied(state),
-        live=_live(state),
+        live=f"last seen {_live(state)}" if placed.suspended and _live(state) else _live(state),
     )
 
 

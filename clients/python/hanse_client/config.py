@@ -2,7 +2,8 @@
 
 Owns the format of client.toml: `ca`, `cert` and `key` (PEM files, relative to the file itself) and the
 table `endpoints` with host:port per service: registry, scheduler, syncer, dns, federation. It is found at
-the given path, else at `HANSE_CONFIG`, else at .hanse/client.toml here, else in the home directory.
+the given path, else at `HANSE_CONFIG`, else in the data directory (`HANSE_DATA_DIR`, .hanse by
+default), else in the home directory.
 
 Concurrency: values; one small file is read.
 
@@ -23,6 +24,7 @@ from hanse.errors import ConfigError
 from hanse.settings import TlsFiles
 
 VARIABLE = "HANSE_CONFIG"
+DATA_DIR = "HANSE_DATA_DIR"
 LOCAL = Path(".hanse") / "client.toml"
 SERVICES = ("registry", "scheduler", "syncer", "dns", "federation")
 _ADDRESS = re.compile(r"^(\[[0-9a-fA-F:]+\]|[^\s:\[\]]+):\d{1,5}$")
@@ -78,7 +80,8 @@ class ClientConfig:
         named = path or environ.get(VARIABLE)
         if named:
             return cls.load(Path(named).expanduser())
-        candidates = [LOCAL, Path.home() / LOCAL]
+        folder = environ.get(DATA_DIR)
+        candidates = [Path(folder).expanduser() / LOCAL.name if folder else LOCAL, Path.home() / LOCAL]
         for candidate in candidates:
             if candidate.exists():
                 return cls.load(candidate)
