@@ -46,6 +46,9 @@ from hanse_simulator.workloads.replicasets import ReplicaSets
 from hanse_simulator.workloads.statefulsets import StatefulSets
 from hanse_simulator.world import World
 
+WINDOW = 2048
+"""How many changes of each resource a watch may be behind; less than a real cluster keeps, to be small."""
+
 
 class Simulator:
     """One cluster over a store. `address` and `url` are where its API is served once it has started."""
@@ -62,6 +65,7 @@ class Simulator:
             catalogue=Catalogue.builtin(),
             admission=[WorkloadAdmission(), self._services],
             graceful_pods=True,
+            window=WINDOW,
         )
         self.address = ""
         self.url = ""

@@ -16,7 +16,7 @@ def set_condition(
     conditions: Iterable[Mapping[str, Any]],
     kind: str,
     *,
-    status: bool,
+    status: bool | None,
     reason: str = "",
     message: str = "",
     now: str,
@@ -24,11 +24,11 @@ def set_condition(
 ) -> list[Condition]:
     """Return the conditions with the one of this type set.
 
-    `updated` keeps lastUpdateTime too, which changes with the reason or the message.
+    `status` None is Unknown. `updated` keeps lastUpdateTime too, which changes with reason and message.
     """
     result = [dict(c) for c in conditions]
     old = next((c for c in result if c.get("type") == kind), None)
-    text = "True" if status else "False"
+    text = {True: "True", False: "False", None: "Unknown"}[status]
     new: Condition = {"type": kind, "status": text, "lastTransitionTime": now}
     if updated:
         new["lastUpdateTime"] = now

@@ -132,7 +132,7 @@ class Faults:
         self._engine = engine
         self._rng = rng or random.Random()  # noqa: S311 - which requests fail, not a secret
         self._rules: list[Rule] = []
-        self._watches: dict[web.Request, Target] = {}
+        self._watches: dict[int, tuple[web.Request, Target]] = {}
 
     @property
     def rules(self) -> Sequence[Rule]:
@@ -142,7 +142,7 @@ class Faults:
     def set(self, rules: Sequence[Rule]) -> None:
         """Replace all rules; open watches that a new `drop` rule concerns are cut."""
         self._rules = list(rules)
-        for request, target in tuple(self._watches.items()):
+        for request, target in tuple(self._watches.values()):
             if any(r.action == "drop" and r.concerns(target) for r in rules):
                 _cut(request)
 
@@ -186,11 +186,11 @@ class Faults:
                     return answer
             if target.verb != "watch":
                 return await handler(request)
-            self._watches[request] = target
+            self._watches[id(request)] = (request, target)
             try:
                 return await handler(request)
             finally:
-                self._watches.pop(request, None)
+                self._watches.pop(id(request), None)
 
         return cast(Middleware, strike)
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import orjson
+import yaml
 from hanse_simulator.app import Simulator
 from hanse_simulator.settings import SimulatorSettings
 
@@ -201,5 +201,5 @@ def zones(slices: list[Object]) -> list[str]:
 
 
 def dump(*objects: Object) -> str:
-    """Return objects as kubectl reads them."""
-    return orjson.dumps({"apiVersion": "v1", "kind": "List", "items": list(objects)}).decode()
+    """Return objects as a file for kubectl."""
+    return yaml.safe_dump_all(objects)

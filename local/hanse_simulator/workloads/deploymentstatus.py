@@ -81,16 +81,21 @@ def _progressing(
 ) -> list[dict[str, Any]]:
     known = next((c for c in conditions if c["type"] == "Progressing"), None)
     if rollout.paused(deployment):
+        if known is not None and known["reason"] == "DeploymentPaused":
+            return conditions
         return set_condition(
-            conditions, "Progressing", status=False, reason="DeploymentPaused",
+            conditions, "Progressing", status=None, reason="DeploymentPaused",
             message="Deployment is paused", now=now, updated=True,
-        ) if known is None or known["reason"] != "DeploymentPaused" else conditions  # fmt: skip
+        )  # fmt: skip
     named = f'ReplicaSet "{name_of(new)}"' if new else "The new ReplicaSet"
     if complete:
         return set_condition(
             conditions, "Progressing", status=True, reason="NewReplicaSetAvailable",
             message=f"{named} has successfully progressed.", now=now, updated=True,
         )  # fmt: skip
+    same = status.get("replicas", 0) == status.get("updatedReplicas", 0)
+    if known is not None and known["reason"] == "NewReplicaSetAvailable" and same:
+        return conditions  # a rollout that was complete stays so when a Pod is lost or the number changes
     if known is not None and not _moved(deployment, status) and known["reason"] not in _SETTLED:
         late = _late(deployment, known, now=now)
         if not late:
@@ -99,10 +104,10 @@ def _progressing(
             conditions, "Progressing", status=False, reason="ProgressDeadlineExceeded",
             message=f"{named} has timed out progressing.", now=now, updated=True,
         )  # fmt: skip
-    fresh = known is None or not mapping(deployment, "status").get("updatedReplicas")
-    reason = "NewReplicaSetCreated" if fresh and known is None else "ReplicaSetUpdated"
-    verb = "Created new replica set" if reason == "NewReplicaSetCreated" else None
-    message = f'{verb} "{name_of(new)}"' if verb and new else f"{named} is progressing."
+    reason = "NewReplicaSetCreated" if known is None else "ReplicaSetUpdated"
+    message = f"{named} is progressing."
+    if known is None and new:
+        message = f'Created new replica set "{name_of(new)}"'
     changed = set_condition(
         conditions, "Progressing", status=True, reason=reason, message=message, now=now, updated=True
     )
