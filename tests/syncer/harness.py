@@ -202,7 +202,7 @@ class Federation:
 
     async def set_cluster(self, name: str, **fields: Any) -> None:
         """Write the compiled view of a cluster."""
-        cluster = Cluster(name=f"clusters/{name}", state=READY, **fields)
+        cluster = Cluster(name=f"clusters/{name}", **{"state": READY, **fields})
         await self.store.put(keys.cluster(name), cluster.SerializeToString())
 
     async def put(self, path: str, obj: Object) -> Object:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import aclosing
+from typing import Any
 
 import pytest
 from aiohttp import web
 
+from hanse.api.registry.v1.cluster_pb2 import UNJOINING
 from hanse.api.syncer.v1 import sync_state_pb2 as sync
+from hanse.store import WatchBatch, keys
 from tests.syncer.harness import Federation, config_map, federation, until
 
 WEB = "core/configmaps/default/web"
@@ -295,3 +299,85 @@ async def test_states_of_a_cluster_that_was_dropped_go(fed: Federation) -> None:
         await until(swept, what="only the states of b are left")
         janitor.cancel()
         await asyncio.wait([janitor])
+
+
+async def test_object_that_is_made_again_arrives_again(fed: Federation) -> None:
+    """An object deleted and created again under its name is applied, though its placement names the same."""
+    async with fed.syncer() as sharing:
+        await spread(fed, [WEB])
+        await arrived(fed, [WEB], "a", "b")
+        await fed.mark_deleted(WEB)
+        for name in fed.members:
+            await fed.reaches(WEB, name, sync.REMOVED)
+        await fed.forget(WEB)
+        again = await fed.put(WEB, config_map("2"))
+        world = sharing.pipelines["a"]._parts.world
+
+        def shown() -> bool:
+            intent = world.intent(WEB)
+            return intent is not None and intent.uid == again["metadata"]["uid"]
+
+        await until(shown, what="the new object is known")
+        await until(lambda: all(p.queue.idle for p in sharing.pipelines.values()), what="all are idle")
+        await fed.place(WEB, "a", "b")
+        await arrived(fed, [WEB], "a", "b")
+        for member in fed.members.values():
+            live = member.get(WEB)
+            assert live is not None
+            assert live["data"] == {"value": "2"}
+
+
+async def test_objects_stay_in_a_cluster_that_keeps_them_whichever_news_comes_first(
+    fed: Federation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A release that is seen before the cluster's wish to keep its objects deletes nothing."""
+    gate = asyncio.Event()
+    gate.set()
+    watch = fed.store.watch
+
+    async def held(prefix: str, **options: Any) -> AsyncIterator[WatchBatch]:
+        async with aclosing(watch(prefix, **options)) as batches:
+            async for batch in batches:
+                if prefix == f"{keys.CLUSTERS}/":
+                    await gate.wait()
+                yield batch
+
+    monkeypatch.setattr(fed.store, "watch", held)
+    async with fed.syncer():
+        await spread(fed, [WEB])
+        await arrived(fed, [WEB], "a")
+        gate.clear()
+        await fed.set_cluster("a", state=UNJOINING, orphan_objects=True)
+        await fed.place(WEB, "b", releasing=["a"])
+        await spread(fed, PATHS)
+        await arrived(fed, PATHS, "a")
+        assert ("DELETE", "/api/v1/namespaces/default/configmaps/web") not in fed.members["a"].writes
+        gate.set()
+        state = await fed.reaches(WEB, "a", sync.REMOVED)
+        assert state.reason == "Released"
+        live = fed.members["a"].get(WEB)
+        assert live is not None
+        assert "hanse.dev/federation" not in live["metadata"].get("labels", {})
+
+
+async def test_nothing_is_remembered_of_what_is_gone(fed: Federation) -> None:
+    """After an object was deleted everywhere, no memory of it is kept for any cluster."""
+    async with fed.syncer() as sharing:
+        await spread(fed, [WEB])
+        await arrived(fed, [WEB], "a", "b")
+        await fed.mark_deleted(WEB)
+        for name in fed.members:
+            await fed.reaches(WEB, name, sync.REMOVED)
+        await fed.forget(WEB)
+
+        async def forgotten(name: str) -> bool:
+            return await fed.state(WEB, name) is None
+
+        for name in fed.members:
+            await until(lambda name=name: forgotten(name), what=f"the state in {name} is dropped")  # type: ignore[misc]
+        await fed.unplace(WEB)
+        await spread(fed, PATHS)
+        await arrived(fed, PATHS, "a", "b")
+        for pipeline in sharing.pipelines.values():
+            assert pipeline._desk is not None
+            assert WEB not in pipeline._desk.memories

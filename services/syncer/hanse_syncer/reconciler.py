@@ -64,7 +64,7 @@ class ObjectReconciler:
 
     async def reconcile(self, request: Request) -> Result | None:
         """Look at one object. Raises LinkDownError."""
-        case = self._case(request.key)
+        case = await self._informed(request.key)
         if self._undecided(case):
             return Result(requeue_after=_PATIENCE_SECONDS)
         try:
@@ -81,6 +81,19 @@ class ObjectReconciler:
         case.memory.failures = 0
         case.memory.forced = False
         return result
+
+    async def _informed(self, path: str) -> Case:
+        """Return the case, knowing of the cluster all that the scheduler knew that had the object leave it.
+
+        The cluster's record comes by another watch than the placement: it may say that the cluster leaves the
+        federation and keeps its objects. Raises DeadlineError while that cannot be known.
+        """
+        world = self._desk.world
+        case = self._case(path)
+        while _is_released(case) and world.clusters.revision < case.placement_revision:
+            await world.clusters.reached(case.placement_revision)
+            case = self._case(path)
+        return case
 
     def _case(self, path: str) -> Case:
         desk = self._desk
@@ -170,6 +183,8 @@ class ObjectReconciler:
             desk.book.drop(case.path)
             desk.memories.pop(case.path, None)
             desk.waiting.remove(case.path)
+        elif step is Step.NOTHING and case.state is None:
+            desk.memories.pop(case.path, None)
         elif step is Step.REPORT:
             desk.metrics.orphans.add(1, {"hanse.cluster": desk.cluster})
             _log.warning(
@@ -580,6 +595,11 @@ class ObjectReconciler:
             },
             tracer=desk.tracer,
         )
+
+
+def _is_released(case: Case) -> bool:
+    """Whether the object is to be deleted there only because it is no longer placed there."""
+    return case.wanted is Wish.ABSENT and case.intent is not None and not case.intent.deleting
 
 
 def _decode(status: bytes) -> Any:

@@ -197,7 +197,7 @@ class World:
     ) -> None:
         before = _clusters(old) if old is not None else {}
         after = _clusters(new) if new is not None else {}
-        if old is not None and new is not None and old.generation == new.generation:
+        if old is not None and new is not None and _same_object(old, new):
             names = {name for name in before.keys() | after.keys() if before.get(name) != after.get(name)}
             if old.conflict_resolution != new.conflict_resolution:
                 names = set(after)
@@ -239,4 +239,9 @@ class World:
 def _clusters(placement: Placement) -> dict[str, bytes]:
     """Return the clusters that a placement names, with what it says of each."""
     named = {entry.cluster: entry.SerializeToString() for entry in placement.clusters}
-    return named | {entry.cluster: b"releasing" for entry in placement.releasing}
+    return named | {entry.cluster: b"releasing %d" % entry.after_revision for entry in placement.releasing}
+
+
+def _same_object(old: Placement, new: Placement) -> bool:
+    """Whether two placements are of the same generation of the same object, and not of one made again."""
+    return (old.object.uid, old.generation) == (new.object.uid, new.generation)
