@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 import sys
@@ -37,8 +38,7 @@ async def serve(runtime: Runtime[DnsSettings]) -> None:
     compiler = Compiler(store=store, settings=settings, compilation=compilation, identity=identity)
     async with answering.mirror, NameServer(answering.respond, host=host, port=port) as names:
         await answering.mirror.synced()
-        runtime.tasks.create_task(compilation.run())
-        runtime.tasks.create_task(compiler.run())
+        work = [runtime.tasks.create_task(each.run()) for each in (compilation, compiler)]
         rpc = RpcServer(
             listen=settings.listen,
             tls=settings.tls,
@@ -51,6 +51,9 @@ async def serve(runtime: Runtime[DnsSettings]) -> None:
         async with rpc:
             runtime.ready({"grpc": rpc.address, "dns": address})
             await runtime.stopping.wait()
+        for task in work:
+            task.cancel()
+        await asyncio.wait(work)  # they use the store to their end
     await store.close()
 
 

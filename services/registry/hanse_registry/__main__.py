@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import socket
@@ -53,7 +54,7 @@ async def serve(runtime: Runtime[RegistrySettings]) -> None:
         )
         runtime.tasks.create_task(registrar.follow())
         await registrar.synced()
-        runtime.tasks.create_task(registrar.run())
+        work = runtime.tasks.create_task(registrar.run())
         rpc = RpcServer(
             listen=settings.listen,
             tls=settings.tls,
@@ -68,6 +69,8 @@ async def serve(runtime: Runtime[RegistrySettings]) -> None:
         async with rpc:
             runtime.ready({"grpc": rpc.address})
             await runtime.stopping.wait()
+        work.cancel()
+        await asyncio.wait([work])  # it uses the store to its end
     await store.close()
 
 
