@@ -86,6 +86,18 @@ async def test_a_confirmation_of_an_earlier_object_does_not_count(world: World) 
     await gone(world, WEB_PATH)
 
 
+async def test_a_confirmation_from_before_a_cluster_was_placed_again_does_not_count(world: World) -> None:
+    """What was confirmed before the object was placed there once more says nothing of what came then."""
+    await world.create(DEPLOYMENTS, deployment())
+    first = await world.place(WEB, {}, releasing=["eu"])
+    await world.report(WEB, "eu", phase=sync.REMOVED, acted_on=first)
+    second = await world.place(WEB, {"eu": 2}, after=first)
+    await world.call("DELETE", WEB_PATH)
+    await still_there(world, WEB_PATH)
+    await world.report(WEB, "eu", phase=sync.REMOVED, acted_on=second)
+    await gone(world, WEB_PATH)
+
+
 async def test_an_object_that_was_never_placed_is_gone_at_once(world: World) -> None:
     """Without a placement no member has to say anything."""
     await world.create(CONFIG_MAPS, config_map("c"))

@@ -258,13 +258,20 @@ class World:
         generation: int = 1,
         releasing: Sequence[str] = (),
         suspended: Sequence[str] = (),
+        after: int = 0,
     ) -> int:
         """Write a placement as the scheduler does; returns its revision."""
         placement = Placement(
             name=key.key("placements"),
             generation=generation,
             clusters=[
-                ClusterPlacement(cluster=name, replicas=count, reason="Test", suspended=name in suspended)
+                ClusterPlacement(
+                    cluster=name,
+                    replicas=count,
+                    reason="Test",
+                    suspended=name in suspended,
+                    after_revision=after,
+                )
                 for name, count in sorted(clusters.items())
             ],
             releasing=[ClusterRelease(cluster=name) for name in releasing],
@@ -288,6 +295,7 @@ class World:
         message: str = "",
         replicas: int | None = None,
         uid: str = "",
+        acted_on: int = 0,
     ) -> int:
         """Write a sync state as the syncer does; returns its revision."""
         state = sync.SyncState(
@@ -300,6 +308,7 @@ class World:
             member_generation=member_generation,
             status=json.dumps(status).encode() if status else b"",
             replicas=replicas,
+            placement_revision=acted_on,
         )
         state.object.uid = uid
         state.transition_time.FromSeconds(1_790_000_001)

@@ -8,7 +8,6 @@ from typing import Any
 import orjson
 import pytest
 from hanse_scheduler.clusters import ClusterView
-from hanse_scheduler.decision import OLD_CONFIRMATION
 from hanse_scheduler.situation import Observed, Rules
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -80,16 +79,43 @@ def test_selector_moves_an_object() -> None:
 
 
 def test_old_confirmation_does_not_end_a_new_release() -> None:
-    """A confirmation of an earlier release counts only after the syncer has had time to say otherwise."""
+    """A confirmation of an earlier release never counts; the syncer gives a new one."""
     clusters = table("a", "b")
     only_a = config(annotations=selector({"key": "hanse.dev/cluster", "operator": "In", "values": ["a"]}))
     moved = run(only_a, clusters, previous=run(config(), clusters))
     stale = Observed(removed=True, acted_on=10)
-    early = run(only_a, clusters, previous=moved, observed={"b": stale}, now=NOW + 1)
-    assert releasing(early) == ["b"]
-    assert early.reconsider_at == NOW + OLD_CONFIRMATION
-    late = run(only_a, clusters, previous=moved, observed={"b": stale}, now=NOW + OLD_CONFIRMATION)
-    assert releasing(late) == []
+    assert releasing(run(only_a, clusters, previous=moved, observed={"b": stale}, now=NOW + 1000)) == ["b"]
+    fresh = Observed(removed=True, acted_on=11)
+    assert releasing(run(only_a, clusters, previous=moved, observed={"b": fresh}, now=NOW + 1)) == []
+
+
+def test_old_confirmation_says_nothing_of_a_cluster_that_is_placed_again() -> None:
+    """A placement says which confirmations are older than it, and goes on saying so."""
+    clusters = table("a", "b")
+    only_a = config(annotations=selector({"key": "hanse.dev/cluster", "operator": "In", "values": ["a"]}))
+    moved = run(only_a, clusters, previous=run(config(), clusters))
+    again = run(config(), clusters, previous=moved)
+    assert again.placement is not None
+    assert [item.after_revision for item in again.placement.clusters] == [0, 10]
+    later = run(config(), clusters, previous=again, observed={"b": PRESENT})
+    assert not later.changed
+
+
+def test_object_deleted_before_it_was_ever_placed_ends() -> None:
+    """An object made and deleted before anybody looked is not held by the placement of an earlier one."""
+    clusters = table("a", "b")
+    before = run(config(uid="old"), clusters)
+    obj = config(uid="new")
+    obj["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+    first = run(obj, clusters, previous=before, observed={"a": PRESENT})
+    assert placed(first) == {}
+    assert releasing(first) == ["a", "b"]
+    assert first.placement is not None
+    assert first.placement.object.uid == "new"
+    done = Observed(removed=True, acted_on=11)
+    second = run(obj, clusters, previous=first, observed={"a": done, "b": done})
+    assert releasing(second) == ["a", "b"]
+    assert not second.changed
 
 
 def test_release_is_taken_back_when_it_is_wanted_again() -> None:

@@ -298,6 +298,8 @@ def test_a_confirmation_of_an_earlier_release_is_looked_at_again(
     placed = Placement(releasing=[ClusterRelease(cluster="a", after_revision=after)])
     found = plan.is_outdated(state, intent=intent(), placement=placed, cluster="a")
     assert found is outdated
+    placed = Placement(clusters=[ClusterPlacement(cluster="a", after_revision=after)])
+    assert plan.is_outdated(state, intent=intent(), placement=placed, cluster="a") is outdated
     step = plan.decide(Wish.ABSENT, state=state, rendered_hash="", seen=None, listed=True, outdated=found)
     assert step is (Step.SEARCH if outdated else Step.NOTHING)
 

@@ -26,13 +26,14 @@ from hanse_apiserver.protojson import time_of, words
 class Placed:
     """A placement: where the object is to be, and which clusters must confirm that it has left.
 
-    `releasing` has, for each cluster, the placement revision that a confirmation must be newer than.
+    `clusters` and `releasing` have, for each cluster, the placement revision that a confirmation must be
+    newer than.
     `since` is the revision at which what the clusters get became what it is; 0 if not known.
     """
 
     value: bytes
     revision: int
-    clusters: tuple[str, ...]
+    clusters: Mapping[str, int]
     releasing: Mapping[str, int]
     since: int
     fingerprint: bytes
@@ -44,6 +45,7 @@ class Placed:
         given = Placement(generation=message.generation, clusters=message.clusters)
         for cluster in given.clusters:
             cluster.reason = cluster.message = ""
+            cluster.after_revision = 0
         fingerprint = given.SerializeToString(deterministic=True)
         since = 0
         if before is not None:
@@ -51,7 +53,7 @@ class Placed:
         return cls(
             value=value,
             revision=revision,
-            clusters=tuple(c.cluster for c in message.clusters),
+            clusters={c.cluster: c.after_revision for c in message.clusters},
             releasing={r.cluster: r.after_revision for r in message.releasing},
             since=since,
             fingerprint=fingerprint,
@@ -96,7 +98,7 @@ class Parts:
         """
         wanted: dict[str, int] = {}
         if self.placed is not None:
-            wanted = dict.fromkeys(self.placed.clusters, 0) | dict(self.placed.releasing)
+            wanted = {**self.placed.clusters, **self.placed.releasing}
         missing = [name for name, after in wanted.items() if not self._confirmed(name, after, uid)]
         others = [n for n, s in self.states.items() if n not in wanted and s.phase != sync.REMOVED]
         return sorted(missing + others)

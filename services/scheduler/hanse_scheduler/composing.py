@@ -190,8 +190,9 @@ class Composer:
         """Return the previous placement of an object that is being deleted, without clusters that are gone.
 
         What lives somewhere and is not in the placement is added, so that it is deleted there too.
+        A placement of an earlier object of that name only says what may be left of that one.
         """
-        if self.previous is None:
+        if self.previous is None or not self.same_object(obj):
             return self.withdraw(reference, obj)
         kept = Placement()
         kept.CopyFrom(self.previous)

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from hanse.api.scheduler.v1.placement_pb2 import ClusterPlacement, Placement
 from hanse.api.type.v1.object_reference_pb2 import ObjectReference
@@ -33,9 +33,6 @@ from hanse_scheduler.situation import Decision, Observed, Rules, Situation
 from hanse_scheduler.spreading import choose
 from hanse_scheduler.times import seconds_of
 from hanse_scheduler.workloads import WORKLOADS, Totals, WorkloadKind, totals_of
-
-OLD_CONFIRMATION = 30.0
-"""Seconds after which the confirmation of an earlier release is taken for one of the present release."""
 
 
 @dataclass(slots=True)
@@ -56,12 +53,11 @@ def decide(
     explain: bool = False,
 ) -> Decision:
     """Return the decision at `now` (seconds since the epoch). Never raises for what people wrote."""
-    confirmed, again = _confirmations(situation, now=now)
     composer = Composer(
         previous=situation.previous,
         previous_revision=situation.previous_revision,
         exists=situation.table.clusters.keys(),
-        confirmed=confirmed,
+        confirmed=_confirmations(situation),
         lingering=[name for name, state in situation.observed.items() if not state.removed],
         leaving=[name for name, cluster in situation.table.clusters.items() if cluster.leaving],
         now=now,
@@ -73,9 +69,9 @@ def decide(
         return _done(composer, composer.keep_deleting(reference, situation.obj))
     if not situation.propagates and situation.policy is None and not situation.contents:
         composer.step("propagate", "objects of this kind stay in the federation unless a policy selects them")
-        return _done(composer, composer.withdraw(reference, situation.obj), reconsider_at=again)
+        return _done(composer, composer.withdraw(reference, situation.obj))
     try:
-        result = _place(
+        return _place(
             situation,
             reference=reference,
             composer=composer,
@@ -85,9 +81,7 @@ def decide(
         )
     except InvalidArgumentError as error:
         composer.step("error", str(error))
-        kept = composer.keep_with_error(reference, situation.obj, str(error))
-        result = _done(composer, kept)
-    return result if again >= result.reconsider_at else replace(result, reconsider_at=again)
+        return _done(composer, composer.keep_with_error(reference, situation.obj, str(error)))
 
 
 def _place(
@@ -159,26 +153,21 @@ def _done(composer: Composer, placement: Placement | None, *, reconsider_at: flo
     )
 
 
-def _confirmations(situation: Situation, *, now: float) -> tuple[frozenset[str], float]:
-    """Return the clusters whose release the syncer has confirmed, and when to look at the others again.
+def _confirmations(situation: Situation) -> frozenset[str]:
+    """Return the clusters whose release the syncer has confirmed.
 
-    A confirmation of an earlier release does not count at once, since the object may have been applied
-    between the two. It counts once the syncer has had time to say otherwise.
+    A confirmation of an earlier release does not count, since the object may have been applied between the
+    two: the syncer looks again and confirms anew.
     """
     if situation.previous is None:
-        return frozenset(), math.inf
-    result: set[str] = set()
-    again = math.inf
-    for release in situation.previous.releasing:
-        state = situation.observed.get(release.cluster)
-        if state is None or not state.removed:
-            continue
-        until = seconds_of(release.release_time) + OLD_CONFIRMATION
-        if state.acted_on == 0 or state.acted_on > release.after_revision or now >= until:
-            result.add(release.cluster)
-        else:
-            again = min(again, until)
-    return frozenset(result), again
+        return frozenset()
+    return frozenset(
+        release.cluster
+        for release in situation.previous.releasing
+        if (state := situation.observed.get(release.cluster)) is not None
+        and state.removed
+        and (state.acted_on == 0 or state.acted_on > release.after_revision)
+    )
 
 
 def _preferences(
@@ -358,7 +347,13 @@ def _cluster_placement(
         changes = overrides_for(situation.obj, cluster=verdict.cluster, policies=situation.overrides)
         if changes.policies:
             composer.step("override", f"changed by {', '.join(changes.policies)}", cluster=name)
-    result = ClusterPlacement(cluster=name, reason=reason, message=message, overrides=changes.operations)
+    result = ClusterPlacement(
+        cluster=name,
+        reason=reason,
+        message=message,
+        overrides=changes.operations,
+        after_revision=situation.previous_revision if before is None else before.after_revision,
+    )
     if share is not None:
         result.replicas = share.replicas
         if share.completions is not None:

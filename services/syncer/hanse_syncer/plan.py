@@ -73,7 +73,7 @@ def choose_version(served: Sequence[ApiResource], wanted: str) -> str:
 def is_outdated(
     state: SyncState | None, *, intent: Intent | None, placement: Placement | None, cluster: str
 ) -> bool:
-    """Return whether a confirmation is not one of the present object and the present release.
+    """Return whether a confirmation is not one of the present object and of what the placement says now.
 
     Between the two the object may have been applied again, by a process that died before it said so.
     """
@@ -81,8 +81,9 @@ def is_outdated(
         return False
     if intent is not None and state.object.uid not in ("", intent.uid):
         return True
-    release = next((entry for entry in placement.releasing if entry.cluster == cluster), None)
-    return release is not None and 0 < state.placement_revision <= release.after_revision
+    entries = (*placement.clusters, *placement.releasing)
+    after = next((entry.after_revision for entry in entries if entry.cluster == cluster), 0)
+    return 0 < state.placement_revision <= after
 
 
 class Step(enum.Enum):

@@ -27,7 +27,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from hanse.api.type.v1 import object_reference_pb2 as hanse_dot_api_dot_type_dot_v1_dot_object__reference__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&hanse/api/scheduler/v1/placement.proto\x12\x16hanse.api.scheduler.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a(hanse/api/type/v1/object_reference.proto\"\xb8\x01\n\x10\x43lusterPlacement\x12\x0f\n\x07\x63luster\x18\x01 \x01(\t\x12\x15\n\x08replicas\x18\x02 \x01(\x05H\x00\x88\x01\x01\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x0f\n\x07message\x18\x04 \x01(\t\x12\x11\n\toverrides\x18\x05 \x01(\x0c\x12\x18\n\x0b\x63ompletions\x18\x06 \x01(\x05H\x01\x88\x01\x01\x12\x11\n\tsuspended\x18\x07 \x01(\x08\x42\x0b\n\t_replicasB\x0e\n\x0c_completions\"B\n\x0e\x43lusterRefusal\x12\x0f\n\x07\x63luster\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\"\x8c\x01\n\x0e\x43lusterRelease\x12\x0f\n\x07\x63luster\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\x12\x30\n\x0crelease_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x16\n\x0e\x61\x66ter_revision\x18\x05 \x01(\x03\"R\n\x0f\x43lusterEviction\x12\x0f\n\x07\x63luster\x18\x01 \x01(\t\x12.\n\nevict_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xcc\x04\n\tPlacement\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x08\x12\x32\n\x06object\x18\x02 \x01(\x0b\x32\".hanse.api.type.v1.ObjectReference\x12\x12\n\ngeneration\x18\x03 \x01(\x03\x12:\n\x08\x63lusters\x18\x04 \x03(\x0b\x32(.hanse.api.scheduler.v1.ClusterPlacement\x12\x37\n\x07refused\x18\x05 \x03(\x0b\x32&.hanse.api.scheduler.v1.ClusterRefusal\x12\x39\n\treleasing\x18\x06 \x03(\x0b\x32&.hanse.api.scheduler.v1.ClusterRelease\x12\x0e\n\x06policy\x18\x07 \x01(\t\x12G\n\x13\x63onflict_resolution\x18\x08 \x01(\x0e\x32*.hanse.api.scheduler.v1.ConflictResolution\x12\r\n\x05\x65rror\x18\t \x01(\t\x12/\n\x0bupdate_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0btraceparent\x18\x0b \x01(\t\x12\x16\n\x08revision\x18\x0c \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x33\n\x0freconsider_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x38\n\x07\x65victed\x18\x0e \x03(\x0b\x32\'.hanse.api.scheduler.v1.ClusterEviction*O\n\x12\x43onflictResolution\x12#\n\x1f\x43ONFLICT_RESOLUTION_UNSPECIFIED\x10\x00\x12\t\n\x05\x41\x42ORT\x10\x01\x12\t\n\x05\x41\x44OPT\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&hanse/api/scheduler/v1/placement.proto\x12\x16hanse.api.scheduler.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a(hanse/api/type/v1/object_reference.proto\"\xd0\x01\n\x10\x43lusterPlacement\x12\x0f\n\x07\x63luster\x18\x01 \x01(\t\x12\x15\n\x08replicas\x18\x02 \x01(\x05H\x00\x88\x01\x01\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x0f\n\x07message\x18\x04 \x01(\t\x12\x11\n\toverrides\x18\x05 \x01(\x0c\x12\x18\n\x0b\x63ompletions\x18\x06 \x01(\x05H\x01\x88\x01\x01\x12\x11\n\tsuspended\x18\x07 \x01(\x08\x12\x16\n\x0e\x61\x66ter_revision\x18\x08 \x01(\x03\x42\x0b\n\t_replicasB\x0e\n\x0c_completions\"B\n\x0e\x43lusterRefusal\x12\x0f\n\x07\x63luster\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\"\x8c\x01\n\x0e\x43lusterRelease\x12\x0f\n\x07\x63luster\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\x12\x30\n\x0crelease_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x16\n\x0e\x61\x66ter_revision\x18\x05 \x01(\x03\"R\n\x0f\x43lusterEviction\x12\x0f\n\x07\x63luster\x18\x01 \x01(\t\x12.\n\nevict_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xcc\x04\n\tPlacement\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x08\x12\x32\n\x06object\x18\x02 \x01(\x0b\x32\".hanse.api.type.v1.ObjectReference\x12\x12\n\ngeneration\x18\x03 \x01(\x03\x12:\n\x08\x63lusters\x18\x04 \x03(\x0b\x32(.hanse.api.scheduler.v1.ClusterPlacement\x12\x37\n\x07refused\x18\x05 \x03(\x0b\x32&.hanse.api.scheduler.v1.ClusterRefusal\x12\x39\n\treleasing\x18\x06 \x03(\x0b\x32&.hanse.api.scheduler.v1.ClusterRelease\x12\x0e\n\x06policy\x18\x07 \x01(\t\x12G\n\x13\x63onflict_resolution\x18\x08 \x01(\x0e\x32*.hanse.api.scheduler.v1.ConflictResolution\x12\r\n\x05\x65rror\x18\t \x01(\t\x12/\n\x0bupdate_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0btraceparent\x18\x0b \x01(\t\x12\x16\n\x08revision\x18\x0c \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x33\n\x0freconsider_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x38\n\x07\x65victed\x18\x0e \x03(\x0b\x32\'.hanse.api.scheduler.v1.ClusterEviction*O\n\x12\x43onflictResolution\x12#\n\x1f\x43ONFLICT_RESOLUTION_UNSPECIFIED\x10\x00\x12\t\n\x05\x41\x42ORT\x10\x01\x12\t\n\x05\x41\x44OPT\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,16 +38,16 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PLACEMENT'].fields_by_name['name']._serialized_options = b'\342A\001\010'
   _globals['_PLACEMENT'].fields_by_name['revision']._loaded_options = None
   _globals['_PLACEMENT'].fields_by_name['revision']._serialized_options = b'\342A\001\003'
-  _globals['_CONFLICTRESOLUTION']._serialized_start=1247
-  _globals['_CONFLICTRESOLUTION']._serialized_end=1326
+  _globals['_CONFLICTRESOLUTION']._serialized_start=1271
+  _globals['_CONFLICTRESOLUTION']._serialized_end=1350
   _globals['_CLUSTERPLACEMENT']._serialized_start=175
-  _globals['_CLUSTERPLACEMENT']._serialized_end=359
-  _globals['_CLUSTERREFUSAL']._serialized_start=361
-  _globals['_CLUSTERREFUSAL']._serialized_end=427
-  _globals['_CLUSTERRELEASE']._serialized_start=430
-  _globals['_CLUSTERRELEASE']._serialized_end=570
-  _globals['_CLUSTEREVICTION']._serialized_start=572
-  _globals['_CLUSTEREVICTION']._serialized_end=654
-  _globals['_PLACEMENT']._serialized_start=657
-  _globals['_PLACEMENT']._serialized_end=1245
+  _globals['_CLUSTERPLACEMENT']._serialized_end=383
+  _globals['_CLUSTERREFUSAL']._serialized_start=385
+  _globals['_CLUSTERREFUSAL']._serialized_end=451
+  _globals['_CLUSTERRELEASE']._serialized_start=454
+  _globals['_CLUSTERRELEASE']._serialized_end=594
+  _globals['_CLUSTEREVICTION']._serialized_start=596
+  _globals['_CLUSTEREVICTION']._serialized_end=678
+  _globals['_PLACEMENT']._serialized_start=681
+  _globals['_PLACEMENT']._serialized_end=1269
 # @@protoc_insertion_point(module_scope)

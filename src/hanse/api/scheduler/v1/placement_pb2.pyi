@@ -58,6 +58,7 @@ class ClusterPlacement(_message.Message):
     OVERRIDES_FIELD_NUMBER: _builtins.int
     COMPLETIONS_FIELD_NUMBER: _builtins.int
     SUSPENDED_FIELD_NUMBER: _builtins.int
+    AFTER_REVISION_FIELD_NUMBER: _builtins.int
     cluster: _builtins.str
     """Name of the cluster. Example: "eu-west"."""
     replicas: _builtins.int
@@ -76,6 +77,11 @@ class ClusterPlacement(_message.Message):
     """The cluster was unreachable for longer than the toleration, and its replicas count elsewhere now. The syncer
     leaves the object there as it is, neither applying nor pruning, until the scheduler has decided anew.
     """
+    after_revision: _builtins.int
+    """etcd revision of the placement before the one that first named the cluster; 0 if there was none. What the
+    syncer confirmed to be removed while it acted on that or an earlier placement says nothing of what it has
+    applied since.
+    """
     def __init__(
         self,
         *,
@@ -86,10 +92,11 @@ class ClusterPlacement(_message.Message):
         overrides: _builtins.bytes = ...,
         completions: _builtins.int | None = ...,
         suspended: _builtins.bool = ...,
+        after_revision: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_completions", b"_completions", "_replicas", b"_replicas", "completions", b"completions", "replicas", b"replicas"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_completions", b"_completions", "_replicas", b"_replicas", "cluster", b"cluster", "completions", b"completions", "message", b"message", "overrides", b"overrides", "reason", b"reason", "replicas", b"replicas", "suspended", b"suspended"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_completions", b"_completions", "_replicas", b"_replicas", "after_revision", b"after_revision", "cluster", b"cluster", "completions", b"completions", "message", b"message", "overrides", b"overrides", "reason", b"reason", "replicas", b"replicas", "suspended", b"suspended"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__completions: _TypeAlias = _typing.Literal["completions"]  # noqa: Y015
     _WhichOneofArgType__completions: _TypeAlias = _typing.Literal["_completions", b"_completions"]  # noqa: Y015
