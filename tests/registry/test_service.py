@@ -30,6 +30,7 @@ from hanse.api.registry.v1.registry_service_pb2_grpc import (
     add_RegistryServiceServicer_to_server,
 )
 from hanse.api.scheduler.v1 import placement_pb2
+from hanse.api.syncer.v1 import sync_state_pb2
 from hanse.api.type.v1 import change_pb2
 from hanse.credentials import Sealer, new_key
 from hanse.errors import (
@@ -45,7 +46,7 @@ from hanse.rpc import Policy, RpcChannel, RpcServer
 from hanse.store import MemoryStore, keys
 
 SETTINGS = RegistrySettings(
-    probe_interval=0.02, probe_timeout=0.5, failure_threshold=2, inventory_interval=0.05
+    probe_interval=0.02, probe_timeout=0.5, failure_threshold=2, inventory_interval=60.0
 )
 
 
@@ -104,6 +105,7 @@ class World:
     store: MemoryStore
     members: dict[str, str] = field(default_factory=dict)
     lost: set[str] = field(default_factory=set)
+    version: str = "v1.34.1"
     stub: RegistryServiceStub = field(init=False)
 
     @contextlib.asynccontextmanager
@@ -160,7 +162,7 @@ class Member:
         if self.host in self.world.lost:
             raise aiohttp.ClientConnectionError("connection refused")
         documents: dict[str, Any] = {
-            "/version": {"gitVersion": "v1.34.1"},
+            "/version": {"gitVersion": self.world.version},
             "/api/v1/namespaces/kube-system": {"metadata": {"uid": self.world.members[self.host]}},
             "/api/v1/nodes": {
                 "items": [
@@ -228,6 +230,17 @@ async def test_a_joined_cluster_is_ready_with_all_that_is_known_of_it(world: Wor
     assert b"https://" not in sealed.value
     listed = await world.stub.ListClusters(registry_service_pb2.ListClustersRequest())
     assert [found.name for found in listed.clusters] == ["clusters/eu-west"]
+
+
+async def test_a_custom_kind_that_reached_a_cluster_has_it_looked_at(world: World) -> None:
+    """Its inventory is taken again at once, not at the next interval: objects of the kind wait for it."""
+    await world.join("eu-west")
+    world.version = "v1.35.0"
+    key = keys.ObjectKey("apiextensions.k8s.io", "customresourcedefinitions", "", "widgets.example.com")
+    await world.store.put(key.sync_state("eu-west"), sync_state_pb2.SyncState().SerializeToString())
+    async with asyncio.timeout(10):
+        while (await world.until("eu-west", cluster_pb2.READY)).kubernetes_version != "v1.35.0":
+            await asyncio.sleep(0.02)
 
 
 async def test_a_name_or_a_cluster_joins_once(world: World) -> None:

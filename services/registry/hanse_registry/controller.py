@@ -1,7 +1,8 @@
 """Gives every cluster a keeper while this registry leads.
 
 Owns `Registrar`: it follows the Cluster objects and the credentials, starts a keeper for each cluster, tells
-it what changed, and stops it when the object is gone. Views of clusters that have no object any more are
+it what changed, and stops it when the object is gone. A CustomResourceDefinition that reached a cluster has
+its catalogue read again at once, because the objects of the new kind wait for it. Views of clusters that have no object any more are
 removed, once the objects were read. `hanse_registry.keeper` is next.
 """
 
@@ -27,6 +28,7 @@ from hanse_registry.keeper import Connect, Keeper
 from hanse_registry.settings import RegistrySettings
 
 _log = get_logger(__name__)
+_CUSTOM_KINDS = f"{keys.SYNCSTATES}/apiextensions.k8s.io/customresourcedefinitions/"
 
 
 def stored_cluster(kv: KeyValue) -> cluster_pb2.Cluster:
@@ -59,6 +61,7 @@ class Registrar:
         self.objects: Mirror[Object] = Mirror(store, intent.PREFIX, intent.decode)
         self.clusters: Mirror[cluster_pb2.Cluster] = Mirror(store, f"{keys.CLUSTERS}/", stored_cluster)
         self.credentials: Mirror[bytes] = Mirror(store, f"{keys.CREDENTIALS}/", lambda kv: kv.value)
+        self.custom_kinds: Mirror[bytes] = Mirror(store, _CUSTOM_KINDS, lambda kv: kv.value)
         self._keepers: dict[str, Keeper] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._leadership: Leadership | None = None
@@ -68,8 +71,9 @@ class Registrar:
         """Follows the store until cancelled."""
         self.objects.subscribe(self._object_changed)
         self.credentials.subscribe(self._credential_changed)
+        self.custom_kinds.subscribe(self._custom_kind_changed)
         async with asyncio.TaskGroup() as tasks:
-            for mirror in (self.objects, self.clusters, self.credentials):
+            for mirror in (self.objects, self.clusters, self.credentials, self.custom_kinds):
                 tasks.create_task(mirror.run())
 
     async def synced(self) -> None:
@@ -203,6 +207,12 @@ class Registrar:
 
     def _credential_changed(self, key: str, old: bytes | None, new: bytes | None, revision: int) -> None:
         self._give(key.rpartition("/")[2])
+
+    def _custom_kind_changed(self, key: str, old: bytes | None, new: bytes | None, revision: int) -> None:
+        """A kind of the federation came to a cluster, or left it: what the cluster serves has changed."""
+        keeper = self._keepers.get(key.rpartition("/")[2])
+        if keeper is not None:
+            keeper.look()
 
 
 def without_etag(cluster: cluster_pb2.Cluster | None) -> cluster_pb2.Cluster | None:
