@@ -323,9 +323,9 @@ def print_next(console: Console, data: DataDir, snapshot: Mapping[str, Any]) -> 
         f"{hanse} get deploy,svc,cm -n shop",
         f"{hanse} explain deploy/web -n shop",
         f"dig @{host} -p {port} web.shop.{federation}.svc.eu-west.{suffix}",
-        f"{f'{hanse} sim stop us-east':<34}# replicas move after 60 s, names follow, nothing is deleted",
-        f"{f'{hanse} sim start us-east':<34}# it comes back",
-        f"{'make stop':<34}# stop everything; make run resumes with all data",
+        f"{f'{hanse} sim stop us-east':<38}# replicas move after 60 s, names follow, nothing is deleted",
+        f"{f'{hanse} sim start us-east':<38}# it comes back",
+        f"{'make stop':<38}# stop everything; make run resumes with all data",
     ]
     console.print("\n[bold]Try next[/]", highlight=False)
     for line in lines:

@@ -202,6 +202,23 @@ def page_of(current: Placement | None, *states: SyncState, **manifest: Any) -> t
     return page.pending
 
 
+def test_what_is_said_of_an_unreachable_cluster_is_marked_as_seen_last() -> None:
+    """Before the toleration is over it is still placed, and nobody knows how it is."""
+    current = placement()
+    page = compile_page(
+        title="deployment.apps/web",
+        manifest=WEB,
+        explanation=ExplainPlacementResponse(decision=current, current=current),
+        states=[applied("eu-west"), applied("us-east")],
+        records=[],
+        offline={"us-east"},
+    )
+    assert [row.live.startswith("last seen") for row in page.clusters] == [False, True]
+    assert page.pending == (
+        "us-east: cannot be reached at present; what is said of it is what was seen last",
+    )
+
+
 def test_nothing_is_pending_when_every_cluster_has_it() -> None:
     """The page says so."""
     assert page_of(placement(), applied("eu-west"), applied("us-east")) == ()

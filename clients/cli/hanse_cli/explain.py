@@ -25,6 +25,8 @@ from rich.text import Text
 
 from hanse.api.dns.v1.record_set_pb2 import RecordSet
 from hanse.api.federation.v1.federation_service_pb2 import GetObjectRequest, ListObjectsRequest
+from hanse.api.registry.v1.cluster_pb2 import ClusterState
+from hanse.api.registry.v1.registry_service_pb2 import ListClustersRequest
 from hanse.api.scheduler.v1.scheduler_service_pb2 import ExplainPlacementRequest
 from hanse.api.syncer.v1.sync_state_pb2 import SyncState
 from hanse.api.syncer.v1.syncer_service_pb2 import ListSyncStatesRequest
@@ -71,10 +73,11 @@ async def explain(client: HanseClient, target: Target, namespace: str) -> Page:
         raise click.UsageError(
             f"{target.title} configures the federation itself and goes to no cluster: see it with `hanse get`"
         )
-    explanation, states, records = await asyncio.gather(
+    explanation, states, records, offline = await asyncio.gather(
         client.scheduler.ExplainPlacement(ExplainPlacementRequest(object=reference)),
         _states(client, sync_state_prefix(reference)),
         _records(client, target, manifest, reference.namespace),
+        _offline(client),
     )
     where = f" in {reference.namespace}" if reference.namespace else ""
     return compile_page(
@@ -83,6 +86,20 @@ async def explain(client: HanseClient, target: Target, namespace: str) -> Page:
         explanation=explanation,
         states=states,
         records=records,
+        offline=offline,
+    )
+
+
+async def _offline(client: HanseClient) -> frozenset[str]:
+    """The clusters that cannot be reached; none known without the registry, whose word is an addition."""
+    try:
+        page = await client.registry.ListClusters(ListClustersRequest(page_size=1000))
+    except HanseError:
+        return frozenset()
+    return frozenset(
+        cluster.name.removeprefix("clusters/")
+        for cluster in page.clusters
+        if cluster.state == ClusterState.OFFLINE
     )
 
 

@@ -11,7 +11,7 @@ Next: `hanse_cli.explain`, which asks the services and shows the page.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC
 from typing import Any
@@ -77,13 +77,20 @@ def compile_page(
     explanation: ExplainPlacementResponse,
     states: Sequence[SyncState],
     records: Sequence[RecordSet],
+    offline: Collection[str] = (),
 ) -> Page:
-    """Merge what the services say about one object. `manifest` is the federated object."""
+    """Merge what the services say about one object.
+
+    `manifest` is the federated object, `offline` the clusters that cannot be reached at present.
+    """
     has_current = explanation.HasField("current")
     placement = explanation.current if has_current else Placement()
     by_cluster = {state.cluster: state for state in states}
     generation = int(get(manifest, "metadata.generation", 0))
-    rows = [_placed_row(each, by_cluster.get(each.cluster)) for each in placement.clusters]
+    rows = [
+        _placed_row(each, by_cluster.get(each.cluster), offline=each.cluster in offline)
+        for each in placement.clusters
+    ]
     rows += [
         ClusterRow(
             each.cluster,
@@ -107,11 +114,12 @@ def compile_page(
             NameRow(each.fqdn.removesuffix("."), scope_word(each.scope), addresses(each), each.reason)
             for each in records
         ),
-        pending=tuple(_pending(manifest, explanation, by_cluster, generation=generation)),
+        pending=tuple(_pending(manifest, explanation, by_cluster, generation=generation, offline=offline)),
     )
 
 
-def _placed_row(placed: ClusterPlacement, state: SyncState | None) -> ClusterRow:
+def _placed_row(placed: ClusterPlacement, state: SyncState | None, *, offline: bool) -> ClusterRow:
+    unseen = placed.suspended or offline
     replicas = str(placed.replicas) if placed.HasField("replicas") else ""
     return ClusterRow(
         cluster=placed.cluster,
@@ -119,7 +127,7 @@ def _placed_row(placed: ClusterPlacement, state: SyncState | None) -> ClusterRow
         why=_why(placed.reason, placed.message),
         replicas=replicas,
         applied=_applied(state),
-        live=f"last seen {_live(state)}" if placed.suspended and _live(state) else _live(state),
+        live=f"last seen {_live(state)}" if unseen and _live(state) else _live(state),
     )
 
 
@@ -172,6 +180,7 @@ def _pending(
     states: Mapping[str, SyncState],
     *,
     generation: int,
+    offline: Collection[str],
 ) -> Iterable[str]:
     if get(manifest, "metadata.deletionTimestamp"):
         left = sorted(cluster for cluster, state in states.items() if state.phase != SyncPhase.REMOVED)
@@ -192,6 +201,8 @@ def _pending(
         moment = current.reconsider_time.ToDatetime(tzinfo=UTC).strftime("%H:%M:%S UTC")
         yield f"replicas in unreachable clusters move at {moment}"
     for placed in current.clusters:
+        if placed.cluster in offline and not placed.suspended:
+            yield f"{placed.cluster}: cannot be reached at present; what is said of it is what was seen last"
         yield from _pending_in(placed, states.get(placed.cluster), generation=generation)
     for released in current.releasing:
         state = states.get(released.cluster)
