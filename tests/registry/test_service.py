@@ -239,7 +239,7 @@ async def test_a_custom_kind_that_reached_a_cluster_has_it_looked_at(world: Worl
     key = keys.ObjectKey("apiextensions.k8s.io", "customresourcedefinitions", "", "widgets.example.com")
     await world.store.put(key.sync_state("eu-west"), sync_state_pb2.SyncState().SerializeToString())
     async with asyncio.timeout(10):
-        while (await world.until("eu-west", cluster_pb2.READY)).kubernetes_version != "v1.35.0":
+        while (await world.until("eu-west", cluster_pb2.READY)).kubernetes_version != "v1.35.0":  # noqa: ASYNC110
             await asyncio.sleep(0.02)
 
 

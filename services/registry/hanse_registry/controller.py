@@ -2,8 +2,8 @@
 
 Owns `Registrar`: it follows the Cluster objects and the credentials, starts a keeper for each cluster, tells
 it what changed, and stops it when the object is gone. A CustomResourceDefinition that reached a cluster has
-its catalogue read again at once, because the objects of the new kind wait for it. Views of clusters that have no object any more are
-removed, once the objects were read. `hanse_registry.keeper` is next.
+its catalogue read again at once, because the objects of the new kind wait for it. Views of clusters that have
+no object any more are removed, once the objects were read. `hanse_registry.keeper` is next.
 """
 
 from __future__ import annotations
