@@ -135,12 +135,16 @@ class ObjectReconciler:
         )
 
     def _undecided(self, case: Case) -> bool:
-        """Whether the object is newer than its placement, and the scheduler still has time to decide."""
+        """Whether the object and its placement are of different generations, and there is still time to wait.
+
+        Either the scheduler has not decided yet, or its decision came before the object that it is about:
+        the two are followed by different watches.
+        """
         if (
             case.wanted is not Wish.PRESENT
             or case.intent is None
             or case.placement is None
-            or case.intent.generation <= case.placement.generation
+            or case.intent.generation == case.placement.generation
         ):
             case.memory.decision_until = None
             return False
