@@ -8,7 +8,7 @@ from __future__ import annotations
 import pytest
 
 from tests.chaos.bulk import Bulk, intent_everywhere
-from tests.system.harness import SERVICES, Federation, Witness
+from tests.system.harness import NAMES, SERVICES, Federation, Witness
 
 COUNT = 150
 
@@ -31,6 +31,23 @@ class KillSuite:
         with Witness(federation.each, namespace=ns, resources=["configmaps"]) as witness:
             bulk.create(at=COUNT // 3, fault=lambda: pids.append(federation.kill(victim)))
             federation.await_back(victim, not_pid=pids[0])
+            intent_everywhere(federation, bulk)
+        assert witness.deleted == []
+
+    def test_a_hanging_member_delays_nobody(self, federation: Federation, ns: str) -> None:
+        """While a member answers nothing and keeps its connections, the others get what is written; when it
+        answers again it has exactly the intent, and nothing was deleted."""
+        hanging, *others = NAMES
+        bulk = Bulk(federation.api, ns, COUNT // 5)
+        bulk.create()
+        intent_everywhere(federation, bulk)
+        with Witness(federation.each, namespace=ns, resources=["configmaps"]) as witness:
+            federation.members.freeze(federation, hanging)
+            try:
+                bulk.update("2")
+                bulk.until_in([federation.member(name) for name in others], seconds=20)
+            finally:
+                federation.members.thaw(federation, hanging)
             intent_everywhere(federation, bulk)
         assert witness.deleted == []
 

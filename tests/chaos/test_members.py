@@ -15,7 +15,7 @@ from tests.system.suite.base import replicas, until_in
 
 SICK = "us-east"
 HEALTHY = tuple(name for name in NAMES if name != SICK)
-FAULTS = {
+FAULTS: dict[str, dict[str, Any]] = {
     "429": {"action": "status", "code": 429, "retry_after": 1},
     "500": {"action": "status", "code": 500},
     "half of all requests fail": {"action": "status", "code": 503, "probability": 0.5},
@@ -27,11 +27,13 @@ COUNT = 30
 
 @contextmanager
 def sick(federation: Federation, *rules: dict[str, Any]) -> Iterator[None]:
-    """Let one member behave as the rules say."""
+    """Let one member behave as the rules say; fails if a rule met no request."""
     api = federation.member(SICK)
     api.request("POST", "/_sim/faults", body={"rules": list(rules)})
     try:
         yield
+        struck = [rule["struck"] for rule in api.request("GET", "/_sim/faults")["rules"]]
+        assert all(struck), f"a fault met nobody: {struck} of {rules}"
     finally:
         api.request("DELETE", "/_sim/faults")
 

@@ -1,11 +1,16 @@
 """The system suite against real Kubernetes: the same tests as `tests/system/test_suite.py`."""
 
+from tests.system.suite.acceptance import AcceptanceSuite
 from tests.system.suite.membership import MembershipSuite
 from tests.system.suite.objects import ObjectSuite
 from tests.system.suite.ownership import OwnershipSuite
 from tests.system.suite.placing import PlacingSuite
 from tests.system.suite.statuses import StatusSuite
 from tests.system.suite.telemetry import TelemetrySuite
+
+
+class TestAcceptance(AcceptanceSuite):
+    """The README's first page, without `make run`."""
 
 
 class TestObjects(ObjectSuite):

@@ -59,6 +59,14 @@ class RealMembers:
         """Start them again."""
         self._wait(self._clusters[name].start())
 
+    def freeze(self, federation: Federation, name: str) -> None:
+        """Stop its processes where they are."""
+        self._clusters[name].freeze()
+
+    def thaw(self, federation: Federation, name: str) -> None:
+        """Let them go on."""
+        self._clusters[name].thaw()
+
     def stop(self) -> None:
         """End everything."""
         if not self._thread.is_alive():

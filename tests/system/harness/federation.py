@@ -25,6 +25,9 @@ import dns.rcode
 import dns.rdatatype
 import yaml
 
+from hanse_local.background import query
+from hanse_local.layout import DataDir
+
 from .api import Api, Json
 from .members import Members
 from .waiting import until
@@ -255,9 +258,9 @@ class Federation:
         """Wait until a process is ready, and is another than `not_pid`."""
 
         def is_back() -> bool:
-            for each in self.status()["processes"]:
-                if each["name"] == process:
-                    return bool(each["state"] == "ready" and each["pid"] != not_pid)
-            return False
+            snapshot = query(DataDir.at(self.data_dir))
+            assert snapshot, "the supervisor does not run"
+            each = next(each for each in snapshot["processes"] if each["name"] == process)
+            return bool(each["state"] == "ready" and each["pid"] != not_pid)
 
         until(is_back, what=f"{process} is ready again", seconds=seconds)

@@ -8,6 +8,7 @@ Concurrency: none. Next: `federation`.
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -53,6 +54,12 @@ class Members(Protocol):
     def restore(self, federation: Federation, name: str) -> None:
         """Bring it back with its data."""
 
+    def freeze(self, federation: Federation, name: str) -> None:
+        """Let a member keep its connections and answer nothing."""
+
+    def thaw(self, federation: Federation, name: str) -> None:
+        """Let it go on."""
+
     def stop(self) -> None:
         """End the clusters, after the federation."""
 
@@ -81,6 +88,14 @@ class Simulated:
     def restore(self, federation: Federation, name: str) -> None:
         """`hanse sim start`."""
         federation.hanse("sim", "start", name)
+
+    def freeze(self, federation: Federation, name: str) -> None:
+        """SIGSTOP."""
+        federation.kill(f"sim-{name}", signal.SIGSTOP)
+
+    def thaw(self, federation: Federation, name: str) -> None:
+        """SIGCONT."""
+        federation.kill(f"sim-{name}", signal.SIGCONT)
 
     def stop(self) -> None:
         """`hanse down` stops them."""
