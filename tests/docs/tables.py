@@ -1,0 +1,114 @@
+"""The tables in docs/operations.md that follow from the code: settings, and who may call which RPC.
+
+`python -m tests.docs.tables` writes them; `test_docs` compares. Pure, but for that.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from pathlib import Path
+from typing import Any
+
+from hanse_apiserver.federation_service import policy as federation_policy
+from hanse_apiserver.settings import ApiserverSettings
+from hanse_dns.service import POLICY as DNS
+from hanse_dns.settings import DnsSettings
+from hanse_registry.service import POLICY as REGISTRY
+from hanse_registry.settings import RegistrySettings
+from hanse_scheduler.service import POLICY as SCHEDULER
+from hanse_scheduler.settings import SchedulerSettings
+from hanse_simulator.settings import SimulatorSettings
+from hanse_syncer.service import POLICY as SYNCER
+from hanse_syncer.settings import SyncerSettings
+
+from hanse.rpc import AUTHENTICATED
+from hanse.rpc.policy import Policy
+from hanse.settings import ServiceSettings, Settings, field_docs
+
+ROOT = Path(__file__).resolve().parents[2]
+OPERATIONS = ROOT / "docs" / "operations.md"
+SETTINGS: tuple[type[ServiceSettings], ...] = (
+    ApiserverSettings,
+    RegistrySettings,
+    SchedulerSettings,
+    SyncerSettings,
+    DnsSettings,
+    SimulatorSettings,
+)
+POLICIES: tuple[Policy, ...] = (
+    REGISTRY,
+    SCHEDULER,
+    SYNCER,
+    DNS,
+    federation_policy(viewer_groups=ApiserverSettings.viewer_groups),
+)
+
+
+def _default(value: Any) -> str:
+    if isinstance(value, tuple):
+        value = ",".join(value)
+    if isinstance(value, bool):
+        value = str(value).lower()
+    return f"`{value}`" if str(value) else ""
+
+
+def own_fields(cls: type[Settings]) -> list[str]:
+    """The settings that a class adds to those of its base."""
+    names = {field.name for field in dataclasses.fields(ServiceSettings)}
+    return [f.name for f in dataclasses.fields(cls) if cls is ServiceSettings or f.name not in names]
+
+
+def settings_tables() -> str:
+    """One table for what all services can be told, and one for each service."""
+    parts: list[str] = []
+    classes: tuple[type[ServiceSettings], ...] = (ServiceSettings, *SETTINGS)
+    for cls in classes:
+        title = "Every service" if cls is ServiceSettings else cls.service
+        docs, fields = field_docs(cls), {field.name: field for field in dataclasses.fields(cls)}
+        parts += [f"### {title}", "", "| setting | default | |", "|---|---|---|"]
+        for name in own_fields(cls):
+            text = docs[name].replace("|", "\\|")
+            parts.append(f"| `{name}` | {_default(fields[name].default)} | {text} |")
+        parts.append("")
+    return "\n".join(parts)
+
+
+def _who(principals: frozenset[str]) -> str:
+    if not principals:
+        return "admins only"
+    words = [
+        "everybody with a certificate"
+        if each == AUTHENTICATED
+        else f"`{each.removeprefix('group:').removeprefix('user:')}`"
+        for each in sorted(principals)
+    ]
+    return ", ".join(words)
+
+
+def rpc_table() -> str:
+    """Who may call which method."""
+    rows = ["| method | who, besides admins |", "|---|---|"]
+    for policy in POLICIES:
+        for method, principals in policy._rules.items():
+            short = re.sub(r"^hanse\.api\.\w+\.v1\.", "", method)
+            rows.append(f"| `{short}` | {_who(principals)} |")
+    return "\n".join([*rows, ""])
+
+
+def replaced(text: str, name: str, content: str) -> str:
+    """`text` with `content` between the two comments called `name`."""
+    pattern = rf"(<!-- {name}: begin[^>]*-->\n).*?(<!-- {name}: end -->)"
+    result, count = re.subn(pattern, lambda m: f"{m[1]}{content}{m[2]}", text, flags=re.DOTALL)
+    if count != 1:
+        raise ValueError(f"there are {count} places for {name}")
+    return result
+
+
+def written(text: str) -> str:
+    """`text` of docs/operations.md with all tables as they should be."""
+    return replaced(replaced(text, "settings", settings_tables()), "rpcs", rpc_table())
+
+
+if __name__ == "__main__":
+    OPERATIONS.write_text(written(OPERATIONS.read_text()))
