@@ -1,5 +1,9 @@
 """The system suite against real Kubernetes: the same tests as `tests/system/test_suite.py`."""
 
+import shutil
+
+import pytest
+
 from tests.system.suite.acceptance import AcceptanceSuite
 from tests.system.suite.membership import MembershipSuite
 from tests.system.suite.objects import ObjectSuite
@@ -7,6 +11,15 @@ from tests.system.suite.ownership import OwnershipSuite
 from tests.system.suite.placing import PlacingSuite
 from tests.system.suite.statuses import StatusSuite
 from tests.system.suite.telemetry import TelemetrySuite
+
+pytestmark = pytest.mark.kubectl
+
+
+@pytest.fixture(scope="module", autouse=True)
+def kubectl() -> None:
+    """The suite drives kubectl; without it nothing is started."""
+    if shutil.which("kubectl") is None:
+        pytest.skip("kubectl is not installed")
 
 
 class TestAcceptance(AcceptanceSuite):

@@ -24,7 +24,6 @@ import dns.query
 import dns.rcode
 import dns.rdatatype
 import yaml
-
 from hanse_local.background import query
 from hanse_local.layout import DataDir
 

@@ -129,6 +129,32 @@ class MembershipSuite:
         self._join(federation)
         until_in(federation, NAMES, "configmaps", ns, "web")
 
+    def test_a_cluster_that_is_gone_can_be_forced_out(self, federation: Federation, ns: str) -> None:
+        """`hanse unjoin --force` does not wait for a cluster that cannot be reached; what is in it stays, and
+        is known again when it joins again."""
+        federation.apply(config_map(ns, "web", color="red"))
+        until_in(federation, NAMES, "configmaps", ns, "web")
+        before = federation.member(NAME).get("configmaps", ns, "web")["metadata"]
+        federation.members.lose(federation, NAME)
+        try:
+            federation.hanse("unjoin", NAME, "--force")
+            assert NAME not in federation.api.names("clusters.hanse.dev")
+        finally:
+            federation.members.restore(federation, NAME)
+        assert federation.member(NAME).get("configmaps", ns, "web")["metadata"]["uid"] == before["uid"]
+        self._join(federation)
+        federation.kubectl("patch", "configmap", "web", "-n", ns, "-p", '{"data": {"color": "blue"}}')
+        until(
+            lambda: federation.member(NAME).get("configmaps", ns, "web")["data"] == {"color": "blue"},
+            what="the cluster is a member again",
+        )
+        assert federation.member(NAME).get("configmaps", ns, "web")["metadata"]["uid"] == before["uid"]
+
+    def test_federation_v1_sees_its_clusters(self, federation: Federation) -> None:
+        """The clusters are served as federation/v1beta1 too, and kubefed has its commands."""
+        assert federation.api.names("clusters.federation") == set(NAMES)
+        assert "hanse" in federation.run(["kubefed", "version"]).out.lower()
+
     def test_a_name_can_be_joined_once_only(self, federation: Federation) -> None:
         """Joining under a name that is taken is refused in one line."""
         kubeconfig = str(federation.members.kubeconfigs(federation)[NAME])

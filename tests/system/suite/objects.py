@@ -117,6 +117,15 @@ class ObjectSuite:
             assert not is_ours(api.get("deployments.apps", ns, "web"))
             assert {pod["metadata"]["uid"] for pod in api.list("pods", ns)} == before[name]
 
+    def test_hanse_does_without_kubectl(self, federation: Federation, ns: str) -> None:
+        """`hanse apply`, `hanse get` and `hanse delete` do what kubectl does, over gRPC."""
+        manifest = json.dumps(config_map(ns, "web", color="red"))
+        federation.run(["hanse", "apply", "-f", "-"], stdin=manifest)
+        until_in(federation, NAMES, "configmaps", ns, "web")
+        assert "web" in federation.hanse("get", "configmaps", "-n", ns)
+        federation.hanse("delete", "configmap/web", "-n", ns)
+        until_in(federation, (), "configmaps", ns, "web")
+
     def test_a_namespace_takes_everything_along(self, federation: Federation, ns: str) -> None:
         """Deleting a namespace removes what is in it, and then itself, here and in the members."""
         federation.apply(config_map(ns, "web"), deployment(ns, "web", 3))

@@ -80,3 +80,16 @@ class OwnershipSuite:
         )
         annotations = member.get("deployments.apps", ns, "web")["metadata"]["annotations"]
         assert annotations["example.com/note"] == "mine"
+
+    def test_a_namespace_with_foreign_objects_stays(self, federation: Federation, ns: str) -> None:
+        """Deleting a namespace removes what is ours from a member, and leaves what is not where it is."""
+        federation.apply(config_map(ns, "web"))
+        until_in(federation, NAMES, "configmaps", ns, "web")
+        member = federation.member("eu-west")
+        foreign = member.create("configmaps", ns, config_map(ns, "own", owner="somebody"))
+        federation.kubectl("delete", "namespace", ns, "--timeout=60s")
+        until_in(federation, ("eu-west",), "namespaces", "", ns)
+        assert not is_ours(member.get("namespaces", "", ns))
+        assert member.get("configmaps", ns, "own") == foreign
+        assert member.find("configmaps", ns, "web") is None
+        member.delete("namespaces", "", ns)
