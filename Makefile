@@ -7,6 +7,8 @@ PY := $(VENV)/bin/python
 SOURCES := src services/registry services/scheduler services/syncer services/dns services/apiserver \
 	clients/python clients/cli local
 CHECKED := $(SOURCES) tests scripts benchmarks
+# Two workers: one drives a federation, the other runs the rest.
+PARALLEL := -n 2 --dist loadgroup --no-loadscope-reorder
 export VENV
 
 .PHONY: help run stop status test test-real lint types format proto lock bench clean distclean setup setup-dev
@@ -30,7 +32,7 @@ status: setup ## Show what runs.
 	@$(PY) -m hanse_cli.main status --data-dir $(DATA_DIR)
 
 test: setup-dev ## Run all tests but those against real Kubernetes.
-	$(PY) -m pytest tests --ignore=tests/real $(PYTEST_ARGS)
+	$(PY) -m pytest tests --ignore=tests/real $(PARALLEL) $(PYTEST_ARGS)
 
 test-real: setup-dev ## Run the tests against real Kubernetes control planes.
 	$(PY) -m pytest tests/real $(PYTEST_ARGS)

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+WHOLE = ("system", "chaos")
+"""Folders of which each has one federation for all its tests."""
 ALLOWED = Path(__file__).parent / "allowed_skips.txt"
 
 
@@ -51,6 +53,14 @@ class SkipGuard:
         """Says which skips were not expected."""
         for line in self.unexpected:
             terminalreporter.write_line(f"unexpected skip: {line}", red=True)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keeps together what shares a federation or a module's fixtures, and begins with what takes longest."""
+    for item in items:
+        folder = next((each for each in WHOLE if item.nodeid.startswith(f"tests/{each}/")), None)
+        item.add_marker(pytest.mark.xdist_group(folder or item.nodeid.partition("::")[0]))
+    items.sort(key=lambda item: not item.nodeid.startswith(tuple(f"tests/{each}/" for each in WHOLE)))
 
 
 def pytest_configure(config: pytest.Config) -> None:
