@@ -28,18 +28,25 @@ _DROP: Any = object()
 
 @dataclass(slots=True)
 class Decoded:
-    """An object read as its kind: `obj` is pruned; `errors` are wrong types; `unknown` paths were dropped."""
+    """An object read as its kind: `obj` is pruned; `errors` are wrong types; `unknown` paths were dropped.
+
+    `nulls` says that nulls stay, as in the configuration of a server-side apply, where they mean something.
+    """
 
     obj: Object
+    nulls: bool = False
     errors: list[FieldError] = field(default_factory=list)
     unknown: list[str] = field(default_factory=list)
 
 
-def decode(obj: Object, schema: Schema | None) -> Decoded:
-    """Read `obj` as the kind that `schema` describes; without a schema nothing is checked or dropped."""
+def decode(obj: Object, schema: Schema | None, *, keep_nulls: bool = False) -> Decoded:
+    """Read `obj` as the kind that `schema` describes; without a schema nothing is checked or dropped.
+
+    `keep_nulls` is for what is to be applied: there a null takes a value away.
+    """
+    out = Decoded(obj, keep_nulls)
     if schema is None:
-        return Decoded(obj)
-    out = Decoded(obj)
+        return out
     walked = _walk(obj, schema, "", out)
     out.obj = walked if isinstance(walked, dict) else obj
     return out
@@ -63,7 +70,7 @@ def prune(obj: Object, schema: Schema | None) -> Object:
 def _walk(value: Any, schema: Schema, path: str, out: Decoded) -> Any:
     shape = schema.shape
     if value is None:
-        return None if schema.nullable or shape == "any" else _DROP
+        return None if out.nulls or schema.nullable or shape == "any" else _DROP
     if shape == "scalar":
         return _scalar(value, schema, path, out)
     if shape == "any":

@@ -103,7 +103,7 @@ def _definitions(catalogue: Catalogue, infos: list[ResourceInfo], *, prefix: str
     names = schemas.closure(sorted((builtin & known) | lists | set(_ALWAYS)))
     result = {name: schemas.definition(name, ref_prefix=prefix) for name in sorted(names)}
     for name, info in own.items():
-        result[name] = _own(info, prefix)
+        result[name] = _own(info, prefix) if prefix == _V3_PREFIX else simplified(_own(info, prefix))
         result[f"{name}List"] = _own_list(info, name, prefix)
     kinds = {definition_name(catalogue, info): info for info in infos}
     for name, info in kinds.items():
@@ -119,6 +119,31 @@ def _own(info: ResourceInfo, prefix: str) -> dict[str, Any]:
     properties["kind"] = {"type": "string", "description": "The kind of the object."}
     properties["metadata"] = _reference(OBJECT_META, prefix, "Standard metadata of every object.")
     return {**info.schema, "type": "object", "properties": properties, _GVK: [_gvk(info)]}
+
+
+def simplified(schema: dict[str, Any]) -> dict[str, Any]:
+    """Return a custom kind's schema as OpenAPI v2 can say it, which is never stricter than it is in v3.
+
+    kubectl takes what it cannot say for mistakes: a null, a number or text, fields that are kept unseen.
+    Source: apiextensions-apiserver, ToStructuralOpenAPIV2.
+    """
+    lost: set[str] = {"nullable", "anyOf", "oneOf", "not", "example", "externalDocs"}
+    if schema.get("nullable"):
+        lost |= {"type", "items", "properties", "additionalProperties"}
+    if schema.get("x-kubernetes-int-or-string"):
+        lost |= {"type"}
+    if schema.get("x-kubernetes-preserve-unknown-fields"):
+        lost |= {"items", "properties"}
+    result = {key: value for key, value in schema.items() if key not in lost}
+    if isinstance(result.get("items"), dict):
+        result["items"] = simplified(result["items"])
+    if isinstance(result.get("additionalProperties"), dict):
+        result["additionalProperties"] = simplified(result["additionalProperties"])
+    if "properties" in result:
+        result["properties"] = {name: simplified(child) for name, child in result["properties"].items()}
+    if "allOf" in result:
+        result["allOf"] = [simplified(child) for child in result["allOf"]]
+    return result
 
 
 def _own_list(info: ResourceInfo, name: str, prefix: str) -> dict[str, Any]:

@@ -62,12 +62,14 @@ class Pipeline:
             case _:
                 assert_never(patch_type)
 
-    def decode(self, info: ResourceInfo, obj: Object, options: WriteOptions) -> Object:
+    def decode(
+        self, info: ResourceInfo, obj: Object, options: WriteOptions, *, keep_nulls: bool = False
+    ) -> Object:
         """Return the object without unknown fields, which are reported as the client asked.
 
         Raises InvalidArgumentError for values of the wrong type and, with Strict, for unknown fields.
         """
-        decoded = decode(obj, self.schema(info))
+        decoded = decode(obj, self.schema(info), keep_nulls=keep_nulls)
         if decoded.errors:
             listed = "; ".join(e.message or str(e) for e in decoded.errors)
             raise InvalidArgumentError(

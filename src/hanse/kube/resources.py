@@ -228,7 +228,7 @@ class ResourceStore:
         self, info: ResourceInfo, key: ObjectKey, applied: Object, *, subresource: str, options: WriteOptions
     ) -> tuple[Object, bool]:
         _check_kind(info, applied)
-        applied = self._pipeline.decode(info, applied, options)
+        applied = self._pipeline.decode(info, applied, options, keep_nulls=True)
         if _name(applied, key.name) != key.name or _namespace(info, applied, key.namespace) != key.namespace:
             raise InvalidArgumentError("the object's name and namespace must be those of the request")
         schema = self._pipeline.schema(info)

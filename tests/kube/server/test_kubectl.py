@@ -265,3 +265,46 @@ async def test_a_mistake_is_explained(kubectl: Kubectl) -> None:
     unmatched["spec"]["template"]["metadata"]["labels"] = {"no": "match"}
     refused = await kubectl.run("apply", "-f", "-", stdin=yaml.safe_dump(unmatched))
     assert 'The Deployment "web" is invalid' in refused.err
+
+
+async def test_a_list_is_applied(kubectl: Kubectl) -> None:
+    """A `kind: List` is checked and applied, and so is what `get -o yaml` prints of many kinds."""
+    items = [deployment(), config_map("conf", a="1")]
+    text = yaml.safe_dump({"apiVersion": "v1", "kind": "List", "items": items})
+    assert (await kubectl("apply", "-f", "-", stdin=text)).count("created") == 2
+    printed = await kubectl("get", "deploy,cm", "-n", "default", "-o", "yaml")
+    assert "kind: List" in printed
+    again = await kubectl("apply", "-f", "-", stdin=printed)
+    assert (again.count("\n"), again.count("created")) == (2, 0)
+    assert "created (server dry run)" in await kubectl(
+        "apply", "--dry-run=server", "-f", "-", stdin=text.replace("conf", "other").replace("web", "two")
+    )
+    assert "other" not in await kubectl("get", "cm", "-o", "name")
+
+
+async def test_mistakes_in_a_list_are_found_before_it_is_sent(kubectl: Kubectl) -> None:
+    """kubectl checks the items of a List against the server's OpenAPI document: built-in and custom kinds."""
+    await kubectl("apply", "-f", "-", stdin=yaml.safe_dump(widget_crd()))
+    await kubectl("wait", "--for=condition=Established", "crd/widgets.example.com", "--timeout=5s")
+    wrong = deployment()
+    wrong["spec"]["template"]["spec"]["containers"][0]["imag"] = "x"
+    wrong["spec"]["replicas"] = "two"
+    meta = {"name": "w", "namespace": "default"}
+    widget = {"apiVersion": "example.com/v1", "kind": "Widget", "metadata": meta, "spec": {"colour": "red"}}
+    text = yaml.safe_dump({"apiVersion": "v1", "kind": "List", "items": [wrong, widget]})
+    refused = (await kubectl.run("apply", "-f", "-", stdin=text)).err
+    assert 'unknown field "imag" in io.k8s.api.core.v1.Container' in refused
+    assert (
+        'invalid type for io.k8s.api.apps.v1.DeploymentSpec.replicas: got "string", expected "integer"'
+        in refused
+    )
+    assert 'unknown field "colour" in com.example.v1.Widget.spec' in refused
+    assert 'missing required field "size" in com.example.v1.Widget.spec' in refused
+
+
+async def test_an_unknown_field_is_refused_on_create(kubectl: Kubectl) -> None:
+    """One object is checked by the server, whose message kubectl prints as it prints that of a cluster."""
+    wrong = deployment()
+    wrong["spec"]["nope"] = 1
+    refused = await kubectl.run("create", "-f", "-", stdin=yaml.safe_dump(wrong))
+    assert 'strict decoding error: unknown field "spec.nope"' in refused.err

@@ -203,3 +203,15 @@ async def test_invalid_objects_are_refused_with_causes(world: World) -> None:
             await client.create(DEPLOYMENTS, body)
     assert caught.value.metadata["code"] == "422"
     assert caught.value.causes  # type: ignore[attr-defined]
+
+
+async def test_an_applied_null_takes_the_value_away(world: World) -> None:
+    """Applying null removes a plain value, of another manager too, and the applier owns the path."""
+    null = config_map("a")
+    null["data"] = {"x": None}
+    async with world.client() as client:
+        await client.apply(CONFIGMAPS, config_map("a", x="1", y="1"), field_manager="one")
+        taken = await client.apply(CONFIGMAPS, null, field_manager="two")
+        assert taken["data"] == {"y": "1"}
+        owned = {e["manager"]: e["fieldsV1"]["f:data"] for e in taken["metadata"]["managedFields"]}
+        assert owned["two"] == {"f:x": {}}

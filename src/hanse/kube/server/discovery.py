@@ -7,10 +7,12 @@ loop. Next: `hanse.kube.discovery` and `hanse.kube.openapi`, which make them.
 from __future__ import annotations
 
 import asyncio
+import gzip
 import hashlib
 import platform
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Literal
 
 import orjson
@@ -20,11 +22,27 @@ from hanse.errors import InvalidArgumentError, NotFoundError
 from hanse.kube import discovery, openapi
 from hanse.kube.catalogue import Catalogue
 from hanse.kube.objects import Object
+from hanse.kube.openapi_protobuf import encode_document
 from hanse.kube.server.negotiation import JSON
-from hanse.kube.server.representation import respond
+from hanse.kube.server.representation import COMPRESS_FROM, respond
 from hanse.kube.status import NOT_ACCEPTABLE
 
-Maker = Callable[[], Object | None]
+Maker = Callable[[], Object | bytes | None]
+
+_OPENAPI_PROTOBUF = (
+    "application/com.github.proto-openapi.spec.v2.v1.0+protobuf",
+    "application/com.github.proto-openapi.spec.v2@v1.0+protobuf",
+)
+"""What kubectl accepts of /openapi/v2: today's name, and the one that older clients send."""
+
+
+@dataclass(slots=True)
+class _Document:
+    """An encoded document; `compressed` is None for a small one."""
+
+    body: bytes
+    etag: str
+    compressed: bytes | None = None
 
 
 class DiscoveryHandlers:
@@ -36,7 +54,7 @@ class DiscoveryHandlers:
         self._git_version = git_version
         self._address = address
         self._generation = -1
-        self._documents: dict[str, tuple[bytes, str]] = {}
+        self._documents: dict[str, _Document] = {}
 
     async def serve(self, request: web.Request) -> web.StreamResponse:
         """Answer a request for one of the documents. Raises NotFoundError for any other path."""
@@ -97,11 +115,22 @@ class DiscoveryHandlers:
 
     async def _openapi_v2(self, request: web.Request) -> web.StreamResponse:
         accept = request.headers.get("Accept", "*/*")
-        if not any(media in accept for media in (JSON, "*/*", "application/*")):
-            raise InvalidArgumentError(
-                f"the OpenAPI v2 document is served as {JSON} only; read /openapi/v3", reason=NOT_ACCEPTABLE
-            )
-        return await self._send(request, lambda: openapi.v2(self._catalogue))
+        for clause in accept.split(","):
+            media = clause.split(";")[0].strip()
+            if media in _OPENAPI_PROTOBUF:
+                return await self._send(
+                    request,
+                    lambda: encode_document(openapi.v2(self._catalogue)),
+                    key="/openapi/v2 protobuf",
+                    content_type=_OPENAPI_PROTOBUF[0],
+                )
+            if media in (JSON, "*/*", "application/*"):
+                return await self._send(request, lambda: openapi.v2(self._catalogue))
+        raise InvalidArgumentError(
+            f"the OpenAPI v2 document is served as {JSON} and {_OPENAPI_PROTOBUF[0]},"
+            f" the client accepts {accept!r}",
+            reason=NOT_ACCEPTABLE,
+        )
 
     async def _send(
         self, request: web.Request, make: Maker, *, key: str = "", content_type: str = ""
@@ -110,23 +139,40 @@ class DiscoveryHandlers:
         if self._generation != self._catalogue.generation:
             self._documents.clear()
             self._generation = self._catalogue.generation
-        if key not in self._documents:
-            self._documents[key] = await self._make(key, make)
-        body, etag = self._documents[key]
-        if request.headers.get("If-None-Match") == etag:
-            return web.Response(status=304, headers={"ETag": etag})
-        response = await respond(request, body, content_type=content_type)
-        response.headers["ETag"] = etag
-        response.headers["Vary"] = "Accept"
+        document = self._documents.get(key)
+        if document is None:
+            document = self._documents[key] = await _make(make, aside=key.startswith("/openapi"))
+        headers = {"ETag": document.etag, "Vary": "Accept"}
+        if request.headers.get("If-None-Match") == document.etag:
+            return web.Response(status=304, headers=headers)
+        if document.compressed is None or "gzip" not in request.headers.get("Accept-Encoding", ""):
+            response: web.StreamResponse = (
+                web.Response(body=document.body, headers={"Content-Type": content_type})
+                if content_type in _OPENAPI_PROTOBUF
+                else await respond(request, document.body, content_type=content_type)
+            )
+        else:
+            headers |= {"Content-Encoding": "gzip", "Content-Type": content_type or JSON}
+            response = web.Response(body=document.compressed)
+        response.headers.update(headers)
         return response
 
-    async def _make(self, key: str, make: Maker) -> tuple[bytes, str]:
-        # OpenAPI documents take up to a second to make; others must not wait for that.
-        document = await asyncio.to_thread(make) if key.startswith("/openapi") else make()
-        if document is None:
-            raise NotFoundError("the server could not find the requested resource")
-        body = orjson.dumps(document)
-        return body, f'"{hashlib.sha256(body).hexdigest()[:32].upper()}"'
+
+async def _make(make: Maker, *, aside: bool) -> _Document:
+    """Make and encode a document; `aside` in a thread: those take up to a second, and nobody must wait."""
+
+    def encoded() -> _Document | None:
+        made = make()
+        if made is None:
+            return None
+        body = made if isinstance(made, bytes) else orjson.dumps(made)
+        etag = f'"{hashlib.sha256(body).hexdigest()[:32].upper()}"'
+        return _Document(body, etag, gzip.compress(body, 4) if len(body) >= COMPRESS_FROM else None)
+
+    document = await asyncio.to_thread(encoded) if aside else encoded()
+    if document is None:
+        raise NotFoundError("the server could not find the requested resource")
+    return document
 
 
 def _aggregated_version(accept: str) -> Literal["v2", "v2beta1"] | None:
