@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -43,7 +43,7 @@ from hanse.errors import (
 from hanse.kube.access import ClusterAccess
 from hanse.kube.patch import json_patch, merge_patch
 from hanse.rpc import Policy, RpcChannel, RpcServer
-from hanse.store import MemoryStore, keys
+from hanse.store import Compare, Delete, MemoryStore, Op, TxnResult, keys
 
 SETTINGS = RegistrySettings(
     probe_interval=0.02, probe_timeout=0.5, failure_threshold=2, inventory_interval=60.0
@@ -333,3 +333,62 @@ async def test_unknown_clusters_are_not_found(world: World) -> None:
         await world.stub.GetApiCatalogue(
             registry_service_pb2.GetApiCatalogueRequest(name="clusters/nowhere/apiCatalogue")
         )
+
+
+async def test_a_cluster_that_makes_no_sense_disturbs_no_other(world: World) -> None:
+    """A Cluster that cannot be compiled is tried again alone; the registry goes on leading the others."""
+    body = {
+        "apiVersion": "hanse.dev/v1alpha1",
+        "kind": "Cluster",
+        "metadata": {"name": "odd"},
+        "spec": {"taints": [{"key": "k", "effect": "NoSchedule", "timeAdded": "yesterday"}]},
+    }
+    await world.store.put(keys.ObjectKey("hanse.dev", "clusters", "", "odd").key(), orjson.dumps(body))
+    await world.join("eu-west")
+    leaders = await world.store.range(keys.election("registry"))
+    world.lost.add("eu-west")
+    await world.until("eu-west", cluster_pb2.OFFLINE)
+    world.lost.clear()
+    await world.until("eu-west", cluster_pb2.READY)
+    later = await world.store.range(keys.election("registry"))
+    assert [kv.key for kv in later.items] == [kv.key for kv in leaders.items]
+
+
+async def test_what_joins_under_the_name_of_one_that_went_keeps_its_credential(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Forgetting a cluster whose object is gone takes no credential that came since."""
+    await world.join("eu-west")
+    gate, done = asyncio.Event(), asyncio.Event()
+    commit = world.store.txn
+
+    async def held(
+        compares: Sequence[Compare], success: Sequence[Op], failure: Sequence[Op] = ()
+    ) -> TxnResult:
+        if Delete(keys.cluster("eu-west")) in success:
+            await gate.wait()
+        result = await commit(compares, success, failure)
+        if Delete(keys.credential("eu-west")) in success:
+            done.set()
+        return result
+
+    monkeypatch.setattr(world.store, "txn", held)
+    await world.store.delete(keys.ObjectKey("hanse.dev", "clusters", "", "eu-west").key())
+    await world.store.put(keys.credential("eu-west"), b"new")
+    gate.set()
+    async with asyncio.timeout(5):
+        await done.wait()
+    assert await world.store.get(keys.cluster("eu-west")) is None
+    assert await world.store.get(keys.credential("eu-west")) is not None
+
+
+async def test_a_cluster_that_is_leaving_does_not_join(world: World) -> None:
+    """A name is free again when its cluster has left, and not while it goes."""
+    await world.join("eu-west")
+    placement = placement_pb2.Placement(clusters=[placement_pb2.ClusterPlacement(cluster="eu-west")])
+    key = keys.ObjectKey("", "configmaps", "shop", "web").key("placements")
+    await world.store.put(key, placement.SerializeToString())
+    await world.stub.UnjoinCluster(registry_service_pb2.UnjoinClusterRequest(name="clusters/eu-west"))
+    await world.store.delete(keys.credential("eu-west"))
+    with pytest.raises(FailedPreconditionError, match="leaving"):
+        await world.join("eu-west")

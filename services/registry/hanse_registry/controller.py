@@ -17,7 +17,7 @@ from hanse.credentials import Sealer
 from hanse.errors import HanseError, NotFoundError
 from hanse.kube.access import ClusterAccess
 from hanse.kube.objects import Object
-from hanse.store import Delete, KeyValue, Store, keys
+from hanse.store import Compare, Delete, KeyValue, Store, keys
 from hanse.store.election import Election, Leadership
 from hanse.store.mirror import Mirror
 from hanse.telemetry import get_logger
@@ -27,6 +27,8 @@ from hanse_registry.intent import Intent
 from hanse_registry.keeper import Connect, Keeper
 from hanse_registry.settings import RegistrySettings
 
+REHIRE_SECONDS = 5.0
+"""After so long a cluster whose keeper failed gets another."""
 _log = get_logger(__name__)
 _CUSTOM_KINDS = f"{keys.SYNCSTATES}/apiextensions.k8s.io/customresourcedefinitions/"
 
@@ -135,14 +137,26 @@ class Registrar:
         """Removes what is stored of clusters whose object is gone."""
         await self.objects.current()
         await self.clusters.current()
+        await self.credentials.current()
         for key in [key for key, _ in self.clusters.items()]:
             name = key.rpartition("/")[2]
-            if self.objects.get(intent.object_key(name)) is None:
-                await self._forget(leadership, name)
+            where = intent.object_key(name)
+            if self.objects.get(where) is None and where not in self.objects.broken:
+                await self._forget(leadership, name, credential=self._credential_revision(name))
 
-    async def _forget(self, leadership: Leadership, name: str) -> None:
-        ops = [Delete(key(name)) for key in (keys.cluster, keys.catalogue, keys.credential)]
-        await self._store.txn([leadership.fence()], ops)
+    def _credential_revision(self, name: str) -> int:
+        entry = self.credentials.entry(keys.credential(name))
+        return entry.mod_revision if entry is not None else 0
+
+    async def _forget(self, leadership: Leadership, name: str, *, credential: int) -> None:
+        """Removes what is stored of a cluster whose object is gone.
+
+        A credential of another revision than `credential` stays: it came with a cluster that joins now.
+        """
+        alone = [leadership.fence(), Compare.absent(intent.object_key(name))]
+        await self._store.txn(alone, [Delete(keys.cluster(name)), Delete(keys.catalogue(name))])
+        secret = keys.credential(name)
+        await self._store.txn([*alone, Compare.mod(secret, credential)], [Delete(secret)])
         _log.info("cluster forgotten, its object is gone", cluster=name)
 
     def _attend(self, name: str, stored: Object) -> None:
@@ -177,7 +191,11 @@ class Registrar:
             keeper.give(None, "unreadable")
 
     def _ended(self, name: str, task: asyncio.Task[None]) -> None:
-        """A keeper ended: because the cluster left, or because of an error that only a new turn mends."""
+        """A keeper ended: because the cluster left, or because of an error.
+
+        One of Hanse's own (leadership or the store is lost) is mended by a new turn for all. Any other is of
+        this cluster alone, and so is the new keeper.
+        """
         if self._tasks.get(name) is not task:
             return
         del self._tasks[name]
@@ -185,9 +203,17 @@ class Registrar:
         if task.cancelled():
             return
         error = task.exception()
-        if error is not None:
+        if isinstance(error, HanseError):
             _log.error("keeper failed, all are hired anew", cluster=name, error=repr(error))
             self._failed.set()
+        elif error is not None:
+            _log.error("keeper failed, another is hired", cluster=name, exc_info=error)
+            asyncio.get_running_loop().call_later(REHIRE_SECONDS, self._rehire, name, self._leadership)
+
+    def _rehire(self, name: str, leadership: Leadership | None) -> None:
+        stored = self.objects.get(intent.object_key(name))
+        if leadership is not None and self._leadership is leadership and stored is not None:
+            self._attend(name, stored)
 
     def _object_changed(self, key: str, old: Object | None, new: Object | None, revision: int) -> None:
         if self._leadership is None:
@@ -201,7 +227,8 @@ class Registrar:
         if task is not None:
             task.cancel()
             leadership = self._leadership
-            farewell = asyncio.create_task(self._forget(leadership, name), name=f"forget-{name}")
+            work = self._forget(leadership, name, credential=self._credential_revision(name))
+            farewell = asyncio.create_task(work, name=f"forget-{name}")
             self._tasks[f"forget {name}"] = farewell
             farewell.add_done_callback(lambda done: self._ended(f"forget {name}", done))
 

@@ -81,6 +81,10 @@ class RegistryServicer(registry_service_pb2_grpc.RegistryServiceServicer):
         existing = self._registrar.objects.get(intent.object_key(name))
         if existing is not None and self._registrar.credentials.get(keys.credential(name)) is not None:
             raise AlreadyExistsError(f"cluster {name} is in the federation; choose another name or unjoin it")
+        if existing is not None and "deletionTimestamp" in existing["metadata"]:
+            raise FailedPreconditionError(
+                f"cluster {name} is leaving the federation; join it when it has left"
+            )
         async with self._connect(access) as api:
             found = await take_inventory(api, name, timeout=JOIN_TIMEOUT)
         self._refuse_twice(name, found)
