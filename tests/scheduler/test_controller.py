@@ -13,7 +13,7 @@ from hanse_scheduler.world import World
 
 from hanse.api.registry.v1.cluster_pb2 import READY, UNJOINING
 from hanse.api.scheduler.v1.placement_pb2 import Placement
-from hanse.store import Compare, Put, TxnResult
+from hanse.store import Compare, Put, TxnResult, keys
 from hanse.store.keys import ObjectKey
 
 from .builders import CONFIG, NOW, SELECTOR, WEB, config, deployment, policy_object, selector
@@ -419,3 +419,34 @@ async def test_indexes_forget(federation: Federation) -> None:
         world._by_resource,
     ):
         assert index == {}
+
+
+async def test_a_cluster_that_cannot_be_read_is_not_gone(federation: Federation) -> None:
+    """A scheduler that starts and cannot read a cluster decides nothing until it can."""
+    await federation.clusters("a", "b")
+    async with federation.stack:
+        first = await federation.start()
+        await federation.apply(CONFIG, config())
+        await federation.placed(CONFIG, {"a": None, "b": None})
+        await federation.settled(first)
+    await federation.store.put(keys.cluster("b"), b"\xff")
+    second = await federation.start("two")
+    await federation.apply(CONFIG, config(annotations=selector({"key": "x", "operator": "DoesNotExist"})))
+    await federation.settled(second)
+    assert await federation.version(CONFIG) == 1
+    await federation.clusters("b")
+    await federation.apply(WEB, deployment(4))
+    await federation.placed(WEB, {"a": 2, "b": 2})
+    await federation.placed(CONFIG, {"a": None, "b": None})
+
+
+async def test_a_policy_that_cannot_be_read_is_not_gone(federation: Federation) -> None:
+    """While a policy cannot be read, nothing goes where it may forbid it."""
+    await federation.clusters("a", "b")
+    await federation.store.put(POLICY.key(), b"{")
+    process = await federation.start()
+    await federation.apply(CONFIG, config())
+    await federation.settled(process)
+    assert await federation.placement(CONFIG) is None
+    await federation.apply(POLICY, policy_object(clusterNames=["a"]))
+    await federation.placed(CONFIG, {"a": None})

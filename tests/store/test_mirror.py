@@ -167,3 +167,25 @@ async def test_a_compacted_watch_is_not_swallowed_elsewhere() -> None:
     await store.compact(await store.revision())
     with pytest.raises(CompactedError):
         await anext(store.watch("", start_revision=2))
+
+
+async def test_who_follows_learns_that_it_ended() -> None:
+    """A mirror that cannot go on says why to whoever waits for that; one that is closed says nothing."""
+    store = MemoryStore()
+    mirror = Mirror(store, "m/", decode)
+    mirror.subscribe(_refuse)
+    running = asyncio.create_task(mirror.run())
+    await mirror.synced()
+    await store.put("m/a", b"1")
+    with pytest.raises(RuntimeError, match="cannot take it"):
+        await mirror.failed()
+    await asyncio.wait([running])
+    async with Mirror(store, "m/", decode) as other:
+        waiting = asyncio.create_task(other.failed())
+        await other.synced()
+        await store.delete("m/a")
+    await waiting
+
+
+def _refuse(key: str, old: str | None, new: str | None, revision: int) -> None:
+    raise RuntimeError("cannot take it")

@@ -187,6 +187,7 @@ async def serve(runtime: Runtime[ApiserverSettings]) -> None:
         async with Apiserver(
             store, settings, telemetry=runtime.telemetry, health=runtime.health
         ) as apiserver:
+            runtime.tasks.create_task(apiserver.engine.failed(), name="engine")
             runtime.ready({"grpc": apiserver.grpc, "https": apiserver.https})
             await runtime.stopping.wait()
     finally:

@@ -30,6 +30,9 @@ from hanse_scheduler.events import Recorder
 from hanse_scheduler.situation import Decision
 from hanse_scheduler.world import World
 
+BLIND_SECONDS = 5.0
+"""When to look again while a cluster or a policy cannot be read."""
+
 _ATTEMPTS = 5
 _log = get_logger(__name__)
 
@@ -74,6 +77,8 @@ class PlacementReconciler:
                 if await self._forget(path):
                     return None
                 continue
+            if self._world.blind():
+                return Result(requeue_after=BLIND_SECONDS)
             decision = await self._evaluator.decide(path)
             if decision is None:
                 continue
@@ -91,6 +96,8 @@ class PlacementReconciler:
                 raise NotFoundError(
                     f"there is no object {path}: name one that exists", metadata={"object": path}
                 )
+            if blind := self._world.blind():
+                raise FailedPreconditionError(f"{blind} cannot be read, so nothing is decided: see the log")
             decision = await self._evaluator.decide(path, rebalance=rebalance, evict=evict)
             if decision is None:
                 continue

@@ -21,10 +21,20 @@ from typing import TypeVar
 
 from hanse.api.scheduler.v1.placement_pb2 import Placement
 from hanse.store import Store
-from hanse.store.keys import CATALOGUES, CLUSTERS, OBJECTS, PLACEMENTS, SYNCSTATES, ObjectKey
+from hanse.store.keys import (
+    CATALOGUES,
+    CLUSTERS,
+    OBJECTS,
+    PLACEMENTS,
+    SYNCSTATES,
+    ObjectKey,
+    resource_prefix,
+)
 from hanse.store.mirror import Mirror
 from hanse_scheduler.clusters import ClusterTable, ClusterView
 from hanse_scheduler.policies import (
+    GROUP,
+    PLACEMENT_RESOURCES,
     OverridePolicy,
     PlacementPolicy,
     PolicyHead,
@@ -43,6 +53,11 @@ OnDirty = Callable[[str, bool], None]
 K = TypeVar("K")
 
 _NOTHING: Mapping[str, Observed] = {}
+_DECISIVE = (
+    f"{CLUSTERS}/",
+    *(resource_prefix(group=GROUP, resource=resource) for resource in PLACEMENT_RESOURCES),
+)
+"""Prefixes of what no object can be decided without."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +110,16 @@ class World:
         """Return whether the object or its placement is stored, but cannot be decoded."""
         broken = self.mirror.broken
         return f"{OBJECTS}/{path}" in broken or f"{PLACEMENTS}/{path}" in broken
+
+    def blind(self) -> str:
+        """Return the key of a cluster or placement policy that is stored and never could be decoded, or "".
+
+        What it says is not known, which is not the same as that it is not there: an object would leave such
+        a cluster for nothing, and go where such a policy does not want it.
+        """
+        return next(
+            (key for key in self.mirror.broken if key.startswith(_DECISIVE) and key not in self.mirror), ""
+        )
 
     def object_revision(self, path: str) -> int:
         """Return the revision of the object, 0 if there is none."""

@@ -66,6 +66,7 @@ async def serve(runtime: Runtime[SyncerSettings]) -> None:
             server.add(add_SyncerServiceServicer_to_server, servicer)
             async with server, asyncio.TaskGroup() as group:
                 background = [group.create_task(events.run()), group.create_task(janitor.run())]
+                runtime.tasks.create_task(world.failed(), name="world")
                 runtime.ready({"grpc": server.address})
                 renderer.federation_id = await _founded(runtime, world)
                 if renderer.federation_id:

@@ -81,9 +81,9 @@ def is_outdated(
         return False
     if intent is not None and state.object.uid not in ("", intent.uid):
         return True
-    entries = (*placement.clusters, *placement.releasing)
-    after = next((entry.after_revision for entry in entries if entry.cluster == cluster), 0)
-    return 0 < state.placement_revision <= after
+    after = {entry.cluster: entry.after_revision for entry in placement.clusters}
+    after |= {entry.cluster: entry.after_revision for entry in placement.releasing}
+    return 0 < state.placement_revision <= after.get(cluster, 0)
 
 
 class Step(enum.Enum):

@@ -123,6 +123,17 @@ class World:
     async def __aexit__(self, *_: object) -> None:
         await self._stack.aclose()
 
+    async def failed(self) -> None:
+        """Wait until one of the mirrors ends, and raise what ended it; nothing if it was closed."""
+        waits = [asyncio.create_task(mirror.failed()) for mirror in self._mirrors()]
+        try:
+            done, _ = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+            for wait in done:
+                wait.result()
+        finally:
+            for wait in waits:
+                wait.cancel()
+
     def _mirrors(self) -> tuple[Mirror[Any], ...]:
         return (
             self.federation,

@@ -15,7 +15,7 @@ from contextlib import asynccontextmanager
 import orjson
 import structlog
 
-from hanse.errors import CompactedError, DeadlineError, HanseError
+from hanse.errors import CompactedError, DeadlineError, FailedPreconditionError, HanseError
 from hanse.kube.entry import Change, ChangeType, Entry, with_version
 from hanse.kube.history import WINDOW, Position, ResourceLog
 from hanse.kube.hooks import Deferred, View
@@ -183,7 +183,10 @@ class ObjectCache:
     # Following the store.
 
     async def run(self) -> None:
-        """Follow the store until cancelled; an outage of the store is waited out."""
+        """Follow the store until cancelled; an outage of the store is waited out.
+
+        Raises FailedPreconditionError if the store's history went back: nothing that is here holds then.
+        """
         load = True
         delay = 0.1
         while True:
@@ -194,6 +197,8 @@ class ObjectCache:
                 await self._follow()
             except CompactedError:
                 load = True
+            except FailedPreconditionError:
+                raise
             except HanseError as error:
                 _log.warning("the object cache lost the store", error=str(error), retry_seconds=delay)
                 await asyncio.sleep(delay)

@@ -110,6 +110,13 @@ class KubeEngine:
                 raise RuntimeError(f"the {task.get_name()} has stopped")
         await self.store.revision()
 
+    async def failed(self) -> None:
+        """Wait until a task of the engine ends, and raise what ended it; nothing if it was stopped."""
+        done, _ = await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            if not task.cancelled():
+                task.result()
+
     def _start(self, work: object, name: str) -> None:
         task: asyncio.Task[None] = asyncio.create_task(work, name=name)  # type: ignore[arg-type]
         task.add_done_callback(_report)

@@ -164,6 +164,16 @@ class Mirror(Generic[T]):
         await self.reached(revision, timeout)
         return self._revision
 
+    async def failed(self) -> None:
+        """Wait until the prefix is no longer followed, and raise what ended that; nothing if it was closed.
+
+        For whoever entered the mirror: what it shows afterwards is old, and nothing tells so.
+        """
+        assert self._task is not None
+        await asyncio.wait([self._task])
+        if not self._task.cancelled():
+            self._task.result()
+
     async def run(self) -> None:
         """Follow the prefix until cancelled.
 
