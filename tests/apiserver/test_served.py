@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import orjson
+import pytest
 
 from hanse.api.registry.v1 import cluster_pb2 as registry
 from hanse.api.syncer.v1 import sync_state_pb2 as sync
@@ -224,3 +225,18 @@ async def test_nothing_is_put_together_before_it_is_read(world: World) -> None:
     assert entry.deferred
     assert type(entry._object).__name__ == "Deferred"
     assert entry.object["phase"] == "Applied"
+
+
+@pytest.mark.parametrize(
+    ("state", "ready"), [(registry.OFFLINE, 0), (registry.UNJOINING, 0), (registry.READY, 2)]
+)
+async def test_pods_of_a_cluster_that_does_not_answer_are_not_ready(
+    world: World, state: registry.ClusterState.ValueType, ready: int
+) -> None:
+    """Whether or not it is leaving: what a cluster said last counts as ready only while it answers."""
+    await world.cluster("eu", state)
+    await world.create(DEPLOYMENTS, deployment())
+    await world.place(WEB, {"eu": 2})
+    await world.report(WEB, "eu", status=rolled_out(2))
+    served = await world.get(WEB_PATH)
+    assert served["status"].get("readyReplicas", 0) == ready

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import pytest
 from hanse_dns.compiler import ClusterView, CompiledRecord, Presence, Scope, compile_service
 from hanse_dns.names import Naming
+from hanse_dns.sources import cluster_view
 from hypothesis import given
 from hypothesis import strategies as st
+
+from hanse.api.registry.v1 import cluster_pb2
+from hanse.api.type.v1 import condition_pb2
+from hanse.store import KeyValue
 
 NAMING = Naming("hanse", "example.org")
 EU = ClusterView("eu-west", "eu-west", ("a", "b"), reachable=True)
@@ -119,3 +125,25 @@ def test_no_name_is_empty_while_somebody_is_healthy(
     for record in found.values():
         assert bool(record.targets) == bool(healthy)
         assert {target.cluster for target in record.targets} <= (reachable or healthy)
+
+
+@pytest.mark.parametrize(
+    ("state", "ready", "reachable"),
+    [
+        (cluster_pb2.READY, condition_pb2.TRUE, True),
+        (cluster_pb2.OFFLINE, condition_pb2.UNKNOWN, False),
+        (cluster_pb2.UNJOINING, condition_pb2.TRUE, True),
+        (cluster_pb2.UNJOINING, condition_pb2.UNKNOWN, False),
+    ],
+)
+def test_a_cluster_that_leaves_is_reachable_only_while_it_answers(
+    state: cluster_pb2.ClusterState.ValueType, ready: condition_pb2.ConditionStatus.ValueType, reachable: bool
+) -> None:
+    """Unjoining a lost cluster does not bring its addresses back into the names."""
+    message = cluster_pb2.Cluster(
+        name="clusters/a",
+        state=state,
+        conditions=[condition_pb2.Condition(type="Ready", status=ready)],
+    )
+    kv = KeyValue("clusters/a", message.SerializeToString(), create_revision=1, mod_revision=1, version=1)
+    assert cluster_view(kv).reachable is reachable

@@ -20,6 +20,7 @@ from google.protobuf.message import DecodeError
 from hanse.api.registry.v1 import cluster_pb2 as registry
 from hanse.api.scheduler.v1.placement_pb2 import Placement
 from hanse.api.syncer.v1.sync_state_pb2 import SyncState
+from hanse.api.type.v1 import condition_pb2 as condition
 from hanse.kube.catalogue import Catalogue
 from hanse.kube.hanse_kinds import GROUP
 from hanse.kube.hooks import Deferred
@@ -183,7 +184,10 @@ class FederationView:
 
     def _reachable(self, cluster: str) -> bool:
         known = self._clusters.get(cluster)
-        return known is None or known.state != registry.OFFLINE
+        if known is None or known.state != registry.UNJOINING:
+            return known is None or known.state != registry.OFFLINE
+        ready = next((each.status for each in known.conditions if each.type == "Ready"), condition.TRUE)
+        return ready == condition.TRUE
 
     def _has_status(self, key: ObjectKey) -> bool:
         info = self._catalogue.storage(key.group, key.resource)

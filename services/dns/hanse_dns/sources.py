@@ -12,6 +12,7 @@ import orjson
 
 from hanse.api.registry.v1 import cluster_pb2
 from hanse.api.syncer.v1 import sync_state_pb2
+from hanse.api.type.v1 import condition_pb2
 from hanse.store import KeyValue
 from hanse_dns.compiler import ClusterView, Presence
 
@@ -35,8 +36,15 @@ def cluster_view(kv: KeyValue) -> ClusterView:
         name=message.name.removeprefix("clusters/"),
         region=message.region,
         zones=tuple(message.zones),
-        reachable=message.state in {cluster_pb2.READY, cluster_pb2.UNJOINING},
+        reachable=is_reachable(message),
     )
+
+
+def is_reachable(message: cluster_pb2.Cluster) -> bool:
+    """Whether a cluster answers. Of one that leaves the state does not tell, but the condition Ready does."""
+    if message.state != cluster_pb2.UNJOINING:
+        return message.state == cluster_pb2.READY
+    return any(each.type == "Ready" and each.status == condition_pb2.TRUE for each in message.conditions)
 
 
 def service_intent(kv: KeyValue) -> ServiceIntent:

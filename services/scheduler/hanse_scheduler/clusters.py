@@ -4,7 +4,7 @@ Owns `ClusterView`: the parts of the registry's compiled view and API catalogue 
 and nothing that changes with a heartbeat. Two equal views lead to equal decisions, so an update that
 leaves the view equal is ignored. Immutable.
 
-Next: `snapshot`, which keeps all views; `filtering`, which judges them.
+Next: `world`, which keeps all views; `filtering`, which judges them.
 """
 
 from __future__ import annotations

@@ -37,8 +37,14 @@ from hanse_syncer.render import Manifest, Renderer
 from hanse_syncer.world import Intent, World
 
 _SERVICE: Final = "hanse.api.syncer.v1.SyncerService"
-POLICY: Final = Policy({f"{_SERVICE}/*": [group(SERVICES)]})
-"""Services may ask and have things compared anew; admins may anyway."""
+POLICY: Final = Policy(
+    {
+        f"{_SERVICE}/*": [group(SERVICES)],
+        f"{_SERVICE}/RenderObject": [],
+        f"{_SERVICE}/DiffObject": [],
+    }
+)
+"""Services may ask for states and have things compared anew; only admins see whole objects, Secrets too."""
 
 _PREFIX: Final = "syncStates/"
 _SCAN: Final = 1000
