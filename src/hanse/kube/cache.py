@@ -55,6 +55,7 @@ class ObjectCache:
         self._prefixes = (_OBJECTS, *(view.prefixes if view else ()))
         self._logs: dict[tuple[str, str], ResourceLog] = {}
         self._count = 0
+        self._broken: set[ObjectKey] = set()
         self._floor = 0
         self._loaded = asyncio.Event()
         self._expected = 0
@@ -213,6 +214,7 @@ class ObjectCache:
     async def _load(self) -> None:
         """List everything at one revision; at the first time fill the cache, later emit the difference."""
         intents: dict[ObjectKey, tuple[Object, int]] = {}
+        self._broken.clear()
         events: list[Event] = []
         revision = 0
         for prefix in self._prefixes:
@@ -223,13 +225,15 @@ class ObjectCache:
                 for kv in page.items:
                     if prefix == _OBJECTS:
                         key = ObjectKey.parse(kv.key)
-                        intents[key] = (_decode(kv), kv.mod_revision)
+                        known = self._take_in(key, kv)
+                        if known is not None:
+                            intents[key] = known
                     else:
                         events.append(Event("put", kv))
                 if not page.more:
                     break
                 after = page.items[-1].key
-        self._count = len(intents)
+        self._count = len(self._broken | intents.keys())
         affected = self._reset_view(events)
         if not self._loaded.is_set():
             self._fill(intents, affected, revision)
@@ -279,18 +283,37 @@ class ObjectCache:
                 affected.update(self._view.apply(event))
         for event in objects:
             key = ObjectKey.parse(event.kv.key)
-            before = self._intent(key)
+            there = self._intent(key) is not None or key in self._broken
             if event.kind == "delete":
-                self._count -= before is not None
+                self._count -= there
+                self._broken.discard(key)
                 self._change(key, None, 0, event.kv.mod_revision)
             else:
-                self._count += before is None
-                self._change(key, _decode(event.kv), event.kv.mod_revision, event.kv.mod_revision)
+                self._count += not there
+                known = self._take_in(key, event.kv)
+                if known is not None:
+                    self._change(key, *known, event.kv.mod_revision)
         for key in affected:
             old = self.get(key)
             last = batch.events[-1].kv.mod_revision
             self._change(key, old.intent if old else None, old.intent_revision if old else 0, last)
         self._advance(batch.revision)
+
+    def _take_in(self, key: ObjectKey, kv: KeyValue) -> tuple[Object, int] | None:
+        """Return the stored object and the revision that wrote it.
+
+        A value that cannot be decoded must not stop the others, and is not nothing: what was known before
+        stays, None if that is nothing.
+        """
+        try:
+            obj: Object = orjson.loads(kv.value)
+        except orjson.JSONDecodeError as error:
+            _log.error("a stored object cannot be read", key=kv.key, error=str(error))
+            self._broken.add(key)
+            old = self.get(key)
+            return (old.intent, old.intent_revision) if old is not None and old.intent is not None else None
+        self._broken.discard(key)
+        return obj, kv.mod_revision
 
     def _intent(self, key: ObjectKey) -> Object | None:
         old = self.get(key)
@@ -349,11 +372,6 @@ def _same(old: Object, new: Object) -> bool:
     if old["metadata"] != {**new["metadata"], "resourceVersion": old["metadata"]["resourceVersion"]}:
         return False
     return all(old.get(k) == new.get(k) for k in old.keys() | new.keys() if k != "metadata")
-
-
-def _decode(kv: KeyValue) -> Object:
-    obj: Object = orjson.loads(kv.value)
-    return obj
 
 
 @asynccontextmanager

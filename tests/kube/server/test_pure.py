@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+
+import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from hanse.errors import CompactedError, InvalidArgumentError
 from hanse.kube import jsonpath
+from hanse.kube.cache import ObjectCache
 from hanse.kube.catalogue import Catalogue
 from hanse.kube.crds import _priority
 from hanse.kube.entry import Change, Entry
@@ -17,6 +21,7 @@ from hanse.kube.protobuf import decode_object
 from hanse.kube.server.negotiation import Wanted, parse_accept
 from hanse.kube.server.request import ResourcePath, parse_path
 from hanse.kube.table import human_duration
+from hanse.store import MemoryStore
 from hanse.store.keys import ObjectKey
 
 
@@ -178,3 +183,29 @@ def test_what_propagates() -> None:
     assert not object_propagates("apps", "replicasets", owned)
     assert object_propagates("apps", "replicasets", {"metadata": {"name": "x"}})
     assert not object_propagates("", "namespaces", {"metadata": {"name": "kube-system"}})
+
+
+async def test_an_object_that_cannot_be_read_stops_no_other() -> None:
+    """What was known of it stays, others are served, and the store's count is still right."""
+    store = MemoryStore()
+    good = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a", "namespace": "n", "uid": "u"}}
+    keys = [ObjectKey("", "configmaps", "n", name) for name in "abc"]
+    await store.put(keys[0].key(), orjson.dumps(good))
+    await store.put(keys[1].key(), b"{")
+    cache = ObjectCache(store, shared=True)
+    running = asyncio.create_task(cache.run())
+    try:
+        async with asyncio.timeout(5):
+            await cache.synced()
+            await cache.reached(await store.put(keys[0].key(), b"{"))
+            await cache.reached(await store.put(keys[2].key(), orjson.dumps(good)))
+            await cache.fresh()
+            assert [cache.get(key) is not None for key in keys] == [True, False, True]
+            await cache.reached(await store.put(keys[1].key(), orjson.dumps(good)))
+            await store.delete(keys[0].key())
+            await cache.fresh()
+        assert [cache.get(key) is not None for key in keys] == [False, True, True]
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        await store.close()
