@@ -185,6 +185,10 @@ def _pending(
     if get(manifest, "metadata.deletionTimestamp"):
         left = sorted(cluster for cluster, state in states.items() if state.phase != SyncPhase.REMOVED)
         yield f"the object is being deleted; it waits for {', '.join(left) or 'the federation'}"
+        for cluster in left:
+            if said := _said(states[cluster]):
+                yield f"{cluster}{said}"
+        return
     if not explanation.HasField("current"):
         yield "the scheduler has not decided yet"
         return

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from opentelemetry.metrics import Meter
 
+from hanse.telemetry import DURATION_BUCKETS
+
 
 class SyncerMetrics:
     """The instruments, made once per process."""
@@ -16,6 +18,7 @@ class SyncerMetrics:
             "hanse.syncer.apply.duration",
             unit="s",
             description="Time of one apply to a member, by cluster and verdict.",
+            explicit_bucket_boundaries_advisory=DURATION_BUCKETS,
         )
         self.deletes = meter.create_counter(
             "hanse.syncer.removals", unit="{object}", description="Objects removed from members."

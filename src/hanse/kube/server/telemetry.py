@@ -18,6 +18,7 @@ from opentelemetry import metrics, propagate, trace
 from opentelemetry.trace import SpanKind, Status, StatusCode
 
 from hanse.kube.server.request import CALL, Call
+from hanse.telemetry import DURATION_BUCKETS
 
 _log = structlog.get_logger(__name__)
 
@@ -26,7 +27,10 @@ _log = structlog.get_logger(__name__)
 def _instruments() -> tuple[Any, Any]:
     meter = metrics.get_meter("hanse.kube.server")
     duration = meter.create_histogram(
-        "http.server.request.duration", unit="s", description="How long requests took, watches excepted."
+        "http.server.request.duration",
+        unit="s",
+        description="How long requests took, watches excepted.",
+        explicit_bucket_boundaries_advisory=DURATION_BUCKETS,
     )
     active = meter.create_up_down_counter(
         "hanse.kube.server.watches", unit="{watch}", description="Open watches."
