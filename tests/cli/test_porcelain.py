@@ -220,10 +220,10 @@ def test_what_is_said_of_an_unreachable_cluster_is_marked_as_seen_last() -> None
 
 
 def test_an_object_that_is_being_deleted_waits_for_clusters_only() -> None:
-    """Clusters that have confirmed are not mentioned, and neither is the scheduler, which has no say any more."""
+    """Clusters that have confirmed are not mentioned, and the scheduler has no say any more."""
     gone = applied("eu-west", phase=SyncPhase.REMOVED)
     stuck = applied("us-east", phase=SyncPhase.REMOVING, reason="Finalizers", message="waits for x/y")
-    metadata = {**WEB["metadata"], "generation": 3, "deletionTimestamp": "2026-01-01T00:00:00Z"}
+    metadata = {"name": "web", "generation": 3, "deletionTimestamp": "2026-01-01T00:00:00Z"}
     assert page_of(placement(), gone, stuck, metadata=metadata) == (
         "the object is being deleted; it waits for us-east",
         "us-east: Finalizers: waits for x/y",
