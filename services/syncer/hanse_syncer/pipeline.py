@@ -83,6 +83,9 @@ class Pipeline:
         self._desk: Desk | None = None
         self._reconciler: ObjectReconciler | None = None
         self._parked: set[str] = set()
+        self._looking: set[str] = set()
+        self._heard: dict[str, tuple[Seen, Object | None]] = {}
+        """What the watch said of objects that are being looked at: mostly the echo of our own write."""
         self._cluster_changed = asyncio.Event()
         self._catalogue: ApiCatalogue | None = None
 
@@ -125,6 +128,17 @@ class Pipeline:
 
     async def reconcile(self, request: Request) -> Result | None:
         """Look at one object, or park it while the member does not answer."""
+        path = request.key
+        self._looking.add(path)
+        try:
+            return await self._look(request)
+        finally:
+            self._looking.discard(path)
+            heard = self._heard.pop(path, None)
+            if heard is not None and self._desk is not None:
+                self._changed(path, *heard)
+
+    async def _look(self, request: Request) -> Result | None:
         session, reconciler = self._session, self._reconciler
         path = request.key
         if session is None or reconciler is None or not session.up:
@@ -266,6 +280,9 @@ class Pipeline:
     # --- told by the session
 
     def _changed(self, path: str, seen: Seen, live: Object | None) -> None:
+        if path in self._looking:
+            self._heard[path] = (seen, live)
+            return
         state = self.book.get(path)
         if state is None:
             self._unexpected(path)
