@@ -37,6 +37,7 @@ from hanse.errors import (
     AlreadyExistsError,
     ConflictError,
     FailedPreconditionError,
+    HanseError,
     NotFoundError,
     UnavailableError,
 )
@@ -392,3 +393,13 @@ async def test_a_cluster_that_is_leaving_does_not_join(world: World) -> None:
     await world.store.delete(keys.credential("eu-west"))
     with pytest.raises(FailedPreconditionError, match="leaving"):
         await world.join("eu-west")
+
+
+async def test_two_who_join_by_one_name_at_the_same_time_do_not_mix(world: World) -> None:
+    """One of them joins, with its own credential; the other is told."""
+    joins = (world.join("eu-west", host="one"), world.join("eu-west", host="two"))
+    found = await asyncio.gather(*joins, return_exceptions=True)
+    assert sorted(isinstance(each, HanseError) for each in found) == [False, True]
+    credential = await world.store.get(keys.credential("eu-west"))
+    assert credential is not None
+    assert credential.version == 1

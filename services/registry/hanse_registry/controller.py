@@ -142,9 +142,10 @@ class Registrar:
             name = key.rpartition("/")[2]
             where = intent.object_key(name)
             if self.objects.get(where) is None and where not in self.objects.broken:
-                await self._forget(leadership, name, credential=self._credential_revision(name))
+                await self._forget(leadership, name, credential=self.credential_revision(name))
 
-    def _credential_revision(self, name: str) -> int:
+    def credential_revision(self, name: str) -> int:
+        """The revision that wrote the credential of a cluster; 0 if there is none."""
         entry = self.credentials.entry(keys.credential(name))
         return entry.mod_revision if entry is not None else 0
 
@@ -227,7 +228,7 @@ class Registrar:
         if task is not None:
             task.cancel()
             leadership = self._leadership
-            work = self._forget(leadership, name, credential=self._credential_revision(name))
+            work = self._forget(leadership, name, credential=self.credential_revision(name))
             farewell = asyncio.create_task(work, name=f"forget-{name}")
             self._tasks[f"forget {name}"] = farewell
             farewell.add_done_callback(lambda done: self._ended(f"forget {name}", done))

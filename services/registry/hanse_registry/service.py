@@ -26,7 +26,7 @@ from hanse.rpc import AUTHENTICATED, Policy
 from hanse.rpc.masks import apply_update
 from hanse.rpc.pagination import slice_page
 from hanse.rpc.watch import WatchHub
-from hanse.store import Put, Store, keys
+from hanse.store import Compare, Put, Store, keys
 from hanse_registry import intent
 from hanse_registry.controller import Registrar
 from hanse_registry.credentials import read_kubeconfig, to_message
@@ -73,11 +73,13 @@ class RegistryServicer(registry_service_pb2_grpc.RegistryServiceServicer):
     async def JoinCluster(
         self, request: registry_service_pb2.JoinClusterRequest, context: Any
     ) -> cluster_pb2.Cluster:
-        """Checks the cluster, stores the credential, creates the Cluster, and waits for its first probe."""
+        """Checks the cluster, creates the Cluster, stores the credential, and waits for its first probe."""
         name = cluster_name(request.cluster_id)
         access = read_kubeconfig(request.kubeconfig, context=request.context)
         credential = to_message(access)
         await self._registrar.objects.current()
+        await self._registrar.credentials.current()
+        known = self._registrar.credential_revision(name)
         existing = self._registrar.objects.get(intent.object_key(name))
         if existing is not None and self._registrar.credentials.get(keys.credential(name)) is not None:
             raise AlreadyExistsError(f"cluster {name} is in the federation; choose another name or unjoin it")
@@ -90,11 +92,10 @@ class RegistryServicer(registry_service_pb2_grpc.RegistryServiceServicer):
         self._refuse_twice(name, found)
         if request.validate_only:
             return preview(name, access.server, found)
-        sealed = self._sealer.seal(name, credential.SerializeToString())
-        await self._store.txn([], [Put(keys.credential(name), sealed)])
-        if existing is None:
+        if existing is None:  # first, because only one of two who join by one name can create it
             spec = {"server": access.server, "credentialRef": {"name": name}}
             await self._intents.create(name, spec=spec, labels=dict(request.labels))
+        await self._store_credential(name, credential, known=known)
         return await self._first_seen(name) or preview(name, access.server, found)
 
     async def UnjoinCluster(
@@ -203,6 +204,16 @@ class RegistryServicer(registry_service_pb2_grpc.RegistryServiceServicer):
         )
         cluster.capacity.CopyFrom(found.capacity)
         return cluster
+
+    async def _store_credential(
+        self, name: str, credential: cluster_pb2.ClusterCredential, *, known: int
+    ) -> None:
+        """Stores it over that of revision `known` (0: none). Raises ConflictError if there is another."""
+        secret = keys.credential(name)
+        sealed = self._sealer.seal(name, credential.SerializeToString())
+        stored = await self._store.txn([Compare.mod(secret, known)], [Put(secret, sealed)])
+        if not stored.succeeded:
+            raise ConflictError(f"somebody else joins a cluster as {name} right now; look at what came of it")
 
     async def _cluster(self, name: str) -> cluster_pb2.Cluster:
         """A copy of a cluster as it is now. Raises NotFoundError."""
