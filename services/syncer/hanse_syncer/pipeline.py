@@ -15,6 +15,7 @@ import asyncio
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import Final
 
 from opentelemetry.trace import Tracer
@@ -37,7 +38,7 @@ from hanse_syncer.limiter import Limiter
 from hanse_syncer.member import LinkDownError, Member
 from hanse_syncer.metrics import SyncerMetrics
 from hanse_syncer.plan import Seen
-from hanse_syncer.reconciler import ObjectReconciler
+from hanse_syncer.reconciler import PATIENCE_SECONDS, ObjectReconciler
 from hanse_syncer.render import Renderer
 from hanse_syncer.session import Session
 from hanse_syncer.states import StateBook, StateLoader
@@ -84,7 +85,7 @@ class Pipeline:
         self._reconciler: ObjectReconciler | None = None
         self._parked: set[str] = set()
         self._looking: set[str] = set()
-        self._heard: dict[str, tuple[Seen, Object | None]] = {}
+        self._heard: dict[str, Callable[[], None]] = {}
         """What the watch said of objects that are being looked at: mostly the echo of our own write."""
         self._cluster_changed = asyncio.Event()
         self._catalogue: ApiCatalogue | None = None
@@ -136,7 +137,7 @@ class Pipeline:
             self._looking.discard(path)
             heard = self._heard.pop(path, None)
             if heard is not None and self._desk is not None:
-                self._changed(path, *heard)
+                heard()
 
     async def _look(self, request: Request) -> Result | None:
         session, reconciler = self._session, self._reconciler
@@ -166,6 +167,20 @@ class Pipeline:
     def concerned(self, path: str, *, urgent: bool) -> None:
         """Something about the object changed in the federation."""
         self.queue.add(path, urgent=urgent)
+
+    def undecided(self, path: str) -> None:
+        """The object changed, and the scheduler has yet to decide: look when it has, or is late."""
+        now = asyncio.get_running_loop().time()
+        memory = self._desk.memory(path) if self._desk is not None else None
+        if memory is None or (memory.decision_until is not None and memory.decision_until <= now):
+            self.queue.add(path, urgent=True)
+        elif memory.decision_until is None:
+            memory.decision_until = now + PATIENCE_SECONDS
+            asyncio.get_running_loop().call_later(PATIENCE_SECONDS, self._decision_is_due, path)
+
+    def _decision_is_due(self, path: str) -> None:
+        if self._parts.world.is_undecided(path):
+            self.queue.add(path, urgent=True)
 
     def cluster_changed(self) -> None:
         """The cluster, its credential or its catalogue changed."""
@@ -281,7 +296,7 @@ class Pipeline:
 
     def _changed(self, path: str, seen: Seen, live: Object | None) -> None:
         if path in self._looking:
-            self._heard[path] = (seen, live)
+            self._heard[path] = partial(self._changed, path, seen, live)
             return
         state = self.book.get(path)
         if state is None:
@@ -315,6 +330,9 @@ class Pipeline:
         )
 
     def _vanished(self, path: str) -> None:
+        if path in self._looking:
+            self._heard[path] = partial(self._vanished, path)
+            return
         state = self.book.get(path)
         if state is not None and state.phase != sync.REMOVED:
             self.queue.add(path)

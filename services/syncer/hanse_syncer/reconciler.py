@@ -45,7 +45,7 @@ _REFUSALS: Final = Backoff(base=2.0, limit=300.0)
 _REPAIRS: Final = Backoff(base=0.1, limit=60.0)
 _QUIET_SECONDS: Final = 60.0
 """After so long without a repair the next one is made at once again."""
-_PATIENCE_SECONDS: Final = 1.0
+PATIENCE_SECONDS: Final = 1.0
 """How long a decision for the newest generation, or our own namespace, is waited for."""
 _LAG_SECONDS: Final = 3.0
 """How long a workload may lag before its pods are looked at."""
@@ -66,7 +66,7 @@ class ObjectReconciler:
         """Look at one object. Raises LinkDownError."""
         case = await self._informed(request.key)
         if self._undecided(case):
-            return Result(requeue_after=_PATIENCE_SECONDS)
+            return Result(requeue_after=PATIENCE_SECONDS)
         try:
             result = await self._act(case)
         except Trouble as trouble:
@@ -150,7 +150,7 @@ class ObjectReconciler:
             return False
         now = asyncio.get_running_loop().time()
         if case.memory.decision_until is None:
-            case.memory.decision_until = now + _PATIENCE_SECONDS
+            case.memory.decision_until = now + PATIENCE_SECONDS
         return now < case.memory.decision_until
 
     async def _act(self, case: Case) -> Result | None:
@@ -205,7 +205,7 @@ class ObjectReconciler:
             if self._namespace_pending(case):
                 desk = self._desk
                 desk.waiting.add(waiting.namespace(case.key.namespace), case.path)
-                return Result(requeue_after=_PATIENCE_SECONDS)
+                return Result(requeue_after=PATIENCE_SECONDS)
             return await self._create(case, manifest)
         if step is Step.APPLY:
             return await self._apply(case, manifest, uid=case.uid or (seen.uid if seen else ""))
@@ -230,7 +230,7 @@ class ObjectReconciler:
             return False
         now, memory = asyncio.get_running_loop().time(), case.memory
         if memory.namespace_until is None:
-            memory.namespace_until = now + _PATIENCE_SECONDS
+            memory.namespace_until = now + PATIENCE_SECONDS
         return now < memory.namespace_until
 
     def _note(self, case: Case, manifest: Manifest) -> None:

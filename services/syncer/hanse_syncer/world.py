@@ -75,6 +75,9 @@ class Listener(Protocol):
     def concerned(self, path: str, *, urgent: bool) -> None:
         """Something about the object at `path` changed for the cluster."""
 
+    def undecided(self, path: str) -> None:
+        """The object at `path` changed, and its placement is of an earlier generation."""
+
     def cluster_changed(self) -> None:
         """The cluster itself, its credential or its catalogue changed."""
 
@@ -159,6 +162,17 @@ class World:
         """Return the placement of the object at `path`, with its revision."""
         return self.placements.entry(f"{keys.PLACEMENTS}/{path}")
 
+    def is_undecided(self, path: str) -> bool:
+        """Whether the object at `path` is there to stay and of a later generation than its placement."""
+        intent, entry = self.intent(path), self.placement(path)
+        return (
+            intent is not None
+            and not intent.deleting
+            and entry is not None
+            and intent.uid == entry.value.object.uid
+            and intent.generation > entry.value.generation
+        )
+
     def cluster(self, name: str) -> Cluster | None:
         """Return the compiled view of a cluster."""
         return self.clusters.get(keys.cluster(name))
@@ -200,8 +214,15 @@ class World:
             return
         path = key.split("/", 1)[1]
         placement = self.placements.get(f"{keys.PLACEMENTS}/{path}")
-        if placement is not None:
+        if placement is None:
+            return
+        if not self.is_undecided(path):
             self._tell(path, _clusters(placement))
+            return
+        for cluster in _clusters(placement):
+            listener = self._listeners.get(cluster)
+            if listener is not None:
+                listener.undecided(path)
 
     def _placement_changed(
         self, key: str, old: Placement | None, new: Placement | None, revision: int
