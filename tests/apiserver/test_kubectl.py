@@ -213,3 +213,22 @@ async def test_what_may_i_do(world: World) -> None:
     """`kubectl auth can-i` and `whoami` tell the truth."""
     assert (await world.kubectl("auth", "can-i", "delete", "deployments", "-n", "shop")).out.strip() == "yes"
     assert "hanse-admin" in (await world.kubectl("auth", "whoami")).out
+
+
+async def test_a_changed_policy_is_applied_again(world: World) -> None:
+    """kubectl patches kinds that Kubernetes does not define by merge patch, as it does custom resources."""
+    policy = {
+        "apiVersion": "hanse.dev/v1alpha1",
+        "kind": "PlacementPolicy",
+        "metadata": {"name": "west", "namespace": "default"},
+        "spec": {
+            "resourceSelectors": [{"apiVersion": "v1", "kind": "ConfigMap"}],
+            "clusterNames": ["eu-west"],
+        },
+    }
+    await world.kubectl("apply", "-f", "-", stdin=json.dumps(policy))
+    policy["spec"]["clusterNames"] = ["us-east"]  # type: ignore[index]
+    ran = await world.kubectl("apply", "-f", "-", stdin=json.dumps(policy))
+    assert "configured" in ran.out
+    read = await world.kubectl("get", "placementpolicy", "west", "-o", "jsonpath={.spec.clusterNames}")
+    assert json.loads(read.out) == ["us-east"]

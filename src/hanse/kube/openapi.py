@@ -25,12 +25,8 @@ _ALWAYS = (
     "io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions",
 )
 _WRITE_PARAMETERS = ("dryRun", "fieldManager", "fieldValidation")
-_PATCH_TYPES = (
-    "application/apply-patch+yaml",
-    "application/json-patch+json",
-    "application/merge-patch+json",
-    "application/strategic-merge-patch+json",
-)
+_PATCH_TYPES = ("application/apply-patch+yaml", "application/json-patch+json", "application/merge-patch+json")
+_STRATEGIC = "application/strategic-merge-patch+json"
 
 
 def group_version_path(group: str, version: str) -> str:
@@ -209,6 +205,14 @@ def _parameters(action: str) -> list[str]:
     return [*_WRITE_PARAMETERS, "force"] if action == "patch" else []
 
 
+def _patch_types(info: ResourceInfo) -> tuple[str, ...]:
+    """The forms of patches that a kind takes: the strategic one only where Kubernetes defines the kind.
+
+    kubectl chooses the form of its own patches by this.
+    """
+    return _PATCH_TYPES if info.schema is not None else (*_PATCH_TYPES, _STRATEGIC)
+
+
 def _operation_v3(info: ResourceInfo, action: str) -> dict[str, Any]:
     result: dict[str, Any] = {
         "operationId": _operation_id(info, action),
@@ -225,7 +229,8 @@ def _operation_v3(info: ResourceInfo, action: str) -> dict[str, Any]:
         "responses": {"200": {"description": "OK"}},
     }
     if action == "patch":
-        result["requestBody"] = {"content": {media: {"schema": {"type": "object"}} for media in _PATCH_TYPES}}
+        forms = {media: {"schema": {"type": "object"}} for media in _patch_types(info)}
+        result["requestBody"] = {"content": forms}
     return result
 
 
@@ -246,5 +251,5 @@ def _operation_v2(info: ResourceInfo, action: str) -> dict[str, Any]:
         "responses": {"200": {"description": "OK"}},
     }
     if action == "patch":
-        result["consumes"] = list(_PATCH_TYPES)
+        result["consumes"] = list(_patch_types(info))
     return result
