@@ -20,10 +20,10 @@ from contextlib import aclosing
 from typing import Any, Protocol
 
 import aiohttp
-from hanse.kube.client import KubeClient, ResourcePath
 
 from hanse.control.queue import Backoff
 from hanse.errors import CompactedError, HanseError
+from hanse.kube.client import KubeClient, ResourcePath
 from hanse.kube.objects import Object
 from hanse.telemetry import get_logger
 from hanse_syncer.plan import Seen
@@ -98,7 +98,7 @@ class Informer:
                 self._log.info("the watch is too old, listing again")
                 version = ""
                 failures += 1
-            except (HanseError, aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
+            except (HanseError, aiohttp.ClientError, OSError, LookupError, TypeError, ValueError) as error:
                 failures += 1
                 if failures in (1, 5, 50):
                     self._log.warning("cannot follow", error=str(error) or type(error).__name__)

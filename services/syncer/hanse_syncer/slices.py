@@ -69,7 +69,7 @@ class SliceWatch:
             except CompactedError:
                 version = ""
                 failures += 1
-            except (HanseError, aiohttp.ClientError, OSError, TimeoutError, ValueError):
+            except (HanseError, aiohttp.ClientError, OSError, LookupError, TypeError, ValueError):
                 failures += 1
             if failures:
                 await asyncio.sleep(_BACKOFF.delay(failures, rng=self._random))
