@@ -168,18 +168,21 @@ class Pipeline:
         """Something about the object changed in the federation."""
         self.queue.add(path, urgent=urgent)
 
-    def undecided(self, path: str) -> None:
-        """The object changed, and the scheduler has yet to decide: look when it has, or is late."""
+    def incomplete(self, path: str) -> None:
+        """The object changed and its decision is to come, or the other way round: look when that is late.
+
+        When it is not, `concerned` is called.
+        """
         now = asyncio.get_running_loop().time()
         memory = self._desk.memory(path) if self._desk is not None else None
         if memory is None or (memory.decision_until is not None and memory.decision_until <= now):
             self.queue.add(path, urgent=True)
         elif memory.decision_until is None:
             memory.decision_until = now + PATIENCE_SECONDS
-            asyncio.get_running_loop().call_later(PATIENCE_SECONDS, self._decision_is_due, path)
+            asyncio.get_running_loop().call_later(PATIENCE_SECONDS, self._look_anyway, path)
 
-    def _decision_is_due(self, path: str) -> None:
-        if self._parts.world.is_undecided(path):
+    def _look_anyway(self, path: str) -> None:
+        if self._parts.world.is_incomplete(path):
             self.queue.add(path, urgent=True)
 
     def cluster_changed(self) -> None:

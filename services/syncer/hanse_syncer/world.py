@@ -12,7 +12,7 @@ Next: `hanse_syncer.plan` for what follows from it, `hanse_syncer.pipeline` for 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol, Self
@@ -75,8 +75,8 @@ class Listener(Protocol):
     def concerned(self, path: str, *, urgent: bool) -> None:
         """Something about the object at `path` changed for the cluster."""
 
-    def undecided(self, path: str) -> None:
-        """The object at `path` changed, and its placement is of an earlier generation."""
+    def incomplete(self, path: str) -> None:
+        """The object at `path` or its placement changed, and the other one's change is to come."""
 
     def cluster_changed(self) -> None:
         """The cluster itself, its credential or its catalogue changed."""
@@ -162,15 +162,18 @@ class World:
         """Return the placement of the object at `path`, with its revision."""
         return self.placements.entry(f"{keys.PLACEMENTS}/{path}")
 
-    def is_undecided(self, path: str) -> bool:
-        """Whether the object at `path` is there to stay and of a later generation than its placement."""
+    def is_incomplete(self, path: str) -> bool:
+        """Whether the object at `path` and its placement are of different generations.
+
+        Then news of the older one are to come: the two are followed by different watches, and the scheduler
+        needs a moment. An object that is being deleted waits for no decision.
+        """
         intent, entry = self.intent(path), self.placement(path)
-        return (
-            intent is not None
-            and not intent.deleting
-            and entry is not None
-            and intent.uid == entry.value.object.uid
-            and intent.generation > entry.value.generation
+        if entry is None or (intent is not None and intent.deleting):
+            return False
+        return intent is None or (intent.uid, intent.generation) != (
+            entry.value.object.uid,
+            entry.value.generation,
         )
 
     def cluster(self, name: str) -> Cluster | None:
@@ -214,15 +217,8 @@ class World:
             return
         path = key.split("/", 1)[1]
         placement = self.placements.get(f"{keys.PLACEMENTS}/{path}")
-        if placement is None:
-            return
-        if not self.is_undecided(path):
-            self._tell(path, _clusters(placement))
-            return
-        for cluster in _clusters(placement):
-            listener = self._listeners.get(cluster)
-            if listener is not None:
-                listener.undecided(path)
+        if placement is not None:
+            self._tell(path, _clusters(placement), whole=new is None or not self.is_incomplete(path))
 
     def _placement_changed(
         self, key: str, old: Placement | None, new: Placement | None, revision: int
@@ -235,13 +231,20 @@ class World:
                 names = set(after)
         else:
             names = set(before) | set(after)
-        self._tell(key.split("/", 1)[1], names)
+        path = key.split("/", 1)[1]
+        whole = not self.is_incomplete(path)
+        self._tell(path, names & after.keys(), whole=whole)
+        self._tell(path, names - after.keys(), whole=True)
 
-    def _tell(self, path: str, clusters: Mapping[str, object] | set[str]) -> None:
+    def _tell(self, path: str, clusters: Iterable[str], *, whole: bool) -> None:
         for cluster in clusters:
             listener = self._listeners.get(cluster)
-            if listener is not None:
+            if listener is None:
+                continue
+            if whole:
                 listener.concerned(path, urgent=True)
+            else:
+                listener.incomplete(path)
 
     def _cluster_changed(self, key: str, old: Cluster | None, new: Cluster | None, revision: int) -> None:
         self._tell_cluster(key)
