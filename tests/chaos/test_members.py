@@ -22,7 +22,7 @@ FAULTS: dict[str, dict[str, Any]] = {
     "nothing": {"action": "hang"},
     "cut": {"action": "drop"},
 }
-COUNT = 30
+COUNT = 20
 
 
 @contextmanager
