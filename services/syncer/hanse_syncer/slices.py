@@ -15,11 +15,11 @@ from contextlib import aclosing
 from typing import Any
 
 import aiohttp
-from hanse.kube.client import KubeClient, ResourcePath
 
 from hanse.api.syncer.v1.sync_state_pb2 import ZoneEndpoints
 from hanse.control.queue import Backoff
 from hanse.errors import CompactedError, HanseError
+from hanse.kube.client import KubeClient, ResourcePath
 from hanse.kube.objects import Object
 from hanse_syncer.endpoints import SERVICE_NAME_LABEL, ready_endpoints
 
