@@ -69,8 +69,6 @@ class Conflict:
             text += f' with subresource "{self.subresource}"'
         if self.operation == UPDATE:
             text += f" using {self.api_version}"
-            if self.time:
-                text += f" at {self.time}"
         return text
 
 
@@ -91,11 +89,11 @@ class ApplyConflictError(ConflictError):
             listed = "".join(f"\n- {c.path}" for c in conflicts)
             message = f"Apply failed with {count} conflicts: conflicts with {owners[0]}:{listed}"
         else:
-            listed = "".join(
-                f"\nconflicts with {owner}:" + "".join(f"\n- {c.path}" for c in conflicts if c.owner == owner)
+            listed = "\n".join(
+                f"conflicts with {owner}:" + "".join(f"\n- {c.path}" for c in conflicts if c.owner == owner)
                 for owner in owners
             )
-            message = f"Apply failed with {count} conflicts:{listed}"
+            message = f"Apply failed with {count} conflicts: {listed}"
         super().__init__(message, metadata={"fields": ",".join(c.path for c in conflicts)})
         self.conflicts = conflicts
 

@@ -2,7 +2,8 @@
 
 Owns one walk over object and schema that does what decoding JSON into Kubernetes' types does: it finds
 values of the wrong type, names unknown fields and drops them (also from custom resources: pruning), drops
-nulls, and writes quantities in their canonical form. Pure; returns the same object if nothing is to change.
+nulls and empty lists and maps, and writes quantities in their canonical form. Pure;
+returns the same object if nothing is to change.
 
 Next: `defaults`, then `validation`.
 """
@@ -92,8 +93,12 @@ def _walk_map(value: dict[str, Any], schema: Schema, path: str, out: Decoded) ->
         if child_schema is None:
             out.unknown.append(where)
             kept: Any = _DROP
+        elif child is None and _is_text_of_map(schema, child_schema):
+            kept = ""
         else:
             kept = _walk(child, child_schema, where, out)
+            if not out.nulls and schema.builtin and _says_nothing(kept, name, schema, child_schema):
+                kept = _DROP
         if kept is child:
             continue
         result = dict(value) if result is value else result
@@ -102,6 +107,23 @@ def _walk_map(value: dict[str, Any], schema: Schema, path: str, out: Decoded) ->
         else:
             result[name] = kept
     return result
+
+
+def _is_text_of_map(schema: Schema, child: Schema) -> bool:
+    """Report whether these are a map of texts and its values: there Go reads null as the empty text."""
+    return schema.builtin and schema.shape == "map" and child.shape == "scalar" and child.type == "string"
+
+
+def _says_nothing(value: Any, name: str, schema: Schema, child: Schema) -> bool:
+    """Report whether a value is an empty list or map that Go leaves out when it writes the object."""
+    if value or not isinstance(value, dict | list):
+        return False
+    return (
+        child.builtin
+        and child.shape in ("map", "list")
+        and schema.declares(name)
+        and name not in schema.required
+    )
 
 
 def _walk_list(value: list[Any], element: Schema, path: str, out: Decoded) -> list[Any]:

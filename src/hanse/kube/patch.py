@@ -77,7 +77,7 @@ def _operate(document: Any, op: dict[str, Any], where: str) -> Any:
         ) from None
     except (jsonpatch.JsonPatchException, TypeError, KeyError) as error:
         raise InvalidArgumentError(
-            f"{where} ({name} {path}) is not valid: {error}", reason="BAD_PATCH"
+            f"{where} ({name} {path}) is not valid: {error}", reason="PATCH_CONFLICT"
         ) from None
 
 

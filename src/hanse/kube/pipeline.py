@@ -17,7 +17,7 @@ from hanse.kube.defaults import apply_defaults
 from hanse.kube.fielderrors import FieldError
 from hanse.kube.hooks import Admission, AdmissionRequest, Operation
 from hanse.kube.managed import update_managed_fields, with_managed
-from hanse.kube.objects import Object
+from hanse.kube.objects import Object, mapping
 from hanse.kube.options import DeleteOptions, WriteOptions
 from hanse.kube.patch import json_patch, merge_patch, strategic_merge_patch
 from hanse.kube.resource_info import ResourceInfo
@@ -70,6 +70,9 @@ class Pipeline:
         Raises InvalidArgumentError for values of the wrong type and, with Strict, for unknown fields.
         """
         decoded = decode(obj, self.schema(info), keep_nulls=keep_nulls)
+        schema = self.schema(info)
+        if decoded.errors and schema is not None and not schema.builtin:
+            raise invalid_object(info, str(mapping(obj, "metadata").get("name") or ""), decoded.errors)
         if decoded.errors:
             listed = "; ".join(e.message or str(e) for e in decoded.errors)
             raise InvalidArgumentError(
@@ -106,14 +109,14 @@ class Pipeline:
         """
         stored = self._catalogue.storage(info.storage_group, info.storage_resource) or info
         schema = self.schema(stored)
-        new = apply_defaults(new, schema)
+        new = read = apply_defaults(new, schema)
         for admission in self._admission:
             request = AdmissionRequest(
                 operation=operation, info=stored, key=key, object=new, old=old, subresource=subresource,
                 user=options.user, dry_run=options.dry_run, warnings=options.warnings,
             )  # fmt: skip
             new = await admission.admit(request)
-        errors = validate(new, schema, strict=False)
+        errors = validate(new, schema, strict=False, decoded=new is read and stored is info)
         if old is not None:
             errors += validate_update(old, new, schema)
         if errors:

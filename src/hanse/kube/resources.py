@@ -9,7 +9,7 @@ again on it. Many writes run at once; there are no locks. Reads are in `hanse.ku
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -214,8 +214,13 @@ class ResourceStore:
             self.check_version(info, key, wanted, current.revision)
             base = with_version(to_served(info, current.object), current.revision)
             patched = self._pipeline.patch(info, base, patch, patch_type)
-            _check_kind(info, patched)
-            patched = self._pipeline.decode(info, patched, options)
+            try:
+                _check_kind(info, patched)
+                patched = self._pipeline.decode(info, patched, options)
+            except status.InvalidObjectError:
+                raise
+            except InvalidArgumentError as error:
+                raise patching.bad_result(error) from error
             version = str(mapping(patched, "metadata").get("resourceVersion") or "")
             if version != base["metadata"]["resourceVersion"]:
                 self.check_version(info, key, version, current.revision)
@@ -228,17 +233,20 @@ class ResourceStore:
         self, info: ResourceInfo, key: ObjectKey, applied: Object, *, subresource: str, options: WriteOptions
     ) -> tuple[Object, bool]:
         _check_kind(info, applied)
-        applied = self._pipeline.decode(info, applied, options, keep_nulls=True)
+        applied = self._pipeline.decode(
+            info, applied, replace(options, field_validation="Strict"), keep_nulls=True
+        )
         if _name(applied, key.name) != key.name or _namespace(info, applied, key.namespace) != key.namespace:
             raise InvalidArgumentError("the object's name and namespace must be those of the request")
         schema = self._pipeline.schema(info)
 
         def merged(live: Object | None) -> Object:
             try:
-                return server_side_apply(
+                result = server_side_apply(
                     live, applied, manager=options.field_manager, force=options.force, schema=schema,
                     now=self._clock(), subresource=subresource,
                 )  # fmt: skip
+                return result if result is live else self._pipeline.decode(info, result, options)
             except ConflictError as error:
                 raise patching.conflict(info, key, error) from error
 
@@ -448,7 +456,10 @@ class ResourceStore:
         )
 
     def _shown(self, info: ResourceInfo, key: ObjectKey, stored: Object, revision: int) -> Object:
-        return to_served(info, self._cache.served(key, stored, revision))
+        shown = to_served(info, self._cache.served(key, stored, revision))
+        if not revision:  # a dry run, of which no revision comes
+            shown["metadata"].pop("resourceVersion", None)
+        return shown
 
     async def _current(self, key: ObjectKey) -> Stored | None:
         entry = self._cache.get(key)

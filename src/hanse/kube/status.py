@@ -68,12 +68,19 @@ NOT_ACCEPTABLE = "NOT_ACCEPTABLE"
 UNSUPPORTED_MEDIA_TYPE = "UNSUPPORTED_MEDIA_TYPE"
 REQUEST_TOO_LARGE = "REQUEST_ENTITY_TOO_LARGE"
 GONE = "GONE"
+BAD_OPTIONS = "BAD_OPTIONS"
+BAD_PATCH_RESULT = "BAD_PATCH_RESULT"
 
 _BY_REASON: dict[str, tuple[int, str]] = {
     METHOD_NOT_ALLOWED: (405, "MethodNotAllowed"),
     NOT_ACCEPTABLE: (406, "NotAcceptable"),
     UNSUPPORTED_MEDIA_TYPE: (415, "UnsupportedMediaType"),
     REQUEST_TOO_LARGE: (413, "RequestEntityTooLarge"),
+    "UNSUPPORTED_PATCH": (415, "UnsupportedMediaType"),
+    BAD_OPTIONS: (422, "Invalid"),
+    BAD_PATCH_RESULT: (422, "Invalid"),
+    "PATCH_CONFLICT": (422, "Invalid"),
+    "PATCH_TEST_FAILED": (422, "Invalid"),
 }
 
 _BY_CLASS: tuple[tuple[type[HanseError], int, str], ...] = (

@@ -66,20 +66,23 @@ def _group_kind(obj: Object) -> tuple[str, str]:
     return parse_api_version(str(obj.get("apiVersion") or "v1"))[0], str(obj.get("kind") or "")
 
 
-def validate(obj: Object, schema: Schema | None, *, strict: bool) -> list[FieldError]:
+def validate(obj: Object, schema: Schema | None, *, strict: bool, decoded: bool = False) -> list[FieldError]:
     """Return all that is wrong with an object that has its defaults; an empty list if it may be stored.
 
-    `strict` counts unknown fields too. With a value of the wrong type nothing else is checked.
+    `strict` counts unknown fields too; `decoded` says that the object has been read as its kind before. With a value of the wrong type nothing else is checked.
     """
-    decoded = decode(obj, schema)
-    errors = list(decoded.errors)
-    if strict:
-        errors += [
-            FieldError(path, "FieldValueForbidden", f'unknown field "{path}"') for path in decoded.unknown
-        ]
-    if decoded.errors:
-        return errors
-    known = decoded.obj
+    errors: list[FieldError] = []
+    known = obj
+    if strict or not decoded:
+        read = decode(obj, schema)
+        errors += read.errors
+        if strict:
+            errors += [
+                FieldError(path, "FieldValueForbidden", f'unknown field "{path}"') for path in read.unknown
+            ]
+        if read.errors:
+            return errors
+        known = read.obj
     errors += validate_metadata(known)
     found = [] if schema is None else list(schema_errors(known, schema))
     rule = KIND_RULES.get(_group_kind(known))

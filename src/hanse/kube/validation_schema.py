@@ -16,7 +16,7 @@ from typing import Any
 
 import orjson
 
-from hanse.kube.fielderrors import FieldError, invalid, not_supported, required
+from hanse.kube.fielderrors import FieldError, duplicate, invalid, not_supported, required
 from hanse.kube.merge import same
 from hanse.kube.schema import ANY, Schema
 
@@ -71,9 +71,25 @@ def _custom_errors(value: Any, schema: Schema, path: str) -> Iterator[FieldError
             if child is not None and not child.builtin:
                 yield from schema_errors(item, child, _at(path, name))
     elif isinstance(value, list) and schema.shape == "list":
+        yield from _repeated(value, schema, path)
         element = schema.element or ANY
         for index, item in enumerate(value):
             yield from schema_errors(item, element, f"{path}[{index}]")
+
+
+def _repeated(value: list[Any], schema: Schema, path: str) -> Iterator[FieldError]:
+    """Yield the items of a set, or of a list with keys, that are there already."""
+    if schema.list_type not in ("set", "map"):
+        return
+    seen: set[bytes] = set()
+    for index, item in enumerate(value):
+        said = item
+        if schema.list_type == "map":
+            said = {k: item[k] for k in schema.list_keys if k in item} if isinstance(item, dict) else item
+        key = orjson.dumps(said, option=orjson.OPT_SORT_KEYS)
+        if key in seen:
+            yield duplicate(f"{path}[{index}]", said)
+        seen.add(key)
 
 
 def _value_errors(value: Any, raw: Mapping[str, Any], path: str) -> Iterator[FieldError]:

@@ -206,12 +206,15 @@ async def test_invalid_objects_are_refused_with_causes(world: World) -> None:
 
 
 async def test_an_applied_null_takes_the_value_away(world: World) -> None:
-    """Applying null removes a plain value, of another manager too, and the applier owns the path."""
-    null = config_map("a")
-    null["data"] = {"x": None}
+    """Applying null removes a field, of another manager too, and owns its path; in a map of texts it is ""."""
+    null = deployment(replicas=0)
+    null["spec"]["replicas"] = None
     async with world.client() as client:
-        await client.apply(CONFIGMAPS, config_map("a", x="1", y="1"), field_manager="one")
-        taken = await client.apply(CONFIGMAPS, null, field_manager="two")
-        assert taken["data"] == {"y": "1"}
-        owned = {e["manager"]: e["fieldsV1"]["f:data"] for e in taken["metadata"]["managedFields"]}
-        assert owned["two"] == {"f:x": {}}
+        await client.apply(DEPLOYMENTS, deployment(replicas=2), field_manager="one")
+        taken = await client.apply(DEPLOYMENTS, null, field_manager="two")
+        assert taken["spec"]["replicas"] == 1
+        owned = {e["manager"]: e["fieldsV1"]["f:spec"] for e in taken["metadata"]["managedFields"]}
+        assert ("f:replicas" in owned["two"], "f:replicas" in owned["one"]) == (True, False)
+        text = config_map("a")
+        text["data"] = {"x": None}
+        assert (await client.apply(CONFIGMAPS, text, field_manager="one"))["data"] == {"x": ""}

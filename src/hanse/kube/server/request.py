@@ -69,6 +69,8 @@ def parse_path(path: str) -> ResourcePath | None:
 def verb_of(method: str, path: ResourcePath, *, watch: bool) -> str:
     """Return the Kubernetes verb of a request; "" if the method has none there."""
     verb = (_OBJECT_VERBS if path.name else _COLLECTION_VERBS).get(method, "")
+    if verb == "create" and path.name and not path.subresource:
+        return ""
     return "watch" if watch and verb in ("list", "get") else verb
 
 

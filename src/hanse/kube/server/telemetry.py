@@ -41,21 +41,36 @@ def _instruments() -> tuple[Any, Any]:
 @web.middleware
 async def observed(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Observe a request."""
-    tracer = trace.get_tracer("hanse.kube.server")
     started = time.perf_counter()
+    provider = trace.get_tracer_provider()
+    if isinstance(provider, trace.ProxyTracerProvider | trace.NoOpTracerProvider):  # nothing records
+        response = await handler(request)
+        _measure(request, response, time.perf_counter() - started)
+        return response
+    tracer = provider.get_tracer("hanse.kube.server")
     context = propagate.extract(request.headers) if "traceparent" in request.headers else None
     with tracer.start_as_current_span(request.method, context=context, kind=SpanKind.SERVER) as span:
         response = await handler(request)
         call: Call | None = request.get(CALL)
-        verb, resource = (call.verb, call.info.group_resource) if call else (request.method.lower(), "")
         if span.is_recording():
+            verb, resource = _about(request, call)
             span.update_name(f"{verb} {resource}".strip())
             span.set_attribute("http.request.method", request.method)
             span.set_attribute("url.path", request.path)
             span.set_attribute("http.response.status_code", response.status)
             if response.status >= 500:
                 span.set_status(Status(StatusCode.ERROR))
-    seconds = time.perf_counter() - started
+    _measure(request, response, time.perf_counter() - started)
+    return response
+
+
+def _about(request: web.Request, call: Call | None) -> tuple[str, str]:
+    return (call.verb, call.info.group_resource) if call else (request.method.lower(), "")
+
+
+def _measure(request: web.Request, response: web.StreamResponse, seconds: float) -> None:
+    call = request.get(CALL)
+    verb, resource = _about(request, call)
     attributes = {
         "http.request.method": request.method,
         "http.response.status_code": response.status,
@@ -68,4 +83,3 @@ async def observed(request: web.Request, handler: Handler) -> web.StreamResponse
         "request", method=request.method, path=request.path, status=response.status, verb=verb,
         user=call.user.name if call else "", seconds=round(seconds, 6),
     )  # fmt: skip
-    return response

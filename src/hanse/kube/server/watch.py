@@ -14,7 +14,7 @@ from collections.abc import Iterable
 import orjson
 from aiohttp import web
 
-from hanse.errors import CompactedError, HanseError
+from hanse.errors import CompactedError, HanseError, InvalidArgumentError
 from hanse.kube.cache import ObjectCache
 from hanse.kube.conversion import is_stored_form
 from hanse.kube.entry import Change, ChangeType, Entry, with_version
@@ -23,7 +23,7 @@ from hanse.kube.server.negotiation import JSON
 from hanse.kube.server.read import Filter, renderer
 from hanse.kube.server.representation import META, Renderer
 from hanse.kube.server.request import Call
-from hanse.kube.status import to_status
+from hanse.kube.status import BAD_OPTIONS, to_status
 
 BOOKMARK_SECONDS = 10.0
 """How often a watch that allows bookmarks gets one, if the revision has gone on."""
@@ -117,6 +117,11 @@ class _Stream:
         """Find the position in the log; return the events to begin with. Raises CompactedError."""
         version = self.call.number("resourceVersion")
         initial = self.call.query.get("sendInitialEvents")
+        if (initial is not None) != bool(self.call.query.get("resourceVersionMatch")):
+            raise InvalidArgumentError(
+                "a watch takes sendInitialEvents and resourceVersionMatch together, or neither",
+                reason=BAD_OPTIONS,
+            )
         if initial == "true" or (not version and initial != "false"):
             if self.call.query.get("resourceVersion") != "0":
                 await self.cache.fresh()

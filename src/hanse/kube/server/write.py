@@ -34,10 +34,10 @@ def options_of(call: Call) -> WriteOptions:
     """Return the write options in a request's parameters. Raises InvalidArgumentError."""
     validation = call.query.get("fieldValidation", "") or "Warn"
     if validation not in get_args(FieldValidation):
-        raise InvalidArgumentError(f"fieldValidation must be Strict, Warn or Ignore, not {validation!r}")
+        raise _bad_option(f"fieldValidation: must be Strict, Warn or Ignore, not {validation!r}")
     manager = call.query.get("fieldManager", "")
     if len(manager) > 128 or not manager.isprintable():
-        raise InvalidArgumentError("fieldManager must be printable and have at most 128 characters")
+        raise _bad_option("fieldManager: must be printable and have at most 128 characters")
     return WriteOptions(
         user=call.user,
         field_manager=manager or _agent(call.request),
@@ -55,8 +55,14 @@ def _agent(request: web.Request) -> str:
 def _dry_run(value: Any) -> bool:
     values = value if isinstance(value, list) else [value] if value else []
     if any(v != "All" for v in values):
-        raise InvalidArgumentError("dryRun must be All or absent")
+        raise _bad_option("dryRun: must be All or absent")
     return bool(values)
+
+
+def _bad_option(problem: str) -> InvalidArgumentError:
+    return InvalidArgumentError(
+        f"the options of the request are invalid: {problem}", reason=status.BAD_OPTIONS
+    )
 
 
 async def create(call: Call, engine: KubeEngine) -> web.StreamResponse:
@@ -93,9 +99,11 @@ async def patch(call: Call, engine: KubeEngine) -> web.StreamResponse:
     if patch_type == "apply":
         manager = call.query.get("fieldManager", "")
         if not manager:
-            raise InvalidArgumentError("PatchOptions.meta.k8s.io is invalid: fieldManager: Required value")
+            raise _bad_option("fieldManager: Required value: is required for apply patch")
         if not isinstance(body, dict):
             raise InvalidArgumentError("an apply configuration must be an object")
+    elif options.force:
+        raise _bad_option("force: Forbidden: may not be specified for non-apply patch")
     if path.subresource == "scale":
         apply = json_patch if patch_type == "json" else merge_patch
         return await _scale(call, engine, lambda scale: apply(scale, body), options)
@@ -172,8 +180,9 @@ async def _scale(call: Call, engine: KubeEngine, change: Any, options: WriteOpti
         return result
 
     updated = await engine.resources.modify(
-        call.info, namespace=call.path.namespace, name=call.path.name, change=scaled, options=options
-    )
+        call.info, namespace=call.path.namespace, name=call.path.name, change=scaled, options=options,
+        subresource="scale",
+    )  # fmt: skip
     return await respond(call.request, orjson.dumps(scale_of(call.info, updated)), warnings=call.warnings)
 
 
@@ -211,6 +220,11 @@ async def _object(call: Call) -> Object:
     body = await read_body(call.request)
     if not isinstance(body, dict):
         raise InvalidArgumentError("the body of the request must be an object")
+    if not call.path.subresource:
+        # What the body leaves out, the request says.
+        for name, said in (("apiVersion", call.info.api_version), ("kind", call.info.kind)):
+            if not body.get(name):
+                body[name] = said
     return body
 
 
@@ -221,12 +235,12 @@ async def _delete_options(call: Call) -> DeleteOptions:
 
 def _delete_options_of(call: Call, body: dict[str, Any]) -> DeleteOptions:
     propagation = body.get("propagationPolicy") or call.query.get("propagationPolicy", "")
+    if propagation and body.get("orphanDependents") is not None:
+        raise _bad_option("propagationPolicy: orphanDependents and propagationPolicy cannot be both set")
     if not propagation and "orphanDependents" in body:
         propagation = "Orphan" if body["orphanDependents"] else "Background"
     if propagation not in get_args(Propagation):
-        raise InvalidArgumentError(
-            f"propagationPolicy must be Background, Foreground or Orphan, not {propagation!r}"
-        )
+        raise _bad_option(f"propagationPolicy: must be Background, Foreground or Orphan, not {propagation!r}")
     grace = body.get("gracePeriodSeconds")
     if grace is None and call.query.get("gracePeriodSeconds"):
         grace = call.number("gracePeriodSeconds")
