@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import platform
+import signal
 import sys
 import tempfile
 from contextlib import ExitStack
@@ -75,6 +76,9 @@ def main(
         except (RuntimeError, TimeoutError) as error:
             console.print(f"error: {error}", style="red", markup=False)
             sys.exit(1)
+        except (asyncio.CancelledError, KeyboardInterrupt):
+            console.print("interrupted; everything is stopped", style="red")
+            sys.exit(130)
         for path in profiler.files if profiler else ():
             console.print(f"profile: {path}")
     if json_file is not None:
@@ -93,6 +97,9 @@ async def measure(
         console.print(f"  {text}  (load {os.getloadavg()[0]:.1f})", style="dim", highlight=False)
 
     console.print(f"starting three API servers and a federation; {os.cpu_count()} cores, {platform.system()}")
+    running = asyncio.current_task()
+    assert running is not None
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, running.cancel)
     results: dict[str, Any] = {"settings": settings, "load_before": os.getloadavg()[0]}
     async with Arena(directory, profiler=profiler) as arena:
         if "single" in chosen:
