@@ -69,7 +69,8 @@ def _group_kind(obj: Object) -> tuple[str, str]:
 def validate(obj: Object, schema: Schema | None, *, strict: bool, decoded: bool = False) -> list[FieldError]:
     """Return all that is wrong with an object that has its defaults; an empty list if it may be stored.
 
-    `strict` counts unknown fields too; `decoded` says that the object has been read as its kind before. With a value of the wrong type nothing else is checked.
+    `strict` counts unknown fields too; `decoded` says that the object has been read as its kind already. With
+    a value of the wrong type nothing else is checked.
     """
     errors: list[FieldError] = []
     known = obj

@@ -206,7 +206,7 @@ async def test_invalid_objects_are_refused_with_causes(world: World) -> None:
 
 
 async def test_an_applied_null_takes_the_value_away(world: World) -> None:
-    """Applying null removes a field, of another manager too, and owns its path; in a map of texts it is ""."""
+    """Applying null removes a field, of another manager too, and owns its path; among texts it is ""."""
     null = deployment(replicas=0)
     null["spec"]["replicas"] = None
     async with world.client() as client:
