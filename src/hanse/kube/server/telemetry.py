@@ -43,7 +43,8 @@ async def observed(request: web.Request, handler: Handler) -> web.StreamResponse
     """Observe a request."""
     started = time.perf_counter()
     provider = trace.get_tracer_provider()
-    if isinstance(provider, trace.ProxyTracerProvider | trace.NoOpTracerProvider):  # nothing records
+    idle = isinstance(provider, trace.ProxyTracerProvider | trace.NoOpTracerProvider)
+    if idle and "traceparent" not in request.headers:  # nothing records, and there is no trace to hand on
         response = await handler(request)
         _measure(request, response, time.perf_counter() - started)
         return response
