@@ -27,7 +27,7 @@ from benchmarks.profiling import Profiler
 from benchmarks.sections import Settings
 from tests.real.federation import SERVICES
 
-SECTIONS = ("single", "bulk", "idle", "restart")
+SECTIONS = ("idle", "single", "bulk", "restart")
 QUICK = Settings(objects=40, singles=5, runs=1, restart_objects=60, idle_seconds=3.0)
 
 
@@ -102,6 +102,9 @@ async def measure(
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, running.cancel)
     results: dict[str, Any] = {"settings": settings, "load_before": os.getloadavg()[0]}
     async with Arena(directory, profiler=profiler) as arena:
+        if "idle" in chosen:
+            results["idle"] = await sections.idle(arena, settings, say, objects=1)
+            report.print_idle(console, results["idle"])
         if "single" in chosen:
             results["single"] = await sections.single(arena, settings, say)
             report.print_comparisons(console, "One object at a time", results["single"])
@@ -109,9 +112,6 @@ async def measure(
             results["bulk"] = await sections.bulk(arena, settings, say)
             title = f"{settings.objects} objects of 1 KiB, {settings.concurrency} in flight"
             report.print_comparisons(console, title, results["bulk"])
-        if "idle" in chosen:
-            results["idle"] = await sections.idle(arena, settings, say, objects=1)
-            report.print_idle(console, results["idle"])
         if "restart" in chosen:
             results["fill"] = await sections.fill(arena, settings, say)
             results["restart"] = await sections.restart(arena, settings, say, filled=results["fill"])
