@@ -120,12 +120,18 @@ class ObjectCache:
         return lambda: self._subscribers.remove(callback)
 
     def served(self, key: ObjectKey, intent: Object, revision: int) -> Object:
-        """Return how `intent`, written at `revision`, is served."""
+        """Return how `intent`, written at `revision`, is served.
+
+        Its resourceVersion is never that of a later write, which the cache may have seen already: whoever
+        gets the answer would take the watch's event of that write for something it has seen.
+        """
         obj = self._view.render(key, intent) if self._view else intent
         if isinstance(obj, Deferred):
             obj = obj.make()
         entry = self.get(key)
-        newest = max(revision, entry.revision) if entry else revision
+        newest = revision
+        if entry is not None and entry.intent_revision <= revision:
+            newest = max(revision, entry.revision)  # that of what the view adds
         return with_version(obj if obj is not None else intent, newest, hidden=self._hidden)
 
     # Catching up.

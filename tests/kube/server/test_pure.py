@@ -209,3 +209,24 @@ async def test_an_object_that_cannot_be_read_stops_no_other() -> None:
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
         await store.close()
+
+
+async def test_the_answer_to_a_write_is_never_labelled_with_a_later_one() -> None:
+    """A cache that has seen the next write before the answer is made serves what was written as of then."""
+    store = MemoryStore()
+    key = ObjectKey("", "services", "n", "web")
+    first = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "web", "namespace": "n", "uid": "u"}}
+    cache = ObjectCache(store)
+    running = asyncio.create_task(cache.run())
+    try:
+        async with asyncio.timeout(5):
+            await cache.synced()
+            created = await store.put(key.key(), orjson.dumps(first))
+            await cache.reached(await store.put(key.key(), orjson.dumps({**first, "status": {"seen": "later"}})))
+        answer = cache.served(key, first, created)
+        assert "status" not in answer
+        assert answer["metadata"]["resourceVersion"] == str(created)
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        await store.close()
