@@ -36,6 +36,7 @@ from hanse.telemetry import Telemetry, get_logger, setup
 S = TypeVar("S", bound=ServiceSettings)
 
 _log = get_logger(__name__)
+_YOUNG_OBJECTS = 10_000  # between two collections of the youngest: at Python's 700, one per request
 _KILL_AFTER = 5.0  # seconds that cancelled work has to end before the process ends without it
 
 
@@ -72,6 +73,7 @@ class Runtime(Generic[S]):
         self.health.set("serving", True)
         gc.collect()
         gc.freeze()  # what start-up made stays; collections need not walk it again
+        gc.set_threshold(_YOUNG_OBJECTS, *gc.get_threshold()[1:])
         _log.info("serving", **{f"{name}_endpoint": where for name, where in self.endpoints.items()})
 
 

@@ -173,3 +173,22 @@ async def test_a_cancelled_commit_is_not_sent() -> None:
         await cancelled
     await writer.close()
     assert await store.get("yes") is not None
+
+
+async def test_a_trickle_of_commits_shares_transactions(store: Store) -> None:
+    """Commits that come faster than the spacing wait for the next transaction; one that comes alone does not."""
+    counting = Counting(store)
+    writer = BatchWriter(counting, spacing=0.2)
+    loop = asyncio.get_running_loop()
+    started = loop.time()
+    await writer.commit((), [Put("s/first", b"")])
+    assert counting.sizes == [1]
+    waiting = []
+    for n in range(10):
+        waiting.append(asyncio.create_task(writer.commit((), [Put(f"s/{n}", b"")])))
+        await asyncio.sleep(0)
+    assert counting.sizes == [1]
+    await asyncio.gather(*waiting)
+    assert counting.sizes == [1, 10]
+    assert loop.time() - started >= 0.2
+    await writer.close()

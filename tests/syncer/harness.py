@@ -35,7 +35,7 @@ from hanse.kube.catalogue import Catalogue
 from hanse.kube.engine import KubeEngine
 from hanse.kube.server.app import KubeServer, ServerOptions
 from hanse.kube.server.auth import AllowGroups, TokenAuthenticator, User
-from hanse.store import MemoryStore, Store, keys
+from hanse.store import BatchWriter, MemoryStore, Store, keys
 from hanse.store.keys import ObjectKey
 
 FEDERATION_ID = "6f1d2c3b-aaaa-4bbb-8ccc-0123456789ab"
@@ -297,6 +297,7 @@ class Federation:
             background = group.create_task(events.run())
             parts = Parts(
                 store=self.store,
+                writer=BatchWriter(self.store, spacing=0.0),
                 world=world,
                 sealer=self.sealer,
                 federation_id=await world.federation_id(),

@@ -15,7 +15,7 @@ from hanse.api.syncer.v1.syncer_service_pb2_grpc import add_SyncerServiceService
 from hanse.credentials import Sealer
 from hanse.rpc import RpcChannel, RpcServer
 from hanse.runtime import Runtime, run
-from hanse.store import EtcdStore
+from hanse.store import BatchWriter, EtcdStore
 from hanse_syncer.events import EventSink
 from hanse_syncer.janitor import Janitor
 from hanse_syncer.metrics import SyncerMetrics
@@ -72,6 +72,7 @@ async def serve(runtime: Runtime[SyncerSettings]) -> None:
                 if renderer.federation_id:
                     parts = Parts(
                         store=store,
+                        writer=BatchWriter(store, max_in_flight=4, spacing=0.0),
                         world=world,
                         sealer=sealer,
                         federation_id=renderer.federation_id,

@@ -41,7 +41,9 @@ from hanse_syncer.render import Manifest
 NEW_OBJECT: Final = "1"
 """resourceVersion that no object has: with it, an apply creates and never changes. See the module."""
 
-_APPLY: Final = f"?fieldManager={FIELD_MANAGER}&force=true"
+_APPLY: Final = f"?fieldManager={FIELD_MANAGER}&force=true&fieldValidation=Ignore"
+"""An apply refuses fields that no schema knows in any case; to be warned as well has the API server parse the
+body a second time, as YAML, which costs it a tenth of the request."""
 _METADATA_ONLY: Final = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json"
 
 

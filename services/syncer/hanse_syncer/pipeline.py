@@ -29,7 +29,7 @@ from hanse.control.reconcile import Request, Result
 from hanse.credentials import Sealer
 from hanse.errors import HanseError
 from hanse.kube.objects import Object
-from hanse.store import Compare, Store
+from hanse.store import BatchWriter, Compare, Store
 from hanse.telemetry import get_logger
 from hanse_syncer import connection, ownership, report
 from hanse_syncer.desk import Desk
@@ -55,6 +55,8 @@ class Parts:
     """What all pipelines of a process share."""
 
     store: Store
+    writer: BatchWriter
+    """Of sync states; it has no spacing of its own, since the books keep theirs."""
     world: World
     sealer: Sealer
     federation_id: str
@@ -73,7 +75,7 @@ class Pipeline:
 
     def __init__(self, parts: Parts, cluster: str, *, fence: Callable[[], Compare]) -> None:
         self.cluster = cluster
-        self.book = StateBook(parts.store, cluster, fence=fence, window=parts.report_window)
+        self.book = StateBook(parts.writer, cluster, fence=fence, window=parts.report_window)
         self.queue = WorkQueue(f"syncer-{cluster}")
         self._parts = parts
         self._limiter = Limiter(maximum=parts.concurrency)

@@ -1,11 +1,12 @@
 """The sync states of one cluster: what is known now, and how it gets into the store.
 
 Owns `StateBook`. Only the holder of the cluster's lease has one, so what is in memory is the truth and is
-written, never read back. All writes carry the holder's fence. While a transaction is under way the next
-ones collect into one; reports that nobody waits for are held back for `window` seconds after the last write
-of the same state, so the first change is written at once and a storm of them a few times a second.
+written, never read back. All writes carry the holder's fence. Under load they are made at ticks that all
+books of a process share, so that one transaction takes what several clusters reported; reports that nobody
+waits for are held back for `window` seconds after the last write of the same state, so the first change is
+written at once and a storm of them a few times a second.
 
-Concurrency: `put` and `drop` never wait; one task, `run`, writes.
+Concurrency: `put` and `drop` never wait; one task per book, `run`, writes, one commit after the other.
 
 Next: `hanse_syncer.report` for what is in a state.
 """
@@ -17,13 +18,16 @@ from collections.abc import Callable, Iterable, Iterator
 
 from hanse.api.syncer.v1.sync_state_pb2 import SyncState
 from hanse.errors import FailedPreconditionError, UnavailableError
-from hanse.store import Compare, Delete, Op, Put, Store, keys
+from hanse.store import BatchWriter, Compare, Delete, Op, Put, Store, keys
 from hanse.telemetry import get_logger
 
 _log = get_logger(__name__)
 
-MAX_OPS = 100
-MAX_BYTES = 768 * 1024
+MAX_OPS = 32
+"""States in one commit: those of three clusters fit into one transaction."""
+MAX_BYTES = 256 * 1024
+TICK_SECONDS = 0.025
+"""How far apart the commits of one book are under load; a book that was quiet for so long writes at once."""
 _RETRY_SECONDS = 0.25
 
 
@@ -31,9 +35,10 @@ class StateBook:
     """The sync states of `cluster`, by the object's path."""
 
     def __init__(
-        self, store: Store, cluster: str, *, fence: Callable[[], Compare], window: float = 0.2
+        self, writer: BatchWriter, cluster: str, *, fence: Callable[[], Compare], window: float = 0.2
     ) -> None:
-        self._store = store
+        """`writer` is shared by all books of the process."""
+        self._writer = writer
         self._cluster = cluster
         self._fence = fence
         self._window = window
@@ -41,6 +46,7 @@ class StateBook:
         self._ready: dict[str, None] = {}
         self._held: dict[str, asyncio.TimerHandle] = {}
         self._written_at: dict[str, float] = {}
+        self._committed_at = float("-inf")
         self._wake = asyncio.Event()
         self._clean = asyncio.Event()
         self._clean.set()
@@ -91,15 +97,22 @@ class StateBook:
             await self._wake.wait()
             self._wake.clear()
             while self._ready:
-                batch = self._take()
-                await self._write(batch)
+                await self._tick()
+                await self._write(self._take())
             if not self._held:
                 self._clean.set()
 
+    async def _tick(self) -> None:
+        """Wait for the next tick, unless nothing was written for so long, or there is enough for a commit."""
+        now = asyncio.get_running_loop().time()
+        if now - self._committed_at < TICK_SECONDS and len(self._ready) < MAX_OPS:
+            await asyncio.sleep(TICK_SECONDS - now % TICK_SECONDS)
+
     async def _write(self, ops: list[Op]) -> None:
+        self._committed_at = asyncio.get_running_loop().time()
         while True:
             try:
-                result = await self._store.txn([self._fence()], ops)
+                result = await self._writer.commit([self._fence()], ops)
             except UnavailableError as error:
                 _log.warning("sync states wait for the store", cluster=self._cluster, error=str(error))
                 await asyncio.sleep(_RETRY_SECONDS)

@@ -1,10 +1,11 @@
 """Many small commits as few transactions.
 
-Commits that arrive while another transaction is on its way are joined to the next one, so a single commit
-is never held back and a burst costs one round trip per hundred operations. Joining keeps commits
-serializable: two that write the same key, or of which one checks or reads what the other writes, never
-share a transaction. If a joined transaction is refused, each of its commits is tried alone, so one that lost
-its compares does not fail its neighbours. One event loop, any number of tasks.
+Commits that arrive while other transactions are on their way, or within `SPACING_SECONDS` of the last one,
+are joined to the next one. So a commit that comes alone is never held back, and a burst costs few
+transactions; each of them is also a message to everyone who watches. Joining keeps commits serializable: two
+that write the same key, or of which one checks or reads what the other writes, never share a transaction. If
+a joined transaction is refused, each of its commits is tried alone, so one that lost its compares does not
+fail its neighbours. One event loop, any number of tasks.
 
 Next: `hanse.store.types` for what a transaction is.
 """
@@ -22,6 +23,10 @@ from hanse.store.types import Compare, Delete, Get, Op, Put, Store, TxnResult
 
 _MAX_BYTES: Final = 1024 * 1024
 
+SPACING_SECONDS: Final = 0.02
+"""Least time from one transaction to the next: a few times what one takes. Under load a change waits so long
+at most, among others that wait for far more."""
+
 
 @dataclass(eq=False, slots=True)
 class _Commit:
@@ -38,13 +43,23 @@ class BatchWriter:
     """Joins concurrent commits to `store`.
 
     `max_ops` bounds the operations, and the compares, of a joined transaction (etcd takes 128);
-    `max_in_flight` how many transactions are on their way at once.
+    `max_in_flight` how many transactions are on their way at once; `spacing`, in seconds, keeps one round
+    of them apart from the next.
     """
 
-    def __init__(self, store: Store, max_ops: int = 100, *, max_in_flight: int = 2) -> None:
+    def __init__(
+        self,
+        store: Store,
+        max_ops: int = 100,
+        *,
+        max_in_flight: int = 2,
+        spacing: float = SPACING_SECONDS,
+    ) -> None:
         self._store = store
         self._max_ops = max_ops
         self._max_in_flight = max_in_flight
+        self._spacing = spacing
+        self._next = float("-inf")
         self._waiting: deque[_Commit] = deque()
         self._tasks: set[asyncio.Task[None]] = set()
         self._scheduled = False
@@ -58,9 +73,7 @@ class BatchWriter:
         loop = asyncio.get_running_loop()
         commit = _commit(tuple(compares), tuple(ops), loop.create_future())
         self._waiting.append(commit)
-        if not self._scheduled and len(self._tasks) < self._max_in_flight:
-            self._scheduled = True
-            loop.call_soon(self._flush)
+        self._schedule()
         return await commit.done
 
     async def close(self) -> None:
@@ -68,16 +81,29 @@ class BatchWriter:
         while self._tasks or self._scheduled or self._waiting:
             await asyncio.wait(self._tasks) if self._tasks else await asyncio.sleep(0)
 
+    def _schedule(self) -> None:
+        """Have what waits sent when its time comes, unless that is arranged or too much is on its way."""
+        if self._scheduled or not self._waiting or len(self._tasks) >= self._max_in_flight:
+            return
+        self._scheduled = True
+        loop = asyncio.get_running_loop()
+        if self._next <= loop.time():
+            loop.call_soon(self._flush)
+        else:
+            loop.call_at(self._next, self._flush)
+
     def _flush(self) -> None:
         self._scheduled = False
+        loop = asyncio.get_running_loop()
         while len(self._tasks) < self._max_in_flight and (joined := self._take()):
-            task = asyncio.get_running_loop().create_task(self._send(joined))
+            self._next = loop.time() + self._spacing
+            task = loop.create_task(self._send(joined))
             self._tasks.add(task)
             task.add_done_callback(self._sent)
 
     def _sent(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
-        self._flush()
+        self._schedule()
 
     def _take(self) -> list[_Commit]:
         """Take from the front of the queue what fits into one transaction."""
