@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
-import aiohttp
 import orjson
 import pytest
 from google.protobuf import empty_pb2
@@ -161,7 +160,7 @@ class Member:
     async def raw(self, method: str, path: str, **_: Any) -> tuple[int, Mapping[str, str], bytes]:
         """One request."""
         if self.host in self.world.lost:
-            raise aiohttp.ClientConnectionError("connection refused")
+            raise UnavailableError("connection refused")
         documents: dict[str, Any] = {
             "/version": {"gitVersion": self.world.version},
             "/api/v1/namespaces/kube-system": {"metadata": {"uid": self.world.members[self.host]}},

@@ -176,7 +176,7 @@ async def test_a_cancelled_commit_is_not_sent() -> None:
 
 
 async def test_a_trickle_of_commits_shares_transactions(store: Store) -> None:
-    """Commits that come faster than the spacing wait for the next transaction; one that comes alone does not."""
+    """Commits that come faster than the spacing wait for the next transaction; a lone one does not."""
     counting = Counting(store)
     writer = BatchWriter(counting, spacing=0.2)
     loop = asyncio.get_running_loop()

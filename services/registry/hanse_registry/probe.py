@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-import aiohttp
 import orjson
 
 from hanse.api.registry.v1 import cluster_pb2
@@ -64,7 +63,7 @@ async def probe(api: MemberApi, *, timeout: float) -> Outcome:
             status, _, body = await api.raw("GET", "/readyz")
     except TimeoutError:
         return Outcome("ProbeTimedOut", f"no answer to /readyz within {timeout:g} s")
-    except (HanseError, aiohttp.ClientError, OSError) as error:
+    except (HanseError, OSError) as error:
         return Outcome("Unreachable", str(error) or type(error).__name__)
     if status in {401, 403}:
         return Outcome("CredentialRefused", f"the API server refuses the credential (HTTP {status})")
@@ -119,7 +118,7 @@ async def fetch(
     try:
         async with asyncio.timeout(timeout):
             status, _, body = await api.raw("GET", path, params=params, headers={"Accept": accept})
-    except (TimeoutError, aiohttp.ClientError, OSError) as error:
+    except (TimeoutError, OSError) as error:
         raise UnavailableError(
             f"no answer to GET {path}: {str(error) or 'timed out'}; check the address and the network"
         ) from error

@@ -19,8 +19,6 @@ from collections.abc import Mapping
 from contextlib import aclosing
 from typing import Any, Protocol
 
-import aiohttp
-
 from hanse.control.queue import Backoff
 from hanse.errors import CompactedError, HanseError
 from hanse.kube.client import KubeClient, ResourcePath
@@ -98,7 +96,7 @@ class Informer:
                 self._log.info("the watch is too old, listing again")
                 version = ""
                 failures += 1
-            except (HanseError, aiohttp.ClientError, OSError, LookupError, TypeError, ValueError) as error:
+            except (HanseError, OSError, LookupError, TypeError, ValueError) as error:
                 failures += 1
                 if failures in (1, 5, 50):
                     self._log.warning("cannot follow", error=str(error) or type(error).__name__)

@@ -13,7 +13,6 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing
 from typing import Any, Final
 
-import aiohttp
 import grpc
 import orjson
 
@@ -227,7 +226,7 @@ class SyncerServicer(rpc.SyncerServiceServicer):
             live = await self._live(key, manifest, cluster)
         except HanseError as error:
             return pb.ClusterDiff(cluster=cluster, error=error.message)
-        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+        except (OSError, TimeoutError) as error:
             said = str(error) or type(error).__name__
             return pb.ClusterDiff(cluster=cluster, error=f"the cluster did not answer: {said}")
         if live is None:

@@ -14,8 +14,6 @@ from collections.abc import Callable, Mapping
 from contextlib import aclosing
 from typing import Any
 
-import aiohttp
-
 from hanse.api.syncer.v1.sync_state_pb2 import ZoneEndpoints
 from hanse.control.queue import Backoff
 from hanse.errors import CompactedError, HanseError
@@ -69,7 +67,7 @@ class SliceWatch:
             except CompactedError:
                 version = ""
                 failures += 1
-            except (HanseError, aiohttp.ClientError, OSError, LookupError, TypeError, ValueError):
+            except (HanseError, OSError, LookupError, TypeError, ValueError):
                 failures += 1
             if failures:
                 await asyncio.sleep(_BACKOFF.delay(failures, rng=self._random))

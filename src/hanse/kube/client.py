@@ -1,22 +1,22 @@
 """A lean asynchronous client of one Kubernetes API server.
 
-Owns one aiohttp session with pooled connections; used from the event loop that entered it, by any number of
+Owns what requests look like and what answers mean; used from the event loop that entered it, by any number of
 tasks at once. Bodies are orjson; errors are `HanseError`s made from the server's Status. It retries what the
 server refused with 429 and a time to wait, and nothing else: whoever calls decides about everything that may
-have happened. Next: `hanse.kube.access` for how servers are reached.
+have happened. Next: `hanse.kube.http_pool` for the connections, `hanse.kube.access` for where they lead.
 """
 
 from __future__ import annotations
 
 import asyncio
-import io
-from collections.abc import AsyncIterator, Mapping, Sequence
+import base64
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Literal, Self
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
-import aiohttp
 import orjson
 from opentelemetry import propagate
 
@@ -31,6 +31,7 @@ from hanse.errors import (
     UnavailableError,
 )
 from hanse.kube.access import ClusterAccess
+from hanse.kube.http_pool import HttpPool, NotConnectedError
 from hanse.kube.objects import Object, mapping, name_of, namespace_of, parse_api_version
 from hanse.kube.resource_info import ResourceInfo
 from hanse.kube.status import from_status
@@ -47,10 +48,11 @@ _PATCHES = {
 MAX_LINE_BYTES = 64 * 1024 * 1024
 """Longest event of a watch that is taken in."""
 
-_STREAM_FROM = 1 << 20
-
 PAGE = 500
 """Objects per page of a list."""
+
+CONNECT_SECONDS = 10.0
+"""How long a connection may take to be made, within a request's own time."""
 
 PatchType = Literal["merge", "json", "strategic"]
 Propagation = Literal["", "Background", "Foreground", "Orphan"]
@@ -102,26 +104,19 @@ class KubeClient:
         self._timeout = timeout
         self._connections = connections
         self._retries = retries
-        self._headers = {"User-Agent": user_agent, "Accept": JSON}
-        if access.token:
-            self._headers["Authorization"] = f"Bearer {access.token}"
-        elif access.username:
-            basic = aiohttp.BasicAuth(access.username, access.password)
-            self._headers["Authorization"] = basic.encode()
-        self._session: aiohttp.ClientSession | None = None
+        self._standing = _standing_headers(access, user_agent)
+        self._pool: HttpPool | None = None
 
     async def __aenter__(self) -> Self:
-        """Open the session; nothing is sent. Raises ConfigError if the certificates cannot be used."""
-        context = self.access.ssl_context()
-        connector = aiohttp.TCPConnector(
-            ssl=context if context is not None else True, limit=self._connections, keepalive_timeout=60
-        )
-        self._session = aiohttp.ClientSession(
-            connector=connector,
-            headers=self._headers,
-            timeout=aiohttp.ClientTimeout(total=self._timeout, sock_connect=min(self._timeout, 10)),
-            auto_decompress=True,
-            read_bufsize=256 * 1024,
+        """Get ready; nothing is sent. Raises ConfigError if the address or certificates cannot be used."""
+        access = self.access
+        self._pool = HttpPool(
+            access.server,
+            tls=access.ssl_context(),
+            server_name=access.tls_server_name,
+            proxy=access.proxy_url,
+            limit=self._connections,
+            connect_seconds=min(self._timeout, CONNECT_SECONDS),
         )
         return self
 
@@ -133,9 +128,9 @@ class KubeClient:
 
     async def close(self) -> None:
         """Close all connections. Doing it twice is harmless."""
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
+        if self._pool is not None:
+            pool, self._pool = self._pool, None
+            pool.close()
 
     # Reading.
 
@@ -227,21 +222,19 @@ class KubeClient:
             fieldSelector=field_selector, timeoutSeconds=str(timeout_seconds),
             allowWatchBookmarks="true" if bookmarks else "",
         )  # fmt: skip
-        limits = aiohttp.ClientTimeout(
-            total=None, sock_connect=10, sock_read=idle_seconds or timeout_seconds + 30
-        )
-        headers = {"Accept": AS_METADATA if metadata_only else JSON}
-        url = self._url(resource.url(namespace))
+        idle = idle_seconds or timeout_seconds + 30
+        accept = AS_METADATA if metadata_only else JSON
+        request = self._request("GET", resource.url(namespace), params, {"Accept": accept}, b"")
         try:
-            async with self._open().get(
-                url, params=params, timeout=limits, headers=headers, proxy=self._proxy,
-                server_hostname=self._server_name,
-            ) as response:  # fmt: skip
-                if response.status != 200:
-                    raise _error(response.status, await response.read(), response.headers)
-                async for line in _lines(response.content):
-                    yield _event(line)
-        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            async with self._open().stream(request) as (answer, pieces):
+                if answer.status != 200:
+                    async with asyncio.timeout(self._timeout):
+                        body = b"".join([piece async for piece in pieces])
+                    raise _error(answer.status, body, answer.headers)
+                async with aclosing(_lines(_within(pieces, idle))) as lines:
+                    async for line in lines:
+                        yield _event(line)
+        except (OSError, TimeoutError) as error:
             raise _unreachable(self.access.server, error, sent=False) from error
 
     # Writing.
@@ -364,7 +357,7 @@ class KubeClient:
         status, headers, body = await self.raw("GET", path, headers={"Accept": accept})
         if status != 200:
             raise _error(status, body, headers)
-        return _decoded(body, self.access.server), headers.get("Content-Type", "")
+        return _decoded(body, self.access.server), headers.get("content-type", "")
 
     async def raw(
         self,
@@ -375,27 +368,23 @@ class KubeClient:
         body: bytes | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> tuple[int, Mapping[str, str], bytes]:
-        """Send a request; return status, headers and body, whatever the status is.
+        """Send a request; return status, headers by lower-case name, and body, whatever the status is.
 
         Raises UnavailableError or DeadlineError if there is no answer; for a write with reason
         OUTCOME_UNKNOWN if it may have happened.
         """
         carrier = dict(headers or {})
         propagate.inject(carrier)
-        writing = method not in ("GET", "HEAD")
+        reading = method == "GET"
+        if reading:
+            carrier["Accept-Encoding"] = "gzip"
+        request = self._request(method, path, params, carrier, body or b"")
         try:
-            async with self._open().request(
-                method,
-                self._url(path),
-                params=params,
-                data=_payload(body),
-                headers=carrier,
-                proxy=self._proxy,
-                server_hostname=self._server_name,
-            ) as response:
-                return response.status, response.headers, await response.read()
-        except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            raise _unreachable(self.access.server, error, sent=writing) from error
+            async with asyncio.timeout(self._timeout):
+                answer = await self._open().request(request, repeatable=reading)
+        except (OSError, TimeoutError) as error:
+            raise _unreachable(self.access.server, error, sent=not reading) from error
+        return answer.status, answer.headers, answer.body
 
     async def _json(
         self,
@@ -421,28 +410,41 @@ class KubeClient:
             await asyncio.sleep(min(wait, self._timeout))
         raise AssertionError("unreachable")
 
-    def _open(self) -> aiohttp.ClientSession:
-        if self._session is None:
+    def _open(self) -> HttpPool:
+        if self._pool is None:
             raise ConfigError("the client is not open: use it with `async with`")
-        return self._session
+        return self._pool
 
-    def _url(self, path: str) -> Any:
-        from yarl import URL
+    def _request(
+        self,
+        method: str,
+        path: str,
+        params: Mapping[str, str] | None,
+        headers: Mapping[str, str],
+        body: bytes,
+    ) -> bytes:
+        """Return a request as it goes over the wire."""
+        if params:
+            path = f"{path}?{urlencode(params, quote_via=quote)}"
+        if any(char in path for char in " \r\n"):
+            raise InvalidArgumentError(f"the path {path!r} is not part of a URL")
+        lines = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
+        length = f"Content-Length: {len(body)}\r\n" if body or method != "GET" else ""
+        head = self._open().head(method, path, f"{self._standing}{lines}{length}\r\n")
+        return head + body if body else head
 
-        return URL(self.access.server + path, encoded=True)
 
-    @property
-    def _proxy(self) -> str | None:
-        return self.access.proxy_url or None
-
-    @property
-    def _server_name(self) -> str | None:
-        return self.access.tls_server_name or None
-
-
-def _payload(body: bytes | None) -> bytes | io.BytesIO | None:
-    """Return a body as aiohttp takes it: big ones as a stream, which it sends piece by piece."""
-    return io.BytesIO(body) if body is not None and len(body) >= _STREAM_FROM else body
+def _standing_headers(access: ClusterAccess, user_agent: str) -> str:
+    """Return the headers of every request. Raises ConfigError for credentials that no header can carry."""
+    lines = f"User-Agent: {user_agent}\r\n"
+    if access.token:
+        if not access.token.isascii() or any(char.isspace() for char in access.token):
+            raise ConfigError(f"the token for {access.server} has characters that no token has")
+        return f"{lines}Authorization: Bearer {access.token}\r\n"
+    if access.username:
+        said = base64.b64encode(f"{access.username}:{access.password}".encode()).decode()
+        return f"{lines}Authorization: Basic {said}\r\n"
+    return lines
 
 
 def _params(**values: str) -> dict[str, str]:
@@ -471,7 +473,7 @@ def _error(status: int, body: bytes, headers: Mapping[str, str]) -> HanseError:
         decoded = orjson.loads(body)
     except orjson.JSONDecodeError:
         decoded = None
-    retry = headers.get("Retry-After", "")
+    retry = headers.get("retry-after", "")
     return from_status(
         status,
         decoded if isinstance(decoded, dict) else None,
@@ -483,20 +485,27 @@ def _error(status: int, body: bytes, headers: Mapping[str, str]) -> HanseError:
 def _unreachable(server: str, error: Exception, *, sent: bool) -> HanseError:
     """Return the error for a request without an answer; `sent` says that it was a write."""
     said = str(error) or type(error).__name__
-    connected = not isinstance(error, aiohttp.ClientConnectorError)
-    reason = UNKNOWN if sent and connected else None
+    reason = UNKNOWN if sent and not isinstance(error, NotConnectedError) else None
     if isinstance(error, TimeoutError):
         return DeadlineError(f"{server} did not answer in time: {said}", reason=reason)
-    if isinstance(error, aiohttp.InvalidURL):
-        return InvalidArgumentError(f"{server} is not a URL")
     return UnavailableError(f"{server} cannot be reached: {said}", reason=reason)
 
 
-async def _lines(stream: aiohttp.StreamReader) -> AsyncIterator[bytes]:
+async def _within(pieces: AsyncIterator[bytes], seconds: float) -> AsyncIterator[bytes]:
+    """Yield the pieces of a stream. Raises TimeoutError if nothing comes for so long."""
+    while True:
+        async with asyncio.timeout(seconds):
+            piece = await anext(pieces, b"")
+        if not piece:
+            return
+        yield piece
+
+
+async def _lines(pieces: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
     """Yield the lines of a stream, however long they are."""
     pending: list[bytes] = []
     size = 0
-    async for chunk in stream.iter_any():
+    async for chunk in pieces:
         start = 0
         while (end := chunk.find(b"\n", start)) >= 0:
             line = b"".join((*pending, chunk[start:end]))

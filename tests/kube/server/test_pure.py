@@ -222,7 +222,9 @@ async def test_the_answer_to_a_write_is_never_labelled_with_a_later_one() -> Non
         async with asyncio.timeout(5):
             await cache.synced()
             created = await store.put(key.key(), orjson.dumps(first))
-            await cache.reached(await store.put(key.key(), orjson.dumps({**first, "status": {"seen": "later"}})))
+            await cache.reached(
+                await store.put(key.key(), orjson.dumps({**first, "status": {"seen": "later"}}))
+            )
         answer = cache.served(key, first, created)
         assert "status" not in answer
         assert answer["metadata"]["resourceVersion"] == str(created)

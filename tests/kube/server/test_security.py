@@ -136,7 +136,7 @@ async def test_bad_requests_get_a_status(
             method, path, body=b"{nonsense", headers={"Content-Type": content}
         )
     assert status == code
-    assert headers["Content-Type"] == "application/json"
+    assert headers["content-type"] == "application/json"
     assert b'"kind":"Status"' in body
 
 

@@ -190,7 +190,7 @@ async def test_unknown_fields_are_refused_or_dropped_with_a_warning(world: World
         assert b'unknown field \\"dat\\"' in said
         status, answered, _ = await client.raw("POST", path, body=body, headers=headers)
         assert status == 201
-        assert answered["Warning"] == '299 - "unknown field \\"dat\\""'
+        assert answered["warning"] == '299 - "unknown field \\"dat\\""'
         assert "dat" not in await client.get(CONFIGMAPS, "a", namespace="default")
 
 
