@@ -10,6 +10,12 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+settings.register_profile(
+    "untimed", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)  # how long an example takes says more about the machine than about the code
+settings.load_profile("untimed")
 
 WHOLE = ("system", "chaos")
 """Folders of which each has one federation for all its tests."""

@@ -512,7 +512,7 @@ def world_of(states: dict[str, str]) -> Any:
     return table(*(made[state](name) for name, state in states.items()))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     st.lists(
         st.tuples(states, marks, st.integers(0, 20), st.sampled_from(["", "In", "NotIn", "bad"])), max_size=6

@@ -127,7 +127,7 @@ CHUNKED = (
 
 
 @given(st.lists(st.integers(min_value=0, max_value=len(CHUNKED)), max_size=12))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_an_answer_is_the_same_however_it_is_cut(cuts: list[int]) -> None:
     """Interim answers, chunks, extensions, repeated headers and trailers, split anywhere."""
 

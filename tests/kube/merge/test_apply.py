@@ -326,7 +326,7 @@ def covers(value: Any, wanted: Any) -> bool:
     return bool(value == wanted)
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(suppress_health_check=[HealthCheck.too_slow])
 @given(pods(), pods(), pods())
 def test_laws_of_apply(first: Object, second: Object, third: Object) -> None:
     """Twice is once; inputs stay; a lone manager gets what it says; two managers do not lose each other's."""
@@ -351,7 +351,7 @@ def owned_by(obj: Object, manager: str) -> list[Any]:
     return [e["fieldsV1"] for e in entries if e["manager"] == manager]
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(suppress_health_check=[HealthCheck.too_slow])
 @given(pods(), pods())
 def test_conflicts_are_exactly_what_force_takes(first: Object, second: Object) -> None:
     """Apply fails without force if and only if force takes a field from the other manager."""
@@ -365,7 +365,7 @@ def test_conflicts_are_exactly_what_force_takes(first: Object, second: Object) -
         assert apply(live, second, "n", POD) == forced
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(suppress_health_check=[HealthCheck.too_slow])
 @given(pods(), pods())
 def test_an_update_owns_what_it_changed_and_only_that(first: Object, second: Object) -> None:
     """After an update the updater owns every changed field, and applying the result needs no force."""

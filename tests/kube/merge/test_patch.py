@@ -256,7 +256,7 @@ def pods(draw: st.DrawFn) -> Object:
     return {"metadata": metadata, "spec": spec}
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=200)
+@settings(suppress_health_check=[HealthCheck.too_slow], max_examples=200)
 @given(pods(), pods())
 def test_a_strategic_patch_made_from_a_difference_gives_the_target(old: Object, new: Object) -> None:
     """Applying the difference gives the new object, order too; it is idempotent and changes no input."""

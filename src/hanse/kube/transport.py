@@ -1,0 +1,282 @@
+"""Requests to one Kubernetes API server, whatever they are about.
+
+Owns how a request is put together, what an answer without success means, and the stream of a watch; used
+from the event loop that entered it, by any number of tasks at once. Errors are `HanseError`s made from the
+server's Status. It retries what the server refused with 429 and a time to wait, and nothing else: whoever
+calls decides about everything that may have happened.
+
+Next: `hanse.kube.client` for the verbs, `hanse.kube.http_pool` for the connections.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import aclosing
+from types import TracebackType
+from typing import Final, Self
+from urllib.parse import quote, urlencode
+
+import orjson
+from opentelemetry import propagate
+
+from hanse.errors import OUTCOME_UNKNOWN as UNKNOWN
+from hanse.errors import (
+    ConfigError,
+    DeadlineError,
+    HanseError,
+    InternalError,
+    InvalidArgumentError,
+    ResourceExhaustedError,
+    UnavailableError,
+)
+from hanse.kube.access import ClusterAccess
+from hanse.kube.http_pool import HttpPool, NotConnectedError
+from hanse.kube.objects import Object
+from hanse.kube.status import from_status
+
+JSON: Final = "application/json"
+
+MAX_LINE_BYTES: Final = 64 * 1024 * 1024
+"""Longest event of a watch that is taken in."""
+
+CONNECT_SECONDS: Final = 10.0
+"""How long a connection may take to be made, within a request's own time."""
+
+
+class KubeTransport:
+    """Requests to one API server and their answers."""
+
+    def __init__(
+        self,
+        access: ClusterAccess,
+        *,
+        timeout: float = 30.0,
+        connections: int = 64,
+        retries: int = 3,
+        user_agent: str = "hanse",
+    ) -> None:
+        """`timeout` is for one request in seconds, watches excepted; `retries` is for 429 answers.
+
+        Raises ConfigError for credentials that cannot be sent.
+        """
+        self.access = access
+        self._timeout = timeout
+        self._connections = connections
+        self._retries = retries
+        self._standing = _standing_headers(access, user_agent)
+        self._pool: HttpPool | None = None
+
+    async def __aenter__(self) -> Self:
+        """Get ready; nothing is sent. Raises ConfigError if the address or certificates cannot be used."""
+        access = self.access
+        self._pool = HttpPool(
+            access.server,
+            tls=access.ssl_context(),
+            server_name=access.tls_server_name,
+            proxy=access.proxy_url,
+            limit=self._connections,
+            connect_seconds=min(self._timeout, CONNECT_SECONDS),
+        )
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close all connections."""
+        await self.close()
+
+    async def close(self) -> None:
+        """Close all connections. Doing it twice is harmless."""
+        if self._pool is not None:
+            pool, self._pool = self._pool, None
+            pool.close()
+
+    async def raw(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Mapping[str, str] | None = None,
+        body: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> tuple[int, Mapping[str, str], bytes]:
+        """Send a request; return status, headers by lower-case name, and body, whatever the status is.
+
+        Raises UnavailableError or DeadlineError if there is no answer; for a write with reason
+        OUTCOME_UNKNOWN if it may have happened.
+        """
+        carrier = dict(headers or {})
+        propagate.inject(carrier)
+        reading = method == "GET"
+        if reading:
+            carrier["Accept-Encoding"] = "gzip"
+        request = self._request(method, path, params, carrier, body or b"")
+        try:
+            async with asyncio.timeout(self._timeout):
+                answer = await self._open().request(request, repeatable=reading)
+        except (OSError, TimeoutError) as error:
+            raise _unreachable(self.access.server, error, sent=not reading) from error
+        return answer.status, answer.headers, answer.body
+
+    async def call(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Mapping[str, str] | None = None,
+        body: bytes | None = None,
+        content: str = JSON,
+        accept: str = JSON,
+    ) -> Object:
+        """Send a request and return the decoded answer. Raises the error that the answer means."""
+        headers = {"Accept": accept}
+        if body is not None:
+            headers["Content-Type"] = content
+        for attempt in range(self._retries + 1):
+            status, answered, raw = await self.raw(method, path, params=params, body=body, headers=headers)
+            if status < 300:
+                return _decoded(raw, self.access.server)
+            error = _error(status, raw, answered)
+            wait = error.retry_after
+            if not isinstance(error, ResourceExhaustedError) or wait is None or attempt == self._retries:
+                raise error
+            await asyncio.sleep(min(wait, self._timeout))
+        raise AssertionError("unreachable")
+
+    async def json(self, path: str, *, accept: str = JSON) -> tuple[Object, str]:
+        """Return the decoded answer to a GET and its content type. Raises the error that it means."""
+        status, headers, body = await self.raw("GET", path, headers={"Accept": accept})
+        if status != 200:
+            raise _error(status, body, headers)
+        return _decoded(body, self.access.server), headers.get("content-type", "")
+
+    async def events(
+        self, path: str, *, params: Mapping[str, str], accept: str, idle_seconds: float
+    ) -> AsyncGenerator[tuple[str, Object], None]:
+        """Yield (type, object) of each event of a watch; ends when the server ends it.
+
+        Raises what the answer means, or an event of type ERROR; UnavailableError if the connection breaks,
+        DeadlineError if nothing at all comes for `idle_seconds`.
+        """
+        request = self._request("GET", path, params, {"Accept": accept}, b"")
+        try:
+            async with self._open().stream(request) as (answer, pieces):
+                if answer.status != 200:
+                    async with asyncio.timeout(self._timeout):
+                        body = b"".join([piece async for piece in pieces])
+                    raise _error(answer.status, body, answer.headers)
+                async with aclosing(_lines(_within(pieces, idle_seconds))) as lines:
+                    async for line in lines:
+                        yield _event(line)
+        except (OSError, TimeoutError) as error:
+            raise _unreachable(self.access.server, error, sent=False) from error
+
+    def _open(self) -> HttpPool:
+        if self._pool is None:
+            raise ConfigError("the client is not open: use it with `async with`")
+        return self._pool
+
+    def _request(
+        self,
+        method: str,
+        path: str,
+        params: Mapping[str, str] | None,
+        headers: Mapping[str, str],
+        body: bytes,
+    ) -> bytes:
+        """Return a request as it goes over the wire."""
+        if params:
+            path = f"{path}?{urlencode(params, quote_via=quote)}"
+        if any(char in path for char in " \r\n"):
+            raise InvalidArgumentError(f"the path {path!r} is not part of a URL")
+        lines = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
+        length = f"Content-Length: {len(body)}\r\n" if body or method != "GET" else ""
+        head = self._open().head(method, path, f"{self._standing}{lines}{length}\r\n")
+        return head + body if body else head
+
+
+def _standing_headers(access: ClusterAccess, user_agent: str) -> str:
+    """Return the headers of every request. Raises ConfigError for credentials that no header can carry."""
+    lines = f"User-Agent: {user_agent}\r\n"
+    if access.token:
+        if not access.token.isascii() or any(char.isspace() for char in access.token):
+            raise ConfigError(f"the token for {access.server} has characters that no token has")
+        return f"{lines}Authorization: Bearer {access.token}\r\n"
+    if access.username:
+        said = base64.b64encode(f"{access.username}:{access.password}".encode()).decode()
+        return f"{lines}Authorization: Basic {said}\r\n"
+    return lines
+
+
+def _decoded(body: bytes, server: str) -> Object:
+    try:
+        decoded = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise InternalError(f"{server} answered something that is not JSON: {body[:100]!r}") from error
+    if not isinstance(decoded, dict):
+        raise InternalError(f"{server} answered JSON that is no object: {body[:100]!r}")
+    return decoded
+
+
+def _error(status: int, body: bytes, headers: Mapping[str, str]) -> HanseError:
+    try:
+        decoded = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        decoded = None
+    retry = headers.get("retry-after", "")
+    return from_status(
+        status,
+        decoded if isinstance(decoded, dict) else None,
+        text=body.decode(errors="replace").strip(),
+        retry_after=float(retry) if retry.isdigit() else None,
+    )
+
+
+def _unreachable(server: str, error: Exception, *, sent: bool) -> HanseError:
+    """Return the error for a request without an answer; `sent` says that it was a write."""
+    said = str(error) or type(error).__name__
+    reason = UNKNOWN if sent and not isinstance(error, NotConnectedError) else None
+    if isinstance(error, TimeoutError):
+        return DeadlineError(f"{server} did not answer in time: {said}", reason=reason)
+    return UnavailableError(f"{server} cannot be reached: {said}", reason=reason)
+
+
+async def _within(pieces: AsyncIterator[bytes], seconds: float) -> AsyncIterator[bytes]:
+    """Yield the pieces of a stream. Raises TimeoutError if nothing comes for so long."""
+    while True:
+        async with asyncio.timeout(seconds):
+            piece = await anext(pieces, b"")
+        if not piece:
+            return
+        yield piece
+
+
+async def _lines(pieces: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
+    """Yield the lines of a stream, however long they are."""
+    pending: list[bytes] = []
+    size = 0
+    async for chunk in pieces:
+        start = 0
+        while (end := chunk.find(b"\n", start)) >= 0:
+            line = b"".join((*pending, chunk[start:end]))
+            pending, size, start = [], 0, end + 1
+            if line:
+                yield line
+        if start < len(chunk):
+            pending.append(chunk[start:])
+            size += len(chunk) - start
+            if size > MAX_LINE_BYTES:
+                raise InternalError(f"an event of a watch is longer than {MAX_LINE_BYTES} bytes")
+
+
+def _event(line: bytes) -> tuple[str, Object]:
+    try:
+        event = orjson.loads(line)
+        kind, obj = str(event["type"]), event["object"]
+    except (orjson.JSONDecodeError, KeyError, TypeError) as error:
+        raise UnavailableError(f"a watch delivered something that is no event: {line[:100]!r}") from error
+    if kind == "ERROR":
+        raise from_status(int(obj.get("code") or 500), obj)
+    return kind, obj
