@@ -25,7 +25,7 @@ from hanse_syncer.events import EventSink
 from hanse_syncer.member import Member, Target
 from hanse_syncer.metrics import SyncerMetrics
 from hanse_syncer.plan import Seen, Wish
-from hanse_syncer.render import Renderer
+from hanse_syncer.render import Manifest, Renderer
 from hanse_syncer.report import Subject
 from hanse_syncer.states import StateBook
 from hanse_syncer.waiting import Waiting
@@ -95,6 +95,18 @@ class Desk:
         if found is None:
             found = self.memories[path] = Memory()
         return found
+
+    def render(self, case: Case) -> Manifest:
+        """Return what the cluster should have. Raises InvalidArgumentError for senseless overrides."""
+        assert case.intent is not None
+        assert case.entry is not None
+        return self.renderer.render(
+            case.intent.encoded,
+            key=case.path,
+            revision=case.intent.revision,
+            placement=case.entry,
+            api_version=case.target.api_version,
+        )
 
     def api_version(self, key: ObjectKey, wanted: str) -> str:
         """Return the apiVersion in which to speak with the member about `key`: `wanted` if it serves it."""
