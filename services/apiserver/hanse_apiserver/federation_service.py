@@ -25,7 +25,8 @@ from hanse.kube.entry import Entry
 from hanse.kube.lifecycle import Propagation
 from hanse.kube.objects import Object, mapping
 from hanse.kube.options import DeleteOptions, PatchType, WriteOptions
-from hanse.kube.selectors import FieldSelector, LabelSelector
+from hanse.kube.selectable import field_selector
+from hanse.kube.selectors import LabelSelector
 from hanse.kube.server.auth import Attributes, Authorizer, User
 from hanse.rpc import Policy, current_identity, group
 from hanse.rpc.pagination import slice_page
@@ -124,7 +125,7 @@ class FederationService(FederationServiceServicer):
         info = rpc_objects.storage_info(self._engine.catalogue, group_, resource)
         await self._allow("list", info, namespace=namespace or "")
         labels = LabelSelector.parse(request.label_selector)
-        fields = FieldSelector.parse(request.field_selector)
+        fields = field_selector(info, request.field_selector)
         await self._engine.cache.fresh()
         cache = self._engine.cache
         items = [

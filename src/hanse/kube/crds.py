@@ -130,6 +130,9 @@ def _info(spec: Object, names: Object, version: dict[str, Any], storage: str) ->
         custom=True,
         schema=schema or {"type": "object", "x-kubernetes-preserve-unknown-fields": True},
         columns=columns,
+        selectable_fields=tuple(
+            str(field["jsonPath"]).removeprefix(".") for field in sequence(version, "selectableFields")
+        ),
         scale_paths=(
             str(scale.get("specReplicasPath", "")),
             str(scale.get("statusReplicasPath", "")),

@@ -32,7 +32,8 @@ class ResourceInfo:
     version in which objects of the resource are stored, `storage_group` and `storage_resource` say where
     (they differ from `group` and `plural` for a view of another resource, as events.k8s.io is of core's).
     `schema` is the OpenAPI v3 schema of kinds that are not Kubernetes' own. `virtual` resources have nothing
-    stored: a `View` renders them. `scale_paths` are (spec replicas, status replicas, label selector) paths.
+    stored: a `View` renders them. `selectable_fields` are the dotted paths that a CRD declares to be selected
+    by. `scale_paths` are (spec replicas, status replicas, label selector) paths.
     """
 
     group: str
@@ -53,6 +54,7 @@ class ResourceInfo:
     custom: bool = False
     schema: dict[str, Any] | None = field(default=None, compare=False, hash=False)
     columns: tuple[PrinterColumn, ...] = ()
+    selectable_fields: tuple[str, ...] = ()
     scale_paths: tuple[str, str, str] | None = None
 
     @property

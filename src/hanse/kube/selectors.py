@@ -244,19 +244,21 @@ class _Parser:
 
 @dataclass(frozen=True, slots=True)
 class FieldRequirement:
-    """One condition on a field, named by its dotted path; absent fields are ''."""
+    """One condition on a field, named by its dotted path. A field that an object lacks is `absent`."""
 
     path: str
     value: str
     negated: bool = False
     steps: tuple[str, ...] = field(default=(), repr=False, compare=False)
+    absent: str = field(default="", repr=False, compare=False)
 
     def matches(self, obj: Object) -> bool:
         """True if the object meets the condition."""
         node: Any = obj
         for step in self.steps:
             node = node.get(step) if isinstance(node, dict) else None
-        return (_field_text(node) == self.value) is not self.negated
+        text = self.absent if node is None else _field_text(node)
+        return (text == self.value) is not self.negated
 
     def __str__(self) -> str:
         escaped = re.sub(r"([\\,=])", r"\\\1", self.value)
@@ -264,8 +266,6 @@ class FieldRequirement:
 
 
 def _field_text(node: Any) -> str:
-    if node is None:
-        return ""
     if isinstance(node, bool):
         return "true" if node else "false"
     return str(node)
@@ -282,7 +282,7 @@ class FieldSelector:
         r"""Return the selector of a query such as 'metadata.name=web,status.phase!=Running'.
 
         In values `\,`, `\=` and `\\` stand for the plain character. Raises InvalidArgumentError if the text
-        is not one. Which paths a kind allows is for the caller to check (`requirements`).
+        is not one. Which fields a kind may be selected by says `hanse.kube.selectable`.
         """
         return cls(tuple(_field_requirement(term, text) for term in _split_terms(text) if term))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,6 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hanse.errors import InvalidArgumentError
+from hanse.kube.catalogue import Catalogue
+from hanse.kube.selectable import field_selector
 from hanse.kube.selectors import FieldSelector, LabelRequirement, LabelSelector
 
 
@@ -118,6 +121,25 @@ def test_field_queries() -> None:
     assert FieldSelector.parse("metadata.name=x,spec.replicas!=3").exact("metadata.name") == "x"
     assert FieldSelector.parse("").empty
     assert str(FieldSelector.parse(r"metadata.name=a\,b")) == r"metadata.name=a\,b"
+
+
+def test_a_kind_is_selected_by_its_own_fields_and_no_others() -> None:
+    """Name and namespace for all; more for a few kinds, by what Kubernetes takes an absent field for."""
+    catalogue = Catalogue.federation()
+    pods, nodes, maps = (catalogue.require("", "v1", plural) for plural in ("pods", "nodes", "configmaps"))
+    pod = {"metadata": {"name": "p"}, "status": {"phase": "Running"}}
+    assert field_selector(pods, "status.phase=Running,spec.hostNetwork=false,spec.nodeName!=x").matches(pod)
+    assert field_selector(nodes, "spec.unschedulable!=true").matches({"metadata": {"name": "n"}})
+    jobs = catalogue.require("batch", "v1", "jobs")
+    assert field_selector(jobs, "status.successful=2").matches({"status": {"succeeded": 2}})
+    with pytest.raises(InvalidArgumentError, match="is not a known field selector: only"):
+        field_selector(maps, "metadata.name=x,spec.nodeName!=x")
+    with pytest.raises(InvalidArgumentError, match=r"field label not supported: spec.nodename"):
+        field_selector(pods, "spec.nodename=x")
+    widgets = replace(maps, group="example.com", custom=True, selectable_fields=("spec.color",))
+    assert not field_selector(widgets, "spec.color!=red").matches({"spec": {"color": "red"}})
+    with pytest.raises(InvalidArgumentError, match=r"field label not supported: spec.size"):
+        field_selector(widgets, "spec.size!=1")
 
 
 @pytest.mark.parametrize("text", ["metadata.name", "=x", "a=b=c", "a<b"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+import orjson
 import pytest
 
 from hanse.errors import (
@@ -93,6 +94,27 @@ async def test_generation_counts_changes_of_spec_only(world: World) -> None:
     assert [o["metadata"]["generation"] for o in (made, labeled, reported, scaled)] == [1, 1, 1, 2]
     assert reported["spec"]["replicas"] == 2
     assert scaled["status"]["replicas"] == 2
+
+
+async def test_a_collection_is_deleted_as_far_as_it_is_selected(both: World) -> None:
+    """By label; the answer lists what was deleted. A selector that makes no sense deletes nothing."""
+    path = "/api/v1/namespaces/default/configmaps"
+    async with both.client() as client:
+        for name, color in (("a", "red"), ("b", "blue"), ("c", "red")):
+            obj = config_map(name)
+            obj["metadata"]["labels"] = {"color": color}
+            await client.create(CONFIGMAPS, obj)
+        for params in ({"fieldSelector": "spec.nodeName!=x"}, {"labelSelector": "color in red"}):
+            status, _, body = await client.raw("DELETE", path, params=params)
+            assert (status, orjson.loads(body)["reason"]) == (400, "BadRequest")
+        listed = await client.list(CONFIGMAPS, namespace="default", label_selector="color")
+        assert len(listed.items) == 3
+        status, _, body = await client.raw("DELETE", path, params={"labelSelector": "color=red"})
+        answer = orjson.loads(body)
+        assert (status, answer["kind"]) == (200, "ConfigMapList")
+        assert {item["metadata"]["name"] for item in answer["items"]} == {"a", "c"}
+        left = await client.list(CONFIGMAPS, namespace="default", label_selector="color")
+    assert [item["metadata"]["name"] for item in left.items] == ["b"]
 
 
 async def test_dry_run_changes_nothing(both: World) -> None:

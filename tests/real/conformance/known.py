@@ -87,10 +87,10 @@ KNOWN: tuple[Known, ...] = (
         r"deletes after (Foreground|Orphan) HTTP: ours 404",
         "dependents are looked after here; that cluster has no garbage collector",
     ),
-    Known(r"deletes collection ", "a Status, as for one object, instead of everything that was deleted"),
-    Known(r"lists (data\.a=1|metadata\.labels\.x=1) HTTP: ours 0", "every field can be selected by"),
-    Known(r"custom fields HTTP: ours 200", "every field can be selected by"),
     Known(r"lists = HTTP: ours 400", "a selector of nothing is a mistake"),
+    Known(
+        r"deletes collection \.items\[\d\]\.(apiVersion|kind): ours ", "items say what they are, as in lists"
+    ),
     Known(
         r"lists whole \.items\[0\]\.(apiVersion|kind): ours ", "items say what they are; clients take both"
     ),
@@ -122,7 +122,7 @@ KNOWN: tuple[Known, ...] = (
         r"custom \d+ \w+ \.details\.causes",
         "kube-apiserver shows the type or stops at the first, we show the value",
     ),
-    Known(r"custom list \.metadata\.continue: ours nothing", "no continue is no continue"),
+    Known(r"custom (list|fields \S+) \.metadata\.continue: ours nothing", "no continue is no continue"),
     Known(
         r"objects (no selector|hpa range|hpa empty) \.details\.causes: ",
         "what follows from the first mistake is left out",

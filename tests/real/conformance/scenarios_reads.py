@@ -52,7 +52,9 @@ async def lists(side: Side) -> None:
         "metadata.name!=c1",
         "metadata.name=c1,metadata.namespace=none",
         "data.a=1",
+        "data.a!=1",
         "metadata.labels.x=1",
+        "spec.nodeName!=x",
         "metadata.name==c2",
         "metadata.name",
         "metadata.name in (a)",
@@ -234,6 +236,7 @@ async def custom_kinds(side: Side) -> None:
             "status": {},
             "scale": {"specReplicasPath": ".spec.replicas", "statusReplicasPath": ".status.replicas"},
         },
+        "selectableFields": [{"jsonPath": ".spec.color"}],
         "additionalPrinterColumns": [
             {"name": "Size", "type": "integer", "jsonPath": ".spec.size"},
             {"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"},
@@ -304,7 +307,8 @@ async def custom_kinds(side: Side) -> None:
     await side.send("scale", "GET", f"{item}/scale")
     await side.patch("scaled", f"{item}/scale", {"spec": {"replicas": 5}})
     await side.send("table", "GET", path, accept=TABLE)
-    await side.send("fields", "GET", path, fieldSelector="spec.size=1")
+    for selector in ("spec.size=1", "spec.size!=1", "spec.color!=red", "metadata.name=w"):
+        await side.send(f"fields {selector}", "GET", path, fieldSelector=selector)
     await side.send("list", "GET", path)
     await side.send("delete", "DELETE", item)
     await side.ask("", "DELETE", f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/widgets.{group}")

@@ -21,6 +21,7 @@ from hanse.errors import CompactedError, InvalidArgumentError, NotFoundError
 from hanse.kube.cache import ObjectCache
 from hanse.kube.conversion import is_stored_form, to_served
 from hanse.kube.entry import Entry
+from hanse.kube.selectable import field_selector
 from hanse.kube.selectors import FieldSelector, LabelSelector
 from hanse.kube.server.negotiation import parse_accept
 from hanse.kube.server.representation import Renderer, respond
@@ -39,7 +40,7 @@ class Filter:
     @classmethod
     def of(cls, call: Call) -> Filter:
         """Return what a request selects. Raises InvalidArgumentError for a selector that cannot be read."""
-        fields = FieldSelector.parse(call.query.get("fieldSelector", ""))
+        fields = field_selector(call.info, call.query.get("fieldSelector", ""))
         name = call.path.name or fields.exact("metadata.name") or ""
         namespace: str | None = None
         if call.info.namespaced:

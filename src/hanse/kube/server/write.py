@@ -15,7 +15,9 @@ from aiohttp import web
 
 from hanse.errors import InvalidArgumentError, NotFoundError
 from hanse.kube import status
+from hanse.kube.conversion import to_served
 from hanse.kube.engine import KubeEngine
+from hanse.kube.entry import Entry
 from hanse.kube.lifecycle import Propagation
 from hanse.kube.objects import Object, mapping
 from hanse.kube.options import DeleteOptions, FieldValidation, WriteOptions
@@ -130,7 +132,7 @@ async def delete(call: Call, engine: KubeEngine) -> web.StreamResponse:
 
 
 async def delete_collection(call: Call, engine: KubeEngine) -> web.StreamResponse:
-    """Answer a deletecollection: every selected object is deleted, one by one."""
+    """Answer a deletecollection: every selected object is deleted, one by one; the answer lists them."""
     options = await _delete_options(call)
     await engine.cache.fresh()
     filter_ = Filter.of(call)
@@ -139,18 +141,27 @@ async def delete_collection(call: Call, engine: KubeEngine) -> web.StreamRespons
     ]
     limit = asyncio.Semaphore(_DELETERS)
 
-    async def remove(namespace: str, name: str) -> None:
+    async def remove(entry: Entry) -> Object | None:
         async with limit:
             try:
-                await engine.resources.delete(call.info, namespace=namespace, name=name, options=options)
+                deleted, gone = await engine.resources.delete(
+                    call.info, namespace=entry.key.namespace, name=entry.key.name, options=options
+                )
             except NotFoundError:
-                return
+                return None
+            return to_served(call.info, entry.object) if gone else deleted
 
     async with asyncio.TaskGroup() as group:
-        for entry in entries:
-            group.create_task(remove(entry.key.namespace, entry.key.name))
-    done = status.success(name="", group=call.info.group, kind=call.info.plural, uid="")
-    return await respond(call.request, orjson.dumps(done), warnings=call.warnings)
+        removals = [group.create_task(remove(entry)) for entry in entries]
+    deleted = [found for removal in removals if (found := removal.result()) is not None]
+    info = call.info
+    listed = {
+        "kind": info.list_kind or f"{info.kind}List",
+        "apiVersion": info.api_version,
+        "metadata": {"resourceVersion": str(engine.cache.revision)},
+        "items": deleted,
+    }
+    return await respond(call.request, orjson.dumps(listed), warnings=call.warnings)
 
 
 async def get_scale(call: Call, engine: KubeEngine) -> web.StreamResponse:
