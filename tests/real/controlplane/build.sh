@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Makes kube-apiserver, kube-controller-manager and etcd for tests/real and prints, as the last line on
-# standard output, the directory that holds them. Progress and errors go to standard error.
+# Makes kube-apiserver, kube-controller-manager, etcd and kubectl for the tests and prints, as the last line
+# on standard output, the directory that holds them. Progress and errors go to standard error.
 #
 #   KUBEBUILDER_ASSETS  a directory that has the Kubernetes programs already: it is printed, nothing is built
 #   HANSE_CACHE         where builds are kept (default: $XDG_CACHE_HOME/hanse or ~/.cache/hanse)
@@ -26,7 +26,8 @@ sha256() { if command -v sha256sum >/dev/null; then sha256sum; else shasum -a 25
 # The first line of a log that names the trouble, else its last line.
 trouble() { { grep -m1 -iE 'error|cannot|no such host|denied|refused|timeout|not found|forbidden|mismatch|requires' "$1" || tail -n1 "$1"; } | cut -c1-300; }
 
-if [[ -n "${KUBEBUILDER_ASSETS:-}" ]] && has_programs "$KUBEBUILDER_ASSETS"; then
+if [[ -n "${KUBEBUILDER_ASSETS:-}" ]]; then
+  has_programs "$KUBEBUILDER_ASSETS" || die "KUBEBUILDER_ASSETS is $KUBEBUILDER_ASSETS, which has no ${programs[*]}: name a directory that has them, or unset it to have them built"
   printf '%s\n' "$KUBEBUILDER_ASSETS"
   exit 0
 fi

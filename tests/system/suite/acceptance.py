@@ -57,6 +57,7 @@ class Walk:
         """Each cluster is listed, and is ready."""
         rows = {line.split()[0]: line for line in done.out.splitlines()[1:]}
         assert rows.keys() == set(NAMES)
+        assert all(line.split()[1] == "True" for line in rows.values())
 
     def all_is_applied(self, done: Done) -> None:
         """kubectl is content with every object."""

@@ -6,6 +6,8 @@ Next: `acceptance`.
 from __future__ import annotations
 
 import json
+import ssl
+import urllib.error
 import urllib.request
 from typing import Any
 
@@ -94,6 +96,12 @@ class TelemetrySuite:
             address = federation.endpoint(name, "grpc")
             with grpc.secure_channel(address, credentials) as channel, pytest.raises(grpc.RpcError):
                 ProtoReflectionDescriptorDatabase(channel).get_services()
+        trusting = ssl.create_default_context(cafile=str(federation.pki("ca.crt")))
+        url = f"https://{federation.endpoint('apiserver', 'https')}/api/v1/namespaces"
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            urllib.request.urlopen(url, context=trusting, timeout=10)
+        refused.value.close()
+        assert refused.value.code == 401
 
     def test_files_with_keys_are_the_users_alone(self, federation: Federation) -> None:
         """No key or kubeconfig in the data directory can be read by others."""
