@@ -214,8 +214,19 @@ async def test_dependents_go_with_their_owner(world: World) -> None:
     await gone(world, f"{CONFIG_MAPS}/child")
 
 
-async def test_what_stays_in_the_federation_has_no_finalizer(world: World) -> None:
-    """Kinds that go nowhere are deleted at once; so is what a controller made."""
+async def test_what_never_goes_to_members_has_no_finalizer(world: World) -> None:
+    """A Lease speaks of the federation alone, and is deleted at once."""
+    leases = "/apis/coordination.k8s.io/v1/namespaces/shop/leases"
+    lease = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": "l"}, "spec": {}}
+    created = await world.create(leases, lease)
+    assert "finalizers" not in created["metadata"]
+    answer = await world.call("DELETE", f"{leases}/l")
+    assert answer.status == 200, answer
+    assert (await world.call("GET", f"{leases}/l")).status == 404
+
+
+async def test_what_a_policy_sent_to_members_leaves_them_before_it_is_gone(world: World) -> None:
+    """A Role goes nowhere by itself, but a policy may have placed it: then members must confirm; else not."""
     role = {
         "apiVersion": "rbac.authorization.k8s.io/v1",
         "kind": "Role",
@@ -223,11 +234,16 @@ async def test_what_stays_in_the_federation_has_no_finalizer(world: World) -> No
         "rules": [],
     }
     roles = "/apis/rbac.authorization.k8s.io/v1/namespaces/shop/roles"
-    created = await world.create(roles, role)
-    assert "finalizers" not in created["metadata"]
-    answer = await world.call("DELETE", f"{roles}/r")
-    assert answer.status == 200, answer
-    assert (await world.call("GET", f"{roles}/r")).status == 404
+    await world.create(roles, role)
+    key = ObjectKey("rbac.authorization.k8s.io", "roles", "shop", "r")
+    await world.place(key, {"eu": None})
+    await world.call("DELETE", f"{roles}/r")
+    await still_there(world, f"{roles}/r")
+    await world.removed(key, "eu")
+    await gone(world, f"{roles}/r")
+    await world.create(roles, {**role, "metadata": {"name": "s", "namespace": "shop"}})
+    await world.call("DELETE", f"{roles}/s")
+    await gone(world, f"{roles}/s")
 
 
 async def test_only_the_registry_lets_a_cluster_go(world: World) -> None:

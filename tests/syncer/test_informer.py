@@ -10,8 +10,10 @@ from typing import Any, cast
 from hanse_syncer.informer import Informer
 from hanse_syncer.plan import Seen
 
+from hanse.errors import DeadlineError, UnavailableError
 from hanse.kube.client import KubeClient, ObjectList, ResourcePath
 from hanse.kube.objects import Object
+from tests.syncer.harness import until
 
 CONFIGMAPS = ResourcePath("v1", "configmaps")
 
@@ -84,6 +86,43 @@ async def test_a_malformed_list_is_read_again_and_stops_nobody() -> None:
         await asyncio.wait_for(notes.lists.wait(), 5)
         assert notes.changes == [("web", "7")]
         assert not running.done()
+    finally:
+        running.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await running
+
+
+class Restored(Lists):
+    """A member whose store is replaced by an older one while it is watched."""
+
+    def __init__(self) -> None:
+        super().__init__([item("web", "1000")], [item("web", "800")])
+        self.broken = False
+
+    async def list_metadata(self, resource: ResourcePath, **_: str) -> ObjectList:
+        """The next list, at its version."""
+        listed = await super().list_metadata(resource)
+        return ObjectList(listed.items, "810" if self.broken else "1010")
+
+    async def watch(self, resource: ResourcePath, **asked: Any) -> AsyncIterator[tuple[str, Object]]:
+        """Break once, then refuse versions to come as kube-apiserver does."""
+        if not self.broken:
+            self.broken = True
+            raise UnavailableError("connection lost")
+        if int(asked["resource_version"]) > 810:
+            raise DeadlineError("Too large resource version: 1010, current: 810")
+        await asyncio.Event().wait()
+        yield "BOOKMARK", {}
+
+
+async def test_a_restored_member_is_followed() -> None:
+    """Versions that went back are believed once a list says so, and the watch goes on from there."""
+    notes = Notes()
+    found = informer(Restored(), notes)
+    running = asyncio.create_task(found.run())
+    try:
+        await until(lambda: notes.changes[-1:] == [("web", "800")], what="the older version is believed")
+        assert found.seen("shop", "web") == Seen("u", "800")
     finally:
         running.cancel()
         with contextlib.suppress(asyncio.CancelledError):

@@ -407,10 +407,12 @@ def test_verdicts(said: Answer, expected: Verdict) -> None:
 
 
 def test_retry_after_in_both_forms() -> None:
-    """Retry-After is seconds or a date; anything else says nothing."""
+    """Retry-After is seconds or a date, and never more than half a minute; anything else says nothing."""
     assert answer(429, {}, Retry_After="7").retry_after() == 7
+    assert answer(429, {}, Retry_After="86400").retry_after() == 30.0
     date = answer(429, {}, retry_after="Thu, 01 Jan 1970 00:01:40 GMT")
-    assert date.retry_after(now=40.0) == 60.0
+    assert date.retry_after(now=90.0) == 10.0
+    assert date.retry_after(now=0.0) == 30.0
     assert answer(429, {}, Retry_After="soon").retry_after() is None
     assert answer(429, {}).retry_after() is None
 

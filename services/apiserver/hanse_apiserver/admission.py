@@ -1,6 +1,6 @@
 """What the federation adds to every write: finalizers, the trace, and what must not be lost.
 
-Owns `FederationAdmission`. Objects that propagate get the finalizer `hanse.dev/sync`, Clusters
+Owns `FederationAdmission`. Objects that can be in members get the finalizer `hanse.dev/sync`, Clusters
 `hanse.dev/unjoin`; an update cannot take them off (only the members' confirmation, or the registry, does).
 The traceparent of the change goes into an annotation that is never served. A placement annotation that makes
 no sense is not refused here: the scheduler says so in an event, and the placement before it stays in force.
@@ -19,7 +19,7 @@ from hanse.kube.hooks import AdmissionRequest
 from hanse.kube.lifecycle import ORPHAN, unchanged
 from hanse.kube.objects import Object, mapping, sequence
 from hanse.kube.options import SYSTEM
-from hanse.kube.propagation import SYNC_FINALIZER, TRACEPARENT, UNJOIN_FINALIZER, object_propagates
+from hanse.kube.propagation import SYNC_FINALIZER, TRACEPARENT, UNJOIN_FINALIZER, placeable
 from hanse.telemetry import inject_traceparent
 
 PERMANENT_NAMESPACES: Final = ("default", "kube-system", "kube-public")
@@ -85,10 +85,9 @@ def _finalizer(request: AdmissionRequest) -> str:
     group, resource = request.info.storage_key
     if (group, resource) == (GROUP, "clusters"):
         return UNJOIN_FINALIZER
-    if object_propagates(group, resource, request.object):
-        return SYNC_FINALIZER
-    had = SYNC_FINALIZER in sequence(mapping(request.old, "metadata"), "finalizers")
-    return SYNC_FINALIZER if had else ""
+    if (group, resource) == ("", "namespaces") and request.key.name in PERMANENT_NAMESPACES:
+        return ""
+    return SYNC_FINALIZER if placeable(group, resource) else ""
 
 
 def with_traceparent(obj: Object, traceparent: str) -> Object:

@@ -19,7 +19,7 @@ from hanse.api.registry.v1.cluster_pb2 import ApiCatalogue, Cluster
 from hanse.api.scheduler.v1.placement_pb2 import Placement
 from hanse.api.syncer.v1.sync_state_pb2 import REMOVED, SyncState
 from hanse.kube.objects import Object
-from hanse.kube.propagation import TRACEPARENT, object_propagates
+from hanse.kube.propagation import TRACEPARENT, object_propagates, placeable
 from hanse.store import KeyValue
 from hanse.store.keys import CATALOGUES, CLUSTERS, OBJECTS, PLACEMENTS, SYNCSTATES, ObjectKey
 from hanse_scheduler.clusters import ClusterView, served_by, view_of
@@ -36,7 +36,6 @@ from hanse_scheduler.selector import CLUSTER_SELECTOR
 from hanse_scheduler.situation import Observed
 from hanse_scheduler.workloads import WORKLOADS
 
-_NEVER: Final = frozenset({GROUP, "federation", "events.k8s.io", "coordination.k8s.io"})
 _SPEC_FIELDS: Final = ("replicas", "parallelism", "completions", "completionMode")
 _METADATA_FIELDS: Final = ("name", "namespace", "uid", "generation", "labels", "deletionTimestamp")
 _ANNOTATIONS: Final = (CLUSTER_SELECTOR, *(kind.annotation for kind in WORKLOADS.values() if kind.annotation))
@@ -135,6 +134,6 @@ def _object(path: str, value: bytes) -> Value:
             return compile_placement(orjson.loads(value))
         if resource in OVERRIDE_RESOURCES:
             return compile_override(orjson.loads(value))
-    if group in _NEVER or (group, resource) == ("core", "events"):
+    if not placeable("" if group == "core" else group, resource):
         return IGNORED
     return record_of(orjson.loads(value), key=ObjectKey.parse(f"{OBJECTS}/{path}"))

@@ -14,11 +14,14 @@ import enum
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 import orjson
 
 from hanse.kube.objects import Object
+
+MAX_RETRY_AFTER: Final = 30.0
+"""The longest pause, in seconds, that a member is granted."""
 
 
 class Verdict(enum.Enum):
@@ -69,16 +72,19 @@ class Answer:
         return str(self.json().get("reason") or "")
 
     def retry_after(self, *, now: float | None = None) -> float | None:
-        """Return the seconds of Retry-After, which may be a number or a date; None without one."""
+        """Return the seconds of Retry-After, which may be a number or a date; None without one.
+
+        At most `MAX_RETRY_AFTER`: the member is asked again then, whatever it or what is before it said.
+        """
         value = next((v for k, v in self.headers.items() if k.lower() == "retry-after"), "")
         if value.isdecimal():
-            return float(value)
+            return min(float(value), MAX_RETRY_AFTER)
         if value:
             try:
                 when = email.utils.parsedate_to_datetime(value).timestamp()
             except ValueError:
                 return None
-            return max(0.0, when - (time.time() if now is None else now))
+            return min(max(0.0, when - (time.time() if now is None else now)), MAX_RETRY_AFTER)
         return None
 
 

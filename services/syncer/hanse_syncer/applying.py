@@ -19,6 +19,7 @@ import orjson
 
 from hanse.api.scheduler.v1 import placement_pb2 as placements
 from hanse.api.syncer.v1 import sync_state_pb2 as sync
+from hanse.api.syncer.v1.sync_state_pb2 import SyncState
 from hanse.control.queue import Backoff
 from hanse.control.reconcile import Result
 from hanse.kube.objects import Object
@@ -183,9 +184,14 @@ class Applying:
             {"kind": "Job", "status": _decode(case.state.status)}
         )
         if finished:
-            state = report.noted(case.subject(self._desk.cluster), case.state)
-            state.reason, state.message = "Finished", "the Job has finished and its time to live is over"
-            self._desk.book.put(case.path, state)
+            subject = case.subject(self._desk.cluster)
+
+            def change(before: SyncState | None) -> SyncState:
+                state = report.noted(subject, before)
+                state.reason, state.message = "Finished", "the Job has finished and its time to live is over"
+                return state
+
+            self._desk.book.update(case.path, change)
         return finished
 
     def _repair_wait(self, case: Case) -> float:

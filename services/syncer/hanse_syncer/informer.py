@@ -20,7 +20,7 @@ from contextlib import aclosing
 from typing import Any, Protocol
 
 from hanse.control.queue import Backoff
-from hanse.errors import CompactedError, HanseError
+from hanse.errors import CompactedError, HanseError, ResourceExhaustedError, UnavailableError
 from hanse.kube.client import KubeClient, ResourcePath
 from hanse.kube.objects import Object
 from hanse.telemetry import get_logger
@@ -60,6 +60,8 @@ class Informer:
         self.resource = resource
         self.known: dict[tuple[str, str], Seen] = {}
         self.is_listed = False
+        self._noted: set[tuple[str, str]] = set()
+        """What answers have spoken of since the last list began."""
         self._client = client
         self._selector = selector
         self._metadata_only = metadata_only
@@ -76,6 +78,7 @@ class Informer:
 
         The watch may be ahead of the answer: then what it showed stays, and is looked at.
         """
+        self._noted.add((namespace, name))
         known = self.known.get((namespace, name))
         if known is None or known.uid != seen.uid or _newer(seen, known):
             self.known[namespace, name] = seen
@@ -98,17 +101,24 @@ class Informer:
                 failures += 1
             except (HanseError, OSError, LookupError, TypeError, ValueError) as error:
                 failures += 1
+                if must_list(error, failures):
+                    version = ""
                 if failures in (1, 5, 50):
                     self._log.warning("cannot follow", error=str(error) or type(error).__name__)
             if failures:
                 await asyncio.sleep(_BACKOFF.delay(failures, rng=self._random))
 
     async def _list(self) -> str:
+        self._noted.clear()
         listed = await self._client.list_metadata(self.resource, label_selector=self._selector)
         shown: set[tuple[str, str]] = set()
         for item in listed.items:
             identity = _identity(item)
             shown.add(identity)
+            if identity not in self._noted:
+                # Nothing was heard of it since the list began, so what is known is not newer, whatever the
+                # versions say: those of a member that was restored from a backup go back.
+                self._forget_newer(identity, item)
             self._take(identity, item, live=None)
         for identity in [identity for identity in self.known if identity not in shown]:
             del self.known[identity]
@@ -139,6 +149,11 @@ class Informer:
                     self._take(_identity(obj), obj, live=None if self._metadata_only else obj)
                 yield obj["metadata"]["resourceVersion"]
 
+    def _forget_newer(self, identity: tuple[str, str], item: Mapping[str, Any]) -> None:
+        known = self.known.get(identity)
+        if known is not None and known.resource_version != str(item["metadata"]["resourceVersion"]):
+            del self.known[identity]
+
     def _take(self, identity: tuple[str, str], item: Mapping[str, Any], *, live: Object | None) -> None:
         metadata = item["metadata"]
         seen = Seen(str(metadata["uid"]), str(metadata["resourceVersion"]))
@@ -147,6 +162,15 @@ class Informer:
             return
         self.known[identity] = seen
         self._sink.changed(*identity, seen, live)
+
+
+def must_list(error: Exception, failures: int) -> bool:
+    """Whether a watch that failed cannot simply be resumed.
+
+    A member that does not answer, or not now, will go on where it was; but any other answer, such as that it
+    does not know a version yet, may be said for ever. After a while nothing is taken for granted.
+    """
+    return not isinstance(error, UnavailableError | ResourceExhaustedError | OSError) or failures % 5 == 0
 
 
 def _identity(item: Mapping[str, Any]) -> tuple[str, str]:

@@ -2,8 +2,8 @@
 goes with it that is not ours.
 
 Owns that question. Deleting a namespace deletes all that is in it, so it is asked of every resource that the
-member serves; deleting a CustomResourceDefinition deletes all objects of its kind. An answer that cannot be
-had counts as "something may be there".
+member serves; deleting a CustomResourceDefinition deletes all objects of its kind. What will not be told
+counts as "something may be there"; what cannot be told at the moment is asked for again.
 
 Next: `hanse_syncer.removal`, which asks before it removes a namespace.
 """
@@ -14,8 +14,10 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from hanse.api.registry.v1.cluster_pb2 import ApiResource
+from hanse.api.syncer.v1 import sync_state_pb2 as sync
 from hanse_syncer import ownership
 from hanse_syncer.member import Member
+from hanse_syncer.outcome import Outcome, Trouble
 
 _TRANSIENT: Final = frozenset(
     {
@@ -31,6 +33,8 @@ _TRANSIENT: Final = frozenset(
 _AUTOMATIC: Final = frozenset({("configmaps", "kube-root-ca.crt"), ("serviceaccounts", "default")})
 """What is in every namespace."""
 
+_PAGE: Final = "500"
+_PASSING: Final = frozenset({408, 410, 429})
 _METADATA: Final = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json"
 
 
@@ -65,25 +69,19 @@ async def obstacle(
 ) -> str:
     """Return what stands against deleting the namespace, as one phrase; empty if nothing does.
 
-    Raises LinkDownError.
+    Raises LinkDownError, and Trouble while it cannot be known.
     """
     looked = False
     for resource in listable(resources):
         looked = True
         root = f"apis/{resource.group}/{resource.version}" if resource.group else f"api/{resource.version}"
         path = f"/{root}/namespaces/{namespace}/{resource.resource}"
-        answer = await member.read(path, {"limit": "500"}, accept=_METADATA)
-        if answer.status == 404:
-            continue
-        if answer.status != 200:
-            return f"{resource.resource} cannot be listed there ({answer.message})"
-        body = answer.json()
-        found = foreign(resource.resource, body.get("items") or (), federation_id)
+        found = await _obstacle_in(member, path, resource.resource, federation_id=federation_id)
         if found:
-            return f"{resource.resource} {', '.join(sorted(found)[:3])} there are not of this federation"
-        if (body.get("metadata") or {}).get("continue"):
-            return f"there are too many {resource.resource} in it to look at"
-    return "" if looked else "it is not known what the cluster serves"
+            return found
+    if not looked:
+        raise _unknown("it is not known yet what the cluster serves")
+    return ""
 
 
 async def definition_obstacle(member: Member, definition: Mapping[str, Any], *, federation_id: str) -> str:
@@ -93,15 +91,31 @@ async def definition_obstacle(member: Member, definition: Mapping[str, Any], *, 
     version = next((v["name"] for v in spec.get("versions") or () if v.get("served")), "")
     if not version:
         return f"it serves no version in which its {plural} could be listed"
-    answer = await member.read(
-        f"/apis/{spec.get('group')}/{version}/{plural}", {"limit": "500"}, accept=_METADATA
-    )
-    if answer.status == 404:
-        return ""
-    if answer.status != 200:
-        return f"{plural} cannot be listed there ({answer.message})"
-    body = answer.json()
-    found = foreign(plural, body.get("items") or (), federation_id)
-    if found:
-        return f"{plural} {', '.join(sorted(found)[:3])} there are not of this federation"
-    return f"there are too many {plural} to look at" if (body.get("metadata") or {}).get("continue") else ""
+    path = f"/apis/{spec.get('group')}/{version}/{plural}"
+    return await _obstacle_in(member, path, plural, federation_id=federation_id)
+
+
+async def _obstacle_in(member: Member, path: str, plural: str, *, federation_id: str) -> str:
+    """Return what of one resource is foreign, or why that will not be told; empty for nothing."""
+    more: dict[str, str] = {}
+    while True:
+        answer = await member.read(path, {"limit": _PAGE, **more}, accept=_METADATA)
+        if answer.status == 404:
+            return ""
+        if answer.status in _PASSING or answer.status >= 500:
+            raise _unknown(f"{plural} cannot be listed there now: {answer.message}", answer.retry_after())
+        if answer.status != 200:
+            return f"{plural} cannot be listed there ({answer.message})"
+        body = answer.json()
+        found = foreign(plural, body.get("items") or (), federation_id)
+        if found:
+            return f"{plural} {', '.join(sorted(found)[:3])} there are not of this federation"
+        token = (body.get("metadata") or {}).get("continue")
+        if not token:
+            return ""
+        more = {"continue": str(token)}
+
+
+def _unknown(message: str, retry_after: float | None = None) -> Trouble:
+    """What is there will be known later: nothing is deleted, and nothing let go of, before."""
+    return Trouble(Outcome(sync.WAITING, "ContentsUnknown", message), retry_after=retry_after)

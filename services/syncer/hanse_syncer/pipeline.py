@@ -205,7 +205,11 @@ class Pipeline:
     # --- the connection
 
     async def _connections(self) -> None:
-        """Keep a session open for the current credential."""
+        """Keep a session open for the current credential.
+
+        A new one knows nothing of the member: everything is looked at, which has it follow what is in use.
+        """
+        first = True
         while True:
             self._cluster_changed.clear()
             sealed = self._parts.world.credential(self.cluster)
@@ -222,6 +226,9 @@ class Pipeline:
             try:
                 await asyncio.sleep(0)  # the session's task group is open now
                 self._unpark()
+                if not first:
+                    self._seed()
+                first = False
                 await self._until_credential_changes(sealed, running)
             finally:
                 self._session = None
@@ -345,7 +352,8 @@ class Pipeline:
     def _listed(self, prefix: str) -> None:
         """A list is complete: whatever of ours it does not have is asked for by name."""
         session = self._session
-        assert session is not None
+        if session is None:
+            return
         for path, state in self.book.items():
             if path.startswith(prefix) and state.phase != sync.REMOVED and not session.shows(path):
                 self.queue.add(path)
@@ -357,7 +365,7 @@ class Pipeline:
             return
         ready: list[ZoneEndpoints] | None = self._session.endpoints(namespace, service)
         if ready is not None:
-            self.book.put(path, report.counted(state, ready=ready), lazy=True)
+            self.book.update(path, lambda before: report.counted(before, ready=ready), lazy=True)
 
     # --- the queue
 

@@ -47,14 +47,6 @@ class Recorder:
     def applied(self, case: Case, manifest: Manifest, live: Object, *, repaired: bool) -> Result | None:
         """The member has the manifest; `live` is what it answered. `repaired` counts a repair of drift."""
         desk = self._desk
-        state = report.applied(
-            case.subject(desk.cluster),
-            desk.book.get(case.path),
-            manifest=manifest,
-            live=live,
-            now=desk.clock(),
-            repaired=repaired,
-        )
         if repaired:
             desk.metrics.repairs.add(1, {"hanse.cluster": desk.cluster})
             _log.info("drift repaired", cluster=desk.cluster, object=str(case.key))
@@ -63,20 +55,29 @@ class Recorder:
         case.memory.namespace_until = None
         if not case.target.metadata_only:
             case.memory.fingerprint = drift.fingerprint(live)
-        desk.book.put(case.path, self._with_endpoints(case, state))
+        subject, now = case.subject(desk.cluster), desk.clock()
+        desk.book.update(
+            case.path,
+            lambda before: self._with_endpoints(
+                case,
+                report.applied(subject, before, manifest=manifest, live=live, now=now, repaired=repaired),
+            ),
+        )
         self._wake_others(case, live)
         return self._lag(case)
 
     async def confirmed(self, case: Case, manifest: Manifest, live: Object) -> Result | None:
         """The member was found to have the manifest, without having been written to."""
         desk = self._desk
-        before = desk.book.get(case.path) or case.state
-        assert before is not None
-        state = report.confirmed(
-            case.subject(desk.cluster), before, manifest=manifest, live=live, now=desk.clock()
-        )
+        subject, now = case.subject(desk.cluster), desk.clock()
         self._shown(case, live)
-        desk.book.put(case.path, self._with_endpoints(case, state), lazy=True)
+        desk.book.update(
+            case.path,
+            lambda before: self._with_endpoints(
+                case, report.confirmed(subject, before, manifest=manifest, live=live, now=now)
+            ),
+            lazy=True,
+        )
         self._wake_others(case, live)
         return await self.look_at_pods(case, manifest)
 
@@ -88,7 +89,7 @@ class Recorder:
         if state.applied_generation != subject.generation or state.placement_revision != (
             subject.placement_revision
         ):
-            self._desk.book.put(case.path, report.noted(subject, state))
+            self._desk.book.update(case.path, lambda before: report.noted(subject, before))
 
     async def look_at_pods(self, case: Case, manifest: Manifest) -> Result | None:
         """Count the pods of a workload that lags for which no node has room; return when to look again."""
@@ -105,9 +106,8 @@ class Recorder:
         if not selector or state is None:
             return None
         count = await pods.count_unschedulable(desk.member, case.key.namespace, selector)
-        state = desk.book.get(case.path)
-        if count is not None and state is not None:
-            desk.book.put(case.path, report.counted(state, unschedulable=count))
+        if count is not None and desk.book.get(case.path) is not None:
+            desk.book.update(case.path, lambda before: report.counted(before, unschedulable=count))
         return Result(requeue_after=_LAG_AGAIN_SECONDS)
 
     def troubled(self, case: Case, trouble: Trouble) -> Result:
@@ -122,17 +122,20 @@ class Recorder:
             delay = max(trouble.retry_after, 0.05)
         if trouble.transient and memory.failures < _TRANSIENT_FAILURES:
             return Result(requeue_after=delay)
-        state = report.failed(
-            case.subject(desk.cluster),
-            case.state,
-            phase=outcome.phase,
-            reason=outcome.reason,
-            message=outcome.message,
-            now=desk.clock(),
-            failures=memory.failures,
+        subject, now = case.subject(desk.cluster), desk.clock()
+        before, after = desk.book.update(
+            case.path,
+            lambda known: report.failed(
+                subject,
+                known,
+                phase=outcome.phase,
+                reason=outcome.reason,
+                message=outcome.message,
+                now=now,
+                failures=memory.failures,
+            ),
         )
-        news = case.state is None or (case.state.phase, case.state.reason) != (state.phase, state.reason)
-        desk.book.put(case.path, state)
+        news = before is None or (before.phase, before.reason) != (after.phase, after.reason)
         if news and outcome.phase in (sync.FAILED, sync.CONFLICT):
             _log.warning(
                 "an object is not as it should be",
@@ -157,15 +160,19 @@ class Recorder:
             return
         if case.wanted is Wish.PRESENT and not self._pending(case):
             return
-        state = report.failed(
-            case.subject(self._desk.cluster),
-            case.state,
-            phase=sync.UNREACHABLE,
-            reason="MemberUnreachable",
-            message=message,
-            now=self._desk.clock(),
+        subject, now = case.subject(self._desk.cluster), self._desk.clock()
+        self._desk.book.update(
+            case.path,
+            lambda before: report.failed(
+                subject,
+                before,
+                phase=sync.UNREACHABLE,
+                reason="MemberUnreachable",
+                message=message,
+                now=now,
+            ),
+            lazy=True,
         )
-        self._desk.book.put(case.path, state, lazy=True)
 
     def _with_endpoints(self, case: Case, state: SyncState) -> SyncState:
         """Services carry their ready endpoints; what is not known leaves what was known before."""

@@ -10,6 +10,7 @@ Concurrency: called by the reconciler, for one object at a time. Next: `hanse_sy
 from __future__ import annotations
 
 from hanse.api.syncer.v1 import sync_state_pb2 as sync
+from hanse.api.syncer.v1.sync_state_pb2 import SyncState
 from hanse.control.reconcile import Result
 from hanse.kube.objects import Object
 from hanse_syncer import namespaces, ownership, report
@@ -81,18 +82,14 @@ class Removal:
     async def _changed(self, case: Case, answer: Answer) -> Result | None:
         """Another object has that name now, or its API is gone: look before anything else is done."""
         if case.uid:
-            state = report.removing(
-                case.subject(self._desk.cluster), case.state, message=answer.message, now=self._desk.clock()
-            )
-            state.member_uid = ""
-            self._desk.book.put(case.path, state)
+            self._removing(case, answer.message, uid="")
         self._desk.shown.note(case.target, None)
         return Result(requeue_after=0.05)
 
     async def _namespace(self, case: Case, uid: str) -> Result | None:
         desk = self._desk
         name = case.key.name
-        if self._wanted_inside(name):
+        if desk.world.wanted_inside(name, desk.cluster):
             raise Trouble(
                 Outcome(sync.WAITING, "NamespaceInUse", f"objects in namespace {name} are still placed here"),
                 retry_after=1.0,
@@ -104,19 +101,6 @@ class Removal:
         if obstacle:
             return await self._release(case, uid, why=f"it was left in the cluster because {obstacle}")
         return await self._delete(case, uid)
-
-    def _wanted_inside(self, namespace: str) -> bool:
-        """Whether anything in the namespace is desired in this cluster and not being deleted."""
-        world, cluster = self._desk.world, self._desk.cluster
-        for path in world.placed(cluster):
-            if path.split("/")[2] != namespace:
-                continue
-            placement, intent = world.placement(path), world.intent(path)
-            if placement is None or intent is None or intent.deleting:
-                continue
-            if any(entry.cluster == cluster for entry in placement.value.clusters):
-                return True
-        return False
 
     async def _release(self, case: Case, uid: str, *, why: str) -> Result | None:
         desk = self._desk
@@ -153,26 +137,29 @@ class Removal:
         finalizers = ", ".join(live["metadata"].get("finalizers") or ()) or "its dependents"
         if case.key.resource == "namespaces" and not case.key.group:
             finalizers = "its contents"
-        state = report.removing(
-            case.subject(self._desk.cluster),
-            case.state,
-            message=f"the cluster is deleting it and waits for {finalizers}",
-            now=self._desk.clock(),
-        )
-        state.member_uid = str(live["metadata"]["uid"])
-        self._desk.book.put(case.path, state)
+        message = f"the cluster is deleting it and waits for {finalizers}"
+        self._removing(case, message, uid=str(live["metadata"]["uid"]))
         return Result(requeue_after=_STILL_DELETING_SECONDS)
+
+    def _removing(self, case: Case, message: str, *, uid: str) -> None:
+        subject, now = case.subject(self._desk.cluster), self._desk.clock()
+
+        def change(before: SyncState | None) -> SyncState:
+            state = report.removing(subject, before, message=message, now=now)
+            state.member_uid = uid
+            return state
+
+        self._desk.book.update(case.path, change)
 
     def _gone(self, case: Case, *, reason: str, message: str) -> Result | None:
         desk = self._desk
         desk.shown.note(case.target, None)
         desk.memories.pop(case.path, None)
         desk.waiting.remove(case.path)
-        desk.book.put(
+        subject, now = case.subject(desk.cluster), desk.clock()
+        desk.book.update(
             case.path,
-            report.removed(
-                case.subject(desk.cluster), case.state, reason=reason, message=message, now=desk.clock()
-            ),
+            lambda before: report.removed(subject, before, reason=reason, message=message, now=now),
         )
         return None
 

@@ -25,6 +25,8 @@ from hanse_syncer.render import Manifest
 
 MAX_MESSAGE: Final = 1024
 """Longest message, in characters: some members quote the whole object back."""
+MAX_STATUS_BYTES: Final = 1024 * 1024
+"""Largest status that is reported: a sync state must fit into one request to etcd, which takes 1.5 MiB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +94,7 @@ def applied(
 
 
 def confirmed(
-    subject: Subject, before: SyncState, *, manifest: Manifest, live: Mapping[str, Any], now: datetime
+    subject: Subject, before: SyncState | None, *, manifest: Manifest, live: Mapping[str, Any], now: datetime
 ) -> SyncState:
     """The member was found to have the manifest, without having been written to."""
     state = _next(subject, before)
@@ -101,11 +103,12 @@ def confirmed(
     state.failures = 0
     state.applied_hash = manifest.hash
     state.applied_generation = subject.generation
+    state.placement_revision = subject.placement_revision
     _observe(state, live)
     return state
 
 
-def noted(subject: Subject, before: SyncState) -> SyncState:
+def noted(subject: Subject, before: SyncState | None) -> SyncState:
     """A newer generation or placement of the object renders the same manifest: note what was acted on."""
     state = _next(subject, before)
     state.applied_generation = subject.generation
@@ -158,14 +161,15 @@ def removed(
 
 
 def counted(
-    before: SyncState,
+    before: SyncState | None,
     *,
     ready: Sequence[ZoneEndpoints] | None = None,
     unschedulable: int | None = None,
 ) -> SyncState:
     """Endpoints or unschedulable pods were counted anew."""
     state = SyncState()
-    state.CopyFrom(before)
+    if before is not None:
+        state.CopyFrom(before)
     if ready is not None:
         del state.ready_endpoints[:]
         state.ready_endpoints.extend(ready)
@@ -184,6 +188,11 @@ def _observe(state: SyncState, live: Mapping[str, Any]) -> None:
         return
     status = live.get("status")
     state.status = orjson.dumps(status, option=orjson.OPT_SORT_KEYS) if status else b""
+    if len(state.status) > MAX_STATUS_BYTES:
+        size = len(state.status)
+        state.status = b""
+        state.reason = "StatusTooLarge"
+        state.message = f"its status there has {size} bytes: it is not reported (at most {MAX_STATUS_BYTES})"
     state.health = health.health_of(live)
     replicas = health.desired_replicas(live)
     if replicas is None:

@@ -20,6 +20,7 @@ from hanse.errors import CompactedError, HanseError
 from hanse.kube.client import KubeClient, ResourcePath
 from hanse.kube.objects import Object
 from hanse_syncer.endpoints import SERVICE_NAME_LABEL, ready_endpoints
+from hanse_syncer.informer import must_list
 
 _RESOURCE = ResourcePath("discovery.k8s.io/v1", "endpointslices")
 _BACKOFF = Backoff(base=0.2, limit=15.0, jitter=0.3)
@@ -67,8 +68,10 @@ class SliceWatch:
             except CompactedError:
                 version = ""
                 failures += 1
-            except (HanseError, OSError, LookupError, TypeError, ValueError):
+            except (HanseError, OSError, LookupError, TypeError, ValueError) as error:
                 failures += 1
+                if must_list(error, failures):
+                    version = ""
             if failures:
                 await asyncio.sleep(_BACKOFF.delay(failures, rng=self._random))
 

@@ -6,7 +6,7 @@ books of a process share, so that one transaction takes what several clusters re
 waits for are held back for `window` seconds after the last write of the same state, so the first change is
 written at once and a storm of them a few times a second.
 
-Concurrency: `put` and `drop` never wait; one task per book, `run`, writes, one commit after the other.
+Concurrency: `update` and `drop` never wait; one task per book, `run`, writes, one commit after the other.
 
 Next: `hanse_syncer.report` for what is in a state.
 """
@@ -26,9 +26,14 @@ _log = get_logger(__name__)
 MAX_OPS = 32
 """States in one commit: those of three clusters fit into one transaction."""
 MAX_BYTES = 256 * 1024
+"""States in one commit, in bytes; one that is larger has a commit of its own."""
 TICK_SECONDS = 0.025
 """How far apart the commits of one book are under load; a book that was quiet for so long writes at once."""
 _RETRY_SECONDS = 0.25
+
+
+Change = Callable[[SyncState | None], SyncState]
+"""Makes the next state of an object out of the present one, None where there is none; changes neither."""
 
 
 class StateBook:
@@ -66,13 +71,18 @@ class StateBook:
         """Yield (path, state). Do not await while going through it."""
         return iter(self._states.items())
 
-    def put(self, path: str, state: SyncState, *, lazy: bool = False) -> bool:
-        """Set an object's state; returns whether it says anything new. `lazy` may hold the write back."""
-        if self._states.get(path) == state:
-            return False
-        self._states[path] = state
-        self._schedule(path, lazy=lazy)
-        return True
+    def update(self, path: str, change: Change, *, lazy: bool = False) -> tuple[SyncState | None, SyncState]:
+        """Make an object's next state out of the one that is known now; return both.
+
+        There is no other way to set one: a state that was read before an await may be old after it, and would
+        take back what was learned meanwhile. `lazy` may hold the write back.
+        """
+        before = self._states.get(path)
+        after = change(before)
+        if before != after:
+            self._states[path] = after
+            self._schedule(path, lazy=lazy)
+        return before, after
 
     def drop(self, path: str) -> None:
         """Delete the state of an object."""
@@ -129,19 +139,21 @@ class StateBook:
         now = asyncio.get_running_loop().time()
         ops: list[Op] = []
         size = 0
-        while self._ready and len(ops) < MAX_OPS and size < MAX_BYTES:
+        while self._ready and len(ops) < MAX_OPS:
             path = next(iter(self._ready))
-            del self._ready[path]
             key = f"{keys.SYNCSTATES}/{path}/{self._cluster}"
             state = self._states.get(path)
             if state is None:
                 self._written_at.pop(path, None)
                 ops.append(Delete(key))
             else:
-                self._written_at[path] = now
                 value = state.SerializeToString()
                 size += len(value)
+                if ops and size > MAX_BYTES:
+                    break
+                self._written_at[path] = now
                 ops.append(Put(key, value))
+            del self._ready[path]
         return ops
 
     def _schedule(self, path: str, *, lazy: bool) -> None:

@@ -22,12 +22,11 @@ import orjson
 from hanse.api.federation.v1.federation_pb2 import Federation
 from hanse.api.registry.v1.cluster_pb2 import ApiCatalogue, Cluster
 from hanse.api.scheduler.v1.placement_pb2 import Placement
+from hanse.kube.propagation import placeable
 from hanse.store import Entry, KeyValue, Mirror, Store, keys
 
 TRACEPARENT: Final = "hanse.dev/traceparent"
 ORPHAN_FINALIZER: Final = "orphan"
-
-_IGNORED: Final = frozenset({"events", "leases", "endpoints", "endpointslices", "pods", "nodes"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +50,9 @@ class Intent:
 
 
 def decode_intent(kv: KeyValue) -> Intent | None:
-    """Decode a value under objects/; None for what members make themselves. Raises ValueError."""
-    if kv.key.split("/", 3)[2] in _IGNORED:
+    """Decode a value under objects/; None for what never goes to members. Raises ValueError."""
+    _, group, resource, _ = kv.key.split("/", 3)
+    if not placeable("" if group == "core" else group, resource):
         return None
     obj = orjson.loads(kv.value)
     metadata = obj["metadata"]
@@ -195,8 +195,18 @@ class World:
     def placed(self, cluster: str) -> Iterator[str]:
         """Yield the paths of all objects whose placement names the cluster."""
         for key, placement in self.placements.items():
-            if cluster in _clusters(placement):
+            if _names(placement, cluster):
                 yield key.split("/", 1)[1]
+
+    def wanted_inside(self, namespace: str, cluster: str) -> bool:
+        """Whether anything in the namespace is desired in the cluster and not being deleted."""
+        for key, placement in self.placements.items():
+            if key.split("/", 4)[3] != namespace or not any(e.cluster == cluster for e in placement.clusters):
+                continue
+            intent = self.intent(key.split("/", 1)[1])
+            if intent is not None and not intent.deleting:
+                return True
+        return False
 
     def listen(self, cluster: str, listener: Listener) -> Callable[[], None]:
         """Tell `listener` what concerns the cluster, until what is returned is called."""
@@ -269,6 +279,12 @@ class World:
     ) -> None:
         if new is not None:
             self._founded.set()
+
+
+def _names(placement: Placement, cluster: str) -> bool:
+    return any(entry.cluster == cluster for entry in placement.clusters) or any(
+        entry.cluster == cluster for entry in placement.releasing
+    )
 
 
 def _clusters(placement: Placement) -> dict[str, bytes]:

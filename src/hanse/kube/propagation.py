@@ -1,7 +1,8 @@
 """Which kinds of objects go to members by themselves: Federation v1's rule, without what members own.
 
 What configures the federation itself and what clusters make themselves goes nowhere, unless a policy selects
-it. Pure functions. Next: the scheduler, which places what propagates.
+it; and a few things go nowhere in any case. Whoever must know whether an object can be in members asks here.
+Pure functions. Next: the scheduler, which places what propagates.
 """
 
 from __future__ import annotations
@@ -57,6 +58,19 @@ _RESOURCES = frozenset(
 )
 """Resources that do not propagate though others of their group do."""
 
+_NEVER_GROUPS = frozenset(
+    {
+        "authentication.k8s.io",
+        "authorization.k8s.io",
+        "coordination.k8s.io",
+        "events.k8s.io",
+        "federation",
+        "hanse.dev",
+    }
+)
+_NEVER_RESOURCES = frozenset({("", "bindings"), ("", "componentstatuses"), ("", "events")})
+"""What speaks of the federation itself, or of one moment in one cluster: no policy sends it anywhere."""
+
 _NAMESPACES = ("default", "kube-")
 """Namespaces that every member has: `default` and whatever starts with `kube-`."""
 
@@ -67,6 +81,11 @@ _MADE_BY_CLUSTERS = frozenset({("", "configmaps", "kube-root-ca.crt"), ("", "ser
 def propagates(group: str, resource: str) -> bool:
     """Report whether objects of a resource go to members. `group` is "" for core."""
     return group not in _GROUPS and (group, resource) not in _RESOURCES
+
+
+def placeable(group: str, resource: str) -> bool:
+    """Report whether objects of a resource can go to members at all: by themselves, or by a policy."""
+    return group not in _NEVER_GROUPS and (group, resource) not in _NEVER_RESOURCES
 
 
 def object_propagates(group: str, resource: str, obj: Object) -> bool:
