@@ -61,13 +61,14 @@ class Federation:
         cluster: str,
         *,
         ip: str,
+        host: str = "",
         ready: int = 1,
         phase: sync_state_pb2.SyncPhase.ValueType = sync_state_pb2.APPLIED,
     ) -> None:
         """Stores what the syncer sees of Service shop/web in a cluster."""
         state = sync_state_pb2.SyncState(
             phase=phase,
-            status=orjson.dumps({"loadBalancer": {"ingress": [{"ip": ip}]}}),
+            status=orjson.dumps({"loadBalancer": {"ingress": [{"ip": ip}, {"hostname": host}]}}),
             ready_endpoints=[sync_state_pb2.ZoneEndpoints(zone="a", ready=ready)],
         )
         await self.store.put(WEB.sync_state(cluster), state.SerializeToString())
@@ -142,6 +143,25 @@ async def test_no_ready_endpoint_or_a_conflict_takes_an_address_out(federation: 
     await federation.until(EU, ["127.0.1.1"])
     await federation.present("eu-west", ip="127.0.1.1", phase=sync_state_pb2.CONFLICT)
     await federation.until(EU, ["127.0.2.1"])
+
+
+@pytest.mark.parametrize("host", [f"{'x' * 64}.example.com", "a..example.com", f"{'x.' * 130}com"])
+async def test_an_address_that_fits_into_no_answer_is_none(federation: Federation, host: str) -> None:
+    """Whatever host name a member reports, all other addresses are answered, and go on changing."""
+    await federation.until(EU, ["127.0.1.1"])
+    await federation.present("eu-west", ip="127.0.1.2", host=host)
+    await federation.until(EU, ["127.0.1.2"])
+
+
+async def test_a_stored_name_that_cannot_be_served_stops_no_other(federation: Federation) -> None:
+    """A record set that an earlier release wrote, say, is left out, and the zone goes on being followed."""
+    await federation.until(EU, ["127.0.1.1"])
+    bad = record_set_pb2.RecordSet(fqdn="bad.example.org.", ttl=30)
+    bad.endpoints.add(address=f"{'x' * 64}.example.com")
+    await federation.store.put(keys.record("example.org", "bad.example.org"), bad.SerializeToString())
+    await federation.present("eu-west", ip="127.0.1.2")
+    await federation.until(EU, ["127.0.1.2"])
+    assert (await federation.ask("bad.example.org.")).rcode() == dns.rcode.NXDOMAIN
 
 
 @pytest.mark.parametrize("change", ["deleting", "cluster-ip", "gone"])

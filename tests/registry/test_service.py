@@ -106,6 +106,7 @@ class World:
     members: dict[str, str] = field(default_factory=dict)
     lost: set[str] = field(default_factory=set)
     version: str = "v1.34.1"
+    groups: list[dict[str, Any]] = field(default_factory=list)
     stub: RegistryServiceStub = field(init=False)
 
     @contextlib.asynccontextmanager
@@ -177,7 +178,7 @@ class Member:
                 ]
             },
             "/api": {"items": []},
-            "/apis": {"items": []},
+            "/apis": {"items": self.world.groups},
         }
         return 200, {}, b"ok" if path == "/readyz" else orjson.dumps(documents[path])
 
@@ -250,6 +251,22 @@ async def test_a_name_or_a_cluster_joins_once(world: World) -> None:
         await world.join("eu-west")
     with pytest.raises(FailedPreconditionError, match="as eu-west"):
         await world.join("other", host="eu-west")
+
+
+@pytest.mark.parametrize("validate_only", [False, True])
+async def test_a_federation_is_no_cluster(world: World, validate_only: bool) -> None:
+    """A federation, itself above all, is refused: it would place things in itself, and delete them there."""
+    resource = {
+        "resource": "clusters",
+        "responseKind": {"kind": "Cluster"},
+        "scope": "Cluster",
+        "verbs": ["get"],
+    }
+    versions = [{"version": "v1alpha1", "resources": [resource]}]
+    world.groups.append({"metadata": {"name": "hanse.dev"}, "versions": versions})
+    with pytest.raises(FailedPreconditionError, match="API server of a federation"):
+        await world.join("self", validate_only=validate_only)
+    assert await world.left("self") == []
 
 
 async def test_a_cluster_that_cannot_be_reached_does_not_join(world: World) -> None:

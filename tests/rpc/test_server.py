@@ -16,6 +16,8 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2
 
+import hanse.rpc.channel as channel_module
+import hanse.rpc.server as server_module
 from hanse.errors import (
     CancelledByPeerError,
     CompactedError,
@@ -466,3 +468,11 @@ async def test_ids_cross_a_call_even_if_nothing_records(tls: Tls) -> None:
             assert len(seen) == 32
             assert seen == current_trace_id()
     telemetry.shutdown()
+
+
+@pytest.mark.parametrize("options", [server_module._OPTIONS, channel_module._OPTIONS])
+def test_every_option_is_one_that_grpc_knows(options: tuple[tuple[str, int], ...]) -> None:
+    """A name that gRPC does not know is ignored without a word."""
+    (compiled,) = (Path(grpc.__file__).parent / "_cython").glob("cygrpc*.so")
+    library = compiled.read_bytes()
+    assert [name for name, _ in options if name.encode() + b"\0" not in library] == []

@@ -38,6 +38,7 @@ async def serve(runtime: Runtime[DnsSettings]) -> None:
     compiler = Compiler(store=store, settings=settings, compilation=compilation, identity=identity)
     async with answering.mirror, NameServer(answering.respond, host=host, port=port) as names:
         await answering.mirror.synced()
+        runtime.tasks.create_task(answering.mirror.failed())
         work = [runtime.tasks.create_task(each.run()) for each in (compilation, compiler)]
         rpc = RpcServer(
             listen=settings.listen,

@@ -8,15 +8,19 @@ SERVFAIL, so that a resolver asks another name server. One loop; a stored transa
 
 from __future__ import annotations
 
+import dns.exception
 import dns.rcode
 from opentelemetry import metrics
 
 from hanse.api.dns.v1 import record_set_pb2
 from hanse.store import KeyValue, Store, keys
 from hanse.store.mirror import Mirror
+from hanse.telemetry import get_logger
 from hanse_dns.answers import CompiledZone, Name
 from hanse_dns.journal import APEX
 from hanse_dns.responder import SERVFAIL, respond
+
+_log = get_logger(__name__)
 
 Stored = record_set_pb2.RecordSet | record_set_pb2.Zone
 
@@ -79,6 +83,11 @@ class Answering:
             self._zone.set_serial(new.serial)
         elif isinstance(new, record_set_pb2.RecordSet):
             addresses = tuple(dict.fromkeys(endpoint.address for endpoint in new.endpoints))
-            self._zone.put(Name(new.fqdn, addresses, new.ttl))
+            try:
+                self._zone.put(Name(new.fqdn, addresses, new.ttl))
+            except dns.exception.DNSException as error:  # of this name alone: all others are served on
+                _log.error("a record set cannot be served", name=new.fqdn, error=str(error))
+                if isinstance(old, record_set_pb2.RecordSet):
+                    self._zone.remove(old.fqdn)
         elif isinstance(old, record_set_pb2.RecordSet):
             self._zone.remove(old.fqdn)

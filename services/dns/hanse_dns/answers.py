@@ -100,13 +100,14 @@ class CompiledZone:
     def put(self, name: Name) -> None:
         """Adds a name below the origin or replaces its records.
 
-        The names between it and the origin come to exist with it, and answer NODATA (RFC 8020).
+        The names between it and the origin come to exist with it, and answer NODATA (RFC 8020). Raises
+        DNSException, and changes nothing, if the name or an address of it fits into no DNS message.
         """
-        owner = wire(name.fqdn)
+        owner, records = wire(name.fqdn), address_records(name)
         if owner not in self._named:
             self._named.add(owner)
             self._below.update(self._ancestors(owner))
-        self.nodes[owner] = address_records(name)
+        self.nodes[owner] = records
         for ancestor in self._ancestors(owner):
             self.nodes.setdefault(ancestor, {})
 

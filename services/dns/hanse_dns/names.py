@@ -7,8 +7,12 @@ next: it puts addresses behind these names.
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from dataclasses import dataclass
+
+import dns.exception
+import dns.name
 
 from hanse.errors import InvalidArgumentError
 
@@ -17,6 +21,18 @@ LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 
 MAX_NAME = 253
 """Characters of a name without the dot at its end, from RFC 1035 section 2.3.4."""
+
+
+def is_answer(address: str) -> bool:
+    """Report whether a load balancer's address is an IP address, or a name that fits into a DNS message."""
+    try:
+        ipaddress.ip_address(address)
+    except ValueError:
+        try:
+            dns.name.from_text(address)
+        except dns.exception.DNSException:
+            return False
+    return True
 
 
 @dataclass(frozen=True, slots=True)

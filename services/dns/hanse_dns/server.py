@@ -102,7 +102,8 @@ class NameServer:
                 if response is None:
                     return
                 writer.write(struct.pack("!H", len(response)) + response)
-                await writer.drain()
+                async with asyncio.timeout(IDLE):
+                    await writer.drain()
 
 
 class DatagramResponder(asyncio.DatagramProtocol):

@@ -15,6 +15,7 @@ from hanse.api.syncer.v1 import sync_state_pb2
 from hanse.api.type.v1 import condition_pb2
 from hanse.store import KeyValue
 from hanse_dns.compiler import ClusterView, Presence
+from hanse_dns.names import is_answer
 
 GONE = frozenset({sync_state_pb2.REMOVING, sync_state_pb2.REMOVED, sync_state_pb2.CONFLICT})
 """Phases in which a cluster has nothing of ours to send people to."""
@@ -60,8 +61,9 @@ def service_intent(kv: KeyValue) -> ServiceIntent:
 
 
 def presence(kv: KeyValue) -> Presence | None:
-    """A Service in one cluster as `syncer` stores it; None if there is nothing of ours. Raises
-    DecodeError.
+    """A Service in one cluster as `syncer` stores it; None if there is nothing of ours.
+
+    What no DNS message can carry is no address, whatever the member says. Raises DecodeError.
     """
     state = sync_state_pb2.SyncState.FromString(kv.value)
     if state.phase in GONE:
@@ -70,6 +72,6 @@ def presence(kv: KeyValue) -> Presence | None:
     ingress = (status.get("loadBalancer") or {}).get("ingress") or []
     found = (entry.get("ip") or entry.get("hostname") for entry in ingress)
     return Presence(
-        addresses=tuple(sorted({address for address in found if address})),
+        addresses=tuple(sorted({address for address in found if address and is_answer(address)})),
         ready_endpoints=sum(zone.ready for zone in state.ready_endpoints),
     )

@@ -52,9 +52,9 @@ async def serve(runtime: Runtime[RegistrySettings]) -> None:
             connect=connect,
             identity=f"{socket.gethostname()}-{os.getpid()}",
         )
-        runtime.tasks.create_task(registrar.follow())
+        work = [runtime.tasks.create_task(registrar.follow())]
         await registrar.synced()
-        work = runtime.tasks.create_task(registrar.run())
+        work.append(runtime.tasks.create_task(registrar.run()))
         rpc = RpcServer(
             listen=settings.listen,
             tls=settings.tls,
@@ -69,8 +69,9 @@ async def serve(runtime: Runtime[RegistrySettings]) -> None:
         async with rpc:
             runtime.ready({"grpc": rpc.address})
             await runtime.stopping.wait()
-        work.cancel()
-        await asyncio.wait([work])  # it uses the store to its end
+        for task in work:
+            task.cancel()
+        await asyncio.wait(work)  # they use the store to their end
     await store.close()
 
 

@@ -21,6 +21,7 @@ from hanse.errors import (
     InvalidArgumentError,
     NotFoundError,
 )
+from hanse.kube.hanse_kinds import GROUP
 from hanse.kube.selectors import LabelSelector
 from hanse.rpc import AUTHENTICATED, Policy
 from hanse.rpc.masks import apply_update
@@ -89,6 +90,7 @@ class RegistryServicer(registry_service_pb2_grpc.RegistryServiceServicer):
             )
         async with self._connect(access) as api:
             found = await take_inventory(api, name, timeout=JOIN_TIMEOUT)
+        refuse_federation(found)
         self._refuse_twice(name, found)
         if request.validate_only:
             return preview(name, access.server, found)
@@ -255,6 +257,19 @@ class RegistryServicer(registry_service_pb2_grpc.RegistryServiceServicer):
                     reason="CLUSTER_ALREADY_MEMBER",
                     metadata={"cluster": other},
                 )
+
+
+def refuse_federation(found: Inventory) -> None:
+    """Raises FailedPreconditionError if what was found is a federation's API server and no cluster's.
+
+    As a member of itself a federation would place everything in itself, and delete it there on the way out.
+    """
+    if any(resource.group == GROUP for resource in found.catalogue.resources):
+        raise FailedPreconditionError(
+            "this is the API server of a federation, this one or another, and not a cluster: name a kubeconfig "
+            "or context of a cluster",
+            reason="CLUSTER_IS_FEDERATION",
+        )
 
 
 def cluster_name(name: str) -> str:

@@ -60,6 +60,7 @@ class Sharing:
         async with self._members, asyncio.TaskGroup() as group:
             await self._members.synced()
             registering = group.create_task(self._register(), name="register syncer")
+            watching = group.create_task(self._members.failed(), name="watch syncers")
             while not stop.is_set():
                 self._changed.clear()
                 self._rearrange(group)
@@ -77,6 +78,7 @@ class Sharing:
             if self._held:
                 await asyncio.wait([task for _, task in self._held.values()])
             registering.cancel()
+            watching.cancel()
 
     def ring(self) -> HashRing:
         """Return the ring of the live syncers."""

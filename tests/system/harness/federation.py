@@ -120,8 +120,10 @@ class Federation:
         self.hanse("up", "--clusters", str(self.members.simulated), "--detach", *chosen, *self.arguments)
 
     def down(self) -> None:
-        """`hanse down`."""
+        """`hanse down`; no process may end in a failure."""
         self.hanse("down")
+        for log in sorted((self.data_dir / "logs").glob("*.log")):
+            assert '"level":"critical"' not in log.read_text(errors="replace"), f"{log} tells of a failure"
 
     def stop(self) -> None:
         """End everything, also after a failure."""
