@@ -266,8 +266,8 @@ def refuse_federation(found: Inventory) -> None:
     """
     if any(resource.group == GROUP for resource in found.catalogue.resources):
         raise FailedPreconditionError(
-            "this is the API server of a federation, this one or another, and not a cluster: name a kubeconfig "
-            "or context of a cluster",
+            "this is the API server of a federation, this one or another, and not a cluster: name a "
+            "kubeconfig or context of a cluster",
             reason="CLUSTER_IS_FEDERATION",
         )
 
