@@ -21,7 +21,7 @@ from hanse.kube.objects import Object
 from hanse.store import Compare, Delete, Put, Store, keys
 from hanse.telemetry import get_logger
 from hanse_registry.health import Health, Outcome, Standing, after
-from hanse_registry.intent import Intent
+from hanse_registry.intent import Intent, object_key
 from hanse_registry.membership import FORCE, compile_cluster, standing_of
 from hanse_registry.probe import Inventory, MemberApi, probe, take_inventory
 from hanse_registry.settings import RegistrySettings
@@ -63,7 +63,7 @@ class Keeper:
         self._credential_hash = ""
         self._changed = asyncio.Event()
         self._reconnect = asyncio.Event()
-        self._free_looks = 0
+        self._free_since: float | None = None
 
     def tell(self, stored: Object) -> None:
         """The Cluster object is this now."""
@@ -154,23 +154,29 @@ class Keeper:
         known = self._stored.catalogue_hash if self._stored is not None else ""
         if self._inventory is not None and self._inventory.catalogue.hash != known:
             ops.append(Put(keys.catalogue(self._name), self._inventory.catalogue.SerializeToString()))
-        result = await self._store.txn([self._fence], ops)
-        if not result.succeeded:
+        there = object_key(self._name)
+        result = await self._store.txn([self._fence, Compare.exists(there)], ops)
+        if result.succeeded:
+            self._stored = cluster
+        elif await self._store.get(there) is not None:
             raise ConflictError("another registry leads now", reason="NOT_LEADER")
-        self._stored = cluster
 
     async def _has_left(self) -> bool:
         """Whether nothing of the cluster is left to be removed, or the user will not wait.
 
-        It must be so at two looks in a row: a placement that was decided just before the scheduler learnt of
-        the unjoin may be stored after the first.
+        It must have been so for a while: a placement that was decided just before the scheduler learnt of the
+        unjoin may be stored after the first look.
         """
         assert self._object is not None
         if (self._object["metadata"].get("annotations") or {}).get(FORCE) == "true":
             return True
         busy = await placed_in(self._store, self._name) or await synced_to(self._store, self._name)
-        self._free_looks = 0 if busy else self._free_looks + 1
-        return self._free_looks >= 2
+        now = asyncio.get_running_loop().time()
+        if busy:
+            self._free_since = None
+        elif self._free_since is None:
+            self._free_since = now
+        return self._free_since is not None and now - self._free_since >= FAREWELL_INTERVAL / 2
 
     async def _farewell(self) -> None:
         """Forgets the cluster, its credential first, and lets the Cluster object go."""

@@ -163,6 +163,9 @@ class Sharing:
                     await self._store.put(key, self.identity.encode(), lease=lease.id)
                 except (UnavailableError, NotFoundError) as error:
                     _log.warning("cannot register yet", error=str(error))
+                    if lease is not None:
+                        await lease.abandon()  # it runs out by itself; the next try has one of its own
+                        lease = None
                     await asyncio.sleep(_RETRY_SECONDS)
                     continue
                 await lease.lost.wait()
