@@ -22,8 +22,8 @@ from httptools import HttpParserError, HttpResponseParser
 MAX_ANSWER_BYTES: Final = 512 * 1024 * 1024
 """Longest answer that is taken in whole: more than 300 of the largest objects that etcd holds."""
 
-MAX_HEAD_BYTES: Final = 256 * 1024
-"""Longest head of an answer."""
+MAX_HEAD_BYTES: Final = 64 * 1024
+"""An answer whose head has not ended after so much, and what came in the same piece, is no answer."""
 
 _HIGH_WATER: Final = 1024 * 1024
 _LOW_WATER: Final = 256 * 1024
@@ -132,6 +132,10 @@ class HttpConnection(asyncio.Protocol):
             self._parser.feed_data(data)
         except HttpParserError as error:
             self._fail(f"the server sent something that is not HTTP: {error}")
+        if not self._status:
+            self._head_size += len(data)
+            if self._head_size > MAX_HEAD_BYTES:
+                self._fail(f"the head of the answer is longer than {MAX_HEAD_BYTES} bytes")
 
     def eof_received(self) -> bool:
         """The server sends no more; the transport closes itself."""
@@ -156,10 +160,6 @@ class HttpConnection(asyncio.Protocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """One header; those of the same name are joined."""
-        self._head_size += len(name) + len(value)
-        if self._head_size > MAX_HEAD_BYTES:
-            self._fail(f"the head of the answer is longer than {MAX_HEAD_BYTES} bytes")
-            return
         key, text = name.decode("latin-1").lower(), value.decode("latin-1")
         known = self._headers.get(key)
         self._headers[key] = text if known is None else f"{known}, {text}"
