@@ -18,7 +18,7 @@ from pathlib import Path
 
 from hanse.errors import ConfigError
 from hanse.pki import write_private
-from hanse.settings import TlsFiles
+from hanse.settings import TlsFiles, check_names
 from hanse_local import etcd, ports
 from hanse_local.certificates import ADMIN, ETCD, MEMBERS_ETCD, Certificates
 from hanse_local.configs import Value, client_toml, tls_values, toml
@@ -66,6 +66,7 @@ def prepare(data: DataDir, options: Options) -> Plan:
     old = State.load(data.state)
     _check_settings(options.settings)
     options = options.resolved(old.options, founded=old.founded)
+    check_names(options.federation_name, options.dns_suffix)
     clusters = _clusters(old, options)
     endpoints = options.etcd_endpoints or old.etcd_endpoints
     if old.founded and endpoints != old.etcd_endpoints:

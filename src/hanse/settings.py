@@ -30,6 +30,7 @@ from typing import Any, ClassVar, Literal, NoReturn, Self, get_args, get_origin,
 
 from hanse.errors import ConfigError
 
+_LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")  # RFC 1123 section 2.1, in lower case
 _TRUE = frozenset({"1", "true", "yes", "on"})
 _FALSE = frozenset({"0", "false", "no", "off"})
 # Kubernetes puts variables like HANSE_DNS_SERVICE_HOST and HANSE_DNS_PORT_53_UDP into every container
@@ -166,7 +167,7 @@ class ServiceSettings(Settings):
         )
 
     def validate(self) -> None:
-        """Check addresses, TLS files and ranges. Raises ConfigError."""
+        """Check addresses, names, TLS files and ranges. Raises ConfigError."""
         split_address(self.listen, setting="listen")
         if self.metrics_listen:
             split_address(self.metrics_listen, setting="metrics_listen")
@@ -184,6 +185,7 @@ class ServiceSettings(Settings):
             raise _bad("trace_ratio", str(self.trace_ratio), "a number from 0 to 1")
         if self.drain_seconds < 0:
             raise _bad("drain_seconds", str(self.drain_seconds), "a number of seconds, 0 or more")
+        check_names(self.federation_name, self.dns_suffix)
         _ = self.tls, self.etcd_tls
 
 
@@ -193,6 +195,21 @@ def split_address(address: str, *, setting: str = "address") -> tuple[str, int]:
     if not separator or not host or not port.isdecimal() or int(port) > 65535:
         raise _bad(setting, address, "host:port such as 127.0.0.1:0")
     return host.removeprefix("[").removesuffix("]"), int(port)
+
+
+def check_names(federation_name: str, dns_suffix: str) -> None:
+    """The rule for a federation's name and DNS suffix wherever they are given: names of Services end in
+    them, and once there are such names they stand. Raises ConfigError that names the setting."""
+    labels = dns_suffix.split(".")
+    for setting, what, label in (
+        ("federation_name", f"federation name {federation_name!r}", federation_name),
+        *(("dns_suffix", f"label {each!r} of the DNS suffix {dns_suffix!r}", each) for each in labels),
+    ):
+        if not _LABEL.fullmatch(label):
+            raise ConfigError(
+                f"{what} is not a DNS label: use lower case letters, digits and '-', at most 63",
+                metadata={"setting": setting},
+            )
 
 
 @dataclass(frozen=True, slots=True)

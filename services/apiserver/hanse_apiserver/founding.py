@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 
 from hanse import __version__
 from hanse.api.federation.v1.federation_pb2 import Federation
+from hanse.settings import check_names
 from hanse.store import Compare, Get, Put, Store
 from hanse.store.keys import FEDERATION
 from hanse.telemetry import get_logger
@@ -21,7 +22,11 @@ _log = get_logger(__name__)
 
 
 async def found(store: Store, *, short_name: str, dns_suffix: str) -> Federation:
-    """Return the federation, which is founded with this name and suffix if it does not exist."""
+    """Return the federation, which is founded with this name and suffix if it does not exist.
+
+    Raises ConfigError, having founded nothing, for names that could not stand in DNS.
+    """
+    check_names(short_name, dns_suffix)
     new = Federation(name="federation", id=str(uuid.uuid4()), short_name=short_name, dns_suffix=dns_suffix)
     new.create_time.FromDatetime(datetime.now(UTC).replace(microsecond=0))
     result = await store.txn(

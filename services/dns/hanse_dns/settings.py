@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from hanse.errors import ConfigError, InvalidArgumentError
+from hanse.errors import ConfigError
 from hanse.settings import ServiceSettings, split_address
 from hanse_dns.names import Naming
 
@@ -33,7 +33,7 @@ class DnsSettings(ServiceSettings):
         return Naming(self.federation_name, self.dns_suffix)
 
     def validate(self) -> None:
-        """Checks the address, the TTLs and the names. Raises ConfigError."""
+        """Check the address and the TTLs. Raises ConfigError."""
         super().validate()
         split_address(self.dns_listen, setting="dns_listen")
         for setting in ("dns_ttl", "dns_negative_ttl", "leader_ttl"):
@@ -42,7 +42,3 @@ class DnsSettings(ServiceSettings):
                     f"setting {setting} is {getattr(self, setting)}: it must be 1 to 86400 seconds",
                     metadata={"setting": setting},
                 )
-        try:
-            _ = self.naming
-        except InvalidArgumentError as error:
-            raise ConfigError(error.message, metadata={"setting": "dns_suffix"}) from error

@@ -1,0 +1,66 @@
+"""One rule for the names of a federation, from `hanse up` to the name server."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hanse_apiserver import founding
+from hanse_apiserver.settings import ApiserverSettings
+from hanse_dns.names import Naming
+from hanse_local.federation import prepare
+from hanse_local.layout import DataDir
+from hanse_local.options import Options
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hanse.errors import ConfigError, InvalidArgumentError
+from hanse.settings import check_names
+from hanse.store import MemoryStore
+from hanse.store.keys import FEDERATION
+
+BAD = [
+    pytest.param("Bad_Name", "example.org", id="name"),
+    pytest.param("hanse", "-example.org", id="suffix"),
+    pytest.param("hanse", "example.org.", id="dot"),
+]
+
+
+@pytest.mark.parametrize(("name", "suffix"), BAD)
+def test_nothing_is_prepared_or_remembered_with_a_bad_name(tmp_path: Path, name: str, suffix: str) -> None:
+    """The next `hanse up` in the data directory starts as if it had not been said."""
+    data = DataDir.at(tmp_path / "data")
+    data.create()
+    with pytest.raises(ConfigError, match="is not a DNS label"):
+        prepare(data, Options(clusters=0, federation_name=name, dns_suffix=suffix))
+    assert not data.state.exists()
+    assert not list(data.pki.iterdir())
+
+
+@pytest.mark.parametrize(("name", "suffix"), BAD)
+async def test_nothing_is_founded_with_a_bad_name(name: str, suffix: str) -> None:
+    """An apiserver does not start with it; and if one did, it would write nothing."""
+    with pytest.raises(ConfigError, match="is not a DNS label"):
+        ApiserverSettings(federation_name=name, dns_suffix=suffix).validate()
+    store = MemoryStore()
+    with pytest.raises(ConfigError, match="is not a DNS label"):
+        await founding.found(store, short_name=name, dns_suffix=suffix)
+    assert await store.get(FEDERATION) is None
+
+
+_TEXT = st.text(st.sampled_from("ab9-._A"), max_size=9) | st.integers(60, 66).map("a".__mul__)
+
+
+@given(_TEXT, st.lists(_TEXT, min_size=1, max_size=3).map(".".join))
+def test_what_is_allowed_is_what_the_name_server_takes(name: str, suffix: str) -> None:
+    """No name is refused late, and none that would do is refused early."""
+
+    def taken(check: object) -> bool:
+        assert callable(check)
+        try:
+            check(name, suffix)
+        except InvalidArgumentError:
+            return False
+        return True
+
+    assert taken(check_names) is taken(Naming)
