@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from hanse.errors import (
+    ConfigError,
     DeadlineError,
     FailedPreconditionError,
     HanseError,
@@ -46,7 +47,8 @@ Follower = Callable[[dict[str, Any]], None]
 def start(data: DataDir, options: Options, *, follow: Follower) -> dict[str, Any]:
     """Start a supervisor in the background and return its snapshot when the federation is ready.
 
-    `follow` gets a snapshot now and then. Raises HanseError or StartError if it fails.
+    `follow` gets a snapshot now and then. Raises HanseError or StartError if it fails, ConfigError if
+    what was asked is wrong.
     """
     data.create()
     if is_held(data):
@@ -96,7 +98,8 @@ def _recorded_failure(data: DataDir) -> Exception:
             log=Path(document["log"]),
             tail=document["tail"],
         )
-    return FailedPreconditionError(str(document["error"]))
+    kind = ConfigError if document.get("wrong_input") else FailedPreconditionError
+    return kind(str(document["error"]))
 
 
 def query(data: DataDir) -> dict[str, Any] | None:

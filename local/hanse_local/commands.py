@@ -1,6 +1,6 @@
 """The commands `hanse up`, `down`, `status` and `sim`, plugged into `hanse` by its entry point.
 
-Exit status: 0 as asked; 1 it failed; 2 wrong usage; 3 (`status` only) nothing runs.
+Exit status: 0 as asked; 1 it failed; 2 wrong usage or input; 3 (`status` only) nothing runs.
 
 Concurrency: `up` in the foreground runs the supervisor's loop; the others are synchronous.
 
@@ -19,8 +19,9 @@ from typing import Any, TypeVar
 import click
 from rich.console import Console
 
-from hanse.errors import HanseError
+from hanse.errors import ConfigError, HanseError
 from hanse_local import background
+from hanse_local.checks import check_options
 from hanse_local.display import Progress, print_failure, print_ready, processes_table
 from hanse_local.host import Host
 from hanse_local.layout import DEFAULT, DataDir
@@ -29,6 +30,8 @@ from hanse_local.options import Options
 from hanse_local.supervisor import StartError
 
 F = TypeVar("F", bound=Callable[..., Any])
+FAILED = 1
+WRONG_INPUT = 2
 NOT_RUNNING = 3
 
 
@@ -135,6 +138,7 @@ def up(
     console = Console(stderr=True)
     progress = Progress(console)
     try:
+        check_options(options)
         if detach:
             with progress.running():
                 snapshot = background.start(data, options, follow=progress.follow)
@@ -143,7 +147,7 @@ def up(
             _in_foreground(data, options, console, progress)
     except (HanseError, StartError) as error:
         print_failure(console, error)
-        sys.exit(1)
+        sys.exit(WRONG_INPUT if isinstance(error, ConfigError) else FAILED)
 
 
 def _in_foreground(data: DataDir, options: Options, console: Console, progress: Progress) -> None:
@@ -181,7 +185,7 @@ def down(data: DataDir, timeout: float) -> None:
             stopped = background.stop(data, timeout=timeout)
     except HanseError as error:
         print_failure(console, error)
-        sys.exit(1)
+        sys.exit(FAILED)
     console.print("stopped" if stopped else f"nothing runs in {data.root}", highlight=False, soft_wrap=True)
 
 
@@ -195,7 +199,7 @@ def status(data: DataDir, output: str) -> None:
         snapshot = background.query(data)
     except HanseError as error:
         print_failure(errors, error)
-        sys.exit(1)
+        sys.exit(FAILED)
     if snapshot is None:
         errors.print(
             f"nothing runs in {data.root}; start it with `hanse up`", highlight=False, soft_wrap=True
@@ -224,7 +228,7 @@ def _sim(data: DataDir, name: str, *, command: str, done: str, already: str) -> 
             answer = background.request(data, command, name=name, timeout=90.0)
     except HanseError as error:
         print_failure(console, error)
-        sys.exit(1)
+        sys.exit(FAILED)
     console.print(f"{name} {done if answer['changed'] else already}", highlight=False)
 
 
@@ -253,7 +257,7 @@ def sim_list(data: DataDir) -> None:
         snapshot = background.request(data, "status")
     except HanseError as error:
         print_failure(errors, error)
-        sys.exit(1)
+        sys.exit(FAILED)
     states = {process["name"]: process["state"] for process in snapshot["processes"]}
     for cluster in snapshot["clusters"]:
         zones = ",".join(cluster["zones"])

@@ -16,11 +16,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from hanse.errors import ConfigError
+from hanse.errors import ConfigError, FailedPreconditionError
 from hanse.pki import write_private
-from hanse.settings import TlsFiles, check_names
+from hanse.settings import TlsFiles
 from hanse_local import etcd, ports
 from hanse_local.certificates import ADMIN, ETCD, MEMBERS_ETCD, Certificates
+from hanse_local.checks import check_options
 from hanse_local.configs import Value, client_toml, tls_values, toml
 from hanse_local.layout import DataDir
 from hanse_local.options import DEFAULT_CLUSTERS, Options
@@ -66,7 +67,7 @@ def prepare(data: DataDir, options: Options) -> Plan:
     old = State.load(data.state)
     _check_settings(options.settings)
     options = options.resolved(old.options, founded=old.founded)
-    check_names(options.federation_name, options.dns_suffix)
+    check_options(options)
     clusters = _clusters(old, options)
     endpoints = options.etcd_endpoints or old.etcd_endpoints
     if old.founded and endpoints != old.etcd_endpoints:
@@ -96,10 +97,7 @@ def _clusters(state: State, options: Options) -> tuple[SimulatedCluster, ...]:
     known = state.clusters
     if options.clusters is None:
         return known if state.founded else known or default_clusters(DEFAULT_CLUSTERS)
-    try:
-        wanted = default_clusters(options.clusters)
-    except ValueError as error:
-        raise ConfigError(str(error)) from error
+    wanted = default_clusters(options.clusters)
     if state.founded and len(wanted) < len(known):
         raise ConfigError(
             f"this data directory has {len(known)} simulated clusters, and --clusters is {len(wanted)}: "
@@ -143,7 +141,7 @@ def _check_moved(state: State, moved: Iterable[str]) -> None:
     for cluster in state.clusters:
         name = f"{cluster.process}.https"
         if cluster.joined and name in moved:
-            raise ConfigError(
+            raise FailedPreconditionError(
                 f"another program listens at the port of the simulated cluster {cluster.name}: end it and "
                 "try again, because the cluster was joined with that address"
             )

@@ -18,7 +18,13 @@ from typing import Any
 
 import yaml
 
-from hanse.errors import FailedPreconditionError, HanseError, InvalidArgumentError, NotFoundError
+from hanse.errors import (
+    ConfigError,
+    FailedPreconditionError,
+    HanseError,
+    InvalidArgumentError,
+    NotFoundError,
+)
 from hanse.pki import write_private
 from hanse_local import control
 from hanse_local.certificates import ADMIN
@@ -135,7 +141,7 @@ class Host:
         self._stop.set()
 
     def _record_failure(self, error: Exception) -> None:
-        document = {"error": str(error)}
+        document: dict[str, Any] = {"error": str(error), "wrong_input": isinstance(error, ConfigError)}
         if isinstance(error, StartError):
             document |= {"process": error.process, "problem": error.problem}
             document |= {"log": str(error.log), "tail": error.tail}

@@ -15,7 +15,7 @@ import random
 import socket
 from collections.abc import Iterable, Mapping
 
-from hanse.errors import ConfigError
+from hanse.errors import ConfigError, FailedPreconditionError
 
 RANGE = range(20000, 32000)
 
@@ -33,26 +33,39 @@ def is_free(port: int) -> bool:
     return True
 
 
+def check_given(given: Mapping[str, int]) -> None:
+    """Raises ConfigError if one of the ports that a user gave is none, or is given twice."""
+    names: dict[int, str] = {}
+    for name, port in given.items():
+        if not 0 < port < 65536:
+            raise ConfigError(f"port {name} is {port}: it must be from 1 to 65535")
+        if port in names:
+            raise ConfigError(
+                f"port {port} is given twice, for {names[port]} and {name}: every listener needs its own"
+            )
+        names[port] = name
+
+
 def choose(
     names: Iterable[str], *, recorded: Mapping[str, int], given: Mapping[str, int]
 ) -> tuple[dict[str, int], list[str]]:
     """Choose a port for each of `names`: the given one, else the recorded one if free, else a free one.
 
     Returns the ports, with those of `recorded` that were not asked for, and the names whose recorded port
-    was taken by somebody else. Raises ConfigError if a given port is unknown, taken or given twice.
+    was taken by somebody else. Raises ConfigError if a given port is wrong or has an unknown name, and
+    FailedPreconditionError if it is taken.
     """
+    check_given(given)
     wanted = list(names)
     unknown = sorted(set(given) - set(wanted))
     if unknown:
         raise ConfigError(f"there is no port called {unknown[0]}: the names are {', '.join(sorted(wanted))}")
     chosen: dict[str, int] = {}
     for name, port in given.items():
-        if not 0 < port < 65536:
-            raise ConfigError(f"port {name} is {port}: it must be from 1 to 65535")
-        if port in chosen.values():
-            raise ConfigError(f"port {port} is given twice: every listener needs its own")
         if not is_free(port):
-            raise ConfigError(f"port {port} for {name} is taken: stop what listens there, or give another")
+            raise FailedPreconditionError(
+                f"port {port} for {name} is taken: stop what listens there, or give another"
+            )
         chosen[name] = port
     moved: list[str] = []
     pool = iter(random.sample(RANGE, len(RANGE)))  # any free port will do
@@ -74,4 +87,4 @@ def _next_free(pool: Iterable[int], *, taken: set[int]) -> int:
     for port in pool:
         if port not in taken and is_free(port):
             return port
-    raise ConfigError(f"no free port from {RANGE.start} to {RANGE.stop} on 127.0.0.1")
+    raise FailedPreconditionError(f"no free port from {RANGE.start} to {RANGE.stop} on 127.0.0.1")

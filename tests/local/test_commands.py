@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import stat
 from pathlib import Path
 
@@ -65,6 +66,11 @@ def test_production_refuses_an_etcd_that_can_corrupt_data(tmp_path: Path, detach
         (["--set", "toleration=3"], "must be SERVICE.SETTING=VALUE"),
         (["--clusters", "x"], "not a valid integer"),
         (["--log-level", "loud"], "loud"),
+        (["--clusters", "-1"], "from 0 to 100"),
+        (["--https-port", "99999"], "port apiserver.https is 99999: it must be from 1 to 65535"),
+        (["--port", "dns.dns=4444", "--https-port", "4444"], "port 4444 is given twice, for dns.dns and"),
+        (["--federation-name", "Bad_Name"], "federation name 'Bad_Name' is not a DNS label"),
+        (["--dns-suffix", "example..org"], "is not a DNS label"),
     ],
 )
 def test_wrong_options_are_refused(tmp_path: Path, arguments: list[str], words: str) -> None:
@@ -75,33 +81,48 @@ def test_wrong_options_are_refused(tmp_path: Path, arguments: list[str], words: 
     assert not (tmp_path / "data").exists()
 
 
+@pytest.mark.parametrize("detach", [[], ["--detach"]], ids=["foreground", "background"])
 @pytest.mark.parametrize(
-    ("arguments", "words"),
+    ("arguments", "status", "words"),
     [
-        (["--clusters", "-1"], "from 0 to 100"),
-        (["--set", "nobody.x=3"], "there is no setting nobody.x"),
-        (["--etcd-endpoints", "127.0.0.1:1"], "no etcd answers at the endpoints: 127.0.0.1:1"),
-        (["--etcd-endpoints", "127.0.0.1:1", "--etcd-ca", "ca"], "give all of --etcd-ca"),
+        (["--set", "nobody.x=3"], 2, "there is no setting nobody.x"),
+        (["--port", "nope=1"], 2, "there is no port called nope"),
+        (["--etcd-endpoints", "127.0.0.1:1"], 1, "no etcd answers at the endpoints: 127.0.0.1:1"),
+        (["--etcd-endpoints", "127.0.0.1:1", "--etcd-ca", "ca"], 2, "give all of --etcd-ca"),
     ],
 )
-def test_what_cannot_be_is_one_sentence(tmp_path: Path, arguments: list[str], words: str) -> None:
-    """Without a traceback."""
-    result = run("up", "--data-dir", str(tmp_path / "data"), *arguments)
+def test_what_cannot_be_is_one_line(
+    tmp_path: Path, arguments: list[str], status: int, words: str, detach: list[str]
+) -> None:
+    """Wrong input has a status of its own, whoever finds it."""
+    result = run("up", "--data-dir", str(tmp_path / "data"), *arguments, *detach)
+    assert result.exit_code == status
+    assert words in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+def test_a_port_that_is_taken_is_no_wrong_input(tmp_path: Path) -> None:
+    """The same command does later, when the other program has ended."""
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        result = run("up", "--data-dir", str(tmp_path / "data"), "--https-port", str(port))
     assert result.exit_code == 1
-    text = " ".join(result.stderr.split())
-    assert words in text
-    assert "Traceback" not in text
+    assert f"port {port} for apiserver.https is taken" in result.stderr
 
 
 def test_a_data_directory_that_is_a_file_is_one_sentence(tmp_path: Path) -> None:
     """It names the option."""
     (tmp_path / "file").write_text("")
     result = run("up", "--data-dir", str(tmp_path / "file"))
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert "choose another with --data-dir" in " ".join(result.stderr.split())
 
 
 def test_the_failure_is_recorded_for_whoever_waits(tmp_path: Path) -> None:
     """In the data directory."""
-    run("up", "--data-dir", str(tmp_path / "data"), "--clusters", "-1")
-    assert "from 0 to 100" in json.loads((tmp_path / "data" / "run" / "failure.json").read_text())["error"]
+    run("up", "--data-dir", str(tmp_path / "data"), "--port", "nope=1")
+    assert (
+        "no port called nope" in json.loads((tmp_path / "data" / "run" / "failure.json").read_text())["error"]
+    )

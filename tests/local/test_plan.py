@@ -20,7 +20,7 @@ from hanse_local.topology import default_clusters
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hanse.errors import ConfigError
+from hanse.errors import ConfigError, FailedPreconditionError
 
 
 @pytest.fixture
@@ -91,7 +91,7 @@ def test_a_joined_clusters_port_is_never_replaced(data: DataDir) -> None:
     with socket.socket() as thief:
         thief.bind(("127.0.0.1", plan.state.ports["sim-eu-west.https"]))
         thief.listen()
-        with pytest.raises(ConfigError, match="port of the simulated cluster eu-west"):
+        with pytest.raises(FailedPreconditionError, match="port of the simulated cluster eu-west"):
             prepare(data, Options())
 
 
