@@ -1,7 +1,8 @@
 """What is wrong with what a user asks of `hanse up`, found before anything is made or started.
 
 Owns the rules that need no data directory. What must fit the data directory is checked by
-`hanse_local.federation`, which applies these rules to what the directory remembers too.
+`hanse_local.federation`, which applies these rules to what the directory remembers too. What a process
+can be told is judged by its own settings class, which is imported only when somebody tells it something.
 
 Concurrency: none; pure.
 
@@ -10,13 +11,18 @@ Next: `hanse_local.federation`.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from importlib import import_module
+
 from hanse.errors import ConfigError
 from hanse.settings import ServiceSettings
 from hanse_local import ports
 from hanse_local.options import Options
 from hanse_local.topology import default_clusters
 
-_SETTINGS = ("federation_name", "dns_suffix")
+SERVICES = ("apiserver", "registry", "scheduler", "syncer", "dns")
+SIMULATOR = "simulator"
+_COMMON = ("etcd_prefix", "federation_name", "dns_suffix", "otlp_endpoint")
 """Options that are a setting of every process, and are judged as such."""
 
 
@@ -28,5 +34,31 @@ def check_options(options: Options) -> None:
         except ValueError as error:
             raise ConfigError(str(error)) from error
     ports.check_given(options.ports)
-    given = {name: getattr(options, name) for name in _SETTINGS}
+    given = {name: getattr(options, name) for name in _COMMON}
     ServiceSettings(**{name: value for name, value in given.items() if value}).validate()
+    for name, value in options.settings.items():
+        _check_setting(name, value)
+
+
+def _check_setting(name: str, value: str) -> None:
+    service, separator, setting = name.partition(".")
+    known = (*SERVICES, SIMULATOR)
+    if not separator or not setting or service not in known:
+        raise ConfigError(f"there is no setting {name}: it must be SERVICE.SETTING of {', '.join(known)}")
+    settings_class(service).of({setting: value}, called=lambda setting: f"--set {service}.{setting}")
+
+
+def check_process(service: str, values: Mapping[str, object]) -> None:
+    """Raises ConfigError if a process could not start with all that it is told."""
+    settings = settings_class(service).of(values, called=lambda setting: f"setting {setting}")
+    try:
+        settings.validate()
+    except ConfigError as error:
+        raise ConfigError(f"{service} cannot start with its --set: {error.message}") from error
+
+
+def settings_class(service: str) -> type[ServiceSettings]:
+    """What `service`, or the simulator, can be told."""
+    module = import_module(f"hanse_{service}.settings")
+    found: type[ServiceSettings] = getattr(module, f"{service.capitalize()}Settings")
+    return found

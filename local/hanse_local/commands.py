@@ -82,6 +82,12 @@ def _endpoints(
     return found
 
 
+def _not_empty(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str:
+    if value == "":
+        raise click.BadParameter("it is empty: leave the option away for what the data directory remembers")
+    return value or ""
+
+
 @click.command()
 @_data_dir
 @click.option("--clusters", type=int, metavar="N", help="Simulated clusters to run. [default: 3 at first]")
@@ -89,7 +95,9 @@ def _endpoints(
 @click.option(
     "--etcd-endpoints", metavar="HOST:PORT,...", multiple=True, callback=_endpoints, help="Use this etcd."
 )
-@click.option("--etcd-prefix", default="", metavar="PATH", help="Prefix of all keys. [default: /hanse]")
+@click.option(
+    "--etcd-prefix", metavar="PATH", callback=_not_empty, help="Prefix of all keys. [default: /hanse]"
+)
 @click.option("--etcd-ca", default="", metavar="FILE", help="Authority of that etcd.")
 @click.option("--etcd-cert", default="", metavar="FILE", help="Client certificate for that etcd.")
 @click.option("--etcd-key", default="", metavar="FILE", help="Key of the client certificate.")
@@ -107,8 +115,12 @@ def _endpoints(
     callback=_settings,
     help="Any setting of a process in this run, such as scheduler.toleration_seconds=10.",
 )
-@click.option("--federation-name", default="", metavar="NAME", help="As in DNS names. [default: hanse]")
-@click.option("--dns-suffix", default="", metavar="ZONE", help="Zone of the names. [default: example.org]")
+@click.option(
+    "--federation-name", metavar="NAME", callback=_not_empty, help="As in DNS names. [default: hanse]"
+)
+@click.option(
+    "--dns-suffix", metavar="ZONE", callback=_not_empty, help="Zone of the names. [default: example.org]"
+)
 @click.option(
     "--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info", show_default=True
 )

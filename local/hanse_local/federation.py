@@ -21,7 +21,7 @@ from hanse.pki import write_private
 from hanse.settings import TlsFiles
 from hanse_local import etcd, ports
 from hanse_local.certificates import ADMIN, ETCD, MEMBERS_ETCD, Certificates
-from hanse_local.checks import check_options
+from hanse_local.checks import SERVICES, check_options, check_process
 from hanse_local.configs import Value, client_toml, tls_values, toml
 from hanse_local.layout import DataDir
 from hanse_local.options import DEFAULT_CLUSTERS, Options
@@ -30,8 +30,6 @@ from hanse_local.readiness import EtcdHealth, ReadyFile
 from hanse_local.state import State
 from hanse_local.topology import SimulatedCluster, default_clusters
 
-SERVICES = ("apiserver", "registry", "scheduler", "syncer", "dns")
-SIMULATOR = "simulator"
 HOST = "127.0.0.1"
 ETCD_TIER, OTHERS_TIER = 0, 1
 """All but the etcds start together: each waits for those that it needs."""
@@ -65,7 +63,6 @@ class Plan:
 def prepare(data: DataDir, options: Options) -> Plan:
     """Choose ports, issue certificates, write configuration. Raises HanseError."""
     old = State.load(data.state)
-    _check_settings(options.settings)
     options = options.resolved(old.options, founded=old.founded)
     check_options(options)
     clusters = _clusters(old, options)
@@ -104,15 +101,6 @@ def _clusters(state: State, options: Options) -> tuple[SimulatedCluster, ...]:
             "leave --clusters away and `hanse unjoin` those that should go, or use another --data-dir"
         )
     return (*known, *wanted[len(known) :]) if state.founded else wanted
-
-
-def _check_settings(settings: Mapping[str, str]) -> None:
-    """Every setting names a process and one of its settings; the process itself checks the rest."""
-    known = (*SERVICES, SIMULATOR)
-    for name in settings:
-        service, separator, setting = name.partition(".")
-        if not separator or not setting or service not in known:
-            raise ConfigError(f"there is no setting {name}: it must be SERVICE.SETTING of {', '.join(known)}")
 
 
 def _settings_of(service: str, settings: Mapping[str, str]) -> dict[str, Value]:
@@ -213,7 +201,10 @@ class _Builder:
         self, name: str, *, module: str, stop_tier: int, settings: Mapping[str, Value]
     ) -> ProcessSpec:
         service = module.removeprefix("hanse_")
-        settings = {**settings, **_settings_of(service, self.options.settings)}
+        given = _settings_of(service, self.options.settings)
+        settings = {**settings, **given}
+        if given:
+            check_process(service, settings)
         write_private(self.data.config_file(name), toml(settings).encode())
         return ProcessSpec(
             name=name,

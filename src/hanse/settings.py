@@ -93,6 +93,22 @@ class Settings:
         settings.validate()
         return settings
 
+    @classmethod
+    def of(cls, values: Mapping[str, object], *, called: Callable[[str], str]) -> Self:
+        """Build the settings from `values`, text or what TOML has, and defaults for the rest.
+
+        `called` is how errors call a setting. Raises ConfigError for a bad value or an unknown name; what
+        `validate` checks is left to it.
+        """
+        fields = _fields(cls)
+        for name in values:
+            if name not in fields:
+                raise _unknown(called(name), name, fields, listed=f"`python -m hanse_{cls.service} --help`")
+        converted = {
+            name: _convert(value, fields[name].type, where=called(name)) for name, value in values.items()
+        }
+        return cls(**converted)
+
     def validate(self) -> None:
         """Check what one field's type cannot say. Subclasses extend it; raises ConfigError."""
 
@@ -185,6 +201,8 @@ class ServiceSettings(Settings):
             raise _bad("trace_ratio", str(self.trace_ratio), "a number from 0 to 1")
         if self.drain_seconds < 0:
             raise _bad("drain_seconds", str(self.drain_seconds), "a number of seconds, 0 or more")
+        if self.otlp_endpoint and not _is_endpoint(self.otlp_endpoint):
+            raise _bad("otlp_endpoint", self.otlp_endpoint, "like http://127.0.0.1:4317")
         check_names(self.federation_name, self.dns_suffix)
         _ = self.tls, self.etcd_tls
 
@@ -195,6 +213,12 @@ def split_address(address: str, *, setting: str = "address") -> tuple[str, int]:
     if not separator or not host or not port.isdecimal() or int(port) > 65535:
         raise _bad(setting, address, "host:port such as 127.0.0.1:0")
     return host.removeprefix("[").removesuffix("]"), int(port)
+
+
+def _is_endpoint(url: str) -> bool:
+    """Whether gRPC can be spoken there: http(s)://host or host:port or both, and no path."""
+    match = re.fullmatch(r"(https?://)?([\w.-]+|\[[0-9a-fA-F:.]+\])(:\d{1,5})?/?", url)
+    return match is not None and bool(match[1] or match[3]) and 0 < int((match[3] or ":443")[1:]) < 65536
 
 
 def check_names(federation_name: str, dns_suffix: str) -> None:
@@ -372,9 +396,9 @@ def _from_environment(
     return values
 
 
-def _unknown(what: str, name: str, fields: Mapping[str, _Field]) -> ConfigError:
+def _unknown(what: str, name: str, fields: Mapping[str, _Field], *, listed: str = "--help") -> ConfigError:
     close = difflib.get_close_matches(name, fields, n=1)
-    hint = f": did you mean {close[0]}?" if close else ": remove it, or see --help for all settings"
+    hint = f": did you mean {close[0]}?" if close else f": remove it, or see {listed} for all settings"
     return ConfigError(f"{what} is unknown{hint}", reason="CONFIG_UNKNOWN", metadata={"setting": name})
 
 

@@ -71,6 +71,16 @@ def test_production_refuses_an_etcd_that_can_corrupt_data(tmp_path: Path, detach
         (["--port", "dns.dns=4444", "--https-port", "4444"], "port 4444 is given twice, for dns.dns and"),
         (["--federation-name", "Bad_Name"], "federation name 'Bad_Name' is not a DNS label"),
         (["--dns-suffix", "example..org"], "is not a DNS label"),
+        (["--etcd-prefix", ""], "it is empty"),
+        (["--etcd-prefix", "hanse/"], "setting etcd_prefix is 'hanse/': it must be a path that starts"),
+        (["--otlp-endpoint", "nonsense"], "setting otlp_endpoint is 'nonsense': it must be like http://"),
+        (["--set", "nobody.x=3"], "there is no setting nobody.x"),
+        (["--set", "scheduler.bar=1"], "--set scheduler.bar is unknown: remove it, or see `python"),
+        (["--set", "dns.dns_tl=1"], "--set dns.dns_tl is unknown: did you mean dns_ttl?"),
+        (
+            ["--set", "scheduler.toleration_seconds=abc"],
+            "--set scheduler.toleration_seconds is 'abc': it must be a number",
+        ),
     ],
 )
 def test_wrong_options_are_refused(tmp_path: Path, arguments: list[str], words: str) -> None:
@@ -85,7 +95,8 @@ def test_wrong_options_are_refused(tmp_path: Path, arguments: list[str], words: 
 @pytest.mark.parametrize(
     ("arguments", "status", "words"),
     [
-        (["--set", "nobody.x=3"], 2, "there is no setting nobody.x"),
+        (["--set", "dns.dns_ttl=0"], 2, "dns cannot start with its --set: setting dns_ttl is 0: it must be"),
+        (["--set", "syncer.tls_key="], 2, "syncer cannot start with its --set: setting tls_key is empty"),
         (["--port", "nope=1"], 2, "there is no port called nope"),
         (["--etcd-endpoints", "127.0.0.1:1"], 1, "no etcd answers at the endpoints: 127.0.0.1:1"),
         (["--etcd-endpoints", "127.0.0.1:1", "--etcd-ca", "ca"], 2, "give all of --etcd-ca"),

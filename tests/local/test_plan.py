@@ -11,8 +11,9 @@ import pytest
 import yaml
 from hanse_client import ClientConfig
 from hanse_local import ports
+from hanse_local.checks import SERVICES
 from hanse_local.configs import Access, kubeconfig, toml
-from hanse_local.federation import SERVICES, prepare
+from hanse_local.federation import prepare
 from hanse_local.layout import DataDir
 from hanse_local.options import Options
 from hanse_local.state import State
