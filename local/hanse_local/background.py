@@ -55,6 +55,7 @@ def start(data: DataDir, options: Options, *, follow: Follower) -> dict[str, Any
         raise already_running(data)
     data.failure.unlink(missing_ok=True)
     with data.log(SUPERVISOR).open("ab") as log:
+        log_start = log.tell()
         process = subprocess.Popen(
             [sys.executable, "-m", "hanse_local.background", str(data.root), options.to_json()],
             stdin=subprocess.DEVNULL,
@@ -64,14 +65,16 @@ def start(data: DataDir, options: Options, *, follow: Follower) -> dict[str, Any
             cwd=data.root,
         )
     try:
-        return _follow(data, process, follow)
+        return _follow(data, process, follow, log_start=log_start)
     except KeyboardInterrupt:
         process.terminate()
         process.wait()
         raise
 
 
-def _follow(data: DataDir, process: subprocess.Popen[bytes], follow: Follower) -> dict[str, Any]:
+def _follow(
+    data: DataDir, process: subprocess.Popen[bytes], follow: Follower, *, log_start: int
+) -> dict[str, Any]:
     while process.poll() is None:
         time.sleep(_POLL)
         with suppress(UnavailableError):
@@ -80,14 +83,14 @@ def _follow(data: DataDir, process: subprocess.Popen[bytes], follow: Follower) -
                 follow(snapshot)
                 if snapshot["phase"] == "ready":
                     return snapshot
-    raise _recorded_failure(data)
+    raise _recorded_failure(data, log_start=log_start)
 
 
-def _recorded_failure(data: DataDir) -> Exception:
+def _recorded_failure(data: DataDir, *, log_start: int) -> Exception:
     try:
         document = json.loads(data.failure.read_text())
     except (OSError, ValueError):
-        tail = tail_of(data.log(SUPERVISOR))
+        tail = tail_of(data.log(SUPERVISOR), since=log_start)
         return StartError(
             SUPERVISOR, problem="ended before the federation was up", log=data.log(SUPERVISOR), tail=tail
         )

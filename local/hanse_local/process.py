@@ -76,6 +76,8 @@ class Process:
         self.exit_code: int | None = None
         self.since = time.time()
         self.ever_ready = False
+        self.log_start = 0
+        """Where the log was, in bytes, when it was last wanted anew: what is before is of earlier runs."""
         self._on_change = on_change
         self._wanted = False
         self._wake = asyncio.Event()
@@ -93,6 +95,9 @@ class Process:
 
     def start(self) -> None:
         """Want it to run. `run` must be running."""
+        if not self._wanted:
+            with suppress(FileNotFoundError):
+                self.log_start = self.spec.log.stat().st_size
         self._wanted = True
         self._wake.set()
 

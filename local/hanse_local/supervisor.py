@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -28,6 +29,7 @@ from hanse_local.identity import ProcessIdentity
 from hanse_local.process import Process, ProcessSpec, ProcessState
 
 TAIL_LINES = 15
+_TIME = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d[.,\d]*(Z|[+-]\d\d:?\d\d)?")
 _POLL = 0.05
 
 
@@ -168,16 +170,20 @@ def _stop_tier(process: Process) -> int:
 
 
 def _failure(process: Process, problem: str) -> StartError:
-    return StartError(
-        process.spec.name, problem=problem, log=process.spec.log, tail=tail_of(process.spec.log)
-    )
+    tail = tail_of(process.spec.log, since=process.log_start)
+    return StartError(process.spec.name, problem=problem, log=process.spec.log, tail=tail)
 
 
-def tail_of(log: Path, *, lines: int = TAIL_LINES) -> str:
-    """The last lines of a log; empty if it cannot be read."""
+def tail_of(log: Path, *, since: int, lines: int = TAIL_LINES) -> str:
+    """The last lines of a log after its first `since` bytes; empty if it cannot be read.
+
+    Of lines that differ in their time alone, as those of several attempts do, only the last is there.
+    """
     with suppress(OSError), log.open("rb") as file:
-        file.seek(max(0, log.stat().st_size - 64 * 1024))
-        return "\n".join(file.read().decode(errors="replace").splitlines()[-lines:])
+        file.seek(max(since, log.stat().st_size - 64 * 1024))
+        found = file.read().decode(errors="replace").splitlines()
+        last = {_TIME.sub("", line): index for index, line in enumerate(found)}
+        return "\n".join([found[index] for index in sorted(last.values())][-lines:])
     return ""
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from hanse_local.identity import ProcessIdentity
 from hanse_local.process import ProcessState
-from hanse_local.supervisor import StartError, Supervisor, end_leftovers
+from hanse_local.supervisor import StartError, Supervisor, end_leftovers, tail_of
 
 from tests.local.fakes import Fakes, eventually
 
@@ -64,6 +64,27 @@ async def test_a_process_that_cannot_start_fails_the_start_with_its_log(fakes: F
             await supervisor.start(timeout=20)
         assert "this is why it fails" in caught.value.tail
     assert fakes.journal == ["started db", "stopped db"]
+
+
+async def test_a_failure_shows_this_start_alone_and_each_line_once(fakes: Fakes, tmp_path: Path) -> None:
+    """Neither what an earlier run logged, nor the same words of every attempt."""
+    spec = fakes.spec("web", mode="broken")
+    spec.log.write_text("of an earlier run\n")
+    async with Supervisor([spec], record=tmp_path / "processes") as supervisor:
+        with pytest.raises(StartError) as caught:
+            await supervisor.start(timeout=20)
+    assert spec.log.read_text().count("this is why it fails") > 1
+    assert caught.value.tail == "this is why it fails"
+
+
+def test_lines_that_differ_in_their_time_alone_are_one(tmp_path: Path) -> None:
+    """The order stays, and the last time counts."""
+    log = tmp_path / "log"
+    lines = [f'{{"timestamp": "2024-01-01T00:00:0{n}.5Z", "event": "{n % 2}"}}' for n in range(5)]
+    log.write_text("\n".join(lines))
+    assert tail_of(log, since=0).splitlines() == lines[3:]
+    assert tail_of(log, since=len(lines[0]) * 4, lines=1) == lines[4]
+    assert tail_of(tmp_path / "none", since=0) == ""
 
 
 async def test_a_process_that_is_never_ready_fails_the_start(fakes: Fakes, tmp_path: Path) -> None:
