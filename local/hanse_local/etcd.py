@@ -58,8 +58,8 @@ class EtcdBinary:
             return ""
         return (
             f"etcd {dotted(self.version)} ({self.source}) can corrupt its data when it crashes under load. "
-            "It is started with a check of its data. For more than trying Hanse out, put etcd "
-            f"{FIXED} or newer on PATH, or name it in HANSE_ETCD."
+            "It is started with a check of its data. For more than trying Hanse out, put a newer etcd 3.5, "
+            f"{FIXED} at least, on PATH, or name it in HANSE_ETCD."
         )
 
 
@@ -90,8 +90,26 @@ def check_version(version: Version, *, source: str, production: bool) -> None:
     if production and is_corrupting(version):
         raise FailedPreconditionError(
             f"etcd {dotted(version)} ({source}) can corrupt its data and is refused with --production: put "
-            f"etcd {FIXED} or newer on PATH, name it in HANSE_ETCD, or give --etcd-endpoints"
+            f"a newer etcd 3.5, {FIXED} at least, on PATH, name it in HANSE_ETCD, or give --etcd-endpoints"
         )
+
+
+def check_change(last: Version, now: Version, *, source: str) -> None:
+    """Raise FailedPreconditionError unless an etcd of `now` can open what one of `last` has written.
+
+    By etcd's rule: up by one minor version at a time, and not down ("Upgrading etcd clusters and
+    applications" and "Downgrade etcd" in its documentation).
+    """
+    steps = 100 * (now[0] - last[0]) + now[1] - last[1]
+    if steps in {0, 1}:
+        return
+    use = f"use etcd {last[0]}.{last[1]}"
+    if steps > 1:
+        use = f"it goes up by one minor version at a time, so use etcd {last[0]}.{last[1] + 1} once before"
+    raise FailedPreconditionError(
+        f"etcd {dotted(now)} ({source}) cannot open what etcd {dotted(last)} has written: {use}, on PATH or "
+        "named in HANSE_ETCD"
+    )
 
 
 def find(*, environ: Mapping[str, str] | None = None) -> EtcdBinary:

@@ -48,6 +48,8 @@ class Plan:
     warnings: tuple[str, ...] = ()
     moved: tuple[str, ...] = field(default=())
     """Names of the ports that are not the same as in the run before."""
+    etcd_version: str = ""
+    """Version of the embedded etcd; empty if there is none."""
 
     @property
     def https(self) -> str:
@@ -87,7 +89,7 @@ def prepare(data: DataDir, options: Options) -> Plan:
     specs, warnings = builder.specs()
     state.save(data.state)
     builder.write_client_config()
-    return Plan(data, options, state, specs, tuple(warnings), tuple(moved))
+    return Plan(data, options, state, specs, tuple(warnings), tuple(moved), etcd_version=builder.etcd_version)
 
 
 def _clusters(state: State, options: Options) -> tuple[SimulatedCluster, ...]:
@@ -143,6 +145,7 @@ class _Builder:
         self.options = options
         self.state = state
         self.certificates = Certificates(data)
+        self.etcd_version = ""
 
     def specs(self) -> tuple[tuple[ProcessSpec, ...], list[str]]:
         """All processes, and what the user should be warned of."""
@@ -153,8 +156,7 @@ class _Builder:
         if self.state.etcd_endpoints:
             self._check_remote_etcd(self.state.etcd_endpoints)
         if clusters or not self.state.etcd_endpoints:
-            binary = etcd.find()
-            etcd.check_version(binary.version, source=binary.source, production=self.options.production)
+            binary = self._embedded()
             warnings += [binary.warning] if binary.warning else []
             if not self.state.etcd_endpoints:
                 found.append(self._etcd(binary, ETCD, self.certificates.etcd_server()))
@@ -163,6 +165,16 @@ class _Builder:
         found += [self._member(cluster) for cluster in clusters]
         found += [self._service(name) for name in SERVICES]
         return tuple(found), warnings
+
+    def _embedded(self) -> etcd.EtcdBinary:
+        """The etcd to start, which can open what the one before has written."""
+        binary = etcd.find()
+        etcd.check_version(binary.version, source=binary.source, production=self.options.production)
+        if self.state.etcd_version:
+            last = etcd.parse_version(self.state.etcd_version)
+            etcd.check_change(last, binary.version, source=binary.source)
+        self.etcd_version = etcd.dotted(binary.version)
+        return binary
 
     def write_client_config(self) -> None:
         """Write client.toml."""

@@ -14,6 +14,7 @@ import asyncio
 import json
 import signal
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import yaml
@@ -29,7 +30,7 @@ from hanse.pki import write_private
 from hanse_local import control
 from hanse_local.certificates import ADMIN
 from hanse_local.configs import Access, kubeconfig
-from hanse_local.federation import Plan, prepare
+from hanse_local.federation import ETCD_TIER, Plan, prepare
 from hanse_local.joining import join_all
 from hanse_local.layout import DataDir
 from hanse_local.lock import DataDirLock
@@ -102,6 +103,8 @@ class Host:
 
     async def _bring_up(self, plan: Plan, supervisor: Supervisor) -> None:
         self._enter("starting")
+        await supervisor.start(timeout=plan.options.start_timeout, through=ETCD_TIER)
+        self._remember(lambda state: replace(state, etcd_version=plan.etcd_version))
         await supervisor.start(timeout=plan.options.start_timeout)
         self._write_kubeconfig(plan)
         self._enter("joining")

@@ -1,4 +1,5 @@
-"""What a data directory remembers between two runs: ports, simulated clusters, options.
+"""What a data directory remembers between two runs: ports, simulated clusters, options, and which
+etcd has written its data.
 
 Owns state.json. It is written whole or not at all, by the supervisor alone.
 
@@ -32,6 +33,9 @@ class State:
     etcd_endpoints: tuple[str, ...] = ()
     """Endpoints of an etcd that is not ours; empty means the embedded one."""
 
+    etcd_version: str = ""
+    """Version of the embedded etcd that served last, as 3.5.21; empty if none did or nobody knows."""
+
     options: dict[str, str] = field(default_factory=dict)
     """Options that hold for every run; see `hanse_local.options`."""
 
@@ -58,6 +62,7 @@ class State:
                 ),
                 founded=bool(document["founded"]),
                 etcd_endpoints=tuple(map(str, document["etcd_endpoints"])),
+                etcd_version=str(document.get("etcd_version", "")),
                 options={str(name): str(value) for name, value in document["options"].items()},
             )
         except FileNotFoundError:

@@ -94,13 +94,15 @@ class Supervisor:
             known = ", ".join(self._processes)
             raise NotFoundError(f"there is no process {name}: there are {known}") from None
 
-    async def start(self, *, timeout: float) -> None:
-        """Start tier after tier, each when the one before is ready.
+    async def start(self, *, timeout: float, through: int | None = None) -> None:
+        """Start tier after tier, each when the one before is ready; `through` is the last one, if not all.
 
         Raises StartError if a process ends again and again, or is not ready `timeout` seconds after
         its tier was started.
         """
-        for _, tier in groupby(self.processes, key=lambda process: process.spec.tier):
+        for number, tier in groupby(self.processes, key=lambda process: process.spec.tier):
+            if through is not None and number > through:
+                return
             members = tuple(tier)
             for process in members:
                 process.start()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import stat
 import sys
 import time
 from collections.abc import Callable
@@ -80,6 +81,15 @@ class Fakes:
             readiness=ReadyFile(ready),
             grace=grace,
         )
+
+
+def fake_etcd(folder: Path, version: str) -> Path:
+    """A program that calls itself etcd of a version."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "etcd"
+    path.write_text(f"#!/bin/sh\necho 'etcd Version: {version}'\n")
+    path.chmod(path.stat().st_mode | stat.S_IXUSR)
+    return path
 
 
 async def eventually(condition: Callable[[], bool], *, within: float = 15.0) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import stat
 from pathlib import Path
 
 import pytest
@@ -12,17 +11,9 @@ from hanse_local.etcd import EtcdBinary, EtcdPorts
 
 from hanse.errors import ConfigError, FailedPreconditionError
 from hanse.settings import TlsFiles
+from tests.local.fakes import fake_etcd
 
 TLS = TlsFiles(ca=Path("ca"), cert=Path("cert"), key=Path("key"))
-
-
-def fake_etcd(folder: Path, version: str) -> Path:
-    """A program that calls itself etcd of a version."""
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / "etcd"
-    path.write_text(f"#!/bin/sh\necho 'etcd Version: {version}'\n")
-    path.chmod(path.stat().st_mode | stat.S_IXUSR)
-    return path
 
 
 @pytest.mark.parametrize(
@@ -56,6 +47,41 @@ def test_an_etcd_that_is_too_old_is_refused() -> None:
     """3.3 has not all that Hanse needs."""
     with pytest.raises(FailedPreconditionError, match="too old"):
         etcd.check_version((3, 3, 27), source="a test", production=False)
+
+
+@pytest.mark.parametrize(
+    ("last", "now", "words"),
+    [
+        ((3, 5, 1), (3, 5, 21), ""),
+        ((3, 5, 21), (3, 5, 1), ""),
+        ((3, 5, 1), (3, 6, 0), ""),
+        (
+            (3, 5, 1),
+            (3, 7, 0),
+            r"3\.7\.0 \(a test\) cannot open what etcd 3\.5\.1 .* etcd 3\.6 once before",
+        ),
+        (
+            (3, 6, 4),
+            (3, 5, 21),
+            r"3\.5\.21 .* cannot open what etcd 3\.6\.4 .*: use etcd 3\.6, on PATH",
+        ),
+        ((3, 7, 0), (4, 0, 0), r"use etcd 3\.8 once before"),
+        ((4, 0, 0), (3, 7, 0), r"use etcd 4\.0, on PATH"),
+    ],
+)
+def test_data_goes_up_one_minor_version_at_a_time(last: etcd.Version, now: etcd.Version, words: str) -> None:
+    """And never down; what is refused says which etcd to use."""
+    if not words:
+        etcd.check_change(last, now, source="a test")
+        return
+    with pytest.raises(FailedPreconditionError, match=words):
+        etcd.check_change(last, now, source="a test")
+
+
+def test_what_the_warning_advises_can_open_the_data() -> None:
+    """Data of 3.5.1 is for a newer 3.5; a newer minor may be too new for it."""
+    warning = EtcdBinary(path=Path("etcd"), version=(3, 5, 1), source="a test").warning
+    assert "a newer etcd 3.5, 3.5.3 at least" in warning
 
 
 def test_clients_need_a_certificate() -> None:

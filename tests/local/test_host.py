@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hanse_local import background
+from hanse_local import background, etcd
 from hanse_local.federation import Plan, prepare
 from hanse_local.host import Host
 from hanse_local.layout import DataDir
@@ -32,7 +32,7 @@ def data(tmp_path: Path) -> DataDir:
     return DataDir.at(tmp_path / "data")
 
 
-def planner_of(fakes: Fakes, *, broken: bool = False) -> Any:
+def planner_of(fakes: Fakes, *, broken: str = "") -> Any:
     """Plans the real federation with one cluster, joined already, and puts fakes in place of programs."""
 
     def plan(data: DataDir, options: Options) -> Plan:
@@ -50,7 +50,7 @@ def planner_of(fakes: Fakes, *, broken: bool = False) -> Any:
                 each.name,
                 tier=each.tier,
                 stop_tier=each.stop_tier,
-                mode="broken" if broken and each.name == "dns" else "good",
+                mode="broken" if each.name == broken else "good",
             )
             for each in real.specs
         )
@@ -102,6 +102,16 @@ async def test_up_and_down(data: DataDir, fakes: Fakes) -> None:
     assert State.load(data.state).founded
 
 
+async def test_the_etcd_that_served_is_remembered_even_if_others_fail(data: DataDir, fakes: Fakes) -> None:
+    """The data is of its version from then on."""
+    with pytest.raises(StartError):
+        await Host(data, Options(), planner=planner_of(fakes, broken="etcd")).run()
+    assert State.load(data.state).etcd_version == ""
+    with pytest.raises(StartError):
+        await Host(data, Options(), planner=planner_of(fakes, broken="dns")).run()
+    assert State.load(data.state).etcd_version == etcd.dotted(etcd.find().version)
+
+
 async def test_a_second_up_is_refused(data: DataDir, fakes: Fakes) -> None:
     """And the first is not disturbed."""
     async with running(data, fakes) as task:
@@ -150,7 +160,7 @@ async def test_a_process_that_dies_comes_back(data: DataDir, fakes: Fakes) -> No
 async def test_a_start_that_fails_stops_what_was_started_and_says_why(data: DataDir, fakes: Fakes) -> None:
     """The reason is left for the command that waits for it."""
     with pytest.raises(StartError, match="dns ended with status 7"):
-        await Host(data, Options(), planner=planner_of(fakes, broken=True)).run()
+        await Host(data, Options(), planner=planner_of(fakes, broken="dns")).run()
     failure = json.loads(data.failure.read_text())
     assert (failure["process"], failure["tail"].splitlines()[-1]) == ("dns", "this is why it fails")
     started = {line.removeprefix("started ") for line in fakes.journal if line.startswith("started")}

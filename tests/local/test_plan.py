@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import stat
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hanse.errors import ConfigError, FailedPreconditionError
+from tests.local.fakes import fake_etcd
 
 
 @pytest.fixture
@@ -122,6 +124,21 @@ def test_names_in_use_cannot_change(data: DataDir, option: str) -> None:
     assert getattr(prepare(data, Options()).options, option) == "first"
     with pytest.raises(ConfigError, match=r"brought up with --.* first"):
         prepare(data, Options(**{option: "other"}))  # type: ignore[arg-type]
+
+
+def test_an_etcd_that_cannot_open_the_data_is_not_started(
+    data: DataDir, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The version that served last is remembered; one that is prepared has not served."""
+    monkeypatch.setenv("HANSE_ETCD", str(fake_etcd(tmp_path, "3.6.4")))
+    assert prepare(data, Options(clusters=0)).etcd_version == "3.6.4"
+    state = State.load(data.state)
+    assert state.etcd_version == ""
+    replace(state, etcd_version="3.6.4").save(data.state)
+    monkeypatch.setenv("HANSE_ETCD", str(fake_etcd(tmp_path, "3.5.21")))
+    with pytest.raises(FailedPreconditionError, match=r"cannot open what etcd 3\.6\.4 has written"):
+        prepare(data, Options())
+    assert State.load(data.state).etcd_version == "3.6.4"
 
 
 def test_the_client_configuration_is_read_by_the_client(data: DataDir) -> None:
