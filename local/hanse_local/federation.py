@@ -23,6 +23,7 @@ from hanse_local import etcd, ports
 from hanse_local.certificates import ADMIN, ETCD, MEMBERS_ETCD, Certificates
 from hanse_local.checks import SERVICES, check_options, check_process
 from hanse_local.configs import Value, client_toml, tls_values, toml
+from hanse_local.continuity import EtcdAccess, check_directory
 from hanse_local.layout import DataDir
 from hanse_local.options import DEFAULT_CLUSTERS, Options
 from hanse_local.process import ProcessSpec
@@ -45,6 +46,8 @@ class Plan:
     options: Options
     state: State
     specs: tuple[ProcessSpec, ...]
+    etcd: EtcdAccess
+    """Where the federation's state is."""
     warnings: tuple[str, ...] = ()
     moved: tuple[str, ...] = field(default=())
     """Names of the ports that are not the same as in the run before."""
@@ -65,15 +68,17 @@ class Plan:
 def prepare(data: DataDir, options: Options) -> Plan:
     """Choose ports, issue certificates, write configuration. Raises HanseError."""
     old = State.load(data.state)
-    options = options.resolved(old.options, founded=old.founded)
+    options = options.resolved(old.options, founded=old.has_federation)
     check_options(options)
     clusters = _clusters(old, options)
     endpoints = options.etcd_endpoints or old.etcd_endpoints
-    if old.founded and endpoints != old.etcd_endpoints:
+    if old.has_federation and endpoints != old.etcd_endpoints:
         raise ConfigError(
             f"{data.root} was brought up with {_etcd_words(old.etcd_endpoints)}, not with "
             f"{_etcd_words(endpoints)}: its state is there; use another --data-dir"
         )
+    if not endpoints:
+        check_directory(data.etcd(ETCD), old)
     chosen, moved = ports.choose(
         _port_names(clusters, embedded=not endpoints), recorded=old.ports, given=options.ports
     )
@@ -89,7 +94,16 @@ def prepare(data: DataDir, options: Options) -> Plan:
     specs, warnings = builder.specs()
     state.save(data.state)
     builder.write_client_config()
-    return Plan(data, options, state, specs, tuple(warnings), tuple(moved), etcd_version=builder.etcd_version)
+    return Plan(
+        data=data,
+        options=options,
+        state=state,
+        specs=specs,
+        etcd=builder.etcd_access("apiserver"),
+        warnings=tuple(warnings),
+        moved=tuple(moved),
+        etcd_version=builder.etcd_version,
+    )
 
 
 def _clusters(state: State, options: Options) -> tuple[SimulatedCluster, ...]:
@@ -186,6 +200,19 @@ class _Builder:
     def _address(self, process: str, port: str) -> str:
         return f"{HOST}:{self.state.ports[f'{process}.{port}']}"
 
+    def etcd_access(self, service: str) -> EtcdAccess:
+        """How `service` reaches the federation's etcd."""
+        endpoints, prefix = self.state.etcd_endpoints, self.options.etcd_prefix
+        if endpoints:
+            where = f"the etcd at {', '.join(endpoints)} below {prefix}"
+            return EtcdAccess(endpoints, prefix, tls=self._remote_tls(), where=where)
+        return EtcdAccess(
+            endpoints=(self._address(ETCD, "client"),),
+            prefix=prefix,
+            tls=self.certificates.etcd_client(service),
+            where=str(self.data.etcd(ETCD)),
+        )
+
     def _check_remote_etcd(self, endpoints: tuple[str, ...]) -> None:
         version = etcd.remote_version(endpoints, tls=self._remote_tls())
         etcd.check_version(version, source=f"at {endpoints[0]}", production=self.options.production)
@@ -244,13 +271,9 @@ class _Builder:
             "otlp_endpoint": options.otlp_endpoint,
             **tls_values("tls", self.certificates.service(name)),
         }
-        if self.state.etcd_endpoints:
-            settings["etcd_endpoints"] = list(self.state.etcd_endpoints)
-            tls = self._remote_tls()
-        else:
-            settings["etcd_endpoints"] = [self._address(ETCD, "client")]
-            tls = self.certificates.etcd_client(name)
-        settings |= tls_values("etcd", tls) if tls else {}
+        access = self.etcd_access(name)
+        settings["etcd_endpoints"] = list(access.endpoints)
+        settings |= tls_values("etcd", access.tls) if access.tls else {}
         if name == "apiserver":
             settings["https_listen"] = self._address("apiserver", "https")
         if name == "dns":

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -30,6 +30,7 @@ from hanse.pki import write_private
 from hanse_local import control
 from hanse_local.certificates import ADMIN
 from hanse_local.configs import Access, kubeconfig
+from hanse_local.continuity import EtcdAccess, check_id, read_id
 from hanse_local.federation import ETCD_TIER, Plan, prepare
 from hanse_local.joining import join_all
 from hanse_local.layout import DataDir
@@ -54,8 +55,10 @@ class Host:
         *,
         on_change: Callable[[dict[str, Any]], None] | None = None,
         planner: Callable[[DataDir, Options], Plan] = prepare,
+        identify: Callable[[EtcdAccess], Awaitable[str]] = read_id,
     ) -> None:
         self._planner = planner
+        self._identify = identify
         self._data = data
         self._options = options
         self._on_change = on_change
@@ -105,7 +108,11 @@ class Host:
         self._enter("starting")
         await supervisor.start(timeout=plan.options.start_timeout, through=ETCD_TIER)
         self._remember(lambda state: replace(state, etcd_version=plan.etcd_version))
+        found = await self._identify(plan.etcd)
+        check_id(found, plan.state, where=plan.etcd.where, root=self._data.root)
         await supervisor.start(timeout=plan.options.start_timeout)
+        federation = found or await self._identify(plan.etcd)
+        self._remember(lambda state: replace(state, federation_id=federation))
         self._write_kubeconfig(plan)
         self._enter("joining")
         new = [cluster for cluster in plan.state.clusters if not cluster.joined]

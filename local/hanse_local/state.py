@@ -1,5 +1,5 @@
-"""What a data directory remembers between two runs: ports, simulated clusters, options, and which
-etcd has written its data.
+"""What a data directory remembers between two runs: ports, simulated clusters, options, which
+federation it has and which etcd has written its data.
 
 Owns state.json. It is written whole or not at all, by the supervisor alone.
 
@@ -33,11 +33,19 @@ class State:
     etcd_endpoints: tuple[str, ...] = ()
     """Endpoints of an etcd that is not ours; empty means the embedded one."""
 
+    federation_id: str = ""
+    """The federation whose services have run here; empty if none have, or if nobody has looked."""
+
     etcd_version: str = ""
     """Version of the embedded etcd that served last, as 3.5.21; empty if none did or nobody knows."""
 
     options: dict[str, str] = field(default_factory=dict)
     """Options that hold for every run; see `hanse_local.options`."""
+
+    @property
+    def has_federation(self) -> bool:
+        """Whether etcd has a federation of this directory, as far as is known."""
+        return self.founded or bool(self.federation_id)
 
     @classmethod
     def load(cls, path: Path) -> State:
@@ -62,6 +70,7 @@ class State:
                 ),
                 founded=bool(document["founded"]),
                 etcd_endpoints=tuple(map(str, document["etcd_endpoints"])),
+                federation_id=str(document.get("federation_id", "")),
                 etcd_version=str(document.get("etcd_version", "")),
                 options={str(name): str(value) for name, value in document["options"].items()},
             )

@@ -7,13 +7,14 @@ import json
 import stat
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 from hanse_local import background, etcd
+from hanse_local.continuity import EtcdAccess
 from hanse_local.federation import Plan, prepare
 from hanse_local.host import Host
 from hanse_local.layout import DataDir
@@ -22,7 +23,7 @@ from hanse_local.options import Options
 from hanse_local.state import State
 from hanse_local.supervisor import StartError
 
-from hanse.errors import FailedPreconditionError
+from hanse.errors import FailedPreconditionError, UnavailableError
 from tests.local.fakes import Fakes, eventually
 
 
@@ -37,6 +38,7 @@ def planner_of(fakes: Fakes, *, broken: str = "") -> Any:
 
     def plan(data: DataDir, options: Options) -> Plan:
         real = prepare(data, replace(options, clusters=1))
+        (data.etcd("etcd") / "member").mkdir(parents=True, exist_ok=True)
         State.load(data.state).with_joined("eu-west").save(data.state)
         member = {
             "current-context": "c",
@@ -60,10 +62,31 @@ def planner_of(fakes: Fakes, *, broken: str = "") -> Any:
     return plan
 
 
+@dataclass
+class Etcd:
+    """Stands in for an etcd in which the services found the federation `first` unless it has one."""
+
+    federation: str = ""
+
+    async def read_id(self, access: EtcdAccess) -> str:
+        """The id, which the services have written between the first question and the second."""
+        assert access.where.endswith("/etcd")
+        before, self.federation = self.federation, self.federation or "first"
+        return before
+
+
+def host_of(
+    data: DataDir, fakes: Fakes, *, broken: str = "", etcd: Etcd | None = None, planner: Any = None
+) -> Host:
+    """A host of fakes; `broken` is the process that does not start."""
+    planner = planner or planner_of(fakes, broken=broken)
+    return Host(data, Options(), planner=planner, identify=(etcd or Etcd()).read_id)
+
+
 @asynccontextmanager
 async def running(data: DataDir, fakes: Fakes) -> AsyncIterator[asyncio.Task[None]]:
     """A federation that is up; it is stopped at the end."""
-    task = asyncio.create_task(Host(data, Options(), planner=planner_of(fakes)).run())
+    task = asyncio.create_task(host_of(data, fakes).run())
     phases: list[str] = []
 
     async def poll() -> None:
@@ -105,18 +128,44 @@ async def test_up_and_down(data: DataDir, fakes: Fakes) -> None:
 async def test_the_etcd_that_served_is_remembered_even_if_others_fail(data: DataDir, fakes: Fakes) -> None:
     """The data is of its version from then on."""
     with pytest.raises(StartError):
-        await Host(data, Options(), planner=planner_of(fakes, broken="etcd")).run()
+        await host_of(data, fakes, broken="etcd").run()
     assert State.load(data.state).etcd_version == ""
     with pytest.raises(StartError):
-        await Host(data, Options(), planner=planner_of(fakes, broken="dns")).run()
+        await host_of(data, fakes, broken="dns").run()
     assert State.load(data.state).etcd_version == etcd.dotted(etcd.find().version)
+
+
+async def test_the_federation_is_remembered_and_another_is_refused(data: DataDir, fakes: Fakes) -> None:
+    """Before any service starts, which would put another federation's objects into the members."""
+    async with running(data, fakes):
+        pass
+    assert State.load(data.state).federation_id == "first"
+    for federation, reason in (("another", "FEDERATION_DIFFERS"), ("", "FEDERATION_LOST")):
+        started = len(fakes.journal)
+        with pytest.raises(FailedPreconditionError, match="restore a backup") as caught:
+            await host_of(data, fakes, etcd=Etcd(federation)).run()
+        assert caught.value.reason == reason
+        assert {line.split()[1] for line in fakes.journal[started:]} == {"etcd", "members-etcd"}
+    assert State.load(data.state).federation_id == "first"
+
+
+async def test_an_etcd_that_cannot_be_read_is_not_taken_for_an_empty_one(data: DataDir, fakes: Fakes) -> None:
+    """No service starts, and nothing is remembered."""
+
+    async def unknown(access: EtcdAccess) -> str:
+        raise UnavailableError(f"{access.where} does not answer")
+
+    with pytest.raises(UnavailableError, match="does not answer"):
+        await Host(data, Options(), planner=planner_of(fakes), identify=unknown).run()
+    assert {line.split()[1] for line in fakes.journal} == {"etcd", "members-etcd"}
+    assert State.load(data.state).federation_id == ""
 
 
 async def test_a_second_up_is_refused(data: DataDir, fakes: Fakes) -> None:
     """And the first is not disturbed."""
     async with running(data, fakes) as task:
         with pytest.raises(FailedPreconditionError, match="already runs in"):
-            await Host(data, Options(), planner=planner_of(fakes)).run()
+            await host_of(data, fakes).run()
         assert not task.done()
         assert await asyncio.to_thread(background.query, data) is not None
 
@@ -160,7 +209,7 @@ async def test_a_process_that_dies_comes_back(data: DataDir, fakes: Fakes) -> No
 async def test_a_start_that_fails_stops_what_was_started_and_says_why(data: DataDir, fakes: Fakes) -> None:
     """The reason is left for the command that waits for it."""
     with pytest.raises(StartError, match="dns ended with status 7"):
-        await Host(data, Options(), planner=planner_of(fakes, broken="dns")).run()
+        await host_of(data, fakes, broken="dns").run()
     failure = json.loads(data.failure.read_text())
     assert (failure["process"], failure["tail"].splitlines()[-1]) == ("dns", "this is why it fails")
     started = {line.removeprefix("started ") for line in fakes.journal if line.startswith("started")}
@@ -177,7 +226,7 @@ async def test_a_stop_while_it_starts_is_obeyed(data: DataDir, fakes: Fakes) -> 
         plan: Plan = planner_of(fakes)(folder, options)
         return replace(plan, specs=(fakes.spec("etcd", mode="silent"),))
 
-    task = asyncio.create_task(Host(data, Options(), planner=slow).run())
+    task = asyncio.create_task(host_of(data, fakes, planner=slow).run())
     await eventually(lambda: fakes.journal == ["started etcd"])
     assert await asyncio.to_thread(background.stop, data)
     async with asyncio.timeout(10):

@@ -35,8 +35,9 @@ def data(tmp_path: Path) -> DataDir:
 
 
 def found(data: DataDir) -> None:
-    """Remember that the federation was up."""
+    """Remember that the federation was up, and let etcd have something."""
     State.load(data.state).with_founded().save(data.state)
+    (data.etcd("etcd") / "member").mkdir(parents=True)
 
 
 def test_a_new_federation_has_two_etcds_three_clusters_and_five_services(data: DataDir) -> None:
@@ -90,7 +91,8 @@ def test_a_port_that_somebody_took_is_replaced(data: DataDir) -> None:
 def test_a_joined_clusters_port_is_never_replaced(data: DataDir) -> None:
     """The federation knows the cluster by it."""
     plan = prepare(data, Options(clusters=1))
-    State.load(data.state).with_joined("eu-west").with_founded().save(data.state)
+    State.load(data.state).with_joined("eu-west").save(data.state)
+    found(data)
     with socket.socket() as thief:
         thief.bind(("127.0.0.1", plan.state.ports["sim-eu-west.https"]))
         thief.listen()
@@ -124,6 +126,20 @@ def test_names_in_use_cannot_change(data: DataDir, option: str) -> None:
     assert getattr(prepare(data, Options()).options, option) == "first"
     with pytest.raises(ConfigError, match=r"brought up with --.* first"):
         prepare(data, Options(**{option: "other"}))  # type: ignore[arg-type]
+
+
+def test_a_lost_etcd_is_not_replaced_by_an_empty_one(data: DataDir) -> None:
+    """Nothing is started, so the place is free for a backup; the message says what can be done."""
+    prepare(data, Options(clusters=0))
+    found(data)
+    (data.etcd("etcd") / "member").rename(data.root / "moved")
+    with pytest.raises(FailedPreconditionError, match=r"etcd is empty, and .* had a federation") as caught:
+        prepare(data, Options())
+    assert caught.value.reason == "FEDERATION_LOST"
+    assert "restore a backup of it (see docs/operations.md)" in caught.value.message
+    assert f"to begin anew on purpose, move {data.root} away" in caught.value.message
+    (data.root / "moved").rename(data.etcd("etcd") / "member")
+    prepare(data, Options())
 
 
 def test_an_etcd_that_cannot_open_the_data_is_not_started(
