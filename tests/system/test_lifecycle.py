@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,7 +13,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from hanse_local import etcd
 
+from tests.docs.tables import ROOT
 from tests.system.harness import Federation, Simulated, until
 from tests.system.manifests import config_map
 
@@ -94,6 +97,36 @@ def test_a_second_up_on_the_same_directory_is_refused(federation: Federation) ->
     assert "Traceback" not in done.err
     assert str(federation.data_dir) in done.err.replace("\n", "")
     assert federation.status()["phase"] == "ready"
+
+
+def guide(heading: str) -> list[str]:
+    """The blocks of shell below a heading of the operations guide, for this virtual environment."""
+    section = (ROOT / "docs" / "operations.md").read_text().split(f"{heading}\n")[1].split("\n#")[0]
+    blocks = re.findall(r"```sh\n(.*?)```", section, re.DOTALL)
+    return [block.replace(".venv/bin/python", sys.executable) for block in blocks]
+
+
+def test_a_lost_etcd_is_refused_and_restored_as_the_guide_says(kubectl: str, tmp_path: Path) -> None:
+    """`hanse up` founds no other federation where one was; with the guide's backup the same goes on."""
+    backup, restore = guide("### Backup and restore")
+    names, _, _ = backup.partition("PORT=")
+    lost = Federation(tmp_path / "hanse", members=Simulated(1))
+    bundled = etcd.find(environ={"PATH": ""})  # the guide's programs are of the same version
+    lost.environ |= {"HOME": str(tmp_path), "HANSE_ETCD": str(bundled.path)}
+    with lost:
+        lost.apply(config_map("default", "kept", color="red"))
+        original = lost.api.get("configmaps", "default", "kept")
+        lost.run(["bash", "-euc", backup], cwd=tmp_path)
+        lost.close()
+        lost.down()
+        shutil.rmtree(lost.data_dir / "etcd")
+        refused = lost.run(["hanse", "up", "--detach"], check=False)
+        assert refused.status == 1
+        assert f"{lost.data_dir / 'etcd'} is empty" in refused.err
+        assert refused.err.count("\n") == 1, refused.err
+        (lost.data_dir / "etcd").mkdir()
+        lost.run(["bash", "-euc", names + restore], cwd=tmp_path)
+        assert lost.api.get("configmaps", "default", "kept") == original
 
 
 @pytest.mark.parametrize(
