@@ -37,6 +37,7 @@ from hanse.errors import (
     ConflictError,
     FailedPreconditionError,
     HanseError,
+    InvalidArgumentError,
     NotFoundError,
     UnavailableError,
 )
@@ -80,11 +81,16 @@ class Objects(FederationServiceServicer):
         patch = orjson.loads(request.patch)
         merge = request.type == federation_service_pb2.MERGE_PATCH
         body = merge_patch(body, patch) if merge else json_patch(body, patch)
+        stored = await self.store.get(self.key(name))
+        version = body["metadata"].pop("resourceVersion", None)
+        if version and (stored is None or version != str(stored.mod_revision)):
+            raise ConflictError(f"{name} is not at {version}")
         if "deletionTimestamp" in body["metadata"] and not body["metadata"].get("finalizers"):
             await self.store.delete(self.key(name))
         else:
             await self.store.put(self.key(name), orjson.dumps(body))
-        return federation_pb2.Object(manifest=orjson.dumps(body))
+        revision = await self.store.revision()
+        return federation_pb2.Object(manifest=orjson.dumps(body), etag=str(revision))
 
     async def DeleteObject(self, request: Any, context: Any) -> Any:  # noqa: N802
         """Marks an object as being deleted."""
@@ -100,11 +106,12 @@ class Objects(FederationServiceServicer):
 
 @dataclass
 class World:
-    """Members by the host of their URL; one in `lost` does not answer."""
+    """Members by the host of their URL; one in `lost` refuses connections, one in `silent` says nothing."""
 
     store: MemoryStore
     members: dict[str, str] = field(default_factory=dict)
     lost: set[str] = field(default_factory=set)
+    silent: set[str] = field(default_factory=set)
     version: str = "v1.34.1"
     groups: list[dict[str, Any]] = field(default_factory=list)
     stub: RegistryServiceStub = field(init=False)
@@ -162,6 +169,8 @@ class Member:
         """One request."""
         if self.host in self.world.lost:
             raise UnavailableError("connection refused")
+        if self.host in self.world.silent:
+            await asyncio.Event().wait()
         documents: dict[str, Any] = {
             "/version": {"gitVersion": self.world.version},
             "/api/v1/namespaces/kube-system": {"metadata": {"uid": self.world.members[self.host]}},
@@ -338,6 +347,54 @@ async def test_an_update_with_an_old_etag_is_refused(world: World) -> None:
                 break
     with pytest.raises(ConflictError, match="read it again"):
         await world.stub.UpdateCluster(request)
+
+
+async def test_an_update_returns_what_is_stored(world: World) -> None:
+    """With the etag that the next update needs, and with all that the update did not speak of."""
+    cluster = await world.join("eu-west")
+    for region in ("north", "south"):
+        cluster.region, cluster.server = region, "https://elsewhere"
+        request = registry_service_pb2.UpdateClusterRequest(cluster=cluster)
+        request.update_mask.paths.append("region")
+        cluster = await world.stub.UpdateCluster(request)
+        assert (cluster.region, cluster.server) == (region, "https://eu-west")
+        assert cluster == await world.stub.GetCluster(
+            registry_service_pb2.GetClusterRequest(name="clusters/eu-west")
+        )
+
+
+async def test_an_update_of_everything_gives_up_what_it_does_not_say(world: World) -> None:
+    """Labels go; the region is that of the nodes again; what only Hanse knows stays."""
+    cluster = await world.join("eu-west")
+    change = cluster_pb2.Cluster(name=cluster.name, region="north", labels={"tier": "prod"})
+    request = registry_service_pb2.UpdateClusterRequest(cluster=change)
+    assert (await world.stub.UpdateCluster(request)).region == "north"
+    request.cluster.CopyFrom(cluster_pb2.Cluster(name=cluster.name))
+    request.update_mask.paths.append("*")
+    updated = await world.stub.UpdateCluster(request)
+    assert (updated.region, list(updated.zones), len(updated.labels)) == ("eu", ["a"], 0)
+    assert (updated.server, updated.state) == ("https://eu-west", cluster_pb2.READY)
+
+
+async def test_an_update_does_not_wait_for_a_cluster_that_does_not_answer(world: World) -> None:
+    """What the user says is recorded before the next probe is over."""
+    cluster = await world.join("eu-west")
+    world.silent.add("eu-west")
+    change = cluster_pb2.Cluster(name=cluster.name, unschedulable=True)
+    async with asyncio.timeout(SETTINGS.probe_timeout * 2):
+        request = registry_service_pb2.UpdateClusterRequest(cluster=change)
+        assert (await world.stub.UpdateCluster(request)).unschedulable
+
+
+@pytest.mark.parametrize("path", ["server", "state", "etag", "name"])
+async def test_an_update_of_what_cannot_be_updated_is_refused(world: World, path: str) -> None:
+    """The error names the field."""
+    cluster = await world.join("eu-west")
+    request = registry_service_pb2.UpdateClusterRequest(cluster=cluster)
+    request.update_mask.paths.extend(["labels", path])
+    with pytest.raises(InvalidArgumentError, match=f"field {path} ") as caught:
+        await world.stub.UpdateCluster(request)
+    assert (caught.value.reason, caught.value.metadata["path"]) == ("FIELD_IMMUTABLE", path)
 
 
 async def test_unknown_clusters_are_not_found(world: World) -> None:

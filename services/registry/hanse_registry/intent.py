@@ -53,15 +53,19 @@ class Intent:
         )
         await self._stub.CreateObject(request)
 
-    async def patch(self, cluster: str, change: dict[str, Any]) -> None:
-        """Changes a Cluster by a JSON merge patch. Raises NotFoundError, ConflictError."""
+    async def patch(self, cluster: str, change: dict[str, Any]) -> tuple[Object, int]:
+        """Changes a Cluster by a JSON merge patch; returns it with the revision at which it is so.
+
+        Raises NotFoundError, ConflictError.
+        """
         request = federation_service_pb2.PatchObjectRequest(
             name=name_of(cluster),
             patch=orjson.dumps(change),
             type=federation_service_pb2.MERGE_PATCH,
             field_manager=MANAGER,
         )
-        await self._stub.PatchObject(request)
+        patched: federation_pb2.Object = await self._stub.PatchObject(request)
+        return orjson.loads(patched.manifest), int(patched.etag)
 
     async def delete(self, cluster: str) -> None:
         """Asks for a Cluster to be deleted; it stays until the finalizer is gone. Raises NotFoundError."""

@@ -107,6 +107,8 @@ class Keeper:
         next_inventory = 0.0
         while not self._reconnect.is_set():
             self._changed.clear()
+            if self._object is not None and self._stored is not None:
+                await self._record(self._object)  # what the user says does not wait for the probe
             if api is None:
                 self._health = Health(
                     reason="NoCredential",

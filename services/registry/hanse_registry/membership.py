@@ -1,7 +1,8 @@
 """A cluster as the others see it, put together from the user's object and what the probes found. Pure.
 
 `compile_cluster` makes the message that is stored at clusters/<name>; it is compared with the stored one, so
-a probe that finds nothing new writes nothing. `hanse_registry.controller` is next.
+a probe that finds nothing new writes nothing. `says` tells whether a cluster has what the user's object says.
+`hanse_registry.controller` is next.
 """
 
 from __future__ import annotations
@@ -28,6 +29,10 @@ READY_CONDITION = {
     Standing.READY: condition_pb2.TRUE,
     Standing.OFFLINE: condition_pb2.UNKNOWN,
 }
+STATED = (
+    "uid", "labels", "annotations", "server", "taints", "unschedulable", "orphan_objects", "delete_time",
+)  # fmt: skip
+"""Fields that a compiled cluster has from the user's object alone."""
 FORCE = "hanse.dev/force-unjoin"
 """Annotation of a Cluster whose unjoin must not wait for the cluster."""
 
@@ -46,6 +51,17 @@ def compile_cluster(
     `stored` is the Cluster object. `previous` is what was stored before: times of transitions and, while no
     inventory could be taken, what is known of the cluster are kept from it.
     """
+    cluster = intended(stored)
+    cluster.credential_hash = credential_hash
+    add_inventory(cluster, inventory, previous)
+    leaving = "deletionTimestamp" in stored["metadata"]
+    cluster.state = cluster_pb2.UNJOINING if leaving else STATES[health.standing]
+    cluster.conditions.append(ready_condition(health, previous, now))
+    return cluster
+
+
+def intended(stored: Object) -> cluster_pb2.Cluster:
+    """What the user's object says of the cluster, and nothing else."""
     metadata, spec = stored["metadata"], stored.get("spec") or {}
     cluster = cluster_pb2.Cluster(
         name=f"clusters/{metadata['name']}",
@@ -53,22 +69,26 @@ def compile_cluster(
         labels=metadata.get("labels") or {},
         annotations=visible(metadata.get("annotations") or {}),
         server=spec.get("server", ""),
+        region=spec.get("region") or "",
+        zones=sorted(spec.get("zones") or ()),
         taints=[taint(entry) for entry in spec.get("taints") or ()],
         unschedulable=bool(spec.get("unschedulable")),
         orphan_objects=bool(spec.get("orphanObjects")),
-        credential_hash=credential_hash,
     )
-    add_inventory(cluster, inventory, previous)
-    if spec.get("region"):
-        cluster.region = spec["region"]
-    if spec.get("zones"):
-        cluster.zones[:] = sorted(spec["zones"])
     set_time(cluster.create_time, metadata.get("creationTimestamp"))
     set_time(cluster.delete_time, metadata.get("deletionTimestamp"))
-    leaving = "deletionTimestamp" in metadata
-    cluster.state = cluster_pb2.UNJOINING if leaving else STATES[health.standing]
-    cluster.conditions.append(ready_condition(health, previous, now))
     return cluster
+
+
+def says(cluster: cluster_pb2.Cluster, stored: Object) -> bool:
+    """Whether a compiled cluster has all that the user's object says of it.
+
+    Of a region or zones that the user does not give it may have any: they are those of the nodes.
+    """
+    wanted = intended(stored)
+    same = all(getattr(cluster, field) == getattr(wanted, field) for field in STATED)
+    region = wanted.region in ("", cluster.region)
+    return same and region and (not wanted.zones or wanted.zones == cluster.zones)
 
 
 def add_inventory(
@@ -76,15 +96,15 @@ def add_inventory(
 ) -> None:
     """Fills in what the cluster has, or what it had when it was looked at last."""
     if inventory is not None:
-        cluster.region = inventory.topology.region
-        cluster.zones[:] = inventory.topology.zones
+        cluster.region = cluster.region or inventory.topology.region
+        cluster.zones[:] = cluster.zones or inventory.topology.zones
         cluster.kubernetes_version = inventory.kubernetes_version
         cluster.capacity.CopyFrom(inventory.capacity)
         cluster.catalogue_hash = inventory.catalogue.hash
         cluster.cluster_id = inventory.cluster_id
     elif previous is not None:
-        cluster.region = previous.region
-        cluster.zones[:] = previous.zones
+        cluster.region = cluster.region or previous.region
+        cluster.zones[:] = cluster.zones or previous.zones
         cluster.kubernetes_version = previous.kubernetes_version
         cluster.capacity.CopyFrom(previous.capacity)
         cluster.catalogue_hash = previous.catalogue_hash

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
+
+from google.protobuf.field_mask_pb2 import FieldMask
 
 from hanse.api.registry.v1 import cluster_pb2, registry_service_pb2, registry_service_pb2_grpc
 from hanse.api.type.v1 import change_pb2
@@ -17,11 +19,13 @@ from hanse.credentials import Sealer
 from hanse.errors import (
     AlreadyExistsError,
     ConflictError,
+    DeadlineError,
     FailedPreconditionError,
     InvalidArgumentError,
     NotFoundError,
 )
 from hanse.kube.hanse_kinds import GROUP
+from hanse.kube.objects import Object
 from hanse.kube.selectors import LabelSelector
 from hanse.rpc import AUTHENTICATED, Policy
 from hanse.rpc.masks import apply_update
@@ -33,13 +37,19 @@ from hanse_registry.controller import Registrar
 from hanse_registry.credentials import read_kubeconfig, to_message
 from hanse_registry.intent import Intent
 from hanse_registry.keeper import Connect
-from hanse_registry.membership import FORCE
+from hanse_registry.membership import FORCE, says
 from hanse_registry.probe import Inventory, take_inventory
 
 JOIN_TIMEOUT = 10.0
 """Seconds that one request to a cluster that joins may take."""
 READY_TIMEOUT = 10.0
 """Seconds that JoinCluster waits for the new cluster to be probed; it has joined all the same after that."""
+UPDATE_TIMEOUT = 10.0
+"""Seconds that UpdateCluster waits for the leading registry to take a change up."""
+NODES_TIMEOUT = 1.0
+"""Seconds that it waits for region and zones of the nodes; they may be those that were set by hand."""
+UPDATABLE = ("labels", "annotations", "region", "zones", "taints", "unschedulable", "orphan_objects")
+"""The fields of a cluster that UpdateCluster changes."""
 _SERVICE = "hanse.api.registry.v1.RegistryService"
 POLICY = Policy(
     {
@@ -98,7 +108,8 @@ class RegistryServicer(registry_service_pb2_grpc.RegistryServiceServicer):
             spec = {"server": access.server, "credentialRef": {"name": name}}
             await self._intents.create(name, spec=spec, labels=dict(request.labels))
         await self._store_credential(name, credential, known=known)
-        return await self._first_seen(name) or preview(name, access.server, found)
+        joined = await self._seen(name, is_ready, timeout=READY_TIMEOUT)
+        return joined or preview(name, access.server, found)
 
     async def UnjoinCluster(
         self, request: registry_service_pb2.UnjoinClusterRequest, context: Any
@@ -150,17 +161,33 @@ class RegistryServicer(registry_service_pb2_grpc.RegistryServiceServicer):
     async def UpdateCluster(
         self, request: registry_service_pb2.UpdateClusterRequest, context: Any
     ) -> cluster_pb2.Cluster:
-        """Changes what the user says of a cluster; with an etag only if nobody else did meanwhile."""
+        """Changes what the user says of a cluster; with an etag only if nobody else did meanwhile.
+
+        Returns the cluster as it is stored, once the leading registry has taken the change up. Raises
+        DeadlineError if it does not; the change is stored all the same.
+        """
+        check_mask(request.update_mask)
+        name = cluster_name(request.cluster.name)
+        await self._registrar.objects.current()
         current = await self._cluster(request.cluster.name)
         check_etag(current, request.cluster.etag)
-        name = cluster_name(request.cluster.name)
-        wanted = apply_update(current, request.cluster, request.update_mask)
-        change = difference(current, wanted)
+        change = difference(current, apply_update(current, request.cluster, request.update_mask))
         entry = self._registrar.objects.entry(intent.object_key(name))
         if request.cluster.etag and entry is not None:
+            if not says(current, entry.value):
+                raise changed_since(current, request.cluster.etag)
             change.setdefault("metadata", {})["resourceVersion"] = str(entry.mod_revision)
-        await self._intents.patch(name, change)
-        return wanted
+        stored, revision = await self._intents.patch(name, change)
+        if entry is not None and gives_up(change, entry.value):
+            await self._seen(name, lambda found: int(found.etag) >= revision, timeout=NODES_TIMEOUT)
+        updated = await self._seen(name, lambda found: says(found, stored), timeout=UPDATE_TIMEOUT)
+        if updated is None:
+            raise DeadlineError(
+                f"the change of {request.cluster.name} is stored, but no registry took it up within "
+                f"{UPDATE_TIMEOUT:g} s: see whether one leads, then read the cluster again",
+                metadata={"name": request.cluster.name},
+            )
+        return updated
 
     async def WatchClusters(
         self, request: registry_service_pb2.WatchClustersRequest, context: Any
@@ -228,23 +255,24 @@ class RegistryServicer(registry_service_pb2_grpc.RegistryServiceServicer):
         copy.CopyFrom(found)
         return copy
 
-    async def _first_seen(self, name: str) -> cluster_pb2.Cluster | None:
-        """Waits until a new cluster was probed with success; None if that takes too long."""
-        seen = asyncio.Event()
+    async def _seen(
+        self, name: str, condition: Callable[[cluster_pb2.Cluster], bool], *, timeout: float
+    ) -> cluster_pb2.Cluster | None:
+        """Waits until a cluster is as wanted; None if that takes longer than `timeout` seconds."""
+        seen: asyncio.Future[cluster_pb2.Cluster] = asyncio.get_running_loop().create_future()
 
         def changed(key: str, old: object, new: cluster_pb2.Cluster | None, revision: int) -> None:
-            if key == keys.cluster(name) and new is not None and new.state == cluster_pb2.READY:
-                seen.set()
+            if key == keys.cluster(name) and new is not None and not seen.done() and condition(new):
+                seen.set_result(new)
 
         unsubscribe = self._registrar.clusters.subscribe(changed, replay=True)
         try:
-            async with asyncio.timeout(READY_TIMEOUT):
-                await seen.wait()
+            async with asyncio.timeout(timeout):
+                return await seen
         except TimeoutError:
             return None
         finally:
             unsubscribe()
-        return self._registrar.clusters.get(keys.cluster(name))
 
     def _refuse_twice(self, name: str, found: Inventory) -> None:
         """Raises FailedPreconditionError if the same cluster is a member by another name."""
@@ -287,9 +315,32 @@ def cluster_name(name: str) -> str:
 def check_etag(cluster: cluster_pb2.Cluster, etag: str) -> None:
     """Raises ConflictError if an etag is given and is not the current one."""
     if etag and etag != cluster.etag:
-        raise ConflictError(
-            f"{cluster.name} changed since it was read (etag {etag}, now {cluster.etag}): read it again"
-        )
+        raise changed_since(cluster, etag)
+
+
+def changed_since(cluster: cluster_pb2.Cluster, etag: str) -> ConflictError:
+    """What to raise if a cluster is no longer what `etag` stands for."""
+    return ConflictError(
+        f"{cluster.name} changed since it was read (etag {etag}, now {cluster.etag}): read it again"
+    )
+
+
+def check_mask(mask: FieldMask) -> None:
+    """Raises InvalidArgumentError if a mask names a field that a user cannot change."""
+    for path in mask.paths:
+        known = path in cluster_pb2.Cluster.DESCRIPTOR.fields_by_name
+        if known and path not in UPDATABLE:
+            raise InvalidArgumentError(
+                f"field {path} of a cluster cannot be updated: leave it out of update_mask, which may have "
+                f"{', '.join(UPDATABLE)}",
+                reason="FIELD_IMMUTABLE",
+                metadata={"field": "update_mask", "path": path},
+            )
+
+
+def is_ready(cluster: cluster_pb2.Cluster) -> bool:
+    """Whether a cluster answered its probe."""
+    return cluster.state == cluster_pb2.READY
 
 
 def preview(name: str, server: str, found: Inventory) -> cluster_pb2.Cluster:
@@ -326,6 +377,12 @@ def difference(current: cluster_pb2.Cluster, wanted: cluster_pb2.Cluster) -> dic
     if wanted.orphan_objects != current.orphan_objects:
         spec["orphanObjects"] = wanted.orphan_objects
     return {key: value for key, value in (("metadata", metadata), ("spec", spec)) if value}
+
+
+def gives_up(change: dict[str, Any], stored: Object) -> bool:
+    """Whether a patch takes a region or zones off the object, so that those of the nodes hold again."""
+    wanted, given = change.get("spec", {}), stored.get("spec") or {}
+    return any(field in wanted and not wanted[field] and given.get(field) for field in ("region", "zones"))
 
 
 def taint_of(entry: cluster_pb2.Taint) -> dict[str, str]:
