@@ -50,7 +50,7 @@ IDLE = (
     "cronjob", "daemonset", "deployment", "disruption", "endpoints", "endpointslice",
     "garbage-collector", "horizontal-pod-autoscaler", "job", "persistentvolume-binder",
     "persistentvolume-protection", "persistentvolumeclaim-protection", "replicaset",
-    "replicationcontroller", "resourcequota", "statefulset",
+    "replicationcontroller", "resourcequota", "statefulset", "storage-version-migrator",
 )  # fmt: skip
 CONTROLLERS = "--controllers=" + ",".join(f"-{name}-controller" for name in IDLE)
 

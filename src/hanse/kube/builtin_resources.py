@@ -3,7 +3,8 @@
 A line is `Kind plural scope [short,names] [+category] [/subresource] [!verb,verb]` under its `group/version`.
 The singular is the kind in lower case. Scope is `ns` or `cluster`. `!` lists the verbs where they are not
 all eight. The order of groups is the order of discovery, which decides what a short name such as `events`
-means to kubectl. Pure data; parsed once by `builtin()`. Next: `hanse.kube.catalogue`.
+means to kubectl. What is left out, and why, is in tests/real/test_discovery.py. Pure data; parsed once by
+`builtin()`. Next: `hanse.kube.catalogue`.
 """
 
 from __future__ import annotations
@@ -57,6 +58,8 @@ batch/v1
   Job jobs ns +all /status
 certificates.k8s.io/v1
   CertificateSigningRequest certificatesigningrequests cluster csr /status /approval
+  ClusterTrustBundle clustertrustbundles cluster
+  PodCertificateRequest podcertificaterequests ns /status
 networking.k8s.io/v1
   IngressClass ingressclasses cluster
   Ingress ingresses ns ing /status
@@ -72,12 +75,14 @@ rbac.authorization.k8s.io/v1
   Role roles ns
 storage.k8s.io/v1
   CSIDriver csidrivers cluster
-  CSINode csinodes cluster
+  CSINode csinodes cluster /status
   CSIStorageCapacity csistoragecapacities ns
   StorageClass storageclasses cluster sc
   VolumeAttachment volumeattachments cluster /status
   VolumeAttributesClass volumeattributesclasses cluster vac
 admissionregistration.k8s.io/v1
+  MutatingAdmissionPolicy mutatingadmissionpolicies cluster +api-extensions
+  MutatingAdmissionPolicyBinding mutatingadmissionpolicybindings cluster +api-extensions
   MutatingWebhookConfiguration mutatingwebhookconfigurations cluster +api-extensions
   ValidatingAdmissionPolicy validatingadmissionpolicies cluster +api-extensions /status
   ValidatingAdmissionPolicyBinding validatingadmissionpolicybindings cluster +api-extensions
@@ -92,14 +97,17 @@ node.k8s.io/v1
   RuntimeClass runtimeclasses cluster
 discovery.k8s.io/v1
   EndpointSlice endpointslices ns
-flowcontrol.apiserver.k8s.io/v1
-  FlowSchema flowschemas cluster /status
-  PriorityLevelConfiguration prioritylevelconfigurations cluster /status
 resource.k8s.io/v1
   DeviceClass deviceclasses cluster
+  DeviceTaintRule devicetaintrules cluster /status
   ResourceClaim resourceclaims ns /status
   ResourceClaimTemplate resourceclaimtemplates ns
   ResourceSlice resourceslices cluster
+flowcontrol.apiserver.k8s.io/v1
+  FlowSchema flowschemas cluster /status
+  PriorityLevelConfiguration prioritylevelconfigurations cluster /status
+storagemigration.k8s.io/v1
+  StorageVersionMigration storageversionmigrations cluster /status
 """
 
 SCALABLE = ("spec.replicas", "status.replicas", "status.selector")

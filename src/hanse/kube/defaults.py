@@ -327,6 +327,25 @@ def _webhooks(obj: Object) -> None:
             service.setdefault("port", 443)
 
 
+def _admission_policy(obj: Object) -> None:
+    spec = ensure(obj, "spec")
+    spec.setdefault("failurePolicy", "Fail")
+    _matched(section(spec, "matchConstraints"))
+
+
+def _admission_binding(obj: Object) -> None:
+    _matched(section(ensure(obj, "spec"), "matchResources"))
+
+
+def _matched(resources: Spec | None) -> None:
+    if resources is None:
+        return
+    fill(resources, {"matchPolicy": "Equivalent", "namespaceSelector": {}, "objectSelector": {}})
+    for rules in ("resourceRules", "excludeResourceRules"):
+        for rule in dicts(resources, rules):
+            rule.setdefault("scope", "*")
+
+
 def _crd(obj: Object) -> None:
     spec = ensure(obj, "spec")
     names = ensure(spec, "names")
@@ -347,7 +366,11 @@ _DEFAULTERS: dict[tuple[str, str], Callable[[Spec], None]] = {
     ("", "ReplicationController"): _replication_controller,
     ("", "Secret"): _secret,
     ("", "Service"): _service,
+    ("admissionregistration.k8s.io", "MutatingAdmissionPolicy"): _admission_policy,
+    ("admissionregistration.k8s.io", "MutatingAdmissionPolicyBinding"): _admission_binding,
     ("admissionregistration.k8s.io", "MutatingWebhookConfiguration"): _webhooks,
+    ("admissionregistration.k8s.io", "ValidatingAdmissionPolicy"): _admission_policy,
+    ("admissionregistration.k8s.io", "ValidatingAdmissionPolicyBinding"): _admission_binding,
     ("admissionregistration.k8s.io", "ValidatingWebhookConfiguration"): _webhooks,
     ("apiextensions.k8s.io", "CustomResourceDefinition"): _crd,
     ("apps", "DaemonSet"): _daemon_set,

@@ -93,6 +93,8 @@ def subresource_kind(info: ResourceInfo, name: str) -> tuple[str, str, str]:
     """Return group, version and kind of what a subresource takes and gives."""
     if name == "scale":
         return ("autoscaling", "v1", "Scale")
+    if name == "proxy":
+        return (info.group, info.version, f"{info.kind}ProxyOptions")
     return _CREATE_ONLY.get(name, (info.group, info.version, info.kind))
 
 

@@ -34,6 +34,7 @@ _GROUPS = frozenset(
         "flowcontrol.apiserver.k8s.io",
         "hanse.dev",
         "rbac.authorization.k8s.io",
+        "storagemigration.k8s.io",
     }
 )
 """Groups of which nothing propagates."""
@@ -50,6 +51,7 @@ _RESOURCES = frozenset(
         ("apps", "controllerrevisions"),
         ("networking.k8s.io", "ipaddresses"),
         ("networking.k8s.io", "servicecidrs"),
+        ("resource.k8s.io", "devicetaintrules"),
         ("resource.k8s.io", "resourceslices"),
         ("storage.k8s.io", "csinodes"),
         ("storage.k8s.io", "csistoragecapacities"),

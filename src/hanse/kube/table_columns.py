@@ -16,6 +16,7 @@ from hanse.kube.selectors import LabelSelector
 from hanse.kube.table import DEFAULT, Cell, Column, TableLayout, age, declared, human_duration, parse_time
 
 NONE = "<none>"
+UNSET = "<unset>"
 _LAYOUTS: dict[tuple[str, str], TableLayout] = {}
 Row = Callable[[Object, datetime], Sequence[Cell]]
 
@@ -385,7 +386,7 @@ def _claim(obj: Object, now: datetime) -> Sequence[Cell]:
         mapping(status, "capacity").get("storage", "") if bound else "",
         _modes(sequence(status, "accessModes")) if bound else "",
         spec.get("storageClassName", ""),
-        spec.get("volumeAttributesClassName") or "<unset>",
+        spec.get("volumeAttributesClassName") or UNSET,
         spec.get("volumeMode", "Filesystem"),
     )
 
@@ -405,7 +406,7 @@ def _volume(obj: Object, now: datetime) -> Sequence[Cell]:
         "Terminating" if obj["metadata"].get("deletionTimestamp") else status.get("phase", ""),
         f"{claim.get('namespace')}/{claim.get('name')}" if claim else "",
         spec.get("storageClassName", ""),
-        spec.get("volumeAttributesClassName") or "<unset>",
+        spec.get("volumeAttributesClassName") or UNSET,
         status.get("reason", ""),
         spec.get("volumeMode", "Filesystem"),
     )
@@ -438,7 +439,7 @@ def _endpoints(obj: Object, now: datetime) -> Sequence[Cell]:
 def _endpoint_slice(obj: Object, now: datetime) -> Sequence[Cell]:
     ports = [p.get("port", "*") for p in sequence(obj, "ports")]
     addresses = [a for e in sequence(obj, "endpoints") for a in sequence(e, "addresses")]
-    return obj.get("addressType", ""), _join(ports, most=3) if ports else "<unset>", _join(addresses, most=3)
+    return obj.get("addressType", ""), _join(ports, most=3) if ports else UNSET, _join(addresses, most=3)
 
 
 def _metric(metric: Mapping[str, Any], current: Mapping[str, Any]) -> str:
@@ -471,7 +472,7 @@ def _autoscaler(obj: Object, now: datetime) -> Sequence[Cell]:
     return (
         f"{target.get('kind')}/{target.get('name')}",
         ", ".join(shown) or NONE,
-        "<unset>" if least is None else str(least),
+        UNSET if least is None else str(least),
         spec.get("maxReplicas", 0),
         _number(obj, "status", "currentReplicas"),
     )
@@ -586,3 +587,66 @@ def _signing_request(obj: Object, now: datetime) -> Sequence[Cell]:
         human_duration(seconds) if isinstance(seconds, int) else NONE,
         ",".join(conditions) or "Pending",
     )
+
+
+def _policy(obj: Object, now: datetime) -> Sequence[Cell]:
+    spec = mapping(obj, "spec")
+    kind = mapping(spec, "paramKind")
+    shown = f"{kind.get('apiVersion')}/{kind.get('kind')}" if kind else UNSET
+    return len(sequence(spec, "validations") or sequence(spec, "mutations")), shown
+
+
+def _policy_binding(obj: Object, now: datetime) -> Sequence[Cell]:
+    spec = mapping(obj, "spec")
+    parameter = mapping(spec, "paramRef")
+    named = f"{parameter.get('namespace') or '*'}/{parameter.get('name')}"
+    if not parameter.get("name"):
+        named = _selector(parameter["selector"]) if "selector" in parameter else UNSET
+    return spec.get("policyName", ""), named
+
+
+for _verb, _counted in (("validating", "Validations"), ("mutating", "Mutations")):
+    _columns("admissionregistration.k8s.io", f"{_verb}admissionpolicies", f"{_counted}#,ParamKind,Age")(
+        _policy
+    )
+    _columns("admissionregistration.k8s.io", f"{_verb}admissionpolicybindings", "PolicyName,ParamRef,Age")(
+        _policy_binding
+    )
+
+
+@_columns("resource.k8s.io", "devicetaintrules", "Key,Value,Effect,TimeAdded,Age")
+def _device_taint_rule(obj: Object, now: datetime) -> Sequence[Cell]:
+    taint = mapping(obj, "spec", "taint")
+    return (
+        taint.get("key", ""),
+        taint.get("value", ""),
+        taint.get("effect", ""),
+        age(taint.get("timeAdded"), now),
+    )
+
+
+@_columns("storagemigration.k8s.io", "storageversionmigrations", "Resource,Status")
+def _migration(obj: Object, now: datetime) -> Sequence[Cell]:
+    resource = mapping(obj, "spec", "resource")
+    shown = ".".join(str(resource[part]) for part in ("resource", "group") if resource.get(part))
+    true = {c.get("type") for c in sequence(obj, "status", "conditions") if c.get("status") == "True"}
+    return shown, next((state for state in ("Succeeded", "Failed", "Running") if state in true), "Unknown")
+
+
+@_columns("certificates.k8s.io", "clustertrustbundles", "SignerName")
+def _trust_bundle(obj: Object, now: datetime) -> Sequence[Cell]:
+    return (mapping(obj, "spec").get("signerName") or NONE,)
+
+
+@_columns(
+    "certificates.k8s.io",
+    "podcertificaterequests",
+    "PodName,ServiceAccountName,NodeName,SignerName,State",
+)
+def _pod_certificate_request(obj: Object, now: datetime) -> Sequence[Cell]:
+    spec = mapping(obj, "spec")
+    states = [c.get("type") for c in sequence(obj, "status", "conditions")]
+    state = next((state for state in ("Issued", "Denied", "Failed") if state in states), "Pending")
+    return *(
+        spec.get(field, "") for field in ("podName", "serviceAccountName", "nodeName", "signerName")
+    ), state

@@ -179,6 +179,9 @@ def test_what_propagates() -> None:
     assert propagates("example.com", "widgets")
     assert not propagates("", "pods")
     assert not propagates("rbac.authorization.k8s.io", "roles")
+    assert not propagates("storagemigration.k8s.io", "storageversionmigrations")
+    assert not propagates("resource.k8s.io", "devicetaintrules")
+    assert propagates("resource.k8s.io", "resourceclaimtemplates")
     owned = {"metadata": {"name": "x", "ownerReferences": [{"controller": True}]}}
     assert not object_propagates("apps", "replicasets", owned)
     assert object_propagates("apps", "replicasets", {"metadata": {"name": "x"}})

@@ -115,6 +115,7 @@ KNOWN: tuple[Known, ...] = (
     Known(r"tables LimitRange ", "an age, as all others have"),
     Known(r"tables ResourceQuota .*cells\[1\]", "what is asked for is shown before anybody counts"),
     Known(r"tables (PriorityClass|StorageClass) ", "kubectl prints the same"),
+    Known(r"tables StorageVersionMigration .*\[0\]\.format", "a name is a name; kubectl prints the same"),
     Known(r"tables whole \w+ \.rows\[0\]\.object: ours nothing", "null and nothing are the same to clients"),
     Known(r"tables bad include HTTP: ours 200", "an unknown includeObject shows no object"),
     Known(r"custom crd ", "a CRD is established at once, and its finalizer is there from the start"),

@@ -89,6 +89,8 @@ _CPU = {
     "type": "Resource",
     "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 5}},
 }
+_MATCHED = {"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["bindings"]}
+_PATCH = '[JSONPatch{op: "add", path: "/metadata/labels/a", value: "b"}]'
 _NEVER = template(restartPolicy="Never")
 
 
@@ -204,6 +206,46 @@ def of_every_kind() -> dict[str, Object]:
                     "clientConfig": {"url": "https://x.org"},
                 }
             ],
+        ),
+        thing(
+            "admissionregistration.k8s.io/v1",
+            "MutatingAdmissionPolicy",
+            spec={
+                "matchConstraints": {"resourceRules": [_MATCHED]},
+                "reinvocationPolicy": "Never",
+                "mutations": [{"patchType": "JSONPatch", "jsonPatch": {"expression": _PATCH}}],
+            },
+        ),
+        thing(
+            "admissionregistration.k8s.io/v1",
+            "MutatingAdmissionPolicyBinding",
+            spec={"policyName": "none", "matchResources": {}},
+        ),
+        thing(
+            "admissionregistration.k8s.io/v1",
+            "ValidatingAdmissionPolicy",
+            spec={
+                "matchConstraints": {"resourceRules": [_MATCHED]},
+                "validations": [{"expression": "true"}],
+            },
+        ),
+        thing(
+            "admissionregistration.k8s.io/v1",
+            "ValidatingAdmissionPolicyBinding",
+            spec={"policyName": "none", "validationActions": ["Deny"]},
+        ),
+        thing(
+            "resource.k8s.io/v1",
+            "DeviceTaintRule",
+            spec={
+                "deviceSelector": {"driver": "x.org"},
+                "taint": {"key": "x.org/k", "effect": "NoSchedule", "timeAdded": "2026-01-01T00:00:00Z"},
+            },
+        ),
+        thing(
+            "storagemigration.k8s.io/v1",
+            "StorageVersionMigration",
+            spec={"resource": {"group": "apps", "resource": "deployments"}},
         ),
     ]
     counts: dict[str, int] = {}

@@ -45,23 +45,31 @@ _CLUSTERED = {
     "ClusterRole",
     "ClusterRoleBinding",
     "CustomResourceDefinition",
+    "DeviceTaintRule",
     "IngressClass",
+    "MutatingAdmissionPolicy",
+    "MutatingAdmissionPolicyBinding",
     "Namespace",
     "PersistentVolume",
     "PriorityClass",
     "RuntimeClass",
     "StorageClass",
+    "StorageVersionMigration",
+    "ValidatingAdmissionPolicy",
+    "ValidatingAdmissionPolicyBinding",
     "ValidatingWebhookConfiguration",
     "CSIDriver",
 }
 _PLURALS = {
     "Endpoints": "endpoints",
     "Ingress": "ingresses",
+    "MutatingAdmissionPolicy": "mutatingadmissionpolicies",
     "NetworkPolicy": "networkpolicies",
     "IngressClass": "ingressclasses",
     "PriorityClass": "priorityclasses",
     "RuntimeClass": "runtimeclasses",
     "StorageClass": "storageclasses",
+    "ValidatingAdmissionPolicy": "validatingadmissionpolicies",
 }
 
 
