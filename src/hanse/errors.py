@@ -152,6 +152,21 @@ class CompactedError(HanseError):
         self.compact_revision = int(self.metadata["compactRevision"])
 
 
+class FutureRevisionError(CompactedError):
+    """The revision to watch from does not exist yet. A client does what it does after a compaction.
+
+    So it is one: list again and watch from there. It happens after a backup was restored.
+    """
+
+    default_reason = "FUTURE_REVISION"
+
+    def __init__(self, revision: int, *, current: int) -> None:
+        super().__init__(
+            f"there is no revision {revision} yet, the newest is {current}: list again and watch from there",
+            metadata={"revision": str(revision), "current": str(current)},
+        )
+
+
 class UnimplementedError(HanseError):
     """This server does not offer the operation."""
 

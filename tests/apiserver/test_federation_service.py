@@ -7,6 +7,7 @@ from typing import Any
 
 import orjson
 import pytest
+from hanse_apiserver import rpc_watch
 
 from hanse.api.federation.v1 import federation_service_pb2 as rpc
 from hanse.api.type.v1.change_pb2 import BOOKMARK, DELETED, UPDATED
@@ -14,6 +15,7 @@ from hanse.errors import (
     AlreadyExistsError,
     CompactedError,
     ConflictError,
+    FutureRevisionError,
     InvalidArgumentError,
     NotFoundError,
     PermissionDeniedError,
@@ -177,6 +179,19 @@ async def test_a_watch_from_a_forgotten_revision_must_start_again(world: World) 
     stream = stub.WatchObjects(rpc.WatchObjectsRequest(parent="objects/core/namespaces", revision=1))
     with pytest.raises(CompactedError):
         await read(stream)
+
+
+async def test_a_watch_of_a_revision_to_come_is_out_of_range(world: World) -> None:
+    """It waits for a moment, as another process may be ahead, and then says so."""
+    changes = rpc_watch.watch(
+        world.apiserver.engine.cache, "", "configmaps", select=bool, revision=99999999, catch_up_seconds=0.05
+    )
+    with pytest.raises(FutureRevisionError, match="no revision 99999999 yet"):
+        await anext(changes)
+    request = rpc.WatchObjectsRequest(parent="objects/core/namespaces", revision=99999999)
+    with pytest.raises(CompactedError, match="no revision 99999999 yet") as caught:
+        await read(world.rpc().WatchObjects(request, timeout=20))
+    assert caught.value.reason == "FUTURE_REVISION"
 
 
 async def test_aggregated_status_is_served_over_grpc_too(world: World) -> None:

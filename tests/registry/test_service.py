@@ -34,6 +34,7 @@ from hanse.api.type.v1 import change_pb2
 from hanse.credentials import Sealer, new_key
 from hanse.errors import (
     AlreadyExistsError,
+    CompactedError,
     ConflictError,
     FailedPreconditionError,
     HanseError,
@@ -395,6 +396,16 @@ async def test_an_update_of_what_cannot_be_updated_is_refused(world: World, path
     with pytest.raises(InvalidArgumentError, match=f"field {path} ") as caught:
         await world.stub.UpdateCluster(request)
     assert (caught.value.reason, caught.value.metadata["path"]) == ("FIELD_IMMUTABLE", path)
+
+
+async def test_a_watch_of_a_revision_to_come_is_out_of_range(world: World) -> None:
+    """It does not hang until the client has enough of it."""
+    request = registry_service_pb2.WatchClustersRequest(revision=99999999)
+    with pytest.raises(CompactedError, match="no revision 99999999 yet") as caught:
+        async for _ in world.stub.WatchClusters(request, timeout=10):
+            pass
+    assert caught.value.reason == "FUTURE_REVISION"
+    assert caught.value.metadata["revision"] == "99999999"
 
 
 async def test_unknown_clusters_are_not_found(world: World) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable
 
+import grpc
 import pytest
 from google.protobuf import descriptor_pb2
 from google.protobuf.field_mask_pb2 import FieldMask
@@ -12,7 +13,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hanse.api.registry.v1 import cluster_pb2
-from hanse.errors import CompactedError, ConflictError, InvalidArgumentError
+from hanse.errors import (
+    CompactedError,
+    ConflictError,
+    DeadlineError,
+    FutureRevisionError,
+    InvalidArgumentError,
+)
 from hanse.rpc.etags import check_etag, etag_of
 from hanse.rpc.masks import apply_update, project
 from hanse.rpc.pagination import (
@@ -163,6 +170,15 @@ class FakeMirror:
         self.revision = 10
         self.listeners: list[OnChange] = []
 
+    async def reached(self, revision: int, timeout: float) -> None:
+        """Ask again and again, as no test waits long."""
+        try:
+            async with asyncio.timeout(timeout):
+                while self.revision < revision:  # noqa: ASYNC110
+                    await asyncio.sleep(0.005)
+        except TimeoutError:
+            raise DeadlineError(f"revision {revision} was not reached") from None
+
     def items(self) -> Iterable[tuple[str, str]]:
         return self.values.items()
 
@@ -240,6 +256,21 @@ async def test_a_watch_of_forgotten_changes_is_compacted() -> None:
     with pytest.raises(CompactedError):
         await take(hub.watch(17), 1)
     assert [each.revision for each in await take(hub.watch(18), 3)] == [19, 20, 21]
+
+
+async def test_a_watch_of_a_revision_to_come_waits_for_it_a_while() -> None:
+    """What another process has seen already arrives; what does not is out of range."""
+    mirror = FakeMirror()
+    hub: WatchHub[str] = WatchHub(mirror, catch_up_seconds=0.1)
+    waiting = asyncio.ensure_future(take(hub.watch(11), 1))
+    await asyncio.sleep(0.01)
+    mirror.commit(a="1")
+    mirror.commit(b="1")
+    assert await waiting == [Change("updated", "b", "1", 12)]
+    with pytest.raises(FutureRevisionError, match="no revision 99999999 yet, the newest is 12") as caught:
+        await take(hub.watch(99999999), 1)
+    assert caught.value.code is grpc.StatusCode.OUT_OF_RANGE
+    assert caught.value.reason == "FUTURE_REVISION"
 
 
 async def test_a_selected_watch_sees_values_leave_the_selection() -> None:

@@ -6,7 +6,7 @@ transaction only the last carries its revision, so that a stream that breaks any
 that stops being selected is sent as deleted.
 
 One generator per stream, in one loop; CompactedError if the revision is no longer remembered, or the reader
-was too slow. Next: `hanse.kube.cache`, which remembers.
+was too slow; FutureRevisionError if it is not reached in time. Next: `hanse.kube.cache`, which remembers.
 """
 
 from __future__ import annotations
@@ -17,12 +17,14 @@ from dataclasses import dataclass
 from typing import Final
 
 from hanse.api.type.v1.change_pb2 import BOOKMARK, DELETED, UPDATED, ChangeKind
-from hanse.errors import InvalidArgumentError
+from hanse.errors import DeadlineError, FutureRevisionError, InvalidArgumentError
 from hanse.kube.cache import ObjectCache
 from hanse.kube.entry import Change, Entry
 
 BOOKMARK_SECONDS: Final = 30.0
 """How long a stream is silent before it is told where to resume."""
+CATCH_UP_SECONDS: Final = 3.0
+"""How long a stream waits for a revision that another process has seen already."""
 
 Select = Callable[[Entry], bool]
 
@@ -44,12 +46,20 @@ async def watch(
     select: Select,
     revision: int,
     bookmark_seconds: float = BOOKMARK_SECONDS,
+    catch_up_seconds: float = CATCH_UP_SECONDS,
 ) -> AsyncIterator[Sent]:
-    """Yield the changes after `revision`; 0 for everything first. Raises CompactedError."""
+    """Yield the changes after `revision`; 0 for everything first.
+
+    Raises CompactedError, FutureRevisionError.
+    """
     if revision < 0:
         raise InvalidArgumentError(
             f"revision is {revision}: it must be 0 or more", metadata={"field": "revision"}
         )
+    try:
+        await cache.reached(revision, catch_up_seconds)
+    except DeadlineError:
+        raise FutureRevisionError(revision, current=cache.revision) from None
     since = revision or cache.revision
     changes = cache.watch(group, resource, since=since)
     if not revision:

@@ -97,9 +97,7 @@ class SchedulerServicer(scheduler_service_pb2_grpc.SchedulerServiceServicer):
     ) -> AsyncIterator[pb.WatchPlacementsResponse]:
         """The placements as they are, then every change."""
         prefix = _prefix(request.name_prefix)
-        if request.revision:
-            await self._world.mirror.reached(request.revision)
-        else:
+        if not request.revision:
             await self._world.mirror.current()
         async for change in self._hub.watch(request.revision, select=lambda name, _: name.startswith(prefix)):
             response = pb.WatchPlacementsResponse(kind=_KINDS[change.kind], revision=change.revision)
@@ -179,6 +177,9 @@ class _Placements:
     @property
     def revision(self) -> int:
         return self._mirror.revision
+
+    async def reached(self, revision: int, timeout: float) -> None:
+        await self._mirror.reached(revision, timeout)
 
     def items(self) -> Iterable[tuple[str, Placement]]:
         for key, entry in self._mirror.entries():

@@ -3,7 +3,8 @@
 Owns `WatchHub`, which remembers the last changes of a mirror and gives them to any number of streams.
 A stream that starts at revision 0 gets everything first; one that resumes at a revision that the hub
 still remembers gets exactly what came after; an older one gets CompactedError and must start again. A
-reader that is too slow to keep up gets the same, so that it costs no memory.
+reader that is too slow to keep up gets the same, so that it costs no memory. One that asks for a revision
+that is not reached in time gets FutureRevisionError.
 
 Each change says in `revision` where to resume after it. What is sent first has 0 (not complete yet), and
 then a bookmark says that it is complete; of several changes in one transaction only the last says the
@@ -24,13 +25,15 @@ from dataclasses import dataclass, replace
 from itertools import groupby, islice
 from typing import Generic, Literal, Protocol, TypeVar
 
-from hanse.errors import CompactedError, InvalidArgumentError
+from hanse.errors import CompactedError, DeadlineError, FutureRevisionError, InvalidArgumentError
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
 HISTORY = 10_000
 BOOKMARK_SECONDS = 30.0
+CATCH_UP_SECONDS = 3.0
+"""How long a stream waits for a revision that another process has seen already."""
 
 
 class Followed(Protocol[T_co]):
@@ -39,6 +42,9 @@ class Followed(Protocol[T_co]):
     @property
     def revision(self) -> int:
         """Everything up to this revision is in `items()`."""
+
+    async def reached(self, revision: int, timeout: float) -> None:
+        """Wait until `revision` is reached. Raises DeadlineError after `timeout` seconds."""
 
     def items(self) -> Iterable[tuple[str, T_co]]:
         """What there is now."""
@@ -77,12 +83,14 @@ class WatchHub(Generic[T]):
         *,
         history: int = HISTORY,
         bookmark_seconds: float = BOOKMARK_SECONDS,
+        catch_up_seconds: float = CATCH_UP_SECONDS,
     ) -> None:
         """`history` is how many changes are remembered; bookmarks tell idle streams where to resume."""
         self._mirror = mirror
         self._entries: deque[_Entry[T]] = deque()
         self._history = history
         self._bookmark_seconds = bookmark_seconds
+        self._catch_up_seconds = catch_up_seconds
         self._first = 0  # position of _entries[0] among all entries ever
         self._floor = self._newest = mirror.revision  # the oldest revision that can be resumed at
         self._wakeup = asyncio.Event()
@@ -101,14 +109,16 @@ class WatchHub(Generic[T]):
         """Stream changes after `revision` (0: everything first), only those that `select` chooses.
 
         A value that `select` chose before and does not now is sent as "deleted".
-        Raises CompactedError if the revision is no longer remembered, or the reader was too slow.
+        Raises CompactedError if the revision is no longer remembered, or the reader was too slow;
+        FutureRevisionError if it is not reached in time.
         """
         chosen = select or _everything
-        position, reached = self._first, revision
         if revision < 0:
             raise InvalidArgumentError(
                 f"revision is {revision}: it must be 0 or more", metadata={"field": "revision"}
             )
+        await self._catch_up(revision)
+        position, reached = self._first, revision
         if revision == 0:
             position, reached = self._end, self._mirror.revision
             for key, value in list(self._mirror.items()):
@@ -135,6 +145,15 @@ class WatchHub(Generic[T]):
             if position == self._end and self._mirror.revision > reached:
                 reached = self._mirror.revision
                 yield Change("bookmark", "", None, reached)
+
+    async def _catch_up(self, revision: int) -> None:
+        """Wait until the mirror has reached `revision`. Raises FutureRevisionError if it does not."""
+        if revision <= self._mirror.revision:
+            return
+        try:
+            await self._mirror.reached(revision, self._catch_up_seconds)
+        except DeadlineError:
+            raise FutureRevisionError(revision, current=self._mirror.revision) from None
 
     @property
     def _end(self) -> int:

@@ -103,6 +103,17 @@ async def test_a_watch_with_initial_events_ends_them_with_a_bookmark(world: Worl
     assert b'"k8s.io/initial-events-end":"true"' in lines[2]
 
 
+async def test_a_watch_of_a_version_to_come_ends_when_its_time_is_over(world: World) -> None:
+    """As in Kubernetes nothing comes, and the client need not wait longer than it wants to."""
+    loop = asyncio.get_running_loop()
+    async with world.client() as client:
+        begin = loop.time()
+        path = "/api/v1/configmaps?watch=1&resourceVersion=99999999&timeoutSeconds=1"
+        status, _, body = await client.raw("GET", path)
+    assert (status, body) == (200, b"")
+    assert 1 <= loop.time() - begin < 4
+
+
 async def test_a_watch_from_before_the_window_is_told_to_list_again(
     memory: MemoryStore, tmp_path: Path
 ) -> None:

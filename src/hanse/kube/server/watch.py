@@ -8,6 +8,7 @@ lists again. Next: `hanse.kube.history`.
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 from collections.abc import Iterable
 
@@ -157,12 +158,19 @@ def _leaving(change: Change) -> Entry:
 
 async def watch(call: Call, cache: ObjectCache, stopping: Stopping) -> web.StreamResponse:
     """Answer a watch; returns when it is over. Raises HanseError only before the stream has begun."""
+    loop = asyncio.get_running_loop()
     stream = _Stream(call, cache)
     seconds = call.number("timeoutSeconds") or random.randint(DEFAULT_SECONDS, 2 * DEFAULT_SECONDS)  # noqa: S311
+    end = loop.time() + seconds
+    first: list[bytes] = []
+    failure: CompactedError | None = None
     try:
-        first, failure = await stream.start(), None
+        async with asyncio.timeout_at(end):
+            first = await stream.start()
     except CompactedError as error:
-        first, failure = [], error
+        failure = error
+    except TimeoutError:  # a version that is not reached in the client's time: nothing happened after it
+        end = -math.inf
     response = web.StreamResponse(headers={"Content-Type": JSON})
     await response.prepare(call.request)
     waker = asyncio.Event()
@@ -171,9 +179,9 @@ async def watch(call: Call, cache: ObjectCache, stopping: Stopping) -> web.Strea
     try:
         if failure is not None:
             await response.write(_error(failure))
-            return response
-        await _write(response, first)
-        await _follow(stream, response, waker, stopping, seconds=seconds)
+        elif loop.time() < end:
+            await _write(response, first)
+            await _follow(stream, response, waker, stopping, end=end)
     except HanseError as error:
         await response.write(_error(error))
     except ConnectionResetError:
@@ -185,10 +193,9 @@ async def watch(call: Call, cache: ObjectCache, stopping: Stopping) -> web.Strea
 
 
 async def _follow(
-    stream: _Stream, response: web.StreamResponse, waker: asyncio.Event, stopping: Stopping, *, seconds: int
+    stream: _Stream, response: web.StreamResponse, waker: asyncio.Event, stopping: Stopping, *, end: float
 ) -> None:
     loop = asyncio.get_running_loop()
-    end = loop.time() + seconds
     next_bookmark = loop.time() + BOOKMARK_SECONDS
     while not stopping.is_set:
         waker.clear()
