@@ -250,6 +250,8 @@ async def test_the_rpcs_say_what_is_served(federation: Federation) -> None:
         assert answer.record_set.scope == record_set_pb2.REGION
         with pytest.raises(NotFoundError, match=r"example\.org"):
             await stub.GetZone(dns_service_pb2.GetZoneRequest(name="zones/example.com"))
+        with pytest.raises(InvalidArgumentError, match="not of the form zones/ZONE"):
+            await stub.GetZone(dns_service_pb2.GetZoneRequest(name="example.com"))
         with pytest.raises(InvalidArgumentError, match="BOGUS"):
             await stub.Resolve(dns_service_pb2.ResolveRequest(fqdn="x", type="BOGUS"))
         watch = stub.WatchRecordSets(dns_service_pb2.WatchRecordSetsRequest(revision=first.revision))

@@ -10,8 +10,9 @@ from hanse_registry.credentials import fingerprint, read_kubeconfig, to_access, 
 from hanse_registry.health import Health, Outcome, Standing, after
 from hanse_registry.inventory import Topology, capacity, catalogue, topology
 from hanse_registry.membership import compile_cluster, standing_of
+from hanse_registry.names import check_id, parse_name
 from hanse_registry.probe import Inventory
-from hanse_registry.service import cluster_name, difference
+from hanse_registry.service import difference
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -219,11 +220,26 @@ def test_a_kubeconfig_that_cannot_be_used_is_refused(change: str, error: type[Ha
         to_message(read_kubeconfig(KUBECONFIG.replace(old, new).encode(), context=""))
 
 
-@pytest.mark.parametrize("name", ["", "EU", "eu_west", "-eu", "eu-", "a" * 64, "eu/west", "eu.west", "é"])
+@pytest.mark.parametrize("name", ["", "EU", "eu_west", "-eu", "eu-", "a" * 64, "eu.west", "é", "eu\n"])
 def test_a_cluster_needs_a_dns_label(name: str) -> None:
-    """Anything else is refused with the name in the message."""
+    """Anything else is refused with the name and the request's field in the message."""
+    with pytest.raises(InvalidArgumentError, match=r"cluster_id .* is no name for a cluster") as caught:
+        check_id(name, field="cluster_id")
+    assert caught.value.metadata == {"field": "cluster_id"}
     with pytest.raises(InvalidArgumentError, match="no name for a cluster"):
-        cluster_name(f"clusters/{name}")
+        parse_name(f"clusters/{name}")
+
+
+@pytest.mark.parametrize("name", ["", "bad", "eu-west", "clusters", "cluster/eu", "clusters/eu/west", "/eu"])
+def test_a_name_has_its_form(name: str) -> None:
+    """A short name is not taken for a long one, nor a child for its parent."""
+    with pytest.raises(InvalidArgumentError, match="not of the form clusters/CLUSTER") as caught:
+        parse_name(name, field="cluster.name")
+    assert caught.value.metadata == {"field": "cluster.name"}
+    assert parse_name("clusters/eu-west") == "eu-west"
+    assert parse_name("clusters/eu-west/apiCatalogue", child="apiCatalogue") == "eu-west"
+    with pytest.raises(InvalidArgumentError, match="clusters/CLUSTER/apiCatalogue"):
+        parse_name("clusters/eu-west", child="apiCatalogue")
 
 
 def test_only_what_differs_is_patched() -> None:

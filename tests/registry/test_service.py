@@ -420,6 +420,22 @@ async def test_unknown_clusters_are_not_found(world: World) -> None:
         )
 
 
+@pytest.mark.parametrize("name", ["bad", "eu-west", "clusters/EU"])
+async def test_a_malformed_name_is_no_cluster_that_is_missing(world: World, name: str) -> None:
+    """Every method refuses it, also where a cluster has it as its short name."""
+    await world.join("eu-west")
+    pb, stub = registry_service_pb2, world.stub
+    calls = (
+        stub.GetCluster(pb.GetClusterRequest(name=name)),
+        stub.UnjoinCluster(pb.UnjoinClusterRequest(name=name)),
+        stub.ProbeCluster(pb.ProbeClusterRequest(name=name)),
+        stub.UpdateCluster(pb.UpdateClusterRequest(cluster=cluster_pb2.Cluster(name=name))),
+        stub.GetApiCatalogue(pb.GetApiCatalogueRequest(name=name)),
+    )
+    for error in await asyncio.gather(*calls, return_exceptions=True):
+        assert isinstance(error, InvalidArgumentError), error
+
+
 async def test_a_cluster_that_makes_no_sense_disturbs_no_other(world: World) -> None:
     """A Cluster that cannot be compiled is tried again alone; the registry goes on leading the others."""
     body = {

@@ -75,7 +75,7 @@ class DnsServicer(dns_service_pb2_grpc.DnsServiceServicer):
         self, request: dns_service_pb2.ListRecordSetsRequest, context: Any
     ) -> dns_service_pb2.ListRecordSetsResponse:
         """A page of record sets, of all Services or of one."""
-        self._check_zone(request.parent)
+        self._check_zone(request.parent, field="parent")
         namespace, separator, name = request.service.partition("/")
         if request.service and not (separator and name):
             raise InvalidArgumentError(
@@ -150,6 +150,11 @@ class DnsServicer(dns_service_pb2_grpc.DnsServiceServicer):
             server=self._server,
         )
 
-    def _check_zone(self, name: str) -> None:
+    def _check_zone(self, name: str, *, field: str = "name") -> None:
+        collection, _, zone = name.partition("/")
+        if collection != "zones" or not zone or "/" in zone:
+            raise InvalidArgumentError(
+                f"{field} {name!r} is not of the form zones/ZONE", metadata={"field": field}
+            )
         if name != self._zone_name:
             raise NotFoundError(f"there is no zone {name!r}; this federation serves {self._zone_name}")

@@ -38,6 +38,7 @@ from hanse_registry.credentials import read_kubeconfig, to_message
 from hanse_registry.intent import Intent
 from hanse_registry.keeper import Connect
 from hanse_registry.membership import FORCE, says
+from hanse_registry.names import check_id, parse_name
 from hanse_registry.probe import Inventory, take_inventory
 
 JOIN_TIMEOUT = 10.0
@@ -85,7 +86,7 @@ class RegistryServicer(registry_service_pb2_grpc.RegistryServiceServicer):
         self, request: registry_service_pb2.JoinClusterRequest, context: Any
     ) -> cluster_pb2.Cluster:
         """Checks the cluster, creates the Cluster, stores the credential, and waits for its first probe."""
-        name = cluster_name(request.cluster_id)
+        name = check_id(request.cluster_id, field="cluster_id")
         access = read_kubeconfig(request.kubeconfig, context=request.context)
         credential = to_message(access)
         await self._registrar.objects.current()
@@ -115,9 +116,9 @@ class RegistryServicer(registry_service_pb2_grpc.RegistryServiceServicer):
         self, request: registry_service_pb2.UnjoinClusterRequest, context: Any
     ) -> cluster_pb2.Cluster:
         """Says how the cluster is to be left, and asks for its Cluster to be deleted."""
-        cluster = await self._cluster(request.name)
+        name = parse_name(request.name)
+        cluster = await self._cluster(name)
         check_etag(cluster, request.etag)
-        name = cluster_name(request.name)
         change: dict[str, Any] = {}
         if request.orphan_objects:
             change["spec"] = {"orphanObjects": True}
@@ -134,7 +135,7 @@ class RegistryServicer(registry_service_pb2_grpc.RegistryServiceServicer):
         self, request: registry_service_pb2.GetClusterRequest, context: Any
     ) -> cluster_pb2.Cluster:
         """One cluster. Raises NotFoundError."""
-        return await self._cluster(request.name)
+        return await self._cluster(parse_name(request.name))
 
     async def ListClusters(
         self, request: registry_service_pb2.ListClustersRequest, context: Any
@@ -167,9 +168,9 @@ class RegistryServicer(registry_service_pb2_grpc.RegistryServiceServicer):
         DeadlineError if it does not; the change is stored all the same.
         """
         check_mask(request.update_mask)
-        name = cluster_name(request.cluster.name)
+        name = parse_name(request.cluster.name, field="cluster.name")
         await self._registrar.objects.current()
-        current = await self._cluster(request.cluster.name)
+        current = await self._cluster(name)
         check_etag(current, request.cluster.etag)
         change = difference(current, apply_update(current, request.cluster, request.update_mask))
         entry = self._registrar.objects.entry(intent.object_key(name))
@@ -207,7 +208,7 @@ class RegistryServicer(registry_service_pb2_grpc.RegistryServiceServicer):
         self, request: registry_service_pb2.GetApiCatalogueRequest, context: Any
     ) -> cluster_pb2.ApiCatalogue:
         """What a cluster serves. Raises NotFoundError while nobody looked."""
-        name = cluster_name(request.name.removesuffix("/apiCatalogue"))
+        name = parse_name(request.name, child="apiCatalogue")
         stored = await self._store.get(keys.catalogue(name))
         if stored is None:
             raise NotFoundError(f"what cluster {name} serves is not known: it was never reached")
@@ -217,8 +218,8 @@ class RegistryServicer(registry_service_pb2_grpc.RegistryServiceServicer):
         self, request: registry_service_pb2.ProbeClusterRequest, context: Any
     ) -> cluster_pb2.Cluster:
         """Looks at a cluster now: asks it over a connection of its own, and has its keeper look too."""
-        cluster = await self._cluster(request.name)
-        name = cluster_name(request.name)
+        name = parse_name(request.name)
+        cluster = await self._cluster(name)
         access, _ = self._registrar.access(name)
         if access is None:
             raise FailedPreconditionError(f"no credential of cluster {name} is stored; join it again")
@@ -246,11 +247,10 @@ class RegistryServicer(registry_service_pb2_grpc.RegistryServiceServicer):
 
     async def _cluster(self, name: str) -> cluster_pb2.Cluster:
         """A copy of a cluster as it is now. Raises NotFoundError."""
-        short = cluster_name(name)
         await self._registrar.clusters.current()
-        found = self._registrar.clusters.get(keys.cluster(short))
+        found = self._registrar.clusters.get(keys.cluster(name))
         if found is None:
-            raise NotFoundError(f"there is no cluster {short} in the federation")
+            raise NotFoundError(f"there is no cluster {name} in the federation")
         copy = cluster_pb2.Cluster()
         copy.CopyFrom(found)
         return copy
@@ -298,18 +298,6 @@ def refuse_federation(found: Inventory) -> None:
             "kubeconfig or context of a cluster",
             reason="CLUSTER_IS_FEDERATION",
         )
-
-
-def cluster_name(name: str) -> str:
-    """The short name of clusters/NAME or NAME. Raises InvalidArgumentError unless it is a DNS label."""
-    short = name.removeprefix("clusters/")
-    valid = short.replace("-", "a").isalnum() and short.isascii() and short == short.lower()
-    if not valid or len(short) > 63 or short[0] == "-" or short[-1] == "-":
-        raise InvalidArgumentError(
-            f"{short!r} is no name for a cluster: use lower case letters, digits and '-', at most 63",
-            metadata={"field": "name"},
-        )
-    return short
 
 
 def check_etag(cluster: cluster_pb2.Cluster, etag: str) -> None:
