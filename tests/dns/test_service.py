@@ -248,8 +248,13 @@ async def test_the_rpcs_say_what_is_served(federation: Federation) -> None:
         assert answer.rcode == "NOERROR"
         assert answer.answers == [f"{EU} 30 IN A 127.0.1.1"]
         assert answer.record_set.scope == record_set_pb2.REGION
-        with pytest.raises(NotFoundError, match=r"example\.org"):
+        with pytest.raises(NotFoundError, match=r"example\.org") as no_zone:
             await stub.GetZone(dns_service_pb2.GetZoneRequest(name="zones/example.com"))
+        assert no_zone.value.metadata == {"name": "zones/example.com", "zone": "zones/example.org"}
+        name = "zones/example.org/recordSets/none.example.org."
+        with pytest.raises(NotFoundError, match="no record set") as no_record:
+            await stub.GetRecordSet(dns_service_pb2.GetRecordSetRequest(name=name))
+        assert no_record.value.metadata == {"name": name}
         with pytest.raises(InvalidArgumentError, match="not of the form zones/ZONE"):
             await stub.GetZone(dns_service_pb2.GetZoneRequest(name="example.com"))
         with pytest.raises(InvalidArgumentError, match="BOGUS"):

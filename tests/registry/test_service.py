@@ -257,8 +257,9 @@ async def test_a_custom_kind_that_reached_a_cluster_has_it_looked_at(world: Worl
 async def test_a_name_or_a_cluster_joins_once(world: World) -> None:
     """A taken name and a known cluster by another name are refused with the name of what is there."""
     await world.join("eu-west")
-    with pytest.raises(AlreadyExistsError, match="eu-west"):
+    with pytest.raises(AlreadyExistsError, match="eu-west") as caught:
         await world.join("eu-west")
+    assert caught.value.metadata == {"name": "clusters/eu-west"}
     with pytest.raises(FailedPreconditionError, match="as eu-west"):
         await world.join("other", host="eu-west")
 
@@ -277,6 +278,13 @@ async def test_a_federation_is_no_cluster(world: World, validate_only: bool) -> 
     with pytest.raises(FailedPreconditionError, match="API server of a federation"):
         await world.join("self", validate_only=validate_only)
     assert await world.left("self") == []
+
+
+async def test_a_bad_name_is_told_with_the_field_of_the_request(world: World) -> None:
+    """JoinCluster calls it cluster_id."""
+    with pytest.raises(InvalidArgumentError, match="Bad_Name") as caught:
+        await world.join("Bad_Name")
+    assert caught.value.metadata == {"field": "cluster_id"}
 
 
 async def test_a_cluster_that_cannot_be_reached_does_not_join(world: World) -> None:
@@ -346,8 +354,9 @@ async def test_an_update_with_an_old_etag_is_refused(world: World) -> None:
         async for seen in world.stub.WatchClusters(registry_service_pb2.WatchClustersRequest()):
             if seen.kind == change_pb2.UPDATED and dict(seen.cluster.labels) == {"tier": "prod"}:
                 break
-    with pytest.raises(ConflictError, match="read it again"):
+    with pytest.raises(ConflictError, match="read it again") as caught:
         await world.stub.UpdateCluster(request)
+    assert caught.value.metadata == {"name": "clusters/eu-west", "etag": seen.cluster.etag}
 
 
 async def test_an_update_returns_what_is_stored(world: World) -> None:
@@ -410,14 +419,16 @@ async def test_a_watch_of_a_revision_to_come_is_out_of_range(world: World) -> No
 
 async def test_unknown_clusters_are_not_found(world: World) -> None:
     """Every method names the cluster that there is not."""
-    with pytest.raises(NotFoundError, match="nowhere"):
+    with pytest.raises(NotFoundError, match="nowhere") as caught:
         await world.stub.GetCluster(registry_service_pb2.GetClusterRequest(name="clusters/nowhere"))
+    assert caught.value.metadata == {"name": "clusters/nowhere"}
     with pytest.raises(NotFoundError, match="nowhere"):
         await world.stub.UnjoinCluster(registry_service_pb2.UnjoinClusterRequest(name="clusters/nowhere"))
-    with pytest.raises(NotFoundError, match="nowhere"):
+    with pytest.raises(NotFoundError, match="nowhere") as caught:
         await world.stub.GetApiCatalogue(
             registry_service_pb2.GetApiCatalogueRequest(name="clusters/nowhere/apiCatalogue")
         )
+    assert caught.value.metadata == {"name": "clusters/nowhere/apiCatalogue"}
 
 
 @pytest.mark.parametrize("name", ["bad", "eu-west", "clusters/EU"])

@@ -178,9 +178,14 @@ class FederationService(FederationServiceServicer):
         info = rpc_objects.info_of(self._engine.catalogue, obj)
         key = rpc_objects.key_of(info, obj)
         if not key.name:
-            raise InvalidArgumentError("manifest has no metadata.name: an apply needs one")
+            raise InvalidArgumentError(
+                "manifest has no metadata.name: an apply needs one", metadata={"field": "metadata.name"}
+            )
         if info.namespaced and not key.namespace:
-            raise InvalidArgumentError(f"manifest has no metadata.namespace: a {info.kind} needs one")
+            raise InvalidArgumentError(
+                f"manifest has no metadata.namespace: a {info.kind} needs one",
+                metadata={"field": "metadata.namespace"},
+            )
         user = await self._allow("patch", info, namespace=key.namespace, name=key.name)
         options = WriteOptions(
             user=user,

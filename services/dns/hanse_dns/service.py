@@ -68,7 +68,9 @@ class DnsServicer(dns_service_pb2_grpc.DnsServiceServicer):
         self._check_zone(parent)
         found = self._answering.record_set(fqdn)
         if found is None:
-            raise NotFoundError(f"zone {self._answering.zone_name} has no record set {fqdn}")
+            raise NotFoundError(
+                f"zone {self._answering.zone_name} has no record set {fqdn}", metadata={"name": request.name}
+            )
         return found
 
     async def ListRecordSets(
@@ -126,11 +128,17 @@ class DnsServicer(dns_service_pb2_grpc.DnsServiceServicer):
                 name = dns.name.from_text(f"{request.fqdn}.")
             kind = dns.rdatatype.from_text(request.type or "A")
         except (dns.exception.DNSException, UnicodeError, ValueError) as error:
-            raise InvalidArgumentError(f"cannot ask for {request.fqdn!r} {request.type}: {error}") from error
+            raise InvalidArgumentError(
+                f"cannot ask for {request.fqdn!r} {request.type}: {error}",
+                metadata={"fqdn": request.fqdn, "type": request.type},
+            ) from error
         query = dns.message.make_query(name, kind)
         wire = self._answering.respond(query.to_wire(), True)
         if wire is None:
-            raise InvalidArgumentError(f"the name server does not answer questions for {request.fqdn!r}")
+            raise InvalidArgumentError(
+                f"the name server does not answer questions for {request.fqdn!r}",
+                metadata={"fqdn": request.fqdn},
+            )
         reply = dns.message.from_wire(wire)
         response = dns_service_pb2.ResolveResponse(
             rcode=dns.rcode.to_text(reply.rcode()),
@@ -157,4 +165,7 @@ class DnsServicer(dns_service_pb2_grpc.DnsServiceServicer):
                 f"{field} {name!r} is not of the form zones/ZONE", metadata={"field": field}
             )
         if name != self._zone_name:
-            raise NotFoundError(f"there is no zone {name!r}; this federation serves {self._zone_name}")
+            raise NotFoundError(
+                f"there is no zone {name!r}; this federation serves {self._zone_name}",
+                metadata={field: name, "zone": self._zone_name},
+            )

@@ -102,7 +102,10 @@ class Registrar:
         """Has a cluster probed now. Raises NotFoundError if this registry does not attend to it."""
         keeper = self._keepers.get(cluster)
         if keeper is None:
-            raise NotFoundError(f"cluster {cluster} is not attended to here; try again in a moment")
+            raise NotFoundError(
+                f"cluster {cluster} is not attended to here; try again in a moment",
+                metadata={"name": f"clusters/{cluster}"},
+            )
         keeper.look()
 
     def access(self, cluster: str) -> tuple[ClusterAccess | None, str]:

@@ -94,10 +94,13 @@ class RegistryServicer(registry_service_pb2_grpc.RegistryServiceServicer):
         known = self._registrar.credential_revision(name)
         existing = self._registrar.objects.get(intent.object_key(name))
         if existing is not None and self._registrar.credentials.get(keys.credential(name)) is not None:
-            raise AlreadyExistsError(f"cluster {name} is in the federation; choose another name or unjoin it")
+            raise AlreadyExistsError(
+                f"cluster {name} is in the federation; choose another name or unjoin it",
+                metadata=named(name),
+            )
         if existing is not None and "deletionTimestamp" in existing["metadata"]:
             raise FailedPreconditionError(
-                f"cluster {name} is leaving the federation; join it when it has left"
+                f"cluster {name} is leaving the federation; join it when it has left", metadata=named(name)
             )
         async with self._connect(access) as api:
             found = await take_inventory(api, name, timeout=JOIN_TIMEOUT)
@@ -186,7 +189,7 @@ class RegistryServicer(registry_service_pb2_grpc.RegistryServiceServicer):
             raise DeadlineError(
                 f"the change of {request.cluster.name} is stored, but no registry took it up within "
                 f"{UPDATE_TIMEOUT:g} s: see whether one leads, then read the cluster again",
-                metadata={"name": request.cluster.name},
+                metadata=named(name),
             )
         return updated
 
@@ -211,7 +214,10 @@ class RegistryServicer(registry_service_pb2_grpc.RegistryServiceServicer):
         name = parse_name(request.name, child="apiCatalogue")
         stored = await self._store.get(keys.catalogue(name))
         if stored is None:
-            raise NotFoundError(f"what cluster {name} serves is not known: it was never reached")
+            raise NotFoundError(
+                f"what cluster {name} serves is not known: it was never reached",
+                metadata={"name": request.name},
+            )
         return cluster_pb2.ApiCatalogue.FromString(stored.value)
 
     async def ProbeCluster(
@@ -222,7 +228,9 @@ class RegistryServicer(registry_service_pb2_grpc.RegistryServiceServicer):
         cluster = await self._cluster(name)
         access, _ = self._registrar.access(name)
         if access is None:
-            raise FailedPreconditionError(f"no credential of cluster {name} is stored; join it again")
+            raise FailedPreconditionError(
+                f"no credential of cluster {name} is stored; join it again", metadata=named(name)
+            )
         async with self._connect(access) as api:
             found = await take_inventory(api, name, timeout=JOIN_TIMEOUT)
         with contextlib.suppress(NotFoundError):
@@ -243,14 +251,17 @@ class RegistryServicer(registry_service_pb2_grpc.RegistryServiceServicer):
         sealed = self._sealer.seal(name, credential.SerializeToString())
         stored = await self._store.txn([Compare.mod(secret, known)], [Put(secret, sealed)])
         if not stored.succeeded:
-            raise ConflictError(f"somebody else joins a cluster as {name} right now; look at what came of it")
+            raise ConflictError(
+                f"somebody else joins a cluster as {name} right now; look at what came of it",
+                metadata=named(name),
+            )
 
     async def _cluster(self, name: str) -> cluster_pb2.Cluster:
         """A copy of a cluster as it is now. Raises NotFoundError."""
         await self._registrar.clusters.current()
         found = self._registrar.clusters.get(keys.cluster(name))
         if found is None:
-            raise NotFoundError(f"there is no cluster {name} in the federation")
+            raise NotFoundError(f"there is no cluster {name} in the federation", metadata=named(name))
         copy = cluster_pb2.Cluster()
         copy.CopyFrom(found)
         return copy
@@ -300,6 +311,11 @@ def refuse_federation(found: Inventory) -> None:
         )
 
 
+def named(cluster: str) -> dict[str, str]:
+    """The metadata of an error that is about a cluster."""
+    return {"name": f"clusters/{cluster}"}
+
+
 def check_etag(cluster: cluster_pb2.Cluster, etag: str) -> None:
     """Raises ConflictError if an etag is given and is not the current one."""
     if etag and etag != cluster.etag:
@@ -309,7 +325,8 @@ def check_etag(cluster: cluster_pb2.Cluster, etag: str) -> None:
 def changed_since(cluster: cluster_pb2.Cluster, etag: str) -> ConflictError:
     """What to raise if a cluster is no longer what `etag` stands for."""
     return ConflictError(
-        f"{cluster.name} changed since it was read (etag {etag}, now {cluster.etag}): read it again"
+        f"{cluster.name} changed since it was read (etag {etag}, now {cluster.etag}): read it again",
+        metadata={"name": cluster.name, "etag": cluster.etag},
     )
 
 

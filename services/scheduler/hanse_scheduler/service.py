@@ -122,7 +122,9 @@ class SchedulerServicer(scheduler_service_pb2_grpc.SchedulerServiceServicer):
             decision = await self._evaluator.decide(path, explain=True)
             if decision is not None:
                 return self._explained(path, decision)
-        raise ConflictError(f"{path} keeps changing while it is explained: ask again")
+        raise ConflictError(
+            f"{path} keeps changing while it is explained: ask again", metadata={"object": path}
+        )
 
     async def PreviewPlacement(
         self, request: pb.PreviewPlacementRequest, context: Any

@@ -51,9 +51,15 @@ def gvk_of(obj: Object) -> GroupVersionKind:
     """
     version, kind = obj.get("apiVersion"), obj.get("kind")
     if not isinstance(version, str) or not version:
-        raise InvalidArgumentError("Object 'apiVersion' is missing: set it", reason="MISSING_API_VERSION")
+        raise InvalidArgumentError(
+            "Object 'apiVersion' is missing: set it",
+            reason="MISSING_API_VERSION",
+            metadata={"field": "apiVersion"},
+        )
     if not isinstance(kind, str) or not kind:
-        raise InvalidArgumentError("Object 'Kind' is missing: set 'kind'", reason="MISSING_KIND")
+        raise InvalidArgumentError(
+            "Object 'Kind' is missing: set 'kind'", reason="MISSING_KIND", metadata={"field": "kind"}
+        )
     group, parsed = parse_api_version(version)
     return GroupVersionKind(group, parsed, kind)
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from hanse.errors import InvalidArgumentError
 from hanse.kube.defaults import apply_defaults
 from hanse.kube.objects import Object, gvk_of
 from hanse.kube.schema import Schema, SchemaSet
@@ -426,3 +427,14 @@ def test_the_message_of_an_invalid_status() -> None:
         "message": "Invalid value: 1: no",
         "field": "spec.b",
     }
+
+
+@pytest.mark.parametrize(
+    ("obj", "reason", "field"),
+    [({"kind": "Pod"}, "MISSING_API_VERSION", "apiVersion"), ({"apiVersion": "v1"}, "MISSING_KIND", "kind")],
+)
+def test_an_object_that_does_not_say_what_it_is_is_refused(obj: Object, reason: str, field: str) -> None:
+    """The error has the field that is missing."""
+    with pytest.raises(InvalidArgumentError, match="is missing") as caught:
+        gvk_of(obj)
+    assert (caught.value.reason, caught.value.metadata) == (reason, {"field": field})
