@@ -274,6 +274,11 @@ def test_nothing_is_pending_when_every_cluster_has_it() -> None:
             [applied("eu-west"), applied("us-east"), applied("on-prem", phase=SyncPhase.REMOVING)],
             "on-prem: is to be left and has not confirmed",
         ),
+        (
+            placement(refused=[ClusterRefusal(cluster="far", reason="ClusterOffline", message="no answer")]),
+            [applied("eu-west"), applied("us-east")],
+            "far: ClusterOffline: no answer",
+        ),
     ],
 )
 def test_the_page_names_what_is_pending(

@@ -12,7 +12,7 @@ from hanse_scheduler.situation import Observed, Rules
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hanse.api.registry.v1.cluster_pb2 import PENDING, UNJOINING
+from hanse.api.registry.v1.cluster_pb2 import OFFLINE, PENDING, UNJOINING, ClusterState
 from hanse.store.keys import ObjectKey
 
 from .builders import (
@@ -246,6 +246,17 @@ def test_cordon_and_missing_api_keep_new_objects_out_only() -> None:
     mute = type(mute)(clusters=mute.clusters, served={"a": frozenset({("apps", "deployments")})})
     assert refused(run(config(), mute)) == {"a": "ApiNotServed"}
     assert not run(config(), mute, previous=before).changed
+
+
+@pytest.mark.parametrize(("state", "reason"), [(OFFLINE, "ClusterOffline"), (PENDING, "ClusterPending")])
+def test_what_an_unreachable_cluster_serves_is_not_known(state: ClusterState.ValueType, reason: str) -> None:
+    """Unknown is not empty: it is not said that the cluster does not serve the kind."""
+    away = table(view("a", state=state), "b")
+    away = type(away)(clusters=away.clusters, served={"a": frozenset({("apps", "deployments")})})
+    decision = run(config(), away)
+    assert refused(decision) == {"a": reason}
+    assert decision.placement is not None
+    assert "whether it serves configmaps is not known" in decision.placement.refused[0].message
 
 
 def test_taints() -> None:

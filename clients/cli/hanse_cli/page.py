@@ -28,6 +28,8 @@ RELEASING = "leaving"
 PLACED = "placed"
 SUSPENDED = "suspended"
 REFUSED = "refused"
+WAITED_FOR = frozenset({"ClusterOffline", "ClusterPending", "ClusterNotReady"})
+"""Reasons of refusals that end by themselves, when the cluster answers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,6 +210,14 @@ def _pending(
         if placed.cluster in offline and not placed.suspended:
             yield f"{placed.cluster}: cannot be reached at present; what is said of it is what was seen last"
         yield from _pending_in(placed, states.get(placed.cluster), generation=generation)
+    yield from _pending_outside(current, states)
+
+
+def _pending_outside(current: Placement, states: Mapping[str, SyncState]) -> Iterable[str]:
+    """What is to come in clusters that are not among the placed ones."""
+    for refused in current.refused:
+        if refused.reason in WAITED_FOR:
+            yield f"{refused.cluster}: {_why(refused.reason, refused.message)}"
     for released in current.releasing:
         state = states.get(released.cluster)
         if state is None or state.phase != SyncPhase.REMOVED:

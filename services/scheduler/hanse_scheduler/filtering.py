@@ -1,9 +1,11 @@
 """Which clusters an object may go to, which it may stay in, and which it must leave, each with a reason.
 
 Owns `Verdict` and the order in which things are asked: leaving cluster, evicted, policy, selector (these
-also move what is there); then taints, cordon, API and health (these keep new objects out only, except for
-a NoExecute taint). A verdict does not depend on the time or on where the object is now, so objects with
-the same wishes share their verdicts: `VerdictCache` keeps them per table of clusters.
+also move what is there); then taints, cordon, health and API (these keep new objects out only, except for
+a NoExecute taint). What a cluster that is out of reach serves is not known: it may have changed since.
+
+A verdict does not depend on the time or on where the object is now, so objects with the same wishes share
+their verdicts: `VerdictCache` keeps them per table of clusters.
 
 Pure, but for the cache, which belongs to one event loop.
 
@@ -27,6 +29,11 @@ BY_ANNOTATION = "SelectedByAnnotation"
 BY_POLICY = "SelectedByPolicy"
 UNJOINING = ("ClusterUnjoining", "the cluster is leaving the federation")
 """Reason and message for a cluster that has no business with any object any more."""
+_AWAY = {
+    OFFLINE: ("ClusterOffline", "the cluster does not answer", "it is back"),
+    PENDING: ("ClusterPending", "the cluster has not answered yet", "it has answered"),
+}
+"""Reason, what it says, and when it ends, of clusters that are out of reach."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,13 +137,16 @@ def _obstacle(
         return "TaintNotTolerated", f"the taint {taint} is not tolerated"
     if cluster.unschedulable:
         return "ClusterUnschedulable", "the cluster is cordoned: nothing new is placed there"
-    if not table.serves(cluster.name, group=wish.group, resource=wish.resource):
-        name = f"{wish.resource}.{wish.group}" if wish.group else wish.resource
-        return "ApiNotServed", f"the cluster does not serve {name}"
-    if cluster.state == OFFLINE:
-        return "ClusterOffline", "the cluster does not answer; it gets the object when it is back"
-    if cluster.state == PENDING:
-        return "ClusterPending", "the cluster has not answered yet; it gets the object when it has"
+    served = table.serves(cluster.name, group=wish.group, resource=wish.resource)
+    kind = f"{wish.resource}.{wish.group}" if wish.group else wish.resource
+    away = _AWAY.get(cluster.state)
+    if away is not None:
+        reason, what, then = away
+        if not served:
+            what, then = f"{what}, and whether it serves {kind} is not known", f"{then} and does"
+        return reason, f"{what}; it gets the object when {then}"
+    if not served:
+        return "ApiNotServed", f"the cluster does not serve {kind}"
     if not cluster.ready:
         return "ClusterNotReady", "the cluster is not ready; it gets the object when it is"
     return None
