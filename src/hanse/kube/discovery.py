@@ -20,6 +20,15 @@ _CREATE_ONLY = {
 }
 
 
+def root(catalogue: Catalogue, others: Iterable[str]) -> Object:
+    """Return what `/` answers: the paths of all groups and versions, and `others`."""
+    paths = {"/api", "/apis", *others}
+    for group, versions in catalogue.groups().items():
+        above = f"/apis/{group}" if group else "/api"
+        paths.update((above, *(f"{above}/{version}" for version in versions)))
+    return {"paths": sorted(paths)}
+
+
 def api_versions(server: str) -> Object:
     """Return what `/api` answers. `server` is host:port."""
     return {

@@ -13,6 +13,9 @@ from hanse.kube.resource_info import ResourceInfo
 from hanse.kube.selectors import LabelSelector
 from hanse.kube.status import Cause, InvalidObjectError
 
+SCALE = ResourceInfo("autoscaling", "v1", "Scale", "scales", "scale", namespaced=True)
+"""What a Scale is rendered as. No resource of that name is served."""
+
 _COPIED = ("name", "namespace", "uid", "resourceVersion", "creationTimestamp")
 
 

@@ -478,6 +478,11 @@ def _autoscaler(obj: Object, now: datetime) -> Sequence[Cell]:
     )
 
 
+@_columns("autoscaling", "scales", "Desired#,Available#,Age")
+def _scale(obj: Object, now: datetime) -> Sequence[Cell]:
+    return _number(obj, "spec", "replicas"), _number(obj, "status", "replicas")
+
+
 @_columns("policy", "poddisruptionbudgets", "Min Available,Max Unavailable,Allowed Disruptions#,Age")
 def _budget(obj: Object, now: datetime) -> Sequence[Cell]:
     spec = mapping(obj, "spec")

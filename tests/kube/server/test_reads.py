@@ -7,12 +7,22 @@ from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 
 from hanse.errors import CompactedError, InvalidArgumentError
 from hanse.kube.client import KubeClient
 from hanse.store import MemoryStore, Store, WatchBatch
-from tests.kube.server.world import CONFIGMAPS, DEPLOYMENTS, World, config_map, deployment
+from tests.kube.server.world import (
+    CONFIGMAPS,
+    CRDS,
+    DEPLOYMENTS,
+    World,
+    config_map,
+    deployment,
+    until,
+    widget_crd,
+)
 
 
 async def _fill(client: KubeClient, count: int) -> None:
@@ -101,6 +111,55 @@ async def test_a_watch_with_initial_events_ends_them_with_a_bookmark(world: Worl
     lines = body.splitlines()
     assert [b"ADDED" in line for line in lines[:2]] == [True, True]
     assert b'"k8s.io/initial-events-end":"true"' in lines[2]
+
+
+async def test_a_scale_as_a_table_says_how_many_are_wanted_and_there(world: World) -> None:
+    """`kubectl get deploy web --subresource=scale` shows the columns of Kubernetes."""
+    path = "/apis/apps/v1/namespaces/default/deployments/web/scale"
+    accept = {"Accept": "application/json;as=Table;v=v1;g=meta.k8s.io,application/json"}
+    async with world.client() as client:
+        await client.create(DEPLOYMENTS, deployment(replicas=3))
+        _, _, got = await client.raw("GET", path, headers=accept)
+        body = orjson.dumps({"spec": {"replicas": 5}})
+        merge = {**accept, "Content-Type": "application/merge-patch+json"}
+        _, _, patched = await client.raw("PATCH", path, headers=merge, body=body)
+    for answer, wanted in ((got, 3), (patched, 5)):
+        table = orjson.loads(answer)
+        assert [c["name"] for c in table["columnDefinitions"]] == ["Name", "Desired", "Available", "Age"]
+        assert table["rows"][0]["cells"][:3] == ["web", wanted, 0]
+
+
+async def test_the_root_lists_the_paths(world: World) -> None:
+    """As kube-apiserver does; a custom resource's group comes when it is served."""
+    async with world.client() as client:
+        status, _, body = await client.raw("GET", "/")
+        paths = orjson.loads(body)["paths"]
+        assert status == 200
+        wanted = {
+            "/api",
+            "/api/v1",
+            "/apis",
+            "/apis/apps",
+            "/apis/apps/v1",
+            "/livez",
+            "/livez/ping",
+            "/readyz",
+        }
+        assert {*wanted, "/healthz", "/openapi/v2", "/openapi/v3", "/version", "/readyz/engine"} <= set(paths)
+        assert paths == sorted(paths)
+        for path in paths:
+            assert (await client.raw("GET", path))[0] == 200, path
+        assert "/apis/example.com/v1" not in paths
+        await client.create(CRDS, widget_crd())
+
+        async def listed() -> bool:
+            return b'"/apis/example.com/v1"' in (await client.raw("GET", "/"))[2]
+
+        await until(listed, what="the new group is listed")
+    async with world.client(token="low-token") as client:
+        status, _, body = await client.raw("GET", "/")
+    assert status == 403
+    assert orjson.loads(body)["message"] == 'forbidden: User "eve" cannot get path "/"'
 
 
 async def test_a_watch_of_a_version_to_come_ends_when_its_time_is_over(world: World) -> None:

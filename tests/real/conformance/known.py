@@ -75,6 +75,7 @@ KNOWN: tuple[Known, ...] = (
     Known(r"requests apply another uid HTTP: ours 409 .* real 422", "another uid is another object: 409"),
     Known(r"updates another uid \.details\.kind", "kube-apiserver knows less about itself there"),
     Known(r"updates a version that is none HTTP: ours 422 .* real 500", _CODE),
+    Known(r"updates scale table .*\[0\]\.format", "a name is a name; kubectl prints the same"),
     Known(r"updates scale \.spec\.replicas: ours 0", "0 is said, Go leaves it out"),
     Known(r"updates scaled below zero .*causes\[0\]\.message", "the words differ"),
     Known(r"deletes another (uid|version) \.details\.kind", "the resource, as in all other conflicts"),

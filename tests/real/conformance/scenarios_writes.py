@@ -6,7 +6,7 @@ from typing import Any
 
 from hanse.kube.objects import Object
 from tests.real.conformance.objects import config_map, container, deployment, of_every_kind, thing
-from tests.real.conformance.sides import Side, collection
+from tests.real.conformance.sides import TABLE, Side, collection
 
 CM = "/api/v1/namespaces/{ns}/configmaps"
 DEPLOYMENTS = "/apis/apps/v1/namespaces/{ns}/deployments"
@@ -233,6 +233,7 @@ async def updates(side: Side) -> None:
     other["spec"]["template"]["metadata"]["labels"] = {"app": "b"}
     await side.send("selector", "PUT", f"{DEPLOYMENTS}/q", other)
     await side.send("scale", "GET", f"{DEPLOYMENTS}/q/scale")
+    await side.send("scale table", "GET", f"{DEPLOYMENTS}/q/scale", accept=TABLE)
     scale = {
         "apiVersion": "autoscaling/v1",
         "kind": "Scale",

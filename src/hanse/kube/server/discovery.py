@@ -1,4 +1,4 @@
-"""The documents that clients discover a server by: /api, /apis, /openapi, /version.
+"""The documents that clients discover a server by: /, /api, /apis, /openapi, /version.
 
 Documents are encoded once per generation of the catalogue and answered with an ETag. Used from one event
 loop. Next: `hanse.kube.discovery` and `hanse.kube.openapi`, which make them.
@@ -11,7 +11,7 @@ import gzip
 import hashlib
 import platform
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -34,6 +34,8 @@ _OPENAPI_PROTOBUF = (
     "application/com.github.proto-openapi.spec.v2@v1.0+protobuf",
 )
 """What kubectl accepts of /openapi/v2: today's name, and the one that older clients send."""
+_DOCUMENTS = ("/openapi/v2", "/openapi/v3", "/version")
+"""Paths of documents that are of no group."""
 
 
 @dataclass(slots=True)
@@ -48,11 +50,22 @@ class _Document:
 class DiscoveryHandlers:
     """Serves the discovery of one catalogue."""
 
-    def __init__(self, catalogue: Catalogue, *, git_version: str, address: Callable[[], str]) -> None:
-        """`git_version` is what /version says, such as v1.32.0; `address` returns host:port."""
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        *,
+        git_version: str,
+        address: Callable[[], str],
+        others: Iterable[str] = (),
+    ) -> None:
+        """`git_version` is what /version says, such as v1.32.0; `address` returns host:port.
+
+        `others` are paths that others serve, for the list at /.
+        """
         self._catalogue = catalogue
         self._git_version = git_version
         self._address = address
+        self._others = (*others, *_DOCUMENTS)
         self._generation = -1
         self._documents: dict[str, _Document] = {}
 
@@ -60,6 +73,8 @@ class DiscoveryHandlers:
         """Answer a request for one of the documents. Raises NotFoundError for any other path."""
         parts = [part for part in request.path.split("/") if part]
         match parts:
+            case []:
+                return await self._send(request, lambda: discovery.root(self._catalogue, self._others))
             case ["version"]:
                 return await respond(request, orjson.dumps(self.version()))
             case ["api"] | ["apis"]:

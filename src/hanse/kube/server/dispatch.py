@@ -16,7 +16,7 @@ from hanse.kube.engine import KubeEngine
 from hanse.kube.server import read, write
 from hanse.kube.server.auth import Attributes, Authenticator, Authorizer, Credentials, User
 from hanse.kube.server.discovery import DiscoveryHandlers
-from hanse.kube.server.health import health
+from hanse.kube.server.health import HEALTH, health, health_paths
 from hanse.kube.server.request import CALL, Call, ResourcePath, parse_path, verb_of
 from hanse.kube.server.reviews import Reviews
 from hanse.kube.server.watch import Stopping, watch
@@ -24,8 +24,6 @@ from hanse.kube.status import METHOD_NOT_ALLOWED
 
 SubresourceHandler = Callable[[Call, KubeEngine], Awaitable[web.StreamResponse]]
 """Answers requests for a subresource; `call.verb` says which verb."""
-
-HEALTH = ("/healthz", "/livez", "/readyz")
 
 _UPDATES = frozenset({"status", "finalize", "approval", "ephemeralcontainers", "resize"})
 """Subresources that are the object itself, with another part open to change."""
@@ -51,7 +49,12 @@ class Dispatcher:
         self._authorizer = authorizer
         self._routes = {(method, path): handler for method, path, handler in routes}
         self._checks = dict(checks)
-        self._discovery = DiscoveryHandlers(engine.catalogue, git_version=git_version, address=address)
+        self._discovery = DiscoveryHandlers(
+            engine.catalogue,
+            git_version=git_version,
+            address=address,
+            others=(*health_paths(self._checks), *(path for method, path in self._routes if method == "GET")),
+        )
         self._reviews = Reviews(authenticator=authenticator, authorizer=authorizer)
         self._subresources: dict[tuple[str, str, str], SubresourceHandler] = {
             ("", "pods", "binding"): write.bind,

@@ -6,12 +6,23 @@ Next: `hanse.kube.server.dispatch`.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 
 from aiohttp import web
 
 CHECK_SECONDS = 2.0
 """How long a check may take before it counts as failed."""
+
+HEALTH = ("/healthz", "/livez", "/readyz")
+
+
+def health_paths(checks: Iterable[str]) -> list[str]:
+    """Return the paths that are answered; the server lives whatever the checks say."""
+    return [
+        f"{path}/{check}" if check else path
+        for path in HEALTH
+        for check in ("", "ping", *(checks if path != "/livez" else ()))
+    ]
 
 
 async def health(

@@ -22,7 +22,8 @@ from hanse.kube.lifecycle import Propagation
 from hanse.kube.objects import Object, mapping
 from hanse.kube.options import DeleteOptions, FieldValidation, WriteOptions
 from hanse.kube.patch import json_patch, merge_patch
-from hanse.kube.scale import scale_of, with_scale
+from hanse.kube.resource_info import ResourceInfo
+from hanse.kube.scale import SCALE, scale_of, with_scale
 from hanse.kube.server.negotiation import parse_accept, read_body, read_patch
 from hanse.kube.server.read import Filter
 from hanse.kube.server.representation import Renderer, respond
@@ -173,7 +174,7 @@ async def get_scale(call: Call, engine: KubeEngine) -> web.StreamResponse:
             f'{call.info.group_resource} "{call.path.name}" not found',
             metadata={"name": call.path.name, "group": call.info.group, "kind": call.info.plural},
         )
-    return await respond(call.request, orjson.dumps(scale_of(call.info, entry.object)))
+    return await _answer(call, scale_of(call.info, entry.object), info=SCALE)
 
 
 async def _scale(call: Call, engine: KubeEngine, change: Any, options: WriteOptions) -> web.StreamResponse:
@@ -194,7 +195,7 @@ async def _scale(call: Call, engine: KubeEngine, change: Any, options: WriteOpti
         call.info, namespace=call.path.namespace, name=call.path.name, change=scaled, options=options,
         subresource="scale",
     )  # fmt: skip
-    return await respond(call.request, orjson.dumps(scale_of(call.info, updated)), warnings=call.warnings)
+    return await _answer(call, scale_of(call.info, updated), info=SCALE)
 
 
 async def bind(call: Call, engine: KubeEngine) -> web.StreamResponse:
@@ -267,9 +268,13 @@ def _delete_options_of(call: Call, body: dict[str, Any]) -> DeleteOptions:
     )
 
 
-async def _answer(call: Call, obj: Object, *, code: int = 200) -> web.StreamResponse:
+async def _answer(
+    call: Call, obj: Object, *, code: int = 200, info: ResourceInfo | None = None
+) -> web.StreamResponse:
+    """Answer with an object, of `info` if it is none of the resource that the call is about."""
     wanted = parse_accept(call.request.headers.get("Accept", ""))
-    render = Renderer(call.info, wanted, include=call.query.get("includeObject", ""), now=datetime.now(UTC))
+    include = call.query.get("includeObject", "")
+    render = Renderer(info or call.info, wanted, include=include, now=datetime.now(UTC))
     return await respond(
         call.request, render.one(obj), status=code, media=wanted.media, warnings=call.warnings
     )
