@@ -9,6 +9,7 @@ import pytest
 
 from hanse.api.registry.v1 import cluster_pb2 as registry
 from hanse.api.syncer.v1 import sync_state_pb2 as sync
+from hanse.store.keys import ObjectKey
 from tests.apiserver.world import WEB, World, config_map, deployment, rolled_out
 
 DEPLOYMENTS = "/apis/apps/v1/namespaces/shop/deployments"
@@ -81,6 +82,48 @@ async def test_watchers_see_the_members_change(world: World) -> None:
         kind, obj = await anext(events)
     assert (kind, obj["status"]["readyReplicas"]) == ("MODIFIED", 4)
     await events.aclose()
+
+
+async def test_each_object_has_the_version_of_its_own_newest_part(world: World) -> None:
+    """Two sync states of two transactions that arrive together: each object has its own state's version, so a
+    watch that resumes after the first gets the second."""
+    keys = [ObjectKey("apps", "deployments", "shop", name) for name in ("one", "two")]
+    for key in keys:
+        await world.create(DEPLOYMENTS, deployment(key.name))
+        await world.place(key, {"eu": 4})
+    log = world.apiserver.engine.cache.log("apps", "deployments")
+    start = log.end
+    state = sync.SyncState(cluster="eu", phase=sync.APPLIED, status=b'{"readyReplicas":1}')
+    written = [await world.store.put(key.sync_state("eu"), state.SerializeToString()) for key in keys]
+    await world.apiserver.engine.cache.reached(written[-1])
+    changes = log.read(start)
+    assert [(change.key, change.revision) for change in changes] == list(zip(keys, written, strict=True))
+    versions = [change.entry.object["metadata"]["resourceVersion"] for change in changes]
+    assert versions == [str(revision) for revision in written]
+    assert log.read(log.resume(written[0])) == changes[1:]
+
+
+async def test_changes_of_parts_stay_in_order_with_those_of_intents(world: World) -> None:
+    """A sync state, another object and a sync state again: the log's revisions never go back, and each says
+    what was so then."""
+    await world.create(DEPLOYMENTS, deployment())
+    await world.place(WEB, {"eu": 4})
+    cache = world.apiserver.engine.cache
+    log = cache.log("apps", "deployments")
+    start = log.end
+    other = ObjectKey("apps", "deployments", "shop", "other")
+    written = []
+    for ready in (1, 2):
+        status = orjson.dumps({"readyReplicas": ready})
+        state = sync.SyncState(cluster="eu", phase=sync.APPLIED, status=status)
+        written.append(await world.store.put(WEB.sync_state("eu"), state.SerializeToString()))
+        obj = orjson.dumps({**deployment("other"), "spec": {"replicas": ready}})
+        written.append(await world.store.put(other.key(), obj))
+    await cache.reached(written[-1])
+    changes = log.read(start)
+    assert [change.revision for change in changes] == written
+    seen = [c.entry.object["status"]["readyReplicas"] for c in changes if c.key == WEB]
+    assert seen == [1, 2]
 
 
 async def test_a_cluster_that_goes_offline_changes_what_is_served(world: World) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
+from itertools import groupby
 
 import orjson
 import structlog
@@ -280,30 +281,46 @@ class ObjectCache:
             self._change(key, intent, intent_revision, revision)
 
     def _take(self, batch: WatchBatch) -> None:
-        affected: set[ObjectKey] = set()
-        objects: list[Event] = []
-        for event in batch.events:
-            if event.kv.key.startswith(_OBJECTS):
-                objects.append(event)
-            elif self._view is not None and event.kv.key.startswith(self._prefixes[1:]):
-                affected.update(self._view.apply(event))
-        for event in objects:
-            key = ObjectKey.parse(event.kv.key)
-            there = self._intent(key) is not None or key in self._broken
-            if event.kind == "delete":
-                self._count -= there
-                self._broken.discard(key)
-                self._change(key, None, 0, event.kv.mod_revision)
-            else:
-                self._count += not there
-                known = self._take_in(key, event.kv)
-                if known is not None:
-                    self._change(key, *known, event.kv.mod_revision)
-        for key in affected:
-            old = self.get(key)
-            last = batch.events[-1].kv.mod_revision
-            self._change(key, old.intent if old else None, old.intent_revision if old else 0, last)
+        """Take in what happened, revision by revision.
+
+        What the view says of an object is put together once for all changes of its parts that follow one
+        another, and is of the revision of the last of them.
+        """
+        affected: dict[ObjectKey, int] = {}
+        for revision, events in groupby(batch.events, key=lambda event: event.kv.mod_revision):
+            objects: list[Event] = []
+            for event in events:
+                if event.kv.key.startswith(_OBJECTS):
+                    objects.append(event)
+                elif self._view is not None and event.kv.key.startswith(self._prefixes[1:]):
+                    affected.update(dict.fromkeys(self._view.apply(event), revision))
+            if objects:
+                self._take_parts({key: at for key, at in affected.items() if at < revision})
+                affected = {key: at for key, at in affected.items() if at == revision}
+            for event in objects:
+                self._take_object(event, affected)
+        self._take_parts(affected)
         self._advance(batch.revision)
+
+    def _take_object(self, event: Event, affected: dict[ObjectKey, int]) -> None:
+        key, revision = ObjectKey.parse(event.kv.key), event.kv.mod_revision
+        there = self._intent(key) is not None or key in self._broken
+        if event.kind == "delete":
+            self._count -= there
+            self._broken.discard(key)
+            self._change(key, None, 0, revision)
+            return
+        self._count += not there
+        known = self._take_in(key, event.kv)
+        if known is not None:
+            affected.pop(key, None)
+            self._change(key, *known, revision)
+
+    def _take_parts(self, affected: dict[ObjectKey, int]) -> None:
+        """Render the objects whose parts changed, each at the revision of its newest part, in that order."""
+        for key, revision in sorted(affected.items(), key=lambda item: item[1]):
+            old = self.get(key)
+            self._change(key, old.intent if old else None, old.intent_revision if old else 0, revision)
 
     def _take_in(self, key: ObjectKey, kv: KeyValue) -> tuple[Object, int] | None:
         """Return the stored object and the revision that wrote it.

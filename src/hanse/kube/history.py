@@ -2,7 +2,9 @@
 
 A `ResourceLog` belongs to one cache and is used from its event loop only. A watch holds a position in the
 log and is woken by an event; one that falls behind the window gets `CompactedError`, as one that resumes from
-before it. The log also undoes changes, to page through a list as it was. Next: `hanse.kube.cache`.
+before it. Changes are in order of revisions, and several may share one: whoever got a whole revision goes on
+`after` it, whoever may have got a part only has to `resume` at it. The log also undoes changes, to page
+through a list as it was. Next: `hanse.kube.cache`.
 """
 
 from __future__ import annotations
@@ -33,12 +35,19 @@ class ResourceLog:
         self.revision = floor
         self._changes: deque[Change] = deque()
         self._first = 0
+        self._lost = 0
         self._window = window
         self._wakers: set[asyncio.Event] = set()
 
     def load(self, entries: dict[Position, Entry]) -> None:
-        """Put in the first objects, without a change for each."""
+        """Put in the first objects, without a change for each but those of the floor itself.
+
+        A client may have got a part of the floor's revision from a process before this one.
+        """
         self.entries.update(entries)
+        for entry in entries.values():
+            if entry.revision == self.floor:
+                self._changes.append(Change(self.floor, "ADDED", entry.key, entry, None))
 
     def append(self, change: Change) -> None:
         """Record a change and wake the watches."""
@@ -50,7 +59,9 @@ class ResourceLog:
         self._changes.append(change)
         self.revision = change.revision
         if len(self._changes) > self._window:
-            self.floor = self._changes.popleft().revision
+            gone = self._changes.popleft().revision
+            self._lost = self._lost + 1 if gone == self.floor else 1
+            self.floor = gone
             self._first += 1
         for waker in self._wakers:
             waker.set()
@@ -85,19 +96,46 @@ class ResourceLog:
     def check(self, revision: int) -> None:
         """Raise CompactedError if changes after `revision` are no longer all there."""
         if revision < self.floor:
-            raise CompactedError(
-                f"too old resource version: {revision} ({self.floor})", compact_revision=self.floor
-            )
+            raise _too_old(revision, self.floor)
+
+    @property
+    def end(self) -> int:
+        """Return the sequence number of the next change."""
+        return self._first + len(self._changes)
 
     def after(self, revision: int) -> int:
         """Return the sequence number of the first change after `revision`. Raises CompactedError."""
+        return self._find(revision)[0]
+
+    def resume(self, revision: int) -> int:
+        """Return where a client goes on that knows only a version: of an object that it got, or of a list.
+
+        If several changes are of that very revision (one transaction, or one cluster that went offline), the
+        client may have got just the first of them, so it gets all of them, some for the second time. One
+        change alone is never repeated, nor is anything for a version that is no change's. That of a list or
+        of a bookmark is a change's only if nothing was written to the store since; then it cannot be told
+        apart, and such changes are repeated. Not known are deletions of the revision at which a process
+        listed first. Raises CompactedError, also if two of these changes have left the window: the client may
+        have missed the second.
+        """
+        sequence, same = self._find(revision)
+        lost = self._lost if revision == self.floor else 0
+        if lost > 1:
+            raise _too_old(revision, self.floor)
+        return sequence - same if same + lost > 1 else sequence
+
+    def _find(self, revision: int) -> tuple[int, int]:
+        """Return the sequence number of the first change after `revision`, and how many are of it."""
         self.check(revision)
-        sequence = self._first + len(self._changes)
+        sequence, same = self.end, 0
         for change in reversed(self._changes):
-            if change.revision <= revision:
+            if change.revision < revision:
                 break
-            sequence -= 1
-        return sequence
+            if change.revision == revision:
+                same += 1
+            else:
+                sequence -= 1
+        return sequence, same
 
     def read(self, sequence: int) -> tuple[Change, ...]:
         """Return the changes from `sequence` on. Raises CompactedError if the first has left the window."""
@@ -122,3 +160,7 @@ class ResourceLog:
     def leave(self, waker: asyncio.Event) -> None:
         """Stop setting `waker`."""
         self._wakers.discard(waker)
+
+
+def _too_old(revision: int, floor: int) -> CompactedError:
+    return CompactedError(f"too old resource version: {revision} ({floor})", compact_revision=floor)

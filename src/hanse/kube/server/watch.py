@@ -2,7 +2,7 @@
 
 Each stream is one task that holds a position in the resource's log. It ends when the client goes, when its
 time is over or when the server stops; one that falls behind ends with an ERROR event 410 and the client
-lists again. Next: `hanse.kube.history`.
+lists again. An event may come twice to a client that resumes, never not at all. Next: `hanse.kube.history`.
 """
 
 from __future__ import annotations
@@ -129,14 +129,14 @@ class _Stream:
             if version:
                 await self.cache.reached(version)
             entries = [e for e in self.log.select(self.filter.namespace) if self.filter.matches(self.call, e)]
-            self.sequence = self.log.after(self.cache.revision)
+            self.sequence = self.log.end
             lines = [self.line("ADDED", entry) for entry in entries]
             if initial == "true":
                 lines.append(self.bookmark(initial_end=True))
             return lines
         if version:
             await self.cache.reached(version)
-        self.sequence = self.log.after(version or self.cache.revision)
+        self.sequence = self.log.resume(version) if version else self.log.end
         return []
 
 
