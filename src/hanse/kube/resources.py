@@ -124,36 +124,38 @@ class ResourceStore:
         return await self._insert(info, key, new, space=space, options=options)
 
     async def _insert(
-        self, info: ResourceInfo, key: ObjectKey, new: Object, *, space: str | None, options: WriteOptions
+        self, info: ResourceInfo, key: ObjectKey, new: Object, *, space: Stored | None, options: WriteOptions
     ) -> Object:
-        path = key.key()
-        compares = [Compare.absent(path)]
-        if space:
-            compares.append(Compare.exists(space))
+        """Store a new object, if its namespace `space` is still the one that was checked.
+
+        The namespace is only compared, so creates do not get into each other's way; if it was changed, it is
+        checked again.
+        """
         if options.dry_run:
             if await self._current(key) is not None:
                 raise _exists(info, key)
             return self._shown(info, key, new, 0)
-        result = await self._store.txn(compares, [Put(path, orjson.dumps(new))], [Get(path)])
-        if not result.succeeded:
-            if _first(result) is None:
-                raise _missing_namespace(key.namespace)
-            raise _exists(info, key)
-        await self._written(key, result.revision)
-        return self._shown(info, key, new, result.revision)
+        path = key.key()
+        put = Put(path, orjson.dumps(new))
+        for _ in range(RETRIES):
+            compares, reads = [Compare.absent(path)], [Get(path)]
+            if space is not None:
+                space_path = _space_key(key.namespace).key()
+                compares.append(Compare.mod(space_path, space.revision))
+                reads.append(Get(space_path))
+            result = await self._store.txn(compares, [put], reads)
+            if result.succeeded:
+                await self._written(key, result.revision)
+                return self._shown(info, key, new, result.revision)
+            if _found(result) is not None:
+                raise _exists(info, key)
+            if space is not None:
+                space = _open_namespace(key.namespace, _found(result, 1))
+        raise _busy(info, key)
 
-    async def _check_namespace(self, namespace: str) -> str:
-        """Return the namespace's store key, having checked that it takes new objects."""
-        key = ObjectKey("", "namespaces", "", namespace)
-        current = await self._current(key)
-        if current is None:
-            raise _missing_namespace(namespace)
-        if current.object["metadata"].get("deletionTimestamp"):
-            raise PermissionDeniedError(
-                f"unable to create new content in namespace {namespace} because it is being terminated",
-                metadata={"name": namespace, "kind": "namespaces"},
-            )
-        return key.key()
+    async def _check_namespace(self, namespace: str) -> Stored:
+        """Return the namespace, having checked that it takes new objects."""
+        return _open_namespace(namespace, await self._current(_space_key(namespace)))
 
     # Update, patch, apply.
 
@@ -365,7 +367,7 @@ class ResourceStore:
         if result.succeeded:
             await self._written(key, result.revision)
             return result.revision, None
-        return None, _first(result)
+        return None, _found(result)
 
     async def _written(self, key: ObjectKey, revision: int) -> None:
         """Let later reads wait for a write; that of a CRD waits itself, so that its kind is served then."""
@@ -472,8 +474,9 @@ class ResourceStore:
         return Stored(orjson.loads(kv.value), kv.mod_revision, cached=False) if kv else None
 
 
-def _first(result: TxnResult) -> Stored | None:
-    found = result.responses[0]
+def _found(result: TxnResult, index: int = 0) -> Stored | None:
+    """Return what the read with this index found in a transaction that failed."""
+    found = result.responses[index]
     if found is None or not found.items:
         return None
     kv = found.items[0]
@@ -543,10 +546,21 @@ def _busy(info: ResourceInfo, key: ObjectKey) -> ConflictError:
     return _conflict(info, key, f"it changed {RETRIES} times while this write was made; try again")
 
 
-def _missing_namespace(namespace: str) -> NotFoundError:
-    return NotFoundError(
-        f'namespaces "{namespace}" not found', metadata={"name": namespace, "kind": "namespaces"}
-    )
+def _space_key(namespace: str) -> ObjectKey:
+    return ObjectKey("", "namespaces", "", namespace)
+
+
+def _open_namespace(namespace: str, space: Stored | None) -> Stored:
+    """Return a namespace if it takes new objects. Raises NotFoundError, PermissionDeniedError."""
+    about = {"name": namespace, "kind": "namespaces"}
+    if space is None:
+        raise NotFoundError(f'namespaces "{namespace}" not found', metadata=about)
+    if space.object["metadata"].get("deletionTimestamp"):
+        raise PermissionDeniedError(
+            f"unable to create new content in namespace {namespace} because it is being terminated",
+            metadata=about,
+        )
+    return space
 
 
 __all__ = ["AdmissionRequest", "Operation", "ResourceStore", "Stored"]
