@@ -17,7 +17,7 @@ import orjson
 import structlog
 
 from hanse.errors import CompactedError, DeadlineError, FailedPreconditionError, HanseError
-from hanse.kube.entry import Change, ChangeType, Entry, with_version
+from hanse.kube.entry import Change, ChangeType, Entry, version_of, with_version
 from hanse.kube.history import WINDOW, Position, ResourceLog
 from hanse.kube.hooks import Deferred, View
 from hanse.kube.objects import Object
@@ -130,10 +130,9 @@ class ObjectCache:
         if isinstance(obj, Deferred):
             obj = obj.make()
         entry = self.get(key)
-        newest = revision
-        if entry is not None and entry.intent_revision <= revision:
-            newest = max(revision, entry.revision)  # that of what the view adds
-        return with_version(obj if obj is not None else intent, newest, hidden=self._hidden)
+        parts = entry.revision if entry is not None and entry.intent_revision <= revision else 0
+        version = version_of(written=revision, parts=parts)
+        return with_version(obj if obj is not None else intent, version, hidden=self._hidden)
 
     # Catching up.
 
@@ -266,7 +265,7 @@ class ObjectCache:
         by_resource: dict[tuple[str, str], dict[Position, Entry]] = {}
         for key in (*intents, *(affected.keys() - intents.keys())):
             intent, written = intents.get(key, (None, 0))
-            entry = self._entry(key, intent, written, revision=max(written, affected.get(key, 0)))
+            entry = self._entry(key, intent, written, version_of(written=written, parts=affected.get(key, 0)))
             if entry is not None:
                 by_resource.setdefault((key.group, key.resource), {})[(key.namespace, key.name)] = entry
         for (group, resource), entries in by_resource.items():
@@ -275,10 +274,21 @@ class ObjectCache:
     def _replace(
         self, intents: dict[ObjectKey, tuple[Object, int]], affected: dict[ObjectKey, int], revision: int
     ) -> None:
+        """Emit the difference to a list at `revision`, in the order of revisions.
+
+        What is there has the version that it had if nothing had been missed, so that it can be written back;
+        only what went, or lost a part, has the list's.
+        """
         known = {e.key for log in self._logs.values() for e in log.entries.values()}
+        found: list[tuple[int, ObjectKey, Entry | None]] = []
         for key in sorted(known | intents.keys() | affected.keys()):
-            intent, intent_revision = intents.get(key, (None, 0))
-            self._change(key, intent, intent_revision, revision)
+            intent, written = intents.get(key, (None, 0))
+            parts = affected.get(key, 0)
+            version = version_of(written=written, parts=parts, seen=self.revision, now=revision)
+            entry = self._entry(key, intent, written, version)
+            found.append((version if entry else revision, key, entry))
+        for at, key, entry in sorted(found, key=lambda each: each[0]):
+            self._change(key, entry, at)
 
     def _take(self, batch: WatchBatch) -> None:
         """Take in what happened, revision by revision.
@@ -308,19 +318,21 @@ class ObjectCache:
         if event.kind == "delete":
             self._count -= there
             self._broken.discard(key)
-            self._change(key, None, 0, revision)
+            self._change(key, self._entry(key, None, 0, revision), revision)
             return
         self._count += not there
         known = self._take_in(key, event.kv)
         if known is not None:
-            affected.pop(key, None)
-            self._change(key, *known, revision)
+            version = version_of(written=revision, parts=affected.pop(key, 0))
+            self._change(key, self._entry(key, *known, version), version)
 
     def _take_parts(self, affected: dict[ObjectKey, int]) -> None:
         """Render the objects whose parts changed, each at the revision of its newest part, in that order."""
         for key, revision in sorted(affected.items(), key=lambda item: item[1]):
             old = self.get(key)
-            self._change(key, old.intent if old else None, old.intent_revision if old else 0, revision)
+            intent, written = (old.intent, old.intent_revision) if old else (None, 0)
+            version = version_of(written=written, parts=revision)
+            self._change(key, self._entry(key, intent, written, version), version)
 
     def _take_in(self, key: ObjectKey, kv: KeyValue) -> tuple[Object, int] | None:
         """Return the stored object and the revision that wrote it.
@@ -343,7 +355,7 @@ class ObjectCache:
         return old.intent if old else None
 
     def _entry(
-        self, key: ObjectKey, intent: Object | None, intent_revision: int, *, revision: int
+        self, key: ObjectKey, intent: Object | None, intent_revision: int, revision: int
     ) -> Entry | None:
         obj = self._view.render(key, intent) if self._view else intent
         if obj is None:
@@ -351,10 +363,9 @@ class ObjectCache:
         served = obj if isinstance(obj, Deferred) else with_version(obj, revision, hidden=self._hidden)
         return Entry(key, obj=served, intent=intent, intent_revision=intent_revision, revision=revision)
 
-    def _change(self, key: ObjectKey, intent: Object | None, intent_revision: int, revision: int) -> None:
-        """Compare an object's new state with the old one, and record what changed."""
+    def _change(self, key: ObjectKey, new: Entry | None, revision: int) -> None:
+        """Compare an object's new state with the old one, and record what changed at `revision`."""
         old = self.get(key)
-        new = self._entry(key, intent, intent_revision, revision=revision)
         if new is None:
             if old is not None:
                 self._delete(old, revision)

@@ -102,6 +102,17 @@ class Change:
     previous: Entry | None
 
 
+def version_of(*, written: int, parts: int, seen: int = 0, now: int = 0) -> int:
+    """Return the resourceVersion of an object: the revision of the newest of what it is put together from.
+
+    `written` is the revision of its intent, `parts` the newest of what a view adds, each 0 without one. A
+    list (`now`) does not show what was taken away: what is found changed since revision `seen`, and has
+    nothing newer, lost a part, and is of the list's own revision.
+    """
+    newest = max(written, parts)
+    return newest if newest > seen else now
+
+
 def with_version(obj: Object, revision: int, *, hidden: frozenset[str] = frozenset()) -> Object:
     """Return a copy of `obj` with this resourceVersion and without the hidden annotations."""
     metadata: dict[str, Any] = {**(obj.get("metadata") or {}), "resourceVersion": str(revision)}
