@@ -58,3 +58,19 @@ async def test_bearer_tokens(tmp_path: Path) -> None:
         assert (await world.call("GET", CONFIG_MAPS, headers=bad, session=nobody)).status == 401
         tokens.write_text('secret,bob,1,"system:masters"\nother,ann,2,"system:masters"\n')
         assert (await world.call("GET", CONFIG_MAPS, headers=bad, session=nobody)).status == 200
+
+
+async def test_only_administrators_impersonate(world: World) -> None:
+    """Administrators act as anybody, with that one's rights; viewers, services and strangers as nobody."""
+    await world.create(CONFIG_MAPS, config_map("c"))
+    nobody = {"Impersonate-User": "nobody"}
+    viewer = {"Impersonate-User": "eve", "Impersonate-Group": "hanse:viewers"}
+    assert (await world.call("GET", f"{CONFIG_MAPS}/c", headers=nobody)).status == 403
+    assert (await world.call("GET", f"{CONFIG_MAPS}/c", headers=viewer)).status == 200
+    assert (await world.call("DELETE", f"{CONFIG_MAPS}/c", headers=viewer)).status == 403
+    for name, group in (("eve", "hanse:viewers"), ("hanse:service:registry", "hanse:services"), ("x", "y")):
+        session = world.session(name, group)
+        for headers in ({"Impersonate-User": "hanse-admin"}, {**viewer, "Impersonate-Group": "hanse:admins"}):
+            answer = await world.call("GET", f"{CONFIG_MAPS}/c", headers=headers, session=session)
+            assert (answer.status, answer.body["reason"]) == (403, "Forbidden")
+            assert f'User "{name}" cannot impersonate resource "users"' in answer.body["message"]

@@ -232,3 +232,15 @@ async def test_a_changed_policy_is_applied_again(world: World) -> None:
     assert "configured" in ran.out
     read = await world.kubectl("get", "placementpolicy", "west", "-o", "jsonpath={.spec.clusterNames}")
     assert json.loads(read.out) == ["us-east"]
+
+
+async def test_acting_as_somebody_else(world: World) -> None:
+    """`--as` gives an administrator the rights of that user and groups, and takes all others away."""
+    await world.create("/api/v1/namespaces/shop/configmaps", config_map("c"))
+    refused = await world.kubectl("get", "cm", "c", "-n", "shop", "--as=nobody", check=False)
+    assert 'configmaps "c" is forbidden: User "nobody" cannot get resource "configmaps"' in refused.err
+    viewer = ("--as=eve", "--as-group=hanse:viewers", "-n", "shop")
+    assert (await world.kubectl("get", "cm", "c", "-o", "name", *viewer)).out == "configmap/c\n"
+    assert (await world.kubectl("auth", "can-i", "delete", "cm", *viewer, check=False)).out == "no\n"
+    refused = await world.kubectl("delete", "cm", "c", *viewer, check=False)
+    assert 'User "eve" cannot delete resource "configmaps"' in refused.err

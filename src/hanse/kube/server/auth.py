@@ -18,6 +18,7 @@ from hanse.auth import TokenFile, identity_from_der
 
 ANONYMOUS = "system:anonymous"
 AUTHENTICATED_GROUP = "system:authenticated"
+UNAUTHENTICATED_GROUP = "system:unauthenticated"
 MASTERS_GROUP = "system:masters"
 ADMINS_GROUP = "hanse:admins"
 

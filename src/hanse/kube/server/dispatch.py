@@ -1,4 +1,4 @@
-"""From a request to its handler: who is calling, what about, may they, and who answers.
+"""From a request to its handler: who is calling, or acts as whom, what about, may they, and who answers.
 
 Stateless between requests. Next: `hanse.kube.server.read`, `.watch`, `.write`, `.reviews`, `.discovery`.
 """
@@ -17,6 +17,7 @@ from hanse.kube.server import read, write
 from hanse.kube.server.auth import Attributes, Authenticator, Authorizer, Credentials, User
 from hanse.kube.server.discovery import DiscoveryHandlers
 from hanse.kube.server.health import HEALTH, health, health_paths
+from hanse.kube.server.impersonation import IMPERSONATE, impersonation_of
 from hanse.kube.server.request import CALL, Call, ResourcePath, parse_path, verb_of
 from hanse.kube.server.reviews import Reviews
 from hanse.kube.server.watch import Stopping, watch
@@ -68,7 +69,7 @@ class Dispatcher:
         path = request.path
         if path.startswith(HEALTH) and request.method in ("GET", "HEAD"):
             return await health(request, self._checks)
-        user = await self._authenticate(request)
+        user = await self._act_as(request, await self._authenticate(request))
         target = parse_path(path)
         if target is None:
             return await self._other(request, user)
@@ -79,6 +80,15 @@ class Dispatcher:
         if user is None:
             raise UnauthenticatedError("Unauthorized")
         return user
+
+    async def _act_as(self, request: web.Request, sender: User) -> User:
+        """Return the user that a request acts as: its sender, or whom that may impersonate."""
+        impersonation = impersonation_of(request.headers.items())
+        if impersonation is None:
+            return sender
+        for asked in impersonation.asked:
+            await self._authorize(sender, asked, IMPERSONATE)
+        return impersonation.user
 
     async def _other(self, request: web.Request, user: User) -> web.StreamResponse:
         attributes = Attributes(user=user, verb=request.method.lower(), path=request.path)
