@@ -166,9 +166,10 @@ class ObjectCache:
             await self._catch_up()
 
     async def _catch_up(self) -> None:
+        """Wait for what is in the store now; what is written while this waits is not waited for."""
         async with _deadline("the cache to catch up with the store"):
-            while True:
-                seen = self.revision
+            wanted = await self._store.revision()
+            while (seen := self.revision) < wanted:
                 if await self._store.unchanged_since(_OBJECTS, seen, count=self._count) is not None:
                     return
                 if self.revision == seen:

@@ -214,6 +214,41 @@ async def test_an_object_that_cannot_be_read_stops_no_other() -> None:
         await store.close()
 
 
+class Busy(MemoryStore):
+    """A store in which somebody else writes an object whenever it is asked whether one was written."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked = 0
+
+    async def unchanged_since(self, prefix: str, revision: int, *, count: int) -> int | None:
+        """Write, and answer."""
+        self.asked += 1
+        obj = {"metadata": {"name": "a", "namespace": "n", "uid": "u"}, "data": {"n": str(self.asked)}}
+        await self.put(ObjectKey("", "configmaps", "n", "a").key(), orjson.dumps(obj))
+        return await super().unchanged_since(prefix, revision, count=count)
+
+
+async def test_a_consistent_read_does_not_wait_for_what_is_written_after_it() -> None:
+    """Under writes that never stop a shared cache is fresh once it has what was there at the read."""
+    store = Busy()
+    cache = ObjectCache(store, shared=True)
+    running = asyncio.create_task(cache.run())
+    try:
+        async with asyncio.timeout(5):
+            await cache.synced()
+            written = await store.put("members/x", b"1")
+            await cache.fresh()
+            assert cache.revision >= written
+            assert store.asked == 1
+            await cache.fresh()
+            assert store.asked <= 2
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        await store.close()
+
+
 async def test_the_answer_to_a_write_is_never_labelled_with_a_later_one() -> None:
     """A cache that has seen the next write before the answer is made serves what was written as of then."""
     store = MemoryStore()
