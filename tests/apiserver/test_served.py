@@ -50,6 +50,23 @@ async def test_the_resource_version_is_that_of_the_newest_part(world: World) -> 
     assert (answer.status, answer.body["reason"]) == (409, "Conflict")
 
 
+async def test_the_answer_to_an_update_has_all_parts_up_to_its_version(world: World) -> None:
+    """A sync state just before an update is in its answer, though the watch had not brought it yet: a client
+    that watches from there on would never hear of it."""
+    await world.create(DEPLOYMENTS, deployment())
+    await world.place(WEB, {"eu": 4})
+    engine = world.apiserver.engine
+    state = sync.SyncState(cluster="eu", phase=sync.APPLIED, status=b'{"readyReplicas":1}')
+    await world.store.put(WEB.sync_state("eu"), state.SerializeToString())
+    info = engine.catalogue.require("apps", "v1", "deployments")
+    labels = {"metadata": {"labels": {"a": "b"}}}
+    answer, _ = await engine.resources.patch(
+        info, namespace="shop", name="web", patch=labels, patch_type="merge"
+    )
+    assert answer["status"]["readyReplicas"] == 1
+    assert answer == await world.get(WEB_PATH)
+
+
 async def test_a_status_change_in_between_is_no_conflict(world: World) -> None:
     """Who read before a sync state changed may still write: the intent did not change."""
     created = await world.create(DEPLOYMENTS, deployment())

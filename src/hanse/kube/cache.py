@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from itertools import groupby
 
 import orjson
@@ -29,6 +29,9 @@ PAGE = 2000
 
 FRESH_SECONDS = 10.0
 """How long a read waits for the cache to catch up before it fails with 504."""
+
+SETTLE_SECONDS = 0.5
+"""How long the answer to a write waits for what the view adds to it; normally a millisecond or two."""
 
 _OBJECTS = f"{OBJECTS}/"
 _log = structlog.get_logger(__name__)
@@ -183,6 +186,16 @@ class ObjectCache:
         self._waiters.append((revision, waiter))
         async with _deadline(f"the cache to reach revision {revision}; it is at {self.revision}", timeout):
             await waiter
+
+    async def settled(self, revision: int) -> None:
+        """Wait a little for all that a view adds to an object written at `revision`.
+
+        Its answer then has every part up to the revision that it is labelled with. The write is done already,
+        so a watch that is late or broken delays the answer and is no failure.
+        """
+        if self._view is not None:
+            with suppress(DeadlineError):
+                await self.reached(revision, SETTLE_SECONDS)
 
     async def synced(self) -> None:
         """Wait until the first list is in."""

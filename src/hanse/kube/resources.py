@@ -366,6 +366,7 @@ class ResourceStore:
         result = await self._store.txn([Compare.mod(path, current.revision)], [op], [Get(path)])
         if result.succeeded:
             await self._written(key, result.revision)
+            await self._cache.settled(result.revision)
             return result.revision, None
         return None, _found(result)
 
