@@ -31,7 +31,7 @@ from hanse.api.scheduler.v1 import scheduler_service_pb2_grpc as scheduler_grpc
 from hanse.api.syncer.v1 import syncer_service_pb2 as syncer
 from hanse.api.syncer.v1 import syncer_service_pb2_grpc as syncer_grpc
 from hanse.api.type.v1.change_pb2 import ChangeKind
-from hanse.errors import AlreadyExistsError, ConflictError, NotFoundError, PermissionDeniedError
+from hanse.errors import AlreadyExistsError, ConflictError, HanseError, NotFoundError, PermissionDeniedError
 from hanse.rpc import Policy, RpcServer
 
 RESOURCES = (
@@ -100,6 +100,8 @@ class World:
     states: list[Any] = field(default_factory=list)
     records: list[RecordSet] = field(default_factory=list)
     requests: list[Any] = field(default_factory=list)
+    refusals: dict[str, HanseError] = field(default_factory=dict)
+    """What an apply of an object of that name is answered with."""
     config: Path = Path()
     port: int = 0
 
@@ -213,6 +215,8 @@ class Federated(federation_grpc.FederationServiceServicer):
     async def ApplyObject(self, request: federation.ApplyObjectRequest, context: Any) -> Object:
         self.world.requests.append(request)
         manifest = json.loads(request.manifest)
+        if manifest["metadata"]["name"] in self.world.refusals:
+            raise self.world.refusals[manifest["metadata"]["name"]]
         group = manifest["apiVersion"].rpartition("/")[0]
         resource = next(each for each in RESOURCES if (each.group, each.kind) == (group, manifest["kind"]))
         place = manifest["metadata"].get("namespace", "_")

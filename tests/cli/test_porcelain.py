@@ -29,7 +29,7 @@ from hanse.api.scheduler.v1.scheduler_service_pb2 import (
 )
 from hanse.api.syncer.v1.sync_state_pb2 import Health, SyncPhase, SyncState
 from hanse.api.type.v1.object_reference_pb2 import ObjectReference
-from hanse.errors import InvalidArgumentError
+from hanse.errors import ConflictError, InvalidArgumentError, UnavailableError
 from tests.cli.conftest import Hanse, World
 
 WEB = {
@@ -89,6 +89,41 @@ def test_a_dry_run_stores_nothing(world: World, hanse: Hanse) -> None:
     result = hanse("apply", "--dry-run", "-f", "-", stdin=json.dumps(WEB))
     assert result.out == "deployment.apps/web created (dry run)\n"
     assert world.objects == {}
+
+
+def configs(*names: str) -> str:
+    """ConfigMaps as YAML documents."""
+    each = "apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: {}, namespace: shop}}\n"
+    return "---\n".join(each.format(name) for name in names)
+
+
+def test_apply_goes_on_after_a_failure(world: World, hanse: Hanse) -> None:
+    """One line for each failure, and the exit status of the first; a conflict's says how to force it."""
+    conflict = 'Apply failed with 1 conflict: conflict with "kubectl": .data.x'
+    world.refusals = {
+        "a": ConflictError(conflict),
+        "c": InvalidArgumentError("data must be a mapping"),
+    }
+    widget = "---\napiVersion: v2\nkind: Widget\nmetadata: {name: w}\n"
+    result = hanse("apply", "-f", "-", stdin=configs("a", "b", "c", "d") + widget)
+    assert result.status == 5
+    assert result.out.splitlines() == ["configmap/b created", "configmap/d created"]
+    assert result.err.splitlines() == [
+        f"hanse: configmap/a: {conflict}; --force takes over what others manage",
+        "hanse: configmap/c: data must be a mapping",
+        "hanse: widget/w: the federation serves no Widget of v2: is its CustomResourceDefinition applied?",
+    ]
+    forced = hanse("apply", "--force", "-f", "-", stdin=configs("a"))
+    assert "--force" not in forced.err, "it was given"
+
+
+def test_apply_stops_when_the_service_is_gone(world: World, hanse: Hanse) -> None:
+    """The rest would fail in the same way, one deadline after the other."""
+    world.refusals = {"a": UnavailableError("failed to connect to all addresses")}
+    result = hanse("apply", "-f", "-", stdin=configs("a", "b", "c"))
+    assert (result.status, result.out) == (6, "")
+    assert result.err.splitlines()[0].startswith("hanse: configmap/a: the service cannot be reached")
+    assert result.err.splitlines()[1:] == ["hanse: 2 more were not tried"]
 
 
 @pytest.mark.parametrize(
@@ -155,6 +190,22 @@ def test_delete_waits_and_passes_on_what_to_do_with_the_members(world: World, ha
     assert world.last(federation.DeleteObjectRequest).propagation == federation.DeletePropagation.ORPHAN
     assert hanse("delete", "deploy", "web", "-n", "shop").status == 4
     assert hanse("delete", "deploy", "web", "-n", "shop", "--ignore-not-found").status == 0
+
+
+def test_delete_goes_on_after_a_failure(world: World, hanse: Hanse) -> None:
+    """What is there is deleted whatever is not, and the exit status is the first failure's."""
+    deployed(world)
+    result = hanse("delete", "deploy/nope", "deploy/web", "svc/nope", "svc/web", "-n", "shop")
+    assert result.status == 4
+    assert world.objects == {}
+    assert result.err.splitlines() == [
+        "hanse: deployment.apps/nope: objects/apps/deployments/shop/nope does not exist",
+        "hanse: service/nope: objects/core/services/shop/nope does not exist",
+    ]
+    deployed(world)
+    unknown = "apiVersion: v2\nkind: Widget\nmetadata: {name: w}\n---\n"
+    result = hanse("delete", "-f", "-", stdin=unknown + yaml.safe_dump(WEB))
+    assert (result.status, list(world.objects)) == (4, ["objects/core/services/shop/web"])
 
 
 # --- explain ---

@@ -1,6 +1,7 @@
 """`hanse apply`, `get` and `delete`: the objects of the federation without kubectl.
 
-They go through FederationService and mean what they mean in kubectl: apply is a server-side apply.
+They go through FederationService and mean what they mean in kubectl: apply is a server-side apply, and an
+object that apply or delete cannot do does not keep the others from being done.
 
 Concurrency: one call at a time; `delete` waits until the federation confirms.
 
@@ -19,7 +20,7 @@ import click
 from hanse_client import HanseClient
 from hanse_client.names import collection_name, object_name
 
-from hanse.api.federation.v1.federation_pb2 import Object
+from hanse.api.federation.v1.federation_pb2 import Object, Resource
 from hanse.api.federation.v1.federation_service_pb2 import (
     ApplyObjectRequest,
     DeleteObjectRequest,
@@ -27,8 +28,9 @@ from hanse.api.federation.v1.federation_service_pb2 import (
     GetObjectRequest,
     ListObjectsRequest,
 )
-from hanse.errors import DeadlineError, HanseError, NotFoundError
+from hanse.errors import ConflictError, DeadlineError, NotFoundError
 from hanse_cli import manifests
+from hanse_cli.failures import Failures
 from hanse_cli.objects import object_table
 from hanse_cli.output import Printer
 from hanse_cli.resources import Resources, Target, targets
@@ -38,6 +40,8 @@ FIELD_MANAGER = "hanse-cli"
 _PAGE = 500
 _CRD_SECONDS = 10.0
 _POLL = 0.1
+_FIELDS_OF_OTHERS = "Apply failed with"
+"""How Kubernetes' message of an apply begins that would change what others manage."""
 _files = click.option(
     "-f", "--filename", "files", multiple=True, metavar="FILE|DIR|-", help="Manifests; may be given again."
 )
@@ -54,34 +58,51 @@ _namespace = click.option(
 @with_client
 async def apply_command(
     client: HanseClient, *, files: Sequence[str], namespace: str, force: bool, dry_run: bool
-) -> None:
+) -> int:
     """Apply manifests to the federation (server-side apply)."""
     if not files:
         raise click.UsageError("say what to apply: -f FILE, -f DIR or -f -")
     read = manifests.read(files)
-    resources = await Resources.load(client)
-    for manifest in read:
-        target, resources = await _target_of(client, resources, manifest)
-        done = await _apply_one(
-            client, target, _in_namespace(manifest, target, namespace), force=force, dry_run=dry_run
-        )
-        click.echo(f"{target.title} {done}{' (dry run)' if dry_run else ''}")
+    kinds = _Kinds(client, await Resources.load(client))
+    failures = Failures()
+    for number, manifest in enumerate(read, start=1):
+        with failures.of(manifests.title(manifest)):
+            resource = await kinds.of(manifest)
+            target = Target(resource, manifest["metadata"]["name"])
+            done = await _apply_one(
+                client, target, _in_namespace(manifest, target, namespace), force=force, dry_run=dry_run
+            )
+            click.echo(f"{target.title} {done}{' (dry run)' if dry_run else ''}")
+        if failures.unreachable:
+            failures.left_out(len(read) - number)
+            break
+    return failures.status
 
 
-async def _target_of(
-    client: HanseClient, resources: Resources, manifest: manifests.Manifest
-) -> tuple[Target, Resources]:
-    """The object of a manifest; waits a little for a kind whose CustomResourceDefinition is new."""
-    deadline = time.monotonic() + _CRD_SECONDS
-    name = manifest["metadata"]["name"]
-    while True:
-        try:
-            return Target(resources.of_manifest(manifest), name), resources
-        except NotFoundError:
-            if manifest["apiVersion"].partition("/")[0].count(".") == 0 or time.monotonic() > deadline:
-                raise
-            await asyncio.sleep(_POLL)
-            resources = await Resources.load(client)
+class _Kinds:
+    """The resources of manifests; waits a little for a kind whose CustomResourceDefinition is new, once."""
+
+    def __init__(self, client: HanseClient, resources: Resources) -> None:
+        self._client = client
+        self._resources = resources
+        self._absent: set[tuple[str, str]] = set()
+
+    async def of(self, manifest: manifests.Manifest) -> Resource:
+        """The resource of a manifest. Raises NotFoundError."""
+        deadline = time.monotonic() + _CRD_SECONDS
+        kind = (manifest["apiVersion"], manifest["kind"])
+        while True:
+            try:
+                return self._resources.of_manifest(manifest)
+            except NotFoundError:
+                is_custom = "." in manifest["apiVersion"].partition("/")[0]
+                if not is_custom or kind in self._absent:
+                    raise
+                if time.monotonic() > deadline:
+                    self._absent.add(kind)
+                    raise
+                await asyncio.sleep(_POLL)
+                self._resources = await Resources.load(self._client)
 
 
 def _in_namespace(manifest: manifests.Manifest, target: Target, namespace: str) -> manifests.Manifest:
@@ -106,8 +127,14 @@ async def _apply_one(
     )
     try:
         after = _intent(await client.federation.ApplyObject(request))
-    except HanseError as error:
-        raise type(error)(f"{target.title}: {error}", reason=error.reason, metadata=error.metadata) from error
+    except ConflictError as error:
+        if force or not error.message.startswith(_FIELDS_OF_OTHERS):
+            raise
+        raise ConflictError(
+            f"{error.message}; --force takes over what others manage",
+            reason=error.reason,
+            metadata=error.metadata,
+        ) from error
     if before is None:
         return "created"
     return "unchanged" if after == before else "configured"
@@ -244,38 +271,42 @@ async def delete_command(
     wait: bool,
     wait_timeout: float,
     ignore_not_found: bool,
-) -> None:
+) -> int:
     """Delete objects from the federation and, unless they are orphaned, from its members."""
     resources = await Resources.load(client)
-    wanted: list[tuple[Target, str]]
+    failures = Failures()
+    wanted: list[tuple[Target, str]] = []
     if files:
-        wanted = [
-            (
-                Target(resources.of_manifest(each), each["metadata"]["name"]),
-                each["metadata"].get("namespace", namespace),
-            )
-            for each in reversed(manifests.read(files))
-        ]
+        for manifest in reversed(manifests.read(files)):
+            with failures.of(manifests.title(manifest)):
+                target = Target(resources.of_manifest(manifest), manifest["metadata"]["name"])
+                wanted.append((target, manifest["metadata"].get("namespace", namespace)))
     else:
         wanted = [(target, namespace) for target in targets(what, resources)]
         if any(not target.name for target, _ in wanted):
             raise click.UsageError("say which: give a name after the resource")
+    propagation = DeletePropagation.Value(cascade.upper())
     names: list[tuple[Target, str]] = []
-    for target, place in wanted:
-        name = object_name(target.reference(place))
-        request = DeleteObjectRequest(name=name, propagation=DeletePropagation.Value(cascade.upper()))
-        try:
-            await client.federation.DeleteObject(request)
-        except NotFoundError:
-            if not ignore_not_found:
+    for number, (target, place) in enumerate(wanted, start=1):
+        with failures.of(target.title):
+            name = object_name(target.reference(place))
+            try:
+                await client.federation.DeleteObject(DeleteObjectRequest(name=name, propagation=propagation))
+            except NotFoundError:
+                if ignore_not_found:
+                    continue
                 raise
-            continue
-        names.append((target, name))
-        click.echo(f"{target.title} {'deletion asked for' if wait else 'deleted'}")
+            names.append((target, name))
+            click.echo(f"{target.title} {'deletion asked for' if wait else 'deleted'}")
+        if failures.unreachable:
+            failures.left_out(len(wanted) - number)
+            return failures.status
     deadline = time.monotonic() + wait_timeout
     for target, name in names if wait else []:
-        await _gone(client, target, name, deadline=deadline)
-        click.echo(f"{target.title} deleted")
+        with failures.of(target.title):
+            await _gone(client, target, name, deadline=deadline)
+            click.echo(f"{target.title} deleted")
+    return failures.status
 
 
 async def _gone(client: HanseClient, target: Target, name: str, *, deadline: float) -> None:
@@ -287,8 +318,7 @@ async def _gone(client: HanseClient, target: Target, name: str, *, deadline: flo
             return
         if time.monotonic() > deadline:
             raise DeadlineError(
-                f"{target.title} is still being deleted: `hanse explain {target.title}` says "
-                "what it waits for"
+                f"it is still being deleted: `hanse explain {target.title}` says what it waits for"
             )
         await asyncio.sleep(_POLL)
 

@@ -34,6 +34,13 @@ def read(sources: Iterable[str]) -> list[Manifest]:
     return sorted(found, key=lambda manifest: _FIRST.get(manifest["kind"], 2))
 
 
+def title(manifest: Manifest) -> str:
+    """How a manifest is called before its resource is known, such as deployment.apps/web."""
+    group, slash, _ = str(manifest["apiVersion"]).partition("/")
+    suffix = f".{group}" if slash else ""
+    return f"{manifest['kind'].lower()}{suffix}/{manifest['metadata']['name']}"
+
+
 def _texts(source: str) -> Iterator[tuple[str, str]]:
     if source == "-":
         yield "standard input", sys.stdin.read()
