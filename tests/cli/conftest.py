@@ -84,6 +84,7 @@ RESOURCES = (
         namespaced=True,
         propagates=True,
     ),
+    Resource(group="federation", version="v1beta1", resource="clusters", kind="Cluster", singular="cluster"),
     Resource(group="hanse.dev", version="v1alpha1", resource="clusters", kind="Cluster", singular="cluster"),
 )
 

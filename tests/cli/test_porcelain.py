@@ -30,6 +30,7 @@ from hanse.api.scheduler.v1.scheduler_service_pb2 import (
 from hanse.api.syncer.v1.sync_state_pb2 import Health, SyncPhase, SyncState
 from hanse.api.type.v1.object_reference_pb2 import ObjectReference
 from hanse.errors import ConflictError, InvalidArgumentError, UnavailableError
+from hanse.kube.catalogue import Catalogue
 from tests.cli.conftest import Hanse, World
 
 WEB = {
@@ -178,6 +179,31 @@ def test_get_shows_several_resources_and_forms(world: World, hanse: Hanse) -> No
     assert yaml.safe_load(hanse("get", "deploy/web", "-n", "shop", "-o", "yaml").out) == WEB
     assert hanse("get", "svc", "-n", "shop", "-o", "name").out == "service/web\n"
     assert hanse("get", "svc", "-n", "other").err == "nothing found\n"
+
+
+@pytest.mark.parametrize("word", ["clusters", "cluster", "clusters.hanse.dev", "clusters.federation"])
+def test_get_shows_clusters_of_the_federation(world: World, hanse: Hanse, word: str) -> None:
+    """Hanse's own kind, also under Federation v1's name, with state, region and zones."""
+    status = {"state": "Ready", "region": "eu", "zones": ["a", "b"], "kubernetesVersion": "v1.37.0"}
+    world.objects["objects/hanse.dev/clusters/_/eu-west"] = {
+        "apiVersion": "hanse.dev/v1alpha1",
+        "kind": "Cluster",
+        "metadata": {"name": "eu-west"},
+        "status": status,
+    }
+    for result in (hanse("get", word), hanse("get", word, "eu-west")):
+        assert result.status == 0, result.err
+        header, row = (line.split() for line in result.out.splitlines())
+        assert header == ["NAME", "STATE", "REGION", "ZONES", "VERSION", "AGE"]
+        assert row == ["eu-west", "Ready", "eu", "a,b", "v1.37.0"]
+
+
+def test_objects_are_named_as_they_are_stored() -> None:
+    """What the federation serves as a view of another group's objects is known to be one."""
+    from hanse_cli.resources import VIEWS
+
+    views = {(i.group, i.plural): i.storage_key for i in Catalogue.federation() if i.group != i.storage_group}
+    assert {view: (group, view[1]) for view, group in VIEWS.items()} == views
 
 
 def test_delete_waits_and_passes_on_what_to_do_with_the_members(world: World, hanse: Hanse) -> None:

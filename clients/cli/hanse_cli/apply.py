@@ -204,7 +204,7 @@ async def _fetch(
         request = GetObjectRequest(name=object_name(target.reference(namespace)))
         return [json.loads((await client.federation.GetObject(request)).manifest)]
     parent = collection_name(
-        group=target.resource.group,
+        group=target.group,
         resource=target.resource.resource,
         namespace=namespace if target.resource.namespaced else "",
     )

@@ -83,6 +83,10 @@ def _ready(each: Object) -> str:
     return f"{ready}/{wanted}"
 
 
+def _zones(each: Object) -> str:
+    return ",".join(get(each, "status.zones") or [])
+
+
 def _number(path: str) -> Callable[[Object], str]:
     return lambda each: str(get(each, path, 0))
 
@@ -125,5 +129,11 @@ _COLUMNS: Mapping[str, list[Column]] = {
     "Service": [("TYPE", _text("spec.type", "ClusterIP")), ("EXTERNAL-IP", _external), ("PORTS", _ports)],
     "ConfigMap": [("DATA", _data)],
     "Secret": [("TYPE", _text("type", "Opaque")), ("DATA", _data)],
+    "Cluster": [
+        ("STATE", _text("status.state")),
+        ("REGION", _text("status.region")),
+        ("ZONES", _zones),
+        ("VERSION", _text("status.kubernetesVersion")),
+    ],
     "Namespace": [("STATUS", _text("status.phase", "Active"))],
 }

@@ -23,6 +23,11 @@ from hanse.api.type.v1.object_reference_pb2 import ObjectReference
 from hanse.errors import InvalidArgumentError, NotFoundError
 
 _PAGE = 1000
+_RANK = {"": 0, "apps": 1, "hanse.dev": 2}
+"""Whose resource a word means that several groups have: core before apps, as in kubectl, and Hanse's own
+clusters before those in Federation v1's form."""
+VIEWS = {("federation", "clusters"): "hanse.dev", ("events.k8s.io", "events"): ""}
+"""(group, resource) of what is stored as another group's, and that group, in which the services name it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +43,15 @@ class Target:
         group = f".{self.resource.group}" if self.resource.group else ""
         return f"{self.resource.singular or self.resource.kind.lower()}{group}/{self.name}"
 
+    @property
+    def group(self) -> str:
+        """The group under which its objects are stored."""
+        return VIEWS.get((self.resource.group, self.resource.resource), self.resource.group)
+
     def reference(self, namespace: str) -> ObjectReference:
         """The object in `namespace`; the namespace is left out where the resource has none."""
         return ObjectReference(
-            group=self.resource.group,
+            group=self.group,
             version=self.resource.version,
             resource=self.resource.resource,
             kind=self.resource.kind,
@@ -54,9 +64,7 @@ class Resources:
     """The resources that a federation serves."""
 
     def __init__(self, resources: Iterable[Resource]) -> None:
-        # Core before apps before the others, as kubectl resolves names that several groups have.
-        order = {"": 0, "apps": 1}
-        self._resources = sorted(resources, key=lambda each: order.get(each.group, 2))
+        self._resources = sorted(resources, key=lambda each: _RANK.get(each.group, len(_RANK)))
 
     @classmethod
     async def load(cls, client: HanseClient) -> Resources:
