@@ -84,6 +84,15 @@ RESOURCES = (
         namespaced=True,
         propagates=True,
     ),
+    Resource(
+        group="",
+        version="v1",
+        resource="pods",
+        kind="Pod",
+        singular="pod",
+        short_names=["po"],
+        namespaced=True,
+    ),
     Resource(group="federation", version="v1beta1", resource="clusters", kind="Cluster", singular="cluster"),
     Resource(group="hanse.dev", version="v1alpha1", resource="clusters", kind="Cluster", singular="cluster"),
 )
@@ -95,7 +104,7 @@ class World:
 
     clusters: dict[str, Cluster] = field(default_factory=dict)
     objects: dict[str, dict[str, Any]] = field(default_factory=dict)
-    explanation: scheduler.ExplainPlacementResponse = field(
+    explanation: scheduler.ExplainPlacementResponse | None = field(
         default_factory=scheduler.ExplainPlacementResponse
     )
     states: list[Any] = field(default_factory=list)
@@ -251,6 +260,8 @@ class Scheduler(scheduler_grpc.SchedulerServiceServicer):
 
     async def ExplainPlacement(self, request: Any, context: Any) -> scheduler.ExplainPlacementResponse:
         self.world.requests.append(request)
+        if self.world.explanation is None:
+            raise NotFoundError("its kind is never placed: name one that exists")
         return self.world.explanation
 
     async def GetPlacement(self, request: Any, context: Any) -> Any:

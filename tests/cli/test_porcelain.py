@@ -426,6 +426,21 @@ def test_explain_merges_three_services_into_one_page(world: World, hanse: Hanse)
     assert [row["cluster"] for row in page["clusters"]] == ["eu-west", "on-prem", "us-east"]
 
 
+def test_explain_says_that_an_object_goes_to_no_cluster(world: World, hanse: Hanse) -> None:
+    """In the scheduler's words, instead of waiting for a decision that never comes."""
+    world.objects["objects/core/pods/shop/p"] = {"kind": "Pod", "metadata": {"name": "p"}}
+    why = "objects of this kind are not propagated to clusters unless a placement policy selects them"
+    world.explanation = ExplainPlacementResponse(steps=[ExplainStep(step="propagate", message=why)])
+    result = hanse("explain", "pod/p", "-n", "shop")
+    assert result.status == 0, result.err
+    assert why in result.out
+    assert not any(words in result.out for words in ("yet", "Pending", "pending"))
+    world.explanation = None
+    result = hanse("explain", "pod/p", "-n", "shop")
+    assert result.status == 2
+    assert "pod/p is of a kind that never goes to clusters" in result.err
+
+
 # --- clusters, join, unjoin ---
 
 

@@ -315,6 +315,21 @@ def test_kinds_that_stay_are_not_placed_unless_selected() -> None:
     assert releasing(run(config(), table("a"), propagates=False, previous=selected)) == ["a"]
 
 
+@pytest.mark.parametrize(
+    ("key", "words"),
+    [
+        (ObjectKey("", "pods", "shop", "p"), "objects of this kind are not propagated"),
+        (ObjectKey("", "configmaps", "shop", "kube-root-ca.crt"), "this object is not propagated"),
+    ],
+)
+def test_what_stays_says_so(key: ObjectKey, words: str) -> None:
+    """Kinds that go nowhere are told apart from objects that every cluster has of its own."""
+    (step,) = run(config(), table("a"), key=key, propagates=False).steps
+    assert step.step == "propagate"
+    assert words in step.message
+    assert "unless a placement policy selects" in step.message
+
+
 def test_namespace_goes_where_its_contents_are() -> None:
     """A namespace stays wherever something in it is, though its own selector says otherwise."""
     key = ObjectKey("", "namespaces", "", "shop")

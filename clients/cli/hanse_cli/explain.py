@@ -27,10 +27,11 @@ from hanse.api.dns.v1.record_set_pb2 import RecordSet
 from hanse.api.federation.v1.federation_service_pb2 import GetObjectRequest, ListObjectsRequest
 from hanse.api.registry.v1.cluster_pb2 import ClusterState
 from hanse.api.registry.v1.registry_service_pb2 import ListClustersRequest
-from hanse.api.scheduler.v1.scheduler_service_pb2 import ExplainPlacementRequest
+from hanse.api.scheduler.v1.scheduler_service_pb2 import ExplainPlacementRequest, ExplainPlacementResponse
 from hanse.api.syncer.v1.sync_state_pb2 import SyncState
 from hanse.api.syncer.v1.syncer_service_pb2 import ListSyncStatesRequest
-from hanse.errors import HanseError
+from hanse.api.type.v1.object_reference_pb2 import ObjectReference
+from hanse.errors import HanseError, NotFoundError
 from hanse_cli import exits
 from hanse_cli.names import list_record_sets, list_zones
 from hanse_cli.objects import get
@@ -74,7 +75,7 @@ async def explain(client: HanseClient, target: Target, namespace: str) -> Page:
             f"{target.title} configures the federation itself and goes to no cluster: see it with `hanse get`"
         )
     explanation, states, records, offline = await asyncio.gather(
-        client.scheduler.ExplainPlacement(ExplainPlacementRequest(object=reference)),
+        _explanation(client, target, reference),
         _states(client, sync_state_prefix(reference)),
         _records(client, target, manifest, reference.namespace),
         _offline(client),
@@ -88,6 +89,20 @@ async def explain(client: HanseClient, target: Target, namespace: str) -> Page:
         records=records,
         offline=offline,
     )
+
+
+async def _explanation(
+    client: HanseClient, target: Target, reference: ObjectReference
+) -> ExplainPlacementResponse:
+    """What the scheduler says of an object that exists."""
+    try:
+        return await client.scheduler.ExplainPlacement(ExplainPlacementRequest(object=reference))
+    except NotFoundError:
+        if target.resource.propagates:
+            raise
+        raise click.UsageError(
+            f"{target.title} is of a kind that never goes to clusters: see it with `hanse get`"
+        ) from None
 
 
 async def _offline(client: HanseClient) -> frozenset[str]:
@@ -175,7 +190,12 @@ def show(console: Console, page: Page, *, steps: bool) -> None:
     for row in page.clusters:
         decision = Text(row.decision, style=_COLORS.get(row.decision, ""))
         table.add_row(row.cluster, decision, row.replicas, row.applied, row.live, Text(row.why))
-    console.print(table if page.clusters else "no cluster has been considered: there is none, or not yet")
+    if page.clusters:
+        console.print(table)
+    elif not page.stays:
+        console.print("no cluster has been considered: there is none, or not yet")
+    if page.stays:
+        console.print(escape(page.stays))
     if page.names:
         console.print("\n[bold]Names[/]")
         names = Table(box=None, pad_edge=False, show_header=False, padding=(0, 2, 0, 0))
@@ -191,7 +211,7 @@ def show(console: Console, page: Page, *, steps: bool) -> None:
         console.print("[bold yellow]Pending[/]")
         for line in page.pending:
             console.print(f"  • {escape(line)}")
-    else:
+    elif not page.stays:
         console.print("[green]Nothing is pending: every cluster has what it should have.[/]")
 
 

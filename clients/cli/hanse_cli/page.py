@@ -30,6 +30,8 @@ SUSPENDED = "suspended"
 REFUSED = "refused"
 WAITED_FOR = frozenset({"ClusterOffline", "ClusterPending", "ClusterNotReady"})
 """Reasons of refusals that end by themselves, when the cluster answers."""
+_STAYS = "propagate"
+"""The scheduler's step for an object that goes to no cluster, whichever clusters there are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +68,8 @@ class Page:
     names: tuple[NameRow, ...]
     pending: tuple[str, ...]
     """What is not as it should be yet, and what each waits for; empty when all is done."""
+    stays: str = ""
+    """Why the object goes to no cluster at all, if it is of those that do not; the scheduler's words."""
 
     def document(self) -> dict[str, Any]:
         """The page as plain values."""
@@ -89,6 +93,7 @@ def compile_page(
     placement = explanation.current if has_current else Placement()
     by_cluster = {state.cluster: state for state in states}
     generation = int(get(manifest, "metadata.generation", 0))
+    stays = next((step.message for step in explanation.steps if step.step == _STAYS), "")
     rows = [
         _placed_row(each, by_cluster.get(each.cluster), offline=each.cluster in offline)
         for each in placement.clusters
@@ -117,6 +122,7 @@ def compile_page(
             for each in records
         ),
         pending=tuple(_pending(manifest, explanation, by_cluster, generation=generation, offline=offline)),
+        stays=stays,
     )
 
 
@@ -185,17 +191,15 @@ def _pending(
     offline: Collection[str],
 ) -> Iterable[str]:
     if get(manifest, "metadata.deletionTimestamp"):
-        left = sorted(cluster for cluster, state in states.items() if state.phase != SyncPhase.REMOVED)
-        yield f"the object is being deleted; it waits for {', '.join(left) or 'the federation'}"
-        for cluster in left:
-            if said := _said(states[cluster]):
-                yield f"{cluster}{said}"
+        yield from _pending_deletion(states)
         return
+    stays = any(step.step == _STAYS for step in explanation.steps)
     if not explanation.HasField("current"):
-        yield "the scheduler has not decided yet"
+        if not stays:
+            yield "the scheduler has not decided yet"
         return
     current = explanation.current
-    if not current.clusters and not current.error:
+    if not current.clusters and not current.error and not stays:
         yield "it runs nowhere: no cluster takes it; the reasons are above"
     if current.error:
         yield f"the scheduler cannot decide, so the placement before stands: {current.error}"
@@ -222,6 +226,14 @@ def _pending_outside(current: Placement, states: Mapping[str, SyncState]) -> Ite
         state = states.get(released.cluster)
         if state is None or state.phase != SyncPhase.REMOVED:
             yield f"{released.cluster}: is to be left and has not confirmed{_said(state)}"
+
+
+def _pending_deletion(states: Mapping[str, SyncState]) -> Iterable[str]:
+    left = sorted(cluster for cluster, state in states.items() if state.phase != SyncPhase.REMOVED)
+    yield f"the object is being deleted; it waits for {', '.join(left) or 'the federation'}"
+    for cluster in left:
+        if said := _said(states[cluster]):
+            yield f"{cluster}{said}"
 
 
 def _pending_in(placed: ClusterPlacement, state: SyncState | None, *, generation: int) -> Iterable[str]:

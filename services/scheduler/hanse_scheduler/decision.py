@@ -20,6 +20,7 @@ from hanse.api.scheduler.v1.placement_pb2 import ClusterPlacement, Placement
 from hanse.api.type.v1.object_reference_pb2 import ObjectReference
 from hanse.errors import InvalidArgumentError
 from hanse.kube.objects import Object, annotations_of, mapping
+from hanse.kube.propagation import propagates
 from hanse.store.keys import ObjectKey
 from hanse_scheduler.composing import Composer, Evicted, reference_of
 from hanse_scheduler.division import Division, Share, Standing, divide
@@ -68,7 +69,7 @@ def decide(
         composer.step("delete", "the object is being deleted, so nothing is placed or moved any more")
         return _done(composer, composer.keep_deleting(reference, situation.obj))
     if not situation.propagates and situation.policy is None and not situation.contents:
-        composer.step("propagate", "objects of this kind stay in the federation unless a policy selects them")
+        composer.step("propagate", _stays(situation.key))
         return _done(composer, composer.withdraw(reference, situation.obj))
     try:
         return _place(
@@ -142,6 +143,16 @@ def _place(
         reconsider_at=found.reconsider_at,
     )
     return _done(composer, placement, reconsider_at=found.reconsider_at)
+
+
+def _stays(key: ObjectKey) -> str:
+    """Return why an object that no policy selects goes to no cluster."""
+    if not propagates(key.group, key.resource):
+        return "objects of this kind are not propagated to clusters unless a placement policy selects them"
+    return (
+        "this object is not propagated to clusters unless a placement policy selects it: "
+        "each cluster has its own, or a controller there makes it"
+    )
 
 
 def _done(composer: Composer, placement: Placement | None, *, reconsider_at: float = math.inf) -> Decision:
