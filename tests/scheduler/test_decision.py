@@ -356,6 +356,27 @@ def test_preferences_divide() -> None:
     assert refused(decision) == {"c": "NotInPreferences"}
 
 
+def test_says_that_what_runs_stays() -> None:
+    """Scaling down may divide unevenly, by Federation v1's rule: the reasons say why, and what helps."""
+    clusters = table("a", "b", "c")
+    before = run(deployment(9), clusters)
+    decision = run(deployment(6), clusters, previous=before)
+    assert placed(before) == {"a": 3, "b": 3, "c": 3}
+    assert decision.placement is not None
+    messages = {(item.replicas, item.message.partition("; its")[2]) for item in decision.placement.clusters}
+    assert messages == {
+        (0, " share is 2, but what runs elsewhere stays there until rebalance-placement"),
+        (3, " share is 2, but what runs here stays until rebalance-placement"),
+    }
+    assert not run(deployment(6), clusters, previous=decision).changed
+    even = run(deployment(6), clusters, previous=decision, rebalance=True)
+    assert placed(even) == {"a": 2, "b": 2, "c": 2}
+    assert "stays" not in str(even.placement)
+    joined = run(deployment(9), table("a", "b", "c", "d"), previous=before).placement
+    assert joined is not None
+    assert "stays there until rebalance-placement" in joined.refused[0].message
+
+
 def test_capacity_moves_replicas_on() -> None:
     """Pods that a cluster cannot schedule go elsewhere, and stay there."""
     before = run(deployment(9), table("a", "b", "c"))

@@ -9,6 +9,8 @@ parallelism. Rules:
   count elsewhere until it is back, if there is a reachable cluster to take them.
 - A cluster whose share is 0 gets nothing, unless it has the object already: there it is scaled to 0. An
   object that is to run 0 replicas in all goes everywhere with 0.
+- Without `rebalance` what runs stays where it runs, as far as the total allows. Where that gives a cluster
+  more or less than its share, the message says so.
 - A Job's completions cannot be changed in a member, so they stay where they are once told. A cluster whose
   completions others took over gets parallelism 0. An Indexed Job runs whole in one cluster.
 
@@ -134,30 +136,34 @@ def _split(
 def _divide_replicas(
     total: int, *, active: Sequence[Standing], preferences: Preferences, key: str, result: Division
 ) -> None:
-    current = {item.cluster.name: item.current for item in active}
-    capacity = {item.cluster.name: item.capacity for item in active}
+    names = [item.cluster.name for item in active]
+    current = {item.cluster.name: item.current for item in active if item.current is not None}
+    capacity = {item.cluster.name: item.capacity for item in active if item.capacity is not None}
     outcome = plan(
-        total,
-        clusters=[item.cluster.name for item in active],
-        preferences=preferences,
-        current={name: count for name, count in current.items() if count is not None},
-        capacity={name: count for name, count in capacity.items() if count is not None},
-        key=key,
+        total, clusters=names, preferences=preferences, current=current, capacity=capacity, key=key
     )
+    shares = outcome
+    if not preferences.rebalance and any(current.values()):
+        even = Preferences(clusters=preferences.clusters, rebalance=True)
+        shares = plan(total, clusters=names, preferences=even, capacity=capacity, key=key)
     targets = outcome.targets()
     weights = sum(_preference(preferences, item).weight for item in active)
     for item in active:
         name = item.cluster.name
         own = preferences.of(name)
+        stays = _stays(outcome.replicas[name], share=shares.replicas[name])
         if not targets[name] and not item.placed and (total or own is None):
             result.refused[name] = (
                 ("NotInPreferences", "the replica preferences name neither it nor *")
                 if own is None
-                else ("NoReplicas", f"none of the {total} replicas is left for it ({_terms(own, weights)})")
+                else (
+                    "NoReplicas",
+                    f"none of the {total} replicas is left for it ({_terms(own, weights)}){stays}",
+                )
             )
             continue
         cut = outcome.overflow.get(name, 0)
-        message = f"{targets[name]} of {total} replicas; {_terms(own, weights)}"
+        message = f"{targets[name]} of {total} replicas; {_terms(own, weights)}{stays}"
         if item.capacity is not None:
             message += f", can run {item.capacity}"
         if cut:
@@ -264,6 +270,15 @@ def _weights_only(preferences: Preferences) -> Preferences:
 
 def _preference(preferences: Preferences, item: Standing) -> ClusterPreference:
     return preferences.of(item.cluster.name) or ClusterPreference()
+
+
+def _stays(has: int, *, share: int) -> str:
+    """Return what to say of a cluster that has more or less than its share because what runs stays."""
+    if has < share:
+        return f"; its share is {share}, but what runs elsewhere stays there until rebalance-placement"
+    if has > share:
+        return f"; its share is {share}, but what runs here stays until rebalance-placement"
+    return ""
 
 
 def _terms(own: ClusterPreference | None, weights: int) -> str:
