@@ -468,6 +468,16 @@ def test_job_divides_parallelism_and_completions() -> None:
     assert all(parallel > 0 and completions > 0 for parallel, completions in shares.values())
 
 
+@pytest.mark.parametrize("spec", [{"completions": 4}, {"completions": 4, "completionMode": "Indexed"}, {}])
+def test_job_says_that_its_preferences_leave_a_cluster_out(spec: dict[str, Any]) -> None:
+    """As a Deployment does; a cluster that is named and gets nothing has another reason."""
+    preferences = '{"clusters": {"a": {"weight": 1}, "b": {"weight": 0}}}'
+    obj = job(parallelism=2, **spec)
+    obj["metadata"]["annotations"] = {"federation.kubernetes.io/job-preferences": preferences}
+    decision = run(obj, table("a", "b", "c"), key=JOB)
+    assert refused(decision) == {"b": "NoReplicas", "c": "NotInPreferences"}
+
+
 def test_jobs_completions_stay() -> None:
     """Completions cannot change in a member, so a cluster that joins later gets none of them."""
     before = run(job(parallelism=2, completions=10), table("a", "b"), key=JOB)

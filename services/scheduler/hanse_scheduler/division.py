@@ -27,6 +27,9 @@ from hanse_scheduler.clusters import ClusterView
 from hanse_scheduler.planner import ClusterPreference, Preferences, order, plan
 from hanse_scheduler.workloads import Totals
 
+_LEFT_OUT = ("NotInPreferences", "the replica preferences name neither it nor *")
+"""Reason and message for a cluster that the preferences leave out."""
+
 
 @dataclass(frozen=True, slots=True)
 class Standing:
@@ -154,7 +157,7 @@ def _divide_replicas(
         stays = _stays(outcome.replicas[name], share=shares.replicas[name])
         if not targets[name] and not item.placed and (total or own is None):
             result.refused[name] = (
-                ("NotInPreferences", "the replica preferences name neither it nor *")
+                _LEFT_OUT
                 if own is None
                 else (
                     "NoReplicas",
@@ -213,7 +216,7 @@ def _divide_job(
             )
         elif name not in result.shares:
             why = "the Job runs whole in another cluster" if totals.indivisible else "nothing is left for it"
-            result.refused[name] = ("NoReplicas", why)
+            result.refused[name] = _LEFT_OUT if preferences.of(name) is None else ("NoReplicas", why)
     assigned = sum(working.values())
     if assigned < work:
         result.notes.append(f"{work - assigned} of {work} completions have no cluster that may run them")
