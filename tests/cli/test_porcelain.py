@@ -27,7 +27,7 @@ from hanse.api.scheduler.v1.scheduler_service_pb2 import (
     ExplainPlacementResponse,
     ExplainStep,
 )
-from hanse.api.syncer.v1.sync_state_pb2 import Health, SyncPhase, SyncState
+from hanse.api.syncer.v1.sync_state_pb2 import Health, SyncPhase, SyncState, ZoneEndpoints
 from hanse.api.type.v1.object_reference_pb2 import ObjectReference
 from hanse.errors import ConflictError, InvalidArgumentError, UnavailableError
 from hanse.kube.catalogue import Catalogue
@@ -367,6 +367,73 @@ def test_the_page_names_what_is_pending(
     pending = page_of(current, *states)
     assert len(pending) == 1
     assert re.search(words, pending[0])
+
+
+def live_of(manifest: dict[str, Any], state: SyncState, **placed: Any) -> str:
+    """What the page says of how an object fares in one cluster."""
+    current = Placement(generation=2, clusters=[ClusterPlacement(cluster=state.cluster, **placed)])
+    page = compile_page(
+        title="x",
+        manifest=manifest,
+        explanation=ExplainPlacementResponse(decision=current, current=current),
+        states=[state],
+        records=[],
+    )
+    return page.clusters[0].live
+
+
+@pytest.mark.parametrize(
+    ("health", "status", "words"),
+    [
+        (Health.HEALTHY, {"succeeded": 3, "conditions": [{"type": "Complete", "status": "True"}]},
+         "complete, 3/3 succeeded"),
+        (Health.DEGRADED, {"succeeded": 1, "conditions": [{"type": "Failed", "status": "True"}]},
+         "failed, 1/3 succeeded"),
+        (Health.PROGRESSING, {"ready": 1, "succeeded": 2}, "progressing, 1/2 ready, 2/3 succeeded"),
+        (Health.PROGRESSING, {}, "progressing, 0/2 ready, 0/3 succeeded"),
+    ],
+)  # fmt: skip
+def test_a_job_is_told_by_what_has_succeeded(
+    health: Health.ValueType, status: dict[str, Any], words: str
+) -> None:
+    """One that has ended has nothing ready and is as it should be; of its completions this cluster has 3."""
+    job = {"kind": "Job", "spec": {"completions": 9}}
+    state = SyncState(
+        cluster="eu-west",
+        phase=SyncPhase.APPLIED,
+        health=health,
+        replicas=2,
+        status=json.dumps(status).encode(),
+    )
+    assert live_of(job, state, replicas=2, completions=3) == words
+
+
+@pytest.mark.parametrize(
+    ("endpoints", "words"),
+    [
+        ([], "healthy, no ready endpoints"),
+        ([1], "healthy, 1 ready endpoint"),
+        ([1, 2], "healthy, 3 ready endpoints"),
+    ],
+)
+def test_a_service_is_told_by_its_endpoints(endpoints: list[int], words: str) -> None:
+    """Also where there are none: nothing answers there."""
+    zones = [ZoneEndpoints(zone=str(ready), ready=ready) for ready in endpoints]
+    state = SyncState(
+        cluster="eu-west", phase=SyncPhase.APPLIED, health=Health.HEALTHY, ready_endpoints=zones
+    )
+    assert live_of(SERVICE, state) == words
+    assert live_of({**SERVICE, "spec": {"type": "ExternalName"}}, state).partition(",")[0] == "healthy"
+
+
+def test_a_repair_is_told_and_is_not_pending() -> None:
+    """It is over: what waits is named without it. And once is not "1 times"."""
+    state = applied("us-east", health=Health.PROGRESSING, ready=1, replicas=2, drift_repairs=1)
+    assert live_of(WEB, state) == "progressing, 1/2 ready, drift repaired once"
+    assert page_of(placement(), applied("eu-west"), state) == ("us-east: progressing, 1/2 ready",)
+    state.MergeFrom(SyncState(phase=SyncPhase.FAILED, message="no quota", failures=1, drift_repairs=2))
+    assert page_of(placement(), applied("eu-west"), state) == ("us-east: failed: no quota (tried once)",)
+    assert live_of(WEB, state).endswith("drift repaired 2 times")
 
 
 def test_a_suspended_cluster_is_pending_and_keeps_what_it_has() -> None:

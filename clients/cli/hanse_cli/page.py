@@ -5,12 +5,12 @@ the services, in their words.
 
 Pure functions.
 
-Next: `hanse_cli.explain`, which asks the services and shows the page.
+Next: `hanse_cli.live`, for how an object fares; `hanse_cli.explain`, which asks the services and shows the
+page.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC
@@ -20,6 +20,7 @@ from hanse.api.dns.v1.record_set_pb2 import RecordSet
 from hanse.api.scheduler.v1.placement_pb2 import ClusterPlacement, Placement
 from hanse.api.scheduler.v1.scheduler_service_pb2 import ExplainPlacementResponse
 from hanse.api.syncer.v1.sync_state_pb2 import Health, SyncPhase, SyncState
+from hanse_cli.live import live_words, times
 from hanse_cli.names import addresses, scope_word
 from hanse_cli.objects import get
 from hanse_cli.output import ago
@@ -95,7 +96,7 @@ def compile_page(
     generation = int(get(manifest, "metadata.generation", 0))
     stays = next((step.message for step in explanation.steps if step.step == _STAYS), "")
     rows = [
-        _placed_row(each, by_cluster.get(each.cluster), offline=each.cluster in offline)
+        _placed_row(each, by_cluster.get(each.cluster), manifest=manifest, offline=each.cluster in offline)
         for each in placement.clusters
     ]
     rows += [
@@ -126,8 +127,14 @@ def compile_page(
     )
 
 
-def _placed_row(placed: ClusterPlacement, state: SyncState | None, *, offline: bool) -> ClusterRow:
+def _placed_row(
+    placed: ClusterPlacement, state: SyncState | None, *, manifest: Mapping[str, Any], offline: bool
+) -> ClusterRow:
     unseen = placed.suspended or offline
+    words = live_words(state, manifest=manifest, placed=placed)
+    if state is not None and state.drift_repairs:
+        words.append(f"drift repaired {times(state.drift_repairs)}")
+    live = ", ".join(words)
     replicas = str(placed.replicas) if placed.HasField("replicas") else ""
     return ClusterRow(
         cluster=placed.cluster,
@@ -135,7 +142,7 @@ def _placed_row(placed: ClusterPlacement, state: SyncState | None, *, offline: b
         why=_why(placed.reason, placed.message),
         replicas=replicas,
         applied=_applied(state),
-        live=f"last seen {_live(state)}" if unseen and _live(state) else _live(state),
+        live=f"last seen {live}" if unseen and live else live,
     )
 
 
@@ -152,34 +159,6 @@ def _applied(state: SyncState | None) -> str:
         if state.HasField("apply_time"):
             word += f", {ago(state.apply_time.ToDatetime(tzinfo=UTC))} ago"
     return word
-
-
-def _live(state: SyncState | None) -> str:
-    if state is None or not state.health:
-        return ""
-    words = [Health.Name(state.health).lower()]
-    ready = _ready_of(state)
-    if ready:
-        words.append(ready)
-    endpoints = sum(each.ready for each in state.ready_endpoints)
-    if state.ready_endpoints:
-        words.append(f"{endpoints} ready endpoints")
-    if state.unschedulable_pods:
-        words.append(f"{state.unschedulable_pods} pods find no room")
-    if state.drift_repairs:
-        words.append(f"drift repaired {state.drift_repairs} times")
-    return ", ".join(words)
-
-
-def _ready_of(state: SyncState) -> str:
-    """`2/3 ready` of a workload; empty for anything else."""
-    if not state.HasField("replicas"):
-        return ""
-    try:
-        status = json.loads(state.status or b"{}")
-    except ValueError:
-        return ""
-    return f"{status.get('readyReplicas', 0) if isinstance(status, dict) else 0}/{state.replicas} ready"
 
 
 def _pending(
@@ -213,7 +192,7 @@ def _pending(
     for placed in current.clusters:
         if placed.cluster in offline and not placed.suspended:
             yield f"{placed.cluster}: cannot be reached at present; what is said of it is what was seen last"
-        yield from _pending_in(placed, states.get(placed.cluster), generation=generation)
+        yield from _pending_in(placed, states.get(placed.cluster), manifest=manifest, generation=generation)
     yield from _pending_outside(current, states)
 
 
@@ -236,7 +215,9 @@ def _pending_deletion(states: Mapping[str, SyncState]) -> Iterable[str]:
             yield f"{cluster}{said}"
 
 
-def _pending_in(placed: ClusterPlacement, state: SyncState | None, *, generation: int) -> Iterable[str]:
+def _pending_in(
+    placed: ClusterPlacement, state: SyncState | None, *, manifest: Mapping[str, Any], generation: int
+) -> Iterable[str]:
     cluster = placed.cluster
     if placed.suspended:
         yield f"{cluster}: cannot be reached; it keeps what it has, its replicas count elsewhere"
@@ -250,14 +231,15 @@ def _pending_in(placed: ClusterPlacement, state: SyncState | None, *, generation
     if state.applied_generation and state.applied_generation < generation:
         yield f"{cluster}: has generation {state.applied_generation} of {generation}"
     if state.health in (Health.PROGRESSING, Health.DEGRADED):
-        yield f"{cluster}: {_live(state)}{_said(state)}"
+        words = live_words(state, manifest=manifest, placed=placed)
+        yield f"{cluster}: {', '.join(words)}{_said(state)}"
 
 
 def _said(state: SyncState | None) -> str:
     if state is None:
         return ""
     text = _why(state.reason, state.message)
-    again = f" (tried {state.failures} times)" if state.failures else ""
+    again = f" (tried {times(state.failures)})" if state.failures else ""
     return f": {text}{again}" if text else again
 
 
