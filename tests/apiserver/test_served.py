@@ -6,9 +6,12 @@ import asyncio
 
 import orjson
 import pytest
+from hanse_apiserver.derived import placement_key, placement_object
 
 from hanse.api.registry.v1 import cluster_pb2 as registry
+from hanse.api.scheduler.v1.placement_pb2 import Placement
 from hanse.api.syncer.v1 import sync_state_pb2 as sync
+from hanse.kube.hanse_kinds import kinds
 from hanse.store.keys import ObjectKey
 from tests.apiserver.world import WEB, World, config_map, deployment, rolled_out
 
@@ -222,6 +225,27 @@ async def test_placements_and_sync_states_can_be_read_and_not_written(world: Wor
     await world.unplace(WEB)
     answer = await world.call("GET", f"{base}/placements/deployments.apps.web")
     assert answer.status == 404, answer
+
+
+async def test_a_placement_is_as_old_as_its_first_decision(world: World) -> None:
+    """Neither its creation time nor the column AGE moves when a decision is made again."""
+    await world.create(DEPLOYMENTS, deployment())
+    await world.place(WEB, {"eu": 3})
+    path = "/apis/hanse.dev/v1alpha1/namespaces/shop/placements"
+    placement = await world.get(f"{path}/deployments.apps.web")
+    assert placement["metadata"]["creationTimestamp"] == placement["createTime"] == "2026-05-28T20:26:40Z"
+    assert placement["updateTime"] == "2026-09-21T14:13:20Z"
+    columns = {
+        column.name: column.json_path
+        for kind in kinds()
+        for column in kind.columns
+        if kind.kind == "Placement"
+    }
+    assert columns["Age"] == ".metadata.creationTimestamp"
+    stored = Placement(name=WEB.key("placements"))
+    stored.update_time.FromSeconds(1_790_000_000)
+    old = placement_object(placement_key(WEB), WEB, stored)
+    assert old["metadata"]["creationTimestamp"] == "2026-09-21T14:13:20Z", "the oldest that is known"
 
 
 async def test_sync_states_can_be_watched(world: World) -> None:

@@ -276,6 +276,7 @@ class World:
             ],
             releasing=[ClusterRelease(cluster=name) for name in releasing],
         )
+        placement.create_time.FromSeconds(1_780_000_000)
         placement.update_time.FromSeconds(1_790_000_000)
         return await self._put(key.key("placements"), placement.SerializeToString())
 

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hanse.api.registry.v1.cluster_pb2 import OFFLINE, PENDING, UNJOINING, ClusterState
+from hanse.api.scheduler.v1.placement_pb2 import Placement
 from hanse.store.keys import ObjectKey
 
 from .builders import (
@@ -60,6 +61,26 @@ def test_deciding_twice_changes_nothing() -> None:
     """A decision on top of itself is the same decision."""
     first = run(deployment(10), table("a", "b", "c"))
     assert not run(deployment(10), table("a", "b", "c"), previous=first, now=NOW + 5).changed
+
+
+def test_a_new_decision_does_not_make_a_placement_younger() -> None:
+    """Its age is that of the first decision about the object, also if it was stored without one."""
+    first = run(deployment(4), table("a"))
+    later = run(deployment(5), table("a"), previous=first, now=NOW + 60)
+    assert first.placement is not None
+    assert later.placement is not None
+    assert later.changed
+    assert (later.placement.create_time.seconds, later.placement.update_time.seconds) == (NOW, NOW + 60)
+    old = Placement()
+    old.CopyFrom(first.placement)
+    old.ClearField("create_time")
+    again = run(deployment(4), table("a"), previous=old, now=NOW + 60)
+    assert not again.changed, "an age alone is not worth a write"
+    assert again.placement is not None
+    assert again.placement.create_time.seconds == NOW
+    anew = run(deployment(4, uid="u2"), table("a"), previous=first, now=NOW + 60)
+    assert anew.placement is not None
+    assert anew.placement.create_time.seconds == NOW + 60, "another object of that name"
 
 
 def test_selector_moves_an_object() -> None:

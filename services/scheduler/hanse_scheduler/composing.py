@@ -1,8 +1,8 @@
 """Making the placement message: what was decided, joined with what was there before.
 
 Owns the handshake: placed -> releasing -> (confirmed by the syncer) -> gone; what is carried over from the
-previous placement (release times, evictions); and what counts as a change. Times of writing and traces do
-not count, so that deciding again writes nothing.
+previous placement (its age, release times, evictions); and what counts as a change. Times of writing and
+traces do not count, so that deciding again writes nothing.
 
 A `Composer` belongs to one decision. Messages that it is given are not changed.
 
@@ -273,7 +273,15 @@ class Composer:
         )
 
     def _stamp(self, placement: Placement, obj: Object) -> Placement:
-        placement.update_time.CopyFrom(timestamp_of(self._now))
+        now = timestamp_of(self._now)
+        before = self.previous if self.same_object(obj) else None
+        if before is None:
+            placement.create_time.CopyFrom(now)
+        else:  # the oldest that is known of a placement from before there was a create_time
+            placement.create_time.CopyFrom(
+                before.create_time if before.HasField("create_time") else before.update_time
+            )
+        placement.update_time.CopyFrom(now)
         placement.traceparent = annotations_of(obj).get(TRACEPARENT, "")
         return placement
 
@@ -282,6 +290,7 @@ def essence(placement: Placement) -> Placement:
     """Return the placement without what may differ between two equal decisions."""
     result = Placement()
     result.CopyFrom(placement)
+    result.ClearField("create_time")
     result.ClearField("update_time")
     result.ClearField("traceparent")
     result.ClearField("revision")

@@ -31,7 +31,7 @@ _PLACEMENT_COLUMNS = (
     PrinterColumn("Releasing", "string", ".releasing[*].cluster", priority=1),
     PrinterColumn("Policy", "string", ".policy"),
     PrinterColumn("Error", "string", ".error", priority=1),
-    PrinterColumn("Age", "date", ".updateTime"),
+    _AGE,
 )
 _SYNC_STATE_COLUMNS = (
     PrinterColumn("Kind", "string", ".object.kind"),

@@ -291,7 +291,8 @@ PLACEMENT = kind(
     policy=_string("The policy that decided."),
     conflictResolution=_string("What happens to foreign objects of that name."),
     error=_string("Why nothing could be decided."),
-    updateTime=_string("When it was decided.", format="date-time"),
+    createTime=_string("When it was decided first.", format="date-time"),
+    updateTime=_string("When the decision changed last.", format="date-time"),
 )
 SYNC_STATE = kind(
     "What was applied to one cluster for one object, and how it fares. Read-only.",

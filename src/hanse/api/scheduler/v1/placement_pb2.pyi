@@ -229,6 +229,7 @@ class Placement(_message.Message):
     REVISION_FIELD_NUMBER: _builtins.int
     RECONSIDER_TIME_FIELD_NUMBER: _builtins.int
     EVICTED_FIELD_NUMBER: _builtins.int
+    CREATE_TIME_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """"placements/{group}/{resource}/{namespace}/{object}", with "core" for the core group and "_" for no
     namespace.
@@ -275,6 +276,12 @@ class Placement(_message.Message):
     def evicted(self) -> _containers.RepeatedCompositeFieldContainer[Global___ClusterEviction]:
         """Clusters that the object was evicted from, sorted by cluster; RebalancePlacement lets them in again."""
 
+    @_builtins.property
+    def create_time(self) -> _timestamp_pb2.Timestamp:
+        """When the object was decided on first. Unset in placements that were stored before this field existed and
+        have not changed since.
+        """
+
     def __init__(
         self,
         *,
@@ -292,10 +299,11 @@ class Placement(_message.Message):
         revision: _builtins.int = ...,
         reconsider_time: _timestamp_pb2.Timestamp | None = ...,
         evicted: _abc.Iterable[Global___ClusterEviction] | None = ...,
+        create_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["object", b"object", "reconsider_time", b"reconsider_time", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "object", b"object", "reconsider_time", b"reconsider_time", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["clusters", b"clusters", "conflict_resolution", b"conflict_resolution", "error", b"error", "evicted", b"evicted", "generation", b"generation", "name", b"name", "object", b"object", "policy", b"policy", "reconsider_time", b"reconsider_time", "refused", b"refused", "releasing", b"releasing", "revision", b"revision", "traceparent", b"traceparent", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["clusters", b"clusters", "conflict_resolution", b"conflict_resolution", "create_time", b"create_time", "error", b"error", "evicted", b"evicted", "generation", b"generation", "name", b"name", "object", b"object", "policy", b"policy", "reconsider_time", b"reconsider_time", "refused", b"refused", "releasing", b"releasing", "revision", b"revision", "traceparent", b"traceparent", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
