@@ -112,6 +112,8 @@ class World:
     requests: list[Any] = field(default_factory=list)
     refusals: dict[str, HanseError] = field(default_factory=dict)
     """What an apply of an object of that name is answered with."""
+    looks_until_left: int = 0
+    """How often a cluster that was unjoined is still there when it is looked at."""
     config: Path = Path()
     port: int = 0
 
@@ -140,15 +142,24 @@ class Registry(registry_grpc.RegistryServiceServicer):
 
     async def UnjoinCluster(self, request: registry.UnjoinClusterRequest, context: Any) -> Cluster:
         self.world.requests.append(request)
-        cluster = self.world.clusters.pop(request.name, None)
-        if cluster is None:
+        if request.name not in self.world.clusters:
             raise NotFoundError(f"there is no cluster {request.name}")
+        cluster = self.world.clusters[request.name]
+        if self.world.looks_until_left:
+            cluster.state = ClusterState.UNJOINING
+        else:
+            del self.world.clusters[request.name]
         return cluster
 
     async def GetCluster(self, request: registry.GetClusterRequest, context: Any) -> Cluster:
         if request.name not in self.world.clusters:
             raise NotFoundError(f"there is no cluster {request.name}")
-        return self.world.clusters[request.name]
+        cluster = self.world.clusters[request.name]
+        if cluster.state == ClusterState.UNJOINING:
+            self.world.looks_until_left -= 1
+            if self.world.looks_until_left == 0:
+                del self.world.clusters[request.name]
+        return cluster
 
     async def ListClusters(
         self, request: registry.ListClustersRequest, context: Any

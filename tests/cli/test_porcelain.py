@@ -28,6 +28,7 @@ from hanse.api.scheduler.v1.scheduler_service_pb2 import (
     ExplainStep,
 )
 from hanse.api.syncer.v1.sync_state_pb2 import Health, SyncPhase, SyncState, ZoneEndpoints
+from hanse.api.type.v1.condition_pb2 import Condition, ConditionStatus
 from hanse.api.type.v1.object_reference_pb2 import ObjectReference
 from hanse.errors import ConflictError, InvalidArgumentError, UnavailableError
 from hanse.kube.catalogue import Catalogue
@@ -582,6 +583,31 @@ def test_unjoin_says_how_and_waits(world: World, hanse: Hanse) -> None:
     assert (result.status, result.out) == (0, "cluster eu has left\n")
     request = world.last(registry.UnjoinClusterRequest)
     assert (request.name, request.orphan_objects, request.force) == ("clusters/eu", True, True)
+
+
+@pytest.mark.parametrize(
+    ("flags", "until"),
+    [([], "what Hanse put there is removed"), (["--orphan"], "Hanse's marks are taken off its objects")],
+)
+def test_unjoin_says_once_what_it_waits_for(world: World, hanse: Hanse, flags: list[str], until: str) -> None:
+    """And what shows more, instead of nothing for minutes."""
+    world.clusters["clusters/eu"] = Cluster(name="clusters/eu", state=ClusterState.READY)
+    world.looks_until_left = 3
+    result = hanse("unjoin", "eu", *flags)
+    assert result.out.splitlines() == [
+        f"cluster eu is leaving: it waits until {until}: see `hanse syncer list-sync-states --cluster eu`",
+        "cluster eu has left",
+    ]
+
+
+def test_clusters_says_what_a_leaving_cluster_waits_for(world: World, hanse: Hanse) -> None:
+    """With what is wrong with it, if that is why it takes so long."""
+    world.clusters["clusters/eu"] = Cluster(name="clusters/eu", state=ClusterState.UNJOINING)
+    why = "waits until what Hanse put there is removed: see `hanse syncer list-sync-states --cluster eu`"
+    assert hanse("clusters").out.rstrip().endswith(why)
+    lost = Condition(type="Ready", status=ConditionStatus.UNKNOWN, message="it does not answer")
+    world.clusters["clusters/eu"].conditions.append(lost)
+    assert hanse("clusters").out.rstrip().endswith(f"{why}; it does not answer")
 
 
 def test_clusters_is_a_table_of_what_matters(world: World, hanse: Hanse) -> None:

@@ -24,6 +24,7 @@ from hanse.api.registry.v1.registry_service_pb2 import (
     ListClustersRequest,
     UnjoinClusterRequest,
 )
+from hanse.api.type.v1.condition_pb2 import Condition, ConditionStatus
 from hanse.errors import DeadlineError, NotFoundError
 from hanse_cli import kubeconfig
 from hanse_cli.output import Printer, ago, to_document
@@ -51,7 +52,6 @@ def cluster_row(cluster: Cluster) -> list[str]:
     capacity = cluster.capacity
     created = ago(cluster.create_time.ToDatetime(tzinfo=UTC)) if cluster.HasField("create_time") else ""
     state = ClusterState.Name(cluster.state) + (",cordoned" if cluster.unschedulable else "")
-    why = next((each.message for each in cluster.conditions if each.type == "Ready"), "")
     return [
         cluster.name.removeprefix("clusters/"),
         state,
@@ -62,8 +62,24 @@ def cluster_row(cluster: Cluster) -> list[str]:
         capacity.allocatable.get("cpu", ""),
         capacity.allocatable.get("memory", ""),
         created,
-        why if cluster.state != ClusterState.READY else "",
+        _why(cluster),
     ]
+
+
+def _why(cluster: Cluster) -> str:
+    """Why a cluster is not ready; of one that leaves, what that waits for."""
+    ready = next((each for each in cluster.conditions if each.type == "Ready"), Condition())
+    if cluster.state == ClusterState.UNJOINING:
+        waits = _leaving(cluster.name.removeprefix("clusters/"), orphan=cluster.orphan_objects)
+        unwell = ready.message and ready.status != ConditionStatus.TRUE
+        return f"{waits}; {ready.message}" if unwell else waits
+    return ready.message if cluster.state != ClusterState.READY else ""
+
+
+def _leaving(name: str, *, orphan: bool) -> str:
+    """What a cluster that leaves waits for, and what shows more."""
+    until = "Hanse's marks are taken off its objects" if orphan else "what Hanse put there is removed"
+    return f"waits until {until}: see `hanse syncer list-sync-states --cluster {name}`"
 
 
 @click.command("clusters")
@@ -170,12 +186,16 @@ async def unjoin(
         click.echo(f"cluster {name} is leaving")
         return
     deadline = time.monotonic() + wait_timeout
+    told = force  # then it waits for nothing
     while True:
         try:
             await client.registry.GetCluster(GetClusterRequest(name=cluster_name(name)))
         except NotFoundError:
             click.echo(f"cluster {name} has left")
             return
+        if not told:
+            click.echo(f"cluster {name} is leaving: it {_leaving(name, orphan=orphan)}")
+            told = True
         if time.monotonic() > deadline:
             raise DeadlineError(
                 f"cluster {name} is still leaving: see `hanse syncer list-sync-states --cluster {name}`; "
