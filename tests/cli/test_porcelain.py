@@ -640,6 +640,22 @@ def test_names_are_a_table_and_say_where_to_ask(world: World, hanse: Hanse) -> N
     assert len(hanse("names", "shop/web").out.splitlines()) == 2
 
 
+def test_names_say_why_there_are_none(world: World, hanse: Hanse) -> None:
+    """No such Service is an error; one that has none says what kind has."""
+    missing = hanse("names", "nope", "-n", "shop")
+    assert (missing.status, missing.out) == (4, "")
+    assert missing.err == "hanse: objects/core/services/shop/nope does not exist\n"
+    assert hanse("names", "a/b/c").status == 2
+    deployed(world)
+    assert hanse("names", "shop/web").err.startswith("service/web has no names yet")
+    world.objects["objects/core/services/shop/web"] = {**SERVICE, "spec": {"ports": [{"port": 80}]}}
+    inner = hanse("names", "shop/web")
+    words = "service/web has no names: only a Service of type LoadBalancer has, and it is ClusterIP\n"
+    assert (inner.status, inner.out, inner.err) == (0, "", words)
+    assert hanse("names", "shop/web", "-o", "json").out == "[]\n"
+    assert hanse("names").err.splitlines()[0] == "nothing found", "all of none is none"
+
+
 def test_version_needs_no_federation(hanse: Hanse, world: World) -> None:
     """It tells its own, and the federation's if there is one."""
     assert hanse("version").out.splitlines()[1].startswith("federation: 0.1.0 (hanse")

@@ -7,14 +7,19 @@ Next: `hanse_cli.explain`, which shows the names of one Service.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 
 import click
 from hanse_client import HanseClient
+from hanse_client.names import object_name
 
 from hanse.api.dns.v1.dns_service_pb2 import ListRecordSetsRequest, ListZonesRequest
 from hanse.api.dns.v1.record_set_pb2 import AnswerScope, RecordSet, Zone
+from hanse.api.federation.v1.federation_service_pb2 import GetObjectRequest
+from hanse.api.type.v1.object_reference_pb2 import ObjectReference
 from hanse_cli.generated import SERVICES, ServiceGroup
+from hanse_cli.objects import get
 from hanse_cli.output import Printer, to_document
 from hanse_cli.session import output_option, with_client
 
@@ -74,15 +79,32 @@ async def _names(client: HanseClient, *, service: str, namespace: str, output: s
     zones = await list_zones(client)
     for zone in zones:
         records += await list_record_sets(client, zone=zone.name, service=wanted)
+    without = await _why_none(client, wanted) if wanted and not records else ""
     printer = Printer(output)
     if output != "table":
         printer.document([to_document(record) for record in records])
+        return
+    if without:
+        click.echo(without, err=True)
         return
     printer.table(HEADER, [record_row(record) for record in records])
     for zone in zones:
         if zone.server:
             host, _, port = zone.server.rpartition(":")
             click.echo(f"{zone.origin} is served at {zone.server}: dig @{host} -p {port} NAME", err=True)
+
+
+async def _why_none(client: HanseClient, service: str) -> str:
+    """Why a Service ("namespace/name") has no names. Raises NotFoundError if there is no such Service."""
+    namespace, _, name = service.partition("/")
+    if not namespace or not name or "/" in name:
+        raise click.UsageError(f"{service!r} must be NAME or NAMESPACE/NAME of a Service")
+    reference = ObjectReference(resource="services", namespace=namespace, name=name)
+    stored = await client.federation.GetObject(GetObjectRequest(name=object_name(reference)))
+    kind = get(json.loads(stored.manifest), "spec.type", "ClusterIP")
+    if kind != "LoadBalancer":
+        return f"service/{name} has no names: only a Service of type LoadBalancer has, and it is {kind}"
+    return f"service/{name} has no names yet: see `hanse explain service/{name} -n {namespace}`"
 
 
 @click.command("names")
