@@ -117,6 +117,14 @@ def test_commands_exist_with_their_flags(path: Path) -> None:
     assert {call: why for call, why in wrong.items() if why and call not in FOREIGN} == {}
 
 
+def test_what_a_cluster_gets_is_asked_for_in_a_form_that_shows_it() -> None:
+    """A table of rendered objects has no column for the manifest, so the documents ask for YAML or JSON."""
+    asked = [words for path in DOCUMENTS for words in commands(path.read_text()) if "render-object" in words]
+    calls = [words for words in asked if "--object.name" in words]
+    assert calls
+    assert [words for words in calls if not {"yaml", "json"} & {*words}] == []
+
+
 def test_a_command_that_does_not_exist_is_found() -> None:
     """The check of commands can fail: for an unknown command, an unknown flag, and one of another command."""
     assert complaint(["hanse", "fly"]) == "hanse has no command fly"
