@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
+
+import yaml
+from hanse_scheduler.planner import plan
+from hanse_scheduler.preferences import DEPLOYMENT_PREFERENCES, parse_preferences
 
 from tests.system import script
 
 README = Path(__file__).resolve().parents[2] / "README.md"
+SHOP = README.parent / "examples" / "shop"
 FENCE = re.compile(r"^```(?:sh|shell|console|bash)?\n(?P<body>.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -32,3 +38,31 @@ def test_every_line_of_the_first_page_is_run() -> None:
     assert not untried, f"lines that no test runs; add them to tests/system/script.py: {untried}"
     assert shown == [line for line in script.SCRIPT if line in shown], "the lines are in another order"
     assert script.MAKE_RUN in shown
+
+
+def deployments() -> dict[str, dict[str, Any]]:
+    """The Deployments of the example, by name."""
+    texts = (path.read_text() for path in sorted(SHOP.glob("*.yaml")))
+    found = (document for text in texts for document in yaml.safe_load_all(text))
+    return {each["metadata"]["name"]: each for each in found if each["kind"] == "Deployment"}
+
+
+def test_the_tables_have_the_numbers_of_the_example() -> None:
+    """Each Deployment is shown with as many ready replicas as its manifest asks for."""
+    shown = dict(re.findall(r"^deployment\.apps/(\S+) +(\d+/\d+) ", README.read_text(), re.MULTILINE))
+    numbers = {name: each["spec"]["replicas"] for name, each in deployments().items()}
+    assert shown == {name: f"{number}/{number}" for name, number in numbers.items()}
+
+
+def test_the_example_of_preferences_is_divided_as_it_says() -> None:
+    """eu-west gets twice what each of the others gets, by the planner, and every cluster something."""
+    api = deployments()["api"]
+    preferences = parse_preferences(
+        api["metadata"]["annotations"][DEPLOYMENT_PREFERENCES], annotation=DEPLOYMENT_PREFERENCES
+    )
+    clusters = ["eu-west", "on-prem", "us-east"]
+    shares = plan(
+        api["spec"]["replicas"], clusters=clusters, preferences=preferences, key="shop/api"
+    ).replicas
+    assert shares["on-prem"] == shares["us-east"] > 0
+    assert shares["eu-west"] == 2 * shares["us-east"]

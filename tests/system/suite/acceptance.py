@@ -18,7 +18,7 @@ from tests.system.suite.base import has
 
 LOST = "us-east"
 RESOURCES = ("deployments.apps", "services", "configmaps", "secrets")
-TOTALS = {"web": 6, "api": 8, "reports": 2}
+TOTALS = {"web": 6, "api": 4, "reports": 2}
 CLOUD = ("eu-west", "us-east")
 
 
