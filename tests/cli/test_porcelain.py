@@ -664,6 +664,39 @@ def test_version_needs_no_federation(hanse: Hanse, world: World) -> None:
     assert (result.status, result.out) == (0, "client: 0.1.0\n")
 
 
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (["explain", ""], "say what: a resource such as deploy, or an object such as deploy/web"),
+        (["get", "deploy", ""], "a resource or a name is empty: give one, or leave it out"),
+        (["get", "deploy,,svc"], "a resource or a name is empty: give one, or leave it out"),
+        (["get", "/web"], "'/web' must be RESOURCE/NAME, such as deploy/web"),
+        (["--timeout", "soon", "clusters"], "'soon' is not a valid number of seconds"),
+        (["unjoin", "eu", "--wait-timeout", "soon"], "'soon' is not a valid number of seconds"),
+    ],
+)
+def test_wrong_usage_is_told_in_words_that_help(
+    world: World, hanse: Hanse, call: list[str], words: str
+) -> None:
+    """They name what was given and what to give, and nothing of how it is made."""
+    result = hanse(*call)
+    assert result.status == 2
+    assert words in result.err
+    assert len(result.err.splitlines()) == 1
+
+
+def test_the_version_is_an_option_too(hanse: Hanse) -> None:
+    """As of most programs; it asks nobody."""
+    assert hanse("--version").out == "hanse 0.1.0\n"
+
+
+def test_the_list_of_commands_cuts_nothing_off(hanse: Hanse) -> None:
+    """Each command and each service is described to the end of its sentence."""
+    result = hanse("--help")
+    assert "errors as over REST." in " ".join(result.out.split())
+    assert "..." not in result.out.partition("Commands:")[2]
+
+
 def test_kubefed_joins_the_context_of_the_name(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -34,7 +34,7 @@ from hanse_cli.failures import Failures
 from hanse_cli.objects import object_table
 from hanse_cli.output import Printer
 from hanse_cli.resources import Resources, Target, targets
-from hanse_cli.session import output_option, with_client
+from hanse_cli.session import Seconds, output_option, with_client
 
 FIELD_MANAGER = "hanse-cli"
 _PAGE = 500
@@ -258,7 +258,7 @@ def _show(
     help="orphan leaves the members' objects where they are.",
 )
 @click.option("--wait/--no-wait", default=True, help="Wait until every member has confirmed. [default: wait]")
-@click.option("--wait-timeout", type=float, default=60.0, show_default=True, metavar="SECONDS")
+@click.option("--wait-timeout", type=Seconds(min=0), default=60.0, show_default=True, metavar="SECONDS")
 @click.option("--ignore-not-found", is_flag=True, help="What is not there is no error.")
 @with_client
 async def delete_command(

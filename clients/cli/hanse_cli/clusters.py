@@ -28,7 +28,7 @@ from hanse.api.type.v1.condition_pb2 import Condition, ConditionStatus
 from hanse.errors import DeadlineError, NotFoundError
 from hanse_cli import kubeconfig
 from hanse_cli.output import Printer, ago, to_document
-from hanse_cli.session import output_option, with_client
+from hanse_cli.session import Seconds, output_option, with_client
 
 _POLL = 0.1
 FILE = click.Path(path_type=Path, dir_okay=False)
@@ -104,7 +104,7 @@ async def clusters_command(client: HanseClient, *, selector: str, output: str) -
 @click.option("--cluster-context", "context", default="", help="Context there. [default: its current one]")
 @click.option("-l", "--label", "labels", multiple=True, metavar="KEY=VALUE", help="Label of the cluster.")
 @click.option("--dry-run", is_flag=True, help="Check everything, change nothing.")
-@click.option("--wait-timeout", type=float, default=30.0, show_default=True, metavar="SECONDS")
+@click.option("--wait-timeout", type=Seconds(min=0), default=30.0, show_default=True, metavar="SECONDS")
 @with_client
 async def join_command(
     client: HanseClient,
@@ -167,7 +167,7 @@ async def join(
 @click.option("--orphan", is_flag=True, help="Leave the objects there; only Hanse's marks are taken off.")
 @click.option("--force", is_flag=True, help="Even if it cannot be reached; what is there stays there.")
 @click.option("--wait/--no-wait", default=True, help="Wait until it has left. [default: wait]")
-@click.option("--wait-timeout", type=float, default=120.0, show_default=True, metavar="SECONDS")
+@click.option("--wait-timeout", type=Seconds(min=0), default=120.0, show_default=True, metavar="SECONDS")
 @with_client
 async def unjoin_command(
     client: HanseClient, *, name: str, orphan: bool, force: bool, wait: bool, wait_timeout: float

@@ -17,12 +17,15 @@ from typing import Any, NoReturn
 
 import click
 
+from hanse import __version__
 from hanse.errors import HanseError
 from hanse_cli import exits
-from hanse_cli.session import Session
+from hanse_cli.session import Seconds, Session
 
 GROUP = "hanse.commands"
 DEBUG = "HANSE_DEBUG"
+_SHORT_HELP = 120
+"""Longest help of a command in the list of commands, in characters; longer ones are cut off."""
 EPILOG = """\b
 Exit status: 0 done; 1 failed or refused; 2 wrong usage or input; 3 (status) nothing runs; 4 not found;
 5 exists already or changed meanwhile; 6 a service cannot be reached; 7 not allowed; 70 a defect;
@@ -50,7 +53,7 @@ class Root(click.Group):
             command = self.get_command(ctx, name)
             if command is not None and not command.hidden:
                 target = services if name in _services() else everyday
-                target.append((name, command.get_short_help_str(90)))
+                target.append((name, command.get_short_help_str(_SHORT_HELP)))
         for title, rows in (("Commands", everyday), ("Every method of every service", services)):
             with formatter.section(title):
                 formatter.write_dl(rows)
@@ -87,12 +90,13 @@ def _plugins() -> dict[str, click.Command]:
 )
 @click.option(
     "--timeout",
-    type=click.FloatRange(min=0, min_open=True),
+    type=Seconds(min=0, min_open=True),
     default=10.0,
     show_default=True,
     metavar="SECONDS",
     help="Deadline of one call.",
 )
+@click.version_option(__version__, message="hanse %(version)s", help="Show the version of this program.")
 @click.pass_context
 def hanse(context: click.Context, config: str | None, timeout: float) -> None:
     """Many Kubernetes clusters used as one, each left sovereign."""

@@ -115,17 +115,19 @@ def _names(resource: Resource) -> set[str]:
 def targets(words: Sequence[str], resources: Resources) -> list[Target]:
     """What the arguments of get, delete or explain mean: `deploy`, `deploy web db`, `deploy/web cm/conf`,
     `deploy,svc`. Raises NotFoundError and InvalidArgumentError."""
-    if not words:
+    if not words or not words[0]:
         raise click.UsageError("say what: a resource such as deploy, or an object such as deploy/web")
     if any("/" in word for word in words):
         found: list[Target] = []
         for word in words:
             kind, separator, name = word.partition("/")
             if not separator or not kind or not name or "/" in name:
-                raise InvalidArgumentError(f"{word!r} must be RESOURCE/NAME, as the others are")
+                raise InvalidArgumentError(f"{word!r} must be RESOURCE/NAME, such as deploy/web")
             found.append(Target(resources.find(kind), name))
         return found
     kinds, names = words[0].split(","), words[1:]
+    if not all((*kinds, *names)):
+        raise InvalidArgumentError("a resource or a name is empty: give one, or leave it out")
     if len(kinds) > 1 and names:
         raise InvalidArgumentError(
             "several resources and names do not go together: write RESOURCE/NAME for each"

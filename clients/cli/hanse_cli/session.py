@@ -20,6 +20,12 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
+class Seconds(click.FloatRange):
+    """A number of seconds on the command line, called so where it is none."""
+
+    name = "number of seconds"
+
+
 @dataclass(frozen=True, slots=True)
 class Session:
     """The options that stand before the command."""
