@@ -12,7 +12,7 @@ from hanse_registry.inventory import Topology, capacity, catalogue, topology
 from hanse_registry.membership import compile_cluster, standing_of
 from hanse_registry.names import check_id, parse_name
 from hanse_registry.probe import Inventory
-from hanse_registry.service import difference
+from hanse_registry.updating import difference
 from hypothesis import given
 from hypothesis import strategies as st
 

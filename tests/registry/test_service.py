@@ -396,7 +396,7 @@ async def test_an_update_does_not_wait_for_a_cluster_that_does_not_answer(world:
         assert (await world.stub.UpdateCluster(request)).unschedulable
 
 
-@pytest.mark.parametrize("path", ["server", "state", "etag", "name"])
+@pytest.mark.parametrize("path", ["server", "state", "etag", "name", "capacity.ready_nodes"])
 async def test_an_update_of_what_cannot_be_updated_is_refused(world: World, path: str) -> None:
     """The error names the field."""
     cluster = await world.join("eu-west")

@@ -11,8 +11,6 @@ import contextlib
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
-from google.protobuf.field_mask_pb2 import FieldMask
-
 from hanse.api.registry.v1 import cluster_pb2, registry_service_pb2, registry_service_pb2_grpc
 from hanse.api.type.v1 import change_pb2
 from hanse.credentials import Sealer
@@ -21,11 +19,9 @@ from hanse.errors import (
     ConflictError,
     DeadlineError,
     FailedPreconditionError,
-    InvalidArgumentError,
     NotFoundError,
 )
 from hanse.kube.hanse_kinds import GROUP
-from hanse.kube.objects import Object
 from hanse.kube.selectors import LabelSelector
 from hanse.rpc import AUTHENTICATED, Policy
 from hanse.rpc.masks import apply_update
@@ -40,6 +36,7 @@ from hanse_registry.keeper import Connect
 from hanse_registry.membership import FORCE, says
 from hanse_registry.names import check_id, parse_name
 from hanse_registry.probe import Inventory, take_inventory
+from hanse_registry.updating import changed_since, check_etag, check_mask, difference, gives_up, named
 
 JOIN_TIMEOUT = 10.0
 """Seconds that one request to a cluster that joins may take."""
@@ -49,8 +46,6 @@ UPDATE_TIMEOUT = 10.0
 """Seconds that UpdateCluster waits for the leading registry to take a change up."""
 NODES_TIMEOUT = 1.0
 """Seconds that it waits for region and zones of the nodes; they may be those that were set by hand."""
-UPDATABLE = ("labels", "annotations", "region", "zones", "taints", "unschedulable", "orphan_objects")
-"""The fields of a cluster that UpdateCluster changes."""
 _SERVICE = "hanse.api.registry.v1.RegistryService"
 POLICY = Policy(
     {
@@ -66,7 +61,6 @@ POLICY = Policy(
 )
 """Everybody of the mesh may look; who belongs to the federation is for admins to say."""
 KINDS = {"updated": change_pb2.UPDATED, "deleted": change_pb2.DELETED, "bookmark": change_pb2.BOOKMARK}
-EFFECTS = {cluster_pb2.NO_SCHEDULE: "NoSchedule", cluster_pb2.NO_EXECUTE: "NoExecute"}
 
 
 class RegistryServicer(registry_service_pb2_grpc.RegistryServiceServicer):
@@ -311,38 +305,6 @@ def refuse_federation(found: Inventory) -> None:
         )
 
 
-def named(cluster: str) -> dict[str, str]:
-    """The metadata of an error that is about a cluster."""
-    return {"name": f"clusters/{cluster}"}
-
-
-def check_etag(cluster: cluster_pb2.Cluster, etag: str) -> None:
-    """Raises ConflictError if an etag is given and is not the current one."""
-    if etag and etag != cluster.etag:
-        raise changed_since(cluster, etag)
-
-
-def changed_since(cluster: cluster_pb2.Cluster, etag: str) -> ConflictError:
-    """What to raise if a cluster is no longer what `etag` stands for."""
-    return ConflictError(
-        f"{cluster.name} changed since it was read (etag {etag}, now {cluster.etag}): read it again",
-        metadata={"name": cluster.name, "etag": cluster.etag},
-    )
-
-
-def check_mask(mask: FieldMask) -> None:
-    """Raises InvalidArgumentError if a mask names a field that a user cannot change."""
-    for path in mask.paths:
-        known = path in cluster_pb2.Cluster.DESCRIPTOR.fields_by_name
-        if known and path not in UPDATABLE:
-            raise InvalidArgumentError(
-                f"field {path} of a cluster cannot be updated: leave it out of update_mask, which may have "
-                f"{', '.join(UPDATABLE)}",
-                reason="FIELD_IMMUTABLE",
-                metadata={"field": "update_mask", "path": path},
-            )
-
-
 def is_ready(cluster: cluster_pb2.Cluster) -> bool:
     """Whether a cluster answered its probe."""
     return cluster.state == cluster_pb2.READY
@@ -361,40 +323,3 @@ def preview(name: str, server: str, found: Inventory) -> cluster_pb2.Cluster:
         catalogue_hash=found.catalogue.hash,
         cluster_id=found.cluster_id,
     )
-
-
-def difference(current: cluster_pb2.Cluster, wanted: cluster_pb2.Cluster) -> dict[str, Any]:
-    """The JSON merge patch that makes a Cluster object say what `wanted` says."""
-    metadata: dict[str, Any] = {}
-    for field in ("labels", "annotations"):
-        old, new = dict(getattr(current, field)), dict(getattr(wanted, field))
-        if old != new:
-            metadata[field] = {**dict.fromkeys(old, None), **new}
-    spec: dict[str, Any] = {}
-    if wanted.region != current.region:
-        spec["region"] = wanted.region or None
-    if list(wanted.zones) != list(current.zones):
-        spec["zones"] = list(wanted.zones) or None
-    if list(wanted.taints) != list(current.taints):
-        spec["taints"] = [taint_of(entry) for entry in wanted.taints] or None
-    if wanted.unschedulable != current.unschedulable:
-        spec["unschedulable"] = wanted.unschedulable
-    if wanted.orphan_objects != current.orphan_objects:
-        spec["orphanObjects"] = wanted.orphan_objects
-    return {key: value for key, value in (("metadata", metadata), ("spec", spec)) if value}
-
-
-def gives_up(change: dict[str, Any], stored: Object) -> bool:
-    """Whether a patch takes a region or zones off the object, so that those of the nodes hold again."""
-    wanted, given = change.get("spec", {}), stored.get("spec") or {}
-    return any(field in wanted and not wanted[field] and given.get(field) for field in ("region", "zones"))
-
-
-def taint_of(entry: cluster_pb2.Taint) -> dict[str, str]:
-    """A taint as a Cluster object has it."""
-    found = {"key": entry.key, "effect": EFFECTS.get(entry.effect, "NoSchedule")}
-    if entry.value:
-        found["value"] = entry.value
-    if entry.HasField("time_added"):
-        found["timeAdded"] = entry.time_added.ToJsonString()
-    return found

@@ -113,7 +113,8 @@ class RegistryServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def UpdateCluster(self, request, context):
-        """Updates labels, annotations, region, zones, taints, unschedulable.
+        """Updates labels, annotations, region, zones, taints, unschedulable, orphan_objects, and returns the cluster as
+        it is stored then. INVALID_ARGUMENT if the mask names another field.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

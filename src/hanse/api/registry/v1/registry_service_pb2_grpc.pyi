@@ -29,7 +29,9 @@ class RegistryServiceStub:
     ListClusters: _aio.UnaryUnaryMultiCallable[_registry_service_pb2.ListClustersRequest, _registry_service_pb2.ListClustersResponse]
     """Lists clusters, ordered by name."""
     UpdateCluster: _aio.UnaryUnaryMultiCallable[_registry_service_pb2.UpdateClusterRequest, _cluster_pb2.Cluster]
-    """Updates labels, annotations, region, zones, taints, unschedulable."""
+    """Updates labels, annotations, region, zones, taints, unschedulable, orphan_objects, and returns the cluster as
+    it is stored then. INVALID_ARGUMENT if the mask names another field.
+    """
     WatchClusters: _aio.UnaryStreamMultiCallable[_registry_service_pb2.WatchClustersRequest, _registry_service_pb2.WatchClustersResponse]
     """Sends the clusters as they are, then every change."""
     GetApiCatalogue: _aio.UnaryUnaryMultiCallable[_registry_service_pb2.GetApiCatalogueRequest, _cluster_pb2.ApiCatalogue]
@@ -81,7 +83,9 @@ class RegistryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _registry_service_pb2.UpdateClusterRequest,
         context: _aio.ServicerContext[_registry_service_pb2.UpdateClusterRequest, _abc.Awaitable[_cluster_pb2.Cluster]],
     ) -> _abc.Awaitable[_cluster_pb2.Cluster]:
-        """Updates labels, annotations, region, zones, taints, unschedulable."""
+        """Updates labels, annotations, region, zones, taints, unschedulable, orphan_objects, and returns the cluster as
+        it is stored then. INVALID_ARGUMENT if the mask names another field.
+        """
 
     @_abc_1.abstractmethod
     def WatchClusters(
