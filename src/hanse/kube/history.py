@@ -19,7 +19,8 @@ from hanse.errors import CompactedError
 from hanse.kube.entry import Change, Entry
 
 WINDOW = 8192
-"""How many changes of a resource are kept. A client that is further behind lists again."""
+"""How many changes of a resource are kept, and never less than those of its newest revision. A client that is
+further behind lists again."""
 
 Position = tuple[str, str]
 """Namespace and name: the order of lists."""
@@ -58,7 +59,7 @@ class ResourceLog:
             self.entries[position] = change.entry
         self._changes.append(change)
         self.revision = change.revision
-        if len(self._changes) > self._window:
+        while len(self._changes) > self._window and self._changes[0].revision < change.revision:
             gone = self._changes.popleft().revision
             self._lost = self._lost + 1 if gone == self.floor else 1
             self.floor = gone

@@ -57,10 +57,12 @@ def test_whoever_got_a_part_of_a_revision_gets_the_rest(sizes: list[int], window
     for change in changes:
         log.append(change)
     for position, last in enumerate(changes):
+        newest = last.revision == len(sizes)
         alone = sizes[last.revision - 1] == 1
         try:
             got = log.read(log.resume(last.revision))
         except CompactedError:
+            assert not newest
             assert len(changes) - position > window or not alone
             continue
         assert set(changes[position + 1 :]) <= set(got)
@@ -101,14 +103,27 @@ async def test_a_restart_remembers_the_transaction_that_it_listed_at(memory: Mem
 
 
 def test_a_revision_of_which_two_changes_left_the_window_is_too_old() -> None:
-    """What a client may have missed is not there any more: it must list again."""
-    log = ResourceLog(floor=0, window=2)
+    """What a client may have missed is not there any more: it must list again. One that is gone it had."""
+    log = ResourceLog(floor=0, window=3)
     for name in "abc":
         log.append(_change(name, 5))
-    assert [change.key.name for change in log.read(log.resume(5))] == ["b", "c"]
-    log.append(_change("d", 5))
+    log.append(_change("d", 6))
+    assert [change.key.name for change in log.read(log.resume(5))] == ["b", "c", "d"]
+    log.append(_change("e", 7))
     with pytest.raises(CompactedError, match="too old resource version: 5"):
         log.resume(5)
+
+
+def test_the_newest_revision_is_never_too_old() -> None:
+    """However many objects one revision changed, a client that lists at it can watch from there."""
+    log = ResourceLog(floor=0, window=2)
+    log.append(_change("a", 4))
+    for name in "bcdef":
+        log.append(_change(name, 5))
+    assert [change.key.name for change in log.read(log.resume(5))] == list("bcdef")
+    log.append(_change("g", 6))
+    assert [change.key.name for change in log.read(log.resume(6))] == []
+    assert log.floor == 5
 
 
 async def test_a_client_that_breaks_off_after_the_first_line_gets_the_others(both: World) -> None:
