@@ -297,6 +297,20 @@ async def test_a_cluster_that_cannot_be_reached_does_not_join(world: World) -> N
     assert await world.left("far") == await world.left("near") == []
 
 
+async def test_a_cluster_is_there_for_as_long_as_its_object(world: World) -> None:
+    """While its record is gone and its object is not yet, it is leaving, and not gone."""
+    await world.join("eu-west")
+    path = keys.ObjectKey("hanse.dev", "clusters", "", "other").key()
+    metadata = {"name": "other", "uid": "1", "deletionTimestamp": "2026-01-02T00:00:00Z"}
+    await world.store.put(path, orjson.dumps({"metadata": metadata, "spec": {}}))
+    await world.store.delete(keys.cluster("other"))
+    found = await world.stub.GetCluster(registry_service_pb2.GetClusterRequest(name="clusters/other"))
+    assert found.state == cluster_pb2.UNJOINING
+    await world.store.delete(path)
+    with pytest.raises(NotFoundError):
+        await world.stub.GetCluster(registry_service_pb2.GetClusterRequest(name="clusters/other"))
+
+
 async def test_a_lost_cluster_is_offline_and_comes_back(world: World) -> None:
     """What was known of it stays while it is away."""
     await world.join("eu-west")

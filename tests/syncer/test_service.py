@@ -28,7 +28,7 @@ from hanse.api.syncer.v1.syncer_service_pb2_grpc import (
 from hanse.api.type.v1 import change_pb2 as change
 from hanse.api.type.v1.object_reference_pb2 import ObjectReference
 from hanse.credentials import Sealer
-from hanse.errors import InvalidArgumentError, NotFoundError
+from hanse.errors import CompactedError, InvalidArgumentError, NotFoundError
 from hanse.rpc import RpcChannel, RpcServer
 from hanse.rpc.policy import Policy
 from hanse.store import EtcdStore
@@ -112,6 +112,10 @@ async def test_states_are_got_listed_and_watched(fed: Federation) -> None:
                 if message.kind == change.DELETED:
                     break
         assert seen[-1].sync_state.name == f"syncStates/{paths[0]}/a"
+
+        with pytest.raises(CompactedError, match="no revision 99999999 yet"):
+            async for _ in stub.WatchSyncStates(pb.WatchSyncStatesRequest(revision=99_999_999)):
+                pass
 
 
 async def test_render_diff_and_resync(fed: Federation) -> None:

@@ -15,6 +15,7 @@ import dns.exception
 import dns.name
 
 from hanse.errors import InvalidArgumentError
+from hanse.settings import check_names
 
 LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 """A host name label as RFC 1123 section 2.1 has it, in lower case."""
@@ -51,10 +52,8 @@ class Naming:
     suffix: str
 
     def __post_init__(self) -> None:
-        """Raises InvalidArgumentError unless both parts can stand in a DNS name."""
-        check_label("federation name", self.federation)
-        for label in self.suffix.split("."):
-            check_label(f"label of the DNS suffix {self.suffix!r}", label)
+        """Raises ConfigError unless both parts can stand in a DNS name."""
+        check_names(self.federation, self.suffix)
 
     @property
     def origin(self) -> str:

@@ -33,7 +33,7 @@ from hanse_registry.controller import Registrar
 from hanse_registry.credentials import read_kubeconfig, to_message
 from hanse_registry.intent import Intent
 from hanse_registry.keeper import Connect
-from hanse_registry.membership import FORCE, says
+from hanse_registry.membership import FORCE, intended, says
 from hanse_registry.names import check_id, parse_name
 from hanse_registry.probe import Inventory, take_inventory
 from hanse_registry.updating import changed_since, check_etag, check_mask, difference, gives_up, named
@@ -251,14 +251,24 @@ class RegistryServicer(registry_service_pb2_grpc.RegistryServiceServicer):
             )
 
     async def _cluster(self, name: str) -> cluster_pb2.Cluster:
-        """A copy of a cluster as it is now. Raises NotFoundError."""
+        """A copy of a cluster as it is now. Raises NotFoundError.
+
+        There is one as long as there is its object, the first that comes and the last that goes.
+        """
+        await self._registrar.objects.current()
         await self._registrar.clusters.current()
         found = self._registrar.clusters.get(keys.cluster(name))
-        if found is None:
+        if found is not None:
+            copy = cluster_pb2.Cluster()
+            copy.CopyFrom(found)
+            return copy
+        stored = self._registrar.objects.get(intent.object_key(name))
+        if stored is None:
             raise NotFoundError(f"there is no cluster {name} in the federation", metadata=named(name))
-        copy = cluster_pb2.Cluster()
-        copy.CopyFrom(found)
-        return copy
+        cluster = intended(stored)
+        leaving = cluster.HasField("delete_time")
+        cluster.state = cluster_pb2.UNJOINING if leaving else cluster_pb2.PENDING
+        return cluster
 
     async def _seen(
         self, name: str, condition: Callable[[cluster_pb2.Cluster], bool], *, timeout: float

@@ -24,7 +24,7 @@ from hanse.api.type.v1 import change_pb2 as change
 from hanse.api.type.v1.object_reference_pb2 import ObjectReference
 from hanse.auth import SERVICES
 from hanse.credentials import Sealer
-from hanse.errors import HanseError, InvalidArgumentError, NotFoundError
+from hanse.errors import FutureRevisionError, HanseError, InvalidArgumentError, NotFoundError
 from hanse.rpc.pagination import PageToken, decode_page_token, encode_page_token, page_size
 from hanse.rpc.policy import Policy, group
 from hanse.store import Store, keys
@@ -117,6 +117,8 @@ class SyncerServicer(rpc.SyncerServiceServicer):
     ) -> AsyncIterator[pb.WatchSyncStatesResponse]:
         prefix = _prefix(request.name_prefix)
         revision = request.revision
+        if revision and revision > (newest := await self._store.revision()):
+            raise FutureRevisionError(revision, current=newest)
         if not revision:
             after: str | None = None
             while True:
