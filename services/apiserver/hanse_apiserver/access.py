@@ -1,10 +1,10 @@
 """Who may do what, over REST and over gRPC alike.
 
-Owns `FederationAuthorizer` and the token file's authenticator. Members of the admin groups may do everything,
-members of the viewer groups may read everything but Secrets. Hanse's own services may read everything but
-Secrets too, create Events, and the registry may write Clusters. Everybody else who is authenticated may ask
-what is served and what they may do, and nothing more; nobody is authenticated without a certificate or a
-token. RBAC objects are stored and served, and not yet obeyed.
+Owns `FederationAuthorizer` and the token file's authenticator. Members of the admin groups may do everything
+and act as anybody, members of the viewer groups may read everything but Secrets. Hanse's own services may
+read everything but Secrets too, create Events, and the registry may write Clusters. Everybody else who is
+authenticated may ask what is served and what they may do, and nothing more; nobody is authenticated without a
+certificate or a token. RBAC objects are stored and served, and not yet obeyed.
 
 Immutable. Next: `hanse_apiserver.app`, which gives this to both servers.
 """
