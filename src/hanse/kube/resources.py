@@ -366,7 +366,9 @@ class ResourceStore:
         result = await self._store.txn([Compare.mod(path, current.revision)], [op], [Get(path)])
         if result.succeeded:
             await self._written(key, result.revision)
-            await self._cache.settled(result.revision)
+            stored = self._catalogue.storage(key.group, key.resource)
+            if stored is None or "status" in stored.subresources:
+                await self._cache.settled(result.revision)
             return result.revision, None
         return None, _found(result)
 
