@@ -43,3 +43,12 @@ def test_where_telemetry_cannot_go(url: str) -> None:
     """The message shows a good one."""
     with pytest.raises(ConfigError, match=r"it must be like http://127\.0\.0\.1:4317"):
         check_options(Options(otlp_endpoint=url))
+
+
+@pytest.mark.parametrize(
+    ("setting", "option"), [("etcd_prefix", "--etcd-prefix"), ("etcd_endpoints", "--etcd-end")]
+)
+def test_what_all_processes_share_is_no_setting_of_one(setting: str, option: str) -> None:
+    """One of them would found or read another federation; the error names the option for all."""
+    with pytest.raises(ConfigError, match=option):
+        check_options(Options(settings={f"apiserver.{setting}": "/other"}))
