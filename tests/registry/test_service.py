@@ -311,6 +311,19 @@ async def test_a_cluster_is_there_for_as_long_as_its_object(world: World) -> Non
         await world.stub.GetCluster(registry_service_pb2.GetClusterRequest(name="clusters/other"))
 
 
+async def test_a_name_is_taken_again_only_when_it_is_forgotten(world: World) -> None:
+    """What the scheduler wanted out of a cluster that was unjoined by force stays in one that joins then."""
+    key = keys.ObjectKey("", "configmaps", "shop", "c")
+    leaving = placement_pb2.Placement(releasing=[placement_pb2.ClusterRelease(cluster="eu-west")])
+    await world.store.put(key.key(keys.PLACEMENTS), leaving.SerializeToString())
+    joining = asyncio.create_task(world.join("eu-west"))
+    done, _ = await asyncio.wait([joining], timeout=0.3)
+    assert not done
+    assert await world.left("eu-west") == []
+    await world.store.delete(key.key(keys.PLACEMENTS))
+    assert (await asyncio.wait_for(joining, 10)).name == "clusters/eu-west"
+
+
 async def test_a_lost_cluster_is_offline_and_comes_back(world: World) -> None:
     """What was known of it stays while it is away."""
     await world.join("eu-west")

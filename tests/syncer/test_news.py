@@ -15,6 +15,7 @@ from hanse_syncer.world import decode_intent
 from hanse.api.registry.v1.cluster_pb2 import ClusterCredential
 from hanse.api.syncer.v1 import sync_state_pb2 as sync
 from hanse.api.syncer.v1.sync_state_pb2 import SyncState
+from hanse.errors import FailedPreconditionError
 from hanse.kube.objects import Object
 from hanse.store import BatchWriter, Compare, KeyValue, MemoryStore, keys
 from tests.syncer.harness import (
@@ -207,6 +208,7 @@ async def test_states_of_any_size_are_written() -> None:
     """A large state has a commit of its own beside small ones."""
     store = MemoryStore()
     await store.put("lease", b"")
+    await store.put(keys.cluster("eu"), b"")
     book = StateBook(BatchWriter(store), "eu", fence=lambda: Compare.exists("lease"))
     running = asyncio.create_task(book.run())
     sizes = (250_000, 1_350_000, 10)
@@ -215,6 +217,24 @@ async def test_states_of_any_size_are_written() -> None:
     assert await book.flush(5)
     assert (await store.range(f"{keys.SYNCSTATES}/")).count == len(sizes)
     running.cancel()
+    await store.close()
+
+
+async def test_nothing_is_written_of_a_cluster_that_has_left() -> None:
+    """What a pipeline still has to say would else be taken for the state of one that joins by that name."""
+    store = MemoryStore()
+    await store.put("lease", b"")
+    await store.put(keys.cluster("eu"), b"")
+    book = StateBook(BatchWriter(store, spacing=0.0), "eu", fence=lambda: Compare.exists("lease"))
+    running = asyncio.create_task(book.run())
+    book.update("a/b/c/d", lambda _: SyncState(phase=sync.APPLIED))
+    assert await book.flush(5)
+    await store.delete(keys.cluster("eu"))
+    await store.delete(f"{keys.SYNCSTATES}/a/b/c/d/eu")
+    book.update("a/b/c/d", lambda _: SyncState(phase=sync.UNREACHABLE))
+    with pytest.raises(FailedPreconditionError, match="has left"):
+        await asyncio.wait_for(running, 5)
+    assert (await store.range(f"{keys.SYNCSTATES}/")).count == 0
     await store.close()
 
 

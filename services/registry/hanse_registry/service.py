@@ -32,7 +32,7 @@ from hanse_registry import intent
 from hanse_registry.controller import Registrar
 from hanse_registry.credentials import read_kubeconfig, to_message
 from hanse_registry.intent import Intent
-from hanse_registry.keeper import Connect
+from hanse_registry.keeper import Connect, placed_in, synced_to
 from hanse_registry.membership import FORCE, intended, says
 from hanse_registry.names import check_id, parse_name
 from hanse_registry.probe import Inventory, take_inventory
@@ -42,6 +42,9 @@ JOIN_TIMEOUT = 10.0
 """Seconds that one request to a cluster that joins may take."""
 READY_TIMEOUT = 10.0
 """Seconds that JoinCluster waits for the new cluster to be probed; it has joined all the same after that."""
+FORGET_TIMEOUT = 10.0
+"""Seconds that JoinCluster waits for scheduler and syncer to forget an earlier cluster of the name."""
+FORGET_INTERVAL = 0.05
 UPDATE_TIMEOUT = 10.0
 """Seconds that UpdateCluster waits for the leading registry to take a change up."""
 NODES_TIMEOUT = 1.0
@@ -102,6 +105,7 @@ class RegistryServicer(registry_service_pb2_grpc.RegistryServiceServicer):
         self._refuse_twice(name, found)
         if request.validate_only:
             return preview(name, access.server, found)
+        await self._forgotten(name)
         if existing is None:  # first, because only one of two who join by one name can create it
             spec = {"server": access.server, "credentialRef": {"name": name}}
             await self._intents.create(name, spec=spec, labels=dict(request.labels))
@@ -269,6 +273,25 @@ class RegistryServicer(registry_service_pb2_grpc.RegistryServiceServicer):
         leaving = cluster.HasField("delete_time")
         cluster.state = cluster_pb2.UNJOINING if leaving else cluster_pb2.PENDING
         return cluster
+
+    async def _forgotten(self, name: str) -> None:
+        """Waits until no placement and no sync state speaks of an earlier cluster of that name.
+
+        What the scheduler wanted taken out of one that was unjoined by force is not to be taken out of one
+        that joins: what was there was to stay. Raises FailedPreconditionError if that takes too long.
+        """
+        if self._registrar.clusters.get(keys.cluster(name)) is not None:
+            return  # it is a member, without a credential
+        deadline = asyncio.get_running_loop().time() + FORGET_TIMEOUT
+        while await placed_in(self._store, name) or await synced_to(self._store, name):
+            if asyncio.get_running_loop().time() > deadline:
+                raise FailedPreconditionError(
+                    f"placements or sync states still name an earlier cluster {name}: see whether a "
+                    "scheduler and a syncer run, then join again",
+                    reason="CLUSTER_STILL_PLACED",
+                    metadata=named(name),
+                )
+            await asyncio.sleep(FORGET_INTERVAL)
 
     async def _seen(
         self, name: str, condition: Callable[[cluster_pb2.Cluster], bool], *, timeout: float

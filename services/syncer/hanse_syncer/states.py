@@ -1,10 +1,11 @@
 """The sync states of one cluster: what is known now, and how it gets into the store.
 
 Owns `StateBook`. Only the holder of the cluster's lease has one, so what is in memory is the truth and is
-written, never read back. All writes carry the holder's fence. Under load they are made at ticks that all
-books of a process share, so that one transaction takes what several clusters reported; reports that nobody
-waits for are held back for `window` seconds after the last write of the same state, so the first change is
-written at once and a storm of them a few times a second.
+written, never read back. All writes carry the holder's fence, and the condition that the cluster is still
+there: what was known of one that has left must not be said of one that joins by its name. Under load they
+are made at ticks that all books of a process share, so that one transaction takes what several clusters
+reported; reports that nobody waits for are held back for `window` seconds after the last write of the same
+state, so the first change is written at once and a storm of them a few times a second.
 
 Concurrency: `update` and `drop` never wait; one task per book, `run`, writes, one commit after the other.
 
@@ -120,16 +121,18 @@ class StateBook:
 
     async def _write(self, ops: list[Op]) -> None:
         self._committed_at = asyncio.get_running_loop().time()
+        there = Compare.exists(keys.cluster(self._cluster))
         while True:
             try:
-                result = await self._writer.commit([self._fence()], ops)
+                result = await self._writer.commit([self._fence(), there], ops)
             except UnavailableError as error:
                 _log.warning("sync states wait for the store", cluster=self._cluster, error=str(error))
                 await asyncio.sleep(_RETRY_SECONDS)
                 continue
             if not result.succeeded:
                 raise FailedPreconditionError(
-                    f"another syncer has taken cluster {self._cluster} over: this one stops writing for it",
+                    f"cluster {self._cluster} has left, or another syncer has taken it over: this one stops "
+                    "writing for it",
                     reason="LEADERSHIP_LOST",
                     metadata={"cluster": self._cluster},
                 )
