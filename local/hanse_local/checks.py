@@ -24,8 +24,6 @@ SERVICES = ("apiserver", "registry", "scheduler", "syncer", "dns")
 SIMULATOR = "simulator"
 _COMMON = ("etcd_prefix", "federation_name", "dns_suffix", "otlp_endpoint")
 """Options that are a setting of every process, and are judged as such."""
-_SHARED = {"etcd_prefix": "--etcd-prefix", "etcd_endpoints": "--etcd-endpoints"}
-"""Settings in which processes of one federation must not differ."""
 
 
 def check_options(options: Options) -> None:
@@ -45,8 +43,8 @@ def check_options(options: Options) -> None:
 def _check_setting(name: str, value: str) -> None:
     service, separator, setting = name.partition(".")
     known = (*SERVICES, SIMULATOR)
-    if setting in _SHARED:
-        raise ConfigError(f"{setting} is one for all processes: give it as {_SHARED[setting]}")
+    if setting == "etcd_prefix":  # one of them would found or read another federation
+        raise ConfigError("etcd_prefix is one for all processes: give it as --etcd-prefix")
     if not separator or not setting or service not in known:
         raise ConfigError(f"there is no setting {name}: it must be SERVICE.SETTING of {', '.join(known)}")
     settings_class(service).of({setting: value}, called=lambda setting: f"--set {service}.{setting}")
