@@ -99,6 +99,20 @@ def test_selector_moves_an_object() -> None:
     assert refused(done) == {"b": "SelectorDoesNotMatch"}
 
 
+@pytest.mark.parametrize("state", [OFFLINE, PENDING])
+def test_what_is_found_in_a_cluster_that_does_not_answer_is_not_taken_out(
+    state: ClusterState.ValueType,
+) -> None:
+    """It may be placed there when the cluster answers; then it is, or it is released."""
+    found = {"b": PRESENT}
+    waiting = run(config(), table("a", view("b", state=state)), observed=found)
+    assert (placed(waiting), releasing(waiting)) == ({"a": None}, [])
+    answered = run(config(), table("a", "b"), previous=waiting, observed=found)
+    assert (placed(answered), releasing(answered)) == ({"a": None, "b": None}, [])
+    only_a = config(annotations=selector({"key": "hanse.dev/cluster", "operator": "In", "values": ["a"]}))
+    assert releasing(run(only_a, table("a", "b"), previous=waiting, observed=found)) == ["b"]
+
+
 def test_old_confirmation_does_not_end_a_new_release() -> None:
     """A confirmation of an earlier release never counts; the syncer gives a new one."""
     clusters = table("a", "b")

@@ -27,7 +27,7 @@ from hanse.api.scheduler.v1.placement_pb2 import (
 from hanse.api.type.v1.object_reference_pb2 import ObjectReference
 from hanse.kube.objects import Object, annotations_of, mapping
 from hanse.store.keys import CLUSTER_SCOPE, CORE, PLACEMENTS, ObjectKey
-from hanse_scheduler.filtering import UNJOINING
+from hanse_scheduler.filtering import NOT_NOW, UNJOINING
 from hanse_scheduler.times import timestamp_of
 
 TRACEPARENT = "hanse.dev/traceparent"
@@ -246,7 +246,10 @@ class Composer:
     def _releasing(
         self, staying: Collection[str], refused: Mapping[str, tuple[str, str]]
     ) -> dict[str, ClusterRelease]:
-        """Return, by cluster, what must leave: released before, placed before, or found there."""
+        """Return, by cluster, what must leave: released before, placed before, or found there.
+
+        What is found in a cluster that is refused for the moment only may be placed there in a moment.
+        """
         result: dict[str, ClusterRelease] = {}
         before = self.previous
         if before is not None:
@@ -259,6 +262,8 @@ class Composer:
             if name in staying or name in result or name not in self._exists:
                 continue
             reason, message = refused.get(name, ("NotPlaced", "the object is not placed there any more"))
+            if reason in NOT_NOW and name not in leaving:
+                continue
             result[name] = self._release(name, reason, message)
             self.step("release", f"{reason}: {message}", cluster=name)
         return dict(sorted(result.items()))

@@ -34,6 +34,8 @@ _AWAY = {
     PENDING: ("ClusterPending", "the cluster has not answered yet", "it has answered"),
 }
 """Reason, what it says, and when it ends, of clusters that are out of reach."""
+NOT_NOW = frozenset({"ClusterOffline", "ClusterPending", "ClusterNotReady"})
+"""Reasons of refusals that end by themselves: they keep an object out, and take nothing away."""
 
 
 @dataclass(frozen=True, slots=True)
