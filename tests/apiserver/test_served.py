@@ -312,7 +312,14 @@ async def test_nothing_is_put_together_before_it_is_read(world: World) -> None:
 
 
 @pytest.mark.parametrize(
-    ("state", "ready"), [(registry.OFFLINE, 0), (registry.UNJOINING, 0), (registry.READY, 2)]
+    ("state", "ready"),
+    [
+        (registry.OFFLINE, 0),
+        (registry.IDENTITY_MISMATCH, 0),
+        (registry.MISBEHAVING, 0),
+        (registry.UNJOINING, 0),
+        (registry.READY, 2),
+    ],
 )
 async def test_pods_of_a_cluster_that_does_not_answer_are_not_ready(
     world: World, state: registry.ClusterState.ValueType, ready: int

@@ -17,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hanse.api.registry.v1 import cluster_pb2
+from hanse.api.type.v1 import condition_pb2
 from hanse.errors import ConfigError, HanseError, InvalidArgumentError
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -114,6 +115,21 @@ def test_a_cluster_is_offline_after_threshold_failures_in_a_row_and_never_before
         assert health.standing is Standing.READY
     else:
         assert (health.standing, health.reason) == (Standing.OFFLINE, "Unreachable")
+
+
+@pytest.mark.parametrize("standing", [Standing.IDENTITY_MISMATCH, Standing.MISBEHAVING])
+def test_a_cluster_that_is_not_to_be_trusted_has_a_state_of_its_own(standing: Standing) -> None:
+    """Another cluster counts at once; the state survives a restart and ends with a good probe."""
+    bad = Outcome("Why", "because", standing)
+    threshold = 3 if standing is Standing.IDENTITY_MISMATCH else 1
+    for before in (Health(), after(Health(), OK, threshold=3)):
+        health = after(before, bad, threshold=threshold)
+        assert (health.standing, health.reason) == (standing, "Why")
+        stored = compiled(health=health)
+        assert stored.state == cluster_pb2.ClusterState.Value(standing.name)
+        assert stored.conditions[0].status == condition_pb2.UNKNOWN
+        assert standing_of(stored).standing is standing
+        assert after(standing_of(stored), OK, threshold=3).standing is Standing.READY
 
 
 def compiled(

@@ -12,7 +12,14 @@ from hanse_scheduler.situation import Observed, Rules
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hanse.api.registry.v1.cluster_pb2 import OFFLINE, PENDING, UNJOINING, ClusterState
+from hanse.api.registry.v1.cluster_pb2 import (
+    IDENTITY_MISMATCH,
+    MISBEHAVING,
+    OFFLINE,
+    PENDING,
+    UNJOINING,
+    ClusterState,
+)
 from hanse.api.scheduler.v1.placement_pb2 import Placement
 from hanse.store.keys import ObjectKey
 
@@ -99,7 +106,15 @@ def test_selector_moves_an_object() -> None:
     assert refused(done) == {"b": "SelectorDoesNotMatch"}
 
 
-@pytest.mark.parametrize("state", [OFFLINE, PENDING])
+UNREACHABLE = [
+    (OFFLINE, "ClusterOffline"),
+    (PENDING, "ClusterPending"),
+    (IDENTITY_MISMATCH, "ClusterIdentityMismatch"),
+    (MISBEHAVING, "ClusterMisbehaving"),
+]
+
+
+@pytest.mark.parametrize("state", [state for state, _ in UNREACHABLE])
 def test_what_is_found_in_a_cluster_that_does_not_answer_is_not_taken_out(
     state: ClusterState.ValueType,
 ) -> None:
@@ -283,7 +298,7 @@ def test_cordon_and_missing_api_keep_new_objects_out_only() -> None:
     assert not run(config(), mute, previous=before).changed
 
 
-@pytest.mark.parametrize(("state", "reason"), [(OFFLINE, "ClusterOffline"), (PENDING, "ClusterPending")])
+@pytest.mark.parametrize(("state", "reason"), UNREACHABLE)
 def test_what_an_unreachable_cluster_serves_is_not_known(state: ClusterState.ValueType, reason: str) -> None:
     """Unknown is not empty: it is not said that the cluster does not serve the kind."""
     away = table(view("a", state=state), "b")

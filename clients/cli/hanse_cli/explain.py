@@ -41,6 +41,7 @@ from hanse_cli.resources import Resources, Target, targets
 from hanse_cli.session import output_option, with_client
 
 NO_TERMINAL_WIDTH = 200
+_OUT_OF_REACH = frozenset({ClusterState.OFFLINE, ClusterState.IDENTITY_MISMATCH, ClusterState.MISBEHAVING})
 _COLORS = {PLACED: "green", "refused": "dim", "leaving": "yellow", "suspended": "red"}
 
 
@@ -112,9 +113,7 @@ async def _offline(client: HanseClient) -> frozenset[str]:
     except HanseError:
         return frozenset()
     return frozenset(
-        cluster.name.removeprefix("clusters/")
-        for cluster in page.clusters
-        if cluster.state == ClusterState.OFFLINE
+        cluster.name.removeprefix("clusters/") for cluster in page.clusters if cluster.state in _OUT_OF_REACH
     )
 
 

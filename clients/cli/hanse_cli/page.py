@@ -29,7 +29,9 @@ RELEASING = "leaving"
 PLACED = "placed"
 SUSPENDED = "suspended"
 REFUSED = "refused"
-WAITED_FOR = frozenset({"ClusterOffline", "ClusterPending", "ClusterNotReady"})
+WAITED_FOR = frozenset(
+    {"ClusterOffline", "ClusterPending", "ClusterNotReady", "ClusterIdentityMismatch", "ClusterMisbehaving"}
+)
 """Reasons of refusals that end by themselves, when the cluster answers."""
 _STAYS = "propagate"
 """The scheduler's step for an object that goes to no cluster, whichever clusters there are."""

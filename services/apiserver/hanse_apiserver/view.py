@@ -36,6 +36,8 @@ _PLACEMENTS: Final = f"{PLACEMENTS}/"
 _SYNCSTATES: Final = f"{SYNCSTATES}/"
 _CLUSTERS: Final = f"{CLUSTERS}/"
 _CLUSTER: Final = ("hanse.dev", "clusters")
+_OUT_OF_REACH: Final = frozenset({registry.OFFLINE, registry.IDENTITY_MISMATCH, registry.MISBEHAVING})
+"""States of clusters of which nobody knows how they are."""
 
 _log = get_logger(__name__)
 
@@ -185,7 +187,7 @@ class FederationView:
     def _reachable(self, cluster: str) -> bool:
         known = self._clusters.get(cluster)
         if known is None or known.state != registry.UNJOINING:
-            return known is None or known.state != registry.OFFLINE
+            return known is None or known.state not in _OUT_OF_REACH
         ready = next((each.status for each in known.conditions if each.type == "Ready"), condition.TRUE)
         return ready == condition.TRUE
 

@@ -2,7 +2,7 @@
 
 One probe that succeeds makes a cluster ready. `threshold` failed ones in a row make a ready cluster offline;
 a cluster that was never reached stays pending. That a cluster is offline says that nobody knows how it is,
-and never that it is empty.
+and never that it is empty. That another cluster answers at its address counts at once.
 """
 
 from __future__ import annotations
@@ -17,6 +17,10 @@ class Standing(enum.Enum):
     UNKNOWN = "unknown"
     READY = "ready"
     OFFLINE = "offline"
+    IDENTITY_MISMATCH = "identity-mismatch"
+    """Another cluster answers at its address."""
+    MISBEHAVING = "misbehaving"
+    """It answers more than a cluster may, or what no API server answers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,10 +35,14 @@ class Health:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What one probe found: no reason means success."""
+    """What one probe found: no reason means success.
+
+    `standing` is what a failure makes of the cluster, if there are enough of them.
+    """
 
     reason: str = ""
     message: str = ""
+    standing: Standing = Standing.OFFLINE
 
     @property
     def ok(self) -> bool:
@@ -47,8 +55,10 @@ def after(health: Health, outcome: Outcome, *, threshold: int) -> Health:
     if outcome.ok:
         return Health(Standing.READY, 0, "ProbeSucceeded", "the API server answers /readyz")
     failed = replace(health, failures=health.failures + 1, reason=outcome.reason, message=outcome.message)
+    if outcome.standing is Standing.IDENTITY_MISMATCH:
+        return replace(failed, standing=outcome.standing)
     if health.standing is Standing.READY and failed.failures < threshold:
         return replace(health, failures=failed.failures)
-    if health.standing is Standing.UNKNOWN:
+    if health.standing is Standing.UNKNOWN and outcome.standing is Standing.OFFLINE:
         return failed
-    return replace(failed, standing=Standing.OFFLINE)
+    return replace(failed, standing=outcome.standing)

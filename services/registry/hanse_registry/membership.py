@@ -23,12 +23,10 @@ STATES = {
     Standing.UNKNOWN: cluster_pb2.PENDING,
     Standing.READY: cluster_pb2.READY,
     Standing.OFFLINE: cluster_pb2.OFFLINE,
+    Standing.IDENTITY_MISMATCH: cluster_pb2.IDENTITY_MISMATCH,
+    Standing.MISBEHAVING: cluster_pb2.MISBEHAVING,
 }
-READY_CONDITION = {
-    Standing.UNKNOWN: condition_pb2.UNKNOWN,
-    Standing.READY: condition_pb2.TRUE,
-    Standing.OFFLINE: condition_pb2.UNKNOWN,
-}
+STANDINGS = {state: standing for standing, state in STATES.items()}
 STATED = (
     "uid", "labels", "annotations", "server", "taints", "unschedulable", "orphan_objects", "delete_time",
 )  # fmt: skip
@@ -116,7 +114,10 @@ def ready_condition(
 ) -> condition_pb2.Condition:
     """The condition "Ready"; the time of its last transition stays until its status changes."""
     condition = condition_pb2.Condition(
-        type="Ready", status=READY_CONDITION[health.standing], reason=health.reason, message=health.message
+        type="Ready",
+        status=condition_pb2.TRUE if health.standing is Standing.READY else condition_pb2.UNKNOWN,
+        reason=health.reason,
+        message=health.message,
     )
     for before in previous.conditions if previous is not None else ():
         if before.type == "Ready" and before.status == condition.status:
@@ -132,10 +133,8 @@ def standing_of(cluster: cluster_pb2.Cluster | None) -> Health:
         return Health()
     for condition in cluster.conditions:
         if condition.type == "Ready":
-            known = {condition_pb2.TRUE: Standing.READY}
-            standing = known.get(condition.status, Standing.OFFLINE)
-            if cluster.state == cluster_pb2.PENDING:
-                standing = Standing.UNKNOWN
+            ready = Standing.READY if condition.status == condition_pb2.TRUE else Standing.OFFLINE
+            standing = STANDINGS.get(cluster.state, ready)  # of one that leaves the state does not tell
             return Health(standing, 0, condition.reason, condition.message)
     return Health()
 

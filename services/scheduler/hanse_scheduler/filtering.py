@@ -18,7 +18,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from hanse.api.registry.v1.cluster_pb2 import OFFLINE, PENDING
+from hanse.api.registry.v1.cluster_pb2 import IDENTITY_MISMATCH, MISBEHAVING, OFFLINE, PENDING
 from hanse_scheduler.clusters import ClusterTable, ClusterView
 from hanse_scheduler.policies import ClusterChoice, PlacementPolicy
 from hanse_scheduler.selector import ClusterSelector
@@ -32,9 +32,19 @@ UNJOINING = ("ClusterUnjoining", "the cluster is leaving the federation")
 _AWAY = {
     OFFLINE: ("ClusterOffline", "the cluster does not answer", "it is back"),
     PENDING: ("ClusterPending", "the cluster has not answered yet", "it has answered"),
+    IDENTITY_MISMATCH: (
+        "ClusterIdentityMismatch",
+        "another cluster answers at its address",
+        "the cluster itself answers there",
+    ),
+    MISBEHAVING: (
+        "ClusterMisbehaving",
+        "the cluster answers what no cluster may answer",
+        "it answers as it should",
+    ),
 }
 """Reason, what it says, and when it ends, of clusters that are out of reach."""
-NOT_NOW = frozenset({"ClusterOffline", "ClusterPending", "ClusterNotReady"})
+NOT_NOW = frozenset({reason for reason, _, _ in _AWAY.values()} | {"ClusterNotReady"})
 """Reasons of refusals that end by themselves: they keep an object out, and take nothing away."""
 
 

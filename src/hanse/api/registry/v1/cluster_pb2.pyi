@@ -37,6 +37,10 @@ class _ClusterStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ClusterS
     """Did answer and does not now. Nothing is deleted because of that."""
     UNJOINING: _ClusterState.ValueType  # 4
     """On its way out: what Hanse put there is being removed."""
+    IDENTITY_MISMATCH: _ClusterState.ValueType  # 5
+    """Another cluster answers at its address. Nothing is written there, and nothing that it says is believed."""
+    MISBEHAVING: _ClusterState.ValueType  # 6
+    """It answers more than a cluster may, or what no API server answers. Nothing is written there meanwhile."""
 
 class ClusterState(_ClusterState, metaclass=_ClusterStateEnumTypeWrapper):
     """How a cluster stands to the federation."""
@@ -51,6 +55,10 @@ OFFLINE: ClusterState.ValueType  # 3
 """Did answer and does not now. Nothing is deleted because of that."""
 UNJOINING: ClusterState.ValueType  # 4
 """On its way out: what Hanse put there is being removed."""
+IDENTITY_MISMATCH: ClusterState.ValueType  # 5
+"""Another cluster answers at its address. Nothing is written there, and nothing that it says is believed."""
+MISBEHAVING: ClusterState.ValueType  # 6
+"""It answers more than a cluster may, or what no API server answers. Nothing is written there meanwhile."""
 Global___ClusterState: _TypeAlias = ClusterState  # noqa: Y015
 
 class _TaintEffect:
