@@ -16,6 +16,7 @@ from hanse.kube.catalogue import Catalogue
 from hanse.kube.client import KubeClient
 from hanse.kube.objects import Object
 from tests.real.realcluster import ClusterSpec, RealClusters
+from tests.support.raw import raw
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -88,7 +89,7 @@ async def real(assets_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> As
         documents: list[Object] = []
         async with KubeClient(access, user_agent="discovery") as client:
             for path in ("/api", "/apis"):
-                status, _, body = await client.raw("GET", path, headers={"Accept": AGGREGATED})
+                status, _, body = await raw(client, "GET", path, headers={"Accept": AGGREGATED})
                 assert status == 200, body
                 documents.append(orjson.loads(body))
         yield documents

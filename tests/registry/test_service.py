@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -43,7 +43,9 @@ from hanse.errors import (
     UnavailableError,
 )
 from hanse.kube.access import ClusterAccess
+from hanse.kube.expect import Answer, Expected, verified
 from hanse.kube.patch import json_patch, merge_patch
+from hanse.kube.transport import JSON
 from hanse.rpc import Policy, RpcChannel, RpcServer
 from hanse.store import Compare, Delete, MemoryStore, Op, TxnResult, keys
 
@@ -115,6 +117,9 @@ class World:
     silent: set[str] = field(default_factory=set)
     version: str = "v1.34.1"
     groups: list[dict[str, Any]] = field(default_factory=list)
+    lies: dict[tuple[str, str], tuple[str, bytes]] = field(default_factory=dict)
+    """Media type and body of answers by host and path that are not what a member of that host would say."""
+    sealer: Sealer = field(default_factory=lambda: Sealer([new_key()]))
     stub: RegistryServiceStub = field(init=False)
 
     @contextlib.asynccontextmanager
@@ -166,31 +171,35 @@ class Member:
         self.world = world
         self.host = host
 
-    async def raw(self, method: str, path: str, **_: Any) -> tuple[int, Mapping[str, str], bytes]:
+    async def ask(self, method: str, path: str, *, expect: Expected, **_: Any) -> Answer:
         """One request."""
         if self.host in self.world.lost:
             raise UnavailableError("connection refused")
         if self.host in self.world.silent:
             await asyncio.Event().wait()
-        documents: dict[str, Any] = {
+        said = self.world.lies.get((self.host, path))
+        if said is None:
+            said = ("text/plain", b"ok") if path == "/readyz" else (JSON, orjson.dumps(self._document(path)))
+        return verified(expect, status=200, headers={"content-type": said[0]}, body=said[1], asked=path)
+
+    def _document(self, path: str) -> dict[str, Any]:
+        labels = {"topology.kubernetes.io/region": "eu", "topology.kubernetes.io/zone": "a"}
+        node = {"metadata": {"name": "n", "uid": "n", "resourceVersion": "1", "labels": labels}}
+        system = {"name": "kube-system", "uid": self.world.members[self.host], "resourceVersion": "1"}
+        discovery = {"kind": "APIGroupDiscoveryList", "apiVersion": "apidiscovery.k8s.io/v2"}
+        namespaces = {"resource": "namespaces", "responseKind": {"kind": "Namespace"}, "verbs": ["list"]}
+        core = {"metadata": {}, "versions": [{"version": "v1", "resources": [namespaces]}]}
+        apps = {"metadata": {"name": "apps"}, "versions": [{"version": "v1", "resources": []}]}
+        documents: dict[str, dict[str, Any]] = {
             "/version": {"gitVersion": self.world.version},
-            "/api/v1/namespaces/kube-system": {"metadata": {"uid": self.world.members[self.host]}},
+            "/api/v1/namespaces/kube-system": {"kind": "Namespace", "apiVersion": "v1", "metadata": system},
             "/api/v1/nodes": {
-                "items": [
-                    {
-                        "metadata": {
-                            "labels": {
-                                "topology.kubernetes.io/region": "eu",
-                                "topology.kubernetes.io/zone": "a",
-                            }
-                        }
-                    }
-                ]
+                "kind": "NodeList", "apiVersion": "v1", "metadata": {"resourceVersion": "1"}, "items": [node],
             },
-            "/api": {"items": []},
-            "/apis": {"items": self.world.groups},
-        }
-        return 200, {}, b"ok" if path == "/readyz" else orjson.dumps(documents[path])
+            "/api": {**discovery, "items": [core]},
+            "/apis": {**discovery, "items": [apps, *self.world.groups]},
+        }  # fmt: skip
+        return documents[path]
 
 
 @pytest.fixture
@@ -203,7 +212,7 @@ async def world() -> AsyncIterator[World]:
     objects.add(add_FederationServiceServicer_to_server, servicer)
     async with objects, RpcChannel(objects.address, tls=None) as intents_channel:
         intents = Intent(FederationServiceStub(intents_channel))
-        sealer = Sealer([new_key()])
+        sealer = found.sealer
         registrar = Registrar(
             store=store,
             settings=SETTINGS,
@@ -241,6 +250,73 @@ async def test_a_joined_cluster_is_ready_with_all_that_is_known_of_it(world: Wor
     assert b"https://" not in sealed.value
     listed = await world.stub.ListClusters(registry_service_pb2.ListClustersRequest())
     assert [found.name for found in listed.clusters] == ["clusters/eu-west"]
+
+
+HTML = ("text/html", b"<html>please log in</html>")
+
+
+@pytest.mark.parametrize(
+    "lies",
+    [
+        {"/readyz": HTML},
+        {"/readyz": ("text/plain", b"<html>")},
+        {"/api/v1/namespaces/kube-system": HTML},
+        {"/api/v1/namespaces/kube-system": (JSON, b"{}")},
+        {"/api/v1/namespaces/kube-system": (JSON, b'{"kind":"Status","apiVersion":"v1"}')},
+        {"/version": (JSON, b"{}")},
+        {
+            "/api/v1/nodes": (
+                JSON,
+                b'{"kind":"NodeList","apiVersion":"v1","metadata":{"resourceVersion":"1"}}',
+            )
+        },
+        {"/api": (JSON, b'{"kind":"APIGroupDiscoveryList","items":[]}')},
+        {"/apis": (JSON, b'{"kind":"APIGroupDiscoveryList"}')},
+    ],
+)
+async def test_a_member_that_lies_is_not_ready(world: World, lies: dict[str, tuple[str, bytes]]) -> None:
+    """Whatever it lies about, it is MISBEHAVING with the reason, and what was known of it stays; it is ready
+    again when it answers as an API server does."""
+    before = await world.join("eu-west")
+    world.lies |= {("eu-west", path): said for path, said in lies.items()}
+    with contextlib.suppress(HanseError):
+        await world.stub.ProbeCluster(registry_service_pb2.ProbeClusterRequest(name="clusters/eu-west"))
+    found = await world.until("eu-west", cluster_pb2.MISBEHAVING)
+    assert [each.reason for each in found.conditions if each.type == "Ready"] == ["WrongAnswer"]
+    assert next(iter(lies)) in found.conditions[0].message
+    for field_name in ("region", "zones", "cluster_id", "catalogue_hash", "capacity", "kubernetes_version"):
+        assert getattr(found, field_name) == getattr(before, field_name), field_name
+    world.lies.clear()
+    await world.stub.ProbeCluster(registry_service_pb2.ProbeClusterRequest(name="clusters/eu-west"))
+    await world.until("eu-west", cluster_pb2.READY)
+
+
+async def test_a_lying_member_cannot_join(world: World) -> None:
+    """What answers nonsense is no cluster: the join says so, and nothing is stored."""
+    world.lies["liar", "/apis"] = HTML
+    with pytest.raises(HanseError, match="did not get the answer of an API server") as caught:
+        await world.join("liar")
+    assert caught.value.reason == "WRONG_ANSWER"
+    assert await world.left("liar") == []
+
+
+async def test_another_cluster_cannot_take_the_place_of_a_member(world: World) -> None:
+    """A credential of another cluster does not go to a name whose cluster is known, though it has none."""
+    await world.join("eu-west")
+    await world.store.delete(keys.credential("eu-west"))
+    with pytest.raises(FailedPreconditionError, match="another cluster is a member as eu-west") as caught:
+        await world.join("eu-west", host="other")
+    assert caught.value.reason == "IDENTITY_MISMATCH"
+    assert (await world.join("eu-west")).name == "clusters/eu-west"
+
+
+async def test_the_stored_credential_names_the_cluster_that_it_is_for(world: World) -> None:
+    """Whoever opens it connects to no other."""
+    await world.join("eu-west")
+    sealed = await world.store.get(keys.credential("eu-west"))
+    assert sealed is not None
+    credential = cluster_pb2.ClusterCredential.FromString(world.sealer.open("eu-west", sealed.value))
+    assert credential.cluster_id == "uid-eu-west"
 
 
 async def test_a_custom_kind_that_reached_a_cluster_has_it_looked_at(world: World) -> None:

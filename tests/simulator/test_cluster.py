@@ -35,6 +35,7 @@ from tests.simulator.cluster import (
     workload,
 )
 from tests.support.etcd import EtcdServer
+from tests.support.raw import raw
 
 needs_kubectl = pytest.mark.skipif(not shutil.which("kubectl"), reason="kubectl is not installed")
 FAULTS = "/_sim/faults"
@@ -43,7 +44,7 @@ FAULTS = "/_sim/faults"
 async def fault(cluster: Cluster, *rules: Mapping[str, Any]) -> None:
     """Put fault rules in force."""
     body = orjson.dumps({"rules": rules})
-    status, _, answer = await cluster.client.raw("POST", FAULTS, body=body)
+    status, _, answer = await raw(cluster.client, "POST", FAULTS, body=body)
     assert status == 200, answer
 
 
@@ -199,7 +200,7 @@ async def test_credentials_are_needed_and_private(cluster: Cluster) -> None:
 
 async def test_faults_are_off_unless_asked_for(cluster: Cluster) -> None:
     """Without the setting there is no admin endpoint."""
-    status, _, _ = await cluster.client.raw("GET", FAULTS)
+    status, _, _ = await raw(cluster.client, "GET", FAULTS)
     assert status == 404
 
 
@@ -216,7 +217,7 @@ async def test_faults_strike_what_they_name(tmp_path: Path) -> None:
         await fault(cluster, refusal)
         config_map = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c", "namespace": "shop"}}
         url = "/api/v1/namespaces/shop/configmaps"
-        status, headers, _ = await cluster.client.raw("POST", url, body=orjson.dumps(config_map))
+        status, headers, _ = await raw(cluster.client, "POST", url, body=orjson.dumps(config_map))
         assert (status, headers["retry-after"]) == (429, "1")
         assert (await cluster.client.create(CONFIG_MAPS, config_map))["metadata"]["name"] == "c"
         await fault(cluster, {"action": "empty", "resources": ["configmaps"]})
@@ -226,7 +227,7 @@ async def test_faults_strike_what_they_name(tmp_path: Path) -> None:
         async with KubeClient(cluster.client.access, timeout=0.3) as hasty:
             with pytest.raises(DeadlineError):
                 await hasty.get(CONFIG_MAPS, "c", namespace="shop")
-        status, _, answer = await cluster.client.raw("DELETE", FAULTS)
+        status, _, answer = await raw(cluster.client, "DELETE", FAULTS)
         assert (status, json.loads(answer)) == (200, {"rules": []})
         assert await cluster.get(CONFIG_MAPS, "c")
 
@@ -260,7 +261,7 @@ async def test_bad_fault_rules_are_refused(tmp_path: Path) -> None:
             ({"action": "status", "code": "x"}, "code must be a number"),
         ):
             body = orjson.dumps({"rules": [rule]})
-            status, _, answer = await cluster.client.raw("POST", FAULTS, body=body)
+            status, _, answer = await raw(cluster.client, "POST", FAULTS, body=body)
             assert status == 400
             assert complaint in answer.decode()
         authority = CertificateAuthority.load_or_create(Path(cluster.simulator.settings.pki_dir))
@@ -270,7 +271,7 @@ async def test_bad_fault_rules_are_refused(tmp_path: Path) -> None:
             client_key_pem=weak.key_pem,
         )  # fmt: skip
         async with KubeClient(access) as client:
-            status, _, _ = await client.raw("GET", FAULTS)
+            status, _, _ = await raw(client, "GET", FAULTS)
             assert status == 403
             with pytest.raises(PermissionDeniedError):
                 await client.list(PODS)

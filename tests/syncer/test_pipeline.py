@@ -431,7 +431,7 @@ async def test_refusal_of_the_member_is_reported_with_its_words(fed: Federation)
     async def refuse(request: web.Request) -> web.StreamResponse | None:
         if request.method != "PATCH":
             return None
-        body = {"kind": "Status", "status": "Failure", "reason": "Forbidden", "message": "quota says no"}
+        body = {"kind": "Status", "apiVersion": "v1", "reason": "Forbidden", "message": "quota says no"}
         return web.json_response(body, status=403)
 
     fed.members["a"].fault = refuse

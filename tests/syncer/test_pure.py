@@ -24,6 +24,7 @@ from hanse.api.scheduler.v1.placement_pb2 import ClusterPlacement, ClusterReleas
 from hanse.api.syncer.v1 import sync_state_pb2 as sync
 from hanse.api.syncer.v1.sync_state_pb2 import SyncState
 from hanse.errors import InvalidArgumentError
+from hanse.kube.expect import AnObject
 from hanse.kube.patch import json_patch
 from hanse.store.keys import ObjectKey
 
@@ -367,11 +368,10 @@ def test_version_that_the_member_serves_is_chosen() -> None:
 # --- answers
 
 
-def answer(status: int, body: Any = None, **headers: str) -> Answer:
-    """An answer with a JSON body."""
-    return Answer(
-        status, {key.replace("_", "-"): value for key, value in headers.items()}, orjson.dumps(body)
-    )
+def answer(status: int, document: Any = None, **headers: str) -> Answer:
+    """An answer of an API server; without a document, of something that is none."""
+    said = {key.replace("_", "-"): value for key, value in headers.items()}
+    return Answer(status, said, orjson.dumps(document) if document is not None else b"<html>", document or {})
 
 
 def not_found(kind: str, name: str) -> dict[str, Any]:
@@ -386,24 +386,31 @@ def not_found(kind: str, name: str) -> dict[str, Any]:
         (answer(404, not_found("configmaps", "web")), Verdict.ABSENT),
         (answer(404, not_found("namespaces", "shop")), Verdict.NO_NAMESPACE),
         (answer(404, {"kind": "Status", "reason": "NotFound", "details": {}}), Verdict.NO_API),
-        (Answer(404, {}, b"404 page not found"), Verdict.NO_API),
-        (Answer(404, {}, b"<html>"), Verdict.NO_API),
-        (answer(409, {}), Verdict.CHANGED),
+        (answer(404, not_found("secrets", "web")), Verdict.NO_API),
+        (answer(404, not_found("configmaps", "other")), Verdict.NO_API),
+        (answer(404, {"kind": "Status", "reason": "Gone", "details": {"name": "web"}}), Verdict.NO_API),
+        (answer(404, {"kind": "Status", "reason": "NotFound", "details": ["web"]}), Verdict.NO_API),
+        (answer(404), Verdict.NO_API),
+        (answer(409, {"kind": "Status"}), Verdict.CHANGED),
         (answer(422, {"details": {"causes": [{"field": "metadata.uid"}]}}), Verdict.CHANGED),
         (answer(422, {"details": {"causes": [{"field": "spec.x"}]}}), Verdict.REFUSED),
         (
             answer(403, {"details": {"causes": [{"reason": "NamespaceTerminating"}]}}),
             Verdict.NAMESPACE_TERMINATING,
         ),
-        (answer(403, {}), Verdict.REFUSED),
-        (answer(429, {}), Verdict.THROTTLED),
-        (answer(500, {}), Verdict.BROKEN),
-        (Answer(503, {}, b""), Verdict.BROKEN),
+        (answer(403, {"kind": "Status"}), Verdict.REFUSED),
+        (answer(403, {"kind": "Status", "details": {"causes": "NamespaceTerminating"}}), Verdict.REFUSED),
+        (answer(403), Verdict.BROKEN),
+        (answer(401), Verdict.BROKEN),
+        (answer(429), Verdict.THROTTLED),
+        (answer(500, {"kind": "Status"}), Verdict.BROKEN),
+        (answer(503), Verdict.BROKEN),
     ],
 )
 def test_verdicts(said: Answer, expected: Verdict) -> None:
     """Only an API server that names the object says that it is gone."""
-    assert read(said, name="web", namespace="shop") is expected
+    asked = AnObject("v1", "ConfigMap", namespace="shop", name="web", resource="configmaps")
+    assert read(said, asked) is expected
 
 
 def test_retry_after_in_both_forms() -> None:

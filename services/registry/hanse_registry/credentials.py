@@ -65,6 +65,7 @@ def to_message(access: ClusterAccess) -> cluster_pb2.ClusterCredential:
         tls_server_name=access.tls_server_name,
         insecure_skip_tls_verify=access.insecure,
         proxy_url=access.proxy_url,
+        cluster_id=access.cluster_id,
     )
 
 
@@ -79,6 +80,7 @@ def to_access(message: cluster_pb2.ClusterCredential) -> ClusterAccess:
         tls_server_name=message.tls_server_name,
         insecure=message.insecure_skip_tls_verify,
         proxy_url=message.proxy_url,
+        cluster_id=message.cluster_id,
     )
 
 

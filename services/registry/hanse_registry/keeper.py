@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from hanse.api.registry.v1 import cluster_pb2
@@ -23,7 +24,7 @@ from hanse.telemetry import get_logger
 from hanse_registry.health import Health, Outcome, Standing, after
 from hanse_registry.intent import Intent, object_key
 from hanse_registry.membership import FORCE, compile_cluster, standing_of
-from hanse_registry.probe import Inventory, MemberApi, probe, take_inventory
+from hanse_registry.probe import Inventory, MemberApi, outcome_of, probe, take_inventory
 from hanse_registry.settings import RegistrySettings
 
 Connect = Callable[[ClusterAccess], AbstractAsyncContextManager[MemberApi]]
@@ -58,6 +59,8 @@ class Keeper:
         self._stored = previous
         self._health: Health = standing_of(previous)
         self._inventory: Inventory | None = None
+        self._doubt: Outcome | None = None
+        """What the last inventory found that proves that the cluster is not to be trusted."""
         self._object: Object | None = None
         self._access: ClusterAccess | None = None
         self._credential_hash = ""
@@ -74,13 +77,16 @@ class Keeper:
     def give(self, access: ClusterAccess | None, credential_hash: str) -> None:
         """The credential is this now; None if there is none."""
         if credential_hash != self._credential_hash:
+            known = self._stored.cluster_id if self._stored is not None else ""
+            if access is not None and not access.cluster_id:  # stored by a release that did not keep it there
+                access = replace(access, cluster_id=known)
             self._access, self._credential_hash = access, credential_hash
             self._reconnect.set()
             self._changed.set()
 
     def look(self) -> None:
         """Probes and takes the inventory now instead of at the next turn."""
-        self._inventory = None
+        self._inventory = self._doubt = None
         self._changed.set()
 
     async def run(self) -> None:
@@ -116,14 +122,22 @@ class Keeper:
                 )
             else:
                 outcome = await probe(api, timeout=self._settings.probe_timeout)
+                due = self._inventory is None and self._doubt is None
+                if outcome.ok and (due or loop.time() >= next_inventory):
+                    next_inventory = loop.time() + self._settings.inventory_interval
+                    self._doubt = await self._take_inventory(api)
+                if outcome.ok and self._doubt is not None:
+                    outcome = self._doubt
                 before = self._health.standing
                 self._health = after(self._health, outcome, threshold=self._settings.failure_threshold)
                 if before is not self._health.standing:
-                    _log.info("cluster changed", cluster=self._name, standing=self._health.standing.value)
-                due = self._inventory is None or loop.time() >= next_inventory
-                if outcome.ok and due:
-                    next_inventory = loop.time() + self._settings.inventory_interval
-                    await self._take_inventory(api)
+                    _log.info(
+                        "cluster changed",
+                        cluster=self._name,
+                        standing=self._health.standing.value,
+                        reason=self._health.reason,
+                        message=self._health.message,
+                    )
             if self._object is not None:
                 await self._record(self._object)
                 if "deletionTimestamp" in self._object["metadata"] and await self._has_left():
@@ -132,12 +146,16 @@ class Keeper:
             await self._pause()
         return False
 
-    async def _take_inventory(self, api: MemberApi) -> None:
+    async def _take_inventory(self, api: MemberApi) -> Outcome | None:
+        """Takes it if it can be had; returns what it proves against the cluster, None for nothing."""
         timeout = max(10.0, self._settings.probe_timeout)
         try:
             self._inventory = await take_inventory(api, self._name, timeout=timeout)
         except HanseError as error:
             _log.warning("cannot take the inventory", cluster=self._name, error=error.message)
+            outcome = outcome_of(error)
+            return outcome if outcome.standing is not Standing.OFFLINE else None
+        return None
 
     async def _record(self, stored: Object) -> None:
         """Stores what is known if it is new."""

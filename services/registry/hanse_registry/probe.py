@@ -1,8 +1,8 @@
 """Asks a member how it is and what it has. Reads only; the member notices no more than a few GETs.
 
-`probe` is cheap and frequent, `take_inventory` is thorough and rare. Neither raises for what a member does
-wrong: a probe turns it into an `Outcome`, an inventory raises HanseError and the caller keeps what it knew.
-`hanse_registry.inventory` reads the documents.
+`probe` is cheap and frequent, `take_inventory` is thorough and rare. A probe turns what a member does wrong
+into an `Outcome`; an inventory raises HanseError, of which `outcome_of` makes one, and the caller keeps what
+it knew. `hanse_registry.inventory` reads the documents.
 """
 
 from __future__ import annotations
@@ -12,21 +12,29 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-import orjson
-
 from hanse.api.registry.v1 import cluster_pb2
 from hanse.errors import (
     HanseError,
-    InternalError,
     PermissionDeniedError,
     UnauthenticatedError,
     UnavailableError,
 )
+from hanse.kube.expect import (
+    DISCOVERY,
+    READY,
+    VERSION,
+    AList,
+    Answer,
+    Expected,
+    IdentityMismatchError,
+    WrongAnswerError,
+)
 from hanse.kube.objects import Object
-from hanse_registry.health import Outcome
+from hanse.kube.transport import IDENTITY, IDENTITY_PATH
+from hanse_registry.health import Outcome, Standing
 from hanse_registry.inventory import Topology, capacity, catalogue, topology
 
-DISCOVERY = (
+AGGREGATED = (
     "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,"
     "application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList"
 )
@@ -38,11 +46,11 @@ MAX_PAGES = 40
 class MemberApi(Protocol):
     """What is needed of a client; `hanse.kube.client.KubeClient` has it."""
 
-    async def raw(
-        self, method: str, path: str, *, params: Mapping[str, str] | None = None,
-        body: bytes | None = None, headers: Mapping[str, str] | None = None,
-    ) -> tuple[int, Mapping[str, str], bytes]:  # fmt: skip
-        """Sends a request and returns status, headers and body."""
+    async def ask(
+        self, method: str, path: str, *, expect: Expected, params: Mapping[str, str] | None = None,
+        accept: str = ...,
+    ) -> Answer:  # fmt: skip
+        """Sends a request and returns the answer that was expected, or the refusal."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,34 +65,51 @@ class Inventory:
 
 
 async def probe(api: MemberApi, *, timeout: float) -> Outcome:
-    """Asks whether the API server is ready; at most `timeout` seconds."""
+    """Asks whether the API server is ready, and whether it answers as one; at most `timeout` seconds."""
     try:
         async with asyncio.timeout(timeout):
-            status, _, body = await api.raw("GET", "/readyz")
+            answer = await api.ask("GET", "/readyz", expect=READY, accept="*/*")
+            if answer.ok:
+                await api.ask("GET", IDENTITY_PATH, expect=IDENTITY)
     except TimeoutError:
         return Outcome("ProbeTimedOut", f"no answer to /readyz within {timeout:g} s")
     except (HanseError, OSError) as error:
-        return Outcome("Unreachable", str(error) or type(error).__name__)
-    if status in {401, 403}:
-        return Outcome("CredentialRefused", f"the API server refuses the credential (HTTP {status})")
-    if status != 200:
-        text = body[:200].decode(errors="replace").strip()
-        return Outcome("NotReady", f"/readyz answers HTTP {status}: {text}")
+        return outcome_of(error)
+    if answer.status in {401, 403}:
+        return Outcome("CredentialRefused", f"the API server refuses the credential (HTTP {answer.status})")
+    if not answer.ok:
+        text = answer.body[:200].decode(errors="replace").strip()
+        return Outcome("NotReady", f"/readyz answers HTTP {answer.status}: {text}")
     return Outcome()
+
+
+def outcome_of(error: HanseError | OSError) -> Outcome:
+    """What an error says of a member: that it is another one, that it lies, or that it does not answer."""
+    message = str(error) or type(error).__name__
+    if isinstance(error, IdentityMismatchError):
+        return Outcome("IdentityMismatch", message, Standing.IDENTITY_MISMATCH)
+    if isinstance(error, WrongAnswerError):
+        return Outcome("WrongAnswer", message, Standing.MISBEHAVING)
+    if isinstance(error, UnauthenticatedError | PermissionDeniedError):
+        return Outcome("CredentialRefused", message)
+    return Outcome("Unreachable", message)
 
 
 async def take_inventory(api: MemberApi, cluster: str, *, timeout: float) -> Inventory:
     """Reads identity, version, nodes and APIs; every request takes at most `timeout` seconds.
 
     Raises UnauthenticatedError or PermissionDeniedError if the credential does not reach, UnavailableError if
-    the member does not answer, InternalError if it answers what no API server answers.
+    the member does not answer, WrongAnswerError if it answers what no API server answers.
     """
-    version = await fetch(api, "/version", timeout=timeout)
-    system = await fetch(api, "/api/v1/namespaces/kube-system", timeout=timeout)
+    version = await fetch(api, "/version", expect=VERSION, timeout=timeout)
+    system = await fetch(api, IDENTITY_PATH, expect=IDENTITY, timeout=timeout)
     nodes = await list_nodes(api, timeout=timeout)
-    documents = [await fetch(api, path, timeout=timeout, accept=DISCOVERY) for path in ("/api", "/apis")]
+    documents = [
+        await fetch(api, path, expect=DISCOVERY, timeout=timeout, accept=AGGREGATED)
+        for path in ("/api", "/apis")
+    ]
     return Inventory(
-        cluster_id=str((system.get("metadata") or {}).get("uid", "")),
+        cluster_id=system["metadata"]["uid"],
         kubernetes_version=str(version.get("gitVersion", "")),
         topology=topology(nodes),
         capacity=capacity(nodes),
@@ -97,9 +122,9 @@ async def list_nodes(api: MemberApi, *, timeout: float) -> list[Object]:
     nodes: list[Object] = []
     params = {"limit": str(PAGE)}
     for _ in range(MAX_PAGES):
-        page = await fetch(api, "/api/v1/nodes", timeout=timeout, params=params)
-        nodes.extend(page.get("items") or ())
-        following = (page.get("metadata") or {}).get("continue")
+        page = await fetch(api, "/api/v1/nodes", expect=AList("v1", "Node"), timeout=timeout, params=params)
+        nodes.extend(page["items"])
+        following = page["metadata"].get("continue")
         if not following:
             break
         params["continue"] = following
@@ -110,6 +135,7 @@ async def fetch(
     api: MemberApi,
     path: str,
     *,
+    expect: Expected,
     timeout: float,
     accept: str = "application/json",
     params: Mapping[str, str] | None = None,
@@ -117,21 +143,16 @@ async def fetch(
     """GETs a JSON object. Raises as `take_inventory`."""
     try:
         async with asyncio.timeout(timeout):
-            status, _, body = await api.raw("GET", path, params=params, headers={"Accept": accept})
+            answer = await api.ask("GET", path, expect=expect, params=params, accept=accept)
     except (TimeoutError, OSError) as error:
         raise UnavailableError(
             f"no answer to GET {path}: {str(error) or 'timed out'}; check the address and the network"
         ) from error
-    if status == 401:
+    if answer.status == 401:
         raise UnauthenticatedError(f"GET {path} answers 401: the credential is not accepted")
-    if status == 403:
+    if answer.status == 403:
         raise PermissionDeniedError(f"GET {path} answers 403: the credential lacks the right to read it")
-    if status != 200:
-        raise UnavailableError(f"GET {path} answers HTTP {status}: {body[:200].decode(errors='replace')}")
-    try:
-        document = orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        raise InternalError(f"GET {path} does not answer JSON; is this a Kubernetes API server?") from error
-    if not isinstance(document, dict):
-        raise InternalError(f"GET {path} answers JSON that is no object")
-    return document
+    if not answer.ok:
+        said = answer.body[:200].decode(errors="replace")
+        raise UnavailableError(f"GET {path} answers HTTP {answer.status}: {said}")
+    return answer.document

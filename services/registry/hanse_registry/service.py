@@ -85,7 +85,7 @@ class RegistryServicer(registry_service_pb2_grpc.RegistryServiceServicer):
         """Checks the cluster, creates the Cluster, stores the credential, and waits for its first probe."""
         name = check_id(request.cluster_id, field="cluster_id")
         access = read_kubeconfig(request.kubeconfig, context=request.context)
-        credential = to_message(access)
+        credential = to_message(access)  # refuses what cannot be stored before anything is asked
         await self._registrar.objects.current()
         await self._registrar.credentials.current()
         known = self._registrar.credential_revision(name)
@@ -102,6 +102,7 @@ class RegistryServicer(registry_service_pb2_grpc.RegistryServiceServicer):
         async with self._connect(access) as api:
             found = await take_inventory(api, name, timeout=JOIN_TIMEOUT)
         refuse_federation(found)
+        self._refuse_another(name, found)
         self._refuse_twice(name, found)
         if request.validate_only:
             return preview(name, access.server, found)
@@ -109,6 +110,7 @@ class RegistryServicer(registry_service_pb2_grpc.RegistryServiceServicer):
         if existing is None:  # first, because only one of two who join by one name can create it
             spec = {"server": access.server, "credentialRef": {"name": name}}
             await self._intents.create(name, spec=spec, labels=dict(request.labels))
+        credential.cluster_id = found.cluster_id
         await self._store_credential(name, credential, known=known)
         joined = await self._seen(name, is_ready, timeout=READY_TIMEOUT)
         return joined or preview(name, access.server, found)
@@ -229,10 +231,10 @@ class RegistryServicer(registry_service_pb2_grpc.RegistryServiceServicer):
             raise FailedPreconditionError(
                 f"no credential of cluster {name} is stored; join it again", metadata=named(name)
             )
-        async with self._connect(access) as api:
-            found = await take_inventory(api, name, timeout=JOIN_TIMEOUT)
         with contextlib.suppress(NotFoundError):
             self._registrar.look(name)
+        async with self._connect(access) as api:
+            found = await take_inventory(api, name, timeout=JOIN_TIMEOUT)
         cluster.MergeFrom(
             cluster_pb2.Cluster(
                 kubernetes_version=found.kubernetes_version, catalogue_hash=found.catalogue.hash
@@ -311,6 +313,17 @@ class RegistryServicer(registry_service_pb2_grpc.RegistryServiceServicer):
             return None
         finally:
             unsubscribe()
+
+    def _refuse_another(self, name: str, found: Inventory) -> None:
+        """Raises FailedPreconditionError if the member of that name is another cluster."""
+        known = self._registrar.clusters.get(keys.cluster(name))
+        if known is not None and known.cluster_id not in ("", found.cluster_id):
+            raise FailedPreconditionError(
+                f"another cluster is a member as {name}: its kube-system has uid {known.cluster_id}, not "
+                f"{found.cluster_id}. Choose another name, or unjoin {name} with --force",
+                reason="IDENTITY_MISMATCH",
+                metadata=named(name),
+            )
 
     def _refuse_twice(self, name: str, found: Inventory) -> None:
         """Raises FailedPreconditionError if the same cluster is a member by another name."""

@@ -1,8 +1,8 @@
 """What an answer of a member's API server means for one object.
 
-Owns the reading of status codes and Status objects. It is strict with 404: only an API server that names
-the very object has said that it is gone; a proxy's page, an API that is not served and a missing namespace
-are something else. Pure functions.
+Owns the reading of status codes and Status objects of answers that were found to count
+(`hanse.kube.expect`). It is strict with 404: only an API server that names the very object has said that it
+is gone; a proxy's page, an API that is not served and a missing namespace are something else. Pure functions.
 
 Next: `hanse_syncer.member`, which asks, and `hanse_syncer.reconciler`, which acts on the verdicts.
 """
@@ -11,17 +11,19 @@ from __future__ import annotations
 
 import email.utils
 import enum
+import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 
-import orjson
-
-from hanse.kube.objects import Object
+from hanse.kube import expect
+from hanse.kube.objects import Object, mapping, sequence
 
 MAX_RETRY_AFTER: Final = 30.0
 """The longest pause, in seconds, that a member is granted."""
+
+_UNSIGNED: Final = re.compile(r"[0-9]{1,9}")
 
 
 class Verdict(enum.Enum):
@@ -45,31 +47,38 @@ class Verdict(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One answer. `seconds` is how long it took."""
+    """One answer that counts. `seconds` is how long it took; the rest is as in `hanse.kube.expect.Answer`."""
 
     status: int
     headers: Mapping[str, str] = field(repr=False)
     body: bytes = field(repr=False)
+    document: Object = field(repr=False)
     seconds: float = 0.0
 
+    @classmethod
+    def of(cls, answer: expect.Answer, *, seconds: float) -> Answer:
+        """Return an answer with the time that it took."""
+        return cls(answer.status, answer.headers, answer.body, answer.document, seconds)
+
+    @property
+    def ok(self) -> bool:
+        """Whether it is what was asked for."""
+        return self.status < 300
+
     def json(self) -> Object:
-        """Return the body; {} if it is not a JSON object."""
-        try:
-            decoded = orjson.loads(self.body)
-        except orjson.JSONDecodeError:
-            return {}
-        return decoded if isinstance(decoded, dict) else {}
+        """Return what was asked for or the Status of the refusal; {} for a refusal without one."""
+        return self.document
 
     @property
     def message(self) -> str:
         """The member's own words, in one line."""
-        said = str(self.json().get("message") or "") or self.body[:200].decode("utf-8", "replace")
+        said = str(self.document.get("message") or "") or self.body[:200].decode("utf-8", "replace")
         return " ".join(said.split()) or f"HTTP {self.status}"
 
     @property
     def reason(self) -> str:
         """Reason of the Status, such as Invalid; empty if there is none."""
-        return str(self.json().get("reason") or "")
+        return str(self.document.get("reason") or "")
 
     def retry_after(self, *, now: float | None = None) -> float | None:
         """Return the seconds of Retry-After, which may be a number or a date; None without one.
@@ -77,7 +86,7 @@ class Answer:
         At most `MAX_RETRY_AFTER`: the member is asked again then, whatever it or what is before it said.
         """
         value = next((v for k, v in self.headers.items() if k.lower() == "retry-after"), "")
-        if value.isdecimal():
+        if _UNSIGNED.fullmatch(value):
             return min(float(value), MAX_RETRY_AFTER)
         if value:
             try:
@@ -88,37 +97,37 @@ class Answer:
         return None
 
 
-def read(answer: Answer, *, name: str, namespace: str) -> Verdict:
-    """Return what `answer` says about the object `name` in `namespace` ("" for cluster scope)."""
+def read(answer: Answer, asked: expect.AnObject) -> Verdict:
+    """Return what `answer` says about the object that was asked for."""
     status = answer.status
     if 200 <= status < 300:
         return Verdict.DONE
     if status == 404:
-        return _not_found(answer.json(), name=name, namespace=namespace)
+        return _not_found(answer.document, asked)
     if status == 409:
         return Verdict.CHANGED
     if status == 429:
         return Verdict.THROTTLED
-    if status == 403 and "NamespaceTerminating" in _causes(answer.json(), "reason"):
+    if not answer.document:
+        return Verdict.BROKEN  # whatever is in front of the API server: it has not said anything itself
+    if status == 403 and "NamespaceTerminating" in _causes(answer.document, "reason"):
         return Verdict.NAMESPACE_TERMINATING
-    if status == 422 and "metadata.uid" in _causes(answer.json(), "field"):
+    if status == 422 and "metadata.uid" in _causes(answer.document, "field"):
         return Verdict.CHANGED
     if status >= 500 or status == 408:
         return Verdict.BROKEN
     return Verdict.REFUSED
 
 
-def _not_found(body: Object, *, name: str, namespace: str) -> Verdict:
-    if body.get("kind") != "Status" or body.get("reason") != "NotFound":
+def _not_found(status: Object, asked: expect.AnObject) -> Verdict:
+    if status.get("reason") != "NotFound":
         return Verdict.NO_API
-    details = body.get("details") or {}
-    if namespace and details.get("kind") == "namespaces" and details.get("name") == namespace:
+    details = mapping(status, "details")
+    if asked.names_namespace(details):
         return Verdict.NO_NAMESPACE
-    if details.get("name") == name:
-        return Verdict.ABSENT
-    return Verdict.NO_API
+    return Verdict.ABSENT if asked.names(details) else Verdict.NO_API
 
 
-def _causes(body: Mapping[str, Any], what: str) -> set[str]:
-    causes = (body.get("details") or {}).get("causes") or ()
+def _causes(status: Object, what: str) -> set[str]:
+    causes = sequence(status, "details", "causes")
     return {str(cause.get(what)) for cause in causes if isinstance(cause, Mapping)}

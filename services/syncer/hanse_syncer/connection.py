@@ -12,8 +12,11 @@ from hanse.kube.client import KubeClient
 from hanse_syncer.ownership import FIELD_MANAGER
 
 
-def access(cluster: str, sealed: bytes, sealer: Sealer) -> ClusterAccess:
-    """Open the credential of a cluster. Raises DataLossError."""
+def access(cluster: str, sealed: bytes, sealer: Sealer, *, known_id: str = "") -> ClusterAccess:
+    """Open the credential of a cluster. Raises DataLossError.
+
+    `known_id` is the cluster's id by the registry: it counts where the credential does not have it.
+    """
     credential = ClusterCredential.FromString(sealer.open(cluster, sealed))
     return ClusterAccess(
         server=credential.server,
@@ -24,6 +27,7 @@ def access(cluster: str, sealed: bytes, sealer: Sealer) -> ClusterAccess:
         tls_server_name=credential.tls_server_name,
         insecure=credential.insecure_skip_tls_verify,
         proxy_url=credential.proxy_url,
+        cluster_id=credential.cluster_id or known_id,
     )
 
 

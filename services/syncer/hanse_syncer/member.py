@@ -1,7 +1,8 @@
 """Requests to one member, with the care that a shared API server deserves.
 
 Owns the paths, the form of each request and the rule that one answer teaches the limiter. Every request has
-a deadline. A transport failure raises `LinkDownError`; an answer, whatever it is, is returned.
+a deadline and says what it expects. A transport failure, or another cluster at the address, raises
+`LinkDownError`; an answer that is not the one to the request raises `Trouble`; a refusal is returned.
 
 How an object is created without overwriting somebody else's, in one request, with the ownership of fields
 that server-side apply needs (a POST would be recorded as an "Update" by its manager, and fields taken out of
@@ -23,18 +24,30 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 from urllib.parse import quote
 
 import orjson
 
+from hanse.api.syncer.v1 import sync_state_pb2 as sync
 from hanse.errors import HanseError, UnavailableError
-from hanse.kube.client import KubeClient
-from hanse.kube.objects import Object
+from hanse.kube.client import KubeClient, ResourcePath
+from hanse.kube.expect import (
+    GROUPS,
+    VERSION,
+    ADeletion,
+    AList,
+    AnObject,
+    Expected,
+    WrongAnswerError,
+    resource_list,
+)
+from hanse.kube.objects import Object, child, sequence
 from hanse.store.keys import ObjectKey
 from hanse_syncer.answers import Answer, Verdict, read
 from hanse_syncer.limiter import Limiter
+from hanse_syncer.outcome import Outcome, Trouble
 from hanse_syncer.ownership import FIELD_MANAGER
 from hanse_syncer.render import Manifest
 
@@ -45,6 +58,7 @@ _APPLY: Final = f"?fieldManager={FIELD_MANAGER}&force=true&fieldValidation=Ignor
 """An apply refuses fields that no schema knows in any case; to be warned as well has the API server parse the
 body a second time, as YAML, which costs it a tenth of the request."""
 _METADATA_ONLY: Final = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json"
+_METADATA_PAGE: Final = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json"
 
 
 class LinkDownError(UnavailableError):
@@ -61,6 +75,8 @@ class Target:
     api_version: str
     metadata_only: bool = False
     """Answers need to have the metadata only."""
+    kind: str = ""
+    """Its kind, where that is known: answers of another kind are told."""
 
     @property
     def path(self) -> str:
@@ -68,6 +84,18 @@ class Target:
         root = f"/apis/{self.api_version}" if "/" in self.api_version else f"/api/{self.api_version}"
         where = f"/namespaces/{self.key.namespace}" if self.key.namespace else ""
         return f"{root}{where}/{self.key.resource}/{quote(self.key.name, safe='')}"
+
+    @property
+    def expected(self) -> AnObject:
+        """What an answer about the object must be."""
+        return AnObject(
+            self.api_version,
+            self.kind,
+            namespace=self.key.namespace,
+            name=self.key.name,
+            resource=self.key.resource,
+            partial=self.metadata_only,
+        )
 
 
 class Member:
@@ -89,7 +117,7 @@ class Member:
 
     async def get(self, target: Target) -> Answer:
         """Read the object."""
-        return await self._send("GET", target.path)
+        return await self._send("GET", target.path, expect=replace(target.expected, partial=False))
 
     async def delete(self, target: Target, *, uid: str) -> Answer:
         """Delete the object with that uid, and no other; its dependents go by the member's own collector."""
@@ -99,40 +127,63 @@ class Member:
             "propagationPolicy": "Background",
             "preconditions": {"uid": uid},
         }
-        return await self._send("DELETE", target.path, body=orjson.dumps(options))
+        expected = ADeletion(replace(target.expected, partial=False), uid)
+        return await self._send("DELETE", target.path, expect=expected, body=orjson.dumps(options))
 
     async def merge(self, target: Target, patch: Object) -> Answer:
         """Patch the object by JSON merge patch."""
         return await self._send(
             "PATCH",
             target.path,
+            expect=replace(target.expected, partial=False),
             params={"fieldManager": FIELD_MANAGER},
             body=orjson.dumps(patch),
             content_type="application/merge-patch+json",
         )
 
-    async def read(
-        self, path: str, params: Mapping[str, str] | None = None, *, accept: str = "application/json"
+    async def page(
+        self, resource: ResourcePath, namespace: str, params: Mapping[str, str], *, partial: bool
     ) -> Answer:
-        """GET any path."""
-        return await self._send("GET", path, params=params, accept=accept)
+        """GET a page of a list; with `partial` of metadata, where the member can."""
+        expected = AList(
+            resource.api_version, resource.kind, namespace=namespace, partial=partial, watchable=False
+        )
+        accept = _METADATA_PAGE if partial else "application/json"
+        return await self._send("GET", resource.url(namespace), expect=expected, params=params, accept=accept)
+
+    async def lacks(self, api_version: str, resource: str) -> bool:
+        """Whether the member itself says, in a discovery document, that it does not serve the resource."""
+        root = "apis" if "/" in api_version else "api"
+        served = await self._send("GET", f"/{root}/{api_version}", expect=resource_list(api_version))
+        if served.ok:
+            return resource not in {child(each, "name") for each in served.document["resources"]}
+        groups = await self._send("GET", "/apis", expect=GROUPS)
+        if root == "api" or not groups.ok or groups.document["kind"] != "APIGroupList":
+            return False
+        versions = {
+            child(version, "groupVersion")
+            for group in sequence(groups.document, "groups")
+            for version in sequence(group, "versions")
+        }
+        return bool(versions) and api_version not in versions
 
     async def answers(self) -> bool:
         """Whether the API server answers at all; for a member that did not."""
         try:
-            answer = await self._send("GET", "/version")
-        except LinkDownError:
+            answer = await self._send("GET", "/version", expect=VERSION)
+        except (LinkDownError, Trouble):
             return False
         return answer.status != 429 and answer.status < 500
 
     def verdict(self, target: Target, answer: Answer) -> Verdict:
         """Return what the answer means for the target."""
-        return read(answer, name=target.key.name, namespace=target.key.namespace)
+        return read(answer, target.expected)
 
     async def _apply(self, target: Target, body: bytes) -> Answer:
         return await self._send(
             "PATCH",
             target.path + _APPLY,
+            expect=target.expected,
             body=body,
             content_type="application/apply-patch+yaml",
             accept=_METADATA_ONLY if target.metadata_only else "application/json",
@@ -143,6 +194,7 @@ class Member:
         method: str,
         path: str,
         *,
+        expect: Expected,
         params: Mapping[str, str] | None = None,
         body: bytes | None = None,
         content_type: str = "application/json",
@@ -151,22 +203,22 @@ class Member:
         loop = asyncio.get_running_loop()
         while (pause := self.limiter.pause_left(loop.time())) > 0:  # noqa: ASYNC110 - it may be prolonged
             await asyncio.sleep(pause)
-        headers = {"Accept": accept}
-        if body is not None:
-            headers["Content-Type"] = content_type
         started = loop.time()
         try:
-            status, answered, content = await self.client.raw(
-                method, path, params=params, body=body, headers=headers
+            found = await self.client.ask(
+                method, path, expect=expect, params=params, body=body, content=content_type, accept=accept
             )
+        except WrongAnswerError as error:
+            self.limiter.overloaded(loop.time())
+            raise Trouble(Outcome(sync.FAILED, "WrongAnswer", error.message), transient=True) from error
         except HanseError as error:
             self.limiter.overloaded(loop.time())
             raise LinkDownError(
                 f"cluster {self.cluster} did not answer {method} {path}: {error.message}",
                 metadata={"cluster": self.cluster},
             ) from error
-        answer = Answer(status, answered, content, loop.time() - started)
-        if status == 429 or status in (503, 504):
+        answer = Answer.of(found, seconds=loop.time() - started)
+        if answer.status in (429, 503, 504):
             self.limiter.overloaded(loop.time(), retry_after=answer.retry_after())
         else:
             self.limiter.answered(answer.seconds)

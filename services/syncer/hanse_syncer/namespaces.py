@@ -15,6 +15,8 @@ from typing import Any, Final
 
 from hanse.api.registry.v1.cluster_pb2 import ApiResource
 from hanse.api.syncer.v1 import sync_state_pb2 as sync
+from hanse.kube.client import ResourcePath
+from hanse.kube.objects import api_version
 from hanse_syncer import ownership
 from hanse_syncer.member import Member
 from hanse_syncer.outcome import Outcome, Trouble
@@ -35,7 +37,6 @@ _AUTOMATIC: Final = frozenset({("configmaps", "kube-root-ca.crt"), ("serviceacco
 
 _PAGE: Final = "500"
 _PASSING: Final = frozenset({408, 410, 429})
-_METADATA: Final = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json"
 
 
 def listable(resources: Iterable[ApiResource]) -> list[ApiResource]:
@@ -74,9 +75,8 @@ async def obstacle(
     looked = False
     for resource in listable(resources):
         looked = True
-        root = f"apis/{resource.group}/{resource.version}" if resource.group else f"api/{resource.version}"
-        path = f"/{root}/namespaces/{namespace}/{resource.resource}"
-        found = await _obstacle_in(member, path, resource.resource, federation_id=federation_id)
+        path = ResourcePath(api_version(resource.group, resource.version), resource.resource, resource.kind)
+        found = await _obstacle_in(member, path, namespace, federation_id=federation_id)
         if found:
             return found
     if not looked:
@@ -91,17 +91,20 @@ async def definition_obstacle(member: Member, definition: Mapping[str, Any], *, 
     version = next((v["name"] for v in spec.get("versions") or () if v.get("served")), "")
     if not version:
         return f"it serves no version in which its {plural} could be listed"
-    path = f"/apis/{spec.get('group')}/{version}/{plural}"
-    return await _obstacle_in(member, path, plural, federation_id=federation_id)
+    path = ResourcePath(f"{spec.get('group')}/{version}", plural, str((spec.get("names") or {}).get("kind")))
+    return await _obstacle_in(member, path, "", federation_id=federation_id)
 
 
-async def _obstacle_in(member: Member, path: str, plural: str, *, federation_id: str) -> str:
+async def _obstacle_in(member: Member, path: ResourcePath, namespace: str, *, federation_id: str) -> str:
     """Return what of one resource is foreign, or why that will not be told; empty for nothing."""
+    plural = path.plural
     more: dict[str, str] = {}
     while True:
-        answer = await member.read(path, {"limit": _PAGE, **more}, accept=_METADATA)
+        answer = await member.page(path, namespace, {"limit": _PAGE, **more}, partial=True)
         if answer.status == 404:
-            return ""
+            if await member.lacks(path.api_version, plural):
+                return ""
+            raise _unknown(f"{plural} are not found there, and the cluster does not say that it has none")
         if answer.status in _PASSING or answer.status >= 500:
             raise _unknown(f"{plural} cannot be listed there now: {answer.message}", answer.retry_after())
         if answer.status != 200:

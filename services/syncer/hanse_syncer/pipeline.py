@@ -252,7 +252,9 @@ class Pipeline:
     def _open(self, sealed: bytes) -> Session:
         parts = self._parts
         client = connection.client(
-            connection.access(self.cluster, sealed, parts.sealer),
+            connection.access(
+                self.cluster, sealed, parts.sealer, known_id=parts.world.cluster_id(self.cluster)
+            ),
             timeout=parts.request_seconds,
             connections=parts.concurrency + 64,
         )

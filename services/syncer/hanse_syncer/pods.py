@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from hanse.kube.client import ResourcePath
 from hanse_syncer.member import Member
 
 
@@ -51,10 +52,6 @@ def pod_selector(workload: Mapping[str, Any]) -> str:
 
 async def count_unschedulable(member: Member, namespace: str, selector: str) -> int | None:
     """Ask the member; None if it did not say. Raises LinkDownError."""
-    answer = await member.read(
-        f"/api/v1/namespaces/{namespace}/pods",
-        {"labelSelector": selector, "fieldSelector": "status.phase=Pending", "limit": "1000"},
-    )
-    if answer.status != 200:
-        return None
-    return unschedulable(answer.json().get("items") or ())
+    params = {"labelSelector": selector, "fieldSelector": "status.phase=Pending", "limit": "1000"}
+    answer = await member.page(ResourcePath("v1", "pods", "Pod"), namespace, params, partial=False)
+    return unschedulable(answer.document["items"]) if answer.ok else None

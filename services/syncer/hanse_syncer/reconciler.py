@@ -115,7 +115,10 @@ class ObjectReconciler:
             entry=desired,
             state=state,
             target=Target(
-                key, desk.api_version(key, version), (key.group, key.resource) in health.STATELESS_KINDS
+                key,
+                desk.api_version(key, version),
+                metadata_only=(key.group, key.resource) in health.STATELESS_KINDS,
+                kind=intent.kind if intent is not None else "",
             ),
             memory=desk.memory(path),
         )

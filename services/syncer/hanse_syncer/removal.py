@@ -41,7 +41,7 @@ class Removal:
         verdict = desk.member.verdict(case.target, answer)
         if verdict is Verdict.ABSENT:
             return self._gone(case, reason="Removed", message="nothing is left in the cluster")
-        if verdict is Verdict.NO_API and await self._not_served(case):
+        if verdict is Verdict.NO_API and await desk.member.lacks(case.target.api_version, case.key.resource):
             return self._gone(case, reason="Removed", message="the cluster does not serve such objects")
         if verdict is not Verdict.DONE:
             raise Trouble.of(verdict, answer)
@@ -114,24 +114,6 @@ class Removal:
         if verdict is not Verdict.DONE:
             raise Trouble.of(verdict, answer)
         return self._gone(case, reason="Released", message=why)
-
-    async def _not_served(self, case: Case) -> bool:
-        """Whether the member itself says, in a discovery document, that it does not serve the resource."""
-        version = case.target.api_version
-        answer = await self._desk.member.read(f"/apis/{version}" if "/" in version else f"/api/{version}")
-        body = answer.json()
-        if answer.status == 200 and body.get("kind") == "APIResourceList":
-            return all(each.get("name") != case.key.resource for each in body.get("resources") or ())
-        groups = await self._desk.member.read("/apis")
-        listed = groups.json()
-        if groups.status != 200 or listed.get("kind") != "APIGroupList" or not case.key.group:
-            return False
-        served = {
-            version.get("groupVersion")
-            for group in listed.get("groups") or ()
-            for version in group.get("versions") or ()
-        }
-        return bool(served) and case.target.api_version not in served
 
     def _deleting(self, case: Case, live: Object) -> Result:
         finalizers = ", ".join(live["metadata"].get("finalizers") or ()) or "its dependents"

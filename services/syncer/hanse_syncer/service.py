@@ -243,20 +243,16 @@ class SyncerServicer(rpc.SyncerServiceServicer):
         if sealed is None:
             raise NotFoundError(f"there is no credential of cluster {cluster}", reason="NO_CREDENTIAL")
         client = connection.client(
-            connection.access(cluster, sealed, self._sealer), timeout=self._timeout, connections=1
+            connection.access(cluster, sealed, self._sealer, known_id=self._world.cluster_id(cluster)),
+            timeout=self._timeout,
+            connections=1,
         )
-        target = Target(key, manifest.api_version)
+        target = Target(key, manifest.api_version, kind=manifest.kind)
         async with asyncio.timeout(self._timeout), client:
-            status, _, body = await client.raw("GET", target.path)
-        if status == 404:
-            return None
-        if status != 200:
-            raise NotFoundError(
-                f"cluster {cluster} answered {status}: {body[:200].decode(errors='replace')}",
-                reason="MEMBER_REFUSED",
-            )
-        live: dict[str, Any] = orjson.loads(body)
-        return live
+            try:
+                return await client.call("GET", target.path, expect=target.expected)
+            except NotFoundError:
+                return None
 
 
 def _decode(value: bytes, revision: int) -> SyncState:

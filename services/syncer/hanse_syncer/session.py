@@ -135,7 +135,7 @@ class Session:
             found[1].cancel()
         informer = Informer(
             self.client,
-            ResourcePath(target.api_version, target.key.resource),
+            ResourcePath(target.api_version, target.key.resource, target.kind),
             selector=self._selector,
             metadata_only=identity in health.STATELESS_KINDS,
             sink=_PathSink(self, f"{target.key.group or 'core'}/{target.key.resource}"),

@@ -22,7 +22,7 @@ from hanse.kube.objects import Object
 from hanse_syncer.endpoints import SERVICE_NAME_LABEL, ready_endpoints
 from hanse_syncer.informer import must_list
 
-_RESOURCE = ResourcePath("discovery.k8s.io/v1", "endpointslices")
+_RESOURCE = ResourcePath("discovery.k8s.io/v1", "endpointslices", "EndpointSlice")
 _BACKOFF = Backoff(base=0.2, limit=15.0, jitter=0.3)
 _WATCH_SECONDS = 290
 

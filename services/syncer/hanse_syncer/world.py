@@ -180,6 +180,11 @@ class World:
         """Return the compiled view of a cluster."""
         return self.clusters.get(keys.cluster(name))
 
+    def cluster_id(self, name: str) -> str:
+        """Return the uid of the cluster's kube-system, by the registry; empty while it is not known."""
+        found = self.cluster(name)
+        return found.cluster_id if found is not None else ""
+
     def catalogue(self, name: str) -> ApiCatalogue | None:
         """Return what a cluster serves; None if nobody has looked yet."""
         return self.catalogues.get(keys.catalogue(name))

@@ -31,7 +31,8 @@ class ClusterAccess:
     """Address, trust and credentials of one API server. PEM and token fields are empty when not used.
 
     `insecure` turns verification of the server's certificate off. `tls_server_name` is the name expected in
-    it, if it is not the host of `server`.
+    it, if it is not the host of `server`. `cluster_id` is the uid of the cluster's kube-system namespace:
+    where it is known, no other cluster gets a request.
     """
 
     server: str
@@ -44,6 +45,7 @@ class ClusterAccess:
     proxy_url: str = ""
     username: str = ""
     password: str = field(default="", repr=False)
+    cluster_id: str = ""
 
     @classmethod
     def from_kubeconfig(

@@ -10,17 +10,19 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 from urllib.parse import quote
 
 import orjson
 
-from hanse.errors import InternalError, UnavailableError
+from hanse.errors import UnavailableError
+from hanse.kube import expect
 from hanse.kube.access import ClusterAccess
+from hanse.kube.expect import ADeletion, AList, AnObject
 from hanse.kube.objects import Object, mapping, name_of, namespace_of, parse_api_version
 from hanse.kube.resource_info import ResourceInfo
-from hanse.kube.transport import JSON, KubeTransport
+from hanse.kube.transport import IDENTITY, IDENTITY_PATH, JSON, KubeTransport
 
 AS_METADATA_LIST = f"{JSON};as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 AS_METADATA = f"{JSON};as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
@@ -39,10 +41,14 @@ Propagation = Literal["", "Background", "Foreground", "Orphan"]
 
 @dataclass(frozen=True, slots=True)
 class ResourcePath:
-    """Names a resource in a version: `ResourcePath("apps/v1", "deployments")`."""
+    """Names a resource in a version: `ResourcePath("apps/v1", "deployments")`.
+
+    With its kind, where that is known, answers of another kind are told.
+    """
 
     api_version: str
     plural: str
+    kind: str = field(default="", compare=False)
 
     def url(self, namespace: str = "", name: str = "", subresource: str = "") -> str:
         """Return the URL path of the collection or, with a name, of an object or its subresource."""
@@ -54,6 +60,12 @@ class ResourcePath:
         if name:
             path += f"/{quote(name, safe='')}"
         return f"{path}/{subresource}" if subresource else path
+
+    def object(self, namespace: str = "", name: str = "", *, stored: bool = True) -> AnObject:
+        """Return what an answer about an object must be; without a name, about any."""
+        return AnObject(
+            self.api_version, self.kind, namespace=namespace, name=name, resource=self.plural, stored=stored
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +99,7 @@ class KubeClient(KubeTransport):
 
     async def get(self, resource: ResourcePath, name: str, *, namespace: str = "") -> Object:
         """Return an object. Raises NotFoundError."""
-        return await self.call("GET", resource.url(namespace, name))
+        return await self.call("GET", resource.url(namespace, name), expect=resource.object(namespace, name))
 
     async def list(
         self,
@@ -132,21 +144,23 @@ class KubeClient(KubeTransport):
             labelSelector=label_selector, fieldSelector=field_selector, limit=str(limit) if limit else ""
         )
         first = {**params, **_params(resourceVersion=resource_version)}
-        page = await self.call("GET", resource.url(namespace), params=first, accept=accept)
+        expected = AList(
+            resource.api_version, resource.kind, namespace=namespace, partial=accept == AS_METADATA_LIST
+        )
+        page = await self.call("GET", resource.url(namespace), expect=expected, params=first, accept=accept)
         items: list[Object] = []
         while True:
-            found = page.get("items")
-            if not isinstance(found, list) and not (found is None and "metadata" in page):
-                raise InternalError(
-                    f"{self.access.server} answered a list of {resource.plural} without items"
-                )
-            items += _typed(found or [], page)
+            items += _typed(page["items"], page)
             token = mapping(page, "metadata").get("continue")
             if not token:
                 version = str(mapping(page, "metadata").get("resourceVersion") or "")
                 return ObjectList(items, version)
             page = await self.call(
-                "GET", resource.url(namespace), params={**params, "continue": token}, accept=accept
+                "GET",
+                resource.url(namespace),
+                expect=expected,
+                params={**params, "continue": token},
+                accept=accept,
             )
 
     async def watch(
@@ -175,6 +189,7 @@ class KubeClient(KubeTransport):
         )  # fmt: skip
         events = self.events(
             resource.url(namespace),
+            expect=AnObject(resource.api_version, resource.kind, namespace=namespace, partial=metadata_only),
             params=params,
             accept=AS_METADATA if metadata_only else JSON,
             idle_seconds=idle_seconds or timeout_seconds + 30,
@@ -205,13 +220,21 @@ class KubeClient(KubeTransport):
             dryRun="All" if dry_run else "",
         )
         url = resource.url(namespace_of(obj), name_of(obj), subresource)
-        return await self.call("PATCH", url, params=params, body=orjson.dumps(obj), content=_PATCHES["apply"])
+        return await self.call(
+            "PATCH",
+            url,
+            expect=_written(resource, obj, subresource, dry_run=dry_run),
+            params=params,
+            body=orjson.dumps(obj),
+            content=_PATCHES["apply"],
+        )
 
     async def create(self, resource: ResourcePath, obj: Object, *, dry_run: bool = False) -> Object:
         """Create an object and return it. Raises AlreadyExistsError."""
         params = _params(fieldManager=self._field_manager, dryRun="All" if dry_run else "")
         url = resource.url(namespace_of(obj))
-        return await self.call("POST", url, params=params, body=orjson.dumps(obj))
+        expected = _written(resource, obj, dry_run=dry_run)
+        return await self.call("POST", url, expect=expected, params=params, body=orjson.dumps(obj))
 
     async def update(
         self, resource: ResourcePath, obj: Object, *, subresource: str = "", dry_run: bool = False
@@ -219,7 +242,8 @@ class KubeClient(KubeTransport):
         """Replace an object and return it. A resourceVersion in it is an optimistic lock: ConflictError."""
         params = _params(fieldManager=self._field_manager, dryRun="All" if dry_run else "")
         url = resource.url(namespace_of(obj), name_of(obj), subresource)
-        return await self.call("PUT", url, params=params, body=orjson.dumps(obj))
+        expected = _written(resource, obj, subresource, dry_run=dry_run)
+        return await self.call("PUT", url, expect=expected, params=params, body=orjson.dumps(obj))
 
     async def patch(
         self,
@@ -235,8 +259,14 @@ class KubeClient(KubeTransport):
         """Patch an object and return it."""
         params = _params(fieldManager=self._field_manager, dryRun="All" if dry_run else "")
         url = resource.url(namespace, name, subresource)
+        named: Object = {"metadata": {"name": name, "namespace": namespace}}
         return await self.call(
-            "PATCH", url, params=params, body=orjson.dumps(patch), content=_PATCHES[patch_type]
+            "PATCH",
+            url,
+            expect=_written(resource, named, subresource, dry_run=dry_run),
+            params=params,
+            body=orjson.dumps(patch),
+            content=_PATCHES[patch_type],
         )
 
     async def delete(
@@ -265,26 +295,33 @@ class KubeClient(KubeTransport):
             options["gracePeriodSeconds"] = grace_seconds
         if dry_run:
             options["dryRun"] = ["All"]
-        return await self.call("DELETE", resource.url(namespace, name), body=orjson.dumps(options))
+        expected = ADeletion(resource.object(namespace, name), uid)
+        return await self.call(
+            "DELETE", resource.url(namespace, name), expect=expected, body=orjson.dumps(options)
+        )
 
     # The server itself.
 
     async def version(self) -> Object:
         """Return what /version says."""
-        return await self.call("GET", "/version")
+        return await self.call("GET", "/version", expect=expect.VERSION)
 
     async def healthy(self) -> None:
         """Return if the server says that it is ready. Raises UnavailableError with what it says instead."""
-        status, _, body = await self.raw("GET", "/readyz")
-        if status != 200:
-            said = body.decode(errors="replace").strip()[:200]
-            raise UnavailableError(f"{self.access.server} is not ready ({status}): {said}")
+        answer = await self.ask("GET", "/readyz", expect=expect.READY, accept="*/*")
+        if not answer.ok:
+            said = answer.body.decode(errors="replace").strip()[:200]
+            raise UnavailableError(f"{self.access.server} is not ready ({answer.status}): {said}")
+
+    async def cluster_id(self) -> str:
+        """Return the uid of the namespace kube-system, which tells clusters apart."""
+        return str((await self.call("GET", IDENTITY_PATH, expect=IDENTITY))["metadata"]["uid"])
 
     async def openapi_v3(self, api_version: str) -> Object:
         """Return the OpenAPI v3 document of a group and version such as apps/v1. Raises NotFoundError."""
         group, version = parse_api_version(api_version)
         path = f"apis/{group}/{version}" if group else f"api/{version}"
-        return await self.call("GET", f"/openapi/v3/{path}")
+        return await self.call("GET", f"/openapi/v3/{path}", expect=expect.OPENAPI)
 
     async def discover(self) -> Sequence[ResourceInfo]:
         """Return all resources that the server serves, the preferred version of each group first.
@@ -295,6 +332,15 @@ class KubeClient(KubeTransport):
         from hanse.kube.discovered import discover
 
         return await discover(self)
+
+
+def _written(
+    resource: ResourcePath, obj: Object, subresource: str = "", *, dry_run: bool = False
+) -> AnObject:
+    """Return what the answer to a write of an object must be; a subresource may be of another kind."""
+    if subresource:
+        return AnObject(namespace=namespace_of(obj), name=name_of(obj), resource=resource.plural)
+    return resource.object(namespace_of(obj), name_of(obj), stored=not dry_run)
 
 
 def _params(**values: str) -> dict[str, str]:

@@ -10,7 +10,8 @@ import asyncio
 from typing import Any, Protocol
 
 from hanse.errors import HanseError, UnavailableError
-from hanse.kube.objects import Object, mapping, parse_api_version, sequence
+from hanse.kube.expect import GROUPS, Expected, resource_list
+from hanse.kube.objects import Object, api_version, mapping, parse_api_version, sequence
 from hanse.kube.resource_info import ResourceInfo
 
 _AGGREGATED = (
@@ -20,13 +21,13 @@ _AGGREGATED = (
 
 
 class _Reader(Protocol):
-    async def json(self, path: str, *, accept: str = ...) -> tuple[Object, str]: ...
+    async def call(self, method: str, path: str, *, expect: Expected, accept: str = ...) -> Object: ...
 
 
 async def discover(client: _Reader) -> list[ResourceInfo]:
     """Return the resources of a server, group by group, the preferred version of each first."""
-    (core, _), (others, _) = await asyncio.gather(
-        client.json("/api", accept=_AGGREGATED), client.json("/apis", accept=_AGGREGATED)
+    core, others = await asyncio.gather(
+        *(client.call("GET", path, expect=GROUPS, accept=_AGGREGATED) for path in ("/api", "/apis"))
     )
     if core.get("kind") == others.get("kind") == "APIGroupDiscoveryList":
         return [*_aggregated(core), *_aggregated(others)]
@@ -74,7 +75,7 @@ async def _legacy(client: _Reader, core: Object, others: Object) -> list[Resourc
 async def _resources(client: _Reader, group: str, version: str) -> Object:
     path = f"/apis/{group}/{version}" if group else f"/api/{version}"
     try:
-        return (await client.json(path))[0]
+        return await client.call("GET", path, expect=resource_list(api_version(group, version)))
     except HanseError as error:
         raise UnavailableError(f"discovery of {group}/{version} failed: {error}") from error
 

@@ -14,7 +14,7 @@ import asyncio
 import base64
 import ssl
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Final
 from urllib.parse import unquote, urlsplit
@@ -44,16 +44,20 @@ class HttpPool:
         proxy: str = "",
         limit: int = 64,
         connect_seconds: float = 10.0,
+        greet: Callable[[HttpConnection], Awaitable[None]] | None = None,
     ) -> None:
         """`server_name` is the name expected in the certificate, if not the URL's host; `proxy` an http URL.
 
-        `limit` is how many connections there are at once; who asks for more waits. Raises ConfigError.
+        `limit` is how many connections there are at once; who asks for more waits. `greet` has the first
+        exchange on each new connection: if it raises, the connection is not used, and the request that it
+        was opened for fails with that error. Raises ConfigError.
         """
         self.host, self.port, self.root = _address(server, "the server's")
         self._tls = tls
         self._server_name = server_name or self.host
         self._proxy = _Proxy.of(proxy) if proxy else None
         self._connect_seconds = connect_seconds
+        self._greet = greet
         self._idle: deque[tuple[HttpConnection, float]] = deque()
         self._open: set[HttpConnection] = set()
         self._places = asyncio.Semaphore(limit)
@@ -130,13 +134,21 @@ class HttpPool:
         connection.close()
 
     async def _connect(self) -> HttpConnection:
+        connection: HttpConnection | None = None
+        greeted = False
         try:
             async with asyncio.timeout(self._connect_seconds):
                 connection = await self._connected()
+                if self._greet is not None:
+                    await self._greet(connection)
+                greeted = True
         except TimeoutError as error:
             raise NotConnectedError(f"no connection within {self._connect_seconds:g} s") from error
         except OSError as error:  # ssl.SSLError is one
             raise NotConnectedError(str(error) or type(error).__name__) from error
+        finally:
+            if connection is not None and not greeted:
+                connection.close()
         self._open.add(connection)
         return connection
 

@@ -1,9 +1,12 @@
 """Requests to one Kubernetes API server, whatever they are about.
 
 Owns how a request is put together, what an answer without success means, and the stream of a watch; used
-from the event loop that entered it, by any number of tasks at once. Errors are `HanseError`s made from the
-server's Status. It retries what the server refused with 429 and a time to wait, and nothing else: whoever
-calls decides about everything that may have happened.
+from the event loop that entered it, by any number of tasks at once. Every request says what it expects, and
+nothing that is not the answer to it leaves this module (`hanse.kube.expect`). Where the access has the id of
+the cluster, each connection is used only after the server has shown that it is that cluster.
+
+Errors are `HanseError`s made from the server's Status. It retries what the server refused with 429 and a time
+to wait, and nothing else: whoever calls decides about everything that may have happened.
 
 Next: `hanse.kube.client` for the verbs, `hanse.kube.http_pool` for the connections.
 """
@@ -32,11 +35,26 @@ from hanse.errors import (
     UnavailableError,
 )
 from hanse.kube.access import ClusterAccess
+from hanse.kube.expect import (
+    AnObject,
+    Answer,
+    Expected,
+    IdentityMismatchError,
+    WrongAnswerError,
+    says_absent,
+    verified,
+    wrong_type,
+)
+from hanse.kube.http_connection import HttpAnswer, HttpConnection
 from hanse.kube.http_pool import HttpPool, NotConnectedError
 from hanse.kube.objects import Object
 from hanse.kube.status import from_status
 
 JSON: Final = "application/json"
+
+IDENTITY_PATH: Final = "/api/v1/namespaces/kube-system"
+IDENTITY: Final = AnObject("v1", "Namespace", name="kube-system", resource="namespaces")
+"""The namespace that every cluster has for as long as it exists: its uid tells clusters apart."""
 
 MAX_LINE_BYTES: Final = 64 * 1024 * 1024
 """Longest event of a watch that is taken in."""
@@ -78,6 +96,7 @@ class KubeTransport:
             proxy=access.proxy_url,
             limit=self._connections,
             connect_seconds=min(self._timeout, CONNECT_SECONDS),
+            greet=self._identify if access.cluster_id else None,
         )
         return self
 
@@ -93,7 +112,29 @@ class KubeTransport:
             pool, self._pool = self._pool, None
             pool.close()
 
-    async def raw(
+    async def ask(
+        self,
+        method: str,
+        path: str,
+        *,
+        expect: Expected,
+        params: Mapping[str, str] | None = None,
+        body: bytes | None = None,
+        content: str = JSON,
+        accept: str = JSON,
+    ) -> Answer:
+        """Send a request; return the answer that was expected, or the server's refusal.
+
+        Raises WrongAnswerError for anything else, UnavailableError or DeadlineError if there is no answer;
+        for a write with reason OUTCOME_UNKNOWN if it may have happened.
+        """
+        headers = {"Accept": accept}
+        if body is not None:
+            headers["Content-Type"] = content
+        answer = await self._exchange(method, path, params=params, body=body, headers=headers)
+        return self._verified(expect, answer, asked=f"{method} {path}")
+
+    async def _exchange(
         self,
         method: str,
         path: str,
@@ -101,12 +142,8 @@ class KubeTransport:
         params: Mapping[str, str] | None = None,
         body: bytes | None = None,
         headers: Mapping[str, str] | None = None,
-    ) -> tuple[int, Mapping[str, str], bytes]:
-        """Send a request; return status, headers by lower-case name, and body, whatever the status is.
-
-        Raises UnavailableError or DeadlineError if there is no answer; for a write with reason
-        OUTCOME_UNKNOWN if it may have happened.
-        """
+    ) -> HttpAnswer:
+        """Send a request; return whatever answers. `ask` is for all who want to believe it."""
         carrier = dict(headers or {})
         propagate.inject(carrier)
         reading = method == "GET"
@@ -115,63 +152,88 @@ class KubeTransport:
         request = self._request(method, path, params, carrier, body or b"")
         try:
             async with asyncio.timeout(self._timeout):
-                answer = await self._open().request(request, repeatable=reading)
+                return await self._open().request(request, repeatable=reading)
         except (OSError, TimeoutError) as error:
             raise _unreachable(self.access.server, error, sent=not reading) from error
-        return answer.status, answer.headers, answer.body
 
     async def call(
         self,
         method: str,
         path: str,
         *,
+        expect: Expected,
         params: Mapping[str, str] | None = None,
         body: bytes | None = None,
         content: str = JSON,
         accept: str = JSON,
     ) -> Object:
-        """Send a request and return the decoded answer. Raises the error that the answer means."""
-        headers = {"Accept": accept}
-        if body is not None:
-            headers["Content-Type"] = content
+        """Send a request and return the decoded answer. Raises the error that the answer means.
+
+        NotFoundError only if the server itself says that the very object does not exist; any other 404 is a
+        WrongAnswerError.
+        """
         for attempt in range(self._retries + 1):
-            status, answered, raw = await self.raw(method, path, params=params, body=body, headers=headers)
-            if status < 300:
-                return _decoded(raw, self.access.server)
-            error = _error(status, raw, answered)
+            answer = await self.ask(
+                method, path, expect=expect, params=params, body=body, content=content, accept=accept
+            )
+            if answer.ok:
+                return answer.document
+            error = error_of(answer, expect, asked=f"{method} {path} of {self.access.server}")
             wait = error.retry_after
             if not isinstance(error, ResourceExhaustedError) or wait is None or attempt == self._retries:
                 raise error
             await asyncio.sleep(min(wait, self._timeout))
         raise AssertionError("unreachable")
 
-    async def json(self, path: str, *, accept: str = JSON) -> tuple[Object, str]:
-        """Return the decoded answer to a GET and its content type. Raises the error that it means."""
-        status, headers, body = await self.raw("GET", path, headers={"Accept": accept})
-        if status != 200:
-            raise _error(status, body, headers)
-        return _decoded(body, self.access.server), headers.get("content-type", "")
-
     async def events(
-        self, path: str, *, params: Mapping[str, str], accept: str, idle_seconds: float
+        self, path: str, *, expect: AnObject, params: Mapping[str, str], accept: str, idle_seconds: float
     ) -> AsyncGenerator[tuple[str, Object], None]:
         """Yield (type, object) of each event of a watch; ends when the server ends it.
 
-        Raises what the answer means, or an event of type ERROR; UnavailableError if the connection breaks,
-        DeadlineError if nothing at all comes for `idle_seconds`.
+        Raises what the answer means, or an event of type ERROR; WrongAnswerError for an event that is not of
+        an object that was asked for, UnavailableError if the connection breaks, DeadlineError if nothing at
+        all comes for `idle_seconds`.
         """
+        asked = f"the watch of {path} of {self.access.server}"
         request = self._request("GET", path, params, {"Accept": accept}, b"")
         try:
             async with self._open().stream(request) as (answer, pieces):
                 if answer.status != 200:
                     async with asyncio.timeout(self._timeout):
                         body = b"".join([piece async for piece in pieces])
-                    raise _error(answer.status, body, answer.headers)
+                    found = self._verified(
+                        expect, HttpAnswer(answer.status, answer.headers, body), asked=asked
+                    )
+                    raise error_of(found, expect, asked=asked)
                 async with aclosing(_lines(_within(pieces, idle_seconds))) as lines:
                     async for line in lines:
-                        yield _event(line)
+                        yield _event(line, expect, asked=asked)
         except (OSError, TimeoutError) as error:
             raise _unreachable(self.access.server, error, sent=False) from error
+
+    async def _identify(self, connection: HttpConnection) -> None:
+        """Have the server of a new connection show which cluster it is. Raises IdentityMismatchError."""
+        request = self._request("GET", IDENTITY_PATH, None, {"Accept": JSON}, b"")
+        answer = self._verified(IDENTITY, await connection.send(request), asked=f"GET {IDENTITY_PATH}")
+        if not answer.ok:
+            raise error_of(answer, IDENTITY, asked=f"GET {IDENTITY_PATH} of {self.access.server}")
+        found = str(answer.document["metadata"]["uid"])
+        if found != self.access.cluster_id:
+            raise IdentityMismatchError(
+                f"another cluster answers at {self.access.server}: its kube-system has uid {found}, not "
+                f"{self.access.cluster_id}. Nothing is read or written there. Correct the address, or unjoin "
+                "the cluster with --force and join the other one",
+                metadata={"expected": self.access.cluster_id, "found": found},
+            )
+
+    def _verified(self, expect: Expected, answer: HttpAnswer, *, asked: str) -> Answer:
+        return verified(
+            expect,
+            status=answer.status,
+            headers=answer.headers,
+            body=answer.body,
+            asked=f"{asked} of {self.access.server}",
+        )
 
     def _open(self) -> HttpPool:
         if self._pool is None:
@@ -210,28 +272,17 @@ def _standing_headers(access: ClusterAccess, user_agent: str) -> str:
     return lines
 
 
-def _decoded(body: bytes, server: str) -> Object:
-    try:
-        decoded = orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        raise InternalError(f"{server} answered something that is not JSON: {body[:100]!r}") from error
-    if not isinstance(decoded, dict):
-        raise InternalError(f"{server} answered JSON that is no object: {body[:100]!r}")
-    return decoded
-
-
-def _error(status: int, body: bytes, headers: Mapping[str, str]) -> HanseError:
-    try:
-        decoded = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        decoded = None
-    retry = headers.get("retry-after", "")
-    return from_status(
-        status,
-        decoded if isinstance(decoded, dict) else None,
-        text=body.decode(errors="replace").strip(),
-        retry_after=float(retry) if retry.isdigit() else None,
+def error_of(answer: Answer, expect: Expected, *, asked: str) -> HanseError:
+    """Return the error that a refusal means."""
+    error = from_status(
+        answer.status,
+        answer.document or None,
+        text=answer.body.decode(errors="replace").strip(),
+        retry_after=answer.retry_after,
     )
+    if answer.status == 404 and not says_absent(expect, answer):
+        return WrongAnswerError(f"{asked} got a 404 that does not say that it is not there: {error.message}")
+    return error
 
 
 def _unreachable(server: str, error: Exception, *, sent: bool) -> HanseError:
@@ -271,12 +322,24 @@ async def _lines(pieces: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
                 raise InternalError(f"an event of a watch is longer than {MAX_LINE_BYTES} bytes")
 
 
-def _event(line: bytes) -> tuple[str, Object]:
+def _event(line: bytes, expect: AnObject, *, asked: str) -> tuple[str, Object]:
     try:
         event = orjson.loads(line)
         kind, obj = str(event["type"]), event["object"]
     except (orjson.JSONDecodeError, KeyError, TypeError) as error:
-        raise UnavailableError(f"a watch delivered something that is no event: {line[:100]!r}") from error
+        raise WrongAnswerError(f"{asked} delivered something that is no event: {line[:100]!r}") from error
     if kind == "ERROR":
-        raise from_status(int(obj.get("code") or 500), obj)
+        code = obj.get("code") if not wrong_type(obj, "v1", "Status") else 500
+        raise from_status(code if type(code) is int else 500, obj if isinstance(obj, dict) else None)
+    if kind == "BOOKMARK":
+        fault = wrong_type(obj, expect.api_version, expect.kind, partial=expect.partial)
+        metadata = obj.get("metadata") if isinstance(obj, dict) else None
+        version = metadata.get("resourceVersion") if isinstance(metadata, dict) else None
+        fault = fault or ("" if isinstance(version, str) and version else "has no resourceVersion")
+    elif kind in ("ADDED", "MODIFIED", "DELETED"):
+        fault = expect.fault(obj)
+    else:
+        fault = "is none that a watch has"
+    if fault:
+        raise WrongAnswerError(f"{asked} delivered an event {kind[:20]} that {fault}")
     return kind, obj

@@ -9,6 +9,7 @@ import pytest
 
 from hanse.errors import InvalidArgumentError, NotFoundError, UnimplementedError
 from hanse.kube.client import KubeClient, ResourcePath
+from hanse.kube.expect import WrongAnswerError
 from hanse.kube.objects import Object
 from hanse.store import Event, MemoryStore
 from hanse.store.keys import ObjectKey
@@ -86,7 +87,7 @@ async def test_deleting_a_crd_deletes_its_objects_first(both: World) -> None:
         await client.create(WIDGETS, widget(size=1))
         await client.delete(CRDS, "widgets.example.com")
         await until(lambda: _gone(client, CRDS, "widgets.example.com"), what="the CRD goes")
-        with pytest.raises(NotFoundError, match="could not find the requested resource"):
+        with pytest.raises(WrongAnswerError, match="could not find the requested resource"):
             await client.list(WIDGETS)
         assert await both.store.get("objects/example.com/widgets/default/w") is None
 

@@ -16,6 +16,7 @@ from hanse.kube.server.auth import User
 from hanse.kube.server.impersonation import impersonation_of
 from hanse.store import MemoryStore
 from tests.kube.server.world import CONFIGMAPS, Kubectl, World, config_map
+from tests.support.raw import raw
 
 RBAC = "rbac.authorization.k8s.io/v1"
 CONFIG_MAPS = "/api/v1/namespaces/default/configmaps"
@@ -28,7 +29,7 @@ async def _call(
 ) -> tuple[int, Object]:
     data = None if body is None else orjson.dumps(body)
     given = {"Content-Type": "application/json", **headers}
-    status, _, answer = await client.raw(method, path, body=data, headers=given)
+    status, _, answer = await raw(client, method, path, body=data, headers=given)
     return status, orjson.loads(answer)
 
 

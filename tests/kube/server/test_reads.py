@@ -23,6 +23,7 @@ from tests.kube.server.world import (
     until,
     widget_crd,
 )
+from tests.support.raw import raw
 
 
 async def _fill(client: KubeClient, count: int) -> None:
@@ -51,15 +52,22 @@ async def test_a_list_in_pages_is_complete_and_in_order(both: World) -> None:
     assert paged.items == whole.items
 
 
+async def _page(client: KubeClient, path: str) -> dict[str, Any]:
+    """GET a page of a list."""
+    _, _, body = await raw(client, "GET", path)
+    page: dict[str, Any] = orjson.loads(body)
+    return page
+
+
 async def test_a_paged_list_stays_as_it_was_at_its_first_page(both: World) -> None:
     """What is written between two pages is not in the later ones."""
     path = "/api/v1/namespaces/default/configmaps"
     async with both.client() as client:
         await _fill(client, 4)
-        first, _ = await client.json(f"{path}?limit=2")
+        first = await _page(client, f"{path}?limit=2")
         await client.delete(CONFIGMAPS, "c002", namespace="default")
         await client.create(CONFIGMAPS, config_map("c0025"))
-        second, _ = await client.json(f"{path}?limit=9&continue={first['metadata']['continue']}")
+        second = await _page(client, f"{path}?limit=9&continue={first['metadata']['continue']}")
     assert [o["metadata"]["name"] for o in second["items"]] == ["c002", "c003"]
     assert second["metadata"]["resourceVersion"] == first["metadata"]["resourceVersion"]
 
@@ -107,7 +115,7 @@ async def test_a_watch_with_initial_events_ends_them_with_a_bookmark(world: Worl
     path += "&allowWatchBookmarks=true&timeoutSeconds=1"
     async with world.client() as client:
         await _fill(client, 2)
-        _, _, body = await client.raw("GET", path)
+        _, _, body = await raw(client, "GET", path)
     lines = body.splitlines()
     assert [b"ADDED" in line for line in lines[:2]] == [True, True]
     assert b'"k8s.io/initial-events-end":"true"' in lines[2]
@@ -119,10 +127,10 @@ async def test_a_scale_as_a_table_says_how_many_are_wanted_and_there(world: Worl
     accept = {"Accept": "application/json;as=Table;v=v1;g=meta.k8s.io,application/json"}
     async with world.client() as client:
         await client.create(DEPLOYMENTS, deployment(replicas=3))
-        _, _, got = await client.raw("GET", path, headers=accept)
+        _, _, got = await raw(client, "GET", path, headers=accept)
         body = orjson.dumps({"spec": {"replicas": 5}})
         merge = {**accept, "Content-Type": "application/merge-patch+json"}
-        _, _, patched = await client.raw("PATCH", path, headers=merge, body=body)
+        _, _, patched = await raw(client, "PATCH", path, headers=merge, body=body)
     for answer, wanted in ((got, 3), (patched, 5)):
         table = orjson.loads(answer)
         assert [c["name"] for c in table["columnDefinitions"]] == ["Name", "Desired", "Available", "Age"]
@@ -132,7 +140,7 @@ async def test_a_scale_as_a_table_says_how_many_are_wanted_and_there(world: Worl
 async def test_the_root_lists_the_paths(world: World) -> None:
     """As kube-apiserver does; a custom resource's group comes when it is served."""
     async with world.client() as client:
-        status, _, body = await client.raw("GET", "/")
+        status, _, body = await raw(client, "GET", "/")
         paths = orjson.loads(body)["paths"]
         assert status == 200
         wanted = {
@@ -148,16 +156,16 @@ async def test_the_root_lists_the_paths(world: World) -> None:
         assert {*wanted, "/healthz", "/openapi/v2", "/openapi/v3", "/version", "/readyz/engine"} <= set(paths)
         assert paths == sorted(paths)
         for path in paths:
-            assert (await client.raw("GET", path))[0] == 200, path
+            assert (await raw(client, "GET", path))[0] == 200, path
         assert "/apis/example.com/v1" not in paths
         await client.create(CRDS, widget_crd())
 
         async def listed() -> bool:
-            return b'"/apis/example.com/v1"' in (await client.raw("GET", "/"))[2]
+            return b'"/apis/example.com/v1"' in (await raw(client, "GET", "/"))[2]
 
         await until(listed, what="the new group is listed")
     async with world.client(token="low-token") as client:
-        status, _, body = await client.raw("GET", "/")
+        status, _, body = await raw(client, "GET", "/")
     assert status == 403
     assert orjson.loads(body)["message"] == 'forbidden: User "eve" cannot get path "/"'
 
@@ -168,7 +176,7 @@ async def test_a_watch_of_a_version_to_come_ends_when_its_time_is_over(world: Wo
     async with world.client() as client:
         begin = loop.time()
         path = "/api/v1/configmaps?watch=1&resourceVersion=99999999&timeoutSeconds=1"
-        status, _, body = await client.raw("GET", path)
+        status, _, body = await raw(client, "GET", path)
     assert (status, body) == (200, b"")
     assert 1 <= loop.time() - begin < 4
 
@@ -263,7 +271,7 @@ async def test_a_big_list_is_compressed_and_complete(world: World) -> None:
         await asyncio.gather(
             *(client.create(CONFIGMAPS, config_map(f"c{i}", x="y" * 10_000)) for i in range(20))
         )
-        status, headers, body = await client.raw("GET", "/api/v1/configmaps")
+        status, headers, body = await raw(client, "GET", "/api/v1/configmaps")
     assert status == 200
     assert headers["content-encoding"] == "gzip"
     assert body.count(b'"kind":"ConfigMap"') == 20

@@ -25,7 +25,9 @@ def _key(name: str) -> ObjectKey:
 
 
 def _put(name: str, **data: str) -> Put:
-    return Put(_key(name).key(), orjson.dumps(config_map(name, **data)))
+    obj = config_map(name, **data)
+    obj["metadata"]["uid"] = f"uid-of-{name}"
+    return Put(_key(name).key(), orjson.dumps(obj))
 
 
 def _change(name: str, revision: int) -> Change:

@@ -5,13 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 import aiohttp
+import orjson
 import pytest
 
 from hanse.errors import ConfigError, PermissionDeniedError, UnauthenticatedError
 from hanse.kube.access import ClusterAccess
 from hanse.kube.client import KubeClient, ResourcePath
+from hanse.kube.expect import ADocument
 from hanse.store import MemoryStore
 from tests.kube.server.world import CONFIGMAPS, SECRETS, World, config_map
+from tests.support.raw import raw
 
 REVIEWS = ResourcePath("authorization.k8s.io/v1", "selfsubjectaccessreviews")
 
@@ -21,7 +24,7 @@ async def test_anonymous_gets_nothing(world: World, path: str) -> None:
     """Without credentials every path but health is 401, and says nothing about what is there."""
     nobody = ClusterAccess(world.server.url, ca_pem=world.authority.ca_pem)
     async with KubeClient(nobody) as client:
-        status, _, body = await client.raw("GET", path)
+        status, _, body = await raw(client, "GET", path)
     assert status == 401
     assert b'"reason":"Unauthorized"' in body
 
@@ -31,7 +34,7 @@ async def test_health_is_open(world: World, path: str) -> None:
     """Probes need no credentials."""
     nobody = ClusterAccess(world.server.url, ca_pem=world.authority.ca_pem)
     async with KubeClient(nobody) as client:
-        status, _, body = await client.raw("GET", path)
+        status, _, body = await raw(client, "GET", path)
     assert (status, body) == (200, b"ok")
 
 
@@ -55,7 +58,10 @@ async def test_a_known_user_without_rights_is_forbidden(world: World) -> None:
             "metadata": {},
             "spec": asked,
         }
-        assert (await client.create(REVIEWS, review))["status"]["allowed"] is False
+        expected = ADocument(("SelfSubjectAccessReview",))
+        path = REVIEWS.url()
+        answer = await client.call("POST", path, expect=expected, body=orjson.dumps(review))
+        assert answer["status"]["allowed"] is False
 
 
 async def test_a_certificate_of_another_authority_is_refused(world: World) -> None:
@@ -106,7 +112,8 @@ async def test_roles_give_what_they_say(memory: MemoryStore, tmp_path: Path) -> 
 async def test_a_request_that_is_too_big_is_refused(world: World) -> None:
     """Above 3 MiB: 413 as a Status."""
     async with world.client() as client:
-        status, _, body = await client.raw(
+        status, _, body = await raw(
+            client,
             "POST",
             "/api/v1/namespaces/default/configmaps",
             body=b"{" + b" " * (3 * 1024 * 1024),
@@ -132,8 +139,8 @@ async def test_bad_requests_get_a_status(
 ) -> None:
     """Every failure is a Kubernetes Status with the right code."""
     async with world.client() as client:
-        status, headers, body = await client.raw(
-            method, path, body=b"{nonsense", headers={"Content-Type": content}
+        status, headers, body = await raw(
+            client, method, path, body=b"{nonsense", headers={"Content-Type": content}
         )
     assert status == code
     assert headers["content-type"] == "application/json"

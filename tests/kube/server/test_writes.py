@@ -15,6 +15,7 @@ from hanse.errors import (
     PermissionDeniedError,
 )
 from tests.kube.server.world import CONFIGMAPS, DEPLOYMENTS, NAMESPACES, World, config_map, deployment, until
+from tests.support.raw import raw
 
 
 async def test_a_created_object_has_identity_and_can_be_read(both: World) -> None:
@@ -105,11 +106,11 @@ async def test_a_collection_is_deleted_as_far_as_it_is_selected(both: World) -> 
             obj["metadata"]["labels"] = {"color": color}
             await client.create(CONFIGMAPS, obj)
         for params in ({"fieldSelector": "spec.nodeName!=x"}, {"labelSelector": "color in red"}):
-            status, _, body = await client.raw("DELETE", path, params=params)
+            status, _, body = await raw(client, "DELETE", path, params=params)
             assert (status, orjson.loads(body)["reason"]) == (400, "BadRequest")
         listed = await client.list(CONFIGMAPS, namespace="default", label_selector="color")
         assert len(listed.items) == 3
-        status, _, body = await client.raw("DELETE", path, params={"labelSelector": "color=red"})
+        status, _, body = await raw(client, "DELETE", path, params={"labelSelector": "color=red"})
         answer = orjson.loads(body)
         assert (status, answer["kind"]) == (200, "ConfigMapList")
         assert {item["metadata"]["name"] for item in answer["items"]} == {"a", "c"}
@@ -207,10 +208,10 @@ async def test_unknown_fields_are_refused_or_dropped_with_a_warning(world: World
     headers = {"Content-Type": "application/json"}
     async with world.client() as client:
         strict = {"fieldValidation": "Strict"}
-        status, _, said = await client.raw("POST", path, params=strict, body=body, headers=headers)
+        status, _, said = await raw(client, "POST", path, params=strict, body=body, headers=headers)
         assert status == 400
         assert b'unknown field \\"dat\\"' in said
-        status, answered, _ = await client.raw("POST", path, body=body, headers=headers)
+        status, answered, _ = await raw(client, "POST", path, body=body, headers=headers)
         assert status == 201
         assert answered["warning"] == '299 - "unknown field \\"dat\\""'
         assert "dat" not in await client.get(CONFIGMAPS, "a", namespace="default")

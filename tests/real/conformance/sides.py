@@ -13,6 +13,7 @@ import orjson
 
 from hanse.kube.client import KubeClient
 from hanse.kube.objects import Object
+from tests.support.raw import raw
 
 JSON = "application/json"
 PATCHES = {
@@ -136,12 +137,17 @@ class Side:
         **query: str,
     ) -> Answer:
         """Send a request without recording the answer."""
-        raw = body if isinstance(body, bytes) or body is None else orjson.dumps(body)
+        sent = body if isinstance(body, bytes) or body is None else orjson.dumps(body)
         headers = {"Accept": accept}
-        if raw is not None:
+        if sent is not None:
             headers["Content-Type"] = content
-        status, _, answered = await self.client.raw(
-            method, path.replace("{ns}", self.namespace), params=query, body=raw, headers=headers
+        status, _, answered = await raw(
+            self.client,
+            method,
+            path.replace("{ns}", self.namespace),
+            params=query,
+            body=sent,
+            headers=headers,
         )
         decoded: Any
         try:

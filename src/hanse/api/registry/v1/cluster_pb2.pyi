@@ -437,6 +437,7 @@ class ClusterCredential(_message.Message):
     TLS_SERVER_NAME_FIELD_NUMBER: _builtins.int
     INSECURE_SKIP_TLS_VERIFY_FIELD_NUMBER: _builtins.int
     PROXY_URL_FIELD_NUMBER: _builtins.int
+    CLUSTER_ID_FIELD_NUMBER: _builtins.int
     server: _builtins.str
     """URL of the API server."""
     ca_pem: _builtins.bytes
@@ -453,6 +454,8 @@ class ClusterCredential(_message.Message):
     """Do not verify the server's certificate."""
     proxy_url: _builtins.str
     """Proxy to go through, empty for none."""
+    cluster_id: _builtins.str
+    """uid of the kube-system namespace of the cluster that it is for: no other cluster gets a request."""
     def __init__(
         self,
         *,
@@ -464,10 +467,11 @@ class ClusterCredential(_message.Message):
         tls_server_name: _builtins.str = ...,
         insecure_skip_tls_verify: _builtins.bool = ...,
         proxy_url: _builtins.str = ...,
+        cluster_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ca_pem", b"ca_pem", "client_certificate_pem", b"client_certificate_pem", "client_key_pem", b"client_key_pem", "insecure_skip_tls_verify", b"insecure_skip_tls_verify", "proxy_url", b"proxy_url", "server", b"server", "tls_server_name", b"tls_server_name", "token", b"token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ca_pem", b"ca_pem", "client_certificate_pem", b"client_certificate_pem", "client_key_pem", b"client_key_pem", "cluster_id", b"cluster_id", "insecure_skip_tls_verify", b"insecure_skip_tls_verify", "proxy_url", b"proxy_url", "server", b"server", "tls_server_name", b"tls_server_name", "token", b"token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
