@@ -13,6 +13,7 @@ that it names; without any of them, all requests but its own path. `action` is o
 - `status`: answer with the HTTP status `code` and a Status (`retry_after` whole seconds for 429 and 503);
 - `hang`: answer nothing for as long as the client waits;
 - `empty`: answer lists with a list without items;
+- `say`: answer with the HTTP status `code`, `media_type` and `body`, whatever was asked;
 - `drop`: cut the connection; watches that are open when the rule comes are cut too.
 
 `probability` (default 1) and `count` (default 0, no limit) say how often. One event loop, no locks. Next:
@@ -39,7 +40,7 @@ from hanse.kube.server.request import ResourcePath, parse_path, verb_of
 
 PATH = "/_sim/faults"
 
-Action = Literal["delay", "status", "hang", "empty", "drop"]
+Action = Literal["delay", "status", "hang", "empty", "say", "drop"]
 _REASONS = {
     400: "BadRequest", 401: "Unauthorized", 403: "Forbidden", 404: "NotFound", 409: "Conflict",
     410: "Expired", 429: "TooManyRequests", 500: "InternalError", 503: "ServiceUnavailable", 504: "Timeout",
@@ -68,6 +69,8 @@ class Rule:
     seconds: float = 0.0
     code: int = 500
     retry_after: int = 1
+    media_type: str = "application/json"
+    body: str = ""
     probability: float = 1.0
     count: int = 0
     struck: int = field(default=0)
@@ -122,6 +125,9 @@ def _parse_rule(rule: Any) -> Rule:
         given = values.get(name, 0)
         if isinstance(given, bool) or not isinstance(given, kinds) or given < 0:
             raise InvalidArgumentError(f"{name} must be a number, 0 or more, not {given!r}")
+    for name in ("media_type", "body"):
+        if not isinstance(values.get(name, ""), str):
+            raise InvalidArgumentError(f"{name} must be a string, not {values[name]!r}")
     return Rule(**values)
 
 
@@ -209,6 +215,8 @@ class Faults:
                 return None
             case "empty":
                 return self._empty(path) if path else None
+            case "say":
+                return web.Response(status=rule.code, text=rule.body, content_type=rule.media_type)
             case "drop":
                 _cut(request)
                 return web.Response(status=500)
