@@ -30,6 +30,7 @@ import uvloop
 
 from hanse.errors import ConfigError, HanseError
 from hanse.health import Health, HealthServer
+from hanse.looplag import LoopWatchdog
 from hanse.settings import ServiceSettings
 from hanse.telemetry import Telemetry, get_logger, setup
 
@@ -122,7 +123,7 @@ async def _serve(
 ) -> None:
     health = Health()
     try:
-        async with asyncio.TaskGroup() as tasks:
+        async with LoopWatchdog(meter=telemetry.meter), asyncio.TaskGroup() as tasks:
             runtime = Runtime(
                 service_name=service_name, settings=settings, telemetry=telemetry, tasks=tasks, health=health
             )
