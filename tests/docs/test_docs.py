@@ -24,7 +24,7 @@ SOURCES = ("src/hanse", "services", "clients", "local")
 PROGRAMS: dict[str, click.Command] = {"hanse": hanse, "kubefed": kubefed}
 FOREIGN = {"kubefed init"}
 """Commands that are spoken of and that Hanse does not have."""
-LABELS = ("hanse_cluster", "hanse_verdict")
+LABELS = ("hanse_cluster", "hanse_reason", "hanse_verdict")
 """Labels of metrics, which look like modules."""
 FENCE = re.compile(r"```(\w*)\n(.*?)```", re.DOTALL)
 _add_porcelain()

@@ -21,11 +21,13 @@ from hanse.api.federation.v1.federation_pb2 import Federation
 from hanse.api.federation.v1.federation_service_pb2_grpc import add_FederationServiceServicer_to_server
 from hanse.control import Controller, WorkQueue
 from hanse.errors import ConfigError, UnavailableError
+from hanse.flow import Flow
 from hanse.health import Health
 from hanse.kube.catalogue import Catalogue
 from hanse.kube.engine import KubeEngine
 from hanse.kube.server.app import KubeServer, ServerOptions
 from hanse.kube.server.auth import Authenticator, CertificateAuthenticator, UnionAuthenticator
+from hanse.kube.server.connections import ConnectionLimits
 from hanse.rpc import RpcServer
 from hanse.runtime import Runtime
 from hanse.store import EtcdStore, Store
@@ -60,6 +62,7 @@ class Apiserver:
         self._settings = settings
         self._telemetry = telemetry
         self._health = health
+        self._flow = Flow(settings.flow)  # one for REST and gRPC: a user's bounds hold for both together
         catalogue = Catalogue.federation()
         self.view = FederationView(catalogue)
         self.engine = KubeEngine(
@@ -121,8 +124,13 @@ class Apiserver:
                 listen=settings.https_listen,
                 tls=tls_context(settings),
                 advertise=settings.advertise_address,
+                connections=ConnectionLimits(
+                    connections=settings.max_connections,
+                    connections_per_address=settings.max_connections_per_address,
+                ),
             ),
             checks={"etcd": self._check_store},
+            flow=self._flow,
         )
         await stack.enter_async_context(server)
         self.https = settings.advertise_address or server.address
@@ -139,6 +147,7 @@ class Apiserver:
             ),
             telemetry=self._telemetry,
             health=self._health,
+            flow=self._flow,
         )
         service = FederationService(self.engine, authorizer=authorizer, federation=self.federation)
         server.add(add_FederationServiceServicer_to_server, service)

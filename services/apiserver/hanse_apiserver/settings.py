@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from hanse.errors import ConfigError
+from hanse.flow import FlowLimits
 from hanse.settings import ServiceSettings, split_address
 
 
@@ -39,6 +41,28 @@ class ApiserverSettings(ServiceSettings):
     """Whether other apiservers write to the same etcd, so that each consistent read must ask it."""
     finalize_workers: int = 64
     """How many objects are let go of at once after their members have confirmed."""
+    max_connections: int = 10_000
+    """Connections to the REST API in all; what is more is closed."""
+    max_connections_per_address: int = 5000
+    """Connections to the REST API from one address."""
+    max_requests: int = 256
+    """Requests of users that are worked at at once, REST and gRPC together; others wait up to 15 s."""
+    max_requests_per_user: int = 128
+    """Requests of one user that are worked at at once."""
+    max_watches: int = 10_000
+    """Open watches of users in all."""
+    max_watches_per_user: int = 2500
+    """Open watches of one user."""
+
+    @property
+    def flow(self) -> FlowLimits:
+        """What is worked at at once."""
+        return FlowLimits(
+            requests=self.max_requests,
+            requests_per_user=self.max_requests_per_user,
+            watches=self.max_watches,
+            watches_per_user=self.max_watches_per_user,
+        )
 
     def validate(self) -> None:
         """Check what belongs together. Raises ConfigError."""
@@ -46,3 +70,16 @@ class ApiserverSettings(ServiceSettings):
         split_address(self.https_listen, setting="https_listen")
         if self.advertise_address:
             split_address(self.advertise_address, setting="advertise_address")
+        for setting in (
+            "max_connections",
+            "max_connections_per_address",
+            "max_requests",
+            "max_requests_per_user",
+            "max_watches",
+            "max_watches_per_user",
+        ):
+            if getattr(self, setting) < 1:
+                raise ConfigError(
+                    f"setting {setting} is {getattr(self, setting)}: it must be 1 or more",
+                    metadata={"setting": setting},
+                )

@@ -28,7 +28,8 @@ from opentelemetry import metrics, trace
 from opentelemetry.trace import Span, SpanKind, StatusCode
 
 from hanse.auth import ANONYMOUS, Identity, identity_from_auth_context
-from hanse.errors import HanseError, UnavailableError
+from hanse.errors import HanseError, ResourceExhaustedError, UnavailableError
+from hanse.flow import Flow
 from hanse.rpc.errors import from_exception, to_status
 from hanse.rpc.policy import Policy
 from hanse.telemetry import DURATION_BUCKETS, Telemetry, get_logger, parent_context
@@ -42,6 +43,9 @@ else:
 
 _log = get_logger(__name__)
 _identity: ContextVar[Identity] = ContextVar("hanse_rpc_identity", default=ANONYMOUS)
+
+STALL_SECONDS = 15.0
+"""How long a caller may take nothing of a stream that has something for it."""
 
 # OpenTelemetry: for servers only these codes are errors of the server; the rest are the caller's.
 _SERVER_FAULTS = frozenset(
@@ -64,8 +68,19 @@ def current_identity() -> Identity:
 class Pipeline:
     """Wraps handlers with tracing, authorization, error mapping and metrics."""
 
-    def __init__(self, *, policy: Policy, telemetry: Telemetry | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        policy: Policy,
+        telemetry: Telemetry | None = None,
+        flow: Flow | None = None,
+        stall_seconds: float = STALL_SECONDS,
+    ) -> None:
+        """`flow` bounds the calls and streams at work; a stream ends whose caller takes nothing for
+        `stall_seconds`."""
         self._policy = policy
+        self._flow = flow or Flow()
+        self._stall_seconds = stall_seconds
         self._tracer = telemetry.tracer if telemetry else trace.get_tracer("hanse")
         meter = telemetry.meter if telemetry else metrics.get_meter("hanse")
         self._duration = meter.create_histogram(
@@ -115,8 +130,9 @@ class Pipeline:
     async def _unary(self, method: str, inner: Any, request: Any, context: ServicerContext) -> Any:
         with self._call(method, context) as call:
             try:
-                self._admit(method, context)
-                return await inner(request, context)
+                caller = self._admit(method, context)
+                async with self._flow.request(caller.name, caller.groups):
+                    return await inner(request, context)
             except BaseException as error:  # noqa: BLE001 - _failed raises it, or what it means, again
                 await self._failed(call, error, context)
 
@@ -127,12 +143,13 @@ class Pipeline:
         self._open.add(1, {"rpc.method": method})
         with self._call(method, context) as call:
             try:
-                self._admit(method, context)
-                result = inner(request, context)
-                if inspect.isawaitable(result):
-                    await result
-                else:
-                    await _send(result, context)
+                caller = self._admit(method, context)
+                with self._flow.watch(caller.name, caller.groups):
+                    result = inner(request, context)
+                    if inspect.isawaitable(result):
+                        await result
+                    else:
+                        await _send(result, context, stall_seconds=self._stall_seconds)
             except asyncio.CancelledError as error:
                 if self._streams[task]:
                     task.uncancel()
@@ -145,10 +162,12 @@ class Pipeline:
                 del self._streams[task]
                 self._open.add(-1, {"rpc.method": method})
 
-    def _admit(self, method: str, context: ServicerContext) -> None:
+    def _admit(self, method: str, context: ServicerContext) -> Identity:
         identity = identity_from_auth_context(context.auth_context())
         self._policy.authorize(method, identity)
-        _identity.set(identity or ANONYMOUS)
+        caller = identity or ANONYMOUS
+        _identity.set(caller)
+        return caller
 
     @contextlib.contextmanager
     def _call(self, method: str, context: ServicerContext) -> Iterator[_Call]:
@@ -206,11 +225,19 @@ class _Call:
         self.message = ""
 
 
-async def _send(responses: AsyncIterator[Any], context: ServicerContext) -> None:
-    """Write every response; close the generator at once when the call ends early."""
+async def _send(responses: AsyncIterator[Any], context: ServicerContext, *, stall_seconds: float) -> None:
+    """Write every response; close the generator at once when the call ends early, or its caller takes
+    nothing."""
     try:
         async for response in responses:
-            await context.write(response)
+            try:
+                async with asyncio.timeout(stall_seconds):
+                    await context.write(response)
+            except TimeoutError:
+                raise ResourceExhaustedError(
+                    f"nothing of the stream was read for {stall_seconds:g} s: read faster, and resume it",
+                    reason="SLOW_READER",
+                ) from None
     finally:
         close = getattr(responses, "aclose", None)
         if close is not None:

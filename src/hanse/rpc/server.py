@@ -29,8 +29,9 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from hanse.errors import ConfigError
+from hanse.flow import Flow
 from hanse.health import Health
-from hanse.rpc.interceptor import Handler, Pipeline
+from hanse.rpc.interceptor import STALL_SECONDS, Handler, Pipeline
 from hanse.rpc.policy import AUTHENTICATED, Policy
 from hanse.rpc.reflection import add_reflection
 from hanse.settings import TlsFiles, split_address
@@ -46,6 +47,9 @@ _OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
     ("grpc.http2.max_pings_without_data", 0),
+    ("grpc.server_handshake_timeout_ms", 10_000),  # TLS and HTTP/2 must be agreed on by then
+    ("grpc.max_connection_idle_ms", 600_000),  # of connections without a call
+    ("grpc.max_concurrent_streams", 2000),  # of one connection; `Flow` has the bounds of users
 )
 _STATUS = health_pb2.HealthCheckResponse
 
@@ -63,8 +67,11 @@ class RpcServer:
         health: Health | None = None,
         grace: float = 5.0,
         max_message_bytes: int = MAX_MESSAGE_BYTES,
+        flow: Flow | None = None,
+        stall_seconds: float = STALL_SECONDS,
     ) -> None:
-        """`listen` is host:port, port 0 for a free one; `grace` is in seconds.
+        """`listen` is host:port, port 0 for a free one; `grace` is in seconds. `flow` bounds what is worked
+        at at once; a stream that is not read for `stall_seconds` ends.
 
         Without `tls` nobody is authenticated, so only `Policy.allow_all()` lets anyone call.
         """
@@ -74,7 +81,7 @@ class RpcServer:
         self._health = health or _always_ready()
         self._grace = grace
         self._max_message_bytes = max_message_bytes
-        self._pipeline = Pipeline(policy=policy, telemetry=telemetry)
+        self._pipeline = Pipeline(policy=policy, telemetry=telemetry, flow=flow, stall_seconds=stall_seconds)
         # Health and reflection are for everyone who may connect at all.
         infrastructure = Policy.allow_all() if tls is None else _EveryoneKnown()
         self._infrastructure = Pipeline(policy=infrastructure, telemetry=telemetry)

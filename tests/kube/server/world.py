@@ -15,6 +15,7 @@ from typing import Any, Self
 
 import yaml
 
+from hanse.flow import Flow, FlowLimits
 from hanse.kube.access import ClusterAccess
 from hanse.kube.catalogue import Catalogue
 from hanse.kube.client import KubeClient, ResourcePath
@@ -29,6 +30,7 @@ from hanse.kube.server.auth import (
     UnionAuthenticator,
     User,
 )
+from hanse.kube.server.connections import ConnectionLimits
 from hanse.kube.server.rbac import RbacAuthorizer
 from hanse.pki import CertificateAuthority
 from hanse.store import Store
@@ -55,6 +57,9 @@ class World:
         rbac: bool = False,
         shared: bool = False,
         catalogue: Catalogue | None = None,
+        connections: ConnectionLimits | None = None,
+        flow: FlowLimits | None = None,
+        tokens: Mapping[str, User] | None = None,
     ) -> None:
         self.store = store
         self.directory = directory
@@ -73,13 +78,16 @@ class World:
         context.load_cert_chain(files.cert, files.key)
         context.load_verify_locations(files.ca)
         context.verify_mode = ssl.CERT_OPTIONAL
-        tokens = {"admin-token": User("bob", ("system:masters",)), "low-token": User("eve")}
+        tokens = {"admin-token": User("bob", ("system:masters",)), "low-token": User("eve")} | dict(
+            tokens or {}
+        )
         self.server = KubeServer(
             self.engine,
             authenticator=UnionAuthenticator(CertificateAuthenticator(), TokenAuthenticator(tokens)),
             authorizer=RbacAuthorizer(self.engine.cache) if rbac else AllowGroups(),
-            options=ServerOptions(tls=context),
+            options=ServerOptions(tls=context, connections=connections or ConnectionLimits()),
             checks={"engine": self.engine.ready},
+            flow=Flow(flow),
         )
         self._stack = AsyncExitStack()
 

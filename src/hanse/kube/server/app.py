@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
 
@@ -20,10 +20,13 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from hanse.errors import ConfigError
+from hanse.flow import Flow
 from hanse.kube.engine import KubeEngine
 from hanse.kube.server.auth import Authenticator, Authorizer
+from hanse.kube.server.connections import ConnectionLimits, GuardedSite, guarded
 from hanse.kube.server.dispatch import Dispatcher, SubresourceHandler
 from hanse.kube.server.errors import errors
+from hanse.kube.server.negotiation import BODY_SECONDS
 from hanse.kube.server.telemetry import observed
 
 MAX_BODY_BYTES = 3 * 1024 * 1024
@@ -48,6 +51,7 @@ class ServerOptions:
     advertise: str = ""
     drain_seconds: float = 2.0
     max_body_bytes: int = MAX_BODY_BYTES
+    connections: ConnectionLimits = field(default_factory=ConnectionLimits)
 
 
 class KubeServer:
@@ -63,12 +67,13 @@ class KubeServer:
         routes: Sequence[Route] = (),
         subresources: Mapping[tuple[str, str, str], SubresourceHandler] | None = None,
         checks: Mapping[str, Check] | None = None,
+        flow: Flow | None = None,
     ) -> None:
         """Prepare to serve.
 
         `routes` are further (method, path, aiohttp handler); they are authorized as paths that are no
         resource. `subresources` serve (group, plural, subresource), such as ("", "pods", "log"). `checks` are
-        run by /readyz and raise when something is wrong.
+        run by /readyz and raise when something is wrong. `flow` bounds what is worked at at once.
         """
         self._options = options or ServerOptions()
         self._port = 0
@@ -88,6 +93,7 @@ class KubeServer:
             routes=routes,
             subresources=subresources or {},
             checks=checks or {},
+            flow=flow or Flow(),
         )
         self._runner: web.AppRunner | None = None
 
@@ -108,7 +114,9 @@ class KubeServer:
 
     def app(self) -> web.Application:
         """Return a new aiohttp application that serves the engine, for servers of one's own."""
-        app = web.Application(middlewares=[observed, errors], client_max_size=self._options.max_body_bytes)
+        options = self._options
+        app = web.Application(middlewares=[guarded, observed, errors], client_max_size=options.max_body_bytes)
+        app[BODY_SECONDS] = options.connections.body_seconds
         app.router.add_route("*", "/{tail:.*}", self._dispatcher.handle)
         return app
 
@@ -120,11 +128,15 @@ class KubeServer:
             handle_signals=False,
             handler_cancellation=True,
             shutdown_timeout=self._options.drain_seconds,
-            keepalive_timeout=180,
-            auto_decompress=True,
         )
         await runner.setup()
-        site = web.TCPSite(runner, self._host, self._wanted_port, ssl_context=self._options.tls, backlog=1024)
+        site = GuardedSite(
+            runner,
+            host=self._host,
+            port=self._wanted_port,
+            tls=self._options.tls,
+            limits=self._options.connections,
+        )
         try:
             await site.start()
         except OSError as error:

@@ -12,6 +12,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from hanse.errors import InvalidArgumentError, NotFoundError, PermissionDeniedError, UnauthenticatedError
+from hanse.flow import Flow
 from hanse.kube.engine import KubeEngine
 from hanse.kube.server import read, write
 from hanse.kube.server.auth import Attributes, Authenticator, Authorizer, Credentials, User
@@ -44,8 +45,10 @@ class Dispatcher:
         routes: Sequence[tuple[str, str, Handler]],
         subresources: Mapping[tuple[str, str, str], SubresourceHandler],
         checks: Mapping[str, Callable[[], Awaitable[None]]],
+        flow: Flow,
     ) -> None:
         self._engine = engine
+        self._flow = flow
         self._authenticator = authenticator
         self._authorizer = authorizer
         self._routes = {(method, path): handler for method, path, handler in routes}
@@ -69,8 +72,19 @@ class Dispatcher:
         path = request.path
         if path.startswith(HEALTH) and request.method in ("GET", "HEAD"):
             return await health(request, self._checks)
-        user = await self._act_as(request, await self._authenticate(request))
+        sender = await self._authenticate(request)
         target = parse_path(path)
+        # Who sends counts, not whom it acts as: else one sender could be many.
+        if target is not None and _watches(request, target):
+            with self._flow.watch(sender.name, sender.groups):
+                return await self._answer(request, sender, target)
+        async with self._flow.request(sender.name, sender.groups):
+            return await self._answer(request, sender, target)
+
+    async def _answer(
+        self, request: web.Request, sender: User, target: ResourcePath | None
+    ) -> web.StreamResponse:
+        user = await self._act_as(request, sender)
         if target is None:
             return await self._other(request, user)
         return await self._resource(request, user, target)
@@ -106,8 +120,7 @@ class Dispatcher:
         return await self._discovery.serve(request)
 
     async def _resource(self, request: web.Request, user: User, path: ResourcePath) -> web.StreamResponse:
-        watching = path.watch or request.query.get("watch", "").lower() in ("1", "true")
-        verb = verb_of(request.method, path, watch=watching and not path.subresource)
+        verb = verb_of(request.method, path, watch=_watches(request, path))
         if not verb:
             raise _not_allowed()
         await self._authorize(user, path, verb)
@@ -200,6 +213,12 @@ def credentials_of(request: web.Request) -> Credentials:
         certificate=certificate,
         remote=request.remote or "",
     )
+
+
+def _watches(request: web.Request, path: ResourcePath) -> bool:
+    """Report whether a request asks for a stream of changes rather than for an answer."""
+    asked = path.watch or request.query.get("watch", "").lower() in ("1", "true")
+    return asked and not path.subresource and request.method in ("GET", "HEAD")
 
 
 def _not_allowed() -> InvalidArgumentError:

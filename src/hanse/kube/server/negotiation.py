@@ -6,6 +6,7 @@ client that asks for protobuf also reads. Next: `hanse.kube.server.representatio
 
 from __future__ import annotations
 
+import asyncio
 import functools
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -14,10 +15,15 @@ import orjson
 import yaml
 from aiohttp import web
 
-from hanse.errors import InvalidArgumentError
+from hanse.errors import DeadlineError, InvalidArgumentError
 from hanse.kube.options import PatchType
 from hanse.kube.protobuf import decode_object
-from hanse.kube.status import NOT_ACCEPTABLE, REQUEST_TOO_LARGE, UNSUPPORTED_MEDIA_TYPE
+from hanse.kube.status import (
+    NOT_ACCEPTABLE,
+    REQUEST_TIMEOUT,
+    REQUEST_TOO_LARGE,
+    UNSUPPORTED_MEDIA_TYPE,
+)
 
 JSON = "application/json"
 YAML = "application/yaml"
@@ -30,6 +36,9 @@ PATCH_TYPES: dict[str, PatchType] = {
     "application/strategic-merge-patch+json": "strategic",
     "application/apply-patch+yaml": "apply",
 }
+
+BODY_SECONDS = web.AppKey("body_seconds", float)
+"""Seconds in which the body of a request must come."""
 
 Shape = Literal["object", "table", "metadata"]
 
@@ -126,8 +135,15 @@ _Loader.yaml_implicit_resolvers = {
 
 
 async def _read(request: web.Request) -> bytes:
+    seconds = request.app[BODY_SECONDS]
     try:
-        return await request.read()
+        async with asyncio.timeout(seconds):
+            return await request.read()
+    except TimeoutError:
+        raise DeadlineError(
+            f"the body of the request was not there after {seconds:g} s: send it at once",
+            reason=REQUEST_TIMEOUT,
+        ) from None
     except web.HTTPRequestEntityTooLarge as error:
         raise InvalidArgumentError(
             f"Request entity too large: {error.text}", reason=REQUEST_TOO_LARGE
