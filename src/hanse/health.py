@@ -22,7 +22,8 @@ from hanse.errors import ConfigError
 from hanse.settings import split_address
 
 _HEAD_LIMIT = 16 * 1024
-_TIMEOUT = 10.0
+_TIMEOUT = 10.0  # seconds for a whole exchange, so that half a request is not waited for
+_CONNECTIONS = 128  # at once; what is more is closed
 _TEXT = "text/plain; charset=utf-8"
 
 
@@ -83,6 +84,7 @@ class HealthServer:
         self._health = health
         self._metrics = metrics
         self._server: asyncio.Server | None = None
+        self._open = 0
 
     @property
     def address(self) -> str:
@@ -108,6 +110,10 @@ class HealthServer:
             self._server = None
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self._open >= _CONNECTIONS:
+            writer.close()
+            return
+        self._open += 1
         try:
             async with asyncio.timeout(_TIMEOUT):
                 head = await reader.readuntil(b"\r\n\r\n")
@@ -124,7 +130,10 @@ class HealthServer:
         except (OSError, TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
             pass  # a prober that went away or speaks something else
         finally:
+            self._open -= 1
             writer.close()
+            # Whoever does not read what is left is not waited for either.
+            asyncio.get_running_loop().call_later(_TIMEOUT, writer.transport.abort)
 
     def _answer(self, head: bytes) -> tuple[str, str, bytes]:
         parts = head.split(b"\r\n", 1)[0].decode("latin-1").split(" ")

@@ -17,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from opentelemetry.trace import SpanContext, TraceFlags
 
+import hanse.health as health_module
 from hanse.control import QueueMetrics, WorkQueue
 from hanse.health import Health, HealthServer
 from hanse.settings import ServiceSettings
@@ -253,3 +254,24 @@ async def test_all_three_signals_reach_a_collector() -> None:
     assert b"the.counter" in received["metrics"]
     assert b"the event" in received["logs"]
     assert trace_id in received["logs"]
+
+
+async def test_half_a_request_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor are there more connections than a few; those that end make room."""
+    monkeypatch.setattr(health_module, "_TIMEOUT", 0.3)
+    monkeypatch.setattr(health_module, "_CONNECTIONS", 2)
+    async with (
+        asyncio.timeout(15),
+        HealthServer("127.0.0.1:0", health=Health()) as server,
+    ):
+        host, _, port = server.address.rpartition(":")
+        held = [await asyncio.open_connection(host, int(port)) for _ in range(2)]
+        for _, writer in held:
+            writer.write(b"GET /healthz HTTP/1.1\r\nslow:")
+            await writer.drain()
+        reader, extra = await asyncio.open_connection(host, int(port))
+        assert await reader.read() == b""
+        assert [await reader.read() for reader, _ in held] == [b"", b""]
+        assert (await get(server.address, "/healthz"))[1] == "ok\n"
+        for writer in (extra, *(writer for _, writer in held)):
+            writer.close()
