@@ -12,7 +12,7 @@ from hanse_scheduler.situation import Rules
 from hanse_scheduler.world import World
 
 from hanse.api.registry.v1.cluster_pb2 import READY, UNJOINING
-from hanse.api.scheduler.v1.placement_pb2 import Placement
+from hanse.api.scheduler.v1.placement_pb2 import ADOPT, Placement
 from hanse.store import Compare, Put, TxnResult, keys
 from hanse.store.keys import ObjectKey
 
@@ -314,6 +314,47 @@ async def test_wrong_annotation_becomes_an_event(federation: Federation) -> None
     assert sent[0]["involvedObject"]["name"] == "web"
     assert sent[0]["type"] == "Warning"
     assert SELECTOR in sent[0]["message"]
+
+
+async def test_what_belongs_to_clusters_is_refused_with_an_event(federation: Federation) -> None:
+    """A policy for a kind passes the clusters' own by; one that names it gives a reason and an Event."""
+    sent: list[dict[str, Any]] = []
+
+    async def send(manifest: bytes) -> None:
+        sent.append(orjson.loads(manifest))
+
+    recorder = Recorder(send, clock=lambda: datetime.now(UTC))
+    task = asyncio.create_task(recorder.run())
+    await federation.clusters("a")
+    process = await federation.start(recorder=recorder)
+    lease = ObjectKey("", "namespaces", "", "kube-node-lease")
+    made = ObjectKey("apps", "replicasets", "shop", "web-1")
+    owner = {"apiVersion": "apps/v1", "kind": "Deployment", "name": "web", "uid": "u", "controller": True}
+    metadata = {"name": "web-1", "namespace": "shop", "uid": "r", "ownerReferences": [owner]}
+    await federation.apply(lease, {**namespace(), "metadata": {"name": "kube-node-lease", "uid": "k"}})
+    await federation.apply(NAMESPACE, namespace())
+    await federation.apply(made, {"apiVersion": "apps/v1", "kind": "ReplicaSet", "metadata": metadata})
+    spaces = {"apiVersion": "v1", "kind": "Namespace"}
+    kinds = [spaces, {"apiVersion": "apps/v1", "kind": "ReplicaSet"}]
+    await federation.apply(POLICY, policy_object(resourceSelectors=kinds, conflictResolution="Adopt"))
+    placement = await federation.placed(NAMESPACE, {"a": None})
+    assert placement.conflict_resolution == ADOPT
+    await federation.settled(process)
+    assert await federation.placement(lease) is None
+    assert await federation.placement(made) is None
+    named = [spaces, {**spaces, "name": "kube-node-lease"}]
+    await federation.apply(POLICY, policy_object(resourceSelectors=named, conflictResolution="Adopt"))
+
+    async def told() -> bool:
+        return bool(sent)
+
+    await federation.until(told)
+    task.cancel()
+    placement = await federation.placed(lease, {})
+    assert [(item.cluster, item.reason) for item in placement.refused] == [("a", "BelongsToCluster")]
+    assert [(item["reason"], item["involvedObject"]["name"]) for item in sent] == [
+        ("PlacementRefused", "kube-node-lease")
+    ]
 
 
 async def test_unreadable_object_is_left_alone(federation: Federation) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import orjson
 import pytest
 from hanse_scheduler.clusters import ClusterView
+from hanse_scheduler.events import notices
 from hanse_scheduler.situation import Observed, Rules
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -20,7 +21,7 @@ from hanse.api.registry.v1.cluster_pb2 import (
     UNJOINING,
     ClusterState,
 )
-from hanse.api.scheduler.v1.placement_pb2 import Placement
+from hanse.api.scheduler.v1.placement_pb2 import ClusterPlacement, Placement
 from hanse.store.keys import ObjectKey
 
 from .builders import (
@@ -365,19 +366,74 @@ def test_kinds_that_stay_are_not_placed_unless_selected() -> None:
     assert releasing(run(config(), table("a"), propagates=False, previous=selected)) == ["a"]
 
 
-@pytest.mark.parametrize(
-    ("key", "words"),
-    [
-        (ObjectKey("", "pods", "shop", "p"), "objects of this kind are not propagated"),
-        (ObjectKey("", "configmaps", "shop", "kube-root-ca.crt"), "this object is not propagated"),
-    ],
-)
-def test_what_stays_says_so(key: ObjectKey, words: str) -> None:
-    """Kinds that go nowhere are told apart from objects that every cluster has of its own."""
-    (step,) = run(config(), table("a"), key=key, propagates=False).steps
+def test_what_stays_says_so() -> None:
+    """An object of a kind that goes nowhere says what would change that."""
+    (step,) = run(config(), table("a"), key=ObjectKey("", "pods", "shop", "p"), propagates=False).steps
     assert step.step == "propagate"
-    assert words in step.message
     assert "unless a placement policy selects" in step.message
+
+
+def own(resource: str, name: str, *, namespace: str = "", **annotations: str) -> dict[str, Any]:
+    """An object of the core group, and where it is stored, as arguments of `run`."""
+    kind = {"namespaces": "Namespace", "nodes": "Node", "configmaps": "ConfigMap", "services": "Service"}
+    metadata: dict[str, Any] = {"name": name, "uid": "u1", "annotations": annotations}
+    if namespace:
+        metadata["namespace"] = namespace
+    return {
+        "obj": {"apiVersion": "v1", "kind": kind[resource], "metadata": metadata},
+        "key": ObjectKey("", resource, namespace, name),
+    }
+
+
+def selecting(obj: dict[str, Any], **more: str) -> dict[str, Any]:
+    """A policy that adopts objects of the kind."""
+    chosen = {"apiVersion": obj["apiVersion"], "kind": obj["kind"], **more}
+    return policy_object(resourceSelectors=[chosen], conflictResolution="Adopt")
+
+
+BELONGING = [
+    own("namespaces", "default"),
+    own("namespaces", "kube-node-lease"),
+    own("nodes", "n1"),
+    own("configmaps", "kube-root-ca.crt", namespace="shop"),
+    own("configmaps", "any", namespace="kube-system"),
+    own("services", "kubernetes", namespace="default"),
+]
+
+
+@pytest.mark.parametrize("which", BELONGING, ids=lambda which: which["key"].path())
+def test_what_belongs_to_clusters_is_never_selected(which: dict[str, Any]) -> None:
+    """No wide selector, no default and no contents place it, and what was placed before is let go of."""
+    policy = selecting(which["obj"])
+    for more in ({}, {"policy": policy}, {"contents": frozenset("a")}):
+        decision = run(clusters=table("a", "b"), **which, **more)
+        assert decision.placement is None
+        assert [step.step for step in decision.steps] == ["propagate"]
+    before = Placement(clusters=[ClusterPlacement(cluster="a")])
+    after = run(clusters=table("a", "b"), **which, policy=policy, previous=before)
+    assert (placed(after), releasing(after)) == ({}, ["a"])
+
+
+@pytest.mark.parametrize("which", BELONGING, ids=lambda which: which["key"].path())
+def test_naming_what_belongs_to_clusters_is_refused(which: dict[str, Any]) -> None:
+    """A policy that names it, or an annotation on it, places it nowhere, and every cluster says why."""
+    key = which["key"]
+    named = run(clusters=table("a", "b"), **which, policy=selecting(which["obj"], name=key.name))
+    which = own(key.resource, key.name, namespace=key.namespace, **{SELECTOR: "[]"})
+    annotated = run(clusters=table("a", "b"), **which)
+    for decision in (named, annotated):
+        assert placed(decision) == {}
+        assert refused(decision) == {"a": "BelongsToCluster", "b": "BelongsToCluster"}
+        assert decision.placement is not None
+        (notice,) = notices(None, decision.placement)
+        assert (notice.reason, notice.warning) == ("PlacementRefused", True)
+        assert list(notices(decision.placement, decision.placement)) == []
+
+
+def test_what_a_controller_made_is_never_selected() -> None:
+    """An object that carries a controller's marks is not placed by a policy that selects its kind."""
+    decision = run(config(), table("a"), belongs="a controller makes it", policy=policy_object())
+    assert decision.placement is None
 
 
 def test_namespace_goes_where_its_contents_are() -> None:

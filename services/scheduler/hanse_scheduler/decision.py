@@ -15,25 +15,29 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 from hanse.api.scheduler.v1.placement_pb2 import ClusterPlacement, Placement
 from hanse.api.type.v1.object_reference_pb2 import ObjectReference
 from hanse.errors import InvalidArgumentError
+from hanse.kube import belongings
 from hanse.kube.objects import Object, annotations_of, mapping
-from hanse.kube.propagation import propagates
 from hanse.store.keys import ObjectKey
 from hanse_scheduler.composing import Composer, Evicted, reference_of
 from hanse_scheduler.division import Division, Share, Standing, divide
 from hanse_scheduler.filtering import Verdict, VerdictCache, Wish
 from hanse_scheduler.overrides import NONE, Overrides, overrides_for
 from hanse_scheduler.planner import DEFAULT_PREFERENCES, Preferences
-from hanse_scheduler.policies import PlacementPolicy
+from hanse_scheduler.policies import PlacementPolicy, names
 from hanse_scheduler.preferences import parse_preferences
 from hanse_scheduler.selector import CLUSTER_SELECTOR, EVERYTHING, parse_cluster_selector
 from hanse_scheduler.situation import Decision, Observed, Rules, Situation
 from hanse_scheduler.spreading import choose
 from hanse_scheduler.times import seconds_of
 from hanse_scheduler.workloads import WORKLOADS, Totals, WorkloadKind, totals_of
+
+_STAYS: Final = "objects of this kind are not propagated to clusters unless a placement policy selects them"
+"""Why an object that no policy selects goes to no cluster."""
 
 
 @dataclass(slots=True)
@@ -68,8 +72,10 @@ def decide(
     if mapping(situation.obj, "metadata").get("deletionTimestamp"):
         composer.step("delete", "the object is being deleted, so nothing is placed or moved any more")
         return _done(composer, composer.keep_deleting(reference, situation.obj))
+    if belongs := _belongs(situation):
+        return _done(composer, _refuse(situation, belongs, reference=reference, composer=composer))
     if not situation.propagates and situation.policy is None and not situation.contents:
-        composer.step("propagate", _stays(situation.key))
+        composer.step("propagate", _STAYS)
         return _done(composer, composer.withdraw(reference, situation.obj))
     try:
         return _place(
@@ -83,6 +89,39 @@ def decide(
     except InvalidArgumentError as error:
         composer.step("error", str(error))
         return _done(composer, composer.keep_with_error(reference, situation.obj, str(error)))
+
+
+def _belongs(situation: Situation) -> str:
+    """Return why the object belongs to each cluster itself, "" if it does not."""
+    key = situation.key
+    return situation.belongs or belongings.by_name(
+        key.group, key.resource, namespace=key.namespace, name=key.name
+    )
+
+
+def _refuse(
+    situation: Situation, belongs: str, *, reference: ObjectReference, composer: Composer
+) -> Placement | None:
+    """Place nothing of what belongs to clusters, and let go of what was placed.
+
+    Where the object itself is asked for, each cluster says why not; a wide selector just passes it by.
+    """
+    obj, policy = situation.obj, situation.policy
+    message = f"{belongs}: no policy or annotation places, adopts or removes it"
+    composer.step("propagate", message)
+    named = policy is not None and names(policy.head, obj, group=situation.key.group)
+    if not named and CLUSTER_SELECTOR not in annotations_of(obj):
+        return composer.withdraw(reference, obj)
+    return composer.compose(
+        reference,
+        obj,
+        clusters=[],
+        refused=dict.fromkeys(situation.table.clusters, (belongings.REASON, message)),
+        evicted={},
+        policy=policy.head.title if policy is not None and named else "",
+        adopt=False,
+        reconsider_at=math.inf,
+    )
 
 
 def _place(
@@ -143,16 +182,6 @@ def _place(
         reconsider_at=found.reconsider_at,
     )
     return _done(composer, placement, reconsider_at=found.reconsider_at)
-
-
-def _stays(key: ObjectKey) -> str:
-    """Return why an object that no policy selects goes to no cluster."""
-    if not propagates(key.group, key.resource):
-        return "objects of this kind are not propagated to clusters unless a placement policy selects them"
-    return (
-        "this object is not propagated to clusters unless a placement policy selects it: "
-        "each cluster has its own, or a controller there makes it"
-    )
 
 
 def _done(composer: Composer, placement: Placement | None, *, reconsider_at: float = math.inf) -> Decision:

@@ -1,8 +1,8 @@
 """Kubernetes Events about decisions that people should know of: what `kubectl describe` shows.
 
-Owns which decisions deserve one (something cannot be understood; replicas moved away from a cluster that is
-out of reach), and sending them to the apiserver, best effort: bounded, rate limited, tried again a few
-times. The same thing is said once, when it begins.
+Owns which decisions deserve one (something cannot be understood; what belongs to clusters was asked for;
+replicas moved away from a cluster that is out of reach), and sending them to the apiserver, best effort:
+bounded, rate limited, tried again a few times. The same thing is said once, when it begins.
 
 Concurrency: `decided` only puts into a queue; one task, `run`, sends.
 
@@ -29,6 +29,7 @@ from hanse.errors import (
     ResourceExhaustedError,
     UnavailableError,
 )
+from hanse.kube import belongings
 from hanse.kube.objects import Object, mapping
 from hanse.telemetry import get_logger
 
@@ -58,6 +59,9 @@ def notices(before: Placement | None, after: Placement) -> Iterator[Notice]:
         yield Notice("PlacementFailed", f"{after.error} (until then everything stays where it is)")
     if before is not None and before.error and not after.error:
         yield Notice("PlacementRecovered", "the object can be placed again", warning=False)
+    refused = _belonging(after)
+    if refused and (before is None or _belonging(before) != refused):
+        yield Notice("PlacementRefused", refused)
     was = {item.cluster for item in before.clusters if item.suspended} if before is not None else set()
     now = {item.cluster for item in after.clusters if item.suspended}
     for name in sorted(now - was):
@@ -66,6 +70,11 @@ def notices(before: Placement | None, after: Placement) -> Iterator[Notice]:
         )
     for name in sorted(was - now):
         yield Notice("ClusterReturned", f"cluster {name} takes part again", warning=False)
+
+
+def _belonging(placement: Placement) -> str:
+    """Return what is said of an object that belongs to clusters themselves, "" of any other."""
+    return next((item.message for item in placement.refused if item.reason == belongings.REASON), "")
 
 
 def manifest_of(obj: Object, notice: Notice, *, now: datetime) -> bytes:

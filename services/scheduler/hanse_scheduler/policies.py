@@ -13,7 +13,7 @@ Next: `filtering` for what a placement policy does, `overrides` for the other ki
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Generic, Literal, Protocol, TypeAlias, TypeVar
@@ -163,13 +163,22 @@ class PolicyIndex(Generic[P]):
 
 def selects(head: PolicyHead, obj: Object, *, group: str) -> bool:
     """Return whether the policy is about the object."""
+    return any(True for _ in _selectors(head, obj, group=group))
+
+
+def names(head: PolicyHead, obj: Object, *, group: str) -> bool:
+    """Return whether the policy is about the object by name, and not only among others."""
+    return any(selector.name for selector in _selectors(head, obj, group=group))
+
+
+def _selectors(head: PolicyHead, obj: Object, *, group: str) -> Iterator[ResourceSelector]:
+    """Yield the policy's selectors that select the object."""
     if head.namespace and head.namespace != namespace_of(obj):
-        return False
+        return
     kind = obj.get("kind")
-    return any(
-        selector.group == group and selector.kind == kind and selector.matches(obj)
-        for selector in head.selectors
-    )
+    for selector in head.selectors:
+        if selector.group == group and selector.kind == kind and selector.matches(obj):
+            yield selector
 
 
 def deciding(policies: Iterable[PlacementPolicy]) -> PlacementPolicy | None:

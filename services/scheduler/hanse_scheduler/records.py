@@ -18,6 +18,7 @@ import orjson
 from hanse.api.registry.v1.cluster_pb2 import ApiCatalogue, Cluster
 from hanse.api.scheduler.v1.placement_pb2 import Placement
 from hanse.api.syncer.v1.sync_state_pb2 import REMOVED, SyncState
+from hanse.kube import belongings
 from hanse.kube.objects import Object
 from hanse.kube.propagation import TRACEPARENT, object_propagates, placeable
 from hanse.store import KeyValue
@@ -58,6 +59,8 @@ class Record:
 
     slim: Object
     propagates: bool
+    belongs: str = ""
+    """Why it belongs to each cluster itself; empty if it does not."""
     traceparent: str = field(default="", compare=False)
 
     @property
@@ -123,6 +126,7 @@ def record_of(obj: Object, *, key: ObjectKey) -> Record:
     return Record(
         slim=slim,
         propagates=object_propagates(key.group, key.resource, obj),
+        belongs=belongings.of(key.group, key.resource, obj),
         traceparent=annotations.get(TRACEPARENT, ""),
     )
 

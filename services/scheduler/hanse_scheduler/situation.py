@@ -42,14 +42,16 @@ class Situation:
     """All that a decision about one object depends on.
 
     `previous` is the placement in force and `previous_revision` the revision at which it was written (0 for
-    none). `contents` are, for a Namespace, the clusters that something in it is in. `rebalance` divides as if
-    the preferences said so and lets evicted clusters in; `evict` names a cluster to leave now.
+    none). `contents` are, for a Namespace, the clusters that something in it is in. `belongs` says why it
+    belongs to each cluster itself ("" if it does not). `rebalance` divides as if the preferences said so and
+    lets evicted clusters in; `evict` names a cluster to leave now.
     """
 
     key: ObjectKey
     obj: Object
     table: ClusterTable
     propagates: bool = True
+    belongs: str = ""
     policy: PlacementPolicy | None = None
     overrides: Sequence[OverridePolicy] = ()
     previous: Placement | None = None

@@ -41,6 +41,7 @@ from hanse_scheduler.policies import (
     PolicyIndex,
     applying,
     deciding,
+    names,
     selects,
 )
 from hanse_scheduler.records import Record, Value, decode
@@ -147,7 +148,8 @@ class World:
             obj=record.slim,
             table=self.table,
             propagates=record.propagates,
-            policy=deciding(self._policies.matching(record.slim, group=key.group)),
+            belongs=record.belongs,
+            policy=deciding(self._selecting(record, group=key.group)),
             previous=stored.value if stored else None,
             previous_revision=stored.revision if stored else 0,
             observed=self._states.get(path, _NOTHING),
@@ -168,6 +170,13 @@ class World:
         known = self._placements.get(path)
         if known is None or known.revision < revision:
             self._set_placement(path, Stored(placement, revision) if placement is not None else None)
+
+    def _selecting(self, record: Record, *, group: str) -> list[PlacementPolicy]:
+        """Return the policies about the object; of what belongs to clusters only those that name it."""
+        found = self._policies.matching(record.slim, group=group)
+        if not record.belongs:
+            return found
+        return [policy for policy in found if names(policy.head, record.slim, group=group)]
 
     def _holding(self, key: ObjectKey) -> frozenset[str]:
         if (key.group, key.resource) != ("", "namespaces"):

@@ -1,15 +1,16 @@
 """Which kinds of objects go to members by themselves: Federation v1's rule, without what members own.
 
-What configures the federation itself and what clusters make themselves goes nowhere, unless a policy selects
-it; and a few things go nowhere in any case. Whoever must know whether an object can be in members asks here.
-Pure functions. Next: the scheduler, which places what propagates.
+What configures the federation itself goes nowhere, unless a policy selects it; and what belongs to clusters
+themselves (`hanse.kube.belongings`) goes nowhere in any case. Whoever must know whether an object can be in
+members asks here. Pure functions. Next: the scheduler, which places what propagates.
 """
 
 from __future__ import annotations
 
 from typing import Final
 
-from hanse.kube.objects import Object, mapping
+from hanse.kube import belongings
+from hanse.kube.objects import Object
 
 SYNC_FINALIZER: Final = "hanse.dev/sync"
 """Keeps a federated object until every member has confirmed that its copy is gone."""
@@ -73,12 +74,6 @@ _NEVER_GROUPS = frozenset(
 _NEVER_RESOURCES = frozenset({("", "bindings"), ("", "componentstatuses"), ("", "events")})
 """What speaks of the federation itself, or of one moment in one cluster: no policy sends it anywhere."""
 
-_NAMESPACES = ("default", "kube-")
-"""Namespaces that every member has: `default` and whatever starts with `kube-`."""
-
-_MADE_BY_CLUSTERS = frozenset({("", "configmaps", "kube-root-ca.crt"), ("", "serviceaccounts", "default")})
-"""Objects that every namespace of every cluster has by itself."""
-
 
 def propagates(group: str, resource: str) -> bool:
     """Report whether objects of a resource go to members. `group` is "" for core."""
@@ -93,20 +88,7 @@ def placeable(group: str, resource: str) -> bool:
 def object_propagates(group: str, resource: str, obj: Object) -> bool:
     """Report whether this very object goes to members.
 
-    Not if a controller owns it (the member's own controller makes it there), nor if members have it anyway.
-    A Namespace goes wherever something in it goes; that is the scheduler's to work out.
+    Not if it belongs to each cluster itself, or is of a controller, which makes it there. A Namespace goes
+    wherever something in it goes; that is the scheduler's to work out.
     """
-    if not propagates(group, resource):
-        return False
-    metadata = mapping(obj, "metadata")
-    if any(o.get("controller") for o in metadata.get("ownerReferences") or ()):
-        return False
-    name = str(metadata.get("name", ""))
-    if (group, resource) == ("", "namespaces"):
-        return not is_system_namespace(name)
-    return (group, resource, name) not in _MADE_BY_CLUSTERS
-
-
-def is_system_namespace(name: str) -> bool:
-    """Report whether every cluster has this namespace of its own."""
-    return name == _NAMESPACES[0] or name.startswith(_NAMESPACES[1])
+    return propagates(group, resource) and not belongings.of(group, resource, obj)
