@@ -168,8 +168,10 @@ async def test_lying_lists_and_watches_change_nothing(fed: Federation, says: str
         await until(lambda: len(struck) >= 2, what="it was asked again and again")
         await fed.put(WEB, config_map("2", generation=2))
         await fed.place(WEB, "a", "b")
-        for name in ("a", "b"):
-            await until(lambda name=name: _data(fed, name) == {"value": "2"}, what=f"{name} has the change")
+        await until(
+            lambda: [_data(fed, name) for name in ("a", "b")] == [{"value": "2"}] * 2,
+            what="both have the change",
+        )
         live = member.get(WEB)
         assert live is not None
         assert live["metadata"]["uid"] == before["metadata"]["uid"]

@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 import pytest
-from hanse_syncer import drift, health, namespaces, ownership, plan, pods, report
+from hanse_syncer import drift, health, ownership, plan, pods, report
 from hanse_syncer.answers import Answer, Verdict, read
 from hanse_syncer.endpoints import ready_endpoints
 from hanse_syncer.limiter import Limiter
@@ -567,18 +567,6 @@ def test_unschedulable_pods_are_counted() -> None:
     }
     leaving = {**stuck, "metadata": {"deletionTimestamp": "now"}}
     assert pods.unschedulable([stuck, leaving, {"status": {"conditions": []}}]) == 1
-
-
-def test_foreign_contents_of_a_namespace() -> None:
-    """What is ours, has an owner or is automatic does not keep a namespace; anything else does."""
-    items: list[dict[str, Any]] = [
-        {"metadata": {"name": "ours", "labels": ownership.labels(FED)}},
-        {"metadata": {"name": "owned", "ownerReferences": [{"uid": "x"}]}},
-        {"metadata": {"name": "kube-root-ca.crt"}},
-        {"metadata": {"name": "theirs"}},
-        {"metadata": {"name": "other", "labels": ownership.labels("fed-2")}},
-    ]
-    assert namespaces.foreign("configmaps", items, FED) == ["theirs", "other"]
 
 
 def test_waiting_wakes_each_once() -> None:

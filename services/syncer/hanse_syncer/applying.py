@@ -22,6 +22,7 @@ from hanse.api.syncer.v1 import sync_state_pb2 as sync
 from hanse.api.syncer.v1.sync_state_pb2 import SyncState
 from hanse.control.queue import Backoff
 from hanse.control.reconcile import Result
+from hanse.kube import belongings
 from hanse.kube.objects import Object
 from hanse.telemetry import span_from_traceparent
 from hanse_syncer import drift, health, ownership, report, waiting
@@ -53,7 +54,7 @@ class Applying:
         if verdict is Verdict.DONE:
             return self._recorder.applied(case, manifest, answer.json(), repaired=repaired)
         if verdict is Verdict.CHANGED:
-            return await self._resolve(case, manifest)
+            return await self.resolve(case, manifest)
         raise self._trouble(case, verdict, answer)
 
     async def apply(self, case: Case, manifest: Manifest, *, uid: str, repairing: str = "") -> Result | None:
@@ -69,7 +70,7 @@ class Applying:
             repaired = bool(repairing) and live["metadata"]["resourceVersion"] != repairing
             return self._recorder.applied(case, manifest, live, repaired=repaired)
         if verdict in (Verdict.CHANGED, Verdict.ABSENT):
-            return await self._resolve(case, manifest)
+            return await self.resolve(case, manifest)
         raise self._trouble(case, verdict, answer)
 
     async def check(self, case: Case, manifest: Manifest) -> Result | None:
@@ -97,8 +98,10 @@ class Applying:
             return Result(requeue_after=5.0)  # somebody deletes it there; when it is gone it is made again
         if str(metadata["uid"]) != case.uid:
             if not self._may_take(case, live, str(metadata["uid"])):
-                raise self._conflict(live)
+                raise self._conflict(case, live)
             return await self.apply(case, manifest, uid=str(metadata["uid"]))
+        if case.belongs(live):
+            raise self._conflict(case, live)
         if drift.in_sync(manifest.object, live) or drift.fingerprint(live) == case.memory.fingerprint:
             return await self._recorder.confirmed(case, manifest, live)
         wait = self._repair_wait(case)
@@ -106,8 +109,8 @@ class Applying:
             return Result(requeue_after=wait)
         return await self.apply(case, manifest, uid=case.uid, repairing=str(metadata["resourceVersion"]))
 
-    async def _resolve(self, case: Case, manifest: Manifest) -> Result | None:
-        """What is there is not what was expected: look at it, then decide."""
+    async def resolve(self, case: Case, manifest: Manifest) -> Result | None:
+        """What is there is not what was expected, or cannot be told without a look: read it, then decide."""
         desk = self._desk
         answer = await desk.member.get(case.target)
         verdict = desk.member.verdict(case.target, answer)
@@ -131,7 +134,7 @@ class Applying:
                 retry_after=2.0,
             )
         if not self._may_take(case, live, uid):
-            raise self._conflict(live)
+            raise self._conflict(case, live)
         applied = await desk.member.apply(case.target, manifest, uid=uid)
         verdict = desk.member.verdict(case.target, applied)
         if verdict is Verdict.DONE:
@@ -141,8 +144,10 @@ class Applying:
         raise self._trouble(case, verdict, applied)
 
     def _may_take(self, case: Case, live: Object, uid: str) -> bool:
-        """Whether the live object is ours, or may become ours."""
+        """Whether the live object is ours, or may become ours; never what belongs to the cluster itself."""
         desk = self._desk
+        if case.belongs(live):
+            return False
         if ownership.owned(live, desk.federation_id) or uid == case.uid:
             return True
         adopt = case.placement is not None and case.placement.conflict_resolution == placements.ADOPT
@@ -158,11 +163,13 @@ class Applying:
         )
         return True
 
-    def _conflict(self, live: Object) -> Trouble:
+    def _conflict(self, case: Case, live: Object) -> Trouble:
         desk = self._desk
         desk.metrics.conflicts.add(1, {"hanse.cluster": desk.cluster})
         other = ownership.other_federation(live, desk.federation_id)
-        if other:
+        if belongs := case.belongs(live):
+            outcome = Outcome(sync.CONFLICT, belongings.REASON, f"{belongs}; it was left alone")
+        elif other:
             outcome = Outcome(
                 sync.CONFLICT, "OwnedByOtherFederation", f"it belongs to the federation {other}; left alone"
             )

@@ -18,7 +18,8 @@ from opentelemetry.trace import Tracer
 from hanse.api.registry.v1.cluster_pb2 import ApiResource
 from hanse.api.scheduler.v1.placement_pb2 import ClusterPlacement, Placement
 from hanse.api.syncer.v1.sync_state_pb2 import SyncState, ZoneEndpoints
-from hanse.kube.objects import Object
+from hanse.kube import belongings
+from hanse.kube.objects import Object, child
 from hanse.store.keys import ObjectKey
 from hanse_syncer import plan
 from hanse_syncer.events import EventSink
@@ -61,6 +62,9 @@ class Memory:
     """Until when the scheduler's decision on the newest generation is waited for."""
     namespace_until: float | None = None
     """Until when our own namespace is waited for without asking the member."""
+    stuck: frozenset[str] = frozenset()
+    """uids of what was in the namespace when it was looked through last, and only waits for the collector."""
+    stuck_since: float = float("-inf")
     forced: bool = False
 
 
@@ -133,6 +137,20 @@ class Case:
     def uid(self) -> str:
         """The uid that the member's object was last known by; empty if there is none."""
         return self.state.member_uid if self.state is not None else ""
+
+    def belongs(self, live: Object | None = None) -> str:
+        """Return why the object belongs to the cluster itself, "" if it does not.
+
+        `live` is what the cluster has of that name. That a controller owns it counts, unless it is the very
+        object that is ours: that one can have got an owner later.
+        """
+        key = self.key
+        if self.intent is not None and self.intent.belongs:
+            return self.intent.belongs
+        if live is None:
+            return belongings.by_name(key.group, key.resource, namespace=key.namespace, name=key.name)
+        ours = bool(self.uid) and child(live, "metadata", "uid") == self.uid
+        return belongings.of(key.group, key.resource, live, controlled=not ours)
 
     def subject(self, cluster: str) -> Subject:
         """Return what a sync state says of the object in any case."""

@@ -34,6 +34,7 @@ from hanse.api.syncer.v1 import sync_state_pb2 as sync
 from hanse.errors import HanseError, UnavailableError
 from hanse.kube.client import KubeClient, ResourcePath
 from hanse.kube.expect import (
+    DISCOVERY,
     GROUPS,
     VERSION,
     ADeletion,
@@ -58,6 +59,10 @@ _APPLY: Final = f"?fieldManager={FIELD_MANAGER}&force=true&fieldValidation=Ignor
 """An apply refuses fields that no schema knows in any case; to be warned as well has the API server parse the
 body a second time, as YAML, which costs it a tenth of the request."""
 _METADATA_ONLY: Final = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json"
+_AGGREGATED: Final = (
+    "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,"
+    "application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList"
+)
 _METADATA_PAGE: Final = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json"
 
 
@@ -150,6 +155,10 @@ class Member:
         )
         accept = _METADATA_PAGE if partial else "application/json"
         return await self._send("GET", resource.url(namespace), expect=expected, params=params, accept=accept)
+
+    async def discovery(self, path: str) -> Answer:
+        """GET an aggregated discovery document: of /api or of /apis."""
+        return await self._send("GET", path, expect=DISCOVERY, accept=_AGGREGATED)
 
     async def lacks(self, api_version: str, resource: str) -> bool:
         """Whether the member itself says, in a discovery document, that it does not serve the resource."""

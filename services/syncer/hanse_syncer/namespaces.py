@@ -1,122 +1,128 @@
 """Whether a namespace, or a definition of custom resources, may be deleted in a member: only when nothing
 goes with it that is not ours.
 
-Owns that question. Deleting a namespace deletes all that is in it, so it is asked of every resource that the
-member serves; deleting a CustomResourceDefinition deletes all objects of its kind. What will not be told
-counts as "something may be there"; what cannot be told at the moment is asked for again.
+Owns the requests for that question. Deleting a namespace deletes all that is in it, so it is asked of every
+resource that the member serves at the moment; deleting a CustomResourceDefinition deletes all objects of its
+kind. What will not be told counts as "something may be there"; what cannot be told at the moment is asked for
+again.
 
-Next: `hanse_syncer.removal`, which asks before it removes a namespace.
+Next: `hanse_syncer.contents` for whose the objects are, `hanse_syncer.removal` for what is done about it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Iterable, Mapping
 from typing import Any, Final
 
-from hanse.api.registry.v1.cluster_pb2 import ApiResource
 from hanse.api.syncer.v1 import sync_state_pb2 as sync
-from hanse.kube.client import ResourcePath
-from hanse.kube.objects import api_version
-from hanse_syncer import ownership
+from hanse.errors import InvalidArgumentError
+from hanse_syncer import served
+from hanse_syncer.answers import Answer
+from hanse_syncer.contents import Contents, Item, item_of, judge
 from hanse_syncer.member import Member
 from hanse_syncer.outcome import Outcome, Trouble
+from hanse_syncer.served import Kind
 
-_TRANSIENT: Final = frozenset(
-    {
-        ("", "events"),
-        ("events.k8s.io", "events"),
-        ("", "endpoints"),
-        ("discovery.k8s.io", "endpointslices"),
-        ("metrics.k8s.io", "pods"),
-    }
-)
-"""What members make and drop by themselves."""
-
-_AUTOMATIC: Final = frozenset({("configmaps", "kube-root-ca.crt"), ("serviceaccounts", "default")})
-"""What is in every namespace."""
+_MOMENTARY: Final = frozenset({("", "events"), ("events.k8s.io", "events")})
+_COMPUTED: Final = frozenset({"metrics.k8s.io", "custom.metrics.k8s.io", "external.metrics.k8s.io"})
+"""Resources and groups of which nothing is kept for long, or at all."""
 
 _PAGE: Final = "500"
-_PASSING: Final = frozenset({408, 410, 429})
+_PASSING: Final = frozenset({404, 408, 410, 429})
+"""404 too: what is asked for is what the member said that it serves."""
 
 
-def listable(resources: Iterable[ApiResource]) -> list[ApiResource]:
-    """Return the resources to look through, each once: namespaced, and listed by the member."""
-    chosen: dict[tuple[str, str], ApiResource] = {}
-    for resource in resources:
-        identity = (resource.group, resource.resource)
-        fits = resource.namespaced and "list" in resource.verbs and identity not in _TRANSIENT
-        if fits and (identity not in chosen or resource.preferred):
-            chosen[identity] = resource
-    return [chosen[identity] for identity in sorted(chosen)]
+class Hidden(Exception):  # noqa: N818 - an outcome on its way, not a defect
+    """Something may be there that the member does not show; the message says why, as a phrase."""
 
 
-def foreign(resource: str, items: Iterable[Mapping[str, Any]], federation_id: str) -> list[str]:
-    """Return the names of the items that neither we nor the member itself made.
+async def contents(member: Member, namespace: str, *, federation_id: str) -> Contents:
+    """Return what of a namespace is not ours.
 
-    What has an owner goes with its owner, which is itself in one of the lists.
+    Raises LinkDownError, Hidden, and Trouble while it cannot be known.
     """
-    names: list[str] = []
-    for item in items:
-        metadata = item.get("metadata") or {}
-        name = str(metadata.get("name"))
-        automatic = (resource, name) in _AUTOMATIC or metadata.get("ownerReferences")
-        if not automatic and not ownership.owned(item, federation_id):
-            names.append(name)
-    return names
+    chosen = listable(await _served(member))
+    items: list[Item] = []
+    for kind in chosen:
+        items += await _items(member, kind, namespace, federation_id=federation_id)
+    return judge(items, listed={(kind.group, kind.kind) for kind in chosen})
 
 
-async def obstacle(
-    member: Member, namespace: str, *, resources: Iterable[ApiResource], federation_id: str
-) -> str:
-    """Return what stands against deleting the namespace, as one phrase; empty if nothing does.
-
-    Raises LinkDownError, and Trouble while it cannot be known.
-    """
-    looked = False
-    for resource in listable(resources):
-        looked = True
-        path = ResourcePath(api_version(resource.group, resource.version), resource.resource, resource.kind)
-        found = await _obstacle_in(member, path, namespace, federation_id=federation_id)
-        if found:
-            return found
-    if not looked:
-        raise _unknown("it is not known yet what the cluster serves")
-    return ""
-
-
-async def definition_obstacle(member: Member, definition: Mapping[str, Any], *, federation_id: str) -> str:
-    """Return what stands against deleting a CustomResourceDefinition, as `obstacle` does."""
+async def instances(member: Member, definition: Mapping[str, Any], *, federation_id: str) -> Contents:
+    """Return what of the kind of a CustomResourceDefinition is not ours. Raises as `contents`."""
     spec = definition.get("spec") or {}
-    plural = str((spec.get("names") or {}).get("plural"))
+    names = spec.get("names") or {}
+    plural = str(names.get("plural"))
     version = next((v["name"] for v in spec.get("versions") or () if v.get("served")), "")
     if not version:
-        return f"it serves no version in which its {plural} could be listed"
-    path = ResourcePath(f"{spec.get('group')}/{version}", plural, str((spec.get("names") or {}).get("kind")))
-    return await _obstacle_in(member, path, "", federation_id=federation_id)
+        raise Hidden(f"it serves no version in which its {plural} could be listed")
+    kind = Kind(
+        group=str(spec.get("group")),
+        version=version,
+        resource=plural,
+        kind=str(names.get("kind")),
+        namespaced=spec.get("scope") == "Namespaced",
+        verbs=frozenset({"list"}),
+    )
+    items = await _items(member, kind, "", federation_id=federation_id)
+    return judge(items, listed={(kind.group, kind.kind)})
 
 
-async def _obstacle_in(member: Member, path: ResourcePath, namespace: str, *, federation_id: str) -> str:
-    """Return what of one resource is foreign, or why that will not be told; empty for nothing."""
-    plural = path.plural
+def listable(kinds: Iterable[Kind]) -> list[Kind]:
+    """Return the kinds to list in a namespace. Raises Hidden if others may have something there."""
+    every = list(kinds)
+    if hidden := served.hidden(every):
+        raise Hidden(f"{hidden[0].resource} cannot be listed there")
+    return [
+        kind
+        for kind in every
+        if kind.namespaced
+        and kind.listable
+        and kind.group not in _COMPUTED
+        and (kind.group, kind.resource) not in _MOMENTARY
+    ]
+
+
+async def _served(member: Member) -> list[Kind]:
+    """Return what the member serves at the moment."""
+    what = "what the cluster serves"
+    documents = [await _shown(member.discovery(path), what=what) for path in served.PATHS]
+    try:
+        found = served.kinds(documents)
+    except InvalidArgumentError as error:
+        raise _unknown(error.message) from error
+    if not any(kind.namespaced and kind.listable for kind in found):
+        raise _unknown("it is not known what the cluster serves")
+    return found
+
+
+async def _items(member: Member, kind: Kind, namespace: str, *, federation_id: str) -> list[Item]:
+    """Return all objects of one kind."""
+    found: list[Item] = []
     more: dict[str, str] = {}
     while True:
-        answer = await member.page(path, namespace, {"limit": _PAGE, **more}, partial=True)
-        if answer.status == 404:
-            if await member.lacks(path.api_version, plural):
-                return ""
-            raise _unknown(f"{plural} are not found there, and the cluster does not say that it has none")
-        if answer.status in _PASSING or answer.status >= 500:
-            raise _unknown(f"{plural} cannot be listed there now: {answer.message}", answer.retry_after())
-        if answer.status != 200:
-            return f"{plural} cannot be listed there ({answer.message})"
-        body = answer.json()
-        found = foreign(plural, body.get("items") or (), federation_id)
-        if found:
-            return f"{plural} {', '.join(sorted(found)[:3])} there are not of this federation"
-        token = (body.get("metadata") or {}).get("continue")
+        request = member.page(kind.path, namespace, {"limit": _PAGE, **more}, partial=True)
+        body = await _shown(request, what=kind.resource)
+        found += [
+            item_of(kind.group, kind.resource, item, federation_id=federation_id) for item in body["items"]
+        ]
+        token = body["metadata"].get("continue")
         if not token:
-            return ""
+            return found
         more = {"continue": str(token)}
+
+
+async def _shown(request: Awaitable[Answer], *, what: str) -> Mapping[str, Any]:
+    """Return what was asked for. Raises Hidden where the member refuses it, Trouble where that may pass."""
+    try:
+        answer = await request
+    except Trouble as trouble:
+        raise _unknown(trouble.outcome.message) from trouble
+    if answer.status in _PASSING or answer.status >= 500:
+        raise _unknown(f"{what} cannot be listed there now: {answer.message}", answer.retry_after())
+    if not answer.ok:
+        raise Hidden(f"{what} cannot be listed there ({answer.message})")
+    return answer.document
 
 
 def _unknown(message: str, retry_after: float | None = None) -> Trouble:

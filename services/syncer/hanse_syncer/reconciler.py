@@ -1,7 +1,8 @@
 """Brings one object of one member to what the federation wants, and writes down how it is.
 
-Owns the flow: read the world, ask `plan` for the next step, have it carried out. It is level based: nothing
-is remembered that matters, and running twice equals running once.
+Owns the flow: read the world, ask `plan` for the next step, have it carried out; and that nothing is written
+of what belongs to the member itself, whatever a placement says. It is level based: nothing is remembered that
+matters, and running twice equals running once.
 
 Concurrency: one object is looked at by one task at a time; different objects at once. A member that does not
 answer ends a look with LinkDownError, which the pipeline handles for all of them together.
@@ -20,6 +21,7 @@ from hanse.api.registry.v1 import cluster_pb2 as registry
 from hanse.api.syncer.v1 import sync_state_pb2 as sync
 from hanse.control.reconcile import Request, Result
 from hanse.errors import InvalidArgumentError
+from hanse.kube import belongings
 from hanse.kube.objects import Object
 from hanse.store.keys import ObjectKey
 from hanse.telemetry import get_logger
@@ -145,6 +147,10 @@ class ObjectReconciler:
     async def _act(self, case: Case) -> Result | None:
         desk = self._desk
         manifest: Manifest | None = None
+        if case.wanted is Wish.PRESENT and (belongs := case.belongs()):
+            raise Trouble(
+                Outcome(sync.CONFLICT, belongings.REASON, f"{belongs}; nothing of it is written"), slow=True
+            )
         if case.wanted is Wish.PRESENT:
             manifest = self._desk.render(case)
         seen, listed = desk.shown.seen(case.target)
@@ -200,6 +206,8 @@ class ObjectReconciler:
                 desk.waiting.add(waiting.namespace(case.key.namespace), case.path)
                 return Result(requeue_after=PATIENCE_SECONDS)
             return await self._applying.create(case, manifest)
+        if step is Step.APPLY and belongings.is_told_by_content(case.key.group, case.key.resource):
+            return await self._applying.resolve(case, manifest)
         if step is Step.APPLY:
             return await self._applying.apply(case, manifest, uid=case.uid or (seen.uid if seen else ""))
         if step is Step.CHECK:
@@ -212,8 +220,8 @@ class ObjectReconciler:
 
     def _namespace_pending(self, case: Case) -> bool:
         """Whether the object's namespace is one of ours that is on its way into this cluster."""
-        if not case.key.namespace:
-            return False
+        if not case.key.namespace or belongings.is_system_namespace(case.key.namespace):
+            return False  # that one is there
         path = f"core/namespaces/_/{case.key.namespace}"
         placement = self._desk.world.placement(path)
         if placement is None or all(e.cluster != self._desk.cluster for e in placement.value.clusters):

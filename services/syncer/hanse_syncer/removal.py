@@ -1,25 +1,35 @@
 """How an object leaves a member: deleted, or released with our marks taken off.
 
-Owns both, and the rule that a namespace goes only when nothing foreign is in it. Everything is done by uid:
-an object of the same name that somebody else has made meanwhile is never touched. Being removed is a fact
-that the member has confirmed, never a conclusion from silence.
+Owns both, and the rules that a namespace goes only when nothing foreign is in it, and that what belongs to
+the member itself is never deleted: our marks are taken off it. Everything is done by uid: an object of the
+same name that somebody else has made meanwhile is never touched. Being removed is a fact that the member has
+confirmed, never a conclusion from silence.
 
 Concurrency: called by the reconciler, for one object at a time. Next: `hanse_syncer.namespaces`.
 """
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Awaitable
+
 from hanse.api.syncer.v1 import sync_state_pb2 as sync
 from hanse.api.syncer.v1.sync_state_pb2 import SyncState
 from hanse.control.reconcile import Result
+from hanse.kube import belongings
 from hanse.kube.objects import Object
 from hanse_syncer import namespaces, ownership, report
 from hanse_syncer.answers import Answer, Verdict
+from hanse_syncer.contents import Contents, phrase
 from hanse_syncer.desk import Case, Desk
 from hanse_syncer.outcome import Outcome, Trouble
 from hanse_syncer.plan import Wish
 
 _STILL_DELETING_SECONDS = 5.0
+_COLLECTED_SECONDS = 5.0
+"""How long the member's collector may take for what has lost its owners, since it last did something."""
+_LONGEST_LOOK = 5.0
+"""The longest time, in seconds, between two looks at what is still being removed."""
 
 
 class Removal:
@@ -30,7 +40,7 @@ class Removal:
 
     async def remove(self, case: Case) -> Result | None:
         """Delete the object by the uid that is known. Raises Trouble, LinkDownError."""
-        if _is_namespace(case) or _is_definition(case):
+        if _must_look(case):
             return await self.search(case)
         return await self._delete(case, case.uid)
 
@@ -49,6 +59,8 @@ class Removal:
         if not ownership.owned(live, desk.federation_id):
             return self._gone(case, reason="NotOurs", message="what is there is not ours; it was left alone")
         uid = str(live["metadata"]["uid"])
+        if belongs := case.belongs(live):
+            return await self._release(case, uid, why=f"{belongs}; it was left in the cluster")
         if case.wanted is Wish.RELEASED:
             return await self._release(case, uid, why="it was asked to be left in the cluster")
         if live["metadata"].get("deletionTimestamp"):
@@ -56,11 +68,8 @@ class Removal:
         if _is_namespace(case):
             return await self._namespace(case, uid)
         if _is_definition(case):
-            obstacle = await namespaces.definition_obstacle(
-                desk.member, live, federation_id=desk.federation_id
-            )
-            if obstacle:
-                return await self._release(case, uid, why=f"it was left in the cluster because {obstacle}")
+            instances = namespaces.instances(desk.member, live, federation_id=desk.federation_id)
+            return await self._delete_with(case, uid, instances)
         return await self._delete(case, uid)
 
     async def _delete(self, case: Case, uid: str) -> Result | None:
@@ -94,13 +103,36 @@ class Removal:
                 Outcome(sync.WAITING, "NamespaceInUse", f"objects in namespace {name} are still placed here"),
                 retry_after=1.0,
             )
-        resources = [resource for versions in desk.served.values() for resource in versions]
-        obstacle = await namespaces.obstacle(
-            desk.member, name, resources=resources, federation_id=desk.federation_id
-        )
+        found = namespaces.contents(desk.member, name, federation_id=desk.federation_id)
+        return await self._delete_with(case, uid, found)
+
+    async def _delete_with(self, case: Case, uid: str, look: Awaitable[Contents]) -> Result | None:
+        """Delete what others go with, if the look finds nothing foreign among them; else release it."""
+        try:
+            obstacle = self._obstacle(case, await look)
+        except namespaces.Hidden as hidden:
+            obstacle = str(hidden)
         if obstacle:
             return await self._release(case, uid, why=f"it was left in the cluster because {obstacle}")
         return await self._delete(case, uid)
+
+    def _obstacle(self, case: Case, found: Contents) -> str:
+        """Return what stands against the deletion; raises Trouble while the member is still at work on it."""
+        if found.foreign:
+            return phrase(found.foreign)
+        memory, now = case.memory, asyncio.get_running_loop().time()
+        stuck = frozenset(item.uid for item in found.going if not item.deleting)
+        if stuck != memory.stuck:
+            memory.stuck, memory.stuck_since = stuck, now
+        if stuck and now - memory.stuck_since >= _COLLECTED_SECONDS:
+            left = [item for item in found.going if item.uid in stuck]
+            return phrase(left, what="of owners that are gone, and are not collected")
+        if found.going:
+            raise Trouble(
+                Outcome(sync.WAITING, "ContentsGoing", phrase(found.going, what="still being removed")),
+                retry_after=min(_LONGEST_LOOK, 0.25 * 2.0 ** min(case.memory.failures, 8)),
+            )
+        return ""
 
     async def _release(self, case: Case, uid: str, *, why: str) -> Result | None:
         desk = self._desk
@@ -144,6 +176,12 @@ class Removal:
             lambda before: report.removed(subject, before, reason=reason, message=message, now=now),
         )
         return None
+
+
+def _must_look(case: Case) -> bool:
+    """Whether the object has to be read before it is deleted: more goes with it, or it may not be ours."""
+    content = belongings.is_told_by_content(case.key.group, case.key.resource)
+    return _is_namespace(case) or _is_definition(case) or content or bool(case.belongs())
 
 
 def _is_namespace(case: Case) -> bool:

@@ -22,6 +22,7 @@ import orjson
 from hanse.api.federation.v1.federation_pb2 import Federation
 from hanse.api.registry.v1.cluster_pb2 import ApiCatalogue, Cluster
 from hanse.api.scheduler.v1.placement_pb2 import Placement
+from hanse.kube import belongings
 from hanse.kube.propagation import placeable
 from hanse.store import Entry, KeyValue, Mirror, Store, keys
 
@@ -42,6 +43,8 @@ class Intent:
     api_version: str
     kind: str
     traceparent: str
+    belongs: str = ""
+    """Why it belongs to each cluster itself; empty if it does not."""
 
     def object(self) -> dict[str, Any]:
         """Decode the whole object."""
@@ -52,7 +55,8 @@ class Intent:
 def decode_intent(kv: KeyValue) -> Intent | None:
     """Decode a value under objects/; None for what never goes to members. Raises ValueError."""
     _, group, resource, _ = kv.key.split("/", 3)
-    if not placeable("" if group == "core" else group, resource):
+    group = "" if group == "core" else group
+    if not placeable(group, resource):
         return None
     obj = orjson.loads(kv.value)
     metadata = obj["metadata"]
@@ -66,6 +70,7 @@ def decode_intent(kv: KeyValue) -> Intent | None:
         api_version=str(obj["apiVersion"]),
         kind=str(obj["kind"]),
         traceparent=str((metadata.get("annotations") or {}).get(TRACEPARENT) or ""),
+        belongs=belongings.of(group, resource, obj),
     )
 
 

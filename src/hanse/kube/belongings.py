@@ -127,6 +127,17 @@ _LABELS: Final = (
 )
 """A resource (all of the group if empty), a label, and its values on what the cluster itself made."""
 
+_MARKED_GROUPS: Final = frozenset({"apiregistration.k8s.io", "certificates.k8s.io", _FLOWS, _RBAC})
+_MARKED: Final = frozenset(
+    {
+        ("", "endpoints"),
+        ("", "persistentvolumes"),
+        ("", "pods"),
+        ("discovery.k8s.io", "endpointslices"),
+    }
+)
+"""Where what is made by clusters is told by what it carries; of Secrets, where no name does, by the type."""
+
 _TRIGGER: Final = "endpoints.kubernetes.io/last-change-trigger-time"
 _PROVISIONED: Final = "pv.kubernetes.io/provisioned-by"
 _ACCOUNT: Final = "kubernetes.io/service-account.name"
@@ -146,6 +157,14 @@ _KUBELET_SIGNERS: Final = frozenset(
 def is_system_namespace(name: str) -> bool:
     """Report whether every cluster has this namespace of its own."""
     return name == _NAMESPACE or name.startswith(_PREFIX)
+
+
+def is_told_by_content(group: str, resource: str) -> bool:
+    """Report whether objects of the resource can belong to a cluster by what they carry besides an owner.
+
+    Whoever is to write one has to read it first.
+    """
+    return group in _MARKED_GROUPS or (group, resource) in _MARKED
 
 
 def by_name(group: str, resource: str, *, namespace: str, name: str) -> str:
