@@ -608,6 +608,13 @@ def test_clusters_says_what_a_leaving_cluster_waits_for(world: World, hanse: Han
     lost = Condition(type="Ready", status=ConditionStatus.UNKNOWN, message="it does not answer")
     world.clusters["clusters/eu"].conditions.append(lost)
     assert hanse("clusters").out.rstrip().endswith(f"{why}; it does not answer")
+    holder = "configmaps shop/web in cluster eu: REMOVING, waits for pods"
+    held = Condition(type="Unjoined", status=ConditionStatus.FALSE, message=holder)
+    world.clusters["clusters/eu"].conditions.append(held)
+    assert hanse("clusters").out.rstrip().endswith(f"{why}; held by {holder}; it does not answer")
+    world.looks_until_left = 1000
+    result = hanse("unjoin", "eu", "--wait-timeout", "0.1")
+    assert f"still leaving, held by {holder}: see" in result.err
 
 
 def test_clusters_is_a_table_of_what_matters(world: World, hanse: Hanse) -> None:

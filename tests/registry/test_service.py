@@ -155,6 +155,18 @@ class World:
             while (await self.left(name)) != []:  # noqa: ASYNC110 - reads the store
                 await asyncio.sleep(0.05)
 
+    async def holder(self, name: str) -> str:
+        """What the cluster's condition says that it waits for."""
+        stored = await self.store.get(keys.cluster(name))
+        conditions = cluster_pb2.Cluster.FromString(stored.value).conditions if stored else ()
+        return next((each.message for each in conditions if each.type == "Unjoined"), "")
+
+    async def until_held(self, name: str, message: str) -> None:
+        """Waits until the condition says so."""
+        async with asyncio.timeout(10):
+            while await self.holder(name) != message:  # noqa: ASYNC110 - reads the store
+                await asyncio.sleep(0.05)
+
     async def left(self, name: str) -> list[str]:
         """The keys that are stored of a cluster."""
         candidates = (keys.cluster(name), keys.credential(name), keys.catalogue(name))
@@ -429,6 +441,12 @@ async def test_unjoin_waits_until_nothing_is_placed_and_then_forgets_everything(
     await world.until("eu-west", cluster_pb2.UNJOINING)
     await asyncio.sleep(2.5)
     assert len(await world.left("eu-west")) >= 3
+    assert (await world.holder("eu-west")).startswith("configmaps shop/web in cluster eu-west: its placement")
+    state = sync_state_pb2.SyncState(phase=sync_state_pb2.REMOVING, message="waits for pods")
+    state_key = keys.ObjectKey("", "configmaps", "shop", "web").sync_state("eu-west")
+    await world.store.put(state_key, state.SerializeToString())
+    await world.until_held("eu-west", "configmaps shop/web in cluster eu-west: REMOVING, waits for pods")
+    await world.store.delete(state_key)
     await world.store.put(key, placement_pb2.Placement().SerializeToString())
     await world.until_gone("eu-west")
     await world.join("eu-west")

@@ -333,10 +333,26 @@ def test_deleting_object_moves_nothing() -> None:
     before = run(config(), table("a", "b"))
     dying = config(annotations={SELECTOR: "garbage"})
     dying["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
-    assert not run(dying, table("a", view("b", leaving=True)), previous=before).changed
+    assert not run(dying, table("a", offline("b")), previous=before).changed
     gone = run(dying, table("a"), previous=before)
     assert placed(gone) == {"a": None}
     assert run(dying, table("a")).placement is None
+
+
+def test_leaving_cluster_does_not_wait_for_others_to_delete() -> None:
+    """An object that another cluster has not deleted yet holds no cluster that leaves and has deleted it."""
+    before = run(config(), table("a", "b"))
+    dying = config()
+    dying["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+    leaving = table(view("a", leaving=True), offline("b"))
+    early = Observed(removed=True, acted_on=9)
+    released = run(dying, leaving, previous=before, observed={"a": early})
+    assert (placed(released), releasing(released)) == ({"b": None}, ["a"])
+    assert not run(dying, leaving, previous=released, observed={"a": early}).changed
+    confirmed = {"a": Observed(removed=True, acted_on=11)}
+    after = run(dying, leaving, previous=released, observed=confirmed)
+    assert (placed(after), releasing(after)) == ({"b": None}, [])
+    assert not run(dying, leaving, previous=after, observed=confirmed).changed
 
 
 def test_what_is_found_somewhere_else_is_released() -> None:

@@ -68,12 +68,19 @@ def cluster_row(cluster: Cluster) -> list[str]:
 
 def _why(cluster: Cluster) -> str:
     """Why a cluster is not ready; of one that leaves, what that waits for."""
-    ready = next((each for each in cluster.conditions if each.type == "Ready"), Condition())
+    ready = _condition(cluster, "Ready")
     if cluster.state == ClusterState.UNJOINING:
         waits = _leaving(cluster.name.removeprefix("clusters/"), orphan=cluster.orphan_objects)
+        held = _condition(cluster, "Unjoined").message
+        waits += f"; held by {held}" if held else ""
         unwell = ready.message and ready.status != ConditionStatus.TRUE
         return f"{waits}; {ready.message}" if unwell else waits
     return ready.message if cluster.state != ClusterState.READY else ""
+
+
+def _condition(cluster: Cluster, kind: str) -> Condition:
+    """The condition of that type; an empty one if there is none."""
+    return next((each for each in cluster.conditions if each.type == kind), Condition())
 
 
 def _leaving(name: str, *, orphan: bool) -> str:
@@ -189,7 +196,7 @@ async def unjoin(
     told = force  # then it waits for nothing
     while True:
         try:
-            await client.registry.GetCluster(GetClusterRequest(name=cluster_name(name)))
+            cluster = await client.registry.GetCluster(GetClusterRequest(name=cluster_name(name)))
         except NotFoundError:
             click.echo(f"cluster {name} has left")
             return
@@ -197,8 +204,11 @@ async def unjoin(
             click.echo(f"cluster {name} is leaving: it {_leaving(name, orphan=orphan)}")
             told = True
         if time.monotonic() > deadline:
+            held = _condition(cluster, "Unjoined").message
+            holder = f", held by {held}" if held else ""
             raise DeadlineError(
-                f"cluster {name} is still leaving: see `hanse syncer list-sync-states --cluster {name}`; "
+                f"cluster {name} is still leaving{holder}: see "
+                f"`hanse syncer list-sync-states --cluster {name}`; "
                 "if it cannot be reached, --force leaves what is there"
             )
         await asyncio.sleep(_POLL)

@@ -14,8 +14,6 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from hanse.api.registry.v1 import cluster_pb2
-from hanse.api.scheduler.v1 import placement_pb2
-from hanse.api.syncer.v1 import sync_state_pb2
 from hanse.errors import ConflictError, HanseError
 from hanse.kube.access import ClusterAccess
 from hanse.kube.objects import Object
@@ -25,13 +23,13 @@ from hanse_registry.health import Health, Outcome, Standing, after
 from hanse_registry.intent import Intent, object_key
 from hanse_registry.membership import FORCE, compile_cluster, standing_of
 from hanse_registry.probe import Inventory, MemberApi, outcome_of, probe, take_inventory
+from hanse_registry.remaining import held_by
 from hanse_registry.settings import RegistrySettings
 
 Connect = Callable[[ClusterAccess], AbstractAsyncContextManager[MemberApi]]
 """Opens a connection to a member."""
 FAREWELL_INTERVAL = 1.0
 """Seconds between two looks at what is left of a cluster that leaves."""
-PAGE = 500
 _log = get_logger(__name__)
 
 
@@ -67,6 +65,7 @@ class Keeper:
         self._changed = asyncio.Event()
         self._reconnect = asyncio.Event()
         self._free_since: float | None = None
+        self._held_by = ""
 
     def tell(self, stored: Object) -> None:
         """The Cluster object is this now."""
@@ -140,9 +139,11 @@ class Keeper:
                     )
             if self._object is not None:
                 await self._record(self._object)
-                if "deletionTimestamp" in self._object["metadata"] and await self._has_left():
-                    await self._farewell()
-                    return True
+                if "deletionTimestamp" in self._object["metadata"]:
+                    if await self._has_left():
+                        await self._farewell()
+                        return True
+                    await self._record(self._object)  # with what it waits for
             await self._pause()
         return False
 
@@ -166,6 +167,7 @@ class Keeper:
             inventory=self._inventory,
             previous=self._stored,
             credential_hash=self._credential_hash,
+            held_by=self._held_by,
             now=now,
         )
         if cluster == self._stored:
@@ -190,9 +192,9 @@ class Keeper:
         assert self._object is not None
         if (self._object["metadata"].get("annotations") or {}).get(FORCE) == "true":
             return True
-        busy = await placed_in(self._store, self._name) or await synced_to(self._store, self._name)
+        self._held_by = await held_by(self._store, self._name)
         now = asyncio.get_running_loop().time()
-        if busy:
+        if self._held_by:
             self._free_since = None
         elif self._free_since is None:
             self._free_since = now
@@ -226,33 +228,3 @@ class Keeper:
     def standing(self) -> Standing:
         """What the probes say."""
         return self._health.standing
-
-
-async def placed_in(store: Store, cluster: str) -> bool:
-    """Whether any placement still names the cluster."""
-    after_key: str | None = None
-    while True:
-        page = await store.range(f"{keys.PLACEMENTS}/", start_after=after_key, limit=PAGE)
-        for item in page.items:
-            placement = placement_pb2.Placement.FromString(item.value)
-            named = {placed.cluster for placed in placement.clusters}
-            named.update(released.cluster for released in placement.releasing)
-            if cluster in named:
-                return True
-        if not page.more:
-            return False
-        after_key = page.items[-1].key
-
-
-async def synced_to(store: Store, cluster: str) -> bool:
-    """Whether anything that was applied to the cluster is not confirmed to be removed."""
-    states = await store.range(f"{keys.SYNCSTATES}/", keys_only=True)
-    for item in states.items:
-        if keys.parse_sync_state(item.key)[1] != cluster:
-            continue
-        found = await store.get(item.key)
-        if found is None:
-            continue
-        if sync_state_pb2.SyncState.FromString(found.value).phase != sync_state_pb2.REMOVED:
-            return True
-    return False

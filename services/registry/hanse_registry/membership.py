@@ -42,12 +42,14 @@ def compile_cluster(
     inventory: Inventory | None,
     previous: cluster_pb2.Cluster | None,
     credential_hash: str,
+    held_by: str = "",
     now: datetime,
 ) -> cluster_pb2.Cluster:
     """The cluster as it is now.
 
     `stored` is the Cluster object. `previous` is what was stored before: times of transitions and, while no
-    inventory could be taken, what is known of the cluster are kept from it.
+    inventory could be taken, what is known of the cluster are kept from it. `held_by` is what a cluster that
+    leaves waits for.
     """
     cluster = intended(stored)
     cluster.credential_hash = credential_hash
@@ -55,6 +57,11 @@ def compile_cluster(
     leaving = "deletionTimestamp" in stored["metadata"]
     cluster.state = cluster_pb2.UNJOINING if leaving else STATES[health.standing]
     cluster.conditions.append(ready_condition(health, previous, now))
+    if leaving and held_by:
+        unjoined = condition_pb2.Condition(
+            type="Unjoined", status=condition_pb2.FALSE, reason="ObjectsRemain", message=held_by
+        )
+        cluster.conditions.append(since(unjoined, previous, now))
     return cluster
 
 
@@ -119,8 +126,15 @@ def ready_condition(
         reason=health.reason,
         message=health.message,
     )
+    return since(condition, previous, now)
+
+
+def since(
+    condition: condition_pb2.Condition, previous: cluster_pb2.Cluster | None, now: datetime
+) -> condition_pb2.Condition:
+    """The condition with the time since which its status is what it is."""
     for before in previous.conditions if previous is not None else ():
-        if before.type == "Ready" and before.status == condition.status:
+        if before.type == condition.type and before.status == condition.status:
             condition.last_transition_time.CopyFrom(before.last_transition_time)
             return condition
     condition.last_transition_time.FromDatetime(now)

@@ -32,10 +32,11 @@ from hanse_registry import intent
 from hanse_registry.controller import Registrar
 from hanse_registry.credentials import read_kubeconfig, to_message
 from hanse_registry.intent import Intent
-from hanse_registry.keeper import Connect, placed_in, synced_to
+from hanse_registry.keeper import Connect
 from hanse_registry.membership import FORCE, intended, says
 from hanse_registry.names import check_id, parse_name
 from hanse_registry.probe import Inventory, take_inventory
+from hanse_registry.remaining import held_by
 from hanse_registry.updating import changed_since, check_etag, check_mask, difference, gives_up, named
 
 JOIN_TIMEOUT = 10.0
@@ -285,11 +286,11 @@ class RegistryServicer(registry_service_pb2_grpc.RegistryServiceServicer):
         if self._registrar.clusters.get(keys.cluster(name)) is not None:
             return  # it is a member, without a credential
         deadline = asyncio.get_running_loop().time() + FORGET_TIMEOUT
-        while await placed_in(self._store, name) or await synced_to(self._store, name):
+        while holder := await held_by(self._store, name):
             if asyncio.get_running_loop().time() > deadline:
                 raise FailedPreconditionError(
-                    f"placements or sync states still name an earlier cluster {name}: see whether a "
-                    "scheduler and a syncer run, then join again",
+                    f"placements or sync states still name an earlier cluster {name} ({holder}): see whether "
+                    "a scheduler and a syncer run, then join again",
                     reason="CLUSTER_STILL_PLACED",
                     metadata=named(name),
                 )

@@ -190,7 +190,9 @@ class Composer:
         """Return the previous placement of an object that is being deleted, without clusters that are gone.
 
         What lives somewhere and is not in the placement is added, so that it is deleted there too.
-        A placement of an earlier object of that name only says what may be left of that one.
+        A cluster that leaves the federation is released, and let go of when it has confirmed: it does not
+        wait for the others to confirm. A placement of an earlier object of that name only says what may be
+        left of that one.
         """
         if self.previous is None or not self.same_object(obj):
             return self.withdraw(reference, obj)
@@ -198,8 +200,15 @@ class Composer:
         kept.CopyFrom(self.previous)
         del kept.clusters[:]
         del kept.releasing[:]
-        kept.clusters.extend(item for item in self.previous.clusters if item.cluster in self._exists)
-        kept.releasing.extend(item for item in self.previous.releasing if item.cluster in self._exists)
+        for item in self.previous.clusters:
+            if item.cluster in self._leaving:
+                kept.releasing.append(self._release(item.cluster, *UNJOINING))
+            elif item.cluster in self._exists:
+                kept.clusters.append(item)
+        for release in self.previous.releasing:
+            left = release.cluster in self._leaving and release.cluster in self._confirmed
+            if release.cluster in self._exists and not left:
+                kept.releasing.append(release)
         named = _named(kept)
         for name in self._lingering:
             if name not in named and name in self._exists:

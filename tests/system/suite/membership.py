@@ -129,6 +129,23 @@ class MembershipSuite:
         self._join(federation)
         until_in(federation, NAMES, "configmaps", ns, "web")
 
+    def test_unjoin_does_not_wait_for_a_cluster_that_is_down(self, federation: Federation, ns: str) -> None:
+        """A healthy cluster leaves though another one is down in which an object is still to be deleted."""
+        federation.apply(config_map(ns, "web", color="red"))
+        until_in(federation, NAMES, "configmaps", ns, "web")
+        down = next(name for name in NAMES if name != NAME)
+        federation.members.lose(federation, down)
+        try:
+            federation.kubectl("delete", "configmap", "web", "-n", ns, "--wait=false")
+            federation.hanse("unjoin", NAME)
+            assert NAME not in federation.api.names("clusters.hanse.dev")
+            assert federation.api.find("configmaps", ns, "web"), f"it waits for {down}"
+        finally:
+            federation.members.restore(federation, down)
+        _nothing_of_ours(federation.member(NAME))
+        until(lambda: federation.api.find("configmaps", ns, "web") is None, what="it is deleted everywhere")
+        self._join(federation)
+
     def test_a_cluster_that_is_gone_can_be_forced_out(self, federation: Federation, ns: str) -> None:
         """`hanse unjoin --force` does not wait for a cluster that cannot be reached; what is in it stays, and
         is known again when it joins again."""

@@ -1,0 +1,79 @@
+"""What holds a cluster in the federation: the placements and sync states that still speak of it.
+
+Owns the question that an unjoin, and a join under a name that was taken before, wait for, and the words that
+say which object it is. What cannot be read counts as there: unknown is not empty. Reads only.
+
+Next: `hanse_registry.keeper`, which asks once a second while a cluster leaves.
+"""
+
+from __future__ import annotations
+
+from google.protobuf.message import DecodeError
+
+from hanse.api.scheduler.v1 import placement_pb2
+from hanse.api.syncer.v1 import sync_state_pb2 as sync
+from hanse.store import Store, keys
+from hanse.store.keys import ObjectKey
+
+PAGE = 500
+
+
+async def held_by(store: Store, cluster: str) -> str:
+    """Return which object holds the cluster, where, and why, as one phrase; empty if nothing does."""
+    return await _placed_in(store, cluster) or await _synced_to(store, cluster)
+
+
+async def _placed_in(store: Store, cluster: str) -> str:
+    """Return what is said of the first object whose placement names the cluster."""
+    after_key: str | None = None
+    while True:
+        page = await store.range(f"{keys.PLACEMENTS}/", start_after=after_key, limit=PAGE)
+        for item in page.items:
+            try:
+                placement = placement_pb2.Placement.FromString(item.value)
+            except DecodeError:
+                return f"{ObjectKey.parse(item.key)}: its placement cannot be read"
+            named = {placed.cluster for placed in placement.clusters}
+            named.update(released.cluster for released in placement.releasing)
+            if cluster in named:
+                return await _why_placed(store, ObjectKey.parse(item.key), cluster)
+        if not page.more:
+            return ""
+        after_key = page.items[-1].key
+
+
+async def _why_placed(store: Store, key: ObjectKey, cluster: str) -> str:
+    found = await store.get(key.sync_state(cluster))
+    state = _state(found.value) if found is not None else None
+    if state is not None and state.phase != sync.REMOVED:
+        return _words(key, state, cluster)
+    return f"{key} in cluster {cluster}: its placement names it, and the scheduler has not let go"
+
+
+async def _synced_to(store: Store, cluster: str) -> str:
+    """Return what is said of the first object that is not confirmed to be removed from the cluster."""
+    states = await store.range(f"{keys.SYNCSTATES}/", keys_only=True)
+    for item in states.items:
+        key, where = keys.parse_sync_state(item.key)
+        found = await store.get(item.key) if where == cluster else None
+        if found is None:
+            continue
+        state = _state(found.value)
+        if state is None:
+            return f"{key} in cluster {cluster}: its sync state cannot be read"
+        if state.phase != sync.REMOVED:
+            return _words(key, state, cluster)
+    return ""
+
+
+def _state(value: bytes) -> sync.SyncState | None:
+    try:
+        return sync.SyncState.FromString(value)
+    except DecodeError:
+        return None
+
+
+def _words(key: ObjectKey, state: sync.SyncState, cluster: str) -> str:
+    phase = sync.SyncPhase.Name(state.phase)
+    why = state.message or state.reason or "it is still to be removed"
+    return f"{key} in cluster {cluster}: {phase}, {why}"
