@@ -306,13 +306,14 @@ def test_a_confirmation_of_an_earlier_release_is_looked_at_again(
 
 
 STATES = st.none() | st.builds(
-    lambda phase, uid, version, digest: SyncState(
-        phase=phase, member_uid=uid, member_resource_version=version, applied_hash=digest
+    lambda phase, uid, version, digest, deleting: SyncState(
+        phase=phase, member_uid=uid, member_resource_version=version, applied_hash=digest, delete_uid=deleting
     ),
     st.sampled_from([1, 2, 3, 4, 5, 6, 7]),
     st.sampled_from(["", "u1", "u2"]),
     st.sampled_from(["1", "2"]),
     st.sampled_from(["h1", "h2"]),
+    st.sampled_from(["", "", "u1"]),
 )
 SEEN = st.none() | st.builds(Seen, st.sampled_from(["u1", "u2"]), st.sampled_from(["1", "2"]), st.booleans())
 REMOVING = {Step.REMOVE, Step.SEARCH}
@@ -341,7 +342,11 @@ def test_writes_only_where_something_differs(
 ) -> None:
     """An object that is applied with the same hash is never written without having been looked at."""
     step = plan.decide(Wish.PRESENT, state=state, rendered_hash="h1", seen=seen, listed=listed)
-    if state is not None and state.phase == sync.APPLIED and state.member_uid and state.applied_hash == "h1":
+    if state is not None and state.delete_uid:
+        assert step is Step.KEEP
+    elif (
+        state is not None and state.phase == sync.APPLIED and state.member_uid and state.applied_hash == "h1"
+    ):
         assert step in (Step.NOTHING, Step.CHECK, Step.COMPARE)
         if seen is None and not listed:
             assert step is Step.NOTHING

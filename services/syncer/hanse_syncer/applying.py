@@ -33,6 +33,8 @@ from hanse_syncer.recording import Recorder
 from hanse_syncer.render import Manifest
 
 _REPAIRS: Final = Backoff(base=0.1, limit=60.0)
+_KEPT: Final = "hanse.dev/kept"
+"""Annotation that is put on an object and taken off again, so that its resourceVersion changes."""
 _QUIET_SECONDS: Final = 60.0
 """After so long without a repair the next one is made at once again."""
 
@@ -52,7 +54,7 @@ class Applying:
             answer = await self._desk.member.create(case.target, manifest)
         verdict = self._count(case, answer, started)
         if verdict is Verdict.DONE:
-            return self._recorder.applied(case, manifest, answer.json(), repaired=repaired)
+            return self._applied(case, manifest, answer.json(), repaired=repaired)
         if verdict is Verdict.CHANGED:
             return await self.resolve(case, manifest)
         raise self._trouble(case, verdict, answer)
@@ -68,7 +70,7 @@ class Applying:
         if verdict is Verdict.DONE:
             live = answer.json()
             repaired = bool(repairing) and live["metadata"]["resourceVersion"] != repairing
-            return self._recorder.applied(case, manifest, live, repaired=repaired)
+            return self._applied(case, manifest, live, repaired=repaired)
         if verdict in (Verdict.CHANGED, Verdict.ABSENT):
             return await self.resolve(case, manifest)
         raise self._trouble(case, verdict, answer)
@@ -109,6 +111,56 @@ class Applying:
             return Result(requeue_after=wait)
         return await self.apply(case, manifest, uid=case.uid, repairing=str(metadata["resourceVersion"]))
 
+    async def keep(self, case: Case, manifest: Manifest) -> Result | None:
+        """A DELETE that is taken back may have been carried out, or may still arrive: read the object.
+
+        It does nothing to an object in another resourceVersion than it names. So what is there is written to,
+        twice if need be, before it counts as kept; what is being deleted is waited for, and made again.
+        """
+        desk, state = self._desk, case.state
+        assert state is not None
+        answer = await desk.member.get(case.target)
+        verdict = desk.member.verdict(case.target, answer)
+        if verdict is Verdict.ABSENT:
+            desk.shown.note(case.target, None)
+            return await self.create(case, manifest)
+        if verdict is not Verdict.DONE:
+            raise self._trouble(case, verdict, answer)
+        live = answer.json()
+        uid = str(live["metadata"]["uid"])
+        if live["metadata"].get("deletionTimestamp"):
+            raise _being_deleted()
+        if uid != state.delete_uid:
+            return await self.compare(case, manifest, live)
+        if not self._may_take(case, live, uid):
+            raise self._conflict(case, live)
+        if str(live["metadata"]["resourceVersion"]) == state.delete_resource_version:
+            await self._touch(case, manifest, uid=uid, version=state.delete_resource_version)
+        return await self.apply(case, manifest, uid=uid)
+
+    async def _touch(self, case: Case, manifest: Manifest, *, uid: str, version: str) -> None:
+        """Have the object leave resourceVersion `version`."""
+        desk = self._desk
+        answer = await desk.member.apply(case.target, manifest.annotated(_KEPT, version), uid=uid)
+        verdict = desk.member.verdict(case.target, answer)
+        if verdict in (Verdict.CHANGED, Verdict.ABSENT):
+            raise _restless()
+        if verdict is not Verdict.DONE:
+            raise self._trouble(case, verdict, answer)
+        if str(answer.json()["metadata"]["resourceVersion"]) == version:
+            outcome = Outcome(
+                sync.WAITING,
+                "DeleteUnderWay",
+                "a DELETE was sent that may still arrive, and the cluster takes no change that stops it",
+            )
+            raise Trouble(outcome, retry_after=5.0)
+
+    def _applied(self, case: Case, manifest: Manifest, live: Object, *, repaired: bool) -> Result | None:
+        """The member took the manifest: that counts unless it is deleting the object all the same."""
+        if live["metadata"].get("deletionTimestamp"):
+            raise _being_deleted()
+        return self._recorder.applied(case, manifest, live, repaired=repaired)
+
     async def resolve(self, case: Case, manifest: Manifest) -> Result | None:
         """What is there is not what was expected, or cannot be told without a look: read it, then decide."""
         desk = self._desk
@@ -120,7 +172,7 @@ class Applying:
             created = await desk.member.create(case.target, manifest)
             verdict = self._count(case, created, started)
             if verdict is Verdict.DONE:
-                return self._recorder.applied(case, manifest, created.json(), repaired=bool(case.uid))
+                return self._applied(case, manifest, created.json(), repaired=bool(case.uid))
             if verdict is Verdict.CHANGED:
                 raise _restless()
             raise self._trouble(case, verdict, created)
@@ -129,16 +181,13 @@ class Applying:
         live = answer.json()
         uid = str(live["metadata"]["uid"])
         if live["metadata"].get("deletionTimestamp"):
-            raise Trouble(
-                Outcome(sync.WAITING, "BeingDeleted", "the cluster is deleting an object of that name"),
-                retry_after=2.0,
-            )
+            raise _being_deleted()
         if not self._may_take(case, live, uid):
             raise self._conflict(case, live)
         applied = await desk.member.apply(case.target, manifest, uid=uid)
         verdict = desk.member.verdict(case.target, applied)
         if verdict is Verdict.DONE:
-            return self._recorder.applied(case, manifest, applied.json(), repaired=uid == case.uid)
+            return self._applied(case, manifest, applied.json(), repaired=uid == case.uid)
         if verdict in (Verdict.CHANGED, Verdict.ABSENT):
             raise _restless()
         raise self._trouble(case, verdict, applied)
@@ -249,6 +298,11 @@ class Applying:
 
 def _decode(status: bytes) -> Any:
     return orjson.loads(status)
+
+
+def _being_deleted() -> Trouble:
+    outcome = Outcome(sync.WAITING, "BeingDeleted", "the cluster is deleting an object of that name")
+    return Trouble(outcome, retry_after=2.0)
 
 
 def _restless() -> Trouble:

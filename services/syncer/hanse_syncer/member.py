@@ -124,13 +124,17 @@ class Member:
         """Read the object."""
         return await self._send("GET", target.path, expect=replace(target.expected, partial=False))
 
-    async def delete(self, target: Target, *, uid: str) -> Answer:
-        """Delete the object with that uid, and no other; its dependents go by the member's own collector."""
+    async def delete(self, target: Target, *, uid: str, version: str) -> Answer:
+        """Delete the object with that uid in that resourceVersion, and no other.
+
+        Its dependents go by the member's own collector. A request that arrives late, when the object has been
+        written to meanwhile, does nothing.
+        """
         options = {
             "apiVersion": "v1",
             "kind": "DeleteOptions",
             "propagationPolicy": "Background",
-            "preconditions": {"uid": uid},
+            "preconditions": {"uid": uid, "resourceVersion": version},
         }
         expected = ADeletion(replace(target.expected, partial=False), uid)
         return await self._send("DELETE", target.path, expect=expected, body=orjson.dumps(options))

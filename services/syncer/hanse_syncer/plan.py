@@ -6,6 +6,7 @@ Owns the rules of promise 2 ("nothing lost, nothing surprising"). All are here a
   cluster is to be left. That there is no intent, no placement, or no cluster in it, removes nothing.
 - A cluster whose placement is suspended is left as it is.
 - What a list or a watch does not show is looked for by name before anything is concluded from it.
+- Where a DELETE was sent, the object counts as kept only when it is seen and the DELETE can do no more.
 - Nothing is sent to a member that has, by what is stored and by what it lists, what it should have.
 
 Pure functions. Next: `hanse_syncer.reconciler`, which reads the inputs and carries the decisions out.
@@ -96,6 +97,8 @@ class Step(enum.Enum):
     """Apply to the object whose uid is known, and to no other."""
     CHECK = "check"
     """Read the live object and compare."""
+    KEEP = "keep"
+    """A DELETE was sent that may still arrive: read the live object, and see to it that it stays."""
     COMPARE = "compare"
     """Compare with the live object that the watch brought."""
     REMOVE = "remove"
@@ -162,6 +165,8 @@ def _unknown(state: SyncState | None) -> Step:
 def _present(
     state: SyncState | None, *, rendered_hash: str, seen: Seen | None, listed: bool, force: bool
 ) -> Step:
+    if state is not None and state.delete_uid:
+        return Step.KEEP
     uid = state.member_uid if state is not None and state.phase != sync.REMOVED else ""
     if not uid:
         return Step.APPLY if seen is not None else Step.CREATE

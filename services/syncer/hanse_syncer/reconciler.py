@@ -210,6 +210,8 @@ class ObjectReconciler:
             return await self._applying.resolve(case, manifest)
         if step is Step.APPLY:
             return await self._applying.apply(case, manifest, uid=case.uid or (seen.uid if seen else ""))
+        if step is Step.KEEP:
+            return await self._applying.keep(case, manifest)
         if step is Step.CHECK:
             return await self._applying.check(case, manifest)
         if step is Step.COMPARE:

@@ -3,7 +3,8 @@
 Owns both, and the rules that a namespace goes only when nothing foreign is in it, and that what belongs to
 the member itself is never deleted: our marks are taken off it. Everything is done by uid: an object of the
 same name that somebody else has made meanwhile is never touched. Being removed is a fact that the member has
-confirmed, never a conclusion from silence.
+confirmed, never a conclusion from silence. That a DELETE is sent is stored before: one whose outcome is
+unknown may arrive at any time later, and whoever wants the object again must know of it.
 
 Concurrency: called by the reconciler, for one object at a time. Next: `hanse_syncer.namespaces`.
 """
@@ -42,7 +43,8 @@ class Removal:
         """Delete the object by the uid that is known. Raises Trouble, LinkDownError."""
         if _must_look(case):
             return await self.search(case)
-        return await self._delete(case, case.uid)
+        version = self._version(case)
+        return await (self._delete(case, case.uid, version) if version else self.search(case))
 
     async def search(self, case: Case) -> Result | None:
         """Read the object, and remove or release it if it is ours. Raises Trouble, LinkDownError."""
@@ -58,7 +60,7 @@ class Removal:
         live = answer.json()
         if not ownership.owned(live, desk.federation_id):
             return self._gone(case, reason="NotOurs", message="what is there is not ours; it was left alone")
-        uid = str(live["metadata"]["uid"])
+        uid, version = str(live["metadata"]["uid"]), str(live["metadata"]["resourceVersion"])
         if belongs := case.belongs(live):
             return await self._release(case, uid, why=f"{belongs}; it was left in the cluster")
         if case.wanted is Wish.RELEASED:
@@ -66,15 +68,29 @@ class Removal:
         if live["metadata"].get("deletionTimestamp"):
             return self._deleting(case, live)
         if _is_namespace(case):
-            return await self._namespace(case, uid)
+            return await self._namespace(case, uid, version)
         if _is_definition(case):
             instances = namespaces.instances(desk.member, live, federation_id=desk.federation_id)
-            return await self._delete_with(case, uid, instances)
-        return await self._delete(case, uid)
+            return await self._delete_with(case, uid, version, instances)
+        return await self._delete(case, uid, version)
 
-    async def _delete(self, case: Case, uid: str) -> Result | None:
+    def _version(self, case: Case) -> str:
+        """Return the newest resourceVersion that is known of the object; empty if none is."""
+        seen, _ = self._desk.shown.seen(case.target)
+        if seen is not None and seen.uid == case.uid:
+            return seen.resource_version
+        return case.state.member_resource_version if case.state is not None else ""
+
+    async def _delete(self, case: Case, uid: str, version: str) -> Result | None:
         desk = self._desk
-        answer = await desk.member.delete(case.target, uid=uid)
+        subject, now = case.subject(desk.cluster), desk.clock()
+        desk.book.update(
+            case.path, lambda before: report.deleting(subject, before, uid=uid, version=version, now=now)
+        )
+        await desk.book.stored(case.path)
+        if not self._stands(case):
+            return Result(requeue_after=0.0)
+        answer = await desk.member.delete(case.target, uid=uid, version=version)
         verdict = desk.member.verdict(case.target, answer)
         if verdict is Verdict.ABSENT:
             return self._gone(case, reason="Removed", message="nothing is left in the cluster")
@@ -88,6 +104,13 @@ class Removal:
             return self._deleting(case, live)
         return self._gone(case, reason="Removed", message="deleted")
 
+    def _stands(self, case: Case) -> bool:
+        """Whether the object and its placement are still those on which the case was decided."""
+        intent, entry = self._desk.world.intent(case.path), self._desk.world.placement(case.path)
+        return (intent.revision if intent is not None else 0) == (
+            case.intent.revision if case.intent is not None else 0
+        ) and (entry.mod_revision if entry is not None else 0) == case.placement_revision
+
     async def _changed(self, case: Case, answer: Answer) -> Result | None:
         """Another object has that name now, or its API is gone: look before anything else is done."""
         if case.uid:
@@ -95,7 +118,7 @@ class Removal:
         self._desk.shown.note(case.target, None)
         return Result(requeue_after=0.05)
 
-    async def _namespace(self, case: Case, uid: str) -> Result | None:
+    async def _namespace(self, case: Case, uid: str, version: str) -> Result | None:
         desk = self._desk
         name = case.key.name
         if desk.world.wanted_inside(name, desk.cluster):
@@ -104,9 +127,11 @@ class Removal:
                 retry_after=1.0,
             )
         found = namespaces.contents(desk.member, name, federation_id=desk.federation_id)
-        return await self._delete_with(case, uid, found)
+        return await self._delete_with(case, uid, version, found)
 
-    async def _delete_with(self, case: Case, uid: str, look: Awaitable[Contents]) -> Result | None:
+    async def _delete_with(
+        self, case: Case, uid: str, version: str, look: Awaitable[Contents]
+    ) -> Result | None:
         """Delete what others go with, if the look finds nothing foreign among them; else release it."""
         try:
             obstacle = self._obstacle(case, await look)
@@ -114,7 +139,7 @@ class Removal:
             obstacle = str(hidden)
         if obstacle:
             return await self._release(case, uid, why=f"it was left in the cluster because {obstacle}")
-        return await self._delete(case, uid)
+        return await self._delete(case, uid, version)
 
     def _obstacle(self, case: Case, found: Contents) -> str:
         """Return what stands against the deletion; raises Trouble while the member is still at work on it."""

@@ -48,6 +48,12 @@ class Manifest:
         prefix = orjson.dumps(conditions)[1:-1] + b"," if conditions else b""
         return b'{"metadata":{' + prefix + self._metadata[1:] + b"," + self._rest[1:]
 
+    def annotated(self, name: str, value: str) -> Manifest:
+        """Return the manifest with one annotation more."""
+        metadata = self.object["metadata"]
+        annotations = {**(metadata.get("annotations") or {}), name: value}
+        return _encode({**self.object, "metadata": {**metadata, "annotations": annotations}})
+
     @property
     def api_version(self) -> str:
         """apiVersion of the manifest."""

@@ -89,6 +89,7 @@ def applied(
     state.failures = 0
     state.traceparent = subject.traceparent
     state.drift_repairs += int(repaired)
+    state.delete_uid = state.delete_resource_version = ""
     _observe(state, live)
     return state
 
@@ -101,6 +102,7 @@ def confirmed(
     _phase(state, sync.APPLIED, now)
     state.reason = state.message = ""
     state.failures = 0
+    state.delete_uid = state.delete_resource_version = ""
     state.applied_hash = manifest.hash
     state.applied_generation = subject.generation
     state.placement_revision = subject.placement_revision
@@ -135,6 +137,21 @@ def failed(
         state.failures = failures
     state.reason = reason
     state.message = message[:MAX_MESSAGE]
+    return state
+
+
+def deleting(
+    subject: Subject, before: SyncState | None, *, uid: str, version: str, now: datetime
+) -> SyncState:
+    """A DELETE of the member's object `uid` in its resourceVersion `version` is about to be sent.
+
+    What was said of an earlier one stands until this one has an outcome.
+    """
+    if before is not None and before.delete_uid == uid:
+        state = _next(subject, before)
+    else:
+        state = removing(subject, before, message="the cluster is asked to delete it", now=now)
+    state.delete_uid, state.delete_resource_version = uid, version
     return state
 
 
@@ -216,5 +233,7 @@ def _clear_member(state: SyncState) -> None:
         "replicas",
         "unschedulable_pods",
         "failures",
+        "delete_uid",
+        "delete_resource_version",
     ):
         state.ClearField(name)

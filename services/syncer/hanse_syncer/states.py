@@ -56,6 +56,10 @@ class StateBook:
         self._wake = asyncio.Event()
         self._clean = asyncio.Event()
         self._clean.set()
+        self._taken: set[str] = set()
+        """What the commit under way writes."""
+        self._committed = asyncio.Event()
+        """Set at the end of each commit, and replaced."""
 
     def __len__(self) -> int:
         return len(self._states)
@@ -90,6 +94,14 @@ class StateBook:
         if self._states.pop(path, None) is not None:
             self._schedule(path, lazy=False)
 
+    async def stored(self, path: str) -> None:
+        """Wait until what is known of an object now is in the store."""
+        if (timer := self._held.get(path)) is not None:
+            timer.cancel()
+            self._release(path)
+        while path in self._ready or path in self._taken:
+            await self._committed.wait()
+
     async def flush(self, timeout: float) -> bool:
         """Write everything that is held back; returns whether it was all written within `timeout` seconds."""
         for path, timer in list(self._held.items()):
@@ -110,6 +122,9 @@ class StateBook:
             while self._ready:
                 await self._tick()
                 await self._write(self._take())
+                self._taken.clear()
+                self._committed.set()
+                self._committed = asyncio.Event()
             if not self._held:
                 self._clean.set()
 
@@ -157,6 +172,7 @@ class StateBook:
                 self._written_at[path] = now
                 ops.append(Put(key, value))
             del self._ready[path]
+            self._taken.add(path)
         return ops
 
     def _schedule(self, path: str, *, lazy: bool) -> None:

@@ -148,6 +148,8 @@ class SyncState(_message.Message):
     REPLICAS_FIELD_NUMBER: _builtins.int
     UNSCHEDULABLE_PODS_FIELD_NUMBER: _builtins.int
     PLACEMENT_REVISION_FIELD_NUMBER: _builtins.int
+    DELETE_UID_FIELD_NUMBER: _builtins.int
+    DELETE_RESOURCE_VERSION_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """"syncStates/{group}/{resource}/{namespace}/{object}/{cluster}", with "core" for the core group and "_" for
     no namespace.
@@ -188,6 +190,12 @@ class SyncState(_message.Message):
     """For workloads: pods that the member's scheduler cannot place; they bound the cluster's capacity."""
     placement_revision: _builtins.int
     """etcd revision of the placement that was acted on."""
+    delete_uid: _builtins.str
+    """metadata.uid of the member's object that a DELETE was sent for; empty once nothing of that DELETE can happen
+    any more. Written before it is sent: whatever becomes of the sender, the next one knows.
+    """
+    delete_resource_version: _builtins.str
+    """metadata.resourceVersion that the DELETE names: it does nothing to the object in any other version."""
     @_builtins.property
     def object(self) -> _object_reference_pb2.ObjectReference:
         """The object."""
@@ -230,10 +238,12 @@ class SyncState(_message.Message):
         replicas: _builtins.int | None = ...,
         unschedulable_pods: _builtins.int = ...,
         placement_revision: _builtins.int = ...,
+        delete_uid: _builtins.str = ...,
+        delete_resource_version: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_replicas", b"_replicas", "apply_time", b"apply_time", "object", b"object", "replicas", b"replicas", "transition_time", b"transition_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_replicas", b"_replicas", "applied_generation", b"applied_generation", "applied_hash", b"applied_hash", "apply_time", b"apply_time", "cluster", b"cluster", "drift_repairs", b"drift_repairs", "failures", b"failures", "health", b"health", "member_generation", b"member_generation", "member_resource_version", b"member_resource_version", "member_uid", b"member_uid", "message", b"message", "name", b"name", "object", b"object", "phase", b"phase", "placement_revision", b"placement_revision", "ready_endpoints", b"ready_endpoints", "reason", b"reason", "replicas", b"replicas", "revision", b"revision", "status", b"status", "traceparent", b"traceparent", "transition_time", b"transition_time", "unschedulable_pods", b"unschedulable_pods"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_replicas", b"_replicas", "applied_generation", b"applied_generation", "applied_hash", b"applied_hash", "apply_time", b"apply_time", "cluster", b"cluster", "delete_resource_version", b"delete_resource_version", "delete_uid", b"delete_uid", "drift_repairs", b"drift_repairs", "failures", b"failures", "health", b"health", "member_generation", b"member_generation", "member_resource_version", b"member_resource_version", "member_uid", b"member_uid", "message", b"message", "name", b"name", "object", b"object", "phase", b"phase", "placement_revision", b"placement_revision", "ready_endpoints", b"ready_endpoints", "reason", b"reason", "replicas", b"replicas", "revision", b"revision", "status", b"status", "traceparent", b"traceparent", "transition_time", b"transition_time", "unschedulable_pods", b"unschedulable_pods"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__replicas: _TypeAlias = _typing.Literal["replicas"]  # noqa: Y015
     _WhichOneofArgType__replicas: _TypeAlias = _typing.Literal["_replicas", b"_replicas"]  # noqa: Y015
