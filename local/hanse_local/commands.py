@@ -20,6 +20,7 @@ import click
 from rich.console import Console
 
 from hanse.errors import ConfigError, HanseError
+from hanse.numbers import whole_number
 from hanse_local import background
 from hanse_local.checks import check_options
 from hanse_local.display import Progress, print_failure, print_ready, processes_table
@@ -54,9 +55,10 @@ def _ports(_context: click.Context, _parameter: click.Parameter, values: tuple[s
     found: dict[str, int] = {}
     for value in values:
         name, separator, port = value.partition("=")
-        if not separator or not port.isdecimal():
+        number = whole_number(port, maximum=65535)
+        if not separator or number is None:
             raise click.BadParameter(f"{value!r} must be NAME=PORT, such as dns.dns=5353")
-        found[name] = int(port)
+        found[name] = number
     return found
 
 
@@ -77,7 +79,7 @@ def _endpoints(
 ) -> tuple[str, ...]:
     found = tuple(part.strip() for value in values for part in value.split(",") if part.strip())
     for endpoint in found:
-        if "//" in endpoint or not endpoint.rpartition(":")[2].isdecimal():
+        if "//" in endpoint or whole_number(endpoint.rpartition(":")[2], maximum=65535) is None:
             raise click.BadParameter(f"{endpoint!r} must be HOST:PORT without a scheme")
     return found
 

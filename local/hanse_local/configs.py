@@ -15,8 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import yaml
-
+from hanse.documents import to_yaml
 from hanse.errors import ConfigError
 from hanse.settings import TlsFiles
 
@@ -70,7 +69,7 @@ def kubeconfig(federation: Access, members: Mapping[str, Mapping[str, Any]]) -> 
     entries = {HANSE_CONTEXT: _federation_entry(federation)}
     for name, document in members.items():
         entries[name] = _current_entry(name, document)
-    return yaml.safe_dump(
+    return to_yaml(
         {
             "apiVersion": "v1",
             "kind": "Config",
@@ -80,7 +79,6 @@ def kubeconfig(federation: Access, members: Mapping[str, Mapping[str, Any]]) -> 
             "contexts": [{"name": name, "context": {"cluster": name, "user": name}} for name in entries],
             "preferences": {},
         },
-        sort_keys=False,
     )
 
 

@@ -17,8 +17,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-import yaml
-
+from hanse.documents import yaml_document
 from hanse.errors import (
     ConfigError,
     FailedPreconditionError,
@@ -135,7 +134,10 @@ class Host:
             key=(pki / f"{ADMIN}.key").read_bytes(),
         )
         members = {
-            cluster.name: yaml.safe_load(self._data.cluster_kubeconfig(cluster.name).read_text())
+            cluster.name: yaml_document(
+                self._data.cluster_kubeconfig(cluster.name).read_bytes(),
+                what=f"{cluster.name}'s kubeconfig",
+            )
             for cluster in plan.state.clusters
         }
         write_private(self._data.kubeconfig, kubeconfig(access, members).encode())

@@ -29,6 +29,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal, NoReturn, Self, get_args, get_origin, get_type_hints
 
 from hanse.errors import ConfigError
+from hanse.numbers import whole_number
 
 _LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")  # RFC 1123 section 2.1, in lower case
 _TRUE = frozenset({"1", "true", "yes", "on"})
@@ -210,9 +211,10 @@ class ServiceSettings(Settings):
 def split_address(address: str, *, setting: str = "address") -> tuple[str, int]:
     """Split host:port, with IPv6 hosts in brackets. Raises ConfigError that names `setting`."""
     host, separator, port = address.rpartition(":")
-    if not separator or not host or not port.isdecimal() or int(port) > 65535:
+    number = whole_number(port, maximum=65535)
+    if not separator or not host or number is None:
         raise _bad(setting, address, "host:port such as 127.0.0.1:0")
-    return host.removeprefix("[").removesuffix("]"), int(port)
+    return host.removeprefix("[").removesuffix("]"), number
 
 
 def _is_endpoint(url: str) -> bool:

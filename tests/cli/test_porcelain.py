@@ -131,7 +131,7 @@ def test_apply_stops_when_the_service_is_gone(world: World, hanse: Hanse) -> Non
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("a: [", "line 1 is not valid YAML"),
+        ("a: [", "line 2 is not valid YAML"),
         ("- a\n", "must be a mapping"),
         ("kind: ConfigMap\n", "has no apiVersion"),
         ("apiVersion: v1\n", "has no kind"),

@@ -23,12 +23,13 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import click
-import yaml
 from google.api import field_behavior_pb2
 from google.protobuf import json_format
 from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
 from google.protobuf.message import Message
 
+from hanse.documents import yaml_document
+from hanse.errors import InvalidArgumentError
 from hanse_cli import comments
 
 M = TypeVar("M", bound=Message)
@@ -254,13 +255,13 @@ def _json(flag: str, value: str) -> Any:
     text = read_bytes(flag, value)
     try:
         return json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         if not value.startswith("@"):
             raise click.UsageError(f"{flag} is not valid JSON: {value[:60]!r}") from None
     try:
-        return yaml.safe_load(text)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise click.UsageError(f"{flag}: {value[1:]} is neither JSON nor YAML") from error
+        return yaml_document(text, what=value[1:])
+    except InvalidArgumentError as error:
+        raise click.UsageError(f"{flag}: {value[1:]} is neither JSON nor YAML: {error}") from error
 
 
 def _with_bytes(message: Descriptor, document: Mapping[str, Any]) -> dict[str, Any]:

@@ -15,8 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from hanse.documents import to_yaml, yaml_document
 from hanse.errors import InvalidArgumentError
 
 _INLINE = {
@@ -50,7 +49,7 @@ def reduced(path: Path, context: str = "") -> bytes:
                 "machine: give a kubeconfig with a token or a client certificate, such as a ServiceAccount's"
             )
     inline = {"cluster": _inlined(cluster, path), "user": _inlined(user, path)}
-    return yaml.safe_dump(
+    return to_yaml(
         {
             "apiVersion": "v1",
             "kind": "Config",
@@ -64,11 +63,9 @@ def reduced(path: Path, context: str = "") -> bytes:
 
 def _load(path: Path) -> Mapping[str, Any]:
     try:
-        document = yaml.safe_load(path.read_text())
+        document = yaml_document(path.read_bytes(), what=str(path))
     except OSError as error:
         raise InvalidArgumentError(f"cannot read the kubeconfig {path}: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InvalidArgumentError(f"{path} is not a kubeconfig: it is not valid YAML") from error
     if not isinstance(document, dict) or not isinstance(document.get("clusters"), list):
         raise InvalidArgumentError(f"{path} is not a kubeconfig: it has no clusters")
     return document

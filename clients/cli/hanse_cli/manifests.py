@@ -15,8 +15,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from hanse.documents import yaml_documents
 from hanse.errors import InvalidArgumentError
 
 Manifest = dict[str, Any]
@@ -60,13 +59,7 @@ def _texts(source: str) -> Iterator[tuple[str, str]]:
 
 def parse(text: str, name: str) -> Iterator[Manifest]:
     """The manifests in a text of YAML documents or JSON; lists are opened. Raises InvalidArgumentError."""
-    try:
-        documents = list(yaml.safe_load_all(text))
-    except yaml.YAMLError as error:
-        problem = getattr(error, "problem", None) or str(error)
-        mark = getattr(error, "problem_mark", None)
-        where = f" line {mark.line + 1}" if mark else ""
-        raise InvalidArgumentError(f"{name}{where} is not valid YAML: {problem}") from error
+    documents = yaml_documents(text, what=name)
     for number, document in enumerate(documents, start=1):
         if document is None:
             continue

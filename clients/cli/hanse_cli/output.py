@@ -19,11 +19,11 @@ from datetime import UTC, datetime
 from typing import Any, cast
 
 import click
-import yaml
 from google.protobuf import json_format
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
+from hanse import documents
 from hanse_cli.flags import is_map
 
 _NOT_IN_TABLES = frozenset({"etag", "traceparent", "uid", "revision"})
@@ -63,8 +63,7 @@ def _opened(value: bytes) -> Any:
 
 def to_yaml(document: Any) -> str:
     """YAML with keys in their order."""
-    text: str = yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=110)
-    return text
+    return documents.to_yaml(document)
 
 
 def to_json(document: Any) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from hanse.kube.objects import Object, labels_of, mapping, name_of, sequence
+from hanse.numbers import whole_number
 from hanse_simulator.pods import is_ready, phase
 from hanse_simulator.world import is_deleting, owner_reference
 
@@ -122,8 +123,8 @@ def _target(port: Mapping[str, Any], pod: Object, protocol: str) -> int | None:
     target = port.get("targetPort") or port.get("port")
     if isinstance(target, int):
         return target
-    if isinstance(target, str) and target.isdigit():
-        return int(target)
+    if isinstance(target, str) and (number := whole_number(target, maximum=65535)) is not None:
+        return number
     for container in sequence(pod, "spec", "containers"):
         for named in sequence(container, "ports"):
             if named.get("name") == target and (named.get("protocol") or "TCP") == protocol:

@@ -15,6 +15,7 @@ from hanse.control import Request, Result
 from hanse.errors import AlreadyExistsError
 from hanse.kube.entry import Change
 from hanse.kube.objects import Object, annotations_of, mapping, name_of
+from hanse.numbers import whole_number
 from hanse_simulator import pods as pod_rules
 from hanse_simulator.loops import Loop, controlled_by, itself, split
 from hanse_simulator.workloads import rollout
@@ -279,7 +280,7 @@ def _view(replica_set: Object) -> Replicas:
 
 def _revision(obj: Object) -> int:
     text = annotations_of(obj).get(REVISION, "")
-    return int(text) if text.isdigit() else 0
+    return whole_number(text) or 0
 
 
 def _age(obj: Object) -> tuple[str, str]:

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from hanse.kube.objects import Object, annotations_of, mapping, sequence
+from hanse.numbers import whole_number
 from hanse_simulator.pods import deletion_order, is_active, phase
 from hanse_simulator.world import is_deleting, is_true
 
@@ -89,7 +90,7 @@ def intervals(indexes: Iterable[int]) -> str:
 
 def _index(pod: Object) -> int:
     text = annotations_of(pod).get(INDEX, "")
-    return int(text) if text.isdigit() else -1
+    return -1 if (number := whole_number(text)) is None else number
 
 
 def is_finished(job: Object) -> bool:

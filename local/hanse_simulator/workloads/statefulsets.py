@@ -12,6 +12,7 @@ from typing import Any
 from hanse.control import Request, Result
 from hanse.errors import AlreadyExistsError
 from hanse.kube.objects import Object, labels_of, mapping, name_of, sequence
+from hanse.numbers import whole_number
 from hanse_simulator import pods as pod_rules
 from hanse_simulator.loops import Loop, controlled_by, itself, split
 from hanse_simulator.workloads import revisions
@@ -190,7 +191,7 @@ def _min_ready(owner: Object) -> float:
 
 def _ordinal(owner: Object, pod: Object) -> int:
     text = name_of(pod).removeprefix(f"{name_of(owner)}-")
-    return int(text) if text.isdigit() else -1
+    return -1 if (number := whole_number(text)) is None else number
 
 
 def _by_ordinal(owner: Object, pods: list[Object]) -> dict[int, Object]:

@@ -12,6 +12,7 @@ import orjson
 from hanse.api.federation.v1.federation_pb2 import Object as ObjectMessage
 from hanse.api.federation.v1.federation_pb2 import Resource
 from hanse.api.type.v1.object_reference_pb2 import ObjectReference
+from hanse.documents import json_document
 from hanse.errors import InvalidArgumentError
 from hanse.kube.catalogue import Catalogue, ResourceInfo
 from hanse.kube.objects import Object, gvk_of, mapping, name_of, namespace_of
@@ -49,9 +50,9 @@ def parse_manifest(manifest: bytes) -> Object:
 def parse_json(value: bytes, *, field: str) -> Any:
     """Return decoded JSON. Raises InvalidArgumentError that names the field."""
     try:
-        return orjson.loads(value)
-    except orjson.JSONDecodeError as error:
-        raise InvalidArgumentError(f"{field} is not JSON: {error}", metadata={"field": field}) from error
+        return json_document(value, what=field)
+    except InvalidArgumentError as error:
+        raise InvalidArgumentError(str(error), reason=error.reason, metadata={"field": field}) from error
 
 
 def info_of(catalogue: Catalogue, obj: Object) -> ResourceInfo:

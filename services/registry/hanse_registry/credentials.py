@@ -9,9 +9,8 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
-import yaml
-
 from hanse.api.registry.v1 import cluster_pb2
+from hanse.documents import yaml_document
 from hanse.errors import InvalidArgumentError
 from hanse.kube.access import ClusterAccess
 
@@ -24,10 +23,7 @@ def read_kubeconfig(content: bytes, *, context: str) -> ClusterAccess:
 
     Raises InvalidArgumentError for what is no kubeconfig, or not a self-contained one.
     """
-    try:
-        config = yaml.safe_load(content)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InvalidArgumentError(f"the kubeconfig is not YAML: {error}") from error
+    config = yaml_document(content, what="the kubeconfig")
     if not isinstance(config, dict):
         raise InvalidArgumentError("the kubeconfig is not a YAML mapping")
     for section, item in (("users", "user"), ("clusters", "cluster")):

@@ -16,6 +16,7 @@ from dataclasses import replace
 
 import orjson
 
+from hanse.documents import json_document
 from hanse.errors import InvalidArgumentError
 from hanse.kube.catalogue import Catalogue
 from hanse.kube.objects import Object, child, gvk_of, name_of, namespace_of
@@ -72,10 +73,7 @@ class Evaluator:
 
         Raises InvalidArgumentError for what is not a manifest of a kind that is known here.
         """
-        try:
-            obj = orjson.loads(manifest)
-        except orjson.JSONDecodeError as error:
-            raise InvalidArgumentError(f"the manifest is not JSON ({error})") from error
+        obj = json_document(manifest, what="the manifest")
         if not isinstance(obj, dict):
             raise InvalidArgumentError("the manifest is not a JSON object")
         key = await self._key_of(obj)

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import email.utils
 import enum
-import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -19,11 +18,10 @@ from typing import Final
 
 from hanse.kube import expect
 from hanse.kube.objects import Object, mapping, sequence
+from hanse.numbers import whole_number
 
 MAX_RETRY_AFTER: Final = 30.0
 """The longest pause, in seconds, that a member is granted."""
-
-_UNSIGNED: Final = re.compile(r"[0-9]{1,9}")
 
 
 class Verdict(enum.Enum):
@@ -86,8 +84,9 @@ class Answer:
         At most `MAX_RETRY_AFTER`: the member is asked again then, whatever it or what is before it said.
         """
         value = next((v for k, v in self.headers.items() if k.lower() == "retry-after"), "")
-        if _UNSIGNED.fullmatch(value):
-            return min(float(value), MAX_RETRY_AFTER)
+        seconds = whole_number(value)
+        if seconds is not None:
+            return min(float(seconds), MAX_RETRY_AFTER)
         if value:
             try:
                 when = email.utils.parsedate_to_datetime(value).timestamp()

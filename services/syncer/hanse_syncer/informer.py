@@ -23,6 +23,7 @@ from hanse.control.queue import Backoff
 from hanse.errors import CompactedError, HanseError, ResourceExhaustedError, UnavailableError
 from hanse.kube.client import KubeClient, ResourcePath
 from hanse.kube.objects import Object
+from hanse.numbers import whole_number
 from hanse.telemetry import get_logger
 from hanse_syncer.plan import Seen
 
@@ -183,6 +184,7 @@ def _newer(seen: Seen, known: Seen) -> bool:
 
     Versions of one resource are ordered as numbers (KEP-5504); where they are no numbers, any other is news.
     """
-    if seen.resource_version.isdecimal() and known.resource_version.isdecimal():
-        return int(seen.resource_version) > int(known.resource_version)
+    new, old = whole_number(seen.resource_version), whole_number(known.resource_version)
+    if new is not None and old is not None:
+        return new > old
     return seen.resource_version != known.resource_version

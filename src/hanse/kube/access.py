@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any, Self
 
 import orjson
-import yaml
 
-from hanse.errors import ConfigError
+from hanse.documents import yaml_document
+from hanse.errors import ConfigError, InvalidArgumentError
 
 EXEC_SECONDS = 60.0
 """How long an exec credential plugin may take; it may ask a cloud, never a person."""
@@ -121,8 +121,8 @@ def _read(source: str | os.PathLike[str] | Mapping[str, Any]) -> tuple[Mapping[s
         return source, Path.cwd()
     path = Path(source).expanduser()
     try:
-        config = yaml.safe_load(path.read_text())
-    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
+        config = yaml_document(path.read_bytes(), what=str(path))
+    except (OSError, InvalidArgumentError) as error:
         raise ConfigError(f"cannot read the kubeconfig {path}: {error}") from error
     if not isinstance(config, dict):
         raise ConfigError(f"{path} is not a kubeconfig: it is not a YAML mapping")

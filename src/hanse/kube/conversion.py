@@ -11,6 +11,8 @@ from typing import Any
 
 import orjson
 
+from hanse.documents import json_document
+from hanse.errors import InvalidArgumentError
 from hanse.kube import hanse_kinds
 from hanse.kube.objects import Object, mapping
 from hanse.kube.resource_info import ResourceInfo
@@ -129,8 +131,8 @@ def _hpa_to_v2(obj: Object) -> Object:
 
 def _json(text: str) -> Any:
     try:
-        return orjson.loads(text) if text else None
-    except orjson.JSONDecodeError:
+        return json_document(text, what="the annotation") if text else None
+    except InvalidArgumentError:
         return None
 
 

@@ -26,6 +26,7 @@ from hanse.kube.options import DeleteOptions
 from hanse.kube.resource_info import PrinterColumn, ResourceInfo
 from hanse.kube.resources import ResourceStore
 from hanse.kube.status import Cause
+from hanse.numbers import whole_number
 
 GROUP, PLURAL = "apiextensions.k8s.io", "customresourcedefinitions"
 CLEANUP = "customresourcecleanup.apiextensions.k8s.io"
@@ -145,12 +146,15 @@ def _info(spec: Object, names: Object, version: dict[str, Any], storage: str) ->
 
 def _priority(version: str) -> tuple[int, int, int]:
     """Order versions as Kubernetes does: GA before beta before alpha, then by number; other names last."""
-    number, kind = version[1:], 2
-    for rank, word in ((1, "beta"), (0, "alpha")):
-        major, found, minor = version[1:].partition(word)
-        if found and major.isdigit() and minor.isdigit():
-            return (rank + 1, int(major), int(minor))
-    return (kind + 1, int(number), 0) if version[:1] == "v" and number.isdigit() else (0, 0, 0)
+    if version[:1] != "v":
+        return (0, 0, 0)
+    for rank, word in ((2, "beta"), (1, "alpha")):
+        before, found, after = version[1:].partition(word)
+        major, minor = whole_number(before), whole_number(after)
+        if found and major is not None and minor is not None:
+            return (rank, major, minor)
+    number = whole_number(version[1:])
+    return (0, 0, 0) if number is None else (3, number, 0)
 
 
 class CrdController:

@@ -11,7 +11,6 @@ Pure functions and values. Next: `hanse.kube.transport`, which asks, and `hanse.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
@@ -20,11 +19,12 @@ import orjson
 
 from hanse.errors import UnavailableError
 from hanse.kube.objects import Object
+from hanse.kube.status import MAX_RETRY_AFTER
+from hanse.numbers import whole_number
 
 PARTIAL: Final = ("meta.k8s.io/v1", "PartialObjectMetadata")
 """apiVersion and kind of an object of which only the metadata was asked for."""
 
-_UNSIGNED: Final = re.compile(r"[0-9]{1,9}")
 _WITHOUT_STATUS: Final = frozenset({401, 403, 404, 408, 429})
 """Client errors that something in front of an API server, or a filter of it, may answer without a Status.
 
@@ -65,8 +65,8 @@ class Answer:
     @property
     def retry_after(self) -> float | None:
         """Seconds of Retry-After as a number; None without one."""
-        value = self.headers.get("retry-after", "")
-        return float(value) if _UNSIGNED.fullmatch(value) else None
+        seconds = whole_number(self.headers.get("retry-after", ""))
+        return None if seconds is None else float(min(seconds, MAX_RETRY_AFTER))
 
 
 class Expected(Protocol):

@@ -190,10 +190,12 @@ def _canonical(element: str) -> str:
             return element
         if kind == "k:":
             key = orjson.loads(rest)
-            if isinstance(key, dict) and key:
+            if isinstance(key, dict) and key and not any(isinstance(v, dict | list) for v in key.values()):
                 return key_element(key)
         elif kind == "v:":
-            return value_element(orjson.loads(rest))
+            value = orjson.loads(rest)
+            if not isinstance(value, dict | list):
+                return value_element(value)
         elif kind == "i:":
             return f"i:{int(rest)}"
     except (orjson.JSONDecodeError, ValueError):

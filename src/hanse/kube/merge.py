@@ -37,13 +37,17 @@ def same(a: Any, b: Any) -> bool:
         return bool(a == b)
     if kind is bool or type(b) is bool:
         return kind is type(b) and bool(a == b)
-    if a != b:
-        return False
+    return bool(a == b) and _same_booleans(a, b)
+
+
+def _same_booleans(a: Any, b: Any) -> bool:
+    """Of two values that are equal to Python: report whether they have booleans at the same places."""
+    kind = type(a)
     if kind is dict:
-        return all(same(value, b[key]) for key, value in a.items())
+        return all(_same_booleans(value, b[key]) for key, value in a.items())
     if kind is list:
-        return all(same(x, y) for x, y in zip(a, b, strict=True))
-    return True
+        return all(_same_booleans(x, y) for x, y in zip(a, b, strict=True))
+    return (kind is bool) == (type(b) is bool)
 
 
 def item_element(schema: Schema, item: Any, path: str) -> str:

@@ -35,6 +35,7 @@ from hanse.kube.objects import Object, gvk_of, mapping
 from hanse.kube.options import DeleteOptions, PatchType, WriteOptions
 from hanse.kube.pipeline import Pipeline
 from hanse.kube.resource_info import ResourceInfo
+from hanse.numbers import MAX_WHOLE, whole_number
 from hanse.store import Compare, Delete, Get, Op, Put, Store, TxnResult
 from hanse.store.keys import ObjectKey
 
@@ -444,12 +445,11 @@ class ResourceStore:
         """
         if not version or version == "0":
             return
-        if not version.isdigit():
-            cause = status.Cause(
-                "FieldValueInvalid", f'Invalid value: "{version}"', "metadata.resourceVersion"
-            )
+        wanted = whole_number(version)
+        if wanted is None:
+            message = f'Invalid value: "{version[:40]}": must be a whole number of at most {MAX_WHOLE}'
+            cause = status.Cause("FieldValueInvalid", message, "metadata.resourceVersion")
             raise lifecycle.invalid(info, key.name, cause)
-        wanted = int(version)
         if wanted == revision:
             return
         if self._cache.has_view and wanted > revision:

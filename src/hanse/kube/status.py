@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from hanse.documents import TOO_LARGE
 from hanse.errors import (
     AlreadyExistsError,
     CompactedError,
@@ -26,7 +27,7 @@ from hanse.errors import (
     UnavailableError,
     UnimplementedError,
 )
-from hanse.kube.objects import Object
+from hanse.kube.objects import Object, sequence
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +78,8 @@ _BY_REASON: dict[str, tuple[int, str]] = {
     UNSUPPORTED_MEDIA_TYPE: (415, "UnsupportedMediaType"),
     REQUEST_TOO_LARGE: (413, "RequestEntityTooLarge"),
     REQUEST_TIMEOUT: (408, "Timeout"),
+    TOO_LARGE: (413, "RequestEntityTooLarge"),
+    "PATCH_TOO_LARGE": (413, "RequestEntityTooLarge"),
     "UNSUPPORTED_PATCH": (415, "UnsupportedMediaType"),
     BAD_OPTIONS: (422, "Invalid"),
     BAD_PATCH_RESULT: (422, "Invalid"),
@@ -151,6 +154,9 @@ def success(*, name: str, group: str, kind: str, uid: str) -> Object:
     }
 
 
+MAX_RETRY_AFTER = 24 * 3600
+"""Seconds: a server that asks for more is asked again after this."""
+
 _TO_CLASS: dict[str, type[HanseError]] = {
     "AlreadyExists": AlreadyExistsError,
     "Conflict": ConflictError,
@@ -195,11 +201,12 @@ def from_status(
     metadata = {"code": str(code), "kubernetesReason": reason}
     metadata |= {k: str(details[k]) for k in ("name", "group", "kind", "uid") if details.get(k)}
     message = str(status.get("message") or "") or f"the API server answered {code}: {text[:200]}"
-    if retry_after is None and details.get("retryAfterSeconds"):
-        retry_after = float(details["retryAfterSeconds"])
+    seconds = details.get("retryAfterSeconds")
+    if retry_after is None and type(seconds) is int and seconds > 0:
+        retry_after = float(min(seconds, MAX_RETRY_AFTER))
     causes = [
         Cause(str(c.get("reason", "")), str(c.get("message", "")), str(c.get("field", "")))
-        for c in details.get("causes") or ()
+        for c in sequence(details, "causes")
         if isinstance(c, Mapping)
     ]
     if causes and reason == "Conflict":

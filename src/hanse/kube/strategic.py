@@ -15,6 +15,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
+import orjson
+
 from hanse.errors import InvalidArgumentError
 from hanse.kube.merge import same
 from hanse.kube.objects import Object
@@ -73,8 +75,8 @@ def _merge_map(original: dict[str, Any], patch: dict[str, Any], schema: Schema) 
         if key.startswith(DELETE_PREFIX):
             name = key.removeprefix(DELETE_PREFIX)
             if isinstance(out.get(name), list):
-                gone = _as_list(value, key)
-                out[name] = [item for item in out[name] if not any(same(item, g) for g in gone)]
+                gone = {_mark(item) for item in _as_list(value, key)}
+                out[name] = [item for item in out[name] if _mark(item) not in gone]
             continue
         if value is None:
             out.pop(key, None)
@@ -125,10 +127,10 @@ def _fresh(patch: Any, schema: Schema) -> Any:
 
 def _merge_list(original: list[Any], patch: list[Any], schema: Schema) -> list[Any]:
     if not any(isinstance(item, dict) for item in (*original, *patch)):
-        merged: list[Any] = []
+        seen: dict[Any, Any] = {}
         for item in (*original, *patch):
-            if not any(same(item, seen) for seen in merged):
-                merged.append(item)
+            seen.setdefault(_mark(item), item)
+        merged = list(seen.values())
         return _arranged(merged, by=patch, server=original, identity=_itself)
     key = schema.merge_key
     if not key:
@@ -139,10 +141,10 @@ def _merge_list(original: list[Any], patch: list[Any], schema: Schema) -> list[A
         return [_fresh(item, element) for item in patch]
     identity = _by_key(key)
     merged = list(original)
+    places = _places(original, identity)
     for item in patch:
-        wanted = identity(item)
-        at = next((i for i, known in enumerate(merged) if same(identity(known), wanted)), None)
-        if at is None:
+        at = places.setdefault(_mark(identity(item)), len(merged))
+        if at == len(merged):
             merged.append(_fresh(item, element))
         else:
             merged[at] = _merge_map(merged[at], item, element)
@@ -166,6 +168,7 @@ def _special_items(original: list[Any], patch: list[Any], key: str) -> tuple[lis
     """Carry out the `$patch` items of a list; return what is left of both, and if the list is replaced."""
     identity = _by_key(key)
     plain: list[Any] = []
+    gone: set[Any] = set()
     replace = False
     for item in patch:
         if not isinstance(item, dict):
@@ -174,15 +177,32 @@ def _special_items(original: list[Any], patch: list[Any], key: str) -> tuple[lis
         if directive is None:
             plain.append(item)
         elif directive == "delete":
-            gone = identity(item)
-            original = [known for known in original if not same(identity(known), gone)]
+            gone.add(_mark(identity(item)))
         elif directive == "replace":
             replace = True
         elif directive == "merge":
             raise _bad("merging lists cannot yet be specified in the patch")
         else:
             raise _bad(f"{PATCH}: {directive!r} is not a directive: use replace or delete")
+    if gone:
+        original = [known for known in original if _mark(identity(known)) not in gone]
     return original, plain, replace
+
+
+def _mark(value: Any) -> Any:
+    """Return what can be looked up and is equal for two values that are the `same`."""
+    kind = type(value)
+    if kind is dict or kind is list:
+        return kind, orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+    return kind is bool, value
+
+
+def _places(items: Iterable[Any], identity: Callable[[Any], Any]) -> dict[Any, int]:
+    """Return where each item is found first."""
+    places: dict[Any, int] = {}
+    for place, item in enumerate(items):
+        places.setdefault(_mark(identity(item)), place)
+    return places
 
 
 def _index(items: Iterable[Any], wanted: Any, identity: Callable[[Any], Any]) -> int:
@@ -197,15 +217,16 @@ def _arranged(
     Those in `by` follow its order, the others that of `server`; the two lines are merged by where their
     heads stand in `server`, and an item that is new to the server goes first.
     """
-    places = [(_index(by, identity(item), identity), item) for item in merged]
+    asked, known = _places(by, identity), _places(server, identity)
+    places = [(asked.get(_mark(identity(item)), -1), item) for item in merged]
     named = [item for place, item in sorted(((p, i) for p, i in places if p >= 0), key=lambda x: x[0])]
     others = [item for place, item in places if place < 0]
-    others.sort(key=lambda item: _index(server, identity(item), identity))
+    others.sort(key=lambda item: known.get(_mark(identity(item)), -1))
     out: list[Any] = []
     left = right = 0
     while left < len(others) and right < len(named):
-        here = _index(server, identity(others[left]), identity)
-        there = _index(server, identity(named[right]), identity)
+        here = known.get(_mark(identity(others[left])), -1)
+        there = known.get(_mark(identity(named[right])), -1)
         if 0 <= here < there:
             out.append(others[left])
             left += 1
@@ -237,10 +258,11 @@ def _order_field(
 
 def _check_order(name: str, change: list[Any], order: list[Any], identity: Callable[[Any], Any]) -> None:
     last = -1
+    places = _places(order, identity)
     for item in change:
         if isinstance(item, dict) and PATCH in item:
             continue
-        at = _index(order, identity(item), identity)
+        at = places.get(_mark(identity(item)), -1)
         if at < 0 or at < last:
             raise _bad(f"the order in patch list {name} does not match {ORDER_PREFIX}{name}")
         last = at

@@ -32,6 +32,7 @@ from hanse.kube.names import (
 from hanse.kube.objects import Object, child, mapping, name_of, sequence
 from hanse.kube.selectors import LabelSelector
 from hanse.kube.validation_pods import NOT_NEGATIVE, PORT_MESSAGE, is_port, pod_spec_errors
+from hanse.numbers import whole_number
 
 MAX_DATA = 1024 * 1024
 """Bytes that the values of a ConfigMap or Secret may have."""
@@ -120,7 +121,8 @@ def _rolling_errors(rolling: dict[str, Any], path: str) -> Iterator[FieldError]:
         value = rolling.get(field)
         if isinstance(value, str):
             digits = value.removesuffix("%")
-            if digits == value or not digits.isascii() or not digits.isdigit():
+            percent = whole_number(digits)
+            if digits == value or percent is None:
                 yield invalid(
                     f"{path}.{field}",
                     value,
@@ -128,7 +130,7 @@ def _rolling_errors(rolling: dict[str, Any], path: str) -> Iterator[FieldError]:
                     "followed by an ending '%' (e.g. '1%', '93%')",
                 )
                 continue
-            parsed[field] = int(digits)
+            parsed[field] = percent
             if field == "maxUnavailable" and parsed[field] > 100:
                 yield invalid(f"{path}.{field}", value, "must not be greater than 100%")
         elif isinstance(value, int):

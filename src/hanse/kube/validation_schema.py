@@ -9,15 +9,14 @@ Next: `validation`.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
-from functools import lru_cache
 from typing import Any
 
 import orjson
 
 from hanse.kube.fielderrors import FieldError, duplicate, invalid, not_supported, required
 from hanse.kube.merge import same
+from hanse.kube.patterns import Work
 from hanse.kube.schema import ANY, Schema
 
 # OpenAPI calls these required, Kubernetes takes their zero value.
@@ -28,11 +27,15 @@ _NOT_ENFORCED = frozenset(
 
 def schema_errors(value: Any, schema: Schema, path: str = "") -> Iterator[FieldError]:
     """Yield what the schema refuses in a value; `status` of built-in kinds is not looked at."""
+    yield from _errors(value, schema, path, Work())
+
+
+def _errors(value: Any, schema: Schema, path: str, work: Work) -> Iterator[FieldError]:
     if schema.builtin:
         yield from _builtin_errors(value, schema, path)
     else:
-        yield from _value_errors(value, schema.raw, path)
-        yield from _custom_errors(value, schema, path)
+        yield from _value_errors(value, schema.raw, path, work)
+        yield from _custom_errors(value, schema, path, work)
 
 
 def _at(path: str, name: str) -> str:
@@ -61,7 +64,7 @@ def _builtin_errors(value: Any, schema: Schema, path: str) -> Iterator[FieldErro
                 yield from _builtin_errors(item, element, f"{path}[{index}]")
 
 
-def _custom_errors(value: Any, schema: Schema, path: str) -> Iterator[FieldError]:
+def _custom_errors(value: Any, schema: Schema, path: str, work: Work) -> Iterator[FieldError]:
     if isinstance(value, dict):
         for name in schema.required:
             if name not in value:
@@ -69,12 +72,12 @@ def _custom_errors(value: Any, schema: Schema, path: str) -> Iterator[FieldError
         for name, item in value.items():
             child = schema.field(name)
             if child is not None and not child.builtin:
-                yield from schema_errors(item, child, _at(path, name))
+                yield from _errors(item, child, _at(path, name), work)
     elif isinstance(value, list) and schema.shape == "list":
         yield from _repeated(value, schema, path)
         element = schema.element or ANY
         for index, item in enumerate(value):
-            yield from schema_errors(item, element, f"{path}[{index}]")
+            yield from _errors(item, element, f"{path}[{index}]", work)
 
 
 def _repeated(value: list[Any], schema: Schema, path: str) -> Iterator[FieldError]:
@@ -92,14 +95,15 @@ def _repeated(value: list[Any], schema: Schema, path: str) -> Iterator[FieldErro
         seen.add(key)
 
 
-def _value_errors(value: Any, raw: Mapping[str, Any], path: str) -> Iterator[FieldError]:
+def _value_errors(value: Any, raw: Mapping[str, Any], path: str, work: Work) -> Iterator[FieldError]:
     """Yield what the value validations of one OpenAPI schema node refuse."""
     if value is None:
         return
+    work.check(1 + len(raw.get("enum") or ()))
     if "enum" in raw and not any(same(value, allowed) for allowed in raw["enum"]):
         yield not_supported(path, value, [str(allowed) for allowed in raw["enum"]])
     if isinstance(value, str):
-        yield from _string_errors(value, raw, path)
+        yield from _string_errors(value, raw, path, work)
     elif isinstance(value, int | float) and not isinstance(value, bool):
         yield from _number_errors(value, raw, path)
     elif isinstance(value, list):
@@ -112,30 +116,17 @@ def _value_errors(value: Any, raw: Mapping[str, Any], path: str) -> Iterator[Fie
         yield from _size_errors(
             len(value), raw, path, low="minProperties", high="maxProperties", unit="properties"
         )
-    yield from _logic_errors(value, raw, path)
+    yield from _logic_errors(value, raw, path, work)
 
 
-def _string_errors(value: str, raw: Mapping[str, Any], path: str) -> Iterator[FieldError]:
+def _string_errors(value: str, raw: Mapping[str, Any], path: str, work: Work) -> Iterator[FieldError]:
     if len(value) > raw.get("maxLength", len(value)):
         yield FieldError(path, "FieldValueTooLong", f"may not be more than {raw['maxLength']} bytes")
     if len(value) < raw.get("minLength", 0):
         yield invalid(path, value, f"{path} in body should be at least {raw['minLength']} chars long")
     pattern = raw.get("pattern")
-    if pattern and not _matches(pattern, value):
-        yield invalid(path, value, f"{path} in body should match '{pattern}'")
-
-
-@lru_cache(maxsize=512)
-def _compiled(pattern: str) -> re.Pattern[str] | None:
-    try:
-        return re.compile(pattern)
-    except re.error:
-        return None
-
-
-def _matches(pattern: str, value: str) -> bool:
-    compiled = _compiled(pattern)
-    return compiled is None or compiled.search(value) is not None
+    if pattern and (mismatch := work.mismatch(pattern, value)):
+        yield invalid(path, value, f"{path} in body {mismatch}")
 
 
 def _number_errors(value: float, raw: Mapping[str, Any], path: str) -> Iterator[FieldError]:
@@ -161,18 +152,20 @@ def _size_errors(
         yield invalid(path, size, f"{path} in body should have at least {raw[low]} {unit}")
 
 
-def _fits(value: Any, raw: Mapping[str, Any]) -> bool:
+def _fits(value: Any, raw: Mapping[str, Any], work: Work) -> bool:
     """True if a value meets a schema that stands in a logical combination (value validations only)."""
-    if next(_value_errors(value, raw, ""), None) is not None:
+    if next(_value_errors(value, raw, "", work), None) is not None:
         return False
     if "type" in raw and not _is_a(value, raw["type"]):
         return False
     if isinstance(value, dict):
         if any(name not in value for name in raw.get("required") or ()):
             return False
-        return all(_fits(value[n], sub) for n, sub in (raw.get("properties") or {}).items() if n in value)
+        return all(
+            _fits(value[n], sub, work) for n, sub in (raw.get("properties") or {}).items() if n in value
+        )
     if isinstance(value, list) and isinstance(raw.get("items"), Mapping):
-        return all(_fits(item, raw["items"]) for item in value)
+        return all(_fits(item, raw["items"], work) for item in value)
     return True
 
 
@@ -183,12 +176,12 @@ def _is_a(value: Any, kind: str) -> bool:
     return isinstance(value, kinds.get(kind, object))
 
 
-def _logic_errors(value: Any, raw: Mapping[str, Any], path: str) -> Iterator[FieldError]:
-    if any(not _fits(value, sub) for sub in raw.get("allOf") or ()):
+def _logic_errors(value: Any, raw: Mapping[str, Any], path: str, work: Work) -> Iterator[FieldError]:
+    if any(not _fits(value, sub, work) for sub in raw.get("allOf") or ()):
         yield invalid(path, value, f"{path} in body must validate all the schemas (allOf)")
-    if raw.get("anyOf") and not any(_fits(value, sub) for sub in raw["anyOf"]):
+    if raw.get("anyOf") and not any(_fits(value, sub, work) for sub in raw["anyOf"]):
         yield invalid(path, value, f"{path} in body must validate at least one schema (anyOf)")
-    if raw.get("oneOf") and sum(_fits(value, sub) for sub in raw["oneOf"]) != 1:
+    if raw.get("oneOf") and sum(_fits(value, sub, work) for sub in raw["oneOf"]) != 1:
         yield invalid(path, value, f"{path} in body must validate one and only one schema (oneOf)")
-    if raw.get("not") and _fits(value, raw["not"]):
+    if raw.get("not") and _fits(value, raw["not"], work):
         yield invalid(path, value, f"{path} in body must not validate the schema (not)")

@@ -22,6 +22,7 @@ from opentelemetry import metrics, trace
 from opentelemetry.trace import Span, SpanKind, StatusCode
 
 from hanse.errors import CancelledByPeerError, HanseError
+from hanse.numbers import whole_number
 from hanse.rpc.errors import from_rpc_error
 from hanse.telemetry import DURATION_BUCKETS, Telemetry, format_traceparent
 
@@ -51,7 +52,7 @@ class CallObserver:
                 "rpc.system.name": "grpc",
                 "rpc.method": method,
                 "server.address": host,
-                "server.port": int(port) if port.isdecimal() else 0,
+                "server.port": whole_number(port, maximum=65535) or 0,
             },
         )
         return Observation(self, method, span)

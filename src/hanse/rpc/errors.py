@@ -27,6 +27,7 @@ from hanse.errors import (
     UnimplementedError,
     error_class,
 )
+from hanse.numbers import whole_number
 
 DETAILS_KEY = "grpc-status-details-bin"
 _MESSAGE_LIMIT = 1024  # the whole status must fit into HTTP/2 trailers, 8 KiB by default
@@ -119,7 +120,7 @@ def make_error(
         text = metadata.get("compactRevision", "0")
         return kind(
             message,
-            compact_revision=int(text) if text.isdecimal() else 0,
+            compact_revision=whole_number(text) or 0,
             reason=reason,
             metadata={key: value for key, value in metadata.items() if key != "compactRevision"},
             retry_after=retry_after,

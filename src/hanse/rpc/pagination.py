@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 import orjson
 
 from hanse.errors import InvalidArgumentError
+from hanse.numbers import MAX_WHOLE
 
 if TYPE_CHECKING:
     from hanse.store import KeyValue, Store
@@ -79,7 +80,12 @@ def decode_page_token(text: str, *, scope: str) -> PageToken | None:
         version, revision, last_key, digest = body
     except (binascii.Error, ValueError, TypeError) as error:
         raise _invalid("it is malformed") from error
-    if version != 1 or type(revision) is not int or revision < 0 or not isinstance(last_key, str):
+    if (
+        version != 1
+        or type(revision) is not int
+        or not 0 <= revision <= MAX_WHOLE
+        or not isinstance(last_key, str)
+    ):
         raise _invalid("it is malformed")
     if digest != _digest(scope):
         raise _invalid("it belongs to a list with other arguments")

@@ -28,6 +28,7 @@ from hanse.kube.server.dispatch import Dispatcher, SubresourceHandler
 from hanse.kube.server.errors import errors
 from hanse.kube.server.negotiation import BODY_SECONDS
 from hanse.kube.server.telemetry import observed
+from hanse.numbers import whole_number
 
 MAX_BODY_BYTES = 3 * 1024 * 1024
 """As kube-apiserver: a bigger request is answered with 413."""
@@ -78,9 +79,10 @@ class KubeServer:
         self._options = options or ServerOptions()
         self._port = 0
         self._host, _, port = self._options.listen.rpartition(":")
-        if not self._host or not port.isdigit():
+        number = whole_number(port, maximum=65535)
+        if not self._host or number is None:
             raise ConfigError(f"listen must be host:port, not {self._options.listen!r}")
-        self._wanted_port = int(port)
+        self._wanted_port = number
         git_version = (
             self._options.git_version or f"v{engine.catalogue.schemas.version.removeprefix('v')}+hanse"
         )

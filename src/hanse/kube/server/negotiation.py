@@ -11,10 +11,9 @@ import functools
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import orjson
-import yaml
 from aiohttp import web
 
+from hanse.documents import check_bounds, json_document, yaml_document
 from hanse.errors import DeadlineError, InvalidArgumentError
 from hanse.kube.options import PatchType
 from hanse.kube.protobuf import decode_object
@@ -39,6 +38,7 @@ PATCH_TYPES: dict[str, PatchType] = {
 
 BODY_SECONDS = web.AppKey("body_seconds", float)
 """Seconds in which the body of a request must come."""
+_SMALL_YAML = 4096
 
 Shape = Literal["object", "table", "metadata"]
 
@@ -87,14 +87,16 @@ async def read_body(request: web.Request) -> Any:
     if not body:
         return None
     if media == PROTOBUF:
-        return decode_object(body)
+        decoded = decode_object(body)
+        check_bounds(decoded, what="the body")
+        return decoded
     if media not in (JSON, YAML, "text/plain", "application/octet-stream"):
         raise InvalidArgumentError(
             f"the body of the request was in an unknown format ({media}) - accepted media types include:"
             f" {JSON}, {YAML}, {PROTOBUF}",
             reason=UNSUPPORTED_MEDIA_TYPE,
         )
-    return decode(body, yaml_first=media == YAML)
+    return await _decoded(body, yaml_first=media == YAML)
 
 
 async def read_patch(request: web.Request) -> tuple[PatchType, Any]:
@@ -107,31 +109,23 @@ async def read_patch(request: web.Request) -> tuple[PatchType, Any]:
             f" (it was {request.content_type})",
             reason=UNSUPPORTED_MEDIA_TYPE,
         )
-    return patch_type, decode(await _read(request), yaml_first=False)
+    return patch_type, await _decoded(await _read(request), yaml_first=False)
 
 
 def decode(body: bytes, *, yaml_first: bool) -> Any:
     """Decode JSON, or YAML if it is none. Raises InvalidArgumentError that says where it breaks."""
-    if not yaml_first:
-        try:
-            return orjson.loads(body)
-        except orjson.JSONDecodeError as error:
-            if body.lstrip()[:1] in (b"{", b"["):
-                raise InvalidArgumentError(f"the body cannot be decoded: {error}") from error
-    try:
-        return yaml.load(body, Loader=_Loader)  # noqa: S506 - a safe loader without dates
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InvalidArgumentError(f"the body cannot be decoded: {error}") from error
+    return json_document(body) if _is_json(body, yaml_first=yaml_first) else yaml_document(body)
 
 
-class _Loader(yaml.CSafeLoader):
-    """YAML as Kubernetes reads it: what looks like a date stays text."""
+def _is_json(body: bytes, *, yaml_first: bool) -> bool:
+    return not yaml_first and body.lstrip()[:1] in (b"{", b"[")
 
 
-_Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
-    for first, resolvers in yaml.CSafeLoader.yaml_implicit_resolvers.items()
-}
+async def _decoded(body: bytes, *, yaml_first: bool) -> Any:
+    """Decode a body; YAML of some size in a thread, since it takes a second for a megabyte."""
+    if len(body) < _SMALL_YAML or _is_json(body, yaml_first=yaml_first):
+        return decode(body, yaml_first=yaml_first)
+    return await asyncio.to_thread(decode, body, yaml_first=yaml_first)
 
 
 async def _read(request: web.Request) -> bytes:

@@ -26,6 +26,7 @@ from hanse.kube.selectors import FieldSelector, LabelSelector
 from hanse.kube.server.negotiation import parse_accept
 from hanse.kube.server.representation import Renderer, respond
 from hanse.kube.server.request import Call
+from hanse.numbers import MAX_WHOLE
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,8 +167,10 @@ def _parse_token(token: str) -> tuple[int, str, str]:
     try:
         padded = token + "=" * (-len(token) % 4)
         version, revision, namespace, name = orjson.loads(base64.urlsafe_b64decode(padded))
-        if version != 1:
-            raise ValueError(version)
+        if (type(revision), type(namespace), type(name)) != (int, str, str):
+            raise ValueError("it is of other types")
+        if version != 1 or not 0 < revision <= MAX_WHOLE:
+            raise ValueError("it is of another version")
         return int(revision), str(namespace), str(name)
     except (ValueError, TypeError, binascii.Error) as error:
         raise InvalidArgumentError("continue key is not valid: start a new list without it") from error

@@ -13,9 +13,9 @@ from datetime import datetime
 from typing import Any
 
 import orjson
-import yaml
 from aiohttp import web
 
+from hanse.documents import to_yaml
 from hanse.kube.conversion import is_stored_form, to_served
 from hanse.kube.entry import Entry
 from hanse.kube.objects import Object
@@ -125,7 +125,7 @@ async def respond(
     """Return an answer with a JSON body: pretty, as YAML or compressed if the client wants that."""
     headers = _warning_headers(warnings)
     if media == YAML:
-        body = yaml.safe_dump(orjson.loads(body), sort_keys=False).encode()
+        body = (await asyncio.to_thread(to_yaml, orjson.loads(body))).encode()
     elif request.query_string and request.query.get("pretty") in ("", "1", "true", "True"):
         body = orjson.dumps(orjson.loads(body), option=orjson.OPT_INDENT_2) + b"\n"
     headers.append(("Content-Type", content_type or media))

@@ -13,6 +13,7 @@ from aiohttp import web
 from hanse.errors import InvalidArgumentError
 from hanse.kube.resource_info import ResourceInfo
 from hanse.kube.server.auth import User
+from hanse.numbers import MAX_WHOLE, whole_number
 from hanse.store.keys import ObjectKey
 
 _NAMESPACE_SUBRESOURCES = frozenset({"status", "finalize"})
@@ -110,9 +111,16 @@ class Call:
         value = self.query.get(name, "")
         if not value:
             return default
-        if not value.isdigit():
-            raise InvalidArgumentError(f"{name} must be a whole number, not {value!r}")
-        return int(value)
+        number = whole_number(value)
+        if number is None:
+            raise InvalidArgumentError(
+                f"{name} must be a whole number of at most {MAX_WHOLE}, not {_short(value)}"
+            )
+        return number
+
+
+def _short(value: str) -> str:
+    return repr(value if len(value) <= 40 else value[:37] + "...")
 
 
 CALL = web.RequestKey("call", Call)

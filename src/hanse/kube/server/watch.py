@@ -32,6 +32,9 @@ BOOKMARK_SECONDS = 10.0
 DEFAULT_SECONDS = 1800
 """How long a watch lasts at least if the client names no time; at most twice that."""
 
+MAX_SECONDS = 365 * 24 * 3600
+"""How long a watch lasts at most, whatever time the client names."""
+
 _BATCH_BYTES = 64 * 1024
 
 
@@ -160,7 +163,8 @@ async def watch(call: Call, cache: ObjectCache, stopping: Stopping) -> web.Strea
     """Answer a watch; returns when it is over. Raises HanseError only before the stream has begun."""
     loop = asyncio.get_running_loop()
     stream = _Stream(call, cache)
-    seconds = call.number("timeoutSeconds") or random.randint(DEFAULT_SECONDS, 2 * DEFAULT_SECONDS)  # noqa: S311
+    asked = min(call.number("timeoutSeconds"), MAX_SECONDS)
+    seconds = asked or random.randint(DEFAULT_SECONDS, 2 * DEFAULT_SECONDS)  # noqa: S311
     end = loop.time() + seconds
     first: list[bytes] = []
     failure: CompactedError | None = None
