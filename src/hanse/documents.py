@@ -52,7 +52,7 @@ def json_document(body: bytes | str, *, what: str = "the body") -> Any:
     except orjson.JSONDecodeError as error:
         if "depth limit" in str(error) or "recursion" in str(error):
             raise _too_deep(what) from None
-        raise InvalidArgumentError(f"{what} cannot be decoded: {error}", reason=MALFORMED) from error
+        raise InvalidArgumentError(f"{what} is not JSON: {error}", reason=MALFORMED) from error
     if separators >= MAX_DEPTH:
         check_bounds(decoded, what=what)
     return decoded

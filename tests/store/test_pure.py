@@ -20,7 +20,11 @@ from hanse.store.mvcc import Table
 from hanse.store.versions import corrupts_on_crash, is_supported, parse_version
 from hanse.store.wire import Outcome, cannot_happen_twice, outcome, prefix_end, refusal
 
-names = st.text(st.characters(exclude_characters="/\0", exclude_categories=["Cs"]), min_size=1)
+names = st.text(
+    st.characters(exclude_characters="/\x7f", exclude_categories=["Cs"], min_codepoint=32),
+    min_size=1,
+    max_size=512,
+)
 
 
 @given(st.one_of(st.just(""), names), names, st.one_of(st.just(""), names), names, names)

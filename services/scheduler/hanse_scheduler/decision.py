@@ -26,7 +26,7 @@ from hanse.store.keys import ObjectKey
 from hanse_scheduler.composing import Composer, Evicted, reference_of
 from hanse_scheduler.division import Division, Share, Standing, divide
 from hanse_scheduler.filtering import Verdict, VerdictCache, Wish
-from hanse_scheduler.overrides import NONE, Overrides, overrides_for
+from hanse_scheduler.overrides import NONE, Overrides, Overriding
 from hanse_scheduler.planner import DEFAULT_PREFERENCES, Preferences
 from hanse_scheduler.policies import PlacementPolicy, names
 from hanse_scheduler.preferences import parse_preferences
@@ -165,9 +165,14 @@ def _place(
             situation, totals_of(obj, kind), found=found, composer=composer, preferences=preferences,
             toleration=toleration, now=now,
         )  # fmt: skip
+    overriding = Overriding(obj, situation.overrides) if situation.overrides else None
     clusters = [
         _cluster_placement(
-            situation, verdict, composer=composer, share=division.shares[name] if division else None
+            situation,
+            verdict,
+            composer=composer,
+            overriding=overriding,
+            share=division.shares[name] if division else None,
         )
         for name, verdict in sorted(found.going.items())
     ]
@@ -377,14 +382,19 @@ def _standing(verdict: Verdict, *, before: ClusterPlacement | None, observed: Ob
 
 
 def _cluster_placement(
-    situation: Situation, verdict: Verdict, *, composer: Composer, share: Share | None
+    situation: Situation,
+    verdict: Verdict,
+    *,
+    composer: Composer,
+    overriding: Overriding | None,
+    share: Share | None,
 ) -> ClusterPlacement:
     name = verdict.cluster.name
     before = composer.placed(situation.obj).get(name)
     reason, message = verdict.chosen_reason, verdict.chosen_message
     changes: Overrides = NONE
-    if situation.overrides:
-        changes = overrides_for(situation.obj, cluster=verdict.cluster, policies=situation.overrides)
+    if overriding is not None:
+        changes = overriding.for_cluster(verdict.cluster)
         if changes.policies:
             composer.step("override", f"changed by {', '.join(changes.policies)}", cluster=name)
     result = ClusterPlacement(

@@ -16,8 +16,9 @@ from typing import Any
 import orjson
 
 from hanse.errors import HanseError, InvalidArgumentError
+from hanse.kube.json_patch import JsonPatcher
 from hanse.kube.objects import Object, child, mapping, sequence
-from hanse.kube.patch import json_patch
+from hanse.store import MAX_REQUEST_BYTES
 from hanse_scheduler.clusters import ClusterView
 from hanse_scheduler.policies import ClusterChoice, OverridePolicy, OverrideRule
 
@@ -47,6 +48,9 @@ class Overrides:
 
 NONE = Overrides()
 
+MAX_OVERRIDE_BYTES = 256 * 1024
+"""Bytes of operations, as JSON, that one cluster may get for one object: they are in its placement."""
+
 
 def chosen(choice: ClusterChoice, cluster: ClusterView) -> bool:
     """Return whether a rule or policy means the cluster."""
@@ -57,38 +61,84 @@ def chosen(choice: ClusterChoice, cluster: ClusterView) -> bool:
     )
 
 
-def overrides_for(obj: Object, *, cluster: ClusterView, policies: Iterable[OverridePolicy]) -> Overrides:
-    """Return what the policies, in the order in which they apply, change for the cluster.
+class Overriding:
+    """What the policies, in the order in which they apply, change of one object.
 
-    Raises InvalidArgumentError that names the policy, the rule and the cluster if a change does not apply.
+    Rules are carried out once for all clusters that the same rules mean. One that is used for a decision is
+    dropped with it.
     """
-    operations: list[Operation] = []
-    titles: list[str] = []
-    replicas: int | None = None
-    current = _rendered(obj)
-    for policy in policies:
-        if policy.head.error:
-            raise InvalidArgumentError(policy.head.error, reason="BAD_POLICY")
-        for index, rule in enumerate(policy.rules):
-            if not chosen(rule.choice, cluster):
-                continue
-            added = _operations(rule, current)
-            try:
-                current = json_patch(current, added) if added else current
-            except HanseError as error:
-                raise InvalidArgumentError(
-                    f"{policy.head.title} cannot be applied for {cluster.name}: rules[{index}]: {error}; "
-                    "correct the policy, or let it select other objects",
-                    reason="BAD_OVERRIDE",
-                ) from error
-            operations += added
-            replicas = rule.replicas if rule.replicas is not None else replicas
-            if policy.head.title not in titles:
-                titles.append(policy.head.title)
-    if not titles:
-        return NONE
-    encoded = orjson.dumps(operations) if operations else b""
-    return Overrides(operations=encoded, replicas=replicas, policies=tuple(titles))
+
+    def __init__(self, obj: Object, policies: Iterable[OverridePolicy]) -> None:
+        self._obj = _rendered(obj)
+        self._policies = tuple(policies)
+        self._kept: dict[tuple[tuple[int, int], ...], Overrides | _Refused] = {}
+
+    def for_cluster(self, cluster: ClusterView) -> Overrides:
+        """Return what changes for a cluster.
+
+        Raises InvalidArgumentError that names the policy, the rule and the cluster if a change does not
+        apply, or costs too much.
+        """
+        rules = []
+        for number, policy in enumerate(self._policies):
+            if policy.head.error:
+                raise InvalidArgumentError(policy.head.error, reason="BAD_POLICY")
+            rules += [(number, i) for i, rule in enumerate(policy.rules) if chosen(rule.choice, cluster)]
+        key = tuple(rules)
+        found = self._kept.get(key)
+        if found is None:
+            found = self._kept[key] = self._carried_out(key)
+        if isinstance(found, _Refused):
+            raise InvalidArgumentError(
+                f"{found.policy} cannot be applied for {cluster.name}: {found.problem}; correct the policy, "
+                "or let it select other objects",
+                reason="BAD_OVERRIDE",
+            ) from found.error
+        return found
+
+    def _carried_out(self, rules: tuple[tuple[int, int], ...]) -> Overrides | _Refused:
+        if not rules:
+            return NONE
+        operations: list[Operation] = []
+        titles: list[str] = []
+        replicas: int | None = None
+        patcher = JsonPatcher(self._obj)
+        title, problem = "", ""
+        try:
+            for number, index in rules:
+                rule = self._policies[number].rules[index]
+                title, problem = self._policies[number].head.title, f"rules[{index}]: "
+                added = _operations(rule, patcher.document)
+                patcher.apply(added)
+                operations += added
+                replicas = rule.replicas if rule.replicas is not None else replicas
+                titles += [title] if title not in titles else []
+            if operations:
+                _check_size(patcher.result())
+        except HanseError as error:
+            return _Refused(title, f"{problem}{error}", error)
+        encoded = orjson.dumps(operations) if operations else b""
+        if len(encoded) > MAX_OVERRIDE_BYTES:
+            problem = f"the operations have {len(encoded)} bytes, more than {MAX_OVERRIDE_BYTES}"
+            return _Refused(title, problem, None)
+        return Overrides(operations=encoded, replicas=replicas, policies=tuple(titles))
+
+
+@dataclass(frozen=True, slots=True)
+class _Refused:
+    """Why rules cannot be carried out."""
+
+    policy: str
+    problem: str
+    error: HanseError | None
+
+
+def _check_size(obj: Object) -> None:
+    size = len(orjson.dumps(obj))
+    if size > MAX_REQUEST_BYTES:
+        raise InvalidArgumentError(
+            f"the object would have {size} bytes, more than the {MAX_REQUEST_BYTES} that an object may have"
+        )
 
 
 def _rendered(obj: Object) -> Object:

@@ -23,6 +23,7 @@ from hanse.api.scheduler.v1.placement_pb2 import ClusterPlacement
 from hanse.errors import HanseError, InvalidArgumentError, UnavailableError
 from hanse.kube.objects import Object
 from hanse.kube.patch import json_patch
+from hanse.store import MAX_REQUEST_BYTES
 from hanse_syncer import ownership, retained
 
 
@@ -111,11 +112,17 @@ def _with_replicas(obj: Object, placement: ClusterPlacement) -> Object:
 def _overridden(obj: Object, overrides: bytes) -> Object:
     try:
         changed = json_patch(obj, orjson.loads(overrides))
+        size = len(orjson.dumps(changed))
         identities = [(o.get("apiVersion"), o.get("kind"), _identity(o)) for o in (obj, changed)]
     except (HanseError, ValueError, AttributeError, TypeError) as error:
         raise InvalidArgumentError(
             f"the overrides cannot be applied: {error}", reason="OVERRIDE_INVALID"
         ) from error
+    if size > MAX_REQUEST_BYTES:
+        raise InvalidArgumentError(
+            f"the overrides make an object of {size} bytes, more than {MAX_REQUEST_BYTES}",
+            reason="OVERRIDE_INVALID",
+        )
     if identities[0] != identities[1]:
         raise InvalidArgumentError(
             "the overrides change apiVersion, kind, name or namespace: an override cannot make another "

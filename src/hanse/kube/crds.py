@@ -26,6 +26,7 @@ from hanse.kube.options import DeleteOptions
 from hanse.kube.resource_info import PrinterColumn, ResourceInfo
 from hanse.kube.resources import ResourceStore
 from hanse.kube.status import Cause
+from hanse.kube.validation_crds import crd_errors
 from hanse.numbers import whole_number
 
 GROUP, PLURAL = "apiextensions.k8s.io", "customresourcedefinitions"
@@ -176,17 +177,18 @@ class CrdController:
         if (change.key.group, change.key.resource) != (GROUP, PLURAL):
             return
         if change.type == "DELETED":
-            spec = change.entry.object["spec"]
-            self._catalogue.remove(str(spec["group"]), str(spec["names"]["plural"]))
+            group, plural = _storage_key(change.entry.object)
+            if not self._catalogue.is_builtin(group, plural):
+                self._catalogue.remove(group, plural)
         else:
             self._serve(change.entry.object)
 
     def _serve(self, crd: Object) -> None:
-        try:
-            infos = infos_of(crd)
-        except (KeyError, TypeError) as error:
-            _log.error("a CRD cannot be served", name=crd["metadata"]["name"], error=repr(error))
+        problem = next(iter(crd_errors(crd)), None)
+        if problem is not None:
+            _log.error("a CRD cannot be served", name=crd["metadata"]["name"], error=str(problem))
             return
+        infos = infos_of(crd)
         if infos and self._catalogue.is_builtin(infos[0].group, infos[0].plural):
             _log.error("a CRD would replace a built-in resource", name=crd["metadata"]["name"])
             return
@@ -211,11 +213,16 @@ class CrdController:
                 await asyncio.sleep(RETRY_SECONDS)
                 self._deleting.set()
 
+    def _served(self, crd: Object) -> ResourceInfo | None:
+        """Return the resource that a CRD defines; None for a CRD that is not served."""
+        info = self._catalogue.storage(*_storage_key(crd))
+        return info if info is not None and info.custom else None
+
     async def _clean(self, crd: Object) -> bool:
         """Delete the objects of a CRD; report whether it is gone."""
         try:
             await self._cache.fresh()
-            info = self._catalogue.storage(str(crd["spec"]["group"]), str(crd["spec"]["names"]["plural"]))
+            info = self._served(crd)
             objects = self._cache.objects(*info.storage_key) if info else []
             for entry in objects:
                 assert info is not None
@@ -237,6 +244,11 @@ class CrdController:
             _log.warning("a CRD cannot be cleaned up yet", name=crd["metadata"]["name"], error=str(error))
             return False
         return True
+
+
+def _storage_key(crd: Object) -> tuple[str, str]:
+    spec = mapping(crd, "spec")
+    return str(spec.get("group")), str(mapping(spec, "names").get("plural"))
 
 
 def _released(crd: Object) -> Object | None:

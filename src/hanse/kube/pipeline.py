@@ -10,6 +10,9 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any, Literal, assert_never
 
+import orjson
+
+from hanse.documents import TOO_LARGE, check_bounds
 from hanse.errors import InvalidArgumentError
 from hanse.kube.catalogue import Catalogue
 from hanse.kube.decoding import decode
@@ -25,6 +28,12 @@ from hanse.kube.schema import Schema
 from hanse.kube.status import Cause, InvalidObjectError
 from hanse.kube.validation import validate, validate_update
 from hanse.store.keys import ObjectKey
+
+MAX_PATCHED_BYTES = 3 * 1024 * 1024
+"""Bytes of an object after a patch, with the status that is not stored; as those of a request's body."""
+
+MAX_CAUSES = 100
+"""Problems of an object that an answer lists; of more it says how many there are."""
 
 
 class Pipeline:
@@ -54,13 +63,20 @@ class Pipeline:
         """Return `base` after a patch. Raises InvalidArgumentError."""
         match patch_type:
             case "json":
-                return json_patch(base, patch)
+                patched = json_patch(base, patch)
             case "merge":
-                return merge_patch(base, patch)
+                patched = merge_patch(base, patch)
             case "strategic":
-                return strategic_merge_patch(base, patch, self.schema(info))
+                patched = strategic_merge_patch(base, patch, self.schema(info))
             case _:
                 assert_never(patch_type)
+        check_bounds(patched, what="the patched object")
+        size = len(orjson.dumps(patched))
+        if size > MAX_PATCHED_BYTES:
+            raise InvalidArgumentError(
+                f"the patched object has {size} bytes, more than {MAX_PATCHED_BYTES}", reason=TOO_LARGE
+            )
+        return patched
 
     def decode(
         self, info: ResourceInfo, obj: Object, options: WriteOptions, *, keep_nulls: bool = False
@@ -143,5 +159,7 @@ class Pipeline:
 def invalid_object(info: ResourceInfo, name: str, errors: Sequence[FieldError]) -> InvalidObjectError:
     """Return the error 422 for these problems."""
     unique = dict.fromkeys((e.type, e.body, e.field) for e in errors)
-    causes = [Cause(kind, body, field) for kind, body, field in unique]
+    causes = [Cause(kind, body, field) for kind, body, field in list(unique)[:MAX_CAUSES]]
+    if len(unique) > MAX_CAUSES:
+        causes.append(Cause("FieldValueInvalid", f"and {len(unique) - MAX_CAUSES} problems more"))
     return InvalidObjectError(kind=info.kind, group=info.group, name=name, causes=causes)

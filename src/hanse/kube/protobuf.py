@@ -19,6 +19,7 @@ from typing import Any
 
 import orjson
 
+from hanse.documents import MAX_VALUES, json_document
 from hanse.errors import InvalidArgumentError
 from hanse.kube.objects import Object
 from hanse.kube.schema import SchemaSet
@@ -67,10 +68,10 @@ def _decode_object(body: bytes) -> Object:
     raw = b""
     for number, _, value in _fields(body[len(MAGIC) :]):
         if number == 1:
-            names = {n: bytes(v).decode() for n, _, v in _fields(value)}
+            names = {n: _bytes(v).decode() for n, _, v in _fields(_bytes(value)) if n in (1, 2)}
             api_version, kind = names.get(1, ""), names.get(2, "")
         elif number == 2:
-            raw = value
+            raw = _bytes(value)
     message = _by_kind().get((api_version, kind)) or _COMMON.get(kind)
     if message is None or message not in _messages():
         raise ValueError(f"{api_version} {kind} is not a built-in kind; send it as JSON")
@@ -84,7 +85,11 @@ _COMMON = {"DeleteOptions": f"{_META}.DeleteOptions", "Status": f"{_META}.Status
 def _fields(data: bytes) -> Iterator[Wire]:
     """Iterate over number, wire type and value of the fields of a message."""
     position, end = 0, len(data)
+    count = 0
     while position < end:
+        count += 1
+        if count > MAX_VALUES:
+            raise ValueError(f"a message has more than {MAX_VALUES} fields")
         tag, position = _varint(data, position)
         number, wire = tag >> 3, tag & 7
         if wire == 0:
@@ -137,8 +142,8 @@ def _message(data: bytes, name: str, depth: int) -> Any:
 def _put(result: Object, field: Field, wire: int, value: Any, depth: int) -> None:
     _, name, kind, flags = field
     if "m" in flags:
-        parts = {number: (w, v) for number, w, v in _fields(value)}
-        key = bytes(parts.get(1, (2, b""))[1]).decode()
+        parts = {number: (w, v) for number, w, v in _fields(_bytes(value))}
+        key = _bytes(parts.get(1, (2, b""))[1]).decode()
         inner_wire, inner = parts.get(2, (2, b""))
         result.setdefault(name, {})[key] = _value(kind, inner_wire, inner, depth)
     elif "r" in flags:
@@ -159,10 +164,17 @@ def _put(result: Object, field: Field, wire: int, value: Any, depth: int) -> Non
 _NUMBERS = frozenset({"int32", "int64", "uint32", "uint64", "bool"})
 
 
+def _bytes(value: Any) -> bytes:
+    """Return what a field of wire type 2 holds. Of a number, `bytes` would make as many zeros."""
+    if not isinstance(value, bytes):
+        raise ValueError("a field has another wire type than its message says")
+    return value
+
+
 def _value(kind: str, wire: int, value: Any, depth: int) -> Any:
     match kind:
         case "string":
-            return bytes(value).decode()
+            return _bytes(value).decode()
         case "bool":
             return bool(value)
         case "int32" | "int64":
@@ -170,16 +182,18 @@ def _value(kind: str, wire: int, value: Any, depth: int) -> Any:
         case "uint32" | "uint64":
             return value
         case "bytes":
-            return base64.b64encode(value).decode()
+            return base64.b64encode(_bytes(value)).decode()
         case "double":
             return struct.unpack("<d", value)[0]
         case "float":
             return struct.unpack("<f", value)[0]
-    return _message(value, kind, depth + 1)
+    return _message(_bytes(value), kind, depth + 1)
 
 
 def _packed(kind: str, data: bytes) -> Iterator[Any]:
     position = 0
+    if len(data) > 10 * MAX_VALUES:
+        raise ValueError(f"a list has more than {MAX_VALUES} numbers")
     while position < len(data):
         number, position = _varint(data, position)
         yield _value(kind, 0, number, 0)
@@ -214,21 +228,21 @@ def _duration(data: bytes, depth: int) -> str:
 
 def _text(data: bytes, depth: int) -> str | None:
     value = _numbers(data).get(1)
-    return bytes(value).decode() if value is not None else None
+    return _bytes(value).decode() if value is not None else None
 
 
 def _int_or_string(data: bytes, depth: int) -> int | str:
     parts = _numbers(data)
-    return bytes(parts.get(3, b"")).decode() if parts.get(1) else int(parts.get(2, 0))
+    return _bytes(parts.get(3, b"")).decode() if parts.get(1) else int(parts.get(2, 0))
 
 
 def _raw_json(data: bytes, depth: int) -> Any:
     raw = _numbers(data).get(1)
-    return orjson.loads(raw) if raw else None
+    return json_document(_bytes(raw), what="JSON in the body") if raw else None
 
 
 def _items(data: bytes, depth: int) -> list[str]:
-    return [bytes(v).decode() for number, _, v in _fields(data) if number == 1]
+    return [_bytes(v).decode() for number, _, v in _fields(data) if number == 1]
 
 
 def _schema(data: bytes, depth: int) -> Any:
@@ -236,22 +250,22 @@ def _schema(data: bytes, depth: int) -> Any:
 
 
 def _schema_or_array(data: bytes, depth: int) -> Any:
-    schemas = [(number, _schema(v, depth)) for number, _, v in _fields(data)]
+    schemas = [(number, _schema(_bytes(v), depth)) for number, _, v in _fields(data)]
     many = [schema for number, schema in schemas if number == 2]
     return many or (schemas[0][1] if schemas else None)
 
 
 def _schema_or_bool(data: bytes, depth: int) -> Any:
     parts = {number: v for number, _, v in _fields(data)}
-    return _schema(parts[2], depth) if 2 in parts else bool(parts.get(1))
+    return _schema(_bytes(parts[2]), depth) if 2 in parts else bool(parts.get(1))
 
 
 def _schema_or_strings(data: bytes, depth: int) -> Any:
     parts = list(_fields(data))
     for number, _, value in parts:
         if number == 1:
-            return _schema(value, depth)
-    return [bytes(value).decode() for number, _, value in parts if number == 2]
+            return _schema(_bytes(value), depth)
+    return [_bytes(value).decode() for number, _, value in parts if number == 2]
 
 
 _SPECIAL: dict[str, Callable[[bytes, int], Any]] = {

@@ -24,6 +24,20 @@ _TOKEN = re.compile(r"\s*(?:(==|!=|[=!<>(),])|([^\s=!<>(),]+))")
 _INTEGER = re.compile(r"[+-]?[0-9]{1,19}")
 
 
+MAX_TERMS = 1_000
+"""Requirements and values that a selector may have: each is compared with the labels of every object."""
+
+_MAX_TEXT = 64 * 1024
+
+
+def _too_many() -> InvalidArgumentError:
+    return _bad(f"the selector has more than {MAX_TERMS} requirements and values: select by fewer labels")
+
+
+def _shown(text: str) -> str:
+    return repr(text if len(text) <= 200 else text[:197] + "...")
+
+
 def _bad(problem: str) -> InvalidArgumentError:
     return InvalidArgumentError(problem, reason="BAD_SELECTOR")
 
@@ -89,6 +103,8 @@ class LabelSelector:
         Raises InvalidArgumentError if the text is not one.
         """
         tokens = _tokens(text)
+        if len(tokens) > 2 * MAX_TERMS:
+            raise _too_many()
         if not tokens:
             return cls()
         requirements: list[LabelRequirement] = []
@@ -108,8 +124,11 @@ class LabelSelector:
         if selector is None:
             return cls.nothing()
         labels = selector.get("matchLabels") or {}
+        expressions = selector.get("matchExpressions") or ()
+        if len(labels) + sum(1 + len(each.get("values") or ()) for each in expressions) > MAX_TERMS:
+            raise _too_many()
         out = [_requirement(key, "In", [value]) for key, value in sorted(labels.items())]
-        for expression in selector.get("matchExpressions") or ():
+        for expression in expressions:
             operator = expression.get("operator")
             if operator not in _OPERATORS:
                 raise _bad(
@@ -158,11 +177,13 @@ def _requirement(key: str, operator: Operator, values: list[str]) -> LabelRequir
 def _tokens(text: str) -> list[str]:
     out: list[str] = []
     position = 0
+    if len(text) > _MAX_TEXT:
+        raise _bad(f"the selector has {len(text)} characters, more than {_MAX_TEXT}: select by fewer labels")
     stripped = text.rstrip()
     while position < len(stripped):
         match = _TOKEN.match(stripped, position)
         if match is None:
-            raise _bad(f"unable to parse requirement: unexpected character in {text!r}")
+            raise _bad(f"unable to parse requirement: unexpected character in {_shown(text)}")
         out.append(match.group(1) or match.group(2))
         position = match.end()
     return out
@@ -195,14 +216,16 @@ class _Parser:
         found = self._take()
         if found != token:
             raise _bad(
-                f"unable to parse selector: found '{found}', expected: '{token}' in selector {self._text!r}"
+                f"unable to parse selector: found '{found}', expected: '{token}' in selector"
+                f" {_shown(self._text)}"
             )
 
     def _word(self, what: str) -> str:
         token = self._take()
         if not token or token in _SYMBOLS:
             raise _bad(
-                f"unable to parse requirement: found '{token}', expected: {what} in selector {self._text!r}"
+                f"unable to parse requirement: found '{token}', expected: {what} in selector"
+                f" {_shown(self._text)}"
             )
         return token
 
@@ -225,7 +248,7 @@ class _Parser:
             return _requirement(key, "In" if operator == "in" else "NotIn", self._values())
         raise _bad(
             f"unable to parse requirement: found '{operator}', expected: in, notin, =, ==, !=, gt, lt "
-            f"in selector {self._text!r}"
+            f"in selector {_shown(self._text)}"
         )
 
     def _value(self) -> str:
@@ -284,7 +307,12 @@ class FieldSelector:
         In values `\,`, `\=` and `\\` stand for the plain character. Raises InvalidArgumentError if the text
         is not one. Which fields a kind may be selected by says `hanse.kube.selectable`.
         """
-        return cls(tuple(_field_requirement(term, text) for term in _split_terms(text) if term))
+        if len(text) > _MAX_TEXT:
+            raise _bad(f"the selector has {len(text)} characters, more than {_MAX_TEXT}: select by fewer")
+        terms = [term for term in _split_terms(text) if term]
+        if len(terms) > MAX_TERMS:
+            raise _too_many()
+        return cls(tuple(_field_requirement(term, text) for term in terms))
 
     @property
     def empty(self) -> bool:
@@ -313,7 +341,7 @@ def _split_terms(text: str) -> list[str]:
 def _field_requirement(term: str, text: str) -> FieldRequirement:
     match = re.fullmatch(r"([^=!\\]+)(!=|==|=)((?:[^\\=]|\\[\\,=])*)", term)
     if match is None:
-        raise _bad(f"invalid field selector: {text!r}; can't understand '{term}'")
+        raise _bad(f"invalid field selector: {_shown(text)}; can't understand '{term}'")
     path, operator, value = match.groups()
     plain = re.sub(r"\\([\\,=])", r"\1", value)
     path = path.strip()

@@ -79,6 +79,7 @@ _BY_REASON: dict[str, tuple[int, str]] = {
     REQUEST_TOO_LARGE: (413, "RequestEntityTooLarge"),
     REQUEST_TIMEOUT: (408, "Timeout"),
     TOO_LARGE: (413, "RequestEntityTooLarge"),
+    "REQUEST_TOO_LARGE": (413, "RequestEntityTooLarge"),
     "PATCH_TOO_LARGE": (413, "RequestEntityTooLarge"),
     "UNSUPPORTED_PATCH": (415, "UnsupportedMediaType"),
     BAD_OPTIONS: (422, "Invalid"),

@@ -49,6 +49,9 @@ __all__ = [
 MAX_ANNOTATIONS = 256 * 1024
 """Bytes that all keys and values of an object's annotations may have together."""
 
+MAX_ANNOTATION_KEYS = 10_000
+"""Annotations that one object may have."""
+
 _NAME_RULES = {
     ("", "Namespace"): label_problems,
     ("", "Service"): label_1035_problems,
@@ -131,13 +134,15 @@ def _metadata_errors(obj: Object) -> Iterator[FieldError]:
         for problem in problems(prefix.rstrip("-.") or "x"):
             yield invalid("metadata.generateName", prefix, problem)
     yield from label_errors(mapping(metadata, "labels"), "metadata.labels")
-    size = 0
-    for key, value in mapping(metadata, "annotations").items():
-        size += len(key.encode()) + len(str(value).encode())
+    annotations = mapping(metadata, "annotations")
+    if sum(len(k.encode()) + len(str(v).encode()) for k, v in annotations.items()) > MAX_ANNOTATIONS:
+        yield too_long("metadata.annotations", MAX_ANNOTATIONS)
+    for key in annotations if len(annotations) <= MAX_ANNOTATION_KEYS else ():
         for problem in qualified_name_problems(key.lower()):
             yield invalid("metadata.annotations", key, problem)
-    if size > MAX_ANNOTATIONS:
-        yield too_long("metadata.annotations", MAX_ANNOTATIONS)
+    if len(annotations) > MAX_ANNOTATION_KEYS:
+        message = f"must have at most {MAX_ANNOTATION_KEYS} items"
+        yield FieldError("metadata.annotations", "FieldValueTooMany", message, len(annotations))
     for index, finalizer in enumerate(sequence(metadata, "finalizers")):
         yield from _finalizer_errors(finalizer, f"metadata.finalizers[{index}]")
     yield from _owner_errors(metadata)

@@ -31,11 +31,16 @@ from hanse.kube.names import (
 )
 from hanse.kube.objects import Object, child, mapping, name_of, sequence
 from hanse.kube.selectors import LabelSelector
+from hanse.kube.validation_crds import crd_errors
 from hanse.kube.validation_pods import NOT_NEGATIVE, PORT_MESSAGE, is_port, pod_spec_errors
+from hanse.kube.validation_policies import override_policy_errors, placement_policy_errors
 from hanse.numbers import whole_number
 
 MAX_DATA = 1024 * 1024
 """Bytes that the values of a ConfigMap or Secret may have."""
+
+MAX_LABELS = 1_000
+"""Labels that one object may have; Kubernetes has no bound but the object's size."""
 
 _SERVICE_TYPES = ("ClusterIP", "ExternalName", "LoadBalancer", "NodePort")
 _SECRET_KEYS = {
@@ -48,6 +53,9 @@ _SECRET_KEYS = {
 
 def label_errors(labels: dict[str, Any], path: str) -> Iterator[FieldError]:
     """Yield what is wrong with a map of labels."""
+    if len(labels) > MAX_LABELS:
+        yield FieldError(path, "FieldValueTooMany", f"must have at most {MAX_LABELS} items", len(labels))
+        return
     for key, value in labels.items():
         for problem in qualified_name_problems(key):
             yield invalid(path, key, problem)
@@ -356,16 +364,7 @@ def _crd(obj: Object) -> Iterator[FieldError]:
     wanted = f"{child(spec, 'names', 'plural')}.{spec.get('group')}"
     if name_of(obj) and name_of(obj) != wanted:
         yield invalid("metadata.name", name_of(obj), f'must be spec.names.plural+"."+spec.group ({wanted})')
-    versions = sequence(spec, "versions")
-    stored = [version for version in versions if version.get("storage")]
-    if len(stored) != 1:
-        yield invalid(
-            "spec.versions",
-            [v.get("name") for v in versions],
-            "must have exactly one version marked as storage version",
-        )
-    if spec.get("scope") not in (None, "Cluster", "Namespaced"):
-        yield not_supported("spec.scope", spec["scope"], ("Cluster", "Namespaced"))
+    yield from crd_errors(obj)
 
 
 KIND_RULES: dict[tuple[str, str], Callable[[Object], Iterator[FieldError]]] = {
@@ -382,6 +381,10 @@ KIND_RULES: dict[tuple[str, str], Callable[[Object], Iterator[FieldError]]] = {
     ("autoscaling", "HorizontalPodAutoscaler"): _autoscaler,
     ("batch", "CronJob"): _cron_job,
     ("batch", "Job"): _job,
+    ("hanse.dev", "ClusterOverridePolicy"): override_policy_errors,
+    ("hanse.dev", "ClusterPlacementPolicy"): placement_policy_errors,
+    ("hanse.dev", "OverridePolicy"): override_policy_errors,
+    ("hanse.dev", "PlacementPolicy"): placement_policy_errors,
     ("networking.k8s.io", "Ingress"): _ingress,
     ("policy", "PodDisruptionBudget"): _disruption_budget,
     ("rbac.authorization.k8s.io", "ClusterRole"): _role,

@@ -1,7 +1,8 @@
 """What is kept under which key, and the only place that knows.
 
 Keys are relative to the store's prefix. A name is one path segment: never empty, never with "/". Cluster
-scope is written `_` where a namespace would be, and the empty API group `core`. Pure functions, no state.
+scope is written `_` where a namespace would be, and the empty API group `core`; neither can be the name of
+a namespace or group, so no two objects have one key. Pure functions, no state.
 
 | key | value | one writer |
 |---|---|---|
@@ -18,6 +19,7 @@ Next: `hanse.store.types` for what a store does with them.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Final, Self
 
@@ -42,15 +44,34 @@ CLUSTER_SCOPE: Final = "_"
 """How no namespace is written in a key."""
 
 
+MAX_SEGMENT: Final = 512
+"""Characters of one segment: twice what a name may have in Kubernetes, for names that have no bound there."""
+
+_UNFIT: Final = re.compile(r"[/\x00-\x1f\x7f\ud800-\udfff]")
+
+
 def segment(value: str, *, what: str) -> str:
     """Return `value` if it can be one segment of a key, else raise `InvalidArgumentError`."""
-    if not value or "/" in value or "\0" in value:
+    if not value or len(value) > MAX_SEGMENT or _UNFIT.search(value):
+        shown = value if len(value) <= 80 else value[:77] + "..."
         raise InvalidArgumentError(
-            f"{what} {value!r} cannot be stored: it must not be empty and must not contain '/'",
+            f"{what} {shown!r} cannot be stored: it must have 1 to {MAX_SEGMENT} characters, without '/' and "
+            "control characters",
+            reason="INVALID_NAME",
+            metadata={"field": what, "value": shown.encode(errors="replace").decode()},
+        )
+    return value
+
+
+def _no_alias(value: str, reserved: str, *, what: str) -> str:
+    """Return `value` unless it is how nothing is written, which would be the key of another object."""
+    if value == reserved:
+        raise InvalidArgumentError(
+            f"{what} {value!r} cannot be stored: it is reserved",
             reason="INVALID_NAME",
             metadata={"field": what, "value": value},
         )
-    return value
+    return segment(value or reserved, what=what)
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -65,8 +86,8 @@ class ObjectKey:
     def path(self) -> str:
         """Return `<group|core>/<resource>/<namespace|_>/<name>`."""
         return (
-            f"{segment(self.group or CORE, what='group')}/{segment(self.resource, what='resource')}/"
-            f"{segment(self.namespace or CLUSTER_SCOPE, what='namespace')}/{segment(self.name, what='name')}"
+            f"{_no_alias(self.group, CORE, what='group')}/{segment(self.resource, what='resource')}/"
+            f"{_no_alias(self.namespace, CLUSTER_SCOPE, what='namespace')}/{segment(self.name, what='name')}"
         )
 
     def key(self, prefix: str = OBJECTS) -> str:
@@ -113,10 +134,10 @@ def resource_prefix(
     """
     if not resource:
         return f"{prefix}/"
-    base = f"{prefix}/{segment(group or CORE, what='group')}/{segment(resource, what='resource')}/"
+    base = f"{prefix}/{_no_alias(group, CORE, what='group')}/{segment(resource, what='resource')}/"
     if namespace is None:
         return base
-    return f"{base}{segment(namespace or CLUSTER_SCOPE, what='namespace')}/"
+    return f"{base}{_no_alias(namespace, CLUSTER_SCOPE, what='namespace')}/"
 
 
 def cluster(name: str) -> str:

@@ -150,7 +150,7 @@ class DiscoveryHandlers:
     async def _send(
         self, request: web.Request, make: Maker, *, key: str = "", content_type: str = ""
     ) -> web.StreamResponse:
-        key = key or request.path
+        key = key or "/" + "/".join(part for part in request.path.split("/") if part)
         if self._generation != self._catalogue.generation:
             self._documents.clear()
             self._generation = self._catalogue.generation

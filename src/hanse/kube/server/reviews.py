@@ -11,7 +11,7 @@ import orjson
 from aiohttp import web
 
 from hanse.errors import HanseError, InvalidArgumentError
-from hanse.kube.objects import Object, mapping
+from hanse.kube.objects import Object, mapping, sequence
 from hanse.kube.server.auth import Attributes, Authenticator, Authorizer, Credentials, User
 from hanse.kube.server.negotiation import read_body
 from hanse.kube.server.representation import respond
@@ -43,7 +43,7 @@ class Reviews:
             case _:
                 if not spec.get("user") and not spec.get("groups"):
                     raise InvalidArgumentError("spec.user or spec.groups must be set")
-                groups = tuple(map(str, spec.get("groups") or ()))
+                groups = tuple(map(str, sequence(spec, "groups")))
                 status = await self._access(User(str(spec.get("user") or ""), groups), spec)
         review: Object = {
             "kind": call.info.kind,

@@ -256,11 +256,16 @@ def _delete_options_of(call: Call, body: dict[str, Any]) -> DeleteOptions:
     grace = body.get("gracePeriodSeconds")
     if grace is None and call.query.get("gracePeriodSeconds"):
         grace = call.number("gracePeriodSeconds")
+    if grace is not None and type(grace) is not int:
+        raise _bad_option("gracePeriodSeconds: must be a whole number")
     preconditions = mapping(body, "preconditions")
+    uid, version = preconditions.get("uid"), preconditions.get("resourceVersion")
+    if not isinstance(uid, str | None) or not isinstance(version, str | None):
+        raise _bad_option("preconditions: uid and resourceVersion must be text")
     return DeleteOptions(
         user=call.user,
-        uid=preconditions.get("uid"),
-        resource_version=preconditions.get("resourceVersion"),
+        uid=uid,
+        resource_version=version,
         propagation=cast(Propagation, propagation),
         grace_seconds=grace,
         dry_run=_dry_run(body.get("dryRun")) or _dry_run(call.query.get("dryRun", "")),
