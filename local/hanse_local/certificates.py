@@ -23,6 +23,8 @@ ADMIN = "admin"
 """File name of the user's certificate."""
 ETCD = "etcd"
 MEMBERS_ETCD = "members-etcd"
+ROOT = "root"
+"""Name of etcd's own administrator; only `hanse up` uses its certificate."""
 
 
 class Certificates:
@@ -61,6 +63,10 @@ class Certificates:
             self._data.etcd_pki, service, common_name=service_name(service), organizations=(SERVICES,)
         )
 
+    def etcd_root(self) -> TlsFiles:
+        """The administrator of the federation's etcd, who gives the services their rights."""
+        return self._etcd.ensure_local(self._data.etcd_pki, ROOT, common_name=ROOT)
+
     def members_etcd_server(self) -> TlsFiles:
         """The etcd of the simulated clusters."""
         return self._members.ensure_local(self._data.members_pki, "server", common_name=MEMBERS_ETCD)
@@ -77,6 +83,7 @@ class Certificates:
         """Make everything that is missing."""
         self.admin()
         self.etcd_server()
+        self.etcd_root()
         self.members_etcd_server()
         self.credentials_key()
         for service in services:

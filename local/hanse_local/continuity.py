@@ -4,7 +4,7 @@ Owns the rule by which `hanse up` tells a federation that goes on from one that 
 object in every member, so an etcd that was lost or emptied must not be filled with another federation
 unless somebody says so. Unknown is not empty: an etcd that cannot be read stops the start as well.
 
-Concurrency: `read_id` is one read with a deadline; the rest is pure, but for a look at the directory.
+Concurrency: `read_id` is a few calls with a deadline; the rest is pure, but for a look at the directory.
 
 Next: `hanse_local.host`, which asks between the start of etcd and that of the services.
 """
@@ -32,17 +32,22 @@ class EtcdAccess:
     prefix: str
     tls: TlsFiles | None
     where: str
+    root: bool = False
+    """Whether `tls` is of etcd's administrator, who gives the services their rights."""
 
 
 async def read_id(access: EtcdAccess) -> str:
     """The id of the federation in etcd; empty if etcd answers that it has none.
 
-    Raises HanseError if that cannot be told.
+    Where the etcd is ours, each service is first given its rights there, and no others. Raises HanseError if
+    the id cannot be told.
     """
     from hanse.api.federation.v1.federation_pb2 import Federation
     from hanse.store import EtcdStore  # here, because it would make every command of `hanse` slower
     from hanse.store.keys import FEDERATION
 
+    if access.root:
+        await _entitle(access)
     store = await EtcdStore.connect(access.endpoints, prefix=access.prefix, tls=access.tls)
     try:
         found = await store.get(FEDERATION)
@@ -56,6 +61,16 @@ async def read_id(access: EtcdAccess) -> str:
         raise DataLossError(
             f"{access.where} has a federation that cannot be read: restore a backup"
         ) from error
+
+
+async def _entitle(access: EtcdAccess) -> None:
+    from hanse.store.roles import Roles
+
+    roles = await Roles.connect(access.endpoints, prefix=access.prefix, tls=access.tls)
+    try:
+        await roles.apply()
+    finally:
+        await roles.close()
 
 
 def check_directory(etcd: Path, state: State) -> None:

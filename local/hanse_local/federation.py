@@ -20,7 +20,7 @@ from hanse.errors import ConfigError, FailedPreconditionError
 from hanse.pki import write_private
 from hanse.settings import TlsFiles
 from hanse_local import etcd, ports
-from hanse_local.certificates import ADMIN, ETCD, MEMBERS_ETCD, Certificates
+from hanse_local.certificates import ADMIN, ETCD, MEMBERS_ETCD, ROOT, Certificates
 from hanse_local.checks import SERVICES, check_options, check_process
 from hanse_local.configs import Value, client_toml, tls_values, toml
 from hanse_local.continuity import EtcdAccess, check_directory
@@ -47,7 +47,7 @@ class Plan:
     state: State
     specs: tuple[ProcessSpec, ...]
     etcd: EtcdAccess
-    """Where the federation's state is."""
+    """Where the federation's state is; as the administrator of etcd if etcd is ours."""
     warnings: tuple[str, ...] = ()
     moved: tuple[str, ...] = field(default=())
     """Names of the ports that are not the same as in the run before."""
@@ -99,7 +99,7 @@ def prepare(data: DataDir, options: Options) -> Plan:
         options=options,
         state=state,
         specs=specs,
-        etcd=builder.etcd_access("apiserver"),
+        etcd=builder.etcd_access(ROOT),
         warnings=tuple(warnings),
         moved=tuple(moved),
         etcd_version=builder.etcd_version,
@@ -200,8 +200,8 @@ class _Builder:
     def _address(self, process: str, port: str) -> str:
         return f"{HOST}:{self.state.ports[f'{process}.{port}']}"
 
-    def etcd_access(self, service: str) -> EtcdAccess:
-        """How `service` reaches the federation's etcd."""
+    def etcd_access(self, who: str) -> EtcdAccess:
+        """How a service, or `ROOT`, reaches the federation's etcd."""
         endpoints, prefix = self.state.etcd_endpoints, self.options.etcd_prefix
         if endpoints:
             where = f"the etcd at {', '.join(endpoints)} below {prefix}"
@@ -209,8 +209,9 @@ class _Builder:
         return EtcdAccess(
             endpoints=(self._address(ETCD, "client"),),
             prefix=prefix,
-            tls=self.certificates.etcd_client(service),
+            tls=self.certificates.etcd_root() if who == ROOT else self.certificates.etcd_client(who),
             where=str(self.data.etcd(ETCD)),
+            root=who == ROOT,
         )
 
     def _check_remote_etcd(self, endpoints: tuple[str, ...]) -> None:
@@ -265,7 +266,6 @@ class _Builder:
             "log_level": options.log_level,
             "federation_name": options.federation_name,
             "dns_suffix": options.dns_suffix,
-            "credentials_key_file": str(self.data.credentials_key),
             "apiserver_endpoint": self._address("apiserver", "grpc"),
             "peers": [f"{peer}={self._address(peer, 'grpc')}" for peer in SERVICES],
             "otlp_endpoint": options.otlp_endpoint,
@@ -274,6 +274,8 @@ class _Builder:
         access = self.etcd_access(name)
         settings["etcd_endpoints"] = list(access.endpoints)
         settings |= tls_values("etcd", access.tls) if access.tls else {}
+        if name in ("registry", "syncer"):
+            settings["credentials_key_file"] = str(self.data.credentials_key)
         if name == "apiserver":
             settings["https_listen"] = self._address("apiserver", "https")
         if name == "dns":

@@ -1,4 +1,5 @@
-"""The tables in docs/operations.md that follow from the code: settings, and who may call which RPC.
+"""The tables that follow from the code: settings and who may call which RPC (docs/operations.md), and who may
+read and write which keys (ARCHITECTURE.md).
 
 `python -m tests.docs.tables` writes them; `test_docs` compares. Pure, but for that.
 """
@@ -25,9 +26,11 @@ from hanse_syncer.settings import SyncerSettings
 from hanse.rpc import AUTHENTICATED
 from hanse.rpc.policy import Policy
 from hanse.settings import ServiceSettings, Settings, field_docs
+from hanse.store import rights
 
 ROOT = Path(__file__).resolve().parents[2]
 OPERATIONS = ROOT / "docs" / "operations.md"
+ARCHITECTURE = ROOT / "ARCHITECTURE.md"
 SETTINGS: tuple[type[ServiceSettings], ...] = (
     ApiserverSettings,
     RegistrySettings,
@@ -96,6 +99,13 @@ def rpc_table() -> str:
     return "\n".join([*rows, ""])
 
 
+def rights_table() -> str:
+    """Who may read and write which keys of etcd."""
+    rows = ["| service | reads | writes |", "|---|---|---|"]
+    rows += [f"| {service} | {reads} | {writes} |" for service, reads, writes in rights.table()]
+    return "\n".join([*rows, ""])
+
+
 def replaced(text: str, name: str, content: str) -> str:
     """`text` with `content` between the two comments called `name`."""
     pattern = rf"(<!-- {name}: begin[^>]*-->\n).*?(<!-- {name}: end -->)"
@@ -112,3 +122,4 @@ def written(text: str) -> str:
 
 if __name__ == "__main__":
     OPERATIONS.write_text(written(OPERATIONS.read_text()))
+    ARCHITECTURE.write_text(replaced(ARCHITECTURE.read_text(), "rights", rights_table()))

@@ -147,6 +147,8 @@ def test_tables_of_settings_and_rpcs_are_as_in_the_code() -> None:
     """docs/operations.md is what `python -m tests.docs.tables` writes."""
     text = tables.OPERATIONS.read_text()
     assert tables.written(text) == text, "run python -m tests.docs.tables"
+    text = tables.ARCHITECTURE.read_text()
+    assert tables.replaced(text, "rights", tables.rights_table()) == text, "run python -m tests.docs.tables"
 
 
 @pytest.mark.parametrize("path", NAMES)

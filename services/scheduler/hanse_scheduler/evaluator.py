@@ -54,7 +54,7 @@ class Evaluator:
         if overrides:
             kv = await self._store.get(f"{OBJECTS}/{path}")
             if kv is None or kv.mod_revision != self._world.object_revision(path):
-                await self._world.mirror.reached(kv.mod_revision if kv else await self._store.revision())
+                await self._world.state.reached(kv.mod_revision if kv else await self._store.revision())
                 return None
             record = self._world.record(path)
             if record is None:

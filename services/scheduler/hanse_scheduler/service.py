@@ -174,7 +174,7 @@ class _Placements:
     """The placements in the world's mirror, as `WatchHub` wants to follow them."""
 
     def __init__(self, world: World) -> None:
-        self._mirror = world.mirror
+        self._mirror = world.state
 
     @property
     def revision(self) -> int:

@@ -1,12 +1,13 @@
 """Everything that the scheduler knows, in memory, indexed for the question "who must be decided anew?".
 
-Owns the mirror of the store and the indexes over it: objects by kind, placements by cluster, contents of
-namespaces, sync states by object, policies by kind, and the table of clusters. `on_dirty` is called with the
-path (`<group|core>/<resource>/<ns|_>/<name>`) of each object whose decision may have changed, and whether
+Owns the mirrors of the store (`state` has objects, placements and sync states, `mirror` also clusters) and
+the indexes over them: objects by kind, placements by cluster, contents of namespaces, sync states by object,
+policies by kind, and the table of clusters. `on_dirty` is called with the path
+(`<group|core>/<resource>/<ns|_>/<name>`) of each object whose decision may have changed, and whether
 somebody waits for it. Changes that cannot matter are dropped here: a sync state that only says "applied", a
 cluster's heartbeat, an object's data.
 
-Concurrency: one event loop; the mirror's callback changes everything between two awaits.
+Concurrency: one event loop; the mirrors' callback changes everything between two awaits.
 
 Next: `reconciler`, which decides for a path; `decision` for what a decision needs.
 """
@@ -30,7 +31,7 @@ from hanse.store.keys import (
     ObjectKey,
     resource_prefix,
 )
-from hanse.store.mirror import Mirror
+from hanse.store.mirror import JoinedMirrors, Mirror
 from hanse_scheduler.clusters import ClusterTable, ClusterView
 from hanse_scheduler.policies import (
     GROUP,
@@ -73,7 +74,11 @@ class World:
     """The mirror and its indexes. An async context manager; `clock` returns seconds since the epoch."""
 
     def __init__(self, store: Store, *, clock: Callable[[], float]) -> None:
-        self.mirror: Mirror[Value] = Mirror(store, "", decode)
+        self.state: Mirror[Value] = Mirror(store, f"{OBJECTS}/", decode, through=f"{SYNCSTATES}/")
+        self.mirror = JoinedMirrors(
+            Mirror(store, f"{CATALOGUES}/", decode, through=f"{CLUSTERS}/"),  # and not the credentials
+            self.state,
+        )
         self.table = ClusterTable(clusters={})
         self.on_dirty: OnDirty | None = None
         self._clock = clock
@@ -124,7 +129,7 @@ class World:
 
     def object_revision(self, path: str) -> int:
         """Return the revision of the object, 0 if there is none."""
-        entry = self.mirror.entry(f"{OBJECTS}/{path}")
+        entry = self.state.entry(f"{OBJECTS}/{path}")
         return entry.mod_revision if entry is not None else 0
 
     def placement(self, path: str) -> Stored | None:

@@ -226,9 +226,9 @@ class ObjectCache:
                 delay = min(delay * 2, 5.0)
 
     async def _follow(self) -> None:
-        # Views need other prefixes in the same order of revisions, so one watch over everything.
-        prefix = _OBJECTS if len(self._prefixes) == 1 else ""
-        async for batch in self._store.watch(prefix, start_revision=self.revision + 1):
+        # Views need other prefixes in the same order of revisions, so one watch from the first to the last.
+        first, last = min(self._prefixes), max(self._prefixes)
+        async for batch in self._store.watch(first, start_revision=self.revision + 1, through=last):
             self._take(batch)
 
     async def _load(self) -> None:

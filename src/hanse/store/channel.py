@@ -56,6 +56,7 @@ class EtcdChannel:
         self.watches = pb.WatchStub(channel)
         self.leases = pb.LeaseStub(channel)
         self.maintenance = pb.MaintenanceStub(channel)
+        self.auth = pb.AuthStub(channel)
 
     async def call(
         self, method: Any, request: Any, *, what: str, repeatable: bool, revision: int = 0

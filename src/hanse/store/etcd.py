@@ -87,10 +87,11 @@ class EtcdStore:
         revision: int = 0,
         keys_only: bool = False,
         count_only: bool = False,
+        through: str = "",
     ) -> RangeResult:
         """See `Store.range`."""
         begin = self._root + prefix.encode()
-        end = wire.prefix_end(begin)
+        end = wire.prefix_end(self._root + (through or prefix).encode())
         if start_after is not None:
             begin = max(begin, self._root + start_after.encode() + b"\0")
         request = pb.RangeRequest(
@@ -122,7 +123,9 @@ class EtcdStore:
         response = await self._channel.read(self._channel.kv.Range, request, what="read the revision")
         return int(response.header.revision)
 
-    async def unchanged_since(self, prefix: str, revision: int, *, count: int) -> int | None:
+    async def unchanged_since(
+        self, prefix: str, revision: int, *, count: int, through: str = ""
+    ) -> int | None:
         """See `Store.unchanged_since`.
 
         The count of a range is that before its filters, so one request tells both: no key was written
@@ -131,7 +134,7 @@ class EtcdStore:
         begin = self._root + prefix.encode()
         request = pb.RangeRequest(
             key=begin,
-            range_end=wire.prefix_end(begin),
+            range_end=wire.prefix_end(self._root + (through or prefix).encode()),
             min_mod_revision=revision + 1,
             limit=1,
             keys_only=True,
@@ -189,7 +192,7 @@ class EtcdStore:
         )
 
     async def watch(
-        self, prefix: str, *, start_revision: int, prev: bool = False
+        self, prefix: str, *, start_revision: int, prev: bool = False, through: str = ""
     ) -> AsyncGenerator[WatchBatch, None]:
         """See `Store.watch`."""
         if self._channel.closed:
@@ -197,6 +200,7 @@ class EtcdStore:
         watch = EtcdWatch(
             self._channel,
             key=self._root + prefix.encode(),
+            end=wire.prefix_end(self._root + (through or prefix).encode()),
             skip=self._skip,
             first=start_revision or await self.revision() + 1,
             prev=prev,

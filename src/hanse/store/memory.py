@@ -17,7 +17,7 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from hanse.errors import NotFoundError, UnavailableError
-from hanse.store.mvcc import Table, check_txn, no_time
+from hanse.store.mvcc import Table, check_txn, no_time, within
 from hanse.store.types import (
     Compare,
     Delete,
@@ -36,6 +36,7 @@ class _Watcher:
     """What a registered watch has not consumed yet."""
 
     prefix: str
+    through: str
     first: int
     pending: deque[tuple[int, tuple[Event, ...]]] = field(default_factory=deque)
     wake: asyncio.Event = field(default_factory=asyncio.Event)
@@ -109,10 +110,13 @@ class MemoryStore:
         revision: int = 0,
         keys_only: bool = False,
         count_only: bool = False,
+        through: str = "",
     ) -> RangeResult:
         """See `Store.range`."""
         self._enter()
-        result = self._table.range(prefix, start_after=start_after, limit=limit, revision=revision)
+        result = self._table.range(
+            prefix, start_after=start_after, limit=limit, revision=revision, through=through
+        )
         if count_only:
             return replace(result, items=(), more=False)
         if keys_only:
@@ -124,10 +128,12 @@ class MemoryStore:
         self._enter()
         return self._table.revision
 
-    async def unchanged_since(self, prefix: str, revision: int, *, count: int) -> int | None:
+    async def unchanged_since(
+        self, prefix: str, revision: int, *, count: int, through: str = ""
+    ) -> int | None:
         """See `Store.unchanged_since`."""
         self._enter()
-        found = self._table.range(prefix, start_after=None, limit=0, revision=0)
+        found = self._table.range(prefix, start_after=None, limit=0, revision=0, through=through)
         changed = found.count != count or any(kv.mod_revision > revision for kv in found.items)
         return None if changed else found.revision
 
@@ -158,18 +164,18 @@ class MemoryStore:
         )
 
     async def watch(
-        self, prefix: str, *, start_revision: int, prev: bool = False
+        self, prefix: str, *, start_revision: int, prev: bool = False, through: str = ""
     ) -> AsyncGenerator[WatchBatch, None]:
         """See `Store.watch`."""
         self._enter()
         following = start_revision or self._table.revision + 1
         told = following - 1
-        watcher = self._register(prefix, following)
+        watcher = self._register(prefix, through, following)
         try:
             while True:
                 if watcher.dropped:
                     self._watchers.discard(watcher)
-                    watcher = self._register(prefix, following)
+                    watcher = self._register(prefix, through, following)
                 if self._closed:
                     raise _closed()
                 if watcher.pending:
@@ -241,10 +247,10 @@ class MemoryStore:
             raise _closed()
         self.expire_leases()
 
-    def _register(self, prefix: str, first: int) -> _Watcher:
-        watcher = _Watcher(prefix, first)
+    def _register(self, prefix: str, through: str, first: int) -> _Watcher:
+        watcher = _Watcher(prefix, through, first)
         for revision, events in self._table.changes(first):
-            if mine := _under(events, prefix):
+            if mine := _under(events, prefix, through):
                 watcher.pending.append((revision, mine))
         self._watchers.add(watcher)
         return watcher
@@ -264,7 +270,7 @@ class MemoryStore:
             self._attach(event)
         revision = self._table.revision
         for watcher in self._watchers:
-            if revision >= watcher.first and (mine := _under(events, watcher.prefix)):
+            if revision >= watcher.first and (mine := _under(events, watcher.prefix, watcher.through)):
                 watcher.pending.append((revision, mine))
                 watcher.wake.set()
         return responses
@@ -284,8 +290,8 @@ class MemoryStore:
         lease.lost.set()
 
 
-def _under(events: tuple[Event, ...], prefix: str) -> tuple[Event, ...]:
-    return tuple(e for e in events if e.kv.key.startswith(prefix))
+def _under(events: tuple[Event, ...], prefix: str, through: str) -> tuple[Event, ...]:
+    return tuple(e for e in events if within(e.kv.key, prefix, through))
 
 
 def _batch(pending: deque[tuple[int, tuple[Event, ...]]], *, prev: bool) -> WatchBatch:

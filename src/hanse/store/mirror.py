@@ -13,8 +13,9 @@ from __future__ import annotations
 
 import asyncio
 import heapq
+from collections import ChainMap
 from collections.abc import Callable, ItemsView, Iterator, KeysView, Mapping
-from contextlib import aclosing
+from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Final, Generic, Protocol, Self, TypeVar
@@ -52,14 +53,18 @@ class Entry(Generic[T]):
 
 
 class Mirror(Generic[T]):
-    """Follows `prefix` of `store`. Run it with `async with`, or `run()` in a task group of your own.
+    """Follows `prefix` of `store`, and what is after it through to the prefix `through`. Run it with
+    `async with`, or `run()` in a task group of your own.
 
     `decode` makes a value of a `KeyValue`; what it raises marks that key as broken.
     """
 
-    def __init__(self, store: Store, prefix: str, decode: Callable[[KeyValue], T]) -> None:
+    def __init__(
+        self, store: Store, prefix: str, decode: Callable[[KeyValue], T], *, through: str = ""
+    ) -> None:
         self._store = store
         self._prefix = prefix
+        self._through = through or prefix
         self._decode = decode
         self._entries: dict[str, Entry[T]] = {}
         self._broken: dict[str, int] = {}
@@ -183,7 +188,7 @@ class Mirror(Generic[T]):
         try:
             while True:
                 try:
-                    listed = await self._store.range(self._prefix)
+                    listed = await self._store.range(self._prefix, through=self._through)
                 except (UnavailableError, CompactedError) as error:
                     _log.warning("mirror_cannot_list", prefix=self._prefix, error=str(error))
                     await asyncio.sleep(_RETRY)
@@ -211,7 +216,7 @@ class Mirror(Generic[T]):
             task.result()
 
     async def _follow(self, first: int) -> None:
-        watch = self._store.watch(self._prefix, start_revision=first)
+        watch = self._store.watch(self._prefix, start_revision=first, through=self._through)
         async with aclosing(watch):
             async for batch in watch:
                 changes = [change for e in batch.events if (change := self._apply(e)) is not None]
@@ -297,7 +302,9 @@ class Mirror(Generic[T]):
     async def _ask_once(self) -> None:
         """Move the revision on if nothing under the prefix changed since. Broken keys count as there."""
         count = len(self._entries) + len(self._broken.keys() - self._entries.keys())
-        fresh = await self._store.unchanged_since(self._prefix, self._revision, count=count)
+        fresh = await self._store.unchanged_since(
+            self._prefix, self._revision, count=count, through=self._through
+        )
         if fresh is not None:
             self._advance(fresh)
 
@@ -325,3 +332,66 @@ class Mirror(Generic[T]):
             await wanted
         finally:
             wanted.cancel()
+
+
+class JoinedMirrors(Generic[T]):
+    """Mirrors of several ranges that are read as one, for whoever may not read what lies between them.
+
+    Each range is at a revision of its own: what spans two of them may be seen in parts. Keys of one range
+    come in the order of revisions; between two ranges there is none.
+    """
+
+    def __init__(self, *parts: Mirror[T]) -> None:
+        self.parts = parts
+
+    @property
+    def revision(self) -> int:
+        """The revision that all of the ranges have reached."""
+        return min(part.revision for part in self.parts)
+
+    @property
+    def broken(self) -> Mapping[str, int]:
+        """Keys whose current value cannot be decoded, with the revision of that value."""
+        return ChainMap(*(dict(part.broken) for part in self.parts if part.broken))
+
+    def __contains__(self, key: object) -> bool:
+        return any(key in part for part in self.parts)
+
+    def subscribe(self, on_change: OnChange[T]) -> None:
+        """Call `on_change` for each change of each range from now on."""
+        for part in self.parts:
+            part.subscribe(on_change)
+
+    async def synced(self) -> None:
+        """Wait until the first list of each range is in."""
+        for part in self.parts:
+            await part.synced()
+
+    async def reached(self, revision: int, timeout: float = 10.0) -> None:
+        """Wait until everything up to `revision` is there, as `Mirror.reached`."""
+        await asyncio.gather(*(part.reached(revision, timeout) for part in self.parts))
+
+    async def current(self, timeout: float = 10.0) -> int:
+        """Wait until all ranges are as new as the store is now, as `Mirror.current`."""
+        return min(await asyncio.gather(*(part.current(timeout) for part in self.parts)))
+
+    async def failed(self) -> None:
+        """Wait until one of the ranges is no longer followed, as `Mirror.failed`."""
+        waiting = [asyncio.ensure_future(part.failed()) for part in self.parts]
+        try:
+            done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            for each in done:
+                each.result()
+        finally:
+            for each in waiting:
+                each.cancel()
+
+    async def __aenter__(self) -> Self:
+        async with AsyncExitStack() as stack:
+            for part in self.parts:
+                await stack.enter_async_context(part)
+            self._stack = stack.pop_all()
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        await self._stack.aclose()

@@ -46,13 +46,15 @@ class Table:
         """Return the key at `revision` (0 is now); None if it did not exist then."""
         return self._at(key, self._check(revision))
 
-    def range(self, prefix: str, *, start_after: str | None, limit: int, revision: int) -> RangeResult:
+    def range(
+        self, prefix: str, *, start_after: str | None, limit: int, revision: int, through: str = ""
+    ) -> RangeResult:
         """Return what a `Store.range` returns, values included."""
         at = self._check(revision)
         first = prefix if start_after is None or start_after < prefix else start_after
         found: list[KeyValue] = []
         for key in self._versions.irange(minimum=first, inclusive=(first != start_after, True)):
-            if not key.startswith(prefix):
+            if not within(key, prefix, through):
                 break
             if (kv := self._at(key, at)) is not None:
                 found.append(kv)
@@ -222,6 +224,13 @@ def too_large(size: int = 0) -> InvalidArgumentError:
         f"the request{has} is larger than the {MAX_REQUEST_BYTES} bytes that the store takes",
         reason="REQUEST_TOO_LARGE",
     )
+
+
+def within(key: str, prefix: str, through: str) -> bool:
+    """Return whether `key` is in the range from those that start with `prefix` to those with `through`."""
+    if key.startswith(prefix) or not through:
+        return key.startswith(prefix)
+    return prefix <= key and (key < through or key.startswith(through))
 
 
 def no_time(ttl: int) -> InvalidArgumentError:

@@ -213,17 +213,21 @@ class Store(Protocol):
         revision: int = 0,
         keys_only: bool = False,
         count_only: bool = False,
+        through: str = "",
     ) -> RangeResult:
         """Return the keys that start with `prefix` in order, all of them at one revision.
 
+        With `through`, also those after them, up to and including those that start with it.
         To page, pass the last key as `start_after` and the first page's `revision`. Raises as `get`.
         """
 
     async def revision(self) -> int:
         """Return the store's revision: no write that was acknowledged before the call is newer."""
 
-    async def unchanged_since(self, prefix: str, revision: int, *, count: int) -> int | None:
-        """Return the store's revision if nothing under `prefix` changed after `revision`, else None.
+    async def unchanged_since(
+        self, prefix: str, revision: int, *, count: int, through: str = ""
+    ) -> int | None:
+        """Return the store's revision if nothing in the range changed after `revision`, else None.
 
         `count` is how many keys were there at `revision`. It lets one who follows a quiet prefix know that
         it is up to date without a write.
@@ -245,9 +249,9 @@ class Store(Protocol):
         """
 
     def watch(
-        self, prefix: str, *, start_revision: int, prev: bool = False
+        self, prefix: str, *, start_revision: int, prev: bool = False, through: str = ""
     ) -> AsyncGenerator[WatchBatch, None]:
-        """Follow `prefix` from `start_revision` (the first revision wanted; 0 for whatever comes next).
+        """Follow a range from `start_revision` (the first revision wanted; 0 for whatever comes next).
 
         An async generator that goes on until it is closed (use `contextlib.aclosing`). It reconnects by
         itself, for as long as it takes, and neither loses nor repeats an event. Raises `CompactedError` if

@@ -43,6 +43,7 @@ class EtcdWatch:
         channel: EtcdChannel,
         *,
         key: bytes,
+        end: bytes,
         skip: int,
         first: int,
         prev: bool,
@@ -50,6 +51,7 @@ class EtcdWatch:
     ) -> None:
         self._channel = channel
         self._key = key
+        self._end = end
         self._skip = skip
         self._next = first
         self._prev = prev
@@ -108,7 +110,7 @@ class EtcdWatch:
         first = max(1, self._next - 1) if self._behind else self._next
         create = pb.WatchCreateRequest(
             key=self._key,
-            range_end=wire.prefix_end(self._key),
+            range_end=self._end,
             start_revision=first,
             prev_kv=self._prev,
             progress_notify=True,

@@ -170,6 +170,8 @@ _NEVER_SENT: Final = (
     "empty address list",
     "etcdserver: too many requests",
 )
+_OLD_RIGHTS: Final = "auth: revision in header is old"
+"""Somebody changed a user or a role while the request was on its way; it was not done."""
 _UNCLEAR: Final = frozenset(
     {
         grpc.StatusCode.UNAVAILABLE,
@@ -185,6 +187,8 @@ _UNCLEAR: Final = frozenset(
 def outcome(code: grpc.StatusCode, details: str) -> Outcome:
     """Return what a gRPC failure means. What is not known for certain is `UNKNOWN`."""
     lower = details.lower()
+    if _OLD_RIGHTS in lower:  # before etcd 3.5.10 with the code UNKNOWN
+        return Outcome.NOT_DONE
     if code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED) and any(
         text in lower for text in _NEVER_SENT
     ):
