@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from hanse.auth import ADMIN_NAME, ADMINS, MASTERS, SERVICES, service_name
+from hanse.auth import ADMIN_NAME, ADMINS, MASTERS, SERVICES, server_name, service_name
 from hanse.credentials import Sealer
 from hanse.pki import CertificateAuthority
 from hanse.settings import TlsFiles
@@ -48,9 +48,13 @@ class Certificates:
         )
 
     def service(self, name: str) -> TlsFiles:
-        """A service, as server and as client of others."""
+        """A service, as server under its own name and as client of others."""
         return self._mesh.ensure_local(
-            self._data.pki, name, common_name=service_name(name), organizations=(SERVICES,)
+            self._data.pki,
+            name,
+            common_name=service_name(name),
+            organizations=(SERVICES,),
+            dns_names=(server_name(name),),
         )
 
     def etcd_server(self) -> TlsFiles:

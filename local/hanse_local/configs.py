@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from hanse.auth import server_name
 from hanse.documents import to_yaml
 from hanse.errors import ConfigError
 from hanse.settings import TlsFiles
@@ -83,7 +84,11 @@ def kubeconfig(federation: Access, members: Mapping[str, Mapping[str, Any]]) -> 
 
 
 def _federation_entry(access: Access) -> tuple[dict[str, Any], dict[str, Any]]:
-    cluster = {"server": access.server, "certificate-authority-data": _base64(access.ca)}
+    cluster = {
+        "server": access.server,
+        "tls-server-name": server_name("apiserver"),
+        "certificate-authority-data": _base64(access.ca),
+    }
     user = {"client-certificate-data": _base64(access.cert), "client-key-data": _base64(access.key)}
     return cluster, user
 

@@ -28,6 +28,8 @@ SERVICES = "hanse:services"
 """Group of Hanse's own services."""
 ADMINS = "hanse:admins"
 """Group of those who may call everything."""
+VIEWERS = "hanse:viewers"
+"""Group of those who may look at everything but Secrets."""
 MASTERS = "system:masters"
 """Kubernetes' group for the same, over REST."""
 ADMIN_NAME = "hanse-admin"
@@ -52,6 +54,14 @@ ANONYMOUS = Identity("system:anonymous", ("system:unauthenticated",))
 def service_name(service: str) -> str:
     """Return the common name of a service's certificate, such as hanse:service:registry."""
     return f"hanse:service:{service}"
+
+
+def server_name(service: str) -> str:
+    """Return the name in a service's certificate that its clients expect, such as registry.hanse.internal.
+
+    It is never resolved: `internal` is kept free for such names (ICANN, 2024).
+    """
+    return f"{service}.hanse.internal"
 
 
 @functools.lru_cache(maxsize=1024)

@@ -169,22 +169,34 @@ class CertificateAuthority:
         return _pair(builder.sign(self._key, hashes.SHA256()), key)
 
     def issue_local(
-        self, common_name: str, *, organizations: Sequence[str] = (), days: float = LEAF_DAYS
+        self,
+        common_name: str,
+        *,
+        organizations: Sequence[str] = (),
+        dns_names: Sequence[str] = (),
+        days: float = LEAF_DAYS,
     ) -> KeyPair:
-        """Issue a certificate for a process on this machine: server and client, for loopback names."""
+        """Issue a certificate for a process on this machine: server and client, for loopback names and for
+        `dns_names`, which are its own."""
         return self.issue(
             common_name,
             organizations=organizations,
-            dns_names=("localhost",),
+            dns_names=(*dns_names, "localhost"),
             ip_addresses=("127.0.0.1", "::1"),
             days=days,
         )
 
     def ensure_local(
-        self, directory: Path, name: str, *, common_name: str, organizations: Sequence[str] = ()
+        self,
+        directory: Path,
+        name: str,
+        *,
+        common_name: str,
+        organizations: Sequence[str] = (),
+        dns_names: Sequence[str] = (),
     ) -> TlsFiles:
         """Return the files of NAME in `directory`, issuing them if they are missing, near their end,
-        for another subject, or from another authority."""
+        for another subject, without a name of `dns_names`, or from another authority."""
         files = TlsFiles(
             ca=directory / "ca.crt", cert=directory / f"{name}.crt", key=directory / f"{name}.key"
         )
@@ -193,6 +205,7 @@ class CertificateAuthority:
                 pair = KeyPair.read(directory, name)
                 if (
                     subject_of(pair.certificate) == (common_name, tuple(organizations))
+                    and dns_names_of(pair.certificate).issuperset(dns_names)
                     and not needs_renewal(pair.certificate)
                     and self.has_issued(pair.certificate)
                 ):
@@ -201,7 +214,7 @@ class CertificateAuthority:
                     return files
             except ConfigError:
                 pass  # unreadable or mismatched: issue it again below
-        pair = self.issue_local(common_name, organizations=organizations)
+        pair = self.issue_local(common_name, organizations=organizations, dns_names=dns_names)
         return pair.write(directory, name, ca_pem=self.ca_pem)
 
     def has_issued(self, certificate: x509.Certificate) -> bool:
@@ -230,6 +243,15 @@ def subject_of(certificate: x509.Certificate) -> tuple[str, tuple[str, ...]]:
         str(names[0].value) if names else "",
         tuple(str(group.value) for group in groups),
     )
+
+
+def dns_names_of(certificate: x509.Certificate) -> frozenset[str]:
+    """Return the DNS names that a certificate is for."""
+    try:
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        return frozenset()
+    return frozenset(names.get_values_for_type(x509.DNSName))
 
 
 def write_private(path: Path, content: bytes) -> None:

@@ -158,6 +158,8 @@ class ServiceSettings(Settings):
     """File with the key that seals member credentials."""
     apiserver_endpoint: str = ""
     """gRPC address of FederationService as host:port."""
+    apiserver_name: str = "apiserver.hanse.internal"
+    """Name expected in the apiserver's certificate; empty expects the host of apiserver_endpoint."""
     peers: tuple[str, ...] = ()
     """gRPC addresses of other services as name=host:port, separated by commas."""
     drain_seconds: float = 5.0

@@ -19,10 +19,19 @@ async def test_anonymous_gets_nothing_but_health(world: World) -> None:
 
 
 async def test_a_stranger_may_only_ask_about_itself(world: World) -> None:
-    """An authenticated user outside of all groups sees what is served and what it may do: nothing."""
+    """An authenticated user outside of all groups is told who it is and what it may do: nothing, not even see
+    what is served."""
     stranger = world.session("somebody", "people")
-    assert (await world.call("GET", "/api", session=stranger)).status == 200
-    assert (await world.call("GET", CONFIG_MAPS, session=stranger)).status == 403
+    for path in ("/api", "/apis", "/apis/apps/v1", "/openapi/v2", "/openapi/v3", "/version", CONFIG_MAPS):
+        assert (await world.call("GET", path, session=stranger)).status == 403, path
+    for path in ("/healthz", "/livez", "/readyz"):
+        assert (await world.call("GET", path, session=stranger)).status == 200, path
+    asked = {"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"}
+    answer = await world.call(
+        "POST", "/apis/authentication.k8s.io/v1/selfsubjectreviews", asked, session=stranger
+    )
+    assert answer.status == 201, answer
+    assert answer.body["status"]["userInfo"]["username"] == "somebody"
     review = {
         "apiVersion": "authorization.k8s.io/v1",
         "kind": "SelfSubjectAccessReview",
@@ -34,6 +43,28 @@ async def test_a_stranger_may_only_ask_about_itself(world: World) -> None:
     assert answer.body["status"]["allowed"] is False
     answer = await world.call("POST", path, review)
     assert answer.body["status"]["allowed"] is True
+
+
+async def test_each_service_may_do_over_rest_what_it_needs(world: World) -> None:
+    """The syncer reads all but Secrets, the registry Clusters, the scheduler reports, dns does nothing."""
+    await world.create(CONFIG_MAPS, config_map("c"))
+    clusters, events = "/apis/hanse.dev/v1alpha1/clusters", "/api/v1/namespaces/shop/events"
+    expected = {
+        "syncer": {CONFIG_MAPS: 200, clusters: 200, "/api/v1/secrets": 403, events: 201},
+        "registry": {CONFIG_MAPS: 403, clusters: 200, "/api/v1/secrets": 403, events: 201},
+        "scheduler": {CONFIG_MAPS: 403, clusters: 403, "/api/v1/secrets": 403, events: 201},
+        "dns": {CONFIG_MAPS: 403, clusters: 403, "/api/v1/secrets": 403, events: 403},
+    }
+    for service, answers in expected.items():
+        session = world.session(f"hanse:service:{service}", "hanse:services")
+        event = {"apiVersion": "v1", "kind": "Event", "metadata": {"name": service, "namespace": "shop"}}
+        event |= {"involvedObject": {"kind": "ConfigMap", "namespace": "shop", "name": "c"}, "reason": "R"}
+        for path, status in answers.items():
+            creates = path == events
+            answer = await world.call(
+                "POST" if creates else "GET", path, event if creates else None, session=session
+            )
+            assert answer.status == status, (service, path, answer)
 
 
 async def test_viewers_read_everything_but_secrets(world: World) -> None:

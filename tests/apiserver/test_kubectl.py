@@ -238,7 +238,11 @@ async def test_acting_as_somebody_else(world: World) -> None:
     """`--as` gives an administrator the rights of that user and groups, and takes all others away."""
     await world.create("/api/v1/namespaces/shop/configmaps", config_map("c"))
     refused = await world.kubectl("get", "cm", "c", "-n", "shop", "--as=nobody", check=False)
-    assert 'configmaps "c" is forbidden: User "nobody" cannot get resource "configmaps"' in refused.err
+    assert "Forbidden" in refused.err
+    eve = ("--as=eve", "--as-group=hanse:viewers")
+    refused = await world.kubectl("delete", "cm", "c", "-n", "shop", *eve, check=False)
+    assert 'configmaps "c" is forbidden: User "eve" cannot delete resource "configmaps"' in refused.err
+    assert "nobody" in (await world.kubectl("auth", "whoami", "--as=nobody")).out
     viewer = ("--as=eve", "--as-group=hanse:viewers", "-n", "shop")
     assert (await world.kubectl("get", "cm", "c", "-o", "name", *viewer)).out == "configmap/c\n"
     assert (await world.kubectl("auth", "can-i", "delete", "cm", *viewer, check=False)).out == "no\n"

@@ -48,7 +48,10 @@ class HanseClient:
         """The channel to a service. Raises ConfigError if its address is not configured."""
         if service not in self._channels:
             self._channels[service] = RpcChannel(
-                self.config.endpoint(service), tls=self.config.tls, timeout=self._timeout
+                self.config.endpoint(service),
+                tls=self.config.tls,
+                server_name=self.config.server_name(service),
+                timeout=self._timeout,
             )
         return self._channels[service]
 

@@ -1,9 +1,10 @@
 """Where the services of a federation are, and who the caller is to them.
 
-Owns the format of client.toml: `ca`, `cert` and `key` (PEM files, relative to the file itself) and the
-table `endpoints` with host:port per service: registry, scheduler, syncer, dns, federation. It is found at
-the given path, else at `HANSE_CONFIG`, else in the data directory (`HANSE_DATA_DIR`, .hanse by
-default), else in the home directory.
+Owns the format of client.toml: `ca`, `cert` and `key` (PEM files, relative to the file itself) and the table
+`endpoints` with host:port per service: registry, scheduler, syncer, dns, federation. A service must show a
+certificate with its own name, such as registry.hanse.internal, so that no other can pose as it; the table
+`server_names` has other names, "" for the host that is dialled. The file is found at the given path, else at
+`HANSE_CONFIG`, else in the data directory (`HANSE_DATA_DIR`, .hanse by default), else in the home directory.
 
 Concurrency: values; one small file is read.
 
@@ -20,6 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from hanse.auth import server_name
 from hanse.errors import ConfigError
 from hanse.settings import TlsFiles
 
@@ -37,6 +39,8 @@ class ClientConfig:
 
     endpoints: Mapping[str, str] = field(default_factory=dict)
     tls: TlsFiles | None = None
+    server_names: Mapping[str, str] = field(default_factory=dict)
+    """Names to expect in the services' certificates, where they are not the usual ones."""
     source: str = ""
     """Where this was read from, for messages."""
 
@@ -51,6 +55,12 @@ class ClientConfig:
                 metadata={"service": service},
             ) from None
 
+    def server_name(self, service: str) -> str:
+        """The name to expect in a service's certificate; empty for the host of its address."""
+        return self.server_names.get(
+            service, server_name("apiserver" if service == "federation" else service)
+        )
+
     @classmethod
     def load(cls, path: Path) -> ClientConfig:
         """Read one file. Raises ConfigError that names the file and what is wrong with it."""
@@ -60,7 +70,7 @@ class ClientConfig:
             raise ConfigError(f"cannot read the configuration {path}: {error.strerror}") from error
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise ConfigError(f"the configuration {path} is not valid TOML: {error}") from error
-        unknown = sorted(set(document) - {*_FILES, "endpoints"})
+        unknown = sorted(set(document) - {*_FILES, "endpoints", "server_names"})
         if unknown:
             raise ConfigError(f"the configuration {path} has an unknown key {unknown[0]}: remove it")
         endpoints = document.get("endpoints", {})
@@ -69,7 +79,10 @@ class ClientConfig:
         for service, address in endpoints.items():
             if not isinstance(address, str) or not _ADDRESS.match(address):
                 raise ConfigError(f"endpoints.{service} in {path} is {address!r}: it must be HOST:PORT")
-        return cls(endpoints=endpoints, tls=_tls(document, path), source=str(path))
+        names = document.get("server_names", {})
+        if not isinstance(names, dict) or not all(isinstance(name, str) for name in names.values()):
+            raise ConfigError(f'server_names in {path} must be a table of service = "NAME"')
+        return cls(endpoints=endpoints, tls=_tls(document, path), server_names=names, source=str(path))
 
     @classmethod
     def find(

@@ -1,10 +1,11 @@
 """Who may do what, over REST and over gRPC alike.
 
 Owns `FederationAuthorizer` and the token file's authenticator. Members of the admin groups may do everything
-and act as anybody, members of the viewer groups may read everything but Secrets. Hanse's own services may
-read everything but Secrets too, create Events, and the registry may write Clusters. Everybody else who is
-authenticated may ask what is served and what they may do, and nothing more; nobody is authenticated without a
-certificate or a token. RBAC objects are stored and served, and not yet obeyed.
+and act as anybody, members of the viewer groups may ask what is served and read everything but Secrets. Of
+Hanse's own services each may do what it needs: registry, scheduler and syncer report Events, the registry
+writes Clusters, the syncer reads what it syncs, and dns may do nothing. Everybody else who is authenticated
+may ask who they are and what they may do, and nothing more; nobody is authenticated without a certificate or
+a token. RBAC objects are stored and served, and not yet obeyed.
 
 Immutable. Next: `hanse_apiserver.app`, which gives this to both servers.
 """
@@ -24,11 +25,14 @@ from hanse.kube.server.auth import (
     Credentials,
     Decision,
     User,
+    is_self_review,
     is_self_service,
 )
 
 READ_VERBS: Final = frozenset({"get", "list", "watch"})
 _REGISTRY: Final = service_name("registry")
+_SCHEDULER: Final = service_name("scheduler")
+_SYNCER: Final = service_name("syncer")
 
 
 class FederationAuthorizer:
@@ -39,16 +43,16 @@ class FederationAuthorizer:
     ) -> None:
         """Members of `admin_groups` may do everything, of `viewer_groups` read everything but Secrets."""
         self._admins = frozenset(admin_groups)
-        self._viewers = frozenset(viewer_groups) | {SERVICES}
+        self._viewers = frozenset(viewer_groups)
 
     async def authorize(self, attributes: Attributes) -> Decision:
         """Decide one request."""
         groups = attributes.user.groups
         if self._admins.intersection(groups):
             return Decision(allowed=True, reason="a member of an administrators' group may do everything")
-        if is_self_service(attributes):
+        if is_self_review(attributes):
             return Decision(allowed=True, reason="everyone who is authenticated may ask this")
-        if self._viewers.intersection(groups) and _may_view(attributes):
+        if self._viewers.intersection(groups) and (_may_view(attributes) or is_self_service(attributes)):
             return Decision(allowed=True, reason="a member of a viewers' group may read this")
         if SERVICES in groups and _service_may(attributes):
             return Decision(allowed=True, reason="a service of the federation needs this")
@@ -61,10 +65,12 @@ def _may_view(attributes: Attributes) -> bool:
 
 
 def _service_may(attributes: Attributes) -> bool:
-    if attributes.resource == "events":
-        return attributes.verb in ("create", "patch", "update")
-    clusters = (attributes.group, attributes.resource) == (GROUP, "clusters")
-    return clusters and attributes.user.name == _REGISTRY
+    name = attributes.user.name
+    if attributes.resource == "events" and attributes.verb in ("create", "patch", "update"):
+        return name in (_REGISTRY, _SCHEDULER, _SYNCER)
+    if name == _SYNCER:
+        return _may_view(attributes)
+    return name == _REGISTRY and (attributes.group, attributes.resource) == (GROUP, "clusters")
 
 
 class TokenFileAuthenticator:

@@ -17,7 +17,6 @@ from hanse.api.federation.v1 import federation_pb2 as fed
 from hanse.api.federation.v1 import federation_service_pb2 as rpc
 from hanse.api.federation.v1.federation_service_pb2_grpc import FederationServiceServicer
 from hanse.api.type.v1.change_pb2 import DELETED
-from hanse.auth import SERVICES
 from hanse.errors import InvalidArgumentError, NotFoundError, PermissionDeniedError
 from hanse.kube.catalogue import ResourceInfo
 from hanse.kube.engine import KubeEngine
@@ -28,7 +27,7 @@ from hanse.kube.options import DeleteOptions, PatchType, WriteOptions
 from hanse.kube.selectable import field_selector
 from hanse.kube.selectors import LabelSelector
 from hanse.kube.server.auth import Attributes, Authorizer, User
-from hanse.rpc import Policy, current_identity, group
+from hanse.rpc import Policy, current_identity, group, service
 from hanse.rpc.pagination import slice_page
 from hanse.store.keys import ObjectKey
 from hanse_apiserver import rpc_objects, rpc_watch
@@ -55,20 +54,20 @@ Context = grpc.aio.ServicerContext[Any, Any]
 def policy(*, admin_groups: Iterable[str] = (), viewer_groups: Iterable[str] = ()) -> Policy:
     """Return who may call what; which objects they may touch is for the authorizer to say."""
     admins = [group(name) for name in admin_groups]
-    writers = [group(SERVICES), *admins]
-    readers = [*writers, *(group(name) for name in viewer_groups)]
+    readers = [*admins, *(group(name) for name in viewer_groups)]
+    registry, scheduler, syncer = map(service, ("registry", "scheduler", "syncer"))
     return Policy(
         {
             f"{SERVICE}/GetFederation": readers,
             f"{SERVICE}/ListResources": readers,
-            f"{SERVICE}/GetObject": readers,
+            f"{SERVICE}/GetObject": [registry, syncer, *readers],
             f"{SERVICE}/ListObjects": readers,
             f"{SERVICE}/WatchObjects": readers,
-            f"{SERVICE}/CreateObject": writers,
-            f"{SERVICE}/UpdateObject": writers,
-            f"{SERVICE}/ApplyObject": writers,
-            f"{SERVICE}/PatchObject": writers,
-            f"{SERVICE}/DeleteObject": writers,
+            f"{SERVICE}/CreateObject": [registry, scheduler, syncer, *admins],
+            f"{SERVICE}/UpdateObject": admins,
+            f"{SERVICE}/ApplyObject": admins,
+            f"{SERVICE}/PatchObject": [registry, *admins],
+            f"{SERVICE}/DeleteObject": [registry, *admins],
         }
     )
 

@@ -17,14 +17,15 @@ import dns.rdatatype
 
 from hanse.api.dns.v1 import dns_service_pb2, dns_service_pb2_grpc, record_set_pb2
 from hanse.api.type.v1 import change_pb2
+from hanse.auth import VIEWERS
 from hanse.errors import InvalidArgumentError, NotFoundError
-from hanse.rpc import AUTHENTICATED, Policy
+from hanse.rpc import Policy, group
 from hanse.rpc.pagination import slice_page
 from hanse.rpc.watch import WatchHub
 from hanse_dns.answering import Answering, Stored
 
-POLICY = Policy({"hanse.api.dns.v1.DnsService/*": [AUTHENTICATED]})
-"""Names are public: whoever belongs to the mesh may read them."""
+POLICY = Policy({"hanse.api.dns.v1.DnsService/*": [group(VIEWERS)]})
+"""Who wants to know a name asks the name server; the list of all is for viewers."""
 KINDS = {"updated": change_pb2.UPDATED, "deleted": change_pb2.DELETED, "bookmark": change_pb2.BOOKMARK}
 
 

@@ -42,7 +42,12 @@ async def serve(runtime: Runtime[RegistrySettings]) -> None:
     store = await EtcdStore.connect(
         settings.etcd_endpoints, prefix=settings.etcd_prefix, tls=settings.etcd_tls
     )
-    async with RpcChannel(settings.apiserver_endpoint, tls=settings.tls, wait_for_ready=True) as channel:
+    async with RpcChannel(
+        settings.apiserver_endpoint,
+        tls=settings.tls,
+        server_name=settings.apiserver_name,
+        wait_for_ready=True,
+    ) as channel:
         intents = Intent(FederationServiceStub(channel))
         registrar = Registrar(
             store=store,

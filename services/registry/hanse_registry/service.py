@@ -13,6 +13,7 @@ from typing import Any
 
 from hanse.api.registry.v1 import cluster_pb2, registry_service_pb2, registry_service_pb2_grpc
 from hanse.api.type.v1 import change_pb2
+from hanse.auth import VIEWERS
 from hanse.credentials import Sealer
 from hanse.errors import (
     AlreadyExistsError,
@@ -23,7 +24,7 @@ from hanse.errors import (
 )
 from hanse.kube.hanse_kinds import GROUP
 from hanse.kube.selectors import LabelSelector
-from hanse.rpc import AUTHENTICATED, Policy
+from hanse.rpc import Policy, group
 from hanse.rpc.masks import apply_update
 from hanse.rpc.pagination import slice_page
 from hanse.rpc.watch import WatchHub
@@ -53,17 +54,17 @@ NODES_TIMEOUT = 1.0
 _SERVICE = "hanse.api.registry.v1.RegistryService"
 POLICY = Policy(
     {
-        f"{_SERVICE}/GetCluster": [AUTHENTICATED],
-        f"{_SERVICE}/ListClusters": [AUTHENTICATED],
-        f"{_SERVICE}/WatchClusters": [AUTHENTICATED],
-        f"{_SERVICE}/GetApiCatalogue": [AUTHENTICATED],
-        f"{_SERVICE}/ProbeCluster": [AUTHENTICATED],
+        f"{_SERVICE}/GetCluster": [group(VIEWERS)],
+        f"{_SERVICE}/ListClusters": [group(VIEWERS)],
+        f"{_SERVICE}/WatchClusters": [group(VIEWERS)],
+        f"{_SERVICE}/GetApiCatalogue": [group(VIEWERS)],
+        f"{_SERVICE}/ProbeCluster": [],
         f"{_SERVICE}/JoinCluster": [],
         f"{_SERVICE}/UnjoinCluster": [],
         f"{_SERVICE}/UpdateCluster": [],
     }
 )
-"""Everybody of the mesh may look; who belongs to the federation is for admins to say."""
+"""Viewers may look; who belongs to the federation, and what its clusters are asked, is for admins to say."""
 KINDS = {"updated": change_pb2.UPDATED, "deleted": change_pb2.DELETED, "bookmark": change_pb2.BOOKMARK}
 
 

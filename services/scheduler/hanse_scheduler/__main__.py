@@ -75,7 +75,12 @@ async def _end(task: asyncio.Task[Any]) -> None:
 
 async def _recorder(runtime: Runtime[SchedulerSettings], stack: AsyncExitStack) -> Recorder:
     settings = runtime.settings
-    channel = RpcChannel(settings.apiserver_endpoint, tls=settings.tls, telemetry=runtime.telemetry)
+    channel = RpcChannel(
+        settings.apiserver_endpoint,
+        tls=settings.tls,
+        server_name=settings.apiserver_name,
+        telemetry=runtime.telemetry,
+    )
     await stack.enter_async_context(channel)
     stub = FederationServiceStub(channel)
 

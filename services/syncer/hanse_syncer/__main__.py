@@ -38,7 +38,12 @@ async def serve(runtime: Runtime[SyncerSettings]) -> None:
         settings.etcd_endpoints, prefix=settings.etcd_prefix, tls=settings.etcd_tls
     )
     channel = (
-        RpcChannel(settings.apiserver_endpoint, tls=settings.tls, telemetry=runtime.telemetry)
+        RpcChannel(
+            settings.apiserver_endpoint,
+            tls=settings.tls,
+            server_name=settings.apiserver_name,
+            telemetry=runtime.telemetry,
+        )
         if settings.apiserver_endpoint
         else None
     )

@@ -110,6 +110,15 @@ class Policy:
             metadata={"method": method.removeprefix("/"), "identity": identity.name},
         )
 
+    def knows(self, identity: Identity | None) -> bool:
+        """Return whether `identity` may call anything at all."""
+        if self._open or (identity is not None and ADMINS in identity.groups):
+            return True
+        if identity is None:
+            return False
+        mine = {AUTHENTICATED, user(identity.name), *map(group, identity.groups)}
+        return any(not mine.isdisjoint(rule) for rule in self._rules.values())
+
     def _rule(self, method: str) -> frozenset[str] | None:
         exact = self._rules.get(method)
         return exact if exact is not None else self._rules.get(method.partition("/")[0] + "/*")

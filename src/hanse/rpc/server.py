@@ -28,6 +28,7 @@ from typing import Any, Self
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
+from hanse.auth import Identity
 from hanse.errors import ConfigError
 from hanse.flow import Flow
 from hanse.health import Health
@@ -82,8 +83,7 @@ class RpcServer:
         self._grace = grace
         self._max_message_bytes = max_message_bytes
         self._pipeline = Pipeline(policy=policy, telemetry=telemetry, flow=flow, stall_seconds=stall_seconds)
-        # Health and reflection are for everyone who may connect at all.
-        infrastructure = Policy.allow_all() if tls is None else _EveryoneKnown()
+        infrastructure = Policy.allow_all() if tls is None else _Infrastructure(policy)
         self._infrastructure = Pipeline(policy=infrastructure, telemetry=telemetry)
         self._services: dict[str, Mapping[str, Handler]] = {}
         self._server: grpc.aio.Server | None = None
@@ -192,14 +192,17 @@ class _Collector:
         self.services[service] = handlers
 
 
-class _EveryoneKnown(Policy):
-    """Allows every method to everyone with a certificate."""
+class _Infrastructure(Policy):
+    """Health is for everyone who may connect at all; reflection is for those who may call something."""
 
-    def __init__(self) -> None:
-        super().__init__({})
+    def __init__(self, policy: Policy) -> None:
+        super().__init__({f"{_HEALTH}/*": [AUTHENTICATED]})
+        self._policy = policy
 
-    def _rule(self, method: str) -> frozenset[str]:
-        return frozenset({AUTHENTICATED})
+    def authorize(self, method: str, identity: Identity | None) -> None:
+        """Raise as `Policy.authorize`."""
+        if not self._policy.knows(identity):
+            super().authorize(method, identity)
 
 
 def _register(

@@ -175,6 +175,11 @@ def is_self_service(attributes: Attributes) -> bool:
         return attributes.verb == "get" and any(
             path == p or path.startswith(p + "/") for p in DISCOVERY_PATHS
         )
+    return is_self_review(attributes)
+
+
+def is_self_review(attributes: Attributes) -> bool:
+    """Report whether this is a review that only tells callers who they are and what they may do."""
     return attributes.verb == "create" and attributes.resource in {
         "selfsubjectreviews",
         "selfsubjectaccessreviews",
