@@ -18,7 +18,8 @@ from hanse.errors import HanseError, PermissionDeniedError, UnavailableError
 from hanse.health import Health
 from hanse.pki import CertificateAuthority
 from hanse.rpc import Policy, RpcChannel, RpcServer, group
-from tests.rpc.echo import NAME, Echo, Stub, Text, add_echo
+
+from .echo import NAME, Echo, Stub, Text, add_echo
 
 FEDERATION = federation_policy(admin_groups=("system:masters", ADMINS), viewer_groups=(VIEWERS,))
 POLICIES: tuple[Policy, ...] = (REGISTRY, SCHEDULER, SYNCER, DNS, FEDERATION)

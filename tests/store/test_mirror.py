@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 
-from hanse.errors import CompactedError, DeadlineError
-from hanse.store import Delete, KeyValue, MemoryStore, Mirror, Put, Store
+from hanse.errors import CompactedError, DeadlineError, FailedPreconditionError
+from hanse.store import Delete, KeyValue, MemoryStore, Mirror, Put, RangeResult, Store
 from tests.store.contract import until
 
 Change = tuple[str, str | None, str | None]
@@ -128,23 +129,61 @@ async def test_after_a_compaction_it_lists_again_and_tells_the_difference() -> N
         assert told[-1] == ("m/later", None, "x")
 
 
+class Replaced(MemoryStore):
+    """A store that can be replaced by one whose history ends before."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.replaced = False
+
+    async def range(self, *args: Any, **options: Any) -> RangeResult:
+        """List; after the replacement nothing, at revision 1."""
+        return RangeResult((), 1, False, 0) if self.replaced else await super().range(*args, **options)
+
+    async def replace(self) -> None:
+        """Be replaced, in such a way that every follower has to list again."""
+        self.replaced = True
+        await self.put("other", b"")
+        self.interrupt_watches()
+        await self.compact(await self.revision())
+
+
 async def test_what_ends_it_reaches_those_who_wait() -> None:
-    """If a subscriber fails, whoever waits on the mirror learns of it."""
-    store = MemoryStore()
-
-    def fail(*_: object) -> None:
-        raise RuntimeError("subscriber")
-
+    """If it cannot go on, whoever waits on the mirror learns of it."""
+    store = Replaced()
+    await store.put("m/a", b"")
     mirror = Mirror(store, "m/", decode)
-    mirror.subscribe(fail)
     running = asyncio.create_task(mirror.run())
     await mirror.synced()
-    await store.put("m/a", b"")
+    await store.replace()
     await until(running.done)
-    with pytest.raises(RuntimeError, match="subscriber"):
+    with pytest.raises(FailedPreconditionError, match="restored"):
         await mirror.reached(await store.revision() + 5, timeout=5)
-    with pytest.raises(RuntimeError, match="subscriber"):
+    with pytest.raises(FailedPreconditionError, match="restored"):
         await running
+
+
+async def test_a_subscriber_that_raises_loses_that_change_alone(store: Store) -> None:
+    """Its key counts as unreadable until its next value; other keys and other subscribers are told on."""
+    async with Mirror(store, "m/", decode) as mirror:
+        await mirror.synced()
+        told: list[tuple[str, str | None]] = []
+
+        def choosy(key: str, old: str | None, new: str | None, revision: int) -> None:
+            if new == "odd":
+                raise TypeError("cannot take it")
+            told.append((key, new))
+
+        heard: list[str] = []
+        mirror.subscribe(choosy)
+        mirror.subscribe(lambda key, *_: heard.append(key))
+        odd = await store.put("m/a", b"odd")
+        await mirror.reached(await store.put("m/b", b"1"))
+        assert (told, heard) == ([("m/b", "1")], ["m/a", "m/b"])
+        assert dict(mirror.broken) == {"m/a": odd}
+        await mirror.reached(await store.put("m/a", b"2"))
+        await mirror.current()
+        assert (told[-1], dict(mirror.broken)) == (("m/a", "2"), {})
 
 
 async def test_many_waiters_are_all_woken(store: Store) -> None:
@@ -171,21 +210,18 @@ async def test_a_compacted_watch_is_not_swallowed_elsewhere() -> None:
 
 async def test_who_follows_learns_that_it_ended() -> None:
     """A mirror that cannot go on says why to whoever waits for that; one that is closed says nothing."""
-    store = MemoryStore()
+    store = Replaced()
+    await store.put("m/a", b"1")
     mirror = Mirror(store, "m/", decode)
-    mirror.subscribe(_refuse)
     running = asyncio.create_task(mirror.run())
     await mirror.synced()
-    await store.put("m/a", b"1")
-    with pytest.raises(RuntimeError, match="cannot take it"):
+    await store.replace()
+    with pytest.raises(FailedPreconditionError, match="restored"):
         await mirror.failed()
     await asyncio.wait([running])
+    store.replaced = False
     async with Mirror(store, "m/", decode) as other:
         waiting = asyncio.create_task(other.failed())
         await other.synced()
         await store.delete("m/a")
     await waiting
-
-
-def _refuse(key: str, old: str | None, new: str | None, revision: int) -> None:
-    raise RuntimeError("cannot take it")

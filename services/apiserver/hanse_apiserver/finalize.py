@@ -71,8 +71,8 @@ class SyncFinalizer:
             return None
         parts = self._view.parts(key)
         uid = str(mapping(entry.intent, "metadata").get("uid", ""))
-        if parts is not None and parts.unconfirmed(uid):
-            return None  # a change of a sync state brings it back
+        if self._view.is_unreadable(key) or (parts is not None and parts.unconfirmed(uid)):
+            return None  # a change of a sync state or placement brings it back
         path = key.key(OBJECTS)
         new = without_sync_finalizer(entry.intent)
         op: Op = Delete(path) if has_finished_deletion(new) else Put(path, orjson.dumps(new))

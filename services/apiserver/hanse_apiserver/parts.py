@@ -18,6 +18,8 @@ import orjson
 from hanse.api.scheduler.v1.placement_pb2 import Placement
 from hanse.api.syncer.v1 import sync_state_pb2 as sync
 from hanse.api.syncer.v1.sync_state_pb2 import SyncState
+from hanse.kube import untrusted
+from hanse.store.decoding import decode
 from hanse_apiserver.aggregate.members import Decision, Member
 from hanse_apiserver.protojson import time_of, words
 
@@ -40,8 +42,8 @@ class Placed:
 
     @classmethod
     def read(cls, value: bytes, revision: int, before: Placed | None) -> Placed:
-        """Take in a stored placement that follows `before`, if that was seen."""
-        message = Placement.FromString(value)
+        """Take in a stored placement that follows `before`, if that was seen. Raises ValueError."""
+        message = decode(Placement, value)
         given = Placement(generation=message.generation, clusters=message.clusters)
         for cluster in given.clusters:
             cluster.reason = cluster.message = ""
@@ -60,9 +62,13 @@ class Placed:
         )
 
 
+UNREADABLE = "StatusUnreadable"
+"""Reason of what is said of a cluster whose sync state, or status in it, cannot be read."""
+
+
 @dataclass(frozen=True, slots=True)
 class State:
-    """A sync state."""
+    """A sync state. One that cannot be read has no value: what it says is unknown, and confirms nothing."""
 
     value: bytes
     revision: int
@@ -72,8 +78,8 @@ class State:
 
     @classmethod
     def read(cls, value: bytes, revision: int) -> State:
-        """Take in a stored sync state."""
-        message = SyncState.FromString(value)
+        """Take in a stored sync state. Raises ValueError."""
+        message = decode(SyncState, value)
         return cls(value, revision, message.phase, message.placement_revision, message.object.uid)
 
 
@@ -126,6 +132,10 @@ class Parts:
             given = placed.get(name)
             state = self.states.get(name)
             found = SyncState.FromString(state.value) if state else SyncState()
+            if state and not state.value:
+                found.reason = UNREADABLE
+                found.message = "its stored sync state cannot be read; see the log"
+            status, why = status_of(found.status)
             members.append(
                 Member(
                     cluster=name,
@@ -134,10 +144,11 @@ class Parts:
                     suspended=given.suspended if given else False,
                     reachable=reachable(name) and found.phase != sync.UNREACHABLE,
                     phase=_PHASES.get(found.phase, ""),
-                    reason=found.reason,
-                    message=found.message,
+                    reason=UNREADABLE if why else found.reason,
+                    message=why or found.message,
                     health=_HEALTHS.get(found.health, ""),
-                    status=_status(found.status),
+                    status=status,
+                    size=len(found.status) if status else 0,
                     applied_generation=found.applied_generation,
                     member_generation=found.member_generation,
                     placement_revision=found.placement_revision,
@@ -157,9 +168,16 @@ _PHASES = {number: words(name) for name, number in sync.SyncPhase.items() if num
 _HEALTHS = {number: words(name) for name, number in sync.Health.items() if number}
 
 
-def _status(value: bytes) -> Mapping[str, Any]:
+def status_of(value: bytes) -> tuple[Mapping[str, Any], str]:
+    """Return the status that a sync state has of the member's object, and why it cannot be used, if so."""
+    if not value:
+        return {}, ""
+    if why := untrusted.too_large(value):
+        return {}, f"its status there is left out: {why}"
     try:
-        status = orjson.loads(value) if value else {}
-    except orjson.JSONDecodeError:
-        return {}
-    return status if isinstance(status, dict) else {}
+        status = orjson.loads(value)
+    except orjson.JSONDecodeError as error:
+        return {}, f"its status there is no JSON: {error}"
+    if not isinstance(status, dict):
+        return {}, "its status there is no JSON object"
+    return status, ""

@@ -1,15 +1,15 @@
 """Protobuf messages as the JSON that Kubernetes clients expect: pure.
 
 Like protobuf's own JSON mapping (camelCase names, what is unset left out), except that 64-bit integers are
-numbers, enum values are CamelCase words (`APPLIED` is `Applied`), times have whole seconds, and a bytes field
-that holds JSON is that JSON.
+numbers, enum values are CamelCase words (`APPLIED` is `Applied`; one of a newer release is its number), times
+have whole seconds, and a bytes field that holds JSON is that JSON, unless it is too large to be served.
 
 Next: `hanse_apiserver.derived`.
 """
 
 from __future__ import annotations
 
-from datetime import UTC
+from datetime import UTC, datetime
 from typing import Any
 
 import orjson
@@ -17,9 +17,11 @@ from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from hanse.kube import untrusted
 from hanse.kube.objects import Object
 
 _BYTES = FieldDescriptor.TYPE_BYTES
+_LAST_SECOND = 253402300799  # 9999-12-31T23:59:59Z, the last that RFC 3339 can write
 
 
 def words(value: str) -> str:
@@ -29,9 +31,9 @@ def words(value: str) -> str:
 
 def time_of(stamp: Timestamp) -> str:
     """Return a time as Kubernetes writes it; "" for one that is not set."""
-    if not stamp.seconds:
+    if not 0 < stamp.seconds <= _LAST_SECOND:
         return ""
-    return stamp.ToDatetime(tzinfo=UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return datetime.fromtimestamp(stamp.seconds, tz=UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def to_object(message: Message) -> Object:
@@ -56,8 +58,11 @@ def _value(value: Any) -> Any:
 
 def _scalar(field: FieldDescriptor, value: Any) -> Any:
     if field.enum_type is not None:
-        return words(field.enum_type.values_by_number[value].name)
+        known = field.enum_type.values_by_number.get(value)
+        return words(known.name) if known is not None else str(value)
     if field.type == _BYTES:
+        if untrusted.too_large(value):
+            return ""
         try:
             return orjson.loads(value)
         except orjson.JSONDecodeError:

@@ -5,7 +5,8 @@ the cache's one watch delivers them, and says which objects look different now. 
 that is only the read-only view of the part itself, so bulk syncing of ConfigMaps costs next to nothing here.
 
 Called by the cache's task only, in order of revisions; reads are synchronous in the same loop. A value that
-cannot be decoded is logged and leaves what was known before: unknown is not empty.
+cannot be decoded is logged and leaves what was known before: unknown is not empty. A member whose status the
+fold fails on is served with that as its reason, and the others' statuses without it.
 
 Next: `hanse_apiserver.finalize`, which also listens to the parts.
 """
@@ -13,24 +14,26 @@ Next: `hanse_apiserver.finalize`, which also listens to the parts.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import Final
-
-from google.protobuf.message import DecodeError
 
 from hanse.api.registry.v1 import cluster_pb2 as registry
 from hanse.api.scheduler.v1.placement_pb2 import Placement
 from hanse.api.syncer.v1.sync_state_pb2 import SyncState
 from hanse.api.type.v1 import condition_pb2 as condition
+from hanse.boundary import Boundary
+from hanse.errors import HanseError
 from hanse.kube.catalogue import Catalogue
 from hanse.kube.hanse_kinds import GROUP
 from hanse.kube.hooks import Deferred
 from hanse.kube.objects import Object
+from hanse.kube.propagation import SYNC_FINALIZER, UNJOIN_FINALIZER
 from hanse.store import Event
+from hanse.store.decoding import decode
 from hanse.store.keys import CLUSTERS, PLACEMENTS, SYNCSTATES, ObjectKey, last_segment, parse_sync_state
-from hanse.telemetry import get_logger
 from hanse_apiserver import cluster_view, derived
-from hanse_apiserver.aggregate import aggregate
-from hanse_apiserver.parts import Parts, Placed, State
+from hanse_apiserver.aggregate import Decision, Member, aggregate
+from hanse_apiserver.parts import UNREADABLE, Parts, Placed, State
 
 _PLACEMENTS: Final = f"{PLACEMENTS}/"
 _SYNCSTATES: Final = f"{SYNCSTATES}/"
@@ -38,8 +41,6 @@ _CLUSTERS: Final = f"{CLUSTERS}/"
 _CLUSTER: Final = ("hanse.dev", "clusters")
 _OUT_OF_REACH: Final = frozenset({registry.OFFLINE, registry.IDENTITY_MISMATCH, registry.MISBEHAVING})
 """States of clusters of which nobody knows how they are."""
-
-_log = get_logger(__name__)
 
 
 class FederationView:
@@ -52,6 +53,10 @@ class FederationView:
         self._derived: dict[ObjectKey, tuple[ObjectKey, str]] = {}
         self._clusters: dict[str, registry.Cluster] = {}
         self._listeners: list[Callable[[ObjectKey], None]] = []
+        self._unreadable: set[str] = set()
+        self._stored = Boundary("view stored values")
+        self._folding = Boundary("view fold")
+        self._telling = Boundary("view listeners")
 
     @property
     def prefixes(self) -> Sequence[str]:
@@ -68,6 +73,19 @@ class FederationView:
         self._parts.clear()
         self._derived.clear()
         self._clusters.clear()
+        self._unreadable.clear()
+
+    def keepers(self, key: ObjectKey) -> Sequence[str]:
+        """Return what an object must wait for whose own finalizers cannot be read: where it may be."""
+        if (key.group, key.resource) == _CLUSTER:
+            return (UNJOIN_FINALIZER,) if key.name in self._clusters else ()
+        return (SYNC_FINALIZER,) if key in self._parts or self.is_unreadable(key) else ()
+
+    def is_unreadable(self, key: ObjectKey) -> bool:
+        """Whether the object's placement or one of its sync states is stored and cannot be read."""
+        return bool(self._unreadable) and any(
+            path == key.key(PLACEMENTS) or path.startswith(key.sync_states()) for path in self._unreadable
+        )
 
     def subscribe(self, listener: Callable[[ObjectKey], None]) -> None:
         """Call `listener` with the key of an object whenever its placement or a sync state changed."""
@@ -86,6 +104,7 @@ class FederationView:
     def apply(self, event: Event) -> Iterable[ObjectKey]:
         """Take in one change; return the objects that may look different now."""
         path = event.kv.key
+        self._unreadable.discard(path)
         try:
             if path.startswith(_SYNCSTATES):
                 return self._sync_state(event)
@@ -93,9 +112,23 @@ class FederationView:
                 return self._placement(event)
             if path.startswith(_CLUSTERS):
                 return self._cluster(event)
-        except (DecodeError, ValueError) as error:
-            _log.error("a stored value cannot be read", key=path, error=str(error))
+        except Exception as error:  # noqa: BLE001 - of one value; all others are taken in
+            self._stored.failed(path, error)
+            if event.kind == "put":
+                self._unreadable.add(path)
+                return self._unread(path, event.kv.mod_revision)
         return ()
+
+    def _unread(self, path: str, revision: int) -> Iterable[ObjectKey]:
+        """A sync state is there and cannot be read: what it says is unknown, which confirms nothing."""
+        if not path.startswith(_SYNCSTATES):
+            return ()
+        try:
+            key, cluster = parse_sync_state(path)
+        except HanseError:
+            return ()
+        self._known(key).states.setdefault(cluster, State(b"", revision, phase=0, placement_revision=0))
+        return self._changed(key, derived.sync_state_key(key, cluster))
 
     def render(self, key: ObjectKey, intent: Object | None) -> Object | Deferred | None:
         """Return how an object is served."""
@@ -111,8 +144,32 @@ class FederationView:
         members, decision, decided = parts.members(reachable=self._reachable)
         if parts.placed is None and not members:
             return intent
-        status = aggregate(key.group, key.resource, intent, members=members, decision=decision, now=decided)
+        status = self._folded(key, intent, members=members, decision=decision, now=decided)
         return {**intent, "status": status}
+
+    def _folded(
+        self, key: ObjectKey, intent: Object, *, members: list[Member], decision: Decision, now: str
+    ) -> Object:
+        """Return the folded status. If the fold fails, it is made without the statuses that it fails on."""
+
+        def fold(members: list[Member]) -> Object:
+            return aggregate(key.group, key.resource, intent, members=members, decision=decision, now=now)
+
+        try:
+            return fold(members)
+        except Exception as error:  # noqa: BLE001 - of a member's status; see below
+            self._folding.failed(str(key), error)
+        return fold([self._foldable(key, member, fold) for member in members])
+
+    def _foldable(self, key: ObjectKey, member: Member, fold: Callable[[list[Member]], Object]) -> Member:
+        """Return the member; without its status, and with the reason, if it cannot be folded."""
+        try:
+            fold([member])
+        except Exception as error:  # noqa: BLE001 - a member may say anything
+            why = self._folding.failed(f"{key} in {member.cluster}", error)
+            message = f"its status there cannot be read: {why}"
+            return replace(member, status={}, size=0, reason=UNREADABLE, message=message)
+        return member
 
     def _sync_state(self, event: Event) -> Iterable[ObjectKey]:
         key, cluster = parse_sync_state(event.kv.key)
@@ -156,7 +213,7 @@ class FederationView:
         if event.kind == "delete":
             self._clusters.pop(name, None)
         else:
-            self._clusters[name] = registry.Cluster.FromString(event.kv.value)
+            self._clusters[name] = decode(registry.Cluster, event.kv.value)
         touched = [ObjectKey(GROUP, "clusters", "", name)]
         if self._reachable(name) != reachable:
             touched += [
@@ -169,7 +226,8 @@ class FederationView:
 
     def _changed(self, key: ObjectKey, served: ObjectKey) -> Iterable[ObjectKey]:
         for listener in self._listeners:
-            listener(key)
+            with self._telling.around(str(key)):
+                listener(key)
         return (key, served) if self._has_status(key) else (served,)
 
     def _known(self, key: ObjectKey) -> Parts:

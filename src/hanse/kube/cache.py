@@ -3,20 +3,24 @@
 One task (`run`) takes in the store's changes; everything else is synchronous and sees a consistent state. A
 store batch is applied whole before anybody else runs. After a compaction it lists anew and emits the
 difference, so that watches go on. Reads wait until the cache has seen what this process wrote (`fresh`).
+A value that cannot be read, a view that fails on an object and a subscriber that raises are that object's
+trouble: it is served with the reason (`hanse.kube.unreadable`), and all others are served on.
 Next: `hanse.kube.history` for windows and watches, `hanse.kube.resources` for writes.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager, suppress
 from itertools import groupby
+from types import MappingProxyType
 
-import orjson
 import structlog
 
+from hanse.boundary import Boundary
 from hanse.errors import CompactedError, DeadlineError, FailedPreconditionError, HanseError
+from hanse.kube import unreadable
 from hanse.kube.entry import Change, ChangeType, Entry, version_of, with_version
 from hanse.kube.history import WINDOW, Position, ResourceLog
 from hanse.kube.hooks import Deferred, View
@@ -48,9 +52,13 @@ class ObjectCache:
         hidden: Iterable[str] = (),
         window: int = WINDOW,
         shared: bool = False,
+        kind_of: Callable[[str, str], tuple[str, str]] = lambda group, resource: ("", ""),
+        shown: Mapping[tuple[str, str], Callable[[Object], Object]] = MappingProxyType({}),
     ) -> None:
         """`hidden` annotations are never served. `shared` says that other processes write objects too, so
-        that a consistent read must ask the store."""
+        that a consistent read must ask the store. `kind_of` returns apiVersion and kind of a stored
+        resource, for what is served in place of an object that cannot be read. `shown` has, by group and
+        resource, what says how an object is served that can be read and not be used."""
         self._store = store
         self._view = view
         self._hidden = frozenset(hidden)
@@ -59,7 +67,11 @@ class ObjectCache:
         self._prefixes = (_OBJECTS, *(view.prefixes if view else ()))
         self._logs: dict[tuple[str, str], ResourceLog] = {}
         self._count = 0
-        self._broken: set[ObjectKey] = set()
+        self._kind_of = kind_of
+        self._shown = shown
+        self._broken: dict[ObjectKey, str] = {}
+        self._strays: set[str] = set()
+        self._boundary = Boundary("object cache")
         self._floor = 0
         self._loaded = asyncio.Event()
         self._expected = 0
@@ -73,6 +85,10 @@ class ObjectCache:
         """Return an object; None if there is none."""
         log = self._logs.get((key.group, key.resource))
         return log.entries.get((key.namespace, key.name)) if log else None
+
+    def unreadable(self, key: ObjectKey) -> str:
+        """Return why what is stored of an object cannot be read; "" if it can, or nothing is stored."""
+        return self._broken.get(key, "")
 
     def objects(self, group: str, resource: str, namespace: str | None = None) -> list[Entry]:
         """Return the objects of a resource in order of namespace and name; `namespace` None means all."""
@@ -129,7 +145,7 @@ class ObjectCache:
         Its resourceVersion is never that of a later write, which the cache may have seen already: whoever
         gets the answer would take the watch's event of that write for something it has seen.
         """
-        obj = self._view.render(key, intent) if self._view else intent
+        obj = self._rendered(key, intent)
         if isinstance(obj, Deferred):
             obj = obj.make()
         entry = self.get(key)
@@ -152,6 +168,10 @@ class ObjectCache:
     def has_view(self) -> bool:
         """Report whether what is served may be newer than what is stored."""
         return self._view is not None
+
+    def keepers(self, key: ObjectKey) -> tuple[str, ...]:
+        """Return the finalizers without which an object must not go whose own cannot be read."""
+        return tuple(self._view.keepers(key)) if self._view else ()
 
     @property
     def added_fields(self) -> tuple[str, ...]:
@@ -235,6 +255,7 @@ class ObjectCache:
         """List everything at one revision; at the first time fill the cache, later emit the difference."""
         intents: dict[ObjectKey, tuple[Object, int]] = {}
         self._broken.clear()
+        self._strays.clear()
         events: list[Event] = []
         revision = 0
         for prefix in self._prefixes:
@@ -244,16 +265,14 @@ class ObjectCache:
                 revision = revision or page.revision
                 for kv in page.items:
                     if prefix == _OBJECTS:
-                        key = ObjectKey.parse(kv.key)
-                        known = self._take_in(key, kv)
-                        if known is not None:
-                            intents[key] = known
+                        if (key := self._key(kv)) is not None:
+                            intents[key] = self._take_in(key, kv)
                     else:
                         events.append(Event("put", kv))
                 if not page.more:
                     break
                 after = page.items[-1].key
-        self._count = len(self._broken | intents.keys())
+        self._count = len(intents) + len(self._strays)
         affected = self._reset_view(events)
         if not self._loaded.is_set():
             self._fill(intents, affected, revision)
@@ -268,7 +287,7 @@ class ObjectCache:
         if self._view is not None:
             self._view.reset()
             for event in events:
-                for key in self._view.apply(event):
+                for key in self._applied(event):
                     affected[key] = max(affected.get(key, 0), event.kv.mod_revision)
         return affected
 
@@ -317,7 +336,7 @@ class ObjectCache:
                 if event.kv.key.startswith(_OBJECTS):
                     objects.append(event)
                 elif self._view is not None and event.kv.key.startswith(self._prefixes[1:]):
-                    affected.update(dict.fromkeys(self._view.apply(event), revision))
+                    affected.update(dict.fromkeys(self._applied(event), revision))
             if objects:
                 self._take_parts({key: at for key, at in affected.items() if at < revision})
                 affected = {key: at for key, at in affected.items() if at == revision}
@@ -327,18 +346,26 @@ class ObjectCache:
         self._advance(batch.revision)
 
     def _take_object(self, event: Event, affected: dict[ObjectKey, int]) -> None:
-        key, revision = ObjectKey.parse(event.kv.key), event.kv.mod_revision
-        there = self._intent(key) is not None or key in self._broken
+        path, revision = event.kv.key, event.kv.mod_revision
+        if event.kind == "delete" and path in self._strays:
+            self._strays.discard(path)
+            self._count -= 1
+            return
+        known_stray = path in self._strays
+        key = self._key(event.kv)
+        if key is None:
+            self._count += not known_stray
+            return
+        there = self._intent(key) is not None
         if event.kind == "delete":
             self._count -= there
-            self._broken.discard(key)
+            self._broken.pop(key, None)
             self._change(key, self._entry(key, None, 0, revision), revision)
             return
         self._count += not there
         known = self._take_in(key, event.kv)
-        if known is not None:
-            version = version_of(written=revision, parts=affected.pop(key, 0))
-            self._change(key, self._entry(key, *known, version), version)
+        version = version_of(written=revision, parts=affected.pop(key, 0))
+        self._change(key, self._entry(key, *known, version), version)
 
     def _take_parts(self, affected: dict[ObjectKey, int]) -> None:
         """Render the objects whose parts changed, each at the revision of its newest part, in that order."""
@@ -348,21 +375,64 @@ class ObjectCache:
             version = version_of(written=written, parts=revision)
             self._change(key, self._entry(key, intent, written, version), version)
 
-    def _take_in(self, key: ObjectKey, kv: KeyValue) -> tuple[Object, int] | None:
-        """Return the stored object and the revision that wrote it.
-
-        A value that cannot be decoded must not stop the others, and is not nothing: what was known before
-        stays, None if that is nothing.
-        """
+    def _key(self, kv: KeyValue) -> ObjectKey | None:
+        """Return which object a key is of; None, and a line in the log, for one that is no object's."""
         try:
-            obj: Object = orjson.loads(kv.value)
-        except orjson.JSONDecodeError as error:
-            _log.error("a stored object cannot be read", key=kv.key, error=str(error))
-            self._broken.add(key)
-            old = self.get(key)
-            return (old.intent, old.intent_revision) if old is not None and old.intent is not None else None
-        self._broken.discard(key)
-        return obj, kv.mod_revision
+            return ObjectKey.parse(kv.key)
+        except HanseError as error:
+            self._strays.add(kv.key)
+            self._boundary.failed(kv.key, error)
+            return None
+
+    def _take_in(self, key: ObjectKey, kv: KeyValue) -> tuple[Object, int]:
+        """Return the stored object, or what is served in its place, and the revision that wrote it.
+
+        A value that cannot be read must not stop the others, and is not nothing: if the object was known
+        before, that is served, with the reason; else its metadata, as far as they can be read.
+        """
+        obj, why = unreadable.decode(key, kv.value)
+        if not why:
+            self._broken.pop(key, None)
+            return obj, kv.mod_revision
+        self._boundary.failed(kv.key, ValueError(why))
+        old = self.get(key)
+        known = old.intent if old is not None and key not in self._broken else None
+        self._broken[key] = why
+        return unreadable.marked(known, why) if known is not None else obj, kv.mod_revision
+
+    def _applied(self, event: Event) -> Iterable[ObjectKey]:
+        """Give the view an event; return what may look different. One that it fails on changes nothing."""
+        assert self._view is not None
+        try:
+            return list(self._view.apply(event))
+        except Exception as error:  # noqa: BLE001 - of one value; the others are followed on
+            self._boundary.failed(event.kv.key, error)
+            return ()
+
+    def _rendered(self, key: ObjectKey, intent: Object | None) -> Object | Deferred | None:
+        """Return what is served; what is stored, with the reason, if the view fails on it."""
+        if key in self._broken and intent is not None:
+            return self._in_place(key, intent)
+        show = self._shown.get((key.group, key.resource))
+        if self._view is None and show is None:
+            return intent
+        try:
+            obj = self._view.render(key, intent) if self._view is not None else intent
+            return show(obj) if show is not None and isinstance(obj, dict) else obj
+        except Exception as error:  # noqa: BLE001 - of one object; all others are served on
+            why = self._boundary.failed(str(key), error)
+            return None if intent is None else unreadable.marked(intent, why)
+
+    def _in_place(self, key: ObjectKey, intent: Object) -> Object | Deferred:
+        """Return what is served of an unreadable object: of its kind, as soon as that is known."""
+        if "kind" in intent:
+            return intent
+
+        def make() -> Object:
+            api_version, kind = self._kind_of(key.group, key.resource)
+            return {"apiVersion": api_version, "kind": kind, **intent}
+
+        return Deferred(make)
 
     def _intent(self, key: ObjectKey) -> Object | None:
         old = self.get(key)
@@ -371,7 +441,7 @@ class ObjectCache:
     def _entry(
         self, key: ObjectKey, intent: Object | None, intent_revision: int, revision: int
     ) -> Entry | None:
-        obj = self._view.render(key, intent) if self._view else intent
+        obj = self._rendered(key, intent)
         if obj is None:
             return None
         served = obj if isinstance(obj, Deferred) else with_version(obj, revision, hidden=self._hidden)
@@ -399,8 +469,11 @@ class ObjectCache:
 
     def _emit(self, change: Change) -> None:
         self.log(change.key.group, change.key.resource).append(change)
-        for subscriber in self._subscribers:
-            subscriber(change)
+        for subscriber in tuple(self._subscribers):
+            try:
+                subscriber(change)
+            except Exception as error:  # noqa: BLE001 - of one object; the others are told on
+                self._boundary.failed(str(change.key), error)
 
     def _advance(self, revision: int) -> None:
         self.revision = max(self.revision, revision)

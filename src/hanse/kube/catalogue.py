@@ -52,6 +52,11 @@ class Catalogue:
                 )
         self.generation += 1
 
+    def replace(self, infos: list[ResourceInfo]) -> None:
+        """Put these, all the versions of one resource, in place of those that are there."""
+        self.remove(infos[0].group, infos[0].plural)
+        self.add(infos)
+
     def remove(self, group: str, plural: str) -> None:
         """Remove a resource in all its versions; nothing happens if it is not there."""
         for path in [p for p in self._by_path if p[0] == group and p[2] == plural]:

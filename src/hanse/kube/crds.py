@@ -2,31 +2,37 @@
 
 `CrdAdmission` completes a CRD on its way in (names, accepted at once, since conflicts are checked first);
 `CrdController` keeps the catalogue in step with the stored CRDs and removes the objects of a CRD that is
-being deleted. The catalogue changes in the cache's own callback, so who sees a CRD can use it. Next:
-`hanse.kube.catalogue`.
+being deleted. A stored CRD that cannot be served (another release let it in) is left out with the reason in
+the log and in what is served of it; its objects stay, and it can be deleted like any other. The catalogue
+changes in the cache's own callback, so who sees a CRD can use it. Next: `hanse.kube.catalogue`.
 """
 
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 import structlog
 
-from hanse.errors import HanseError, NotFoundError
+from hanse.boundary import Boundary, reason_of
+from hanse.errors import HanseError, InvalidArgumentError, NotFoundError
+from hanse.kube import jsonpath, openapi, unreadable
 from hanse.kube.cache import ObjectCache
 from hanse.kube.catalogue import Catalogue
 from hanse.kube.entry import Change
 from hanse.kube.hooks import AdmissionRequest
 from hanse.kube.lifecycle import invalid, timestamp
-from hanse.kube.objects import Object, mapping, sequence
+from hanse.kube.objects import Object, mapping, name_of, sequence
 from hanse.kube.options import DeleteOptions
 from hanse.kube.resource_info import PrinterColumn, ResourceInfo
 from hanse.kube.resources import ResourceStore
 from hanse.kube.status import Cause
-from hanse.kube.validation_crds import crd_errors
+from hanse.kube.untrusted import mappings, text
+from hanse.kube.validation_crds import load_errors
 from hanse.numbers import whole_number
 
 GROUP, PLURAL = "apiextensions.k8s.io", "customresourcedefinitions"
@@ -86,45 +92,120 @@ def _condition(kind: str, reason: str, message: str, now: str) -> dict[str, str]
 
 
 def infos_of(crd: Object) -> list[ResourceInfo]:
-    """Return the resources that a CRD defines: one for each served version, the newest first."""
-    spec = crd["spec"]
+    """Return the resources that a CRD defines: one for each served version, the newest first.
+
+    A version that cannot be read is left out. Raises InvalidArgumentError (`CRD_UNREADABLE`) if that is the
+    one that objects are stored in, or if the rest of the CRD cannot be read.
+    """
+    try:
+        return _infos_of(crd)
+    except Exception as error:
+        raise InvalidArgumentError(
+            f"the CustomResourceDefinition {name_of(crd)} cannot be served: {reason_of(error)}; correct it, "
+            "or delete it",
+            reason="CRD_UNREADABLE",
+        ) from error
+
+
+def _infos_of(crd: Object) -> list[ResourceInfo]:
+    problem = next(load_errors(crd), None)
+    if problem is not None:
+        raise InvalidArgumentError(str(problem))
+    spec = mapping(crd, "spec")
     names = mapping(spec, "names")
-    versions = sequence(spec, "versions")
+    for where, value in (("spec.group", spec.get("group")), ("spec.names.plural", names.get("plural"))):
+        if not _is_name(value):
+            raise InvalidArgumentError(f"{where} is {value!r}, which is no name")
+    if not isinstance(names.get("kind"), str) or not names["kind"]:
+        raise InvalidArgumentError("spec.names.kind is missing or is no text")
+    versions = [each for each in mappings(spec.get("versions")) if _is_name(each.get("name"))]
     storage = next((str(v["name"]) for v in versions if v.get("storage")), "")
+    if not storage:
+        stored = next((v.get("name") for v in sequence(spec, "versions") if mapping(v).get("storage")), None)
+        raise InvalidArgumentError(f"the name of the version that objects are stored in is {stored!r}")
     ordered = sorted(versions, key=lambda v: _priority(str(v["name"])), reverse=True)
     result = []
     for version in ordered:
         if not version.get("served", True) and str(version["name"]) != storage:
             continue
-        result.append(_info(spec, names, version, storage))
+        info = _info(spec, names, version, storage)
+        openapi.check(info)
+        result.append(info)
     return result
+
+
+def shown(crd: Object) -> Object:
+    """Return how a stored CRD is served: as it is, or with the reason if it cannot be."""
+    why = unservable(crd)
+    if not why:
+        return crd
+    kept = [c for c in mappings(mapping(crd, "status").get("conditions")) if c.get("type") != "Established"]
+    established = {"type": "Established", "status": "False", "reason": "Unreadable", "message": why}
+    return unreadable.marked(
+        {**crd, "status": {**mapping(crd, "status"), "conditions": [*kept, established]}}, why
+    )
+
+
+def unservable(crd: Object) -> str:
+    """Return why a CRD cannot be served, or which of its versions cannot be; "" if all is well."""
+    try:
+        infos = infos_of(crd)
+    except InvalidArgumentError as error:
+        return error.message
+    known = {info.version for info in infos}
+    wanted = [mapping(v) for v in sequence(crd, "spec", "versions")]
+    lost = [repr(v.get("name")) for v in wanted if v.get("served", True) and v.get("name") not in known]
+    return f"these versions have no names and are not served: {', '.join(lost)[:200]}" if lost else ""
+
+
+_NAME = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?", re.ASCII)
+
+
+def _is_name(value: Any) -> bool:
+    """Whether a value can stand in paths and keys."""
+    return isinstance(value, str) and _NAME.fullmatch(value) is not None
+
+
+def _texts(value: Any) -> tuple[str, ...]:
+    return tuple(each for each in value if isinstance(each, str)) if isinstance(value, list) else ()
+
+
+def _column(column: Object) -> PrinterColumn | None:
+    """Return a printer column; None for one that cannot be read."""
+    name, kind, path = column.get("name"), column.get("type"), column.get("jsonPath")
+    if not (isinstance(name, str) and isinstance(kind, str) and isinstance(path, str)):
+        return None
+    try:
+        jsonpath.parse(path)
+    except ValueError:
+        return None
+    priority = column.get("priority")
+    return PrinterColumn(
+        name,
+        kind,
+        path,
+        text(column.get("format")),
+        text(column.get("description")),
+        priority if type(priority) is int else 0,
+    )
 
 
 def _info(spec: Object, names: Object, version: dict[str, Any], storage: str) -> ResourceInfo:
     declared = mapping(version, "subresources")
     scale = mapping(declared, "scale")
-    columns = tuple(
-        PrinterColumn(
-            c["name"],
-            c["type"],
-            c["jsonPath"],
-            c.get("format", ""),
-            c.get("description", ""),
-            c.get("priority", 0),
-        )
-        for c in sequence(version, "additionalPrinterColumns")
-    ) or (_AGE,)
+    readable = (_column(column) for column in mappings(version.get("additionalPrinterColumns")))
+    columns = tuple(column for column in readable if column is not None) or (_AGE,)
     schema = mapping(version, "schema", "openAPIV3Schema")
     return ResourceInfo(
         group=str(spec["group"]),
         version=str(version["name"]),
         kind=str(names["kind"]),
         plural=str(names["plural"]),
-        singular=str(names.get("singular") or str(names["kind"]).lower()),
-        list_kind=str(names.get("listKind") or ""),
+        singular=text(names.get("singular")) or str(names["kind"]).lower(),
+        list_kind=text(names.get("listKind")),
         namespaced=spec.get("scope") == "Namespaced",
-        short_names=tuple(sequence(names, "shortNames")),
-        categories=tuple(sequence(names, "categories")),
+        short_names=_texts(names.get("shortNames")),
+        categories=_texts(names.get("categories")),
         subresources=tuple(name for name in ("status", "scale") if name in declared),
         storage_group=str(spec["group"]),
         storage_version=storage,
@@ -133,12 +214,14 @@ def _info(spec: Object, names: Object, version: dict[str, Any], storage: str) ->
         schema=schema or {"type": "object", "x-kubernetes-preserve-unknown-fields": True},
         columns=columns,
         selectable_fields=tuple(
-            str(field["jsonPath"]).removeprefix(".") for field in sequence(version, "selectableFields")
+            path.removeprefix(".")
+            for field in mappings(version.get("selectableFields"))
+            if (path := text(field.get("jsonPath")))
         ),
         scale_paths=(
-            str(scale.get("specReplicasPath", "")),
-            str(scale.get("statusReplicasPath", "")),
-            str(scale.get("labelSelectorPath", "")),
+            text(scale.get("specReplicasPath")),
+            text(scale.get("statusReplicasPath")),
+            text(scale.get("labelSelectorPath")),
         )
         if "scale" in declared
         else None,
@@ -166,6 +249,7 @@ class CrdController:
         self._catalogue = catalogue
         self._resources = resources
         self._deleting = asyncio.Event()
+        self._boundary = Boundary("crds")
 
     def start(self) -> None:
         """Serve the CRDs that are stored, and from now on every new one as soon as the cache has it."""
@@ -177,27 +261,28 @@ class CrdController:
         if (change.key.group, change.key.resource) != (GROUP, PLURAL):
             return
         if change.type == "DELETED":
-            group, plural = _storage_key(change.entry.object)
+            plural, _, group = change.key.name.partition(".")
             if not self._catalogue.is_builtin(group, plural):
                 self._catalogue.remove(group, plural)
         else:
             self._serve(change.entry.object)
 
     def _serve(self, crd: Object) -> None:
-        problem = next(iter(crd_errors(crd)), None)
-        if problem is not None:
-            _log.error("a CRD cannot be served", name=crd["metadata"]["name"], error=str(problem))
+        if crd["metadata"].get("deletionTimestamp"):
+            self._deleting.set()
+        try:
+            infos = infos_of(crd)
+        except InvalidArgumentError as error:
+            self._boundary.failed(crd["metadata"]["name"], error)
             return
-        infos = infos_of(crd)
-        if infos and self._catalogue.is_builtin(infos[0].group, infos[0].plural):
+        if not infos:
+            return
+        if self._catalogue.is_builtin(infos[0].group, infos[0].plural):
             _log.error("a CRD would replace a built-in resource", name=crd["metadata"]["name"])
             return
         present = [i for i in self._catalogue if (i.group, i.plural) == infos[0].storage_key]
         if present != infos:
-            self._catalogue.remove(infos[0].group, infos[0].plural)
-            self._catalogue.add(infos)
-        if crd["metadata"].get("deletionTimestamp"):
-            self._deleting.set()
+            self._catalogue.replace(infos)
 
     async def run(self) -> None:
         """Remove the objects of CRDs that are being deleted, then the CRDs. Runs until cancelled."""
@@ -207,50 +292,52 @@ class CrdController:
             pending = False
             for entry in self._cache.objects(GROUP, PLURAL):
                 metadata = entry.object["metadata"]
-                if metadata.get("deletionTimestamp") and CLEANUP in (metadata.get("finalizers") or ()):
-                    pending |= not await self._clean(entry.object)
+                if metadata.get("deletionTimestamp") and CLEANUP in sequence(metadata, "finalizers"):
+                    pending |= not await self._clean(entry.key.name)
             if pending:
                 await asyncio.sleep(RETRY_SECONDS)
                 self._deleting.set()
 
-    def _served(self, crd: Object) -> ResourceInfo | None:
-        """Return the resource that a CRD defines; None for a CRD that is not served."""
-        info = self._catalogue.storage(*_storage_key(crd))
-        return info if info is not None and info.custom else None
-
-    async def _clean(self, crd: Object) -> bool:
-        """Delete the objects of a CRD; report whether it is gone."""
+    async def _clean(self, name: str) -> bool:
+        """Delete the objects of a CRD; report whether it is gone. It need not be one that can be served."""
+        plural, _, group = name.partition(".")
+        if self._catalogue.is_builtin(group, plural):
+            return await self._release(name)  # it never had objects: those are not its own
         try:
             await self._cache.fresh()
-            info = self._served(crd)
-            objects = self._cache.objects(*info.storage_key) if info else []
-            for entry in objects:
-                assert info is not None
+            info = self._catalogue.storage(group, plural) or _unserved(group, plural)
+            for entry in self._cache.objects(group, plural):
                 try:
                     await self._resources.delete(
-                        info, namespace=entry.key.namespace, name=entry.key.name, options=DeleteOptions()
+                        replace(info, namespaced=bool(entry.key.namespace)),
+                        namespace=entry.key.namespace,
+                        name=entry.key.name,
+                        options=DeleteOptions(),
                     )
                 except NotFoundError:
                     continue
             await self._cache.fresh()
-            if info is not None and self._cache.objects(*info.storage_key):
-                return False
-            await self._resources.modify(
-                self._catalogue.require(GROUP, "v1", PLURAL), name=crd["metadata"]["name"], change=_released
-            )
+        except HanseError as error:
+            _log.warning("a CRD cannot be cleaned up yet", name=name, error=str(error))
+            return False
+        return not self._cache.objects(group, plural) and await self._release(name)
+
+    async def _release(self, name: str) -> bool:
+        """Let a CRD go; report whether it is gone."""
+        crds = self._catalogue.require(GROUP, "v1", PLURAL)
+        try:
+            await self._resources.release(crds, name=name, finalizer=CLEANUP)
         except NotFoundError:
             return True
         except HanseError as error:
-            _log.warning("a CRD cannot be cleaned up yet", name=crd["metadata"]["name"], error=str(error))
+            _log.warning("a CRD cannot be let go yet", name=name, error=str(error))
             return False
         return True
 
 
-def _storage_key(crd: Object) -> tuple[str, str]:
-    spec = mapping(crd, "spec")
-    return str(spec.get("group")), str(mapping(spec, "names").get("plural"))
-
-
-def _released(crd: Object) -> Object | None:
-    finalizers = [f for f in crd["metadata"].get("finalizers") or () if f != CLEANUP]
-    return {**crd, "metadata": {**crd["metadata"], "finalizers": finalizers}}
+def _unserved(group: str, plural: str) -> ResourceInfo:
+    """Return a resource of which no more is known than where its objects are stored."""
+    return ResourceInfo(
+        group=group, version="v1", kind=plural, plural=plural, singular=plural, namespaced=True,
+        storage_group=group, storage_version="v1", storage_resource=plural, custom=True,
+    )  # fmt: skip

@@ -19,6 +19,7 @@ from typing import Self
 import structlog
 
 from hanse.errors import AlreadyExistsError
+from hanse.kube import crds
 from hanse.kube.cache import ObjectCache
 from hanse.kube.catalogue import Catalogue
 from hanse.kube.crds import CrdAdmission, CrdController
@@ -64,7 +65,15 @@ class KubeEngine:
         self.catalogue = catalogue
         self.clock = clock or (lambda: datetime.now(UTC))
         windows = {"window": window} if window else {}
-        self.cache = ObjectCache(store, view=view, hidden=hidden_annotations, shared=shared, **windows)
+        self.cache = ObjectCache(
+            store,
+            view=view,
+            hidden=hidden_annotations,
+            shared=shared,
+            kind_of=self._kind_of,
+            shown={(crds.GROUP, crds.PLURAL): crds.shown},
+            **windows,
+        )
         self.resources = ResourceStore(
             store,
             cache=self.cache,
@@ -116,6 +125,10 @@ class KubeEngine:
         for task in done:
             if not task.cancelled():
                 task.result()
+
+    def _kind_of(self, group: str, resource: str) -> tuple[str, str]:
+        info = self.catalogue.storage(group, resource)
+        return (info.api_version, info.kind) if info is not None else ("", "")
 
     def _start(self, work: object, name: str) -> None:
         task: asyncio.Task[None] = asyncio.create_task(work, name=name)  # type: ignore[arg-type]

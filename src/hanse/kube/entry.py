@@ -11,6 +11,8 @@ from typing import Any, Literal
 
 import orjson
 
+from hanse.boundary import reason_of
+from hanse.kube import unreadable
 from hanse.kube.hooks import Deferred
 from hanse.kube.objects import Object
 from hanse.store.keys import ObjectKey
@@ -52,8 +54,15 @@ class Entry:
     def object(self) -> Object:
         """Return what is served."""
         if isinstance(self._object, Deferred):
-            self._object = with_version(self._object.make(), self.revision)
+            self._object = with_version(self._made(self._object), self.revision)
         return self._object
+
+    def _made(self, deferred: Deferred) -> Object:
+        """Put a deferred object together; one that cannot be is served by its name, with the reason."""
+        try:
+            return deferred.make()
+        except Exception as error:  # noqa: BLE001 - of one object; whoever lists it wants the others too
+            return unreadable.in_place_of(self.key, reason_of(error))
 
     @property
     def labels(self) -> dict[str, str]:
@@ -80,7 +89,12 @@ class Entry:
     def encoded(self) -> bytes:
         """Return the served object as JSON; encoded once."""
         if self._encoded is None:
-            self._encoded = orjson.dumps(self.object)
+            try:
+                self._encoded = orjson.dumps(self.object)
+            except TypeError as error:  # nested too deep, or a number of more than 64 bits
+                named = {k: v for k, v in self.object.items() if k in ("apiVersion", "kind")}
+                shown = named | unreadable.in_place_of(self.key, reason_of(error), found=self.object)
+                self._encoded = orjson.dumps(with_version(shown, self.revision))
         return self._encoded
 
     def event(self, change: ChangeType) -> bytes:

@@ -17,6 +17,7 @@ from typing import Any
 
 import structlog
 
+from hanse.boundary import Boundary
 from hanse.errors import HanseError, NotFoundError
 from hanse.kube.cache import ObjectCache
 from hanse.kube.catalogue import Catalogue
@@ -45,6 +46,7 @@ class GarbageCollector:
         self._uids: dict[str, ObjectKey] = {}
         self._todo: set[ObjectKey] = set()
         self._wake = asyncio.Event()
+        self._boundary = Boundary("garbage collector")
 
     async def run(self) -> None:
         """Collect until cancelled."""
@@ -53,7 +55,8 @@ class GarbageCollector:
             for group, resource in self._cache.resources():
                 for entry in self._cache.objects(group, resource):
                     if entry.intent is not None:
-                        self._index(entry)
+                        with self._boundary.around(str(entry.key)):
+                            self._index(entry)
             self._todo |= self._owners.keys()
             for key in self._uids.values():
                 known = self._cache.get(key)
@@ -128,6 +131,9 @@ class GarbageCollector:
             return True
         except HanseError as error:
             _log.warning("could not collect", object=str(key), error=str(error))
+            return False
+        except Exception as error:  # noqa: BLE001 - of one object; all others are collected
+            self._boundary.failed(str(key), error)
             return False
 
     async def _deleting(self, entry: Entry) -> bool:
@@ -216,7 +222,10 @@ class GarbageCollector:
         if info is None:
             return False
         namespace = entry.key.namespace if info.namespaced else ""
-        owner = self._cache.get(ObjectKey(*info.storage_key, namespace, str(reference.get("name", ""))))
+        key = ObjectKey(*info.storage_key, namespace, str(reference.get("name", "")))
+        if self._cache.unreadable(key):
+            return False
+        owner = self._cache.get(key)
         return owner is None or owner.uid != reference.get("uid")
 
     def _of(self, uid: str) -> list[Entry]:
@@ -227,7 +236,7 @@ class GarbageCollector:
         info = self._catalogue.storage(entry.key.group, entry.key.resource)
         if info is None:
             return
-        options = DeleteOptions(uid=entry.uid, propagation=propagation)
+        options = DeleteOptions(uid=entry.uid or None, propagation=propagation)
         try:
             await self._resources.delete(
                 info, namespace=entry.key.namespace, name=entry.key.name, options=options

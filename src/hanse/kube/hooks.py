@@ -82,6 +82,10 @@ class View(Protocol):
         taken off without a complaint, so that what was read can be written back."""
         ...
 
+    def keepers(self, key: ObjectKey) -> Sequence[str]:
+        """Return the finalizers without which an object must not go whose own finalizers cannot be read."""
+        ...
+
     def reset(self) -> None:
         """Forget everything: the cache lists all prefixes anew (start, or after a compaction)."""
         ...

@@ -10,10 +10,12 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
+import orjson
+
 from hanse.kube.catalogue import Catalogue
 from hanse.kube.objects import Object
 from hanse.kube.resource_info import ResourceInfo
-from hanse.kube.schema import LIST_META, OBJECT_META
+from hanse.kube.schema import ANY, LIST_META, OBJECT_META, Schema, SchemaSet
 
 _V3_PREFIX = "#/components/schemas/"
 _V2_PREFIX = "#/definitions/"
@@ -88,6 +90,23 @@ def definition_name(catalogue: Catalogue, info: ResourceInfo) -> str:
     if known and info.schema is None:
         return known
     return ".".join([*reversed(info.group.split(".")), info.version, info.kind])
+
+
+def check(info: ResourceInfo) -> None:
+    """Raise, whatever it may be, if a kind's own schema cannot be put into the documents."""
+    if info.schema is not None:
+        orjson.dumps(simplified(_own(info, _V2_PREFIX)))
+        _walk(Schema(SchemaSet.builtin(), info.schema, builtin=False))
+
+
+def _walk(schema: Schema) -> None:
+    """Read every schema that is inside a custom kind's: they are read when a value needs them, otherwise."""
+    children = [schema.field(name) for name in schema.fields]
+    if isinstance(schema.raw.get("items") or schema.raw.get("additionalProperties"), dict):
+        children.append(schema.element)
+    for child in children:
+        if child is not None and not child.builtin and child is not ANY:
+            _walk(child)
 
 
 def _definitions(catalogue: Catalogue, infos: list[ResourceInfo], *, prefix: str) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from hanse.errors import (
     PermissionDeniedError,
     UnimplementedError,
 )
-from hanse.kube import lifecycle, patching, status
+from hanse.kube import lifecycle, patching, status, unreadable
 from hanse.kube.apply import server_side_apply
 from hanse.kube.cache import ObjectCache
 from hanse.kube.catalogue import Catalogue
@@ -36,7 +36,7 @@ from hanse.kube.options import DeleteOptions, PatchType, WriteOptions
 from hanse.kube.pipeline import Pipeline
 from hanse.kube.resource_info import ResourceInfo
 from hanse.numbers import MAX_WHOLE, whole_number
-from hanse.store import Compare, Delete, Get, Op, Put, Store, TxnResult
+from hanse.store import Compare, Delete, Get, KeyValue, Op, Put, Store, TxnResult
 from hanse.store.keys import ObjectKey
 
 RETRIES = 16
@@ -45,11 +45,16 @@ RETRIES = 16
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """An object as it is in the store. `cached` says that a newer one may exist."""
+    """An object as it is in the store. `cached` says that a newer one may exist.
+
+    `unreadable` is the reason if what is stored cannot be read: then the object is what is served in its
+    place.
+    """
 
     object: Object
     revision: int
     cached: bool
+    unreadable: str = ""
 
 
 Changer = Callable[[Stored], Awaitable[Object]]
@@ -148,10 +153,11 @@ class ResourceStore:
             if result.succeeded:
                 await self._written(key, result.revision)
                 return self._shown(info, key, new, result.revision)
-            if _found(result) is not None:
+            if _found(result, key) is not None:
                 raise _exists(info, key)
             if space is not None:
-                space = _open_namespace(key.namespace, _found(result, 1))
+                found = _found(result, _space_key(key.namespace), 1)
+                space = _open_namespace(key.namespace, found)
         raise _busy(info, key)
 
     async def _check_namespace(self, namespace: str) -> Stored:
@@ -311,6 +317,21 @@ class ResourceStore:
 
         return await self._write(info, key, apply, options=options)
 
+    async def release(self, info: ResourceInfo, *, namespace: str = "", name: str, finalizer: str) -> None:
+        """Take a finalizer off, whatever else is in the object: what another release has let in must not
+        keep it from going. Raises NotFoundError."""
+        key = _key(info, namespace, name)
+
+        async def change(current: Stored) -> Object:
+            metadata = mapping(current.object, "metadata")
+            present = metadata.get("finalizers") or []
+            kept = [each for each in present if each != finalizer]
+            if len(kept) == len(present):
+                return current.object
+            return {**current.object, "metadata": {**metadata, "finalizers": kept}}
+
+        await self._write(info, key, change, options=WriteOptions())
+
     async def _updated(
         self,
         info: ResourceInfo,
@@ -325,7 +346,7 @@ class ResourceStore:
         """Return what to store; the stored object itself if nothing changes."""
         old = current.object
         new = lifecycle.for_update(info, new, old, subresource=subresource)
-        new = lifecycle.with_hidden(new, old, self._hidden)
+        new = unreadable.unmarked(lifecycle.with_hidden(new, old, self._hidden))
         new = await self._pipeline.run(
             info, key, new, old, operation="UPDATE", options=options, subresource=subresource, applied=applied
         )
@@ -343,6 +364,8 @@ class ResourceStore:
         for _ in range(RETRIES):
             if current is None:
                 raise _not_found(info, key)
+            if current.unreadable:
+                raise unreadable.refusal(key, current.unreadable)
             try:
                 new = await change(current)
             except HanseError:
@@ -371,7 +394,7 @@ class ResourceStore:
             if stored is None or "status" in stored.subresources:
                 await self._cache.settled(result.revision)
             return result.revision, None
-        return None, _found(result)
+        return None, _found(result, key)
 
     async def _written(self, key: ObjectKey, revision: int) -> None:
         """Let later reads wait for a write; that of a CRD waits itself, so that its kind is served then."""
@@ -386,6 +409,9 @@ class ResourceStore:
     ) -> tuple[Object, bool]:
         """Delete an object; return it as it was or is now, and whether it is gone already.
 
+        One that is stored and cannot be read is deleted as well: where members may have it, what replaces it
+        in the store waits for them like any object that is being deleted.
+
         Raises NotFoundError; ConflictError if a precondition does not hold.
         """
         options = options or DeleteOptions()
@@ -395,7 +421,7 @@ class ResourceStore:
         for _ in range(RETRIES):
             if current is None:
                 raise _not_found(info, key)
-            old = current.object
+            old = self._tombstone(info, key, current) if current.unreadable else current.object
             try:
                 self._check_preconditions(info, key, options, current)
                 await self._pipeline.admit_delete(info, key, old, options)
@@ -414,6 +440,18 @@ class ResourceStore:
             if done is not None:
                 return self._shown(info, key, plan.object, done), plan.remove
         raise _busy(info, key)
+
+    def _tombstone(self, info: ResourceInfo, key: ObjectKey, current: Stored) -> Object:
+        """Return what is deleted in place of an unreadable object: what can be read, with all that must be
+        waited for before it may go."""
+        stored = self._catalogue.storage(key.group, key.resource) or info
+        metadata = mapping(current.object, "metadata")
+        present = metadata.get("finalizers") or []
+        missing = [name for name in self._cache.keepers(key) if name not in present]
+        obj = {"apiVersion": stored.api_version, "kind": stored.kind, **current.object}
+        if key.group == "" and key.resource == "namespaces":
+            obj["spec"] = {**mapping(obj, "spec"), "finalizers": ["kubernetes"]}
+        return {**obj, "metadata": {**metadata, "finalizers": [*present, *missing]}}
 
     def _check_preconditions(
         self, info: ResourceInfo, key: ObjectKey, options: DeleteOptions, current: Stored
@@ -469,21 +507,26 @@ class ResourceStore:
     async def _current(self, key: ObjectKey) -> Stored | None:
         entry = self._cache.get(key)
         if entry is not None and entry.intent is not None:
-            return Stored(entry.intent, entry.intent_revision, cached=True)
+            why = self._cache.unreadable(key)
+            return Stored(entry.intent, entry.intent_revision, cached=True, unreadable=why)
         return await self._read(key)
 
     async def _read(self, key: ObjectKey) -> Stored | None:
         kv = await self._store.get(key.key())
-        return Stored(orjson.loads(kv.value), kv.mod_revision, cached=False) if kv else None
+        return _stored(key, kv) if kv else None
 
 
-def _found(result: TxnResult, index: int = 0) -> Stored | None:
+def _stored(key: ObjectKey, kv: KeyValue) -> Stored:
+    obj, why = unreadable.decode(key, kv.value)
+    return Stored(obj, kv.mod_revision, cached=False, unreadable=why)
+
+
+def _found(result: TxnResult, key: ObjectKey, index: int = 0) -> Stored | None:
     """Return what the read with this index found in a transaction that failed."""
     found = result.responses[index]
     if found is None or not found.items:
         return None
-    kv = found.items[0]
-    return Stored(orjson.loads(kv.value), kv.mod_revision, cached=False)
+    return _stored(key, found.items[0])
 
 
 def _key(info: ResourceInfo, namespace: str, name: str) -> ObjectKey:

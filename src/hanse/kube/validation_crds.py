@@ -66,6 +66,16 @@ def crd_errors(obj: Object) -> Iterator[FieldError]:
     yield from _schema_errors(versions)
 
 
+def load_errors(obj: Object) -> Iterator[FieldError]:
+    """Yield why a stored CRD, which an older or newer release may have let through, is not served at all.
+
+    Versions, names and columns that cannot be used are left out one by one; see `crds`.
+    """
+    spec = mapping(obj, "spec")
+    yield from _group_errors(spec.get("group"))
+    yield from _schema_errors(sequence(spec, "versions"))
+
+
 def _group_errors(group: Any) -> Iterator[FieldError]:
     where = "spec.group"
     if not isinstance(group, str) or not group:

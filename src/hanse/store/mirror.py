@@ -1,10 +1,11 @@
 """A prefix of the store, followed into a dictionary: what controllers read from.
 
 List, then watch; if the history since then was compacted, list again and report the difference. A value that
-cannot be decoded is kept out of the way in `broken`, and what was known of its key before stays: unknown is
-not empty. The dictionary and `revision` change together, between two awaits, so a reader on the same loop
-always sees one revision. Subscribers are called in the order of revisions, right after the change, on the
-loop; they must be quick and must not await.
+cannot be decoded, or that a subscriber raises on, is named in `broken`, and what was known of its key before
+stays: unknown is not empty. It stops neither the mirror nor the news of other keys. The dictionary and
+`revision` change together, between two awaits, so a reader on the same loop always sees one revision.
+Subscribers are called in the order of revisions, right after the change, on the loop; they must be quick and
+must not await.
 
 Next: `hanse.store.types` for what a watch promises; `hanse.control` for who subscribes.
 """
@@ -22,6 +23,7 @@ from typing import Any, Final, Generic, Protocol, Self, TypeVar
 
 import structlog
 
+from hanse.boundary import Boundary
 from hanse.errors import CompactedError, DeadlineError, FailedPreconditionError, UnavailableError
 from hanse.store.types import Event, KeyValue, RangeResult, Store
 
@@ -68,6 +70,7 @@ class Mirror(Generic[T]):
         self._decode = decode
         self._entries: dict[str, Entry[T]] = {}
         self._broken: dict[str, int] = {}
+        self._boundary = Boundary(f"mirror {prefix.partition('/')[0] or 'all'}")
         self._revision = 0
         self._synced = asyncio.Event()
         self._subscribers: list[OnChange[T]] = []
@@ -83,7 +86,7 @@ class Mirror(Generic[T]):
 
     @property
     def broken(self) -> Mapping[str, int]:
-        """Keys whose current value cannot be decoded, with the revision of that value."""
+        """Keys whose current value cannot be decoded or taken in, with the revision of that value."""
         return MappingProxyType(self._broken)
 
     def get(self, key: str) -> T | None:
@@ -120,7 +123,7 @@ class Mirror(Generic[T]):
         """
         if replay:
             for key, entry in list(self._entries.items()):
-                on_change(key, None, entry.value, entry.mod_revision)
+                self._tell_one(on_change, (key, None, entry.value, entry.mod_revision))
         self._subscribers.append(on_change)
         return lambda: self._subscribers.remove(on_change)
 
@@ -182,7 +185,7 @@ class Mirror(Generic[T]):
     async def run(self) -> None:
         """Follow the prefix until cancelled.
 
-        Raises `FailedPreconditionError` if the store's history went back, and what a subscriber raises.
+        Raises `FailedPreconditionError` if the store's history went back.
         """
         self._task = asyncio.current_task()
         try:
@@ -236,7 +239,7 @@ class Mirror(Generic[T]):
             value = self._decode(kv)
         except Exception as error:  # noqa: BLE001 - one bad value must not stop the others
             self._broken[key] = kv.mod_revision
-            _log.error("mirror_cannot_decode", key=key, revision=kv.mod_revision, error=repr(error))
+            self._boundary.failed(key, error)
             return None
         if self._broken:
             self._broken.pop(key, None)
@@ -283,7 +286,18 @@ class Mirror(Generic[T]):
     def _tell(self, changes: list[tuple[str, T | None, T | None, int]]) -> None:
         for subscriber in tuple(self._subscribers):
             for change in changes:
-                subscriber(*change)
+                self._tell_one(subscriber, change)
+
+    def _tell_one(self, subscriber: OnChange[T], change: tuple[str, T | None, T | None, int]) -> None:
+        """Tell one subscriber of one change. What it makes of a value that it raises on is not known."""
+        key, _, new, revision = change
+        try:
+            subscriber(*change)
+        except Exception as error:  # noqa: BLE001 - one bad value must not stop the others
+            self._boundary.failed(key, error)
+            current = self._entries.get(key)
+            if new is not None and current is not None and current.mod_revision == revision:
+                self._broken[key] = revision
 
     async def _ask(self) -> None:
         """While somebody waits, ask the store whether anything changed that is not here yet."""

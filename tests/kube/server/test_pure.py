@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import orjson
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hanse.errors import CompactedError, InvalidArgumentError
-from hanse.kube import jsonpath
+from hanse.kube import jsonpath, unreadable
 from hanse.kube.cache import ObjectCache
 from hanse.kube.catalogue import Catalogue
 from hanse.kube.crds import _priority
@@ -189,9 +190,10 @@ def test_what_propagates() -> None:
 
 
 async def test_an_object_that_cannot_be_read_stops_no_other() -> None:
-    """What was known of it stays, others are served, and the store's count is still right."""
+    """It is served with the reason, others are served as ever, and the store's count is still right."""
     store = MemoryStore()
-    good = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a", "namespace": "n", "uid": "u"}}
+    meta = {"name": "a", "namespace": "n", "uid": "u"}
+    good: Any = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": meta}
     keys = [ObjectKey("", "configmaps", "n", name) for name in "abc"]
     await store.put(keys[0].key(), orjson.dumps(good))
     await store.put(keys[1].key(), b"{")
@@ -201,17 +203,32 @@ async def test_an_object_that_cannot_be_read_stops_no_other() -> None:
         async with asyncio.timeout(5):
             await cache.synced()
             await cache.reached(await store.put(keys[0].key(), b"{"))
-            await cache.reached(await store.put(keys[2].key(), orjson.dumps(good)))
+            third = {**good, "metadata": {**good["metadata"], "name": "c"}}
+            await cache.reached(await store.put(keys[2].key(), orjson.dumps(third)))
+            await cache.reached(await store.put("objects/no-object", b"{}"))
             await cache.fresh()
-            assert [cache.get(key) is not None for key in keys] == [True, False, True]
-            await cache.reached(await store.put(keys[1].key(), orjson.dumps(good)))
+            assert [cache.get(key) is not None for key in keys] == [True, True, True]
+            shown = [_metadata(cache, key) for key in keys[:2]]
+            assert [shown[0]["uid"], shown[1]["name"]] == ["u", "b"]  # what was known of the first stays
+            assert all("not JSON" in each["annotations"][unreadable.ANNOTATION] for each in shown)
+            assert [bool(cache.unreadable(key)) for key in keys] == [True, True, False]
+            second = {**good, "metadata": {**good["metadata"], "name": "b"}}
+            await cache.reached(await store.put(keys[1].key(), orjson.dumps(second)))
+            await store.delete("objects/no-object")
             await store.delete(keys[0].key())
             await cache.fresh()
         assert [cache.get(key) is not None for key in keys] == [False, True, True]
+        assert not any(cache.unreadable(key) for key in keys)
     finally:
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
         await store.close()
+
+
+def _metadata(cache: ObjectCache, key: ObjectKey) -> Any:
+    entry = cache.get(key)
+    assert entry is not None
+    return entry.object["metadata"]
 
 
 class Busy(MemoryStore):

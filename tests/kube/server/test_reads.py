@@ -202,11 +202,11 @@ class Interrupted(MemoryStore):
         self.watches = 0
 
     async def watch(
-        self, prefix: str, *, start_revision: int, prev: bool = False
+        self, prefix: str, *, start_revision: int, prev: bool = False, through: str = ""
     ) -> AsyncGenerator[WatchBatch, None]:
         """Deliver until held; then nothing, and at the end CompactedError."""
         self.watches += 1
-        async for batch in super().watch(prefix, start_revision=start_revision, prev=prev):
+        async for batch in super().watch(prefix, start_revision=start_revision, prev=prev, through=through):
             if self.held.is_set() and self.watches == 1:
                 await self.resumed.wait()
                 raise CompactedError("history is gone", compact_revision=await self.revision())

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
+from hanse.kube import untrusted
 from hanse.kube.objects import Object
 from hanse_apiserver.aggregate.members import Member
 
@@ -60,10 +61,7 @@ _ByType = dict[str, Mapping[str, Any]]
 
 def _by_type(member: Member) -> _ByType:
     """Return the member's conditions by type."""
-    found = member.status.get("conditions")
-    if not isinstance(found, list):
-        return {}
-    return {c["type"]: c for c in found if isinstance(c, dict) and isinstance(c.get("type"), str)}
+    return dict(untrusted.conditions(member.status))
 
 
 def _nowhere(kind: str, now: str, error: str) -> Object:
@@ -89,8 +87,8 @@ def _fold(kind: str, counted: Sequence[tuple[Member, _ByType]], now: str) -> Obj
     if worst.reason:
         folded["reason"] = worst.reason
     folded["message"] = _message(worst, [s for s in said if s.status == worst.status], of=len(counted))
-    for name in _TIMES:
-        times = [str(s.condition[name]) for s in said if s.condition.get(name)]
+    for name in untrusted.TIMES:
+        times = [s.condition[name] for s in said if s.condition.get(name)]
         if times:
             folded[name] = max(times)
     if now and "lastTransitionTime" not in folded:
@@ -98,21 +96,11 @@ def _fold(kind: str, counted: Sequence[tuple[Member, _ByType]], now: str) -> Obj
     return folded
 
 
-_TIMES: Final = ("lastUpdateTime", "lastTransitionTime", "lastProbeTime", "lastHeartbeatTime")
-
-
 def _said(member: Member, condition: Mapping[str, Any], *, trouble: bool) -> _Said:
     """Return what a member says of a condition. What an unreachable one said last is no longer known."""
     if not trouble and not member.reports:
         return _Said(member.cluster, "Unknown", UNREACHABLE, "cannot be reached", condition)
-    status = condition.get("status")
-    return _Said(
-        member.cluster,
-        status if status in _RANK else "Unknown",
-        str(condition.get("reason") or ""),
-        str(condition.get("message") or ""),
-        condition,
-    )
+    return _Said(member.cluster, condition["status"], condition["reason"], condition["message"], condition)
 
 
 def _silent(member: Member) -> _Said:

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from hanse.kube import untrusted
 from hanse.kube.objects import Object, mapping
 from hanse_apiserver.aggregate import others, workloads
 from hanse_apiserver.aggregate.members import UNREACHABLE, Decision, Member, ingress_of
@@ -43,22 +44,32 @@ _DETAIL: Final = frozenset(
 )  # fmt: skip
 
 
+MAX_WHOLE_BYTES: Final = 1024 * 1024
+"""Bytes of members' whole statuses in one object, all clusters together: it has to be served, and watched."""
+
+
 def aggregate(
     group: str, resource: str, obj: Object, *, members: Sequence[Member], decision: Decision, now: str = ""
 ) -> Object:
     """Return the status to serve for a placed object.
 
     `group` is "" for core; `members` are sorted by cluster; `now` is the time to put on a condition that
-    no member has a time for. The result has `clusters`, the detail of each cluster.
+    no member has a time for. The result has `clusters`, the detail of each cluster. Members' statuses may
+    have any shape: what a rule cannot use counts as not said.
     """
     rule = _RULES.get((group, resource))
     status = (rule or others.generic)(obj, members, decision, now)
-    clusters = [_detail(member, whole=rule is None) for member in members]
+    clusters = []
+    room = MAX_WHOLE_BYTES
+    for member in members:
+        fits = member.size <= room
+        room -= member.size if fits else 0
+        clusters.append(_detail(member, whole=rule is None, fits=fits))
     return {**status, "clusters": clusters} if clusters else dict(status)
 
 
-def _detail(member: Member, *, whole: bool) -> Object:
-    """Return one entry of `status.clusters`; with `whole`, the member's status as it is."""
+def _detail(member: Member, *, whole: bool, fits: bool) -> Object:
+    """Return one entry of `status.clusters`; with `whole`, the member's status as it is, if it fits."""
     unseen = not member.reachable and member.phase not in ("", "Removed")
     detail: Object = {
         "name": member.cluster,
@@ -69,17 +80,20 @@ def _detail(member: Member, *, whole: bool) -> Object:
     if member.desired is not None and member.placed:
         detail["desiredReplicas"] = member.desired
     for name, value in member.status.items():
-        if name in _DETAIL and type(value) is int:
-            detail[name] = value
+        if name in _DETAIL and (number := untrusted.count(value, -1)) >= 0:
+            detail[name] = number
     if ingress := ingress_of(member):
         detail["loadBalancer"] = {"ingress": ingress}
-    if phase := member.status.get("phase"):
+    if phase := untrusted.text(member.status.get("phase"), untrusted.MAX_WORD):
         detail["memberPhase"] = phase
-    if whole and member.status:
+    if whole and member.status and fits:
         detail["status"] = dict(member.status)
     if member.applied_generation:
         detail["observedGeneration"] = member.applied_generation
     reason, message = _why(member, unseen=unseen)
+    if whole and not fits and not reason:
+        reason = "StatusTooLarge"
+        message = f"its status is left out: those of all clusters have more than {MAX_WHOLE_BYTES} bytes"
     if reason:
         detail["reason"] = reason
     if message:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from hanse.kube import untrusted
 from hanse.kube.objects import Object, mapping
 from hanse_apiserver.aggregate.members import Decision, Member
 
@@ -31,7 +32,7 @@ def observed_by(member: Member, obj: Object, decision: Decision) -> int:
     if applied and acted and decision.revision and acted < decision.revision:
         return applied - 1
     seen = member.status.get("observedGeneration")
-    if applied and type(seen) is int and seen < member.member_generation:
+    if applied and seen is not None and untrusted.generation(seen) < member.member_generation:
         return applied - 1
     return applied
 

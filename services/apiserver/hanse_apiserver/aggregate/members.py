@@ -9,11 +9,12 @@ Next: `hanse_apiserver.aggregate.fold`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from hanse.kube.objects import Object, mapping, sequence
+from hanse.kube import untrusted
+from hanse.kube.objects import Object, mapping
 
 REMOVED = "Removed"
 UNREACHABLE = "Unreachable"
@@ -37,7 +38,7 @@ class Member:
 
     `phase` is the sync phase in CamelCase, "" if the syncer has said nothing yet. `desired` is what the
     scheduler gave (for a Job its parallelism), `replicas` what the live object asks for. `status` is the live
-    object's. `placement_revision` is the placement that the syncer acted on.
+    object's, `size` how many bytes it has. `placement_revision` is the placement that the syncer acted on.
     """
 
     cluster: str
@@ -50,6 +51,7 @@ class Member:
     message: str = ""
     health: str = ""
     status: Mapping[str, Any] = field(default_factory=dict)
+    size: int = 0
     applied_generation: int = 0
     member_generation: int = 0
     placement_revision: int = 0
@@ -76,9 +78,8 @@ class Member:
         return value if type(value) is int else 1
 
     def number(self, name: str) -> int:
-        """Return a number of the member's status; 0 if it is absent or no number."""
-        value = self.status.get(name)
-        return value if type(value) is int else 0
+        """Return a count of the member's status; 0 if it is absent or no count."""
+        return untrusted.count(self.status.get(name))
 
 
 def total(members: Iterable[Member], name: str) -> int:
@@ -86,19 +87,11 @@ def total(members: Iterable[Member], name: str) -> int:
     return sum(member.number(name) for member in members)
 
 
-def first(members: Iterable[Member], name: str) -> Any:
-    """Return the first member's value that is not empty; None if there is none."""
-    return next((m.status[name] for m in members if m.status.get(name)), None)
+def time_of(member: Member, name: str) -> str:
+    """Return a time of the member's status; "" if it is absent or no time."""
+    return untrusted.time(member.status.get(name))
 
 
-def ingress_of(member: Member) -> list[Any]:
+def ingress_of(member: Member) -> list[Object]:
     """Return the addresses of the member's load balancer."""
-    return sequence(member.status.get("loadBalancer"), "ingress")
-
-
-def agreed(members: Sequence[Member], name: str) -> Any:
-    """Return the value that all members have; None if they differ or there are none."""
-    if not members:
-        return None
-    value = members[0].status.get(name)
-    return value if all(m.status.get(name) == value for m in members) else None
+    return untrusted.addresses(member.status)

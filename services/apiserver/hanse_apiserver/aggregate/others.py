@@ -12,11 +12,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from hanse.errors import InvalidArgumentError
+from hanse.kube import untrusted
 from hanse.kube.objects import Object, mapping
 from hanse.kube.quantity import Quantity
 from hanse_apiserver.aggregate import conditions
 from hanse_apiserver.aggregate.generation import observed_generation
-from hanse_apiserver.aggregate.members import Decision, Member, first, ingress_of, total
+from hanse_apiserver.aggregate.members import Decision, Member, ingress_of, time_of, total
 
 
 def job(obj: Object, members: Sequence[Member], decision: Decision, now: str) -> Object:
@@ -28,10 +30,10 @@ def job(obj: Object, members: Sequence[Member], decision: Decision, now: str) ->
             status[name] = value
     if ready := total((m for m in counted if m.reports), "ready"):
         status["ready"] = ready
-    starts = [str(m.status["startTime"]) for m in counted if m.status.get("startTime")]
+    starts = [start for m in counted if (start := time_of(m, "startTime"))]
     if starts:
         status["startTime"] = min(starts)
-    ends = [str(m.status["completionTime"]) for m in counted if m.status.get("completionTime")]
+    ends = [end for m in counted if (end := time_of(m, "completionTime"))]
     if ends and len(ends) == len(counted):
         status["completionTime"] = max(ends)
     folded = conditions.fold(_finishers(counted), now=now)
@@ -44,7 +46,7 @@ def _finishers(counted: Sequence[Member]) -> Sequence[Member]:
     """A Job that completed stays completed, whether its cluster can be reached or not."""
     return [
         Member(cluster=m.cluster, phase=m.phase or "Waiting", status=m.status)
-        if any(c.get("type") == "Complete" for c in m.status.get("conditions") or () if isinstance(c, dict))
+        if "Complete" in untrusted.conditions(m.status)
         else m
         for m in counted
     ]
@@ -52,10 +54,12 @@ def _finishers(counted: Sequence[Member]) -> Sequence[Member]:
 
 def load_balanced(obj: Object, members: Sequence[Member], decision: Decision, now: str) -> Object:
     """Fold Services and Ingresses: the addresses of all clusters that can be reached, one after another."""
-    addresses: list[Any] = []
+    found: dict[str, Object] = {}
     for member in members:
         if member.counted and member.reports:
-            addresses.extend(a for a in ingress_of(member) if a not in addresses)
+            for address in ingress_of(member):
+                found.setdefault(repr(address), address)
+    addresses = list(found.values())
     status: Object = {"loadBalancer": {"ingress": addresses} if addresses else {}}
     folded = conditions.fold(members, now=now)
     return status | ({"conditions": folded} if folded else {})
@@ -67,16 +71,30 @@ def claim(obj: Object, members: Sequence[Member], decision: Decision, now: str) 
     The capacity is the smallest, which is what a pod can count on wherever it runs.
     """
     counted = [m for m in members if m.counted]
-    phases = {str(m.status.get("phase") or "Pending") for m in counted}
+    phases = {untrusted.text(m.status.get("phase")) or "Pending" for m in counted}
     phase = "Lost" if "Lost" in phases else "Bound" if phases == {"Bound"} else "Pending"
     status: Object = {"phase": phase}
-    if modes := first(counted, "accessModes"):
+    if modes := next((modes for m in counted if (modes := _texts(m.status.get("accessModes")))), None):
         status["accessModes"] = modes
-    sizes = [s for m in counted if isinstance(s := mapping(m.status.get("capacity")).get("storage"), str)]
+    sizes = [size for m in counted if (size := _size(mapping(m.status.get("capacity")).get("storage")))]
     if sizes:
-        status["capacity"] = {"storage": min(sizes, key=lambda s: Quantity.parse(s).value)}
+        status["capacity"] = {"storage": min(sizes)[1]}
     folded = conditions.fold(members, now=now)
     return status | ({"conditions": folded} if folded else {})
+
+
+def _texts(value: Any) -> list[str]:
+    return [each for each in value[:16] if isinstance(each, str)] if isinstance(value, list) else []
+
+
+def _size(value: Any) -> tuple[Quantity, str] | None:
+    """Return a capacity with how it is written; None for what is none."""
+    if not isinstance(value, str):
+        return None
+    try:
+        return Quantity.parse(value), value
+    except InvalidArgumentError:
+        return None
 
 
 def autoscaler(obj: Object, members: Sequence[Member], decision: Decision, now: str) -> Object:
@@ -87,11 +105,11 @@ def autoscaler(obj: Object, members: Sequence[Member], decision: Decision, now: 
         "currentReplicas": total(counted, "currentReplicas"),
         "desiredReplicas": total(counted, "desiredReplicas"),
     }
-    times = [str(m.status["lastScaleTime"]) for m in counted if m.status.get("lastScaleTime")]
+    times = [scaled for m in counted if (scaled := time_of(m, "lastScaleTime"))]
     if times:
         status["lastScaleTime"] = max(times)
-    if len(counted) == 1 and counted[0].status.get("currentMetrics"):
-        status["currentMetrics"] = counted[0].status["currentMetrics"]
+    if len(counted) == 1 and (measured := untrusted.mappings(counted[0].status.get("currentMetrics"))):
+        status["currentMetrics"] = measured
     folded = conditions.fold(members, now=now)
     return status | ({"conditions": folded} if folded else {})
 

@@ -15,10 +15,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
+from hanse.kube import untrusted
 from hanse.kube.objects import Object, mapping
 from hanse_apiserver.aggregate import conditions
 from hanse_apiserver.aggregate.generation import generation_of, observed_by, observed_generation
-from hanse_apiserver.aggregate.members import Decision, Member, agreed, total
+from hanse_apiserver.aggregate.members import Decision, Member, total
 
 Complete = Callable[[Mapping[str, Any], int], bool]
 """Whether a status is that of a finished rollout to so many pods."""
@@ -29,8 +30,7 @@ _READY: Final = frozenset(
 
 
 def _count(status: Mapping[str, Any], name: str) -> int:
-    value = status.get(name)
-    return value if type(value) is int else 0
+    return untrusted.count(status.get(name))
 
 
 def deployment_complete(status: Mapping[str, Any], wanted: int) -> bool:
@@ -134,13 +134,13 @@ def _revisions(counted: Sequence[Member]) -> tuple[str, str]:
     """Return currentRevision and updateRevision: hashes that differ between clusters where overrides do."""
     moving = [m for m in counted if m.status.get("currentRevision") != m.status.get("updateRevision")]
     if moving:
-        return str(moving[0].status.get("currentRevision") or ""), str(
-            moving[0].status.get("updateRevision") or ""
-        )
-    revision = agreed(counted, "updateRevision") or next(
-        (m.status["updateRevision"] for m in counted if m.status.get("updateRevision")), ""
-    )
-    return str(revision), str(revision)
+        return _revision(moving[0], "currentRevision"), _revision(moving[0], "updateRevision")
+    revision = next((said for m in counted if (said := _revision(m, "updateRevision"))), "")
+    return revision, revision
+
+
+def _revision(member: Member, name: str) -> str:
+    return untrusted.text(member.status.get(name), untrusted.MAX_WORD)
 
 
 def _gated(
