@@ -9,22 +9,28 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from hanse.api.syncer.v1.sync_state_pb2 import ZoneEndpoints
+from hanse.kube.untrusted import MAX_WORD, mapping, mappings, text
 
 SERVICE_NAME_LABEL: Final = "kubernetes.io/service-name"
+MAX_ZONES: Final = 256
+"""Zones in which the endpoints of one Service in one cluster are counted apart."""
 
 
 def ready_endpoints(slices: Iterable[Mapping[str, Any]]) -> list[ZoneEndpoints]:
     """Count the ready endpoints by zone, sorted by zone.
 
     An endpoint whose `ready` is not said counts as ready (discovery.k8s.io/v1). One that is in several
-    slices, as every pod of a dual-stack Service is, counts once.
+    slices, as every pod of a dual-stack Service is, counts once. Slices may have any shape: what is no
+    endpoint does not count, and those of more than MAX_ZONES zones count as of no zone.
     """
     zones: dict[str, set[str]] = {}
     for piece in slices:
-        for endpoint in piece.get("endpoints") or ():
-            if (endpoint.get("conditions") or {}).get("ready") is False:
+        for endpoint in mappings(piece.get("endpoints")):
+            if mapping(endpoint.get("conditions")).get("ready") is False:
                 continue
-            addresses = endpoint.get("addresses") or [""]
-            identity = str((endpoint.get("targetRef") or {}).get("uid") or addresses[0])
-            zones.setdefault(str(endpoint.get("zone") or ""), set()).add(identity)
+            addresses = endpoint.get("addresses")
+            first = text(addresses[0]) if isinstance(addresses, list) and addresses else ""
+            identity = text(mapping(endpoint.get("targetRef")).get("uid")) or first
+            zone = text(endpoint.get("zone"), MAX_WORD)
+            zones.setdefault(zone if zone in zones or len(zones) < MAX_ZONES else "", set()).add(identity)
     return [ZoneEndpoints(zone=zone, ready=len(zones[zone])) for zone in sorted(zones)]

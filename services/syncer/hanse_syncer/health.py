@@ -1,7 +1,8 @@
 """How a member's object is: its health by the rules of its kind, and its replicas.
 
 Owns the rules. They follow what `kubectl rollout status` and kstatus (sigs.k8s.io/cli-utils) say. Pure
-functions over the object as the member serves it.
+functions over the object as the member serves it, whatever its shape: what is not of the type that a rule
+reads counts as not said.
 
 Next: `hanse_syncer.report`, which writes the answers into sync states.
 """
@@ -13,6 +14,7 @@ from typing import Any, Final
 
 from hanse.api.syncer.v1.sync_state_pb2 import DEGRADED, HEALTHY, PROGRESSING, Health
 from hanse.kube.objects import Object
+from hanse.kube.untrusted import count, generation, mapping, mappings
 
 STATELESS_KINDS: Final = frozenset(
     {
@@ -39,39 +41,40 @@ STATELESS_KINDS: Final = frozenset(
 
 def health_of(obj: Mapping[str, Any]) -> Health.ValueType:
     """Return the health of a live object. An object that is being deleted is on its way."""
-    if (obj.get("metadata") or {}).get("deletionTimestamp"):
+    metadata = mapping(obj.get("metadata"))
+    if metadata.get("deletionTimestamp"):
         return PROGRESSING
     group, slash, _ = str(obj.get("apiVersion") or "").partition("/")
     rule = _RULES.get((group if slash else "", str(obj.get("kind"))), _any)
-    return rule(obj.get("spec") or {}, obj.get("status") or {}, obj.get("metadata") or {})
+    return rule(mapping(obj.get("spec")), mapping(obj.get("status")), metadata)
 
 
 def desired_replicas(obj: Mapping[str, Any]) -> int | None:
     """Return how many pods the object asks for; None for what has no replicas."""
-    spec = obj.get("spec") or {}
-    kind = obj.get("kind")
+    spec = mapping(obj.get("spec"))
+    kind = str(obj.get("kind"))
     if kind == "Job":
-        return int(spec.get("parallelism", 1))
+        return count(spec.get("parallelism"), 1)
     if kind in _SCALED:
-        return int(spec.get("replicas", 1))
-    replicas = spec.get("replicas")
-    return replicas if isinstance(replicas, int) and not isinstance(replicas, bool) else None
+        return count(spec.get("replicas"), 1)
+    replicas = count(spec.get("replicas"), -1)
+    return replicas if replicas >= 0 else None
 
 
 def lags(obj: Mapping[str, Any]) -> bool:
     """Whether a workload has fewer ready pods than it wants, so that some may be unschedulable."""
-    spec, status = obj.get("spec") or {}, obj.get("status") or {}
-    kind = obj.get("kind")
+    spec, status = mapping(obj.get("spec")), mapping(obj.get("status"))
+    kind = str(obj.get("kind"))
     if kind in _SCALED:
-        return int(status.get("readyReplicas", 0)) < int(spec.get("replicas", 1))
+        return count(status.get("readyReplicas")) < count(spec.get("replicas"), 1)
     if kind == "Job" and not _finished(status):
-        return int(status.get("ready", 0)) < int(status.get("active", 0))
+        return count(status.get("ready")) < count(status.get("active"))
     return False
 
 
 def finished_job(obj: Mapping[str, Any]) -> bool:
     """Whether the object is a Job that has completed or failed."""
-    return obj.get("kind") == "Job" and _finished(obj.get("status") or {})
+    return obj.get("kind") == "Job" and _finished(mapping(obj.get("status")))
 
 
 _SCALED: Final = frozenset({"Deployment", "StatefulSet", "ReplicaSet", "ReplicationController"})
@@ -80,14 +83,14 @@ _Rule = Callable[[Mapping[str, Any], Mapping[str, Any], Mapping[str, Any]], "Hea
 
 
 def _condition(status: Mapping[str, Any], kind: str) -> Object:
-    for condition in status.get("conditions") or ():
-        if isinstance(condition, dict) and condition.get("type") == kind:
+    for condition in mappings(status.get("conditions")):
+        if condition.get("type") == kind:
             return condition
     return {}
 
 
 def _observed(status: Mapping[str, Any], metadata: Mapping[str, Any]) -> bool:
-    return int(status.get("observedGeneration", 0)) >= int(metadata.get("generation", 0))
+    return generation(status.get("observedGeneration")) >= generation(metadata.get("generation"))
 
 
 def _deployment(
@@ -99,11 +102,11 @@ def _deployment(
         return DEGRADED
     if _condition(status, "ReplicaFailure").get("status") == "True":
         return DEGRADED
-    wanted = int(spec.get("replicas", 1))
+    wanted = count(spec.get("replicas"), 1)
     done = (
-        int(status.get("updatedReplicas", 0)) >= wanted
-        and int(status.get("replicas", 0)) <= int(status.get("updatedReplicas", 0))
-        and int(status.get("availableReplicas", 0)) >= wanted
+        count(status.get("updatedReplicas")) >= wanted
+        and count(status.get("replicas")) <= count(status.get("updatedReplicas"))
+        and count(status.get("availableReplicas")) >= wanted
     )
     return HEALTHY if done else PROGRESSING
 
@@ -111,11 +114,12 @@ def _deployment(
 def _stateful_set(
     spec: Mapping[str, Any], status: Mapping[str, Any], metadata: Mapping[str, Any]
 ) -> Health.ValueType:
-    wanted = int(spec.get("replicas", 1))
-    if not _observed(status, metadata) or int(status.get("readyReplicas", 0)) < wanted:
+    wanted = count(spec.get("replicas"), 1)
+    if not _observed(status, metadata) or count(status.get("readyReplicas")) < wanted:
         return PROGRESSING
-    partition = int(((spec.get("updateStrategy") or {}).get("rollingUpdate") or {}).get("partition") or 0)
-    if int(status.get("updatedReplicas", wanted)) < wanted - partition:
+    rolling = mapping(mapping(spec.get("updateStrategy")).get("rollingUpdate"))
+    partition = count(rolling.get("partition"))
+    if count(status.get("updatedReplicas"), wanted) < wanted - partition:
         return PROGRESSING
     return HEALTHY
 
@@ -127,17 +131,19 @@ def _replica_set(
         return PROGRESSING
     if _condition(status, "ReplicaFailure").get("status") == "True":
         return DEGRADED
-    return HEALTHY if int(status.get("availableReplicas", 0)) >= int(spec.get("replicas", 1)) else PROGRESSING
+    return (
+        HEALTHY if count(status.get("availableReplicas")) >= count(spec.get("replicas"), 1) else PROGRESSING
+    )
 
 
 def _daemon_set(
     spec: Mapping[str, Any], status: Mapping[str, Any], metadata: Mapping[str, Any]
 ) -> Health.ValueType:
-    wanted = int(status.get("desiredNumberScheduled", 0))
+    wanted = count(status.get("desiredNumberScheduled"))
     done = (
         _observed(status, metadata)
-        and int(status.get("updatedNumberScheduled", 0)) >= wanted
-        and int(status.get("numberAvailable", 0)) >= wanted
+        and count(status.get("updatedNumberScheduled")) >= wanted
+        and count(status.get("numberAvailable")) >= wanted
     )
     return HEALTHY if done else PROGRESSING
 
@@ -155,7 +161,7 @@ def _service(
 ) -> Health.ValueType:
     if spec.get("type") != "LoadBalancer":
         return HEALTHY
-    return HEALTHY if (status.get("loadBalancer") or {}).get("ingress") else PROGRESSING
+    return HEALTHY if mapping(status.get("loadBalancer")).get("ingress") else PROGRESSING
 
 
 def _claim(

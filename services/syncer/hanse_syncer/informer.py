@@ -19,6 +19,7 @@ from collections.abc import Mapping
 from contextlib import aclosing
 from typing import Any, Protocol
 
+from hanse.boundary import Boundary
 from hanse.control.queue import Backoff
 from hanse.errors import CompactedError, HanseError, ResourceExhaustedError, UnavailableError
 from hanse.kube.client import KubeClient, ResourcePath
@@ -69,6 +70,7 @@ class Informer:
         self._sink = sink
         self._log = _log.bind(cluster=cluster, resource=resource.plural, api_version=resource.api_version)
         self._random = random.Random()  # noqa: S311 - jitter
+        self._boundary = Boundary("member objects")
 
     def seen(self, namespace: str, name: str) -> Seen | None:
         """Return what is known of an object."""
@@ -100,12 +102,14 @@ class Informer:
                 self._log.info("the watch is too old, listing again")
                 version = ""
                 failures += 1
-            except (HanseError, OSError, LookupError, TypeError, ValueError) as error:
+            except Exception as error:  # noqa: BLE001 - of this resource alone; the session goes on
                 failures += 1
                 if must_list(error, failures):
                     version = ""
                 if failures in (1, 5, 50):
                     self._log.warning("cannot follow", error=str(error) or type(error).__name__)
+                if not isinstance(error, HanseError | OSError):
+                    self._boundary.failed(self.resource.plural, error)
             if failures:
                 await asyncio.sleep(_BACKOFF.delay(failures, rng=self._random))
 
@@ -162,7 +166,8 @@ class Informer:
         if known is not None and known.uid == seen.uid and not _newer(seen, known):
             return
         self.known[identity] = seen
-        self._sink.changed(*identity, seen, live)
+        with self._boundary.around("/".join(identity)):
+            self._sink.changed(*identity, seen, live)
 
 
 def must_list(error: Exception, failures: int) -> bool:

@@ -43,6 +43,9 @@ class Janitor:
             except HanseError as error:
                 _log.warning("sweeping failed, trying again", error=str(error))
                 await asyncio.sleep(_RETRY_SECONDS)
+            except Exception as error:  # noqa: BLE001 - sweeping is no reason to stop syncing
+                _log.error("sweeping failed unexpectedly, trying again", exc_info=error)
+                await asyncio.sleep(_RETRY_SECONDS)
 
     async def _lead(self, leadership: Leadership) -> None:
         known: set[str] | None = None

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from hanse.kube.client import ResourcePath
+from hanse.kube.untrusted import mapping, mappings
 from hanse_syncer.member import Member
 
 
@@ -16,13 +17,13 @@ def unschedulable(pods: Iterable[Mapping[str, Any]]) -> int:
     """Count the pods that the scheduler has found no node for."""
     count = 0
     for pod in pods:
-        if (pod.get("metadata") or {}).get("deletionTimestamp"):
+        if mapping(pod.get("metadata")).get("deletionTimestamp"):
             continue
         count += any(
             condition.get("type") == "PodScheduled"
             and condition.get("status") == "False"
             and condition.get("reason") == "Unschedulable"
-            for condition in (pod.get("status") or {}).get("conditions") or ()
+            for condition in mappings(mapping(pod.get("status")).get("conditions"))
         )
     return count
 

@@ -19,8 +19,9 @@ from typing import Final
 
 from hanse.api.registry.v1 import cluster_pb2 as registry
 from hanse.api.syncer.v1 import sync_state_pb2 as sync
+from hanse.boundary import Boundary
 from hanse.control.reconcile import Request, Result
-from hanse.errors import InvalidArgumentError
+from hanse.errors import HanseError, InvalidArgumentError
 from hanse.kube import belongings
 from hanse.kube.objects import Object
 from hanse.store.keys import ObjectKey
@@ -49,6 +50,7 @@ class ObjectReconciler:
         self._recorder = Recorder(desk)
         self._applying = Applying(desk, self._recorder)
         self._removal = Removal(desk)
+        self._boundary = Boundary("syncer objects")
 
     async def reconcile(self, request: Request) -> Result | None:
         """Look at one object. Raises LinkDownError."""
@@ -66,6 +68,14 @@ class ObjectReconciler:
         except LinkDownError as error:
             self._recorder.unreachable(case, error.message)
             raise
+        except HanseError:
+            raise
+        except Exception as error:  # noqa: BLE001 - of this object there; it is its condition
+            why = self._boundary.failed(f"{case.path} in {self._desk.cluster}", error)
+            message = f"what is stored of it, or what the cluster answered, cannot be used: {why}"
+            return self._recorder.troubled(
+                case, Trouble(Outcome(sync.FAILED, "Unreadable", message), slow=True)
+            )
         case.memory.failures = 0
         case.memory.forced = False
         return result
@@ -100,6 +110,8 @@ class ObjectReconciler:
             and (cluster.state == registry.UNJOINING or cluster.HasField("delete_time"))
         )
         wanted, desired = plan.wish(intent, placement, desk.cluster, orphan_cluster=leaving)
+        if desk.world.unreadable(path):
+            wanted, desired = Wish.UNTOUCHED, None
         state = desk.book.get(path)
         if intent is not None:
             version = intent.api_version

@@ -19,14 +19,13 @@ import orjson
 from hanse.api.syncer.v1 import sync_state_pb2 as sync
 from hanse.api.syncer.v1.sync_state_pb2 import SyncState, ZoneEndpoints
 from hanse.api.type.v1.object_reference_pb2 import ObjectReference
+from hanse.kube import untrusted
 from hanse.store.keys import ObjectKey
 from hanse_syncer import health
 from hanse_syncer.render import Manifest
 
-MAX_MESSAGE: Final = 1024
-"""Longest message, in characters: some members quote the whole object back."""
-MAX_STATUS_BYTES: Final = 1024 * 1024
-"""Largest status that is reported: a sync state must fit into one request to etcd, which takes 1.5 MiB."""
+MAX_MESSAGE: Final = untrusted.MAX_MESSAGE
+"""Longest message, in characters."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,20 +195,17 @@ def counted(
 
 
 def _observe(state: SyncState, live: Mapping[str, Any]) -> None:
-    metadata = live.get("metadata") or {}
-    state.member_uid = str(metadata.get("uid") or "")
-    state.member_resource_version = str(metadata.get("resourceVersion") or "")
-    state.member_generation = int(metadata.get("generation") or 0)
+    metadata = untrusted.mapping(live.get("metadata"))
+    state.member_uid = untrusted.text(metadata.get("uid"))
+    state.member_resource_version = untrusted.text(metadata.get("resourceVersion"))
+    state.member_generation = untrusted.generation(metadata.get("generation"))
     if live.get("kind") == "PartialObjectMetadata":
         state.health = sync.HEALTHY
         return
-    status = live.get("status")
-    state.status = orjson.dumps(status, option=orjson.OPT_SORT_KEYS) if status else b""
-    if len(state.status) > MAX_STATUS_BYTES:
-        size = len(state.status)
-        state.status = b""
-        state.reason = "StatusTooLarge"
-        state.message = f"its status there has {size} bytes: it is not reported (at most {MAX_STATUS_BYTES})"
+    state.status, why = _status(live.get("status"))
+    if why:
+        state.reason = "StatusUnreadable" if "no object" in why else "StatusTooLarge"
+        state.message = f"its status there is not reported: {why}"
     state.health = health.health_of(live)
     replicas = health.desired_replicas(live)
     if replicas is None:
@@ -218,6 +214,19 @@ def _observe(state: SyncState, live: Mapping[str, Any]) -> None:
         state.replicas = replicas
     if not health.lags(live):
         state.unschedulable_pods = 0
+
+
+def _status(status: Any) -> tuple[bytes, str]:
+    """Return what is reported of a status, and why it is not reported, if so."""
+    if not status:
+        return b"", ""
+    if not isinstance(status, dict):
+        return b"", "it is no object"
+    if untrusted.depth_of(status) > untrusted.MAX_DEPTH:
+        return b"", f"it is nested more than {untrusted.MAX_DEPTH} levels deep"
+    encoded = orjson.dumps(status, option=orjson.OPT_SORT_KEYS)
+    why = untrusted.too_large(encoded)
+    return (b"", why) if why else (encoded, "")
 
 
 def _clear_member(state: SyncState) -> None:

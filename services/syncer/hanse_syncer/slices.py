@@ -15,10 +15,12 @@ from contextlib import aclosing
 from typing import Any
 
 from hanse.api.syncer.v1.sync_state_pb2 import ZoneEndpoints
+from hanse.boundary import Boundary
 from hanse.control.queue import Backoff
 from hanse.errors import CompactedError, HanseError
 from hanse.kube.client import KubeClient, ResourcePath
 from hanse.kube.objects import Object
+from hanse.kube.untrusted import mapping, mappings, text
 from hanse_syncer.endpoints import SERVICE_NAME_LABEL, ready_endpoints
 from hanse_syncer.informer import must_list
 
@@ -36,6 +38,7 @@ class SliceWatch:
         self._slices: dict[tuple[str, str], dict[str, Object]] = {}
         self._owners: dict[tuple[str, str], str] = {}
         self._listed = False
+        self._boundary = Boundary("member slices")
         self._random = random.Random()  # noqa: S311 - jitter
 
     def ready(self, namespace: str, service: str) -> list[ZoneEndpoints] | None:
@@ -72,6 +75,11 @@ class SliceWatch:
                 failures += 1
                 if must_list(error, failures):
                     version = ""
+            except Exception as error:  # noqa: BLE001 - a defect here must not end the whole session
+                self._boundary.failed("slices", error)
+                failures += 1
+                if must_list(error, failures):
+                    version = ""
             if failures:
                 await asyncio.sleep(_BACKOFF.delay(failures, rng=self._random))
 
@@ -92,7 +100,7 @@ class SliceWatch:
     def _take(self, item: Mapping[str, Any], *, gone: bool, quiet: bool = False) -> None:
         metadata = item["metadata"]
         namespace, name = str(metadata["namespace"]), str(metadata["name"])
-        owner = str((metadata.get("labels") or {}).get(SERVICE_NAME_LABEL) or "")
+        owner = text(mapping(metadata.get("labels")).get(SERVICE_NAME_LABEL))
         before = self._owners.pop((namespace, name), "")
         if before:
             self._drop(namespace, before, name)
@@ -101,12 +109,12 @@ class SliceWatch:
             self._slices.setdefault((namespace, owner), {})[name] = {
                 "endpoints": [
                     {
-                        "addresses": (endpoint.get("addresses") or [])[:1],
+                        "addresses": _first(endpoint.get("addresses")),
                         "conditions": endpoint.get("conditions"),
                         "targetRef": endpoint.get("targetRef"),
                         "zone": endpoint.get("zone"),
                     }
-                    for endpoint in item.get("endpoints") or ()
+                    for endpoint in mappings(item.get("endpoints"))
                 ]
             }
         if not quiet:
@@ -118,3 +126,7 @@ class SliceWatch:
         slices.pop(name, None)
         if not slices:
             self._slices.pop((namespace, service), None)
+
+
+def _first(addresses: Any) -> list[Any]:
+    return addresses[:1] if isinstance(addresses, list) else []

@@ -18,8 +18,10 @@ import asyncio
 from collections.abc import Callable, Iterable, Iterator
 
 from hanse.api.syncer.v1.sync_state_pb2 import SyncState
-from hanse.errors import FailedPreconditionError, UnavailableError
+from hanse.boundary import Boundary
+from hanse.errors import FailedPreconditionError, HanseError, UnavailableError
 from hanse.store import BatchWriter, Compare, Delete, Op, Put, Store, keys
+from hanse.store.decoding import decode
 from hanse.telemetry import get_logger
 
 _log = get_logger(__name__)
@@ -197,15 +199,24 @@ class StateBook:
 
 
 async def load_states(store: Store) -> dict[str, list[tuple[str, SyncState]]]:
-    """Read all sync states in pages, at one revision; return them by cluster."""
+    """Read all sync states in pages, at one revision; return them by cluster.
+
+    One that cannot be read is as if nobody had written it yet: the member is asked before anything is done.
+    """
+    boundary = Boundary("sync states")
     found: dict[str, list[tuple[str, SyncState]]] = {}
     after: str | None = None
     revision = 0
     while True:
         page = await store.range(f"{keys.SYNCSTATES}/", start_after=after, limit=2000, revision=revision)
         for kv in page.items:
-            path, _, cluster = kv.key.split("/", 1)[1].rpartition("/")
-            found.setdefault(cluster, []).append((path, SyncState.FromString(kv.value)))
+            try:
+                key, cluster = keys.parse_sync_state(kv.key)
+                state = decode(SyncState, kv.value)
+            except (HanseError, ValueError) as error:
+                boundary.failed(kv.key, error)
+                continue
+            found.setdefault(cluster, []).append((key.path(), state))
         if not page.more:
             return found
         after, revision = page.items[-1].key, page.revision

@@ -22,9 +22,10 @@ import orjson
 from hanse.api.federation.v1.federation_pb2 import Federation
 from hanse.api.registry.v1.cluster_pb2 import ApiCatalogue, Cluster
 from hanse.api.scheduler.v1.placement_pb2 import Placement
-from hanse.kube import belongings
+from hanse.kube import belongings, unreadable
 from hanse.kube.propagation import placeable
 from hanse.store import Entry, KeyValue, Mirror, Store, keys
+from hanse.store.decoding import decode
 
 TRACEPARENT: Final = "hanse.dev/traceparent"
 ORPHAN_FINALIZER: Final = "orphan"
@@ -54,11 +55,12 @@ class Intent:
 
 def decode_intent(kv: KeyValue) -> Intent | None:
     """Decode a value under objects/; None for what never goes to members. Raises ValueError."""
-    _, group, resource, _ = kv.key.split("/", 3)
-    group = "" if group == "core" else group
-    if not placeable(group, resource):
+    key = keys.ObjectKey.parse(kv.key)
+    if not placeable(key.group, key.resource):
         return None
-    obj = orjson.loads(kv.value)
+    obj, why = unreadable.decode(key, kv.value)
+    if why:
+        raise ValueError(why)
     metadata = obj["metadata"]
     return Intent(
         encoded=kv.value,
@@ -70,8 +72,14 @@ def decode_intent(kv: KeyValue) -> Intent | None:
         api_version=str(obj["apiVersion"]),
         kind=str(obj["kind"]),
         traceparent=str((metadata.get("annotations") or {}).get(TRACEPARENT) or ""),
-        belongs=belongings.of(group, resource, obj),
+        belongs=belongings.of(key.group, key.resource, obj),
     )
+
+
+def decode_placement(kv: KeyValue) -> Placement:
+    """Decode a value under placements/. Raises ValueError, InvalidArgumentError for a key of no object."""
+    keys.ObjectKey.parse(kv.key)
+    return decode(Placement, kv.value)
 
 
 class Listener(Protocol):
@@ -93,18 +101,16 @@ class World:
     def __init__(self, store: Store) -> None:
         self.store = store
         self.intents: Mirror[Intent | None] = Mirror(store, f"{keys.OBJECTS}/", decode_intent)
-        self.placements: Mirror[Placement] = Mirror(
-            store, f"{keys.PLACEMENTS}/", lambda kv: Placement.FromString(kv.value)
-        )
+        self.placements: Mirror[Placement] = Mirror(store, f"{keys.PLACEMENTS}/", decode_placement)
         self.clusters: Mirror[Cluster] = Mirror(
-            store, f"{keys.CLUSTERS}/", lambda kv: Cluster.FromString(kv.value)
+            store, f"{keys.CLUSTERS}/", lambda kv: decode(Cluster, kv.value)
         )
         self.credentials: Mirror[bytes] = Mirror(store, f"{keys.CREDENTIALS}/", lambda kv: kv.value)
         self.catalogues: Mirror[ApiCatalogue] = Mirror(
-            store, f"{keys.CATALOGUES}/", lambda kv: ApiCatalogue.FromString(kv.value)
+            store, f"{keys.CATALOGUES}/", lambda kv: decode(ApiCatalogue, kv.value)
         )
         self.federation: Mirror[Federation] = Mirror(
-            store, keys.FEDERATION, lambda kv: Federation.FromString(kv.value)
+            store, keys.FEDERATION, lambda kv: decode(Federation, kv.value)
         )
         self._listeners: dict[str, Listener] = {}
         self._cluster_watchers: list[Callable[[], None]] = []
@@ -167,6 +173,17 @@ class World:
         """Return the placement of the object at `path`, with its revision."""
         return self.placements.entry(f"{keys.PLACEMENTS}/{path}")
 
+    def unreadable(self, path: str) -> bool:
+        """Whether the object at `path` or its placement is stored, cannot be read, and never could be.
+
+        What it says is not known, which is not the same as that it is not there.
+        """
+        stored: tuple[tuple[Mirror[Any], str], ...] = (
+            (self.intents, f"{keys.OBJECTS}/{path}"),
+            (self.placements, f"{keys.PLACEMENTS}/{path}"),
+        )
+        return any(key in mirror.broken and key not in mirror for mirror, key in stored)
+
     def is_incomplete(self, path: str) -> bool:
         """Whether the object at `path` and its placement are of different generations.
 
@@ -209,12 +226,19 @@ class World:
                 yield key.split("/", 1)[1]
 
     def wanted_inside(self, namespace: str, cluster: str) -> bool:
-        """Whether anything in the namespace is desired in the cluster and not being deleted."""
+        """Whether anything in the namespace is desired in the cluster and not being deleted.
+
+        What cannot be read may be.
+        """
+        for key in self.placements.broken:
+            if key not in self.placements and key.split("/")[3:4] == [namespace]:
+                return True
         for key, placement in self.placements.items():
             if key.split("/", 4)[3] != namespace or not any(e.cluster == cluster for e in placement.clusters):
                 continue
-            intent = self.intent(key.split("/", 1)[1])
-            if intent is not None and not intent.deleting:
+            path = key.split("/", 1)[1]
+            intent = self.intent(path)
+            if self.unreadable(path) or (intent is not None and not intent.deleting):
                 return True
         return False
 

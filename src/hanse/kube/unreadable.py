@@ -52,7 +52,7 @@ def fault(key: ObjectKey, obj: Any) -> str:
     metadata = obj.get("metadata")
     if not isinstance(metadata, dict):
         return "metadata is missing or is no object"
-    if metadata.get("name") != key.name or (metadata.get("namespace") or "") != key.namespace:
+    if metadata.get("name") != key.name or metadata.get("namespace", key.namespace) != key.namespace:
         return "metadata.name or metadata.namespace is not that of the key that it is stored under"
     for name in _KEPT_TEXTS:
         if not isinstance(metadata.get(name, ""), str):
