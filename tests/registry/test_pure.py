@@ -226,7 +226,7 @@ def test_a_self_contained_kubeconfig_goes_round() -> None:
         ("{token: secret}|{username: u, password: p}", InvalidArgumentError, "user name and password"),
         ("current-context: main|current-context: other", ConfigError, "'other'"),
         (f"{KUBECONFIG}|- not a mapping", InvalidArgumentError, "not a YAML mapping"),
-        (f"{KUBECONFIG}|{{", InvalidArgumentError, "not YAML"),
+        (f"{KUBECONFIG}|{{", InvalidArgumentError, "not valid YAML"),
     ],
 )
 def test_a_kubeconfig_that_cannot_be_used_is_refused(change: str, error: type[HanseError], says: str) -> None:

@@ -22,7 +22,7 @@ from hanse.kube.untrusted import MAX_STATUS_BYTES
 from hanse.store import KeyValue, MemoryStore
 from hanse.store.keys import ObjectKey
 from tests.support.shapes import anything, deep, gone_wrong
-from tests.syncer.harness import config_map, federation, until
+from tests.syncer.harness import Federation, config_map, federation, until
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 KEY = ObjectKey("apps", "deployments", "shop", "web")
@@ -217,10 +217,16 @@ async def test_what_is_stored_of_an_object_and_cannot_be_read_moves_nothing() ->
                 lambda: "a" in sharing.pipelines and sharing.pipelines["a"].settled, what="all is looked at"
             )
             assert all(fed.members["a"].get(path) is not None for path in paths)
-            await fed.reaches(paths[2], "a", sync.APPLIED)  # the member was asked, and has it
+            await until(lambda: _is_readable(fed, paths[2]), what="the member was asked, and has it")
+            await fed.reaches(paths[2], "a", sync.APPLIED)
             await fed.put(paths[3], config_map("2"))
             await until(lambda: _value(fed.members["a"].get(paths[3])) == "2", what="another changes")
         assert not [write for write in fed.members["a"].writes if write[0] == "DELETE"]
+
+
+async def _is_readable(fed: Federation, path: str) -> bool:
+    found = await fed.store.get(f"syncstates/{path}/a")
+    return found is not None and found.value != b"\xffjunk"
 
 
 def _value(live: Any) -> Any:
