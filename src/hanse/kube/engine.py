@@ -28,6 +28,7 @@ from hanse.kube.hooks import Admission, View
 from hanse.kube.propagation import TRACEPARENT
 from hanse.kube.resources import ResourceStore
 from hanse.store import Store
+from hanse.turns import Turns
 
 NAMESPACES = ("default", "kube-node-lease", "kube-public", "kube-system")
 """Namespaces that every cluster has."""
@@ -64,6 +65,7 @@ class KubeEngine:
         self.store = store
         self.catalogue = catalogue
         self.clock = clock or (lambda: datetime.now(UTC))
+        self.turns = Turns()
         windows = {"window": window} if window else {}
         self.cache = ObjectCache(
             store,

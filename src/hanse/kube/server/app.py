@@ -27,6 +27,7 @@ from hanse.kube.server.connections import ConnectionLimits, GuardedSite, guarded
 from hanse.kube.server.dispatch import Dispatcher, SubresourceHandler
 from hanse.kube.server.errors import errors
 from hanse.kube.server.negotiation import BODY_SECONDS
+from hanse.kube.server.representation import TURNS
 from hanse.kube.server.telemetry import observed
 from hanse.numbers import whole_number
 
@@ -97,6 +98,7 @@ class KubeServer:
             checks=checks or {},
             flow=flow or Flow(),
         )
+        self._turns = engine.turns
         self._runner: web.AppRunner | None = None
 
     @property
@@ -119,6 +121,7 @@ class KubeServer:
         options = self._options
         app = web.Application(middlewares=[guarded, observed, errors], client_max_size=options.max_body_bytes)
         app[BODY_SECONDS] = options.connections.body_seconds
+        app[TURNS] = self._turns
         app.router.add_route("*", "/{tail:.*}", self._dispatcher.handle)
         return app
 

@@ -24,7 +24,7 @@ from hanse.kube.entry import Entry
 from hanse.kube.selectable import field_selector
 from hanse.kube.selectors import FieldSelector, LabelSelector
 from hanse.kube.server.negotiation import parse_accept
-from hanse.kube.server.representation import Renderer, respond
+from hanse.kube.server.representation import Renderer, respond, respond_in_pieces
 from hanse.kube.server.request import Call
 from hanse.numbers import MAX_WHOLE
 
@@ -104,8 +104,7 @@ async def list_(call: Call, cache: ObjectCache) -> web.StreamResponse:
         entries = entries[:limit]
         last = entries[-1].key
         metadata["continue"] = _token(page.revision, last.namespace, last.name)
-    body = render.list(entries, metadata)
-    return await respond(call.request, body, media=render.wanted.media)
+    return await respond_in_pieces(call.request, render.pieces(entries, metadata), media=render.wanted.media)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,8 @@
 """Objects in the form that a client asked for: whole, as a Table, or metadata only; JSON or YAML.
 
-Lists join what the cache has encoded already. Pure, except that big answers are compressed in a thread.
+Lists join what the cache has encoded already, in slices (`hanse.turns`) and only as fast as the client reads,
+so that no list holds the loop or fills the memory. Pure otherwise, except that big answers are compressed in
+a thread.
 Next: `hanse.kube.server.read` and `hanse.kube.server.watch`, which answer with it.
 """
 
@@ -8,25 +10,41 @@ from __future__ import annotations
 
 import asyncio
 import gzip
-from collections.abc import Iterable, Mapping, Sequence
+import zlib
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
 import orjson
+import structlog
 from aiohttp import web
 
 from hanse.documents import to_yaml
+from hanse.errors import InvalidArgumentError
 from hanse.kube.conversion import is_stored_form, to_served
 from hanse.kube.entry import Entry
 from hanse.kube.objects import Object
 from hanse.kube.resource_info import ResourceInfo
 from hanse.kube.server.negotiation import JSON, YAML, Wanted
+from hanse.kube.status import NOT_ACCEPTABLE
 from hanse.kube.table_columns import layout
+from hanse.turns import Turns
+
+_log = structlog.get_logger(__name__)
 
 COMPRESS_FROM = 128 * 1024
 """Answers of at least so many bytes are compressed if the client takes gzip, as kube-apiserver does."""
 
+PRETTY_UP_TO = 1024 * 1024
+"""Bytes of an answer that is indented for a client that asks; a longer one is for no human."""
+
+YAML_UP_TO = 4 * 1024 * 1024
+"""Bytes of an answer that is written as YAML: that costs a second for each."""
+
 META = "meta.k8s.io/v1"
+
+TURNS = web.AppKey("turns", Turns)
+"""Where lists have their turns."""
 
 
 def encoded(info: ResourceInfo, entry: Entry) -> bytes:
@@ -73,38 +91,56 @@ class Renderer:
         self._headed = True
         return body
 
-    def list(self, entries: Sequence[Entry], metadata: Mapping[str, Any]) -> bytes:
-        """Return a list of cached objects with this list metadata."""
-        if self.wanted.shape == "table":
-            return self._table((to_served(self.info, e.object) for e in entries), metadata)
+    def pieces(self, entries: Iterable[Entry | None], metadata: Mapping[str, Any]) -> Iterator[bytes]:
+        """Yield the parts of a list of cached objects with this list metadata; b"" for a None."""
+        head = dict(self._list_head(metadata))
+        yield orjson.dumps(head, default=str)[:-1] + (b',"rows":[' if self._layout else b',"items":[')
+        before = b""
+        for entry in entries:
+            if entry is None:
+                yield b""
+                continue
+            yield before + self._list_item(entry)
+            before = b","
+        yield b"]}"
+
+    def _list_head(self, metadata: Mapping[str, Any]) -> Mapping[str, Any]:
+        if self._layout is not None:
+            return self._table_head(metadata)
+        kind, version = self.info.list_kind or f"{self.info.kind}List", self.info.api_version
         if self.wanted.shape == "metadata":
             kind, version = "PartialObjectMetadataList", META
-            items = [orjson.dumps(metadata_only(e.object)) for e in entries]
-        else:
-            kind, version = self.info.list_kind or f"{self.info.kind}List", self.info.api_version
-            items = [encoded(self.info, e) for e in entries]
-        head = orjson.dumps({"kind": kind, "apiVersion": version, "metadata": metadata})
-        return b'%b,"items":[%b]}' % (head[:-1], b",".join(items))
+        return {"kind": kind, "apiVersion": version, "metadata": metadata}
 
-    def _table(
-        self, objects: Iterable[Object], metadata: Mapping[str, Any], *, headed: bool = False
-    ) -> bytes:
+    def _list_item(self, entry: Entry) -> bytes:
+        if self._layout is not None:
+            return orjson.dumps(self._row(to_served(self.info, entry.object)), default=str)
+        if self.wanted.shape == "metadata":
+            return orjson.dumps(metadata_only(entry.object))
+        return encoded(self.info, entry)
+
+    def _table_head(self, metadata: Mapping[str, Any], *, headed: bool = False) -> dict[str, Any]:
         assert self._layout is not None
-        rows = []
-        for obj in objects:
-            row: dict[str, Any] = {"cells": list(self._layout.render(obj, self._now))}
-            if self._include == "Metadata":
-                row["object"] = metadata_only(obj)
-            elif self._include == "Object":
-                row["object"] = obj
-            rows.append(row)
-        table = {
+        return {
             "kind": "Table",
             "apiVersion": META,
             "metadata": metadata,
             "columnDefinitions": None if headed else self._layout.definitions(),
-            "rows": rows,
         }
+
+    def _row(self, obj: Object) -> dict[str, Any]:
+        assert self._layout is not None
+        row: dict[str, Any] = {"cells": list(self._layout.render(obj, self._now))}
+        if self._include == "Metadata":
+            row["object"] = metadata_only(obj)
+        elif self._include == "Object":
+            row["object"] = obj
+        return row
+
+    def _table(
+        self, objects: Iterable[Object], metadata: Mapping[str, Any], *, headed: bool = False
+    ) -> bytes:
+        table = {**self._table_head(metadata, headed=headed), "rows": [self._row(obj) for obj in objects]}
         return orjson.dumps(table, default=str)
 
 
@@ -121,18 +157,105 @@ async def respond(
     media: str = JSON,
     warnings: Iterable[str] = (),
     content_type: str = "",
-) -> web.Response:
+) -> web.StreamResponse:
     """Return an answer with a JSON body: pretty, as YAML or compressed if the client wants that."""
     headers = _warning_headers(warnings)
     if media == YAML:
-        body = (await asyncio.to_thread(to_yaml, orjson.loads(body))).encode()
-    elif request.query_string and request.query.get("pretty") in ("", "1", "true", "True"):
-        body = orjson.dumps(orjson.loads(body), option=orjson.OPT_INDENT_2) + b"\n"
+        body = await as_yaml(request, body)
+    elif _wants_pretty(request) and len(body) <= PRETTY_UP_TO:
+        body = _indented(body)
     headers.append(("Content-Type", content_type or media))
-    if len(body) >= COMPRESS_FROM and "gzip" in request.headers.get("Accept-Encoding", ""):
+    if len(body) >= COMPRESS_FROM and _takes_gzip(request):
         body = await asyncio.to_thread(gzip.compress, body, 1)
         headers.append(("Content-Encoding", "gzip"))
     return web.Response(body=body, status=status, headers=_multi(headers))
+
+
+async def respond_in_pieces(
+    request: web.Request, pieces: Iterable[bytes], *, media: str = JSON
+) -> web.StreamResponse:
+    """Send a JSON body as its pieces are made, a slice at a time and only as fast as the client reads.
+
+    A body of one slice is answered as `respond` does. Raises what the first slice raises; later it is too
+    late for another answer, and the connection ends.
+    """
+    if request.method == "HEAD":
+        return web.Response(headers={"Content-Type": media})
+    batches = request.app[TURNS].batches(pieces)
+    first = await anext(batches, b"")
+    second = await anext(batches, None)
+    if second is None:
+        return await respond(request, first, media=media)
+    if media == YAML:  # which cannot be written piece by piece
+        whole = bytearray(first + second)
+        async for batch in batches:
+            whole += batch
+            if len(whole) > YAML_UP_TO:
+                break
+        return await respond(request, bytes(whole), media=media)
+    return await _stream(request, first, second, batches, media=media)
+
+
+async def _stream(
+    request: web.Request, first: bytes, second: bytes, rest: AsyncIterator[bytes], *, media: str
+) -> web.StreamResponse:
+    response = web.StreamResponse(headers={"Content-Type": media})
+    compress: Any = None
+    if _takes_gzip(request):
+        response.headers["Content-Encoding"] = "gzip"
+        compress = zlib.compressobj(1, wbits=31)
+    await response.prepare(request)
+
+    async def send(batch: bytes) -> None:
+        if compress is not None:
+            batch = await asyncio.to_thread(compress.compress, batch)
+        if batch:
+            await response.write(batch)
+
+    try:
+        await send(first)
+        await send(second)
+        async for batch in rest:
+            await send(batch)
+        if compress is not None:
+            await response.write(compress.flush())
+        await response.write_eof()
+    except ConnectionError:
+        raise
+    except Exception as error:
+        # Half an answer must not look like a whole one.
+        _log.error("a list broke off", path=request.path, exc_info=error)
+        if request.transport is not None:
+            request.transport.abort()
+        raise ConnectionResetError("the list broke off") from error
+    return response
+
+
+async def as_yaml(request: web.Request, body: bytes) -> bytes:
+    """Return a JSON body as YAML. Raises InvalidArgumentError if it is too large for that."""
+    if len(body) > YAML_UP_TO:
+        raise InvalidArgumentError(
+            f"the answer is larger than the {YAML_UP_TO} bytes that this server writes as YAML: ask for"
+            " application/json, or for less with limit",
+            reason=NOT_ACCEPTABLE,
+        )
+    return await request.app[TURNS].in_thread(_yaml, body)
+
+
+def _yaml(body: bytes) -> bytes:
+    return to_yaml(orjson.loads(body)).encode()
+
+
+def _indented(body: bytes) -> bytes:
+    return orjson.dumps(orjson.loads(body), option=orjson.OPT_INDENT_2) + b"\n"
+
+
+def _wants_pretty(request: web.Request) -> bool:
+    return bool(request.query_string) and request.query.get("pretty") in ("", "1", "true", "True")
+
+
+def _takes_gzip(request: web.Request) -> bool:
+    return "gzip" in request.headers.get("Accept-Encoding", "")
 
 
 def _warning_headers(warnings: Iterable[str]) -> list[tuple[str, str]]:
