@@ -5,6 +5,7 @@ import shutil
 import pytest
 
 from tests.system.suite.acceptance import AcceptanceSuite
+from tests.system.suite.guides import GuidesSuite
 from tests.system.suite.membership import MembershipSuite
 from tests.system.suite.objects import ObjectSuite
 from tests.system.suite.ownership import OwnershipSuite
@@ -44,6 +45,10 @@ class TestStatuses(StatusSuite):
 
 class TestTelemetry(TelemetrySuite):
     """What operators see."""
+
+
+class TestGuides(GuidesSuite):
+    """What the guides show."""
 
 
 class TestMembership(MembershipSuite):

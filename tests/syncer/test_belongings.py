@@ -366,6 +366,57 @@ async def test_a_namespace_stays_while_it_is_not_known_what_is_served(
     assert member.get(SPACE) is None
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"<html>",
+        b"{}",
+        b'{"kind":"PartialObjectMetadataList","metadata":{}}',
+        b'{"items":{}}',
+        b'{"items":["a"]}',
+    ],
+)
+async def test_a_namespace_stays_while_a_list_is_none(fed: Federation, body: bytes) -> None:
+    """An answer that is no list of what was asked for says nothing about what is there."""
+    member = fed.members["a"]
+
+    async def fault(request: web.Request) -> web.StreamResponse | None:
+        if not request.path.endswith("/namespaces/shop/configmaps"):
+            return None
+        return web.Response(body=body, content_type="application/json")
+
+    async with fed.syncer():
+        await placed(fed)
+        await member.create("core/configmaps/shop/theirs", named(config_map(), "theirs"))
+        member.fault = fault
+        await fed.mark_deleted(SPACE)
+        state = await fed.reaches(SPACE, "a", sync.WAITING)
+        assert state.reason == "ContentsUnknown"
+        assert ownership.owned(member.get(SPACE) or {}, FEDERATION_ID)
+        member.fault = None
+        state = await fed.reaches(SPACE, "a", sync.REMOVED)
+    assert state.reason == "Released"
+    assert member.get("core/configmaps/shop/theirs") is not None
+
+
+async def test_an_empty_list_of_metadata_is_one(fed: Federation) -> None:
+    """kube-apiserver writes the items of an empty list of metadata as null."""
+    member = fed.members["a"]
+
+    async def fault(request: web.Request) -> web.StreamResponse | None:
+        if not request.path.endswith("/namespaces/shop/configmaps"):
+            return None
+        body = {"kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1", "items": None}
+        return web.json_response({**body, "metadata": {"resourceVersion": "7"}})
+
+    async with fed.syncer():
+        await placed(fed)
+        member.fault = fault
+        await fed.mark_deleted(SPACE)
+        await fed.reaches(SPACE, "a", sync.REMOVED)
+    assert member.get(SPACE) is None
+
+
 async def test_a_namespace_stays_where_something_cannot_be_listed(fed: Federation) -> None:
     """A kind with objects that no list shows is an obstacle: nobody knows what would go."""
     member = fed.members["a"]

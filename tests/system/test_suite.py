@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tests.system.suite.guides import GuidesSuite
 from tests.system.suite.membership import MembershipSuite
 from tests.system.suite.objects import ObjectSuite
 from tests.system.suite.ownership import OwnershipSuite
@@ -28,6 +29,10 @@ class TestStatuses(StatusSuite):
 
 class TestTelemetry(TelemetrySuite):
     """What operators see."""
+
+
+class TestGuides(GuidesSuite):
+    """What the guides show."""
 
 
 class TestMembership(MembershipSuite):

@@ -25,7 +25,7 @@ from hanse.kube.objects import Object, annotations_of, mapping
 from hanse.store.keys import ObjectKey
 from hanse_scheduler.composing import Composer, Evicted, reference_of
 from hanse_scheduler.division import Division, Share, Standing, divide
-from hanse_scheduler.filtering import Verdict, VerdictCache, Wish
+from hanse_scheduler.filtering import BELONGS, Verdict, VerdictCache, Wish
 from hanse_scheduler.overrides import NONE, Overrides, Overriding
 from hanse_scheduler.planner import DEFAULT_PREFERENCES, Preferences
 from hanse_scheduler.policies import PlacementPolicy, names
@@ -116,7 +116,7 @@ def _refuse(
         reference,
         obj,
         clusters=[],
-        refused=dict.fromkeys(situation.table.clusters, (belongings.REASON, message)),
+        refused=dict.fromkeys(situation.table.clusters, (BELONGS, message)),
         evicted={},
         policy=policy.head.title if policy is not None and named else "",
         adopt=False,

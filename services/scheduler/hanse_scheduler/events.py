@@ -29,9 +29,9 @@ from hanse.errors import (
     ResourceExhaustedError,
     UnavailableError,
 )
-from hanse.kube import belongings
 from hanse.kube.objects import Object, mapping
 from hanse.telemetry import get_logger
+from hanse_scheduler.filtering import BELONGS
 
 COMPONENT = "hanse-scheduler"
 
@@ -74,7 +74,7 @@ def notices(before: Placement | None, after: Placement) -> Iterator[Notice]:
 
 def _belonging(placement: Placement) -> str:
     """Return what is said of an object that belongs to clusters themselves, "" of any other."""
-    return next((item.message for item in placement.refused if item.reason == belongings.REASON), "")
+    return next((item.message for item in placement.refused if item.reason == BELONGS), "")
 
 
 def manifest_of(obj: Object, notice: Notice, *, now: datetime) -> bytes:

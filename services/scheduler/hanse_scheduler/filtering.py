@@ -27,6 +27,8 @@ from hanse_scheduler.taints import Toleration, keeps_out, leaves_at
 ALL_READY = "AllReadyClusters"
 BY_ANNOTATION = "SelectedByAnnotation"
 BY_POLICY = "SelectedByPolicy"
+BELONGS = "BelongsToCluster"
+"""Reason of the refusal of what belongs to each cluster itself."""
 UNJOINING = ("ClusterUnjoining", "the cluster is leaving the federation")
 """Reason and message for a cluster that has no business with any object any more."""
 _AWAY = {

@@ -22,13 +22,12 @@ from hanse.api.syncer.v1 import sync_state_pb2 as sync
 from hanse.api.syncer.v1.sync_state_pb2 import SyncState
 from hanse.control.queue import Backoff
 from hanse.control.reconcile import Result
-from hanse.kube import belongings
 from hanse.kube.objects import Object
 from hanse.telemetry import span_from_traceparent
 from hanse_syncer import drift, health, ownership, report, waiting
 from hanse_syncer.answers import Answer, Verdict
 from hanse_syncer.desk import Case, Desk
-from hanse_syncer.outcome import Outcome, Trouble
+from hanse_syncer.outcome import BELONGS, Outcome, Trouble
 from hanse_syncer.recording import Recorder
 from hanse_syncer.render import Manifest
 
@@ -217,7 +216,7 @@ class Applying:
         desk.metrics.conflicts.add(1, {"hanse.cluster": desk.cluster})
         other = ownership.other_federation(live, desk.federation_id)
         if belongs := case.belongs(live):
-            outcome = Outcome(sync.CONFLICT, belongings.REASON, f"{belongs}; it was left alone")
+            outcome = Outcome(sync.CONFLICT, BELONGS, f"{belongs}; it was left alone")
         elif other:
             outcome = Outcome(
                 sync.CONFLICT, "OwnedByOtherFederation", f"it belongs to the federation {other}; left alone"

@@ -104,7 +104,8 @@ async def _items(member: Member, kind: Kind, namespace: str, *, federation_id: s
         request = member.page(kind.path, namespace, {"limit": _PAGE, **more}, partial=True)
         body = await _shown(request, what=kind.resource)
         found += [
-            item_of(kind.group, kind.resource, item, federation_id=federation_id) for item in body["items"]
+            item_of(kind.group, kind.resource, item, federation_id=federation_id)
+            for item in body["items"] or ()
         ]
         token = body["metadata"].get("continue")
         if not token:

@@ -8,10 +8,13 @@ Next: `hanse_syncer.reconciler`, which catches it.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Self
+from typing import Final, Self
 
 from hanse.api.syncer.v1 import sync_state_pb2 as sync
 from hanse_syncer.answers import Answer, Verdict
+
+BELONGS: Final = "BelongsToCluster"
+"""Reason of the conflict about what belongs to the cluster itself."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,7 +30,7 @@ from hanse_syncer import health, plan, waiting
 from hanse_syncer.applying import Applying
 from hanse_syncer.desk import Case, Desk
 from hanse_syncer.member import LinkDownError, Target
-from hanse_syncer.outcome import Outcome, Trouble
+from hanse_syncer.outcome import BELONGS, Outcome, Trouble
 from hanse_syncer.plan import Seen, Step, Wish
 from hanse_syncer.recording import Recorder
 from hanse_syncer.removal import Removal
@@ -160,9 +160,7 @@ class ObjectReconciler:
         desk = self._desk
         manifest: Manifest | None = None
         if case.wanted is Wish.PRESENT and (belongs := case.belongs()):
-            raise Trouble(
-                Outcome(sync.CONFLICT, belongings.REASON, f"{belongs}; nothing of it is written"), slow=True
-            )
+            raise Trouble(Outcome(sync.CONFLICT, BELONGS, f"{belongs}; nothing of it is written"), slow=True)
         if case.wanted is Wish.PRESENT:
             manifest = self._desk.render(case)
         seen, listed = desk.shown.seen(case.target)

@@ -25,9 +25,6 @@ from hanse.kube.objects import (
     sequence,
 )
 
-REASON: Final = "BelongsToCluster"
-"""Reason of refusals and of sync states that say so."""
-
 _NAMESPACE: Final = "default"
 _PREFIX: Final = "kube-"
 """Namespaces that every cluster has: `default`, and whatever starts with `kube-`."""

@@ -150,7 +150,7 @@ class KubeClient(KubeTransport):
         page = await self.call("GET", resource.url(namespace), expect=expected, params=first, accept=accept)
         items: list[Object] = []
         while True:
-            items += _typed(page["items"], page)
+            items += _typed(page["items"] or [], page)
             token = mapping(page, "metadata").get("continue")
             if not token:
                 version = str(mapping(page, "metadata").get("resourceVersion") or "")

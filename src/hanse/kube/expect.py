@@ -251,7 +251,7 @@ class _Nameless:
 class AList(_Nameless):
     """A page of a list; `kind` is that of its items, empty if it is not known.
 
-    `partial`: the metadata of the items will do. `watchable`: it must have a resourceVersion to watch from,
+    `partial`: the metadata of the items will do; `items` is null then where there are none. `watchable`: it must have a resourceVersion to watch from,
     and its items uids and versions.
     """
 
@@ -268,12 +268,14 @@ class AList(_Nameless):
         fault = wrong_type(document, self.api_version, kind, partial=self.partial, suffix="List")
         if fault:
             return fault
-        metadata, items = document.get("metadata"), document.get("items")
+        metadata, items = document.get("metadata"), document.get("items", ...)
         if not isinstance(metadata, dict) or not isinstance(metadata.get("continue") or "", str):
             return "is a list without metadata"
         version = metadata.get("resourceVersion")
         if self.watchable and not (isinstance(version, str) and version):
             return "is a list without a resourceVersion"
+        if items is None and document["kind"] == f"{PARTIAL[1]}List":
+            return ""  # so an API server writes an empty list of metadata
         if not isinstance(items, list):
             return "is a list without items"
         for item in items:
