@@ -134,6 +134,8 @@ def _place(
     cache: VerdictCache,
 ) -> Decision:
     obj, policy = situation.obj, situation.policy
+    if situation.fault:
+        raise InvalidArgumentError(situation.fault, reason="UNDECIDABLE")
     if policy is not None and policy.head.error:
         raise InvalidArgumentError(policy.head.error, reason="BAD_POLICY")
     annotation = annotations_of(obj).get(CLUSTER_SELECTOR)

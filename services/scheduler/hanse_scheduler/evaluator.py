@@ -16,6 +16,7 @@ from dataclasses import replace
 
 import orjson
 
+from hanse.boundary import Boundary
 from hanse.documents import json_document
 from hanse.errors import InvalidArgumentError
 from hanse.kube.catalogue import Catalogue
@@ -25,7 +26,7 @@ from hanse.store.keys import OBJECTS, ObjectKey, resource_prefix
 from hanse_scheduler.decision import decide
 from hanse_scheduler.filtering import VerdictCache
 from hanse_scheduler.records import record_of
-from hanse_scheduler.situation import Decision, Rules
+from hanse_scheduler.situation import Decision, Rules, Situation
 from hanse_scheduler.world import World
 
 _CRDS = ("apiextensions.k8s.io", "customresourcedefinitions")
@@ -41,6 +42,7 @@ class Evaluator:
         self._clock = clock
         self._cache = VerdictCache()
         self._catalogue: Catalogue | None = None
+        self._boundary = Boundary("scheduler decisions")
 
     async def decide(
         self, path: str, *, rebalance: bool = False, evict: str = "", explain: bool = False
@@ -66,7 +68,17 @@ class Evaluator:
             situation = replace(
                 situation, obj=whole or situation.obj, overrides=overrides, rebalance=rebalance, evict=evict
             )
-        return decide(situation, rules=self._rules, now=self._clock(), cache=self._cache, explain=explain)
+        return self._decided(path, situation, explain=explain)
+
+    def _decided(self, path: str, situation: Situation, *, explain: bool) -> Decision:
+        """Decide. Where that fails the object keeps what it has, and its placement says why."""
+        now = self._clock()
+        try:
+            return decide(situation, rules=self._rules, now=now, cache=self._cache, explain=explain)
+        except Exception as error:  # noqa: BLE001 - of this object; all others are decided on
+            why = self._boundary.failed(path, error)
+        fault = f"it cannot be decided on: {why}; see the scheduler's log"
+        return decide(replace(situation, fault=fault), rules=self._rules, now=now, explain=explain)
 
     async def preview(self, manifest: bytes) -> tuple[ObjectKey, Decision]:
         """Return the decision for a manifest as if it was stored now.

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Generic, Literal, Protocol, TypeAlias, TypeVar
 
+from hanse.boundary import reason_of
 from hanse.errors import HanseError, InvalidArgumentError
 from hanse.kube.objects import (
     Object,
@@ -195,9 +196,12 @@ def _rank(head: PolicyHead) -> tuple[int, bool, float, str, str]:
     return -head.priority, not head.namespace, head.created, head.namespace, head.name
 
 
-def compile_placement(obj: Object) -> PlacementPolicy:
-    """Return the compiled policy; one with `head.error` if something in it is wrong."""
-    head, spec = _head(obj)
+def compile_placement(obj: Object, *, fault: str = "") -> PlacementPolicy:
+    """Return the compiled policy; one with `head.error` if something in it is wrong.
+
+    `fault` says what is wrong with the rest of the object: then the policy is only about what it selects.
+    """
+    head, spec = _head(obj, fault)
     if head.error:
         return PlacementPolicy(head=head)
     try:
@@ -218,13 +222,13 @@ def compile_placement(obj: Object) -> PlacementPolicy:
             adopt=_one_of(spec, "conflictResolution", ("", "Abort", "Adopt"), head=head) == "Adopt",
             toleration_seconds=_count(spec, "tolerationSeconds", head=head),
         )
-    except InvalidArgumentError as error:
+    except Exception as error:  # noqa: BLE001 - of this policy; objects that it selects keep what they have
         return PlacementPolicy(head=_broken(head, error))
 
 
-def compile_override(obj: Object) -> OverridePolicy:
-    """Return the compiled policy; one with `head.error` if something in it is wrong."""
-    head, spec = _head(obj)
+def compile_override(obj: Object, *, fault: str = "") -> OverridePolicy:
+    """Return the compiled policy, as `compile_placement` does."""
+    head, spec = _head(obj, fault)
     if head.error:
         return OverridePolicy(head=head)
     try:
@@ -240,11 +244,11 @@ def compile_override(obj: Object) -> OverridePolicy:
             for index, rule in enumerate(sequence(spec, "rules"))
         )
         return OverridePolicy(head=head, rules=rules)
-    except InvalidArgumentError as error:
+    except Exception as error:  # noqa: BLE001 - of this policy; objects that it selects keep what they have
         return OverridePolicy(head=_broken(head, error))
 
 
-def _head(obj: Object) -> tuple[PolicyHead, dict[str, Any]]:
+def _head(obj: Object, fault: str) -> tuple[PolicyHead, dict[str, Any]]:
     spec = mapping(obj, "spec")
     kind, namespace, name = str(obj.get("kind", "")), namespace_of(obj), name_of(obj)
     priority = spec.get("priority")
@@ -257,12 +261,15 @@ def _head(obj: Object) -> tuple[PolicyHead, dict[str, Any]]:
         selectors=(),
     )
     selectors: list[ResourceSelector] = []
-    error = ""
+    error = f"{head.title} cannot be used: {fault}; delete it, or create it again" if fault else ""
     for index, item in enumerate(sequence(spec, "resourceSelectors")):
         try:
             selectors.append(_resource_selector(item))
-        except HanseError as problem:
-            error = f"{head.title} cannot be used: spec.resourceSelectors[{index}]: {problem}; correct it"
+        except Exception as problem:  # noqa: BLE001 - see above; it may mean any object of that kind
+            why = reason_of(problem)
+            error = f"{head.title} cannot be used: spec.resourceSelectors[{index}]: {why}; correct it"
+            if (anything := _whatever_labels(item)) is not None:
+                selectors.append(anything)
     return _replace(head, selectors=tuple(selectors), error=error), spec
 
 
@@ -276,6 +283,14 @@ def _resource_selector(item: Any) -> ResourceSelector:
         name=str(child(item, "name") or ""),
         labels=LabelSelector.from_object(labels) if labels else None,
     )
+
+
+def _whatever_labels(item: Any) -> ResourceSelector | None:
+    """Return a selector of all objects that one with labels that cannot be read may mean."""
+    try:
+        return _resource_selector({k: v for k, v in item.items() if k != "labelSelector"})
+    except Exception:  # noqa: BLE001 - it names no kind
+        return None
 
 
 def _choice(spec: dict[str, Any], *, where: str) -> ClusterChoice:
@@ -311,8 +326,10 @@ def _one_of(spec: dict[str, Any], name: str, allowed: tuple[T, ...], *, head: Po
     raise InvalidArgumentError(f"{head.title}: {name} is {value!r}: use {' or '.join(filter(None, allowed))}")
 
 
-def _broken(head: PolicyHead, error: InvalidArgumentError) -> PolicyHead:
-    return _replace(head, selectors=head.selectors, error=f"{error}; correct the policy")
+def _broken(head: PolicyHead, error: Exception) -> PolicyHead:
+    why = reason_of(error)
+    title = "" if head.title in why else f"{head.title} cannot be used: "
+    return _replace(head, selectors=head.selectors, error=f"{title}{why}; correct the policy")
 
 
 def _replace(head: PolicyHead, *, selectors: tuple[ResourceSelector, ...], error: str) -> PolicyHead:

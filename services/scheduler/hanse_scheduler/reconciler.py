@@ -77,7 +77,7 @@ class PlacementReconciler:
                 if await self._forget(path):
                     return None
                 continue
-            if self._world.blind():
+            if self._world.blind(path):
                 return Result(requeue_after=BLIND_SECONDS)
             decision = await self._evaluator.decide(path)
             if decision is None:
@@ -96,8 +96,10 @@ class PlacementReconciler:
                 raise NotFoundError(
                     f"there is no object {path}: name one that exists", metadata={"object": path}
                 )
-            if blind := self._world.blind():
-                raise FailedPreconditionError(f"{blind} cannot be read, so nothing is decided: see the log")
+            if blind := self._world.blind(path):
+                raise FailedPreconditionError(
+                    f"{blind} cannot be read, and {path} is placed by it, so it is not moved: see the log"
+                )
             decision = await self._evaluator.decide(path, rebalance=rebalance, evict=evict)
             if decision is None:
                 continue

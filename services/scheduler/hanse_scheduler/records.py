@@ -18,11 +18,20 @@ import orjson
 from hanse.api.registry.v1.cluster_pb2 import ApiCatalogue, Cluster
 from hanse.api.scheduler.v1.placement_pb2 import Placement
 from hanse.api.syncer.v1.sync_state_pb2 import REMOVED, SyncState
-from hanse.kube import belongings
-from hanse.kube.objects import Object
+from hanse.kube import belongings, unreadable
+from hanse.kube.objects import Object, child, mapping, sequence
 from hanse.kube.propagation import TRACEPARENT, object_propagates, placeable
 from hanse.store import KeyValue
-from hanse.store.keys import CATALOGUES, CLUSTERS, OBJECTS, PLACEMENTS, SYNCSTATES, ObjectKey
+from hanse.store.decoding import decode as message
+from hanse.store.keys import (
+    CATALOGUES,
+    CLUSTERS,
+    OBJECTS,
+    PLACEMENTS,
+    SYNCSTATES,
+    ObjectKey,
+    parse_sync_state,
+)
 from hanse_scheduler.clusters import ClusterView, served_by, view_of
 from hanse_scheduler.policies import (
     GROUP,
@@ -76,19 +85,24 @@ Value: TypeAlias = (
 
 
 def decode(kv: KeyValue) -> Value:
-    """Return the value of a key. Raises what parsers raise for a value that is not one."""
+    """Return the value of a key. Raises ValueError or a HanseError for a key or value that is not one."""
     prefix, _, rest = kv.key.partition("/")
     match prefix:
         case "objects":
-            return _object(rest, kv.value)
+            return _object(ObjectKey.parse(kv.key), kv.value)
         case "placements":
-            return Placement.FromString(kv.value)
+            ObjectKey.parse(kv.key)
+            return message(Placement, kv.value)
         case "syncstates":
-            return observed_of(SyncState.FromString(kv.value))
+            parse_sync_state(kv.key)
+            return observed_of(message(SyncState, kv.value))
         case "clusters":
-            return view_of(Cluster.FromString(kv.value))
+            view = view_of(message(Cluster, kv.value))
+            if view.name != rest:
+                raise ValueError(f"the stored cluster is {view.name!r}, its key that of {rest!r}")
+            return view
         case "catalogues":
-            return served_by(ApiCatalogue.FromString(kv.value))
+            return served_by(message(ApiCatalogue, kv.value))
     return IGNORED
 
 
@@ -121,7 +135,7 @@ def record_of(obj: Object, *, key: ObjectKey) -> Record:
         "metadata": slim_metadata,
     }
     if (key.group, key.resource) in WORKLOADS:
-        spec: Mapping[str, Any] = obj.get("spec") or {}
+        spec: Mapping[str, Any] = mapping(obj, "spec")
         slim["spec"] = {name: spec[name] for name in _SPEC_FIELDS if name in spec}
     return Record(
         slim=slim,
@@ -131,13 +145,22 @@ def record_of(obj: Object, *, key: ObjectKey) -> Record:
     )
 
 
-def _object(path: str, value: bytes) -> Value:
-    group, resource, _ = path.split("/", 2)
-    if group == GROUP:
-        if resource in PLACEMENT_RESOURCES:
-            return compile_placement(orjson.loads(value))
-        if resource in OVERRIDE_RESOURCES:
-            return compile_override(orjson.loads(value))
-    if not placeable("" if group == "core" else group, resource):
+def _object(key: ObjectKey, value: bytes) -> Value:
+    policies = key.group == GROUP and key.resource in (*PLACEMENT_RESOURCES, *OVERRIDE_RESOURCES)
+    if not policies and not placeable(key.group, key.resource):
         return IGNORED
-    return record_of(orjson.loads(value), key=ObjectKey.parse(f"{OBJECTS}/{path}"))
+    obj, why = unreadable.decode(key, value)
+    if not policies:
+        if why:
+            raise ValueError(why)
+        return record_of(obj, key=key)
+    compiled = compile_placement if key.resource in PLACEMENT_RESOURCES else compile_override
+    return compiled(_selecting(obj, value, why) if why else obj, fault=why)
+
+
+def _selecting(shown: Object, value: bytes, why: str) -> Object:
+    """Return a policy that cannot be used as far as it says which objects it is about. Raises ValueError."""
+    found = orjson.loads(value)
+    if not sequence(found, "spec", "resourceSelectors"):
+        raise ValueError(why)
+    return {**shown, "kind": child(found, "kind"), "spec": found["spec"]}

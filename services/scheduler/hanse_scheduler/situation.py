@@ -44,7 +44,8 @@ class Situation:
     `previous` is the placement in force and `previous_revision` the revision at which it was written (0 for
     none). `contents` are, for a Namespace, the clusters that something in it is in. `belongs` says why it
     belongs to each cluster itself ("" if it does not). `rebalance` divides as if the preferences said so and
-    lets evicted clusters in; `evict` names a cluster to leave now.
+    lets evicted clusters in; `evict` names a cluster to leave now. `fault` says why nothing can be decided,
+    "" if it can.
     """
 
     key: ObjectKey
@@ -60,6 +61,7 @@ class Situation:
     contents: frozenset[str] = frozenset()
     rebalance: bool = False
     evict: str = ""
+    fault: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,12 +29,12 @@ from hanse.store.keys import (
     PLACEMENTS,
     SYNCSTATES,
     ObjectKey,
-    resource_prefix,
 )
 from hanse.store.mirror import JoinedMirrors, Mirror
 from hanse_scheduler.clusters import ClusterTable, ClusterView
 from hanse_scheduler.policies import (
     GROUP,
+    OVERRIDE_RESOURCES,
     PLACEMENT_RESOURCES,
     OverridePolicy,
     PlacementPolicy,
@@ -55,11 +55,6 @@ OnDirty = Callable[[str, bool], None]
 K = TypeVar("K")
 
 _NOTHING: Mapping[str, Observed] = {}
-_DECISIVE = (
-    f"{CLUSTERS}/",
-    *(resource_prefix(group=GROUP, resource=resource) for resource in PLACEMENT_RESOURCES),
-)
-"""Prefixes of what no object can be decided without."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,15 +112,35 @@ class World:
         broken = self.mirror.broken
         return f"{OBJECTS}/{path}" in broken or f"{PLACEMENTS}/{path}" in broken
 
-    def blind(self) -> str:
-        """Return the key of a cluster or placement policy that is stored and never could be decoded, or "".
+    def blind(self, path: str) -> str:
+        """Return the key of something that is stored, never could be decoded, and may have a say in where the
+        object is; "" if there is nothing.
 
-        What it says is not known, which is not the same as that it is not there: an object would leave such
-        a cluster for nothing, and go where such a policy does not want it.
+        What it says is not known, which is not the same as that it is not there: the object would leave its
+        clusters for nothing, or go where a policy does not want it. What is placed by others is decided on.
         """
-        return next(
-            (key for key in self.mirror.broken if key.startswith(_DECISIVE) and key not in self.mirror), ""
-        )
+        broken = (key for key in self.mirror.broken if key not in self.mirror)
+        return next((key for key in broken if self._may_say(key, path)), "")
+
+    def _may_say(self, key: str, path: str) -> bool:
+        """Return whether what is stored at `key` may have a say in where the object is."""
+        stored = self._placements.get(path)
+        prefix, _, rest = key.partition("/")
+        if prefix == PLACEMENTS:  # of something in that namespace, perhaps
+            return path == f"core/namespaces/_/{_part(rest, 2)}"
+        if prefix == CLUSTERS:
+            return path in self._by_cluster.get(rest, ())
+        if prefix != OBJECTS or _part(rest, 0) != GROUP:
+            return False
+        resource, namespace = _part(rest, 1), _part(rest, 2)
+        near = namespace in ("_", _part(path, 2))
+        if resource in PLACEMENT_RESOURCES:
+            if stored is None or not stored.value.clusters:
+                return near
+            return stored.value.policy == _title(resource, namespace, _part(rest, 3))
+        if resource in OVERRIDE_RESOURCES:
+            return near and (stored is None or any(each.overrides for each in stored.value.clusters))
+        return False
 
     def object_revision(self, path: str) -> int:
         """Return the revision of the object, 0 if there is none."""
@@ -374,6 +389,19 @@ class World:
             served=self.table.served if served is None else served,
             version=self.table.version + 1,
         )
+
+
+def _part(path: str, index: int) -> str:
+    """Return a part of `<group>/<resource>/<namespace>/<name>`, "" if there is none."""
+    parts = path.split("/")
+    return parts[index] if index < len(parts) else ""
+
+
+def _title(resource: str, namespace: str, name: str) -> str:
+    """Return what a placement calls the policy that decided, as `PolicyHead.title` does."""
+    if resource == "clusterplacementpolicies":
+        return f"ClusterPlacementPolicy {name}"
+    return f"PlacementPolicy {namespace}/{name}"
 
 
 def _named(placement: Placement) -> frozenset[str]:

@@ -251,8 +251,8 @@ class _Nameless:
 class AList(_Nameless):
     """A page of a list; `kind` is that of its items, empty if it is not known.
 
-    `partial`: the metadata of the items will do; `items` is null then where there are none. `watchable`: it must have a resourceVersion to watch from,
-    and its items uids and versions.
+    `partial`: the metadata of the items will do; `items` is null then where there are none. `watchable`: it
+    must have a resourceVersion to watch from, and its items uids and versions.
     """
 
     api_version: str

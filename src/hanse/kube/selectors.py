@@ -123,6 +123,13 @@ class LabelSelector:
         """
         if selector is None:
             return cls.nothing()
+        try:
+            return cls._from_object(selector)
+        except (AttributeError, TypeError) as error:
+            raise _bad(f"it is no label selector: {error}") from error
+
+    @classmethod
+    def _from_object(cls, selector: Mapping[str, Any]) -> LabelSelector:
         labels = selector.get("matchLabels") or {}
         expressions = selector.get("matchExpressions") or ()
         if len(labels) + sum(1 + len(each.get("values") or ()) for each in expressions) > MAX_TERMS:
