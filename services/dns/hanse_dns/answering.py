@@ -13,12 +13,14 @@ import dns.rcode
 from opentelemetry import metrics
 
 from hanse.api.dns.v1 import record_set_pb2
+from hanse.boundary import Boundary
 from hanse.store import KeyValue, Store, keys
+from hanse.store.decoding import decode
 from hanse.store.mirror import Mirror
 from hanse.telemetry import get_logger
 from hanse_dns.answers import CompiledZone, Name
 from hanse_dns.journal import APEX
-from hanse_dns.responder import SERVFAIL, respond
+from hanse_dns.responder import SERVFAIL, failure, respond
 
 _log = get_logger(__name__)
 
@@ -40,6 +42,7 @@ class Answering:
             origin=origin, serial=1, name_servers=[(server, address)], negative_ttl=negative_ttl
         )
         self._turn = 0
+        self._boundary = Boundary("dns answers")
         self._questions = metrics.get_meter("hanse").create_counter(
             "hanse.dns.questions", unit="{question}", description="Questions answered, by response code."
         )
@@ -66,15 +69,19 @@ class Answering:
         """The response to a DNS message, or None where none may be sent."""
         self._turn += 1
         zone = self._zone if self.mirror.revision else None
-        response, code = respond(message, zone, turn=self._turn, tcp=tcp)
+        try:
+            response, code = respond(message, zone, turn=self._turn, tcp=tcp)
+        except Exception as error:  # noqa: BLE001 - of this question; the next one is answered
+            self._boundary.failed("question", error)
+            response, code = failure(message), SERVFAIL
         if response is not None:
             self._questions.add(1, self._attributes.get(code, self._attributes[SERVFAIL]))
         return response
 
     def _decode(self, kv: KeyValue) -> Stored:
         if kv.key == self._apex:
-            return record_set_pb2.Zone.FromString(kv.value)
-        found = record_set_pb2.RecordSet.FromString(kv.value)
+            return decode(record_set_pb2.Zone, kv.value)
+        found = decode(record_set_pb2.RecordSet, kv.value)
         found.revision = kv.mod_revision
         return found
 
@@ -85,8 +92,8 @@ class Answering:
             addresses = tuple(dict.fromkeys(endpoint.address for endpoint in new.endpoints))
             try:
                 self._zone.put(Name(new.fqdn, addresses, new.ttl))
-            except dns.exception.DNSException as error:  # of this name alone: all others are served on
-                _log.error("a record set cannot be served", name=new.fqdn, error=str(error))
+            except (dns.exception.DNSException, ValueError) as error:  # of this name alone
+                self._boundary.failed(new.fqdn, error)
                 if isinstance(old, record_set_pb2.RecordSet):
                     self._zone.remove(old.fqdn)
         elif isinstance(old, record_set_pb2.RecordSet):

@@ -16,6 +16,9 @@ from dataclasses import dataclass
 from hanse.errors import InvalidArgumentError
 from hanse_dns.names import Naming, Place
 
+MAX_TARGETS = 1000
+"""Addresses of one name: more than a DNS message over TCP takes of any kind but IPv4."""
+
 
 class Scope(enum.Enum):
     """How far a name had to look for its addresses."""
@@ -88,8 +91,10 @@ def compile_service(
         except InvalidArgumentError:
             continue
         scope, chosen, reason = nearest(place, serving)
-        targets = {Target(address, c.name) for c in chosen for address in presences[c.name].addresses}
-        records.append(CompiledRecord(fqdn, tuple(sorted(targets)), scope, reason + note))
+        targets = sorted({Target(address, c.name) for c in chosen for address in presences[c.name].addresses})
+        if len(targets) > MAX_TARGETS:
+            reason += f"; the first {MAX_TARGETS} of {len(targets)}"
+        records.append(CompiledRecord(fqdn, tuple(targets[:MAX_TARGETS]), scope, reason + note))
     return tuple(sorted(records, key=lambda record: record.fqdn))
 
 

@@ -12,6 +12,7 @@ import asyncio
 import random
 from collections.abc import Iterable
 
+from hanse.boundary import Boundary
 from hanse.control import Backoff
 from hanse.errors import HanseError
 from hanse.store import Store, keys
@@ -47,6 +48,7 @@ class Compilation:
         self._clusters: Mirror[ClusterView] = Mirror(store, f"{keys.CLUSTERS}/", cluster_view)
         self._by_service: dict[Service, dict[str, Presence]] = {}
         self._touched: set[Service] = set()
+        self._boundary = Boundary("dns names")
         self._wake = asyncio.Event()
 
     async def run(self) -> None:
@@ -80,8 +82,37 @@ class Compilation:
         touched, self._touched = self._touched, set()
         return touched
 
-    def compile(self, service: Service) -> tuple[CompiledRecord, ...]:
-        """The record sets that a Service should have now; none if it is not to have names."""
+    def blind(self) -> bool:
+        """Whether a cluster is stored that never could be read: it may be one that some name is of."""
+        return any(key not in self._clusters for key in self._clusters.broken)
+
+    def compile(self, service: Service) -> tuple[CompiledRecord, ...] | None:
+        """The record sets that a Service should have now; none if it is not to have names.
+
+        None if that cannot be known, because something that is stored of it never could be read, or the
+        compiler fails on it: then its names stay as they are.
+        """
+        if self._unreadable(service):
+            return None
+        try:
+            return self._compiled(service)
+        except Exception as error:  # noqa: BLE001 - of this Service; all others are compiled
+            self._boundary.failed("/".join(service), error)
+            return None
+
+    def _unreadable(self, service: Service) -> bool:
+        namespace, name = service
+        key = keys.ObjectKey("", "services", namespace, name)
+        if key.key() in self._services.broken and key.key() not in self._services:
+            return True
+        lost = {k.rpartition("/")[2] for k in self._clusters.broken if k not in self._clusters}
+        if not lost.isdisjoint(self._by_service.get(service, ())):
+            return True
+        return any(
+            k.startswith(key.sync_states()) and k not in self._presences for k in self._presences.broken
+        )
+
+    def _compiled(self, service: Service) -> tuple[CompiledRecord, ...]:
         intent = self._intent(service)
         if intent is None or not intent.named:
             return ()
@@ -154,6 +185,10 @@ class Compiler:
                 failures += 1
                 _log.warning("cannot lead, trying again", error=str(error), reason=error.reason)
                 await asyncio.sleep(backoff.delay(failures, rng=self._rng))
+            except Exception as error:  # noqa: BLE001 - what is stored goes on being served meanwhile
+                failures += 1
+                _log.error("compiling failed unexpectedly, trying again", exc_info=error)
+                await asyncio.sleep(backoff.delay(failures, rng=self._rng))
 
     async def _lead(self, leadership: Leadership) -> None:
         """Compiles what is touched, everything at first, until leadership is lost."""
@@ -174,12 +209,18 @@ class Compiler:
             lost.cancel()
 
     async def _commit(self, journal: Journal, touched: set[Service]) -> None:
-        wanted = {service: self._compilation.compile(service) for service in sorted(touched)}
+        compiled = {service: self._compilation.compile(service) for service in sorted(touched)}
+        wanted = {service: records for service, records in compiled.items() if records is not None}
         traceparents = {service: self._compilation.traceparent(service) for service in wanted}
         first = next(iter(traceparents.values()), "")
         try:
             with span_from_traceparent("dns.compile", first, attributes={"hanse.services": len(wanted)}):
-                written = await journal.apply(wanted, ttl=self._settings.dns_ttl, traceparents=traceparents)
+                written = await journal.apply(
+                    wanted,
+                    ttl=self._settings.dns_ttl,
+                    traceparents=traceparents,
+                    keep=self._compilation.blind(),
+                )
         except HanseError:
             self._compilation.touch(touched)
             raise

@@ -1,25 +1,30 @@
 """What the names were told to be: the stored record sets, and how to bring them to what they should be.
 
 `changes` is a pure function from the stored and the compiled record sets of Services to the operations that
-lead from one to the other; `apply` commits them, in transactions of at most `MAX_OPS`, each with the zone's
-next serial and fenced with the leader's lease. All records of one Service are in one transaction unless they
-alone are more than that. The journal is read once, when leadership begins: nobody else writes it.
+lead from one to the other; `apply` commits them, in transactions of at most `MAX_OPS` and `MAX_BYTES`, each
+with the zone's next serial and fenced with the leader's lease. All records of one Service are in one
+transaction unless they alone are more than that. The journal is read once, when leadership begins: nobody
+else writes it.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from hanse.api.dns.v1 import record_set_pb2
+from hanse.boundary import Boundary
 from hanse.errors import ConflictError
-from hanse.store import Compare, Delete, Op, Put, Store, keys
+from hanse.store import Compare, Delete, KeyValue, Op, Put, Store, keys
+from hanse.store.decoding import decode
 from hanse_dns.compiler import CompiledRecord, Scope
 
 MAX_OPS = 120
 """Operations of one transaction; etcd takes 128, and one is the serial's."""
+MAX_BYTES = 512 * 1024
+"""Bytes of record sets in one transaction; etcd takes 1.5 MiB."""
 APEX = "@"
 """Name of the key of the zone itself, as in master files."""
 SCOPES = {
@@ -65,6 +70,24 @@ def same(left: record_set_pb2.RecordSet, right: record_set_pb2.RecordSet) -> boo
     )
 
 
+def _fits(ops: Sequence[Op]) -> bool:
+    """Whether operations fit into one transaction."""
+    size = sum(len(op.value) for op in ops if isinstance(op, Put))
+    return len(ops) <= MAX_OPS and size <= MAX_BYTES
+
+
+def _parts(ops: Sequence[Op]) -> Iterator[list[Op]]:
+    """Split operations into as few transactions as they fit into; one that fits into none is alone."""
+    part: list[Op] = []
+    for op in ops:
+        if part and not _fits([*part, op]):
+            yield part
+            part = []
+        part.append(op)
+    if part:
+        yield part
+
+
 class Journal:
     """The stored record sets of one zone, held by the leader."""
 
@@ -74,6 +97,7 @@ class Journal:
         self._fence = fence
         self._records: dict[tuple[str, str], dict[str, record_set_pb2.RecordSet]] = {}
         self._serial = 0
+        self._boundary = Boundary("dns journal")
 
     @property
     def services(self) -> set[tuple[str, str]]:
@@ -86,26 +110,47 @@ class Journal:
         stored = await self._store.range(f"{keys.RECORDS}/{self._zone}/")
         for item in stored.items:
             if item.key == keys.record(self._zone, APEX):
-                self._serial = record_set_pb2.Zone.FromString(item.value).serial
+                self._serial = self._read_serial(item)
                 continue
-            found = record_set_pb2.RecordSet.FromString(item.value)
+            try:
+                found = decode(record_set_pb2.RecordSet, item.value)
+            except ValueError as error:  # of this name: it is written again when its Service is compiled
+                self._boundary.failed(item.key, error)
+                continue
             service = (found.service.namespace, found.service.name)
             self._records.setdefault(service, {})[found.fqdn] = found
 
-    async def apply(self, wanted: Compiled, *, ttl: int, traceparents: Mapping[tuple[str, str], str]) -> int:
+    def _read_serial(self, item: KeyValue) -> int:
+        """The serial of the stored zone; of one that cannot be read a higher one than it can have had."""
+        try:
+            return decode(record_set_pb2.Zone, item.value).serial
+        except ValueError as error:
+            self._boundary.failed(item.key, error)
+            return int(time.time())
+
+    async def apply(
+        self,
+        wanted: Compiled,
+        *,
+        ttl: int,
+        traceparents: Mapping[tuple[str, str], str],
+        keep: bool = False,
+    ) -> int:
         """Makes the record sets of the Services in `wanted` what it says; returns how many it changed.
+
+        With `keep` no name is deleted of a Service that is to have names: it is not known where it may be.
 
         Raises ConflictError when leadership is over, UnavailableError when the store does not answer; the
         journal must be loaded anew after either.
         """
         written = 0
-        for batch in self._batches(wanted, ttl=ttl, traceparents=traceparents):
+        for batch in self._batches(wanted, ttl=ttl, traceparents=traceparents, keep=keep):
             await self._commit(batch)
             written += len(batch)
         return written
 
     def _batches(
-        self, wanted: Compiled, *, ttl: int, traceparents: Mapping[tuple[str, str], str]
+        self, wanted: Compiled, *, ttl: int, traceparents: Mapping[tuple[str, str], str], keep: bool
     ) -> Iterator[list[Op]]:
         batch: list[Op] = []
         for service, compiled in wanted.items():
@@ -119,17 +164,17 @@ class Journal:
                 )
                 for record in compiled
             ]
-            ops = self._changes(service, messages)
-            for start in range(0, len(ops), MAX_OPS):
-                part = ops[start : start + MAX_OPS]
-                if len(batch) + len(part) > MAX_OPS:
+            for part in _parts(self._changes(service, messages, keep=keep and bool(compiled))):
+                if not _fits([*batch, *part]):
                     yield batch
                     batch = []
                 batch.extend(part)
         if batch:
             yield batch
 
-    def _changes(self, service: tuple[str, str], wanted: Iterable[record_set_pb2.RecordSet]) -> list[Op]:
+    def _changes(
+        self, service: tuple[str, str], wanted: Iterable[record_set_pb2.RecordSet], *, keep: bool
+    ) -> list[Op]:
         """The operations for one Service; the journal is taken to have them done."""
         stored = self._records.get(service, {})
         now = Timestamp()
@@ -144,6 +189,8 @@ class Journal:
             record.update_time.CopyFrom(now)
             after[record.fqdn] = record
             ops.append(Put(self._key(record.fqdn), record.SerializeToString()))
+        if keep:
+            after |= {fqdn: record for fqdn, record in stored.items() if fqdn not in after}
         ops.extend(Delete(self._key(fqdn)) for fqdn in stored if fqdn not in after)
         if after:
             self._records[service] = after

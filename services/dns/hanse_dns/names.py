@@ -31,7 +31,7 @@ def is_answer(address: str) -> bool:
     except ValueError:
         try:
             dns.name.from_text(address)
-        except dns.exception.DNSException:
+        except (dns.exception.DNSException, ValueError):
             return False
     return True
 

@@ -79,6 +79,14 @@ def respond(message: bytes, zone: CompiledZone | None, *, turn: int, tcp: bool) 
     return reply.encode(code, limit=limit), code
 
 
+def failure(message: bytes) -> bytes | None:
+    """The response SERVFAIL to a message that could not be answered; None where none may be sent."""
+    if len(message) < HEADER.size or message[2] & 0x80:
+        return None
+    ident, flags = struct.unpack_from("!HH", message)
+    return HEADER.pack(ident, QR | (flags & (RD | 0x7800)) | SERVFAIL, 0, 0, 0, 0)
+
+
 def fill(reply: Reply, question: Question, zone: CompiledZone | None, turn: int) -> int:
     """Puts the records that answer `question` into `reply` and returns the response code."""
     if question.klass != IN or question.kind in {AXFR, IXFR}:

@@ -1,7 +1,8 @@
 """What the compiler reads, taken from the messages and objects of the other services.
 
 Pure functions from what is stored to what `hanse_dns.compiler` takes. Whatever has no bearing on names is
-dropped here, so that a change of it is no change.
+dropped here, so that a change of it is no change. What cannot be read raises ValueError or a HanseError,
+which the mirror takes for unknown; what a member reports may have any shape and size.
 """
 
 from __future__ import annotations
@@ -13,7 +14,10 @@ import orjson
 from hanse.api.registry.v1 import cluster_pb2
 from hanse.api.syncer.v1 import sync_state_pb2
 from hanse.api.type.v1 import condition_pb2
-from hanse.store import KeyValue
+from hanse.kube import unreadable, untrusted
+from hanse.kube.objects import mapping
+from hanse.store import KeyValue, keys
+from hanse.store.decoding import decode
 from hanse_dns.compiler import ClusterView, Presence
 from hanse_dns.names import is_answer
 
@@ -31,10 +35,13 @@ class ServiceIntent:
 
 
 def cluster_view(kv: KeyValue) -> ClusterView:
-    """A cluster as `registry` stores it. Raises DecodeError."""
-    message = cluster_pb2.Cluster.FromString(kv.value)
+    """A cluster as `registry` stores it. Raises ValueError."""
+    message = decode(cluster_pb2.Cluster, kv.value)
+    name = message.name.removeprefix("clusters/")
+    if keys.cluster(name) != kv.key:
+        raise ValueError(f"the stored cluster is {name!r}")
     return ClusterView(
-        name=message.name.removeprefix("clusters/"),
+        name=name,
         region=message.region,
         zones=tuple(message.zones),
         reachable=is_reachable(message),
@@ -50,11 +57,13 @@ def is_reachable(message: cluster_pb2.Cluster) -> bool:
 
 def service_intent(kv: KeyValue) -> ServiceIntent:
     """A Service as `apiserver` stores it. One that is being deleted loses its names first."""
-    stored = orjson.loads(kv.value)
-    metadata = stored.get("metadata", {})
+    stored, why = unreadable.decode(keys.ObjectKey.parse(kv.key), kv.value)
+    if why:
+        raise ValueError(why)
+    metadata = stored["metadata"]
     annotations = metadata.get("annotations") or {}
     return ServiceIntent(
-        named=stored.get("spec", {}).get("type") == "LoadBalancer" and "deletionTimestamp" not in metadata,
+        named=mapping(stored, "spec").get("type") == "LoadBalancer" and "deletionTimestamp" not in metadata,
         uid=metadata.get("uid", ""),
         traceparent=annotations.get("hanse.dev/traceparent", ""),
     )
@@ -63,14 +72,16 @@ def service_intent(kv: KeyValue) -> ServiceIntent:
 def presence(kv: KeyValue) -> Presence | None:
     """A Service in one cluster as `syncer` stores it; None if there is nothing of ours.
 
-    What no DNS message can carry is no address, whatever the member says. Raises DecodeError.
+    What no DNS message can carry is no address, whatever the member says. Raises ValueError.
     """
-    state = sync_state_pb2.SyncState.FromString(kv.value)
+    keys.parse_sync_state(kv.key)
+    state = decode(sync_state_pb2.SyncState, kv.value)
     if state.phase in GONE:
         return None
+    if why := untrusted.too_large(state.status):
+        raise ValueError(why)
     status = orjson.loads(state.status) if state.status else {}
-    ingress = (status.get("loadBalancer") or {}).get("ingress") or []
-    found = (entry.get("ip") or entry.get("hostname") for entry in ingress)
+    found = (entry.get("ip") or entry.get("hostname") for entry in untrusted.addresses(status))
     return Presence(
         addresses=tuple(sorted({address for address in found if address and is_answer(address)})),
         ready_endpoints=sum(zone.ready for zone in state.ready_endpoints),

@@ -47,8 +47,8 @@ def fault(key: ObjectKey, obj: Any) -> str:
     if not isinstance(obj, dict):
         return f"its stored value is a JSON {_type(obj)}, not an object"
     for name in ("apiVersion", "kind"):
-        if not isinstance(obj.get(name), str) or not obj[name]:
-            return f"{name} is missing or is no text"
+        if not isinstance(obj.get(name, ""), str):
+            return f"{name} is no text"
     metadata = obj.get("metadata")
     if not isinstance(metadata, dict):
         return "metadata is missing or is no object"
