@@ -12,12 +12,14 @@ import asyncio
 import random
 
 from hanse.api.registry.v1 import cluster_pb2
+from hanse.boundary import Boundary
 from hanse.control import Backoff
 from hanse.credentials import Sealer
-from hanse.errors import HanseError, NotFoundError
+from hanse.errors import ConflictError, HanseError, NotFoundError, UnavailableError
 from hanse.kube.access import ClusterAccess
 from hanse.kube.objects import Object
 from hanse.store import Compare, Delete, KeyValue, Store, keys
+from hanse.store.decoding import decode
 from hanse.store.election import Election, Leadership
 from hanse.store.mirror import Mirror
 from hanse.telemetry import get_logger
@@ -34,8 +36,8 @@ _CUSTOM_KINDS = f"{keys.SYNCSTATES}/apiextensions.k8s.io/customresourcedefinitio
 
 
 def stored_cluster(kv: KeyValue) -> cluster_pb2.Cluster:
-    """A compiled cluster; its etag is the revision that wrote it. Raises DecodeError."""
-    cluster = cluster_pb2.Cluster.FromString(kv.value)
+    """A compiled cluster; its etag is the revision that wrote it. Raises ValueError."""
+    cluster = decode(cluster_pb2.Cluster, kv.value)
     cluster.etag = str(kv.mod_revision)
     return cluster
 
@@ -68,6 +70,7 @@ class Registrar:
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._leadership: Leadership | None = None
         self._failed = asyncio.Event()
+        self._boundary = Boundary("registry clusters")
 
     async def follow(self) -> None:
         """Follows the store until cancelled."""
@@ -97,6 +100,10 @@ class Registrar:
                 failures += 1
                 _log.warning("cannot lead, trying again", error=error.message, reason=error.reason)
                 await asyncio.sleep(backoff.delay(failures, rng=self._rng))
+            except Exception as error:  # noqa: BLE001 - the registry goes on answering, and tries again
+                failures += 1
+                _log.error("leading failed unexpectedly, trying again", exc_info=error)
+                await asyncio.sleep(backoff.delay(failures, rng=self._rng))
 
     def look(self, cluster: str) -> None:
         """Has a cluster probed now. Raises NotFoundError if this registry does not attend to it."""
@@ -113,7 +120,7 @@ class Registrar:
         sealed = self.credentials.get(keys.credential(cluster))
         if sealed is None:
             return None, ""
-        message = cluster_pb2.ClusterCredential.FromString(self._sealer.open(cluster, sealed))
+        message = decode(cluster_pb2.ClusterCredential, self._sealer.open(cluster, sealed))
         return to_access(message), fingerprint(sealed)
 
     async def _lead(self, leadership: Leadership) -> None:
@@ -122,7 +129,8 @@ class Registrar:
         try:
             await self._forget_strangers(leadership)
             for key, stored in list(self.objects.items()):
-                self._attend(key.rpartition("/")[2], stored)
+                with self._boundary.around(key):
+                    self._attend(key.rpartition("/")[2], stored)
             waits = [asyncio.create_task(leadership.lost.wait()), asyncio.create_task(self._failed.wait())]
             try:
                 await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
@@ -190,15 +198,15 @@ class Registrar:
             return
         try:
             keeper.give(*self.access(name))
-        except HanseError as error:
-            _log.error("cannot open the credential", cluster=name, error=error.message)
+        except Exception as error:  # noqa: BLE001 - of this cluster; its condition says that it has none
+            self._boundary.failed(f"credential of {name}", error)
             keeper.give(None, "unreadable")
 
     def _ended(self, name: str, task: asyncio.Task[None]) -> None:
         """A keeper ended: because the cluster left, or because of an error.
 
-        One of Hanse's own (leadership or the store is lost) is mended by a new turn for all. Any other is of
-        this cluster alone, and so is the new keeper.
+        That leadership or the store is lost is mended by a new turn for all. Any other error is of this
+        cluster alone, and so is the new keeper.
         """
         if self._tasks.get(name) is not task:
             return
@@ -207,7 +215,7 @@ class Registrar:
         if task.cancelled():
             return
         error = task.exception()
-        if isinstance(error, HanseError):
+        if isinstance(error, ConflictError | UnavailableError):
             _log.error("keeper failed, all are hired anew", cluster=name, error=repr(error))
             self._failed.set()
         elif error is not None:

@@ -13,6 +13,7 @@ import orjson
 from hanse.api.federation.v1 import federation_pb2, federation_service_pb2
 from hanse.api.federation.v1.federation_service_pb2_grpc import FederationServiceStub
 from hanse.errors import ConflictError, InvalidArgumentError, NotFoundError
+from hanse.kube import unreadable
 from hanse.kube.objects import Object
 from hanse.store import KeyValue, keys
 
@@ -24,8 +25,10 @@ PREFIX = keys.resource_prefix(group=GROUP, resource=RESOURCE)
 
 
 def decode(kv: KeyValue) -> Object:
-    """A stored Cluster object."""
-    found: Object = orjson.loads(kv.value)
+    """A stored Cluster object. Raises ValueError for what is none."""
+    found, why = unreadable.decode(keys.ObjectKey.parse(kv.key), kv.value)
+    if why:
+        raise ValueError(why)
     return found
 
 

@@ -1,8 +1,9 @@
 """What a cluster has and serves, read from its own documents. Pure functions.
 
 `topology` and `capacity` sum up the nodes, `catalogue` the discovery documents (aggregated discovery, which
-every supported Kubernetes serves, in one request for each of /api and /apis). `hanse_registry.probe` fetches
-what is read here.
+every supported Kubernetes serves, in one request for each of /api and /apis). The documents may have any
+shape: what is not of the type that belongs there counts as absent. `hanse_registry.probe` fetches what is
+read here.
 """
 
 from __future__ import annotations
@@ -17,10 +18,20 @@ from hanse.api.registry.v1 import cluster_pb2
 from hanse.errors import InvalidArgumentError
 from hanse.kube.objects import Object
 from hanse.kube.quantity import Quantity
+from hanse.kube.untrusted import MAX_WORD, mapping, mappings, text
 
 REGION_LABELS = ("topology.kubernetes.io/region", "failure-domain.beta.kubernetes.io/region")
 ZONE_LABELS = ("topology.kubernetes.io/zone", "failure-domain.beta.kubernetes.io/zone")
 """The labels of today and of Federation v1's days, which old nodes still carry."""
+
+
+MAX_LABEL = 63
+"""Characters of a label's value."""
+MAX_ZONES = 256
+MAX_RESOURCES = 256
+"""Resources, such as cpu, whose sums are kept of one cluster."""
+MAX_WORDS = 64
+"""Verbs, short names or subresources of one resource."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,20 +47,20 @@ def topology(nodes: Iterable[Object]) -> Topology:
     regions: Counter[str] = Counter()
     zones = set()
     for node in nodes:
-        labels = node.get("metadata", {}).get("labels") or {}
+        labels = mapping(mapping(node.get("metadata")).get("labels"))
         region = first_label(labels, REGION_LABELS)
         zone = first_label(labels, ZONE_LABELS)
         if region:
             regions[region] += 1
-        if zone:
+        if zone and (zone in zones or len(zones) < MAX_ZONES):
             zones.add(zone)
     region = min(regions, key=lambda name: (-regions[name], name), default="")
     return Topology(region, tuple(sorted(zones)))
 
 
-def first_label(labels: Mapping[str, str], names: Iterable[str]) -> str:
-    """The value of the first of `names` that is set, or ""."""
-    return next((labels[name] for name in names if labels.get(name)), "")
+def first_label(labels: Mapping[str, Any], names: Iterable[str]) -> str:
+    """The value of the first of `names` that is set to a text, or ""."""
+    return next((said for name in names if (said := text(labels.get(name), MAX_LABEL))), "")
 
 
 def capacity(nodes: Iterable[Object]) -> cluster_pb2.Capacity:
@@ -58,16 +69,18 @@ def capacity(nodes: Iterable[Object]) -> cluster_pb2.Capacity:
     sums: dict[str, Quantity] = {}
     for node in nodes:
         total += 1
-        status = node.get("status") or {}
+        status = mapping(node.get("status"))
         if not is_ready(status):
             continue
         ready += 1
-        if (node.get("spec") or {}).get("unschedulable"):
+        if mapping(node.get("spec")).get("unschedulable"):
             continue
-        for resource, text in (status.get("allocatable") or {}).items():
+        for resource, said in mapping(status.get("allocatable")).items():
             try:
-                quantity = Quantity.parse(str(text))
+                quantity = Quantity.parse(said)
             except InvalidArgumentError:
+                continue
+            if resource not in sums and (len(sums) >= MAX_RESOURCES or len(resource) > MAX_WORD):
                 continue
             sums[resource] = sums[resource] + quantity if resource in sums else quantity
     allocatable = {resource: str(quantity) for resource, quantity in sorted(sums.items())}
@@ -78,7 +91,7 @@ def is_ready(node_status: Mapping[str, Any]) -> bool:
     """Whether a node says that it is ready."""
     return any(
         condition.get("type") == "Ready" and condition.get("status") == "True"
-        for condition in node_status.get("conditions") or ()
+        for condition in mappings(node_status.get("conditions"))
     )
 
 
@@ -98,23 +111,33 @@ def catalogue(cluster: str, documents: Sequence[Object]) -> cluster_pb2.ApiCatal
 
 def resources(document: Object) -> Iterator[cluster_pb2.ApiResource]:
     """The resources of one APIGroupDiscoveryList; the first version of a group is the preferred one."""
-    for group in document.get("items") or ():
-        for position, version in enumerate(group.get("versions") or ()):
+    for group in mappings(document.get("items")):
+        for position, version in enumerate(mappings(group.get("versions"))):
             if version.get("freshness") == "Stale":
                 continue
-            for resource in version.get("resources") or ():
-                kind = resource.get("responseKind") or {}
+            for resource in mappings(version.get("resources")):
+                kind = mapping(resource.get("responseKind"))
                 yield cluster_pb2.ApiResource(
-                    group=(group.get("metadata") or {}).get("name", ""),
-                    version=version.get("version", ""),
-                    resource=resource.get("resource", ""),
-                    kind=kind.get("kind", ""),
+                    group=text(mapping(group.get("metadata")).get("name"), MAX_WORD),
+                    version=text(version.get("version"), MAX_WORD),
+                    resource=text(resource.get("resource"), MAX_WORD),
+                    kind=text(kind.get("kind"), MAX_WORD),
                     namespaced=resource.get("scope") == "Namespaced",
-                    verbs=sorted(resource.get("verbs") or ()),
-                    singular=resource.get("singularResource", ""),
-                    short_names=resource.get("shortNames") or (),
+                    verbs=sorted(words(resource.get("verbs"))),
+                    singular=text(resource.get("singularResource"), MAX_WORD),
+                    short_names=words(resource.get("shortNames")),
                     preferred=position == 0,
                     subresources=sorted(
-                        part.get("subresource", "") for part in resource.get("subresources") or ()
+                        text(part.get("subresource"), MAX_WORD)
+                        for part in mappings(resource.get("subresources"), MAX_WORDS)
                     ),
                 )
+
+
+def words(value: Any) -> list[str]:
+    """The words of a list, at most MAX_WORDS; none of anything else."""
+    return (
+        [text(each, MAX_WORD) for each in value[:MAX_WORDS] if isinstance(each, str)]
+        if isinstance(value, list)
+        else []
+    )

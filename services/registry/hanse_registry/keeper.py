@@ -14,6 +14,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from hanse.api.registry.v1 import cluster_pb2
+from hanse.boundary import Boundary
 from hanse.errors import ConflictError, HanseError
 from hanse.kube.access import ClusterAccess
 from hanse.kube.objects import Object
@@ -66,6 +67,7 @@ class Keeper:
         self._reconnect = asyncio.Event()
         self._free_since: float | None = None
         self._held_by = ""
+        self._boundary = Boundary("registry inventory")
 
     def tell(self, stored: Object) -> None:
         """The Cluster object is this now."""
@@ -156,6 +158,8 @@ class Keeper:
             _log.warning("cannot take the inventory", cluster=self._name, error=error.message)
             outcome = outcome_of(error)
             return outcome if outcome.standing is not Standing.OFFLINE else None
+        except Exception as error:  # noqa: BLE001 - what the cluster says of itself cannot be read
+            self._boundary.failed(self._name, error)
         return None
 
     async def _record(self, stored: Object) -> None:

@@ -7,6 +7,7 @@ a probe that finds nothing new writes nothing. `says` tells whether a cluster ha
 
 from __future__ import annotations
 
+import contextlib
 from datetime import UTC, datetime
 from typing import Any
 
@@ -14,7 +15,8 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from hanse.api.registry.v1 import cluster_pb2
 from hanse.api.type.v1 import condition_pb2
-from hanse.kube.objects import Object
+from hanse.kube.objects import Object, mapping, sequence
+from hanse.kube.untrusted import mappings, text
 from hanse_registry.health import Health, Standing
 from hanse_registry.probe import Inventory
 
@@ -67,16 +69,16 @@ def compile_cluster(
 
 def intended(stored: Object) -> cluster_pb2.Cluster:
     """What the user's object says of the cluster, and nothing else."""
-    metadata, spec = stored["metadata"], stored.get("spec") or {}
+    metadata, spec = stored["metadata"], mapping(stored, "spec")
     cluster = cluster_pb2.Cluster(
         name=f"clusters/{metadata['name']}",
-        uid=metadata.get("uid", ""),
+        uid=text(metadata.get("uid")),
         labels=metadata.get("labels") or {},
         annotations=visible(metadata.get("annotations") or {}),
-        server=spec.get("server", ""),
-        region=spec.get("region") or "",
-        zones=sorted(spec.get("zones") or ()),
-        taints=[taint(entry) for entry in spec.get("taints") or ()],
+        server=text(spec.get("server")),
+        region=text(spec.get("region")),
+        zones=sorted(zone for zone in sequence(spec, "zones") if isinstance(zone, str)),
+        taints=[taint(entry) for entry in mappings(spec.get("taints"))],
         unschedulable=bool(spec.get("unschedulable")),
         orphan_objects=bool(spec.get("orphanObjects")),
     )
@@ -156,9 +158,9 @@ def standing_of(cluster: cluster_pb2.Cluster | None) -> Health:
 def taint(entry: dict[str, Any]) -> cluster_pb2.Taint:
     """A taint of a Cluster object."""
     found = cluster_pb2.Taint(
-        key=entry.get("key", ""),
-        value=entry.get("value", ""),
-        effect=EFFECTS.get(entry.get("effect", ""), cluster_pb2.TAINT_EFFECT_UNSPECIFIED),
+        key=text(entry.get("key")),
+        value=text(entry.get("value")),
+        effect=EFFECTS.get(text(entry.get("effect")), cluster_pb2.TAINT_EFFECT_UNSPECIFIED),
     )
     set_time(found.time_added, entry.get("timeAdded"))
     return found
@@ -169,7 +171,8 @@ def visible(annotations: dict[str, str]) -> dict[str, str]:
     return {name: value for name, value in annotations.items() if name != "hanse.dev/traceparent"}
 
 
-def set_time(timestamp: Timestamp, text: str | None) -> None:
-    """Sets a timestamp from a Kubernetes time, if there is one."""
-    if text:
-        timestamp.FromDatetime(datetime.fromisoformat(text).astimezone(UTC))
+def set_time(timestamp: Timestamp, value: Any) -> None:
+    """Sets a timestamp from a Kubernetes time, if there is one that can be read."""
+    if isinstance(value, str) and value:
+        with contextlib.suppress(ValueError, OverflowError):
+            timestamp.FromDatetime(datetime.fromisoformat(value).astimezone(UTC))

@@ -31,6 +31,7 @@ from hanse.kube.expect import (
 )
 from hanse.kube.objects import Object
 from hanse.kube.transport import IDENTITY, IDENTITY_PATH
+from hanse.kube.untrusted import MAX_WORD, text
 from hanse_registry.health import Outcome, Standing
 from hanse_registry.inventory import Topology, capacity, catalogue, topology
 
@@ -78,8 +79,8 @@ async def probe(api: MemberApi, *, timeout: float) -> Outcome:
     if answer.status in {401, 403}:
         return Outcome("CredentialRefused", f"the API server refuses the credential (HTTP {answer.status})")
     if not answer.ok:
-        text = answer.body[:200].decode(errors="replace").strip()
-        return Outcome("NotReady", f"/readyz answers HTTP {answer.status}: {text}")
+        said = answer.body[:200].decode(errors="replace").strip()
+        return Outcome("NotReady", f"/readyz answers HTTP {answer.status}: {said}")
     return Outcome()
 
 
@@ -110,7 +111,7 @@ async def take_inventory(api: MemberApi, cluster: str, *, timeout: float) -> Inv
     ]
     return Inventory(
         cluster_id=system["metadata"]["uid"],
-        kubernetes_version=str(version.get("gitVersion", "")),
+        kubernetes_version=text(version["gitVersion"], MAX_WORD),
         topology=topology(nodes),
         capacity=capacity(nodes),
         catalogue=catalogue(cluster, documents),

@@ -12,6 +12,7 @@ from google.protobuf.message import DecodeError
 
 from hanse.api.scheduler.v1 import placement_pb2
 from hanse.api.syncer.v1 import sync_state_pb2 as sync
+from hanse.errors import HanseError
 from hanse.store import Store, keys
 from hanse.store.keys import ObjectKey
 
@@ -30,13 +31,17 @@ async def _placed_in(store: Store, cluster: str) -> str:
         page = await store.range(f"{keys.PLACEMENTS}/", start_after=after_key, limit=PAGE)
         for item in page.items:
             try:
+                key = ObjectKey.parse(item.key)
+            except HanseError:
+                continue  # of no object
+            try:
                 placement = placement_pb2.Placement.FromString(item.value)
             except DecodeError:
-                return f"{ObjectKey.parse(item.key)}: its placement cannot be read"
+                return f"{key}: its placement cannot be read, and it may name cluster {cluster}"
             named = {placed.cluster for placed in placement.clusters}
             named.update(released.cluster for released in placement.releasing)
             if cluster in named:
-                return await _why_placed(store, ObjectKey.parse(item.key), cluster)
+                return await _why_placed(store, key, cluster)
         if not page.more:
             return ""
         after_key = page.items[-1].key
@@ -54,7 +59,10 @@ async def _synced_to(store: Store, cluster: str) -> str:
     """Return what is said of the first object that is not confirmed to be removed from the cluster."""
     states = await store.range(f"{keys.SYNCSTATES}/", keys_only=True)
     for item in states.items:
-        key, where = keys.parse_sync_state(item.key)
+        try:
+            key, where = keys.parse_sync_state(item.key)
+        except HanseError:
+            continue  # of no object
         found = await store.get(item.key) if where == cluster else None
         if found is None:
             continue
