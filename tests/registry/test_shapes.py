@@ -13,6 +13,7 @@ from hanse_registry.controller import stored_cluster
 from hanse_registry.health import Health
 from hanse_registry.inventory import MAX_RESOURCES, MAX_ZONES, capacity, catalogue, topology
 from hanse_registry.membership import compile_cluster
+from hanse_registry.remaining import held_by
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -137,17 +138,16 @@ async def test_what_cannot_be_read_may_be_in_the_cluster() -> None:
     store = MemoryStore()
     for key in ("placements/x", "syncstates/x", "syncstates/x/eu", "placements/a/b/c/d/e/f"):
         await store.put(key, b"\xff")
-    assert not await keeper.placed_in(store, "eu")
-    assert not await keeper.synced_to(store, "eu")
+    assert not await held_by(store, "eu")
     await store.put(key_of("a").sync_state("us"), b"\xff")
-    assert not await keeper.synced_to(store, "eu")
+    assert not await held_by(store, "eu")
     await store.put(key_of("a").sync_state("eu"), b"\xff")
-    assert await keeper.synced_to(store, "eu")
+    assert await held_by(store, "eu")
     removed = sync_state_pb2.SyncState(name="x", phase=sync_state_pb2.REMOVED)
     await store.put(key_of("a").sync_state("eu"), removed.SerializeToString())
-    assert not await keeper.synced_to(store, "eu")
+    assert not await held_by(store, "eu")
     await store.put(key_of("a").key("placements"), b"\xff")
-    assert await keeper.placed_in(store, "eu")
+    assert await held_by(store, "eu")
 
 
 async def test_one_keepers_error_reaches_no_other(world: World, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
