@@ -177,6 +177,8 @@ async def test_what_the_members_controllers_made_is_not_adopted(
         await fed.place(path, "a", conflict_resolution=placements.ADOPT)
         state = await fed.reaches(path, "a", sync.CONFLICT)
         assert state.reason == "BelongsToCluster"
+        await fed.place(path, releasing=["a"])
+        await fed.reaches(path, "a", sync.REMOVED)
     assert member.get(path) == before
 
 
@@ -397,6 +399,26 @@ async def test_a_namespace_stays_while_a_list_is_none(fed: Federation, body: byt
         state = await fed.reaches(SPACE, "a", sync.REMOVED)
     assert state.reason == "Released"
     assert member.get("core/configmaps/shop/theirs") is not None
+
+
+async def test_a_list_without_end_is_an_obstacle(fed: Federation, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A member that gives page after page holds no memory and no task; its namespace is left where it is."""
+    monkeypatch.setattr("hanse_syncer.namespaces._PAGES", 5)
+    member = fed.members["a"]
+
+    async def fault(request: web.Request) -> web.StreamResponse | None:
+        if not request.path.endswith("/namespaces/shop/configmaps"):
+            return None
+        body = {"kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1", "items": []}
+        return web.json_response({**body, "metadata": {"resourceVersion": "7", "continue": "more"}})
+
+    async with fed.syncer():
+        await placed(fed)
+        member.fault = fault
+        await fed.mark_deleted(SPACE)
+        state = await fed.reaches(SPACE, "a", sync.REMOVED)
+    assert (state.reason, "more than can be looked through" in state.message) == ("Released", True)
+    assert sum(path.startswith("/api/v1/namespaces/shop/configmaps") for _, path in member.requests) == 5
 
 
 async def test_an_empty_list_of_metadata_is_one(fed: Federation) -> None:

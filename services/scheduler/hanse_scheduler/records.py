@@ -137,10 +137,11 @@ def record_of(obj: Object, *, key: ObjectKey) -> Record:
     if (key.group, key.resource) in WORKLOADS:
         spec: Mapping[str, Any] = mapping(obj, "spec")
         slim["spec"] = {name: spec[name] for name in _SPEC_FIELDS if name in spec}
+    propagates = object_propagates(key.group, key.resource, obj)
     return Record(
         slim=slim,
-        propagates=object_propagates(key.group, key.resource, obj),
-        belongs=belongings.of(key.group, key.resource, obj),
+        propagates=propagates,
+        belongs="" if propagates else belongings.of(key.group, key.resource, obj),
         traceparent=annotations.get(TRACEPARENT, ""),
     )
 

@@ -145,7 +145,7 @@ class Case:
         object that is ours: that one can have got an owner later.
         """
         key = self.key
-        if self.intent is not None and self.intent.belongs:
+        if self.intent is not None and (self.intent.belongs or live is None):
             return self.intent.belongs
         if live is None:
             return belongings.by_name(key.group, key.resource, namespace=key.namespace, name=key.name)

@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from hanse.api.syncer.v1 import sync_state_pb2 as sync
 from hanse.errors import InvalidArgumentError
+from hanse.kube.objects import child, sequence
 from hanse_syncer import served
 from hanse_syncer.answers import Answer
 from hanse_syncer.contents import Contents, Item, item_of, judge
@@ -28,6 +29,10 @@ _COMPUTED: Final = frozenset({"metrics.k8s.io", "custom.metrics.k8s.io", "extern
 """Resources and groups of which nothing is kept for long, or at all."""
 
 _PAGE: Final = "500"
+_KINDS: Final = 2000
+_OBJECTS: Final = 100_000
+_PAGES: Final = 1000
+"""How many kinds, objects in all, and pages of one kind are looked through; whatever a member says."""
 _PASSING: Final = frozenset({404, 408, 410, 429})
 """404 too: what is asked for is what the member said that it serves."""
 
@@ -42,29 +47,33 @@ async def contents(member: Member, namespace: str, *, federation_id: str) -> Con
     Raises LinkDownError, Hidden, and Trouble while it cannot be known.
     """
     chosen = listable(await _served(member))
+    if len(chosen) > _KINDS:
+        raise Hidden(
+            f"the cluster serves {len(chosen)} kinds, more than the {_KINDS} that are looked through"
+        )
     items: list[Item] = []
     for kind in chosen:
-        items += await _items(member, kind, namespace, federation_id=federation_id)
+        most = _OBJECTS - len(items)
+        items += await _items(member, kind, namespace, federation_id=federation_id, most=most)
     return judge(items, listed={(kind.group, kind.kind) for kind in chosen})
 
 
 async def instances(member: Member, definition: Mapping[str, Any], *, federation_id: str) -> Contents:
     """Return what of the kind of a CustomResourceDefinition is not ours. Raises as `contents`."""
-    spec = definition.get("spec") or {}
-    names = spec.get("names") or {}
-    plural = str(names.get("plural"))
-    version = next((v["name"] for v in spec.get("versions") or () if v.get("served")), "")
+    plural = str(child(definition, "spec", "names", "plural"))
+    versions = (v for v in sequence(definition, "spec", "versions") if child(v, "served"))
+    version = next((str(child(v, "name")) for v in versions), "")
     if not version:
         raise Hidden(f"it serves no version in which its {plural} could be listed")
     kind = Kind(
-        group=str(spec.get("group")),
+        group=str(child(definition, "spec", "group")),
         version=version,
         resource=plural,
-        kind=str(names.get("kind")),
-        namespaced=spec.get("scope") == "Namespaced",
+        kind=str(child(definition, "spec", "names", "kind")),
+        namespaced=child(definition, "spec", "scope") == "Namespaced",
         verbs=frozenset({"list"}),
     )
-    items = await _items(member, kind, "", federation_id=federation_id)
+    items = await _items(member, kind, "", federation_id=federation_id, most=_OBJECTS)
     return judge(items, listed={(kind.group, kind.kind)})
 
 
@@ -96,11 +105,11 @@ async def _served(member: Member) -> list[Kind]:
     return found
 
 
-async def _items(member: Member, kind: Kind, namespace: str, *, federation_id: str) -> list[Item]:
-    """Return all objects of one kind."""
+async def _items(member: Member, kind: Kind, namespace: str, *, federation_id: str, most: int) -> list[Item]:
+    """Return all objects of one kind. Raises Hidden for more than `most`, or a list that does not end."""
     found: list[Item] = []
     more: dict[str, str] = {}
-    while True:
+    for _ in range(_PAGES):
         request = member.page(kind.path, namespace, {"limit": _PAGE, **more}, partial=True)
         body = await _shown(request, what=kind.resource)
         found += [
@@ -110,7 +119,10 @@ async def _items(member: Member, kind: Kind, namespace: str, *, federation_id: s
         token = body["metadata"].get("continue")
         if not token:
             return found
+        if len(found) > most:
+            break
         more = {"continue": str(token)}
+    raise Hidden(f"{kind.resource} there are more than can be looked through")
 
 
 async def _shown(request: Awaitable[Answer], *, what: str) -> Mapping[str, Any]:

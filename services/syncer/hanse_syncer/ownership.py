@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from hanse.kube.objects import Object
+from hanse.kube.objects import Object, mapping
 
 MANAGED_BY_LABEL: Final = "app.kubernetes.io/managed-by"
 MANAGED_BY: Final = "hanse"
@@ -34,13 +34,13 @@ def selector(federation_id: str) -> str:
 
 def owned(obj: Mapping[str, Any], federation_id: str) -> bool:
     """Whether a member's object carries the federation's marks."""
-    found = (obj.get("metadata") or {}).get("labels") or {}
+    found = mapping(obj, "metadata", "labels")
     return found.get(FEDERATION_LABEL) == federation_id and found.get(MANAGED_BY_LABEL) == MANAGED_BY
 
 
 def other_federation(obj: Mapping[str, Any], federation_id: str) -> str:
     """Return the id of the other federation that owns the object; empty if none does."""
-    found = (obj.get("metadata") or {}).get("labels") or {}
+    found = mapping(obj, "metadata", "labels")
     other = str(found.get(FEDERATION_LABEL) or "")
     return other if other != federation_id else ""
 

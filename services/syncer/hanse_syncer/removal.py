@@ -62,6 +62,9 @@ class Removal:
             return self._gone(case, reason="NotOurs", message="what is there is not ours; it was left alone")
         uid, version = str(live["metadata"]["uid"]), str(live["metadata"]["resourceVersion"])
         if belongs := case.belongs(live):
+            if uid != case.uid and belongings.is_told_by_content(case.key.group, case.key.resource):
+                # its controller copied our marks from what it made it for
+                return self._gone(case, reason="NotOurs", message=f"{belongs}; it was left alone")
             return await self._release(case, uid, why=f"{belongs}; it was left in the cluster")
         if case.wanted is Wish.RELEASED:
             return await self._release(case, uid, why="it was asked to be left in the cluster")
