@@ -12,6 +12,7 @@ from hanse_syncer import ownership
 
 from hanse.api.scheduler.v1 import placement_pb2 as placements
 from hanse.api.syncer.v1 import sync_state_pb2 as sync
+from hanse.kube import discovery
 from hanse.kube.objects import Object
 from tests.syncer.harness import FEDERATION_ID, Federation, config_map, deployment, federation, until
 
@@ -341,8 +342,11 @@ async def test_what_the_member_serves_is_asked_at_the_moment(fed: Federation) ->
                 ],
             }
         ),
+        web.json_response(
+            {"kind": "APIGroupDiscoveryList", "apiVersion": "apidiscovery.k8s.io/v2", "items": []}
+        ),
     ],
-    ids=["html", "no-items", "not-found", "stale"],
+    ids=["html", "no-items", "not-found", "stale", "nothing"],
 )
 async def test_a_namespace_stays_while_it_is_not_known_what_is_served(
     fed: Federation, answer: web.Response
@@ -456,7 +460,8 @@ async def test_a_namespace_stays_where_something_cannot_be_listed(fed: Federatio
     async def fault(request: web.Request) -> web.StreamResponse | None:
         if request.path != "/apis":
             return None
-        body = orjson.dumps({"kind": "APIGroupDiscoveryList", "items": [group]})
+        document = discovery.aggregated(member.engine.catalogue, core=False)
+        body = orjson.dumps({**document, "items": [*document["items"], group]})
         return web.Response(body=body, content_type="application/json")
 
     async with fed.syncer():

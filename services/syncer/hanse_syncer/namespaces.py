@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Iterable, Mapping
 from typing import Any, Final
 
+from hanse.api.registry.v1.cluster_pb2 import ApiResource
 from hanse.api.syncer.v1 import sync_state_pb2 as sync
 from hanse.errors import InvalidArgumentError
 from hanse.kube.objects import child, sequence
@@ -41,12 +42,14 @@ class Hidden(Exception):  # noqa: N818 - an outcome on its way, not a defect
     """Something may be there that the member does not show; the message says why, as a phrase."""
 
 
-async def contents(member: Member, namespace: str, *, federation_id: str) -> Contents:
-    """Return what of a namespace is not ours.
+async def contents(
+    member: Member, namespace: str, *, known: Iterable[ApiResource], federation_id: str
+) -> Contents:
+    """Return what of a namespace is not ours. `known` is what the member served when it was last asked.
 
     Raises LinkDownError, Hidden, and Trouble while it cannot be known.
     """
-    chosen = listable(await _served(member))
+    chosen = listable(await _served(member, known))
     if len(chosen) > _KINDS:
         raise Hidden(
             f"the cluster serves {len(chosen)} kinds, more than the {_KINDS} that are looked through"
@@ -92,8 +95,12 @@ def listable(kinds: Iterable[Kind]) -> list[Kind]:
     ]
 
 
-async def _served(member: Member) -> list[Kind]:
-    """Return what the member serves at the moment."""
+async def _served(member: Member, known: Iterable[ApiResource]) -> list[Kind]:
+    """Return what the member serves at the moment.
+
+    What it served before and does not tell of now it has to deny: a document that leaves something out, as
+    that of an API server which has just started can, is no denial.
+    """
     what = "what the cluster serves"
     documents = [await _shown(member.discovery(path), what=what) for path in served.PATHS]
     try:
@@ -102,7 +109,23 @@ async def _served(member: Member) -> list[Kind]:
         raise _unknown(error.message) from error
     if not any(kind.namespaced and kind.listable for kind in found):
         raise _unknown("it is not known what the cluster serves")
+    told = {(kind.group, kind.resource) for kind in found}
+    for each in known:
+        if each.namespaced and (each.group, each.resource) not in told:
+            version = f"{each.group}/{each.version}" if each.group else each.version
+            if not await _denied(member, version, each.resource):
+                raise _unknown(
+                    f"the cluster served {each.resource} of {version}, and does not tell of it now"
+                )
     return found
+
+
+async def _denied(member: Member, api_version: str, resource: str) -> bool:
+    """Whether the member says that it does not serve the resource."""
+    try:
+        return await member.lacks(api_version, resource)
+    except Trouble:
+        return False
 
 
 async def _items(member: Member, kind: Kind, namespace: str, *, federation_id: str, most: int) -> list[Item]:

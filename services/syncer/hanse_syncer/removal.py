@@ -129,7 +129,8 @@ class Removal:
                 Outcome(sync.WAITING, "NamespaceInUse", f"objects in namespace {name} are still placed here"),
                 retry_after=1.0,
             )
-        found = namespaces.contents(desk.member, name, federation_id=desk.federation_id)
+        known = [resource for versions in desk.served.values() for resource in versions]
+        found = namespaces.contents(desk.member, name, known=known, federation_id=desk.federation_id)
         return await self._delete_with(case, uid, version, found)
 
     async def _delete_with(
