@@ -13,8 +13,10 @@ from datetime import UTC, datetime
 
 from hanse import __version__
 from hanse.api.federation.v1.federation_pb2 import Federation
+from hanse.errors import DataLossError
 from hanse.settings import check_names
 from hanse.store import Compare, Get, Put, Store
+from hanse.store.decoding import decode
 from hanse.store.keys import FEDERATION
 from hanse.telemetry import get_logger
 
@@ -38,7 +40,7 @@ async def found(store: Store, *, short_name: str, dns_suffix: str) -> Federation
     else:
         found_range = result.responses[0]
         assert found_range is not None
-        federation = Federation.FromString(found_range.items[0].value)
+        federation = _read(found_range.items[0].value)
         if (federation.short_name, federation.dns_suffix) != (short_name, dns_suffix):
             _log.warning(
                 "the federation was founded with another name or suffix, which stand",
@@ -49,3 +51,14 @@ async def found(store: Store, *, short_name: str, dns_suffix: str) -> Federation
             )
     federation.version = __version__
     return federation
+
+
+def _read(value: bytes) -> Federation:
+    """Return the stored federation. Its id is on every object in every member, so none is made up for it."""
+    try:
+        return decode(Federation, value)
+    except ValueError as error:
+        raise DataLossError(
+            f"the key {FEDERATION} cannot be read, so it is not known which objects in the members are of "
+            f"this federation: {error}; restore it from a backup"
+        ) from error

@@ -150,4 +150,6 @@ class Recorder:
                     continue
                 except HanseError as error:
                     _log.warning("event refused", error=str(error), reason=error.reason)
+                except Exception as error:  # noqa: BLE001 - an Event is no reason to stop deciding
+                    _log.error("event not sent", exc_info=error)
             return

@@ -105,6 +105,9 @@ class Scheduler:
             except HanseError as error:
                 _log.warning("stopped leading", error=str(error))
                 await asyncio.sleep(_RETRY)
+            except Exception as error:  # noqa: BLE001 - explanations are answered meanwhile, and it tries again
+                _log.error("stopped leading unexpectedly", exc_info=error)
+                await asyncio.sleep(_RETRY)
             finally:
                 await _resign(leadership)
 

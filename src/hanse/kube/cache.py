@@ -71,7 +71,7 @@ class ObjectCache:
         self._shown = shown
         self._broken: dict[ObjectKey, str] = {}
         self._strays: set[str] = set()
-        self._boundary = Boundary("object cache")
+        self.boundary = Boundary("object cache")
         self._floor = 0
         self._loaded = asyncio.Event()
         self._expected = 0
@@ -244,6 +244,11 @@ class ObjectCache:
                 _log.warning("the object cache lost the store", error=str(error), retry_seconds=delay)
                 await asyncio.sleep(delay)
                 delay = min(delay * 2, 5.0)
+            except Exception as error:  # noqa: BLE001 - what is known is served on, and read again
+                self.boundary.failed("the store", error)
+                load = True
+                await asyncio.sleep(delay)
+                delay = min(delay * 2, 5.0)
 
     async def _follow(self) -> None:
         # Views need other prefixes in the same order of revisions, so one watch from the first to the last.
@@ -381,7 +386,7 @@ class ObjectCache:
             return ObjectKey.parse(kv.key)
         except HanseError as error:
             self._strays.add(kv.key)
-            self._boundary.failed(kv.key, error)
+            self.boundary.failed(kv.key, error)
             return None
 
     def _take_in(self, key: ObjectKey, kv: KeyValue) -> tuple[Object, int]:
@@ -394,7 +399,7 @@ class ObjectCache:
         if not why:
             self._broken.pop(key, None)
             return obj, kv.mod_revision
-        self._boundary.failed(kv.key, ValueError(why))
+        self.boundary.failed(kv.key, ValueError(why))
         old = self.get(key)
         known = old.intent if old is not None and key not in self._broken else None
         self._broken[key] = why
@@ -406,7 +411,7 @@ class ObjectCache:
         try:
             return list(self._view.apply(event))
         except Exception as error:  # noqa: BLE001 - of one value; the others are followed on
-            self._boundary.failed(event.kv.key, error)
+            self.boundary.failed(event.kv.key, error)
             return ()
 
     def _rendered(self, key: ObjectKey, intent: Object | None) -> Object | Deferred | None:
@@ -420,7 +425,7 @@ class ObjectCache:
             obj = self._view.render(key, intent) if self._view is not None else intent
             return show(obj) if show is not None and isinstance(obj, dict) else obj
         except Exception as error:  # noqa: BLE001 - of one object; all others are served on
-            why = self._boundary.failed(str(key), error)
+            why = self.boundary.failed(str(key), error)
             return None if intent is None else unreadable.marked(intent, why)
 
     def _in_place(self, key: ObjectKey, intent: Object) -> Object | Deferred:
@@ -473,7 +478,7 @@ class ObjectCache:
             try:
                 subscriber(change)
             except Exception as error:  # noqa: BLE001 - of one object; the others are told on
-                self._boundary.failed(str(change.key), error)
+                self.boundary.failed(str(change.key), error)
 
     def _advance(self, revision: int) -> None:
         self.revision = max(self.revision, revision)

@@ -293,7 +293,10 @@ class CrdController:
             for entry in self._cache.objects(GROUP, PLURAL):
                 metadata = entry.object["metadata"]
                 if metadata.get("deletionTimestamp") and CLEANUP in sequence(metadata, "finalizers"):
-                    pending |= not await self._clean(entry.key.name)
+                    done = False
+                    with self._boundary.around(entry.key.name):
+                        done = await self._clean(entry.key.name)
+                    pending |= not done
             if pending:
                 await asyncio.sleep(RETRY_SECONDS)
                 self._deleting.set()

@@ -12,10 +12,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 from hanse.kube import jsonpath
-from hanse.kube.objects import Object
+from hanse.kube.objects import Object, name_of
 from hanse.kube.resource_info import PrinterColumn, ResourceInfo
 
 Cell = Any
+UNREADABLE = "<unreadable>"
+"""What stands in the cells of an object that no row can be made of."""
 Render = Callable[[Object, datetime], Sequence[Cell]]
 
 
@@ -46,6 +48,14 @@ class TableLayout:
 
     columns: tuple[Column, ...]
     render: Render
+
+    def unreadable(self, obj: Object) -> list[Cell]:
+        """Return the cells of an object that no row can be made of: its name; the rest is unknown."""
+        cells: list[Cell] = [UNREADABLE if c.type == "string" else None for c in self.columns]
+        for index, column in enumerate(self.columns):
+            if column.name == "Name":
+                cells[index] = name_of(obj)
+        return cells
 
     def definitions(self) -> list[dict[str, Any]]:
         """Return the columnDefinitions of a Table."""

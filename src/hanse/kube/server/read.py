@@ -17,14 +17,14 @@ from typing import Any
 import orjson
 from aiohttp import web
 
+from hanse.boundary import Boundary
 from hanse.errors import CompactedError, InvalidArgumentError, NotFoundError
 from hanse.kube.cache import ObjectCache
-from hanse.kube.conversion import is_stored_form, to_served
 from hanse.kube.entry import Entry
 from hanse.kube.selectable import field_selector
 from hanse.kube.selectors import FieldSelector, LabelSelector
 from hanse.kube.server.negotiation import parse_accept
-from hanse.kube.server.representation import Renderer, respond, respond_in_pieces
+from hanse.kube.server.representation import Renderer, respond, respond_in_pieces, shown
 from hanse.kube.server.request import Call
 from hanse.numbers import MAX_WHOLE
 
@@ -55,7 +55,7 @@ class Filter:
         """Report whether everything in the namespace is selected."""
         return self.labels.empty and self.fields.empty and not self.name
 
-    def matches(self, call: Call, entry: Entry) -> bool:
+    def matches(self, call: Call, entry: Entry, boundary: Boundary) -> bool:
         """Report whether an object is selected."""
         if self.namespace is not None and entry.key.namespace != self.namespace:
             return False
@@ -65,20 +65,20 @@ class Filter:
             return False
         if self.fields.empty:
             return True
-        obj = entry.object if is_stored_form(call.info) else to_served(call.info, entry.object)
-        return self.fields.matches(obj)
+        return self.fields.matches(shown(call.info, entry, boundary=boundary))
 
 
-def renderer(call: Call) -> Renderer:
+def renderer(call: Call, cache: ObjectCache) -> Renderer:
     """Return what renders the answer in the form that the client accepts."""
     wanted = parse_accept(call.request.headers.get("Accept", ""))
     include = call.query.get("includeObject", "")
-    return Renderer(call.info, wanted, include=include, now=datetime.now(UTC))
+    now = datetime.now(UTC)
+    return Renderer(call.info, wanted, include=include, now=now, boundary=cache.boundary)
 
 
 async def get(call: Call, cache: ObjectCache) -> web.StreamResponse:
     """Answer a get. Raises NotFoundError."""
-    render = renderer(call)
+    render = renderer(call, cache)
     if call.query.get("resourceVersion") != "0":
         await cache.fresh()
     entry = cache.get(call.key)
@@ -92,7 +92,7 @@ async def get(call: Call, cache: ObjectCache) -> web.StreamResponse:
 
 async def list_(call: Call, cache: ObjectCache) -> web.StreamResponse:
     """Answer a list. Raises CompactedError if a page is asked for whose list is too old."""
-    render = renderer(call)
+    render = renderer(call, cache)
     filter_ = Filter.of(call)
     page = await _select(call, cache, filter_)
     limit = call.number("limit")
@@ -132,8 +132,8 @@ async def _select(call: Call, cache: ObjectCache, filter_: Filter) -> _Page:
         await cache.reached(wanted)
     log = cache.log(*call.info.storage_key)
     if match == "Exact":
-        return _Page(_filtered(call, filter_, log.at(wanted, filter_.namespace)), wanted)
-    return _Page(_filtered(call, filter_, log.select(filter_.namespace)), cache.revision)
+        return _Page(_filtered(call, cache, filter_, log.at(wanted, filter_.namespace)), wanted)
+    return _Page(_filtered(call, cache, filter_, log.select(filter_.namespace)), cache.revision)
 
 
 def _continue(call: Call, cache: ObjectCache, filter_: Filter, token: str) -> _Page:
@@ -149,13 +149,13 @@ def _continue(call: Call, cache: ObjectCache, filter_: Filter, token: str) -> _P
         ) from error
     after = (namespace, name)
     rest = [e for e in entries if (e.key.namespace, e.key.name) > after]
-    return _Page(_filtered(call, filter_, rest), revision)
+    return _Page(_filtered(call, cache, filter_, rest), revision)
 
 
-def _filtered(call: Call, filter_: Filter, entries: Iterable[Entry]) -> list[Entry]:
+def _filtered(call: Call, cache: ObjectCache, filter_: Filter, entries: Iterable[Entry]) -> list[Entry]:
     if filter_.everything:
         return list(entries)
-    return [e for e in entries if filter_.matches(call, e)]
+    return [e for e in entries if filter_.matches(call, e, cache.boundary)]
 
 
 def _token(revision: int, namespace: str, name: str) -> str:

@@ -19,14 +19,17 @@ import orjson
 import structlog
 from aiohttp import web
 
+from hanse.boundary import Boundary
 from hanse.documents import to_yaml
 from hanse.errors import InvalidArgumentError
+from hanse.kube import unreadable
 from hanse.kube.conversion import is_stored_form, to_served
-from hanse.kube.entry import Entry
-from hanse.kube.objects import Object
+from hanse.kube.entry import Entry, with_version
+from hanse.kube.objects import Object, name_of
 from hanse.kube.resource_info import ResourceInfo
 from hanse.kube.server.negotiation import JSON, YAML, Wanted
 from hanse.kube.status import NOT_ACCEPTABLE
+from hanse.kube.table import TableLayout
 from hanse.kube.table_columns import layout
 from hanse.turns import Turns
 
@@ -47,11 +50,24 @@ TURNS = web.AppKey("turns", Turns)
 """Where lists have their turns."""
 
 
-def encoded(info: ResourceInfo, entry: Entry) -> bytes:
+def shown(info: ResourceInfo, entry: Entry, *, boundary: Boundary) -> Object:
+    """Return an object in the version `info`; what is served in its place if it cannot be converted."""
+    if is_stored_form(info):
+        return entry.object
+    try:
+        return to_served(info, entry.object)
+    except Exception as error:  # noqa: BLE001 - of one object; whoever lists it wants the others too
+        why = boundary.failed(str(entry.key), error)
+        placeholder = unreadable.in_place_of(entry.key, why, found=entry.object)
+        named = {"apiVersion": info.api_version, "kind": info.kind}
+        return named | with_version(placeholder, entry.revision)
+
+
+def encoded(info: ResourceInfo, entry: Entry, *, boundary: Boundary) -> bytes:
     """Return an object as JSON in the version `info`."""
     if is_stored_form(info):
         return entry.encoded
-    return orjson.dumps(to_served(info, entry.object))
+    return orjson.dumps(shown(info, entry, boundary=boundary))
 
 
 def metadata_only(obj: Object) -> Object:
@@ -62,9 +78,21 @@ def metadata_only(obj: Object) -> Object:
 class Renderer:
     """Renders objects of one resource in one form."""
 
-    def __init__(self, info: ResourceInfo, wanted: Wanted, *, include: str, now: datetime) -> None:
-        """`include` is the includeObject parameter of Tables: None, Metadata or Object ("" is Metadata)."""
+    def __init__(
+        self,
+        info: ResourceInfo,
+        wanted: Wanted,
+        *,
+        include: str,
+        now: datetime,
+        boundary: Boundary | None = None,
+    ) -> None:
+        """`include` is the includeObject parameter of Tables: None, Metadata or Object ("" is Metadata).
+
+        `boundary` takes in what goes wrong with one object.
+        """
         self.info = info
+        self._boundary = boundary or Boundary("answers")
         self.wanted = wanted
         self._include = include or "Metadata"
         self._now = now
@@ -80,14 +108,14 @@ class Renderer:
     def entry(self, entry: Entry) -> bytes:
         """Return one cached object."""
         if self.wanted.shape == "object":
-            return encoded(self.info, entry)
-        return self.one(to_served(self.info, entry.object))
+            return encoded(self.info, entry, boundary=self._boundary)
+        return self.one(self._shown(entry))
 
     def item(self, entry: Entry) -> bytes:
         """Return one object of a watch; a Table says its columns only the first time."""
         if self.wanted.shape != "table":
             return self.entry(entry)
-        body = self._table([to_served(self.info, entry.object)], {}, headed=self._headed)
+        body = self._table([self._shown(entry)], {}, headed=self._headed)
         self._headed = True
         return body
 
@@ -114,10 +142,23 @@ class Renderer:
 
     def _list_item(self, entry: Entry) -> bytes:
         if self._layout is not None:
-            return orjson.dumps(self._row(to_served(self.info, entry.object)), default=str)
+            return orjson.dumps(self._row(self._shown(entry)), default=str)
         if self.wanted.shape == "metadata":
             return orjson.dumps(metadata_only(entry.object))
-        return encoded(self.info, entry)
+        return encoded(self.info, entry, boundary=self._boundary)
+
+    def _shown(self, entry: Entry) -> Object:
+        return shown(self.info, entry, boundary=self._boundary)
+
+    def _cells(self, layout: TableLayout, obj: Object) -> list[Any]:
+        """Return the row of an object: its name and `<unreadable>` if none can be made of it."""
+        try:
+            cells = list(layout.render(obj, self._now))
+            orjson.dumps(cells, default=str)
+        except Exception as error:  # noqa: BLE001 - of one row; whoever lists it wants the others too
+            self._boundary.failed(f"{self.info.plural} {name_of(obj)}", error)
+            return layout.unreadable(obj)
+        return cells
 
     def _table_head(self, metadata: Mapping[str, Any], *, headed: bool = False) -> dict[str, Any]:
         assert self._layout is not None
@@ -130,7 +171,7 @@ class Renderer:
 
     def _row(self, obj: Object) -> dict[str, Any]:
         assert self._layout is not None
-        row: dict[str, Any] = {"cells": list(self._layout.render(obj, self._now))}
+        row: dict[str, Any] = {"cells": self._cells(self._layout, obj)}
         if self._include == "Metadata":
             row["object"] = metadata_only(obj)
         elif self._include == "Object":

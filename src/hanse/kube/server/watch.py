@@ -13,9 +13,10 @@ import random
 from collections.abc import Iterable
 
 import orjson
+import structlog
 from aiohttp import web
 
-from hanse.errors import CompactedError, HanseError, InvalidArgumentError
+from hanse.errors import CompactedError, HanseError, InternalError, InvalidArgumentError
 from hanse.kube.cache import ObjectCache
 from hanse.kube.conversion import is_stored_form
 from hanse.kube.entry import Change, ChangeType, Entry, with_version
@@ -36,6 +37,7 @@ MAX_SECONDS = 365 * 24 * 3600
 """How long a watch lasts at most, whatever time the client names."""
 
 _BATCH_BYTES = 64 * 1024
+_log = structlog.get_logger(__name__)
 
 
 class Stopping:
@@ -67,7 +69,7 @@ class _Stream:
         self.call = call
         self.cache = cache
         self.filter = Filter.of(call)
-        self.render: Renderer = renderer(call)
+        self.render: Renderer = renderer(call, cache)
         self.plain = self.filter.everything and self.filter.namespace in (None, "")
         self.whole = self.render.wanted.shape == "object" and is_stored_form(call.info)
         self.log: ResourceLog = cache.log(*call.info.storage_key)
@@ -88,13 +90,16 @@ class _Stream:
             if self.plain:
                 result.append(self.line(change.type, change.entry))
                 continue
-            now = change.type != "DELETED" and self.filter.matches(self.call, change.entry)
-            before = change.previous is not None and self.filter.matches(self.call, change.previous)
+            now = change.type != "DELETED" and self._matches(change.entry)
+            before = change.previous is not None and self._matches(change.previous)
             if now:
                 result.append(self.line("MODIFIED" if before else "ADDED", change.entry))
             elif before:
                 result.append(self.line("DELETED", _leaving(change)))
         return result
+
+    def _matches(self, entry: Entry) -> bool:
+        return self.filter.matches(self.call, entry, self.cache.boundary)
 
     def bookmark(self, *, initial_end: bool = False) -> bytes:
         """Return a BOOKMARK with the revision up to which everything has been sent."""
@@ -131,7 +136,7 @@ class _Stream:
                 await self.cache.fresh()
             if version:
                 await self.cache.reached(version)
-            entries = [e for e in self.log.select(self.filter.namespace) if self.filter.matches(self.call, e)]
+            entries = [e for e in self.log.select(self.filter.namespace) if self._matches(e)]
             self.sequence = self.log.end
             lines = [self.line("ADDED", entry) for entry in entries]
             if initial == "true":
@@ -190,6 +195,10 @@ async def watch(call: Call, cache: ObjectCache, stopping: Stopping) -> web.Strea
         await response.write(_error(error))
     except ConnectionResetError:
         pass  # the client has gone
+    except Exception as error:  # noqa: BLE001 - the answer has begun: the client is told in the stream
+        _log.error("a watch failed", path=call.request.path, exc_info=error)
+        said = f"an internal error occurred: {type(error).__name__}; the server's log says more"
+        await response.write(_error(InternalError(said)))
     finally:
         stream.log.leave(waker)
         stopping.leave(waker)

@@ -133,12 +133,18 @@ async def delete(call: Call, engine: KubeEngine) -> web.StreamResponse:
 
 
 async def delete_collection(call: Call, engine: KubeEngine) -> web.StreamResponse:
-    """Answer a deletecollection: every selected object is deleted, one by one; the answer lists them."""
+    """Answer a deletecollection: every selected object is deleted, one by one; the answer lists them.
+
+    An object that cannot be read is in it only if everything is: what a selector says of it is not known.
+    """
     options = await _delete_options(call)
     await engine.cache.fresh()
     filter_ = Filter.of(call)
+    cache = engine.cache
     entries = [
-        e for e in engine.cache.objects(*call.info.storage_key, filter_.namespace) if filter_.matches(call, e)
+        e
+        for e in cache.objects(*call.info.storage_key, filter_.namespace)
+        if (filter_.everything or not cache.unreadable(e.key)) and filter_.matches(call, e, cache.boundary)
     ]
     limit = asyncio.Semaphore(_DELETERS)
 
