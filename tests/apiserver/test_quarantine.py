@@ -9,6 +9,7 @@ import pytest
 
 from hanse.api.federation.v1.federation_service_pb2 import ListObjectsRequest
 from hanse.api.syncer.v1 import sync_state_pb2 as sync
+from hanse.errors import DataLossError
 from hanse.kube.unreadable import ANNOTATION
 from hanse.store import MemoryStore
 from hanse.store.keys import ObjectKey
@@ -287,3 +288,70 @@ async def test_a_member_that_writes_an_odd_condition_kills_nothing() -> None:
         assert shown["status"]["clusters"][0]["status"] == odd
     async with World(store) as world:
         assert (await world.get(path))["status"] == shown["status"]
+
+
+async def test_a_watch_that_fails_says_so_in_its_stream(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A defect in the middle of a stream is an ERROR event with a Status, not a connection that breaks."""
+    async with World() as world:
+        await world.create("/api/v1/namespaces", namespace())
+        listed = await world.get(MAPS)
+        events = world.watch(MAPS, resource_version=listed["metadata"]["resourceVersion"])
+
+        def fail(*_: Any) -> Any:
+            raise KeyError("surprise")
+
+        monkeypatch.setattr("hanse.kube.server.watch._Stream.lines", fail)
+        await world.create(MAPS, config_map("a"))
+        kind, body = await anext(events)
+        assert (kind, body["code"]) == ("ERROR", 500)
+        assert [each async for each in events] == []
+
+
+async def test_unreadable_objects_are_not_deleted_by_a_selector() -> None:
+    """What a selector says of an object that cannot be read is not known, so it is left."""
+    key = ObjectKey("", "configmaps", "shop", "bad")
+    async with World(await filled({key.key(): b"junk"})) as world:
+        await world.create("/api/v1/namespaces", namespace())
+        await world.create(MAPS, config_map("good"))
+        assert (await world.call("DELETE", MAPS, params={"labelSelector": "a!=b"})).status == 200
+        assert [e["metadata"]["name"] for e in (await world.get(MAPS))["items"]] == ["bad"]
+        assert (await world.call("DELETE", MAPS)).status == 200
+        assert await world.store.get(key.key()) is None
+
+
+async def test_a_subscriber_that_fails_stops_nothing() -> None:
+    """Whoever follows the cache may fail on an object: it is counted, and the cache goes on."""
+    async with World() as world:
+        await world.create("/api/v1/namespaces", namespace())
+
+        def fail(change: Any) -> None:
+            raise TypeError(f"cannot take {change.key}")
+
+        world.apiserver.engine.cache.subscribe(fail)
+        world.apiserver.view.subscribe(fail)
+        await world.create(DEPLOYMENTS, deployment())
+        await world.place(WEB, {"eu": 2})
+        await world.report(WEB, "eu")
+        assert (await world.get(f"{DEPLOYMENTS}/web"))["status"]["clusters"][0]["name"] == "eu"
+
+
+async def test_junk_in_every_prefix_keeps_nothing_from_being_served() -> None:
+    """The apiserver starts over it and serves everything else; the federation's own key is named if broken."""
+    values = {}
+    for prefix in ("objects", "placements", "syncstates", "clusters", "catalogues", "credentials", "records"):
+        for name in ("x", "a/b", "a/b/c/d", "a/b/c/d/e", "a//b/c"):
+            values[f"{prefix}/{name}"] = b"\xffjunk"
+            values[f"{prefix}/{name}0"] = b""
+    store = await filled(values)
+    async with World(store) as world:
+        await world.create("/api/v1/namespaces", namespace())
+        await world.create(DEPLOYMENTS, deployment())
+        await world.place(WEB, {"eu": 2})
+        await world.report(WEB, "eu")
+        assert (await world.get(f"{DEPLOYMENTS}/web"))["status"]["clusters"][0]["name"] == "eu"
+        assert (await world.call("GET", "/apis/hanse.dev/v1alpha1/syncstates")).status == 200
+    assert {key for key in values if await store.get(key) is None} == set()
+    await store.put("federation", b"\xff")
+    with pytest.raises(DataLossError, match="the key federation cannot be read"):
+        async with World(store):
+            pass

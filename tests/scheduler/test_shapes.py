@@ -14,6 +14,7 @@ from hanse_scheduler.situation import Rules, Situation
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from hanse.api.scheduler.v1 import scheduler_service_pb2 as pb
 from hanse.errors import HanseError
 from hanse.store import KeyValue, keys
 from hanse.store.keys import ObjectKey
@@ -21,6 +22,7 @@ from tests.support.shapes import anything, gone_wrong
 
 from .builders import CONFIG, NOW, WEB, config, deployment, policy_object, table
 from .conftest import Federation
+from .test_service import serve
 
 OVERRIDE = {
     **policy_object("ClusterOverridePolicy"),
@@ -175,3 +177,18 @@ async def test_a_defect_in_a_decision_is_that_objects_error(
     await federation.settled(process)
     placement = await federation.placed(CONFIG, {"a": None})
     assert "surprise" in placement.error
+
+
+async def test_a_placement_that_cannot_be_read_is_listed_with_the_reason(federation: Federation) -> None:
+    """One that is junk hides no other from those who ask over gRPC."""
+    await federation.clusters("a")
+    process = await federation.start()
+    await federation.apply(CONFIG, config())
+    await federation.placed(CONFIG, {"a": None})
+    junk = ObjectKey("", "configmaps", "other", "junk").key("placements")
+    await federation.store.put(junk, b"\xffjunk")
+    stub = await serve(federation, process)
+    listed = await stub.ListPlacements(pb.ListPlacementsRequest())
+    assert [each.name for each in listed.placements] == [junk, CONFIG.key("placements")]
+    assert "cannot be read" in listed.placements[0].error
+    assert (await stub.GetPlacement(pb.GetPlacementRequest(name=junk))).error

@@ -17,12 +17,14 @@ from hypothesis import strategies as st
 
 from hanse.api.scheduler.v1.placement_pb2 import ClusterPlacement, Placement
 from hanse.api.syncer.v1 import sync_state_pb2 as sync
+from hanse.api.syncer.v1 import syncer_service_pb2 as pb
 from hanse.errors import HanseError
 from hanse.kube.untrusted import MAX_STATUS_BYTES
 from hanse.store import KeyValue, MemoryStore
 from hanse.store.keys import ObjectKey
 from tests.support.shapes import anything, deep, gone_wrong
 from tests.syncer.harness import Federation, config_map, federation, until
+from tests.syncer.test_service import served
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 KEY = ObjectKey("apps", "deployments", "shop", "web")
@@ -255,3 +257,15 @@ async def test_a_watch_whose_objects_have_odd_parts_stops_no_other_resource() ->
         await fed.reaches(path, "a", sync.APPLIED)
         await fed.members["a"].change(path, lambda live: {**live, "data": {"value": "drift"}})
         await until(lambda: _value(fed.members["a"].get(path)) == "1", what="drift is repaired")
+
+
+async def test_a_sync_state_that_cannot_be_read_is_listed_with_the_reason() -> None:
+    """One that is junk hides no other from those who ask over gRPC."""
+    async with federation("a") as fed:
+        good = sync.SyncState(name="syncStates/apps/deployments/shop/web/a", phase=sync.APPLIED)
+        await fed.store.put(KEY.sync_state("a"), good.SerializeToString())
+        await fed.store.put(KEY.sync_state("b"), b"\xffjunk")
+        async with served(fed) as stub:
+            listed = (await stub.ListSyncStates(pb.ListSyncStatesRequest())).sync_states
+            assert [each.name for each in listed] == [good.name, f"{good.name[:-1]}b"]
+            assert (listed[1].cluster, listed[1].reason) == ("b", "StatusUnreadable")

@@ -5,7 +5,7 @@ Next: `hanse_apiserver.view`, which serves it.
 
 from __future__ import annotations
 
-from google.protobuf.internal.enum_type_wrapper import EnumTypeWrapper
+from google.protobuf.descriptor import EnumDescriptor
 
 from hanse.api.registry.v1 import cluster_pb2 as registry
 from hanse.api.type.v1 import condition_pb2
@@ -31,7 +31,7 @@ def _status(intent: Object, cluster: registry.Cluster | None) -> Object:
             condition["lastTransitionTime"] = created
         return {"state": "Pending", "conditions": [condition]}
     status: Object = {
-        "state": _word(registry.ClusterState, cluster.state) or "Pending",
+        "state": _word(registry.ClusterState.DESCRIPTOR, cluster.state) or "Pending",
         "conditions": [_condition(c) for c in cluster.conditions] or [_ready(cluster)],
     }
     if cluster.region:
@@ -53,7 +53,7 @@ def _status(intent: Object, cluster: registry.Cluster | None) -> Object:
 def _condition(condition: condition_pb2.Condition) -> Object:
     result: Object = {
         "type": condition.type,
-        "status": _word(condition_pb2.ConditionStatus, condition.status) or "Unknown",
+        "status": _word(condition_pb2.ConditionStatus.DESCRIPTOR, condition.status) or "Unknown",
         "reason": condition.reason,
         "message": condition.message,
     }
@@ -64,9 +64,14 @@ def _condition(condition: condition_pb2.Condition) -> Object:
 
 def _ready(cluster: registry.Cluster) -> Object:
     ready = {registry.READY: "True", registry.OFFLINE: "False"}.get(cluster.state, "Unknown")
-    return {"type": "Ready", "status": ready, "reason": _word(registry.ClusterState, cluster.state)}
+    return {
+        "type": "Ready",
+        "status": ready,
+        "reason": _word(registry.ClusterState.DESCRIPTOR, cluster.state),
+    }
 
 
-def _word(enum: EnumTypeWrapper, number: int) -> str:
+def _word(enum: EnumDescriptor, number: int) -> str:
     """Return the word for a value; "" for none, and for one of a newer release."""
-    return words(enum.Name(number)) if number and number in enum.values() else ""
+    known = enum.values_by_number.get(number) if number else None
+    return words(known.name) if known is not None else ""

@@ -45,7 +45,7 @@ class Topology:
 def topology(nodes: Iterable[Object]) -> Topology:
     """Reads the region and the zones from the labels of nodes; what no node names is empty."""
     regions: Counter[str] = Counter()
-    zones = set()
+    zones: set[str] = set()
     for node in nodes:
         labels = mapping(mapping(node.get("metadata")).get("labels"))
         region = first_label(labels, REGION_LABELS)

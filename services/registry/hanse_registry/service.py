@@ -18,6 +18,7 @@ from hanse.credentials import Sealer
 from hanse.errors import (
     AlreadyExistsError,
     ConflictError,
+    DataLossError,
     DeadlineError,
     FailedPreconditionError,
     NotFoundError,
@@ -29,6 +30,7 @@ from hanse.rpc.masks import apply_update
 from hanse.rpc.pagination import slice_page
 from hanse.rpc.watch import WatchHub
 from hanse.store import Compare, Put, Store, keys
+from hanse.store.decoding import decode
 from hanse_registry import intent
 from hanse_registry.controller import Registrar
 from hanse_registry.credentials import read_kubeconfig, to_message
@@ -220,7 +222,10 @@ class RegistryServicer(registry_service_pb2_grpc.RegistryServiceServicer):
                 f"what cluster {name} serves is not known: it was never reached",
                 metadata={"name": request.name},
             )
-        return cluster_pb2.ApiCatalogue.FromString(stored.value)
+        try:
+            return decode(cluster_pb2.ApiCatalogue, stored.value)
+        except ValueError as error:
+            raise DataLossError(f"what is stored of {request.name} cannot be read: {error}") from error
 
     async def ProbeCluster(
         self, request: registry_service_pb2.ProbeClusterRequest, context: Any

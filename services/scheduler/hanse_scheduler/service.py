@@ -13,6 +13,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Any
 
+from google.protobuf.message import DecodeError
+
 from hanse.api.scheduler.v1 import scheduler_service_pb2 as pb
 from hanse.api.scheduler.v1 import scheduler_service_pb2_grpc
 from hanse.api.scheduler.v1.placement_pb2 import Placement
@@ -207,7 +209,11 @@ def _with_revision(placement: Placement, revision: int) -> Placement:
 
 
 def _decode(kv: KeyValue) -> Placement:
-    placement = Placement.FromString(kv.value)
+    """Return a stored placement; one that cannot be read by its name, with the reason."""
+    try:
+        placement = Placement.FromString(kv.value)
+    except DecodeError as error:
+        placement = Placement(name=kv.key, error=f"what is stored of it cannot be read: {error}")
     placement.revision = kv.mod_revision
     return placement
 

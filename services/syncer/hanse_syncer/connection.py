@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from hanse.api.registry.v1.cluster_pb2 import ClusterCredential
 from hanse.credentials import Sealer
+from hanse.errors import DataLossError
 from hanse.kube.access import ClusterAccess
 from hanse.kube.client import KubeClient
+from hanse.store.decoding import decode
 from hanse_syncer.ownership import FIELD_MANAGER
 
 
@@ -17,7 +19,12 @@ def access(cluster: str, sealed: bytes, sealer: Sealer, *, known_id: str = "") -
 
     `known_id` is the cluster's id by the registry: it counts where the credential does not have it.
     """
-    credential = ClusterCredential.FromString(sealer.open(cluster, sealed))
+    try:
+        credential = decode(ClusterCredential, sealer.open(cluster, sealed))
+    except ValueError as error:
+        raise DataLossError(
+            f"the stored credential of cluster {cluster} cannot be read: {error}; join the cluster again"
+        ) from error
     return ClusterAccess(
         server=credential.server,
         ca_pem=credential.ca_pem,

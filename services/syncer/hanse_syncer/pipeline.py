@@ -23,11 +23,11 @@ from opentelemetry.trace import Tracer
 from hanse.api.registry.v1.cluster_pb2 import ApiCatalogue, ApiResource
 from hanse.api.syncer.v1 import sync_state_pb2 as sync
 from hanse.api.syncer.v1.sync_state_pb2 import ZoneEndpoints
+from hanse.boundary import reason_of
 from hanse.control.controller import Controller
 from hanse.control.queue import WorkQueue
 from hanse.control.reconcile import Request, Result
 from hanse.credentials import Sealer
-from hanse.errors import HanseError
 from hanse.kube.objects import Object
 from hanse.store import BatchWriter, Compare, Store
 from hanse.telemetry import get_logger
@@ -218,8 +218,8 @@ class Pipeline:
                 continue
             try:
                 session = self._open(sealed)
-            except HanseError as error:
-                _log.error("no connection is possible", cluster=self.cluster, error=error.message)
+            except Exception as error:  # noqa: BLE001 - of this credential; another one may be better
+                _log.error("no connection is possible", cluster=self.cluster, error=reason_of(error))
                 await self._cluster_changed.wait()
                 continue
             running = asyncio.create_task(session.run(), name=f"session {self.cluster}")

@@ -15,6 +15,7 @@ from typing import Any, Final
 
 import grpc
 import orjson
+from google.protobuf.message import DecodeError
 
 from hanse.api.scheduler.v1.placement_pb2 import ClusterPlacement
 from hanse.api.syncer.v1 import syncer_service_pb2 as pb
@@ -26,7 +27,7 @@ from hanse.credentials import Sealer
 from hanse.errors import FutureRevisionError, HanseError, InvalidArgumentError, NotFoundError
 from hanse.rpc.pagination import PageToken, decode_page_token, encode_page_token, page_size
 from hanse.rpc.policy import Policy
-from hanse.store import Store, keys
+from hanse.store import KeyValue, Store, keys
 from hanse.store.keys import ObjectKey
 from hanse_syncer import connection, drift, plan
 from hanse_syncer.member import Target
@@ -80,7 +81,7 @@ class SyncerServicer(rpc.SyncerServiceServicer):
                 reason="SYNC_STATE_NOT_FOUND",
                 metadata={"name": request.name},
             )
-        return _decode(found.value, found.mod_revision)
+        return _decode(found)
 
     async def ListSyncStates(
         self, request: pb.ListSyncStatesRequest, context: grpc.aio.ServicerContext[Any, Any]
@@ -98,7 +99,7 @@ class SyncerServicer(rpc.SyncerServiceServicer):
             for position, kv in enumerate(page.items):
                 if request.cluster and keys.last_segment(kv.key) != request.cluster:
                     continue
-                state = _decode(kv.value, kv.mod_revision)
+                state = _decode(kv)
                 if phases and state.phase not in phases:
                     continue
                 states.append(state)
@@ -124,9 +125,7 @@ class SyncerServicer(rpc.SyncerServiceServicer):
                 page = await self._store.range(prefix, start_after=after, limit=_SCAN, revision=revision)
                 revision = revision or page.revision
                 for kv in page.items:
-                    yield pb.WatchSyncStatesResponse(
-                        kind=change.UPDATED, sync_state=_decode(kv.value, kv.mod_revision)
-                    )
+                    yield pb.WatchSyncStatesResponse(kind=change.UPDATED, sync_state=_decode(kv))
                 if not page.more:
                     break
                 after = page.items[-1].key
@@ -142,7 +141,7 @@ class SyncerServicer(rpc.SyncerServiceServicer):
                             kind=change.DELETED, sync_state=SyncState(name=name), revision=where
                         )
                     else:
-                        state = _decode(event.kv.value, event.kv.mod_revision)
+                        state = _decode(event.kv)
                         yield pb.WatchSyncStatesResponse(
                             kind=change.UPDATED, sync_state=state, revision=where
                         )
@@ -254,9 +253,19 @@ class SyncerServicer(rpc.SyncerServiceServicer):
                 return None
 
 
-def _decode(value: bytes, revision: int) -> SyncState:
-    state = SyncState.FromString(value)
-    state.revision = revision
+def _decode(kv: KeyValue) -> SyncState:
+    """Return a stored sync state; one that cannot be read by its name, with the reason."""
+    try:
+        state = SyncState.FromString(kv.value)
+    except DecodeError as error:
+        message = f"what is stored of it cannot be read: {error}"
+        state = SyncState(
+            name=_PREFIX + kv.key.split("/", 1)[1],
+            cluster=keys.last_segment(kv.key),
+            reason="StatusUnreadable",
+            message=message,
+        )
+    state.revision = kv.mod_revision
     return state
 
 

@@ -74,7 +74,8 @@ def claim(obj: Object, members: Sequence[Member], decision: Decision, now: str) 
     phases = {untrusted.text(m.status.get("phase")) or "Pending" for m in counted}
     phase = "Lost" if "Lost" in phases else "Bound" if phases == {"Bound"} else "Pending"
     status: Object = {"phase": phase}
-    if modes := next((modes for m in counted if (modes := _texts(m.status.get("accessModes")))), None):
+    said = (_texts(m.status.get("accessModes")) for m in counted)
+    if modes := next(filter(None, said), []):
         status["accessModes"] = modes
     sizes = [size for m in counted if (size := _size(mapping(m.status.get("capacity")).get("storage")))]
     if sizes:

@@ -150,10 +150,10 @@ class Renderer:
     def _shown(self, entry: Entry) -> Object:
         return shown(self.info, entry, boundary=self._boundary)
 
-    def _cells(self, layout: TableLayout, obj: Object) -> list[Any]:
+    def _cells(self, layout: TableLayout, obj: Object) -> Sequence[Any]:
         """Return the row of an object: its name and `<unreadable>` if none can be made of it."""
         try:
-            cells = list(layout.render(obj, self._now))
+            cells = [*layout.render(obj, self._now)]
             orjson.dumps(cells, default=str)
         except Exception as error:  # noqa: BLE001 - of one row; whoever lists it wants the others too
             self._boundary.failed(f"{self.info.plural} {name_of(obj)}", error)
