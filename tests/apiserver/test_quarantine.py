@@ -336,7 +336,7 @@ async def test_a_subscriber_that_fails_stops_nothing() -> None:
 
 
 async def test_junk_in_every_prefix_keeps_nothing_from_being_served() -> None:
-    """The apiserver starts over it and serves everything else; the federation's own key is named if broken."""
+    """The apiserver starts over it and serves everything else; the federation's own key is named."""
     values = {}
     for prefix in ("objects", "placements", "syncstates", "clusters", "catalogues", "credentials", "records"):
         for name in ("x", "a/b", "a/b/c/d", "a/b/c/d/e", "a//b/c"):
