@@ -16,6 +16,7 @@ from collections.abc import Iterable
 from hanse.auth import ADMIN_NAME, ADMINS, MASTERS, SERVICES, server_name, service_name
 from hanse.credentials import Sealer
 from hanse.pki import CertificateAuthority
+from hanse.sealing import create_key_file
 from hanse.settings import TlsFiles
 from hanse_local.layout import DataDir
 
@@ -83,6 +84,10 @@ class Certificates:
         """Make the key that seals the members' credentials, unless it exists."""
         Sealer.from_file(self._data.credentials_key, create=True)
 
+    def secrets_key(self) -> None:
+        """Make the key that seals Secrets in etcd, unless it exists."""
+        create_key_file(self._data.secrets_key)
+
     def prepare(self, *, services: Iterable[str], clusters: Iterable[str]) -> None:
         """Make everything that is missing."""
         self.admin()
@@ -90,6 +95,7 @@ class Certificates:
         self.etcd_root()
         self.members_etcd_server()
         self.credentials_key()
+        self.secrets_key()
         for service in services:
             self.service(service)
             self.etcd_client(service)

@@ -274,6 +274,8 @@ class _Builder:
         access = self.etcd_access(name)
         settings["etcd_endpoints"] = list(access.endpoints)
         settings |= tls_values("etcd", access.tls) if access.tls else {}
+        if name in ("apiserver", "syncer"):
+            settings["secrets_key_file"] = str(self.data.secrets_key)
         if name in ("registry", "syncer"):
             settings["credentials_key_file"] = str(self.data.credentials_key)
         if name == "apiserver":

@@ -98,6 +98,11 @@ class DataDir:
         return self.pki / "credentials.key"
 
     @property
+    def secrets_key(self) -> Path:
+        """Key that seals Secrets in etcd."""
+        return self.pki / "secrets.key"
+
+    @property
     def lock(self) -> Path:
         """Held by the supervisor for as long as it lives."""
         return self.run / "lock"

@@ -61,3 +61,4 @@ def test_each_service_gets_only_the_files_that_it_needs(data: DataDir) -> None:
         str(data.etcd_pki / f"{name}.crt") for name in SERVICES
     }
     assert {n for n in SERVICES if "credentials_key_file" in settings[n]} == {"registry", "syncer"}
+    assert {n for n in SERVICES if "secrets_key_file" in settings[n]} == {"apiserver", "syncer"}

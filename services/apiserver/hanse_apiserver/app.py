@@ -15,7 +15,7 @@ import gc
 import ssl
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from hanse.api.federation.v1.federation_pb2 import Federation
 from hanse.api.federation.v1.federation_service_pb2_grpc import add_FederationServiceServicer_to_server
@@ -30,8 +30,10 @@ from hanse.kube.server.auth import Authenticator, CertificateAuthenticator, Unio
 from hanse.kube.server.connections import ConnectionLimits
 from hanse.rpc import RpcServer
 from hanse.runtime import Runtime
+from hanse.sealing import ObjectSealer
 from hanse.store import EtcdStore, Store
 from hanse.store.batch import BatchWriter
+from hanse.store.sealed import SealedStore
 from hanse.telemetry import Telemetry, get_logger
 from hanse_apiserver import federation_service, founding
 from hanse_apiserver.access import FederationAuthorizer, TokenFileAuthenticator
@@ -58,7 +60,8 @@ class Apiserver:
         health: Health | None = None,
     ) -> None:
         """Prepare; nothing is read or written before it is entered."""
-        self._store = store
+        sealer = ObjectSealer.from_file(settings.secrets_key_file, kinds=settings.sealed_kinds)
+        self._store = store = SealedStore(store, sealer)
         self._settings = settings
         self._telemetry = telemetry
         self._health = health
@@ -86,6 +89,8 @@ class Apiserver:
                 self._store, short_name=settings.federation_name, dns_suffix=settings.dns_suffix
             )
             await stack.enter_async_context(self.engine)
+            sweep = asyncio.create_task(self._store.sweep(), name="sweep")
+            stack.push_async_callback(_end, sweep)
             await self._start_finalizer(stack)
             authorizer = FederationAuthorizer(
                 admin_groups=settings.admin_groups, viewer_groups=settings.viewer_groups
@@ -203,6 +208,6 @@ async def serve(runtime: Runtime[ApiserverSettings]) -> None:
         await store.close()
 
 
-async def _end(task: asyncio.Task[None]) -> None:
+async def _end(task: asyncio.Task[Any]) -> None:
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)

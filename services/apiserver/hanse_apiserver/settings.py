@@ -10,6 +10,7 @@ from typing import ClassVar
 
 from hanse.errors import ConfigError
 from hanse.flow import FlowLimits
+from hanse.sealing import check_kinds
 from hanse.settings import ServiceSettings, split_address
 
 
@@ -53,6 +54,12 @@ class ApiserverSettings(ServiceSettings):
     """Open watches of users in all."""
     max_watches_per_user: int = 2500
     """Open watches of one user."""
+    secrets_key_file: str = ""
+    """File with the keys that seal objects in etcd, ID:BASE64 a line; the first seals, all open. Empty seals
+    nothing.
+    """
+    sealed_kinds: tuple[str, ...] = ("secrets",)
+    """Kinds that are sealed in etcd, as secrets or widgets.example.org."""
 
     @property
     def flow(self) -> FlowLimits:
@@ -67,6 +74,7 @@ class ApiserverSettings(ServiceSettings):
     def validate(self) -> None:
         """Check what belongs together. Raises ConfigError."""
         super().validate()
+        check_kinds(self.sealed_kinds)
         split_address(self.https_listen, setting="https_listen")
         if self.advertise_address:
             split_address(self.advertise_address, setting="advertise_address")

@@ -21,6 +21,7 @@ from hanse.documents import json_document
 from hanse.errors import InvalidArgumentError
 from hanse.kube.catalogue import Catalogue
 from hanse.kube.objects import Object, child, gvk_of, name_of, namespace_of
+from hanse.sealing import readable
 from hanse.store import Store
 from hanse.store.keys import OBJECTS, ObjectKey, resource_prefix
 from hanse_scheduler.decision import decide
@@ -62,7 +63,7 @@ class Evaluator:
             if record is None:
                 return None
             overrides = self._world.overrides(path, record)
-            whole = orjson.loads(kv.value)
+            whole = readable(kv.value)
         situation = self._world.situation(path, record)
         if rebalance or evict or whole is not None:
             situation = replace(

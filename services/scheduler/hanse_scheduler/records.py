@@ -21,6 +21,7 @@ from hanse.api.syncer.v1.sync_state_pb2 import REMOVED, SyncState
 from hanse.kube import belongings, unreadable
 from hanse.kube.objects import Object, child, mapping, sequence
 from hanse.kube.propagation import TRACEPARENT, object_propagates, placeable
+from hanse.sealing import is_sealed, readable
 from hanse.store import KeyValue
 from hanse.store.decoding import decode as message
 from hanse.store.keys import (
@@ -150,7 +151,7 @@ def _object(key: ObjectKey, value: bytes) -> Value:
     policies = key.group == GROUP and key.resource in (*PLACEMENT_RESOURCES, *OVERRIDE_RESOURCES)
     if not policies and not placeable(key.group, key.resource):
         return IGNORED
-    obj, why = unreadable.decode(key, value)
+    obj, why = unreadable.decode(key, orjson.dumps(readable(value)) if is_sealed(value) else value)
     if not policies:
         if why:
             raise ValueError(why)

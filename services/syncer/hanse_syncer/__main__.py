@@ -15,7 +15,9 @@ from hanse.api.syncer.v1.syncer_service_pb2_grpc import add_SyncerServiceService
 from hanse.credentials import Sealer
 from hanse.rpc import RpcChannel, RpcServer
 from hanse.runtime import Runtime, run
+from hanse.sealing import ObjectSealer
 from hanse.store import BatchWriter, EtcdStore
+from hanse.store.sealed import SealedStore
 from hanse_syncer.events import EventSink
 from hanse_syncer.janitor import Janitor
 from hanse_syncer.metrics import SyncerMetrics
@@ -34,6 +36,7 @@ async def serve(runtime: Runtime[SyncerSettings]) -> None:
     settings = runtime.settings
     identity = settings.identity or f"{socket.gethostname()}-{os.getpid()}"
     sealer = Sealer.from_file(Path(settings.credentials_key_file), create=False)
+    opener = ObjectSealer.from_file(settings.secrets_key_file)
     store = await EtcdStore.connect(
         settings.etcd_endpoints, prefix=settings.etcd_prefix, tls=settings.etcd_tls
     )
@@ -49,7 +52,7 @@ async def serve(runtime: Runtime[SyncerSettings]) -> None:
     )
     events = EventSink(_sender(channel) if channel is not None else None, identity=identity)
     try:
-        async with World(store) as world:
+        async with World(SealedStore(store, opener)) as world:
             renderer = Renderer()
             pipelines: dict[str, Pipeline] = {}
             janitor = Janitor(store, world, identity=identity, lease_seconds=settings.lease_seconds)

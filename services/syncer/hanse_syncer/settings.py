@@ -26,6 +26,9 @@ class SyncerSettings(ServiceSettings):
     report_window: float = 0.2
     """Least time between two reports of the same object's status, in seconds; the first is made at once."""
 
+    secrets_key_file: str = ""
+    """File with the keys that open what the apiserver seals in etcd: the same file. Empty opens none."""
+
     def validate(self) -> None:
         """Check what the types cannot say. Raises ConfigError."""
         super().validate()

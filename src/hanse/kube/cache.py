@@ -253,7 +253,8 @@ class ObjectCache:
     async def _follow(self) -> None:
         # Views need other prefixes in the same order of revisions, so one watch from the first to the last.
         first, last = min(self._prefixes), max(self._prefixes)
-        async for batch in self._store.watch(first, start_revision=self.revision + 1, through=last):
+        more: dict[str, Any] = {"through": last} if last != first else {}
+        async for batch in self._store.watch(first, start_revision=self.revision + 1, **more):
             self._take(batch)
 
     async def _load(self) -> None:

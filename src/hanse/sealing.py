@@ -1,0 +1,219 @@
+"""Objects at rest: envelopes around those that must not be read in etcd, with AES-256-GCM under a key ring.
+
+Owns the stored form of a sealed object and which kinds are sealed. Each object is encrypted with a key of
+its own, made for this one write, and that key with the first of the ring (`hanse.credentials` has the file's
+form; the first seals, all open). In front of it stands an outline of the object that everybody may read:
+metadata and the names of fields, with every value left blank. Key and outline are authenticated with the
+rest, so neither can an envelope be put under another name, nor an outline be changed.
+
+    b"HS1\\n" | length of outline (4 bytes) | outline, JSON | length of key id (1) | key id
+    | nonce (12) | sealed data key (48) | nonce (12) | ciphertext with tag
+
+JSON never starts so, so a plain object, as older releases wrote all, is told apart for certain.
+
+Concurrency: pure computation; the key file is read once.
+
+Next: `hanse.store.sealed`, which seals what goes into a store and opens what comes out.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import orjson
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from hanse.credentials import Key, new_key, read_keys
+from hanse.errors import ConfigError, DataLossError, HanseError
+from hanse.pki import write_private
+
+MAGIC: Final = b"HS1\n"
+UNREADABLE: Final = b"HS!\n"
+"""Stands before the reason in what a store gives for an envelope that it cannot open."""
+
+_NONCE: Final = 12
+_DATA_KEY: Final = 32
+_SEALED_KEY: Final = _NONCE + _DATA_KEY + 16
+_READABLE_ANNOTATIONS: Final = ("hanse.dev/", "federation.kubernetes.io/", "federation.alpha.kubernetes.io/")
+"""Prefixes of annotations that are instructions to the federation: the scheduler needs their values."""
+
+_NOT_SEALED: Final = frozenset(
+    {
+        "namespaces", "nodes", "pods", "services", "events", "replicationcontrollers",
+        "deployments.apps", "replicasets.apps", "statefulsets.apps", "daemonsets.apps",
+        "jobs.batch", "cronjobs.batch", "horizontalpodautoscalers.autoscaling",
+        "customresourcedefinitions.apiextensions.k8s.io",
+    }
+)  # fmt: skip
+"""Kinds of which other services need values: replicas, ports, names."""
+
+
+def check_kinds(kinds: Iterable[str]) -> None:
+    """Raise ConfigError unless all of `kinds` (`resource` or `resource.group`, plural) can be sealed."""
+    for kind in kinds:
+        resource, _, group = kind.partition(".")
+        if not resource or "/" in kind or kind in _NOT_SEALED or group in ("hanse.dev", "federation"):
+            raise ConfigError(
+                f"setting sealed_kinds has {kind!r}: name kinds as secrets or widgets.example.org, and none "
+                "of which other services need more than the metadata",
+                metadata={"setting": "sealed_kinds"},
+            )
+
+
+class ObjectSealer:
+    """Seals objects of some kinds, and opens what was sealed with a key that it has."""
+
+    def __init__(self, keys: Sequence[Key] = (), *, kinds: Iterable[str] = ()) -> None:
+        """Without keys nothing is sealed, and nothing that is sealed can be opened. `kinds` are plurals, as
+        `secrets` or `widgets.example.org`."""
+        self._primary = keys[0] if keys else None
+        self._ring = {key.id: AESGCM(key.secret) for key in keys}
+        self._prefixes = tuple(_prefix(kind) for kind in kinds) if keys else ()
+
+    @classmethod
+    def from_file(cls, path: str, *, kinds: Iterable[str] = ()) -> ObjectSealer:
+        """Read the key file; no path is no key. Raises ConfigError for a file that cannot be used."""
+        if not path:
+            return cls()
+        keys = read_keys(Path(path))
+        if not keys:
+            raise ConfigError(f"there is no key in {path}: put one there", metadata={"file": path})
+        return cls(keys, kinds=kinds)
+
+    def seals(self, key: str) -> bool:
+        """Return whether what is stored under `key` is to be sealed."""
+        return key.startswith(self._prefixes) if self._prefixes else False
+
+    def is_current(self, key: str, value: bytes) -> bool:
+        """Return whether a stored value is as it would be if it was written now."""
+        if not self.seals(key):
+            return not is_sealed(value) or self._primary is None
+        return is_sealed(value) and self._primary is not None and _key_id(value) == self._primary.id
+
+    def seal(self, key: str, encoded: bytes) -> bytes:
+        """Return the envelope of an object, JSON, for `key` (its key in the store, with `objects/`)."""
+        assert self._primary is not None
+        shown = orjson.dumps(outline(orjson.loads(encoded)))
+        key_id = self._primary.id.encode()
+        head = MAGIC + len(shown).to_bytes(4, "big") + shown + bytes([len(key_id)]) + key_id
+        bound = head + key.encode()
+        data_key, first, second = os.urandom(_DATA_KEY), os.urandom(_NONCE), os.urandom(_NONCE)
+        wrapped = first + self._ring[self._primary.id].encrypt(first, data_key, bound)
+        return head + wrapped + second + AESGCM(data_key).encrypt(second, encoded, bound)
+
+    def open(self, key: str, value: bytes) -> bytes:
+        """Return the object, JSON, in an envelope. Raises DataLossError if it is another's, was changed, or
+        its key is not there."""
+        try:
+            key_id = _key_id(value)
+            end = _outline_end(value) + 1 + value[_outline_end(value)]
+            ring = self._ring.get(key_id)
+        except (IndexError, ValueError) as error:
+            raise _corrupt(key) from error
+        if ring is None:
+            raise DataLossError(
+                f"{key} is sealed with key {key_id}, which the key file does not have: restore that key",
+                reason="OBJECT_KEY_UNKNOWN",
+                metadata={"key": key, "keyId": key_id},
+            )
+        bound = value[:end] + key.encode()
+        wrapped, rest = value[end : end + _SEALED_KEY], value[end + _SEALED_KEY :]
+        try:
+            data_key = ring.decrypt(wrapped[:_NONCE], wrapped[_NONCE:], bound)
+            return AESGCM(data_key).decrypt(rest[:_NONCE], rest[_NONCE:], bound)
+        except (InvalidTag, ValueError) as error:
+            raise _corrupt(key) from error
+
+
+def create_key_file(path: Path) -> None:
+    """Make a key file (0600) with one new key, unless there is one."""
+    if not path.exists():
+        import base64
+
+        key = new_key()
+        write_private(path, f"{key.id}:".encode() + base64.b64encode(key.secret) + b"\n")
+
+
+def is_sealed(value: bytes) -> bool:
+    """Return whether a stored value is an envelope."""
+    return value.startswith(MAGIC)
+
+
+def readable(value: bytes) -> dict[str, Any]:
+    """Return a stored object as far as it can be read without a key: whole, or its outline.
+
+    Raises ValueError (so also JSONDecodeError) for what is neither.
+    """
+    if not is_sealed(value):
+        return decode(value)
+    found: dict[str, Any] = orjson.loads(value[len(MAGIC) + 4 : _outline_end(value)])
+    return found
+
+
+def decode(value: bytes) -> dict[str, Any]:
+    """Return a stored object. Raises JSONDecodeError, or DataLossError for one that could not be opened."""
+    if value.startswith(UNREADABLE):
+        raise DataLossError(value[len(UNREADABLE) :].decode(errors="replace"), reason="OBJECT_SEALED")
+    found: dict[str, Any] = orjson.loads(value)
+    return found
+
+
+def unreadable(error: HanseError) -> bytes:
+    """Return what a store gives instead of an envelope that it cannot open."""
+    return UNREADABLE + error.message.encode()
+
+
+def outline(obj: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an object without its values: metadata, and the names of fields with nothing in them.
+
+    It has the shape of the object, so that the scheduler can tell whether an override can be applied.
+    """
+    metadata: Mapping[str, Any] = obj.get("metadata") or {}
+    shown = {name: value for name, value in metadata.items() if name not in ("managedFields", "annotations")}
+    annotations = metadata.get("annotations")
+    if isinstance(annotations, dict):
+        shown["annotations"] = {
+            name: value if name.startswith(_READABLE_ANNOTATIONS) else ""
+            for name, value in annotations.items()
+        }
+    rest = {
+        name: _blank(value) for name, value in obj.items() if name not in ("apiVersion", "kind", "metadata")
+    }
+    return {"apiVersion": obj.get("apiVersion"), "kind": obj.get("kind"), "metadata": shown, **rest}
+
+
+def _blank(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _blank(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [_blank(each) for each in value]
+    if isinstance(value, str):
+        return ""
+    return None if value is None else type(value)()
+
+
+def _prefix(kind: str) -> str:
+    resource, _, group = kind.partition(".")
+    return f"objects/{group or 'core'}/{resource}/"
+
+
+def _outline_end(value: bytes) -> int:
+    start = len(MAGIC) + 4
+    return start + int.from_bytes(value[len(MAGIC) : start], "big")
+
+
+def _key_id(value: bytes) -> str:
+    at = _outline_end(value)
+    return value[at + 1 : at + 1 + value[at]].decode()
+
+
+def _corrupt(key: str) -> DataLossError:
+    return DataLossError(
+        f"{key} is sealed and was changed, or belongs under another name: restore it from a backup",
+        reason="OBJECT_CORRUPT",
+        metadata={"key": key},
+    )
