@@ -15,7 +15,8 @@ from collections.abc import Iterable
 
 from hanse.auth import ADMIN_NAME, ADMINS, MASTERS, SERVICES, server_name, service_name
 from hanse.credentials import Sealer
-from hanse.pki import CertificateAuthority
+from hanse.pki import CertificateAuthority, write_private
+from hanse.revocation import DenyList
 from hanse.sealing import create_key_file
 from hanse.settings import TlsFiles
 from hanse_local.layout import DataDir
@@ -24,6 +25,8 @@ ADMIN = "admin"
 """File name of the user's certificate."""
 ETCD = "etcd"
 MEMBERS_ETCD = "members-etcd"
+SERVICE_DAYS = 30
+"""How long a service's certificate holds; it is renewed in place when ten days are left."""
 ROOT = "root"
 """Name of etcd's own administrator; only `hanse up` uses its certificate."""
 
@@ -33,6 +36,9 @@ class Certificates:
 
     def __init__(self, data: DataDir) -> None:
         self._data = data
+        if not data.deny_list.exists():
+            write_private(data.deny_list, b"")
+        self._deny_list = DenyList(str(data.deny_list))
         self._mesh = CertificateAuthority.load_or_create(data.pki, name="hanse-ca")
         self._etcd = CertificateAuthority.load_or_create(data.etcd_pki, name="hanse-etcd-ca")
         self._members = CertificateAuthority.load_or_create(data.members_pki, name="members-etcd-ca")
@@ -45,7 +51,11 @@ class Certificates:
     def admin(self) -> TlsFiles:
         """The user: may call everything, over gRPC and over REST."""
         return self._mesh.ensure_local(
-            self._data.pki, ADMIN, common_name=ADMIN_NAME, organizations=(ADMINS, MASTERS)
+            self._data.pki,
+            ADMIN,
+            common_name=ADMIN_NAME,
+            organizations=(ADMINS, MASTERS),
+            refused=self._deny_list.denies,
         )
 
     def service(self, name: str) -> TlsFiles:
@@ -56,6 +66,8 @@ class Certificates:
             common_name=service_name(name),
             organizations=(SERVICES,),
             dns_names=(server_name(name),),
+            days=SERVICE_DAYS,
+            refused=self._deny_list.denies,
         )
 
     def etcd_server(self) -> TlsFiles:
@@ -65,7 +77,11 @@ class Certificates:
     def etcd_client(self, service: str) -> TlsFiles:
         """A service, as client of the federation's etcd."""
         return self._etcd.ensure_local(
-            self._data.etcd_pki, service, common_name=service_name(service), organizations=(SERVICES,)
+            self._data.etcd_pki,
+            service,
+            common_name=service_name(service),
+            organizations=(SERVICES,),
+            days=SERVICE_DAYS,
         )
 
     def etcd_root(self) -> TlsFiles:

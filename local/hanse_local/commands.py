@@ -1,4 +1,4 @@
-"""The commands `hanse up`, `down`, `status` and `sim`, plugged into `hanse` by its entry point.
+"""The commands `hanse up`, `down`, `status`, `sim`, `certificates`, plugged into `hanse` by its entry point.
 
 Exit status: 0 as asked; 1 it failed; 2 wrong usage or input; 3 (`status` only) nothing runs.
 
@@ -281,6 +281,41 @@ def sim_list(data: DataDir) -> None:
         )
 
 
+@click.group()
+def certificates() -> None:
+    """List and revoke certificates of the federation."""
+
+
+@certificates.command("list")
+@_data_dir
+def certificates_list(data: DataDir) -> None:
+    """List the certificates of the mesh in the data directory."""
+    from hanse_local.renewing import listed
+
+    for each in listed(data):
+        state = "revoked" if each.revoked else f"until {each.until:%Y-%m-%d}"
+        click.echo(f"{each.file:<16} {each.name:<24} {state:<17} serial:{each.serial}")
+
+
+@certificates.command("revoke")
+@click.argument("what")
+@_data_dir
+def certificates_revoke(data: DataDir, what: str) -> None:
+    """Revoke WHAT: a file with a certificate, or sha256:HEX, serial:HEX or name:NAME.
+
+    It counts no more within seconds, and connections that were made with it end. A certificate of the data
+    directory is issued again.
+    """
+    from hanse_local.renewing import revoke
+
+    console = Console(stderr=True)
+    try:
+        console.print(f"{revoke(data, what)} is revoked", highlight=False, soft_wrap=True)
+    except HanseError as error:
+        print_failure(console, error)
+        sys.exit(WRONG_INPUT)
+
+
 def commands() -> list[click.Command]:
     """The commands for the entry point group `hanse.commands`."""
-    return [up, down, status, sim]
+    return [up, down, status, sim, certificates]

@@ -269,6 +269,7 @@ class _Builder:
             "apiserver_endpoint": self._address("apiserver", "grpc"),
             "peers": [f"{peer}={self._address(peer, 'grpc')}" for peer in SERVICES],
             "otlp_endpoint": options.otlp_endpoint,
+            "deny_list_file": str(self.data.deny_list),
             **tls_values("tls", self.certificates.service(name)),
         }
         access = self.etcd_access(name)

@@ -14,6 +14,7 @@ import asyncio
 import json
 import signal
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -36,10 +37,13 @@ from hanse_local.layout import DataDir
 from hanse_local.lock import DataDirLock
 from hanse_local.options import Options
 from hanse_local.process import ProcessState
+from hanse_local.renewing import renew
 from hanse_local.state import State
 from hanse_local.supervisor import StartError, Supervisor
 from hanse_local.topology import SimulatedCluster
 
+RENEW_SECONDS = 3600.0
+"""Seconds between two looks at how long certificates still hold."""
 SIM_TIMEOUT = 60.0
 """Seconds that a simulated cluster may take to start again."""
 
@@ -86,9 +90,17 @@ class Host:
             self._supervisor = supervisor
             try:
                 await self._until_stopped(self._bring_up(plan, supervisor))
+                await self._until_stopped(self._renew())
                 await self._stop.wait()
             finally:
                 self._enter("stopping")
+
+    async def _renew(self) -> None:
+        """Renew certificates in place for as long as it runs."""
+        while True:
+            await asyncio.sleep(RENEW_SECONDS)
+            with suppress(HanseError, OSError):  # the next time; a start would say what is wrong
+                renew(self._data)
 
     async def _until_stopped(self, work: Any) -> None:
         """Await `work`, but not after a request to stop."""

@@ -103,6 +103,11 @@ class DataDir:
         return self.pki / "secrets.key"
 
     @property
+    def deny_list(self) -> Path:
+        """Certificates that were revoked."""
+        return self.pki / "denied"
+
+    @property
     def lock(self) -> Path:
         """Held by the supervisor for as long as it lives."""
         return self.run / "lock"

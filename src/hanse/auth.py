@@ -89,6 +89,18 @@ def identity_from_der(der: bytes) -> Identity:
     return Identity(name=name, groups=groups)
 
 
+def certificate_from_auth_context(auth_context: Mapping[str, Iterable[bytes]]) -> bytes | None:
+    """Return the caller's certificate, DER, of a gRPC call; None without one. It can be read by then."""
+    for pem in auth_context.get("x509_pem_cert", ()):
+        return _der(bytes(pem))
+    return None
+
+
+@functools.lru_cache(maxsize=1024)
+def _der(pem: bytes) -> bytes:
+    return ssl.PEM_cert_to_DER_cert(pem.decode("ascii"))
+
+
 def identity_from_auth_context(auth_context: Mapping[str, Iterable[bytes]]) -> Identity | None:
     """Return the caller of a gRPC call from `context.auth_context()`; None without a client certificate.
 

@@ -16,7 +16,7 @@ import datetime as dt
 import ipaddress
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -194,9 +194,11 @@ class CertificateAuthority:
         common_name: str,
         organizations: Sequence[str] = (),
         dns_names: Sequence[str] = (),
+        days: float = LEAF_DAYS,
+        refused: Callable[[bytes], bool] | None = None,
     ) -> TlsFiles:
         """Return the files of NAME in `directory`, issuing them if they are missing, near their end,
-        for another subject, without a name of `dns_names`, or from another authority."""
+        for another subject, without a name of `dns_names`, from another authority, or `refused` (DER)."""
         files = TlsFiles(
             ca=directory / "ca.crt", cert=directory / f"{name}.crt", key=directory / f"{name}.key"
         )
@@ -207,6 +209,7 @@ class CertificateAuthority:
                     subject_of(pair.certificate) == (common_name, tuple(organizations))
                     and dns_names_of(pair.certificate).issuperset(dns_names)
                     and not needs_renewal(pair.certificate)
+                    and not (refused and refused(pair.certificate.public_bytes(serialization.Encoding.DER)))
                     and self.has_issued(pair.certificate)
                 ):
                     if not files.ca.exists() or files.ca.read_bytes() != self.ca_pem:
@@ -214,7 +217,7 @@ class CertificateAuthority:
                     return files
             except ConfigError:
                 pass  # unreadable or mismatched: issue it again below
-        pair = self.issue_local(common_name, organizations=organizations, dns_names=dns_names)
+        pair = self.issue_local(common_name, organizations=organizations, dns_names=dns_names, days=days)
         return pair.write(directory, name, ca_pem=self.ca_pem)
 
     def has_issued(self, certificate: x509.Certificate) -> bool:

@@ -19,28 +19,22 @@ Next: `hanse.store.sealed`, which seals what goes into a store and opens what co
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import orjson
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from hanse.credentials import Key, new_key, read_keys
-from hanse.errors import ConfigError, DataLossError, HanseError
+from hanse.envelope import MAGIC, is_sealed, outline, outline_end
+from hanse.errors import ConfigError, DataLossError
 from hanse.pki import write_private
-
-MAGIC: Final = b"HS1\n"
-UNREADABLE: Final = b"HS!\n"
-"""Stands before the reason in what a store gives for an envelope that it cannot open."""
 
 _NONCE: Final = 12
 _DATA_KEY: Final = 32
 _SEALED_KEY: Final = _NONCE + _DATA_KEY + 16
-_READABLE_ANNOTATIONS: Final = ("hanse.dev/", "federation.kubernetes.io/", "federation.alpha.kubernetes.io/")
-"""Prefixes of annotations that are instructions to the federation: the scheduler needs their values."""
-
 _NOT_SEALED: Final = frozenset(
     {
         "namespaces", "nodes", "pods", "services", "events", "replicationcontrollers",
@@ -110,7 +104,7 @@ class ObjectSealer:
         its key is not there."""
         try:
             key_id = _key_id(value)
-            end = _outline_end(value) + 1 + value[_outline_end(value)]
+            end = outline_end(value) + 1 + value[outline_end(value)]
             ring = self._ring.get(key_id)
         except (IndexError, ValueError) as error:
             raise _corrupt(key) from error
@@ -138,76 +132,13 @@ def create_key_file(path: Path) -> None:
         write_private(path, f"{key.id}:".encode() + base64.b64encode(key.secret) + b"\n")
 
 
-def is_sealed(value: bytes) -> bool:
-    """Return whether a stored value is an envelope."""
-    return value.startswith(MAGIC)
-
-
-def readable(value: bytes) -> dict[str, Any]:
-    """Return a stored object as far as it can be read without a key: whole, or its outline.
-
-    Raises ValueError (so also JSONDecodeError) for what is neither.
-    """
-    if not is_sealed(value):
-        return decode(value)
-    found: dict[str, Any] = orjson.loads(value[len(MAGIC) + 4 : _outline_end(value)])
-    return found
-
-
-def decode(value: bytes) -> dict[str, Any]:
-    """Return a stored object. Raises JSONDecodeError, or DataLossError for one that could not be opened."""
-    if value.startswith(UNREADABLE):
-        raise DataLossError(value[len(UNREADABLE) :].decode(errors="replace"), reason="OBJECT_SEALED")
-    found: dict[str, Any] = orjson.loads(value)
-    return found
-
-
-def unreadable(error: HanseError) -> bytes:
-    """Return what a store gives instead of an envelope that it cannot open."""
-    return UNREADABLE + error.message.encode()
-
-
-def outline(obj: Mapping[str, Any]) -> dict[str, Any]:
-    """Return an object without its values: metadata, and the names of fields with nothing in them.
-
-    It has the shape of the object, so that the scheduler can tell whether an override can be applied.
-    """
-    metadata: Mapping[str, Any] = obj.get("metadata") or {}
-    shown = {name: value for name, value in metadata.items() if name not in ("managedFields", "annotations")}
-    annotations = metadata.get("annotations")
-    if isinstance(annotations, dict):
-        shown["annotations"] = {
-            name: value if name.startswith(_READABLE_ANNOTATIONS) else ""
-            for name, value in annotations.items()
-        }
-    rest = {
-        name: _blank(value) for name, value in obj.items() if name not in ("apiVersion", "kind", "metadata")
-    }
-    return {"apiVersion": obj.get("apiVersion"), "kind": obj.get("kind"), "metadata": shown, **rest}
-
-
-def _blank(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {name: _blank(each) for name, each in value.items()}
-    if isinstance(value, list):
-        return [_blank(each) for each in value]
-    if isinstance(value, str):
-        return ""
-    return None if value is None else type(value)()
-
-
 def _prefix(kind: str) -> str:
     resource, _, group = kind.partition(".")
     return f"objects/{group or 'core'}/{resource}/"
 
 
-def _outline_end(value: bytes) -> int:
-    start = len(MAGIC) + 4
-    return start + int.from_bytes(value[len(MAGIC) : start], "big")
-
-
 def _key_id(value: bytes) -> str:
-    at = _outline_end(value)
+    at = outline_end(value)
     return value[at + 1 : at + 1 + value[at]].decode()
 
 

@@ -51,6 +51,10 @@ class TlsFiles:
         """Return the bytes of (ca, cert, key). Raises ConfigError that names the file that is missing."""
         return _read(self.ca), _read(self.cert), _read(self.key)
 
+    def stamp(self) -> tuple[int, ...]:
+        """Return what changes when a file is replaced. Raises OSError."""
+        return tuple(Path(path).stat().st_mtime_ns for path in (self.ca, self.cert, self.key))
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -138,6 +142,8 @@ class ServiceSettings(Settings):
     """PEM file of this service's certificate, used as server and as client."""
     tls_key: str = ""
     """PEM file of the key of tls_cert."""
+    deny_list_file: str = ""
+    """File of revoked certificates, sha256:HEX, serial:HEX or name:NAME a line; read again at a change."""
     ready_file: str = ""
     """File that is written, as JSON with pid and endpoints, when the service serves; empty writes none."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"

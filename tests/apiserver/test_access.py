@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import ssl
 from pathlib import Path
+
+import aiohttp
+import pytest
 
 from tests.apiserver.world import World, config_map, namespace
 
@@ -105,3 +110,39 @@ async def test_only_administrators_impersonate(world: World) -> None:
             answer = await world.call("GET", f"{CONFIG_MAPS}/c", headers=headers, session=session)
             assert (answer.status, answer.body["reason"]) == (403, "Forbidden")
             assert f'User "{name}" cannot impersonate resource "users"' in answer.body["message"]
+
+
+async def test_a_revoked_certificate_is_refused_and_its_watches_end(tmp_path: Path) -> None:
+    """Over REST too it counts no more at once, and what it has open is cut off."""
+    denied = tmp_path / "denied"
+    denied.write_text("")
+    async with World(deny_list_file=str(denied)) as world:
+        viewer = world.session("eve", "hanse:viewers")
+        path = "/api/v1/configmaps"
+        assert (await world.call("GET", path, session=viewer)).status == 200
+        async with viewer.get(path, params={"watch": "true", "resourceVersion": "0"}) as watch:
+            denied.write_text("name:eve\n")
+            with pytest.raises(aiohttp.ClientError):
+                await asyncio.wait_for(watch.content.read(), 10)
+        answer = await world.call("GET", path, session=viewer)
+        assert answer.status == 401, answer
+        assert "revoked" in answer.body["message"]
+        assert (await world.call("GET", path)).status == 200
+
+
+async def test_rest_serves_a_renewed_certificate_without_a_restart(tmp_path: Path) -> None:
+    """New connections get the certificate that is in the files now."""
+    async with World() as world:
+        address = world.apiserver.https.rpartition(":")
+
+        def shown() -> str:
+            return ssl.get_server_certificate((address[0], int(address[2])))
+
+        before = await asyncio.to_thread(shown)
+        pair = world.authority.issue_local("hanse:service:apiserver", organizations=("hanse:services",))
+        pair.write(world.directory, "hanse-service-apiserver")
+        async with asyncio.timeout(20):
+            while await asyncio.to_thread(shown) == before:  # noqa: ASYNC110
+                await asyncio.sleep(0.1)
+        assert pair.cert_pem.decode().strip() == (await asyncio.to_thread(shown)).strip()
+        assert (await world.call("GET", "/api/v1/configmaps")).status == 200

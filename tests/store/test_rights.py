@@ -241,6 +241,27 @@ async def test_requests_go_on_while_rights_are_changed(enforced: House) -> None:
     await roles.close()
 
 
+async def test_a_store_goes_on_with_a_renewed_certificate(enforced: House) -> None:
+    """When the files change, requests and watches go over a new connection; what is open is not cut off."""
+    name = service_name("syncer")
+    store = await enforced.store(name)
+    key = keys.member("syncer", "renewed")
+    await store.put(key, b"1")
+    async with aclosing(store.watch(key, start_revision=0)) as watch:
+        first = asyncio.ensure_future(anext(watch))
+        before = store._channel._channel
+        enforced.ca.issue_local(name).write(enforced.directory, name.replace(":", "-"))
+        async with asyncio.timeout(20):
+            while store._channel._channel is before:  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+        await store.put(key, b"2")
+        async with asyncio.timeout(20):
+            while not (batch := await first).events:
+                first = asyncio.ensure_future(anext(watch))
+        assert batch.events[0].kv.value == b"2"
+    await store.close()
+
+
 async def test_the_command_applies_rights_and_switches_them_off(
     enforced: House, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -12,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hanse.credentials import new_key
+from hanse.envelope import MAGIC, decode, is_sealed, outline, readable
 from hanse.errors import ConfigError, DataLossError
-from hanse.sealing import MAGIC, ObjectSealer, check_kinds, decode, is_sealed, outline, readable
+from hanse.sealing import ObjectSealer, check_kinds
 from hanse.store import Compare, Get, MemoryStore, Put, keys
 from hanse.store.sealed import SealedStore
 

@@ -28,9 +28,11 @@ from hanse.kube.engine import KubeEngine
 from hanse.kube.server.app import KubeServer, ServerOptions
 from hanse.kube.server.auth import Authenticator, CertificateAuthenticator, UnionAuthenticator
 from hanse.kube.server.connections import ConnectionLimits
+from hanse.revocation import DenyList
 from hanse.rpc import RpcServer
 from hanse.runtime import Runtime
 from hanse.sealing import ObjectSealer
+from hanse.settings import TlsFiles
 from hanse.store import EtcdStore, Store
 from hanse.store.batch import BatchWriter
 from hanse.store.sealed import SealedStore
@@ -75,6 +77,7 @@ class Apiserver:
             admission=[FederationAdmission()],
             shared=settings.shared,
         )
+        self._deny_list = DenyList(settings.deny_list_file)
         self.finalizing = WorkQueue("finalize")
         self.federation = Federation()
         self.https = ""
@@ -118,16 +121,17 @@ class Apiserver:
 
     async def _serve_rest(self, stack: contextlib.AsyncExitStack, authorizer: FederationAuthorizer) -> None:
         settings = self._settings
-        authenticators: list[Authenticator] = [CertificateAuthenticator()]
+        authenticators: list[Authenticator] = [CertificateAuthenticator(deny_list=self._deny_list)]
         if settings.token_file:
             authenticators.append(TokenFileAuthenticator(Path(settings.token_file)))
+        context = tls_context(settings)
         server = KubeServer(
             self.engine,
             authenticator=UnionAuthenticator(*authenticators),
             authorizer=authorizer,
             options=ServerOptions(
                 listen=settings.https_listen,
-                tls=tls_context(settings),
+                tls=context,
                 advertise=settings.advertise_address,
                 connections=ConnectionLimits(
                     connections=settings.max_connections,
@@ -138,6 +142,9 @@ class Apiserver:
             flow=self._flow,
         )
         await stack.enter_async_context(server)
+        following = self._deny_list.follow(lambda: server.disconnect(self._deny_list.denies))
+        for name, work in (("deny-list", following), ("certificates", _renew(context, settings))):
+            stack.push_async_callback(_end, asyncio.create_task(work, name=name))
         self.https = settings.advertise_address or server.address
         scheme = "https" if settings.tls else "http"
         self.federation.server = f"{scheme}://{self.https}"
@@ -153,6 +160,7 @@ class Apiserver:
             telemetry=self._telemetry,
             health=self._health,
             flow=self._flow,
+            deny_list=self._deny_list,
         )
         service = FederationService(self.engine, authorizer=authorizer, federation=self.federation)
         server.add(add_FederationServiceServicer_to_server, service)
@@ -174,19 +182,46 @@ def tls_context(settings: ApiserverSettings) -> ssl.SSLContext | None:
     """
     if settings.tls is None:
         return None
-    cert = settings.https_cert or settings.tls_cert
-    key = settings.https_key or settings.tls_key
-    ca = settings.client_ca or settings.tls_ca
+    files = _files(settings)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     try:
-        context.load_cert_chain(cert, key)
-        context.load_verify_locations(ca)
+        context.load_cert_chain(files.cert, files.key)
+        context.load_verify_locations(files.ca)
     except (OSError, ssl.SSLError) as error:
-        raise ConfigError(f"cannot use the TLS files {cert}, {key} and {ca}: {error}") from error
+        raise ConfigError(
+            f"cannot use the TLS files {files.cert}, {files.key} and {files.ca}: {error}"
+        ) from error
     context.verify_mode = ssl.CERT_OPTIONAL
     context.set_alpn_protocols(["http/1.1"])
     return context
+
+
+def _files(settings: ApiserverSettings) -> TlsFiles:
+    """Return the files of the REST API."""
+    return TlsFiles(
+        ca=Path(settings.client_ca or settings.tls_ca),
+        cert=Path(settings.https_cert or settings.tls_cert),
+        key=Path(settings.https_key or settings.tls_key),
+    )
+
+
+async def _renew(context: ssl.SSLContext | None, settings: ApiserverSettings) -> None:
+    """Use renewed certificates for new connections, from soon after the files have changed."""
+    if context is None:
+        return
+    files = _files(settings)
+    stamp = files.stamp()
+    while True:
+        await asyncio.sleep(_CHECK_SECONDS)
+        try:
+            if (now := files.stamp()) != stamp:
+                context.load_cert_chain(files.cert, files.key)
+                context.load_verify_locations(files.ca)
+                stamp = now
+                _log.info("the certificate of the REST API was renewed", file=str(files.cert))
+        except (OSError, ssl.SSLError) as error:  # being replaced: the last good one still serves
+            _log.debug("the renewed certificate cannot be used yet", error=str(error))
 
 
 async def serve(runtime: Runtime[ApiserverSettings]) -> None:

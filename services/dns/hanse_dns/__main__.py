@@ -8,6 +8,7 @@ import socket
 import sys
 
 from hanse.api.dns.v1.dns_service_pb2_grpc import add_DnsServiceServicer_to_server
+from hanse.revocation import DenyList
 from hanse.rpc import RpcServer
 from hanse.runtime import Runtime, run
 from hanse.settings import split_address
@@ -46,6 +47,7 @@ async def serve(runtime: Runtime[DnsSettings]) -> None:
             policy=POLICY,
             telemetry=runtime.telemetry,
             health=runtime.health,
+            deny_list=DenyList(settings.deny_list_file),
         )
         address = f"{host}:{names.port}"
         rpc.add(add_DnsServiceServicer_to_server, DnsServicer(answering, server=address))

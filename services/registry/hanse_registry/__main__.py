@@ -16,6 +16,7 @@ from hanse.credentials import Sealer
 from hanse.errors import ConfigError
 from hanse.kube.access import ClusterAccess
 from hanse.kube.client import KubeClient
+from hanse.revocation import DenyList
 from hanse.rpc import RpcChannel, RpcServer
 from hanse.runtime import Runtime, run
 from hanse.store import EtcdStore
@@ -66,6 +67,7 @@ async def serve(runtime: Runtime[RegistrySettings]) -> None:
             policy=POLICY,
             telemetry=runtime.telemetry,
             health=runtime.health,
+            deny_list=DenyList(settings.deny_list_file),
         )
         servicer = RegistryServicer(
             store=store, registrar=registrar, intents=intents, sealer=sealer, connect=connect

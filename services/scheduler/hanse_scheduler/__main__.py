@@ -14,6 +14,7 @@ from typing import Any
 from hanse.api.federation.v1.federation_service_pb2 import CreateObjectRequest
 from hanse.api.federation.v1.federation_service_pb2_grpc import FederationServiceStub
 from hanse.api.scheduler.v1.scheduler_service_pb2_grpc import add_SchedulerServiceServicer_to_server
+from hanse.revocation import DenyList
 from hanse.rpc import RpcChannel, RpcServer
 from hanse.runtime import Runtime, run
 from hanse.store import EtcdStore
@@ -54,6 +55,7 @@ async def serve(runtime: Runtime[SchedulerSettings]) -> None:
             policy=POLICY,
             telemetry=runtime.telemetry,
             health=runtime.health,
+            deny_list=DenyList(settings.deny_list_file),
         )
         server.add(add_SchedulerServiceServicer_to_server, servicer)
         await stack.enter_async_context(server)

@@ -18,10 +18,10 @@ import orjson
 
 from hanse.boundary import Boundary
 from hanse.documents import json_document
+from hanse.envelope import readable
 from hanse.errors import InvalidArgumentError
 from hanse.kube.catalogue import Catalogue
 from hanse.kube.objects import Object, child, gvk_of, name_of, namespace_of
-from hanse.sealing import readable
 from hanse.store import Store
 from hanse.store.keys import OBJECTS, ObjectKey, resource_prefix
 from hanse_scheduler.decision import decide

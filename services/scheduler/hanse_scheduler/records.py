@@ -18,10 +18,10 @@ import orjson
 from hanse.api.registry.v1.cluster_pb2 import ApiCatalogue, Cluster
 from hanse.api.scheduler.v1.placement_pb2 import Placement
 from hanse.api.syncer.v1.sync_state_pb2 import REMOVED, SyncState
+from hanse.envelope import is_sealed, readable
 from hanse.kube import belongings, unreadable
 from hanse.kube.objects import Object, child, mapping, sequence
 from hanse.kube.propagation import TRACEPARENT, object_propagates, placeable
-from hanse.sealing import is_sealed, readable
 from hanse.store import KeyValue
 from hanse.store.decoding import decode as message
 from hanse.store.keys import (

@@ -13,6 +13,7 @@ from hanse.api.federation.v1.federation_service_pb2 import CreateObjectRequest
 from hanse.api.federation.v1.federation_service_pb2_grpc import FederationServiceStub
 from hanse.api.syncer.v1.syncer_service_pb2_grpc import add_SyncerServiceServicer_to_server
 from hanse.credentials import Sealer
+from hanse.revocation import DenyList
 from hanse.rpc import RpcChannel, RpcServer
 from hanse.runtime import Runtime, run
 from hanse.sealing import ObjectSealer
@@ -62,6 +63,7 @@ async def serve(runtime: Runtime[SyncerSettings]) -> None:
                 policy=POLICY if settings.tls is not None else POLICY.allow_all(),
                 telemetry=runtime.telemetry,
                 health=runtime.health,
+                deny_list=DenyList(settings.deny_list_file),
             )
             servicer = SyncerServicer(
                 store=store,

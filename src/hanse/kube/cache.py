@@ -15,6 +15,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager, suppress
 from itertools import groupby
 from types import MappingProxyType
+from typing import Any
 
 import structlog
 

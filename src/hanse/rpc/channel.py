@@ -21,6 +21,7 @@ import grpc
 import orjson
 from google.protobuf import descriptor_pb2, descriptor_pool
 
+from hanse.errors import ConfigError
 from hanse.rpc.calls import CallObserver, StreamStreamCall, StreamUnaryCall, UnaryStreamCall, UnaryUnaryCall
 from hanse.settings import TlsFiles
 from hanse.telemetry import Telemetry
@@ -80,6 +81,8 @@ class RpcChannel(grpc.aio.Channel):
         self._observer = CallObserver(telemetry)
         self._methods: dict[str, set[str]] = {}
         self._channels: dict[str, grpc.aio.Channel] = {}
+        self._retired: list[grpc.aio.Channel] = []
+        self._stamp: tuple[int, ...] = ()
         self._closed = False
 
     # --- what generated stubs call ---
@@ -101,8 +104,9 @@ class RpcChannel(grpc.aio.Channel):
     async def close(self, grace: float | None = None) -> None:
         """Close; calls in flight get `grace` seconds, then they raise CancelledByPeerError."""
         self._closed = True
-        channels, self._channels = self._channels, {}
-        for channel in channels.values():
+        channels, self._channels = [*self._channels.values(), *self._retired], {}
+        self._retired = []
+        for channel in channels:
             await channel.close(grace)
 
     async def __aenter__(self) -> Self:
@@ -155,12 +159,28 @@ class RpcChannel(grpc.aio.Channel):
         """Return the channel for a service: retries are configured per service, when it is first called."""
         if self._closed:
             raise grpc.aio.UsageError(f"the channel to {self.target} is closed")
+        self._renew()
         if not service and self._channels:
             return next(iter(self._channels.values()))
         channel = self._channels.get(service)
         if channel is None:
             channel = self._channels[service] = self._connect(service)
         return channel
+
+    def _renew(self) -> None:
+        """After the files have changed, make calls over new connections; calls in flight end on theirs."""
+        if self._tls is None:
+            return
+        try:
+            stamp = self._tls.stamp()
+            if stamp != self._stamp and self._channels:
+                self._tls.read()
+        except (OSError, ConfigError):
+            return  # being replaced
+        if stamp != self._stamp:
+            self._retired += self._channels.values()
+            self._channels.clear()
+            self._stamp = stamp
 
     def _connect(self, service: str) -> grpc.aio.Channel:
         options: list[tuple[str, Any]] = [

@@ -27,9 +27,15 @@ from opentelemetry import context as otel_context
 from opentelemetry import metrics, trace
 from opentelemetry.trace import Span, SpanKind, StatusCode
 
-from hanse.auth import ANONYMOUS, Identity, identity_from_auth_context
+from hanse.auth import (
+    ANONYMOUS,
+    Identity,
+    certificate_from_auth_context,
+    identity_from_auth_context,
+)
 from hanse.errors import HanseError, ResourceExhaustedError, UnavailableError
 from hanse.flow import Flow
+from hanse.revocation import DenyList
 from hanse.rpc.errors import from_exception, to_status
 from hanse.rpc.policy import Policy
 from hanse.telemetry import DURATION_BUCKETS, Telemetry, get_logger, parent_context
@@ -74,6 +80,7 @@ class Pipeline:
         policy: Policy,
         telemetry: Telemetry | None = None,
         flow: Flow | None = None,
+        deny_list: DenyList | None = None,
         stall_seconds: float = STALL_SECONDS,
     ) -> None:
         """`flow` bounds the calls and streams at work; a stream ends whose caller takes nothing for
@@ -81,6 +88,7 @@ class Pipeline:
         self._policy = policy
         self._flow = flow or Flow()
         self._stall_seconds = stall_seconds
+        self._deny_list = deny_list or DenyList()
         self._tracer = telemetry.tracer if telemetry else trace.get_tracer("hanse")
         meter = telemetry.meter if telemetry else metrics.get_meter("hanse")
         self._duration = meter.create_histogram(
@@ -92,7 +100,8 @@ class Pipeline:
         self._open = meter.create_up_down_counter(
             "hanse.rpc.server.streams", unit="{call}", description="Streams that are open to callers."
         )
-        self._streams: dict[asyncio.Task[Any], bool] = {}
+        self._streams: dict[asyncio.Task[Any], HanseError | None] = {}
+        self._callers: dict[asyncio.Task[Any], bytes] = {}
 
     def wrap(self, method: str, handler: Handler) -> Handler:
         """Return `handler` of the full method name (`package.Service/Method`) inside the pipeline."""
@@ -124,8 +133,17 @@ class Pipeline:
     def end_streams(self) -> None:
         """End all server streams with UNAVAILABLE, so that their callers go elsewhere. For a stop."""
         for task in self._streams:
-            self._streams[task] = True
+            self._streams[task] = UnavailableError("the server is stopping; call again", reason="STOPPING")
             task.cancel()
+
+    def end_denied(self) -> None:
+        """End the streams of callers whose certificate was revoked after they had begun."""
+        for task, certificate in self._callers.items():
+            try:
+                self._deny_list.check(certificate)
+            except HanseError as error:
+                self._streams[task] = error
+                task.cancel()
 
     async def _unary(self, method: str, inner: Any, request: Any, context: ServicerContext) -> Any:
         with self._call(method, context) as call:
@@ -139,11 +157,14 @@ class Pipeline:
     async def _stream(self, method: str, inner: Any, request: Any, context: ServicerContext) -> None:
         task = asyncio.current_task()
         assert task is not None
-        self._streams[task] = False
+        self._streams[task] = None
         self._open.add(1, {"rpc.method": method})
         with self._call(method, context) as call:
             try:
                 caller = self._admit(method, context)
+                certificate = certificate_from_auth_context(context.auth_context())
+                if certificate is not None:
+                    self._callers[task] = certificate
                 with self._flow.watch(caller.name, caller.groups):
                     result = inner(request, context)
                     if inspect.isawaitable(result):
@@ -151,19 +172,24 @@ class Pipeline:
                     else:
                         await _send(result, context, stall_seconds=self._stall_seconds)
             except asyncio.CancelledError as error:
-                if self._streams[task]:
+                ended = self._streams[task]
+                if ended is not None:
                     task.uncancel()
-                    ended = UnavailableError("the server is stopping; call again", reason="STOPPING")
                     await self._failed(call, ended, context)
                 await self._failed(call, error, context)
             except BaseException as error:  # noqa: BLE001 - as above
                 await self._failed(call, error, context)
             finally:
                 del self._streams[task]
+                self._callers.pop(task, None)
                 self._open.add(-1, {"rpc.method": method})
 
     def _admit(self, method: str, context: ServicerContext) -> Identity:
-        identity = identity_from_auth_context(context.auth_context())
+        peer = context.auth_context()
+        identity = identity_from_auth_context(peer)
+        certificate = None if identity is None else certificate_from_auth_context(peer)
+        if certificate is not None:
+            self._deny_list.check(certificate)
         self._policy.authorize(method, identity)
         caller = identity or ANONYMOUS
         _identity.set(caller)

@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -32,6 +31,7 @@ from hanse.auth import Identity
 from hanse.errors import ConfigError
 from hanse.flow import Flow
 from hanse.health import Health
+from hanse.revocation import DenyList
 from hanse.rpc.interceptor import STALL_SECONDS, Handler, Pipeline
 from hanse.rpc.policy import AUTHENTICATED, Policy
 from hanse.rpc.reflection import add_reflection
@@ -66,6 +66,7 @@ class RpcServer:
         policy: Policy,
         telemetry: Telemetry | None = None,
         health: Health | None = None,
+        deny_list: DenyList | None = None,
         grace: float = 5.0,
         max_message_bytes: int = MAX_MESSAGE_BYTES,
         flow: Flow | None = None,
@@ -73,6 +74,7 @@ class RpcServer:
     ) -> None:
         """`listen` is host:port, port 0 for a free one; `grace` is in seconds. `flow` bounds what is worked
         at at once; a stream that is not read for `stall_seconds` ends.
+        A certificate of `deny_list` may call nothing, and what it has open ends.
 
         Without `tls` nobody is authenticated, so only `Policy.allow_all()` lets anyone call.
         """
@@ -82,9 +84,16 @@ class RpcServer:
         self._health = health or _always_ready()
         self._grace = grace
         self._max_message_bytes = max_message_bytes
-        self._pipeline = Pipeline(policy=policy, telemetry=telemetry, flow=flow, stall_seconds=stall_seconds)
+        self._deny_list = deny_list or DenyList()
+        self._pipeline = Pipeline(
+            policy=policy,
+            telemetry=telemetry,
+            flow=flow,
+            deny_list=self._deny_list,
+            stall_seconds=stall_seconds,
+        )
         infrastructure = Policy.allow_all() if tls is None else _Infrastructure(policy)
-        self._infrastructure = Pipeline(policy=infrastructure, telemetry=telemetry)
+        self._infrastructure = Pipeline(policy=infrastructure, telemetry=telemetry, deny_list=self._deny_list)
         self._services: dict[str, Mapping[str, Handler]] = {}
         self._server: grpc.aio.Server | None = None
         self._health_servicer: health_pb2_grpc.HealthServicer | None = None
@@ -132,6 +141,7 @@ class RpcServer:
         self._unsubscribe = self._health.subscribe(self._health_changed)
         await server.start()
         self._server = server
+        self._denying = asyncio.create_task(self._deny_list.follow(self._end_denied), name="deny-list")
         return self
 
     async def __aexit__(
@@ -145,6 +155,7 @@ class RpcServer:
         if server is None:
             return
         self._unsubscribe()
+        self._denying.cancel()
         if self._updates:
             await asyncio.gather(*self._updates, return_exceptions=True)
         servicer: Any = self._health_servicer
@@ -166,6 +177,10 @@ class RpcServer:
                 f"cannot listen on {address} (setting listen): is the port in use?",
                 metadata={"setting": "listen"},
             ) from error
+
+    def _end_denied(self) -> None:
+        self._pipeline.end_denied()
+        self._infrastructure.end_denied()
 
     def _health_changed(self, ready: bool) -> None:
         task = asyncio.get_running_loop().create_task(self._publish_health())
@@ -215,13 +230,13 @@ def _register(
 
 def _credentials(tls: TlsFiles) -> grpc.ServerCredentials:
     """Return credentials that require client certificates and follow changes of the files."""
-    stamp = _stamp(tls)
+    stamp = tls.stamp()
     current = _configuration(tls)
 
     def fetch() -> grpc.ServerCertificateConfiguration:
         nonlocal stamp, current
         try:
-            if (now := _stamp(tls)) != stamp:
+            if (now := tls.stamp()) != stamp:
                 current, stamp = _configuration(tls), now
         except (ConfigError, OSError):
             pass  # files that are being replaced: keep the last good ones
@@ -233,10 +248,6 @@ def _credentials(tls: TlsFiles) -> grpc.ServerCredentials:
 def _configuration(tls: TlsFiles) -> grpc.ServerCertificateConfiguration:
     ca, cert, key = tls.read()
     return grpc.ssl_server_certificate_configuration([(key, cert)], root_certificates=ca)
-
-
-def _stamp(tls: TlsFiles) -> tuple[int, ...]:
-    return tuple(Path(path).stat().st_mtime_ns for path in (tls.ca, tls.cert, tls.key))
 
 
 def _always_ready() -> Health:

@@ -12,7 +12,7 @@ import asyncio
 import ipaddress
 import json
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -29,6 +29,8 @@ DEFAULT_OPERATION_TIMEOUT: Final = 10.0
 
 _RETRY_FIRST: Final = 0.02
 _RETRY_MOST: Final = 0.5
+_LOOK: Final = 5.0
+"""Seconds between two looks at the files of the certificate."""
 _OPTIONS: Final[tuple[tuple[str, int], ...]] = (
     ("grpc.max_receive_message_length", -1),
     ("grpc.max_send_message_length", -1),
@@ -47,16 +49,53 @@ _OPTIONS: Final[tuple[tuple[str, int], ...]] = (
 class EtcdChannel:
     """A gRPC channel to an etcd cluster, with etcd's stubs on it."""
 
-    def __init__(self, channel: grpc.aio.Channel, *, endpoints: Sequence[str], timeout: float) -> None:
-        self._channel = channel
+    def __init__(
+        self,
+        connect: Callable[[], grpc.aio.Channel],
+        *,
+        endpoints: Sequence[str],
+        timeout: float,
+        tls: TlsFiles | None = None,
+    ) -> None:
+        """`connect` makes the channel, and another one when the files of `tls` have changed."""
+        self._connect = connect
         self._timeout = timeout
         self._where = ",".join(endpoints)
+        self._tls = tls
+        self._stamp = () if tls is None else tls.stamp()
+        self._retired: list[grpc.aio.Channel] = []
         self.closed = False
+        self._use(connect())
+        self._following = asyncio.create_task(self.follow_files(), name="etcd-certificate")
+
+    def _use(self, channel: grpc.aio.Channel) -> None:
+        self._channel = channel
         self.kv = pb.KVStub(channel)
         self.watches = pb.WatchStub(channel)
         self.leases = pb.LeaseStub(channel)
         self.maintenance = pb.MaintenanceStub(channel)
         self.auth = pb.AuthStub(channel)
+
+    def renew(self) -> None:
+        """If the certificate's files have changed, go on over a new connection; open streams stay."""
+        if self._tls is None or self.closed:
+            return
+        try:
+            stamp = self._tls.stamp()
+            if stamp == self._stamp:
+                return
+            channel = self._connect()
+        except (OSError, ConfigError):
+            return  # being replaced
+        self._retired.append(self._channel)
+        self._use(channel)
+        self._stamp = stamp
+
+    async def follow_files(self) -> None:
+        """Look at the files from time to time, until cancelled."""
+        while self._tls is not None:
+            await asyncio.sleep(_LOOK)
+            self.renew()
 
     async def call(
         self, method: Any, request: Any, *, what: str, repeatable: bool, revision: int = 0
@@ -116,7 +155,9 @@ class EtcdChannel:
     async def close(self) -> None:
         """Close the connection; calls in flight fail."""
         self.closed = True
-        await self._channel.close()
+        self._following.cancel()
+        for channel in (self._channel, *self._retired):
+            await channel.close()
 
 
 async def open_channel(
@@ -134,15 +175,18 @@ async def open_channel(
         options.append(("grpc.service_config", json.dumps({"loadBalancingConfig": [{"round_robin": {}}]})))
     if tls is None:
         return EtcdChannel(
-            grpc.aio.insecure_channel(target, options=options), endpoints=endpoints, timeout=timeout
+            lambda: grpc.aio.insecure_channel(target, options=options), endpoints=endpoints, timeout=timeout
         )
     if tls_server_name or len(hosts) > 1:
         options.append(("grpc.ssl_target_name_override", tls_server_name or hosts[0][0]))
-    ca, cert, key = tls.read()
-    credentials = grpc.ssl_channel_credentials(ca, private_key=key, certificate_chain=cert)
-    return EtcdChannel(
-        grpc.aio.secure_channel(target, credentials, options=options), endpoints=endpoints, timeout=timeout
-    )
+    files = tls
+
+    def connect() -> grpc.aio.Channel:
+        ca, cert, key = files.read()
+        credentials = grpc.ssl_channel_credentials(ca, private_key=key, certificate_chain=cert)
+        return grpc.aio.secure_channel(target, credentials, options=options)
+
+    return EtcdChannel(connect, endpoints=endpoints, timeout=timeout, tls=files)
 
 
 def closed() -> UnavailableError:

@@ -2,7 +2,7 @@
 
 Owns `SealedStore`, around any store. Whoever reads through it sees plain objects and need not know; whoever
 reads the store itself sees envelopes. What cannot be opened comes out as a value that decodes to the reason
-(`hanse.sealing.decode`): it is neither absent nor empty. `stale` collects the keys of what was read and is
+(`hanse.envelope.decode`): it is neither absent nor empty. `stale` collects the keys of what was read and is
 not as it would be written now (plain though it should be sealed, sealed with an older key, or sealed though
 it need not be); `sweep` writes those again, as they are.
 
@@ -21,8 +21,9 @@ from typing import Final
 
 import structlog
 
+from hanse.envelope import MAGIC, UNREADABLE, is_sealed, unreadable
 from hanse.errors import DataLossError, HanseError
-from hanse.sealing import MAGIC, UNREADABLE, ObjectSealer, is_sealed, unreadable
+from hanse.sealing import ObjectSealer
 from hanse.store.keys import OBJECTS
 from hanse.store.types import (
     Compare,

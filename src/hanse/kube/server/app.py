@@ -125,6 +125,16 @@ class KubeServer:
         app.router.add_route("*", "/{tail:.*}", self._dispatcher.handle)
         return app
 
+    def disconnect(self, denied: Callable[[bytes], bool]) -> None:
+        """Cut off the connections, watches too, whose client certificate (DER) is `denied`."""
+        server = self._runner.server if self._runner is not None else None
+        for connection in list(server.connections) if server is not None else ():
+            transport = connection.transport
+            tls = transport.get_extra_info("ssl_object") if transport is not None else None
+            certificate = tls.getpeercert(binary_form=True) if tls is not None else None
+            if transport is not None and certificate is not None and denied(certificate):
+                transport.abort()
+
     async def __aenter__(self) -> Self:
         """Listen. Raises ConfigError if the address cannot be listened on."""
         runner = web.AppRunner(

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from hanse.auth import TokenFile, identity_from_der
+from hanse.revocation import DenyList
 
 ANONYMOUS = "system:anonymous"
 AUTHENTICATED_GROUP = "system:authenticated"
@@ -94,10 +95,15 @@ class Authorizer(Protocol):
 class CertificateAuthenticator:
     """Takes the common name of the verified client certificate as user, its organizations as groups."""
 
+    def __init__(self, *, deny_list: DenyList | None = None) -> None:
+        """Certificates of `deny_list` are no one's."""
+        self._deny_list = deny_list or DenyList()
+
     async def authenticate(self, credentials: Credentials) -> User | None:
         """Return the user that the certificate names; None without one. Raises UnauthenticatedError."""
         if credentials.certificate is None:
             return None
+        self._deny_list.check(credentials.certificate)
         identity = identity_from_der(credentials.certificate)
         return User(identity.name, (*identity.groups, AUTHENTICATED_GROUP))
 

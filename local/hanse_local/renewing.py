@@ -1,0 +1,120 @@
+"""Certificates of a data directory while its federation runs: renewed in place, listed, revoked.
+
+Owns the deny list's file and the user's entry in the kubeconfig when it changes. Processes read the files
+again by themselves, so nothing is restarted. What is issued anew is decided by `hanse_local.certificates`.
+
+Concurrency: short synchronous work on small files, each written whole; doing it twice at a time is harmless.
+
+Next: `hanse_local.commands`, and `hanse_local.host`, which renews from time to time.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import yaml
+from cryptography import x509
+
+from hanse.errors import InvalidArgumentError
+from hanse.pki import subject_of, write_private
+from hanse.revocation import DenyList, entries_of, normal
+from hanse_local.certificates import ADMIN, Certificates
+from hanse_local.checks import SERVICES
+from hanse_local.configs import HANSE_CONTEXT
+from hanse_local.layout import DataDir
+from hanse_local.state import State
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A certificate of the mesh that is in the data directory."""
+
+    file: str
+    name: str
+    groups: tuple[str, ...]
+    serial: str
+    until: datetime
+    revoked: bool
+
+
+def renew(data: DataDir) -> None:
+    """Issue again what is near its end or revoked, and update the kubeconfig. Raises ConfigError."""
+    clusters = [cluster.name for cluster in State.load(data.state).clusters]
+    Certificates(data).prepare(services=SERVICES, clusters=clusters)
+    _update_kubeconfig(data)
+
+
+def listed(data: DataDir) -> Iterator[Listed]:
+    """Yield the certificates of the mesh in the data directory, by file."""
+    deny_list = _deny_list(data)
+    for path in sorted(data.pki.glob("*.crt")):
+        if path.stem == "ca":
+            continue
+        certificate = x509.load_pem_x509_certificate(path.read_bytes())
+        name, groups = subject_of(certificate)
+        yield Listed(
+            file=path.name,
+            name=name,
+            groups=groups,
+            serial=f"{certificate.serial_number:x}",
+            until=certificate.not_valid_after_utc,
+            revoked=deny_list.denies(_der(path)),
+        )
+
+
+def revoke(data: DataDir, what: str) -> str:
+    """Deny a certificate from now on, and issue it again if it is one of the data directory.
+
+    `what` is a file with the certificate, PEM, or an entry of the deny list. Returns the entry. Raises
+    InvalidArgumentError, ConfigError.
+    """
+    path = Path(what)
+    if path.is_file():
+        try:
+            entry = f"sha256:{hashlib.sha256(_der(path)).hexdigest()}"
+        except (ValueError, binascii.Error) as error:
+            raise InvalidArgumentError(f"{what} is no certificate in PEM: {error}") from error
+    else:
+        entry = normal(what, where=what)
+    if entry.startswith("name:") and any(each.name == entry[5:] for each in listed(data)):
+        raise InvalidArgumentError(
+            f"{entry[5:]} is a name that this federation needs: revoke its certificate by file or serial, "
+            "and it is issued again"
+        )
+    lines = data.deny_list.read_text().splitlines() if data.deny_list.exists() else []
+    if entry not in {line.partition("#")[0].strip() for line in lines}:
+        write_private(data.deny_list, "".join(f"{line}\n" for line in (*lines, entry)).encode())
+    if any(entry in entries_of(_der(file)) for file in data.pki.glob("*.crt")):
+        renew(data)
+    return entry
+
+
+def _deny_list(data: DataDir) -> DenyList:
+    return DenyList(str(data.deny_list) if data.deny_list.exists() else "")
+
+
+def _der(path: Path) -> bytes:
+    from cryptography.hazmat.primitives.serialization import Encoding
+
+    return x509.load_pem_x509_certificate(path.read_bytes()).public_bytes(Encoding.DER)
+
+
+def _update_kubeconfig(data: DataDir) -> None:
+    """Put the user's present certificate into the kubeconfig, if there is one and it has another."""
+    if not data.kubeconfig.exists():
+        return
+    document = yaml.safe_load(data.kubeconfig.read_text())
+    wanted = {
+        field: base64.b64encode((data.pki / f"{ADMIN}.{suffix}").read_bytes()).decode()
+        for field, suffix in (("client-certificate-data", "crt"), ("client-key-data", "key"))
+    }
+    for entry in document.get("users") or ():
+        if entry["name"] == HANSE_CONTEXT and entry["user"] != wanted:
+            entry["user"] = wanted
+            write_private(data.kubeconfig, yaml.safe_dump(document, sort_keys=False).encode())

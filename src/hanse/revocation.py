@@ -1,0 +1,134 @@
+"""Certificates that count no more before their time is over: the deny list.
+
+Owns `DenyList`, which follows a file. Each line has one entry: `sha256:HEX` (of the certificate, DER),
+`serial:HEX` or `name:COMMON NAME`, the last for every certificate of that name; what follows `#` is for
+people. The file is read again when it changes. One that cannot be read or understood leaves what was denied
+before denied: a mistake lets nobody in again.
+
+Concurrency: one loop; `check` does not wait, but for a look at the file's date.
+
+Next: `hanse.rpc.interceptor` and `hanse_apiserver.access`, which ask before each request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+import structlog
+
+from hanse.auth import identity_from_der
+from hanse.errors import ConfigError, HanseError, UnauthenticatedError
+
+_FORMS: Final = ("sha256", "serial", "name")
+_LOOK: Final = 1.0
+"""Seconds between two looks at the file for the sake of connections that are open."""
+_REMEMBERED: Final = 1024
+
+_log = structlog.get_logger(__name__)
+
+
+class DenyList:
+    """The certificates that are denied. An empty path denies none."""
+
+    def __init__(self, path: str = "") -> None:
+        """Read the file. Raises ConfigError if it cannot be used."""
+        self._path = Path(path) if path else None
+        self._stamp: tuple[int, int] | None = None
+        self._entries: frozenset[str] = frozenset()
+        self._known: dict[bytes, bool] = {}
+        self._failed = ""
+        if self._path is not None:
+            self._read(self._path)
+
+    def check(self, certificate: bytes) -> None:
+        """Raise UnauthenticatedError (CERTIFICATE_REVOKED) if `certificate`, DER, is denied."""
+        if self.denies(certificate):
+            raise UnauthenticatedError(
+                "the client certificate was revoked: ask for another", reason="CERTIFICATE_REVOKED"
+            )
+
+    def denies(self, certificate: bytes) -> bool:
+        """Return whether `certificate`, DER, is denied now."""
+        self._refresh()
+        if not self._entries:
+            return False
+        known = self._known.get(certificate)
+        if known is None:
+            if len(self._known) >= _REMEMBERED:
+                self._known.clear()
+            known = self._known[certificate] = not self._entries.isdisjoint(entries_of(certificate))
+        return known
+
+    async def follow(self, changed: Callable[[], None]) -> None:
+        """Call `changed` whenever the list has changed, until cancelled; for connections that are open."""
+        before = self._entries
+        while True:
+            await asyncio.sleep(_LOOK)
+            self._refresh()
+            if self._entries != before:
+                before = self._entries
+                changed()
+
+    def _refresh(self) -> None:
+        if self._path is None:
+            return
+        try:
+            self._read(self._path)
+            self._failed = ""
+        except ConfigError as error:
+            if error.message != self._failed:  # once for each mistake
+                self._failed = error.message
+                _log.error("the deny list cannot be read; what it said before holds", error=error.message)
+
+    def _read(self, path: Path) -> None:
+        try:
+            stat = path.stat()
+            stamp = (stat.st_mtime_ns, stat.st_size)
+            if stamp == self._stamp:
+                return
+            text = path.read_text()
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"cannot read the deny list {path}: {error}") from error
+        self._entries = parse(text, str(path))
+        self._known = {}
+        self._stamp = stamp
+
+
+def parse(text: str, name: str) -> frozenset[str]:
+    """Return the entries of a deny list. Raises ConfigError that names the line."""
+    found: set[str] = set()
+    for number, line in enumerate(text.splitlines(), 1):
+        entry = line.partition("#")[0].strip()
+        if entry:
+            found.add(normal(entry, where=f"{name} line {number}"))
+    return frozenset(found)
+
+
+def normal(entry: str, *, where: str) -> str:
+    """Return an entry in the form in which it is compared. Raises ConfigError that says `where`."""
+    form, _, value = entry.partition(":")
+    value = value.strip()
+    if form in ("sha256", "serial"):
+        digits = value.replace(":", "").lower().removeprefix("0x")
+        if digits and not set(digits) - set("0123456789abcdef") and (form == "serial" or len(digits) == 64):
+            return f"{form}:{digits.lstrip('0') if form == 'serial' else digits}"
+    elif form == "name" and value:
+        return f"name:{value}"
+    raise ConfigError(f"{where}: it must be one of {', '.join(f'{each}:...' for each in _FORMS)}")
+
+
+def entries_of(certificate: bytes) -> frozenset[str]:
+    """Return all entries that mean a certificate, DER."""
+    from cryptography import x509  # here, because most processes deny nothing
+
+    found = {f"sha256:{hashlib.sha256(certificate).hexdigest()}"}
+    try:
+        found.add(f"serial:{x509.load_der_x509_certificate(certificate).serial_number:x}")
+        found.add(f"name:{identity_from_der(certificate).name}")
+    except (ValueError, HanseError):
+        pass  # it names nobody, so nothing lets it in
+    return frozenset(found)

@@ -1,0 +1,134 @@
+"""Certificates can be revoked, and renewed in place."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import os
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hanse.errors import ConfigError, UnauthenticatedError
+from hanse.pki import CertificateAuthority
+from hanse.revocation import DenyList, parse
+from hanse.rpc import Policy, RpcChannel, RpcServer, group
+from hanse.settings import TlsFiles
+
+from .echo import NAME, Echo, Stub, Text, add_echo
+
+CA = CertificateAuthority.create()
+
+
+def der(files: TlsFiles) -> bytes:
+    """The certificate of these files."""
+    return x509.load_pem_x509_certificate(files.cert.read_bytes()).public_bytes(Encoding.DER)
+
+
+def issued(directory: Path, name: str) -> TlsFiles:
+    """A certificate of a friend."""
+    return CA.issue_local(name, organizations=("friends",)).write(directory, name, ca_pem=CA.ca_pem)
+
+
+@pytest.mark.parametrize("form", ["sha256", "serial", "name"])
+def test_a_certificate_is_denied_by_each_of_its_marks(tmp_path: Path, form: str) -> None:
+    """By fingerprint, serial number or name; in upper case and with colons, as openssl prints them."""
+    files, other = issued(tmp_path, "eve"), issued(tmp_path, "bob")
+    certificate = der(files)
+    serial = f"{x509.load_der_x509_certificate(certificate).serial_number:040X}"
+    digest = hashlib.sha256(certificate).hexdigest().upper()
+    colons = ":".join(digest[at : at + 2] for at in range(0, 64, 2))
+    path = tmp_path / "denied"
+    entry = {"sha256": f"sha256:{colons}", "serial": f"serial:{serial}", "name": "name:eve"}[form]
+    path.write_text(f"# who left\n\n{entry} # gone\n")
+    denied = DenyList(str(path))
+    assert denied.denies(certificate)
+    assert not denied.denies(der(other))
+    with pytest.raises(UnauthenticatedError, match="was revoked"):
+        denied.check(certificate)
+
+
+def test_a_mistake_in_the_file_lets_nobody_in_again(tmp_path: Path) -> None:
+    """A list that cannot be read any more, or is gone, denies what it denied; at the start it is an error."""
+    certificate = der(issued(tmp_path, "eve"))
+    path = tmp_path / "denied"
+    path.write_text("name:eve\n")
+    denied = DenyList(str(path))
+    for text in ("name:eve\nnonsense\n", "serial:xyz\n", "sha256:12\n"):
+        path.write_text(text)
+        assert denied.denies(certificate)
+        with pytest.raises(ConfigError, match="line"):
+            DenyList(str(path))
+    path.unlink()
+    assert denied.denies(certificate)
+    with pytest.raises(ConfigError, match="cannot read the deny list"):
+        DenyList(str(path))
+    path.write_text("")
+    assert not denied.denies(certificate)
+
+
+@given(st.text())
+def test_any_text_is_a_list_or_an_error_with_a_line(text: str) -> None:
+    """Nothing but ConfigError comes out of a file that makes no sense."""
+    entries: frozenset[str] = frozenset()
+    with contextlib.suppress(ConfigError):
+        entries = parse(text, "denied")
+    assert all(entry.partition(":")[0] in ("sha256", "serial", "name") for entry in entries)
+
+
+async def test_a_revoked_certificate_may_call_nothing_and_its_streams_end(tmp_path: Path) -> None:
+    """Over the connection that it has, from the moment that the file says so; others go on."""
+    server_files, eve, bob = issued(tmp_path, "server"), issued(tmp_path, "eve"), issued(tmp_path, "bob")
+    path = tmp_path / "denied"
+    path.write_text("")
+    server = RpcServer(
+        listen="127.0.0.1:0",
+        tls=server_files,
+        policy=Policy({f"{NAME}/*": [group("friends")]}),
+        deny_list=DenyList(str(path)),
+    )
+    server.add(add_echo, Echo())
+    async with (
+        server,
+        RpcChannel(server.address, tls=eve, timeout=5) as one,
+        RpcChannel(server.address, tls=bob, timeout=5) as two,
+    ):
+        streams = [Stub(channel).watch(Text(value="x")) for channel in (one, two)]
+        for stream in streams:
+            await stream.read()
+        path.write_text("name:eve\n")
+        with pytest.raises(UnauthenticatedError, match="revoked"):
+            await Stub(one).get(Text())
+        async with asyncio.timeout(10):
+            with pytest.raises(UnauthenticatedError, match="revoked"):
+                await streams[0].read()
+        await Stub(two).get(Text())
+        streams[1].cancel()
+
+
+async def test_a_channel_uses_a_renewed_certificate_without_a_restart(tmp_path: Path) -> None:
+    """The next call is made with the new certificate; a stream that is open goes on with the old one."""
+    server_files = issued(tmp_path, "server")
+    files = issued(tmp_path, "me")
+    path = tmp_path / "denied"
+    path.write_text("")
+    server = RpcServer(
+        listen="127.0.0.1:0",
+        tls=server_files,
+        policy=Policy({f"{NAME}/*": [group("friends")]}),
+        deny_list=DenyList(str(path)),
+    )
+    server.add(add_echo, Echo())
+    async with server, RpcChannel(server.address, tls=files, timeout=5) as channel:
+        stub = Stub(channel)
+        await stub.get(Text())
+        old = hashlib.sha256(der(files)).hexdigest()
+        issued(tmp_path, "me")
+        os.utime(files.cert)
+        path.write_text(f"sha256:{old}\n")
+        await stub.get(Text())
