@@ -4,6 +4,9 @@ SHELL := /bin/sh
 VENV ?= .venv
 DATA_DIR ?= .hanse
 PY := $(VENV)/bin/python
+# How long `make fuzz` takes, and what it begins with: the same seed makes the same inputs.
+SECONDS ?= 60
+SEED ?= 0
 SOURCES := src services/registry services/scheduler services/syncer services/dns services/apiserver \
 	clients/python clients/cli local
 CHECKED := $(SOURCES) tests scripts benchmarks
@@ -11,7 +14,7 @@ CHECKED := $(SOURCES) tests scripts benchmarks
 PARALLEL := -n 2 --dist loadgroup --no-loadscope-reorder
 export VENV
 
-.PHONY: help run stop status test test-real lint types format proto lock bench clean distclean setup setup-dev
+.PHONY: help run stop status test test-real fuzz lint types format proto lock bench clean distclean setup setup-dev
 
 help: ## Show this help.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -60,6 +63,9 @@ lock: setup-dev ## Write the lock files from what is installed.
 
 bench: setup-dev ## Measure Hanse against a bare client on the same clusters.
 	$(PY) -m benchmarks $(BENCH_ARGS)
+
+fuzz: setup-dev ## Send changed input to everything that takes any: `make fuzz SECONDS=600 SEED=1`.
+	$(PY) -m tests.fuzz --seconds $(SECONDS) --seed $(SEED) $(FUZZ_ARGS)
 
 clean: stop ## Stop, and remove the federation's data and all caches.
 	rm -rf $(DATA_DIR) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

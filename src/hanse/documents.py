@@ -66,14 +66,14 @@ def _surely_too_many(body: bytes) -> bool:
     return outside.count(b",") > MAX_VALUES or outside.count(b"{") + outside.count(b"[") > MAX_VALUES
 
 
-def check_bounds(value: Any, *, what: str) -> None:
+def check_bounds(value: Any, *, what: str, deepest: int = MAX_DEPTH) -> None:
     """Check depth and number of values of something decoded. Raises InvalidArgumentError."""
     level: list[Any] = [value] if isinstance(value, dict | list) else []
     depth = count = 0
     while level:
         depth += 1
-        if depth > MAX_DEPTH:
-            raise _too_deep(what)
+        if depth > deepest:
+            raise _too_deep(what, deepest)
         count += sum(map(len, level))
         if count > MAX_VALUES:
             raise _too_many(what)
@@ -230,9 +230,9 @@ def _key(name: Any, what: str) -> str:
     raise InvalidArgumentError(f"{what} has a key that is not a text: {name!r}", reason=MALFORMED)
 
 
-def _too_deep(what: str) -> InvalidArgumentError:
+def _too_deep(what: str, deepest: int = MAX_DEPTH) -> InvalidArgumentError:
     return InvalidArgumentError(
-        f"{what} is nested too deeply: at most {MAX_DEPTH} maps and lists may be inside each other",
+        f"{what} is nested too deeply: at most {deepest} maps and lists may be inside each other",
         reason=TOO_DEEP,
     )
 

@@ -23,6 +23,12 @@ OUTCOME_UNKNOWN = "OUTCOME_UNKNOWN"
 """Reason of an `UnavailableError` or `DeadlineError` for a write that may or may not have happened."""
 
 
+def shown(value: object, *, limit: int = 80) -> str:
+    """Return a value for a message: its repr, cut where it is long."""
+    text = repr(value[: limit + 1]) if isinstance(value, str | bytes) else repr(value)
+    return text if len(text) <= limit else f"{text[: limit - 3]}..."
+
+
 class HanseError(Exception):
     """Base of all errors of Hanse.
 

@@ -227,6 +227,11 @@ class FederationService(FederationServiceServicer):
         key = rpc_objects.parse_name(request.name)
         info = rpc_objects.storage_info(self._engine.catalogue, key.group, key.resource)
         user = await self._allow("delete", info, namespace=key.namespace, name=key.name)
+        if request.propagation not in _PROPAGATIONS:
+            raise InvalidArgumentError(
+                f"propagation is {request.propagation}: it must be BACKGROUND, FOREGROUND or ORPHAN",
+                metadata={"field": "propagation"},
+            )
         options = DeleteOptions(
             user=user,
             resource_version=request.etag or None,

@@ -13,7 +13,7 @@ from hanse.api.federation.v1.federation_pb2 import Object as ObjectMessage
 from hanse.api.federation.v1.federation_pb2 import Resource
 from hanse.api.type.v1.object_reference_pb2 import ObjectReference
 from hanse.documents import json_document
-from hanse.errors import InvalidArgumentError
+from hanse.errors import InvalidArgumentError, shown
 from hanse.kube.catalogue import Catalogue, ResourceInfo
 from hanse.kube.objects import Object, gvk_of, mapping, name_of, namespace_of
 from hanse.kube.propagation import propagates
@@ -127,4 +127,6 @@ def resource_message(info: ResourceInfo) -> Resource:
 
 
 def _bad(field: str, value: str, expected: str) -> InvalidArgumentError:
-    return InvalidArgumentError(f"{field} is {value!r}: it must be {expected}", metadata={"field": field})
+    return InvalidArgumentError(
+        f"{field} is {shown(value)}: it must be {expected}", metadata={"field": field}
+    )

@@ -293,7 +293,9 @@ def _whatever_labels(item: Any) -> ResourceSelector | None:
         return None
 
 
-def _choice(spec: dict[str, Any], *, where: str) -> ClusterChoice:
+def _choice(spec: Any, *, where: str) -> ClusterChoice:
+    if not isinstance(spec, dict):
+        raise InvalidArgumentError(f"{where} is not a map")
     labels = spec.get("clusterSelector")
     try:
         selector = LabelSelector.from_object(labels) if labels else None

@@ -82,7 +82,7 @@ def _named(parsed: dict[str, Any], known: dict[str, str], *, where: str, inside:
     for name, value in parsed.items():
         proper = known.get(str(name).casefold())
         if proper is None:
-            close = difflib.get_close_matches(str(name).casefold(), known, n=1)
+            close = difflib.get_close_matches(str(name).casefold()[:64], known, n=1)
             hint = f" (did you mean {known[close[0]]}?)" if close else ""
             raise _bad(where, f"{inside}{name} is not a field{hint}")
         result[proper] = value
@@ -91,5 +91,5 @@ def _named(parsed: dict[str, Any], known: dict[str, str], *, where: str, inside:
 
 def _bad(where: str, why: str) -> InvalidArgumentError:
     return InvalidArgumentError(
-        f"{where} cannot be used: {why}; write for example {_FORM}", reason="BAD_REPLICA_PREFERENCES"
+        f"{where} cannot be used: {why[:500]}; write for example {_FORM}", reason="BAD_REPLICA_PREFERENCES"
     )

@@ -168,7 +168,7 @@ def _json_type(value: Any) -> str:
 
 def _bad(why: str) -> InvalidArgumentError:
     return InvalidArgumentError(
-        f"annotation {CLUSTER_SELECTOR} cannot be used: {why}; write a JSON list of "
+        f"annotation {CLUSTER_SELECTOR} cannot be used: {why[:500]}; write a JSON list of "
         '{"key": ..., "operator": ..., "values": [...]}, or remove the annotation',
         reason="BAD_CLUSTER_SELECTOR",
         metadata={"annotation": CLUSTER_SELECTOR},

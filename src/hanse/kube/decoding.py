@@ -130,7 +130,22 @@ def _walk_list(value: list[Any], element: Schema, path: str, out: Decoded) -> li
     result = [_walk(item, element, f"{path}[{index}]", out) for index, item in enumerate(value)]
     if all(a is b for a, b in zip(result, value, strict=True)):
         return value
-    return [None if item is _DROP else item for item in result]
+    for index, item in enumerate(result):
+        if item is _DROP:
+            result[index] = (
+                _zero(element) if element.builtin else _mistyped(None, element, f"{path}[{index}]", out)
+            )
+    return result
+
+
+def _zero(schema: Schema) -> Any:
+    """Return what Go makes of a null in a list: the zero value, a new one each time."""
+    if schema.shape in ("struct", "map"):
+        return {}
+    if schema.shape == "list":
+        return []
+    zeros: dict[str, Any] = {"integer": 0, "number": 0, "boolean": False}
+    return zeros.get(schema.type, "0" if schema.format == "quantity" else "")
 
 
 def _scalar(value: Any, schema: Schema, path: str, out: Decoded) -> Any:
@@ -191,6 +206,8 @@ def _json_type(value: Any) -> str:
         return f"number {value}" if isinstance(value, float) else "number"
     if isinstance(value, str):
         return "string"
+    if value is None:
+        return "null"
     return "array" if isinstance(value, list) else "object"
 
 

@@ -11,17 +11,22 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from hanse.errors import shown
+
 _STEP = re.compile(
     r"""\.?(?:
         (?P<field>(?:\\.|[^.\[\]\\])+)
       | \[\s*'(?P<quoted>(?:\\'|[^'])*)'\s*\]
       | \[\s*"(?P<double>(?:\\"|[^"])*)"\s*\]
-      | \[\s*(?P<index>-?\d+)\s*\]
+      | \[\s*(?P<index>-?[0-9]{1,9})\s*\]
       | \[\s*(?P<all>\*)\s*\]
-      | \[\?\(\s*@\.(?P<key>[^=!\s]+)\s*(?P<op>==|!=)\s*(?P<value>'[^']*'|"[^"]*"|[^)]*?)\s*\)\]
+      | \[\?\(\s*@\.(?P<key>[^=!\s\[\]()?]+)\s*(?P<op>==|!=)\s*(?P<value>'[^']*'|"[^"]*"|[^)]*?)\s*\)\]
     )""",
     re.VERBOSE,
 )
+
+MAX_LENGTH = 1_000
+"""Characters of a path."""
 
 Step = tuple[str, Any]
 
@@ -35,12 +40,14 @@ def parse(path: str) -> tuple[Step, ...]:
     text = path.strip().removeprefix("{").removesuffix("}").strip().removeprefix("$")
     steps: list[Step] = []
     position = 0
+    if len(text) > MAX_LENGTH:
+        raise ValueError(f"a JSONPath has at most {MAX_LENGTH} characters")
     while position < len(text):
         if text[position] == "." and position + 1 == len(text):
             break
         match = _STEP.match(text, position)
         if match is None:
-            raise ValueError(f"cannot read the JSONPath {path!r} at {text[position:]!r}")
+            raise ValueError(f"cannot read the JSONPath {shown(path)} at {shown(text[position:])}")
         position = match.end()
         steps.append(_step(match))
     return tuple(steps)
@@ -58,6 +65,7 @@ def _step(match: re.Match[str]) -> Step:
         return ("index", int(match["index"]))
     if match["all"] is not None:
         return ("all", None)
+    parse(f".{match['key']}")
     return ("filter", (match["key"], match["op"] == "==", match["value"].strip("'\"")))
 
 

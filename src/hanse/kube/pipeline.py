@@ -12,14 +12,14 @@ from typing import Any, Literal, assert_never
 
 import orjson
 
-from hanse.documents import TOO_LARGE, check_bounds
+from hanse.documents import MAX_DEPTH, TOO_LARGE, check_bounds
 from hanse.errors import InvalidArgumentError
 from hanse.kube.catalogue import Catalogue
 from hanse.kube.decoding import decode
 from hanse.kube.defaults import apply_defaults
 from hanse.kube.fielderrors import FieldError
 from hanse.kube.hooks import Admission, AdmissionRequest, Operation
-from hanse.kube.managed import update_managed_fields, with_managed
+from hanse.kube.managed import update_managed_fields, with_managed, without_managed
 from hanse.kube.objects import Object, mapping
 from hanse.kube.options import DeleteOptions, WriteOptions
 from hanse.kube.patch import json_patch, merge_patch, strategic_merge_patch
@@ -28,6 +28,9 @@ from hanse.kube.schema import Schema
 from hanse.kube.status import Cause, InvalidObjectError
 from hanse.kube.validation import validate, validate_update
 from hanse.store.keys import ObjectKey
+
+MAX_OBJECT_DEPTH = MAX_DEPTH - 10
+"""Maps and lists inside each other in an object; its managedFields have some more, and can be sent back."""
 
 MAX_PATCHED_BYTES = 3 * 1024 * 1024
 """Bytes of an object after a patch, with the status that is not stored; as those of a request's body."""
@@ -83,20 +86,24 @@ class Pipeline:
     ) -> Object:
         """Return the object without unknown fields, which are reported as the client asked.
 
-        Raises InvalidArgumentError for values of the wrong type and, with Strict, for unknown fields.
+        Raises InvalidArgumentError for what is too deep, for values of the wrong type and, with Strict, for
+        unknown fields.
         """
+        check_bounds(without_managed(obj), what="the object", deepest=MAX_OBJECT_DEPTH)
         decoded = decode(obj, self.schema(info), keep_nulls=keep_nulls)
         schema = self.schema(info)
         if decoded.errors and schema is not None and not schema.builtin:
             raise invalid_object(info, str(mapping(obj, "metadata").get("name") or ""), decoded.errors)
         if decoded.errors:
-            listed = "; ".join(e.message or str(e) for e in decoded.errors)
+            listed = "; ".join(e.message or str(e) for e in decoded.errors[:MAX_CAUSES])
             raise InvalidArgumentError(
                 f'{info.kind} in version "{info.version}" cannot be handled as a {info.kind}: {listed}'
             )
         unknown = [path for path in decoded.unknown if path not in self._added]
         if unknown:
-            complaints = [f'unknown field "{path}"' for path in unknown]
+            complaints = [f'unknown field "{path}"' for path in unknown[:MAX_CAUSES]]
+            if len(unknown) > MAX_CAUSES:
+                complaints.append(f"{len(unknown) - MAX_CAUSES} unknown fields more")
             if options.field_validation == "Strict":
                 raise InvalidArgumentError(
                     f'{info.kind} in version "{info.version}" cannot be handled as a {info.kind}: strict'

@@ -17,7 +17,7 @@ from fractions import Fraction
 from functools import lru_cache, total_ordering
 from typing import Literal
 
-from hanse.errors import InvalidArgumentError
+from hanse.errors import InvalidArgumentError, shown
 
 Family = Literal["decimal", "binary", "exponent"]
 
@@ -25,10 +25,10 @@ NANOS = 10**9
 _BINARY = {"Ki": 10, "Mi": 20, "Gi": 30, "Ti": 40, "Pi": 50, "Ei": 60}
 _DECIMAL = {"n": -9, "u": -6, "m": -3, "": 0, "k": 3, "M": 6, "G": 9, "T": 12, "P": 15, "E": 18}
 _BY_EXPONENT = {exponent: suffix for suffix, exponent in _DECIMAL.items()}
-_PATTERN = re.compile(r"([+-]?)(\d+\.?\d*|\.\d+)(?:([KMGTPE]i|[numkMGTPE])|[eE]([+-]?\d{1,4}))?", re.ASCII)
-MAX_TEXT = 100
-"""Characters of a quantity; Kubernetes caps what it computes with at 2^63-1, which has 19 digits."""
-MAX_EXPONENT = 100
+MAX_LENGTH = 64
+"""Characters of a quantity. Its exponent has at most two digits."""
+
+_PATTERN = re.compile(r"([+-]?)(\d+\.?\d*|\.\d+)(?:([KMGTPE]i|[numkMGTPE])|[eE]([+-]?\d{1,2}))?", re.ASCII)
 _MESSAGE = "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'"
 
 
@@ -50,7 +50,7 @@ class Quantity:
         Raises InvalidArgumentError if it is not one.
         """
         if isinstance(text, bool) or not isinstance(text, str | int | float):
-            raise InvalidArgumentError(f"{text!r} is not a quantity: {_MESSAGE}", reason="BAD_QUANTITY")
+            raise InvalidArgumentError(f"{shown(text)} is not a quantity: {_MESSAGE}", reason="BAD_QUANTITY")
         return _parse(text if isinstance(text, str) else repr(text))
 
     @property
@@ -115,10 +115,12 @@ class Quantity:
 
 @lru_cache(maxsize=4096)
 def _parse(text: str) -> Quantity:
-    match = _PATTERN.fullmatch(text) if len(text) <= MAX_TEXT else None
-    if match is None or abs(int(match[4] or 0)) > MAX_EXPONENT:
-        text = text if len(text) <= MAX_TEXT else f"{text[:MAX_TEXT]}…"
-        raise InvalidArgumentError(f"{text!r} is not a quantity: {_MESSAGE}", reason="BAD_QUANTITY")
+    match = _PATTERN.fullmatch(text) if len(text) <= MAX_LENGTH else None
+    if match is None:
+        raise InvalidArgumentError(
+            f"{shown(text)} is not a quantity of at most {MAX_LENGTH} characters: {_MESSAGE}",
+            reason="BAD_QUANTITY",
+        )
     sign, digits, suffix, exponent = match.groups()
     amount = Fraction(digits.rstrip(".") or "0")
     family: Family = "decimal"

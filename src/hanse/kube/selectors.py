@@ -11,9 +11,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
-from hanse.errors import InvalidArgumentError
+from hanse.errors import InvalidArgumentError, shown
 from hanse.kube.names import label_value_problems, qualified_name_problems
 from hanse.kube.objects import Object
 
@@ -32,10 +32,6 @@ _MAX_TEXT = 64 * 1024
 
 def _too_many() -> InvalidArgumentError:
     return _bad(f"the selector has more than {MAX_TERMS} requirements and values: select by fewer labels")
-
-
-def _shown(text: str) -> str:
-    return repr(text if len(text) <= 200 else text[:197] + "...")
 
 
 def _bad(problem: str) -> InvalidArgumentError:
@@ -123,23 +119,22 @@ class LabelSelector:
         """
         if selector is None:
             return cls.nothing()
-        try:
-            return cls._from_object(selector)
-        except (AttributeError, TypeError) as error:
-            raise _bad(f"it is no label selector: {error}") from error
-
-    @classmethod
-    def _from_object(cls, selector: Mapping[str, Any]) -> LabelSelector:
-        labels = selector.get("matchLabels") or {}
-        expressions = selector.get("matchExpressions") or ()
-        if len(labels) + sum(1 + len(each.get("values") or ()) for each in expressions) > MAX_TERMS:
+        _typed(selector, dict, "the whole", "a map")
+        labels = _typed(selector.get("matchLabels") or {}, dict, "matchLabels", "a map")
+        expressions = _typed(selector.get("matchExpressions") or [], list, "matchExpressions", "a list")
+        terms = len(labels)
+        for expression in expressions:
+            _typed(expression, dict, "an item of matchExpressions", "a map")
+            terms += 1 + len(_typed(expression.get("values") or [], list, "values", "a list"))
+        if terms > MAX_TERMS:
             raise _too_many()
         out = [_requirement(key, "In", [value]) for key, value in sorted(labels.items())]
         for expression in expressions:
             operator = expression.get("operator")
-            if operator not in _OPERATORS:
+            if not isinstance(operator, str) or operator not in _OPERATORS:
                 raise _bad(
-                    f"{operator!r} is not a valid label selector operator: use one of {sorted(_OPERATORS)}"
+                    f"{shown(operator)} is not a valid label selector operator:"
+                    f" use one of {sorted(_OPERATORS)}"
                 )
             out.append(_requirement(expression.get("key") or "", operator, expression.get("values") or []))
         return cls(tuple(out))
@@ -159,10 +154,21 @@ class LabelSelector:
         return ",".join(map(str, self.requirements))
 
 
-def _requirement(key: str, operator: Operator, values: list[str]) -> LabelRequirement:
+T = TypeVar("T")
+
+
+def _typed(value: Any, kind: type[T], where: str, wanted: str) -> T:
+    if not isinstance(value, kind):
+        raise _bad(f"{where} of a label selector must be {wanted}, not {shown(value)}")
+    return value
+
+
+def _requirement(key: Any, operator: Operator, values: list[Any]) -> LabelRequirement:
+    if not isinstance(key, str):
+        raise _bad(f"key: Invalid value: {shown(key)}: must be a text")
     problems = qualified_name_problems(key)
     if problems:
-        raise _bad(f"key: Invalid value: {key!r}: {'; '.join(problems)}")
+        raise _bad(f"key: Invalid value: {shown(key)}: {'; '.join(problems)}")
     if operator in ("In", "NotIn"):
         if not values:
             raise _bad(
@@ -177,7 +183,7 @@ def _requirement(key: str, operator: Operator, values: list[str]) -> LabelRequir
         raise _bad(f"values: Invalid value: values set must be empty for exists and does not exist ({key})")
     for value in values:
         if not isinstance(value, str) or label_value_problems(value):
-            raise _bad(f"values: Invalid value: {value!r}: not a valid label value ({key})")
+            raise _bad(f"values: Invalid value: {shown(value)}: not a valid label value ({key[:80]})")
     return LabelRequirement(key, operator, frozenset(values))
 
 
@@ -190,7 +196,7 @@ def _tokens(text: str) -> list[str]:
     while position < len(stripped):
         match = _TOKEN.match(stripped, position)
         if match is None:
-            raise _bad(f"unable to parse requirement: unexpected character in {_shown(text)}")
+            raise _bad(f"unable to parse requirement: unexpected character in {shown(text)}")
         out.append(match.group(1) or match.group(2))
         position = match.end()
     return out
@@ -223,16 +229,16 @@ class _Parser:
         found = self._take()
         if found != token:
             raise _bad(
-                f"unable to parse selector: found '{found}', expected: '{token}' in selector"
-                f" {_shown(self._text)}"
+                f"unable to parse selector: found '{found[:80]}', expected: '{token}' in selector"
+                f" {shown(self._text)}"
             )
 
     def _word(self, what: str) -> str:
         token = self._take()
         if not token or token in _SYMBOLS:
             raise _bad(
-                f"unable to parse requirement: found '{token}', expected: {what} in selector"
-                f" {_shown(self._text)}"
+                f"unable to parse requirement: found '{token[:80]}', expected: {what} in selector"
+                f" {shown(self._text)}"
             )
         return token
 
@@ -254,8 +260,8 @@ class _Parser:
         if operator in ("in", "notin"):
             return _requirement(key, "In" if operator == "in" else "NotIn", self._values())
         raise _bad(
-            f"unable to parse requirement: found '{operator}', expected: in, notin, =, ==, !=, gt, lt "
-            f"in selector {_shown(self._text)}"
+            f"unable to parse requirement: found '{operator[:80]}', expected: in, notin, =, ==, !=, gt, lt "
+            f"in selector {shown(self._text)}"
         )
 
     def _value(self) -> str:
@@ -348,7 +354,7 @@ def _split_terms(text: str) -> list[str]:
 def _field_requirement(term: str, text: str) -> FieldRequirement:
     match = re.fullmatch(r"([^=!\\]+)(!=|==|=)((?:[^\\=]|\\[\\,=])*)", term)
     if match is None:
-        raise _bad(f"invalid field selector: {_shown(text)}; can't understand '{term}'")
+        raise _bad(f"invalid field selector: {shown(text)}; can't understand {shown(term)}")
     path, operator, value = match.groups()
     plain = re.sub(r"\\([\\,=])", r"\1", value)
     path = path.strip()

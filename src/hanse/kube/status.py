@@ -115,16 +115,30 @@ def http_status(error: HanseError) -> tuple[int, str]:
     return 500, "InternalError"
 
 
+MAX_MESSAGE = 16 * 1024
+"""Characters of a message in a Status: it may repeat what the client sent."""
+
+
+def _cut(text: str, limit: int) -> str:
+    return text if len(text) <= limit else f"{text[: limit - 3]}..."
+
+
 def to_status(error: HanseError) -> tuple[int, Object]:
     """Return the HTTP status and the Status object for an error."""
     code, reason = http_status(error)
     details: dict[str, Any] = {
-        name: error.metadata[name] for name in ("name", "group", "kind", "uid") if error.metadata.get(name)
+        name: _cut(error.metadata[name], 1024)
+        for name in ("name", "group", "kind", "uid")
+        if error.metadata.get(name)
     }
     causes = getattr(error, "causes", ())
     if causes:
         details["causes"] = [
-            {"reason": c.reason, "message": c.message, **({"field": c.field} if c.field else {})}
+            {
+                "reason": c.reason,
+                "message": _cut(c.message, MAX_MESSAGE),
+                **({"field": c.field} if c.field else {}),
+            }
             for c in causes
         ]
     if error.retry_after is not None:
@@ -134,7 +148,7 @@ def to_status(error: HanseError) -> tuple[int, Object]:
         "apiVersion": "v1",
         "metadata": {},
         "status": "Failure",
-        "message": error.message,
+        "message": _cut(error.message, MAX_MESSAGE),
         "reason": reason,
         "code": code,
     }

@@ -17,11 +17,13 @@ import asyncio
 import contextlib
 import inspect
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import grpc
+from google.protobuf.message import DecodeError
 from grpc_status import rpc_status
 from opentelemetry import context as otel_context
 from opentelemetry import metrics, trace
@@ -33,7 +35,7 @@ from hanse.auth import (
     certificate_from_auth_context,
     identity_from_auth_context,
 )
-from hanse.errors import HanseError, ResourceExhaustedError, UnavailableError
+from hanse.errors import HanseError, InvalidArgumentError, ResourceExhaustedError, UnavailableError
 from hanse.flow import Flow
 from hanse.revocation import DenyList
 from hanse.rpc.errors import from_exception, to_status
@@ -116,7 +118,7 @@ class Pipeline:
                 if handler.request_streaming
                 else grpc.unary_stream_rpc_method_handler
             )
-            return _made(make(respond, handler.request_deserializer, handler.response_serializer))
+            return _made(make(respond, _reader(handler), handler.response_serializer))
 
         inner_unary = handler.stream_unary if handler.request_streaming else handler.unary_unary
 
@@ -128,7 +130,7 @@ class Pipeline:
             if handler.request_streaming
             else grpc.unary_unary_rpc_method_handler
         )
-        return _made(make(answer, handler.request_deserializer, handler.response_serializer))
+        return _made(make(answer, _reader(handler), handler.response_serializer))
 
     def end_streams(self) -> None:
         """End all server streams with UNAVAILABLE, so that their callers go elsewhere. For a stop."""
@@ -150,7 +152,7 @@ class Pipeline:
             try:
                 caller = self._admit(method, context)
                 async with self._flow.request(caller.name, caller.groups):
-                    return await inner(request, context)
+                    return await inner(_checked(request), context)
             except BaseException as error:  # noqa: BLE001 - _failed raises it, or what it means, again
                 await self._failed(call, error, context)
 
@@ -166,7 +168,7 @@ class Pipeline:
                 if certificate is not None:
                     self._callers[task] = certificate
                 with self._flow.watch(caller.name, caller.groups):
-                    result = inner(request, context)
+                    result = inner(_checked(request), context)
                     if inspect.isawaitable(result):
                         await result
                     else:
@@ -249,6 +251,32 @@ class _Call:
         self.span = span
         self.code = grpc.StatusCode.OK
         self.message = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Malformed:
+    """Stands for a request whose bytes are not a message of its type."""
+
+    problem: str
+
+
+def _reader(handler: Handler) -> Callable[[bytes], Any]:
+    """Return what reads a request; what cannot be read is refused in the pipeline, as the caller's fault."""
+    read = handler.request_deserializer
+
+    def reader(data: bytes) -> Any:
+        try:
+            return read(data)
+        except DecodeError as error:
+            return _Malformed(str(error))
+
+    return read if handler.request_streaming else reader
+
+
+def _checked(request: Any) -> Any:
+    if isinstance(request, _Malformed):
+        raise InvalidArgumentError(f"the request cannot be read: {request.problem}")
+    return request
 
 
 async def _send(responses: AsyncIterator[Any], context: ServicerContext, *, stall_seconds: float) -> None:

@@ -14,7 +14,7 @@ from typing import Any, Literal
 from aiohttp import web
 
 from hanse.documents import check_bounds, json_document, yaml_document
-from hanse.errors import DeadlineError, InvalidArgumentError
+from hanse.errors import DeadlineError, InvalidArgumentError, shown
 from hanse.kube.options import PatchType
 from hanse.kube.protobuf import decode_object
 from hanse.kube.status import (
@@ -73,7 +73,7 @@ def parse_accept(header: str) -> Wanted:
         if as_ in ("PartialObjectMetadata", "PartialObjectMetadataList"):
             return Wanted("metadata", out)
     raise InvalidArgumentError(
-        f"only {JSON} and {YAML} are served, the client accepts {header!r}", reason=NOT_ACCEPTABLE
+        f"only {JSON} and {YAML} are served, the client accepts {shown(header)}", reason=NOT_ACCEPTABLE
     )
 
 

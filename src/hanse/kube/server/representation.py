@@ -44,6 +44,9 @@ PRETTY_UP_TO = 1024 * 1024
 YAML_UP_TO = 4 * 1024 * 1024
 """Bytes of an answer that is written as YAML: that costs a second for each."""
 
+MAX_WARNINGS, MAX_WARNING = 32, 256
+"""Warnings of an answer, and characters of each: they are headers, and clients bound those."""
+
 META = "meta.k8s.io/v1"
 
 TURNS = web.AppKey("turns", Turns)
@@ -301,8 +304,9 @@ def _takes_gzip(request: web.Request) -> bool:
 
 def _warning_headers(warnings: Iterable[str]) -> list[tuple[str, str]]:
     result = []
-    for text in dict.fromkeys(warnings):
-        quoted = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", " ")
+    for text in list(dict.fromkeys(warnings))[:MAX_WARNINGS]:
+        printable = "".join(char if char.isprintable() else " " for char in text[:MAX_WARNING])
+        quoted = printable.replace("\\", "\\\\").replace('"', '\\"')
         result.append(("Warning", f'299 - "{quoted}"'))
     return result
 
