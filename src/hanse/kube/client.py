@@ -8,7 +8,7 @@ Next: `hanse.kube.transport` for how requests are sent and what errors mean.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -19,6 +19,7 @@ import orjson
 from hanse.errors import UnavailableError
 from hanse.kube import expect
 from hanse.kube.access import ClusterAccess
+from hanse.kube.bounds import KEPT_LIST_BYTES, LIST_BYTES, AnswerTooLongError, ListBudget
 from hanse.kube.expect import ADeletion, AList, AnObject
 from hanse.kube.objects import Object, mapping, name_of, namespace_of, parse_api_version
 from hanse.kube.resource_info import ResourceInfo
@@ -113,10 +114,11 @@ class KubeClient(KubeTransport):
     ) -> ObjectList:
         """Return all objects of a resource, read in pages of `limit`; the list is complete or an error.
 
-        Raises CompactedError if it took too long between two pages. Items have apiVersion and kind.
+        Raises CompactedError if it took too long between two pages, MisbehavingMemberError for one that has
+        no end or more objects than any cluster has. Items have apiVersion and kind.
         """
         return await self._list(
-            resource, JSON, namespace=namespace, label_selector=label_selector,
+            resource, metadata_only=False, namespace=namespace, label_selector=label_selector,
             field_selector=field_selector, resource_version=resource_version, limit=limit,
         )  # fmt: skip
 
@@ -132,36 +134,65 @@ class KubeClient(KubeTransport):
     ) -> ObjectList:
         """Return the metadata of all objects of a resource; as `list` otherwise."""
         return await self._list(
-            resource, AS_METADATA_LIST, namespace=namespace, label_selector=label_selector,
+            resource, metadata_only=True, namespace=namespace, label_selector=label_selector,
             field_selector=field_selector, resource_version=resource_version, limit=limit,
         )  # fmt: skip
 
-    async def _list(
-        self, resource: ResourcePath, accept: str, *, namespace: str, label_selector: str,
-        field_selector: str, resource_version: str, limit: int,
-    ) -> ObjectList:  # fmt: skip
-        params = _params(
-            labelSelector=label_selector, fieldSelector=field_selector, limit=str(limit) if limit else ""
-        )
-        first = {**params, **_params(resourceVersion=resource_version)}
-        expected = AList(
-            resource.api_version, resource.kind, namespace=namespace, partial=accept == AS_METADATA_LIST
-        )
-        page = await self.call("GET", resource.url(namespace), expect=expected, params=first, accept=accept)
+    async def _list(self, resource: ResourcePath, *, metadata_only: bool, **options: Any) -> ObjectList:
         items: list[Object] = []
+        version = ""
+        pages = self.pages(resource, metadata_only=metadata_only, bytes_in_all=KEPT_LIST_BYTES, **options)
+        async with aclosing(pages):
+            async for page in pages:
+                items += page.items
+                version = page.resource_version
+        return ObjectList(items, version)
+
+    async def pages(
+        self,
+        resource: ResourcePath,
+        *,
+        namespace: str = "",
+        label_selector: str = "",
+        field_selector: str = "",
+        resource_version: str = "",
+        limit: int = PAGE,
+        metadata_only: bool = False,
+        bytes_in_all: int = LIST_BYTES,
+    ) -> AsyncGenerator[ObjectList, None]:
+        """Yield the pages of a list, for who keeps less than the objects. Raises as `list`.
+
+        The list is complete when this ends without an error; the last page has the resourceVersion to watch
+        from. A page that is too long is asked for again with a tenth of the objects.
+        """
+        accept = AS_METADATA_LIST if metadata_only else JSON
+        expected = AList(resource.api_version, resource.kind, namespace=namespace, partial=metadata_only)
+        params = _params(labelSelector=label_selector, fieldSelector=field_selector)
+        position = _params(resourceVersion=resource_version)
+        budget = ListBudget(f"the list of {resource.plural} of {self.access.server}", bytes_in_all)
         while True:
-            items += _typed(page["items"] or [], page)
-            token = mapping(page, "metadata").get("continue")
+            asked = {**params, **_params(limit=str(limit) if limit else ""), **position}
+            try:
+                page = await self.call(
+                    "GET",
+                    resource.url(namespace),
+                    expect=expected,
+                    params=asked,
+                    accept=accept,
+                    budget=budget,
+                )
+            except AnswerTooLongError:
+                if limit == 1:
+                    raise
+                limit = max(1, (limit or PAGE) // 10)
+                continue
+            items = _typed(page["items"] or [], page)
+            token = mapping(page, "metadata").get("continue") or ""
+            budget.page(items, token)
+            yield ObjectList(items, str(mapping(page, "metadata").get("resourceVersion") or ""))
             if not token:
-                version = str(mapping(page, "metadata").get("resourceVersion") or "")
-                return ObjectList(items, version)
-            page = await self.call(
-                "GET",
-                resource.url(namespace),
-                expect=expected,
-                params={**params, "continue": token},
-                accept=accept,
-            )
+                return
+            position = {"continue": token}
 
     async def watch(
         self,

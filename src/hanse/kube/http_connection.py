@@ -19,14 +19,11 @@ from typing import Final, cast
 
 from httptools import HttpParserError, HttpResponseParser
 
-MAX_ANSWER_BYTES: Final = 512 * 1024 * 1024
-"""Longest answer that is taken in whole: more than 300 of the largest objects that etcd holds."""
-
-MAX_HEAD_BYTES: Final = 64 * 1024
-"""An answer whose head has not ended after so much, and what came in the same piece, is no answer."""
+from hanse.kube.bounds import FRAMING_PER_BYTE, HEAD_BYTES, OBJECT, Bound
 
 _HIGH_WATER: Final = 1024 * 1024
 _LOW_WATER: Final = 256 * 1024
+_PIECE_COST: Final = 64
 _GZIP: Final = 16 + zlib.MAX_WBITS
 
 
@@ -39,6 +36,14 @@ class BrokenConnectionError(ConnectionError):
     def __init__(self, message: str, *, began: bool) -> None:
         super().__init__(message)
         self.began = began
+
+
+class LongAnswerError(BrokenConnectionError):
+    """An answer is longer than its `bound`, and was read no further."""
+
+    def __init__(self, bound: Bound) -> None:
+        super().__init__(f"the answer is longer than {bound.bytes} bytes", began=True)
+        self.bound = bound
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +68,13 @@ class HttpConnection(asyncio.Protocol):
         self._closing = False
         self._status = 0
         self._headers: dict[str, str] = {}
-        self._head_size = 0
+        self._bound = OBJECT
+        self._received = 0
+        self._body_size = 0
+        self._whole = bytearray()
         self._pieces: deque[bytes] = deque()
         self._size = 0
+        """Of the pieces, each with what it costs to keep it."""
         self._paused = False
         self._more: asyncio.Future[None] | None = None
         self._error: BrokenConnectionError | None = None
@@ -75,16 +84,21 @@ class HttpConnection(asyncio.Protocol):
         """Whether another request may be sent: the last answer is complete and the server stays."""
         return self._complete and not self._closing
 
-    def send(self, request: bytes, *, stream: bool = False) -> asyncio.Future[HttpAnswer]:
+    def send(
+        self, request: bytes, *, stream: bool = False, bound: Bound = OBJECT
+    ) -> asyncio.Future[HttpAnswer]:
         """Send a request, head and body; return the answer to come. Its head only, with `stream`.
 
-        The future raises BrokenConnectionError. Whoever stops waiting for it must `close`.
+        The future raises BrokenConnectionError, LongAnswerError for a body above `bound`, packed or not; what
+        is streamed has no bound. Whoever stops waiting for it must `close`.
         """
         assert self._transport is not None
         assert self.reusable
         self._parser = HttpResponseParser(self)
         self._answer = asyncio.get_running_loop().create_future()
         self._streamed = stream
+        self._bound = bound
+        self._received = 0
         self._began = self._complete = False
         self._reset()
         self._transport.write(request)
@@ -103,7 +117,7 @@ class HttpConnection(asyncio.Protocol):
             finally:
                 self._more = None
         piece = self._pieces.popleft()
-        self._size -= len(piece)
+        self._size -= len(piece) + _PIECE_COST
         if self._paused and self._size <= _LOW_WATER:
             self._paused = False
             if self._transport is not None and not self._closing:
@@ -132,10 +146,9 @@ class HttpConnection(asyncio.Protocol):
             self._parser.feed_data(data)
         except HttpParserError as error:
             self._fail(f"the server sent something that is not HTTP: {error}")
-        if not self._status:
-            self._head_size += len(data)
-            if self._head_size > MAX_HEAD_BYTES:
-                self._fail(f"the head of the answer is longer than {MAX_HEAD_BYTES} bytes")
+        self._received += len(data)
+        if self._received - self._body_size > HEAD_BYTES + FRAMING_PER_BYTE * self._body_size:
+            self._fail(f"the head, or what is between the body's parts, is longer than {HEAD_BYTES} bytes")
 
     def eof_received(self) -> bool:
         """The server sends no more; the transport closes itself."""
@@ -173,12 +186,17 @@ class HttpConnection(asyncio.Protocol):
 
     def on_body(self, body: bytes) -> None:
         """A piece of the body."""
-        self._pieces.append(body)
-        self._size += len(body)
-        if not self._streamed:
-            if self._size > MAX_ANSWER_BYTES:
-                self._fail(f"the answer is longer than {MAX_ANSWER_BYTES} bytes")
+        if self._error is not None:
             return
+        self._body_size += len(body)
+        if not self._streamed:
+            if self._body_size > self._bound.bytes:
+                self._fail_with(LongAnswerError(self._bound))
+            else:
+                self._whole += body
+            return
+        self._pieces.append(body)
+        self._size += len(body) + _PIECE_COST
         if self._size > _HIGH_WATER and not self._paused and not self._closing:
             self._paused = True
             assert self._transport is not None
@@ -199,14 +217,17 @@ class HttpConnection(asyncio.Protocol):
         if self._streamed:
             self._wake()
             return
-        body = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
-        self._pieces.clear()
+        body, self._whole = bytes(self._whole), bytearray()
         if self._headers.get("content-encoding") == "gzip":
             try:
-                body = _unzipped(body)
+                body = _unzipped(body, self._bound)
             except (zlib.error, ValueError) as error:
                 self._complete = False
                 self._fail(f"the answer cannot be unpacked: {error}")
+                return
+            except LongAnswerError as error:
+                self._complete = False
+                self._fail_with(error)
                 return
         self._settle(HttpAnswer(self._status, self._headers, body))
 
@@ -215,9 +236,10 @@ class HttpConnection(asyncio.Protocol):
         return "content-length" not in self._headers and "transfer-encoding" not in self._headers
 
     def _reset(self) -> None:
-        self._status, self._headers, self._head_size = 0, {}, 0
+        self._status, self._headers = 0, {}
+        self._whole = bytearray()
         self._pieces.clear()
-        self._size = 0
+        self._size = self._body_size = 0
 
     def _settle(self, answer: HttpAnswer) -> None:
         if self._answer is not None and not self._answer.done():
@@ -228,21 +250,25 @@ class HttpConnection(asyncio.Protocol):
             self._more.set_result(None)
 
     def _fail(self, message: str) -> None:
+        self._fail_with(BrokenConnectionError(message, began=self._began))
+
+    def _fail_with(self, error: BrokenConnectionError) -> None:
         if self._error is not None:
             return
-        self._error = BrokenConnectionError(message, began=self._began)
+        self._error = error
+        self._whole = bytearray()
         if self._answer is not None and not self._answer.done():
             self._answer.set_exception(self._error)
         self._wake()
         self.close()
 
 
-def _unzipped(body: bytes) -> bytes:
-    """Unpack gzip, as far as `MAX_ANSWER_BYTES`. Raises zlib.error, ValueError."""
+def _unzipped(body: bytes, bound: Bound) -> bytes:
+    """Unpack gzip, as far as `bound`. Raises zlib.error, ValueError, LongAnswerError."""
     unpacker = zlib.decompressobj(_GZIP)
-    unpacked = unpacker.decompress(body, MAX_ANSWER_BYTES)
-    if unpacker.unconsumed_tail:
-        raise ValueError(f"it is longer than {MAX_ANSWER_BYTES} bytes")
+    unpacked = unpacker.decompress(body, bound.bytes + 1)
+    if len(unpacked) > bound.bytes:
+        raise LongAnswerError(bound)
     if not unpacker.eof:
         raise ValueError("it is cut short")
     return unpacked

@@ -20,7 +20,8 @@ from typing import Final
 from urllib.parse import unquote, urlsplit
 
 from hanse.errors import ConfigError
-from hanse.kube.http_connection import BrokenConnectionError, HttpAnswer, HttpConnection
+from hanse.kube.bounds import OBJECT, Bound
+from hanse.kube.http_connection import BrokenConnectionError, HttpAnswer, HttpConnection, LongAnswerError
 
 IDLE_SECONDS: Final = 60.0
 """An idle connection is not used again after so long: whatever is between may have forgotten it."""
@@ -74,32 +75,40 @@ class HttpPool:
             f"{self._via}{headers}"
         ).encode("latin-1")
 
-    async def request(self, request: bytes, *, repeatable: bool = False) -> HttpAnswer:
+    async def request(self, request: bytes, *, repeatable: bool = False, bound: Bound = OBJECT) -> HttpAnswer:
         """Send a request; return the whole answer. `repeatable` says that sending it twice is harmless.
 
-        Raises NotConnectedError if nothing was sent, BrokenConnectionError if there was no whole answer.
+        Raises NotConnectedError if nothing was sent, BrokenConnectionError if there was no whole answer,
+        LongAnswerError for a body above `bound`.
         """
         async with self._places:
             connection, used = await self._take()
             try:
                 try:
-                    return await connection.send(request)
+                    return await connection.send(request, bound=bound)
                 except BrokenConnectionError as error:
                     if not (used and repeatable) or error.began:
                         raise
                 self._drop(connection)
                 connection = await self._connect()
-                return await connection.send(request)
+                return await connection.send(request, bound=bound)
             finally:
                 self._give_back(connection)
 
     @asynccontextmanager
-    async def stream(self, request: bytes) -> AsyncGenerator[tuple[HttpAnswer, AsyncIterator[bytes]], None]:
-        """Send a request; give the head of the answer and its body in pieces. Raises as `request`."""
+    async def stream(
+        self, request: bytes, *, head_seconds: float | None = None
+    ) -> AsyncGenerator[tuple[HttpAnswer, AsyncIterator[bytes]], None]:
+        """Send a request; give the head of the answer and its body in pieces. Raises as `request`.
+
+        TimeoutError if the head does not come in `head_seconds`.
+        """
         async with self._places:
             connection = await self._connect()
             try:
-                yield await connection.send(request, stream=True), _pieces(connection)
+                async with asyncio.timeout(head_seconds):
+                    answer = await connection.send(request, stream=True)
+                yield answer, _pieces(connection)
             finally:
                 self._give_back(connection)
 
@@ -142,6 +151,8 @@ class HttpPool:
                 if self._greet is not None:
                     await self._greet(connection)
                 greeted = True
+        except LongAnswerError:
+            raise
         except TimeoutError as error:
             raise NotConnectedError(f"no connection within {self._connect_seconds:g} s") from error
         except OSError as error:  # ssl.SSLError is one

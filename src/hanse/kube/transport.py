@@ -29,12 +29,12 @@ from hanse.errors import (
     ConfigError,
     DeadlineError,
     HanseError,
-    InternalError,
     InvalidArgumentError,
     ResourceExhaustedError,
     UnavailableError,
 )
 from hanse.kube.access import ClusterAccess
+from hanse.kube.bounds import EVENT, ListBudget, answer_bound
 from hanse.kube.expect import (
     AnObject,
     Answer,
@@ -45,9 +45,10 @@ from hanse.kube.expect import (
     verified,
     wrong_type,
 )
-from hanse.kube.http_connection import HttpAnswer, HttpConnection
+from hanse.kube.http_connection import HttpAnswer, HttpConnection, LongAnswerError
 from hanse.kube.http_pool import HttpPool, NotConnectedError
 from hanse.kube.objects import Object
+from hanse.kube.pace import Pace
 from hanse.kube.status import from_status
 
 JSON: Final = "application/json"
@@ -55,9 +56,6 @@ JSON: Final = "application/json"
 IDENTITY_PATH: Final = "/api/v1/namespaces/kube-system"
 IDENTITY: Final = AnObject("v1", "Namespace", name="kube-system", resource="namespaces")
 """The namespace that every cluster has for as long as it exists: its uid tells clusters apart."""
-
-MAX_LINE_BYTES: Final = 64 * 1024 * 1024
-"""Longest event of a watch that is taken in."""
 
 CONNECT_SECONDS: Final = 10.0
 """How long a connection may take to be made, within a request's own time."""
@@ -85,6 +83,7 @@ class KubeTransport:
         self._retries = retries
         self._standing = _standing_headers(access, user_agent)
         self._pool: HttpPool | None = None
+        self._pace = Pace(access.server)
 
     async def __aenter__(self) -> Self:
         """Get ready; nothing is sent. Raises ConfigError if the address or certificates cannot be used."""
@@ -126,7 +125,8 @@ class KubeTransport:
         """Send a request; return the answer that was expected, or the server's refusal.
 
         Raises WrongAnswerError for anything else, UnavailableError or DeadlineError if there is no answer;
-        for a write with reason OUTCOME_UNKNOWN if it may have happened.
+        for a write with reason OUTCOME_UNKNOWN if it may have happened. MisbehavingMemberError, which is an
+        UnavailableError, says that the answer is longer than `hanse.kube.bounds` has it.
         """
         headers = {"Accept": accept}
         if body is not None:
@@ -152,7 +152,9 @@ class KubeTransport:
         request = self._request(method, path, params, carrier, body or b"")
         try:
             async with asyncio.timeout(self._timeout):
-                return await self._open().request(request, repeatable=reading)
+                return await self._open().request(
+                    request, repeatable=reading, bound=answer_bound(method, path)
+                )
         except (OSError, TimeoutError) as error:
             raise _unreachable(self.access.server, error, sent=not reading) from error
 
@@ -166,16 +168,19 @@ class KubeTransport:
         body: bytes | None = None,
         content: str = JSON,
         accept: str = JSON,
+        budget: ListBudget | None = None,
     ) -> Object:
         """Send a request and return the decoded answer. Raises the error that the answer means.
 
         NotFoundError only if the server itself says that the very object does not exist; any other 404 is a
-        WrongAnswerError.
+        WrongAnswerError. `budget` is that of the list that the answer is a part of.
         """
         for attempt in range(self._retries + 1):
             answer = await self.ask(
                 method, path, expect=expect, params=params, body=body, content=content, accept=accept
             )
+            if budget is not None:
+                budget.received(len(answer.body))
             if answer.ok:
                 return answer.document
             error = error_of(answer, expect, asked=f"{method} {path} of {self.access.server}")
@@ -192,21 +197,24 @@ class KubeTransport:
 
         Raises what the answer means, or an event of type ERROR; WrongAnswerError for an event that is not of
         an object that was asked for, UnavailableError if the connection breaks, DeadlineError if nothing at
-        all comes for `idle_seconds`.
+        all comes for `idle_seconds`, MisbehavingMemberError for an event that is too long, or too many for
+        too long. They come no faster than `hanse.kube.pace` has it.
         """
         asked = f"the watch of {path} of {self.access.server}"
         request = self._request("GET", path, params, {"Accept": accept}, b"")
         try:
-            async with self._open().stream(request) as (answer, pieces):
+            async with self._open().stream(request, head_seconds=idle_seconds) as (answer, pieces):
                 if answer.status != 200:
                     async with asyncio.timeout(self._timeout):
-                        body = b"".join([piece async for piece in pieces])
+                        body = await _all(pieces, self.access.server)
                     found = self._verified(
                         expect, HttpAnswer(answer.status, answer.headers, body), asked=asked
                     )
                     raise error_of(found, expect, asked=asked)
-                async with aclosing(_lines(_within(pieces, idle_seconds))) as lines:
+                within = _within(pieces, idle_seconds)
+                async with aclosing(_lines(within, self.access.server)) as lines:
                     async for line in lines:
+                        await self._pace.took(len(line))
                         yield _event(line, expect, asked=asked)
         except (OSError, TimeoutError) as error:
             raise _unreachable(self.access.server, error, sent=False) from error
@@ -287,6 +295,8 @@ def error_of(answer: Answer, expect: Expected, *, asked: str) -> HanseError:
 
 def _unreachable(server: str, error: Exception, *, sent: bool) -> HanseError:
     """Return the error for a request without an answer; `sent` says that it was a write."""
+    if isinstance(error, LongAnswerError):
+        return error.bound.exceeded(server)
     said = str(error) or type(error).__name__
     reason = UNKNOWN if sent and not isinstance(error, NotConnectedError) else None
     if isinstance(error, TimeoutError):
@@ -304,22 +314,29 @@ async def _within(pieces: AsyncIterator[bytes], seconds: float) -> AsyncIterator
         yield piece
 
 
-async def _lines(pieces: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
-    """Yield the lines of a stream, however long they are."""
-    pending: list[bytes] = []
-    size = 0
+async def _all(pieces: AsyncIterator[bytes], server: str) -> bytes:
+    """Return a stream to its end, as far as an event's bound. Raises MisbehavingMemberError."""
+    body = bytearray()
+    async for piece in pieces:
+        body += piece
+        if len(body) > EVENT.bytes:
+            raise EVENT.exceeded(server)
+    return bytes(body)
+
+
+async def _lines(pieces: AsyncIterator[bytes], server: str) -> AsyncGenerator[bytes, None]:
+    """Yield the lines of a stream. Raises MisbehavingMemberError for one that is longer than any event."""
+    pending = bytearray()
     async for chunk in pieces:
         start = 0
         while (end := chunk.find(b"\n", start)) >= 0:
-            line = b"".join((*pending, chunk[start:end]))
-            pending, size, start = [], 0, end + 1
+            line = bytes(pending + chunk[start:end]) if pending else chunk[start:end]
+            pending, start = bytearray(), end + 1
             if line:
                 yield line
-        if start < len(chunk):
-            pending.append(chunk[start:])
-            size += len(chunk) - start
-            if size > MAX_LINE_BYTES:
-                raise InternalError(f"an event of a watch is longer than {MAX_LINE_BYTES} bytes")
+        pending += chunk[start:]
+        if len(pending) > EVENT.bytes:
+            raise EVENT.exceeded(server)
 
 
 def _event(line: bytes, expect: AnObject, *, asked: str) -> tuple[str, Object]:

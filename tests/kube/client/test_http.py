@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hanse.errors import ConfigError
-from hanse.kube import http_connection
+from hanse.kube.bounds import Bound
 from hanse.kube.http_connection import BrokenConnectionError, HttpConnection
 from hanse.kube.http_pool import HttpPool, NotConnectedError
 from hanse.pki import CertificateAuthority
@@ -228,16 +228,16 @@ async def test_what_nobody_asked_for_ends_the_connection() -> None:
         assert server.connections == 2
 
 
-async def test_an_answer_without_end_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_answer_without_end_is_cut() -> None:
     """A body, packed or not, or a head that is longer than any honest one is an error."""
-    monkeypatch.setattr(http_connection, "MAX_ANSWER_BYTES", 1000)
+    bound = Bound("a test", 1000)
     bomb = gzip.compress(b"0" * 5000)
     assert len(bomb) < 1000
     endless = b"HTTP/1.1 200 OK\r\nX-Header: " + b"y" * 1_000_000
     for answer in (ok(b"0" * 5000), ok(bomb, "Content-Encoding: gzip"), endless):
         async with pooled(saying(answer)) as (pool, _):
             with pytest.raises(BrokenConnectionError, match="longer than"):
-                await pool.request(get(pool))
+                await pool.request(get(pool), bound=bound)
 
 
 async def test_giving_up_closes_the_connection() -> None:

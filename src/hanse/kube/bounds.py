@@ -1,0 +1,164 @@
+"""How much a member may say: the bound of each kind of answer, in one table, and the error for more.
+
+A member is a server of somebody else: what it sends is bounded while it is read, whatever was asked. The
+bounds are those of Kubernetes with room to spare, so that no API server that works as it should meets them;
+one that does is misbehaving, which is a state of that cluster and of no other. Everything that is decoded at
+once is at most 4 MiB, since decoding holds the event loop.
+
+Pure. Next: `hanse.kube.http_connection` and `hanse.kube.transport`, which keep to them; `hanse.kube.pace` for
+events per second.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from hanse.errors import UnavailableError
+
+_KIB: Final = 1024
+_MIB: Final = 1024 * 1024
+
+
+class MisbehavingMemberError(UnavailableError):
+    """A member sent more than any cluster sends. What it sent counts as no answer.
+
+    The message says what it was, how much came, and the bound.
+    """
+
+    default_reason = "MISBEHAVING_MEMBER"
+
+
+class AnswerTooLongError(MisbehavingMemberError):
+    """One answer is over its bound; of a list, smaller pages may not be."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """How many bytes one thing may have, unpacked. `what` names it in a message, as "an object"."""
+
+    what: str
+    bytes: int
+
+    def exceeded(self, server: str) -> AnswerTooLongError:
+        """Return the error for more."""
+        return AnswerTooLongError(
+            f"{server} sent more than {self.bytes} bytes as {self.what}: no cluster does; look at what "
+            "answers there",
+            metadata={"bound": str(self.bytes)},
+        )
+
+
+WORDS: Final = Bound("what an API server says of itself", 256 * _KIB)
+"""/readyz, /livez and /version: a few hundred bytes, some KiB when every check is listed."""
+
+OBJECT: Final = Bound("an object", 4 * _MIB)
+"""etcd takes 1.5 MiB in one request, and kube-apiserver 3 MiB as a body; the rest is for JSON being longer
+than the protobuf that is stored. Also for a Status, which may quote an object."""
+
+PAGE: Final = Bound("a page of a list", 4 * _MIB)
+"""500 objects' metadata have some 1.5 MiB with their managed fields. A page of large objects is asked for
+again with fewer of them, down to one, which an object's bound holds."""
+
+DISCOVERY: Final = Bound("a discovery document", 4 * _MIB)
+"""A plain cluster has 60 KiB of it, one with 1,000 custom kinds some 500."""
+
+SCHEMA: Final = Bound("an OpenAPI document", 16 * _MIB)
+"""kube-apiserver's largest group has 1 MiB; the schemas of custom kinds are up to 1.5 MiB each."""
+
+EVENT: Final = Bound("an event of a watch", 4 * _MIB + 4 * _KIB)
+"""An object and its wrapping."""
+
+HEAD_BYTES: Final = 64 * _KIB
+"""Status line and headers of an answer; Go's servers write up to 1 MiB, kube-apiserver some hundred bytes."""
+
+FRAMING_PER_BYTE: Final = 8
+"""Chunk sizes and trailers, by byte of the body that they carry: a chunk of one byte has 5 more."""
+
+LIST_PAGES: Final = 20_000
+"""Pages of one list: 100,000 objects if all of them are so large that a page has five."""
+
+LIST_ITEMS: Final = 100_000
+"""Objects of one list. Kubernetes is built for 150,000 Pods in a cluster, and lists of ours are of one kind
+and what carries our label; ten times as many as the objects that a federation is measured with."""
+
+LIST_BYTES: Final = 512 * _MIB
+"""All pages of one list together, where each is let go before the next: 5 KiB for each of 100,000 objects."""
+
+KEPT_LIST_BYTES: Final = 32 * _MIB
+"""All pages of one list together, where all are kept: decoded they take several times as much."""
+
+NODES: Final = 20_000
+"""Nodes of a cluster: four times as many as Kubernetes is built for."""
+
+CATALOGUE_RESOURCES: Final = 5_000
+"""Resources that a cluster serves, by version. A plain cluster has 100; Kubernetes is built for 500 custom
+kinds."""
+
+CATALOGUE_BYTES: Final = _MIB
+"""A catalogue as it is stored, in one request to etcd, which takes 1.5 MiB."""
+
+NAME_CHARS: Final = 253
+"""Longest name of anything: a DNS subdomain (RFC 1123)."""
+
+
+def answer_bound(method: str, path: str) -> Bound:
+    """Return the bound of the answer to a request. `path` is the URL's, its query may be there."""
+    segments = path.partition("?")[0].strip("/").split("/")
+    root = segments[0]
+    if root == "openapi":
+        return SCHEMA
+    if root not in ("api", "apis"):
+        return WORDS
+    rest = segments[2:] if root == "api" else segments[3:]
+    if not rest:
+        return DISCOVERY
+    if rest[0] == "namespaces" and len(rest) > 2:
+        rest = rest[2:]
+    return PAGE if len(rest) == 1 and method in ("GET", "DELETE") else OBJECT
+
+
+class ListBudget:
+    """What one list may still bring; `page` takes in each page."""
+
+    def __init__(self, what: str, bytes_in_all: int = LIST_BYTES) -> None:
+        """`what` names the list in messages, as "the list of pods of https://..."."""
+        self._what = what
+        self._most = bytes_in_all
+        self._seen: set[tuple[str, str]] = set()
+        self._token = ""
+        self._pages = 0
+        self._bytes = 0
+
+    def received(self, size: int) -> None:
+        """Take in an answer of so many bytes. Raises MisbehavingMemberError."""
+        self._bytes += size
+        self._check(self._bytes, self._most, "bytes")
+
+    def page(self, items: Sequence[Mapping[str, object]], token: str) -> None:
+        """Take in a page and the token of the next one. Raises MisbehavingMemberError.
+
+        A list has each object once, and each token leads on: else it has no end.
+        """
+        self._pages += 1
+        self._check(self._pages, LIST_PAGES, "pages")
+        self._check(len(self._seen) + len(items), LIST_ITEMS, "objects")
+        for item in items:
+            metadata = item.get("metadata")
+            if not isinstance(metadata, dict):
+                continue
+            identity = (str(metadata.get("namespace") or ""), str(metadata.get("name") or ""))
+            if identity in self._seen:
+                raise MisbehavingMemberError(f"{self._what} has {identity[1][:NAME_CHARS]!r} twice")
+            self._seen.add(identity)
+        if token and token == self._token:
+            raise MisbehavingMemberError(f"{self._what} has no end: a page leads to itself")
+        self._token = token
+
+    def _check(self, found: int, bound: int, unit: str) -> None:
+        if found > bound:
+            raise MisbehavingMemberError(
+                f"{self._what} has more than {bound} {unit}: no cluster's has",
+                metadata={"bound": str(bound)},
+            )
