@@ -9,7 +9,19 @@ from typing import Any
 import pytest
 
 from hanse.errors import OUTCOME_UNKNOWN, InvalidArgumentError, NotFoundError, UnavailableError
-from hanse.store import BatchWriter, Compare, Delete, Get, MemoryStore, Op, Put, Store, TxnResult
+from hanse.store import (
+    MAX_REQUEST_BYTES,
+    BatchWriter,
+    Compare,
+    Delete,
+    Get,
+    MemoryStore,
+    Op,
+    Put,
+    Store,
+    TxnResult,
+    is_too_large,
+)
 
 
 class Counting:
@@ -192,3 +204,28 @@ async def test_a_trickle_of_commits_shares_transactions(store: Store) -> None:
     assert counting.sizes == [1, 10]
     assert loop.time() - started >= 0.2
     await writer.close()
+
+
+async def test_a_commit_that_is_too_large_is_refused_alone(store: Store) -> None:
+    """Its neighbours are written; it is refused before it is sent, with the key and the limit."""
+    writer = BatchWriter(store)
+    values = [b"x", b"x" * (MAX_REQUEST_BYTES + 1), b"x"]
+    commits = [writer.commit((), [Put(f"large/{n}", value)]) for n, value in enumerate(values)]
+    results = await asyncio.gather(*commits, return_exceptions=True)
+    assert [isinstance(result, TxnResult) for result in results] == [True, False, True]
+    refused = results[1]
+    assert isinstance(refused, InvalidArgumentError)
+    assert is_too_large(refused)
+    assert refused.metadata["key"] == "large/1"
+    assert str(MAX_REQUEST_BYTES) in refused.message
+    assert [kv.key for kv in (await store.range("large/")).items] == ["large/0", "large/2"]
+    await writer.close()
+
+
+async def test_a_value_that_nearly_fits_is_taken_or_refused_as_etcd_does(store: Store) -> None:
+    """Around the limit the guard never lets through what etcd would refuse in another way."""
+    for room in (0, 8, 64, 1024):
+        put = store.put("near", b"x" * (MAX_REQUEST_BYTES - room))
+        (outcome,) = await asyncio.gather(put, return_exceptions=True)
+        assert isinstance(outcome, int) or (isinstance(outcome, Exception) and is_too_large(outcome))
+    assert await store.get("near") is not None

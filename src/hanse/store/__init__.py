@@ -37,6 +37,7 @@ from hanse.store.types import (
     Store,
     TxnResult,
     WatchBatch,
+    is_too_large,
 )
 
 __all__ = [
@@ -62,5 +63,6 @@ __all__ = [
     "TlsFiles",
     "TxnResult",
     "WatchBatch",
+    "is_too_large",
     "keys",
 ]

@@ -24,8 +24,8 @@ from hanse.settings import TlsFiles
 from hanse.store import lease as leases
 from hanse.store import wire
 from hanse.store.channel import DEFAULT_OPERATION_TIMEOUT, EtcdChannel, closed, open_channel
-from hanse.store.mvcc import no_time
-from hanse.store.types import Compare, KeyValue, Op, RangeResult, TxnResult, WatchBatch
+from hanse.store.mvcc import check_size, no_time
+from hanse.store.types import Compare, KeyValue, Op, Put, RangeResult, TxnResult, WatchBatch
 from hanse.store.watch import EtcdWatch
 
 _PAGE: Final = 5_000
@@ -146,6 +146,7 @@ class EtcdStore:
     async def put(self, key: str, value: bytes, *, lease: int = 0) -> int:
         """See `Store.put`."""
         request = pb.PutRequest(key=self._root + key.encode(), value=value, lease=lease)
+        check_size(request.ByteSize(), (Put(key, b""),))
         response, _ = await self._channel.call(
             self._channel.kv.Put, request, what=f"write {key}", repeatable=False
         )
@@ -169,9 +170,9 @@ class EtcdStore:
             success=[wire.op_message(root, op) for op in success],
             failure=[wire.op_message(root, op) for op in failure],
         )
-        what = (
-            f"run a transaction over {(*success, *failure, *compares)[0].key}" if request.ByteSize() else ""
-        )
+        size = request.ByteSize()
+        check_size(size, success, failure)
+        what = f"run a transaction over {(*success, *failure, *compares)[0].key}" if size else ""
         response, in_doubt = await self._channel.call(
             self._channel.kv.Txn,
             request,

@@ -9,7 +9,7 @@ Next: `hanse.store.memory`, which makes a store of it.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from sortedcontainers import SortedDict
@@ -18,6 +18,7 @@ from hanse.errors import CompactedError, FailedPreconditionError, InvalidArgumen
 from hanse.store.types import (
     MAX_REQUEST_BYTES,
     MAX_TXN_OPS,
+    VALUE_TOO_LARGE,
     Compare,
     Delete,
     Event,
@@ -184,7 +185,6 @@ class Table:
 
 def check_txn(compares: Sequence[Compare], *branches: Sequence[Op]) -> None:
     """Raise `InvalidArgumentError` for what etcd refuses: too many, too large, or a key written twice."""
-    size = 0
     for part in (compares, *branches):
         if len(part) > MAX_TXN_OPS:
             raise InvalidArgumentError(
@@ -193,7 +193,6 @@ def check_txn(compares: Sequence[Compare], *branches: Sequence[Op]) -> None:
             )
     for branch in branches:
         puts = [op.key for op in branch if isinstance(op, Put)]
-        size += sum(len(op.value) + len(op.key) for op in branch if isinstance(op, Put))
         seen = set(puts)
         deletes = [op for op in branch if isinstance(op, Delete)]
         doubled = next((k for k in puts if puts.count(k) > 1), None) if len(seen) < len(puts) else None
@@ -203,8 +202,7 @@ def check_txn(compares: Sequence[Compare], *branches: Sequence[Op]) -> None:
             )
         if doubled is not None:
             raise duplicate_key(doubled)
-    if size > MAX_REQUEST_BYTES:
-        raise too_large(size)
+    check_size(sum(len(op.value) + len(op.key) for op in _puts(branches)), *branches)
 
 
 def duplicate_key(key: str = "") -> InvalidArgumentError:
@@ -217,12 +215,28 @@ def duplicate_key(key: str = "") -> InvalidArgumentError:
     )
 
 
-def too_large(size: int = 0) -> InvalidArgumentError:
-    """Return the error for a request above the limit."""
+def check_size(size: int, *branches: Sequence[Op]) -> None:
+    """Raise `InvalidArgumentError` if a transaction of so many bytes is above the limit, before it is sent.
+
+    It names the largest value. Trying again does not help: whoever wrote it must write less.
+    """
+    if size > MAX_REQUEST_BYTES:
+        largest = max(_puts(branches), key=lambda op: len(op.value), default=None)
+        raise too_large(size, largest.key if largest is not None else "")
+
+
+def _puts(branches: Iterable[Sequence[Op]]) -> Iterator[Put]:
+    return (op for branch in branches for op in branch if isinstance(op, Put))
+
+
+def too_large(size: int = 0, key: str = "") -> InvalidArgumentError:
+    """Return the error for a request above the limit; `key` is that of the largest value."""
     has = f" has {size} bytes and" if size else ""
+    of = f" to write {key}" if key else ""
     return InvalidArgumentError(
-        f"the request{has} is larger than the {MAX_REQUEST_BYTES} bytes that the store takes",
-        reason="REQUEST_TOO_LARGE",
+        f"the request{of}{has} is larger than the {MAX_REQUEST_BYTES} bytes that the store takes",
+        reason=VALUE_TOO_LARGE,
+        metadata={"key": key} if key else None,
     )
 
 

@@ -16,11 +16,22 @@ from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, Self, TypeAlias, runtime_checkable
 
+from hanse.errors import InvalidArgumentError
+
 MAX_TXN_OPS = 128
 """etcd's limit for the compares, and for the operations of a branch, of one transaction (--max-txn-ops)."""
 
 MAX_REQUEST_BYTES = 1536 * 1024
 """etcd's limit for one request (--max-request-bytes)."""
+
+VALUE_TOO_LARGE = "REQUEST_TOO_LARGE"
+"""Reason of the `InvalidArgumentError` for more than `MAX_REQUEST_BYTES`. Whoever gets it must write less: a
+second try would be refused too."""
+
+
+def is_too_large(error: Exception) -> bool:
+    """Whether a write was refused for its size."""
+    return isinstance(error, InvalidArgumentError) and error.reason == VALUE_TOO_LARGE
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,11 +8,11 @@ import aiohttp
 import orjson
 import pytest
 
-from hanse.errors import ConfigError, PermissionDeniedError, UnauthenticatedError
+from hanse.errors import ConfigError, NotFoundError, PermissionDeniedError, UnauthenticatedError
 from hanse.kube.access import ClusterAccess
 from hanse.kube.client import KubeClient, ResourcePath
 from hanse.kube.expect import ADocument
-from hanse.store import MemoryStore
+from hanse.store import MAX_REQUEST_BYTES, MemoryStore
 from tests.kube.server.world import CONFIGMAPS, SECRETS, World, config_map
 from tests.support.raw import raw
 
@@ -121,6 +121,33 @@ async def test_a_request_that_is_too_big_is_refused(world: World) -> None:
         )
     assert status == 413
     assert b"RequestEntityTooLarge" in body
+
+
+async def test_an_object_that_the_store_does_not_take_is_refused(world: World) -> None:
+    """Between etcd's 1.5 MiB and the body's 3 MiB: 413 with the bound, and nothing is stored."""
+    container = {"name": "web", "image": "nginx", "args": ["x" * 2 * 1024 * 1024]}
+    labels = {"app": "web"}
+    obj = {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": "large"},
+        "spec": {
+            "selector": {"matchLabels": labels},
+            "template": {"metadata": {"labels": labels}, "spec": {"containers": [container]}},
+        },
+    }
+    async with world.client() as client:
+        status, _, body = await raw(
+            client,
+            "POST",
+            "/apis/apps/v1/namespaces/default/deployments",
+            body=orjson.dumps(obj),
+            headers={"Content-Type": "application/json"},
+        )
+        assert (status, orjson.loads(body)["reason"]) == (413, "RequestEntityTooLarge")
+        assert str(MAX_REQUEST_BYTES) in orjson.loads(body)["message"]
+        with pytest.raises(NotFoundError):
+            await client.get(ResourcePath("apps/v1", "deployments"), "large", namespace="default")
 
 
 @pytest.mark.parametrize(
