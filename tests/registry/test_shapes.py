@@ -11,7 +11,15 @@ import pytest
 from hanse_registry import intent, keeper
 from hanse_registry.controller import stored_cluster
 from hanse_registry.health import Health
-from hanse_registry.inventory import MAX_RESOURCES, MAX_ZONES, capacity, catalogue, topology
+from hanse_registry.inventory import (
+    MAX_RESOURCES,
+    MAX_ZONES,
+    capacity,
+    catalogue,
+    stale,
+    topology,
+    with_stale,
+)
 from hanse_registry.membership import compile_cluster
 from hanse_registry.remaining import held_by
 from hypothesis import example, given, settings
@@ -20,6 +28,7 @@ from hypothesis import strategies as st
 from hanse.api.registry.v1 import cluster_pb2, registry_service_pb2
 from hanse.api.syncer.v1 import sync_state_pb2
 from hanse.errors import HanseError, InvalidArgumentError
+from hanse.kube.bounds import MisbehavingMemberError
 from hanse.kube.quantity import Quantity
 from hanse.store import KeyValue, MemoryStore, keys
 from tests.support.shapes import anything, gone_wrong
@@ -91,8 +100,10 @@ def test_what_nodes_name_without_end_is_bounded() -> None:
     nodes = [node(zone=f"z{n}") for n in range(2000)]
     for number, each in enumerate(nodes):
         each["status"]["allocatable"] = {f"example.org/r{number}": "1"}
-    assert len(topology(nodes).zones) == MAX_ZONES
-    assert len(capacity(nodes).allocatable) == MAX_RESOURCES
+    for read, most in ((topology, MAX_ZONES), (capacity, MAX_RESOURCES)):
+        read(nodes[:most])
+        with pytest.raises(MisbehavingMemberError, match=str(most)):
+            read(nodes)
 
 
 @pytest.mark.parametrize("text", ["1e999999", "1e-9999", "9" * 10_000, "1" * 101, {"x": 1}, [1], None])
@@ -105,9 +116,23 @@ def test_an_absurd_quantity_is_none(text: Any) -> None:
 @given(document=gone_wrong(DISCOVERY))
 @settings(max_examples=200)
 def test_any_discovery_document_makes_a_catalogue(document: Any) -> None:
-    """What is no resource is left out."""
+    """What is no resource is left out; a name that is none is a cluster's misbehaviour."""
     if isinstance(document, dict):
-        catalogue("eu", [document]).SerializeToString()
+        with contextlib.suppress(MisbehavingMemberError):
+            catalogue("eu", [document]).SerializeToString()
+        stale([document])
+
+
+def test_what_a_cluster_cannot_tell_of_now_is_not_gone() -> None:
+    """A group whose server is away keeps what was known of it; what the cluster does tell counts."""
+    before = catalogue("eu", [DISCOVERY])
+    away = {"metadata": {"name": "apps"}, "versions": [{"version": "v1", "freshness": "Stale"}]}
+    documents = [{**DISCOVERY, "items": [away]}]
+    assert stale(documents) == {("apps", "v1")}
+    assert with_stale(catalogue("eu", documents), stale(documents), before) == before
+    gone = [{**DISCOVERY, "items": [{"metadata": {"name": "apps"}, "versions": [{"version": "v2"}]}]}]
+    assert not with_stale(catalogue("eu", gone), stale(gone), before).resources
+    assert not with_stale(catalogue("eu", documents), stale(documents), None).resources
 
 
 @given(obj=gone_wrong(CLUSTER))

@@ -12,6 +12,7 @@ import asyncio
 import random
 
 from hanse.api.registry.v1 import cluster_pb2
+from hanse.api.type.v1 import condition_pb2
 from hanse.boundary import Boundary
 from hanse.control import Backoff
 from hanse.credentials import Sealer
@@ -66,6 +67,9 @@ class Registrar:
         self.clusters: Mirror[cluster_pb2.Cluster] = Mirror(store, f"{keys.CLUSTERS}/", stored_cluster)
         self.credentials: Mirror[bytes] = Mirror(store, f"{keys.CREDENTIALS}/", lambda kv: kv.value)
         self.custom_kinds: Mirror[bytes] = Mirror(store, _CUSTOM_KINDS, lambda kv: kv.value)
+        self.reports: Mirror[condition_pb2.Condition] = Mirror(
+            store, f"{keys.MEMBER_REPORTS}/", lambda kv: condition_pb2.Condition.FromString(kv.value)
+        )
         self._keepers: dict[str, Keeper] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._leadership: Leadership | None = None
@@ -77,8 +81,9 @@ class Registrar:
         self.objects.subscribe(self._object_changed)
         self.credentials.subscribe(self._credential_changed)
         self.custom_kinds.subscribe(self._custom_kind_changed)
+        self.reports.subscribe(self._report_changed)
         async with asyncio.TaskGroup() as tasks:
-            for mirror in (self.objects, self.clusters, self.credentials, self.custom_kinds):
+            for mirror in (self.objects, self.clusters, self.credentials, self.custom_kinds, self.reports):
                 tasks.create_task(mirror.run())
 
     async def synced(self) -> None:
@@ -187,6 +192,7 @@ class Registrar:
             )
             self._give(name)
             keeper.tell(stored)
+            keeper.report(self.reports.get(keys.member_report(name)))
             task = asyncio.create_task(keeper.run(), name=f"keeper-{name}")
             self._tasks[name] = task
             task.add_done_callback(lambda done: self._ended(name, done))
@@ -205,8 +211,8 @@ class Registrar:
     def _ended(self, name: str, task: asyncio.Task[None]) -> None:
         """A keeper ended: because the cluster left, or because of an error.
 
-        That leadership or the store is lost is mended by a new turn for all. Any other error is of this
-        cluster alone, and so is the new keeper.
+        That leadership or the store is lost is mended by a new turn for all. Any other error, such as a value
+        that the store refuses, is of this cluster alone, and so is the new keeper.
         """
         if self._tasks.get(name) is not task:
             return
@@ -252,6 +258,17 @@ class Registrar:
         keeper = self._keepers.get(key.rpartition("/")[2])
         if keeper is not None:
             keeper.look()
+
+    def _report_changed(
+        self,
+        key: str,
+        old: condition_pb2.Condition | None,
+        new: condition_pb2.Condition | None,
+        revision: int,
+    ) -> None:
+        keeper = self._keepers.get(key.rpartition("/")[2])
+        if keeper is not None:
+            keeper.report(new)
 
 
 def without_etag(cluster: cluster_pb2.Cluster | None) -> cluster_pb2.Cluster | None:

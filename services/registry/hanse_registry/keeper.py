@@ -14,16 +14,19 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from hanse.api.registry.v1 import cluster_pb2
+from hanse.api.type.v1 import condition_pb2
 from hanse.boundary import Boundary
-from hanse.errors import ConflictError, HanseError
+from hanse.errors import ConflictError, HanseError, InvalidArgumentError
 from hanse.kube.access import ClusterAccess
 from hanse.kube.objects import Object
-from hanse.store import Compare, Delete, Put, Store, keys
+from hanse.store import Compare, Delete, Op, Put, Store, is_too_large, keys
+from hanse.store.decoding import decode
 from hanse.telemetry import get_logger
 from hanse_registry.health import Health, Outcome, Standing, after
 from hanse_registry.intent import Intent, object_key
+from hanse_registry.inventory import with_stale
 from hanse_registry.membership import FORCE, compile_cluster, standing_of
-from hanse_registry.probe import Inventory, MemberApi, outcome_of, probe, take_inventory
+from hanse_registry.probe import MISBEHAVING, Inventory, MemberApi, outcome_of, probe, take_inventory
 from hanse_registry.remaining import held_by
 from hanse_registry.settings import RegistrySettings
 
@@ -31,6 +34,10 @@ Connect = Callable[[ClusterAccess], AbstractAsyncContextManager[MemberApi]]
 """Opens a connection to a member."""
 FAREWELL_INTERVAL = 1.0
 """Seconds between two looks at what is left of a cluster that leaves."""
+DOUBT_PAUSE = 300.0
+"""Most seconds between two looks at all that a cluster has that is not to be trusted."""
+SEPARATE_BYTES = 512 * 1024
+"""A catalogue of more bytes is stored before the cluster that names it, and not with it."""
 _log = get_logger(__name__)
 
 
@@ -68,6 +75,20 @@ class Keeper:
         self._free_since: float | None = None
         self._held_by = ""
         self._boundary = Boundary("registry inventory")
+        self._inventory_at = 0.0
+        self._asked_for = False
+        self._doubted = 0
+        """Inventories in a row that found the cluster not to be trusted."""
+        self._reported: Outcome | None = None
+
+    def report(self, condition: condition_pb2.Condition | None) -> None:
+        """What the syncer says of how the cluster behaves; None if it says nothing."""
+        reported = None
+        if condition is not None:
+            reported = Outcome(condition.reason or MISBEHAVING, condition.message, Standing.MISBEHAVING)
+        if reported != self._reported:
+            self._reported = reported
+            self._changed.set()
 
     def tell(self, stored: Object) -> None:
         """The Cluster object is this now."""
@@ -87,7 +108,7 @@ class Keeper:
 
     def look(self) -> None:
         """Probes and takes the inventory now instead of at the next turn."""
-        self._inventory = self._doubt = None
+        self._inventory_at, self._asked_for = 0.0, True
         self._changed.set()
 
     async def run(self) -> None:
@@ -110,8 +131,7 @@ class Keeper:
 
     async def _attend(self, api: MemberApi | None) -> bool:
         """Looks at the cluster again and again over one connection; True when the cluster has left."""
-        loop = asyncio.get_running_loop()
-        next_inventory = 0.0
+        self._inventory_at = 0.0
         while not self._reconnect.is_set():
             self._changed.clear()
             if self._object is not None and self._stored is not None:
@@ -123,12 +143,10 @@ class Keeper:
                 )
             else:
                 outcome = await probe(api, timeout=self._settings.probe_timeout)
-                due = self._inventory is None and self._doubt is None
-                if outcome.ok and (due or loop.time() >= next_inventory):
-                    next_inventory = loop.time() + self._settings.inventory_interval
-                    self._doubt = await self._take_inventory(api)
-                if outcome.ok and self._doubt is not None:
-                    outcome = self._doubt
+                if outcome.ok and asyncio.get_running_loop().time() >= self._inventory_at:
+                    await self._take_inventory(api)
+                if outcome.ok:  # it answers; whether it is to be trusted others have found out
+                    outcome = self._doubt or self._reported or outcome
                 before = self._health.standing
                 self._health = after(self._health, outcome, threshold=self._settings.failure_threshold)
                 if before is not self._health.standing:
@@ -149,18 +167,38 @@ class Keeper:
             await self._pause()
         return False
 
-    async def _take_inventory(self, api: MemberApi) -> Outcome | None:
-        """Takes it if it can be had; returns what it proves against the cluster, None for nothing."""
+    async def _take_inventory(self, api: MemberApi) -> None:
+        """Looks at all that it has and serves. If that cannot be believed, what was known before stays.
+
+        One that is not to be trusted is asked ever less often, and is fine as soon as it answers as it
+        should.
+        """
         timeout = max(10.0, self._settings.probe_timeout)
+        pause = self._settings.inventory_interval
         try:
-            self._inventory = await take_inventory(api, self._name, timeout=timeout)
+            self._inventory = await self._with_stale(await take_inventory(api, self._name, timeout=timeout))
         except HanseError as error:
             _log.warning("cannot take the inventory", cluster=self._name, error=error.message)
-            outcome = outcome_of(error)
-            return outcome if outcome.standing is not Standing.OFFLINE else None
+            doubt = outcome_of(error)
+            if doubt.standing is not Standing.OFFLINE:
+                self._doubt = doubt
+                self._doubted += 1
+                pause = min(max(pause, DOUBT_PAUSE), pause * 2 ** min(self._doubted - 1, 10))
+            elif self._inventory is None or self._asked_for:
+                return  # with the next probe
         except Exception as error:  # noqa: BLE001 - what the cluster says of itself cannot be read
             self._boundary.failed(self._name, error)
-        return None
+        else:
+            self._doubt, self._doubted, self._asked_for = None, 0, False
+        self._inventory_at = asyncio.get_running_loop().time() + pause
+
+    async def _with_stale(self, found: Inventory) -> Inventory:
+        """Adds what was known of the APIs of which the cluster cannot tell now. Raises HanseError."""
+        if not found.stale:
+            return found
+        stored = await self._store.get(keys.catalogue(self._name))
+        known = decode(cluster_pb2.ApiCatalogue, stored.value) if stored is not None else None
+        return replace(found, catalogue=with_stale(found.catalogue, found.stale, known))
 
     async def _record(self, stored: Object) -> None:
         """Stores what is known if it is new."""
@@ -176,12 +214,23 @@ class Keeper:
         )
         if cluster == self._stored:
             return
-        ops = [Put(keys.cluster(self._name), cluster.SerializeToString())]
+        there = object_key(self._name)
+        compares = [self._fence, Compare.exists(there)]
+        ops: list[Op] = [Put(keys.cluster(self._name), cluster.SerializeToString())]
         known = self._stored.catalogue_hash if self._stored is not None else ""
         if self._inventory is not None and self._inventory.catalogue.hash != known:
-            ops.append(Put(keys.catalogue(self._name), self._inventory.catalogue.SerializeToString()))
-        there = object_key(self._name)
-        result = await self._store.txn([self._fence, Compare.exists(there)], ops)
+            catalogue = Put(keys.catalogue(self._name), self._inventory.catalogue.SerializeToString())
+            if len(catalogue.value) > SEPARATE_BYTES:  # both may not fit into one request
+                await self._store.txn(compares, [catalogue])
+            else:
+                ops.append(catalogue)
+        try:
+            result = await self._store.txn(compares, ops)
+        except InvalidArgumentError as error:
+            if not is_too_large(error):
+                raise
+            _log.error("cluster is too large to be stored", cluster=self._name, error=error.message)
+            return
         if result.succeeded:
             self._stored = cluster
         elif await self._store.get(there) is not None:

@@ -2,7 +2,7 @@
 
 `probe` is cheap and frequent, `take_inventory` is thorough and rare. A probe turns what a member does wrong
 into an `Outcome`; an inventory raises HanseError, of which `outcome_of` makes one, and the caller keeps what
-it knew. `hanse_registry.inventory` reads the documents.
+it knew. What takes long to read is read in a thread. `hanse_registry.inventory` reads the documents.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from hanse.errors import (
     UnauthenticatedError,
     UnavailableError,
 )
+from hanse.kube.bounds import NODES, AnswerTooLongError, ListBudget, MisbehavingMemberError
 from hanse.kube.expect import (
     DISCOVERY,
     READY,
@@ -29,19 +30,23 @@ from hanse.kube.expect import (
     IdentityMismatchError,
     WrongAnswerError,
 )
-from hanse.kube.objects import Object
+from hanse.kube.objects import Object, mapping, sequence
 from hanse.kube.transport import IDENTITY, IDENTITY_PATH
-from hanse.kube.untrusted import MAX_WORD, text
 from hanse_registry.health import Outcome, Standing
-from hanse_registry.inventory import Topology, capacity, catalogue, topology
+from hanse_registry.inventory import Topology, capacity, catalogue, stale, topology
 
 AGGREGATED = (
     "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,"
     "application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList"
 )
-PAGE = 500
-"""Nodes of one request."""
-MAX_PAGES = 40
+PAGE = 100
+"""Nodes of one request: one has some 20 KiB, most of it the names of its images."""
+INVENTORY_SECONDS = 60.0
+"""How long all requests of an inventory together may take."""
+MAX_WORD_CHARS = 128
+"""Longest uid and version: they have 36 and some 20 characters."""
+MISBEHAVING = "MisbehavingMember"
+"""Reason of the condition Ready of a cluster that is misbehaving."""
 
 
 class MemberApi(Protocol):
@@ -63,6 +68,8 @@ class Inventory:
     topology: Topology
     capacity: cluster_pb2.Capacity
     catalogue: cluster_pb2.ApiCatalogue
+    stale: frozenset[tuple[str, str]] = frozenset()
+    """Groups and versions that it serves and cannot tell about now."""
 
 
 async def probe(api: MemberApi, *, timeout: float) -> Outcome:
@@ -91,6 +98,8 @@ def outcome_of(error: HanseError | OSError) -> Outcome:
         return Outcome("IdentityMismatch", message, Standing.IDENTITY_MISMATCH)
     if isinstance(error, WrongAnswerError):
         return Outcome("WrongAnswer", message, Standing.MISBEHAVING)
+    if isinstance(error, MisbehavingMemberError):
+        return Outcome(MISBEHAVING, message, Standing.MISBEHAVING)
     if isinstance(error, UnauthenticatedError | PermissionDeniedError):
         return Outcome("CredentialRefused", message)
     return Outcome("Unreachable", message)
@@ -100,8 +109,21 @@ async def take_inventory(api: MemberApi, cluster: str, *, timeout: float) -> Inv
     """Reads identity, version, nodes and APIs; every request takes at most `timeout` seconds.
 
     Raises UnauthenticatedError or PermissionDeniedError if the credential does not reach, UnavailableError if
-    the member does not answer, WrongAnswerError if it answers what no API server answers.
+    the member does not answer, WrongAnswerError if it answers what no API server answers,
+    MisbehavingMemberError for more than any answers.
     """
+    try:
+        async with asyncio.timeout(INVENTORY_SECONDS):
+            return await _inventory(api, cluster, timeout=timeout)
+    except TimeoutError as error:
+        raise UnavailableError(
+            f"its version, nodes and APIs could not be read within {INVENTORY_SECONDS:g} s"
+        ) from error
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
+        raise WrongAnswerError(f"cluster {cluster} says what no API server says: {error}") from error
+
+
+async def _inventory(api: MemberApi, cluster: str, *, timeout: float) -> Inventory:
     version = await fetch(api, "/version", expect=VERSION, timeout=timeout)
     system = await fetch(api, IDENTITY_PATH, expect=IDENTITY, timeout=timeout)
     nodes = await list_nodes(api, timeout=timeout)
@@ -110,26 +132,62 @@ async def take_inventory(api: MemberApi, cluster: str, *, timeout: float) -> Inv
         for path in ("/api", "/apis")
     ]
     return Inventory(
-        cluster_id=system["metadata"]["uid"],
-        kubernetes_version=text(version["gitVersion"], MAX_WORD),
+        cluster_id=_word(system["metadata"]["uid"]),
+        kubernetes_version=_word(version["gitVersion"]),
         topology=topology(nodes),
         capacity=capacity(nodes),
-        catalogue=catalogue(cluster, documents),
+        catalogue=await asyncio.to_thread(catalogue, cluster, documents),
+        stale=stale(documents),
     )
 
 
+def _word(value: object) -> str:
+    word = str(value or "")
+    if len(word) > MAX_WORD_CHARS:
+        raise MisbehavingMemberError(
+            f"its uid or version has {len(word)} characters: at most {MAX_WORD_CHARS}"
+        )
+    return word
+
+
 async def list_nodes(api: MemberApi, *, timeout: float) -> list[Object]:
-    """All nodes, in pages."""
+    """All nodes, with no more of each than is summed up, in pages that shrink where nodes are large."""
     nodes: list[Object] = []
-    params = {"limit": str(PAGE)}
-    for _ in range(MAX_PAGES):
-        page = await fetch(api, "/api/v1/nodes", expect=AList("v1", "Node"), timeout=timeout, params=params)
-        nodes.extend(page["items"])
-        following = page["metadata"].get("continue")
-        if not following:
-            break
-        params["continue"] = following
-    return nodes
+    budget = ListBudget("its list of nodes")
+    limit = PAGE
+    position: dict[str, str] = {}
+    while True:
+        params = {"limit": str(limit), **position}
+        try:
+            page = await fetch(
+                api, "/api/v1/nodes", expect=AList("v1", "Node"), timeout=timeout, params=params
+            )
+        except AnswerTooLongError:
+            if limit == 1:
+                raise
+            limit = max(1, limit // 10)
+            continue
+        items = page["items"]
+        token = page["metadata"].get("continue") or ""
+        budget.page(items, token)
+        nodes += map(_summed_up, items)
+        if len(nodes) > NODES:
+            raise MisbehavingMemberError(f"it lists more than {NODES} nodes", metadata={"bound": str(NODES)})
+        if not token:
+            return nodes
+        position = {"continue": token}
+
+
+def _summed_up(node: Object) -> Object:
+    status = mapping(node, "status")
+    return {
+        "metadata": {"labels": mapping(node, "metadata", "labels")},
+        "spec": {"unschedulable": mapping(node, "spec").get("unschedulable")},
+        "status": {
+            "allocatable": mapping(status, "allocatable"),
+            "conditions": [c for c in sequence(status, "conditions") if mapping(c).get("type") == "Ready"],
+        },
+    }
 
 
 async def fetch(

@@ -128,7 +128,7 @@ class ListBudget:
         self._most = bytes_in_all
         self._seen: set[tuple[str, str]] = set()
         self._token = ""
-        self._pages = 0
+        self._pages = self._items = 0
         self._bytes = 0
 
     def received(self, size: int) -> None:
@@ -143,12 +143,15 @@ class ListBudget:
         """
         self._pages += 1
         self._check(self._pages, LIST_PAGES, "pages")
-        self._check(len(self._seen) + len(items), LIST_ITEMS, "objects")
+        self._items += len(items)
+        self._check(self._items, LIST_ITEMS, "objects")
         for item in items:
             metadata = item.get("metadata")
             if not isinstance(metadata, dict):
                 continue
             identity = (str(metadata.get("namespace") or ""), str(metadata.get("name") or ""))
+            if not identity[1]:
+                continue
             if identity in self._seen:
                 raise MisbehavingMemberError(f"{self._what} has {identity[1][:NAME_CHARS]!r} twice")
             self._seen.add(identity)

@@ -10,6 +10,7 @@ a namespace or group, so no two objects have one key. Pure functions, no state.
 | `clusters/<name>`, `catalogues/<name>`, `credentials/<name>` | protobuf, sealed | registry |
 | `placements/<group>/<resource>/<namespace>/<name>` | protobuf | scheduler |
 | `syncstates/<group>/<resource>/<namespace>/<name>/<cluster>` | protobuf | syncer |
+| `memberreports/<cluster>` | protobuf, leased: a cluster that misbehaves | syncer |
 | `records/<zone>/<name>` | protobuf | dns |
 | `elections/<name>/<lease>`, `members/<service>/<id>` | text, leased | each for itself |
 | `federation` | protobuf, written once | apiserver |
@@ -31,6 +32,7 @@ CATALOGUES: Final = "catalogues"
 CREDENTIALS: Final = "credentials"
 PLACEMENTS: Final = "placements"
 SYNCSTATES: Final = "syncstates"
+MEMBER_REPORTS: Final = "memberreports"
 RECORDS: Final = "records"
 ELECTIONS: Final = "elections"
 MEMBERS: Final = "members"
@@ -153,6 +155,11 @@ def catalogue(name: str) -> str:
 def credential(name: str) -> str:
     """Return the key of a cluster's sealed credentials."""
     return f"{CREDENTIALS}/{segment(name, what='cluster')}"
+
+
+def member_report(name: str) -> str:
+    """Return the key of what the syncer found wrong with a cluster's answers."""
+    return f"{MEMBER_REPORTS}/{segment(name, what='cluster')}"
 
 
 def record(zone: str, name: str) -> str:
