@@ -30,6 +30,7 @@ from hanse.api.registry.v1.cluster_pb2 import READY, ApiCatalogue, ApiResource, 
 from hanse.api.scheduler.v1.placement_pb2 import ClusterPlacement, ClusterRelease, Placement
 from hanse.api.syncer.v1.sync_state_pb2 import SyncPhase, SyncState
 from hanse.api.type.v1.object_reference_pb2 import ObjectReference
+from hanse.control.queue import Backoff
 from hanse.credentials import Sealer, new_key
 from hanse.kube.catalogue import Catalogue
 from hanse.kube.engine import KubeEngine
@@ -307,6 +308,7 @@ class Federation:
                 metrics=SyncerMetrics(NoOpMeter("test")),
                 request_seconds=timeout,
                 report_window=0.05,
+                pauses=Backoff(base=0.2, limit=1.0),
             )
             sharing = Sharing(parts, identity=identity, lease_seconds=2)
             stop = asyncio.Event()

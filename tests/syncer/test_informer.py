@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any, cast
 
 from hanse_syncer.informer import Informer
@@ -44,10 +44,10 @@ class Lists:
     def __init__(self, *answers: list[Any]) -> None:
         self.answers = list(answers)
 
-    async def list_metadata(self, resource: ResourcePath, **_: str) -> ObjectList:
+    async def pages(self, resource: ResourcePath, **_: Any) -> AsyncGenerator[ObjectList, None]:
         """The next list; the last one for ever."""
         items = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
-        return ObjectList(items, "10")
+        yield ObjectList(items, "10")
 
     async def watch(self, resource: ResourcePath, **_: Any) -> AsyncIterator[tuple[str, Object]]:
         """Nothing happens."""
@@ -99,10 +99,10 @@ class Restored(Lists):
         super().__init__([item("web", "1000")], [item("web", "800")])
         self.broken = False
 
-    async def list_metadata(self, resource: ResourcePath, **_: str) -> ObjectList:
+    async def pages(self, resource: ResourcePath, **_: Any) -> AsyncGenerator[ObjectList, None]:
         """The next list, at its version."""
-        listed = await super().list_metadata(resource)
-        return ObjectList(listed.items, "810" if self.broken else "1010")
+        async for listed in super().pages(resource):
+            yield ObjectList(listed.items, "810" if self.broken else "1010")
 
     async def watch(self, resource: ResourcePath, **asked: Any) -> AsyncIterator[tuple[str, Object]]:
         """Break once, then refuse versions to come as kube-apiserver does."""

@@ -30,8 +30,6 @@ MAX_ZONES: Final = 100
 MAX_RESOURCES: Final = 200
 """Names of what nodes can have; plain nodes have 6, those with devices some more."""
 MAX_LABEL_CHARS: Final = 63
-MAX_WORDS: Final = 64
-"""Verbs, or short names, of one resource."""
 MAX_QUANTITY_CHARS: Final = 32
 MAX_QUANTITY: Final = Quantity.parse("1000E")
 """More than the memory of all computers."""
@@ -229,4 +227,4 @@ def _word(value: Any) -> str:
 
 
 def _words(value: Any) -> list[str]:
-    return [_word(each) for each in value[:MAX_WORDS]] if isinstance(value, list) else []
+    return [_word(each) for each in value] if isinstance(value, list) else []

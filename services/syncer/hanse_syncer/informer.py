@@ -2,7 +2,8 @@
 
 Owns `Informer`. It remembers uid and resourceVersion of each object and nothing else; a whole object that
 the watch brings is handed on once. It survives everything: a watch that ends resumes at its last version, a
-compacted one lists again, a member that does not answer is asked again with growing delays.
+compacted one lists again, a member that does not answer is asked again with growing delays. A member that
+misbehaves is no matter of one resource: MisbehavingMemberError ends it.
 
 What it does not show proves nothing. An object that is missing from a new list, or that the watch says is
 deleted (which is also what a label taken off looks like), is reported as `vanished`, and whoever cares asks
@@ -22,6 +23,7 @@ from typing import Any, Protocol
 from hanse.boundary import Boundary
 from hanse.control.queue import Backoff
 from hanse.errors import CompactedError, HanseError, ResourceExhaustedError, UnavailableError
+from hanse.kube.bounds import MisbehavingMemberError
 from hanse.kube.client import KubeClient, ResourcePath
 from hanse.kube.objects import Object
 from hanse.numbers import whole_number
@@ -31,6 +33,8 @@ from hanse_syncer.plan import Seen
 _log = get_logger(__name__)
 _BACKOFF = Backoff(base=0.2, limit=15.0, jitter=0.3)
 _WATCH_SECONDS = 290
+SLICE = 200
+"""Objects of a list that are taken in before the event loop has a turn."""
 
 
 class Sink(Protocol):
@@ -87,7 +91,7 @@ class Informer:
             self.known[namespace, name] = seen
 
     async def run(self) -> None:
-        """List and watch until cancelled."""
+        """List and watch until cancelled. Raises MisbehavingMemberError."""
         failures = 0
         version = ""
         while True:
@@ -98,6 +102,8 @@ class Informer:
                 async for newer in self._watch(version):
                     version = newer
                     failures = 0
+            except MisbehavingMemberError:
+                raise
             except CompactedError:
                 self._log.info("the watch is too old, listing again")
                 version = ""
@@ -114,23 +120,30 @@ class Informer:
                 await asyncio.sleep(_BACKOFF.delay(failures, rng=self._random))
 
     async def _list(self) -> str:
+        """Take in a list, once all of it is there: the beginning of one that breaks off proves nothing."""
         self._noted.clear()
-        listed = await self._client.list_metadata(self.resource, label_selector=self._selector)
+        version = ""
+        listed: list[tuple[tuple[str, str], Seen]] = []
+        pages = self._client.pages(self.resource, label_selector=self._selector, metadata_only=True)
+        async with aclosing(pages):
+            async for page in pages:
+                listed += [(_identity(item), _seen(item)) for item in page.items]
+                version = page.resource_version
         shown: set[tuple[str, str]] = set()
-        for item in listed.items:
-            identity = _identity(item)
+        for number, (identity, seen) in enumerate(listed, 1):
+            if number % SLICE == 0:
+                await asyncio.sleep(0)
             shown.add(identity)
             if identity not in self._noted:
                 # Nothing was heard of it since the list began, so what is known is not newer, whatever the
                 # versions say: those of a member that was restored from a backup go back.
-                self._forget_newer(identity, item)
-            self._take(identity, item, live=None)
+                self._forget_newer(identity, seen)
+            self._take(identity, seen, live=None)
         for identity in [identity for identity in self.known if identity not in shown]:
             del self.known[identity]
             self._sink.vanished(*identity)
         self.is_listed = True
         self._sink.listed()
-        version: str = listed.resource_version
         return version
 
     async def _watch(self, version: str) -> Any:
@@ -151,17 +164,15 @@ class Informer:
                     self.known.pop(identity, None)
                     self._sink.vanished(*identity)
                 else:
-                    self._take(_identity(obj), obj, live=None if self._metadata_only else obj)
+                    self._take(_identity(obj), _seen(obj), live=None if self._metadata_only else obj)
                 yield obj["metadata"]["resourceVersion"]
 
-    def _forget_newer(self, identity: tuple[str, str], item: Mapping[str, Any]) -> None:
+    def _forget_newer(self, identity: tuple[str, str], seen: Seen) -> None:
         known = self.known.get(identity)
-        if known is not None and known.resource_version != str(item["metadata"]["resourceVersion"]):
+        if known is not None and known.resource_version != seen.resource_version:
             del self.known[identity]
 
-    def _take(self, identity: tuple[str, str], item: Mapping[str, Any], *, live: Object | None) -> None:
-        metadata = item["metadata"]
-        seen = Seen(str(metadata["uid"]), str(metadata["resourceVersion"]))
+    def _take(self, identity: tuple[str, str], seen: Seen, *, live: Object | None) -> None:
         known = self.known.get(identity)
         if known is not None and known.uid == seen.uid and not _newer(seen, known):
             return
@@ -182,6 +193,11 @@ def must_list(error: Exception, failures: int) -> bool:
 def _identity(item: Mapping[str, Any]) -> tuple[str, str]:
     metadata = item["metadata"]
     return str(metadata.get("namespace") or ""), str(metadata["name"])
+
+
+def _seen(item: Mapping[str, Any]) -> Seen:
+    metadata = item["metadata"]
+    return Seen(str(metadata["uid"]), str(metadata["resourceVersion"]))
 
 
 def _newer(seen: Seen, known: Seen) -> bool:

@@ -2,8 +2,8 @@
 
 Owns `Pipeline`, which runs while this process holds the cluster's lease. Changes of the federation go to the
 urgent lane, what members report and what a restart goes through to the bulk lane. How many objects are
-worked on at once follows what the member takes (`hanse_syncer.limiter`). While the member does not answer,
-keys are parked, and all are looked at when it does.
+worked on at once follows what the member takes (`hanse_syncer.limiter`). While the member does not answer, or
+is left alone because it misbehaves (`hanse_syncer.behaviour`), keys are parked; all are looked at afterwards.
 
 Concurrency: everything in one task group that ends with `run`. Next: `hanse_syncer.sharing`, which runs
 pipelines, and `hanse_syncer.reconciler`, which does the work.
@@ -12,6 +12,7 @@ pipelines, and `hanse_syncer.reconciler`, which does the work.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -25,13 +26,15 @@ from hanse.api.syncer.v1 import sync_state_pb2 as sync
 from hanse.api.syncer.v1.sync_state_pb2 import ZoneEndpoints
 from hanse.boundary import reason_of
 from hanse.control.controller import Controller
-from hanse.control.queue import WorkQueue
+from hanse.control.queue import Backoff, WorkQueue
 from hanse.control.reconcile import Request, Result
 from hanse.credentials import Sealer
+from hanse.kube.bounds import MisbehavingMemberError
 from hanse.kube.objects import Object
 from hanse.store import BatchWriter, Compare, Store
 from hanse.telemetry import get_logger
 from hanse_syncer import connection, ownership, report
+from hanse_syncer.behaviour import PAUSES, REASON, Behaviour
 from hanse_syncer.desk import Desk
 from hanse_syncer.events import EventSink
 from hanse_syncer.limiter import Limiter
@@ -68,6 +71,8 @@ class Parts:
     concurrency: int = 32
     request_seconds: float = 15.0
     report_window: float = 0.2
+    pauses: Backoff = PAUSES
+    """How long a member that misbehaves is left alone."""
 
 
 class Pipeline:
@@ -82,6 +87,7 @@ class Pipeline:
         self._controller = Controller(
             f"syncer-{cluster}", self, self.queue, workers=self._limiter.limit, timeout=None
         )
+        self.behaviour = Behaviour(parts.store, cluster, fence=fence, pauses=parts.pauses)
         self._session: Session | None = None
         self._desk: Desk | None = None
         self._reconciler: ObjectReconciler | None = None
@@ -117,6 +123,7 @@ class Pipeline:
                 tasks = [
                     group.create_task(self.book.run(), name=f"states {self.cluster}"),
                     group.create_task(self._connections(), name=f"connections {self.cluster}"),
+                    group.create_task(self.behaviour.run(), name=f"behaviour {self.cluster}"),
                     group.create_task(self._controller.run(), name=f"controller {self.cluster}"),
                 ]
                 self._seed()
@@ -147,22 +154,31 @@ class Pipeline:
         if session is None or reconciler is None or not session.up:
             self._parked.add(path)
             if reconciler is not None:
-                reconciler.unreachable(path, f"cluster {self.cluster} does not answer")
+                self._tell_unreachable(reconciler, path)
             return None
         try:
             return await reconciler.reconcile(request)
         except LinkDownError as error:
             _log.info("a request had no answer", cluster=self.cluster, error=error.message)
             self._parked.add(path)
-            if session is self._session:
-                session.lost()
-            else:
+            if session is not self._session:
                 self._unpark()
+            elif isinstance(error.__cause__, MisbehavingMemberError):
+                session.misbehaved(error.__cause__)
+            else:
+                session.lost()
             return None
         finally:
             limit = self._limiter.limit
             if limit != self._controller.workers:
                 self._controller.workers = limit
+
+    def _tell_unreachable(self, reconciler: ObjectReconciler, path: str) -> None:
+        why = self.behaviour.why
+        if why:
+            reconciler.unreachable(path, why, reason=REASON)
+        else:
+            reconciler.unreachable(path, f"cluster {self.cluster} does not answer")
 
     # --- told by the world
 
@@ -225,6 +241,8 @@ class Pipeline:
             running = asyncio.create_task(session.run(), name=f"session {self.cluster}")
             try:
                 await asyncio.sleep(0)  # the session's task group is open now
+                if self.behaviour.why:
+                    self._follow(session)
                 self._unpark()
                 if not first:
                     self._seed()
@@ -234,8 +252,34 @@ class Pipeline:
                 self._session = None
                 running.cancel()
                 await asyncio.wait([running])
-            if not running.cancelled():
-                running.result()
+            ended = None if running.cancelled() else running.exception()
+            if isinstance(ended, MisbehavingMemberError):
+                await self._leave_alone(sealed, self.behaviour.misbehaved(ended))
+            elif ended is not None:
+                raise ended
+
+    async def _leave_alone(self, sealed: bytes, seconds: float) -> None:
+        """Wait, unless there is another credential, and so perhaps another server."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while self._parts.world.credential(self.cluster) == sealed:
+                    self._cluster_changed.clear()
+                    await self._cluster_changed.wait()
+
+    def _follow(self, session: Session) -> None:
+        """Have all resources listed that there are objects of, before any of them is written to."""
+        assert self._reconciler is not None
+        of_each: dict[str, str] = {}
+        for path, state in self.book.items():
+            if state.phase != sync.REMOVED:
+                of_each.setdefault("/".join(path.split("/", 2)[:2]), path)
+        for path in of_each.values():
+            session.follow(self._reconciler.target(path))
+
+    def _answers_again(self) -> None:
+        """The member answers: it is no longer held against it that it misbehaved."""
+        self.behaviour.behaves()
+        self._unpark()
 
     async def _until_credential_changes(self, sealed: bytes, running: asyncio.Task[None]) -> None:
         while self._parts.world.credential(self.cluster) == sealed:
@@ -267,7 +311,8 @@ class Pipeline:
             vanished=self._vanished,
             listed=self._listed,
             endpoints_changed=self._endpoints_changed,
-            back=self._unpark,
+            back=self._answers_again,
+            probation=bool(self.behaviour.why),
         )
         self._desk = Desk(
             cluster=self.cluster,

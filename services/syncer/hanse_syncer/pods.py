@@ -6,11 +6,16 @@ Owns the question and the counting. Next: `hanse_syncer.reconciler`, which asks 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Final
 
 from hanse.kube.client import ResourcePath
 from hanse.kube.untrusted import mapping, mappings
 from hanse_syncer.member import Member
+
+PAGE: Final = 100
+"""Pods of one request: one has some 8 KiB."""
+MAX_PAGES: Final = 10
+"""What is beyond bounds the cluster's capacity no more."""
 
 
 def unschedulable(pods: Iterable[Mapping[str, Any]]) -> int:
@@ -53,6 +58,15 @@ def pod_selector(workload: Mapping[str, Any]) -> str:
 
 async def count_unschedulable(member: Member, namespace: str, selector: str) -> int | None:
     """Ask the member; None if it did not say. Raises LinkDownError."""
-    params = {"labelSelector": selector, "fieldSelector": "status.phase=Pending", "limit": "1000"}
-    answer = await member.page(ResourcePath("v1", "pods", "Pod"), namespace, params, partial=False)
-    return unschedulable(answer.document["items"]) if answer.ok else None
+    asked = {"labelSelector": selector, "fieldSelector": "status.phase=Pending", "limit": str(PAGE)}
+    count = 0
+    for _ in range(MAX_PAGES):
+        answer = await member.page(ResourcePath("v1", "pods", "Pod"), namespace, asked, partial=False)
+        if not answer.ok:
+            return None
+        count += unschedulable(answer.document["items"])
+        token = answer.document["metadata"].get("continue")
+        if not token:
+            return count
+        asked["continue"] = token
+    return count

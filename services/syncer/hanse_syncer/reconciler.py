@@ -32,7 +32,7 @@ from hanse_syncer.desk import Case, Desk
 from hanse_syncer.member import LinkDownError, Target
 from hanse_syncer.outcome import BELONGS, Outcome, Trouble
 from hanse_syncer.plan import Seen, Step, Wish
-from hanse_syncer.recording import Recorder
+from hanse_syncer.recording import UNREACHABLE, Recorder
 from hanse_syncer.removal import Removal
 from hanse_syncer.render import Manifest
 
@@ -203,9 +203,13 @@ class ObjectReconciler:
             )
         return None
 
-    def unreachable(self, path: str, message: str) -> None:
+    def unreachable(self, path: str, message: str, *, reason: str = UNREACHABLE) -> None:
         """Write down that a change of the object waits for the member, without trying."""
-        self._recorder.unreachable(self._case(path), message)
+        self._recorder.unreachable(self._case(path), message, reason=reason)
+
+    def target(self, path: str) -> Target:
+        """Return where the object at `path` is in the member."""
+        return self._case(path).target
 
     async def _bring(
         self, case: Case, manifest: Manifest, *, step: Step, seen: Seen | None, live: Object | None

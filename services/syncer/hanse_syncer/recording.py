@@ -30,6 +30,7 @@ _log = get_logger(__name__)
 
 _RETRIES: Final = Backoff(base=0.25, limit=30.0)
 _REFUSALS: Final = Backoff(base=2.0, limit=300.0)
+UNREACHABLE: Final = "MemberUnreachable"
 _LAG_SECONDS: Final = 3.0
 """How long a workload may lag before its pods are looked at."""
 _LAG_AGAIN_SECONDS: Final = 15.0
@@ -154,7 +155,7 @@ class Recorder:
             )
         return Result(requeue_after=delay)
 
-    def unreachable(self, case: Case, message: str) -> None:
+    def unreachable(self, case: Case, message: str, *, reason: str = UNREACHABLE) -> None:
         """The member does not answer: a change waits for it, and what was known of the object stands."""
         if case.wanted in (Wish.UNTOUCHED, Wish.UNKNOWN):
             return
@@ -167,7 +168,7 @@ class Recorder:
                 subject,
                 before,
                 phase=sync.UNREACHABLE,
-                reason="MemberUnreachable",
+                reason=reason,
                 message=message,
                 now=now,
             ),

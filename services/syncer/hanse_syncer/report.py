@@ -26,6 +26,10 @@ from hanse_syncer.render import Manifest
 
 MAX_MESSAGE: Final = untrusted.MAX_MESSAGE
 """Longest message, in characters."""
+MAX_REASON: Final = 128
+"""Longest reason, in characters; reasons are a member's words too."""
+MAX_ZONES: Final = 100
+"""Zones of a Service's ready endpoints."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,10 +136,10 @@ def failed(
     if state.phase == sync.REMOVED:
         _clear_member(state)
     _phase(state, phase, now)
+    reason, message = reason[:MAX_REASON], message[:MAX_MESSAGE]
     if state.reason != reason or state.message != message or failures >= 2 * state.failures:
         state.failures = failures
-    state.reason = reason
-    state.message = message[:MAX_MESSAGE]
+    state.reason, state.message = reason, message
     return state
 
 
@@ -170,7 +174,7 @@ def removed(
     state = _next(subject, before)
     _phase(state, sync.REMOVED, now)
     _clear_member(state)
-    state.reason = reason
+    state.reason = reason[:MAX_REASON]
     state.message = message[:MAX_MESSAGE]
     state.placement_revision = subject.placement_revision
     return state
@@ -188,10 +192,27 @@ def counted(
         state.CopyFrom(before)
     if ready is not None:
         del state.ready_endpoints[:]
-        state.ready_endpoints.extend(ready)
+        state.ready_endpoints.extend(ready[:MAX_ZONES])
     if unschedulable is not None:
         state.unschedulable_pods = unschedulable
     return state
+
+
+def without_status(before: SyncState, *, bound: str) -> SyncState:
+    """The same without what the member says of it; `bound` says how much would have been reported."""
+    state = SyncState()
+    state.CopyFrom(before)
+    _leave_out_status(state, bound)
+    del state.ready_endpoints[MAX_ZONES:]
+    return state
+
+
+def _leave_out_status(state: SyncState, bound: str) -> None:
+    """The status there is too large to be reported. That an apply failed is the more important reason."""
+    size, state.status = len(state.status), b""
+    if not state.reason:
+        state.reason = "StatusTooLarge"
+        state.message = f"its status there is not reported: it has {size} bytes, {bound}"
 
 
 def _observe(state: SyncState, live: Mapping[str, Any]) -> None:

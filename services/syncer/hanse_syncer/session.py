@@ -4,7 +4,7 @@ Owns `Session`. It ends when the credential changes; the pipeline then opens the
 of the member is listed anew.
 
 Concurrency: one task per informer in the session's task group. Nothing here waits for a member that is down:
-`up` says whether it answers, and one task asks it until it does.
+`up` says whether it answers, and one task asks it until it does. A member that misbehaves ends the session.
 
 Next: `hanse_syncer.pipeline`, which owns the session.
 """
@@ -18,6 +18,7 @@ from typing import Final
 
 from hanse.api.syncer.v1.sync_state_pb2 import ZoneEndpoints
 from hanse.control.queue import Backoff
+from hanse.kube.bounds import MisbehavingMemberError
 from hanse.kube.client import KubeClient, ResourcePath
 from hanse.kube.objects import Object
 from hanse.telemetry import get_logger
@@ -28,6 +29,8 @@ from hanse_syncer.plan import Seen
 from hanse_syncer.slices import SliceWatch
 
 _log = get_logger(__name__)
+PROBATION_SECONDS: Final = 0.5
+"""How often a member on probation is looked at; once at least."""
 _PROBES: Final = Backoff(base=0.1, limit=5.0, jitter=0.2)
 
 
@@ -45,11 +48,16 @@ class Session:
         listed: Callable[[str], None],
         endpoints_changed: Callable[[str, str], None],
         back: Callable[[], None],
+        probation: bool = False,
     ) -> None:
-        """The callables are told of a path (`listed`: of a path's prefix; `back`: the member answers)."""
+        """The callables are told of a path (`listed`: of a path's prefix; `back`: the member answers).
+
+        On `probation` it is not `up` before everything that is followed has been listed.
+        """
         self.client = client
         self.member = member
-        self.up = True
+        self.up = not probation
+        self._probation = probation
         self._selector = selector
         self._changed = changed
         self._vanished = vanished
@@ -60,6 +68,7 @@ class Session:
         self._group: asyncio.TaskGroup | None = None
         self._slicing = False
         self._lost = asyncio.Event()
+        self._misbehaved: asyncio.Future[None] | None = None
         self._random = random.Random()  # noqa: S311 - jitter
 
     @property
@@ -68,9 +77,21 @@ class Session:
         return all(informer.is_listed for informer, _ in self._informers.values())
 
     async def run(self) -> None:
-        """Follow the member until cancelled."""
+        """Follow the member until cancelled. Raises MisbehavingMemberError."""
+        try:
+            await self._run()
+        except BaseExceptionGroup as group:
+            if group.split(MisbehavingMemberError)[1] is None:
+                raise _first(group) from group
+            raise
+
+    async def _run(self) -> None:
         async with self.client, asyncio.TaskGroup() as group:
             self._group = group
+            self._misbehaved = asyncio.get_running_loop().create_future()
+            group.create_task(_raised(self._misbehaved), name=f"behaviour {self.member.cluster}")
+            if self._probation:
+                group.create_task(self._prove(), name=f"probation {self.member.cluster}")
             try:
                 while True:
                     await self._lost.wait()
@@ -80,6 +101,25 @@ class Session:
                 self._group = None
                 for _, task in self._informers.values():
                     task.cancel()
+
+    def misbehaved(self, error: MisbehavingMemberError) -> None:
+        """An answer to one of our own requests was too much: the session ends."""
+        if self._misbehaved is not None and not self._misbehaved.done():
+            self.up = False
+            self._misbehaved.set_exception(error)
+
+    def follow(self, target: Target) -> None:
+        """Have the resource of an object listed and watched."""
+        self._informer(target)
+
+    async def _prove(self) -> None:
+        """Wait until everything that is followed has been listed."""
+        await asyncio.sleep(PROBATION_SECONDS)
+        while not self.listed:  # noqa: ASYNC110 - of informers that come and go
+            await asyncio.sleep(PROBATION_SECONDS)
+        self._probation = False
+        self.up = True
+        self._back()
 
     def lost(self) -> None:
         """The member did not answer: ask it until it does."""
@@ -147,6 +187,18 @@ class Session:
             self._slicing = True
             self._group.create_task(self._slices.run(), name=f"slices {self.member.cluster}")
         return informer
+
+
+async def _raised(future: asyncio.Future[None]) -> None:
+    await future
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> MisbehavingMemberError:
+    found: BaseException = group
+    while isinstance(found, BaseExceptionGroup):
+        found = found.exceptions[0]
+    assert isinstance(found, MisbehavingMemberError)
+    return found
 
 
 class _PathSink:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import aclosing
 from typing import Any
 
@@ -18,6 +18,7 @@ from hanse.api.syncer.v1.sync_state_pb2 import ZoneEndpoints
 from hanse.boundary import Boundary
 from hanse.control.queue import Backoff
 from hanse.errors import CompactedError, HanseError
+from hanse.kube.bounds import MisbehavingMemberError
 from hanse.kube.client import KubeClient, ResourcePath
 from hanse.kube.objects import Object
 from hanse.kube.untrusted import mapping, mappings, text
@@ -27,6 +28,8 @@ from hanse_syncer.informer import must_list
 _RESOURCE = ResourcePath("discovery.k8s.io/v1", "endpointslices", "EndpointSlice")
 _BACKOFF = Backoff(base=0.2, limit=15.0, jitter=0.3)
 _WATCH_SECONDS = 290
+MAX_ENDPOINTS = 300_000
+"""Endpoints in all slices: Kubernetes is built for 150,000 Pods, and each may be behind two Services."""
 
 
 class SliceWatch:
@@ -35,8 +38,7 @@ class SliceWatch:
     def __init__(self, client: KubeClient, changed: Callable[[str, str], None]) -> None:
         self._client = client
         self._changed = changed
-        self._slices: dict[tuple[str, str], dict[str, Object]] = {}
-        self._owners: dict[tuple[str, str], str] = {}
+        self._slices = Slices()
         self._listed = False
         self._boundary = Boundary("member slices")
         self._random = random.Random()  # noqa: S311 - jitter
@@ -45,10 +47,10 @@ class SliceWatch:
         """Return the ready endpoints of a Service; None before the first list."""
         if not self._listed:
             return None
-        return ready_endpoints(self._slices.get((namespace, service), {}).values())
+        return ready_endpoints(self._slices.of((namespace, service)))
 
     async def run(self) -> None:
-        """List and watch until cancelled."""
+        """List and watch until cancelled. Raises MisbehavingMemberError."""
         failures = 0
         version = ""
         while True:
@@ -68,6 +70,8 @@ class SliceWatch:
                         version = obj["metadata"]["resourceVersion"]
                         if kind != "BOOKMARK":
                             self._take(obj, gone=kind == "DELETED")
+            except MisbehavingMemberError:
+                raise
             except CompactedError:
                 version = ""
                 failures += 1
@@ -84,48 +88,76 @@ class SliceWatch:
                 await asyncio.sleep(_BACKOFF.delay(failures, rng=self._random))
 
     async def _list(self) -> str:
-        listed = await self._client.list(_RESOURCE, label_selector=SERVICE_NAME_LABEL)
-        before = set(self._slices)
-        self._slices.clear()
-        self._owners.clear()
-        self._listed = False
-        for item in listed.items:
-            self._take(item, gone=False, quiet=True)
+        version = ""
+        listed = Slices()
+        pages = self._client.pages(_RESOURCE, label_selector=SERVICE_NAME_LABEL)
+        async with aclosing(pages):
+            async for page in pages:
+                for item in page.items:
+                    listed.take(item, gone=False)
+                version = page.resource_version
+        before, self._slices = self._slices, listed
         self._listed = True
-        for namespace, service in before | set(self._slices):
+        for namespace, service in before.services | listed.services:
             self._changed(namespace, service)
-        version: str = listed.resource_version
         return version
 
-    def _take(self, item: Mapping[str, Any], *, gone: bool, quiet: bool = False) -> None:
+    def _take(self, item: Mapping[str, Any], *, gone: bool) -> None:
+        for service in self._slices.take(item, gone=gone):
+            self._changed(*service)
+
+
+class Slices:
+    """What is counted of all slices, by Service."""
+
+    def __init__(self) -> None:
+        self._by_service: dict[tuple[str, str], dict[str, Object]] = {}
+        self._owners: dict[tuple[str, str], str] = {}
+        self._endpoints = 0
+
+    @property
+    def services(self) -> set[tuple[str, str]]:
+        """The Services that have slices, as (namespace, name)."""
+        return set(self._by_service)
+
+    def of(self, service: tuple[str, str]) -> Iterable[Object]:
+        """The slices of a Service."""
+        return self._by_service.get(service, {}).values()
+
+    def take(self, item: Mapping[str, Any], *, gone: bool) -> set[tuple[str, str]]:
+        """Take in a slice; return which Services count anew. Raises MisbehavingMemberError for too many."""
         metadata = item["metadata"]
         namespace, name = str(metadata["namespace"]), str(metadata["name"])
         owner = text(mapping(metadata.get("labels")).get(SERVICE_NAME_LABEL))
         before = self._owners.pop((namespace, name), "")
         if before:
-            self._drop(namespace, before, name)
+            self._drop((namespace, before), name)
         if owner and not gone:
             self._owners[namespace, name] = owner
-            self._slices.setdefault((namespace, owner), {})[name] = {
-                "endpoints": [
-                    {
-                        "addresses": _first(endpoint.get("addresses")),
-                        "conditions": endpoint.get("conditions"),
-                        "targetRef": endpoint.get("targetRef"),
-                        "zone": endpoint.get("zone"),
-                    }
-                    for endpoint in mappings(item.get("endpoints"))
-                ]
-            }
-        if not quiet:
-            for service in {before, owner} - {""}:
-                self._changed(namespace, service)
+            endpoints = [
+                {
+                    "addresses": _first(endpoint.get("addresses")),
+                    "conditions": endpoint.get("conditions"),
+                    "targetRef": endpoint.get("targetRef"),
+                    "zone": endpoint.get("zone"),
+                }
+                for endpoint in mappings(item.get("endpoints"))
+            ]
+            self._by_service.setdefault((namespace, owner), {})[name] = {"endpoints": endpoints}
+            self._endpoints += len(endpoints)
+            if self._endpoints > MAX_ENDPOINTS:
+                raise MisbehavingMemberError(
+                    f"its EndpointSlices have more than {MAX_ENDPOINTS} endpoints: no cluster's have",
+                    metadata={"bound": str(MAX_ENDPOINTS)},
+                )
+        return {(namespace, service) for service in (before, owner) if service}
 
-    def _drop(self, namespace: str, service: str, name: str) -> None:
-        slices = self._slices.get((namespace, service), {})
-        slices.pop(name, None)
+    def _drop(self, service: tuple[str, str], name: str) -> None:
+        slices = self._by_service.get(service, {})
+        found = slices.pop(name, None)
+        self._endpoints -= len(found["endpoints"]) if found is not None else 0
         if not slices:
-            self._slices.pop((namespace, service), None)
+            self._by_service.pop(service, None)
 
 
 def _first(addresses: Any) -> list[Any]:

@@ -5,7 +5,8 @@ written, never read back. All writes carry the holder's fence, and the condition
 there: what was known of one that has left must not be said of one that joins by its name. Under load they
 are made at ticks that all books of a process share, so that one transaction takes what several clusters
 reported; reports that nobody waits for are held back for `window` seconds after the last write of the same
-state, so the first change is written at once and a storm of them a few times a second.
+state, so the first change is written at once and a storm of them a few times a second. What members say is
+bounded for each cluster: bytes of statuses in all, and bytes written per second.
 
 Concurrency: `update` and `drop` never wait; one task per book, `run`, writes, one commit after the other.
 
@@ -19,10 +20,12 @@ from collections.abc import Callable, Iterable, Iterator
 
 from hanse.api.syncer.v1.sync_state_pb2 import SyncState
 from hanse.boundary import Boundary
-from hanse.errors import FailedPreconditionError, HanseError, UnavailableError
-from hanse.store import BatchWriter, Compare, Delete, Op, Put, Store, keys
+from hanse.errors import FailedPreconditionError, HanseError, InvalidArgumentError, UnavailableError
+from hanse.kube.pace import Bucket
+from hanse.store import BatchWriter, Compare, Delete, Op, Put, Store, is_too_large, keys
 from hanse.store.decoding import decode
 from hanse.telemetry import get_logger
+from hanse_syncer import report
 
 _log = get_logger(__name__)
 
@@ -32,6 +35,15 @@ MAX_BYTES = 256 * 1024
 """States in one commit, in bytes; one that is larger has a commit of its own."""
 TICK_SECONDS = 0.025
 """How far apart the commits of one book are under load; a book that was quiet for so long writes at once."""
+MAX_STATUS_TOTAL = 64 * 1024 * 1024
+"""Bytes of the statuses of all objects in one cluster. Ten thousand Deployments have 15 MiB; etcd takes 2 GiB
+in all by default."""
+SMALL_BYTES = 4096
+"""A status of so many bytes is reported all the same, and a state of so many is written without delay."""
+LARGE_BYTES_PER_SECOND = 1024 * 1024.0
+"""What is beyond that in the states that are written for one cluster for long: etcd keeps every version until
+it is compacted."""
+LARGE_BURST = 64 * 1024 * 1024.0
 _RETRY_SECONDS = 0.25
 
 
@@ -55,6 +67,8 @@ class StateBook:
         self._held: dict[str, asyncio.TimerHandle] = {}
         self._written_at: dict[str, float] = {}
         self._committed_at = float("-inf")
+        self._status_bytes = 0
+        self._large = Bucket(LARGE_BYTES_PER_SECOND, LARGE_BURST, LARGE_BURST, 0.0)
         self._wake = asyncio.Event()
         self._clean = asyncio.Event()
         self._clean.set()
@@ -69,6 +83,7 @@ class StateBook:
     def load(self, states: Iterable[tuple[str, SyncState]]) -> None:
         """Take in what is stored, before `run`."""
         self._states = dict(states)
+        self._status_bytes = sum(len(state.status) for state in self._states.values())
 
     def get(self, path: str) -> SyncState | None:
         """Return the state of an object; it must not be changed."""
@@ -86,14 +101,22 @@ class StateBook:
         """
         before = self._states.get(path)
         after = change(before)
+        had = len(before.status) if before is not None else 0
+        if len(after.status) > max(had, SMALL_BYTES) and (
+            self._status_bytes - had + len(after.status) > MAX_STATUS_TOTAL
+        ):
+            after = report.without_status(after, bound=f"at most {MAX_STATUS_TOTAL} for all of a cluster")
         if before != after:
+            self._status_bytes += len(after.status) - had
             self._states[path] = after
             self._schedule(path, lazy=lazy)
         return before, after
 
     def drop(self, path: str) -> None:
         """Delete the state of an object."""
-        if self._states.pop(path, None) is not None:
+        before = self._states.pop(path, None)
+        if before is not None:
+            self._status_bytes -= len(before.status)
             self._schedule(path, lazy=False)
 
     async def stored(self, path: str) -> None:
@@ -139,9 +162,18 @@ class StateBook:
     async def _write(self, ops: list[Op]) -> None:
         self._committed_at = asyncio.get_running_loop().time()
         there = Compare.exists(keys.cluster(self._cluster))
+        large = sum(max(0, len(op.value) - SMALL_BYTES) for op in ops if isinstance(op, Put))
+        await asyncio.sleep(self._large.take(self._committed_at, large))
         while True:
             try:
                 result = await self._writer.commit([self._fence(), there], ops)
+            except InvalidArgumentError as error:
+                if not is_too_large(error):
+                    raise
+                before, ops = ops, self._shortened(ops, error)
+                if not ops or ops == before:
+                    return
+                continue
             except UnavailableError as error:
                 _log.warning("sync states wait for the store", cluster=self._cluster, error=str(error))
                 await asyncio.sleep(_RETRY_SECONDS)
@@ -154,6 +186,21 @@ class StateBook:
                     metadata={"cluster": self._cluster},
                 )
             return
+
+    def _shortened(self, ops: list[Op], error: InvalidArgumentError) -> list[Op]:
+        """Return the operations without what makes them too large; what is still too large is not written."""
+        shorter: list[Op] = []
+        for op in ops:
+            if not isinstance(op, Put) or len(op.value) <= MAX_BYTES:
+                shorter.append(op)
+                continue
+            state = report.without_status(SyncState.FromString(op.value), bound="the store does not take it")
+            value = state.SerializeToString()
+            if len(value) <= MAX_BYTES:
+                shorter.append(Put(op.key, value))
+            else:
+                _log.error("a sync state is too large", cluster=self._cluster, key=op.key, error=str(error))
+        return shorter
 
     def _take(self) -> list[Op]:
         now = asyncio.get_running_loop().time()

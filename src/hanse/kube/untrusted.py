@@ -19,8 +19,9 @@ from hanse.kube.objects import Object
 
 MAX_DEPTH: Final = 100
 """Nesting that is passed on. The JSON encoder refuses 254 levels, and a status goes inside other objects."""
-MAX_STATUS_BYTES: Final = 1024 * 1024
-"""Size of a status that is passed on: a sync state must fit into one request to etcd, which takes 1.5 MiB."""
+MAX_STATUS_BYTES: Final = 256 * 1024
+"""Size of a status that is passed on. Those of built-in kinds have some KiB; a sync state must fit into one
+request to etcd, which takes 1.5 MiB, and those of all objects into etcd."""
 MAX_CONDITIONS: Final = 64
 """Conditions of one object in one member that are folded; more than any known kind has types."""
 MAX_ADDRESSES: Final = 256
