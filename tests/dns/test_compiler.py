@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 import pytest
-from hanse_dns.compiler import ClusterView, CompiledRecord, Presence, Scope, compile_service
+from hanse_dns.compiler import (
+    MAX_TARGETS,
+    ClusterView,
+    CompiledRecord,
+    Presence,
+    Scope,
+    compile_service,
+)
 from hanse_dns.names import Naming
 from hanse_dns.sources import cluster_view
 from hypothesis import given
@@ -39,6 +46,14 @@ def test_every_zone_every_region_and_the_globe_has_a_name() -> None:
     """A name exists for each place of the federation, wherever the Service runs."""
     found = names([EU, US], {"us-east": Presence(("127.0.1.1",), 1)})
     assert set(found) == {"", "eu-west", "a.eu-west", "b.eu-west", "us-east", "a.us-east"}
+
+
+def test_a_name_has_no_more_addresses_than_an_answer_has_room_for() -> None:
+    """A member that reports addresses without end makes no name that cannot be stored; the reason tells."""
+    many = tuple(f"10.{n // 65536}.{n // 256 % 256}.{n % 256}" for n in range(5000))
+    record = names([EU], {"eu-west": Presence(many, 1)})["eu-west"]
+    assert addresses(record) == sorted(many)[:MAX_TARGETS]
+    assert record.reason.endswith(f"; the first {MAX_TARGETS} of 5000")
 
 
 def test_a_name_prefers_its_zone_then_its_region_then_the_world() -> None:

@@ -13,7 +13,7 @@ import dns.rcode
 import orjson
 import pytest
 from hanse_dns.answering import Answering
-from hanse_dns.compiler import CompiledRecord, Scope, Target
+from hanse_dns.compiler import MAX_TARGETS, CompiledRecord, Scope, Target
 from hanse_dns.controller import Compilation, Compiler
 from hanse_dns.journal import Journal
 from hanse_dns.server import NameServer
@@ -220,6 +220,24 @@ async def test_more_names_than_fit_in_one_transaction_are_written_in_several() -
     assert await again.apply({("shop", "web"): records}, ttl=30, traceparents={}) == 0
     assert await again.apply({("shop", "web"): ()}, ttl=30, traceparents={}) == 300
     assert (await store.range("records/", count_only=True)).count == 1
+
+
+async def test_large_record_sets_are_split_over_transactions() -> None:
+    """What a name holds at most is stored whatever the number of such names: no transaction is too large."""
+    store = MemoryStore()
+    await store.put("leader", b"")
+    journal = Journal(store, zone="example.org", fence=Compare.exists("leader"))
+    await journal.load()
+    host = "x" * 60
+    targets = tuple(Target(f"{host}.{host}.{host}.n{i}.example.org", "c" * 60) for i in range(MAX_TARGETS))
+    wanted = {
+        ("shop", f"web{s}"): tuple(
+            CompiledRecord(f"n{i}.web{s}.example.org.", targets, Scope.GLOBAL, "") for i in range(10)
+        )
+        for s in range(3)
+    }
+    assert await journal.apply(wanted, ttl=30, traceparents={}) == 30
+    assert (await store.range("records/", count_only=True)).count == 31
 
 
 async def test_the_rpcs_say_what_is_served(federation: Federation) -> None:

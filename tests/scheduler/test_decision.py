@@ -8,6 +8,7 @@ from typing import Any
 import orjson
 import pytest
 from hanse_scheduler.clusters import ClusterView
+from hanse_scheduler.decision import MAX_PLACEMENT_BYTES
 from hanse_scheduler.events import notices
 from hanse_scheduler.situation import Observed, Rules
 from hypothesis import given, settings
@@ -671,6 +672,30 @@ def test_override_that_does_not_apply_changes_nothing() -> None:
     assert after.placement is not None
     assert "ClusterOverridePolicy p" in after.placement.error
     assert placed(after) == {"a": None}
+
+
+def test_a_placement_that_cannot_be_stored_changes_nothing() -> None:
+    """Overrides that are too large for all clusters together are an error with the bound."""
+    large = policy_object("ClusterOverridePolicy", rules=[{"annotations": {"x/y": "v" * 200_000}}])
+    names = [f"c{number}" for number in range(10)]
+    before = run(config(), table("c0"))
+    after = run(config(), table(*names), previous=before, overrides=[large])
+    assert after.placement is not None
+    assert f"at most {MAX_PLACEMENT_BYTES} can be stored" in after.placement.error
+    assert placed(after) == {"c0": None}
+    assert after.placement.ByteSize() < MAX_PLACEMENT_BYTES
+    again = run(config(), table(*names), previous=after, overrides=[large])
+    assert not again.changed
+
+
+def test_reasons_that_quote_what_users_wrote_are_cut_off() -> None:
+    """A selector of 100 KB in a hundred clusters makes no placement that cannot be stored."""
+    chosen = selector({"key": "x", "operator": "In", "values": [f"v{n:050}" for n in range(2000)]})
+    names = [f"c{number}" for number in range(100)]
+    decision = run(config(annotations=chosen), table(*names))
+    assert decision.placement is not None
+    assert len(refused(decision)) == 100
+    assert decision.placement.ByteSize() < 200_000
 
 
 NAMES = ["a", "b", "c", "d"]

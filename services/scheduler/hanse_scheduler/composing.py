@@ -11,6 +11,7 @@ Next: `decision`.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
@@ -31,6 +32,8 @@ from hanse_scheduler.filtering import NOT_NOW, UNJOINING
 from hanse_scheduler.times import timestamp_of
 
 TRACEPARENT = "hanse.dev/traceparent"
+MAX_MESSAGE = 1024
+"""Longest message and error of a placement, in characters: some quote a whole selector."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -296,8 +299,20 @@ class Composer:
                 before.create_time if before.HasField("create_time") else before.update_time
             )
         placement.update_time.CopyFrom(now)
+        _shorten(placement)
         placement.traceparent = annotations_of(obj).get(TRACEPARENT, "")
         return placement
+
+
+def _shorten(placement: Placement) -> None:
+    """Cut what quotes selectors and policies of users off, so that all clusters' reasons can be stored."""
+    placement.error = placement.error[:MAX_MESSAGE]
+    said: Iterable[ClusterPlacement | ClusterRefusal | ClusterRelease] = itertools.chain(
+        placement.clusters, placement.refused, placement.releasing
+    )
+    for item in said:
+        if len(item.message) > MAX_MESSAGE:
+            item.message = f"{item.message[: MAX_MESSAGE - 3]}..."
 
 
 def essence(placement: Placement) -> Placement:

@@ -36,6 +36,9 @@ from hanse_scheduler.spreading import choose
 from hanse_scheduler.times import seconds_of
 from hanse_scheduler.workloads import WORKLOADS, Totals, WorkloadKind, totals_of
 
+MAX_PLACEMENT_BYTES = 1024 * 1024
+"""Largest placement, overrides of all clusters included: etcd takes 1.5 MiB in one request."""
+
 _STAYS: Final = "objects of this kind are not propagated to clusters unless a placement policy selects them"
 """Why an object that no policy selects goes to no cluster."""
 
@@ -188,6 +191,13 @@ def _place(
         adopt=policy is not None and policy.adopt,
         reconsider_at=found.reconsider_at,
     )
+    size = placement.ByteSize()
+    if size > MAX_PLACEMENT_BYTES:
+        raise InvalidArgumentError(
+            f"what is decided for {len(clusters)} clusters has {size} bytes with its overrides, and at most "
+            f"{MAX_PLACEMENT_BYTES} can be stored: make the overrides smaller, or place it in fewer clusters",
+            reason="PLACEMENT_TOO_LARGE",
+        )
     return _done(composer, placement, reconsider_at=found.reconsider_at)
 
 
