@@ -96,6 +96,7 @@ RIGHTS: Final[Mapping[str, Rights]] = MappingProxyType(
                 _CREDENTIALS,
                 _under(keys.PLACEMENTS),
                 _under(keys.SYNCSTATES),
+                _under(keys.MEMBER_REPORTS),
                 Span(keys.election("registry")),
             ),
             writes=(_CLUSTERS, _CREDENTIALS, Span(keys.election("registry"))),
@@ -116,6 +117,7 @@ RIGHTS: Final[Mapping[str, Rights]] = MappingProxyType(
             ),
             writes=(
                 _under(keys.SYNCSTATES),
+                _under(keys.MEMBER_REPORTS),
                 Span(f"{keys.ELECTIONS}/syncer-"),
                 _under(keys.MEMBERS, "syncer"),
             ),
