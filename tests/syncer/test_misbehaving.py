@@ -24,7 +24,7 @@ from hanse.kube.bounds import MisbehavingMemberError
 from hanse.kube.pace import Pace
 from hanse.store import BatchWriter, Compare, MemoryStore, TxnResult, keys
 from hanse.store.keys import ObjectKey
-from tests.syncer.harness import Federation, config_map, federation, until
+from tests.syncer.harness import FEDERATION_ID, Federation, config_map, federation, until
 
 PATHS = [f"core/configmaps/default/c{number}" for number in range(10)]
 LATER = "core/configmaps/default/later"
@@ -193,6 +193,41 @@ async def test_nothing_is_written_before_a_suspended_member_has_proved_itself(fe
         member.fault = None
         await fed.reaches(LATER, "a", sync.APPLIED, seconds=20)
         await fed.reaches(PATHS[0], "a", sync.REMOVED, seconds=20)
+        await is_well(fed, "a")
+
+
+async def test_a_namespace_whose_contents_have_no_end_stays(
+    fed: Federation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What of it is foreign is not asked for for ever: the member is left alone, and nothing is deleted."""
+    monkeypatch.setattr(bounds, "LIST_ITEMS", 2000)
+    numbers = itertools.count()
+    labels = {"app.kubernetes.io/managed-by": "hanse", "hanse.dev/federation": FEDERATION_ID}
+
+    async def endless(request: web.Request) -> web.StreamResponse | None:
+        if not request.path.endswith("/namespaces/shop/secrets"):
+            return None
+        items = [
+            {"metadata": {"name": f"x{next(numbers)}", "namespace": "shop", "labels": labels}}
+            for _ in range(100)
+        ]
+        metadata = {"resourceVersion": "1", "continue": f"t{next(numbers)}"}
+        body = {"kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1"}
+        return web.json_response(body | {"metadata": metadata, "items": items})
+
+    space, member = "core/namespaces/_/shop", fed.members["a"]
+    async with fed.syncer():
+        await fed.put(space, {"apiVersion": "v1", "kind": "Namespace"})
+        await fed.place(space, "a")
+        await fed.reaches(space, "a", sync.APPLIED)
+        member.writes.clear()
+        member.fault = endless
+        await fed.mark_deleted(space)
+        found = await is_reported(fed, "a")
+        assert "more than 2000 objects" in found.message
+        assert member.writes == []
+        member.fault = None
+        await fed.reaches(space, "a", sync.REMOVED, seconds=20)
         await is_well(fed, "a")
 
 

@@ -17,11 +17,12 @@ from typing import Any, Final
 from hanse.api.registry.v1.cluster_pb2 import ApiResource
 from hanse.api.syncer.v1 import sync_state_pb2 as sync
 from hanse.errors import InvalidArgumentError
+from hanse.kube.bounds import CATALOGUE_RESOURCES, AnswerTooLongError, ListBudget, MisbehavingMemberError
 from hanse.kube.objects import child, sequence
 from hanse_syncer import served
 from hanse_syncer.answers import Answer
 from hanse_syncer.contents import Contents, Item, item_of, judge
-from hanse_syncer.member import Member
+from hanse_syncer.member import LinkDownError, Member
 from hanse_syncer.outcome import Outcome, Trouble
 from hanse_syncer.served import Kind
 
@@ -29,11 +30,10 @@ _MOMENTARY: Final = frozenset({("", "events"), ("events.k8s.io", "events")})
 _COMPUTED: Final = frozenset({"metrics.k8s.io", "custom.metrics.k8s.io", "external.metrics.k8s.io"})
 """Resources and groups of which nothing is kept for long, or at all."""
 
-_PAGE: Final = "500"
+_PAGE: Final = 500
 _KINDS: Final = 2000
 _OBJECTS: Final = 100_000
-_PAGES: Final = 1000
-"""How many kinds, objects in all, and pages of one kind are looked through; whatever a member says."""
+"""How many kinds, and objects in all, are looked through; whatever a member says."""
 _PASSING: Final = frozenset({404, 408, 410, 429})
 """404 too: what is asked for is what the member said that it serves."""
 
@@ -107,6 +107,9 @@ async def _served(member: Member, known: Iterable[ApiResource]) -> list[Kind]:
         found = served.kinds(documents)
     except InvalidArgumentError as error:
         raise _unknown(error.message) from error
+    if len(found) > CATALOGUE_RESOURCES:
+        excess = MisbehavingMemberError(f"it serves {len(found)} resources, more than {CATALOGUE_RESOURCES}")
+        raise _too_much(member, excess) from excess
     if not any(kind.namespaced and kind.listable for kind in found):
         raise _unknown("it is not known what the cluster serves")
     told = {(kind.group, kind.resource) for kind in found}
@@ -129,23 +132,34 @@ async def _denied(member: Member, api_version: str, resource: str) -> bool:
 
 
 async def _items(member: Member, kind: Kind, namespace: str, *, federation_id: str, most: int) -> list[Item]:
-    """Return all objects of one kind. Raises Hidden for more than `most`, or a list that does not end."""
+    """Return all objects of one kind. Raises Hidden for more than `most`, Trouble for a list without end."""
     found: list[Item] = []
     more: dict[str, str] = {}
-    for _ in range(_PAGES):
-        request = member.page(kind.path, namespace, {"limit": _PAGE, **more}, partial=True)
-        body = await _shown(request, what=kind.resource)
+    limit = _PAGE
+    budget = ListBudget(f"the list of {kind.resource} of cluster {member.cluster}")
+    while True:
+        request = member.page(kind.path, namespace, {"limit": str(limit), **more}, partial=True)
+        try:
+            body = await _shown(request, what=kind.resource)
+        except LinkDownError as error:
+            if limit == 1 or not isinstance(error.__cause__, AnswerTooLongError):
+                raise
+            limit = max(1, limit // 10)
+            continue
+        token = body["metadata"].get("continue") or ""
+        try:
+            budget.page(body["items"] or (), token)
+        except MisbehavingMemberError as error:
+            raise _too_much(member, error) from error
         found += [
             item_of(kind.group, kind.resource, item, federation_id=federation_id)
             for item in body["items"] or ()
         ]
-        token = body["metadata"].get("continue")
         if not token:
             return found
         if len(found) > most:
-            break
-        more = {"continue": str(token)}
-    raise Hidden(f"{kind.resource} there are more than can be looked through")
+            raise Hidden(f"{kind.resource} there are more than can be looked through")
+        more = {"continue": token}
 
 
 async def _shown(request: Awaitable[Answer], *, what: str) -> Mapping[str, Any]:
@@ -159,6 +173,11 @@ async def _shown(request: Awaitable[Answer], *, what: str) -> Mapping[str, Any]:
     if not answer.ok:
         raise Hidden(f"{what} cannot be listed there ({answer.message})")
     return answer.document
+
+
+def _too_much(member: Member, error: MisbehavingMemberError) -> LinkDownError:
+    """No answer at all, for what the pipeline leaves the member alone."""
+    return LinkDownError(f"cluster {member.cluster}: {error.message}", metadata={"cluster": member.cluster})
 
 
 def _unknown(message: str, retry_after: float | None = None) -> Trouble:
