@@ -14,10 +14,13 @@ that it names; without any of them, all requests but its own path. `action` is o
 - `hang`: answer nothing for as long as the client waits;
 - `empty`: answer lists with a list without items;
 - `say`: answer with the HTTP status `code`, `media_type` and `body`, whatever was asked;
+- `endless`: answer lists with pages that never end; `flood`: answer watches with events that never end;
+- `huge`: answer with a body that never ends; `bomb`: with one that is large when it is unpacked; `catalogue`:
+  with a discovery document of `size` resources (name its path);
 - `drop`: cut the connection; watches that are open when the rule comes are cut too.
 
 `probability` (default 1) and `count` (default 0, no limit) say how often. One event loop, no locks. Next:
-`hanse_simulator.app`.
+`hanse_simulator.app`, `hanse_simulator.excess` for what is more than any cluster says.
 """
 
 from __future__ import annotations
@@ -37,10 +40,15 @@ from hanse.errors import InvalidArgumentError
 from hanse.kube.engine import KubeEngine
 from hanse.kube.server.app import KubeServer, Route
 from hanse.kube.server.request import ResourcePath, parse_path, verb_of
+from hanse_simulator import excess
 
 PATH = "/_sim/faults"
 
-Action = Literal["delay", "status", "hang", "empty", "say", "drop"]
+Action = Literal[
+    "delay", "status", "hang", "empty", "say", "drop", "endless", "flood", "huge", "bomb", "catalogue",
+]  # fmt: skip
+_OF_VERB = {"empty": "list", "endless": "list", "flood": "watch"}
+"""Actions that strike one verb only."""
 _REASONS = {
     400: "BadRequest", 401: "Unauthorized", 403: "Forbidden", 404: "NotFound", 409: "Conflict",
     410: "Expired", 429: "TooManyRequests", 500: "InternalError", 503: "ServiceUnavailable", 504: "Timeout",
@@ -69,6 +77,7 @@ class Rule:
     seconds: float = 0.0
     code: int = 500
     retry_after: int = 1
+    size: int = 30_000
     media_type: str = "application/json"
     body: str = ""
     probability: float = 1.0
@@ -77,7 +86,7 @@ class Rule:
 
     def concerns(self, target: Target) -> bool:
         """Report whether a request is one of those that this rule is about."""
-        if self.action == "empty" and target.verb != "list":
+        if target.verb != _OF_VERB.get(self.action, target.verb):
             return False
         return (
             (not self.verbs or target.verb in self.verbs)
@@ -121,7 +130,7 @@ def _parse_rule(rule: Any) -> Rule:
             raise InvalidArgumentError(f"{name} must be a list of strings, not {given!r}")
         values[name] = tuple(given)
     for name, kinds in (("seconds", (int, float)), ("probability", (int, float)), ("code", (int,)),
-                        ("count", (int,)), ("retry_after", (int,))):  # fmt: skip
+                        ("count", (int,)), ("retry_after", (int,)), ("size", (int,))):  # fmt: skip
         given = values.get(name, 0)
         if isinstance(given, bool) or not isinstance(given, kinds) or given < 0:
             raise InvalidArgumentError(f"{name} must be a number, 0 or more, not {given!r}")
@@ -217,9 +226,27 @@ class Faults:
                 return self._empty(path) if path else None
             case "say":
                 return web.Response(status=rule.code, text=rule.body, content_type=rule.media_type)
+            case "huge":
+                return await excess.huge(request)
+            case "bomb":
+                return excess.bomb()
+            case "catalogue":
+                return excess.catalogue(rule.size)
+            case "endless" | "flood":
+                return await self._too_many(rule, request, path) if path else None
             case "drop":
                 _cut(request)
                 return web.Response(status=500)
+
+    async def _too_many(
+        self, rule: Rule, request: web.Request, path: ResourcePath
+    ) -> web.StreamResponse | None:
+        info = self._engine.catalogue.get(path.group, path.version, path.resource)
+        if info is None:
+            return None
+        if rule.action == "flood":
+            return await excess.flood(request, info, path.namespace)
+        return excess.endless(info, path.namespace, request.query.get("continue", ""))
 
     def _empty(self, path: ResourcePath) -> web.StreamResponse | None:
         info = self._engine.catalogue.get(path.group, path.version, path.resource)

@@ -17,6 +17,7 @@ import pytest
 
 from hanse.errors import DeadlineError, HanseError, PermissionDeniedError, UnauthenticatedError
 from hanse.kube.access import ClusterAccess
+from hanse.kube.bounds import MisbehavingMemberError
 from hanse.kube.client import KubeClient
 from hanse.pki import CertificateAuthority
 from hanse.store import EtcdStore
@@ -250,6 +251,41 @@ async def test_a_drop_rule_cuts_open_watches(tmp_path: Path) -> None:
             await fault(cluster, {"action": "drop", "verbs": ["watch"]})
             await asyncio.wait({watching})
         assert watching.exception() is None or isinstance(watching.exception(), HanseError)
+
+
+@pytest.mark.parametrize(
+    ("rule", "says"),
+    [
+        ({"action": "endless", "resources": ["configmaps"]}, "objects"),
+        ({"action": "huge", "resources": ["configmaps"]}, "as a page of a list"),
+        ({"action": "bomb", "resources": ["configmaps"]}, "as a page of a list"),
+    ],
+)
+async def test_a_member_can_say_more_than_any(tmp_path: Path, rule: dict[str, Any], says: str) -> None:
+    """Lists and bodies without end, and small ones that are large: a client takes in none of them."""
+    async with running(tmp_path, faults_enabled=True) as cluster:
+        await fault(cluster, rule)
+        with pytest.raises(MisbehavingMemberError, match=says):
+            async for _ in cluster.client.pages(CONFIG_MAPS):
+                pass
+        await fault(cluster)
+        assert (await cluster.client.list(NODES)).items
+
+
+async def test_a_member_can_flood_its_watchers_and_list_a_catalogue(tmp_path: Path) -> None:
+    """A watch brings events for as long as it is read; discovery has as many resources as the rule says."""
+    async with running(tmp_path, faults_enabled=True) as cluster:
+        rule = {"action": "catalogue", "paths": ["/apis"], "size": 321}
+        await fault(cluster, {"action": "flood", "resources": ["configmaps"]}, rule)
+        versions = []
+        async for _, obj in cluster.client.watch(CONFIG_MAPS, resource_version="1"):
+            versions.append(int(obj["metadata"]["resourceVersion"]))
+            if len(versions) == 1000:
+                break
+        assert versions == list(range(1, 1001))
+        _, _, answer = await raw(cluster.client, "GET", "/apis")
+        document = orjson.loads(answer)
+        assert len(document["items"][0]["versions"][0]["resources"]) == 321
 
 
 async def test_bad_fault_rules_are_refused(tmp_path: Path) -> None:
