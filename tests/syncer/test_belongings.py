@@ -251,7 +251,7 @@ async def test_a_namespace_goes_with_what_the_member_made_for_ours(fed: Federati
 
 
 async def test_endpoints_of_no_service_of_ours_keep_their_namespace(fed: Federation) -> None:
-    """Somebody's own Endpoints, which no controller takes away, are an obstacle."""
+    """Somebody's own Endpoints, which no controller made, are an obstacle at once."""
     member = fed.members["a"]
     async with fed.syncer():
         await placed(fed)
@@ -259,7 +259,7 @@ async def test_endpoints_of_no_service_of_ours_keep_their_namespace(fed: Federat
             "core/endpoints/shop/theirs", named({"apiVersion": "v1", "kind": "Endpoints"}, "theirs")
         )
         await fed.mark_deleted(SPACE)
-        state = await fed.reaches(SPACE, "a", sync.REMOVED, seconds=20.0)
+        state = await fed.reaches(SPACE, "a", sync.REMOVED)
     assert (state.reason, "endpoints theirs there" in state.message) == ("Released", True)
     assert member.get("core/endpoints/shop/theirs") is not None
 
@@ -288,6 +288,25 @@ async def test_a_namespace_waits_for_what_the_member_is_removing(fed: Federation
         )
         await fed.reaches(SPACE, "a", sync.REMOVED)
     assert member.get(SPACE) is None
+
+
+async def test_what_is_not_collected_keeps_its_namespace(
+    fed: Federation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What has lost its owner, and is still there after a while without any progress, is an obstacle."""
+    monkeypatch.setattr("hanse_syncer.removal._COLLECTED_SECONDS", 0.5)
+    member = fed.members["a"]
+    labels = {"endpoints.kubernetes.io/managed-by": "endpoint-controller"}
+    endpoints = named({"apiVersion": "v1", "kind": "Endpoints"}, "gone", labels=labels)
+    async with fed.syncer():
+        await placed(fed)
+        await member.create("core/endpoints/shop/gone", endpoints)
+        await fed.mark_deleted(SPACE)
+        state = await fed.reaches(SPACE, "a", sync.WAITING)
+        assert state.reason == "ContentsGoing"
+        state = await fed.reaches(SPACE, "a", sync.REMOVED)
+    assert (state.reason, "not collected" in state.message) == ("Released", True)
+    assert member.get("core/endpoints/shop/gone") is not None
 
 
 async def test_what_the_member_serves_is_asked_at_the_moment(fed: Federation) -> None:

@@ -71,7 +71,7 @@ def test_an_owner_alone_makes_nothing_ours() -> None:
         item("configmaps", "b", ownerReferences=[owner("a", "ConfigMap", "v1")]),
         item("configmaps", "heir", ownerReferences=[owner("default", "ServiceAccount", "v1")]),
         item("serviceaccounts", "default"),
-        item("configmaps", "odd", ownerReferences=["nonsense"]),
+        item("configmaps", "odd", ownerReferences=["nonsense", {"apiVersion": "a/b/c"}]),
     ) == ({"theirs", "child", "lease", "mixed", "a", "b", "heir", "odd"}, set())
 
 
@@ -93,10 +93,11 @@ def test_endpoints_are_of_a_service_of_ours() -> None:
         item("services", "theirs"),
         item("endpoints", "theirs"),
         item("endpointslices.discovery.k8s.io", "theirs-1", labels={"kubernetes.io/service-name": "theirs"}),
-        item("endpoints", "gone"),
+        item("endpoints", "manual"),
+        item("endpoints", "gone", labels={"endpoints.kubernetes.io/managed-by": "endpoint-controller"}),
         item("endpointslices.discovery.k8s.io", "gone-1", ownerReferences=[owner("gone", "Service", "v1")]),
         item("endpointslices.discovery.k8s.io", "manual-1", labels={"kubernetes.io/service-name": "x"}),
-    ) == ({"theirs", "theirs-1", "manual-1"}, {"gone", "gone-1"})
+    ) == ({"theirs", "theirs-1", "manual", "manual-1"}, {"gone", "gone-1"})
 
 
 def test_tokens_are_of_their_service_account() -> None:

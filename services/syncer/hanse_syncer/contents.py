@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from hanse.kube import belongings
-from hanse.kube.objects import annotations_of, child, labels_of, mapping, name_of, parse_api_version, sequence
+from hanse.kube.objects import annotations_of, child, labels_of, mapping, name_of, sequence
 from hanse_syncer import ownership
 
 _SERVICES: Final = ("", "services")
@@ -55,6 +55,8 @@ class Item:
     """The Service of which it has the endpoints, if it has any's."""
     account: str = ""
     """uid of the ServiceAccount whose token it has, if the cluster made it for one."""
+    collected: bool = False
+    """Whether a controller that made it takes it away when its Service is gone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,12 +72,13 @@ def item_of(group: str, resource: str, obj: Mapping[str, Any], *, federation_id:
     whole = dict(obj)
     identity = (group, resource)
     name = name_of(whole)
+    made = identity in (_ENDPOINTS, _SECRETS) and belongings.of(group, resource, whole, controlled=False)
     service = account = ""
     if identity == _ENDPOINTS:
         service = name
     elif identity == _SLICES:
         service = str(labels_of(whole).get(_SERVICE_NAME) or "")
-    elif identity == _SECRETS and belongings.of(group, resource, whole, controlled=False):
+    elif identity == _SECRETS and made:
         account = str(annotations_of(whole).get(_ACCOUNT_UID) or "")
     return Item(
         group=group,
@@ -87,11 +90,12 @@ def item_of(group: str, resource: str, obj: Mapping[str, Any], *, federation_id:
         deleting=bool(child(whole, "metadata", "deletionTimestamp")),
         service=service,
         account=account,
+        collected=identity == _ENDPOINTS and bool(made),
     )
 
 
 def _owner(reference: Any) -> Owner:
-    group = parse_api_version(str(child(reference, "apiVersion") or "v1"))[0]
+    group = str(child(reference, "apiVersion") or "").rpartition("/")[0]
     return Owner(str(child(reference, "uid") or ""), group, str(child(reference, "kind") or ""))
 
 
@@ -161,8 +165,8 @@ class _Judgement:
         service = self._services.get(item.service) if item.service else None
         if service is not None and self._of(service, depth=depth) is _Kind.OURS:
             return _Kind.OURS
-        if (item.group, item.resource) == _ENDPOINTS and service is None and not item.owners:
-            return _Kind.GOING  # a controller takes them away when their Service is gone
+        if item.collected and service is None and not item.owners:
+            return _Kind.GOING
         return max((self._of_owner(owner, depth=depth) for owner in item.owners), default=_Kind.FOREIGN)
 
     def _of_owner(self, owner: Owner, *, depth: int) -> _Kind:

@@ -27,7 +27,7 @@ from hanse_syncer.outcome import Outcome, Trouble
 from hanse_syncer.plan import Wish
 
 _STILL_DELETING_SECONDS = 5.0
-_COLLECTED_SECONDS = 5.0
+_COLLECTED_SECONDS = 30.0
 """How long the member's collector may take for what has lost its owners, since it last did something."""
 _LONGEST_LOOK = 5.0
 """The longest time, in seconds, between two looks at what is still being removed."""
