@@ -119,7 +119,7 @@ class GuidesSuite:
         with applied(federation, ADOPT, *shown):
             until_in(federation, ("eu-west", MEMBER), "deployments.apps", "shop", "web")
             until(lambda: _ready(member, "shop") > 0, what="the example runs", seconds=60)
-        federation.kubectl("delete", "-f", SHOP, "--timeout=60s")
+        federation.kubectl("delete", "-f", SHOP, "--ignore-not-found", "--timeout=60s")
         until(lambda: member.find("namespaces", "", "shop") is None, what="the namespace is gone", seconds=60)
         check_same(before, settled(member))
 
