@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hanse_syncer import ownership, served
-from hanse_syncer.contents import Item, Owner, item_of, judge, phrase
+from hanse_syncer import namespaces, ownership, served
+from hanse_syncer.contents import Contents, Item, Owner, item_of, judge, phrase
 from hanse_syncer.namespaces import Hidden, listable
 from hypothesis import given
 from hypothesis import strategies as st
 
 from hanse.errors import InvalidArgumentError
+from tests.support.looplag import responsive
 
 FED = "fed-1"
 LISTED = {("", "Pod"), ("", "Service"), ("apps", "Deployment"), ("apps", "ReplicaSet"), ("", "ConfigMap")}
@@ -123,6 +124,17 @@ def test_a_long_chain_of_owners_ends() -> None:
     chain = [item("pods", str(n), ownerReferences=[owner(str(n + 1), "Pod", "v1")]) for n in range(5000)]
     foreign, _ = verdicts(*chain, item("pods", "5000", labels=OURS))
     assert "0" in foreign
+
+
+async def test_judging_many_objects_does_not_hold_the_loop() -> None:
+    """A hundred thousand objects are judged while everything else goes on."""
+    found = [Item("apps", "deployments", str(n), str(n), ours=True) for n in range(1000)]
+    found += [
+        Item("", "pods", f"p{n}", f"p{n}", ours=False, owners=(Owner(str(n % 1000), "apps", "Deployment"),))
+        for n in range(99_000)
+    ]
+    async with responsive():
+        assert await namespaces._judged(found, []) == Contents()
 
 
 def test_says_what_there_is() -> None:

@@ -11,6 +11,7 @@ Pure functions. Next: `hanse_syncer.namespaces`, which lists.
 from __future__ import annotations
 
 import enum
+import heapq
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -118,8 +119,8 @@ def phrase(items: Iterable[Item], *, what: str = "not of this federation") -> st
     by_resource: dict[tuple[str, str], list[str]] = {}
     for item in items:
         by_resource.setdefault((item.group, item.resource), []).append(item.name)
-    (_, resource), names = min(by_resource.items())
-    return f"{resource} {', '.join(sorted(names)[:3])} there are {what}"
+    (_, resource), names = min(by_resource.items(), key=lambda each: each[0])
+    return f"{resource} {', '.join(heapq.nsmallest(3, names))} there are {what}"
 
 
 class _Kind(enum.IntEnum):

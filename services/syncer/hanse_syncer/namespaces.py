@@ -11,6 +11,7 @@ Next: `hanse_syncer.contents` for whose the objects are, `hanse_syncer.removal` 
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Iterable, Mapping
 from typing import Any, Final
 
@@ -58,7 +59,7 @@ async def contents(
     for kind in chosen:
         most = _OBJECTS - len(items)
         items += await _items(member, kind, namespace, federation_id=federation_id, most=most)
-    return judge(items, listed={(kind.group, kind.kind) for kind in chosen})
+    return await _judged(items, chosen)
 
 
 async def instances(member: Member, definition: Mapping[str, Any], *, federation_id: str) -> Contents:
@@ -77,7 +78,12 @@ async def instances(member: Member, definition: Mapping[str, Any], *, federation
         verbs=frozenset({"list"}),
     )
     items = await _items(member, kind, "", federation_id=federation_id, most=_OBJECTS)
-    return judge(items, listed={(kind.group, kind.kind)})
+    return await _judged(items, [kind])
+
+
+async def _judged(items: list[Item], kinds: Iterable[Kind]) -> Contents:
+    """Judge in a thread: a hundred thousand items take half a second, which may not hold the loop."""
+    return await asyncio.to_thread(judge, items, listed={(kind.group, kind.kind) for kind in kinds})
 
 
 def listable(kinds: Iterable[Kind]) -> list[Kind]:
