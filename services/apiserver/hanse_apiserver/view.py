@@ -226,8 +226,10 @@ class FederationView:
 
     def _changed(self, key: ObjectKey, served: ObjectKey) -> Iterable[ObjectKey]:
         for listener in self._listeners:
-            with self._telling.around(str(key)):
+            try:
                 listener(key)
+            except Exception as error:  # noqa: BLE001 - of one object; the other listeners are told
+                self._telling.failed(str(key), error)
         return (key, served) if self._has_status(key) else (served,)
 
     def _known(self, key: ObjectKey) -> Parts:
