@@ -108,10 +108,15 @@ class World:
         default_factory=scheduler.ExplainPlacementResponse
     )
     states: list[Any] = field(default_factory=list)
+    orphans: list[Any] = field(default_factory=list)
+    exported: dict[str, Any] = field(default_factory=dict)
+    """What an orphan is exported as."""
     records: list[RecordSet] = field(default_factory=list)
     requests: list[Any] = field(default_factory=list)
     refusals: dict[str, HanseError] = field(default_factory=dict)
     """What an apply of an object of that name is answered with."""
+    creatable: set[str] = field(default_factory=set)
+    """Names under which objects can be created; all others are taken."""
     looks_until_left: int = 0
     """How often a cluster that was unjoined is still there when it is looked at."""
     config: Path = Path()
@@ -227,8 +232,12 @@ class Federated(federation_grpc.FederationServiceServicer):
         ]
         return federation.ListObjectsResponse(objects=found)
 
-    async def CreateObject(self, request: Any, context: Any) -> Object:
-        raise AlreadyExistsError("it exists")
+    async def CreateObject(self, request: federation.CreateObjectRequest, context: Any) -> Object:
+        self.world.requests.append(request)
+        manifest = json.loads(request.manifest)
+        if manifest["metadata"]["name"] not in self.world.creatable:
+            raise AlreadyExistsError("it exists")
+        return Object(manifest=request.manifest)
 
     async def UpdateObject(self, request: Any, context: Any) -> Object:
         raise ConflictError("it changed meanwhile")
@@ -297,6 +306,22 @@ class Syncer(syncer_grpc.SyncerServiceServicer):
         raise NotFoundError("no")
 
     WatchSyncStates = DiffObject = RenderObject = Resync = GetSyncState  # type: ignore[assignment]
+
+    async def ListOrphans(
+        self, request: syncer.ListOrphansRequest, context: Any
+    ) -> syncer.ListOrphansResponse:
+        found = [each for each in self.world.orphans if request.cluster in ("", each.cluster)]
+        return syncer.ListOrphansResponse(orphans=found, total_size=len(found) + 7 * bool(found))
+
+    async def ExportOrphan(
+        self, request: syncer.ExportOrphanRequest, context: Any
+    ) -> syncer.ExportOrphanResponse:
+        self.world.requests.append(request)
+        return syncer.ExportOrphanResponse(manifest=json.dumps(self.world.exported).encode())
+
+    async def DeleteOrphan(self, request: syncer.DeleteOrphanRequest, context: Any) -> Empty:
+        self.world.requests.append(request)
+        return Empty()
 
 
 class Dns(dns_grpc.DnsServiceServicer):

@@ -617,6 +617,20 @@ def test_clusters_says_what_a_leaving_cluster_waits_for(world: World, hanse: Han
     assert f"still leaving, held by {holder}: see" in result.err
 
 
+def test_clusters_says_that_something_there_is_wanted_by_nobody(world: World, hanse: Hanse) -> None:
+    """Also of a cluster that is ready."""
+    orphans = Condition(
+        type="Orphans", status=ConditionStatus.TRUE, message="2 objects: see `hanse orphans eu`"
+    )
+    world.clusters["clusters/eu"] = Cluster(
+        name="clusters/eu", state=ClusterState.READY, conditions=[orphans]
+    )
+    assert hanse("clusters").out.rstrip().endswith("2 objects: see `hanse orphans eu`")
+    orphans.status = ConditionStatus.FALSE
+    world.clusters["clusters/eu"].conditions[0].CopyFrom(orphans)
+    assert "orphans" not in hanse("clusters").out
+
+
 def test_clusters_is_a_table_of_what_matters(world: World, hanse: Hanse) -> None:
     """With all pages."""
     for name in ("a", "b", "c"):

@@ -17,7 +17,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hanse.api.registry.v1 import cluster_pb2
+from hanse.api.syncer.v1.orphan_pb2 import Orphan, OrphanReport
 from hanse.api.type.v1 import condition_pb2
+from hanse.api.type.v1.object_reference_pb2 import ObjectReference
 from hanse.errors import ConfigError, HanseError, InvalidArgumentError
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -133,7 +135,12 @@ def test_a_cluster_that_is_not_to_be_trusted_has_a_state_of_its_own(standing: St
 
 
 def compiled(
-    *, health: Health, previous: cluster_pb2.Cluster | None = None, now: datetime = NOW, **spec: Any
+    *,
+    health: Health,
+    previous: cluster_pb2.Cluster | None = None,
+    now: datetime = NOW,
+    orphans: OrphanReport | None = None,
+    **spec: Any,
 ) -> cluster_pb2.Cluster:
     """A compiled cluster named eu."""
     inventory = Inventory(
@@ -149,8 +156,27 @@ def compiled(
         inventory=inventory if health.standing is Standing.READY else None,
         previous=previous,
         credential_hash="c",
+        orphans=orphans,
         now=now,
     )
+
+
+def test_orphans_are_a_condition_with_number_and_example() -> None:
+    """True while there are some; False when they are gone; none on a cluster that never had one."""
+    ready = after(Health(), OK, threshold=1)
+    assert [each.type for each in compiled(health=ready).conditions] == ["Ready"]
+    reference = ObjectReference(group="apps", resource="deployments", namespace="shop", name="web")
+    report = OrphanReport(cluster="eu", orphans=[Orphan(object=reference)], total=3)
+    told = compiled(health=ready, orphans=report)
+    condition = told.conditions[1]
+    assert (condition.type, condition.status) == ("Orphans", condition_pb2.TRUE)
+    assert condition.message == (
+        "3 objects with the federation's marks that nobody wants there, such as deployments.apps shop/web: "
+        "see `hanse orphans eu`"
+    )
+    later = NOW + timedelta(minutes=1)
+    gone = compiled(health=ready, previous=told, now=later).conditions[1]
+    assert (gone.status, gone.last_transition_time.ToDatetime(UTC)) == (condition_pb2.FALSE, later)
 
 
 def test_an_unreachable_cluster_keeps_what_was_known_of_it() -> None:

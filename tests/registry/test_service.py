@@ -29,8 +29,8 @@ from hanse.api.registry.v1.registry_service_pb2_grpc import (
     add_RegistryServiceServicer_to_server,
 )
 from hanse.api.scheduler.v1 import placement_pb2
-from hanse.api.syncer.v1 import sync_state_pb2
-from hanse.api.type.v1 import change_pb2
+from hanse.api.syncer.v1 import orphan_pb2, sync_state_pb2
+from hanse.api.type.v1 import change_pb2, condition_pb2
 from hanse.credentials import Sealer, new_key
 from hanse.errors import (
     AlreadyExistsError,
@@ -160,6 +160,16 @@ class World:
         stored = await self.store.get(keys.cluster(name))
         conditions = cluster_pb2.Cluster.FromString(stored.value).conditions if stored else ()
         return next((each.message for each in conditions if each.type == "Unjoined"), "")
+
+    async def until_condition(
+        self, name: str, kind: str, status: condition_pb2.ConditionStatus.ValueType
+    ) -> None:
+        """Waits until a condition has that status."""
+        async with asyncio.timeout(5):
+            async for change in self.stub.WatchClusters(registry_service_pb2.WatchClustersRequest()):
+                conditions = {each.type: each.status for each in change.cluster.conditions}
+                if change.cluster.name == f"clusters/{name}" and conditions.get(kind) == status:
+                    return
 
     async def until_held(self, name: str, message: str) -> None:
         """Waits until the condition says so."""
@@ -450,6 +460,16 @@ async def test_unjoin_waits_until_nothing_is_placed_and_then_forgets_everything(
     await world.store.put(key, placement_pb2.Placement().SerializeToString())
     await world.until_gone("eu-west")
     await world.join("eu-west")
+
+
+async def test_orphans_that_the_syncer_reports_are_a_condition(world: World) -> None:
+    """As soon as the report is stored, and no longer than that."""
+    await world.join("eu-west")
+    report = orphan_pb2.OrphanReport(cluster="eu-west", total=2)
+    await world.store.put(keys.orphans("eu-west"), report.SerializeToString())
+    await world.until_condition("eu-west", "Orphans", condition_pb2.TRUE)
+    await world.store.delete(keys.orphans("eu-west"))
+    await world.until_condition("eu-west", "Orphans", condition_pb2.FALSE)
 
 
 async def test_force_does_not_wait(world: World) -> None:

@@ -289,7 +289,9 @@ class Federation:
         return state
 
     @asynccontextmanager
-    async def syncer(self, identity: str = "one", *, timeout: float = 5.0) -> AsyncIterator[Sharing]:
+    async def syncer(
+        self, identity: str = "one", *, timeout: float = 5.0, orphan_interval: float = 300.0
+    ) -> AsyncIterator[Sharing]:
         """Run a syncer; leaving stops it in order."""
         async with AsyncExitStack() as stack:
             world = await stack.enter_async_context(World(self.store))
@@ -309,6 +311,8 @@ class Federation:
                 request_seconds=timeout,
                 report_window=0.05,
                 pauses=Backoff(base=0.2, limit=1.0),
+                orphan_interval=orphan_interval,
+                orphan_settle=0.1,
             )
             sharing = Sharing(parts, identity=identity, lease_seconds=2)
             stop = asyncio.Event()

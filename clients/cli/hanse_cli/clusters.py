@@ -67,7 +67,7 @@ def cluster_row(cluster: Cluster) -> list[str]:
 
 
 def _why(cluster: Cluster) -> str:
-    """Why a cluster is not ready; of one that leaves, what that waits for."""
+    """Why a cluster is not ready, and what nobody wants there; of one that leaves, what that waits for."""
     ready = _condition(cluster, "Ready")
     if cluster.state == ClusterState.UNJOINING:
         waits = _leaving(cluster.name.removeprefix("clusters/"), orphan=cluster.orphan_objects)
@@ -75,7 +75,11 @@ def _why(cluster: Cluster) -> str:
         waits += f"; held by {held}" if held else ""
         unwell = ready.message and ready.status != ConditionStatus.TRUE
         return f"{waits}; {ready.message}" if unwell else waits
-    return ready.message if cluster.state != ClusterState.READY else ""
+    said = [ready.message] if cluster.state != ClusterState.READY else []
+    orphans = _condition(cluster, "Orphans")
+    if orphans.status == ConditionStatus.TRUE:
+        said.append(orphans.message)
+    return "; ".join(each for each in said if each)
 
 
 def _condition(cluster: Cluster, kind: str) -> Condition:

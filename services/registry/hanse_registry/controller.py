@@ -12,6 +12,7 @@ import asyncio
 import random
 
 from hanse.api.registry.v1 import cluster_pb2
+from hanse.api.syncer.v1 import orphan_pb2
 from hanse.api.type.v1 import condition_pb2
 from hanse.boundary import Boundary
 from hanse.control import Backoff
@@ -70,6 +71,9 @@ class Registrar:
         self.reports: Mirror[condition_pb2.Condition] = Mirror(
             store, f"{keys.MEMBER_REPORTS}/", lambda kv: condition_pb2.Condition.FromString(kv.value)
         )
+        self.orphans: Mirror[orphan_pb2.OrphanReport] = Mirror(
+            store, f"{keys.ORPHANS}/", lambda kv: orphan_pb2.OrphanReport.FromString(kv.value)
+        )
         self._keepers: dict[str, Keeper] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._leadership: Leadership | None = None
@@ -82,13 +86,17 @@ class Registrar:
         self.credentials.subscribe(self._credential_changed)
         self.custom_kinds.subscribe(self._custom_kind_changed)
         self.reports.subscribe(self._report_changed)
+        self.orphans.subscribe(self._orphans_changed)
+        mirrors = (
+            self.objects, self.clusters, self.credentials, self.custom_kinds, self.reports, self.orphans,
+        )  # fmt: skip
         async with asyncio.TaskGroup() as tasks:
-            for mirror in (self.objects, self.clusters, self.credentials, self.custom_kinds, self.reports):
+            for mirror in mirrors:
                 tasks.create_task(mirror.run())
 
     async def synced(self) -> None:
         """Waits until everything was read once."""
-        for mirror in (self.objects, self.clusters, self.credentials):
+        for mirror in (self.objects, self.clusters, self.credentials, self.orphans):
             await mirror.synced()
 
     async def run(self) -> None:
@@ -191,6 +199,7 @@ class Registrar:
                 previous=without_etag(self.clusters.get(keys.cluster(name))),
             )
             self._give(name)
+            keeper.tell_orphans(self.orphans.get(keys.orphans(name)))
             keeper.tell(stored)
             keeper.report(self.reports.get(keys.member_report(name)))
             task = asyncio.create_task(keeper.run(), name=f"keeper-{name}")
@@ -252,6 +261,17 @@ class Registrar:
 
     def _credential_changed(self, key: str, old: bytes | None, new: bytes | None, revision: int) -> None:
         self._give(key.rpartition("/")[2])
+
+    def _orphans_changed(
+        self,
+        key: str,
+        old: orphan_pb2.OrphanReport | None,
+        new: orphan_pb2.OrphanReport | None,
+        revision: int,
+    ) -> None:
+        keeper = self._keepers.get(key.rpartition("/")[2])
+        if keeper is not None:
+            keeper.tell_orphans(new)
 
     def _custom_kind_changed(self, key: str, old: bytes | None, new: bytes | None, revision: int) -> None:
         """A kind of the federation came to a cluster, or left it: what the cluster serves has changed."""

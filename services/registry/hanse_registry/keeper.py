@@ -14,6 +14,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from hanse.api.registry.v1 import cluster_pb2
+from hanse.api.syncer.v1 import orphan_pb2
 from hanse.api.type.v1 import condition_pb2
 from hanse.boundary import Boundary
 from hanse.errors import ConflictError, HanseError, InvalidArgumentError
@@ -74,6 +75,7 @@ class Keeper:
         self._reconnect = asyncio.Event()
         self._free_since: float | None = None
         self._held_by = ""
+        self._orphans: orphan_pb2.OrphanReport | None = None
         self._boundary = Boundary("registry inventory")
         self._inventory_at = 0.0
         self._asked_for = False
@@ -104,6 +106,12 @@ class Keeper:
                 access = replace(access, cluster_id=known)
             self._access, self._credential_hash = access, credential_hash
             self._reconnect.set()
+            self._changed.set()
+
+    def tell_orphans(self, report: orphan_pb2.OrphanReport | None) -> None:
+        """The syncer reports these orphans in the cluster now; None if there are none."""
+        if report != self._orphans:
+            self._orphans = report
             self._changed.set()
 
     def look(self) -> None:
@@ -210,6 +218,7 @@ class Keeper:
             previous=self._stored,
             credential_hash=self._credential_hash,
             held_by=self._held_by,
+            orphans=self._orphans,
             now=now,
         )
         if cluster == self._stored:

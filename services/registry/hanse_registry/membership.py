@@ -14,6 +14,7 @@ from typing import Any
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from hanse.api.registry.v1 import cluster_pb2
+from hanse.api.syncer.v1 import orphan_pb2
 from hanse.api.type.v1 import condition_pb2
 from hanse.kube.objects import Object, mapping, sequence
 from hanse.kube.untrusted import mappings, text
@@ -45,13 +46,14 @@ def compile_cluster(
     previous: cluster_pb2.Cluster | None,
     credential_hash: str,
     held_by: str = "",
+    orphans: orphan_pb2.OrphanReport | None = None,
     now: datetime,
 ) -> cluster_pb2.Cluster:
     """The cluster as it is now.
 
     `stored` is the Cluster object. `previous` is what was stored before: times of transitions and, while no
     inventory could be taken, what is known of the cluster are kept from it. `held_by` is what a cluster that
-    leaves waits for.
+    leaves waits for, `orphans` what the syncer reports.
     """
     cluster = intended(stored)
     cluster.credential_hash = credential_hash
@@ -64,6 +66,9 @@ def compile_cluster(
             type="Unjoined", status=condition_pb2.FALSE, reason="ObjectsRemain", message=held_by
         )
         cluster.conditions.append(since(unjoined, previous, now))
+    told = orphans_condition(stored["metadata"]["name"], orphans, previous)
+    if told is not None:
+        cluster.conditions.append(since(told, previous, now))
     return cluster
 
 
@@ -129,6 +134,31 @@ def ready_condition(
         message=health.message,
     )
     return since(condition, previous, now)
+
+
+def orphans_condition(
+    name: str, report: orphan_pb2.OrphanReport | None, previous: cluster_pb2.Cluster | None
+) -> condition_pb2.Condition | None:
+    """The condition "Orphans"; None for a cluster that never had one."""
+    condition = condition_pb2.Condition(type="Orphans")
+    if report is None or not report.total:
+        known = previous.conditions if previous is not None else ()
+        if all(each.type != condition.type for each in known):
+            return None
+        condition.status, condition.reason = condition_pb2.FALSE, "NoOrphans"
+        condition.message = "everything that carries the federation's marks is wanted"
+        return condition
+    condition.status, condition.reason = condition_pb2.TRUE, "OrphansFound"
+    example = ""
+    if report.orphans:
+        found = report.orphans[0].object
+        kind = f"{found.resource}.{found.group}" if found.group else found.resource
+        example = f", such as {kind} {f'{found.namespace}/' if found.namespace else ''}{found.name}"
+    number = "1 object" if report.total == 1 else f"{report.total} objects"
+    condition.message = (
+        f"{number} with the federation's marks that nobody wants there{example}: see `hanse orphans {name}`"
+    )
+    return condition
 
 
 def since(

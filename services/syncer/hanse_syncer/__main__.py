@@ -94,6 +94,7 @@ async def serve(runtime: Runtime[SyncerSettings]) -> None:
                         concurrency=settings.member_concurrency,
                         request_seconds=settings.member_timeout,
                         report_window=settings.report_window,
+                        orphan_interval=settings.orphan_interval,
                     )
                     sharing = Sharing(
                         parts, identity=identity, lease_seconds=settings.lease_seconds, pipelines=pipelines

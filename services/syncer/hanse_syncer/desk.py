@@ -86,6 +86,8 @@ class Desk:
     clock: Callable[[], datetime]
     wake: Callable[[str], None]
     """Has an object looked at soon."""
+    suspect: Callable[[str], None]
+    """Has somebody see whether an object is an orphan."""
     endpoints: Callable[[str, str], list[ZoneEndpoints] | None]
     """The ready endpoints of the Service (namespace, name); None while they are not known."""
     served: Mapping[tuple[str, str], tuple[ApiResource, ...]] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""Drops the sync states of clusters that are no longer in the federation.
+"""Drops the sync states and the reports of orphans of clusters that are no longer in the federation.
 
 Owns that and nothing else: a cluster that was dropped by force has no pipeline that could. One syncer at a
 time is the janitor, by election; each deletion is fenced, and compares that the cluster is really not there.
@@ -66,7 +66,7 @@ class Janitor:
                     waiter.cancel()
 
     async def sweep(self, leadership: Leadership) -> int:
-        """Delete the states of clusters that do not exist; returns how many."""
+        """Delete what is stored of clusters that do not exist; returns how many keys."""
         after: str | None = None
         deleted = 0
         while True:
@@ -82,8 +82,13 @@ class Janitor:
             for cluster, found in by_cluster.items():
                 deleted += await self._delete(leadership, cluster, found)
             if not page.more:
-                return deleted
+                break
             after = page.items[-1].key
+        for kv in (await self._store.range(f"{keys.ORPHANS}/", keys_only=True)).items:
+            cluster = keys.last_segment(kv.key)
+            if cluster not in self._world.cluster_names():
+                deleted += await self._delete(leadership, cluster, [kv.key])
+        return deleted
 
     async def _delete(self, leadership: Leadership, cluster: str, found: list[str]) -> int:
         deleted = 0
@@ -96,5 +101,5 @@ class Janitor:
                 break
             deleted += len(chunk)
         if deleted:
-            _log.info("dropped the sync states of a cluster that is gone", cluster=cluster, states=deleted)
+            _log.info("dropped what was stored of a cluster that is gone", cluster=cluster, keys=deleted)
         return deleted

@@ -5,7 +5,9 @@ Owns their names and units. Recording is safe from anywhere. Next: `hanse_syncer
 
 from __future__ import annotations
 
-from opentelemetry.metrics import Meter
+from collections.abc import Iterable
+
+from opentelemetry.metrics import CallbackOptions, Meter, Observation
 
 from hanse.telemetry import DURATION_BUCKETS
 
@@ -28,13 +30,19 @@ class SyncerMetrics:
             unit="{object}",
             description="Members' objects that were put right.",
         )
-        self.orphans = meter.create_counter(
+        self.orphans: dict[str, int] = {}
+        """By cluster that this process holds: the orphans in it."""
+        meter.create_observable_gauge(
             "hanse.syncer.orphans",
+            callbacks=[self._observe_orphans],
             unit="{object}",
-            description="Times that an object of ours was found in a member that nobody asked for.",
+            description="Objects of ours in a member that nobody wants there.",
         )
         self.conflicts = meter.create_counter(
             "hanse.syncer.conflicts",
             unit="{object}",
             description="Times that an object was found in a member that is not ours.",
         )
+
+    def _observe_orphans(self, options: CallbackOptions) -> Iterable[Observation]:
+        return [Observation(count, {"hanse.cluster": name}) for name, count in self.orphans.items()]

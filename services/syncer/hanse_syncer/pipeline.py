@@ -40,6 +40,7 @@ from hanse_syncer.events import EventSink
 from hanse_syncer.limiter import Limiter
 from hanse_syncer.member import LinkDownError, Member
 from hanse_syncer.metrics import SyncerMetrics
+from hanse_syncer.orphan_watch import OrphanWatch
 from hanse_syncer.plan import Seen
 from hanse_syncer.reconciler import PATIENCE_SECONDS, ObjectReconciler
 from hanse_syncer.render import Renderer
@@ -73,6 +74,8 @@ class Parts:
     report_window: float = 0.2
     pauses: Backoff = PAUSES
     """How long a member that misbehaves is left alone."""
+    orphan_interval: float = 300.0
+    orphan_settle: float = 2.0
 
 
 class Pipeline:
@@ -82,6 +85,21 @@ class Pipeline:
         self.cluster = cluster
         self.book = StateBook(parts.writer, cluster, fence=fence, window=parts.report_window)
         self.queue = WorkQueue(f"syncer-{cluster}")
+        self.orphans = OrphanWatch(
+            cluster,
+            store=parts.store,
+            world=parts.world,
+            book=self.book,
+            fence=fence,
+            federation_id=parts.federation_id,
+            events=parts.events,
+            metrics=parts.metrics,
+            session=lambda: self._session,
+            settled=lambda: self.settled,
+            clock=lambda: datetime.now(UTC),
+            interval=parts.orphan_interval,
+            settle=parts.orphan_settle,
+        )
         self._parts = parts
         self._limiter = Limiter(maximum=parts.concurrency)
         self._controller = Controller(
@@ -125,6 +143,7 @@ class Pipeline:
                     group.create_task(self._connections(), name=f"connections {self.cluster}"),
                     group.create_task(self.behaviour.run(), name=f"behaviour {self.cluster}"),
                     group.create_task(self._controller.run(), name=f"controller {self.cluster}"),
+                    group.create_task(self.orphans.run(), name=f"orphans {self.cluster}"),
                 ]
                 self._seed()
                 await stop.wait()
@@ -184,6 +203,7 @@ class Pipeline:
 
     def concerned(self, path: str, *, urgent: bool) -> None:
         """Something about the object changed in the federation."""
+        self.orphans.changed(path)
         self.queue.add(path, urgent=urgent)
 
     def incomplete(self, path: str) -> None:
@@ -277,8 +297,12 @@ class Pipeline:
             session.follow(self._reconciler.target(path))
 
     def _answers_again(self) -> None:
-        """The member answers: it is no longer held against it that it misbehaved."""
+        """The member answers: it is no longer held against it that it misbehaved.
+
+        It may have been restored from a backup meanwhile.
+        """
         self.behaviour.behaves()
+        self.orphans.look()
         self._unpark()
 
     async def _until_credential_changes(self, sealed: bytes, running: asyncio.Task[None]) -> None:
@@ -327,9 +351,11 @@ class Pipeline:
             tracer=parts.tracer,
             clock=lambda: datetime.now(UTC),
             wake=lambda path: self.queue.add(path, urgent=True),
+            suspect=self.orphans.suspect,
             endpoints=session.endpoints,
         )
         self._session = session
+        self.orphans.look()
         self._reconciler = ObjectReconciler(self._desk)
         self._catalogue = None
         self._refresh_catalogue()
@@ -381,17 +407,13 @@ class Pipeline:
         if world.intent(path) is not None or world.placement(path) is not None:
             self.queue.add(path)
             return
-        self._parts.metrics.orphans.add(1, {"hanse.cluster": self.cluster})
-        _log.warning(
-            "a cluster has an object with our marks that nobody asked for; it is left alone",
-            cluster=self.cluster,
-            object=path,
-        )
+        self.orphans.suspect(path)
 
     def _vanished(self, path: str) -> None:
         if path in self._looking:
             self._heard[path] = partial(self._vanished, path)
             return
+        self.orphans.changed(path)
         state = self.book.get(path)
         if state is not None and state.phase != sync.REMOVED:
             self.queue.add(path)

@@ -194,13 +194,8 @@ class ObjectReconciler:
             desk.waiting.remove(case.path)
         elif step is Step.NOTHING and case.state is None:
             desk.memories.pop(case.path, None)
-        elif step is Step.REPORT:
-            desk.metrics.orphans.add(1, {"hanse.cluster": desk.cluster})
-            _log.warning(
-                "an object of ours is in a cluster where nobody wants it; it is left alone",
-                cluster=desk.cluster,
-                object=str(case.key),
-            )
+        if case.wanted is Wish.UNKNOWN and (step is Step.REPORT or desk.shown.seen(case.target)[0]):
+            desk.suspect(case.path)
         return None
 
     def unreachable(self, path: str, message: str, *, reason: str = UNREACHABLE) -> None:

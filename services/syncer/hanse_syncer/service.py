@@ -15,6 +15,7 @@ from typing import Any, Final
 
 import grpc
 import orjson
+from google.protobuf.empty_pb2 import Empty
 from google.protobuf.message import DecodeError
 
 from hanse.api.scheduler.v1.placement_pb2 import ClusterPlacement
@@ -25,12 +26,13 @@ from hanse.api.type.v1 import change_pb2 as change
 from hanse.api.type.v1.object_reference_pb2 import ObjectReference
 from hanse.credentials import Sealer
 from hanse.errors import FutureRevisionError, HanseError, InvalidArgumentError, NotFoundError
-from hanse.rpc.pagination import PageToken, decode_page_token, encode_page_token, page_size
+from hanse.rpc.pagination import PageToken, decode_page_token, encode_page_token, page_size, slice_page
 from hanse.rpc.policy import Policy
 from hanse.store import KeyValue, Store, keys
 from hanse.store.keys import ObjectKey
-from hanse_syncer import connection, drift, plan
+from hanse_syncer import connection, drift, orphan_desk, plan
 from hanse_syncer.member import Target
+from hanse_syncer.orphan_desk import OrphanDesk
 from hanse_syncer.pipeline import Pipeline
 from hanse_syncer.render import Manifest, Renderer
 from hanse_syncer.world import Intent, World
@@ -41,6 +43,8 @@ POLICY: Final = Policy(
         f"{_SERVICE}/*": [],
         f"{_SERVICE}/RenderObject": [],
         f"{_SERVICE}/DiffObject": [],
+        f"{_SERVICE}/ExportOrphan": [],
+        f"{_SERVICE}/DeleteOrphan": [],
     }
 )
 """No service asks another, and whole objects are shown, Secrets too: this is for admins."""
@@ -69,6 +73,7 @@ class SyncerServicer(rpc.SyncerServiceServicer):
         self._sealer = sealer
         self._pipelines = pipelines
         self._timeout = timeout
+        self._orphans = OrphanDesk(store=store, world=world, sealer=sealer, timeout=timeout)
 
     async def GetSyncState(
         self, request: pb.GetSyncStateRequest, context: grpc.aio.ServicerContext[Any, Any]
@@ -178,6 +183,37 @@ class SyncerServicer(rpc.SyncerServiceServicer):
         chosen = [request.cluster] if request.cluster else list(self._pipelines)
         return pb.ResyncResponse(queued=sum(self._pipelines[name].resync(paths) for name in chosen))
 
+    async def ListOrphans(
+        self, request: pb.ListOrphansRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> pb.ListOrphansResponse:
+        reports = await self._orphans.reports(request.cluster)
+        page = slice_page(
+            orphan_desk.listed(reports),
+            revision=0,
+            size=request.page_size,
+            token=request.page_token,
+            scope=request.cluster,
+        )
+        total = sum(report.total for report in reports)
+        return pb.ListOrphansResponse(
+            orphans=page.items, next_page_token=page.next_page_token, total_size=total
+        )
+
+    async def ExportOrphan(
+        self, request: pb.ExportOrphanRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> pb.ExportOrphanResponse:
+        manifest = await self._orphans.export(request.name, _uid(request.member_uid))
+        return pb.ExportOrphanResponse(manifest=orjson.dumps(manifest))
+
+    async def DeleteOrphan(
+        self, request: pb.DeleteOrphanRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> Empty:
+        path = await self._orphans.delete(request.name, _uid(request.member_uid))
+        pipeline = self._pipelines.get(keys.last_segment(request.name))
+        if pipeline is not None:
+            pipeline.orphans.changed(path)
+        return Empty()
+
     def _placed(
         self, reference: ObjectReference, cluster: str
     ) -> tuple[ObjectKey, Intent, list[ClusterPlacement]]:
@@ -251,6 +287,14 @@ class SyncerServicer(rpc.SyncerServiceServicer):
                 return await client.call("GET", target.path, expect=target.expected)
             except NotFoundError:
                 return None
+
+
+def _uid(member_uid: str) -> str:
+    if not member_uid:
+        raise InvalidArgumentError(
+            "member_uid is empty: give the uid that ListOrphans shows", metadata={"field": "member_uid"}
+        )
+    return member_uid
 
 
 def _decode(kv: KeyValue) -> SyncState:

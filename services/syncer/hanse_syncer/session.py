@@ -72,6 +72,11 @@ class Session:
         self._random = random.Random()  # noqa: S311 - jitter
 
     @property
+    def open(self) -> bool:
+        """Whether requests can be made: the session runs, and the member answers."""
+        return self.up and self._group is not None
+
+    @property
     def listed(self) -> bool:
         """Whether every resource that is followed has been listed."""
         return all(informer.is_listed for informer, _ in self._informers.values())
@@ -150,6 +155,11 @@ class Session:
         group, resource, namespace, name = path.split("/")
         found = self._informers.get(("" if group == "core" else group, resource))
         return found is not None and found[0].seen("" if namespace == "_" else namespace, name) is not None
+
+    def followed(self, group: str, resource: str) -> dict[tuple[str, str], Seen] | None:
+        """Return by (namespace, name) what is shown of a resource; None if it is not followed."""
+        found = self._informers.get((group, resource))
+        return dict(found[0].known) if found is not None else None
 
     def endpoints(self, namespace: str, service: str) -> list[ZoneEndpoints] | None:
         """Return the ready endpoints of a Service; None while they are not known."""

@@ -26,6 +26,8 @@ class SyncerSettings(ServiceSettings):
     report_window: float = 0.2
     """Least time between two reports of the same object's status, in seconds; the first is made at once."""
 
+    orphan_interval: float = 300.0
+    """Seconds between two looks through a whole member for objects of ours that nobody wants there."""
     secrets_key_file: str = ""
     """File with the keys that open what the apiserver seals in etcd: the same file. Empty opens none."""
 
@@ -35,7 +37,7 @@ class SyncerSettings(ServiceSettings):
         for name in ("member_concurrency", "lease_seconds"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"setting {name} must be 1 or more", metadata={"setting": name})
-        for name in ("member_timeout", "report_window"):
+        for name in ("member_timeout", "report_window", "orphan_interval"):
             if getattr(self, name) <= 0:
                 raise ConfigError(f"setting {name} must be more than 0", metadata={"setting": name})
         if not self.credentials_key_file:

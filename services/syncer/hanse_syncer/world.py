@@ -222,7 +222,7 @@ class World:
     def placed(self, cluster: str) -> Iterator[str]:
         """Yield the paths of all objects whose placement names the cluster."""
         for key, placement in self.placements.items():
-            if _names(placement, cluster):
+            if names(placement, cluster):
                 yield key.split("/", 1)[1]
 
     def wanted_inside(self, namespace: str, cluster: str) -> bool:
@@ -315,7 +315,8 @@ class World:
             self._founded.set()
 
 
-def _names(placement: Placement, cluster: str) -> bool:
+def names(placement: Placement, cluster: str) -> bool:
+    """Whether a placement says anything about the cluster: that the object is to be there, or to leave."""
     return any(entry.cluster == cluster for entry in placement.clusters) or any(
         entry.cluster == cluster for entry in placement.releasing
     )

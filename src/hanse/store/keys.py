@@ -11,6 +11,7 @@ a namespace or group, so no two objects have one key. Pure functions, no state.
 | `placements/<group>/<resource>/<namespace>/<name>` | protobuf | scheduler |
 | `syncstates/<group>/<resource>/<namespace>/<name>/<cluster>` | protobuf | syncer |
 | `memberreports/<cluster>` | protobuf, leased: a cluster that misbehaves | syncer |
+| `orphans/<cluster>` | protobuf | syncer |
 | `records/<zone>/<name>` | protobuf | dns |
 | `elections/<name>/<lease>`, `members/<service>/<id>` | text, leased | each for itself |
 | `federation` | protobuf, written once | apiserver |
@@ -33,6 +34,7 @@ CREDENTIALS: Final = "credentials"
 PLACEMENTS: Final = "placements"
 SYNCSTATES: Final = "syncstates"
 MEMBER_REPORTS: Final = "memberreports"
+ORPHANS: Final = "orphans"
 RECORDS: Final = "records"
 ELECTIONS: Final = "elections"
 MEMBERS: Final = "members"
@@ -160,6 +162,11 @@ def credential(name: str) -> str:
 def member_report(name: str) -> str:
     """Return the key of what the syncer found wrong with a cluster's answers."""
     return f"{MEMBER_REPORTS}/{segment(name, what='cluster')}"
+
+
+def orphans(name: str) -> str:
+    """Return the key of the orphans that were found in a cluster."""
+    return f"{ORPHANS}/{segment(name, what='cluster')}"
 
 
 def record(zone: str, name: str) -> str:

@@ -77,7 +77,7 @@ _REVISION: Final = Span("", exact=True)
 _FEDERATION: Final = Span(keys.FEDERATION)
 _OBJECTS: Final = _under(keys.OBJECTS)
 _STATE: Final = Span(f"{keys.OBJECTS}/", f"{keys.SYNCSTATES}/")
-"""Objects, placements, records and sync states: followed in one watch, so that they come in one order."""
+"""Objects, orphans, placements, records, sync states: followed in one watch, so they come in one order."""
 _CLUSTERS: Final = Span(f"{keys.CATALOGUES}/", f"{keys.CLUSTERS}/")
 _CREDENTIALS: Final = _under(keys.CREDENTIALS)
 
@@ -97,6 +97,7 @@ RIGHTS: Final[Mapping[str, Rights]] = MappingProxyType(
                 _under(keys.PLACEMENTS),
                 _under(keys.SYNCSTATES),
                 _under(keys.MEMBER_REPORTS),
+                _under(keys.ORPHANS),
                 Span(keys.election("registry")),
             ),
             writes=(_CLUSTERS, _CREDENTIALS, Span(keys.election("registry"))),
@@ -118,6 +119,7 @@ RIGHTS: Final[Mapping[str, Rights]] = MappingProxyType(
             writes=(
                 _under(keys.SYNCSTATES),
                 _under(keys.MEMBER_REPORTS),
+                _under(keys.ORPHANS),
                 Span(f"{keys.ELECTIONS}/syncer-"),
                 _under(keys.MEMBERS, "syncer"),
             ),

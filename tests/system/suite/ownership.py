@@ -5,6 +5,8 @@ Next: `statuses`.
 
 from __future__ import annotations
 
+import shlex
+
 from tests.system.harness import NAMES, Api, ApiError, Federation, until
 from tests.system.manifests import config_map, deployment, metadata
 from tests.system.suite.base import events_on, is_ours, until_in
@@ -19,6 +21,12 @@ def ensure_namespace(member: Api, name: str) -> None:
     except ApiError as error:
         if error.reason != "AlreadyExists":
             raise
+
+
+def _condition(federation: Federation, cluster: str, kind: str) -> str:
+    """The status of a condition of a cluster; empty if it has none."""
+    status = federation.api.get("clusters.hanse.dev", "", cluster)["status"]
+    return next((str(each["status"]) for each in status["conditions"] if each["type"] == kind), "")
 
 
 class OwnershipSuite:
@@ -53,6 +61,40 @@ class OwnershipSuite:
             what="ours is there",
             seconds=60,
         )
+
+    def test_what_nobody_wants_is_told_and_dealt_with(self, federation: Federation, ns: str) -> None:
+        """What carries our marks and nobody wants is told with commands, which work as they are printed."""
+        federation.apply(config_map(ns, "web", color="red"))
+        until_in(federation, NAMES, "configmaps", ns, "web")
+        member = federation.member("us-east")
+        marks = member.get("configmaps", ns, "web")["metadata"]["labels"]
+        for name in ("drop", "keep"):
+            orphan = config_map(ns, name, color="green")
+            orphan["metadata"]["labels"] = marks
+            member.create("configmaps", ns, orphan)
+
+        def told() -> str:
+            out = federation.hanse("orphans", "us-east")
+            return out if "configmaps/drop" in out and "configmaps/keep" in out else ""
+
+        until(told, what="both are told")
+        printed = [shlex.split(line) for line in told().splitlines() if line.startswith("  hanse orphans")]
+        commands = {(words[2], words[4]): words[1:] for words in printed}
+        until(lambda: _condition(federation, "us-east", "Orphans") == "True", what="the cluster says so")
+        assert "configmaps" in federation.hanse("clusters")
+        federation.hanse(*commands["remove", "configmaps/drop"])
+        assert member.find("configmaps", ns, "drop") is None
+        uid = member.get("configmaps", ns, "keep")["metadata"]["uid"]
+        federation.hanse(*commands["adopt", "configmaps/keep"])
+        federation.kubectl("patch", "configmap", "keep", "-n", ns, "-p", '{"data": {"color": "blue"}}')
+        until(
+            lambda: member.get("configmaps", ns, "keep")["data"] == {"color": "blue"},
+            what="what was adopted is kept as the federation wants it",
+        )
+        assert member.get("configmaps", ns, "keep")["metadata"]["uid"] == uid
+        until_in(federation, ("us-east",), "configmaps", ns, "keep")
+        until(lambda: _condition(federation, "us-east", "Orphans") == "False", what="nothing is left")
+        assert federation.hanse("orphans", "us-east") == "no orphans\n"
 
     def test_what_is_deleted_in_a_member_comes_back(self, federation: Federation, ns: str) -> None:
         """An object of ours that somebody deletes in a member is created again."""

@@ -281,7 +281,9 @@ class Cluster(_message.Message):
 
     @_builtins.property
     def conditions(self) -> _containers.RepeatedCompositeFieldContainer[_condition_pb2.Condition]:
-        """"Ready", with the reason; while it leaves "Unjoined", whose message names the object that it waits for."""
+        """"Ready", with the reason; "Orphans", if something there is wanted by nobody; while it leaves "Unjoined", whose
+        message names the object that it waits for.
+        """
 
     @_builtins.property
     def capacity(self) -> Global___Capacity:

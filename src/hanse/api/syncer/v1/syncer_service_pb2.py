@@ -23,12 +23,14 @@ _sym_db = _symbol_database.Default()
 
 
 from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
+from google.protobuf import empty_pb2 as google_dot_protobuf_dot_empty__pb2
+from hanse.api.syncer.v1 import orphan_pb2 as hanse_dot_api_dot_syncer_dot_v1_dot_orphan__pb2
 from hanse.api.syncer.v1 import sync_state_pb2 as hanse_dot_api_dot_syncer_dot_v1_dot_sync__state__pb2
 from hanse.api.type.v1 import change_pb2 as hanse_dot_api_dot_type_dot_v1_dot_change__pb2
 from hanse.api.type.v1 import object_reference_pb2 as hanse_dot_api_dot_type_dot_v1_dot_object__reference__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(hanse/api/syncer/v1/syncer_service.proto\x12\x13hanse.api.syncer.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a$hanse/api/syncer/v1/sync_state.proto\x1a\x1ehanse/api/type/v1/change.proto\x1a(hanse/api/type/v1/object_reference.proto\")\n\x13GetSyncStateRequest\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"\x94\x01\n\x15ListSyncStatesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x13\n\x0bname_prefix\x18\x03 \x01(\t\x12\x0f\n\x07\x63luster\x18\x04 \x01(\t\x12.\n\x06phases\x18\x05 \x03(\x0e\x32\x1e.hanse.api.syncer.v1.SyncPhase\"x\n\x16ListSyncStatesResponse\x12\x33\n\x0bsync_states\x18\x01 \x03(\x0b\x32\x1e.hanse.api.syncer.v1.SyncState\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x10\n\x08revision\x18\x03 \x01(\x03\"?\n\x16WatchSyncStatesRequest\x12\x10\n\x08revision\x18\x01 \x01(\x03\x12\x13\n\x0bname_prefix\x18\x02 \x01(\t\"\x8c\x01\n\x17WatchSyncStatesResponse\x12+\n\x04kind\x18\x01 \x01(\x0e\x32\x1d.hanse.api.type.v1.ChangeKind\x12\x32\n\nsync_state\x18\x02 \x01(\x0b\x32\x1e.hanse.api.syncer.v1.SyncState\x12\x10\n\x08revision\x18\x03 \x01(\x03\"^\n\x11\x44iffObjectRequest\x12\x38\n\x06object\x18\x01 \x01(\x0b\x32\".hanse.api.type.v1.ObjectReferenceB\x04\xe2\x41\x01\x02\x12\x0f\n\x07\x63luster\x18\x02 \x01(\t\"M\n\x0b\x43lusterDiff\x12\x0f\n\x07\x63luster\x18\x01 \x01(\t\x12\x0f\n\x07in_sync\x18\x02 \x01(\x08\x12\r\n\x05patch\x18\x03 \x01(\x0c\x12\r\n\x05\x65rror\x18\x04 \x01(\t\"E\n\x12\x44iffObjectResponse\x12/\n\x05\x64iffs\x18\x01 \x03(\x0b\x32 .hanse.api.syncer.v1.ClusterDiff\"`\n\x13RenderObjectRequest\x12\x38\n\x06object\x18\x01 \x01(\x0b\x32\".hanse.api.type.v1.ObjectReferenceB\x04\xe2\x41\x01\x02\x12\x0f\n\x07\x63luster\x18\x02 \x01(\t\"C\n\x10RenderedManifest\x12\x0f\n\x07\x63luster\x18\x01 \x01(\t\x12\x10\n\x08manifest\x18\x02 \x01(\x0c\x12\x0c\n\x04hash\x18\x03 \x01(\t\"P\n\x14RenderObjectResponse\x12\x38\n\tmanifests\x18\x01 \x03(\x0b\x32%.hanse.api.syncer.v1.RenderedManifest\"T\n\rResyncRequest\x12\x32\n\x06object\x18\x01 \x01(\x0b\x32\".hanse.api.type.v1.ObjectReference\x12\x0f\n\x07\x63luster\x18\x02 \x01(\t\" \n\x0eResyncResponse\x12\x0e\n\x06queued\x18\x01 \x01(\x05\x32\xdb\x04\n\rSyncerService\x12X\n\x0cGetSyncState\x12(.hanse.api.syncer.v1.GetSyncStateRequest\x1a\x1e.hanse.api.syncer.v1.SyncState\x12i\n\x0eListSyncStates\x12*.hanse.api.syncer.v1.ListSyncStatesRequest\x1a+.hanse.api.syncer.v1.ListSyncStatesResponse\x12n\n\x0fWatchSyncStates\x12+.hanse.api.syncer.v1.WatchSyncStatesRequest\x1a,.hanse.api.syncer.v1.WatchSyncStatesResponse0\x01\x12]\n\nDiffObject\x12&.hanse.api.syncer.v1.DiffObjectRequest\x1a\'.hanse.api.syncer.v1.DiffObjectResponse\x12\x63\n\x0cRenderObject\x12(.hanse.api.syncer.v1.RenderObjectRequest\x1a).hanse.api.syncer.v1.RenderObjectResponse\x12Q\n\x06Resync\x12\".hanse.api.syncer.v1.ResyncRequest\x1a#.hanse.api.syncer.v1.ResyncResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(hanse/api/syncer/v1/syncer_service.proto\x12\x13hanse.api.syncer.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1bgoogle/protobuf/empty.proto\x1a hanse/api/syncer/v1/orphan.proto\x1a$hanse/api/syncer/v1/sync_state.proto\x1a\x1ehanse/api/type/v1/change.proto\x1a(hanse/api/type/v1/object_reference.proto\")\n\x13GetSyncStateRequest\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"\x94\x01\n\x15ListSyncStatesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x13\n\x0bname_prefix\x18\x03 \x01(\t\x12\x0f\n\x07\x63luster\x18\x04 \x01(\t\x12.\n\x06phases\x18\x05 \x03(\x0e\x32\x1e.hanse.api.syncer.v1.SyncPhase\"x\n\x16ListSyncStatesResponse\x12\x33\n\x0bsync_states\x18\x01 \x03(\x0b\x32\x1e.hanse.api.syncer.v1.SyncState\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x10\n\x08revision\x18\x03 \x01(\x03\"?\n\x16WatchSyncStatesRequest\x12\x10\n\x08revision\x18\x01 \x01(\x03\x12\x13\n\x0bname_prefix\x18\x02 \x01(\t\"\x8c\x01\n\x17WatchSyncStatesResponse\x12+\n\x04kind\x18\x01 \x01(\x0e\x32\x1d.hanse.api.type.v1.ChangeKind\x12\x32\n\nsync_state\x18\x02 \x01(\x0b\x32\x1e.hanse.api.syncer.v1.SyncState\x12\x10\n\x08revision\x18\x03 \x01(\x03\"^\n\x11\x44iffObjectRequest\x12\x38\n\x06object\x18\x01 \x01(\x0b\x32\".hanse.api.type.v1.ObjectReferenceB\x04\xe2\x41\x01\x02\x12\x0f\n\x07\x63luster\x18\x02 \x01(\t\"M\n\x0b\x43lusterDiff\x12\x0f\n\x07\x63luster\x18\x01 \x01(\t\x12\x0f\n\x07in_sync\x18\x02 \x01(\x08\x12\r\n\x05patch\x18\x03 \x01(\x0c\x12\r\n\x05\x65rror\x18\x04 \x01(\t\"E\n\x12\x44iffObjectResponse\x12/\n\x05\x64iffs\x18\x01 \x03(\x0b\x32 .hanse.api.syncer.v1.ClusterDiff\"`\n\x13RenderObjectRequest\x12\x38\n\x06object\x18\x01 \x01(\x0b\x32\".hanse.api.type.v1.ObjectReferenceB\x04\xe2\x41\x01\x02\x12\x0f\n\x07\x63luster\x18\x02 \x01(\t\"C\n\x10RenderedManifest\x12\x0f\n\x07\x63luster\x18\x01 \x01(\t\x12\x10\n\x08manifest\x18\x02 \x01(\x0c\x12\x0c\n\x04hash\x18\x03 \x01(\t\"P\n\x14RenderObjectResponse\x12\x38\n\tmanifests\x18\x01 \x03(\x0b\x32%.hanse.api.syncer.v1.RenderedManifest\"T\n\rResyncRequest\x12\x32\n\x06object\x18\x01 \x01(\x0b\x32\".hanse.api.type.v1.ObjectReference\x12\x0f\n\x07\x63luster\x18\x02 \x01(\t\" \n\x0eResyncResponse\x12\x0e\n\x06queued\x18\x01 \x01(\x05\"L\n\x12ListOrphansRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x0f\n\x07\x63luster\x18\x03 \x01(\t\"p\n\x13ListOrphansResponse\x12,\n\x07orphans\x18\x01 \x03(\x0b\x32\x1b.hanse.api.syncer.v1.Orphan\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x12\n\ntotal_size\x18\x03 \x01(\x05\"C\n\x13\x45xportOrphanRequest\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x18\n\nmember_uid\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\"(\n\x14\x45xportOrphanResponse\x12\x10\n\x08manifest\x18\x01 \x01(\x0c\"C\n\x13\x44\x65leteOrphanRequest\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x18\n\nmember_uid\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\x32\xf4\x06\n\rSyncerService\x12X\n\x0cGetSyncState\x12(.hanse.api.syncer.v1.GetSyncStateRequest\x1a\x1e.hanse.api.syncer.v1.SyncState\x12i\n\x0eListSyncStates\x12*.hanse.api.syncer.v1.ListSyncStatesRequest\x1a+.hanse.api.syncer.v1.ListSyncStatesResponse\x12n\n\x0fWatchSyncStates\x12+.hanse.api.syncer.v1.WatchSyncStatesRequest\x1a,.hanse.api.syncer.v1.WatchSyncStatesResponse0\x01\x12]\n\nDiffObject\x12&.hanse.api.syncer.v1.DiffObjectRequest\x1a\'.hanse.api.syncer.v1.DiffObjectResponse\x12\x63\n\x0cRenderObject\x12(.hanse.api.syncer.v1.RenderObjectRequest\x1a).hanse.api.syncer.v1.RenderObjectResponse\x12Q\n\x06Resync\x12\".hanse.api.syncer.v1.ResyncRequest\x1a#.hanse.api.syncer.v1.ResyncResponse\x12`\n\x0bListOrphans\x12\'.hanse.api.syncer.v1.ListOrphansRequest\x1a(.hanse.api.syncer.v1.ListOrphansResponse\x12\x63\n\x0c\x45xportOrphan\x12(.hanse.api.syncer.v1.ExportOrphanRequest\x1a).hanse.api.syncer.v1.ExportOrphanResponse\x12P\n\x0c\x44\x65leteOrphan\x12(.hanse.api.syncer.v1.DeleteOrphanRequest\x1a\x16.google.protobuf.Emptyb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -41,32 +43,50 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DIFFOBJECTREQUEST'].fields_by_name['object']._serialized_options = b'\342A\001\002'
   _globals['_RENDEROBJECTREQUEST'].fields_by_name['object']._loaded_options = None
   _globals['_RENDEROBJECTREQUEST'].fields_by_name['object']._serialized_options = b'\342A\001\002'
-  _globals['_GETSYNCSTATEREQUEST']._serialized_start=210
-  _globals['_GETSYNCSTATEREQUEST']._serialized_end=251
-  _globals['_LISTSYNCSTATESREQUEST']._serialized_start=254
-  _globals['_LISTSYNCSTATESREQUEST']._serialized_end=402
-  _globals['_LISTSYNCSTATESRESPONSE']._serialized_start=404
-  _globals['_LISTSYNCSTATESRESPONSE']._serialized_end=524
-  _globals['_WATCHSYNCSTATESREQUEST']._serialized_start=526
-  _globals['_WATCHSYNCSTATESREQUEST']._serialized_end=589
-  _globals['_WATCHSYNCSTATESRESPONSE']._serialized_start=592
-  _globals['_WATCHSYNCSTATESRESPONSE']._serialized_end=732
-  _globals['_DIFFOBJECTREQUEST']._serialized_start=734
-  _globals['_DIFFOBJECTREQUEST']._serialized_end=828
-  _globals['_CLUSTERDIFF']._serialized_start=830
-  _globals['_CLUSTERDIFF']._serialized_end=907
-  _globals['_DIFFOBJECTRESPONSE']._serialized_start=909
-  _globals['_DIFFOBJECTRESPONSE']._serialized_end=978
-  _globals['_RENDEROBJECTREQUEST']._serialized_start=980
-  _globals['_RENDEROBJECTREQUEST']._serialized_end=1076
-  _globals['_RENDEREDMANIFEST']._serialized_start=1078
-  _globals['_RENDEREDMANIFEST']._serialized_end=1145
-  _globals['_RENDEROBJECTRESPONSE']._serialized_start=1147
-  _globals['_RENDEROBJECTRESPONSE']._serialized_end=1227
-  _globals['_RESYNCREQUEST']._serialized_start=1229
-  _globals['_RESYNCREQUEST']._serialized_end=1313
-  _globals['_RESYNCRESPONSE']._serialized_start=1315
-  _globals['_RESYNCRESPONSE']._serialized_end=1347
-  _globals['_SYNCERSERVICE']._serialized_start=1350
-  _globals['_SYNCERSERVICE']._serialized_end=1953
+  _globals['_EXPORTORPHANREQUEST'].fields_by_name['name']._loaded_options = None
+  _globals['_EXPORTORPHANREQUEST'].fields_by_name['name']._serialized_options = b'\342A\001\002'
+  _globals['_EXPORTORPHANREQUEST'].fields_by_name['member_uid']._loaded_options = None
+  _globals['_EXPORTORPHANREQUEST'].fields_by_name['member_uid']._serialized_options = b'\342A\001\002'
+  _globals['_DELETEORPHANREQUEST'].fields_by_name['name']._loaded_options = None
+  _globals['_DELETEORPHANREQUEST'].fields_by_name['name']._serialized_options = b'\342A\001\002'
+  _globals['_DELETEORPHANREQUEST'].fields_by_name['member_uid']._loaded_options = None
+  _globals['_DELETEORPHANREQUEST'].fields_by_name['member_uid']._serialized_options = b'\342A\001\002'
+  _globals['_GETSYNCSTATEREQUEST']._serialized_start=273
+  _globals['_GETSYNCSTATEREQUEST']._serialized_end=314
+  _globals['_LISTSYNCSTATESREQUEST']._serialized_start=317
+  _globals['_LISTSYNCSTATESREQUEST']._serialized_end=465
+  _globals['_LISTSYNCSTATESRESPONSE']._serialized_start=467
+  _globals['_LISTSYNCSTATESRESPONSE']._serialized_end=587
+  _globals['_WATCHSYNCSTATESREQUEST']._serialized_start=589
+  _globals['_WATCHSYNCSTATESREQUEST']._serialized_end=652
+  _globals['_WATCHSYNCSTATESRESPONSE']._serialized_start=655
+  _globals['_WATCHSYNCSTATESRESPONSE']._serialized_end=795
+  _globals['_DIFFOBJECTREQUEST']._serialized_start=797
+  _globals['_DIFFOBJECTREQUEST']._serialized_end=891
+  _globals['_CLUSTERDIFF']._serialized_start=893
+  _globals['_CLUSTERDIFF']._serialized_end=970
+  _globals['_DIFFOBJECTRESPONSE']._serialized_start=972
+  _globals['_DIFFOBJECTRESPONSE']._serialized_end=1041
+  _globals['_RENDEROBJECTREQUEST']._serialized_start=1043
+  _globals['_RENDEROBJECTREQUEST']._serialized_end=1139
+  _globals['_RENDEREDMANIFEST']._serialized_start=1141
+  _globals['_RENDEREDMANIFEST']._serialized_end=1208
+  _globals['_RENDEROBJECTRESPONSE']._serialized_start=1210
+  _globals['_RENDEROBJECTRESPONSE']._serialized_end=1290
+  _globals['_RESYNCREQUEST']._serialized_start=1292
+  _globals['_RESYNCREQUEST']._serialized_end=1376
+  _globals['_RESYNCRESPONSE']._serialized_start=1378
+  _globals['_RESYNCRESPONSE']._serialized_end=1410
+  _globals['_LISTORPHANSREQUEST']._serialized_start=1412
+  _globals['_LISTORPHANSREQUEST']._serialized_end=1488
+  _globals['_LISTORPHANSRESPONSE']._serialized_start=1490
+  _globals['_LISTORPHANSRESPONSE']._serialized_end=1602
+  _globals['_EXPORTORPHANREQUEST']._serialized_start=1604
+  _globals['_EXPORTORPHANREQUEST']._serialized_end=1671
+  _globals['_EXPORTORPHANRESPONSE']._serialized_start=1673
+  _globals['_EXPORTORPHANRESPONSE']._serialized_end=1713
+  _globals['_DELETEORPHANREQUEST']._serialized_start=1715
+  _globals['_DELETEORPHANREQUEST']._serialized_end=1782
+  _globals['_SYNCERSERVICE']._serialized_start=1785
+  _globals['_SYNCERSERVICE']._serialized_end=2669
 # @@protoc_insertion_point(module_scope)

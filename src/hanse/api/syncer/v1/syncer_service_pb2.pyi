@@ -7,6 +7,7 @@ from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
+from hanse.api.syncer.v1 import orphan_pb2 as _orphan_pb2
 from hanse.api.syncer.v1 import sync_state_pb2 as _sync_state_pb2
 from hanse.api.type.v1 import change_pb2 as _change_pb2
 from hanse.api.type.v1 import object_reference_pb2 as _object_reference_pb2
@@ -390,3 +391,139 @@ class ResyncResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ResyncResponse: _TypeAlias = ResyncResponse  # noqa: Y015
+
+@_typing.final
+class ListOrphansRequest(_message.Message):
+    """Request of ListOrphans."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    CLUSTER_FIELD_NUMBER: _builtins.int
+    page_size: _builtins.int
+    """At most this many; 0 means 100; 1000 at most."""
+    page_token: _builtins.str
+    """next_page_token of the page before."""
+    cluster: _builtins.str
+    """Only orphans of this cluster."""
+    def __init__(
+        self,
+        *,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+        cluster: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster", b"cluster", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListOrphansRequest: _TypeAlias = ListOrphansRequest  # noqa: Y015
+
+@_typing.final
+class ListOrphansResponse(_message.Message):
+    """Response of ListOrphans."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ORPHANS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    TOTAL_SIZE_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Token of the next page; empty at the end."""
+    total_size: _builtins.int
+    """How many there are in all; at most 100 of each cluster are listed."""
+    @_builtins.property
+    def orphans(self) -> _containers.RepeatedCompositeFieldContainer[_orphan_pb2.Orphan]:
+        """The orphans of this page."""
+
+    def __init__(
+        self,
+        *,
+        orphans: _abc.Iterable[_orphan_pb2.Orphan] | None = ...,
+        next_page_token: _builtins.str = ...,
+        total_size: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "orphans", b"orphans", "total_size", b"total_size"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListOrphansResponse: _TypeAlias = ListOrphansResponse  # noqa: Y015
+
+@_typing.final
+class ExportOrphanRequest(_message.Message):
+    """Request of ExportOrphan."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    MEMBER_UID_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """"orphans/{group}/{resource}/{namespace}/{object}/{cluster}"."""
+    member_uid: _builtins.str
+    """metadata.uid of the member's object: another one of that name is not exported."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        member_uid: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["member_uid", b"member_uid", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExportOrphanRequest: _TypeAlias = ExportOrphanRequest  # noqa: Y015
+
+@_typing.final
+class ExportOrphanResponse(_message.Message):
+    """Response of ExportOrphan."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MANIFEST_FIELD_NUMBER: _builtins.int
+    manifest: _builtins.bytes
+    """The object as JSON, without what the member and the federation have written into it."""
+    def __init__(
+        self,
+        *,
+        manifest: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["manifest", b"manifest"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExportOrphanResponse: _TypeAlias = ExportOrphanResponse  # noqa: Y015
+
+@_typing.final
+class DeleteOrphanRequest(_message.Message):
+    """Request of DeleteOrphan."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    MEMBER_UID_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """"orphans/{group}/{resource}/{namespace}/{object}/{cluster}"."""
+    member_uid: _builtins.str
+    """metadata.uid of the member's object: another one of that name is not deleted."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        member_uid: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["member_uid", b"member_uid", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteOrphanRequest: _TypeAlias = DeleteOrphanRequest  # noqa: Y015

@@ -3,6 +3,7 @@
 import grpc
 import warnings
 
+from google.protobuf import empty_pb2 as google_dot_protobuf_dot_empty__pb2
 from hanse.api.syncer.v1 import sync_state_pb2 as hanse_dot_api_dot_syncer_dot_v1_dot_sync__state__pb2
 from hanse.api.syncer.v1 import syncer_service_pb2 as hanse_dot_api_dot_syncer_dot_v1_dot_syncer__service__pb2
 
@@ -66,6 +67,21 @@ class SyncerServiceStub:
                 request_serializer=hanse_dot_api_dot_syncer_dot_v1_dot_syncer__service__pb2.ResyncRequest.SerializeToString,
                 response_deserializer=hanse_dot_api_dot_syncer_dot_v1_dot_syncer__service__pb2.ResyncResponse.FromString,
                 _registered_method=True)
+        self.ListOrphans = channel.unary_unary(
+                '/hanse.api.syncer.v1.SyncerService/ListOrphans',
+                request_serializer=hanse_dot_api_dot_syncer_dot_v1_dot_syncer__service__pb2.ListOrphansRequest.SerializeToString,
+                response_deserializer=hanse_dot_api_dot_syncer_dot_v1_dot_syncer__service__pb2.ListOrphansResponse.FromString,
+                _registered_method=True)
+        self.ExportOrphan = channel.unary_unary(
+                '/hanse.api.syncer.v1.SyncerService/ExportOrphan',
+                request_serializer=hanse_dot_api_dot_syncer_dot_v1_dot_syncer__service__pb2.ExportOrphanRequest.SerializeToString,
+                response_deserializer=hanse_dot_api_dot_syncer_dot_v1_dot_syncer__service__pb2.ExportOrphanResponse.FromString,
+                _registered_method=True)
+        self.DeleteOrphan = channel.unary_unary(
+                '/hanse.api.syncer.v1.SyncerService/DeleteOrphan',
+                request_serializer=hanse_dot_api_dot_syncer_dot_v1_dot_syncer__service__pb2.DeleteOrphanRequest.SerializeToString,
+                response_deserializer=google_dot_protobuf_dot_empty__pb2.Empty.FromString,
+                _registered_method=True)
 
 
 class SyncerServiceServicer:
@@ -114,6 +130,27 @@ class SyncerServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListOrphans(self, request, context):
+        """Lists what carries the federation's marks in members and nobody wants there, ordered by cluster and name.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ExportOrphan(self, request, context):
+        """Returns an orphan as a manifest with which the federation can be told to want it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteOrphan(self, request, context):
+        """Deletes an orphan in its member. FAILED_PRECONDITION if it is wanted after all, or holds what must stay.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_SyncerServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -146,6 +183,21 @@ def add_SyncerServiceServicer_to_server(servicer, server):
                     servicer.Resync,
                     request_deserializer=hanse_dot_api_dot_syncer_dot_v1_dot_syncer__service__pb2.ResyncRequest.FromString,
                     response_serializer=hanse_dot_api_dot_syncer_dot_v1_dot_syncer__service__pb2.ResyncResponse.SerializeToString,
+            ),
+            'ListOrphans': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListOrphans,
+                    request_deserializer=hanse_dot_api_dot_syncer_dot_v1_dot_syncer__service__pb2.ListOrphansRequest.FromString,
+                    response_serializer=hanse_dot_api_dot_syncer_dot_v1_dot_syncer__service__pb2.ListOrphansResponse.SerializeToString,
+            ),
+            'ExportOrphan': grpc.unary_unary_rpc_method_handler(
+                    servicer.ExportOrphan,
+                    request_deserializer=hanse_dot_api_dot_syncer_dot_v1_dot_syncer__service__pb2.ExportOrphanRequest.FromString,
+                    response_serializer=hanse_dot_api_dot_syncer_dot_v1_dot_syncer__service__pb2.ExportOrphanResponse.SerializeToString,
+            ),
+            'DeleteOrphan': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteOrphan,
+                    request_deserializer=hanse_dot_api_dot_syncer_dot_v1_dot_syncer__service__pb2.DeleteOrphanRequest.FromString,
+                    response_serializer=google_dot_protobuf_dot_empty__pb2.Empty.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -311,6 +363,87 @@ class SyncerService:
             '/hanse.api.syncer.v1.SyncerService/Resync',
             hanse_dot_api_dot_syncer_dot_v1_dot_syncer__service__pb2.ResyncRequest.SerializeToString,
             hanse_dot_api_dot_syncer_dot_v1_dot_syncer__service__pb2.ResyncResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListOrphans(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hanse.api.syncer.v1.SyncerService/ListOrphans',
+            hanse_dot_api_dot_syncer_dot_v1_dot_syncer__service__pb2.ListOrphansRequest.SerializeToString,
+            hanse_dot_api_dot_syncer_dot_v1_dot_syncer__service__pb2.ListOrphansResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExportOrphan(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hanse.api.syncer.v1.SyncerService/ExportOrphan',
+            hanse_dot_api_dot_syncer_dot_v1_dot_syncer__service__pb2.ExportOrphanRequest.SerializeToString,
+            hanse_dot_api_dot_syncer_dot_v1_dot_syncer__service__pb2.ExportOrphanResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteOrphan(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hanse.api.syncer.v1.SyncerService/DeleteOrphan',
+            hanse_dot_api_dot_syncer_dot_v1_dot_syncer__service__pb2.DeleteOrphanRequest.SerializeToString,
+            google_dot_protobuf_dot_empty__pb2.Empty.FromString,
             options,
             channel_credentials,
             insecure,

@@ -4,6 +4,7 @@ isort:skip_file
 The service that owns the sync states."""
 
 from collections import abc as _abc
+from google.protobuf import empty_pb2 as _empty_pb2
 from grpc import aio as _aio
 from hanse.api.syncer.v1 import sync_state_pb2 as _sync_state_pb2
 from hanse.api.syncer.v1 import syncer_service_pb2 as _syncer_service_pb2
@@ -29,6 +30,12 @@ class SyncerServiceStub:
     """Renders what each cluster gets, without applying it."""
     Resync: _aio.UnaryUnaryMultiCallable[_syncer_service_pb2.ResyncRequest, _syncer_service_pb2.ResyncResponse]
     """Compares an object, or everything of a cluster, with the members anew, and repairs what differs."""
+    ListOrphans: _aio.UnaryUnaryMultiCallable[_syncer_service_pb2.ListOrphansRequest, _syncer_service_pb2.ListOrphansResponse]
+    """Lists what carries the federation's marks in members and nobody wants there, ordered by cluster and name."""
+    ExportOrphan: _aio.UnaryUnaryMultiCallable[_syncer_service_pb2.ExportOrphanRequest, _syncer_service_pb2.ExportOrphanResponse]
+    """Returns an orphan as a manifest with which the federation can be told to want it."""
+    DeleteOrphan: _aio.UnaryUnaryMultiCallable[_syncer_service_pb2.DeleteOrphanRequest, _empty_pb2.Empty]
+    """Deletes an orphan in its member. FAILED_PRECONDITION if it is wanted after all, or holds what must stay."""
 
 class SyncerServiceServicer(metaclass=_abc_1.ABCMeta):
     """Sync states: per cluster and object what was applied, what is live, and how it is."""
@@ -80,5 +87,29 @@ class SyncerServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_syncer_service_pb2.ResyncRequest, _abc.Awaitable[_syncer_service_pb2.ResyncResponse]],
     ) -> _abc.Awaitable[_syncer_service_pb2.ResyncResponse]:
         """Compares an object, or everything of a cluster, with the members anew, and repairs what differs."""
+
+    @_abc_1.abstractmethod
+    def ListOrphans(
+        self,
+        request: _syncer_service_pb2.ListOrphansRequest,
+        context: _aio.ServicerContext[_syncer_service_pb2.ListOrphansRequest, _abc.Awaitable[_syncer_service_pb2.ListOrphansResponse]],
+    ) -> _abc.Awaitable[_syncer_service_pb2.ListOrphansResponse]:
+        """Lists what carries the federation's marks in members and nobody wants there, ordered by cluster and name."""
+
+    @_abc_1.abstractmethod
+    def ExportOrphan(
+        self,
+        request: _syncer_service_pb2.ExportOrphanRequest,
+        context: _aio.ServicerContext[_syncer_service_pb2.ExportOrphanRequest, _abc.Awaitable[_syncer_service_pb2.ExportOrphanResponse]],
+    ) -> _abc.Awaitable[_syncer_service_pb2.ExportOrphanResponse]:
+        """Returns an orphan as a manifest with which the federation can be told to want it."""
+
+    @_abc_1.abstractmethod
+    def DeleteOrphan(
+        self,
+        request: _syncer_service_pb2.DeleteOrphanRequest,
+        context: _aio.ServicerContext[_syncer_service_pb2.DeleteOrphanRequest, _abc.Awaitable[_empty_pb2.Empty]],
+    ) -> _abc.Awaitable[_empty_pb2.Empty]:
+        """Deletes an orphan in its member. FAILED_PRECONDITION if it is wanted after all, or holds what must stay."""
 
 def add_SyncerServiceServicer_to_server(servicer: SyncerServiceServicer, server: _aio.Server) -> None: ...

@@ -1,0 +1,407 @@
+"""Looks for orphans in one member, and keeps the report of them: `orphans/<cluster>`.
+
+Owns `OrphanWatch`. What the informers show is told at once (`suspect`); all other resources that the member
+serves are listed, metadata of our objects only, when the connection is made or comes back and every
+`interval` seconds. A suspicion becomes an orphan only if the object is unexplained twice, `settle` seconds
+apart, and the member shows it by name. One that is listed no more is asked for by name as well before it is
+taken off the report. Nothing is ever deleted in the member.
+
+Concurrency: one task per pipeline; every method but `run` only notes something. Requests go one at a time.
+
+Next: `hanse_syncer.orphans` for the rules, `hanse_syncer.orphan_desk` for what people do about them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+from collections.abc import Callable
+from datetime import datetime
+from typing import Final
+
+from google.protobuf.message import DecodeError
+
+from hanse.api.registry.v1.cluster_pb2 import ApiCatalogue, ApiResource
+from hanse.api.syncer.v1.orphan_pb2 import Orphan, OrphanReport
+from hanse.errors import FailedPreconditionError, HanseError, UnavailableError
+from hanse.kube.client import ResourcePath
+from hanse.kube.hanse_kinds import GROUP, VERSION
+from hanse.store import Compare, Delete, Put, Store, keys
+from hanse.store.keys import ObjectKey
+from hanse.telemetry import get_logger
+from hanse_syncer import orphans, ownership, plan
+from hanse_syncer.answers import Verdict
+from hanse_syncer.events import EventSink
+from hanse_syncer.member import LinkDownError, Target
+from hanse_syncer.metrics import SyncerMetrics
+from hanse_syncer.outcome import Trouble
+from hanse_syncer.session import Session
+from hanse_syncer.states import StateBook
+from hanse_syncer.world import Intent, World
+
+_log = get_logger(__name__)
+_MOST_SUSPECTS: Final = 1000
+"""Paths that are looked at in one turn; a member that shows more has the rest looked at in the next scan."""
+_SLICE: Final = 200
+"""Objects that are judged before others get their turn."""
+_BUSY_SECONDS: Final = 30.0
+"""The first scan waits at most so long for the pipeline to have gone through everything."""
+_SPACING_SECONDS: Final = 10.0
+"""Least time between two scans that something asks for."""
+_ATTENTIVE_SECONDS: Final = 30.0
+"""Time between two scans while there are orphans, so that one that was dealt with is soon off the report."""
+
+
+class Other(enum.Enum):
+    """What the member says about a suspect that it does not show to be an orphan."""
+
+    NONE = "none"
+    """It is none, or not any more."""
+    UNKNOWN = "unknown"
+
+
+class OrphanWatch:
+    """The orphans of one cluster. `session` and `settled` tell how the pipeline is."""
+
+    def __init__(
+        self,
+        cluster: str,
+        *,
+        store: Store,
+        world: World,
+        book: StateBook,
+        fence: Callable[[], Compare],
+        federation_id: str,
+        events: EventSink,
+        metrics: SyncerMetrics,
+        session: Callable[[], Session | None],
+        settled: Callable[[], bool],
+        clock: Callable[[], datetime],
+        interval: float,
+        settle: float,
+    ) -> None:
+        """`interval` and `settle` are in seconds."""
+        self._cluster = cluster
+        self._store = store
+        self._world = world
+        self._book = book
+        self._fence = fence
+        self._federation_id = federation_id
+        self._events = events
+        self._metrics = metrics
+        self._session = session
+        self._settled = settled
+        self._clock = clock
+        self._interval = interval
+        self._settle = settle
+        self._listed: dict[str, Orphan] = {}
+        self._beyond = 0
+        """Suspects of the last scan for which there is no room on the list."""
+        self._stored = OrphanReport()
+        self._suspects: set[str] = set()
+        self._innocent: dict[str, str] = {}
+        """By path: the uid of what carries our marks and is no orphan for a reason that stays."""
+        self._untold: set[tuple[str, str, str]] = set()
+        """Kinds that the member did not list, with the errors that were logged."""
+        self._scan_asked = True
+        self._wake = asyncio.Event()
+
+    def suspect(self, path: str) -> None:
+        """The object at `path` may be an orphan, or may be one no longer."""
+        if len(self._suspects) < _MOST_SUSPECTS:
+            self._suspects.add(path)
+            self._wake.set()
+
+    def changed(self, path: str) -> None:
+        """Something about the object changed: that matters if it is on the report."""
+        if path in self._listed:
+            self.suspect(path)
+
+    def look(self) -> None:
+        """Go through the whole member soon: what it has may have changed unseen."""
+        self._scan_asked = True
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Look until cancelled. Raises FailedPreconditionError (`LEADERSHIP_LOST`) when the fence fails."""
+        await self._load()
+        loop = asyncio.get_running_loop()
+        try:
+            await self._until_settled()
+            scanned_at = float("-inf")
+            while True:
+                session, catalogue = self._session(), self._world.catalogue(self._cluster)
+                if session is None or not session.open or catalogue is None:
+                    await asyncio.sleep(self._settle)
+                    continue
+                self._wake.clear()
+                wait = self._until_scan(loop.time() - scanned_at)
+                try:
+                    if wait <= 0:
+                        scanned_at, self._scan_asked = loop.time(), False
+                        await self._scan(session, catalogue)
+                    else:
+                        await self._check(session, await self._settle_down(self._take()))
+                    await self._write()
+                except LinkDownError:
+                    self._scan_asked = True
+                    session.lost()
+                except UnavailableError as error:
+                    _log.info("cannot look for orphans now", cluster=self._cluster, error=error.message)
+                    self._scan_asked = True
+                await asyncio.sleep(self._settle)
+                if not self._suspects:
+                    await self._pause(self._until_scan(loop.time() - scanned_at))
+        finally:
+            self._metrics.orphans.pop(self._cluster, None)
+
+    # --- when to look
+
+    def _until_scan(self, since: float) -> float:
+        """Return the seconds until the next scan; `since` is how long ago the last one began."""
+        if self._scan_asked:
+            return min(_SPACING_SECONDS, self._interval) - since
+        interval = min(self._interval, _ATTENTIVE_SECONDS) if self._listed else self._interval
+        return interval - since
+
+    async def _until_settled(self) -> None:
+        """Wait until the informers have listed what is in use: that needs no list of its own."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + _BUSY_SECONDS
+        while not self._settled() and loop.time() < deadline:  # noqa: ASYNC110 - nobody tells
+            await asyncio.sleep(min(1.0, self._settle))
+
+    async def _pause(self, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(max(0.0, seconds)):
+                await self._wake.wait()
+        except TimeoutError:
+            pass
+
+    def _take(self) -> set[str]:
+        taken, self._suspects = self._suspects, set()
+        return taken
+
+    async def _settle_down(self, suspects: set[str]) -> set[str]:
+        """Return those that are still unexplained after a while, and those that are on the report."""
+        new = {path for path in suspects if path not in self._listed and self._unexplained(path)}
+        if new:
+            await asyncio.sleep(self._settle)
+        return {path for path in new if self._unexplained(path)} | (suspects & self._listed.keys())
+
+    # --- looking
+
+    async def _scan(self, session: Session, catalogue: ApiCatalogue) -> None:
+        """Go through all that the member serves."""
+        shown: dict[str, str] = {}
+        innocent: dict[str, str] = {}
+        untold: set[str] = set()
+        for resource in orphans.places(catalogue.resources):
+            prefix = f"{resource.group or keys.CORE}/{resource.resource}/"
+            found = await self._shown(session, resource)
+            if found is None:
+                untold.add(prefix)
+                continue
+            for number, (namespace, name, uid) in enumerate(found):
+                path = f"{prefix}{namespace or keys.CLUSTER_SCOPE}/{name}"
+                if self._innocent.get(path) == uid:
+                    innocent[path] = uid
+                elif self._unexplained(path):
+                    shown[path] = uid
+                if number % _SLICE == 0:
+                    await asyncio.sleep(0)
+        self._innocent = innocent
+        gone = {
+            path
+            for path, orphan in self._listed.items()
+            if shown.get(path) != orphan.member_uid and not path.startswith(tuple(untold))
+        }
+        suspects = self._take() | (shown.keys() - self._listed.keys()) | gone
+        room = sorted(suspects)[:_MOST_SUSPECTS]
+        left = await self._check(session, await self._settle_down(set(room)))
+        self._beyond = left + len(suspects) - len(room)
+
+    async def _shown(self, session: Session, resource: ApiResource) -> list[tuple[str, str, str]] | None:
+        """Return (namespace, name, uid) of our objects of a resource; None if the member does not tell."""
+        followed = session.followed(resource.group, resource.resource)
+        if followed is not None:
+            return [(*identity, seen.uid) for identity, seen in followed.items()]
+        api_version = f"{resource.group}/{resource.version}" if resource.group else resource.version
+        try:
+            listed = await session.client.list_metadata(
+                ResourcePath(api_version, resource.resource, resource.kind),
+                label_selector=ownership.selector(self._federation_id),
+            )
+            return [
+                (str(metadata.get("namespace") or ""), str(metadata["name"]), str(metadata["uid"]))
+                for item in listed.items
+                if orphans.is_ours(item, self._federation_id) and (metadata := item["metadata"])
+            ]
+        except UnavailableError:
+            raise
+        except (HanseError, LookupError, TypeError, ValueError) as error:
+            said = (resource.group, resource.resource, type(error).__name__)
+            if said not in self._untold:
+                self._untold.add(said)
+                _log.info(
+                    "what is there of ours of a kind is not told",
+                    cluster=self._cluster,
+                    kind=resource.kind,
+                    error=str(error),
+                )
+            return None
+
+    def _unexplained(self, path: str) -> bool:
+        world = self._world
+        if (
+            f"{keys.OBJECTS}/{path}" in world.intents.broken
+            or f"{keys.PLACEMENTS}/{path}" in world.placements.broken
+        ):
+            return False
+        entry = world.placement(path)
+        placement = entry.value if entry is not None else None
+        return orphans.unexplained(world.intent(path), placement, self._cluster) is not None
+
+    async def _check(self, session: Session, suspects: set[str]) -> int:
+        """Ask for suspects by name, report what is so; return for how many there was no room."""
+        fresh: list[Orphan] = []
+        left = 0
+        try:
+            for path in sorted(suspects):
+                if path not in self._listed and len(self._listed) >= orphans.MAX_LISTED:
+                    left += 1
+                    continue
+                found = await self._ask(session, path)
+                if isinstance(found, Orphan):
+                    known = self._listed.get(path)
+                    if known is None or known.member_uid != found.member_uid:
+                        found.found_time.FromDatetime(self._clock())
+                        fresh.append(found)
+                    else:
+                        found.found_time.CopyFrom(known.found_time)
+                    self._listed[path] = found
+                elif found is Other.NONE:
+                    self._listed.pop(path, None)
+        finally:
+            if fresh:
+                self._tell(fresh)
+        return left
+
+    async def _ask(self, session: Session, path: str) -> Orphan | Other:
+        """Return the orphan at `path` as the member shows it by name."""
+        if not self._unexplained(path):
+            return Other.NONE
+        key = ObjectKey.parse(f"{keys.OBJECTS}/{path}")
+        api_version = self._api_version(key)
+        if not api_version:
+            return Other.NONE
+        target = Target(key, api_version)
+        try:
+            answer = await session.member.get(target)
+        except Trouble:
+            return Other.UNKNOWN
+        verdict = session.member.verdict(target, answer)
+        if verdict is Verdict.ABSENT:
+            if self._unexplained(path):
+                self._book.drop(path)  # of what nobody wants, and is not there
+            return Other.NONE
+        if verdict is not Verdict.DONE:
+            return Other.UNKNOWN
+        live = answer.json()
+        if not orphans.is_ours(live, self._federation_id):
+            self._innocent[path] = str((live.get("metadata") or {}).get("uid"))
+            return Other.NONE
+        entry = self._world.placement(path)
+        reason = orphans.unexplained(
+            self._world.intent(path), entry.value if entry is not None else None, self._cluster
+        )
+        if reason is None:
+            return Other.NONE
+        return orphans.orphan(key, self._cluster, live=live, reason=reason)
+
+    def _api_version(self, key: ObjectKey) -> str:
+        """Return in which version to ask for the object; empty if the member serves none."""
+        catalogue = self._world.catalogue(self._cluster)
+        resources = catalogue.resources if catalogue is not None else ()
+        served = [r for r in resources if (r.group, r.resource) == (key.group, key.resource)]
+        return plan.choose_version(served, "")
+
+    # --- the report
+
+    async def _load(self) -> None:
+        """Take up the report of who had the cluster before: what was found then was found then."""
+        while True:
+            try:
+                stored = await self._store.get(keys.orphans(self._cluster))
+                break
+            except UnavailableError as error:
+                _log.warning("the report of orphans cannot be read yet", error=error.message)
+                await asyncio.sleep(self._settle)
+        if stored is None:
+            return
+        try:
+            self._stored = OrphanReport.FromString(stored.value)
+        except DecodeError as error:
+            _log.error("the report of orphans cannot be read", cluster=self._cluster, error=str(error))
+            return
+        self._listed = {orphans.parse_name(orphan.name)[0].path(): orphan for orphan in self._stored.orphans}
+        self._beyond = max(0, self._stored.total - len(self._listed))
+        self._metrics.orphans[self._cluster] = self._stored.total
+
+    async def _write(self) -> None:
+        listed = [self._listed[path] for path in sorted(self._listed)]
+        total = len(listed) + self._beyond
+        self._metrics.orphans[self._cluster] = total
+        report = OrphanReport(cluster=self._cluster, orphans=listed, total=total) if total else OrphanReport()
+        if report == self._stored:
+            return
+        key = keys.orphans(self._cluster)
+        result = await self._store.txn(
+            [self._fence(), Compare.exists(keys.cluster(self._cluster))],
+            [Put(key, report.SerializeToString()) if total else Delete(key)],
+        )
+        if not result.succeeded:
+            raise FailedPreconditionError(
+                f"cluster {self._cluster} has left, or another syncer has taken it over: this one stops "
+                "writing for it",
+                reason="LEADERSHIP_LOST",
+                metadata={"cluster": self._cluster},
+            )
+        self._stored = report
+
+    def _tell(self, fresh: list[Orphan]) -> None:
+        for orphan in fresh:
+            _log.warning(
+                "an orphan was found; it is left alone",
+                cluster=self._cluster,
+                object=orphan.name,
+                uid=orphan.member_uid,
+                message=orphan.message,
+            )
+        known = self._world.cluster(self._cluster)
+        key = ObjectKey(GROUP, "clusters", "", self._cluster)
+        first = str(orphans.parse_name(fresh[0].name)[0])
+        others = f" and {len(fresh) - 1} more" if len(fresh) > 1 else ""
+        self._events.report(
+            key,
+            _cluster_intent(known.uid) if known is not None else None,
+            cluster=self._cluster,
+            kind="Warning",
+            reason="OrphanFound",
+            message=f"{first}{others}: {fresh[0].message}; see `hanse orphans {self._cluster}`",
+        )
+
+
+def _cluster_intent(uid: str) -> Intent:
+    """Return what an Event needs to know of a Cluster object."""
+    return Intent(
+        encoded=b"",
+        revision=0,
+        uid=uid,
+        generation=0,
+        deleting=False,
+        orphan=False,
+        api_version=f"{GROUP}/{VERSION}",
+        kind="Cluster",
+        traceparent="",
+    )
