@@ -376,6 +376,16 @@ def test_places_to_look_are_all_in_which_ours_can_be() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("path", "fits"),
+    [(SECRET, True), ("core/secrets/default/a/b", False), ("core/secrets/default/", False)]
+    + [(f"core/secrets/default/{'n' * size}", size <= 253) for size in (253, 254, 10_000)],
+)
+def test_only_what_can_be_an_object_is_looked_at(path: str, fits: bool) -> None:
+    """Whatever a member calls what it lists."""
+    assert orphans.is_path(path) is fits
+
+
 @pytest.mark.parametrize("placed", [[ClusterPlacement(cluster="a")], []])
 def test_placement_that_names_the_cluster_explains_everything(placed: list[ClusterPlacement]) -> None:
     """Whether the object is to be there or to leave, and whether its intent is known or not."""

@@ -23,13 +23,14 @@ from google.protobuf.message import DecodeError
 
 from hanse.api.registry.v1.cluster_pb2 import ApiCatalogue, ApiResource
 from hanse.api.syncer.v1.orphan_pb2 import Orphan, OrphanReport
+from hanse.boundary import Boundary
 from hanse.errors import FailedPreconditionError, HanseError, UnavailableError
 from hanse.kube.client import ResourcePath
 from hanse.kube.hanse_kinds import GROUP, VERSION
 from hanse.store import Compare, Delete, Put, Store, keys
 from hanse.store.keys import ObjectKey
 from hanse.telemetry import get_logger
-from hanse_syncer import orphans, ownership, plan
+from hanse_syncer import orphans, ownership
 from hanse_syncer.answers import Verdict
 from hanse_syncer.events import EventSink
 from hanse_syncer.member import LinkDownError, Target
@@ -103,12 +104,13 @@ class OrphanWatch:
         """By path: the uid of what carries our marks and is no orphan for a reason that stays."""
         self._untold: set[tuple[str, str, str]] = set()
         """Kinds that the member did not list, with the errors that were logged."""
+        self._boundary = Boundary("member orphans")
         self._scan_asked = True
         self._wake = asyncio.Event()
 
     def suspect(self, path: str) -> None:
         """The object at `path` may be an orphan, or may be one no longer."""
-        if len(self._suspects) < _MOST_SUSPECTS:
+        if len(self._suspects) < _MOST_SUSPECTS and orphans.is_path(path):
             self._suspects.add(path)
             self._wake.set()
 
@@ -146,9 +148,13 @@ class OrphanWatch:
                 except LinkDownError:
                     self._scan_asked = True
                     session.lost()
+                except FailedPreconditionError:
+                    raise
                 except UnavailableError as error:
                     _log.info("cannot look for orphans now", cluster=self._cluster, error=error.message)
                     self._scan_asked = True
+                except Exception as error:  # noqa: BLE001 - what a member shows ends no pipeline
+                    self._boundary.failed(self._cluster, error)
                 await asyncio.sleep(self._settle)
                 if not self._suspects:
                     await self._pause(self._until_scan(loop.time() - scanned_at))
@@ -204,6 +210,8 @@ class OrphanWatch:
                 continue
             for number, (namespace, name, uid) in enumerate(found):
                 path = f"{prefix}{namespace or keys.CLUSTER_SCOPE}/{name}"
+                if not orphans.is_path(path) or len(uid) > orphans.MAX_UID:
+                    continue
                 if self._innocent.get(path) == uid:
                     innocent[path] = uid
                 elif self._unexplained(path):
@@ -292,10 +300,11 @@ class OrphanWatch:
         if not self._unexplained(path):
             return Other.NONE
         key = ObjectKey.parse(f"{keys.OBJECTS}/{path}")
-        api_version = self._api_version(key)
-        if not api_version:
+        served = self._served(key)
+        if served is None:
             return Other.NONE
-        target = Target(key, api_version)
+        version = f"{served.group}/{served.version}" if served.group else served.version
+        target = Target(key, version, kind=served.kind)
         try:
             answer = await session.member.get(target)
         except Trouble:
@@ -308,8 +317,11 @@ class OrphanWatch:
         if verdict is not Verdict.DONE:
             return Other.UNKNOWN
         live = answer.json()
+        uid = str(live["metadata"]["uid"])
+        if len(uid) > orphans.MAX_UID:
+            return Other.UNKNOWN
         if not orphans.is_ours(live, self._federation_id):
-            self._innocent[path] = str((live.get("metadata") or {}).get("uid"))
+            self._innocent[path] = uid
             return Other.NONE
         entry = self._world.placement(path)
         reason = orphans.unexplained(
@@ -317,14 +329,14 @@ class OrphanWatch:
         )
         if reason is None:
             return Other.NONE
-        return orphans.orphan(key, self._cluster, live=live, reason=reason)
+        return orphans.orphan(key, self._cluster, uid=uid, served=served, reason=reason)
 
-    def _api_version(self, key: ObjectKey) -> str:
-        """Return in which version to ask for the object; empty if the member serves none."""
+    def _served(self, key: ObjectKey) -> ApiResource | None:
+        """Return the resource in which to ask for the object; None if the member serves none."""
         catalogue = self._world.catalogue(self._cluster)
         resources = catalogue.resources if catalogue is not None else ()
         served = [r for r in resources if (r.group, r.resource) == (key.group, key.resource)]
-        return plan.choose_version(served, "")
+        return next((r for r in served if r.preferred), served[0] if served else None)
 
     # --- the report
 

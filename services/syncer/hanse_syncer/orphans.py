@@ -26,6 +26,10 @@ from hanse_syncer.world import Intent, names
 
 MAX_LISTED: Final = 100
 """Orphans of one cluster that are stored by name; of more there is the number only."""
+MAX_NAME: Final = 253
+"""Longest name of a Kubernetes object, in characters."""
+MAX_UID: Final = 128
+"""Longest uid that is believed, in characters; Kubernetes' have 36."""
 PREFIX: Final = "orphans/"
 """How names of orphans begin."""
 
@@ -51,6 +55,12 @@ def places(resources: Iterable[ApiResource]) -> list[ApiResource]:
     return [chosen[identity] for identity in sorted(chosen)]
 
 
+def is_path(path: str) -> bool:
+    """Whether `path` names one object, whatever a member called it."""
+    parts = path.split("/")
+    return len(parts) == 4 and all(0 < len(part) <= MAX_NAME for part in parts)
+
+
 def is_ours(item: Mapping[str, Any], federation_id: str) -> bool:
     """Whether we made an object of a member, and it is not on its way out."""
     metadata = item.get("metadata") or {}
@@ -69,10 +79,9 @@ def unexplained(
 
 
 def orphan(
-    key: ObjectKey, cluster: str, *, live: Mapping[str, Any], reason: pb.OrphanReason.ValueType
+    key: ObjectKey, cluster: str, *, uid: str, served: ApiResource, reason: pb.OrphanReason.ValueType
 ) -> pb.Orphan:
-    """Return what is said of the object that was found, without the time."""
-    version = str(live.get("apiVersion") or "").rpartition("/")[2]
+    """Return what is said of the object `uid` that was found, without the time."""
     if reason == pb.NO_SUCH_OBJECT:
         message = "it carries the federation's marks, and the federation has no such object"
     else:
@@ -81,14 +90,14 @@ def orphan(
         name=f"{PREFIX}{key.path()}/{cluster}",
         object=ObjectReference(
             group=key.group,
-            version=version,
+            version=served.version,
             resource=key.resource,
-            kind=str(live.get("kind") or ""),
+            kind=served.kind,
             namespace=key.namespace,
             name=key.name,
         ),
         cluster=cluster,
-        member_uid=str(live["metadata"]["uid"]),
+        member_uid=uid,
         reason=reason,
         message=message,
     )
