@@ -173,6 +173,23 @@ async def test_restart_tells_the_same(fed: Federation) -> None:
     assert before.mod_revision == after.mod_revision
 
 
+async def test_report_that_cannot_be_read_is_made_again(fed: Federation) -> None:
+    """What is stored and is no report stops nobody."""
+    await fed.store.put(keys.orphans("a"), b"\xff\xff")
+    await fed.store.put(keys.orphans("b"), OrphanReport(orphans=[Orphan(name="x")]).SerializeToString())
+    await fed.members["a"].create(SECRET, marked(secret(), SECRET))
+
+    async def made() -> bool:
+        stored = await fed.store.get(keys.orphans("a"))
+        return (
+            stored is not None and stored.value != b"\xff\xff" and not await fed.store.get(keys.orphans("b"))
+        )
+
+    async with fed.syncer():
+        await until(made, what="both are made again")
+        await reported(fed, SECRET)
+
+
 async def test_member_that_does_not_tell_takes_nothing_off_the_report(fed: Federation) -> None:
     """A list that is refused, or that is empty while the object is there, ends no report."""
     member = fed.members["a"]

@@ -72,7 +72,7 @@ class Registrar:
             store, f"{keys.MEMBER_REPORTS}/", lambda kv: condition_pb2.Condition.FromString(kv.value)
         )
         self.orphans: Mirror[orphan_pb2.OrphanReport] = Mirror(
-            store, f"{keys.ORPHANS}/", lambda kv: orphan_pb2.OrphanReport.FromString(kv.value)
+            store, f"{keys.ORPHANS}/", lambda kv: decode(orphan_pb2.OrphanReport, kv.value)
         )
         self._keepers: dict[str, Keeper] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}

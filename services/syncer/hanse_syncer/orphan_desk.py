@@ -16,8 +16,6 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
-from google.protobuf.message import DecodeError
-
 from hanse.api.registry.v1.cluster_pb2 import ApiResource
 from hanse.api.scheduler.v1.placement_pb2 import Placement
 from hanse.api.syncer.v1.orphan_pb2 import Orphan, OrphanReport
@@ -34,6 +32,7 @@ from hanse.kube import belongings
 from hanse.kube.client import KubeClient, ResourcePath
 from hanse.kube.objects import Object
 from hanse.store import Store, keys
+from hanse.store.decoding import decode
 from hanse.store.keys import ObjectKey
 from hanse_syncer import connection, namespaces, orphans, ownership, plan, retained
 from hanse_syncer.answers import Answer, Verdict
@@ -81,8 +80,8 @@ class OrphanDesk:
             if cluster and keys.last_segment(kv.key) != cluster:
                 continue
             try:
-                found.append(OrphanReport.FromString(kv.value))
-            except DecodeError as error:
+                found.append(decode(OrphanReport, kv.value))
+            except ValueError as error:
                 raise FailedPreconditionError(
                     f"{kv.key} cannot be read: a syncer of another release has written it",
                     metadata={"key": kv.key},
@@ -189,7 +188,7 @@ class OrphanDesk:
         try:
             intent = decode_intent(intent_kv) if intent_kv is not None else None
             placement = decode_placement(placement_kv) if placement_kv is not None else None
-        except (DecodeError, ValueError, LookupError, InvalidArgumentError) as error:
+        except (ValueError, LookupError, InvalidArgumentError) as error:
             raise _no_orphan(
                 key, cluster, f"what the federation stores of it cannot be read: {error}"
             ) from error

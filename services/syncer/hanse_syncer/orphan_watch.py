@@ -1,4 +1,4 @@
-"""Looks for orphans in one member, and keeps the report of them: `orphans/<cluster>`.
+"""Looks for orphans in one member.
 
 Owns `OrphanWatch`. What the informers show is told at once (`suspect`); all other resources that the member
 serves are listed, metadata of our objects only, when the connection is made or comes back and every
@@ -8,7 +8,7 @@ taken off the report. Nothing is ever deleted in the member.
 
 Concurrency: one task per pipeline; every method but `run` only notes something. Requests go one at a time.
 
-Next: `hanse_syncer.orphans` for the rules, `hanse_syncer.orphan_desk` for what people do about them.
+Next: `hanse_syncer.orphans` for the rules, `hanse_syncer.orphan_report` for what becomes of a finding.
 """
 
 from __future__ import annotations
@@ -16,29 +16,24 @@ from __future__ import annotations
 import asyncio
 import enum
 from collections.abc import Callable
-from datetime import datetime
 from typing import Final
 
-from google.protobuf.message import DecodeError
-
 from hanse.api.registry.v1.cluster_pb2 import ApiCatalogue, ApiResource
-from hanse.api.syncer.v1.orphan_pb2 import Orphan, OrphanReport
+from hanse.api.syncer.v1.orphan_pb2 import Orphan
 from hanse.boundary import Boundary
 from hanse.errors import FailedPreconditionError, HanseError, UnavailableError
 from hanse.kube.client import ResourcePath
-from hanse.kube.hanse_kinds import GROUP, VERSION
-from hanse.store import Compare, Delete, Put, Store, keys
+from hanse.store import keys
 from hanse.store.keys import ObjectKey
 from hanse.telemetry import get_logger
 from hanse_syncer import orphans, ownership
 from hanse_syncer.answers import Verdict
-from hanse_syncer.events import EventSink
 from hanse_syncer.member import LinkDownError, Target
-from hanse_syncer.metrics import SyncerMetrics
+from hanse_syncer.orphan_report import Report
 from hanse_syncer.outcome import Trouble
 from hanse_syncer.session import Session
 from hanse_syncer.states import StateBook
-from hanse_syncer.world import Intent, World
+from hanse_syncer.world import World
 
 _log = get_logger(__name__)
 _MOST_SUSPECTS: Final = 1000
@@ -68,37 +63,25 @@ class OrphanWatch:
         self,
         cluster: str,
         *,
-        store: Store,
         world: World,
         book: StateBook,
-        fence: Callable[[], Compare],
+        report: Report,
         federation_id: str,
-        events: EventSink,
-        metrics: SyncerMetrics,
         session: Callable[[], Session | None],
         settled: Callable[[], bool],
-        clock: Callable[[], datetime],
         interval: float,
         settle: float,
     ) -> None:
         """`interval` and `settle` are in seconds."""
         self._cluster = cluster
-        self._store = store
         self._world = world
         self._book = book
-        self._fence = fence
+        self._report = report
         self._federation_id = federation_id
-        self._events = events
-        self._metrics = metrics
         self._session = session
         self._settled = settled
-        self._clock = clock
         self._interval = interval
         self._settle = settle
-        self._listed: dict[str, Orphan] = {}
-        self._beyond = 0
-        """Suspects of the last scan for which there is no room on the list."""
-        self._stored = OrphanReport()
         self._suspects: set[str] = set()
         self._innocent: dict[str, str] = {}
         """By path: the uid of what carries our marks and is no orphan for a reason that stays."""
@@ -116,7 +99,7 @@ class OrphanWatch:
 
     def changed(self, path: str) -> None:
         """Something about the object changed: that matters if it is on the report."""
-        if path in self._listed:
+        if path in self._report.listed:
             self.suspect(path)
 
     def look(self) -> None:
@@ -126,7 +109,7 @@ class OrphanWatch:
 
     async def run(self) -> None:
         """Look until cancelled. Raises FailedPreconditionError (`LEADERSHIP_LOST`) when the fence fails."""
-        await self._load()
+        await self._report.load()
         loop = asyncio.get_running_loop()
         try:
             await self._until_settled()
@@ -144,7 +127,7 @@ class OrphanWatch:
                         await self._scan(session, catalogue)
                     else:
                         await self._check(session, await self._settle_down(self._take()))
-                    await self._write()
+                    await self._report.write()
                 except LinkDownError:
                     self._scan_asked = True
                     session.lost()
@@ -159,7 +142,7 @@ class OrphanWatch:
                 if not self._suspects:
                     await self._pause(self._until_scan(loop.time() - scanned_at))
         finally:
-            self._metrics.orphans.pop(self._cluster, None)
+            self._report.close()
 
     # --- when to look
 
@@ -167,7 +150,7 @@ class OrphanWatch:
         """Return the seconds until the next scan; `since` is how long ago the last one began."""
         if self._scan_asked:
             return min(_SPACING_SECONDS, self._interval) - since
-        interval = min(self._interval, _ATTENTIVE_SECONDS) if self._listed else self._interval
+        interval = min(self._interval, _ATTENTIVE_SECONDS) if self._report.listed else self._interval
         return interval - since
 
     async def _until_settled(self) -> None:
@@ -190,10 +173,10 @@ class OrphanWatch:
 
     async def _settle_down(self, suspects: set[str]) -> set[str]:
         """Return those that are still unexplained after a while, and those that are on the report."""
-        new = {path for path in suspects if path not in self._listed and self._unexplained(path)}
+        new = {path for path in suspects if path not in self._report.listed and self._unexplained(path)}
         if new:
             await asyncio.sleep(self._settle)
-        return {path for path in new if self._unexplained(path)} | (suspects & self._listed.keys())
+        return {path for path in new if self._unexplained(path)} | (suspects & self._report.listed.keys())
 
     # --- looking
 
@@ -221,13 +204,13 @@ class OrphanWatch:
         self._innocent = innocent
         gone = {
             path
-            for path, orphan in self._listed.items()
+            for path, orphan in self._report.listed.items()
             if shown.get(path) != orphan.member_uid and not path.startswith(tuple(untold))
         }
-        suspects = self._take() | (shown.keys() - self._listed.keys()) | gone
+        suspects = self._take() | (shown.keys() - self._report.listed.keys()) | gone
         room = sorted(suspects)[:_MOST_SUSPECTS]
         left = await self._check(session, await self._settle_down(set(room)))
-        self._beyond = left + len(suspects) - len(room)
+        self._report.beyond = left + len(suspects) - len(room)
 
     async def _shown(self, session: Session, resource: ApiResource) -> list[tuple[str, str, str]] | None:
         """Return (namespace, name, uid) of our objects of a resource; None if the member does not tell."""
@@ -272,27 +255,19 @@ class OrphanWatch:
 
     async def _check(self, session: Session, suspects: set[str]) -> int:
         """Ask for suspects by name, report what is so; return for how many there was no room."""
-        fresh: list[Orphan] = []
-        left = 0
+        report, left = self._report, 0
         try:
             for path in sorted(suspects):
-                if path not in self._listed and len(self._listed) >= orphans.MAX_LISTED:
+                if path not in report.listed and report.full:
                     left += 1
                     continue
                 found = await self._ask(session, path)
                 if isinstance(found, Orphan):
-                    known = self._listed.get(path)
-                    if known is None or known.member_uid != found.member_uid:
-                        found.found_time.FromDatetime(self._clock())
-                        fresh.append(found)
-                    else:
-                        found.found_time.CopyFrom(known.found_time)
-                    self._listed[path] = found
+                    report.add(path, found)
                 elif found is Other.NONE:
-                    self._listed.pop(path, None)
+                    report.drop(path)
         finally:
-            if fresh:
-                self._tell(fresh)
+            report.tell()
         return left
 
     async def _ask(self, session: Session, path: str) -> Orphan | Other:
@@ -337,83 +312,3 @@ class OrphanWatch:
         resources = catalogue.resources if catalogue is not None else ()
         served = [r for r in resources if (r.group, r.resource) == (key.group, key.resource)]
         return next((r for r in served if r.preferred), served[0] if served else None)
-
-    # --- the report
-
-    async def _load(self) -> None:
-        """Take up the report of who had the cluster before: what was found then was found then."""
-        while True:
-            try:
-                stored = await self._store.get(keys.orphans(self._cluster))
-                break
-            except UnavailableError as error:
-                _log.warning("the report of orphans cannot be read yet", error=error.message)
-                await asyncio.sleep(self._settle)
-        if stored is None:
-            return
-        try:
-            self._stored = OrphanReport.FromString(stored.value)
-        except DecodeError as error:
-            _log.error("the report of orphans cannot be read", cluster=self._cluster, error=str(error))
-            return
-        self._listed = {orphans.parse_name(orphan.name)[0].path(): orphan for orphan in self._stored.orphans}
-        self._beyond = max(0, self._stored.total - len(self._listed))
-        self._metrics.orphans[self._cluster] = self._stored.total
-
-    async def _write(self) -> None:
-        listed = [self._listed[path] for path in sorted(self._listed)]
-        total = len(listed) + self._beyond
-        self._metrics.orphans[self._cluster] = total
-        report = OrphanReport(cluster=self._cluster, orphans=listed, total=total) if total else OrphanReport()
-        if report == self._stored:
-            return
-        key = keys.orphans(self._cluster)
-        result = await self._store.txn(
-            [self._fence(), Compare.exists(keys.cluster(self._cluster))],
-            [Put(key, report.SerializeToString()) if total else Delete(key)],
-        )
-        if not result.succeeded:
-            raise FailedPreconditionError(
-                f"cluster {self._cluster} has left, or another syncer has taken it over: this one stops "
-                "writing for it",
-                reason="LEADERSHIP_LOST",
-                metadata={"cluster": self._cluster},
-            )
-        self._stored = report
-
-    def _tell(self, fresh: list[Orphan]) -> None:
-        for orphan in fresh:
-            _log.warning(
-                "an orphan was found; it is left alone",
-                cluster=self._cluster,
-                object=orphan.name,
-                uid=orphan.member_uid,
-                message=orphan.message,
-            )
-        known = self._world.cluster(self._cluster)
-        key = ObjectKey(GROUP, "clusters", "", self._cluster)
-        first = str(orphans.parse_name(fresh[0].name)[0])
-        others = f" and {len(fresh) - 1} more" if len(fresh) > 1 else ""
-        self._events.report(
-            key,
-            _cluster_intent(known.uid) if known is not None else None,
-            cluster=self._cluster,
-            kind="Warning",
-            reason="OrphanFound",
-            message=f"{first}{others}: {fresh[0].message}; see `hanse orphans {self._cluster}`",
-        )
-
-
-def _cluster_intent(uid: str) -> Intent:
-    """Return what an Event needs to know of a Cluster object."""
-    return Intent(
-        encoded=b"",
-        revision=0,
-        uid=uid,
-        generation=0,
-        deleting=False,
-        orphan=False,
-        api_version=f"{GROUP}/{VERSION}",
-        kind="Cluster",
-        traceparent="",
-    )

@@ -40,6 +40,7 @@ from hanse_syncer.events import EventSink
 from hanse_syncer.limiter import Limiter
 from hanse_syncer.member import LinkDownError, Member
 from hanse_syncer.metrics import SyncerMetrics
+from hanse_syncer.orphan_report import Report
 from hanse_syncer.orphan_watch import OrphanWatch
 from hanse_syncer.plan import Seen
 from hanse_syncer.reconciler import PATIENCE_SECONDS, ObjectReconciler
@@ -87,16 +88,20 @@ class Pipeline:
         self.queue = WorkQueue(f"syncer-{cluster}")
         self.orphans = OrphanWatch(
             cluster,
-            store=parts.store,
             world=parts.world,
             book=self.book,
-            fence=fence,
+            report=Report(
+                cluster,
+                store=parts.store,
+                world=parts.world,
+                fence=fence,
+                events=parts.events,
+                metrics=parts.metrics,
+                clock=lambda: datetime.now(UTC),
+            ),
             federation_id=parts.federation_id,
-            events=parts.events,
-            metrics=parts.metrics,
             session=lambda: self._session,
             settled=lambda: self.settled,
-            clock=lambda: datetime.now(UTC),
             interval=parts.orphan_interval,
             settle=parts.orphan_settle,
         )
