@@ -13,13 +13,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-import orjson
-
-from hanse.errors import DataLossError, HanseError
+from hanse.errors import HanseError
 
 MAGIC: Final = b"HS1\n"
 UNREADABLE: Final = b"HS!\n"
-"""Stands before the reason in what a store gives for an envelope that it cannot open."""
+"""Begins what a store gives for an envelope that it cannot open."""
 
 _READABLE_ANNOTATIONS: Final = ("hanse.dev/", "federation.kubernetes.io/", "federation.alpha.kubernetes.io/")
 """Prefixes of annotations that are instructions to the federation: the scheduler needs their values."""
@@ -30,28 +28,24 @@ def is_sealed(value: bytes) -> bool:
     return value.startswith(MAGIC)
 
 
-def readable(value: bytes) -> dict[str, Any]:
-    """Return a stored object as far as it can be read without a key: whole, or its outline.
-
-    Raises ValueError (so also JSONDecodeError) for what is neither.
-    """
-    if not is_sealed(value):
-        return decode(value)
-    found: dict[str, Any] = orjson.loads(value[len(MAGIC) + 4 : outline_end(value)])
-    return found
+def shown(value: bytes) -> bytes:
+    """Return a stored value as far as it can be read without a key: itself, or an envelope's outline."""
+    return value[len(MAGIC) + 4 : outline_end(value)] if is_sealed(value) else value
 
 
-def decode(value: bytes) -> dict[str, Any]:
-    """Return a stored object. Raises JSONDecodeError, or DataLossError for one that could not be opened."""
-    if value.startswith(UNREADABLE):
-        raise DataLossError(value[len(UNREADABLE) :].decode(errors="replace"), reason="OBJECT_SEALED")
-    found: dict[str, Any] = orjson.loads(value)
-    return found
+def unreadable(error: HanseError, value: bytes) -> bytes:
+    """Return what a store gives instead of an envelope that it cannot open: why, and the outline."""
+    reason = error.message.encode()
+    return UNREADABLE + len(reason).to_bytes(4, "big") + reason + shown(value)
 
 
-def unreadable(error: HanseError) -> bytes:
-    """Return what a store gives instead of an envelope that it cannot open."""
-    return UNREADABLE + error.message.encode()
+def reason(value: bytes) -> tuple[str, bytes] | None:
+    """Return why a value could not be opened, and its outline; None for any other value."""
+    if not value.startswith(UNREADABLE):
+        return None
+    start = len(UNREADABLE) + 4
+    end = start + int.from_bytes(value[len(UNREADABLE) : start], "big")
+    return value[start:end].decode(errors="replace"), value[end:]
 
 
 def outline(obj: Mapping[str, Any]) -> dict[str, Any]:

@@ -118,6 +118,10 @@ async def test_without_the_key_a_secret_is_kept_and_nothing_else_stops(key_file:
     raw = await store.get(KEY)
     create_key_file(tmp_path / "other.key")
     async with serving(store, secrets_key_file=str(tmp_path / "other.key")) as world:
+        shown = await world.get(f"{SECRETS}/db")
+        assert "which the key file does not have" in shown["metadata"]["annotations"]["hanse.dev/unreadable"]
+        assert shown["metadata"]["uid"] == before["metadata"]["uid"]
+        assert "data" not in shown
         answer = await world.call("POST", SECRETS, secret(value="x"))
         assert answer.status >= 400, answer
         answer = await world.call("PUT", f"{SECRETS}/db", secret(value="x"))
@@ -126,6 +130,9 @@ async def test_without_the_key_a_secret_is_kept_and_nothing_else_stops(key_file:
     assert await store.get(KEY) == raw
     async with serving(store, secrets_key_file=key_file) as world:
         assert (await world.get(f"{SECRETS}/db"))["data"] == before["data"]
+    async with serving(store, secrets_key_file=str(tmp_path / "other.key")) as world:
+        answer = await world.call("DELETE", f"{SECRETS}/db")
+        assert answer.status == 200, answer
 
 
 async def test_the_scheduler_decides_by_the_outline_and_the_syncer_opens(key_file: str) -> None:

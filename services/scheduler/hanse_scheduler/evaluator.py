@@ -18,7 +18,7 @@ import orjson
 
 from hanse.boundary import Boundary
 from hanse.documents import json_document
-from hanse.envelope import readable
+from hanse.envelope import shown
 from hanse.errors import InvalidArgumentError
 from hanse.kube.catalogue import Catalogue
 from hanse.kube.objects import Object, child, gvk_of, name_of, namespace_of
@@ -63,7 +63,7 @@ class Evaluator:
             if record is None:
                 return None
             overrides = self._world.overrides(path, record)
-            whole = readable(kv.value)
+            whole = orjson.loads(shown(kv.value))
         situation = self._world.situation(path, record)
         if rebalance or evict or whole is not None:
             situation = replace(

@@ -15,10 +15,10 @@ from typing import Any, Final, TypeAlias
 
 import orjson
 
+from hanse import envelope
 from hanse.api.registry.v1.cluster_pb2 import ApiCatalogue, Cluster
 from hanse.api.scheduler.v1.placement_pb2 import Placement
 from hanse.api.syncer.v1.sync_state_pb2 import REMOVED, SyncState
-from hanse.envelope import is_sealed, readable
 from hanse.kube import belongings, unreadable
 from hanse.kube.objects import Object, child, mapping, sequence
 from hanse.kube.propagation import TRACEPARENT, object_propagates, placeable
@@ -151,7 +151,7 @@ def _object(key: ObjectKey, value: bytes) -> Value:
     policies = key.group == GROUP and key.resource in (*PLACEMENT_RESOURCES, *OVERRIDE_RESOURCES)
     if not policies and not placeable(key.group, key.resource):
         return IGNORED
-    obj, why = unreadable.decode(key, orjson.dumps(readable(value)) if is_sealed(value) else value)
+    obj, why = unreadable.decode(key, envelope.shown(value))
     if not policies:
         if why:
             raise ValueError(why)

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import orjson
 
+from hanse import envelope
 from hanse.errors import FailedPreconditionError
 from hanse.kube import untrusted
 from hanse.kube.objects import Object, mapping, sequence
@@ -34,12 +35,22 @@ def decode(key: ObjectKey, value: bytes) -> tuple[Object, str]:
 
     If it cannot, the object is the one to serve in its place, without apiVersion and kind.
     """
+    if (sealed := envelope.reason(value)) is not None:
+        why, outline = sealed
+        return in_place_of(key, why, found=_json(outline)), why
     try:
         obj = orjson.loads(value)
     except orjson.JSONDecodeError as error:
         return in_place_of(key, why := f"its stored value is not JSON: {error}"), why
     why = untrusted.too_large(value, limit=MAX_BYTES) or fault(key, obj)
     return (obj, "") if not why else (in_place_of(key, why, found=obj), why)
+
+
+def _json(value: bytes) -> Any:
+    try:
+        return orjson.loads(value)
+    except orjson.JSONDecodeError:
+        return None
 
 
 def fault(key: ObjectKey, obj: Any) -> str:

@@ -2,7 +2,7 @@
 
 Owns `SealedStore`, around any store. Whoever reads through it sees plain objects and need not know; whoever
 reads the store itself sees envelopes. What cannot be opened comes out as a value that decodes to the reason
-(`hanse.envelope.decode`): it is neither absent nor empty. `stale` collects the keys of what was read and is
+(`hanse.kube.unreadable`): it is neither absent nor empty. `stale` collects the keys of what was read and is
 not as it would be written now (plain though it should be sealed, sealed with an older key, or sealed though
 it need not be); `sweep` writes those again, as they are.
 
@@ -196,7 +196,7 @@ class SealedStore:
             _log.error(
                 "a stored object cannot be opened", key=kv.key, reason=error.reason, error=error.message
             )
-            return replace(kv, value=unreadable(error))
+            return replace(kv, value=unreadable(error, kv.value))
 
     def _opened_range(self, result: RangeResult) -> RangeResult:
         if not any(kv.value.startswith(MAGIC) for kv in result.items):
