@@ -21,6 +21,7 @@ from pathlib import Path
 import yaml
 from cryptography import x509
 
+from hanse.documents import yaml_document
 from hanse.errors import InvalidArgumentError
 from hanse.pki import subject_of, write_private
 from hanse.revocation import DenyList, entries_of, normal
@@ -109,7 +110,7 @@ def _update_kubeconfig(data: DataDir) -> None:
     """Put the user's present certificate into the kubeconfig, if there is one and it has another."""
     if not data.kubeconfig.exists():
         return
-    document = yaml.safe_load(data.kubeconfig.read_text())
+    document = yaml_document(data.kubeconfig.read_bytes(), what=str(data.kubeconfig))
     wanted = {
         field: base64.b64encode((data.pki / f"{ADMIN}.{suffix}").read_bytes()).decode()
         for field, suffix in (("client-certificate-data", "crt"), ("client-key-data", "key"))
