@@ -148,6 +148,7 @@ def _scan(text: bytes | str, what: str) -> None:
     """Check the bounds of every document in a text on its events. Raises InvalidArgumentError, YAMLError."""
     anchors: dict[str, _Extent | None] = {}
     open_: list[tuple[str | None, _Extent]] = []
+    event: Any
     for event in yaml.parse(text, Loader=_LOADER):
         kind = type(event)
         if kind is yaml.DocumentStartEvent:

@@ -1,8 +1,8 @@
 """Runs one surface: makes inputs, judges what they do, and reduces those that fail to a case.
 
-Owns `Surface`, what every surface must do, and `Fuzzer`. A failure is an exception that is none of Hanse's, an
-answer 5xx, no answer in time, or an event loop that is held longer than the bound, three times in a row. The end
-of the process is one too: `tests.fuzz.__main__` sees it and finds the input in the journal.
+Owns `Surface`, what every surface must do, and `Fuzzer`. A failure is an exception that is none of Hanse's,
+an answer 5xx, no answer in time, or an event loop that is held longer than the bound, three times in a row.
+The end of the process is one too: `tests.fuzz.__main__` sees it and finds the input in the journal.
 
 Concurrency: one thread sends; the surface serves in another.
 
@@ -89,7 +89,7 @@ def judged(surface: Surface, step: Input) -> str:
 
 
 def replay(surface: Surface, steps: Iterable[Input]) -> str:
-    """Start the surface, send inputs one after the other, and return what is wrong with the last that fails."""
+    """Start the surface and send inputs; return what is wrong with the first that fails."""
     surface.start()
     try:
         return next((problem for step in steps if (problem := judged(surface, step))), "")

@@ -17,19 +17,79 @@ MAX_BODY: Final = 24 * 1024
 """Bytes of a body that mutations make; the costly ones below are larger."""
 
 NUMBERS: Final = (
-    "0", "1", "-1", "²", "٣", "1e3", "0x10", " 1", "1_000", "+1", "1.0", "NaN", "true", "9" * 19, "9" * 20, "9" * 400,
-    "9" * 5000, "18446744073709551616", "9223372036854775807",
-)  # fmt: skip
+    "0",
+    "1",
+    "-1",
+    "²",
+    "٣",
+    "1e3",
+    "0x10",
+    " 1",
+    "1_000",
+    "+1",
+    "1.0",
+    "NaN",
+    "true",
+    "9" * 19,
+    "9" * 20,
+    "9" * 400,
+    "9" * 5000,
+    "18446744073709551616",
+    "9223372036854775807",
+)
 
 NAMES: Final = (
-    "_", "core", ".", "..", "-", "a.b", "a/b", "a\0b", "a\nb", "\x7f", "é", "\ud800", "x" * 64, "x" * 254, "x" * 600,
-    "A", "%2e", "%2F", "a%00b", "%ff", "default", "kube-system", "~", "*", "{}", "a b", "'", '"', "$patch", "metadata",
-)  # fmt: skip
+    "_",
+    "core",
+    ".",
+    "..",
+    "-",
+    "a.b",
+    "a/b",
+    "a\0b",
+    "a\nb",
+    "\x7f",
+    "é",
+    "\ud800",
+    "x" * 64,
+    "x" * 254,
+    "x" * 600,
+    "A",
+    "%2e",
+    "%2F",
+    "a%00b",
+    "%ff",
+    "default",
+    "kube-system",
+    "~",
+    "*",
+    "{}",
+    "a b",
+    "'",
+    '"',
+    "$patch",
+    "metadata",
+)
 
 PATTERNS: Final = (
-    "^(a+)+$", "(a|a)*b", "(.*a.*){20}$", "(?=x)", r"(a)\1", "a**", "(", "[", "x{1000}", ".{0,1000}x.{0,1000}y",
-    "\\pL{20}", "(?i)^é", "(" * 500 + ")" * 500, "a{2}{3}", "\\Z", "(?P<n>a)", "^[a-z]([-a-z0-9]*[a-z0-9])?$",
-)  # fmt: skip
+    "^(a+)+$",
+    "(a|a)*b",
+    "(.*a.*){20}$",
+    "(?=x)",
+    r"(a)\1",
+    "a**",
+    "(",
+    "[",
+    "x{1000}",
+    ".{0,1000}x.{0,1000}y",
+    "\\pL{20}",
+    "(?i)^é",
+    "(" * 500 + ")" * 500,
+    "a{2}{3}",
+    "\\Z",
+    "(?P<n>a)",
+    "^[a-z]([-a-z0-9]*[a-z0-9])?$",
+)
 
 QUANTITIES: Final = (
     "1e9999",
@@ -54,8 +114,25 @@ TIMES: Final = (
 )
 
 SCALARS: Final = (
-    None, True, False, 0, 1, -1, 2**31, 2**53, 2**63 - 1, 2**63, -(2**63), 1.5, 1e308, -0.0, "", " ", "x", "a" * 1000,
-)  # fmt: skip
+    None,
+    True,
+    False,
+    0,
+    1,
+    -1,
+    2**31,
+    2**53,
+    2**63 - 1,
+    2**63,
+    -(2**63),
+    1.5,
+    1e308,
+    -0.0,
+    "",
+    " ",
+    "x",
+    "a" * 1000,
+)
 
 TEXTS: Final = (*NUMBERS, *NAMES, *PATTERNS, *QUANTITIES, *TIMES)
 
@@ -168,14 +245,36 @@ def costly(rng: Random) -> bytes:
     ]
     return rng.choice(
         (
-            b"[" * depth, b"[" * depth + b"]" * depth, b'{"a":' * depth + b"1" + b"}" * depth, b"- " * depth,
-            b"{a: " * depth, b"? " * depth, b"\n".join(laughs), b"a: &a [*a]", b"&a {<<: *a}", b"!!int x",
-            b"!!binary aGk=", b"!!set {a}", b"1: 2", b"null: 1", b"? [a]\n: b", b".nan", b"9" * 5000, b"\xff\xfe\x00",
-            b"%YAML 3.0\n--- a", b"--- a\n--- b", b"a: " + b"x" * 20_000, b'{"a":' + b"9" * 400 + b"}", b'"\\ud800"',
-            b"{" + b",".join(b'"k%d":0' % i for i in range(4000)) + b"}", b"[" + b"0," * 8000 + b"0]", b"", b"null",
+            b"[" * depth,
+            b"[" * depth + b"]" * depth,
+            b'{"a":' * depth + b"1" + b"}" * depth,
+            b"- " * depth,
+            b"{a: " * depth,
+            b"? " * depth,
+            b"\n".join(laughs),
+            b"a: &a [*a]",
+            b"&a {<<: *a}",
+            b"!!int x",
+            b"!!binary aGk=",
+            b"!!set {a}",
+            b"1: 2",
+            b"null: 1",
+            b"? [a]\n: b",
+            b".nan",
+            b"9" * 5000,
+            b"\xff\xfe\x00",
+            b"%YAML 3.0\n--- a",
+            b"--- a\n--- b",
+            b"a: " + b"x" * 20_000,
+            b'{"a":' + b"9" * 400 + b"}",
+            b'"\\ud800"',
+            b"{" + b",".join(b'"k%d":0' % i for i in range(4000)) + b"}",
+            b"[" + b"0," * 8000 + b"0]",
+            b"",
+            b"null",
             b"- &a " + b"x" * 20_000 + b"\n" + b"- *a\n" * 400,
         )
-    )  # fmt: skip
+    )
 
 
 def encode(rng: Random, document: Any) -> tuple[bytes, str]:

@@ -1,4 +1,4 @@
-"""What the fuzzers found once is refused, answered and done in time for good; and the fuzzers find what they should."""
+"""What the fuzzers found once fails no more, and the fuzzers find what they should."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ from datetime import datetime
 from typing import Any, Generic, Literal, Protocol, TypeAlias, TypeVar
 
 from hanse.boundary import reason_of
-from hanse.errors import HanseError, InvalidArgumentError
+from hanse.errors import HanseError, InvalidArgumentError, shown
 from hanse.kube.objects import (
     Object,
     child,
@@ -77,7 +77,8 @@ class PolicyHead:
     @property
     def title(self) -> str:
         """Return for example `PlacementPolicy shop/web`."""
-        return f"{self.kind} {self.namespace}/{self.name}" if self.namespace else f"{self.kind} {self.name}"
+        kind, namespace, name = self.kind[:63], self.namespace[:63], self.name[:253]
+        return f"{kind} {namespace}/{name}" if namespace else f"{kind} {name}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -313,7 +314,7 @@ def _count(spec: dict[str, Any], name: str, *, head: PolicyHead) -> int | None:
     if value is None:
         return None
     if type(value) is not int or value < 0:
-        raise InvalidArgumentError(f"{head.title}: {name} is {value!r}, not a whole number of 0 or more")
+        raise InvalidArgumentError(f"{head.title}: {name} is {shown(value)}, not a whole number of 0 or more")
     return value
 
 
@@ -325,7 +326,9 @@ def _one_of(spec: dict[str, Any], name: str, allowed: tuple[T, ...], *, head: Po
     for item in allowed:
         if item == value:
             return item
-    raise InvalidArgumentError(f"{head.title}: {name} is {value!r}: use {' or '.join(filter(None, allowed))}")
+    raise InvalidArgumentError(
+        f"{head.title}: {name} is {shown(value)}: use {' or '.join(filter(None, allowed))}"
+    )
 
 
 def _broken(head: PolicyHead, error: Exception) -> PolicyHead:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, cast
 
 from hanse.errors import InvalidArgumentError, shown
 from hanse.kube.names import label_value_problems, qualified_name_problems
@@ -27,7 +27,8 @@ _INTEGER = re.compile(r"[+-]?[0-9]{1,19}")
 MAX_TERMS = 1_000
 """Requirements and values that a selector may have: each is compared with the labels of every object."""
 
-_MAX_TEXT = 64 * 1024
+MAX_TEXT = 64 * 1024
+"""Characters of a selector as text."""
 
 
 def _too_many() -> InvalidArgumentError:
@@ -136,7 +137,8 @@ class LabelSelector:
                     f"{shown(operator)} is not a valid label selector operator:"
                     f" use one of {sorted(_OPERATORS)}"
                 )
-            out.append(_requirement(expression.get("key") or "", operator, expression.get("values") or []))
+            values = expression.get("values") or []
+            out.append(_requirement(expression.get("key") or "", cast(Operator, operator), values))
         return cls(tuple(out))
 
     @property
@@ -190,8 +192,8 @@ def _requirement(key: Any, operator: Operator, values: list[Any]) -> LabelRequir
 def _tokens(text: str) -> list[str]:
     out: list[str] = []
     position = 0
-    if len(text) > _MAX_TEXT:
-        raise _bad(f"the selector has {len(text)} characters, more than {_MAX_TEXT}: select by fewer labels")
+    if len(text) > MAX_TEXT:
+        raise _bad(f"the selector has {len(text)} characters, more than {MAX_TEXT}: select by fewer labels")
     stripped = text.rstrip()
     while position < len(stripped):
         match = _TOKEN.match(stripped, position)
@@ -320,8 +322,8 @@ class FieldSelector:
         In values `\,`, `\=` and `\\` stand for the plain character. Raises InvalidArgumentError if the text
         is not one. Which fields a kind may be selected by says `hanse.kube.selectable`.
         """
-        if len(text) > _MAX_TEXT:
-            raise _bad(f"the selector has {len(text)} characters, more than {_MAX_TEXT}: select by fewer")
+        if len(text) > MAX_TEXT:
+            raise _bad(f"the selector has {len(text)} characters, more than {MAX_TEXT}: select by fewer")
         terms = [term for term in _split_terms(text) if term]
         if len(terms) > MAX_TERMS:
             raise _too_many()

@@ -120,7 +120,9 @@ MAX_MESSAGE = 16 * 1024
 
 
 def _cut(text: str, limit: int) -> str:
-    return text if len(text) <= limit else f"{text[: limit - 3]}..."
+    """Return text that is not too long, and that can be sent: a header may have bytes that are no UTF-8."""
+    short = text if len(text) <= limit else f"{text[: limit - 3]}..."
+    return short.encode(errors="replace").decode()
 
 
 def to_status(error: HanseError) -> tuple[int, Object]:

@@ -17,7 +17,7 @@ from typing import Any
 
 import orjson
 
-from hanse.errors import InvalidArgumentError
+from hanse.errors import InvalidArgumentError, shown
 from hanse.kube.merge import same
 from hanse.kube.objects import Object
 from hanse.kube.schema import ANY, Schema
@@ -61,7 +61,7 @@ def _merge_map(original: dict[str, Any], patch: dict[str, Any], schema: Schema) 
     if directive == "delete":
         return {}
     if directive not in (None, "merge"):
-        raise _bad(f"{PATCH}: {directive!r} is not a directive: use replace, delete or merge")
+        raise _bad(f"{PATCH}: {shown(directive)} is not a directive: use replace, delete or merge")
     out = _retained(original, patch)
     ordered: set[str] = set()
     for key, order in patch.items():
@@ -87,7 +87,7 @@ def _merge_map(original: dict[str, Any], patch: dict[str, Any], schema: Schema) 
 
 def _as_list(value: Any, where: str) -> list[Any]:
     if not isinstance(value, list):
-        raise _bad(f"{where} must be a list")
+        raise _bad(f"{where[:200]} must be a list")
     return value
 
 
@@ -97,7 +97,7 @@ def _retained(original: dict[str, Any], patch: dict[str, Any]) -> dict[str, Any]
     keep = set(map(str, _as_list(patch[RETAIN], RETAIN)))
     for key, value in patch.items():
         if not key.startswith("$") and value is not None and key not in keep:
-            raise _bad(f"{RETAIN} must name every field of the patch, but leaves out {key!r}")
+            raise _bad(f"{RETAIN} must name every field of the patch, but leaves out {shown(key)}")
     return {key: value for key, value in original.items() if key in keep}
 
 
@@ -183,7 +183,7 @@ def _special_items(original: list[Any], patch: list[Any], key: str) -> tuple[lis
         elif directive == "merge":
             raise _bad("merging lists cannot yet be specified in the patch")
         else:
-            raise _bad(f"{PATCH}: {directive!r} is not a directive: use replace or delete")
+            raise _bad(f"{PATCH}: {shown(directive)} is not a directive: use replace or delete")
     if gone:
         original = [known for known in original if _mark(identity(known)) not in gone]
     return original, plain, replace
@@ -249,7 +249,7 @@ def _order_field(
     original, change = _as_list(original or [], name), _as_list(change or [], name)
     objects = any(isinstance(item, dict) for item in (*original, *change, *order))
     if objects and not schema.merge_key:
-        raise _bad(f"{ORDER_PREFIX}{name}: the field has no merge key")
+        raise _bad(f"{ORDER_PREFIX}{name[:200]}: the field has no merge key")
     identity = _by_key(schema.merge_key) if objects else _itself
     _check_order(name, change, order, identity)
     merged = _merge_list(original, change, schema) if change else original
@@ -264,7 +264,7 @@ def _check_order(name: str, change: list[Any], order: list[Any], identity: Calla
             continue
         at = places.get(_mark(identity(item)), -1)
         if at < 0 or at < last:
-            raise _bad(f"the order in patch list {name} does not match {ORDER_PREFIX}{name}")
+            raise _bad(f"the order in patch list {name[:200]} does not match {ORDER_PREFIX}{name[:200]}")
         last = at
 
 

@@ -262,7 +262,7 @@ class _Malformed:
 
 def _reader(handler: Handler) -> Callable[[bytes], Any]:
     """Return what reads a request; what cannot be read is refused in the pipeline, as the caller's fault."""
-    read = handler.request_deserializer
+    read: Callable[[bytes], Any] = handler.request_deserializer or bytes
 
     def reader(data: bytes) -> Any:
         try:

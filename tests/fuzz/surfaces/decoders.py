@@ -1,7 +1,7 @@
 """The readers of what comes from outside, called directly: many more inputs a second than over a socket.
 
-Owns `Decoders`. Each reader returns a value or raises a HanseError, within the time that an event loop may be held
-(YAML is read in a thread, and may take a second).
+Owns `Decoders`. Each reader returns a value or raises a HanseError, within the time that an event loop may be
+held (YAML is read in a thread, and may take a second).
 
 Next: `tests.fuzz.engine`.
 """
@@ -115,34 +115,68 @@ _OPERATIONS = [
     {"op": "move", "from": "/spec/replicas", "path": "/x"},
     {"op": "test", "path": "/kind", "value": "Deployment"},
 ]
-_MERGE = {"spec": {"template": {"spec": {"containers": [{"name": "web", "$patch": "delete"}],
-          "$setElementOrder/containers": [{"name": "web"}], "$retainKeys": ["containers"]}}}}  # fmt: skip
+_MERGE = {
+    "spec": {
+        "template": {
+            "spec": {
+                "containers": [{"name": "web", "$patch": "delete"}],
+                "$setElementOrder/containers": [{"name": "web"}],
+                "$retainKeys": ["containers"],
+            }
+        }
+    }
+}
 
 READERS: dict[str, tuple[Callable[[bytes], Any], tuple[Any, ...]]] = {
     "json": (json_document, (WIDGET,)),
     "yaml": (lambda data: yaml_documents(data, what="it"), (b"a: &a [1, {b: c}]\nd: *a\n--- x", WIDGET)),
-    "manifests": (_text(lambda text: list(manifests.parse(text, "it"))), (b"kind: A\napiVersion: v1\nmetadata: {name: a}",)),
-    "kubeconfig": (lambda data: read_kubeconfig(data, context=""), (b"users: [{name: a, user: {token: t}}]\nclusters: []",)),
-    "protobuf": (decode_object, (MAGIC + b"\n\x0f\n\x02v1\x12\tNamespace\x12\x10\n\x06\n\x04shop\x12\x02\n\x00\x1a\x02\n\x00",)),
-    "objects": (_json(_validate), (deployment(), SERVICE, config_map("a"), widget_crd(), OVERRIDE, PLACEMENT)),
+    "manifests": (
+        _text(lambda text: list(manifests.parse(text, "it"))),
+        (b"kind: A\napiVersion: v1\nmetadata: {name: a}",),
+    ),
+    "kubeconfig": (
+        lambda data: read_kubeconfig(data, context=""),
+        (b"users: [{name: a, user: {token: t}}]\nclusters: []",),
+    ),
+    "protobuf": (
+        decode_object,
+        (MAGIC + b"\n\x0f\n\x02v1\x12\tNamespace\x12\x10\n\x06\n\x04shop\x12\x02\n\x00\x1a\x02\n\x00",),
+    ),
+    "objects": (
+        _json(_validate),
+        (deployment(), SERVICE, config_map("a"), widget_crd(), OVERRIDE, PLACEMENT),
+    ),
     "policies": (_json(_policy), (OVERRIDE, PLACEMENT)),
     "json_patch": (_json(_patch), (["", deployment(), _OPERATIONS],)),
     "merge_patches": (_json(_merges), (["", deployment(), _MERGE],)),
     "render": (_json(_render), (_OPERATIONS,)),
     "label_selector": (_text(LabelSelector.parse), (b"a=b,c in (d,e),!f,g>1",)),
     "field_selector": (_text(FieldSelector.parse), (b"metadata.name=a,x!=b\\,c",)),
-    "selector_object": (_json(lambda d: LabelSelector.from_object(d if isinstance(d, dict) else None)),
-                        ({"matchLabels": {"a": "b"}, "matchExpressions": [{"key": "k", "operator": "In", "values": ["v"]}]},)),
+    "selector_object": (
+        _json(lambda d: LabelSelector.from_object(d if isinstance(d, dict) else None)),
+        ({"matchLabels": {"a": "b"}, "matchExpressions": [{"key": "k", "operator": "In", "values": ["v"]}]},),
+    ),
     "quantity": (_text(Quantity.parse), (b"1500m", b"2e3", b"1.5Gi")),
-    "jsonpath": (_text(_jsonpath), (b"{.spec.template.spec.containers[?(@.name=='web')].image}", b".a[*]['b'][0]")),
+    "jsonpath": (
+        _text(_jsonpath),
+        (b"{.spec.template.spec.containers[?(@.name=='web')].image}", b".a[*]['b'][0]"),
+    ),
     "accept": (_text(parse_accept), (b"application/json;as=Table;v=v1;g=meta.k8s.io,application/json",)),
     "path": (_text(parse_path), (b"/apis/apps/v1/namespaces/a/deployments/b/status",)),
-    "page_token": (_text(lambda text: decode_page_token(text, scope="s")),
-                   (encode_page_token(PageToken(7, "k"), scope="s").encode(),)),
+    "page_token": (
+        _text(lambda text: decode_page_token(text, scope="s")),
+        (encode_page_token(PageToken(7, "k"), scope="s").encode(),),
+    ),
     "object_name": (_text(rpc_objects.parse_name), (b"objects/core/configmaps/shop/c",)),
-    "cluster_selector": (_text(parse_cluster_selector), (b'[{"key": "a", "operator": "In", "values": ["b"]}]',)),
-    "preferences": (_text(lambda text: parse_preferences(text, annotation="it")), (b'{"rebalance": true, "clusters": {"*": {"weight": 1}}}',)),
-}  # fmt: skip
+    "cluster_selector": (
+        _text(parse_cluster_selector),
+        (b'[{"key": "a", "operator": "In", "values": ["b"]}]',),
+    ),
+    "preferences": (
+        _text(lambda text: parse_preferences(text, annotation="it")),
+        (b'{"rebalance": true, "clusters": {"*": {"weight": 1}}}',),
+    ),
+}
 
 
 class Decoders:

@@ -31,10 +31,16 @@ from tests.fuzz.surfaces.served import Quiet
 _DEPLOYMENTS = ResourcePath("apps/v1", "deployments")
 _TIMEOUT = 0.5
 ANSWERS = 4
-"""How often the member gives the same answer before it gives none: pages that never end are a load, no input."""
+"""How often the member gives the same answer before it gives none, so that pages have an end."""
 
-_STATUS = {"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "NotFound", "code": 404,
-           "details": {"name": "web", "kind": "deployments", "retryAfterSeconds": 1, "causes": [{"reason": "x"}]}}  # fmt: skip
+_STATUS = {
+    "kind": "Status",
+    "apiVersion": "v1",
+    "status": "Failure",
+    "reason": "NotFound",
+    "code": 404,
+    "details": {"name": "web", "kind": "deployments", "retryAfterSeconds": 1, "causes": [{"reason": "x"}]},
+}
 _LIVE = {**deployment(), "status": rolled_out(4)}
 _LIST = {
     "kind": "DeploymentList",
@@ -109,11 +115,20 @@ class Members:
         event = json.dumps({"type": "MODIFIED", "object": _LIVE}) + "\n"
         error = json.dumps({"type": "ERROR", "object": {**_STATUS, "code": 410}}) + "\n"
         return [
-            _input("get", _LIVE), _input("get", _STATUS, code=404), _input("list", _LIST), _input("delete", _STATUS, code=200),
-            _input("watch", event + error), _input("apply", _LIVE), _input("apply", _STATUS, code=409),
-            _input("get", _STATUS, code=429, **{"Retry-After": "1"}), _input("read", _LIVE), _input("read", _STATUS, code=500),
-            _input("get", "<html>", media="text/html"), _input("list", "{}"), _input("probe", "ok", media="text/plain"),
-        ]  # fmt: skip
+            _input("get", _LIVE),
+            _input("get", _STATUS, code=404),
+            _input("list", _LIST),
+            _input("delete", _STATUS, code=200),
+            _input("watch", event + error),
+            _input("apply", _LIVE),
+            _input("apply", _STATUS, code=409),
+            _input("get", _STATUS, code=429, **{"Retry-After": "1"}),
+            _input("read", _LIVE),
+            _input("read", _STATUS, code=500),
+            _input("get", "<html>", media="text/html"),
+            _input("list", "{}"),
+            _input("probe", "ok", media="text/plain"),
+        ]
 
     def mutated(self, rng: Random, seed: Input) -> Input:
         """Change body, status, headers or framing."""

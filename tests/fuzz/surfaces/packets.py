@@ -86,7 +86,7 @@ class Packets:
             dns.message.make_query(name, "A", use_edns=0, payload=4096)
             for name in (".", "example.org.", "x." * 60)
         ]
-        cookie = dns.edns.GenericOption(10, b"12345678")
+        cookie = dns.edns.GenericOption(dns.edns.OptionType.COOKIE, b"12345678")
         found += [
             dns.message.make_query(_WEB, "A", use_edns=0, options=[cookie]),
             dns.message.make_query(_WEB, "A", use_edns=1),

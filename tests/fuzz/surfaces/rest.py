@@ -1,4 +1,4 @@
-"""The REST API over HTTPS: paths, queries, headers, bodies in JSON, YAML and protobuf, the four kinds of patches.
+"""The REST API over HTTPS: paths, queries, headers, bodies in JSON, YAML and protobuf, four kinds of patches.
 
 Owns `Rest`. Requests are written by hand, so that nothing between the fuzzer and the server makes them right.
 An answer 5xx is a failure (but 504 for a version that does not exist yet), and so is none at all.
@@ -10,40 +10,58 @@ Next: `tests.fuzz.surfaces.rpcs`.
 
 from __future__ import annotations
 
-import copy
 import json
 import socket
 import ssl
 from random import Random
-from typing import Any
 from urllib.parse import quote
 
-from tests.apiserver.world import deployment, namespace
 from tests.fuzz import mutations
 from tests.fuzz.engine import Input
-from tests.fuzz.surfaces.served import OVERRIDE, PLACEMENT, SERVICE, WIDGET, ServedFederation
-from tests.kube.server.world import config_map, widget_crd
+from tests.fuzz.surfaces.requests import PATCHES, seeds
+from tests.fuzz.surfaces.served import ServedFederation
 
 DEADLINE = 25.0
 """Seconds: longer than any wait of the server's own."""
 
 _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "get")
-_PATCHES = (
-    "application/json-patch+json", "application/merge-patch+json", "application/strategic-merge-patch+json",
-    "application/apply-patch+yaml",
-)  # fmt: skip
 _MEDIA = (
-    *_PATCHES, "application/json", "application/yaml", "application/vnd.kubernetes.protobuf", "text/plain", "", "x/é",
-    "application/json; charset=utf-16", "multipart/form-data; boundary=x", "application/x-www-form-urlencoded",
-)  # fmt: skip
+    *PATCHES,
+    "application/json",
+    "application/yaml",
+    "application/vnd.kubernetes.protobuf",
+    "text/plain",
+    "",
+    "x/é",
+    "application/json; charset=utf-16",
+    "multipart/form-data; boundary=x",
+    "application/x-www-form-urlencoded",
+)
 _ACCEPT = (
-    "application/json", "application/yaml", "application/json;as=Table;v=v1;g=meta.k8s.io", "*/*", "",
-    "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1", "application/vnd.kubernetes.protobuf", ";", ",,;=",
-    "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList", "text/html;q=²",
-)  # fmt: skip
+    "application/json",
+    "application/yaml",
+    "application/json;as=Table;v=v1;g=meta.k8s.io",
+    "*/*",
+    "",
+    "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1",
+    "application/vnd.kubernetes.protobuf",
+    ";",
+    ",,;=",
+    "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList",
+    "text/html;q=²",
+)
 _PARAMETERS: dict[str, tuple[str, ...]] = {
     "limit": mutations.NUMBERS,
-    "continue": ("x", "WzEsMSwiIiwiIl0", "WzEsIsKyIiwiIiwiIl0", "WzEsMWU5OSwiIiwiIl0", "W10", "bnVsbA", "é", "=" * 9),
+    "continue": (
+        "x",
+        "WzEsMSwiIiwiIl0",
+        "WzEsIsKyIiwiIiwiIl0",
+        "WzEsMWU5OSwiIiwiIl0",
+        "W10",
+        "bnVsbA",
+        "é",
+        "=" * 9,
+    ),
     "resourceVersion": ("0", "1", *mutations.NUMBERS),
     "resourceVersionMatch": ("Exact", "NotOlderThan", "x"),
     "timeoutSeconds": ("1", *mutations.NUMBERS),
@@ -51,10 +69,32 @@ _PARAMETERS: dict[str, tuple[str, ...]] = {
     "sendInitialEvents": ("true", "false", "x"),
     "allowWatchBookmarks": ("true", "x"),
     "labelSelector": (
-        "a=b", "a in (b,c),!d", "a>1", "a>²", "a in (", "!", "a=" + "x" * 70, ",".join(["a=b"] * 900), "(" * 300,
-        "a notin ()", "a==", "a,b,c", "\0", "a in (b", "a>" + "9" * 400,
+        "a=b",
+        "a in (b,c),!d",
+        "a>1",
+        "a>²",
+        "a in (",
+        "!",
+        "a=" + "x" * 70,
+        ",".join(["a=b"] * 900),
+        "(" * 300,
+        "a notin ()",
+        "a==",
+        "a,b,c",
+        "\0",
+        "a in (b",
+        "a>" + "9" * 400,
     ),
-    "fieldSelector": ("metadata.name=w", "spec.x=1", "metadata.name!=", "a\\", "=", ",,,", "metadata.name=a\\,b", "\\" * 99),
+    "fieldSelector": (
+        "metadata.name=w",
+        "spec.x=1",
+        "metadata.name!=",
+        "a\\",
+        "=",
+        ",,,",
+        "metadata.name=a\\,b",
+        "\\" * 99,
+    ),
     "dryRun": ("All", "x"),
     "fieldManager": ("m", "x" * 129, "a\nb", "é", ""),
     "fieldValidation": ("Strict", "Warn", "Ignore", "x"),
@@ -63,143 +103,28 @@ _PARAMETERS: dict[str, tuple[str, ...]] = {
     "gracePeriodSeconds": mutations.NUMBERS,
     "pretty": ("true", ""),
     "includeObject": ("Object", "None", "Metadata", "x"),
-}  # fmt: skip
+}
 _HEADERS = (
-    "Accept", "Accept-Encoding", "Authorization", "Impersonate-User", "Impersonate-Group", "Impersonate-Uid",
-    "Impersonate-Extra-a", "User-Agent", "If-None-Match", "traceparent", "X-Forwarded-For", "Content-Encoding", "Host",
-    "Cookie", "Range", "Content-Type",
-)  # fmt: skip
-
-
-def request(method: str, path: str, body: Any = None, media: str = "application/json") -> Input:
-    """An input."""
-    text = "" if body is None else json.dumps(body)
-    headers = [["Content-Type", media]] if text else []
-    return {"method": method, "target": path, "headers": headers, "body": text}
-
-
-_SHOP = "/api/v1/namespaces/shop"
-_DEPLOYMENTS = "/apis/apps/v1/namespaces/shop/deployments"
-_WIDGETS = "/apis/example.com/v1/namespaces/shop/widgets"
-_CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
-_POLICIES = "/apis/hanse.dev/v1alpha1"
-_GADGET = {
-    "type": "object",
-    "properties": {
-        "spec": {
-            "type": "object",
-            "required": ["a"],
-            "properties": {
-                "a": {"type": "string", "pattern": "^[a-z]+$", "maxLength": 9, "enum": ["x", "y"]},
-                "l": {
-                    "type": "array", "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["k"],
-                    "items": {"type": "object", "properties": {"k": {"type": "string", "default": "z"}}},
-                },
-                "n": {"anyOf": [{"type": "integer", "minimum": 1}, {"type": "string"}], "x-kubernetes-int-or-string": True},
-                "m": {"type": "object", "additionalProperties": {"type": "number", "multipleOf": 2}},
-            },
-        }
-    },
-}  # fmt: skip
-
-
-def _gadgets() -> Any:
-    crd = widget_crd(
-        schema={"openAPIV3Schema": _GADGET},
-        selectableFields=[{"jsonPath": ".spec.a"}],
-        additionalPrinterColumns=[{"name": "C", "type": "string", "jsonPath": ".spec.l[?(@.k=='z')].k"}],
-    )
-    crd["metadata"]["name"] = "gadgets.example.com"
-    crd["spec"]["names"] = {"plural": "gadgets", "kind": "Gadget"}
-    return crd
+    "Accept",
+    "Accept-Encoding",
+    "Authorization",
+    "Impersonate-User",
+    "Impersonate-Group",
+    "Impersonate-Uid",
+    "Impersonate-Extra-a",
+    "User-Agent",
+    "If-None-Match",
+    "traceparent",
+    "X-Forwarded-For",
+    "Content-Encoding",
+    "Host",
+    "Cookie",
+    "Range",
+    "Content-Type",
+)
 
 
 _WORDS = ("widgets", "gadgets", "things", "core", "secrets", "pods")
-
-
-def _seeds() -> list[Input]:
-    web = deployment()
-    operations = [
-        {"op": "copy", "from": "/spec", "path": "/metadata/annotations"},
-        {"op": "add", "path": "/metadata/labels", "value": {"a": "b"}},
-        {"op": "test", "path": "/spec/replicas", "value": 4},
-        {"op": "move", "from": "/spec/replicas", "path": "/spec/minReadySeconds"},
-    ]
-    strategic = {"spec": {"template": {"spec": {"containers": [{"name": "web", "image": "x"}],
-                 "$setElementOrder/containers": [{"name": "web"}]}}}}  # fmt: skip
-    event = {
-        "apiVersion": "v1", "kind": "Event", "metadata": {"name": "e", "namespace": "shop"}, "reason": "x",
-        "involvedObject": {"kind": "Pod", "name": "p", "namespace": "shop"}, "type": "Normal",
-    }  # fmt: skip
-    scaler = {
-        "apiVersion": "autoscaling/v1", "kind": "HorizontalPodAutoscaler", "metadata": {"name": "h", "annotations": {
-            "autoscaling.alpha.kubernetes.io/metrics": "[{}]"}},
-        "spec": {"maxReplicas": 2, "scaleTargetRef": {"kind": "Deployment", "name": "web"}},
-    }  # fmt: skip
-    options = {"kind": "DeleteOptions", "apiVersion": "v1", "gracePeriodSeconds": 0, "preconditions": {"uid": "u"},
-               "propagationPolicy": "Background", "dryRun": ["All"]}  # fmt: skip
-    review = {
-        "spec": {"user": "u", "groups": ["g"], "resourceAttributes": {"verb": "get", "resource": "pods"}}
-    }
-    managed = copy.deepcopy(WIDGET)
-    managed["metadata"]["managedFields"] = [  # type: ignore[index]
-        {"manager": "m", "operation": "Update", "apiVersion": "example.com/v1", "fieldsType": "FieldsV1",
-         "fieldsV1": {"f:spec": {".": {}, "f:size": {}, 'k:{"a":1}': {}, "v:1": {}}}}
-    ]  # fmt: skip
-    secret = {
-        "apiVersion": "v1",
-        "kind": "Secret",
-        "metadata": {"name": "s"},
-        "stringData": {"a": "b"},
-        "data": {"c": "ZA=="},
-    }
-    role = {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": {"name": "r:x"},
-            "rules": [{"verbs": ["get"], "apiGroups": [""], "resources": ["pods"]}]}  # fmt: skip
-    return [
-        *(request("GET", path) for path in (
-            "/", "/api", "/apis", "/version", "/openapi/v2", "/openapi/v3/apis/apps/v1", "/readyz", "/livez/ping",
-            "/api/v1", "/apis/example.com", f"{_SHOP}/configmaps", f"{_SHOP}/configmaps/c", "/api/v1/namespaces", _DEPLOYMENTS,
-            f"{_DEPLOYMENTS}/web/scale", f"{_DEPLOYMENTS}/web/status", _WIDGETS, f"{_WIDGETS}/w", _CRDS, "/api/v1/events",
-            "/apis/federation/v1beta1/clusters", f"{_POLICIES}/placements", f"{_POLICIES}/syncstates", "/api/v1/watch/nodes",
-            "/apis/hanse.dev/v1alpha1/namespaces/shop/placements", "/api/v1/watch/namespaces/shop/configmaps",
-        )),
-        request("POST", f"{_SHOP}/configmaps", config_map("n", namespace="shop", a="1")),
-        request("POST", _DEPLOYMENTS, {**web, "metadata": {"generateName": "g-", "namespace": "shop"}}),
-        request("PUT", f"{_DEPLOYMENTS}/web", web),
-        request("PUT", f"{_DEPLOYMENTS}/web/status", web),
-        request("PUT", f"{_DEPLOYMENTS}/web/scale", {"kind": "Scale", "spec": {"replicas": 2}}),
-        request("PATCH", f"{_DEPLOYMENTS}/web", operations, _PATCHES[0]),
-        request("PATCH", f"{_DEPLOYMENTS}/web", {"spec": {"replicas": 3}}, _PATCHES[1]),
-        request("PATCH", f"{_DEPLOYMENTS}/web", strategic, _PATCHES[2]),
-        request("PATCH", f"{_DEPLOYMENTS}/web?fieldManager=f&force=true", web, _PATCHES[3]),
-        request("PATCH", f"{_WIDGETS}/w?fieldManager=f&force=true", WIDGET, _PATCHES[3]),
-        request("PATCH", f"{_WIDGETS}/w/status", {"status": {"x": [1]}}, _PATCHES[1]),
-        request("PATCH", f"{_WIDGETS}/w", operations[:2], _PATCHES[0]),
-        request("PUT", f"{_WIDGETS}/w", managed),
-        request("POST", _WIDGETS, {**WIDGET, "metadata": {"name": "w2"}}),
-        request("POST", _CRDS, _gadgets()),
-        request("PUT", f"{_CRDS}/widgets.example.com", widget_crd()),
-        request("PATCH", f"{_CRDS}/widgets.example.com", {"spec": {"names": {"shortNames": ["x"]}}}, _PATCHES[1]),
-        request("POST", f"{_POLICIES}/namespaces/shop/overridepolicies", {**OVERRIDE, "metadata": {"name": "o2"}}),
-        request("POST", f"{_POLICIES}/clusterplacementpolicies", {**PLACEMENT, "metadata": {"name": "p2"}}),
-        request("PUT", f"{_POLICIES}/clusterplacementpolicies/p", PLACEMENT),
-        request("POST", "/api/v1/namespaces", namespace("n2")),
-        request("POST", f"{_SHOP}/services", {**SERVICE, "metadata": {"name": "s2"}}),
-        request("POST", f"{_SHOP}/secrets", secret),
-        request("POST", f"{_SHOP}/events", event),
-        request("POST", "/apis/events.k8s.io/v1/namespaces/shop/events", {"metadata": {"name": "e2"}, "regarding": {}, "note": "x"}),
-        request("POST", "/apis/autoscaling/v1/namespaces/shop/horizontalpodautoscalers", scaler),
-        request("POST", "/apis/rbac.authorization.k8s.io/v1/clusterroles", role),
-        request("POST", "/apis/authorization.k8s.io/v1/subjectaccessreviews", review),
-        request("POST", "/apis/authorization.k8s.io/v1/selfsubjectrulesreviews", {"spec": {"namespace": "shop"}}),
-        request("POST", "/apis/authentication.k8s.io/v1/tokenreviews", {"spec": {"token": "t"}}),
-        request("POST", "/apis/hanse.dev/v1alpha1/clusters", {"metadata": {"name": "eu"}, "spec": {"taints": [{"key": "a", "effect": "NoExecute"}]}}),
-        request("POST", "/apis/federation/v1beta1/clusters", {"metadata": {"name": "us"}, "spec": {"serverAddressByClientCIDRs": [{"clientCIDR": "0.0.0.0/0", "serverAddress": "x"}]}}),
-        request("DELETE", f"{_SHOP}/configmaps/c", options),
-        request("DELETE", f"{_SHOP}/configmaps?labelSelector=a%3Db", options),
-        request("POST", f"{_SHOP}/pods/p/eviction", {"deleteOptions": options}),
-        request("POST", f"{_SHOP}/pods/p/binding", {"target": {"name": "n"}}),
-    ]  # fmt: skip
 
 
 class Rest:
@@ -233,7 +158,7 @@ class Rest:
 
     def seeds(self) -> list[Input]:
         """Requests that are fine, for every kind of verb, body and patch."""
-        return _seeds()
+        return seeds()
 
     def mutated(self, rng: Random, seed: Input) -> Input:
         """Change method, target, headers or body, one or two of them."""
@@ -268,7 +193,7 @@ class Rest:
         said = dict(out["headers"]).get("Content-Type", "")
         if rng.random() < 0.1:
             said = rng.choice(_MEDIA)
-        elif media is not None and said not in _PATCHES:
+        elif media is not None and said not in PATCHES:
             said = media
         out["headers"] = [header for header in out["headers"] if header[0] != "Content-Type"]
         out["headers"].append(["Content-Type", said])
@@ -355,7 +280,7 @@ class Rest:
 def _wire(step: Input) -> bytes:
     """A request as bytes; what would end it too early is escaped."""
     target = quote(step["target"], safe="/?&=%:;,+~*'()[]{}!@$\\|^`<>\"", errors="surrogatepass")
-    body = step["body"].encode("latin-1", "replace")
+    body: bytes = step["body"].encode("latin-1", "replace")
     lines = [f"{step['method']} {target or '/'} HTTP/1.1"]
     named = {name.lower() for name, _ in step["headers"]}
     if "host" not in named:

@@ -30,9 +30,16 @@ _WRONG = (grpc.StatusCode.UNKNOWN, grpc.StatusCode.INTERNAL, grpc.StatusCode.DEA
 
 _NAME = "objects/apps/deployments/shop/web"
 _TEXTS = (
-    _NAME, "objects/core/configmaps/shop/c", "objects/example.com/widgets/shop/w", "objects/core/namespaces/_/shop",
-    "objects/core/secrets", "objects/core/core/_/_", "objects/_/_/_/_", "objects////", *mutations.TEXTS,
-)  # fmt: skip
+    _NAME,
+    "objects/core/configmaps/shop/c",
+    "objects/example.com/widgets/shop/w",
+    "objects/core/namespaces/_/shop",
+    "objects/core/secrets",
+    "objects/core/core/_/_",
+    "objects/_/_/_/_",
+    "objects////",
+    *mutations.TEXTS,
+)
 
 
 def _seeds() -> Iterable[Message]:
@@ -111,7 +118,7 @@ class Rpcs:
         assert self._channel is not None
         assert self._federation is not None
         self._federation.loop.reset()
-        call = self._channel.unary_unary(_SERVICE + step["method"])
+        call: Any = self._channel.unary_unary(_SERVICE + step["method"])
         try:
             call(step["message"].encode("latin-1"), timeout=_TIMEOUT)
         except grpc.RpcError as error:
@@ -126,9 +133,10 @@ def _input(message: Message) -> Input:
 
 
 def _change(rng: Random, message: Message) -> None:
-    field: FieldDescriptor = rng.choice(list(message.DESCRIPTOR.fields) or [None])
-    if field is None:
+    fields: list[Any] = list(message.DESCRIPTOR.fields)
+    if not fields:
         return
+    field = rng.choice(fields)
     name = field.name
     if field.type == FieldDescriptor.TYPE_STRING:
         before = getattr(message, name)

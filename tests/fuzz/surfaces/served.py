@@ -1,4 +1,4 @@
-"""A served federation for the surfaces that talk to it: an apiserver over a store in memory, with some objects.
+"""A served federation for the surfaces that talk to it: an apiserver over a store in memory, with objects.
 
 Owns `ServedFederation`: it runs in a watched loop, and is the same each time it starts.
 

@@ -96,7 +96,7 @@ def test_operations_that_do_not_fit_are_refused(op: Any) -> None:
 POINTERS = st.lists(st.sampled_from(["a", "b", "0", "1", "-", "~0", "~1", "", "²"]), max_size=3).map(
     lambda steps: "".join(f"/{step}" for step in steps)
 )
-VALUES = st.sampled_from([None, True, 1, "x", [], {}, [1, [2]], {"a": {"b": []}}])
+VALUES: st.SearchStrategy[Any] = st.sampled_from([None, True, 1, "x", [], {}, [1, [2]], {"a": {"b": []}}])
 OPERATIONS = st.lists(
     st.fixed_dictionaries(
         {"op": st.sampled_from(["add", "remove", "replace", "move", "copy", "test"]), "path": POINTERS,

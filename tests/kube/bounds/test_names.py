@@ -125,9 +125,10 @@ def test_no_two_objects_have_one_key() -> None:
     for group, namespace in (("core", "a"), ("", "_"), ("core", "_")):
         with pytest.raises(InvalidArgumentError, match="reserved"):
             ObjectKey(group, "widgets", namespace, "a").key()
-    for group, namespace in (("core", None), ("", "_")):
-        with pytest.raises(InvalidArgumentError, match="reserved"):
-            keys.resource_prefix(group=group, resource="widgets", namespace=namespace)
+    with pytest.raises(InvalidArgumentError, match="reserved"):
+        keys.resource_prefix(group="core", resource="widgets")
+    with pytest.raises(InvalidArgumentError, match="reserved"):
+        keys.resource_prefix(resource="widgets", namespace="_")
 
 
 @pytest.mark.parametrize("name", ["a/b", "a\0b", "a\nb", "\x7f", "\ud800", "", "x" * (MAX_SEGMENT + 1)])

@@ -15,6 +15,7 @@ from hanse.documents import MAX_DEPTH, MAX_VALUES
 from hanse.kube.json_patch import MAX_COPIED_BYTES, MAX_OPERATIONS
 from hanse.kube.objects import Object
 from hanse.kube.pipeline import MAX_OBJECT_DEPTH
+from hanse.kube.server.auth import Credentials, TokenAuthenticator, User
 from hanse.numbers import MAX_WHOLE
 from hanse.store import MAX_REQUEST_BYTES, MemoryStore, Put
 from hanse.store.keys import ObjectKey
@@ -59,7 +60,7 @@ async def send(world: World) -> AsyncIterator[Client]:
     """A client as administrator."""
     async with aiohttp.ClientSession(
         base_url=world.server.url,
-        connector=aiohttp.TCPConnector(ssl=world.access(token="admin-token").ssl_context()),
+        connector=aiohttp.TCPConnector(ssl=world.access(token="admin-token").ssl_context() or True),
         headers={"Authorization": "Bearer admin-token"},
     ) as session:
         client = Client(session)
@@ -204,12 +205,8 @@ async def test_a_crd_that_an_older_release_stored_is_set_apart(tmp_path: Path) -
     )
     pattern["metadata"] |= {"uid": "3", "generation": 1, "name": "gadgets.example.com"}
     pattern["spec"]["names"] = {"plural": "gadgets", "kind": "Gadget"}
-    for crd in (
-        broken,
-        alias,
-        pattern,
-        {"metadata": {"name": "x.y.z", "uid": "4"}, "spec": {"versions": [7]}},
-    ):
+    unreadable: Object = {"metadata": {"name": "x.y.z", "uid": "4"}, "spec": {"versions": [7]}}
+    for crd in (broken, alias, pattern, unreadable):
         key = ObjectKey("apiextensions.k8s.io", "customresourcedefinitions", "", crd["metadata"]["name"])
         await store.txn([], [Put(key.key(), json.dumps(crd).encode())])
     async with World(store, tmp_path) as world, world.client(token="admin-token") as client:
@@ -239,6 +236,13 @@ async def test_warnings_and_messages_do_not_grow_with_the_input(send: Client) ->
     labels = {**config_map("d"), "metadata": {"name": "d", "labels": {f"-{i}": "-" for i in range(50_000)}}}
     status, message = await send("POST", MAPS, labels)
     assert (status, "1000 items" in message) == (422, True)
+
+
+async def test_headers_that_are_no_text_are_no_500() -> None:
+    """A token that is no UTF-8 is one that nobody knows."""
+    authenticator = TokenAuthenticator({"token": User("bob")})
+    assert await authenticator.authenticate(Credentials(token="\udcff")) is None
+    assert await authenticator.authenticate(Credentials(token="token")) is not None
 
 
 async def test_null_items_are_zero_values(send: Client) -> None:

@@ -121,7 +121,7 @@ class TokenAuthenticator:
         """Return the token's user; None for no token or an unknown one."""
         if not credentials.token:
             return None
-        digest = hashlib.sha256(credentials.token.encode()).digest()
+        digest = hashlib.sha256(credentials.token.encode(errors="surrogateescape")).digest()
         found: User | None = None
         for known, user in self._users:
             if hmac.compare_digest(known, digest):

@@ -52,7 +52,8 @@ def options_of(call: Call) -> WriteOptions:
 
 
 def _agent(request: web.Request) -> str:
-    return request.headers.get("User-Agent", "").split("/")[0][:128] or "unknown"
+    said = request.headers.get("User-Agent", "").split("/")[0][:128]
+    return "".join(char for char in said if char.isprintable()) or "unknown"
 
 
 def _dry_run(value: Any) -> bool:
