@@ -160,7 +160,7 @@ def _scalar(value: Any, schema: Schema, path: str, out: Decoded) -> Any:
             return _formatted(value, schema, path, out)
     elif kind == "integer":
         fine = isinstance(value, int) and not isinstance(value, bool) and _fits(value, form)
-        if not schema.builtin and isinstance(value, float) and value.is_integer():
+        if not schema.builtin and isinstance(value, float) and value.is_integer() and _fits(int(value), form):
             return int(value)
     elif kind == "number":
         fine = isinstance(value, int | float) and not isinstance(value, bool)

@@ -14,6 +14,8 @@ from typing import Any, Literal
 
 import orjson
 
+from hanse.errors import shown
+
 ErrorType = Literal[
     "FieldValueDuplicate",
     "FieldValueForbidden",
@@ -68,7 +70,10 @@ class FieldError:
 
 
 def _shown(value: Any) -> str:
-    text = orjson.dumps(value, default=str).decode()
+    try:
+        text = orjson.dumps(value, default=str).decode()
+    except TypeError:  # what JSON cannot say
+        text = shown(value, limit=400)
     return text if len(text) <= 400 else text[:397] + "..."
 
 

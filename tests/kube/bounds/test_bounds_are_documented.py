@@ -8,13 +8,9 @@ import pytest
 from hanse_scheduler.overrides import MAX_OVERRIDE_BYTES
 
 from hanse import documents, numbers
-from hanse.kube import (
-    json_patch,
-    patterns,
-    pipeline,
-    selectors,
-    validation,
-)
+from hanse.kube import json_patch, patterns, pipeline, selectors, validation
+from hanse.kube import validation_crds as crds
+from hanse.kube import validation_policies as policies
 from hanse.kube.server.app import MAX_BODY_BYTES
 from hanse.kube.validation_kinds import MAX_LABELS
 from hanse.store import MAX_REQUEST_BYTES
