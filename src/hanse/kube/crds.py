@@ -264,6 +264,10 @@ class CrdController:
             plural, _, group = change.key.name.partition(".")
             if not self._catalogue.is_builtin(group, plural):
                 self._catalogue.remove(group, plural)
+            for entry in self._cache.objects(GROUP, PLURAL):
+                plural, _, group = entry.key.name.partition(".")
+                if self._catalogue.storage(group, plural) is None:
+                    self._serve(entry.object)
         else:
             self._serve(change.entry.object)
 
@@ -279,6 +283,12 @@ class CrdController:
             return
         if self._catalogue.is_builtin(infos[0].group, infos[0].plural):
             _log.error("a CRD would replace a built-in resource", name=crd["metadata"]["name"])
+            return
+        taken = next((i for i in self._catalogue if _same_kind(i, infos[0])), None)
+        if taken is not None:
+            _log.error(
+                "a CRD names a kind that another has", name=crd["metadata"]["name"], other=taken.plural
+            )
             return
         present = [i for i in self._catalogue if (i.group, i.plural) == infos[0].storage_key]
         if present != infos:
@@ -344,3 +354,8 @@ def _unserved(group: str, plural: str) -> ResourceInfo:
         group=group, version="v1", kind=plural, plural=plural, singular=plural, namespaced=True,
         storage_group=group, storage_version="v1", storage_resource=plural, custom=True,
     )  # fmt: skip
+
+
+def _same_kind(one: ResourceInfo, other: ResourceInfo) -> bool:
+    """Report whether two resources are different ones of the same kind."""
+    return (one.group, one.kind) == (other.group, other.kind) and one.plural != other.plural

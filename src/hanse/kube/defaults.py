@@ -12,10 +12,13 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
+from hanse.documents import TOO_LARGE
+from hanse.errors import InvalidArgumentError
 from hanse.kube.defaults_pod import (
     Spec,
     default_pod,
@@ -31,6 +34,8 @@ from hanse.kube.schema import ANY, Schema
 
 _RBAC = "rbac.authorization.k8s.io"
 MAX_INT32 = 2**31 - 1
+MAX_DEFAULTED_BYTES = 3 * 1024 * 1024
+"""Bytes, as JSON, that defaults of a custom resource's schema may add to one object."""
 
 
 def apply_defaults(obj: Object, schema: Schema | None = None) -> Object:
@@ -39,7 +44,7 @@ def apply_defaults(obj: Object, schema: Schema | None = None) -> Object:
     Built-in kinds are known by apiVersion and kind; `schema` matters to custom resources only.
     """
     if schema is not None and not schema.builtin:
-        filled = _by_schema(obj, schema)
+        filled = _by_schema(obj, schema, _Budget())
         return filled if isinstance(filled, dict) else obj
     group, _version = parse_api_version(str(obj.get("apiVersion") or "v1"))
     defaulter = _DEFAULTERS.get((group, str(obj.get("kind"))))
@@ -50,29 +55,47 @@ def apply_defaults(obj: Object, schema: Schema | None = None) -> Object:
     return obj if out == obj else out
 
 
-def _by_schema(value: Any, schema: Schema) -> Any:
+@dataclass(slots=True)
+class _Budget:
+    """How many bytes defaults may still bring to one object."""
+
+    left: int = MAX_DEFAULTED_BYTES
+
+    def copy(self, default: Any) -> Any:
+        """Return a copy of a default. Raises InvalidArgumentError if there were too many."""
+        encoded = orjson.dumps(default)
+        self.left -= len(encoded)
+        if self.left < 0:
+            raise InvalidArgumentError(
+                f"the defaults of the schema would add more than {MAX_DEFAULTED_BYTES} bytes to the object",
+                reason=TOO_LARGE,
+            )
+        return orjson.loads(encoded)
+
+
+def _by_schema(value: Any, schema: Schema, budget: _Budget) -> Any:
     """Fill in the defaults of a structural schema, also inside what a default brings."""
     if schema.builtin:
         return value
     if isinstance(value, dict):
-        return _fields_by_schema(value, schema)
+        return _fields_by_schema(value, schema, budget)
     if isinstance(value, list) and schema.shape == "list":
         element = schema.element or ANY
-        items = [_by_schema(item, element) for item in value]
+        items = [_by_schema(item, element, budget) for item in value]
         return value if all(a is b for a, b in zip(items, value, strict=True)) else items
     return value
 
 
-def _fields_by_schema(value: dict[str, Any], schema: Schema) -> dict[str, Any]:
+def _fields_by_schema(value: dict[str, Any], schema: Schema, budget: _Budget) -> dict[str, Any]:
     out = value
     for name in schema.fields:
         child = schema.field(name)
         absent = name not in value or (value[name] is None and child is not None and not child.nullable)
         if child is not None and child.has_default and absent:
             out = dict(value) if out is value else out
-            out[name] = orjson.loads(orjson.dumps(child.default))
+            out[name] = budget.copy(child.default)
     for name, item in list(out.items()):
-        filled = _by_schema(item, schema.field(name) or ANY)
+        filled = _by_schema(item, schema.field(name) or ANY, budget)
         if filled is not item:
             out = dict(value) if out is value else out
             out[name] = filled

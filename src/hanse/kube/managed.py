@@ -16,7 +16,16 @@ from typing import Any, NamedTuple
 
 from hanse.errors import InvalidArgumentError
 from hanse.kube.compare import compare
-from hanse.kube.fieldsets import LEAF, Fields, difference, from_wire, recursive_difference, to_wire, union
+from hanse.kube.fieldsets import (
+    LEAF,
+    Fields,
+    difference,
+    from_wire,
+    recursive_difference,
+    to_wire,
+    union,
+    union_of,
+)
 from hanse.kube.merge import same
 from hanse.kube.objects import Object, mapping
 from hanse.kube.schema import ANY, Schema
@@ -27,6 +36,9 @@ BEFORE_FIRST_APPLY = "before-first-apply"
 ANCIENT = "ancient-changes"
 MAX_UPDATERS = 10
 """As Kubernetes: with more updaters than this, the oldest are folded into `ancient-changes`."""
+
+MAX_ENTRIES = 1_000
+"""Entries that managedFields may have: each is compared with every change."""
 
 _UNOWNED_META = ("name", "namespace", "creationTimestamp", "selfLink", "uid", "generation", "resourceVersion")
 _UNOWNED: Fields = {
@@ -81,7 +93,12 @@ def decode(entries: Any) -> Managers:
 
     Raises InvalidArgumentError if an entry is not one.
     """
-    out: Managers = {}
+    found: dict[ManagerId, list[Entry]] = {}
+    if len(entries or ()) > MAX_ENTRIES:
+        raise InvalidArgumentError(
+            f"metadata.managedFields has {len(entries)} entries, more than {MAX_ENTRIES}",
+            reason="BAD_MANAGED_FIELDS",
+        )
     for raw in entries or ():
         if not isinstance(raw, dict) or raw.get("operation") not in (APPLY, UPDATE):
             raise InvalidArgumentError(
@@ -96,9 +113,13 @@ def decode(entries: Any) -> Managers:
             time=raw.get("time") or "",
             fields=from_wire(raw.get("fieldsV1") or {}),
         )
-        before = out.get(entry.id)
-        out[entry.id] = replace(entry, fields=union(before.fields, entry.fields)) if before else entry
-    return out
+        found.setdefault(entry.id, []).append(entry)
+    return {
+        identity: replace(same_[-1], fields=union_of([entry.fields for entry in same_]))
+        if len(same_) > 1
+        else same_[0]
+        for identity, same_ in found.items()
+    }
 
 
 def encode(managers: Managers) -> list[dict[str, Any]]:

@@ -31,11 +31,9 @@ MAX_CHECKS = 250_000
 _MEMORY = 1024 * 1024
 
 
-@functools.lru_cache(maxsize=256)
+@functools.lru_cache(maxsize=128)
 def _compiled(pattern: str) -> Any:
     """Return the compiled pattern, or what is wrong with it as text."""
-    if len(pattern) > MAX_PATTERN:
-        return f"the pattern has {len(pattern)} characters, more than {MAX_PATTERN}"
     options = re2.Options()
     options.log_errors = False
     options.never_capture = True
@@ -51,9 +49,16 @@ def _compiled(pattern: str) -> Any:
     return found
 
 
+def _usable(pattern: str) -> Any:
+    """As `_compiled`, which remembers no pattern that is too long."""
+    if len(pattern) > MAX_PATTERN:
+        return f"the pattern has {len(pattern)} characters, more than {MAX_PATTERN}"
+    return _compiled(pattern)
+
+
 def pattern_problem(pattern: str) -> str:
     """Return what is wrong with a pattern; "" if it can be used."""
-    found = _compiled(pattern)
+    found = _usable(pattern)
     return found if isinstance(found, str) else ""
 
 
@@ -76,7 +81,7 @@ class Work:
 
     def mismatch(self, pattern: str, value: str) -> str:
         """Return why a value does not pass a pattern; "" if it matches somewhere in it."""
-        compiled = _compiled(pattern)
+        compiled = _usable(pattern)
         if isinstance(compiled, str):
             return compiled
         encoded = value.encode(errors="surrogatepass")

@@ -26,6 +26,9 @@ MAX_SCHEMA_NODES = 50_000
 MAX_PATTERNS = 2_000
 """Patterns in the schemas of one CRD, all versions together."""
 
+MAX_VERSIONS = 100
+"""Versions of one CRD."""
+
 MAX_COLUMNS = 100
 """Printer columns of one version."""
 
@@ -51,6 +54,10 @@ def crd_errors(obj: Object) -> Iterator[FieldError]:
     if spec.get("scope") not in ("Cluster", "Namespaced"):
         yield not_supported("spec.scope", spec.get("scope"), ("Cluster", "Namespaced"))
     versions = sequence(spec, "versions")
+    if len(versions) > MAX_VERSIONS:
+        message = f"must have at most {MAX_VERSIONS} items"
+        yield FieldError("spec.versions", "FieldValueTooMany", message, len(versions))
+        return
     if len([each for each in versions if mapping(each).get("storage")]) != 1:
         names = [mapping(each).get("name") for each in versions]
         yield invalid("spec.versions", names, "must have exactly one version marked as storage version")

@@ -53,7 +53,10 @@ MIB, KIB = 1024 * 1024, 1024
             ],
         ),
         ("a selector", [selectors.MAX_TERMS, f"{selectors.MAX_TEXT // KIB} KiB"]),
-        ("a CustomResourceDefinition", [crds.MAX_SCHEMA_NODES, crds.MAX_PATTERNS, crds.MAX_COLUMNS]),
+        (
+            "a CustomResourceDefinition",
+            [crds.MAX_VERSIONS, crds.MAX_SCHEMA_NODES, crds.MAX_PATTERNS, crds.MAX_COLUMNS],
+        ),
         ("a pattern", [patterns.MAX_PATTERN, patterns.MAX_PROGRAM, patterns.MAX_WORK]),
         ("checks of one object", [patterns.MAX_CHECKS]),
         ("a policy", [policies.MAX_RULES, json_patch.MAX_OPERATIONS, f"{MAX_OVERRIDE_BYTES // KIB} KiB"]),

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hanse.errors import InvalidArgumentError
 from hanse.kube.objects import Object
 from hanse.kube.selectors import MAX_TERMS, FieldSelector, LabelSelector
-from hanse.kube.validation_crds import MAX_PATTERNS, crd_errors, own_groups
+from hanse.kube.validation_crds import MAX_PATTERNS, MAX_VERSIONS, crd_errors, own_groups
 from hanse.kube.validation_kinds import MAX_LABELS, label_errors
 from hanse.kube.validation_policies import MAX_RULES, override_policy_errors, placement_policy_errors
 from hanse.store import keys
@@ -186,3 +186,10 @@ def test_policies_have_bounds() -> None:
     assert str(MAX_TERMS) in "".join(map(str, placement_policy_errors(selectors)))
     assert not list(override_policy_errors({"spec": {"rules": [{"jsonPatch": [copy]}]}}))
     assert orjson.dumps(long)
+
+
+def test_versions_are_bounded() -> None:
+    """A CRD of a thousand versions is one error."""
+    obj = crd()
+    obj["spec"]["versions"] = [{"name": f"v{i}", "storage": i == 0} for i in range(1000)]
+    assert str(MAX_VERSIONS) in problems(obj)

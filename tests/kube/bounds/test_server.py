@@ -12,14 +12,16 @@ import aiohttp
 import pytest
 
 from hanse.documents import MAX_DEPTH, MAX_VALUES
+from hanse.kube.defaults import MAX_DEFAULTED_BYTES
 from hanse.kube.json_patch import MAX_COPIED_BYTES, MAX_OPERATIONS
+from hanse.kube.managed import MAX_ENTRIES
 from hanse.kube.objects import Object
 from hanse.kube.pipeline import MAX_OBJECT_DEPTH
 from hanse.kube.server.auth import Credentials, TokenAuthenticator, User
 from hanse.numbers import MAX_WHOLE
 from hanse.store import MAX_REQUEST_BYTES, MemoryStore, Put
 from hanse.store.keys import ObjectKey
-from tests.kube.server.world import World, config_map, widget_crd
+from tests.kube.server.world import World, config_map, until, widget_crd
 
 MAPS = "/api/v1/namespaces/default/configmaps"
 WIDGETS = "/apis/example.com/v1/namespaces/default/widgets"
@@ -251,3 +253,48 @@ async def test_null_items_are_zero_values(send: Client) -> None:
     status, message = await send("POST", "/api/v1/namespaces/default/services", service)
     assert status == 422, message
     assert "ports[0]" in message
+
+
+async def test_defaults_do_not_multiply(send: Client) -> None:
+    """A default of ten kilobytes in each of a thousand items is refused, with the bound."""
+    item = {"type": "object", "properties": {"d": {"type": "string", "default": "x" * 10_000}}}
+    spec = {"type": "object", "properties": {"l": {"type": "array", "items": item}}}
+    crd = widget_crd(schema={"openAPIV3Schema": {"type": "object", "properties": {"spec": spec}}})
+    crd["metadata"]["name"] = "gadgets.example.com"
+    crd["spec"]["names"] = {"plural": "gadgets", "kind": "Gadget"}
+    assert (await send("POST", CRDS, crd))[0] == 201
+    gadgets = WIDGETS.replace("widgets", "gadgets")
+    for count, expected in ((10, 201), (1000, 413)):
+        obj = {**widget(f"g{count}", {"l": [{}] * count}), "kind": "Gadget"}
+        status, message = await send("POST", gadgets, obj)
+        assert status == expected, message[:300]
+    assert str(MAX_DEFAULTED_BYTES) in message
+
+
+async def test_managed_fields_of_a_request_are_bounded(send: Client) -> None:
+    """Thousands of entries are not taken over; what was known stays."""
+    assert (await send("POST", MAPS, config_map("c", a="1")))[0] == 201
+    changed = config_map("c", a="2")
+    entry = {"manager": "m", "operation": "Update", "apiVersion": "v1", "fieldsType": "FieldsV1"}
+    changed["metadata"]["managedFields"] = [
+        {**entry, "fieldsV1": {"f:data": {f"f:k{i}": {}}}} for i in range(MAX_ENTRIES + 1)
+    ]
+    status, text = await send("PUT", f"{MAPS}/c", changed)
+    assert status == 200, text[:300]
+    assert len(json.loads(text)["metadata"]["managedFields"]) < 5
+
+
+async def test_two_crds_cannot_share_a_kind(send: Client, world: World) -> None:
+    """The second is not served, until the first is gone; the first keeps its schema."""
+    other = widget_crd(schema={"openAPIV3Schema": {"type": "object", "properties": {"spec": OPEN}}})
+    other["metadata"]["name"] = "copies.example.com"
+    other["spec"]["names"] = {"plural": "copies", "kind": "Widget"}
+    assert (await send("POST", CRDS, other))[0] == 201
+    assert (await send("GET", WIDGETS.replace("widgets", "copies")))[0] == 404
+    assert (await send("POST", WIDGETS, widget("w", {"x": 1})))[0] == 201
+    assert (await send("DELETE", f"{CRDS}/widgets.example.com"))[0] == 200
+
+    async def served() -> bool:
+        return (await send("GET", WIDGETS.replace("widgets", "copies")))[0] == 200
+
+    await until(served, what="the other CRD is served")

@@ -39,6 +39,7 @@ PATCH_TYPES: dict[str, PatchType] = {
 BODY_SECONDS = web.AppKey("body_seconds", float)
 """Seconds in which the body of a request must come."""
 _SMALL_YAML = 4096
+_SMALL_PROTOBUF = 32 * 1024
 
 Shape = Literal["object", "table", "metadata"]
 
@@ -87,9 +88,9 @@ async def read_body(request: web.Request) -> Any:
     if not body:
         return None
     if media == PROTOBUF:
-        decoded = decode_object(body)
-        check_bounds(decoded, what="the body")
-        return decoded
+        if len(body) < _SMALL_PROTOBUF:
+            return _decode_protobuf(body)
+        return await asyncio.to_thread(_decode_protobuf, body)
     if media not in (JSON, YAML, "text/plain", "application/octet-stream"):
         raise InvalidArgumentError(
             f"the body of the request was in an unknown format ({media}) - accepted media types include:"
@@ -115,6 +116,12 @@ async def read_patch(request: web.Request) -> tuple[PatchType, Any]:
 def decode(body: bytes, *, yaml_first: bool) -> Any:
     """Decode JSON, or YAML if it is none. Raises InvalidArgumentError that says where it breaks."""
     return json_document(body) if _is_json(body, yaml_first=yaml_first) else yaml_document(body)
+
+
+def _decode_protobuf(body: bytes) -> Any:
+    decoded = decode_object(body)
+    check_bounds(decoded, what="the body")
+    return decoded
 
 
 def _is_json(body: bytes, *, yaml_first: bool) -> bool:
