@@ -33,30 +33,31 @@ class Turns:
         self._slice = asyncio.Lock()
         self._thread = asyncio.Lock()
 
-    async def batches(self, pieces: Iterable[bytes]) -> AsyncIterator[bytes]:
-        """Yield what `pieces` makes, joined, a slice at a time; empty pieces only give the loop its turn.
+    async def batches(self, pieces: Iterable[bytes], *, size: int = SLICE_BYTES) -> AsyncIterator[bytes]:
+        """Yield what `pieces` makes, joined, a slice of about `size` bytes at a time; empty pieces only give
+        the loop its turn.
 
         Little work is done at once and waits for nobody.
         """
         iterator = iter(pieces)
-        batch, done = _slice(iterator, seconds=SLICE_SECONDS / 5)
+        batch, done = _slice(iterator, size=size, seconds=SLICE_SECONDS / 5)
         if batch:
             yield batch
         while not done:
             async with self._slice:
-                batch, done = _slice(iterator, seconds=SLICE_SECONDS)
+                batch, done = _slice(iterator, size=size, seconds=SLICE_SECONDS)
                 await asyncio.sleep(0)
             if batch:
                 yield batch
 
-    async def run(self, weighed: object, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-        """Return what `function` returns: in place if `weighed` is light, else in a thread.
+    async def run(self, heavy: bool, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """Return what `function` returns: from a thread if it is `heavy`, else from here.
 
         The function must be pure: nothing that it reads may be changed in place meanwhile.
         """
-        if is_light(weighed):
-            return function(*args, **kwargs)
-        return await self.in_thread(function, *args, **kwargs)
+        if heavy:
+            return await self.in_thread(function, *args, **kwargs)
+        return function(*args, **kwargs)
 
     async def in_thread(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Return what `function` returns, from a thread."""
@@ -64,8 +65,8 @@ class Turns:
             return await asyncio.to_thread(function, *args, **kwargs)
 
 
-def is_light(value: object, limit: int = LIGHT) -> bool:
-    """Report whether nested dicts and lists have at most `limit` values. Looks at no more than that."""
+def is_heavy(value: object, limit: int = LIGHT) -> bool:
+    """Report whether nested dicts and lists have more than `limit` values. Looks at no more than that."""
     left = limit
     rest: list[Any] = [value]
     while rest:
@@ -73,24 +74,24 @@ def is_light(value: object, limit: int = LIGHT) -> bool:
         if isinstance(each, dict):
             left -= len(each)
             if left < 0:
-                return False
+                return True
             rest.extend(each.values())
         elif isinstance(each, list):
             left -= len(each)
             if left < 0:
-                return False
+                return True
             rest.extend(each)
-    return True
+    return False
 
 
-def _slice(pieces: Iterable[bytes], *, seconds: float) -> tuple[bytes, bool]:
+def _slice(pieces: Iterable[bytes], *, size: int, seconds: float) -> tuple[bytes, bool]:
     """Return the next pieces, and whether they were the last."""
     until = time.perf_counter() + seconds
     made: list[bytes] = []
-    size = 0
+    left = size
     for piece in pieces:
         made.append(piece)
-        size += len(piece)
-        if size >= SLICE_BYTES or time.perf_counter() >= until:
+        left -= len(piece)
+        if left <= 0 or time.perf_counter() >= until:
             return b"".join(made), False
     return b"".join(made), True

@@ -63,7 +63,7 @@ async def watch(
     since = revision or cache.revision
     changes = cache.watch(group, resource, since=since)
     if not revision:
-        for entry in cache.objects(group, resource):
+        for entry in cache.log(group, resource).snapshot(None):
             if select(entry):
                 yield Sent(UPDATED, entry, 0)
         yield Sent(BOOKMARK, None, since)

@@ -1,8 +1,8 @@
 """All objects in memory: follows the store in one watch and serves lists and watches from there.
 
 One task (`run`) takes in the store's changes; everything else is synchronous and sees a consistent state. A
-store batch is applied whole before anybody else runs. After a compaction it lists anew and emits the
-difference, so that watches go on. Reads wait until the cache has seen what this process wrote (`fresh`).
+revision of the store is applied whole before anybody else runs. After a compaction it lists anew and emits
+the difference, so that watches go on. Reads wait until the cache has seen what this process wrote (`fresh`).
 A value that cannot be read, a view that fails on an object and a subscriber that raises are that object's
 trouble: it is served with the reason (`hanse.kube.unreadable`), and all others are served on.
 Next: `hanse.kube.history` for windows and watches, `hanse.kube.resources` for writes.
@@ -11,7 +11,7 @@ Next: `hanse.kube.history` for windows and watches, `hanse.kube.resources` for w
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from itertools import groupby
 from types import MappingProxyType
@@ -31,6 +31,9 @@ from hanse.store.keys import OBJECTS, ObjectKey
 
 PAGE = 2000
 """Keys per range request when loading."""
+
+TAKE = 200
+"""Events that are taken in at a time; more of them only if they are of one revision."""
 
 FRESH_SECONDS = 10.0
 """How long a read waits for the cache to catch up before it fails with 504."""
@@ -126,7 +129,7 @@ class ObjectCache:
         try:
             while True:
                 waker.clear()
-                changes = log.read(sequence)
+                changes = log.read(sequence, limit=TAKE)
                 if changes:
                     sequence += len(changes)
                     yield changes
@@ -256,7 +259,10 @@ class ObjectCache:
         first, last = min(self._prefixes), max(self._prefixes)
         more: dict[str, Any] = {"through": last} if last != first else {}
         async for batch in self._store.watch(first, start_revision=self.revision + 1, **more):
-            self._take(batch)
+            for part in _parts(batch):
+                self._take(part)
+                if part is not batch:
+                    await asyncio.sleep(0)
 
     async def _load(self) -> None:
         """List everything at one revision; at the first time fill the cache, later emit the difference."""
@@ -493,6 +499,20 @@ class ObjectCache:
             elif not waiter.done():
                 waiter.set_result(None)
         self._waiters = [(wanted, waiter) for wanted, waiter in waiting if not waiter.done()]
+
+
+def _parts(batch: WatchBatch) -> Iterator[WatchBatch]:
+    """Yield a long batch in parts of whole revisions, between which the loop has its turn."""
+    if len(batch.events) <= TAKE:
+        yield batch
+        return
+    part: list[Event] = []
+    for event in batch.events:
+        if len(part) >= TAKE and event.kv.mod_revision > part[-1].kv.mod_revision:
+            yield WatchBatch(part[-1].kv.mod_revision, tuple(part))
+            part = []
+        part.append(event)
+    yield WatchBatch(batch.revision, tuple(part))
 
 
 def _same(old: Object, new: Object) -> bool:

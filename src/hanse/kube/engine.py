@@ -84,6 +84,7 @@ class KubeEngine:
             clock=self.clock,
             hidden=hidden_annotations,
             graceful_pods=graceful_pods,
+            turns=self.turns,
         )
         self._crds = CrdController(self.cache, catalogue=catalogue, resources=self.resources)
         self._garbage = (

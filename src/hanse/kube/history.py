@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Iterator
+from itertools import islice, takewhile
 
 from sortedcontainers import SortedDict
 
@@ -21,6 +22,9 @@ from hanse.kube.entry import Change, Entry
 WINDOW = 8192
 """How many changes of a resource are kept, and never less than those of its newest revision. A client that is
 further behind lists again."""
+
+WAKE = 64
+"""How many watches are woken in one turn of the loop."""
 
 Position = tuple[str, str]
 """Namespace and name: the order of lists."""
@@ -39,6 +43,8 @@ class ResourceLog:
         self._lost = 0
         self._window = window
         self._wakers: set[asyncio.Event] = set()
+        self._asleep: dict[asyncio.Event, None] = {}
+        self._snapshot: tuple[tuple[int, str | None], tuple[Entry, ...]] | None = None
 
     def load(self, entries: dict[Position, Entry]) -> None:
         """Put in the first objects, without a change for each but those of the floor itself.
@@ -64,8 +70,32 @@ class ResourceLog:
             self._lost = self._lost + 1 if gone == self.floor else 1
             self.floor = gone
             self._first += 1
+        self._wake()
+
+    def _wake(self) -> None:
+        """Wake the watches: few at once, many in turns of the loop, those that have waited longest first."""
+        if len(self._wakers) <= WAKE and not self._asleep:
+            for waker in self._wakers:
+                waker.set()
+            return
+        waking = bool(self._asleep)
         for waker in self._wakers:
+            self._asleep.setdefault(waker)
+        if not waking:
+            self._wake_some()
+
+    def _wake_some(self) -> None:
+        for waker in list(islice(self._asleep, WAKE)):
+            del self._asleep[waker]
             waker.set()
+        if self._asleep:
+            asyncio.get_running_loop().call_soon(self._wake_some)
+
+    def snapshot(self, namespace: str | None) -> tuple[Entry, ...]:
+        """Return the objects in a namespace (None: all) in order; watches that begin together share it."""
+        if self._snapshot is None or self._snapshot[0] != (self.end, namespace):
+            self._snapshot = ((self.end, namespace), tuple(self.select(namespace)))
+        return self._snapshot[1]
 
     def select(self, namespace: str | None, *, after: Position | None = None) -> Iterator[Entry]:
         """Iterate over the objects in one namespace (None: all) in order, after a position."""
@@ -138,8 +168,11 @@ class ResourceLog:
                 sequence -= 1
         return sequence, same
 
-    def read(self, sequence: int) -> tuple[Change, ...]:
-        """Return the changes from `sequence` on. Raises CompactedError if the first has left the window."""
+    def read(self, sequence: int, *, limit: int | None = None) -> tuple[Change, ...]:
+        """Return the changes from `sequence` on: all, or about the first `limit`, in whole revisions.
+
+        Raises CompactedError if the first has left the window.
+        """
         skip = sequence - self._first
         if skip < 0:
             raise CompactedError(
@@ -149,6 +182,11 @@ class ResourceLog:
         pending = len(self._changes) - skip
         if pending <= 0:
             return ()
+        if limit is not None and pending > limit:
+            following = islice(self._changes, skip, None)
+            some = list(islice(following, limit))
+            some += takewhile(lambda change: change.revision == some[-1].revision, following)
+            return tuple(some)
         if pending * 2 < len(self._changes):
             tail = [self._changes[-i] for i in range(pending, 0, -1)]
             return tuple(tail)
@@ -161,6 +199,7 @@ class ResourceLog:
     def leave(self, waker: asyncio.Event) -> None:
         """Stop setting `waker`."""
         self._wakers.discard(waker)
+        self._asleep.pop(waker, None)
 
 
 def _too_old(revision: int, floor: int) -> CompactedError:

@@ -1,6 +1,7 @@
 """What every write goes through: decoding, defaults, admission, validation, managed fields.
 
-Stateless but for its constructor arguments; only admission may wait. Next: the pure steps themselves, in
+Stateless but for its constructor arguments; admission may wait, and large objects are worked at in a thread
+(`hanse.turns`). Next: the pure steps themselves, in
 `hanse.kube.decoding`, `hanse.kube.defaults`, `hanse.kube.validation`, `hanse.kube.managed`.
 """
 
@@ -28,6 +29,7 @@ from hanse.kube.schema import Schema
 from hanse.kube.status import Cause, InvalidObjectError
 from hanse.kube.validation import validate, validate_update
 from hanse.store.keys import ObjectKey
+from hanse.turns import Turns, is_heavy
 
 MAX_OBJECT_DEPTH = MAX_DEPTH - 10
 """Maps and lists inside each other in an object; its managedFields have some more, and can be sent back."""
@@ -48,9 +50,12 @@ class Pipeline:
         *,
         admission: Sequence[Admission],
         clock: Callable[[], datetime],
+        turns: Turns,
         added: Sequence[str] = (),
     ) -> None:
-        """`added` are paths that a view adds to what is served: unknown, and no mistake."""
+        """`added` are paths that a view adds to what is served: unknown, and no mistake. `turns` is where
+        large objects are worked at."""
+        self._turns = turns
         self._added = frozenset(added)
         self._catalogue = catalogue
         self._admission = tuple(admission)
@@ -132,23 +137,26 @@ class Pipeline:
         """
         stored = self._catalogue.storage(info.storage_group, info.storage_resource) or info
         schema = self.schema(stored)
-        new = read = apply_defaults(new, schema)
+        heavy = is_heavy(new) or is_heavy(old)
+        new = read = await self._turns.run(heavy, apply_defaults, new, schema)
         for admission in self._admission:
             request = AdmissionRequest(
                 operation=operation, info=stored, key=key, object=new, old=old, subresource=subresource,
                 user=options.user, dry_run=options.dry_run, warnings=options.warnings,
             )  # fmt: skip
             new = await admission.admit(request)
-        errors = validate(new, schema, strict=False, decoded=new is read and stored is info)
+        decoded = new is read and stored is info
+        errors = await self._turns.run(heavy, validate, new, schema, strict=False, decoded=decoded)
         if old is not None:
-            errors += validate_update(old, new, schema)
+            errors += await self._turns.run(heavy, validate_update, old, new, schema)
         if errors:
             raise invalid_object(info, key.name, errors)
         if applied:
             return new
-        fields = update_managed_fields(
-            old, new, manager=options.manager, schema=schema, now=self._clock(), subresource=subresource
-        )
+        fields = await self._turns.run(
+            heavy, update_managed_fields, old, new, manager=options.manager, schema=schema, now=self._clock(),
+            subresource=subresource,
+        )  # fmt: skip
         return with_managed(new, fields)
 
     async def admit_delete(

@@ -2,8 +2,9 @@
 
 A write starts from the cached object, changes it with pure functions, and commits under a compare of its
 revision; if somebody was faster, the failed transaction brings the newer object back and the change is made
-again on it. Many writes run at once; there are no locks. Reads are in `hanse.kube.cache`. Next:
-`hanse.kube.lifecycle` for the rules, `hanse.kube.pipeline` for defaulting, admission and validation.
+again on it. Many writes run at once; there are no locks; large objects are worked at in a thread
+(`hanse.turns`). Reads are in `hanse.kube.cache`. Next: `hanse.kube.lifecycle` for the rules,
+`hanse.kube.pipeline` for defaulting, admission and validation.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ from hanse.kube.resource_info import ResourceInfo
 from hanse.numbers import MAX_WHOLE, whole_number
 from hanse.store import Compare, Delete, Get, KeyValue, Op, Put, Store, TxnResult
 from hanse.store.keys import ObjectKey
+from hanse.turns import Turns, is_heavy
 
 RETRIES = 16
 """How often a change that names no resourceVersion is made again on a newer object before it gives up."""
@@ -73,15 +75,20 @@ class ResourceStore:
         clock: Callable[[], datetime] | None = None,
         hidden: Sequence[str] = (),
         graceful_pods: bool = False,
+        turns: Turns | None = None,
     ) -> None:
-        """`graceful_pods` keeps scheduled Pods until a kubelet deletes them with grace 0."""
+        """`graceful_pods` keeps scheduled Pods until a kubelet deletes them with grace 0. `turns` is where
+        large objects are worked at."""
+        self._turns = turns or Turns()
         self._store = store
         self._cache = cache
         self._catalogue = catalogue
         self._clock = clock or (lambda: datetime.now(UTC))
         self._hidden = frozenset(hidden)
         self._graceful_pods = graceful_pods
-        self._pipeline = Pipeline(catalogue, admission=admission, clock=self._clock, added=cache.added_fields)
+        self._pipeline = Pipeline(
+            catalogue, admission=admission, clock=self._clock, turns=self._turns, added=cache.added_fields
+        )
 
     # Create.
 
@@ -96,7 +103,7 @@ class ResourceStore:
         options = options or WriteOptions()
         self._check_writable(info, "create")
         _check_kind(info, obj)
-        obj = self._pipeline.decode(info, obj, options)
+        obj = await self._turns.run(is_heavy(obj), self._pipeline.decode, info, obj, options)
         namespace = _namespace(info, obj, namespace)
         metadata = mapping(obj, "metadata")
         if metadata.get("resourceVersion"):
@@ -184,7 +191,7 @@ class ResourceStore:
         options = options or WriteOptions()
         self._check_writable(info, "update")
         _check_kind(info, obj)
-        obj = self._pipeline.decode(info, obj, options)
+        obj = await self._turns.run(is_heavy(obj), self._pipeline.decode, info, obj, options)
         namespace = _namespace(info, obj, namespace)
         name = _name(obj, name)
         version = str(mapping(obj, "metadata").get("resourceVersion") or "")
@@ -222,10 +229,12 @@ class ResourceStore:
         async def change(current: Stored) -> Object:
             self.check_version(info, key, wanted, current.revision)
             base = with_version(to_served(info, current.object), current.revision)
-            patched = self._pipeline.patch(info, base, patch, patch_type)
+            heavy = is_heavy(base) or is_heavy(patch)
+            patched = await self._turns.run(heavy, self._pipeline.patch, info, base, patch, patch_type)
             try:
                 _check_kind(info, patched)
-                patched = self._pipeline.decode(info, patched, options)
+                heavy = heavy or is_heavy(patched)
+                patched = await self._turns.run(heavy, self._pipeline.decode, info, patched, options)
             except status.InvalidObjectError:
                 raise
             except InvalidArgumentError as error:
@@ -242,9 +251,9 @@ class ResourceStore:
         self, info: ResourceInfo, key: ObjectKey, applied: Object, *, subresource: str, options: WriteOptions
     ) -> tuple[Object, bool]:
         _check_kind(info, applied)
-        applied = self._pipeline.decode(
-            info, applied, replace(options, field_validation="Strict"), keep_nulls=True
-        )
+        heavy = is_heavy(applied)
+        strict = replace(options, field_validation="Strict")
+        applied = await self._turns.run(heavy, self._pipeline.decode, info, applied, strict, keep_nulls=True)
         if _name(applied, key.name) != key.name or _namespace(info, applied, key.namespace) != key.namespace:
             raise InvalidArgumentError("the object's name and namespace must be those of the request")
         schema = self._pipeline.schema(info)
@@ -261,7 +270,7 @@ class ResourceStore:
 
         async def change(current: Stored) -> Object:
             live = with_version(to_served(info, current.object), current.revision)
-            new = merged(live)
+            new = await self._turns.run(heavy or is_heavy(live), merged, live)
             if new is live:
                 return current.object
             stored = to_stored(info, new, current=current.object)
@@ -277,7 +286,7 @@ class ResourceStore:
                     if subresource:
                         raise
             space = await self._check_namespace(key.namespace) if key.namespace else None
-            new = to_stored(info, merged(None), current=None)
+            new = to_stored(info, await self._turns.run(heavy, merged, None), current=None)
             new = lifecycle.for_create(info, new, namespace=key.namespace, name=key.name, now=self._clock())
             new = await self._pipeline.run(
                 info, key, new, None, operation="CREATE", options=options, applied=True

@@ -12,10 +12,8 @@ Next: `patch`, the door to all patches.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from typing import Any
-
-import orjson
 
 from hanse.errors import InvalidArgumentError, shown
 from hanse.kube.merge import same
@@ -127,11 +125,10 @@ def _fresh(patch: Any, schema: Schema) -> Any:
 
 def _merge_list(original: list[Any], patch: list[Any], schema: Schema) -> list[Any]:
     if not any(isinstance(item, dict) for item in (*original, *patch)):
-        seen: dict[Any, Any] = {}
+        unique: dict[Any, Any] = {}
         for item in (*original, *patch):
-            seen.setdefault(_mark(item), item)
-        merged = list(seen.values())
-        return _arranged(merged, by=patch, server=original, identity=_itself)
+            unique.setdefault(_mark(item), item)
+        return _arranged(list(unique.values()), by=patch, server=original, identity=_itself)
     key = schema.merge_key
     if not key:
         raise _bad("cannot merge lists of objects without a merge key")
@@ -141,7 +138,7 @@ def _merge_list(original: list[Any], patch: list[Any], schema: Schema) -> list[A
         return [_fresh(item, element) for item in patch]
     identity = _by_key(key)
     merged = list(original)
-    places = _places(original, identity)
+    places = _places(merged, identity) if patch else {}
     for item in patch:
         at = places.setdefault(_mark(identity(item)), len(merged))
         if at == len(merged):
@@ -162,6 +159,25 @@ def _by_key(key: str) -> Callable[[Any], Any]:
         return item[key]
 
     return identity
+
+
+def _mark(value: Any) -> Any:
+    """Return what is equal for two values exactly if they are the same in JSON, and can be looked up."""
+    if isinstance(value, bool):
+        return (value,)
+    if isinstance(value, dict):
+        return (dict, frozenset((key, _mark(each)) for key, each in value.items()))
+    if isinstance(value, list):
+        return (list, *map(_mark, value))
+    return value
+
+
+def _places(items: Sequence[Any], identity: Callable[[Any], Any]) -> dict[Any, int]:
+    """Return where each identity stands first. Lists have thousands of items: look up, never search."""
+    places: dict[Any, int] = {}
+    for at, item in enumerate(items):
+        places.setdefault(_mark(identity(item)), at)
+    return places
 
 
 def _special_items(original: list[Any], patch: list[Any], key: str) -> tuple[list[Any], list[Any], bool]:
@@ -189,26 +205,6 @@ def _special_items(original: list[Any], patch: list[Any], key: str) -> tuple[lis
     return original, plain, replace
 
 
-def _mark(value: Any) -> Any:
-    """Return what can be looked up and is equal for two values that are the `same`."""
-    kind = type(value)
-    if kind is dict or kind is list:
-        return kind, orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
-    return kind is bool, value
-
-
-def _places(items: Iterable[Any], identity: Callable[[Any], Any]) -> dict[Any, int]:
-    """Return where each item is found first."""
-    places: dict[Any, int] = {}
-    for place, item in enumerate(items):
-        places.setdefault(_mark(identity(item)), place)
-    return places
-
-
-def _index(items: Iterable[Any], wanted: Any, identity: Callable[[Any], Any]) -> int:
-    return next((i for i, item in enumerate(items) if same(identity(item), wanted)), -1)
-
-
 def _arranged(
     merged: list[Any], *, by: list[Any], server: list[Any], identity: Callable[[Any], Any]
 ) -> list[Any]:
@@ -217,23 +213,23 @@ def _arranged(
     Those in `by` follow its order, the others that of `server`; the two lines are merged by where their
     heads stand in `server`, and an item that is new to the server goes first.
     """
-    asked, known = _places(by, identity), _places(server, identity)
-    places = [(asked.get(_mark(identity(item)), -1), item) for item in merged]
-    named = [item for place, item in sorted(((p, i) for p, i in places if p >= 0), key=lambda x: x[0])]
-    others = [item for place, item in places if place < 0]
-    others.sort(key=lambda item: known.get(_mark(identity(item)), -1))
+    asked, stood = _places(by, identity), _places(server, identity)
+    marks = [_mark(identity(item)) for item in merged]
+    named = sorted((at for at, mark in enumerate(marks) if mark in asked), key=lambda at: asked[marks[at]])
+    others = [at for at, mark in enumerate(marks) if mark not in asked]
+    others.sort(key=lambda at: stood.get(marks[at], -1))
     out: list[Any] = []
     left = right = 0
     while left < len(others) and right < len(named):
-        here = known.get(_mark(identity(others[left])), -1)
-        there = known.get(_mark(identity(named[right])), -1)
+        here = stood.get(marks[others[left]], -1)
+        there = stood.get(marks[named[right]], -1)
         if 0 <= here < there:
-            out.append(others[left])
+            out.append(merged[others[left]])
             left += 1
         else:
-            out.append(named[right])
+            out.append(merged[named[right]])
             right += 1
-    return out + others[left:] + named[right:]
+    return out + [merged[at] for at in (*others[left:], *named[right:])]
 
 
 def _order_field(
@@ -304,14 +300,15 @@ def _diff_field(patch: dict[str, Any], key: str, old: Any, new: Any, schema: Sch
 
 
 def _unique(items: list[Any], identity: Callable[[Any], Any]) -> bool:
-    return all(_index(items[:i], identity(item), identity) < 0 for i, item in enumerate(items))
+    return len(_places(items, identity)) == len(items)
 
 
 def _diff_values(patch: dict[str, Any], key: str, old: list[Any], new: list[Any]) -> None:
     if not (_unique(old, _itself) and _unique(new, _itself)):
         raise _bad(f"{key} has one value twice: its difference is not a strategic merge patch")
-    added = [item for item in new if _index(old, item, _itself) < 0]
-    gone = [item for item in old if _index(new, item, _itself) < 0]
+    before, after = _places(old, _itself), _places(new, _itself)
+    added = [item for item in new if _mark(item) not in before]
+    gone = [item for item in old if _mark(item) not in after]
     if added:
         patch[key] = added
     if gone:
@@ -328,14 +325,15 @@ def _diff_objects(patch: dict[str, Any], key: str, old: list[Any], new: list[Any
         return
     element = schema.element or ANY
     changes: list[Any] = []
+    before, after = _places(old, identity), _places(new, identity)
     for item in new:
-        at = _index(old, item[name], identity)
+        at = before.get(_mark(item[name]), -1)
         below = _diff_map(old[at], item, element) if at >= 0 else item
         if at < 0 or below:
             if at >= 0 and "retainKeys" in schema.strategies:
                 below[RETAIN] = sorted(item)
             changes.append({**below, name: item[name]})
-    changes += [{PATCH: "delete", name: i[name]} for i in old if _index(new, i[name], identity) < 0]
+    changes += [{PATCH: "delete", name: i[name]} for i in old if _mark(i[name]) not in after]
     if changes:
         patch[key] = changes
     patch[ORDER_PREFIX + key] = [{name: item[name]} for item in new]

@@ -222,7 +222,7 @@ async def test_a_watcher_that_does_not_read_is_cut_off_and_others_are_not(quick:
             await connection.reader.readuntil(b"\r\n\r\n")
         lazy.writer.transport.pause_reading()  # type: ignore[attr-defined]
         reading = asyncio.create_task(eager.gone())
-        await fill(quick, objects=60)
+        await fill(quick, objects=100)
         await wait_for_close(quick, lazy)
         assert not reading.done()
         reading.cancel()

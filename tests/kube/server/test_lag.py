@@ -13,10 +13,13 @@ from pathlib import Path
 import orjson
 import pytest
 
+from hanse.kube.entry import Change, Entry
+from hanse.kube.history import ResourceLog
 from hanse.kube.objects import Object
 from hanse.store import MemoryStore
-from hanse.turns import Turns, is_light
-from tests.kube.server.world import World, config_map
+from hanse.store.keys import ObjectKey
+from hanse.turns import Turns, is_heavy
+from tests.kube.server.world import World, config_map, deployment
 from tests.support.looplag import responsive
 
 OBJECTS = 10_000
@@ -99,6 +102,52 @@ async def test_a_list_as_yaml_is_written_beside_the_loop_and_bounded(tmp_path: P
     assert b"limit" in why
 
 
+async def test_a_large_object_is_written_beside_the_loop(world: World) -> None:
+    """Created, changed by each kind of patch, replaced, applied, refused: as many fields as may be."""
+    deployments = "/apis/apps/v1/namespaces/default/deployments"
+    made = deployment("big")
+    env = [{"name": f"E{number}", "value": "v" * 20} for number in range(12_000)]
+    made["spec"]["template"]["spec"]["containers"][0]["env"] = env
+    changed = orjson.dumps(
+        {"spec": {"template": {"spec": {"containers": [{"name": "web", "env": env[7:8]}]}}}}
+    )
+    merge, strategic, json_patch, apply = (
+        {"Content_Type": f"application/{kind}"}
+        for kind in ("merge-patch+json", "strategic-merge-patch+json", "json-patch+json", "apply-patch+yaml")
+    )
+    json = {"Content_Type": "application/json"}
+    label = orjson.dumps({"metadata": {"labels": {"a": "b"}}})
+    op = orjson.dumps([{"op": "add", "path": "/metadata/labels/c", "value": "d"}])
+    body = orjson.dumps(made)
+    keys = {f"key-{number:06d}": "v" for number in range(130_000)}
+    too_much = orjson.dumps({**config_map("huge"), "data": keys})
+    applied = f"{deployments}/big?fieldManager=me&force=true"
+    with settled_heap():
+        async with responsive():
+            answers = [
+                await ask(world, deployments, method="POST", body=body, **json),
+                await ask(world, f"{deployments}/big", method="PATCH", body=label, **merge),
+                await ask(world, f"{deployments}/big", method="PATCH", body=changed, **strategic),
+                await ask(world, f"{deployments}/big", method="PATCH", body=op, **json_patch),
+            ]
+            _, current = await ask(world, f"{deployments}/big")
+            answers += [
+                await ask(
+                    world, f"{deployments}/big", method="PUT", body=current, Content_Type="application/json"
+                ),
+                await ask(world, PATH, method="POST", body=too_much, **json),
+                await ask(world, applied, method="PATCH", body=body, **apply),
+            ]
+    statuses = [status for status, _ in answers]
+    assert statuses[:5] == [201, 200, 200, 200, 200]
+    assert 400 <= statuses[5] < 500
+    assert statuses[6] in (200, 400)  # with the managed fields of two it may be more than the store takes
+    read = orjson.loads(current)
+    assert {"a": "b", "c": "d"}.items() <= read["metadata"]["labels"].items()
+    names = [each["name"] for each in read["spec"]["template"]["spec"]["containers"][0]["env"]]
+    assert sorted(names) == sorted(each["name"] for each in env)
+
+
 async def test_work_in_slices_gives_the_loop_its_turn() -> None:
     """However long it is altogether, and several at a time."""
 
@@ -118,5 +167,45 @@ async def test_work_in_slices_gives_the_loop_its_turn() -> None:
 @pytest.mark.parametrize("value", [{"a": [1] * 3000}, [{"a": i} for i in range(2500)]])
 def test_what_is_heavy_is_found(value: Object | list[Object]) -> None:
     """By the number of values, wherever they are."""
-    assert not is_light({"spec": {"x": value}})
-    assert is_light({"spec": {"x": [value][:0], "y": "z" * 100_000}})
+    assert is_heavy({"spec": {"x": value}})
+    assert not is_heavy({"spec": {"x": [value][:0], "y": "z" * 100_000}})
+
+
+def change(revision: int, name: str) -> Change:
+    """An addition at a revision."""
+    key = ObjectKey("", "configmaps", "default", name)
+    obj = {"metadata": {"name": name, "resourceVersion": str(revision)}}
+    entry = Entry(key, obj=obj, intent=obj, intent_revision=revision, revision=revision)
+    return Change(revision, "ADDED", key, entry, None)
+
+
+async def test_many_watches_are_woken_in_turns_and_none_is_forgotten() -> None:
+    """However fast changes follow one another."""
+    log = ResourceLog(floor=0)
+    wakers = [asyncio.Event() for _ in range(1000)]
+    for waker in wakers:
+        log.enter(waker)
+    log.append(change(1, "a"))
+    assert 0 < sum(waker.is_set() for waker in wakers) < len(wakers)
+    log.leave(wakers[-1])
+    first = next(waker for waker in wakers if waker.is_set())
+    first.clear()
+    log.append(change(2, "b"))
+    async with asyncio.timeout(10):
+        for waker in wakers[:-1]:
+            await waker.wait()
+    assert not wakers[-1].is_set()
+
+
+def test_a_reader_gets_some_changes_in_whole_revisions() -> None:
+    """And all of them, one time after the other."""
+    log = ResourceLog(floor=0)
+    revisions = [1, 1, 1, 2, 3, 3, 4, 5]
+    for number, revision in enumerate(revisions):
+        log.append(change(revision, str(number)))
+    read: list[list[int]] = []
+    sequence = 0
+    while changes := log.read(sequence, limit=2):
+        sequence += len(changes)
+        read.append([each.revision for each in changes])
+    assert read == [[1, 1, 1], [2, 3, 3], [4, 5]]

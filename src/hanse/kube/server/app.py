@@ -26,8 +26,7 @@ from hanse.kube.server.auth import Authenticator, Authorizer
 from hanse.kube.server.connections import ConnectionLimits, GuardedSite, guarded
 from hanse.kube.server.dispatch import Dispatcher, SubresourceHandler
 from hanse.kube.server.errors import errors
-from hanse.kube.server.negotiation import BODY_SECONDS
-from hanse.kube.server.representation import TURNS
+from hanse.kube.server.negotiation import BODY_SECONDS, TURNS
 from hanse.kube.server.telemetry import observed
 from hanse.numbers import whole_number
 

@@ -21,6 +21,8 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 from opentelemetry import metrics
 
+_BUFFER_BYTES = 32 * 1024
+"""What a connection takes for its client before the server waits; with TLS it would be 512 KiB."""
 _PROGRESS_BYTES = 8 * 1024
 """What a client must read of what waits for it in `stall_seconds`."""
 
@@ -98,6 +100,7 @@ class GuardedConnection(web.RequestHandler):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Count the connection, or close it if there are too many."""
         self._stream = cast(asyncio.Transport, transport)
+        self._stream.set_write_buffer_limits(high=_BUFFER_BYTES)
         peer = transport.get_extra_info("peername")
         self._address = str(peer[0]) if isinstance(peer, tuple) else ""
         welcome = self._connections.enter(self._address)

@@ -23,6 +23,7 @@ from hanse.kube.status import (
     REQUEST_TOO_LARGE,
     UNSUPPORTED_MEDIA_TYPE,
 )
+from hanse.turns import Turns
 
 JSON = "application/json"
 YAML = "application/yaml"
@@ -36,9 +37,14 @@ PATCH_TYPES: dict[str, PatchType] = {
     "application/apply-patch+yaml": "apply",
 }
 
+TURNS = web.AppKey("turns", Turns)
+"""Where long work has its turns."""
+
+DECODE_IN_PLACE = 16 * 1024
+"""Bytes of YAML that are decoded at once."""
+
 BODY_SECONDS = web.AppKey("body_seconds", float)
 """Seconds in which the body of a request must come."""
-_SMALL_YAML = 4096
 _SMALL_PROTOBUF = 32 * 1024
 
 Shape = Literal["object", "table", "metadata"]
@@ -97,7 +103,7 @@ async def read_body(request: web.Request) -> Any:
             f" {JSON}, {YAML}, {PROTOBUF}",
             reason=UNSUPPORTED_MEDIA_TYPE,
         )
-    return await _decoded(body, yaml_first=media == YAML)
+    return await _decoded(request, body, yaml_first=media == YAML)
 
 
 async def read_patch(request: web.Request) -> tuple[PatchType, Any]:
@@ -110,7 +116,7 @@ async def read_patch(request: web.Request) -> tuple[PatchType, Any]:
             f" (it was {request.content_type})",
             reason=UNSUPPORTED_MEDIA_TYPE,
         )
-    return patch_type, await _decoded(await _read(request), yaml_first=False)
+    return patch_type, await _decoded(request, await _read(request), yaml_first=False)
 
 
 def decode(body: bytes, *, yaml_first: bool) -> Any:
@@ -128,11 +134,10 @@ def _is_json(body: bytes, *, yaml_first: bool) -> bool:
     return not yaml_first and body.lstrip()[:1] in (b"{", b"[")
 
 
-async def _decoded(body: bytes, *, yaml_first: bool) -> Any:
-    """Decode a body; YAML of some size in a thread, since it takes a second for a megabyte."""
-    if len(body) < _SMALL_YAML or _is_json(body, yaml_first=yaml_first):
-        return decode(body, yaml_first=yaml_first)
-    return await asyncio.to_thread(decode, body, yaml_first=yaml_first)
+async def _decoded(request: web.Request, body: bytes, *, yaml_first: bool) -> Any:
+    """Decode a body; YAML of some length in a thread, since it takes a second for each MiB."""
+    heavy = len(body) > DECODE_IN_PLACE and not _is_json(body, yaml_first=yaml_first)
+    return await request.app[TURNS].run(heavy, decode, body, yaml_first=yaml_first)
 
 
 async def _read(request: web.Request) -> bytes:

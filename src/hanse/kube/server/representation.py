@@ -27,11 +27,10 @@ from hanse.kube.conversion import is_stored_form, to_served
 from hanse.kube.entry import Entry, with_version
 from hanse.kube.objects import Object, name_of
 from hanse.kube.resource_info import ResourceInfo
-from hanse.kube.server.negotiation import JSON, YAML, Wanted
+from hanse.kube.server.negotiation import JSON, TURNS, YAML, Wanted
 from hanse.kube.status import NOT_ACCEPTABLE
 from hanse.kube.table import TableLayout
 from hanse.kube.table_columns import layout
-from hanse.turns import Turns
 
 _log = structlog.get_logger(__name__)
 
@@ -48,9 +47,6 @@ MAX_WARNINGS, MAX_WARNING = 32, 256
 """Warnings of an answer, and characters of each: they are headers, and clients bound those."""
 
 META = "meta.k8s.io/v1"
-
-TURNS = web.AppKey("turns", Turns)
-"""Where lists have their turns."""
 
 
 def shown(info: ResourceInfo, entry: Entry, *, boundary: Boundary) -> Object:
@@ -122,18 +118,10 @@ class Renderer:
         self._headed = True
         return body
 
-    def pieces(self, entries: Iterable[Entry | None], metadata: Mapping[str, Any]) -> Iterator[bytes]:
-        """Yield the parts of a list of cached objects with this list metadata; b"" for a None."""
-        head = dict(self._list_head(metadata))
-        yield orjson.dumps(head, default=str)[:-1] + (b',"rows":[' if self._layout else b',"items":[')
-        before = b""
-        for entry in entries:
-            if entry is None:
-                yield b""
-                continue
-            yield before + self._list_item(entry)
-            before = b","
-        yield b"]}"
+    def pieces(self, entries: Iterable[Entry], metadata: Mapping[str, Any]) -> Iterator[bytes]:
+        """Yield the parts of a list of cached objects with this list metadata."""
+        items = (self._list_item(entry) for entry in entries)
+        return list_pieces(self._list_head(metadata), items, name="rows" if self._layout else "items")
 
     def _list_head(self, metadata: Mapping[str, Any]) -> Mapping[str, Any]:
         if self._layout is not None:
@@ -193,6 +181,16 @@ def mapping_metadata(obj: Object) -> dict[str, Any]:
     return {"resourceVersion": obj["metadata"].get("resourceVersion", "")}
 
 
+def list_pieces(head: Mapping[str, Any], items: Iterable[bytes], *, name: str = "items") -> Iterator[bytes]:
+    """Yield the parts of a list: `head`, then `items`, each JSON already."""
+    yield orjson.dumps(head, default=str)[:-1] + f',"{name}":['.encode()
+    before = b""
+    for item in items:
+        yield before + item
+        before = b","
+    yield b"]}"
+
+
 async def respond(
     request: web.Request,
     body: bytes,
@@ -216,7 +214,7 @@ async def respond(
 
 
 async def respond_in_pieces(
-    request: web.Request, pieces: Iterable[bytes], *, media: str = JSON
+    request: web.Request, pieces: Iterable[bytes], *, media: str = JSON, warnings: Iterable[str] = ()
 ) -> web.StreamResponse:
     """Send a JSON body as its pieces are made, a slice at a time and only as fast as the client reads.
 
@@ -229,7 +227,7 @@ async def respond_in_pieces(
     first = await anext(batches, b"")
     second = await anext(batches, None)
     if second is None:
-        return await respond(request, first, media=media)
+        return await respond(request, first, media=media, warnings=warnings)
     if media == YAML:  # which cannot be written piece by piece
         whole = bytearray(first + second)
         async for batch in batches:
@@ -237,13 +235,19 @@ async def respond_in_pieces(
             if len(whole) > YAML_UP_TO:
                 break
         return await respond(request, bytes(whole), media=media)
-    return await _stream(request, first, second, batches, media=media)
+    headers = [*_warning_headers(warnings), ("Content-Type", media)]
+    return await _stream(request, first, second, batches, headers=headers)
 
 
 async def _stream(
-    request: web.Request, first: bytes, second: bytes, rest: AsyncIterator[bytes], *, media: str
+    request: web.Request,
+    first: bytes,
+    second: bytes,
+    rest: AsyncIterator[bytes],
+    *,
+    headers: list[tuple[str, str]],
 ) -> web.StreamResponse:
-    response = web.StreamResponse(headers={"Content-Type": media})
+    response = web.StreamResponse(headers=_multi(headers))
     compress: Any = None
     if _takes_gzip(request):
         response.headers["Content-Encoding"] = "gzip"

@@ -2,7 +2,9 @@
 
 Each stream is one task that holds a position in the resource's log. It ends when the client goes, when its
 time is over or when the server stops; one that falls behind ends with an ERROR event 410 and the client
-lists again. An event may come twice to a client that resumes, never not at all. Next: `hanse.kube.history`.
+lists again, and the connection of one that does not read is closed (`hanse.kube.server.connections`). Streams
+make no event before its turn, so that a full one costs its connection's buffer and nothing else. An event may
+come twice to a client that resumes, never not at all. Next: `hanse.kube.history`.
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import math
 import random
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import orjson
 import structlog
@@ -21,7 +23,7 @@ from hanse.kube.cache import ObjectCache
 from hanse.kube.conversion import is_stored_form
 from hanse.kube.entry import Change, ChangeType, Entry, with_version
 from hanse.kube.history import ResourceLog
-from hanse.kube.server.negotiation import JSON
+from hanse.kube.server.negotiation import JSON, TURNS
 from hanse.kube.server.read import Filter, renderer
 from hanse.kube.server.representation import META, Renderer
 from hanse.kube.server.request import Call
@@ -36,7 +38,12 @@ DEFAULT_SECONDS = 1800
 MAX_SECONDS = 365 * 24 * 3600
 """How long a watch lasts at most, whatever time the client names."""
 
-_BATCH_BYTES = 64 * 1024
+_BATCH_CHANGES = 64
+"""How many changes a stream holds at a time; what comes later stays in the log that all streams share."""
+
+_PIECE_BYTES = 16 * 1024
+"""How much is given to a connection before it must have taken it."""
+
 _log = structlog.get_logger(__name__)
 
 
@@ -76,6 +83,7 @@ class _Stream:
         self.sequence = 0
         self.bookmarks = call.flag("allowWatchBookmarks")
         self.bookmarked = 0
+        self.began = 0
 
     def line(self, change: ChangeType, entry: Entry) -> bytes:
         """Return one event."""
@@ -83,27 +91,34 @@ class _Stream:
             return entry.event(change)
         return b'{"type":"%b","object":%b}\n' % (change.encode(), self.render.item(entry))
 
-    def lines(self, changes: Iterable[Change]) -> list[bytes]:
-        """Return the events that this watch sees of some changes."""
-        result = []
+    def lines(self, changes: Iterable[Change]) -> Iterator[bytes]:
+        """Yield the events that this watch sees of some changes; b"" for one that it does not see."""
         for change in changes:
             if self.plain:
-                result.append(self.line(change.type, change.entry))
+                yield self.line(change.type, change.entry)
                 continue
             now = change.type != "DELETED" and self._matches(change.entry)
             before = change.previous is not None and self._matches(change.previous)
             if now:
-                result.append(self.line("MODIFIED" if before else "ADDED", change.entry))
+                yield self.line("MODIFIED" if before else "ADDED", change.entry)
             elif before:
-                result.append(self.line("DELETED", _leaving(change)))
-        return result
+                yield self.line("DELETED", _leaving(change))
+            else:
+                yield b""
 
     def _matches(self, entry: Entry) -> bool:
         return self.filter.matches(self.call, entry, self.cache.boundary)
 
-    def bookmark(self, *, initial_end: bool = False) -> bytes:
-        """Return a BOOKMARK with the revision up to which everything has been sent."""
-        self.bookmarked = self.cache.revision
+    def first(self, entries: Iterable[Entry], *, complete: bool) -> Iterator[bytes]:
+        """Yield the events to begin with, and if they are `complete` the bookmark that says so."""
+        for entry in entries:
+            yield self.line("ADDED", entry) if self._matches(entry) else b""
+        if complete:
+            yield self.bookmark(initial_end=True, revision=self.began)
+
+    def bookmark(self, *, initial_end: bool = False, revision: int | None = None) -> bytes:
+        """Return a BOOKMARK with the revision up to which everything has been sent, the cache's if None."""
+        self.bookmarked = self.cache.revision if revision is None else revision
         info, shape = self.call.info, self.render.wanted.shape
         metadata: dict[str, object] = {"resourceVersion": str(self.bookmarked), "creationTimestamp": None}
         if initial_end:
@@ -122,8 +137,11 @@ class _Stream:
             }  # fmt: skip
         return orjson.dumps({"type": "BOOKMARK", "object": obj}) + b"\n"
 
-    async def start(self) -> list[bytes]:
-        """Find the position in the log; return the events to begin with. Raises CompactedError."""
+    async def start(self) -> Iterable[bytes]:
+        """Find the position in the log; return the events to begin with. Raises CompactedError.
+
+        They are made when they are sent, of objects that watches which begin together share.
+        """
         version = self.call.number("resourceVersion")
         initial = self.call.query.get("sendInitialEvents")
         if (initial is not None) != bool(self.call.query.get("resourceVersionMatch")):
@@ -136,16 +154,13 @@ class _Stream:
                 await self.cache.fresh()
             if version:
                 await self.cache.reached(version)
-            entries = [e for e in self.log.select(self.filter.namespace) if self._matches(e)]
             self.sequence = self.log.end
-            lines = [self.line("ADDED", entry) for entry in entries]
-            if initial == "true":
-                lines.append(self.bookmark(initial_end=True))
-            return lines
+            self.began = self.cache.revision
+            return self.first(self.log.snapshot(self.filter.namespace), complete=initial == "true")
         if version:
             await self.cache.reached(version)
         self.sequence = self.log.resume(version) if version else self.log.end
-        return []
+        return ()
 
 
 def _leaving(change: Change) -> Entry:
@@ -171,7 +186,7 @@ async def watch(call: Call, cache: ObjectCache, stopping: Stopping) -> web.Strea
     asked = min(call.number("timeoutSeconds"), MAX_SECONDS)
     seconds = asked or random.randint(DEFAULT_SECONDS, 2 * DEFAULT_SECONDS)  # noqa: S311
     end = loop.time() + seconds
-    first: list[bytes] = []
+    first: Iterable[bytes] = ()
     failure: CompactedError | None = None
     try:
         async with asyncio.timeout_at(end):
@@ -189,7 +204,7 @@ async def watch(call: Call, cache: ObjectCache, stopping: Stopping) -> web.Strea
         if failure is not None:
             await response.write(_error(failure))
         elif loop.time() < end:
-            await _write(response, first)
+            await _write(stream, response, first)
             await _follow(stream, response, waker, stopping, end=end)
     except HanseError as error:
         await response.write(_error(error))
@@ -212,10 +227,10 @@ async def _follow(
     next_bookmark = loop.time() + BOOKMARK_SECONDS
     while not stopping.is_set:
         waker.clear()
-        changes = stream.log.read(stream.sequence)
+        changes = stream.log.read(stream.sequence, limit=_BATCH_CHANGES)
         if changes:
             stream.sequence += len(changes)
-            await _write(response, stream.lines(changes))
+            await _write(stream, response, stream.lines(changes))
             continue
         now = loop.time()
         if now >= end:
@@ -233,18 +248,15 @@ async def _follow(
             continue
 
 
-async def _write(response: web.StreamResponse, lines: list[bytes]) -> None:
-    """Send events, many in one piece."""
-    piece: list[bytes] = []
-    size = 0
-    for line in lines:
-        piece.append(line)
-        size += len(line)
-        if size >= _BATCH_BYTES:
-            await response.write(b"".join(piece))
-            piece, size = [], 0
-    if piece:
-        await response.write(b"".join(piece))
+async def _write(stream: _Stream, response: web.StreamResponse, lines: Iterable[bytes]) -> None:
+    """Send events, many in one piece, and none that is made before the last was taken."""
+    async for batch in stream.call.request.app[TURNS].batches(lines, size=_PIECE_BYTES):
+        if len(batch) <= 2 * _PIECE_BYTES:
+            await response.write(batch)
+            continue
+        view = memoryview(batch)
+        for start in range(0, len(batch), _PIECE_BYTES):
+            await response.write(view[start : start + _PIECE_BYTES])
 
 
 def _error(error: HanseError) -> bytes:

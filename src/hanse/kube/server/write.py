@@ -17,7 +17,6 @@ from hanse.errors import InvalidArgumentError, NotFoundError
 from hanse.kube import status
 from hanse.kube.conversion import to_served
 from hanse.kube.engine import KubeEngine
-from hanse.kube.entry import Entry
 from hanse.kube.lifecycle import Propagation
 from hanse.kube.objects import Object, mapping
 from hanse.kube.options import DeleteOptions, FieldValidation, WriteOptions
@@ -26,7 +25,7 @@ from hanse.kube.resource_info import ResourceInfo
 from hanse.kube.scale import SCALE, scale_of, with_scale
 from hanse.kube.server.negotiation import parse_accept, read_body, read_patch
 from hanse.kube.server.read import Filter
-from hanse.kube.server.representation import Renderer, respond
+from hanse.kube.server.representation import Renderer, list_pieces, respond, respond_in_pieces
 from hanse.kube.server.request import Call
 
 _DELETERS = 16
@@ -147,29 +146,32 @@ async def delete_collection(call: Call, engine: KubeEngine) -> web.StreamRespons
         for e in cache.objects(*call.info.storage_key, filter_.namespace)
         if (filter_.everything or not cache.unreadable(e.key)) and filter_.matches(call, e, cache.boundary)
     ]
-    limit = asyncio.Semaphore(_DELETERS)
+    waiting = iter(entries)
+    deleted: list[Object] = []
 
-    async def remove(entry: Entry) -> Object | None:
-        async with limit:
+    async def remove() -> None:
+        for entry in waiting:
             try:
-                deleted, gone = await engine.resources.delete(
+                found, gone = await engine.resources.delete(
                     call.info, namespace=entry.key.namespace, name=entry.key.name, options=options
                 )
             except NotFoundError:
-                return None
-            return to_served(call.info, entry.object) if gone else deleted
+                continue
+            deleted.append(to_served(call.info, entry.object) if gone else found)
+            await asyncio.sleep(0)
 
     async with asyncio.TaskGroup() as group:
-        removals = [group.create_task(remove(entry)) for entry in entries]
-    deleted = [found for removal in removals if (found := removal.result()) is not None]
+        for _ in range(min(_DELETERS, len(entries))):
+            group.create_task(remove())
     info = call.info
-    listed = {
+    head = {
         "kind": info.list_kind or f"{info.kind}List",
         "apiVersion": info.api_version,
         "metadata": {"resourceVersion": str(engine.cache.revision)},
-        "items": deleted,
     }
-    return await respond(call.request, orjson.dumps(listed), warnings=call.warnings)
+    deleted.sort(key=lambda obj: (obj["metadata"].get("namespace", ""), obj["metadata"]["name"]))
+    pieces = list_pieces(head, map(orjson.dumps, deleted))
+    return await respond_in_pieces(call.request, pieces, warnings=call.warnings)
 
 
 async def get_scale(call: Call, engine: KubeEngine) -> web.StreamResponse:
