@@ -15,6 +15,7 @@ from hanse.settings import split_address
 from hanse.store import EtcdStore
 from hanse_dns.answering import Answering
 from hanse_dns.controller import Compilation, Compiler
+from hanse_dns.guarding import Guarding
 from hanse_dns.server import NameServer
 from hanse_dns.service import POLICY, DnsServicer
 from hanse_dns.settings import DnsSettings
@@ -33,11 +34,19 @@ async def serve(runtime: Runtime[DnsSettings]) -> None:
         name_server=settings.dns_name_server,
         address=host,
         negative_ttl=settings.dns_negative_ttl,
+        guard=Guarding(settings),
     )
     compilation = Compilation(store, settings)
     identity = f"{socket.gethostname()}-{os.getpid()}"
     compiler = Compiler(store=store, settings=settings, compilation=compilation, identity=identity)
-    async with answering.mirror, NameServer(answering.respond, host=host, port=port) as names:
+    names = NameServer(
+        answering.respond,
+        host=host,
+        port=port,
+        connections=settings.dns_tcp_connections,
+        connections_per_client=settings.dns_tcp_connections_per_client,
+    )
+    async with answering.mirror, names:
         await answering.mirror.synced()
         runtime.tasks.create_task(answering.mirror.failed())
         work = [runtime.tasks.create_task(each.run()) for each in (compilation, compiler)]

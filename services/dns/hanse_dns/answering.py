@@ -20,7 +20,7 @@ from hanse.store.mirror import Mirror
 from hanse.telemetry import get_logger
 from hanse_dns.answers import CompiledZone, Name
 from hanse_dns.journal import APEX
-from hanse_dns.responder import SERVFAIL, failure, respond
+from hanse_dns.responder import SERVFAIL, Guard, failure, respond
 
 _log = get_logger(__name__)
 
@@ -30,8 +30,19 @@ Stored = record_set_pb2.RecordSet | record_set_pb2.Zone
 class Answering:
     """The zone as it is served."""
 
-    def __init__(self, store: Store, *, zone: str, name_server: str, address: str, negative_ttl: int) -> None:
-        """`name_server` may be relative to `zone`; `address` is where it is reached. TTL in seconds."""
+    def __init__(
+        self,
+        store: Store,
+        *,
+        zone: str,
+        name_server: str,
+        address: str,
+        negative_ttl: int,
+        guard: Guard | None = None,
+    ) -> None:
+        """`name_server` may be relative to `zone`; `address` is where it is reached. TTL in seconds. `guard`
+        says which clients are answered; without one all are."""
+        self._guard = guard
         self.zone_name = zone
         self.mirror: Mirror[Stored] = Mirror(store, f"{keys.RECORDS}/{zone}/", self._decode)
         self.mirror.subscribe(self._changed)
@@ -65,12 +76,16 @@ class Answering:
         found = self.mirror.get(f"{keys.RECORDS}/{self.zone_name}/{fqdn.rstrip('.').lower()}")
         return found if isinstance(found, record_set_pb2.RecordSet) else None
 
-    def respond(self, message: bytes, tcp: bool) -> bytes | None:
-        """The response to a DNS message, or None where none may be sent."""
+    def respond(self, message: bytes, tcp: bool, client: str = "") -> bytes | None:
+        """The response to a DNS message from an address, or None where none may be sent.
+
+        Without `client` it is the service's own question.
+        """
         self._turn += 1
         zone = self._zone if self.mirror.revision else None
+        guard = self._guard if client else None
         try:
-            response, code = respond(message, zone, turn=self._turn, tcp=tcp)
+            response, code = respond(message, zone, turn=self._turn, tcp=tcp, client=client, guard=guard)
         except Exception as error:  # noqa: BLE001 - of this question; the next one is answered
             self._boundary.failed("question", error)
             response, code = failure(message), SERVFAIL

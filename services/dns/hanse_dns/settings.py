@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -24,6 +25,22 @@ class DnsSettings(ServiceSettings):
     """Seconds that resolvers may remember that a name has no address."""
     dns_name_server: str = "ns"
     """Name of this name server in the zone's NS record; relative names are taken below the suffix."""
+    dns_rate_limit: int = 200
+    """Responses a second over UDP to one network (/24, /56) that say the same; 0 is no limit. A network gets
+    ten times that in all. Clients with a cookie and those that come over TCP are not limited.
+    """
+    dns_rate_limit_slip: int = 2
+    """Every so manieth response over the rate is sent short, so that clients come over TCP; 0 sends none."""
+    dns_rate_limit_exempt: tuple[str, ...] = ()
+    """Networks that are not limited, such as 10.0.0.0/8, separated by commas."""
+    dns_cookie_secret_file: str = ""
+    """File of secrets of DNS cookies that name servers at one address share, 32 hexadecimal digits a line,
+    the first makes cookies; empty makes one for each process and changes it every day.
+    """
+    dns_tcp_connections: int = 256
+    """TCP connections in all; a new one takes the place of the one that has been idle longest."""
+    dns_tcp_connections_per_client: int = 32
+    """TCP connections of one network (/24, /56); what is more is closed."""
     leader_ttl: int = 10
     """Seconds after which another dns service takes over from a leader that died."""
 
@@ -42,3 +59,22 @@ class DnsSettings(ServiceSettings):
                     f"setting {setting} is {getattr(self, setting)}: it must be 1 to 86400 seconds",
                     metadata={"setting": setting},
                 )
+        for setting, least in (
+            ("dns_rate_limit", 0),
+            ("dns_rate_limit_slip", 0),
+            ("dns_tcp_connections", 1),
+            ("dns_tcp_connections_per_client", 1),
+        ):
+            if getattr(self, setting) < least:
+                raise ConfigError(
+                    f"setting {setting} is {getattr(self, setting)}: it must be {least} or more",
+                    metadata={"setting": setting},
+                )
+        for network in self.dns_rate_limit_exempt:
+            try:
+                ipaddress.ip_network(network)
+            except ValueError as error:
+                raise ConfigError(
+                    f"setting dns_rate_limit_exempt has {network!r}: {error}; give networks like 10.0.0.0/8",
+                    metadata={"setting": "dns_rate_limit_exempt"},
+                ) from error
