@@ -208,8 +208,9 @@ async def _asked(client: KubeClient, call: str) -> None:
         case "probe":
             await probe(client, timeout=_TIMEOUT)
         case _:
-            status, headers, body = await client.raw("GET", "/apis/apps/v1/namespaces/shop/deployments/web")
-            answer = Answer(status, dict(headers), body)
+            asked = _DEPLOYMENTS.object("shop", "web")
+            found = await client.ask("GET", _DEPLOYMENTS.url("shop", "web"), expect=asked)
+            answer = Answer.of(found, seconds=0.0)
             answer.json()
             answer.retry_after()
             _ = answer.reason

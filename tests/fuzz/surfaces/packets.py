@@ -52,9 +52,9 @@ class Packets:
         self._server: NameServer | None = None
         self._errors: list[BaseException] = []
 
-    def _respond(self, message: bytes, tcp: bool) -> bytes | None:
+    def _respond(self, message: bytes, tcp: bool, client: str) -> bytes | None:
         try:
-            return respond(message, self._zone, turn=0, tcp=tcp)[0]
+            return respond(message, self._zone, turn=0, tcp=tcp, client=client)[0]
         except BaseException as error:
             self._errors.append(error)
             raise

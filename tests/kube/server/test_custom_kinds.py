@@ -178,6 +178,10 @@ class CountingView:
         yield ObjectKey("apps", "deployments", "default", name)
         yield ObjectKey("hanse.dev", "placements", "default", name)
 
+    def keepers(self, key: ObjectKey) -> Sequence[str]:
+        """See View."""
+        return ()
+
     def render(self, key: ObjectKey, intent: Object | None) -> Object | None:
         """See View."""
         if key.resource == "placements":

@@ -238,12 +238,14 @@ class Busy(MemoryStore):
         super().__init__()
         self.asked = 0
 
-    async def unchanged_since(self, prefix: str, revision: int, *, count: int) -> int | None:
+    async def unchanged_since(
+        self, prefix: str, revision: int, *, count: int, through: str = ""
+    ) -> int | None:
         """Write, and answer."""
         self.asked += 1
         obj = {"metadata": {"name": "a", "namespace": "n", "uid": "u"}, "data": {"n": str(self.asked)}}
         await self.put(ObjectKey("", "configmaps", "n", "a").key(), orjson.dumps(obj))
-        return await super().unchanged_since(prefix, revision, count=count)
+        return await super().unchanged_since(prefix, revision, count=count, through=through)
 
 
 async def test_a_consistent_read_does_not_wait_for_what_is_written_after_it() -> None:

@@ -45,6 +45,10 @@ class Parts:
         (self.present.add if event.kind == "put" else self.present.discard)(name)
         return (_key(name),)
 
+    def keepers(self, key: ObjectKey) -> Sequence[str]:
+        """See View."""
+        return ()
+
     def render(self, key: ObjectKey, intent: Object | None) -> Object | None:
         """Return the object, with a status if it has a part."""
         return {**intent, "status": "whole"} if intent and key.name in self.present else intent
