@@ -6,6 +6,7 @@ client goes. One event loop.
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import itertools
 from contextlib import suppress
@@ -38,6 +39,7 @@ async def flood(request: web.Request, info: ResourceInfo, namespace: str) -> web
         for version in itertools.count(1):
             event = {"type": "MODIFIED", "object": item(info, namespace, "x", version)}
             await answer.write(orjson.dumps(event) + b"\n")
+            await asyncio.sleep(0)  # a write to somebody who reads at once does not let others have a turn
     return answer
 
 
@@ -48,6 +50,7 @@ async def huge(request: web.Request) -> web.StreamResponse:
     with suppress(ConnectionError):
         while True:
             await answer.write(b" " * 65536)
+            await asyncio.sleep(0)
     return answer
 
 
