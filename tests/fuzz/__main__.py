@@ -20,6 +20,8 @@ from tests.fuzz.engine import CASES, Failure, Fuzzer
 from tests.fuzz.surfaces import SURFACES
 
 BUILD = Path("build/fuzz")
+SHARES = {"decoders": 2, "rest": 3, "rpcs": 2}
+"""How much of the time a surface gets, 1 unless it is here."""
 
 
 def main() -> int:
@@ -33,8 +35,9 @@ def main() -> int:
     names = options.surface or sorted(SURFACES)
     if options.here:
         return _here(names[0], seconds=options.seconds, seed=options.seed)
-    share = options.seconds / len(names)
-    return max(_apart(name, seconds=share, seed=options.seed) for name in names)
+    shares = {name: SHARES.get(name, 1) for name in names}
+    second = options.seconds / sum(shares.values())
+    return max(_apart(name, seconds=second * shares[name], seed=options.seed) for name in names)
 
 
 def _apart(name: str, *, seconds: float, seed: int) -> int:

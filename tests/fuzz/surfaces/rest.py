@@ -327,6 +327,8 @@ def _change_header(rng: Random, out: Input) -> None:
     said = rng.choice(values)
     if name == "Authorization":
         said = rng.choice(("Bearer ", "Basic ", "")) + said
+    if name == "Content-Encoding":
+        said = rng.choice(("gzip", "deflate", "br", "identity", "gzip, gzip", said))
     if name == "Accept-Encoding":
         said = rng.choice(("gzip", "gzip;q=²", "*", said))
     out["headers"] = [header for header in out["headers"] if header[0] != name] + [[name, said[:3000]]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 from collections.abc import AsyncIterator
@@ -37,14 +38,19 @@ class Client:
         self._session = session
 
     async def __call__(
-        self, method: str, path: str, body: Any = None, *, media: str = "application/json"
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        *,
+        media: str = "application/json",
+        encoding: str = "",
     ) -> tuple[int, str]:
         """Return status and message, or the whole body, of the answer."""
         data = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
+        headers = {"Content-Type": media, **({"Content-Encoding": encoding} if encoding else {})}
         stream = io.BytesIO(data) if data is not None else None
-        async with self._session.request(
-            method, path, data=stream, headers={"Content-Type": media}
-        ) as answer:
+        async with self._session.request(method, path, data=stream, headers=headers) as answer:
             text = await answer.text()
             is_status = answer.status >= 400 and text.startswith("{")
             return answer.status, str(json.loads(text)["message"]) if is_status else text
@@ -253,6 +259,15 @@ async def test_null_items_are_zero_values(send: Client) -> None:
     status, message = await send("POST", "/api/v1/namespaces/default/services", service)
     assert status == 422, message
     assert "ports[0]" in message
+
+
+async def test_compressed_bodies_are_refused(send: Client) -> None:
+    """A body of some kilobytes that unpacks to a gigabyte is not unpacked, nor is one that cannot be."""
+    for body in (gzip.compress(b" " * 10_000_000), b"not gzip"):
+        status, message = await send("POST", MAPS, body, encoding="gzip")
+        assert (status, "gzip" in message) == (415, True), message
+    plain = json.dumps(config_map("c")).encode()
+    assert (await send("POST", MAPS, plain, encoding="identity"))[0] == 201
 
 
 async def test_defaults_do_not_multiply(send: Client) -> None:

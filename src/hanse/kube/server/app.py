@@ -142,6 +142,7 @@ class KubeServer:
             handle_signals=False,
             handler_cancellation=True,
             shutdown_timeout=self._options.drain_seconds,
+            auto_decompress=False,  # a body that says it is compressed is refused
         )
         await runner.setup()
         site = GuardedSite(

@@ -141,6 +141,12 @@ async def _decoded(request: web.Request, body: bytes, *, yaml_first: bool) -> An
 
 
 async def _read(request: web.Request) -> bytes:
+    encoding = request.headers.get("Content-Encoding", "").strip().lower()
+    if encoding not in ("", "identity"):
+        raise InvalidArgumentError(
+            f"the body of the request is encoded ({shown(encoding)}), and only plain bodies are read",
+            reason=UNSUPPORTED_MEDIA_TYPE,
+        )
     seconds = request.app[BODY_SECONDS]
     try:
         async with asyncio.timeout(seconds):
@@ -150,6 +156,8 @@ async def _read(request: web.Request) -> bytes:
             f"the body of the request was not there after {seconds:g} s: send it at once",
             reason=REQUEST_TIMEOUT,
         ) from None
+    except web.RequestPayloadError as error:
+        raise InvalidArgumentError(f"the body of the request cannot be read: {shown(str(error))}") from error
     except web.HTTPRequestEntityTooLarge as error:
         raise InvalidArgumentError(
             f"Request entity too large: {error.text}", reason=REQUEST_TOO_LARGE
