@@ -49,26 +49,32 @@ CONFIG_KEY_MESSAGE = (
 )
 
 
+_HOPELESS = 8
+"""A value of so many times its limit is only too long: what else is wrong with it is not looked for."""
+
+
 def _too_long(limit: int) -> str:
     return f"must be no more than {limit} characters"
 
 
+def _problems(value: str, limit: int, pattern: re.Pattern[str], message: str) -> list[str]:
+    out = [_too_long(limit)] if len(value) > limit else []
+    return out if len(value) > _HOPELESS * limit or pattern.fullmatch(value) else [*out, message]
+
+
 def subdomain_problems(value: str) -> list[str]:
     """Problems of a DNS-1123 subdomain: what most objects' names must be."""
-    out = [_too_long(253)] if len(value) > 253 else []
-    return out if _SUBDOMAIN.fullmatch(value) else [*out, SUBDOMAIN_MESSAGE]
+    return _problems(value, 253, _SUBDOMAIN, SUBDOMAIN_MESSAGE)
 
 
 def label_problems(value: str) -> list[str]:
     """Problems of a DNS-1123 label: what names of namespaces and containers must be."""
-    out = [_too_long(63)] if len(value) > 63 else []
-    return out if _LABEL.fullmatch(value) else [*out, LABEL_MESSAGE]
+    return _problems(value, 63, _LABEL, LABEL_MESSAGE)
 
 
 def label_1035_problems(value: str) -> list[str]:
     """Problems of a DNS-1035 label: what names of Services must be."""
-    out = [_too_long(63)] if len(value) > 63 else []
-    return out if _LABEL_1035.fullmatch(value) else [*out, LABEL_1035_MESSAGE]
+    return _problems(value, 63, _LABEL_1035, LABEL_1035_MESSAGE)
 
 
 def path_segment_problems(value: str) -> list[str]:
@@ -97,21 +103,20 @@ def qualified_name_problems(value: str) -> list[str]:
         out.append("name part must be non-empty")
     elif len(name) > 63:
         out.append("name part " + _too_long(63))
-    if not _QUALIFIED.fullmatch(name):
+    if len(name) <= _HOPELESS * 63 and not _QUALIFIED.fullmatch(name):
         out.append(QUALIFIED_MESSAGE)
     return out
 
 
 def label_value_problems(value: str) -> list[str]:
     """Problems of a label value."""
-    out = [_too_long(63)] if len(value) > 63 else []
-    return out if _VALUE.fullmatch(value) else [*out, VALUE_MESSAGE]
+    return _problems(value, 63, _VALUE, VALUE_MESSAGE)
 
 
 def config_key_problems(value: str) -> list[str]:
     """Problems of a key of a ConfigMap or Secret."""
     out = [_too_long(253)] if len(value) > 253 else []
-    if not _CONFIG_KEY.fullmatch(value):
+    if len(value) <= _HOPELESS * 253 and not _CONFIG_KEY.fullmatch(value):
         out.append(CONFIG_KEY_MESSAGE)
     if value == ".":
         out.append("must not be '.'")

@@ -49,17 +49,22 @@ def _compiled(pattern: str) -> Any:
     return found
 
 
-def _usable(pattern: str) -> Any:
-    """As `_compiled`, which remembers no pattern that is too long."""
+@functools.lru_cache(maxsize=4096)
+def _examined(pattern: str) -> tuple[str, int]:
+    found = _compiled(pattern)
+    return (found, 0) if isinstance(found, str) else ("", int(found.programsize))
+
+
+def examined(pattern: str) -> tuple[str, int]:
+    """Return what is wrong with a pattern, "" for nothing, and how many instructions it has."""
     if len(pattern) > MAX_PATTERN:
-        return f"the pattern has {len(pattern)} characters, more than {MAX_PATTERN}"
-    return _compiled(pattern)
+        return f"the pattern has {len(pattern)} characters, more than {MAX_PATTERN}", 0
+    return _examined(pattern)
 
 
 def pattern_problem(pattern: str) -> str:
     """Return what is wrong with a pattern; "" if it can be used."""
-    found = _usable(pattern)
-    return found if isinstance(found, str) else ""
+    return examined(pattern)[0]
 
 
 class Work:
@@ -81,9 +86,10 @@ class Work:
 
     def mismatch(self, pattern: str, value: str) -> str:
         """Return why a value does not pass a pattern; "" if it matches somewhere in it."""
-        compiled = _usable(pattern)
-        if isinstance(compiled, str):
-            return compiled
+        problem = pattern_problem(pattern)
+        if problem:
+            return problem
+        compiled = _compiled(pattern)
         encoded = value.encode(errors="surrogatepass")
         self._steps -= int(compiled.programsize) * len(encoded)
         if self._steps < 0:

@@ -18,13 +18,16 @@ from hanse.kube import builtin_resources, hanse_kinds, jsonpath
 from hanse.kube.fielderrors import FieldError, duplicate, forbidden, invalid, not_supported, required
 from hanse.kube.names import label_1035_problems, subdomain_problems
 from hanse.kube.objects import Object, mapping, sequence
-from hanse.kube.patterns import pattern_problem
+from hanse.kube.patterns import examined
 
 MAX_SCHEMA_NODES = 50_000
 """Schemas inside the schemas of one CRD, all versions together."""
 
 MAX_PATTERNS = 2_000
 """Patterns in the schemas of one CRD, all versions together."""
+
+MAX_INSTRUCTIONS = 200_000
+"""Instructions of RE2 that all patterns in the schemas of one CRD may have: about 50 ms to make."""
 
 MAX_VERSIONS = 100
 """Versions of one CRD."""
@@ -166,7 +169,7 @@ def _dotted_errors(path: Any, where: str, *, start: str = ".") -> Iterator[Field
 
 def _schema_errors(versions: list[Any]) -> Iterator[FieldError]:
     """Yield what is wrong in the schemas of all versions."""
-    nodes = patterns = 0
+    nodes = patterns = instructions = 0
     todo: list[tuple[Any, str]] = [
         (schema, f"spec.versions[{index}].schema.openAPIV3Schema")
         for index, version in enumerate(versions)
@@ -187,7 +190,13 @@ def _schema_errors(versions: list[Any]) -> Iterator[FieldError]:
             if patterns > MAX_PATTERNS:
                 yield forbidden("spec.versions", f"the schemas must have at most {MAX_PATTERNS} patterns")
                 return
-            problem = pattern_problem(node["pattern"]) if isinstance(node["pattern"], str) else "no text"
+            said = node["pattern"]
+            problem, size = examined(said) if isinstance(said, str) else ("must be a text", 0)
+            instructions += size
+            if instructions > MAX_INSTRUCTIONS:
+                message = f"the patterns must have at most {MAX_INSTRUCTIONS} instructions together"
+                yield forbidden("spec.versions", message)
+                return
             if problem:
                 yield invalid(f"{where}.pattern", node["pattern"], problem)
         todo += _parts(node, where)

@@ -55,7 +55,13 @@ MIB, KIB = 1024 * 1024, 1024
         ("a selector", [selectors.MAX_TERMS, f"{selectors.MAX_TEXT // KIB} KiB"]),
         (
             "a CustomResourceDefinition",
-            [crds.MAX_VERSIONS, crds.MAX_SCHEMA_NODES, crds.MAX_PATTERNS, crds.MAX_COLUMNS],
+            [
+                crds.MAX_VERSIONS,
+                crds.MAX_INSTRUCTIONS,
+                crds.MAX_SCHEMA_NODES,
+                crds.MAX_PATTERNS,
+                crds.MAX_COLUMNS,
+            ],
         ),
         ("a pattern", [patterns.MAX_PATTERN, patterns.MAX_PROGRAM, patterns.MAX_WORK]),
         ("checks of one object", [patterns.MAX_CHECKS]),

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hanse.errors import InvalidArgumentError
 from hanse.kube.objects import Object
 from hanse.kube.selectors import MAX_TERMS, FieldSelector, LabelSelector
-from hanse.kube.validation_crds import MAX_PATTERNS, MAX_VERSIONS, crd_errors, own_groups
+from hanse.kube.validation_crds import MAX_INSTRUCTIONS, MAX_PATTERNS, MAX_VERSIONS, crd_errors, own_groups
 from hanse.kube.validation_kinds import MAX_LABELS, label_errors
 from hanse.kube.validation_policies import MAX_RULES, override_policy_errors, placement_policy_errors
 from hanse.store import keys
@@ -64,6 +64,7 @@ def test_a_version_needs_a_name_that_can_be_served(name: Any) -> None:
         ({"type": "nonsense"}, "Unsupported value"),
         ({"type": "array", "x-kubernetes-list-type": "map", "items": {"type": "object"}}, "list-map-keys"),
         ({"anyOf": [{"pattern": "a"}] * (MAX_PATTERNS + 1)}, str(MAX_PATTERNS)),
+        ({"anyOf": [{"pattern": "x{990}" * 9 + str(i)} for i in range(30)]}, str(MAX_INSTRUCTIONS)),
         ({"not": {"anyOf": [{"pattern": "("}]}}, "RE2"),
         ({"additionalProperties": {"pattern": "("}}, "RE2"),
     ],
