@@ -1,6 +1,7 @@
 """The commands `hanse up`, `down`, `status`, `sim`, `certificates`, plugged into `hanse` by its entry point.
 
-Exit status: 0 as asked; 1 it failed; 2 wrong usage or input; 3 (`status` only) nothing runs.
+Exit status: 0 as asked; 1 it failed; 2 wrong usage or input; of `status` also 3 nothing runs, 4 something of
+what runs is not well.
 
 Concurrency: `up` in the foreground runs the supervisor's loop; the others are synchronous.
 
@@ -18,12 +19,20 @@ from typing import Any, TypeVar
 
 import click
 from rich.console import Console
+from rich.markup import escape
 
 from hanse.errors import ConfigError, HanseError
 from hanse.numbers import whole_number
 from hanse_local import background
 from hanse_local.checks import check_options
-from hanse_local.display import Progress, print_failure, print_ready, processes_table
+from hanse_local.display import (
+    Progress,
+    phase_of,
+    print_failure,
+    print_problems,
+    print_ready,
+    processes_table,
+)
 from hanse_local.host import Host
 from hanse_local.layout import DEFAULT, DataDir
 from hanse_local.lock import already_running, is_held
@@ -34,6 +43,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 FAILED = 1
 WRONG_INPUT = 2
 NOT_RUNNING = 3
+NOT_WELL = 4
 
 
 def _data_dir(function: F) -> F:
@@ -207,12 +217,24 @@ def down(data: DataDir, timeout: float) -> None:
 @_data_dir
 @click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table", show_default=True)
 def status(data: DataDir, output: str) -> None:
-    """Show the processes of the federation. Exit status 3 if it does not run."""
+    """Show the processes of the federation, and what is wrong with them.
+
+    Exit status 0 if all is well, 3 if nothing runs, 4 if a process is not ready, crash-loops or says that
+    something is wrong, 1 if that cannot be told.
+    """
     errors = Console(stderr=True)
     try:
         snapshot = background.query(data)
     except HanseError as error:
         print_failure(errors, error)
+        sys.exit(FAILED)
+    if snapshot is None and is_held(data):
+        errors.print(
+            f"[red]error:[/] a supervisor holds {escape(str(data.root))} and does not say where it listens: "
+            "it has just started, or cannot write there",
+            highlight=False,
+            soft_wrap=True,
+        )
         sys.exit(FAILED)
     if snapshot is None:
         errors.print(
@@ -221,13 +243,16 @@ def status(data: DataDir, output: str) -> None:
         sys.exit(NOT_RUNNING)
     if output == "json":
         click.echo(json.dumps(snapshot, indent=2))
-        return
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=200)
-    console.print(f"{snapshot['phase']} in {snapshot['data_dir']}", highlight=False, soft_wrap=True)
-    console.print(processes_table(snapshot, now=time.time()))
-    print_ready(console, snapshot)
+    else:
+        console = Console()
+        if not console.is_terminal:
+            console = Console(width=200)
+        console.print(f"{phase_of(snapshot)} in {snapshot['data_dir']}", highlight=False, soft_wrap=True)
+        console.print(processes_table(snapshot, now=time.time()))
+        print_ready(console, snapshot)
+        print_problems(console, snapshot)
+    if snapshot["problems"]:
+        sys.exit(NOT_WELL)
 
 
 @click.group()

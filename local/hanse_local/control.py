@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import socket
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -21,6 +22,7 @@ from typing import Any
 
 from hanse.errors import FailedPreconditionError, HanseError, UnavailableError
 
+_log = logging.getLogger(__name__)
 Handler = Callable[[Mapping[str, Any]], Awaitable[Mapping[str, Any]]]
 MAX_PATH = 100  # sun_path holds 108 bytes on Linux, 104 on macOS
 _MAX_LINE = 1 << 20
@@ -51,7 +53,8 @@ async def serve(directory: Path, handler: Handler) -> AsyncIterator[Path]:
             yield path
         finally:
             server.close()
-            path.unlink(missing_ok=True)
+            with suppress(OSError):  # the next supervisor replaces it
+                path.unlink(missing_ok=True)
 
 
 async def _answer(line: bytes, handler: Handler) -> Mapping[str, Any]:
@@ -62,6 +65,9 @@ async def _answer(line: bytes, handler: Handler) -> Mapping[str, Any]:
         return {"ok": False, "error": str(error)}
     except (ValueError, KeyError, TypeError) as error:
         return {"ok": False, "error": f"the request is not understood: {error}"}
+    except Exception as error:  # noqa: BLE001 - whoever asks gets an answer, whatever went wrong
+        _log.exception("a request failed")
+        return {"ok": False, "error": f"{type(error).__name__}: {error}"}
 
 
 def call(path: Path, request: Mapping[str, Any], *, timeout: float = 10.0) -> dict[str, Any]:

@@ -23,6 +23,7 @@ _COLORS = {
     "ready": "green",
     "starting": "yellow",
     "restarting": "red",
+    "dead": "red",
     "stopping": "yellow",
     "stopped": "dim",
 }
@@ -91,17 +92,29 @@ def print_ready(console: Console, snapshot: Mapping[str, Any]) -> None:
     console.print(f"kubectl     export KUBECONFIG={snapshot['kubeconfig']}", highlight=False, soft_wrap=True)
 
 
+def phase_of(snapshot: Mapping[str, Any]) -> str:
+    """The phase for people: a federation that is up and not well is `degraded`."""
+    return "degraded" if snapshot["phase"] == "ready" and snapshot["problems"] else str(snapshot["phase"])
+
+
+def print_problems(console: Console, snapshot: Mapping[str, Any]) -> None:
+    """Say what is wrong, a line each."""
+    for problem in snapshot["problems"]:
+        console.print(f"[red]problem:[/] {escape(problem)}", highlight=False, soft_wrap=True)
+
+
 def processes_table(snapshot: Mapping[str, Any], *, now: float) -> Table:
     """The processes of a federation."""
     table = Table(box=None, header_style="bold", pad_edge=False)
     for column in ("PROCESS", "STATE", "PID", "FOR", "RESTARTS", "SERVES"):
         table.add_column(column, no_wrap=column != "SERVES")
     for process in snapshot["processes"]:
-        color = _COLORS.get(process["state"], "white")
+        state = "dead" if process["state"] == "ready" and not process["alive"] else process["state"]
+        color = _COLORS.get(state, "white")
         endpoints = " ".join(f"{name}={where}" for name, where in sorted(process["endpoints"].items()))
         table.add_row(
             process["name"],
-            f"[{color}]{process['state']}[/]",
+            f"[{color}]{state}[/]",
             str(process["pid"] or "-"),
             duration(now - process["since"]),
             str(process["restarts"]),

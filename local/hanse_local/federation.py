@@ -136,7 +136,7 @@ def _port_names(clusters: Iterable[SimulatedCluster], *, embedded: bool) -> list
         *(f"{name}.{port}" for name in SERVICES for port in ("grpc", "metrics")),
         "apiserver.https",
         "dns.dns",
-        *(f"{cluster.process}.https" for cluster in clusters),
+        *(f"{cluster.process}.{port}" for cluster in clusters for port in ("https", "metrics")),
     ]
 
 
@@ -200,6 +200,15 @@ class _Builder:
     def _address(self, process: str, port: str) -> str:
         return f"{HOST}:{self.state.ports[f'{process}.{port}']}"
 
+    def _expected(self, name: str) -> dict[str, str]:
+        """Where a process serves, as far as it is told."""
+        start = f"{name}."
+        return {
+            port.removeprefix(start): self._address(name, port.removeprefix(start))
+            for port in self.state.ports
+            if port.startswith(start)
+        }
+
     def etcd_access(self, who: str) -> EtcdAccess:
         """How a service, or `ROOT`, reaches the federation's etcd."""
         endpoints, prefix = self.state.etcd_endpoints, self.options.etcd_prefix
@@ -252,7 +261,7 @@ class _Builder:
             tier=OTHERS_TIER,
             stop_tier=stop_tier,
             log=self.data.log(name),
-            readiness=ReadyFile(self.data.ready_file(name)),
+            readiness=ReadyFile(self.data.ready_file(name), self._expected(name)),
             environment={"PYTHONUNBUFFERED": "1"},
         )
 
@@ -292,6 +301,7 @@ class _Builder:
             "region": cluster.region,
             "zones": list(cluster.zones),
             "listen": self._address(name, "https"),
+            "metrics_listen": self._address(name, "metrics"),
             "etcd_endpoints": [self._address(MEMBERS_ETCD, "client")],
             "etcd_prefix": f"/members/{cluster.name}",
             "pki_dir": str(self.data.clusters / cluster.name),

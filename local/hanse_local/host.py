@@ -12,7 +12,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import signal
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
@@ -26,12 +28,12 @@ from hanse.errors import (
     InvalidArgumentError,
     NotFoundError,
 )
-from hanse.pki import write_private
-from hanse_local import control
+from hanse_local import control, verdict
 from hanse_local.certificates import ADMIN
 from hanse_local.configs import Access, kubeconfig
 from hanse_local.continuity import EtcdAccess, check_id, read_id
 from hanse_local.federation import ETCD_TIER, Plan, prepare
+from hanse_local.files import OwnFiles
 from hanse_local.joining import join_all
 from hanse_local.layout import DataDir
 from hanse_local.lock import DataDirLock
@@ -44,6 +46,7 @@ from hanse_local.topology import SimulatedCluster
 
 RENEW_SECONDS = 3600.0
 """Seconds between two looks at how long certificates still hold."""
+_log = logging.getLogger(__name__)
 SIM_TIMEOUT = 60.0
 """Seconds that a simulated cluster may take to start again."""
 
@@ -59,7 +62,10 @@ class Host:
         on_change: Callable[[dict[str, Any]], None] | None = None,
         planner: Callable[[DataDir, Options], Plan] = prepare,
         identify: Callable[[EtcdAccess], Awaitable[str]] = read_id,
+        files: OwnFiles | None = None,
     ) -> None:
+        self._files = files or OwnFiles()
+        self._state: State | None = None
         self._planner = planner
         self._identify = identify
         self._data = data
@@ -74,19 +80,30 @@ class Host:
         """Bring it up, and keep it until it is told to stop. Raises HanseError or StartError."""
         self._data.create()
         with DataDirLock(self._data) as lock:
-            self._data.failure.unlink(missing_ok=True)
+            self._files.remove(self._data.failure)
             async with control.serve(self._data.run, self._answer) as socket:
                 lock.announce(socket)
                 self._catch_signals()
+                keeping = asyncio.create_task(self._files.keep(), name="own files")
                 try:
                     await self._live()
                 except (HanseError, StartError) as error:
                     self._record_failure(error)
                     raise
+                except OSError as error:
+                    failure = FailedPreconditionError(
+                        f"the federation cannot be brought up: {error}; mend that, then try again"
+                    )
+                    self._record_failure(failure)
+                    raise failure from error
+                finally:
+                    keeping.cancel()
 
     async def _live(self) -> None:
         plan = self._plan = self._planner(self._data, self._options)
-        async with Supervisor(plan.specs, record=self._data.processes, on_change=self._changed) as supervisor:
+        async with Supervisor(
+            plan.specs, record=self._data.processes, on_change=self._changed, files=self._files
+        ) as supervisor:
             self._supervisor = supervisor
             try:
                 await self._until_stopped(self._bring_up(plan, supervisor))
@@ -135,7 +152,8 @@ class Host:
         self._remember(lambda state: state.with_joined(cluster.name))
 
     def _remember(self, change: Callable[[State], State]) -> None:
-        change(State.load(self._data.state)).save(self._data.state)
+        self._state = change(self._state or State.load(self._data.state))
+        self._files.write(self._data.state, self._state.encode())
 
     def _write_kubeconfig(self, plan: Plan) -> None:
         pki = self._data.pki
@@ -152,7 +170,7 @@ class Host:
             )
             for cluster in plan.state.clusters
         }
-        write_private(self._data.kubeconfig, kubeconfig(access, members).encode())
+        self._files.write(self._data.kubeconfig, kubeconfig(access, members).encode())
 
     def _catch_signals(self) -> None:
         loop = asyncio.get_running_loop()
@@ -169,20 +187,24 @@ class Host:
         if isinstance(error, StartError):
             document |= {"process": error.process, "problem": error.problem}
             document |= {"log": str(error.log), "tail": error.tail}
-        write_private(self._data.failure, json.dumps(document).encode())
+        self._files.write(self._data.failure, json.dumps(document).encode())
 
     def _enter(self, phase: str) -> None:
         self._phase = phase
         self._changed()
 
     def _changed(self) -> None:
-        if self._on_change is not None:
+        if self._on_change is None:
+            return
+        try:
             self._on_change(self.snapshot())
+        except OSError as error:  # where it is shown is full or gone; that ends nothing here
+            _log.error("a change cannot be shown: %s", error)
 
     def snapshot(self) -> dict[str, Any]:
         """All that `hanse status` shows, as plain values."""
         plan, supervisor = self._plan, self._supervisor
-        return {
+        snapshot: dict[str, Any] = {
             "phase": self._phase,
             "data_dir": str(self._data.root),
             "kubeconfig": str(self._data.kubeconfig),
@@ -193,12 +215,14 @@ class Host:
             "warnings": list(plan.warnings) if plan else [],
             "moved": list(plan.moved) if plan else [],
             "processes": supervisor.describe() if supervisor else [],
+            "unwritten": self._files.problems(),
             "clusters": [
                 {"name": cluster.name, "region": cluster.region, "zones": list(cluster.zones)}
                 | {"process": cluster.process}
                 for cluster in (plan.state.clusters if plan else ())
             ],
         }
+        return snapshot | {"problems": verdict.problems(snapshot, now=time.time())}
 
     async def _answer(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
         match request["command"]:

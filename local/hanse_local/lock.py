@@ -13,6 +13,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -56,7 +57,8 @@ class DataDirLock:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._data.supervisor.unlink(missing_ok=True)
+        with suppress(OSError):  # a pid that is gone counts for nothing
+            self._data.supervisor.unlink(missing_ok=True)
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None

@@ -1,11 +1,12 @@
 """One process that is kept running.
 
 Owns its life: start, readiness, restart with growing pauses when it ends by itself, stop, kill. Its
-output goes to its log. It dies with the supervisor (see `hanse_local.guard`) and is deaf to Ctrl-C at
-the terminal, which is for the supervisor.
+output goes to its log, or nowhere if that cannot be opened. It dies with the supervisor (see
+`hanse_local.guard`) and is deaf to Ctrl-C at the terminal, which is for the supervisor.
 
 Concurrency: `run` is the only task that starts and reaps the process; other methods set what is wanted
-and wake it. All in one loop.
+and wake it. All in one loop. Nothing that goes wrong with one process (it cannot be started for want of
+memory or descriptors, its log cannot be written) ends `run`: it is noted in `problem` and tried again.
 
 Next: `hanse_local.supervisor`, which orders several.
 """
@@ -13,12 +14,14 @@ Next: `hanse_local.supervisor`, which orders several.
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import signal
 import sys
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -32,8 +35,11 @@ STEADY_SECONDS = 30.0
 """After running this long, a process that ends is restarted with the first pause again."""
 STARTS_BEFORE_FAILURE = 3
 """A process that ended this often without ever having been ready makes the start of the federation fail."""
+TROUBLE_SECONDS = 2.0
+"""Time between two questions to a process that is ready how it is."""
 _POLL = 0.05
 _GUARD = Path(__file__).with_name("guard.py")
+_log = logging.getLogger(__name__)
 
 
 class ProcessState(StrEnum):
@@ -78,6 +84,11 @@ class Process:
         self.ever_ready = False
         self.log_start = 0
         """Where the log was, in bytes, when it was last wanted anew: what is before is of earlier runs."""
+        self.trouble = ""
+        """What a process that is ready says is wrong with it."""
+        self.problem = ""
+        """Why it could not be started, or has no log; empty if nothing is in the way."""
+        self._ends: deque[float] = deque(maxlen=1000)
         self._on_change = on_change
         self._wanted = False
         self._wake = asyncio.Event()
@@ -86,7 +97,17 @@ class Process:
     @property
     def failed_to_start(self) -> bool:
         """Whether it ended so often without having been ready that waiting makes no sense."""
-        return not self.ever_ready and self.exit_code is not None and self.starts >= STARTS_BEFORE_FAILURE
+        ended = self.exit_code is not None or self.identity is None
+        return not self.ever_ready and ended and len(self._ends) >= STARTS_BEFORE_FAILURE
+
+    @property
+    def wanted(self) -> bool:
+        """Whether it should run."""
+        return self._wanted
+
+    def ends_since(self, moment: float) -> int:
+        """How often it ended by itself, or could not be started, since `moment` (seconds since the epoch)."""
+        return sum(end >= moment for end in self._ends)
 
     @property
     def restarts(self) -> int:
@@ -96,7 +117,7 @@ class Process:
     def start(self) -> None:
         """Want it to run. `run` must be running."""
         if not self._wanted:
-            with suppress(FileNotFoundError):
+            with suppress(OSError):
                 self.log_start = self.spec.log.stat().st_size
         self._wanted = True
         self._wake.set()
@@ -134,47 +155,65 @@ class Process:
                     pause = FIRST_PAUSE
                     continue
                 started = time.monotonic()
-                await self._run_once()
+                await self._attempt()
                 if time.monotonic() - started > STEADY_SECONDS:
                     pause = FIRST_PAUSE
                 if self._wanted:
+                    self._ends.append(time.time())
                     self._set(ProcessState.PAUSED)
                     await self._sleep(pause)
                     pause = min(pause * 2, LONGEST_PAUSE)
         finally:
             self._signal(signal.SIGKILL)
 
+    async def _attempt(self) -> None:
+        try:
+            await self._run_once()
+        except Exception as error:  # noqa: BLE001 - the supervisor outlives whatever befalls one process
+            self.problem = f"cannot be started: {error}"
+            _log.error("%s cannot be started, trying again: %s", self.spec.name, error)
+            self._signal(signal.SIGKILL)
+            self.identity = None
+            self.endpoints = {}
+
     async def _run_once(self) -> None:
         spec = self.spec
         spec.readiness.reset()
         guard = (sys.executable, "-I", "-S", str(_GUARD), str(os.getpid()))
-        with spec.log.open("ab") as log:
+        with ExitStack() as stack:
+            problem, output = "", asyncio.subprocess.DEVNULL
+            try:
+                output = stack.enter_context(spec.log.open("ab")).fileno()
+            except OSError as error:
+                problem = f"its log {spec.log} cannot be opened: {error.strerror or error}"
             popen = await asyncio.create_subprocess_exec(
                 *guard,
                 *spec.command,
                 stdin=asyncio.subprocess.DEVNULL,
-                stdout=log,
+                stdout=output,
                 stderr=asyncio.subprocess.STDOUT,
                 start_new_session=True,
                 env={**os.environ, **spec.environment},
             )
         self._popen = popen
+        self.problem = problem
         self.identity = ProcessIdentity.of(popen.pid)
         self.starts += 1
         self._set(ProcessState.STARTING)
         if not self._wanted:  # stopped while it was being started
             self._signal(signal.SIGKILL)
-        watcher = asyncio.create_task(self._await_ready(popen.pid))
+        watcher = asyncio.create_task(self._follow(popen.pid))
         try:
             self.exit_code = await popen.wait()
         finally:
             watcher.cancel()
-            with suppress(asyncio.CancelledError):
-                await watcher
+            await asyncio.wait([watcher])
         self.identity = None
         self.endpoints = {}
+        self.trouble = ""
 
-    async def _await_ready(self, pid: int) -> None:
+    async def _follow(self, pid: int) -> None:
+        """Wait until it is ready, then ask it how it is, again and again."""
         endpoints: dict[str, str] | None = None
         while endpoints is None:
             await asyncio.sleep(_POLL)
@@ -183,6 +222,13 @@ class Process:
         self.ever_ready = True
         if self.state is ProcessState.STARTING:
             self._set(ProcessState.READY)
+        before = ""
+        while True:
+            await asyncio.sleep(TROUBLE_SECONDS)
+            found = await self.spec.readiness.trouble(endpoints)
+            # One answer that did not come in time says nothing yet.
+            self.trouble = found if found == before or not found else self.trouble
+            before = found
 
     async def _sleep(self, seconds: float | None) -> None:
         """Wait until something is wanted anew, at most `seconds`."""
@@ -199,4 +245,7 @@ class Process:
         if state is not self.state:
             self.state = state
             self.since = time.time()
-            self._on_change()
+            try:
+                self._on_change()
+            except Exception as error:  # noqa: BLE001 - who is told must not end what is told of
+                _log.error("a change of %s could not be told: %s", self.spec.name, error)

@@ -1,6 +1,8 @@
-"""When a process counts as ready.
+"""When a process counts as ready, and what ails one that is.
 
-A Hanse process writes its ready file, with its pid, when it serves; etcd answers its health page.
+A Hanse process writes its ready file, with its pid, when it serves; if that cannot be written, its health
+page, which names its pid too, says the same. etcd answers its health page. What is asked is what is true at
+that moment; nothing is remembered.
 
 Concurrency: short polls in the supervisor's loop.
 
@@ -11,10 +13,18 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
+
+from hanse.settings import split_address
+
+PROBE_SECONDS = 5.0
+"""How long an answer may take."""
+_LIMIT = 64 * 1024
+_NO_SPACE = "NOSPACE"
 
 
 class Readiness(Protocol):
@@ -28,31 +38,56 @@ class Readiness(Protocol):
         """What the process `pid` serves at, by name; None while it is not ready."""
         ...
 
+    async def trouble(self, endpoints: Mapping[str, str]) -> str:
+        """What is wrong with a process that was ready, in its own words; empty if nothing is."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class ReadyFile:
-    """Ready when `path` holds `{"pid": PID, "endpoints": {...}}` of this very process."""
+    """Ready when `path` holds `{"pid": PID, "endpoints": {...}}` of this very process.
+
+    `expected` are the endpoints that it was told to serve at; if they have its health page, `metrics`, that
+    counts as well, for a process that cannot write the file.
+    """
 
     path: Path
+    expected: Mapping[str, str] = field(default_factory=dict)
 
     def reset(self) -> None:
-        """Remove the file of an earlier run."""
-        self.path.unlink(missing_ok=True)
+        """Remove the file of an earlier run. One that cannot be removed has another pid."""
+        with suppress(OSError):
+            self.path.unlink(missing_ok=True)
 
     async def endpoints(self, pid: int) -> dict[str, str] | None:
         """The endpoints in the file, if this process wrote it."""
-        try:
+        with suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
             document = json.loads(self.path.read_text())
-            if document["pid"] != pid:
-                return None
-            return {str(name): str(address) for name, address in document["endpoints"].items()}
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
-            return None
+            if document["pid"] == pid:
+                return {str(name): str(address) for name, address in document["endpoints"].items()}
+        page = self.expected.get("metrics", "")
+        answer = await _get(page, "/readyz") if page else None
+        if answer is not None and answer.status == 200 and answer.pid == str(pid):
+            return dict(self.expected)
+        return None
+
+    async def trouble(self, endpoints: Mapping[str, str]) -> str:
+        """What its health page says but for `ok`."""
+        page = endpoints.get("metrics", "")
+        if not page:
+            return ""
+        answer = await _get(page, "/readyz")
+        if answer is None:
+            return f"does not answer at http://{page}/readyz"
+        return "" if answer.status == 200 and answer.body.strip() == "ok" else answer.body.strip()
 
 
 @dataclass(frozen=True, slots=True)
 class EtcdHealth:
-    """Ready when http://127.0.0.1:`port`/health says that the etcd can commit."""
+    """Ready when http://127.0.0.1:`port`/health says that the etcd can commit.
+
+    One that is full (alarm NOSPACE) is ready: it answers, and it is by its services that it gets room again.
+    """
 
     port: int
     client_port: int
@@ -63,18 +98,28 @@ class EtcdHealth:
     async def endpoints(self, pid: int) -> dict[str, str] | None:
         """The client endpoint, if the etcd is healthy."""
         del pid
-        with suppress(OSError, TimeoutError, asyncio.IncompleteReadError, ValueError):
-            async with asyncio.timeout(2.0):
-                reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
-                try:
-                    writer.write(b"GET /health HTTP/1.0\r\nHost: 127.0.0.1\r\n\r\n")
-                    answer = await reader.read()
-                finally:
-                    writer.close()
-                body = answer.partition(b"\r\n\r\n")[2]
-                if str(json.loads(body).get("health")) == "true":
-                    return {"client": f"127.0.0.1:{self.client_port}"}
+        if await self._ailment(exclude=f"?exclude={_NO_SPACE}") == "":
+            return {"client": f"127.0.0.1:{self.client_port}"}
         return None
+
+    async def trouble(self, endpoints: Mapping[str, str]) -> str:
+        """What the health page says, alarms included."""
+        del endpoints
+        found = await self._ailment()
+        if _NO_SPACE in found:
+            return f"STORE_FULL: etcd's quota is used up ({found}); see docs/operations.md, When etcd is full"
+        return found
+
+    async def _ailment(self, *, exclude: str = "") -> str:
+        answer = await _get(f"127.0.0.1:{self.port}", f"/health{exclude}")
+        if answer is None:
+            return "does not answer at its health page"
+        try:
+            document = json.loads(answer.body)
+            healthy, reason = str(document.get("health")) == "true", str(document.get("reason", ""))
+        except (ValueError, AttributeError):
+            return f"its health page is not understood: {answer.body[:80]!r}"
+        return "" if healthy else reason or "it cannot commit"
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,3 +133,37 @@ class Always:
         """No endpoints, at once."""
         del pid
         return {}
+
+    async def trouble(self, endpoints: Mapping[str, str]) -> str:
+        """Nothing is known of it."""
+        del endpoints
+        return ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    status: int
+    pid: str
+    body: str
+
+
+async def _get(address: str, path: str) -> _Answer | None:
+    """The answer of a health page; None if there is none in time, or it is not HTTP."""
+    with suppress(OSError, TimeoutError, ValueError, IndexError):
+        host, port = split_address(address, setting="metrics")
+        async with asyncio.timeout(PROBE_SECONDS):
+            reader, writer = await asyncio.open_connection(host, port)
+            try:
+                writer.write(f"GET {path} HTTP/1.0\r\nHost: {host}\r\n\r\n".encode())
+                answer = b""
+                while (more := await reader.read(_LIMIT)) and len(answer) < _LIMIT:
+                    answer += more
+            finally:
+                writer.close()
+        head, _, body = answer.partition(b"\r\n\r\n")
+        lines = head.decode("latin-1").split("\r\n")
+        headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+        return _Answer(
+            int(lines[0].split(" ")[1]), headers.get("hanse-pid", ""), body.decode(errors="replace")
+        )
+    return None

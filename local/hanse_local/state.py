@@ -83,8 +83,11 @@ class State:
 
     def save(self, path: Path) -> None:
         """Write it to `path`."""
-        document = {"version": VERSION, **asdict(self)}
-        write_private(path, json.dumps(document, indent=2).encode() + b"\n")
+        write_private(path, self.encode())
+
+    def encode(self) -> bytes:
+        """What state.json holds."""
+        return json.dumps({"version": VERSION, **asdict(self)}, indent=2).encode() + b"\n"
 
     def with_joined(self, name: str) -> State:
         """The state after the simulated cluster `name` was joined."""

@@ -24,9 +24,10 @@ from types import TracebackType
 from typing import Any, Self
 
 from hanse.errors import FailedPreconditionError, NotFoundError
-from hanse.pki import write_private
+from hanse_local.files import OwnFiles
 from hanse_local.identity import ProcessIdentity
 from hanse_local.process import Process, ProcessSpec, ProcessState
+from hanse_local.verdict import CRASH_LOOP_SECONDS
 
 TAIL_LINES = 15
 _TIME = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d[.,\d]*(Z|[+-]\d\d:?\d\d)?")
@@ -53,8 +54,10 @@ class Supervisor:
         *,
         record: Path,
         on_change: Callable[[], None] = lambda: None,
+        files: OwnFiles | None = None,
     ) -> None:
         self._record = record
+        self._files = files or OwnFiles()
         self._on_change = on_change
         self._processes = {spec.name: Process(spec, on_change=self._changed) for spec in specs}
         self._tasks: dict[str, asyncio.Task[None]] = {}
@@ -79,7 +82,7 @@ class Supervisor:
             for task in self._tasks.values():
                 task.cancel()
             await asyncio.gather(*self._tasks.values(), return_exceptions=True)
-            self._record.unlink(missing_ok=True)
+            self._files.remove(self._record)
 
     @property
     def processes(self) -> tuple[Process, ...]:
@@ -133,9 +136,8 @@ class Supervisor:
         while waiting := [process for process in members if process.state is not ProcessState.READY]:
             for process in waiting:
                 if process.failed_to_start:
-                    raise _failure(process, f"ended with status {process.exit_code} before it was ready")
-                if self._tasks[process.spec.name].done():
-                    raise _failure(process, f"cannot be run: {self._tasks[process.spec.name].exception()}")
+                    ended = f"ended with status {process.exit_code} before it was ready"
+                    raise _failure(process, ended if process.exit_code is not None else process.problem)
             if time.monotonic() > deadline:
                 raise _failure(waiting[0], f"was not ready after {timeout:.0f} s")
             await asyncio.sleep(_POLL)
@@ -146,8 +148,14 @@ class Supervisor:
             {
                 "name": process.spec.name,
                 "state": str(process.state),
+                "wanted": process.wanted,
                 "pid": process.identity.pid if process.identity else None,
+                "alive": process.identity is not None and process.identity.alive,
                 "restarts": process.restarts,
+                "recent_restarts": process.ends_since(time.time() - CRASH_LOOP_SECONDS),
+                "trouble": process.trouble,
+                "problem": process.problem,
+                "last_line": _last_line(process),
                 "exit_code": process.exit_code,
                 "since": process.since,
                 "endpoints": dict(process.endpoints),
@@ -162,7 +170,7 @@ class Supervisor:
             for name, process in self._processes.items()
             if process.identity
         }
-        write_private(self._record, json.dumps(running).encode())
+        self._files.write(self._record, json.dumps(running).encode())
         self._on_change()
 
 
@@ -174,6 +182,13 @@ def _stop_tier(process: Process) -> int:
 def _failure(process: Process, problem: str) -> StartError:
     tail = tail_of(process.spec.log, since=process.log_start)
     return StartError(process.spec.name, problem=problem, log=process.spec.log, tail=tail)
+
+
+def _last_line(process: Process) -> str:
+    """The last line that a process which has ended before left in its log; empty for one that never did."""
+    if process.exit_code is None:
+        return ""
+    return tail_of(process.spec.log, since=process.log_start, lines=1)
 
 
 def tail_of(log: Path, *, since: int, lines: int = TAIL_LINES) -> str:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 from collections.abc import Callable
 from types import TracebackType
 from typing import Self
@@ -121,7 +122,7 @@ class HealthServer:
                 method = head.split(b" ", 1)[0]
                 writer.write(
                     f"HTTP/1.1 {status}\r\nContent-Type: {content_type}\r\n"
-                    f"Content-Length: {len(body)}\r\nCache-Control: no-store\r\n"
+                    f"Content-Length: {len(body)}\r\nCache-Control: no-store\r\nHanse-Pid: {os.getpid()}\r\n"
                     "Connection: close\r\n\r\n".encode()
                 )
                 if method != b"HEAD":

@@ -17,6 +17,7 @@ Next: `hanse.rpc.server` for serving, `hanse.control.controller` for loops.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import os
 import signal
@@ -38,6 +39,7 @@ S = TypeVar("S", bound=ServiceSettings)
 
 _log = get_logger(__name__)
 _YOUNG_OBJECTS = 10_000  # between two collections of the youngest: at Python's 700, one per request
+_READY_FILE_SECONDS = 5.0  # between two attempts to write a ready file
 _KILL_AFTER = 5.0  # seconds that cancelled work has to end before the process ends without it
 
 
@@ -66,16 +68,29 @@ class Runtime(Generic[S]):
     def ready(self, endpoints: Mapping[str, str] | None = None) -> None:
         """Say that the service serves, at `endpoints` (name such as "grpc" to host:port).
 
-        Makes /readyz and gRPC health say so, and writes `ready_file`.
+        Makes /readyz and gRPC health say so, and writes `ready_file`; if that cannot be written, now and then
+        again: a full disk is no reason not to serve.
         """
         self.endpoints.update(endpoints or {})
-        if self.settings.ready_file:
-            write_ready_file(Path(self.settings.ready_file), self.endpoints)
+        if self.settings.ready_file and not self._write_ready_file():
+            self.tasks.create_task(self._keep_writing_ready_file(), name="ready file")
         self.health.set("serving", True)
         gc.collect()
         gc.freeze()  # what start-up made stays; collections need not walk it again
         gc.set_threshold(_YOUNG_OBJECTS, *gc.get_threshold()[1:])
         _log.info("serving", **{f"{name}_endpoint": where for name, where in self.endpoints.items()})
+
+    def _write_ready_file(self) -> bool:
+        try:
+            write_ready_file(Path(self.settings.ready_file), self.endpoints)
+        except OSError as error:
+            _log.warning("the ready file cannot be written", file=self.settings.ready_file, error=str(error))
+            return False
+        return True
+
+    async def _keep_writing_ready_file(self) -> None:
+        while not self._write_ready_file():  # noqa: ASYNC110 - only trying again tells
+            await asyncio.sleep(_READY_FILE_SECONDS)
 
 
 def run(
@@ -102,7 +117,8 @@ def run(
     finally:
         telemetry.shutdown()
         if values.ready_file:
-            Path(values.ready_file).unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                Path(values.ready_file).unlink(missing_ok=True)
     return 0
 
 
@@ -110,8 +126,12 @@ def write_ready_file(path: Path, endpoints: Mapping[str, str]) -> None:
     """Write {"pid": ..., "endpoints": {...}} to `path`, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_bytes(orjson.dumps({"pid": os.getpid(), "endpoints": dict(endpoints)}))
-    temporary.replace(path)
+    try:
+        temporary.write_bytes(orjson.dumps({"pid": os.getpid(), "endpoints": dict(endpoints)}))
+        temporary.replace(path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 class _Finished(Exception):  # noqa: N818 - not an error: ends the task group
@@ -200,5 +220,6 @@ def _fail(service_name: str, error: BaseException) -> int:
     text = error.message if isinstance(error, HanseError) else f"{type(error).__name__}: {error}"
     if not isinstance(error, HanseError):
         _log.critical("fatal", error=text, exc_info=error)
-    sys.stderr.write(f"hanse-{service_name}: error: {' '.join(text.split())}\n")
+    with contextlib.suppress(OSError):
+        sys.stderr.write(f"hanse-{service_name}: error: {' '.join(text.split())}\n")
     return 2 if isinstance(error, ConfigError) else 1

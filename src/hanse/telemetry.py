@@ -241,7 +241,7 @@ def configure_logging(
     structlog.configure(
         processors=[*processors, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(number),
-        logger_factory=structlog.WriteLoggerFactory(output),
+        logger_factory=structlog.WriteLoggerFactory(cast(TextIO, _Forgiving(output))),
         cache_logger_on_first_use=False,
     )
     root = logging.getLogger()
@@ -250,6 +250,23 @@ def configure_logging(
     root.addHandler(_StdlibBridge())
     root.setLevel(number)
     logging.captureWarnings(True)
+
+
+class _Forgiving:
+    """A stream that loses what cannot be written: a log on a full disk must not fail who logs."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        try:
+            return self._stream.write(text)
+        except OSError:
+            return 0
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError):
+            self._stream.flush()
 
 
 class _StdlibBridge(logging.Handler):

@@ -156,3 +156,18 @@ def test_an_idle_service_is_small(tmp_path: Path) -> None:
         status = Path(f"/proc/{process.pid}/status").read_text()
         kib = int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmRSS")))
         assert kib < 64 * 1024
+
+
+def test_a_ready_file_that_cannot_be_written_is_written_later(tmp_path: Path) -> None:
+    """A service that cannot write its ready file serves, says so, and writes the file once it can."""
+    blocker = tmp_path / "run"
+    blocker.write_text("a file where the folder should be")
+    with started(tmp_path) as (process, ready):
+        assert process.stderr is not None
+        while "the ready file cannot be written" not in (line := process.stderr.readline()):
+            assert line, "the service ended"
+        blocker.unlink()
+        until(ready.exists)
+        assert orjson.loads(ready.read_bytes())["pid"] == process.pid
+        process.terminate()
+        assert process.wait(10) == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import io
 import logging
 import sys
@@ -53,6 +54,22 @@ def stream() -> Iterator[io.StringIO]:
 def lines(stream: io.StringIO) -> list[dict[str, object]]:
     """The JSON lines."""
     return [orjson.loads(line) for line in stream.getvalue().splitlines()]
+
+
+class FullDisk(io.StringIO):
+    """A log on a full disk."""
+
+    def write(self, text: str) -> int:
+        """Fail."""
+        raise OSError(errno.ENOSPC, "No space left on device", text)
+
+
+def test_a_line_that_cannot_be_written_fails_nobody(stream: io.StringIO) -> None:
+    """Who logs to a full disk goes on, through structlog and logging alike."""
+    del stream  # for its end
+    configure_logging(service_name="test", stream=FullDisk())
+    get_logger("a").info("lost")
+    logging.getLogger("other").warning("lost too")
 
 
 def test_logs_are_json_with_the_trace(stream: io.StringIO) -> None:
