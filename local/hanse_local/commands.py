@@ -1,6 +1,6 @@
 """The commands `hanse up`, `down`, `status`, `sim`, `certificates`, plugged into `hanse` by its entry point.
 
-Exit status: 0 as asked; 1 it failed; 2 wrong usage or input; of `status` also 3 nothing runs, 4 something of
+Exit status: 0 as asked; 1 it failed; 2 wrong usage or input; of `status` also 3 nothing runs, 8 something of
 what runs is not well.
 
 Concurrency: `up` in the foreground runs the supervisor's loop; the others are synchronous.
@@ -43,7 +43,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 FAILED = 1
 WRONG_INPUT = 2
 NOT_RUNNING = 3
-NOT_WELL = 4
+NOT_WELL = 8
 
 
 def _data_dir(function: F) -> F:
@@ -219,7 +219,7 @@ def down(data: DataDir, timeout: float) -> None:
 def status(data: DataDir, output: str) -> None:
     """Show the processes of the federation, and what is wrong with them.
 
-    Exit status 0 if all is well, 3 if nothing runs, 4 if a process is not ready, crash-loops or says that
+    Exit status 0 if all is well, 3 if nothing runs, 8 if a process is not ready, crash-loops or says that
     something is wrong, 1 if that cannot be told.
     """
     errors = Console(stderr=True)

@@ -79,7 +79,8 @@ class ReadyFile:
         answer = await _get(page, "/readyz")
         if answer is None:
             return f"does not answer at http://{page}/readyz"
-        return "" if answer.status == 200 and answer.body.strip() == "ok" else answer.body.strip()
+        body = answer.body.strip()
+        return body.removeprefix("ok").strip() if answer.status == 200 else body
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,9 +99,10 @@ class EtcdHealth:
     async def endpoints(self, pid: int) -> dict[str, str] | None:
         """The client endpoint, if the etcd is healthy."""
         del pid
-        if await self._ailment(exclude=f"?exclude={_NO_SPACE}") == "":
-            return {"client": f"127.0.0.1:{self.client_port}"}
-        return None
+        found = await self._ailment()
+        if _NO_SPACE in found:  # is that all?
+            found = await self._ailment(exclude=f"?exclude={_NO_SPACE}")
+        return None if found else {"client": f"127.0.0.1:{self.client_port}"}
 
     async def trouble(self, endpoints: Mapping[str, str]) -> str:
         """What the health page says, alarms included."""

@@ -152,7 +152,7 @@ class Supervisor:
                 "pid": process.identity.pid if process.identity else None,
                 "alive": process.identity is not None and process.identity.alive,
                 "restarts": process.restarts,
-                "recent_restarts": process.ends_since(time.time() - CRASH_LOOP_SECONDS),
+                "recent_restarts": _recent_restarts(process),
                 "trouble": process.trouble,
                 "problem": process.problem,
                 "last_line": _last_line(process),
@@ -182,6 +182,12 @@ def _stop_tier(process: Process) -> int:
 def _failure(process: Process, problem: str) -> StartError:
     tail = tail_of(process.spec.log, since=process.log_start)
     return StartError(process.spec.name, problem=problem, log=process.spec.log, tail=tail)
+
+
+def _recent_restarts(process: Process) -> int:
+    """How often it was started again in the window of a crash loop."""
+    ends = process.ends_since(time.time() - CRASH_LOOP_SECONDS)
+    return max(0, ends - (process.state is ProcessState.PAUSED))
 
 
 def _last_line(process: Process) -> str:

@@ -13,10 +13,12 @@ from typing import Any
 
 CRASH_LOOP_SECONDS = 120.0
 """The window in which restarts are counted."""
-CRASH_LOOP_RESTARTS = 3
+CRASH_LOOP_RESTARTS = 5
 """So many restarts in the window are a crash loop, until the process has been steady again."""
 STEADY_SECONDS = 30.0
 """A process that has been ready for so long is out of its crash loop."""
+RESTART_SECONDS = 10.0
+"""A process that has ended may take so long to be started again and ready; that is repaired, not wrong."""
 _LINE = 300
 
 
@@ -42,10 +44,11 @@ def problem_of(process: Mapping[str, Any], *, up: bool, now: float) -> str:
         return f"{name} crash-looping: {process['recent_restarts']} restarts in {window}m{_ending(process)}"
     if not up:
         return ""
-    if process["state"] == "restarting":
-        return f"{name} has ended and is started again{_ending(process)}"
     if process["state"] != "ready":
-        return f"{name} is not ready: {process['state']} for {max(0, int(now - process['since']))}s"
+        waiting = now - process["since"]
+        if waiting < RESTART_SECONDS and not process["problem"]:
+            return ""
+        return f"{name} is not ready: {process['state']} for {max(0, int(waiting))}s{_ending(process)}"
     if not process["alive"]:
         return f"{name} is dead: there is no process {process['pid']}"
     if process["trouble"]:

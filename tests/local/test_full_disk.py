@@ -158,7 +158,7 @@ async def test_a_listener_that_fails_ends_nothing(fakes: Fakes, tmp_path: Path) 
 
 
 async def test_a_federation_outlives_a_full_disk(fakes: Fakes, disk: Disk, tmp_path: Path) -> None:
-    """Full after the start: what dies is started again, `hanse status` says what is wrong and exits with 4;
+    """Full after the start: what dies is started again, `hanse status` says what is wrong and exits with 8;
     when there is room again it says 0, and what was to be written is there."""
     data = DataDir.at(tmp_path / "data")
     files = OwnFiles(write=disk.write, retry_seconds=0.1)
@@ -223,7 +223,8 @@ def pid_of(host: Host, name: str) -> Any:
 
 def ready(host: Host, name: str) -> bool:
     """Whether a process is ready now."""
-    return next(each["state"] == "ready" for each in host.snapshot()["processes"] if each["name"] == name)
+    states = {each["name"]: str(each["state"]) for each in host.snapshot()["processes"]}
+    return states[name] == "ready"
 
 
 def described(**values: Any) -> dict[str, Any]:
@@ -245,16 +246,26 @@ def described(**values: Any) -> dict[str, Any]:
             ["etcd crash-looping: 7 restarts in 2m, last exit 1: no space left"],
         ),
         (
-            {"state": "ready", "since": 990.0, "recent_restarts": 3, "exit_code": 2},
+            {"state": "ready", "since": 990.0, "recent_restarts": 5, "exit_code": 2},
             "starting",
-            ["etcd crash-looping: 3 restarts in 2m, last exit 2"],
+            ["etcd crash-looping: 5 restarts in 2m, last exit 2"],
         ),
         ({"recent_restarts": 7, "exit_code": 1}, "ready", []),
         ({"state": "stopped", "wanted": False, "alive": False, "recent_restarts": 9}, "ready", []),
         (
             {"state": "restarting", "alive": False, "recent_restarts": 1, "exit_code": -9, "last_line": "x"},
             "ready",
-            ["etcd has ended and is started again, last exit -9: x"],
+            ["etcd is not ready: restarting for 100s, last exit -9: x"],
+        ),
+        (
+            {"state": "restarting", "since": 995.0, "recent_restarts": 1, "exit_code": -9, "last_line": "x"},
+            "ready",
+            [],
+        ),
+        (
+            {"state": "restarting", "since": 999.0, "alive": False, "problem": "cannot be started: EMFILE"},
+            "ready",
+            ["etcd is not ready: restarting for 1s: cannot be started: EMFILE"],
         ),
         ({"state": "starting", "since": 930.0}, "ready", ["etcd is not ready: starting for 70s"]),
         ({"state": "starting"}, "starting", []),
@@ -283,7 +294,7 @@ async def test_a_crash_loop_is_told_with_its_last_line(
         os.kill(db.identity.pid, signal.SIGKILL)
 
         def told() -> str:
-            snapshot = {"phase": "ready", "processes": supervisor.describe()}
+            snapshot: dict[str, Any] = {"phase": "ready", "processes": supervisor.describe()}
             return "".join(problems(snapshot, now=snapshot["processes"][0]["since"]))
 
         await eventually(lambda: "restarts in 2m, last exit 7: this is why it fails" in told())
@@ -329,6 +340,6 @@ async def test_the_health_of_an_etcd(body: str, ready: bool, trouble: str) -> No
     async with server:
         readiness = EtcdHealth(server.sockets[0].getsockname()[1], 1)
         assert (await readiness.endpoints(0) is not None) == ready
-        assert "exclude=NOSPACE" in asked[0]
+        assert any("exclude=NOSPACE" in line for line in asked) == ("NOSPACE" in body)
         found = await readiness.trouble({})
         assert trouble in found if trouble else not found
