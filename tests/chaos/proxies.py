@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Self
@@ -60,6 +60,21 @@ class Proxies:
     def cut_apiserver(self) -> Iterator[None]:
         """Cut the apiserver off from etcd."""
         yield from self._cut(self._apiserver)
+
+    @contextmanager
+    def before(self, endpoint: str) -> Iterator[tuple[str, Callable[[], None]]]:
+        """Another way to `endpoint` (host:port): its address, and what ends all its connections once."""
+        proxy = Proxy(endpoint)
+        self._wait(proxy.mend())
+
+        def cut() -> None:
+            self._wait(proxy.cut())
+            self._wait(proxy.mend())
+
+        try:
+            yield proxy.endpoint, cut
+        finally:
+            self._wait(proxy.cut())
 
     def _cut(self, proxy: Proxy) -> Iterator[None]:
         self._wait(proxy.cut())
