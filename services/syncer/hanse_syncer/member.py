@@ -114,11 +114,11 @@ class Member:
 
     async def create(self, target: Target, manifest: Manifest) -> Answer:
         """Apply the manifest if nothing of that name is there."""
-        return await self._apply(target, manifest.body(resource_version=NEW_OBJECT))
+        return await self._apply(target, manifest.body(resource_version=NEW_OBJECT), target.expected)
 
     async def apply(self, target: Target, manifest: Manifest, *, uid: str) -> Answer:
         """Apply the manifest to the object with that uid, and to no other."""
-        return await self._apply(target, manifest.body(uid=uid))
+        return await self._apply(target, manifest.body(uid=uid), replace(target.expected, uid=uid))
 
     async def get(self, target: Target) -> Answer:
         """Read the object."""
@@ -136,7 +136,7 @@ class Member:
             "propagationPolicy": "Background",
             "preconditions": {"uid": uid, "resourceVersion": version},
         }
-        expected = ADeletion(replace(target.expected, partial=False), uid)
+        expected = ADeletion(replace(target.expected, partial=False, uid=uid))
         return await self._send("DELETE", target.path, expect=expected, body=orjson.dumps(options))
 
     async def merge(self, target: Target, patch: Object) -> Answer:
@@ -192,11 +192,11 @@ class Member:
         """Return what the answer means for the target."""
         return read(answer, target.expected)
 
-    async def _apply(self, target: Target, body: bytes) -> Answer:
+    async def _apply(self, target: Target, body: bytes, expected: AnObject) -> Answer:
         return await self._send(
             "PATCH",
             target.path + _APPLY,
-            expect=target.expected,
+            expect=expected,
             body=body,
             content_type="application/apply-patch+yaml",
             accept=_METADATA_ONLY if target.metadata_only else "application/json",

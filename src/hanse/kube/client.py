@@ -62,10 +62,16 @@ class ResourcePath:
             path += f"/{quote(name, safe='')}"
         return f"{path}/{subresource}" if subresource else path
 
-    def object(self, namespace: str = "", name: str = "", *, stored: bool = True) -> AnObject:
+    def object(self, namespace: str = "", name: str = "", *, uid: str = "", stored: bool = True) -> AnObject:
         """Return what an answer about an object must be; without a name, about any."""
         return AnObject(
-            self.api_version, self.kind, namespace=namespace, name=name, resource=self.plural, stored=stored
+            self.api_version,
+            self.kind,
+            namespace=namespace,
+            name=name,
+            resource=self.plural,
+            uid=uid,
+            stored=stored,
         )
 
 
@@ -326,7 +332,7 @@ class KubeClient(KubeTransport):
             options["gracePeriodSeconds"] = grace_seconds
         if dry_run:
             options["dryRun"] = ["All"]
-        expected = ADeletion(resource.object(namespace, name), uid)
+        expected = ADeletion(resource.object(namespace, name, uid=uid))
         return await self.call(
             "DELETE", resource.url(namespace, name), expect=expected, body=orjson.dumps(options)
         )

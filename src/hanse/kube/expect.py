@@ -164,7 +164,9 @@ def _excerpt(body: bytes) -> str:
 
 @dataclass(frozen=True, slots=True)
 class AnObject:
-    """One object. What is empty is not known and not checked; `partial`: its metadata will do.
+    """One object, with `uid` that very one. What is empty is not known and not checked.
+
+    `partial`: its metadata will do.
 
     `resource` is the plural by which a Status names it. `stored` is off for what has no uid, such as the
     answer to a dry run.
@@ -175,14 +177,19 @@ class AnObject:
     namespace: str = ""
     name: str = ""
     resource: str = ""
+    uid: str = ""
     partial: bool = False
     stored: bool = True
     media_type: str = "application/json"
 
     def fault(self, document: Any) -> str:
         """Return what is wrong with it."""
-        fault = wrong_type(document, self.api_version, self.kind, partial=self.partial)
-        return fault or wrong_metadata(document, namespace=self.namespace, name=self.name, stored=self.stored)
+        fault = wrong_type(document, self.api_version, self.kind, partial=self.partial) or wrong_metadata(
+            document, namespace=self.namespace, name=self.name, stored=self.stored
+        )
+        if not fault and self.uid and document["metadata"].get("uid") != self.uid:
+            return f"has uid {document['metadata'].get('uid')!r}, not {self.uid!r}"
+        return fault
 
     def names(self, details: Mapping[str, Any]) -> bool:
         """Whether they name this very object."""
@@ -200,7 +207,6 @@ class ADeletion:
     """The answer to a DELETE of one object: the object if it waits for something, else a Status."""
 
     target: AnObject
-    uid: str = ""
     media_type: str = "application/json"
 
     def fault(self, document: Any) -> str:
@@ -209,10 +215,7 @@ class ADeletion:
             return "is not an object"
         if document.get("kind") == "Status" and self.target.kind != "Status":
             return self._status_fault(document)
-        fault = self.target.fault(document)
-        if not fault and self.uid and document["metadata"].get("uid") != self.uid:
-            return f"has uid {document['metadata'].get('uid')!r}, not {self.uid!r}"
-        return fault
+        return self.target.fault(document)
 
     def names(self, details: Mapping[str, Any]) -> bool:
         """As of the object."""
@@ -227,7 +230,7 @@ class ADeletion:
             return "is a Status that does not say Success"
         details = document.get("details")
         details = details if isinstance(details, dict) else {}
-        for name, wanted in (("name", self.target.name), ("uid", self.uid)):
+        for name, wanted in (("name", self.target.name), ("uid", self.target.uid)):
             if wanted and details.get(name) not in (None, "", wanted):
                 return f"is a Status about {name} {details.get(name)!r}, not {wanted!r}"
         return ""

@@ -83,14 +83,15 @@ RESOURCES: dict[str, Any] = {
     "resources": [{"name": "configmaps", "kind": "ConfigMap", "namespaced": True, "verbs": ["get"]}],
 }
 OBJECT = CONFIGMAPS.object("shop", "web")
+THIS = CONFIGMAPS.object("shop", "web", uid="u")
 GOOD: list[tuple[Expected, dict[str, Any]]] = [
     (OBJECT, CONFIGMAP),
     (AList("v1", "ConfigMap", namespace="shop"), LIST),
     (AList("v1", namespace="shop"), LIST),
     (AList("v1", "ConfigMap", partial=True), PARTIAL),
     (AList("v1", "ConfigMap", partial=True), {**PARTIAL, "items": None}),
-    (ADeletion(OBJECT, "u"), DELETED),
-    (ADeletion(OBJECT, "u"), CONFIGMAP),
+    (ADeletion(THIS), DELETED),
+    (ADeletion(THIS), CONFIGMAP),
     (VERSION, {"major": "1", "gitVersion": "v1.37.2"}),
     (resource_list("v1"), RESOURCES),
     (DISCOVERY, {"kind": "APIGroupDiscoveryList", "items": [{"metadata": {}}]}),
@@ -123,6 +124,7 @@ def test_what_was_asked_for_counts_and_nothing_else_does(
 
 
 LIES: list[tuple[Expected, dict[str, Any], dict[tuple[str, ...], Any]]] = [
+    (THIS, CONFIGMAP, {("metadata", "uid"): "u-2"}),
     (OBJECT, CONFIGMAP, {("kind",): "Secret"}),
     (OBJECT, CONFIGMAP, {("apiVersion",): "v2"}),
     (OBJECT, CONFIGMAP, {("metadata", "name"): "other"}),
@@ -149,10 +151,10 @@ LIES: list[tuple[Expected, dict[str, Any], dict[tuple[str, ...], Any]]] = [
     (AList("v1", "ConfigMap", namespace="other"), LIST, {}),
     (AList("v1", "ConfigMap"), PARTIAL, {}),
     (AList("v1", "ConfigMap", partial=True), {k: v for k, v in PARTIAL.items() if k != "items"}, {}),
-    (ADeletion(OBJECT, "u"), DELETED, {("status",): "Failure"}),
-    (ADeletion(OBJECT, "u"), DELETED, {("details", "name"): "other"}),
-    (ADeletion(OBJECT, "u"), DELETED, {("details", "uid"): "u-2"}),
-    (ADeletion(OBJECT, "u"), CONFIGMAP, {("metadata", "uid"): "u-2"}),
+    (ADeletion(THIS), DELETED, {("status",): "Failure"}),
+    (ADeletion(THIS), DELETED, {("details", "name"): "other"}),
+    (ADeletion(THIS), DELETED, {("details", "uid"): "u-2"}),
+    (ADeletion(THIS), CONFIGMAP, {("metadata", "uid"): "u-2"}),
     (VERSION, {"gitVersion": "v1"}, {("gitVersion",): ""}),
     (resource_list("v1"), RESOURCES, {("resources",): []}),
     (resource_list("v1"), RESOURCES, {("groupVersion",): "apps/v1"}),
