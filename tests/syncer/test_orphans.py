@@ -9,14 +9,16 @@ from typing import Any
 import orjson
 import pytest
 from aiohttp import web
-from hanse_syncer import orphans, ownership
+from hanse_syncer import orphan_watch, orphans, ownership
+from hanse_syncer.service import POLICY
 
 from hanse.api.registry.v1.cluster_pb2 import ApiResource
 from hanse.api.scheduler.v1.placement_pb2 import ClusterPlacement, ClusterRelease, Placement
 from hanse.api.syncer.v1 import orphan_pb2, syncer_service_pb2
 from hanse.api.syncer.v1 import sync_state_pb2 as sync
 from hanse.api.syncer.v1.orphan_pb2 import Orphan, OrphanReport
-from hanse.errors import ConflictError, FailedPreconditionError, NotFoundError
+from hanse.auth import ADMINS, SERVICES, Identity, service_name
+from hanse.errors import ConflictError, FailedPreconditionError, NotFoundError, PermissionDeniedError
 from hanse.store import keys
 from hanse.store.keys import ObjectKey
 from tests.syncer.harness import FEDERATION_ID, Federation, Member, Object, config_map, federation, until
@@ -110,6 +112,40 @@ async def test_what_comes_back_is_found_at_once(fed: Federation) -> None:
         await reported(fed, OLD)
         live = member.get(OLD)
         assert live is not None
+
+
+async def test_what_a_restored_member_brings_back_is_found(
+    fed: Federation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of every kind, as soon as the member answers again; what is wanted stays as it is."""
+    monkeypatch.setattr(orphan_watch, "_SPACING_SECONDS", 0.2)
+    member = fed.members["a"]
+    async with fed.syncer(timeout=1.0) as sharing:
+        await fed.put(WEB, config_map())
+        await fed.place(WEB, "a")
+        first = await fed.reaches(WEB, "a", sync.APPLIED)
+        await until(lambda: sharing.pipelines["a"].settled, what="the first look is over")
+        await reported(fed)
+        await member.stop()
+        for path, obj in ((OLD, config_map()), (SECRET, secret())):
+            await member.create(path, marked(obj, path))
+        member.writes.clear()
+        await member.start()
+        await reported(fed, OLD, SECRET)
+        assert unwritten(member)
+        live = member.get(WEB)
+        assert live is not None
+        assert live["metadata"]["uid"] == first.member_uid
+
+
+def test_only_administrators_have_orphans_exported_and_deleted() -> None:
+    """Neither a service nor a viewer may."""
+    for method in ("ExportOrphan", "DeleteOrphan"):
+        name = f"hanse.api.syncer.v1.SyncerService/{method}"
+        POLICY.authorize(name, Identity("a", (ADMINS,)))
+        for other in (Identity(service_name("syncer"), (SERVICES,)), Identity("v", ("hanse:viewers",))):
+            with pytest.raises(PermissionDeniedError):
+                POLICY.authorize(name, other)
 
 
 async def test_copy_where_the_object_is_not_placed_is_an_orphan(fed: Federation) -> None:

@@ -424,7 +424,11 @@ class Pipeline:
             self.queue.add(path)
 
     def _listed(self, prefix: str) -> None:
-        """A list is complete: whatever of ours it does not have is asked for by name."""
+        """A list is complete: whatever of ours it does not have is asked for by name.
+
+        That a new one was needed can mean that the member was restored: then other kinds have changed unseen.
+        """
+        self.orphans.look()
         session = self._session
         if session is None:
             return
