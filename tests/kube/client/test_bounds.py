@@ -88,7 +88,7 @@ BOMB = gzip.compress(b" " * 64 * MIB)
     "handler",
     [
         endless(CHUNKS, b"10000\r\n" + b" " * 0x10000 + b"\r\n"),
-        endless(CHUNKS, b"2\r\n  \r\n" * 10_000),
+        endless(CHUNKS, (b"40\r\n" + b" " * 64 + b"\r\n") * 1000),
         endless(CHUNKS + b"2\r\n{}\r\n0\r\n", b"Trailer: " + b"t" * 1000 + b"\r\n"),
         endless(CHUNKS, b"1;" + b"x" * 100_000),
         endless(LENGTH, b" " * 0x10000),
