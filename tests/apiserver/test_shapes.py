@@ -18,7 +18,7 @@ from hanse.api.syncer.v1 import sync_state_pb2 as sync
 from hanse.kube.catalogue import Catalogue
 from hanse.kube.hooks import Deferred
 from hanse.kube.table_columns import layout
-from hanse.kube.untrusted import MAX_DEPTH
+from hanse.kube.untrusted import MAX_DEPTH, MAX_STATUS_BYTES
 from hanse.store import Event, KeyValue
 from hanse.store.keys import ObjectKey
 from tests.support.shapes import anything, deep, gone_wrong
@@ -110,11 +110,11 @@ def test_a_condition_whose_status_is_no_text_is_unknown(value: Any) -> None:
 
 def test_the_size_of_what_members_report_is_bounded() -> None:
     """Statuses that are too large together are left out with a reason; endless lists are cut."""
-    large = {"text": "x" * (MAX_WHOLE_BYTES // 3), "conditions": CONDITIONS}
-    members = [member(f"c{index}", large) for index in range(5)]
+    large = {"text": "x" * (MAX_STATUS_BYTES - 5000), "conditions": CONDITIONS}
+    members = [member(f"c{index}", large) for index in range(6)]
     status = aggregate("example.org", "widgets", OBJ, members=members, decision=Decision(generation=1))
-    assert ["status" in each for each in status["clusters"]] == [True, True, False, False, False]
-    assert status["clusters"][4]["reason"] == "StatusTooLarge"
+    assert ["status" in each for each in status["clusters"]] == [True] * 4 + [False] * 2
+    assert status["clusters"][5]["reason"] == "StatusTooLarge"
     assert len(orjson.dumps(status)) < 2 * MAX_WHOLE_BYTES
     endless = {
         "loadBalancer": {"ingress": [{"ip": f"192.0.2.{n}", "x": n} for n in range(20_000)]},
