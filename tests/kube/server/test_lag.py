@@ -82,10 +82,10 @@ async def test_a_list_of_ten_thousand_holds_nobody_up(tmp_path: Path) -> None:
         _, selected = await ask(world, f"{PATH}?fieldSelector=metadata.name%21%3Dc00000")
     decoded = orjson.loads(whole)
     assert (decoded["kind"], decoded["apiVersion"]) == ("ConfigMapList", "v1")
-    found = [item["metadata"]["name"] for item in decoded["items"] if item["metadata"]["name"] in set(names)]
-    assert found == names
+    listed = [item["metadata"]["name"] for item in decoded["items"]]
+    assert [name for name in listed if name.startswith("c")] == names
     rows = orjson.loads(table)
-    assert [row["cells"][0] for row in rows["rows"]] == [o["metadata"]["name"] for o in decoded["items"]]
+    assert [row["cells"][0] for row in rows["rows"]] == listed
     assert [column["name"] for column in rows["columnDefinitions"]] == ["Name", "Data", "Age"]
     assert len(orjson.loads(metadata)["items"]) == len(decoded["items"])
     assert len(orjson.loads(selected)["items"]) == len(decoded["items"]) - 1
