@@ -15,6 +15,7 @@ from typing import Any, Final
 import orjson
 
 from hanse import envelope
+from hanse.documents import MAX_DEPTH
 from hanse.errors import FailedPreconditionError
 from hanse.kube import untrusted
 from hanse.kube.objects import Object, mapping, sequence
@@ -42,7 +43,7 @@ def decode(key: ObjectKey, value: bytes) -> tuple[Object, str]:
         obj = orjson.loads(value)
     except orjson.JSONDecodeError as error:
         return in_place_of(key, why := f"its stored value is not JSON: {error}"), why
-    why = untrusted.too_large(value, limit=MAX_BYTES) or fault(key, obj)
+    why = untrusted.too_large(value, limit=MAX_BYTES, deepest=MAX_DEPTH, decoded=obj) or fault(key, obj)
     return (obj, "") if not why else (in_place_of(key, why, found=obj), why)
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from itertools import accumulate
 from typing import Any, Final
 
 from hanse.kube.objects import Object
@@ -119,28 +120,31 @@ def _address(item: Object) -> Object:
     return kept
 
 
-def too_large(encoded: bytes, *, limit: int = MAX_STATUS_BYTES) -> str:
-    """Return why a value that was received in this encoding is not passed on; "" if it may be."""
+def too_large(
+    encoded: bytes, *, limit: int = MAX_STATUS_BYTES, deepest: int = MAX_DEPTH, decoded: Any = None
+) -> str:
+    """Return why a value that was received in this encoding is not passed on; "" if it may be.
+
+    `limit` is in bytes, `deepest` in levels. What it is `decoded` is looked at instead of the encoding where
+    that is known already: that is faster.
+    """
     if len(encoded) > limit:
         return f"it has {len(encoded)} bytes, more than {limit}"
-    if encoded.count(b"[") + encoded.count(b"{") > MAX_DEPTH and _depth(encoded) > MAX_DEPTH:
-        return f"it is nested more than {MAX_DEPTH} levels deep"
-    return ""
+    deep = decoded is not None and depth_of(decoded, deepest) > deepest
+    if decoded is None and encoded.count(b"[") + encoded.count(b"{") > deepest:
+        deep = _depth(encoded) > deepest
+    return f"it is nested more than {deepest} levels deep" if deep else ""
 
 
-_OUTSIDE = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[{]|[\]}]', re.DOTALL)
+_TEXT = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
+_STEPS = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}
+_ALL_ELSE = bytes(byte for byte in range(256) if byte not in _STEPS)
 
 
 def _depth(encoded: bytes) -> int:
-    depth = deepest = 0
-    for match in _OUTSIDE.finditer(encoded):
-        token = match[0]
-        if token in b"[{":
-            depth += 1
-            deepest = max(deepest, depth)
-        elif token in b"]}":
-            depth -= 1
-    return deepest
+    # A megabyte of it must not take longer than the loop may be held: no step of Python for each bracket.
+    brackets = _TEXT.sub(b"", encoded).translate(None, _ALL_ELSE)
+    return max(accumulate(map(_STEPS.__getitem__, brackets)), default=0)
 
 
 def depth_of(value: Any, limit: int = MAX_DEPTH) -> int:
