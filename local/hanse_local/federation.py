@@ -53,6 +53,8 @@ class Plan:
     """Names of the ports that are not the same as in the run before."""
     etcd_version: str = ""
     """Version of the embedded etcd; empty if there is none."""
+    etcd_quota: int = 0
+    """Quota of the embedded etcd in bytes; 0 if there is none."""
 
     @property
     def https(self) -> str:
@@ -103,6 +105,7 @@ def prepare(data: DataDir, options: Options) -> Plan:
         warnings=tuple(warnings),
         moved=tuple(moved),
         etcd_version=builder.etcd_version,
+        etcd_quota=0 if endpoints else builder.quota(),
     )
 
 
@@ -240,11 +243,23 @@ class _Builder:
         numbers = etcd.EtcdPorts(own[f"{name}.client"], own[f"{name}.peer"], own[f"{name}.health"])
         return ProcessSpec(
             name=name,
-            command=etcd.command(binary, name=name, data_dir=self.data.etcd(name), ports=numbers, tls=tls),
+            command=etcd.command(
+                binary,
+                name=name,
+                data_dir=self.data.etcd(name),
+                ports=numbers,
+                tls=tls,
+                quota=self.quota() if name == ETCD else etcd.QUOTA_BYTES,
+            ),
             tier=ETCD_TIER,
             log=self.data.log(name),
             readiness=EtcdHealth(numbers.health, numbers.client),
         )
+
+    def quota(self) -> int:
+        """Quota of the embedded etcd, in bytes."""
+        given = _settings_of("apiserver", self.options.settings).get("etcd_quota_bytes", "")
+        return int(str(given) or 0) or etcd.QUOTA_BYTES
 
     def _python(
         self, name: str, *, module: str, stop_tier: int, settings: Mapping[str, Value]
@@ -290,6 +305,7 @@ class _Builder:
             settings["credentials_key_file"] = str(self.data.credentials_key)
         if name == "apiserver":
             settings["https_listen"] = self._address("apiserver", "https")
+            settings["etcd_quota_bytes"] = 0 if self.state.etcd_endpoints else self.quota()
         if name == "dns":
             settings["dns_listen"] = self._address("dns", "dns")
         return self._python(name, module=f"hanse_{name}", stop_tier=SERVICE_STOP, settings=settings)

@@ -40,6 +40,7 @@ from hanse_local.lock import DataDirLock
 from hanse_local.options import Options
 from hanse_local.process import ProcessState
 from hanse_local.renewing import renew
+from hanse_local.room import keep_room
 from hanse_local.state import State
 from hanse_local.supervisor import StartError, Supervisor
 from hanse_local.topology import SimulatedCluster
@@ -107,10 +108,17 @@ class Host:
             self._supervisor = supervisor
             try:
                 await self._until_stopped(self._bring_up(plan, supervisor))
-                await self._until_stopped(self._renew())
+                await self._until_stopped(self._keep(plan))
                 await self._stop.wait()
             finally:
                 self._enter("stopping")
+
+    async def _keep(self, plan: Plan) -> None:
+        """Do what is due while it runs, until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._renew())
+            if plan.etcd_quota:
+                tasks.create_task(keep_room(plan.etcd, quota=plan.etcd_quota))
 
     async def _renew(self) -> None:
         """Renew certificates in place for as long as it runs."""

@@ -29,6 +29,10 @@ def shown(value: object, *, limit: int = 80) -> str:
     return text if len(text) <= limit else f"{text[: limit - 3]}..."
 
 
+STORE_FULL = "STORE_FULL"
+"""Reason of a `ResourceExhaustedError` for a write that does not fit into etcd's quota."""
+
+
 class HanseError(Exception):
     """Base of all errors of Hanse.
 

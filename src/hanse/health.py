@@ -1,7 +1,8 @@
 """Whether this process is ready, and the small HTTP server that says so and serves its metrics.
 
 Owns `Health`, a set of named conditions that must all hold, and `HealthServer`, which answers /healthz
-(the loop turns), /readyz (all conditions hold; the body names those that do not) and /metrics. The server
+(the loop turns), /readyz (all conditions hold; the body names those that do not, and what is wrong although
+they hold, such as a store that is full) and /metrics. The server
 speaks just enough HTTP/1.1 for probes and Prometheus, so that a service without REST needs no web
 framework in memory.
 
@@ -36,6 +37,7 @@ class Health:
 
     def __init__(self) -> None:
         self._failing: dict[str, str] = {"serving": "starting"}
+        self._warnings: dict[str, str] = {}
         self._listeners: list[Callable[[bool], None]] = []
 
     @property
@@ -58,6 +60,18 @@ class Health:
         if self.ready != before:
             for listener in tuple(self._listeners):
                 listener(self.ready)
+
+    @property
+    def warnings(self) -> dict[str, str]:
+        """What is wrong although the process is ready."""
+        return dict(self._warnings)
+
+    def warn(self, subject: str, message: str) -> None:
+        """Say what is wrong with `subject`, and be as ready as before; "" takes it back."""
+        if message:
+            self._warnings[subject] = message
+        else:
+            self._warnings.pop(subject, None)
 
     def subscribe(self, listener: Callable[[bool], None]) -> Callable[[], None]:
         """Call `listener(ready)` at every change of `ready`. Returns a function that ends it."""
@@ -147,11 +161,11 @@ class HealthServer:
         if path in ("/healthz", "/livez"):
             return "200 OK", _TEXT, b"ok\n"
         if path == "/readyz":
-            failing = self._health.failing
+            failing, warnings = self._health.failing, self._health.warnings
+            lines = [f"{name}: {message}\n" for name, message in sorted((failing | warnings).items())]
             if not failing:
-                return "200 OK", _TEXT, b"ok\n"
-            lines = "".join(f"{name}: {message}\n" for name, message in sorted(failing.items()))
-            return "503 Service Unavailable", _TEXT, lines.encode()
+                return "200 OK", _TEXT, "".join(("ok\n", *lines)).encode()
+            return "503 Service Unavailable", _TEXT, "".join(lines).encode()
         if path == "/metrics" and self._metrics is not None:
             body, content_type = self._metrics()
             return "200 OK", content_type, body

@@ -33,6 +33,8 @@ from hanse.errors import ConfigError, HanseError
 from hanse.health import Health, HealthServer
 from hanse.looplag import LoopWatchdog
 from hanse.settings import ServiceSettings
+from hanse.store import EtcdStore
+from hanse.store.fullness import Fullness
 from hanse.telemetry import Telemetry, get_logger, setup
 
 S = TypeVar("S", bound=ServiceSettings)
@@ -79,6 +81,11 @@ class Runtime(Generic[S]):
         gc.freeze()  # what start-up made stays; collections need not walk it again
         gc.set_threshold(_YOUNG_OBJECTS, *gc.get_threshold()[1:])
         _log.info("serving", **{f"{name}_endpoint": where for name, where in self.endpoints.items()})
+
+    def follow_fullness(self, store: EtcdStore) -> None:
+        """Have /readyz say whether etcd is full, for as long as the process lives."""
+        follower = Fullness(store, lambda message: self.health.warn("etcd", message))
+        self.tasks.create_task(follower.run(), name="fullness of etcd")
 
     def _write_ready_file(self) -> bool:
         try:

@@ -35,7 +35,9 @@ from hanse.sealing import ObjectSealer
 from hanse.settings import TlsFiles
 from hanse.store import EtcdStore, Store
 from hanse.store.batch import BatchWriter
+from hanse.store.maintenance import EtcdMaintenance, Maintenance
 from hanse.store.sealed import SealedStore
+from hanse.store.upkeep import Upkeep
 from hanse.telemetry import Telemetry, get_logger
 from hanse_apiserver import federation_service, founding
 from hanse_apiserver.access import FederationAuthorizer, TokenFileAuthenticator
@@ -60,14 +62,18 @@ class Apiserver:
         *,
         telemetry: Telemetry | None = None,
         health: Health | None = None,
+        maintenance: Maintenance | None = None,
     ) -> None:
-        """Prepare; nothing is read or written before it is entered."""
+        """Prepare; nothing is read or written before it is entered. `maintenance` is that of the store, which
+        is looked after by nobody here without it.
+        """
         sealer = ObjectSealer.from_file(settings.secrets_key_file, kinds=settings.sealed_kinds)
         self._store = store = SealedStore(store, sealer)
         self._settings = settings
         self._telemetry = telemetry
         self._health = health
         self._flow = Flow(settings.flow)  # one for REST and gRPC: a user's bounds hold for both together
+        self.upkeep = self._upkeep(maintenance) if maintenance is not None else None
         catalogue = Catalogue.federation()
         self.view = FederationView(catalogue)
         self.engine = KubeEngine(
@@ -76,6 +82,8 @@ class Apiserver:
             view=self.view,
             admission=[FederationAdmission()],
             shared=settings.shared,
+            event_ttl=settings.event_ttl,
+            room=self.upkeep,
         )
         self._deny_list = DenyList(settings.deny_list_file)
         self.finalizing = WorkQueue("finalize")
@@ -91,6 +99,9 @@ class Apiserver:
             self.federation = await founding.found(
                 self._store, short_name=settings.federation_name, dns_suffix=settings.dns_suffix
             )
+            if self.upkeep is not None:
+                looking = asyncio.create_task(self.upkeep.run(), name="upkeep of etcd")
+                stack.push_async_callback(_end, looking)
             await stack.enter_async_context(self.engine)
             sweep = asyncio.create_task(self._store.sweep(), name="sweep")
             stack.push_async_callback(_end, sweep)
@@ -108,6 +119,21 @@ class Apiserver:
     ) -> None:
         """Stop serving, then everything else."""
         await self._stack.aclose()
+
+    def _upkeep(self, maintenance: Maintenance) -> Upkeep:
+        settings, health = self._settings, self._health
+        return Upkeep(
+            maintenance,
+            revision=self._store.revision,
+            quota=settings.etcd_quota_bytes,
+            compact_seconds=settings.etcd_compact_seconds,
+            give_up=self._give_up,
+            tell=lambda message: health.warn("store", message) if health is not None else None,
+            meter=self._telemetry.meter if self._telemetry is not None else None,
+        )
+
+    async def _give_up(self) -> int:
+        return await self.engine.events.give_up()
 
     async def _start_finalizer(self, stack: contextlib.AsyncExitStack) -> None:
         writer = BatchWriter(self._store)
@@ -232,14 +258,17 @@ async def serve(runtime: Runtime[ApiserverSettings]) -> None:
     store = await EtcdStore.connect(
         settings.etcd_endpoints, prefix=settings.etcd_prefix, tls=settings.etcd_tls
     )
+    runtime.follow_fullness(store)
+    maintenance = await EtcdMaintenance.connect(settings.etcd_endpoints, tls=settings.etcd_maintenance_tls)
     try:
         async with Apiserver(
-            store, settings, telemetry=runtime.telemetry, health=runtime.health
+            store, settings, telemetry=runtime.telemetry, health=runtime.health, maintenance=maintenance
         ) as apiserver:
             runtime.tasks.create_task(apiserver.engine.failed(), name="engine")
             runtime.ready({"grpc": apiserver.grpc, "https": apiserver.https})
             await runtime.stopping.wait()
     finally:
+        await maintenance.close()
         await store.close()
 
 

@@ -31,16 +31,18 @@ async def found(store: Store, *, short_name: str, dns_suffix: str) -> Federation
     check_names(short_name, dns_suffix)
     new = Federation(name="federation", id=str(uuid.uuid4()), short_name=short_name, dns_suffix=dns_suffix)
     new.create_time.FromDatetime(datetime.now(UTC).replace(microsecond=0))
-    result = await store.txn(
-        [Compare.absent(FEDERATION)], [Put(FEDERATION, new.SerializeToString())], [Get(FEDERATION)]
-    )
-    if result.succeeded:
+    there = await store.get(FEDERATION)  # a store that is full takes no transaction that could write
+    if there is None:
+        result = await store.txn(
+            [Compare.absent(FEDERATION)], [Put(FEDERATION, new.SerializeToString())], [Get(FEDERATION)]
+        )
+        found_range = None if result.succeeded else result.responses[0]
+        there = found_range.items[0] if found_range is not None else None
+    if there is None:
         _log.info("founded the federation", id=new.id, name=short_name, dns_suffix=dns_suffix)
         federation = new
     else:
-        found_range = result.responses[0]
-        assert found_range is not None
-        federation = _read(found_range.items[0].value)
+        federation = _read(there.value)
         if (federation.short_name, federation.dns_suffix) != (short_name, dns_suffix):
             _log.warning(
                 "the federation was founded with another name or suffix, which stand",

@@ -5,13 +5,14 @@ Next: `hanse_apiserver.app`, which is built from them.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import ClassVar
 
 from hanse.errors import ConfigError
 from hanse.flow import FlowLimits
 from hanse.sealing import check_kinds
-from hanse.settings import ServiceSettings, split_address
+from hanse.settings import ServiceSettings, TlsFiles, split_address
 
 
 @dataclass(frozen=True)
@@ -71,10 +72,43 @@ class ApiserverSettings(ServiceSettings):
             watches_per_user=self.max_watches_per_user,
         )
 
+    event_ttl: int = 3600
+    """How long Events stay after they were written last, in seconds; 0 is for ever."""
+    etcd_compact_seconds: float = 600.0
+    """How much history etcd keeps, in seconds; 0 leaves compaction to etcd for as long as it has room."""
+    etcd_quota_bytes: int = 0
+    """Quota of etcd in bytes, where etcd does not tell it (before 3.6); 0 is unknown. `hanse up` gives it to
+    its etcd too, 8 GiB by default.
+    """
+    etcd_maintenance_cert: str = ""
+    """PEM file of the certificate of an etcd user with the role root, for compaction, defragmentation and
+    alarms; empty means etcd_cert.
+    """
+    etcd_maintenance_key: str = ""
+    """PEM file of the key of etcd_maintenance_cert."""
+
+    @property
+    def etcd_maintenance_tls(self) -> TlsFiles | None:
+        """The files for the maintenance of etcd, or None if TLS to etcd is off."""
+        files = self.etcd_tls
+        if files is None or not self.etcd_maintenance_cert:
+            return files
+        return replace(files, cert=Path(self.etcd_maintenance_cert), key=Path(self.etcd_maintenance_key))
+
     def validate(self) -> None:
         """Check what belongs together. Raises ConfigError."""
         super().validate()
         check_kinds(self.sealed_kinds)
+        for name in ("event_ttl", "etcd_compact_seconds", "etcd_quota_bytes"):
+            if getattr(self, name) < 0:
+                raise ConfigError(
+                    f"{name} is {getattr(self, name)}: it must not be negative", metadata={"setting": name}
+                )
+        if bool(self.etcd_maintenance_cert) != bool(self.etcd_maintenance_key):
+            raise ConfigError(
+                "give both etcd_maintenance_cert and etcd_maintenance_key, or none of them",
+                metadata={"setting": "etcd_maintenance_cert"},
+            )
         split_address(self.https_listen, setting="https_listen")
         if self.advertise_address:
             split_address(self.advertise_address, setting="advertise_address")

@@ -27,6 +27,7 @@ async def serve(runtime: Runtime[DnsSettings]) -> None:
     store = await EtcdStore.connect(
         settings.etcd_endpoints, prefix=settings.etcd_prefix, tls=settings.etcd_tls
     )
+    runtime.follow_fullness(store)
     host, port = split_address(settings.dns_listen, setting="dns_listen")
     answering = Answering(
         store,

@@ -14,7 +14,7 @@ from collections.abc import Iterable
 
 from hanse.boundary import Boundary
 from hanse.control import Backoff
-from hanse.errors import HanseError
+from hanse.errors import HanseError, ResourceExhaustedError
 from hanse.store import Store, keys
 from hanse.store.election import Election, Leadership
 from hanse.store.mirror import Mirror
@@ -29,6 +29,7 @@ Service = tuple[str, str]
 
 SERVICES = keys.resource_prefix(resource="services")
 PRESENCES = keys.resource_prefix(resource="services", prefix=keys.SYNCSTATES)
+_FULL_SECONDS = 1.0
 _log = get_logger(__name__)
 
 
@@ -204,7 +205,11 @@ class Compiler:
                 if not taking.done():
                     taking.cancel()
                     return
-                await self._commit(journal, taking.result())
+                try:
+                    await self._commit(journal, taking.result())
+                except ResourceExhaustedError as error:  # to give up the lease would not give it room
+                    _log.warning("names wait for the store", error=str(error), reason=error.reason)
+                    await asyncio.sleep(_FULL_SECONDS)
         finally:
             lost.cancel()
 

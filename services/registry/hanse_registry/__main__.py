@@ -43,6 +43,7 @@ async def serve(runtime: Runtime[RegistrySettings]) -> None:
     store = await EtcdStore.connect(
         settings.etcd_endpoints, prefix=settings.etcd_prefix, tls=settings.etcd_tls
     )
+    runtime.follow_fullness(store)
     async with RpcChannel(
         settings.apiserver_endpoint,
         tls=settings.tls,

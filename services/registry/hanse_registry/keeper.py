@@ -17,7 +17,7 @@ from hanse.api.registry.v1 import cluster_pb2
 from hanse.api.syncer.v1 import orphan_pb2
 from hanse.api.type.v1 import condition_pb2
 from hanse.boundary import Boundary
-from hanse.errors import ConflictError, HanseError, InvalidArgumentError
+from hanse.errors import ConflictError, HanseError, InvalidArgumentError, ResourceExhaustedError
 from hanse.kube.access import ClusterAccess
 from hanse.kube.objects import Object
 from hanse.store import Compare, Delete, Op, Put, Store, is_too_large, keys
@@ -235,6 +235,9 @@ class Keeper:
                 ops.append(catalogue)
         try:
             result = await self._store.txn(compares, ops)
+        except ResourceExhaustedError as error:  # the next look tries again
+            _log.warning("what is known cannot be stored", cluster=self._name, error=error.message)
+            return
         except InvalidArgumentError as error:
             if not is_too_large(error):
                 raise

@@ -34,6 +34,7 @@ async def serve(runtime: Runtime[SchedulerSettings]) -> None:
             settings.etcd_endpoints, prefix=settings.etcd_prefix, tls=settings.etcd_tls
         )
         stack.push_async_callback(store.close)
+        runtime.follow_fullness(store)
         world = await stack.enter_async_context(World(store, clock=time.time))
         recorder = await _recorder(runtime, stack) if settings.apiserver_endpoint else None
         evaluator = Evaluator(store=store, world=world, rules=settings.rules, clock=time.time)

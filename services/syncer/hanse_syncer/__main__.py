@@ -41,6 +41,7 @@ async def serve(runtime: Runtime[SyncerSettings]) -> None:
     store = await EtcdStore.connect(
         settings.etcd_endpoints, prefix=settings.etcd_prefix, tls=settings.etcd_tls
     )
+    runtime.follow_fullness(store)
     channel = (
         RpcChannel(
             settings.apiserver_endpoint,

@@ -15,8 +15,8 @@ from collections.abc import Callable
 from typing import Final
 
 from hanse.control.ring import HashRing
-from hanse.errors import HanseError, NotFoundError, UnavailableError
-from hanse.store import Compare, Election, LeaseHandle, Mirror, Store, keys
+from hanse.errors import HanseError
+from hanse.store import NOT_NOW, Compare, Election, LeaseHandle, Mirror, Store, keys
 from hanse.telemetry import get_logger
 from hanse_syncer.pipeline import Parts, Pipeline
 from hanse_syncer.world import World
@@ -130,7 +130,7 @@ class Sharing:
         finally:
             try:
                 await leadership.resign()
-            except UnavailableError as error:
+            except NOT_NOW as error:
                 _log.info("a lease runs out by itself", cluster=cluster, error=str(error))
 
     async def _lead(
@@ -161,7 +161,7 @@ class Sharing:
                 try:
                     lease = await self._store.grant(self._lease_seconds)
                     await self._store.put(key, self.identity.encode(), lease=lease.id)
-                except (UnavailableError, NotFoundError) as error:
+                except HanseError as error:
                     _log.warning("cannot register yet", error=str(error))
                     if lease is not None:
                         await lease.abandon()  # it runs out by itself; the next try has one of its own

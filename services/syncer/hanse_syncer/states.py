@@ -22,7 +22,7 @@ from hanse.api.syncer.v1.sync_state_pb2 import SyncState
 from hanse.boundary import Boundary
 from hanse.errors import FailedPreconditionError, HanseError, InvalidArgumentError, UnavailableError
 from hanse.kube.pace import Bucket
-from hanse.store import BatchWriter, Compare, Delete, Op, Put, Store, is_too_large, keys
+from hanse.store import NOT_NOW, BatchWriter, Compare, Delete, Op, Put, Store, is_too_large, keys
 from hanse.store.decoding import decode
 from hanse.telemetry import get_logger
 from hanse_syncer import report
@@ -174,7 +174,7 @@ class StateBook:
                 if not ops or ops == before:
                     return
                 continue
-            except UnavailableError as error:
+            except NOT_NOW as error:
                 _log.warning("sync states wait for the store", cluster=self._cluster, error=str(error))
                 await asyncio.sleep(_RETRY_SECONDS)
                 continue

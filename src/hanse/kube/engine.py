@@ -23,8 +23,9 @@ from hanse.kube import crds
 from hanse.kube.cache import ObjectCache
 from hanse.kube.catalogue import Catalogue
 from hanse.kube.crds import CrdAdmission, CrdController
+from hanse.kube.expiry import EVENT_TTL, EventLeases, EventSweep
 from hanse.kube.garbage import GarbageCollector
-from hanse.kube.hooks import Admission, View
+from hanse.kube.hooks import Admission, Room, View
 from hanse.kube.propagation import TRACEPARENT
 from hanse.kube.resources import ResourceStore
 from hanse.store import Store
@@ -53,6 +54,8 @@ class KubeEngine:
         graceful_pods: bool = False,
         shared: bool = False,
         window: int | None = None,
+        event_ttl: int = EVENT_TTL,
+        room: Room | None = None,
     ) -> None:
         """Put an engine together over `store`; nothing happens before it is entered.
 
@@ -60,7 +63,8 @@ class KubeEngine:
         `hidden_annotations` are stored and never served. `clock` returns the time in UTC. `namespaces` are
         created if they do not exist. `graceful_pods` keeps scheduled Pods being deleted until a kubelet
         deletes them with grace 0. `shared` says that other processes write objects of the store too.
-        `window` is how many changes of each resource watches may be behind.
+        `window` is how many changes of each resource watches may be behind. `event_ttl` is how many seconds
+        Events stay after they were written last, 0 for ever. `room` guards what the store has room for.
         """
         self.store = store
         self.catalogue = catalogue
@@ -85,7 +89,11 @@ class KubeEngine:
             hidden=hidden_annotations,
             graceful_pods=graceful_pods,
             turns=self.turns,
+            event_leases=EventLeases(store, ttl=event_ttl) if event_ttl else None,
+            room=room,
         )
+        self.events = EventSweep(store, self.cache, ttl=event_ttl, clock=self.clock)
+        self._sweeps = bool(event_ttl)
         self._crds = CrdController(self.cache, catalogue=catalogue, resources=self.resources)
         self._garbage = (
             GarbageCollector(self.cache, catalogue=catalogue, resources=self.resources) if collect else None
@@ -102,6 +110,8 @@ class KubeEngine:
             self._start(self._crds.run(), "crds")
             if self._garbage is not None:
                 self._start(self._garbage.run(), "garbage collector")
+            if self._sweeps:
+                self._start(self.events.run(), "event sweep")
             for name in self._namespaces:
                 await self._ensure_namespace(name)
         except BaseException:

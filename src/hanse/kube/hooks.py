@@ -102,3 +102,17 @@ class View(Protocol):
         `metadata.resourceVersion`.
         """
         ...
+
+
+class Room(Protocol):
+    """What the store has room for; see `hanse.store.upkeep`."""
+
+    @property
+    def tight(self) -> bool:
+        """Whether what grows may be refused."""
+
+    def check_room(self, grows_by: int) -> None:
+        """Raise ResourceExhaustedError if the store has no room for so many bytes more."""
+
+    async def make_room(self) -> bool:
+        """Make room in a store that is full; return whether it takes writes now."""

@@ -17,12 +17,14 @@ from typing import Any
 import orjson
 
 from hanse.errors import (
+    STORE_FULL,
     AlreadyExistsError,
     ConflictError,
     HanseError,
     InvalidArgumentError,
     NotFoundError,
     PermissionDeniedError,
+    ResourceExhaustedError,
     UnimplementedError,
 )
 from hanse.kube import lifecycle, patching, status, unreadable
@@ -31,13 +33,14 @@ from hanse.kube.cache import ObjectCache
 from hanse.kube.catalogue import Catalogue
 from hanse.kube.conversion import to_served, to_stored
 from hanse.kube.entry import with_version
-from hanse.kube.hooks import Admission, AdmissionRequest, Operation
+from hanse.kube.expiry import EventLeases, is_event
+from hanse.kube.hooks import Admission, AdmissionRequest, Operation, Room
 from hanse.kube.objects import Object, gvk_of, mapping
 from hanse.kube.options import DeleteOptions, PatchType, WriteOptions
 from hanse.kube.pipeline import Pipeline
 from hanse.kube.resource_info import ResourceInfo
 from hanse.numbers import MAX_WHOLE, whole_number
-from hanse.store import Compare, Delete, Get, KeyValue, Op, Put, Store, TxnResult
+from hanse.store import Compare, Delete, Get, KeyValue, Put, Store, TxnResult
 from hanse.store.keys import ObjectKey
 from hanse.turns import Turns, is_heavy
 
@@ -76,10 +79,15 @@ class ResourceStore:
         hidden: Sequence[str] = (),
         graceful_pods: bool = False,
         turns: Turns | None = None,
+        event_leases: EventLeases | None = None,
+        room: Room | None = None,
     ) -> None:
         """`graceful_pods` keeps scheduled Pods until a kubelet deletes them with grace 0. `turns` is where
-        large objects are worked at."""
+        large objects are worked at. `event_leases` are the leases of Events, which stay for ever without.
+        `room` guards what the store has room for."""
         self._turns = turns or Turns()
+        self._event_leases = event_leases
+        self._room = room
         self._store = store
         self._cache = cache
         self._catalogue = catalogue
@@ -149,14 +157,16 @@ class ResourceStore:
                 raise _exists(info, key)
             return self._shown(info, key, new, 0)
         path = key.key()
-        put = Put(path, orjson.dumps(new))
+        value = orjson.dumps(new)
+        if self._room is not None:
+            self._room.check_room(len(value) + len(path))
         for _ in range(RETRIES):
             compares, reads = [Compare.absent(path)], [Get(path)]
             if space is not None:
                 space_path = _space_key(key.namespace).key()
                 compares.append(Compare.mod(space_path, space.revision))
                 reads.append(Get(space_path))
-            result = await self._store.txn(compares, [put], reads)
+            result = await self._put(key, value, compares, reads)
             if result.succeeded:
                 await self._written(key, result.revision)
                 return self._shown(info, key, new, result.revision)
@@ -393,10 +403,20 @@ class ResourceStore:
         raise _busy(info, key)
 
     async def _commit(self, key: ObjectKey, new: Object, current: Stored) -> tuple[int | None, Stored | None]:
-        """Store `new`, or remove it if nothing keeps it; return the revision, or what somebody else wrote."""
-        path = key.key()
-        op: Op = Delete(path) if lifecycle.has_finished_deletion(new) else Put(path, orjson.dumps(new))
-        result = await self._store.txn([Compare.mod(path, current.revision)], [op], [Get(path)])
+        """Store `new`, or remove it if nothing keeps it; return the revision, or what somebody else wrote.
+
+        A step of a deletion makes room for itself if the store is full.
+        """
+        leaving = bool(new["metadata"].get("deletionTimestamp")) or lifecycle.has_finished_deletion(new)
+        if self._room is not None and self._room.tight and not leaving:
+            self._room.check_room(len(orjson.dumps(new)) - len(orjson.dumps(current.object)))
+        try:
+            result = await self._replace(key, new, current.revision)
+        except ResourceExhaustedError as error:
+            room = self._room if error.reason == STORE_FULL and leaving else None
+            if room is None or not await room.make_room():
+                raise
+            result = await self._replace(key, new, current.revision)
         if result.succeeded:
             await self._written(key, result.revision)
             stored = self._catalogue.storage(key.group, key.resource)
@@ -404,6 +424,28 @@ class ResourceStore:
                 await self._cache.settled(result.revision)
             return result.revision, None
         return None, _found(result, key)
+
+    async def _replace(self, key: ObjectKey, new: Object, revision: int) -> TxnResult:
+        """Write an object that was written at `revision`, or delete it if nothing keeps it; else read it."""
+        path = key.key()
+        compares, reads = [Compare.mod(path, revision)], [Get(path)]
+        if lifecycle.has_finished_deletion(new):
+            return await self._store.txn(compares, [Delete(path)], reads)
+        return await self._put(key, orjson.dumps(new), compares, reads)
+
+    async def _put(
+        self, key: ObjectKey, value: bytes, compares: Sequence[Compare], reads: Sequence[Get]
+    ) -> TxnResult:
+        """Write an object if all `compares` hold, else read; an Event with a lease from now on."""
+        leases = self._event_leases if is_event(key) else None
+        lease = await leases.lease() if leases is not None else 0
+        try:
+            return await self._store.txn(compares, [Put(key.key(), value, lease)], reads)
+        except NotFoundError:
+            if leases is None:
+                raise
+        leases.forget(lease)  # it has ended: revoked by somebody, or the clocks differ
+        return await self._store.txn(compares, [Put(key.key(), value, await leases.lease())], reads)
 
     async def _written(self, key: ObjectKey, revision: int) -> None:
         """Let later reads wait for a write; that of a CRD waits itself, so that its kind is served then."""

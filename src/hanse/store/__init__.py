@@ -11,6 +11,7 @@ Everything is for one event loop; see each module for its own rule.
 - `election`: one leader at a time, and the fence for what it writes
 - `mirror`: a prefix followed into a dictionary
 - `versions`: which etcd can be trusted
+- `maintenance`, `upkeep`, `fullness`: keeping etcd from filling up, making room in it, saying that it is full
 
 Next: `hanse.store.types`.
 """
@@ -25,6 +26,7 @@ from hanse.store.mirror import Entry, Mirror
 from hanse.store.types import (
     MAX_REQUEST_BYTES,
     MAX_TXN_OPS,
+    NOT_NOW,
     Compare,
     Delete,
     Event,
@@ -43,6 +45,7 @@ from hanse.store.types import (
 __all__ = [
     "MAX_REQUEST_BYTES",
     "MAX_TXN_OPS",
+    "NOT_NOW",
     "BatchWriter",
     "Compare",
     "Delete",

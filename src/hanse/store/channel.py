@@ -20,7 +20,7 @@ import grpc
 import grpc.aio
 from etcd3aio import _protobuf as pb
 
-from hanse.errors import OUTCOME_UNKNOWN, ConfigError, UnavailableError
+from hanse.errors import OUTCOME_UNKNOWN, STORE_FULL, ConfigError, UnavailableError
 from hanse.settings import TlsFiles
 from hanse.store.wire import Outcome, outcome, refusal
 
@@ -65,6 +65,8 @@ class EtcdChannel:
         self._stamp = () if tls is None else tls.stamp()
         self._retired: list[grpc.aio.Channel] = []
         self.closed = False
+        self.on_full: list[Callable[[], None]] = []
+        """Called whenever etcd refuses a request because it is full."""
         self._use(connect())
         self._following = asyncio.create_task(self.follow_files(), name="etcd-certificate")
 
@@ -118,7 +120,11 @@ class EtcdChannel:
                 code, details = error.code(), error.details() or ""
                 meaning = outcome(code, details)
                 if meaning is Outcome.REFUSED:
-                    raise refusal(code, details, what=what, revision=revision) from error
+                    refused = refusal(code, details, what=what, revision=revision)
+                    if refused.reason == STORE_FULL:
+                        for listener in tuple(self.on_full):
+                            listener()
+                    raise refused from error
                 in_doubt = in_doubt or meaning is Outcome.UNKNOWN
                 if (in_doubt and not repeatable) or loop.time() + delay >= deadline:
                     raise self._unavailable(what, details or code.name, in_doubt=in_doubt) from error

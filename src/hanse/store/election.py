@@ -17,9 +17,9 @@ from typing import Any, Final
 
 import structlog
 
-from hanse.errors import CompactedError, HanseError, NotFoundError, UnavailableError
+from hanse.errors import CompactedError, HanseError, NotFoundError
 from hanse.store import keys
-from hanse.store.types import Compare, KeyValue, LeaseHandle, Put, Store
+from hanse.store.types import NOT_NOW, Compare, KeyValue, LeaseHandle, Put, Store
 
 _log = structlog.get_logger(__name__)
 _RETRY: Final = 0.5
@@ -69,11 +69,13 @@ class Election:
         self._leadership: Leadership | None = None
 
     async def campaign(self) -> Leadership:
-        """Wait until this candidate leads, through every outage of the store. Cancelling withdraws it."""
+        """Wait until this candidate leads, through every outage of the store, or until it has room for a
+        lease. Cancelling withdraws it.
+        """
         while True:
             try:
                 leadership = await self._try()
-            except UnavailableError as error:
+            except NOT_NOW as error:
                 if error.reason == "STORE_CLOSED":
                     raise
                 _log.warning("election_waits_for_store", election=self._name, error=str(error))

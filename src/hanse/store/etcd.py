@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import weakref
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from typing import Any, Final, Self
 
@@ -24,6 +24,7 @@ from hanse.settings import TlsFiles
 from hanse.store import lease as leases
 from hanse.store import wire
 from hanse.store.channel import DEFAULT_OPERATION_TIMEOUT, EtcdChannel, closed, open_channel
+from hanse.store.maintenance import StoreStatus, read_status
 from hanse.store.mvcc import check_size, no_time
 from hanse.store.types import Compare, KeyValue, Op, Put, RangeResult, TxnResult, WatchBatch
 from hanse.store.watch import EtcdWatch
@@ -213,10 +214,21 @@ class EtcdStore:
 
     async def grant(self, ttl: int) -> leases.EtcdLease:
         """See `Store.grant`. etcd's shortest lease is a second and a half election timeouts, so about 2 s."""
+        sent_at = asyncio.get_running_loop().time()
+        lease_id, granted = await self._grant(ttl)
+        handle = leases.EtcdLease(self._channel, lease_id=lease_id, ttl=granted, sent_at=sent_at)
+        self._leases.add(handle)
+        return handle
+
+    async def grant_once(self, ttl: int) -> int:
+        """See `Store.grant_once`."""
+        return (await self._grant(ttl))[0]
+
+    async def _grant(self, ttl: int) -> tuple[int, int]:
+        """Return the id of a new lease, and the seconds that etcd gave it."""
         if ttl <= 0:
             raise no_time(ttl)
         lease_id = secrets.randbits(62) | 1
-        sent_at = asyncio.get_running_loop().time()
         request = pb.LeaseGrantRequest(TTL=ttl, ID=lease_id)
         granted = ttl
         try:
@@ -227,9 +239,7 @@ class EtcdStore:
         except FailedPreconditionError as error:
             if "already exists" not in error.message:  # else an earlier attempt was done
                 raise
-        handle = leases.EtcdLease(self._channel, lease_id=lease_id, ttl=granted, sent_at=sent_at)
-        self._leases.add(handle)
-        return handle
+        return lease_id, granted
 
     async def revoke(self, lease: int) -> None:
         """See `Store.revoke`."""
@@ -248,11 +258,16 @@ class EtcdStore:
 
     async def server_version(self) -> str:
         """See `Store.server_version`."""
-        request = pb.StatusRequest()
-        response = await self._channel.read(
-            self._channel.maintenance.Status, request, what="read etcd's version"
-        )
-        return str(response.version)
+        return (await self.status()).version
+
+    async def status(self) -> StoreStatus:
+        """Return how large etcd is and which alarms it has. Raises `UnavailableError`."""
+        return await read_status(self._channel)
+
+    def on_full(self, listener: Callable[[], None]) -> Callable[[], None]:
+        """Call `listener` whenever etcd refuses a write because it is full; return what ends that."""
+        self._channel.on_full.append(listener)
+        return lambda: self._channel.on_full.remove(listener)
 
     async def close(self) -> None:
         """See `Store.close`."""

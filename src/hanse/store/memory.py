@@ -203,6 +203,12 @@ class MemoryStore:
         self._leases[lease.id] = lease
         return lease
 
+    async def grant_once(self, ttl: int) -> int:
+        """See `Store.grant_once`."""
+        lease = await self.grant(ttl)
+        await lease.abandon()
+        return lease.id
+
     async def revoke(self, lease: int) -> None:
         """See `Store.revoke`."""
         self._enter()

@@ -128,6 +128,10 @@ class SealedStore:
         """See `Store.grant`."""
         return await self._inner.grant(ttl)
 
+    async def grant_once(self, ttl: int) -> int:
+        """See `Store.grant_once`."""
+        return await self._inner.grant_once(ttl)
+
     async def revoke(self, lease: int) -> None:
         """See `Store.revoke`."""
         await self._inner.revoke(lease)

@@ -16,10 +16,18 @@ from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, Self, TypeAlias, runtime_checkable
 
-from hanse.errors import InvalidArgumentError
+from hanse.errors import InvalidArgumentError, ResourceExhaustedError, UnavailableError
 
 MAX_TXN_OPS = 128
 """etcd's limit for the compares, and for the operations of a branch, of one transaction (--max-txn-ops)."""
+
+NOT_NOW = (UnavailableError, ResourceExhaustedError)
+"""What a write raises that the store does not take for the moment only: it cannot be reached, or is full.
+
+Who must go on waits and tries again. A store that is full (`STORE_FULL`) still answers reads and watches,
+keeps leases alive, and takes `delete`; it grants no lease and takes nothing that writes. etcd takes
+transactions that only delete while its file is smaller than the quota: do not rely on them.
+"""
 
 MAX_REQUEST_BYTES = 1536 * 1024
 """etcd's limit for one request (--max-request-bytes)."""
@@ -206,7 +214,8 @@ class Store(Protocol):
 
     Every method raises `UnavailableError` if the store does not answer within its operation timeout. For a
     write its reason is `OUTCOME_UNKNOWN` if it may have happened: read again before you decide. A write
-    whose compares could not hold twice is retried by the store itself.
+    whose compares could not hold twice is retried by the store itself. What writes, or grants a lease,
+    raises `ResourceExhaustedError` (`STORE_FULL`) if the store is full; see `NOT_NOW`.
     """
 
     async def get(self, key: str, *, revision: int = 0) -> KeyValue | None:
@@ -271,6 +280,9 @@ class Store(Protocol):
 
     async def grant(self, ttl: int) -> LeaseHandle:
         """Return a new lease of `ttl` seconds that keeps itself alive."""
+
+    async def grant_once(self, ttl: int) -> int:
+        """Return the id of a new lease that ends in `ttl` seconds with all its keys; nobody renews it."""
 
     async def revoke(self, lease: int) -> None:
         """End a lease and delete its keys, whoever holds it. Harmless if it is gone."""

@@ -17,6 +17,7 @@ import grpc
 from etcd3aio import _protobuf as pb
 
 from hanse.errors import (
+    STORE_FULL,
     FailedPreconditionError,
     HanseError,
     InternalError,
@@ -213,7 +214,8 @@ def refusal(code: grpc.StatusCode, details: str, *, what: str, revision: int = 0
             return too_large()
         case grpc.StatusCode.RESOURCE_EXHAUSTED:
             return ResourceExhaustedError(
-                f"{text}: compact and defragment etcd, or raise its quota", reason="STORE_FULL"
+                f"{text}: delete what is not needed, compact and defragment etcd, or raise its quota",
+                reason=STORE_FULL,  # without a time to try again: kubectl would wait instead of saying so
             )
         case grpc.StatusCode.NOT_FOUND:
             reason = "LEASE_NOT_FOUND" if "lease" in lower else None

@@ -1,0 +1,41 @@
+"""Looks after the embedded etcd with the rights of its `root`, which no service has.
+
+Owns `keep_room`: it gives free space back before etcd is full, and makes room when it is, as each apiserver
+does, but may defragment. What is expendable is the apiserver's to judge, and history it compacts too.
+
+Concurrency: one task of the supervisor's loop. Next: `hanse.store.upkeep`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import AsyncExitStack
+
+from hanse.errors import HanseError
+from hanse.store import EtcdStore
+from hanse.store.maintenance import EtcdMaintenance
+from hanse.store.upkeep import Upkeep
+from hanse_local.continuity import EtcdAccess
+
+AGAIN_SECONDS = 10.0
+_log = logging.getLogger(__name__)
+
+
+async def keep_room(access: EtcdAccess, *, quota: int) -> None:
+    """Look after the etcd until cancelled. `quota` is in bytes."""
+    while True:
+        try:
+            await _keep(access, quota)
+        except HanseError as error:
+            _log.warning("etcd is looked after by nobody: %s", error)
+        await asyncio.sleep(AGAIN_SECONDS)
+
+
+async def _keep(access: EtcdAccess, quota: int) -> None:
+    async with AsyncExitStack() as stack:
+        store = await EtcdStore.connect(access.endpoints, prefix=access.prefix, tls=access.tls)
+        stack.push_async_callback(store.close)
+        maintenance = await EtcdMaintenance.connect(access.endpoints, tls=access.tls)
+        stack.push_async_callback(maintenance.close)
+        await Upkeep(maintenance, revision=store.revision, quota=quota, compact_seconds=0.0).run()

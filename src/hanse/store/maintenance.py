@@ -1,0 +1,158 @@
+"""What an administrator does with etcd: how large it is, compaction, defragmentation, its alarms.
+
+Owns `EtcdMaintenance`, which speaks to each endpoint by itself: size and defragmentation are a member's own.
+Where etcd has authentication, all but the status needs the role `root` (compaction and alarms do in the newer
+releases only); without it these raise PermissionDeniedError. Safe for any number of tasks of one event loop.
+
+Next: `hanse.store.upkeep`, which decides when to do what.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Protocol, Self
+
+from etcd3aio import _protobuf as pb
+
+from hanse.errors import CompactedError, HanseError, UnavailableError
+from hanse.settings import TlsFiles
+from hanse.store.channel import EtcdChannel, open_channel
+
+NO_SPACE: Final = "NOSPACE"
+"""etcd's name of the alarm for a quota that is used up."""
+
+STATUS_SECONDS: Final = 3.0
+"""How long a member may take to say how it is."""
+WORK_SECONDS: Final = 120.0
+"""How long a compaction or a defragmentation may take; the latter copies the member's whole database."""
+
+_GET, _DEACTIVATE, _ALARM_NO_SPACE = 0, 2, 1  # AlarmRequest.AlarmAction, AlarmType
+
+
+@dataclass(frozen=True, slots=True)
+class StoreStatus:
+    """How etcd is; of several members, the worst. Sizes are in bytes.
+
+    `size` is that of the database file, which the quota bounds; `in_use` what of it is used, the rest is free
+    until a defragmentation gives it back. `quota` is 0 if etcd does not tell (before 3.6).
+    """
+
+    version: str
+    size: int
+    in_use: int
+    quota: int = 0
+    alarms: frozenset[str] = frozenset()
+
+    @property
+    def full(self) -> bool:
+        """Whether etcd takes no writes for want of room."""
+        return NO_SPACE in self.alarms
+
+
+class Maintenance(Protocol):
+    """What `hanse.store.upkeep` needs of a store."""
+
+    async def status(self) -> StoreStatus:
+        """Return how it is. Raises UnavailableError."""
+
+    async def compact(self, revision: int) -> None:
+        """Forget history before `revision`; harmless if that is done. Raises HanseError."""
+
+    async def defragment(self) -> None:
+        """Give back what is free. Raises HanseError."""
+
+    async def disarm(self) -> None:
+        """Take back the alarm for want of room. Raises HanseError."""
+
+
+class EtcdMaintenance:
+    """Maintains the members at `endpoints`. Make it with `connect`, and `close` it."""
+
+    def __init__(self, asking: Sequence[EtcdChannel], working: Sequence[EtcdChannel]) -> None:
+        self._asking = tuple(asking)
+        self._working = tuple(working)
+
+    @classmethod
+    async def connect(cls, endpoints: Sequence[str], *, tls: TlsFiles | None = None) -> Self:
+        """Return it without asking anybody yet. Raises ConfigError, UnavailableError."""
+
+        async def channels(timeout: float) -> list[EtcdChannel]:
+            return [
+                await open_channel([each], tls=tls, tls_server_name=None, timeout=timeout)
+                for each in endpoints
+            ]
+
+        return cls(await channels(STATUS_SECONDS), await channels(WORK_SECONDS))
+
+    async def status(self) -> StoreStatus:
+        """See `Maintenance.status`. One member that answers is enough."""
+        found: list[StoreStatus] = []
+        error: HanseError | None = None
+        for channel in self._asking:
+            try:
+                found.append(await read_status(channel))
+            except HanseError as failure:
+                error = failure
+        if not found:
+            raise error or UnavailableError("no etcd endpoint is given")
+        return StoreStatus(
+            version=min(each.version for each in found),
+            size=max(each.size for each in found),
+            in_use=max(each.in_use for each in found),
+            quota=min((each.quota for each in found if each.quota), default=0),
+            alarms=frozenset().union(*(each.alarms for each in found)),
+        )
+
+    async def compact(self, revision: int) -> None:
+        """See `Maintenance.compact`."""
+        request = pb.CompactionRequest(revision=revision, physical=True)
+        channel = self._working[0]
+        try:
+            await channel.call(
+                channel.kv.Compact, request, what=f"compact at revision {revision}", repeatable=True,
+                revision=revision,
+            )  # fmt: skip
+        except CompactedError:
+            return
+
+    async def defragment(self) -> None:
+        """See `Maintenance.defragment`. One member after the other: each is blocked meanwhile."""
+        for channel in self._working:
+            await channel.call(
+                channel.maintenance.Defragment, pb.DefragmentRequest(), what="defragment", repeatable=True
+            )
+
+    async def disarm(self) -> None:
+        """See `Maintenance.disarm`."""
+        channel = self._asking[0]
+        request = pb.AlarmRequest(action=_GET, alarm=_ALARM_NO_SPACE)
+        raised, _ = await channel.call(
+            channel.maintenance.Alarm, request, what="read the alarms", repeatable=True
+        )
+        for alarm in raised.alarms:
+            if alarm.alarm == _ALARM_NO_SPACE:
+                request = pb.AlarmRequest(action=_DEACTIVATE, memberID=alarm.memberID, alarm=_ALARM_NO_SPACE)
+                await channel.call(
+                    channel.maintenance.Alarm, request, what="take back the alarm", repeatable=True
+                )
+
+    async def close(self) -> None:
+        """Let go of all connections."""
+        for channel in (*self._asking, *self._working):
+            await channel.close()
+
+
+async def read_status(channel: EtcdChannel) -> StoreStatus:
+    """Return how the member is that `channel` leads to. Raises UnavailableError."""
+    response: Any = await channel.read(
+        channel.maintenance.Status, pb.StatusRequest(), what="read etcd's status"
+    )
+    return StoreStatus(
+        version=str(response.version),
+        size=int(response.dbSize),
+        in_use=int(response.dbSizeInUse),
+        quota=int(response.dbSizeQuota),
+        # Its members' alarms are there as text: `memberID:1 alarm:NOSPACE`.
+        alarms=frozenset({NO_SPACE} if any(NO_SPACE in error for error in response.errors) else ()),
+    )
