@@ -153,6 +153,9 @@ def cannot_happen_twice(compares: Sequence[Compare], success: Sequence[Op], fail
     )
 
 
+_DENIED: Final = "permission denied"
+
+
 class Outcome(Enum):
     """What a failed call means for what it asked."""
 
@@ -194,6 +197,8 @@ def outcome(code: grpc.StatusCode, details: str) -> Outcome:
         text in lower for text in _NEVER_SENT
     ):
         return Outcome.NOT_DONE
+    if _DENIED in lower:  # etcd 3.5 sends this as UNKNOWN for maintenance
+        return Outcome.REFUSED
     return Outcome.UNKNOWN if code in _UNCLEAR else Outcome.REFUSED
 
 
@@ -201,6 +206,8 @@ def refusal(code: grpc.StatusCode, details: str, *, what: str, revision: int = 0
     """Return our error for what etcd refused. `what` names the operation and key."""
     lower = details.lower()
     text = f"etcd refused to {what}: {details}"
+    if _DENIED in lower:
+        return PermissionDeniedError(text)
     match code:
         case grpc.StatusCode.OUT_OF_RANGE:
             return future(revision) if "future" in lower else compacted(revision)
