@@ -1,7 +1,8 @@
 """Answers of members: what a cluster's API server may say, to the clients and readers of registry and syncer.
 
 Owns `Members`. A plain socket plays the member and answers with what the input says. Whatever it is, a client
-returns it or raises a HanseError; "not found" is believed only of an answer 404.
+returns it or raises a HanseError. That something is absent or deleted is believed only of an answer that says
+so.
 
 Concurrency: the client runs in a watched loop, the member in it, too.
 
@@ -16,8 +17,8 @@ from contextlib import suppress
 from random import Random
 from typing import Any
 
-from hanse_registry.probe import probe
-from hanse_syncer.answers import Answer
+from hanse_registry.probe import probe, take_inventory
+from hanse_syncer.answers import Answer, Verdict, read
 
 from hanse.errors import HanseError, NotFoundError
 from hanse.kube.access import ClusterAccess
@@ -29,7 +30,7 @@ from tests.fuzz.loops import WatchedLoop
 from tests.fuzz.surfaces.served import Quiet
 
 _DEPLOYMENTS = ResourcePath("apps/v1", "deployments")
-_TIMEOUT = 0.5
+_TIMEOUT = 0.3
 ANSWERS = 4
 """How often the member gives the same answer before it gives none, so that pages have an end."""
 
@@ -41,7 +42,63 @@ _STATUS = {
     "code": 404,
     "details": {"name": "web", "kind": "deployments", "retryAfterSeconds": 1, "causes": [{"reason": "x"}]},
 }
-_LIVE = {**deployment(), "status": rolled_out(4)}
+_STORED = {"uid": "u", "resourceVersion": "7"}
+_MADE = deployment(namespace="shop")
+_LIVE = {**_MADE, "metadata": {**_MADE["metadata"], **_STORED}, "status": rolled_out(4)}
+_NODE = {
+    "metadata": {
+        **_STORED,
+        "name": "n",
+        "labels": {"topology.kubernetes.io/zone": "a", "topology.kubernetes.io/region": "r"},
+    },
+    "spec": {"unschedulable": False},
+    "status": {
+        "allocatable": {"cpu": "4", "memory": "1Gi"},
+        "conditions": [{"type": "Ready", "status": "True"}],
+    },
+}
+_GROUP = {
+    "metadata": {"name": "apps"},
+    "versions": [
+        {
+            "version": "v1",
+            "freshness": "Current",
+            "resources": [
+                {
+                    "resource": "deployments",
+                    "responseKind": {"group": "apps", "version": "v1", "kind": "Deployment"},
+                    "scope": "Namespaced",
+                    "singularResource": "deployment",
+                    "verbs": ["get", "list"],
+                    "shortNames": ["deploy"],
+                    "subresources": [{"subresource": "status", "verbs": ["get"]}],
+                }
+            ],
+        }
+    ],
+}
+_DISCOVERY = {
+    "kind": "APIGroupDiscoveryList",
+    "apiVersion": "apidiscovery.k8s.io/v2",
+    "metadata": {},
+    "items": [_GROUP],
+}
+_DOCUMENTS = {
+    "/version": {"major": "1", "minor": "37", "gitVersion": "v1.37.0"},
+    "/api/v1/namespaces/kube-system": {
+        "kind": "Namespace",
+        "apiVersion": "v1",
+        "metadata": {"name": "kube-system", "uid": "u", "resourceVersion": "1"},
+    },
+    "/api/v1/nodes": {
+        "kind": "NodeList",
+        "apiVersion": "v1",
+        "metadata": {"resourceVersion": "7"},
+        "items": [_NODE],
+    },
+    "/api": {**_DISCOVERY, "items": [{**_GROUP, "metadata": {}}]},
+    "/apis": _DISCOVERY,
+}
 _LIST = {
     "kind": "DeploymentList",
     "apiVersion": "apps/v1",
@@ -71,6 +128,7 @@ class Members:
         self._loop: WatchedLoop | None = None
         self._server: asyncio.Server | None = None
         self._answer = b""
+        self._documents: dict[str, Any] = {}
         self._asked = 0
         self._url = ""
 
@@ -86,12 +144,25 @@ class Members:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
-            await reader.readuntil(b"\r\n\r\n")
+            head = await reader.readuntil(b"\r\n\r\n")
             self._asked += 1
-            if self._asked <= ANSWERS:
-                writer.write(self._answer)
+            if self._asked <= ANSWERS or self._documents:
+                writer.write(self._documented(head) if self._documents else self._answer)
                 await writer.drain()
         writer.close()
+
+    def _documented(self, head: bytes) -> bytes:
+        """The document of the path that is asked for."""
+        path = head.split(b" ")[1].partition(b"?")[0].decode("latin-1")
+        body = json.dumps(self._documents.get(path)).encode()
+        media = b"application/json"
+        if path in ("/api", "/apis"):
+            media += b";g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
+        return b"HTTP/1.1 200 OK\r\nContent-Type: %b\r\nContent-Length: %d\r\n\r\n%b" % (
+            media,
+            len(body),
+            body,
+        )
 
     def stop(self) -> None:
         """Listen no more."""
@@ -128,6 +199,10 @@ class Members:
             _input("get", "<html>", media="text/html"),
             _input("list", "{}"),
             _input("probe", "ok", media="text/plain"),
+            _input("inventory", _DOCUMENTS),
+            _input("inventory", _DOCUMENTS),
+            _input("read", _STATUS, code=404),
+            _input("delete", {**_STATUS, "status": "Success", "reason": "", "code": 200}),
         ]
 
     def mutated(self, rng: Random, seed: Input) -> Input:
@@ -167,32 +242,52 @@ class Members:
         ):
             lines.append(f"Content-Length: {len(body)}")
         self._answer = "\r\n".join(lines).encode("utf-8", "replace") + b"\r\n\r\n" + body
+        self._documents = {}
+        if step["call"] == "inventory":
+            with suppress(ValueError, RecursionError):
+                found = json.loads(body)
+                self._documents = found if isinstance(found, dict) else {}
         self._asked = 0
         self._loop.reset()
         try:
-            return self._loop.call(self._ask(step["call"], step["code"]), timeout=6 * _TIMEOUT)
+            return self._loop.call(self._ask(step), timeout=10 * _TIMEOUT)
         except TimeoutError:
             return f"{step['call']} did not end"
 
-    async def _ask(self, call: str, code: int) -> str:
+    async def _ask(self, step: Input) -> str:
+        call = step["call"]
         try:
             async with (
                 asyncio.timeout(4 * _TIMEOUT),
                 KubeClient(ClusterAccess(self._url), timeout=_TIMEOUT) as client,
             ):
-                await _asked(client, call)
-        except NotFoundError as error:
-            if code != 404 and error.metadata.get("kubernetesReason") is None:
-                return f"{call} believes that nothing is there, of an answer {code}"
+                gone = await _asked(client, call)
+        except NotFoundError:
+            gone = True
         except (HanseError, TimeoutError):
             return ""
         except Exception as error:  # noqa: BLE001 - whatever it is, it is a failure
             return f"{call} raised {type(error).__name__}: {str(error)[:200]}"
+        if gone and not _says_gone(step):
+            return f"{call} believes that nothing is there, of an answer {step['code']} that does not say so"
         return ""
 
 
-async def _asked(client: KubeClient, call: str) -> None:
-    """Make one request."""
+def _says_gone(step: Input) -> bool:
+    """Whether an answer says that the object that was asked for is not there, or was deleted."""
+    try:
+        said = json.loads(step["body"])
+    except (ValueError, RecursionError):
+        return False
+    if not isinstance(said, dict) or said.get("apiVersion") not in ("v1", "apps/v1"):
+        return False
+    if step["code"] == 404:
+        return said.get("kind") == "Status" and said.get("reason") == "NotFound"
+    return step["code"] in range(200, 300) and said.get("kind") in ("Status", "Deployment")
+
+
+async def _asked(client: KubeClient, call: str) -> bool:
+    """Make one request; report whether its answer was taken to say that the object is gone."""
     match call:
         case "get":
             await client.get(_DEPLOYMENTS, "web", namespace="shop")
@@ -200,6 +295,7 @@ async def _asked(client: KubeClient, call: str) -> None:
             await client.list(_DEPLOYMENTS)
         case "delete":
             await client.delete(_DEPLOYMENTS, "web", namespace="shop")
+            return True
         case "apply":
             await client.apply(_DEPLOYMENTS, deployment(namespace="shop"))
         case "watch":
@@ -207,6 +303,8 @@ async def _asked(client: KubeClient, call: str) -> None:
                 pass
         case "probe":
             await probe(client, timeout=_TIMEOUT)
+        case "inventory":
+            await take_inventory(client, "eu", timeout=_TIMEOUT)
         case _:
             asked = _DEPLOYMENTS.object("shop", "web")
             found = await client.ask("GET", _DEPLOYMENTS.url("shop", "web"), expect=asked)
@@ -214,3 +312,5 @@ async def _asked(client: KubeClient, call: str) -> None:
             answer.json()
             answer.retry_after()
             _ = answer.reason
+            return read(answer, asked) is Verdict.ABSENT
+    return False
