@@ -73,7 +73,7 @@ async def test_a_member_with_30000_resources_disturbs_no_other(world: World) -> 
     world.lost.add("us-east")
     await world.until("us-east", cluster_pb2.OFFLINE)
     watching.cancel()
-    assert late < 2.0  # it is some 20 ms on an idle machine
+    assert late < 2.0
     listed = await world.stub.ListClusters(registry_service_pb2.ListClustersRequest())
     assert {c.name.rpartition("/")[2]: c.state for c in listed.clusters} == {
         "eu-west": cluster_pb2.MISBEHAVING,
