@@ -17,7 +17,7 @@ from hanse.store import MAX_REQUEST_BYTES
 from hanse.store.keys import MAX_SEGMENT
 
 TEXT = (Path(__file__).parents[3] / "docs" / "operations.md").read_text()
-TABLE = TEXT[TEXT.index("## Bounds on input") : TEXT.index("## Telemetry")]
+TABLE = TEXT[TEXT.index("## Bounds on input") : TEXT.index("### What a cluster may say")]
 MIB, KIB = 1024 * 1024, 1024
 
 
