@@ -22,6 +22,7 @@ from hanse.errors import (
 )
 from hanse.kube.access import ClusterAccess
 from hanse.kube.client import KubeClient, ResourcePath
+from hanse.kube.expect import WrongAnswerError
 from hanse.kube.objects import Object
 from tests.real.realcluster import ClusterSpec, RealClusters
 
@@ -145,7 +146,7 @@ async def test_errors_are_those_of_hanse(client: KubeClient, clusters: RealClust
         await client.create(CONFIGMAPS, config_map("err"))
     with pytest.raises(NotFoundError, match="not found"):
         await client.get(CONFIGMAPS, "none", namespace="default")
-    with pytest.raises(NotFoundError):
+    with pytest.raises(WrongAnswerError, match="404 page not found"):
         await client.list(ResourcePath("x.org/v1", "things"))
     old = await client.get(CONFIGMAPS, "err", namespace="default")
     await client.update(CONFIGMAPS, {**old, "data": {"a": "1"}})

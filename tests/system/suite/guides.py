@@ -112,6 +112,7 @@ class GuidesSuite:
     def test_the_examples_leave_a_member_as_it_was(self, federation: Federation, legacy: str) -> None:
         """All that the guides show, applied with the example app and deleted, leaves nothing in a member."""
         member = federation.member(MEMBER)
+        _delete_example(federation)  # that of an earlier test
         before = at_rest(federation)
         shown = [each for guide in ("getting-started.md", "concepts.md") for each in manifests(guide)]
         assert {each["kind"] for each in shown} == {"PlacementPolicy", "OverridePolicy"}
@@ -119,9 +120,14 @@ class GuidesSuite:
         with applied(federation, ADOPT, *shown):
             until_in(federation, ("eu-west", MEMBER), "deployments.apps", "shop", "web")
             until(lambda: _ready(member, "shop") > 0, what="the example runs", seconds=60)
-        federation.kubectl("delete", "-f", SHOP, "--ignore-not-found", "--timeout=60s")
-        until(lambda: member.find("namespaces", "", "shop") is None, what="the namespace is gone", seconds=60)
+        _delete_example(federation)
         check_same(before, settled(member))
+
+
+def _delete_example(federation: Federation) -> None:
+    federation.kubectl("delete", "-f", SHOP, "--ignore-not-found", "--timeout=60s")
+    member = federation.member(MEMBER)
+    until(lambda: member.find("namespaces", "", "shop") is None, what="the namespace is gone", seconds=60)
 
 
 def at_rest(federation: Federation) -> dict[str, Json]:
