@@ -20,6 +20,7 @@ from hanse.errors import (
     UnavailableError,
 )
 from hanse.kube.bounds import NODES, AnswerTooLongError, ListBudget, MisbehavingMemberError
+from hanse.kube.client import AS_DISCOVERY
 from hanse.kube.expect import (
     DISCOVERY,
     READY,
@@ -35,10 +36,6 @@ from hanse.kube.transport import IDENTITY, IDENTITY_PATH
 from hanse_registry.health import Outcome, Standing
 from hanse_registry.inventory import Topology, capacity, catalogue, stale, topology
 
-AGGREGATED = (
-    "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,"
-    "application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList"
-)
 PAGE = 100
 """Nodes of one request: one has some 20 KiB, most of it the names of its images."""
 INVENTORY_SECONDS = 60.0
@@ -128,7 +125,7 @@ async def _inventory(api: MemberApi, cluster: str, *, timeout: float) -> Invento
     system = await fetch(api, IDENTITY_PATH, expect=IDENTITY, timeout=timeout)
     nodes = await list_nodes(api, timeout=timeout)
     documents = [
-        await fetch(api, path, expect=DISCOVERY, timeout=timeout, accept=AGGREGATED)
+        await fetch(api, path, expect=DISCOVERY, timeout=timeout, accept=AS_DISCOVERY)
         for path in ("/api", "/apis")
     ]
     return Inventory(

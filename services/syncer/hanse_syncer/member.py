@@ -32,7 +32,7 @@ import orjson
 
 from hanse.api.syncer.v1 import sync_state_pb2 as sync
 from hanse.errors import HanseError, UnavailableError
-from hanse.kube.client import KubeClient, ResourcePath
+from hanse.kube.client import AS_DISCOVERY, AS_METADATA, AS_METADATA_LIST, KubeClient, ResourcePath
 from hanse.kube.expect import (
     DISCOVERY,
     GROUPS,
@@ -45,6 +45,7 @@ from hanse.kube.expect import (
     resource_list,
 )
 from hanse.kube.objects import Object, child, sequence
+from hanse.kube.transport import JSON
 from hanse.store.keys import ObjectKey
 from hanse_syncer.answers import Answer, Verdict, read
 from hanse_syncer.limiter import Limiter
@@ -58,12 +59,8 @@ NEW_OBJECT: Final = "1"
 _APPLY: Final = f"?fieldManager={FIELD_MANAGER}&force=true&fieldValidation=Ignore"
 """An apply refuses fields that no schema knows in any case; to be warned as well has the API server parse the
 body a second time, as YAML, which costs it a tenth of the request."""
-_METADATA_ONLY: Final = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json"
-_AGGREGATED: Final = (
-    "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,"
-    "application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList"
-)
-_METADATA_PAGE: Final = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json"
+_METADATA_ONLY: Final = f"{AS_METADATA},{JSON}"
+_METADATA_PAGE: Final = f"{AS_METADATA_LIST},{JSON}"
 
 
 class LinkDownError(UnavailableError):
@@ -162,7 +159,7 @@ class Member:
 
     async def discovery(self, path: str) -> Answer:
         """GET an aggregated discovery document: of /api or of /apis."""
-        return await self._send("GET", path, expect=DISCOVERY, accept=_AGGREGATED)
+        return await self._send("GET", path, expect=DISCOVERY, accept=AS_DISCOVERY)
 
     async def lacks(self, api_version: str, resource: str) -> bool:
         """Whether the member itself says, in a discovery document, that it does not serve the resource."""

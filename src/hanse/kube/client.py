@@ -27,6 +27,9 @@ from hanse.kube.transport import IDENTITY, IDENTITY_PATH, JSON, KubeTransport
 
 AS_METADATA_LIST = f"{JSON};as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 AS_METADATA = f"{JSON};as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
+AS_DISCOVERY = ",".join(
+    f"{JSON};g=apidiscovery.k8s.io;v={version};as=APIGroupDiscoveryList" for version in ("v2", "v2beta1")
+)
 _PATCHES = {
     "merge": "application/merge-patch+json",
     "json": "application/json-patch+json",
