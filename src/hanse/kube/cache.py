@@ -1,10 +1,11 @@
 """All objects in memory: follows the store in one watch and serves lists and watches from there.
 
 One task (`run`) takes in the store's changes; everything else is synchronous and sees a consistent state. A
-revision of the store is applied whole before anybody else runs. After a compaction it lists anew and emits
-the difference, so that watches go on. Reads wait until the cache has seen what this process wrote (`fresh`).
-A value that cannot be read, a view that fails on an object and a subscriber that raises are that object's
-trouble: it is served with the reason (`hanse.kube.unreadable`), and all others are served on.
+revision of the store is applied whole before anybody else runs. After a compaction it lists again and tells
+subscribers the difference; watches end, since nobody knows what they missed. Reads wait until the cache has
+seen what this process wrote (`fresh`). A value that cannot be read, a view that fails on an object and a
+subscriber that raises are that object's trouble: it is served with the reason (`hanse.kube.unreadable`), and
+all others are served on.
 Next: `hanse.kube.history` for windows and watches, `hanse.kube.resources` for writes.
 """
 
@@ -320,10 +321,11 @@ class ObjectCache:
     def _replace(
         self, intents: dict[ObjectKey, tuple[Object, int]], affected: dict[ObjectKey, int], revision: int
     ) -> None:
-        """Emit the difference to a list at `revision`, in the order of revisions.
+        """Tell subscribers the difference to a list at `revision`, in the order of revisions; end watches.
 
         What is there has the version that it had if nothing had been missed, so that it can be written back;
-        only what went, or lost a part, has the list's.
+        only what went, or lost a part, has the list's. What came and went meanwhile is not known, so no watch
+        can go on without a gap.
         """
         known = {e.key for log in self._logs.values() for e in log.entries.values()}
         found: list[tuple[int, ObjectKey, Entry | None]] = []
@@ -335,6 +337,9 @@ class ObjectCache:
             found.append((version if entry else revision, key, entry))
         for at, key, entry in sorted(found, key=lambda each: each[0]):
             self._change(key, entry, at)
+        self._floor = revision
+        for log in self._logs.values():
+            log.restart(revision)
 
     def _take(self, batch: WatchBatch) -> None:
         """Take in what happened, revision by revision.

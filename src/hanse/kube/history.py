@@ -52,9 +52,26 @@ class ResourceLog:
         A client may have got a part of the floor's revision from a process before this one.
         """
         self.entries.update(entries)
-        for entry in entries.values():
+        self._keep_floor()
+
+    def _keep_floor(self) -> None:
+        for entry in self.entries.values():
             if entry.revision == self.floor:
                 self._changes.append(Change(self.floor, "ADDED", entry.key, entry, None))
+
+    def restart(self, revision: int) -> None:
+        """Forget what happened before `revision`, at which all objects were listed again.
+
+        Nobody knows any more what was there between two changes that are known, nor in which order: watches
+        that are open and clients that resume get `CompactedError`, and list again.
+        """
+        self._first = self.end + 1
+        self._changes.clear()
+        self._lost = 0
+        self.floor = self.revision = revision
+        self._keep_floor()
+        self._snapshot = None
+        self._wake()
 
     def append(self, change: Change) -> None:
         """Record a change and wake the watches."""

@@ -11,7 +11,7 @@ import orjson
 import pytest
 
 from hanse.errors import CompactedError, InvalidArgumentError
-from hanse.kube.client import KubeClient
+from hanse.kube.client import KubeClient, ResourcePath
 from hanse.store import MemoryStore, Store, WatchBatch
 from tests.kube.server.world import (
     CONFIGMAPS,
@@ -30,11 +30,13 @@ async def _fill(client: KubeClient, count: int) -> None:
     await asyncio.gather(*(client.create(CONFIGMAPS, config_map(f"c{i:03}", n=str(i))) for i in range(count)))
 
 
-async def _take(client: KubeClient, count: int, **options: Any) -> list[tuple[str, str]]:
-    """Take events of ConfigMaps until there are `count`."""
+async def _take(
+    client: KubeClient, count: int, *, resource: ResourcePath = CONFIGMAPS, **options: Any
+) -> list[tuple[str, str]]:
+    """Take events of ConfigMaps, or of another resource, until there are `count`."""
     events = []
     async with asyncio.timeout(10):
-        async for kind, obj in client.watch(CONFIGMAPS, **options):
+        async for kind, obj in client.watch(resource, **options):
             if kind != "BOOKMARK":
                 events.append((kind, obj["metadata"]["name"]))
             if len(events) == count:
@@ -213,13 +215,24 @@ class Interrupted(MemoryStore):
             yield batch
 
 
-async def test_watches_go_on_when_the_store_is_compacted(tmp_path: Path) -> None:
-    """The cache lists anew behind a compaction and open watches get the difference, deletions included."""
+async def test_watches_end_when_history_is_lost(tmp_path: Path) -> None:
+    """Behind a compaction nobody knows what a watch has missed: it gets 410 Expired, as does who resumes from
+    before; a list has everything, and a watch from there goes on."""
     store = Interrupted()
     async with World(store, tmp_path) as world, world.client() as client:
         await _fill(client, 2)
         start = (await client.list(CONFIGMAPS)).resource_version
         watching = asyncio.create_task(_take(client, 3, resource_version=start))
+        idle = asyncio.create_task(_take(client, 1, resource=DEPLOYMENTS, resource_version=start))
+        logs = [
+            world.engine.cache.log(group, name)
+            for group, name in (("", "configmaps"), ("apps", "deployments"))
+        ]
+
+        async def open_both() -> bool:
+            return all(log._wakers for log in logs)
+
+        await until(open_both, what="both watches are open")
         store.held.set()
         raw = await store.get("objects/core/configmaps/default/c001")
         assert raw is not None
@@ -227,7 +240,16 @@ async def test_watches_go_on_when_the_store_is_compacted(tmp_path: Path) -> None
         await store.put("objects/core/configmaps/default/c009", raw.value.replace(b"c001", b"c009"))
         await store.put(raw.key, raw.value.replace(b'"n":"1"', b'"n":"2"'))
         store.resumed.set()
-        assert sorted(await watching) == [("ADDED", "c009"), ("DELETED", "c000"), ("MODIFIED", "c001")]
+        for task in (watching, idle):
+            with pytest.raises(CompactedError):
+                await task
+        with pytest.raises(CompactedError, match="too old resource version"):
+            await _take(client, 1, resource_version=start)
+        listed = await client.list(CONFIGMAPS)
+        assert [each["metadata"]["name"] for each in listed.items] == ["c001", "c009"]
+        following = asyncio.create_task(_take(client, 1, resource_version=listed.resource_version))
+        await client.create(CONFIGMAPS, config_map("later"))
+        assert await following == [("ADDED", "later")]
     await store.close()
 
 

@@ -7,9 +7,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import orjson
+import pytest
 
+from hanse.errors import CompactedError
 from hanse.kube.catalogue import Catalogue
 from hanse.kube.engine import KubeEngine
+from hanse.kube.entry import Change
 from hanse.kube.objects import Object
 from hanse.store import Delete, Event, MemoryStore, Put
 from hanse.store.keys import ObjectKey
@@ -81,21 +84,27 @@ async def test_what_changed_meanwhile_can_be_written_back(memory: MemoryStore) -
 
 
 async def test_the_difference_comes_in_the_order_of_revisions(memory: MemoryStore) -> None:
-    """A watch sees writes at their own revisions, then at the list's what was deleted or lost a part."""
+    """Subscribers see writes at their own revisions, then at the list's what was deleted or lost a part; who
+    resumes from before must list again."""
     async with KubeEngine(memory, catalogue=Catalogue.builtin(), view=Parts()) as engine:
         await engine.cache.reached((await memory.txn([], [_put("a"), _put("b"), _put("d")])).revision)
         start = await memory.put(PART, b"1")
         await engine.cache.reached(start)
+        changes: list[Change] = []
+        engine.cache.subscribe(changes.append)
         memory.interrupt_watches()
         c = (await memory.txn([], [_put("c")])).revision
         b = (await memory.txn([], [_put("b", x="2"), Delete(_key("d").key()), Delete(PART)])).revision
         listed = await _lose_history(memory)
         async with asyncio.timeout(10):
             await engine.cache.reached(listed)
-        log = engine.cache.log("", "configmaps")
-        changes = log.read(log.resume(start))
         assert [(change.type, change.key.name, change.revision) for change in changes] == [
             ("ADDED", "c", c), ("MODIFIED", "b", b), ("MODIFIED", "a", listed), ("DELETED", "d", listed),
         ]  # fmt: skip
         assert all(change.entry.revision == change.revision for change in changes)
-        assert [entry.key.name for entry in log.at(c, "default")] == ["a", "b", "c", "d"]
+        log = engine.cache.log("", "configmaps")
+        for revision in (start, c, b):
+            with pytest.raises(CompactedError):
+                log.resume(revision)
+        assert log.read(log.resume(listed)) == ()
+        assert [entry.key.name for entry in log.at(listed, "default")] == ["a", "b", "c"]
