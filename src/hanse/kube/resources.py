@@ -47,6 +47,9 @@ from hanse.turns import Turns, is_heavy
 RETRIES = 16
 """How often a change that names no resourceVersion is made again on a newer object before it gives up."""
 
+ROOM_ATTEMPTS = 3
+"""How often a step of a deletion makes room in a full store: others may take what was made."""
+
 
 @dataclass(frozen=True, slots=True)
 class Stored:
@@ -410,13 +413,14 @@ class ResourceStore:
         leaving = bool(new["metadata"].get("deletionTimestamp")) or lifecycle.has_finished_deletion(new)
         if self._room is not None and self._room.tight and not leaving:
             self._room.check_room(len(orjson.dumps(new)) - len(orjson.dumps(current.object)))
-        try:
-            result = await self._replace(key, new, current.revision)
-        except ResourceExhaustedError as error:
-            room = self._room if error.reason == STORE_FULL and leaving else None
-            if room is None or not await room.make_room():
-                raise
-            result = await self._replace(key, new, current.revision)
+        for attempt in range(ROOM_ATTEMPTS + 1):
+            try:
+                result = await self._replace(key, new, current.revision)
+                break
+            except ResourceExhaustedError as error:
+                room = self._room if error.reason == STORE_FULL and leaving else None
+                if room is None or attempt == ROOM_ATTEMPTS or not await room.make_room():
+                    raise
         if result.succeeded:
             await self._written(key, result.revision)
             stored = self._catalogue.storage(key.group, key.resource)
