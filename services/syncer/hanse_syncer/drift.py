@@ -10,7 +10,7 @@ Next: `hanse_syncer.plan`, which decides what a difference means.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import orjson
@@ -116,21 +116,31 @@ def _pairs(rendered: Sequence[object], live: Sequence[object]) -> list[tuple[obj
             break
     else:
         return None
-    pairs: list[tuple[object, int | None]] = []
-    for item in rendered:
-        assert isinstance(item, Mapping)
-        index = next(
-            (
-                number
-                for number, other in enumerate(live)
-                if isinstance(other, Mapping)
-                and all(key not in item or item[key] == other.get(key) for key in keys)
-            ),
-            None,
-        )
-        pairs.append((item, index))
+    try:
+        pairs = list(_looked_up(rendered, live, keys))
+    except TypeError:  # a key that is a map or a list tells nothing apart
+        return None
     taken = [index for _, index in pairs if index is not None]
     return pairs if len(taken) == len(set(taken)) else None
+
+
+def _looked_up(
+    rendered: Sequence[object], live: Sequence[object], keys: tuple[str, ...]
+) -> Iterator[tuple[object, int | None]]:
+    """Yield each item with the first live one that has its key, by one look at each.
+
+    Raises TypeError for a key that cannot be hashed.
+    """
+    places: dict[tuple[str, ...], dict[tuple[object, ...], int]] = {}
+    for item in rendered:
+        assert isinstance(item, Mapping)
+        given = tuple(key for key in keys if key in item)
+        if given not in places:
+            known = places[given] = {}
+            for number, other in enumerate(live):
+                if isinstance(other, Mapping):
+                    known.setdefault(tuple(other.get(key) for key in given), number)
+        yield item, places[given].get(tuple(item[key] for key in given))
 
 
 def _empty(value: object) -> bool:

@@ -75,7 +75,7 @@ class CrdAdmission:
 
     def _status(self, old: dict[str, Any], spec: dict[str, Any]) -> dict[str, Any]:
         now = timestamp(self._clock())
-        storage = [str(v["name"]) for v in sequence(spec, "versions") if v.get("storage")]
+        storage = [str(v.get("name") or "") for v in mappings(spec.get("versions")) if v.get("storage")]
         stored = [*(old.get("storedVersions") or ())]
         stored += [v for v in storage if v not in stored]
         conditions = [
