@@ -73,6 +73,7 @@ class Work:
     def __init__(self) -> None:
         self._checks = MAX_CHECKS
         self._steps = MAX_WORK
+        self._programs: dict[str, Any] = {}  # as many as one CRD may have: more than are kept for all
 
     def check(self, count: int = 1) -> None:
         """Count checks. Raises InvalidArgumentError when there were too many."""
@@ -86,10 +87,12 @@ class Work:
 
     def mismatch(self, pattern: str, value: str) -> str:
         """Return why a value does not pass a pattern; "" if it matches somewhere in it."""
-        problem = pattern_problem(pattern)
-        if problem:
-            return problem
-        compiled = _compiled(pattern)
+        compiled = self._programs.get(pattern)
+        if compiled is None:
+            problem = pattern_problem(pattern)
+            if problem:
+                return problem
+            compiled = self._programs[pattern] = _compiled(pattern)
         encoded = value.encode(errors="surrogatepass")
         self._steps -= int(compiled.programsize) * len(encoded)
         if self._steps < 0:

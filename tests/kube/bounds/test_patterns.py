@@ -5,7 +5,15 @@ from __future__ import annotations
 import pytest
 
 from hanse.errors import InvalidArgumentError
-from hanse.kube.patterns import MAX_CHECKS, MAX_PATTERN, MAX_PROGRAM, MAX_WORK, Work, pattern_problem
+from hanse.kube.patterns import (
+    MAX_CHECKS,
+    MAX_PATTERN,
+    MAX_PROGRAM,
+    MAX_WORK,
+    Work,
+    _compiled,
+    pattern_problem,
+)
 from hanse.kube.schema import Schema, SchemaSet
 from hanse.kube.validation_schema import schema_errors
 
@@ -52,6 +60,14 @@ def test_the_work_of_one_object_is_bounded() -> None:
         ["xy" * 5_000] * 10, type="array", items={"type": "string", "pattern": ".{0,900}z.{0,90}q"}
     )
     assert any(str(MAX_WORK) in problem for problem in found)
+
+
+def test_a_pattern_is_compiled_once_for_an_object() -> None:
+    """More patterns than are kept for all objects are not compiled again for each of its values."""
+    items = {"type": "string", "oneOf": [{"pattern": f"^r{number}(a|b)*$"} for number in range(200)]}
+    before = _compiled.cache_info().misses
+    assert not problems([f"r{number}ab" for number in range(50)], type="array", items=items)
+    assert _compiled.cache_info().misses - before <= 2 * 200
 
 
 def test_the_checks_of_one_object_are_bounded() -> None:
