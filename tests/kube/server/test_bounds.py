@@ -142,6 +142,13 @@ async def test_half_a_head_is_not_waited_for(quick: World) -> None:
         assert closed.result() == b""
 
 
+async def test_an_unknown_expectation_is_refused(quick: World) -> None:
+    """Whatever bytes it has: one that is not ASCII was a 500."""
+    async with raw(quick) as connection:
+        connection.writer.write(b"GET /version HTTP/1.1\r\nHost: x\r\nExpect: \xb2\r\n\r\n")
+        assert (await connection.answer())[0] == 417
+
+
 async def test_half_a_body_is_answered_with_408(quick: World) -> None:
     """And the connection is closed, since nobody knows where the next request begins."""
     async with raw(quick) as connection:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
 
-from aiohttp import web
+from aiohttp import HttpVersion11, web
 from aiohttp.typedefs import Handler
 
 from hanse.errors import ConfigError
@@ -121,7 +121,7 @@ class KubeServer:
         app = web.Application(middlewares=[guarded, observed, errors], client_max_size=options.max_body_bytes)
         app[BODY_SECONDS] = options.connections.body_seconds
         app[TURNS] = self._turns
-        app.router.add_route("*", "/{tail:.*}", self._dispatcher.handle)
+        app.router.add_route("*", "/{tail:.*}", self._dispatcher.handle, expect_handler=_expected)
         return app
 
     def disconnect(self, denied: Callable[[bytes], bool]) -> None:
@@ -169,3 +169,13 @@ class KubeServer:
         if self._runner is not None:
             await self._runner.cleanup()
             self._runner = None
+
+
+async def _expected(request: web.Request) -> None:
+    """Answer the header Expect, whose value may be any bytes: 417 for what is not known, never a 500."""
+    expect = request.headers.get("Expect", "").lower()
+    if expect == "100-continue" and request.version == HttpVersion11:
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        request.writer.output_size = 0  # as aiohttp's own: the answer has not begun
+    elif expect != "100-continue":
+        raise web.HTTPExpectationFailed(text="Expect must be 100-continue")
