@@ -13,7 +13,7 @@ from hanse_syncer.render import render
 
 from hanse.api.scheduler.v1.placement_pb2 import ClusterPlacement
 from hanse.errors import InvalidArgumentError
-from hanse.kube.json_patch import MAX_COPIED_BYTES, MAX_OPERATIONS, JsonPatcher
+from hanse.kube.json_patch import MAX_OPERATIONS, MAX_POLICY_COPIED_BYTES, JsonPatcher
 
 from .builders import view
 
@@ -48,8 +48,8 @@ def refusal(*patches: list[dict[str, Any]]) -> str:
 
 def test_copies_of_a_policy_stop_at_the_bound() -> None:
     """Twenty copies that double stop, in one rule or in twenty."""
-    assert str(MAX_COPIED_BYTES) in refusal(copies(20))
-    assert str(MAX_COPIED_BYTES) in refusal(*([each] for each in copies(20)))
+    assert str(MAX_POLICY_COPIED_BYTES) in refusal(copies(20))
+    assert str(MAX_POLICY_COPIED_BYTES) in refusal(*([each] for each in copies(20)))
 
 
 def test_operations_of_all_rules_count_together() -> None:
@@ -70,8 +70,8 @@ def test_rules_are_carried_out_once_for_clusters_that_share_them(monkeypatch: py
     made: list[JsonPatcher] = []
 
     class Counted(JsonPatcher):
-        def __init__(self, obj: dict[str, Any]) -> None:
-            super().__init__(obj)
+        def __init__(self, obj: dict[str, Any], *, max_copied: int) -> None:
+            super().__init__(obj, max_copied=max_copied)
             made.append(self)
 
     monkeypatch.setattr(module, "JsonPatcher", Counted)
@@ -83,7 +83,7 @@ def test_rules_are_carried_out_once_for_clusters_that_share_them(monkeypatch: py
 
 def test_the_syncer_stops_at_the_same_bounds() -> None:
     """Overrides that were stored before the bounds are refused, not carried out."""
-    for operations in (copies(20), copies(11)):
+    for operations in (copies(20), copies(9)):
         placement = ClusterPlacement(cluster="a", overrides=orjson.dumps(operations))
         with pytest.raises(InvalidArgumentError) as caught:
             render(OBJ, placement=placement, federation_id="f")

@@ -16,7 +16,7 @@ from typing import Any
 import orjson
 
 from hanse.errors import HanseError, InvalidArgumentError
-from hanse.kube.json_patch import JsonPatcher
+from hanse.kube.json_patch import MAX_POLICY_COPIED_BYTES, JsonPatcher
 from hanse.kube.objects import Object, child, mapping, sequence
 from hanse.store import MAX_REQUEST_BYTES
 from hanse_scheduler.clusters import ClusterView
@@ -102,7 +102,7 @@ class Overriding:
         operations: list[Operation] = []
         titles: list[str] = []
         replicas: int | None = None
-        patcher = JsonPatcher(self._obj)
+        patcher = JsonPatcher(self._obj, max_copied=MAX_POLICY_COPIED_BYTES)
         title, problem = "", ""
         try:
             for number, index in rules:

@@ -21,8 +21,8 @@ import orjson
 
 from hanse.api.scheduler.v1.placement_pb2 import ClusterPlacement
 from hanse.errors import HanseError, InvalidArgumentError, UnavailableError
+from hanse.kube.json_patch import MAX_POLICY_COPIED_BYTES, json_patch
 from hanse.kube.objects import Object
-from hanse.kube.patch import json_patch
 from hanse.store import MAX_REQUEST_BYTES
 from hanse_syncer import ownership, retained
 
@@ -111,7 +111,7 @@ def _with_replicas(obj: Object, placement: ClusterPlacement) -> Object:
 
 def _overridden(obj: Object, overrides: bytes) -> Object:
     try:
-        changed = json_patch(obj, orjson.loads(overrides))
+        changed = json_patch(obj, orjson.loads(overrides), max_copied=MAX_POLICY_COPIED_BYTES)
         size = len(orjson.dumps(changed))
         identities = [(o.get("apiVersion"), o.get("kind"), _identity(o)) for o in (obj, changed)]
     except (HanseError, ValueError, AttributeError, TypeError) as error:

@@ -26,19 +26,24 @@ MAX_OPERATIONS = 10_000
 MAX_COPIED_BYTES = 3 * 1024 * 1024
 """As kube-apiserver: what all `copy` operations of a patch may add, as JSON."""
 
+MAX_POLICY_COPIED_BYTES = 256 * 1024
+"""The same for all that override policies do to one object: each object that they select pays for it."""
+
 MAX_SHIFTED_ITEMS = 20_000_000
 """By how many places the operations of a patch may move the items of lists, all together: about 30 ms."""
 
 _ABSENT: Any = object()
 
 
-def json_patch(obj: Object, ops: Any) -> Object:
+def json_patch(obj: Object, ops: Any, *, max_copied: int = MAX_COPIED_BYTES) -> Object:
     """Return the object after the operations of a patch; all of them apply or none does.
+
+    `max_copied` is how many bytes all copies together may add.
 
     Raises InvalidArgumentError if the patch is malformed or above a bound, a path does not exist, or a `test`
     fails.
     """
-    patcher = JsonPatcher(obj)
+    patcher = JsonPatcher(obj, max_copied=max_copied)
     patcher.apply(ops)
     return patcher.result()
 
@@ -57,8 +62,10 @@ def check_operations(ops: Any) -> list[dict[str, Any]]:
 class JsonPatcher:
     """Changes a copy of one object, operation by operation."""
 
-    def __init__(self, obj: Object) -> None:
+    def __init__(self, obj: Object, *, max_copied: int = MAX_COPIED_BYTES) -> None:
+        """`max_copied` is how many bytes all copies together may add."""
         self._document: Any = _copied(obj, "the object")
+        self._max_copied = max_copied
         self._done = 0
         self._copied = 0
         self._shifted = 0
@@ -113,9 +120,9 @@ class JsonPatcher:
         found = self._found(source, where)
         encoded = _encoded(found, where)
         self._copied += len(encoded)
-        if self._copied > MAX_COPIED_BYTES:
+        if self._copied > self._max_copied:
             raise InvalidArgumentError(
-                f"{where}: the copies add more than {MAX_COPIED_BYTES} bytes: copy less",
+                f"{where}: the copies add more than {self._max_copied} bytes: copy less",
                 reason="PATCH_TOO_LARGE",
             )
         return orjson.loads(encoded)

@@ -129,6 +129,18 @@ async def test_a_connection_that_asks_nothing_is_closed(quick: World, tls: bool)
         assert await connection.closed() == b""
 
 
+async def test_a_request_that_cannot_be_read_writes_no_log(
+    quick: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is answered with 400; whoever may connect could fill the disk with tracebacks."""
+    async with raw(quick) as connection:
+        connection.writer.write(b"GET / HTTP/1.1\r\nbad header\r\n\r\n")
+        async with asyncio.timeout(PATIENCE):
+            assert b" 400 " in await connection.reader.readline()
+        await connection.gone()
+    assert not [record for record in caplog.records if record.name == "aiohttp.server"]
+
+
 async def test_half_a_head_is_not_waited_for(quick: World) -> None:
     """However busily its bytes drip in, be it the first request of a connection or the next."""
     async with raw(quick) as connection:

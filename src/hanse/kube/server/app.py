@@ -10,6 +10,7 @@ paths alone need no identity. Everything runs in one event loop. Next: `hanse.ku
 
 from __future__ import annotations
 
+import logging
 import ssl
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from types import TracebackType
 from typing import Self
 
 from aiohttp import HttpVersion11, web
+from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.typedefs import Handler
 
 from hanse.errors import ConfigError
@@ -144,6 +146,7 @@ class KubeServer:
             shutdown_timeout=self._options.drain_seconds,
             auto_decompress=False,  # a body that says it is compressed is refused
         )
+        logging.getLogger("aiohttp.server").addFilter(_is_no_parse_error)
         await runner.setup()
         site = GuardedSite(
             runner,
@@ -179,3 +182,9 @@ async def _expected(request: web.Request) -> None:
         request.writer.output_size = 0  # as aiohttp's own: the answer has not begun
     elif expect != "100-continue":
         raise web.HTTPExpectationFailed(text="Expect must be 100-continue")
+
+
+def _is_no_parse_error(record: logging.LogRecord) -> bool:
+    """Whether a line is not about a request that cannot be read, which anybody can send at any rate."""
+    error = record.exc_info[1] if record.exc_info else None
+    return not isinstance(error, HttpProcessingError)
