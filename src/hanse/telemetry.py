@@ -16,6 +16,7 @@ Next: `hanse.rpc.interceptor`, which makes the spans of calls.
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import os
 import re
@@ -293,7 +294,10 @@ class _JsonRenderer:
             "event": event.pop("event", ""),
             **event,
         }
-        return orjson.dumps(ordered, default=str, option=orjson.OPT_NON_STR_KEYS).decode("utf-8", "replace")
+        try:
+            return orjson.dumps(ordered, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
+        except TypeError:  # text that is not UTF-8, or a number of more than 64 bits: fails no caller
+            return json.dumps({str(name): value for name, value in ordered.items()}, default=str)
 
 
 def _add_trace(logger: object, method: str, event: EventDict) -> EventDict:

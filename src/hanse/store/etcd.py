@@ -73,7 +73,7 @@ class EtcdStore:
 
     async def get(self, key: str, *, revision: int = 0) -> KeyValue | None:
         """See `Store.get`."""
-        request = pb.RangeRequest(key=self._root + key.encode(), revision=revision)
+        request = pb.RangeRequest(key=self._root + wire.key_bytes(key), revision=revision)
         response = await self._channel.read(
             self._channel.kv.Range, request, what=f"read {key}", revision=revision
         )
@@ -91,10 +91,10 @@ class EtcdStore:
         through: str = "",
     ) -> RangeResult:
         """See `Store.range`."""
-        begin = self._root + prefix.encode()
-        end = wire.prefix_end(self._root + (through or prefix).encode())
+        begin = self._root + wire.key_bytes(prefix)
+        end = wire.prefix_end(self._root + wire.key_bytes(through or prefix))
         if start_after is not None:
-            begin = max(begin, self._root + start_after.encode() + b"\0")
+            begin = max(begin, self._root + wire.key_bytes(start_after) + b"\0")
         request = pb.RangeRequest(
             key=begin,
             range_end=end,
@@ -132,10 +132,10 @@ class EtcdStore:
         The count of a range is that before its filters, so one request tells both: no key was written
         after `revision`, and, as then all keys there were there before, none was deleted.
         """
-        begin = self._root + prefix.encode()
+        begin = self._root + wire.key_bytes(prefix)
         request = pb.RangeRequest(
             key=begin,
-            range_end=wire.prefix_end(self._root + (through or prefix).encode()),
+            range_end=wire.prefix_end(self._root + wire.key_bytes(through or prefix)),
             min_mod_revision=revision + 1,
             limit=1,
             keys_only=True,
@@ -146,7 +146,7 @@ class EtcdStore:
 
     async def put(self, key: str, value: bytes, *, lease: int = 0) -> int:
         """See `Store.put`."""
-        request = pb.PutRequest(key=self._root + key.encode(), value=value, lease=lease)
+        request = pb.PutRequest(key=self._root + wire.key_bytes(key), value=value, lease=lease)
         check_size(request.ByteSize(), (Put(key, b""),))
         response, _ = await self._channel.call(
             self._channel.kv.Put, request, what=f"write {key}", repeatable=False
@@ -155,7 +155,7 @@ class EtcdStore:
 
     async def delete(self, key: str) -> bool:
         """See `Store.delete`."""
-        request = pb.DeleteRangeRequest(key=self._root + key.encode())
+        request = pb.DeleteRangeRequest(key=self._root + wire.key_bytes(key))
         response, _ = await self._channel.call(
             self._channel.kv.DeleteRange, request, what=f"delete {key}", repeatable=False
         )
@@ -201,8 +201,8 @@ class EtcdStore:
             raise closed()
         watch = EtcdWatch(
             self._channel,
-            key=self._root + prefix.encode(),
-            end=wire.prefix_end(self._root + (through or prefix).encode()),
+            key=self._root + wire.key_bytes(prefix),
+            end=wire.prefix_end(self._root + wire.key_bytes(through or prefix)),
             skip=self._skip,
             first=start_revision or await self.revision() + 1,
             prev=prev,

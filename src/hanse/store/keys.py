@@ -54,6 +54,11 @@ MAX_SEGMENT: Final = 512
 _UNFIT: Final = re.compile(r"[/\x00-\x1f\x7f\ud800-\udfff]")
 
 
+def is_text(key: str) -> bool:
+    """Return whether a key is UTF-8 in the store; if not, it has surrogates for the bytes that are not."""
+    return key.isascii() or not any("\ud800" <= character <= "\udfff" for character in key)
+
+
 def segment(value: str, *, what: str) -> str:
     """Return `value` if it can be one segment of a key, else raise `InvalidArgumentError`."""
     if not value or len(value) > MAX_SEGMENT or _UNFIT.search(value):
@@ -110,7 +115,7 @@ class ObjectKey:
     def parse(cls, key: str) -> Self:
         """Return what `key` (an object's or a placement's) names; `InvalidArgumentError` if it is neither."""
         parts = key.split("/")
-        if len(parts) != 5 or not all(parts):
+        if len(parts) != 5 or not all(parts) or not is_text(key):
             raise _not_a(key, "<prefix>/<group>/<resource>/<namespace>/<name>")
         _, group, resource, namespace, name = parts
         return cls("" if group == CORE else group, resource, _namespace(namespace), name)
@@ -123,7 +128,7 @@ class ObjectKey:
 def parse_sync_state(key: str) -> tuple[ObjectKey, str]:
     """Return the object and the cluster of a sync state's key. Raises `InvalidArgumentError`."""
     parts = key.split("/")
-    if len(parts) != 6 or parts[0] != SYNCSTATES or not all(parts):
+    if len(parts) != 6 or parts[0] != SYNCSTATES or not all(parts) or not is_text(key):
         raise _not_a(key, "syncstates/<group>/<resource>/<namespace>/<name>/<cluster>")
     _, group, resource, namespace, name, cluster = parts
     return ObjectKey("" if group == CORE else group, resource, _namespace(namespace), name), cluster

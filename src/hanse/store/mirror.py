@@ -25,6 +25,7 @@ import structlog
 
 from hanse.boundary import Boundary
 from hanse.errors import CompactedError, DeadlineError, FailedPreconditionError, UnavailableError
+from hanse.store import keys
 from hanse.store.types import Event, KeyValue, RangeResult, Store
 
 _log = structlog.get_logger(__name__)
@@ -236,6 +237,8 @@ class Mirror(Generic[T]):
     def _set(self, kv: KeyValue) -> tuple[str, T | None, T | None, int] | None:
         key = kv.key
         try:
+            if not keys.is_text(key):
+                raise ValueError(f"the key {key!r} is not UTF-8")
             value = self._decode(kv)
         except Exception as error:  # noqa: BLE001 - one bad value must not stop the others
             self._broken[key] = kv.mod_revision

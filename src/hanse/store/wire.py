@@ -58,10 +58,20 @@ def prefix_end(prefix: bytes) -> bytes:
     return stem[:-1] + bytes((stem[-1] + 1,))
 
 
+def key_bytes(key: str) -> bytes:
+    """Return a key as etcd has it; the reverse of `key_text`."""
+    return key.encode(errors="surrogateescape")
+
+
+def key_text(key: bytes) -> str:
+    """Return a key of etcd as text, also one that is not UTF-8: reading goes on, and it can be deleted."""
+    return key.decode(errors="surrogateescape")
+
+
 def compare_message(root: bytes, compare: Compare) -> Any:
     """Return a `Compare` message."""
     return pb.Compare(
-        key=root + compare.key.encode(),
+        key=root + key_bytes(compare.key),
         target=_TARGETS[compare.target],
         result=_OPERATORS[compare.operator],
         **{_FIELDS[compare.target]: compare.number},
@@ -70,7 +80,7 @@ def compare_message(root: bytes, compare: Compare) -> Any:
 
 def op_message(root: bytes, op: Op) -> Any:
     """Return a `RequestOp` message."""
-    key = root + op.key.encode()
+    key = root + key_bytes(op.key)
     if isinstance(op, Put):
         return pb.RequestOp(request_put=pb.PutRequest(key=key, value=op.value, lease=op.lease))
     end = prefix_end(key) if op.prefix else b""
@@ -83,7 +93,7 @@ def key_values(kvs: Iterable[Any], skip: int) -> tuple[KeyValue, ...]:
     """Return the items of a response; `skip` is the length of the store's prefix."""
     return tuple(
         KeyValue(
-            kv.key[skip:].decode(),
+            key_text(kv.key[skip:]),
             kv.value,
             kv.create_revision,
             kv.mod_revision,
@@ -103,7 +113,7 @@ def events(messages: Iterable[Any], *, skip: int, first: int) -> list[Event]:
         if revision < first:
             continue
         prev = key_values((message.prev_kv,), skip)[0] if message.HasField("prev_kv") else None
-        key = kv.key[skip:].decode()
+        key = key_text(kv.key[skip:])
         if message.type == _DELETE:
             result.append(Event("delete", KeyValue(key, b"", 0, revision, 0), prev))
         else:
