@@ -53,6 +53,9 @@ LIES: Final[dict[str, Callable[[], web.Response]]] = {
     "{} that says 404": lambda: said(404, {}),
     "a 404 about another": lambda: said(404, missing("other", "configmaps")),
     "a 404 about another kind": lambda: said(404, missing("web", "secrets")),
+    "a 404 about another group": lambda: said(
+        404, missing("web", "configmaps", details={"name": "web", "kind": "configmaps", "group": "x.dev"})
+    ),
     "a 404 with another code": lambda: said(404, missing("web", "configmaps", code=500)),
     "a redirection": lambda: said(302, b"", "text/html"),
     "a page that says 410": lambda: said(410, b"gone", "text/html"),
@@ -98,6 +101,26 @@ async def test_a_lie_is_no_confirmation_of_a_removal(fed: Federation, says: str)
         assert state is not None
         assert state.phase != sync.REMOVED
         assert member.get(WEB) is not None
+        member.fault = None
+        await fed.reaches(WEB, "a", sync.REMOVED)
+        assert member.get(WEB) is None
+
+
+async def test_a_delete_answered_with_the_object_as_it_is_confirms_nothing(fed: Federation) -> None:
+    """DELETE answered with the living object, as from a cache: it counts as removed when it is."""
+    member = fed.members["a"]
+    await member.create(SHOP, dict(NAMESPACE, metadata={"name": "shop"}))
+    async with fed.syncer():
+        await fed.put(WEB, config_map())
+        await fed.place(WEB, "a")
+        await fed.reaches(WEB, "a", sync.APPLIED)
+        living = member.get(WEB)
+        struck = lie(member, lambda: said(200, living), about="/configmaps/web", methods="DELETE")
+        await fed.mark_deleted(WEB)
+        await until(lambda: len(struck) >= 2, what="it was tried again")
+        state = await fed.state(WEB, "a")
+        assert state is not None
+        assert state.phase != sync.REMOVED
         member.fault = None
         await fed.reaches(WEB, "a", sync.REMOVED)
         assert member.get(WEB) is None

@@ -105,7 +105,24 @@ class Removal:
         live = answer.json()
         if (live.get("metadata") or {}).get("deletionTimestamp"):
             return self._deleting(case, live)
+        if live.get("kind") != "Status":
+            await self._confirm(case, uid)
         return self._gone(case, reason="Removed", message="deleted")
+
+    async def _confirm(self, case: Case, uid: str) -> None:
+        """Read an object that a DELETE was answered with, unchanged. Raises Trouble if it is still there.
+
+        An API server answers so for some kinds when it has deleted; a cache does when nothing is deleted.
+        """
+        answer = await self._desk.member.get(case.target)
+        verdict = self._desk.member.verdict(case.target, answer)
+        if verdict is Verdict.ABSENT:
+            return
+        if verdict is not Verdict.DONE:
+            raise Trouble.of(verdict, answer)
+        if str(answer.json()["metadata"]["uid"]) == uid:
+            said = "the cluster accepted the deletion, but the object is still there; trying again"
+            raise Trouble(Outcome(sync.FAILED, "NotDeleted", said), transient=True)
 
     def _stands(self, case: Case) -> bool:
         """Whether the object and its placement are still those on which the case was decided."""

@@ -193,7 +193,9 @@ class AnObject:
 
     def names(self, details: Mapping[str, Any]) -> bool:
         """Whether they name this very object."""
-        kind = details.get("kind") or ""
+        kind, group = details.get("kind") or "", details.get("group") or ""
+        if self.api_version and group not in ("", self.api_version.rpartition("/")[0]):
+            return False
         return bool(self.name) and details.get("name") == self.name and kind in ("", self.resource, self.kind)
 
     def names_namespace(self, details: Mapping[str, Any]) -> bool:
