@@ -106,16 +106,19 @@ async def test_a_lie_is_no_confirmation_of_a_removal(fed: Federation, says: str)
         assert member.get(WEB) is None
 
 
-async def test_a_delete_answered_with_the_object_as_it_is_confirms_nothing(fed: Federation) -> None:
-    """DELETE answered with the living object, as from a cache: it counts as removed when it is."""
+@pytest.mark.parametrize("bare", [False, True])
+async def test_a_delete_answered_without_its_uid_confirms_nothing(fed: Federation, bare: bool) -> None:
+    """DELETE answered with the living object, as from a cache, or with Success alone: it counts as removed
+    when it is."""
     member = fed.members["a"]
     await member.create(SHOP, dict(NAMESPACE, metadata={"name": "shop"}))
     async with fed.syncer():
         await fed.put(WEB, config_map())
         await fed.place(WEB, "a")
         await fed.reaches(WEB, "a", sync.APPLIED)
-        living = member.get(WEB)
-        struck = lie(member, lambda: said(200, living), about="/configmaps/web", methods="DELETE")
+        success = {"kind": "Status", "apiVersion": "v1", "status": "Success"}
+        told = success if bare else member.get(WEB)
+        struck = lie(member, lambda: said(200, told), about="/configmaps/web", methods="DELETE")
         await fed.mark_deleted(WEB)
         await until(lambda: len(struck) >= 2, what="it was tried again")
         state = await fed.state(WEB, "a")

@@ -76,8 +76,8 @@ class Janitor:
             names = set(self._world.cluster_names())
             by_cluster: dict[str, list[str]] = {}
             for kv in page.items:
-                cluster = keys.last_segment(kv.key)
-                if cluster not in names:
+                cluster = _cluster_of(kv.key)
+                if cluster and cluster not in names:
                     by_cluster.setdefault(cluster, []).append(kv.key)
             for cluster, found in by_cluster.items():
                 deleted += await self._delete(leadership, cluster, found)
@@ -85,8 +85,8 @@ class Janitor:
                 break
             after = page.items[-1].key
         for kv in (await self._store.range(f"{keys.ORPHANS}/", keys_only=True)).items:
-            cluster = keys.last_segment(kv.key)
-            if cluster not in self._world.cluster_names():
+            cluster = _cluster_of(kv.key)
+            if cluster and cluster not in self._world.cluster_names():
                 deleted += await self._delete(leadership, cluster, [kv.key])
         return deleted
 
@@ -103,3 +103,13 @@ class Janitor:
         if deleted:
             _log.info("dropped what was stored of a cluster that is gone", cluster=cluster, keys=deleted)
         return deleted
+
+
+def _cluster_of(key: str) -> str:
+    """Return the cluster that a key ends with; "" for what no syncer writes, which is left alone."""
+    cluster = keys.last_segment(key)
+    try:
+        keys.cluster(cluster)
+    except HanseError:
+        return ""
+    return cluster

@@ -18,7 +18,7 @@ from hanse.api.syncer.v1 import sync_state_pb2 as sync
 from hanse.api.syncer.v1.sync_state_pb2 import SyncState
 from hanse.control.reconcile import Result
 from hanse.kube import belongings
-from hanse.kube.objects import Object
+from hanse.kube.objects import Object, child
 from hanse_syncer import namespaces, ownership, report
 from hanse_syncer.answers import Answer, Verdict
 from hanse_syncer.contents import Contents, phrase
@@ -105,14 +105,15 @@ class Removal:
         live = answer.json()
         if (live.get("metadata") or {}).get("deletionTimestamp"):
             return self._deleting(case, live)
-        if live.get("kind") != "Status":
+        if child(live, "details", "uid") != uid:
             await self._confirm(case, uid)
         return self._gone(case, reason="Removed", message="deleted")
 
     async def _confirm(self, case: Case, uid: str) -> None:
-        """Read an object that a DELETE was answered with, unchanged. Raises Trouble if it is still there.
+        """Read an object whose DELETE was not answered with a Status about it. Raises Trouble if it is there.
 
-        An API server answers so for some kinds when it has deleted; a cache does when nothing is deleted.
+        An API server answers some kinds with the object, unchanged, when it has deleted it; a cache does so
+        when nothing is deleted, and anybody can say Success.
         """
         answer = await self._desk.member.get(case.target)
         verdict = self._desk.member.verdict(case.target, answer)
