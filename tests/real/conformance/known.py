@@ -28,7 +28,10 @@ KNOWN: tuple[Known, ...] = (
         r".* \.(items\[\d+\]|rows\[\d+\]\.object)?\.?metadata\.generation: ",
         "every kind has a generation, because the sync state of every kind says which one it has seen",
     ),
-    Known(r".* \.status[^:]*: ours nothing", "status is computed from members; nobody has reported any"),
+    Known(
+        r".* (\.status[^:]*|\S*managedFields\.validatingadmissionpolicy-status .*): ours nothing",
+        "status is computed from members; nobody has reported any, and no controller writes one here",
+    ),
     Known(r".* Service.*\.spec\.(clusterIPs?|ipFamilies|ipFamilyPolicy): ours nothing", _MEMBER),
     Known(r"apply-services .*\.spec\.(clusterIPs?|ipFamilies|ipFamilyPolicy): ours nothing", _MEMBER),
     Known(r".* Service.*\.spec\.ports\[\d+\]\.nodePort: ours nothing", _MEMBER),
