@@ -18,10 +18,17 @@ from hanse.api.syncer.v1 import orphan_pb2, syncer_service_pb2
 from hanse.api.syncer.v1 import sync_state_pb2 as sync
 from hanse.api.syncer.v1.orphan_pb2 import Orphan, OrphanReport
 from hanse.auth import ADMINS, SERVICES, Identity, service_name
-from hanse.errors import ConflictError, FailedPreconditionError, NotFoundError, PermissionDeniedError
+from hanse.errors import (
+    ConflictError,
+    FailedPreconditionError,
+    NotFoundError,
+    PermissionDeniedError,
+    UnavailableError,
+)
 from hanse.store import keys
 from hanse.store.keys import ObjectKey
 from tests.syncer.harness import FEDERATION_ID, Federation, Member, Object, config_map, federation, until
+from tests.syncer.test_liars import lie, said
 from tests.syncer.test_service import served
 
 WEB = "core/configmaps/default/web"
@@ -335,6 +342,24 @@ async def test_orphan_is_deleted_on_request(fed: Federation) -> None:
         assert member.get(OLD) is None
         await reported(fed)
         assert await listed(stub, cluster="a") == []
+
+
+@pytest.mark.parametrize("bare", [False, True])
+async def test_deletion_that_did_nothing_is_told(fed: Federation, bare: bool) -> None:
+    """DELETE answered with the living object or with Success alone: whoever asked hears that it is there."""
+    member = fed.members["a"]
+    await member.create(SECRET, marked(secret(), SECRET))
+    async with fed.syncer() as sharing, served(fed, sharing) as stub:
+        (found,) = (await reported(fed, SECRET)).orphans
+        success = {"kind": "Status", "apiVersion": "v1", "status": "Success"}
+        told = success if bare else member.get(SECRET)
+        struck = lie(member, lambda: said(200, told), about="/secrets/old", methods="DELETE")
+        with pytest.raises(UnavailableError, match="the object is still there"):
+            await delete(stub, found.name, found.member_uid)
+        assert struck
+        member.fault = None
+        await delete(stub, found.name, found.member_uid)
+        assert member.get(SECRET) is None
 
 
 async def test_object_without_our_marks_is_not_deleted(fed: Federation) -> None:

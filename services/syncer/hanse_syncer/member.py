@@ -136,6 +136,24 @@ class Member:
         expected = ADeletion(replace(target.expected, partial=False, uid=uid))
         return await self._send("DELETE", target.path, expect=expected, body=orjson.dumps(options))
 
+    async def confirm_deleted(self, target: Target, answer: Answer, *, uid: str) -> None:
+        """Read the object if the answer to its DELETE is no Status about it. Raises Trouble if it is there.
+
+        An API server answers some kinds with the object, unchanged, when it has deleted it; a cache does so
+        when nothing is deleted, and anybody can say Success.
+        """
+        if child(answer.json(), "details", "uid") == uid:
+            return
+        now = await self.get(target)
+        verdict = self.verdict(target, now)
+        if verdict is Verdict.ABSENT:
+            return
+        if verdict is not Verdict.DONE:
+            raise Trouble.of(verdict, now)
+        if str(now.json()["metadata"]["uid"]) == uid:
+            said = "the cluster accepted the deletion, but the object is still there"
+            raise Trouble(Outcome(sync.FAILED, "NotDeleted", said), transient=True)
+
     async def merge(self, target: Target, patch: Object) -> Answer:
         """Patch the object by JSON merge patch."""
         return await self._send(

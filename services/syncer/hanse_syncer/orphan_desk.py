@@ -30,7 +30,7 @@ from hanse.errors import (
 )
 from hanse.kube import belongings
 from hanse.kube.client import KubeClient, ResourcePath
-from hanse.kube.objects import Object
+from hanse.kube.objects import Object, child
 from hanse.store import Store, keys
 from hanse.store.decoding import decode
 from hanse.store.keys import ObjectKey
@@ -103,7 +103,7 @@ class OrphanDesk:
 
         Raises InvalidArgumentError for a malformed name, NotFoundError if it is not there, ConflictError if
         it is another object or has just changed, FailedPreconditionError if it is no orphan or may not go,
-        and UnavailableError if the member does not answer.
+        and UnavailableError if the member does not answer or still has the object.
         """
         async with self._found(name, member_uid) as found:
             belongs = belongings.of(found.key.group, found.key.resource, found.live, controlled=False)
@@ -121,6 +121,8 @@ class OrphanDesk:
                 )
             if verdict not in (Verdict.DONE, Verdict.ABSENT):
                 raise _refused(found.cluster, answer)
+            if verdict is Verdict.DONE and not child(answer.json(), "metadata", "deletionTimestamp"):
+                await found.member.confirm_deleted(found.target, answer, uid=member_uid)
             return found.key.path()
 
     @asynccontextmanager

@@ -18,7 +18,7 @@ from hanse.api.syncer.v1 import sync_state_pb2 as sync
 from hanse.api.syncer.v1.sync_state_pb2 import SyncState
 from hanse.control.reconcile import Result
 from hanse.kube import belongings
-from hanse.kube.objects import Object, child
+from hanse.kube.objects import Object
 from hanse_syncer import namespaces, ownership, report
 from hanse_syncer.answers import Answer, Verdict
 from hanse_syncer.contents import Contents, phrase
@@ -105,25 +105,8 @@ class Removal:
         live = answer.json()
         if (live.get("metadata") or {}).get("deletionTimestamp"):
             return self._deleting(case, live)
-        if child(live, "details", "uid") != uid:
-            await self._confirm(case, uid)
+        await desk.member.confirm_deleted(case.target, answer, uid=uid)
         return self._gone(case, reason="Removed", message="deleted")
-
-    async def _confirm(self, case: Case, uid: str) -> None:
-        """Read an object whose DELETE was not answered with a Status about it. Raises Trouble if it is there.
-
-        An API server answers some kinds with the object, unchanged, when it has deleted it; a cache does so
-        when nothing is deleted, and anybody can say Success.
-        """
-        answer = await self._desk.member.get(case.target)
-        verdict = self._desk.member.verdict(case.target, answer)
-        if verdict is Verdict.ABSENT:
-            return
-        if verdict is not Verdict.DONE:
-            raise Trouble.of(verdict, answer)
-        if str(answer.json()["metadata"]["uid"]) == uid:
-            said = "the cluster accepted the deletion, but the object is still there; trying again"
-            raise Trouble(Outcome(sync.FAILED, "NotDeleted", said), transient=True)
 
     def _stands(self, case: Case) -> bool:
         """Whether the object and its placement are still those on which the case was decided."""
