@@ -67,8 +67,8 @@ class Plan:
         return f"{HOST}:{self.state.ports['dns.dns']}"
 
 
-def prepare(data: DataDir, options: Options) -> Plan:
-    """Choose ports, issue certificates, write configuration. Raises HanseError."""
+def prepare(data: DataDir, options: Options, claims: ports.Claims) -> Plan:
+    """Choose and claim ports, issue certificates, write configuration. Raises HanseError."""
     old = State.load(data.state)
     options = options.resolved(old.options, founded=old.has_federation)
     check_options(options)
@@ -82,7 +82,10 @@ def prepare(data: DataDir, options: Options) -> Plan:
     if not endpoints:
         check_directory(data.etcd(ETCD), old)
     chosen, moved = ports.choose(
-        _port_names(clusters, embedded=not endpoints), recorded=old.ports, given=options.ports
+        _port_names(clusters, embedded=not endpoints),
+        recorded=old.ports,
+        given=options.ports,
+        claims=claims,
     )
     state = replace(
         old,

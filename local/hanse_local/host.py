@@ -38,6 +38,7 @@ from hanse_local.joining import join_all
 from hanse_local.layout import DataDir
 from hanse_local.lock import DataDirLock
 from hanse_local.options import Options
+from hanse_local.ports import Claims
 from hanse_local.process import ProcessState
 from hanse_local.renewing import renew
 from hanse_local.room import keep_room
@@ -61,7 +62,7 @@ class Host:
         options: Options,
         *,
         on_change: Callable[[dict[str, Any]], None] | None = None,
-        planner: Callable[[DataDir, Options], Plan] = prepare,
+        planner: Callable[[DataDir, Options, Claims], Plan] = prepare,
         identify: Callable[[EtcdAccess], Awaitable[str]] = read_id,
         files: OwnFiles | None = None,
     ) -> None:
@@ -101,7 +102,11 @@ class Host:
                     keeping.cancel()
 
     async def _live(self) -> None:
-        plan = self._plan = self._planner(self._data, self._options)
+        with Claims() as claims:
+            await self._run_plan(self._planner(self._data, self._options, claims))
+
+    async def _run_plan(self, plan: Plan) -> None:
+        self._plan = plan
         async with Supervisor(
             plan.specs, record=self._data.processes, on_change=self._changed, files=self._files
         ) as supervisor:

@@ -3,8 +3,10 @@
 Ports are taken from below the range that operating systems give to outgoing connections, so that the
 port of a stopped process is still free when it starts again.
 
-Concurrency: probing only; between the probe and the process that binds, somebody else may take a port.
-The process then fails to start and says so.
+Concurrency: between the choice and the process that binds a port, and while a process is started again,
+nothing listens there. Supervisors of one host therefore claim what they choose (`Claims`), so that no two
+choose the same. Any other program may still take a port in between; the process then fails to start and
+says so.
 
 Next: `hanse_local.federation`.
 """
@@ -13,7 +15,10 @@ from __future__ import annotations
 
 import random
 import socket
+import sys
 from collections.abc import Iterable, Mapping
+from types import TracebackType
+from typing import Self
 
 from hanse.errors import ConfigError, FailedPreconditionError
 
@@ -33,6 +38,48 @@ def is_free(port: int) -> bool:
     return True
 
 
+class Claims:
+    """The ports that one supervisor has chosen, until it ends. Use as a context manager.
+
+    A claim is a bound socket in Linux's abstract namespace (unix(7)): it is seen by every user of the host,
+    as a port is, and ends with the process that holds it. Other systems have none; there a port is only
+    probed.
+    """
+
+    def __init__(self) -> None:
+        self._sockets: dict[int, socket.socket] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        while self._sockets:
+            self._sockets.popitem()[1].close()
+
+    def take(self, port: int) -> bool:
+        """Claim `port`; False if something listens there, or another supervisor has claimed it."""
+        if port in self._sockets:
+            return True
+        if sys.platform != "linux":
+            return is_free(port)
+        claim = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        try:
+            claim.bind(f"\0hanse/port/{port}")
+        except OSError:
+            claim.close()
+            return False
+        if not is_free(port):
+            claim.close()
+            return False
+        self._sockets[port] = claim
+        return True
+
+
 def check_given(given: Mapping[str, int]) -> None:
     """Raises ConfigError if one of the ports that a user gave is none, or is given twice."""
     names: dict[int, str] = {}
@@ -47,13 +94,13 @@ def check_given(given: Mapping[str, int]) -> None:
 
 
 def choose(
-    names: Iterable[str], *, recorded: Mapping[str, int], given: Mapping[str, int]
+    names: Iterable[str], *, recorded: Mapping[str, int], given: Mapping[str, int], claims: Claims
 ) -> tuple[dict[str, int], list[str]]:
     """Choose a port for each of `names`: the given one, else the recorded one if free, else a free one.
 
-    Returns the ports, with those of `recorded` that were not asked for, and the names whose recorded port
-    was taken by somebody else. Raises ConfigError if a given port is wrong or has an unknown name, and
-    FailedPreconditionError if it is taken.
+    Claims those of `names`. Returns the ports, with those of `recorded` that were not asked for, and the
+    names whose recorded port was taken by somebody else. Raises ConfigError if a given port is wrong or
+    has an unknown name, and FailedPreconditionError if it is taken.
     """
     check_given(given)
     wanted = list(names)
@@ -62,7 +109,7 @@ def choose(
         raise ConfigError(f"there is no port called {unknown[0]}: the names are {', '.join(sorted(wanted))}")
     chosen: dict[str, int] = {}
     for name, port in given.items():
-        if not is_free(port):
+        if not claims.take(port):
             raise FailedPreconditionError(
                 f"port {port} for {name} is taken: stop what listens there, or give another"
             )
@@ -74,17 +121,17 @@ def choose(
         if name in chosen:
             continue
         port = kept.get(name, 0)
-        if port and port not in chosen.values() and is_free(port):
+        if port and port not in chosen.values() and claims.take(port):
             chosen[name] = port
             continue
         if port:
             moved.append(name)
-        chosen[name] = _next_free(pool, taken={*chosen.values(), *kept.values()})
+        chosen[name] = _next_free(pool, taken={*chosen.values(), *kept.values()}, claims=claims)
     return {**kept, **chosen}, moved
 
 
-def _next_free(pool: Iterable[int], *, taken: set[int]) -> int:
+def _next_free(pool: Iterable[int], *, taken: set[int], claims: Claims) -> int:
     for port in pool:
-        if port not in taken and is_free(port):
+        if port not in taken and claims.take(port):
             return port
     raise FailedPreconditionError(f"no free port from {RANGE.start} to {RANGE.stop} on 127.0.0.1")

@@ -10,6 +10,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from hanse_local.federation import Plan, prepare
+from hanse_local.layout import DataDir
+from hanse_local.options import Options
+from hanse_local.ports import Claims
 from hanse_local.process import ProcessSpec
 from hanse_local.readiness import ReadyFile
 
@@ -38,6 +42,12 @@ if mode != "silent":
 while True:
     time.sleep(0.05)
 """
+
+
+def plan_of(data: DataDir, options: Options) -> Plan:
+    """Prepare a federation that is not run: its ports are free again."""
+    with Claims() as claims:
+        return prepare(data, options, claims)
 
 
 @dataclass(frozen=True)

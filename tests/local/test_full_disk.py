@@ -18,6 +18,7 @@ from hanse_local.files import OwnFiles
 from hanse_local.host import Host
 from hanse_local.layout import DataDir
 from hanse_local.options import Options
+from hanse_local.ports import Claims
 from hanse_local.process import ProcessState
 from hanse_local.readiness import EtcdHealth, ReadyFile
 from hanse_local.supervisor import StartError, Supervisor
@@ -192,8 +193,8 @@ async def test_a_federation_comes_up_though_its_state_cannot_be_written(
     files = OwnFiles(write=disk.write, retry_seconds=0.1)
     plan = planner_of(fakes)
 
-    def then_full(data: DataDir, options: Options) -> Any:
-        made = plan(data, options)
+    def then_full(data: DataDir, options: Options, claims: Claims) -> Any:
+        made = plan(data, options, claims)
         disk.full = errno.ENOSPC
         return made
 

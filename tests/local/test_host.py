@@ -20,6 +20,7 @@ from hanse_local.host import Host
 from hanse_local.layout import DataDir
 from hanse_local.lock import is_held
 from hanse_local.options import Options
+from hanse_local.ports import Claims
 from hanse_local.state import State
 from hanse_local.supervisor import StartError
 
@@ -36,8 +37,8 @@ def data(tmp_path: Path) -> DataDir:
 def planner_of(fakes: Fakes, *, broken: str = "") -> Any:
     """Plans the real federation with one cluster, joined already, and puts fakes in place of programs."""
 
-    def plan(data: DataDir, options: Options) -> Plan:
-        real = prepare(data, replace(options, clusters=1))
+    def plan(data: DataDir, options: Options, claims: Claims) -> Plan:
+        real = prepare(data, replace(options, clusters=1), claims)
         (data.etcd("etcd") / "member").mkdir(parents=True, exist_ok=True)
         State.load(data.state).with_joined("eu-west").save(data.state)
         member = {
@@ -222,8 +223,8 @@ async def test_a_start_that_fails_stops_what_was_started_and_says_why(data: Data
 async def test_a_stop_while_it_starts_is_obeyed(data: DataDir, fakes: Fakes) -> None:
     """Nobody has to wait for a start to stop it."""
 
-    def slow(folder: DataDir, options: Options) -> Plan:
-        plan: Plan = planner_of(fakes)(folder, options)
+    def slow(folder: DataDir, options: Options, claims: Claims) -> Plan:
+        plan: Plan = planner_of(fakes)(folder, options, claims)
         return replace(plan, specs=(fakes.spec("etcd", mode="silent"),))
 
     task = asyncio.create_task(host_of(data, fakes, planner=slow).run())

@@ -9,7 +9,6 @@ import pytest
 import yaml
 from cryptography import x509
 from hanse_local.checks import SERVICES
-from hanse_local.federation import prepare
 from hanse_local.layout import DataDir
 from hanse_local.options import Options
 from hanse_local.renewing import listed, renew, revoke
@@ -17,6 +16,7 @@ from hanse_local.renewing import listed, renew, revoke
 from hanse.auth import server_name, service_name
 from hanse.errors import ConfigError, InvalidArgumentError
 from hanse.pki import CertificateAuthority, KeyPair, dns_names_of, write_private
+from tests.local.fakes import plan_of
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def data(tmp_path: Path) -> DataDir:
     """A data directory that was prepared once."""
     made = DataDir.at(tmp_path / "data")
     made.create()
-    prepare(made, Options(clusters=0))
+    plan_of(made, Options(clusters=0))
     return made
 
 

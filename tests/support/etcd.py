@@ -19,6 +19,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Self
 
+from tests.support.freezing import freeze, thaw
+
 
 def find_etcd() -> str:
     """Return the path of an etcd binary."""
@@ -109,11 +111,11 @@ class EtcdServer:
 
     def pause(self) -> None:
         """Make it hang, with its connections open."""
-        os.kill(self.pid, signal.SIGSTOP)
+        freeze(self.pid)
 
     def resume(self) -> None:
         """End a `pause`."""
-        os.kill(self.pid, signal.SIGCONT)
+        thaw(self.pid)
 
     def __enter__(self) -> Self:
         return self.start()

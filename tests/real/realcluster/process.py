@@ -15,6 +15,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from tests.support.freezing import freeze, thaw
+
 POLL_SECONDS = 0.02
 
 # Below the ports that Linux gives to outgoing connections (32768 and up), so that the port of a stopped
@@ -96,12 +98,12 @@ class Process:
     def freeze(self) -> None:
         """Let it keep its sockets and answer nothing, as a host that hangs."""
         if self._popen is not None:
-            self._popen.send_signal(signal.SIGSTOP)
+            freeze(self._popen.pid)
 
     def thaw(self) -> None:
         """Let it run on after `freeze`."""
         if self._popen is not None:
-            self._popen.send_signal(signal.SIGCONT)
+            thaw(self._popen.pid)
 
     def check(self) -> None:
         """Raise `RuntimeError` with the end of its log if it has ended by itself."""

@@ -8,10 +8,11 @@ Concurrency: none. Next: `federation`.
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
+
+from tests.support.freezing import freeze, thaw
 
 if TYPE_CHECKING:
     from .federation import Federation
@@ -91,11 +92,11 @@ class Simulated:
 
     def freeze(self, federation: Federation, name: str) -> None:
         """SIGSTOP."""
-        federation.kill(f"sim-{name}", signal.SIGSTOP)
+        freeze(federation.pid(f"sim-{name}"))
 
     def thaw(self, federation: Federation, name: str) -> None:
         """SIGCONT."""
-        federation.kill(f"sim-{name}", signal.SIGCONT)
+        thaw(federation.pid(f"sim-{name}"))
 
     def stop(self) -> None:
         """`hanse down` stops them."""
