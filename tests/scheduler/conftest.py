@@ -155,7 +155,7 @@ class Federation:
         try:
             await self.until(is_so)
         except TimeoutError:
-            pytest.fail(f"{key} is placed {seen}, not {expected}")
+            pytest.fail(f"{key} is placed {seen}, not {expected}: {await self.placement(key)}")
         return await self.placement(key) or Placement()
 
     async def settled(self, *processes: Process) -> None:

@@ -8,7 +8,14 @@ import orjson
 import pytest
 from hanse_scheduler.overrides import rewrite_image
 from hanse_scheduler.planner import ClusterPreference
-from hanse_scheduler.policies import PolicyIndex, applying, compile_override, compile_placement, deciding
+from hanse_scheduler.policies import (
+    PolicyIndex,
+    applying,
+    compile_override,
+    compile_placement,
+    deciding,
+    selecting,
+)
 from hanse_scheduler.preferences import parse_preferences
 from hanse_scheduler.selector import parse_cluster_selector
 
@@ -167,7 +174,7 @@ def test_index_finds_what_selects() -> None:
     index.set("4", compile_placement(named("own", "PlacementPolicy")))
 
     def names(obj: Any, group: str) -> set[str]:
-        return {item.head.name for item in index.matching(obj, group=group)}
+        return {item.head.name for item in selecting(index.about(obj, group=group), obj, group=group)}
 
     assert names(deployment(1), "apps") == {"labels", "own"}
     assert names(config(), "") == {"own"}

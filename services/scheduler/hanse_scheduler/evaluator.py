@@ -19,7 +19,7 @@ import orjson
 from hanse.boundary import Boundary
 from hanse.documents import json_document
 from hanse.envelope import shown
-from hanse.errors import InvalidArgumentError
+from hanse.errors import ConflictError, InvalidArgumentError
 from hanse.kube.catalogue import Catalogue
 from hanse.kube.objects import Object, child, gvk_of, name_of, namespace_of
 from hanse.store import Store
@@ -52,22 +52,28 @@ class Evaluator:
         record = self._world.record(path)
         if record is None:
             return None
-        overrides = self._world.overrides(path, record)
+        selection = await self._world.selection(path, record)
+        if selection is None or self._world.record(path) is not record:
+            return None
         whole: Object | None = None
-        if overrides:
+        if selection.changing:
             kv = await self._store.get(f"{OBJECTS}/{path}")
             if kv is None or kv.mod_revision != self._world.object_revision(path):
                 await self._world.state.reached(kv.mod_revision if kv else await self._store.revision())
                 return None
             record = self._world.record(path)
-            if record is None:
+            selection = await self._world.selection(path, record) if record is not None else None
+            if record is None or selection is None or kv.mod_revision != self._world.object_revision(path):
                 return None
-            overrides = self._world.overrides(path, record)
             whole = orjson.loads(shown(kv.value))
-        situation = self._world.situation(path, record)
+        situation = self._world.situation(path, record, selection)
         if rebalance or evict or whole is not None:
             situation = replace(
-                situation, obj=whole or situation.obj, overrides=overrides, rebalance=rebalance, evict=evict
+                situation,
+                obj=whole or situation.obj,
+                overrides=selection.changing if whole is not None else (),
+                rebalance=rebalance,
+                evict=evict,
             )
         return self._decided(path, situation, explain=explain)
 
@@ -92,8 +98,11 @@ class Evaluator:
         key = await self._key_of(obj)
         path = key.path()
         record = record_of(obj, key=key)
-        overrides = self._world.overrides(path, record)
-        situation = replace(self._world.situation(path, record), obj=obj, overrides=overrides)
+        selection = await self._world.selection(path, record)
+        if selection is None:
+            raise ConflictError("policies changed while the manifest was compared with them: try again")
+        situation = self._world.situation(path, record, selection)
+        situation = replace(situation, obj=obj, overrides=selection.changing)
         return key, decide(situation, rules=self._rules, now=self._clock(), cache=self._cache, explain=True)
 
     async def _key_of(self, obj: Object) -> ObjectKey:

@@ -134,14 +134,16 @@ P = TypeVar("P", bound=_Policy)
 
 
 class PolicyIndex(Generic[P]):
-    """Policies by the group and kind that they are about."""
+    """Policies by the group and kind that they are about. `version` counts its changes."""
 
     def __init__(self) -> None:
+        self.version = 0
         self._by_key: dict[str, P] = {}
         self._by_kind: dict[tuple[str, str], dict[str, P]] = {}
 
     def set(self, key: str, policy: P | None) -> P | None:
         """Put or (None) remove the policy stored at `key`; return what was there."""
+        self.version += 1
         old = self._by_key.pop(key, None)
         if old is not None:
             for selector in old.head.selectors:
@@ -152,15 +154,21 @@ class PolicyIndex(Generic[P]):
                 self._by_kind.setdefault((selector.group, selector.kind), {})[key] = policy
         return old
 
-    def matching(self, obj: Object, *, group: str) -> list[P]:
-        """Return the policies that select the object, in no particular order."""
+    def about(self, obj: Object, *, group: str) -> tuple[P, ...]:
+        """Return the policies that may select the object: they are about its kind, and in its namespace."""
         candidates = self._by_kind.get((group, str(obj.get("kind", ""))))
         if not candidates:
-            return []
-        return [policy for policy in candidates.values() if selects(policy.head, obj, group=group)]
+            return ()
+        near = ("", namespace_of(obj))
+        return tuple(policy for policy in candidates.values() if policy.head.namespace in near)
 
     def __len__(self) -> int:
         return len(self._by_key)
+
+
+def selecting(policies: Iterable[P], obj: Object, *, group: str) -> list[P]:
+    """Return those of the policies that select the object."""
+    return [policy for policy in policies if selects(policy.head, obj, group=group)]
 
 
 def selects(head: PolicyHead, obj: Object, *, group: str) -> bool:

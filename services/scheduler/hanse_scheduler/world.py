@@ -7,20 +7,24 @@ policies by kind, and the table of clusters. `on_dirty` is called with the path
 somebody waits for it. Changes that cannot matter are dropped here: a sync state that only says "applied", a
 cluster's heartbeat, an object's data.
 
-Concurrency: one event loop; the mirrors' callback changes everything between two awaits.
+Concurrency: one event loop; the mirrors' callback changes everything between two awaits. Which objects a
+changed policy selects may take many turns of the loop to find.
 
 Next: `reconciler`, which decides for a path; `decision` for what a decision needs.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping
+import asyncio
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from hanse.api.scheduler.v1.placement_pb2 import Placement
+from hanse.boundary import Boundary
 from hanse.store import Store
 from hanse.store.keys import (
     CATALOGUES,
@@ -31,6 +35,7 @@ from hanse.store.keys import (
     ObjectKey,
 )
 from hanse.store.mirror import JoinedMirrors, Mirror
+from hanse.turns import SLICE_SECONDS
 from hanse_scheduler.clusters import ClusterTable, ClusterView
 from hanse_scheduler.policies import (
     GROUP,
@@ -43,6 +48,7 @@ from hanse_scheduler.policies import (
     applying,
     deciding,
     names,
+    selecting,
     selects,
 )
 from hanse_scheduler.records import Record, Value, decode
@@ -56,6 +62,9 @@ K = TypeVar("K")
 
 _NOTHING: Mapping[str, Observed] = {}
 
+MANY_SELECTORS = 5_000
+"""Selectors that an object is compared with on the loop: about 5 ms."""
+
 
 @dataclass(frozen=True, slots=True)
 class Stored:
@@ -63,6 +72,15 @@ class Stored:
 
     value: Placement
     revision: int
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """The placement policy that decides about an object, if any, and the override policies in the order in
+    which they apply."""
+
+    placing: PlacementPolicy | None
+    changing: list[OverridePolicy]
 
 
 class World:
@@ -85,6 +103,9 @@ class World:
         self._contents: dict[str, Counter[str]] = {}
         self._states: dict[str, dict[str, Observed]] = {}
         self._writing: set[str] = set()
+        self._marking: deque[Iterator[None]] = deque()
+        self._scheduled = False
+        self._boundary = Boundary("scheduler policies")
         self._policies: PolicyIndex[PlacementPolicy] = PolicyIndex()
         self._overrides: PolicyIndex[OverridePolicy] = PolicyIndex()
         self.mirror.subscribe(self._changed)
@@ -151,15 +172,22 @@ class World:
         """Return the placement in force, as new as this process has written or seen it."""
         return self._placements.get(path)
 
-    def overrides(self, path: str, record: Record) -> list[OverridePolicy]:
-        """Return the override policies that select the object, in the order in which they apply."""
-        if not len(self._overrides):
-            return []
-        return applying(
-            self._overrides.matching(record.slim, group=ObjectKey.parse(f"{OBJECTS}/{path}").group)
-        )
+    async def selection(self, path: str, record: Record) -> Selection | None:
+        """Return the policies that select the object; None if policies changed while that was found out.
 
-    def situation(self, path: str, record: Record) -> Situation:
+        An object that very many selectors may select is compared with them in a thread.
+        """
+        group = ObjectKey.parse(f"{OBJECTS}/{path}").group
+        placing = self._policies.about(record.slim, group=group)
+        changing = self._overrides.about(record.slim, group=group)
+        heads = [*(policy.head for policy in placing), *(policy.head for policy in changing)]
+        if sum(len(head.selectors) for head in heads) <= MANY_SELECTORS:
+            return _selection(record, placing, changing, group=group)
+        versions = self._policies.version, self._overrides.version
+        found = await asyncio.to_thread(_selection, record, placing, changing, group=group)
+        return found if versions == (self._policies.version, self._overrides.version) else None
+
+    def situation(self, path: str, record: Record, selection: Selection) -> Situation:
         """Return what a decision about the object needs, without override policies."""
         key = ObjectKey.parse(f"{OBJECTS}/{path}")
         stored = self._placements.get(path)
@@ -169,7 +197,7 @@ class World:
             table=self.table,
             propagates=record.propagates,
             belongs=record.belongs,
-            policy=deciding(self._selecting(record, group=key.group)),
+            policy=selection.placing,
             previous=stored.value if stored else None,
             previous_revision=stored.revision if stored else 0,
             observed=self._states.get(path, _NOTHING),
@@ -190,13 +218,6 @@ class World:
         known = self._placements.get(path)
         if known is None or known.revision < revision:
             self._set_placement(path, Stored(placement, revision) if placement is not None else None)
-
-    def _selecting(self, record: Record, *, group: str) -> list[PlacementPolicy]:
-        """Return the policies about the object; of what belongs to clusters only those that name it."""
-        found = self._policies.matching(record.slim, group=group)
-        if not record.belongs:
-            return found
-        return [policy for policy in found if names(policy.head, record.slim, group=group)]
 
     def _holding(self, key: ObjectKey) -> frozenset[str]:
         if (key.group, key.resource) != ("", "namespaces"):
@@ -256,15 +277,38 @@ class World:
         self._by_resource.setdefault((group, resource), set()).add(path)
 
     def _selected_dirty(self, *heads: PolicyHead | None) -> None:
-        """Mark the objects that any of the policies selects."""
+        """Mark the objects that any of the policies selects: what takes long, in later turns of the loop."""
         for head in heads:
-            if head is None:
-                continue
-            for group, kind in {(selector.group, selector.kind) for selector in head.selectors}:
-                for path in list(self._by_kind.get((group, kind), ())):
-                    record = self._records[path]
-                    if selects(head, record.slim, group=group):
+            if head is not None:
+                self._marking.append(self._mark_selected(head))
+        if not self._scheduled:
+            self._mark()
+
+    def _mark(self) -> None:
+        """Mark objects for the length of a slice; go on in the loop's next turn."""
+        until = time.perf_counter() + SLICE_SECONDS
+        while self._marking and time.perf_counter() < until:
+            try:
+                next(self._marking[0])
+            except StopIteration:
+                self._marking.popleft()
+        self._scheduled = bool(self._marking)
+        if self._scheduled:
+            asyncio.get_running_loop().call_soon(self._mark)
+
+    def _mark_selected(self, head: PolicyHead) -> Iterator[None]:
+        """Mark the objects that a policy selects, one at a step. One that cannot be compared is looked at."""
+        for group, kind in {(selector.group, selector.kind) for selector in head.selectors}:
+            for path in list(self._by_kind.get((group, kind), ())):
+                record = self._records.get(path)
+                if record is not None:
+                    try:
+                        meant = selects(head, record.slim, group=group)
+                    except Exception as error:  # noqa: BLE001 - its decision says what is wrong with it
+                        meant = bool(self._boundary.failed(path, error))
+                    if meant:
                         self._dirty(path)
+                yield
 
     def _placement_changed(self, path: str, new: Value | None, revision: int) -> None:
         known = self._placements.get(path)
@@ -389,6 +433,20 @@ class World:
             served=self.table.served if served is None else served,
             version=self.table.version + 1,
         )
+
+
+def _selection(
+    record: Record,
+    placing: Iterable[PlacementPolicy],
+    changing: Iterable[OverridePolicy],
+    *,
+    group: str,
+) -> Selection:
+    """Return which of the policies are about the object; of what belongs to clusters those that name it."""
+    found = selecting(placing, record.slim, group=group)
+    if record.belongs:
+        found = [policy for policy in found if names(policy.head, record.slim, group=group)]
+    return Selection(deciding(found), applying(selecting(changing, record.slim, group=group)))
 
 
 def _part(path: str, index: int) -> str:
