@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import threading
 from collections.abc import AsyncIterator
 from typing import Any
 
 import orjson
 import pytest
 from aiohttp import web
-from hanse_syncer import ownership
+from hanse_syncer import drift, ownership
 from hanse_syncer.pipeline import Pipeline
 
 from hanse.api.scheduler.v1 import placement_pb2 as placements
 from hanse.api.scheduler.v1.placement_pb2 import ClusterPlacement
 from hanse.api.syncer.v1 import sync_state_pb2 as sync
+from hanse.kube.objects import Object
 from tests.syncer.harness import FEDERATION_ID, Federation, config_map, deployment, federation, until
 
 WEB = "core/configmaps/default/web"
@@ -63,6 +65,37 @@ async def test_change_is_applied_and_fields_left_out_disappear(fed: Federation) 
         await until(
             lambda: (fed.members["a"].get(WEB) or {}).get("data") == {"other": "2"}, what="the change arrives"
         )
+
+
+async def test_large_objects_are_compared_beside_the_loop(
+    fed: Federation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A change of one of thousands of items is found and put right, and nobody waits for the comparison."""
+    threads: dict[str, set[bool]] = {}
+    in_sync = drift.in_sync
+
+    def recorded(rendered: Object, live: Object) -> bool:
+        beside = threading.current_thread() is not threading.main_thread()
+        threads.setdefault(live["metadata"]["name"], set()).add(beside)
+        return in_sync(rendered, live)
+
+    monkeypatch.setattr(drift, "in_sync", recorded)
+    large, small = config_map(), config_map()
+    large["data"] = {f"k{number}": "v" for number in range(5000)}
+    other = WEB.replace("web", "small")
+
+    def value(path: str, key: str) -> object:
+        return (fed.members["a"].get(path) or {"data": {}})["data"].get(key)
+
+    async with fed.syncer():
+        for path, obj in ((WEB, large), (other, small)):
+            await fed.put(path, obj)
+            await fed.place(path, "a")
+            await fed.reaches(path, "a", sync.APPLIED)
+            await fed.members["a"].change(path, lambda live: {**live, "data": {**live["data"], "k1": "no"}})
+        await until(lambda: value(WEB, "k1") == "v", what="the large object is put right")
+        await until(lambda: len(threads) == 2, what="the small object is looked at")
+    assert threads == {"web": {True}, "small": {False}}
 
 
 async def test_restart_writes_nothing(fed: Federation) -> None:

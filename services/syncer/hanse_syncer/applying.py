@@ -24,6 +24,7 @@ from hanse.control.queue import Backoff
 from hanse.control.reconcile import Result
 from hanse.kube.objects import Object
 from hanse.telemetry import span_from_traceparent
+from hanse.turns import is_heavy
 from hanse_syncer import drift, health, ownership, report, waiting
 from hanse_syncer.answers import Answer, Verdict
 from hanse_syncer.desk import Case, Desk
@@ -93,6 +94,7 @@ class Applying:
 
     async def compare(self, case: Case, manifest: Manifest, live: Object) -> Result | None:
         """Compare what is rendered with the live object; put right what differs."""
+        desk = self._desk
         assert case.state is not None
         metadata = live["metadata"]
         if metadata.get("deletionTimestamp"):
@@ -103,7 +105,8 @@ class Applying:
             return await self.apply(case, manifest, uid=str(metadata["uid"]))
         if case.belongs(live):
             raise self._conflict(case, live)
-        if drift.in_sync(manifest.object, live) or drift.fingerprint(live) == case.memory.fingerprint:
+        in_sync = await desk.turns.run(is_heavy(live), drift.in_sync, manifest.object, live)
+        if in_sync or drift.fingerprint(live) == case.memory.fingerprint:
             return await self._recorder.confirmed(case, manifest, live)
         wait = self._repair_wait(case)
         if wait > 0:

@@ -21,6 +21,7 @@ from hanse.api.syncer.v1.sync_state_pb2 import SyncState, ZoneEndpoints
 from hanse.kube import belongings
 from hanse.kube.objects import Object, child
 from hanse.store.keys import ObjectKey
+from hanse.turns import Turns
 from hanse_syncer import plan
 from hanse_syncer.events import EventSink
 from hanse_syncer.member import Member, Target
@@ -94,6 +95,7 @@ class Desk:
     """By (group, resource): the versions that the member serves, empty while unknown."""
     waiting: Waiting = field(default_factory=Waiting)
     memories: dict[str, Memory] = field(default_factory=dict)
+    turns: Turns = field(default_factory=Turns)
 
     def memory(self, path: str) -> Memory:
         """Return what is remembered of an object."""

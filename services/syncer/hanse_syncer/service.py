@@ -269,7 +269,7 @@ class SyncerServicer(rpc.SyncerServiceServicer):
             operations = [{"op": "add", "path": "", "value": manifest.object}]
             return pb.ClusterDiff(cluster=cluster, patch=orjson.dumps(operations))
         wanted = {name: value for name, value in manifest.object.items() if name != "apiVersion"}
-        operations = drift.difference(wanted, live)
+        operations = await asyncio.to_thread(drift.difference, wanted, live)
         return pb.ClusterDiff(cluster=cluster, in_sync=not operations, patch=orjson.dumps(operations))
 
     async def _live(self, key: ObjectKey, manifest: Manifest, cluster: str) -> dict[str, Any] | None:

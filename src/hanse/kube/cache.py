@@ -12,7 +12,7 @@ Next: `hanse.kube.history` for windows and watches, `hanse.kube.resources` for w
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from itertools import groupby
 from types import MappingProxyType
@@ -28,7 +28,7 @@ from hanse.kube.history import WINDOW, Position, ResourceLog
 from hanse.kube.hooks import Deferred, View
 from hanse.kube.objects import Object
 from hanse.store import Event, KeyValue, Store, WatchBatch
-from hanse.store.keys import OBJECTS, ObjectKey
+from hanse.store.keys import OBJECTS, ObjectKey, resource_prefix
 
 PAGE = 2000
 """Keys per range request when loading."""
@@ -59,11 +59,13 @@ class ObjectCache:
         shared: bool = False,
         kind_of: Callable[[str, str], tuple[str, str]] = lambda group, resource: ("", ""),
         shown: Mapping[tuple[str, str], Callable[[Object], Object]] = MappingProxyType({}),
+        prepare: Mapping[tuple[str, str], Callable[[bytes], Awaitable[None]]] = MappingProxyType({}),
     ) -> None:
         """`hidden` annotations are never served. `shared` says that other processes write objects too, so
         that a consistent read must ask the store. `kind_of` returns apiVersion and kind of a stored
         resource, for what is served in place of an object that cannot be read. `shown` has, by group and
-        resource, what says how an object is served that can be read and not be used."""
+        resource, what says how an object is served that can be read and not be used, and `prepare` what is
+        awaited with a stored value before it is taken in, so that `shown` and subscribers are quick."""
         self._store = store
         self._view = view
         self._hidden = frozenset(hidden)
@@ -74,6 +76,10 @@ class ObjectCache:
         self._count = 0
         self._kind_of = kind_of
         self._shown = shown
+        self._prepare = [
+            (resource_prefix(group=group, resource=resource), function)
+            for (group, resource), function in prepare.items()
+        ]
         self._broken: dict[ObjectKey, str] = {}
         self._strays: set[str] = set()
         self.boundary = Boundary("object cache")
@@ -261,6 +267,8 @@ class ObjectCache:
         more: dict[str, Any] = {"through": last} if last != first else {}
         async for batch in self._store.watch(first, start_revision=self.revision + 1, **more):
             for part in _parts(batch):
+                for event in part.events:
+                    await self._prepared(event.kv)
                 self._take(part)
                 if part is not batch:
                     await asyncio.sleep(0)
@@ -280,6 +288,7 @@ class ObjectCache:
                 for kv in page.items:
                     if prefix == _OBJECTS:
                         if (key := self._key(kv)) is not None:
+                            await self._prepared(kv)
                             intents[key] = self._take_in(key, kv)
                     else:
                         events.append(Event("put", kv))
@@ -294,6 +303,11 @@ class ObjectCache:
             self._replace(intents, affected, revision)
         self._advance(revision)
         self._loaded.set()
+
+    async def _prepared(self, kv: KeyValue) -> None:
+        for prefix, function in self._prepare:
+            if kv.key.startswith(prefix):
+                await function(kv.value)
 
     def _reset_view(self, events: list[Event]) -> dict[ObjectKey, int]:
         """Give the view everything anew; return the objects it speaks of and the newest revision of each."""

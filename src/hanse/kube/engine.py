@@ -71,13 +71,15 @@ class KubeEngine:
         self.clock = clock or (lambda: datetime.now(UTC))
         self.turns = Turns()
         windows = {"window": window} if window else {}
+        definitions = crds.Definitions()
         self.cache = ObjectCache(
             store,
             view=view,
             hidden=hidden_annotations,
             shared=shared,
             kind_of=self._kind_of,
-            shown={(crds.GROUP, crds.PLURAL): crds.shown},
+            shown={(crds.GROUP, crds.PLURAL): definitions.shown},
+            prepare={(crds.GROUP, crds.PLURAL): definitions.prepare},
             **windows,
         )
         self.resources = ResourceStore(
@@ -94,7 +96,9 @@ class KubeEngine:
         )
         self.events = EventSweep(store, self.cache, ttl=event_ttl, clock=self.clock)
         self._sweeps = bool(event_ttl)
-        self._crds = CrdController(self.cache, catalogue=catalogue, resources=self.resources)
+        self._crds = CrdController(
+            self.cache, catalogue=catalogue, resources=self.resources, definitions=definitions
+        )
         self._garbage = (
             GarbageCollector(self.cache, catalogue=catalogue, resources=self.resources) if collect else None
         )

@@ -10,6 +10,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hanse import documents
 from hanse.documents import (
     MAX_DEPTH,
     MAX_EXPANDED_BYTES,
@@ -185,3 +186,32 @@ def test_only_one_module_loads_yaml() -> None:
     ]
     assert found == ["src/hanse/documents.py"]
     assert yaml.__with_libyaml__
+
+
+JSON_VALUES = st.recursive(
+    st.none() | st.integers(0, 9) | st.text('a,[{"\\\u20ac'),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text('k"\\,:{', max_size=3), inner),
+    max_leaves=20,
+)
+
+
+@given(value=JSON_VALUES, bound=st.integers(0, 12), piece=st.integers(1, 9))
+def test_values_are_counted_in_pieces_as_they_are_in_the_whole(value: Any, bound: int, piece: int) -> None:
+    """Whatever texts say, and wherever a piece ends."""
+
+    def commas(value: Any) -> int:
+        if not isinstance(value, dict | list):
+            return 0
+        below = value.values() if isinstance(value, dict) else value
+        return max(0, len(value) - 1) + sum(map(commas, below))
+
+    def brackets(value: Any) -> int:
+        if not isinstance(value, dict | list):
+            return 0
+        return 1 + sum(map(brackets, value.values() if isinstance(value, dict) else value))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(documents, "MAX_VALUES", bound)
+        patch.setattr(documents, "_PIECE", piece)
+        text = json.dumps(value).encode()
+        assert documents._surely_too_many(text) == (max(commas(value), brackets(value)) > bound)

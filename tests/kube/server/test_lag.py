@@ -19,7 +19,7 @@ from hanse.kube.objects import Object
 from hanse.store import MemoryStore
 from hanse.store.keys import ObjectKey
 from hanse.turns import Turns, is_heavy
-from tests.kube.server.world import World, config_map, deployment
+from tests.kube.server.world import World, config_map, deployment, widget_crd
 from tests.support.looplag import responsive
 
 OBJECTS = 10_000
@@ -146,6 +146,52 @@ async def test_a_large_object_is_written_beside_the_loop(world: World) -> None:
     assert {"a": "b", "c": "d"}.items() <= read["metadata"]["labels"].items()
     names = [each["name"] for each in read["spec"]["template"]["spec"]["containers"][0]["env"]]
     assert sorted(names) == sorted(each["name"] for each in env)
+
+
+@pytest.mark.parametrize("piece", [b'{"name":"c123","value":"v"}', b"[]", b'"a,b"'])
+async def test_a_body_of_three_megabytes_is_decoded_beside_the_loop(world: World, piece: bytes) -> None:
+    """Also one that is refused."""
+    many = 2_900_000 // (len(piece) + 1)
+    body = b'{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"x"},"data":['
+    body += (piece + b",") * many + piece + b"]}"
+    async with responsive():
+        status, _ = await ask(world, PATH, method="POST", body=body, Content_Type="application/json")
+    assert 400 <= status < 500
+
+
+async def test_a_large_crd_is_served_without_holding_the_loop(world: World) -> None:
+    """Twenty thousand schemas: created, changed, shown, used, and taken away again."""
+    crd = widget_crd()
+    del crd["spec"]["versions"][1]
+    spec = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
+    for number in range(200):
+        fields = {f"f{field}": {"type": "string"} for field in range(99)}
+        spec["properties"][f"p{number}"] = {"type": "object", "properties": fields}
+    body = await asyncio.to_thread(orjson.dumps, crd)
+    crds = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+    label = orjson.dumps({"metadata": {"labels": {"a": "b"}}})
+    made = orjson.dumps(
+        {
+            "apiVersion": "example.com/v1",
+            "kind": "Widget",
+            "metadata": {"name": "w"},
+            "spec": {"size": 1, "p1": {"f1": "x", "no": 1}},
+        }
+    )
+    widgets = "/apis/example.com/v1/namespaces/default/widgets"
+    json, merge = ({"Content_Type": f"application/{kind}"} for kind in ("json", "merge-patch+json"))
+    with settled_heap():
+        async with responsive():
+            answers = [
+                await ask(world, crds, method="POST", body=body, **json),
+                await ask(world, widgets, method="POST", body=made, **json),
+                await ask(world, f"{crds}/widgets.example.com", method="PATCH", body=label, **merge),
+                await ask(world, f"{crds}/widgets.example.com"),
+                await ask(world, f"{widgets}/w", method="DELETE"),
+                await ask(world, f"{crds}/widgets.example.com", method="DELETE"),
+            ]
+    assert [status for status, _ in answers] == [201, 201, 200, 200, 200, 200]
+    assert orjson.loads(answers[1][1])["spec"] == {"size": 1, "color": "red", "p1": {"f1": "x"}}
 
 
 async def test_work_in_slices_gives_the_loop_its_turn() -> None:
