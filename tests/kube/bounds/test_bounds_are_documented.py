@@ -11,6 +11,7 @@ from hanse import documents, numbers
 from hanse.kube import json_patch, patterns, pipeline, selectors, validation
 from hanse.kube import validation_crds as crds
 from hanse.kube import validation_policies as policies
+from hanse.kube.server import connections
 from hanse.kube.server.app import MAX_BODY_BYTES
 from hanse.kube.validation_kinds import MAX_LABELS
 from hanse.store import MAX_REQUEST_BYTES
@@ -31,6 +32,14 @@ MIB, KIB = 1024 * 1024, 1024
                 documents.MAX_VALUES,
                 documents.MAX_DEPTH,
                 pipeline.MAX_OBJECT_DEPTH,
+            ],
+        ),
+        (
+            "the head of a request",
+            [
+                f"{connections.MAX_LINE_BYTES // KIB} KiB",
+                f"{connections.MAX_HEADER_BYTES // KIB} KiB",
+                connections.MAX_HEADERS,
             ],
         ),
         ("YAML", [f"{documents.MAX_EXPANDED_BYTES // MIB} MiB"]),

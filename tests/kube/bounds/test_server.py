@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import ssl
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,9 @@ from hanse.kube.json_patch import MAX_COPIED_BYTES, MAX_OPERATIONS
 from hanse.kube.managed import MAX_ENTRIES
 from hanse.kube.objects import Object
 from hanse.kube.pipeline import MAX_OBJECT_DEPTH
+from hanse.kube.selectors import MAX_TEXT
 from hanse.kube.server.auth import Credentials, TokenAuthenticator, User
+from hanse.kube.server.connections import MAX_HEADER_BYTES, MAX_LINE_BYTES
 from hanse.numbers import MAX_WHOLE
 from hanse.store import MAX_REQUEST_BYTES, MemoryStore, Put
 from hanse.store.keys import ObjectKey
@@ -154,6 +157,25 @@ async def test_brackets_without_end_are_a_400(send: Client, world: World, media:
         assert status == 400, message
     async with world.client(token="admin-token") as client:
         assert await client.version()
+
+
+async def test_selectors_may_be_as_long_as_their_bound_and_heads_no_longer(
+    send: Client, world: World
+) -> None:
+    """A selector of nearly 64 KiB is taken, percent-encoded; a longer head is a Status with the bound."""
+    labels = "%2C".join(f"example.com/k{number:03d}{'x' * 50}%21%3D{'v' * 60}" for number in range(500))
+    assert len(labels) > MAX_TEXT
+    status, message = await send("GET", f"{MAPS}?labelSelector={labels}")
+    assert status == 200, message
+    status, message = await send("GET", f"{MAPS}?labelSelector=a%3D{'b' * MAX_LINE_BYTES}")
+    assert (status, str(MAX_LINE_BYTES) in message) == (413, True), message
+    async with aiohttp.ClientSession(world.server.url) as session:
+        trust = ssl.create_default_context(cadata=world.authority.ca_pem.decode())
+        for headers in ({"X-Long": "x" * (MAX_HEADER_BYTES + 1)}, {f"X-{n}": "x" for n in range(200)}):
+            async with session.get(MAPS, headers=headers, ssl=trust) as answer:
+                said = await answer.json()
+                assert (said["kind"], said["code"], answer.status) == ("Status", answer.status, answer.status)
+                assert answer.status in (400, 413)
 
 
 async def test_too_many_values_are_a_413(send: Client) -> None:

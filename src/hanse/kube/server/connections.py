@@ -18,8 +18,20 @@ from dataclasses import dataclass
 from typing import cast
 
 from aiohttp import web
+from aiohttp.http_exceptions import LineTooLong
 from aiohttp.typedefs import Handler
 from opentelemetry import metrics
+
+from hanse.errors import InvalidArgumentError, shown
+from hanse.kube.server.errors import failure
+from hanse.kube.status import REQUEST_TOO_LARGE
+
+MAX_LINE_BYTES = 256 * 1024
+"""First line of a request: a selector of 64 KiB may take three times that in a URL."""
+MAX_HEADER_BYTES = 16 * 1024
+"""One header: the largest are bearer tokens."""
+MAX_HEADERS = 64
+"""Headers of one request; with their bytes, what kube-apiserver takes of all together (1 MiB)."""
 
 _BUFFER_BYTES = 32 * 1024
 """What a connection takes for its client before the server waits; with TLS it would be 512 KiB."""
@@ -89,6 +101,9 @@ class GuardedConnection(web.RequestHandler):
             access_log=None,  # type: ignore[arg-type]  # aiohttp takes None for no log
             keepalive_timeout=limits.idle_seconds,
             lingering_time=1.0,
+            max_line_size=MAX_LINE_BYTES,
+            max_field_size=MAX_HEADER_BYTES,
+            max_headers=MAX_HEADERS,
         )
         self._address = ""
         self._busy = False
@@ -122,6 +137,28 @@ class GuardedConnection(web.RequestHandler):
         super().data_received(data)
         if not self._busy and self._head_timer is None:
             self._await_head()
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """Return the answer to what is no HTTP request, a Status as all others are; close the connection."""
+        if status != 400:
+            return super().handle_error(request, status, exc, message)
+        if isinstance(exc, LineTooLong):
+            error = InvalidArgumentError(
+                f"the head of the request is too long: the path with its query may have {MAX_LINE_BYTES} "
+                f"bytes, a header {MAX_HEADER_BYTES}; send less, or select by fewer labels",
+                reason=REQUEST_TOO_LARGE,
+            )
+        else:
+            error = InvalidArgumentError(f"this is no HTTP request: {shown(message or str(exc))}")
+        response = failure(error)
+        response.force_close()
+        return response
 
     def pause_writing(self) -> None:
         """The client is behind: from now on it must read."""
