@@ -9,7 +9,13 @@ from typing import Any
 import pytest
 
 import hanse.rpc.server as server_module
-from hanse.errors import HanseError, ResourceExhaustedError
+from hanse.errors import (
+    DeadlineError,
+    HanseError,
+    InvalidArgumentError,
+    PermissionDeniedError,
+    ResourceExhaustedError,
+)
 from hanse.flow import Flow, FlowLimits
 from hanse.rpc import AUTHENTICATED, Policy, RpcChannel, RpcServer
 from hanse.settings import TlsFiles
@@ -115,3 +121,59 @@ async def test_a_connection_that_says_nothing_is_closed(tls: Tls, monkeypatch: p
         async with asyncio.timeout(PATIENCE):
             assert await reader.read(1) == b""
         writer.close()
+
+
+@pytest.mark.parametrize("method", ["GetEcho", "WatchEcho"])
+async def test_whoever_may_not_call_is_refused_before_a_request_is_there(tls: Tls, method: str) -> None:
+    """So a certificate of no group cannot fill a server with what is never read, or is read in vain."""
+    made = RpcServer(listen="127.0.0.1:0", tls=tls["registry"], policy=Policy({f"{NAME}/*": []}), grace=0.2)
+    made.add(add_echo, Echo())
+    async with made as served, RpcChannel(served.address, tls=tls["nobody"], timeout=PATIENCE) as channel:
+        async with asyncio.timeout(PATIENCE):
+            with pytest.raises(PermissionDeniedError):
+                await _unsent(channel, method)
+
+
+@pytest.mark.parametrize("method", ["GetEcho", "WatchEcho"])
+async def test_a_request_that_does_not_come_is_not_waited_for(tls: Tls, method: str) -> None:
+    """The seat of its caller is free again."""
+    flow = Flow(FlowLimits(requests=1, watches=1))
+    async with (
+        server(tls, Echo(), flow=flow, body_seconds=0.2) as served,
+        RpcChannel(served.address, tls=tls["nobody"], timeout=PATIENCE) as channel,
+    ):
+        async with asyncio.timeout(PATIENCE):
+            with pytest.raises(DeadlineError) as caught:
+                await _unsent(channel, method)
+            assert caught.value.reason == "REQUEST_TIMEOUT"
+            assert (await Stub(channel).get(Text(value="next"))).value == "next"
+
+
+async def test_a_call_without_a_request_and_one_that_is_too_large_are_refused(tls: Tls) -> None:
+    """With what is wrong; the next one is answered."""
+    async with (
+        server(tls, Echo()) as served,
+        RpcChannel(served.address, tls=tls["nobody"], timeout=PATIENCE) as channel,
+    ):
+        async with asyncio.timeout(PATIENCE):
+            with pytest.raises(InvalidArgumentError, match="no request"):
+                await _unsent(channel, "GetEcho", ended=True)
+            with pytest.raises(ResourceExhaustedError):
+                await Stub(channel).get(Text(value="x" * server_module.MAX_REQUEST_BYTES))
+            assert (await Stub(channel).get(Text(value="next"))).value == "next"
+
+
+async def _unsent(channel: RpcChannel, method: str, *, ended: bool = False) -> None:
+    """Begin a call and send no request; with `ended` say that none will come."""
+    codec: dict[str, Any] = {
+        "request_serializer": Text.SerializeToString,
+        "response_deserializer": Text.FromString,
+    }
+    if method == "WatchEcho":
+        async for _ in channel.stream_stream(f"/{NAME}/{method}", **codec)():
+            pass
+    else:
+        call = channel.stream_unary(f"/{NAME}/{method}", **codec)()
+        if ended:
+            await call.done_writing()
+        await call

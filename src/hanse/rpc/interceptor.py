@@ -4,6 +4,10 @@ Owns `Pipeline`, which wraps the handlers of a service once, when they are added
 chain of interceptors. A handler may raise any HanseError; the caller gets it as google.rpc.Status. What
 else it raises is logged with the trace id and becomes INTERNAL without a word about its cause.
 
+gRPC reads the whole request of a unary call before it asks anybody. So to gRPC every call is one that streams
+requests, which is the same on the wire: the pipeline sees the caller first, and reads the request only of
+one that may call, has a seat, and sends it in time.
+
 Metrics and spans follow OpenTelemetry's semantic conventions for RPC (rpc.server.call.duration, seconds).
 
 Concurrency: one task per call, made by gRPC. The caller's identity is a context variable of that task.
@@ -17,7 +21,7 @@ import asyncio
 import contextlib
 import inspect
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -35,8 +39,14 @@ from hanse.auth import (
     certificate_from_auth_context,
     identity_from_auth_context,
 )
-from hanse.errors import HanseError, InvalidArgumentError, ResourceExhaustedError, UnavailableError
-from hanse.flow import Flow
+from hanse.errors import (
+    DeadlineError,
+    HanseError,
+    InvalidArgumentError,
+    ResourceExhaustedError,
+    UnavailableError,
+)
+from hanse.flow import Flow, FlowLimits
 from hanse.revocation import DenyList
 from hanse.rpc.errors import from_exception, to_status
 from hanse.rpc.policy import Policy
@@ -49,11 +59,18 @@ else:
     Handler = grpc.RpcMethodHandler
     ServicerContext = grpc.aio.ServicerContext
 
+_Requests = Callable[[Identity, Any, ServicerContext], Awaitable[Any]]
+"""Gives a handler what it takes of a caller, a request or the stream of them, from gRPC's stream."""
+
 _log = get_logger(__name__)
 _identity: ContextVar[Identity] = ContextVar("hanse_rpc_identity", default=ANONYMOUS)
 
 STALL_SECONDS = 15.0
 """How long a caller may take nothing of a stream that has something for it."""
+BODY_SECONDS = 30.0
+"""How long the request of a call may take to come, as over REST."""
+_READS = FlowLimits(requests=32, requests_per_user=8, service_requests=32)
+"""Requests that are read at once: large ones take long to come, short ones are there already."""
 
 # OpenTelemetry: for servers only these codes are errors of the server; the rest are the caller's.
 _SERVER_FAULTS = frozenset(
@@ -84,12 +101,15 @@ class Pipeline:
         flow: Flow | None = None,
         deny_list: DenyList | None = None,
         stall_seconds: float = STALL_SECONDS,
+        body_seconds: float = BODY_SECONDS,
     ) -> None:
         """`flow` bounds the calls and streams at work; a stream ends whose caller takes nothing for
-        `stall_seconds`."""
+        `stall_seconds`, and a call whose request is not there after `body_seconds`."""
         self._policy = policy
         self._flow = flow or Flow()
+        self._reads = Flow(_READS)
         self._stall_seconds = stall_seconds
+        self._body_seconds = body_seconds
         self._deny_list = deny_list or DenyList()
         self._tracer = telemetry.tracer if telemetry else trace.get_tracer("hanse")
         meter = telemetry.meter if telemetry else metrics.get_meter("hanse")
@@ -107,29 +127,22 @@ class Pipeline:
 
     def wrap(self, method: str, handler: Handler) -> Handler:
         """Return `handler` of the full method name (`package.Service/Method`) inside the pipeline."""
+        requests: _Requests = self._all if handler.request_streaming else self._only
         if handler.response_streaming:
             inner_stream = handler.stream_stream if handler.request_streaming else handler.unary_stream
 
-            async def respond(request: Any, context: ServicerContext) -> None:
-                await self._stream(method, inner_stream, request, context)
+            async def respond(stream: Any, context: ServicerContext) -> None:
+                await self._stream(method, inner_stream, requests, stream, context)
 
-            make: Any = (
-                grpc.stream_stream_rpc_method_handler
-                if handler.request_streaming
-                else grpc.unary_stream_rpc_method_handler
-            )
+            make: Any = grpc.stream_stream_rpc_method_handler
             return _made(make(respond, _reader(handler), handler.response_serializer))
 
         inner_unary = handler.stream_unary if handler.request_streaming else handler.unary_unary
 
-        async def answer(request: Any, context: ServicerContext) -> Any:
-            return await self._unary(method, inner_unary, request, context)
+        async def answer(stream: Any, context: ServicerContext) -> Any:
+            return await self._unary(method, inner_unary, requests, stream, context)
 
-        make = (
-            grpc.stream_unary_rpc_method_handler
-            if handler.request_streaming
-            else grpc.unary_unary_rpc_method_handler
-        )
+        make = grpc.stream_unary_rpc_method_handler
         return _made(make(answer, _reader(handler), handler.response_serializer))
 
     def end_streams(self) -> None:
@@ -147,16 +160,20 @@ class Pipeline:
                 self._streams[task] = error
                 task.cancel()
 
-    async def _unary(self, method: str, inner: Any, request: Any, context: ServicerContext) -> Any:
+    async def _unary(
+        self, method: str, inner: Any, requests: _Requests, stream: Any, context: ServicerContext
+    ) -> Any:
         with self._call(method, context) as call:
             try:
                 caller = self._admit(method, context)
                 async with self._flow.request(caller.name, caller.groups):
-                    return await inner(_checked(request), context)
+                    return await inner(await requests(caller, stream, context), context)
             except BaseException as error:  # noqa: BLE001 - _failed raises it, or what it means, again
                 await self._failed(call, error, context)
 
-    async def _stream(self, method: str, inner: Any, request: Any, context: ServicerContext) -> None:
+    async def _stream(
+        self, method: str, inner: Any, requests: _Requests, stream: Any, context: ServicerContext
+    ) -> None:
         task = asyncio.current_task()
         assert task is not None
         self._streams[task] = None
@@ -168,7 +185,7 @@ class Pipeline:
                 if certificate is not None:
                     self._callers[task] = certificate
                 with self._flow.watch(caller.name, caller.groups):
-                    result = inner(_checked(request), context)
+                    result = inner(await requests(caller, stream, context), context)
                     if inspect.isawaitable(result):
                         await result
                     else:
@@ -185,6 +202,27 @@ class Pipeline:
                 del self._streams[task]
                 self._callers.pop(task, None)
                 self._open.add(-1, {"rpc.method": method})
+
+    async def _all(self, caller: Identity, stream: Any, context: ServicerContext) -> Any:
+        """Return the requests of a call that streams them."""
+        return stream
+
+    async def _only(self, caller: Identity, stream: Any, context: ServicerContext) -> Any:
+        """Return the one request of a call that has one."""
+        try:
+            async with (
+                self._reads.request(caller.name, caller.groups),
+                asyncio.timeout(self._body_seconds),
+            ):
+                request = await context.read()
+        except TimeoutError:
+            raise DeadlineError(
+                f"the request was not there after {self._body_seconds:g} s: send it at once",
+                reason="REQUEST_TIMEOUT",
+            ) from None
+        if request is grpc.aio.EOF:
+            raise InvalidArgumentError("the call has no request")
+        return _checked(request)
 
     def _admit(self, method: str, context: ServicerContext) -> Identity:
         peer = context.auth_context()

@@ -29,16 +29,19 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from hanse.auth import Identity
 from hanse.errors import ConfigError
-from hanse.flow import Flow
+from hanse.flow import Flow, FlowLimits
 from hanse.health import Health
 from hanse.revocation import DenyList
-from hanse.rpc.interceptor import STALL_SECONDS, Handler, Pipeline
+from hanse.rpc.interceptor import BODY_SECONDS, STALL_SECONDS, Handler, Pipeline
 from hanse.rpc.policy import AUTHENTICATED, Policy
 from hanse.rpc.reflection import add_reflection
 from hanse.settings import TlsFiles, split_address
 from hanse.telemetry import Telemetry
 
 MAX_MESSAGE_BYTES = 16 * 1024 * 1024
+"""Of a response. A page of a list may have objects of several MiB."""
+MAX_REQUEST_BYTES = 4 * 1024 * 1024
+"""Of a request: an object as large as over REST, and what goes with it."""
 
 _HEALTH = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
 _OPTIONS: tuple[tuple[str, int], ...] = (
@@ -48,10 +51,15 @@ _OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
     ("grpc.http2.max_pings_without_data", 0),
+    ("grpc.http2.bdp_probe", 0),  # else a request of MiB is taken in before anybody has read of it
     ("grpc.server_handshake_timeout_ms", 10_000),  # TLS and HTTP/2 must be agreed on by then
     ("grpc.max_connection_idle_ms", 600_000),  # of connections without a call
     ("grpc.max_concurrent_streams", 2000),  # of one connection; `Flow` has the bounds of users
 )
+_INFRASTRUCTURE = FlowLimits(
+    requests=64, requests_per_user=8, queued=256, queued_per_user=32, watches=1000, watches_per_user=64
+)
+"""Of health and reflection. Health is for everybody with a certificate, so that one has little of it."""
 _STATUS = health_pb2.HealthCheckResponse
 
 
@@ -68,12 +76,13 @@ class RpcServer:
         health: Health | None = None,
         deny_list: DenyList | None = None,
         grace: float = 5.0,
-        max_message_bytes: int = MAX_MESSAGE_BYTES,
         flow: Flow | None = None,
         stall_seconds: float = STALL_SECONDS,
+        body_seconds: float = BODY_SECONDS,
     ) -> None:
         """`listen` is host:port, port 0 for a free one; `grace` is in seconds. `flow` bounds what is worked
-        at at once; a stream that is not read for `stall_seconds` ends.
+        at at once; a stream that is not read for `stall_seconds` ends, and so does a call whose request is
+        not there after `body_seconds`.
         A certificate of `deny_list` may call nothing, and what it has open ends.
 
         Without `tls` nobody is authenticated, so only `Policy.allow_all()` lets anyone call.
@@ -83,7 +92,6 @@ class RpcServer:
         self._policy = policy
         self._health = health or _always_ready()
         self._grace = grace
-        self._max_message_bytes = max_message_bytes
         self._deny_list = deny_list or DenyList()
         self._pipeline = Pipeline(
             policy=policy,
@@ -91,9 +99,16 @@ class RpcServer:
             flow=flow,
             deny_list=self._deny_list,
             stall_seconds=stall_seconds,
+            body_seconds=body_seconds,
         )
         infrastructure = Policy.allow_all() if tls is None else _Infrastructure(policy)
-        self._infrastructure = Pipeline(policy=infrastructure, telemetry=telemetry, deny_list=self._deny_list)
+        self._infrastructure = Pipeline(
+            policy=infrastructure,
+            telemetry=telemetry,
+            flow=Flow(_INFRASTRUCTURE),
+            deny_list=self._deny_list,
+            body_seconds=body_seconds,
+        )
         self._services: dict[str, Mapping[str, Handler]] = {}
         self._server: grpc.aio.Server | None = None
         self._health_servicer: health_pb2_grpc.HealthServicer | None = None
@@ -123,8 +138,8 @@ class RpcServer:
         server = grpc.aio.server(
             options=(
                 *_OPTIONS,
-                ("grpc.max_receive_message_length", self._max_message_bytes),
-                ("grpc.max_send_message_length", self._max_message_bytes),
+                ("grpc.max_receive_message_length", MAX_REQUEST_BYTES),
+                ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
             )
         )
         for service, methods in self._services.items():
