@@ -45,7 +45,7 @@ def reason(value: bytes) -> tuple[str, bytes] | None:
         return None
     start = len(UNREADABLE) + 4
     end = start + int.from_bytes(value[len(UNREADABLE) : start], "big")
-    return value[start:end].decode(errors="replace"), value[end:]
+    return value[start:end].decode(errors="replace") or "it cannot be opened", value[end:]
 
 
 def outline(obj: Mapping[str, Any]) -> dict[str, Any]:

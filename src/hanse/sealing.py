@@ -86,7 +86,10 @@ class ObjectSealer:
         """Return whether a stored value is as it would be if it was written now."""
         if not self.seals(key):
             return not is_sealed(value) or self._primary is None
-        return is_sealed(value) and self._primary is not None and _key_id(value) == self._primary.id
+        if not is_sealed(value) or self._primary is None:
+            return False
+        head = _head(value)
+        return head is None or head[0] == self._primary.id  # what is no envelope cannot be written again
 
     def seal(self, key: str, encoded: bytes) -> bytes:
         """Return the envelope of an object, JSON, for `key` (its key in the store, with `objects/`)."""
@@ -102,12 +105,11 @@ class ObjectSealer:
     def open(self, key: str, value: bytes) -> bytes:
         """Return the object, JSON, in an envelope. Raises DataLossError if it is another's, was changed, or
         its key is not there."""
-        try:
-            key_id = _key_id(value)
-            end = outline_end(value) + 1 + value[outline_end(value)]
-            ring = self._ring.get(key_id)
-        except (IndexError, ValueError) as error:
-            raise _corrupt(key) from error
+        head = _head(value)
+        if head is None:
+            raise _corrupt(key)
+        key_id, end = head
+        ring = self._ring.get(key_id)
         if ring is None:
             raise DataLossError(
                 f"{key} is sealed with key {key_id}, which the key file does not have: restore that key",
@@ -137,9 +139,16 @@ def _prefix(kind: str) -> str:
     return f"objects/{group or 'core'}/{resource}/"
 
 
-def _key_id(value: bytes) -> str:
+def _head(value: bytes) -> tuple[str, int] | None:
+    """Return the id of the key of an envelope and where what it sealed begins; None for a broken one."""
     at = outline_end(value)
-    return value[at + 1 : at + 1 + value[at]].decode()
+    if at >= len(value) or at + 1 + value[at] > len(value):
+        return None
+    end = at + 1 + value[at]
+    try:
+        return value[at + 1 : end].decode(), end
+    except UnicodeDecodeError:
+        return None
 
 
 def _corrupt(key: str) -> DataLossError:

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hanse.credentials import new_key
-from hanse.envelope import MAGIC, is_sealed, outline, reason, shown
+from hanse.envelope import MAGIC, UNREADABLE, is_sealed, outline, reason, shown
 from hanse.errors import ConfigError, DataLossError
 from hanse.sealing import ObjectSealer, check_kinds
 from hanse.store import Compare, Get, MemoryStore, Put, keys
@@ -99,6 +99,32 @@ def test_no_changed_byte_goes_unnoticed(data: st.DataObject) -> None:
         broken = sealed[:at] + bytes([sealed[at] ^ data.draw(st.integers(1, 255))]) + sealed[at + 1 :]
     with pytest.raises(DataLossError):
         sealer().open(KEY, broken)
+
+
+@given(st.binary(max_size=40) | st.integers(0, 400))
+async def test_whatever_is_stored_as_an_envelope_can_be_read_past(rest: bytes | int) -> None:
+    """One that was cut off, or never was one, is unreadable and left alone; those beside it are read."""
+    sealed = sealer().seal(KEY, ENCODED)
+    broken = MAGIC + rest if isinstance(rest, bytes) else sealed[: max(rest, len(MAGIC))]
+    inner = MemoryStore()
+    await inner.put(OTHER, broken)
+    await inner.put(KEY, sealed)
+    store = SealedStore(inner, sealer())
+    found = {kv.key: kv.value for kv in (await store.range("objects/")).items}
+    assert found[KEY] == ENCODED
+    assert reason(found[OTHER]) is not None
+    await store.sweep()
+    left = await inner.get(OTHER)
+    assert left is not None
+    assert left.value == broken
+
+
+def test_what_cannot_be_opened_always_has_a_reason() -> None:
+    """Even if it is stored so: with no reason it would count as readable."""
+    for stored in (UNREADABLE, UNREADABLE + b"\0\0\0\0{}"):
+        why = reason(stored)
+        assert why is not None
+        assert why[0]
 
 
 def test_an_envelope_cannot_be_put_under_another_name() -> None:
