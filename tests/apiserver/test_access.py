@@ -50,6 +50,45 @@ async def test_a_stranger_may_only_ask_about_itself(world: World) -> None:
     assert answer.body["status"]["allowed"] is True
 
 
+async def test_what_a_stranger_may_ask_is_short(world: World) -> None:
+    """Whoever has a certificate may send a review, so nothing large is read of one."""
+    stranger = world.session("somebody")
+    for kind, group in (("SelfSubjectReview", "authentication"), ("SelfSubjectRulesReview", "authorization")):
+        review = {"apiVersion": f"{group}.k8s.io/v1", "kind": kind, "spec": {"namespace": "x" * 70_000}}
+        path = f"/apis/{group}.k8s.io/v1/{kind.lower()}s"
+        answer = await world.call("POST", path, review, session=stranger)
+        assert answer.status == 413, answer
+        review["spec"] = {"namespace": "x" * 60_000}
+        assert (await world.call("POST", path, review, session=stranger)).status == 201
+
+
+async def test_a_kind_of_a_custom_group_gives_no_right_by_its_name(world: World) -> None:
+    """What everybody may ask, and what services may report, is of Kubernetes' own groups alone."""
+    callers = {
+        "selfsubjectreviews": world.session("somebody"),
+        "events": world.session("hanse:service:scheduler", "hanse:services"),
+    }
+    for plural, session in callers.items():
+        kind = {"plural": plural, "singular": plural[:-1], "kind": "Odd", "listKind": "OddList"}
+        schema = {"openAPIV3Schema": {"type": "object"}}
+        crd = {
+            "apiVersion": "apiextensions.k8s.io/v1",
+            "kind": "CustomResourceDefinition",
+            "metadata": {"name": f"{plural}.example.org"},
+            "spec": {
+                "group": "example.org",
+                "scope": "Cluster",
+                "names": kind,
+                "versions": [{"name": "v1", "served": True, "storage": True, "schema": schema}],
+            },
+        }
+        await world.create("/apis/apiextensions.k8s.io/v1/customresourcedefinitions", crd)
+        path = f"/apis/example.org/v1/{plural}"
+        obj = {"apiVersion": "example.org/v1", "kind": "Odd", "metadata": {"name": "x"}}
+        answer = await world.call("POST", path, obj, session=session)
+        assert answer.status == 403, answer
+
+
 async def test_each_service_may_do_over_rest_what_it_needs(world: World) -> None:
     """The syncer reads all but Secrets, the registry Clusters, the scheduler reports, dns does nothing."""
     await world.create(CONFIG_MAPS, config_map("c"))

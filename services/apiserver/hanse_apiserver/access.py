@@ -30,6 +30,7 @@ from hanse.kube.server.auth import (
 )
 
 READ_VERBS: Final = frozenset({"get", "list", "watch"})
+_EVENTS: Final = frozenset({("", "events"), ("events.k8s.io", "events")})
 _REGISTRY: Final = service_name("registry")
 _SCHEDULER: Final = service_name("scheduler")
 _SYNCER: Final = service_name("syncer")
@@ -66,7 +67,11 @@ def _may_view(attributes: Attributes) -> bool:
 
 def _service_may(attributes: Attributes) -> bool:
     name = attributes.user.name
-    if attributes.resource == "events" and attributes.verb in ("create", "patch", "update"):
+    if (attributes.group, attributes.resource) in _EVENTS and attributes.verb in (
+        "create",
+        "patch",
+        "update",
+    ):
         return name in (_REGISTRY, _SCHEDULER, _SYNCER)
     if name == _SYNCER:
         return _may_view(attributes)

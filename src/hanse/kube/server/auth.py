@@ -184,13 +184,18 @@ def is_self_service(attributes: Attributes) -> bool:
     return is_self_review(attributes)
 
 
+_SELF_REVIEWS = frozenset(
+    {
+        ("authentication.k8s.io", "selfsubjectreviews"),
+        ("authorization.k8s.io", "selfsubjectaccessreviews"),
+        ("authorization.k8s.io", "selfsubjectrulesreviews"),
+    }
+)
+
+
 def is_self_review(attributes: Attributes) -> bool:
     """Report whether this is a review that only tells callers who they are and what they may do."""
-    return attributes.verb == "create" and attributes.resource in {
-        "selfsubjectreviews",
-        "selfsubjectaccessreviews",
-        "selfsubjectrulesreviews",
-    }
+    return attributes.verb == "create" and (attributes.group, attributes.resource) in _SELF_REVIEWS
 
 
 def _authenticated(user: User) -> User:

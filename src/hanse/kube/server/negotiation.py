@@ -87,13 +87,13 @@ def parse_accept(header: str) -> Wanted:
     )
 
 
-async def read_body(request: web.Request) -> Any:
-    """Return the decoded body of a request, None if it has none.
+async def read_body(request: web.Request, *, limit: int = 0) -> Any:
+    """Return the decoded body of a request, None if it has none. `limit` is in bytes, 0 the server's own.
 
     Raises InvalidArgumentError: 400 for what cannot be decoded, 413 for too much, 415 for another type.
     """
     media = request.content_type
-    body = await _read(request)
+    body = await _read(request, limit=limit)
     if not body:
         return None
     if media == PROTOBUF:
@@ -143,7 +143,7 @@ async def _decoded(request: web.Request, body: bytes, *, yaml_first: bool) -> An
     return await request.app[TURNS].run(heavy, decode, body, yaml_first=yaml_first)
 
 
-async def _read(request: web.Request) -> bytes:
+async def _read(request: web.Request, *, limit: int = 0) -> bytes:
     encoding = request.headers.get("Content-Encoding", "").strip().lower()
     if encoding not in ("", "identity"):
         raise InvalidArgumentError(
@@ -151,9 +151,10 @@ async def _read(request: web.Request) -> bytes:
             reason=UNSUPPORTED_MEDIA_TYPE,
         )
     seconds = request.app[BODY_SECONDS]
+    bounded = request.clone(client_max_size=limit) if limit else request
     try:
         async with asyncio.timeout(seconds):
-            return await request.read()
+            return await bounded.read()
     except TimeoutError:
         raise DeadlineError(
             f"the body of the request was not there after {seconds:g} s: send it at once",

@@ -17,6 +17,9 @@ from hanse.kube.server.negotiation import read_body
 from hanse.kube.server.representation import respond
 from hanse.kube.server.request import Call
 
+REVIEW_BYTES = 64 * 1024
+"""Of the body of a review. Whoever has a certificate may send one, so it must cost little."""
+
 
 class Reviews:
     """Answers reviews with the server's own authenticator and authorizer."""
@@ -27,7 +30,7 @@ class Reviews:
 
     async def create(self, call: Call) -> web.StreamResponse:
         """Answer a review. Raises InvalidArgumentError for one that asks nothing."""
-        body = await read_body(call.request)
+        body = await read_body(call.request, limit=REVIEW_BYTES)
         if not isinstance(body, dict):
             raise InvalidArgumentError("the body of the request must be a review")
         spec = mapping(body, "spec")
