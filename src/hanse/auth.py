@@ -11,15 +11,18 @@ Next: `hanse.rpc.policy`.
 
 from __future__ import annotations
 
-import contextlib
+import asyncio
 import csv
 import functools
 import hashlib
 import io
 import ssl
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
+
+import structlog
 
 from hanse.errors import ConfigError, UnauthenticatedError
 from hanse.subject import subject_of_der
@@ -34,6 +37,10 @@ MASTERS = "system:masters"
 """Kubernetes' group for the same, over REST."""
 ADMIN_NAME = "hanse-admin"
 """Name in the certificate that `hanse up` makes for its user."""
+
+_LOOK: Final = 1.0
+"""Seconds between two looks at a token file for the sake of connections that are open."""
+_log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,22 +133,46 @@ def identity_from_ssl(ssl_object: ssl.SSLObject | ssl.SSLSocket | None) -> Ident
 class TokenFile:
     """Bearer tokens in Kubernetes' static token file: `token,user,uid[,"group1,group2"]` per line.
 
-    The file is read again when its modification time or size changes. Only hashes are kept.
+    The file is read again when its modification time or size changes; one that cannot be read or understood
+    leaves what it said before. Only hashes are kept.
     """
 
     def __init__(self, path: Path) -> None:
+        """Read the file. Raises ConfigError if it cannot be used."""
         self.path = path
         self._stamp: tuple[int, int] | None = None
         self._identities: dict[bytes, Identity] = {}
-        self._refresh()
+        self._failed = ""
+        self._read()
 
     def authenticate(self, token: str) -> Identity | None:
         """Return whose token this is, or None."""
-        with contextlib.suppress(ConfigError):  # a file that is being replaced must not lock people out
-            self._refresh()
+        self._refresh()
         return self._identities.get(_digest(token))
 
+    async def follow(self, changed: Callable[[Callable[[str], bool]], None]) -> None:
+        """Call `changed` whenever tokens are gone or are somebody else's, until cancelled; with a function
+        that tells of a token whether it is such a one. For connections that are open."""
+        before = self._identities
+        while True:
+            await asyncio.sleep(_LOOK)
+            self._refresh()
+            if (now := self._identities) is not before:
+                gone = frozenset(digest for digest, whose in before.items() if now.get(digest) != whose)
+                before = now
+                if gone:
+                    changed(functools.partial(_is_among, gone))
+
     def _refresh(self) -> None:
+        try:
+            self._read()
+            self._failed = ""
+        except ConfigError as error:  # a file that is being replaced must not lock people out
+            if error.message != self._failed:
+                self._failed = error.message
+                _log.error("the token file cannot be read; what it said before holds", error=error.message)
+
+    def _read(self) -> None:
         try:
             stat = self.path.stat()
             stamp = (stat.st_mtime_ns, stat.st_size)
@@ -150,19 +181,30 @@ class TokenFile:
             text = self.path.read_text()
         except OSError as error:
             raise ConfigError(f"cannot read token file {self.path}: {error.strerror}") from error
+        except UnicodeDecodeError as error:
+            self._stamp = stamp
+            raise ConfigError(f"cannot read token file {self.path}: {error}") from error
+        self._stamp = stamp  # a file with a mistake is not read again until it changes
         self._identities = _parse_tokens(text, str(self.path))
-        self._stamp = stamp
+
+
+def _is_among(digests: frozenset[bytes], token: str) -> bool:
+    return _digest(token) in digests
 
 
 def _parse_tokens(text: str, name: str) -> dict[bytes, Identity]:
     identities: dict[bytes, Identity] = {}
-    for number, row in enumerate(csv.reader(io.StringIO(text), skipinitialspace=True), start=1):
-        if not row or row[0].lstrip().startswith("#"):
-            continue
-        if len(row) < 3 or not row[0] or not row[1]:
-            raise ConfigError(f'{name} line {number}: it must be token,user,uid[,"group1,group2"]')
-        groups = tuple(part.strip() for part in row[3].split(",") if part.strip()) if len(row) > 3 else ()
-        identities[_digest(row[0])] = Identity(name=row[1], groups=groups)
+    rows = csv.reader(io.StringIO(text), skipinitialspace=True)
+    try:
+        for row in rows:
+            if not row or row[0].lstrip().startswith("#"):
+                continue
+            if len(row) < 3 or not row[0] or not row[1]:
+                raise ConfigError(f'{name} line {rows.line_num}: it must be token,user,uid[,"group1,group2"]')
+            groups = tuple(part.strip() for part in row[3].split(",") if part.strip()) if len(row) > 3 else ()
+            identities[_digest(row[0])] = Identity(name=row[1], groups=groups)
+    except csv.Error as error:
+        raise ConfigError(f"{name} line {rows.line_num}: {error}") from error
     return identities
 
 

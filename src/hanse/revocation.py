@@ -90,12 +90,15 @@ class DenyList:
             stamp = (stat.st_mtime_ns, stat.st_size)
             if stamp == self._stamp:
                 return
-            text = path.read_text()
-        except (OSError, UnicodeDecodeError) as error:
+            text = path.read_bytes()
+        except OSError as error:
             raise ConfigError(f"cannot read the deny list {path}: {error}") from error
-        self._entries = parse(text, str(path))
+        self._stamp = stamp  # a list with a mistake is not read again until it changes
+        try:
+            self._entries = parse(text.decode(), str(path))
+        except UnicodeDecodeError as error:
+            raise ConfigError(f"cannot read the deny list {path}: {error}") from error
         self._known = {}
-        self._stamp = stamp
 
 
 def parse(text: str, name: str) -> frozenset[str]:

@@ -135,6 +135,33 @@ async def test_bearer_tokens(tmp_path: Path) -> None:
         assert (await world.call("GET", CONFIG_MAPS, headers=bad, session=nobody)).status == 200
 
 
+async def test_a_token_that_is_gone_or_changed_ends_its_watches(tmp_path: Path) -> None:
+    """Whoever watched as an administrator watches no longer when it is one no more."""
+    tokens = tmp_path / "tokens.csv"
+    both = 'first,bob,1,"system:masters"\nsecond,ann,2,"system:masters"\n'
+    for after in ('second,ann,2,"system:masters"\n', f'{both}first,bob,1,"hanse:viewers"\n'):
+        tokens.write_text(both)
+        async with World(token_file=str(tokens)) as world:
+            nobody, path = world.session(""), "/api/v1/secrets"
+            first, second = ({"Authorization": f"Bearer {each}"} for each in ("first", "second"))
+            query = {"watch": "true", "resourceVersion": "0"}
+            async with (
+                nobody.get(path, params=query, headers=first) as cut,
+                nobody.get(path, params=query, headers=second) as kept,
+            ):
+                tokens.write_text(after)
+                with pytest.raises(aiohttp.ClientError):
+                    await asyncio.wait_for(cut.content.read(), 10)
+                await world.create("/api/v1/namespaces", namespace())
+                secret = {
+                    "apiVersion": "v1",
+                    "kind": "Secret",
+                    "metadata": {"name": "s", "namespace": "shop"},
+                }
+                await world.create("/api/v1/namespaces/shop/secrets", secret)
+                assert b"ADDED" in await asyncio.wait_for(kept.content.readline(), 10)
+
+
 async def test_only_administrators_impersonate(world: World) -> None:
     """Administrators act as anybody, with that one's rights; viewers, services and strangers as nobody."""
     await world.create(CONFIG_MAPS, config_map("c"))

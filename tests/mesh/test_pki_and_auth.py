@@ -177,6 +177,23 @@ def test_tokens_are_read_again_when_the_file_changes(tmp_path: Path) -> None:
     assert tokens.authenticate("new") == Identity("carol", ())
 
 
+@pytest.mark.parametrize("broken", [b"\xff,a,1\n", b"x" * 200_000 + b",a,1\n", b"a,b\n", b'"a\0,b,1\n'])
+def test_a_mistake_in_the_token_file_is_nobodys_error(tmp_path: Path, broken: bytes) -> None:
+    """Bytes that are no text, endless fields: what the file said before holds; at a start it is named."""
+    path = tmp_path / "tokens.csv"
+    path.write_bytes(b"good,carol,3\n")
+    tokens = TokenFile(path)
+    path.write_bytes(broken)
+    for _ in range(2):
+        assert tokens.authenticate("good") == Identity("carol", ())
+        assert tokens.authenticate("other") is None
+    with pytest.raises(ConfigError, match=r"tokens\.csv"):
+        TokenFile(path)
+    path.write_bytes(b"other,dave,4\n")
+    assert tokens.authenticate("good") is None
+    assert tokens.authenticate("other") == Identity("dave", ())
+
+
 def test_a_malformed_token_file_names_the_line(tmp_path: Path) -> None:
     """At start-up it is an error."""
     path = tmp_path / "tokens.csv"

@@ -83,13 +83,13 @@ class TokenFileAuthenticator:
 
     def __init__(self, path: Path) -> None:
         """Raises ConfigError if the file cannot be read."""
-        self._tokens = TokenFile(path)
+        self.tokens = TokenFile(path)
 
     async def authenticate(self, credentials: Credentials) -> User | None:
         """Return the token's user; None without a token. Raises UnauthenticatedError for an unknown one."""
         if not credentials.token:
             return None
-        identity = self._tokens.authenticate(credentials.token)
+        identity = self.tokens.authenticate(credentials.token)
         if identity is None:
             raise UnauthenticatedError("the bearer token is not known")
         return user_of(identity)

@@ -26,7 +26,12 @@ from hanse.health import Health
 from hanse.kube.catalogue import Catalogue
 from hanse.kube.engine import KubeEngine
 from hanse.kube.server.app import KubeServer, ServerOptions
-from hanse.kube.server.auth import Authenticator, CertificateAuthenticator, UnionAuthenticator
+from hanse.kube.server.auth import (
+    Authenticator,
+    CertificateAuthenticator,
+    Credentials,
+    UnionAuthenticator,
+)
 from hanse.kube.server.connections import ConnectionLimits
 from hanse.revocation import DenyList
 from hanse.rpc import RpcServer
@@ -148,8 +153,9 @@ class Apiserver:
     async def _serve_rest(self, stack: contextlib.AsyncExitStack, authorizer: FederationAuthorizer) -> None:
         settings = self._settings
         authenticators: list[Authenticator] = [CertificateAuthenticator(deny_list=self._deny_list)]
-        if settings.token_file:
-            authenticators.append(TokenFileAuthenticator(Path(settings.token_file)))
+        tokens = TokenFileAuthenticator(Path(settings.token_file)) if settings.token_file else None
+        if tokens is not None:
+            authenticators.append(tokens)
         context = tls_context(settings)
         server = KubeServer(
             self.engine,
@@ -168,8 +174,11 @@ class Apiserver:
             flow=self._flow,
         )
         await stack.enter_async_context(server)
-        following = self._deny_list.follow(lambda: server.disconnect(self._deny_list.denies))
-        for name, work in (("deny-list", following), ("certificates", _renew(context, settings))):
+        for name, work in (
+            ("deny-list", self._deny_list.follow(lambda: server.disconnect(self._is_denied))),
+            ("tokens", _disconnect_tokens(server, tokens)),
+            ("certificates", _renew(context, settings)),
+        ):
             stack.push_async_callback(_end, asyncio.create_task(work, name=name))
         self.https = settings.advertise_address or server.address
         scheme = "https" if settings.tls else "http"
@@ -192,6 +201,9 @@ class Apiserver:
         server.add(add_FederationServiceServicer_to_server, service)
         await stack.enter_async_context(server)
         self.grpc = server.address
+
+    def _is_denied(self, credentials: Credentials) -> bool:
+        return credentials.certificate is not None and self._deny_list.denies(credentials.certificate)
 
     async def _check_store(self) -> None:
         try:
@@ -230,6 +242,14 @@ def _files(settings: ApiserverSettings) -> TlsFiles:
         cert=Path(settings.https_cert or settings.tls_cert),
         key=Path(settings.https_key or settings.tls_key),
     )
+
+
+async def _disconnect_tokens(server: KubeServer, tokens: TokenFileAuthenticator | None) -> None:
+    """Cut off what is open by tokens that are gone from the token file, or are somebody else's there."""
+    if tokens is not None:
+        await tokens.tokens.follow(
+            lambda gone: server.disconnect(lambda found: found.token is not None and gone(found.token))
+        )
 
 
 async def _renew(context: ssl.SSLContext | None, settings: ApiserverSettings) -> None:

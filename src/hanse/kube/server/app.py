@@ -24,8 +24,8 @@ from aiohttp.typedefs import Handler
 from hanse.errors import ConfigError
 from hanse.flow import Flow
 from hanse.kube.engine import KubeEngine
-from hanse.kube.server.auth import Authenticator, Authorizer
-from hanse.kube.server.connections import ConnectionLimits, GuardedSite, guarded
+from hanse.kube.server.auth import Authenticator, Authorizer, Credentials
+from hanse.kube.server.connections import ConnectionLimits, GuardedConnection, GuardedSite, guarded
 from hanse.kube.server.dispatch import Dispatcher, SubresourceHandler
 from hanse.kube.server.errors import errors
 from hanse.kube.server.negotiation import BODY_SECONDS, TURNS
@@ -126,14 +126,18 @@ class KubeServer:
         app.router.add_route("*", "/{tail:.*}", self._dispatcher.handle, expect_handler=_expected)
         return app
 
-    def disconnect(self, denied: Callable[[bytes], bool]) -> None:
-        """Cut off the connections, watches too, whose client certificate (DER) is `denied`."""
+    def disconnect(self, denied: Callable[[Credentials], bool]) -> None:
+        """Cut off the connections, watches too, whose client certificate, or the bearer token of whose
+        request, is `denied`."""
         server = self._runner.server if self._runner is not None else None
         for connection in list(server.connections) if server is not None else ():
             transport = connection.transport
-            tls = transport.get_extra_info("ssl_object") if transport is not None else None
+            if transport is None:
+                continue
+            tls = transport.get_extra_info("ssl_object")
             certificate = tls.getpeercert(binary_form=True) if tls is not None else None
-            if transport is not None and certificate is not None and denied(certificate):
+            token = connection.token if isinstance(connection, GuardedConnection) else None
+            if denied(Credentials(token=token, certificate=certificate)):
                 transport.abort()
 
     async def __aenter__(self) -> Self:

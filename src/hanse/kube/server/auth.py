@@ -47,6 +47,12 @@ class Credentials:
     remote: str = ""
 
 
+def bearer_token(authorization: str) -> str | None:
+    """Return the token in the value of a header Authorization, None if it has none."""
+    scheme, _, token = authorization.partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else None
+
+
 class Authenticator(Protocol):
     """Says who sent a request."""
 

@@ -23,6 +23,7 @@ from aiohttp.typedefs import Handler
 from opentelemetry import metrics
 
 from hanse.errors import InvalidArgumentError, shown
+from hanse.kube.server.auth import bearer_token
 from hanse.kube.server.errors import failure
 from hanse.kube.status import REQUEST_TOO_LARGE
 
@@ -111,6 +112,8 @@ class GuardedConnection(web.RequestHandler):
         self._stall_timer: asyncio.TimerHandle | None = None
         self._unread = 0
         self._stream: asyncio.Transport | None = None
+        self.token: str | None = None
+        """The bearer token of the request that is being handled."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Count the connection, or close it if there are too many."""
@@ -172,9 +175,10 @@ class GuardedConnection(web.RequestHandler):
             self._stall_timer = None
         super().resume_writing()
 
-    def began(self) -> None:
-        """A whole head has come; its request is being handled."""
+    def began(self, token: str | None = None) -> None:
+        """A whole head has come; its request, with this bearer token, is being handled."""
         self._busy = True
+        self.token = token
         if self._head_timer is not None:
             self._head_timer.cancel()
             self._head_timer = None
@@ -182,6 +186,7 @@ class GuardedConnection(web.RequestHandler):
     def ended(self) -> None:
         """The request has been handled."""
         self._busy = False
+        self.token = None
 
     def _await_head(self) -> None:
         self._head_timer = self._loop.call_later(self._connections.limits.head_seconds, self._head_is_late)
@@ -266,7 +271,7 @@ async def guarded(request: web.Request, handler: Handler) -> web.StreamResponse:
     connection = request.protocol
     if not isinstance(connection, GuardedConnection):
         return await handler(request)
-    connection.began()
+    connection.began(bearer_token(request.headers.get("Authorization", "")))
     try:
         return await handler(request)
     finally:

@@ -15,7 +15,7 @@ from hanse.errors import InvalidArgumentError, NotFoundError, PermissionDeniedEr
 from hanse.flow import Flow
 from hanse.kube.engine import KubeEngine
 from hanse.kube.server import read, write
-from hanse.kube.server.auth import Attributes, Authenticator, Authorizer, Credentials, User
+from hanse.kube.server.auth import Attributes, Authenticator, Authorizer, Credentials, User, bearer_token
 from hanse.kube.server.discovery import DiscoveryHandlers
 from hanse.kube.server.health import HEALTH, health, health_paths
 from hanse.kube.server.impersonation import IMPERSONATE, impersonation_of
@@ -202,14 +202,13 @@ class Dispatcher:
 
 def credentials_of(request: web.Request) -> Credentials:
     """Return what a request carries to prove who sends it."""
-    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
     certificate: bytes | None = None
     transport = request.transport
     tls = transport.get_extra_info("ssl_object") if transport is not None else None
     if tls is not None and tls.context.verify_mode != ssl.CERT_NONE:
         certificate = tls.getpeercert(binary_form=True)
     return Credentials(
-        token=token.strip() if scheme.lower() == "bearer" else None,
+        token=bearer_token(request.headers.get("Authorization", "")),
         certificate=certificate,
         remote=request.remote or "",
     )
