@@ -20,6 +20,7 @@ import inspect
 import itertools
 import os
 import re
+import ssl
 import sys
 import textwrap
 import tomllib
@@ -48,8 +49,32 @@ class TlsFiles:
     key: Path
 
     def read(self) -> tuple[bytes, bytes, bytes]:
-        """Return the bytes of (ca, cert, key). Raises ConfigError that names the file that is missing."""
-        return _read(self.ca), _read(self.cert), _read(self.key)
+        """Return the bytes of (ca, cert, key). Raises ConfigError that names a file that cannot be used.
+
+        Key and certificate are two files, so while they are replaced, or if only one of them could be, they
+        do not belong together. gRPC would take them, and fail at each connection.
+        """
+        found = _read(self.ca), _read(self.cert), _read(self.key)
+        self.load(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
+        if found != (_read(self.ca), _read(self.cert), _read(self.key)):
+            raise ConfigError(f"{self.cert}, {self.key} or {self.ca} is being replaced")
+        return found
+
+    def load(self, context: ssl.SSLContext) -> None:
+        """Have `context` use the files. Raises ConfigError that says which cannot be used."""
+        try:
+            context.load_cert_chain(self.cert, self.key, password="")  # else it would ask on the terminal
+        except (OSError, ssl.SSLError) as error:
+            raise ConfigError(
+                f"cannot use the certificate {self.cert} with the key {self.key}: {error}",
+                metadata={"file": str(self.cert)},
+            ) from error
+        try:
+            context.load_verify_locations(self.ca)
+        except (OSError, ssl.SSLError) as error:
+            raise ConfigError(
+                f"cannot use the authority {self.ca}: {error}", metadata={"file": str(self.ca)}
+            ) from error
 
     def stamp(self) -> tuple[int, ...]:
         """Return what changes when a file is replaced. Raises OSError."""

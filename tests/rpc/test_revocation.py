@@ -111,6 +111,41 @@ async def test_a_revoked_certificate_may_call_nothing_and_its_streams_end(tmp_pa
         streams[1].cancel()
 
 
+def _replace(path: Path, content: bytes) -> None:
+    path.write_bytes(content)
+    os.utime(path)
+
+
+@pytest.mark.parametrize("what", ["key", "cert", "ca"])
+@pytest.mark.parametrize("left", [b"", b"-----BEGIN", None])
+async def test_half_a_renewal_changes_nothing(tmp_path: Path, what: str, left: bytes | None) -> None:
+    """A disk that was full after the first file leaves what does not fit, or is cut off: on both sides new
+    connections are made with what was there before, until the rest comes."""
+    server_files, files = issued(tmp_path / "server", "server"), issued(tmp_path / "me", "me")
+    server = RpcServer(
+        listen="127.0.0.1:0", tls=server_files, policy=Policy({f"{NAME}/*": [group("friends")]})
+    )
+    server.add(add_echo, Echo())
+    async with server, RpcChannel(server.address, tls=files, timeout=5) as known:
+        await Stub(known).get(Text())
+        for each in (server_files, files):
+            broken: Path = getattr(each, what)
+            other = CertificateAuthority.create().issue_local("me")
+            fits_not = {"key": other.key_pem, "cert": other.cert_pem, "ca": b"junk"}[what]
+            _replace(broken, fits_not if left is None else left)
+        await Stub(known).get(Text())
+        fresh = issued(tmp_path / "fresh", "fresh")
+        async with RpcChannel(server.address, tls=fresh, timeout=5) as channel:
+            await Stub(channel).get(Text())
+        with pytest.raises(ConfigError, match=str(getattr(files, what))):
+            files.read()
+        for name, each in (("server", server_files), ("me", files)):
+            issued(tmp_path / name, name)
+            os.utime(each.cert)
+        async with RpcChannel(server.address, tls=files, timeout=5) as channel:
+            await Stub(channel).get(Text())
+
+
 async def test_a_channel_uses_a_renewed_certificate_without_a_restart(tmp_path: Path) -> None:
     """The next call is made with the new certificate; a stream that is open goes on with the old one."""
     server_files = issued(tmp_path, "server")

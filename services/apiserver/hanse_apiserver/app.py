@@ -223,13 +223,7 @@ def tls_context(settings: ApiserverSettings) -> ssl.SSLContext | None:
     files = _files(settings)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    try:
-        context.load_cert_chain(files.cert, files.key)
-        context.load_verify_locations(files.ca)
-    except (OSError, ssl.SSLError) as error:
-        raise ConfigError(
-            f"cannot use the TLS files {files.cert}, {files.key} and {files.ca}: {error}"
-        ) from error
+    files.load(context)
     context.verify_mode = ssl.CERT_OPTIONAL
     context.set_alpn_protocols(["http/1.1"])
     return context
@@ -262,11 +256,11 @@ async def _renew(context: ssl.SSLContext | None, settings: ApiserverSettings) ->
         await asyncio.sleep(_CHECK_SECONDS)
         try:
             if (now := files.stamp()) != stamp:
-                context.load_cert_chain(files.cert, files.key)
-                context.load_verify_locations(files.ca)
+                files.read()
+                files.load(context)
                 stamp = now
                 _log.info("the certificate of the REST API was renewed", file=str(files.cert))
-        except (OSError, ssl.SSLError) as error:  # being replaced: the last good one still serves
+        except (OSError, ConfigError) as error:  # being replaced: the last good one still serves
             _log.debug("the renewed certificate cannot be used yet", error=str(error))
 
 
