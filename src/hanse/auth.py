@@ -17,6 +17,7 @@ import functools
 import hashlib
 import io
 import ssl
+import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,29 +72,40 @@ def server_name(service: str) -> str:
     return f"{service}.hanse.internal"
 
 
-@functools.lru_cache(maxsize=1024)
 def identity_from_pem(pem: bytes) -> Identity:
-    """Return the identity in a verified certificate, PEM. Remembers what it has read.
-
-    Raises UnauthenticatedError if the certificate names nobody.
-    """
+    """Like `identity_from_der`, for PEM."""
     try:
-        der = ssl.PEM_cert_to_DER_cert(pem.decode("ascii"))
+        der = _der(pem)
     except ValueError as error:
         raise UnauthenticatedError("the client certificate is not valid PEM") from error
     return identity_from_der(der)
 
 
-@functools.lru_cache(maxsize=1024)
 def identity_from_der(der: bytes) -> Identity:
-    """Like `identity_from_pem`, for DER."""
+    """Return the identity in a verified certificate, DER. Remembers what it has read.
+
+    TLS looks at a certificate's dates when a connection is made, and a connection may last for long: so its
+    end is looked at here, each time. Raises UnauthenticatedError if it is over (CERTIFICATE_EXPIRED), or the
+    certificate names nobody.
+    """
+    identity, end = _identity_and_end(der)
+    if time.time() > end:
+        raise UnauthenticatedError(
+            f"the client certificate of {identity.name} has expired: connect with another",
+            reason="CERTIFICATE_EXPIRED",
+        )
+    return identity
+
+
+@functools.lru_cache(maxsize=1024)
+def _identity_and_end(der: bytes) -> tuple[Identity, float]:
     try:
-        name, groups = subject_of_der(der)
+        name, groups, end = subject_of_der(der)
     except ValueError as error:
         raise UnauthenticatedError(f"the client certificate cannot be read: {error}") from error
     if not name:
         raise UnauthenticatedError("the client certificate has no common name, so it names nobody")
-    return Identity(name=name, groups=groups)
+    return Identity(name=name, groups=groups), end
 
 
 def certificate_from_auth_context(auth_context: Mapping[str, Iterable[bytes]]) -> bytes | None:

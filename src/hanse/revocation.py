@@ -20,8 +20,8 @@ from typing import Final
 
 import structlog
 
-from hanse.auth import identity_from_der
-from hanse.errors import ConfigError, HanseError, UnauthenticatedError
+from hanse.errors import ConfigError, UnauthenticatedError
+from hanse.subject import subject_of_der
 
 _FORMS: Final = ("sha256", "serial", "name")
 _LOOK: Final = 1.0
@@ -120,6 +120,8 @@ def normal(entry: str, *, where: str) -> str:
         if digits and not set(digits) - set("0123456789abcdef") and (form == "serial" or len(digits) == 64):
             return f"{form}:{digits.lstrip('0') if form == 'serial' else digits}"
     elif form == "name" and value:
+        if "#" in value or not value.isprintable():
+            raise ConfigError(f"{where}: a line cannot have this name; give serial: or sha256: instead")
         return f"name:{value}"
     raise ConfigError(f"{where}: it must be one of {', '.join(f'{each}:...' for each in _FORMS)}")
 
@@ -131,7 +133,7 @@ def entries_of(certificate: bytes) -> frozenset[str]:
     found = {f"sha256:{hashlib.sha256(certificate).hexdigest()}"}
     try:
         found.add(f"serial:{x509.load_der_x509_certificate(certificate).serial_number:x}")
-        found.add(f"name:{identity_from_der(certificate).name}")
-    except (ValueError, HanseError):
+        found.add(f"name:{subject_of_der(certificate)[0]}")
+    except ValueError:
         pass  # it names nobody, so nothing lets it in
     return frozenset(found)

@@ -1,6 +1,6 @@
-"""The subject of a certificate: its common name and organizations, read from DER.
+"""The subject of a certificate, its common name and organizations, and its end, read from DER.
 
-Owns a reader of just so much ASN.1 (X.690, RFC 5280 section 4.1) as it takes to reach the subject. It is
+Owns a reader of just so much ASN.1 (X.690, RFC 5280 section 4.1) as it takes to reach them. It is
 for certificates that TLS has verified already; it lets a service know its callers without a
 cryptographic library in memory (10 MiB per process).
 
@@ -10,6 +10,8 @@ Next: `hanse.auth`.
 """
 
 from __future__ import annotations
+
+import datetime as dt
 
 _SEQUENCE, _OID, _VERSION = 0x30, 0x06, 0xA0
 _COMMON_NAME = bytes.fromhex("550403")  # 2.5.4.3
@@ -24,8 +26,12 @@ _ENCODINGS = {
 }
 
 
-def subject_of_der(der: bytes) -> tuple[str, tuple[str, ...]]:
-    """Return (common name, organizations) of a certificate; the name is "" if it has none.
+_UTC_TIME, _GENERALIZED_TIME = 0x17, 0x18
+
+
+def subject_of_der(der: bytes) -> tuple[str, tuple[str, ...], float]:
+    """Return (common name, organizations, end) of a certificate; the name is "" if it has none. The end is
+    the last second in which it is valid, in seconds since the epoch.
 
     Raises ValueError if it is not a certificate.
     """
@@ -46,7 +52,21 @@ def subject_of_der(der: bytes) -> tuple[str, tuple[str, ...]]:
             (kind, oid), (tag, value) = pair
             if kind == _OID and oid in (_COMMON_NAME, _ORGANIZATION):
                 (names if oid == _COMMON_NAME else groups).append(_text(tag, value))
-    return (names[0] if names else "", tuple(groups))
+    return (names[0] if names else "", tuple(groups), _end(fields[3][1]))
+
+
+def _end(validity: bytes) -> float:
+    """Return the second of the two times of a certificate's validity."""
+    times = _children(validity)
+    if len(times) != 2:
+        raise ValueError("malformed validity of a certificate")
+    tag, value = times[1]
+    text = value.decode("ascii")
+    if tag == _UTC_TIME:
+        text = ("20" if text[:2] < "50" else "19") + text  # RFC 5280 section 4.1.2.5.1
+    elif tag != _GENERALIZED_TIME:
+        raise ValueError(f"unknown time type {tag:#x} in a certificate's validity")
+    return dt.datetime.strptime(text, "%Y%m%d%H%M%SZ").replace(tzinfo=dt.UTC).timestamp()
 
 
 def _content(data: bytes, tag: int) -> bytes:

@@ -25,6 +25,7 @@ from hanse.auth import (
 )
 from hanse.errors import ConfigError, UnauthenticatedError
 from hanse.pki import CertificateAuthority, KeyPair, needs_renewal, subject_of
+from hanse.subject import subject_of_der
 
 AUTHORITY = CertificateAuthority.create()
 
@@ -62,6 +63,19 @@ def test_any_name_is_read_as_it_was_written(name: str, groups: list[str]) -> Non
     pair = AUTHORITY.issue(name, organizations=groups)
     assert identity_from_pem(pair.cert_pem) == Identity(*subject_of(pair.certificate))
     assert identity_from_pem(pair.cert_pem) == Identity(name, tuple(groups))
+
+
+@pytest.mark.parametrize("year", [1985, 2049, 2051, 9999])
+def test_the_end_of_a_certificate_is_read_as_it_was_written(year: int) -> None:
+    """In both of the forms that RFC 5280 has for times."""
+    key, end = ec.generate_private_key(ec.SECP256R1()), dt.datetime(year, 12, 31, 23, 59, 58, tzinfo=dt.UTC)
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "me")])
+    builder = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
+    builder = (
+        builder.serial_number(1).not_valid_before(dt.datetime(1980, 1, 1, tzinfo=dt.UTC)).not_valid_after(end)
+    )
+    der = builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.DER)
+    assert subject_of_der(der) == ("me", (), end.timestamp())
 
 
 @given(st.binary(max_size=64), st.integers(0, 200))

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from hanse.errors import ConfigError, UnauthenticatedError
 from hanse.pki import CertificateAuthority
-from hanse.revocation import DenyList, parse
+from hanse.revocation import DenyList, normal, parse
 from hanse.rpc import Policy, RpcChannel, RpcServer, group
 from hanse.settings import TlsFiles
 
@@ -109,6 +109,36 @@ async def test_a_revoked_certificate_may_call_nothing_and_its_streams_end(tmp_pa
                 await streams[0].read()
         await Stub(two).get(Text())
         streams[1].cancel()
+
+
+@pytest.mark.parametrize("name", ["eve#2", "eve\nname:bob", "eve\u2028name:bob", "eve\0"])
+def test_a_name_that_a_line_cannot_have_is_not_taken(name: str) -> None:
+    """Else the list would deny another name than the one that was given."""
+    with pytest.raises(ConfigError, match="serial:"):
+        normal(f"name:{name}", where="the entry")
+
+
+async def test_a_certificate_that_ends_counts_no_more_on_a_connection_that_is_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """TLS looked at its dates when the connection was made, a month ago perhaps."""
+    server_files = issued(tmp_path, "server")
+    pair = CA.issue_local("me", organizations=("friends",), days=1)
+    server = RpcServer(
+        listen="127.0.0.1:0", tls=server_files, policy=Policy({f"{NAME}/*": [group("friends")]})
+    )
+    server.add(add_echo, Echo())
+    files = pair.write(tmp_path, "me", ca_pem=CA.ca_pem)
+    async with server, RpcChannel(server.address, tls=files, timeout=5) as channel:
+        await Stub(channel).get(Text())
+        end = pair.certificate.not_valid_after_utc.timestamp()
+        with monkeypatch.context() as patched:
+            patched.setattr("hanse.auth.time.time", lambda: end)
+            await Stub(channel).get(Text())
+            patched.setattr("hanse.auth.time.time", lambda: end + 1)
+            with pytest.raises(UnauthenticatedError) as caught:
+                await Stub(channel).get(Text())
+        assert caught.value.reason == "CERTIFICATE_EXPIRED"
 
 
 def _replace(path: Path, content: bytes) -> None:
