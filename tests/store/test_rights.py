@@ -12,7 +12,7 @@ import pytest
 from etcd3aio import _protobuf as pb
 
 from hanse.auth import service_name
-from hanse.errors import PermissionDeniedError, UnauthenticatedError
+from hanse.errors import ConfigError, PermissionDeniedError, UnauthenticatedError
 from hanse.pki import CertificateAuthority
 from hanse.settings import TlsFiles
 from hanse.store import Compare, EtcdStore, Put, keys
@@ -212,6 +212,37 @@ async def test_a_role_that_was_widened_by_hand_is_narrowed_again(enforced: House
         await dns.range("")
     assert await roles.permissions("dns") == permissions("dns", prefix="/hanse")
     await dns.close()
+    await roles.close()
+
+
+async def test_roles_that_were_given_by_hand_are_taken_away(enforced: House) -> None:
+    """A service has its own role and no other, not root's, and nobody else has it; a second federation's
+    roles are its own affair. The prefix is the same with a slash at its end."""
+    roles = await enforced.roles()
+    auth = roles._channel.auth
+    dns, other = service_name("dns"), "hanse:dns@/second"
+    await auth.UserAdd(pb.AuthUserAddRequest(name="eve", options=pb.UserAddOptions(no_password=True)))
+    for role in ("all", other):
+        await auth.RoleAdd(pb.AuthRoleAddRequest(name=role))
+    given = [(dns, "root"), (dns, "all"), (dns, other), ("eve", "hanse:syncer@/hanse"), ("eve", "all")]
+    for user, role in given:
+        await auth.UserGrantRole(pb.AuthUserGrantRoleRequest(user=user, role=role))
+    slashed = Roles(roles._channel, prefix="/hanse/")
+    assert await slashed.apply()
+    assert not await roles.apply()
+
+    async def has(user: str) -> list[str]:
+        return list((await auth.UserGet(pb.AuthUserGetRequest(name=user))).roles)
+
+    assert await has(dns) == ["hanse:dns@/hanse", other]
+    assert await has("eve") == ["all"]
+    assert await has("root") == ["root"]
+    for users in ({"dns": "one", "syncer": "one"}, {"dns": "root"}, {"dns": service_name("syncer")}):
+        with pytest.raises(ConfigError, match="one of its own"):
+            await roles.apply(users)
+    await auth.UserDelete(pb.AuthUserDeleteRequest(name="eve"))
+    for role in ("all", other):
+        await auth.RoleDelete(pb.AuthRoleDeleteRequest(role=role))
     await roles.close()
 
 

@@ -14,8 +14,9 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -40,7 +41,21 @@ _NAMES: Final[Mapping[int, Kind]] = {number: kind for kind, number in _KINDS.ite
 
 def role_name(service: str, *, prefix: str) -> str:
     """Return the name of a service's role; federations that share an etcd have roles of their own."""
-    return f"hanse:{service}@{prefix}"
+    return f"hanse:{service}@{prefix.rstrip('/')}"
+
+
+_FEDERATIONS: Final = re.compile(r"hanse:[a-z]+@.*")
+"""Names of roles of services, of this federation or of another one."""
+
+
+def check_users(users: Mapping[str, str]) -> None:
+    """Raise ConfigError unless each service, with these names for some, is a user of its own."""
+    names = [users.get(service) or service_name(service) for service in RIGHTS]
+    shared = sorted({name for name in names if names.count(name) > 1 or name == ROOT})
+    if shared:
+        raise ConfigError(
+            f"{shared[0]} cannot be the user of a service: each needs one of its own, and {ROOT} is none"
+        )
 
 
 class Roles:
@@ -49,6 +64,7 @@ class Roles:
     def __init__(self, channel: EtcdChannel, *, prefix: str) -> None:
         self._channel = channel
         self._prefix = prefix
+        self._ours = frozenset(role_name(service, prefix=prefix) for service in RIGHTS)
 
     @classmethod
     async def connect(cls, endpoints: Sequence[str], *, prefix: str, tls: TlsFiles | None) -> Self:
@@ -62,13 +78,17 @@ class Roles:
         """Make users, roles and authentication what the table says; return whether anything was changed.
 
         `users` maps services to the common names of their certificates for etcd, where they differ from
-        `hanse:service:<name>`. Raises PermissionDeniedError if we are not root, UnavailableError.
+        `hanse:service:<name>`. Raises PermissionDeniedError if we are not root, UnavailableError, and
+        ConfigError if two services are one user.
         """
+        names = {service: (users or {}).get(service) or service_name(service) for service in RIGHTS}
+        check_users(names)
         changed = await self._user(ROOT, ROOT)
-        for service in RIGHTS:
+        for service, user in names.items():
             role = role_name(service, prefix=self._prefix)
             changed |= await self._role(role, permissions(service, prefix=self._prefix))
-            changed |= await self._user((users or {}).get(service) or service_name(service), role)
+            changed |= await self._user(user, role)
+        changed |= await self._take_from_others({ROOT, *names.values()})
         return await self._enable() or changed
 
     async def disable(self) -> None:
@@ -111,26 +131,46 @@ class Roles:
         return added or there != wanted
 
     async def _user(self, user: str, role: str) -> bool:
-        """Make sure that there is `user`, with `role`, and with no other role of this federation."""
+        """Make sure that there is `user`, with `role`, and with no other but those of other federations."""
         request = pb.AuthUserAddRequest(name=user, options=pb.UserAddOptions(no_password=True))
         added = await self._add(self._channel.auth.UserAdd, request, what=f"add user {user}")
         if role == ROOT:
             await self._add(
                 self._channel.auth.RoleAdd, pb.AuthRoleAddRequest(name=ROOT), what=f"add role {ROOT}"
             )
-        found = await self._call(
-            self._channel.auth.UserGet, pb.AuthUserGetRequest(name=user), what=f"read user {user}"
-        )
-        ours = {role_name(service, prefix=self._prefix) for service in RIGHTS}
-        for other in sorted(ours.intersection(found.roles) - {role}):
-            revoked = pb.AuthUserRevokeRoleRequest(name=user, role=other)
-            await self._call(self._channel.auth.UserRevokeRole, revoked, what=f"take {other} from {user}")
+        roles = await self._roles_of(user)
+        wrong = {each for each in roles if each in self._ours or not _FEDERATIONS.fullmatch(each)} - {role}
+        if role != ROOT and await self._take(user, wrong):
             added = True
-        if role in found.roles:
+        if role in roles:
             return added
         granted = pb.AuthUserGrantRoleRequest(user=user, role=role)
         await self._call(self._channel.auth.UserGrantRole, granted, what=f"give {role} to {user}")
         return True
+
+    async def _take_from_others(self, users: Collection[str]) -> bool:
+        """Take this federation's roles from whoever is none of `users`; return whether any had one."""
+        found = await self._call(
+            self._channel.auth.UserList, pb.AuthUserListRequest(), what="read who the users are"
+        )
+        taken = False
+        for user in sorted(set(found.users).difference(users)):
+            taken |= await self._take(user, self._ours.intersection(await self._roles_of(user)))
+        return taken
+
+    async def _roles_of(self, user: str) -> frozenset[str]:
+        found = await self._call(
+            self._channel.auth.UserGet, pb.AuthUserGetRequest(name=user), what=f"read user {user}"
+        )
+        return frozenset(found.roles)
+
+    async def _take(self, user: str, roles: Iterable[str]) -> bool:
+        taken = False
+        for role in sorted(roles):
+            revoked = pb.AuthUserRevokeRoleRequest(name=user, role=role)
+            await self._call(self._channel.auth.UserRevokeRole, revoked, what=f"take {role} from {user}")
+            taken = True
+        return taken
 
     async def _enable(self) -> bool:
         status = await self._call(
@@ -194,6 +234,7 @@ def _users(given: Sequence[str]) -> dict[str, str]:
         if not separator or not name or service not in RIGHTS:
             raise ConfigError(f"--user {each} must be SERVICE=NAME, with a service of {', '.join(RIGHTS)}")
         users[service] = name
+    check_users(users)
     return users
 
 
