@@ -318,7 +318,8 @@ def certificates_list(data: DataDir) -> None:
     from hanse_local.renewing import listed
 
     for each in listed(data):
-        state = "revoked" if each.revoked else f"until {each.until:%Y-%m-%d}"
+        state = f"until {each.until:%Y-%m-%d}" if each.until else "unreadable; `hanse up` issues it again"
+        state = "revoked" if each.revoked else state
         click.echo(f"{each.file:<16} {each.name:<24} {state:<17} serial:{each.serial}")
 
 

@@ -16,7 +16,6 @@ import logging
 import signal
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -48,6 +47,8 @@ from hanse_local.topology import SimulatedCluster
 
 RENEW_SECONDS = 3600.0
 """Seconds between two looks at how long certificates still hold."""
+RENEW_AGAIN_SECONDS = 60.0
+"""The same after a look that failed: half of what was to be replaced may be."""
 _log = logging.getLogger(__name__)
 SIM_TIMEOUT = 60.0
 """Seconds that a simulated cluster may take to start again."""
@@ -77,6 +78,7 @@ class Host:
         self._plan: Plan | None = None
         self._supervisor: Supervisor | None = None
         self._stop = asyncio.Event()
+        self._unrenewed = ""
 
     async def run(self) -> None:
         """Bring it up, and keep it until it is told to stop. Raises HanseError or StartError."""
@@ -126,11 +128,15 @@ class Host:
                 tasks.create_task(keep_room(plan.etcd, quota=plan.etcd_quota))
 
     async def _renew(self) -> None:
-        """Renew certificates in place for as long as it runs."""
+        """Renew certificates in place for as long as it runs; tell what keeps it from that."""
         while True:
-            await asyncio.sleep(RENEW_SECONDS)
-            with suppress(HanseError, OSError):  # the next time; a start would say what is wrong
+            await asyncio.sleep(RENEW_AGAIN_SECONDS if self._unrenewed else RENEW_SECONDS)
+            try:
                 renew(self._data)
+                self._unrenewed = ""
+            except Exception as error:  # noqa: BLE001 - the supervisor outlives whatever is in these files
+                self._unrenewed = f"certificates cannot be renewed: {error}; it is tried again"
+                _log.error("%s", self._unrenewed)
 
     async def _until_stopped(self, work: Any) -> None:
         """Await `work`, but not after a request to stop."""
@@ -228,7 +234,7 @@ class Host:
             "warnings": list(plan.warnings) if plan else [],
             "moved": list(plan.moved) if plan else [],
             "processes": supervisor.describe() if supervisor else [],
-            "unwritten": self._files.problems(),
+            "unwritten": [*self._files.problems(), *filter(None, [self._unrenewed])],
             "clusters": [
                 {"name": cluster.name, "region": cluster.region, "zones": list(cluster.zones)}
                 | {"process": cluster.process}

@@ -14,12 +14,14 @@ import base64
 import binascii
 import hashlib
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
 import yaml
 from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from hanse.documents import yaml_document
 from hanse.errors import InvalidArgumentError
@@ -34,14 +36,14 @@ from hanse_local.state import State
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """A certificate of the mesh that is in the data directory."""
+    """A certificate of the mesh that is in the data directory; `until` is None if it cannot be read."""
 
     file: str
-    name: str
-    groups: tuple[str, ...]
-    serial: str
-    until: datetime
-    revoked: bool
+    name: str = ""
+    groups: tuple[str, ...] = ()
+    serial: str = ""
+    until: datetime | None = None
+    revoked: bool = False
 
 
 def renew(data: DataDir) -> None:
@@ -57,7 +59,11 @@ def listed(data: DataDir) -> Iterator[Listed]:
     for path in sorted(data.pki.glob("*.crt")):
         if path.stem == "ca":
             continue
-        certificate = x509.load_pem_x509_certificate(path.read_bytes())
+        try:
+            certificate = x509.load_pem_x509_certificate(path.read_bytes())
+        except (OSError, ValueError):
+            yield Listed(path.name)
+            continue
         name, groups = subject_of(certificate)
         yield Listed(
             file=path.name,
@@ -65,7 +71,7 @@ def listed(data: DataDir) -> Iterator[Listed]:
             groups=groups,
             serial=f"{certificate.serial_number:x}",
             until=certificate.not_valid_after_utc,
-            revoked=deny_list.denies(_der(path)),
+            revoked=deny_list.denies(certificate.public_bytes(Encoding.DER)),
         )
 
 
@@ -91,9 +97,16 @@ def revoke(data: DataDir, what: str) -> str:
     lines = data.deny_list.read_text().splitlines() if data.deny_list.exists() else []
     if entry not in {line.partition("#")[0].strip() for line in lines}:
         write_private(data.deny_list, "".join(f"{line}\n" for line in (*lines, entry)).encode())
-    if any(entry in entries_of(_der(file)) for file in data.pki.glob("*.crt")):
+    if any(entry in entries_of(der) for der in _readable(data)):
         renew(data)
     return entry
+
+
+def _readable(data: DataDir) -> Iterator[bytes]:
+    """The certificates in the data directory that can be read, DER."""
+    for path in data.pki.glob("*.crt"):
+        with suppress(OSError, ValueError):
+            yield _der(path)
 
 
 def _deny_list(data: DataDir) -> DenyList:
@@ -101,8 +114,6 @@ def _deny_list(data: DataDir) -> DenyList:
 
 
 def _der(path: Path) -> bytes:
-    from cryptography.hazmat.primitives.serialization import Encoding
-
     return x509.load_pem_x509_certificate(path.read_bytes()).public_bytes(Encoding.DER)
 
 

@@ -29,6 +29,8 @@ async def keep_room(access: EtcdAccess, *, quota: int) -> None:
             await _keep(access, quota)
         except HanseError as error:
             _log.warning("etcd is looked after by nobody: %s", error)
+        except Exception as error:  # noqa: BLE001 - the supervisor outlives whatever etcd answers
+            _log.error("looking after etcd failed", exc_info=error)
         await asyncio.sleep(AGAIN_SECONDS)
 
 

@@ -17,7 +17,7 @@ import ipaddress
 import os
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from cryptography import x509
@@ -48,14 +48,17 @@ class KeyPair:
         return x509.load_pem_x509_certificate(self.cert_pem)
 
     def write(self, directory: Path, name: str, *, ca_pem: bytes | None = None) -> TlsFiles:
-        """Write NAME.crt and NAME.key (0600), and ca.crt if given. Return where they are."""
+        """Write NAME.crt and NAME.key (0600), and ca.crt if given. Return where they are.
+
+        Where there is no room for all of them, none is changed: a key without its certificate is no use.
+        """
         files = TlsFiles(
             ca=directory / "ca.crt", cert=directory / f"{name}.crt", key=directory / f"{name}.key"
         )
-        write_private(files.key, self.key_pem)
-        write_file(files.cert, self.cert_pem, mode=0o644)
+        wanted = [NewFile(files.key, self.key_pem), NewFile(files.cert, self.cert_pem, mode=0o644)]
         if ca_pem is not None:
-            write_file(files.ca, ca_pem, mode=0o644)
+            wanted.append(NewFile(files.ca, ca_pem, mode=0o644))
+        write_files(wanted)
         return files
 
     @classmethod
@@ -118,8 +121,13 @@ class CertificateAuthority:
 
     @classmethod
     def load_or_create(cls, directory: Path, *, name: str = "hanse-ca") -> CertificateAuthority:
-        """Read ca.crt and ca.key from `directory`, or make them there if neither exists."""
-        if not (directory / "ca.key").exists() and not (directory / "ca.crt").exists():
+        """Read ca.crt and ca.key from `directory`, or make them there if neither exists.
+
+        A key alone where nothing was ever issued is what a creation has left that did not end.
+        """
+        if not (directory / "ca.crt").exists() and (
+            not (directory / "ca.key").exists() or not any(directory.glob("*.crt"))
+        ):
             authority = cls.create(name)
             authority.pair.write(directory, "ca")
             return authority
@@ -264,17 +272,40 @@ def write_private(path: Path, content: bytes) -> None:
 
 def write_file(path: Path, content: bytes, *, mode: int) -> None:
     """Write `content` to `path` with permissions `mode`, whole or not at all (temporary file, rename)."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    write_files([NewFile(path, content, mode=mode)])
+
+
+@dataclass(frozen=True, slots=True)
+class NewFile:
+    """What a file is to hold."""
+
+    path: Path
+    content: bytes = field(repr=False)
+    mode: int = 0o600
+
+
+def write_files(files: Sequence[NewFile]) -> None:
+    """Write files, all of them or none where one cannot be written; each is there whole at any moment.
+
+    Everything is on disk under temporary names before the first file is replaced. A crash between two
+    replacements leaves the first ones new and the others old. Raises OSError.
+    """
+    staged: list[tuple[Path, Path]] = []
     try:
-        with os.fdopen(descriptor, "wb") as file:
-            os.fchmod(file.fileno(), mode)
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).replace(path)
+        for each in files:
+            each.path.parent.mkdir(parents=True, exist_ok=True)
+            descriptor, temporary = tempfile.mkstemp(dir=each.path.parent, prefix=f".{each.path.name}.")
+            staged.append((Path(temporary), each.path))
+            with os.fdopen(descriptor, "wb") as file:
+                os.fchmod(file.fileno(), each.mode)
+                file.write(each.content)
+                file.flush()
+                os.fsync(file.fileno())
+        for temporary_path, path in staged:
+            temporary_path.replace(path)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        for temporary_path, _ in staged:
+            temporary_path.unlink(missing_ok=True)
         raise
 
 

@@ -14,6 +14,8 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 from hanse_local import background, commands, process
+from hanse_local import host as host_module
+from hanse_local.certificates import Certificates
 from hanse_local.files import OwnFiles
 from hanse_local.host import Host
 from hanse_local.layout import DataDir
@@ -25,7 +27,7 @@ from hanse_local.supervisor import StartError, Supervisor
 from hanse_local.verdict import problems
 
 from hanse.health import Health, HealthServer
-from hanse.pki import write_private
+from hanse.pki import CertificateAuthority, KeyPair, write_private
 from tests.local.fakes import Fakes, eventually
 from tests.local.test_host import Etcd, planner_of
 
@@ -344,3 +346,83 @@ async def test_the_health_of_an_etcd(body: str, ready: bool, trouble: str) -> No
         assert any("exclude=NOSPACE" in line for line in asked) == ("NOSPACE" in body)
         found = await readiness.trouble({})
         assert trouble in found if trouble else not found
+
+
+class Room:
+    """Lets so many files be written to disk, then none."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.left = -1
+        self._fsync = os.fsync
+        monkeypatch.setattr(os, "fsync", self._write)
+
+    def _write(self, descriptor: int) -> None:
+        if not self.left:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        self.left -= 1
+        self._fsync(descriptor)
+
+
+def test_a_disk_that_fills_up_anywhere_leaves_nothing_half_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whichever file of a first start is the first that does not fit, the next start makes the rest."""
+    room = Room(monkeypatch)
+    for files in range(100):
+        data = DataDir.at(tmp_path / str(files))
+        data.create()
+        room.left = files
+        try:
+            Certificates(data).prepare(services=["dns"], clusters=["eu-west"])
+        except OSError:
+            room.left = -1
+            Certificates(data).prepare(services=["dns"], clusters=["eu-west"])
+            assert not list(data.root.rglob(".*"))
+        else:
+            break
+        for key in (path for path in data.pki.rglob("*.key") if path.with_suffix(".crt").exists()):
+            KeyPair.read(key.parent, key.stem)
+    assert files > 10
+
+
+def test_a_certificate_that_is_not_renewed_for_want_of_room_stays_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The old certificate keeps its key until both can be replaced, so a process that starts has a pair."""
+    authority = CertificateAuthority.load_or_create(tmp_path)
+    authority.issue_local("x", days=0.001).write(tmp_path, "x")
+    before = KeyPair.read(tmp_path, "x")
+    room = Room(monkeypatch)
+    for files in range(3):
+        room.left = files
+        with pytest.raises(OSError, match="No space"):
+            authority.ensure_local(tmp_path, "x", common_name="x")
+        assert KeyPair.read(tmp_path, "x") == before
+    room.left = -1
+    authority.ensure_local(tmp_path, "x", common_name="x")
+    assert KeyPair.read(tmp_path, "x") != before
+
+
+async def test_certificates_that_cannot_be_renewed_end_nothing_and_are_told(
+    fakes: Fakes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever is in the way, a kubeconfig that somebody has changed too."""
+    looks = 0
+
+    def fail(_: DataDir) -> None:
+        nonlocal looks
+        looks += 1
+        raise TypeError("'NoneType' object is not subscriptable")
+
+    monkeypatch.setattr(host_module, "RENEW_SECONDS", 0.01)
+    monkeypatch.setattr(host_module, "RENEW_AGAIN_SECONDS", 0.01)
+    monkeypatch.setattr(host_module, "renew", fail)
+    data = DataDir.at(tmp_path / "data")
+    host = Host(data, Options(), planner=planner_of(fakes), identify=Etcd().read_id)
+    task = asyncio.create_task(host.run())
+    await eventually(lambda: looks > 2)
+    assert any("certificates cannot be renewed" in each for each in host.snapshot()["problems"])
+    monkeypatch.setattr(host_module, "renew", lambda _: None)
+    await eventually(lambda: not host.snapshot()["unwritten"])
+    await asyncio.to_thread(background.stop, data)
+    await task
