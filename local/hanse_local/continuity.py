@@ -16,12 +16,9 @@ from pathlib import Path
 
 from google.protobuf.message import DecodeError
 
-from hanse.errors import DataLossError, FailedPreconditionError
+from hanse.errors import FEDERATION_DIFFERS, FEDERATION_LOST, DataLossError, FailedPreconditionError
 from hanse.settings import TlsFiles
 from hanse_local.state import State
-
-LOST = "FEDERATION_LOST"
-DIFFERS = "FEDERATION_DIFFERS"
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +86,7 @@ def check_id(found: str, state: State, *, where: str, root: Path) -> None:
         raise FailedPreconditionError(
             f"{where} has the federation {found}, and {root} had {state.federation_id}: restore a backup of "
             f"that (see docs/operations.md), or, to begin anew on purpose, move {root} away first",
-            reason=DIFFERS,
+            reason=FEDERATION_DIFFERS,
         )
 
 
@@ -98,5 +95,5 @@ def _lost(where: str, state: State, *, root: Path) -> FailedPreconditionError:
     return FailedPreconditionError(
         f"{where} is empty, and {root} had {which}: restore a backup of it (see docs/operations.md), or, to "
         f"begin anew on purpose, move {root} away first",
-        reason=LOST,
+        reason=FEDERATION_LOST,
     )

@@ -19,7 +19,7 @@ from pathlib import Path
 from hanse.errors import ConfigError, FailedPreconditionError
 from hanse.pki import write_private
 from hanse.settings import TlsFiles
-from hanse_local import etcd, ports
+from hanse_local import beginnings, etcd, ports
 from hanse_local.certificates import ADMIN, ETCD, MEMBERS_ETCD, ROOT, Certificates
 from hanse_local.checks import SERVICES, check_options, check_process
 from hanse_local.configs import Value, client_toml, tls_values, toml
@@ -55,6 +55,8 @@ class Plan:
     """Version of the embedded etcd; empty if there is none."""
     etcd_quota: int = 0
     """Quota of the embedded etcd in bytes; 0 if there is none."""
+    etcd_data: tuple[Path, ...] = ()
+    """Where the embedded etcds have their data."""
 
     @property
     def https(self) -> str:
@@ -109,6 +111,7 @@ def prepare(data: DataDir, options: Options, claims: ports.Claims) -> Plan:
         moved=tuple(moved),
         etcd_version=builder.etcd_version,
         etcd_quota=0 if endpoints else builder.quota(),
+        etcd_data=tuple(data.etcd(spec.name) for spec in specs if spec.tier == ETCD_TIER),
     )
 
 
@@ -257,6 +260,7 @@ class _Builder:
             tier=ETCD_TIER,
             log=self.data.log(name),
             readiness=EtcdHealth(numbers.health, numbers.client),
+            keeps=self.data.etcd(name) / beginnings.MEMBER,
         )
 
     def quota(self) -> int:

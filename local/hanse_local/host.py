@@ -27,7 +27,7 @@ from hanse.errors import (
     InvalidArgumentError,
     NotFoundError,
 )
-from hanse_local import control, verdict
+from hanse_local import beginnings, control, verdict
 from hanse_local.certificates import ADMIN
 from hanse_local.configs import Access, kubeconfig
 from hanse_local.continuity import EtcdAccess, check_id, read_id
@@ -153,19 +153,30 @@ class Host:
 
     async def _bring_up(self, plan: Plan, supervisor: Supervisor) -> None:
         self._enter("starting")
+        for directory in plan.etcd_data:
+            beginnings.begin(directory)
         await supervisor.start(timeout=plan.options.start_timeout, through=ETCD_TIER)
+        for directory in plan.etcd_data:
+            beginnings.served(directory)
         self._remember(lambda state: replace(state, etcd_version=plan.etcd_version))
         found = await self._identify(plan.etcd)
         check_id(found, plan.state, where=plan.etcd.where, root=self._data.root)
+        self._hold_to(found, supervisor)
         await supervisor.start(timeout=plan.options.start_timeout)
         federation = found or await self._identify(plan.etcd)
         self._remember(lambda state: replace(state, federation_id=federation))
+        self._hold_to(federation, supervisor)
         self._write_kubeconfig(plan)
         self._enter("joining")
         new = [cluster for cluster in plan.state.clusters if not cluster.joined]
         await join_all(self._data, new, timeout=plan.options.start_timeout, on_joined=self._remember_joined)
         self._remember(lambda state: state.with_founded())
         self._enter("ready")
+
+    def _hold_to(self, federation: str, supervisor: Supervisor) -> None:
+        """Have an apiserver that is started again found no other federation where this one was."""
+        if federation:
+            supervisor.process("apiserver").environment["HANSE_APISERVER_FEDERATION_ID"] = federation
 
     def _remember_joined(self, cluster: SimulatedCluster) -> None:
         self._remember(lambda state: state.with_joined(cluster.name))

@@ -26,6 +26,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
+from hanse.errors import DataLossError
 from hanse_local.identity import ProcessIdentity
 from hanse_local.readiness import Always, Readiness
 
@@ -68,6 +69,8 @@ class ProcessSpec:
     """Stop tiers stop in descending order; None means the tier."""
     grace: float = 8.0
     """Seconds from SIGTERM to SIGKILL."""
+    keeps: Path | None = None
+    """What it has once it was ready, and without which it is not started again: it would begin anew."""
 
 
 class Process:
@@ -86,6 +89,8 @@ class Process:
         """Where the log was, in bytes, when it was last wanted anew: what is before is of earlier runs."""
         self.trouble = ""
         """What a process that is ready says is wrong with it."""
+        self.environment: dict[str, str] = {}
+        """Added to the environment of the next start, over that of the spec."""
         self.problem = ""
         """Why it could not be started, or has no log; empty if nothing is in the way."""
         self._ends: deque[float] = deque(maxlen=1000)
@@ -174,10 +179,13 @@ class Process:
             _log.error("%s cannot be started, trying again: %s", self.spec.name, error)
             self._signal(signal.SIGKILL)
             self.identity = None
+            self.exit_code = None
             self.endpoints = {}
 
     async def _run_once(self) -> None:
         spec = self.spec
+        if self.ever_ready and spec.keeps is not None and not spec.keeps.exists():
+            raise DataLossError(f"{spec.keeps} is gone, and it would begin with nothing: restore a backup")
         spec.readiness.reset()
         guard = (sys.executable, "-I", "-S", str(_GUARD), str(os.getpid()))
         with ExitStack() as stack:
@@ -193,7 +201,7 @@ class Process:
                 stdout=output,
                 stderr=asyncio.subprocess.STDOUT,
                 start_new_session=True,
-                env={**os.environ, **spec.environment},
+                env={**os.environ, **spec.environment, **self.environment},
             )
         self._popen = popen
         self.problem = problem

@@ -29,6 +29,12 @@ def shown(value: object, *, limit: int = 80) -> str:
     return text if len(text) <= limit else f"{text[: limit - 3]}..."
 
 
+FEDERATION_LOST = "FEDERATION_LOST"
+"""Reason of a `FailedPreconditionError` for an etcd that has no federation where there was one."""
+
+FEDERATION_DIFFERS = "FEDERATION_DIFFERS"
+"""Reason of a `FailedPreconditionError` for an etcd that has another federation than it had."""
+
 STORE_FULL = "STORE_FULL"
 """Reason of a `ResourceExhaustedError` for a write that does not fit into etcd's quota."""
 

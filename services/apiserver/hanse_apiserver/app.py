@@ -102,7 +102,10 @@ class Apiserver:
         settings = self._settings
         async with contextlib.AsyncExitStack() as stack:
             self.federation = await founding.found(
-                self._store, short_name=settings.federation_name, dns_suffix=settings.dns_suffix
+                self._store,
+                short_name=settings.federation_name,
+                dns_suffix=settings.dns_suffix,
+                expected=settings.federation_id,
             )
             if self.upkeep is not None:
                 looking = asyncio.create_task(self.upkeep.run(), name="upkeep of etcd")

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 
 from hanse import __version__
 from hanse.api.federation.v1.federation_pb2 import Federation
-from hanse.errors import DataLossError
+from hanse.errors import FEDERATION_DIFFERS, FEDERATION_LOST, DataLossError, FailedPreconditionError
 from hanse.settings import check_names
 from hanse.store import Compare, Get, Put, Store
 from hanse.store.decoding import decode
@@ -23,15 +23,23 @@ from hanse.telemetry import get_logger
 _log = get_logger(__name__)
 
 
-async def found(store: Store, *, short_name: str, dns_suffix: str) -> Federation:
+async def found(store: Store, *, short_name: str, dns_suffix: str, expected: str = "") -> Federation:
     """Return the federation, which is founded with this name and suffix if it does not exist.
 
-    Raises ConfigError, having founded nothing, for names that could not stand in DNS.
+    With the id that is `expected`, none is founded, and no other taken: raises FailedPreconditionError
+    (`FEDERATION_LOST`, `FEDERATION_DIFFERS`). Raises ConfigError, having founded nothing, for names that
+    could not stand in DNS.
     """
     check_names(short_name, dns_suffix)
     new = Federation(name="federation", id=str(uuid.uuid4()), short_name=short_name, dns_suffix=dns_suffix)
     new.create_time.FromDatetime(datetime.now(UTC).replace(microsecond=0))
     there = await store.get(FEDERATION)  # a store that is full takes no transaction that could write
+    if there is None and expected:
+        raise FailedPreconditionError(
+            f"etcd has no federation, and must have {expected}: it was lost or emptied; restore a backup of "
+            "it (see docs/operations.md)",
+            reason=FEDERATION_LOST,
+        )
     if there is None:
         result = await store.txn(
             [Compare.absent(FEDERATION)], [Put(FEDERATION, new.SerializeToString())], [Get(FEDERATION)]
@@ -43,6 +51,12 @@ async def found(store: Store, *, short_name: str, dns_suffix: str) -> Federation
         federation = new
     else:
         federation = _read(there.value)
+        if expected not in ("", federation.id):
+            raise FailedPreconditionError(
+                f"etcd has the federation {federation.id}, and must have {expected}: restore a backup of "
+                "that (see docs/operations.md)",
+                reason=FEDERATION_DIFFERS,
+            )
         if (federation.short_name, federation.dns_suffix) != (short_name, dns_suffix):
             _log.warning(
                 "the federation was founded with another name or suffix, which stand",

@@ -72,6 +72,10 @@ class ApiserverSettings(ServiceSettings):
             watches_per_user=self.max_watches_per_user,
         )
 
+    federation_id: str = ""
+    """Id of the federation that etcd must have: another, or none, is then an error. Empty takes what is
+    there, and founds a federation where there is none. `hanse up` sets it.
+    """
     event_ttl: int = 3600
     """How long Events stay after they were written last, in seconds; 0 is for ever."""
     etcd_compact_seconds: float = 600.0
