@@ -356,3 +356,61 @@ async def test_prefixes_keep_federations_apart(own_etcd: EtcdServer) -> None:
 
 def _value(kv: KeyValue) -> bytes:
     return kv.value
+
+
+@pytest.mark.parametrize("more", [0, 3, 10])
+async def test_an_etcd_that_lost_its_last_writes_is_not_believed(
+    own_etcd: EtcdServer, proxy: Proxy, cut_off: EtcdStore, more: int
+) -> None:
+    """Though it has come as far again, with other writes, before a watch is back: what the watch has told is
+    not there, so it stops instead of going on as if it was."""
+    direct = await EtcdStore.connect([own_etcd.endpoint])
+    await direct.put("m/a", b"kept")
+    await direct.close()
+    own_etcd.stop()
+    shutil.copytree(own_etcd.directory / "data", own_etcd.directory / "copy")
+    await asyncio.to_thread(own_etcd.start)
+    first = await cut_off.revision() + 1
+    async with aclosing(cut_off.watch("m/", start_revision=first)) as watch:
+        direct = await EtcdStore.connect([own_etcd.endpoint])
+        for number in range(3):
+            await direct.put(f"m/lost-{number}", b"")
+        await events(watch, 3)
+        last = await direct.revision()
+        await direct.close()
+        pending = asyncio.create_task(events(watch, more + 1))
+        await proxy.cut()
+        own_etcd.kill()
+        shutil.rmtree(own_etcd.directory / "data")
+        (own_etcd.directory / "copy").rename(own_etcd.directory / "data")
+        await asyncio.to_thread(own_etcd.start)
+        direct = await EtcdStore.connect([own_etcd.endpoint])
+        while await direct.revision() < last + more:
+            await direct.put("m/other" if more else "elsewhere", b"")
+        await proxy.mend()
+        with pytest.raises(FailedPreconditionError) as caught:
+            async with asyncio.timeout(DEADLINE):
+                await pending
+        assert caught.value.reason == "REVISION_REGRESSED"
+        await direct.close()
+
+
+async def test_a_watch_whose_last_event_is_compacted_goes_on(
+    proxy: Proxy, cut_off: EtcdStore, direct: EtcdStore
+) -> None:
+    """It cannot be proven then that the history is the same; what is left is that nothing was missed."""
+    first = await direct.put("w/a", b"1")
+    async with aclosing(cut_off.watch("w/", start_revision=first)) as watch:
+        assert await events(watch, 1) == [("put", "w/a", b"1", first)]
+        later = 0
+        for _ in range(5):
+            later = await direct.put("elsewhere", b"")
+        async with asyncio.timeout(DEADLINE):
+            while (await anext(watch)).revision < later:
+                pass
+        await direct.compact(later)
+        for _ in range(2):
+            await proxy.cut()
+            await proxy.mend()
+            second = await direct.put("w/a", b"2")
+            assert await events(watch, 1) == [("put", "w/a", b"2", second)]

@@ -3,7 +3,9 @@
 Its position is the last revision of which everything was delivered: the revision of the last event, or that
 of a progress notification (etcd sends those only to a watcher that has caught up; the ones that a client
 asks for are not used, as etcd before 3.5.8 can send them ahead of events). After any break it goes on from
-there, for as long as it takes. One stream per watch, so that a slow reader delays only itself.
+there, for as long as it takes, and only in the same history: etcd must tell the last event that was delivered
+again, and nothing between that and the position. An etcd that lost its last writes soon reaches their
+revisions with others. One stream per watch, so that a slow reader delays only itself.
 
 Next: `hanse.store.wire` for decoding, `hanse.store.mirror` for who reads this.
 """
@@ -23,7 +25,7 @@ from hanse.errors import FailedPreconditionError, PermissionDeniedError
 from hanse.store import wire
 from hanse.store.channel import EtcdChannel, closed
 from hanse.store.mvcc import compacted
-from hanse.store.types import WatchBatch
+from hanse.store.types import Event, WatchBatch
 
 _log = structlog.get_logger(__name__)
 _RETRY_FIRST: Final = 0.05
@@ -60,6 +62,12 @@ class EtcdWatch:
         self._retry = _RETRY_FIRST
         self._behind = False
         self._again = False
+        self._last: list[Event] = []
+        """The events of the last revision of which there were any."""
+        self._unproven = False
+        """Whether this stream must tell those again before anything else counts."""
+        self._forgotten = False
+        """Whether etcd has compacted them, so that nothing can be proven by them."""
 
     async def batches(self) -> AsyncGenerator[WatchBatch, None]:
         """Yield what happens, over as many streams as it takes. Raises `CompactedError`."""
@@ -107,7 +115,10 @@ class EtcdWatch:
         return None
 
     def _create_request(self) -> Any:
+        self._unproven = bool(self._last) and not self._forgotten
         first = max(1, self._next - 1) if self._behind else self._next
+        if self._unproven:
+            first = max(1, self._last[0].kv.mod_revision - 1)
         create = pb.WatchCreateRequest(
             key=self._key,
             range_end=self._end,
@@ -128,12 +139,10 @@ class EtcdWatch:
         self._retry = _RETRY_FIRST
         revision = response.header.revision
         if revision < self._seen and await self._current_revision() < self._seen:
-            raise FailedPreconditionError(
-                f"etcd is at revision {revision}, but revision {self._seen} was seen before: it was restored "
-                "from a backup or replaced. Nothing is concluded from that; check etcd, then restart.",
-                reason="REVISION_REGRESSED",
-            )
+            raise _regressed(f"etcd is at revision {revision}, but revision {self._seen} was seen before")
         self._seen = max(self._seen, revision)
+        if self._unproven:
+            return False
         if revision >= self._next and not self._behind:
             self._behind = True
             return True
@@ -143,16 +152,33 @@ class EtcdWatch:
     def _advance(self, messages: list[Any], revision: int) -> WatchBatch | None:
         """Return what is new in a whole response and move on; None if nothing is."""
         if not messages:  # a progress notification
+            if self._unproven and revision >= self._last[0].kv.mod_revision:
+                raise self._other_history()
             if revision < self._next:
                 return None
             self._seen, self._next = revision, revision + 1
             return WatchBatch(revision, ())
-        events = wire.events(messages, skip=self._skip, first=self._next)
+        first = self._last[0].kv.mod_revision if self._unproven else self._next
+        events = wire.events(messages, skip=self._skip, first=first)
+        if self._unproven and events:
+            again = [event for event in events if event.kv.mod_revision < self._next]
+            if [(each.kind, each.kv) for each in again] != [(each.kind, each.kv) for each in self._last]:
+                raise self._other_history()
+            self._unproven = False
+            events = events[len(again) :]
         if not events:
             return None
         last = events[-1].kv.mod_revision
         self._seen, self._next = last, last + 1
+        self._last = [event for event in events if event.kv.mod_revision == last]
+        self._forgotten = False
         return WatchBatch(last, tuple(events))
+
+    def _other_history(self) -> FailedPreconditionError:
+        seen = self._last[0].kv
+        return _regressed(
+            f"etcd does not know of {seen.key} at revision {seen.mod_revision} what it told before"
+        )
 
     def _broken(self, error: grpc.aio.AioRpcError) -> None:
         code = error.code()
@@ -161,6 +187,9 @@ class EtcdWatch:
         _log.info("etcd_watch_interrupted", prefix=self._name(), cause=code.name)
 
     def _canceled(self, response: Any) -> None:
+        if response.compact_revision and self._unproven:
+            self._forgotten = self._again = True
+            return
         if response.compact_revision:
             raise compacted(self._next, response.compact_revision)
         if "permission denied" in response.cancel_reason:
@@ -169,3 +198,11 @@ class EtcdWatch:
 
     def _name(self) -> str:
         return self._key.decode(errors="replace")
+
+
+def _regressed(what: str) -> FailedPreconditionError:
+    return FailedPreconditionError(
+        f"{what}: it was restored from a backup or replaced. Nothing is concluded from that; check etcd, "
+        "then restart.",
+        reason="REVISION_REGRESSED",
+    )
