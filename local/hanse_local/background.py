@@ -29,10 +29,11 @@ from hanse.errors import (
     HanseError,
     UnavailableError,
 )
+from hanse.pki import write_private
 from hanse_local import control
-from hanse_local.host import Host
+from hanse_local.host import Host, cannot_be_brought_up
 from hanse_local.layout import DataDir
-from hanse_local.lock import already_running, is_held, read_holder
+from hanse_local.lock import Holder, already_running, is_held, read_holder, unknown_holder
 from hanse_local.options import Options
 from hanse_local.supervisor import StartError, end_leftovers, tail_of
 
@@ -53,9 +54,23 @@ def start(data: DataDir, options: Options, *, follow: Follower) -> dict[str, Any
     data.create()
     if is_held(data):
         raise already_running(data)
+    try:
+        process, log_start = _spawn(data, options)
+    except OSError as error:
+        raise cannot_be_brought_up(error) from error
+    try:
+        return _follow(data, process, follow, log_start=log_start)
+    except KeyboardInterrupt:
+        process.terminate()
+        process.wait()
+        raise
+
+
+def _spawn(data: DataDir, options: Options) -> tuple[subprocess.Popen[bytes], int]:
+    """The supervisor's process, and where in its log it begins."""
     data.failure.unlink(missing_ok=True)
     with data.log(SUPERVISOR).open("ab") as log:
-        log_start = log.tell()
+        begin = log.tell()
         process = subprocess.Popen(
             [sys.executable, "-m", "hanse_local.background", str(data.root), options.to_json()],
             stdin=subprocess.DEVNULL,
@@ -64,12 +79,7 @@ def start(data: DataDir, options: Options, *, follow: Follower) -> dict[str, Any
             start_new_session=True,
             cwd=data.root,
         )
-    try:
-        return _follow(data, process, follow, log_start=log_start)
-    except KeyboardInterrupt:
-        process.terminate()
-        process.wait()
-        raise
+        return process, begin
 
 
 def _follow(
@@ -91,9 +101,13 @@ def _recorded_failure(data: DataDir, *, log_start: int) -> Exception:
         document = json.loads(data.failure.read_text())
     except (OSError, ValueError):
         tail = tail_of(data.log(SUPERVISOR), since=log_start)
-        return StartError(
-            SUPERVISOR, problem="ended before the federation was up", log=data.log(SUPERVISOR), tail=tail
-        )
+        problem = "ended before the federation was up"
+        try:
+            write_private(data.failure, b"")  # had it been able to say why, it had
+            data.failure.unlink()
+        except OSError as error:
+            problem += f", and nothing can be written there ({error.strerror or error})"
+        return StartError(SUPERVISOR, problem=problem, log=data.log(SUPERVISOR), tail=tail)
     if "process" in document:
         return StartError(
             document["process"],
@@ -107,13 +121,21 @@ def _recorded_failure(data: DataDir, *, log_start: int) -> Exception:
 
 def query(data: DataDir) -> dict[str, Any] | None:
     """The snapshot of the running federation; None if none runs. Raises UnavailableError."""
-    holder = read_holder(data)
+    holder = _holder(data)
     return control.call(holder.socket, {"command": "status"}) if holder else None
+
+
+def _holder(data: DataDir) -> Holder | None:
+    """Who holds the data directory; None if nobody does. Raises UnavailableError if that is not known."""
+    holder = read_holder(data)
+    if holder is None and is_held(data):
+        raise unknown_holder(data)
+    return holder
 
 
 def request(data: DataDir, command: str, *, timeout: float = 10.0, **values: str) -> dict[str, Any]:
     """Send a command to the running supervisor. Raises HanseError if none runs or it refuses."""
-    holder = read_holder(data)
+    holder = _holder(data)
     if holder is None:
         raise FailedPreconditionError(
             f"no federation runs in {data.root}: start it with `hanse up`, or name its --data-dir"
@@ -125,9 +147,9 @@ def stop(data: DataDir, *, timeout: float = STOP_TIMEOUT) -> bool:
     """Stop the federation in order and wait for its end; returns whether one ran.
 
     A supervisor that does not answer or does not end is killed; its processes die with it. Raises
-    DeadlineError if even that does not help.
+    DeadlineError if even that does not help, UnavailableError if it is not known who supervises.
     """
-    holder = read_holder(data)
+    holder = _holder(data)
     if holder is None:
         end_leftovers(data.processes)
         return False

@@ -11,15 +11,15 @@ Next: `hanse_local.background` and `hanse_local.host`.
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 import sys
 import time
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import click
 from rich.console import Console
-from rich.markup import escape
 
 from hanse.errors import ConfigError, HanseError
 from hanse.numbers import whole_number
@@ -59,6 +59,22 @@ def _data_dir(function: F) -> F:
         help="Where the federation keeps everything.",
     )
     return option(function)
+
+
+def _reported(function: F) -> F:
+    """Have what the disk refuses (no room, read-only, no permission) told in one line."""
+
+    @functools.wraps(function)
+    def command(*arguments: Any, **values: Any) -> Any:
+        try:
+            return function(*arguments, **values)
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            print_failure(Console(stderr=True), error)
+            sys.exit(FAILED)
+
+    return cast(F, command)
 
 
 def _ports(_context: click.Context, _parameter: click.Parameter, values: tuple[str, ...]) -> dict[str, int]:
@@ -140,6 +156,7 @@ def _not_empty(_context: click.Context, _parameter: click.Parameter, value: str 
 @click.option(
     "--start-timeout", type=float, default=Options().start_timeout, show_default=True, metavar="SECONDS"
 )
+@_reported
 def up(
     *,
     data: DataDir,
@@ -201,6 +218,7 @@ def _in_foreground(data: DataDir, options: Options, console: Console, progress: 
 @click.command()
 @_data_dir
 @click.option("--timeout", type=float, default=background.STOP_TIMEOUT, show_default=True, metavar="SECONDS")
+@_reported
 def down(data: DataDir, timeout: float) -> None:
     """Stop the federation in order. Its data stays; `hanse up` resumes it."""
     console = Console(stderr=True)
@@ -216,6 +234,7 @@ def down(data: DataDir, timeout: float) -> None:
 @click.command()
 @_data_dir
 @click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table", show_default=True)
+@_reported
 def status(data: DataDir, output: str) -> None:
     """Show the processes of the federation, and what is wrong with them.
 
@@ -227,14 +246,6 @@ def status(data: DataDir, output: str) -> None:
         snapshot = background.query(data)
     except HanseError as error:
         print_failure(errors, error)
-        sys.exit(FAILED)
-    if snapshot is None and is_held(data):
-        errors.print(
-            f"[red]error:[/] a supervisor holds {escape(str(data.root))} and does not say where it listens: "
-            "it has just started, or cannot write there",
-            highlight=False,
-            soft_wrap=True,
-        )
         sys.exit(FAILED)
     if snapshot is None:
         errors.print(
@@ -274,6 +285,7 @@ def _sim(data: DataDir, name: str, *, command: str, done: str, already: str) -> 
 @sim.command("stop")
 @click.argument("name")
 @_data_dir
+@_reported
 def sim_stop(data: DataDir, name: str) -> None:
     """Kill the simulated cluster NAME, as if its machines had lost power."""
     _sim(data, name, command="sim-stop", done="is lost", already="was stopped already")
@@ -282,6 +294,7 @@ def sim_stop(data: DataDir, name: str) -> None:
 @sim.command("start")
 @click.argument("name")
 @_data_dir
+@_reported
 def sim_start(data: DataDir, name: str) -> None:
     """Start the simulated cluster NAME again, at the same address and with its data."""
     _sim(data, name, command="sim-start", done="is back", already="runs already")
@@ -289,6 +302,7 @@ def sim_start(data: DataDir, name: str) -> None:
 
 @sim.command("list")
 @_data_dir
+@_reported
 def sim_list(data: DataDir) -> None:
     """List the simulated clusters."""
     errors = Console(stderr=True)
@@ -313,6 +327,7 @@ def certificates() -> None:
 
 @certificates.command("list")
 @_data_dir
+@_reported
 def certificates_list(data: DataDir) -> None:
     """List the certificates of the mesh in the data directory."""
     from hanse_local.renewing import listed
@@ -326,6 +341,7 @@ def certificates_list(data: DataDir) -> None:
 @certificates.command("revoke")
 @click.argument("what")
 @_data_dir
+@_reported
 def certificates_revoke(data: DataDir, what: str) -> None:
     """Revoke WHAT: a file with a certificate, or sha256:HEX, serial:HEX or name:NAME.
 

@@ -46,9 +46,15 @@ class OwnFiles:
         self._write = write
         self._retry_seconds = retry_seconds
         self._pending: dict[Path, _Pending] = {}
+        self._held: dict[Path, bytes] = {}
 
     def write(self, path: Path, content: bytes) -> bool:
         """Have `path` hold `content`; returns whether it does now."""
+        return self._attempt(path, content)
+
+    def hold(self, path: Path, content: bytes) -> bool:
+        """Have `path` hold `content` from now on: written again should somebody change or remove it."""
+        self._held[path] = content
         return self._attempt(path, content)
 
     def remove(self, path: Path) -> bool:
@@ -64,9 +70,12 @@ class OwnFiles:
         ]
 
     def retry(self) -> None:
-        """Try again what could not be written."""
+        """Try again what could not be written, and write again what is no longer there."""
         for path, pending in list(self._pending.items()):
             self._attempt(path, pending.content)
+        for path, content in self._held.items():
+            if path not in self._pending and not _has(path, content):
+                self._attempt(path, content)
 
     async def keep(self) -> None:
         """Try again now and then, until cancelled."""
@@ -91,3 +100,10 @@ class OwnFiles:
             _log.info("wrote %s again", path)
             del self._pending[path]
         return True
+
+
+def _has(path: Path, content: bytes) -> bool:
+    try:
+        return path.read_bytes() == content
+    except OSError:
+        return False

@@ -82,11 +82,17 @@ class Host:
 
     async def run(self) -> None:
         """Bring it up, and keep it until it is told to stop. Raises HanseError or StartError."""
+        try:
+            await self._run()
+        except OSError as error:
+            raise cannot_be_brought_up(error) from error
+
+    async def _run(self) -> None:
         self._data.create()
         with DataDirLock(self._data) as lock:
             self._files.remove(self._data.failure)
             async with control.serve(self._data.run, self._answer) as socket:
-                lock.announce(socket)
+                lock.announce(socket, write=self._files.hold)
                 self._catch_signals()
                 keeping = asyncio.create_task(self._files.keep(), name="own files")
                 try:
@@ -95,11 +101,8 @@ class Host:
                     self._record_failure(error)
                     raise
                 except OSError as error:
-                    failure = FailedPreconditionError(
-                        f"the federation cannot be brought up: {error}; mend that, then try again"
-                    )
-                    self._record_failure(failure)
-                    raise failure from error
+                    self._record_failure(cannot_be_brought_up(error))
+                    raise
                 finally:
                     keeping.cancel()
 
@@ -297,3 +300,8 @@ class Host:
         except StartError as error:
             raise FailedPreconditionError(str(error)) from error
         return {"changed": was_stopped}
+
+
+def cannot_be_brought_up(error: OSError) -> FailedPreconditionError:
+    """The error for a data directory in which the disk refuses something."""
+    return FailedPreconditionError(f"the federation cannot be brought up: {error}; mend that, then try again")

@@ -10,16 +10,18 @@ Next: `hanse_local.control`, how others talk to the holder.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from hanse.errors import FailedPreconditionError
+from hanse.errors import FailedPreconditionError, UnavailableError
 from hanse.pki import write_private
 from hanse_local.identity import ProcessIdentity
 from hanse_local.layout import DataDir
@@ -63,20 +65,22 @@ class DataDirLock:
             os.close(self._descriptor)
             self._descriptor = None
 
-    def announce(self, socket: Path) -> None:
-        """Record this process as the holder, listening at `socket`."""
+    def announce(self, socket: Path, *, write: Callable[[Path, bytes], object] = write_private) -> None:
+        """Record this process as the holder, listening at `socket`. `write` keeps the record."""
         identity = ProcessIdentity.of(os.getpid())
         started = identity.started if identity else ""
         document = {"pid": os.getpid(), "started": started, "socket": str(socket)}
-        write_private(self._data.supervisor, json.dumps(document).encode())
+        write(self._data.supervisor, json.dumps(document).encode())
 
 
 def is_held(data: DataDir) -> bool:
-    """Whether a supervisor holds the data directory now."""
+    """Whether a supervisor holds the data directory now. Raises UnavailableError if that cannot be told."""
     try:
-        descriptor = os.open(data.lock, os.O_RDWR | os.O_CLOEXEC)
-    except OSError:
+        descriptor = _open_lock(data.lock)
+    except (FileNotFoundError, NotADirectoryError):
         return False
+    except OSError as error:
+        raise _untold(data, error) from error
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -88,14 +92,42 @@ def is_held(data: DataDir) -> bool:
 
 
 def read_holder(data: DataDir) -> Holder | None:
-    """Who holds the data directory, as recorded; None if nobody is recorded or that process is gone."""
+    """Who holds the data directory, as recorded; None if nobody is recorded or that process is gone.
+
+    Raises UnavailableError if the record is there and cannot be read.
+    """
     try:
         document = json.loads(data.supervisor.read_text())
         process = ProcessIdentity(int(document["pid"]), str(document["started"]))
         holder = Holder(process, Path(document["socket"]))
-    except (OSError, ValueError, KeyError, TypeError):
+    except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError):
         return None
+    except OSError as error:
+        raise _untold(data, error) from error
     return holder if holder.process.alive else None
+
+
+def unknown_holder(data: DataDir) -> UnavailableError:
+    """The error for a supervisor that holds the data directory and has left no record."""
+    return UnavailableError(
+        f"a supervisor holds {data.root} and does not say where it listens: it has just started, or cannot "
+        "write there; try again in a moment"
+    )
+
+
+def _open_lock(lock: Path) -> int:
+    try:
+        return os.open(lock, os.O_RDWR | os.O_CLOEXEC)  # NFS locks nothing that is open for reading only
+    except OSError as error:
+        if error.errno not in (errno.EROFS, errno.EACCES, errno.EPERM):
+            raise
+        return os.open(lock, os.O_RDONLY | os.O_CLOEXEC)
+
+
+def _untold(data: DataDir, error: OSError) -> UnavailableError:
+    return UnavailableError(
+        f"it cannot be told whether a federation runs in {data.root}: {error.strerror or error}"
+    )
 
 
 def already_running(data: DataDir) -> FailedPreconditionError:

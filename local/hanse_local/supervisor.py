@@ -233,5 +233,6 @@ def end_leftovers(record: Path, *, grace: float = 5.0) -> list[str]:
                     f"{name} (pid {identity.pid}) is left from a run before and does not end: end it by hand"
                 )
             ended.append(name)
-    record.unlink(missing_ok=True)
+    with suppress(OSError):  # pids that are gone count for nothing
+        record.unlink(missing_ok=True)
     return ended

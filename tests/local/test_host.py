@@ -6,7 +6,7 @@ import asyncio
 import json
 import stat
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -93,8 +93,9 @@ async def running(data: DataDir, fakes: Fakes) -> AsyncIterator[asyncio.Task[Non
     async def poll() -> None:
         while "ready" not in phases:
             assert not task.done(), task.exception()
-            snapshot = await asyncio.to_thread(background.query, data)
-            phases.append(snapshot["phase"] if snapshot else "")
+            with suppress(UnavailableError):  # it holds the directory, and does not listen yet
+                snapshot = await asyncio.to_thread(background.query, data)
+                phases.append(snapshot["phase"] if snapshot else "")
             await asyncio.sleep(0.02)
 
     try:

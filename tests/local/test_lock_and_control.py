@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import os
 import stat
@@ -13,9 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hanse_local import control
+from click.testing import CliRunner
+from hanse_local import background, commands, control
+from hanse_local.files import OwnFiles
+from hanse_local.host import Host
 from hanse_local.layout import DataDir
 from hanse_local.lock import DataDirLock, is_held, read_holder
+from hanse_local.options import Options
 
 from hanse.errors import FailedPreconditionError, InvalidArgumentError, UnavailableError
 
@@ -104,3 +109,84 @@ def test_nobody_at_the_socket_is_unavailable(tmp_path: Path) -> None:
     """The error names the socket."""
     with pytest.raises(UnavailableError, match="does not answer"):
         control.call(tmp_path / "none.sock", {"command": "status"})
+
+
+async def test_a_record_that_is_gone_is_written_again(data: DataDir) -> None:
+    """Who supervises, and where it listens, is known for as long as the directory is held."""
+    files = OwnFiles()
+    with DataDirLock(data) as lock:
+        lock.announce(data.run / "control.sock", write=files.hold)
+        for damage in (data.supervisor.unlink, lambda: data.supervisor.write_text('{"pid": ')):
+            damage()
+            assert read_holder(data) is None
+            files.retry()
+            assert read_holder(data) is not None
+
+
+def test_a_supervisor_that_is_not_known_is_not_taken_for_none(data: DataDir, monkeypatch: Any) -> None:
+    """Its processes are left alone: it would start them again. Nobody is told that nothing runs."""
+    ended: list[Path] = []
+    monkeypatch.setattr(background, "end_leftovers", ended.append)
+    with DataDirLock(data):
+        for command in ("down", "status"):
+            result = CliRunner().invoke(getattr(commands, command), ["--data-dir", str(data.root)])
+            assert result.exit_code == 1
+            assert "does not say where it listens" in result.stderr
+    assert not ended
+    assert CliRunner().invoke(commands.down, ["--data-dir", str(data.root)]).exit_code == 0
+
+
+@pytest.mark.parametrize("reason", [errno.EROFS, errno.EACCES])
+def test_a_lock_on_a_disk_that_is_read_only_is_seen(data: DataDir, monkeypatch: Any, reason: int) -> None:
+    """`hanse down` waits for the end there too."""
+    really = os.open
+
+    def refuse(path: Any, flags: int, *rest: Any, **more: Any) -> int:
+        if flags & os.O_RDWR:
+            raise OSError(reason, os.strerror(reason), str(path))
+        return really(path, flags, *rest, **more)
+
+    with DataDirLock(data):
+        monkeypatch.setattr(os, "open", refuse)
+        assert is_held(data)
+
+
+def test_a_directory_that_may_not_be_read_is_not_taken_for_an_empty_one(
+    data: DataDir, monkeypatch: Any
+) -> None:
+    """Whether something runs there is not known, and is said so: exit status 1."""
+
+    def refuse(path: Any, *_: Any, **__: Any) -> int:
+        raise OSError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    for place, name in ((os, "open"), (Path, "read_text")):
+        with monkeypatch.context() as patch:
+            patch.setattr(place, name, refuse)
+            result = CliRunner().invoke(commands.status, ["--data-dir", str(data.root)])
+        assert (result.exit_code, "cannot be told whether" in result.stderr) == (1, True)
+
+
+@pytest.mark.parametrize("detach", [["--detach"], []])
+def test_what_the_disk_refuses_is_one_line(data: DataDir, monkeypatch: Any, detach: list[str]) -> None:
+    """A start on a full disk says so; nothing of it is a defect."""
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, "unlink" if detach else "chmod", refuse)
+    result = CliRunner().invoke(commands.up, ["--data-dir", str(data.root), *detach])
+    assert result.exit_code in (1, 2)
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("error: ")
+    assert "No space left on device" in line
+
+
+async def test_a_supervisor_that_cannot_make_its_socket_says_why(data: DataDir, monkeypatch: Any) -> None:
+    """Wherever in a start the disk refuses something, one error says what."""
+
+    async def refuse(*_: Any, **__: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(asyncio, "start_unix_server", refuse)
+    with pytest.raises(FailedPreconditionError, match=r"cannot be brought up: .*No space left on device"):
+        await Host(data, Options()).run()
