@@ -15,6 +15,7 @@ from collections.abc import Iterable
 
 from hanse.auth import ADMIN_NAME, ADMINS, MASTERS, SERVICES, server_name, service_name
 from hanse.credentials import Sealer
+from hanse.errors import ConfigError
 from hanse.pki import CertificateAuthority, write_private
 from hanse.revocation import DenyList
 from hanse.sealing import create_key_file
@@ -96,22 +97,28 @@ class Certificates:
         """A simulated cluster, as client of its etcd."""
         return self._members.ensure_local(self._data.members_pki, cluster, common_name=cluster)
 
-    def credentials_key(self) -> None:
-        """Make the key that seals the members' credentials, unless it exists."""
-        Sealer.from_file(self._data.credentials_key, create=True)
+    def keys(self, *, credentials: bool, secrets: bool) -> None:
+        """Make the keys that seal the members' credentials, and Secrets in etcd, where nothing is sealed yet.
 
-    def secrets_key(self) -> None:
-        """Make the key that seals Secrets in etcd, unless it exists."""
-        create_key_file(self._data.secrets_key)
+        The arguments say where something is: such a key cannot be made, and a new one in its place would
+        seal what its return makes unreadable. Raises ConfigError for a key that is missing or damaged.
+        """
+        for path, needed in ((self._data.credentials_key, credentials), (self._data.secrets_key, secrets)):
+            if needed and not path.exists():
+                raise ConfigError(
+                    f"{path} is gone, and what it has sealed cannot be opened without it: restore it from a "
+                    "backup; to go on without that, see docs/operations.md, When a key is lost",
+                    metadata={"file": str(path)},
+                )
+            create_key_file(path)
+            Sealer.from_file(path)
 
     def prepare(self, *, services: Iterable[str], clusters: Iterable[str]) -> None:
-        """Make everything that is missing."""
+        """Issue everything that is missing."""
         self.admin()
         self.etcd_server()
         self.etcd_root()
         self.members_etcd_server()
-        self.credentials_key()
-        self.secrets_key()
         for service in services:
             self.service(service)
             self.etcd_client(service)

@@ -28,7 +28,7 @@ from hanse_local.layout import DataDir
 from hanse_local.options import DEFAULT_CLUSTERS, Options
 from hanse_local.process import ProcessSpec
 from hanse_local.readiness import EtcdHealth, ReadyFile
-from hanse_local.state import State
+from hanse_local.state import SEALING, State
 from hanse_local.topology import SimulatedCluster, default_clusters
 
 HOST = "127.0.0.1"
@@ -98,6 +98,9 @@ def prepare(data: DataDir, options: Options, claims: ports.Claims) -> Plan:
     )
     _check_moved(state, moved)
     builder = _Builder(data, options, state)
+    builder.certificates.keys(
+        credentials=old.has_federation, secrets=old.has_federation and old.version >= SEALING
+    )
     specs, warnings = builder.specs()
     state.save(data.state)
     builder.write_client_config()

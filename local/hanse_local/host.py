@@ -105,6 +105,7 @@ class Host:
                     raise
                 finally:
                     keeping.cancel()
+                    self._files.retry()
 
     async def _live(self) -> None:
         with Claims() as claims:

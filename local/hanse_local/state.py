@@ -19,7 +19,11 @@ from hanse.errors import ConfigError
 from hanse.pki import write_private
 from hanse_local.topology import SimulatedCluster
 
-VERSION = 1
+VERSION = 2
+"""2: etcd has rights for each service, and Secrets in it are sealed; what knows only 1 can use neither."""
+SEALING = 2
+"""From this version on there is a key that seals Secrets."""
+_KNOWN = (1, VERSION)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +46,9 @@ class State:
     options: dict[str, str] = field(default_factory=dict)
     """Options that hold for every run; see `hanse_local.options`."""
 
+    version: int = VERSION
+    """The version of the file that it was read from; it is always written in the newest."""
+
     @property
     def has_federation(self) -> bool:
         """Whether etcd has a federation of this directory, as far as is known."""
@@ -52,7 +59,7 @@ class State:
         """Read `path`; a new state if there is none. Raises ConfigError if it cannot be understood."""
         try:
             document: dict[str, Any] = json.loads(path.read_text())
-            if document.get("version") != VERSION:
+            if document.get("version") not in _KNOWN:
                 raise ConfigError(
                     f"{path} is of version {document.get('version')}, this Hanse knows version {VERSION}: "
                     "use the Hanse that made it, or another data directory"
@@ -73,10 +80,11 @@ class State:
                 federation_id=str(document.get("federation_id", "")),
                 etcd_version=str(document.get("etcd_version", "")),
                 options={str(name): str(value) for name, value in document["options"].items()},
+                version=int(document["version"]),
             )
         except FileNotFoundError:
             return cls()
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise ConfigError(
                 f"{path} is damaged ({error}): restore it, or use another data directory"
             ) from error
@@ -87,7 +95,7 @@ class State:
 
     def encode(self) -> bytes:
         """What state.json holds."""
-        return json.dumps({"version": VERSION, **asdict(self)}, indent=2).encode() + b"\n"
+        return json.dumps({**asdict(self), "version": VERSION}, indent=2).encode() + b"\n"
 
     def with_joined(self, name: str) -> State:
         """The state after the simulated cluster `name` was joined."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import stat
 import tomllib
@@ -16,12 +17,14 @@ from hanse_local.checks import SERVICES
 from hanse_local.configs import Access, kubeconfig, toml
 from hanse_local.layout import DataDir
 from hanse_local.options import Options
-from hanse_local.state import State
+from hanse_local.renewing import renew
+from hanse_local.state import VERSION, State
 from hanse_local.topology import default_clusters
 from hypothesis import given
 from hypothesis import strategies as st
 
 from hanse.errors import ConfigError, FailedPreconditionError
+from hanse.pki import write_private
 from tests.local.fakes import fake_etcd, plan_of
 
 
@@ -178,6 +181,44 @@ def test_the_client_configuration_is_read_by_the_client(data: DataDir) -> None:
     assert set(config.endpoints) == {"federation", "registry", "scheduler", "syncer", "dns"}
     assert config.tls is not None
     config.tls.read()
+
+
+@pytest.mark.parametrize("key", ["credentials_key", "secrets_key"])
+def test_a_lost_key_is_not_replaced_by_a_new_one(data: DataDir, key: str) -> None:
+    """What it sealed can be opened again once it is back, and nothing was sealed with another meanwhile."""
+    path: Path = getattr(data, key)
+    plan_of(data, Options(clusters=0))
+    path.unlink()
+    plan_of(data, Options(clusters=0))  # nothing is sealed yet
+    found(data)
+    content = path.read_bytes()
+    path.unlink()
+    with pytest.raises(ConfigError, match=rf"{path.name} is gone.*restore it from a backup"):
+        plan_of(data, Options())
+    assert not path.exists()
+    renew(data)
+    assert not path.exists()
+    for damaged in (b"", content[:20]):
+        write_private(path, damaged)
+        with pytest.raises(ConfigError, match="key"):
+            plan_of(data, Options())
+    write_private(path, content)
+    plan_of(data, Options())
+
+
+def test_a_directory_of_an_older_release_is_taken_over_and_not_given_back(data: DataDir) -> None:
+    """It gets its key for Secrets; a release that knows nothing of that refuses it by its version."""
+    plan_of(data, Options(clusters=0))
+    found(data)
+    document = json.loads(data.state.read_text())
+    data.state.write_text(json.dumps({**document, "version": 1}))
+    data.secrets_key.unlink()
+    plan_of(data, Options())
+    assert data.secrets_key.exists()
+    assert json.loads(data.state.read_text())["version"] == VERSION == 2
+    data.state.write_text(json.dumps({**document, "version": VERSION + 1}))
+    with pytest.raises(ConfigError, match="is of version 3, this Hanse knows version 2: use the Hanse that"):
+        plan_of(data, Options())
 
 
 def test_a_damaged_state_is_not_overwritten(data: DataDir) -> None:
