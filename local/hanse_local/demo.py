@@ -51,6 +51,7 @@ from hanse.api.scheduler.v1.scheduler_service_pb2 import GetPlacementRequest
 from hanse.api.syncer.v1.sync_state_pb2 import Health, SyncPhase, SyncState
 from hanse.api.syncer.v1.syncer_service_pb2 import ListSyncStatesRequest
 from hanse.errors import DeadlineError, HanseError, NotFoundError, UnavailableError
+from hanse.messages import word_of
 from hanse_local import background
 from hanse_local.display import Progress, print_failure, print_ready
 from hanse_local.layout import DEFAULT, DataDir
@@ -106,14 +107,16 @@ def live_word(state: SyncState | None) -> str:
     if state is None:
         return "waiting"
     if state.phase != SyncPhase.APPLIED:
-        return SyncPhase.Name(state.phase).lower()
+        return word_of(SyncPhase.DESCRIPTOR, state.phase).lower()
     status = status_of(state)
     if state.HasField("replicas"):
         return f"{status.get('readyReplicas', 0)}/{state.replicas} ready"
     addresses = [
         str(each.get("ip") or each.get("hostname")) for each in get(status, "loadBalancer.ingress") or []
     ]
-    return ", ".join(addresses) or ("✓" if _is_done(state) else Health.Name(state.health).lower())
+    return ", ".join(addresses) or (
+        "✓" if _is_done(state) else word_of(Health.DESCRIPTOR, state.health).lower()
+    )
 
 
 def status_of(state: SyncState) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from hanse_client.names import cluster_name
 from hanse.api.registry.v1.cluster_pb2 import Cluster, ClusterState
 from hanse.api.registry.v1.registry_service_pb2 import GetClusterRequest, JoinClusterRequest
 from hanse.errors import AlreadyExistsError, DeadlineError, HanseError, UnavailableError
+from hanse.messages import word_of
 from hanse_local.layout import DataDir
 from hanse_local.topology import SimulatedCluster
 
@@ -83,4 +84,4 @@ def _condition(cluster: Cluster) -> str:
     for condition in cluster.conditions:
         if condition.type == "Ready" and condition.message:
             return condition.message
-    return f"its state is {ClusterState.Name(cluster.state)}"
+    return f"its state is {word_of(ClusterState.DESCRIPTOR, cluster.state)}"

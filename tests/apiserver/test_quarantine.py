@@ -8,6 +8,8 @@ import orjson
 import pytest
 
 from hanse.api.federation.v1.federation_service_pb2 import ListObjectsRequest
+from hanse.api.registry.v1.cluster_pb2 import Cluster
+from hanse.api.scheduler.v1.placement_pb2 import Placement
 from hanse.api.syncer.v1 import sync_state_pb2 as sync
 from hanse.errors import DataLossError
 from hanse.kube.unreadable import ANNOTATION
@@ -38,6 +40,8 @@ BAD: list[bytes] = [
     orjson.dumps({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {**_META, "finalizers": {}}}),
     orjson.dumps({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {**_META, "ownerReferences": [1]}}),
     orjson.dumps({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {**_META, "generation": "x"}}),
+    orjson.dumps({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {**_META, "generation": 2**63}}),
+    orjson.dumps({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {**_META, "generation": -1}}),
     b'{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"bad","namespace":"shop"},"data":'
     + b"[" * 300
     + b"]" * 300
@@ -342,6 +346,13 @@ async def test_junk_in_every_prefix_keeps_nothing_from_being_served() -> None:
         for name in ("x", "a/b", "a/b/c/d", "a/b/c/d/e", "a//b/c"):
             values[f"{prefix}/{name}"] = b"\xffjunk"
             values[f"{prefix}/{name}0"] = b""
+    state, view = sync.SyncState(name="x").SerializeToString(), Cluster(name="clusters/x").SerializeToString()
+    for name in ("a\x01b", "x" * 600):  # values that can be read, under keys that nobody can write
+        values[f"syncstates/apps/deployments/shop/{name}/eu"] = state
+        values[f"placements/apps/deployments/shop/{name}"] = Placement(name="x").SerializeToString()
+        values[f"clusters/{name}"] = view
+        stored = {**deployment(), "metadata": {"name": name, "namespace": "shop", "uid": "u"}}
+        values[f"objects/apps/deployments/shop/{name}"] = orjson.dumps(stored)
     store = await filled(values)
     async with World(store) as world:
         await world.create("/api/v1/namespaces", namespace())

@@ -8,7 +8,11 @@ from typing import Any
 
 import pytest
 import yaml
+from google.protobuf.timestamp_pb2 import Timestamp
 from hanse_cli import manifests
+from hanse_cli.clusters import cluster_row
+from hanse_cli.names import scope_word
+from hanse_cli.output import cell, to_document
 from hanse_cli.page import compile_page
 
 from hanse.api.dns.v1 import dns_service_pb2 as dns
@@ -732,3 +736,20 @@ def test_kubefed_joins_the_context_of_the_name(
     assert run(kubefed, ["--config", str(world.config), "join", "other", *flags], program="kubefed") == 2
     assert run(kubefed, ["--config", str(world.config), "unjoin", "prod", *flags], program="kubefed") == 0
     assert world.clusters == {}
+
+
+def test_what_no_release_knows_is_shown_as_far_as_it_can_be() -> None:
+    """An enum's value of a newer release is its number, and a time that is none is left out."""
+    never = Timestamp(seconds=10**17, nanos=-5)
+    cluster = Cluster(name="clusters/eu", create_time=never)
+    cluster.state = 99  # type: ignore[assignment]
+    assert cluster_row(cluster)[:2] == ["eu", "99"]
+    assert cluster_row(cluster)[8] == ""
+    placement = Placement(name="placements/x", update_time=never, generation=3)
+    placement.releasing.add(cluster="eu", release_time=never)
+    document = to_document(placement)
+    assert document["generation"] == "3"
+    assert document["releasing"] == [{"cluster": "eu"}]
+    assert "updateTime" not in document
+    assert cell(cluster, cluster.DESCRIPTOR.fields_by_name["create_time"]) == ""
+    assert scope_word(99) == "99"  # type: ignore[arg-type]

@@ -143,6 +143,33 @@ async def test_a_journal_with_junk_in_it_is_loaded() -> None:
     assert journal._serial > 1_000_000_000
 
 
+async def test_a_stored_record_set_of_no_service_or_another_name_is_not_taken_in() -> None:
+    """The name that it speaks of is not changed for it, and no Service is compiled that cannot be one."""
+    store = MemoryStore()
+    good = record_set_pb2.RecordSet(fqdn="web.example.org.", ttl=5)
+    good.service.namespace, good.service.name = "shop", "web"
+    nobodys = record_set_pb2.RecordSet(fqdn="x.example.org.", ttl=5)
+    for name, value in (("web", good), ("alias", good), ("x", nobodys)):
+        await store.put(keys.record("example.org", f"{name}.example.org"), value.SerializeToString())
+    await store.put("leader", b"")
+    journal = Journal(store, zone="example.org", fence=Compare.exists("leader"))
+    await journal.load()
+    assert journal.services == {("shop", "web")}
+    assert await journal.apply({("shop", "web"): ()}, ttl=5, traceparents={}) == 1
+    left = {keys.last_segment(kv.key) for kv in (await store.range("records/")).items}
+    assert left == {"@", "alias.example.org", "x.example.org"}
+
+
+@pytest.mark.parametrize("name", ["x" * 600, "a\x01b", ""])
+async def test_a_name_that_nobody_can_have_stops_the_names_of_no_other(name: str) -> None:
+    """A sync state under a key that nobody writes is no sync state, and no such Service is an error."""
+    store = MemoryStore()
+    await store.put(f"syncstates/core/services/shop/{name}/a", state(orjson.dumps(STATUS)))
+    compilation = await compiled(store)
+    assert not compilation._by_service
+    assert compilation.compile(("shop", name)) is None or compilation.compile(("shop", name)) == ()
+
+
 def test_a_transaction_has_a_size_that_etcd_takes() -> None:
     """Large record sets are in transactions of their own."""
     ops = [Put(f"k{n}", b"x" * (MAX_BYTES // 3)) for n in range(7)]
@@ -158,7 +185,10 @@ async def test_a_question_that_the_responder_fails_on_is_answered(monkeypatch: p
     odd = record_set_pb2.RecordSet(fqdn="odd.example.org.", ttl=5)
     odd.endpoints.add(address="²..", cluster="a")
     for name, value in (("web", good.SerializeToString()), ("odd", odd.SerializeToString()), ("x", b"\xff")):
-        await store.put(keys.record("example.org", name), value)
+        await store.put(keys.record("example.org", f"{name}.example.org"), value)
+    other = record_set_pb2.RecordSet(fqdn="web.example.org.", ttl=5)
+    other.endpoints.add(address="198.51.100.9", cluster="a")
+    await store.put(keys.record("example.org", "x2.example.org"), other.SerializeToString())
     answering = Answering(store, zone="example.org", name_server="ns", address="127.0.0.1", negative_ttl=5)
     async with answering.mirror:
         await answering.mirror.synced()
@@ -168,6 +198,8 @@ async def test_a_question_that_the_responder_fails_on_is_answered(monkeypatch: p
         response = answering.respond(question, False)
         assert response is not None
         assert response[3] & 0xF == 0
+        assert bytes([192, 0, 2, 1]) in response
+        assert bytes([198, 51, 100, 9]) not in response  # what is stored of another name says nothing of this
 
         def fail(*_: Any, **__: Any) -> Any:
             raise IndexError("surprise")

@@ -104,10 +104,14 @@ async def test_what_the_syncer_finds_is_the_state_of_the_cluster(world: World) -
     report = condition_pb2.Condition(
         type="Behaves", status=condition_pb2.FALSE, reason="MisbehavingMember", message="a list has no end"
     )
-    await world.store.put(keys.member_report("eu-west"), report.SerializeToString())
+    await world.store.put(keys.member_report("eu-west"), report.SerializeToString())  # nobody's: no lease
+    await probed(world, "eu-west")
+    await world.until("eu-west", cluster_pb2.READY)
+    lease = await world.store.grant(60)
+    await world.store.put(keys.member_report("eu-west"), report.SerializeToString(), lease=lease.id)
     found = await world.until("eu-west", cluster_pb2.MISBEHAVING)
     assert [c.message for c in found.conditions if c.type == "Ready"] == ["a list has no end"]
-    await world.store.delete(keys.member_report("eu-west"))
+    await lease.revoke()
     await world.until("eu-west", cluster_pb2.READY)
     listed = await world.stub.ListClusters(registry_service_pb2.ListClustersRequest())
     assert {c.state for c in listed.clusters} == {cluster_pb2.READY}

@@ -121,6 +121,7 @@ class World:
     """Media type and body of answers by host and path that are not what a member of that host would say."""
     sealer: Sealer = field(default_factory=lambda: Sealer([new_key()]))
     stub: RegistryServiceStub = field(init=False)
+    registrar: Registrar = field(init=False)
 
     @contextlib.asynccontextmanager
     async def connect(self, access: ClusterAccess) -> AsyncIterator[MemberApi]:
@@ -243,6 +244,7 @@ async def world() -> AsyncIterator[World]:
             connect=found.connect,
             identity="test",
         )
+        found.registrar = registrar
         tasks = [asyncio.create_task(registrar.follow())]
         await registrar.synced()
         tasks.append(asyncio.create_task(registrar.run()))
@@ -457,7 +459,7 @@ async def test_unjoin_waits_until_nothing_is_placed_and_then_forgets_everything(
     await world.store.put(state_key, state.SerializeToString())
     await world.until_held("eu-west", "configmaps shop/web in cluster eu-west: REMOVING, waits for pods")
     await world.store.delete(state_key)
-    await world.store.put(key, placement_pb2.Placement().SerializeToString())
+    await world.store.put(key, placement_pb2.Placement(name="x").SerializeToString())
     await world.until_gone("eu-west")
     await world.join("eu-west")
 

@@ -26,6 +26,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from hanse.api.registry.v1 import cluster_pb2, registry_service_pb2
+from hanse.api.scheduler.v1 import placement_pb2
 from hanse.api.syncer.v1 import sync_state_pb2
 from hanse.errors import HanseError, InvalidArgumentError
 from hanse.kube.bounds import MisbehavingMemberError
@@ -173,6 +174,33 @@ async def test_what_cannot_be_read_may_be_in_the_cluster() -> None:
     assert not await held_by(store, "eu")
     await store.put(key_of("a").key("placements"), b"\xff")
     assert "placement cannot be read" in await held_by(store, "eu")
+    await store.put(key_of("a").key("placements"), b"")
+    assert "placement cannot be read" in await held_by(store, "eu")
+
+
+async def test_what_holds_a_cluster_is_told_in_any_phase_and_under_any_key() -> None:
+    """A phase of a newer release is its number; a key that nobody can write is of no object."""
+    store = MemoryStore()
+    placed = placement_pb2.Placement(clusters=[placement_pb2.ClusterPlacement(cluster="eu")])
+    for name in ("x" * 600, "a\x01b"):
+        await store.put(f"placements/core/configmaps/shop/{name}", placed.SerializeToString())
+        unknown = sync_state_pb2.SyncState(name="x").SerializeToString()
+        await store.put(f"syncstates/core/configmaps/shop/{name}/eu", unknown)
+    assert not await held_by(store, "eu")
+    state = sync_state_pb2.SyncState(name="x", reason="Because")
+    state.phase = 99  # type: ignore[assignment]
+    await store.put(key_of("a").sync_state("eu"), state.SerializeToString())
+    assert await held_by(store, "eu") == "configmaps shop/a in cluster eu: 99, Because"
+
+
+async def test_keys_that_no_cluster_has_keep_no_registry_from_leading(world: World) -> None:  # noqa: F811
+    """Views under such keys are of no cluster, whatever they say, and are there when a registry begins."""
+    for name in ("x" * 600, "a\x01b", "x/", "x/y"):
+        view = cluster_pb2.Cluster(name=f"clusters/{name}", state=cluster_pb2.READY)
+        await world.store.put(f"clusters/{name}", view.SerializeToString())
+    world.registrar._failed.set()  # it begins again
+    await world.join("eu")
+    await world.until("eu", cluster_pb2.READY)
 
 
 async def test_one_keepers_error_reaches_no_other(world: World, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811

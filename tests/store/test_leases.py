@@ -132,6 +132,18 @@ async def test_leadership_is_handed_over(store: Store) -> None:
     assert await Election(store, "dns", "x").leader() is None
 
 
+async def test_a_key_without_its_lease_is_no_candidate(store: Store) -> None:
+    """It would never go, and as the oldest it would lead for ever."""
+    lease = await store.grant(60)
+    await store.put("elections/dns/junk", b"\xff")
+    await store.put(f"elections/dns/{1:016x}", b"x")
+    await store.put(f"elections/dns/{lease.id + 1:016x}", b"x", lease=lease.id)
+    async with asyncio.timeout(DEADLINE), Election(store, "dns", "one", ttl=2) as leader:
+        assert leader.identity == "one"
+        assert await Election(store, "dns", "x").leader() == "one"
+    await lease.revoke()
+
+
 async def test_a_candidate_that_gives_up_leaves_nothing(store: Store) -> None:
     """Cancelling a campaign withdraws the candidate, and those behind it move up."""
     async with Election(store, "s", "one") as leadership:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
-from datetime import UTC
 from pathlib import Path
 
 import click
@@ -26,8 +25,9 @@ from hanse.api.registry.v1.registry_service_pb2 import (
 )
 from hanse.api.type.v1.condition_pb2 import Condition, ConditionStatus
 from hanse.errors import DeadlineError, NotFoundError
+from hanse.messages import word_of
 from hanse_cli import kubeconfig
-from hanse_cli.output import Printer, ago, to_document
+from hanse_cli.output import Printer, since, to_document
 from hanse_cli.session import Seconds, output_option, with_client
 
 _POLL = 0.1
@@ -50,8 +50,8 @@ async def list_clusters(client: HanseClient, *, selector: str = "") -> list[Clus
 def cluster_row(cluster: Cluster) -> list[str]:
     """A cluster as a row below HEADER."""
     capacity = cluster.capacity
-    created = ago(cluster.create_time.ToDatetime(tzinfo=UTC)) if cluster.HasField("create_time") else ""
-    state = ClusterState.Name(cluster.state) + (",cordoned" if cluster.unschedulable else "")
+    created = since(cluster.create_time) if cluster.HasField("create_time") else ""
+    state = word_of(ClusterState.DESCRIPTOR, cluster.state) + (",cordoned" if cluster.unschedulable else "")
     return [
         cluster.name.removeprefix("clusters/"),
         state,

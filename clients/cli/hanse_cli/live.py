@@ -13,6 +13,7 @@ from typing import Any
 
 from hanse.api.scheduler.v1.placement_pb2 import ClusterPlacement
 from hanse.api.syncer.v1.sync_state_pb2 import Health, SyncState
+from hanse.messages import word_of
 from hanse_cli.objects import get
 
 
@@ -39,7 +40,7 @@ def times(number: int) -> str:
 
 
 def _words(state: SyncState) -> list[str]:
-    words = [Health.Name(state.health).lower()]
+    words = [word_of(Health.DESCRIPTOR, state.health).lower()]
     if state.HasField("replicas"):
         words.append(f"{_status(state).get('readyReplicas', 0)}/{state.replicas} ready")
     return words
@@ -54,7 +55,11 @@ def _job_words(state: SyncState, *, manifest: Mapping[str, Any], placed: Cluster
     for ending in ("Complete", "Failed"):
         if _holds(status, ending):
             return [ending.lower(), succeeded]
-    return [Health.Name(state.health).lower(), f"{status.get('ready', 0)}/{state.replicas} ready", succeeded]
+    return [
+        word_of(Health.DESCRIPTOR, state.health).lower(),
+        f"{status.get('ready', 0)}/{state.replicas} ready",
+        succeeded,
+    ]
 
 
 def _holds(status: Mapping[str, Any], condition: str) -> bool:

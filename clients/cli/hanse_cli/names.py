@@ -18,6 +18,7 @@ from hanse.api.dns.v1.dns_service_pb2 import ListRecordSetsRequest, ListZonesReq
 from hanse.api.dns.v1.record_set_pb2 import AnswerScope, RecordSet, Zone
 from hanse.api.federation.v1.federation_service_pb2 import GetObjectRequest
 from hanse.api.type.v1.object_reference_pb2 import ObjectReference
+from hanse.messages import word_of
 from hanse_cli.generated import SERVICES, ServiceGroup
 from hanse_cli.objects import get
 from hanse_cli.output import Printer, to_document
@@ -63,7 +64,7 @@ def record_row(record: RecordSet) -> list[str]:
 
 def scope_word(scope: AnswerScope.ValueType) -> str:
     """`zone`, `region` or `global`."""
-    return AnswerScope.Name(scope).lower() if scope else ""
+    return word_of(AnswerScope.DESCRIPTOR, scope).lower() if scope else ""
 
 
 def addresses(record: RecordSet) -> str:

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from datetime import UTC
 from typing import Any
 
 import click
@@ -29,7 +28,7 @@ from hanse.api.syncer.v1.syncer_service_pb2 import (
 )
 from hanse.api.type.v1.object_reference_pb2 import ObjectReference
 from hanse.errors import AlreadyExistsError, InvalidArgumentError, NotFoundError
-from hanse_cli.output import Printer, ago, to_document
+from hanse_cli.output import Printer, since, to_document
 from hanse_cli.session import output_option, with_client
 
 FIELD_MANAGER = "hanse-cli"
@@ -161,8 +160,8 @@ def orphan_name(cluster: str, what: str, namespace: str) -> str:
 
 
 def _row(orphan: Orphan) -> list[str]:
-    since = ago(orphan.found_time.ToDatetime(tzinfo=UTC)) if orphan.HasField("found_time") else ""
-    return [orphan.cluster, _title(orphan), orphan.object.namespace, since, orphan.message]
+    found = since(orphan.found_time) if orphan.HasField("found_time") else ""
+    return [orphan.cluster, _title(orphan), orphan.object.namespace, found, orphan.message]
 
 
 def _title(orphan: Orphan) -> str:

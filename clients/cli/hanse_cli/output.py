@@ -11,6 +11,7 @@ Next: `hanse_cli.generated`.
 from __future__ import annotations
 
 import base64
+import copy
 import json
 import re
 import sys
@@ -22,8 +23,10 @@ import click
 from google.protobuf import json_format
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from hanse import documents
+from hanse.messages import is_time, moment_of
 from hanse_cli.flags import is_map
 
 _NOT_IN_TABLES = frozenset({"etag", "traceparent", "uid", "revision"})
@@ -32,7 +35,11 @@ _CELL = 60
 
 def to_document(message: Message) -> dict[str, Any]:
     """The message as plain JSON values."""
-    document: dict[str, Any] = json_format.MessageToDict(message)
+    try:
+        document: dict[str, Any] = json_format.MessageToDict(message)
+    except (ValueError, json_format.Error):  # of a time that is none
+        message = _with_times(message)
+        document = json_format.MessageToDict(message)
     return _open_bytes(message, document)
 
 
@@ -51,6 +58,27 @@ def _open_bytes(message: Message, document: dict[str, Any]) -> dict[str, Any]:
                 for item, shown in zip(value, document[key], strict=True)
             ]
     return document
+
+
+def _with_times(message: Message) -> Message:
+    """The message without the timestamps that are no times."""
+    kept = copy.deepcopy(message)
+    waiting = [kept]
+    while waiting:
+        part = waiting.pop()
+        for field, value in part.ListFields():
+            if field.message_type is None:
+                continue
+            if is_map(field):
+                values = field.message_type.fields_by_name["value"]
+                waiting += value.values() if values.message_type is not None else ()
+            elif field.is_repeated:
+                waiting += value
+            elif isinstance(value, Timestamp) and not is_time(value):
+                part.ClearField(field.name)
+            else:
+                waiting.append(value)
+    return kept
 
 
 def _opened(value: bytes) -> Any:
@@ -130,7 +158,7 @@ def _one(field: FieldDescriptor, value: Any) -> str:
 def _brief(kind: str, value: Any) -> str:
     """A nested message in a few words."""
     if kind == "google.protobuf.Timestamp":
-        return ago(value.ToDatetime(tzinfo=UTC))
+        return since(value)
     if kind == "hanse.api.type.v1.ObjectReference":
         group = f".{value.group}" if value.group else ""
         where = f"{value.namespace}/" if value.namespace else ""
@@ -143,6 +171,12 @@ def _brief(kind: str, value: Any) -> str:
         if field.message_type is None and field.type != FieldDescriptor.TYPE_BYTES
     ]
     return ":".join(part for part in parts[:2] if part)
+
+
+def since(stamp: Timestamp) -> str:
+    """How long ago a time of a message is; "" for one that is no time."""
+    moment = moment_of(stamp)
+    return ago(moment) if moment is not None else ""
 
 
 def ago(moment: datetime, *, now: datetime | None = None) -> str:

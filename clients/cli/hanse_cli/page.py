@@ -13,17 +13,17 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from datetime import UTC
 from typing import Any
 
 from hanse.api.dns.v1.record_set_pb2 import RecordSet
 from hanse.api.scheduler.v1.placement_pb2 import ClusterPlacement, Placement
 from hanse.api.scheduler.v1.scheduler_service_pb2 import ExplainPlacementResponse
 from hanse.api.syncer.v1.sync_state_pb2 import Health, SyncPhase, SyncState
+from hanse.messages import moment_of, word_of
 from hanse_cli.live import live_words, times
 from hanse_cli.names import addresses, scope_word
 from hanse_cli.objects import get
-from hanse_cli.output import ago
+from hanse_cli.output import since
 
 RELEASING = "leaving"
 PLACED = "placed"
@@ -155,12 +155,16 @@ def _why(reason: str, message: str) -> str:
 def _applied(state: SyncState | None) -> str:
     if state is None:
         return "not yet"
-    word = SyncPhase.Name(state.phase).lower() if state.phase else "unknown"
+    word = _phase(state)
     if state.phase == SyncPhase.APPLIED:
         word = f"generation {state.applied_generation}" if state.applied_generation else "applied"
-        if state.HasField("apply_time"):
-            word += f", {ago(state.apply_time.ToDatetime(tzinfo=UTC))} ago"
+        if state.HasField("apply_time") and (applied := since(state.apply_time)):
+            word += f", {applied} ago"
     return word
+
+
+def _phase(state: SyncState) -> str:
+    return word_of(SyncPhase.DESCRIPTOR, state.phase).lower() if state.phase else "unknown"
 
 
 def _pending(
@@ -188,9 +192,8 @@ def _pending(
         yield f"the scheduler decided on generation {current.generation}; {generation} waits for it"
     elif _differs(explanation):
         yield "the scheduler would decide otherwise now; its decision is on the way"
-    if current.HasField("reconsider_time"):
-        moment = current.reconsider_time.ToDatetime(tzinfo=UTC).strftime("%H:%M:%S UTC")
-        yield f"replicas in unreachable clusters move at {moment}"
+    if current.HasField("reconsider_time") and (moment := moment_of(current.reconsider_time)):
+        yield f"replicas in unreachable clusters move at {moment:%H:%M:%S UTC}"
     for placed in current.clusters:
         if placed.cluster in offline and not placed.suspended:
             yield f"{placed.cluster}: cannot be reached at present; what is said of it is what was seen last"
@@ -228,7 +231,7 @@ def _pending_in(
         yield f"{cluster}: the syncer has not applied it yet"
         return
     if state.phase != SyncPhase.APPLIED:
-        yield f"{cluster}: {SyncPhase.Name(state.phase).lower() if state.phase else 'unknown'}{_said(state)}"
+        yield f"{cluster}: {_phase(state)}{_said(state)}"
         return
     if state.applied_generation and state.applied_generation < generation:
         yield f"{cluster}: has generation {state.applied_generation} of {generation}"

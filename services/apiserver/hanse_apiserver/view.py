@@ -30,7 +30,7 @@ from hanse.kube.objects import Object
 from hanse.kube.propagation import SYNC_FINALIZER, UNJOIN_FINALIZER
 from hanse.store import Event
 from hanse.store.decoding import decode
-from hanse.store.keys import CLUSTERS, PLACEMENTS, SYNCSTATES, ObjectKey, last_segment, parse_sync_state
+from hanse.store.keys import CLUSTERS, PLACEMENTS, SYNCSTATES, ObjectKey, parse_cluster, parse_sync_state
 from hanse_apiserver import cluster_view, derived
 from hanse_apiserver.aggregate import Decision, Member, aggregate
 from hanse_apiserver.parts import UNREADABLE, Parts, Placed, State
@@ -208,7 +208,7 @@ class FederationView:
         return self._changed(key, served)
 
     def _cluster(self, event: Event) -> Iterable[ObjectKey]:
-        name = last_segment(event.kv.key)
+        name = parse_cluster(event.kv.key)
         reachable = self._reachable(name)
         if event.kind == "delete":
             self._clusters.pop(name, None)

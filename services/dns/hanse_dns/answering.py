@@ -19,7 +19,7 @@ from hanse.store.decoding import decode
 from hanse.store.mirror import Mirror
 from hanse.telemetry import get_logger
 from hanse_dns.answers import CompiledZone, Name
-from hanse_dns.journal import APEX
+from hanse_dns.journal import APEX, stored_record
 from hanse_dns.responder import SERVFAIL, Guard, failure, respond
 
 _log = get_logger(__name__)
@@ -96,7 +96,7 @@ class Answering:
     def _decode(self, kv: KeyValue) -> Stored:
         if kv.key == self._apex:
             return decode(record_set_pb2.Zone, kv.value)
-        found = decode(record_set_pb2.RecordSet, kv.value)
+        found = stored_record(kv)
         found.revision = kv.mod_revision
         return found
 

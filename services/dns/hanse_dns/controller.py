@@ -93,10 +93,8 @@ class Compilation:
         None if that cannot be known, because something that is stored of it never could be read, or the
         compiler fails on it: then its names stay as they are.
         """
-        if self._unreadable(service):
-            return None
         try:
-            return self._compiled(service)
+            return None if self._unreadable(service) else self._compiled(service)
         except Exception as error:  # noqa: BLE001 - of this Service; all others are compiled
             self._boundary.failed("/".join(service), error)
             return None

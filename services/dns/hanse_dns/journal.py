@@ -16,7 +16,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from hanse.api.dns.v1 import record_set_pb2
 from hanse.boundary import Boundary
-from hanse.errors import ConflictError
+from hanse.errors import ConflictError, InvalidArgumentError
 from hanse.store import Compare, Delete, KeyValue, Op, Put, Store, keys
 from hanse.store.decoding import decode
 from hanse_dns.compiler import CompiledRecord, Scope
@@ -56,6 +56,14 @@ def message(
     found.service.version = "v1"
     found.service.kind = "Service"
     found.service.namespace, found.service.name = service
+    return found
+
+
+def stored_record(kv: KeyValue) -> record_set_pb2.RecordSet:
+    """A stored record set. Raises ValueError for what is none, or is of another name than its key."""
+    found = decode(record_set_pb2.RecordSet, kv.value)
+    if keys.last_segment(kv.key) != found.fqdn.rstrip("."):
+        raise ValueError(f"the stored record set is of {found.fqdn!r}")
     return found
 
 
@@ -113,11 +121,14 @@ class Journal:
                 self._serial = self._read_serial(item)
                 continue
             try:
-                found = decode(record_set_pb2.RecordSet, item.value)
-            except ValueError as error:  # of this name: it is written again when its Service is compiled
+                keys.check(item.key)
+                found = stored_record(item)
+                service = (found.service.namespace, found.service.name)
+                keys.ObjectKey("", "services", *service).path()
+            except (ValueError, InvalidArgumentError) as error:
+                # Of this name: it is written again when its Service is compiled.
                 self._boundary.failed(item.key, error)
                 continue
-            service = (found.service.namespace, found.service.name)
             self._records.setdefault(service, {})[found.fqdn] = found
 
     def _read_serial(self, item: KeyValue) -> int:

@@ -21,7 +21,7 @@ from hanse.errors import ConflictError, HanseError, NotFoundError, UnavailableEr
 from hanse.kube.access import ClusterAccess
 from hanse.kube.objects import Object
 from hanse.store import Compare, Delete, KeyValue, Store, keys
-from hanse.store.decoding import decode
+from hanse.store.decoding import decode, leased
 from hanse.store.election import Election, Leadership
 from hanse.store.mirror import Mirror
 from hanse.telemetry import get_logger
@@ -69,7 +69,7 @@ class Registrar:
         self.credentials: Mirror[bytes] = Mirror(store, f"{keys.CREDENTIALS}/", lambda kv: kv.value)
         self.custom_kinds: Mirror[bytes] = Mirror(store, _CUSTOM_KINDS, lambda kv: kv.value)
         self.reports: Mirror[condition_pb2.Condition] = Mirror(
-            store, f"{keys.MEMBER_REPORTS}/", lambda kv: condition_pb2.Condition.FromString(kv.value)
+            store, f"{keys.MEMBER_REPORTS}/", lambda kv: decode(condition_pb2.Condition, leased(kv))
         )
         self.orphans: Mirror[orphan_pb2.OrphanReport] = Mirror(
             store, f"{keys.ORPHANS}/", lambda kv: decode(orphan_pb2.OrphanReport, kv.value)

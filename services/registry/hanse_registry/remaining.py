@@ -8,12 +8,12 @@ Next: `hanse_registry.keeper`, which asks once a second while a cluster leaves.
 
 from __future__ import annotations
 
-from google.protobuf.message import DecodeError
-
 from hanse.api.scheduler.v1 import placement_pb2
 from hanse.api.syncer.v1 import sync_state_pb2 as sync
 from hanse.errors import HanseError
+from hanse.messages import word_of
 from hanse.store import Store, keys
+from hanse.store.decoding import decode
 from hanse.store.keys import ObjectKey
 
 PAGE = 500
@@ -35,8 +35,8 @@ async def _placed_in(store: Store, cluster: str) -> str:
             except HanseError:
                 continue  # of no object
             try:
-                placement = placement_pb2.Placement.FromString(item.value)
-            except DecodeError:
+                placement = decode(placement_pb2.Placement, item.value)
+            except ValueError:
                 return f"{key}: its placement cannot be read, and it may name cluster {cluster}"
             named = {placed.cluster for placed in placement.clusters}
             named.update(released.cluster for released in placement.releasing)
@@ -76,12 +76,12 @@ async def _synced_to(store: Store, cluster: str) -> str:
 
 def _state(value: bytes) -> sync.SyncState | None:
     try:
-        return sync.SyncState.FromString(value)
-    except DecodeError:
+        return decode(sync.SyncState, value)
+    except ValueError:
         return None
 
 
 def _words(key: ObjectKey, state: sync.SyncState, cluster: str) -> str:
-    phase = sync.SyncPhase.Name(state.phase)
+    phase = word_of(sync.SyncPhase.DESCRIPTOR, state.phase)
     why = state.message or state.reason or "it is still to be removed"
     return f"{key} in cluster {cluster}: {phase}, {why}"

@@ -12,6 +12,7 @@ from google.protobuf.field_mask_pb2 import FieldMask
 from hanse.api.registry.v1 import cluster_pb2
 from hanse.errors import ConflictError, InvalidArgumentError
 from hanse.kube.objects import Object
+from hanse.messages import is_time
 
 UPDATABLE = ("labels", "annotations", "region", "zones", "taints", "unschedulable", "orphan_objects")
 """The fields of a cluster that UpdateCluster changes."""
@@ -83,6 +84,6 @@ def taint_of(entry: cluster_pb2.Taint) -> dict[str, str]:
     found = {"key": entry.key, "effect": EFFECTS.get(entry.effect, "NoSchedule")}
     if entry.value:
         found["value"] = entry.value
-    if entry.HasField("time_added"):
+    if is_time(entry.time_added) and entry.HasField("time_added"):
         found["timeAdded"] = entry.time_added.ToJsonString()
     return found

@@ -17,6 +17,7 @@ from typing import Final
 from hanse.control.ring import HashRing
 from hanse.errors import HanseError
 from hanse.store import NOT_NOW, Compare, Election, LeaseHandle, Mirror, Store, keys
+from hanse.store.decoding import leased
 from hanse.telemetry import get_logger
 from hanse_syncer.pipeline import Parts, Pipeline
 from hanse_syncer.world import World
@@ -49,7 +50,7 @@ class Sharing:
         self._store: Store = parts.store
         self._world: World = parts.world
         self._lease_seconds = lease_seconds
-        self._members: Mirror[bytes] = Mirror(parts.store, f"{keys.MEMBERS}/{SERVICE}/", lambda kv: kv.value)
+        self._members: Mirror[bytes] = Mirror(parts.store, f"{keys.MEMBERS}/{SERVICE}/", leased)
         self._changed = asyncio.Event()
         self._held: dict[str, tuple[asyncio.Event, asyncio.Task[None]]] = {}
 

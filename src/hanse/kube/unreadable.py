@@ -74,8 +74,9 @@ def fault(key: ObjectKey, obj: Any) -> str:
             return f"metadata.{name} is not an object of texts"
     if not _are_lists(metadata):
         return "metadata.finalizers, ownerReferences or managedFields is not a list of what it should be"
-    if type(metadata.get("generation", 0)) is not int:
-        return "metadata.generation is no whole number"
+    generation = metadata.get("generation", 0)
+    if type(generation) is not int or not 0 <= generation <= untrusted.MAX_GENERATION:
+        return f"metadata.generation is no whole number from 0 to {untrusted.MAX_GENERATION}"
     return ""
 
 

@@ -98,7 +98,7 @@ class Election:
     async def leader(self) -> str | None:
         """Return the identity of who leads now; None if nobody does."""
         candidates, _ = await self._candidates()
-        return candidates[0].value.decode() if candidates else None
+        return candidates[0].value.decode(errors="replace") if candidates else None
 
     async def __aenter__(self) -> Leadership:
         self._leadership = await self.campaign()
@@ -129,8 +129,13 @@ class Election:
         return False
 
     async def _candidates(self) -> tuple[list[KeyValue], int]:
+        """Return the candidates, the leader first, and the revision at which they are so.
+
+        A key is one only with the lease in its name: any other would stay, and nobody would ever lead.
+        """
         found = await self._store.range(self._prefix)
-        return sorted(found.items, key=lambda kv: kv.create_revision), found.revision
+        candidates = [kv for kv in found.items if kv.lease and kv.key == f"{self._prefix}{kv.lease:016x}"]
+        return sorted(candidates, key=lambda kv: kv.create_revision), found.revision
 
     async def _either(self, lease: LeaseHandle, before: str, revision: int) -> None:
         """Wait until the candidate before is gone or our own lease is lost."""

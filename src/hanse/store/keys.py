@@ -52,11 +52,46 @@ MAX_SEGMENT: Final = 512
 """Characters of one segment: twice what a name may have in Kubernetes, for names that have no bound there."""
 
 _UNFIT: Final = re.compile(r"[/\x00-\x1f\x7f\ud800-\udfff]")
+_UNFIT_KEY: Final = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
+
+_FORMS: Final = {
+    OBJECTS: "objects/<group>/<resource>/<namespace>/<name>",
+    CLUSTERS: "clusters/<name>",
+    CATALOGUES: "catalogues/<name>",
+    CREDENTIALS: "credentials/<name>",
+    PLACEMENTS: "placements/<group>/<resource>/<namespace>/<name>",
+    SYNCSTATES: "syncstates/<group>/<resource>/<namespace>/<name>/<cluster>",
+    MEMBER_REPORTS: "memberreports/<cluster>",
+    ORPHANS: "orphans/<cluster>",
+    RECORDS: "records/<zone>/<name>",
+    ELECTIONS: "elections/<name>/<lease>",
+    MEMBERS: "members/<service>/<id>",
+    FEDERATION: "federation",
+}
+_SEGMENTS: Final = {prefix: form.count("/") + 1 for prefix, form in _FORMS.items()}
 
 
-def is_text(key: str) -> bool:
-    """Return whether a key is UTF-8 in the store; if not, it has surrogates for the bytes that are not."""
-    return key.isascii() or not any("\ud800" <= character <= "\udfff" for character in key)
+def check(key: str) -> None:
+    """Raise InvalidArgumentError for a key that nobody here writes: read back it would name what cannot be
+    written, or something else.
+
+    Of a prefix that is not in the table every key is fine that is UTF-8 in the store; one that is not has
+    surrogates for the bytes that are not.
+    """
+    parts = key.split("/")
+    expected = _SEGMENTS.get(parts[0])
+    if expected is None:
+        if not key.isascii() and any("\ud800" <= character <= "\udfff" for character in key):
+            raise _not_a(key, "UTF-8")
+    elif len(parts) != expected or not _are_segments(key, parts):
+        raise _not_a(key, _FORMS[parts[0]])
+
+
+def _are_segments(key: str, parts: list[str]) -> bool:
+    """Whether each part of the key is what `segment` returns."""
+    if _UNFIT_KEY.search(key) or not all(parts):
+        return False
+    return len(key) <= MAX_SEGMENT or max(map(len, parts)) <= MAX_SEGMENT
 
 
 def segment(value: str, *, what: str) -> str:
@@ -115,7 +150,7 @@ class ObjectKey:
     def parse(cls, key: str) -> Self:
         """Return what `key` (an object's or a placement's) names; `InvalidArgumentError` if it is neither."""
         parts = key.split("/")
-        if len(parts) != 5 or not all(parts) or not is_text(key):
+        if len(parts) != 5 or not _are_segments(key, parts):
             raise _not_a(key, "<prefix>/<group>/<resource>/<namespace>/<name>")
         _, group, resource, namespace, name = parts
         return cls("" if group == CORE else group, resource, _namespace(namespace), name)
@@ -128,10 +163,19 @@ class ObjectKey:
 def parse_sync_state(key: str) -> tuple[ObjectKey, str]:
     """Return the object and the cluster of a sync state's key. Raises `InvalidArgumentError`."""
     parts = key.split("/")
-    if len(parts) != 6 or parts[0] != SYNCSTATES or not all(parts) or not is_text(key):
-        raise _not_a(key, "syncstates/<group>/<resource>/<namespace>/<name>/<cluster>")
+    if len(parts) != 6 or parts[0] != SYNCSTATES or not _are_segments(key, parts):
+        raise _not_a(key, _FORMS[SYNCSTATES])
     _, group, resource, namespace, name, cluster = parts
     return ObjectKey("" if group == CORE else group, resource, _namespace(namespace), name), cluster
+
+
+def parse_cluster(key: str) -> str:
+    """Return the cluster that `clusters/<name>` is of. Raises InvalidArgumentError."""
+    check(key)
+    prefix, _, name = key.partition("/")
+    if prefix != CLUSTERS:
+        raise _not_a(key, _FORMS[CLUSTERS])
+    return name
 
 
 def resource_prefix(
@@ -199,6 +243,7 @@ def _namespace(segment_: str) -> str:
 
 
 def _not_a(key: str, form: str) -> InvalidArgumentError:
+    shown = key if len(key) <= 160 else key[:157] + "..."
     return InvalidArgumentError(
-        f"the key {key!r} is not of the form {form}", reason="INVALID_KEY", metadata={"key": key}
+        f"the key {shown!r} is not of the form {form}", reason="INVALID_KEY", metadata={"key": shown}
     )

@@ -250,8 +250,7 @@ class Mirror(Generic[T]):
 
     def _read(self, kv: KeyValue) -> T | Exception:
         try:
-            if not keys.is_text(kv.key):
-                raise ValueError(f"the key {kv.key!r} is not UTF-8")
+            keys.check(kv.key)
             return self._decode(kv)
         except Exception as error:  # noqa: BLE001 - one bad value must not stop the others
             return error
