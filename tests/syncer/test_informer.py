@@ -7,10 +7,13 @@ import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any, cast
 
-from hanse_syncer.informer import Informer
+import pytest
+from hanse_syncer.informer import LASTING_SECONDS, Informer, Turns
 from hanse_syncer.plan import Seen
+from hanse_syncer.slices import SliceWatch
 
-from hanse.errors import DeadlineError, UnavailableError
+from hanse.errors import CompactedError, DeadlineError, UnavailableError
+from hanse.kube.bounds import MisbehavingMemberError
 from hanse.kube.client import KubeClient, ObjectList, ResourcePath
 from hanse.kube.objects import Object
 from tests.syncer.harness import until
@@ -127,3 +130,87 @@ async def test_a_restored_member_is_followed() -> None:
         running.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await running
+
+
+async def test_a_watch_that_shows_ever_more_objects_is_misbehaviour() -> None:
+    """What is followed is kept: objects that are known may change for ever, new ones have a bound."""
+
+    class Flood(Lists):
+        async def watch(self, resource: ResourcePath, **_: Any) -> AsyncIterator[tuple[str, Object]]:
+            for number in range(2, 50):
+                yield "MODIFIED", item("web", str(number))
+            for number in range(50, 100):
+                yield "ADDED", item(f"web-{number}", str(number))
+
+    notes = Notes()
+    found = Informer(
+        cast("KubeClient", Flood([item("web", "1")])),
+        CONFIGMAPS,
+        selector="",
+        metadata_only=True,
+        sink=notes,
+        cluster="a",
+        full=lambda: len(found.known) >= 7,
+    )
+    with pytest.raises(MisbehavingMemberError, match="more than"):
+        await found.run()
+    assert len(found.known) == 7
+    assert ("web", "49") in notes.changes
+
+
+class Restless(Lists):
+    """A member that answers every list and ends every watch at once, in one of several ways."""
+
+    def __init__(self, way: str) -> None:
+        super().__init__([item("web", "1")])
+        self.way = way
+        self.asked = 0
+
+    async def pages(self, resource: ResourcePath, **_: Any) -> AsyncGenerator[ObjectList, None]:
+        """Its list."""
+        self.asked += 1
+        yield ObjectList([], "10")
+
+    async def watch(self, resource: ResourcePath, **_: Any) -> AsyncIterator[tuple[str, Object]]:
+        """It ends."""
+        self.asked += 1
+        if self.way == "410":
+            raise CompactedError("too old")
+        if self.way == "break":
+            raise UnavailableError("connection lost")
+        if self.way == "bookmark":
+            yield "BOOKMARK", {"metadata": {"resourceVersion": "11"}}
+        if self.way == "event":
+            yield "MODIFIED", item("other", "11")
+
+
+@pytest.mark.looptime
+@pytest.mark.parametrize("way", ["end", "410", "break", "bookmark", "event"])
+@pytest.mark.parametrize("what", ["objects", "slices"])
+async def test_a_member_that_ends_every_watch_is_asked_ever_less_often(way: str, what: str) -> None:
+    """Whatever it says before: it answers lists, sends events and ends in order, and cannot be followed."""
+    member = Restless(way)
+    client = cast("KubeClient", member)
+    found = informer(member, Notes()) if what == "objects" else SliceWatch(client, lambda *_: None)
+    running = asyncio.create_task(found.run())
+    await asyncio.sleep(600)
+    running.cancel()
+    await asyncio.wait([running])
+    assert running.cancelled()
+    assert 40 <= member.asked <= 110
+
+
+@pytest.mark.looptime
+async def test_a_watch_that_lasted_is_followed_by_the_next_at_once() -> None:
+    """An orderly end after a while is what API servers do; a failure after a while is the first again."""
+    turns = Turns()
+    for _ in range(5):
+        turns.watching()
+        assert turns.ended() > 0
+    assert turns.wait() > 1
+    for failed in (False, True):
+        turns.watching()
+        await asyncio.sleep(LASTING_SECONDS)
+        assert turns.ended(failed=failed) == int(failed)
+        assert (turns.wait() > 0) == failed
+    assert turns.ended() == 2  # a list that fails is no watch

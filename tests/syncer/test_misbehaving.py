@@ -13,6 +13,7 @@ import orjson
 import pytest
 from aiohttp import web
 from hanse_syncer import report, states
+from hanse_syncer.endpoints import ready_endpoints
 from hanse_syncer.slices import MAX_ENDPOINTS, Slices
 from hanse_syncer.states import StateBook
 
@@ -412,6 +413,30 @@ def test_what_a_member_says_in_a_state_is_bounded() -> None:
         subject(), counted, phase=sync.FAILED, reason="r" * MIB, message="m" * MIB, now=datetime.now(UTC)
     )
     assert failed.ByteSize() < 8192
+
+
+def test_of_an_endpoint_no_more_is_kept_than_is_counted() -> None:
+    """Slices of any size and shape are kept in little, and counted as they are."""
+    junk: Any = {"x" * MIB: ["y" * MIB] * 3}
+    endpoints = [
+        {
+            "addresses": ["a" * MIB, junk],
+            "zone": "z" * MIB,
+            "conditions": junk,
+            "targetRef": junk,
+            "more": junk,
+        },
+        {"addresses": ["10.0.0.1"], "zone": "a", "conditions": {"ready": False, **junk}, "hints": junk},
+        {"addresses": junk, "zone": junk, "conditions": [junk], "targetRef": {"uid": junk}},
+        {"addresses": ["10.0.0.2"], "zone": "a", "conditions": {"ready": None}, "targetRef": {"uid": "u"}},
+    ]
+    labels = {"kubernetes.io/service-name": "web"}
+    item = {"metadata": {"namespace": "default", "name": "one", "labels": labels}, "endpoints": endpoints}
+    slices = Slices()
+    slices.take(item, gone=False)
+    kept = list(slices.of(("default", "web")))
+    assert len(orjson.dumps(kept)) < 4096
+    assert [(zone.zone[:3], zone.ready) for zone in ready_endpoints(kept)] == [("", 1), ("a", 1), ("zzz", 1)]
 
 
 def test_endpoints_of_a_member_are_bounded() -> None:

@@ -9,11 +9,24 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from hanse.api.syncer.v1.sync_state_pb2 import ZoneEndpoints
+from hanse.kube.objects import Object
 from hanse.kube.untrusted import MAX_WORD, mapping, mappings, text
 
 SERVICE_NAME_LABEL: Final = "kubernetes.io/service-name"
 MAX_ZONES: Final = 256
 """Zones in which the endpoints of one Service in one cluster are counted apart."""
+
+
+def counted(endpoint: Mapping[str, Any]) -> Object:
+    """Return no more of an endpoint than is counted, of bounded size whatever a member says."""
+    addresses = endpoint.get("addresses")
+    first = text(addresses[0], MAX_WORD) if isinstance(addresses, list) and addresses else ""
+    return {
+        "addresses": [first],
+        "conditions": {"ready": mapping(endpoint.get("conditions")).get("ready") is not False},
+        "targetRef": {"uid": text(mapping(endpoint.get("targetRef")).get("uid"), MAX_WORD)},
+        "zone": text(endpoint.get("zone"), MAX_WORD),
+    }
 
 
 def ready_endpoints(slices: Iterable[Mapping[str, Any]]) -> list[ZoneEndpoints]:

@@ -2,8 +2,8 @@
 
 Owns `Informer`. It remembers uid and resourceVersion of each object and nothing else; a whole object that
 the watch brings is handed on once. It survives everything: a watch that ends resumes at its last version, a
-compacted one lists again, a member that does not answer is asked again with growing delays. A member that
-misbehaves is no matter of one resource: MisbehavingMemberError ends it.
+compacted one lists again, a member that does not answer, or ends what it began, is asked again with growing
+delays. A member that misbehaves is no matter of one resource: MisbehavingMemberError ends it.
 
 What it does not show proves nothing. An object that is missing from a new list, or that the watch says is
 deleted (which is also what a label taken off looks like), is reported as `vanished`, and whoever cares asks
@@ -16,14 +16,14 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import aclosing
 from typing import Any, Protocol
 
 from hanse.boundary import Boundary
 from hanse.control.queue import Backoff
 from hanse.errors import CompactedError, HanseError, ResourceExhaustedError, UnavailableError
-from hanse.kube.bounds import MisbehavingMemberError
+from hanse.kube.bounds import FOLLOWED_OBJECTS, MisbehavingMemberError
 from hanse.kube.client import KubeClient, ResourcePath
 from hanse.kube.objects import Object
 from hanse.numbers import whole_number
@@ -33,6 +33,8 @@ from hanse_syncer.plan import Seen
 _log = get_logger(__name__)
 _BACKOFF = Backoff(base=0.2, limit=15.0, jitter=0.3)
 _WATCH_SECONDS = 290
+LASTING_SECONDS = 10.0
+"""A watch that lasts so long shows that the member can be followed."""
 SLICE = 200
 """Objects of a list that are taken in before the event loop has a turn."""
 
@@ -62,7 +64,9 @@ class Informer:
         metadata_only: bool,
         sink: Sink,
         cluster: str,
+        full: Callable[[], bool] = lambda: False,
     ) -> None:
+        """`full` says that no more objects of the member can be followed."""
         self.resource = resource
         self.known: dict[tuple[str, str], Seen] = {}
         self.is_listed = False
@@ -72,8 +76,8 @@ class Informer:
         self._selector = selector
         self._metadata_only = metadata_only
         self._sink = sink
+        self._full = full
         self._log = _log.bind(cluster=cluster, resource=resource.plural, api_version=resource.api_version)
-        self._random = random.Random()  # noqa: S311 - jitter
         self._boundary = Boundary("member objects")
 
     def seen(self, namespace: str, name: str) -> Seen | None:
@@ -92,32 +96,31 @@ class Informer:
 
     async def run(self) -> None:
         """List and watch until cancelled. Raises MisbehavingMemberError."""
-        failures = 0
+        turns = Turns()
         version = ""
         while True:
             try:
                 if not version:
                     version = await self._list()
-                    failures = 0
+                turns.watching()
                 async for newer in self._watch(version):
                     version = newer
-                    failures = 0
+                turns.ended()
             except MisbehavingMemberError:
                 raise
             except CompactedError:
-                self._log.info("the watch is too old, listing again")
                 version = ""
-                failures += 1
+                if turns.ended() in (0, 1, 5, 50):
+                    self._log.info("the watch is too old, listing again")
             except Exception as error:  # noqa: BLE001 - of this resource alone; the session goes on
-                failures += 1
+                failures = turns.ended(failed=True)
                 if must_list(error, failures):
                     version = ""
                 if failures in (1, 5, 50):
                     self._log.warning("cannot follow", error=str(error) or type(error).__name__)
                 if not isinstance(error, HanseError | OSError):
                     self._boundary.failed(self.resource.plural, error)
-            if failures:
-                await asyncio.sleep(_BACKOFF.delay(failures, rng=self._random))
+            await asyncio.sleep(turns.wait())
 
     async def _list(self) -> str:
         """Take in a list, once all of it is there: the beginning of one that breaks off proves nothing."""
@@ -176,9 +179,43 @@ class Informer:
         known = self.known.get(identity)
         if known is not None and known.uid == seen.uid and not _newer(seen, known):
             return
+        if known is None and self._full():
+            raise MisbehavingMemberError(
+                f"it shows more than {FOLLOWED_OBJECTS} objects as the federation's: no cluster has as many",
+                metadata={"bound": str(FOLLOWED_OBJECTS)},
+            )
         self.known[identity] = seen
         with self._boundary.around("/".join(identity)):
             self._sink.changed(*identity, seen, live)
+
+
+class Turns:
+    """How long to wait before a member is asked again to be followed.
+
+    Only a watch that lasted shows that it can be followed: a list that is answered, an event or an orderly
+    end do not, or a member that ends each watch at once would have us ask it without a pause.
+    """
+
+    def __init__(self) -> None:
+        self._short = 0
+        """Turns in a row without a watch that lasted."""
+        self._began: float | None = None
+        self._random = random.Random()  # noqa: S311 - jitter
+
+    def watching(self) -> None:
+        """A watch begins."""
+        self._began = asyncio.get_running_loop().time()
+
+    def ended(self, *, failed: bool = False) -> int:
+        """The turn is over; return how many in a row were too short. One that `failed` is, once at least."""
+        began, self._began = self._began, None
+        lasted = began is not None and asyncio.get_running_loop().time() - began >= LASTING_SECONDS
+        self._short = int(failed) if lasted else self._short + 1
+        return self._short
+
+    def wait(self) -> float:
+        """Return the seconds until the next turn."""
+        return _BACKOFF.delay(self._short, rng=self._random) if self._short else 0.0
 
 
 def must_list(error: Exception, failures: int) -> bool:

@@ -397,7 +397,7 @@ class Pipeline:
         desk = self._desk
         assert desk is not None
         memory = desk.memory(path)
-        memory.live = live
+        memory.live = live if self.up else None  # of one that is not looked at soon nothing is kept
         now = asyncio.get_running_loop().time()
         wait = memory.looked_at + _REPORT_WINDOW - now
         if wait > 0:

@@ -18,7 +18,7 @@ from typing import Final
 
 from hanse.api.syncer.v1.sync_state_pb2 import ZoneEndpoints
 from hanse.control.queue import Backoff
-from hanse.kube.bounds import MisbehavingMemberError
+from hanse.kube.bounds import FOLLOWED_OBJECTS, MisbehavingMemberError
 from hanse.kube.client import KubeClient, ResourcePath
 from hanse.kube.objects import Object
 from hanse.telemetry import get_logger
@@ -174,6 +174,9 @@ class Session:
         _log.info("a member answers again", cluster=self.member.cluster, attempts=attempt)
         self._back()
 
+    def _is_full(self) -> bool:
+        return sum(len(informer.known) for informer, _ in self._informers.values()) >= FOLLOWED_OBJECTS
+
     def _informer(self, target: Target) -> Informer | None:
         identity = (target.key.group, target.key.resource)
         found = self._informers.get(identity)
@@ -190,6 +193,7 @@ class Session:
             metadata_only=identity in health.STATELESS_KINDS,
             sink=_PathSink(self, f"{target.key.group or 'core'}/{target.key.resource}"),
             cluster=self.member.cluster,
+            full=self._is_full,
         )
         task = self._group.create_task(informer.run(), name=f"informer {self.member.cluster} {identity}")
         self._informers[identity] = (informer, task)

@@ -9,24 +9,21 @@ Concurrency: one task. Next: `hanse_syncer.endpoints` for the counting.
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import aclosing
 from typing import Any
 
 from hanse.api.syncer.v1.sync_state_pb2 import ZoneEndpoints
 from hanse.boundary import Boundary
-from hanse.control.queue import Backoff
 from hanse.errors import CompactedError, HanseError
-from hanse.kube.bounds import MisbehavingMemberError
+from hanse.kube.bounds import LIST_ITEMS, MisbehavingMemberError
 from hanse.kube.client import KubeClient, ResourcePath
 from hanse.kube.objects import Object
 from hanse.kube.untrusted import mapping, mappings, text
-from hanse_syncer.endpoints import SERVICE_NAME_LABEL, ready_endpoints
-from hanse_syncer.informer import must_list
+from hanse_syncer.endpoints import SERVICE_NAME_LABEL, counted, ready_endpoints
+from hanse_syncer.informer import Turns, must_list
 
 _RESOURCE = ResourcePath("discovery.k8s.io/v1", "endpointslices", "EndpointSlice")
-_BACKOFF = Backoff(base=0.2, limit=15.0, jitter=0.3)
 _WATCH_SECONDS = 290
 MAX_ENDPOINTS = 300_000
 """Endpoints in all slices: Kubernetes is built for 150,000 Pods, and each may be behind two Services."""
@@ -41,7 +38,6 @@ class SliceWatch:
         self._slices = Slices()
         self._listed = False
         self._boundary = Boundary("member slices")
-        self._random = random.Random()  # noqa: S311 - jitter
 
     def ready(self, namespace: str, service: str) -> list[ZoneEndpoints] | None:
         """Return the ready endpoints of a Service; None before the first list."""
@@ -51,13 +47,13 @@ class SliceWatch:
 
     async def run(self) -> None:
         """List and watch until cancelled. Raises MisbehavingMemberError."""
-        failures = 0
+        turns = Turns()
         version = ""
         while True:
             try:
                 if not version:
                     version = await self._list()
-                    failures = 0
+                turns.watching()
                 stream: Any = self._client.watch(
                     _RESOURCE,
                     resource_version=version,
@@ -66,26 +62,21 @@ class SliceWatch:
                 )
                 async with aclosing(stream):
                     async for kind, obj in stream:
-                        failures = 0
                         version = obj["metadata"]["resourceVersion"]
                         if kind != "BOOKMARK":
                             self._take(obj, gone=kind == "DELETED")
+                turns.ended()
             except MisbehavingMemberError:
                 raise
             except CompactedError:
                 version = ""
-                failures += 1
-            except (HanseError, OSError, LookupError, TypeError, ValueError) as error:
-                failures += 1
-                if must_list(error, failures):
-                    version = ""
+                turns.ended()
             except Exception as error:  # noqa: BLE001 - a defect here must not end the whole session
-                self._boundary.failed("slices", error)
-                failures += 1
-                if must_list(error, failures):
+                if not isinstance(error, HanseError | OSError | LookupError | TypeError | ValueError):
+                    self._boundary.failed("slices", error)
+                if must_list(error, turns.ended(failed=True)):
                     version = ""
-            if failures:
-                await asyncio.sleep(_BACKOFF.delay(failures, rng=self._random))
+            await asyncio.sleep(turns.wait())
 
     async def _list(self) -> str:
         version = ""
@@ -134,22 +125,18 @@ class Slices:
             self._drop((namespace, before), name)
         if owner and not gone:
             self._owners[namespace, name] = owner
-            endpoints = [
-                {
-                    "addresses": _first(endpoint.get("addresses")),
-                    "conditions": endpoint.get("conditions"),
-                    "targetRef": endpoint.get("targetRef"),
-                    "zone": endpoint.get("zone"),
-                }
-                for endpoint in mappings(item.get("endpoints"))
-            ]
+            endpoints = [counted(endpoint) for endpoint in mappings(item.get("endpoints"))]
             self._by_service.setdefault((namespace, owner), {})[name] = {"endpoints": endpoints}
             self._endpoints += len(endpoints)
-            if self._endpoints > MAX_ENDPOINTS:
-                raise MisbehavingMemberError(
-                    f"its EndpointSlices have more than {MAX_ENDPOINTS} endpoints: no cluster's have",
-                    metadata={"bound": str(MAX_ENDPOINTS)},
-                )
+            for number, most, what in (
+                (self._endpoints, MAX_ENDPOINTS, "endpoints"),
+                (len(self._owners), LIST_ITEMS, "slices"),
+            ):
+                if number > most:
+                    raise MisbehavingMemberError(
+                        f"its EndpointSlices have more than {most} {what}: no cluster's have",
+                        metadata={"bound": str(most)},
+                    )
         return {(namespace, service) for service in (before, owner) if service}
 
     def _drop(self, service: tuple[str, str], name: str) -> None:
@@ -158,7 +145,3 @@ class Slices:
         self._endpoints -= len(found["endpoints"]) if found is not None else 0
         if not slices:
             self._by_service.pop(service, None)
-
-
-def _first(addresses: Any) -> list[Any]:
-    return addresses[:1] if isinstance(addresses, list) else []

@@ -102,6 +102,13 @@ CATALOGUE_BYTES: Final = _MIB
 NAME_CHARS: Final = 253
 """Longest name of anything: a DNS subdomain (RFC 1123)."""
 
+IDENTITY_CHARS: Final = {"name": 512, "namespace": NAME_CHARS, "uid": 128, "resourceVersion": 128}
+"""Longest texts in the metadata of an object by which it is told apart: they are kept for as long as it is
+followed. A few kinds have names that Kubernetes does not bound; a uid has 36, a version some 10."""
+
+FOLLOWED_OBJECTS: Final = 200_000
+"""Objects of all kinds together that are followed in one member: twice as many as one list may have."""
+
 
 def answer_bound(method: str, path: str) -> Bound:
     """Return the bound of the answer to a request. `path` is the URL's, its query may be there."""

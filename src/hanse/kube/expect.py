@@ -18,6 +18,7 @@ from typing import Any, Final, Protocol
 import orjson
 
 from hanse.errors import UnavailableError
+from hanse.kube.bounds import IDENTITY_CHARS
 from hanse.kube.objects import Object
 from hanse.kube.status import MAX_RETRY_AFTER
 from hanse.numbers import whole_number
@@ -388,6 +389,10 @@ def wrong_metadata(document: Object, *, namespace: str = "", name: str = "", sto
         return "has no name"
     if name and found != name:
         return f"is {found!r}, not {name!r}"
+    for field_name, longest in IDENTITY_CHARS.items():
+        value = metadata.get(field_name)
+        if isinstance(value, str) and len(value) > longest:
+            return f"has a {field_name} of {len(value)} characters, more than {longest}"
     if (metadata.get("namespace") or "") != namespace and (namespace or name):
         return f"is in namespace {metadata.get('namespace')!r}, not {namespace!r}"
     for field_name in ("uid", "resourceVersion") if stored else ():

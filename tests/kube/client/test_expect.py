@@ -138,6 +138,17 @@ LIES: list[tuple[Expected, dict[str, Any], dict[tuple[str, ...], Any]]] = [
     (OBJECT, CONFIGMAP, {("metadata", "ownerReferences"): {"uid": "x"}}),
     (OBJECT, CONFIGMAP, {("metadata", "finalizers"): [7]}),
     (OBJECT, CONFIGMAP, {("metadata",): []}),
+    (AnObject("v1", "ConfigMap"), CONFIGMAP, {("metadata", "name"): "x" * 513}),
+    (AnObject("v1", "ConfigMap"), CONFIGMAP, {("metadata", "uid"): "x" * 129}),
+    (
+        AList("v1", "ConfigMap"),
+        LIST,
+        {
+            ("items",): [
+                {"metadata": {"name": "x", "namespace": "y", "uid": "u", "resourceVersion": "7" * 129}}
+            ]
+        },
+    ),
     (AList("v1", "ConfigMap"), LIST, {("items",): None}),
     (AList("v1", "ConfigMap"), LIST, {("items",): {}}),
     (AList("v1", "ConfigMap"), LIST, {("items",): [None]}),
