@@ -220,6 +220,26 @@ async def test_a_namespace_with_an_owned_foreign_object_stays(fed: Federation) -
     assert member.get("coordination.k8s.io/leases/shop/l") is not None
 
 
+async def test_our_marks_on_a_foreign_object_do_not_make_it_ours(fed: Federation) -> None:
+    """Whoever copies an object of ours in the member copies its labels too; the copy is not lost for that."""
+    member, settings = fed.members["a"], "core/configmaps/shop/settings"
+    async with fed.syncer():
+        await placed(fed)
+        await fed.put(settings, config_map())
+        await fed.place(settings, "a")
+        await fed.reaches(settings, "a", sync.APPLIED)
+        labels = (member.get(settings) or {})["metadata"]["labels"]
+        assert labels == MARKS
+        await member.create("core/configmaps/shop/copy", named(config_map("x"), "copy", labels=labels))
+        await fed.mark_deleted(settings)
+        await fed.reaches(settings, "a", sync.REMOVED)
+        await fed.mark_deleted(SPACE)
+        state = await fed.reaches(SPACE, "a", sync.REMOVED)
+    assert (state.reason, "configmaps copy there" in state.message) == ("Released", True)
+    assert (member.get("core/configmaps/shop/copy") or {})["data"] == {"value": "x"}
+    assert member.get(settings) is None
+
+
 async def test_a_namespace_goes_with_what_the_member_made_for_ours(fed: Federation) -> None:
     """ReplicaSet, Pod and endpoints of our Deployment and Service are no obstacle."""
     member = fed.members["a"]

@@ -48,6 +48,25 @@ def test_only_our_marks_make_an_object_ours() -> None:
     ) == ({"theirs", "other", "bot"}, set())
 
 
+def test_marks_count_if_we_applied_them() -> None:
+    """Managed fields say who did; where there are none, or not in that form, nobody says that."""
+
+    def entry(manager: str = ownership.FIELD_MANAGER, operation: str = "Apply", **labels: Any) -> Any:
+        fields: Any = {
+            "f:metadata": {"f:labels": {".": {}, **{f"f:{label}": {} for label in labels or OURS}}}
+        }
+        return {"manager": manager, "operation": operation, "fieldsType": "FieldsV1", "fieldsV1": fields}
+
+    assert verdicts(
+        item("configmaps", "none", labels=OURS, managedFields=[]),
+        item("configmaps", "applied", labels=OURS, managedFields=[entry("kubectl", "Update"), entry()]),
+        item("configmaps", "copied", labels=OURS, managedFields=[entry("kubectl", "Update")]),
+        item("configmaps", "posing", labels=OURS, managedFields=[entry(operation="Update")]),
+        item("configmaps", "other", labels=OURS, managedFields=[entry(app="x"), entry("kubectl")]),
+        item("configmaps", "odd", labels=OURS, managedFields=["x", {"manager": "hanse", "fieldsV1": 7}]),
+    ) == ({"copied", "posing", "other", "odd"}, set())
+
+
 def test_owners_count_if_they_lead_to_ours() -> None:
     """A Deployment of ours, its ReplicaSet and its Pods are ours, in whatever order they are listed."""
     chain = [

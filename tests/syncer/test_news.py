@@ -17,6 +17,7 @@ from hanse.api.syncer.v1 import sync_state_pb2 as sync
 from hanse.api.syncer.v1.sync_state_pb2 import SyncState
 from hanse.errors import FailedPreconditionError
 from hanse.kube.objects import Object
+from hanse.kube.options import WriteOptions
 from hanse.store import BatchWriter, Compare, KeyValue, MemoryStore, keys
 from tests.syncer.harness import (
     FEDERATION_ID,
@@ -170,11 +171,14 @@ async def test_a_namespace_is_looked_through_to_the_end(fed: Federation) -> None
     member = fed.members["eu"]
     info = member.engine.catalogue.require("", "v1", "configmaps")
     labels = {"app.kubernetes.io/managed-by": "hanse", "hanse.dev/federation": FEDERATION_ID}
+    as_hanse = WriteOptions(field_manager="hanse")
     async with fed.syncer():
         await fed.reaches(NAMESPACE, "eu", sync.APPLIED)
         for number in range(501):
             ours = config_map(name=f"c{number:03}", namespace="shop", labels=labels)
-            await member.engine.resources.create(info, ours, namespace="shop")
+            await member.engine.resources.patch(
+                info, patch_type="apply", patch=ours, namespace="shop", name=f"c{number:03}", options=as_hanse
+            )
         await member.engine.resources.create(info, config_map(name="x", namespace="shop"), namespace="shop")
         await fed.mark_deleted(NAMESPACE)
         state = await fed.reaches(NAMESPACE, "eu", sync.REMOVED)

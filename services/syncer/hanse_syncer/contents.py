@@ -1,6 +1,7 @@
 """What is in a namespace, or of a kind, of a member: ours, made by the cluster for what is ours, or foreign.
 
-Owns that judgement, over all lists at once. Only what carries our marks is ours. That an object has an
+Owns that judgement, over all lists at once. Only what carries our marks, and was not given them by somebody
+else, is ours. That an object has an
 owner says nothing by itself: its owners count if they lead, by uid, to an object of ours that is in the
 lists. What has owners that are not in the lists, though all of their kind are, is going: the member collects
 it. Endpoints are of the Service of their name, EndpointSlices of the one that their label or owner names.
@@ -86,7 +87,7 @@ def item_of(group: str, resource: str, obj: Mapping[str, Any], *, federation_id:
         resource=resource,
         name=name,
         uid=str(child(whole, "metadata", "uid") or ""),
-        ours=ownership.owned(whole, federation_id),
+        ours=ownership.owned(whole, federation_id) and not ownership.is_copy(whole),
         owners=tuple(_owner(each) for each in sequence(mapping(whole, "metadata"), "ownerReferences")),
         deleting=bool(child(whole, "metadata", "deletionTimestamp")),
         service=service,

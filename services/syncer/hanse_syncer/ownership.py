@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from hanse.kube.objects import Object, mapping
+from hanse.kube.objects import Object, child, mapping, sequence
 
 MANAGED_BY_LABEL: Final = "app.kubernetes.io/managed-by"
 MANAGED_BY: Final = "hanse"
@@ -36,6 +36,21 @@ def owned(obj: Mapping[str, Any], federation_id: str) -> bool:
     """Whether a member's object carries the federation's marks."""
     found = mapping(obj, "metadata", "labels")
     return found.get(FEDERATION_LABEL) == federation_id and found.get(MANAGED_BY_LABEL) == MANAGED_BY
+
+
+def is_copy(obj: Mapping[str, Any]) -> bool:
+    """Whether somebody else wrote our marks onto a member's object: its managed fields say who applied them.
+
+    People copy objects with their labels, and so do controllers. What has no managed fields, as after some
+    ways of restoring it, is not known to be a copy.
+    """
+    entries = sequence(mapping(obj, "metadata"), "managedFields")
+    return bool(entries) and not any(_has_applied_marks(entry) for entry in entries)
+
+
+def _has_applied_marks(entry: Any) -> bool:
+    by_us = child(entry, "manager") == FIELD_MANAGER and child(entry, "operation") == "Apply"
+    return by_us and f"f:{FEDERATION_LABEL}" in mapping(entry, "fieldsV1", "f:metadata", "f:labels")
 
 
 def other_federation(obj: Mapping[str, Any], federation_id: str) -> str:
