@@ -55,6 +55,7 @@ def obj(name: str, namespace: str = "", **metadata: Any) -> dict[str, Any]:
         ("scheduling.k8s.io", "priorityclasses", "", "system-node-critical"),
         (RBAC, "clusterroles", "", "cluster-admin"),
         (RBAC, "clusterroles", "", "system:node"),
+        (RBAC, "clusterrolebindings", "", "kubeadm:node-proxier"),
         (RBAC, "rolebindings", "shop", "system:image-pullers"),
         (RBAC, "clusterrolebindings", "", "cluster-admin"),
         (FLOWS, "flowschemas", "", "catch-all"),

@@ -102,6 +102,9 @@ _BOOTSTRAP_PREFIXES: Final = (
 )
 """A resource (all of the group if empty), and the beginning of names that Kubernetes keeps for itself."""
 
+_KUBEADM: Final = "kubeadm:"
+"""How the names of the roles and bindings begin by which kubeadm lets nodes and administrators in."""
+
 _KEPT_BY_API_SERVER: Final = {
     "rbac.authorization.kubernetes.io/autoupdate": "true",
     "apf.kubernetes.io/autoupdate-spec": "true",
@@ -183,6 +186,8 @@ def by_name(group: str, resource: str, *, namespace: str, name: str) -> str:
         _is(group, resource, which) and name.startswith(prefix) for which, prefix in _BOOTSTRAP_PREFIXES
     ):
         return f"each API server has {name} of its own from its start"
+    if group == _RBAC and name.startswith(_KUBEADM):
+        return f"kubeadm made {name} for the cluster itself"
     return ""
 
 
