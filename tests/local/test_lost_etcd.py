@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 from hanse_apiserver import founding
 from hanse_local import background, beginnings
-from hanse_local.federation import prepare
 from hanse_local.layout import DataDir
 from hanse_local.options import Options
 from hanse_local.process import ProcessState
@@ -22,7 +21,7 @@ from hanse_local.verdict import problems
 from hanse.errors import FEDERATION_DIFFERS, FEDERATION_LOST, FailedPreconditionError
 from hanse.store import MemoryStore
 from hanse.store.keys import FEDERATION
-from tests.local.fakes import Fakes, eventually
+from tests.local.fakes import Fakes, eventually, plan_of
 from tests.local.test_host import Etcd, host_of
 
 
@@ -50,7 +49,7 @@ def test_both_etcds_need_their_data(tmp_path: Path) -> None:
     """That of the federation, and that of the simulated clusters."""
     data = DataDir.at(tmp_path / "data")
     data.create()
-    plan = prepare(data, Options(clusters=1))
+    plan = plan_of(data, Options(clusters=1))
     kept = {spec.name: spec.keeps for spec in plan.specs if spec.keeps}
     assert kept == {name: data.etcd(name) / "member" for name in ("etcd", "members-etcd")}
     assert plan.etcd_data == (data.etcd("etcd"), data.etcd("members-etcd"))
