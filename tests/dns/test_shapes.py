@@ -85,7 +85,7 @@ async def compiled(store: MemoryStore) -> Compilation:
     """What a dns service knows of what is stored."""
     compilation = Compilation(store, DnsSettings(dns_suffix="example.org"))
     for mirror in (compilation._services, compilation._presences, compilation._clusters):
-        mirror._replace(await store.range(mirror._prefix))
+        await mirror._replace(await store.range(mirror._prefix))
     for key, value in compilation._presences.items():
         compilation._presence_changed(key, None, value, 1)
     return compilation
