@@ -12,6 +12,7 @@ Pure functions; a YAML text of a megabyte takes a second, so callers in an event
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,11 +61,25 @@ def json_document(body: bytes | str, *, what: str = "the body") -> Any:
 
 
 def _surely_too_many(body: bytes) -> bool:
-    """Report whether a JSON text has more values than are taken, without decoding it.
+    """Report whether a JSON text has more values than are taken, without decoding it."""
+    return any(found.commas > MAX_VALUES or found.brackets > MAX_VALUES for found in structure(body))
 
-    It is gone through in pieces: a thread must let others run meanwhile.
+
+@dataclass(frozen=True, slots=True)
+class Structure:
+    """How many of JSON's signs there are outside of texts: `brackets` that open, of both kinds."""
+
+    commas: int = 0
+    colons: int = 0
+    brackets: int = 0
+
+
+def structure(body: bytes) -> Iterator[Structure]:
+    """Yield what has been counted of a JSON text so far, after each piece of it.
+
+    In pieces, so that a thread that does it lets others run meanwhile.
     """
-    commas = brackets = start = 0
+    commas = colons = brackets = start = 0
     in_text = False
     while start < len(body):
         end = start + _PIECE
@@ -75,12 +90,11 @@ def _surely_too_many(body: bytes) -> bool:
         parts = piece.split(b'"')
         outside = b"".join(parts[in_text::2])
         commas += outside.count(b",")
+        colons += outside.count(b":")
         brackets += outside.count(b"{") + outside.count(b"[")
-        if commas > MAX_VALUES or brackets > MAX_VALUES:
-            return True
         in_text ^= len(parts) % 2 == 0
         start = end
-    return False
+        yield Structure(commas, colons, brackets)
 
 
 def check_bounds(value: Any, *, what: str, deepest: int = MAX_DEPTH) -> None:

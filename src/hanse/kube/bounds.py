@@ -3,7 +3,7 @@
 A member is a server of somebody else: what it sends is bounded while it is read, whatever was asked. The
 bounds are those of Kubernetes with room to spare, so that no API server that works as it should meets them;
 one that does is misbehaving, which is a state of that cluster and of no other. Everything that is decoded at
-once is at most 4 MiB, since decoding holds the event loop.
+once is at most 4 MiB, and not too dense, since decoding holds the event loop.
 
 Pure. Next: `hanse.kube.http_connection` and `hanse.kube.transport`, which keep to them; `hanse.kube.pace` for
 events per second.
@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from hanse.documents import structure
 from hanse.errors import UnavailableError
 
 _KIB: Final = 1024
@@ -49,6 +50,14 @@ class Bound:
             metadata={"bound": str(self.bytes)},
         )
 
+    def too_dense(self, server: str) -> AnswerTooLongError:
+        """Return the error for one that `is_dense`."""
+        return AnswerTooLongError(
+            f"{server} sent too many keys, maps and lists as {self.what}: a key counts {_KEY}, a map or "
+            f"list {_BRACKET}, and {MAX_WEIGHT} is more than any cluster sends; look at what answers there",
+            metadata={"bound": str(MAX_WEIGHT)},
+        )
+
 
 WORDS: Final = Bound("what an API server says of itself", 256 * _KIB)
 """/readyz, /livez and /version: a few hundred bytes, some KiB when every check is listed."""
@@ -58,8 +67,8 @@ OBJECT: Final = Bound("an object", 4 * _MIB)
 than the protobuf that is stored. Also for a Status, which may quote an object."""
 
 PAGE: Final = Bound("a page of a list", 4 * _MIB)
-"""500 objects' metadata have some 1.5 MiB with their managed fields. A page of large objects is asked for
-again with fewer of them, down to one, which an object's bound holds."""
+"""500 objects' metadata have some 1.5 MiB with their managed fields. A page of large objects, or a dense one,
+is asked for again with fewer of them, down to one, which an object's bound holds."""
 
 DISCOVERY: Final = Bound("a discovery document", 4 * _MIB)
 """A plain cluster has 60 KiB of it, one with 1,000 custom kinds some 500."""
@@ -69,6 +78,17 @@ SCHEMA: Final = Bound("an OpenAPI document", 16 * _MIB)
 
 EVENT: Final = Bound("an event of a watch", 4 * _MIB + 4 * _KIB)
 """An object and its wrapping."""
+
+MAX_WEIGHT: Final = 2_000_000
+"""What the keys, maps and lists of one answer may count together; decoded they hold the event loop for 50 ms.
+4 MiB could take 120 ms. An object of 1.5 MiB, as etcd takes it, counts up to 1,400,000."""
+
+_KEY: Final = 8
+_BRACKET: Final = 5
+"""In 25 ns: a key that was not met before takes orjson up to 200 ns, an empty map or list 60 to 90 ns."""
+
+_LIGHT_BYTES: Final = 1536 * _KIB
+"""An answer of no more bytes is decoded without a look at how dense it is."""
 
 HEAD_BYTES: Final = 64 * _KIB
 """Status line and headers of an answer; Go's servers write up to 1 MiB, kube-apiserver some hundred bytes."""
@@ -108,6 +128,16 @@ followed. A few kinds have names that Kubernetes does not bound; a uid has 36, a
 
 FOLLOWED_OBJECTS: Final = 200_000
 """Objects of all kinds together that are followed in one member: twice as many as one list may have."""
+
+
+def may_be_dense(body: bytes) -> bool:
+    """Whether `is_dense` must be asked, which takes some 20 ms for each MiB and is for a thread."""
+    return len(body) > _LIGHT_BYTES
+
+
+def is_dense(body: bytes) -> bool:
+    """Whether an answer has more keys, maps and lists than may be decoded at once."""
+    return any(_KEY * found.colons + _BRACKET * found.brackets > MAX_WEIGHT for found in structure(body))
 
 
 def answer_bound(method: str, path: str) -> Bound:

@@ -34,7 +34,7 @@ from hanse.errors import (
     UnavailableError,
 )
 from hanse.kube.access import ClusterAccess
-from hanse.kube.bounds import EVENT, ListBudget, answer_bound
+from hanse.kube.bounds import EVENT, Bound, ListBudget, answer_bound, is_dense, may_be_dense
 from hanse.kube.expect import (
     AnObject,
     Answer,
@@ -132,6 +132,7 @@ class KubeTransport:
         if body is not None:
             headers["Content-Type"] = content
         answer = await self._exchange(method, path, params=params, body=body, headers=headers)
+        await self._check_dense(answer.body, answer_bound(method, path))
         return self._verified(expect, answer, asked=f"{method} {path}")
 
     async def _exchange(
@@ -215,6 +216,7 @@ class KubeTransport:
                 async with aclosing(_lines(within, self.access.server)) as lines:
                     async for line in lines:
                         await self._pace.took(len(line))
+                        await self._check_dense(line, EVENT)
                         yield _event(line, expect, asked=asked)
         except (OSError, TimeoutError) as error:
             raise _unreachable(self.access.server, error, sent=False) from error
@@ -233,6 +235,11 @@ class KubeTransport:
                 "the cluster with --force and join the other one",
                 metadata={"expected": self.access.cluster_id, "found": found},
             )
+
+    async def _check_dense(self, body: bytes, bound: Bound) -> None:
+        """Raise AnswerTooLongError for what would take too long to decode."""
+        if may_be_dense(body) and await asyncio.to_thread(is_dense, body):
+            raise bound.too_dense(self.access.server)
 
     def _verified(self, expect: Expected, answer: HttpAnswer, *, asked: str) -> Answer:
         return verified(

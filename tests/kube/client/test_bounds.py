@@ -8,6 +8,7 @@ import tracemalloc
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import orjson
 import pytest
@@ -132,6 +133,34 @@ async def test_an_answer_at_its_bound_is_taken() -> None:
     for answer in (ok(body, TYPE), ok(gzip.compress(body), TYPE, "Content-Encoding: gzip")):
         async with member(answering(lambda _, answer=answer: answer)) as client:  # type: ignore[misc]
             assert await client.get(MAPS, "web", namespace="default") == obj
+
+
+@pytest.mark.parametrize("data", [{f"{number:x}": 0 for number in range(260_000)}, [[]] * 900_000])
+async def test_an_answer_that_is_too_dense_is_not_decoded(data: Any) -> None:
+    """Keys, maps and lists count, since decoding them holds the loop; the same bytes as text are fine."""
+    dense = orjson.dumps({**config_map("web"), "data": data})
+    assert len(dense) < OBJECT.bytes
+    async with member(answering(lambda _: ok(dense, TYPE))) as client:
+        with pytest.raises(AnswerTooLongError, match="too many keys, maps and lists as an object"):
+            await client.get(MAPS, "web", namespace="default")
+    text = {**config_map("web"), "data": {"a": orjson.dumps(data).decode()}}
+    async with member(answering(lambda _: ok(orjson.dumps(text), TYPE))) as client:
+        assert await client.get(MAPS, "web", namespace="default") == text
+
+
+async def test_a_dense_page_is_asked_for_again_with_fewer_objects() -> None:
+    """As one that is too long."""
+    asked: list[int] = []
+
+    def pages(request: str) -> bytes:
+        (limit,) = parse_qs(urlsplit(request.split()[1]).query)["limit"]
+        asked.append(int(limit))
+        more: dict[str, Any] = {"data": {f"key{number}": "" for number in range(1000)}}
+        return page([f"c{number}" for number in range(int(limit))], **more)
+
+    async with member(answering(pages)) as client:
+        assert len((await client.list(MAPS)).items) == 50
+    assert asked == [500, 50]
 
 
 @pytest.mark.parametrize(
