@@ -155,7 +155,7 @@ async def test_a_dense_page_is_asked_for_again_with_fewer_objects() -> None:
     def pages(request: str) -> bytes:
         (limit,) = parse_qs(urlsplit(request.split()[1]).query)["limit"]
         asked.append(int(limit))
-        more: dict[str, Any] = {"data": {f"key{number}": "" for number in range(1000)}}
+        more: dict[str, Any] = {"data": {f"key{number}": "" for number in range(500)}}
         return page([f"c{number}" for number in range(int(limit))], **more)
 
     async with member(answering(pages)) as client:
