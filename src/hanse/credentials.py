@@ -102,16 +102,27 @@ def new_key() -> Key:
 def read_keys(path: Path) -> tuple[Key, ...]:
     """Read a key file. Raises ConfigError that names the file and the line."""
     try:
-        mode = path.stat().st_mode
+        status = path.stat()
         lines = path.read_text().splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"cannot read the key file {path}: {error}") from error
-    if mode & 0o077:
+    if not _is_private(status):
         raise ConfigError(f"others can read the key file {path}: run chmod 600 on it")
     keys = [_parse(line, f"{path} line {number}") for number, line in enumerate(lines, 1) if line.strip()]
     if len({key.id for key in keys}) != len(keys):
         raise ConfigError(f"{path} has two keys with the same id: ids must differ")
     return tuple(keys)
+
+
+def _is_private(status: os.stat_result) -> bool:
+    """Whether a file is its owner's alone, or root's and readable by a group.
+
+    The latter is how Kubernetes mounts a Secret for a Pod that is not root's: `fsGroup` gives it the group,
+    and nobody in it can change the mode.
+    """
+    if status.st_uid == 0 and os.geteuid() != 0:
+        return not status.st_mode & 0o037
+    return not status.st_mode & 0o077
 
 
 def rotate(path: Path) -> Key:

@@ -55,6 +55,28 @@ def test_the_key_file_is_made_private_and_only_when_asked(tmp_path: Path) -> Non
         Sealer.from_file(path)
 
 
+@pytest.mark.parametrize(
+    ("owner", "mode", "us", "private"),
+    [
+        (0, 0o440, 1000, True),
+        (0, 0o640, 1000, True),
+        (0, 0o460, 1000, False),
+        (0, 0o444, 1000, False),
+        (1000, 0o600, 1000, True),
+        (1000, 0o440, 1000, False),
+        (0, 0o400, 0, True),
+        (0, 0o440, 0, False),
+    ],
+)
+def test_a_key_file_of_a_mounted_secret_is_private(
+    owner: int, mode: int, us: int, private: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Kubernetes gives root's files to the group of a Pod; nobody else may read them, nor the group write."""
+    monkeypatch.setattr("os.geteuid", lambda: us)
+    status = os.stat_result((0o100000 | mode, 0, 0, 1, owner, 1000, 0, 0, 0, 0))
+    assert credentials._is_private(status) is private
+
+
 def test_rotation_opens_old_and_seals_new(tmp_path: Path) -> None:
     """The old key opens until its line is dropped; the error then names the key."""
     path = tmp_path / "credentials.key"

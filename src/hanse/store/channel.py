@@ -22,6 +22,7 @@ from etcd3aio import _protobuf as pb
 
 from hanse.errors import OUTCOME_UNKNOWN, STORE_FULL, ConfigError, UnavailableError
 from hanse.settings import TlsFiles
+from hanse.store.silence import Silence
 from hanse.store.wire import Outcome, outcome, refusal
 
 DEFAULT_OPERATION_TIMEOUT: Final = 10.0
@@ -67,8 +68,12 @@ class EtcdChannel:
         self.closed = False
         self.on_full: list[Callable[[], None]] = []
         """Called whenever etcd refuses a request because it is full."""
+        self.silence = Silence(self._where)
         self._use(connect())
-        self._following = asyncio.create_task(self.follow_files(), name="etcd-certificate")
+        self._following = (
+            asyncio.create_task(self.follow_files(), name="etcd-certificate"),
+            asyncio.create_task(self.silence.follow(), name="etcd-silence"),
+        )
 
     def _use(self, channel: grpc.aio.Channel) -> None:
         self._channel = channel
@@ -107,6 +112,12 @@ class EtcdChannel:
         Waits for etcd up to the operation timeout. A request that is not `repeatable` is sent again only if
         it was certainly not done. Raises `UnavailableError`, with `OUTCOME_UNKNOWN` if it may have been.
         """
+        with self.silence.waiting():
+            return await self._call(method, request, what=what, repeatable=repeatable, revision=revision)
+
+    async def _call(
+        self, method: Any, request: Any, *, what: str, repeatable: bool, revision: int
+    ) -> tuple[Any, bool]:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._timeout
         delay = _RETRY_FIRST
@@ -115,16 +126,20 @@ class EtcdChannel:
             if self.closed:
                 raise closed()
             try:
-                return await method(request, timeout=max(deadline - loop.time(), 0.001)), in_doubt
+                response = await method(request, timeout=max(deadline - loop.time(), 0.001))
+                self.silence.answered()
+                return response, in_doubt
             except grpc.aio.AioRpcError as error:
                 code, details = error.code(), error.details() or ""
                 meaning = outcome(code, details)
                 if meaning is Outcome.REFUSED:
+                    self.silence.answered()
                     refused = refusal(code, details, what=what, revision=revision)
                     if refused.reason == STORE_FULL:
                         for listener in tuple(self.on_full):
                             listener()
                     raise refused from error
+                self.silence.failed(details or code.name)
                 in_doubt = in_doubt or meaning is Outcome.UNKNOWN
                 if (in_doubt and not repeatable) or loop.time() + delay >= deadline:
                     raise self._unavailable(what, details or code.name, in_doubt=in_doubt) from error
@@ -161,7 +176,8 @@ class EtcdChannel:
     async def close(self) -> None:
         """Close the connection; calls in flight fail."""
         self.closed = True
-        self._following.cancel()
+        for task in self._following:
+            task.cancel()
         for channel in (self._channel, *self._retired):
             await channel.close()
 

@@ -75,10 +75,12 @@ class EtcdWatch:
             stream = self._channel.watches.Watch(metadata=_METADATA, wait_for_ready=True)
             self._again = False
             try:
-                await stream.write(self._create_request())
+                with self._channel.silence.waiting():
+                    await stream.write(self._create_request())
                 while (batch := await self._receive(stream)) is not None:
                     yield batch
             except grpc.aio.AioRpcError as error:
+                self._channel.silence.failed(error.details() or error.code().name)
                 self._broken(error)
             except asyncio.InvalidStateError:
                 pass  # The stream ended before the request was written.
