@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hanse import credentials
 from hanse.credentials import Sealer, new_key, rotate
 from hanse.errors import ConfigError, DataLossError
 
