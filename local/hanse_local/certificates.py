@@ -11,7 +11,7 @@ Next: `hanse_local.configs`, which names these files to the processes.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from hanse.auth import ADMIN_NAME, ADMINS, MASTERS, SERVICES, server_name, service_name
 from hanse.credentials import Sealer
@@ -59,14 +59,17 @@ class Certificates:
             refused=self._deny_list.denies,
         )
 
-    def service(self, name: str) -> TlsFiles:
-        """A service, as server under its own name and as client of others."""
+    def service(self, name: str, *, names: Sequence[str] = ()) -> TlsFiles:
+        """A service, as server under its own name and as client of others.
+
+        `names` are further names and addresses of the apiserver, the one that others than services call.
+        """
         return self._mesh.ensure_local(
             self._data.pki,
             name,
             common_name=service_name(name),
             organizations=(SERVICES,),
-            dns_names=(server_name(name),),
+            names=(server_name(name), *(names if name == "apiserver" else ())),
             days=SERVICE_DAYS,
             refused=self._deny_list.denies,
         )
@@ -113,14 +116,14 @@ class Certificates:
             create_key_file(path)
             Sealer.from_file(path)
 
-    def prepare(self, *, services: Iterable[str], clusters: Iterable[str]) -> None:
-        """Issue everything that is missing."""
+    def prepare(self, *, services: Iterable[str], clusters: Iterable[str], names: Sequence[str] = ()) -> None:
+        """Issue everything that is missing. `names` are those at which others reach this machine."""
         self.admin()
         self.etcd_server()
         self.etcd_root()
         self.members_etcd_server()
         for service in services:
-            self.service(service)
+            self.service(service, names=names)
             self.etcd_client(service)
         for cluster in clusters:
             self.members_etcd_client(cluster)

@@ -11,6 +11,8 @@ Next: `hanse_local.federation`.
 
 from __future__ import annotations
 
+import ipaddress
+import re
 from collections.abc import Mapping
 from importlib import import_module
 
@@ -22,6 +24,7 @@ from hanse_local.topology import default_clusters
 
 SERVICES = ("apiserver", "registry", "scheduler", "syncer", "dns")
 SIMULATOR = "simulator"
+_LABEL = re.compile(r"[a-zA-Z0-9]([a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?", re.ASCII)
 _COMMON = ("etcd_prefix", "federation_name", "dns_suffix", "otlp_endpoint")
 """Options that are a setting of every process, and are judged as such."""
 
@@ -38,11 +41,35 @@ def check_options(options: Options) -> None:
     ServiceSettings(**{name: value for name, value in given.items() if value}).validate()
     for name, value in options.settings.items():
         _check_setting(name, value)
+    for name in options.advertise:
+        _check_name(name)
+    if options.listen and not _is_address(options.listen):
+        raise ConfigError(f"--listen {options.listen!r} is no IP address")
+
+
+def _check_name(name: str) -> None:
+    labels = name.rstrip(".").split(".")
+    if not _is_address(name) and not all(map(_LABEL.fullmatch, labels)):
+        raise ConfigError(f"--advertise {name!r} is neither a host name nor an IP address")
+    if name in ("0.0.0.0", "::"):  # noqa: S104 - it is refused
+        raise ConfigError(f"--advertise {name} is no address that others can reach: give this machine's")
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _check_setting(name: str, value: str) -> None:
     service, separator, setting = name.partition(".")
     known = (*SERVICES, SIMULATOR)
+    if setting.endswith("listen"):
+        raise ConfigError(
+            f"`hanse up` chooses {service}'s {setting}: give --listen, --https-port, --dns-port or --port"
+        )
     if setting == "etcd_prefix":  # one of them would found or read another federation
         raise ConfigError("etcd_prefix is one for all processes: give it as --etcd-prefix")
     if not separator or not setting or service not in known:

@@ -16,6 +16,7 @@ import json
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import click
@@ -23,7 +24,7 @@ from rich.console import Console
 
 from hanse.errors import ConfigError, HanseError
 from hanse.numbers import whole_number
-from hanse_local import background
+from hanse_local import background, upfile
 from hanse_local.checks import check_options
 from hanse_local.display import (
     Progress,
@@ -55,6 +56,7 @@ def _data_dir(function: F) -> F:
         envvar="HANSE_DATA_DIR",
         show_default=True,
         show_envvar=True,
+        is_eager=True,
         callback=lambda _context, _parameter, value: DataDir.at(value),
         help="Where the federation keeps everything.",
     )
@@ -110,6 +112,23 @@ def _endpoints(
     return found
 
 
+def _names(_context: click.Context, _parameter: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(part.strip() for value in values for part in value.split(",") if part.strip()))
+
+
+def _from_file(context: click.Context, _parameter: click.Parameter, path: Path | None) -> None:
+    """Have what the file says hold where the command line says nothing."""
+    data = context.params.get("data") or DataDir.at(DEFAULT)
+    if path is None and not data.up_config.exists():
+        return
+    allowed = {option.name: option for option in context.command.params if option.expose_value}
+    try:
+        found = upfile.read(path or data.up_config, known=allowed.keys() - {"data", "detach"})
+    except ConfigError as error:
+        raise click.BadParameter(str(error)) from error
+    context.default_map = {**(context.default_map or {}), **found}
+
+
 def _not_empty(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str:
     if value == "":
         raise click.BadParameter("it is empty: leave the option away for what the data directory remembers")
@@ -118,6 +137,15 @@ def _not_empty(_context: click.Context, _parameter: click.Parameter, value: str 
 
 @click.command()
 @_data_dir
+@click.option(
+    "--config",
+    metavar="FILE",
+    type=click.Path(dir_okay=False, path_type=Path),
+    is_eager=True,
+    expose_value=False,
+    callback=_from_file,
+    help="TOML with any of these options. [default: DATA_DIR/up.toml, if it is there]",
+)
 @click.option("--clusters", type=int, metavar="N", help="Simulated clusters to run. [default: 3 at first]")
 @click.option("--detach", is_flag=True, help="Run in the background; return when everything is ready.")
 @click.option(
@@ -141,7 +169,24 @@ def _not_empty(_context: click.Context, _parameter: click.Parameter, value: str 
     multiple=True,
     metavar="SERVICE.SETTING=VALUE",
     callback=_settings,
-    help="Any setting of a process in this run, such as scheduler.toleration_seconds=10.",
+    help="Any setting of a process, such as scheduler.toleration_seconds=10; it holds for later runs too.",
+)
+@click.option(
+    "--unset", multiple=True, metavar="SERVICE.SETTING", help="Forget a setting that was given by --set."
+)
+@click.option(
+    "--advertise",
+    multiple=True,
+    metavar="NAME",
+    callback=_names,
+    help="Name or address at which others reach this machine, the first for the kubeconfig; it goes into the "
+    "certificate. `none` forgets them.",
+)
+@click.option(
+    "--listen",
+    default="",
+    metavar="ADDRESS",
+    help="Where Kubernetes API and name server listen. [default: 127.0.0.1, with --advertise 0.0.0.0]",
 )
 @click.option(
     "--federation-name", metavar="NAME", callback=_not_empty, help="As in DNS names. [default: hanse]"
@@ -150,7 +195,9 @@ def _not_empty(_context: click.Context, _parameter: click.Parameter, value: str 
     "--dns-suffix", metavar="ZONE", callback=_not_empty, help="Zone of the names. [default: example.org]"
 )
 @click.option(
-    "--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info", show_default=True
+    "--log-level",
+    type=click.Choice(["debug", "info", "warning", "error"]),
+    help="Least severe log level. [default: info]",
 )
 @click.option("--otlp-endpoint", default="", metavar="URL", help="Send traces, metrics and logs there.")
 @click.option(
@@ -175,6 +222,7 @@ def up(
     for name, port in (("apiserver.https", https_port), ("dns.dns", dns_port)):
         if port is not None:
             ports = {**ports, name: port}
+    values["log_level"] = values["log_level"] or ""
     options = Options(ports=ports, **values)
     console = Console(stderr=True)
     progress = Progress(console)

@@ -25,13 +25,15 @@ from hanse_local.checks import SERVICES, check_options, check_process
 from hanse_local.configs import Value, client_toml, tls_values, toml
 from hanse_local.continuity import EtcdAccess, check_directory
 from hanse_local.layout import DataDir
-from hanse_local.options import DEFAULT_CLUSTERS, Options
+from hanse_local.options import DEFAULT_CLUSTERS, LOOPBACK, Options
 from hanse_local.process import ProcessSpec
 from hanse_local.readiness import EtcdHealth, ReadyFile
 from hanse_local.state import SEALING, State
 from hanse_local.topology import SimulatedCluster, default_clusters
 
-HOST = "127.0.0.1"
+HOST = LOOPBACK
+_OUTWARD = ("apiserver.https", "dns.dns")
+"""The ports that others than this machine may use."""
 ETCD_TIER, OTHERS_TIER = 0, 1
 """All but the etcds start together: each waits for those that it needs."""
 MEMBER_STOP, SERVICE_STOP = 1, 2
@@ -61,18 +63,23 @@ class Plan:
     @property
     def https(self) -> str:
         """URL of the Kubernetes API of the federation."""
-        return f"https://{HOST}:{self.state.ports['apiserver.https']}"
+        return f"https://{joined(self.options.reached_at, self.state.ports['apiserver.https'])}"
 
     @property
     def dns(self) -> str:
         """Address of the name server."""
-        return f"{HOST}:{self.state.ports['dns.dns']}"
+        return joined(self.options.reached_at, self.state.ports["dns.dns"])
+
+
+def joined(host: str, port: int) -> str:
+    """`host:port`, as a URL has it."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def prepare(data: DataDir, options: Options, claims: ports.Claims) -> Plan:
     """Choose and claim ports, issue certificates, write configuration. Raises HanseError."""
     old = State.load(data.state)
-    options = options.resolved(old.options, founded=old.has_federation)
+    options = options.resolved(old)
     check_options(options)
     clusters = _clusters(old, options)
     endpoints = options.etcd_endpoints or old.etcd_endpoints
@@ -88,6 +95,7 @@ def prepare(data: DataDir, options: Options, claims: ports.Claims) -> Plan:
         recorded=old.ports,
         given=options.ports,
         claims=claims,
+        hosts=dict.fromkeys(_OUTWARD, options.address),
     )
     state = replace(
         old,
@@ -95,6 +103,8 @@ def prepare(data: DataDir, options: Options, claims: ports.Claims) -> Plan:
         clusters=clusters,
         etcd_endpoints=endpoints,
         options=options.remembered,
+        settings=options.settings,
+        advertise=options.advertise,
     )
     _check_moved(state, moved)
     builder = _Builder(data, options, state)
@@ -176,7 +186,11 @@ class _Builder:
     def specs(self) -> tuple[tuple[ProcessSpec, ...], list[str]]:
         """All processes, and what the user should be warned of."""
         clusters = self.state.clusters
-        self.certificates.prepare(services=SERVICES, clusters=[cluster.name for cluster in clusters])
+        self.certificates.prepare(
+            services=SERVICES,
+            clusters=[cluster.name for cluster in clusters],
+            names=self.options.advertise,
+        )
         found: list[ProcessSpec] = []
         warnings: list[str] = []
         if self.state.etcd_endpoints:
@@ -210,7 +224,8 @@ class _Builder:
         write_private(self.data.client_config, text.encode())
 
     def _address(self, process: str, port: str) -> str:
-        return f"{HOST}:{self.state.ports[f'{process}.{port}']}"
+        name = f"{process}.{port}"
+        return joined(self.options.address if name in _OUTWARD else HOST, self.state.ports[name])
 
     def _expected(self, name: str) -> dict[str, str]:
         """Where a process serves, as far as it is told."""
@@ -304,7 +319,7 @@ class _Builder:
             "peers": [f"{peer}={self._address(peer, 'grpc')}" for peer in SERVICES],
             "otlp_endpoint": options.otlp_endpoint,
             "deny_list_file": str(self.data.deny_list),
-            **tls_values("tls", self.certificates.service(name)),
+            **tls_values("tls", self.certificates.service(name, names=options.advertise)),
         }
         access = self.etcd_access(name)
         settings["etcd_endpoints"] = list(access.endpoints)
@@ -315,6 +330,7 @@ class _Builder:
             settings["credentials_key_file"] = str(self.data.credentials_key)
         if name == "apiserver":
             settings["https_listen"] = self._address("apiserver", "https")
+            settings["advertise_address"] = joined(options.reached_at, self.state.ports["apiserver.https"])
             settings["etcd_quota_bytes"] = 0 if self.state.etcd_endpoints else self.quota()
         if name == "dns":
             settings["dns_listen"] = self._address("dns", "dns")

@@ -52,6 +52,11 @@ class DataDir:
         return self.root / "kubeconfig"
 
     @property
+    def up_config(self) -> Path:
+        """Options of `hanse up` that the user wrote down; nothing writes it."""
+        return self.root / "up.toml"
+
+    @property
     def client_config(self) -> Path:
         """For `hanse` and `hanse_client`."""
         return self.root / "client.toml"

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Self
 
 from hanse.errors import ConfigError
+from hanse_local.state import State
 
 DEFAULT_CLUSTERS = 3
 REMEMBERED: Mapping[str, str] = {
@@ -22,10 +23,17 @@ REMEMBERED: Mapping[str, str] = {
     "etcd_key": "",
     "federation_name": "hanse",
     "dns_suffix": "example.org",
+    "listen": "",
+    "log_level": "info",
+    "otlp_endpoint": "",
 }
 """Options that a data directory remembers, with what they are in a new one."""
 SETTLED = ("etcd_prefix", "federation_name", "dns_suffix")
 """Those of them that cannot change later: names and keys that are in use have them."""
+NOBODY = "none"
+"""What --advertise is given to forget the names."""
+LOOPBACK = "127.0.0.1"
+EVERYWHERE = "0.0.0.0"  # noqa: S104 - only with --advertise, or where the user says so
 START_TIMEOUT = 90.0
 """Seconds in which each tier of processes must become ready."""
 
@@ -55,30 +63,62 @@ class Options:
     dns_suffix: str = ""
     """DNS zone under which the federation's names are; example.org in a new data directory."""
     settings: dict[str, str] = field(default_factory=dict)
-    """Further settings of the processes in this run, as `scheduler.toleration_seconds`."""
-    log_level: str = "info"
-    """Least severe log level of the processes."""
+    """Further settings of the processes, as `scheduler.toleration_seconds`; those remembered hold too."""
+    unset: tuple[str, ...] = ()
+    """Settings to forget."""
+    advertise: tuple[str, ...] = ()
+    """Names and addresses at which others reach this machine, the first for the kubeconfig; NOBODY to have
+    none again."""
+    listen: str = ""
+    """Address at which the Kubernetes API and the name server listen: 127.0.0.1, or with `advertise` all."""
+    log_level: str = ""
+    """Least severe log level of the processes; info in a new data directory."""
     otlp_endpoint: str = ""
     """Where to send telemetry to."""
     start_timeout: float = START_TIMEOUT
     """Seconds that each tier of processes may take to start."""
 
-    def resolved(self, remembered: Mapping[str, str], *, founded: bool) -> Self:
-        """The options with what is not given filled in from `remembered`, else from the defaults.
+    def resolved(self, state: State) -> Self:
+        """The options with what is not given filled in from what is remembered, else from the defaults.
 
-        Raises ConfigError if one is given that is settled and was another.
+        Raises ConfigError if one is given that is settled and was another, or one is to be forgotten that is
+        not known.
         """
         values: dict[str, str] = {}
         for name, default in REMEMBERED.items():
-            given, before = str(getattr(self, name)), remembered.get(name, default)
-            if founded and name in SETTLED and given not in {"", before}:
+            given, before = str(getattr(self, name)), state.options.get(name, default)
+            if state.has_federation and name in SETTLED and given not in {"", before}:
                 flag = "--" + name.replace("_", "-")
                 raise ConfigError(
                     f"this data directory was brought up with {flag} {before}, which cannot become {given}: "
                     "use another --data-dir"
                 )
             values[name] = given or before
-        return replace(self, **values)  # type: ignore[arg-type]
+        for name in self.unset:
+            if name not in state.settings:
+                known = ", ".join(state.settings) or "none"
+                raise ConfigError(f"--unset {name}: that is not set; what is set: {known}")
+        kept = {name: value for name, value in state.settings.items() if name not in self.unset}
+        advertise = self.advertise or state.advertise
+        return replace(
+            self,
+            settings=kept | self.settings,
+            unset=(),
+            advertise=() if advertise == (NOBODY,) else advertise,
+            **values,  # type: ignore[arg-type]
+        )
+
+    @property
+    def address(self) -> str:
+        """Where the Kubernetes API and the name server listen."""
+        return self.listen or (EVERYWHERE if self.advertise else LOOPBACK)
+
+    @property
+    def reached_at(self) -> str:
+        """The name or address in the kubeconfig."""
+        if self.advertise:
+            return self.advertise[0]
+        return LOOPBACK if self.address == EVERYWHERE else self.address
 
     @property
     def remembered(self) -> dict[str, str]:
@@ -93,5 +133,6 @@ class Options:
     def from_json(cls, text: str) -> Self:
         """The opposite of `to_json`."""
         values = json.loads(text)
-        values["etcd_endpoints"] = tuple(values["etcd_endpoints"])
+        for name in ("etcd_endpoints", "advertise", "unset"):
+            values[name] = tuple(values[name])
         return cls(**values)

@@ -13,6 +13,7 @@ Next: `hanse_local.federation`.
 
 from __future__ import annotations
 
+import errno
 import random
 import socket
 import sys
@@ -25,15 +26,19 @@ from hanse.errors import ConfigError, FailedPreconditionError
 RANGE = range(20000, 32000)
 
 
-def is_free(port: int) -> bool:
-    """Whether TCP and UDP `port` of 127.0.0.1 can be bound now."""
+def is_free(port: int, *, host: str = "127.0.0.1") -> bool:
+    """Whether TCP and UDP `port` of `host` can be bound now. Raises ConfigError for one that is not here."""
     for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
-        with socket.socket(socket.AF_INET, kind) as probe:
+        with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, kind) as probe:
             if kind == socket.SOCK_STREAM:
                 probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
+                probe.bind((host, port))
+            except socket.gaierror as error:
+                raise ConfigError(f"cannot listen at {host}: {error.strerror}") from error
+            except OSError as error:
+                if error.errno == errno.EADDRNOTAVAIL:
+                    raise ConfigError(f"cannot listen at {host}: this machine does not have it") from error
                 return False
     return True
 
@@ -61,19 +66,24 @@ class Claims:
         while self._sockets:
             self._sockets.popitem()[1].close()
 
-    def take(self, port: int) -> bool:
-        """Claim `port`; False if something listens there, or another supervisor has claimed it."""
+    def take(self, port: int, *, host: str = "127.0.0.1") -> bool:
+        """Claim `port`; False if something listens at `host` there, or another supervisor has claimed it."""
         if port in self._sockets:
             return True
         if sys.platform != "linux":
-            return is_free(port)
+            return is_free(port, host=host)
         claim = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         try:
             claim.bind(f"\0hanse/port/{port}")
         except OSError:
             claim.close()
             return False
-        if not is_free(port):
+        try:
+            free = is_free(port, host=host)
+        except ConfigError:
+            claim.close()
+            raise
+        if not free:
             claim.close()
             return False
         self._sockets[port] = claim
@@ -94,22 +104,29 @@ def check_given(given: Mapping[str, int]) -> None:
 
 
 def choose(
-    names: Iterable[str], *, recorded: Mapping[str, int], given: Mapping[str, int], claims: Claims
+    names: Iterable[str],
+    *,
+    recorded: Mapping[str, int],
+    given: Mapping[str, int],
+    claims: Claims,
+    hosts: Mapping[str, str] | None = None,
 ) -> tuple[dict[str, int], list[str]]:
     """Choose a port for each of `names`: the given one, else the recorded one if free, else a free one.
 
-    Claims those of `names`. Returns the ports, with those of `recorded` that were not asked for, and the
-    names whose recorded port was taken by somebody else. Raises ConfigError if a given port is wrong or
-    has an unknown name, and FailedPreconditionError if it is taken.
+    Claims those of `names`; `hosts` has the addresses of those that are not of 127.0.0.1. Returns the ports,
+    with those of `recorded` that were not asked for, and the names whose recorded port was taken by somebody
+    else. Raises ConfigError if a given port is wrong or has an unknown name, FailedPreconditionError if it is
+    taken.
     """
     check_given(given)
+    hosts = hosts or {}
     wanted = list(names)
     unknown = sorted(set(given) - set(wanted))
     if unknown:
         raise ConfigError(f"there is no port called {unknown[0]}: the names are {', '.join(sorted(wanted))}")
     chosen: dict[str, int] = {}
     for name, port in given.items():
-        if not claims.take(port):
+        if not claims.take(port, host=hosts.get(name, "127.0.0.1")):
             raise FailedPreconditionError(
                 f"port {port} for {name} is taken: stop what listens there, or give another"
             )
@@ -120,18 +137,18 @@ def choose(
     for name in wanted:
         if name in chosen:
             continue
-        port = kept.get(name, 0)
-        if port and port not in chosen.values() and claims.take(port):
+        port, host = kept.get(name, 0), hosts.get(name, "127.0.0.1")
+        if port and port not in chosen.values() and claims.take(port, host=host):
             chosen[name] = port
             continue
         if port:
             moved.append(name)
-        chosen[name] = _next_free(pool, taken={*chosen.values(), *kept.values()}, claims=claims)
+        chosen[name] = _next_free(pool, taken={*chosen.values(), *kept.values()}, claims=claims, host=host)
     return {**kept, **chosen}, moved
 
 
-def _next_free(pool: Iterable[int], *, taken: set[int], claims: Claims) -> int:
+def _next_free(pool: Iterable[int], *, taken: set[int], claims: Claims, host: str) -> int:
     for port in pool:
-        if port not in taken and claims.take(port):
+        if port not in taken and claims.take(port, host=host):
             return port
     raise FailedPreconditionError(f"no free port from {RANGE.start} to {RANGE.stop} on 127.0.0.1")

@@ -48,8 +48,9 @@ class Listed:
 
 def renew(data: DataDir) -> None:
     """Issue again what is near its end or revoked, and update the kubeconfig. Raises ConfigError."""
-    clusters = [cluster.name for cluster in State.load(data.state).clusters]
-    Certificates(data).prepare(services=SERVICES, clusters=clusters)
+    state = State.load(data.state)
+    clusters = [cluster.name for cluster in state.clusters]
+    Certificates(data).prepare(services=SERVICES, clusters=clusters, names=state.advertise)
     _update_kubeconfig(data)
 
 

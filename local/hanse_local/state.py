@@ -46,6 +46,12 @@ class State:
     options: dict[str, str] = field(default_factory=dict)
     """Options that hold for every run; see `hanse_local.options`."""
 
+    settings: dict[str, str] = field(default_factory=dict)
+    """Settings of the processes that a user gave, by SERVICE.SETTING."""
+
+    advertise: tuple[str, ...] = ()
+    """Names and addresses at which others reach this machine."""
+
     version: int = VERSION
     """The version of the file that it was read from; it is always written in the newest."""
 
@@ -80,6 +86,8 @@ class State:
                 federation_id=str(document.get("federation_id", "")),
                 etcd_version=str(document.get("etcd_version", "")),
                 options={str(name): str(value) for name, value in document["options"].items()},
+                settings={str(name): str(value) for name, value in document.get("settings", {}).items()},
+                advertise=tuple(map(str, document.get("advertise", ()))),
                 version=int(document["version"]),
             )
         except FileNotFoundError:

@@ -181,16 +181,18 @@ class CertificateAuthority:
         common_name: str,
         *,
         organizations: Sequence[str] = (),
-        dns_names: Sequence[str] = (),
+        names: Sequence[str] = (),
         days: float = LEAF_DAYS,
     ) -> KeyPair:
         """Issue a certificate for a process on this machine: server and client, for loopback names and for
-        `dns_names`, which are its own."""
+        `names`, names and addresses of its own."""
+        own = [name for name in names if not _is_address(name)]
+        addresses = dict.fromkeys(("127.0.0.1", "::1", *map(_canonical, filter(_is_address, names))))
         return self.issue(
             common_name,
             organizations=organizations,
-            dns_names=(*dns_names, "localhost"),
-            ip_addresses=("127.0.0.1", "::1"),
+            dns_names=(*own, "localhost"),
+            ip_addresses=tuple(addresses),
             days=days,
         )
 
@@ -201,12 +203,12 @@ class CertificateAuthority:
         *,
         common_name: str,
         organizations: Sequence[str] = (),
-        dns_names: Sequence[str] = (),
+        names: Sequence[str] = (),
         days: float = LEAF_DAYS,
         refused: Callable[[bytes], bool] | None = None,
     ) -> TlsFiles:
         """Return the files of NAME in `directory`, issuing them if they are missing, near their end,
-        for another subject, without a name of `dns_names`, from another authority, or `refused` (DER)."""
+        for another subject, without one of `names`, from another authority, or `refused` (DER)."""
         files = TlsFiles(
             ca=directory / "ca.crt", cert=directory / f"{name}.crt", key=directory / f"{name}.key"
         )
@@ -215,7 +217,7 @@ class CertificateAuthority:
                 pair = KeyPair.read(directory, name)
                 if (
                     subject_of(pair.certificate) == (common_name, tuple(organizations))
-                    and dns_names_of(pair.certificate).issuperset(dns_names)
+                    and names_of(pair.certificate).issuperset(map(_canonical, names))
                     and not needs_renewal(pair.certificate)
                     and not (refused and refused(pair.certificate.public_bytes(serialization.Encoding.DER)))
                     and self.has_issued(pair.certificate)
@@ -225,7 +227,7 @@ class CertificateAuthority:
                     return files
             except ConfigError:
                 pass  # unreadable or mismatched: issue it again below
-        pair = self.issue_local(common_name, organizations=organizations, dns_names=dns_names, days=days)
+        pair = self.issue_local(common_name, organizations=organizations, names=names, days=days)
         return pair.write(directory, name, ca_pem=self.ca_pem)
 
     def has_issued(self, certificate: x509.Certificate) -> bool:
@@ -256,13 +258,27 @@ def subject_of(certificate: x509.Certificate) -> tuple[str, tuple[str, ...]]:
     )
 
 
-def dns_names_of(certificate: x509.Certificate) -> frozenset[str]:
-    """Return the DNS names that a certificate is for."""
+def names_of(certificate: x509.Certificate) -> frozenset[str]:
+    """Return the DNS names and the addresses that a certificate is for."""
     try:
         names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except x509.ExtensionNotFound:
         return frozenset()
-    return frozenset(names.get_values_for_type(x509.DNSName))
+    return frozenset(
+        (*names.get_values_for_type(x509.DNSName), *map(str, names.get_values_for_type(x509.IPAddress)))
+    )
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
+
+
+def _canonical(name: str) -> str:
+    return str(ipaddress.ip_address(name)) if _is_address(name) else name
 
 
 def write_private(path: Path, content: bytes) -> None:

@@ -15,7 +15,7 @@ from hanse_local.renewing import listed, renew, revoke
 
 from hanse.auth import server_name, service_name
 from hanse.errors import ConfigError, InvalidArgumentError
-from hanse.pki import CertificateAuthority, KeyPair, dns_names_of, write_private
+from hanse.pki import CertificateAuthority, KeyPair, names_of, write_private
 from tests.local.fakes import plan_of
 
 
@@ -37,7 +37,7 @@ def test_services_have_names_of_their_own_and_short_lives(data: DataDir) -> None
     """Each certificate is for its service's name and no other's, and holds a month."""
     for name in SERVICES:
         found = certificate(data, name)
-        assert {each for each in dns_names_of(found) if each.endswith(".internal")} == {server_name(name)}
+        assert {each for each in names_of(found) if each.endswith(".internal")} == {server_name(name)}
         assert (found.not_valid_after_utc - found.not_valid_before_utc).days <= 31
 
 

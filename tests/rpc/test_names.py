@@ -63,7 +63,7 @@ async def test_no_service_can_pose_as_another(tmp_path: Path, shown: str, works:
     """Whoever expects the registry talks to nobody else of the same authority, at the same address."""
     ca = CertificateAuthority.create()
     names = (server_name(shown),) if shown else ()
-    server_files = ca.ensure_local(tmp_path, "server", common_name=service_name("registry"), dns_names=names)
+    server_files = ca.ensure_local(tmp_path, "server", common_name=service_name("registry"), names=names)
     client = ca.ensure_local(tmp_path, "client", common_name="me", organizations=("friends",))
     server = RpcServer(
         listen="127.0.0.1:0", tls=server_files, policy=Policy({f"{NAME}/*": [group("friends")]})
@@ -111,9 +111,9 @@ def test_a_certificate_from_before_is_issued_again(tmp_path: Path) -> None:
     ca = CertificateAuthority.create()
     old = ca.ensure_local(tmp_path, "dns", common_name=service_name("dns")).cert.read_bytes()
     names = (server_name("dns"),)
-    new = ca.ensure_local(tmp_path, "dns", common_name=service_name("dns"), dns_names=names).cert.read_bytes()
+    new = ca.ensure_local(tmp_path, "dns", common_name=service_name("dns"), names=names).cert.read_bytes()
     assert new != old
     assert (
-        ca.ensure_local(tmp_path, "dns", common_name=service_name("dns"), dns_names=names).cert.read_bytes()
+        ca.ensure_local(tmp_path, "dns", common_name=service_name("dns"), names=names).cert.read_bytes()
         == new
     )
