@@ -97,6 +97,7 @@ def test_a_service_gets_ready_and_drains_on_a_signal(tmp_path: Path, number: sig
         out, err = process.communicate(timeout=10)
         assert (process.returncode, out) == (0, "drained\n")
         events = [orjson.loads(line)["event"] for line in err.splitlines()]
+        events = [event for event in events if event != "the event loop was held"]  # by a busy machine
         assert events == ["serving", "told to stop", "stopping"]
         assert not ready.exists()
 

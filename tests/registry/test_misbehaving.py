@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -21,6 +20,7 @@ from hanse.kube.expect import Answer, Expected, verified
 from hanse.store import keys
 from tests.registry import test_service
 from tests.registry.test_service import World
+from tests.support.looplag import responsive
 
 world = test_service.world
 
@@ -54,26 +54,15 @@ async def test_a_member_with_30000_resources_disturbs_no_other(world: World) -> 
         await world.join(name)
     leaders = await world.store.range(keys.election("registry"), keys_only=True)
     lie(world, 29_999)  # with the namespaces
-    late = 0.0
-
-    async def watchdog() -> None:
-        nonlocal late
-        while True:
-            before = time.monotonic()
-            await asyncio.sleep(0.01)
-            late = max(late, time.monotonic() - before - 0.01)
-
-    watching = asyncio.create_task(watchdog())
-    with pytest.raises(HanseError, match="lists 30000 resources"):
-        await probed(world, "eu-west")
-    found = await world.until("eu-west", cluster_pb2.MISBEHAVING)
+    async with responsive(0.5):  # the member itself runs in this loop
+        with pytest.raises(HanseError, match="lists 30000 resources"):
+            await probed(world, "eu-west")
+        found = await world.until("eu-west", cluster_pb2.MISBEHAVING)
     ready = next(condition for condition in found.conditions if condition.type == "Ready")
     assert (ready.status, ready.reason) == (condition_pb2.UNKNOWN, "MisbehavingMember")
     assert f"30000 resources, more than {CATALOGUE_RESOURCES}" in ready.message
     world.lost.add("us-east")
     await world.until("us-east", cluster_pb2.OFFLINE)
-    watching.cancel()
-    assert late < 2.0
     listed = await world.stub.ListClusters(registry_service_pb2.ListClustersRequest())
     assert {c.name.rpartition("/")[2]: c.state for c in listed.clusters} == {
         "eu-west": cluster_pb2.MISBEHAVING,
