@@ -220,6 +220,21 @@ async def test_a_namespace_with_an_owned_foreign_object_stays(fed: Federation) -
     assert member.get("coordination.k8s.io/leases/shop/l") is not None
 
 
+@pytest.mark.parametrize("value", ["", None, "0"])
+async def test_no_override_takes_a_foreign_object(fed: Federation, value: Any) -> None:
+    """The precondition that nothing of the name is there is not the policy's to change."""
+    path, member = "core/configmaps/default/settings", fed.members["a"]
+    await member.create(path, named(config_map("theirs"), "settings", "default"))
+    before = member.get(path)
+    patch = [{"op": "add", "path": "/metadata/resourceVersion", "value": value}]
+    async with fed.syncer():
+        await fed.put(path, config_map("ours"))
+        await fed.place(path, placements.ClusterPlacement(cluster="a", overrides=orjson.dumps(patch)))
+        state = await fed.reaches(path, "a", sync.FAILED)
+    assert state.reason == "OverrideInvalid"
+    assert member.get(path) == before
+
+
 async def test_our_marks_on_a_foreign_object_do_not_make_it_ours(fed: Federation) -> None:
     """Whoever copies an object of ours in the member copies its labels too; the copy is not lost for that."""
     member, settings = fed.members["a"], "core/configmaps/shop/settings"

@@ -123,6 +123,24 @@ def test_what_members_decide_is_left_to_them(obj: dict[str, Any], spec: Any) -> 
     assert given == before, "the template was changed"
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("resourceVersion", ""), ("resourceVersion", None), ("uid", ""), ("uid", "u"), ("finalizers", ["x/y"]),
+     ("ownerReferences", []), ("managedFields", []), ("generateName", "x"), ("deletionTimestamp", "x"),
+     ("labels", []), ("annotations", "x")],
+)  # fmt: skip
+@pytest.mark.parametrize("whole", [False, True])
+def test_overrides_change_no_metadata_but_labels_and_annotations(name: str, value: Any, whole: bool) -> None:
+    """Of the rest some are preconditions, and would have somebody else's object written over."""
+    plain = template()["metadata"]
+    op = {"op": "add", "path": f"/metadata/{name}", "value": value}
+    if whole:
+        kept = {key: plain[key] for key in ("name", "namespace")}
+        op = {"op": "replace", "path": "/metadata", "value": {**kept, name: value}}
+    with pytest.raises(InvalidArgumentError, match="overrides"):
+        render(template(), placement=place(overrides=orjson.dumps([op])), federation_id=FED)
+
+
 def test_overrides_are_applied_before_the_marks() -> None:
     """An override changes the cluster's manifest, but can neither take our marks off nor change identity."""
     ops = [

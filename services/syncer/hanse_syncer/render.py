@@ -113,7 +113,7 @@ def _overridden(obj: Object, overrides: bytes) -> Object:
     try:
         changed = json_patch(obj, orjson.loads(overrides), max_copied=MAX_POLICY_COPIED_BYTES)
         size = len(orjson.dumps(changed))
-        identities = [(o.get("apiVersion"), o.get("kind"), _identity(o)) for o in (obj, changed)]
+        same = _identity(obj) == _identity(changed)
     except (HanseError, ValueError, AttributeError, TypeError) as error:
         raise InvalidArgumentError(
             f"the overrides cannot be applied: {error}", reason="OVERRIDE_INVALID"
@@ -123,17 +123,26 @@ def _overridden(obj: Object, overrides: bytes) -> Object:
             f"the overrides make an object of {size} bytes, more than {MAX_REQUEST_BYTES}",
             reason="OVERRIDE_INVALID",
         )
-    if identities[0] != identities[1]:
+    if not same:
         raise InvalidArgumentError(
-            "the overrides change apiVersion, kind, name or namespace: an override cannot make another "
-            "object of it",
+            "the overrides change apiVersion, kind, name, namespace or other metadata than labels and "
+            "annotations: an override cannot make another object of it, or take it from somebody",
             reason="OVERRIDE_INVALID",
         )
     return changed
 
 
-def _identity(obj: Mapping[str, Any]) -> tuple[Any, Any]:
-    return obj["metadata"].get("name"), obj["metadata"].get("namespace")
+def _identity(obj: Mapping[str, Any]) -> tuple[Any, ...]:
+    """Return what no override may change: which object it is, and the rest of what is in its metadata.
+
+    uid and resourceVersion are the preconditions by which nothing but our own object is written to.
+    """
+    metadata = obj["metadata"]
+    fixed = {name: value for name, value in metadata.items() if name not in ("labels", "annotations")}
+    for name in ("labels", "annotations"):
+        if not isinstance(metadata.get(name, {}), dict):
+            raise TypeError(f"metadata.{name} would be no object")
+    return obj.get("apiVersion"), obj.get("kind"), fixed
 
 
 class Renderer:
