@@ -9,6 +9,7 @@ import grpc
 import pytest
 from google.protobuf import descriptor_pb2
 from google.protobuf.field_mask_pb2 import FieldMask
+from google.protobuf.wrappers_pb2 import BytesValue
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -27,6 +28,7 @@ from hanse.rpc.pagination import (
     decode_page_token,
     encode_page_token,
     list_page,
+    message_page,
     page_size,
     slice_page,
 )
@@ -331,3 +333,36 @@ async def test_a_difference_that_is_told_in_no_order_is_not_lost() -> None:
             listener(key, None, key, revision)
     assert {each.key for each in await take(stream, 3)} == {"gone", "b", "c"}
     assert {each.key for each in await take(hub.watch(14), 3)} == {"gone", "b", "c"}
+
+
+async def test_a_page_has_no_more_bytes_than_one_answer_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Large items make short pages, the largest a page of its own; none makes a list fail."""
+    monkeypatch.setattr("hanse.rpc.pagination.MAX_PAGE_BYTES", 1000)
+    sizes = [1, 500, 500, 1, 2000, 1, 1]
+    store = MemoryStore()
+    for number, size in enumerate(sizes):
+        await store.put(f"p/{number}", b"x" * size)
+    found: list[list[int]] = []
+    token = ""
+    while True:
+        read = await list_page(store, "p/", size=1000, token=token)
+        found.append([len(kv.value) for kv in read.items])
+        token = read.next_page_token
+        if not token:
+            break
+    assert found == [sizes[:2], sizes[2:4], sizes[4:5], sizes[5:]]
+    items = [(f"{number}", size) for number, size in enumerate(sizes)]
+    pages: list[list[int]] = []
+    while True:
+        page = message_page(
+            items,
+            lambda size: BytesValue(value=b"x" * (size - size // 4)),
+            revision=1,
+            size=1000,
+            token=token,
+        )
+        pages.append([len(message.value) for message in page.items])
+        token = page.next_page_token
+        if not token:
+            break
+    assert pages == [[1, 375, 375, 1], [1500], [1, 1]]

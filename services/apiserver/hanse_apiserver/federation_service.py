@@ -28,7 +28,7 @@ from hanse.kube.selectable import field_selector
 from hanse.kube.selectors import LabelSelector
 from hanse.kube.server.auth import Attributes, Authorizer, User
 from hanse.rpc import Policy, current_identity, group, service
-from hanse.rpc.pagination import slice_page
+from hanse.rpc.pagination import message_page, slice_page
 from hanse.store.keys import ObjectKey
 from hanse_apiserver import rpc_objects, rpc_watch
 from hanse_apiserver.access import user_of
@@ -133,15 +133,16 @@ class FederationService(FederationServiceServicer):
             if labels.matches(entry.labels) and (not request.field_selector or fields.matches(entry.object))
         ]
         items.sort(key=lambda item: item[0])
-        page = slice_page(
+        page = message_page(
             items,
+            lambda entry: _message(info, entry),
             revision=cache.revision,
             size=request.page_size,
             token=request.page_token,
             scope=f"{request.parent}\0{request.label_selector}\0{request.field_selector}",
         )
         return rpc.ListObjectsResponse(
-            objects=[_message(info, entry) for entry in page.items],
+            objects=page.items,
             next_page_token=page.next_page_token,
             revision=page.revision,
         )

@@ -22,7 +22,7 @@ from hanse.api.type.v1 import change_pb2
 from hanse.api.type.v1.object_reference_pb2 import ObjectReference
 from hanse.errors import ConflictError, FailedPreconditionError, InvalidArgumentError, NotFoundError
 from hanse.rpc import Policy
-from hanse.rpc.pagination import list_page, slice_page
+from hanse.rpc.pagination import list_page, message_page
 from hanse.rpc.watch import WatchHub
 from hanse.store import KeyValue, Store
 from hanse.store.keys import OBJECTS, PLACEMENTS, ObjectKey
@@ -82,8 +82,9 @@ class SchedulerServicer(scheduler_service_pb2_grpc.SchedulerServiceServicer):
             for name, placement in _Placements(self._world).items()
             if name.startswith(prefix) and _names(placement, request.cluster)
         ]
-        page = slice_page(
+        page = message_page(
             sorted(chosen, key=lambda item: item[0]),
+            lambda placement: placement,
             revision=revision,
             size=request.page_size,
             token=request.page_token,

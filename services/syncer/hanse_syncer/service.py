@@ -26,7 +26,14 @@ from hanse.api.type.v1 import change_pb2 as change
 from hanse.api.type.v1.object_reference_pb2 import ObjectReference
 from hanse.credentials import Sealer
 from hanse.errors import FutureRevisionError, HanseError, InvalidArgumentError, NotFoundError
-from hanse.rpc.pagination import PageToken, decode_page_token, encode_page_token, page_size, slice_page
+from hanse.rpc.pagination import (
+    MAX_PAGE_BYTES,
+    PageToken,
+    decode_page_token,
+    encode_page_token,
+    page_size,
+    slice_page,
+)
 from hanse.rpc.policy import Policy
 from hanse.store import KeyValue, Store, keys
 from hanse.store.keys import ObjectKey
@@ -98,21 +105,26 @@ class SyncerServicer(rpc.SyncerServiceServicer):
         token = decode_page_token(request.page_token, scope=scope)
         after, revision = (token.last_key, token.revision) if token else (None, 0)
         states: list[SyncState] = []
+        size, last_key = 0, ""
         while True:
             page = await self._store.range(prefix, start_after=after, limit=_SCAN, revision=revision)
             revision = revision or page.revision
-            for position, kv in enumerate(page.items):
+            for kv in page.items:
                 if request.cluster and keys.last_segment(kv.key) != request.cluster:
                     continue
                 state = _decode(kv)
                 if phases and state.phase not in phases:
                     continue
-                states.append(state)
-                if len(states) == limit and (page.more or position + 1 < len(page.items)):
-                    following = encode_page_token(PageToken(revision=revision, last_key=kv.key), scope=scope)
+                size += len(kv.value)
+                if states and (len(states) == limit or size > MAX_PAGE_BYTES):
+                    following = encode_page_token(
+                        PageToken(revision=revision, last_key=last_key), scope=scope
+                    )
                     return pb.ListSyncStatesResponse(
                         sync_states=states, next_page_token=following, revision=revision
                     )
+                states.append(state)
+                last_key = kv.key
             if not page.more:
                 return pb.ListSyncStatesResponse(sync_states=states, revision=revision)
             after = page.items[-1].key

@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, cast
 
-from httptools import HttpParserError, HttpResponseParser
+from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
 from hanse.kube.bounds import FRAMING_PER_BYTE, HEAD_BYTES, OBJECT, Bound
 
@@ -144,7 +144,7 @@ class HttpConnection(asyncio.Protocol):
         self._began = True
         try:
             self._parser.feed_data(data)
-        except HttpParserError as error:
+        except (HttpParserError, HttpParserUpgrade) as error:
             self._fail(f"the server sent something that is not HTTP: {error}")
         self._received += len(data)
         if self._received - self._body_size > HEAD_BYTES + FRAMING_PER_BYTE * self._body_size:

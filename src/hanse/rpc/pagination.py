@@ -1,8 +1,10 @@
 """Pages of lists (AIP-158): opaque tokens that hold a revision and the last key.
 
 Owns the tokens, and `list_page`, which reads one page of a prefix from a store. All pages of one list
-are read at the revision of the first, so nothing is listed twice or missed. A token belongs to one query:
-`scope` (anything that says what is listed: prefix, filter, order) must be the same on every page.
+are read at the revision of the first, so nothing is listed twice or missed. A page has as many bytes as fit
+into one answer, and one item at least: no item is so large that the others cannot be listed. A token belongs
+to one query: `scope` (anything that says what is listed: prefix, filter, order) must be the same on every
+page.
 
 Concurrency: pure functions, and one read of the store.
 
@@ -15,11 +17,12 @@ import base64
 import binascii
 import bisect
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 import orjson
+from google.protobuf.message import Message
 
 from hanse.errors import InvalidArgumentError
 from hanse.numbers import MAX_WHOLE
@@ -29,8 +32,11 @@ if TYPE_CHECKING:
 
 DEFAULT_PAGE_SIZE = 100
 MAX_PAGE_SIZE = 1000
+MAX_PAGE_BYTES = 8 * 1024 * 1024
+"""Bytes of the items of one page: half of what an RPC's message may have."""
 
 T = TypeVar("T")
+M = TypeVar("M", bound=Message)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,12 +116,23 @@ async def list_page(
         revision=start.revision if start else 0,
     )
     revision = start.revision if start else result.revision
+    items = fitting(result.items, lambda kv: len(kv.value))
     following = ""
-    if result.more and result.items:
-        following = encode_page_token(
-            PageToken(revision=revision, last_key=result.items[-1].key), scope=scope
-        )
-    return Page(items=tuple(result.items), next_page_token=following, revision=revision)
+    if items and (result.more or len(items) < len(result.items)):
+        following = encode_page_token(PageToken(revision=revision, last_key=items[-1].key), scope=scope)
+    return Page(items=tuple(items), next_page_token=following, revision=revision)
+
+
+def fitting(items: Iterable[T], size_of: Callable[[T], int]) -> list[T]:
+    """Return the first items that fit into one page, one at least if there is any."""
+    taken: list[T] = []
+    total = 0
+    for item in items:
+        total += size_of(item)
+        if taken and total > MAX_PAGE_BYTES:
+            break
+        taken.append(item)
+    return taken
 
 
 def slice_page(
@@ -135,6 +152,28 @@ def slice_page(
     if first + limit < len(items):
         following = encode_page_token(PageToken(revision=shown, last_key=taken[-1][0]), scope=scope)
     return Page(items=tuple(value for _, value in taken), next_page_token=following, revision=shown)
+
+
+def message_page(
+    items: Sequence[tuple[str, T]],
+    message_of: Callable[[T], M],
+    *,
+    revision: int,
+    size: int = 0,
+    token: str = "",
+    scope: str = "",
+) -> Page[M]:
+    """Return one page of the messages that are made of `items`, as `slice_page` does."""
+    limit = page_size(size)
+    start = decode_page_token(token, scope=scope)
+    first = bisect.bisect_right(items, start.last_key, key=lambda item: item[0]) if start else 0
+    made = ((key, message_of(item)) for key, item in items[first : first + limit])
+    taken = fitting(made, lambda pair: pair[1].ByteSize())
+    shown = start.revision if start else revision
+    following = ""
+    if taken and first + len(taken) < len(items):
+        following = encode_page_token(PageToken(revision=shown, last_key=taken[-1][0]), scope=scope)
+    return Page(items=tuple(message for _, message in taken), next_page_token=following, revision=shown)
 
 
 def _digest(scope: str) -> str:

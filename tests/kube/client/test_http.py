@@ -207,9 +207,10 @@ async def test_a_stale_connection_is_replaced_for_what_may_be_repeated_only() ->
         b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf",
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nabcde\r\n",
         b"SSH-2.0-OpenSSH_9.6\r\n",
+        b"HTTP/1.1 101 Switching\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\nother",
         b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\nContent-Encoding: gzip\r\n\r\njunk",
     ],
-    ids=["cut", "cut-chunks", "not-http", "not-gzip"],
+    ids=["cut", "cut-chunks", "not-http", "upgrade", "not-gzip"],
 )
 async def test_half_an_answer_is_an_error(answer: bytes) -> None:
     """What was cut short or makes no sense is never taken for an answer, nor asked for again."""
