@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 from google.protobuf.timestamp_pb2 import Timestamp
-from hanse_cli import manifests
+from hanse_cli import exits, manifests
 from hanse_cli.clusters import cluster_row
 from hanse_cli.names import scope_word
-from hanse_cli.output import cell, to_document
-from hanse_cli.page import compile_page
+from hanse_cli.orphans import _command
+from hanse_cli.output import Printer, cell, to_document
+from hanse_cli.page import NameRow, Page, compile_page
+from hanse_cli.plain import plain, plain_all
 
 from hanse.api.dns.v1 import dns_service_pb2 as dns
 from hanse.api.dns.v1.record_set_pb2 import AnswerScope, Endpoint, RecordSet
@@ -31,6 +34,7 @@ from hanse.api.scheduler.v1.scheduler_service_pb2 import (
     ExplainPlacementResponse,
     ExplainStep,
 )
+from hanse.api.syncer.v1.orphan_pb2 import Orphan
 from hanse.api.syncer.v1.sync_state_pb2 import Health, SyncPhase, SyncState, ZoneEndpoints
 from hanse.api.type.v1.condition_pb2 import Condition, ConditionStatus
 from hanse.api.type.v1.object_reference_pb2 import ObjectReference
@@ -753,3 +757,23 @@ def test_what_no_release_knows_is_shown_as_far_as_it_can_be() -> None:
     assert "updateTime" not in document
     assert cell(cluster, cluster.DESCRIPTOR.fields_by_name["create_time"]) == ""
     assert scope_word(99) == "99"  # type: ignore[arg-type]
+
+
+def test_what_others_wrote_steers_no_terminal_and_no_shell(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Escape sequences are shown as text; a name in a command that is to be copied is one word."""
+    evil = "a\x1b[2J\x9b31m\u202e\nb"
+    assert plain(evil) == "a\\x1b[2J\\x9b31m\\u202e b"
+    Printer("table").table(("NAME",), [[evil]])
+    exits.complain("hanse", exits.one_line(evil))
+    print(cell(ObjectReference(name=evil), ObjectReference.DESCRIPTOR.fields_by_name["name"]))
+    said = capsys.readouterr()
+    assert (said.out + said.err).replace("\n", "").isprintable()
+    page = plain_all(Page(evil, 1, "p", (), (evil,), (NameRow(evil, "", "", ""),), ()))
+    assert page.object == page.steps[0] == page.names[0].name == plain(evil)
+    orphan = Orphan(cluster="eu", member_uid="u;reboot")
+    orphan.object.MergeFrom(ObjectReference(resource="configmaps", namespace="n", name=f"$(reboot){evil}"))
+    words = shlex.split(_command("remove", orphan))
+    assert words[:4] == ["hanse", "orphans", "remove", "eu"]
+    assert words[4:] == [f"configmaps/$(reboot){plain(evil)}", "-n", "n", "--uid", "u;reboot"]

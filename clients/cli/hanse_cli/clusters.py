@@ -28,6 +28,7 @@ from hanse.errors import DeadlineError, NotFoundError
 from hanse.messages import word_of
 from hanse_cli import kubeconfig
 from hanse_cli.output import Printer, since, to_document
+from hanse_cli.plain import plain
 from hanse_cli.session import Seconds, output_option, with_client
 
 _POLL = 0.1
@@ -170,7 +171,7 @@ async def join(
         await asyncio.sleep(_POLL)
         cluster = await client.registry.GetCluster(GetClusterRequest(name=cluster_name(name)))
     place = f"region {cluster.region or 'unknown'}, zones {', '.join(cluster.zones) or 'unknown'}"
-    click.echo(f"cluster {name} joined: {place}, Kubernetes {cluster.kubernetes_version}")
+    click.echo(plain(f"cluster {name} joined: {place}, Kubernetes {cluster.kubernetes_version}"))
 
 
 @click.command("unjoin")

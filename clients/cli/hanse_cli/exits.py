@@ -18,6 +18,7 @@ import click
 import grpc
 
 from hanse.errors import HanseError
+from hanse_cli.plain import plain
 
 OK = 0
 FAILED = 1
@@ -67,8 +68,8 @@ def usage_sentence(error: click.ClickException) -> str:
 
 
 def one_line(text: str) -> str:
-    """`text` without line breaks and double blanks."""
-    return " ".join(text.split())
+    """`text` without line breaks and double blanks, as a terminal may have it."""
+    return plain(text)
 
 
 def complain(program: str, text: str) -> None:

@@ -37,6 +37,7 @@ from hanse_cli.names import list_record_sets, list_zones
 from hanse_cli.objects import get
 from hanse_cli.output import Printer
 from hanse_cli.page import PLACED, Page, compile_page
+from hanse_cli.plain import plain_all
 from hanse_cli.resources import Resources, Target, targets
 from hanse_cli.session import output_option, with_client
 
@@ -181,6 +182,7 @@ def _console() -> Console:
 
 def show(console: Console, page: Page, *, steps: bool) -> None:
     """Write the page for a person."""
+    page = plain_all(page)
     console.print(f"[bold]{escape(page.object)}[/]  generation {page.generation}, by {escape(page.policy)}")
     console.print()
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))

@@ -29,6 +29,7 @@ from hanse.api.syncer.v1.syncer_service_pb2 import (
 from hanse.api.type.v1.object_reference_pb2 import ObjectReference
 from hanse.errors import AlreadyExistsError, InvalidArgumentError, NotFoundError
 from hanse_cli.output import Printer, since, to_document
+from hanse_cli.plain import argument, plain
 from hanse_cli.session import output_option, with_client
 
 FIELD_MANAGER = "hanse-cli"
@@ -84,9 +85,8 @@ async def list_command(client: HanseClient, *, cluster: str, output: str) -> Non
     for orphan in sorted(found, key=_depth):
         if orphan.reason == NOT_PLACED_THERE:
             where = f" -n {orphan.object.namespace}" if orphan.object.namespace else ""
-            click.echo(
-                f"  {_title(orphan)}{where}: the federation has it; let its placement select {orphan.cluster}"
-            )
+            title = plain(f"{_title(orphan)}{where}")
+            click.echo(f"  {title}: the federation has it; let its placement select {orphan.cluster}")
         else:
             click.echo(f"  {_command('adopt', orphan)}")
     if total > len(found):
@@ -170,8 +170,10 @@ def _title(orphan: Orphan) -> str:
 
 
 def _command(verb: str, orphan: Orphan) -> str:
-    where = f" -n {orphan.object.namespace}" if orphan.object.namespace else ""
-    return f"hanse orphans {verb} {orphan.cluster} {_title(orphan)}{where} --uid {orphan.member_uid}"
+    words = ["hanse", "orphans", verb, orphan.cluster, _title(orphan)]
+    if orphan.object.namespace:
+        words += ["-n", orphan.object.namespace]
+    return " ".join(map(argument, [*words, "--uid", orphan.member_uid]))
 
 
 def _depth(orphan: Orphan) -> tuple[int, str]:

@@ -13,7 +13,6 @@ from __future__ import annotations
 import base64
 import copy
 import json
-import re
 import sys
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
@@ -28,6 +27,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from hanse import documents
 from hanse.messages import is_time, moment_of
 from hanse_cli.flags import is_map
+from hanse_cli.plain import plain
 
 _NOT_IN_TABLES = frozenset({"etag", "traceparent", "uid", "revision"})
 _CELL = 60
@@ -190,7 +190,7 @@ def ago(moment: datetime, *, now: datetime | None = None) -> str:
 
 
 def _cut(text: str) -> str:
-    text = re.sub(r"\s+", " ", text)
+    text = plain(text)
     return text if len(text) <= _CELL else text[: _CELL - 1] + "…"
 
 
@@ -232,7 +232,7 @@ class Printer:
         if not rows:
             click.echo("nothing found", err=True)
             return
-        lines = [list(header), *(list(row) for row in rows)]
+        lines = [list(header), *([plain(text) for text in row] for row in rows)]
         widths = [max(len(line[index]) for line in lines) for index in range(len(header))]
         for line in lines:
             click.echo(
