@@ -168,6 +168,8 @@ async def test_preview_of_a_custom_resource(federation: Federation, stub: Any) -
     }
     key = ObjectKey("apiextensions.k8s.io", "customresourcedefinitions", "", "widgets.example.org")
     await federation.apply(key, crd)
+    for name, value in (("a.example.org", b"\xffjunk"), ("b.example.org", b"[1]")):  # stored by another tool
+        await federation.store.put(f"objects/apiextensions.k8s.io/customresourcedefinitions/_/{name}", value)
     odd = {"apiVersion": "example.org/v1", "kind": "Widget", "metadata": {"name": "w"}}
     answer = await stub.PreviewPlacement(pb.PreviewPlacementRequest(manifest=orjson.dumps(odd)))
     assert answer.decision.name == "placements/example.org/widgets/default/w"

@@ -20,9 +20,10 @@ from hanse.boundary import Boundary
 from hanse.documents import json_document
 from hanse.envelope import shown
 from hanse.errors import ConflictError, InvalidArgumentError
+from hanse.kube import unreadable
 from hanse.kube.catalogue import Catalogue
 from hanse.kube.objects import Object, child, gvk_of, name_of, namespace_of
-from hanse.store import Store
+from hanse.store import KeyValue, Store
 from hanse.store.keys import OBJECTS, ObjectKey, resource_prefix
 from hanse_scheduler.decision import decide
 from hanse_scheduler.filtering import VerdictCache
@@ -122,10 +123,19 @@ class Evaluator:
         """Return the plural of a kind that a stored CRD defines, and whether it is namespaced."""
         stored = await self._store.range(resource_prefix(group=_CRDS[0], resource=_CRDS[1]))
         for kv in stored.items:
-            crd = orjson.loads(kv.value)
+            crd = _readable(kv)
             if child(crd, "spec", "group") == group and child(crd, "spec", "names", "kind") == kind:
                 return str(child(crd, "spec", "names", "plural")), child(crd, "spec", "scope") == "Namespaced"
         raise InvalidArgumentError(
             f"kind {kind} of group {group or 'core'} is not known: create its CustomResourceDefinition first",
             metadata={"kind": kind},
         )
+
+
+def _readable(kv: KeyValue) -> Object:
+    """Return a stored object; an empty one where it cannot be read."""
+    try:
+        obj, why = unreadable.decode(ObjectKey.parse(kv.key), kv.value)
+    except InvalidArgumentError:
+        return {}
+    return {} if why else obj

@@ -18,7 +18,7 @@ from hanse.api.syncer.v1.sync_state_pb2 import SyncState
 from hanse.control.queue import Backoff
 from hanse.control.reconcile import Result
 from hanse.errors import InvalidArgumentError
-from hanse.kube.objects import Object
+from hanse.kube.objects import Object, child
 from hanse.telemetry import get_logger
 from hanse_syncer import drift, health, pods, report, waiting
 from hanse_syncer.desk import Case, Desk
@@ -192,8 +192,8 @@ class Recorder:
         if case.key.resource == "namespaces" and not case.key.group:
             tokens = [waiting.namespace(case.key.name)]
         elif case.key.resource == "customresourcedefinitions" and health.health_of(live) == sync.HEALTHY:
-            names = ((live.get("spec") or {}).get("names") or {}).get("plural", "")
-            tokens = [waiting.api(str((live.get("spec") or {}).get("group", "")), str(names))]
+            plural = child(live, "spec", "names", "plural")
+            tokens = [waiting.api(str(child(live, "spec", "group") or ""), str(plural or ""))]
         else:
             return
         for token in tokens:
