@@ -47,7 +47,7 @@ from hanse.kube.expect import Answer, Expected, verified
 from hanse.kube.patch import json_patch, merge_patch
 from hanse.kube.transport import JSON
 from hanse.rpc import Policy, RpcChannel, RpcServer
-from hanse.store import Compare, Delete, MemoryStore, Op, TxnResult, keys
+from hanse.store import Compare, Delete, Entry, MemoryStore, Op, TxnResult, keys
 
 SETTINGS = RegistrySettings(
     probe_interval=0.02, probe_timeout=0.5, failure_threshold=2, inventory_interval=60.0
@@ -360,6 +360,30 @@ async def test_a_name_or_a_cluster_joins_once(world: World) -> None:
     with pytest.raises(AlreadyExistsError, match="eu-west") as caught:
         await world.join("eu-west")
     assert caught.value.metadata == {"name": "clusters/eu-west"}
+    with pytest.raises(FailedPreconditionError, match="as eu-west"):
+        await world.join("other", host="eu-west")
+
+
+async def test_a_cluster_joins_once_by_two_names_at_the_same_time(world: World) -> None:
+    """Of those who join one cluster by several names one does; nothing of the others is left."""
+    names = ("one", "two", "three")
+    answers = await asyncio.gather(*(world.join(name, host="same") for name in names), return_exceptions=True)
+    refused = {name for name, answer in zip(names, answers, strict=True) if isinstance(answer, HanseError)}
+    assert len(refused) == 2, answers
+    for name in refused:
+        await world.until_gone(name)
+        assert await world.left(name) == []
+    (joined,) = set(names) - refused
+    await world.until(joined, cluster_pb2.READY)
+
+
+async def test_a_cluster_is_known_before_it_was_looked_at(world: World) -> None:
+    """One that joined, and that nobody could look at since, is refused by another name all the same."""
+    await world.join("eu-west")
+    await world.until("eu-west", cluster_pb2.READY)
+    view = await world.stub.GetCluster(registry_service_pb2.GetClusterRequest(name="clusters/eu-west"))
+    view.ClearField("cluster_id")
+    world.registrar.clusters._entries[keys.cluster("eu-west")] = Entry(view, 1, 1)
     with pytest.raises(FailedPreconditionError, match="as eu-west"):
         await world.join("other", host="eu-west")
 

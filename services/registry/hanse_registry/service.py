@@ -21,6 +21,7 @@ from hanse.errors import (
     DataLossError,
     DeadlineError,
     FailedPreconditionError,
+    HanseError,
     NotFoundError,
 )
 from hanse.kube.hanse_kinds import GROUP
@@ -29,7 +30,7 @@ from hanse.rpc import Policy, group
 from hanse.rpc.masks import apply_update
 from hanse.rpc.pagination import slice_page
 from hanse.rpc.watch import WatchHub
-from hanse.store import Compare, Put, Store, keys
+from hanse.store import Compare, Delete, Put, Store, keys
 from hanse.store.decoding import decode
 from hanse_registry import intent
 from hanse_registry.controller import Registrar
@@ -116,6 +117,7 @@ class RegistryServicer(registry_service_pb2_grpc.RegistryServiceServicer):
             await self._intents.create(name, spec=spec, labels=dict(request.labels))
         credential.cluster_id = found.cluster_id
         await self._store_credential(name, credential, known=known)
+        await self._withdraw_if_twice(name, found, created=existing is None)
         joined = await self._seen(name, is_ready, timeout=READY_TIMEOUT)
         return joined or preview(name, access.server, found)
 
@@ -337,12 +339,60 @@ class RegistryServicer(registry_service_pb2_grpc.RegistryServiceServicer):
         for key, cluster in self._registrar.clusters.items():
             other = key.rpartition("/")[2]
             if found.cluster_id and cluster.cluster_id == found.cluster_id and other != name:
-                raise FailedPreconditionError(
-                    f"this cluster is in the federation already, as {other}: two names for one cluster would "
-                    "count its capacity twice",
-                    reason="CLUSTER_ALREADY_MEMBER",
-                    metadata={"cluster": other},
-                )
+                raise already_member(other)
+        if other := self._other_name(name, found):
+            raise already_member(other)
+
+    async def _withdraw_if_twice(self, name: str, found: Inventory, *, created: bool) -> None:
+        """Takes the join back if somebody who joined the same cluster by another name was earlier.
+
+        Each of those who join at the same time has stored its credential before it looks, so that all of
+        them find the earliest one. Nothing is removed from the cluster. Raises FailedPreconditionError.
+        """
+        await self._registrar.objects.current()
+        await self._registrar.credentials.current()
+        secret, revision = keys.credential(name), self._registrar.credential_revision(name)
+        other = self._other_name(name, found, before=revision)
+        if not other:
+            return
+        if created:
+            await self._intents.patch(name, {"spec": {"orphanObjects": True}})
+            await self._intents.delete(name)
+        else:
+            await self._store.txn([Compare.mod(secret, revision)], [Delete(secret)])
+        raise already_member(other)
+
+    def _other_name(self, name: str, found: Inventory, *, before: int = 0) -> str:
+        """Another name by which the cluster has joined, before that revision if one is given; else "".
+
+        Credentials have the id of their cluster from the start, views only after the first look.
+        """
+        for key, entry in self._registrar.credentials.entries():
+            other = keys.last_segment(key)
+            if other == name or (before and entry.mod_revision > before):
+                continue
+            known = self._registrar.objects.get(intent.object_key(other)) is not None
+            if known and found.cluster_id and self._id_of(other) == found.cluster_id:
+                return other
+        return ""
+
+    def _id_of(self, name: str) -> str:
+        """The id of the cluster that a credential is for; "" if it cannot be read or has none."""
+        try:
+            access, _ = self._registrar.access(name)
+        except (HanseError, ValueError):
+            return ""
+        return access.cluster_id if access is not None else ""
+
+
+def already_member(other: str) -> FailedPreconditionError:
+    """The error for a cluster that is a member as `other`."""
+    return FailedPreconditionError(
+        f"this cluster is in the federation already, as {other}: by two names its capacity would count "
+        "twice, and what is removed by one would be gone by the other",
+        reason="CLUSTER_ALREADY_MEMBER",
+        metadata={"cluster": other},
+    )
 
 
 def refuse_federation(found: Inventory) -> None:
