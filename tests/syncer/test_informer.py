@@ -80,6 +80,16 @@ def test_the_answer_to_a_write_never_hides_what_the_watch_showed_after_it() -> N
     assert found.seen("shop", "web") == Seen("other", "3")
 
 
+def test_of_answers_nothing_is_kept_but_what_is_there() -> None:
+    """Objects that come and go for as long as one watch lasts leave nothing behind."""
+    found = informer(Lists([]), Notes())
+    for number in range(1000):
+        found.note("shop", f"job-{number}", Seen("u", "7"))
+        del found.known["shop", f"job-{number}"]
+    assert not found.known
+    assert not found._noted
+
+
 async def test_a_malformed_list_is_read_again_and_stops_nobody() -> None:
     """An item without metadata is a failure of that list, not of the cluster's pipeline."""
     notes = Notes()

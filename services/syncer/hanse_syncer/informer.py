@@ -70,8 +70,8 @@ class Informer:
         self.resource = resource
         self.known: dict[tuple[str, str], Seen] = {}
         self.is_listed = False
-        self._noted: set[tuple[str, str]] = set()
-        """What answers have spoken of since the last list began."""
+        self._noted: set[tuple[str, str]] | None = None
+        """What answers have spoken of since the list under way began; None without one."""
         self._client = client
         self._selector = selector
         self._metadata_only = metadata_only
@@ -89,7 +89,8 @@ class Informer:
 
         The watch may be ahead of the answer: then what it showed stays, and is looked at.
         """
-        self._noted.add((namespace, name))
+        if self._noted is not None:
+            self._noted.add((namespace, name))
         known = self.known.get((namespace, name))
         if known is None or known.uid != seen.uid or _newer(seen, known):
             self.known[namespace, name] = seen
@@ -124,7 +125,13 @@ class Informer:
 
     async def _list(self) -> str:
         """Take in a list, once all of it is there: the beginning of one that breaks off proves nothing."""
-        self._noted.clear()
+        self._noted = set()
+        try:
+            return await self._take_list(self._noted)
+        finally:
+            self._noted = None
+
+    async def _take_list(self, noted: set[tuple[str, str]]) -> str:
         version = ""
         listed: list[tuple[tuple[str, str], Seen]] = []
         pages = self._client.pages(self.resource, label_selector=self._selector, metadata_only=True)
@@ -137,7 +144,7 @@ class Informer:
             if number % SLICE == 0:
                 await asyncio.sleep(0)
             shown.add(identity)
-            if identity not in self._noted:
+            if identity not in noted:
                 # Nothing was heard of it since the list began, so what is known is not newer, whatever the
                 # versions say: those of a member that was restored from a backup go back.
                 self._forget_newer(identity, seen)
