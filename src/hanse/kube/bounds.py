@@ -164,7 +164,7 @@ class ListBudget:
         self._what = what
         self._most = bytes_in_all
         self._seen: set[tuple[str, str]] = set()
-        self._token = ""
+        self._tokens: set[int] = set()
         self._pages = self._items = 0
         self._bytes = 0
 
@@ -192,9 +192,9 @@ class ListBudget:
             if identity in self._seen:
                 raise MisbehavingMemberError(f"{self._what} has {identity[1][:NAME_CHARS]!r} twice")
             self._seen.add(identity)
-        if token and token == self._token:
-            raise MisbehavingMemberError(f"{self._what} has no end: a page leads to itself")
-        self._token = token
+        if token and hash(token) in self._tokens:  # a token may be long
+            raise MisbehavingMemberError(f"{self._what} has no end: a page leads to one before it")
+        self._tokens.add(hash(token))
 
     def _check(self, found: int, bound: int, unit: str) -> None:
         if found > bound:

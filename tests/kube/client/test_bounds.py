@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import itertools
 import tracemalloc
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
@@ -202,6 +203,15 @@ async def test_a_list_that_leads_to_itself_is_misbehaving() -> None:
     async with member(answering(lambda _: page([f"c{next(numbers)}"], "token"))) as client:
         with pytest.raises(MisbehavingMemberError, match="has no end"):
             await client.list(MAPS)
+
+
+async def test_a_list_in_a_circle_is_misbehaving() -> None:
+    """Pages that lead to one another, and have nothing new or nothing at all, have no end either."""
+    asked = itertools.count()
+    async with member(answering(lambda _: page([], f"token-{next(asked) % 3}"))) as client:
+        with pytest.raises(MisbehavingMemberError, match="has no end"):
+            await client.list(MAPS)
+    assert next(asked) == 4
 
 
 async def test_a_list_that_repeats_itself_is_misbehaving() -> None:
