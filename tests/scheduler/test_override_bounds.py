@@ -1,4 +1,4 @@
-"""Override policies cost the scheduler and the syncer no more than the bounds, whatever they say."""
+"""Override policies cost no more than the bounds, and change no more than they may, whatever they say."""
 
 from __future__ import annotations
 
@@ -88,3 +88,20 @@ def test_the_syncer_stops_at_the_same_bounds() -> None:
         with pytest.raises(InvalidArgumentError) as caught:
             render(OBJ, placement=placement, federation_id="f")
         assert caught.value.reason == "OVERRIDE_INVALID"
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "said"),
+    [
+        ("/metadata/resourceVersion", "", "metadata.resourceVersion"),
+        ("/metadata/uid", "u", "metadata.uid"),
+        ("/metadata/name", "other", "metadata.name"),
+        ("/metadata/namespace", "other", "metadata.namespace"),
+        ("/metadata/finalizers", ["x/y"], "metadata.finalizers"),
+        ("/kind", "Secret", "kind"),
+        ("/metadata", [], "no metadata"),
+    ],
+)
+def test_what_no_override_may_change_is_refused_with_its_name(path: str, value: Any, said: str) -> None:
+    """Such a policy moves nothing; before, a manifest could have been written over somebody else's object."""
+    assert said in refusal([{"op": "add", "path": path, "value": value}])

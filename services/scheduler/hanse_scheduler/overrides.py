@@ -114,7 +114,9 @@ class Overriding:
                 replicas = rule.replicas if rule.replicas is not None else replicas
                 titles += [title] if title not in titles else []
             if operations:
-                _check_size(patcher.result())
+                changed = patcher.result()
+                _check_fixed(self._obj, changed)
+                _check_size(changed)
         except HanseError as error:
             return _Refused(title, f"{problem}{error}", error)
         encoded = orjson.dumps(operations) if operations else b""
@@ -138,6 +140,22 @@ def _check_size(obj: Object) -> None:
     if size > MAX_REQUEST_BYTES:
         raise InvalidArgumentError(
             f"the object would have {size} bytes, more than the {MAX_REQUEST_BYTES} that an object may have"
+        )
+
+
+def _check_fixed(obj: Object, changed: Object) -> None:
+    """Raise InvalidArgumentError if what no override may change is changed; the syncer keeps to it as well."""
+    before, after = mapping(obj, "metadata"), child(changed, "metadata")
+    if not isinstance(after, dict):
+        raise InvalidArgumentError("the object would have no metadata")
+    fixed = [
+        *(f"metadata.{name}" for name in before.keys() | after.keys()
+          if name not in ("labels", "annotations") and before.get(name, ...) != after.get(name, ...)),
+        *(name for name in ("apiVersion", "kind") if obj.get(name) != changed.get(name)),
+    ]  # fmt: skip
+    if fixed:
+        raise InvalidArgumentError(
+            f"{min(fixed)} would change: of the metadata, only labels and annotations may"
         )
 
 
