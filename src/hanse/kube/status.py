@@ -55,6 +55,18 @@ class InvalidObjectError(InvalidArgumentError):
         self.causes = tuple(causes)
 
 
+class TooLargeVersionError(DeadlineError):
+    """A resourceVersion that the store has not reached: 504 Timeout, in Kubernetes' words.
+
+    By the cause client-go knows that it must list without a version: after the store was restored from a
+    backup, say, which its informers would otherwise wait to catch up, and miss what happens until then.
+    """
+
+    def __init__(self, version: int, *, current: int) -> None:
+        super().__init__(f"Too large resource version: {version}, current: {current}")
+        self.causes = (Cause("ResourceVersionTooLarge", "Too large resource version"),)
+
+
 class StatusConflictError(ConflictError):
     """A conflict with causes: the fields that other managers own."""
 

@@ -12,6 +12,7 @@ import pytest
 
 from hanse.errors import CompactedError, InvalidArgumentError
 from hanse.kube.client import KubeClient, ResourcePath
+from hanse.kube.server import read
 from hanse.store import MemoryStore, Store, WatchBatch
 from tests.kube.server.world import (
     CONFIGMAPS,
@@ -309,3 +310,54 @@ async def test_watches_end_when_the_server_stops(memory: MemoryStore, tmp_path: 
         async with asyncio.timeout(10):
             await world.server.__aexit__(None, None, None)
             await watching
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "?resourceVersion={}",
+        "?resourceVersion={}&resourceVersionMatch=NotOlderThan",
+        "?resourceVersion={}&resourceVersionMatch=Exact",
+        "?watch=true&resourceVersion={}",
+        "?watch=true&resourceVersion={}&sendInitialEvents=true&resourceVersionMatch=NotOlderThan",
+        "/a?resourceVersion={}",
+    ],
+)
+async def test_a_version_that_the_store_has_not_reached_is_too_large(
+    world: World, monkeypatch: pytest.MonkeyPatch, query: str
+) -> None:
+    """As after a restore of etcd: client-go lists anew by this very cause, instead of waiting until the
+    version is reached by other writes and missing those."""
+    monkeypatch.setattr(read, "REACH_SECONDS", 0.05)
+    async with world.client() as client:
+        await client.create(CONFIGMAPS, config_map("a"))
+        now = world.engine.cache.revision
+        path = "/api/v1/namespaces/default/configmaps" + query.format(now + 1000)
+        status, _, body = await raw(client, "GET", path)
+    found = orjson.loads(body)
+    assert (status, found["reason"]) == (504, "Timeout")
+    assert found["message"].startswith(f"Too large resource version: {now + 1000}, current: ")
+    assert found["details"]["causes"] == [
+        {"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}
+    ]
+
+
+@pytest.mark.parametrize(
+    ("query", "code", "words"),
+    [
+        ("?resourceVersion=0&resourceVersionMatch=Exact", 400, "is forbidden for resourceVersion"),
+        ("?limit=1&continue={token}&resourceVersion=1", 400, "is not allowed when using continue"),
+        ("?watch=true&sendInitialEvents=true&resourceVersionMatch=Exact", 422, "NotOlderThan and no other"),
+        ("/a?resourceVersion=x", 400, "must be a whole number"),
+    ],
+)
+async def test_versions_that_make_no_sense_are_refused(
+    world: World, query: str, code: int, words: str
+) -> None:
+    """What Kubernetes refuses is not answered with something else."""
+    async with world.client() as client:
+        await _fill(client, 2)
+        base = "/api/v1/namespaces/default/configmaps"
+        token = (await _page(client, f"{base}?limit=1"))["metadata"]["continue"]
+        status, _, body = await raw(client, "GET", base + query.format(token=token))
+    assert (status, words in orjson.loads(body)["message"]) == (code, True)

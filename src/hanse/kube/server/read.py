@@ -18,7 +18,7 @@ import orjson
 from aiohttp import web
 
 from hanse.boundary import Boundary
-from hanse.errors import CompactedError, InvalidArgumentError, NotFoundError
+from hanse.errors import CompactedError, DeadlineError, InvalidArgumentError, NotFoundError
 from hanse.kube.cache import ObjectCache
 from hanse.kube.entry import Entry
 from hanse.kube.selectable import field_selector
@@ -26,7 +26,11 @@ from hanse.kube.selectors import FieldSelector, LabelSelector
 from hanse.kube.server.negotiation import parse_accept
 from hanse.kube.server.representation import Renderer, respond, respond_in_pieces, shown
 from hanse.kube.server.request import Call
+from hanse.kube.status import TooLargeVersionError
 from hanse.numbers import MAX_WHOLE
+
+REACH_SECONDS = 3.0
+"""How long a version that is not there yet is waited for; kube-apiserver's time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,10 +81,12 @@ def renderer(call: Call, cache: ObjectCache) -> Renderer:
 
 
 async def get(call: Call, cache: ObjectCache) -> web.StreamResponse:
-    """Answer a get. Raises NotFoundError."""
+    """Answer a get. Raises NotFoundError, TooLargeVersionError."""
     render = renderer(call, cache)
+    wanted = call.number("resourceVersion")
     if call.query.get("resourceVersion") != "0":
         await cache.fresh()
+    await reach(cache, wanted)
     entry = cache.get(call.key)
     if entry is None:
         raise NotFoundError(
@@ -88,6 +94,14 @@ async def get(call: Call, cache: ObjectCache) -> web.StreamResponse:
             metadata={"name": call.path.name, "group": call.info.group, "kind": call.info.plural},
         )
     return await respond(call.request, render.entry(entry), media=render.wanted.media)
+
+
+async def reach(cache: ObjectCache, version: int) -> None:
+    """Wait for a version that a client has from somewhere. Raises TooLargeVersionError."""
+    try:
+        await cache.reached(version, REACH_SECONDS)
+    except DeadlineError:
+        raise TooLargeVersionError(version, current=cache.revision) from None
 
 
 async def list_(call: Call, cache: ObjectCache) -> web.StreamResponse:
@@ -120,16 +134,20 @@ async def _select(call: Call, cache: ObjectCache, filter_: Filter) -> _Page:
     if token:
         if match:
             raise InvalidArgumentError("resourceVersionMatch is forbidden when continue is provided")
+        if version not in ("", "0"):
+            raise InvalidArgumentError("specifying resource version is not allowed when using continue")
         return _continue(call, cache, filter_, token)
     if match and not version:
         raise InvalidArgumentError("resourceVersionMatch is forbidden unless resourceVersion is provided")
     if match not in ("", "Exact", "NotOlderThan"):
         raise InvalidArgumentError(f"resourceVersionMatch must be Exact or NotOlderThan, not {match!r}")
+    if match == "Exact" and version == "0":
+        raise InvalidArgumentError('resourceVersionMatch "Exact" is forbidden for resourceVersion "0"')
     wanted = call.number("resourceVersion")
     if version == "":
         await cache.fresh()
-    elif wanted:
-        await cache.reached(wanted)
+    else:
+        await reach(cache, wanted)
     log = cache.log(*call.info.storage_key)
     if match == "Exact":
         return _Page(_filtered(call, cache, filter_, log.at(wanted, filter_.namespace)), wanted)

@@ -24,7 +24,7 @@ from hanse.kube.conversion import is_stored_form
 from hanse.kube.entry import Change, ChangeType, Entry, with_version
 from hanse.kube.history import ResourceLog
 from hanse.kube.server.negotiation import JSON, TURNS
-from hanse.kube.server.read import Filter, renderer
+from hanse.kube.server.read import Filter, reach, renderer
 from hanse.kube.server.representation import META, Renderer
 from hanse.kube.server.request import Call
 from hanse.kube.status import BAD_OPTIONS, to_status
@@ -149,16 +149,19 @@ class _Stream:
                 "a watch takes sendInitialEvents and resourceVersionMatch together, or neither",
                 reason=BAD_OPTIONS,
             )
+        if initial is not None and self.call.query["resourceVersionMatch"] != "NotOlderThan":
+            raise InvalidArgumentError(
+                "a watch with sendInitialEvents takes resourceVersionMatch=NotOlderThan and no other",
+                reason=BAD_OPTIONS,
+            )
         if initial == "true" or (not version and initial != "false"):
             if self.call.query.get("resourceVersion") != "0":
                 await self.cache.fresh()
-            if version:
-                await self.cache.reached(version)
+            await reach(self.cache, version)
             self.sequence = self.log.end
             self.began = self.cache.revision
             return self.first(self.log.snapshot(self.filter.namespace), complete=initial == "true")
-        if version:
-            await self.cache.reached(version)
+        await reach(self.cache, version)
         self.sequence = self.log.resume(version) if version else self.log.end
         return ()
 
