@@ -8,7 +8,9 @@ from pathlib import Path
 
 import aiohttp
 import pytest
+from hanse_apiserver import app
 
+from hanse.settings import TlsFiles
 from tests.apiserver.world import World, config_map, namespace
 
 CONFIG_MAPS = "/api/v1/namespaces/shop/configmaps"
@@ -194,6 +196,36 @@ async def test_a_revoked_certificate_is_refused_and_its_watches_end(tmp_path: Pa
         assert answer.status == 401, answer
         assert "revoked" in answer.body["message"]
         assert (await world.call("GET", path)).status == 200
+
+
+@pytest.mark.parametrize("damaged", ["crt", "key"])
+async def test_rest_serves_on_while_a_file_of_its_certificate_is_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damaged: str
+) -> None:
+    """With the last one that was good."""
+    monkeypatch.setattr(app, "_CHECK_SECONDS", 0.01)
+    async with World() as world:
+        address = world.apiserver.https.rpartition(":")
+
+        def shown() -> str:
+            return ssl.get_server_certificate((address[0], int(address[2])))
+
+        before = await asyncio.to_thread(shown)
+        looks, stamp = 0, TlsFiles.stamp
+
+        def counted(files: TlsFiles) -> tuple[int, ...]:
+            nonlocal looks
+            looks += 1
+            return stamp(files)
+
+        other = world.authority.issue_local("hanse:service:apiserver")
+        content = other.cert_pem if damaged == "crt" else b""
+        (world.directory / f"hanse-service-apiserver.{damaged}").write_bytes(content)
+        monkeypatch.setattr(TlsFiles, "stamp", counted)
+        async with asyncio.timeout(20):
+            while looks < 20:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        assert await asyncio.to_thread(shown) == before
 
 
 async def test_rest_serves_a_renewed_certificate_without_a_restart(tmp_path: Path) -> None:

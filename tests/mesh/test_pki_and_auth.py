@@ -214,3 +214,32 @@ def test_a_malformed_token_file_names_the_line(tmp_path: Path) -> None:
     path.write_text("a,b,c\nx,y\n")
     with pytest.raises(ConfigError, match=r"tokens\.csv line 2"):
         TokenFile(path)
+
+
+@pytest.mark.parametrize("file", ["ca", "cert", "key"])
+@pytest.mark.parametrize("content", [b"", b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"])
+def test_files_that_are_no_pem_are_refused(tmp_path: Path, file: str, content: bytes) -> None:
+    """Before gRPC sees them: it ends the process for an empty key. The file is named."""
+    files = AUTHORITY.issue_local("x").write(tmp_path, "x", ca_pem=AUTHORITY.ca_pem)
+    files.read()
+    path: Path = getattr(files, file)
+    path.write_bytes(content)
+    with pytest.raises(ConfigError, match=rf"cannot use .*{path}"):
+        files.read()
+
+
+def test_a_key_of_another_certificate_or_with_a_password_is_refused(tmp_path: Path) -> None:
+    """So that who follows the files keeps the last good ones until both are replaced."""
+    files = AUTHORITY.issue_local("x").write(tmp_path, "x", ca_pem=AUTHORITY.ca_pem)
+    files.key.write_bytes(AUTHORITY.issue_local("x").key_pem)
+    with pytest.raises(ConfigError, match=f"with the key {files.key}: .*mismatch"):
+        files.read()
+    files.key.write_bytes(
+        ec.generate_private_key(ec.SECP256R1()).private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.BestAvailableEncryption(b"secret"),
+        )
+    )
+    with pytest.raises(ConfigError, match=f"with the key {files.key}"):
+        files.read()
