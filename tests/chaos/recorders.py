@@ -246,10 +246,10 @@ class RestWriter:
         value = recording.token(self._name)
         if current is None:
             body = config_map(namespace, key, value=value)
-            self._record(key, value, lambda: self._api.create(MAPS, namespace, body))
+            self._record(key, value, lambda: self._api.create(MAPS, namespace, body), base=0)
         else:
-            body = {**current, "data": {"value": value}}
-            self._record(key, value, lambda: self._api.replace(MAPS, namespace, body))
+            body, base = {**current, "data": {"value": value}}, version_of(current)
+            self._record(key, value, lambda: self._api.replace(MAPS, namespace, body), base=base)
 
     def _read(self, key: str) -> Json | None:
         start = time.monotonic()
@@ -262,7 +262,7 @@ class RestWriter:
         self._recording.history.reads.append(read)
         return found
 
-    def _record(self, key: str, state: State, write: Callable[[], Json]) -> None:
+    def _record(self, key: str, state: State, write: Callable[[], Json], *, base: int | None = None) -> None:
         start = time.monotonic()
         outcome: Outcome = "done"
         revision = 0
@@ -274,7 +274,7 @@ class RestWriter:
             outcome = "refused" if error.status < 500 else "unknown"
         except OSError:
             outcome = "unknown"
-        done = Write(self._name, key, state, start, time.monotonic(), outcome, revision)
+        done = Write(self._name, key, state, start, time.monotonic(), outcome, revision, base)
         self._recording.history.writes.append(done)
         if outcome == "unknown":
             self._recording.quiet.wait(RETRY_SECONDS)

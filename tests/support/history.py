@@ -6,6 +6,8 @@ told.
 
 - No acknowledged write is lost: what a client was told to be stored is in the store's history, once, at the
   revision that it was told or before, and writes of one key that followed one another in time do so there.
+- No update is lost: what was written over a version that the client had read followed that very state, and
+  what was created followed absence.
 - What was refused is not there; what may or may not have happened is there at most once.
 - No watch skips, repeats or reorders: between where it began and where it ended a watcher saw every state of
   every key, in order. After a resume at a revision it may see changes of that very revision again, if there
@@ -45,7 +47,8 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Write:
-    """What a client wrote, and was told: `revision` is that of the answer, 0 without one."""
+    """What a client wrote, and was told: `revision` is that of the answer, 0 without one. `base` is the
+    version that it was to be written over, 0 for absence; None if over whatever is there."""
 
     client: str
     key: str
@@ -54,6 +57,7 @@ class Write:
     end: float
     outcome: Outcome
     revision: int = 0
+    base: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,7 +200,24 @@ def _of_writes(writes: Sequence[Write], store: _Store) -> list[str]:
     for (key, state), revisions in told.items():
         if len(revisions) > 1:
             found.append(f"the write of {state} to {key} was acknowledged twice, at {sorted(revisions)}")
-    return found + _out_of_order(writes, store) + _lost_deletes(writes, store)
+    return found + _lost_updates(writes, store) + _out_of_order(writes, store) + _lost_deletes(writes, store)
+
+
+def _lost_updates(writes: Sequence[Write], store: _Store) -> list[str]:
+    """Writes over something else than the client had read."""
+    found = []
+    for write in writes:
+        began = store.began(write.key, write.state)
+        if write.base is None or write.state == ANY or not began:
+            continue
+        before = store.index(write.key, began[0]) - 1
+        replaced = store.states[write.key][before] if before >= 0 else None
+        if replaced is not None if write.base == 0 else before != store.index(write.key, write.base):
+            found.append(
+                f"{write.client}'s write of {write.state} to {write.key} was to be over what was there at "
+                f"{write.base}, and is over {replaced}: an update is lost"
+            )
+    return found
 
 
 def _out_of_order(writes: Sequence[Write], store: _Store) -> list[str]:

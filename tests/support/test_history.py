@@ -69,8 +69,8 @@ def get(key: str, state: State, revision: int, at: float) -> Read:
 
 WRITES = [
     write("a", "a1", 1),
-    write("b", "b1", 2),
-    write("a", "a2", 3),
+    replace(write("b", "b1", 2), base=0),
+    replace(write("a", "a2", 3), base=1),
     write("a", ANY, 4),
     write("b", "b2", 5),  # acknowledged at a later version, that of its status
     write("c", "c1", 7),
@@ -115,6 +115,14 @@ SHOULD_BE_TOLD = {
     "a write that happened twice": (
         history(store=[*STORE, Change(8, "a", "a1")], watchers={}, reads=[]),
         "is there 2 times",
+    ),
+    "an update over what the client had not read": (
+        history(writes=[replace(write("b", "b2", 5), base=1), replace(write("a", "a2", 3), base=1)]),
+        "write of b2 to b was to be over what was there at 1, and is over b1: an update is lost",
+    ),
+    "a creation over something": (
+        history(writes=[replace(write("b", "b2", 5), base=0)]),
+        "was to be over what was there at 0, and is over b1",
     ),
     "two acknowledgements": (
         history(writes=[*WRITES, write("b", "b2", 4, start=4, end=5)]),
