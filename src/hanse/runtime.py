@@ -22,7 +22,7 @@ import gc
 import os
 import signal
 import sys
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -221,12 +221,25 @@ def _kill_later() -> None:
 
 
 def _fail(service_name: str, error: BaseException) -> int:
-    """Write one line that says what is wrong, the traceback to the log if it is a defect."""
-    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
-        error = error.exceptions[0]
-    text = error.message if isinstance(error, HanseError) else f"{type(error).__name__}: {error}"
-    if not isinstance(error, HanseError):
+    """Write one line that says what is wrong, the traceback to the log if it is a defect.
+
+    Of tasks that ended together each different reason is said, defects first.
+    """
+    found = list(_leaves(error))
+    defects = [each for each in found if not isinstance(each, HanseError)]
+    said = [f"{type(each).__name__}: {each}" for each in defects]
+    said += [each.message for each in found if isinstance(each, HanseError)]
+    text = "; ".join(dict.fromkeys(said))
+    if defects:
         _log.critical("fatal", error=text, exc_info=error)
     with contextlib.suppress(OSError):
         sys.stderr.write(f"hanse-{service_name}: error: {' '.join(text.split())}\n")
-    return 2 if isinstance(error, ConfigError) else 1
+    return 2 if all(isinstance(each, ConfigError) for each in found) else 1
+
+
+def _leaves(error: BaseException) -> Iterator[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        for each in error.exceptions:
+            yield from _leaves(each)
+    else:
+        yield error

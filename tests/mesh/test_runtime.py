@@ -19,7 +19,7 @@ SERVICE = """
 import asyncio, sys
 from dataclasses import dataclass
 from typing import ClassVar
-from hanse.errors import ConfigError
+from hanse.errors import ConfigError, FailedPreconditionError
 from hanse.runtime import Runtime, run
 from hanse.settings import ServiceSettings
 
@@ -32,8 +32,15 @@ async def crash():
     await asyncio.sleep(0.05)
     raise RuntimeError("task\\nbroke")
 
+async def regress(what):
+    raise FailedPreconditionError(what)
+
 async def serve(rt: Runtime[S]) -> None:
     how = rt.settings.how
+    if how == "tasks":
+        async with asyncio.TaskGroup() as tasks:
+            for what in ("etcd went back", "the lease is lost", "etcd went back"):
+                tasks.create_task(regress(what))
     if how == "config":
         raise ConfigError("the thing is wrong: do that")
     if how == "return":
@@ -129,6 +136,7 @@ def test_a_second_signal_ends_it_at_once(tmp_path: Path) -> None:
         (["--size", "3"], 2, "hanse-example: error: unrecognized arguments: --size 3; see --help"),
         (["--listen", "x"], 2, "hanse-example: error: setting listen is 'x'"),
         (["--how", "config"], 2, "hanse-example: error: the thing is wrong: do that"),
+        (["--how", "tasks"], 1, "hanse-example: error: etcd went back; the lease is lost"),
         (["--how", "task"], 1, "hanse-example: error: RuntimeError: task broke"),
         (["--trace-file", "/proc/nope/x"], 2, "hanse-example: error: cannot write the trace file"),
     ],
