@@ -50,6 +50,9 @@ class DataDirLock:
         except BlockingIOError:
             os.close(descriptor)
             raise already_running(self._data) from None
+        if _is_recorded(self._data):
+            os.close(descriptor)
+            raise already_running(self._data)
         self._descriptor = descriptor
         return self
 
@@ -78,7 +81,7 @@ def is_held(data: DataDir) -> bool:
     try:
         descriptor = _open_lock(data.lock)
     except (FileNotFoundError, NotADirectoryError):
-        return False
+        return _is_recorded(data)
     except OSError as error:
         raise _untold(data, error) from error
     try:
@@ -86,9 +89,15 @@ def is_held(data: DataDir) -> bool:
     except BlockingIOError:
         return True
     else:
-        return False
+        return _is_recorded(data)
     finally:
         os.close(descriptor)
+
+
+def _is_recorded(data: DataDir) -> bool:
+    """Whether another process is recorded that lives: the holder of a lock that somebody has removed."""
+    holder = read_holder(data)
+    return holder is not None and holder.process.pid != os.getpid()
 
 
 def read_holder(data: DataDir) -> Holder | None:

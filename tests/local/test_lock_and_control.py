@@ -190,3 +190,31 @@ async def test_a_supervisor_that_cannot_make_its_socket_says_why(data: DataDir, 
     monkeypatch.setattr(asyncio, "start_unix_server", refuse)
     with pytest.raises(FailedPreconditionError, match=r"cannot be brought up: .*No space left on device"):
         await Host(data, Options()).run()
+
+
+def test_a_lock_that_was_removed_lets_no_second_supervisor_in(data: DataDir) -> None:
+    """The first one is still there, and says so again and again; two would end each other's processes."""
+    code = (
+        "import sys\n"
+        "from hanse_local.layout import DataDir\n"
+        "from hanse_local.lock import DataDirLock\n"
+        "data = DataDir.at(sys.argv[1])\n"
+        "with DataDirLock(data) as lock:\n"
+        "    lock.announce(data.run / 'control.sock')\n"
+        "    print('holds', flush=True)\n"
+        "    sys.stdin.read()\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(data.root)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as first:
+        assert first.stdout is not None
+        assert first.stdout.readline() == b"holds\n"
+        data.lock.unlink()
+        assert is_held(data)
+        with pytest.raises(FailedPreconditionError, match=rf"already runs in .*pid {first.pid}"):
+            DataDirLock(data).__enter__()
+        assert is_held(data)
+        first.communicate(b"")
+    assert not is_held(data)
+    with DataDirLock(data):
+        pass
