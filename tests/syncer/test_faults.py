@@ -12,7 +12,10 @@ from aiohttp import web
 
 from hanse.api.registry.v1.cluster_pb2 import UNJOINING
 from hanse.api.syncer.v1 import sync_state_pb2 as sync
+from hanse.credentials import new_key
+from hanse.sealing import ObjectSealer
 from hanse.store import WatchBatch, keys
+from hanse.store.sealed import SealedStore
 from tests.syncer.harness import Federation, config_map, federation, until
 
 WEB = "core/configmaps/default/web"
@@ -381,3 +384,33 @@ async def test_nothing_is_remembered_of_what_is_gone(fed: Federation) -> None:
         for pipeline in sharing.pipelines.values():
             assert pipeline._desk is not None
             assert WEB not in pipeline._desk.memories
+
+
+@pytest.mark.parametrize(("path", "api"), [(WEB, "ConfigMap"), ("core/secrets/default/db", "Secret")])
+async def test_what_a_member_says_of_a_sealed_object_is_not_written_down(
+    fed: Federation, path: str, api: str
+) -> None:
+    """Its validation may name the value that it refuses; sync state, Event and log would have that plain."""
+    plain = fed.store
+    if api == "ConfigMap":
+        fed.store = SealedStore(plain, ObjectSealer([new_key()], kinds=["configmaps"]))
+
+    async def refuse(request: web.Request) -> web.StreamResponse | None:
+        if request.method != "PATCH":
+            return None
+        body = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "code": 422}
+        body |= {"reason": "Invalid", "message": 'data.password: Invalid value: "hunter22": too short'}
+        return web.json_response(body, status=422)
+
+    fed.members["a"].fault = refuse
+    async with fed.syncer():
+        await fed.put(path, {"apiVersion": "v1", "kind": api, "data": {"password": "hunter22"}})
+        await fed.place(path, "a", "b")
+        state = await fed.reaches(path, "a", sync.FAILED)
+        assert state.reason == "Invalid"
+        assert "sealed" in state.message
+        await until(lambda: fed.events, what="an Event is reported")
+        assert "hunter22" not in f"{fed.events}"
+        for prefix in ("syncstates/", "orphans/"):
+            assert not any(b"hunter22" in kv.value for kv in (await plain.range(prefix)).items)
+        await fed.reaches(path, "b", sync.APPLIED)

@@ -142,6 +142,14 @@ class Case:
         """The uid that the member's object was last known by; empty if there is none."""
         return self.state.member_uid if self.state is not None else ""
 
+    @property
+    def sealed(self) -> bool:
+        """Whether nothing of what a cluster says of the object may be written down. Secrets may be sealed
+        though their intent is not known any more."""
+        return (not self.key.group and self.key.resource == "secrets") or (
+            self.intent is not None and self.intent.sealed
+        )
+
     def belongs(self, live: Object | None = None) -> str:
         """Return why the object belongs to the cluster itself, "" if it does not.
 

@@ -19,11 +19,20 @@ BELONGS: Final = "BelongsToCluster"
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What the sync state is to say."""
+    """What the sync state is to say. `quoted` is whether the message has a cluster's own words."""
 
     phase: sync.SyncPhase.ValueType
     reason: str
     message: str
+    quoted: bool = False
+
+    def unquoted(self) -> Outcome:
+        """Return it without a cluster's own words, which may have values of the object."""
+        if not self.quoted:
+            return self
+        reason = self.reason if self.reason.isalnum() else "Refused"
+        message = f"{reason}; what the cluster says is not written down, because the object is sealed"
+        return Outcome(self.phase, reason, message)
 
 
 class Trouble(Exception):  # noqa: N818 - an outcome on its way, not a defect
@@ -54,19 +63,27 @@ class Trouble(Exception):  # noqa: N818 - an outcome on its way, not a defect
         """Return what an answer that is not a success means."""
         said = answer.message
         if verdict is Verdict.NO_NAMESPACE:
-            return cls(Outcome(sync.WAITING, "NamespaceMissing", said), waits_for=namespace_token)
+            return cls(
+                Outcome(sync.WAITING, "NamespaceMissing", said, quoted=True), waits_for=namespace_token
+            )
         if verdict is Verdict.NAMESPACE_TERMINATING:
-            return cls(Outcome(sync.WAITING, "NamespaceTerminating", said), waits_for=namespace_token)
+            return cls(
+                Outcome(sync.WAITING, "NamespaceTerminating", said, quoted=True), waits_for=namespace_token
+            )
         if verdict is Verdict.NO_API:
-            return cls(Outcome(sync.WAITING, "ResourceNotServed", said), waits_for=api_token)
+            return cls(Outcome(sync.WAITING, "ResourceNotServed", said, quoted=True), waits_for=api_token)
         if verdict is Verdict.THROTTLED:
             return cls(
-                Outcome(sync.FAILED, "Throttled", said), retry_after=answer.retry_after(), transient=True
-            )
-        if verdict is Verdict.BROKEN:
-            return cls(
-                Outcome(sync.FAILED, answer.reason or f"Http{answer.status}", said),
+                Outcome(sync.FAILED, "Throttled", said, quoted=True),
                 retry_after=answer.retry_after(),
                 transient=True,
             )
-        return cls(Outcome(sync.FAILED, answer.reason or f"Http{answer.status}", said), slow=True)
+        if verdict is Verdict.BROKEN:
+            return cls(
+                Outcome(sync.FAILED, answer.reason or f"Http{answer.status}", said, quoted=True),
+                retry_after=answer.retry_after(),
+                transient=True,
+            )
+        return cls(
+            Outcome(sync.FAILED, answer.reason or f"Http{answer.status}", said, quoted=True), slow=True
+        )

@@ -114,6 +114,8 @@ class Recorder:
     def troubled(self, case: Case, trouble: Trouble) -> Result:
         """The member does not have it, for a reason that it gave; return when to try again."""
         desk, memory, outcome = self._desk, case.memory, trouble.outcome
+        if case.sealed:
+            outcome = outcome.unquoted()
         memory.failures += 1
         if trouble.waits_for:
             desk.waiting.add(trouble.waits_for, case.path)

@@ -118,7 +118,7 @@ class Removal:
     async def _changed(self, case: Case, answer: Answer) -> Result | None:
         """Another object has that name now, or its API is gone: look before anything else is done."""
         if case.uid:
-            self._removing(case, answer.message, uid="")
+            self._removing(case, "changed meanwhile" if case.sealed else answer.message, uid="")
         self._desk.shown.note(case.target, None)
         return Result(requeue_after=0.05)
 

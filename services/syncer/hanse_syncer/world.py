@@ -46,6 +46,8 @@ class Intent:
     traceparent: str
     belongs: str = ""
     """Why it belongs to each cluster itself; empty if it does not."""
+    sealed: bool = False
+    """Whether it is sealed in etcd: what a cluster says of it may have values, and is not written down."""
 
     def object(self) -> dict[str, Any]:
         """Decode the whole object."""
@@ -73,6 +75,7 @@ def decode_intent(kv: KeyValue) -> Intent | None:
         kind=str(obj["kind"]),
         traceparent=str((metadata.get("annotations") or {}).get(TRACEPARENT) or ""),
         belongs=belongings.of(key.group, key.resource, obj),
+        sealed=kv.sealed,
     )
 
 

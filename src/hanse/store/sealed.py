@@ -195,12 +195,12 @@ class SealedStore:
         if not kv.value.startswith(MAGIC) or not kv.key.startswith(_OBJECTS):
             return kv
         try:
-            return replace(kv, value=self._sealer.open(kv.key, kv.value))
+            return replace(kv, value=self._sealer.open(kv.key, kv.value), sealed=True)
         except DataLossError as error:
             _log.error(
                 "a stored object cannot be opened", key=kv.key, reason=error.reason, error=error.message
             )
-            return replace(kv, value=unreadable(error, kv.value))
+            return replace(kv, value=unreadable(error, kv.value), sealed=True)
 
     def _opened_range(self, result: RangeResult) -> RangeResult:
         if not any(kv.value.startswith(MAGIC) for kv in result.items):

@@ -47,7 +47,8 @@ class KeyValue:
     """One key at one revision.
 
     `version` counts the writes since the key was created (1 is the first). `lease` is 0 without one.
-    `value` is empty in a read of keys only.
+    `value` is empty in a read of keys only. `sealed` is whether the store inside a `SealedStore` has it as an
+    envelope: then nothing of it may be written elsewhere.
     """
 
     key: str
@@ -56,6 +57,7 @@ class KeyValue:
     mod_revision: int
     version: int
     lease: int = 0
+    sealed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
