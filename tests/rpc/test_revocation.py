@@ -7,13 +7,16 @@ import contextlib
 import hashlib
 import os
 from pathlib import Path
+from typing import Any
 
+import grpc
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from hypothesis import given
 from hypothesis import strategies as st
 
+import hanse.rpc.server as server_module
 from hanse.errors import ConfigError, UnauthenticatedError
 from hanse.pki import CertificateAuthority
 from hanse.revocation import DenyList, normal, parse
@@ -139,6 +142,29 @@ async def test_a_certificate_that_ends_counts_no_more_on_a_connection_that_is_op
             with pytest.raises(UnauthenticatedError) as caught:
                 await Stub(channel).get(Text())
         assert caught.value.reason == "CERTIFICATE_EXPIRED"
+
+
+def test_grpc_gets_a_certificate_only_when_there_is_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It asks at each connection, and puts what it gets in the place of what other connections use. Given
+    the same each time, a thousand connections of anybody ended the process with a segmentation fault."""
+    found: list[Any] = []
+    monkeypatch.setattr(grpc, "dynamic_ssl_server_credentials", lambda *given, **_: found.extend(given))
+    files = issued(tmp_path, "server")
+    server_module._credentials(files)
+    first, fetch = found
+    assert first is not None
+    assert fetch() is None
+    issued(tmp_path, "server")
+    os.utime(files.cert)
+    assert fetch() is not None
+    assert fetch() is None
+    _replace(files.cert, b"-----BEGIN")
+    assert fetch() is None
+    issued(tmp_path, "server")
+    os.utime(files.cert)
+    assert fetch() is not None
 
 
 def _replace(path: Path, content: bytes) -> None:

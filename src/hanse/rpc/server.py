@@ -244,20 +244,30 @@ def _register(
 
 
 def _credentials(tls: TlsFiles) -> grpc.ServerCredentials:
-    """Return credentials that require client certificates and follow changes of the files."""
+    """Return credentials that require client certificates and follow changes of the files.
+
+    gRPC asks at each connection, and puts what it is given in the place of what it has, while other
+    connections may be using that: it must get something new only when there is something new, or connections
+    that come close together end the process.
+    """
     stamp = tls.stamp()
-    current = _configuration(tls)
 
-    def fetch() -> grpc.ServerCertificateConfiguration:
-        nonlocal stamp, current
+    def fetch() -> grpc.ServerCertificateConfiguration | None:
+        nonlocal stamp
         try:
-            if (now := tls.stamp()) != stamp:
-                current, stamp = _configuration(tls), now
+            if (now := tls.stamp()) == stamp:
+                return None
+            renewed = _configuration(tls)
         except (ConfigError, OSError):
-            pass  # files that are being replaced: keep the last good ones
-        return current
+            return None  # files that are being replaced: keep the last good ones
+        stamp = now
+        return renewed
 
-    return grpc.dynamic_ssl_server_credentials(current, fetch, require_client_authentication=True)
+    return grpc.dynamic_ssl_server_credentials(
+        _configuration(tls),
+        fetch,  # type: ignore[arg-type]  # None is what gRPC's documentation asks for
+        require_client_authentication=True,
+    )
 
 
 def _configuration(tls: TlsFiles) -> grpc.ServerCertificateConfiguration:
