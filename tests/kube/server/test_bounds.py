@@ -161,6 +161,21 @@ async def test_an_unknown_expectation_is_refused(quick: World) -> None:
         assert (await connection.answer())[0] == 417
 
 
+async def test_only_whoever_may_send_a_body_is_told_to(quick: World) -> None:
+    """Others get their answer at once, and the body of none of them is waited for."""
+    body = '{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"c"}}'
+    head = f"POST {LIST} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nExpect: 100-continue\r\n"
+    async with raw(quick) as connection:
+        connection.send(f"{head}Content-Length: 999999999\r\n\r\n")
+        assert await connection.reader.readline() == b"HTTP/1.1 401 Unauthorized\r\n"
+    async with raw(quick) as connection:
+        token = "Authorization: Bearer carol-token\r\n"
+        connection.send(f"{head}{token}Content-Length: {len(body)}\r\n\r\n")
+        assert await connection.reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
+        connection.send(body)
+        assert (await connection.answer())[0] == 201
+
+
 async def test_half_a_body_is_answered_with_408(quick: World) -> None:
     """And the connection is closed, since nobody knows where the next request begins."""
     async with raw(quick) as connection:

@@ -28,7 +28,7 @@ from hanse.kube.server.auth import Authenticator, Authorizer, Credentials
 from hanse.kube.server.connections import ConnectionLimits, GuardedConnection, GuardedSite, guarded
 from hanse.kube.server.dispatch import Dispatcher, SubresourceHandler
 from hanse.kube.server.errors import errors
-from hanse.kube.server.negotiation import BODY_SECONDS, TURNS
+from hanse.kube.server.negotiation import AWAITS_CONTINUE, BODY_SECONDS, TURNS
 from hanse.kube.server.telemetry import observed
 from hanse.numbers import whole_number
 
@@ -179,12 +179,14 @@ class KubeServer:
 
 
 async def _expected(request: web.Request) -> None:
-    """Answer the header Expect, whose value may be any bytes: 417 for what is not known, never a 500."""
+    """Answer the header Expect, whose value may be any bytes: 417 for what is not known, never a 500.
+
+    Whoever waits for 100 is told to go on when its body is read, which is when it may do what it asks for.
+    """
     expect = request.headers.get("Expect", "").lower()
-    if expect == "100-continue" and request.version == HttpVersion11:
-        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        request.writer.output_size = 0  # as aiohttp's own: the answer has not begun
-    elif expect != "100-continue":
+    if expect == "100-continue":
+        request[AWAITS_CONTINUE] = request.version == HttpVersion11
+    else:
         raise web.HTTPExpectationFailed(text="Expect must be 100-continue")
 
 

@@ -48,6 +48,8 @@ JSON_IN_PLACE = 256 * 1024
 
 BODY_SECONDS = web.AppKey("body_seconds", float)
 """Seconds in which the body of a request must come."""
+AWAITS_CONTINUE = web.RequestKey("awaits_continue", bool)
+"""Whether the client sends its body when it is told to."""
 _SMALL_PROTOBUF = 32 * 1024
 
 Shape = Literal["object", "table", "metadata"]
@@ -150,6 +152,10 @@ async def _read(request: web.Request, *, limit: int = 0) -> bytes:
             f"the body of the request is encoded ({shown(encoding)}), and only plain bodies are read",
             reason=UNSUPPORTED_MEDIA_TYPE,
         )
+    if request.get(AWAITS_CONTINUE):
+        request[AWAITS_CONTINUE] = False
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        request.writer.output_size = 0  # as aiohttp's own: the answer has not begun
     seconds = request.app[BODY_SECONDS]
     bounded = request.clone(client_max_size=limit) if limit else request
     try:
