@@ -2,7 +2,8 @@
 
 Owns `Flow`. Requests take a seat while they are answered; where none is free they wait, for a while and in a
 bounded queue, and are then refused with ResourceExhaustedError (429) and a time to come back. Watches are
-counted apart. Hanse's own services have seats of their own, so that no user can stop the federation.
+counted apart. Hanse's own services have seats of their own, so that no user can stop the federation; and so
+has everybody who may only ask about itself, few of them, so that those cannot stop the users.
 
 Concurrency: one loop. What decides is in `hanse.fairshare`. Next: `hanse.kube.server.dispatch` and
 `hanse.rpc.interceptor`, which ask.
@@ -11,7 +12,7 @@ Concurrency: one loop. What decides is in `hanse.fairshare`. Next: `hanse.kube.s
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 
@@ -52,6 +53,9 @@ class FlowLimits:
     requests_per_user: int = 128
     service_requests: int = 256
     """Requests of Hanse's services, which have these seats for themselves."""
+    stranger_requests: int = 32
+    """Requests of those who may only ask about themselves, who have these seats and no others."""
+    stranger_requests_per_user: int = 4
     queued: int = 4000
     """Requests that wait, in all."""
     queued_per_user: int = 1000
@@ -64,11 +68,16 @@ class FlowLimits:
 class Flow:
     """The bounds of one server."""
 
-    def __init__(self, limits: FlowLimits | None = None) -> None:
+    def __init__(self, limits: FlowLimits | None = None, *, groups: Iterable[str] | None = None) -> None:
+        """Who is in none of `groups` may only ask about itself; None counts everybody as a user."""
         limits = limits or FlowLimits()
+        self._groups = None if groups is None else frozenset(groups)
         self._seconds = limits.queue_seconds
         self._users = _share(limits, seats=limits.requests, per_user=limits.requests_per_user)
         self._services = _share(limits, seats=limits.service_requests, per_user=limits.service_requests)
+        self._strangers = _share(
+            limits, seats=limits.stranger_requests, per_user=limits.stranger_requests_per_user
+        )
         self._watches = Quota(total=limits.watches, per_user=limits.watches_per_user)
         self._service_watches = Quota(total=limits.watches, per_user=limits.watches)
         meter = metrics.get_meter("hanse")
@@ -82,12 +91,19 @@ class Flow:
     @asynccontextmanager
     async def request(self, user: str, groups: Sequence[str]) -> AsyncIterator[None]:
         """Hold a seat for a request; wait for it if need be. Raises ResourceExhaustedError."""
-        share = self._services if SERVICES in groups else self._users
+        share = self._share_of(groups)
         await self._sit(share, user)
         try:
             yield
         finally:
             _free(share, user)
+
+    def _share_of(self, groups: Sequence[str]) -> FairShare[_Ticket]:
+        if SERVICES in groups:
+            return self._services
+        if self._groups is not None and self._groups.isdisjoint(groups):
+            return self._strangers
+        return self._users
 
     @contextmanager
     def watch(self, user: str, groups: Sequence[str]) -> Iterator[None]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ssl
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import aiohttp
@@ -89,6 +91,36 @@ async def test_a_kind_of_a_custom_group_gives_no_right_by_its_name(world: World)
         obj = {"apiVersion": "example.org/v1", "kind": "Odd", "metadata": {"name": "x"}}
         answer = await world.call("POST", path, obj, session=session)
         assert answer.status == 403, answer
+
+
+async def test_strangers_who_send_half_a_body_take_no_seat_of_users() -> None:
+    """However many they are: they have few seats, which are theirs."""
+    async with World(max_requests=4, max_requests_per_user=2) as world:
+        hold = asyncio.Event()
+        asked = asyncio.Semaphore(0)
+
+        async def half() -> AsyncIterator[bytes]:
+            yield b'{"kind"'
+            asked.release()
+            await hold.wait()
+
+        async def review(name: str) -> None:
+            path = "/apis/authentication.k8s.io/v1/selfsubjectreviews"
+            headers = {"Content-Type": "application/json"}
+            url = f"https://{world.apiserver.https}{path}"
+            with contextlib.suppress(aiohttp.ClientError):
+                await world.session(name).post(url, data=half(), headers=headers)
+
+        async with asyncio.timeout(60), asyncio.TaskGroup() as tasks:
+            names = [f"stranger-{number}" for number in range(6)]
+            held = [tasks.create_task(review(name)) for name in names for _ in range(2)]
+            for _ in held:
+                await asked.acquire()
+            for _ in range(4):
+                async with asyncio.timeout(10):
+                    assert (await world.call("GET", "/api/v1/configmaps")).status == 200
+            for each in held:
+                each.cancel()
 
 
 async def test_each_service_may_do_over_rest_what_it_needs(world: World) -> None:

@@ -19,6 +19,7 @@ from typing import Any, Self
 
 from hanse.api.federation.v1.federation_pb2 import Federation
 from hanse.api.federation.v1.federation_service_pb2_grpc import add_FederationServiceServicer_to_server
+from hanse.auth import ADMINS
 from hanse.control import Controller, WorkQueue
 from hanse.errors import ConfigError, UnavailableError
 from hanse.flow import Flow
@@ -77,7 +78,8 @@ class Apiserver:
         self._settings = settings
         self._telemetry = telemetry
         self._health = health
-        self._flow = Flow(settings.flow)  # one for REST and gRPC: a user's bounds hold for both together
+        # One for REST and gRPC: a user's bounds hold for both together.
+        self._flow = Flow(settings.flow, groups=(*settings.admin_groups, *settings.viewer_groups, ADMINS))
         self.upkeep = self._upkeep(maintenance) if maintenance is not None else None
         catalogue = Catalogue.federation()
         self.view = FederationView(catalogue)
