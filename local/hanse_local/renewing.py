@@ -25,7 +25,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from hanse.documents import yaml_document
 from hanse.errors import InvalidArgumentError
-from hanse.pki import subject_of, write_private
+from hanse.pki import issued_by, subject_of, write_private
 from hanse.revocation import DenyList, entries_of, normal
 from hanse_local.certificates import ADMIN, Certificates
 from hanse_local.checks import SERVICES
@@ -88,6 +88,7 @@ def revoke(data: DataDir, what: str) -> str:
             entry = f"sha256:{hashlib.sha256(_der(path)).hexdigest()}"
         except (ValueError, binascii.Error) as error:
             raise InvalidArgumentError(f"{what} is no certificate in PEM: {error}") from error
+        _check_deniable(data, path)
     else:
         entry = normal(what, where=what)
     if entry.startswith("name:") and any(each.name == entry[5:] for each in listed(data)):
@@ -108,6 +109,26 @@ def _readable(data: DataDir) -> Iterator[bytes]:
     for path in data.pki.glob("*.crt"):
         with suppress(OSError, ValueError):
             yield _der(path)
+
+
+def _check_deniable(data: DataDir, path: Path) -> None:
+    """Raise InvalidArgumentError for a certificate that nobody compares with the deny list, which would be
+    told as revoked and go on counting."""
+    certificate = x509.load_pem_x509_certificate(path.read_bytes())
+    try:
+        authority = certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+    except x509.ExtensionNotFound:
+        authority = False
+    if authority:
+        raise InvalidArgumentError(
+            f"{path} is an authority's certificate, and the list is of those that call: replace the authority"
+        )
+    for directory in (data.etcd_pki, data.members_pki):
+        if (directory / "ca.crt").exists() and issued_by(certificate, (directory / "ca.crt").read_bytes()):
+            raise InvalidArgumentError(
+                f"{path} is for etcd, which knows no deny list: stop, delete {directory / 'ca.crt'} and "
+                f"{directory / 'ca.key'}, and start; all certificates there are issued anew"
+            )
 
 
 def _deny_list(data: DataDir) -> DenyList:

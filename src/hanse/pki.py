@@ -232,11 +232,16 @@ class CertificateAuthority:
 
     def has_issued(self, certificate: x509.Certificate) -> bool:
         """Whether `certificate` carries this authority's signature. Says nothing about its dates."""
-        try:
-            certificate.verify_directly_issued_by(self._certificate)
-        except (ValueError, TypeError, InvalidSignature):
-            return False
-        return True
+        return issued_by(certificate, self.ca_pem)
+
+
+def issued_by(certificate: x509.Certificate, authority_pem: bytes) -> bool:
+    """Whether `certificate` carries the signature of this authority. Says nothing about its dates."""
+    try:
+        certificate.verify_directly_issued_by(x509.load_pem_x509_certificate(authority_pem))
+    except (ValueError, TypeError, InvalidSignature):
+        return False
+    return True
 
 
 def needs_renewal(

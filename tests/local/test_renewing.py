@@ -88,3 +88,11 @@ def test_anybodys_certificate_can_be_revoked(data: DataDir, tmp_path: Path) -> N
     with pytest.raises(InvalidArgumentError, match="no certificate"):
         revoke(data, str(files.key))
     assert [each.file for each in listed(data)] == sorted(f"{name}.crt" for name in (*SERVICES, "admin"))
+
+
+@pytest.mark.parametrize("file", ["ca.crt", "etcd/dns.crt", "etcd/ca.crt", "members-etcd/server.crt"])
+def test_what_the_list_has_no_power_over_is_not_told_as_revoked(data: DataDir, file: str) -> None:
+    """An authority, and the certificates for etcd, would go on counting."""
+    with pytest.raises(InvalidArgumentError, match=r"authority|etcd"):
+        revoke(data, str(data.pki / file))
+    assert data.deny_list.read_text() == ""
