@@ -325,6 +325,9 @@ async def test_orphan_is_deleted_on_request(fed: Federation) -> None:
         await reported(fed, SECRET)
         (found,) = await listed(stub, cluster="a")
         assert await listed(stub, cluster="b") == []
+        for name in ("nowhere", "a/b", "", "a\x01"):  # stored by another tool: of no cluster
+            await fed.store.put(f"orphans/{name}", b"\xffjunk")
+        assert await listed(stub) == [found]
         with pytest.raises(ConflictError, match="another object"):
             await delete(stub, found.name, "another")
         with pytest.raises(NotFoundError, match="has no"):

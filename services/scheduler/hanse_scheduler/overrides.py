@@ -144,7 +144,7 @@ def _check_size(obj: Object) -> None:
 
 
 def _check_fixed(obj: Object, changed: Object) -> None:
-    """Raise InvalidArgumentError if what no override may change is changed; the syncer keeps to it too."""
+    """Raise InvalidArgumentError if something is changed that no override may change."""
     before, after = mapping(obj, "metadata"), child(changed, "metadata")
     if not isinstance(after, dict):
         raise InvalidArgumentError("the object would have no metadata")

@@ -70,14 +70,17 @@ class OrphanDesk:
     async def reports(self, cluster: str = "") -> list[OrphanReport]:
         """Return the stored reports, sorted by cluster. A report that cannot be read is an error.
 
+        What is stored of no cluster is no report.
+
         Raises NotFoundError for a cluster that there is not, FailedPreconditionError for such a report.
         """
         if cluster:
             self._known(cluster)
+        wanted = {keys.orphans(name) for name in ([cluster] if cluster else self._world.cluster_names())}
         found: list[OrphanReport] = []
         stored = await self._store.range(f"{keys.ORPHANS}/")
         for kv in stored.items:
-            if cluster and keys.last_segment(kv.key) != cluster:
+            if kv.key not in wanted:
                 continue
             try:
                 found.append(decode(OrphanReport, kv.value))
