@@ -151,6 +151,24 @@ async def test_an_unreadable_object_that_members_have_leaves_them_before_it_goes
         await until(gone, what="the deletion is finished")
 
 
+async def test_an_unreadable_object_that_is_being_deleted_can_be_let_go() -> None:
+    """Its finalizers are of others, who cannot change what cannot be read: a DELETE leaves what can be."""
+    key = ObjectKey("", "configmaps", "shop", "bad")
+    metadata = {
+        **_META, "generation": "x", "deletionTimestamp": "2026-01-01T00:00:00Z", "finalizers": ["a.b/x"],
+    }  # fmt: skip
+    stored = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {"a": "1"}}
+    async with World(await filled({key.key(): orjson.dumps(stored)})) as world:
+        await world.create("/api/v1/namespaces", namespace())
+        assert ANNOTATION in (await world.get(f"{MAPS}/bad"))["metadata"]["annotations"]
+        assert (await world.call("DELETE", f"{MAPS}/bad")).status == 200
+        patch = {"metadata": {"finalizers": None}}
+        merge = "application/merge-patch+json"
+        answer = await world.call("PATCH", f"{MAPS}/bad", patch, content_type=merge)
+        assert answer.status == 200
+        assert await world.store.get(key.key()) is None
+
+
 async def test_a_sync_state_or_placement_that_cannot_be_read_holds_a_deletion_up() -> None:
     """Nobody knows whether that cluster still has the object: unknown is not confirmed."""
     async with World() as world:

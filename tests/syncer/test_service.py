@@ -190,7 +190,7 @@ async def test_states_of_any_size_are_listed(fed: Federation) -> None:
     """As much as members may report does not fit into one answer: it comes in more pages."""
     huge = sync.SyncState(name="x", phase=sync.FAILED, status=b'"' + b"x" * 250_000 + b'"')
     for number in range(70):
-        await fed.store.put(f"syncstates/core/configmaps/large/c{number:02}/a", huge.SerializeToString())
+        await fed.store.put(f"syncstates/core/configmaps/large/c{number:02}/z", huge.SerializeToString())
     prefix, listed, token = "syncStates/core/configmaps/large/", 0, ""
     async with fed.syncer() as sharing, served(fed, sharing) as stub:
         while True:

@@ -465,7 +465,7 @@ class ResourceStore:
         """Delete an object; return it as it was or is now, and whether it is gone already.
 
         One that is stored and cannot be read is deleted as well: where members may have it, what replaces it
-        in the store waits for them like any object that is being deleted.
+        in the store waits for them, and for finalizers, like any object that is being deleted.
 
         Raises NotFoundError; ConflictError if a precondition does not hold.
         """
@@ -489,7 +489,8 @@ class ResourceStore:
                 info, old, now=self._clock(), propagation=options.propagation,
                 grace_seconds=options.grace_seconds, graceful_pods=self._graceful_pods,
             )  # fmt: skip
-            if options.dry_run or (not plan.remove and plan.object == old):
+            unchanged = not plan.remove and plan.object == old and not current.unreadable
+            if options.dry_run or unchanged:
                 return self._shown(info, key, plan.object, current.revision), plan.remove
             done, current = await self._commit(key, plan.object, current)
             if done is not None:
