@@ -235,6 +235,31 @@ async def test_no_override_takes_a_foreign_object(fed: Federation, value: Any) -
     assert member.get(path) == before
 
 
+async def test_a_namespace_stays_with_an_object_of_any_name(fed: Federation) -> None:
+    """Kubernetes bounds neither length nor letters of the names of roles: one is foreign as any other."""
+    member = fed.members["a"]
+    role = {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "rules": []}
+    name = "a\x1b[2J" + "x" * 700
+
+    async def fault(request: web.Request) -> web.StreamResponse | None:
+        if not request.path.endswith("/shop/roles"):
+            return None
+        stored = {"name": name, "namespace": "shop", "uid": "u", "resourceVersion": "7"}
+        body = {
+            "apiVersion": role["apiVersion"], "kind": "RoleList", "metadata": {"resourceVersion": "9"},
+            "items": [{**role, "metadata": stored}],
+        }  # fmt: skip
+        return web.json_response(body)
+
+    async with fed.syncer():
+        await placed(fed)
+        member.fault = fault
+        await fed.mark_deleted(SPACE)
+        state = await fed.reaches(SPACE, "a", sync.REMOVED)
+    assert (state.reason, "roles a" in state.message) == ("Released", True)
+    assert member.get(SPACE) is not None
+
+
 async def test_our_marks_on_a_foreign_object_do_not_make_it_ours(fed: Federation) -> None:
     """Whoever copies an object of ours in the member copies its labels too; the copy is not lost for that."""
     member, settings = fed.members["a"], "core/configmaps/shop/settings"

@@ -90,6 +90,17 @@ def test_of_answers_nothing_is_kept_but_what_is_there() -> None:
     assert not found._noted
 
 
+async def test_a_name_that_nothing_of_ours_has_is_not_followed() -> None:
+    """Some kinds have names without a bound; such an object is none of ours, and hides none."""
+    notes = Notes()
+    found = informer(Lists([item("x" * 10_000, "7"), item("web", "7")]), notes)
+    running = asyncio.create_task(found.run())
+    await asyncio.wait_for(notes.lists.wait(), 5)
+    running.cancel()
+    await asyncio.wait([running])
+    assert list(found.known) == [("shop", "web")]
+
+
 async def test_a_malformed_list_is_read_again_and_stops_nobody() -> None:
     """An item without metadata is a failure of that list, not of the cluster's pipeline."""
     notes = Notes()

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from hanse.kube import belongings
+from hanse.kube.bounds import FOLLOWED_NAME_CHARS
 from hanse.kube.objects import annotations_of, child, labels_of, mapping, name_of, sequence
 from hanse_syncer import ownership
 
@@ -73,7 +74,7 @@ def item_of(group: str, resource: str, obj: Mapping[str, Any], *, federation_id:
     """Return the item for an object of a list, of which the metadata is enough."""
     whole = dict(obj)
     identity = (group, resource)
-    name = name_of(whole)
+    name = name_of(whole)[:FOLLOWED_NAME_CHARS]
     made = identity in (_ENDPOINTS, _SECRETS) and belongings.of(group, resource, whole, controlled=False)
     service = account = ""
     if identity == _ENDPOINTS:

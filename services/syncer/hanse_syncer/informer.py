@@ -23,7 +23,7 @@ from typing import Any, Protocol
 from hanse.boundary import Boundary
 from hanse.control.queue import Backoff
 from hanse.errors import CompactedError, HanseError, ResourceExhaustedError, UnavailableError
-from hanse.kube.bounds import FOLLOWED_OBJECTS, MisbehavingMemberError
+from hanse.kube.bounds import FOLLOWED_NAME_CHARS, FOLLOWED_OBJECTS, MisbehavingMemberError
 from hanse.kube.client import KubeClient, ResourcePath
 from hanse.kube.objects import Object
 from hanse.numbers import whole_number
@@ -137,7 +137,7 @@ class Informer:
         pages = self._client.pages(self.resource, label_selector=self._selector, metadata_only=True)
         async with aclosing(pages):
             async for page in pages:
-                listed += [(_identity(item), _seen(item)) for item in page.items]
+                listed += [(_identity(item), _seen(item)) for item in page.items if _can_be_ours(item)]
                 version = page.resource_version
         shown: set[tuple[str, str]] = set()
         for number, (identity, seen) in enumerate(listed, 1):
@@ -167,7 +167,7 @@ class Informer:
         )
         async with aclosing(stream):
             async for kind, obj in stream:
-                if kind == "BOOKMARK":
+                if kind == "BOOKMARK" or not _can_be_ours(obj):
                     pass
                 elif kind == "DELETED":
                     identity = _identity(obj)
@@ -232,6 +232,10 @@ def must_list(error: Exception, failures: int) -> bool:
     does not know a version yet, may be said for ever. After a while nothing is taken for granted.
     """
     return not isinstance(error, UnavailableError | ResourceExhaustedError | OSError) or failures % 5 == 0
+
+
+def _can_be_ours(item: Mapping[str, Any]) -> bool:
+    return len(str(item["metadata"]["name"])) <= FOLLOWED_NAME_CHARS
 
 
 def _identity(item: Mapping[str, Any]) -> tuple[str, str]:

@@ -16,7 +16,7 @@ from typing import Any
 from hanse.api.syncer.v1.sync_state_pb2 import ZoneEndpoints
 from hanse.boundary import Boundary
 from hanse.errors import CompactedError, HanseError
-from hanse.kube.bounds import LIST_ITEMS, MisbehavingMemberError
+from hanse.kube.bounds import FOLLOWED_NAME_CHARS, LIST_ITEMS, MisbehavingMemberError
 from hanse.kube.client import KubeClient, ResourcePath
 from hanse.kube.objects import Object
 from hanse.kube.untrusted import mapping, mappings, text
@@ -119,6 +119,8 @@ class Slices:
         """Take in a slice; return which Services count anew. Raises MisbehavingMemberError for too many."""
         metadata = item["metadata"]
         namespace, name = str(metadata["namespace"]), str(metadata["name"])
+        if len(name) > FOLLOWED_NAME_CHARS:
+            return set()
         owner = text(mapping(metadata.get("labels")).get(SERVICE_NAME_LABEL))
         before = self._owners.pop((namespace, name), "")
         if before:

@@ -122,9 +122,13 @@ CATALOGUE_BYTES: Final = _MIB
 NAME_CHARS: Final = 253
 """Longest name of anything: a DNS subdomain (RFC 1123)."""
 
-IDENTITY_CHARS: Final = {"name": 512, "namespace": NAME_CHARS, "uid": 128, "resourceVersion": 128}
+IDENTITY_CHARS: Final = {"namespace": NAME_CHARS, "uid": 128, "resourceVersion": 128}
 """Longest texts in the metadata of an object by which it is told apart: they are kept for as long as it is
-followed. A few kinds have names that Kubernetes does not bound; a uid has 36, a version some 10."""
+followed. A uid has 36, a version some 10."""
+
+FOLLOWED_NAME_CHARS: Final = 512
+"""Longest name of an object that is followed. A few kinds have names that Kubernetes does not bound, and such
+an object may be there; it is none of ours."""
 
 FOLLOWED_OBJECTS: Final = 200_000
 """Objects of all kinds together that are followed in one member: twice as many as one list may have."""

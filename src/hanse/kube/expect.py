@@ -393,8 +393,6 @@ def wrong_metadata(document: Object, *, namespace: str = "", name: str = "", sto
         value = metadata.get(field_name)
         if isinstance(value, str) and len(value) > longest:
             return f"has a {field_name} of {len(value)} characters, more than {longest}"
-        if isinstance(value, str) and not value.isprintable():
-            return f"has a {field_name} that cannot be printed"
     if (metadata.get("namespace") or "") != namespace and (namespace or name):
         return f"is in namespace {metadata.get('namespace')!r}, not {namespace!r}"
     for field_name in ("uid", "resourceVersion") if stored else ():
