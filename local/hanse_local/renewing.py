@@ -24,7 +24,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from hanse.documents import yaml_document
-from hanse.errors import InvalidArgumentError
+from hanse.errors import ConfigError, InvalidArgumentError
 from hanse.pki import issued_by, subject_of, write_private
 from hanse.revocation import DenyList, entries_of, normal
 from hanse_local.certificates import ADMIN, Certificates
@@ -148,7 +148,13 @@ def _update_kubeconfig(data: DataDir) -> None:
         field: base64.b64encode((data.pki / f"{ADMIN}.{suffix}").read_bytes()).decode()
         for field, suffix in (("client-certificate-data", "crt"), ("client-key-data", "key"))
     }
-    for entry in document.get("users") or ():
-        if entry["name"] == HANSE_CONTEXT and entry["user"] != wanted:
+    try:
+        ours = [entry for entry in document["users"] if entry["name"] == HANSE_CONTEXT]
+    except (TypeError, KeyError) as error:
+        raise ConfigError(
+            f"{data.kubeconfig} is damaged and has not the user's new certificate: `hanse up` writes it again"
+        ) from error
+    for entry in ours:
+        if entry.get("user") != wanted:
             entry["user"] = wanted
             write_private(data.kubeconfig, yaml.safe_dump(document, sort_keys=False).encode())

@@ -60,6 +60,30 @@ def test_what_is_near_its_end_is_renewed_and_the_rest_stays(data: DataDir) -> No
     assert users["eu-west"] == {"token": "x"}
 
 
+@pytest.mark.parametrize("content", ["", "[]", "users: [null]", "users: [{}]", "users: 1", "{"])
+def test_a_damaged_kubeconfig_keeps_no_certificate_from_being_renewed(data: DataDir, content: str) -> None:
+    """It is said, and the files of the certificates are new."""
+    ca = CertificateAuthority(KeyPair.read(data.pki, "ca"))
+    ca.issue_local(service_name("dns"), days=0.001).write(data.pki, "dns")
+    before = certificate(data, "dns")
+    data.kubeconfig.write_text(content)
+    with pytest.raises((ConfigError, InvalidArgumentError)):
+        renew(data)
+    assert certificate(data, "dns") != before
+    assert data.kubeconfig.read_text() == content
+
+
+@pytest.mark.parametrize("empty", [b"", b"garbage"])
+def test_a_certificate_that_cannot_be_read_hides_no_other(data: DataDir, empty: bytes) -> None:
+    """It is listed as such, anybody can be revoked, and it is issued again."""
+    (data.pki / "dns.crt").write_bytes(empty)
+    unreadable = {each.file for each in listed(data) if each.until is None}
+    assert unreadable == {"dns.crt"}
+    assert revoke(data, "name:eve") == "name:eve"
+    renew(data)
+    assert all(each.until for each in listed(data))
+
+
 @pytest.mark.parametrize("form", ["file", "serial"])
 def test_a_revoked_certificate_of_ours_is_issued_again(data: DataDir, form: str) -> None:
     """The old one is on the list, the new one is not, and nothing else changes."""
