@@ -22,6 +22,9 @@ from hanse.pki import write_private
 RETRY_SECONDS = 5.0
 """Time between two attempts to write what could not be written."""
 
+DAMAGED = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
+"""What reading a JSON document can raise that is not what it should be."""
+
 _log = logging.getLogger(__name__)
 
 

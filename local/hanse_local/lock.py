@@ -23,6 +23,7 @@ from typing import Self
 
 from hanse.errors import FailedPreconditionError, UnavailableError
 from hanse.pki import write_private
+from hanse_local.files import DAMAGED
 from hanse_local.identity import ProcessIdentity
 from hanse_local.layout import DataDir
 
@@ -109,7 +110,7 @@ def read_holder(data: DataDir) -> Holder | None:
         document = json.loads(data.supervisor.read_text())
         process = ProcessIdentity(int(document["pid"]), str(document["started"]))
         holder = Holder(process, Path(document["socket"]))
-    except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError):
+    except (FileNotFoundError, NotADirectoryError, *DAMAGED):
         return None
     except OSError as error:
         raise _untold(data, error) from error

@@ -17,6 +17,7 @@ from typing import Any
 
 from hanse.errors import ConfigError
 from hanse.pki import write_private
+from hanse_local.files import DAMAGED
 from hanse_local.topology import SimulatedCluster
 
 VERSION = 2
@@ -92,7 +93,7 @@ class State:
             )
         except FileNotFoundError:
             return cls()
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        except DAMAGED as error:
             raise ConfigError(
                 f"{path} is damaged ({error}): restore it, or use another data directory"
             ) from error

@@ -24,7 +24,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from hanse.errors import FailedPreconditionError, NotFoundError
-from hanse_local.files import OwnFiles
+from hanse_local.files import DAMAGED, OwnFiles
 from hanse_local.identity import ProcessIdentity
 from hanse_local.process import Process, ProcessSpec, ProcessState
 from hanse_local.verdict import CRASH_LOOP_SECONDS
@@ -222,7 +222,7 @@ def end_leftovers(record: Path, *, grace: float = 5.0) -> list[str]:
             str(name): ProcessIdentity(int(entry["pid"]), str(entry["started"]))
             for name, entry in document.items()
         }
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, *DAMAGED):
         return []
     ended: list[str] = []
     for name, identity in recorded.items():

@@ -177,5 +177,6 @@ def test_leftovers_of_a_crash_are_ended_and_strangers_are_not(tmp_path: Path) ->
 def test_a_damaged_record_is_no_record(tmp_path: Path) -> None:
     """Half a file after a power loss stops nothing."""
     record = tmp_path / "processes"
-    record.write_text('{"db": {"pid"')
-    assert end_leftovers(record) == []
+    for content in ('{"db": {"pid"', "[]", "[" * 100_000, '{"db": {"pid": 1e400, "started": ""}}'):
+        record.write_text(content)
+        assert end_leftovers(record) == []
