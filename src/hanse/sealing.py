@@ -19,7 +19,8 @@ Next: `hanse.store.sealed`, which seals what goes into a store and opens what co
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -46,11 +47,33 @@ _NOT_SEALED: Final = frozenset(
 """Kinds of which other services need values: replicas, ports, names."""
 
 
+SECRETS: Final = "secrets"
+_CORE: Final = frozenset(
+    {
+        SECRETS, "configmaps", "endpoints", "limitranges", "persistentvolumeclaims", "persistentvolumes",
+        "podtemplates", "resourcequotas", "serviceaccounts",
+    }
+)  # fmt: skip
+"""Kinds of the core group that can be sealed: a word that is none of them would seal nothing, unnoticed."""
+_KIND: Final = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
+
+
+def kinds_to_seal(kinds: Collection[str]) -> tuple[str, ...]:
+    """Return what a list of kinds means: Secrets are always among them, unless none are sealed at all."""
+    return tuple(dict.fromkeys((SECRETS, *kinds))) if kinds else ()
+
+
 def check_kinds(kinds: Iterable[str]) -> None:
     """Raise ConfigError unless all of `kinds` (`resource` or `resource.group`, plural) can be sealed."""
     for kind in kinds:
-        resource, _, group = kind.partition(".")
-        if not resource or "/" in kind or kind in _NOT_SEALED or group in ("hanse.dev", "federation"):
+        _, _, group = kind.partition(".")
+        known = bool(group) or kind in _CORE
+        if (
+            not known
+            or not _KIND.fullmatch(kind)
+            or kind in _NOT_SEALED
+            or group in ("core", "hanse.dev", "federation")
+        ):
             raise ConfigError(
                 f"setting sealed_kinds has {kind!r}: name kinds as secrets or widgets.example.org, and none "
                 "of which other services need more than the metadata",

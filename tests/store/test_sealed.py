@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hanse.credentials import new_key
 from hanse.envelope import MAGIC, UNREADABLE, is_sealed, outline, reason, shown
 from hanse.errors import ConfigError, DataLossError
-from hanse.sealing import ObjectSealer, check_kinds
+from hanse.sealing import ObjectSealer, check_kinds, kinds_to_seal
 from hanse.store import Compare, Get, MemoryStore, Put, keys
 from hanse.store.sealed import SealedStore
 
@@ -146,7 +146,23 @@ def test_kinds_that_others_must_read_cannot_be_sealed(kind: str) -> None:
     """The name server reads Services, the scheduler replicas and policies: sealing those is wrong input."""
     with pytest.raises(ConfigError, match="sealed_kinds"):
         check_kinds([kind])
-    check_kinds(["secrets", "configmaps", "widgets.example.org"])
+    check_kinds(["secrets", "configmaps", "widgets.example.org", "leases.coordination.k8s.io"])
+
+
+@pytest.mark.parametrize(
+    "kind", ["secret", "Secrets", "secrets.", " secrets", "secrets.core", "widgets.Example.org"]
+)
+def test_a_word_that_would_seal_nothing_is_refused(kind: str) -> None:
+    """Else Secrets would be plain, and nobody would notice."""
+    with pytest.raises(ConfigError, match="sealed_kinds"):
+        check_kinds([kind])
+
+
+def test_secrets_are_sealed_whatever_else_is_named() -> None:
+    """Naming another kind does not have them written plain at the next start."""
+    assert kinds_to_seal(("widgets.example.org",)) == ("secrets", "widgets.example.org")
+    assert kinds_to_seal(("widgets.example.org", "secrets")) == ("secrets", "widgets.example.org")
+    assert kinds_to_seal(()) == ()
 
 
 async def test_all_ways_in_seal_and_all_ways_out_open() -> None:

@@ -37,7 +37,7 @@ from hanse.kube.server.connections import ConnectionLimits
 from hanse.revocation import DenyList
 from hanse.rpc import RpcServer
 from hanse.runtime import Runtime
-from hanse.sealing import ObjectSealer
+from hanse.sealing import ObjectSealer, kinds_to_seal
 from hanse.settings import TlsFiles
 from hanse.store import EtcdStore, Store
 from hanse.store.batch import BatchWriter
@@ -73,7 +73,7 @@ class Apiserver:
         """Prepare; nothing is read or written before it is entered. `maintenance` is that of the store, which
         is looked after by nobody here without it.
         """
-        sealer = ObjectSealer.from_file(settings.secrets_key_file, kinds=settings.sealed_kinds)
+        sealer = ObjectSealer.from_file(settings.secrets_key_file, kinds=kinds_to_seal(settings.sealed_kinds))
         self._store = store = SealedStore(store, sealer)
         self._settings = settings
         self._telemetry = telemetry

@@ -60,7 +60,8 @@ class ApiserverSettings(ServiceSettings):
     nothing.
     """
     sealed_kinds: tuple[str, ...] = ("secrets",)
-    """Kinds that are sealed in etcd, as secrets or widgets.example.org."""
+    """Kinds that are sealed in etcd, as widgets.example.org; secrets are, whatever others are named. Empty
+    seals none."""
 
     @property
     def flow(self) -> FlowLimits:
