@@ -5,7 +5,7 @@ from __future__ import annotations
 from fractions import Fraction
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from hanse.errors import InvalidArgumentError
@@ -65,15 +65,19 @@ FAMILIES = st.sampled_from(["decimal", "binary", "exponent"])
 
 
 @given(st.integers(-(10**27), 10**27), FAMILIES)
+@example(3124999000000001, "binary")
 def test_the_canonical_form_parses_to_the_same(nanos: int, family: Family) -> None:
-    """Printing and parsing keeps the amount, but for binary amounts that are not whole (rounded up)."""
+    """Printing and parsing keeps the amount, but for binary amounts that are not whole (rounded up), and the
+    form, but for binary amounts that have no suffix: those are decimal when they are read, in Kubernetes too.
+    """
     amount = Quantity(nanos, family)
     again = Quantity.parse(str(amount))
     if family == "binary" and abs(nanos) >= 1024 * 10**9:
         assert abs(again.nanos) == -(-abs(nanos) // 10**9) * 10**9
     else:
         assert again == amount
-    assert str(again) == str(amount)
+    if family != "binary" or str(amount).endswith("i"):
+        assert str(again) == str(amount)
 
 
 @given(st.integers(-(10**20), 10**20), st.integers(-(10**20), 10**20))
