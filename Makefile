@@ -1,4 +1,5 @@
-# Hanse. `make run` and `make test` need Python 3.11 or newer and nothing else; see `make help`.
+# Hanse. `make run` and `make test` need Python 3.11 or newer and nothing else; see `make help`. With Go they
+# build a current etcd, once, in the user's cache.
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
 VENV ?= .venv
@@ -21,9 +22,11 @@ help: ## Show this help.
 
 setup:
 	@scripts/setup.sh run
+	@$(PY) -m hanse_local.etcd_build
 
 setup-dev:
 	@scripts/setup.sh dev
+	@$(PY) -m hanse_local.etcd_build
 
 run: setup ## Start a federation of three clusters with an example in it, and show what is where.
 	@$(PY) -m hanse_local.demo --data-dir $(DATA_DIR)

@@ -34,6 +34,7 @@ from hanse_local.display import (
     print_ready,
     processes_table,
 )
+from hanse_local.etcd_commands import etcd_group
 from hanse_local.host import Host
 from hanse_local.layout import DEFAULT, DataDir
 from hanse_local.lock import already_running, is_held
@@ -408,4 +409,4 @@ def certificates_revoke(data: DataDir, what: str) -> None:
 
 def commands() -> list[click.Command]:
     """The commands for the entry point group `hanse.commands`."""
-    return [up, down, status, sim, certificates]
+    return [up, down, status, sim, certificates, etcd_group]

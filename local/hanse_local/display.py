@@ -89,6 +89,8 @@ def print_ready(console: Console, snapshot: Mapping[str, Any]) -> None:
     console.print(f"federation  {snapshot['https']}", highlight=False)
     console.print(f"names       {snapshot['dns']} (below {snapshot['dns_suffix']})", highlight=False)
     console.print(f"clusters    {names}", highlight=False)
+    if snapshot.get("etcd"):  # a supervisor of an older release does not tell
+        console.print(f"etcd        {escape(snapshot['etcd'])}", highlight=False, soft_wrap=True)
     console.print(f"kubectl     export KUBECONFIG={snapshot['kubeconfig']}", highlight=False, soft_wrap=True)
 
 

