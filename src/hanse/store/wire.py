@@ -184,8 +184,9 @@ _NEVER_SENT: Final = (
     "empty address list",
     "etcdserver: too many requests",
 )
-_OLD_RIGHTS: Final = "auth: revision in header is old"
-"""Somebody changed a user or a role while the request was on its way; it was not done."""
+_OLD_RIGHTS: Final = ("auth: revision in header is old", "revision of auth store is old")
+"""Somebody changed a user or a role while the request was on its way; it was not done. The second is
+what etcd says from 3.5.10 on."""
 _UNCLEAR: Final = frozenset(
     {
         grpc.StatusCode.UNAVAILABLE,
@@ -201,7 +202,7 @@ _UNCLEAR: Final = frozenset(
 def outcome(code: grpc.StatusCode, details: str) -> Outcome:
     """Return what a gRPC failure means. What is not known for certain is `UNKNOWN`."""
     lower = details.lower()
-    if _OLD_RIGHTS in lower:  # before etcd 3.5.10 with the code UNKNOWN
+    if any(text in lower for text in _OLD_RIGHTS):  # before etcd 3.5.10 with the code UNKNOWN
         return Outcome.NOT_DONE
     if code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED) and any(
         text in lower for text in _NEVER_SENT
