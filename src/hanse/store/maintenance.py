@@ -1,6 +1,7 @@
 """What an administrator does with etcd: how large it is, compaction, defragmentation, its alarms.
 
 Owns `EtcdMaintenance`, which speaks to each endpoint by itself: size and defragmentation are a member's own.
+A member that does not answer keeps nobody from maintaining the others.
 Where etcd has authentication, all but the status needs the role `root` (compaction and alarms do in the newer
 releases only); without it these raise PermissionDeniedError. Safe for any number of tasks of one event loop.
 
@@ -9,9 +10,10 @@ Next: `hanse.store.upkeep`, which decides when to do what.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Protocol, Self
+from typing import Any, Final, Protocol, Self, TypeVar
 
 from etcd3aio import _protobuf as pb
 
@@ -22,6 +24,7 @@ from hanse.store.channel import EtcdChannel, open_channel
 NO_SPACE: Final = "NOSPACE"
 """etcd's name of the alarm for a quota that is used up."""
 
+_Answer = TypeVar("_Answer")
 STATUS_SECONDS: Final = 3.0
 """How long a member may take to say how it is."""
 WORK_SECONDS: Final = 120.0
@@ -87,15 +90,7 @@ class EtcdMaintenance:
 
     async def status(self) -> StoreStatus:
         """See `Maintenance.status`. One member that answers is enough."""
-        found: list[StoreStatus] = []
-        error: HanseError | None = None
-        for channel in self._asking:
-            try:
-                found.append(await read_status(channel))
-            except HanseError as failure:
-                error = failure
-        if not found:
-            raise error or UnavailableError("no etcd endpoint is given")
+        found = await _of_those_that_answer(read_status(channel) for channel in self._asking)
         return StoreStatus(
             version=min(each.version for each in found),
             size=max(each.size for each in found),
@@ -105,42 +100,78 @@ class EtcdMaintenance:
         )
 
     async def compact(self, revision: int) -> None:
-        """See `Maintenance.compact`."""
+        """See `Maintenance.compact`. Any member does it for all."""
         request = pb.CompactionRequest(revision=revision, physical=True)
-        channel = self._working[0]
-        try:
-            await channel.call(
-                channel.kv.Compact, request, what=f"compact at revision {revision}", repeatable=True,
-                revision=revision,
-            )  # fmt: skip
-        except CompactedError:
-            return
+
+        async def work(channel: EtcdChannel) -> None:
+            try:
+                await channel.call(
+                    channel.kv.Compact, request, what=f"compact at revision {revision}", repeatable=True,
+                    revision=revision,
+                )  # fmt: skip
+            except CompactedError:
+                return
+
+        await self._by_any(work)
 
     async def defragment(self) -> None:
-        """See `Maintenance.defragment`. One member after the other: each is blocked meanwhile."""
-        for channel in self._working:
+        """See `Maintenance.defragment`. One member after the other, as each is blocked meanwhile; one that
+        does not answer is left for later."""
+        answering = await _of_those_that_answer(self._answers(number) for number in range(len(self._asking)))
+        for channel in (self._working[number] for number in answering):
             await channel.call(
                 channel.maintenance.Defragment, pb.DefragmentRequest(), what="defragment", repeatable=True
             )
 
     async def disarm(self) -> None:
-        """See `Maintenance.disarm`."""
-        channel = self._asking[0]
-        request = pb.AlarmRequest(action=_GET, alarm=_ALARM_NO_SPACE)
-        raised, _ = await channel.call(
-            channel.maintenance.Alarm, request, what="read the alarms", repeatable=True
-        )
-        for alarm in raised.alarms:
-            if alarm.alarm == _ALARM_NO_SPACE:
-                request = pb.AlarmRequest(action=_DEACTIVATE, memberID=alarm.memberID, alarm=_ALARM_NO_SPACE)
-                await channel.call(
-                    channel.maintenance.Alarm, request, what="take back the alarm", repeatable=True
-                )
+        """See `Maintenance.disarm`. Any member does it for all."""
+
+        async def work(channel: EtcdChannel) -> None:
+            request = pb.AlarmRequest(action=_GET, alarm=_ALARM_NO_SPACE)
+            raised, _ = await channel.call(
+                channel.maintenance.Alarm, request, what="read the alarms", repeatable=True
+            )
+            for alarm in raised.alarms:
+                if alarm.alarm == _ALARM_NO_SPACE:
+                    request = pb.AlarmRequest(
+                        action=_DEACTIVATE, memberID=alarm.memberID, alarm=_ALARM_NO_SPACE
+                    )
+                    await channel.call(
+                        channel.maintenance.Alarm, request, what="take back the alarm", repeatable=True
+                    )
+
+        await self._by_any(work)
+
+    async def _answers(self, number: int) -> int:
+        """`number`, if that member answers."""
+        await read_status(self._asking[number])
+        return number
+
+    async def _by_any(self, work: Callable[[EtcdChannel], Awaitable[None]]) -> None:
+        """Have the first member that answers do it."""
+        answering = await _of_those_that_answer(self._answers(number) for number in range(len(self._asking)))
+        await work(self._working[answering[0]])
 
     async def close(self) -> None:
         """Let go of all connections."""
         for channel in (*self._asking, *self._working):
             await channel.close()
+
+
+async def _of_those_that_answer(questions: Iterable[Awaitable[_Answer]]) -> list[_Answer]:
+    """The answers of those members that give one. Raises UnavailableError if none does."""
+    results = await asyncio.gather(*questions, return_exceptions=True)
+    found = [each for each in results if not isinstance(each, BaseException)]
+    if not found:
+        raise next((each for each in results if isinstance(each, BaseException)), _nobody())
+    for each in results:
+        if isinstance(each, BaseException) and not isinstance(each, HanseError):
+            raise each
+    return found
+
+
+def _nobody() -> UnavailableError:
+    return UnavailableError("no etcd endpoint is given")
 
 
 async def read_status(channel: EtcdChannel) -> StoreStatus:
