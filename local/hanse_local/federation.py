@@ -85,7 +85,7 @@ def prepare(data: DataDir, options: Options, claims: ports.Claims) -> Plan:
     check_options(options)
     clusters = _clusters(old, options)
     endpoints = options.etcd_endpoints or old.etcd_endpoints
-    # An etcd of several members changes its addresses; that it has this federation is checked once it answers.
+    # Addresses of an etcd of several members change; whose federation is there is checked once it answers.
     moved_etcd = bool(endpoints and old.etcd_endpoints and old.federation_id)
     if old.has_federation and endpoints != old.etcd_endpoints and not moved_etcd:
         raise ConfigError(

@@ -132,8 +132,8 @@ async def _fill(etcd: EtcdCluster) -> None:
 
 
 def test_other_endpoints_of_the_same_etcd_are_taken(house: House) -> None:
-    """`hanse up` is told where the members are now and remembers it; an etcd with another federation, or none,
-    is refused."""
+    """`hanse up` is told where the members are now and remembers it; an etcd without the federation is
+    refused."""
     federation, etcd = house.federation, house.etcd
     federation.close()
     federation.down()
@@ -155,6 +155,19 @@ def test_other_endpoints_of_the_same_etcd_are_taken(house: House) -> None:
     words = ("--etcd-ca", str(own.ca), "--etcd-cert", str(own.cert), "--etcd-key", str(own.key))
     federation.hanse("up", "--detach", "--etcd-endpoints", ",".join(etcd.endpoints), *words)
     federation.write_kubeconfig()
+
+
+def test_it_is_backed_up_and_the_snapshot_is_handed_out(house: House, tmp_path: Path) -> None:
+    """By the certificate that maintains etcd; a restore leaves the snapshot for who runs that etcd."""
+    federation, etcd = house.federation, house.etcd
+    federation.environ["HANSE_BACKUP_PASSPHRASE"] = "a passphrase for this test"
+    federation.hanse("backup", str(tmp_path / "b"))
+    said = federation.run(["hanse", "restore", str(tmp_path / "b"), "--data-dir", str(tmp_path / "new")]).err
+    assert f"its etcd is at {','.join(etcd.endpoints)}, which is yours to restore" in said.replace("\n", " ")
+    snapshot = tmp_path / "new" / "etcd-snapshot.db"
+    assert (snapshot.stat().st_size % 512, snapshot.stat().st_mode & 0o777) == (32, 0o600)
+    assert json.loads((tmp_path / "new" / "state.json").read_text())["etcd_endpoints"] == etcd.endpoints
+    assert not (tmp_path / "new" / "etcd").exists()
 
 
 def test_its_quota_is_used_up(house: House) -> None:

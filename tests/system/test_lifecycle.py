@@ -108,15 +108,15 @@ def guide(heading: str) -> list[str]:
 
 def test_a_lost_etcd_is_refused_and_restored_as_the_guide_says(kubectl: str, tmp_path: Path) -> None:
     """`hanse up` founds no other federation where one was; with the guide's backup the same goes on."""
-    backup, restore = guide("### Backup and restore")
-    names, _, _ = backup.partition("PORT=")
+    backup, with_key, restore, _ = guide("### Backup and restore")
     lost = Federation(tmp_path / "hanse", members=Simulated(1))
-    bundled = etcd.find(environ={"PATH": ""})  # the guide's programs are of the same version
-    lost.environ |= {"HOME": str(tmp_path), "HANSE_ETCD": str(bundled.path)}
+    packaged = etcd.find(environ={"PATH": ""})  # whose etcdutl can less than that of the others
+    lost.environ |= {"HOME": str(tmp_path), "HANSE_ETCD": str(packaged.path)}
     with lost:
         lost.apply(config_map("default", "kept", color="red"))
         original = lost.api.get("configmaps", "default", "kept")
         lost.run(["bash", "-euc", backup], cwd=tmp_path)
+        lost.run(["bash", "-euc", with_key], cwd=tmp_path)
         lost.close()
         lost.down()
         shutil.rmtree(lost.data_dir / "etcd")
@@ -124,8 +124,7 @@ def test_a_lost_etcd_is_refused_and_restored_as_the_guide_says(kubectl: str, tmp
         assert refused.status == 1
         assert f"{lost.data_dir / 'etcd'} is empty" in refused.err
         assert refused.err.count("\n") == 1, refused.err
-        (lost.data_dir / "etcd").mkdir()
-        lost.run(["bash", "-euc", names + restore], cwd=tmp_path)
+        lost.run(["bash", "-euc", restore], cwd=tmp_path)
         assert lost.api.get("configmaps", "default", "kept") == original
 
 

@@ -11,6 +11,7 @@ Everything is synchronous, as a person at a shell is. Start reading at `federati
 from .api import Api, ApiError, Json
 from .federation import SERVICES, CommandError, Done, Federation
 from .members import NAMES, REGIONS, Members, Simulated
+from .standalone import Standalone
 from .waiting import until, until_passes
 from .witness import Witness
 
@@ -26,6 +27,7 @@ __all__ = [
     "Json",
     "Members",
     "Simulated",
+    "Standalone",
     "Witness",
     "until",
     "until_passes",

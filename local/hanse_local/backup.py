@@ -1,0 +1,328 @@
+"""What a backup of a federation is: etcd, and the files without which etcd is of no use.
+
+Owns the content of the sealed file (`hanse_local.sealed_file`): a tar with `manifest.json` first, then the
+files of the data directory that nobody could make again (`state.json`, `up.toml`, `pki/`, and `clusters/`
+of simulated clusters) below `files/`, then a snapshot of each etcd below `snapshots/`. The manifest has the
+size and the SHA-256 of each, and the versions of what made it. The key rings are read after etcd, so they
+open all that is in it.
+
+Concurrency: the federation goes on meanwhile; one stream from each etcd.
+
+Next: `hanse_local.restoring`, the way back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import io
+import json
+import os
+import tarfile
+import tempfile
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final, Self
+
+from hanse import __version__
+from hanse.errors import (
+    ConfigError,
+    DataLossError,
+    FailedPreconditionError,
+    PermissionDeniedError,
+    UnavailableError,
+)
+from hanse.settings import TlsFiles
+from hanse_local import background
+from hanse_local.certificates import ETCD, MEMBERS_ETCD, ROOT
+from hanse_local.layout import DataDir
+from hanse_local.sealed_file import SealedReader, SealedWriter, Secret
+from hanse_local.state import State
+
+FORMAT: Final = 1
+MANIFEST: Final = "manifest.json"
+FILES: Final = "files"
+SNAPSHOTS: Final = "snapshots"
+_MOST_MANIFEST: Final = 16 << 20
+_PIECE: Final = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One file in a backup."""
+
+    name: str
+    """Its path in the tar, with slashes."""
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class EtcdPart:
+    """The snapshot of one etcd."""
+
+    name: str
+    """Of the etcd: that of its data in the data directory."""
+    version: str
+    revision: int
+    """It has everything up to this revision, and maybe more."""
+    file: Part
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What is in a backup, and what made it."""
+
+    hanse: str
+    created: str
+    federation_id: str
+    federation_name: str
+    etcd_endpoints: tuple[str, ...]
+    """Of an etcd that is not ours; empty means the embedded one."""
+    files: tuple[Part, ...]
+    etcds: tuple[EtcdPart, ...]
+    format: int = field(default=FORMAT)
+
+    def encode(self) -> bytes:
+        """As it is in the backup."""
+        return json.dumps(asdict(self), indent=2).encode() + b"\n"
+
+    @classmethod
+    def decode(cls, text: bytes) -> Self:
+        """The opposite of `encode`. Raises FailedPreconditionError for a format that is not known,
+        DataLossError for what cannot be understood."""
+        try:
+            document: dict[str, Any] = json.loads(text)
+            if document["format"] != FORMAT:
+                raise FailedPreconditionError(
+                    f"the backup has content of format {document['format']}, this Hanse knows {FORMAT}: use "
+                    "the release that made it, or a newer one"
+                )
+            return cls(
+                hanse=str(document["hanse"]),
+                created=str(document["created"]),
+                federation_id=str(document["federation_id"]),
+                federation_name=str(document["federation_name"]),
+                etcd_endpoints=tuple(map(str, document["etcd_endpoints"])),
+                files=tuple(_part(each) for each in document["files"]),
+                etcds=tuple(
+                    EtcdPart(str(e["name"]), str(e["version"]), int(e["revision"]), _part(e["file"]))
+                    for e in document["etcds"]
+                ),
+            )
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise DataLossError(f"the manifest of the backup cannot be understood: {error}") from error
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """All files in it, in their order."""
+        return (*self.files, *(each.file for each in self.etcds))
+
+
+def _part(document: dict[str, Any]) -> Part:
+    part = Part(str(document["name"]), int(document["size"]), str(document["sha256"]))
+    words = part.name.split("/")
+    if words[0] not in (FILES, SNAPSHOTS) or len(words) < 2 or {"", ".", ".."} & set(words):
+        raise ValueError(f"it names {part.name!r}")
+    return part
+
+
+def take(data: DataDir, target: Path, secret: Secret) -> Manifest:
+    """Back the federation of a data directory up to the new file `target`, and read it again.
+
+    Raises FailedPreconditionError if it does not run or the file exists, another HanseError if etcd gives no
+    snapshot, OSError.
+    """
+    if target.exists():
+        raise FailedPreconditionError(f"{target} exists: name another file, or remove it")
+    if not target.parent.is_dir():
+        raise ConfigError(f"{target.parent} is no directory: make it first")
+    state = State.load(data.state)
+    if not state.has_federation:
+        raise FailedPreconditionError(f"{data.root} has no federation: nothing was backed up")
+    if background.query(data) is None:
+        raise FailedPreconditionError(
+            f"nothing runs in {data.root}, and etcd gives a snapshot only while it runs: start it with "
+            "`hanse up`"
+        )
+    partial = target.with_name(f".{target.name}.partial")
+    with tempfile.TemporaryDirectory(prefix="backup.", dir=data.run) as folder:
+        etcds = tuple(asyncio.run(_snapshots(data, state, Path(folder))))
+        paths = dict(_worth_keeping(data))
+        contents = {name: path.read_bytes() for name, path in paths.items()}
+        manifest = Manifest(
+            hanse=__version__,
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+            federation_id=state.federation_id,
+            federation_name=state.options.get("federation_name", ""),
+            etcd_endpoints=state.etcd_endpoints,
+            files=tuple(
+                Part(name, len(content), hashlib.sha256(content).hexdigest())
+                for name, content in contents.items()
+            ),
+            etcds=etcds,
+        )
+        try:
+            with open(partial, "wb", opener=_private) as file:
+                writer = SealedWriter(file, secret)
+                with tarfile.open(fileobj=writer, mode="w|", format=tarfile.PAX_FORMAT) as tar:  # type: ignore[call-overload]
+                    _add(tar, MANIFEST, manifest.encode())
+                    for name, content in contents.items():
+                        _add(tar, name, content)
+                    for each in etcds:
+                        tar.add(Path(folder) / each.name, each.file.name, filter=_anonymous)
+                writer.finish()
+                file.flush()
+                os.fsync(file.fileno())
+            check(partial, secret)
+            os.link(partial, target)  # which, unlike a rename, replaces nothing
+        finally:
+            partial.unlink(missing_ok=True)
+    return manifest
+
+
+def check(path: Path, secret: Secret) -> Manifest:
+    """Read a backup from end to end; return what is in it. Raises HanseError if anything is wrong."""
+    with Backup(path, secret) as backup:
+        for part in backup.manifest.parts:
+            backup.copy(part, None)
+    return backup.manifest
+
+
+class Backup:
+    """A backup that is read in its order. Entering raises HanseError if it cannot be read."""
+
+    def __init__(self, path: Path, secret: Secret) -> None:
+        self.path = path
+        self._secret = secret
+
+    def __enter__(self) -> Self:
+        self._reader = SealedReader(self.path, self._secret)
+        try:
+            self._tar = tarfile.open(fileobj=self._reader, mode="r|")  # type: ignore[call-overload]
+            name, size = self._next()
+            if name != MANIFEST or size > _MOST_MANIFEST:
+                raise self._wrong(f"it begins with {name}")
+            assert self._file is not None
+            self.manifest = Manifest.decode(self._file.read())
+        except BaseException:
+            self._reader.close()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._reader.close()
+
+    def copy(self, part: Part, target: Path | None) -> None:
+        """Write the next part, which must be `part`, to `target`; None only checks it.
+
+        Raises DataLossError.
+        """
+        name, size = self._next()
+        if (name, size) != (part.name, part.size):
+            raise self._wrong(f"it has {name} of {size} bytes where {part.name} of {part.size} should be")
+        digest = hashlib.sha256()
+        with open(target or os.devnull, "wb", opener=_private if target else None) as file:
+            assert self._file is not None
+            while content := self._file.read(_PIECE):
+                digest.update(content)
+                file.write(content)
+            if target is not None:
+                file.flush()
+                os.fsync(file.fileno())
+        if digest.hexdigest() != part.sha256:
+            raise self._wrong(f"the checksum of {name} is wrong")
+
+    def _next(self) -> tuple[str, int]:
+        try:
+            entry = self._tar.next()
+            self._file = None if entry is None else self._tar.extractfile(entry)
+        except tarfile.TarError as error:
+            raise self._wrong(str(error)) from error
+        if entry is None or self._file is None:
+            raise self._wrong("a file is missing in it")
+        return entry.name, entry.size
+
+    def _wrong(self, why: str) -> DataLossError:
+        return DataLossError(f"{self.path} is damaged: {why}; use another backup")
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_EXCL, 0o600)
+
+
+def _add(tar: tarfile.TarFile, name: str, content: bytes) -> None:
+    entry = tarfile.TarInfo(name)
+    entry.size = len(content)
+    entry.mode = 0o600
+    tar.addfile(entry, io.BytesIO(content))
+
+
+def _anonymous(entry: tarfile.TarInfo) -> tarfile.TarInfo:
+    entry.uid = entry.gid = 0
+    entry.uname = entry.gname = ""
+    return entry
+
+
+def _worth_keeping(data: DataDir) -> Iterator[tuple[str, Path]]:
+    """The files that cannot be made again, and their names in the backup."""
+    found = [data.state, data.up_config]
+    for folder in (data.pki, data.clusters):
+        found += sorted(folder.rglob("*"))
+    for path in found:
+        if path.is_file():
+            yield f"{FILES}/{path.relative_to(data.root).as_posix()}", path
+
+
+async def _snapshots(data: DataDir, state: State, folder: Path) -> list[EtcdPart]:
+    from hanse.store.snapshot import save_snapshot  # here, because it would make every command slower
+
+    parts: list[EtcdPart] = []
+    for name, endpoints, tls in _etcds(data, state):
+        try:
+            with open(folder / name, "w+b", opener=_private) as file:  # noqa: ASYNC230 - nothing else runs
+                found = await save_snapshot(endpoints, tls=tls, file=file)
+        except PermissionDeniedError as error:
+            raise PermissionDeniedError(
+                f"{error.message}: give `hanse up` the certificate of an etcd user with the role root, "
+                "--set apiserver.etcd_maintenance_cert=... and apiserver.etcd_maintenance_key=..."
+            ) from error
+        except UnavailableError as error:
+            raise UnavailableError(f"{error.message}: see `hanse status`") from error
+        with (folder / name).open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        part = Part(f"{SNAPSHOTS}/{name}.db", found.size, digest)
+        parts.append(EtcdPart(name, found.version, found.revision, part))
+    return parts
+
+
+def _etcds(data: DataDir, state: State) -> Iterator[tuple[str, tuple[str, ...], TlsFiles | None]]:
+    """Name, endpoints and certificate of each etcd that is backed up."""
+    if state.etcd_endpoints:
+        yield ETCD, state.etcd_endpoints, _external_tls(state)
+    else:
+        yield ETCD, _own(state, ETCD), _files(data.etcd_pki, ROOT)
+    if state.clusters:
+        yield MEMBERS_ETCD, _own(state, MEMBERS_ETCD), _files(data.members_pki, "server")
+
+
+def _own(state: State, name: str) -> tuple[str, ...]:
+    return (f"127.0.0.1:{state.ports[f'{name}.client']}",)
+
+
+def _files(folder: Path, name: str) -> TlsFiles:
+    return TlsFiles(folder / "ca.crt", folder / f"{name}.crt", folder / f"{name}.key")
+
+
+def _external_tls(state: State) -> TlsFiles | None:
+    """The certificate that may maintain an etcd that is not ours, else that of the apiserver."""
+    ca = state.options.get("etcd_ca", "")
+    if not ca:
+        return None
+    pair = [
+        state.settings.get(f"apiserver.etcd_maintenance_{kind}") or state.options.get(f"etcd_{kind}", "")
+        for kind in ("cert", "key")
+    ]
+    return TlsFiles(Path(ca), Path(pair[0]), Path(pair[1]))

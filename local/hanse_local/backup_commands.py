@@ -1,0 +1,152 @@
+"""The commands `hanse backup` and `hanse restore`.
+
+Owns where the passphrase comes from. It is never an argument, which every user of the machine could read.
+
+Concurrency: none. Next: `hanse_local.backup` and `hanse_local.restoring`.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
+
+import click
+from rich.console import Console
+
+from hanse.credentials import read_keys
+from hanse.errors import ConfigError, HanseError
+from hanse_local.backup import Manifest, check, take
+from hanse_local.command_line import FAILED, WRONG_INPUT, data_dir_option, reported
+from hanse_local.display import print_failure
+from hanse_local.layout import DataDir
+from hanse_local.restoring import restore as make
+from hanse_local.sealed_file import Secret
+
+F = TypeVar("F", bound=Callable[..., Any])
+VARIABLE = "HANSE_BACKUP_PASSPHRASE"
+SHORTEST = 12
+"""Least length of a passphrase, in characters."""
+
+
+def _secret_options(function: F) -> F:
+    passphrase = click.option(
+        "--passphrase-file", metavar="FILE", type=click.Path(path_type=Path), help="File with the passphrase."
+    )
+    key = click.option(
+        "--key-file",
+        metavar="FILE",
+        type=click.Path(path_type=Path),
+        help="File with keys instead of a passphrase, ID:BASE64 of 32 bytes a line; the first seals, all "
+        "open.",
+    )
+    return passphrase(key(function))
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@_secret_options
+@data_dir_option
+@reported
+def backup(*, file: Path, passphrase_file: Path | None, key_file: Path | None, data: DataDir) -> None:
+    """Back the federation up to the new FILE, encrypted, while it runs.
+
+    It has all that a new machine needs: etcd, the keys, the authorities with all certificates, settings. The
+    passphrase is asked for, unless it is in a file or in HANSE_BACKUP_PASSPHRASE. Without it, or the key, the
+    backup cannot be opened: keep it elsewhere.
+    """
+    console = Console(stderr=True)
+    try:
+        secret = _secret(passphrase_file, key_file, new=True)
+        with console.status("backing up"):
+            manifest = take(data, file.absolute(), secret)
+    except HanseError as error:
+        _end(console, error)
+    _describe(console, manifest)
+    console.print(f"{file} has {file.stat().st_size} bytes and can be read", highlight=False, soft_wrap=True)
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--check", "only_check", is_flag=True, help="Read all of it and say what it is; write nothing.")
+@_secret_options
+@data_dir_option
+@reported
+def restore(
+    *, file: Path, only_check: bool, passphrase_file: Path | None, key_file: Path | None, data: DataDir
+) -> None:
+    """Make a new data directory out of the backup FILE; nothing is overwritten.
+
+    `hanse up` then goes on as of the backup. What was made since is in the clusters and nowhere else, and is
+    left alone there: see `hanse orphans`.
+    """
+    console = Console(stderr=True)
+    try:
+        secret = _secret(passphrase_file, key_file, new=False)
+        if only_check:
+            with console.status("reading"):
+                manifest = check(file, secret)
+            _describe(console, manifest)
+            console.print(f"{file} can be restored", highlight=False, soft_wrap=True)
+            return
+        with console.status("restoring"):
+            done = make(file, data, secret)
+    except HanseError as error:
+        _end(console, error)
+    _describe(console, done.manifest)
+    console.print(f"restored to {data.root}", highlight=False, soft_wrap=True)
+    if done.snapshot is None:
+        console.print(f"next: hanse up --data-dir {data.root} --detach", highlight=False, soft_wrap=True)
+        return
+    endpoints = ",".join(done.manifest.etcd_endpoints)
+    console.print(
+        f"its etcd is at {endpoints}, which is yours to restore, should it be lost too: {done.snapshot} is "
+        "for `etcdutl snapshot restore`, once for each member (see docs/operations.md); then hanse up",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def _secret(passphrase_file: Path | None, key_file: Path | None, *, new: bool) -> Secret:
+    """What the user gave to seal or open with. Raises ConfigError."""
+    if passphrase_file and key_file:
+        raise ConfigError("give --passphrase-file or --key-file, not both")
+    if key_file:
+        keys = read_keys(key_file)
+        if not keys:
+            raise ConfigError(f"there is no key in {key_file}: put one there, as ID:BASE64 of 32 bytes")
+        return Secret(keys=keys)
+    if passphrase_file:
+        try:
+            passphrase = passphrase_file.read_text().rstrip("\r\n")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"cannot read the passphrase in {passphrase_file}: {error}") from error
+    else:
+        passphrase = os.environ.get(VARIABLE, "") or _asked(new=new)
+    if new and len(passphrase) < SHORTEST:
+        raise ConfigError(f"the passphrase is too short: {SHORTEST} characters at least")
+    return Secret(passphrase=passphrase.encode())
+
+
+def _asked(*, new: bool) -> str:
+    if not sys.stdin.isatty():
+        raise ConfigError(f"there is no passphrase: give --passphrase-file, --key-file, or {VARIABLE}")
+    return str(click.prompt("Passphrase", hide_input=True, confirmation_prompt=new, err=True))
+
+
+def _describe(console: Console, manifest: Manifest) -> None:
+    lines = [
+        f"federation   {manifest.federation_name} {manifest.federation_id}",
+        f"taken        {manifest.created} by Hanse {manifest.hanse}",
+        *(f"{e.name:<12} {e.version}, revision {e.revision}, {e.file.size} bytes" for e in manifest.etcds),
+        f"files        {len(manifest.files)}",
+    ]
+    for line in lines:
+        console.print(line, highlight=False, soft_wrap=True)
+
+
+def _end(console: Console, error: HanseError) -> NoReturn:
+    print_failure(console, error)
+    sys.exit(WRONG_INPUT if isinstance(error, ConfigError) else FAILED)
