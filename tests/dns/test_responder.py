@@ -14,8 +14,11 @@ import dns.rdatatype
 import pytest
 from hanse_dns.answers import CompiledZone, Name, compile_zone
 from hanse_dns.responder import respond
+from hanse_dns.settings import DnsSettings
 from hypothesis import given
 from hypothesis import strategies as st
+
+from hanse.errors import ConfigError
 
 WEB = "web.shop.hanse.svc.example.org."
 
@@ -230,3 +233,37 @@ def test_taking_names_out_leaves_what_never_having_them_gives(
 def rcode(whole: CompiledZone, name: str) -> int:
     """The response code for the addresses of `name`."""
     return respond(dns.message.make_query(name, "A").to_wire(), whole, turn=0, tcp=False)[1]
+
+
+@pytest.mark.parametrize(
+    ("listen", "address", "expected"),
+    [
+        ("127.0.0.53:53", "", ["127.0.0.53"]),
+        ("0.0.0.0:53", "", []),
+        ("[::]:53", "", []),
+        ("0.0.0.0:53", "192.0.2.7", ["192.0.2.7"]),
+    ],
+)
+def test_the_name_server_has_the_address_at_which_it_is_reached(
+    listen: str, address: str, expected: list[str]
+) -> None:
+    """The zone says where its name server is, and never that it is at 0.0.0.0."""
+    settings = DnsSettings(dns_listen=listen, dns_address=address)
+    settings.validate()
+    zone = compile_zone(
+        origin="example.org.",
+        serial=1,
+        names=[],
+        name_servers=[("ns.example.org.", settings.address)],
+        negative_ttl=5,
+    )
+    reply, _ = respond(dns.message.make_query("ns.example.org.", "A").to_wire(), zone, turn=0, tcp=False)
+    assert reply is not None
+    found = [item.to_text() for answer in dns.message.from_wire(reply).answer for item in answer]
+    assert found == expected
+
+
+def test_an_address_of_the_name_server_that_is_none_is_refused() -> None:
+    """The setting dns_address takes IP addresses only."""
+    with pytest.raises(ConfigError, match=r"dns_address is 'ns.example.org': it must be an IP address"):
+        DnsSettings(dns_address="ns.example.org").validate()

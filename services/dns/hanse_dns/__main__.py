@@ -33,7 +33,7 @@ async def serve(runtime: Runtime[DnsSettings]) -> None:
         store,
         zone=settings.dns_suffix,
         name_server=settings.dns_name_server,
-        address=host,
+        address=settings.address,
         negative_ttl=settings.dns_negative_ttl,
         guard=Guarding(settings),
     )

@@ -63,7 +63,8 @@ class CompiledZone:
     """A zone that is answered from. All changes are synchronous, so no question sees half of one.
 
     `origin` has the dot at its end. `name_servers` are (fqdn, address); those below the origin get address
-    records. `negative_ttl`, seconds, is how long resolvers may remember that a name is missing (RFC 2308).
+    records, unless the address is "". `negative_ttl`, seconds, is how long resolvers may remember that a name
+    is missing (RFC 2308).
     """
 
     def __init__(
@@ -81,7 +82,7 @@ class CompiledZone:
         self._name_servers = tuple(name_servers)
         self._negative_ttl = negative_ttl
         for server, address in name_servers:
-            if server.endswith("." + origin):
+            if address and server.endswith("." + origin):
                 self.put(Name(server, (address,), negative_ttl))
         self.set_serial(serial)
 

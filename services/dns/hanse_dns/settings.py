@@ -25,6 +25,10 @@ class DnsSettings(ServiceSettings):
     """Seconds that resolvers may remember that a name has no address."""
     dns_name_server: str = "ns"
     """Name of this name server in the zone's NS record; relative names are taken below the suffix."""
+    dns_address: str = ""
+    """IP address at which resolvers reach dns_name_server, for its record in the zone; empty means that of
+    dns_listen, or no record where that stands for every address, such as 0.0.0.0.
+    """
     dns_rate_limit: int = 200
     """Responses a second over UDP to one network (/24, /56) that say the same; 0 is no limit. A network gets
     ten times that in all. Clients with a cookie and those that come over TCP are not limited.
@@ -45,6 +49,14 @@ class DnsSettings(ServiceSettings):
     """Seconds after which another dns service takes over from a leader that died."""
 
     @property
+    def address(self) -> str:
+        """The address of the name server in the zone; empty if it is not known."""
+        if self.dns_address:
+            return self.dns_address
+        host, _ = split_address(self.dns_listen, setting="dns_listen")
+        return "" if _is_every_address(host) else host
+
+    @property
     def naming(self) -> Naming:
         """What all names end in. Raises InvalidArgumentError for names that DNS does not take."""
         return Naming(self.federation_name, self.dns_suffix)
@@ -53,6 +65,11 @@ class DnsSettings(ServiceSettings):
         """Check the address and the TTLs. Raises ConfigError."""
         super().validate()
         split_address(self.dns_listen, setting="dns_listen")
+        if self.dns_address and not _is_address(self.dns_address):
+            raise ConfigError(
+                f"setting dns_address is {self.dns_address!r}: it must be an IP address",
+                metadata={"setting": "dns_address"},
+            )
         for setting in ("dns_ttl", "dns_negative_ttl", "leader_ttl"):
             if not 1 <= getattr(self, setting) <= 86_400:
                 raise ConfigError(
@@ -78,3 +95,15 @@ class DnsSettings(ServiceSettings):
                     f"setting dns_rate_limit_exempt has {network!r}: {error}; give networks like 10.0.0.0/8",
                     metadata={"setting": "dns_rate_limit_exempt"},
                 ) from error
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_every_address(host: str) -> bool:
+    return _is_address(host) and ipaddress.ip_address(host).is_unspecified

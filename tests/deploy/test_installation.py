@@ -1,0 +1,109 @@
+"""The Secrets of an installation: what is in them, and what a second run leaves as it is."""
+
+from __future__ import annotations
+
+import base64
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from cryptography import x509
+
+from hanse.auth import server_name, service_name
+from hanse.installation import KEYS, certificates, main, secrets
+from hanse.pki import CertificateAuthority, KeyPair, dns_names_of, needs_renewal, subject_of
+from hanse.store.rights import RIGHTS
+
+
+def by_name(directory: Path, **options: Any) -> dict[str, dict[str, Any]]:
+    """The Secrets, by name."""
+    return {each["metadata"]["name"]: each for each in secrets(directory, **options)}
+
+
+def content(secret: dict[str, Any], file: str) -> bytes:
+    """What a file of a Secret holds."""
+    return base64.b64decode(secret["data"][file])
+
+
+def test_each_service_has_a_certificate_with_its_names(tmp_path: Path) -> None:
+    """By the name that clients expect, and by those of its Service; etcd's authority is another."""
+    made = by_name(tmp_path, namespace="east", api_names=["api.example.org"])
+    mesh, etcd = (CertificateAuthority(KeyPair.read(each, "ca")) for each in (tmp_path, tmp_path / "etcd"))
+    for service in RIGHTS:
+        own = x509.load_pem_x509_certificate(content(made[f"hanse-{service}-tls"], "tls.crt"))
+        client = x509.load_pem_x509_certificate(content(made[f"hanse-{service}-etcd"], "tls.crt"))
+        assert subject_of(own)[0] == subject_of(client)[0] == service_name(service)
+        assert {server_name(service), f"hanse-{service}.east.svc.cluster.local"} <= dns_names_of(own)
+        assert ("api.example.org" in dns_names_of(own)) == (service == "apiserver")
+        assert mesh.has_issued(own)
+        assert etcd.has_issued(client)
+        assert not mesh.has_issued(client)
+
+
+def test_a_second_run_changes_nothing(tmp_path: Path) -> None:
+    """What is neither missing nor near its end stays as it is, byte for byte."""
+    assert by_name(tmp_path) == by_name(tmp_path)
+
+
+def test_what_is_near_its_end_is_issued_again(tmp_path: Path) -> None:
+    """A certificate in its last third is replaced; keys that seal and authorities are not."""
+    before = by_name(tmp_path)
+    authority = CertificateAuthority(KeyPair.read(tmp_path, "ca"))
+    wanted = next(each for each in certificates() if each.name == "hanse-dns-tls")
+    old = authority.issue(
+        wanted.common_name, organizations=wanted.organizations, dns_names=wanted.dns_names, days=0.0001
+    )
+    assert needs_renewal(old.certificate)
+    old.write(tmp_path, wanted.file)
+
+    after = by_name(tmp_path)
+    assert {name for name in after if after[name] != before[name]} == {"hanse-dns-tls"}
+    assert not needs_renewal(x509.load_pem_x509_certificate(content(after["hanse-dns-tls"], "tls.crt")))
+
+
+def test_keys_cannot_be_replaced(tmp_path: Path) -> None:
+    """Their Secrets are immutable: a run with another directory is refused by the host cluster."""
+    made = by_name(tmp_path)
+    assert {name for name, each in made.items() if each.get("immutable")} == set(KEYS)
+    assert set(by_name(tmp_path, keys_only=True)) == set(KEYS)
+
+
+def test_the_directory_is_its_owners(tmp_path: Path) -> None:
+    """Nobody else may look into it, and no key in it is readable by others."""
+    directory = tmp_path / "pki"
+    by_name(directory)
+    assert directory.stat().st_mode & 0o077 == 0
+    assert all(path.stat().st_mode & 0o077 == 0 for path in directory.rglob("*.key"))
+    assert (directory / "admin.crt").exists()
+
+
+def test_the_command_writes_yaml(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`python -m hanse.installation` writes one document a Secret, for `kubectl apply`."""
+    assert main(["--directory", str(tmp_path)]) == 0
+    assert list(yaml.safe_load_all(capsys.readouterr().out)) == list(secrets(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--namespace", "East"], "--namespace East is not a DNS name"),
+        (["--api-name", "api_example"], "--api-name api_example is not a DNS name"),
+    ],
+)
+def test_a_wrong_name_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], said: str
+) -> None:
+    """One line says which, and nothing is written."""
+    assert main(["--directory", str(tmp_path / "pki"), *arguments]) == 2
+    assert said in capsys.readouterr().err
+    assert not (tmp_path / "pki").exists()
+
+
+def test_a_damaged_key_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A key file that cannot be read is named, and not replaced."""
+    by_name(tmp_path)
+    (tmp_path / "credentials.key").write_text("nonsense\n")
+    assert main(["--directory", str(tmp_path)]) == 2
+    assert "credentials.key" in capsys.readouterr().err
+    assert (tmp_path / "credentials.key").read_text() == "nonsense\n"
