@@ -30,6 +30,7 @@ import orjson
 import uvloop
 
 from hanse.errors import ConfigError, HanseError
+from hanse.expiry import Expiry, certificate_files
 from hanse.health import Health, HealthServer
 from hanse.looplag import LoopWatchdog
 from hanse.settings import ServiceSettings
@@ -155,6 +156,7 @@ async def _serve(
                 service_name=service_name, settings=settings, telemetry=telemetry, tasks=tasks, health=health
             )
             _handle_signals(runtime)
+            Expiry(certificate_files(settings)).observe(telemetry.meter)
             if settings.metrics_listen:
                 server = HealthServer(
                     settings.metrics_listen, health=health, metrics=telemetry.render_metrics

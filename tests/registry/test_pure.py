@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from hanse_registry.credentials import fingerprint, read_kubeconfig, to_access, to_message
+from hanse_registry.credentials import end_of, fingerprint, read_kubeconfig, to_access, to_message
 from hanse_registry.health import Health, Outcome, Standing, after
 from hanse_registry.inventory import Topology, capacity, catalogue, topology
 from hanse_registry.membership import compile_cluster, standing_of
@@ -21,6 +22,8 @@ from hanse.api.syncer.v1.orphan_pb2 import Orphan, OrphanReport
 from hanse.api.type.v1 import condition_pb2
 from hanse.api.type.v1.object_reference_pb2 import ObjectReference
 from hanse.errors import ConfigError, HanseError, InvalidArgumentError
+from hanse.kube.access import ClusterAccess
+from hanse.pki import CertificateAuthority
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 OK = Outcome()
@@ -297,3 +300,21 @@ def test_only_what_differs_is_patched() -> None:
             "unschedulable": True,
         },
     }
+
+
+def test_a_credential_ends_with_its_certificate_or_token() -> None:
+    """The earlier of the two; an opaque token and one without an end last."""
+    pair = CertificateAuthority.create().issue("x", days=3)
+    certain = pair.certificate.not_valid_after_utc.timestamp()
+
+    def token(claims: bytes) -> str:
+        return f"e30.{base64.urlsafe_b64encode(claims).rstrip(b'=').decode()}.signature"
+
+    def end(**fields: Any) -> float | None:
+        return end_of(ClusterAccess(server="https://x", **fields))
+
+    assert end(client_cert_pem=pair.cert_pem) == certain
+    assert end(token=token(b'{"exp": 10}')) == 10
+    assert end(token=token(b'{"exp": 10}'), client_cert_pem=pair.cert_pem) == 10
+    for lasting in ("opaque", "a.b.c", token(b"{}"), token(b"[]"), token(b'{"exp": null}')):
+        assert end(token=lasting) is None

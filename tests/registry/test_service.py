@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ import pytest
 from google.protobuf import empty_pb2
 from hanse_registry.controller import Registrar
 from hanse_registry.intent import Intent
+from hanse_registry.metrics import STATES, RegistryMetrics
 from hanse_registry.probe import MemberApi
 from hanse_registry.service import RegistryServicer
 from hanse_registry.settings import RegistrySettings
@@ -48,6 +50,7 @@ from hanse.kube.patch import json_patch, merge_patch
 from hanse.kube.transport import JSON
 from hanse.rpc import Policy, RpcChannel, RpcServer
 from hanse.store import Compare, Delete, Entry, MemoryStore, Op, TxnResult, keys
+from hanse.telemetry import setup
 
 SETTINGS = RegistrySettings(
     probe_interval=0.02, probe_timeout=0.5, failure_threshold=2, inventory_interval=60.0
@@ -681,3 +684,37 @@ async def test_two_who_join_by_one_name_at_the_same_time_do_not_mix(world: World
     credential = await world.store.get(keys.credential("eu-west"))
     assert credential is not None
     assert credential.version == 1
+
+
+async def test_clusters_are_counted_by_state_from_the_start(world: World) -> None:
+    """Each state has a number, 0 where there is no cluster; a credential shows its end where it has one."""
+    telemetry = setup("test", SETTINGS, install=False)
+    RegistryMetrics(telemetry.meter, world.registrar)
+
+    def count(state: str) -> float | None:
+        return telemetry.registry.get_sample_value("hanse_clusters", {"hanse_state": state})
+
+    assert {state: count(state) for state in STATES} == dict.fromkeys(STATES, 0)
+    await world.join("eu-west")
+    await world.join("us-east")
+    world.lost.add("us-east")
+    await world.until("eu-west", cluster_pb2.READY)
+    await world.until("us-east", cluster_pb2.OFFLINE)
+    assert (count("READY"), count("OFFLINE")) == (1, 1)
+    assert telemetry.registry.get_sample_value("hanse_leader", {"hanse_election": "registry"}) == 1
+    name = {"hanse_cluster": "eu-west"}
+    assert telemetry.registry.get_sample_value("hanse_credential_end_seconds", name) is None
+
+    claims = base64.urlsafe_b64encode(b'{"exp": 4102444800}').rstrip(b"=").decode()
+    credential = cluster_pb2.ClusterCredential(server="https://eu-west", token=f"e30.{claims}.x")
+    sealed = world.sealer.seal("eu-west", credential.SerializeToString())
+    await world.store.put(keys.credential("eu-west"), sealed)
+    async with asyncio.timeout(5):
+        while not world.registrar.credential_ends:  # noqa: ASYNC110 - reads the mirror
+            await asyncio.sleep(0.01)
+    assert telemetry.registry.get_sample_value("hanse_credential_end_seconds", name) == 4102444800
+    await world.store.delete(keys.credential("eu-west"))
+    async with asyncio.timeout(5):
+        while world.registrar.credential_ends:  # noqa: ASYNC110 - reads the mirror
+            await asyncio.sleep(0.01)
+    telemetry.shutdown()

@@ -8,6 +8,8 @@ from typing import Any
 
 import orjson
 from hanse_scheduler.events import Recorder
+from hanse_scheduler.metrics import observe
+from hanse_scheduler.settings import SchedulerSettings
 from hanse_scheduler.situation import Rules
 from hanse_scheduler.world import World
 
@@ -15,6 +17,7 @@ from hanse.api.registry.v1.cluster_pb2 import READY, UNJOINING
 from hanse.api.scheduler.v1.placement_pb2 import ADOPT, Placement
 from hanse.store import Compare, Put, TxnResult, keys
 from hanse.store.keys import ObjectKey
+from hanse.telemetry import setup
 
 from .builders import CONFIG, NOW, SELECTOR, WEB, config, deployment, policy_object, selector
 from .conftest import Federation
@@ -491,3 +494,30 @@ async def test_a_policy_that_cannot_be_read_is_not_gone(federation: Federation) 
     assert await federation.placement(CONFIG) is None
     await federation.apply(POLICY, policy_object(clusterNames=["a"]))
     await federation.placed(CONFIG, {"a": None})
+
+
+async def test_replicas_that_are_in_no_cluster_are_counted(federation: Federation) -> None:
+    """From the start, for as long as they are asked for and no cluster that answers has them."""
+    process = await federation.start()
+    telemetry = setup("test", SchedulerSettings(), install=False)
+    observe(telemetry.meter, world=process.world, scheduler=process.scheduler)
+
+    def unplaced() -> float | None:
+        return telemetry.registry.get_sample_value("hanse_replicas_unplaced")
+
+    async def counted(number: int) -> None:
+        async with asyncio.timeout(5):
+            while unplaced() != number:  # noqa: ASYNC110 - reads the metric
+                await asyncio.sleep(0.01)
+
+    assert unplaced() == 0
+    assert telemetry.registry.get_sample_value("hanse_leader", {"hanse_election": "scheduler"}) == 1
+    await federation.apply(WEB, deployment(4))
+    await counted(4)
+    await federation.clusters("a", "b")
+    await federation.placed(WEB, {"a": 2, "b": 2})
+    await counted(0)
+    await federation.apply(CONFIG, config())
+    await federation.delete(WEB)
+    await counted(0)
+    telemetry.shutdown()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import threading
+from collections import Counter
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -12,12 +13,15 @@ import orjson
 import pytest
 from aiohttp import web
 from hanse_syncer import drift, ownership
+from hanse_syncer.metrics import SyncerMetrics
 from hanse_syncer.pipeline import Pipeline
 
 from hanse.api.scheduler.v1 import placement_pb2 as placements
 from hanse.api.scheduler.v1.placement_pb2 import ClusterPlacement
 from hanse.api.syncer.v1 import sync_state_pb2 as sync
 from hanse.kube.objects import Object
+from hanse.settings import ServiceSettings
+from hanse.telemetry import setup
 from tests.syncer.harness import FEDERATION_ID, Federation, config_map, deployment, federation, until
 
 WEB = "core/configmaps/default/web"
@@ -629,3 +633,35 @@ async def test_definition_with_foreign_objects_stays(fed: Federation) -> None:
         assert member.get(path) is not None
         assert member.get(theirs) is not None
         assert member.get(ours) is None
+
+
+async def test_sync_states_are_counted_by_phase(fed: Federation) -> None:
+    """Each phase of each cluster that is kept has a number from the start, which follows every change."""
+    telemetry = setup("test", ServiceSettings(), install=False)
+    async with fed.syncer() as sharing:
+        metrics = SyncerMetrics(telemetry.meter, sharing.pipelines)
+
+        def value(name: str, **labels: str) -> float | None:
+            return telemetry.registry.get_sample_value(
+                f"hanse_syncer_{name}", {f"hanse_{label}": text for label, text in labels.items()}
+            )
+
+        async def counted(phase: str, number: int) -> None:
+            async def probe() -> bool:
+                return value("sync_states", cluster="a", phase=phase) == number
+
+            await until(probe, what=f"{number} are {phase}")
+
+        await counted("APPLIED", 0)
+        assert value("sync_states", cluster="a", phase="UNREACHABLE") == 0
+        assert value("clusters") == len(sharing.pipelines)
+        await fed.put(WEB, config_map("1"))
+        await fed.place(WEB, "a", "b")
+        await counted("APPLIED", 1)
+        for pipeline in sharing.pipelines.values():
+            states = Counter(state.phase for _, state in pipeline.book.items())
+            assert +pipeline.book.phases == states
+        metrics.begin("c")
+        assert value("drift_repairs_total", cluster="c") == 0
+        assert value("conflicts_total", cluster="c") == 0
+    telemetry.shutdown()

@@ -8,13 +8,14 @@ import socket
 import sys
 
 from hanse.api.dns.v1.dns_service_pb2_grpc import add_DnsServiceServicer_to_server
+from hanse.leading import observe_leading
 from hanse.revocation import DenyList
 from hanse.rpc import RpcServer
 from hanse.runtime import Runtime, run
 from hanse.settings import split_address
 from hanse.store import EtcdStore
 from hanse_dns.answering import Answering
-from hanse_dns.controller import Compilation, Compiler
+from hanse_dns.controller import ELECTION, Compilation, Compiler
 from hanse_dns.guarding import Guarding
 from hanse_dns.server import NameServer
 from hanse_dns.service import POLICY, DnsServicer
@@ -40,6 +41,7 @@ async def serve(runtime: Runtime[DnsSettings]) -> None:
     compilation = Compilation(store, settings)
     identity = f"{socket.gethostname()}-{os.getpid()}"
     compiler = Compiler(store=store, settings=settings, compilation=compilation, identity=identity)
+    observe_leading(runtime.telemetry.meter, ELECTION, lambda: compiler.leads)
     names = NameServer(
         answering.respond,
         host=host,

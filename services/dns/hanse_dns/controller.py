@@ -30,6 +30,7 @@ Service = tuple[str, str]
 SERVICES = keys.resource_prefix(resource="services")
 PRESENCES = keys.resource_prefix(resource="services", prefix=keys.SYNCSTATES)
 _FULL_SECONDS = 1.0
+ELECTION = "dns"
 _log = get_logger(__name__)
 
 
@@ -169,6 +170,8 @@ class Compiler:
         self._compilation = compilation
         self._identity = identity
         self._rng = random.Random(identity)  # noqa: S311 - jitter, not a secret
+        self.leads = False
+        """Whether this process compiles now."""
 
     async def run(self) -> None:
         """Leads whenever it may, until cancelled."""
@@ -176,10 +179,14 @@ class Compiler:
         backoff, failures = Backoff(), 0
         while True:
             try:
-                election = Election(self._store, "dns", self._identity, ttl=self._settings.leader_ttl)
+                election = Election(self._store, ELECTION, self._identity, ttl=self._settings.leader_ttl)
                 async with election as leadership:
                     failures = 0
-                    await self._lead(leadership)
+                    self.leads = True
+                    try:
+                        await self._lead(leadership)
+                    finally:
+                        self.leads = False
             except HanseError as error:
                 failures += 1
                 _log.warning("cannot lead, trying again", error=str(error), reason=error.reason)

@@ -22,6 +22,7 @@ from hanse.runtime import Runtime, run
 from hanse.store import EtcdStore
 from hanse_registry.controller import Registrar
 from hanse_registry.intent import Intent
+from hanse_registry.metrics import RegistryMetrics
 from hanse_registry.probe import MemberApi
 from hanse_registry.service import POLICY, RegistryServicer
 from hanse_registry.settings import RegistrySettings
@@ -59,6 +60,7 @@ async def serve(runtime: Runtime[RegistrySettings]) -> None:
             connect=connect,
             identity=f"{socket.gethostname()}-{os.getpid()}",
         )
+        RegistryMetrics(runtime.telemetry.meter, registrar)
         work = [runtime.tasks.create_task(registrar.follow())]
         await registrar.synced()
         work.append(runtime.tasks.create_task(registrar.run()))

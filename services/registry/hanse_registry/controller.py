@@ -26,11 +26,12 @@ from hanse.store.election import Election, Leadership
 from hanse.store.mirror import Mirror
 from hanse.telemetry import get_logger
 from hanse_registry import intent
-from hanse_registry.credentials import fingerprint, to_access
+from hanse_registry.credentials import end_of, fingerprint, to_access
 from hanse_registry.intent import Intent
 from hanse_registry.keeper import Connect, Keeper
 from hanse_registry.settings import RegistrySettings
 
+ELECTION = "registry"
 REHIRE_SECONDS = 5.0
 """After so long a cluster whose keeper failed gets another."""
 _log = get_logger(__name__)
@@ -74,11 +75,18 @@ class Registrar:
         self.orphans: Mirror[orphan_pb2.OrphanReport] = Mirror(
             store, f"{keys.ORPHANS}/", lambda kv: decode(orphan_pb2.OrphanReport, kv.value)
         )
+        self.credential_ends: dict[str, float] = {}
+        """When the credentials end that do, by cluster, in seconds since the epoch."""
         self._keepers: dict[str, Keeper] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._leadership: Leadership | None = None
         self._failed = asyncio.Event()
         self._boundary = Boundary("registry clusters")
+
+    @property
+    def leads(self) -> bool:
+        """Whether this registry attends to clusters now."""
+        return self._leadership is not None
 
     async def follow(self) -> None:
         """Follows the store until cancelled."""
@@ -105,7 +113,7 @@ class Registrar:
         backoff, failures = Backoff(), 0
         while True:
             try:
-                election = Election(self._store, "registry", self._identity, ttl=self._settings.leader_ttl)
+                election = Election(self._store, ELECTION, self._identity, ttl=self._settings.leader_ttl)
                 async with election as leadership:
                     failures = 0
                     await self._lead(leadership)
@@ -260,7 +268,17 @@ class Registrar:
             farewell.add_done_callback(lambda done: self._ended(f"forget {name}", done))
 
     def _credential_changed(self, key: str, old: bytes | None, new: bytes | None, revision: int) -> None:
-        self._give(key.rpartition("/")[2])
+        name = key.rpartition("/")[2]
+        self._give(name)
+        self.credential_ends.pop(name, None)
+        try:
+            access, _ = self.access(name)
+            end = end_of(access) if access is not None else None
+        except Exception as error:  # noqa: BLE001 - of this cluster; that it cannot be used is told elsewhere
+            self._boundary.failed(f"end of the credential of {name}", error)
+            return
+        if end is not None:
+            self.credential_ends[name] = end
 
     def _orphans_changed(
         self,

@@ -6,12 +6,15 @@ own. Pure functions. `hanse.credentials` seals, `hanse.kube.access` reads the ku
 
 from __future__ import annotations
 
+import base64
 import hashlib
+import json
 from typing import Any
 
 from hanse.api.registry.v1 import cluster_pb2
 from hanse.documents import yaml_document
 from hanse.errors import InvalidArgumentError
+from hanse.expiry import ends_of
 from hanse.kube.access import ClusterAccess
 
 FOREIGN = ("client-certificate", "client-key", "tokenFile", "exec", "auth-provider", "certificate-authority")
@@ -83,3 +86,19 @@ def to_access(message: cluster_pb2.ClusterCredential) -> ClusterAccess:
 def fingerprint(sealed: bytes) -> str:
     """Tells two stored credentials apart without saying anything of what is in them."""
     return hashlib.sha256(sealed).hexdigest()[:16]
+
+
+def end_of(access: ClusterAccess) -> float | None:
+    """When a credential ends, in seconds since the epoch; None if it lasts, or does not say.
+
+    A certificate says so, and so does a JSON Web Token (RFC 7519, claim `exp`), as Kubernetes' own are.
+    """
+    ends = ends_of(access.client_cert_pem.decode(errors="replace")) if access.client_cert_pem else []
+    parts = access.token.split(".")
+    if len(parts) == 3:
+        try:
+            claims = json.loads(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
+            ends.append(float(claims["exp"]))
+        except (ValueError, KeyError, TypeError):
+            pass  # opaque, or without an end
+    return min(ends, default=None)

@@ -18,6 +18,7 @@ from hanse.revocation import DenyList
 from hanse.rpc import RpcChannel, RpcServer
 from hanse.runtime import Runtime, run
 from hanse.store import EtcdStore
+from hanse_scheduler import metrics
 from hanse_scheduler.evaluator import Evaluator
 from hanse_scheduler.events import COMPONENT, Recorder
 from hanse_scheduler.leading import Scheduler
@@ -48,6 +49,7 @@ async def serve(runtime: Runtime[SchedulerSettings]) -> None:
             workers=settings.workers,
             recorder=recorder,
         )
+        metrics.observe(runtime.telemetry.meter, world=world, scheduler=scheduler)
         await world.mirror.synced()
         servicer = SchedulerServicer(store=store, world=world, evaluator=evaluator, scheduler=scheduler)
         server = RpcServer(

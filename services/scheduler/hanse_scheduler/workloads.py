@@ -9,9 +9,11 @@ Next: `division`.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
+from hanse.api.scheduler.v1.placement_pb2 import ClusterPlacement
 from hanse.kube.objects import Object, child
 from hanse_scheduler.preferences import DEPLOYMENT_PREFERENCES, JOB_PREFERENCES, REPLICA_SET_PREFERENCES
 
@@ -61,6 +63,19 @@ def totals_of(obj: Object, kind: WorkloadKind) -> Totals:
         completions=completions,
         indivisible=child(obj, "spec", "completionMode") == "Indexed",
     )
+
+
+def shortfall(obj: Object, kind: WorkloadKind, clusters: Iterable[ClusterPlacement]) -> int:
+    """Return how many replicas of the object are in no cluster; suspended ones count elsewhere.
+
+    A cluster that has no number of its own has them all.
+    """
+    wanted = totals_of(obj, kind).replicas
+    return max(0, wanted - sum(_share(each, wanted) for each in clusters if not each.suspended))
+
+
+def _share(cluster: ClusterPlacement, wanted: int) -> int:
+    return cluster.replicas if cluster.HasField("replicas") else wanted
 
 
 def _number(value: object, *, default: int) -> int:

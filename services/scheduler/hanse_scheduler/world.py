@@ -53,7 +53,7 @@ from hanse_scheduler.policies import (
 )
 from hanse_scheduler.records import Record, Value, decode
 from hanse_scheduler.situation import Observed, Situation
-from hanse_scheduler.workloads import WORKLOADS
+from hanse_scheduler.workloads import WORKLOADS, shortfall
 
 OnDirty = Callable[[str, bool], None]
 """Called with a path and whether it is urgent."""
@@ -99,6 +99,9 @@ class World:
         self._by_kind: dict[tuple[str, str], set[str]] = {}
         self._by_resource: dict[tuple[str, str], set[str]] = {}
         self._placements: dict[str, Stored] = {}
+        self._unplaced: dict[str, int] = {}
+        self.unplaced = 0
+        """Replicas that are asked for and in no cluster that answers."""
         self._by_cluster: dict[str, set[str]] = {}
         self._contents: dict[str, Counter[str]] = {}
         self._states: dict[str, dict[str, Observed]] = {}
@@ -271,8 +274,10 @@ class World:
         if after is None:
             self._records.pop(path, None)
             _discard(self._by_resource, (group, resource), path)
+            self._count_unplaced(path)
             return
         self._records[path] = after
+        self._count_unplaced(path)
         self._by_kind.setdefault((group, after.kind), set()).add(path)
         self._by_resource.setdefault((group, resource), set()).add(path)
 
@@ -330,6 +335,7 @@ class World:
             self._placements.pop(path, None)
         else:
             self._placements[path] = stored
+        self._count_unplaced(path)
         if before == after:
             return
         for cluster in before - after:
@@ -337,6 +343,19 @@ class World:
         for cluster in after - before:
             self._by_cluster.setdefault(cluster, set()).add(path)
         self._count(path, removed=before - after, added=after - before)
+
+    def _count_unplaced(self, path: str) -> None:
+        group, resource, _ = path.split("/", 2)
+        kind = WORKLOADS.get((group, resource))
+        if kind is None:
+            return
+        record, stored = self._records.get(path), self._placements.get(path)
+        missing = 0
+        if record is not None and record.propagates:
+            missing = shortfall(record.slim, kind, stored.value.clusters if stored is not None else ())
+        self.unplaced += missing - self._unplaced.pop(path, 0)
+        if missing:
+            self._unplaced[path] = missing
 
     def _count(self, path: str, *, removed: Collection[str], added: Collection[str]) -> None:
         """Count what a namespace holds by cluster; mark the namespace when a cluster comes or goes."""

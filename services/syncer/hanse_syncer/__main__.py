@@ -57,6 +57,7 @@ async def serve(runtime: Runtime[SyncerSettings]) -> None:
         async with World(SealedStore(store, opener)) as world:
             renderer = Renderer()
             pipelines: dict[str, Pipeline] = {}
+            instruments = SyncerMetrics(runtime.telemetry.meter, pipelines)
             janitor = Janitor(store, world, identity=identity, lease_seconds=settings.lease_seconds)
             server = RpcServer(
                 listen=settings.listen,
@@ -90,7 +91,7 @@ async def serve(runtime: Runtime[SyncerSettings]) -> None:
                         renderer=renderer,
                         loader=StateLoader(store),
                         events=events,
-                        metrics=SyncerMetrics(runtime.telemetry.meter),
+                        metrics=instruments,
                         tracer=runtime.telemetry.tracer if runtime.telemetry.recording else None,
                         concurrency=settings.member_concurrency,
                         request_seconds=settings.member_timeout,

@@ -139,6 +139,7 @@ class Pipeline:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until `stop` is set; what is under way is finished then. Raises when the lease is lost."""
+        self._parts.metrics.begin(self.cluster)
         self.book.load(await self._parts.loader.load(self.cluster))
         unlisten = self._parts.world.listen(self.cluster, self)
         try:

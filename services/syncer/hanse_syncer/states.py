@@ -16,6 +16,7 @@ Next: `hanse_syncer.report` for what is in a state.
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 
 from hanse.api.syncer.v1.sync_state_pb2 import SyncState
@@ -63,6 +64,8 @@ class StateBook:
         self._fence = fence
         self._window = window
         self._states: dict[str, SyncState] = {}
+        self.phases: Counter[int] = Counter()
+        """How many states there are of each phase."""
         self._ready: dict[str, None] = {}
         self._held: dict[str, asyncio.TimerHandle] = {}
         self._written_at: dict[str, float] = {}
@@ -83,6 +86,7 @@ class StateBook:
     def load(self, states: Iterable[tuple[str, SyncState]]) -> None:
         """Take in what is stored, before `run`."""
         self._states = dict(states)
+        self.phases = Counter(state.phase for state in self._states.values())
         self._status_bytes = sum(len(state.status) for state in self._states.values())
 
     def get(self, path: str) -> SyncState | None:
@@ -108,6 +112,7 @@ class StateBook:
             after = report.without_status(after, bound=f"at most {MAX_STATUS_TOTAL} for all of a cluster")
         if before != after:
             self._status_bytes += len(after.status) - had
+            self._count(before, after)
             self._states[path] = after
             self._schedule(path, lazy=lazy)
         return before, after
@@ -117,7 +122,14 @@ class StateBook:
         before = self._states.pop(path, None)
         if before is not None:
             self._status_bytes -= len(before.status)
+            self._count(before, None)
             self._schedule(path, lazy=False)
+
+    def _count(self, before: SyncState | None, after: SyncState | None) -> None:
+        if before is not None:
+            self.phases[before.phase] -= 1
+        if after is not None:
+            self.phases[after.phase] += 1
 
     async def stored(self, path: str) -> None:
         """Wait until what is known of an object now is in the store."""

@@ -1,0 +1,49 @@
+"""The registry's instruments: clusters by state, and when their credentials end.
+
+Every registry shows them, whether it leads or not, from what it follows. Next: `hanse_registry.controller`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+
+from opentelemetry.metrics import CallbackOptions, Meter, Observation
+
+from hanse.api.registry.v1.cluster_pb2 import ClusterState
+from hanse.leading import observe_leading
+from hanse.store import keys
+from hanse_registry.controller import ELECTION, Registrar
+
+STATES = tuple(name for name, number in ClusterState.items() if number)
+
+
+class RegistryMetrics:
+    """The instruments, made once per process."""
+
+    def __init__(self, meter: Meter, registrar: Registrar) -> None:
+        self._registrar = registrar
+        observe_leading(meter, ELECTION, lambda: registrar.leads)
+        meter.create_observable_gauge(
+            "hanse.clusters",
+            callbacks=[self._clusters],
+            unit="{cluster}",
+            description="Clusters by state.",
+        )
+        meter.create_observable_gauge(
+            "hanse.credential.end_seconds",
+            callbacks=[self._credentials],
+            unit="s",
+            description="When the credential of a cluster ends, in seconds since the epoch.",
+        )
+
+    def _clusters(self, options: CallbackOptions) -> Iterable[Observation]:
+        states = Counter(ClusterState.Name(view.state) for _, view in self._registrar.clusters.items())
+        named = {keys.last_segment(key) for key, _ in self._registrar.objects.items()}
+        seen = {keys.last_segment(key) for key, _ in self._registrar.clusters.items()}
+        states["PENDING"] += len(named - seen)  # joined, and nothing is known of it yet
+        return [Observation(states[state], {"hanse.state": state}) for state in STATES]
+
+    def _credentials(self, options: CallbackOptions) -> Iterable[Observation]:
+        ends = self._registrar.credential_ends.items()
+        return [Observation(end, {"hanse.cluster": cluster}) for cluster, end in ends]

@@ -1,0 +1,23 @@
+"""The scheduler's instruments of what is so now. Every scheduler shows them, from what it follows.
+
+Next: `hanse_scheduler.world`, which counts.
+"""
+
+from __future__ import annotations
+
+from opentelemetry.metrics import Meter, Observation
+
+from hanse.leading import observe_leading
+from hanse_scheduler.leading import ELECTION, Scheduler
+from hanse_scheduler.world import World
+
+
+def observe(meter: Meter, *, world: World, scheduler: Scheduler) -> None:
+    """Have `meter` show whether this scheduler leads, and how many replicas are in no cluster."""
+    observe_leading(meter, ELECTION, scheduler.leading.is_set)
+    meter.create_observable_gauge(
+        "hanse.replicas.unplaced",
+        callbacks=[lambda _: [Observation(world.unplaced)]],
+        unit="{replica}",
+        description="Replicas that are asked for and in no cluster that answers.",
+    )
