@@ -162,7 +162,7 @@ def _certificates(
             each.file,
             common_name=each.common_name,
             organizations=each.organizations,
-            dns_names=each.dns_names,
+            names=each.dns_names,
             days=days,
         )
         if each.common_name != ADMIN_NAME:

@@ -12,7 +12,7 @@ from cryptography import x509
 
 from hanse.auth import server_name, service_name
 from hanse.installation import KEYS, certificates, main, secrets
-from hanse.pki import CertificateAuthority, KeyPair, dns_names_of, needs_renewal, subject_of
+from hanse.pki import CertificateAuthority, KeyPair, names_of, needs_renewal, subject_of
 from hanse.store.rights import RIGHTS
 
 
@@ -34,8 +34,8 @@ def test_each_service_has_a_certificate_with_its_names(tmp_path: Path) -> None:
         own = x509.load_pem_x509_certificate(content(made[f"hanse-{service}-tls"], "tls.crt"))
         client = x509.load_pem_x509_certificate(content(made[f"hanse-{service}-etcd"], "tls.crt"))
         assert subject_of(own)[0] == subject_of(client)[0] == service_name(service)
-        assert {server_name(service), f"hanse-{service}.east.svc.cluster.local"} <= dns_names_of(own)
-        assert ("api.example.org" in dns_names_of(own)) == (service == "apiserver")
+        assert {server_name(service), f"hanse-{service}.east.svc.cluster.local"} <= names_of(own)
+        assert ("api.example.org" in names_of(own)) == (service == "apiserver")
         assert mesh.has_issued(own)
         assert etcd.has_issued(client)
         assert not mesh.has_issued(client)
