@@ -345,7 +345,10 @@ async def test_a_version_that_the_store_has_not_reached_is_too_large(
 @pytest.mark.parametrize(
     ("query", "code", "words"),
     [
-        ("?resourceVersion=0&resourceVersionMatch=Exact", 400, "is forbidden for resourceVersion"),
+        ("?resourceVersion=0&resourceVersionMatch=Exact", 422, "is forbidden for resourceVersion"),
+        ("?resourceVersionMatch=Exact", 422, "is forbidden unless resourceVersion is provided"),
+        ("?resourceVersion=1&resourceVersionMatch=No", 422, "must be Exact or NotOlderThan"),
+        ("?limit=1&continue={token}&resourceVersionMatch=Exact", 422, "forbidden when continue is provided"),
         ("?limit=1&continue={token}&resourceVersion=1", 400, "is not allowed when using continue"),
         ("?watch=true&sendInitialEvents=true&resourceVersionMatch=Exact", 422, "NotOlderThan and no other"),
         ("/a?resourceVersion=x", 400, "must be a whole number"),

@@ -99,8 +99,10 @@ KNOWN: tuple[Known, ...] = (
         r"lists whole \.items\[0\]\.(apiVersion|kind): ours ", "items say what they are; clients take both"
     ),
     Known(r"lists negative limit HTTP: ours 400", "a mistake, where kube-apiserver reads no limit"),
-    Known(r"lists (match of nothing|match without version) HTTP: ours 400 .* real 422", "refused with 400"),
-    Known(r"lists exact zero HTTP: ours 410 .* real 422", "0 is a revision that is long gone"),
+    Known(
+        r"lists (match of nothing|match without version|exact zero) \.details: ours nothing",
+        "the message says which option it is, there is no object to give details of",
+    ),
     Known(r"lists a version to come ", "the message says it; causes are left out"),
     Known(r"watches a version that is none HTTP: ours 400 .* real 500", _CODE),
     Known(

@@ -17,6 +17,7 @@ from typing import Any
 import orjson
 from aiohttp import web
 
+from hanse import errors
 from hanse.boundary import Boundary
 from hanse.errors import CompactedError, DeadlineError, InvalidArgumentError, NotFoundError
 from hanse.kube.cache import ObjectCache
@@ -26,7 +27,7 @@ from hanse.kube.selectors import FieldSelector, LabelSelector
 from hanse.kube.server.negotiation import parse_accept
 from hanse.kube.server.representation import Renderer, respond, respond_in_pieces, shown
 from hanse.kube.server.request import Call
-from hanse.kube.status import TooLargeVersionError
+from hanse.kube.status import BAD_OPTIONS, TooLargeVersionError
 from hanse.numbers import MAX_WHOLE
 
 REACH_SECONDS = 3.0
@@ -133,16 +134,16 @@ async def _select(call: Call, cache: ObjectCache, filter_: Filter) -> _Page:
     version, match = call.query.get("resourceVersion", ""), call.query.get("resourceVersionMatch", "")
     if token:
         if match:
-            raise InvalidArgumentError("resourceVersionMatch is forbidden when continue is provided")
+            raise _bad_options("resourceVersionMatch is forbidden when continue is provided")
         if version not in ("", "0"):
             raise InvalidArgumentError("specifying resource version is not allowed when using continue")
         return _continue(call, cache, filter_, token)
     if match and not version:
-        raise InvalidArgumentError("resourceVersionMatch is forbidden unless resourceVersion is provided")
+        raise _bad_options("resourceVersionMatch is forbidden unless resourceVersion is provided")
     if match not in ("", "Exact", "NotOlderThan"):
-        raise InvalidArgumentError(f"resourceVersionMatch must be Exact or NotOlderThan, not {match!r}")
+        raise _bad_options(f"resourceVersionMatch must be Exact or NotOlderThan, not {errors.shown(match)}")
     if match == "Exact" and version == "0":
-        raise InvalidArgumentError('resourceVersionMatch "Exact" is forbidden for resourceVersion "0"')
+        raise _bad_options('resourceVersionMatch "Exact" is forbidden for resourceVersion "0"')
     wanted = call.number("resourceVersion")
     if version == "":
         await cache.fresh()
@@ -152,6 +153,11 @@ async def _select(call: Call, cache: ObjectCache, filter_: Filter) -> _Page:
     if match == "Exact":
         return _Page(_filtered(call, cache, filter_, log.at(wanted, filter_.namespace)), wanted)
     return _Page(_filtered(call, cache, filter_, log.select(filter_.namespace)), cache.revision)
+
+
+def _bad_options(message: str) -> InvalidArgumentError:
+    """Return the error 422 for options that exclude each other."""
+    return InvalidArgumentError(message, reason=BAD_OPTIONS)
 
 
 def _continue(call: Call, cache: ObjectCache, filter_: Filter, token: str) -> _Page:
