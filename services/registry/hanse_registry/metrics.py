@@ -12,6 +12,7 @@ from opentelemetry.metrics import CallbackOptions, Meter, Observation
 
 from hanse.api.registry.v1.cluster_pb2 import ClusterState
 from hanse.leading import observe_leading
+from hanse.messages import word_of
 from hanse.store import keys
 from hanse_registry.controller import ELECTION, Registrar
 
@@ -38,7 +39,9 @@ class RegistryMetrics:
         )
 
     def _clusters(self, options: CallbackOptions) -> Iterable[Observation]:
-        states = Counter(ClusterState.Name(view.state) for _, view in self._registrar.clusters.items())
+        states = Counter(
+            word_of(ClusterState.DESCRIPTOR, view.state) for _, view in self._registrar.clusters.items()
+        )
         named = {keys.last_segment(key) for key, _ in self._registrar.objects.items()}
         seen = {keys.last_segment(key) for key, _ in self._registrar.clusters.items()}
         states["PENDING"] += len(named - seen)  # joined, and nothing is known of it yet
