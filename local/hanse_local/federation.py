@@ -59,6 +59,8 @@ class Plan:
     """The same with where it is from, for people."""
     etcd_quota: int = 0
     """Quota of the embedded etcd in bytes; 0 if there is none."""
+    etcd_compact_seconds: float = 0.0
+    """How much history the embedded etcd keeps; 0 leaves compaction to etcd."""
     etcd_data: tuple[Path, ...] = ()
     """Where the embedded etcds have their data."""
 
@@ -129,6 +131,7 @@ def prepare(data: DataDir, options: Options, claims: ports.Claims) -> Plan:
         etcd_version=builder.etcd_version,
         etcd_words=builder.etcd_words,
         etcd_quota=0 if endpoints else builder.quota(),
+        etcd_compact_seconds=0.0 if endpoints else builder.compact_seconds(),
         etcd_data=tuple(data.etcd(spec.name) for spec in specs if spec.tier == ETCD_TIER),
     )
 
@@ -287,6 +290,11 @@ class _Builder:
             keeps=self.data.etcd(name) / beginnings.MEMBER,
         )
 
+    def compact_seconds(self) -> float:
+        """How much history the embedded etcd keeps, in seconds."""
+        given = _settings_of("apiserver", self.options.settings).get("etcd_compact_seconds", "")
+        return float(str(given) or etcd.COMPACT_SECONDS)
+
     def quota(self) -> int:
         """Quota of the embedded etcd, in bytes."""
         given = _settings_of("apiserver", self.options.settings).get("etcd_quota_bytes", "")
@@ -337,7 +345,9 @@ class _Builder:
         if name == "apiserver":
             settings["https_listen"] = self._address("apiserver", "https")
             settings["advertise_address"] = joined(options.reached_at, self.state.ports["apiserver.https"])
-            settings["etcd_quota_bytes"] = 0 if self.state.etcd_endpoints else self.quota()
+            if not self.state.etcd_endpoints:
+                # With the rights of etcd's root, which no service has, `hanse_local.room` does it.
+                settings |= {"etcd_quota_bytes": self.quota(), "etcd_compact_seconds": 0.0}
         if name == "dns":
             settings["dns_listen"] = self._address("dns", "dns")
         return self._python(name, module=f"hanse_{name}", stop_tier=SERVICE_STOP, settings=settings)

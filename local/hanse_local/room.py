@@ -1,7 +1,7 @@
 """Looks after the embedded etcd with the rights of its `root`, which no service has.
 
-Owns `keep_room`: it gives free space back before etcd is full, and makes room when it is, as each apiserver
-does, but may defragment. What is expendable is the apiserver's to judge, and history it compacts too.
+Owns `keep_room`: it compacts history, gives free space back before etcd is full, and makes room when it is, as
+each apiserver does where etcd lets it. What is expendable is the apiserver's to judge.
 
 Concurrency: one task of the supervisor's loop. Next: `hanse.store.upkeep`.
 """
@@ -22,11 +22,11 @@ AGAIN_SECONDS = 10.0
 _log = logging.getLogger(__name__)
 
 
-async def keep_room(access: EtcdAccess, *, quota: int) -> None:
-    """Look after the etcd until cancelled. `quota` is in bytes."""
+async def keep_room(access: EtcdAccess, *, quota: int, compact_seconds: float) -> None:
+    """Look after the etcd until cancelled. `quota` is in bytes; history of `compact_seconds` is kept."""
     while True:
         try:
-            await _keep(access, quota)
+            await _keep(access, quota, compact_seconds)
         except HanseError as error:
             _log.warning("etcd is looked after by nobody: %s", error)
         except Exception as error:  # noqa: BLE001 - the supervisor outlives whatever etcd answers
@@ -34,10 +34,11 @@ async def keep_room(access: EtcdAccess, *, quota: int) -> None:
         await asyncio.sleep(AGAIN_SECONDS)
 
 
-async def _keep(access: EtcdAccess, quota: int) -> None:
+async def _keep(access: EtcdAccess, quota: int, compact_seconds: float) -> None:
     async with AsyncExitStack() as stack:
         store = await EtcdStore.connect(access.endpoints, prefix=access.prefix, tls=access.tls)
         stack.push_async_callback(store.close)
         maintenance = await EtcdMaintenance.connect(access.endpoints, tls=access.tls)
         stack.push_async_callback(maintenance.close)
-        await Upkeep(maintenance, revision=store.revision, quota=quota, compact_seconds=0.0).run()
+        upkeep = Upkeep(maintenance, revision=store.revision, quota=quota, compact_seconds=compact_seconds)
+        await upkeep.run()

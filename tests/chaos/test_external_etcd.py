@@ -193,4 +193,6 @@ def test_its_quota_is_used_up(house: House) -> None:
         )
 
     until(tidy, what="every member has room and no alarm", seconds=60)
-    assert "etcd has room again" in federation.log("apiserver")
+    until(
+        lambda: "etcd has room again" in federation.log("apiserver"), what="the apiserver says so", seconds=30
+    )
