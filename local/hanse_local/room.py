@@ -1,6 +1,6 @@
 """Looks after the embedded etcd with the rights of its `root`, which no service has.
 
-Owns `keep_room`: it compacts history, gives free space back before etcd is full, and makes room when it is, as
+Owns `keep_room`: it compacts history, gives space back before etcd is full, and makes room when it is, as
 each apiserver does where etcd lets it. What is expendable is the apiserver's to judge.
 
 Concurrency: one task of the supervisor's loop. Next: `hanse.store.upkeep`.

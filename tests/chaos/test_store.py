@@ -18,9 +18,7 @@ def compact(federation: Federation, port: int) -> None:
 
     async def work() -> None:
         pki = federation.data_dir / "pki" / "etcd"
-        tls = TlsFiles(
-            pki / "ca.crt", pki / "root.crt", pki / "root.key"
-        )  # others may not, in newer releases
+        tls = TlsFiles(pki / "ca.crt", pki / "root.crt", pki / "root.key")  # others may not
         store = await EtcdStore.connect([f"127.0.0.1:{port}"], tls=tls)
         try:
             await store.compact(await store.revision())

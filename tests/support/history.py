@@ -318,11 +318,18 @@ def _of_watcher(steps: Sequence[Step], store: _Store) -> list[str]:
                 found.append(f"was told of {step.revision} after it was at {at}: reads go back")
             at = max(at, step.revision)
             found += _missed(store, seen, at)
-        else:
+        elif not _is_after(step, store):
             event = _with_revision(step, store, seen)
             found += _of_event(event, store, at=at, again=again, seen=seen, delivered=delivered)
             at = max(at, event.revision)
     return found + (_missed(store, seen, at) if began else [])
+
+
+def _is_after(step: Saw, store: _Store) -> bool:
+    """Whether an object on its way out, as the store was recorded to its end, has gone after that."""
+    states = store.states.get(step.key, [])
+    leaving = bool(states) and (states[-1] or "").endswith(LEAVING)
+    return leaving and step.state is None and (not step.revision or step.revision > store.last)
 
 
 def _with_revision(step: Saw, store: _Store, seen: dict[str, int]) -> Saw:

@@ -206,3 +206,12 @@ def test_whatever_is_dropped_repeated_or_swapped_is_found(data: st.DataObject) -
     swapped = [*steps[:at], steps[at + 1], steps[at], *steps[at + 2 :]]
     for wrong in (dropped, repeated, swapped):
         assert violations(replace(right, watchers={"x": wrong}))
+
+
+def test_an_object_on_its_way_out_may_go_after_the_record_of_the_store() -> None:
+    """Watchers may follow for longer; nothing else may happen there, and not within the record."""
+    store = STORE[:5]
+    until_then = [step for step in SEEN if not isinstance(step, Saw) or step.revision < 5]
+    assert violations(History(store=store, watchers={"w": [*until_then, Saw("a", None, 6)]})) == []
+    assert violations(History(store=store, watchers={"w": [*until_then, Saw("b", None, 6)]})) != []
+    assert violations(History(store=store, watchers={"w": [*until_then, Saw("a", None, 4)]})) != []
