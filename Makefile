@@ -10,12 +10,12 @@ SECONDS ?= 60
 SEED ?= 0
 SOURCES := src services/registry services/scheduler services/syncer services/dns services/apiserver \
 	clients/python clients/cli local
-CHECKED := $(SOURCES) tests scripts benchmarks
+CHECKED := $(SOURCES) tests scripts benchmarks deploy/image
 # Two workers: one drives a federation, the other runs the rest.
 PARALLEL := -n 2 --dist loadgroup --no-loadscope-reorder
 export VENV
 
-.PHONY: help run stop status test test-real fuzz lint types format proto lock bench clean distclean setup setup-dev
+.PHONY: help run stop status image test test-image test-real fuzz lint types format proto lock bench clean distclean setup setup-dev
 
 help: ## Show this help.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,8 +37,14 @@ stop: ## Stop it; its data stays, and `make run` resumes it.
 status: setup ## Show what runs.
 	@$(PY) -m hanse_cli.main status --data-dir $(DATA_DIR)
 
-test: setup-dev ## Run all tests but those against real Kubernetes.
-	$(PY) -m pytest tests --ignore=tests/real $(PARALLEL) $(PYTEST_ARGS)
+image: ## Build the image of the services and the list of what is in it, in build/image.
+	@scripts/image.sh
+
+test: setup-dev ## Run all tests but those of the image and against real Kubernetes.
+	$(PY) -m pytest tests --ignore=tests/real --ignore=tests/image $(PARALLEL) $(PYTEST_ARGS)
+
+test-image: setup-dev ## Build the image twice and run the services from it (as root, with podman and mmdebstrap).
+	$(PY) -m pytest tests/image $(PYTEST_ARGS)
 
 test-real: setup-dev ## Run the tests against real Kubernetes control planes.
 	$(PY) -m pytest tests/real $(PYTEST_ARGS)

@@ -2,7 +2,8 @@
 
 Run it in a virtual environment in which everything is installed and tested:
 ``.venv/bin/python scripts/lock.py``. Each file has names and exact versions only: the closure of the
-dependencies in pyproject.toml, as installed. ``--check`` changes nothing and exits 1 on a difference.
+dependencies in pyproject.toml, with what `hanse up` needs, as installed. ``--check`` changes nothing and
+exits 1 on a difference.
 """
 
 from __future__ import annotations
@@ -54,7 +55,8 @@ def render(versions: dict[str, str]) -> str:
 def main() -> None:
     """Locks, or with ``--check`` compares."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    runtime = [*project["project"]["dependencies"], *BUILD]
+    local = project["project"]["optional-dependencies"]["local"]
+    runtime = [*project["project"]["dependencies"], *local, *BUILD]
     development = [*runtime, *project["dependency-groups"]["dev"]]
     files = {
         ROOT / "requirements.lock": render(closure(runtime)),
