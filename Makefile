@@ -15,10 +15,10 @@ CHECKED := $(SOURCES) tests scripts benchmarks deploy/image
 PARALLEL := -n 2 --dist loadgroup --no-loadscope-reorder
 export VENV
 
-.PHONY: help run stop status image test test-image test-real fuzz lint types format proto lock bench clean distclean setup setup-dev
+.PHONY: help run stop status image test test-image install-check test-real fuzz lint types format proto lock bench clean distclean setup setup-dev
 
 help: ## Show this help.
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup:
 	@scripts/setup.sh run
@@ -45,6 +45,9 @@ test: setup-dev ## Run all tests but those of the image and against real Kuberne
 
 test-image: setup-dev ## Build the image twice and run the services from it (as root, with podman and mmdebstrap).
 	$(PY) -m pytest tests/image $(PYTEST_ARGS)
+
+install-check: setup-dev ## Install the wheel as a user does, on each Python at hand, and run a federation from it.
+	@scripts/install-check.sh
 
 test-real: setup-dev ## Run the tests against real Kubernetes control planes.
 	$(PY) -m pytest tests/real $(PYTEST_ARGS)

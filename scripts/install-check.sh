@@ -1,0 +1,99 @@
+#!/bin/sh
+# Installs Hanse as a user does who has only its wheel, on each Python 3.11 or newer that is at hand, and does what the
+# README shows first. For `make install-check`.
+#
+#   PYTHONS  the interpreters to use (default: one of each version on PATH and of pyenv)
+#   PINNED   empty to let pip take the newest dependencies (default 1: the versions in requirements.lock)
+#
+# Everything is in a temporary directory, and is stopped and removed at the end. What fails is said in one line, with
+# the log that tells more.
+set -eu
+cd "$(dirname "$0")/.."
+root=$PWD
+PINNED=${PINNED-1}
+work=$(mktemp -d "${TMPDIR:-/tmp}/hanse-install.XXXXXX")
+hanse=
+finish() {
+  status=$?
+  if [ -n "$hanse" ]; then "$hanse" down --data-dir "$work/data" >/dev/null 2>&1 || true; fi
+  rm -rf "$work"
+  exit "$status"
+}
+trap finish EXIT
+trap 'exit 130' INT TERM
+
+step() { # what, command...
+  what=$1
+  shift
+  if ! "$@" >"$work/log" 2>&1; then
+    sed 's/^/  /' "$work/log" >&2
+    echo "install-check: with $version: $what failed: $*" >&2
+    exit 1
+  fi
+}
+
+says() { # what, text, command...
+  what=$1 text=$2
+  shift 2
+  step "$what" "$@"
+  if ! grep -q "$text" "$work/log"; then
+    sed 's/^/  /' "$work/log" >&2
+    echo "install-check: with $version: $what does not say $text: $*" >&2
+    exit 1
+  fi
+}
+
+# `python version`, one a line, of each that fits and has venv.
+pythons() {
+  candidates=${PYTHONS:-}
+  if [ -z "$candidates" ]; then
+    for name in python3 python3.11 python3.12 python3.13 python3.14 python3.15; do
+      candidates="$candidates $(command -v "$name" || true)"
+    done
+    candidates="$candidates $(echo "${PYENV_ROOT:-$HOME/.pyenv}"/versions/*/bin/python3)"
+  fi
+  for python in $candidates; do
+    "$python" -c 'import ensurepip, sys, venv
+if sys.version_info >= (3, 11): print(sys.executable, "%d.%d" % sys.version_info[:2])' 2>/dev/null || true
+  done | sort -u -k 2,2
+}
+
+# What the machine of whoever runs this has set must not matter.
+for variable in $(env | sed -n 's/^\(HANSE_[A-Z_]*\|PYTHON[A-Z]*\|KUBECONFIG\|VIRTUAL_ENV\)=.*/\1/p'); do
+  case $variable in PYTHONS | HANSE_CACHE) ;; *) unset "$variable" ;; esac
+done
+
+version=${VENV:-.venv}
+step "building the wheel" "${VENV:-.venv}/bin/python" -m hatchling build --target wheel --directory "$work"
+wheel=$(echo "$work"/*.whl)
+found=$(pythons)
+[ -n "$found" ] || { echo "install-check: no Python 3.11 or newer with venv is at hand; name one in PYTHONS" >&2; exit 1; }
+
+echo "$found" >"$work/pythons"
+while read -r python version; do
+  began=$(date +%s)
+  venv=$work/venv-$version
+  cd "$root"
+  step "making a virtual environment" "$python" -m venv "$venv"
+  step "pip install" "$venv/bin/pip" install --quiet --disable-pip-version-check ${PINNED:+--constraint="$root/requirements.lock"} \
+    "$wheel[local]"
+  cd "$work" # from here on nothing of the source is at hand
+  step "pip check" "$venv/bin/pip" check
+  hanse=$venv/bin/hanse
+  data="--data-dir $work/data"
+  # shellcheck disable=SC2086
+  step "hanse up" "$hanse" up $data --detach
+  export HANSE_CONFIG="$work/data/client.toml"
+  says "hanse clusters" eu-west "$hanse" clusters
+  step "hanse apply" "$hanse" apply -f "$root/examples/shop"
+  says "hanse get" web "$hanse" get deployments -n shop
+  says "hanse explain" "replicas" "$hanse" explain deploy/web -n shop
+  says "kubefed version" "client" "$venv/bin/kubefed" version
+  # shellcheck disable=SC2086
+  says "hanse status" eu-west "$hanse" status $data
+  # shellcheck disable=SC2086
+  step "hanse down" "$hanse" down $data
+  hanse=
+  rm -rf "$work/data" "$venv"
+  echo "Python $version ($python): installed, a federation ran, and it ended, in $(($(date +%s) - began)) s"
+done <"$work/pythons"
