@@ -280,7 +280,7 @@ async def _snapshots(data: DataDir, state: State, folder: Path) -> list[EtcdPart
     from hanse.store.snapshot import save_snapshot  # here, because it would make every command slower
 
     parts: list[EtcdPart] = []
-    for name, endpoints, tls in _etcds(data, state):
+    for name, endpoints, tls in etcds_of(data, state):
         try:
             with open(folder / name, "w+b", opener=_private) as file:  # noqa: ASYNC230 - nothing else runs
                 found = await save_snapshot(endpoints, tls=tls, file=file)
@@ -298,7 +298,7 @@ async def _snapshots(data: DataDir, state: State, folder: Path) -> list[EtcdPart
     return parts
 
 
-def _etcds(data: DataDir, state: State) -> Iterator[tuple[str, tuple[str, ...], TlsFiles | None]]:
+def etcds_of(data: DataDir, state: State) -> Iterator[tuple[str, tuple[str, ...], TlsFiles | None]]:
     """Name, endpoints and certificate of each etcd that is backed up."""
     if state.etcd_endpoints:
         yield ETCD, state.etcd_endpoints, _external_tls(state)

@@ -25,6 +25,7 @@ from hanse_local.topology import default_clusters
 SERVICES = ("apiserver", "registry", "scheduler", "syncer", "dns")
 SIMULATOR = "simulator"
 _LABEL = re.compile(r"[a-zA-Z0-9]([a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?", re.ASCII)
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _COMMON = ("etcd_prefix", "federation_name", "dns_suffix", "otlp_endpoint")
 """Options that are a setting of every process, and are judged as such."""
 
@@ -41,6 +42,11 @@ def check_options(options: Options) -> None:
     ServiceSettings(**{name: value for name, value in given.items() if value}).validate()
     for name, value in options.settings.items():
         _check_setting(name, value)
+    if options.rebuild and not _UUID.fullmatch(options.rebuild):
+        raise ConfigError(
+            f"--rebuild {options.rebuild!r} is no federation's id: it is federation_id in state.json, and "
+            "the label hanse.dev/federation of its objects in the members"
+        )
     for name in options.advertise:
         _check_name(name)
     if options.listen and not _is_address(options.listen):

@@ -39,6 +39,7 @@ from hanse_local.host import Host
 from hanse_local.layout import DEFAULT, DataDir
 from hanse_local.lock import already_running, is_held
 from hanse_local.options import Options
+from hanse_local.rebuild_commands import rebuild
 from hanse_local.supervisor import StartError
 
 NOT_RUNNING = 3
@@ -123,6 +124,12 @@ def _not_empty(_context: click.Context, _parameter: click.Parameter, value: str 
 @click.option("--etcd-ca", default="", metavar="FILE", help="Authority of that etcd.")
 @click.option("--etcd-cert", default="", metavar="FILE", help="Client certificate for that etcd.")
 @click.option("--etcd-key", default="", metavar="FILE", help="Key of the client certificate.")
+@click.option(
+    "--rebuild",
+    metavar="ID",
+    default="",
+    help="Found the federation ID again in an etcd that has lost it; see `hanse rebuild`.",
+)
 @click.option("--production", is_flag=True, help="Refuse an etcd that can corrupt its data.")
 @click.option("--https-port", type=int, help="Port of the Kubernetes API. [default: a free one]")
 @click.option("--dns-port", type=int, help="Port of the name server. [default: a free one]")
@@ -374,4 +381,4 @@ def certificates_revoke(data: DataDir, what: str) -> None:
 
 def commands() -> list[click.Command]:
     """The commands for the entry point group `hanse.commands`."""
-    return [up, down, status, sim, certificates, etcd_group, backup, restore]
+    return [up, down, status, sim, certificates, etcd_group, backup, restore, rebuild]

@@ -12,6 +12,7 @@ Next: `hanse_local.host`, which asks between the start of etcd and that of the s
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from google.protobuf.message import DecodeError
@@ -58,6 +59,27 @@ async def read_id(access: EtcdAccess) -> str:
         raise DataLossError(
             f"{access.where} has a federation that cannot be read: restore a backup"
         ) from error
+
+
+async def found_again(access: EtcdAccess, federation_id: str, short_name: str, dns_suffix: str) -> str:
+    """Found the federation under the id that it had, in an etcd that has none. Returns the id.
+
+    Raises FailedPreconditionError if somebody has founded one meanwhile.
+    """
+    from hanse.api.federation.v1.federation_pb2 import Federation
+    from hanse.store import Compare, EtcdStore, Put
+    from hanse.store.keys import FEDERATION
+
+    made = Federation(name="federation", id=federation_id, short_name=short_name, dns_suffix=dns_suffix)
+    made.create_time.FromDatetime(datetime.now(UTC).replace(microsecond=0))
+    store = await EtcdStore.connect(access.endpoints, prefix=access.prefix, tls=access.tls)
+    try:
+        done = await store.txn([Compare.absent(FEDERATION)], [Put(FEDERATION, made.SerializeToString())])
+    finally:
+        await store.close()
+    if not done.succeeded:
+        raise FailedPreconditionError(f"{access.where} has a federation now: try again")
+    return federation_id
 
 
 async def _entitle(access: EtcdAccess) -> None:

@@ -94,7 +94,12 @@ def prepare(data: DataDir, options: Options, claims: ports.Claims) -> Plan:
             f"{data.root} was brought up with {_etcd_words(old.etcd_endpoints)}, not with "
             f"{_etcd_words(endpoints)}: its state is there; use another --data-dir"
         )
-    if not endpoints:
+    if options.rebuild and old.federation_id not in {"", options.rebuild}:
+        raise ConfigError(
+            f"--rebuild is {options.rebuild}, and {data.root} had the federation {old.federation_id}: "
+            "give that"
+        )
+    if not endpoints and not options.rebuild:
         check_directory(data.etcd(ETCD), old)
     chosen, moved = ports.choose(
         _port_names(clusters, embedded=not endpoints),

@@ -30,7 +30,7 @@ from hanse.errors import (
 from hanse_local import beginnings, control, verdict
 from hanse_local.certificates import ADMIN
 from hanse_local.configs import Access, kubeconfig
-from hanse_local.continuity import EtcdAccess, check_id, read_id
+from hanse_local.continuity import EtcdAccess, check_id, found_again, read_id
 from hanse_local.federation import ETCD_TIER, Plan, prepare
 from hanse_local.files import OwnFiles
 from hanse_local.joining import join_all
@@ -165,6 +165,10 @@ class Host:
             beginnings.served(directory)
         self._remember(lambda state: replace(state, etcd_version=plan.etcd_version))
         found = await self._identify(plan.etcd)
+        again = not found and bool(plan.options.rebuild)
+        if again:
+            names = (plan.options.federation_name, plan.options.dns_suffix)
+            found = await found_again(plan.etcd, plan.options.rebuild, *names)
         check_id(found, plan.state, where=plan.etcd.where, root=self._data.root)
         self._hold_to(found, supervisor)
         await supervisor.start(timeout=plan.options.start_timeout)
@@ -173,7 +177,7 @@ class Host:
         self._hold_to(federation, supervisor)
         self._write_kubeconfig(plan)
         self._enter("joining")
-        new = [cluster for cluster in plan.state.clusters if not cluster.joined]
+        new = [cluster for cluster in plan.state.clusters if again or not cluster.joined]
         await join_all(self._data, new, timeout=plan.options.start_timeout, on_joined=self._remember_joined)
         self._remember(lambda state: state.with_founded())
         self._enter("ready")

@@ -54,6 +54,8 @@ class Options:
     """PEM file of the client certificate for it."""
     etcd_key: str = ""
     """PEM file of the key of etcd_cert."""
+    rebuild: str = ""
+    """Id under which a federation that etcd has lost is founded again; empty founds none that was lost."""
     production: bool = False
     """Refuse what is fit for trying out only."""
     ports: dict[str, int] = field(default_factory=dict)

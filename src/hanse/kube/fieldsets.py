@@ -160,6 +160,38 @@ def paths(fields: Fields) -> Iterator[Path]:
             yield (element, *rest)
 
 
+def extracted(value: Any, fields: Fields) -> Any:
+    """Return what of `value` the set names: with the fields that a manager applied, what it applied.
+
+    What the set names and `value` does not have is left out. Items of lists keep the order of `value`.
+    """
+    below = {element: subtree for element, subtree in fields.items() if element != "."}
+    if not below:
+        return value
+    if isinstance(value, dict):
+        named = {element[2:]: subtree for element, subtree in below.items() if element.startswith("f:")}
+        return {name: extracted(value[name], named[name]) for name in value if name in named}
+    if isinstance(value, list):
+        found = [(item, _subtree_of(item, number, below)) for number, item in enumerate(value)]
+        return [extracted(item, subtree) for item, subtree in found if subtree is not None]
+    return value
+
+
+def _subtree_of(item: Any, number: int, elements: Fields) -> Fields | None:
+    """The subtree of the element that names an item of a list; None if none does."""
+    for element, subtree in elements.items():
+        kind, text = element[0], element[2:]
+        if kind == "i" and text == str(number):
+            return dict(subtree)
+        if kind == "v" and orjson.loads(text) == item:
+            return LEAF
+        if kind == "k" and isinstance(item, dict):
+            key: dict[str, Any] = orjson.loads(text)
+            if all(item.get(name) == wanted for name, wanted in key.items()):
+                return dict(subtree)
+    return None
+
+
 def format_path(path: Iterable[str]) -> str:
     """Return a path as Kubernetes prints it, such as '.spec.containers[name="web"].image'."""
     out = ""
