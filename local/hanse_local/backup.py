@@ -18,8 +18,10 @@ import hashlib
 import io
 import json
 import os
+import shutil
 import tarfile
 import tempfile
+import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -47,6 +49,8 @@ FILES: Final = "files"
 SNAPSHOTS: Final = "snapshots"
 _MOST_MANIFEST: Final = 16 << 20
 _PIECE: Final = 1 << 20
+LEFTOVER_SECONDS: Final = 86400.0
+"""After so long a snapshot of a backup that has not ended belongs to nobody."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +151,7 @@ def take(data: DataDir, target: Path, secret: Secret) -> Manifest:
             f"nothing runs in {data.root}, and etcd gives a snapshot only while it runs: start it with "
             "`hanse up`"
         )
-    partial = target.with_name(f".{target.name}.partial")
+    _remove_leftovers(data)
     with tempfile.TemporaryDirectory(prefix="backup.", dir=data.run) as folder:
         etcds = tuple(asyncio.run(_snapshots(data, state, Path(folder))))
         paths = dict(_worth_keeping(data))
@@ -164,8 +168,10 @@ def take(data: DataDir, target: Path, secret: Secret) -> Manifest:
             ),
             etcds=etcds,
         )
+        descriptor, temporary = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+        partial = Path(temporary)
         try:
-            with open(partial, "wb", opener=_private) as file:
+            with os.fdopen(descriptor, "wb") as file:
                 writer = SealedWriter(file, secret)
                 with tarfile.open(fileobj=writer, mode="w|", format=tarfile.PAX_FORMAT) as tar:  # type: ignore[call-overload]
                     _add(tar, MANIFEST, manifest.encode())
@@ -177,10 +183,29 @@ def take(data: DataDir, target: Path, secret: Secret) -> Manifest:
                 file.flush()
                 os.fsync(file.fileno())
             check(partial, secret)
-            os.link(partial, target)  # which, unlike a rename, replaces nothing
+            _give_name(partial, target)
         finally:
             partial.unlink(missing_ok=True)
     return manifest
+
+
+def _remove_leftovers(data: DataDir) -> None:
+    """Remove snapshots of backups that were killed."""
+    for folder in data.run.glob("backup.*"):
+        if time.time() - folder.stat().st_mtime > LEFTOVER_SECONDS:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _give_name(partial: Path, target: Path) -> None:
+    """Let the file be called `target`, which replaces nothing. Raises OSError."""
+    try:
+        os.link(partial, target)
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without hard links
+        if target.exists():
+            raise
+        partial.rename(target)
 
 
 def check(path: Path, secret: Secret) -> Manifest:

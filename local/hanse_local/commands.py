@@ -90,7 +90,7 @@ def _from_file(context: click.Context, _parameter: click.Parameter, path: Path |
         return
     allowed = {option.name: option for option in context.command.params if option.expose_value}
     try:
-        found = upfile.read(path or data.up_config, known=allowed.keys() - {"data", "detach"})
+        found = upfile.read(path or data.up_config, known=allowed.keys() - {"data", "detach", "rebuild"})
     except ConfigError as error:
         raise click.BadParameter(str(error)) from error
     context.default_map = {**(context.default_map or {}), **found}

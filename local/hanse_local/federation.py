@@ -34,6 +34,8 @@ from hanse_local.topology import SimulatedCluster, default_clusters
 HOST = LOOPBACK
 _OUTWARD = ("apiserver.https", "dns.dns")
 """The ports that others than this machine may use."""
+_COMPACT = "etcd_compact_seconds"
+"""The apiserver's setting that the supervisor acts on where etcd is ours: newer etcds let only `root`."""
 ETCD_TIER, OTHERS_TIER = 0, 1
 """All but the etcds start together: each waits for those that it needs."""
 MEMBER_STOP, SERVICE_STOP = 1, 2
@@ -60,7 +62,7 @@ class Plan:
     etcd_quota: int = 0
     """Quota of the embedded etcd in bytes; 0 if there is none."""
     etcd_compact_seconds: float = 0.0
-    """How much history the embedded etcd keeps; 0 leaves compaction to etcd."""
+    """How much history of the embedded etcd stays, in seconds; 0 leaves that to etcd."""
     etcd_data: tuple[Path, ...] = ()
     """Where the embedded etcds have their data."""
 
@@ -295,15 +297,15 @@ class _Builder:
             keeps=self.data.etcd(name) / beginnings.MEMBER,
         )
 
-    def compact_seconds(self) -> float:
-        """How much history the embedded etcd keeps, in seconds."""
-        given = _settings_of("apiserver", self.options.settings).get("etcd_compact_seconds", "")
-        return float(str(given) or etcd.COMPACT_SECONDS)
-
     def quota(self) -> int:
         """Quota of the embedded etcd, in bytes."""
         given = _settings_of("apiserver", self.options.settings).get("etcd_quota_bytes", "")
         return int(str(given) or 0) or etcd.QUOTA_BYTES
+
+    def compact_seconds(self) -> float:
+        """How much history of the embedded etcd stays, in seconds."""
+        given = _settings_of("apiserver", self.options.settings).get(_COMPACT, "")
+        return float(str(given) or etcd.HISTORY_SECONDS)
 
     def _python(
         self, name: str, *, module: str, stop_tier: int, settings: Mapping[str, Value]
@@ -313,6 +315,8 @@ class _Builder:
         settings = {**settings, **given}
         if given:
             check_process(service, settings)
+        if service == "apiserver" and not self.state.etcd_endpoints:
+            settings[_COMPACT] = 0.0  # the supervisor does it
         write_private(self.data.config_file(name), toml(settings).encode())
         return ProcessSpec(
             name=name,
@@ -350,9 +354,7 @@ class _Builder:
         if name == "apiserver":
             settings["https_listen"] = self._address("apiserver", "https")
             settings["advertise_address"] = joined(options.reached_at, self.state.ports["apiserver.https"])
-            if not self.state.etcd_endpoints:
-                # With the rights of etcd's root, which no service has, `hanse_local.room` does it.
-                settings |= {"etcd_quota_bytes": self.quota(), "etcd_compact_seconds": 0.0}
+            settings["etcd_quota_bytes"] = 0 if self.state.etcd_endpoints else self.quota()
         if name == "dns":
             settings["dns_listen"] = self._address("dns", "dns")
         return self._python(name, module=f"hanse_{name}", stop_tier=SERVICE_STOP, settings=settings)

@@ -129,8 +129,9 @@ class Host:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._renew())
             if plan.etcd_quota:
-                room = keep_room(plan.etcd, quota=plan.etcd_quota, compact_seconds=plan.etcd_compact_seconds)
-                tasks.create_task(room)
+                tasks.create_task(
+                    keep_room(plan.etcd, quota=plan.etcd_quota, compact_seconds=plan.etcd_compact_seconds)
+                )
 
     async def _renew(self) -> None:
         """Renew certificates in place for as long as it runs; tell what keeps it from that."""

@@ -1,7 +1,8 @@
 """Looks after the embedded etcd with the rights of its `root`, which no service has.
 
-Owns `keep_room`: it compacts history, gives space back before etcd is full, and makes room when it is, as
-each apiserver does where etcd lets it. What is expendable is the apiserver's to judge.
+Owns `keep_room`: it compacts history, gives free space back before etcd is full, and makes room when it is,
+as an apiserver does, but may do so in every release of etcd. What is expendable is the apiserver's to
+judge.
 
 Concurrency: one task of the supervisor's loop. Next: `hanse.store.upkeep`.
 """
@@ -23,7 +24,10 @@ _log = logging.getLogger(__name__)
 
 
 async def keep_room(access: EtcdAccess, *, quota: int, compact_seconds: float) -> None:
-    """Look after the etcd until cancelled. `quota` is in bytes; history of `compact_seconds` is kept."""
+    """Look after the etcd until cancelled.
+
+    `quota` is in bytes; `compact_seconds` is how much history stays, 0 leaves that to etcd.
+    """
     while True:
         try:
             await _keep(access, quota, compact_seconds)
@@ -40,5 +44,4 @@ async def _keep(access: EtcdAccess, quota: int, compact_seconds: float) -> None:
         stack.push_async_callback(store.close)
         maintenance = await EtcdMaintenance.connect(access.endpoints, tls=access.tls)
         stack.push_async_callback(maintenance.close)
-        upkeep = Upkeep(maintenance, revision=store.revision, quota=quota, compact_seconds=compact_seconds)
-        await upkeep.run()
+        await Upkeep(maintenance, revision=store.revision, quota=quota, compact_seconds=compact_seconds).run()

@@ -18,7 +18,7 @@ def compact(federation: Federation, port: int) -> None:
 
     async def work() -> None:
         pki = federation.data_dir / "pki" / "etcd"
-        tls = TlsFiles(pki / "ca.crt", pki / "root.crt", pki / "root.key")  # others may not
+        tls = TlsFiles(pki / "ca.crt", pki / "root.crt", pki / "root.key")  # newer etcds let nobody else
         store = await EtcdStore.connect([f"127.0.0.1:{port}"], tls=tls)
         try:
             await store.compact(await store.revision())
