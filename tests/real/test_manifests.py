@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import subprocess
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from hanse.installation import secrets
 from hanse.kube.access import ClusterAccess
 from tests.deploy.guide import block
 from tests.deploy.manifests import OVERLAYS, WORKLOADS, build, of_kind, pod
-from tests.real.realcluster import ClusterSpec, RealCluster, RealClusters
+from tests.real.realcluster import ClusterSpec, RealClusters
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -60,9 +61,9 @@ def definitions() -> list[Path]:
 class Host:
     """A cluster to install into, by kubectl."""
 
-    def __init__(self, cluster: RealCluster) -> None:
-        self.kubeconfig = str(cluster.kubeconfig_path)
-        self.server = cluster.server
+    def __init__(self, kubeconfig: Path, *, server: str = "") -> None:
+        self.kubeconfig = str(kubeconfig)
+        self.server = server
 
     async def kubectl(self, *arguments: str, manifests: list[dict[str, Any]] | None = None) -> str:
         """Run kubectl; a warning of the server is an error, as is a failure."""
@@ -80,6 +81,20 @@ class Host:
         assert "Warning" not in result.stderr, result.stderr
         return result.stdout
 
+    async def guide(self, script: str, folder: Path) -> None:
+        """Run commands of the guide in a folder."""
+        result = await asyncio.to_thread(
+            subprocess.run,
+            ["sh", "-ec", script],
+            cwd=folder,
+            env={**os.environ, "KUBECONFIG": self.kubeconfig},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert result.returncode == 0, result.stderr
+
     async def tried(self, manifests: list[dict[str, Any]]) -> str:
         """Have the server do everything but store."""
         return await self.kubectl(
@@ -92,7 +107,7 @@ async def host(assets_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> As
     """A cluster that knows cert-manager's and the Prometheus operator's kinds, and has our namespace."""
     specs = [ClusterSpec("host")]
     async with RealClusters(assets_dir, tmp_path_factory.mktemp("host"), specs) as running:
-        found = Host(running["host"])
+        found = Host(running["host"].kubeconfig_path, server=running["host"].server)
         for file in await asyncio.to_thread(definitions):
             await found.kubectl("create", "-f", str(file))
         await found.kubectl("wait", "--for=condition=Established", "--timeout=60s", "crd", "--all")
@@ -162,23 +177,11 @@ async def test_a_credential_of_the_host_may_do_what_is_federated_and_no_more(
     host: Host, tmp_path: Path
 ) -> None:
     """The commands of the guide make a kubeconfig of the token, with the rights of the ClusterRole."""
-    component = [each for each in build("host-member") if each["metadata"]["name"].startswith("hanse-member")]
-    await host.kubectl("apply", "--server-side", "-f", "-", manifests=component)
+    await host.kubectl("apply", "--server-side", "-f", "-", manifests=member_of_the_host())
     await host.kubectl(
         "wait", "-n", "hanse", "secret/hanse-member-token", "--for=jsonpath={.data.token}", "--timeout=60s"
     )
-    script = block("sh", "hanse-member-token").rpartition("hanse --config")[0]
-    result = await asyncio.to_thread(
-        subprocess.run,
-        ["sh", "-ec", script],
-        cwd=tmp_path,
-        env={**os.environ, "KUBECONFIG": host.kubeconfig},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert result.returncode == 0, result.stderr
+    await host.guide(block("sh", "hanse-member-token").rpartition("hanse --config")[0], tmp_path)
     access = ClusterAccess.from_kubeconfig(tmp_path / "host.kubeconfig")
     assert access.server == "https://kubernetes.default.svc"
 
@@ -215,3 +218,64 @@ async def test_a_credential_of_the_host_may_do_what_is_federated_and_no_more(
         ("impersonate", "users"),
     ):
         assert not await may(verb, resource, "-A"), (verb, resource)
+
+
+async def test_the_host_joins_with_the_rights_of_the_overlay(host: Host, tmp_path: Path) -> None:
+    """By the token of `hanse-member` the host is READY, runs what is federated, and leaves again."""
+    await host.kubectl("apply", "--server-side", "-f", "-", manifests=member_of_the_host())
+    await host.kubectl(
+        "wait", "-n", "hanse", "secret/hanse-member-token", "--for=jsonpath={.data.token}", "--timeout=60s"
+    )
+    await host.guide(block("sh", "hanse-member-token").rpartition("hanse --config")[0], tmp_path)
+    kubeconfig = yaml.safe_load((tmp_path / "host.kubeconfig").read_text())
+    kubeconfig["clusters"][0]["cluster"]["server"] = host.server  # no name of Services is known here
+    (tmp_path / "host.kubeconfig").write_text(yaml.safe_dump(kubeconfig))
+    web = {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": "web", "namespace": "shop"},
+        "spec": {
+            "replicas": 2,
+            "selector": {"matchLabels": {"app": "web"}},
+            "template": {
+                "metadata": {"labels": {"app": "web"}},
+                "spec": {"containers": [{"name": "web", "image": "web:1"}]},
+            },
+        },
+    }
+    shop = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "shop"}}
+    data = tmp_path / "data"
+    await hanse("up", "--detach", "--clusters", "0", "--data-dir", str(data))
+    try:
+        config = ("--config", str(data / "client.toml"))
+        await hanse(*config, "join", "host", "--cluster-kubeconfig", str(tmp_path / "host.kubeconfig"))
+        federation = Host(data / "kubeconfig")
+        await federation.kubectl("wait", "cluster/host", "--for=condition=Ready", "--timeout=60s")
+        await federation.kubectl("apply", "-f", "-", manifests=[shop, web])
+        await federation.kubectl("rollout", "status", "-n", "shop", "deployment/web", "--timeout=60s")
+        assert "web" in await host.kubectl("get", "-n", "shop", "deployments", "-o", "name")
+        failed = await hanse(*config, "syncer", "list-sync-states", "--phases", "FAILED", "-o", "json")
+        assert "web" not in failed
+        await hanse(*config, "unjoin", "host")
+        assert "web" not in await host.kubectl("get", "deployments", "-A", "-o", "name")
+    finally:
+        await hanse("down", "--data-dir", str(data))
+
+
+def member_of_the_host() -> list[dict[str, Any]]:
+    """What the overlay host-member adds for it."""
+    return [each for each in build("host-member") if each["metadata"]["name"].startswith("hanse-member")]
+
+
+async def hanse(*arguments: str) -> str:
+    """Run `hanse`."""
+    result = await asyncio.to_thread(
+        subprocess.run,
+        [sys.executable, "-m", "hanse_cli.main", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=180,
+        check=False,
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+    return result.stdout
