@@ -3,6 +3,7 @@
 `pytest tests` leaves them out; `pytest tests/real` runs them and builds Kubernetes the first time.
 """
 
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -45,6 +46,15 @@ def assets_dir() -> Path:
     from tests.real.realcluster import build_assets
 
     return build_assets()
+
+
+@pytest.fixture(scope="session")
+def tools() -> Path:
+    """The directory with promtool and helm."""
+    built = subprocess.run(
+        ["bash", HERE / "tools" / "build.sh"], stdout=subprocess.PIPE, text=True, timeout=1700, check=True
+    )
+    return Path(built.stdout.splitlines()[-1])
 
 
 @pytest.fixture(scope="module")

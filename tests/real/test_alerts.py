@@ -12,13 +12,10 @@ HERE = Path(__file__).resolve().parent
 OBSERVABILITY = HERE.parents[1] / "deploy" / "observability"
 
 
-@pytest.fixture(scope="session")
-def promtool() -> str:
+@pytest.fixture
+def promtool(tools: Path) -> str:
     """promtool, built once."""
-    built = subprocess.run(
-        ["bash", HERE / "promtool" / "build.sh"], stdout=subprocess.PIPE, text=True, timeout=1700, check=True
-    )
-    return built.stdout.splitlines()[-1]
+    return str(tools / "promtool")
 
 
 def run(promtool: str, *arguments: str) -> None:
