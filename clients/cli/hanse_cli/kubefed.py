@@ -1,7 +1,8 @@
-"""`kubefed`: join, unjoin and version under the name and with the flags of Federation v1.
+"""`kubefed`: init, join, unjoin and version under the name and with the flags of Federation v1.
 
-The host cluster and its secret have no counterpart in Hanse: their flags are accepted and ignored. As in
-v1, the kubeconfig is --kubeconfig, else $KUBECONFIG, else ~/.kube/config, and the context is the cluster's
+init and deinit are plug-ins, from functions in the entry point group `kubefed.commands`. A join needs no host
+cluster and no secret in it: their flags are accepted and ignored. As in v1, the kubeconfig is --kubeconfig,
+else $KUBECONFIG, else ~/.kube/config, and the context is the cluster's
 name unless --cluster-context says otherwise.
 
 Next: `hanse_cli.clusters`, which does the work.
@@ -20,16 +21,30 @@ from hanse_client import HanseClient
 
 from hanse_cli import kubeconfig
 from hanse_cli.clusters import join, unjoin
-from hanse_cli.main import run
+from hanse_cli.main import plugins, run
 from hanse_cli.session import Session, with_client
 from hanse_cli.version import version_command
 
+GROUP = "kubefed.commands"
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+
+class Root(click.Group):
+    """The root command; finds the commands of plug-ins when they are asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """All commands."""
+        return sorted({*self.commands, *plugins(GROUP)})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """A command by its name."""
+        return super().get_command(ctx, cmd_name) or plugins(GROUP).get(cmd_name)
+
+
+@click.group(cls=Root, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--config", metavar="FILE", envvar="HANSE_CONFIG", show_envvar=True, help="As of `hanse`.")
 @click.pass_context
 def kubefed(context: click.Context, config: str | None) -> None:
-    """Join and unjoin clusters, as with Federation v1. `hanse` does all the rest."""
+    """Make a federation in a host cluster and join clusters, as with Federation v1; `hanse` does the rest."""
     context.obj = Session(config=config)
 
 

@@ -73,8 +73,13 @@ def _service_group(name: str) -> click.Command:
 
 
 def _plugins() -> dict[str, click.Command]:
+    return plugins(GROUP)
+
+
+def plugins(group: str) -> dict[str, click.Command]:
+    """The commands of an entry point group, by name."""
     found: dict[str, click.Command] = {}
-    for point in entry_points(group=GROUP):
+    for point in entry_points(group=group):
         for command in point.load()():
             found[str(command.name)] = command
     return found

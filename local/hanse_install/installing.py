@@ -1,0 +1,233 @@
+"""`kubefed init`: check, apply in stages, wait, write the context; a second run changes what is new.
+
+Owns the sequence. The record is written before the first object that it names, so that deinit finds what an
+interrupted run has left. What the flags no longer ask for is removed at the end, when all is there.
+
+Concurrency: synchronous, one call of kubectl at a time. Two runs at the same time apply the same.
+
+Next: `hanse_install.checks`, `hanse_install.stages`, `hanse_install.waiting`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from hanse.errors import ConfigError, DeadlineError, FailedPreconditionError
+from hanse_install import checks, contexts, keys, overlay
+from hanse_install.kubectl import Kubectl, Manifest, require
+from hanse_install.options import NAMESPACE, ZONE, Options, check
+from hanse_install.record import Record, union
+from hanse_install.stages import Stage, identity, job_digest, reference, stages
+from hanse_install.waiting import Waiting
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """How a run goes, beside what is installed."""
+
+    kubectl: Kubectl
+    """With the host cluster's context."""
+    directory: Path
+    """Certificates and keys."""
+    say: Say
+    wait_timeout: float = 600.0
+    etcd_ca: Path | None = None
+    etcd_check: bool = True
+    force_conflicts: bool = False
+    poll: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What the checks have found."""
+
+    options: Options
+    manifests: tuple[Manifest, ...]
+    record: Record | None
+    others: tuple[Record, ...]
+    kept: tuple[str, ...]
+
+    @property
+    def namespace(self) -> str:
+        """Where it is installed."""
+        return self.options.namespace or NAMESPACE
+
+
+def plan(options: Options, run: Run, *, changing: bool = True) -> Plan:
+    """Check everything, change nothing. Raises HanseError with the remedy. Not `changing` needs no image."""
+    require()
+    config = contexts.read(run.kubectl)
+    contexts.check_host(config, run.kubectl.context)
+    checks.host_answers(run.kubectl)
+    checks.rights(run.kubectl, overlay.parsed(overlay.render(options)), options.namespace or NAMESPACE)
+    found = checks.records(run.kubectl)
+    record = checks.of_federation(found, options.federation, options.namespace)
+    if record is not None:
+        options = options.over(record.options)
+        checks.same_store(options, record)
+        checks.same_authority(record, keys.authority(run.directory), run.directory)
+    options = replace(options, namespace=record.namespace if record else options.namespace or NAMESPACE)
+    check(options)
+    if changing and options.image is None:
+        raise ConfigError(
+            "--image is missing: no image of Hanse is published yet, so build one with deploy/Dockerfile, "
+            "push it "
+            "to a registry of yours and name it"
+        )
+    keys.check(run.kubectl, run.directory, options.namespace or NAMESPACE)
+    contexts.check_free(config, options.federation, keys.authority(run.directory))
+    manifests = overlay.parsed(overlay.render(options))
+    others = tuple(each for each in found if each.federation != options.federation)
+    there = checks.existing(run.kubectl, manifests)
+    kept = tuple(checks.kept(there, record, others))
+    checks.volumes_unchanged(there, manifests)
+    for warning in checks.storage(run.kubectl, options):
+        run.say(f"warning: {warning}")
+    if options.endpoints and run.etcd_check:
+        checks.etcd_answers(options.endpoints, run.etcd_ca or _own_etcd_ca(run.directory))
+    return Plan(options=options, manifests=tuple(manifests), record=record, others=others, kept=kept)
+
+
+def _own_etcd_ca(directory: Path) -> Path | None:
+    path = directory / "etcd" / "ca.crt"
+    return path if path.is_file() else None
+
+
+def install(options: Options, run: Run) -> str:
+    """Make the federation, or what is to be another of it; return the address of its Kubernetes API."""
+    found = plan(options, run)
+    say, namespace = run.say, found.namespace
+    secrets = keys.made(run.directory, found.options, etcd_ca=run.etcd_ca)
+    digest = keys.digest(keys.authority(run.directory))
+    upgrade = found.record is not None and bool(found.record.jobs)
+    say(
+        f"{'goes on with' if upgrade else 'makes'} federation {options.federation} in namespace {namespace} "
+        "of "
+        f"{run.kubectl.context}"
+    )
+    if upgrade and _changes_image(found):
+        say(
+            "warning: no backup is made: `hanse backup` takes a federation of `hanse up`, and none in a host "
+            "cluster; make a snapshot of etcd first if you have none (docs/operations.md, Backup)"
+        )
+    record = Record(
+        federation=options.federation,
+        namespace=namespace,
+        authority=digest,
+        options=found.options.said(),
+        objects=union(
+            [] if found.record is None else found.record.objects,
+            [each for each in (*found.manifests, *secrets) if reference(each) not in found.kept],
+        ),
+        kept=found.kept,
+        jobs={} if found.record is None else found.record.jobs,
+    )
+    namespaces = [each for each in found.manifests if each["kind"] == "Namespace"]
+    run.kubectl.apply(namespaces, force=run.force_conflicts)
+    run.kubectl.apply([record.manifest()])
+    waiting = Waiting(run.kubectl, namespace, time.monotonic() + run.wait_timeout, say, poll=run.poll)
+    first, *rest = stages(found.manifests)
+    run.kubectl.apply([*secrets, *first.manifests], force=run.force_conflicts)
+    for number, stage in enumerate(rest, start=1):
+        say(f"{number} of {len(rest)}: {stage.title}")
+        record = _stage(run, waiting, stage, record)
+    server = _server(run, waiting, found.options, namespace)
+    record = _prune(run, record, [*found.manifests, *secrets], seconds=waiting.left())
+    run.kubectl.apply([record.manifest()])
+    contexts.write(run.kubectl, options.federation, server=server, directory=run.directory)
+    say(f"federation {options.federation} is there: kubectl --context {options.federation} get clusters")
+    say(f"its authorities and keys are in {run.directory}: keep them, and back them up")
+    if (found.options.dns_zone_name or ZONE) == ZONE:
+        say(
+            f"warning: its names end in {ZONE}, which stands for a zone of yours: --dns-zone-name is said "
+            "once"
+        )
+    return server
+
+
+def _changes_image(found: Plan) -> bool:
+    before = found.record.options if found.record else {}
+    now = found.options.said()
+    return any(now.get(name) != before.get(name) for name in ("image", "etcd_image"))
+
+
+def _stage(run: Run, waiting: Waiting, stage: Stage, record: Record) -> Record:
+    """Apply a stage and wait for it. A Job that is done is left away: Kubernetes has forgotten it."""
+    jobs = {each["metadata"]["name"]: each for each in stage.manifests if each["kind"] == "Job"}
+    digests = {name: job_digest(job) for name, job in jobs.items()}
+    done = {name for name, digest in digests.items() if record.jobs.get(name) == digest}
+    again = [identity(job) for name, job in jobs.items() if name not in done]
+    run.kubectl.delete(again, seconds=waiting.left())
+    run.kubectl.apply(
+        [each for each in stage.manifests if each["metadata"]["name"] not in done or each["kind"] != "Job"],
+        force=run.force_conflicts,
+    )
+    waiting.until_there(stage, skip=[reference(jobs[name]) for name in done])
+    return replace(record, jobs={**record.jobs, **digests})
+
+
+def _prune(run: Run, record: Record, wanted: Sequence[Manifest], *, seconds: float) -> Record:
+    """Remove what an earlier run has made and this one does not ask for, such as a ConfigMap's older
+    content."""
+    names = {(reference(each), each["metadata"].get("namespace", "")) for each in wanted}
+    gone = [
+        each
+        for each in record.objects
+        if (reference(each), each["metadata"].get("namespace", "")) not in names
+    ]
+    for each in gone:
+        run.say(f"removes {reference(each)}, which is not asked for any more")
+    run.kubectl.delete(gone, seconds=seconds)
+    return replace(record, objects=tuple(each for each in record.objects if each not in gone))
+
+
+def _server(run: Run, waiting: Waiting, options: Options, namespace: str) -> str:
+    """The URL at which the Kubernetes API is reached from outside. Waits for a load balancer's address."""
+    host, port = options.address
+    while True:
+        service = run.kubectl.json("get", "service", "hanse-api", "-n", namespace)
+        kind, own = service["spec"]["type"], service["spec"]["ports"][0]
+        if kind == "NodePort":
+            return _url(host or _node_address(run.kubectl), port or own["nodePort"])
+        if kind != "LoadBalancer":
+            if not host:
+                run.say(
+                    "warning: it is reached from within the host cluster alone (--api-server-service-type)"
+                )
+            return _url(host or f"hanse-api.{namespace}.svc", port or own["port"])
+        ingress = (service.get("status", {}).get("loadBalancer", {}).get("ingress") or [{}])[0]
+        found = host or ingress.get("hostname") or ingress.get("ip")
+        if found:
+            return _url(found, port or own["port"])
+        if time.monotonic() > waiting.deadline:
+            raise DeadlineError(
+                "Service hanse-api got no address of a load balancer: give "
+                "--api-server-service-type=NodePort where "
+                "the host cluster has none, or --api-server-advertise-address"
+            )
+        run.say("  waits: the address of the load balancer of Service hanse-api")
+        time.sleep(run.poll)
+
+
+def _node_address(kubectl: Kubectl) -> str:
+    nodes: list[dict[str, Any]] = kubectl.items("nodes")
+    for kind in ("ExternalIP", "InternalIP"):
+        for node in nodes:
+            for each in node.get("status", {}).get("addresses") or ():
+                if each["type"] == kind:
+                    return str(each["address"])
+    raise FailedPreconditionError(
+        "no node of the host cluster tells its address: say where the Kubernetes API is reached with "
+        "--api-server-advertise-address"
+    )
+
+
+def _url(host: str, port: int) -> str:
+    shown = f"[{host}]" if ":" in host else host
+    return f"https://{shown}" if port == 443 else f"https://{shown}:{port}"

@@ -1,0 +1,100 @@
+"""Certificates and keys of an installation: in a directory of the user's, and from it as Secrets.
+
+Owns the rule that a key that has sealed is never replaced, nor an authority: where the host cluster has
+Secrets
+of other keys than the directory, nothing is done.
+
+Concurrency: small synchronous files.
+
+Next: `hanse.installation`, which issues.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Iterable
+from pathlib import Path
+
+from hanse.errors import FailedPreconditionError
+from hanse.installation import KEYS, secrets
+from hanse_install.kubectl import Kubectl
+from hanse_install.options import NAMESPACE, Options
+from hanse_install.stages import Manifest
+
+_ETCD_OWN = frozenset({"hanse-etcd-server", "hanse-etcd-peer"})
+"""Certificates of the members of the etcd in the host cluster."""
+
+
+def default_directory(federation: str) -> Path:
+    """Where they are unless --keys-directory says otherwise."""
+    return Path.home() / ".hanse" / "federations" / federation
+
+
+def authority(directory: Path) -> bytes:
+    """The certificate (PEM) of the federation's authority; empty if there is none yet."""
+    try:
+        return (directory / "ca.crt").read_bytes()
+    except OSError:
+        return b""
+
+
+def digest(certificate: bytes) -> str:
+    """By which a federation is known in its host cluster."""
+    return hashlib.sha256(certificate.strip()).hexdigest()
+
+
+def made(directory: Path, options: Options, *, etcd_ca: Path | None) -> list[Manifest]:
+    """The Secrets, issuing what is missing or near its end. Raises ConfigError."""
+    host, _ = options.address
+    found = [
+        each
+        for each in secrets(
+            directory,
+            namespace=options.namespace or NAMESPACE,
+            domain=options.cluster_domain or "cluster.local",
+            api_names=[host] if host else [],
+        )
+        if not (options.endpoints and each["metadata"]["name"] in _ETCD_OWN)
+    ]
+    if etcd_ca is not None:
+        trusted = base64.b64encode(etcd_ca.read_bytes()).decode()
+        for each in found:
+            name = each["metadata"]["name"]
+            if name.startswith("hanse-") and (name.endswith("-etcd") or name == "hanse-etcd-root"):
+                each["data"]["ca.crt"] = trusted
+    return found
+
+
+def check(kubectl: Kubectl, directory: Path, namespace: str) -> None:
+    """Raise FailedPreconditionError if the host cluster has keys of this namespace that the directory has
+    not."""
+    wanted = {**KEYS, "hanse-apiserver-tls": "ca.crt"}
+    for name, file in wanted.items():
+        text = kubectl.run(
+            "get",
+            "secret",
+            name,
+            "-n",
+            namespace,
+            "--ignore-not-found",
+            "-o",
+            f"jsonpath={{.data.{_escaped(file)}}}",
+        )
+        if not text.strip():
+            continue
+        path = directory / file
+        if not path.is_file() or path.read_bytes().strip() != base64.b64decode(text).strip():
+            raise FailedPreconditionError(
+                f"Secret {name} in namespace {namespace} was made with another {file} than {path}: name the "
+                "directory of the first run with --keys-directory; without it what is sealed in etcd is lost"
+            )
+
+
+def _escaped(file: str) -> str:
+    return file.replace(".", "\\.")
+
+
+def names(manifests: Iterable[Manifest]) -> list[str]:
+    """Names of Secrets."""
+    return [each["metadata"]["name"] for each in manifests]
