@@ -41,8 +41,7 @@ def host_answers(kubectl: Kubectl) -> str:
     except UnauthenticatedError as error:
         raise UnauthenticatedError(
             f"the host cluster of context {kubectl.context} does not take your credentials, which may have "
-            "ended: "
-            f"renew them in the kubeconfig ({error.message})"
+            f"ended: renew them in the kubeconfig ({error.message})"
         ) from error
     except PermissionDeniedError as error:
         raise _denied(kubectl, error.message) from error
@@ -50,14 +49,17 @@ def host_answers(kubectl: Kubectl) -> str:
         reason = error.message if isinstance(error, HanseError) else "it does not answer as Kubernetes does"
         raise UnavailableError(
             f"the host cluster of context {kubectl.context} does not answer: see that it runs and that its "
-            "address "
-            f"in the kubeconfig is right ({reason})"
+            f"address in the kubeconfig is right ({reason})"
         ) from error
+    if not isinstance(version, dict) or not isinstance(groups, dict) or groups.get("kind") != "APIGroupList":
+        raise UnavailableError(
+            f"what answers at the address of context {kubectl.context} does not answer as Kubernetes does: "
+            "see that the address in the kubeconfig is right, and that no proxy is in between"
+        )
     if any(each.get("name") == _GROUP for each in groups.get("groups") or ()):
         raise FailedPreconditionError(
             f"context {kubectl.context} is the API of a federation and not a cluster, so no Pod can run "
-            "there: "
-            "name a cluster with --host-cluster-context"
+            "there: name a cluster with --host-cluster-context"
         )
     return str(version.get("gitVersion", ""))
 
@@ -65,8 +67,7 @@ def host_answers(kubectl: Kubectl) -> str:
 def _denied(kubectl: Kubectl, what: str) -> PermissionDeniedError:
     return PermissionDeniedError(
         f"the credentials of context {kubectl.context} have no rights for this in the host cluster: use "
-        "those of an "
-        f"administrator, such as of the ClusterRole cluster-admin ({what})"
+        f"those of an administrator, such as of the ClusterRole cluster-admin ({what})"
     )
 
 
@@ -133,8 +134,8 @@ def of_federation(found: Sequence[Record], federation: str, namespace: str | Non
             if namespace not in {None, each.namespace}:
                 raise FailedPreconditionError(
                     f"this host cluster has a federation {federation} already, in namespace "
-                    f"{each.namespace}: "
-                    "leave --federation-system-namespace away to go on with it, or choose another name"
+                    f"{each.namespace}: leave --federation-system-namespace away to go on with it, or choose "
+                    "another name"
                 )
             own = each
     where = own.namespace if own else namespace or "hanse"
@@ -142,8 +143,7 @@ def of_federation(found: Sequence[Record], federation: str, namespace: str | Non
     if other is not None:
         raise FailedPreconditionError(
             f"namespace {where} of the host cluster has the federation {other.federation}: name another "
-            "namespace "
-            "with --federation-system-namespace"
+            "namespace with --federation-system-namespace"
         )
     return own
 
@@ -154,8 +154,7 @@ def same_authority(record: Record, authority: bytes, directory: Path) -> None:
         has = f"has those of another id in {directory}" if authority else f"has none in {directory}"
         raise FailedPreconditionError(
             f"namespace {record.namespace} of the host cluster has federation {record.federation} already, "
-            "and you "
-            f"{has}: name the directory of its keys with --keys-directory, or choose another name"
+            f"and you {has}: name the directory of its keys with --keys-directory, or choose another name"
         )
 
 
@@ -188,8 +187,7 @@ def kept(there: Iterable[Manifest], record: Record | None, others: Iterable[Reco
         elif not (each["kind"] in _NOT_NAMESPACED and any(other.makes(each) for other in shared)):
             raise FailedPreconditionError(
                 f"the host cluster has {reference(each)} already, and no `kubefed init` made it: remove it, "
-                "or go "
-                "on with what did (deploy/k8s is applied by kubectl too)"
+                "or go on with what did (deploy/k8s is applied by kubectl too)"
             )
 
 
@@ -212,8 +210,7 @@ def storage(kubectl: Kubectl, options: Options) -> Iterator[str]:
     ):
         yield (
             "the host cluster has no default StorageClass: etcd waits for a PersistentVolume, unless you "
-            "name a "
-            "class with --etcd-pv-storage-class"
+            "name a class with --etcd-pv-storage-class"
         )
 
 
@@ -234,9 +231,8 @@ def volumes_unchanged(there: Iterable[Manifest], manifests: Iterable[Manifest]) 
     if now is not None and wanted is not None and now != wanted:
         raise FailedPreconditionError(
             f"etcd has volumes of {_volumes(now)} and would get {_volumes(wanted)}, which Kubernetes changes "
-            "in no "
-            "StatefulSet: leave the --etcd-pv flags as they were; a larger volume is made by editing its "
-            "claim"
+            "in no StatefulSet: leave the --etcd-pv flags as they were; a larger volume is made by editing "
+            "its claim"
         )
 
 
@@ -250,14 +246,13 @@ def same_store(options: Options, record: Record) -> None:
     if bool(options.endpoints) != bool(before.endpoints):
         raise FailedPreconditionError(
             "this federation would get another etcd, without what is in the one that it has: leave "
-            "--etcd-servers "
-            "as it was, or copy the data over first and install anew (docs/operations.md, Backup)"
+            "--etcd-servers as it was, or copy the data over first and install anew (docs/operations.md, "
+            "Backup)"
         )
     if (options.dns_zone_name or ZONE) != (before.dns_zone_name or ZONE):
         raise FailedPreconditionError(
             f"--dns-zone-name {options.dns_zone_name} is another than {before.dns_zone_name or ZONE}, in "
-            "which the "
-            "names of this federation are: it stays for as long as the federation"
+            "which the names of this federation are: it stays for as long as the federation"
         )
 
 
@@ -276,8 +271,7 @@ def etcd_answers(endpoints: Sequence[str], authority: Path | None) -> None:
     if failures:
         raise UnavailableError(
             f"etcd does not answer at {', '.join(failures)}: see that it runs with TLS and can be reached, "
-            "or leave "
-            "this check to the Pods with --no-etcd-check where only the host cluster reaches it"
+            "or leave this check to the Pods with --no-etcd-check where only the host cluster reaches it"
         )
 
 

@@ -2,7 +2,8 @@
 
 Owns the flags, which are Federation v1's; booleans may be written as --flag=false, as there.
 
-Concurrency: synchronous.
+Concurrency: synchronous. What does the work is imported when it is called, since every `hanse` command loads
+this module.
 
 Next: `hanse_install.installing` and `hanse_install.removing`.
 """
@@ -13,16 +14,14 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from hanse_install import keys, overlay
-from hanse_install.installing import Run, install, plan
-from hanse_install.kubectl import Kubectl, require
 from hanse_install.options import NAMESPACE, OVERLAYS, ZONE, Options, check, without_meaning
-from hanse_install.removing import Removal, remove
-from hanse_install.stages import reference
+
+if TYPE_CHECKING:
+    from hanse_install.installing import Run
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
 _DIRECTORY = click.Path(file_okay=False, path_type=Path)
@@ -168,6 +167,10 @@ def init(
     etcd, the apiserver, the other services; each waits for the one before. At the end the kubeconfig has a
     context FEDERATION.
     """
+    from hanse_install import keys
+    from hanse_install.installing import Run, install
+    from hanse_install.kubectl import Kubectl
+
     known = {field.name for field in fields(Options)}
     options = Options(federation, **{name: value for name, value in given.items() if name in known})
     check(options)
@@ -190,6 +193,10 @@ def init(
 
 def _planned(options: Options, run: Run) -> str:
     """What would be applied, as YAML. The host cluster is asked if one is named."""
+    from hanse_install import overlay
+    from hanse_install.installing import plan
+    from hanse_install.kubectl import require
+
     require()
     if run.kubectl.context:
         options = plan(options, run, changing=False).options
@@ -202,7 +209,10 @@ def _show(text: str, output: str) -> None:
     if output == "yaml":
         click.echo(text, nl=False)
         return
-    manifests = overlay.parsed(text)
+    from hanse_install.overlay import parsed
+    from hanse_install.stages import reference
+
+    manifests = parsed(text)
     if output == "json":
         click.echo(json.dumps({"apiVersion": "v1", "kind": "List", "items": manifests}, indent=2))
         return
@@ -229,6 +239,10 @@ def deinit(
     delete_data: bool,
 ) -> None:
     """Take FEDERATION out of its host cluster: all that init made, and nothing else."""
+    from hanse_install import keys
+    from hanse_install.kubectl import Kubectl
+    from hanse_install.removing import Removal, remove
+
     if unjoin and force:
         raise click.UsageError("give --unjoin or --force, not both")
     remove(

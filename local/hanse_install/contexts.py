@@ -78,8 +78,8 @@ def check_free(config: Config, federation: str, authority: bytes) -> None:
     if taken and not (authority and authority_of(config, federation).strip() == authority.strip()):
         raise FailedPreconditionError(
             f"the kubeconfig has a context, cluster or user {federation} that is not this federation's: "
-            "rename "
-            "it (kubectl config rename-context), choose another name, or give another file with --kubeconfig"
+            "rename it (kubectl config rename-context), choose another name, or give another file with "
+            "--kubeconfig"
         )
 
 

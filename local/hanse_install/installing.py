@@ -77,8 +77,7 @@ def plan(options: Options, run: Run, *, changing: bool = True) -> Plan:
     if changing and options.image is None:
         raise ConfigError(
             "--image is missing: no image of Hanse is published yet, so build one with deploy/Dockerfile, "
-            "push it "
-            "to a registry of yours and name it"
+            "push it to a registry of yours and name it"
         )
     keys.check(run.kubectl, run.directory, options.namespace or NAMESPACE)
     contexts.check_free(config, options.federation, keys.authority(run.directory))
@@ -108,13 +107,12 @@ def install(options: Options, run: Run) -> str:
     upgrade = found.record is not None and bool(found.record.jobs)
     say(
         f"{'goes on with' if upgrade else 'makes'} federation {options.federation} in namespace {namespace} "
-        "of "
-        f"{run.kubectl.context}"
+        f"of {run.kubectl.context}"
     )
     if upgrade and _changes_image(found):
         say(
-            "warning: no backup is made: `hanse backup` takes a federation of `hanse up`, and none in a host "
-            "cluster; make a snapshot of etcd first if you have none (docs/operations.md, Backup)"
+            "warning: no backup is made: `hanse backup` takes a federation of `hanse up`, and none in a "
+            "host cluster; make a snapshot of etcd first if you have none (docs/operations.md, Backup)"
         )
     record = Record(
         federation=options.federation,
@@ -208,8 +206,8 @@ def _server(run: Run, waiting: Waiting, options: Options, namespace: str) -> str
         if time.monotonic() > waiting.deadline:
             raise DeadlineError(
                 "Service hanse-api got no address of a load balancer: give "
-                "--api-server-service-type=NodePort where "
-                "the host cluster has none, or --api-server-advertise-address"
+                "--api-server-service-type=NodePort where the host cluster has none, or "
+                "--api-server-advertise-address"
             )
         run.say("  waits: the address of the load balancer of Service hanse-api")
         time.sleep(run.poll)

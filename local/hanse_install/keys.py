@@ -87,7 +87,8 @@ def check(kubectl: Kubectl, directory: Path, namespace: str) -> None:
         if not path.is_file() or path.read_bytes().strip() != base64.b64decode(text).strip():
             raise FailedPreconditionError(
                 f"Secret {name} in namespace {namespace} was made with another {file} than {path}: name the "
-                "directory of the first run with --keys-directory; without it what is sealed in etcd is lost"
+                "directory of the first run with --keys-directory; without it what is sealed in etcd is "
+                "lost"
             )
 
 

@@ -119,8 +119,8 @@ def documents(manifests: Iterable[Mapping[str, Any]]) -> str:
 def missing() -> FailedPreconditionError:
     """kubectl is not there."""
     return FailedPreconditionError(
-        "kubectl is not on PATH, and init and deinit work with it: install it (https://kubernetes.io/docs/"
-        "tasks/tools/), 1.27 or newer"
+        "kubectl is not on PATH, and init and deinit work with it: install it "
+        "(https://kubernetes.io/docs/tasks/tools/), 1.27 or newer"
     )
 
 

@@ -10,16 +10,11 @@ Next: `hanse_install.overlay`, which makes patches of it.
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, Final
-
-from hanse_apiserver.settings import ApiserverSettings
-from hanse_dns.settings import DnsSettings
-from hanse_registry.settings import RegistrySettings
-from hanse_scheduler.settings import SchedulerSettings
-from hanse_syncer.settings import SyncerSettings
 
 from hanse.errors import ConfigError
 from hanse.numbers import whole_number
@@ -32,10 +27,6 @@ SERVICE_TYPES: Final = ("LoadBalancer", "NodePort", "ClusterIP")
 PULL_POLICIES: Final = ("Always", "IfNotPresent", "Never")
 PROVIDERS: Final = ("google-clouddns", "aws-route53", "coredns")
 """DNS providers of Federation v1."""
-SETTINGS: Final[Mapping[str, type[ServiceSettings]]] = {
-    each.service: each
-    for each in (ApiserverSettings, RegistrySettings, SchedulerSettings, SyncerSettings, DnsSettings)
-}
 CONTROLLERS: Final = ("registry", "scheduler", "syncer", "dns")
 """What federation-controller-manager did."""
 _SAID_ELSEWHERE: Final[Mapping[str, str]] = {
@@ -157,8 +148,7 @@ def _check_etcd(options: Options) -> None:
     if "http://" in (options.etcd_servers or ""):
         raise ConfigError(
             "--etcd-servers has http://, and services talk to etcd by TLS with certificates of their own: "
-            "give "
-            "https:// (docs/operations.md, Rights in etcd)"
+            "give https:// (docs/operations.md, Rights in etcd)"
         )
     for endpoint in options.endpoints:
         host, _, port = endpoint.rpartition(":")
@@ -196,6 +186,20 @@ def default_type(options: Options) -> str:
     return "NodePort" if (options.overlay or OVERLAYS[0]) in {"single", "host-member"} else "LoadBalancer"
 
 
+@functools.cache
+def setting_classes() -> Mapping[str, type[ServiceSettings]]:
+    """The settings of each service. Imported when they are asked for: every `hanse` command loads this
+    module."""
+    from hanse_apiserver.settings import ApiserverSettings
+    from hanse_dns.settings import DnsSettings
+    from hanse_registry.settings import RegistrySettings
+    from hanse_scheduler.settings import SchedulerSettings
+    from hanse_syncer.settings import SyncerSettings
+
+    known = (ApiserverSettings, RegistrySettings, SchedulerSettings, SyncerSettings, DnsSettings)
+    return {each.service: each for each in known}
+
+
 def settings(options: Options) -> Iterator[tuple[str, str, str]]:
     """Service, setting and value of each override. Raises ConfigError for those that do not exist."""
     for flag, text, services in (
@@ -215,7 +219,7 @@ def _setting(flag: str, word: str, services: Sequence[str]) -> Iterator[tuple[st
     having = [
         each
         for each in among
-        if each in services and setting in {field.name for field in fields(SETTINGS[each])}
+        if each in services and setting in {field.name for field in fields(setting_classes()[each])}
     ]
     if not name.startswith("--") or not separator or not having:
         form = "--SETTING=VALUE" if len(services) == 1 else "--SETTING=VALUE or --SERVICE.SETTING=VALUE"
@@ -234,7 +238,7 @@ def _check_value(flag: str, word: str, *, service: str, setting: str, value: str
         raise ConfigError(
             f"{flag} {word!r}: say this by {_SAID_ELSEWHERE[setting]}, for all services at once"
         )
-    SETTINGS[service].of({setting: value}, called=lambda name: f"{flag} {name}")
+    setting_classes()[service].of({setting: value}, called=lambda name: f"{flag} {name}")
 
 
 def _pairs(text: str | None, flag: str) -> Iterator[tuple[str, str]]:

@@ -2,7 +2,9 @@
 
 Owns what each flag changes in the manifests. No flags give the overlay as it is, byte for byte.
 
-Pure functions, but for the copy of deploy/k8s that `render` makes for kubectl.
+Pure functions, but for the copy of deploy/k8s that `render` makes for kubectl. The endpoints of an external
+etcd
+go into the file of that component, as a person would write them: components come after generators.
 
 Next: `hanse_install.stages`, in which order it is applied.
 """
@@ -68,8 +70,6 @@ def _literals(options: Options) -> dict[str, dict[str, str]]:
         found.setdefault("hanse-federation", {})["name"] = options.federation
     if options.dns_zone_name not in {None, ZONE}:
         found.setdefault("hanse-federation", {})["dnsSuffix"] = str(options.dns_zone_name)
-    if options.endpoints:
-        found.setdefault("hanse-federation", {})["etcdEndpoints"] = ",".join(options.endpoints)
     advertised = _advertised(options)
     if advertised:
         found.setdefault("hanse-apiserver", {})["HANSE_APISERVER_ADVERTISE_ADDRESS"] = advertised
@@ -113,6 +113,10 @@ def _patches(options: Options) -> Iterator[Patch]:
         yield _patch("Service", _set("/spec/type", options.api_server_service_type), name="hanse-api")
     if options.api_server_port:
         yield _patch("Service", _set("/spec/ports/0/nodePort", options.api_server_port), name="hanse-api")
+    ports = sorted({int(each.rpartition(":")[2]) for each in options.endpoints})
+    if ports not in ([], [2379]):
+        allowed = _set("/spec/egress/0/ports", [{"port": port, "protocol": "TCP"} for port in ports])
+        yield _patch("NetworkPolicy", allowed, name="hanse-external-etcd")
     yield from _storage(options)
 
 
@@ -138,6 +142,9 @@ def render(options: Options) -> str:
     with tempfile.TemporaryDirectory(prefix="kubefed-") as folder:
         root = Path(folder, "k8s")
         shutil.copytree(manifests_directory(), root)
+        if options.endpoints:
+            endpoints = root / "components" / "external-etcd" / "endpoints.env"
+            endpoints.write_text(f"etcdEndpoints={','.join(options.endpoints)}\n")
         generated = root / "overlays" / "generated"
         generated.mkdir()
         (generated / "kustomization.yaml").write_text(to_yaml(kustomization(options)))

@@ -82,8 +82,8 @@ class Record:
         except (KeyError, TypeError, ValueError) as error:
             raise FailedPreconditionError(
                 f"the ConfigMap {NAME} in namespace {namespace} of the host cluster is damaged ({error}): "
-                "restore "
-                "it from a backup, or remove it and what is labelled app.kubernetes.io/name=hanse by hand"
+                "restore it from a backup, or remove it and what is labelled app.kubernetes.io/name=hanse "
+                "by hand"
             ) from error
 
     def makes(self, manifest: Mapping[str, Any]) -> bool:

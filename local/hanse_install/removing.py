@@ -60,8 +60,7 @@ def remove(federation: str, how: Removal) -> None:
     if record is None:
         raise NotFoundError(
             f"the host cluster of context {how.kubectl.context} has no federation {federation} that init "
-            "made; it "
-            f"has {', '.join(each.federation for each in found) or 'none'}"
+            f"made; it has {', '.join(each.federation for each in found) or 'none'}"
         )
     ours = keys.digest(contexts.authority_of(config, federation)) == record.authority
     _members(federation, how, record, reachable=ours)
@@ -93,16 +92,15 @@ def _members(federation: str, how: Removal, record: Record, *, reachable: bool) 
     except HanseError as error:
         raise FailedPreconditionError(
             f"it cannot be told which clusters are joined ({error.message}): run `kubefed init {federation}` "
-            "again if "
-            "the federation is to be mended, or give --force if members may keep what it put there"
+            "again if the federation is to be mended, or give --force if members may keep what it put there"
         ) from error
     if not joined:
         return
     if not how.unjoin:
         raise FailedPreconditionError(
             f"{', '.join(joined)} {'is' if len(joined) == 1 else 'are'} joined: unjoin them first, or give "
-            "--unjoin, "
-            "which takes each out as it was, or --force, which leaves there what the federation put there"
+            "--unjoin, which takes each out as it was, or --force, which leaves there what the federation "
+            "put there"
         )
     deadline = time.monotonic() + how.wait_timeout
     for name in joined:
@@ -112,8 +110,7 @@ def _members(federation: str, how: Removal, record: Record, *, reachable: bool) 
         if time.monotonic() > deadline:
             raise DeadlineError(
                 f"{', '.join(left)} {'is' if len(left) == 1 else 'are'} still leaving: see `hanse clusters` "
-                "for what "
-                "holds them, run deinit again, or give --force"
+                "for what holds them, run deinit again, or give --force"
             )
         time.sleep(1.0)
 
@@ -154,8 +151,7 @@ def _objects(how: Removal, record: Record, others: Sequence[Record], stays: Sequ
         if time.monotonic() > deadline:
             raise DeadlineError(
                 f"Pods of namespace {record.namespace} do not end: see `kubectl get pods -n "
-                f"{record.namespace}`, "
-                "and run deinit again"
+                f"{record.namespace}`, and run deinit again"
             )
         time.sleep(1.0)
     rest = [each for each in reversed(own) if each["kind"] not in WORKLOADS]
@@ -169,8 +165,7 @@ def _keep_data(how: Removal, record: Record, claims: Sequence[Manifest], stays: 
     names = ", ".join(each["metadata"]["name"] for each in claims)
     how.say(
         f"the data stays, in PersistentVolumeClaims of namespace {record.namespace} ({names}), with its "
-        "keys: init "
-        "goes on with it, and deinit --delete-data removes it"
+        "keys: init goes on with it, and deinit --delete-data removes it"
     )
 
 

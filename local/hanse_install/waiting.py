@@ -48,7 +48,7 @@ class Waiting:
             except UnavailableError as error:  # an apiserver of the host cluster that restarts comes back
                 found, known = None, error.message
             if found is not None:
-                missing = self._missing(found)
+                missing = self._missing(wanted, found)
                 if not missing:
                     break
                 known = "; ".join(f"{name} {what}" for name, what in missing)
@@ -67,13 +67,15 @@ class Waiting:
         names = {reference(each) for each in wanted}
         return [each for each in items if reference(each) in names]
 
-    def _missing(self, found: Sequence[Manifest]) -> list[tuple[str, str]]:
+    def _missing(self, wanted: Sequence[Manifest], found: Sequence[Manifest]) -> list[tuple[str, str]]:
         for each in found:
             if reason := failed(each):
                 raise FailedPreconditionError(
                     self._with_reasons(f"{reference(each)} has failed, {reason}", found)
                 )
-        return [(each["metadata"]["name"], what) for each in found if (what := waits_for(each))]
+        there = {reference(each) for each in found}
+        gone = [(each["metadata"]["name"], "is not there") for each in wanted if reference(each) not in there]
+        return gone + [(each["metadata"]["name"], what) for each in found if (what := waits_for(each))]
 
     def why(self, found: Sequence[Manifest]) -> list[str]:
         """Why workloads are not ready, as far as the host cluster tells."""
@@ -98,6 +100,5 @@ class Waiting:
         return DeadlineError(
             self._with_reasons(f"{stage.title} did not get ready in time ({known})", found)
             + ". What is made stays: mend it and run init again, give it longer with --wait-timeout, or take "
-            "it out "
-            "with deinit"
+            "it out with deinit"
         )
