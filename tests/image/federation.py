@@ -161,7 +161,7 @@ class Federation:
             self._store.issue_local(etcd).write(folder, "etcd", ca_pem=self._store.ca_pem), folder / "etcd"
         )
         if tls:
-            pair = self._mesh.issue_local(tls, organizations=(SERVICES,), dns_names=(name_of_server(name),))
+            pair = self._mesh.issue_local(tls, organizations=(SERVICES,), names=(name_of_server(name),))
             _as_secret(pair.write(folder, "tls", ca_pem=self._mesh.ca_pem), folder / "tls")
             for key in ("credentials.key", "secrets.key"):
                 _protect((self._directory / key).read_bytes(), folder / key)
