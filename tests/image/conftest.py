@@ -44,14 +44,24 @@ def podman(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Podman]:
     """Podman with images and containers of its own, of which nothing stays; it has a base."""
     from tests.image.podman import Podman
 
-    probe = ["unshare", "--mount", "--pid", "--fork", "true"]
-    if not shutil.which("unshare") or subprocess.run(probe, capture_output=True, check=False).returncode:
+    directory = tmp_path_factory.mktemp("podman")
+    if not shutil.which("unshare") or not _succeeds("true"):
         pytest.skip("unshare is not permitted")
+    if not _succeeds(
+        f"cd {directory} && mkdir l u w m && mount -t overlay o -o lowerdir=l,upperdir=u,workdir=w m"
+    ):
+        pytest.skip("overlay file systems cannot be mounted")
     for program in ("podman", "runc", "mmdebstrap"):
         if not shutil.which(program):
             pytest.skip(f"{program} is not installed")
-    with Podman(tmp_path_factory.mktemp("podman")) as ours:
+    with Podman(directory) as ours:
         yield ours
+
+
+def _succeeds(script: str) -> bool:
+    """Whether a script succeeds in namespaces of its own."""
+    command = ["unshare", "--mount", "--pid", "--fork", "sh", "-c", script]
+    return subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 
 @pytest.fixture(scope="session")
