@@ -22,7 +22,7 @@ import shutil
 import tarfile
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -34,7 +34,6 @@ from hanse.errors import (
     DataLossError,
     FailedPreconditionError,
     PermissionDeniedError,
-    UnavailableError,
 )
 from hanse.settings import TlsFiles
 from hanse_local import background
@@ -133,16 +132,24 @@ def _part(document: dict[str, Any]) -> Part:
     return part
 
 
+@dataclass(frozen=True, slots=True)
+class EtcdSource:
+    """An etcd that is to be backed up."""
+
+    name: str
+    endpoints: tuple[str, ...]
+    tls: TlsFiles | None
+    server_name: str = ""
+    """The name in its certificate, where that is not the host that is dialled."""
+
+
 def take(data: DataDir, target: Path, secret: Secret) -> Manifest:
     """Back the federation of a data directory up to the new file `target`, and read it again.
 
     Raises FailedPreconditionError if it does not run or the file exists, another HanseError if etcd gives no
     snapshot, OSError.
     """
-    if target.exists():
-        raise FailedPreconditionError(f"{target} exists: name another file, or remove it")
-    if not target.parent.is_dir():
-        raise ConfigError(f"{target.parent} is no directory: make it first")
+    _check_target(target)
     state = State.load(data.state)
     if not state.has_federation:
         raise FailedPreconditionError(f"{data.root} has no federation: nothing was backed up")
@@ -152,16 +159,91 @@ def take(data: DataDir, target: Path, secret: Secret) -> Manifest:
             "`hanse up`"
         )
     _remove_leftovers(data)
-    with tempfile.TemporaryDirectory(prefix="backup.", dir=data.run) as folder:
-        etcds = tuple(asyncio.run(_snapshots(data, state, Path(folder))))
-        paths = dict(_worth_keeping(data))
-        contents = {name: path.read_bytes() for name, path in paths.items()}
+    return _pack(
+        tuple(etcds_of(data, state)),
+        lambda: dict(_worth_keeping(data)),
+        who=(state.federation_id, state.options.get("federation_name", "")),
+        external=state.etcd_endpoints,
+        work=data.run,
+        target=target,
+        secret=secret,
+    )
+
+
+def take_services(
+    etcd: EtcdSource, include: Sequence[Path], target: Path, secret: Secret, *, prefix: str
+) -> Manifest:
+    """Back up services that are run without a data directory: their etcd, and the files `include`.
+
+    A file has its own name in the backup, what is in a directory also the directory's. Raises as `take`.
+    """
+    _check_target(target)
+    found: dict[str, Path] = {}
+    for path in include:
+        if not path.exists():
+            raise ConfigError(f"there is no {path} to include")
+        for each in sorted(path.rglob("*")) if path.is_dir() else [path]:
+            name = f"{FILES}/{each.relative_to(path.parent).as_posix()}"
+            if each.is_file() and found.setdefault(name, each) != each:
+                raise ConfigError(f"{found[name]} and {each} would have the same name in the backup")
+    return _pack(
+        (etcd,),
+        lambda: found,
+        who=asyncio.run(_identity(etcd, prefix)),
+        external=etcd.endpoints,
+        work=target.parent,
+        target=target,
+        secret=secret,
+    )
+
+
+async def _identity(etcd: EtcdSource, prefix: str) -> tuple[str, str]:
+    """Id and name of the federation in an etcd. Raises FailedPreconditionError if it has none."""
+    from hanse.api.federation.v1.federation_pb2 import Federation
+    from hanse.store import EtcdStore
+    from hanse.store.decoding import decode
+    from hanse.store.keys import FEDERATION
+
+    store = await EtcdStore.connect(
+        etcd.endpoints, prefix=prefix, tls=etcd.tls, tls_server_name=etcd.server_name or None
+    )
+    try:
+        found = await store.get(FEDERATION)
+    finally:
+        await store.close()
+    if found is None:
+        raise FailedPreconditionError(f"etcd has no federation below {prefix}: nothing was backed up")
+    federation = decode(Federation, found.value)
+    return federation.id, federation.short_name
+
+
+def _check_target(target: Path) -> None:
+    if target.exists():
+        raise FailedPreconditionError(f"{target} exists: name another file, or remove it")
+    if not target.parent.is_dir():
+        raise ConfigError(f"{target.parent} is no directory: make it first")
+
+
+def _pack(
+    sources: Sequence[EtcdSource],
+    files: Callable[[], Mapping[str, Path]],
+    *,
+    who: tuple[str, str],
+    external: tuple[str, ...],
+    work: Path,
+    target: Path,
+    secret: Secret,
+) -> Manifest:
+    """Write the backup. `files` is asked after etcd was read, `work` has room for a snapshot."""
+    with tempfile.TemporaryDirectory(prefix="backup.", dir=work) as folder:
+        etcds = tuple(asyncio.run(_snapshots(sources, Path(folder))))
+        contents = {name: path.read_bytes() for name, path in files().items()}
         manifest = Manifest(
             hanse=__version__,
             created=datetime.now(UTC).isoformat(timespec="seconds"),
-            federation_id=state.federation_id,
-            federation_name=state.options.get("federation_name", ""),
-            etcd_endpoints=state.etcd_endpoints,
+            federation_id=who[0],
+            federation_name=who[1],
+            etcd_endpoints=external,
             files=tuple(
                 Part(name, len(content), hashlib.sha256(content).hexdigest())
                 for name, content in contents.items()
@@ -301,36 +383,37 @@ def _worth_keeping(data: DataDir) -> Iterator[tuple[str, Path]]:
             yield f"{FILES}/{path.relative_to(data.root).as_posix()}", path
 
 
-async def _snapshots(data: DataDir, state: State, folder: Path) -> list[EtcdPart]:
+async def _snapshots(sources: Sequence[EtcdSource], folder: Path) -> list[EtcdPart]:
     from hanse.store.snapshot import save_snapshot  # here, because it would make every command slower
 
     parts: list[EtcdPart] = []
-    for name, endpoints, tls in etcds_of(data, state):
+    for source in sources:
+        path = folder / source.name
         try:
-            with open(folder / name, "w+b", opener=_private) as file:  # noqa: ASYNC230 - nothing else runs
-                found = await save_snapshot(endpoints, tls=tls, file=file)
+            with open(path, "w+b", opener=_private) as file:  # noqa: ASYNC230 - nothing else runs
+                found = await save_snapshot(
+                    source.endpoints, tls=source.tls, tls_server_name=source.server_name or None, file=file
+                )
         except PermissionDeniedError as error:
             raise PermissionDeniedError(
-                f"{error.message}: give `hanse up` the certificate of an etcd user with the role root, "
-                "--set apiserver.etcd_maintenance_cert=... and apiserver.etcd_maintenance_key=..."
+                f"{error.message}: give the certificate of an etcd user with the role root (of `hanse up`: "
+                "--set apiserver.etcd_maintenance_cert=... and apiserver.etcd_maintenance_key=...)"
             ) from error
-        except UnavailableError as error:
-            raise UnavailableError(f"{error.message}: see `hanse status`") from error
-        with (folder / name).open("rb") as file:
+        with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
-        part = Part(f"{SNAPSHOTS}/{name}.db", found.size, digest)
-        parts.append(EtcdPart(name, found.version, found.revision, part))
+        part = Part(f"{SNAPSHOTS}/{source.name}.db", found.size, digest)
+        parts.append(EtcdPart(source.name, found.version, found.revision, part))
     return parts
 
 
-def etcds_of(data: DataDir, state: State) -> Iterator[tuple[str, tuple[str, ...], TlsFiles | None]]:
-    """Name, endpoints and certificate of each etcd that is backed up."""
+def etcds_of(data: DataDir, state: State) -> Iterator[EtcdSource]:
+    """The etcds of a data directory; the federation's is the first."""
     if state.etcd_endpoints:
-        yield ETCD, state.etcd_endpoints, _external_tls(state)
+        yield EtcdSource(ETCD, state.etcd_endpoints, _external_tls(state))
     else:
-        yield ETCD, _own(state, ETCD), _files(data.etcd_pki, ROOT)
+        yield EtcdSource(ETCD, _own(state, ETCD), _files(data.etcd_pki, ROOT))
     if state.clusters:
-        yield MEMBERS_ETCD, _own(state, MEMBERS_ETCD), _files(data.members_pki, "server")
+        yield EtcdSource(MEMBERS_ETCD, _own(state, MEMBERS_ETCD), _files(data.members_pki, "server"))
 
 
 def _own(state: State, name: str) -> tuple[str, ...]:

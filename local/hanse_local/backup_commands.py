@@ -18,7 +18,9 @@ from rich.console import Console
 
 from hanse.credentials import read_keys
 from hanse.errors import ConfigError, HanseError
-from hanse_local.backup import Manifest, check, take
+from hanse.settings import TlsFiles
+from hanse_local.backup import EtcdSource, Manifest, check, take, take_services
+from hanse_local.certificates import ETCD
 from hanse_local.command_line import FAILED, WRONG_INPUT, data_dir_option, reported
 from hanse_local.display import print_failure
 from hanse_local.layout import DataDir
@@ -49,8 +51,40 @@ def _secret_options(function: F) -> F:
 @click.argument("file", type=click.Path(path_type=Path))
 @_secret_options
 @data_dir_option
+@click.option(
+    "--etcd-endpoints",
+    metavar="HOST:PORT,...",
+    default="",
+    help="Services without a data directory: their etcd.",
+)
+@click.option("--etcd-ca", default="", metavar="FILE", help="Authority of that etcd.")
+@click.option(
+    "--etcd-cert", default="", metavar="FILE", help="Certificate of a user of etcd with the role root."
+)
+@click.option("--etcd-key", default="", metavar="FILE", help="Key of the certificate.")
+@click.option(
+    "--etcd-server-name", default="", metavar="NAME", help="Name in etcd's certificate. [default: HOST]"
+)
+@click.option(
+    "--etcd-prefix", default="/hanse", metavar="PATH", show_default=True, help="Prefix of all keys."
+)
+@click.option(
+    "--include",
+    multiple=True,
+    metavar="PATH",
+    type=click.Path(path_type=Path),
+    help="Files or directories of such services: their keys, authorities and settings.",
+)
 @reported
-def backup(*, file: Path, passphrase_file: Path | None, key_file: Path | None, data: DataDir) -> None:
+def backup(
+    *,
+    file: Path,
+    passphrase_file: Path | None,
+    key_file: Path | None,
+    data: DataDir,
+    include: tuple[Path, ...],
+    **etcd: str,
+) -> None:
     """Back the federation up to the new FILE, encrypted, while it runs.
 
     It has all that a new machine needs: etcd, the keys, the authorities with all certificates, settings. The
@@ -59,9 +93,16 @@ def backup(*, file: Path, passphrase_file: Path | None, key_file: Path | None, d
     """
     console = Console(stderr=True)
     try:
+        source = _source(**etcd)
+        if include and source is None:
+            raise ConfigError("--include is for services without a data directory: give --etcd-endpoints too")
         secret = _secret(passphrase_file, key_file, new=True)
         with console.status("backing up"):
-            manifest = take(data, file.absolute(), secret)
+            if source is None:
+                manifest = take(data, file.absolute(), secret)
+            else:
+                paths = [path.absolute() for path in include]
+                manifest = take_services(source, paths, file.absolute(), secret, prefix=etcd["etcd_prefix"])
     except HanseError as error:
         _end(console, error)
     _describe(console, manifest)
@@ -107,6 +148,30 @@ def restore(
         highlight=False,
         soft_wrap=True,
     )
+
+
+def _source(
+    *,
+    etcd_endpoints: str,
+    etcd_ca: str,
+    etcd_cert: str,
+    etcd_key: str,
+    etcd_server_name: str,
+    etcd_prefix: str,
+) -> EtcdSource | None:
+    """The etcd that was named; None if none was. Raises ConfigError."""
+    given = (etcd_ca, etcd_cert, etcd_key)
+    endpoints = tuple(part.strip() for part in etcd_endpoints.split(",") if part.strip())
+    if not endpoints:
+        if any(given) or etcd_server_name:
+            raise ConfigError("give --etcd-endpoints too")
+        return None
+    if any(given) and not all(given):
+        raise ConfigError("give all of --etcd-ca, --etcd-cert and --etcd-key, or none of them")
+    if not etcd_prefix.startswith("/"):
+        raise ConfigError(f"the prefix {etcd_prefix!r} does not start with '/'")
+    tls = TlsFiles(*map(Path, given)) if all(given) else None
+    return EtcdSource(ETCD, endpoints, tls, etcd_server_name)
 
 
 def _secret(passphrase_file: Path | None, key_file: Path | None, *, new: bool) -> Secret:

@@ -34,7 +34,6 @@ from hanse.store import EtcdStore, Store, keys
 from hanse.store.decoding import decode
 from hanse.store.keys import ObjectKey
 from hanse_local.backup import etcds_of
-from hanse_local.certificates import ETCD
 from hanse_local.layout import DataDir
 from hanse_local.rebuilding import applied
 from hanse_local.state import State
@@ -60,9 +59,9 @@ class Reading:
 async def read_members(data: DataDir) -> Reading:
     """Read all members of the federation that runs in `data`. Raises HanseError."""
     state = State.load(data.state)
-    name, endpoints, tls = next(iter(etcds_of(data, state)))
-    assert name == ETCD
-    store = await EtcdStore.connect(endpoints, prefix=state.options.get("etcd_prefix") or "/hanse", tls=tls)
+    etcd = next(iter(etcds_of(data, state)))
+    prefix = state.options.get("etcd_prefix") or "/hanse"
+    store = await EtcdStore.connect(etcd.endpoints, prefix=prefix, tls=etcd.tls)
     try:
         return await read(store, Sealer.from_file(data.credentials_key))
     finally:

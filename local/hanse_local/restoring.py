@@ -64,10 +64,10 @@ def restore(path: Path, data: DataDir, secret: Secret) -> Restored:
                 target = work / PurePosixPath(part.name).relative_to(FILES)
                 target.parent.mkdir(parents=True, exist_ok=True)
                 backup.copy(part, target)
-            state = State.load(work / "state.json")
+            state = State.load(work / "state.json")  # services without a data directory have none
             snapshot: Path | None = None
             for each in manifest.etcds:
-                own = not (each.name == ETCD and state.etcd_endpoints)
+                own = not (each.name == ETCD and manifest.etcd_endpoints)
                 saved = work / (f"{each.name}.snapshot" if own else LEFT_SNAPSHOT)
                 backup.copy(each.file, saved)
                 if own:

@@ -170,6 +170,33 @@ def test_it_is_backed_up_and_the_snapshot_is_handed_out(house: House, tmp_path: 
     assert not (tmp_path / "new" / "etcd").exists()
 
 
+def test_services_without_a_data_directory_are_backed_up(house: House, tmp_path: Path) -> None:
+    """By etcd's endpoints, its root, and the files that are named; a restore gives all of it out."""
+    federation, etcd, root = house.federation, house.etcd, house.etcd.tls(ROOT)
+    federation.environ["HANSE_BACKUP_PASSPHRASE"] = "a passphrase for this test"
+    keys = tmp_path / "keys"
+    keys.mkdir()
+    (keys / "credentials.key").write_text("k")
+    words = ["--etcd-endpoints", ",".join(etcd.endpoints), "--etcd-ca", str(root.ca)]
+    words += ["--etcd-cert", str(root.cert), "--etcd-key", str(root.key)]
+    backup = str(tmp_path / "services")
+    federation.hanse("backup", backup, *words, "--include", str(keys), "--include", str(root.ca))
+    new = tmp_path / "restored"
+    said = federation.run(["hanse", "restore", backup, "--data-dir", str(new)]).err
+    identity = json.loads((federation.data_dir / "state.json").read_text())["federation_id"]
+    assert identity in said
+    assert (new / "keys" / "credentials.key").read_text() == "k"
+    assert (new / "ca.crt").read_bytes() == root.ca.read_bytes()
+    assert (new / "etcd-snapshot.db").stat().st_size % 512 == 32
+    own = etcd.tls(service_name("apiserver"))
+    words = ["--etcd-endpoints", etcd.endpoints[0], "--etcd-ca", str(own.ca)]
+    words += ["--etcd-cert", str(own.cert), "--etcd-key", str(own.key)]
+    refused = federation.run(["hanse", "backup", f"{backup}-2", *words], check=False)
+    assert refused.status == 1
+    assert "with the role root" in refused.err
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+
+
 def test_its_quota_is_used_up(house: House) -> None:
     """The alarm is raised by all; the apiserver compacts and defragments each member and takes it back, while
     the services stay up."""

@@ -108,7 +108,7 @@ def guide(heading: str) -> list[str]:
 
 def test_a_lost_etcd_is_refused_and_restored_as_the_guide_says(kubectl: str, tmp_path: Path) -> None:
     """`hanse up` founds no other federation where one was; with the guide's backup the same goes on."""
-    backup, with_key, restore, _ = guide("### Backup and restore")
+    backup, with_key, restore, *_ = guide("### Backup and restore")
     lost = Federation(tmp_path / "hanse", members=Simulated(1))
     packaged = etcd.find(environ={"PATH": ""})  # whose etcdutl can less than that of the others
     lost.environ |= {"HOME": str(tmp_path), "HANSE_ETCD": str(packaged.path)}

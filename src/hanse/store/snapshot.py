@@ -41,14 +41,20 @@ class Snapshot:
     """In bytes, with its checksum."""
 
 
-async def save_snapshot(endpoints: Sequence[str], *, tls: TlsFiles | None, file: BinaryIO) -> Snapshot:
+async def save_snapshot(
+    endpoints: Sequence[str],
+    *,
+    tls: TlsFiles | None,
+    file: BinaryIO,
+    tls_server_name: str | None = None,
+) -> Snapshot:
     """Write a snapshot to `file`, from the first of the endpoints that answers.
 
     Raises PermissionDeniedError, UnavailableError, DataLossError (its checksum is wrong), OSError.
     """
     problem: HanseError = UnavailableError("no etcd endpoint is given")
     for endpoint in endpoints:
-        channel = await open_channel([endpoint], tls=tls, tls_server_name=None, timeout=5.0)
+        channel = await open_channel([endpoint], tls=tls, tls_server_name=tls_server_name, timeout=5.0)
         try:
             status = await channel.read(channel.maintenance.Status, pb.StatusRequest(), what="ask etcd")
             size = await _receive(channel, file)
