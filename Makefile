@@ -10,7 +10,7 @@ SECONDS ?= 60
 SEED ?= 0
 SOURCES := src services/registry services/scheduler services/syncer services/dns services/apiserver \
 	clients/python clients/cli local
-CHECKED := $(SOURCES) tests scripts benchmarks deploy/image
+CHECKED := $(SOURCES) tests scripts benchmarks deploy/image deploy/systemd
 # Two workers: one drives a federation, the other runs the rest.
 PARALLEL := -n 2 --dist loadgroup --no-loadscope-reorder
 export VENV
@@ -43,7 +43,7 @@ image: ## Build the image of the services and the list of what is in it, in buil
 test: setup-dev ## Run all tests but those of the image and against real Kubernetes.
 	$(PY) -m pytest tests --ignore=tests/real --ignore=tests/image $(PARALLEL) $(PYTEST_ARGS)
 
-test-image: setup-dev ## Build the image twice and run the services from it (as root, with podman and mmdebstrap).
+test-image: setup-dev ## Test the image and the installer for systemd (as root, with podman and mmdebstrap).
 	$(PY) -m pytest tests/image $(PYTEST_ARGS)
 
 install-check: setup-dev ## Install the wheel as a user does, on each Python at hand, and run a federation from it.

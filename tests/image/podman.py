@@ -1,6 +1,6 @@
 """Podman for the tests: builds the image with scripts/image.sh and runs it as a cluster would.
 
-Images, containers and settings are in a directory of the tests; the base and the wheels are kept in a cache.
+Images, containers and settings are in a directory of the tests; root file systems are kept in a cache.
 Concurrency: none, each call waits for its end. Next: `tests.image.federation`.
 """
 
@@ -62,7 +62,7 @@ class Podman:
     def __init__(self, directory: Path) -> None:
         cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "hanse"
         self._directory = directory
-        self._cgroup = f"hanse-image-{os.getpid()}"
+        self.cgroup = f"hanse-image-{os.getpid()}"
         work = Path(os.environ.get("HANSE_CACHE") or cache) / "image"
         work.mkdir(parents=True, exist_ok=True)
         storage, containers = directory / "storage.conf", directory / "containers.conf"
@@ -85,17 +85,21 @@ class Podman:
         }
 
     def __enter__(self) -> Self:
-        base = subprocess.run([BASE_SCRIPT], capture_output=True, text=True, check=False, timeout=600)
-        assert base.returncode == 0, base.stderr
-        self.call("import", "--quiet", base.stdout.split()[-1], BASE)
+        self.load("base", BASE)
         return self
 
     def __exit__(self, *_: object) -> None:
         self.call("rm", "--all", "--force", "--time=1")
-        for name in (f"{self._cgroup}/conmon", self._cgroup):
+        for name in (f"{self.cgroup}/conmon", self.cgroup):
             for path in CGROUPS.glob(f"*/{name}"):
                 path.rmdir()
         shutil.rmtree(self._directory)
+
+    def load(self, kind: str, name: str) -> None:
+        """Makes a root file system with base.sh, and an image with this name of it."""
+        made = subprocess.run([BASE_SCRIPT, kind], capture_output=True, text=True, check=False, timeout=600)
+        assert made.returncode == 0, made.stderr
+        self.call("import", "--quiet", made.stdout.split()[-1], name)
 
     def build(self, tree: Path, *, out: Path, **environment: str) -> Image:
         """Builds the image from a tree."""
@@ -136,7 +140,7 @@ class Podman:
 
     @property
     def _confined(self) -> tuple[str, ...]:
-        return (*SAFE, f"--cgroup-parent=/{self._cgroup}")
+        return (*SAFE, f"--cgroup-parent=/{self.cgroup}")
 
     def mount(self, image: Image) -> MountedImage:
         """The files of an image, for a `with`."""
