@@ -22,7 +22,12 @@ from tests.deploy.manifests import SERVICES, Manifest, build, named, of_kind
 CHART = Path(__file__).resolve().parents[2] / "deploy" / "helm" / "hanse"
 HEAD = "# Written by `python -m tests.deploy.chart` from deploy/k8s.\n"
 PROFILES = ("single", "ha")
-COMPONENTS = {"certManager": "cert-manager", "monitoring": "monitoring", "hostMember": "host-member"}
+COMPONENTS = {
+    "certManager": "cert-manager",
+    "gateway": "gateway",
+    "monitoring": "monitoring",
+    "hostMember": "host-member",
+}
 """Components of the chart's values, and those of deploy/k8s."""
 FEDERATION = ("name", "dnsSuffix", "etcdEndpoints", "etcdPrefix")
 _HASHED = re.compile(r"^hanse-(federation|etcd|apiserver|registry|scheduler|syncer|dns)-[a-z0-9]{10}$")

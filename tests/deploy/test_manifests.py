@@ -15,6 +15,7 @@ from hanse_registry.settings import RegistrySettings
 from hanse_scheduler.settings import SchedulerSettings
 from hanse_syncer.settings import SyncerSettings
 
+from hanse.auth import server_name
 from hanse.installation import certificates, secrets
 from hanse.settings import ServiceSettings
 from tests.deploy import generated
@@ -43,10 +44,10 @@ SETTINGS: dict[str, type[ServiceSettings]] = {
 VARIANTS = (
     *((overlay,) for overlay in OVERLAYS),
     ("ha", "external-etcd"),
-    ("ha", "cert-manager", "monitoring"),
+    ("ha", "cert-manager", "gateway", "monitoring"),
 )
 """Overlays, with components."""
-FOREIGN = {"cert-manager.io/v1", "monitoring.coreos.com/v1"}
+FOREIGN = {"cert-manager.io/v1", "gateway.networking.k8s.io/v1", "monitoring.coreos.com/v1"}
 """Kinds of others, of which Kubernetes has no schema; tests/real has their definitions."""
 
 
@@ -284,6 +285,23 @@ def test_images_of_the_air_gapped_overlay_are_named_in_one_place() -> None:
     for each in workloads(build("air-gapped")).values():
         assert container(each)["image"].startswith("registry.internal/")
         assert container(each)["imagePullPolicy"] == "IfNotPresent"
+
+
+def test_a_gateway_leads_each_name_to_its_service() -> None:
+    """By the name that clients expect of a service they reach it, and pass their TLS through."""
+    manifests = build("ha", "gateway")
+    (gateway,) = of_kind(manifests, "Gateway")
+    assert {each["tls"]["mode"] for each in gateway["spec"]["listeners"]} == {"Passthrough"}
+    listeners = {each["name"]: each["port"] for each in gateway["spec"]["listeners"]}
+    led: dict[tuple[int, str], str] = {}
+    for route in of_kind(manifests, "TLSRoute"):
+        (parent,), (rule,) = route["spec"]["parentRefs"], route["spec"]["rules"]
+        ((backend,), (name,)) = rule["backendRefs"], route["spec"]["hostnames"]
+        ports = named(manifests, "Service", backend["name"])["spec"]["ports"]
+        assert backend["port"] in [each["port"] for each in ports]
+        led[listeners[parent["sectionName"]], name] = backend["name"]
+    grpc = {(7000, server_name(service)): f"hanse-{service}" for service in SERVICES}
+    assert led == {(443, server_name("apiserver")): "hanse-api", **grpc}
 
 
 def test_an_external_etcd_leaves_nothing_of_ours() -> None:

@@ -28,6 +28,10 @@ DEFINITIONS = {
         "deploy/crds/cert-manager.io_certificates.yaml",
         "deploy/crds/cert-manager.io_issuers.yaml",
     ),
+    "sigs.k8s.io/gateway-api@v1.6.3": (
+        "config/crd/standard/gateway.networking.k8s.io_gateways.yaml",
+        "config/crd/standard/gateway.networking.k8s.io_tlsroutes.yaml",
+    ),
     "github.com/prometheus-operator/prometheus-operator@v0.85.0": (
         "example/prometheus-operator-crd/monitoring.coreos.com_prometheusrules.yaml",
         "example/prometheus-operator-crd/monitoring.coreos.com_servicemonitors.yaml",
@@ -37,7 +41,7 @@ DEFINITIONS = {
 VARIANTS = (
     *((overlay,) for overlay in OVERLAYS),
     ("ha", "external-etcd"),
-    ("ha", "cert-manager", "monitoring"),
+    ("ha", "cert-manager", "gateway", "monitoring"),
 )
 
 
