@@ -104,7 +104,13 @@ def rights(kubectl: Kubectl, manifests: Iterable[Manifest], namespace: str) -> N
     asked = reviews([*manifests, secret], namespace)
     try:
         answers = kubectl.run(
-            "create", "-f", "-", "-o", 'jsonpath={.status.allowed}{"\\n"}', stdin=documents(asked)
+            "create",
+            "--validate=false",
+            "-f",
+            "-",
+            "-o",
+            'jsonpath={.status.allowed}{"\\n"}',
+            stdin=documents(asked),
         ).splitlines()
     except PermissionDeniedError as error:
         raise _denied(kubectl, error.message) from error

@@ -161,7 +161,7 @@ def _stage(run: Run, waiting: Waiting, stage: Stage, record: Record) -> Record:
     digests = {name: job_digest(job) for name, job in jobs.items()}
     done = {name for name, digest in digests.items() if record.jobs.get(name) == digest}
     again = [identity(job) for name, job in jobs.items() if name not in done]
-    run.kubectl.delete(again, seconds=waiting.left())
+    run.kubectl.delete(again, seconds=waiting.left(), owning=True)
     run.kubectl.apply(
         [each for each in stage.manifests if each["metadata"]["name"] not in done or each["kind"] != "Job"],
         force=run.force_conflicts,

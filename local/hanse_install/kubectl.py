@@ -36,6 +36,7 @@ REQUEST_SECONDS = 15
 """How long one request may take, seconds; a call may need several."""
 _ERRORS: tuple[tuple[str, type[HanseError]], ...] = (
     ("(Forbidden)", PermissionDeniedError),
+    ("is forbidden:", PermissionDeniedError),
     ("(NotFound)", NotFoundError),
     ("conflict", ConflictError),
     ("(Unauthorized)", UnauthenticatedError),
@@ -96,15 +97,16 @@ class Kubectl:
             flags = ["--server-side", "--field-manager=kubefed", "--validate=strict", "-f", "-"]
             self.run("apply", *flags, *(["--force-conflicts"] if force else []), stdin=text, seconds=300)
 
-    def delete(self, objects: Sequence[Mapping[str, Any]], *, seconds: float) -> None:
-        """Delete objects, whole or as references, and wait until they and what they own are gone."""
+    def delete(self, objects: Sequence[Mapping[str, Any]], *, seconds: float, owning: bool = False) -> None:
+        """Delete objects, whole or as references, and wait until they are gone; where they are `owning` Pods,
+        until those are too."""
         if objects:
             self.run(
                 "delete",
                 "-f",
                 "-",
                 "--ignore-not-found",
-                "--cascade=foreground",
+                f"--cascade={'foreground' if owning else 'background'}",
                 f"--timeout={seconds:.0f}s",
                 stdin=documents(objects),
                 seconds=seconds + 60,

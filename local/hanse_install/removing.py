@@ -145,7 +145,8 @@ def _objects(how: Removal, record: Record, others: Sequence[Record], stays: Sequ
         and not any(other.makes(each) for other in others)
     ]
     how.say(f"removes {len(own)} objects of federation {record.federation}")
-    how.kubectl.delete([each for each in own if each["kind"] in WORKLOADS], seconds=how.wait_timeout)
+    workloads = [each for each in own if each["kind"] in WORKLOADS]
+    how.kubectl.delete(workloads, seconds=how.wait_timeout, owning=True)
     deadline = time.monotonic() + how.wait_timeout
     while how.kubectl.items("pods", "-n", record.namespace, "-l", "app.kubernetes.io/name=hanse"):
         if time.monotonic() > deadline:
@@ -153,7 +154,7 @@ def _objects(how: Removal, record: Record, others: Sequence[Record], stays: Sequ
                 f"Pods of namespace {record.namespace} do not end: see `kubectl get pods -n "
                 f"{record.namespace}`, and run deinit again"
             )
-        time.sleep(1.0)
+        time.sleep(0.5)
     rest = [each for each in reversed(own) if each["kind"] not in WORKLOADS]
     how.kubectl.delete(rest, seconds=how.wait_timeout)
 

@@ -1,0 +1,381 @@
+"""`kubefed init` and `deinit` on a real control plane: what they make is there, and gone, and nothing else
+is.
+
+Pods are played (tests/real/README.md), so what runs in them is not; an image that cannot be pulled is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import os
+import shutil
+import socket
+import sys
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+import yaml
+
+from hanse.auth import server_name
+from tests.real.federation import Federation
+from tests.real.realcluster import ClusterSpec, Json, RealCluster, RealClusters, until
+from tests.system.harness.api import Api
+from tests.system.harness.dump import differences, dump, unversioned
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+NAME = "hanse"
+IMAGE, NEXT = "registry.example.org/hanse:0.1.0", "registry.example.org/hanse:0.2.0"
+APPS = f"/apis/apps/v1/namespaces/{NAME}"
+CORE = f"/api/v1/namespaces/{NAME}"
+SERVICES = ("apiserver", "registry", "scheduler", "syncer", "dns")
+OF_THE_CLUSTER = ("/api/v1/nodes/", "/leases/", "/componentstatuses/")
+"""What a cluster writes by itself."""
+
+
+@dataclass(frozen=True)
+class Done:
+    """A command that has ended."""
+
+    status: int
+    out: str
+    err: str
+
+
+@dataclass(frozen=True)
+class Installer:
+    """Runs kubefed against a host cluster, with a home and a kubeconfig of its own."""
+
+    host: RealCluster
+    home: Path
+
+    @property
+    def kubeconfig(self) -> Path:
+        """Has the context `host`."""
+        return self.home / "kubeconfig"
+
+    @property
+    def keys(self) -> Path:
+        """The default directory of the federation's keys."""
+        return self.home / ".hanse" / "federations" / NAME
+
+    async def run(self, *words: str, kubeconfig: Path | None = None) -> Done:
+        """Run a command of kubefed; the event loop plays Pods meanwhile."""
+        process = await asyncio.create_subprocess_exec(
+            str(Path(sys.executable).with_name("kubefed")),
+            *words,
+            f"--kubeconfig={kubeconfig or self.kubeconfig}",
+            "--host-cluster-context=host",
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            env={**os.environ, "HOME": str(self.home)},
+        )
+        try:
+            async with asyncio.timeout(300):
+                out, err = await process.communicate()
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+        assert process.returncode is not None
+        return Done(process.returncode, out.decode(), err.decode())
+
+    async def init(self, *words: str, status: int = 0, name: str = NAME) -> Done:
+        """`kubefed init`, which ends with that status."""
+        done = await self.run(
+            "init", name, f"--image={IMAGE}", "--api-server-advertise-address=127.0.0.1", *words
+        )
+        assert done.status == status, done.err
+        return done
+
+    async def deinit(self, *words: str, status: int = 0) -> Done:
+        """`kubefed deinit`, which ends with that status."""
+        done = await self.run("deinit", NAME, *words)
+        assert done.status == status, done.err
+        return done
+
+    async def dump(self) -> dict[str, Json]:
+        """All that the host cluster has, once it is at rest."""
+
+        def look() -> dict[str, Json]:
+            api = Api.from_kubeconfig(self.host.kubeconfig_path)
+            try:
+                return dump(api)
+            finally:
+                api.close()
+
+        last: dict[str, Json] = {}
+        for _ in range(60):
+            found = await asyncio.to_thread(look)
+            if found == last:
+                return found
+            last = found
+            await asyncio.sleep(0.5)
+        raise AssertionError("the host cluster is not at rest")
+
+    def config(self) -> Any:
+        """The kubeconfig."""
+        return yaml.safe_load(self.kubeconfig.read_text())
+
+    async def images(self) -> dict[str, str]:
+        """The image of each service, as the host cluster is told."""
+        found = (await self.host.api.get(f"{APPS}/deployments"))["items"]
+        containers = {
+            each["metadata"]["name"]: each["spec"]["template"]["spec"]["containers"] for each in found
+        }
+        return {name.removeprefix("hanse-"): own[0]["image"] for name, own in containers.items()}
+
+
+def without(before: dict[str, Json], after: dict[str, Json]) -> list[str]:
+    """What is another, but for what the cluster does by itself."""
+    return differences(before, after, but=OF_THE_CLUSTER)
+
+
+@pytest_asyncio.fixture(loop_scope="module", scope="module")
+async def host(assets_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RealCluster]:
+    """A cluster with one node."""
+    directory = tmp_path_factory.mktemp("host")
+    async with RealClusters(assets_dir, directory, [ClusterSpec("host")]) as clusters:
+        yield clusters["host"]
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def kubefed(host: RealCluster, tmp_path: Path) -> AsyncIterator[Installer]:
+    """An installer; what it has made is taken out at the end."""
+    home = tmp_path / "home"
+    home.mkdir()
+    found = Installer(host, home)
+    shutil.copy(host.kubeconfig_path, found.kubeconfig)
+    host.pods.broken_images.clear()
+    host.pods.resume()
+    yield found
+    host.pods.broken_images.clear()
+    host.pods.resume()
+    await found.run("deinit", NAME, "--force", "--delete-data")
+
+
+async def test_init_makes_all_and_a_second_run_changes_nothing(kubefed: Installer) -> None:
+    """Every manifest is taken, strictly; the context is written; then nothing at all is written again."""
+    flags = ("--dns-zone-name=fed.example.com", "--overlay=ha", "--api-server-service-type=NodePort")
+    done = await kubefed.init(*flags)
+    assert "4 of 4: registry, scheduler, syncer and dns" in done.err
+    assert await kubefed.images() == dict.fromkeys(SERVICES, IMAGE)
+    etcd = await kubefed.host.api.get(f"{APPS}/statefulsets/hanse-etcd")
+    assert etcd["status"]["availableReplicas"] == 3
+
+    config = kubefed.config()
+    assert config["current-context"] == "host"
+    assert {"name": NAME, "context": {"cluster": NAME, "user": NAME}} in config["contexts"]
+    (cluster,) = [each["cluster"] for each in config["clusters"] if each["name"] == NAME]
+    service = await kubefed.host.api.get(f"{CORE}/services/hanse-api")
+    assert cluster["server"] == f"https://127.0.0.1:{service['spec']['ports'][0]['nodePort']}"
+    assert cluster["tls-server-name"] == server_name("apiserver")
+    assert base64.b64decode(cluster["certificate-authority-data"]) == (kubefed.keys / "ca.crt").read_bytes()
+
+    before, keys = await kubefed.dump(), {path: path.read_bytes() for path in kubefed.keys.rglob("*.*")}
+    await kubefed.init()  # what was said the first time holds
+    assert without(before, await kubefed.dump()) == []
+    assert {path: path.read_bytes() for path in kubefed.keys.rglob("*.*")} == keys
+    assert kubefed.config() == config
+
+
+async def test_an_upgrade_goes_in_order_and_stops_where_it_fails(kubefed: Installer) -> None:
+    """Etcd before the apiserver before the others: what does not get ready holds back what comes after it and
+    says why, and another run goes on. What is not asked for any more goes at the end."""
+    await kubefed.init("--apiserver-arg-overrides=--event-ttl=60")
+    broken = "registry.example.org/etcd:v9"
+    kubefed.host.pods.broken_images = {broken}
+    first = await kubefed.init(f"--etcd-image={broken}", f"--image={NEXT}", "--wait-timeout=15", status=6)
+    assert "1 of 4: etcd" in first.err
+    assert "ImagePullBackOff" in first.err.splitlines()[-1]
+    assert set((await kubefed.images()).values()) == {IMAGE}
+
+    kubefed.host.pods.broken_images = {NEXT}
+    etcd = "--etcd-image=registry.example.org/etcd:v3.6.5"
+    second = await kubefed.init(etcd, f"--image={NEXT}", "--wait-timeout=30", status=6)
+    assert "replaces Pod hanse-etcd-0" in second.err  # its StatefulSet would wait for it for ever
+    assert "3 of 4: the apiserver" in second.err
+    assert "hanse-apiserver-" in second.err.splitlines()[-1]
+    assert "ImagePullBackOff" in second.err.splitlines()[-1]
+    assert "no backup is made" in second.err
+    assert await kubefed.images() == {**dict.fromkeys(SERVICES, IMAGE), "apiserver": NEXT}
+
+    kubefed.host.pods.broken_images = set()
+    kubefed.host.pods.resume()
+    third = await kubefed.init(etcd, f"--image={NEXT}", "--apiserver-arg-overrides=--event-ttl=90")
+    assert await kubefed.images() == dict.fromkeys(SERVICES, NEXT)
+    assert "removes configmap/hanse-apiserver-" in third.err
+    config_maps = (await kubefed.host.api.get(f"{CORE}/configmaps"))["items"]
+    of_apiserver = [
+        each["data"] for each in config_maps if each["metadata"]["name"].startswith("hanse-apiserver-")
+    ]
+    assert [each["HANSE_APISERVER_EVENT_TTL"] for each in of_apiserver] == ["90"]
+
+
+async def test_deinit_leaves_the_host_cluster_as_it_was(kubefed: Installer) -> None:
+    """Byte for byte, where init made the namespace; the kubeconfig too."""
+    before, config = await kubefed.dump(), kubefed.config()
+    await kubefed.init("--overlay=host-member")
+    await kubefed.deinit("--force", "--delete-data")
+    assert without(before, await kubefed.dump()) == []
+    assert {**kubefed.config(), "preferences": None} == {**config, "preferences": None}
+    assert (kubefed.keys / "credentials.key").exists()
+
+
+async def test_deinit_leaves_what_it_did_not_make(kubefed: Installer) -> None:
+    """A namespace that was there, its labels, and what others have in it."""
+    namespace = {"metadata": {"name": NAME, "labels": {"team": "platform"}}}
+    await kubefed.host.api.create("/api/v1/namespaces", namespace)
+    await kubefed.host.api.create(f"{CORE}/configmaps", {"metadata": {"name": "ours"}, "data": {"a": "b"}})
+    try:
+        await until(lambda: kubefed.host.api.get(f"{CORE}/serviceaccounts/default"), what="it is made")
+        before = await kubefed.dump()
+        await kubefed.init()
+        labels = (await kubefed.host.api.get(f"/api/v1/namespaces/{NAME}"))["metadata"]["labels"]
+        assert labels["pod-security.kubernetes.io/enforce"] == "restricted"
+        await kubefed.deinit("--force", "--delete-data")
+        after = await kubefed.dump()
+        assert without(unversioned(before), unversioned(after)) == []
+    finally:
+        await kubefed.host.api.delete(f"/api/v1/namespaces/{NAME}")
+        await until(lambda: _is_gone(kubefed.host), what="the namespace is gone", seconds=60)
+
+
+async def _is_gone(host: RealCluster) -> bool:
+    names = {each["metadata"]["name"] for each in (await host.api.get("/api/v1/namespaces"))["items"]}
+    return NAME not in names
+
+
+async def test_a_namespace_with_something_else_in_it_stays(kubefed: Installer) -> None:
+    """Though init made it: it is said what is in it."""
+    await kubefed.init()
+    await kubefed.host.api.create(f"{CORE}/configmaps", {"metadata": {"name": "ours"}, "data": {"a": "b"}})
+    done = await kubefed.deinit("--force", "--delete-data")
+    assert "namespace hanse stays: configmap/ours in it is not of this federation" in done.err
+    left = (await kubefed.host.api.get(f"{CORE}/configmaps"))["items"]
+    assert {each["metadata"]["name"] for each in left} == {"ours", "kube-root-ca.crt"}
+    await kubefed.host.api.delete(f"/api/v1/namespaces/{NAME}")
+    await until(lambda: _is_gone(kubefed.host), what="the namespace is gone", seconds=60)
+
+
+async def test_data_stays_until_it_is_told_to_go(kubefed: Installer) -> None:
+    """With the keys that read it; a later init goes on with both, and no other keys are taken."""
+    await kubefed.init()
+    done = await kubefed.deinit("--force")
+    assert "the data stays, in PersistentVolumeClaims of namespace hanse (data-hanse-etcd-0)" in done.err
+    (claim,) = (await kubefed.host.api.get(f"{CORE}/persistentvolumeclaims"))["items"]
+    secrets = (await kubefed.host.api.get(f"{CORE}/secrets"))["items"]
+    assert {each["metadata"]["name"] for each in secrets} == {"hanse-credentials-key", "hanse-secrets-key"}
+
+    other = await kubefed.init(f"--keys-directory={kubefed.home / 'other'}", status=1)
+    assert "name the directory of its keys with --keys-directory" in other.err
+    assert not (kubefed.home / "other").exists()
+
+    await kubefed.init()
+    (same,) = (await kubefed.host.api.get(f"{CORE}/persistentvolumeclaims"))["items"]
+    assert same["metadata"]["uid"] == claim["metadata"]["uid"]
+
+
+async def test_two_federations_share_a_host_cluster(kubefed: Installer) -> None:
+    """Each in its namespace; what both need goes with the last of them."""
+    east = ("--federation-system-namespace=east",)
+    await kubefed.init()
+    await kubefed.init(*east, name="east")
+    taken = await kubefed.init("--federation-system-namespace=hanse", name="west", status=1)
+    assert "namespace hanse of the host cluster has the federation hanse" in taken.err
+    await kubefed.deinit("--force", "--delete-data")
+    assert await kubefed.host.api.get("/apis/scheduling.k8s.io/v1/priorityclasses/hanse")
+    done = await kubefed.run("deinit", "east", "--force", "--delete-data")
+    assert done.status == 0, done.err
+    classes = (await kubefed.host.api.get("/apis/scheduling.k8s.io/v1/priorityclasses"))["items"]
+    assert NAME not in {each["metadata"]["name"] for each in classes}
+
+
+async def test_what_is_refused_leaves_nothing(kubefed: Installer, tmp_path: Path) -> None:
+    """One line with the remedy; no object, no key, no context."""
+    before, config = await kubefed.dump(), kubefed.kubeconfig.read_bytes()
+
+    async def refused(*words: str, said: str, status: int = 1, kubeconfig: Path | None = None) -> None:
+        done = await kubefed.run("init", NAME, *words, kubeconfig=kubeconfig)
+        assert done.status == status, done.err
+        (line,) = [each for each in done.err.splitlines() if not each.startswith("warning: ")]
+        assert said in line
+        assert not (kubefed.home / ".hanse").exists()
+
+    image = f"--image={IMAGE}"
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        away = f"https://127.0.0.1:{closed.getsockname()[1]}"
+        await refused(image, f"--etcd-servers={away}", said="etcd does not answer at 127.0.0.1", status=6)
+    await refused(said="--image is missing", status=2)
+    await refused(image, "--etcd-pv-storage-class=fast", said="fast is not in the host cluster")
+
+    named = kubefed.config()
+    named["contexts"].append({"name": NAME, "context": {"cluster": "host", "user": "host-admin"}})
+    taken = tmp_path / "taken"
+    taken.write_text(yaml.safe_dump(named))
+    await refused(image, said="has a context, cluster or user hanse that is not this", kubeconfig=taken)
+
+    nobody = kubefed.config()
+    nobody["users"][0]["user"]["as"] = "nobody"
+    limited = tmp_path / "limited"
+    limited.write_text(yaml.safe_dump(nobody))
+    await refused(image, said="have no rights for this in the host cluster", status=7, kubeconfig=limited)
+
+    assert kubefed.kubeconfig.read_bytes() == config
+    assert without(before, await kubefed.dump()) == []
+
+
+async def test_what_others_have_made_is_not_taken_over(kubefed: Installer) -> None:
+    """An installation by `kubectl apply`, for one."""
+    await kubefed.host.api.create("/api/v1/namespaces", {"metadata": {"name": NAME}})
+    await kubefed.host.api.create(f"{CORE}/serviceaccounts", {"metadata": {"name": "hanse-dns"}})
+    try:
+        before = await kubefed.dump()
+        done = await kubefed.init(status=1)
+        assert "has serviceaccount/hanse-dns already, and no `kubefed init` made it" in done.err
+        assert without(before, await kubefed.dump()) == []
+    finally:
+        await kubefed.host.api.delete(f"/api/v1/namespaces/{NAME}")
+        await until(lambda: _is_gone(kubefed.host), what="the namespace is gone", seconds=60)
+
+
+async def test_members_are_taken_out_first(kubefed: Installer, assets_dir: Path, tmp_path: Path) -> None:
+    """deinit refuses while a cluster is joined; --unjoin takes it out as it was. The federation runs beside
+    the
+    host cluster, with the keys of the installation, at the address that init is told: its Pods are played."""
+    async with (
+        RealClusters(assets_dir, tmp_path / "members", [ClusterSpec("eu")]) as clusters,
+        Federation(tmp_path / "data") as federation,
+        federation.api() as api,
+    ):
+        member = clusters["eu"]
+        of_member = replace(kubefed, host=member)
+        before = await of_member.dump()
+        keys = tmp_path / "keys"
+        keys.mkdir()
+        for name in ("ca.crt", "ca.key", "admin.crt", "admin.key"):
+            shutil.copy(federation.pki(name), keys)
+        address = federation.server.removeprefix("https://")
+        where = (f"--keys-directory={keys}",)
+        await kubefed.init(*where, f"--api-server-advertise-address={address}")
+
+        await kubefed.deinit()  # nothing is joined
+        await kubefed.init(*where, f"--api-server-advertise-address={address}")
+        await federation.join("eu", member.kubeconfig_path)
+        collection = "/api/v1/namespaces/default/configmaps"
+        await api.create(collection, {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "hello"}})
+        await until(lambda: member.api.get(f"{collection}/hello"), what="the ConfigMap arrives")
+
+        refused = await kubefed.deinit(status=1)
+        assert "eu is joined: unjoin them first, or give --unjoin" in refused.err
+        assert await kubefed.images()
+        done = await kubefed.deinit("--unjoin", "--delete-data")
+        assert "takes cluster eu out of the federation" in done.err
+        assert without(unversioned(before), unversioned(await of_member.dump())) == []
+        assert await _is_gone(kubefed.host)
