@@ -111,8 +111,8 @@ def install(options: Options, run: Run) -> str:
     )
     if upgrade and _changes_image(found):
         say(
-            "warning: no backup is made: `hanse backup` takes a federation of `hanse up`, and none in a "
-            "host cluster; make a snapshot of etcd first if you have none (docs/operations.md, Backup)"
+            "warning: no backup is made of an etcd in a host cluster: make a snapshot first if you have none "
+            "(docs/operations.md, Backup and restore)"
         )
     record = Record(
         federation=options.federation,

@@ -2,8 +2,8 @@
 
 Owns the order, of the first run and of an upgrade: what all need, etcd, the rights in etcd, the apiserver,
 the
-other services. A service of this release works beside one of the release before, so each waits for the one
-that it asks. Owns too what is said of a workload that does not get ready, and why.
+other services. Each waits for the one that it asks; those that were not reached go on as they were, of the
+release before. Owns too what is said of a workload that does not get ready, and why.
 
 Pure functions.
 

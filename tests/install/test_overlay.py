@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +14,7 @@ from hanse_install.options import OVERLAYS, Options
 from hanse_install.overlay import manifests_directory, parsed, render
 
 from tests.deploy import manifests as deploy
+from tests.deploy.generated import K8S
 from tests.deploy.manifests import build, container, environment, named, of_kind, pod, rendered
 
 pytestmark = deploy.needs_kubectl
@@ -45,11 +49,20 @@ def test_no_flags_give_the_overlay_itself(overlay: str) -> None:
     assert render(Options("hanse", overlay=overlay)) == rendered(overlay)
 
 
-def test_the_manifests_are_in_the_wheel() -> None:
-    """In a source tree they are deploy/k8s; in the wheel they are a part of the package."""
-    assert manifests_directory() == ROOT / "deploy" / "k8s"
-    project = (ROOT / "pyproject.toml").read_text()
-    assert '[tool.hatch.build.targets.wheel.force-include]\n"deploy/k8s" = "hanse_install/k8s"\n' in project
+def test_the_manifests_are_in_the_wheel(tmp_path: Path) -> None:
+    """In a source tree they are deploy/k8s; in the wheel they are a part of the package, all of them."""
+    assert manifests_directory() == K8S
+    build_it = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation"]
+    subprocess.run([*build_it, "--wheel-dir", tmp_path, ROOT], check=True, timeout=90)
+    (wheel,) = tmp_path.glob("hanse-*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        packaged = {
+            name.removeprefix("hanse_install/k8s/"): archive.read(name)
+            for name in archive.namelist()
+            if name.startswith("hanse_install/k8s/")
+        }
+    files = [path for path in K8S.rglob("*") if path.is_file()]
+    assert packaged == {path.relative_to(K8S).as_posix(): path.read_bytes() for path in files}
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
