@@ -65,7 +65,8 @@ def plan(options: Options, run: Run, *, changing: bool = True) -> Plan:
     config = contexts.read(run.kubectl)
     contexts.check_host(config, run.kubectl.context)
     checks.host_answers(run.kubectl)
-    checks.rights(run.kubectl, overlay.parsed(overlay.render(options)), options.namespace or NAMESPACE)
+    rendered, of = overlay.parsed(overlay.render(options)), options
+    checks.rights(run.kubectl, rendered, options.namespace or NAMESPACE)
     found = checks.records(run.kubectl)
     record = checks.of_federation(found, options.federation, options.namespace)
     if record is not None:
@@ -81,7 +82,8 @@ def plan(options: Options, run: Run, *, changing: bool = True) -> Plan:
         )
     keys.check(run.kubectl, run.directory, options.namespace or NAMESPACE)
     contexts.check_free(config, options.federation, keys.authority(run.directory))
-    manifests = overlay.parsed(overlay.render(options))
+    same = overlay.kustomization(options) == overlay.kustomization(of) and options.endpoints == of.endpoints
+    manifests = rendered if same else overlay.parsed(overlay.render(options))
     others = tuple(each for each in found if each.federation != options.federation)
     there = checks.existing(run.kubectl, manifests)
     kept = tuple(checks.kept(there, record, others))

@@ -156,22 +156,3 @@ def _of_pod(pod: Mapping[str, Any]) -> Iterator[str]:
             last = f", it ended with status {ended.get('exitCode')}" if ended else ""
             told = waiting.get("message") or container.get("image", "")
             yield f"{name}: {waiting.get('reason')}: {told}{last}"
-
-
-def stuck(workload: Mapping[str, Any], pods: Iterable[Mapping[str, Any]]) -> list[str]:
-    """Pods of a StatefulSet that are of an older template and do not run. It waits for them for ever, though
-    its template has been mended (Kubernetes issue 67250, "forced rollback"): somebody must delete them."""
-    newest = workload.get("status", {}).get("updateRevision")
-    if workload["kind"] != "StatefulSet" or not newest or waits_for(workload) in {"", "is not looked at yet"}:
-        return []
-    return [
-        str(pod["metadata"]["name"])
-        for pod in pods
-        if _component(pod) == _component(workload)
-        and pod["metadata"].get("labels", {}).get("controller-revision-hash") != newest
-        and not pod["metadata"].get("deletionTimestamp")
-        and not any(
-            "running" in each.get("state", {})
-            for each in pod.get("status", {}).get("containerStatuses") or ()
-        )
-    ]

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 
 from hanse.errors import DeadlineError, FailedPreconditionError, HanseError, UnavailableError
 from hanse_install.kubectl import Kubectl, Manifest
-from hanse_install.stages import Stage, failed, identity, reasons, reference, stuck, waits_for
+from hanse_install.stages import Stage, failed, identity, reasons, reference, waits_for
 
 _POLL = 1.0
 _OURS = "app.kubernetes.io/name=hanse"
@@ -58,7 +58,6 @@ class Waiting:
                     last = known
                 if time.monotonic() - began > _REASONS_AFTER:
                     self._say_reasons(found)
-                    self._unstick(found)
             if time.monotonic() > self.deadline:
                 raise self._late(stage, known, found or [])
             time.sleep(self.poll)
@@ -87,16 +86,6 @@ class Waiting:
         except HanseError:
             return []
         return reasons(found, pods, events)
-
-    def _unstick(self, found: Sequence[Manifest]) -> None:
-        """Delete the Pods that a StatefulSet waits for in vain; their volumes stay."""
-        sets = [each for each in found if each["kind"] == "StatefulSet"]
-        pods = self.kubectl.items("pods", "-n", self.namespace, "-l", _OURS) if sets else []
-        for name in (name for each in sets for name in stuck(each, pods)):
-            self.say(f"  replaces Pod {name}, which does not run and is of an older template")
-            self.kubectl.run(
-                "delete", "pod", name, "-n", self.namespace, "--ignore-not-found", "--wait=false"
-            )
 
     def _say_reasons(self, found: Sequence[Manifest]) -> None:
         for reason in self.why(found):

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from hanse_install.record import Record, union
-from hanse_install.stages import COMPONENT, failed, identity, job_digest, reasons, stages, stuck, waits_for
+from hanse_install.stages import COMPONENT, failed, identity, job_digest, reasons, stages, waits_for
 
 from hanse.errors import FailedPreconditionError
 from tests.deploy.manifests import OVERLAYS, build, needs_kubectl
@@ -194,28 +194,3 @@ def test_a_job_is_done_again_when_it_would_do_something_else() -> None:
     job = {"metadata": {"labels": {"a": "b"}}, "spec": {"template": {"image": "hanse:1"}}}
     assert job_digest(job) == job_digest({**job, "metadata": {}})
     assert job_digest(job) != job_digest({**job, "spec": {"template": {"image": "hanse:2"}}})
-
-
-def test_a_pod_that_its_stateful_set_waits_for_in_vain_is_found() -> None:
-    """Not running and of an older template; neither those that serve, nor the newest, nor those of others."""
-    stateful: dict[str, Any] = {
-        "kind": "StatefulSet",
-        "metadata": {"name": "hanse-etcd", "generation": 3, "labels": {COMPONENT: "etcd"}},
-        "spec": {"replicas": 3},
-        "status": {"observedGeneration": 3, "updateRevision": "new", "updatedReplicas": 1},
-    }
-
-    def member(name: str, revision: str, *, runs: bool, component: str = "etcd") -> dict[str, Any]:
-        found = pod(name, component, containerStatuses=[{"state": {"running" if runs else "waiting": {}}}])
-        found["metadata"]["labels"]["controller-revision-hash"] = revision
-        return found
-
-    pods = [
-        member("etcd-0", "old", runs=True),
-        member("etcd-1", "old", runs=False),
-        member("etcd-2", "new", runs=False),
-        member("other-0", "old", runs=False, component="other"),
-    ]
-    assert stuck(stateful, pods) == ["etcd-1"]
-    assert stuck({**stateful, "status": {**stateful["status"], "observedGeneration": 2}}, pods) == []
-    assert stuck({**deployment("etcd"), "kind": "Deployment"}, pods) == []

@@ -159,8 +159,12 @@ async def kubefed(host: RealCluster, tmp_path: Path) -> AsyncIterator[Installer]
     await found.run("deinit", NAME, "--force", "--delete-data")
 
 
-async def test_init_makes_all_and_a_second_run_changes_nothing(kubefed: Installer) -> None:
-    """Every manifest is taken, strictly; the context is written; then nothing at all is written again."""
+async def test_init_makes_all_a_second_run_changes_nothing_and_deinit_leaves_nothing(
+    kubefed: Installer,
+) -> None:
+    """Every manifest is taken, strictly; the context is written; then nothing at all is written again. At the
+    end the host cluster is byte for byte what it was, and the kubeconfig too."""
+    untouched, own = await kubefed.dump(), kubefed.config()
     flags = ("--dns-zone-name=fed.example.com", "--overlay=ha", "--api-server-service-type=NodePort")
     done = await kubefed.init(*flags)
     assert "4 of 4: registry, scheduler, syncer and dns" in done.err
@@ -182,6 +186,11 @@ async def test_init_makes_all_and_a_second_run_changes_nothing(kubefed: Installe
     assert without(before, await kubefed.dump()) == []
     assert {path: path.read_bytes() for path in kubefed.keys.rglob("*.*")} == keys
     assert kubefed.config() == config
+
+    await kubefed.deinit("--force", "--delete-data")
+    assert without(untouched, await kubefed.dump()) == []
+    assert {**kubefed.config(), "preferences": None} == {**own, "preferences": None}
+    assert (kubefed.keys / "credentials.key").exists()
 
 
 async def test_an_upgrade_goes_in_order_and_stops_where_it_fails(kubefed: Installer) -> None:
@@ -217,16 +226,6 @@ async def test_an_upgrade_goes_in_order_and_stops_where_it_fails(kubefed: Instal
     assert [each["HANSE_APISERVER_EVENT_TTL"] for each in of_apiserver] == ["90"]
 
 
-async def test_deinit_leaves_the_host_cluster_as_it_was(kubefed: Installer) -> None:
-    """Byte for byte, where init made the namespace; the kubeconfig too."""
-    before, config = await kubefed.dump(), kubefed.config()
-    await kubefed.init("--overlay=host-member")
-    await kubefed.deinit("--force", "--delete-data")
-    assert without(before, await kubefed.dump()) == []
-    assert {**kubefed.config(), "preferences": None} == {**config, "preferences": None}
-    assert (kubefed.keys / "credentials.key").exists()
-
-
 async def test_deinit_leaves_what_it_did_not_make(kubefed: Installer) -> None:
     """A namespace that was there, its labels, and what others have in it."""
     namespace = {"metadata": {"name": NAME, "labels": {"team": "platform"}}}
@@ -251,20 +250,9 @@ async def _is_gone(host: RealCluster) -> bool:
     return NAME not in names
 
 
-async def test_a_namespace_with_something_else_in_it_stays(kubefed: Installer) -> None:
-    """Though init made it: it is said what is in it."""
-    await kubefed.init()
-    await kubefed.host.api.create(f"{CORE}/configmaps", {"metadata": {"name": "ours"}, "data": {"a": "b"}})
-    done = await kubefed.deinit("--force", "--delete-data")
-    assert "namespace hanse stays: configmap/ours in it is not of this federation" in done.err
-    left = (await kubefed.host.api.get(f"{CORE}/configmaps"))["items"]
-    assert {each["metadata"]["name"] for each in left} == {"ours", "kube-root-ca.crt"}
-    await kubefed.host.api.delete(f"/api/v1/namespaces/{NAME}")
-    await until(lambda: _is_gone(kubefed.host), what="the namespace is gone", seconds=60)
-
-
 async def test_data_stays_until_it_is_told_to_go(kubefed: Installer) -> None:
-    """With the keys that read it; a later init goes on with both, and no other keys are taken."""
+    """With the keys that read it; a later init goes on with both, and no other keys are taken. Then the
+    namespace stays alone, if there is something else in it: it is said what."""
     await kubefed.init()
     done = await kubefed.deinit("--force")
     assert "the data stays, in PersistentVolumeClaims of namespace hanse (data-hanse-etcd-0)" in done.err
@@ -279,6 +267,14 @@ async def test_data_stays_until_it_is_told_to_go(kubefed: Installer) -> None:
     await kubefed.init()
     (same,) = (await kubefed.host.api.get(f"{CORE}/persistentvolumeclaims"))["items"]
     assert same["metadata"]["uid"] == claim["metadata"]["uid"]
+
+    await kubefed.host.api.create(f"{CORE}/configmaps", {"metadata": {"name": "ours"}, "data": {"a": "b"}})
+    done = await kubefed.deinit("--force", "--delete-data")
+    assert "namespace hanse stays: configmap/ours in it is not of this federation" in done.err
+    left = (await kubefed.host.api.get(f"{CORE}/configmaps"))["items"]
+    assert {each["metadata"]["name"] for each in left} == {"ours", "kube-root-ca.crt"}
+    await kubefed.host.api.delete(f"/api/v1/namespaces/{NAME}")
+    await until(lambda: _is_gone(kubefed.host), what="the namespace is gone", seconds=60)
 
 
 async def test_two_federations_share_a_host_cluster(kubefed: Installer) -> None:
@@ -363,9 +359,6 @@ async def test_members_are_taken_out_first(kubefed: Installer, assets_dir: Path,
             shutil.copy(federation.pki(name), keys)
         address = federation.server.removeprefix("https://")
         where = (f"--keys-directory={keys}",)
-        await kubefed.init(*where, f"--api-server-advertise-address={address}")
-
-        await kubefed.deinit()  # nothing is joined
         await kubefed.init(*where, f"--api-server-advertise-address={address}")
         await federation.join("eu", member.kubeconfig_path)
         collection = "/api/v1/namespaces/default/configmaps"
