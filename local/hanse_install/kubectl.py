@@ -97,7 +97,9 @@ class Kubectl:
             flags = ["--server-side", "--field-manager=kubefed", "--validate=strict", "-f", "-"]
             self.run("apply", *flags, *(["--force-conflicts"] if force else []), stdin=text, seconds=300)
 
-    def delete(self, objects: Sequence[Mapping[str, Any]], *, seconds: float, owning: bool = False) -> None:
+    def delete(
+        self, objects: Sequence[Mapping[str, Any]], *, seconds: float, owning: bool = False, wait: bool = True
+    ) -> None:
         """Delete objects, whole or as references, and wait until they are gone; where they are `owning` Pods,
         until those are too."""
         if objects:
@@ -108,6 +110,7 @@ class Kubectl:
                 "--ignore-not-found",
                 f"--cascade={'foreground' if owning else 'background'}",
                 f"--timeout={seconds:.0f}s",
+                f"--wait={str(wait).lower()}",
                 stdin=documents(objects),
                 seconds=seconds + 60,
             )

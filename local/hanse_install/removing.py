@@ -23,7 +23,7 @@ from hanse.installation import KEYS
 from hanse_install import checks, contexts, keys
 from hanse_install.kubectl import Kubectl, Manifest, require
 from hanse_install.record import NAME, Record
-from hanse_install.stages import WORKLOADS
+from hanse_install.stages import WORKLOADS, reference
 
 CLUSTERS = "clusters.hanse.dev"
 _OF_EVERY_NAMESPACE = frozenset(
@@ -156,7 +156,14 @@ def _objects(how: Removal, record: Record, others: Sequence[Record], stays: Sequ
             )
         time.sleep(0.5)
     rest = [each for each in reversed(own) if each["kind"] not in WORKLOADS]
-    how.kubectl.delete(rest, seconds=how.wait_timeout)
+    how.kubectl.delete(rest, seconds=how.wait_timeout, wait=False)  # it would wait for one after the other
+    while left := checks.existing(how.kubectl, rest):
+        if time.monotonic() > deadline:
+            raise DeadlineError(
+                f"{', '.join(map(reference, left[:5]))} of namespace {record.namespace} do not go: see what holds "
+                "them, and run deinit again"
+            )
+        time.sleep(0.5)
 
 
 def _keep_data(how: Removal, record: Record, claims: Sequence[Manifest], stays: Sequence[Manifest]) -> None:

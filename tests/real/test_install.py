@@ -13,6 +13,7 @@ import shutil
 import socket
 import sys
 from collections.abc import AsyncIterator
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 import yaml
+from hanse_install.stages import waits_for
 
 from hanse.auth import server_name
 from tests.real.federation import Federation
@@ -181,6 +183,7 @@ async def test_init_makes_all_a_second_run_changes_nothing_and_deinit_leaves_not
     assert cluster["tls-server-name"] == server_name("apiserver")
     assert base64.b64decode(cluster["certificate-authority-data"]) == (kubefed.keys / "ca.crt").read_bytes()
 
+    await until(lambda: _scaled(kubefed.host), what="the autoscalers have seen to their least", seconds=90)
     before, keys = await kubefed.dump(), {path: path.read_bytes() for path in kubefed.keys.rglob("*.*")}
     await kubefed.init()  # what was said the first time holds
     assert without(before, await kubefed.dump()) == []
@@ -193,37 +196,68 @@ async def test_init_makes_all_a_second_run_changes_nothing_and_deinit_leaves_not
     assert (kubefed.keys / "credentials.key").exists()
 
 
+async def _scaled(host: RealCluster) -> bool:
+    scaled = [await host.api.get(f"{APPS}/deployments/hanse-{name}") for name in ("apiserver", "syncer")]
+    return all(each["spec"]["replicas"] == 2 and not waits_for(each) for each in scaled)
+
+
 async def test_an_upgrade_goes_in_order_and_stops_where_it_fails(kubefed: Installer) -> None:
-    """Etcd before the apiserver before the others: what does not get ready holds back what comes after it and
-    says why, and another run goes on. What is not asked for any more goes at the end."""
+    """Etcd before its rights before the apiserver before the others: what does not get ready holds back what
+    comes after it and says why, and another run goes on. What is not asked for any more goes at the end."""
     await kubefed.init("--apiserver-arg-overrides=--event-ttl=60")
     broken = "registry.example.org/etcd:v9"
     kubefed.host.pods.broken_images = {broken}
-    first = await kubefed.init(f"--etcd-image={broken}", f"--image={NEXT}", "--wait-timeout=15", status=6)
+    first = await kubefed.init(f"--etcd-image={broken}", f"--image={NEXT}", "--wait-timeout=12", status=6)
+    assert "no backup is made" in first.err
     assert "1 of 4: etcd" in first.err
-    assert "ImagePullBackOff" in first.err.splitlines()[-1]
+    assert "hanse-etcd-0: ImagePullBackOff" in first.err.splitlines()[-1]
     assert set((await kubefed.images()).values()) == {IMAGE}
 
     kubefed.host.pods.broken_images = {NEXT}
     etcd = "--etcd-image=registry.example.org/etcd:v3.6.5"
-    second = await kubefed.init(etcd, f"--image={NEXT}", "--wait-timeout=30", status=6)
-    assert "replaces Pod hanse-etcd-0" in second.err  # its StatefulSet would wait for it for ever
-    assert "3 of 4: the apiserver" in second.err
-    assert "hanse-apiserver-" in second.err.splitlines()[-1]
-    assert "ImagePullBackOff" in second.err.splitlines()[-1]
-    assert "no backup is made" in second.err
-    assert await kubefed.images() == {**dict.fromkeys(SERVICES, IMAGE), "apiserver": NEXT}
+    second = await kubefed.init(etcd, f"--image={NEXT}", "--wait-timeout=20", status=6)
+    assert "2 of 4: the rights of services in etcd" in second.err
+    assert "hanse-etcd-roles-" in second.err.splitlines()[-1]
+    assert set((await kubefed.images()).values()) == {IMAGE}
 
     kubefed.host.pods.broken_images = set()
     kubefed.host.pods.resume()
-    third = await kubefed.init(etcd, f"--image={NEXT}", "--apiserver-arg-overrides=--event-ttl=90")
+    async with following(kubefed.host) as seen:
+        third = await kubefed.init(etcd, f"--image={NEXT}", "--apiserver-arg-overrides=--event-ttl=90")
     assert await kubefed.images() == dict.fromkeys(SERVICES, NEXT)
+    new = [each for each in seen if each["spec"]["template"]["spec"]["containers"][0]["image"] == NEXT]
+    names = [each["metadata"]["name"] for each in new]
+    ready = [each["metadata"]["name"] == "hanse-apiserver" and not waits_for(each) for each in new].index(
+        True
+    )
+    assert set(names[:ready]) == {"hanse-apiserver"}
+    assert set(names[ready:]) >= {f"hanse-{service}" for service in SERVICES}
+
     assert "removes configmap/hanse-apiserver-" in third.err
     config_maps = (await kubefed.host.api.get(f"{CORE}/configmaps"))["items"]
     of_apiserver = [
         each["data"] for each in config_maps if each["metadata"]["name"].startswith("hanse-apiserver-")
     ]
     assert [each["HANSE_APISERVER_EVENT_TTL"] for each in of_apiserver] == ["90"]
+
+
+@asynccontextmanager
+async def following(host: RealCluster) -> AsyncIterator[list[Json]]:
+    """The Deployments as they change, in the order in which they do."""
+    seen: list[Json] = []
+    version = (await host.api.get(f"{APPS}/deployments"))["metadata"]["resourceVersion"]
+
+    async def follow() -> None:
+        async with aclosing(host.api.watch(f"{APPS}/deployments", version)) as changes:
+            async for _, item in changes:
+                seen.append({**item, "kind": "Deployment"})
+
+    task = asyncio.create_task(follow())
+    try:
+        yield seen
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
 
 
 async def test_deinit_leaves_what_it_did_not_make(kubefed: Installer) -> None:
