@@ -17,16 +17,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from hanse.documents import to_yaml
+from hanse.documents import to_yaml, yaml_documents
 from hanse_install.kubectl import kustomize
 from hanse_install.options import NAMESPACE, OVERLAYS, ZONE, Options, settings
 
 WORKLOADS = "Deployment|StatefulSet|Job"
 _SOURCE = Path(__file__).resolve().parents[2] / "deploy" / "k8s"
 _PACKAGED = Path(__file__).resolve().parent / "k8s"
-_LOADER = yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader
 Patch = dict[str, Any]
 
 
@@ -153,4 +150,4 @@ def render(options: Options) -> str:
 
 def parsed(text: str) -> list[dict[str, Any]]:
     """The manifests in a YAML text."""
-    return [each for each in yaml.load_all(text, _LOADER) if each]  # our own text, as kubectl rendered it
+    return [each for each in yaml_documents(text, what="what kubectl rendered") if each]

@@ -160,7 +160,7 @@ def _objects(how: Removal, record: Record, others: Sequence[Record], stays: Sequ
     while left := checks.existing(how.kubectl, rest):
         if time.monotonic() > deadline:
             raise DeadlineError(
-                f"{', '.join(map(reference, left[:5]))} of namespace {record.namespace} do not go: see what holds "
+                f"{', '.join(map(reference, left[:5]))} of namespace {record.namespace} stay: see what holds "
                 "them, and run deinit again"
             )
         time.sleep(0.5)

@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-import yaml
 from rich.console import Console
 
+from hanse.documents import yaml_documents
 from hanse.errors import AlreadyExistsError, ConfigError, HanseError, InvalidArgumentError, NotFoundError
 from hanse.pki import write_private
 from hanse_local import background
@@ -125,8 +125,8 @@ def _reviewed(path: Path | None) -> list[dict[str, Any]]:
     """The manifests of a plan. Raises ConfigError."""
     assert path is not None
     try:
-        documents = [each for each in yaml.safe_load_all(path.read_text()) if each is not None]
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        documents = [each for each in yaml_documents(path.read_bytes(), what=str(path)) if each is not None]
+    except (OSError, InvalidArgumentError) as error:
         raise ConfigError(f"cannot read the plan {path}: {error}".replace("\n", " ")) from error
     for number, each in enumerate(documents, 1):
         if not isinstance(each, dict) or not isinstance(each.get("metadata"), dict) or "kind" not in each:
