@@ -11,6 +11,7 @@ Next: `hanse_install.checks`, which calls it first.
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 from collections.abc import Iterable, Mapping, Sequence
@@ -34,6 +35,8 @@ Manifest = dict[str, Any]
 PROGRAM = "kubectl"
 REQUEST_SECONDS = 15
 """How long one request may take, seconds; a call may need several."""
+_NOISE = re.compile(r"Warning:|[IWEF]\d{4} ")
+"""Warnings, and lines of kubectl's log."""
 _ERRORS: tuple[tuple[str, type[HanseError]], ...] = (
     ("(Forbidden)", PermissionDeniedError),
     ("is forbidden:", PermissionDeniedError),
@@ -138,7 +141,7 @@ def require() -> None:
 def complaint(arguments: Sequence[str], stderr: str) -> HanseError:
     """What kubectl complained of, as the error that it is."""
     lines = [line.strip() for line in stderr.splitlines() if line.strip()]
-    told = [line for line in lines if not line.startswith(("Warning:", "I", "W0", "E0", "W1", "E1"))] or lines
+    told = [line for line in lines if not _NOISE.match(line)] or lines
     text = "; ".join(dict.fromkeys(told)).removeprefix("error: ") or "it says nothing"
     kind = next((kind for mark, kind in _ERRORS if mark in text), FailedPreconditionError)
     return kind(f"kubectl {arguments[0]}: {text[:600]}")

@@ -21,8 +21,16 @@ from hanse_cli.kubefed import kubefed
 from hanse_cli.main import hanse, run
 from hanse_install import commands
 from hanse_install.checks import etcd_answers, plural, reviews
+from hanse_install.kubectl import complaint
 
-from hanse.errors import UnavailableError
+from hanse.errors import (
+    ConflictError,
+    FailedPreconditionError,
+    HanseError,
+    PermissionDeniedError,
+    UnauthenticatedError,
+    UnavailableError,
+)
 from hanse.pki import CertificateAuthority
 from tests.deploy import manifests as deploy
 from tests.deploy.manifests import needs_kubectl, rendered
@@ -354,3 +362,30 @@ def test_an_etcd_that_answers_is_taken_and_one_that_does_not_is_named(tmp_path: 
         assert endpoint not in raised.value.message
         with pytest.raises(UnavailableError, match=r"certificate verify failed|CERTIFICATE_VERIFY_FAILED"):
             etcd_answers([endpoint], foreign)
+
+
+@pytest.mark.parametrize(
+    ("stderr", "kind", "said"),
+    [
+        (
+            "Warning: old\nE1127 04:25:45.5 1 run.go:72] x\nInvalid value: 1\n",
+            FailedPreconditionError,
+            "Invalid value: 1",
+        ),
+        (
+            "E1127 04:25:45.5 1 run.go:72] alone\n",
+            FailedPreconditionError,
+            "E1127 04:25:45.5 1 run.go:72] alone",
+        ),
+        ("Error from server (Forbidden): no\n", PermissionDeniedError, "Error from server (Forbidden): no"),
+        ("error: You must be logged in\n", UnauthenticatedError, "You must be logged in"),
+        ("Apply failed with 1 conflict: x\n", ConflictError, "Apply failed with 1 conflict: x"),
+        ("Unable to connect to the server: EOF\n", UnavailableError, "Unable to connect to the server: EOF"),
+        ("", FailedPreconditionError, "it says nothing"),
+    ],
+)
+def test_what_kubectl_complains_of_is_one_line(stderr: str, kind: type[HanseError], said: str) -> None:
+    """Without warnings and its log, unless there is nothing else; the error says what kind it is."""
+    error = complaint(["apply"], stderr)
+    assert type(error) is kind
+    assert error.message == f"kubectl apply: {said}"
