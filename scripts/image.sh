@@ -60,6 +60,9 @@ set -- --file deploy/Dockerfile --build-arg "SOURCE_DATE_EPOCH=$epoch" \
   --build-arg "VERSION=$version" --build-arg "REVISION=$revision" --build-arg "CREATED=$created"
 [ -z "${BASE:-}" ] || set -- "$@" --build-arg "BASE=$BASE"
 certificates=${PIP_CERT:-${SSL_CERT_FILE:-}}
+if [ -z "$certificates" ] && [ -f /etc/ssl/certs/ca-certificates.crt ]; then
+  certificates=/etc/ssl/certs/ca-certificates.crt # whom this machine trusts, the build trusts too
+fi
 [ -z "$certificates" ] || set -- "$@" --secret "id=pip_ca,src=$certificates"
 [ -z "${PIP_CONFIG_FILE:-}" ] || set -- "$@" --secret "id=pip_conf,src=$PIP_CONFIG_FILE"
 
