@@ -54,7 +54,7 @@ async def test_a_member_with_30000_resources_disturbs_no_other(world: World) -> 
         await world.join(name)
     leaders = await world.store.range(keys.election("registry"), keys_only=True)
     lie(world, 29_999)  # with the namespaces
-    async with responsive(2.0):  # the member itself runs in this loop, on a machine that may be busy
+    async with responsive(1.0):  # the member itself runs in this loop, on a machine that may be busy
         with pytest.raises(HanseError, match="lists 30000 resources"):
             await probed(world, "eu-west")
         found = await world.until("eu-west", cluster_pb2.MISBEHAVING)
