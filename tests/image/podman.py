@@ -6,24 +6,21 @@ Concurrency: none, each call waits for its end. Next: `tests.image.federation`.
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import shutil
 import subprocess
 import tarfile
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from tests.support import cgroups
+
 BASE = "localhost/hanse-base:test"
 BASE_SCRIPT = Path(__file__).parent / "base.sh"
-CGROUPS = Path("/sys/fs/cgroup")
-CGROUP_SECONDS = 30.0
-"""How long a control group may take to empty once its containers are removed."""
 SAFE = (
     "--read-only", "--read-only-tmpfs=false", "--cap-drop=all", "--security-opt=no-new-privileges",
     "--network=host", "--pids-limit=0",
@@ -94,9 +91,7 @@ class Podman:
 
     def __exit__(self, *_: object) -> None:
         self.call("rm", "--all", "--force", "--time=1")
-        for name in (f"{self.cgroup}/conmon", self.cgroup):
-            for path in CGROUPS.glob(f"*/{name}"):
-                _remove_cgroup(path)
+        cgroups.remove(self.cgroup)
         shutil.rmtree(self._directory)
 
     def load(self, kind: str, name: str) -> None:
@@ -149,18 +144,6 @@ class Podman:
     def mount(self, image: Image) -> MountedImage:
         """The files of an image, for a `with`."""
         return MountedImage(self, image)
-
-
-def _remove_cgroup(path: Path) -> None:
-    """Removes a control group once the last process has left it: conmon ends a moment after its container."""
-    deadline = time.monotonic() + CGROUP_SECONDS
-    while True:
-        try:
-            return path.rmdir()
-        except OSError as error:
-            if error.errno != errno.EBUSY or time.monotonic() > deadline:
-                raise
-        time.sleep(0.05)
 
 
 class MountedImage:

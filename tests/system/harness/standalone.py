@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from tests.support.etcd import EtcdServer
@@ -28,12 +29,14 @@ class Standalone:
 
     simulated = 0
 
-    def __init__(self, folder: Path, count: int = 2) -> None:
+    def __init__(
+        self, folder: Path, count: int = 2, *, listen: Mapping[str, str] = MappingProxyType({})
+    ) -> None:
         self.names = NAMES[:count]
         self._folder = folder
         self._etcd = EtcdServer(folder / "etcd")
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
-        self._ports: dict[str, str] = {}
+        self._ports = dict(listen)
 
     def start(self) -> None:
         """Run the clusters."""
