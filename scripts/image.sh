@@ -57,7 +57,8 @@ archive=$out/hanse-$version.tar
 sbom=$out/hanse-$version.cdx.json
 
 set -- --file deploy/Dockerfile --build-arg "SOURCE_DATE_EPOCH=$epoch" \
-  --build-arg "VERSION=$version" --build-arg "REVISION=$revision" --build-arg "CREATED=$created"
+  --label "org.opencontainers.image.version=$version" --label "org.opencontainers.image.revision=$revision" \
+  --label "org.opencontainers.image.created=$created"
 [ -z "${BASE:-}" ] || set -- "$@" --build-arg "BASE=$BASE"
 certificates=${PIP_CERT:-${SSL_CERT_FILE:-}}
 if [ -z "$certificates" ] && [ -f /etc/ssl/certs/ca-certificates.crt ]; then

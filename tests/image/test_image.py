@@ -99,6 +99,13 @@ def test_it_says_what_it_is(image: Image) -> None:
     assert labels[f"{prefix}created"] == image.config["created"]
 
 
+def test_a_builder_that_keeps_layers_keeps_no_label(podman: Podman, image: Image, tmp_path: Path) -> None:
+    """The same source at another commit is another revision, though nothing else is built again."""
+    again = podman.build(ROOT, out=tmp_path, IMAGE="localhost/hanse:later", REVISION="later")
+    assert again.config["config"]["Labels"]["org.opencontainers.image.revision"] == "later"
+    assert again.manifest["layers"] == image.manifest["layers"]
+
+
 def test_it_runs_as_a_user_with_a_number_and_no_rights(image: Image, root: Path) -> None:
     """Not root, by number, as `runAsNonRoot` needs it; nothing may become root, nothing can be changed."""
     assert image.config["config"]["User"] == "65532:65532"

@@ -52,9 +52,9 @@ class Machine:
     def __init__(self, disk: Path, programs: Mapping[str, Path]) -> None:
         self.disk = disk
         self._programs = programs
-        self._cgroup = f"hanse-node-{files.token()}"
+        self.cgroup = f"hanse-node-{files.token()}"
         self._process: subprocess.Popen[bytes] | None = None
-        files.write(disk, cgroup=self._cgroup)
+        files.write(disk, cgroup=self.cgroup)
 
     @property
     def kubeconfig(self) -> Path:
@@ -80,7 +80,7 @@ class Machine:
                     "PATH": os.environ["PATH"],
                     "HOME": str(self.disk),
                     "DISK": str(self.disk),
-                    "CGROUP": self._cgroup,
+                    "CGROUP": self.cgroup,
                     "ADDRESS": files.ADDRESS,
                     **{name: str(path) for name, path in self._programs.items()},
                 },
@@ -122,16 +122,19 @@ class Machine:
         self._process.wait(timeout=30)
         self._process = None
         deadline = time.monotonic() + 30
-        while subprocess.run(["ip", "link", "show", "machine"], capture_output=True, check=False).returncode == 0:
+        while (
+            subprocess.run(["ip", "link", "show", "machine"], capture_output=True, check=False).returncode
+            == 0
+        ):
             assert time.monotonic() < deadline, "the machine's network is still there"
             time.sleep(0.05)
-        cgroups.remove(self._cgroup)
+        cgroups.remove(self.cgroup)
 
     def close(self) -> None:
         """Stop it if it runs."""
         if self._process is not None and self._process.poll() is None:
             self.lose_power()
-        cgroups.remove(self._cgroup)
+        cgroups.remove(self.cgroup)
 
     def last_words(self) -> str:
         """The end of each of its logs."""
