@@ -1,15 +1,17 @@
 """What a machine needs beside its configuration: programs, and the images that its Pods run.
 
-Programs and images are kept in the user's cache: programs under the hash of what they are built from, the image of the
-services under the hash of the tree, so that the commit before is built once.
+Programs and images are kept in the user's cache: programs under the hash of what they are built from, the
+image of the services under the hash of the tree, so that the commit before is built once.
 
 Next: `tests.node.machine`.
 """
 
 from __future__ import annotations
 
+import hashlib
 import io
 import os
+import shutil
 import subprocess
 import tarfile
 import tempfile
@@ -32,7 +34,7 @@ KEPT = 6
 """How many images of the services are kept."""
 
 
-class Unavailable(Exception):
+class UnavailableError(Exception):
     """What is asked for cannot be here; the message is the reason for which a test is skipped."""
 
 
@@ -95,7 +97,7 @@ class Builder:
         archives = {
             new: self._services(ROOT, tree, new),
             ETCD: self._program(ETCD, found["PROGRAMS"] / "etcd"),
-            COREDNS: self._program(COREDNS, found["PROGRAMS"] / "coredns", "ENTRYPOINT /coredns"),
+            COREDNS: self._program(COREDNS, found["PROGRAMS"] / "coredns", 'ENTRYPOINT ["/coredns"]'),
             AGNHOST: self._program(AGNHOST, found["NODE"] / "agnhost", 'ENTRYPOINT ["/agnhost"]'),
             PAUSE: self._program(PAUSE, found["NODE"] / "agnhost", 'ENTRYPOINT ["/agnhost", "pause"]'),
         }
@@ -105,9 +107,9 @@ class Builder:
                 before = _commit_before(Path(directory))
                 old = f"localhost/hanse:{before[:12]}"
                 archives[old] = self._services(Path(directory), before, old)
-        except Unavailable as error:
+        except UnavailableError as error:
             old, why = "", str(error)
-        self._forget({path for path in archives.values()})
+        self._forget(set(archives.values()))
         return Images(archives, new, old, why)
 
     def _services(self, tree: Path, revision: str, name: str) -> Path:
@@ -116,14 +118,15 @@ class Builder:
             out = self._directory.with_name(f"{self._directory.name}-out-{revision[:12]}")
             out.mkdir()
             built = self.podman.build(tree, out=out, IMAGE=name, REVISION=revision, SOURCE_DATE_EPOCH="0")
-            os.replace(built.archive, self._cache / f".{kept.name}")
-            os.replace(self._cache / f".{kept.name}", kept)
+            shutil.move(built.archive, self._cache / f".{kept.name}")
+            (self._cache / f".{kept.name}").replace(kept)
         kept.touch()
         return kept
 
     def _program(self, name: str, program: Path, *changes: str) -> Path:
         """An image that has one static program, as /NAME and on PATH."""
-        kept = self._cache / f"{name.rpartition('/')[2].replace(':', '-')}-{program.parent.name[:16]}.tar"
+        key = hashlib.sha256(repr((name, program.parent.name, changes)).encode()).hexdigest()[:16]
+        kept = self._cache / f"{program.name}-{key}.tar"
         if not kept.exists():
             layer = self._cache / f".{kept.name}.layer"
             with tarfile.open(layer, "w") as archive:
@@ -157,7 +160,7 @@ def _git(*words: str, **environment: str) -> str:
         timeout=60,
     )
     if done.returncode != 0:
-        raise Unavailable(done.stderr.strip())
+        raise UnavailableError(done.stderr.strip())
     return done.stdout.strip()
 
 
@@ -171,16 +174,16 @@ def _tree_of_work() -> str:
 
 
 def _commit_before(directory: Path) -> str:
-    """Write the tree of the commit before into a directory, and return its hash. Raises Unavailable."""
+    """Write the tree of the commit before into a directory, and return its hash. Raises UnavailableError."""
     try:
         tree = _git("rev-parse", "HEAD~1^{tree}")
-    except Unavailable as error:
-        raise Unavailable("the clone has no commit before this one") from error
+    except UnavailableError as error:
+        raise UnavailableError("the clone has no commit before this one") from error
     archive = directory / ".tree.tar"
     _git("archive", f"--output={archive}", tree)
     with tarfile.open(archive) as found:
         found.extractall(directory, filter="data")
     archive.unlink()
     if not (directory / "scripts/image.sh").exists():
-        raise Unavailable("the commit before has no image")
+        raise UnavailableError("the commit before has no image")
     return tree

@@ -9,7 +9,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -93,3 +93,16 @@ def machine(folder: Path, images: Images) -> Iterator[Machine]:
             yield found
         finally:
             found.close()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Add to a failure what the machine's programs said last, and what its Pods are."""
+    report = yield
+    machine = getattr(item, "funcargs", {}).get("machine")
+    if report.failed and machine is not None:
+        report.sections.append(("the machine", machine.last_words()))
+        report.sections.append(("Pods", machine.describe()))
+    return report

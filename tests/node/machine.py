@@ -143,3 +143,15 @@ class Machine:
             lines = path.read_text(errors="replace").splitlines()[-8:]
             found.append(f"== {path.name}\n" + "\n".join(line[:300] for line in lines))
         return "\n".join(found)
+
+    def describe(self) -> str:
+        """What its Pods are, and what happened to them."""
+        kubectl = ["kubectl", f"--kubeconfig={self.kubeconfig}", "--request-timeout=5s", "get"]
+        said = [
+            subprocess.run([*kubectl, *words], capture_output=True, text=True, check=False).stdout
+            for words in (
+                ("pods", "-A", "-o", "wide"),
+                ("events", "-A", "--field-selector=type=Warning", "--sort-by=.lastTimestamp"),
+            )
+        ]
+        return "\n".join(text[-6000:] for text in said)

@@ -29,7 +29,7 @@ ENDPOINTS = {
 
 
 class Operator:
-    """Runs commands with a home of its own; the contexts are `host` and, once it is there, the federation's."""
+    """Runs commands with a home of its own; contexts are `host` and, once it is there, the federation's."""
 
     def __init__(self, home: Path, kubeconfig: Path) -> None:
         home.mkdir()
