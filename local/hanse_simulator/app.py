@@ -24,6 +24,7 @@ from hanse.kube.server.app import KubeServer, ServerOptions
 from hanse.kube.server.auth import AllowGroups, CertificateAuthenticator
 from hanse.kube.server.request import Call
 from hanse.runtime import Runtime
+from hanse.settings import split_address
 from hanse.store import EtcdStore, Store
 from hanse_simulator import nodes
 from hanse_simulator.addresses import Pool
@@ -58,7 +59,8 @@ class Simulator:
         if not settings.pki_dir:
             raise ConfigError("setting pki_dir is empty: give a directory for the cluster's certificates")
         self.settings = settings
-        self.certificates = Certificates.ensure(Path(settings.pki_dir), cluster=settings.name)
+        host, _ = split_address(settings.listen, setting="listen")
+        self.certificates = Certificates.ensure(Path(settings.pki_dir), cluster=settings.name, host=host)
         self._services = ServiceAdmission(Pool.of_network("cluster address", settings.services_range))
         self.engine = KubeEngine(
             store,

@@ -29,11 +29,14 @@ class Certificates:
     admin: TlsFiles
 
     @classmethod
-    def ensure(cls, directory: Path, *, cluster: str) -> Certificates:
-        """Return the certificates in `directory`, made or renewed as need be. Raises ConfigError."""
+    def ensure(cls, directory: Path, *, cluster: str, host: str = "127.0.0.1") -> Certificates:
+        """Return the certificates in `directory`, made or renewed as need be, for a server that is reached
+        at `host`. Raises ConfigError."""
         try:
             authority = CertificateAuthority.load_or_create(directory, name=f"{cluster}-ca")
-            server = authority.ensure_local(directory, "apiserver", common_name="kube-apiserver")
+            server = authority.ensure_local(
+                directory, "apiserver", common_name="kube-apiserver", names=(host,)
+            )
             admin = authority.ensure_local(
                 directory, "admin", common_name=ADMIN, organizations=(ADMIN_GROUP,)
             )
