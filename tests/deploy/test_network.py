@@ -143,6 +143,7 @@ def test_a_client_reaches_grpc_only_with_its_label(manifests: list[Manifest]) ->
         for other, expected in ((CLIENT, True), (STRANGER, False)):
             own = labels[component]
             assert allows(manifests, "ingress", own=own, other=other, port=(7000, "TCP")) is expected
+            assert allows(manifests, "egress", own=other, other=own, port=(7000, "TCP")) is expected
     assert not allows(manifests, "ingress", own=labels["etcd"], other=CLIENT, port=(2379, "TCP"))
 
 
