@@ -19,7 +19,6 @@ from typing import Any
 import dns.message
 import dns.query
 import pytest
-import urllib3
 import yaml
 
 from tests.node import assets, files, manifests
@@ -363,7 +362,7 @@ def test_it_is_upgraded(story: Story, record_property: Any) -> None:
         while not done.wait(0.2):
             try:
                 api.request("GET", "/api/v1/namespaces/shop")
-            except (ApiError, urllib3.exceptions.HTTPError) as error:
+            except (ApiError, OSError) as error:
                 failures.append(f"{type(error).__name__}: {error}")
 
     asking = threading.Thread(target=ask)
@@ -373,7 +372,7 @@ def test_it_is_upgraded(story: Story, record_property: Any) -> None:
     finally:
         done.set()
         asking.join()
-    story.check_ready()
+    until_passes(story.check_ready, what="the old Pods are gone", seconds=60)
     until_passes(story.check_synced, what="both members are ready", seconds=60)
     used = {each["spec"]["containers"][0]["image"] for each in story.pods() if _component(each) in SERVICES}
     assert used == {story.images.new}
@@ -387,5 +386,6 @@ def test_it_is_taken_out(story: Story) -> None:
     assert "joined" in told
     story.operator.run("kubefed", "deinit", NAME, "--host-cluster-context=host", "--unjoin", "--delete-data")
     for member, before in story.before.items():
-        assert differences(before, story.dump(member), but=OF_THE_CLUSTER) == []
+        found = differences(before, story.dump(member), but=OF_THE_CLUSTER)
+        assert not found, "\n".join(found)
     assert NAME not in story.operator.kubeconfig.read_text().split()
