@@ -1,7 +1,8 @@
 """Contexts of the kubeconfig: the host cluster's, which must be there, and the federation's, written here.
 
 Owns which context is the federation's own: one whose cluster has its authority. Reading and writing is
-kubectl's, which joins the files of $KUBECONFIG and locks them.
+kubectl's, which joins the files of $KUBECONFIG and locks them. Beside the keys there is the configuration of
+`hanse`, which reaches the services through the host cluster.
 
 Next: `hanse_install.checks`.
 """
@@ -20,6 +21,7 @@ from hanse.errors import ConfigError, FailedPreconditionError, HanseError
 from hanse_install.kubectl import Kubectl
 
 Config = Mapping[str, Any]
+CLIENT = "client.toml"
 
 
 def read(kubectl: Kubectl) -> Config:
@@ -111,3 +113,21 @@ def remove(kubectl: Kubectl, federation: str) -> None:
     for what in ("delete-context", "delete-cluster", "delete-user"):
         with contextlib.suppress(HanseError):
             kubectl.to("").run("config", what, federation)
+
+
+def write_client(kubectl: Kubectl, directory: Path, *, namespace: str) -> Path:
+    """Write the configuration of `hanse` beside the keys, and return its path."""
+    host = {"namespace": namespace, "context": kubectl.context}
+    if kubectl.kubeconfig:
+        host["kubeconfig"] = str(Path(kubectl.kubeconfig).absolute())
+    lines = ['ca = "ca.crt"', 'cert = "admin.crt"', 'key = "admin.key"', "", "[host_cluster]"]
+    # Strings of JSON are strings of TOML.
+    lines += [f"{name} = {json.dumps(value, ensure_ascii=False)}" for name, value in host.items()]
+    path = directory / CLIENT
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def remove_client(directory: Path) -> None:
+    """Remove it, if it is there."""
+    (directory / CLIENT).unlink(missing_ok=True)

@@ -141,7 +141,9 @@ def install(options: Options, run: Run) -> str:
     record = _prune(run, record, [*found.manifests, *secrets], seconds=waiting.left())
     run.kubectl.apply([record.manifest()])
     contexts.write(run.kubectl, options.federation, server=server, directory=run.directory)
+    client = contexts.write_client(run.kubectl, run.directory, namespace=found.options.namespace or NAMESPACE)
     say(f"federation {options.federation} is there: kubectl --context {options.federation} get clusters")
+    say(f"join clusters: hanse --config {client} join NAME --cluster-kubeconfig FILE")
     say(f"its authorities and keys are in {run.directory}: keep them, and back them up")
     if (found.options.dns_zone_name or ZONE) == ZONE:
         say(

@@ -74,6 +74,7 @@ def remove(federation: str, how: Removal) -> None:
         _remove_rest(how, record, claims)
     if ours:
         contexts.remove(how.kubectl, federation)
+        contexts.remove_client(how.directory)
     how.say(f"federation {federation} is taken out; its authorities and keys stay in {how.directory}")
 
 

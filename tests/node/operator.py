@@ -1,6 +1,6 @@
 """Whoever installs and runs the federation: a home, a kubeconfig, and the three commands.
 
-Concurrency: calls block; a forward is a process, which its `with` ends. Next: `tests.node.test_node`.
+Concurrency: calls block. Next: `tests.node.test_node`.
 """
 
 from __future__ import annotations
@@ -8,24 +8,12 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
-import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 Json = dict[str, Any]
-ENDPOINTS = {
-    "registry": "registry",
-    "federation": "apiserver",
-    "scheduler": "scheduler",
-    "syncer": "syncer",
-    "dns": "dns",
-}
-"""Services, by the names that a client's configuration has for them."""
 
 
 class Operator:
@@ -75,48 +63,3 @@ class Operator:
     def python(self, pod: str, namespace: str, code: str) -> str:
         """Run Python in a Pod that has it."""
         return self.kubectl("exec", "-n", namespace, pod, "--", "python", "-c", code)
-
-    @contextmanager
-    def forwarded(self, keys: Path) -> Iterator[Path]:
-        """A client's configuration, as docs/install.md has it, for as long as the ports are forwarded."""
-        ports = {name: 7101 + number for number, name in enumerate(ENDPOINTS)}
-        processes = [
-            subprocess.Popen(
-                [
-                    *("kubectl", "--context=host", "port-forward", "-n", "hanse"),
-                    *(f"service/hanse-{ENDPOINTS[name]}", f"{port}:7000"),
-                ],
-                env=self._environment,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-            )
-            for name, port in ports.items()
-        ]
-        try:
-            for port in ports.values():
-                _wait_for_port(port)
-            config = self.home / "client.toml"
-            config.write_text(_client(keys, ports))
-            yield config
-        finally:
-            for process in processes:
-                process.kill()
-                process.wait()
-
-
-def _client(keys: Path, ports: Mapping[str, int]) -> str:
-    files = {"ca": "ca.crt", "cert": "admin.crt", "key": "admin.key"}
-    lines = [f'{name} = "{keys / file}"' for name, file in files.items()]
-    return "\n".join(
-        [*lines, "[endpoints]", *(f'{name} = "127.0.0.1:{port}"' for name, port in ports.items())]
-    )
-
-
-def _wait_for_port(port: int) -> None:
-    deadline = time.monotonic() + 30
-    while True:
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return
-        assert time.monotonic() < deadline, f"nothing listens on {port}"
-        time.sleep(0.1)

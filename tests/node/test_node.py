@@ -59,11 +59,6 @@ class Story:
     uids: dict[str, dict[str, str]] = field(default_factory=dict)
     """The uids in each member of what the federation put there."""
 
-    @property
-    def keys(self) -> Path:
-        """The federation's keys."""
-        return self.operator.home / ".hanse/federations" / NAME
-
     def api(self, member: str) -> Api:
         """The API of a member."""
         found = self.machine.kubeconfig if member == "host" else self.other.kubeconfigs(_NOBODY)[OTHER]
@@ -157,6 +152,7 @@ def test_it_is_installed(story: Story, record_property: Any) -> None:
         f"--etcd-image={assets.ETCD}",
         f"--dns-zone-name={ZONE}",
         "--overlay=host-member",
+        f"--api-server-advertise-address={files.ADDRESS}",
     )
     record_property("init_seconds", round(took, 1))
     story.check_ready()
@@ -325,6 +321,7 @@ def test_a_service_that_is_killed_comes_back(story: Story, name: str) -> None:
         story.check_ready()
         (pod,) = [each for each in story.pods() if _component(each) == name]
         assert pod["status"]["containerStatuses"][0]["restartCount"] == 1
+        story.check_synced()
 
     until_passes(back, what=f"{name} is back", seconds=60)
     story.operator.kubectl("scale", "deployment/web", "-n", "shop", "--replicas=5", context=NAME)
@@ -388,3 +385,4 @@ def test_it_is_taken_out(story: Story) -> None:
         found = differences(before, story.dump(member), but=OF_THE_CLUSTER)
         assert not found, "\n".join(found)
     assert NAME not in story.operator.kubeconfig.read_text().split()
+    assert "there is no federation here" in story.operator.run("hanse", "clusters", status=1)

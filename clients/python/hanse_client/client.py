@@ -21,7 +21,8 @@ from hanse.api.registry.v1 import registry_service_pb2_grpc
 from hanse.api.scheduler.v1 import scheduler_service_pb2_grpc
 from hanse.api.syncer.v1 import syncer_service_pb2_grpc
 from hanse.rpc import RpcChannel
-from hanse_client.config import ClientConfig
+from hanse_client.config import SERVICES, ClientConfig
+from hanse_client.forwarding import Forwards
 
 DEFAULT_TIMEOUT = 10.0
 
@@ -37,6 +38,7 @@ class HanseClient:
         self._timeout = timeout
         self._channels: dict[str, RpcChannel] = {}
         self._stubs: dict[str, Any] = {}
+        self._forwards = Forwards(config.host_cluster) if config.host_cluster else None
 
     @classmethod
     def from_config(cls, path: str | Path | None = None, *, timeout: float = DEFAULT_TIMEOUT) -> Self:
@@ -45,15 +47,21 @@ class HanseClient:
         return cls(ClientConfig.find(path), timeout=timeout)
 
     def channel(self, service: str) -> RpcChannel:
-        """The channel to a service. Raises ConfigError if its address is not configured."""
+        """The channel to a service. Raises ConfigError if its address is not configured, and what
+        `hanse_client.forwarding` raises for one in a host cluster."""
         if service not in self._channels:
             self._channels[service] = RpcChannel(
-                self.config.endpoint(service),
+                self._address(service),
                 tls=self.config.tls,
                 server_name=self.config.server_name(service),
                 timeout=self._timeout,
             )
         return self._channels[service]
+
+    def _address(self, service: str) -> str:
+        if self._forwards and service in SERVICES and service not in self.config.endpoints:
+            return self._forwards.open(service)
+        return self.config.endpoint(service)
 
     @property
     def registry(self) -> registry_service_pb2_grpc.RegistryServiceStub:
@@ -98,6 +106,8 @@ class HanseClient:
         channels, self._channels, self._stubs = self._channels, {}, {}
         for channel in channels.values():
             await channel.close()
+        if self._forwards:
+            self._forwards.close()
 
     async def __aenter__(self) -> Self:
         return self

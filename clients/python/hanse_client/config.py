@@ -3,8 +3,10 @@
 Owns the format of client.toml: `ca`, `cert` and `key` (PEM files, relative to the file itself) and the table
 `endpoints` with host:port per service: registry, scheduler, syncer, dns, federation. A service must show a
 certificate with its own name, such as registry.hanse.internal, so that no other can pose as it; the table
-`server_names` has other names, "" for the host that is dialled. The file is found at the given path, else at
-`HANSE_CONFIG`, else in the data directory (`HANSE_DATA_DIR`, .hanse by default), else in the home directory.
+`server_names` has other names, "" for the host that is dialled. Where the services run in a host cluster, the
+table `host_cluster` says which, and they are reached by kubectl. The file is found at the given path, else at
+`HANSE_CONFIG`, else in the data directory (`HANSE_DATA_DIR`, .hanse by default), else in the home directory,
+else it is that of the one federation that `kubefed init` has made.
 
 Concurrency: values; one small file is read.
 
@@ -24,10 +26,13 @@ from typing import Any
 from hanse.auth import server_name
 from hanse.errors import ConfigError
 from hanse.settings import TlsFiles
+from hanse_client.forwarding import HostCluster
 
 VARIABLE = "HANSE_CONFIG"
 DATA_DIR = "HANSE_DATA_DIR"
 LOCAL = Path(".hanse") / "client.toml"
+INSTALLED = ".hanse/federations/*/client.toml"
+"""Under the home directory: what `kubefed init` writes."""
 SERVICES = ("registry", "scheduler", "syncer", "dns", "federation")
 _ADDRESS = re.compile(r"^(\[[0-9a-fA-F:]+\]|[^\s:\[\]]+):\d{1,5}$")
 _FILES = ("ca", "cert", "key")
@@ -41,6 +46,8 @@ class ClientConfig:
     tls: TlsFiles | None = None
     server_names: Mapping[str, str] = field(default_factory=dict)
     """Names to expect in the services' certificates, where they are not the usual ones."""
+    host_cluster: HostCluster | None = None
+    """Where services without an endpoint run."""
     source: str = ""
     """Where this was read from, for messages."""
 
@@ -70,7 +77,7 @@ class ClientConfig:
             raise ConfigError(f"cannot read the configuration {path}: {error.strerror}") from error
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise ConfigError(f"the configuration {path} is not valid TOML: {error}") from error
-        unknown = sorted(set(document) - {*_FILES, "endpoints", "server_names"})
+        unknown = sorted(set(document) - {*_FILES, "endpoints", "server_names", "host_cluster"})
         if unknown:
             raise ConfigError(f"the configuration {path} has an unknown key {unknown[0]}: remove it")
         endpoints = document.get("endpoints", {})
@@ -82,7 +89,14 @@ class ClientConfig:
         names = document.get("server_names", {})
         if not isinstance(names, dict) or not all(isinstance(name, str) for name in names.values()):
             raise ConfigError(f'server_names in {path} must be a table of service = "NAME"')
-        return cls(endpoints=endpoints, tls=_tls(document, path), server_names=names, source=str(path))
+        host = document.get("host_cluster")
+        return cls(
+            endpoints=endpoints,
+            tls=_tls(document, path),
+            server_names=names,
+            host_cluster=None if host is None else HostCluster.of(host, path),
+            source=str(path),
+        )
 
     @classmethod
     def find(
@@ -98,6 +112,15 @@ class ClientConfig:
         for candidate in candidates:
             if candidate.exists():
                 return cls.load(candidate)
+        installed = sorted(Path.home().glob(INSTALLED))
+        if len(installed) == 1:
+            return cls.load(installed[0])
+        if installed:
+            names = ", ".join(each.parent.name for each in installed)
+            raise ConfigError(
+                f"there are several federations, {names}: name the configuration of one with --config or "
+                f"{VARIABLE}, such as {installed[0]}"
+            )
         raise ConfigError(
             f"there is no federation here: {' and '.join(map(str, candidates))} do not exist; start one with "
             f"`hanse up`, or name a configuration with --config or {VARIABLE}"
