@@ -15,7 +15,7 @@ CHECKED := $(SOURCES) tests scripts benchmarks deploy/image deploy/systemd
 PARALLEL := -n 2 --dist loadgroup --no-loadscope-reorder
 export VENV
 
-.PHONY: help run stop status image test test-image install-check test-real fuzz lint types format proto lock bench clean distclean setup setup-dev
+.PHONY: help run stop status image test test-image test-node install-check test-real fuzz lint types format proto lock bench clean distclean setup setup-dev
 
 help: ## Show this help.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,10 +41,13 @@ image: ## Build the image of the services and the list of what is in it, in buil
 	@scripts/image.sh
 
 test: setup-dev ## Run all tests but those of the image and against real Kubernetes.
-	$(PY) -m pytest tests --ignore=tests/real --ignore=tests/image $(PARALLEL) $(PYTEST_ARGS)
+	$(PY) -m pytest tests --ignore=tests/real --ignore=tests/image --ignore=tests/node $(PARALLEL) $(PYTEST_ARGS)
 
 test-image: setup-dev ## Test the image and the installer for systemd (as root, with podman and mmdebstrap).
 	$(PY) -m pytest tests/image $(PYTEST_ARGS)
+
+test-node: setup-dev ## Install into a cluster with a real kubelet, use it, upgrade it, take it out (as root).
+	$(PY) -m pytest tests/node $(PYTEST_ARGS)
 
 install-check: setup-dev ## Install the wheel as a user does, on each Python at hand, and run a federation from it.
 	@scripts/install-check.sh

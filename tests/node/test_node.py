@@ -182,16 +182,9 @@ def test_members_join(story: Story) -> None:
     }
     kubeconfig = story.operator.home / "host.kubeconfig"
     kubeconfig.write_text(yaml.safe_dump(config))
-    with story.operator.forwarded(story.keys) as client:
-        join = ("hanse", f"--config={client}", "join")
-        story.operator.run(*join, "host", f"--cluster-kubeconfig={kubeconfig}")
-        story.operator.run(
-            *join,
-            OTHER,
-            f"--cluster-kubeconfig={story.other.kubeconfigs(_NOBODY)[OTHER]}",
-            "-l",
-            "location=cloud",
-        )
+    own = story.other.kubeconfigs(_NOBODY)[OTHER]
+    story.operator.run("hanse", "join", "host", f"--cluster-kubeconfig={kubeconfig}")
+    story.operator.run("hanse", "join", OTHER, f"--cluster-kubeconfig={own}", "-l", "location=cloud")
     until_passes(story.check_synced, what="both members are ready")
 
 
@@ -266,7 +259,7 @@ def test_nobody_connects_who_need_not(story: Story) -> None:
             for each in story.pods()
             if _component(each) in components
         }
-        ports = dict.fromkeys(SERVICES, (7000, 7001))
+        ports: dict[str, tuple[int, ...]] = dict.fromkeys(SERVICES, (7000, 7001))
         ports |= {"apiserver": (6443, 7000, 7001), "dns": (5353, 7000, 7001), "etcd": (2379, 2380, 2381)}
         targets = [(addresses[name], port) for name, those in ports.items() for port in those]
         names = {
