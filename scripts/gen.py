@@ -3,6 +3,9 @@
 Run it after every change of a contract: ``.venv/bin/python scripts/gen.py``. A test runs it with
 ``--check`` and fails if the committed code differs. The proto package equals the Python package, so nothing
 is patched except that every generated folder gets an empty ``__init__.py``.
+
+``--lint`` compares the contracts with those of the last release too, ``protos/baseline.binpb``: what that
+release has stored or says must still mean the same. ``--release`` makes the contracts of now that baseline.
 """
 
 from __future__ import annotations
@@ -14,6 +17,8 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
 
@@ -21,6 +26,8 @@ from grpc_tools import protoc
 
 ROOT = Path(__file__).resolve().parent.parent
 PROTOS = ROOT / "protos"
+BASELINE = PROTOS / "baseline.binpb"
+"""The contracts of the last release."""
 TARGET = ROOT / "src" / "hanse" / "api"
 
 
@@ -59,17 +66,36 @@ def generate(target: Path) -> None:
                 (folder / "__init__.py").touch()
 
 
-def lint() -> int:
-    """Runs ``buf lint`` in a workspace that also holds the google/api protos; returns its exit status."""
+@contextmanager
+def workspace() -> Iterator[Path]:
+    """A folder for buf: the protos, and beside them those of google/api that they import."""
     with tempfile.TemporaryDirectory() as scratch:
-        workspace = Path(scratch)
-        shutil.copy(ROOT / "buf.yaml", workspace)
-        shutil.copytree(PROTOS, workspace / "protos")
+        folder = Path(scratch)
+        shutil.copy(ROOT / "buf.yaml", folder)
+        shutil.copytree(PROTOS, folder / "protos")
         imported = Path("google") / "api" / "field_behavior.proto"
-        (workspace / "googleapis" / imported.parent).mkdir(parents=True)
-        shutil.copy(Path(sysconfig.get_paths()["purelib"]) / imported, workspace / "googleapis" / imported)
-        buf = Path(sys.executable).parent / "buf"
-        return subprocess.run([buf, "lint"], cwd=workspace, check=False).returncode
+        (folder / "googleapis" / imported.parent).mkdir(parents=True)
+        shutil.copy(Path(sysconfig.get_paths()["purelib"]) / imported, folder / "googleapis" / imported)
+        yield folder
+
+
+def buf(folder: Path, *words: str) -> int:
+    """Runs buf in a workspace; returns its exit status."""
+    program = Path(sys.executable).parent / "buf"
+    return subprocess.run([program, *words], cwd=folder, check=False).returncode
+
+
+def lint() -> int:
+    """Runs ``buf lint`` and ``buf breaking`` against the last release; returns the exit status."""
+    with workspace() as folder:
+        against = ("--against", str(BASELINE), "--exclude-imports")
+        return buf(folder, "lint") or buf(folder, "breaking", "protos", *against)
+
+
+def release() -> int:
+    """Makes the contracts of now those of the last release; returns the exit status."""
+    with workspace() as folder:
+        return buf(folder, "build", "protos", "--exclude-source-info", "--output", str(BASELINE))
 
 
 def has_service(generated: Path) -> bool:
@@ -96,9 +122,11 @@ def differences(left: Path, right: Path) -> list[str]:
 
 
 def main() -> None:
-    """Generates in place, with ``--check`` compares and exits 1 on a difference, with ``--lint`` lints."""
+    """Generates in place, with ``--check`` compares and exits 1 on a difference; the rest is above."""
     if sys.argv[1:] == ["--lint"]:
         raise SystemExit(lint())
+    if sys.argv[1:] == ["--release"]:
+        raise SystemExit(release())
     if sys.argv[1:] == ["--check"]:
         with tempfile.TemporaryDirectory() as scratch:
             generate(Path(scratch))

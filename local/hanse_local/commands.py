@@ -32,6 +32,7 @@ from hanse_local.display import (
     print_failure,
     print_problems,
     print_ready,
+    print_releases,
     processes_table,
 )
 from hanse_local.etcd_commands import etcd_group
@@ -282,6 +283,7 @@ def status(data: DataDir, output: str) -> None:
         console.print(f"{phase_of(snapshot)} in {snapshot['data_dir']}", highlight=False, soft_wrap=True)
         console.print(processes_table(snapshot, now=time.time()))
         print_ready(console, snapshot)
+        print_releases(console, snapshot)
         print_problems(console, snapshot)
     if snapshot["problems"]:
         sys.exit(NOT_WELL)

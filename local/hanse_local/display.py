@@ -18,6 +18,7 @@ from rich.status import Status
 from rich.table import Table
 
 from hanse_local.supervisor import StartError
+from hanse_local.verdict import releases
 
 _COLORS = {
     "ready": "green",
@@ -92,6 +93,15 @@ def print_ready(console: Console, snapshot: Mapping[str, Any]) -> None:
     if snapshot.get("etcd"):  # a supervisor of an older release does not tell
         console.print(f"etcd        {escape(snapshot['etcd'])}", highlight=False, soft_wrap=True)
     console.print(f"kubectl     export KUBECONFIG={snapshot['kubeconfig']}", highlight=False, soft_wrap=True)
+
+
+def print_releases(console: Console, snapshot: Mapping[str, Any]) -> None:
+    """Say which release each process runs, where they differ: code was replaced under some that still run."""
+    found = releases(snapshot)
+    if len(set(found.values())) > 1:
+        for release in sorted(set(found.values())):
+            names = ", ".join(name for name, each in found.items() if each == release)
+            console.print(f"release     {escape(release)}: {escape(names)}", highlight=False, soft_wrap=True)
 
 
 def phase_of(snapshot: Mapping[str, Any]) -> str:

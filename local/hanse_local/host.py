@@ -19,6 +19,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
+from hanse import __version__
 from hanse.documents import yaml_document
 from hanse.errors import (
     ConfigError,
@@ -253,6 +254,7 @@ class Host:
             "dns_suffix": plan.options.dns_suffix if plan else "",
             "federation": plan.options.federation_name if plan else "",
             "etcd": plan.etcd_words if plan else "",
+            "release": __version__,
             "warnings": list(plan.warnings) if plan else [],
             "moved": list(plan.moved) if plan else [],
             "processes": supervisor.describe() if supervisor else [],

@@ -89,6 +89,8 @@ class Process:
         """Where the log was, in bytes, when it was last wanted anew: what is before is of earlier runs."""
         self.trouble = ""
         """What a process that is ready says is wrong with it."""
+        self.release = ""
+        """Which release of Hanse it runs; empty while that is not known, and for what is none."""
         self.environment: dict[str, str] = {}
         """Added to the environment of the next start, over that of the spec."""
         self.problem = ""
@@ -218,7 +220,7 @@ class Process:
             await asyncio.wait([watcher])
         self.identity = None
         self.endpoints = {}
-        self.trouble = ""
+        self.trouble = self.release = ""
 
     async def _follow(self, pid: int) -> None:
         """Wait until it is ready, then ask it how it is, again and again."""
@@ -228,6 +230,7 @@ class Process:
             endpoints = await self.spec.readiness.endpoints(pid)
         self.endpoints = endpoints
         self.ever_ready = True
+        self.release = await self.spec.readiness.release(endpoints)
         if self.state is ProcessState.STARTING:
             self._set(ProcessState.READY)
         before = ""

@@ -42,6 +42,10 @@ class Readiness(Protocol):
         """What is wrong with a process that was ready, in its own words; empty if nothing is."""
         ...
 
+    async def release(self, endpoints: Mapping[str, str]) -> str:
+        """Which release of Hanse a process that is ready is of; empty if it does not tell."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class ReadyFile:
@@ -82,6 +86,12 @@ class ReadyFile:
         body = answer.body.strip()
         return body.removeprefix("ok").strip() if answer.status == 200 else body
 
+    async def release(self, endpoints: Mapping[str, str]) -> str:
+        """What its health page tells."""
+        page = endpoints.get("metrics", "")
+        answer = await _get(page, "/healthz") if page else None
+        return answer.version if answer is not None else ""
+
 
 @dataclass(frozen=True, slots=True)
 class EtcdHealth:
@@ -112,6 +122,11 @@ class EtcdHealth:
             return f"STORE_FULL: etcd's quota is used up ({found}); see docs/operations.md, When etcd is full"
         return found
 
+    async def release(self, endpoints: Mapping[str, str]) -> str:
+        """It is none of Hanse."""
+        del endpoints
+        return ""
+
     async def _ailment(self, *, exclude: str = "") -> str:
         answer = await _get(f"127.0.0.1:{self.port}", f"/health{exclude}")
         if answer is None:
@@ -141,11 +156,17 @@ class Always:
         del endpoints
         return ""
 
+    async def release(self, endpoints: Mapping[str, str]) -> str:
+        """Nothing is known of it."""
+        del endpoints
+        return ""
+
 
 @dataclass(frozen=True, slots=True)
 class _Answer:
     status: int
     pid: str
+    version: str
     body: str
 
 
@@ -166,6 +187,9 @@ async def _get(address: str, path: str) -> _Answer | None:
         lines = head.decode("latin-1").split("\r\n")
         headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
         return _Answer(
-            int(lines[0].split(" ")[1]), headers.get("hanse-pid", ""), body.decode(errors="replace")
+            int(lines[0].split(" ")[1]),
+            headers.get("hanse-pid", ""),
+            headers.get("hanse-version", ""),
+            body.decode(errors="replace"),
         )
     return None

@@ -11,7 +11,7 @@ Next: `hanse_local.ports`, which chooses the ports.
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +53,9 @@ class State:
     advertise: tuple[str, ...] = ()
     """Names and addresses at which others reach this machine."""
 
+    unknown: dict[str, Any] = field(default_factory=dict)
+    """What a newer release of the same version of the file has remembered; it is written back as it is."""
+
     version: int = VERSION
     """The version of the file that it was read from; it is always written in the newest."""
 
@@ -89,6 +92,7 @@ class State:
                 options={str(name): str(value) for name, value in document["options"].items()},
                 settings={str(name): str(value) for name, value in document.get("settings", {}).items()},
                 advertise=tuple(map(str, document.get("advertise", ()))),
+                unknown={name: value for name, value in document.items() if name not in _NAMES},
                 version=int(document["version"]),
             )
         except FileNotFoundError:
@@ -104,7 +108,8 @@ class State:
 
     def encode(self) -> bytes:
         """What state.json holds."""
-        return json.dumps({**asdict(self), "version": VERSION}, indent=2).encode() + b"\n"
+        known = {name: value for name, value in asdict(self).items() if name in _NAMES}
+        return json.dumps({**self.unknown, **known, "version": VERSION}, indent=2).encode() + b"\n"
 
     def with_joined(self, name: str) -> State:
         """The state after the simulated cluster `name` was joined."""
@@ -119,3 +124,6 @@ class State:
     def with_founded(self) -> State:
         """The state after the federation was up for the first time."""
         return replace(self, founded=True)
+
+
+_NAMES = frozenset(each.name for each in fields(State)) - {"unknown"}

@@ -154,6 +154,7 @@ class Supervisor:
                 "restarts": process.restarts,
                 "recent_restarts": _recent_restarts(process),
                 "trouble": process.trouble,
+                "release": process.release,
                 "problem": process.problem,
                 "last_line": _last_line(process),
                 "exit_code": process.exit_code,

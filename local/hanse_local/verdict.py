@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from hanse import skew
+
 CRASH_LOOP_SECONDS = 120.0
 """The window in which restarts are counted."""
 CRASH_LOOP_RESTARTS = 5
@@ -30,7 +32,15 @@ def problems(snapshot: Mapping[str, Any], *, now: float) -> list[str]:
     """
     up = snapshot["phase"] == "ready"
     found = [problem_of(process, up=up, now=now) for process in snapshot["processes"]]
-    return [*filter(None, found), *snapshot.get("unwritten", ())]
+    mixed = skew.complaints(releases(snapshot))
+    return [*filter(None, found), *mixed, *snapshot.get("unwritten", ())]
+
+
+def releases(snapshot: Mapping[str, Any]) -> dict[str, str]:
+    """The releases that run, by process, as far as they are known."""
+    running = {each["name"]: each.get("release", "") for each in snapshot["processes"]}
+    running["supervisor"] = snapshot.get("release", "")
+    return {name: release for name, release in running.items() if release}
 
 
 def problem_of(process: Mapping[str, Any], *, up: bool, now: float) -> str:

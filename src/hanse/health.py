@@ -20,6 +20,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
+from hanse import __version__
 from hanse.errors import ConfigError
 from hanse.settings import split_address
 
@@ -137,6 +138,7 @@ class HealthServer:
                 writer.write(
                     f"HTTP/1.1 {status}\r\nContent-Type: {content_type}\r\n"
                     f"Content-Length: {len(body)}\r\nCache-Control: no-store\r\nHanse-Pid: {os.getpid()}\r\n"
+                    f"Hanse-Version: {__version__}\r\n"
                     "Connection: close\r\n\r\n".encode()
                 )
                 if method != b"HEAD":

@@ -34,6 +34,7 @@ from hanse.expiry import Expiry, certificate_files
 from hanse.health import Health, HealthServer
 from hanse.looplag import LoopWatchdog
 from hanse.settings import ServiceSettings
+from hanse.skew import PEERS
 from hanse.store import EtcdStore
 from hanse.store.fullness import Fullness
 from hanse.telemetry import Telemetry, get_logger, setup
@@ -157,6 +158,7 @@ async def _serve(
             )
             _handle_signals(runtime)
             Expiry(certificate_files(settings)).observe(telemetry.meter)
+            PEERS.observe(telemetry.meter)
             if settings.metrics_listen:
                 server = HealthServer(
                     settings.metrics_listen, health=health, metrics=telemetry.render_metrics

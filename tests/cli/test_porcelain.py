@@ -693,6 +693,23 @@ def test_version_needs_no_federation(hanse: Hanse, world: World) -> None:
     assert (result.status, result.out) == (0, "client: 0.1.0\n")
 
 
+def test_version_tells_that_of_each_service_and_which_do_not_fit(
+    hanse: Hanse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each tells its own; more than one minor version apart is said, and no reason to fail."""
+    services = ("registry", "scheduler", "syncer", "dns", "apiserver")
+    same = hanse("version")
+    assert (same.status, same.err) == (0, "")
+    assert same.out.splitlines()[2:] == [f"{name}: 0.1.0" for name in services]
+    for release, warned in (("0.2.0", False), ("0.3.0", True)):
+        monkeypatch.setattr("hanse.rpc.interceptor.__version__", release)
+        other = hanse("version")
+        assert (other.status, f"scheduler: {release}" in other.out) == (0, True)
+        assert ("warning: client is of release 0.1.0" in other.err) is warned
+    monkeypatch.setattr("hanse.rpc.interceptor.__version__", "")
+    assert "dns: an earlier release, which does not tell" in hanse("version").out
+
+
 @pytest.mark.parametrize(
     ("call", "words"),
     [

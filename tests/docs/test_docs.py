@@ -30,6 +30,7 @@ LABELS = (
     "hanse_setting",
     "hanse_state",
     "hanse_verdict",
+    "hanse_version",
 )
 """Labels of metrics, which look like modules."""
 FENCE = re.compile(r"```(\w*)\n(.*?)```", re.DOTALL)

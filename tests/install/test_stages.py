@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -10,6 +11,9 @@ from hanse_install.stages import COMPONENT, failed, identity, job_digest, reason
 
 from hanse.errors import FailedPreconditionError
 from tests.deploy.manifests import OVERLAYS, build, needs_kubectl
+from tests.docs.tables import ROOT
+
+SERVICES = ("apiserver", "registry", "scheduler", "syncer", "dns")
 
 
 def deployment(name: str, *, generation: int = 2, wanted: int = 2, **status: Any) -> dict[str, Any]:
@@ -39,6 +43,14 @@ def test_etcd_is_first_then_its_rights_then_the_apiserver_then_the_others(overla
     assert sorted(names[3]) == ["hanse-dns", "hanse-registry", "hanse-scheduler", "hanse-syncer"]
     assert not [each for each in found[0].manifests if each["kind"] in {"Deployment", "StatefulSet", "Job"}]
     assert sum(len(stage.manifests) for stage in found) == len(manifests)
+
+
+def test_the_guide_has_the_same_order() -> None:
+    """The numbered list of docs/upgrades.md is that of the stages."""
+    everything = [deployment(name) for name in ("etcd", "etcd-roles", *SERVICES)]
+    guide = (ROOT / "docs" / "upgrades.md").read_text()
+    listed = re.findall(r"^\d\. \*\*(.*?)\*\*", guide, re.MULTILINE)
+    assert listed == [stage.title for stage in stages(everything)[1:]]
 
 
 @needs_kubectl

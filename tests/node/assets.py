@@ -178,7 +178,7 @@ def _commit_before(directory: Path) -> str:
     try:
         tree = _git("rev-parse", "HEAD~1^{tree}")
     except UnavailableError as error:
-        raise UnavailableError("the clone has no commit before this one") from error
+        raise UnavailableError("the clone has no earlier commit") from error
     archive = directory / ".tree.tar"
     _git("archive", f"--output={archive}", tree)
     with tarfile.open(archive) as found:

@@ -31,7 +31,8 @@ def _status(intent: Object, cluster: registry.Cluster | None) -> Object:
             condition["lastTransitionTime"] = created
         return {"state": "Pending", "conditions": [condition]}
     status: Object = {
-        "state": _word(registry.ClusterState.DESCRIPTOR, cluster.state) or "Pending",
+        "state": _word(registry.ClusterState.DESCRIPTOR, cluster.state)
+        or (str(cluster.state) if cluster.state else "Pending"),
         "conditions": [_condition(c) for c in cluster.conditions] or [_ready(cluster)],
     }
     if cluster.region:

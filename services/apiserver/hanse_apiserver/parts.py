@@ -143,7 +143,7 @@ class Parts:
                     releasing=name in leaving,
                     suspended=given.suspended if given else False,
                     reachable=reachable(name) and found.phase != sync.UNREACHABLE,
-                    phase=_PHASES.get(found.phase, ""),
+                    phase=_PHASES.get(found.phase, str(found.phase)),
                     reason=UNREADABLE if why else found.reason,
                     message=why or found.message,
                     health=_HEALTHS.get(found.health, ""),
@@ -164,7 +164,8 @@ class Parts:
         return members, decision, time_of(placement.update_time)
 
 
-_PHASES = {number: words(name) for name, number in sync.SyncPhase.items() if number}
+_PHASES = {number: words(name) if number else "" for name, number in sync.SyncPhase.items()}
+"""One of a newer release is its number: the member has something, and others can tell how far that is."""
 _HEALTHS = {number: words(name) for name, number in sync.Health.items() if number}
 
 

@@ -41,6 +41,8 @@ _CLUSTERS: Final = f"{CLUSTERS}/"
 _CLUSTER: Final = ("hanse.dev", "clusters")
 _OUT_OF_REACH: Final = frozenset({registry.OFFLINE, registry.IDENTITY_MISMATCH, registry.MISBEHAVING})
 """States of clusters of which nobody knows how they are."""
+_TELLING: Final = frozenset(registry.ClusterState.values()) - {registry.UNJOINING}
+"""States that say so or the contrary. Of others, those of a newer release too, the condition Ready does."""
 
 
 class FederationView:
@@ -246,7 +248,7 @@ class FederationView:
 
     def _reachable(self, cluster: str) -> bool:
         known = self._clusters.get(cluster)
-        if known is None or known.state != registry.UNJOINING:
+        if known is None or known.state in _TELLING:
             return known is None or known.state not in _OUT_OF_REACH
         ready = next((each.status for each in known.conditions if each.type == "Ready"), condition.TRUE)
         return ready == condition.TRUE

@@ -18,7 +18,7 @@ from hanse.api.dns.v1 import record_set_pb2
 from hanse.boundary import Boundary
 from hanse.errors import ConflictError, InvalidArgumentError
 from hanse.store import Compare, Delete, KeyValue, Op, Put, Store, keys
-from hanse.store.decoding import decode
+from hanse.store.decoding import carry, decode
 from hanse_dns.compiler import CompiledRecord, Scope
 
 MAX_OPS = 120
@@ -104,7 +104,7 @@ class Journal:
         self._zone = zone
         self._fence = fence
         self._records: dict[tuple[str, str], dict[str, record_set_pb2.RecordSet]] = {}
-        self._serial = 0
+        self._stored_zone: record_set_pb2.Zone | None = None
         self._boundary = Boundary("dns journal")
 
     @property
@@ -118,7 +118,7 @@ class Journal:
         stored = await self._store.range(f"{keys.RECORDS}/{self._zone}/")
         for item in stored.items:
             if item.key == keys.record(self._zone, APEX):
-                self._serial = self._read_serial(item)
+                self._stored_zone = self._read_zone(item)
                 continue
             try:
                 keys.check(item.key)
@@ -131,13 +131,13 @@ class Journal:
                 continue
             self._records.setdefault(service, {})[found.fqdn] = found
 
-    def _read_serial(self, item: KeyValue) -> int:
-        """The serial of the stored zone; of one that cannot be read a higher one than it can have had."""
+    def _read_zone(self, item: KeyValue) -> record_set_pb2.Zone:
+        """The stored zone; for one that cannot be read one with a higher serial than it can have had."""
         try:
-            return decode(record_set_pb2.Zone, item.value).serial
+            return decode(record_set_pb2.Zone, item.value)
         except ValueError as error:
             self._boundary.failed(item.key, error)
-            return int(time.time())
+            return record_set_pb2.Zone(serial=int(time.time()))
 
     async def apply(
         self,
@@ -192,8 +192,9 @@ class Journal:
         now.FromNanoseconds(time.time_ns())
         after: dict[str, record_set_pb2.RecordSet] = {}
         ops: list[Op] = []
-        for record in wanted:
-            before = stored.get(record.fqdn)
+        for made in wanted:
+            before = stored.get(made.fqdn)
+            record = carry(before, made)
             if before is not None and same(before, record):
                 after[record.fqdn] = before
                 continue
@@ -210,13 +211,14 @@ class Journal:
         return ops
 
     async def _commit(self, batch: list[Op]) -> None:
-        self._serial = (self._serial + 1) & 0xFFFFFFFF or 1
+        before = self._stored_zone
         zone = record_set_pb2.Zone(
             name=f"zones/{self._zone}",
             origin=f"{self._zone}.",
-            serial=self._serial,
+            serial=((before.serial if before is not None else 0) + 1) & 0xFFFFFFFF or 1,
             record_sets=sum(map(len, self._records.values())),
         )
+        self._stored_zone = carry(before, zone)
         serial = Put(keys.record(self._zone, APEX), zone.SerializeToString())
         result = await self._store.txn([self._fence], [*batch, serial])
         if not result.succeeded:

@@ -23,6 +23,8 @@ from hanse_dns.names import is_answer
 
 GONE = frozenset({sync_state_pb2.REMOVING, sync_state_pb2.REMOVED, sync_state_pb2.CONFLICT})
 """Phases in which a cluster has nothing of ours to send people to."""
+TELLING = frozenset(cluster_pb2.ClusterState.values()) - {cluster_pb2.UNJOINING}
+"""States of a cluster that say whether it answers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +51,9 @@ def cluster_view(kv: KeyValue) -> ClusterView:
 
 
 def is_reachable(message: cluster_pb2.Cluster) -> bool:
-    """Whether a cluster answers. Of one that leaves the state does not tell, but the condition Ready does."""
-    if message.state != cluster_pb2.UNJOINING:
+    """Whether a cluster answers. Of one that leaves, and of one in a state of a newer release, the state does
+    not tell, but the condition Ready does."""
+    if message.state in TELLING:
         return message.state == cluster_pb2.READY
     return any(each.type == "Ready" and each.status == condition_pb2.TRUE for each in message.conditions)
 

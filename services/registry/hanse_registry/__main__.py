@@ -50,6 +50,7 @@ async def serve(runtime: Runtime[RegistrySettings]) -> None:
         tls=settings.tls,
         server_name=settings.apiserver_name,
         wait_for_ready=True,
+        telemetry=runtime.telemetry,
     ) as channel:
         intents = Intent(FederationServiceStub(channel))
         registrar = Registrar(

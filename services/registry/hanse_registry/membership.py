@@ -18,6 +18,7 @@ from hanse.api.syncer.v1 import orphan_pb2
 from hanse.api.type.v1 import condition_pb2
 from hanse.kube.objects import Object, mapping, sequence
 from hanse.kube.untrusted import mappings, text
+from hanse.store.decoding import carry
 from hanse_registry.health import Health, Standing
 from hanse_registry.probe import Inventory
 
@@ -69,7 +70,7 @@ def compile_cluster(
     told = orphans_condition(stored["metadata"]["name"], orphans, previous)
     if told is not None:
         cluster.conditions.append(since(told, previous, now))
-    return cluster
+    return carry(previous, cluster)
 
 
 def intended(stored: Object) -> cluster_pb2.Cluster:

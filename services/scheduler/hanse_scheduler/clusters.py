@@ -27,6 +27,7 @@ NAME_LABEL = "hanse.dev/cluster"
 """Label that every cluster is given with its own name, unless it has it."""
 REGION_LABEL = "topology.kubernetes.io/region"
 """Label that every cluster of a known region is given, unless it has it."""
+_STATES = frozenset(ClusterState.values())
 OWN_TAINTS = "hanse.dev/"
 """Prefix of the taints that Hanse itself sets; they say again what the state says, which counts."""
 
@@ -61,8 +62,8 @@ class ClusterView:
 
     @property
     def ready(self) -> bool:
-        """Return whether it answers its probes."""
-        return self.state == READY
+        """Return whether it answers its probes. Of a state of a newer release the condition Ready tells."""
+        return self.state == READY or (self.state not in _STATES and not self.since)
 
 
 def view_of(message: Cluster) -> ClusterView:

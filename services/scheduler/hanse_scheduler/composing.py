@@ -27,6 +27,7 @@ from hanse.api.scheduler.v1.placement_pb2 import (
 )
 from hanse.api.type.v1.object_reference_pb2 import ObjectReference
 from hanse.kube.objects import Object, annotations_of, mapping
+from hanse.store.decoding import carry
 from hanse.store.keys import CLUSTER_SCOPE, CORE, PLACEMENTS, ObjectKey
 from hanse_scheduler.filtering import NOT_NOW, UNJOINING
 from hanse_scheduler.times import timestamp_of
@@ -301,7 +302,7 @@ class Composer:
         placement.update_time.CopyFrom(now)
         _shorten(placement)
         placement.traceparent = annotations_of(obj).get(TRACEPARENT, "")
-        return placement
+        return carry(before, placement)
 
 
 def _shorten(placement: Placement) -> None:

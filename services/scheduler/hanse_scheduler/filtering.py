@@ -18,7 +18,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from hanse.api.registry.v1.cluster_pb2 import IDENTITY_MISMATCH, MISBEHAVING, OFFLINE, PENDING
+from hanse.api.registry.v1.cluster_pb2 import IDENTITY_MISMATCH, MISBEHAVING, OFFLINE, PENDING, READY
 from hanse_scheduler.clusters import ClusterTable, ClusterView
 from hanse_scheduler.policies import ClusterChoice, PlacementPolicy
 from hanse_scheduler.selector import ClusterSelector
@@ -161,7 +161,7 @@ def _obstacle(
         return reason, f"{what}; it gets the object when {then}"
     if not served:
         return "ApiNotServed", f"the cluster does not serve {kind}"
-    if not cluster.ready:
+    if cluster.state != READY:  # also one of a newer release: nothing new is placed by what is not understood
         return "ClusterNotReady", "the cluster is not ready; it gets the object when it is"
     return None
 

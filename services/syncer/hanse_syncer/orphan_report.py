@@ -20,7 +20,7 @@ from hanse.api.syncer.v1.orphan_pb2 import Orphan, OrphanReport
 from hanse.errors import FailedPreconditionError, InvalidArgumentError, UnavailableError
 from hanse.kube.hanse_kinds import GROUP, VERSION
 from hanse.store import Compare, Delete, Put, Store, keys
-from hanse.store.decoding import decode
+from hanse.store.decoding import carry, decode
 from hanse.store.keys import ObjectKey
 from hanse.telemetry import get_logger
 from hanse_syncer import orphans
@@ -110,6 +110,7 @@ class Report:
         total = len(listed) + self.beyond
         self._metrics.orphans[self._cluster] = total
         report = OrphanReport(cluster=self._cluster, orphans=listed, total=total) if total else OrphanReport()
+        report = carry(self._stored, report)
         if report == self._stored:
             return
         key = keys.orphans(self._cluster)

@@ -24,7 +24,7 @@ from hanse.boundary import Boundary
 from hanse.errors import FailedPreconditionError, HanseError, InvalidArgumentError, UnavailableError
 from hanse.kube.pace import Bucket
 from hanse.store import NOT_NOW, BatchWriter, Compare, Delete, Op, Put, Store, is_too_large, keys
-from hanse.store.decoding import decode
+from hanse.store.decoding import carry, decode
 from hanse.telemetry import get_logger
 from hanse_syncer import report
 
@@ -104,7 +104,7 @@ class StateBook:
         take back what was learned meanwhile. `lazy` may hold the write back.
         """
         before = self._states.get(path)
-        after = change(before)
+        after = carry(before, change(before))
         had = len(before.status) if before is not None else 0
         if len(after.status) > max(had, SMALL_BYTES) and (
             self._status_bytes - had + len(after.status) > MAX_STATUS_TOTAL

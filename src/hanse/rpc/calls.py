@@ -21,6 +21,7 @@ import grpc
 from opentelemetry import metrics, trace
 from opentelemetry.trace import Span, SpanKind, StatusCode
 
+from hanse import __version__, skew
 from hanse.errors import CancelledByPeerError, HanseError
 from hanse.numbers import whole_number
 from hanse.rpc.errors import from_rpc_error
@@ -32,7 +33,9 @@ Metadata = grpc.aio.Metadata | Sequence[tuple[str, str | bytes]] | None
 class CallObserver:
     """Starts the span and the clock of each call."""
 
-    def __init__(self, telemetry: Telemetry | None) -> None:
+    def __init__(self, telemetry: Telemetry | None, *, peer: str = "") -> None:
+        """`peer` is the name of the server. With `telemetry`, of a service, its release is noted."""
+        self._peer = peer if telemetry else ""
         self._tracer = telemetry.tracer if telemetry else trace.get_tracer("hanse")
         meter = telemetry.meter if telemetry else metrics.get_meter("hanse")
         self.duration = meter.create_histogram(
@@ -57,6 +60,11 @@ class CallObserver:
         )
         return Observation(self, method, span)
 
+    def answered(self, trailers: grpc.aio.Metadata | None) -> None:
+        """A call was answered with these trailing metadata."""
+        if self._peer:
+            skew.PEERS.note(self._peer, skew.told(trailers))
+
 
 class Observation:
     """One call that is being observed."""
@@ -71,12 +79,16 @@ class Observation:
         self.span = span
 
     def metadata(self, given: Metadata) -> tuple[tuple[str, str | bytes], ...]:
-        """Return the caller's metadata with the traceparent of the call added."""
+        """Return the caller's metadata with this release and the traceparent of the call added."""
         traceparent = format_traceparent(self.span.get_span_context())
-        pairs = tuple(given or ())
+        pairs = (*(given or ()), (skew.KEY, __version__))
         if not traceparent or any(key == "traceparent" for key, _ in pairs):
             return pairs
         return (*pairs, ("traceparent", traceparent))
+
+    def answered(self, trailers: grpc.aio.Metadata | None) -> None:
+        """The server has answered, with these trailing metadata."""
+        self._observer.answered(trailers)
 
     def end(self, code: grpc.StatusCode, message: str = "") -> None:
         """End it, once."""
@@ -156,6 +168,7 @@ class _Call:
     async def _result(self) -> Any:
         with self._mapped():
             response = await self._call
+            self._observation.answered(await self._call.trailing_metadata())
         self._observation.end(grpc.StatusCode.OK)
         return response
 

@@ -78,7 +78,7 @@ class RpcChannel(grpc.aio.Channel):
         self._idempotent = frozenset(method.removeprefix("/") for method in idempotent)
         self._server_name = server_name
         self._max_message_bytes = max_message_bytes
-        self._observer = CallObserver(telemetry)
+        self._observer = CallObserver(telemetry, peer=server_name or target)
         self._methods: dict[str, set[str]] = {}
         self._channels: dict[str, grpc.aio.Channel] = {}
         self._retired: list[grpc.aio.Channel] = []

@@ -33,8 +33,10 @@ from opentelemetry import context as otel_context
 from opentelemetry import metrics, trace
 from opentelemetry.trace import Span, SpanKind, StatusCode
 
+from hanse import __version__, skew
 from hanse.auth import (
     ANONYMOUS,
+    SERVICES,
     Identity,
     certificate_from_auth_context,
     identity_from_auth_context,
@@ -233,6 +235,9 @@ class Pipeline:
         self._policy.authorize(method, identity)
         caller = identity or ANONYMOUS
         _identity.set(caller)
+        context.set_trailing_metadata(((skew.KEY, __version__),))
+        if SERVICES in caller.groups:
+            skew.PEERS.note(caller.name, skew.told(context.invocation_metadata()))
         return caller
 
     @contextlib.contextmanager

@@ -1,8 +1,9 @@
 """Messages out of the store: one way to read a value, so that junk is never taken for a message.
 
-Owns `decode` and `leased`. An empty value is a valid encoding of any message with nothing set, and nobody
-stores one: taken for a placement it would say "nowhere". Pure. Next: `hanse.store.mirror`, whose decoders
-call this.
+Owns `decode`, `leased` and `carry`. An empty value is a valid encoding of any message with nothing set, and
+nobody stores one: taken for a placement it would say "nowhere". What a newer release has stored in fields
+that this one does not know is kept through each write. Pure. Next: `hanse.store.mirror`, whose decoders call
+this.
 """
 
 from __future__ import annotations
@@ -24,6 +25,50 @@ def decode(kind: type[M], value: bytes) -> M:
         return kind.FromString(value)
     except DecodeError as error:
         raise ValueError(f"the value is no {kind.DESCRIPTOR.name}: {error}") from error
+
+
+def carry(before: M | None, after: M) -> M:
+    """Return `after`, which takes the place of `before`, with what only a newer release knows of `before`.
+
+    To be called before the two are compared: such fields count, and a message without them would be written
+    for nothing and without them. The elements of a list are the same where their first fields, which name
+    them, are. `after` is changed, `before` is not.
+    """
+    if before is not None and _has_unknown(before):
+        _carry(before, after)
+    return after
+
+
+def _has_unknown(message: Message) -> bool:
+    known = type(message)()
+    known.CopyFrom(message)
+    known.DiscardUnknownFields()  # in what is nested too
+    return known.ByteSize() != message.ByteSize()
+
+
+def _carry(before: Message, after: Message) -> None:
+    if not _unknown(after):
+        after.MergeFromString(_unknown(before))
+    for field, value in before.ListFields():
+        if field.message_type is None or field.message_type.GetOptions().map_entry:
+            continue
+        if field.is_repeated:
+            first = field.message_type.fields_by_number[1].name
+            named = {getattr(each, first): each for each in value}
+            for each in getattr(after, field.name):
+                if getattr(each, first) in named:
+                    _carry(named[getattr(each, first)], each)
+        elif after.HasField(field.name):
+            _carry(value, getattr(after, field.name))
+
+
+def _unknown(message: Message) -> bytes:
+    """Return the encoding of the fields that this release does not know, without those of nested messages."""
+    rest = type(message)()
+    rest.CopyFrom(message)
+    for field, _ in message.ListFields():
+        rest.ClearField(field.name)
+    return rest.SerializeToString()
 
 
 def leased(kv: KeyValue) -> bytes:
