@@ -1,7 +1,8 @@
-"""`kubefed init`: check, apply in stages, wait, write the context; a second run changes what is new.
+"""`kubefed init`: check, back up, apply in stages, wait, write the context; a second run changes what is new.
 
-Owns the sequence. The record is written before the first object that it names, so that deinit finds what an
-interrupted run has left. What the flags no longer ask for is removed at the end, when all is there.
+Owns the sequence. An upgrade looks at etcd and takes a backup before anything is changed. The record is
+written before the first object that it names, so that deinit finds what an interrupted run has left. What the
+flags no longer ask for is removed at the end, when all is there.
 
 Concurrency: synchronous, one call of kubectl at a time. Two runs at the same time apply the same.
 
@@ -12,12 +13,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from hanse.errors import ConfigError, DeadlineError, FailedPreconditionError
-from hanse_install import checks, contexts, keys, overlay
+from hanse.errors import ConfigError, DeadlineError, FailedPreconditionError, HanseError
+from hanse_install import backups, checks, contexts, keys, overlay
+from hanse_install.backups import Backups
 from hanse_install.kubectl import Kubectl, Manifest, require
 from hanse_install.options import NAMESPACE, ZONE, Options, check
 from hanse_install.record import Record, union
@@ -41,6 +43,7 @@ class Run:
     etcd_check: bool = True
     force_conflicts: bool = False
     poll: float = 1.0
+    backups: Backups = field(default_factory=Backups)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,13 +94,9 @@ def plan(options: Options, run: Run, *, changing: bool = True) -> Plan:
     for warning in checks.storage(run.kubectl, options):
         run.say(f"warning: {warning}")
     if options.endpoints and run.etcd_check:
-        checks.etcd_answers(options.endpoints, run.etcd_ca or _own_etcd_ca(run.directory))
+        known = keys.etcd_authority(run.directory, options)
+        checks.etcd_answers(options.endpoints, run.etcd_ca or (known if known.is_file() else None))
     return Plan(options=options, manifests=tuple(manifests), record=record, others=others, kept=kept)
-
-
-def _own_etcd_ca(directory: Path) -> Path | None:
-    path = directory / "etcd" / "ca.crt"
-    return path if path.is_file() else None
 
 
 def install(options: Options, run: Run) -> str:
@@ -111,11 +110,8 @@ def install(options: Options, run: Run) -> str:
         f"{'goes on with' if upgrade else 'makes'} federation {options.federation} in namespace {namespace} "
         f"of {run.kubectl.context}"
     )
-    if upgrade and _changes_image(found):
-        say(
-            "warning: no backup is made of an etcd in a host cluster: make a snapshot first if you have none "
-            "(docs/operations.md, Backup and restore)"
-        )
+    if found.record is not None and upgrade:
+        _secure(found, found.record, run)
     record = Record(
         federation=options.federation,
         namespace=namespace,
@@ -149,6 +145,32 @@ def install(options: Options, run: Run) -> str:
             "once"
         )
     return server
+
+
+def _secure(found: Plan, record: Record, run: Run) -> None:
+    """Before an upgrade: see that etcd is fit for it, and take a backup. Raises HanseError, and then nothing
+    of the host cluster is changed."""
+    wanted, changes = run.backups, _changes_image(found)
+    check_etcd, backup = changes and run.etcd_check, (changes and not wanted.skip) or wanted.asked
+    if changes and wanted.skip:
+        run.say("warning: no backup is taken (--skip-backup): what an upgrade spoils is lost")
+    if not (check_etcd or backup):
+        return
+    try:
+        with backups.reached(run.kubectl, record, found.options, run.directory) as etcd:
+            if check_etcd:
+                run.say("looks whether etcd is fit for an upgrade")
+                backups.check(etcd, found.manifests)
+            if backup:
+                path = backups.take(etcd, record, found.options, run.directory, wanted)
+                backups.announce(path, run.directory, wanted, run.say)
+    except FailedPreconditionError:
+        raise
+    except HanseError as error:
+        raise type(error)(
+            f"nothing was changed, since etcd cannot be looked at or backed up: {error.message}. To go on "
+            f"without, add {'--no-etcd-check ' if check_etcd else ''}--skip-backup"
+        ) from error
 
 
 def _changes_image(found: Plan) -> bool:

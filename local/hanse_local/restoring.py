@@ -47,6 +47,11 @@ class Restored:
     snapshot: Path | None
     """The snapshot of an etcd that is not ours; None if etcd's data was made."""
 
+    @property
+    def manages_data(self) -> bool:
+        """Whether `hanse up` goes on with it; services without a data directory have no state."""
+        return any(each.name == f"{FILES}/state.json" for each in self.manifest.files)
+
 
 def restore(path: Path, data: DataDir, secret: Secret) -> Restored:
     """Make the data directory `data` out of the backup at `path`.
