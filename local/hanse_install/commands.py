@@ -160,6 +160,12 @@ def _of_v1(function: Callable[..., Any]) -> Callable[..., Any]:
     help="Keys that seal it, or HANSE_BACKUP_PASSPHRASE. [default: backup.key in the directory of the keys]",
 )
 @click.option("--backup-passphrase-file", type=_FILE, metavar="FILE", help="A passphrase that seals it.")
+@click.option(
+    "--restore-from",
+    type=_FILE,
+    metavar="FILE",
+    help="Make the federation out of this backup, where there is none. What opens it is named as what seals.",
+)
 @click.option("--skip-backup", is_flag=True, help="Upgrade without a backup.")
 @click.option("--force-conflicts", is_flag=True, help="Take over fields that others have changed.")
 @_flag("--dry-run", "Change nothing. Without --host-cluster-context nothing is asked either.")
@@ -180,6 +186,7 @@ def init(
     backup_key_file: Path | None,
     backup_passphrase_file: Path | None,
     skip_backup: bool,
+    restore_from: Path | None,
     force_conflicts: bool,
     dry_run: bool | None,
     output: str,
@@ -198,6 +205,8 @@ def init(
 
     if skip_backup and (backup_dir or backup_key_file or backup_passphrase_file):
         raise click.UsageError("give --skip-backup, or what is for a backup, not both")
+    if restore_from and dry_run:
+        raise click.UsageError("--dry-run shows what is applied, which --restore-from does not change")
     known = {field.name for field in fields(Options)}
     options = Options(federation, **{name: value for name, value in given.items() if name in known})
     check(options)
@@ -218,6 +227,7 @@ def init(
             skip=skip_backup,
             asked=backup_dir is not None,
         ),
+        restore_from=restore_from,
     )
     if dry_run:
         _show(_planned(options, run), output)

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from hanse.errors import ConfigError, DeadlineError, FailedPreconditionError, HanseError
-from hanse_install import backups, checks, contexts, keys, overlay
+from hanse_install import backups, checks, contexts, keys, overlay, restoring
 from hanse_install.backups import Backups
 from hanse_install.kubectl import Kubectl, Manifest, require
 from hanse_install.options import NAMESPACE, ZONE, Options, check
@@ -44,6 +44,7 @@ class Run:
     force_conflicts: bool = False
     poll: float = 1.0
     backups: Backups = field(default_factory=Backups)
+    restore_from: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +102,28 @@ def plan(options: Options, run: Run, *, changing: bool = True) -> Plan:
 
 def install(options: Options, run: Run) -> str:
     """Make the federation, or what is to be another of it; return the address of its Kubernetes API."""
-    found = plan(options, run)
+    if run.restore_from is None:
+        return _install(plan(options, run), run, None)
+    with restoring.opened(
+        run.restore_from,
+        run.directory,
+        passphrase_file=run.backups.passphrase_file,
+        key_file=run.backups.key_file,
+    ) as restored:
+        remembered = {name: value for name, value in restored.options.items() if name != "namespace"}
+        found = plan(options.over(remembered), run)
+        if found.record is not None:
+            raise FailedPreconditionError(
+                f"namespace {found.namespace} of the host cluster has federation {options.federation} "
+                "already: take it out first (kubefed deinit --delete-data)"
+            )
+        restoring.check(run.kubectl, restored, found.manifests, run.directory)
+        restoring.write_keys(restored, run.directory)
+        return _install(found, run, restored)
+
+
+def _install(found: Plan, run: Run, restored: restoring.Restored | None) -> str:
+    options = found.options
     say, namespace = run.say, found.namespace
     secrets = keys.made(run.directory, found.options, etcd_ca=run.etcd_ca)
     digest = keys.digest(keys.authority(run.directory))
@@ -130,6 +152,9 @@ def install(options: Options, run: Run) -> str:
     waiting = Waiting(run.kubectl, namespace, time.monotonic() + run.wait_timeout, say, poll=run.poll)
     first, *rest = stages(found.manifests)
     run.kubectl.apply([*secrets, *first.manifests], force=run.force_conflicts)
+    if restored is not None:
+        say(f"restores etcd of {restored.content.created}")
+        restoring.fill(run.kubectl, restored, found.manifests, say=say, seconds=waiting.left())
     for number, stage in enumerate(rest, start=1):
         say(f"{number} of {len(rest)}: {stage.title}")
         record = _stage(run, waiting, stage, record)

@@ -82,6 +82,20 @@ class Kubectl:
             raise complaint(arguments, done.stderr)
         return done.stdout
 
+    def feed(self, *arguments: str, file: IO[bytes], seconds: float) -> str:
+        """As `run`, with a file as the standard input; what is behind `--` stays behind our flags."""
+        split = arguments.index("--") if "--" in arguments else len(arguments)
+        command = [*self._command(arguments[:split]), *arguments[split:]]
+        try:
+            done = subprocess.run(command, stdin=file, capture_output=True, timeout=seconds, check=False)
+        except FileNotFoundError as error:
+            raise missing() from error
+        except subprocess.TimeoutExpired as error:
+            raise DeadlineError(f"kubectl {arguments[0]} was not done after {seconds:.0f} s") from error
+        if done.returncode:
+            raise complaint(arguments, done.stderr.decode(errors="replace"))
+        return done.stdout.decode(errors="replace")
+
     def start(self, *arguments: str, stdout: IO[bytes], stderr: IO[bytes]) -> subprocess.Popen[bytes]:
         """kubectl as a process of its own, for what goes on until it is ended."""
         try:

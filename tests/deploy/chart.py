@@ -2,7 +2,8 @@
 
 Owns the templates and the values of deploy/helm/hanse. Manifests that both overlays have stand in
 common.yaml, others in single.yaml and ha.yaml, those of components in files of their own. What a component
-takes away stands where it would be, under the condition that the component is not there. What becomes a value is replaced by a mark before a manifest is written as YAML, and the mark by the template afterwards, so
+takes away stands where it would be, under the condition that the component is not there. What becomes a
+value is replaced by a mark before a manifest is written as YAML, and the mark by the template afterwards, so
 nothing of a template is quoted.
 
 `python -m tests.deploy.chart` writes the files; tests/real compares what helm makes of them. Pure, but for
@@ -60,6 +61,11 @@ _PORTS_HELPER = """{{/* The ports of federation.etcdEndpoints, as a NetworkPolic
 - port: {{ . }}
   protocol: TCP
 {{- end }}
+{{- end }}
+"""
+_ENDPOINTS_CHECK = """{{- $endpoints := .Values.federation.etcdEndpoints }}
+{{- if and .Values.components.externalEtcd (contains "hanse-etcd:" $endpoints) }}
+{{- fail "components.externalEtcd needs the endpoints of your etcd in federation.etcdEndpoints" }}
 {{- end }}
 """
 _IMAGES = {"hanse": "image", "etcd": "etcdImage"}
@@ -129,10 +135,7 @@ def templates() -> dict[str, str]:
 {{- fail (printf "profile is %s: it must be single or ha" .Values.profile) }}
 {{- end }}
 """
-    check += """{{- if and .Values.components.externalEtcd (contains "hanse-etcd:" .Values.federation.etcdEndpoints) }}
-{{- fail "components.externalEtcd needs the endpoints of your etcd in federation.etcdEndpoints" }}
-{{- end }}
-"""
+    check += _ENDPOINTS_CHECK
     files = {"common.yaml": HEAD + check + _joined(common)}
     for profile, every in by_profile.items():
         own = [each for each in every if each not in common]

@@ -233,8 +233,8 @@ def test_files_that_are_named_are_mounted(manifests: list[Manifest], service: st
 
 
 def test_a_backup_has_what_its_command_names(tmp_path: Path) -> None:
-    """Each file and folder in it is mounted: etcd's root, the keys that seal, and the key of the backup, which
-    is the user's; it may write its volume and nothing else."""
+    """Each file and folder in it is mounted: etcd's root, the keys that seal, and the key of the backup,
+    which is the user's; it may write its volume and nothing else."""
     job = workloads(build("single", "backup"))["backup"]
     volumes = mounts(job)
     named_paths = {
