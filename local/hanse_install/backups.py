@@ -46,6 +46,10 @@ _PORT = 2379
 _QUOTA = "HANSE_APISERVER_ETCD_QUOTA_BYTES"
 
 
+class UnfitError(FailedPreconditionError):
+    """Etcd answers, and an upgrade is not to be begun with it as it is."""
+
+
 @dataclass(frozen=True, slots=True)
 class Backups:
     """What the user said of backups."""
@@ -110,7 +114,7 @@ def _members(kubectl: Kubectl, namespace: str) -> int:
 
 
 def check(etcd: Etcd, manifests: Iterable[Manifest]) -> None:
-    """Raise FailedPreconditionError with the remedies unless etcd is fit for an upgrade to `manifests`."""
+    """Raise UnfitError with the remedies unless etcd is fit for an upgrade to `manifests`."""
     found = asyncio.run(
         checkup.examine(etcd.endpoints, tls=etcd.tls, tls_server_name=etcd.server_name or None)
     )
@@ -118,7 +122,7 @@ def check(etcd: Etcd, manifests: Iterable[Manifest]) -> None:
     found = replace(found, silent={called[where]: why for where, why in found.silent.items()})
     told = checkup.faults(found, quota=_quota(manifests))
     if told:
-        raise FailedPreconditionError(
+        raise UnfitError(
             f"etcd is not fit for an upgrade, so nothing was changed: {'; '.join(told)}. Where this run is "
             "to mend it, add --no-etcd-check"
         )

@@ -19,7 +19,7 @@ from typing import Any
 
 from hanse.errors import ConfigError, DeadlineError, FailedPreconditionError, HanseError
 from hanse_install import backups, checks, contexts, keys, overlay, restoring
-from hanse_install.backups import Backups
+from hanse_install.backups import Backups, UnfitError
 from hanse_install.kubectl import Kubectl, Manifest, require
 from hanse_install.options import NAMESPACE, ZONE, Options, check
 from hanse_install.record import Record, union
@@ -189,7 +189,7 @@ def _secure(found: Plan, record: Record, run: Run) -> None:
             if backup:
                 path = backups.take(etcd, record, found.options, run.directory, wanted)
                 backups.announce(path, run.directory, wanted, run.say)
-    except FailedPreconditionError:
+    except UnfitError:
         raise
     except HanseError as error:
         raise type(error)(

@@ -1,7 +1,7 @@
 """Whether etcd is fit to be changed: all members there and of one mind, no alarm, room, one version.
 
 Owns what is asked of each member (`examine`) and what of the answers stands in the way (`faults`, pure).
-Where etcd has authentication it needs the role `root`.
+Where etcd has authentication, newer releases tell alarms to the role `root` alone.
 
 Concurrency: each member is asked by itself, all at the same time, within seconds.
 
@@ -113,25 +113,30 @@ async def _ask(endpoint: str, *, tls: TlsFiles | None, tls_server_name: str | No
             in_use=int(status.dbSizeInUse),
             quota=int(status.dbSizeQuota),
         )
-        raised: Any = await channel.read(
-            channel.maintenance.Alarm, pb.AlarmRequest(action=_GET_ALARMS), what="read etcd's alarms"
-        )
         listed: Any = await channel.read(
             pb.ClusterStub(channel._channel).MemberList,
             pb.MemberListRequest(linearizable=False),
             what="read etcd's members",
         )
+        unreadable = await _read(channel)
         return member, _Whole(
             listed={int(each.ID): str(each.name) for each in listed.members},
             learners=frozenset(int(each.ID) for each in listed.members if each.isLearner),
-            alarms=tuple(
-                (int(each.memberID), _ALARMS.get(each.alarm, f"of kind {each.alarm}"))
-                for each in raised.alarms
-            ),
-            unreadable=await _read(channel),
+            alarms=() if unreadable else await _alarms(channel),
+            unreadable=unreadable,
         )
     finally:
         await channel.close()
+
+
+async def _alarms(channel: EtcdChannel) -> tuple[tuple[int, str], ...]:
+    """Member and kind of each alarm. etcd tells them only where there is a majority."""
+    raised: Any = await channel.read(
+        channel.maintenance.Alarm, pb.AlarmRequest(action=_GET_ALARMS), what="read etcd's alarms"
+    )
+    return tuple(
+        (int(each.memberID), _ALARMS.get(each.alarm, f"of kind {each.alarm}")) for each in raised.alarms
+    )
 
 
 async def _read(channel: EtcdChannel) -> str:
