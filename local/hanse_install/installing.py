@@ -91,6 +91,7 @@ def plan(options: Options, run: Run, *, changing: bool = True) -> Plan:
     others = tuple(each for each in found if each.federation != options.federation)
     there = checks.existing(run.kubectl, manifests)
     kept = tuple(checks.kept(there, record, others))
+    checks.members_unchanged(there, manifests)
     checks.volumes_unchanged(there, manifests)
     for warning in checks.storage(run.kubectl, options):
         run.say(f"warning: {warning}")
