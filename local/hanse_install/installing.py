@@ -113,7 +113,7 @@ def install(options: Options, run: Run) -> str:
     ) as restored:
         remembered = {name: value for name, value in restored.options.items() if name != "namespace"}
         found = plan(options.over(remembered), run)
-        if found.record is not None:
+        if found.record is not None and found.record.jobs:
             raise FailedPreconditionError(
                 f"namespace {found.namespace} of the host cluster has federation {options.federation} "
                 "already: take it out first (kubefed deinit --delete-data)"

@@ -27,7 +27,7 @@ from hanse_local.backup import FILES, Backup, EtcdPart
 from hanse_local.backup import Manifest as Content
 from hanse_local.backup_commands import VARIABLE, read_secret
 from hanse_local.certificates import ETCD
-from hanse_local.restoring import make_member, tool_among, tools
+from hanse_local.restoring import make_member, raises_revision, tool_among, tools
 
 from hanse.errors import ConfigError, DataLossError, FailedPreconditionError, HanseError
 from hanse.installation import KEYS as SECRET_KEYS
@@ -126,7 +126,8 @@ def check(kubectl: Kubectl, restored: Restored, manifests: Iterable[Manifest], d
     if taken:
         raise FailedPreconditionError(
             f"namespace {namespace} of the host cluster has the volumes {', '.join(taken)} already, and "
-            "a restore overwrites nothing: remove them first (kubefed deinit --delete-data)"
+            "a restore overwrites nothing: if an earlier run has restored them, run init without "
+            "--restore-from; else remove them first (kubefed deinit --delete-data)"
         )
     for file in SECRET_KEYS.values():
         path = directory / file
@@ -332,9 +333,11 @@ def _images(manifests: Iterable[Manifest]) -> Iterator[str]:
 def _tool(restored: Restored) -> Path:
     """The `etcdutl` for the snapshot. Raises ConfigError if there is none of its minor version."""
     version = etcd.parse_version(restored.etcd.version)
-    if found := tool_among(tools(), version):
+    found = tool_among(tools(), version)
+    if found is not None and raises_revision(found):
         return found
     raise ConfigError(
         f"the backup is of etcd {restored.etcd.version}, and there is no etcdutl {version[0]}.{version[1]} "
-        "here: put the one of that release on PATH, or, for 3.5, run `hanse etcd install`"
+        "here that can raise the revision: put the one of that release on PATH, or, for 3.5, run `hanse etcd "
+        "install`"
     )

@@ -123,9 +123,14 @@ def make_member(
     command = [str(tool), "snapshot", "restore", str(snapshot), f"--data-dir={directory}", f"--name={name}"]
     command += [f"--initial-cluster={cluster}", f"--initial-advertise-peer-urls={peer_url}"]
     command += [f"--initial-cluster-token={token}"] if token else []
-    if "--bump-revision" in _said([str(tool), "snapshot", "restore", "--help"]):
+    if raises_revision(tool):
         command += [f"--bump-revision={BUMP}", "--mark-compacted"]
     _said(command)
+
+
+def raises_revision(tool: Path) -> bool:
+    """Whether an `etcdutl` can raise the revision; that of 3.5.1 cannot."""
+    return "--bump-revision" in _said([str(tool), "snapshot", "restore", "--help"])
 
 
 def find_tool(binary: etcd.EtcdBinary) -> Path:

@@ -2,13 +2,14 @@
 
 The directory in HANSE_TEST_PODS says what there is: `ports.json` (Pod and port to port), `statefulset.json`,
 `volumes.json` (Pod to folder, in place of /var/lib/etcd). What is applied and deleted is in `calls.jsonl`.
-Where HANSE_TEST_KUBECTL names the real one, it does all but port-forward, exec and wait.
+Where HANSE_TEST_KUBECTL names the real one, it does all but port-forward and exec.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -16,13 +17,16 @@ import threading
 from contextlib import suppress
 from pathlib import Path
 
-PODS = Path(os.environ["HANSE_TEST_PODS"])
+
+def pods() -> Path:
+    """The directory."""
+    return Path(os.environ["HANSE_TEST_PODS"])
 
 
 def told(name: str) -> dict[str, str | int]:
     """What a file says; nothing if it is not there."""
     try:
-        found: dict[str, str | int] = json.loads((PODS / name).read_text())
+        found: dict[str, str | int] = json.loads((pods() / name).read_text())
     except FileNotFoundError:
         return {}
     return found
@@ -72,19 +76,27 @@ def main(words: list[str]) -> int:
         return forward(words)
     if words[0] == "exec":
         return execute(words)
-    if words[0] == "wait":
-        return 0
     if real := os.environ.get("HANSE_TEST_KUBECTL"):
         os.execv(real, [real, *words])  # noqa: S606
+    if words[0] == "wait":
+        return 0
     if words[:2] == ["get", "statefulset"]:
-        print((PODS / "statefulset.json").read_text())
+        print((pods() / "statefulset.json").read_text())
         return 0
     if words[:2] == ["get", "persistentvolumeclaims"]:
         print(json.dumps({"items": []}))
         return 0
-    with (PODS / "calls.jsonl").open("a") as file:
+    with (pods() / "calls.jsonl").open("a") as file:
         file.write(json.dumps([words, sys.stdin.read()]) + "\n")
     return 0
+
+
+def install(folder: Path) -> None:
+    """Put a kubectl that is this into a folder, beside which it finds nothing of the tests."""
+    shutil.copy(__file__, folder / "shim.py")
+    program = folder / "kubectl"
+    program.write_text(f'#!/bin/sh\nexec {sys.executable} {folder / "shim.py"} "$@"\n')
+    program.chmod(0o755)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ import asyncio
 import json
 import os
 import shutil
-import stat
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -38,6 +37,7 @@ from hanse.store.channel import open_channel
 from hanse.store.keys import FEDERATION
 from tests.deploy.manifests import Manifest, build, named, needs_kubectl, of_kind
 from tests.deploy.processes import DEADLINE, Host
+from tests.install import kubectl_shim
 from tests.support.etcd import find_etcd
 
 pytestmark = [needs_kubectl, pytest.mark.timeout(300)]
@@ -73,10 +73,7 @@ def shim(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     for variant in (("single",), ("single", "backup"), ("ha",), ("ha", "external-etcd")):
         build(*variant)
     folder = tmp_path_factory.mktemp("shim")
-    program = folder / "kubectl"
-    shutil.copy(Path(__file__).with_name("kubectl_shim.py"), folder / "shim.py")
-    program.write_text(f'#!/bin/sh\nexec {sys.executable} {folder / "shim.py"} "$@"\n')
-    program.chmod(program.stat().st_mode | stat.S_IXUSR)
+    kubectl_shim.install(folder)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
         patch.setenv("HANSE_TEST_PODS", str(folder))

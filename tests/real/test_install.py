@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import json
 import os
 import shutil
 import socket
@@ -23,14 +24,17 @@ import pytest_asyncio
 import yaml
 from hanse_install.stages import waits_for
 from hanse_local.backup import check
+from hanse_local.etcd_build import cache_dir
 from hanse_local.sealed_file import Secret
 
 from hanse.auth import server_name
 from hanse.credentials import read_keys
 from tests.deploy.manifests import of_kind
 from tests.deploy.processes import DEADLINE, Host
+from tests.install import kubectl_shim
 from tests.real.federation import Federation
 from tests.real.realcluster import ClusterSpec, Json, RealCluster, RealClusters, until
+from tests.support.etcd import find_etcd
 from tests.support.etcd_cluster import EtcdCluster
 from tests.system.harness.api import Api
 from tests.system.harness.dump import differences, dump, unversioned
@@ -382,11 +386,66 @@ async def test_an_etcd_of_the_users_is_used_looked_at_and_backed_up(
         assert "restore one of yours by etcdutl" in refused.err
 
 
+async def test_an_installation_is_backed_up_and_restored_to_a_new_host_cluster(
+    kubefed: Installer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An upgrade reaches etcd by port-forward. When all is lost but that backup and its key, init makes the
+    volumes of three members out of it, through Pods that the host cluster admits; what was said holds. No
+    number of replicas makes three of one."""
+    await kubefed.init("--dns-zone-name=fed.example.com")
+    made = await given(kubefed.host)
+    host = Host(tmp_path / "pods", made, made=of_kind(made, "Secret"))
+    pods = tmp_path / "shim"
+    pods.mkdir()
+    kubectl_shim.install(pods)
+    monkeypatch.setenv("HANSE_TEST_KUBECTL", str(shutil.which("kubectl")))
+    monkeypatch.setenv("HANSE_TEST_PODS", str(pods))
+    monkeypatch.setenv("HANSE_CACHE", str(cache_dir(os.environ)))  # has etcdutl, and is in another home
+    monkeypatch.setenv("PATH", f"{pods}{os.pathsep}{os.environ['PATH']}")
+    with host.started("etcd", who="hanse-etcd-0", program=[find_etcd()]):
+        ports = {"hanse-etcd-0:2379": host.port("hanse-etcd-0", 2379)}
+        (pods / "ports.json").write_text(json.dumps(ports))
+        await asyncio.to_thread(host.until, "hanse-etcd-0", 2381, "/health")
+        await asyncio.to_thread(run_pods, host)
+        await kubefed.init(f"--image={NEXT}")
+    grown = await kubefed.init("--overlay=ha", *UNSECURED, status=1)
+    assert "etcd has 1 member and would get 3" in grown.err
+    (backup,) = (kubefed.keys / "backups").iterdir()
+    kept = [shutil.copy(each, tmp_path) for each in (backup, kubefed.keys / "backup.key")]
+    keys = {name: (kubefed.keys / name).read_bytes() for name in ("ca.key", "etcd/ca.key", "secrets.key")}
+    await kubefed.deinit("--force", "--delete-data")
+    shutil.rmtree(kubefed.keys)
+
+    names = [f"hanse-etcd-{number}" for number in range(3)]
+    volumes = {f"{name}-restore": str(tmp_path / "volumes" / name) for name in names}
+    (pods / "volumes.json").write_text(json.dumps(volumes))
+    flags = (f"--restore-from={kept[0]}", f"--backup-key-file={kept[1]}", "--overlay=ha")
+    done = await kubefed.init(*flags, "--api-server-service-type=NodePort")
+    assert "restores member 3 of 3" in done.err
+    assert {name: (kubefed.keys / name).read_bytes() for name in keys} == keys
+    found = (await kubefed.host.api.get(f"{CORE}/persistentvolumeclaims"))["items"]
+    assert {each["metadata"]["name"] for each in found} == {f"data-{name}" for name in names}
+    for name in names:
+        assert (tmp_path / "volumes" / name / "data" / "member" / "snap" / "db").is_file()
+    left = (await kubefed.host.api.get(f"{CORE}/pods"))["items"]
+    assert not [each for each in left if each["metadata"]["name"].endswith("-restore")]
+    (settings,) = (
+        each["data"]
+        for each in (await kubefed.host.api.get(f"{CORE}/configmaps"))["items"]
+        if each["metadata"]["name"].startswith("hanse-federation-")
+    )
+    assert settings["dnsSuffix"] == "fed.example.com"
+
+    again = await kubefed.init(*flags, status=1)
+    assert "already: take it out first" in again.err
+
+
 async def given(host: RealCluster) -> list[Json]:
     """What the host cluster has of the installation's workloads, settings and Secrets."""
     found: list[Json] = []
     for kind, path in (
         ("Deployment", f"{APPS}/deployments"),
+        ("StatefulSet", f"{APPS}/statefulsets"),
         ("Job", f"/apis/batch/v1/namespaces/{NAME}/jobs"),
         ("ConfigMap", f"{CORE}/configmaps"),
         ("Secret", f"{CORE}/secrets"),
