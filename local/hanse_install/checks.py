@@ -220,6 +220,23 @@ def storage(kubectl: Kubectl, options: Options) -> Iterator[str]:
         )
 
 
+def members_unchanged(there: Iterable[Manifest], manifests: Iterable[Manifest]) -> None:
+    """Raise FailedPreconditionError if etcd is to have another number of members: each has to be told to etcd
+    before it starts, which nothing does."""
+
+    def count(among: Iterable[Manifest]) -> int | None:
+        sets = [each for each in among if each["kind"] == "StatefulSet"]
+        return int(sets[0]["spec"].get("replicas", 1)) if sets else None
+
+    now, wanted = count(there), count(manifests)
+    if now is not None and wanted is not None and now != wanted:
+        raise FailedPreconditionError(
+            f"etcd has {now} {'member' if now == 1 else 'members'} and would get {wanted}, which a number of "
+            "replicas does not make: take a backup (--backup-dir), take the federation out and make it anew "
+            "with --restore-from (docs/install.md, From single to ha)"
+        )
+
+
 def volumes_unchanged(there: Iterable[Manifest], manifests: Iterable[Manifest]) -> None:
     """Raise FailedPreconditionError if etcd's volumes are to be others than they are."""
 

@@ -24,6 +24,8 @@ from hanse_install.stages import Manifest
 
 _ETCD_OWN = frozenset({"hanse-etcd-server", "hanse-etcd-peer"})
 """Certificates of the members of the etcd in the host cluster."""
+SERVERS_CA = Path("etcd") / "servers-ca.crt"
+"""Who has issued the certificates of an etcd of the user's, where that is said; below the directory."""
 
 
 def default_directory(federation: str) -> Path:
@@ -44,6 +46,13 @@ def digest(certificate: bytes) -> str:
     return hashlib.sha256(certificate.strip()).hexdigest()
 
 
+def etcd_authority(directory: Path, options: Options) -> Path:
+    """The file with the authority of etcd's own certificates: what --etcd-ca named last, for an etcd of the
+    user's, else that of the installation."""
+    said = directory / SERVERS_CA
+    return said if options.endpoints and said.is_file() else directory / "etcd" / "ca.crt"
+
+
 def made(directory: Path, options: Options, *, etcd_ca: Path | None) -> list[Manifest]:
     """The Secrets, issuing what is missing or near its end. Raises ConfigError."""
     host, _ = options.address
@@ -57,8 +66,10 @@ def made(directory: Path, options: Options, *, etcd_ca: Path | None) -> list[Man
         )
         if not (options.endpoints and each["metadata"]["name"] in _ETCD_OWN)
     ]
-    if etcd_ca is not None:
-        trusted = base64.b64encode(etcd_ca.read_bytes()).decode()
+    if options.endpoints:
+        if etcd_ca is not None:
+            (directory / SERVERS_CA).write_bytes(etcd_ca.read_bytes())
+        trusted = base64.b64encode(etcd_authority(directory, options).read_bytes()).decode()
         for each in found:
             name = each["metadata"]["name"]
             if name.startswith("hanse-") and (name.endswith("-etcd") or name == "hanse-etcd-root"):
