@@ -16,8 +16,8 @@ from typing import Any, NoReturn, TypeVar
 import click
 from rich.console import Console
 
-from hanse.credentials import read_keys
 from hanse.errors import ConfigError, HanseError
+from hanse.keyring import read_keys
 from hanse.settings import TlsFiles
 from hanse_local.backup import EtcdSource, Manifest, check, take, take_services
 from hanse_local.certificates import ETCD

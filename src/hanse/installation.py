@@ -28,8 +28,8 @@ from hanse.auth import ADMIN_NAME, ADMINS, MASTERS, SERVICES, server_name, servi
 from hanse.credentials import Sealer
 from hanse.documents import to_yaml
 from hanse.errors import ConfigError, HanseError
+from hanse.keyring import create_key_file
 from hanse.pki import LEAF_DAYS, CertificateAuthority
-from hanse.sealing import create_key_file
 from hanse.settings import TlsFiles
 from hanse.store.rights import RIGHTS
 from hanse.store.roles import ROOT

@@ -16,7 +16,8 @@ from hanse_scheduler.records import decode as scheduler_decode
 from hanse_syncer.world import World as SyncerWorld
 
 from hanse.envelope import is_sealed
-from hanse.sealing import ObjectSealer, create_key_file
+from hanse.keyring import create_key_file
+from hanse.sealing import ObjectSealer
 from hanse.store import EtcdStore, MemoryStore
 from hanse.store.keys import ObjectKey
 from hanse.store.sealed import SealedStore

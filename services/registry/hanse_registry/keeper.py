@@ -104,8 +104,9 @@ class Keeper:
             known = self._stored.cluster_id if self._stored is not None else ""
             if access is not None and not access.cluster_id:  # stored by a release that did not keep it there
                 access = replace(access, cluster_id=known)
+            if access is None or access != self._access:
+                self._reconnect.set()  # one that was sealed again is the same
             self._access, self._credential_hash = access, credential_hash
-            self._reconnect.set()
             self._changed.set()
 
     def tell_orphans(self, report: orphan_pb2.OrphanReport | None) -> None:
