@@ -21,7 +21,6 @@ from typing import Final
 import structlog
 from opentelemetry.metrics import CallbackOptions, Meter, Observation
 
-from hanse.errors import ConfigError
 from hanse.filewatch import LOOK, WatchedFile
 from hanse.keyring import Key, KeyName, KeyRing, read_ring
 from hanse.kms import KmsRing
@@ -71,6 +70,11 @@ class RingKeeper:
         if self._kms is not None:
             await self._kms.poll()
             self._tell(self.problem)
+
+    async def close(self) -> None:
+        """Close what `prepare` has opened, where nothing runs."""
+        if self._kms is not None:
+            await self._kms.close()
 
     async def run(self) -> None:
         """Follow until cancelled."""
@@ -128,40 +132,42 @@ class RingKeeper:
         words = ", ".join(f"{key} ({count} sealed with it)" for key, count in sorted(lost))
         return f"{path} lacks keys that are in use: {words}; put their lines back, `hanse keys status` counts"
 
-    def observe(self, meter: Meter) -> None:
-        """Have `meter` show the ring."""
-        for name, callback, unit, description in (
-            ("hanse.keys.sealed", self._sealed, "{value}", "What is sealed with each key, in etcd."),
-            ("hanse.keys.unreadable", self._lost, "{value}", "What is sealed and cannot be opened."),
-            ("hanse.keys.position", self._positions, "1", "Place of each key in the ring; 1 seals."),
-            ("hanse.keys.problem", self._problems, "1", "1 while the key file or KMS plugin cannot be used."),
-        ):
-            meter.create_observable_gauge(name, callbacks=[callback], unit=unit, description=description)
-
-    def _sealed(self, options: CallbackOptions) -> Iterable[Observation]:
+    def sealed(self) -> Iterable[Observation]:
+        """How much is sealed with each key, as an observation."""
         found: Counter[str] = Counter(dict.fromkeys((key.id for key in self.ring.keys), 0))
         for name, count in self._in_use().items():
             found[name.id] += count
         return [Observation(count, {_RING: self.name, _KEY: key}) for key, count in found.items()]
 
-    def _lost(self, options: CallbackOptions) -> Iterable[Observation]:
+    def unreadable(self) -> Iterable[Observation]:
+        """How much cannot be opened, as an observation."""
         return [Observation(self._unreadable(), {_RING: self.name})]
 
-    def _positions(self, options: CallbackOptions) -> Iterable[Observation]:
+    def positions(self) -> Iterable[Observation]:
+        """The place of each key, as an observation."""
         offset = 1 if self._kms is None else 2  # the plugin seals
         return [
             Observation(at, {_RING: self.name, _KEY: key.id}) for at, key in enumerate(self.ring.keys, offset)
         ]
 
-    def _problems(self, options: CallbackOptions) -> Iterable[Observation]:
+    def problems(self) -> Iterable[Observation]:
+        """Whether something is wrong, as an observation."""
         return [Observation(int(bool(self.problem)), {_RING: self.name})]
 
 
-def check_rings(*, key_file: str, kms_socket: str, name: str) -> None:
-    """Raise ConfigError where something must be sealed, and there is nothing to seal with."""
-    if not key_file and not kms_socket:
-        raise ConfigError(
-            f"settings {name}_key_file and {name}_kms_socket are empty: name the file with the keys, or the "
-            "socket of a KMS v2 plugin",
-            metadata={"setting": f"{name}_key_file"},
-        )
+def observe_rings(meter: Meter, *rings: RingKeeper) -> None:
+    """Have `meter` show the rings of a process; once for all of them."""
+
+    def shown(of: Callable[[RingKeeper], Iterable[Observation]]) -> Callable[..., list[Observation]]:
+        def callback(options: CallbackOptions) -> list[Observation]:
+            return [each for ring in rings for each in of(ring)]
+
+        return callback
+
+    for name, of, unit, description in (
+        ("hanse.keys.sealed", RingKeeper.sealed, "{value}", "What is sealed with each key, in etcd."),
+        ("hanse.keys.unreadable", RingKeeper.unreadable, "{value}", "What is sealed and cannot be opened."),
+        ("hanse.keys.position", RingKeeper.positions, "1", "Place of each key in the ring; 1 seals."),
+        ("hanse.keys.problem", RingKeeper.problems, "1", "1 while key file or KMS plugin cannot be used."),
+    ):
+        meter.create_observable_gauge(name, callbacks=[shown(of)], unit=unit, description=description)

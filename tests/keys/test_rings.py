@@ -231,7 +231,7 @@ async def test_a_mounted_secret_is_noticed_when_its_link_turns(tmp_path: Path) -
     try:
         (tmp_path / "..tmp").symlink_to("..2")
         (tmp_path / "..tmp").rename(tmp_path / "..data")
-        await until(lambda: not (len(keeper.ring.keys) != 2), 5)
+        await until(lambda: len(keeper.ring.keys) == 2, 5)
     finally:
         running.cancel()
 

@@ -37,7 +37,7 @@ from hanse.kube.server.auth import (
 )
 from hanse.kube.server.connections import ConnectionLimits
 from hanse.revocation import DenyList
-from hanse.rings import SECRETS, RingKeeper
+from hanse.rings import SECRETS, RingKeeper, observe_rings
 from hanse.rpc import RpcServer
 from hanse.runtime import Runtime
 from hanse.sealing import ObjectSealer, kinds_to_seal
@@ -88,7 +88,7 @@ class Apiserver:
         self._store = store = SealedStore(store, sealer)
         self._keys.follow_use(self._store.in_use, lambda: len(self._store.unreadable))
         if telemetry is not None:
-            self._keys.observe(telemetry.meter)
+            observe_rings(telemetry.meter, self._keys)
         self._settings = settings
         self._telemetry = telemetry
         self._health = health

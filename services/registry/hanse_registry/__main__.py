@@ -18,7 +18,7 @@ from hanse.keyring import create_key_file
 from hanse.kube.access import ClusterAccess
 from hanse.kube.client import KubeClient
 from hanse.revocation import DenyList
-from hanse.rings import CREDENTIALS, RingKeeper
+from hanse.rings import CREDENTIALS, RingKeeper, observe_rings
 from hanse.rpc import RpcChannel, RpcServer
 from hanse.runtime import Runtime, run
 from hanse.store import EtcdStore
@@ -74,7 +74,7 @@ async def serve(runtime: Runtime[RegistrySettings]) -> None:
         )
         RegistryMetrics(runtime.telemetry.meter, registrar)
         ring.follow_use(registrar.keys_in_use, lambda: len(registrar.unreadable_credentials))
-        ring.observe(runtime.telemetry.meter)
+        observe_rings(runtime.telemetry.meter, ring)
         await ring.prepare()
         work = [
             runtime.tasks.create_task(registrar.follow()),

@@ -14,7 +14,7 @@ from hanse.api.federation.v1.federation_service_pb2_grpc import FederationServic
 from hanse.api.syncer.v1.syncer_service_pb2_grpc import add_SyncerServiceServicer_to_server
 from hanse.credentials import Sealer
 from hanse.revocation import DenyList
-from hanse.rings import CREDENTIALS, SECRETS, RingKeeper
+from hanse.rings import CREDENTIALS, SECRETS, RingKeeper, observe_rings
 from hanse.rpc import RpcChannel, RpcServer
 from hanse.runtime import Runtime, run
 from hanse.sealing import ObjectSealer
@@ -72,8 +72,8 @@ async def serve(runtime: Runtime[SyncerSettings]) -> None:
             rings[SECRETS].follow_use(opened.in_use, lambda: len(opened.unreadable))
             rings[CREDENTIALS].follow_use(world.keys_in_use, lambda: world.unreadable_credentials(sealer))
             sealer.ring.subscribe(lambda: _look_again(pipelines))
+            observe_rings(runtime.telemetry.meter, *rings.values())
             for ring in rings.values():
-                ring.observe(runtime.telemetry.meter)
                 runtime.tasks.create_task(ring.run(), name=f"{ring.name} keys")
             instruments = SyncerMetrics(runtime.telemetry.meter, pipelines)
             janitor = Janitor(store, world, identity=identity, lease_seconds=settings.lease_seconds)
