@@ -201,8 +201,8 @@ async def test_a_key_is_rotated_while_two_apiservers_serve(key_file: str) -> Non
 
 
 async def test_a_kms_plugin_keeps_the_key(key_file: str, tmp_path: Path) -> None:
-    """From a key file to a plugin; without it other kinds are served, Secrets are unreadable, and a new one is
-    refused with the plugin's name; with it all is back by itself."""
+    """From a key file to a plugin; without it other kinds are served, Secrets are unreadable, and a new one
+    is refused with the plugin's name; with it all is back by itself."""
     store = MemoryStore()
     async with serving(store, secrets_key_file=key_file) as world:
         await world.create("/api/v1/namespaces", namespace())
