@@ -237,6 +237,7 @@ class Registrar:
             keeper.give(*self.access(name))
         except UnavailableError as error:  # not known now: what the keeper has goes on
             _log.warning("a credential cannot be opened now", cluster=name, error=error.message)
+            keeper.give(None, "", why=error.message)
         except Exception as error:  # noqa: BLE001 - of this cluster; its condition says that it has none
             self._boundary.failed(f"credential of {name}", error)
             keeper.give(None, "unreadable")
