@@ -164,10 +164,27 @@ def observe_rings(meter: Meter, *rings: RingKeeper) -> None:
 
         return callback
 
-    for name, of, unit, description in (
-        ("hanse.keys.sealed", RingKeeper.sealed, "{value}", "What is sealed with each key, in etcd."),
-        ("hanse.keys.unreadable", RingKeeper.unreadable, "{value}", "What is sealed and cannot be opened."),
-        ("hanse.keys.position", RingKeeper.positions, "1", "Place of each key in the ring; 1 seals."),
-        ("hanse.keys.problem", RingKeeper.problems, "1", "1 while key file or KMS plugin cannot be used."),
-    ):
-        meter.create_observable_gauge(name, callbacks=[shown(of)], unit=unit, description=description)
+    meter.create_observable_gauge(
+        "hanse.keys.sealed",
+        callbacks=[shown(RingKeeper.sealed)],
+        unit="{value}",
+        description="What is sealed with each key, in etcd.",
+    )
+    meter.create_observable_gauge(
+        "hanse.keys.unreadable",
+        callbacks=[shown(RingKeeper.unreadable)],
+        unit="{value}",
+        description="What is sealed and cannot be opened.",
+    )
+    meter.create_observable_gauge(
+        "hanse.keys.position",
+        callbacks=[shown(RingKeeper.positions)],
+        unit="1",
+        description="Place of each key in the ring; 1 seals.",
+    )
+    meter.create_observable_gauge(
+        "hanse.keys.problem",
+        callbacks=[shown(RingKeeper.problems)],
+        unit="1",
+        description="1 while the key file or the KMS plugin cannot be used.",
+    )
