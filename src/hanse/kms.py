@@ -94,7 +94,11 @@ def fault(answer: EncryptResponse) -> str:
             or not all(len(each) <= 63 and _LABEL.fullmatch(each) for each in labels)
         ):
             return f"the annotation {name[:_WORDS]!r} is no fully qualified domain name"
-    return f"the annotations have {size} bytes, more than {_MOST_ANNOTATIONS}" * (size > _MOST_ANNOTATIONS)
+    return (
+        f"the annotations have {size} bytes, more than {_MOST_ANNOTATIONS}"
+        if size > _MOST_ANNOTATIONS
+        else ""
+    )
 
 
 def _fault_of_id(key_id: str) -> str:
