@@ -27,8 +27,8 @@ from hanse_local.backup_commands import VARIABLE, read_secret
 from hanse_local.certificates import ETCD
 
 from hanse.errors import ConfigError, FailedPreconditionError, HanseError, UnavailableError
+from hanse.keyring import create_key_file
 from hanse.numbers import whole_number
-from hanse.sealing import create_key_file
 from hanse.settings import TlsFiles
 from hanse.store import checkup
 from hanse_install import keys

@@ -1,8 +1,7 @@
 """Certificates and keys of an installation: in a directory of the user's, and from it as Secrets.
 
 Owns the rule that a key that has sealed is never replaced, nor an authority: where the host cluster has
-Secrets
-of other keys than the directory, nothing is done.
+Secrets of keys that the directory has not, nothing is done. A directory may have more keys: it was rotated.
 
 Concurrency: small synchronous files.
 
@@ -95,12 +94,18 @@ def check(kubectl: Kubectl, directory: Path, namespace: str) -> None:
         if not text.strip():
             continue
         path = directory / file
-        if not path.is_file() or path.read_bytes().strip() != base64.b64decode(text).strip():
+        there = base64.b64decode(text).strip()
+        if not path.is_file() or not _has(path.read_bytes().strip(), there, ring=name in KEYS):
             raise FailedPreconditionError(
                 f"Secret {name} in namespace {namespace} was made with another {file} than {path}: name the "
                 "directory of the first run with --keys-directory; without it what is sealed in etcd is "
                 "lost"
             )
+
+
+def _has(ours: bytes, theirs: bytes, *, ring: bool) -> bool:
+    """Whether a file has what the Secret has: all of its keys, or the same certificate."""
+    return set(theirs.split()) <= set(ours.split()) if ring else ours == theirs
 
 
 def _escaped(file: str) -> str:

@@ -88,6 +88,8 @@ class Manifest:
     """Of an etcd that is not ours; empty means the embedded one."""
     files: tuple[Part, ...]
     etcds: tuple[EtcdPart, ...]
+    plugin_keys: tuple[str, ...] = ()
+    """Keys of a KMS plugin that something in etcd is sealed with: without them it cannot be opened."""
     format: int = field(default=FORMAT)
 
     def encode(self) -> bytes:
@@ -116,6 +118,7 @@ class Manifest:
                     EtcdPart(str(e["name"]), str(e["version"]), int(e["revision"]), _part(e["file"]))
                     for e in document["etcds"]
                 ),
+                plugin_keys=tuple(map(str, document.get("plugin_keys", ()))),
             )
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise DataLossError(f"the manifest of the backup cannot be understood: {error}") from error
@@ -166,6 +169,7 @@ def take(data: DataDir, target: Path, secret: Secret) -> Manifest:
         lambda: dict(_worth_keeping(data)),
         who=(state.federation_id, state.options.get("federation_name", "")),
         external=state.etcd_endpoints,
+        prefix=state.options.get("etcd_prefix") or "/hanse",
         work=data.run,
         target=target,
         secret=secret,
@@ -192,6 +196,7 @@ def take_services(
         lambda: {f"{FILES}/{name}": path for name, path in files.items()},
         who=asyncio.run(_identity(etcd, prefix)),
         external=tuple(called) or etcd.endpoints,
+        prefix=prefix,
         work=target.parent,
         target=target,
         secret=secret,
@@ -245,6 +250,21 @@ def keep_newest(folder: Path, federation: str, count: int) -> list[Path]:
     return gone
 
 
+async def _plugin_keys(etcd: EtcdSource, prefix: str) -> tuple[str, ...]:
+    """Keys of a KMS plugin that something in etcd is sealed with."""
+    from hanse.census import take_credentials, take_objects
+    from hanse.store import EtcdStore
+
+    store = await EtcdStore.connect(
+        etcd.endpoints, prefix=prefix, tls=etcd.tls, tls_server_name=etcd.server_name or None
+    )
+    try:
+        found = (await take_objects(store)).plugin_keys + (await take_credentials(store)).plugin_keys
+    finally:
+        await store.close()
+    return tuple(sorted(set(found)))
+
+
 async def _identity(etcd: EtcdSource, prefix: str) -> tuple[str, str]:
     """Id and name of the federation in an etcd. Raises FailedPreconditionError if it has none."""
     from hanse.api.federation.v1.federation_pb2 import Federation
@@ -278,6 +298,7 @@ def _pack(
     *,
     who: tuple[str, str],
     external: tuple[str, ...],
+    prefix: str,
     work: Path,
     target: Path,
     secret: Secret,
@@ -285,6 +306,7 @@ def _pack(
     """Write the backup. `files` is asked after etcd was read, `work` has room for a snapshot."""
     with tempfile.TemporaryDirectory(prefix="backup.", dir=work) as folder:
         etcds = tuple(asyncio.run(_snapshots(sources, Path(folder))))
+        plugin_keys = asyncio.run(_plugin_keys(sources[0], prefix))
         contents = {name: path.read_bytes() for name, path in files().items()}
         manifest = Manifest(
             hanse=__version__,
@@ -297,6 +319,7 @@ def _pack(
                 for name, content in contents.items()
             ),
             etcds=etcds,
+            plugin_keys=plugin_keys,
         )
         descriptor, temporary = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
         partial = Path(temporary)

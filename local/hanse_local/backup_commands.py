@@ -18,8 +18,8 @@ from typing import Any, NoReturn, TypeVar
 import click
 from rich.console import Console
 
-from hanse.credentials import read_keys
 from hanse.errors import ConfigError, HanseError
+from hanse.keyring import read_keys
 from hanse.settings import TlsFiles
 from hanse_local.backup import (
     EtcdSource,
@@ -58,6 +58,34 @@ def _secret_options(function: F) -> F:
     return passphrase(key(function))
 
 
+_ETCD_OPTIONS: tuple[Callable[[Any], Any], ...] = (
+    click.option(
+        "--etcd-endpoints",
+        metavar="HOST:PORT,...",
+        default="",
+        help="Services without a data directory: their etcd.",
+    ),
+    click.option("--etcd-ca", default="", metavar="FILE", help="Authority of that etcd."),
+    click.option(
+        "--etcd-cert", default="", metavar="FILE", help="Certificate of a user of etcd with the role root."
+    ),
+    click.option("--etcd-key", default="", metavar="FILE", help="Key of the certificate."),
+    click.option(
+        "--etcd-server-name", default="", metavar="NAME", help="Name in etcd's certificate. [default: HOST]"
+    ),
+    click.option(
+        "--etcd-prefix", default="/hanse", metavar="PATH", show_default=True, help="Prefix of all keys."
+    ),
+)
+
+
+def etcd_options(function: F) -> F:
+    """The options by which an etcd is named that is of no data directory."""
+    for option in reversed(_ETCD_OPTIONS):
+        function = option(function)
+    return function
+
+
 @click.command()
 @click.argument("file", required=False, type=click.Path(path_type=Path))
 @_secret_options
@@ -77,23 +105,7 @@ def _secret_options(function: F) -> F:
 @click.option(
     "--name", default="hanse", metavar="NAME", show_default=True, help="How names of files in DIR begin."
 )
-@click.option(
-    "--etcd-endpoints",
-    metavar="HOST:PORT,...",
-    default="",
-    help="Services without a data directory: their etcd.",
-)
-@click.option("--etcd-ca", default="", metavar="FILE", help="Authority of that etcd.")
-@click.option(
-    "--etcd-cert", default="", metavar="FILE", help="Certificate of a user of etcd with the role root."
-)
-@click.option("--etcd-key", default="", metavar="FILE", help="Key of the certificate.")
-@click.option(
-    "--etcd-server-name", default="", metavar="NAME", help="Name in etcd's certificate. [default: HOST]"
-)
-@click.option(
-    "--etcd-prefix", default="/hanse", metavar="PATH", show_default=True, help="Prefix of all keys."
-)
+@etcd_options
 @click.option(
     "--include",
     multiple=True,
@@ -122,7 +134,7 @@ def backup(
     """
     console = Console(stderr=True)
     try:
-        source = _source(**etcd)
+        source = etcd_source(**etcd)
         if include and source is None:
             raise ConfigError("--include is for services without a data directory: give --etcd-endpoints too")
         target = _target(file, into, name, keep)
@@ -207,7 +219,7 @@ def restore(
     )
 
 
-def _source(
+def etcd_source(
     *,
     etcd_endpoints: str,
     etcd_ca: str,
@@ -265,6 +277,9 @@ def _describe(console: Console, manifest: Manifest) -> None:
         *(f"{e.name:<12} {e.version}, revision {e.revision}, {e.file.size} bytes" for e in manifest.etcds),
         f"files        {len(manifest.files)}",
     ]
+    if manifest.plugin_keys:
+        needed = ", ".join(manifest.plugin_keys)
+        lines.append(f"needs        the KMS plugin, which is not in it, with its keys {needed}")
     for line in lines:
         console.print(line, highlight=False, soft_wrap=True)
 

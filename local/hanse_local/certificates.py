@@ -16,9 +16,9 @@ from collections.abc import Iterable, Sequence
 from hanse.auth import ADMIN_NAME, ADMINS, MASTERS, SERVICES, server_name, service_name
 from hanse.credentials import Sealer
 from hanse.errors import ConfigError
+from hanse.keyring import create_key_file
 from hanse.pki import CertificateAuthority, write_private
 from hanse.revocation import DenyList
-from hanse.sealing import create_key_file
 from hanse.settings import TlsFiles
 from hanse_local.layout import DataDir
 

@@ -37,6 +37,7 @@ from hanse_local.display import (
 )
 from hanse_local.etcd_commands import etcd_group
 from hanse_local.host import Host
+from hanse_local.keys_commands import keys_group
 from hanse_local.layout import DEFAULT, DataDir
 from hanse_local.lock import already_running, is_held
 from hanse_local.options import Options
@@ -383,4 +384,4 @@ def certificates_revoke(data: DataDir, what: str) -> None:
 
 def commands() -> list[click.Command]:
     """The commands for the entry point group `hanse.commands`."""
-    return [up, down, status, sim, certificates, etcd_group, backup, restore, rebuild]
+    return [up, down, status, sim, certificates, etcd_group, keys_group, backup, restore, rebuild]

@@ -2,8 +2,8 @@
 
 Owns their names, which `deploy/k8s` mounts, and `python -m hanse.installation`, which makes them. Authorities
 stay in a directory of the caller's, never in the cluster: without it nothing can be issued. Run again it
-issues what is near its end and leaves everything else as it is. The two Secrets of keys are immutable, so
-that a run with another directory cannot replace what has sealed.
+issues what is near its end and leaves everything else as it is. The two Secrets of keys can change, so that
+keys are rotated without a restart; services refuse a ring without a key that something is sealed with.
 
 A certificate's Secret has `ca.crt`, `tls.crt` and `tls.key`, as those of cert-manager: the component
 `deploy/k8s/components/cert-manager` has the same certificates for it to issue.
@@ -28,8 +28,8 @@ from hanse.auth import ADMIN_NAME, ADMINS, MASTERS, SERVICES, server_name, servi
 from hanse.credentials import Sealer
 from hanse.documents import to_yaml
 from hanse.errors import ConfigError, HanseError
+from hanse.keyring import create_key_file
 from hanse.pki import LEAF_DAYS, CertificateAuthority
-from hanse.sealing import create_key_file
 from hanse.settings import TlsFiles
 from hanse.store.rights import RIGHTS
 from hanse.store.roles import ROOT
@@ -145,8 +145,7 @@ def _keys(directory: Path, namespace: str) -> Iterator[dict[str, Any]]:
     for secret, file in KEYS.items():
         create_key_file(directory / file)
         Sealer.from_file(directory / file)
-        manifest = _secret(secret, namespace, "Opaque", {file: (directory / file).read_bytes()})
-        yield {**manifest, "immutable": True}
+        yield _secret(secret, namespace, "Opaque", {file: (directory / file).read_bytes()})
 
 
 def _certificates(

@@ -18,17 +18,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-import structlog
-
 from hanse.errors import ConfigError, UnauthenticatedError
+from hanse.filewatch import LOOK, WatchedFile
 from hanse.subject import subject_of_der
 
 _FORMS: Final = ("sha256", "serial", "name")
-_LOOK: Final = 1.0
-"""Seconds between two looks at the file for the sake of connections that are open."""
 _REMEMBERED: Final = 1024
-
-_log = structlog.get_logger(__name__)
 
 
 class DenyList:
@@ -36,13 +31,8 @@ class DenyList:
 
     def __init__(self, path: str = "") -> None:
         """Read the file. Raises ConfigError if it cannot be used."""
-        self._path = Path(path) if path else None
-        self._stamp: tuple[int, int] | None = None
-        self._entries: frozenset[str] = frozenset()
+        self._file = WatchedFile(Path(path), _read, what="the deny list") if path else None
         self._known: dict[bytes, bool] = {}
-        self._failed = ""
-        if self._path is not None:
-            self._read(self._path)
 
     def check(self, certificate: bytes) -> None:
         """Raise UnauthenticatedError (CERTIFICATE_REVOKED) if `certificate`, DER, is denied."""
@@ -54,51 +44,37 @@ class DenyList:
     def denies(self, certificate: bytes) -> bool:
         """Return whether `certificate`, DER, is denied now."""
         self._refresh()
-        if not self._entries:
+        entries = self._entries
+        if not entries:
             return False
         known = self._known.get(certificate)
         if known is None:
             if len(self._known) >= _REMEMBERED:
                 self._known.clear()
-            known = self._known[certificate] = not self._entries.isdisjoint(entries_of(certificate))
+            known = self._known[certificate] = not entries.isdisjoint(entries_of(certificate))
         return known
 
     async def follow(self, changed: Callable[[], None]) -> None:
         """Call `changed` whenever the list has changed, until cancelled; for connections that are open."""
         before = self._entries
         while True:
-            await asyncio.sleep(_LOOK)
+            await asyncio.sleep(LOOK)
             self._refresh()
             if self._entries != before:
                 before = self._entries
                 changed()
 
-    def _refresh(self) -> None:
-        if self._path is None:
-            return
-        try:
-            self._read(self._path)
-            self._failed = ""
-        except ConfigError as error:
-            if error.message != self._failed:  # once for each mistake
-                self._failed = error.message
-                _log.error("the deny list cannot be read; what it said before holds", error=error.message)
+    @property
+    def _entries(self) -> frozenset[str]:
+        return self._file.value if self._file is not None else frozenset()
 
-    def _read(self, path: Path) -> None:
-        try:
-            stat = path.stat()
-            stamp = (stat.st_mtime_ns, stat.st_size)
-            if stamp == self._stamp:
-                return
-            text = path.read_bytes()
-        except OSError as error:
-            raise ConfigError(f"cannot read the deny list {path}: {error}") from error
-        self._stamp = stamp  # a list with a mistake is not read again until it changes
-        try:
-            self._entries = parse(text.decode(), str(path))
-        except UnicodeDecodeError as error:
-            raise ConfigError(f"cannot read the deny list {path}: {error}") from error
-        self._known = {}
+    def _refresh(self) -> None:
+        if self._file is not None and self._file.refresh():
+            self._known = {}
+
+
+def _read(path: Path) -> frozenset[str]:
+    return parse(path.read_bytes().decode(), str(path))
 
 
 def parse(text: str, name: str) -> frozenset[str]:

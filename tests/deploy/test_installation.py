@@ -12,6 +12,7 @@ from cryptography import x509
 
 from hanse.auth import server_name, service_name
 from hanse.installation import KEYS, certificates, main, secrets
+from hanse.keyring import add_key
 from hanse.pki import CertificateAuthority, KeyPair, names_of, needs_renewal, subject_of
 from hanse.store.rights import RIGHTS
 
@@ -62,11 +63,19 @@ def test_what_is_near_its_end_is_issued_again(tmp_path: Path) -> None:
     assert not needs_renewal(x509.load_pem_x509_certificate(content(after["hanse-dns-tls"], "tls.crt")))
 
 
-def test_keys_cannot_be_replaced(tmp_path: Path) -> None:
-    """Their Secrets are immutable: a run with another directory is refused by the host cluster."""
+def test_keys_stay_and_can_be_rotated(tmp_path: Path) -> None:
+    """A run with the same directory yields the same keys, and one that was added since."""
     made = by_name(tmp_path)
-    assert {name for name, each in made.items() if each.get("immutable")} == set(KEYS)
-    assert set(by_name(tmp_path, keys_only=True)) == set(KEYS)
+    assert not any(each.get("immutable") for each in made.values())
+    again = by_name(tmp_path, keys_only=True)
+    assert again == {name: made[name] for name in KEYS}
+    add_key(tmp_path / "secrets.key")
+    rotated = by_name(tmp_path, keys_only=True)
+    before, after = (
+        content(each["hanse-secrets-key"], "secrets.key").splitlines() for each in (again, rotated)
+    )
+    assert after[: len(before)] == before
+    assert len(after) == len(before) + 1
 
 
 def test_the_directory_is_its_owners(tmp_path: Path) -> None:

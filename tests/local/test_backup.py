@@ -19,8 +19,8 @@ from hanse_local.restoring import find_tool, restore
 from hanse_local.sealed_file import SealedWriter, Secret
 from hanse_local.state import State
 
-from hanse.credentials import new_key
 from hanse.errors import ConfigError, DataLossError, FailedPreconditionError, HanseError
+from hanse.keyring import new_key
 from tests.local.fakes import fake_etcd
 
 SECRET = Secret(keys=[new_key()])

@@ -33,7 +33,7 @@ from hanse.api.registry.v1.registry_service_pb2_grpc import (
 from hanse.api.scheduler.v1 import placement_pb2
 from hanse.api.syncer.v1 import orphan_pb2, sync_state_pb2
 from hanse.api.type.v1 import change_pb2, condition_pb2
-from hanse.credentials import Sealer, new_key
+from hanse.credentials import Sealer
 from hanse.errors import (
     AlreadyExistsError,
     CompactedError,
@@ -44,6 +44,7 @@ from hanse.errors import (
     NotFoundError,
     UnavailableError,
 )
+from hanse.keyring import new_key
 from hanse.kube.access import ClusterAccess
 from hanse.kube.expect import Answer, Expected, verified
 from hanse.kube.patch import json_patch, merge_patch

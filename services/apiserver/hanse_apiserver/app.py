@@ -12,6 +12,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import os
+import socket
 import ssl
 from pathlib import Path
 from types import TracebackType
@@ -35,6 +37,7 @@ from hanse.kube.server.auth import (
 )
 from hanse.kube.server.connections import ConnectionLimits
 from hanse.revocation import DenyList
+from hanse.rings import SECRETS, RingKeeper, observe_rings
 from hanse.rpc import RpcServer
 from hanse.runtime import Runtime
 from hanse.sealing import ObjectSealer, kinds_to_seal
@@ -50,6 +53,7 @@ from hanse_apiserver.access import FederationAuthorizer, TokenFileAuthenticator
 from hanse_apiserver.admission import FederationAdmission
 from hanse_apiserver.federation_service import FederationService
 from hanse_apiserver.finalize import SyncFinalizer
+from hanse_apiserver.resealing import keep_sealed
 from hanse_apiserver.settings import ApiserverSettings
 from hanse_apiserver.view import FederationView
 
@@ -73,8 +77,18 @@ class Apiserver:
         """Prepare; nothing is read or written before it is entered. `maintenance` is that of the store, which
         is looked after by nobody here without it.
         """
-        sealer = ObjectSealer.from_file(settings.secrets_key_file, kinds=kinds_to_seal(settings.sealed_kinds))
+        self._keys = RingKeeper(
+            SECRETS,
+            key_file=settings.secrets_key_file,
+            kms_socket=settings.secrets_kms_socket,
+            tell=lambda message: health.warn("secrets keys", message) if health is not None else None,
+        )
+        sealer = ObjectSealer(self._keys.ring, kinds=kinds_to_seal(settings.sealed_kinds))
+        self._plain_store = store
         self._store = store = SealedStore(store, sealer)
+        self._keys.follow_use(self._store.in_use, lambda: len(self._store.unreadable))
+        if telemetry is not None:
+            observe_rings(telemetry.meter, self._keys)
         self._settings = settings
         self._telemetry = telemetry
         self._health = health
@@ -112,9 +126,14 @@ class Apiserver:
             if self.upkeep is not None:
                 looking = asyncio.create_task(self.upkeep.run(), name="upkeep of etcd")
                 stack.push_async_callback(_end, looking)
+            await self._keys.prepare()
+            following = asyncio.create_task(self._keys.run(), name="secrets keys")
+            stack.push_async_callback(_end, following)
             await stack.enter_async_context(self.engine)
-            sweep = asyncio.create_task(self._store.sweep(), name="sweep")
-            stack.push_async_callback(_end, sweep)
+            sealing = keep_sealed(
+                self._store, self._plain_store, identity=f"{socket.gethostname()}-{os.getpid()}"
+            )
+            stack.push_async_callback(_end, asyncio.create_task(sealing, name="sealing"))
             await self._start_finalizer(stack)
             authorizer = FederationAuthorizer(
                 admin_groups=settings.admin_groups, viewer_groups=settings.viewer_groups
