@@ -20,7 +20,7 @@ from hanse.errors import ConfigError, FailedPreconditionError
 from hanse.pki import write_private
 from hanse.settings import TlsFiles
 from hanse_local import beginnings, etcd, ports
-from hanse_local.certificates import ADMIN, ETCD, MEMBERS_ETCD, ROOT, Certificates
+from hanse_local.certificates import ADMIN, ETCD, MEMBERS_ETCD, ROOT, Certificates, held
 from hanse_local.checks import SERVICES, check_options, check_process
 from hanse_local.configs import Value, client_toml, tls_values, toml
 from hanse_local.continuity import EtcdAccess, check_directory
@@ -84,6 +84,11 @@ def joined(host: str, port: int) -> str:
 
 def prepare(data: DataDir, options: Options, claims: ports.Claims) -> Plan:
     """Choose and claim ports, issue certificates, write configuration. Raises HanseError."""
+    with held(data):
+        return _prepare(data, options, claims)
+
+
+def _prepare(data: DataDir, options: Options, claims: ports.Claims) -> Plan:
     old = State.load(data.state)
     options = options.resolved(old)
     check_options(options)

@@ -17,6 +17,7 @@ import signal
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 from hanse.documents import yaml_document
@@ -37,9 +38,10 @@ from hanse_local.joining import join_all
 from hanse_local.layout import DataDir
 from hanse_local.lock import DataDirLock
 from hanse_local.options import Options
+from hanse_local.overlap import unfinished
 from hanse_local.ports import Claims
 from hanse_local.process import ProcessState
-from hanse_local.renewing import renew
+from hanse_local.renewing import endings, renew
 from hanse_local.room import keep_room
 from hanse_local.state import State
 from hanse_local.supervisor import StartError, Supervisor
@@ -263,6 +265,8 @@ class Host:
                 for cluster in (plan.state.clusters if plan else ())
             ],
         }
+        snapshot["unwritten"] += [*endings(self._data, now=datetime.now(UTC))] if plan else []
+        snapshot["notes"] = [*unfinished(self._data)]
         return snapshot | {"problems": verdict.problems(snapshot, now=time.time())}
 
     async def _answer(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -276,6 +280,8 @@ class Host:
                 return await self._sim_stop(str(request["name"]))
             case "sim-start":
                 return await self._sim_start(str(request["name"]))
+            case "restart":
+                return await self._restart(str(request["name"]))
             case unknown:
                 raise InvalidArgumentError(f"the supervisor knows no command {unknown}")
 
@@ -287,6 +293,21 @@ class Host:
                 return self._supervisor, cluster
         known = ", ".join(cluster.name for cluster in self._plan.state.clusters) or "none"
         raise NotFoundError(f"there is no simulated cluster {name}: there are {known}")
+
+    async def _restart(self, name: str) -> dict[str, Any]:
+        """Stop a process in order, and start it again at once."""
+        if self._supervisor is None or self._phase != "ready":
+            raise FailedPreconditionError("the federation is not up yet: try again in a moment")
+        process = self._supervisor.process(name)
+        await process.stop()
+        while process.state is not ProcessState.STOPPED:  # noqa: ASYNC110 - it has ended
+            await asyncio.sleep(0.01)
+        process.start()
+        try:
+            await self._supervisor.await_ready(name, timeout=self._options.start_timeout)
+        except StartError as error:
+            raise FailedPreconditionError(str(error)) from error
+        return {}
 
     async def _sim_stop(self, name: str) -> dict[str, Any]:
         supervisor, cluster = self._simulated(name)

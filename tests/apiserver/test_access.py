@@ -235,7 +235,7 @@ async def test_rest_serves_on_while_a_file_of_its_certificate_is_damaged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damaged: str
 ) -> None:
     """With the last one that was good."""
-    monkeypatch.setattr(app, "_CHECK_SECONDS", 0.01)
+    monkeypatch.setattr(app, "RELOAD_SECONDS", 0.01)
     async with World() as world:
         address = world.apiserver.https.rpartition(":")
 

@@ -51,7 +51,7 @@ class MemberApi(Protocol):
 
     async def ask(
         self, method: str, path: str, *, expect: Expected, params: Mapping[str, str] | None = None,
-        accept: str = ...,
+        accept: str = ..., body: bytes | None = None,
     ) -> Answer:  # fmt: skip
         """Sends a request and returns the answer that was expected, or the refusal."""
 
