@@ -67,6 +67,11 @@ class Plan:
     """Where the embedded etcds have their data."""
 
     @property
+    def etcd_warned(self) -> bool:
+        """Whether the embedded etcd is one that a crash may harm."""
+        return bool(self.etcd_version) and etcd.is_corrupting(etcd.parse_version(self.etcd_version))
+
+    @property
     def https(self) -> str:
         """URL of the Kubernetes API of the federation."""
         return f"https://{joined(self.options.reached_at, self.state.ports['apiserver.https'])}"

@@ -52,6 +52,8 @@ RENEW_SECONDS = 3600.0
 RENEW_AGAIN_SECONDS = 60.0
 """The same after a look that failed: half of what was to be replaced may be."""
 _log = logging.getLogger(__name__)
+RESTART_GRACE = 1.0
+"""Seconds that an etcd which is restarted has for what it was asked."""
 SIM_TIMEOUT = 60.0
 """Seconds that a simulated cluster may take to start again."""
 
@@ -295,11 +297,16 @@ class Host:
         raise NotFoundError(f"there is no simulated cluster {name}: there are {known}")
 
     async def _restart(self, name: str) -> dict[str, Any]:
-        """Stop a process in order, and start it again at once."""
-        if self._supervisor is None or self._phase != "ready":
+        """Stop a process, and start it again at once.
+
+        etcd finishes what it is asked, and then waits 7 s for watches to end, which they do not: it is killed
+        after a second, unless it is one that a kill may harm.
+        """
+        if self._supervisor is None or self._plan is None or self._phase != "ready":
             raise FailedPreconditionError("the federation is not up yet: try again in a moment")
         process = self._supervisor.process(name)
-        await process.stop()
+        brief = process.spec.tier == ETCD_TIER and not self._plan.etcd_warned
+        await process.stop(grace=RESTART_GRACE if brief else None)
         while process.state is not ProcessState.STOPPED:  # noqa: ASYNC110 - it has ended
             await asyncio.sleep(0.01)
         process.start()

@@ -16,14 +16,12 @@ from typing import Final
 import orjson
 
 from hanse.errors import HanseError, UnauthenticatedError, UnavailableError
-from hanse.kube.expect import AnObject
-from hanse.kube.objects import mapping
+from hanse.kube.expect import AnAccessReview
 from hanse.store import Store, keys
 from hanse_registry.probe import MemberApi
 
 VERBS: Final = ("get", "list", "watch", "create", "patch", "delete")
 """What the syncer does with each kind."""
-_REVIEW: Final = AnObject("authorization.k8s.io/v1", "SelfSubjectAccessReview", stored=False)
 _PATH: Final = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
 _PAGE: Final = 2000
 Kind = tuple[str, str]
@@ -66,13 +64,13 @@ async def missing(api: MemberApi, kinds: Iterable[Kind], *, timeout: float) -> l
 async def _allowed(api: MemberApi, verb: str, kind: Kind, *, timeout: float) -> bool:
     group, resource = kind
     review = {
-        "apiVersion": _REVIEW.api_version,
-        "kind": _REVIEW.kind,
+        "apiVersion": "authorization.k8s.io/v1",
+        "kind": "SelfSubjectAccessReview",
         "spec": {"resourceAttributes": {"verb": verb, "group": group, "resource": resource}},
     }
     try:
         async with asyncio.timeout(timeout):
-            answer = await api.ask("POST", _PATH, expect=_REVIEW, body=orjson.dumps(review))
+            answer = await api.ask("POST", _PATH, expect=AnAccessReview(), body=orjson.dumps(review))
     except (TimeoutError, OSError) as error:
         raise UnavailableError(
             f"the cluster does not say what the credential may do: {str(error) or 'timed out'}"
@@ -81,4 +79,4 @@ async def _allowed(api: MemberApi, verb: str, kind: Kind, *, timeout: float) -> 
         raise UnauthenticatedError("the cluster does not accept the credential (HTTP 401)")
     if not answer.ok:
         raise UnavailableError(f"the cluster does not say what the credential may do: HTTP {answer.status}")
-    return mapping(answer.document, "status").get("allowed") is True
+    return bool(answer.document["status"]["allowed"])
