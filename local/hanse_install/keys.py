@@ -1,8 +1,7 @@
 """Certificates and keys of an installation: in a directory of the user's, and from it as Secrets.
 
-Owns the rule that a key that has sealed is never replaced, nor an authority: where the host cluster has
-Secrets
-of other keys than the directory, nothing is done.
+Owns the rule that a key that has sealed is never replaced, nor an authority by one of another directory:
+where the host cluster has Secrets of other keys than the directory, nothing is done.
 
 Concurrency: small synchronous files.
 
@@ -18,6 +17,9 @@ from pathlib import Path
 
 from hanse.errors import FailedPreconditionError
 from hanse.installation import KEYS, secrets
+from hanse.pki import CertificateAuthority
+from hanse.rotation import past
+from hanse.subject import certificates_of
 from hanse_install.kubectl import Kubectl
 from hanse_install.options import NAMESPACE, Options
 from hanse_install.stages import Manifest
@@ -42,6 +44,16 @@ def authority(directory: Path) -> bytes:
 def digest(certificate: bytes) -> str:
     """By which a federation is known in its host cluster."""
     return hashlib.sha256(certificate.strip()).hexdigest()
+
+
+def issuing(directory: Path) -> bytes:
+    """The certificate (PEM) of the federation's authority that issues; empty if there is none."""
+    return CertificateAuthority.read(directory).pair.cert_pem if authority(directory) else b""
+
+
+def digests(directory: Path) -> frozenset[str]:
+    """All by which a federation may be known: one whose authority was replaced has the old id in places."""
+    return frozenset(map(digest, (*certificates_of(authority(directory)), *past(directory))))
 
 
 def made(directory: Path, options: Options, *, etcd_ca: Path | None) -> list[Manifest]:
@@ -83,8 +95,12 @@ def check(kubectl: Kubectl, directory: Path, namespace: str) -> None:
         )
         if not text.strip():
             continue
-        path = directory / file
-        if not path.is_file() or path.read_bytes().strip() != base64.b64decode(text).strip():
+        path, there = directory / file, base64.b64decode(text)
+        if file == "ca.crt":
+            same = not digests(directory).isdisjoint(map(digest, certificates_of(there)))
+        else:
+            same = path.is_file() and path.read_bytes().strip() == there.strip()
+        if not same:
             raise FailedPreconditionError(
                 f"Secret {name} in namespace {namespace} was made with another {file} than {path}: name the "
                 "directory of the first run with --keys-directory; without it what is sealed in etcd is "

@@ -175,7 +175,7 @@ def test_it_is_gone_on_with_from_wherever_it_was_interrupted(
 
 def test_two_do_not_rotate_at_once(data: DataDir) -> None:
     """The second is told so; issuing waits for whoever issues."""
-    with rotating._alone(data), pytest.raises(FailedPreconditionError, match="right now"):  # noqa: SLF001
+    with rotating._alone(data), pytest.raises(FailedPreconditionError, match="right now"):
         rotate(data, overlap=None, say=NOTHING.append)
     with held(data):
         pass

@@ -1,7 +1,9 @@
-"""An authority is replaced in stages; a crash between any two writes leaves what the next run goes on from."""
+"""An authority is replaced in stages; after a crash between any two writes the next run goes on."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -66,10 +68,11 @@ def test_every_stage_can_be_done_twice_and_none_out_of_turn(tmp_path: Path) -> N
     with pytest.raises(FailedPreconditionError, match="begin"):
         switch(tmp_path)
     finish(tmp_path)
-    for step in (lambda: begin(tmp_path, name="hanse-ca"), lambda: switch(tmp_path)):
-        step()
+    steps: tuple[Callable[[Path], None], ...] = (partial(begin, name="hanse-ca"), switch)
+    for step in steps:
+        step(tmp_path)
         before = {each.name: each.read_bytes() for each in tmp_path.iterdir()}
-        step()
+        step(tmp_path)
         assert {each.name: each.read_bytes() for each in tmp_path.iterdir()} == before
     with pytest.raises(FailedPreconditionError, match="already"):
         begin(tmp_path, name="hanse-ca")

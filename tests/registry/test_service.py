@@ -151,15 +151,13 @@ class World:
         )
         return await self.stub.JoinCluster(request)
 
-    async def replace(
-        self, name: str, *, host: str = "", token: str = "new", validate_only: bool = False
-    ) -> cluster_pb2.Cluster:
+    async def replace(self, name: str, *, host: str = "", validate_only: bool = False) -> cluster_pb2.Cluster:
         """Replaces the credential of a member; it answers at that host then."""
         kubeconfig = {
             "current-context": "c",
             "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
             "clusters": [{"name": "c", "cluster": {"server": f"https://{host or name}"}}],
-            "users": [{"name": "u", "user": {"token": token}}],
+            "users": [{"name": "u", "user": {"token": "new"}}],
         }
         request = registry_service_pb2.ReplaceCredentialRequest(
             name=f"clusters/{name}", kubeconfig=orjson.dumps(kubeconfig), validate_only=validate_only
