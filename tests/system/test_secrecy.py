@@ -1,7 +1,7 @@
 """Tokens, keys and values of Secrets are nowhere but where they belong.
 
-A federation is used with secrets that are known here; then everything that it has written and said is searched
-for them, in each form in which they may appear.
+A federation is used with secrets that are known here; then everything that it has written and said is
+searched for them, in each form in which they may appear.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import threading
 import urllib.parse
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ import yaml
 from hanse_local.background import query
 from hanse_local.layout import DataDir
 
-from tests.system.harness import Federation, Json, Standalone, until
+from tests.system.harness import Api, Federation, Json, Standalone, until
 from tests.system.manifests import config_map, metadata
 
 pytestmark = pytest.mark.timeout(300)
@@ -41,7 +42,7 @@ VALUES = {
 
 
 def forms(secret: bytes) -> set[bytes]:
-    """A secret as it may be written: plain, escaped, in hexadecimal, in base64 at each of its three places."""
+    """A secret as it may be written: plain, escaped, in hexadecimal, in base64 at each of three places."""
     text = secret.decode(errors="surrogateescape")
     found = {secret, secret.hex().encode(), secret.hex().upper().encode()}
     if max(text, default="") < "\udc80":
@@ -63,11 +64,11 @@ class Needles:
     def __init__(self) -> None:
         self._forms: dict[str, set[bytes]] = {}
 
-    def add(self, name: str, secret: str | bytes) -> None:
-        """Search for this secret from now on."""
+    def add(self, name: str, secret: str | bytes, *, head: bool = False) -> None:
+        """Search for this secret from now on; with `head` for its first half too, where the end was cut."""
         raw = secret.encode() if isinstance(secret, str) else secret
         assert len(raw) >= 20, f"{name} is too short to be told from chance"
-        self._forms[name] = forms(raw)
+        self._forms[name] = forms(raw) | (forms(raw[: len(raw) // 2]) if head else set())
 
     def add_pem(self, name: str, pem: bytes) -> None:
         """Search for the first line of a key, its whole, and what it decodes to."""
@@ -88,7 +89,7 @@ class Echo(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         """Repeat the head of the request."""
-        said = str(self.headers)
+        said = f"{self.headers['Authorization']}: {self.headers}"
         body = json.dumps(
             {"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": self.status, "message": said}
         ).encode()
@@ -196,6 +197,11 @@ def secret(**values: str) -> Json:
     return {"apiVersion": "v1", "kind": "Secret", "metadata": metadata("login", NS), "data": data}
 
 
+def has(member: Api, number: int) -> bool:
+    """Whether a member has the Secret with so many values."""
+    return len((member.find("secrets", NS, "login") or {}).get("data", {})) == number
+
+
 def searched(federation: Recorded) -> Iterator[tuple[str, bytes]]:
     """All that the federation has written, but for what is the owner's own: keys and kubeconfigs."""
     yield "what commands have said", federation.said
@@ -250,15 +256,7 @@ def use(federation: Recorded, folder: Path, document: Mapping[str, Any]) -> None
     for values in ({"plain": VALUES["plain"], "odd": VALUES["odd"]}, {**VALUES}):
         manifest.write_text(yaml.safe_dump(secret(**values)))
         federation.kubectl("apply", "-f", str(manifest))
-        until(
-            lambda wanted=len(values): (
-                len(  # type: ignore[misc]
-                    (member.find("secrets", NS, "login") or {}).get("data", {})
-                )
-                == wanted
-            ),
-            what="the member has the Secret",
-        )
+        until(partial(has, member, len(values)), what="the member has the Secret")
     wrong = secret(**VALUES) | {"type": "kubernetes.io/tls"}
     manifest.write_text(yaml.safe_dump(wrong))
     federation.kubectl("apply", "-f", str(manifest), check=False)
@@ -295,7 +293,7 @@ def test_no_secret_is_where_it_does_not_belong(federation: Recorded, tmp_path: P
         "the passphrase": PASSPHRASE,
         **{f"the value {name}": value for name, value in VALUES.items()},
     }.items():
-        needles.add(name, value)
+        needles.add(name, value, head=True)
     needles.add_pem("the member's key", base64.b64decode(document["users"][0]["user"]["client-key-data"]))
     for path in sorted((data / "pki").rglob("*.key")):
         content = path.read_bytes()
