@@ -32,7 +32,7 @@ from cryptography import x509
 
 from hanse.errors import ConfigError, DeadlineError, FailedPreconditionError
 from hanse.pki import CertificateAuthority, KeyPair, issued_by
-from hanse.rotation import NEXT, Stage, begin, finish, stage_of, switch
+from hanse.rotation import Stage, begin, finish, stage_of, successor, switch
 from hanse.settings import RELOAD_SECONDS
 from hanse_local import background
 from hanse_local.certificates import ETCD, MEMBERS_ETCD, authorities
@@ -181,8 +181,8 @@ class _Rotation:
                 yield process, self._state.ports[name], directory
 
     def _takes_new(self, port: int, directory: Path) -> bool:
-        authority = CertificateAuthority.read(directory, NEXT)
-        return accepts("127.0.0.1", port, _probe(authority))
+        authority = successor(directory)
+        return authority is None or accepts("127.0.0.1", port, _probe(authority))
 
     def _shows_new(self, port: int, directory: Path) -> bool:
         found = shown("127.0.0.1", port)

@@ -173,6 +173,38 @@ def test_it_is_gone_on_with_from_wherever_it_was_interrupted(
     assert made <= set(present(data).values()), "an authority was replaced twice"
 
 
+@pytest.mark.parametrize("step", ["begin", "switch", "finish"])
+def test_without_its_record_it_is_gone_on_with_too(
+    data: DataDir, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    """What is said of a damaged record holds: it can be deleted at any stage."""
+    old, calls = present(data), 0
+    real = getattr(rotating, step)
+
+    def interrupted(*arguments: Any, **values: Any) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 3:
+            raise KeyboardInterrupt
+        real(*arguments, **values)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(rotating, step, interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            rotate(data, overlap=None, say=NOTHING.append)
+    data.overlap.unlink()
+    monkeypatch.setattr(rotating._Rotation, "_servers", servers_that_take_all)
+    monkeypatch.setattr(rotating, "accepts", lambda *_: True)
+    monkeypatch.setattr(rotating._Rotation, "_shows_new", lambda *_: True)
+    assert rotate(data, overlap=None, say=NOTHING.append)
+    check_done(data, old)
+
+
+def servers_that_take_all(rotation: Any) -> list[tuple[str, int, Path]]:
+    """One server of each authority."""
+    return [("x", 1, directory) for directory in authorities(rotation._data).values()]
+
+
 def test_two_do_not_rotate_at_once(data: DataDir) -> None:
     """The second is told so; issuing waits for whoever issues."""
     with rotating._alone(data), pytest.raises(FailedPreconditionError, match="right now"):
