@@ -21,7 +21,7 @@ from hanse.errors import (
     UnauthenticatedError,
     UnavailableError,
 )
-from hanse_install.keys import digest
+from hanse_install.keys import digests
 from hanse_install.kubectl import Kubectl, Manifest, documents
 from hanse_install.options import ZONE, Options
 from hanse_install.record import LABEL, Record
@@ -154,10 +154,11 @@ def of_federation(found: Sequence[Record], federation: str, namespace: str | Non
     return own
 
 
-def same_authority(record: Record, authority: bytes, directory: Path) -> None:
+def same_authority(record: Record, directory: Path) -> None:
     """Raise FailedPreconditionError if a federation was made with other keys than those in the directory."""
-    if record.authority != digest(authority):
-        has = f"has those of another id in {directory}" if authority else f"has none in {directory}"
+    known = digests(directory)
+    if record.authority not in known:
+        has = f"has those of another id in {directory}" if known else f"has none in {directory}"
         raise FailedPreconditionError(
             f"namespace {record.namespace} of the host cluster has federation {record.federation} already, "
             f"and you {has}: name the directory of its keys with --keys-directory, or choose another name"

@@ -76,7 +76,7 @@ def plan(options: Options, run: Run, *, changing: bool = True) -> Plan:
     if record is not None:
         options = options.over(record.options)
         checks.same_store(options, record)
-        checks.same_authority(record, keys.authority(run.directory), run.directory)
+        checks.same_authority(record, run.directory)
     options = replace(options, namespace=record.namespace if record else options.namespace or NAMESPACE)
     check(options)
     if changing and options.image is None:
@@ -85,7 +85,7 @@ def plan(options: Options, run: Run, *, changing: bool = True) -> Plan:
             "push it to a registry of yours and name it"
         )
     keys.check(run.kubectl, run.directory, options.namespace or NAMESPACE)
-    contexts.check_free(config, options.federation, keys.authority(run.directory))
+    contexts.check_free(config, options.federation, keys.digests(run.directory))
     same = overlay.kustomization(options) == overlay.kustomization(of) and options.endpoints == of.endpoints
     manifests = rendered if same else overlay.parsed(overlay.render(options))
     others = tuple(each for each in found if each.federation != options.federation)
@@ -127,7 +127,7 @@ def _install(found: Plan, run: Run, restored: restoring.Restored | None) -> str:
     options = found.options
     say, namespace = run.say, found.namespace
     secrets = keys.made(run.directory, found.options, etcd_ca=run.etcd_ca)
-    digest = keys.digest(keys.authority(run.directory))
+    digest = keys.digest(keys.issuing(run.directory))
     upgrade = found.record is not None and bool(found.record.jobs)
     say(
         f"{'goes on with' if upgrade else 'makes'} federation {options.federation} in namespace {namespace} "

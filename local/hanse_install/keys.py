@@ -1,7 +1,8 @@
 """Certificates and keys of an installation: in a directory of the user's, and from it as Secrets.
 
-Owns the rule that a key that has sealed is never replaced, nor an authority: where the host cluster has
-Secrets of keys that the directory has not, nothing is done. A directory may have more keys: it was rotated.
+Owns the rule that a key that has sealed is never replaced, nor an authority by one of another directory:
+where the host cluster has Secrets of keys that the directory has not, nothing is done. A directory may have
+more keys: it was rotated.
 
 Concurrency: small synchronous files.
 
@@ -17,6 +18,9 @@ from pathlib import Path
 
 from hanse.errors import FailedPreconditionError
 from hanse.installation import KEYS, secrets
+from hanse.pki import CertificateAuthority
+from hanse.rotation import past
+from hanse.subject import certificates_of
 from hanse_install.kubectl import Kubectl
 from hanse_install.options import NAMESPACE, Options
 from hanse_install.stages import Manifest
@@ -50,6 +54,16 @@ def etcd_authority(directory: Path, options: Options) -> Path:
     user's, else that of the installation."""
     said = directory / SERVERS_CA
     return said if options.endpoints and said.is_file() else directory / "etcd" / "ca.crt"
+
+
+def issuing(directory: Path) -> bytes:
+    """The certificate (PEM) of the federation's authority that issues; empty if there is none."""
+    return CertificateAuthority.read(directory).pair.cert_pem if authority(directory) else b""
+
+
+def digests(directory: Path) -> frozenset[str]:
+    """All by which a federation may be known: one whose authority was replaced has the old id in places."""
+    return frozenset(map(digest, (*certificates_of(authority(directory)), *past(directory))))
 
 
 def made(directory: Path, options: Options, *, etcd_ca: Path | None) -> list[Manifest]:
@@ -93,9 +107,12 @@ def check(kubectl: Kubectl, directory: Path, namespace: str) -> None:
         )
         if not text.strip():
             continue
-        path = directory / file
-        there = base64.b64decode(text).strip()
-        if not path.is_file() or not _has(path.read_bytes().strip(), there, ring=name in KEYS):
+        path, there = directory / file, base64.b64decode(text).strip()
+        if file == "ca.crt":
+            same = not digests(directory).isdisjoint(map(digest, certificates_of(there)))
+        else:
+            same = path.is_file() and _has(path.read_bytes().strip(), there, ring=name in KEYS)
+        if not same:
             raise FailedPreconditionError(
                 f"Secret {name} in namespace {namespace} was made with another {file} than {path}: name the "
                 "directory of the first run with --keys-directory; without it what is sealed in etcd is "

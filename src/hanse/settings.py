@@ -43,6 +43,10 @@ _FALSE = frozenset({"0", "false", "no", "off"})
 _SERVICE_LINK = re.compile(r"^(SERVICE_(HOST|PORT)(_\w+)?|PORT(_\d+_(TCP|UDP|SCTP)(_\w+)?)?)$")
 
 
+RELOAD_SECONDS = 5.0
+"""Within so many seconds each process uses files of certificates that were replaced."""
+
+
 @dataclass(frozen=True, slots=True)
 class TlsFiles:
     """PEM files of one side of mutual TLS: whom to trust, who we are, and the key that proves it."""

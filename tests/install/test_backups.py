@@ -27,10 +27,9 @@ from hanse_local.backup import check
 from hanse_local.restoring import BUMP
 from hanse_local.sealed_file import Secret
 
-from hanse.credentials import read_keys
 from hanse.errors import ConfigError, FailedPreconditionError, NotFoundError
 from hanse.installation import secrets
-from hanse.keyring import create_key_file
+from hanse.keyring import create_key_file, read_keys
 from hanse.settings import TlsFiles
 from hanse.store import EtcdStore
 from hanse.store.channel import open_channel

@@ -28,7 +28,7 @@ from hanse_local.etcd_build import cache_dir
 from hanse_local.sealed_file import Secret
 
 from hanse.auth import server_name
-from hanse.credentials import read_keys
+from hanse.keyring import read_keys
 from tests.deploy.manifests import of_kind
 from tests.deploy.processes import DEADLINE, Host
 from tests.install import kubectl_shim

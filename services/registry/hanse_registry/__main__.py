@@ -89,7 +89,7 @@ async def serve(runtime: Runtime[RegistrySettings]) -> None:
             policy=POLICY,
             telemetry=runtime.telemetry,
             health=runtime.health,
-            deny_list=DenyList(settings.deny_list_file),
+            deny_list=DenyList(settings.deny_list_file, authorities=[settings.tls_ca]),
         )
         servicer = RegistryServicer(
             store=store, registrar=registrar, intents=intents, sealer=sealer, connect=connect

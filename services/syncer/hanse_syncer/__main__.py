@@ -83,7 +83,7 @@ async def serve(runtime: Runtime[SyncerSettings]) -> None:
                 policy=POLICY if settings.tls is not None else POLICY.allow_all(),
                 telemetry=runtime.telemetry,
                 health=runtime.health,
-                deny_list=DenyList(settings.deny_list_file),
+                deny_list=DenyList(settings.deny_list_file, authorities=[settings.tls_ca]),
             )
             servicer = SyncerServicer(
                 store=store,
