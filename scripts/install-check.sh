@@ -88,6 +88,20 @@ while read -r python version; do
   step "hanse apply" "$hanse" apply -f "$root/examples/shop"
   says "hanse get" web "$hanse" get deployments -n shop
   says "hanse explain" "replicas" "$hanse" explain deploy/web -n shop
+  # What is applied to a host cluster is what deploy/k8s has, out of the wheel alone.
+  if command -v kubectl >/dev/null; then
+    for overlay in single ha air-gapped host-member; do
+      step "kubectl kustomize" sh -c "kubectl kustomize '$root/deploy/k8s/overlays/$overlay' >'$work/overlay.yaml'"
+      step "kubefed init --dry-run -o yaml" sh -c \
+        "'$venv/bin/kubefed' init hanse --overlay=$overlay --dry-run -o yaml >'$work/made.yaml'"
+      step "kubefed init --dry-run equals the overlay $overlay:" cmp "$work/overlay.yaml" "$work/made.yaml"
+    done
+    says "kubefed init --dry-run" "deployment.apps/hanse-apiserver (dry run)" "$venv/bin/kubefed" init hanse \
+      --image=registry.example.org/hanse:0.1.0 --dry-run
+    initialized=" the manifests of kubefed init are those of deploy/k8s,"
+  else
+    initialized=" kubectl is not installed, so kubefed init was not tried,"
+  fi
   says "kubefed version" "client" "$venv/bin/kubefed" version
   # shellcheck disable=SC2086
   says "hanse status" eu-west "$hanse" status $data
@@ -95,5 +109,5 @@ while read -r python version; do
   step "hanse down" "$hanse" down $data
   hanse=
   rm -rf "$work/data" "$venv"
-  echo "Python $version ($python): installed, a federation ran, and it ended, in $(($(date +%s) - began)) s"
+  echo "Python $version ($python): installed,$initialized a federation ran, and it ended, in $(($(date +%s) - began)) s"
 done <"$work/pythons"

@@ -28,8 +28,8 @@ from hanse_local.configs import Access, Value, client_toml, kubeconfig, toml
 from hanse.auth import ADMIN_NAME, ADMINS, MASTERS, SERVICES, server_name, service_name
 from hanse.credentials import Sealer
 from hanse.errors import ConfigError, HanseError
+from hanse.keyring import create_key_file
 from hanse.pki import CertificateAuthority, KeyPair, needs_renewal
-from hanse.sealing import create_key_file
 from hanse.settings import TlsFiles
 from hanse.store.roles import Roles
 

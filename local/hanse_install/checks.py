@@ -21,7 +21,7 @@ from hanse.errors import (
     UnauthenticatedError,
     UnavailableError,
 )
-from hanse_install.keys import digest
+from hanse_install.keys import digests
 from hanse_install.kubectl import Kubectl, Manifest, documents
 from hanse_install.options import ZONE, Options
 from hanse_install.record import LABEL, Record
@@ -154,10 +154,11 @@ def of_federation(found: Sequence[Record], federation: str, namespace: str | Non
     return own
 
 
-def same_authority(record: Record, authority: bytes, directory: Path) -> None:
+def same_authority(record: Record, directory: Path) -> None:
     """Raise FailedPreconditionError if a federation was made with other keys than those in the directory."""
-    if record.authority != digest(authority):
-        has = f"has those of another id in {directory}" if authority else f"has none in {directory}"
+    known = digests(directory)
+    if record.authority not in known:
+        has = f"has those of another id in {directory}" if known else f"has none in {directory}"
         raise FailedPreconditionError(
             f"namespace {record.namespace} of the host cluster has federation {record.federation} already, "
             f"and you {has}: name the directory of its keys with --keys-directory, or choose another name"
@@ -217,6 +218,23 @@ def storage(kubectl: Kubectl, options: Options) -> Iterator[str]:
         yield (
             "the host cluster has no default StorageClass: etcd waits for a PersistentVolume, unless you "
             "name a class with --etcd-pv-storage-class"
+        )
+
+
+def members_unchanged(there: Iterable[Manifest], manifests: Iterable[Manifest]) -> None:
+    """Raise FailedPreconditionError if etcd is to have another number of members: each has to be told to etcd
+    before it starts, which nothing does."""
+
+    def count(among: Iterable[Manifest]) -> int | None:
+        sets = [each for each in among if each["kind"] == "StatefulSet"]
+        return int(sets[0]["spec"].get("replicas", 1)) if sets else None
+
+    now, wanted = count(there), count(manifests)
+    if now is not None and wanted is not None and now != wanted:
+        raise FailedPreconditionError(
+            f"etcd has {now} {'member' if now == 1 else 'members'} and would get {wanted}, which a number of "
+            "replicas does not make: take a backup (--backup-dir), take the federation out and make it anew "
+            "with --restore-from (docs/install.md, From single to ha)"
         )
 
 

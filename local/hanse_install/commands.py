@@ -140,7 +140,33 @@ def _of_v1(function: Callable[..., Any]) -> Callable[..., Any]:
 @click.option(
     "--etcd-ca", type=_FILE, metavar="FILE", help="Authority of --etcd-servers. [default: DIR/etcd/ca.crt]"
 )
-@click.option("--no-etcd-check", is_flag=True, help="Only the host cluster reaches --etcd-servers.")
+@click.option(
+    "--no-etcd-check",
+    is_flag=True,
+    help="Do not look at etcd, before an upgrade either: only the host cluster reaches --etcd-servers, or "
+    "this run is to mend etcd.",
+)
+@click.option(
+    "--backup-dir",
+    type=_DIRECTORY,
+    metavar="DIR",
+    help="Where the backup before an upgrade goes; given, one is taken in any case. [default: backups in the "
+    "directory of the keys]",
+)
+@click.option(
+    "--backup-key-file",
+    type=_FILE,
+    metavar="FILE",
+    help="Keys that seal it, or HANSE_BACKUP_PASSPHRASE. [default: backup.key in the directory of the keys]",
+)
+@click.option("--backup-passphrase-file", type=_FILE, metavar="FILE", help="A passphrase that seals it.")
+@click.option(
+    "--restore-from",
+    type=_FILE,
+    metavar="FILE",
+    help="Make the federation out of this backup, where there is none. What opens it is named as what seals.",
+)
+@click.option("--skip-backup", is_flag=True, help="Upgrade without a backup.")
 @click.option("--force-conflicts", is_flag=True, help="Take over fields that others have changed.")
 @_flag("--dry-run", "Change nothing. Without --host-cluster-context nothing is asked either.")
 @click.option(
@@ -156,6 +182,11 @@ def init(
     wait_timeout: float | None,
     etcd_ca: Path | None,
     no_etcd_check: bool,
+    backup_dir: Path | None,
+    backup_key_file: Path | None,
+    backup_passphrase_file: Path | None,
+    skip_backup: bool,
+    restore_from: Path | None,
     force_conflicts: bool,
     dry_run: bool | None,
     output: str,
@@ -163,14 +194,19 @@ def init(
 ) -> None:
     """Make FEDERATION in a host cluster, or go on with it: upgrade it, or change its flags.
 
-    What is applied is what deploy/k8s has. Flags hold for later runs too. The order is etcd, the rights in
-    etcd, the apiserver, the other services; each waits for the one before. At the end the kubeconfig has a
-    context FEDERATION.
+    What is applied is what deploy/k8s has. Flags hold for later runs too. An upgrade first looks whether etcd
+    is fit for it and takes a backup. The order is etcd, the rights in etcd, the apiserver, the other
+    services; each waits for the one before. At the end the kubeconfig has a context FEDERATION.
     """
     from hanse_install import keys
+    from hanse_install.backups import Backups
     from hanse_install.installing import Run, install
     from hanse_install.kubectl import Kubectl
 
+    if skip_backup and (backup_dir or backup_key_file or backup_passphrase_file):
+        raise click.UsageError("give --skip-backup, or what is for a backup, not both")
+    if restore_from and dry_run:
+        raise click.UsageError("--dry-run shows what is applied, which --restore-from does not change")
     known = {field.name for field in fields(Options)}
     options = Options(federation, **{name: value for name, value in given.items() if name in known})
     check(options)
@@ -184,6 +220,14 @@ def init(
         etcd_ca=etcd_ca,
         etcd_check=not no_etcd_check,
         force_conflicts=force_conflicts,
+        backups=Backups(
+            folder=backup_dir,
+            passphrase_file=backup_passphrase_file,
+            key_file=backup_key_file,
+            skip=skip_backup,
+            asked=backup_dir is not None,
+        ),
+        restore_from=restore_from,
     )
     if dry_run:
         _show(_planned(options, run), output)

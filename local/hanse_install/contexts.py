@@ -12,12 +12,14 @@ from __future__ import annotations
 import base64
 import contextlib
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 from hanse.auth import server_name
 from hanse.errors import ConfigError, FailedPreconditionError, HanseError
+from hanse.subject import certificates_of
+from hanse_install.keys import digest
 from hanse_install.kubectl import Kubectl
 
 Config = Mapping[str, Any]
@@ -72,12 +74,12 @@ def authority_of(config: Config, context: str) -> bytes:
     return b""
 
 
-def check_free(config: Config, federation: str, authority: bytes) -> None:
-    """Raise FailedPreconditionError if the name means something else in the kubeconfig. `authority` is that
-    of
-    the federation, empty if it has none yet."""
+def check_free(config: Config, federation: str, known: Collection[str]) -> None:
+    """Raise FailedPreconditionError if the name means something else in the kubeconfig. `known` are the
+    digests of the federation's authorities, empty if it has none yet."""
     taken = any(_entry(config, kind, federation) is not None for kind in ("contexts", "clusters", "users"))
-    if taken and not (authority and authority_of(config, federation).strip() == authority.strip()):
+    ours = any(digest(each) in known for each in certificates_of(authority_of(config, federation)))
+    if taken and not ours:
         raise FailedPreconditionError(
             f"the kubeconfig has a context, cluster or user {federation} that is not this federation's: "
             "rename it (kubectl config rename-context), choose another name, or give another file with "

@@ -1,7 +1,8 @@
-"""`kubefed init`: check, apply in stages, wait, write the context; a second run changes what is new.
+"""`kubefed init`: check, back up, apply in stages, wait, write the context; a second run changes what is new.
 
-Owns the sequence. The record is written before the first object that it names, so that deinit finds what an
-interrupted run has left. What the flags no longer ask for is removed at the end, when all is there.
+Owns the sequence. An upgrade looks at etcd and takes a backup before anything is changed. The record is
+written before the first object that it names, so that deinit finds what an interrupted run has left. What the
+flags no longer ask for is removed at the end, when all is there.
 
 Concurrency: synchronous, one call of kubectl at a time. Two runs at the same time apply the same.
 
@@ -12,12 +13,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from hanse.errors import ConfigError, DeadlineError, FailedPreconditionError
-from hanse_install import checks, contexts, keys, overlay
+from hanse.errors import ConfigError, DeadlineError, FailedPreconditionError, HanseError
+from hanse_install import backups, checks, contexts, keys, overlay, restoring
+from hanse_install.backups import Backups, UnfitError
 from hanse_install.kubectl import Kubectl, Manifest, require
 from hanse_install.options import NAMESPACE, ZONE, Options, check
 from hanse_install.record import Record, union
@@ -41,6 +43,8 @@ class Run:
     etcd_check: bool = True
     force_conflicts: bool = False
     poll: float = 1.0
+    backups: Backups = field(default_factory=Backups)
+    restore_from: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +76,7 @@ def plan(options: Options, run: Run, *, changing: bool = True) -> Plan:
     if record is not None:
         options = options.over(record.options)
         checks.same_store(options, record)
-        checks.same_authority(record, keys.authority(run.directory), run.directory)
+        checks.same_authority(record, run.directory)
     options = replace(options, namespace=record.namespace if record else options.namespace or NAMESPACE)
     check(options)
     if changing and options.image is None:
@@ -81,41 +85,56 @@ def plan(options: Options, run: Run, *, changing: bool = True) -> Plan:
             "push it to a registry of yours and name it"
         )
     keys.check(run.kubectl, run.directory, options.namespace or NAMESPACE)
-    contexts.check_free(config, options.federation, keys.authority(run.directory))
+    contexts.check_free(config, options.federation, keys.digests(run.directory))
     same = overlay.kustomization(options) == overlay.kustomization(of) and options.endpoints == of.endpoints
     manifests = rendered if same else overlay.parsed(overlay.render(options))
     others = tuple(each for each in found if each.federation != options.federation)
     there = checks.existing(run.kubectl, manifests)
     kept = tuple(checks.kept(there, record, others))
+    checks.members_unchanged(there, manifests)
     checks.volumes_unchanged(there, manifests)
     for warning in checks.storage(run.kubectl, options):
         run.say(f"warning: {warning}")
     if options.endpoints and run.etcd_check:
-        checks.etcd_answers(options.endpoints, run.etcd_ca or _own_etcd_ca(run.directory))
+        known = keys.etcd_authority(run.directory, options)
+        checks.etcd_answers(options.endpoints, run.etcd_ca or (known if known.is_file() else None))
     return Plan(options=options, manifests=tuple(manifests), record=record, others=others, kept=kept)
-
-
-def _own_etcd_ca(directory: Path) -> Path | None:
-    path = directory / "etcd" / "ca.crt"
-    return path if path.is_file() else None
 
 
 def install(options: Options, run: Run) -> str:
     """Make the federation, or what is to be another of it; return the address of its Kubernetes API."""
-    found = plan(options, run)
+    if run.restore_from is None:
+        return _install(plan(options, run), run, None)
+    with restoring.opened(
+        run.restore_from,
+        run.directory,
+        passphrase_file=run.backups.passphrase_file,
+        key_file=run.backups.key_file,
+    ) as restored:
+        remembered = {name: value for name, value in restored.options.items() if name != "namespace"}
+        found = plan(options.over(remembered), run)
+        if found.record is not None and found.record.jobs:
+            raise FailedPreconditionError(
+                f"namespace {found.namespace} of the host cluster has federation {options.federation} "
+                "already: take it out first (kubefed deinit --delete-data)"
+            )
+        restoring.check(run.kubectl, restored, found.manifests, run.directory)
+        restoring.write_keys(restored, run.directory)
+        return _install(found, run, restored)
+
+
+def _install(found: Plan, run: Run, restored: restoring.Restored | None) -> str:
+    options = found.options
     say, namespace = run.say, found.namespace
     secrets = keys.made(run.directory, found.options, etcd_ca=run.etcd_ca)
-    digest = keys.digest(keys.authority(run.directory))
+    digest = keys.digest(keys.issuing(run.directory))
     upgrade = found.record is not None and bool(found.record.jobs)
     say(
         f"{'goes on with' if upgrade else 'makes'} federation {options.federation} in namespace {namespace} "
         f"of {run.kubectl.context}"
     )
-    if upgrade and _changes_image(found):
-        say(
-            "warning: no backup is made of an etcd in a host cluster: make a snapshot first if you have none "
-            "(docs/operations.md, Backup and restore)"
-        )
+    if found.record is not None and upgrade:
+        _secure(found, found.record, run)
     record = Record(
         federation=options.federation,
         namespace=namespace,
@@ -134,6 +153,9 @@ def install(options: Options, run: Run) -> str:
     waiting = Waiting(run.kubectl, namespace, time.monotonic() + run.wait_timeout, say, poll=run.poll)
     first, *rest = stages(found.manifests)
     run.kubectl.apply([*secrets, *first.manifests], force=run.force_conflicts)
+    if restored is not None:
+        say(f"restores etcd of {restored.content.created}")
+        restoring.fill(run.kubectl, restored, found.manifests, say=say, seconds=waiting.left())
     for number, stage in enumerate(rest, start=1):
         say(f"{number} of {len(rest)}: {stage.title}")
         record = _stage(run, waiting, stage, record)
@@ -151,6 +173,32 @@ def install(options: Options, run: Run) -> str:
             "once"
         )
     return server
+
+
+def _secure(found: Plan, record: Record, run: Run) -> None:
+    """Before an upgrade: see that etcd is fit for it, and take a backup. Raises HanseError, and then nothing
+    of the host cluster is changed."""
+    wanted, changes = run.backups, _changes_image(found)
+    check_etcd, backup = changes and run.etcd_check, (changes and not wanted.skip) or wanted.asked
+    if changes and wanted.skip:
+        run.say("warning: no backup is taken (--skip-backup): what an upgrade spoils is lost")
+    if not (check_etcd or backup):
+        return
+    try:
+        with backups.reached(run.kubectl, record, found.options, run.directory) as etcd:
+            if check_etcd:
+                run.say("looks whether etcd is fit for an upgrade")
+                backups.check(etcd, found.manifests)
+            if backup:
+                path = backups.take(etcd, record, found.options, run.directory, wanted)
+                backups.announce(path, run.directory, wanted, run.say)
+    except UnfitError:
+        raise
+    except HanseError as error:
+        raise type(error)(
+            f"nothing was changed, since etcd cannot be looked at or backed up: {error.message}. To go on "
+            f"without, add {'--no-etcd-check ' if check_etcd else ''}--skip-backup"
+        ) from error
 
 
 def _changes_image(found: Plan) -> bool:

@@ -1,8 +1,8 @@
 """Certificates and keys of an installation: in a directory of the user's, and from it as Secrets.
 
-Owns the rule that a key that has sealed is never replaced, nor an authority: where the host cluster has
-Secrets
-of other keys than the directory, nothing is done.
+Owns the rule that a key that has sealed is never replaced, nor an authority by one of another directory:
+where the host cluster has Secrets of keys that the directory has not, nothing is done. A directory may have
+more keys: it was rotated.
 
 Concurrency: small synchronous files.
 
@@ -18,12 +18,17 @@ from pathlib import Path
 
 from hanse.errors import FailedPreconditionError
 from hanse.installation import KEYS, secrets
+from hanse.pki import CertificateAuthority
+from hanse.rotation import past
+from hanse.subject import certificates_of
 from hanse_install.kubectl import Kubectl
 from hanse_install.options import NAMESPACE, Options
 from hanse_install.stages import Manifest
 
 _ETCD_OWN = frozenset({"hanse-etcd-server", "hanse-etcd-peer"})
 """Certificates of the members of the etcd in the host cluster."""
+SERVERS_CA = Path("etcd") / "servers-ca.crt"
+"""Who has issued the certificates of an etcd of the user's, where that is said; below the directory."""
 
 
 def default_directory(federation: str) -> Path:
@@ -44,6 +49,23 @@ def digest(certificate: bytes) -> str:
     return hashlib.sha256(certificate.strip()).hexdigest()
 
 
+def etcd_authority(directory: Path, options: Options) -> Path:
+    """The file with the authority of etcd's own certificates: what --etcd-ca named last, for an etcd of the
+    user's, else that of the installation."""
+    said = directory / SERVERS_CA
+    return said if options.endpoints and said.is_file() else directory / "etcd" / "ca.crt"
+
+
+def issuing(directory: Path) -> bytes:
+    """The certificate (PEM) of the federation's authority that issues; empty if there is none."""
+    return CertificateAuthority.read(directory).pair.cert_pem if authority(directory) else b""
+
+
+def digests(directory: Path) -> frozenset[str]:
+    """All by which a federation may be known: one whose authority was replaced has the old id in places."""
+    return frozenset(map(digest, (*certificates_of(authority(directory)), *past(directory))))
+
+
 def made(directory: Path, options: Options, *, etcd_ca: Path | None) -> list[Manifest]:
     """The Secrets, issuing what is missing or near its end. Raises ConfigError."""
     host, _ = options.address
@@ -57,8 +79,10 @@ def made(directory: Path, options: Options, *, etcd_ca: Path | None) -> list[Man
         )
         if not (options.endpoints and each["metadata"]["name"] in _ETCD_OWN)
     ]
-    if etcd_ca is not None:
-        trusted = base64.b64encode(etcd_ca.read_bytes()).decode()
+    if options.endpoints:
+        if etcd_ca is not None:
+            (directory / SERVERS_CA).write_bytes(etcd_ca.read_bytes())
+        trusted = base64.b64encode(etcd_authority(directory, options).read_bytes()).decode()
         for each in found:
             name = each["metadata"]["name"]
             if name.startswith("hanse-") and (name.endswith("-etcd") or name == "hanse-etcd-root"):
@@ -83,13 +107,22 @@ def check(kubectl: Kubectl, directory: Path, namespace: str) -> None:
         )
         if not text.strip():
             continue
-        path = directory / file
-        if not path.is_file() or path.read_bytes().strip() != base64.b64decode(text).strip():
+        path, there = directory / file, base64.b64decode(text).strip()
+        if file == "ca.crt":
+            same = not digests(directory).isdisjoint(map(digest, certificates_of(there)))
+        else:
+            same = path.is_file() and _has(path.read_bytes().strip(), there, ring=name in KEYS)
+        if not same:
             raise FailedPreconditionError(
                 f"Secret {name} in namespace {namespace} was made with another {file} than {path}: name the "
                 "directory of the first run with --keys-directory; without it what is sealed in etcd is "
                 "lost"
             )
+
+
+def _has(ours: bytes, theirs: bytes, *, ring: bool) -> bool:
+    """Whether a file has what the Secret has: all of its keys, or the same certificate."""
+    return set(theirs.split()) <= set(ours.split()) if ring else ours == theirs
 
 
 def _escaped(file: str) -> str:

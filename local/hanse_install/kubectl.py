@@ -17,7 +17,7 @@ import subprocess
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from hanse.documents import to_yaml
 from hanse.errors import (
@@ -65,14 +65,14 @@ class Kubectl:
 
     def run(self, *arguments: str, stdin: str = "", seconds: float = 120) -> str:
         """What kubectl writes to its standard output. Raises HanseError with what it complains of."""
-        command = [PROGRAM, *arguments]
-        if self.kubeconfig:
-            command.append(f"--kubeconfig={self.kubeconfig}")
-        if self.context:
-            command.append(f"--context={self.context}")
         try:
             done = subprocess.run(
-                command, input=stdin, capture_output=True, text=True, timeout=seconds, check=False
+                self._command(arguments),
+                input=stdin,
+                capture_output=True,
+                text=True,
+                timeout=seconds,
+                check=False,
             )
         except FileNotFoundError as error:
             raise missing() from error
@@ -81,6 +81,37 @@ class Kubectl:
         if done.returncode:
             raise complaint(arguments, done.stderr)
         return done.stdout
+
+    def feed(self, *arguments: str, file: IO[bytes], seconds: float) -> str:
+        """As `run`, with a file as the standard input; what is behind `--` stays behind our flags."""
+        split = arguments.index("--") if "--" in arguments else len(arguments)
+        command = [*self._command(arguments[:split]), *arguments[split:]]
+        try:
+            done = subprocess.run(command, stdin=file, capture_output=True, timeout=seconds, check=False)
+        except FileNotFoundError as error:
+            raise missing() from error
+        except subprocess.TimeoutExpired as error:
+            raise DeadlineError(f"kubectl {arguments[0]} was not done after {seconds:.0f} s") from error
+        if done.returncode:
+            raise complaint(arguments, done.stderr.decode(errors="replace"))
+        return done.stdout.decode(errors="replace")
+
+    def start(self, *arguments: str, stdout: IO[bytes], stderr: IO[bytes]) -> subprocess.Popen[bytes]:
+        """kubectl as a process of its own, for what goes on until it is ended."""
+        try:
+            return subprocess.Popen(
+                self._command(arguments), stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr
+            )
+        except FileNotFoundError as error:
+            raise missing() from error
+
+    def _command(self, arguments: Sequence[str]) -> list[str]:
+        command = [PROGRAM, *arguments]
+        if self.kubeconfig:
+            command.append(f"--kubeconfig={self.kubeconfig}")
+        if self.context:
+            command.append(f"--context={self.context}")
+        return command
 
     def json(self, *arguments: str, stdin: str = "") -> Any:
         """What kubectl answers as JSON; None if it answers nothing."""

@@ -20,6 +20,7 @@ from typing import Any
 
 from hanse.errors import DeadlineError, FailedPreconditionError, HanseError, NotFoundError
 from hanse.installation import KEYS
+from hanse.subject import certificates_of
 from hanse_install import checks, contexts, keys
 from hanse_install.kubectl import Kubectl, Manifest, require
 from hanse_install.record import NAME, Record
@@ -62,7 +63,9 @@ def remove(federation: str, how: Removal) -> None:
             f"the host cluster of context {how.kubectl.context} has no federation {federation} that init "
             f"made; it has {', '.join(each.federation for each in found) or 'none'}"
         )
-    ours = keys.digest(contexts.authority_of(config, federation)) == record.authority
+    known = keys.digests(how.directory)
+    trusted = {keys.digest(each) for each in certificates_of(contexts.authority_of(config, federation))}
+    ours = not trusted.isdisjoint({record.authority} | (known if record.authority in known else set()))
     _members(federation, how, record, reachable=ours)
     others = [each for each in found if each.federation != federation]
     claims = _claims(how.kubectl, record.namespace)

@@ -18,6 +18,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import shutil
 import tarfile
 import tempfile
@@ -48,6 +49,7 @@ FILES: Final = "files"
 SNAPSHOTS: Final = "snapshots"
 _MOST_MANIFEST: Final = 16 << 20
 _PIECE: Final = 1 << 20
+SUFFIX: Final = ".backup"
 LEFTOVER_SECONDS: Final = 86400.0
 """After so long a snapshot of a backup that has not ended belongs to nobody."""
 
@@ -86,6 +88,8 @@ class Manifest:
     """Of an etcd that is not ours; empty means the embedded one."""
     files: tuple[Part, ...]
     etcds: tuple[EtcdPart, ...]
+    plugin_keys: tuple[str, ...] = ()
+    """Keys of a KMS plugin that something in etcd is sealed with: without them it cannot be opened."""
     format: int = field(default=FORMAT)
 
     def encode(self) -> bytes:
@@ -114,6 +118,7 @@ class Manifest:
                     EtcdPart(str(e["name"]), str(e["version"]), int(e["revision"]), _part(e["file"]))
                     for e in document["etcds"]
                 ),
+                plugin_keys=tuple(map(str, document.get("plugin_keys", ()))),
             )
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise DataLossError(f"the manifest of the backup cannot be understood: {error}") from error
@@ -164,6 +169,7 @@ def take(data: DataDir, target: Path, secret: Secret) -> Manifest:
         lambda: dict(_worth_keeping(data)),
         who=(state.federation_id, state.options.get("federation_name", "")),
         external=state.etcd_endpoints,
+        prefix=state.options.get("etcd_prefix") or "/hanse",
         work=data.run,
         target=target,
         secret=secret,
@@ -171,30 +177,92 @@ def take(data: DataDir, target: Path, secret: Secret) -> Manifest:
 
 
 def take_services(
-    etcd: EtcdSource, include: Sequence[Path], target: Path, secret: Secret, *, prefix: str
+    etcd: EtcdSource,
+    files: Mapping[str, Path],
+    target: Path,
+    secret: Secret,
+    *,
+    prefix: str,
+    called: Sequence[str] = (),
 ) -> Manifest:
-    """Back up services that are run without a data directory: their etcd, and the files `include`.
+    """Back up services that are run without a data directory: their etcd, and the `files` by their names.
 
-    A file has its own name in the backup, what is in a directory also the directory's. Raises as `take`.
+    `called` are the endpoints as the services have them, where they are others than those that are asked.
+    Raises as `take`.
     """
     _check_target(target)
-    found: dict[str, Path] = {}
-    for path in include:
-        if not path.exists():
-            raise ConfigError(f"there is no {path} to include")
-        for each in sorted(path.rglob("*")) if path.is_dir() else [path]:
-            name = f"{FILES}/{each.relative_to(path.parent).as_posix()}"
-            if each.is_file() and found.setdefault(name, each) != each:
-                raise ConfigError(f"{found[name]} and {each} would have the same name in the backup")
     return _pack(
         (etcd,),
-        lambda: found,
+        lambda: {f"{FILES}/{name}": path for name, path in files.items()},
         who=asyncio.run(_identity(etcd, prefix)),
-        external=etcd.endpoints,
+        external=tuple(called) or etcd.endpoints,
+        prefix=prefix,
         work=target.parent,
         target=target,
         secret=secret,
     )
+
+
+def included(paths: Sequence[Path]) -> dict[str, Path]:
+    """Files and what is in directories, by their names in a backup: a file has its own, what is in a
+    directory also the directory's. Raises ConfigError.
+
+    What is below a name that begins with two dots is left out: Kubernetes keeps the content of a volume
+    there, with a link to each file beside it.
+    """
+    found: dict[str, Path] = {}
+    for path in paths:
+        if not path.exists():
+            raise ConfigError(f"there is no {path} to include")
+        for each in sorted(path.rglob("*")) if path.is_dir() else [path]:
+            relative = each.relative_to(path.parent)
+            if not each.is_file() or any(part.startswith("..") for part in relative.parts):
+                continue
+            name = relative.as_posix()
+            if found.setdefault(name, each) != each:
+                raise ConfigError(f"{found[name]} and {each} would have the same name in the backup")
+    return found
+
+
+def file_name(federation: str, moment: datetime) -> str:
+    """The name of a backup among others of the federation; in the order of time."""
+    return f"{federation}-{moment.astimezone(UTC):%Y%m%dT%H%M%SZ}{SUFFIX}"
+
+
+def keep_newest(folder: Path, federation: str, count: int) -> list[Path]:
+    """Remove all backups of a federation from a folder but the newest `count`; return the removed.
+
+    What has not the name of a backup stays, and so does what a backup that was killed has left until it is a
+    day old.
+    """
+    pattern = re.compile(rf"{re.escape(federation)}-\d{{8}}T\d{{6}}Z{re.escape(SUFFIX)}")
+    known = sorted(each for each in folder.iterdir() if pattern.fullmatch(each.name))
+    gone = known[:-count] if count else []
+    for each in gone:
+        each.unlink(missing_ok=True)
+    for each in folder.iterdir():
+        unfinished = each.name.startswith("backup.") or each.name.startswith(f".{federation}-")
+        if unfinished and time.time() - each.stat().st_mtime > LEFTOVER_SECONDS:
+            if each.is_dir():
+                shutil.rmtree(each, ignore_errors=True)
+            else:
+                each.unlink(missing_ok=True)
+    return gone
+
+
+async def _plugin_keys(etcd: EtcdSource, prefix: str) -> tuple[str, ...]:
+    """Keys of a KMS plugin that something in etcd is sealed with."""
+    from hanse.census import take_credentials, take_objects
+    from hanse.store import EtcdStore
+
+    store = await EtcdStore.connect(
+        etcd.endpoints, prefix=prefix, tls=etcd.tls, tls_server_name=etcd.server_name or None
+    )
+    try:
+        found = (await take_objects(store)).plugin_keys + (await take_credentials(store)).plugin_keys
+    finally:
+        await store.close()
+    return tuple(sorted(set(found)))
 
 
 async def _identity(etcd: EtcdSource, prefix: str) -> tuple[str, str]:
@@ -230,6 +298,7 @@ def _pack(
     *,
     who: tuple[str, str],
     external: tuple[str, ...],
+    prefix: str,
     work: Path,
     target: Path,
     secret: Secret,
@@ -237,6 +306,7 @@ def _pack(
     """Write the backup. `files` is asked after etcd was read, `work` has room for a snapshot."""
     with tempfile.TemporaryDirectory(prefix="backup.", dir=work) as folder:
         etcds = tuple(asyncio.run(_snapshots(sources, Path(folder))))
+        plugin_keys = asyncio.run(_plugin_keys(sources[0], prefix))
         contents = {name: path.read_bytes() for name, path in files().items()}
         manifest = Manifest(
             hanse=__version__,
@@ -249,6 +319,7 @@ def _pack(
                 for name, content in contents.items()
             ),
             etcds=etcds,
+            plugin_keys=plugin_keys,
         )
         descriptor, temporary = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
         partial = Path(temporary)

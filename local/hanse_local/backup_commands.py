@@ -8,18 +8,29 @@ Concurrency: none. Next: `hanse_local.backup` and `hanse_local.restoring`.
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 import click
 from rich.console import Console
 
-from hanse.credentials import read_keys
 from hanse.errors import ConfigError, HanseError
+from hanse.keyring import read_keys
 from hanse.settings import TlsFiles
-from hanse_local.backup import EtcdSource, Manifest, check, take, take_services
+from hanse_local.backup import (
+    EtcdSource,
+    Manifest,
+    check,
+    file_name,
+    included,
+    keep_newest,
+    take,
+    take_services,
+)
 from hanse_local.certificates import ETCD
 from hanse_local.command_line import FAILED, WRONG_INPUT, data_dir_option, reported
 from hanse_local.display import print_failure
@@ -47,27 +58,54 @@ def _secret_options(function: F) -> F:
     return passphrase(key(function))
 
 
+_ETCD_OPTIONS: tuple[Callable[[Any], Any], ...] = (
+    click.option(
+        "--etcd-endpoints",
+        metavar="HOST:PORT,...",
+        default="",
+        help="Services without a data directory: their etcd.",
+    ),
+    click.option("--etcd-ca", default="", metavar="FILE", help="Authority of that etcd."),
+    click.option(
+        "--etcd-cert", default="", metavar="FILE", help="Certificate of a user of etcd with the role root."
+    ),
+    click.option("--etcd-key", default="", metavar="FILE", help="Key of the certificate."),
+    click.option(
+        "--etcd-server-name", default="", metavar="NAME", help="Name in etcd's certificate. [default: HOST]"
+    ),
+    click.option(
+        "--etcd-prefix", default="/hanse", metavar="PATH", show_default=True, help="Prefix of all keys."
+    ),
+)
+
+
+def etcd_options(function: F) -> F:
+    """The options by which an etcd is named that is of no data directory."""
+    for option in reversed(_ETCD_OPTIONS):
+        function = option(function)
+    return function
+
+
 @click.command()
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("file", required=False, type=click.Path(path_type=Path))
 @_secret_options
 @data_dir_option
 @click.option(
-    "--etcd-endpoints",
-    metavar="HOST:PORT,...",
-    default="",
-    help="Services without a data directory: their etcd.",
-)
-@click.option("--etcd-ca", default="", metavar="FILE", help="Authority of that etcd.")
-@click.option(
-    "--etcd-cert", default="", metavar="FILE", help="Certificate of a user of etcd with the role root."
-)
-@click.option("--etcd-key", default="", metavar="FILE", help="Key of the certificate.")
-@click.option(
-    "--etcd-server-name", default="", metavar="NAME", help="Name in etcd's certificate. [default: HOST]"
+    "--into",
+    metavar="DIR",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Instead of FILE: a directory, for backups on a schedule. The name has the time.",
 )
 @click.option(
-    "--etcd-prefix", default="/hanse", metavar="PATH", show_default=True, help="Prefix of all keys."
+    "--keep",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Of the backups in DIR, the newest that stay once this one is there. [default: all]",
 )
+@click.option(
+    "--name", default="hanse", metavar="NAME", show_default=True, help="How names of files in DIR begin."
+)
+@etcd_options
 @click.option(
     "--include",
     multiple=True,
@@ -78,14 +116,17 @@ def _secret_options(function: F) -> F:
 @reported
 def backup(
     *,
-    file: Path,
+    file: Path | None,
+    into: Path | None,
+    keep: int | None,
+    name: str,
     passphrase_file: Path | None,
     key_file: Path | None,
     data: DataDir,
     include: tuple[Path, ...],
     **etcd: str,
 ) -> None:
-    """Back the federation up to the new FILE, encrypted, while it runs.
+    """Back the federation up to the new FILE, or into a directory, encrypted, while it runs.
 
     It has all that a new machine needs: etcd, the keys, the authorities with all certificates, settings. The
     passphrase is asked for, unless it is in a file or in HANSE_BACKUP_PASSPHRASE. Without it, or the key, the
@@ -93,20 +134,40 @@ def backup(
     """
     console = Console(stderr=True)
     try:
-        source = _source(**etcd)
+        source = etcd_source(**etcd)
         if include and source is None:
             raise ConfigError("--include is for services without a data directory: give --etcd-endpoints too")
-        secret = _secret(passphrase_file, key_file, new=True)
+        target = _target(file, into, name, keep)
+        secret = read_secret(passphrase_file, key_file, new=True)
         with console.status("backing up"):
             if source is None:
-                manifest = take(data, file.absolute(), secret)
+                manifest = take(data, target, secret)
             else:
-                paths = [path.absolute() for path in include]
-                manifest = take_services(source, paths, file.absolute(), secret, prefix=etcd["etcd_prefix"])
+                files = included([path.absolute() for path in include])
+                manifest = take_services(source, files, target, secret, prefix=etcd["etcd_prefix"])
     except HanseError as error:
         _end(console, error)
     _describe(console, manifest)
-    console.print(f"{file} has {file.stat().st_size} bytes and can be read", highlight=False, soft_wrap=True)
+    size = target.stat().st_size
+    console.print(f"{target} has {size} bytes and can be read", highlight=False, soft_wrap=True)
+    for each in keep_newest(target.parent, name, keep) if keep else ():
+        console.print(f"{each} is removed: {keep} newer ones are there", highlight=False, soft_wrap=True)
+
+
+def _target(file: Path | None, into: Path | None, name: str, keep: int | None) -> Path:
+    """The new file. Raises ConfigError."""
+    if (file is None) == (into is None):
+        raise ConfigError("name one of them: a new FILE, or a directory with --into")
+    if into is None:
+        assert file is not None
+        if keep:
+            raise ConfigError("--keep is for a directory: give --into too")
+        return file.absolute()
+    if not re.fullmatch(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?", name):
+        raise ConfigError(
+            f"--name {name!r} cannot begin the name of a file: use lower case letters and digits"
+        )
+    return into.absolute() / file_name(name, datetime.now(UTC))
 
 
 @click.command()
@@ -125,7 +186,7 @@ def restore(
     """
     console = Console(stderr=True)
     try:
-        secret = _secret(passphrase_file, key_file, new=False)
+        secret = read_secret(passphrase_file, key_file, new=False)
         if only_check:
             with console.status("reading"):
                 manifest = check(file, secret)
@@ -138,6 +199,14 @@ def restore(
         _end(console, error)
     _describe(console, done.manifest)
     console.print(f"restored to {data.root}", highlight=False, soft_wrap=True)
+    if not done.manages_data:
+        console.print(
+            f"it has no data directory: {done.snapshot} is for `etcdutl snapshot restore`, and the keys are "
+            "beside it (see docs/install.md, From a backup)",
+            highlight=False,
+            soft_wrap=True,
+        )
+        return
     if done.snapshot is None:
         console.print(f"next: hanse up --data-dir {data.root} --detach", highlight=False, soft_wrap=True)
         return
@@ -150,7 +219,7 @@ def restore(
     )
 
 
-def _source(
+def etcd_source(
     *,
     etcd_endpoints: str,
     etcd_ca: str,
@@ -174,7 +243,7 @@ def _source(
     return EtcdSource(ETCD, endpoints, tls, etcd_server_name)
 
 
-def _secret(passphrase_file: Path | None, key_file: Path | None, *, new: bool) -> Secret:
+def read_secret(passphrase_file: Path | None, key_file: Path | None, *, new: bool) -> Secret:
     """What the user gave to seal or open with. Raises ConfigError."""
     if passphrase_file and key_file:
         raise ConfigError("give --passphrase-file or --key-file, not both")
@@ -208,6 +277,9 @@ def _describe(console: Console, manifest: Manifest) -> None:
         *(f"{e.name:<12} {e.version}, revision {e.revision}, {e.file.size} bytes" for e in manifest.etcds),
         f"files        {len(manifest.files)}",
     ]
+    if manifest.plugin_keys:
+        needed = ", ".join(manifest.plugin_keys)
+        lines.append(f"needs        the KMS plugin, which is not in it, with its keys {needed}")
     for line in lines:
         console.print(line, highlight=False, soft_wrap=True)
 

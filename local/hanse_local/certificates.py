@@ -11,16 +11,22 @@ Next: `hanse_local.configs`, which names these files to the processes.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import fcntl
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 
 from hanse.auth import ADMIN_NAME, ADMINS, MASTERS, SERVICES, server_name, service_name
 from hanse.credentials import Sealer
 from hanse.errors import ConfigError
+from hanse.keyring import create_key_file
 from hanse.pki import CertificateAuthority, write_private
 from hanse.revocation import DenyList
-from hanse.sealing import create_key_file
+from hanse.rotation import successor
 from hanse.settings import TlsFiles
 from hanse_local.layout import DataDir
+from hanse_local.overlap import Overlap
 
 ADMIN = "admin"
 """File name of the user's certificate."""
@@ -32,6 +38,23 @@ ROOT = "root"
 """Name of etcd's own administrator; only `hanse up` uses its certificate."""
 
 
+def authorities(data: DataDir) -> dict[str, Path]:
+    """The authorities of a data directory: where each is, by name."""
+    return {"hanse-ca": data.pki, "hanse-etcd-ca": data.etcd_pki, "members-etcd-ca": data.members_pki}
+
+
+@contextmanager
+def held(data: DataDir) -> Iterator[None]:
+    """Keep other processes from issuing certificates of a data directory, waiting for those that do."""
+    data.pki.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(data.pki, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
 class Certificates:
     """Issues what is missing and says where everything is."""
 
@@ -40,9 +63,13 @@ class Certificates:
         if not data.deny_list.exists():
             write_private(data.deny_list, b"")
         self._deny_list = DenyList(str(data.deny_list))
-        self._mesh = CertificateAuthority.load_or_create(data.pki, name="hanse-ca")
-        self._etcd = CertificateAuthority.load_or_create(data.etcd_pki, name="hanse-etcd-ca")
-        self._members = CertificateAuthority.load_or_create(data.members_pki, name="members-etcd-ca")
+        self._mesh, self._etcd, self._members = (
+            CertificateAuthority.load_or_create(directory, name=name)
+            for name, directory in authorities(data).items()
+        )
+        overlap = Overlap.load(data)
+        following = successor(data.pki) if overlap is not None and overlap.end is not None else None
+        self._users = following or self._mesh
 
     @property
     def ca_pem(self) -> bytes:
@@ -50,8 +77,9 @@ class Certificates:
         return self._mesh.ca_pem
 
     def admin(self) -> TlsFiles:
-        """The user: may call everything, over gRPC and over REST."""
-        return self._mesh.ensure_local(
+        """The user: may call everything, over gRPC and over REST. While the authority is replaced, that is
+        the first certificate of the new one, as soon as all services trust it."""
+        return self._users.ensure_local(
             self._data.pki,
             ADMIN,
             common_name=ADMIN_NAME,

@@ -14,6 +14,7 @@ import asyncio
 import json
 import sys
 import time
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,7 @@ from hanse_local.display import (
 )
 from hanse_local.etcd_commands import etcd_group
 from hanse_local.host import Host
+from hanse_local.keys_commands import keys_group
 from hanse_local.layout import DEFAULT, DataDir
 from hanse_local.lock import already_running, is_held
 from hanse_local.options import Options
@@ -345,7 +347,7 @@ def sim_list(data: DataDir) -> None:
 
 @click.group()
 def certificates() -> None:
-    """List and revoke certificates of the federation."""
+    """List and revoke certificates of the federation, and replace what issues them."""
 
 
 @certificates.command("list")
@@ -381,6 +383,45 @@ def certificates_revoke(data: DataDir, what: str) -> None:
         sys.exit(WRONG_INPUT)
 
 
+def _length(_context: click.Context, _parameter: click.Parameter, value: str | None) -> timedelta | None:
+    """A length of time, such as 7d, 12h, 30m, 90s or 0."""
+    if value is None:
+        return None
+    units = {"d": "days", "h": "hours", "m": "minutes", "s": "seconds"}
+    number = whole_number(value[:-1] if value[-1:] in units else value, maximum=10_000)
+    if number is None or (number and value[-1:] not in units):
+        raise click.BadParameter(f"{value!r} must be a number of days, hours, minutes or seconds, such as 7d")
+    return timedelta(**{units.get(value[-1:], "seconds"): number})
+
+
+@certificates.command("rotate-ca")
+@click.option(
+    "--overlap",
+    metavar="TIME",
+    callback=_length,
+    help="How long kubeconfigs and certificates of the old authority count yet, such as 7d. "
+    "[default: 0 unless the federation is advertised]",
+)
+@data_dir_option
+@reported
+def certificates_rotate_ca(data: DataDir, overlap: timedelta | None) -> None:
+    """Replace the authorities that issue all certificates, while everything runs.
+
+    The new ones are trusted beside the old ones; DATA_DIR/kubeconfig is updated, for others to take; when the
+    overlap is over, all certificates are issued anew, and the old authorities are trusted no more. The
+    embedded etcd is restarted twice, nothing else. What was interrupted, or waits for the end of the overlap,
+    goes on with the next run.
+    """
+    from hanse_local.rotating import rotate
+
+    console = Console(stderr=True)
+    try:
+        rotate(data, overlap=overlap, say=lambda line: console.print(line, highlight=False, soft_wrap=True))
+    except HanseError as error:
+        print_failure(console, error)
+        sys.exit(WRONG_INPUT if isinstance(error, ConfigError) else FAILED)
+
+
 def commands() -> list[click.Command]:
     """The commands for the entry point group `hanse.commands`."""
-    return [up, down, status, sim, certificates, etcd_group, backup, restore, rebuild]
+    return [up, down, status, sim, certificates, etcd_group, keys_group, backup, restore, rebuild]

@@ -110,7 +110,9 @@ def phase_of(snapshot: Mapping[str, Any]) -> str:
 
 
 def print_problems(console: Console, snapshot: Mapping[str, Any]) -> None:
-    """Say what is wrong, a line each."""
+    """Say what is to be known and what is wrong, a line each."""
+    for note in snapshot.get("notes", ()):
+        console.print(f"[yellow]note:[/] {escape(note)}", highlight=False, soft_wrap=True)
     for problem in snapshot["problems"]:
         console.print(f"[red]problem:[/] {escape(problem)}", highlight=False, soft_wrap=True)
 

@@ -20,7 +20,7 @@ from hanse.errors import ConfigError, FailedPreconditionError
 from hanse.pki import write_private
 from hanse.settings import TlsFiles
 from hanse_local import beginnings, etcd, ports
-from hanse_local.certificates import ADMIN, ETCD, MEMBERS_ETCD, ROOT, Certificates
+from hanse_local.certificates import ADMIN, ETCD, MEMBERS_ETCD, ROOT, Certificates, held
 from hanse_local.checks import SERVICES, check_options, check_process
 from hanse_local.configs import Value, client_toml, tls_values, toml
 from hanse_local.continuity import EtcdAccess, check_directory
@@ -67,6 +67,11 @@ class Plan:
     """Where the embedded etcds have their data."""
 
     @property
+    def etcd_warned(self) -> bool:
+        """Whether the embedded etcd is one that a crash may harm."""
+        return bool(self.etcd_version) and etcd.is_corrupting(etcd.parse_version(self.etcd_version))
+
+    @property
     def https(self) -> str:
         """URL of the Kubernetes API of the federation."""
         return f"https://{joined(self.options.reached_at, self.state.ports['apiserver.https'])}"
@@ -84,6 +89,11 @@ def joined(host: str, port: int) -> str:
 
 def prepare(data: DataDir, options: Options, claims: ports.Claims) -> Plan:
     """Choose and claim ports, issue certificates, write configuration. Raises HanseError."""
+    with held(data):
+        return _prepare(data, options, claims)
+
+
+def _prepare(data: DataDir, options: Options, claims: ports.Claims) -> Plan:
     old = State.load(data.state)
     options = options.resolved(old)
     check_options(options)

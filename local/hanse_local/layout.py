@@ -113,6 +113,11 @@ class DataDir:
         return self.pki / "denied"
 
     @property
+    def overlap(self) -> Path:
+        """While authorities are replaced: which, and until when the old ones count."""
+        return self.pki / "overlap.json"
+
+    @property
     def lock(self) -> Path:
         """Held by the supervisor for as long as it lives."""
         return self.run / "lock"

@@ -16,7 +16,7 @@ import hashlib
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import yaml
@@ -25,13 +25,18 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from hanse.documents import yaml_document
 from hanse.errors import ConfigError, InvalidArgumentError
-from hanse.pki import issued_by, subject_of, write_private
+from hanse.pki import CertificateAuthority, issued_by, subject_of, write_private
 from hanse.revocation import DenyList, entries_of, normal
-from hanse_local.certificates import ADMIN, Certificates
+from hanse.rotation import NEXT, OLD
+from hanse_local.certificates import ADMIN, Certificates, authorities, held
 from hanse_local.checks import SERVICES
 from hanse_local.configs import HANSE_CONTEXT
 from hanse_local.layout import DataDir
 from hanse_local.state import State
+
+AUTHORITY_DAYS = 90
+"""An authority that ends within so many days is a problem: whoever trusts it must be told in time."""
+_NOT_LISTED = (NEXT, Path(OLD).stem)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,18 +52,35 @@ class Listed:
 
 
 def renew(data: DataDir) -> None:
-    """Issue again what is near its end or revoked, and update the kubeconfig. Raises ConfigError."""
-    state = State.load(data.state)
-    clusters = [cluster.name for cluster in state.clusters]
-    Certificates(data).prepare(services=SERVICES, clusters=clusters, names=state.advertise)
-    _update_kubeconfig(data)
+    """Issue again what is near its end, revoked, or of an authority that issues no more, and update the
+    kubeconfig. Raises ConfigError."""
+    with held(data):
+        state = State.load(data.state)
+        clusters = [cluster.name for cluster in state.clusters]
+        Certificates(data).prepare(services=SERVICES, clusters=clusters, names=state.advertise)
+        _update_kubeconfig(data)
+
+
+def endings(data: DataDir, *, now: datetime) -> Iterator[str]:
+    """Say which authorities end within AUTHORITY_DAYS days, or have ended."""
+    for name, directory in authorities(data).items():
+        try:
+            end = CertificateAuthority.read(directory).pair.certificate.not_valid_after_utc
+        except ConfigError as error:
+            yield f"the authority {name} cannot be used: {error.message}"
+            continue
+        if end - now < timedelta(days=AUTHORITY_DAYS):
+            yield (
+                f"the authority {name} {'ended' if end < now else 'ends'} on {end:%Y-%m-%d}, and with it all "
+                "that it has issued: replace it with `hanse certificates rotate-ca`"
+            )
 
 
 def listed(data: DataDir) -> Iterator[Listed]:
     """Yield the certificates of the mesh in the data directory, by file."""
     deny_list = _deny_list(data)
     for path in sorted(data.pki.glob("*.crt")):
-        if path.stem == "ca":
+        if path.stem in ("ca", *_NOT_LISTED):
             continue
         try:
             certificate = x509.load_pem_x509_certificate(path.read_bytes())
@@ -121,13 +143,14 @@ def _check_deniable(data: DataDir, path: Path) -> None:
         authority = False
     if authority:
         raise InvalidArgumentError(
-            f"{path} is an authority's certificate, and the list is of those that call: replace the authority"
+            f"{path} is an authority's certificate, and the list is of those that call: replace the "
+            "authority with `hanse certificates rotate-ca`"
         )
     for directory in (data.etcd_pki, data.members_pki):
         if (directory / "ca.crt").exists() and issued_by(certificate, (directory / "ca.crt").read_bytes()):
             raise InvalidArgumentError(
-                f"{path} is for etcd, which knows no deny list: stop, delete {directory / 'ca.crt'} and "
-                f"{directory / 'ca.key'}, and start; all certificates there are issued anew"
+                f"{path} is for etcd, which knows no deny list: replace its authority with `hanse "
+                "certificates rotate-ca`; all certificates of it are issued anew"
             )
 
 
@@ -140,21 +163,29 @@ def _der(path: Path) -> bytes:
 
 
 def _update_kubeconfig(data: DataDir) -> None:
-    """Put the user's present certificate into the kubeconfig, if there is one and it has another."""
+    """Put the user's present certificate, and the authorities to trust, into the kubeconfig, if there is one
+    and it has others."""
     if not data.kubeconfig.exists():
         return
     document = yaml_document(data.kubeconfig.read_bytes(), what=str(data.kubeconfig))
+    changed = False
     wanted = {
         field: base64.b64encode((data.pki / f"{ADMIN}.{suffix}").read_bytes()).decode()
         for field, suffix in (("client-certificate-data", "crt"), ("client-key-data", "key"))
     }
+    trusted = base64.b64encode((data.pki / "ca.crt").read_bytes()).decode()
     try:
         ours = [entry for entry in document["users"] if entry["name"] == HANSE_CONTEXT]
+        for entry in document.get("clusters") or ():
+            if entry["name"] == HANSE_CONTEXT:
+                changed = changed or entry["cluster"].get("certificate-authority-data") != trusted
+                entry["cluster"]["certificate-authority-data"] = trusted
     except (TypeError, KeyError) as error:
         raise ConfigError(
             f"{data.kubeconfig} is damaged and has not the user's new certificate: `hanse up` writes it again"
         ) from error
     for entry in ours:
-        if entry.get("user") != wanted:
-            entry["user"] = wanted
-            write_private(data.kubeconfig, yaml.safe_dump(document, sort_keys=False).encode())
+        changed = changed or entry.get("user") != wanted
+        entry["user"] = wanted
+    if changed:
+        write_private(data.kubeconfig, yaml.safe_dump(document, sort_keys=False).encode())

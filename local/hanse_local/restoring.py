@@ -18,7 +18,7 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Final
@@ -46,6 +46,11 @@ class Restored:
     manifest: Manifest
     snapshot: Path | None
     """The snapshot of an etcd that is not ours; None if etcd's data was made."""
+
+    @property
+    def manages_data(self) -> bool:
+        """Whether `hanse up` goes on with it; services without a data directory have no state."""
+        return any(each.name == f"{FILES}/state.json" for each in self.manifest.files)
 
 
 def restore(path: Path, data: DataDir, secret: Secret) -> Restored:
@@ -105,30 +110,33 @@ def _make_etcd(snapshot: Path, part: EtcdPart, directory: Path, *, peer_port: in
     etcd.check_change(last, binary.version, source=binary.source)
     tool = find_tool(binary)
     peer = f"https://127.0.0.1:{peer_port}"
-    command = [
-        str(tool),
-        "snapshot",
-        "restore",
-        str(snapshot),
-        f"--data-dir={directory}",
-        f"--name={part.name}",
-    ]
-    command += [f"--initial-cluster={part.name}={peer}", f"--initial-advertise-peer-urls={peer}"]
-    if "--bump-revision" in _said([str(tool), "snapshot", "restore", "--help"]):
+    make_member(tool, snapshot, directory, name=part.name, peer_url=peer, cluster=f"{part.name}={peer}")
+
+
+def make_member(
+    tool: Path, snapshot: Path, directory: Path, *, name: str, peer_url: str, cluster: str, token: str = ""
+) -> None:
+    """Make the data of one member of a new etcd out of a snapshot; `cluster` has all of them.
+
+    Raises FailedPreconditionError.
+    """
+    command = [str(tool), "snapshot", "restore", str(snapshot), f"--data-dir={directory}", f"--name={name}"]
+    command += [f"--initial-cluster={cluster}", f"--initial-advertise-peer-urls={peer_url}"]
+    command += [f"--initial-cluster-token={token}"] if token else []
+    if raises_revision(tool):
         command += [f"--bump-revision={BUMP}", "--mark-compacted"]
     _said(command)
 
 
+def raises_revision(tool: Path) -> bool:
+    """Whether an `etcdutl` can raise the revision; that of 3.5.1 cannot."""
+    return "--bump-revision" in _said([str(tool), "snapshot", "restore", "--help"])
+
+
 def find_tool(binary: etcd.EtcdBinary) -> Path:
     """The `etcdutl` of the minor version of `binary`. Raises ConfigError if there is none."""
-    for path in _tools(binary):
-        if os.access(path, os.X_OK):
-            try:
-                version = etcd.parse_version(_said([str(path), "version"]))
-            except (ConfigError, FailedPreconditionError):
-                continue
-            if version[:2] == binary.version[:2]:
-                return path
+    if found := tool_among(_tools(binary), binary.version):
+        return found
     minor = etcd.dotted(binary.version).rpartition(".")[0]
     raise ConfigError(
         f"there is no etcdutl {minor}, which makes etcd's data out of a snapshot: put the one that belongs "
@@ -137,8 +145,26 @@ def find_tool(binary: etcd.EtcdBinary) -> Path:
     )
 
 
+def tool_among(candidates: Iterable[Path], version: etcd.Version) -> Path | None:
+    """The first `etcdutl` that is of the minor version of `version`."""
+    for path in candidates:
+        if os.access(path, os.X_OK):
+            try:
+                found = etcd.parse_version(_said([str(path), "version"]))
+            except (ConfigError, FailedPreconditionError):
+                continue
+            if found[:2] == version[:2]:
+                return path
+    return None
+
+
 def _tools(binary: etcd.EtcdBinary) -> Iterator[Path]:
     yield binary.path.parent / "etcdutl"
+    yield from tools()
+
+
+def tools() -> Iterator[Path]:
+    """Where an `etcdutl` may be."""
     if built := etcd_build.built(os.environ):
         yield built / "etcdutl"
     if found := shutil.which("etcdutl"):

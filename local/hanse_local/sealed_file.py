@@ -33,8 +33,8 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 
-from hanse.credentials import Key
 from hanse.errors import ConfigError, DataLossError, FailedPreconditionError
+from hanse.keyring import Key
 
 MAGIC: Final = b"HANSE-BACKUP\n"
 FORMAT: Final = 1

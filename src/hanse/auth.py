@@ -21,11 +21,9 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
-
-import structlog
 
 from hanse.errors import ConfigError, UnauthenticatedError
+from hanse.filewatch import LOOK, WatchedFile
 from hanse.subject import subject_of_der
 
 SERVICES = "hanse:services"
@@ -38,10 +36,6 @@ MASTERS = "system:masters"
 """Kubernetes' group for the same, over REST."""
 ADMIN_NAME = "hanse-admin"
 """Name in the certificate that `hanse up` makes for its user."""
-
-_LOOK: Final = 1.0
-"""Seconds between two looks at a token file for the sake of connections that are open."""
-_log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,56 +146,33 @@ class TokenFile:
     def __init__(self, path: Path) -> None:
         """Read the file. Raises ConfigError if it cannot be used."""
         self.path = path
-        self._stamp: tuple[int, int] | None = None
-        self._identities: dict[bytes, Identity] = {}
-        self._failed = ""
-        self._read()
+        self._file = WatchedFile(path, _read_tokens, what="token file")
 
     def authenticate(self, token: str) -> Identity | None:
         """Return whose token this is, or None."""
-        self._refresh()
-        return self._identities.get(_digest(token))
+        self._file.refresh()
+        return self._file.value.get(_digest(token))
 
     async def follow(self, changed: Callable[[Callable[[str], bool]], None]) -> None:
         """Call `changed` whenever tokens are gone or are somebody else's, until cancelled; with a function
         that tells of a token whether it is such a one. For connections that are open."""
-        before = self._identities
+        before = self._file.value
         while True:
-            await asyncio.sleep(_LOOK)
-            self._refresh()
-            if (now := self._identities) is not before:
+            await asyncio.sleep(LOOK)
+            self._file.refresh()
+            if (now := self._file.value) is not before:
                 gone = frozenset(digest for digest, whose in before.items() if now.get(digest) != whose)
                 before = now
                 if gone:
                     changed(functools.partial(_is_among, gone))
 
-    def _refresh(self) -> None:
-        try:
-            self._read()
-            self._failed = ""
-        except ConfigError as error:  # a file that is being replaced must not lock people out
-            if error.message != self._failed:
-                self._failed = error.message
-                _log.error("the token file cannot be read; what it said before holds", error=error.message)
-
-    def _read(self) -> None:
-        try:
-            stat = self.path.stat()
-            stamp = (stat.st_mtime_ns, stat.st_size)
-            if stamp == self._stamp:
-                return
-            text = self.path.read_text()
-        except OSError as error:
-            raise ConfigError(f"cannot read token file {self.path}: {error.strerror}") from error
-        except UnicodeDecodeError as error:
-            self._stamp = stamp
-            raise ConfigError(f"cannot read token file {self.path}: {error}") from error
-        self._stamp = stamp  # a file with a mistake is not read again until it changes
-        self._identities = _parse_tokens(text, str(self.path))
-
 
 def _is_among(digests: frozenset[bytes], token: str) -> bool:
     return _digest(token) in digests
+
+
+def _read_tokens(path: Path) -> dict[bytes, Identity]:
+    return _parse_tokens(path.read_text(), str(path))
 
 
 def _parse_tokens(text: str, name: str) -> dict[bytes, Identity]:

@@ -2,8 +2,8 @@
 
 Owns their names, which `deploy/k8s` mounts, and `python -m hanse.installation`, which makes them. Authorities
 stay in a directory of the caller's, never in the cluster: without it nothing can be issued. Run again it
-issues what is near its end and leaves everything else as it is. The two Secrets of keys are immutable, so
-that a run with another directory cannot replace what has sealed.
+issues what is near its end and leaves everything else as it is. The two Secrets of keys can change, so that
+keys are rotated without a restart; services refuse a ring without a key that something is sealed with.
 
 A certificate's Secret has `ca.crt`, `tls.crt` and `tls.key`, as those of cert-manager: the component
 `deploy/k8s/components/cert-manager` has the same certificates for it to issue.
@@ -28,8 +28,9 @@ from hanse.auth import ADMIN_NAME, ADMINS, MASTERS, SERVICES, server_name, servi
 from hanse.credentials import Sealer
 from hanse.documents import to_yaml
 from hanse.errors import ConfigError, HanseError
+from hanse.keyring import create_key_file
 from hanse.pki import LEAF_DAYS, CertificateAuthority
-from hanse.sealing import create_key_file
+from hanse.rotation import begin, finish, switch
 from hanse.settings import TlsFiles
 from hanse.store.rights import RIGHTS
 from hanse.store.roles import ROOT
@@ -43,6 +44,8 @@ KEYS: Final[Mapping[str, str]] = {
     "hanse-secrets-key": "secrets.key",
 }
 """Secrets with keys that seal what is in etcd, and the file in each."""
+STEPS: Final = ("trust", "issue", "drop")
+"""Of replacing the authorities: new ones are trusted too, they issue, the old ones are trusted no more."""
 _LABELS: Final = {"app.kubernetes.io/name": "hanse", "app.kubernetes.io/part-of": "hanse"}
 _LABEL: Final = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")  # RFC 1123 section 2.1
 _EXTRA_SERVICES: Final[Mapping[str, str]] = {"apiserver": "hanse-api", "dns": "hanse-names"}
@@ -125,7 +128,8 @@ def secrets(
     days: float = LEAF_DAYS,
     keys_only: bool = False,
 ) -> Iterator[dict[str, Any]]:
-    """Yield the Secrets as manifests, issuing what is missing in `directory` or near its end.
+    """Yield the Secrets as manifests, issuing what is missing in `directory`, near its end, or of an
+    authority that issues no more. While authorities are replaced (`rotate`), they are of the stage reached.
 
     The user's own certificate is issued too and is in no Secret. Raises ConfigError for a directory that
     cannot be used, or whose keys are damaged.
@@ -141,23 +145,41 @@ def secrets(
         raise ConfigError(f"cannot use {directory}: {error.strerror or error}") from error
 
 
+def rotate(directory: Path, step: str) -> None:
+    """Take the authorities of a directory to a stage of `STEPS`; one that is there already stays.
+
+    Raises ConfigError, FailedPreconditionError for a step out of turn.
+    """
+    for name, path in _authorities(directory).items():
+        if not (path / "ca.crt").exists():
+            raise ConfigError(f"there is no authority in {path}: name the directory of the installation")
+        if step == "trust":
+            begin(path, name=name)
+        elif step == "issue":
+            switch(path)
+        else:
+            finish(path)
+
+
+def _authorities(directory: Path) -> dict[str, Path]:
+    return {"hanse-ca": directory, "hanse-etcd-ca": directory / "etcd"}
+
+
 def _keys(directory: Path, namespace: str) -> Iterator[dict[str, Any]]:
     for secret, file in KEYS.items():
         create_key_file(directory / file)
         Sealer.from_file(directory / file)
-        manifest = _secret(secret, namespace, "Opaque", {file: (directory / file).read_bytes()})
-        yield {**manifest, "immutable": True}
+        yield _secret(secret, namespace, "Opaque", {file: (directory / file).read_bytes()})
 
 
 def _certificates(
     directory: Path, namespace: str, wanted: Sequence[Certificate], *, days: float
 ) -> Iterator[dict[str, Any]]:
-    authorities = {
-        False: CertificateAuthority.load_or_create(directory, name="hanse-ca"),
-        True: CertificateAuthority.load_or_create(directory / "etcd", name="hanse-etcd-ca"),
-    }
+    mesh, etcd = (
+        CertificateAuthority.load_or_create(path, name=name) for name, path in _authorities(directory).items()
+    )
     for each in wanted:
-        files = authorities[each.etcd].ensure_local(
+        files = (etcd if each.etcd else mesh).ensure_local(
             directory / "etcd" if each.etcd else directory,
             each.file,
             common_name=each.common_name,
@@ -226,8 +248,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--keys-only", action="store_true", help="only the keys, where cert-manager issues the certificates"
     )
+    parser.add_argument(
+        "--rotate-ca",
+        choices=STEPS,
+        help="take the authorities to the next stage of being replaced first; docs/install.md has the steps",
+    )
     given = parser.parse_args(argv)
     try:
+        if given.rotate_ca:
+            rotate(given.directory, given.rotate_ca)
         _check_names(given.namespace, given.cluster_domain, given.api_name)
         manifests = list(
             secrets(

@@ -28,6 +28,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from hanse.errors import ConfigError
 from hanse.settings import TlsFiles
+from hanse.subject import certificates_of
 
 CA_DAYS = 3650
 LEAF_DAYS = 365
@@ -85,8 +86,11 @@ class KeyPair:
 class CertificateAuthority:
     """A certificate authority that issues server and client certificates."""
 
-    def __init__(self, pair: KeyPair) -> None:
+    def __init__(self, pair: KeyPair, *, trusted: bytes = b"") -> None:
+        """`trusted` is what is to be trusted, PEM, if that is more than this authority: see
+        `hanse.rotation`."""
         self.pair = pair
+        self._trusted = trusted or pair.cert_pem
         self._certificate = pair.certificate
         key = serialization.load_pem_private_key(pair.key_pem, password=None)
         if not isinstance(key, ec.EllipticCurvePrivateKey):
@@ -95,8 +99,8 @@ class CertificateAuthority:
 
     @property
     def ca_pem(self) -> bytes:
-        """The certificate to trust, PEM."""
-        return self.pair.cert_pem
+        """The certificates to trust, PEM: its own, and while it is replaced those of both."""
+        return self._trusted
 
     @classmethod
     def create(cls, name: str = "hanse-ca", *, days: int = CA_DAYS) -> CertificateAuthority:
@@ -121,7 +125,7 @@ class CertificateAuthority:
 
     @classmethod
     def load_or_create(cls, directory: Path, *, name: str = "hanse-ca") -> CertificateAuthority:
-        """Read ca.crt and ca.key from `directory`, or make them there if neither exists.
+        """Read the authority in `directory` (`read`), or make ca.crt and ca.key there if neither exists.
 
         A key alone where nothing was ever issued is what a creation has left that did not end.
         """
@@ -131,7 +135,18 @@ class CertificateAuthority:
             authority = cls.create(name)
             authority.pair.write(directory, "ca")
             return authority
-        return cls(KeyPair.read(directory, "ca"))
+        return cls.read(directory)
+
+    @classmethod
+    def read(cls, directory: Path, name: str = "ca") -> CertificateAuthority:
+        """Read the authority whose key is NAME.key. NAME.crt has its certificate; ca.crt, all that are
+        trusted. Raises ConfigError if a file is missing or they do not fit.
+        """
+        trusted, key_pem = _read(directory / "ca.crt"), _read(directory / f"{name}.key")
+        for cert_pem in certificates_of(_read(directory / f"{name}.crt")):
+            if belong(cert_pem, key_pem):
+                return cls(KeyPair(cert_pem, key_pem), trusted=trusted)
+        return cls(KeyPair.read(directory, name), trusted=trusted)  # which says what is wrong
 
     def issue(
         self,
@@ -232,14 +247,26 @@ class CertificateAuthority:
 
     def has_issued(self, certificate: x509.Certificate) -> bool:
         """Whether `certificate` carries this authority's signature. Says nothing about its dates."""
-        return issued_by(certificate, self.ca_pem)
+        return issued_by(certificate, self.pair.cert_pem)
 
 
-def issued_by(certificate: x509.Certificate, authority_pem: bytes) -> bool:
-    """Whether `certificate` carries the signature of this authority. Says nothing about its dates."""
+def issued_by(certificate: x509.Certificate, authorities_pem: bytes) -> bool:
+    """Whether `certificate` carries the signature of one of these authorities. Says nothing about its
+    dates."""
+    for authority_pem in certificates_of(authorities_pem):
+        try:
+            certificate.verify_directly_issued_by(x509.load_pem_x509_certificate(authority_pem))
+        except (ValueError, TypeError, InvalidSignature):
+            continue
+        return True
+    return False
+
+
+def belong(cert_pem: bytes, key_pem: bytes) -> bool:
+    """Whether a certificate and a private key, both PEM, can be read and are of one pair."""
     try:
-        certificate.verify_directly_issued_by(x509.load_pem_x509_certificate(authority_pem))
-    except (ValueError, TypeError, InvalidSignature):
+        KeyPair(cert_pem, key_pem).check("the authority")
+    except ConfigError:
         return False
     return True
 

@@ -1,17 +1,17 @@
 """Objects at rest: envelopes around those that must not be read in etcd, with AES-256-GCM under a key ring.
 
 Owns the stored form of a sealed object and which kinds are sealed. Each object is encrypted with a key of
-its own, made for this one write, and that key with the first of the ring (`hanse.credentials` has the file's
-form; the first seals, all open). In front of it stands an outline of the object that everybody may read:
-metadata and the names of fields, with every value left blank. Key and outline are authenticated with the
-rest, so neither can an envelope be put under another name, nor an outline be changed.
+its own, made for this one write, and that key with the first of the ring (`hanse.keyring`; the first seals,
+all open). In front of it stands an outline of the object that everybody may read: metadata and the names of
+fields, with every value left blank. Key and outline are authenticated with the rest, so neither can an
+envelope be put under another name, nor an outline be changed.
 
-    b"HS1\\n" | length of outline (4 bytes) | outline, JSON | length of key id (1) | key id
+    b"HS1\\n" | length of outline (4 bytes) | outline, JSON | name of the key (`hanse.keyring`)
     | nonce (12) | sealed data key (48) | nonce (12) | ciphertext with tag
 
 JSON never starts so, so a plain object, as older releases wrote all, is told apart for certain.
 
-Concurrency: pure computation; the key file is read once.
+Concurrency: pure computation, with the ring as it is at the moment.
 
 Next: `hanse.store.sealed`, which seals what goes into a store and opens what comes out.
 """
@@ -28,10 +28,9 @@ import orjson
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from hanse.credentials import Key, new_key, read_keys
 from hanse.envelope import MAGIC, is_sealed, outline, outline_end
 from hanse.errors import ConfigError, DataLossError
-from hanse.pki import write_private
+from hanse.keyring import Key, KeyName, KeyRing, decode_name, read_ring
 
 _NONCE: Final = 12
 _DATA_KEY: Final = 32
@@ -84,22 +83,16 @@ def check_kinds(kinds: Iterable[str]) -> None:
 class ObjectSealer:
     """Seals objects of some kinds, and opens what was sealed with a key that it has."""
 
-    def __init__(self, keys: Sequence[Key] = (), *, kinds: Iterable[str] = ()) -> None:
+    def __init__(self, keys: Sequence[Key] | KeyRing = (), *, kinds: Iterable[str] = ()) -> None:
         """Without keys nothing is sealed, and nothing that is sealed can be opened. `kinds` are plurals, as
         `secrets` or `widgets.example.org`."""
-        self._primary = keys[0] if keys else None
-        self._ring = {key.id: AESGCM(key.secret) for key in keys}
-        self._prefixes = tuple(_prefix(kind) for kind in kinds) if keys else ()
+        self.ring = keys if isinstance(keys, KeyRing) else KeyRing(keys)
+        self._prefixes = tuple(_prefix(kind) for kind in kinds) if self.ring.seals else ()
 
     @classmethod
     def from_file(cls, path: str, *, kinds: Iterable[str] = ()) -> ObjectSealer:
         """Read the key file; no path is no key. Raises ConfigError for a file that cannot be used."""
-        if not path:
-            return cls()
-        keys = read_keys(Path(path))
-        if not keys:
-            raise ConfigError(f"there is no key in {path}: put one there", metadata={"file": path})
-        return cls(keys, kinds=kinds)
+        return cls(read_ring(Path(path)), kinds=kinds) if path else cls()
 
     def seals(self, key: str) -> bool:
         """Return whether what is stored under `key` is to be sealed."""
@@ -108,53 +101,52 @@ class ObjectSealer:
     def is_current(self, key: str, value: bytes) -> bool:
         """Return whether a stored value is as it would be if it was written now."""
         if not self.seals(key):
-            return not is_sealed(value) or self._primary is None
-        if not is_sealed(value) or self._primary is None:
+            return not is_sealed(value) or not self.ring.seals
+        if not is_sealed(value):
             return False
         head = _head(value)
-        return head is None or head[0] == self._primary.id  # what is no envelope cannot be written again
+        return head is None or self.ring.is_current(head[0])  # what is no envelope cannot be written again
 
     def seal(self, key: str, encoded: bytes) -> bytes:
-        """Return the envelope of an object, JSON, for `key` (its key in the store, with `objects/`)."""
-        assert self._primary is not None
+        """Return the envelope of an object, JSON, for `key` (its key in the store, with `objects/`).
+
+        Raises UnavailableError if the keys are a KMS plugin's that is away.
+        """
+        name, cipher = self.ring.sealing()
         shown = orjson.dumps(outline(orjson.loads(encoded)))
-        key_id = self._primary.id.encode()
-        head = MAGIC + len(shown).to_bytes(4, "big") + shown + bytes([len(key_id)]) + key_id
+        head = MAGIC + len(shown).to_bytes(4, "big") + shown + name.encode()
         bound = head + key.encode()
         data_key, first, second = os.urandom(_DATA_KEY), os.urandom(_NONCE), os.urandom(_NONCE)
-        wrapped = first + self._ring[self._primary.id].encrypt(first, data_key, bound)
+        wrapped = first + cipher.encrypt(first, data_key, bound)
         return head + wrapped + second + AESGCM(data_key).encrypt(second, encoded, bound)
 
     def open(self, key: str, value: bytes) -> bytes:
         """Return the object, JSON, in an envelope. Raises DataLossError if it is another's, was changed, or
-        its key is not there."""
+        its key is not there; UnavailableError if that is a KMS plugin's that is away."""
         head = _head(value)
         if head is None:
             raise _corrupt(key)
-        key_id, end = head
-        ring = self._ring.get(key_id)
-        if ring is None:
+        name, end = head
+        cipher = self.ring.cipher(name)
+        if cipher is None:
             raise DataLossError(
-                f"{key} is sealed with key {key_id}, which the key file does not have: restore that key",
+                f"{key} is sealed with {self.ring.missing(name)}",
                 reason="OBJECT_KEY_UNKNOWN",
-                metadata={"key": key, "keyId": key_id},
+                metadata={"key": key, "keyId": name.id},
             )
         bound = value[:end] + key.encode()
         wrapped, rest = value[end : end + _SEALED_KEY], value[end + _SEALED_KEY :]
         try:
-            data_key = ring.decrypt(wrapped[:_NONCE], wrapped[_NONCE:], bound)
+            data_key = cipher.decrypt(wrapped[:_NONCE], wrapped[_NONCE:], bound)
             return AESGCM(data_key).decrypt(rest[:_NONCE], rest[_NONCE:], bound)
         except (InvalidTag, ValueError) as error:
             raise _corrupt(key) from error
 
 
-def create_key_file(path: Path) -> None:
-    """Make a key file (0600) with one new key, unless there is one."""
-    if not path.exists():
-        import base64
-
-        key = new_key()
-        write_private(path, f"{key.id}:".encode() + base64.b64encode(key.secret) + b"\n")
+def sealed_with(value: bytes) -> KeyName | None:
+    """Return which key has sealed a stored value; None for what is plain, or no envelope."""
+    head = _head(value) if is_sealed(value) else None
+    return None if head is None else head[0]
 
 
 def _prefix(kind: str) -> str:
@@ -162,16 +154,9 @@ def _prefix(kind: str) -> str:
     return f"objects/{group or 'core'}/{resource}/"
 
 
-def _head(value: bytes) -> tuple[str, int] | None:
-    """Return the id of the key of an envelope and where what it sealed begins; None for a broken one."""
-    at = outline_end(value)
-    if at >= len(value) or at + 1 + value[at] > len(value):
-        return None
-    end = at + 1 + value[at]
-    try:
-        return value[at + 1 : end].decode(), end
-    except UnicodeDecodeError:
-        return None
+def _head(value: bytes) -> tuple[KeyName, int] | None:
+    """Return the name of the key of an envelope and where what it sealed begins; None for a broken one."""
+    return decode_name(value, outline_end(value))
 
 
 def _corrupt(key: str) -> DataLossError:

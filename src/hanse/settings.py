@@ -33,11 +33,18 @@ from hanse.errors import ConfigError
 from hanse.numbers import whole_number
 
 _LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")  # RFC 1123 section 2.1, in lower case
+_UNIX = "unix://"
+_SOCKET_BYTES = 107
+"""Longest path of a socket."""
 _TRUE = frozenset({"1", "true", "yes", "on"})
 _FALSE = frozenset({"0", "false", "no", "off"})
 # Kubernetes puts variables like HANSE_DNS_SERVICE_HOST and HANSE_DNS_PORT_53_UDP into every container
 # next to a Service called hanse-dns. They are not settings.
 _SERVICE_LINK = re.compile(r"^(SERVICE_(HOST|PORT)(_\w+)?|PORT(_\d+_(TCP|UDP|SCTP)(_\w+)?)?)$")
+
+
+RELOAD_SECONDS = 5.0
+"""Within so many seconds each process uses files of certificates that were replaced."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +193,11 @@ class ServiceSettings(Settings):
     dns_suffix: str = "example.org"
     """DNS zone under which the federation's names are."""
     credentials_key_file: str = ""
-    """File with the key that seals member credentials."""
+    """File with the keys that seal member credentials, ID:BASE64 a line; the first seals, all open. It is
+    read again when it changes."""
+    credentials_kms_socket: str = ""
+    """Socket of a KMS v2 plugin, unix:///PATH, that keeps the key of member credentials; a key file beside it
+    only opens."""
     apiserver_endpoint: str = ""
     """gRPC address of FederationService as host:port."""
     apiserver_name: str = "apiserver.hanse.internal"
@@ -238,7 +249,21 @@ class ServiceSettings(Settings):
         if self.otlp_endpoint and not _is_endpoint(self.otlp_endpoint):
             raise _bad("otlp_endpoint", self.otlp_endpoint, "like http://127.0.0.1:4317")
         check_names(self.federation_name, self.dns_suffix)
+        check_socket(self.credentials_kms_socket, setting="credentials_kms_socket")
         _ = self.tls, self.etcd_tls
+
+
+def check_socket(socket: str, *, setting: str) -> None:
+    """Raise ConfigError unless `socket` is empty or unix:///PATH."""
+    if not socket:
+        return
+    path = socket.removeprefix(_UNIX)
+    if path == socket or not path.startswith("/") or len(path.encode()) > _SOCKET_BYTES:
+        raise ConfigError(
+            f"setting {setting} is {socket!r}: it must be unix:///PATH, the socket of a KMS v2 plugin, with "
+            f"a path of at most {_SOCKET_BYTES} bytes",
+            metadata={"setting": setting},
+        )
 
 
 def split_address(address: str, *, setting: str = "address") -> tuple[str, int]:

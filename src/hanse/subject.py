@@ -12,6 +12,7 @@ Next: `hanse.auth`.
 from __future__ import annotations
 
 import datetime as dt
+import re
 
 _SEQUENCE, _OID, _VERSION = 0x30, 0x06, 0xA0
 _COMMON_NAME = bytes.fromhex("550403")  # 2.5.4.3
@@ -27,6 +28,12 @@ _ENCODINGS = {
 
 
 _UTC_TIME, _GENERALIZED_TIME = 0x17, 0x18
+_CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.DOTALL)
+
+
+def certificates_of(pem: bytes) -> tuple[bytes, ...]:
+    """Split a file of certificates, PEM, into those, each as it would be alone in a file."""
+    return tuple(block + b"\n" for block in _CERTIFICATE.findall(pem))
 
 
 def subject_of_der(der: bytes) -> tuple[str, tuple[str, ...], float]:

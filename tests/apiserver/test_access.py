@@ -12,6 +12,7 @@ import aiohttp
 import pytest
 from hanse_apiserver import app
 
+from hanse.pki import CertificateAuthority
 from hanse.settings import TlsFiles
 from tests.apiserver.world import World, config_map, namespace
 
@@ -235,7 +236,7 @@ async def test_rest_serves_on_while_a_file_of_its_certificate_is_damaged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damaged: str
 ) -> None:
     """With the last one that was good."""
-    monkeypatch.setattr(app, "_CHECK_SECONDS", 0.01)
+    monkeypatch.setattr(app, "RELOAD_SECONDS", 0.01)
     async with World() as world:
         address = world.apiserver.https.rpartition(":")
 
@@ -258,6 +259,45 @@ async def test_rest_serves_on_while_a_file_of_its_certificate_is_damaged(
             while looks < 20:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
         assert await asyncio.to_thread(shown) == before
+
+
+async def test_an_authority_that_is_gone_lets_nobody_in_over_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither by a new connection nor by one that is open; clients of the new one are served all the time."""
+    monkeypatch.setattr(app, "RELOAD_SECONDS", 0.05)
+    async with World() as world:
+        pairs = world.authority.pair, CertificateAuthority.create().pair
+        both = b"".join(each.cert_pem for each in pairs)
+        old, following = (CertificateAuthority(each, trusted=both) for each in pairs)
+        ca, path = world.directory / "ca.crt", "/api/v1/configmaps"
+        ca.write_bytes(both)
+        world.authority = old
+        before = world.session("ann", "system:masters")
+        world.authority = following
+        after = world.session("bob", "system:masters")
+        server = following.issue_local("hanse:service:apiserver", organizations=("hanse:services",))
+        server.write(world.directory, "hanse-service-apiserver")
+
+        async def served(session: aiohttp.ClientSession) -> bool:
+            try:
+                return (await world.call("GET", path, session=session)).status == 200
+            except aiohttp.ClientError:
+                return False
+
+        async with asyncio.timeout(20):
+            while not await served(after):  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+        assert await served(before)
+        async with before.get(path, params={"watch": "true", "resourceVersion": "0"}) as watch:
+            ca.write_bytes(following.pair.cert_pem)
+            with pytest.raises(aiohttp.ClientError):
+                await asyncio.wait_for(watch.content.read(), 10)
+        assert not await served(before)
+        world.authority = CertificateAuthority(old.pair, trusted=following.pair.cert_pem)
+        again = world.session("cho", "system:masters")
+        async with asyncio.timeout(20):
+            while await served(again):  # noqa: ASYNC110 - until TLS has taken it up
+                await asyncio.sleep(0.05)
+        assert await served(after)
 
 
 async def test_rest_serves_a_renewed_certificate_without_a_restart(tmp_path: Path) -> None:

@@ -16,12 +16,15 @@ from hanse_scheduler.records import decode as scheduler_decode
 from hanse_syncer.world import World as SyncerWorld
 
 from hanse.envelope import is_sealed
-from hanse.sealing import ObjectSealer, create_key_file
+from hanse.keyring import add_key, create_key_file, promote_key, read_keys, remove_keys
+from hanse.sealing import ObjectSealer, sealed_with
 from hanse.store import EtcdStore, MemoryStore
 from hanse.store.keys import ObjectKey
 from hanse.store.sealed import SealedStore
 from tests.apiserver.world import World, namespace
 from tests.support.etcd import EtcdServer
+from tests.support.kms import PluginServer
+from tests.support.waiting import until
 
 SECRETS = "/api/v1/namespaces/shop/secrets"
 KEY = ObjectKey("", "secrets", "shop", "db").key()
@@ -159,3 +162,75 @@ async def test_the_scheduler_decides_by_the_outline_and_the_syncer_opens(key_fil
     async with SyncerWorld(SealedStore(store, ObjectSealer())) as syncer:
         assert syncer.intent(path) is None
         assert KEY in syncer.intents.broken
+
+
+async def _sealed_by(store: MemoryStore, key_id: str) -> None:
+    async with asyncio.timeout(20):
+        while True:
+            found = await store.get(KEY)
+            name = sealed_with(found.value) if found is not None else None
+            if name is not None and name.id == key_id:
+                return
+            await asyncio.sleep(0.05)
+
+
+async def test_a_key_is_rotated_while_two_apiservers_serve(key_file: str) -> None:
+    """One of them seals again; neither is started anew."""
+    store = MemoryStore()
+    path = Path(key_file)
+    old = read_keys(path)[0]
+    async with (
+        serving(store, secrets_key_file=key_file, shared=True) as one,
+        serving(store, secrets_key_file=key_file, shared=True) as two,
+    ):
+        await one.create("/api/v1/namespaces", namespace())
+        before = await one.create(SECRETS, secret())
+        new = add_key(path)
+        for world in (one, two):
+            ring = world.apiserver._keys.ring
+            await until(lambda ring=ring: new in ring.keys)  # type: ignore[misc]
+        promote_key(path, new.id)
+        await _sealed_by(store, new.id)
+        remove_keys(path, [old.id])
+        for world in (one, two):
+            ring = world.apiserver._keys.ring
+            await until(lambda ring=ring: ring.keys == (new,))  # type: ignore[misc]
+            found = await world.get(f"{SECRETS}/db")
+            assert found["data"] == before["data"]
+            assert found["metadata"]["uid"] == before["metadata"]["uid"]
+
+
+async def test_a_kms_plugin_keeps_the_key(key_file: str, tmp_path: Path) -> None:
+    """From a key file to a plugin; without it other kinds are served, Secrets are unreadable, and a new one
+    is refused with the plugin's name; with it all is back by itself."""
+    store = MemoryStore()
+    async with serving(store, secrets_key_file=key_file) as world:
+        await world.create("/api/v1/namespaces", namespace())
+        before = await world.create(SECRETS, secret())
+    async with PluginServer(tmp_path) as plugin:
+        async with serving(store, secrets_key_file=key_file, secrets_kms_socket=plugin.socket):
+            await _sealed_by(store, "key-1")
+        async with serving(store, secrets_kms_socket=plugin.socket) as world:
+            assert (await world.get(f"{SECRETS}/db"))["data"] == before["data"]
+            plugin.plugin.turn("key-2")
+        await plugin.stop()
+        raw = await store.get(KEY)
+        async with serving(store, secrets_kms_socket=plugin.socket) as world:
+            shown = await world.get(f"{SECRETS}/db")
+            assert "KMS plugin" in shown["metadata"]["annotations"]["hanse.dev/unreadable"]
+            answer = await world.call("POST", SECRETS, secret("fresh"))
+            assert answer.status == 503, answer
+            assert plugin.socket in str(answer.body)
+            assert (await world.call("PUT", f"{SECRETS}/db", secret(value="x"))).status >= 400
+            marker = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "marker"}}
+            await world.create("/api/v1/namespaces/shop/configmaps", {**marker, "data": {"a": "b"}})
+            assert await store.get(KEY) == raw
+            assert plugin.socket in world.apiserver._keys.problem
+            await plugin.start()
+            await _sealed_by(store, "key-2")
+            await world.create(SECRETS, secret("fresh"))
+            async with asyncio.timeout(10):
+                while True:
+                    if (await world.get(f"{SECRETS}/db")).get("data") == before["data"]:
+                        break
+                    await asyncio.sleep(0.05)

@@ -145,6 +145,12 @@ class Registry(registry_grpc.RegistryServiceServicer):
             self.world.clusters[name] = cluster
         return cluster
 
+    async def ReplaceCredential(self, request: registry.ReplaceCredentialRequest, context: Any) -> Cluster:
+        self.world.requests.append(request)
+        if request.name not in self.world.clusters:
+            raise NotFoundError(f"there is no cluster {request.name}")
+        return self.world.clusters[request.name]
+
     async def UnjoinCluster(self, request: registry.UnjoinClusterRequest, context: Any) -> Cluster:
         self.world.requests.append(request)
         if request.name not in self.world.clusters:

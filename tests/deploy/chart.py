@@ -1,7 +1,8 @@
 """The Helm chart, made of what kustomize makes: the same manifests, with values in place of what a user sets.
 
 Owns the templates and the values of deploy/helm/hanse. Manifests that both overlays have stand in
-common.yaml, others in single.yaml and ha.yaml, those of components in files of their own. What becomes a
+common.yaml, others in single.yaml and ha.yaml, those of components in files of their own. What a component
+takes away stands where it would be, under the condition that the component is not there. What becomes a
 value is replaced by a mark before a manifest is written as YAML, and the mark by the template afterwards, so
 nothing of a template is quoted.
 
@@ -23,7 +24,9 @@ CHART = Path(__file__).resolve().parents[2] / "deploy" / "helm" / "hanse"
 HEAD = "# Written by `python -m tests.deploy.chart` from deploy/k8s.\n"
 PROFILES = ("single", "ha")
 COMPONENTS = {
+    "backup": "backup",
     "certManager": "cert-manager",
+    "externalEtcd": "external-etcd",
     "gateway": "gateway",
     "monitoring": "monitoring",
     "hostMember": "host-member",
@@ -46,6 +49,23 @@ _DATA_HELPER = """{{/* Data of a ConfigMap, which is text: a number is written a
 {{ $name }}: {{ $value | toString | quote }}
 {{- end }}
 {{- end }}
+{{- end }}
+"""
+_PORTS_HELPER = """{{/* The ports of federation.etcdEndpoints, as a NetworkPolicy has them. */}}
+{{- define "hanse.etcdPorts" -}}
+{{- $ports := list }}
+{{- range splitList "," .Values.federation.etcdEndpoints }}
+{{- $ports = append $ports (. | trim | splitList ":" | last) }}
+{{- end }}
+{{- range $ports | uniq }}
+- port: {{ . }}
+  protocol: TCP
+{{- end }}
+{{- end }}
+"""
+_ENDPOINTS_CHECK = """{{- $endpoints := .Values.federation.etcdEndpoints }}
+{{- if and .Values.components.externalEtcd (contains "hanse-etcd:" $endpoints) }}
+{{- fail "components.externalEtcd needs the endpoints of your etcd in federation.etcdEndpoints" }}
 {{- end }}
 """
 _IMAGES = {"hanse": "image", "etcd": "etcdImage"}
@@ -106,21 +126,44 @@ def _image(workload: Manifest) -> tuple[str, str]:
 
 def templates() -> dict[str, str]:
     """The templates, by file name."""
-    by_profile = {profile: [_template(each) for each in build(profile)] for profile in PROFILES}
+    by_profile = {
+        profile: [_template(each, without=_taken_away(each, profile)) for each in build(profile)]
+        for profile in PROFILES
+    }
     common = [each for each in by_profile["single"] if each in by_profile["ha"]]
     check = """{{- if not (has .Values.profile (list "single" "ha")) }}
 {{- fail (printf "profile is %s: it must be single or ha" .Values.profile) }}
 {{- end }}
 """
+    check += _ENDPOINTS_CHECK
     files = {"common.yaml": HEAD + check + _joined(common)}
     for profile, every in by_profile.items():
         own = [each for each in every if each not in common]
         files[f"{profile}.yaml"] = HEAD + _when(f'eq .Values.profile "{profile}"', _joined(own))
     for value, component in COMPONENTS.items():
-        plain = build("single")
-        own = [_template(each) for each in build("single", component) if each not in plain]
+        plain = {(each["kind"], _unhashed(each)) for each in build("single")}
+        own = [
+            _template(each)
+            for each in build("single", component)
+            if (each["kind"], _unhashed(each)) not in plain
+        ]
         files[f"{component}.yaml"] = HEAD + _when(f".Values.components.{value}", _joined(own))
     return files
+
+
+def _unhashed(manifest: Manifest) -> str:
+    """The name of an object, without the hash of what is in it."""
+    name = str(manifest["metadata"]["name"])
+    return name.rpartition("-")[0] if _HASHED.match(name) else name
+
+
+def _taken_away(manifest: Manifest, profile: str) -> str:
+    """The value of the component with which an object is not there; empty if there is none."""
+    own = (manifest["kind"], _unhashed(manifest))
+    for value, component in COMPONENTS.items():
+        if own not in {(each["kind"], _unhashed(each)) for each in build(profile, component)}:
+            return value
+    return ""
 
 
 def _joined(documents: list[str]) -> str:
@@ -148,8 +191,8 @@ class _Marks:
         return re.sub(r"MARK(\d+)MARK", lambda found: self._templates[int(found[1])], text)
 
 
-def _template(manifest: Manifest) -> str:
-    """A manifest as a template."""
+def _template(manifest: Manifest, *, without: str = "") -> str:
+    """A manifest as a template; not there with the component `without`."""
     marks = _Marks()
     kind = manifest["kind"]
     marked = _marked(manifest, marks)
@@ -164,7 +207,12 @@ def _template(manifest: Manifest) -> str:
             "helm.sh/hook": "post-install,post-upgrade",
             "helm.sh/hook-delete-policy": "before-hook-creation",
         }
+    elif manifest["metadata"]["name"] == "hanse-external-etcd":
+        for rule in marked["spec"]["egress"]:
+            rule["ports"] = marks.put('\n{{- include "hanse.etcdPorts" . | nindent 6 }}')
     text = marks.resolve(to_yaml(marked)) + after
+    if without:
+        text = _when(f"not .Values.components.{without}", text)
     return _when(".Values.createNamespace", text) if kind == "Namespace" else text
 
 
@@ -222,7 +270,7 @@ def helpers_text() -> str:
         f'{{{{- $_ := set $own "{_INITIAL}" "{initial}" }}}}\n'
         "{{- end }}\n"
         "{{- toYaml (merge $own .Values.settings.etcd) }}\n"
-        "{{- end }}\n" + _DATA_HELPER
+        "{{- end }}\n" + _DATA_HELPER + _PORTS_HELPER
     )
 
 

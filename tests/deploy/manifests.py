@@ -25,7 +25,7 @@ Manifest = dict[str, Any]
 OVERLAYS = tuple(sorted(path.name for path in (K8S / "overlays").iterdir()))
 COMPONENTS = tuple(sorted(path.name for path in (K8S / "components").iterdir()))
 SERVICES = ("apiserver", "registry", "scheduler", "syncer", "dns")
-WORKLOADS = ("Deployment", "StatefulSet", "Job")
+WORKLOADS = ("Deployment", "StatefulSet", "Job", "CronJob")
 COMPONENT = "app.kubernetes.io/component"
 needs_kubectl = pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl is not installed")
 
@@ -82,7 +82,8 @@ def named(manifests: Sequence[Manifest], kind: str, name: str) -> Manifest:
 
 def pod(workload: Manifest) -> Manifest:
     """The template of a workload's Pods."""
-    template: Manifest = workload["spec"]["template"]
+    spec = workload["spec"]["jobTemplate"]["spec"] if workload["kind"] == "CronJob" else workload["spec"]
+    template: Manifest = spec["template"]
     return template
 
 

@@ -9,11 +9,16 @@ from typing import Any
 import pytest
 import yaml
 from cryptography import x509
+from hanse_install import checks, contexts, keys
+from hanse_install.record import Record
 
 from hanse.auth import server_name, service_name
-from hanse.installation import KEYS, certificates, main, secrets
-from hanse.pki import CertificateAuthority, KeyPair, names_of, needs_renewal, subject_of
+from hanse.errors import FailedPreconditionError
+from hanse.installation import KEYS, STEPS, certificates, main, rotate, secrets
+from hanse.keyring import add_key
+from hanse.pki import CertificateAuthority, KeyPair, issued_by, names_of, needs_renewal, subject_of
 from hanse.store.rights import RIGHTS
+from hanse.subject import certificates_of
 
 
 def by_name(directory: Path, **options: Any) -> dict[str, dict[str, Any]]:
@@ -62,11 +67,19 @@ def test_what_is_near_its_end_is_issued_again(tmp_path: Path) -> None:
     assert not needs_renewal(x509.load_pem_x509_certificate(content(after["hanse-dns-tls"], "tls.crt")))
 
 
-def test_keys_cannot_be_replaced(tmp_path: Path) -> None:
-    """Their Secrets are immutable: a run with another directory is refused by the host cluster."""
+def test_keys_stay_and_can_be_rotated(tmp_path: Path) -> None:
+    """A run with the same directory yields the same keys, and one that was added since."""
     made = by_name(tmp_path)
-    assert {name for name, each in made.items() if each.get("immutable")} == set(KEYS)
-    assert set(by_name(tmp_path, keys_only=True)) == set(KEYS)
+    assert not any(each.get("immutable") for each in made.values())
+    again = by_name(tmp_path, keys_only=True)
+    assert again == {name: made[name] for name in KEYS}
+    add_key(tmp_path / "secrets.key")
+    rotated = by_name(tmp_path, keys_only=True)
+    before, after = (
+        content(each["hanse-secrets-key"], "secrets.key").splitlines() for each in (again, rotated)
+    )
+    assert after[: len(before)] == before
+    assert len(after) == len(before) + 1
 
 
 def test_the_directory_is_its_owners(tmp_path: Path) -> None:
@@ -107,3 +120,71 @@ def test_a_damaged_key_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert main(["--directory", str(tmp_path)]) == 2
     assert "credentials.key" in capsys.readouterr().err
     assert (tmp_path / "credentials.key").read_text() == "nonsense\n"
+
+
+def test_authorities_are_replaced_in_steps_that_a_plain_run_keeps(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """First every Secret trusts both, then every certificate is issued anew, then the old ones are trusted no
+    more. A plain run, as `kubefed init` makes one, changes no stage; keys that seal stay as they are."""
+
+    def run(*words: str) -> dict[str, dict[str, Any]]:
+        assert main(["--directory", str(tmp_path), *words]) == 0
+        made = {each["metadata"]["name"]: each for each in yaml.safe_load_all(capsys.readouterr().out)}
+        assert by_name(tmp_path) == made
+        return made
+
+    def files(made: dict[str, dict[str, Any]], file: str) -> dict[str, bytes]:
+        return {name: content(each, file) for name, each in made.items() if name not in KEYS}
+
+    settled = run()
+    old = set(files(settled, "ca.crt").values())
+    both = run("--rotate-ca", "trust")
+    assert files(both, "tls.crt") == files(settled, "tls.crt")
+    assert run("--rotate-ca", "trust") == both
+    trusted = files(both, "ca.crt")
+    assert all(trusted[name].startswith(each) for name, each in files(settled, "ca.crt").items())
+    assert {len(certificates_of(each)) for each in trusted.values()} == {2}
+
+    issued = run("--rotate-ca", "issue")
+    assert files(issued, "ca.crt") == trusted
+    assert set(files(issued, "tls.crt").values()).isdisjoint(files(settled, "tls.crt").values())
+    assert main(["--directory", str(tmp_path), "--rotate-ca", "trust"]) == 1
+    assert "already" in capsys.readouterr().err
+
+    dropped = run("--rotate-ca", "drop")
+    assert files(dropped, "tls.crt") == files(issued, "tls.crt")
+    assert set(files(dropped, "ca.crt").values()).isdisjoint(old)
+    for name, each in files(dropped, "tls.crt").items():
+        assert issued_by(x509.load_pem_x509_certificate(each), files(dropped, "ca.crt")[name])
+    assert {name: dropped[name] for name in KEYS} == {name: settled[name] for name in KEYS}
+    assert main(["--directory", str(tmp_path / "other"), "--rotate-ca", "trust"]) == 2
+    assert "no authority" in capsys.readouterr().err
+
+
+def test_a_federation_is_known_by_all_its_authorities(tmp_path: Path) -> None:
+    """`kubefed init` goes on at any stage, also with Secrets, a record and a context of the one before; with
+    those of another directory it does not."""
+    other = tmp_path / "other"
+    by_name(tmp_path / "keys")
+    by_name(other)
+    directory = tmp_path / "keys"
+    first = keys.digest(keys.issuing(directory))
+    assert keys.digests(directory) == {first}
+    for step in STEPS:
+        rotate(directory, step)
+        made = by_name(directory)["hanse-apiserver-tls"]
+        assert first in keys.digests(directory)
+        assert keys.digest(keys.issuing(directory)) in keys.digests(directory)
+        assert keys.digests(directory).isdisjoint(keys.digests(other))
+        cluster = {"certificate-authority-data": made["data"]["ca.crt"]}
+        config = {
+            "contexts": [{"name": "east", "context": {"cluster": "east"}}],
+            "clusters": [{"name": "east", "cluster": cluster}],
+        }
+        contexts.check_free(config, "east", keys.digests(directory))
+        with pytest.raises(FailedPreconditionError, match="not this federation's"):
+            contexts.check_free(config, "east", keys.digests(other))
+        checks.same_authority(Record("east", "hanse", first), directory)
+        with pytest.raises(FailedPreconditionError, match="another id"):
+            checks.same_authority(Record("east", "hanse", first), other)

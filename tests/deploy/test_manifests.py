@@ -16,7 +16,7 @@ from hanse_scheduler.settings import SchedulerSettings
 from hanse_syncer.settings import SyncerSettings
 
 from hanse.auth import server_name
-from hanse.installation import certificates, secrets
+from hanse.installation import KEYS, certificates, secrets
 from hanse.settings import ServiceSettings
 from tests.deploy import generated
 from tests.deploy.manifests import (
@@ -44,6 +44,8 @@ SETTINGS: dict[str, type[ServiceSettings]] = {
 VARIANTS = (
     *((overlay,) for overlay in OVERLAYS),
     ("ha", "external-etcd"),
+    ("single", "backup"),
+    ("ha", "backup", "external-etcd"),
     ("ha", "cert-manager", "gateway", "monitoring"),
 )
 """Overlays, with components."""
@@ -116,7 +118,7 @@ def test_each_service_has_probes_and_a_disruption_budget(manifests: list[Manifes
     """Startup, readiness and liveness over HTTP at the metrics' port; a budget that lets nodes drain."""
     budgets = list(of_kind(manifests, "PodDisruptionBudget"))
     for name, each in workloads(manifests).items():
-        if each["kind"] == "Job":
+        if each["kind"] in {"Job", "CronJob"}:
             continue
         for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
             assert container(each)[probe]["httpGet"]["port"] == "metrics"
@@ -228,6 +230,28 @@ def test_files_that_are_named_are_mounted(manifests: list[Manifest], service: st
         assert volume.get("secret", {}).get("defaultMode", 0o440) == 0o440
         used.add(folder)
     assert used == set(volumes), "something is mounted that no setting names"
+
+
+def test_a_backup_has_what_its_command_names(tmp_path: Path) -> None:
+    """Each file and folder in it is mounted: etcd's root, the keys that seal, and the key of the backup,
+    which is the user's; it may write its volume and nothing else."""
+    job = workloads(build("single", "backup"))["backup"]
+    volumes = mounts(job)
+    named_paths = {
+        word.partition("=")[2] for word in container(job)["command"] if re.match(r"--[\w-]+=/", word)
+    }
+    assert {path for path in named_paths if path not in volumes} == {
+        "/etc/hanse/backup-key/backup.key",
+        *(f"/etc/hanse/etcd/{file}" for file in ("ca.crt", "tls.crt", "tls.key")),
+    }
+    made = {each["metadata"]["name"] for each in secrets(tmp_path / "pki")}
+    used = {each["secret"]["secretName"] for each in volumes.values() if "secret" in each}
+    projected = volumes["/etc/hanse/keys"]["projected"]["sources"]
+    assert {each["secret"]["name"] for each in projected} == set(KEYS)
+    assert used == {"hanse-etcd-root", "hanse-backup-key"}
+    assert used - made == {"hanse-backup-key"}
+    writable = {each["mountPath"] for each in container(job)["volumeMounts"] if not each.get("readOnly")}
+    assert writable == {"/tmp", "/var/lib/hanse-backup"}
 
 
 def test_no_secret_of_the_installation_is_left_over(tmp_path: Path) -> None:

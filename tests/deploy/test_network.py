@@ -33,11 +33,10 @@ STRANGER = {"app": "stranger"}
 Port = tuple[int, str]
 
 
-@pytest.fixture(params=OVERLAYS)
+@pytest.fixture(params=[*((each,) for each in OVERLAYS), ("ha", "backup")], ids="+".join)
 def manifests(request: pytest.FixtureRequest) -> list[Manifest]:
-    """An overlay."""
-    overlay: str = request.param
-    return build(overlay)
+    """An overlay, alone or with a component."""
+    return build(*request.param)
 
 
 def allows(

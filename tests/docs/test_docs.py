@@ -25,8 +25,10 @@ PROGRAMS: dict[str, click.Command] = {"hanse": hanse, "kubefed": kubefed}
 LABELS = (
     "hanse_cluster",
     "hanse_election",
+    "hanse_key",
     "hanse_phase",
     "hanse_reason",
+    "hanse_ring",
     "hanse_setting",
     "hanse_state",
     "hanse_verdict",

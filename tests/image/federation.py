@@ -19,8 +19,8 @@ from typing import Any, Self
 from hanse.auth import ADMIN_NAME, ADMINS, MASTERS, SERVICES, service_name
 from hanse.auth import server_name as name_of_server
 from hanse.credentials import Sealer
+from hanse.keyring import create_key_file
 from hanse.pki import CertificateAuthority
-from hanse.sealing import create_key_file
 from hanse.settings import TlsFiles
 from hanse.store.roles import ROOT
 from tests.image.podman import Image, Podman

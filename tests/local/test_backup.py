@@ -10,15 +10,17 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hanse_cli import exits
+from hanse_cli.main import hanse, run
 from hanse_local import etcd, restoring
-from hanse_local.backup import EtcdPart, Manifest, Part, check
+from hanse_local.backup import EtcdPart, Manifest, Part, check, included
 from hanse_local.layout import DataDir
 from hanse_local.restoring import find_tool, restore
 from hanse_local.sealed_file import SealedWriter, Secret
 from hanse_local.state import State
 
-from hanse.credentials import new_key
 from hanse.errors import ConfigError, DataLossError, FailedPreconditionError, HanseError
+from hanse.keyring import new_key
 from tests.local.fakes import fake_etcd
 
 SECRET = Secret(keys=[new_key()])
@@ -161,3 +163,44 @@ def test_the_tool_is_of_the_same_minor_version(tmp_path: Path, monkeypatch: pyte
     packaged = etcd.find(environ={"PATH": ""})
     assert find_tool(packaged) == packaged.path.parent / "etcdutl"
     assert restoring.BUMP > 1_000_000
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ([], "name one of them: a new FILE, or a directory with --into"),
+        (["b", "--into", "."], "name one of them"),
+        (["b", "--keep", "3"], "--keep is for a directory"),
+        (["--into", ".", "--name", "../x"], "--name '../x' cannot begin the name of a file"),
+        (["--into", ".", "--include", "."], "--include is for services without a data directory"),
+    ],
+)
+def test_words_that_say_nothing_are_wrong_usage(
+    words: list[str],
+    said: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Before a passphrase is asked for; nothing is written."""
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as ended:
+        run(hanse, ["backup", *words, "--data-dir", str(tmp_path / "data")], program="hanse")
+    assert ended.value.code == exits.USAGE
+    assert said in " ".join(capsys.readouterr().err.split())
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_volume_of_kubernetes_is_read_once(tmp_path: Path) -> None:
+    """Its files are links into a folder whose name begins with two dots; a name that two have is refused."""
+    volume = tmp_path / "keys"
+    (volume / "..2026").mkdir(parents=True)
+    (volume / "..2026" / "credentials.key").write_text("k")
+    (volume / "..data").symlink_to("..2026")
+    (volume / "credentials.key").symlink_to("..data/credentials.key")
+    assert included([volume]) == {"keys/credentials.key": volume / "credentials.key"}
+    other = tmp_path / "other" / "keys"
+    other.mkdir(parents=True)
+    (other / "credentials.key").touch()
+    with pytest.raises(ConfigError, match="would have the same name in the backup"):
+        included([volume, other])

@@ -12,8 +12,8 @@ from hanse_local.sealed_file import MAGIC, SealedReader, SealedWriter, Secret
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hanse.credentials import new_key
 from hanse.errors import ConfigError, DataLossError, FailedPreconditionError, HanseError
+from hanse.keyring import new_key
 
 KEY = new_key()
 SECRET = Secret(keys=[KEY])

@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hanse import credentials
-from hanse.credentials import Sealer, new_key, rotate
+from hanse import keyring
+from hanse.credentials import Sealer
 from hanse.errors import ConfigError, DataLossError
+from hanse.keyring import add_key, new_key, promote_key
 
 SEALER = Sealer([new_key()])
 
@@ -76,7 +77,7 @@ def test_a_key_file_of_a_mounted_secret_is_private(
     """Kubernetes gives root's files to the group of a Pod; nobody else may read them, nor the group write."""
     monkeypatch.setattr("os.geteuid", lambda: us)
     status = os.stat_result((0o100000 | mode, 0, 0, 1, owner, 1000, 0, 0, 0, 0))
-    assert credentials._is_private(status) is private
+    assert keyring._is_private(status) is private
 
 
 def test_rotation_opens_old_and_seals_new(tmp_path: Path) -> None:
@@ -84,13 +85,13 @@ def test_rotation_opens_old_and_seals_new(tmp_path: Path) -> None:
     path = tmp_path / "credentials.key"
     old = Sealer.from_file(path, create=True)
     envelope = old.seal("a", b"x")
-    rotate(path)
+    promote_key(path, add_key(path).id)
     new = Sealer.from_file(path)
     assert new.open("a", envelope) == b"x"
     assert new.needs_resealing("a", envelope)
     assert not new.needs_resealing("a", new.seal("a", b"x"))
     path.write_text(path.read_text().splitlines()[0] + "\n")
-    with pytest.raises(DataLossError, match=f"sealed with key {old.key_id}"):
+    with pytest.raises(DataLossError, match=f"sealed with key {old.ring.keys[0].id}"):
         Sealer.from_file(path).open("a", envelope)
 
 

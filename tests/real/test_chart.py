@@ -11,8 +11,10 @@ from typing import Any
 import pytest
 import yaml
 from hanse_apiserver.settings import ApiserverSettings
+from hanse_dns.settings import DnsSettings
 
 from tests.deploy.chart import CHART, COMPONENTS
+from tests.deploy.generated import K8S
 from tests.deploy.guide import block
 from tests.deploy.manifests import (
     WORKLOADS,
@@ -27,6 +29,8 @@ from tests.deploy.manifests import (
 )
 
 pytestmark = needs_kubectl
+ENDPOINTS = (K8S / "components" / "external-etcd" / "endpoints.env").read_text().strip().partition("=")[2]
+ENDPOINTS = ENDPOINTS.replace(",", r"\,")
 _HASH = re.compile(r"(hanse-(?:federation|etcd|apiserver|registry|scheduler|syncer|dns))-[a-z0-9]{10}(?=\")")
 
 
@@ -74,7 +78,46 @@ def test_the_chart_equals_the_overlay(helm: str, profile: str, component: str | 
     if component is not None:
         flags.append(f"--set=components.{component}=true")
         components = (COMPONENTS[component],)
+    if component == "externalEtcd":
+        flags.append(f"--set=federation.etcdEndpoints={ENDPOINTS}")
     assert normal(template(helm, *flags)) == normal(build(profile, *components))
+
+
+def test_components_go_together(helm: str) -> None:
+    """All of them at once, as with kustomize."""
+    flags = [f"--set=components.{each}=true" for each in COMPONENTS]
+    made = template(
+        helm, "--set=profile=ha,createNamespace=true", f"--set=federation.etcdEndpoints={ENDPOINTS}", *flags
+    )
+    assert normal(made) == normal(build("ha", *COMPONENTS.values()))
+
+
+def test_the_chart_can_be_air_gapped(helm: str) -> None:
+    """By the values that name images and the Secret for their registry it equals the overlay."""
+    made = template(
+        helm,
+        "--set=profile=ha,createNamespace=true",
+        "--set=image.repository=registry.internal/hanse/hanse",
+        "--set=etcdImage.repository=registry.internal/hanse/etcd",
+        "--set=imagePullSecrets[0].name=hanse-pull",
+    )
+    assert normal(made) == normal(build("air-gapped"))
+
+
+def test_an_external_etcd_is_named_and_its_ports_are_let_through(helm: str) -> None:
+    """Without its endpoints nothing is made; other ports than 2379 are those of the NetworkPolicy."""
+    with pytest.raises(
+        AssertionError, match=r"needs the endpoints of your etcd in federation\.etcdEndpoints"
+    ):
+        template(helm, "--set=components.externalEtcd=true")
+    made = template(
+        helm, "--set=components.externalEtcd=true", r"--set=federation.etcdEndpoints=a:4001\,b:4002\,c:4001"
+    )
+    (rule,) = named(made, "NetworkPolicy", "hanse-external-etcd")["spec"]["egress"]
+    assert [each["port"] for each in rule["ports"]] == [4001, 4002]
+    given = environment(made, named(made, "Deployment", "hanse-dns"))
+    assert DnsSettings.load([], given).etcd_endpoints == ("a:4001", "b:4002", "c:4001")
+    assert not list(of_kind(made, "StatefulSet"))
 
 
 def test_values_reach_what_they_are_for(helm: str) -> None:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import json
 import os
 import shutil
 import socket
 import sys
 from collections.abc import AsyncIterator
-from contextlib import aclosing, asynccontextmanager
+from contextlib import ExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,16 +23,26 @@ import pytest
 import pytest_asyncio
 import yaml
 from hanse_install.stages import waits_for
+from hanse_local.backup import check
+from hanse_local.etcd_build import cache_dir
+from hanse_local.sealed_file import Secret
 
 from hanse.auth import server_name
+from hanse.keyring import read_keys
+from tests.deploy.manifests import of_kind
+from tests.deploy.processes import DEADLINE, Host
+from tests.install import kubectl_shim
 from tests.real.federation import Federation
 from tests.real.realcluster import ClusterSpec, Json, RealCluster, RealClusters, until
+from tests.support.etcd import find_etcd
+from tests.support.etcd_cluster import EtcdCluster
 from tests.system.harness.api import Api
 from tests.system.harness.dump import differences, dump, unversioned
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 NAME = "hanse"
 IMAGE, NEXT = "registry.example.org/hanse:0.1.0", "registry.example.org/hanse:0.2.0"
+UNSECURED = ("--no-etcd-check", "--skip-backup")
 APPS = f"/apis/apps/v1/namespaces/{NAME}"
 CORE = f"/api/v1/namespaces/{NAME}"
 SERVICES = ("apiserver", "registry", "scheduler", "syncer", "dns")
@@ -205,17 +216,23 @@ async def test_an_upgrade_goes_in_order_and_stops_where_it_fails(kubefed: Instal
     """Etcd before its rights before the apiserver before the others: what does not get ready holds back what
     comes after it and says why, and another run goes on. What is not asked for any more goes at the end."""
     await kubefed.init("--apiserver-arg-overrides=--event-ttl=60")
+    unsecured = await kubefed.init(f"--image={NEXT}", status=1)  # what is played has no port to reach
+    assert "nothing was changed, since etcd cannot be looked at or backed up" in unsecured.err
+    assert "add --no-etcd-check --skip-backup" in unsecured.err
+    assert not (kubefed.keys / "backups").exists()
     broken = "registry.example.org/etcd:v9"
     kubefed.host.pods.broken_images = {broken}
-    first = await kubefed.init(f"--etcd-image={broken}", f"--image={NEXT}", "--wait-timeout=12", status=6)
-    assert "no backup is made" in first.err
+    first = await kubefed.init(
+        f"--etcd-image={broken}", f"--image={NEXT}", "--wait-timeout=12", *UNSECURED, status=6
+    )
+    assert "warning: no backup is taken (--skip-backup)" in first.err
     assert "1 of 4: etcd" in first.err
     assert "hanse-etcd-0: ImagePullBackOff" in first.err.splitlines()[-1]
     assert set((await kubefed.images()).values()) == {IMAGE}
 
     kubefed.host.pods.broken_images = {NEXT}
     etcd = "--etcd-image=registry.example.org/etcd:v3.6.5"
-    second = await kubefed.init(etcd, f"--image={NEXT}", "--wait-timeout=20", status=6)
+    second = await kubefed.init(etcd, f"--image={NEXT}", "--wait-timeout=20", *UNSECURED, status=6)
     assert "2 of 4: the rights of services in etcd" in second.err
     assert "hanse-etcd-roles-" in second.err.splitlines()[-1]
     assert set((await kubefed.images()).values()) == {IMAGE}
@@ -324,6 +341,128 @@ async def test_two_federations_share_a_host_cluster(kubefed: Installer) -> None:
     assert done.status == 0, done.err
     classes = (await kubefed.host.api.get("/apis/scheduling.k8s.io/v1/priorityclasses"))["items"]
     assert NAME not in {each["metadata"]["name"] for each in classes}
+
+
+async def test_an_etcd_of_the_users_is_used_looked_at_and_backed_up(
+    kubefed: Installer, tmp_path: Path
+) -> None:
+    """Three members with TLS and rights. The services run from exactly what the host cluster was given, as
+    processes. An upgrade backs that etcd up first, and does nothing while a member is lost or it is full."""
+    with EtcdCluster(tmp_path / "etcd") as etcd:
+        etcd.write_authority(kubefed.keys / "etcd")
+        servers = ",".join(f"https://{each}" for each in etcd.endpoints)
+        await kubefed.init(f"--etcd-servers={servers}")
+        assert not (await kubefed.host.api.get(f"{APPS}/statefulsets"))["items"]
+        made = await given(kubefed.host)
+        host = Host(tmp_path / "pods", made, made=of_kind(made, "Secret"))
+        await asyncio.to_thread(run_pods, host)
+
+        done = await kubefed.init(f"--image={NEXT}")
+        assert "looks whether etcd is fit for an upgrade" in done.err
+        (backup,) = (kubefed.keys / "backups").iterdir()
+        assert f"a backup is in {backup}, sealed with {kubefed.keys / 'backup.key'}" in done.err
+        content = check(backup, Secret(keys=read_keys(kubefed.keys / "backup.key")))
+        assert (content.federation_name, list(content.etcd_endpoints)) == (NAME, etcd.endpoints)
+        asked = await kubefed.init(f"--image={NEXT}", f"--backup-dir={tmp_path / 'asked'}")
+        assert "a backup is in" in asked.err
+        assert len(list((tmp_path / "asked").iterdir())) == 1
+
+        later = "registry.example.org/hanse:0.3.0"
+        lost = await asyncio.to_thread(etcd.follower)
+        etcd.kill(lost)
+        refused = await kubefed.init(f"--image={later}", status=6)
+        assert f"etcd does not answer at {lost.endpoint}" in refused.err
+        await asyncio.to_thread(etcd.restart, lost)
+        await asyncio.to_thread(etcd.alarm, raised=True)
+        refused = await kubefed.init(f"--image={later}", status=1)
+        assert "etcd has raised the alarm NOSPACE for its member" in refused.err
+        assert "make room first" in refused.err
+        await asyncio.to_thread(etcd.alarm, raised=False)
+        assert await kubefed.images() == dict.fromkeys(SERVICES, NEXT)
+        assert len(list((kubefed.keys / "backups").iterdir())) == 1
+
+        await kubefed.deinit("--force", "--delete-data")
+        refused = await kubefed.init(f"--restore-from={backup}", status=1)
+        assert "restore one of yours by etcdutl" in refused.err
+
+
+async def test_an_installation_is_backed_up_and_restored_to_a_new_host_cluster(
+    kubefed: Installer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An upgrade reaches etcd by port-forward. When all is lost but that backup and its key, init makes the
+    volumes of three members out of it, through Pods that the host cluster admits; what was said holds. No
+    number of replicas makes three of one."""
+    await kubefed.init("--dns-zone-name=fed.example.com")
+    made = await given(kubefed.host)
+    host = Host(tmp_path / "pods", made, made=of_kind(made, "Secret"))
+    pods = tmp_path / "shim"
+    pods.mkdir()
+    kubectl_shim.install(pods)
+    monkeypatch.setenv("HANSE_TEST_KUBECTL", str(shutil.which("kubectl")))
+    monkeypatch.setenv("HANSE_TEST_PODS", str(pods))
+    monkeypatch.setenv("HANSE_CACHE", str(cache_dir(os.environ)))  # has etcdutl, and is in another home
+    monkeypatch.setenv("PATH", f"{pods}{os.pathsep}{os.environ['PATH']}")
+    with host.started("etcd", who="hanse-etcd-0", program=[find_etcd()]):
+        ports = {"hanse-etcd-0:2379": host.port("hanse-etcd-0", 2379)}
+        (pods / "ports.json").write_text(json.dumps(ports))
+        await asyncio.to_thread(host.until, "hanse-etcd-0", 2381, "/health")
+        await asyncio.to_thread(run_pods, host)
+        await kubefed.init(f"--image={NEXT}")
+    grown = await kubefed.init("--overlay=ha", *UNSECURED, status=1)
+    assert "etcd has 1 member and would get 3" in grown.err
+    (backup,) = (kubefed.keys / "backups").iterdir()
+    kept = [shutil.copy(each, tmp_path) for each in (backup, kubefed.keys / "backup.key")]
+    keys = {name: (kubefed.keys / name).read_bytes() for name in ("ca.key", "etcd/ca.key", "secrets.key")}
+    await kubefed.deinit("--force", "--delete-data")
+    shutil.rmtree(kubefed.keys)
+
+    names = [f"hanse-etcd-{number}" for number in range(3)]
+    volumes = {f"{name}-restore": str(tmp_path / "volumes" / name) for name in names}
+    (pods / "volumes.json").write_text(json.dumps(volumes))
+    flags = (f"--restore-from={kept[0]}", f"--backup-key-file={kept[1]}", "--overlay=ha")
+    done = await kubefed.init(*flags, "--api-server-service-type=NodePort")
+    assert "restores member 3 of 3" in done.err
+    assert {name: (kubefed.keys / name).read_bytes() for name in keys} == keys
+    found = (await kubefed.host.api.get(f"{CORE}/persistentvolumeclaims"))["items"]
+    assert {each["metadata"]["name"] for each in found} == {f"data-{name}" for name in names}
+    for name in names:
+        assert (tmp_path / "volumes" / name / "data" / "member" / "snap" / "db").is_file()
+    left = (await kubefed.host.api.get(f"{CORE}/pods"))["items"]
+    assert not [each for each in left if each["metadata"]["name"].endswith("-restore")]
+    (settings,) = (
+        each["data"]
+        for each in (await kubefed.host.api.get(f"{CORE}/configmaps"))["items"]
+        if each["metadata"]["name"].startswith("hanse-federation-")
+    )
+    assert settings["dnsSuffix"] == "fed.example.com"
+
+    again = await kubefed.init(*flags, status=1)
+    assert "already: take it out first" in again.err
+
+
+async def given(host: RealCluster) -> list[Json]:
+    """What the host cluster has of the installation's workloads, settings and Secrets."""
+    found: list[Json] = []
+    for kind, path in (
+        ("Deployment", f"{APPS}/deployments"),
+        ("StatefulSet", f"{APPS}/statefulsets"),
+        ("Job", f"/apis/batch/v1/namespaces/{NAME}/jobs"),
+        ("ConfigMap", f"{CORE}/configmaps"),
+        ("Secret", f"{CORE}/secrets"),
+    ):
+        found += [{**each, "kind": kind} for each in (await host.api.get(path))["items"]]
+    return found
+
+
+def run_pods(host: Host) -> None:
+    """Give the services their rights, and run each until it is ready."""
+    with host.started("etcd-roles", who="hanse-etcd-roles", program=[sys.executable]) as job:
+        assert job.wait(DEADLINE) == 0, host.log("hanse-etcd-roles")
+    with ExitStack() as stack:
+        for service in SERVICES:
+            stack.enter_context(host.started(service, who=f"hanse-{service}", program=[sys.executable]))
+        for service in SERVICES:
+            host.until(f"hanse-{service}", 7001, "/readyz")
 
 
 async def test_what_is_refused_leaves_nothing(kubefed: Installer, tmp_path: Path) -> None:

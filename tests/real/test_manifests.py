@@ -41,6 +41,7 @@ DEFINITIONS = {
 VARIANTS = (
     *((overlay,) for overlay in OVERLAYS),
     ("ha", "external-etcd"),
+    ("ha", "backup"),
     ("ha", "cert-manager", "gateway", "monitoring"),
 )
 
@@ -118,7 +119,9 @@ async def host(assets_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> As
         await found.kubectl(
             "create", "-f", "-", manifests=[*of_kind(build("ha"), "Namespace", "PriorityClass")]
         )
-        await found.kubectl("create", "-f", "-", manifests=[*of_kind(build("ha"), "ServiceAccount")])
+        await found.kubectl(
+            "create", "-f", "-", manifests=[*of_kind(build("ha", "backup"), "ServiceAccount")]
+        )
         yield found
 
 
@@ -139,11 +142,11 @@ async def test_an_unknown_field_is_refused(host: Host) -> None:
         await host.tried([found])
 
 
-@pytest.mark.parametrize("overlay", OVERLAYS)
-async def test_its_pods_are_admitted(host: Host, overlay: str) -> None:
+@pytest.mark.parametrize("variant", [*((each,) for each in OVERLAYS), ("ha", "backup")], ids="+".join)
+async def test_its_pods_are_admitted(host: Host, variant: tuple[str, ...]) -> None:
     """A Pod of each workload passes the admission of a namespace that enforces *restricted*."""
     pods = []
-    for each in of_kind(build(overlay), *WORKLOADS):
+    for each in of_kind(build(*variant), *WORKLOADS):
         template = pod(each)
         claims = each["spec"].get("volumeClaimTemplates", ())
         template["spec"].setdefault("volumes", []).extend(
@@ -152,7 +155,7 @@ async def test_its_pods_are_admitted(host: Host, overlay: str) -> None:
         name = each["metadata"]["name"]
         metadata = {**template["metadata"], "name": name, "namespace": "hanse"}
         pods.append({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": template["spec"]})
-    assert len(pods) == 7
+    assert len(pods) == 7 + ("backup" in variant)
     await host.tried(pods)
 
 

@@ -153,12 +153,14 @@ class Nodes:
         expect: Expected,
         params: Mapping[str, str] | None = None,
         accept: str = "",
+        body: bytes | None = None,
     ) -> Answer:
         """One request."""
+        assert body is None
         self.asked.append(dict(params or {}))
-        body = orjson.dumps(self.page(params or {}))
+        page = orjson.dumps(self.page(params or {}))
         return verified(
-            expect, status=200, headers={"content-type": "application/json"}, body=body, asked=path
+            expect, status=200, headers={"content-type": "application/json"}, body=page, asked=path
         )
 
 

@@ -33,7 +33,7 @@ from hanse.api.registry.v1.registry_service_pb2_grpc import (
 from hanse.api.scheduler.v1 import placement_pb2
 from hanse.api.syncer.v1 import orphan_pb2, sync_state_pb2
 from hanse.api.type.v1 import change_pb2, condition_pb2
-from hanse.credentials import Sealer, new_key
+from hanse.credentials import Sealer
 from hanse.errors import (
     AlreadyExistsError,
     CompactedError,
@@ -44,6 +44,7 @@ from hanse.errors import (
     NotFoundError,
     UnavailableError,
 )
+from hanse.keyring import new_key
 from hanse.kube.access import ClusterAccess
 from hanse.kube.expect import Answer, Expected, verified
 from hanse.kube.patch import json_patch, merge_patch
@@ -122,6 +123,10 @@ class World:
     groups: list[dict[str, Any]] = field(default_factory=list)
     lies: dict[tuple[str, str], tuple[str, bytes]] = field(default_factory=dict)
     """Media type and body of answers by host and path that are not what a member of that host would say."""
+    rights: set[tuple[str, str]] = field(default_factory=lambda: {("*", "*")})
+    """Verb and plural of what credentials may do in members."""
+    tokens: dict[str, str] = field(default_factory=dict)
+    """The last token by which each host was asked."""
     sealer: Sealer = field(default_factory=lambda: Sealer([new_key()]))
     stub: RegistryServiceStub = field(init=False)
     registrar: Registrar = field(init=False)
@@ -129,7 +134,9 @@ class World:
     @contextlib.asynccontextmanager
     async def connect(self, access: ClusterAccess) -> AsyncIterator[MemberApi]:
         """A connection to a member."""
-        yield cast("MemberApi", Member(self, access.server.removeprefix("https://")))
+        host = access.server.removeprefix("https://")
+        self.tokens[host] = access.token
+        yield cast("MemberApi", Member(self, host))
 
     async def join(self, name: str, *, host: str = "", validate_only: bool = False) -> cluster_pb2.Cluster:
         """Joins the member of that host."""
@@ -144,6 +151,19 @@ class World:
             cluster_id=name, kubeconfig=orjson.dumps(kubeconfig), validate_only=validate_only
         )
         return await self.stub.JoinCluster(request)
+
+    async def replace(self, name: str, *, host: str = "", validate_only: bool = False) -> cluster_pb2.Cluster:
+        """Replaces the credential of a member; it answers at that host then."""
+        kubeconfig = {
+            "current-context": "c",
+            "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
+            "clusters": [{"name": "c", "cluster": {"server": f"https://{host or name}"}}],
+            "users": [{"name": "u", "user": {"token": "new"}}],
+        }
+        request = registry_service_pb2.ReplaceCredentialRequest(
+            name=f"clusters/{name}", kubeconfig=orjson.dumps(kubeconfig), validate_only=validate_only
+        )
+        return await self.stub.ReplaceCredential(request)
 
     async def until(self, name: str, state: cluster_pb2.ClusterState.ValueType) -> cluster_pb2.Cluster:
         """Waits until a cluster is in a state."""
@@ -197,7 +217,9 @@ class Member:
         self.world = world
         self.host = host
 
-    async def ask(self, method: str, path: str, *, expect: Expected, **_: Any) -> Answer:
+    async def ask(
+        self, method: str, path: str, *, expect: Expected, body: bytes | None = None, **_: Any
+    ) -> Answer:
         """One request."""
         if self.host in self.world.lost:
             raise UnavailableError("connection refused")
@@ -205,8 +227,15 @@ class Member:
             await asyncio.Event().wait()
         said = self.world.lies.get((self.host, path))
         if said is None:
-            said = ("text/plain", b"ok") if path == "/readyz" else (JSON, orjson.dumps(self._document(path)))
+            document = self._review(body) if body else {} if path == "/readyz" else self._document(path)
+            said = ("text/plain", b"ok") if path == "/readyz" else (JSON, orjson.dumps(document))
         return verified(expect, status=200, headers={"content-type": said[0]}, body=said[1], asked=path)
+
+    def _review(self, body: bytes) -> dict[str, Any]:
+        review = orjson.loads(body)
+        asked = review["spec"]["resourceAttributes"]
+        allowed = bool({("*", "*"), (asked["verb"], asked["resource"])} & self.world.rights)
+        return {**review, "metadata": {"creationTimestamp": None}, "status": {"allowed": allowed}}
 
     def _document(self, path: str) -> dict[str, Any]:
         labels = {"topology.kubernetes.io/region": "eu", "topology.kubernetes.io/zone": "a"}
@@ -344,6 +373,58 @@ async def test_the_stored_credential_names_the_cluster_that_it_is_for(world: Wor
     assert sealed is not None
     credential = cluster_pb2.ClusterCredential.FromString(world.sealer.open("eu-west", sealed.value))
     assert credential.cluster_id == "uid-eu-west"
+
+
+async def test_a_credential_is_replaced_in_place(world: World) -> None:
+    """By another token, at another address; the cluster stays what it is, and is asked by the new one."""
+    before = await world.join("eu-west")
+    world.members["elsewhere"] = world.members["eu-west"]
+    checked = await world.replace("eu-west", host="elsewhere", validate_only=True)
+    assert (checked.server, checked.cluster_id) == ("https://elsewhere", before.cluster_id)
+    assert world.registrar.access("eu-west")[0].server == "https://eu-west"  # type: ignore[union-attr]
+    world.lost.add("eu-west")
+    await world.until("eu-west", cluster_pb2.OFFLINE)
+    replaced = await world.replace("eu-west", host="elsewhere")
+    assert (replaced.state, replaced.server) == (cluster_pb2.READY, "https://elsewhere")
+    assert (replaced.uid, replaced.cluster_id) == (before.uid, before.cluster_id)
+    assert replaced.credential_hash not in ("", before.credential_hash)
+    access, _ = world.registrar.access("eu-west")
+    assert access is not None
+    assert (access.token, access.cluster_id, world.tokens["elsewhere"]) == ("new", before.cluster_id, "new")
+
+
+async def test_a_credential_that_is_no_better_changes_nothing(world: World) -> None:
+    """Of another cluster, of one that does not answer, of a federation, or without the rights that are used:
+    each is refused with the reason, and the old one stays."""
+    await world.join("eu-west")
+    await world.join("us-east")
+    state = keys.ObjectKey("apps", "deployments", "shop", "web").sync_state("eu-west")
+    await world.store.put(state, sync_state_pb2.SyncState().SerializeToString())
+    before = await world.store.get(keys.credential("eu-west"))
+    world.members["other"], world.members["silent"] = "uid-other", "uid-eu-west"
+
+    async def refused(reason: str, match: str, *, host: str = "") -> None:
+        with pytest.raises(HanseError, match=match) as caught:
+            await world.replace("eu-west", host=host)
+        assert caught.value.reason == reason
+
+    await refused("IDENTITY_MISMATCH", "uid-eu-west, not uid-other", host="other")
+    await refused("IDENTITY_MISMATCH", "another cluster", host="us-east")
+    world.lost.add("silent")
+    await refused("UNAVAILABLE", "refused", host="silent")
+    world.rights = {(verb, "deployments") for verb in ("get", "list", "watch", "create", "delete")}
+    await refused("RIGHTS_MISSING", r"there: patch deployments\.apps\.")
+    world.rights.add(("patch", "deployments"))
+    path = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
+    world.lies["eu-west", path] = (JSON, b"{}")
+    await refused("WRONG_ANSWER", "did not get the answer")
+    world.lies.clear()
+    with pytest.raises(NotFoundError):
+        await world.replace("nowhere")
+    assert await world.store.get(keys.credential("eu-west")) == before
+    assert (await world.replace("eu-west")).state == cluster_pb2.READY
+    with pytest.raises(AlreadyExistsError, match="hanse credentials set eu-west"):
+        await world.join("eu-west")
 
 
 async def test_a_custom_kind_that_reached_a_cluster_has_it_looked_at(world: World) -> None:

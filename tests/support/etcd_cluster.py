@@ -127,6 +127,28 @@ class EtcdCluster:
 
         asyncio.run(work())
 
+    def write_authority(self, folder: Path) -> None:
+        """Write the authority of all certificates, with its key, as `ca` into a folder."""
+        self._ca.pair.write(folder, "ca")
+
+    def alarm(self, *, raised: bool) -> None:
+        """Raise the alarm NOSPACE for one member, or take it back."""
+        member = self.leader()
+
+        async def work() -> None:
+            channel = await open_channel(
+                [member.endpoint], tls=self.tls(ROOT), tls_server_name=None, timeout=10.0
+            )
+            try:
+                status = await channel.maintenance.Status(pb.StatusRequest())
+                await channel.maintenance.Alarm(
+                    pb.AlarmRequest(action=1 if raised else 2, alarm=1, memberID=status.header.member_id)
+                )
+            finally:
+                await channel.close()
+
+        asyncio.run(work())
+
     def statuses(self) -> dict[str, Any]:
         """What each member that runs says of itself, by name."""
         return {each.name: self._status(each) for each in self.members if each.process is not None}

@@ -31,7 +31,8 @@ from hanse.api.scheduler.v1.placement_pb2 import ClusterPlacement, ClusterReleas
 from hanse.api.syncer.v1.sync_state_pb2 import SyncPhase, SyncState
 from hanse.api.type.v1.object_reference_pb2 import ObjectReference
 from hanse.control.queue import Backoff
-from hanse.credentials import Sealer, new_key
+from hanse.credentials import Sealer
+from hanse.keyring import new_key
 from hanse.kube.catalogue import Catalogue
 from hanse.kube.engine import KubeEngine
 from hanse.kube.server.app import KubeServer, ServerOptions

@@ -12,7 +12,7 @@ from aiohttp import web
 
 from hanse.api.registry.v1.cluster_pb2 import UNJOINING
 from hanse.api.syncer.v1 import sync_state_pb2 as sync
-from hanse.credentials import new_key
+from hanse.keyring import new_key
 from hanse.sealing import ObjectSealer
 from hanse.store import WatchBatch, keys
 from hanse.store.sealed import SealedStore

@@ -185,6 +185,12 @@ async def test_a_namespace_is_looked_through_to_the_end(fed: Federation) -> None
         assert (state.reason, "configmaps x there" in state.message) == ("Released", True)
 
 
+async def _sealed(fed: Federation) -> bytes:
+    found = await fed.store.get(keys.credential("eu"))
+    assert found is not None
+    return found.value
+
+
 async def test_a_new_credential_leaves_nothing_unwatched(fed: Federation) -> None:
     """After a connection with another credential the member's news are followed as before."""
     member = fed.members["eu"]
@@ -200,7 +206,11 @@ async def test_a_new_credential_leaves_nothing_unwatched(fed: Federation) -> Non
         await member.change(WEB, ready(2), subresource="status")
         await until(lambda: shows(2), what="the status is reported")
         before = sharing.pipelines["eu"]._session
-        credential = ClusterCredential(server=f"http://127.0.0.1:{member.port}", token=TOKEN)
+        again = fed.sealer.seal("eu", fed.sealer.open("eu", await _sealed(fed)))
+        await fed.store.put(keys.credential("eu"), again)
+        await asyncio.sleep(0.2)
+        assert sharing.pipelines["eu"]._session is before, "what was only sealed again is the same credential"
+        credential = ClusterCredential(server=f"http://localhost:{member.port}", token=TOKEN)
         sealed = fed.sealer.seal("eu", credential.SerializeToString())
         await fed.store.put(keys.credential("eu"), sealed)
         await until(lambda: sharing.pipelines["eu"]._session not in (None, before), what="a new session")

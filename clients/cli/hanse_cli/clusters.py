@@ -1,4 +1,4 @@
-"""`hanse clusters`, `join` and `unjoin`.
+"""`hanse clusters`, `join`, `unjoin` and `credentials set`.
 
 Concurrency: one call at a time; waits have a deadline.
 
@@ -21,6 +21,7 @@ from hanse.api.registry.v1.registry_service_pb2 import (
     GetClusterRequest,
     JoinClusterRequest,
     ListClustersRequest,
+    ReplaceCredentialRequest,
     UnjoinClusterRequest,
 )
 from hanse.api.type.v1.condition_pb2 import Condition, ConditionStatus
@@ -164,14 +165,54 @@ async def join(
     if dry_run:
         click.echo(f"cluster {name} can join (dry run)")
         return
-    deadline = time.monotonic() + wait_timeout
-    while cluster.state != ClusterState.READY:
-        if time.monotonic() > deadline:
-            raise DeadlineError(f"cluster {name} joined, but is not ready yet: see `hanse clusters`")
-        await asyncio.sleep(_POLL)
-        cluster = await client.registry.GetCluster(GetClusterRequest(name=cluster_name(name)))
+    cluster = await _until_ready(client, name, cluster, wait_timeout=wait_timeout, did="joined")
     place = f"region {cluster.region or 'unknown'}, zones {', '.join(cluster.zones) or 'unknown'}"
     click.echo(plain(f"cluster {name} joined: {place}, Kubernetes {cluster.kubernetes_version}"))
+
+
+async def _until_ready(
+    client: HanseClient, name: str, cluster: Cluster, *, wait_timeout: float, did: str
+) -> Cluster:
+    """Wait until a cluster is READY, or leaves. Raises DeadlineError that says what it `did`."""
+    deadline = time.monotonic() + wait_timeout
+    while cluster.state not in (ClusterState.READY, ClusterState.UNJOINING):
+        if time.monotonic() > deadline:
+            raise DeadlineError(f"cluster {name} {did}, but is not ready yet: see `hanse clusters`")
+        await asyncio.sleep(_POLL)
+        cluster = await client.registry.GetCluster(GetClusterRequest(name=cluster_name(name)))
+    return cluster
+
+
+@click.group("credentials")
+def credentials_group() -> None:
+    """Change how the clusters of the federation are reached."""
+
+
+@credentials_group.command("set")
+@click.argument("name")
+@click.option(
+    "--cluster-kubeconfig", "path", required=True, metavar="FILE", type=FILE, help="How to reach the cluster."
+)
+@click.option("--cluster-context", "context", default="", help="Context there. [default: its current one]")
+@click.option("--dry-run", is_flag=True, help="Check everything, change nothing.")
+@click.option("--wait-timeout", type=Seconds(min=0), default=30.0, show_default=True, metavar="SECONDS")
+@with_client
+async def set_credential_command(
+    client: HanseClient, *, name: str, path: Path, context: str, dry_run: bool, wait_timeout: float
+) -> None:
+    """Reach the cluster NAME by another token, certificate or address from now on.
+
+    It is tried first: nothing is changed unless it reaches the same cluster and may do what is done there.
+    """
+    request = ReplaceCredentialRequest(
+        name=cluster_name(name), kubeconfig=kubeconfig.reduced(path, context), validate_only=dry_run
+    )
+    cluster = await client.registry.ReplaceCredential(request)
+    if dry_run:
+        click.echo(f"cluster {name} can be reached that way (dry run)")
+        return
+    await _until_ready(client, name, cluster, wait_timeout=wait_timeout, did="has the new credential")
+    click.echo(plain(f"cluster {name} is reached at {cluster.server} by the new credential"))
 
 
 @click.command("unjoin")
@@ -219,4 +260,4 @@ async def unjoin(
         await asyncio.sleep(_POLL)
 
 
-COMMANDS: list[click.Command] = [clusters_command, join_command, unjoin_command]
+COMMANDS: list[click.Command] = [clusters_command, join_command, unjoin_command, credentials_group]

@@ -12,6 +12,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import os
+import socket
 import ssl
 from pathlib import Path
 from types import TracebackType
@@ -35,10 +37,11 @@ from hanse.kube.server.auth import (
 )
 from hanse.kube.server.connections import ConnectionLimits
 from hanse.revocation import DenyList
+from hanse.rings import SECRETS, RingKeeper, observe_rings
 from hanse.rpc import RpcServer
 from hanse.runtime import Runtime
 from hanse.sealing import ObjectSealer, kinds_to_seal
-from hanse.settings import TlsFiles
+from hanse.settings import RELOAD_SECONDS, TlsFiles
 from hanse.store import EtcdStore, Store
 from hanse.store.batch import BatchWriter
 from hanse.store.maintenance import EtcdMaintenance, Maintenance
@@ -50,6 +53,7 @@ from hanse_apiserver.access import FederationAuthorizer, TokenFileAuthenticator
 from hanse_apiserver.admission import FederationAdmission
 from hanse_apiserver.federation_service import FederationService
 from hanse_apiserver.finalize import SyncFinalizer
+from hanse_apiserver.resealing import keep_sealed
 from hanse_apiserver.settings import ApiserverSettings
 from hanse_apiserver.view import FederationView
 
@@ -73,8 +77,18 @@ class Apiserver:
         """Prepare; nothing is read or written before it is entered. `maintenance` is that of the store, which
         is looked after by nobody here without it.
         """
-        sealer = ObjectSealer.from_file(settings.secrets_key_file, kinds=kinds_to_seal(settings.sealed_kinds))
+        self._keys = RingKeeper(
+            SECRETS,
+            key_file=settings.secrets_key_file,
+            kms_socket=settings.secrets_kms_socket,
+            tell=lambda message: health.warn("secrets keys", message) if health is not None else None,
+        )
+        sealer = ObjectSealer(self._keys.ring, kinds=kinds_to_seal(settings.sealed_kinds))
+        self._plain_store = store
         self._store = store = SealedStore(store, sealer)
+        self._keys.follow_use(self._store.in_use, lambda: len(self._store.unreadable))
+        if telemetry is not None:
+            observe_rings(telemetry.meter, self._keys)
         self._settings = settings
         self._telemetry = telemetry
         self._health = health
@@ -92,7 +106,7 @@ class Apiserver:
             event_ttl=settings.event_ttl,
             room=self.upkeep,
         )
-        self._deny_list = DenyList(settings.deny_list_file)
+        self._deny_list = DenyList(settings.deny_list_file, authorities=[settings.tls_ca, settings.client_ca])
         self.finalizing = WorkQueue("finalize")
         self.federation = Federation()
         self.https = ""
@@ -112,9 +126,14 @@ class Apiserver:
             if self.upkeep is not None:
                 looking = asyncio.create_task(self.upkeep.run(), name="upkeep of etcd")
                 stack.push_async_callback(_end, looking)
+            await self._keys.prepare()
+            following = asyncio.create_task(self._keys.run(), name="secrets keys")
+            stack.push_async_callback(_end, following)
             await stack.enter_async_context(self.engine)
-            sweep = asyncio.create_task(self._store.sweep(), name="sweep")
-            stack.push_async_callback(_end, sweep)
+            sealing = keep_sealed(
+                self._store, self._plain_store, identity=f"{socket.gethostname()}-{os.getpid()}"
+            )
+            stack.push_async_callback(_end, asyncio.create_task(sealing, name="sealing"))
             await self._start_finalizer(stack)
             authorizer = FederationAuthorizer(
                 admin_groups=settings.admin_groups, viewer_groups=settings.viewer_groups
@@ -161,14 +180,14 @@ class Apiserver:
         tokens = TokenFileAuthenticator(Path(settings.token_file)) if settings.token_file else None
         if tokens is not None:
             authenticators.append(tokens)
-        context = tls_context(settings)
+        tls = RestTls(_files(settings)) if settings.tls is not None else None
         server = KubeServer(
             self.engine,
             authenticator=UnionAuthenticator(*authenticators),
             authorizer=authorizer,
             options=ServerOptions(
                 listen=settings.https_listen,
-                tls=context,
+                tls=tls.context if tls is not None else None,
                 advertise=settings.advertise_address,
                 connections=ConnectionLimits(
                     connections=settings.max_connections,
@@ -182,7 +201,7 @@ class Apiserver:
         for name, work in (
             ("deny-list", self._deny_list.follow(lambda: server.disconnect(self._is_denied))),
             ("tokens", _disconnect_tokens(server, tokens)),
-            ("certificates", _renew(context, settings)),
+            ("certificates", _renew(tls)),
         ):
             stack.push_async_callback(_end, asyncio.create_task(work, name=name))
         self.https = settings.advertise_address or server.address
@@ -218,20 +237,36 @@ class Apiserver:
             raise UnavailableError(f"etcd did not answer within {_CHECK_SECONDS:g} s") from None
 
 
-def tls_context(settings: ApiserverSettings) -> ssl.SSLContext | None:
-    """Return the TLS context of the REST API: client certificates are verified, and may be absent.
+class RestTls:
+    """TLS of the REST API: client certificates are verified, and may be absent.
 
-    None if TLS is off. Raises ConfigError for files that cannot be used.
+    A context trusts for ever what it was once given. So a new one is made when the files change, and each new
+    connection is moved to it when its handshake begins.
     """
-    if settings.tls is None:
-        return None
-    files = _files(settings)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    files.load(context)
-    context.verify_mode = ssl.CERT_OPTIONAL
-    context.set_alpn_protocols(["http/1.1"])
-    return context
+
+    def __init__(self, files: TlsFiles) -> None:
+        """Raises ConfigError for files that cannot be used."""
+        self.files = files
+        self.context = self._current = self._made()
+        """What the server listens with."""
+        self.context.sni_callback = self._moved
+
+    def renew(self) -> None:
+        """Use the files as they are now for new connections. Raises ConfigError."""
+        self.files.read()
+        self._current = self._made()
+
+    def _made(self) -> ssl.SSLContext:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        self.files.load(context)
+        context.verify_mode = ssl.CERT_OPTIONAL
+        context.set_alpn_protocols(["http/1.1"])
+        return context
+
+    def _moved(self, connection: ssl.SSLSocket | ssl.SSLObject, name: str | None, context: object) -> None:
+        """OpenSSL calls this for each handshake, with a name or without."""
+        connection.context = self._current
 
 
 def _files(settings: ApiserverSettings) -> TlsFiles:
@@ -251,20 +286,18 @@ async def _disconnect_tokens(server: KubeServer, tokens: TokenFileAuthenticator 
         )
 
 
-async def _renew(context: ssl.SSLContext | None, settings: ApiserverSettings) -> None:
+async def _renew(tls: RestTls | None) -> None:
     """Use renewed certificates for new connections, from soon after the files have changed."""
-    if context is None:
+    if tls is None:
         return
-    files = _files(settings)
-    stamp = files.stamp()
+    stamp = tls.files.stamp()
     while True:
-        await asyncio.sleep(_CHECK_SECONDS)
+        await asyncio.sleep(RELOAD_SECONDS)
         try:
-            if (now := files.stamp()) != stamp:
-                files.read()
-                files.load(context)
+            if (now := tls.files.stamp()) != stamp:
+                tls.renew()
                 stamp = now
-                _log.info("the certificate of the REST API was renewed", file=str(files.cert))
+                _log.info("the certificate of the REST API was renewed", file=str(tls.files.cert))
         except (OSError, ConfigError) as error:  # being replaced: the last good one still serves
             _log.debug("the renewed certificate cannot be used yet", error=str(error))
 

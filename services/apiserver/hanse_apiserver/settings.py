@@ -12,7 +12,7 @@ from typing import ClassVar
 from hanse.errors import ConfigError
 from hanse.flow import FlowLimits
 from hanse.sealing import check_kinds
-from hanse.settings import ServiceSettings, TlsFiles, split_address
+from hanse.settings import ServiceSettings, TlsFiles, check_socket, split_address
 
 
 @dataclass(frozen=True)
@@ -56,9 +56,12 @@ class ApiserverSettings(ServiceSettings):
     max_watches_per_user: int = 2500
     """Open watches of one user."""
     secrets_key_file: str = ""
-    """File with the keys that seal objects in etcd, ID:BASE64 a line; the first seals, all open. Empty seals
-    nothing.
+    """File with the keys that seal objects in etcd, ID:BASE64 a line; the first seals, all open. It is read
+    again when it changes. Empty seals nothing.
     """
+    secrets_kms_socket: str = ""
+    """Socket of a KMS v2 plugin, unix:///PATH, that keeps the key of sealed objects; a key file beside it
+    only opens."""
     sealed_kinds: tuple[str, ...] = ("secrets",)
     """Kinds that are sealed in etcd, as widgets.example.org; secrets are, whatever others are named. Empty
     seals none."""
@@ -104,6 +107,7 @@ class ApiserverSettings(ServiceSettings):
         """Check what belongs together. Raises ConfigError."""
         super().validate()
         check_kinds(self.sealed_kinds)
+        check_socket(self.secrets_kms_socket, setting="secrets_kms_socket")
         for name in ("event_ttl", "etcd_compact_seconds", "etcd_quota_bytes"):
             if getattr(self, name) < 0:
                 raise ConfigError(

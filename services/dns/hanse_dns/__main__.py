@@ -59,7 +59,7 @@ async def serve(runtime: Runtime[DnsSettings]) -> None:
             policy=POLICY,
             telemetry=runtime.telemetry,
             health=runtime.health,
-            deny_list=DenyList(settings.deny_list_file),
+            deny_list=DenyList(settings.deny_list_file, authorities=[settings.tls_ca]),
         )
         address = f"{host}:{names.port}"
         rpc.add(add_DnsServiceServicer_to_server, DnsServicer(answering, server=address))

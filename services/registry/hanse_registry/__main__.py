@@ -14,9 +14,11 @@ from hanse.api.federation.v1.federation_service_pb2_grpc import FederationServic
 from hanse.api.registry.v1.registry_service_pb2_grpc import add_RegistryServiceServicer_to_server
 from hanse.credentials import Sealer
 from hanse.errors import ConfigError
+from hanse.keyring import create_key_file
 from hanse.kube.access import ClusterAccess
 from hanse.kube.client import KubeClient
 from hanse.revocation import DenyList
+from hanse.rings import CREDENTIALS, RingKeeper, observe_rings
 from hanse.rpc import RpcChannel, RpcServer
 from hanse.runtime import Runtime, run
 from hanse.store import EtcdStore
@@ -38,9 +40,19 @@ async def connect(access: ClusterAccess) -> AsyncIterator[MemberApi]:
 async def serve(runtime: Runtime[RegistrySettings]) -> None:
     """Attends to clusters until told to stop."""
     settings = runtime.settings
-    if not settings.credentials_key_file or not settings.apiserver_endpoint:
-        raise ConfigError("the registry needs credentials_key_file and apiserver_endpoint")
-    sealer = Sealer.from_file(Path(settings.credentials_key_file), create=True)
+    if not (settings.credentials_key_file or settings.credentials_kms_socket):
+        raise ConfigError("the registry needs credentials_key_file or credentials_kms_socket")
+    if not settings.apiserver_endpoint:
+        raise ConfigError("the registry needs apiserver_endpoint")
+    if settings.credentials_key_file and not settings.credentials_kms_socket:
+        create_key_file(Path(settings.credentials_key_file))
+    ring = RingKeeper(
+        CREDENTIALS,
+        key_file=settings.credentials_key_file,
+        kms_socket=settings.credentials_kms_socket,
+        tell=lambda message: runtime.health.warn("credentials keys", message),
+    )
+    sealer = Sealer(ring.ring)
     store = await EtcdStore.connect(
         settings.etcd_endpoints, prefix=settings.etcd_prefix, tls=settings.etcd_tls
     )
@@ -62,7 +74,13 @@ async def serve(runtime: Runtime[RegistrySettings]) -> None:
             identity=f"{socket.gethostname()}-{os.getpid()}",
         )
         RegistryMetrics(runtime.telemetry.meter, registrar)
-        work = [runtime.tasks.create_task(registrar.follow())]
+        ring.follow_use(registrar.keys_in_use, lambda: len(registrar.unreadable_credentials))
+        observe_rings(runtime.telemetry.meter, ring)
+        await ring.prepare()
+        work = [
+            runtime.tasks.create_task(registrar.follow()),
+            runtime.tasks.create_task(ring.run(), name="credentials keys"),
+        ]
         await registrar.synced()
         work.append(runtime.tasks.create_task(registrar.run()))
         rpc = RpcServer(
@@ -71,7 +89,7 @@ async def serve(runtime: Runtime[RegistrySettings]) -> None:
             policy=POLICY,
             telemetry=runtime.telemetry,
             health=runtime.health,
-            deny_list=DenyList(settings.deny_list_file),
+            deny_list=DenyList(settings.deny_list_file, authorities=[settings.tls_ca]),
         )
         servicer = RegistryServicer(
             store=store, registrar=registrar, intents=intents, sealer=sealer, connect=connect

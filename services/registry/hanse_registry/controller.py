@@ -10,14 +10,16 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections import Counter
 
 from hanse.api.registry.v1 import cluster_pb2
 from hanse.api.syncer.v1 import orphan_pb2
 from hanse.api.type.v1 import condition_pb2
 from hanse.boundary import Boundary
 from hanse.control import Backoff
-from hanse.credentials import Sealer
+from hanse.credentials import Sealer, sealed_with
 from hanse.errors import ConflictError, HanseError, NotFoundError, UnavailableError
+from hanse.keyring import KeyName
 from hanse.kube.access import ClusterAccess
 from hanse.kube.objects import Object
 from hanse.store import Compare, Delete, KeyValue, Store, keys
@@ -29,6 +31,7 @@ from hanse_registry import intent
 from hanse_registry.credentials import end_of, fingerprint, to_access
 from hanse_registry.intent import Intent
 from hanse_registry.keeper import Connect, Keeper
+from hanse_registry.resealing import Resealer
 from hanse_registry.settings import RegistrySettings
 
 ELECTION = "registry"
@@ -82,6 +85,10 @@ class Registrar:
         self._leadership: Leadership | None = None
         self._failed = asyncio.Event()
         self._boundary = Boundary("registry clusters")
+        self.unreadable_credentials: set[str] = set()
+        """Keys in the store of credentials that cannot be opened now."""
+        self._resealer = Resealer(store, self.credentials, sealer)
+        sealer.ring.subscribe(self._ring_changed)
 
     @property
     def leads(self) -> bool:
@@ -144,6 +151,11 @@ class Registrar:
         message = decode(cluster_pb2.ClusterCredential, self._sealer.open(cluster, sealed))
         return to_access(message), fingerprint(sealed)
 
+    def keys_in_use(self) -> Counter[KeyName]:
+        """How many credentials are sealed with which key."""
+        names = (sealed_with(sealed) for _, sealed in self.credentials.items())
+        return Counter(name for name in names if name is not None)
+
     async def _lead(self, leadership: Leadership) -> None:
         self._leadership = leadership
         self._failed.clear()
@@ -152,6 +164,8 @@ class Registrar:
             for key, stored in list(self.objects.items()):
                 with self._boundary.around(key):
                     self._attend(key.rpartition("/")[2], stored)
+            resealing = asyncio.create_task(self._resealer.run(leadership.fence()), name="resealing")
+            self._tasks["resealing credentials"] = resealing
             waits = [asyncio.create_task(leadership.lost.wait()), asyncio.create_task(self._failed.wait())]
             try:
                 await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
@@ -221,6 +235,9 @@ class Registrar:
             return
         try:
             keeper.give(*self.access(name))
+        except UnavailableError as error:  # not known now: what the keeper has goes on
+            _log.warning("a credential cannot be opened now", cluster=name, error=error.message)
+            keeper.give(None, "", why=error.message)
         except Exception as error:  # noqa: BLE001 - of this cluster; its condition says that it has none
             self._boundary.failed(f"credential of {name}", error)
             keeper.give(None, "unreadable")
@@ -267,14 +284,24 @@ class Registrar:
             self._tasks[f"forget {name}"] = farewell
             farewell.add_done_callback(lambda done: self._ended(f"forget {name}", done))
 
+    def _ring_changed(self) -> None:
+        """What could not be opened is tried again."""
+        for key in list(self.unreadable_credentials):
+            self._credential_changed(key, None, None, 0)
+
     def _credential_changed(self, key: str, old: bytes | None, new: bytes | None, revision: int) -> None:
         name = key.rpartition("/")[2]
         self._give(name)
         self.credential_ends.pop(name, None)
+        self.unreadable_credentials.discard(key)
         try:
             access, _ = self.access(name)
             end = end_of(access) if access is not None else None
+        except UnavailableError:
+            self.unreadable_credentials.add(key)
+            return
         except Exception as error:  # noqa: BLE001 - of this cluster; that it cannot be used is told elsewhere
+            self.unreadable_credentials.add(key)
             self._boundary.failed(f"end of the credential of {name}", error)
             return
         if end is not None:

@@ -79,6 +79,8 @@ class Keeper:
         self._boundary = Boundary("registry inventory")
         self._inventory_at = 0.0
         self._asked_for = False
+        self._locked = ""
+        """Why the credential that is stored cannot be opened."""
         self._doubted = 0
         """Inventories in a row that found the cluster not to be trusted."""
         self._reported: Outcome | None = None
@@ -98,14 +100,20 @@ class Keeper:
             self._object = stored
             self._changed.set()
 
-    def give(self, access: ClusterAccess | None, credential_hash: str) -> None:
-        """The credential is this now; None if there is none."""
+    def give(self, access: ClusterAccess | None, credential_hash: str, *, why: str = "") -> None:
+        """The credential is this now; None if there is none, or `why` it cannot be opened."""
+        if why and self._access is not None:
+            return  # it cannot be told whether it is another: what is known holds
+        if why != self._locked:
+            self._locked = why
+            self._changed.set()
         if credential_hash != self._credential_hash:
             known = self._stored.cluster_id if self._stored is not None else ""
             if access is not None and not access.cluster_id:  # stored by a release that did not keep it there
                 access = replace(access, cluster_id=known)
+            if access is None or access != self._access:
+                self._reconnect.set()  # one that was sealed again is the same
             self._access, self._credential_hash = access, credential_hash
-            self._reconnect.set()
             self._changed.set()
 
     def tell_orphans(self, report: orphan_pb2.OrphanReport | None) -> None:
@@ -146,8 +154,8 @@ class Keeper:
                 await self._record(self._object)  # what the user says does not wait for the probe
             if api is None:
                 self._health = Health(
-                    reason="NoCredential",
-                    message=f"no credential is stored; join it with: hanse join {self._name}",
+                    reason="CredentialLocked" if self._locked else "NoCredential",
+                    message=self._locked or f"no credential is stored; join it with: hanse join {self._name}",
                 )
             else:
                 outcome = await probe(api, timeout=self._settings.probe_timeout)

@@ -1,4 +1,4 @@
-"""RegistryService: join, unjoin and look at clusters over gRPC.
+"""RegistryService: join, unjoin and look at clusters over gRPC, and replace their credentials.
 
 Reads come from what the registry follows, after it has caught up with the store; changes of what the user
 wants go through FederationService. Any registry answers, leading or not.
@@ -34,13 +34,14 @@ from hanse.store import Compare, Delete, Put, Store, keys
 from hanse.store.decoding import decode
 from hanse_registry import intent
 from hanse_registry.controller import Registrar
-from hanse_registry.credentials import read_kubeconfig, to_message
+from hanse_registry.credentials import fingerprint, read_kubeconfig, to_message
 from hanse_registry.intent import Intent
 from hanse_registry.keeper import Connect
 from hanse_registry.membership import FORCE, intended, says
 from hanse_registry.names import check_id, parse_name
 from hanse_registry.probe import Inventory, take_inventory
 from hanse_registry.remaining import held_by
+from hanse_registry.rights import in_use, missing
 from hanse_registry.updating import changed_since, check_etag, check_mask, difference, gives_up, named
 
 JOIN_TIMEOUT = 10.0
@@ -54,6 +55,9 @@ UPDATE_TIMEOUT = 10.0
 """Seconds that UpdateCluster waits for the leading registry to take a change up."""
 NODES_TIMEOUT = 1.0
 """Seconds that it waits for region and zones of the nodes; they may be those that were set by hand."""
+SHOWN_RIGHTS = 12
+"""How many missing rights an error names."""
+LEAVING = cluster_pb2.UNJOINING
 _SERVICE = "hanse.api.registry.v1.RegistryService"
 POLICY = Policy(
     {
@@ -63,6 +67,7 @@ POLICY = Policy(
         f"{_SERVICE}/GetApiCatalogue": [group(VIEWERS)],
         f"{_SERVICE}/ProbeCluster": [],
         f"{_SERVICE}/JoinCluster": [],
+        f"{_SERVICE}/ReplaceCredential": [],
         f"{_SERVICE}/UnjoinCluster": [],
         f"{_SERVICE}/UpdateCluster": [],
     }
@@ -97,7 +102,8 @@ class RegistryServicer(registry_service_pb2_grpc.RegistryServiceServicer):
         existing = self._registrar.objects.get(intent.object_key(name))
         if existing is not None and self._registrar.credentials.get(keys.credential(name)) is not None:
             raise AlreadyExistsError(
-                f"cluster {name} is in the federation; choose another name or unjoin it",
+                f"cluster {name} is in the federation: choose another name, or unjoin it; "
+                f"`hanse credentials set {name}` changes how it is reached",
                 metadata=named(name),
             )
         if existing is not None and "deletionTimestamp" in existing["metadata"]:
@@ -120,6 +126,49 @@ class RegistryServicer(registry_service_pb2_grpc.RegistryServiceServicer):
         await self._withdraw_if_twice(name, found, created=existing is None)
         joined = await self._seen(name, is_ready, timeout=READY_TIMEOUT)
         return joined or preview(name, access.server, found)
+
+    async def ReplaceCredential(
+        self, request: registry_service_pb2.ReplaceCredentialRequest, context: Any
+    ) -> cluster_pb2.Cluster:
+        """Checks that the new credential reaches the same cluster and may do there what is done, stores it,
+        and waits for a probe with it."""
+        name = parse_name(request.name)
+        access = read_kubeconfig(request.kubeconfig, context=request.context)
+        credential = to_message(access)
+        await self._cluster(name)
+        await self._registrar.credentials.current()
+        known = self._registrar.credential_revision(name)
+        if not known:
+            raise FailedPreconditionError(
+                f"cluster {name} has no credential yet: join it with `hanse join {name}`",
+                metadata=named(name),
+            )
+        async with self._connect(access) as api:
+            found = await take_inventory(api, name, timeout=JOIN_TIMEOUT)
+            refuse_federation(found)
+            self._refuse_another(name, found)
+            self._refuse_twice(name, found)
+            lacks = await missing(api, await in_use(self._store, name), timeout=JOIN_TIMEOUT)
+        if lacks:
+            raise FailedPreconditionError(
+                f"the credential may not do in cluster {name} what the federation does there: "
+                f"{', '.join(lacks[:SHOWN_RIGHTS])}{', ...' if len(lacks) > SHOWN_RIGHTS else ''}. Give it "
+                "these rights, or another credential",
+                reason="RIGHTS_MISSING",
+                metadata=named(name),
+            )
+        if request.validate_only:
+            return preview(name, access.server, found)
+        credential.cluster_id = found.cluster_id
+        stored = await self._store_credential(name, credential, known=known)
+        if (cluster := await self._cluster(name)).server != access.server:
+            await self._intents.patch(name, {"spec": {"server": access.server}})
+        probed = await self._seen(
+            name,
+            lambda seen: seen.credential_hash == stored and seen.state in (cluster_pb2.READY, LEAVING),
+            timeout=READY_TIMEOUT,
+        )
+        return probed or cluster
 
     async def UnjoinCluster(
         self, request: registry_service_pb2.UnjoinClusterRequest, context: Any
@@ -254,16 +303,20 @@ class RegistryServicer(registry_service_pb2_grpc.RegistryServiceServicer):
 
     async def _store_credential(
         self, name: str, credential: cluster_pb2.ClusterCredential, *, known: int
-    ) -> None:
-        """Stores it over that of revision `known` (0: none). Raises ConflictError if there is another."""
+    ) -> str:
+        """Stores it over that of revision `known` (0: none); returns its fingerprint.
+
+        Raises ConflictError if there is another.
+        """
         secret = keys.credential(name)
         sealed = self._sealer.seal(name, credential.SerializeToString())
         stored = await self._store.txn([Compare.mod(secret, known)], [Put(secret, sealed)])
         if not stored.succeeded:
             raise ConflictError(
-                f"somebody else joins a cluster as {name} right now; look at what came of it",
+                f"somebody else joins a cluster as {name}, or changes it, right now; look at what came of it",
                 metadata=named(name),
             )
+        return fingerprint(sealed)
 
     async def _cluster(self, name: str) -> cluster_pb2.Cluster:
         """A copy of a cluster as it is now. Raises NotFoundError.
@@ -325,10 +378,11 @@ class RegistryServicer(registry_service_pb2_grpc.RegistryServiceServicer):
 
     def _refuse_another(self, name: str, found: Inventory) -> None:
         """Raises FailedPreconditionError if the member of that name is another cluster."""
-        known = self._registrar.clusters.get(keys.cluster(name))
-        if known is not None and known.cluster_id not in ("", found.cluster_id):
+        viewed = self._registrar.clusters.get(keys.cluster(name))
+        known = self._id_of(name) or (viewed.cluster_id if viewed is not None else "")
+        if known not in ("", found.cluster_id):
             raise FailedPreconditionError(
-                f"another cluster is a member as {name}: its kube-system has uid {known.cluster_id}, not "
+                f"another cluster is a member as {name}: its kube-system has uid {known}, not "
                 f"{found.cluster_id}. Choose another name, or unjoin {name} with --force",
                 reason="IDENTITY_MISMATCH",
                 metadata=named(name),

@@ -58,7 +58,7 @@ async def serve(runtime: Runtime[SchedulerSettings]) -> None:
             policy=POLICY,
             telemetry=runtime.telemetry,
             health=runtime.health,
-            deny_list=DenyList(settings.deny_list_file),
+            deny_list=DenyList(settings.deny_list_file, authorities=[settings.tls_ca]),
         )
         server.add(add_SchedulerServiceServicer_to_server, servicer)
         await stack.enter_async_context(server)

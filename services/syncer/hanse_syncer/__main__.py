@@ -6,14 +6,15 @@ import asyncio
 import os
 import socket
 import sys
-from collections.abc import Awaitable, Callable
-from pathlib import Path
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 
 from hanse.api.federation.v1.federation_service_pb2 import CreateObjectRequest
 from hanse.api.federation.v1.federation_service_pb2_grpc import FederationServiceStub
 from hanse.api.syncer.v1.syncer_service_pb2_grpc import add_SyncerServiceServicer_to_server
 from hanse.credentials import Sealer
 from hanse.revocation import DenyList
+from hanse.rings import CREDENTIALS, SECRETS, RingKeeper, observe_rings
 from hanse.rpc import RpcChannel, RpcServer
 from hanse.runtime import Runtime, run
 from hanse.sealing import ObjectSealer
@@ -36,8 +37,16 @@ async def serve(runtime: Runtime[SyncerSettings]) -> None:
     """Sync until told to stop."""
     settings = runtime.settings
     identity = settings.identity or f"{socket.gethostname()}-{os.getpid()}"
-    sealer = Sealer.from_file(Path(settings.credentials_key_file), create=False)
-    opener = ObjectSealer.from_file(settings.secrets_key_file)
+    rings = {
+        name: RingKeeper(
+            name,
+            key_file=getattr(settings, f"{name}_key_file"),
+            kms_socket=getattr(settings, f"{name}_kms_socket"),
+            tell=partial(runtime.health.warn, f"{name} keys"),
+        )
+        for name in (CREDENTIALS, SECRETS)
+    }
+    sealer = Sealer(rings[CREDENTIALS].ring)
     store = await EtcdStore.connect(
         settings.etcd_endpoints, prefix=settings.etcd_prefix, tls=settings.etcd_tls
     )
@@ -54,9 +63,18 @@ async def serve(runtime: Runtime[SyncerSettings]) -> None:
     )
     events = EventSink(_sender(channel) if channel is not None else None, identity=identity)
     try:
-        async with World(SealedStore(store, opener)) as world:
+        opened = SealedStore(store, ObjectSealer(rings[SECRETS].ring))
+        for ring in rings.values():
+            await ring.prepare()
+        async with World(opened) as world:
             renderer = Renderer()
             pipelines: dict[str, Pipeline] = {}
+            rings[SECRETS].follow_use(opened.in_use, lambda: len(opened.unreadable))
+            rings[CREDENTIALS].follow_use(world.keys_in_use, lambda: world.unreadable_credentials(sealer))
+            sealer.ring.subscribe(lambda: _look_again(pipelines))
+            observe_rings(runtime.telemetry.meter, *rings.values())
+            for ring in rings.values():
+                runtime.tasks.create_task(ring.run(), name=f"{ring.name} keys")
             instruments = SyncerMetrics(runtime.telemetry.meter, pipelines)
             janitor = Janitor(store, world, identity=identity, lease_seconds=settings.lease_seconds)
             server = RpcServer(
@@ -65,7 +83,7 @@ async def serve(runtime: Runtime[SyncerSettings]) -> None:
                 policy=POLICY if settings.tls is not None else POLICY.allow_all(),
                 telemetry=runtime.telemetry,
                 health=runtime.health,
-                deny_list=DenyList(settings.deny_list_file),
+                deny_list=DenyList(settings.deny_list_file, authorities=[settings.tls_ca]),
             )
             servicer = SyncerServicer(
                 store=store,
@@ -108,6 +126,12 @@ async def serve(runtime: Runtime[SyncerSettings]) -> None:
         if channel is not None:
             await channel.close()
         await store.close()
+
+
+def _look_again(pipelines: Mapping[str, Pipeline]) -> None:
+    """A credential that could not be opened may be opened now."""
+    for pipeline in pipelines.values():
+        pipeline.cluster_changed()
 
 
 async def _founded(runtime: Runtime[SyncerSettings], world: World) -> str:

@@ -147,6 +147,7 @@ class OrphanDesk:
         if not served:
             raise _absent(name, key, cluster)
         target = Target(key, plan.choose_version(served, ""), kind=served[0].kind)
+        await self._sealer.fetch([sealed])
         client = connection.client(
             connection.access(cluster, sealed, self._sealer, known_id=self._world.cluster_id(cluster)),
             timeout=self._timeout,

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -29,6 +30,7 @@ from hanse.control.controller import Controller
 from hanse.control.queue import Backoff, WorkQueue
 from hanse.control.reconcile import Request, Result
 from hanse.credentials import Sealer
+from hanse.errors import HanseError
 from hanse.kube.bounds import MisbehavingMemberError
 from hanse.kube.objects import Object
 from hanse.store import BatchWriter, Compare, Store
@@ -119,6 +121,8 @@ class Pipeline:
         self._heard: dict[str, Callable[[], None]] = {}
         """What the watch said of objects that are being looked at: mostly the echo of our own write."""
         self._cluster_changed = asyncio.Event()
+        self._digest = b""
+        """Of the credential of the session."""
         self._catalogue: ApiCatalogue | None = None
 
     @property
@@ -288,7 +292,7 @@ class Pipeline:
         """Wait, unless there is another credential, and so perhaps another server."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
-                while self._parts.world.credential(self.cluster) == sealed:
+                while not self._has_other_credential(sealed):
                     self._cluster_changed.clear()
                     await self._cluster_changed.wait()
 
@@ -312,7 +316,7 @@ class Pipeline:
         self._unpark()
 
     async def _until_credential_changes(self, sealed: bytes, running: asyncio.Task[None]) -> None:
-        while self._parts.world.credential(self.cluster) == sealed:
+        while not self._has_other_credential(sealed):
             self._refresh_catalogue()
             changed = asyncio.create_task(self._cluster_changed.wait())
             try:
@@ -323,8 +327,24 @@ class Pipeline:
                 return
             self._cluster_changed.clear()
 
+    def _has_other_credential(self, sealed: bytes) -> bool:
+        """Whether there is another credential than that of the session, which was sealed so.
+
+        One that was only sealed again is the same. One that cannot be opened, because this syncer does not
+        have its key yet, is not known to be another.
+        """
+        now = self._parts.world.credential(self.cluster)
+        if now is None or now == sealed:
+            return now is None
+        try:
+            return self._digest != _digest(self._parts.sealer.open(self.cluster, now))
+        except HanseError as error:
+            _log.warning("a credential cannot be opened", cluster=self.cluster, error=error.message)
+            return False
+
     def _open(self, sealed: bytes) -> Session:
         parts = self._parts
+        self._digest = _digest(parts.sealer.open(self.cluster, sealed))
         client = connection.client(
             connection.access(
                 self.cluster, sealed, parts.sealer, known_id=parts.world.cluster_id(self.cluster)
@@ -462,3 +482,7 @@ class Pipeline:
         parked, self._parked = self._parked, set()
         for path in sorted(parked):
             self.queue.add(path)
+
+
+def _digest(credential: bytes) -> bytes:
+    return hashlib.sha256(credential).digest()

@@ -288,6 +288,7 @@ class SyncerServicer(rpc.SyncerServiceServicer):
         sealed = self._world.credential(cluster)
         if sealed is None:
             raise NotFoundError(f"there is no credential of cluster {cluster}", reason="NO_CREDENTIAL")
+        await self._sealer.fetch([sealed])
         client = connection.client(
             connection.access(cluster, sealed, self._sealer, known_id=self._world.cluster_id(cluster)),
             timeout=self._timeout,

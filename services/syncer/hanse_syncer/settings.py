@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from hanse.errors import ConfigError
-from hanse.settings import ServiceSettings
+from hanse.settings import ServiceSettings, check_socket
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,8 @@ class SyncerSettings(ServiceSettings):
     """Seconds between two looks through a whole member for objects of ours that nobody wants there."""
     secrets_key_file: str = ""
     """File with the keys that open what the apiserver seals in etcd: the same file. Empty opens none."""
+    secrets_kms_socket: str = ""
+    """Socket of the KMS v2 plugin that keeps the key of sealed objects, if the apiserver has one."""
 
     def validate(self) -> None:
         """Check what the types cannot say. Raises ConfigError."""
@@ -40,9 +42,10 @@ class SyncerSettings(ServiceSettings):
         for name in ("member_timeout", "report_window", "orphan_interval"):
             if getattr(self, name) <= 0:
                 raise ConfigError(f"setting {name} must be more than 0", metadata={"setting": name})
-        if not self.credentials_key_file:
+        check_socket(self.secrets_kms_socket, setting="secrets_kms_socket")
+        if not self.credentials_key_file and not self.credentials_kms_socket:
             raise ConfigError(
-                "setting credentials_key_file is empty: name the file with the key that opens the members' "
-                "credentials",
+                "settings credentials_key_file and credentials_kms_socket are empty: name the file with the "
+                "key that opens the members' credentials, or the socket of the KMS plugin that does",
                 metadata={"setting": "credentials_key_file"},
             )

@@ -12,6 +12,7 @@ Next: `hanse_syncer.plan` for what follows from it, `hanse_syncer.pipeline` for 
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
@@ -22,6 +23,9 @@ import orjson
 from hanse.api.federation.v1.federation_pb2 import Federation
 from hanse.api.registry.v1.cluster_pb2 import ApiCatalogue, Cluster
 from hanse.api.scheduler.v1.placement_pb2 import Placement
+from hanse.credentials import Sealer, sealed_with
+from hanse.errors import HanseError
+from hanse.keyring import KeyName
 from hanse.kube import belongings, unreadable
 from hanse.kube.propagation import placeable
 from hanse.store import Entry, KeyValue, Mirror, Store, keys
@@ -217,6 +221,21 @@ class World:
     def credential(self, name: str) -> bytes | None:
         """Return the sealed credential of a cluster."""
         return self.credentials.get(keys.credential(name))
+
+    def keys_in_use(self) -> Counter[KeyName]:
+        """Return how many credentials are sealed with which key."""
+        names = (sealed_with(sealed) for _, sealed in self.credentials.items())
+        return Counter(name for name in names if name is not None)
+
+    def unreadable_credentials(self, sealer: Sealer) -> int:
+        """Return how many credentials `sealer` cannot open."""
+        count = 0
+        for key, sealed in self.credentials.items():
+            try:
+                sealer.open(keys.last_segment(key), sealed)
+            except HanseError:
+                count += 1
+        return count
 
     def cluster_names(self) -> list[str]:
         """Return the names of all clusters, sorted."""

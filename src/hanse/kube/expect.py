@@ -329,6 +329,20 @@ class ADocument(_Nameless):
 
 
 @dataclass(frozen=True, slots=True)
+class AnAccessReview(_Nameless):
+    """A SelfSubjectAccessReview with its answer; it is stored nowhere, so it has no name."""
+
+    media_type: str = "application/json"
+
+    def fault(self, document: Any) -> str:
+        """Return what is wrong with it."""
+        fault = wrong_type(document, "authorization.k8s.io/v1", "SelfSubjectAccessReview")
+        status = document.get("status") if not fault else None
+        allowed = status.get("allowed") if isinstance(status, dict) else None
+        return fault or ("" if isinstance(allowed, bool) else "does not say whether it is allowed")
+
+
+@dataclass(frozen=True, slots=True)
 class AText(_Nameless):
     """A word in plain text, as /readyz answers."""
 

@@ -57,6 +57,7 @@ IDENTITY_PATH: Final = "/api/v1/namespaces/kube-system"
 IDENTITY: Final = AnObject("v1", "Namespace", name="kube-system", resource="namespaces")
 """The namespace that every cluster has for as long as it exists: its uid tells clusters apart."""
 
+REDACTED: Final = b"[redacted]"
 CONNECT_SECONDS: Final = 10.0
 """How long a connection may take to be made, within a request's own time."""
 
@@ -217,7 +218,7 @@ class KubeTransport:
                     async for line in lines:
                         await self._pace.took(len(line))
                         await self._check_dense(line, EVENT)
-                        yield _event(line, expect, asked=asked)
+                        yield self._event(line, expect, asked=asked)
         except (OSError, TimeoutError) as error:
             raise _unreachable(self.access.server, error, sent=False) from error
 
@@ -242,13 +243,32 @@ class KubeTransport:
             raise bound.too_dense(self.access.server)
 
     def _verified(self, expect: Expected, answer: HttpAnswer, *, asked: str) -> Answer:
-        return verified(
-            expect,
-            status=answer.status,
-            headers=answer.headers,
-            body=answer.body,
-            asked=f"{asked} of {self.access.server}",
-        )
+        def found(body: bytes) -> Answer:
+            return verified(
+                expect,
+                status=answer.status,
+                headers=answer.headers,
+                body=body,
+                asked=f"{asked} of {self.access.server}",
+            )
+
+        if answer.status >= 300:
+            return found(self._redacted(answer.body))
+        try:
+            return found(answer.body)
+        except WrongAnswerError:
+            return found(self._redacted(answer.body))  # raises again
+
+    def _redacted(self, said: bytes) -> bytes:
+        """What a server said that is not what it was asked for, without the token that it was sent: a proxy
+        may repeat the request, and errors are logged, stored and shown."""
+        return said.replace(self.access.token.encode(), REDACTED) if self.access.token else said
+
+    def _event(self, line: bytes, expect: AnObject, *, asked: str) -> tuple[str, Object]:
+        try:
+            return _event(line, expect, asked=asked)
+        except HanseError:
+            return _event(self._redacted(line), expect, asked=asked)  # raises again
 
     def _open(self) -> HttpPool:
         if self._pool is None:

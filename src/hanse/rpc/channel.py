@@ -83,6 +83,8 @@ class RpcChannel(grpc.aio.Channel):
         self._channels: dict[str, grpc.aio.Channel] = {}
         self._retired: list[grpc.aio.Channel] = []
         self._stamp: tuple[int, ...] = ()
+        self._files: tuple[bytes, ...] = ()
+        """What connections are made with: authorities, certificate and key."""
         self._closed = False
 
     # --- what generated stubs call ---
@@ -173,14 +175,16 @@ class RpcChannel(grpc.aio.Channel):
             return
         try:
             stamp = self._tls.stamp()
-            if stamp != self._stamp and self._channels:
-                self._tls.read()
+            if stamp == self._stamp:
+                return
+            self._files = self._tls.read()
         except (OSError, ConfigError):
-            return  # being replaced
-        if stamp != self._stamp:
-            self._retired += self._channels.values()
-            self._channels.clear()
-            self._stamp = stamp
+            if not self._files:
+                self._files = self._tls.read()
+            return  # being replaced: what was read before is good
+        self._retired += self._channels.values()
+        self._channels.clear()
+        self._stamp = stamp
 
     def _connect(self, service: str) -> grpc.aio.Channel:
         options: list[tuple[str, Any]] = [
@@ -193,7 +197,7 @@ class RpcChannel(grpc.aio.Channel):
             return grpc.aio.insecure_channel(self.target, options=options)
         if self._server_name:
             options.append(("grpc.ssl_target_name_override", self._server_name))
-        ca, cert, key = self._tls.read()
+        ca, cert, key = self._files
         credentials = grpc.ssl_channel_credentials(
             root_certificates=ca, private_key=key, certificate_chain=cert
         )

@@ -21,7 +21,7 @@ import grpc.aio
 from etcd3aio import _protobuf as pb
 
 from hanse.errors import OUTCOME_UNKNOWN, STORE_FULL, ConfigError, UnavailableError
-from hanse.settings import TlsFiles
+from hanse.settings import RELOAD_SECONDS, TlsFiles
 from hanse.store.silence import Silence
 from hanse.store.wire import Outcome, outcome, refusal
 
@@ -30,8 +30,6 @@ DEFAULT_OPERATION_TIMEOUT: Final = 10.0
 
 _RETRY_FIRST: Final = 0.02
 _RETRY_MOST: Final = 0.5
-_LOOK: Final = 5.0
-"""Seconds between two looks at the files of the certificate."""
 _OPTIONS: Final[tuple[tuple[str, int], ...]] = (
     ("grpc.max_receive_message_length", -1),
     ("grpc.max_send_message_length", -1),
@@ -101,7 +99,7 @@ class EtcdChannel:
     async def follow_files(self) -> None:
         """Look at the files from time to time, until cancelled."""
         while self._tls is not None:
-            await asyncio.sleep(_LOOK)
+            await asyncio.sleep(RELOAD_SECONDS)
             self.renew()
 
     async def call(

@@ -288,7 +288,10 @@ class Mirror(Generic[T]):
                 "restart.",
                 reason="REVISION_REGRESSED",
             )
-        changed = [kv for kv in listed.items if self._known(kv.key) != kv.mod_revision]
+        # What could not be read may be readable now, though nobody has written it: a key came back.
+        changed = [
+            kv for kv in listed.items if self._known(kv.key) != kv.mod_revision or kv.key in self._broken
+        ]
         read = await self._read_all(changed)
         there = {kv.key for kv in listed.items}
         gone = [k for k in self._entries.keys() | self._broken.keys() if k not in there]

@@ -85,8 +85,12 @@ RIGHTS: Final[Mapping[str, Rights]] = MappingProxyType(
     {
         # Its one watch over clusters and state passes the sealed credentials; it has no key for them.
         "apiserver": Rights(
-            reads=(_REVISION, Span(f"{keys.CLUSTERS}/", f"{keys.SYNCSTATES}/")),
-            writes=(_OBJECTS, _FEDERATION),
+            reads=(
+                _REVISION,
+                Span(f"{keys.CLUSTERS}/", f"{keys.SYNCSTATES}/"),
+                Span(keys.election("sealing")),
+            ),
+            writes=(_OBJECTS, _FEDERATION, Span(keys.election("sealing"))),
         ),
         "registry": Rights(
             reads=(

@@ -17,3 +17,14 @@
 {{- end }}
 {{- end }}
 {{- end }}
+{{/* The ports of federation.etcdEndpoints, as a NetworkPolicy has them. */}}
+{{- define "hanse.etcdPorts" -}}
+{{- $ports := list }}
+{{- range splitList "," .Values.federation.etcdEndpoints }}
+{{- $ports = append $ports (. | trim | splitList ":" | last) }}
+{{- end }}
+{{- range $ports | uniq }}
+- port: {{ . }}
+  protocol: TCP
+{{- end }}
+{{- end }}

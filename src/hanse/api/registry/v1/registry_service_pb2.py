@@ -28,7 +28,7 @@ from hanse.api.registry.v1 import cluster_pb2 as hanse_dot_api_dot_registry_dot_
 from hanse.api.type.v1 import change_pb2 as hanse_dot_api_dot_type_dot_v1_dot_change__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n,hanse/api/registry/v1/registry_service.proto\x12\x15hanse.api.registry.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a google/protobuf/field_mask.proto\x1a#hanse/api/registry/v1/cluster.proto\x1a\x1ehanse/api/type/v1/change.proto\"\xe6\x01\n\x12JoinClusterRequest\x12\x18\n\ncluster_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x18\n\nkubeconfig\x18\x02 \x01(\x0c\x42\x04\xe2\x41\x01\x02\x12\x0f\n\x07\x63ontext\x18\x03 \x01(\t\x12\x45\n\x06labels\x18\x04 \x03(\x0b\x32\x35.hanse.api.registry.v1.JoinClusterRequest.LabelsEntry\x12\x15\n\rvalidate_only\x18\x05 \x01(\x08\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"_\n\x14UnjoinClusterRequest\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x0c\n\x04\x65tag\x18\x02 \x01(\t\x12\x16\n\x0eorphan_objects\x18\x03 \x01(\x08\x12\r\n\x05\x66orce\x18\x04 \x01(\x08\"\'\n\x11GetClusterRequest\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"T\n\x13ListClustersRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x16\n\x0elabel_selector\x18\x03 \x01(\t\"s\n\x14ListClustersResponse\x12\x30\n\x08\x63lusters\x18\x01 \x03(\x0b\x32\x1e.hanse.api.registry.v1.Cluster\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x10\n\x08revision\x18\x03 \x01(\x03\"~\n\x14UpdateClusterRequest\x12\x35\n\x07\x63luster\x18\x01 \x01(\x0b\x32\x1e.hanse.api.registry.v1.ClusterB\x04\xe2\x41\x01\x02\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\"(\n\x14WatchClustersRequest\x12\x10\n\x08revision\x18\x01 \x01(\x03\"\x87\x01\n\x15WatchClustersResponse\x12+\n\x04kind\x18\x01 \x01(\x0e\x32\x1d.hanse.api.type.v1.ChangeKind\x12/\n\x07\x63luster\x18\x02 \x01(\x0b\x32\x1e.hanse.api.registry.v1.Cluster\x12\x10\n\x08revision\x18\x03 \x01(\x03\",\n\x16GetApiCatalogueRequest\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\")\n\x13ProbeClusterRequest\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x32\x99\x06\n\x0fRegistryService\x12X\n\x0bJoinCluster\x12).hanse.api.registry.v1.JoinClusterRequest\x1a\x1e.hanse.api.registry.v1.Cluster\x12\\\n\rUnjoinCluster\x12+.hanse.api.registry.v1.UnjoinClusterRequest\x1a\x1e.hanse.api.registry.v1.Cluster\x12V\n\nGetCluster\x12(.hanse.api.registry.v1.GetClusterRequest\x1a\x1e.hanse.api.registry.v1.Cluster\x12g\n\x0cListClusters\x12*.hanse.api.registry.v1.ListClustersRequest\x1a+.hanse.api.registry.v1.ListClustersResponse\x12\\\n\rUpdateCluster\x12+.hanse.api.registry.v1.UpdateClusterRequest\x1a\x1e.hanse.api.registry.v1.Cluster\x12l\n\rWatchClusters\x12+.hanse.api.registry.v1.WatchClustersRequest\x1a,.hanse.api.registry.v1.WatchClustersResponse0\x01\x12\x65\n\x0fGetApiCatalogue\x12-.hanse.api.registry.v1.GetApiCatalogueRequest\x1a#.hanse.api.registry.v1.ApiCatalogue\x12Z\n\x0cProbeCluster\x12*.hanse.api.registry.v1.ProbeClusterRequest\x1a\x1e.hanse.api.registry.v1.Clusterb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n,hanse/api/registry/v1/registry_service.proto\x12\x15hanse.api.registry.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a google/protobuf/field_mask.proto\x1a#hanse/api/registry/v1/cluster.proto\x1a\x1ehanse/api/type/v1/change.proto\"\xe6\x01\n\x12JoinClusterRequest\x12\x18\n\ncluster_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x18\n\nkubeconfig\x18\x02 \x01(\x0c\x42\x04\xe2\x41\x01\x02\x12\x0f\n\x07\x63ontext\x18\x03 \x01(\t\x12\x45\n\x06labels\x18\x04 \x03(\x0b\x32\x35.hanse.api.registry.v1.JoinClusterRequest.LabelsEntry\x12\x15\n\rvalidate_only\x18\x05 \x01(\x08\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"p\n\x18ReplaceCredentialRequest\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x18\n\nkubeconfig\x18\x02 \x01(\x0c\x42\x04\xe2\x41\x01\x02\x12\x0f\n\x07\x63ontext\x18\x03 \x01(\t\x12\x15\n\rvalidate_only\x18\x04 \x01(\x08\"_\n\x14UnjoinClusterRequest\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x0c\n\x04\x65tag\x18\x02 \x01(\t\x12\x16\n\x0eorphan_objects\x18\x03 \x01(\x08\x12\r\n\x05\x66orce\x18\x04 \x01(\x08\"\'\n\x11GetClusterRequest\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"T\n\x13ListClustersRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x16\n\x0elabel_selector\x18\x03 \x01(\t\"s\n\x14ListClustersResponse\x12\x30\n\x08\x63lusters\x18\x01 \x03(\x0b\x32\x1e.hanse.api.registry.v1.Cluster\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x10\n\x08revision\x18\x03 \x01(\x03\"~\n\x14UpdateClusterRequest\x12\x35\n\x07\x63luster\x18\x01 \x01(\x0b\x32\x1e.hanse.api.registry.v1.ClusterB\x04\xe2\x41\x01\x02\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\"(\n\x14WatchClustersRequest\x12\x10\n\x08revision\x18\x01 \x01(\x03\"\x87\x01\n\x15WatchClustersResponse\x12+\n\x04kind\x18\x01 \x01(\x0e\x32\x1d.hanse.api.type.v1.ChangeKind\x12/\n\x07\x63luster\x18\x02 \x01(\x0b\x32\x1e.hanse.api.registry.v1.Cluster\x12\x10\n\x08revision\x18\x03 \x01(\x03\",\n\x16GetApiCatalogueRequest\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\")\n\x13ProbeClusterRequest\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x32\xff\x06\n\x0fRegistryService\x12X\n\x0bJoinCluster\x12).hanse.api.registry.v1.JoinClusterRequest\x1a\x1e.hanse.api.registry.v1.Cluster\x12\x64\n\x11ReplaceCredential\x12/.hanse.api.registry.v1.ReplaceCredentialRequest\x1a\x1e.hanse.api.registry.v1.Cluster\x12\\\n\rUnjoinCluster\x12+.hanse.api.registry.v1.UnjoinClusterRequest\x1a\x1e.hanse.api.registry.v1.Cluster\x12V\n\nGetCluster\x12(.hanse.api.registry.v1.GetClusterRequest\x1a\x1e.hanse.api.registry.v1.Cluster\x12g\n\x0cListClusters\x12*.hanse.api.registry.v1.ListClustersRequest\x1a+.hanse.api.registry.v1.ListClustersResponse\x12\\\n\rUpdateCluster\x12+.hanse.api.registry.v1.UpdateClusterRequest\x1a\x1e.hanse.api.registry.v1.Cluster\x12l\n\rWatchClusters\x12+.hanse.api.registry.v1.WatchClustersRequest\x1a,.hanse.api.registry.v1.WatchClustersResponse0\x01\x12\x65\n\x0fGetApiCatalogue\x12-.hanse.api.registry.v1.GetApiCatalogueRequest\x1a#.hanse.api.registry.v1.ApiCatalogue\x12Z\n\x0cProbeCluster\x12*.hanse.api.registry.v1.ProbeClusterRequest\x1a\x1e.hanse.api.registry.v1.Clusterb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -41,6 +41,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_JOINCLUSTERREQUEST'].fields_by_name['cluster_id']._serialized_options = b'\342A\001\002'
   _globals['_JOINCLUSTERREQUEST'].fields_by_name['kubeconfig']._loaded_options = None
   _globals['_JOINCLUSTERREQUEST'].fields_by_name['kubeconfig']._serialized_options = b'\342A\001\002'
+  _globals['_REPLACECREDENTIALREQUEST'].fields_by_name['name']._loaded_options = None
+  _globals['_REPLACECREDENTIALREQUEST'].fields_by_name['name']._serialized_options = b'\342A\001\002'
+  _globals['_REPLACECREDENTIALREQUEST'].fields_by_name['kubeconfig']._loaded_options = None
+  _globals['_REPLACECREDENTIALREQUEST'].fields_by_name['kubeconfig']._serialized_options = b'\342A\001\002'
   _globals['_UNJOINCLUSTERREQUEST'].fields_by_name['name']._loaded_options = None
   _globals['_UNJOINCLUSTERREQUEST'].fields_by_name['name']._serialized_options = b'\342A\001\002'
   _globals['_GETCLUSTERREQUEST'].fields_by_name['name']._loaded_options = None
@@ -55,24 +59,26 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_JOINCLUSTERREQUEST']._serialized_end=438
   _globals['_JOINCLUSTERREQUEST_LABELSENTRY']._serialized_start=393
   _globals['_JOINCLUSTERREQUEST_LABELSENTRY']._serialized_end=438
-  _globals['_UNJOINCLUSTERREQUEST']._serialized_start=440
-  _globals['_UNJOINCLUSTERREQUEST']._serialized_end=535
-  _globals['_GETCLUSTERREQUEST']._serialized_start=537
-  _globals['_GETCLUSTERREQUEST']._serialized_end=576
-  _globals['_LISTCLUSTERSREQUEST']._serialized_start=578
-  _globals['_LISTCLUSTERSREQUEST']._serialized_end=662
-  _globals['_LISTCLUSTERSRESPONSE']._serialized_start=664
-  _globals['_LISTCLUSTERSRESPONSE']._serialized_end=779
-  _globals['_UPDATECLUSTERREQUEST']._serialized_start=781
-  _globals['_UPDATECLUSTERREQUEST']._serialized_end=907
-  _globals['_WATCHCLUSTERSREQUEST']._serialized_start=909
-  _globals['_WATCHCLUSTERSREQUEST']._serialized_end=949
-  _globals['_WATCHCLUSTERSRESPONSE']._serialized_start=952
-  _globals['_WATCHCLUSTERSRESPONSE']._serialized_end=1087
-  _globals['_GETAPICATALOGUEREQUEST']._serialized_start=1089
-  _globals['_GETAPICATALOGUEREQUEST']._serialized_end=1133
-  _globals['_PROBECLUSTERREQUEST']._serialized_start=1135
-  _globals['_PROBECLUSTERREQUEST']._serialized_end=1176
-  _globals['_REGISTRYSERVICE']._serialized_start=1179
-  _globals['_REGISTRYSERVICE']._serialized_end=1972
+  _globals['_REPLACECREDENTIALREQUEST']._serialized_start=440
+  _globals['_REPLACECREDENTIALREQUEST']._serialized_end=552
+  _globals['_UNJOINCLUSTERREQUEST']._serialized_start=554
+  _globals['_UNJOINCLUSTERREQUEST']._serialized_end=649
+  _globals['_GETCLUSTERREQUEST']._serialized_start=651
+  _globals['_GETCLUSTERREQUEST']._serialized_end=690
+  _globals['_LISTCLUSTERSREQUEST']._serialized_start=692
+  _globals['_LISTCLUSTERSREQUEST']._serialized_end=776
+  _globals['_LISTCLUSTERSRESPONSE']._serialized_start=778
+  _globals['_LISTCLUSTERSRESPONSE']._serialized_end=893
+  _globals['_UPDATECLUSTERREQUEST']._serialized_start=895
+  _globals['_UPDATECLUSTERREQUEST']._serialized_end=1021
+  _globals['_WATCHCLUSTERSREQUEST']._serialized_start=1023
+  _globals['_WATCHCLUSTERSREQUEST']._serialized_end=1063
+  _globals['_WATCHCLUSTERSRESPONSE']._serialized_start=1066
+  _globals['_WATCHCLUSTERSRESPONSE']._serialized_end=1201
+  _globals['_GETAPICATALOGUEREQUEST']._serialized_start=1203
+  _globals['_GETAPICATALOGUEREQUEST']._serialized_end=1247
+  _globals['_PROBECLUSTERREQUEST']._serialized_start=1249
+  _globals['_PROBECLUSTERREQUEST']._serialized_end=1290
+  _globals['_REGISTRYSERVICE']._serialized_start=1293
+  _globals['_REGISTRYSERVICE']._serialized_end=2188
 # @@protoc_insertion_point(module_scope)

@@ -84,6 +84,40 @@ class JoinClusterRequest(_message.Message):
 Global___JoinClusterRequest: _TypeAlias = JoinClusterRequest  # noqa: Y015
 
 @_typing.final
+class ReplaceCredentialRequest(_message.Message):
+    """Request of ReplaceCredential."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    KUBECONFIG_FIELD_NUMBER: _builtins.int
+    CONTEXT_FIELD_NUMBER: _builtins.int
+    VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """"clusters/{cluster}"."""
+    kubeconfig: _builtins.bytes
+    """A kubeconfig, as JoinCluster takes it."""
+    context: _builtins.str
+    """Context of the kubeconfig; empty means its current context."""
+    validate_only: _builtins.bool
+    """Check everything, change nothing."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        kubeconfig: _builtins.bytes = ...,
+        context: _builtins.str = ...,
+        validate_only: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["context", b"context", "kubeconfig", b"kubeconfig", "name", b"name", "validate_only", b"validate_only"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReplaceCredentialRequest: _TypeAlias = ReplaceCredentialRequest  # noqa: Y015
+
+@_typing.final
 class UnjoinClusterRequest(_message.Message):
     """Request of UnjoinCluster."""
 

@@ -41,6 +41,11 @@ class RegistryServiceStub:
                 request_serializer=hanse_dot_api_dot_registry_dot_v1_dot_registry__service__pb2.JoinClusterRequest.SerializeToString,
                 response_deserializer=hanse_dot_api_dot_registry_dot_v1_dot_cluster__pb2.Cluster.FromString,
                 _registered_method=True)
+        self.ReplaceCredential = channel.unary_unary(
+                '/hanse.api.registry.v1.RegistryService/ReplaceCredential',
+                request_serializer=hanse_dot_api_dot_registry_dot_v1_dot_registry__service__pb2.ReplaceCredentialRequest.SerializeToString,
+                response_deserializer=hanse_dot_api_dot_registry_dot_v1_dot_cluster__pb2.Cluster.FromString,
+                _registered_method=True)
         self.UnjoinCluster = channel.unary_unary(
                 '/hanse.api.registry.v1.RegistryService/UnjoinCluster',
                 request_serializer=hanse_dot_api_dot_registry_dot_v1_dot_registry__service__pb2.UnjoinClusterRequest.SerializeToString,
@@ -86,6 +91,16 @@ class RegistryServiceServicer:
         """Joins a cluster: checks the credential against the cluster, stores it sealed, creates the Cluster.
         ALREADY_EXISTS if the name is taken; FAILED_PRECONDITION if the cluster is a member by another name;
         UNAVAILABLE if it cannot be reached.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReplaceCredential(self, request, context):
+        """Replaces the credential of a member, and its address with it, if the new one reaches the same cluster and may do
+        what is done there; else nothing is changed. FAILED_PRECONDITION if it is another cluster (IDENTITY_MISMATCH) or
+        a right is missing (RIGHTS_MISSING); UNAUTHENTICATED if it is not accepted, UNAVAILABLE if the cluster does not
+        answer.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -147,6 +162,11 @@ def add_RegistryServiceServicer_to_server(servicer, server):
             'JoinCluster': grpc.unary_unary_rpc_method_handler(
                     servicer.JoinCluster,
                     request_deserializer=hanse_dot_api_dot_registry_dot_v1_dot_registry__service__pb2.JoinClusterRequest.FromString,
+                    response_serializer=hanse_dot_api_dot_registry_dot_v1_dot_cluster__pb2.Cluster.SerializeToString,
+            ),
+            'ReplaceCredential': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReplaceCredential,
+                    request_deserializer=hanse_dot_api_dot_registry_dot_v1_dot_registry__service__pb2.ReplaceCredentialRequest.FromString,
                     response_serializer=hanse_dot_api_dot_registry_dot_v1_dot_cluster__pb2.Cluster.SerializeToString,
             ),
             'UnjoinCluster': grpc.unary_unary_rpc_method_handler(
@@ -212,6 +232,33 @@ class RegistryService:
             target,
             '/hanse.api.registry.v1.RegistryService/JoinCluster',
             hanse_dot_api_dot_registry_dot_v1_dot_registry__service__pb2.JoinClusterRequest.SerializeToString,
+            hanse_dot_api_dot_registry_dot_v1_dot_cluster__pb2.Cluster.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReplaceCredential(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hanse.api.registry.v1.RegistryService/ReplaceCredential',
+            hanse_dot_api_dot_registry_dot_v1_dot_registry__service__pb2.ReplaceCredentialRequest.SerializeToString,
             hanse_dot_api_dot_registry_dot_v1_dot_cluster__pb2.Cluster.FromString,
             options,
             channel_credentials,

@@ -22,6 +22,12 @@ class RegistryServiceStub:
     ALREADY_EXISTS if the name is taken; FAILED_PRECONDITION if the cluster is a member by another name;
     UNAVAILABLE if it cannot be reached.
     """
+    ReplaceCredential: _aio.UnaryUnaryMultiCallable[_registry_service_pb2.ReplaceCredentialRequest, _cluster_pb2.Cluster]
+    """Replaces the credential of a member, and its address with it, if the new one reaches the same cluster and may do
+    what is done there; else nothing is changed. FAILED_PRECONDITION if it is another cluster (IDENTITY_MISMATCH) or
+    a right is missing (RIGHTS_MISSING); UNAUTHENTICATED if it is not accepted, UNAVAILABLE if the cluster does not
+    answer.
+    """
     UnjoinCluster: _aio.UnaryUnaryMultiCallable[_registry_service_pb2.UnjoinClusterRequest, _cluster_pb2.Cluster]
     """Unjoins a cluster. Returns at once with state UNJOINING; the Cluster is gone when the work is done."""
     GetCluster: _aio.UnaryUnaryMultiCallable[_registry_service_pb2.GetClusterRequest, _cluster_pb2.Cluster]
@@ -51,6 +57,18 @@ class RegistryServiceServicer(metaclass=_abc_1.ABCMeta):
         """Joins a cluster: checks the credential against the cluster, stores it sealed, creates the Cluster.
         ALREADY_EXISTS if the name is taken; FAILED_PRECONDITION if the cluster is a member by another name;
         UNAVAILABLE if it cannot be reached.
+        """
+
+    @_abc_1.abstractmethod
+    def ReplaceCredential(
+        self,
+        request: _registry_service_pb2.ReplaceCredentialRequest,
+        context: _aio.ServicerContext[_registry_service_pb2.ReplaceCredentialRequest, _abc.Awaitable[_cluster_pb2.Cluster]],
+    ) -> _abc.Awaitable[_cluster_pb2.Cluster]:
+        """Replaces the credential of a member, and its address with it, if the new one reaches the same cluster and may do
+        what is done there; else nothing is changed. FAILED_PRECONDITION if it is another cluster (IDENTITY_MISMATCH) or
+        a right is missing (RIGHTS_MISSING); UNAUTHENTICATED if it is not accepted, UNAVAILABLE if the cluster does not
+        answer.
         """
 
     @_abc_1.abstractmethod
