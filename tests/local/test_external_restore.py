@@ -18,8 +18,8 @@ from hanse_local.sealed_file import Secret
 
 from hanse.api.federation.v1.federation_pb2 import Federation
 from hanse.auth import service_name
-from hanse.keyring import new_key
 from hanse.errors import CompactedError, PermissionDeniedError
+from hanse.keyring import new_key
 from hanse.settings import TlsFiles
 from hanse.store import EtcdStore
 from hanse.store.keys import FEDERATION

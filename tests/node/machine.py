@@ -51,7 +51,7 @@ class Machine:
 
     def __init__(self, disk: Path, programs: Mapping[str, Path]) -> None:
         self.disk = disk
-        self._programs = programs
+        self.programs = programs
         self.cgroup = f"hanse-node-{files.token()}"
         self._process: subprocess.Popen[bytes] | None = None
         files.write(disk, cgroup=self.cgroup)
@@ -82,7 +82,7 @@ class Machine:
                     "DISK": str(self.disk),
                     "CGROUP": self.cgroup,
                     "ADDRESS": files.ADDRESS,
-                    **{name: str(path) for name, path in self._programs.items()},
+                    **{name: str(path) for name, path in self.programs.items()},
                 },
             )
         self._plug_in()

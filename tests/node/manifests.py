@@ -5,6 +5,7 @@ Pure. Next: `tests.node.test_node`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +31,10 @@ COREFILE = """.:53 {
 """
 
 
-def host(volume: Path) -> list[Manifest]:
-    """Names as a cluster has them, and one volume of the node for whoever claims it first."""
-    return [*_names(), *_storage(volume)]
+def host(volumes: Sequence[Path]) -> list[Manifest]:
+    """Names as a cluster has them, and volumes of the node for whoever claims them first."""
+    disks = [_volume(f"disk-{number}", path) for number, path in enumerate(volumes)]
+    return [*_names(), _STORAGE, *disks]
 
 
 def _names() -> list[Manifest]:
@@ -97,46 +99,33 @@ def _names() -> list[Manifest]:
     ]
 
 
-def _storage(volume: Path) -> list[Manifest]:
-    return [
-        {
-            "apiVersion": "storage.k8s.io/v1",
-            "kind": "StorageClass",
-            "metadata": {
-                "name": "local",
-                "annotations": {"storageclass.kubernetes.io/is-default-class": "true"},
-            },
-            "provisioner": "kubernetes.io/no-provisioner",
-            "volumeBindingMode": "WaitForFirstConsumer",
+_STORAGE: Manifest = {
+    "apiVersion": "storage.k8s.io/v1",
+    "kind": "StorageClass",
+    "metadata": {
+        "name": "local",
+        "annotations": {"storageclass.kubernetes.io/is-default-class": "true"},
+    },
+    "provisioner": "kubernetes.io/no-provisioner",
+    "volumeBindingMode": "WaitForFirstConsumer",
+}
+
+
+def _volume(name: str, path: Path) -> Manifest:
+    node = {"key": "kubernetes.io/hostname", "operator": "In", "values": ["node-0"]}
+    return {
+        "apiVersion": "v1",
+        "kind": "PersistentVolume",
+        "metadata": {"name": name},
+        "spec": {
+            "capacity": {"storage": "10Gi"},
+            "accessModes": ["ReadWriteOnce"],
+            "storageClassName": "local",
+            "persistentVolumeReclaimPolicy": "Retain",
+            "local": {"path": str(path)},
+            "nodeAffinity": {"required": {"nodeSelectorTerms": [{"matchExpressions": [node]}]}},
         },
-        {
-            "apiVersion": "v1",
-            "kind": "PersistentVolume",
-            "metadata": {"name": "disk"},
-            "spec": {
-                "capacity": {"storage": "10Gi"},
-                "accessModes": ["ReadWriteOnce"],
-                "storageClassName": "local",
-                "persistentVolumeReclaimPolicy": "Retain",
-                "local": {"path": str(volume)},
-                "nodeAffinity": {
-                    "required": {
-                        "nodeSelectorTerms": [
-                            {
-                                "matchExpressions": [
-                                    {
-                                        "key": "kubernetes.io/hostname",
-                                        "operator": "In",
-                                        "values": ["node-0"],
-                                    }
-                                ]
-                            }
-                        ]
-                    }
-                },
-            },
-        },
-    ]
+    }
 
 
 def prober(name: str, namespace: str, labels: dict[str, str], image: str) -> Manifest:

@@ -19,11 +19,16 @@ Json = dict[str, Any]
 class Operator:
     """Runs commands with a home of its own; contexts are `host` and, once it is there, the federation's."""
 
-    def __init__(self, home: Path, kubeconfig: Path) -> None:
+    def __init__(self, home: Path, kubeconfig: Path, programs: Path) -> None:
         home.mkdir()
         self.home = home
         self.kubeconfig = home / "kubeconfig"
-        self._environment = {**os.environ, "HOME": str(home), "KUBECONFIG": str(self.kubeconfig)}
+        self._environment = {
+            **os.environ,
+            "HOME": str(home),
+            "KUBECONFIG": str(self.kubeconfig),
+            "PATH": f"{os.environ['PATH']}:{programs}",  # etcdutl is there
+        }
         shutil.copy(kubeconfig, self.kubeconfig)
 
     def run(self, program: str, *words: str, stdin: str = "", status: int = 0, seconds: float = 300) -> str:

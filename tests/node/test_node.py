@@ -40,7 +40,7 @@ OF_THE_CLUSTER = (
     "/api/v1/nodes/",
     "/leases/",
     "/componentstatuses/",
-    "/persistentvolumes//disk",
+    "/persistentvolumes//disk-",
     "/kube-system/",
 )
 """What a cluster writes by itself; its own Pods were started again when it lost its power."""
@@ -119,15 +119,17 @@ def _condition(item: dict[str, Any], kind: str) -> str:
 @pytest.fixture(scope="module")
 def story(machine: Machine, images: Images, folder: Path) -> Iterator[Story]:
     """A host cluster with names and storage, another member, and nothing else."""
-    (machine.disk / "volume").mkdir()
+    volumes = [machine.disk / "volumes" / str(number) for number in range(2)]
+    for path in volumes:
+        path.mkdir(parents=True)
     (folder / "other").mkdir()
-    operator = Operator(folder / "operator", machine.kubeconfig)
+    operator = Operator(folder / "operator", machine.kubeconfig, machine.programs["PROGRAMS"])
     other = Standalone(folder / "other", listen={OTHER: f"{files.WORLD}:6443"}, count=2)
     other.names = (OTHER,)
     other.start()
     try:
         found = Story(machine, images, operator, other)
-        operator.apply(*manifests.host(machine.disk / "volume"))
+        operator.apply(*manifests.host(volumes))
         operator.kubectl("rollout", "status", "-n", "kube-system", "deployment/coredns", "--timeout=60s")
         until(other.kubeconfigs(_NOBODY)[OTHER].exists, what="the other member is there")
         found.before = {member: found.dump(member) for member in ("host", OTHER)}
@@ -363,9 +365,35 @@ def test_it_is_upgraded(story: Story, record_property: Any) -> None:
         asking.join()
     until_passes(story.check_ready, what="the old Pods are gone", seconds=60)
     until_passes(story.check_synced, what="both members are ready", seconds=60)
-    used = {each["spec"]["containers"][0]["image"] for each in story.pods() if _component(each) in SERVICES}
+    services = [each for each in story.pods() if _component(each) in SERVICES]
+    used = {
+        each["spec"]["containers"][0]["image"]
+        for each in services
+        if "deletionTimestamp" not in each["metadata"]
+    }
     assert used == {story.images.new}
     assert failures == []
+    check_nothing_was_made_again(story)
+
+
+def test_it_is_restored_from_a_backup(story: Story) -> None:
+    """The host cluster loses all of it, and gets it back from the backup before the upgrade, or from one that
+    is taken now: what the federation knew is there, and in the members nothing is made again."""
+    folder = story.operator.home / "backups"
+    story.operator.run("kubefed", "init", NAME, "--host-cluster-context=host", f"--backup-dir={folder}")
+    (backup,) = folder.glob("*.backup")
+    story.operator.run("kubefed", "deinit", NAME, "--host-cluster-context=host", "--force", "--delete-data")
+    check_nothing_was_made_again(story)
+    init(
+        story,
+        f"--image={story.images.new}",
+        f"--restore-from={backup}",
+        f"--backup-key-file={story.operator.home / '.hanse/federations' / NAME / 'backup.key'}",
+    )
+    until_passes(story.check_ready, what="all Pods are ready", seconds=60)
+    until_passes(story.check_synced, what="both members are ready", seconds=60)
+    story.operator.kubectl("scale", "deployment/web", "-n", "shop", "--replicas=5", context=NAME)
+    until_passes(lambda: _check_scaled(story, 5), what="what is new gets there", seconds=60)
     check_nothing_was_made_again(story)
 
 
@@ -378,4 +406,4 @@ def test_it_is_taken_out(story: Story) -> None:
         found = differences(before, story.dump(member), but=OF_THE_CLUSTER)
         assert not found, "\n".join(found)
     assert NAME not in story.operator.kubeconfig.read_text().split()
-    assert "there is no federation here" in story.operator.run("hanse", "clusters", status=1)
+    assert "there is no federation here" in story.operator.run("hanse", "clusters", status=2)
