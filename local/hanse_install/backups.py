@@ -22,6 +22,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+from hanse_client.forwarding import forward
 from hanse_local.backup import SUFFIX, EtcdSource, file_name, take_services
 from hanse_local.backup_commands import VARIABLE, read_secret
 from hanse_local.certificates import ETCD
@@ -32,7 +33,6 @@ from hanse.numbers import whole_number
 from hanse.settings import TlsFiles
 from hanse.store import checkup
 from hanse_install import keys
-from hanse_install.forwarding import forwarded
 from hanse_install.kubectl import Kubectl, Manifest
 from hanse_install.options import Options
 from hanse_install.record import Record
@@ -91,7 +91,9 @@ def reached(kubectl: Kubectl, record: Record, options: Options, directory: Path)
         problem: HanseError = UnavailableError("etcd has no members")
         for number, pod in enumerate(pods, start=1):
             try:
-                port = stack.enter_context(forwarded(kubectl, record.namespace, f"pod/{pod}", _PORT))
+                port = forward(
+                    stack, kubectl.command("port-forward", "-n", record.namespace, f"pod/{pod}"), _PORT
+                )
                 endpoints.append(f"127.0.0.1:{port}")
                 reached_any = True
             except HanseError as error:

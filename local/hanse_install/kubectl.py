@@ -67,7 +67,7 @@ class Kubectl:
         """What kubectl writes to its standard output. Raises HanseError with what it complains of."""
         try:
             done = subprocess.run(
-                self._command(arguments),
+                self.command(*arguments),
                 input=stdin,
                 capture_output=True,
                 text=True,
@@ -85,7 +85,7 @@ class Kubectl:
     def feed(self, *arguments: str, file: IO[bytes], seconds: float) -> str:
         """As `run`, with a file as the standard input; what is behind `--` stays behind our flags."""
         split = arguments.index("--") if "--" in arguments else len(arguments)
-        command = [*self._command(arguments[:split]), *arguments[split:]]
+        command = [*self.command(*arguments[:split]), *arguments[split:]]
         try:
             done = subprocess.run(command, stdin=file, capture_output=True, timeout=seconds, check=False)
         except FileNotFoundError as error:
@@ -96,16 +96,8 @@ class Kubectl:
             raise complaint(arguments, done.stderr.decode(errors="replace"))
         return done.stdout.decode(errors="replace")
 
-    def start(self, *arguments: str, stdout: IO[bytes], stderr: IO[bytes]) -> subprocess.Popen[bytes]:
-        """kubectl as a process of its own, for what goes on until it is ended."""
-        try:
-            return subprocess.Popen(
-                self._command(arguments), stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr
-            )
-        except FileNotFoundError as error:
-            raise missing() from error
-
-    def _command(self, arguments: Sequence[str]) -> list[str]:
+    def command(self, *arguments: str) -> list[str]:
+        """kubectl with these arguments, the kubeconfig and the context."""
         command = [PROGRAM, *arguments]
         if self.kubeconfig:
             command.append(f"--kubeconfig={self.kubeconfig}")

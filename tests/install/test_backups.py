@@ -27,7 +27,7 @@ from hanse_local.backup import check
 from hanse_local.restoring import BUMP
 from hanse_local.sealed_file import Secret
 
-from hanse.errors import ConfigError, FailedPreconditionError, NotFoundError
+from hanse.errors import ConfigError, FailedPreconditionError, UnavailableError
 from hanse.installation import secrets
 from hanse.keyring import create_key_file, read_keys
 from hanse.settings import TlsFiles
@@ -203,7 +203,7 @@ def test_an_etcd_that_cannot_be_reached_is_told(house: House) -> None:
     house.write("ports.json", {})
     try:
         with (
-            pytest.raises(NotFoundError, match="kubectl port-forward"),
+            pytest.raises(UnavailableError, match="pod/hanse-etcd-. cannot be reached"),
             backups.reached(Kubectl(), RECORD, OPTIONS, house.keys),
         ):
             pass
