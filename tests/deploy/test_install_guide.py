@@ -17,6 +17,7 @@ import pytest
 import yaml
 from hanse_apiserver.settings import ApiserverSettings
 from hanse_client.config import ClientConfig
+from hanse_client.forwarding import HostCluster
 from hanse_dns.settings import DnsSettings
 
 from hanse.auth import server_name
@@ -97,17 +98,13 @@ def test_the_commands_for_a_kubeconfig_make_one(tmp_path: Path) -> None:
 
 
 def test_the_configuration_of_the_client_is_one(tmp_path: Path) -> None:
-    """client.toml of the guide names every service, at the ports that are forwarded to it."""
-    assert main(["--directory", str(tmp_path / "hanse-pki"), "--keys-only"]) == 0
-    (tmp_path / "client.toml").write_text(block("toml", "[endpoints]"))
+    """client.toml of the guide has the administrator's certificate, and says where the services are."""
+    assert main(["--directory", str(tmp_path / "hanse-pki")]) == 0
+    (tmp_path / "client.toml").write_text(block("toml", "[host_cluster]"))
     config = ClientConfig.load(tmp_path / "client.toml")
-    forwarded: dict[str, str] = {}
-    for line in block("sh", "kubectl port-forward -n hanse service/").splitlines():
-        words = shlex.split(line)
-        service, ports = words[4].removeprefix("service/hanse-"), words[5].split(":")
-        assert ports[1] == "7000"
-        forwarded["federation" if service == "apiserver" else service] = f"127.0.0.1:{ports[0]}"
-    assert config.endpoints == forwarded
+    assert config.tls is not None
+    assert all(path.is_file() for path in (config.tls.ca, config.tls.cert, config.tls.key))
+    assert config.host_cluster == HostCluster(namespace="hanse", context="rivendell")
 
 
 def test_commands_that_issue_run_as_they_are_written(tmp_path: Path) -> None:

@@ -203,7 +203,7 @@ def test_an_etcd_that_cannot_be_reached_is_told(house: House) -> None:
     house.write("ports.json", {})
     try:
         with (
-            pytest.raises(UnavailableError, match="pod/hanse-etcd-. cannot be reached"),
+            pytest.raises(UnavailableError, match=r"pod/hanse-etcd-. cannot be reached"),
             backups.reached(Kubectl(), RECORD, OPTIONS, house.keys),
         ):
             pass
