@@ -166,14 +166,14 @@ def test_it_is_installed(story: Story, record_property: Any) -> None:
     assert story.operator.get("namespaces", "default", context=NAME)
 
 
-def test_members_join(story: Story) -> None:
-    """The host by its ServiceAccount, as docs/install.md says, and another cluster."""
+def kubeconfig_of_host(story: Story) -> Path:
+    """That of the host's ServiceAccount, as docs/install.md makes it."""
     secret = story.operator.get("secret", "-n", NAME, "hanse-member-token")["data"]
-    user = {"token": base64.b64decode(secret["token"]).decode()}
     cluster = {
         "server": "https://kubernetes.default.svc",
         "certificate-authority-data": secret["ca.crt"],
     }
+    user = {"token": base64.b64decode(secret["token"]).decode()}
     config = {
         "apiVersion": "v1",
         "kind": "Config",
@@ -182,10 +182,15 @@ def test_members_join(story: Story) -> None:
         "contexts": [{"name": "host", "context": {"cluster": "host", "user": "host"}}],
         "current-context": "host",
     }
-    kubeconfig = story.operator.home / "host.kubeconfig"
-    kubeconfig.write_text(yaml.safe_dump(config))
+    path = story.operator.home / "host.kubeconfig"
+    path.write_text(yaml.safe_dump(config))
+    return path
+
+
+def test_members_join(story: Story) -> None:
+    """The host by its ServiceAccount, and another cluster."""
     own = story.other.kubeconfigs(_NOBODY)[OTHER]
-    story.operator.run("hanse", "join", "host", f"--cluster-kubeconfig={kubeconfig}")
+    story.operator.run("hanse", "join", "host", f"--cluster-kubeconfig={kubeconfig_of_host(story)}")
     story.operator.run("hanse", "join", OTHER, f"--cluster-kubeconfig={own}", "-l", "location=cloud")
     until_passes(story.check_synced, what="both members are ready")
 
@@ -377,8 +382,8 @@ def test_it_is_upgraded(story: Story, record_property: Any) -> None:
 
 
 def test_it_is_restored_from_a_backup(story: Story) -> None:
-    """The host cluster loses all of it, and gets it back from the backup before the upgrade, or from one that
-    is taken now: what the federation knew is there, and in the members nothing is made again."""
+    """The host cluster loses all of it, and gets it back from a backup: what the federation knew is there, and
+    in the members nothing is made again."""
     folder = story.operator.home / "backups"
     story.operator.run("kubefed", "init", NAME, "--host-cluster-context=host", f"--backup-dir={folder}")
     (backup,) = folder.glob("*.backup")
@@ -391,6 +396,9 @@ def test_it_is_restored_from_a_backup(story: Story) -> None:
         f"--backup-key-file={story.operator.home / '.hanse/federations' / NAME / 'backup.key'}",
     )
     until_passes(story.check_ready, what="all Pods are ready", seconds=60)
+    # The host's ServiceAccount was in the namespace, so its token is another now.
+    own = kubeconfig_of_host(story)
+    story.operator.run("hanse", "credentials", "set", "host", f"--cluster-kubeconfig={own}")
     until_passes(story.check_synced, what="both members are ready", seconds=60)
     story.operator.kubectl("scale", "deployment/web", "-n", "shop", "--replicas=5", context=NAME)
     until_passes(lambda: _check_scaled(story, 5), what="what is new gets there", seconds=60)
