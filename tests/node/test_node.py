@@ -382,8 +382,8 @@ def test_it_is_upgraded(story: Story, record_property: Any) -> None:
 
 
 def test_it_is_restored_from_a_backup(story: Story) -> None:
-    """The host cluster loses all of it, and gets it back from a backup: what the federation knew is there, and
-    in the members nothing is made again."""
+    """The host cluster loses all of it, and gets it back from a backup: what the federation knew is there,
+    and in the members nothing is made again."""
     folder = story.operator.home / "backups"
     story.operator.run("kubefed", "init", NAME, "--host-cluster-context=host", f"--backup-dir={folder}")
     (backup,) = folder.glob("*.backup")
