@@ -45,7 +45,8 @@ def authorities(data: DataDir) -> dict[str, Path]:
 
 @contextmanager
 def held(data: DataDir) -> Iterator[None]:
-    """Keep other processes from issuing certificates of a data directory, waiting for those that do."""
+    """Keep others from issuing certificates of a data directory and from replacing its authorities, waiting
+    for those that do. It is not reentrant: who holds it must not call what holds it."""
     data.pki.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(data.pki, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:

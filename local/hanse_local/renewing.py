@@ -3,7 +3,9 @@
 Owns the deny list's file and the user's entry in the kubeconfig when it changes. Processes read the files
 again by themselves, so nothing is restarted. What is issued anew is decided by `hanse_local.certificates`.
 
-Concurrency: short synchronous work on small files, each written whole; doing it twice at a time is harmless.
+Concurrency: short synchronous work on small files, each written whole. A renewal reads and writes
+while nobody else issues or replaces an authority (`hanse_local.certificates.held`), since it writes
+back what it has read.
 
 Next: `hanse_local.commands`, and `hanse_local.host`, which renews from time to time.
 """

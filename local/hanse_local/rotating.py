@@ -1,8 +1,8 @@
 """Replaces the authorities of a data directory while its federation runs.
 
-Owns the order. All authorities go through a
-stage together (`hanse.rotation` has the stages), and the next begins when every process that runs was seen to
-have taken the one before. A run that was interrupted is gone on with by the next (`hanse_local.overlap`).
+Owns the order. All authorities go through a stage together (`hanse.rotation` has the stages), and the next
+begins when every process that runs was seen to have taken the one before. A run that was interrupted is gone
+on with by the next (`hanse_local.overlap`).
 
 1. New authorities are trusted beside the old ones. Services take that up by themselves; etcd reads the file
    only when it starts, so it is restarted.
@@ -11,7 +11,8 @@ have taken the one before. A run that was interrupted is gone on with by the nex
 3. All certificates are issued by the new authorities.
 4. The old ones are trusted no more. etcd is restarted once more.
 
-Concurrency: one process at a time (`run/rotation.lock`); it blocks, and waits for others.
+Concurrency: one process at a time (`run/rotation.lock`); it blocks, and waits for others. An authority
+is changed only while nobody issues (`hanse_local.certificates.held`).
 
 Next: `hanse_local.handshakes`, which asks servers.
 """
@@ -35,7 +36,7 @@ from hanse.pki import CertificateAuthority, KeyPair, issued_by
 from hanse.rotation import Stage, begin, finish, stage_of, successor, switch
 from hanse.settings import RELOAD_SECONDS
 from hanse_local import background
-from hanse_local.certificates import ETCD, MEMBERS_ETCD, authorities
+from hanse_local.certificates import ETCD, MEMBERS_ETCD, authorities, held
 from hanse_local.checks import SERVICES
 from hanse_local.handshakes import accepts, shown
 from hanse_local.layout import DataDir
@@ -118,7 +119,8 @@ class _Rotation:
     def _trusted(self, overlap: Overlap, length: timedelta) -> Overlap:
         """Stage 1 and 2."""
         for name in self._to_replace(overlap, Stage.SETTLED):
-            begin(self._directories[name], name=name)
+            with held(self._data):  # a renewal writes back the authorities that it has read
+                begin(self._directories[name], name=name)
             self._say(f"{name}: a new authority is trusted beside the old one")
         overlap = self._restart_etcds(overlap)
         self._await(self._takes_new, "does not take the new authority yet")
@@ -135,7 +137,8 @@ class _Rotation:
     def _issued(self, overlap: Overlap) -> None:
         """Stage 3."""
         for name in self._to_replace(overlap, Stage.TRUSTED):
-            switch(self._directories[name])
+            with held(self._data):
+                switch(self._directories[name])
             self._say(f"{name}: the new authority issues")
         renew(self._data)
         self._await(self._shows_new, "still shows a certificate of the old authority")
@@ -144,10 +147,16 @@ class _Rotation:
     def _finished(self, overlap: Overlap) -> None:
         """Stage 4."""
         for name in self._to_replace(overlap, Stage.ISSUING):
-            finish(self._directories[name])
+            with held(self._data):
+                finish(self._directories[name])
             self._say(f"{name}: the old authority is trusted no more")
         renew(self._data)  # for the kubeconfig
         self._restart_etcds(overlap)
+        for name, directory in self._directories.items():
+            if (stage := stage_of(directory)) is not Stage.SETTLED:
+                raise FailedPreconditionError(
+                    f"{name} is not replaced yet, but {stage.value}: run this again"
+                )
         self._data.overlap.unlink(missing_ok=True)
         self._say("done: what the old authorities have issued is refused")
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import fcntl
 import json
+import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -138,8 +140,14 @@ def test_an_advertised_federation_is_told_how_long(tmp_path: Path) -> None:
     check_done(data, old)
 
 
-@pytest.mark.parametrize("step", ["begin", "switch", "finish", "renew", "save"])
-@pytest.mark.parametrize("number", [1, 2, 3])
+@pytest.mark.parametrize(
+    ("step", "number"),
+    [
+        *((step, number) for step in ("begin", "switch", "finish", "renew") for number in (1, 2, 3)),
+        ("save", 1),
+        ("save", 2),
+    ],
+)
 def test_it_is_gone_on_with_from_wherever_it_was_interrupted(
     data: DataDir, monkeypatch: pytest.MonkeyPatch, step: str, number: int
 ) -> None:
@@ -158,17 +166,16 @@ def test_it_is_gone_on_with_from_wherever_it_was_interrupted(
 
     with monkeypatch.context() as patched:
         patched.setattr(owner, step, interrupted)
-        try:
+        with pytest.raises(KeyboardInterrupt):
             rotate(data, overlap=None, say=NOTHING.append)
-        except KeyboardInterrupt:
-            for directory in authorities(data).values():
-                trusted = (directory / "ca.crt").read_bytes()
-                made.update(each for each in present(data).values() if each not in old.values())
-                for path in directory.glob("*.crt"):
-                    if not path.stem.startswith("ca"):
-                        assert issued_by(KeyPair.read(directory, path.stem).certificate, trusted), path
-            plan_of(data, Options())
-            assert rotate(data, overlap=None, say=NOTHING.append)
+        for directory in authorities(data).values():
+            trusted = (directory / "ca.crt").read_bytes()
+            made.update(each for each in present(data).values() if each not in old.values())
+            for path in directory.glob("*.crt"):
+                if not path.stem.startswith("ca"):
+                    assert issued_by(KeyPair.read(directory, path.stem).certificate, trusted), path
+        plan_of(data, Options())
+        assert rotate(data, overlap=None, say=NOTHING.append)
     check_done(data, old)
     assert made <= set(present(data).values()), "an authority was replaced twice"
 
@@ -213,6 +220,45 @@ def test_two_do_not_rotate_at_once(data: DataDir) -> None:
         pass
     with pytest.raises(FailedPreconditionError, match="no federation"):
         rotate(DataDir.at(data.root / "nowhere"), overlap=None, say=NOTHING.append)
+
+
+@pytest.mark.parametrize("step", ["begin", "switch", "finish"])
+def test_an_authority_is_changed_only_while_nobody_issues(
+    data: DataDir, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    """A renewal that has read the authorities before would write them back after."""
+    old, real, free = present(data), getattr(rotating, step), list[bool]()
+
+    def watched(*arguments: Any, **values: Any) -> None:
+        descriptor = os.open(data.pki, os.O_RDONLY)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            free.append(True)
+        except BlockingIOError:
+            free.append(False)
+        finally:
+            os.close(descriptor)
+        real(*arguments, **values)
+
+    monkeypatch.setattr(rotating, step, watched)
+    assert rotate(data, overlap=None, say=NOTHING.append)
+    assert free == [False] * 3
+    check_done(data, old)
+
+
+def test_it_is_not_done_while_an_old_authority_is_trusted(
+    data: DataDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The record stays for the next run."""
+    old, said = present(data), list[str]()
+    with monkeypatch.context() as patched:
+        patched.setattr(rotating, "finish", lambda _: None)
+        with pytest.raises(FailedPreconditionError, match="not replaced yet"):
+            rotate(data, overlap=None, say=said.append)
+    assert data.overlap.exists()
+    assert not any(each.startswith("done") for each in said)
+    assert rotate(data, overlap=None, say=said.append)
+    check_done(data, old)
 
 
 def test_a_damaged_record_is_said(data: DataDir) -> None:
