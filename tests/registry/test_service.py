@@ -12,6 +12,7 @@ from typing import Any, cast
 import orjson
 import pytest
 from google.protobuf import empty_pb2
+from hanse_registry import service
 from hanse_registry.controller import Registrar
 from hanse_registry.intent import Intent
 from hanse_registry.metrics import STATES, RegistryMetrics
@@ -391,6 +392,21 @@ async def test_a_credential_is_replaced_in_place(world: World) -> None:
     access, _ = world.registrar.access("eu-west")
     assert access is not None
     assert (access.token, access.cluster_id, world.tokens["elsewhere"]) == ("new", before.cluster_id, "new")
+
+
+async def test_a_new_credential_is_told_when_it_was_tried(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That a cluster is READY by its old one says nothing of the new one, nor does a first failure."""
+    monkeypatch.setattr(service, "READY_TIMEOUT", 0.3)
+    before = await world.join("eu-west")
+    world.members["elsewhere"] = world.members["eu-west"]
+    world.lies["elsewhere", "/readyz"] = ("text/plain", b"no")
+    replaced = await world.replace("eu-west", host="elsewhere")
+    assert replaced.state != cluster_pb2.READY
+    assert replaced.credential_hash not in ("", before.credential_hash)
+    world.lies.clear()
+    assert (await world.until("eu-west", cluster_pb2.READY)).name == "clusters/eu-west"
 
 
 async def test_a_credential_that_is_no_better_changes_nothing(world: World) -> None:

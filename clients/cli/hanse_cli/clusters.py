@@ -32,6 +32,8 @@ from hanse_cli.output import Printer, since, to_document
 from hanse_cli.plain import plain
 from hanse_cli.session import Seconds, output_option, with_client
 
+_REPLACE_SECONDS = 60.0
+"""Deadline of a call that looks at a whole cluster, asks about rights and waits for a probe."""
 _POLL = 0.1
 FILE = click.Path(path_type=Path, dir_okay=False)
 HEADER = ["NAME", "STATE", "REGION", "ZONES", "VERSION", "NODES", "CPU", "MEMORY", "AGE", "WHY"]
@@ -171,11 +173,20 @@ async def join(
 
 
 async def _until_ready(
-    client: HanseClient, name: str, cluster: Cluster, *, wait_timeout: float, did: str
+    client: HanseClient,
+    name: str,
+    cluster: Cluster,
+    *,
+    wait_timeout: float,
+    did: str,
+    credential_hash: str = "",
 ) -> Cluster:
-    """Wait until a cluster is READY, or leaves. Raises DeadlineError that says what it `did`."""
+    """Wait until a cluster is READY, by that credential if one is given, or leaves. Raises DeadlineError that
+    says what it `did`."""
     deadline = time.monotonic() + wait_timeout
-    while cluster.state not in (ClusterState.READY, ClusterState.UNJOINING):
+    while cluster.state != ClusterState.UNJOINING and (
+        cluster.state != ClusterState.READY or credential_hash not in ("", cluster.credential_hash)
+    ):
         if time.monotonic() > deadline:
             raise DeadlineError(f"cluster {name} {did}, but is not ready yet: see `hanse clusters`")
         await asyncio.sleep(_POLL)
@@ -207,11 +218,18 @@ async def set_credential_command(
     request = ReplaceCredentialRequest(
         name=cluster_name(name), kubeconfig=kubeconfig.reduced(path, context), validate_only=dry_run
     )
-    cluster = await client.registry.ReplaceCredential(request)
+    cluster = await client.registry.ReplaceCredential(request, timeout=_REPLACE_SECONDS)
     if dry_run:
         click.echo(f"cluster {name} can be reached that way (dry run)")
         return
-    await _until_ready(client, name, cluster, wait_timeout=wait_timeout, did="has the new credential")
+    cluster = await _until_ready(
+        client,
+        name,
+        cluster,
+        wait_timeout=wait_timeout,
+        did="has the new credential",
+        credential_hash=cluster.credential_hash,
+    )
     click.echo(plain(f"cluster {name} is reached at {cluster.server} by the new credential"))
 
 

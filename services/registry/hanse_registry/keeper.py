@@ -71,6 +71,8 @@ class Keeper:
         self._object: Object | None = None
         self._access: ClusterAccess | None = None
         self._credential_hash = ""
+        self._tried_hash = previous.credential_hash if previous is not None else ""
+        """The credential that `_health` speaks of: another one is told when it has been tried."""
         self._changed = asyncio.Event()
         self._reconnect = asyncio.Event()
         self._free_since: float | None = None
@@ -152,6 +154,7 @@ class Keeper:
             self._changed.clear()
             if self._object is not None and self._stored is not None:
                 await self._record(self._object)  # what the user says does not wait for the probe
+            tried, credential_hash = True, self._credential_hash
             if api is None:
                 self._health = Health(
                     reason="CredentialLocked" if self._locked else "NoCredential",
@@ -165,6 +168,8 @@ class Keeper:
                     outcome = self._doubt or self._reported or outcome
                 before = self._health.standing
                 self._health = after(self._health, outcome, threshold=self._settings.failure_threshold)
+                if not outcome.ok and self._health.standing is Standing.READY:
+                    tried = False  # that it is READY is known by the credential before
                 if before is not self._health.standing:
                     _log.info(
                         "cluster changed",
@@ -173,6 +178,8 @@ class Keeper:
                         reason=self._health.reason,
                         message=self._health.message,
                     )
+            if tried and not self._reconnect.is_set():
+                self._tried_hash = credential_hash
             if self._object is not None:
                 await self._record(self._object)
                 if "deletionTimestamp" in self._object["metadata"]:
@@ -224,7 +231,7 @@ class Keeper:
             health=self._health,
             inventory=self._inventory,
             previous=self._stored,
-            credential_hash=self._credential_hash,
+            credential_hash=self._tried_hash,
             held_by=self._held_by,
             orphans=self._orphans,
             now=now,

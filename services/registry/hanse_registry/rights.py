@@ -53,12 +53,13 @@ async def missing(api: MemberApi, kinds: Iterable[Kind], *, timeout: float) -> l
     """
     if await _allowed(api, "*", ("*", "*"), timeout=timeout):
         return []
-    return [
-        f"{verb} {resource}.{group}" if group else f"{verb} {resource}"
-        for group, resource in sorted(kinds)
-        for verb in VERBS
-        if not await _allowed(api, verb, (group, resource), timeout=timeout)
-    ]
+    lacks: list[str] = []
+    for group, resource in sorted(kinds):
+        asked = (_allowed(api, verb, (group, resource), timeout=timeout) for verb in VERBS)
+        allowed = await asyncio.gather(*asked)
+        what = f"{resource}.{group}" if group else resource
+        lacks += [f"{verb} {what}" for verb, may in zip(VERBS, allowed, strict=True) if not may]
+    return lacks
 
 
 async def _allowed(api: MemberApi, verb: str, kind: Kind, *, timeout: float) -> bool:

@@ -168,6 +168,9 @@ class RegistryServicer(registry_service_pb2_grpc.RegistryServiceServicer):
             lambda seen: seen.credential_hash == stored and seen.state in (cluster_pb2.READY, LEAVING),
             timeout=READY_TIMEOUT,
         )
+        cluster.credential_hash = stored
+        if is_ready(cluster):  # by the old credential
+            cluster.state = cluster_pb2.PENDING
         return probed or cluster
 
     async def UnjoinCluster(
