@@ -60,8 +60,8 @@ class Sealer:
         cipher = self.ring.cipher(name)
         if cipher is None:
             raise DataLossError(
-                f"credentials of cluster {cluster} are sealed with {self.ring.missing(name)}, or join the "
-                "cluster again",
+                f"credentials of cluster {cluster} are sealed with {self.ring.missing(name)}, or give "
+                f"another by `hanse credentials set {cluster} --cluster-kubeconfig FILE`",
                 reason="CREDENTIALS_KEY_UNKNOWN",
                 metadata={"cluster": cluster, "keyId": name.id},
             )
@@ -99,7 +99,7 @@ def _split(cluster: str, envelope: bytes) -> tuple[KeyName, bytes, bytes, bytes]
 def _corrupt(cluster: str) -> DataLossError:
     return DataLossError(
         f"the stored credentials of cluster {cluster} are corrupt or belong to another cluster: "
-        "join the cluster again",
+        f"give another by `hanse credentials set {cluster} --cluster-kubeconfig FILE`",
         reason="CREDENTIALS_CORRUPT",
         metadata={"cluster": cluster},
     )

@@ -39,6 +39,7 @@ from hanse.errors import (
     AlreadyExistsError,
     CompactedError,
     ConflictError,
+    DataLossError,
     FailedPreconditionError,
     HanseError,
     InvalidArgumentError,
@@ -407,6 +408,17 @@ async def test_a_new_credential_is_told_when_it_was_tried(
     assert replaced.credential_hash not in ("", before.credential_hash)
     world.lies.clear()
     assert (await world.until("eu-west", cluster_pb2.READY)).name == "clusters/eu-west"
+
+
+async def test_a_credential_that_cannot_be_opened_is_replaced(world: World) -> None:
+    """As the error says that it can be."""
+    await world.join("eu-west")
+    sealed = Sealer([new_key()]).seal("eu-west", b"lost")
+    await world.store.put(keys.credential("eu-west"), sealed)
+    await world.until("eu-west", cluster_pb2.PENDING)
+    with pytest.raises(DataLossError, match="hanse credentials set eu-west"):
+        world.registrar.access("eu-west")
+    assert (await world.replace("eu-west")).state == cluster_pb2.READY
 
 
 async def test_a_credential_that_is_no_better_changes_nothing(world: World) -> None:

@@ -23,7 +23,8 @@ def access(cluster: str, sealed: bytes, sealer: Sealer, *, known_id: str = "") -
         credential = decode(ClusterCredential, sealer.open(cluster, sealed))
     except ValueError as error:
         raise DataLossError(
-            f"the stored credential of cluster {cluster} cannot be read: {error}; join the cluster again"
+            f"the stored credential of cluster {cluster} cannot be read: {error}; give another by "
+            f"`hanse credentials set {cluster} --cluster-kubeconfig FILE`"
         ) from error
     return ClusterAccess(
         server=credential.server,
