@@ -117,7 +117,6 @@ def opened(
 
 def check(kubectl: Kubectl, restored: Restored, manifests: Iterable[Manifest], directory: Path) -> None:
     """Raise HanseError unless the backup can be restored to the host cluster, and the directory of keys."""
-    _tool(restored)
     workload = _stateful_set(manifests)
     if workload is None:
         raise FailedPreconditionError(
@@ -126,6 +125,7 @@ def check(kubectl: Kubectl, restored: Restored, manifests: Iterable[Manifest], d
         )
     if not workload["spec"].get("volumeClaimTemplates"):
         raise ConfigError("--restore-from needs volumes: leave --etcd-persistent-storage=false away")
+    _tool(restored)
     namespace = workload["metadata"]["namespace"]
     names = {each["metadata"]["name"] for each in claims(workload)}
     there = kubectl.items("persistentvolumeclaims", "-n", namespace)
