@@ -367,3 +367,16 @@ async def test_a_key_file_that_could_not_be_read_is_read_again(
     keeper.look()
     assert keeper.problem == ""
     assert len(keeper.ring.keys) == 2
+
+
+def test_a_key_file_stays_its_owners_and_where_it_is(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Root rotates the keys of a service that is not root's; a link to the file stays a link."""
+    owners: list[tuple[int, int]] = []
+    monkeypatch.setattr("os.geteuid", lambda: 0)
+    monkeypatch.setattr("os.fchown", lambda _, uid, gid: owners.append((uid, gid)))
+    link = path.with_name("link.key")
+    link.symlink_to(path.name)
+    new = add_key(link)
+    assert link.is_symlink()
+    assert read_keys(path)[-1] == new
+    assert owners == [(path.stat().st_uid, path.stat().st_gid)]
