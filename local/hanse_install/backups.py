@@ -16,9 +16,9 @@ import asyncio
 import json
 import os
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -73,12 +73,13 @@ class Etcd:
     """What people call them."""
     tls: TlsFiles
     server_name: str = ""
+    unreached: Mapping[str, str] = field(default_factory=dict)
+    """Members that cannot be reached, and why."""
 
 
 @contextmanager
 def reached(kubectl: Kubectl, record: Record, options: Options, directory: Path) -> Iterator[Etcd]:
-    """Etcd, for as long as the block lasts. Raises HanseError if no member can be reached; one that alone
-    cannot be has an endpoint at which nobody answers."""
+    """Etcd, for as long as the block lasts. Raises HanseError if no member can be reached."""
     own = directory / "etcd"
     root = TlsFiles(keys.etcd_authority(directory, options), own / "etcd-root.crt", own / "etcd-root.key")
     if options.endpoints:
@@ -86,22 +87,21 @@ def reached(kubectl: Kubectl, record: Record, options: Options, directory: Path)
         return
     pods = [f"{STATEFUL_SET}-{number}" for number in range(_members(kubectl, record.namespace))]
     with ExitStack() as stack:
-        endpoints: list[str] = []
-        reached_any = False
+        found: dict[str, str] = {}
+        unreached: dict[str, str] = {}
         problem: HanseError = UnavailableError("etcd has no members")
-        for number, pod in enumerate(pods, start=1):
+        for pod in pods:
             try:
                 port = forward(
                     stack, kubectl.command("port-forward", "-n", record.namespace, f"pod/{pod}"), _PORT
                 )
-                endpoints.append(f"127.0.0.1:{port}")
-                reached_any = True
+                found[pod] = f"127.0.0.1:{port}"
             except HanseError as error:
                 problem = error
-                endpoints.append(f"127.0.0.1:{number}")
-        if not reached_any:
+                unreached[pod] = error.message
+        if not found:
             raise problem
-        yield Etcd(tuple(endpoints), tuple(pods), root, server_name=STATEFUL_SET)
+        yield Etcd(tuple(found.values()), tuple(found), root, STATEFUL_SET, unreached)
 
 
 def _members(kubectl: Kubectl, namespace: str) -> int:
@@ -121,7 +121,8 @@ def check(etcd: Etcd, manifests: Iterable[Manifest]) -> None:
         checkup.examine(etcd.endpoints, tls=etcd.tls, tls_server_name=etcd.server_name or None)
     )
     called = dict(zip(etcd.endpoints, etcd.names, strict=True))
-    found = replace(found, silent={called[where]: why for where, why in found.silent.items()})
+    silent = {called[where]: why for where, why in found.silent.items()}
+    found = replace(found, silent={**silent, **etcd.unreached})
     told = checkup.faults(found, quota=_quota(manifests))
     if told:
         raise UnfitError(

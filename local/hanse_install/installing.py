@@ -85,6 +85,7 @@ def plan(options: Options, run: Run, *, changing: bool = True) -> Plan:
             "push it to a registry of yours and name it"
         )
     keys.check(run.kubectl, run.directory, options.namespace or NAMESPACE)
+    restoring.check_finished(run.kubectl, options.namespace or NAMESPACE)
     contexts.check_free(config, options.federation, keys.digests(run.directory))
     same = overlay.kustomization(options) == overlay.kustomization(of) and options.endpoints == of.endpoints
     manifests = rendered if same else overlay.parsed(overlay.render(options))
@@ -156,6 +157,7 @@ def _install(found: Plan, run: Run, restored: restoring.Restored | None) -> str:
     if restored is not None:
         say(f"restores etcd of {restored.content.created}")
         restoring.fill(run.kubectl, restored, found.manifests, say=say, seconds=waiting.left())
+        waiting = replace(waiting, deadline=time.monotonic() + run.wait_timeout)
     for number, stage in enumerate(rest, start=1):
         say(f"{number} of {len(rest)}: {stage.title}")
         record = _stage(run, waiting, stage, record)

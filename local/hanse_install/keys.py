@@ -120,6 +120,11 @@ def check(kubectl: Kubectl, directory: Path, namespace: str) -> None:
             )
 
 
+def share_a_key(ours: bytes, theirs: bytes) -> bool:
+    """Whether two rings are of one installation: neither was ever replaced as a whole."""
+    return not set(ours.split()).isdisjoint(theirs.split())
+
+
 def _has(ours: bytes, theirs: bytes, *, ring: bool) -> bool:
     """Whether a file has what the Secret has: all of its keys, or the same certificate."""
     return set(theirs.split()) <= set(ours.split()) if ring else ours == theirs

@@ -24,7 +24,8 @@ from hanse.subject import certificates_of
 from hanse_install import checks, contexts, keys
 from hanse_install.kubectl import Kubectl, Manifest, require
 from hanse_install.record import NAME, Record
-from hanse_install.stages import WORKLOADS, reference
+from hanse_install.restoring import HOLDER
+from hanse_install.stages import COMPONENT, WORKLOADS, reference
 
 CLUSTERS = "clusters.hanse.dev"
 _OF_EVERY_NAMESPACE = frozenset(
@@ -68,6 +69,9 @@ def remove(federation: str, how: Removal) -> None:
     ours = not trusted.isdisjoint({record.authority} | (known if record.authority in known else set()))
     _members(federation, how, record, reachable=ours)
     others = [each for each in found if each.federation != federation]
+    if how.delete_data:  # Pods of a restore that was cut off hold the volumes
+        holders = ("-l", f"{COMPONENT}={HOLDER}", "--ignore-not-found")
+        how.kubectl.run("delete", "pods", "-n", record.namespace, *holders)
     claims = _claims(how.kubectl, record.namespace)
     stays = _staying(record) if claims and not how.delete_data else ()
     _objects(how, record, others, stays)
@@ -124,7 +128,11 @@ def _claims(kubectl: Kubectl, namespace: str) -> list[Manifest]:
     return [
         {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": each["metadata"]}
         for each in kubectl.items(
-            "persistentvolumeclaims", "-n", namespace, "-l", "app.kubernetes.io/name=hanse"
+            "persistentvolumeclaims",
+            "-n",
+            namespace,
+            "-l",
+            "app.kubernetes.io/name=hanse,app.kubernetes.io/component=etcd",
         )
     ]
 

@@ -3,7 +3,8 @@
 Owns the way of etcd's data onto the volumes: each member's is made here by `etcdutl`, and streamed into its
 new volume through a Pod that holds it, before the StatefulSet is there, which then takes the volumes by their
 names. The revision is raised above all that was served before (`hanse_local.restoring`). What was made is
-removed if it fails.
+removed if it fails. Volumes that are not filled yet say so, and no run goes on with them: a member of etcd
+that begins with an empty one would join those that have data, and answer for them.
 
 Concurrency: synchronous; one member after the other.
 
@@ -32,12 +33,15 @@ from hanse_local.restoring import make_member, raises_revision, tool_among, tool
 from hanse.errors import ConfigError, DataLossError, FailedPreconditionError, HanseError
 from hanse.installation import KEYS as SECRET_KEYS
 from hanse.pki import write_private
+from hanse.subject import certificates_of
 from hanse_install import keys
 from hanse_install.backups import KEY, KEYS, RECORD, STATEFUL_SET
 from hanse_install.kubectl import Kubectl, Manifest
 
 HOLDER: Final = "etcd-restore"
 """Component of the Pods that hold the volumes meanwhile."""
+RESTORING: Final = "hanse.dev/restoring"
+"""Annotation of a volume that does not have all of its data yet."""
 _MOUNT: Final = "/var/lib/etcd"
 _RECEIVE: Final = f"""
 import os, sys, tarfile
@@ -56,6 +60,8 @@ class Restored:
     content: Content
     files: Mapping[str, bytes]
     """By their names."""
+    folder: str
+    """Where in the backup the directory of keys is."""
     snapshot: Path
     etcd: EtcdPart
 
@@ -72,7 +78,7 @@ class Restored:
     @property
     def keys(self) -> dict[str, bytes]:
         """Authorities, certificates and keys, by their names in the directory."""
-        prefix = f"{KEYS}/"
+        prefix = f"{self.folder}/"
         return {
             name.removeprefix(prefix): text for name, text in self.files.items() if name.startswith(prefix)
         }
@@ -87,30 +93,30 @@ def opened(
     if passphrase_file is None and key_file is None and not os.environ.get(VARIABLE) and own.is_file():
         key_file = own
     secret = read_secret(passphrase_file, key_file, new=False)
-    with tempfile.TemporaryDirectory(prefix="kubefed-") as folder:
+    with tempfile.TemporaryDirectory(prefix="kubefed-") as scratch_folder:
         with Backup(file, secret) as backup:
             content = backup.manifest
             files: dict[str, bytes] = {}
             for part in content.files:
-                scratch = Path(folder, "file")
+                scratch = Path(scratch_folder, "file")
                 backup.copy(part, scratch)
                 files[part.name.removeprefix(f"{FILES}/")] = scratch.read_bytes()
                 scratch.unlink()
             own_etcd = next((each for each in content.etcds if each.name == ETCD), None)
-            if own_etcd is None or f"{KEYS}/credentials.key" not in files:
+            folders = [name.rpartition("/")[0] for name in files if name.endswith("/credentials.key")]
+            if own_etcd is None or not folders:
                 raise FailedPreconditionError(
                     f"{file} is no backup of an installation in a host cluster: restore one of `hanse up` "
                     "with `hanse restore`"
                 )
-            snapshot = Path(folder, "snapshot.db")
+            snapshot = Path(scratch_folder, "snapshot.db")
             for each in content.etcds:
                 backup.copy(each.file, snapshot if each is own_etcd else None)
-        yield Restored(content, files, snapshot, own_etcd)
+        yield Restored(content, files, KEYS if KEYS in folders else folders[0], snapshot, own_etcd)
 
 
 def check(kubectl: Kubectl, restored: Restored, manifests: Iterable[Manifest], directory: Path) -> None:
     """Raise HanseError unless the backup can be restored to the host cluster, and the directory of keys."""
-    _tool(restored)
     workload = _stateful_set(manifests)
     if workload is None:
         raise FailedPreconditionError(
@@ -119,6 +125,7 @@ def check(kubectl: Kubectl, restored: Restored, manifests: Iterable[Manifest], d
         )
     if not workload["spec"].get("volumeClaimTemplates"):
         raise ConfigError("--restore-from needs volumes: leave --etcd-persistent-storage=false away")
+    _tool(restored)
     namespace = workload["metadata"]["namespace"]
     names = {each["metadata"]["name"] for each in claims(workload)}
     there = kubectl.items("persistentvolumeclaims", "-n", namespace)
@@ -131,12 +138,12 @@ def check(kubectl: Kubectl, restored: Restored, manifests: Iterable[Manifest], d
         )
     for file in SECRET_KEYS.values():
         path = directory / file
-        if path.exists() and path.read_bytes().strip() != restored.keys.get(file, b"").strip():
+        if path.exists() and not keys.share_a_key(path.read_bytes(), restored.keys.get(file, b"")):
             raise FailedPreconditionError(
                 f"{path} is another key than that of the backup: name another directory with --keys-directory"
             )
-    own = keys.authority(directory)
-    if own and restored.keys.get("ca.crt", own).strip() != own.strip():
+    theirs = map(keys.digest, certificates_of(restored.keys.get("ca.crt", b"")))
+    if keys.authority(directory) and "ca.crt" in restored.keys and keys.digests(directory).isdisjoint(theirs):
         raise FailedPreconditionError(
             f"{directory} has another authority than the backup: name another with --keys-directory"
         )
@@ -144,13 +151,31 @@ def check(kubectl: Kubectl, restored: Restored, manifests: Iterable[Manifest], d
 
 def write_keys(restored: Restored, directory: Path) -> None:
     """Put what the backup has of authorities, certificates and keys into the directory; nothing that is
-    there is replaced."""
+    there is replaced. A ring that was rotated since gets the keys of the backup behind its own: all open."""
     directory.mkdir(parents=True, exist_ok=True, mode=0o700)
     for name, content in restored.keys.items():
         path = directory / name
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             write_private(path, content)
+        elif name in SECRET_KEYS.values():
+            ours = path.read_bytes().split()
+            if more := [each for each in content.split() if each not in ours]:
+                write_private(path, b"\n".join([*ours, *more]) + b"\n")
+
+
+def check_finished(kubectl: Kubectl, namespace: str) -> None:
+    """Raise FailedPreconditionError if a restore of this namespace was cut off."""
+    begun = [
+        each["metadata"]["name"]
+        for each in kubectl.items("persistentvolumeclaims", "-n", namespace)
+        if RESTORING in each["metadata"].get("annotations", {})
+    ]
+    if begun:
+        raise FailedPreconditionError(
+            f"a restore to namespace {namespace} was cut off, and the volumes {', '.join(sorted(begun))} do "
+            "not have all of their data: take it out (kubefed deinit --force --delete-data), and run it again"
+        )
 
 
 def fill(
@@ -161,28 +186,33 @@ def fill(
     say: Callable[[str], None],
     seconds: float,
 ) -> None:
-    """Make the volumes of etcd with what the backup has. Raises HanseError, and then they are gone again."""
+    """Make the volumes of etcd with what the backup has. Raises HanseError; what is filled in part is removed
+    then, and where that fails too it is said, and no other run takes it."""
     every = list(manifests)
     workload = _stateful_set(every)
     assert workload is not None
     image = next(_images(every))
     volumes, pods = claims(workload), holders(workload, image)
     try:
-        kubectl.apply([*volumes, *pods])
+        kubectl.apply([*claims(workload, unfinished=True), *pods])
         _wait(kubectl, pods, seconds)
         for number, pod in enumerate(pods):
             say(f"  restores member {number + 1} of {len(pods)}")
             _send(kubectl, restored, every, pod)
+        kubectl.apply(volumes)
     except BaseException:
-        with contextlib.suppress(HanseError):
-            kubectl.delete(pods, seconds=60)
-            kubectl.delete(volumes, seconds=60)
+        for made in (pods, volumes):
+            try:
+                kubectl.delete(made, seconds=60)
+            except HanseError as error:
+                say(f"warning: what the restore has made stays: {error.message}")
         raise
     kubectl.delete(pods, seconds=seconds)
 
 
-def claims(workload: Manifest) -> list[Manifest]:
+def claims(workload: Manifest, *, unfinished: bool = False) -> list[Manifest]:
     """The volumes of the members, as the StatefulSet would make them."""
+    annotations = {"annotations": {RESTORING: "true"}} if unfinished else {}
     (template,) = workload["spec"]["volumeClaimTemplates"]
     return [
         {
@@ -192,6 +222,7 @@ def claims(workload: Manifest) -> list[Manifest]:
                 "name": f"{template['metadata']['name']}-{name}",
                 "namespace": workload["metadata"]["namespace"],
                 "labels": dict(workload["spec"]["selector"]["matchLabels"]),
+                **annotations,
             },
             "spec": template["spec"],
         }
@@ -207,7 +238,7 @@ def members(workload: Manifest) -> list[str]:
 def holders(workload: Manifest, image: str) -> list[Manifest]:
     """Pods that hold the volumes, on the nodes on which the members may run, each on another."""
     spec, labels = workload["spec"]["template"]["spec"], {"app.kubernetes.io/component": HOLDER}
-    own = spec["containers"][0]
+    own, seconds = spec["containers"][0], _TRANSFER_SECONDS * len(members(workload))
     kept = ("securityContext", "nodeSelector", "tolerations", "serviceAccountName", "priorityClassName")
     return [
         {
@@ -233,7 +264,7 @@ def holders(workload: Manifest, image: str) -> list[Manifest]:
                         "name": "hanse",
                         "image": image,
                         "imagePullPolicy": own["imagePullPolicy"],
-                        "command": ["python", "-c", f"import time; time.sleep({_TRANSFER_SECONDS:.0f})"],
+                        "command": ["python", "-c", f"import time; time.sleep({seconds:.0f})"],
                         "resources": own["resources"],
                         "securityContext": own["securityContext"],
                         "volumeMounts": [{"name": "data", "mountPath": _MOUNT}],

@@ -13,6 +13,7 @@ Next: `hanse_local.keys_commands`; `hanse.rings` for the services' side.
 from __future__ import annotations
 
 import asyncio
+import http.client
 import re
 import time
 import urllib.request
@@ -130,8 +131,8 @@ def rotate(data: DataDir, ring: Ring, *, timeout: float, say: Callable[[str], No
     left = -1
     while True:
         found = asyncio.run(count(source, prefix, ring))
-        others = sum(each for name, each in found.sealed.items() if name.id != key.id or name.grant)
-        if others <= found.unreadable:
+        others = left_of(found, key.id)
+        if not others:
             break
         if others != left:
             left = others
@@ -143,6 +144,11 @@ def rotate(data: DataDir, ring: Ring, *, timeout: float, say: Callable[[str], No
             )
         time.sleep(_LOOK)
     return [each.id for each in ring.read() if each.id != key.id and not found.count(each.id)]
+
+
+def left_of(found: Census, key_id: str) -> int:
+    """How much is still to be sealed with a key: what can be opened, and is sealed with another."""
+    return sum(each for name, each in found.openable.items() if name.id != key_id or name.grant)
 
 
 def prune(data: DataDir, ring: Ring) -> list[str]:
@@ -189,7 +195,7 @@ def places_of(ring: str, address: str) -> dict[str, int]:
     try:
         with urllib.request.urlopen(f"http://{address}/metrics", timeout=5.0) as answer:
             text = answer.read().decode(errors="replace")
-    except OSError:
+    except (OSError, http.client.HTTPException):
         return {}
     found: dict[str, int] = {}
     for match in _POSITION.finditer(text):

@@ -116,6 +116,9 @@ def keys_rotate(*, data: DataDir, names: tuple[str, ...], timeout: float) -> Non
 
     try:
         for ring in _rings(data, names):
+            if ring.kms_socket and not names:
+                say(f"{ring.name}: sealed by the KMS plugin at {ring.kms_socket}; rotate its key there")
+                continue
             old = keys.rotate(data, ring, timeout=timeout, say=say)
             may = f"{', '.join(old)} may go: hanse keys prune" if old else "no key may go"
             say(f"{ring.name}: everything is sealed with the new key; {may}")

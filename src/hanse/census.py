@@ -34,6 +34,8 @@ class Census:
     """What is sealed with the keys of one ring."""
 
     sealed: Counter[KeyName] = field(default_factory=Counter)
+    openable: Counter[KeyName] = field(default_factory=Counter)
+    """Of `sealed`, what can be opened."""
     unreadable: int = 0
     reasons: list[str] = field(default_factory=list)
     """Why, for the first of those that cannot be opened."""
@@ -108,7 +110,10 @@ async def _take(
         found.sealed.update(names.values())
         if ring is not None:
             await ring.fetch(list(names.values()))
-        for reason in _reasons(sealed, open_one):
+        for kv, reason in _tried(sealed, open_one):
+            if not reason:
+                found.openable.update([names[kv.key]] if kv.key in names else [])
+                continue
             found.unreadable += 1
             if len(found.reasons) < NAMED:
                 found.reasons.append(reason)
@@ -117,11 +122,16 @@ async def _take(
         after = page.items[-1].key
 
 
-def _reasons(items: Iterable[KeyValue], open_one: Callable[[KeyValue], bytes] | None) -> Iterator[str]:
+def _tried(
+    items: Iterable[KeyValue], open_one: Callable[[KeyValue], bytes] | None
+) -> Iterator[tuple[KeyValue, str]]:
+    """Each with why it cannot be opened, "" if it can; none if there is nothing to open with."""
     if open_one is None:
         return
     for kv in items:
         try:
             open_one(kv)
         except HanseError as error:
-            yield error.message
+            yield kv, error.message
+        else:
+            yield kv, ""

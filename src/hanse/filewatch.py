@@ -70,8 +70,8 @@ class WatchedFile(Generic[T]):
         except (OSError, UnicodeDecodeError) as error:
             self._stamp = stamp if isinstance(error, UnicodeDecodeError) else None
             raise self._unreadable(error) from error
-        except ConfigError:
-            self._stamp = stamp  # a file with a mistake is not read again until it changes
+        except ConfigError as error:  # a file with a mistake is not read again until it changes
+            self._stamp = None if isinstance(error.__cause__, OSError) else stamp
             raise
         self._stamp = stamp
         self.value = value

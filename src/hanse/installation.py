@@ -3,7 +3,8 @@
 Owns their names, which `deploy/k8s` mounts, and `python -m hanse.installation`, which makes them. Authorities
 stay in a directory of the caller's, never in the cluster: without it nothing can be issued. Run again it
 issues what is near its end and leaves everything else as it is. The two Secrets of keys can change, so that
-keys are rotated without a restart; services refuse a ring without a key that something is sealed with.
+keys are rotated without a restart. While they run, services refuse a ring without a key that something is
+sealed with; one that starts with such a ring takes it.
 
 A certificate's Secret has `ca.crt`, `tls.crt` and `tls.key`, as those of cert-manager: the component
 `deploy/k8s/components/cert-manager` has the same certificates for it to issue.

@@ -27,7 +27,7 @@ from typing import Final
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from hanse.errors import ConfigError, HanseError
-from hanse.pki import write_private
+from hanse.pki import NewFile, write_files
 
 KEY_BYTES: Final = 32
 
@@ -146,10 +146,17 @@ def create_key_file(path: Path) -> None:
 
 
 def write_keys(path: Path, keys: Sequence[Key]) -> None:
-    """Write a key file (0600), whole or not at all."""
-    write_private(
-        path, b"".join(f"{key.id}:".encode() + base64.b64encode(key.secret) + b"\n" for key in keys)
-    )
+    """Write a key file (0600), whole or not at all: the one at the end of symbolic links.
+
+    Where root replaces a file, it stays its owner's: the service must be able to read it.
+    """
+    path = path.resolve()
+    content = b"".join(f"{key.id}:".encode() + base64.b64encode(key.secret) + b"\n" for key in keys)
+    owner = None
+    if os.geteuid() == 0 and path.exists():
+        status = path.stat()
+        owner = status.st_uid, status.st_gid
+    write_files([NewFile(path, content, owner=owner)])
 
 
 def read_ring(path: Path) -> tuple[Key, ...]:

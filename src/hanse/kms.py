@@ -131,6 +131,9 @@ class KmsRing(KeyRing):
         self._ciphers_of: dict[bytes, AESGCM] = {}
         self._wanted: dict[bytes, str] = {}
         """Data keys that could not be decrypted yet, and why."""
+        self._refused: set[bytes] = set()
+        """Data keys that somebody wanted to open with before they were known."""
+        self._fetching = asyncio.Lock()
         self._version = ""
         self._wake = asyncio.Event()
         self._channel: grpc.aio.Channel | None = None
@@ -162,6 +165,7 @@ class KmsRing(KeyRing):
             if name.grant not in self._wanted:
                 self._wanted[name.grant] = self.problem or "it is being asked"
                 self._wake.set()
+            self._refused.add(name.grant)
             raise self._unavailable(f"the data key of key {name.id[:_WORDS]!r}: {self._wanted[name.grant]}")
         return found
 
@@ -171,13 +175,24 @@ class KmsRing(KeyRing):
         return len(self._wanted)
 
     async def fetch(self, names: Collection[KeyName]) -> None:
-        """See `KeyRing.fetch`. Once the plugin does not answer, it is not asked for the others."""
-        for name in {each for each in names if each.grant}:
-            if name.grant not in self._ciphers_of and name.grant not in self._wanted:
-                self._wanted[name.grant] = self.problem or "it is being asked"
+        """See `KeyRing.fetch`. Whoever wants what another asks for waits with him. Once the plugin does not
+        answer, nobody asks it until a poll finds it well."""
+        grants = {each.grant for each in names if each.grant}
+        if grants <= self._ciphers_of.keys():
+            return
+        async with self._fetching:
+            new = [each for each in grants if each not in self._ciphers_of and each not in self._wanted]
+            if not new:
+                return
+            self._wanted.update(dict.fromkeys(new, self.problem or "it is being asked"))
+            try:
                 if not self.problem:
-                    await self._decrypt_wanted([name.grant])
+                    await self._decrypt_wanted(new)
+            finally:
                 self._wake.set()
+                if any(each in self._refused and each in self._ciphers_of for each in new):
+                    self.changed()  # who did not wait may have it now
+                self._refused.difference_update(self._ciphers_of)
 
     async def run(self, told: Callable[[], None]) -> None:
         """Poll until cancelled; call `told` after each look."""
@@ -202,12 +217,15 @@ class KmsRing(KeyRing):
 
     async def poll(self) -> None:
         """Ask the plugin how it is, and make a data key if its key is another. `problem` tells of it."""
-        before = self.problem
         try:
             await self._look()
-            self.problem = ""
         except UnavailableError as error:
-            self.problem = error.message.partition(": ")[2] or error.message
+            self._note(_why(error))
+        else:
+            self._note("")
+
+    def _note(self, problem: str) -> None:
+        before, self.problem = self.problem, problem
         if self.problem != before:
             if self.problem:
                 _log.error(
@@ -268,8 +286,9 @@ class KmsRing(KeyRing):
             try:
                 self._ciphers_of[grant] = AESGCM(await self._decrypted(grant))
             except UnavailableError as error:
-                self._wanted[grant] = error.message.partition(": ")[2] or error.message
+                self._wanted[grant] = _why(error)
                 if error.metadata.get("away"):
+                    self._note(_why(error))
                     break
             else:
                 self._wanted.pop(grant, None)
@@ -307,11 +326,14 @@ class KmsRing(KeyRing):
             )
             self._stub = KeyManagementServiceStub(self._channel)
         try:
-            return await getattr(self._stub, method)(request, timeout=TIMEOUT)
+            answer = await getattr(self._stub, method)(request, timeout=TIMEOUT)
         except grpc.aio.AioRpcError as error:
             away = error.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
             words = " ".join((error.details() or "").split())[:_WORDS]
             raise self._unavailable(f"{method}: {error.code().name}: {words}", away=away) from error
+        if answer is None:  # so grpc.aio has what does not decode
+            raise self._unavailable(f"{method}: its answer cannot be read")
+        return answer
 
     def _unavailable(self, why: str, *, away: bool = False) -> UnavailableError:
         return UnavailableError(
@@ -324,6 +346,10 @@ class KmsRing(KeyRing):
 def _digest(secret: bytes) -> bytes:
     """Tell a data key from another without telling it."""
     return hmac.digest(secret, b"hanse-kms-data-key", hashlib.sha256)[:_CHECK]
+
+
+def _why(error: UnavailableError) -> str:
+    return error.message.partition(": ")[2] or error.message
 
 
 def _quoted(text: str) -> str:

@@ -330,6 +330,8 @@ class NewFile:
     path: Path
     content: bytes = field(repr=False)
     mode: int = 0o600
+    owner: tuple[int, int] | None = None
+    """Uid and gid, where they are not to be the caller's."""
 
 
 def write_files(files: Sequence[NewFile]) -> None:
@@ -346,6 +348,8 @@ def write_files(files: Sequence[NewFile]) -> None:
             staged.append((Path(temporary), each.path))
             with os.fdopen(descriptor, "wb") as file:
                 os.fchmod(file.fileno(), each.mode)
+                if each.owner is not None:
+                    os.fchown(file.fileno(), *each.owner)
                 file.write(each.content)
                 file.flush()
                 os.fsync(file.fileno())

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import signal
 import stat
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from hanse_client import HanseClient
 from hanse_client.config import ClientConfig
 from hanse_client.forwarding import HostCluster
 
-from hanse.errors import ConfigError
+from hanse.api.registry.v1.registry_service_pb2 import ListClustersRequest
+from hanse.errors import ConfigError, HanseError
 from tests.cli.conftest import Hanse, World
 
 KUBECTL = f"""#!{sys.executable}
@@ -54,6 +59,11 @@ def calls(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
     return tmp_path / "calls"
 
 
+def called(calls: Path) -> list[str]:
+    """The calls so far."""
+    return calls.read_text().splitlines()
+
+
 def test_a_command_forwards_what_it_calls_and_nothing_stays(hanse: Hanse, calls: Path) -> None:
     """With the namespace and the context of the configuration; kubectl has ended when the command has."""
     done = hanse("clusters")
@@ -67,6 +77,38 @@ def test_a_command_forwards_what_it_calls_and_nothing_stays(hanse: Hanse, calls:
     while Path(f"/proc/{pid}").exists():
         assert time.monotonic() < deadline, "kubectl runs on"
         time.sleep(0.05)
+
+
+def test_the_release_of_each_service_is_asked(hanse: Hanse, calls: Path) -> None:
+    """Of all five, though no endpoint is configured."""
+    done = hanse("version")
+    assert done.status == 0, done.err
+    assert len(calls.read_text().splitlines()) == 5
+    for service in ("registry", "scheduler", "syncer", "dns", "apiserver"):
+        assert f"\n{service}: " in done.out
+
+
+async def test_a_way_that_has_closed_is_opened_again(calls: Path, world: World) -> None:
+    """kubectl ends with the Pod to which it led; the next call goes by another."""
+    async with HanseClient(ClientConfig.load(world.config)) as client:
+        await client.registry.ListClusters(ListClustersRequest())
+        first, *_ = called(calls)
+        os.kill(int(first.split()[0]), signal.SIGKILL)
+        deadline = time.monotonic() + 10
+        while len(called(calls)) < 2:
+            assert time.monotonic() < deadline
+            with suppress(HanseError):
+                await client.registry.ListClusters(ListClustersRequest())
+            await asyncio.sleep(0.05)
+        await client.registry.ListClusters(ListClustersRequest())
+
+
+def test_the_kubeconfig_is_found_from_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Relative to it, as certificates are, and with ~ for the home directory."""
+    monkeypatch.setenv("HOME", "/home/someone")
+    source = tmp_path / "client.toml"
+    for given, meant in (("k", str(tmp_path / "k")), ("~/k", "/home/someone/k"), ("/k", "/k"), ("", "")):
+        assert HostCluster.of({"kubeconfig": given}, source).kubeconfig == meant
 
 
 def test_what_kubectl_complains_of_is_said(

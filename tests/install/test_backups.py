@@ -29,7 +29,7 @@ from hanse_local.sealed_file import Secret
 
 from hanse.errors import ConfigError, FailedPreconditionError, UnavailableError
 from hanse.installation import secrets
-from hanse.keyring import create_key_file, read_keys
+from hanse.keyring import add_key, create_key_file, promote_key, read_keys, remove_keys
 from hanse.settings import TlsFiles
 from hanse.store import EtcdStore
 from hanse.store.channel import open_channel
@@ -291,6 +291,7 @@ def test_a_volume_that_cannot_be_filled_is_removed_again(house: House, backup: P
         restoring.fill(Kubectl(), restored, manifests, say=lambda _: None, seconds=30)
     calls = [json.loads(line) for line in (house.pods / "calls.jsonl").read_text().splitlines()]
     assert [words[0] for words, _ in calls] == ["apply", "delete", "delete"]
+    assert calls[0][1].count("hanse.dev/restoring") == 3
     made = [calls[0][1].count(f"kind: {kind}\n") for kind in ("PersistentVolumeClaim", "Pod")]
     gone = [calls[number][1].count("name: hanse-etcd-") for number in (1,)]
     assert made == [3, 3]
@@ -304,6 +305,16 @@ def test_what_cannot_be_restored_is_refused(house: House, backup: Path, tmp_path
         list(secrets(other))
         with pytest.raises(FailedPreconditionError, match="is another key than that of the backup"):
             restoring.check(Kubectl(), restored, build("single"), other)
+        ring = house.keys / "secrets.key"
+        rotated = tmp_path / "rotated"
+        shutil.copytree(house.keys, rotated)
+        added = add_key(rotated / "secrets.key").id
+        promote_key(rotated / "secrets.key", added)
+        restoring.check(Kubectl(), restored, build("single"), rotated)
+        remove_keys(rotated / "secrets.key", {each.id for each in read_keys(ring)})
+        restoring.write_keys(restored, rotated)
+        after = [each.id for each in read_keys(rotated / "secrets.key")]
+        assert after == [added, *(each.id for each in read_keys(ring))]
         with pytest.raises(FailedPreconditionError, match="restore one of yours by etcdutl"):
             restoring.check(Kubectl(), restored, build("ha", "external-etcd"), house.keys)
     create_key_file(tmp_path / "wrong.key")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import http.client
 from pathlib import Path
 
 import pytest
 from hanse_local.backup import Manifest
+from hanse_local.keys import left_of, places_of
 
 from hanse import census
 from hanse.census import take_credentials, take_objects
@@ -81,3 +83,26 @@ def test_an_envelope_of_a_plugin_that_is_cut_is_corrupt() -> None:
     """It is no envelope of another key."""
     with pytest.raises(DataLossError, match="corrupt"):
         Sealer([new_key()]).open("a", b"HC1\0\0\0\0\x20" + b"x" * 8)
+
+
+async def test_what_cannot_be_opened_hides_nothing() -> None:
+    """A credential that is junk does not stand for one that is still to be sealed again."""
+    store, old, new = MemoryStore(), new_key(), new_key()
+    await store.put(keys.credential("junk"), b"?")
+    await store.put(keys.credential("lost"), Sealer([new_key()]).seal("lost", b"x"))
+    await store.put(keys.credential("a"), Sealer([old]).seal("a", b"x"))
+    ring = KeyRing([new, old])
+    found = await take_credentials(store, ring)
+    assert (found.unreadable, left_of(found, new.id)) == (2, 1)
+    await store.put(keys.credential("a"), Sealer(ring).seal("a", b"x"))
+    assert left_of(await take_credentials(store, ring), new.id) == 0
+
+
+def test_metrics_that_end_early_tell_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A service that stops while it answers is asked again."""
+
+    def cut(*_: object, **__: object) -> None:
+        raise http.client.IncompleteRead(b"")
+
+    monkeypatch.setattr("urllib.request.urlopen", cut)
+    assert places_of("secrets", "127.0.0.1:1") == {}

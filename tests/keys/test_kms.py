@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -88,14 +89,15 @@ async def test_another_key_makes_another_data_key(server: PluginServer) -> None:
 
 async def test_a_plugin_that_is_away(server: PluginServer) -> None:
     """What was opened is opened; what seals does so for a while, and then refuses with the plugin's name."""
-    async with polled(server.socket, write_seconds=1.0) as ring:
+    async with polled(server.socket, write_seconds=3600.0) as ring:
         sealer = Sealer(ring)
         sealed = sealer.seal("a", b"x")
         await server.stop()
         await ring.poll()
         assert "UNAVAILABLE" in ring.problem
         assert sealer.open("a", sealer.seal("a", b"y")) == b"y"
-        await asyncio.sleep(1.1)
+        assert ring._state is not None
+        ring._state = replace(ring._state, until=0.0)  # an hour later
         assert sealer.open("a", sealed) == b"x"
         with pytest.raises(UnavailableError, match=str(server.path)) as raised:
             sealer.seal("a", b"z")
@@ -143,6 +145,7 @@ WRONG: dict[str, tuple[Callable[[Plugin], None], str]] = {
     "a huge answer": (_huge, "RESOURCE_EXHAUSTED"),
     "a bad annotation": (_bad_annotation, "nodots"),
     "other bytes": (_set(plaintext=b"x" * 32), "to something else"),
+    "no message": (_set(garbled=True), "Status: its answer cannot be read"),
     "few bytes": (_set(plaintext=b"x"), "to something else"),
 }
 
@@ -184,25 +187,59 @@ async def test_a_lie_about_a_data_key_is_unknown(server: PluginServer, lie: byte
             running.cancel()
 
 
-async def test_a_plugin_that_hangs_is_waited_for_briefly(
+async def test_who_wants_a_data_key_waits_for_who_asks(server: PluginServer) -> None:
+    """Of many at once the plugin is asked once, and all can open."""
+    async with polled(server.socket) as first, polled(server.socket) as ring:
+        sealed = Sealer(first).seal("a", b"x")
+        server.plugin.calls.clear()
+
+        async def read() -> bytes:
+            await Sealer(ring).fetch([sealed])
+            return Sealer(ring).open("a", sealed)
+
+        assert await asyncio.gather(*(read() for _ in range(3))) == [b"x"] * 3
+        assert server.plugin.calls == ["Decrypt"]
+
+
+async def test_who_was_refused_meanwhile_is_told(server: PluginServer) -> None:
+    """Who opens while another asks is told when there is an answer; else nobody is."""
+    async with polled(server.socket) as first, polled(server.socket) as second, polled(server.socket) as ring:
+        one, two = Sealer(first).seal("a", b"x"), Sealer(second).seal("a", b"y")
+        told: list[bool] = []
+        ring.subscribe(lambda: told.append(True))
+        await Sealer(ring).fetch([one])
+        assert not told
+        fetching = asyncio.create_task(Sealer(ring).fetch([two]))
+        await asyncio.sleep(0)
+        with pytest.raises(UnavailableError, match="it is being asked"):
+            Sealer(ring).open("a", two)
+        await fetching
+        assert told == [True]
+        assert Sealer(ring).open("a", two) == b"y"
+
+
+async def test_a_plugin_that_hangs_is_waited_for_once(
     server: PluginServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """And once for all that it is asked about."""
+    """For all that it is asked about, by however many."""
     monkeypatch.setattr(kms, "TIMEOUT", 0.3)
     async with polled(server.socket) as ring, polled(server.socket) as third:
         sealed = [Sealer(third).seal("a", b"x")]
-        server.plugin.turn("key-2")
-        await third.poll()
-        sealed.append(Sealer(third).seal("a", b"x"))
+        for key in ("key-2", "key-3"):
+            server.plugin.turn(key)
+            await third.poll()
+            sealed.append(Sealer(third).seal("a", b"x"))
         server.plugin.hang = True
-        began = asyncio.get_running_loop().time()
-        await ring.poll()
+        server.plugin.calls.clear()
+        await asyncio.gather(*(Sealer(ring).fetch([each]) for each in sealed))
+        assert server.plugin.calls == ["Decrypt"]
         assert "DEADLINE_EXCEEDED" in ring.problem
-        await Sealer(ring).fetch(sealed)
-        assert asyncio.get_running_loop().time() - began < 2
         for each in sealed:
             with pytest.raises(UnavailableError):
                 Sealer(ring).open("a", each)
+        await ring.poll()
+        await Sealer(ring).fetch(sealed)
+        assert server.plugin.calls == ["Decrypt", "Status"]
 
 
 async def test_the_keys_of_a_file_open_what_they_have_sealed(server: PluginServer) -> None:
@@ -244,7 +281,7 @@ async def test_sealed_objects_come_back_with_the_plugin(server: PluginServer) ->
                 await store.put(KEY, ENCODED)
             assert await inner.get(KEY) == raw
             await server.start()
-            await until(lambda: not (KEY not in mirror), 20)
+            await until(lambda: KEY in mirror, 20)
             assert mirror.get(KEY) == ENCODED
             assert not store.unreadable
             server.plugin.turn("key-2")

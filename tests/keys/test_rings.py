@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hanse_apiserver import resealing
+from hanse_apiserver.resealing import keep_sealed
 from hanse_registry.resealing import Resealer
 
 from hanse.credentials import Sealer
@@ -129,9 +130,9 @@ async def test_what_came_before_its_key_is_listed_again_with_it(path: Path) -> N
         promote_key(path, add_key(path).id)
         one.keeper.look()
         await one.store.put(key_of("one"), ENCODED)
-        await until(lambda: not (key_of("one") not in mirror.broken), 5)
+        await until(lambda: key_of("one") in mirror.broken, 5)
         two.keeper.look()
-        await until(lambda: not (key_of("one") not in mirror), 5)
+        await until(lambda: key_of("one") in mirror, 5)
         assert mirror.get(key_of("one")) == ENCODED
         assert not mirror.broken
 
@@ -261,6 +262,50 @@ async def test_objects_are_sealed_again_at_a_pace_and_go_on(path: Path) -> None:
     assert b"eQ==" in found.value
 
 
+async def test_what_is_no_object_does_not_end_sealing(path: Path) -> None:
+    """It stays as it is, and all others are sealed."""
+    inner = MemoryStore()
+    junk = {"a": b"junk", "b": b"[]", "d": b""}
+    for name, value in {**junk, "c": ENCODED, "e": ENCODED}.items():
+        await inner.put(key_of(name), value)
+    one = Instance(path, inner)
+    running = asyncio.create_task(keep_sealed(one.store, inner, identity="one"))
+    try:
+        await one.store.range("objects/")
+        await until(lambda: one.store.in_use().total() == 0 and not one.store.stale, 5)
+        await one.store.range("objects/")
+        assert one.store.in_use().total() == 2
+        for name, value in junk.items():
+            found = await inner.get(key_of(name))
+            assert found is not None
+            assert found.value == value
+        assert not running.done()
+    finally:
+        running.cancel()
+
+
+async def test_sealing_goes_on_after_any_error(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also one that nobody has thought of."""
+    inner = MemoryStore()
+    one = Instance(path, inner)
+    monkeypatch.setattr(resealing, "_RETRY", 0.0)
+    sweep, tried = one.store.sweep, []
+
+    async def failing(*fence: Compare) -> int:
+        tried.append(1)
+        if len(tried) == 1:
+            raise TypeError("a mistake")
+        return await sweep(*fence)
+
+    monkeypatch.setattr(one.store, "sweep", failing)
+    running = asyncio.create_task(keep_sealed(one.store, inner, identity="one"))
+    try:
+        await until(lambda: len(tried) == 2, 10)
+        assert not running.done()
+    finally:
+        running.cancel()
+
+
 async def test_one_instance_writes_at_a_time(path: Path) -> None:
     """Without the fence of the one that is elected nothing is written."""
     one = Instance(path, MemoryStore())
@@ -309,6 +354,29 @@ async def test_credentials_are_sealed_again(path: Path) -> None:
         assert await resealer.reseal(fence) == 0
 
 
-def test_the_count_is_by_key() -> None:
-    """Names of a plugin's data keys count by the plugin's key, but are told apart."""
-    assert Counter([KeyName("a"), KeyName("a"), KeyName("a", b"x")])[KeyName("a")] == 2
+async def test_a_key_file_that_could_not_be_read_is_read_again(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though it has not changed since: the error was not the file's."""
+    keeper = RingKeeper("secrets", key_file=str(path))
+    add_key(path)
+    with monkeypatch.context() as broken:
+        broken.setattr(Path, "read_bytes", lambda _: (_ for _ in ()).throw(OSError("the disk is away")))
+        keeper.look()
+        assert "the disk is away" in keeper.problem
+    keeper.look()
+    assert keeper.problem == ""
+    assert len(keeper.ring.keys) == 2
+
+
+def test_a_key_file_stays_its_owners_and_where_it_is(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Root rotates the keys of a service that is not root's; a link to the file stays a link."""
+    owners: list[tuple[int, int]] = []
+    monkeypatch.setattr("os.geteuid", lambda: 0)
+    monkeypatch.setattr("os.fchown", lambda _, uid, gid: owners.append((uid, gid)))
+    link = path.with_name("link.key")
+    link.symlink_to(path.name)
+    new = add_key(link)
+    assert link.is_symlink()
+    assert read_keys(path)[-1] == new
+    assert owners == [(path.stat().st_uid, path.stat().st_gid)]

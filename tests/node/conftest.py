@@ -77,6 +77,14 @@ def images(folder: Path) -> Images:
         return builder.images(assets.programs())
 
 
+def link(file: Path, target: Path) -> None:
+    """Have a file at another place too, without a copy where that can be."""
+    try:
+        target.hardlink_to(file)
+    except OSError:  # another file system
+        shutil.copyfile(file, target)
+
+
 @pytest.fixture(scope="session")
 def machine(folder: Path, images: Images) -> Iterator[Machine]:
     """A machine whose node is ready, with the images on its disk; the session is in the world beside it."""
@@ -86,7 +94,7 @@ def machine(folder: Path, images: Images) -> Iterator[Machine]:
     found = Machine(folder / "disk", assets.programs())
     (found.disk / "images").mkdir()
     for archive in images.archives.values():
-        (found.disk / "images" / archive.name).hardlink_to(archive)
+        link(archive, found.disk / "images" / archive.name)
     with world():
         try:
             found.start()

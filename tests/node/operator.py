@@ -23,8 +23,9 @@ class Operator:
         home.mkdir()
         self.home = home
         self.kubeconfig = home / "kubeconfig"
+        others = {name: value for name, value in os.environ.items() if not name.startswith("HANSE_")}
         self._environment = {
-            **os.environ,
+            **others,
             "HOME": str(home),
             "KUBECONFIG": str(self.kubeconfig),
             "PATH": f"{os.environ['PATH']}:{programs}",  # etcdutl is there
@@ -37,6 +38,7 @@ class Operator:
         done = subprocess.run(
             [str(own) if own.exists() else program, *words],
             input=stdin,
+            cwd=self.home,
             env=self._environment,
             capture_output=True,
             text=True,

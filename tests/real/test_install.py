@@ -216,7 +216,7 @@ async def test_an_upgrade_goes_in_order_and_stops_where_it_fails(kubefed: Instal
     """Etcd before its rights before the apiserver before the others: what does not get ready holds back what
     comes after it and says why, and another run goes on. What is not asked for any more goes at the end."""
     await kubefed.init("--apiserver-arg-overrides=--event-ttl=60")
-    unsecured = await kubefed.init(f"--image={NEXT}", status=1)  # what is played has no port to reach
+    unsecured = await kubefed.init(f"--image={NEXT}", status=6)  # what is played has no port to reach
     assert "nothing was changed, since etcd cannot be looked at or backed up" in unsecured.err
     assert "add --no-etcd-check --skip-backup" in unsecured.err
     assert not (kubefed.keys / "backups").exists()

@@ -15,7 +15,8 @@ import pytest
 import pytest_asyncio
 import yaml
 
-from hanse.installation import secrets
+from hanse.installation import KEYS, secrets
+from hanse.keyring import add_key
 from hanse.kube.access import ClusterAccess
 from tests.deploy.guide import block
 from tests.deploy.manifests import OVERLAYS, WORKLOADS, build, of_kind, pod
@@ -170,14 +171,14 @@ async def test_a_pod_that_runs_as_root_is_not_admitted(host: Host) -> None:
         )
 
 
-async def test_secrets_are_taken_and_keys_cannot_be_replaced(host: Host, tmp_path: Path) -> None:
-    """What the installation makes is valid; keys of another directory are refused."""
+async def test_secrets_are_taken_and_a_ring_may_grow(host: Host, tmp_path: Path) -> None:
+    """What the installation makes is valid, again too, and with a key more."""
     arguments = ("apply", "--server-side", "-f", "-")
     await host.kubectl(*arguments, manifests=[*secrets(tmp_path / "one")])
     await host.kubectl(*arguments, manifests=[*secrets(tmp_path / "one")])
-    for each in secrets(tmp_path / "two", keys_only=True):
-        with pytest.raises(AssertionError, match="immutable"):
-            await host.kubectl(*arguments, manifests=[each])
+    for file in KEYS.values():
+        add_key(tmp_path / "one" / file)
+    await host.kubectl(*arguments, manifests=[*secrets(tmp_path / "one", keys_only=True)])
 
 
 async def test_a_credential_of_the_host_may_do_what_is_federated_and_no_more(

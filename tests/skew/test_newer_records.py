@@ -25,7 +25,7 @@ from hanse_syncer.states import StateBook
 from hanse.api.dns.v1.record_set_pb2 import RecordSet, Zone
 from hanse.api.federation.v1.federation_pb2 import Federation
 from hanse.api.registry.v1 import cluster_pb2
-from hanse.api.registry.v1.cluster_pb2 import ApiCatalogue, Cluster, ClusterCredential
+from hanse.api.registry.v1.cluster_pb2 import ApiCatalogue, Cluster, ClusterCredential, Taint, TaintEffect
 from hanse.api.scheduler.v1.placement_pb2 import ClusterPlacement, Placement
 from hanse.api.syncer.v1 import sync_state_pb2 as sync
 from hanse.api.syncer.v1.orphan_pb2 import Orphan, OrphanReport
@@ -117,6 +117,17 @@ def test_fields_are_carried_at_every_depth_and_once() -> None:
     again = after.SerializeToString()
     assert carry(before, after).SerializeToString() == again, "what is there is not there twice"
     assert carry(None, after) is after
+
+
+def test_nothing_is_carried_into_another_element() -> None:
+    """Two taints of one key are two; what a release does not know of one is not put into the other."""
+    first = newer(Taint(key="a", value="1", effect=TaintEffect.NO_SCHEDULE))
+    before = Cluster(
+        taints=[first, Taint(key="a", value="1", effect=TaintEffect.NO_EXECUTE), newer(Taint(key="b"))]
+    )
+    after = Cluster(taints=[Taint(key="a", value="1", effect=TaintEffect.NO_EXECUTE), Taint(key="b")])
+    carry(before, after)
+    assert [count(each) for each in after.taints] == [0, 1]
 
 
 def test_the_scheduler_keeps_them_and_writes_nothing_for_them() -> None:

@@ -36,6 +36,8 @@ class Plugin(KeyManagementServiceServicer):
         """Decrypt answers this."""
         self.encrypted: pb.EncryptResponse | None = None
         """Encrypt answers this."""
+        self.garbled = False
+        """Status answers what is no message."""
         self.calls: list[str] = []
         self.turn("key-1")
 
@@ -80,6 +82,23 @@ class Plugin(KeyManagementServiceServicer):
             raise
 
 
+class _Garbling(grpc.aio.ServerInterceptor):
+    """Answers bytes that are no message, in place of Status, while the plugin is to."""
+
+    def __init__(self, plugin: Plugin) -> None:
+        self._plugin = plugin
+
+    async def intercept_service(self, continuation: Any, handler_call_details: Any) -> Any:
+        """Return a handler without serializers, or the plugin's."""
+        if not self._plugin.garbled or not handler_call_details.method.endswith("/Status"):
+            return await continuation(handler_call_details)
+
+        async def answer(request: bytes, context: Any) -> bytes:
+            return b"\xff\xff"
+
+        return grpc.unary_unary_rpc_method_handler(answer)
+
+
 class PluginServer:
     """The plugin at a socket. It can be stopped and started again."""
 
@@ -96,7 +115,7 @@ class PluginServer:
     async def start(self) -> None:
         """Serve."""
         self.path.unlink(missing_ok=True)
-        self._server = grpc.aio.server()
+        self._server = grpc.aio.server(interceptors=[_Garbling(self.plugin)])
         add_KeyManagementServiceServicer_to_server(self.plugin, self._server)
         self._server.add_insecure_port(self.socket)
         await self._server.start()

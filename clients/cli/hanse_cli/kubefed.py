@@ -21,7 +21,7 @@ from hanse_client import HanseClient
 
 from hanse_cli import kubeconfig
 from hanse_cli.clusters import join, unjoin
-from hanse_cli.main import plugins, run
+from hanse_cli.main import end_in_order, plugins, run
 from hanse_cli.session import Session, with_client
 from hanse_cli.version import version_command
 
@@ -94,4 +94,5 @@ kubefed.add_command(version_command)
 
 def main() -> NoReturn:
     """The entry point of `kubefed`."""
+    end_in_order()
     sys.exit(run(kubefed, sys.argv[1:], program="kubefed"))

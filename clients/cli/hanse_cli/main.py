@@ -10,6 +10,7 @@ Next: `hanse_cli.generated`, `hanse_cli.porcelain`.
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from importlib.metadata import entry_points
@@ -149,9 +150,15 @@ def run(command: click.Command, arguments: Sequence[str], *, program: str) -> in
     return result if isinstance(result, int) else exits.OK
 
 
+def end_in_order() -> None:
+    """Let SIGTERM end the command as Ctrl-C does, with what it has started."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+
+
 def main() -> NoReturn:
     """The entry point of `hanse`."""
     _add_porcelain()
+    end_in_order()
     sys.exit(run(hanse, sys.argv[1:], program="hanse"))
 
 

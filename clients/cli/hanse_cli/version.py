@@ -11,6 +11,7 @@ from __future__ import annotations
 import click
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from hanse_client import HanseClient
+from hanse_client.config import SERVICES
 
 from hanse import __version__, skew
 from hanse.api.federation.v1.federation_service_pb2 import GetFederationRequest
@@ -49,7 +50,7 @@ async def _federation(client: HanseClient) -> tuple[str, dict[str, str]]:
     found = await client.federation.GetFederation(GetFederationRequest())
     said = f"{found.version} ({found.short_name}, id {found.id}, names below {found.dns_suffix})"
     releases: dict[str, str] = {}
-    for service in client.config.endpoints:
+    for service in SERVICES if client.config.host_cluster else client.config.endpoints:
         name = "apiserver" if service == "federation" else service
         try:
             check = client.channel(service).unary_unary(

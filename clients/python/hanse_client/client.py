@@ -38,6 +38,8 @@ class HanseClient:
         self._timeout = timeout
         self._channels: dict[str, RpcChannel] = {}
         self._stubs: dict[str, Any] = {}
+        self._closed: list[RpcChannel] = []
+        """Channels of forwards that have ended."""
         self._forwards = Forwards(config.host_cluster) if config.host_cluster else None
 
     @classmethod
@@ -49,6 +51,9 @@ class HanseClient:
     def channel(self, service: str) -> RpcChannel:
         """The channel to a service. Raises ConfigError if its address is not configured, and what
         `hanse_client.forwarding` raises for one in a host cluster."""
+        if self._forwards and self._forwards.has_ended(service) and service in self._channels:
+            self._closed.append(self._channels.pop(service))
+            self._stubs.pop(service, None)
         if service not in self._channels:
             self._channels[service] = RpcChannel(
                 self._address(service),
@@ -103,8 +108,9 @@ class HanseClient:
 
     async def close(self) -> None:
         """Close all channels; calls in flight are cancelled."""
-        channels, self._channels, self._stubs = self._channels, {}, {}
-        for channel in channels.values():
+        channels, self._channels, self._stubs = [*self._closed, *self._channels.values()], {}, {}
+        self._closed = []
+        for channel in channels:
             await channel.close()
         if self._forwards:
             self._forwards.close()
@@ -118,6 +124,7 @@ class HanseClient:
         await self.close()
 
     def _stub(self, service: str, stub: Any) -> Any:
+        channel = self.channel(service)
         if service not in self._stubs:
-            self._stubs[service] = stub(self.channel(service))
+            self._stubs[service] = stub(channel)
         return self._stubs[service]

@@ -47,6 +47,9 @@ class HostCluster:
             raise ConfigError(f"host_cluster in {source} must be a table of {', '.join(_KEYS)}")
         if unknown := sorted(set(table) - set(_KEYS)):
             raise ConfigError(f"host_cluster in {source} has an unknown key {unknown[0]}: remove it")
+        if table.get("kubeconfig"):
+            path = source.parent / Path(table["kubeconfig"]).expanduser()
+            table = {**table, "kubeconfig": str(path)}
         return cls(**table)
 
     @property
@@ -62,13 +65,21 @@ class Forwards:
     def __init__(self, host: HostCluster) -> None:
         self._host = host
         self._stack = ExitStack()
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
 
     def open(self, service: str) -> str:
         """host:port of a service. Raises UnavailableError with what kubectl says, FailedPreconditionError
         without it."""
         name = "apiserver" if service == "federation" else service
         command = [*self._host.command, "port-forward", f"service/hanse-{name}"]
-        return f"127.0.0.1:{forward(self._stack, command, PORT)}"
+        process, port = _forwarded(self._stack, command, PORT)
+        self._processes[service] = process
+        return f"127.0.0.1:{port}"
+
+    def has_ended(self, service: str) -> bool:
+        """Whether the way to a service is closed: kubectl ends with the Pod to which it led."""
+        process = self._processes.get(service)
+        return process is not None and process.poll() is not None
 
     def close(self) -> None:
         """End them."""
@@ -78,6 +89,10 @@ class Forwards:
 def forward(stack: ExitStack, command: Sequence[str], port: int) -> int:
     """The port of 127.0.0.1 that leads to `port` of what a command of `kubectl port-forward` names, until the
     stack is closed. Raises UnavailableError with what kubectl says, FailedPreconditionError without it."""
+    return _forwarded(stack, command, port)[1]
+
+
+def _forwarded(stack: ExitStack, command: Sequence[str], port: int) -> tuple[subprocess.Popen[bytes], int]:
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="hanse-")))
     said, complained = folder / "out", folder / "err"
     with said.open("wb") as out, complained.open("wb") as err:
@@ -97,7 +112,7 @@ def forward(stack: ExitStack, command: Sequence[str], port: int) -> int:
     while True:
         ended = process.poll() is not None
         if found := _READY.search(said.read_text(errors="replace")):
-            return int(found[1])
+            return process, int(found[1])
         if ended:
             raise UnavailableError(f"{_target(command)} cannot be reached: {_complaint(complained)}")
         if time.monotonic() > deadline:

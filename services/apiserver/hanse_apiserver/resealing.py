@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 from typing import Final
 
+from hanse.boundary import Boundary
 from hanse.errors import HanseError
 from hanse.store import Compare, Election, Store
 from hanse.store.sealed import SealedStore
@@ -29,6 +30,7 @@ _log = get_logger(__name__)
 
 async def keep_sealed(store: SealedStore, inner: Store, *, identity: str) -> None:
     """Work until cancelled, whenever this apiserver is the one that does."""
+    boundary = Boundary("sealing")
     while True:
         try:
             async with Election(inner, ELECTION, identity, ttl=LEASE_SECONDS) as leadership:
@@ -44,6 +46,9 @@ async def keep_sealed(store: SealedStore, inner: Store, *, identity: str) -> Non
                     await asyncio.gather(work, lost, return_exceptions=True)
         except HanseError as error:
             _log.warning("stored objects are not sealed again", error=error.message, reason=error.reason)
+            await asyncio.sleep(_RETRY)
+        except Exception as error:  # noqa: BLE001 - the apiserver goes on answering, and tries again
+            boundary.failed("stored objects", error)
             await asyncio.sleep(_RETRY)
 
 

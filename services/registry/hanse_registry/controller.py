@@ -35,6 +35,7 @@ from hanse_registry.resealing import Resealer
 from hanse_registry.settings import RegistrySettings
 
 ELECTION = "registry"
+RESEALING = "resealing credentials"
 REHIRE_SECONDS = 5.0
 """After so long a cluster whose keeper failed gets another."""
 _log = get_logger(__name__)
@@ -164,8 +165,7 @@ class Registrar:
             for key, stored in list(self.objects.items()):
                 with self._boundary.around(key):
                     self._attend(key.rpartition("/")[2], stored)
-            resealing = asyncio.create_task(self._resealer.run(leadership.fence()), name="resealing")
-            self._tasks["resealing credentials"] = resealing
+            self._reseal(leadership)
             waits = [asyncio.create_task(leadership.lost.wait()), asyncio.create_task(self._failed.wait())]
             try:
                 await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
@@ -178,6 +178,18 @@ class Registrar:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _reseal(self, leadership: Leadership) -> None:
+        """Seals credentials again while this registry leads; begins anew after an error."""
+        if self._leadership is leadership:
+            task = asyncio.create_task(self._resealer.run(leadership.fence()), name="resealing")
+            self._tasks[RESEALING] = task
+            task.add_done_callback(lambda done: self._resealing_ended(leadership, done))
+
+    def _resealing_ended(self, leadership: Leadership, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            _log.error("credentials are not sealed again, trying again", exc_info=error)
+            asyncio.get_running_loop().call_later(REHIRE_SECONDS, self._reseal, leadership)
 
     async def _forget_strangers(self, leadership: Leadership) -> None:
         """Removes what is stored of clusters whose object is gone."""

@@ -63,7 +63,7 @@ class Checkup:
 async def examine(
     endpoints: Sequence[str], *, tls: TlsFiles | None, tls_server_name: str | None = None
 ) -> Checkup:
-    """Ask each endpoint. Raises PermissionDeniedError if etcd does not tell, ConfigError."""
+    """Ask each endpoint. Raises PermissionDeniedError if etcd does not tell."""
     answers = await asyncio.gather(
         *(_ask(each, tls=tls, tls_server_name=tls_server_name) for each in endpoints), return_exceptions=True
     )
@@ -167,6 +167,11 @@ def _missing(found: Checkup) -> list[str]:
         told.append(
             f"of the members of etcd {', '.join(away) or 'one'} does not answer ({why}): bring it back, or "
             "replace it (docs/install.md, Replacing a member of etcd)"
+        )
+    elif away:
+        told.append(
+            f"etcd has the members {', '.join(away)}, which are at none of the endpoints that were asked: "
+            "name them too, or remove them (docs/install.md, Replacing a member of etcd)"
         )
     if "" in found.listed.values():
         told.append("etcd waits for a member that was added and never started: start it, or remove it")

@@ -8,7 +8,9 @@ this.
 
 from __future__ import annotations
 
-from typing import TypeVar
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any, TypeVar
 
 from google.protobuf.message import DecodeError, Message
 
@@ -32,7 +34,7 @@ def carry(before: M | None, after: M) -> M:
 
     To be called before the two are compared: such fields count, and a message without them would be written
     for nothing and without them. The elements of a list are the same where their first fields, which name
-    them, are. `after` is changed, `before` is not.
+    them, are; what several elements share names none of them. `after` is changed, `before` is not.
     """
     if before is not None and _has_unknown(before):
         _carry(before, after)
@@ -54,12 +56,17 @@ def _carry(before: Message, after: Message) -> None:
             continue
         if field.is_repeated:
             first = field.message_type.fields_by_number[1].name
-            named = {getattr(each, first): each for each in value}
-            for each in getattr(after, field.name):
-                if getattr(each, first) in named:
-                    _carry(named[getattr(each, first)], each)
+            named, now = _by_name(value, first), _by_name(getattr(after, field.name), first)
+            for name in named.keys() & now.keys():
+                _carry(named[name], now[name])
         elif after.HasField(field.name):
             _carry(value, getattr(after, field.name))
+
+
+def _by_name(elements: Iterable[Message], first: str) -> dict[Any, Message]:
+    """The elements by their first field; those that share it are left out."""
+    counts = Counter(getattr(each, first) for each in elements)
+    return {getattr(each, first): each for each in elements if counts[getattr(each, first)] == 1}
 
 
 def _unknown(message: Message) -> bytes:

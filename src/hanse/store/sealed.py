@@ -25,6 +25,7 @@ from typing import Final
 
 import structlog
 
+from hanse.boundary import Boundary
 from hanse.envelope import MAGIC, UNREADABLE, is_sealed, unreadable
 from hanse.errors import CompactedError, DataLossError, HanseError, UnavailableError
 from hanse.keyring import KeyName
@@ -65,6 +66,7 @@ class SealedStore:
         """Set when something is stale, or may be."""
         self._reopened = asyncio.Event()
         """Replaced each time that what could not be opened may be now; watches wait for it."""
+        self._boundary = Boundary("sealing")
         sealer.ring.subscribe(self._ring_changed)
 
     def in_use(self) -> Counter[KeyName]:
@@ -205,8 +207,9 @@ class SealedStore:
     async def sweep(self, *fence: Compare, pace: float = _PACE) -> int:
         """Write everything in `stale` again, as it is now; return how many objects were written.
 
-        What was changed or deleted meanwhile, or cannot be opened, is left. Waits for a store that is out of
-        reach, and for keys that are. `fence` must hold for each write; `pace` is the seconds between two.
+        What was changed or deleted meanwhile, cannot be opened, or is no object is left. Waits for a store
+        that is out of reach, and for keys that are. `fence` must hold for each write; `pace` is the seconds
+        between two.
         """
         written = 0
         while self.stale:
@@ -235,7 +238,11 @@ class SealedStore:
         opened = self._opened(found)
         if opened.value.startswith(UNREADABLE):
             return False
-        put = Put(key, self._sealed(key, opened.value))
+        try:
+            put = Put(key, self._sealed(key, opened.value))
+        except (ValueError, AttributeError) as error:  # it is no object
+            self._boundary.failed(key, error)
+            return False
         compares = [Compare.mod(key, found.mod_revision), *fence]
         return (await self._inner.txn(compares, [put])).succeeded
 
