@@ -32,7 +32,7 @@ NS = "vault"
 PASSPHRASE = f"passphrase-{secrets.token_hex(16)}"
 MEMBER_TOKEN = f"member-token-{secrets.token_urlsafe(32)}"
 LATER_TOKEN = f"later-token-{secrets.token_urlsafe(32)}"
-EVIL_TOKEN = f"evil-token-{secrets.token_urlsafe(32)}"
+EVIL_TOKEN = f"evil/token-{secrets.token_urlsafe(32)}"
 USER_TOKEN = f"user-token-{secrets.token_urlsafe(32)}"
 VALUES = {
     "plain": f"plain-value-{secrets.token_hex(16)}",
@@ -90,9 +90,10 @@ class Echo(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         """Repeat the head of the request."""
         said = f"{self.headers['Authorization']}: {self.headers}"
-        body = json.dumps(
+        text = json.dumps(
             {"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": self.status, "message": said}
-        ).encode()
+        )
+        body = text.replace("/", "\\/").encode()  # as some servers write JSON
         if self.status == 200:
             body = f"<html>{said}</html>".encode()
         self.send_response(self.status)

@@ -253,7 +253,14 @@ def _address(url: str, whose: str) -> tuple[str, int, str]:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port
     except ValueError as error:
-        raise ConfigError(f"{whose} address {url!r} is not a URL: {error}") from error
+        said = "" if "@" in url else f": {error}"  # it may repeat a part of a password
+        raise ConfigError(f"{whose} address {_bare(url)!r} is not a URL{said}") from None
     if parts.scheme not in ("http", "https") or not host:
-        raise ConfigError(f"{whose} address {url!r} is not an http or https URL")
+        raise ConfigError(f"{whose} address {_bare(url)!r} is not an http or https URL")
     return host, port or (443 if parts.scheme == "https" else 80), parts.path.rstrip("/")
+
+
+def _bare(url: str) -> str:
+    """Return a URL, or what was to be one, without user and password."""
+    before, at, after = url.rpartition("@")
+    return f"{before.partition('://')[0]}://{after}" if at and "://" in before else after

@@ -243,26 +243,34 @@ class KubeTransport:
             raise bound.too_dense(self.access.server)
 
     def _verified(self, expect: Expected, answer: HttpAnswer, *, asked: str) -> Answer:
-        def found(body: bytes) -> Answer:
+        def found(body: bytes, headers: Mapping[str, str] = answer.headers) -> Answer:
             return verified(
                 expect,
                 status=answer.status,
-                headers=answer.headers,
+                headers=headers,
                 body=body,
                 asked=f"{asked} of {self.access.server}",
             )
 
+        def redacted() -> Answer:
+            headers = {
+                name: self._redacted(value.encode()).decode() for name, value in answer.headers.items()
+            }
+            return found(self._redacted(answer.body), headers)
+
         if answer.status >= 300:
-            return found(self._redacted(answer.body))
+            return redacted()
         try:
             return found(answer.body)
         except WrongAnswerError:
-            return found(self._redacted(answer.body))  # raises again
+            return redacted()  # raises again
 
     def _redacted(self, said: bytes) -> bytes:
         """What a server said that is not what it was asked for, without the token that it was sent: a proxy
         may repeat the request, and errors are logged, stored and shown."""
-        return said.replace(self.access.token.encode(), REDACTED) if self.access.token else said
+        for form in _forms(self.access.token):
+            said = said.replace(form, REDACTED)
+        return said
 
     def _event(self, line: bytes, expect: AnObject, *, asked: str) -> tuple[str, Object]:
         try:
@@ -387,3 +395,9 @@ def _event(line: bytes, expect: AnObject, *, asked: str) -> tuple[str, Object]:
     if fault:
         raise WrongAnswerError(f"{asked} delivered an event {kind[:20]} that {fault}")
     return kind, obj
+
+
+def _forms(token: str) -> tuple[bytes, ...]:
+    """How a token may stand in what is said: as it is, in JSON with slashes escaped, in a URL."""
+    forms = dict.fromkeys((token, token.replace("/", "\\/"), quote(token, safe="")))
+    return tuple(form.encode() for form in forms if form)

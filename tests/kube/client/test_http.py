@@ -347,3 +347,13 @@ def test_an_address_that_is_none_is_refused(url: str) -> None:
     """The error names the address."""
     with pytest.raises(ConfigError, match="address"):
         HttpPool(url, tls=None)
+
+
+@pytest.mark.parametrize(
+    "url", ["http://u:secret@h:99999", "http://u:secret@", "http://u:secret/x@h", "http://u:a@secret@h:x"]
+)
+def test_a_proxy_is_named_without_its_password(url: str) -> None:
+    """Errors are logged and shown."""
+    with pytest.raises(ConfigError) as caught:
+        HttpPool("http://127.0.0.1:1", tls=None, proxy=url)
+    assert "secret" not in str(caught.value)
