@@ -408,7 +408,9 @@ class ResourceStore:
     async def _commit(self, key: ObjectKey, new: Object, current: Stored) -> tuple[int | None, Stored | None]:
         """Store `new`, or remove it if nothing keeps it; return the revision, or what somebody else wrote.
 
-        A step of a deletion makes room for itself if the store is full.
+        A step of a deletion makes room for itself if the store is full. etcd may refuse what it has written
+        (its quota is looked at again as a write is applied): then the step is done, and is not taken again
+        for what has come in its place.
         """
         leaving = bool(new["metadata"].get("deletionTimestamp")) or lifecycle.has_finished_deletion(new)
         if self._room is not None and self._room.tight and not leaving:
@@ -427,7 +429,10 @@ class ResourceStore:
             if stored is None or "status" in stored.subresources:
                 await self._cache.settled(result.revision)
             return result.revision, None
-        return None, _found(result, key)
+        found = _found(result, key)
+        if attempt and (found is None or found.object == new or _uid(found.object) != _uid(new)):
+            return found.revision if found and found.object == new else result.revision, None
+        return None, found
 
     async def _replace(self, key: ObjectKey, new: Object, revision: int) -> TxnResult:
         """Write an object that was written at `revision`, or delete it if nothing keeps it; else read it."""
@@ -587,6 +592,10 @@ def _found(result: TxnResult, key: ObjectKey, index: int = 0) -> Stored | None:
 
 def _key(info: ResourceInfo, namespace: str, name: str) -> ObjectKey:
     return ObjectKey(info.storage_group, info.storage_resource, namespace if info.namespaced else "", name)
+
+
+def _uid(obj: Object) -> Any:
+    return mapping(obj, "metadata").get("uid")
 
 
 def _check_kind(info: ResourceInfo, obj: Object) -> None:
