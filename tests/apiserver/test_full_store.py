@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 
 import pytest
 from hanse_apiserver.app import Apiserver
 
-from hanse.errors import HanseError
+from hanse.errors import STORE_FULL, HanseError, ResourceExhaustedError
 from hanse.health import Health
-from hanse.store import EtcdStore
+from hanse.store import Compare, EtcdStore, Op, Put, TxnResult
 from hanse.store.maintenance import EtcdMaintenance
 from tests.apiserver.world import World, config_map, namespace, until
 from tests.support.etcd import EtcdServer
@@ -133,3 +134,35 @@ async def test_growth_is_refused_while_there_is_room_for_deletes(
 
         await until(works, what="there is room again")
         assert not (await maintenance.status()).full
+
+
+async def test_a_deletion_that_etcd_writes_and_refuses_is_done(
+    store: EtcdStore, maintenance: EtcdMaintenance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """etcd looks at its quota again as it applies a write, and may say that there is no room though it is
+    there. By the time that the step is taken again the object is gone."""
+    async with SmallWorld(store, maintenance) as world:
+        await world.create("/api/v1/namespaces", namespace())
+        await world.create(MAPS, config_map("one"))
+        write, refused = store.txn, 0
+
+        async def write_and_refuse(
+            compares: Sequence[Compare], success: Sequence[Op], failure: Sequence[Op] = ()
+        ) -> TxnResult:
+            nonlocal refused
+            result = await write(compares, success, failure)
+            if not refused and any(isinstance(op, Put) and op.key.endswith("/shop/one") for op in success):
+                refused += 1
+                gone = functools.partial(_is_gone, store, success[0].key)
+                await until(gone, what="the object is gone")
+                raise ResourceExhaustedError("no space", reason=STORE_FULL)
+            return result
+
+        monkeypatch.setattr(store, "txn", write_and_refuse)
+        assert (await world.call("DELETE", f"{MAPS}/one")).status == 200
+        assert refused == 1
+        assert (await world.call("GET", f"{MAPS}/one")).status == 404
+
+
+async def _is_gone(store: EtcdStore, key: str) -> bool:
+    return await store.get(key) is None
