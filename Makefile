@@ -22,11 +22,11 @@ help: ## Show this help.
 
 setup:
 	@scripts/setup.sh run
-	@$(PY) -m hanse_local.etcd_build
+	@$(PY) -m hanse_local.etcd.build
 
 setup-dev:
 	@scripts/setup.sh dev
-	@$(PY) -m hanse_local.etcd_build
+	@$(PY) -m hanse_local.etcd.build
 
 run: setup ## Start a federation of three clusters with an example in it, and show what is where.
 	@$(PY) -m hanse_local.demo --data-dir $(DATA_DIR)

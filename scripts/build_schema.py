@@ -1,4 +1,4 @@
-"""Turn one Kubernetes version's JSON schemas into the compact files that `hanse.kube.schema` loads.
+"""Turn one Kubernetes version's JSON schemas into the compact files that `hanse.kube.merge.schema` loads.
 
 The source is the newest `_definitions.json` that the development dependency kubernetes-validate bundles.
 Two files result: the structure (a JSON index line, then each definition's JSON, so that a process parses
@@ -6,7 +6,7 @@ only the definitions that it uses) and the descriptions (only for serving OpenAP
 for the same input and the same zlib.
 
 Run it as `python scripts/build_schema.py` after an upgrade of kubernetes-validate; with `--check` it only
-compares. Next: src/hanse/kube/schema.py, which reads what this writes.
+compares. Next: src/hanse/kube/merge/schema.py, which reads what this writes.
 """
 
 from __future__ import annotations

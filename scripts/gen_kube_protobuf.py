@@ -17,7 +17,7 @@ from pathlib import Path
 
 import orjson
 
-from hanse.kube.schema import SchemaSet
+from hanse.kube.merge.schema import SchemaSet
 
 OUT = Path(__file__).parent.parent / "src/hanse/kube/data/protobuf.gz"
 MODULES = ("api", "apimachinery", "apiextensions-apiserver", "kube-aggregator")

@@ -5,7 +5,8 @@ etcd are copied again from where they are kept. Each service can read its own fo
 the authority and the keys that seal, and is root's. A key that is gone, where there was one, is an error:
 what it has sealed could not be opened with another.
 
-Next: `hanse.pki`, which issues; `hanse.store.roles`, which gives the services their rights in etcd.
+Next: `hanse.security.pki`, which issues; `hanse.store.admin.roles`, which gives the services their rights in
+etcd.
 """
 
 from __future__ import annotations
@@ -25,13 +26,13 @@ from typing import Any
 
 from hanse_local.configs import Access, Value, client_toml, kubeconfig, toml
 
-from hanse.auth import ADMIN_NAME, ADMINS, MASTERS, SERVICES, server_name, service_name
-from hanse.credentials import Sealer
 from hanse.errors import ConfigError, HanseError
-from hanse.keyring import create_key_file
-from hanse.pki import CertificateAuthority, KeyPair, needs_renewal
-from hanse.settings import TlsFiles
-from hanse.store.roles import Roles
+from hanse.process.settings import TlsFiles
+from hanse.security.auth import ADMIN_NAME, ADMINS, MASTERS, SERVICES, server_name, service_name
+from hanse.security.credentials import Sealer
+from hanse.security.keyring import create_key_file
+from hanse.security.pki import CertificateAuthority, KeyPair, needs_renewal
+from hanse.store.admin.roles import Roles
 
 NAMES = ("apiserver", "registry", "scheduler", "syncer", "dns")
 PORTS = {name: 7000 + number for number, name in enumerate(NAMES)}

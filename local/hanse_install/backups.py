@@ -7,7 +7,7 @@ cluster for it.
 
 Concurrency: synchronous; the federation goes on meanwhile.
 
-Next: `hanse_local.backup`, of whose form it is, and `hanse.store.checkup`.
+Next: `hanse_local.backup.contents`, of whose form it is, and `hanse.store.admin.checkup`.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from hanse_client.forwarding import forward
-from hanse_local.backup import SUFFIX, EtcdSource, file_name, take_services
-from hanse_local.backup_commands import VARIABLE, read_secret
-from hanse_local.certificates import ETCD
+from hanse_local.backup.commands import VARIABLE, read_secret
+from hanse_local.backup.contents import SUFFIX, EtcdSource, file_name, take_services
+from hanse_local.keys.certificates import ETCD
 
 from hanse.errors import ConfigError, FailedPreconditionError, HanseError, UnavailableError
-from hanse.keyring import create_key_file
 from hanse.numbers import whole_number
-from hanse.settings import TlsFiles
-from hanse.store import checkup
+from hanse.process.settings import TlsFiles
+from hanse.security.keyring import create_key_file
+from hanse.store.admin import checkup
 from hanse_install import keys
 from hanse_install.kubectl import Kubectl, Manifest
 from hanse_install.options import Options

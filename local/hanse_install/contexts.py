@@ -16,9 +16,9 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from hanse.auth import server_name
 from hanse.errors import ConfigError, FailedPreconditionError, HanseError
-from hanse.subject import certificates_of
+from hanse.security.auth import server_name
+from hanse.security.subject import certificates_of
 from hanse_install.keys import digest
 from hanse_install.kubectl import Kubectl
 

@@ -18,9 +18,9 @@ from pathlib import Path
 
 from hanse.errors import FailedPreconditionError
 from hanse.installation import KEYS, secrets
-from hanse.pki import CertificateAuthority
-from hanse.rotation import past
-from hanse.subject import certificates_of
+from hanse.security.pki import CertificateAuthority
+from hanse.security.rotation import past
+from hanse.security.subject import certificates_of
 from hanse_install.kubectl import Kubectl
 from hanse_install.options import NAMESPACE, Options
 from hanse_install.stages import Manifest

@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from hanse.errors import ConfigError
 from hanse.numbers import whole_number
-from hanse.settings import ServiceSettings, check_names
+from hanse.process.settings import ServiceSettings, check_names
 
 NAMESPACE: Final = "hanse"
 ZONE: Final = "example.org"

@@ -20,7 +20,7 @@ from typing import Any
 
 from hanse.errors import DeadlineError, FailedPreconditionError, HanseError, NotFoundError
 from hanse.installation import KEYS
-from hanse.subject import certificates_of
+from hanse.security.subject import certificates_of
 from hanse_install import checks, contexts, keys
 from hanse_install.kubectl import Kubectl, Manifest, require
 from hanse_install.record import NAME, Record

@@ -2,8 +2,8 @@
 
 Owns the way of etcd's data onto the volumes: each member's is made here by `etcdutl`, and streamed into its
 new volume through a Pod that holds it, before the StatefulSet is there, which then takes the volumes by their
-names. The revision is raised above all that was served before (`hanse_local.restoring`). What was made is
-removed if it fails. Volumes that are not filled yet say so, and no run goes on with them: a member of etcd
+names. The revision is raised above all that was served before (`hanse_local.backup.restoring`). What was made
+is removed if it fails. Volumes that are not filled yet say so, and no run goes on with them: a member of etcd
 that begins with an empty one would join those that have data, and answer for them.
 
 Concurrency: synchronous; one member after the other.
@@ -23,17 +23,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from hanse_local import etcd
-from hanse_local.backup import FILES, Backup, EtcdPart
-from hanse_local.backup import Manifest as Content
-from hanse_local.backup_commands import VARIABLE, read_secret
-from hanse_local.certificates import ETCD
-from hanse_local.restoring import make_member, raises_revision, tool_among, tools
+from hanse_local.backup.commands import VARIABLE, read_secret
+from hanse_local.backup.contents import FILES, Backup, EtcdPart
+from hanse_local.backup.contents import Manifest as Content
+from hanse_local.backup.restoring import make_member, raises_revision, tool_among, tools
+from hanse_local.etcd import binary as etcd
+from hanse_local.keys.certificates import ETCD
 
 from hanse.errors import ConfigError, DataLossError, FailedPreconditionError, HanseError
 from hanse.installation import KEYS as SECRET_KEYS
-from hanse.pki import write_private
-from hanse.subject import certificates_of
+from hanse.security.pki import write_private
+from hanse.security.subject import certificates_of
 from hanse_install import keys
 from hanse_install.backups import KEY, KEYS, RECORD, STATEFUL_SET
 from hanse_install.kubectl import Kubectl, Manifest

@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from importlib import import_module
 
 from hanse.errors import ConfigError
-from hanse.settings import ServiceSettings
+from hanse.process.settings import ServiceSettings
 from hanse_local import ports
 from hanse_local.options import Options
 from hanse_local.topology import default_clusters

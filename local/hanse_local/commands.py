@@ -5,7 +5,7 @@ what runs is not well.
 
 Concurrency: `up` in the foreground runs the supervisor's loop; the others are synchronous.
 
-Next: `hanse_local.background` and `hanse_local.host`.
+Next: `hanse_local.supervise.background` and `hanse_local.supervise.host`.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from rich.console import Console
 
 from hanse.errors import ConfigError, HanseError
 from hanse.numbers import whole_number
-from hanse_local import background, upfile
-from hanse_local.backup_commands import backup, restore
+from hanse_local import upfile
+from hanse_local.backup.commands import backup, restore
 from hanse_local.checks import check_options
 from hanse_local.command_line import FAILED, WRONG_INPUT, data_dir_option, reported
 from hanse_local.display import (
@@ -36,14 +36,15 @@ from hanse_local.display import (
     print_releases,
     processes_table,
 )
-from hanse_local.etcd_commands import etcd_group
-from hanse_local.host import Host
-from hanse_local.keys_commands import keys_group
+from hanse_local.etcd.commands import etcd_group
+from hanse_local.keys.commands import keys_group
 from hanse_local.layout import DEFAULT, DataDir
-from hanse_local.lock import already_running, is_held
 from hanse_local.options import Options
-from hanse_local.rebuild_commands import rebuild
-from hanse_local.supervisor import StartError
+from hanse_local.rebuild.commands import rebuild
+from hanse_local.supervise import background
+from hanse_local.supervise.host import Host
+from hanse_local.supervise.lock import already_running, is_held
+from hanse_local.supervise.supervisor import StartError
 
 NOT_RUNNING = 3
 NOT_WELL = 8
@@ -355,7 +356,7 @@ def certificates() -> None:
 @reported
 def certificates_list(data: DataDir) -> None:
     """List the certificates of the mesh in the data directory."""
-    from hanse_local.renewing import listed
+    from hanse_local.keys.renewing import listed
 
     for each in listed(data):
         state = f"until {each.until:%Y-%m-%d}" if each.until else "unreadable; `hanse up` issues it again"
@@ -373,7 +374,7 @@ def certificates_revoke(data: DataDir, what: str) -> None:
     It counts no more within seconds, and connections that were made with it end. A certificate of the data
     directory is issued again.
     """
-    from hanse_local.renewing import revoke
+    from hanse_local.keys.renewing import revoke
 
     console = Console(stderr=True)
     try:
@@ -412,7 +413,7 @@ def certificates_rotate_ca(data: DataDir, overlap: timedelta | None) -> None:
     embedded etcd is restarted twice, nothing else. What was interrupted, or waits for the end of the overlap,
     goes on with the next run.
     """
-    from hanse_local.rotating import rotate
+    from hanse_local.keys.rotating import rotate
 
     console = Console(stderr=True)
     try:

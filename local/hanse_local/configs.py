@@ -15,10 +15,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from hanse.auth import server_name
 from hanse.documents import to_yaml
 from hanse.errors import ConfigError
-from hanse.settings import TlsFiles
+from hanse.process.settings import TlsFiles
+from hanse.security.auth import server_name
 
 Value = str | int | float | bool | Sequence[str]
 HANSE_CONTEXT = "hanse"

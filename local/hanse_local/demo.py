@@ -30,10 +30,11 @@ import dns.exception
 import dns.message
 import dns.rcode
 import dns.rdatatype
-from hanse_cli import explain, manifests
-from hanse_cli.clusters import list_clusters
-from hanse_cli.names import list_record_sets, list_zones
-from hanse_cli.objects import get
+from hanse_cli import manifests
+from hanse_cli.commands import explain
+from hanse_cli.commands.clusters import list_clusters
+from hanse_cli.commands.names import list_record_sets, list_zones
+from hanse_cli.commands.objects import get
 from hanse_cli.resources import Resources, Target
 from hanse_client import HanseClient
 from hanse_client.names import placement_name, sync_state_prefix
@@ -52,11 +53,11 @@ from hanse.api.syncer.v1.sync_state_pb2 import Health, SyncPhase, SyncState
 from hanse.api.syncer.v1.syncer_service_pb2 import ListSyncStatesRequest
 from hanse.errors import DeadlineError, HanseError, NotFoundError, UnavailableError
 from hanse.messages import word_of
-from hanse_local import background
 from hanse_local.display import Progress, print_failure, print_ready
 from hanse_local.layout import DEFAULT, DataDir
 from hanse_local.options import Options
-from hanse_local.supervisor import StartError
+from hanse_local.supervise import background
+from hanse_local.supervise.supervisor import StartError
 
 PATIENCE = 120.0
 """Seconds in which the example must run everywhere."""

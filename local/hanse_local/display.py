@@ -17,7 +17,7 @@ from rich.markup import escape
 from rich.status import Status
 from rich.table import Table
 
-from hanse_local.supervisor import StartError
+from hanse_local.supervise.supervisor import StartError
 from hanse_local.verdict import releases
 
 _COLORS = {

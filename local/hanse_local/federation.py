@@ -6,7 +6,7 @@ nothing.
 
 Concurrency: none; runs before the supervisor starts, under the lock of the data directory.
 
-Next: `hanse_local.host`, which brings the plan to life.
+Next: `hanse_local.supervise.host`, which brings the plan to life.
 """
 
 from __future__ import annotations
@@ -17,18 +17,20 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from hanse.errors import ConfigError, FailedPreconditionError
-from hanse.pki import write_private
-from hanse.settings import TlsFiles
-from hanse_local import beginnings, etcd, ports
-from hanse_local.certificates import ADMIN, ETCD, MEMBERS_ETCD, ROOT, Certificates, held
+from hanse.process.settings import TlsFiles
+from hanse.security.pki import write_private
+from hanse_local import ports
 from hanse_local.checks import SERVICES, check_options, check_process
 from hanse_local.configs import Value, client_toml, tls_values, toml
-from hanse_local.continuity import EtcdAccess, check_directory
+from hanse_local.etcd import beginnings
+from hanse_local.etcd import binary as etcd
+from hanse_local.etcd.continuity import EtcdAccess, check_directory
+from hanse_local.keys.certificates import ADMIN, ETCD, MEMBERS_ETCD, ROOT, Certificates, held
 from hanse_local.layout import DataDir
 from hanse_local.options import DEFAULT_CLUSTERS, LOOPBACK, Options
-from hanse_local.process import ProcessSpec
-from hanse_local.readiness import EtcdHealth, ReadyFile
-from hanse_local.state import SEALING, State
+from hanse_local.supervise.process import ProcessSpec
+from hanse_local.supervise.readiness import EtcdHealth, ReadyFile
+from hanse_local.supervise.state import SEALING, State
 from hanse_local.topology import SimulatedCluster, default_clusters
 
 HOST = LOOPBACK

@@ -2,7 +2,7 @@
 
 Concurrency: the clusters are joined at the same time; each wait has a deadline.
 
-Next: `hanse_local.host`.
+Next: `hanse_local.supervise.host`.
 """
 
 from __future__ import annotations

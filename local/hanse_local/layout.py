@@ -5,7 +5,7 @@ alone (0700), because keys are in it.
 
 Concurrency: values only.
 
-Next: `hanse_local.state` for what is remembered there.
+Next: `hanse_local.supervise.state` for what is remembered there.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Self
 
 from hanse.errors import ConfigError
-from hanse_local.state import State
+from hanse_local.supervise.state import State
 
 DEFAULT_CLUSTERS = 3
 REMEMBERED: Mapping[str, str] = {

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from hanse import skew
+from hanse.process import skew
 
 CRASH_LOOP_SECONDS = 120.0
 """The window in which restarts are counted."""

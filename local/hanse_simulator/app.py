@@ -17,29 +17,29 @@ from typing import Any, Self
 from aiohttp import web
 
 from hanse.errors import ConfigError, NotFoundError, UnavailableError
-from hanse.kube.catalogue import Catalogue
-from hanse.kube.engine import KubeEngine
-from hanse.kube.objects import sequence
+from hanse.kube.engine.engine import KubeEngine
+from hanse.kube.kinds.catalogue import Catalogue
+from hanse.kube.model.objects import sequence
 from hanse.kube.server.app import KubeServer, ServerOptions
 from hanse.kube.server.auth import AllowGroups, CertificateAuthenticator
 from hanse.kube.server.request import Call
-from hanse.runtime import Runtime
-from hanse.settings import split_address
+from hanse.process.settings import split_address
+from hanse.service.runtime import Runtime
 from hanse.store import EtcdStore, Store
-from hanse_simulator import nodes
 from hanse_simulator.addresses import Pool
 from hanse_simulator.certificates import ADMIN_GROUP, Certificates
+from hanse_simulator.controllers import nodes
+from hanse_simulator.controllers.events import Recorder
+from hanse_simulator.controllers.kubelet import Kubelet, Timing
+from hanse_simulator.controllers.loops import Loop, Loops
+from hanse_simulator.controllers.namespaces import Namespaces
+from hanse_simulator.controllers.scheduling import Scheduler
+from hanse_simulator.controllers.volumes import Volumes
 from hanse_simulator.defaulting import WorkloadAdmission
-from hanse_simulator.events import Recorder
 from hanse_simulator.faults import Faults, FaultyServer
-from hanse_simulator.kubelet import Kubelet, Timing
-from hanse_simulator.loops import Loop, Loops
-from hanse_simulator.namespaces import Namespaces
 from hanse_simulator.network.endpoints import Endpoints
 from hanse_simulator.network.services import LoadBalancers, ServiceAdmission
-from hanse_simulator.scheduling import Scheduler
 from hanse_simulator.settings import SimulatorSettings
-from hanse_simulator.volumes import Volumes
 from hanse_simulator.workloads.daemonsets import DaemonSets
 from hanse_simulator.workloads.deployments import Deployments
 from hanse_simulator.workloads.jobs import Jobs

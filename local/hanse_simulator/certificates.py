@@ -14,8 +14,8 @@ from pathlib import Path
 import yaml
 
 from hanse.errors import ConfigError
-from hanse.pki import CertificateAuthority, write_private
-from hanse.settings import TlsFiles
+from hanse.process.settings import TlsFiles
+from hanse.security.pki import CertificateAuthority, write_private
 
 ADMIN = "kubernetes-admin"
 ADMIN_GROUP = "system:masters"

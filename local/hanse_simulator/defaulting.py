@@ -6,8 +6,8 @@ StorageClass. Pure but for being called. Next: `hanse_simulator.network.services
 
 from __future__ import annotations
 
-from hanse.kube.hooks import AdmissionRequest
-from hanse.kube.objects import Object, labels_of, mapping, name_of
+from hanse.kube.engine.hooks import AdmissionRequest
+from hanse.kube.model.objects import Object, labels_of, mapping, name_of
 from hanse_simulator.world import CLAIMS, JOBS, PODS
 
 CONTROLLER_UID = "batch.kubernetes.io/controller-uid"

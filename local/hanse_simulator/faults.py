@@ -37,7 +37,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from hanse.errors import InvalidArgumentError
-from hanse.kube.engine import KubeEngine
+from hanse.kube.engine.engine import KubeEngine
 from hanse.kube.server.app import KubeServer, Route
 from hanse.kube.server.request import ResourcePath, parse_path, verb_of
 from hanse_simulator import excess

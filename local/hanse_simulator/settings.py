@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from hanse.errors import ConfigError, InvalidArgumentError
-from hanse.kube.quantity import Quantity
-from hanse.settings import ServiceSettings
+from hanse.kube.model.quantity import Quantity
+from hanse.process.settings import ServiceSettings
 from hanse_simulator import addresses
 
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,38}[a-z0-9])?")

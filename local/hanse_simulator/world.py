@@ -5,7 +5,7 @@ which it changes, so they never differ from it. Objects that come out of here mu
 `fresh()` waits until the cache has everything that this process wrote; a controller calls it before it looks,
 because it would otherwise act twice on what it did itself.
 
-One event loop, no locks. Next: `hanse_simulator.loops`, which runs controllers over a world.
+One event loop, no locks. Next: `hanse_simulator.controllers.loops`, which runs controllers over a world.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from hanse.errors import NotFoundError
-from hanse.kube.engine import KubeEngine
-from hanse.kube.entry import Change, Entry
-from hanse.kube.lifecycle import Propagation, timestamp
-from hanse.kube.objects import Object, labels_of, mapping, name_of, namespace_of, sequence
-from hanse.kube.options import DeleteOptions, WriteOptions
-from hanse.kube.resource_info import ResourceInfo
-from hanse.kube.selectors import LabelSelector
+from hanse.kube.engine.engine import KubeEngine
+from hanse.kube.engine.entry import Change, Entry
+from hanse.kube.engine.lifecycle import Propagation, timestamp
+from hanse.kube.engine.options import DeleteOptions, WriteOptions
+from hanse.kube.model.objects import Object, labels_of, mapping, name_of, namespace_of, sequence
+from hanse.kube.model.resource_info import ResourceInfo
+from hanse.kube.model.selectors import LabelSelector
 from hanse.store.keys import ObjectKey
 
 Resource = tuple[str, str]

@@ -5,7 +5,7 @@ table) catches `Exception` there and hands it to a boundary; what becomes of the
 decide, by one rule: its state is then unknown, and unknown moves and deletes nothing.
 
 Concurrency: none of its own; a boundary belongs to one event loop. Next: `hanse.store.mirror` and
-`hanse.kube.cache`, which have one for all that they call.
+`hanse.kube.engine.cache`, which have one for all that they call.
 """
 
 from __future__ import annotations

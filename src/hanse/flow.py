@@ -18,9 +18,9 @@ from dataclasses import dataclass
 
 from opentelemetry import metrics
 
-from hanse.auth import SERVICES
 from hanse.errors import ResourceExhaustedError
 from hanse.fairshare import FairShare, Quota, Verdict
+from hanse.security.auth import SERVICES
 
 TOO_MANY_REQUESTS = "TOO_MANY_REQUESTS"
 TOO_MANY_WATCHES = "TOO_MANY_WATCHES"

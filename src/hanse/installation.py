@@ -11,7 +11,8 @@ A certificate's Secret has `ca.crt`, `tls.crt` and `tls.key`, as those of cert-m
 
 Concurrency: small synchronous file writes of a command.
 
-Next: `hanse.pki`, which issues; `hanse.auth` for the names that services expect of each other.
+Next: `hanse.security.pki`, which issues; `hanse.security.auth` for the names that services expect of each
+other.
 """
 
 from __future__ import annotations
@@ -25,16 +26,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from hanse.auth import ADMIN_NAME, ADMINS, MASTERS, SERVICES, server_name, service_name
-from hanse.credentials import Sealer
 from hanse.documents import to_yaml
 from hanse.errors import ConfigError, HanseError
-from hanse.keyring import create_key_file
-from hanse.pki import LEAF_DAYS, CertificateAuthority
-from hanse.rotation import begin, finish, switch
-from hanse.settings import TlsFiles
+from hanse.process.settings import TlsFiles
+from hanse.security.auth import ADMIN_NAME, ADMINS, MASTERS, SERVICES, server_name, service_name
+from hanse.security.credentials import Sealer
+from hanse.security.keyring import create_key_file
+from hanse.security.pki import LEAF_DAYS, CertificateAuthority
+from hanse.security.rotation import begin, finish, switch
+from hanse.store.admin.roles import ROOT
 from hanse.store.rights import RIGHTS
-from hanse.store.roles import ROOT
 
 ETCD_PEER: Final = "hanse-etcd-peer"
 """Common name of the members of etcd among themselves; etcd takes no other (`ETCD_PEER_CERT_ALLOWED_CN`)."""

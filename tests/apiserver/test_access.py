@@ -12,8 +12,8 @@ import aiohttp
 import pytest
 from hanse_apiserver import app
 
-from hanse.pki import CertificateAuthority
-from hanse.settings import TlsFiles
+from hanse.process.settings import TlsFiles
+from hanse.security.pki import CertificateAuthority
 from tests.apiserver.world import World, config_map, namespace
 
 CONFIG_MAPS = "/api/v1/namespaces/shop/configmaps"

@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 import pytest
-from hanse_apiserver import rpc_watch
+from hanse_apiserver.rpc import watch as rpc_watch
 
 from hanse.api.federation.v1 import federation_service_pb2 as rpc
 from hanse.api.type.v1.change_pb2 import BOOKMARK, DELETED, UPDATED

@@ -12,9 +12,9 @@ import pytest
 from hanse_apiserver.app import Apiserver
 
 from hanse.errors import STORE_FULL, HanseError, ResourceExhaustedError
-from hanse.health import Health
+from hanse.process.health import Health
 from hanse.store import Compare, EtcdStore, Op, Put, TxnResult
-from hanse.store.maintenance import EtcdMaintenance
+from hanse.store.admin.maintenance import EtcdMaintenance
 from tests.apiserver.world import World, config_map, namespace, until
 from tests.support.etcd import EtcdServer
 

@@ -14,9 +14,9 @@ import aiohttp
 import orjson
 import pytest
 
-from hanse.auth import service_name
-from hanse.pki import CertificateAuthority
-from hanse.settings import TlsFiles
+from hanse.process.settings import TlsFiles
+from hanse.security.auth import service_name
+from hanse.security.pki import CertificateAuthority
 from hanse.store import EtcdStore
 from tests.apiserver.world import DEADLINE, World, config_map, namespace, until
 from tests.support.etcd import EtcdServer

@@ -12,7 +12,7 @@ from hanse.api.registry.v1.cluster_pb2 import Cluster
 from hanse.api.scheduler.v1.placement_pb2 import Placement
 from hanse.api.syncer.v1 import sync_state_pb2 as sync
 from hanse.errors import DataLossError
-from hanse.kube.unreadable import ANNOTATION
+from hanse.kube.engine.unreadable import ANNOTATION
 from hanse.store import MemoryStore
 from hanse.store.keys import ObjectKey
 from tests.apiserver.world import WEB, World, config_map, deployment, namespace, until
@@ -322,7 +322,7 @@ async def test_a_watch_that_fails_says_so_in_its_stream(monkeypatch: pytest.Monk
         def fail(*_: Any) -> Any:
             raise KeyError("surprise")
 
-        monkeypatch.setattr("hanse.kube.server.watch._Stream.lines", fail)
+        monkeypatch.setattr("hanse.kube.server.endpoints.watch._Stream.lines", fail)
         await world.create(MAPS, config_map("a"))
         kind, body = await anext(events)
         assert (kind, body["code"]) == ("ERROR", 500)

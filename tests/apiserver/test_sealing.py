@@ -11,13 +11,13 @@ from typing import Any
 
 import orjson
 import pytest
-from hanse_scheduler.records import Record
-from hanse_scheduler.records import decode as scheduler_decode
+from hanse_scheduler.state.records import Record
+from hanse_scheduler.state.records import decode as scheduler_decode
 from hanse_syncer.world import World as SyncerWorld
 
-from hanse.envelope import is_sealed
-from hanse.keyring import add_key, create_key_file, promote_key, read_keys, remove_keys
-from hanse.sealing import ObjectSealer, sealed_with
+from hanse.security.envelope import is_sealed
+from hanse.security.keyring import add_key, create_key_file, promote_key, read_keys, remove_keys
+from hanse.security.sealing import ObjectSealer, sealed_with
 from hanse.store import EtcdStore, MemoryStore
 from hanse.store.keys import ObjectKey
 from hanse.store.sealed import SealedStore

@@ -8,17 +8,17 @@ import orjson
 import pytest
 from hanse_apiserver.aggregate import Decision, Member, aggregate
 from hanse_apiserver.aggregate.fold import _RULES, MAX_WHOLE_BYTES
-from hanse_apiserver.parts import status_of
-from hanse_apiserver.view import FederationView
+from hanse_apiserver.views.parts import status_of
+from hanse_apiserver.views.view import FederationView
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hanse.api.scheduler.v1.placement_pb2 import ClusterPlacement, Placement
 from hanse.api.syncer.v1 import sync_state_pb2 as sync
-from hanse.kube.catalogue import Catalogue
-from hanse.kube.hooks import Deferred
-from hanse.kube.table_columns import layout
-from hanse.kube.untrusted import MAX_DEPTH, MAX_STATUS_BYTES
+from hanse.kube.engine.hooks import Deferred
+from hanse.kube.kinds.catalogue import Catalogue
+from hanse.kube.kinds.table_columns import layout
+from hanse.kube.model.untrusted import MAX_DEPTH, MAX_STATUS_BYTES
 from hanse.store import Event, KeyValue
 from hanse.store.keys import ObjectKey
 from tests.support.shapes import anything, deep, gone_wrong
@@ -150,7 +150,7 @@ async def test_a_member_that_the_fold_fails_on_is_served_with_the_reason(monkeyp
             raise TypeError("unhashable type: 'dict'")
         return aggregate(group, resource, obj, members=members, **more)
 
-    monkeypatch.setattr("hanse_apiserver.view.aggregate", picky)
+    monkeypatch.setattr("hanse_apiserver.views.view.aggregate", picky)
     served = view.render(key, OBJ)
     assert isinstance(served, dict)
     assert served["status"]["readyReplicas"] == 1

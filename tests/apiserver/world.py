@@ -26,11 +26,11 @@ from hanse.api.registry.v1 import cluster_pb2 as registry
 from hanse.api.scheduler.v1.placement_pb2 import ClusterPlacement, ClusterRelease, Placement
 from hanse.api.syncer.v1 import sync_state_pb2 as sync
 from hanse.api.type.v1 import condition_pb2
-from hanse.auth import service_name
-from hanse.kube.objects import Object
-from hanse.pki import CertificateAuthority
+from hanse.kube.model.objects import Object
+from hanse.process.settings import TlsFiles
 from hanse.rpc import RpcChannel
-from hanse.settings import TlsFiles
+from hanse.security.auth import service_name
+from hanse.security.pki import CertificateAuthority
 from hanse.store import MemoryStore, Store
 from hanse.store.keys import ObjectKey
 

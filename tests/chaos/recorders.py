@@ -34,8 +34,8 @@ from hanse.api.federation.v1.federation_service_pb2 import (
 from hanse.api.federation.v1.federation_service_pb2_grpc import FederationServiceStub
 from hanse.api.type.v1.change_pb2 import BOOKMARK, DELETED
 from hanse.errors import HanseError
+from hanse.process.settings import TlsFiles
 from hanse.rpc import RpcChannel
-from hanse.settings import TlsFiles
 from hanse.store import EtcdStore
 from tests.support.history import (
     ANY,

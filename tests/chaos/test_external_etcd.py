@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from hanse.auth import service_name
 from hanse.errors import ResourceExhaustedError, UnavailableError
+from hanse.security.auth import service_name
 from hanse.store import EtcdStore
-from hanse.store.roles import ROOT
+from hanse.store.admin.roles import ROOT
 from tests.chaos.bulk import Bulk, intent_everywhere
 from tests.support.etcd_cluster import EtcdCluster
 from tests.system.harness import SERVICES, Federation, Simulated, Witness, until

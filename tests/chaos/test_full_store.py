@@ -10,7 +10,7 @@ import orjson
 import pytest
 
 from hanse.errors import ResourceExhaustedError
-from hanse.settings import TlsFiles
+from hanse.process.settings import TlsFiles
 from hanse.store import EtcdStore
 from tests.chaos.bulk import Bulk, intent_everywhere
 from tests.system.harness import SERVICES, Federation, Simulated, until, until_passes

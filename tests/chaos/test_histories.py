@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from hanse.settings import TlsFiles
+from hanse.process.settings import TlsFiles
 from tests.chaos.proxies import Proxies
 from tests.chaos.recorders import Recording
 from tests.chaos.test_store import compact

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from hanse.settings import TlsFiles
+from hanse.process.settings import TlsFiles
 from hanse.store import EtcdStore
 from tests.chaos.bulk import Bulk, intent_everywhere
 from tests.chaos.proxies import Proxies

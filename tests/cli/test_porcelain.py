@@ -11,11 +11,11 @@ import pytest
 import yaml
 from google.protobuf.timestamp_pb2 import Timestamp
 from hanse_cli import exits, manifests
-from hanse_cli.clusters import cluster_row
-from hanse_cli.names import scope_word
-from hanse_cli.orphans import _command
+from hanse_cli.commands.clusters import cluster_row
+from hanse_cli.commands.names import scope_word
+from hanse_cli.commands.orphans import _command
+from hanse_cli.commands.page import NameRow, Page, compile_page
 from hanse_cli.output import Printer, cell, to_document
-from hanse_cli.page import NameRow, Page, compile_page
 from hanse_cli.plain import plain, plain_all
 
 from hanse.api.dns.v1 import dns_service_pb2 as dns
@@ -39,7 +39,7 @@ from hanse.api.syncer.v1.sync_state_pb2 import Health, SyncPhase, SyncState, Zon
 from hanse.api.type.v1.condition_pb2 import Condition, ConditionStatus
 from hanse.api.type.v1.object_reference_pb2 import ObjectReference
 from hanse.errors import ConflictError, InvalidArgumentError, UnavailableError
-from hanse.kube.catalogue import Catalogue
+from hanse.kube.kinds.catalogue import Catalogue
 from tests.cli.conftest import Hanse, World
 
 WEB = {

@@ -20,9 +20,9 @@ from hanse_client.config import ClientConfig
 from hanse_client.forwarding import HostCluster
 from hanse_dns.settings import DnsSettings
 
-from hanse.auth import server_name
 from hanse.installation import main
-from hanse.kube.access import ClusterAccess
+from hanse.kube.client.access import ClusterAccess
+from hanse.security.auth import server_name
 from tests.deploy.generated import K8S
 from tests.deploy.guide import GUIDE, block, blocks
 from tests.deploy.manifests import (

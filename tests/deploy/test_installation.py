@@ -12,13 +12,13 @@ from cryptography import x509
 from hanse_install import checks, contexts, keys
 from hanse_install.record import Record
 
-from hanse.auth import server_name, service_name
 from hanse.errors import FailedPreconditionError
 from hanse.installation import KEYS, STEPS, certificates, main, rotate, secrets
-from hanse.keyring import add_key
-from hanse.pki import CertificateAuthority, KeyPair, issued_by, names_of, needs_renewal, subject_of
+from hanse.security.auth import server_name, service_name
+from hanse.security.keyring import add_key
+from hanse.security.pki import CertificateAuthority, KeyPair, issued_by, names_of, needs_renewal, subject_of
+from hanse.security.subject import certificates_of
 from hanse.store.rights import RIGHTS
-from hanse.subject import certificates_of
 
 
 def by_name(directory: Path, **options: Any) -> dict[str, dict[str, Any]]:

@@ -15,9 +15,9 @@ from hanse_registry.settings import RegistrySettings
 from hanse_scheduler.settings import SchedulerSettings
 from hanse_syncer.settings import SyncerSettings
 
-from hanse.auth import server_name
 from hanse.installation import KEYS, certificates, secrets
-from hanse.settings import ServiceSettings
+from hanse.process.settings import ServiceSettings
+from hanse.security.auth import server_name
 from tests.deploy import generated
 from tests.deploy.manifests import (
     COMPONENT,

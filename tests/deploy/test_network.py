@@ -6,10 +6,10 @@ from itertools import product
 from typing import Any
 
 import pytest
-from hanse_apiserver.federation_service import policy as federation_policy
+from hanse_apiserver.rpc.service import policy as federation_policy
 
-from hanse.auth import service_name
-from hanse.settings import split_address
+from hanse.process.settings import split_address
+from hanse.security.auth import service_name
 from tests.deploy.manifests import (
     COMPONENT,
     OVERLAYS,

@@ -12,11 +12,11 @@ import dns.flags
 import dns.message
 import dns.rcode
 import pytest
-from hanse_dns.answers import Name, compile_zone
-from hanse_dns.cookies import Cookies, FileSecrets, RandomSecrets
-from hanse_dns.guarding import Guarding
-from hanse_dns.ratelimit import RateLimiter, Verdict, network_of
-from hanse_dns.responder import respond
+from hanse_dns.serving.answers import Name, compile_zone
+from hanse_dns.serving.cookies import Cookies, FileSecrets, RandomSecrets
+from hanse_dns.serving.guarding import Guarding
+from hanse_dns.serving.ratelimit import RateLimiter, Verdict, network_of
+from hanse_dns.serving.responder import respond
 from hanse_dns.settings import DnsSettings
 from hypothesis import given
 from hypothesis import strategies as st

@@ -12,8 +12,8 @@ import dns.rcode
 import dns.rdataclass
 import dns.rdatatype
 import pytest
-from hanse_dns.answers import CompiledZone, Name, compile_zone
-from hanse_dns.responder import respond
+from hanse_dns.serving.answers import CompiledZone, Name, compile_zone
+from hanse_dns.serving.responder import respond
 from hanse_dns.settings import DnsSettings
 from hypothesis import given
 from hypothesis import strategies as st

@@ -11,12 +11,12 @@ import dns.asyncquery
 import dns.exception
 import dns.flags
 import dns.message
-import hanse_dns.server as server_module
+import hanse_dns.serving.server as server_module
 import pytest
-from hanse_dns.answers import Name, compile_zone
-from hanse_dns.guarding import Guarding
-from hanse_dns.responder import respond
-from hanse_dns.server import NameServer
+from hanse_dns.serving.answers import Name, compile_zone
+from hanse_dns.serving.guarding import Guarding
+from hanse_dns.serving.responder import respond
+from hanse_dns.serving.server import NameServer
 from hanse_dns.settings import DnsSettings
 
 from hanse.errors import ConfigError

@@ -12,12 +12,12 @@ import dns.message
 import dns.rcode
 import orjson
 import pytest
-from hanse_dns.answering import Answering
 from hanse_dns.compiler import MAX_TARGETS, CompiledRecord, Scope, Target
 from hanse_dns.controller import Compilation, Compiler
 from hanse_dns.journal import Journal
-from hanse_dns.server import NameServer
 from hanse_dns.service import DnsServicer
+from hanse_dns.serving.answering import Answering
+from hanse_dns.serving.server import NameServer
 from hanse_dns.settings import DnsSettings
 
 from hanse.api.dns.v1 import dns_service_pb2, record_set_pb2

@@ -7,11 +7,11 @@ from typing import Any
 
 import orjson
 import pytest
-from hanse_dns.answering import Answering
 from hanse_dns.compiler import MAX_TARGETS
 from hanse_dns.controller import Compilation
 from hanse_dns.journal import MAX_BYTES, Journal, _parts
-from hanse_dns.responder import SERVFAIL
+from hanse_dns.serving.answering import Answering
+from hanse_dns.serving.responder import SERVFAIL
 from hanse_dns.settings import DnsSettings
 from hanse_dns.sources import cluster_view, presence, service_intent
 from hypothesis import given, settings
@@ -22,7 +22,7 @@ from hanse.api.registry.v1 import cluster_pb2
 from hanse.api.syncer.v1 import sync_state_pb2 as sync
 from hanse.api.syncer.v1.sync_state_pb2 import ZoneEndpoints
 from hanse.errors import HanseError
-from hanse.kube.untrusted import MAX_ADDRESSES
+from hanse.kube.model.untrusted import MAX_ADDRESSES
 from hanse.store import Compare, KeyValue, MemoryStore, Put, keys
 from hanse.store.keys import ObjectKey
 from tests.support.shapes import anything, gone_wrong
@@ -205,7 +205,7 @@ async def test_a_question_that_the_responder_fails_on_is_answered(monkeypatch: p
         def fail(*_: Any, **__: Any) -> Any:
             raise IndexError("surprise")
 
-        monkeypatch.setattr("hanse_dns.answering.respond", fail)
+        monkeypatch.setattr("hanse_dns.serving.answering.respond", fail)
         response = answering.respond(question, False)
         assert response is not None
         assert (response[:2], response[3] & 0xF) == (b"\x00\x07", SERVFAIL)

@@ -11,7 +11,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from hanse_apiserver.federation_service import policy as federation_policy
+from hanse_apiserver.rpc.service import policy as federation_policy
 from hanse_apiserver.settings import ApiserverSettings
 from hanse_dns.service import POLICY as DNS
 from hanse_dns.settings import DnsSettings
@@ -23,9 +23,9 @@ from hanse_simulator.settings import SimulatorSettings
 from hanse_syncer.service import POLICY as SYNCER
 from hanse_syncer.settings import SyncerSettings
 
+from hanse.process.settings import ServiceSettings, Settings, field_docs
 from hanse.rpc import AUTHENTICATED
 from hanse.rpc.policy import Policy
-from hanse.settings import ServiceSettings, Settings, field_docs
 from hanse.store import rights
 
 ROOT = Path(__file__).resolve().parents[2]

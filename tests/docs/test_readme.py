@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from hanse_scheduler.planner import plan
-from hanse_scheduler.preferences import DEPLOYMENT_PREFERENCES, parse_preferences
+from hanse_scheduler.decide.planner import plan
+from hanse_scheduler.decide.preferences import DEPLOYMENT_PREFERENCES, parse_preferences
 
 from tests.system import script
 

@@ -16,13 +16,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from hanse.auth import ADMIN_NAME, ADMINS, MASTERS, SERVICES, service_name
-from hanse.auth import server_name as name_of_server
-from hanse.credentials import Sealer
-from hanse.keyring import create_key_file
-from hanse.pki import CertificateAuthority
-from hanse.settings import TlsFiles
-from hanse.store.roles import ROOT
+from hanse.process.settings import TlsFiles
+from hanse.security.auth import ADMIN_NAME, ADMINS, MASTERS, SERVICES, service_name
+from hanse.security.auth import server_name as name_of_server
+from hanse.security.credentials import Sealer
+from hanse.security.keyring import create_key_file
+from hanse.security.pki import CertificateAuthority
+from hanse.store.admin.roles import ROOT
 from tests.image.podman import Image, Podman
 from tests.support.etcd import EtcdServer, free_ports
 
@@ -128,7 +128,7 @@ class Federation:
         }
         self._podman.run(
             self._image,
-            "hanse.store.roles",
+            "hanse.store.admin.roles",
             *(f"--{name}={value}" for name, value in arguments.items()),
             options=self._mounted("roles", etcd=ROOT),
         )

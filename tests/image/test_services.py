@@ -14,7 +14,7 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from hanse.auth import server_name
+from hanse.security.auth import server_name
 from tests.image.federation import NAMES, Federation
 from tests.image.podman import Image, Podman
 

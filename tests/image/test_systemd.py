@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from hanse.auth import SERVICES, service_name
-from hanse.pki import CertificateAuthority
-from hanse.store.roles import ROOT as ETCD_ROOT
+from hanse.security.auth import SERVICES, service_name
+from hanse.security.pki import CertificateAuthority
+from hanse.store.admin.roles import ROOT as ETCD_ROOT
 from tests.image.federation import NAMES
 from tests.image.podman import Podman
 from tests.support.etcd import find_etcd

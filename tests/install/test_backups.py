@@ -23,16 +23,16 @@ from hanse_install.backups import Backups
 from hanse_install.kubectl import Kubectl
 from hanse_install.options import Options
 from hanse_install.record import Record
-from hanse_local.backup import check
-from hanse_local.restoring import BUMP
-from hanse_local.sealed_file import Secret
+from hanse_local.backup.contents import check
+from hanse_local.backup.restoring import BUMP
+from hanse_local.backup.sealed_file import Secret
 
 from hanse.errors import ConfigError, FailedPreconditionError, UnavailableError
 from hanse.installation import secrets
-from hanse.keyring import add_key, create_key_file, promote_key, read_keys, remove_keys
-from hanse.settings import TlsFiles
+from hanse.process.settings import TlsFiles
+from hanse.security.keyring import add_key, create_key_file, promote_key, read_keys, remove_keys
 from hanse.store import EtcdStore
-from hanse.store.channel import open_channel
+from hanse.store.etcd.channel import open_channel
 from hanse.store.keys import FEDERATION
 from tests.deploy.manifests import Manifest, build, named, needs_kubectl, of_kind
 from tests.deploy.processes import DEADLINE, Host

@@ -31,7 +31,7 @@ from hanse.errors import (
     UnauthenticatedError,
     UnavailableError,
 )
-from hanse.pki import CertificateAuthority
+from hanse.security.pki import CertificateAuthority
 from tests.deploy import manifests as deploy
 from tests.deploy.manifests import needs_kubectl, rendered
 

@@ -6,17 +6,24 @@ import http.client
 from pathlib import Path
 
 import pytest
-from hanse_local.backup import Manifest
-from hanse_local.keys import left_of, places_of
+from hanse_local.backup.contents import Manifest
+from hanse_local.keys.rings import left_of, places_of
 
-from hanse import census
-from hanse.census import take_credentials, take_objects
-from hanse.credentials import Sealer
 from hanse.errors import DataLossError
-from hanse.keyring import KeyRing, add_key, create_key_file, new_key, promote_key, read_keys, remove_keys
-from hanse.kms import KmsRing
-from hanse.sealing import ObjectSealer
-from hanse.store import MemoryStore, keys
+from hanse.security.credentials import Sealer
+from hanse.security.keyring import (
+    KeyRing,
+    add_key,
+    create_key_file,
+    new_key,
+    promote_key,
+    read_keys,
+    remove_keys,
+)
+from hanse.security.kms import KmsRing
+from hanse.security.sealing import ObjectSealer
+from hanse.store import MemoryStore, census, keys
+from hanse.store.census import take_credentials, take_objects
 from hanse.store.keys import ObjectKey
 from tests.support.kms import PluginServer
 

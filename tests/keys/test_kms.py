@@ -11,15 +11,15 @@ from typing import Any
 
 import pytest
 
-from hanse import kms
 from hanse.api.kms.v2 import kms_pb2 as pb
-from hanse.credentials import Sealer
-from hanse.envelope import reason
 from hanse.errors import ConfigError, DataLossError, UnavailableError
-from hanse.keyring import new_key
-from hanse.kms import KmsRing, fault
-from hanse.sealing import ObjectSealer
-from hanse.settings import check_socket
+from hanse.process.settings import check_socket
+from hanse.security import kms
+from hanse.security.credentials import Sealer
+from hanse.security.envelope import reason
+from hanse.security.keyring import new_key
+from hanse.security.kms import KmsRing, fault
+from hanse.security.sealing import ObjectSealer
 from hanse.store import MemoryStore
 from hanse.store.keys import ObjectKey
 from hanse.store.mirror import Mirror

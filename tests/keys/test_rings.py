@@ -11,9 +11,9 @@ from hanse_apiserver import resealing
 from hanse_apiserver.resealing import keep_sealed
 from hanse_registry.resealing import Resealer
 
-from hanse.credentials import Sealer
-from hanse.envelope import reason
-from hanse.keyring import (
+from hanse.security.credentials import Sealer
+from hanse.security.envelope import reason
+from hanse.security.keyring import (
     Key,
     KeyName,
     add_key,
@@ -24,8 +24,8 @@ from hanse.keyring import (
     remove_keys,
     write_keys,
 )
-from hanse.rings import RingKeeper
-from hanse.sealing import ObjectSealer
+from hanse.security.rings import RingKeeper
+from hanse.security.sealing import ObjectSealer
 from hanse.store import Compare, MemoryStore, Mirror, keys
 from hanse.store.keys import ObjectKey
 from hanse.store.sealed import SealedStore

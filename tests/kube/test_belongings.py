@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hanse.kube import belongings
+from hanse.federation import belongings
 
 RBAC = "rbac.authorization.k8s.io"
 FLOWS = "flowcontrol.apiserver.k8s.io"

@@ -14,8 +14,8 @@ from hanse_local.federation import Plan, prepare
 from hanse_local.layout import DataDir
 from hanse_local.options import Options
 from hanse_local.ports import Claims
-from hanse_local.process import ProcessSpec
-from hanse_local.readiness import ReadyFile
+from hanse_local.supervise.process import ProcessSpec
+from hanse_local.supervise.readiness import ReadyFile
 
 PROGRAM = """
 import json, os, signal, sys, time

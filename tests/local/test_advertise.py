@@ -16,7 +16,7 @@ from hanse_local.layout import DataDir
 from hanse_local.options import NOBODY, Options
 
 from hanse.errors import ConfigError
-from hanse.pki import names_of
+from hanse.security.pki import names_of
 from tests.local.fakes import plan_of
 
 NAMES = ("fed.example.org", "192.0.2.7", "2001:DB8::7")

@@ -12,15 +12,16 @@ from pathlib import Path
 import pytest
 from hanse_cli import exits
 from hanse_cli.main import hanse, run
-from hanse_local import etcd, restoring
-from hanse_local.backup import EtcdPart, Manifest, Part, check, included
+from hanse_local.backup import restoring
+from hanse_local.backup.contents import EtcdPart, Manifest, Part, check, included
+from hanse_local.backup.restoring import find_tool, restore
+from hanse_local.backup.sealed_file import SealedWriter, Secret
+from hanse_local.etcd import binary as etcd
 from hanse_local.layout import DataDir
-from hanse_local.restoring import find_tool, restore
-from hanse_local.sealed_file import SealedWriter, Secret
-from hanse_local.state import State
+from hanse_local.supervise.state import State
 
 from hanse.errors import ConfigError, DataLossError, FailedPreconditionError, HanseError
-from hanse.keyring import new_key
+from hanse.security.keyring import new_key
 from tests.local.fakes import fake_etcd
 
 SECRET = Secret(keys=[new_key()])

@@ -6,15 +6,15 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from hanse_local.certificates import Certificates
 from hanse_local.checks import SERVICES
-from hanse_local.continuity import EtcdAccess, read_id
+from hanse_local.etcd.continuity import EtcdAccess, read_id
+from hanse_local.keys.certificates import Certificates
 from hanse_local.layout import DataDir
 from hanse_local.options import Options
 
 from hanse.api.federation.v1.federation_pb2 import Federation
 from hanse.errors import PermissionDeniedError
-from hanse.settings import TlsFiles
+from hanse.process.settings import TlsFiles
 from hanse.store import EtcdStore, keys
 from tests.local.fakes import plan_of
 from tests.support.etcd import EtcdServer

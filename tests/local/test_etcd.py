@@ -6,11 +6,11 @@ import os
 from pathlib import Path
 
 import pytest
-from hanse_local import etcd
-from hanse_local.etcd import EtcdBinary, EtcdPorts
+from hanse_local.etcd import binary as etcd
+from hanse_local.etcd.binary import EtcdBinary, EtcdPorts
 
 from hanse.errors import ConfigError, FailedPreconditionError
-from hanse.settings import TlsFiles
+from hanse.process.settings import TlsFiles
 from tests.local.fakes import fake_etcd
 
 TLS = TlsFiles(ca=Path("ca"), cert=Path("cert"), key=Path("key"))

@@ -12,7 +12,8 @@ import time
 from pathlib import Path
 
 import pytest
-from hanse_local import etcd, etcd_build
+from hanse_local.etcd import binary as etcd
+from hanse_local.etcd import build as etcd_build
 
 from hanse.errors import FailedPreconditionError
 from tests.local.fakes import fake_etcd

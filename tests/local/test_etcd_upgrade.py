@@ -12,14 +12,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from hanse_local import etcd
-from hanse_local.certificates import Certificates
-from hanse_local.continuity import EtcdAccess
+from hanse_local.etcd import binary as etcd
+from hanse_local.etcd.continuity import EtcdAccess
+from hanse_local.keys.certificates import Certificates
 from hanse_local.layout import DataDir
 
-from hanse.settings import TlsFiles
+from hanse.process.settings import TlsFiles
 from hanse.store import EtcdStore
-from hanse.store.roles import Roles
+from hanse.store.admin.roles import Roles
 from tests.support.etcd import free_ports
 
 

@@ -10,20 +10,20 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from hanse_local import restoring
-from hanse_local.backup import EtcdSource, file_name, keep_newest, take_services
-from hanse_local.certificates import ETCD
+from hanse_local.backup import restoring
+from hanse_local.backup.contents import EtcdSource, file_name, keep_newest, take_services
+from hanse_local.backup.sealed_file import Secret
+from hanse_local.keys.certificates import ETCD
 from hanse_local.layout import DataDir
-from hanse_local.sealed_file import Secret
 
 from hanse.api.federation.v1.federation_pb2 import Federation
-from hanse.auth import service_name
 from hanse.errors import CompactedError, PermissionDeniedError
-from hanse.keyring import new_key
-from hanse.settings import TlsFiles
+from hanse.process.settings import TlsFiles
+from hanse.security.auth import service_name
+from hanse.security.keyring import new_key
 from hanse.store import EtcdStore
+from hanse.store.admin.roles import ROOT
 from hanse.store.keys import FEDERATION
-from hanse.store.roles import ROOT
 from tests.support.etcd_cluster import EtcdCluster, EtcdMember
 
 OPERATIONS = Path(__file__).resolve().parents[2] / "docs" / "operations.md"

@@ -13,21 +13,22 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from hanse_local import background, commands, process
-from hanse_local import host as host_module
-from hanse_local.certificates import Certificates
-from hanse_local.files import OwnFiles
-from hanse_local.host import Host
+from hanse_local import commands
+from hanse_local.keys.certificates import Certificates
 from hanse_local.layout import DataDir
 from hanse_local.options import Options
 from hanse_local.ports import Claims
-from hanse_local.process import ProcessState
-from hanse_local.readiness import EtcdHealth, ReadyFile
-from hanse_local.supervisor import StartError, Supervisor
+from hanse_local.supervise import background, process
+from hanse_local.supervise import host as host_module
+from hanse_local.supervise.files import OwnFiles
+from hanse_local.supervise.host import Host
+from hanse_local.supervise.process import ProcessState
+from hanse_local.supervise.readiness import EtcdHealth, ReadyFile
+from hanse_local.supervise.supervisor import StartError, Supervisor
 from hanse_local.verdict import problems
 
-from hanse.health import Health, HealthServer
-from hanse.pki import CertificateAuthority, KeyPair, write_private
+from hanse.process.health import Health, HealthServer
+from hanse.security.pki import CertificateAuthority, KeyPair, write_private
 from tests.local.fakes import Fakes, eventually
 from tests.local.test_host import Etcd, planner_of
 

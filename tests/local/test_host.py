@@ -13,16 +13,17 @@ from typing import Any
 
 import pytest
 import yaml
-from hanse_local import background, etcd
-from hanse_local.continuity import EtcdAccess
+from hanse_local.etcd import binary as etcd
+from hanse_local.etcd.continuity import EtcdAccess
 from hanse_local.federation import Plan, prepare
-from hanse_local.host import Host
 from hanse_local.layout import DataDir
-from hanse_local.lock import is_held
 from hanse_local.options import Options
 from hanse_local.ports import Claims
-from hanse_local.state import State
-from hanse_local.supervisor import StartError
+from hanse_local.supervise import background
+from hanse_local.supervise.host import Host
+from hanse_local.supervise.lock import is_held
+from hanse_local.supervise.state import State
+from hanse_local.supervise.supervisor import StartError
 
 from hanse.errors import FailedPreconditionError, UnavailableError
 from tests.local.fakes import Fakes, eventually

@@ -15,12 +15,13 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from hanse_local import background, commands, control
-from hanse_local.files import OwnFiles
-from hanse_local.host import Host
+from hanse_local import commands
 from hanse_local.layout import DataDir
-from hanse_local.lock import DataDirLock, is_held, read_holder
 from hanse_local.options import Options
+from hanse_local.supervise import background, control
+from hanse_local.supervise.files import OwnFiles
+from hanse_local.supervise.host import Host
+from hanse_local.supervise.lock import DataDirLock, is_held, read_holder
 
 from hanse.errors import FailedPreconditionError, InvalidArgumentError, UnavailableError
 
@@ -51,7 +52,7 @@ def test_a_lock_ends_with_its_process(data: DataDir) -> None:
     code = (
         "import os, signal, sys\n"
         "from hanse_local.layout import DataDir\n"
-        "from hanse_local.lock import DataDirLock\n"
+        "from hanse_local.supervise.lock import DataDirLock\n"
         "data = DataDir.at(sys.argv[1])\n"
         "lock = DataDirLock(data).__enter__()\n"
         "lock.announce(data.run / 'control.sock')\n"
@@ -197,7 +198,7 @@ def test_a_lock_that_was_removed_lets_no_second_supervisor_in(data: DataDir) -> 
     code = (
         "import sys\n"
         "from hanse_local.layout import DataDir\n"
-        "from hanse_local.lock import DataDirLock\n"
+        "from hanse_local.supervise.lock import DataDirLock\n"
         "data = DataDir.at(sys.argv[1])\n"
         "with DataDirLock(data) as lock:\n"
         "    lock.announce(data.run / 'control.sock')\n"

@@ -11,11 +11,12 @@ from pathlib import Path
 
 import pytest
 from hanse_apiserver import founding
-from hanse_local import background, beginnings
+from hanse_local.etcd import beginnings
 from hanse_local.layout import DataDir
 from hanse_local.options import Options
-from hanse_local.process import ProcessState
-from hanse_local.supervisor import Supervisor
+from hanse_local.supervise import background
+from hanse_local.supervise.process import ProcessState
+from hanse_local.supervise.supervisor import Supervisor
 from hanse_local.verdict import problems
 
 from hanse.errors import FEDERATION_DIFFERS, FEDERATION_LOST, FailedPreconditionError

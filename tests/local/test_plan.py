@@ -15,16 +15,16 @@ from hanse_client import ClientConfig
 from hanse_local import ports
 from hanse_local.checks import SERVICES
 from hanse_local.configs import Access, kubeconfig, toml
+from hanse_local.keys.renewing import renew
 from hanse_local.layout import DataDir
 from hanse_local.options import Options
-from hanse_local.renewing import renew
-from hanse_local.state import VERSION, State
+from hanse_local.supervise.state import VERSION, State
 from hanse_local.topology import default_clusters
 from hypothesis import given
 from hypothesis import strategies as st
 
 from hanse.errors import ConfigError, FailedPreconditionError
-from hanse.pki import write_private
+from hanse.security.pki import write_private
 from tests.local.fakes import fake_etcd, plan_of
 
 

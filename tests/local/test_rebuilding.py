@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 import yaml
-from hanse_cli.orphans import SELECTOR
-from hanse_local.rebuilding import PREFERENCES, applied, put_together, written
+from hanse_cli.commands.orphans import SELECTOR
+from hanse_local.rebuild.rebuilding import PREFERENCES, applied, put_together, written
 from hanse_syncer.ownership import labels
 
-from hanse.kube import fieldsets
+from hanse.kube.merge import fieldsets
 from hanse.store.keys import ObjectKey
 
 WEB = ObjectKey("apps", "deployments", "shop", "web")

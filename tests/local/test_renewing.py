@@ -9,13 +9,13 @@ import pytest
 import yaml
 from cryptography import x509
 from hanse_local.checks import SERVICES
+from hanse_local.keys.renewing import listed, renew, revoke
 from hanse_local.layout import DataDir
 from hanse_local.options import Options
-from hanse_local.renewing import listed, renew, revoke
 
-from hanse.auth import server_name, service_name
 from hanse.errors import ConfigError, InvalidArgumentError
-from hanse.pki import CertificateAuthority, KeyPair, names_of, write_private
+from hanse.security.auth import server_name, service_name
+from hanse.security.pki import CertificateAuthority, KeyPair, names_of, write_private
 from tests.local.fakes import plan_of
 
 

@@ -6,15 +6,16 @@ import asyncio
 from pathlib import Path
 
 import pytest
-from hanse_local.continuity import EtcdAccess
+from hanse_local.etcd.continuity import EtcdAccess
+from hanse_local.etcd.room import keep_room
 from hanse_local.layout import DataDir
 from hanse_local.options import Options
-from hanse_local.room import keep_room
 
 from hanse.errors import CompactedError
-from hanse.pki import CertificateAuthority
-from hanse.store import EtcdStore, upkeep
-from hanse.store.roles import ROOT, Roles
+from hanse.security.pki import CertificateAuthority
+from hanse.store import EtcdStore
+from hanse.store.admin import upkeep
+from hanse.store.admin.roles import ROOT, Roles
 from tests.local.fakes import plan_of
 from tests.support.etcd import EtcdServer
 

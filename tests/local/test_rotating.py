@@ -12,19 +12,19 @@ from typing import Any
 
 import pytest
 import yaml
-from hanse_local import rotating
-from hanse_local.certificates import authorities, held
 from hanse_local.checks import SERVICES
 from hanse_local.configs import Access, kubeconfig
+from hanse_local.keys import rotating
+from hanse_local.keys.certificates import authorities, held
+from hanse_local.keys.overlap import Overlap, unfinished
+from hanse_local.keys.renewing import endings, listed, renew
+from hanse_local.keys.rotating import rotate
 from hanse_local.layout import DataDir
 from hanse_local.options import Options
-from hanse_local.overlap import Overlap, unfinished
-from hanse_local.renewing import endings, listed, renew
-from hanse_local.rotating import rotate
 
 from hanse.errors import ConfigError, FailedPreconditionError
-from hanse.pki import CertificateAuthority, KeyPair, issued_by, write_private
-from hanse.rotation import Stage, stage_of
+from hanse.security.pki import CertificateAuthority, KeyPair, issued_by, write_private
+from hanse.security.rotation import Stage, stage_of
 from tests.local.fakes import plan_of
 
 NOTHING: list[str] = []

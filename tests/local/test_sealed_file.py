@@ -7,13 +7,13 @@ import json
 from pathlib import Path
 
 import pytest
-from hanse_local import sealed_file
-from hanse_local.sealed_file import MAGIC, SealedReader, SealedWriter, Secret
+from hanse_local.backup import sealed_file
+from hanse_local.backup.sealed_file import MAGIC, SealedReader, SealedWriter, Secret
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hanse.errors import ConfigError, DataLossError, FailedPreconditionError, HanseError
-from hanse.keyring import new_key
+from hanse.security.keyring import new_key
 
 KEY = new_key()
 SECRET = Secret(keys=[KEY])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from hanse_local.state import VERSION, State
+from hanse_local.supervise.state import VERSION, State
 
 
 def test_what_a_newer_release_has_remembered_stays(tmp_path: Path) -> None:

@@ -12,9 +12,9 @@ import time
 from pathlib import Path
 
 import pytest
-from hanse_local.identity import ProcessIdentity
-from hanse_local.process import ProcessState
-from hanse_local.supervisor import StartError, Supervisor, end_leftovers, tail_of
+from hanse_local.supervise.identity import ProcessIdentity
+from hanse_local.supervise.process import ProcessState
+from hanse_local.supervise.supervisor import StartError, Supervisor, end_leftovers, tail_of
 
 from tests.local.fakes import Fakes, eventually
 
@@ -128,7 +128,7 @@ PARENT = """
 import asyncio, sys
 from pathlib import Path
 from tests.local.fakes import Fakes
-from hanse_local.supervisor import Supervisor
+from hanse_local.supervise.supervisor import Supervisor
 async def main():
     folder = Path(sys.argv[1])
     async with Supervisor([Fakes(folder).spec("db")], record=folder / "processes") as supervisor:

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hanse import keyring
-from hanse.credentials import Sealer
 from hanse.errors import ConfigError, DataLossError
-from hanse.keyring import add_key, new_key, promote_key
+from hanse.security import keyring
+from hanse.security.credentials import Sealer
+from hanse.security.keyring import add_key, new_key, promote_key
 
 SEALER = Sealer([new_key()])
 

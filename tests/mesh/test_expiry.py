@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry
 
-from hanse.expiry import Expiry, certificate_files, ends_of
-from hanse.leading import observe_leading
-from hanse.pki import CertificateAuthority
-from hanse.settings import ServiceSettings
-from hanse.telemetry import setup
+from hanse.control.leading import observe_leading
+from hanse.process.settings import ServiceSettings
+from hanse.process.telemetry import setup
+from hanse.security.pki import CertificateAuthority
+from hanse.service.expiry import Expiry, certificate_files, ends_of
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from pathlib import Path
 import orjson
 import pytest
 
-from hanse.looplag import Held, LoopWatchdog
+from hanse.process.looplag import Held, LoopWatchdog
 from tests.mesh.test_runtime import started, until
 from tests.support.looplag import responsive
 

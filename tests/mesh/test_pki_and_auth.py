@@ -14,7 +14,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hanse.auth import (
+from hanse.errors import ConfigError, UnauthenticatedError
+from hanse.security.auth import (
     ADMINS,
     Identity,
     TokenFile,
@@ -23,9 +24,8 @@ from hanse.auth import (
     identity_from_pem,
     identity_from_ssl,
 )
-from hanse.errors import ConfigError, UnauthenticatedError
-from hanse.pki import CertificateAuthority, KeyPair, needs_renewal, subject_of
-from hanse.subject import subject_of_der
+from hanse.security.pki import CertificateAuthority, KeyPair, needs_renewal, subject_of
+from hanse.security.subject import subject_of_der
 
 AUTHORITY = CertificateAuthority.create()
 

@@ -11,10 +11,10 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from hanse.errors import ConfigError, FailedPreconditionError
-from hanse.pki import CertificateAuthority, KeyPair, issued_by
-from hanse.revocation import DenyList
-from hanse.rotation import NEXT, OLD, Stage, begin, finish, past, stage_of, successor, switch
-from hanse.subject import certificates_of
+from hanse.security.pki import CertificateAuthority, KeyPair, issued_by
+from hanse.security.revocation import DenyList
+from hanse.security.rotation import NEXT, OLD, Stage, begin, finish, past, stage_of, successor, switch
+from hanse.security.subject import certificates_of
 
 
 def certificate(directory: Path, name: str) -> x509.Certificate:

@@ -20,8 +20,8 @@ import asyncio, sys
 from dataclasses import dataclass
 from typing import ClassVar
 from hanse.errors import ConfigError, FailedPreconditionError
-from hanse.runtime import Runtime, run
-from hanse.settings import ServiceSettings
+from hanse.service.runtime import Runtime, run
+from hanse.process.settings import ServiceSettings
 
 @dataclass(frozen=True)
 class S(ServiceSettings):

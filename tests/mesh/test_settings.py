@@ -10,7 +10,7 @@ from typing import ClassVar, Literal
 import pytest
 
 from hanse.errors import ConfigError
-from hanse.settings import ServiceSettings, Settings, TlsFiles, field_docs, split_address
+from hanse.process.settings import ServiceSettings, Settings, TlsFiles, field_docs, split_address
 
 
 @dataclass(frozen=True)

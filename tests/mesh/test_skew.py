@@ -6,8 +6,8 @@ import pytest
 import structlog
 from hanse_local import verdict
 
-from hanse import skew
-from hanse.skew import MAX_PEERS, RECENT_SECONDS, Peers, complaints, supported
+from hanse.process import skew
+from hanse.process.skew import MAX_PEERS, RECENT_SECONDS, Peers, complaints, supported
 
 
 @pytest.mark.parametrize(

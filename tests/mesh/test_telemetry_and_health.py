@@ -18,11 +18,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from opentelemetry.trace import SpanContext, TraceFlags
 
-import hanse.health as health_module
+import hanse.process.health as health_module
 from hanse.control import QueueMetrics, WorkQueue
-from hanse.health import Health, HealthServer
-from hanse.settings import ServiceSettings
-from hanse.telemetry import (
+from hanse.process.health import Health, HealthServer
+from hanse.process.settings import ServiceSettings
+from hanse.process.telemetry import (
     configure_logging,
     current_trace_id,
     format_traceparent,
@@ -163,7 +163,8 @@ def test_idle_exporters_are_not_imported() -> None:
     import subprocess
 
     code = (
-        "import sys, hanse.runtime, hanse.rpc, hanse.control, hanse.telemetry as t, hanse.settings as s;"
+        "import sys, hanse.service.runtime, hanse.rpc, hanse.control;"
+        "import hanse.process.telemetry as t, hanse.process.settings as s;"
         "t.setup('x', s.ServiceSettings());"
         "bad = [m for m in sys.modules if m.startswith(('opentelemetry.exporter.otlp', 'kubernetes', "
         "'aiohttp', 'cryptography', 'opentelemetry.sdk.trace.', 'opentelemetry.sdk._logs'))];"
@@ -231,8 +232,8 @@ def test_listeners_hear_changes_of_ready_only() -> None:
 
 EXPORTING = """
 import logging, sys
-from hanse.settings import ServiceSettings
-from hanse.telemetry import get_logger, setup, span_from_traceparent
+from hanse.process.settings import ServiceSettings
+from hanse.process.telemetry import get_logger, setup, span_from_traceparent
 t = setup("x", ServiceSettings(otlp_endpoint=sys.argv[1]))
 with span_from_traceparent("the span", None):
     get_logger("a").info("the event", key="the value")

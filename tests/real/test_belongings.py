@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from hanse.kube import belongings
+from hanse.federation import belongings
 from tests.real.realcluster import ClusterSpec, Json, KubeApi, RealClusters, until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

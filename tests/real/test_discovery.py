@@ -10,11 +10,11 @@ import orjson
 import pytest
 import pytest_asyncio
 
-from hanse.kube import discovery
-from hanse.kube.access import ClusterAccess
-from hanse.kube.catalogue import Catalogue
-from hanse.kube.client import KubeClient
-from hanse.kube.objects import Object
+from hanse.kube.client.access import ClusterAccess
+from hanse.kube.client.client import KubeClient
+from hanse.kube.kinds.catalogue import Catalogue
+from hanse.kube.model.objects import Object
+from hanse.kube.wire import discovery
 from tests.real.realcluster import ClusterSpec, RealClusters
 from tests.support.raw import raw
 

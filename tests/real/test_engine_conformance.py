@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from hanse.kube.access import ClusterAccess
-from hanse.kube.catalogue import Catalogue
-from hanse.kube.client import KubeClient
+from hanse.kube.client.access import ClusterAccess
+from hanse.kube.client.client import KubeClient
+from hanse.kube.kinds.catalogue import Catalogue
 from hanse.store import MemoryStore
 from tests.kube.server.world import World, until
 from tests.real.conformance import scenarios_mistakes, scenarios_reads, scenarios_writes

@@ -23,12 +23,12 @@ import pytest
 import pytest_asyncio
 import yaml
 from hanse_install.stages import waits_for
-from hanse_local.backup import check
-from hanse_local.etcd_build import cache_dir
-from hanse_local.sealed_file import Secret
+from hanse_local.backup.contents import check
+from hanse_local.backup.sealed_file import Secret
+from hanse_local.etcd.build import cache_dir
 
-from hanse.auth import server_name
-from hanse.keyring import read_keys
+from hanse.security.auth import server_name
+from hanse.security.keyring import read_keys
 from tests.deploy.manifests import of_kind
 from tests.deploy.processes import DEADLINE, Host
 from tests.install import kubectl_shim

@@ -20,10 +20,10 @@ from hanse.errors import (
     ResourceExhaustedError,
     UnauthenticatedError,
 )
-from hanse.kube.access import ClusterAccess
-from hanse.kube.client import KubeClient, ResourcePath
-from hanse.kube.expect import WrongAnswerError
-from hanse.kube.objects import Object
+from hanse.kube.client.access import ClusterAccess
+from hanse.kube.client.client import KubeClient, ResourcePath
+from hanse.kube.client.expect import WrongAnswerError
+from hanse.kube.model.objects import Object
 from tests.real.realcluster import ClusterSpec, RealClusters
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

@@ -16,8 +16,8 @@ import pytest_asyncio
 import yaml
 
 from hanse.installation import KEYS, secrets
-from hanse.keyring import add_key
-from hanse.kube.access import ClusterAccess
+from hanse.kube.client.access import ClusterAccess
+from hanse.security.keyring import add_key
 from tests.deploy.guide import block
 from tests.deploy.manifests import OVERLAYS, WORKLOADS, build, of_kind, pod
 from tests.real.realcluster import ClusterSpec, RealClusters

@@ -9,14 +9,14 @@ from typing import Any
 
 import orjson
 import pytest
-from hanse_registry.inventory import MAX_ZONES, capacity, catalogue, topology
-from hanse_registry.probe import list_nodes, probe, take_inventory
+from hanse_registry.member.inventory import MAX_ZONES, capacity, catalogue, topology
+from hanse_registry.member.probe import list_nodes, probe, take_inventory
 
 from hanse.api.registry.v1 import cluster_pb2, registry_service_pb2
 from hanse.api.type.v1 import condition_pb2
 from hanse.errors import HanseError
-from hanse.kube.bounds import CATALOGUE_RESOURCES, PAGE, WORDS, MisbehavingMemberError
-from hanse.kube.expect import Answer, Expected, verified
+from hanse.kube.client.bounds import CATALOGUE_RESOURCES, PAGE, WORDS, MisbehavingMemberError
+from hanse.kube.client.expect import Answer, Expected, verified
 from hanse.store import keys
 from tests.registry import test_service
 from tests.registry.test_service import World

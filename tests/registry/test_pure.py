@@ -7,12 +7,12 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from hanse_registry.credentials import end_of, fingerprint, read_kubeconfig, to_access, to_message
-from hanse_registry.health import Health, Outcome, Standing, after
-from hanse_registry.inventory import Topology, capacity, catalogue, topology
+from hanse_registry.member.credentials import end_of, fingerprint, read_kubeconfig, to_access, to_message
+from hanse_registry.member.health import Health, Outcome, Standing, after
+from hanse_registry.member.inventory import Topology, capacity, catalogue, topology
+from hanse_registry.member.probe import Inventory
 from hanse_registry.membership import compile_cluster, standing_of
 from hanse_registry.names import check_id, parse_name
-from hanse_registry.probe import Inventory
 from hanse_registry.updating import difference
 from hypothesis import given
 from hypothesis import strategies as st
@@ -22,8 +22,8 @@ from hanse.api.syncer.v1.orphan_pb2 import Orphan, OrphanReport
 from hanse.api.type.v1 import condition_pb2
 from hanse.api.type.v1.object_reference_pb2 import ObjectReference
 from hanse.errors import ConfigError, HanseError, InvalidArgumentError
-from hanse.kube.access import ClusterAccess
-from hanse.pki import CertificateAuthority
+from hanse.kube.client.access import ClusterAccess
+from hanse.security.pki import CertificateAuthority
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 OK = Outcome()

@@ -15,8 +15,8 @@ from google.protobuf import empty_pb2
 from hanse_registry import service
 from hanse_registry.controller import Registrar
 from hanse_registry.intent import Intent
+from hanse_registry.member.probe import MemberApi
 from hanse_registry.metrics import STATES, RegistryMetrics
-from hanse_registry.probe import MemberApi
 from hanse_registry.service import RegistryServicer
 from hanse_registry.settings import RegistrySettings
 
@@ -34,7 +34,6 @@ from hanse.api.registry.v1.registry_service_pb2_grpc import (
 from hanse.api.scheduler.v1 import placement_pb2
 from hanse.api.syncer.v1 import orphan_pb2, sync_state_pb2
 from hanse.api.type.v1 import change_pb2, condition_pb2
-from hanse.credentials import Sealer
 from hanse.errors import (
     AlreadyExistsError,
     CompactedError,
@@ -46,14 +45,15 @@ from hanse.errors import (
     NotFoundError,
     UnavailableError,
 )
-from hanse.keyring import new_key
-from hanse.kube.access import ClusterAccess
-from hanse.kube.expect import Answer, Expected, verified
-from hanse.kube.patch import json_patch, merge_patch
-from hanse.kube.transport import JSON
+from hanse.kube.client.access import ClusterAccess
+from hanse.kube.client.expect import Answer, Expected, verified
+from hanse.kube.client.transport import JSON
+from hanse.kube.merge.patch import json_patch, merge_patch
+from hanse.process.telemetry import setup
 from hanse.rpc import Policy, RpcChannel, RpcServer
+from hanse.security.credentials import Sealer
+from hanse.security.keyring import new_key
 from hanse.store import Compare, Delete, Entry, MemoryStore, Op, TxnResult, keys
-from hanse.telemetry import setup
 
 SETTINGS = RegistrySettings(
     probe_interval=0.02, probe_timeout=0.5, failure_threshold=2, inventory_interval=60.0

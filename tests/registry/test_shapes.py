@@ -10,8 +10,8 @@ import orjson
 import pytest
 from hanse_registry import intent, keeper
 from hanse_registry.controller import stored_cluster
-from hanse_registry.health import Health
-from hanse_registry.inventory import (
+from hanse_registry.member.health import Health
+from hanse_registry.member.inventory import (
     MAX_RESOURCES,
     MAX_ZONES,
     capacity,
@@ -29,8 +29,8 @@ from hanse.api.registry.v1 import cluster_pb2, registry_service_pb2
 from hanse.api.scheduler.v1 import placement_pb2
 from hanse.api.syncer.v1 import sync_state_pb2
 from hanse.errors import HanseError, InvalidArgumentError
-from hanse.kube.bounds import MisbehavingMemberError
-from hanse.kube.quantity import Quantity
+from hanse.kube.client.bounds import MisbehavingMemberError
+from hanse.kube.model.quantity import Quantity
 from hanse.store import KeyValue, MemoryStore, keys
 from tests.support.shapes import anything, gone_wrong
 

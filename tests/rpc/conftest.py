@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from hanse.auth import ADMIN_NAME, ADMINS, SERVICES, service_name
-from hanse.pki import CertificateAuthority
-from hanse.settings import TlsFiles
+from hanse.process.settings import TlsFiles
+from hanse.security.auth import ADMIN_NAME, ADMINS, SERVICES, service_name
+from hanse.security.pki import CertificateAuthority
 
 
 @pytest.fixture(scope="session")

@@ -17,8 +17,8 @@ from hanse.errors import (
     ResourceExhaustedError,
 )
 from hanse.flow import Flow, FlowLimits
+from hanse.process.settings import TlsFiles
 from hanse.rpc import AUTHENTICATED, Policy, RpcChannel, RpcServer
-from hanse.settings import TlsFiles
 
 from .echo import NAME, Echo, Stub, Text, add_echo
 

@@ -7,17 +7,17 @@ from typing import Any
 
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from hanse_apiserver.federation_service import policy as federation_policy
+from hanse_apiserver.rpc.service import policy as federation_policy
 from hanse_dns.service import POLICY as DNS
 from hanse_registry.service import POLICY as REGISTRY
 from hanse_scheduler.service import POLICY as SCHEDULER
 from hanse_syncer.service import POLICY as SYNCER
 
-from hanse.auth import ADMINS, SERVICES, VIEWERS, Identity, server_name, service_name
 from hanse.errors import HanseError, PermissionDeniedError, UnavailableError
-from hanse.health import Health
-from hanse.pki import CertificateAuthority
+from hanse.process.health import Health
 from hanse.rpc import Policy, RpcChannel, RpcServer, group
+from hanse.security.auth import ADMINS, SERVICES, VIEWERS, Identity, server_name, service_name
+from hanse.security.pki import CertificateAuthority
 
 from .echo import NAME, Echo, Stub, Text, add_echo
 

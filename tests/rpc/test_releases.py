@@ -6,12 +6,12 @@ from collections.abc import Mapping
 
 import pytest
 
-from hanse import skew
 from hanse.errors import PermissionDeniedError
+from hanse.process import skew
+from hanse.process.settings import ServiceSettings, TlsFiles
+from hanse.process.skew import Peers
+from hanse.process.telemetry import setup
 from hanse.rpc import Policy, RpcChannel, RpcServer, group
-from hanse.settings import ServiceSettings, TlsFiles
-from hanse.skew import Peers
-from hanse.telemetry import setup
 
 from .echo import NAME, Echo, Stub, Text, add_echo
 

@@ -18,10 +18,10 @@ from hypothesis import strategies as st
 
 import hanse.rpc.server as server_module
 from hanse.errors import ConfigError, UnauthenticatedError
-from hanse.pki import CertificateAuthority
-from hanse.revocation import DenyList, normal, parse
+from hanse.process.settings import TlsFiles
 from hanse.rpc import Policy, RpcChannel, RpcServer, group
-from hanse.settings import TlsFiles
+from hanse.security.pki import CertificateAuthority
+from hanse.security.revocation import DenyList, normal, parse
 
 from .echo import NAME, Echo, Stub, Text, add_echo
 
@@ -136,9 +136,9 @@ async def test_a_certificate_that_ends_counts_no_more_on_a_connection_that_is_op
         await Stub(channel).get(Text())
         end = pair.certificate.not_valid_after_utc.timestamp()
         with monkeypatch.context() as patched:
-            patched.setattr("hanse.auth.time.time", lambda: end)
+            patched.setattr("hanse.security.auth.time.time", lambda: end)
             await Stub(channel).get(Text())
-            patched.setattr("hanse.auth.time.time", lambda: end + 1)
+            patched.setattr("hanse.security.auth.time.time", lambda: end + 1)
             with pytest.raises(UnauthenticatedError) as caught:
                 await Stub(channel).get(Text())
         assert caught.value.reason == "CERTIFICATE_EXPIRED"

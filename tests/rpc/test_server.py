@@ -32,11 +32,11 @@ from hanse.errors import (
     UnavailableError,
     UnimplementedError,
 )
-from hanse.health import Health
-from hanse.pki import CertificateAuthority
+from hanse.process.health import Health
+from hanse.process.settings import ServiceSettings, TlsFiles
+from hanse.process.telemetry import setup, span_from_traceparent
 from hanse.rpc import AUTHENTICATED, Policy, RpcChannel, RpcServer, current_identity, group, service
-from hanse.settings import ServiceSettings, TlsFiles
-from hanse.telemetry import setup, span_from_traceparent
+from hanse.security.pki import CertificateAuthority
 
 from .echo import NAME, Echo, Stub, Text, add_echo
 
@@ -457,7 +457,7 @@ async def test_one_trace_crosses_a_call(tls: Tls, tmp_path: Path) -> None:
 
 async def test_ids_cross_a_call_even_if_nothing_records(tls: Tls) -> None:
     """Without exporters a trace still has one id everywhere, so that logs can be joined."""
-    from hanse.telemetry import current_trace_id
+    from hanse.process.telemetry import current_trace_id
 
     telemetry = setup("test", ServiceSettings(), install=False)
     server = RpcServer(listen="127.0.0.1:0", tls=tls["registry"], policy=EVERYONE, telemetry=telemetry)

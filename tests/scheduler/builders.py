@@ -6,17 +6,17 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import orjson
-from hanse_scheduler.clusters import ClusterTable, ClusterTaint, ClusterView
-from hanse_scheduler.decision import decide
-from hanse_scheduler.policies import compile_override, compile_placement
-from hanse_scheduler.situation import Decision, Observed, Rules, Situation
+from hanse_scheduler.decide.decision import decide
+from hanse_scheduler.decide.situation import Decision, Observed, Rules, Situation
+from hanse_scheduler.state.clusters import ClusterTable, ClusterTaint, ClusterView
+from hanse_scheduler.state.policies import compile_override, compile_placement
 from hanse_scheduler.times import timestamp_of
 
 from hanse.api.registry.v1.cluster_pb2 import OFFLINE, READY, Cluster, ClusterState
 from hanse.api.scheduler.v1.placement_pb2 import Placement
 from hanse.api.syncer.v1.sync_state_pb2 import SyncPhase, SyncState
 from hanse.api.type.v1.condition_pb2 import FALSE, TRUE, Condition
-from hanse.kube.objects import Object
+from hanse.kube.model.objects import Object
 from hanse.store.keys import ObjectKey
 
 NOW = 1_000_000.0

@@ -11,17 +11,17 @@ from typing import Any
 
 import orjson
 import pytest
-from hanse_scheduler.evaluator import Evaluator
-from hanse_scheduler.events import Recorder
+from hanse_scheduler.decide.situation import Rules
 from hanse_scheduler.leading import Scheduler
-from hanse_scheduler.situation import Rules
+from hanse_scheduler.placing.evaluator import Evaluator
+from hanse_scheduler.placing.events import Recorder
+from hanse_scheduler.state.world import World
 from hanse_scheduler.times import timestamp_of
-from hanse_scheduler.world import World
 
 from hanse.api.registry.v1.cluster_pb2 import OFFLINE, ApiCatalogue, ApiResource
 from hanse.api.scheduler.v1.placement_pb2 import Placement
 from hanse.api.syncer.v1.sync_state_pb2 import APPLIED, REMOVED, SyncPhase
-from hanse.kube.objects import Object
+from hanse.kube.model.objects import Object
 from hanse.store import MemoryStore, Store, keys
 from hanse.store.keys import ObjectKey
 

@@ -7,17 +7,17 @@ from datetime import UTC, datetime
 from typing import Any
 
 import orjson
-from hanse_scheduler.events import Recorder
+from hanse_scheduler.decide.situation import Rules
 from hanse_scheduler.metrics import observe
+from hanse_scheduler.placing.events import Recorder
 from hanse_scheduler.settings import SchedulerSettings
-from hanse_scheduler.situation import Rules
-from hanse_scheduler.world import World
+from hanse_scheduler.state.world import World
 
 from hanse.api.registry.v1.cluster_pb2 import READY, UNJOINING
 from hanse.api.scheduler.v1.placement_pb2 import ADOPT, Placement
+from hanse.process.telemetry import setup
 from hanse.store import Compare, Put, TxnResult, keys
 from hanse.store.keys import ObjectKey
-from hanse.telemetry import setup
 
 from .builders import CONFIG, NOW, SELECTOR, WEB, config, deployment, policy_object, selector
 from .conftest import Federation

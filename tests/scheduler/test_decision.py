@@ -7,10 +7,10 @@ from typing import Any
 
 import orjson
 import pytest
-from hanse_scheduler.clusters import ClusterView
-from hanse_scheduler.decision import MAX_PLACEMENT_BYTES
-from hanse_scheduler.events import notices
-from hanse_scheduler.situation import Observed, Rules
+from hanse_scheduler.decide.decision import MAX_PLACEMENT_BYTES
+from hanse_scheduler.decide.situation import Observed, Rules
+from hanse_scheduler.placing.events import notices
+from hanse_scheduler.state.clusters import ClusterView
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import orjson
 import pytest
-from hanse_scheduler import world as world_module
-from hanse_scheduler.world import World
+from hanse_scheduler.state import world as world_module
+from hanse_scheduler.state.world import World
 
 from hanse.store import MemoryStore
 from hanse.store.keys import ObjectKey

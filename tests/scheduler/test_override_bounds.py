@@ -6,14 +6,14 @@ from typing import Any
 
 import orjson
 import pytest
-from hanse_scheduler import overrides as module
-from hanse_scheduler.overrides import MAX_OVERRIDE_BYTES, Overriding
-from hanse_scheduler.policies import OverridePolicy, compile_override
-from hanse_syncer.render import render
+from hanse_scheduler.decide import overrides as module
+from hanse_scheduler.decide.overrides import MAX_OVERRIDE_BYTES, Overriding
+from hanse_scheduler.state.policies import OverridePolicy, compile_override
+from hanse_syncer.decide.render import render
 
 from hanse.api.scheduler.v1.placement_pb2 import ClusterPlacement
 from hanse.errors import InvalidArgumentError
-from hanse.kube.json_patch import MAX_OPERATIONS, MAX_POLICY_COPIED_BYTES, JsonPatcher
+from hanse.kube.merge.json_patch import MAX_OPERATIONS, MAX_POLICY_COPIED_BYTES, JsonPatcher
 
 from .builders import view
 

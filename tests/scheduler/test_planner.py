@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 import pytest
-from hanse_scheduler.planner import ClusterPreference, Plan, Preferences, fnv1_32, order, plan
+from hanse_scheduler.decide.planner import ClusterPreference, Plan, Preferences, fnv1_32, order, plan
 from hypothesis import given
 from hypothesis import strategies as st
 

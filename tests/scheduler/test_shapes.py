@@ -7,10 +7,15 @@ from typing import Any
 
 import orjson
 import pytest
-from hanse_scheduler.decision import decide
-from hanse_scheduler.policies import OverridePolicy, PlacementPolicy, compile_override, compile_placement
-from hanse_scheduler.records import Record, decode
-from hanse_scheduler.situation import Rules, Situation
+from hanse_scheduler.decide.decision import decide
+from hanse_scheduler.decide.situation import Rules, Situation
+from hanse_scheduler.state.policies import (
+    OverridePolicy,
+    PlacementPolicy,
+    compile_override,
+    compile_placement,
+)
+from hanse_scheduler.state.records import Record, decode
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -169,7 +174,7 @@ async def test_a_defect_in_a_decision_is_that_objects_error(
             raise KeyError("surprise")
         return decide(situation, **more)
 
-    monkeypatch.setattr("hanse_scheduler.evaluator.decide", picky)
+    monkeypatch.setattr("hanse_scheduler.placing.evaluator.decide", picky)
     await federation.apply(CONFIG, config(annotations={"a": "b"}))
     await federation.clusters("b")
     await federation.apply(WEB, deployment(4))

@@ -6,9 +6,11 @@ from typing import Any
 
 import orjson
 import pytest
-from hanse_scheduler.overrides import rewrite_image
-from hanse_scheduler.planner import ClusterPreference
-from hanse_scheduler.policies import (
+from hanse_scheduler.decide.overrides import rewrite_image
+from hanse_scheduler.decide.planner import ClusterPreference
+from hanse_scheduler.decide.preferences import parse_preferences
+from hanse_scheduler.decide.selector import parse_cluster_selector
+from hanse_scheduler.state.policies import (
     PolicyIndex,
     applying,
     compile_override,
@@ -16,8 +18,6 @@ from hanse_scheduler.policies import (
     deciding,
     selecting,
 )
-from hanse_scheduler.preferences import parse_preferences
-from hanse_scheduler.selector import parse_cluster_selector
 
 from hanse.errors import InvalidArgumentError
 

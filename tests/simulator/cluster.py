@@ -14,9 +14,9 @@ import yaml
 from hanse_simulator.app import Simulator
 from hanse_simulator.settings import SimulatorSettings
 
-from hanse.kube.access import ClusterAccess
-from hanse.kube.client import KubeClient, ResourcePath
-from hanse.kube.objects import Object, mapping
+from hanse.kube.client.access import ClusterAccess
+from hanse.kube.client.client import KubeClient, ResourcePath
+from hanse.kube.model.objects import Object, mapping
 from hanse.store import MemoryStore, Store
 
 PODS = ResourcePath("v1", "pods")

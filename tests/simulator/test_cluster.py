@@ -16,10 +16,10 @@ import orjson
 import pytest
 
 from hanse.errors import DeadlineError, HanseError, PermissionDeniedError, UnauthenticatedError
-from hanse.kube.access import ClusterAccess
-from hanse.kube.bounds import MisbehavingMemberError
-from hanse.kube.client import KubeClient
-from hanse.pki import CertificateAuthority
+from hanse.kube.client.access import ClusterAccess
+from hanse.kube.client.bounds import MisbehavingMemberError
+from hanse.kube.client.client import KubeClient
+from hanse.security.pki import CertificateAuthority
 from hanse.store import EtcdStore
 from tests.simulator.cluster import (
     CONFIG_MAPS,

@@ -9,7 +9,7 @@ from hanse_simulator import addresses
 from hanse_simulator.addresses import Pool
 
 from hanse.errors import InvalidArgumentError
-from hanse.kube.objects import Object, mapping
+from hanse.kube.model.objects import Object, mapping
 from tests.simulator.cluster import (
     DEPLOYMENTS,
     ENDPOINTS,

@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hanse_simulator import capacity, pods, podstatus
-from hanse_simulator.conditions import set_condition
+from hanse_simulator.controllers import capacity, pods, podstatus
+from hanse_simulator.controllers.conditions import set_condition
 from hanse_simulator.workloads import jobrules, rollout
 from hanse_simulator.workloads.rollout import Bounds, Replicas
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hanse.kube.objects import Object
+from hanse.kube.model.objects import Object
 from tests.simulator.cluster import template
 
 

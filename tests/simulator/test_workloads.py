@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from hanse.kube.objects import Object, mapping, name_of
+from hanse.kube.model.objects import Object, mapping, name_of
 from tests.simulator.cluster import (
     CLAIMS,
     CONFIG_MAPS,

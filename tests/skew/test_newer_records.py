@@ -9,18 +9,18 @@ from typing import Any, TypeVar
 import orjson
 import pytest
 from google.protobuf.message import Message
-from hanse_apiserver.view import FederationView
+from hanse_apiserver.views.view import FederationView
 from hanse_dns.compiler import CompiledRecord, Scope, Target
 from hanse_dns.journal import Journal
 from hanse_dns.sources import cluster_view, presence
-from hanse_registry.health import Health, Outcome, after
-from hanse_registry.inventory import Topology
+from hanse_registry.member.health import Health, Outcome, after
+from hanse_registry.member.inventory import Topology
+from hanse_registry.member.probe import Inventory
 from hanse_registry.membership import compile_cluster
-from hanse_registry.probe import Inventory
-from hanse_scheduler.clusters import view_of
-from hanse_syncer import report
-from hanse_syncer.report import Subject
-from hanse_syncer.states import StateBook
+from hanse_scheduler.state.clusters import view_of
+from hanse_syncer.report import report
+from hanse_syncer.report.report import Subject
+from hanse_syncer.report.states import StateBook
 
 from hanse.api.dns.v1.record_set_pb2 import RecordSet, Zone
 from hanse.api.federation.v1.federation_pb2 import Federation
@@ -31,7 +31,7 @@ from hanse.api.syncer.v1 import sync_state_pb2 as sync
 from hanse.api.syncer.v1.orphan_pb2 import Orphan, OrphanReport
 from hanse.api.syncer.v1.sync_state_pb2 import SyncState, ZoneEndpoints
 from hanse.api.type.v1 import condition_pb2
-from hanse.kube.catalogue import Catalogue
+from hanse.kube.kinds.catalogue import Catalogue
 from hanse.store import BatchWriter, Compare, Event, KeyValue, keys
 from hanse.store.decoding import carry
 from hanse.store.keys import ObjectKey

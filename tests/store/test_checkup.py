@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from hanse.store.checkup import Checkup, Member, examine, faults
-from hanse.store.roles import ROOT
+from hanse.store.admin.checkup import Checkup, Member, examine, faults
+from hanse.store.admin.roles import ROOT
 from tests.support.etcd_cluster import EtcdCluster
 
 MEMBERS = tuple(Member(id=number, version="3.5.35", leader=1, in_use=10, quota=100) for number in (1, 2, 3))

@@ -318,7 +318,7 @@ async def test_an_etcd_that_was_replaced_is_not_believed(own_etcd: EtcdServer, d
 
 async def test_mutual_tls(tmp_path: Path) -> None:
     """With TLS files the store connects; without them it does not."""
-    from hanse.pki import CertificateAuthority
+    from hanse.security.pki import CertificateAuthority
 
     files = CertificateAuthority.create().ensure_local(tmp_path, "etcd", common_name="etcd")
     with EtcdServer(tmp_path / "etcd", tls=(files.ca, files.cert, files.key)) as server:

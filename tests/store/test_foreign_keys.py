@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hanse.errors import InvalidArgumentError
+from hanse.process.telemetry import _JsonRenderer
 from hanse.store import EtcdStore, MemoryStore, keys
 from hanse.store.mirror import Mirror
-from hanse.telemetry import _JsonRenderer
 from tests.support.etcd import EtcdServer
 
 BAD = ("clusters/\udcff", "clusters/a\udcfeb")

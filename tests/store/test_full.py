@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 
 from hanse.errors import STORE_FULL, HanseError, PermissionDeniedError, ResourceExhaustedError
-from hanse.settings import ServiceSettings
+from hanse.process.settings import ServiceSettings
+from hanse.process.telemetry import setup
 from hanse.store import Compare, Election, EtcdStore, Get, Put, Store
-from hanse.store.fullness import REMEDY, Fullness
-from hanse.store.maintenance import EtcdMaintenance, StoreStatus
-from hanse.store.upkeep import AGAIN_SECONDS, RESERVE, History, Limits, Upkeep
-from hanse.telemetry import setup
+from hanse.store.admin.maintenance import EtcdMaintenance, StoreStatus
+from hanse.store.admin.upkeep import AGAIN_SECONDS, RESERVE, History, Limits, Upkeep
+from hanse.store.etcd.fullness import REMEDY, Fullness
 from tests.store.contract import DEADLINE, events, until
 from tests.support.etcd import EtcdServer
 

@@ -16,9 +16,9 @@ from hanse.errors import (
     error_class,
 )
 from hanse.store import Compare, Delete, Get, Op, Put, keys
+from hanse.store.etcd.versions import corrupts_on_crash, is_supported, parse_version
+from hanse.store.etcd.wire import Outcome, cannot_happen_twice, outcome, prefix_end, refusal
 from hanse.store.mvcc import Table
-from hanse.store.versions import corrupts_on_crash, is_supported, parse_version
-from hanse.store.wire import Outcome, cannot_happen_twice, outcome, prefix_end, refusal
 
 names = st.text(
     st.characters(exclude_characters="/\x7f", exclude_categories=["Cs"], min_codepoint=32),

@@ -93,7 +93,7 @@ async def test_pages_of_a_range_are_all_of_one_revision(store: Store) -> None:
 
 async def test_a_range_without_a_limit_is_whole(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """However many requests it takes, a range without a limit has every key, once, at one revision."""
-    monkeypatch.setattr("hanse.store.etcd._PAGE", 4)
+    monkeypatch.setattr("hanse.store.etcd.store._PAGE", 4)
     await store.txn((), [Put(f"w/{n:03}", b"x") for n in range(100)])
     found = await store.range("w/")
     assert [kv.key for kv in found.items] == [f"w/{n:03}" for n in range(100)]

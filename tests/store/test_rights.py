@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 from etcd3aio import _protobuf as pb
 
-from hanse.auth import service_name
 from hanse.errors import ConfigError, PermissionDeniedError, UnauthenticatedError
-from hanse.pki import CertificateAuthority
-from hanse.settings import TlsFiles
+from hanse.process.settings import TlsFiles
+from hanse.security.auth import service_name
+from hanse.security.pki import CertificateAuthority
 from hanse.store import Compare, EtcdStore, Put, keys
+from hanse.store.admin.roles import ROOT, Roles, main
 from hanse.store.rights import RIGHTS, Span, permissions
-from hanse.store.roles import ROOT, Roles, main
 from tests.support.etcd import EtcdServer
 
 SERVICES = tuple(RIGHTS)
@@ -60,7 +60,7 @@ class House:
 
     async def store(self, name: str) -> EtcdStore:
         """The store as whoever has the common name `name`, without asking etcd anything."""
-        from hanse.store.channel import open_channel
+        from hanse.store.etcd.channel import open_channel
 
         channel = await open_channel(
             [self.server.endpoint], tls=self.tls(name), tls_server_name=None, timeout=10.0

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hanse.envelope import MAGIC, UNREADABLE, is_sealed, outline, reason, shown
 from hanse.errors import ConfigError, DataLossError
-from hanse.keyring import new_key
-from hanse.sealing import ObjectSealer, check_kinds, kinds_to_seal
+from hanse.security.envelope import MAGIC, UNREADABLE, is_sealed, outline, reason, shown
+from hanse.security.keyring import new_key
+from hanse.security.sealing import ObjectSealer, check_kinds, kinds_to_seal
 from hanse.store import Compare, Get, MemoryStore, Put, keys
 from hanse.store.sealed import SealedStore
 

@@ -11,8 +11,9 @@ import pytest
 from structlog.testing import capture_logs
 
 from hanse.errors import UnavailableError
-from hanse.store import EtcdStore, silence
-from hanse.store.silence import AGAIN_SECONDS, FIRST_SECONDS, Silence
+from hanse.store import EtcdStore
+from hanse.store.etcd import silence
+from hanse.store.etcd.silence import AGAIN_SECONDS, FIRST_SECONDS, Silence
 from tests.support.etcd import EtcdServer, free_ports
 
 

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from hanse.auth import service_name
 from hanse.errors import PermissionDeniedError, UnavailableError
-from hanse.pki import CertificateAuthority
-from hanse.settings import TlsFiles
+from hanse.process.settings import TlsFiles
+from hanse.security.auth import service_name
+from hanse.security.pki import CertificateAuthority
 from hanse.store import EtcdStore
-from hanse.store.roles import ROOT, Roles
-from hanse.store.snapshot import save_snapshot
+from hanse.store.admin.roles import ROOT, Roles
+from hanse.store.admin.snapshot import save_snapshot
 from tests.support.etcd import EtcdServer, free_ports
 
 

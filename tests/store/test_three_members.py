@@ -11,8 +11,8 @@ import pytest
 
 from hanse.errors import ResourceExhaustedError, UnavailableError
 from hanse.store import EtcdStore
-from hanse.store.maintenance import EtcdMaintenance
-from hanse.store.roles import ROOT
+from hanse.store.admin.maintenance import EtcdMaintenance
+from hanse.store.admin.roles import ROOT
 from tests.support.etcd_cluster import EtcdCluster
 
 QUOTA = 8 << 20

@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Self
 
-from hanse_local import etcd
+from hanse_local.etcd import binary as etcd
 
 from tests.support.freezing import freeze, thaw
 

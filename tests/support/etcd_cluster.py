@@ -21,10 +21,10 @@ import grpc
 import grpc.aio
 from etcd3aio import _protobuf as pb
 
-from hanse.pki import CertificateAuthority
-from hanse.settings import TlsFiles
-from hanse.store.channel import open_channel
-from hanse.store.roles import ROOT, Roles
+from hanse.process.settings import TlsFiles
+from hanse.security.pki import CertificateAuthority
+from hanse.store.admin.roles import ROOT, Roles
+from hanse.store.etcd.channel import open_channel
 from tests.support.etcd import find_etcd, free_ports
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from hanse.looplag import BOUND, Held, LoopWatchdog
+from hanse.process.looplag import BOUND, Held, LoopWatchdog
 
 
 @asynccontextmanager

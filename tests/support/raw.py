@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from hanse.kube.transport import KubeTransport
+from hanse.kube.client.transport import KubeTransport
 
 
 async def raw(

@@ -16,12 +16,12 @@ from typing import Any, Self
 
 import orjson
 from aiohttp import web
-from hanse_syncer.events import EventSink
-from hanse_syncer.metrics import SyncerMetrics
+from hanse_syncer.decide.render import Renderer
 from hanse_syncer.pipeline import Parts
-from hanse_syncer.render import Renderer
+from hanse_syncer.report.events import EventSink
+from hanse_syncer.report.metrics import SyncerMetrics
+from hanse_syncer.report.states import StateLoader
 from hanse_syncer.sharing import Sharing
-from hanse_syncer.states import StateLoader
 from hanse_syncer.world import World
 from opentelemetry.metrics import NoOpMeter
 
@@ -31,12 +31,12 @@ from hanse.api.scheduler.v1.placement_pb2 import ClusterPlacement, ClusterReleas
 from hanse.api.syncer.v1.sync_state_pb2 import SyncPhase, SyncState
 from hanse.api.type.v1.object_reference_pb2 import ObjectReference
 from hanse.control.queue import Backoff
-from hanse.credentials import Sealer
-from hanse.keyring import new_key
-from hanse.kube.catalogue import Catalogue
-from hanse.kube.engine import KubeEngine
+from hanse.kube.engine.engine import KubeEngine
+from hanse.kube.kinds.catalogue import Catalogue
 from hanse.kube.server.app import KubeServer, ServerOptions
 from hanse.kube.server.auth import AllowGroups, TokenAuthenticator, User
+from hanse.security.credentials import Sealer
+from hanse.security.keyring import new_key
 from hanse.store import BatchWriter, MemoryStore, Store, keys
 from hanse.store.keys import ObjectKey
 

@@ -12,8 +12,8 @@ from hanse_syncer import ownership
 
 from hanse.api.scheduler.v1 import placement_pb2 as placements
 from hanse.api.syncer.v1 import sync_state_pb2 as sync
-from hanse.kube import discovery
-from hanse.kube.objects import Object
+from hanse.kube.model.objects import Object
+from hanse.kube.wire import discovery
 from tests.syncer.harness import FEDERATION_ID, Federation, config_map, deployment, federation, until
 
 SPACE = "core/namespaces/_/shop"
@@ -354,7 +354,7 @@ async def test_what_is_not_collected_keeps_its_namespace(
     fed: Federation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What has lost its owner, and is still there after a while without any progress, is an obstacle."""
-    monkeypatch.setattr("hanse_syncer.removal._COLLECTED_SECONDS", 0.5)
+    monkeypatch.setattr("hanse_syncer.act.removal._COLLECTED_SECONDS", 0.5)
     member = fed.members["a"]
     labels = {"endpoints.kubernetes.io/managed-by": "endpoint-controller"}
     endpoints = named({"apiVersion": "v1", "kind": "Endpoints"}, "gone", labels=labels)

@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hanse_syncer import namespaces, ownership, served
-from hanse_syncer.contents import Contents, Item, Owner, item_of, judge, phrase
-from hanse_syncer.namespaces import Hidden, listable
+from hanse_syncer import ownership
+from hanse_syncer.act import namespaces
+from hanse_syncer.act.namespaces import Hidden, listable
+from hanse_syncer.decide.contents import Contents, Item, Owner, item_of, judge, phrase
+from hanse_syncer.member import served
 from hypothesis import given
 from hypothesis import strategies as st
 

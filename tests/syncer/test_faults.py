@@ -12,8 +12,8 @@ from aiohttp import web
 
 from hanse.api.registry.v1.cluster_pb2 import UNJOINING
 from hanse.api.syncer.v1 import sync_state_pb2 as sync
-from hanse.keyring import new_key
-from hanse.sealing import ObjectSealer
+from hanse.security.keyring import new_key
+from hanse.security.sealing import ObjectSealer
 from hanse.store import WatchBatch, keys
 from hanse.store.sealed import SealedStore
 from tests.syncer.harness import Federation, config_map, federation, until
@@ -285,7 +285,7 @@ async def test_new_credential_is_used_at_once(fed: Federation) -> None:
 
 async def test_states_of_a_cluster_that_was_dropped_go(fed: Federation) -> None:
     """The janitor deletes the sync states of a cluster that is no longer there, and no others."""
-    from hanse_syncer.janitor import Janitor
+    from hanse_syncer.orphans.janitor import Janitor
     from hanse_syncer.world import World
 
     async with fed.syncer():

@@ -8,14 +8,14 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any, cast
 
 import pytest
-from hanse_syncer.informer import LASTING_SECONDS, Informer, Turns
-from hanse_syncer.plan import Seen
-from hanse_syncer.slices import SliceWatch
+from hanse_syncer.decide.plan import Seen
+from hanse_syncer.member.informer import LASTING_SECONDS, Informer, Turns
+from hanse_syncer.member.slices import SliceWatch
 
 from hanse.errors import CompactedError, DeadlineError, UnavailableError
-from hanse.kube.bounds import MisbehavingMemberError
-from hanse.kube.client import KubeClient, ObjectList, ResourcePath
-from hanse.kube.objects import Object
+from hanse.kube.client.bounds import MisbehavingMemberError
+from hanse.kube.client.client import KubeClient, ObjectList, ResourcePath
+from hanse.kube.model.objects import Object
 from tests.syncer.harness import until
 
 CONFIGMAPS = ResourcePath("v1", "configmaps")

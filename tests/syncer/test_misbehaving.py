@@ -12,17 +12,17 @@ from typing import Any
 import orjson
 import pytest
 from aiohttp import web
-from hanse_syncer import report, states
-from hanse_syncer.endpoints import ready_endpoints
-from hanse_syncer.slices import MAX_ENDPOINTS, Slices
-from hanse_syncer.states import StateBook
+from hanse_syncer.member.endpoints import ready_endpoints
+from hanse_syncer.member.slices import MAX_ENDPOINTS, Slices
+from hanse_syncer.report import report, states
+from hanse_syncer.report.states import StateBook
 
 from hanse.api.syncer.v1 import sync_state_pb2 as sync
 from hanse.api.syncer.v1.sync_state_pb2 import SyncState
 from hanse.api.type.v1 import condition_pb2
-from hanse.kube import bounds
-from hanse.kube.bounds import MisbehavingMemberError
-from hanse.kube.pace import Pace
+from hanse.kube.client import bounds
+from hanse.kube.client.bounds import MisbehavingMemberError
+from hanse.kube.client.pace import Pace
 from hanse.store import BatchWriter, Compare, MemoryStore, TxnResult, keys
 from hanse.store.keys import ObjectKey
 from tests.syncer.harness import FEDERATION_ID, Federation, config_map, federation, until
@@ -277,7 +277,7 @@ async def test_a_flood_of_events_is_read_at_a_pace_and_then_suspends(
         return answer
 
     monkeypatch.setattr(
-        "hanse.kube.transport.Pace", lambda server: Pace(server, rate=500, burst=50, patience=1)
+        "hanse.kube.client.transport.Pace", lambda server: Pace(server, rate=500, burst=50, patience=1)
     )
     member = fed.members["a"]
     async with fed.syncer():

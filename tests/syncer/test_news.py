@@ -9,15 +9,15 @@ from typing import Any
 import orjson
 import pytest
 from aiohttp import web
-from hanse_syncer.states import StateBook
+from hanse_syncer.report.states import StateBook
 from hanse_syncer.world import decode_intent
 
 from hanse.api.registry.v1.cluster_pb2 import ClusterCredential
 from hanse.api.syncer.v1 import sync_state_pb2 as sync
 from hanse.api.syncer.v1.sync_state_pb2 import SyncState
 from hanse.errors import FailedPreconditionError
-from hanse.kube.objects import Object
-from hanse.kube.options import WriteOptions
+from hanse.kube.engine.options import WriteOptions
+from hanse.kube.model.objects import Object
 from hanse.store import BatchWriter, Compare, KeyValue, MemoryStore, keys
 from tests.syncer.harness import (
     FEDERATION_ID,

@@ -9,7 +9,9 @@ from typing import Any
 import orjson
 import pytest
 from aiohttp import web
-from hanse_syncer import orphan_watch, orphans, ownership
+from hanse_syncer import ownership
+from hanse_syncer.orphans import rules as orphans
+from hanse_syncer.orphans import search as orphan_watch
 from hanse_syncer.service import POLICY
 
 from hanse.api.registry.v1.cluster_pb2 import ApiResource
@@ -17,7 +19,6 @@ from hanse.api.scheduler.v1.placement_pb2 import ClusterPlacement, ClusterReleas
 from hanse.api.syncer.v1 import orphan_pb2, syncer_service_pb2
 from hanse.api.syncer.v1 import sync_state_pb2 as sync
 from hanse.api.syncer.v1.orphan_pb2 import Orphan, OrphanReport
-from hanse.auth import ADMINS, SERVICES, Identity, service_name
 from hanse.errors import (
     ConflictError,
     FailedPreconditionError,
@@ -25,6 +26,7 @@ from hanse.errors import (
     PermissionDeniedError,
     UnavailableError,
 )
+from hanse.security.auth import ADMINS, SERVICES, Identity, service_name
 from hanse.store import keys
 from hanse.store.keys import ObjectKey
 from tests.syncer.harness import FEDERATION_ID, Federation, Member, Object, config_map, federation, until

@@ -12,16 +12,17 @@ from typing import Any
 import orjson
 import pytest
 from aiohttp import web
-from hanse_syncer import drift, ownership
-from hanse_syncer.metrics import SyncerMetrics
+from hanse_syncer import ownership
+from hanse_syncer.decide import drift
 from hanse_syncer.pipeline import Pipeline
+from hanse_syncer.report.metrics import SyncerMetrics
 
 from hanse.api.scheduler.v1 import placement_pb2 as placements
 from hanse.api.scheduler.v1.placement_pb2 import ClusterPlacement
 from hanse.api.syncer.v1 import sync_state_pb2 as sync
-from hanse.kube.objects import Object
-from hanse.settings import ServiceSettings
-from hanse.telemetry import setup
+from hanse.kube.model.objects import Object
+from hanse.process.settings import ServiceSettings
+from hanse.process.telemetry import setup
 from tests.syncer.harness import FEDERATION_ID, Federation, config_map, deployment, federation, until
 
 WEB = "core/configmaps/default/web"

@@ -8,13 +8,16 @@ from typing import Any
 
 import orjson
 import pytest
-from hanse_syncer import drift, health, ownership, plan, pods, report
-from hanse_syncer.answers import Answer, Verdict, read
-from hanse_syncer.endpoints import ready_endpoints
-from hanse_syncer.limiter import Limiter
-from hanse_syncer.plan import Seen, Step, Wish
-from hanse_syncer.render import Manifest, Renderer, render
-from hanse_syncer.waiting import Waiting
+from hanse_syncer import ownership
+from hanse_syncer.act.waiting import Waiting
+from hanse_syncer.decide import drift, health, plan
+from hanse_syncer.decide.plan import Seen, Step, Wish
+from hanse_syncer.decide.render import Manifest, Renderer, render
+from hanse_syncer.member import pods
+from hanse_syncer.member.answers import Answer, Verdict, read
+from hanse_syncer.member.endpoints import ready_endpoints
+from hanse_syncer.member.limiter import Limiter
+from hanse_syncer.report import report
 from hanse_syncer.world import Intent
 from hypothesis import given
 from hypothesis import strategies as st
@@ -24,8 +27,8 @@ from hanse.api.scheduler.v1.placement_pb2 import ClusterPlacement, ClusterReleas
 from hanse.api.syncer.v1 import sync_state_pb2 as sync
 from hanse.api.syncer.v1.sync_state_pb2 import SyncState
 from hanse.errors import InvalidArgumentError
-from hanse.kube.expect import AnObject
-from hanse.kube.patch import json_patch
+from hanse.kube.client.expect import AnObject
+from hanse.kube.merge.patch import json_patch
 from hanse.store.keys import ObjectKey
 
 FED = "fed-1"

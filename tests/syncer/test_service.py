@@ -13,7 +13,7 @@ from typing import Any
 
 import orjson
 import pytest
-from hanse_syncer.render import Renderer
+from hanse_syncer.decide.render import Renderer
 from hanse_syncer.service import POLICY, SyncerServicer
 from hanse_syncer.sharing import Sharing
 from hanse_syncer.world import World
@@ -27,10 +27,10 @@ from hanse.api.syncer.v1.syncer_service_pb2_grpc import (
 )
 from hanse.api.type.v1 import change_pb2 as change
 from hanse.api.type.v1.object_reference_pb2 import ObjectReference
-from hanse.credentials import Sealer
 from hanse.errors import CompactedError, InvalidArgumentError, NotFoundError
 from hanse.rpc import RpcChannel, RpcServer
 from hanse.rpc.policy import Policy
+from hanse.security.credentials import Sealer
 from hanse.store import EtcdStore
 from tests.support.etcd import EtcdServer
 from tests.syncer.harness import FEDERATION_ID, Federation, Member, config_map, federation, until

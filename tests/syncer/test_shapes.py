@@ -8,9 +8,11 @@ from typing import Any
 import orjson
 import pytest
 from aiohttp import web
-from hanse_syncer import drift, endpoints, health, pods, report
-from hanse_syncer.render import render
-from hanse_syncer.states import load_states
+from hanse_syncer.decide import drift, health
+from hanse_syncer.decide.render import render
+from hanse_syncer.member import endpoints, pods
+from hanse_syncer.report import report
+from hanse_syncer.report.states import load_states
 from hanse_syncer.world import World, decode_intent
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -19,7 +21,7 @@ from hanse.api.scheduler.v1.placement_pb2 import ClusterPlacement, Placement
 from hanse.api.syncer.v1 import sync_state_pb2 as sync
 from hanse.api.syncer.v1 import syncer_service_pb2 as pb
 from hanse.errors import HanseError
-from hanse.kube.untrusted import MAX_STATUS_BYTES
+from hanse.kube.model.untrusted import MAX_STATUS_BYTES
 from hanse.store import KeyValue, MemoryStore
 from hanse.store.keys import ObjectKey
 from tests.support.shapes import anything, deep, gone_wrong

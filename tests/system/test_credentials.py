@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 import yaml
-from hanse_local.background import query
 from hanse_local.layout import DataDir
+from hanse_local.supervise.background import query
 
-from hanse.pki import CertificateAuthority, KeyPair
+from hanse.security.pki import CertificateAuthority, KeyPair
 from tests.system.harness import Federation, Standalone, until
 from tests.system.manifests import config_map
 from tests.system.test_secrecy import kubeconfig

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from hanse_local import etcd
+from hanse_local.etcd import binary as etcd
 
 from tests.docs.tables import ROOT
 from tests.system.harness import Federation, Simulated, until

@@ -16,18 +16,18 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 from hanse_client import HanseClient
-from hanse_local.background import query
-from hanse_local.certificates import authorities
-from hanse_local.handshakes import accepts, shown
+from hanse_local.keys.certificates import authorities
+from hanse_local.keys.handshakes import accepts, shown
 from hanse_local.layout import DataDir
-from hanse_local.state import State
+from hanse_local.supervise.background import query
+from hanse_local.supervise.state import State
 
 from hanse.api.dns.v1.dns_service_pb2 import ListZonesRequest
 from hanse.api.federation.v1.federation_service_pb2 import GetFederationRequest, ListObjectsRequest
 from hanse.api.registry.v1.registry_service_pb2 import ListClustersRequest
 from hanse.api.scheduler.v1.scheduler_service_pb2 import ListPlacementsRequest
 from hanse.api.syncer.v1.syncer_service_pb2 import ListSyncStatesRequest
-from hanse.pki import CertificateAuthority, KeyPair, issued_by
+from hanse.security.pki import CertificateAuthority, KeyPair, issued_by
 from tests.system.harness import SERVICES, Federation, Simulated, until
 from tests.system.manifests import config_map
 

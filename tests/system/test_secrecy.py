@@ -20,8 +20,8 @@ from typing import Any
 
 import pytest
 import yaml
-from hanse_local.background import query
 from hanse_local.layout import DataDir
+from hanse_local.supervise.background import query
 
 from tests.system.harness import Api, Federation, Json, Standalone, until
 from tests.system.manifests import config_map, metadata

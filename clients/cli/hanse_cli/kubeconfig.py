@@ -5,7 +5,7 @@ machine that has them; the credentials of other clusters stay here.
 
 Pure functions but for reading the files.
 
-Next: `hanse_cli.clusters`.
+Next: `hanse_cli.commands.clusters`.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ cluster and no secret in it: their flags are accepted and ignored. As in v1, the
 else $KUBECONFIG, else ~/.kube/config, and the context is the cluster's
 name unless --cluster-context says otherwise.
 
-Next: `hanse_cli.clusters`, which does the work.
+Next: `hanse_cli.commands.clusters`, which does the work.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ import click
 from hanse_client import HanseClient
 
 from hanse_cli import kubeconfig
-from hanse_cli.clusters import join, unjoin
+from hanse_cli.commands.clusters import join, unjoin
+from hanse_cli.commands.version import version_command
 from hanse_cli.main import end_in_order, plugins, run
 from hanse_cli.session import Session, with_client
-from hanse_cli.version import version_command
 
 GROUP = "kubefed.commands"
 

@@ -67,8 +67,8 @@ def _services() -> tuple[str, ...]:
 
 
 def _service_group(name: str) -> click.Command:
+    from hanse_cli.commands.names import dns_group
     from hanse_cli.generated import SERVICES, ServiceGroup
-    from hanse_cli.names import dns_group
 
     return dns_group() if name == "dns" else ServiceGroup(SERVICES[name])
 
@@ -110,7 +110,7 @@ def hanse(context: click.Context, config: str | None, timeout: float) -> None:
 
 
 def _add_porcelain() -> None:
-    from hanse_cli import apply, clusters, explain, names, orphans, version
+    from hanse_cli.commands import apply, clusters, explain, names, orphans, version
 
     for module in (apply, clusters, explain, names, orphans, version):
         for command in module.COMMANDS:

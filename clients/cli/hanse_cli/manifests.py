@@ -5,7 +5,7 @@ namespaces come first, then CustomResourceDefinitions, then the rest as written.
 
 Pure functions over files.
 
-Next: `hanse_cli.apply`.
+Next: `hanse_cli.commands.apply`.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 Owns two forms of it. Members name their objects and say why they refuse one, and none of that may steer the
 terminal of whoever reads it, or be run by whoever copies a command. Pure functions.
 
-Next: `hanse_cli.output` and `hanse_cli.explain`, which show it.
+Next: `hanse_cli.output` and `hanse_cli.commands.explain`, which show it.
 """
 
 from __future__ import annotations

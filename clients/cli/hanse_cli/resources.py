@@ -4,7 +4,7 @@ Owns the lookup of names among the resources that the federation serves.
 
 Concurrency: one paged call, then pure functions.
 
-Next: `hanse_cli.apply`.
+Next: `hanse_cli.commands.apply`.
 """
 
 from __future__ import annotations

@@ -23,9 +23,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hanse.auth import server_name
 from hanse.errors import ConfigError
-from hanse.settings import TlsFiles
+from hanse.process.settings import TlsFiles
+from hanse.security.auth import server_name
 from hanse_client.forwarding import HostCluster
 
 VARIABLE = "HANSE_CONFIG"

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from hanse.kube.objects import Object, labels_of, mapping, name_of, sequence
+from hanse.kube.model.objects import Object, labels_of, mapping, name_of, sequence
 from hanse.numbers import whole_number
-from hanse_simulator.pods import is_ready, phase
+from hanse_simulator.controllers.pods import is_ready, phase
 from hanse_simulator.world import is_deleting, owner_reference
 
 SLICE_SIZE = 100

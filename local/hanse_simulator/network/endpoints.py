@@ -13,12 +13,12 @@ from collections.abc import Iterable, Sequence
 
 from hanse.control import Request
 from hanse.errors import AlreadyExistsError, NotFoundError, PermissionDeniedError
-from hanse.kube.entry import Change
-from hanse.kube.objects import Object, labels_of, mapping
-from hanse.kube.selectors import LabelSelector
-from hanse_simulator.loops import Loop, controlled_by, itself, split
+from hanse.kube.engine.entry import Change
+from hanse.kube.model.objects import Object, labels_of, mapping
+from hanse.kube.model.selectors import LabelSelector
+from hanse_simulator.controllers.loops import Loop, controlled_by, itself, split
+from hanse_simulator.controllers.pods import phase
 from hanse_simulator.network import endpointrules as rules
-from hanse_simulator.pods import phase
 from hanse_simulator.world import (
     ENDPOINT_SLICES,
     ENDPOINTS,

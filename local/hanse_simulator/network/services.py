@@ -14,12 +14,12 @@ from typing import Any
 
 from hanse.control import Request
 from hanse.errors import ConflictError, InvalidArgumentError
-from hanse.kube.cache import ObjectCache
-from hanse.kube.entry import Change
-from hanse.kube.hooks import AdmissionRequest
-from hanse.kube.objects import Object, mapping, sequence
+from hanse.kube.engine.cache import ObjectCache
+from hanse.kube.engine.entry import Change
+from hanse.kube.engine.hooks import AdmissionRequest
+from hanse.kube.model.objects import Object, mapping, sequence
 from hanse_simulator.addresses import Pool, number, text
-from hanse_simulator.loops import Loop, itself, split
+from hanse_simulator.controllers.loops import Loop, itself, split
 from hanse_simulator.world import SERVICES, World, is_deleting
 
 NODE_PORTS = (30000, 2768)

@@ -11,11 +11,11 @@ from collections.abc import Iterable
 from typing import Any
 
 from hanse.control import Request, Result
-from hanse.kube.entry import Change
-from hanse.kube.objects import Object, labels_of, mapping, name_of
-from hanse_simulator import capacity
-from hanse_simulator import pods as pod_rules
-from hanse_simulator.loops import Loop, controlled_by, itself, split
+from hanse.kube.engine.entry import Change
+from hanse.kube.model.objects import Object, labels_of, mapping, name_of
+from hanse_simulator.controllers import capacity
+from hanse_simulator.controllers import pods as pod_rules
+from hanse_simulator.controllers.loops import Loop, controlled_by, itself, split
 from hanse_simulator.workloads import revisions
 from hanse_simulator.workloads.ownership import claim
 from hanse_simulator.workloads.rollout import scaled

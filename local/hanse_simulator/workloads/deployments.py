@@ -13,11 +13,11 @@ from typing import Any
 
 from hanse.control import Request, Result
 from hanse.errors import AlreadyExistsError
-from hanse.kube.entry import Change
-from hanse.kube.objects import Object, annotations_of, mapping, name_of
+from hanse.kube.engine.entry import Change
+from hanse.kube.model.objects import Object, annotations_of, mapping, name_of
 from hanse.numbers import whole_number
-from hanse_simulator import pods as pod_rules
-from hanse_simulator.loops import Loop, controlled_by, itself, split
+from hanse_simulator.controllers import pods as pod_rules
+from hanse_simulator.controllers.loops import Loop, controlled_by, itself, split
 from hanse_simulator.workloads import rollout
 from hanse_simulator.workloads.deploymentstatus import progress_wait, status_of
 from hanse_simulator.workloads.ownership import claim

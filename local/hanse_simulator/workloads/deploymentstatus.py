@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from hanse.kube.objects import Object, mapping, name_of, sequence
-from hanse_simulator.conditions import set_condition
+from hanse.kube.model.objects import Object, mapping, name_of, sequence
+from hanse_simulator.controllers.conditions import set_condition
 from hanse_simulator.workloads import rollout
 from hanse_simulator.world import generation_of, parse_time, seconds_until
 

@@ -1,7 +1,7 @@
 """The Job controller: Pods until enough of them have succeeded.
 
-Pods succeed by themselves after a while (`hanse_simulator.kubelet`); what has failed counts towards
-backoffLimit without a delay between tries. Indexed Jobs, suspension, activeDeadlineSeconds and
+Pods succeed by themselves after a while (`hanse_simulator.controllers.kubelet`); what has failed counts
+towards backoffLimit without a delay between tries. Indexed Jobs, suspension, activeDeadlineSeconds and
 ttlSecondsAfterFinished are as in Kubernetes. Pods are counted as long as they exist: there is no tracking
 finalizer. Next: `hanse_simulator.workloads.jobrules`.
 """
@@ -13,10 +13,10 @@ from collections.abc import Iterable
 from typing import Any
 
 from hanse.control import Request, Result
-from hanse.kube.objects import Object, mapping, sequence
-from hanse_simulator import pods as pod_rules
-from hanse_simulator.conditions import set_condition, without
-from hanse_simulator.loops import Loop, controlled_by, itself, split
+from hanse.kube.model.objects import Object, mapping, sequence
+from hanse_simulator.controllers import pods as pod_rules
+from hanse_simulator.controllers.conditions import set_condition, without
+from hanse_simulator.controllers.loops import Loop, controlled_by, itself, split
 from hanse_simulator.workloads import jobrules
 from hanse_simulator.workloads.ownership import claim
 from hanse_simulator.world import JOBS, PODS, World, is_deleting, is_true, parse_time, seconds_until

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from hanse.kube.objects import Object, labels_of
+from hanse.kube.model.objects import Object, labels_of
 from hanse_simulator.world import (
     Resource,
     World,

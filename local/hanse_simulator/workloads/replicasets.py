@@ -9,9 +9,9 @@ import asyncio
 from typing import Any
 
 from hanse.control import Request, Result
-from hanse.kube.objects import Object, labels_of, mapping
-from hanse_simulator import pods as pod_rules
-from hanse_simulator.loops import Loop, controlled_by, itself, split
+from hanse.kube.model.objects import Object, labels_of, mapping
+from hanse_simulator.controllers import pods as pod_rules
+from hanse_simulator.controllers.loops import Loop, controlled_by, itself, split
 from hanse_simulator.workloads.ownership import claim
 from hanse_simulator.world import PODS, REPLICA_SETS, World, generation_of, is_deleting
 

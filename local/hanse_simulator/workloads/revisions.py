@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from hanse.errors import AlreadyExistsError
-from hanse.kube.objects import Object, mapping, name_of
-from hanse_simulator import pods as pod_rules
+from hanse.kube.model.objects import Object, mapping, name_of
+from hanse_simulator.controllers import pods as pod_rules
 from hanse_simulator.world import REVISIONS, World, owner_reference
 
 HASH = "controller-revision-hash"

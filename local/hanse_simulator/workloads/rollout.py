@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from hanse.kube.objects import Object, mapping
+from hanse.kube.model.objects import Object, mapping
 
 
 @dataclass(frozen=True, slots=True)

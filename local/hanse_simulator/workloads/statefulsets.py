@@ -11,10 +11,10 @@ from typing import Any
 
 from hanse.control import Request, Result
 from hanse.errors import AlreadyExistsError
-from hanse.kube.objects import Object, labels_of, mapping, name_of, sequence
+from hanse.kube.model.objects import Object, labels_of, mapping, name_of, sequence
 from hanse.numbers import whole_number
-from hanse_simulator import pods as pod_rules
-from hanse_simulator.loops import Loop, controlled_by, itself, split
+from hanse_simulator.controllers import pods as pod_rules
+from hanse_simulator.controllers.loops import Loop, controlled_by, itself, split
 from hanse_simulator.workloads import revisions
 from hanse_simulator.workloads.ownership import claim
 from hanse_simulator.world import CLAIMS, PODS, REVISIONS, STATEFUL_SETS, World, generation_of, is_deleting

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from hanse.runtime import run
+from hanse.service.runtime import run
 from hanse_apiserver.app import serve
 from hanse_apiserver.settings import ApiserverSettings
 

@@ -16,9 +16,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
-from hanse.auth import ADMINS, MASTERS, SERVICES, Identity, TokenFile, service_name
 from hanse.errors import UnauthenticatedError
-from hanse.kube.hanse_kinds import GROUP
+from hanse.federation.kinds import GROUP
 from hanse.kube.server.auth import (
     AUTHENTICATED_GROUP,
     Attributes,
@@ -28,6 +27,7 @@ from hanse.kube.server.auth import (
     is_self_review,
     is_self_service,
 )
+from hanse.security.auth import ADMINS, MASTERS, SERVICES, Identity, TokenFile, service_name
 
 READ_VERBS: Final = frozenset({"get", "list", "watch"})
 _EVENTS: Final = frozenset({("", "events"), ("events.k8s.io", "events")})

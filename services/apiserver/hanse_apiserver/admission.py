@@ -12,15 +12,15 @@ from __future__ import annotations
 
 from typing import Final
 
-from hanse.auth import service_name
 from hanse.errors import PermissionDeniedError
-from hanse.kube.hanse_kinds import GROUP
-from hanse.kube.hooks import AdmissionRequest
-from hanse.kube.lifecycle import ORPHAN, unchanged
-from hanse.kube.objects import Object, mapping, sequence
-from hanse.kube.options import SYSTEM
-from hanse.kube.propagation import SYNC_FINALIZER, TRACEPARENT, UNJOIN_FINALIZER, placeable
-from hanse.telemetry import inject_traceparent
+from hanse.federation.kinds import GROUP
+from hanse.federation.propagation import SYNC_FINALIZER, TRACEPARENT, UNJOIN_FINALIZER, placeable
+from hanse.kube.engine.hooks import AdmissionRequest
+from hanse.kube.engine.lifecycle import ORPHAN, unchanged
+from hanse.kube.engine.options import SYSTEM
+from hanse.kube.model.objects import Object, mapping, sequence
+from hanse.process.telemetry import inject_traceparent
+from hanse.security.auth import service_name
 
 PERMANENT_NAMESPACES: Final = ("default", "kube-system", "kube-public")
 """Namespaces that exist from the start and cannot be deleted."""

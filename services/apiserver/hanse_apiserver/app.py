@@ -3,7 +3,7 @@
 `serve(runtime)` is the whole life of the process: connect, found, load, serve, drain. `Apiserver` is the same
 without a process, for tests: an async context manager over any store.
 
-Everything runs in one event loop. Next: `hanse_apiserver.view` for what is served,
+Everything runs in one event loop. Next: `hanse_apiserver.views.view` for what is served,
 `hanse_apiserver.finalize` for how things end, `hanse.kube.server.app` for HTTP.
 """
 
@@ -21,13 +21,11 @@ from typing import Any, Self
 
 from hanse.api.federation.v1.federation_pb2 import Federation
 from hanse.api.federation.v1.federation_service_pb2_grpc import add_FederationServiceServicer_to_server
-from hanse.auth import ADMINS
 from hanse.control import Controller, WorkQueue
 from hanse.errors import ConfigError, UnavailableError
 from hanse.flow import Flow
-from hanse.health import Health
-from hanse.kube.catalogue import Catalogue
-from hanse.kube.engine import KubeEngine
+from hanse.kube.engine.engine import KubeEngine
+from hanse.kube.kinds.catalogue import Catalogue
 from hanse.kube.server.app import KubeServer, ServerOptions
 from hanse.kube.server.auth import (
     Authenticator,
@@ -36,26 +34,29 @@ from hanse.kube.server.auth import (
     UnionAuthenticator,
 )
 from hanse.kube.server.connections import ConnectionLimits
-from hanse.revocation import DenyList
-from hanse.rings import SECRETS, RingKeeper, observe_rings
+from hanse.process.health import Health
+from hanse.process.settings import RELOAD_SECONDS, TlsFiles
+from hanse.process.telemetry import Telemetry, get_logger
 from hanse.rpc import RpcServer
-from hanse.runtime import Runtime
-from hanse.sealing import ObjectSealer, kinds_to_seal
-from hanse.settings import RELOAD_SECONDS, TlsFiles
+from hanse.security.auth import ADMINS
+from hanse.security.revocation import DenyList
+from hanse.security.rings import SECRETS, RingKeeper, observe_rings
+from hanse.security.sealing import ObjectSealer, kinds_to_seal
+from hanse.service.runtime import Runtime
 from hanse.store import EtcdStore, Store
+from hanse.store.admin.maintenance import EtcdMaintenance, Maintenance
+from hanse.store.admin.upkeep import Upkeep
 from hanse.store.batch import BatchWriter
-from hanse.store.maintenance import EtcdMaintenance, Maintenance
 from hanse.store.sealed import SealedStore
-from hanse.store.upkeep import Upkeep
-from hanse.telemetry import Telemetry, get_logger
-from hanse_apiserver import federation_service, founding
+from hanse_apiserver import founding
 from hanse_apiserver.access import FederationAuthorizer, TokenFileAuthenticator
 from hanse_apiserver.admission import FederationAdmission
-from hanse_apiserver.federation_service import FederationService
 from hanse_apiserver.finalize import SyncFinalizer
 from hanse_apiserver.resealing import keep_sealed
+from hanse_apiserver.rpc import service as federation_service
+from hanse_apiserver.rpc.service import FederationService
 from hanse_apiserver.settings import ApiserverSettings
-from hanse_apiserver.view import FederationView
+from hanse_apiserver.views.view import FederationView
 
 _CHECK_SECONDS = 5.0
 _log = get_logger(__name__)

@@ -13,16 +13,16 @@ from __future__ import annotations
 import orjson
 
 from hanse.control import Request, Result, WorkQueue
-from hanse.kube.cache import ObjectCache
-from hanse.kube.entry import Change, Entry
-from hanse.kube.lifecycle import has_finished_deletion
-from hanse.kube.objects import Object, mapping, sequence
-from hanse.kube.propagation import SYNC_FINALIZER
+from hanse.federation.propagation import SYNC_FINALIZER
+from hanse.kube.engine.cache import ObjectCache
+from hanse.kube.engine.entry import Change, Entry
+from hanse.kube.engine.lifecycle import has_finished_deletion
+from hanse.kube.model.objects import Object, mapping, sequence
+from hanse.process.telemetry import get_logger
 from hanse.store import Compare, Delete, Op, Put
 from hanse.store.batch import BatchWriter
 from hanse.store.keys import OBJECTS, PLACEMENTS, ObjectKey
-from hanse.telemetry import get_logger
-from hanse_apiserver.view import FederationView
+from hanse_apiserver.views.view import FederationView
 
 LOOK_AGAIN_SECONDS = 2.0
 """When to look again after somebody else was faster, should their change not arrive before."""

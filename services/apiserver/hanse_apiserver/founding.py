@@ -14,11 +14,11 @@ from datetime import UTC, datetime
 from hanse import __version__
 from hanse.api.federation.v1.federation_pb2 import Federation
 from hanse.errors import FEDERATION_DIFFERS, FEDERATION_LOST, DataLossError, FailedPreconditionError
-from hanse.settings import check_names
+from hanse.process.settings import check_names
+from hanse.process.telemetry import get_logger
 from hanse.store import Compare, Get, Put, Store
 from hanse.store.decoding import decode
 from hanse.store.keys import FEDERATION
-from hanse.telemetry import get_logger
 
 _log = get_logger(__name__)
 

@@ -16,9 +16,9 @@ from typing import Final
 
 from hanse.boundary import Boundary
 from hanse.errors import HanseError
+from hanse.process.telemetry import get_logger
 from hanse.store import Compare, Election, Store
 from hanse.store.sealed import SealedStore
-from hanse.telemetry import get_logger
 
 ELECTION: Final = "sealing"
 LEASE_SECONDS: Final = 10

@@ -11,8 +11,8 @@ from typing import ClassVar
 
 from hanse.errors import ConfigError
 from hanse.flow import FlowLimits
-from hanse.sealing import check_kinds
-from hanse.settings import ServiceSettings, TlsFiles, check_socket, split_address
+from hanse.process.settings import ServiceSettings, TlsFiles, check_socket, split_address
+from hanse.security.sealing import check_kinds
 
 
 @dataclass(frozen=True)

@@ -8,17 +8,17 @@ import socket
 import sys
 
 from hanse.api.dns.v1.dns_service_pb2_grpc import add_DnsServiceServicer_to_server
-from hanse.leading import observe_leading
-from hanse.revocation import DenyList
+from hanse.control.leading import observe_leading
+from hanse.process.settings import split_address
 from hanse.rpc import RpcServer
-from hanse.runtime import Runtime, run
-from hanse.settings import split_address
+from hanse.security.revocation import DenyList
+from hanse.service.runtime import Runtime, run
 from hanse.store import EtcdStore
-from hanse_dns.answering import Answering
 from hanse_dns.controller import ELECTION, Compilation, Compiler
-from hanse_dns.guarding import Guarding
-from hanse_dns.server import NameServer
 from hanse_dns.service import POLICY, DnsServicer
+from hanse_dns.serving.answering import Answering
+from hanse_dns.serving.guarding import Guarding
+from hanse_dns.serving.server import NameServer
 from hanse_dns.settings import DnsSettings
 
 

@@ -15,10 +15,10 @@ from collections.abc import Iterable
 from hanse.boundary import Boundary
 from hanse.control import Backoff
 from hanse.errors import HanseError, ResourceExhaustedError
+from hanse.process.telemetry import get_logger, span_from_traceparent
 from hanse.store import Store, keys
 from hanse.store.election import Election, Leadership
 from hanse.store.mirror import Mirror
-from hanse.telemetry import get_logger, span_from_traceparent
 from hanse_dns.compiler import ClusterView, CompiledRecord, Presence, compile_service
 from hanse_dns.journal import Journal
 from hanse_dns.settings import DnsSettings

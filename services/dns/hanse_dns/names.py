@@ -15,7 +15,7 @@ import dns.exception
 import dns.name
 
 from hanse.errors import InvalidArgumentError
-from hanse.settings import check_names
+from hanse.process.settings import check_names
 
 LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 """A host name label as RFC 1123 section 2.1 has it, in lower case."""

@@ -1,6 +1,6 @@
 """DnsService: what is served, for people and programs that would rather ask over gRPC.
 
-All answers come from the zone that is served (`hanse_dns.answering`); nothing here writes. One loop.
+All answers come from the zone that is served (`hanse_dns.serving.answering`); nothing here writes. One loop.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ import dns.rdatatype
 
 from hanse.api.dns.v1 import dns_service_pb2, dns_service_pb2_grpc, record_set_pb2
 from hanse.api.type.v1 import change_pb2
-from hanse.auth import VIEWERS
 from hanse.errors import InvalidArgumentError, NotFoundError
 from hanse.rpc import Policy, group
 from hanse.rpc.pagination import slice_page
 from hanse.rpc.watch import WatchHub
-from hanse_dns.answering import Answering, Stored
+from hanse.security.auth import VIEWERS
+from hanse_dns.serving.answering import Answering, Stored
 
 POLICY = Policy({"hanse.api.dns.v1.DnsService/*": [group(VIEWERS)]})
 """Who wants to know a name asks the name server; the list of all is for viewers."""

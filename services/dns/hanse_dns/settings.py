@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from hanse.errors import ConfigError
-from hanse.settings import ServiceSettings, split_address
+from hanse.process.settings import ServiceSettings, split_address
 from hanse_dns.names import Naming
 
 

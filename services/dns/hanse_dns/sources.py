@@ -14,8 +14,9 @@ import orjson
 from hanse.api.registry.v1 import cluster_pb2
 from hanse.api.syncer.v1 import sync_state_pb2
 from hanse.api.type.v1 import condition_pb2
-from hanse.kube import unreadable, untrusted
-from hanse.kube.objects import mapping
+from hanse.kube.engine import unreadable
+from hanse.kube.model import untrusted
+from hanse.kube.model.objects import mapping
 from hanse.store import KeyValue, keys
 from hanse.store.decoding import decode
 from hanse_dns.compiler import ClusterView, Presence

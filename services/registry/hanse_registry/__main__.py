@@ -12,20 +12,20 @@ from pathlib import Path
 
 from hanse.api.federation.v1.federation_service_pb2_grpc import FederationServiceStub
 from hanse.api.registry.v1.registry_service_pb2_grpc import add_RegistryServiceServicer_to_server
-from hanse.credentials import Sealer
 from hanse.errors import ConfigError
-from hanse.keyring import create_key_file
-from hanse.kube.access import ClusterAccess
-from hanse.kube.client import KubeClient
-from hanse.revocation import DenyList
-from hanse.rings import CREDENTIALS, RingKeeper, observe_rings
+from hanse.kube.client.access import ClusterAccess
+from hanse.kube.client.client import KubeClient
 from hanse.rpc import RpcChannel, RpcServer
-from hanse.runtime import Runtime, run
+from hanse.security.credentials import Sealer
+from hanse.security.keyring import create_key_file
+from hanse.security.revocation import DenyList
+from hanse.security.rings import CREDENTIALS, RingKeeper, observe_rings
+from hanse.service.runtime import Runtime, run
 from hanse.store import EtcdStore
 from hanse_registry.controller import Registrar
 from hanse_registry.intent import Intent
+from hanse_registry.member.probe import MemberApi
 from hanse_registry.metrics import RegistryMetrics
-from hanse_registry.probe import MemberApi
 from hanse_registry.service import POLICY, RegistryServicer
 from hanse_registry.settings import RegistrySettings
 

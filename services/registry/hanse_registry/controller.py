@@ -17,20 +17,20 @@ from hanse.api.syncer.v1 import orphan_pb2
 from hanse.api.type.v1 import condition_pb2
 from hanse.boundary import Boundary
 from hanse.control import Backoff
-from hanse.credentials import Sealer, sealed_with
 from hanse.errors import ConflictError, HanseError, NotFoundError, UnavailableError
-from hanse.keyring import KeyName
-from hanse.kube.access import ClusterAccess
-from hanse.kube.objects import Object
+from hanse.kube.client.access import ClusterAccess
+from hanse.kube.model.objects import Object
+from hanse.process.telemetry import get_logger
+from hanse.security.credentials import Sealer, sealed_with
+from hanse.security.keyring import KeyName
 from hanse.store import Compare, Delete, KeyValue, Store, keys
 from hanse.store.decoding import decode, leased
 from hanse.store.election import Election, Leadership
 from hanse.store.mirror import Mirror
-from hanse.telemetry import get_logger
 from hanse_registry import intent
-from hanse_registry.credentials import end_of, fingerprint, to_access
 from hanse_registry.intent import Intent
 from hanse_registry.keeper import Connect, Keeper
+from hanse_registry.member.credentials import end_of, fingerprint, to_access
 from hanse_registry.resealing import Resealer
 from hanse_registry.settings import RegistrySettings
 

@@ -13,8 +13,8 @@ import orjson
 from hanse.api.federation.v1 import federation_pb2, federation_service_pb2
 from hanse.api.federation.v1.federation_service_pb2_grpc import FederationServiceStub
 from hanse.errors import ConflictError, InvalidArgumentError, NotFoundError
-from hanse.kube import unreadable
-from hanse.kube.objects import Object
+from hanse.kube.engine import unreadable
+from hanse.kube.model.objects import Object
 from hanse.store import KeyValue, keys
 
 GROUP, RESOURCE = "hanse.dev", "clusters"

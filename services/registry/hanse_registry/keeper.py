@@ -18,16 +18,16 @@ from hanse.api.syncer.v1 import orphan_pb2
 from hanse.api.type.v1 import condition_pb2
 from hanse.boundary import Boundary
 from hanse.errors import ConflictError, HanseError, InvalidArgumentError, ResourceExhaustedError
-from hanse.kube.access import ClusterAccess
-from hanse.kube.objects import Object
+from hanse.kube.client.access import ClusterAccess
+from hanse.kube.model.objects import Object
+from hanse.process.telemetry import get_logger
 from hanse.store import Compare, Delete, Op, Put, Store, is_too_large, keys
 from hanse.store.decoding import decode
-from hanse.telemetry import get_logger
-from hanse_registry.health import Health, Outcome, Standing, after
 from hanse_registry.intent import Intent, object_key
-from hanse_registry.inventory import with_stale
+from hanse_registry.member.health import Health, Outcome, Standing, after
+from hanse_registry.member.inventory import with_stale
+from hanse_registry.member.probe import MISBEHAVING, Inventory, MemberApi, outcome_of, probe, take_inventory
 from hanse_registry.membership import FORCE, compile_cluster, standing_of
-from hanse_registry.probe import MISBEHAVING, Inventory, MemberApi, outcome_of, probe, take_inventory
 from hanse_registry.remaining import held_by
 from hanse_registry.settings import RegistrySettings
 

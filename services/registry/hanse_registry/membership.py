@@ -16,11 +16,11 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from hanse.api.registry.v1 import cluster_pb2
 from hanse.api.syncer.v1 import orphan_pb2
 from hanse.api.type.v1 import condition_pb2
-from hanse.kube.objects import Object, mapping, sequence
-from hanse.kube.untrusted import mappings, text
+from hanse.kube.model.objects import Object, mapping, sequence
+from hanse.kube.model.untrusted import mappings, text
 from hanse.store.decoding import carry
-from hanse_registry.health import Health, Standing
-from hanse_registry.probe import Inventory
+from hanse_registry.member.health import Health, Standing
+from hanse_registry.member.probe import Inventory
 
 EFFECTS = {"NoSchedule": cluster_pb2.NO_SCHEDULE, "NoExecute": cluster_pb2.NO_EXECUTE}
 STATES = {

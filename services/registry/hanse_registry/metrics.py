@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from opentelemetry.metrics import CallbackOptions, Meter, Observation
 
 from hanse.api.registry.v1.cluster_pb2 import ClusterState
-from hanse.leading import observe_leading
+from hanse.control.leading import observe_leading
 from hanse.messages import word_of
 from hanse.store import keys
 from hanse_registry.controller import ELECTION, Registrar

@@ -6,7 +6,7 @@ it was interrupted or a key is away, is done then.
 
 Concurrency: one task; a credential that changes meanwhile is left to whoever wrote it.
 
-Next: `hanse.credentials`.
+Next: `hanse.security.credentials`.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from __future__ import annotations
 import asyncio
 from typing import Final
 
-from hanse.credentials import Sealer
 from hanse.errors import HanseError
+from hanse.process.telemetry import get_logger
+from hanse.security.credentials import Sealer
 from hanse.store import Compare, Mirror, Put, Store, keys
-from hanse.telemetry import get_logger
 
 LOOK: Final = 30.0
 """Seconds between two looks without a change of the ring."""

@@ -13,8 +13,6 @@ from typing import Any
 
 from hanse.api.registry.v1 import cluster_pb2, registry_service_pb2, registry_service_pb2_grpc
 from hanse.api.type.v1 import change_pb2
-from hanse.auth import VIEWERS
-from hanse.credentials import Sealer
 from hanse.errors import (
     AlreadyExistsError,
     ConflictError,
@@ -24,24 +22,26 @@ from hanse.errors import (
     HanseError,
     NotFoundError,
 )
-from hanse.kube.hanse_kinds import GROUP
-from hanse.kube.selectors import LabelSelector
+from hanse.federation.kinds import GROUP
+from hanse.kube.model.selectors import LabelSelector
 from hanse.rpc import Policy, group
 from hanse.rpc.masks import apply_update
 from hanse.rpc.pagination import slice_page
 from hanse.rpc.watch import WatchHub
+from hanse.security.auth import VIEWERS
+from hanse.security.credentials import Sealer
 from hanse.store import Compare, Delete, Put, Store, keys
 from hanse.store.decoding import decode
 from hanse_registry import intent
 from hanse_registry.controller import Registrar
-from hanse_registry.credentials import fingerprint, read_kubeconfig, to_message
 from hanse_registry.intent import Intent
 from hanse_registry.keeper import Connect
+from hanse_registry.member.credentials import fingerprint, read_kubeconfig, to_message
+from hanse_registry.member.probe import Inventory, take_inventory
+from hanse_registry.member.rights import in_use, missing
 from hanse_registry.membership import FORCE, intended, says
 from hanse_registry.names import check_id, parse_name
-from hanse_registry.probe import Inventory, take_inventory
 from hanse_registry.remaining import held_by
-from hanse_registry.rights import in_use, missing
 from hanse_registry.updating import changed_since, check_etag, check_mask, difference, gives_up, named
 
 JOIN_TIMEOUT = 10.0

@@ -11,7 +11,7 @@ from google.protobuf.field_mask_pb2 import FieldMask
 
 from hanse.api.registry.v1 import cluster_pb2
 from hanse.errors import ConflictError, InvalidArgumentError
-from hanse.kube.objects import Object
+from hanse.kube.model.objects import Object
 from hanse.messages import is_time
 
 UPDATABLE = ("labels", "annotations", "region", "zones", "taints", "unschedulable", "orphan_objects")

@@ -14,17 +14,17 @@ from typing import Any
 from hanse.api.federation.v1.federation_service_pb2 import CreateObjectRequest
 from hanse.api.federation.v1.federation_service_pb2_grpc import FederationServiceStub
 from hanse.api.scheduler.v1.scheduler_service_pb2_grpc import add_SchedulerServiceServicer_to_server
-from hanse.revocation import DenyList
 from hanse.rpc import RpcChannel, RpcServer
-from hanse.runtime import Runtime, run
+from hanse.security.revocation import DenyList
+from hanse.service.runtime import Runtime, run
 from hanse.store import EtcdStore
 from hanse_scheduler import metrics
-from hanse_scheduler.evaluator import Evaluator
-from hanse_scheduler.events import COMPONENT, Recorder
 from hanse_scheduler.leading import Scheduler
+from hanse_scheduler.placing.evaluator import Evaluator
+from hanse_scheduler.placing.events import COMPONENT, Recorder
 from hanse_scheduler.service import POLICY, SchedulerServicer
 from hanse_scheduler.settings import SchedulerSettings
-from hanse_scheduler.world import World
+from hanse_scheduler.state.world import World
 
 
 async def serve(runtime: Runtime[SchedulerSettings]) -> None:

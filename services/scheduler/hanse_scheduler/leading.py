@@ -17,14 +17,14 @@ from typing import Self
 
 from hanse.control import Controller, WorkQueue
 from hanse.errors import HanseError, UnavailableError
+from hanse.process.telemetry import get_logger
 from hanse.store import Store
 from hanse.store.batch import BatchWriter
 from hanse.store.election import Election, Leadership
-from hanse.telemetry import get_logger
-from hanse_scheduler.evaluator import Evaluator
-from hanse_scheduler.events import Recorder
-from hanse_scheduler.reconciler import PlacementReconciler
-from hanse_scheduler.world import World
+from hanse_scheduler.placing.evaluator import Evaluator
+from hanse_scheduler.placing.events import Recorder
+from hanse_scheduler.placing.reconciler import PlacementReconciler
+from hanse_scheduler.state.world import World
 
 ELECTION = "scheduler"
 

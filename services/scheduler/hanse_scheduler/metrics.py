@@ -1,15 +1,15 @@
 """The scheduler's instruments of what is so now. Every scheduler shows them, from what it follows.
 
-Next: `hanse_scheduler.world`, which counts.
+Next: `hanse_scheduler.state.world`, which counts.
 """
 
 from __future__ import annotations
 
 from opentelemetry.metrics import Meter, Observation
 
-from hanse.leading import observe_leading
+from hanse.control.leading import observe_leading
 from hanse_scheduler.leading import ELECTION, Scheduler
-from hanse_scheduler.world import World
+from hanse_scheduler.state.world import World
 
 
 def observe(meter: Meter, *, world: World, scheduler: Scheduler) -> None:

@@ -26,11 +26,11 @@ from hanse.rpc.pagination import list_page, message_page
 from hanse.rpc.watch import WatchHub
 from hanse.store import KeyValue, Store
 from hanse.store.keys import OBJECTS, PLACEMENTS, ObjectKey
-from hanse_scheduler.evaluator import Evaluator
+from hanse_scheduler.decide.situation import Decision
 from hanse_scheduler.leading import Scheduler
-from hanse_scheduler.records import Value
-from hanse_scheduler.situation import Decision
-from hanse_scheduler.world import World
+from hanse_scheduler.placing.evaluator import Evaluator
+from hanse_scheduler.state.records import Value
+from hanse_scheduler.state.world import World
 
 _SERVICE = "hanse.api.scheduler.v1.SchedulerService"
 POLICY = Policy(

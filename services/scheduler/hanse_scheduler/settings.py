@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from hanse.errors import ConfigError
-from hanse.settings import ServiceSettings
-from hanse_scheduler.situation import Rules
+from hanse.process.settings import ServiceSettings
+from hanse_scheduler.decide.situation import Rules
 
 
 @dataclass(frozen=True)

@@ -12,24 +12,24 @@ from functools import partial
 from hanse.api.federation.v1.federation_service_pb2 import CreateObjectRequest
 from hanse.api.federation.v1.federation_service_pb2_grpc import FederationServiceStub
 from hanse.api.syncer.v1.syncer_service_pb2_grpc import add_SyncerServiceServicer_to_server
-from hanse.credentials import Sealer
-from hanse.revocation import DenyList
-from hanse.rings import CREDENTIALS, SECRETS, RingKeeper, observe_rings
 from hanse.rpc import RpcChannel, RpcServer
-from hanse.runtime import Runtime, run
-from hanse.sealing import ObjectSealer
+from hanse.security.credentials import Sealer
+from hanse.security.revocation import DenyList
+from hanse.security.rings import CREDENTIALS, SECRETS, RingKeeper, observe_rings
+from hanse.security.sealing import ObjectSealer
+from hanse.service.runtime import Runtime, run
 from hanse.store import BatchWriter, EtcdStore
 from hanse.store.sealed import SealedStore
-from hanse_syncer.events import EventSink
-from hanse_syncer.janitor import Janitor
-from hanse_syncer.metrics import SyncerMetrics
+from hanse_syncer.decide.render import Renderer
+from hanse_syncer.orphans.janitor import Janitor
 from hanse_syncer.ownership import FIELD_MANAGER
 from hanse_syncer.pipeline import Parts, Pipeline
-from hanse_syncer.render import Renderer
+from hanse_syncer.report.events import EventSink
+from hanse_syncer.report.metrics import SyncerMetrics
+from hanse_syncer.report.states import StateLoader
 from hanse_syncer.service import POLICY, SyncerServicer
 from hanse_syncer.settings import SyncerSettings
 from hanse_syncer.sharing import Sharing
-from hanse_syncer.states import StateLoader
 from hanse_syncer.world import World
 
 

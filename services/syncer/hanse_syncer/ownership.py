@@ -3,7 +3,8 @@
 Owns the marks that Hanse puts on members' objects: two labels on the object's own metadata, never on a pod
 template. The syncer touches nothing without them. Pure functions.
 
-Next: `hanse_syncer.render`, which puts the marks on, and `hanse_syncer.plan`, which asks for them.
+Next: `hanse_syncer.decide.render`, which puts the marks on, and `hanse_syncer.decide.plan`, which asks for
+them.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from hanse.kube.objects import Object, child, mapping, sequence
+from hanse.kube.model.objects import Object, child, mapping, sequence
 
 MANAGED_BY_LABEL: Final = "app.kubernetes.io/managed-by"
 MANAGED_BY: Final = "hanse"

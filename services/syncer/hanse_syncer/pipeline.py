@@ -1,12 +1,13 @@
 """One member's pipeline: queue, workers, connection, sync states. A slow or dead member delays nobody else.
 
 Owns `Pipeline`, which runs while this process holds the cluster's lease. Changes of the federation go to the
-urgent lane, what members report and what a restart goes through to the bulk lane. How many objects are
-worked on at once follows what the member takes (`hanse_syncer.limiter`). While the member does not answer, or
-is left alone because it misbehaves (`hanse_syncer.behaviour`), keys are parked; all are looked at afterwards.
+urgent lane, what members report and what a restart goes through to the bulk lane. How many objects are worked
+on at once follows what the member takes (`hanse_syncer.member.limiter`). While the member does not answer, or
+is left alone because it misbehaves (`hanse_syncer.member.behaviour`), keys are parked; all are looked at
+afterwards.
 
 Concurrency: everything in one task group that ends with `run`. Next: `hanse_syncer.sharing`, which runs
-pipelines, and `hanse_syncer.reconciler`, which does the work.
+pipelines, and `hanse_syncer.act.reconciler`, which does the work.
 """
 
 from __future__ import annotations
@@ -29,26 +30,28 @@ from hanse.boundary import reason_of
 from hanse.control.controller import Controller
 from hanse.control.queue import Backoff, WorkQueue
 from hanse.control.reconcile import Request, Result
-from hanse.credentials import Sealer
 from hanse.errors import HanseError
-from hanse.kube.bounds import MisbehavingMemberError
-from hanse.kube.objects import Object
+from hanse.kube.client.bounds import MisbehavingMemberError
+from hanse.kube.model.objects import Object
+from hanse.process.telemetry import get_logger
+from hanse.security.credentials import Sealer
 from hanse.store import BatchWriter, Compare, Store
-from hanse.telemetry import get_logger
-from hanse_syncer import connection, ownership, report
-from hanse_syncer.behaviour import PAUSES, REASON, Behaviour
-from hanse_syncer.desk import Desk
-from hanse_syncer.events import EventSink
-from hanse_syncer.limiter import Limiter
-from hanse_syncer.member import LinkDownError, Member
-from hanse_syncer.metrics import SyncerMetrics
-from hanse_syncer.orphan_report import Report
-from hanse_syncer.orphan_watch import OrphanWatch
-from hanse_syncer.plan import Seen
-from hanse_syncer.reconciler import PATIENCE_SECONDS, ObjectReconciler
-from hanse_syncer.render import Renderer
-from hanse_syncer.session import Session
-from hanse_syncer.states import StateBook, StateLoader
+from hanse_syncer import ownership
+from hanse_syncer.act.desk import Desk
+from hanse_syncer.act.reconciler import PATIENCE_SECONDS, ObjectReconciler
+from hanse_syncer.decide.plan import Seen
+from hanse_syncer.decide.render import Renderer
+from hanse_syncer.member import connection
+from hanse_syncer.member.behaviour import PAUSES, REASON, Behaviour
+from hanse_syncer.member.limiter import Limiter
+from hanse_syncer.member.member import LinkDownError, Member
+from hanse_syncer.member.session import Session
+from hanse_syncer.orphans.report import Report
+from hanse_syncer.orphans.search import OrphanWatch
+from hanse_syncer.report import report
+from hanse_syncer.report.events import EventSink
+from hanse_syncer.report.metrics import SyncerMetrics
+from hanse_syncer.report.states import StateBook, StateLoader
 from hanse_syncer.world import World
 
 _log = get_logger(__name__)

@@ -3,7 +3,7 @@
 Owns the RPCs. States are read from the store, so every syncer answers for all clusters; a member is asked
 over a connection of its own, so that a person's question does not wait behind the pipeline's work.
 
-Concurrency: one task per call. Next: `hanse_syncer.states` for who writes them.
+Concurrency: one task per call. Next: `hanse_syncer.report.states` for who writes them.
 """
 
 from __future__ import annotations
@@ -24,7 +24,6 @@ from hanse.api.syncer.v1 import syncer_service_pb2_grpc as rpc
 from hanse.api.syncer.v1.sync_state_pb2 import SyncState
 from hanse.api.type.v1 import change_pb2 as change
 from hanse.api.type.v1.object_reference_pb2 import ObjectReference
-from hanse.credentials import Sealer
 from hanse.errors import FutureRevisionError, HanseError, InvalidArgumentError, NotFoundError
 from hanse.rpc.pagination import (
     MAX_PAGE_BYTES,
@@ -35,13 +34,16 @@ from hanse.rpc.pagination import (
     slice_page,
 )
 from hanse.rpc.policy import Policy
+from hanse.security.credentials import Sealer
 from hanse.store import KeyValue, Store, keys
 from hanse.store.keys import ObjectKey
-from hanse_syncer import connection, drift, orphan_desk, plan
-from hanse_syncer.member import Target
-from hanse_syncer.orphan_desk import OrphanDesk
+from hanse_syncer.decide import drift, plan
+from hanse_syncer.decide.render import Manifest, Renderer
+from hanse_syncer.member import connection
+from hanse_syncer.member.member import Target
+from hanse_syncer.orphans import requests as orphan_desk
+from hanse_syncer.orphans.requests import OrphanDesk
 from hanse_syncer.pipeline import Pipeline
-from hanse_syncer.render import Manifest, Renderer
 from hanse_syncer.world import Intent, World
 
 _SERVICE: Final = "hanse.api.syncer.v1.SyncerService"

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from hanse.errors import ConfigError
-from hanse.settings import ServiceSettings, check_socket
+from hanse.process.settings import ServiceSettings, check_socket
 
 
 @dataclass(frozen=True)

@@ -16,9 +16,9 @@ from typing import Final
 
 from hanse.control.ring import HashRing
 from hanse.errors import HanseError
+from hanse.process.telemetry import get_logger
 from hanse.store import NOT_NOW, Compare, Election, LeaseHandle, Mirror, Store, keys
 from hanse.store.decoding import leased
-from hanse.telemetry import get_logger
 from hanse_syncer.pipeline import Parts, Pipeline
 from hanse_syncer.world import World
 

@@ -6,7 +6,7 @@ hear of nothing else.
 
 Concurrency: one event loop; everything here is read between two awaits and is as new as the watches are.
 
-Next: `hanse_syncer.plan` for what follows from it, `hanse_syncer.pipeline` for who listens.
+Next: `hanse_syncer.decide.plan` for what follows from it, `hanse_syncer.pipeline` for who listens.
 """
 
 from __future__ import annotations
@@ -23,11 +23,12 @@ import orjson
 from hanse.api.federation.v1.federation_pb2 import Federation
 from hanse.api.registry.v1.cluster_pb2 import ApiCatalogue, Cluster
 from hanse.api.scheduler.v1.placement_pb2 import Placement
-from hanse.credentials import Sealer, sealed_with
 from hanse.errors import HanseError
-from hanse.keyring import KeyName
-from hanse.kube import belongings, unreadable
-from hanse.kube.propagation import placeable
+from hanse.federation import belongings
+from hanse.federation.propagation import placeable
+from hanse.kube.engine import unreadable
+from hanse.security.credentials import Sealer, sealed_with
+from hanse.security.keyring import KeyName
 from hanse.store import Entry, KeyValue, Mirror, Store, keys
 from hanse.store.decoding import decode
 

@@ -20,7 +20,7 @@ from opentelemetry import metrics
 from hanse.control.queue import QueueClosed, WorkQueue
 from hanse.control.reconcile import Reconciler, Request, Result, TerminalError
 from hanse.errors import DeadlineError, HanseError
-from hanse.telemetry import get_logger
+from hanse.process.telemetry import get_logger
 
 DEFAULT_TIMEOUT = 60.0
 

@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from opentelemetry import metrics
 from opentelemetry.metrics import CallbackOptions, MeterProvider, Observation
 
-from hanse.telemetry import DURATION_BUCKETS
+from hanse.process.telemetry import DURATION_BUCKETS
 
 
 class QueueMetrics:

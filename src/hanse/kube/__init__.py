@@ -4,5 +4,5 @@
 - the engine: `catalogue`, `cache`, `resources`, put together in `engine`, served by `server`
 - the client: `access`, `client`
 
-Next: `hanse.kube.objects`.
+Next: `hanse.kube.model.objects`.
 """

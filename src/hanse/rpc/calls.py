@@ -21,11 +21,12 @@ import grpc
 from opentelemetry import metrics, trace
 from opentelemetry.trace import Span, SpanKind, StatusCode
 
-from hanse import __version__, skew
+from hanse import __version__
 from hanse.errors import CancelledByPeerError, HanseError
 from hanse.numbers import whole_number
+from hanse.process import skew
+from hanse.process.telemetry import DURATION_BUCKETS, Telemetry, format_traceparent
 from hanse.rpc.errors import from_rpc_error
-from hanse.telemetry import DURATION_BUCKETS, Telemetry, format_traceparent
 
 Metadata = grpc.aio.Metadata | Sequence[tuple[str, str | bytes]] | None
 

@@ -22,9 +22,9 @@ import orjson
 from google.protobuf import descriptor_pb2, descriptor_pool
 
 from hanse.errors import ConfigError
+from hanse.process.settings import TlsFiles
+from hanse.process.telemetry import Telemetry
 from hanse.rpc.calls import CallObserver, StreamStreamCall, StreamUnaryCall, UnaryStreamCall, UnaryUnaryCall
-from hanse.settings import TlsFiles
-from hanse.telemetry import Telemetry
 
 DEFAULT_TIMEOUT = 10.0
 MAX_MESSAGE_BYTES = 16 * 1024 * 1024

@@ -33,14 +33,7 @@ from opentelemetry import context as otel_context
 from opentelemetry import metrics, trace
 from opentelemetry.trace import Span, SpanKind, StatusCode
 
-from hanse import __version__, skew
-from hanse.auth import (
-    ANONYMOUS,
-    SERVICES,
-    Identity,
-    certificate_from_auth_context,
-    identity_from_auth_context,
-)
+from hanse import __version__
 from hanse.errors import (
     DeadlineError,
     HanseError,
@@ -49,10 +42,18 @@ from hanse.errors import (
     UnavailableError,
 )
 from hanse.flow import Flow, FlowLimits
-from hanse.revocation import DenyList
+from hanse.process import skew
+from hanse.process.telemetry import DURATION_BUCKETS, Telemetry, get_logger, parent_context
 from hanse.rpc.errors import from_exception, to_status
 from hanse.rpc.policy import Policy
-from hanse.telemetry import DURATION_BUCKETS, Telemetry, get_logger, parent_context
+from hanse.security.auth import (
+    ANONYMOUS,
+    SERVICES,
+    Identity,
+    certificate_from_auth_context,
+    identity_from_auth_context,
+)
+from hanse.security.revocation import DenyList
 
 if TYPE_CHECKING:  # the classes are generic in the stubs only
     Handler = grpc.RpcMethodHandler[Any, Any]

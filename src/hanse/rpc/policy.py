@@ -14,8 +14,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from hanse.auth import ADMINS, Identity, service_name
 from hanse.errors import ConfigError, PermissionDeniedError, UnauthenticatedError
+from hanse.security.auth import ADMINS, Identity, service_name
 
 AUTHENTICATED = "*"
 """Everyone with a valid client certificate."""

@@ -27,16 +27,16 @@ from typing import Any, Self
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
-from hanse.auth import Identity
 from hanse.errors import ConfigError
 from hanse.flow import Flow, FlowLimits
-from hanse.health import Health
-from hanse.revocation import DenyList
+from hanse.process.health import Health
+from hanse.process.settings import TlsFiles, split_address
+from hanse.process.telemetry import Telemetry
 from hanse.rpc.interceptor import BODY_SECONDS, STALL_SECONDS, Handler, Pipeline
 from hanse.rpc.policy import AUTHENTICATED, Policy
 from hanse.rpc.reflection import add_reflection
-from hanse.settings import TlsFiles, split_address
-from hanse.telemetry import Telemetry
+from hanse.security.auth import Identity
+from hanse.security.revocation import DenyList
 
 MAX_MESSAGE_BYTES = 16 * 1024 * 1024
 """Of a response. A page of a list may have objects of several MiB."""

@@ -16,11 +16,11 @@ Everything is for one event loop; see each module for its own rule.
 Next: `hanse.store.types`.
 """
 
-from hanse.settings import TlsFiles
+from hanse.process.settings import TlsFiles
 from hanse.store import keys
 from hanse.store.batch import BatchWriter
 from hanse.store.election import Election, Leadership
-from hanse.store.etcd import EtcdStore
+from hanse.store.etcd.store import EtcdStore
 from hanse.store.memory import MemoryStore
 from hanse.store.mirror import Entry, Mirror
 from hanse.store.types import (

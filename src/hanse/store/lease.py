@@ -18,7 +18,7 @@ import structlog
 from etcd3aio import _protobuf as pb
 
 from hanse.errors import NotFoundError
-from hanse.store.channel import EtcdChannel
+from hanse.store.etcd.channel import EtcdChannel
 
 _log = structlog.get_logger(__name__)
 _RETRY: Final = 0.2

@@ -4,7 +4,7 @@ Owns `RIGHTS`. Each service is one user of etcd, named by its certificate, with 
 this. A watch needs the right to read its whole range, so what a service follows in one watch stands here as
 one range. Whoever has no row may do nothing. Pure values and functions, no state.
 
-Next: `hanse.store.roles`, which makes etcd keep to it; `hanse.store.keys` for what the keys hold.
+Next: `hanse.store.admin.roles`, which makes etcd keep to it; `hanse.store.keys` for what the keys hold.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from types import MappingProxyType
 from typing import Final, Literal
 
 from hanse.store import keys
-from hanse.store.wire import prefix_end
+from hanse.store.etcd.wire import prefix_end
 
 Kind = Literal["read", "write", "readwrite"]
 

@@ -2,8 +2,8 @@
 
 Owns `SealedStore`, around any store. Whoever reads through it sees plain objects and need not know; whoever
 reads the store itself sees envelopes. What cannot be opened comes out as a value that decodes to the reason
-(`hanse.kube.unreadable`): it is neither absent nor empty. When the ring gets more keys, watches that may
-have delivered such a value end as after a compaction, so that all is listed again.
+(`hanse.kube.engine.unreadable`): it is neither absent nor empty. When the ring gets more keys, watches that
+may have delivered such a value end as after a compaction, so that all is listed again.
 
 What was read is remembered by its key in the store: which key has sealed it (`in_use`), what cannot be opened
 (`unreadable`), and what is not as it would be written now (`stale`: plain though it should be sealed, sealed
@@ -11,7 +11,7 @@ with an older key, or sealed though it need not be). `sweep` writes the stale ag
 
 Concurrency: as the store inside; what is remembered changes between two awaits.
 
-Next: `hanse.sealing` for the envelope.
+Next: `hanse.security.sealing` for the envelope.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from typing import Final
 import structlog
 
 from hanse.boundary import Boundary
-from hanse.envelope import MAGIC, UNREADABLE, is_sealed, unreadable
 from hanse.errors import CompactedError, DataLossError, HanseError, UnavailableError
-from hanse.keyring import KeyName
-from hanse.sealing import ObjectSealer, sealed_with
+from hanse.security.envelope import MAGIC, UNREADABLE, is_sealed, unreadable
+from hanse.security.keyring import KeyName
+from hanse.security.sealing import ObjectSealer, sealed_with
 from hanse.store.keys import OBJECTS
 from hanse.store.types import (
     Compare,

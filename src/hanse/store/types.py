@@ -5,7 +5,7 @@ etcd's: one number for the whole store, raised by one by every transaction that 
 orders everything. All values are frozen and may be shared between tasks; a `Store` is used from one
 event loop, by any number of tasks at once.
 
-Next: `hanse.store.keys` for what is kept where, `hanse.store.etcd` and `hanse.store.memory` for the two
+Next: `hanse.store.keys` for what is kept where, `hanse.store.etcd.store` and `hanse.store.memory` for the two
 stores, `hanse.store.mirror` for what controllers read from.
 """
 
@@ -293,7 +293,7 @@ class Store(Protocol):
         """Forget history below `revision`. For an administrator; etcd does it by itself when told to."""
 
     async def server_version(self) -> str:
-        """Return the version of what serves, such as "3.5.16"; see `hanse.store.versions`."""
+        """Return the version of what serves, such as "3.5.16"; see `hanse.store.etcd.versions`."""
 
     async def close(self) -> None:
         """Let go of all connections. Leases that were not revoked run out."""

@@ -15,29 +15,29 @@ from random import Random
 from typing import Any
 
 import orjson
-from hanse_apiserver import rpc_objects
+from hanse_apiserver.rpc import objects as rpc_objects
 from hanse_cli import manifests
-from hanse_registry.credentials import read_kubeconfig
-from hanse_scheduler.overrides import Overriding
-from hanse_scheduler.policies import compile_override, compile_placement
-from hanse_scheduler.preferences import parse_preferences
-from hanse_scheduler.selector import parse_cluster_selector
-from hanse_syncer.render import render
+from hanse_registry.member.credentials import read_kubeconfig
+from hanse_scheduler.decide.overrides import Overriding
+from hanse_scheduler.decide.preferences import parse_preferences
+from hanse_scheduler.decide.selector import parse_cluster_selector
+from hanse_scheduler.state.policies import compile_override, compile_placement
+from hanse_syncer.decide.render import render
 
 from hanse.api.scheduler.v1.placement_pb2 import ClusterPlacement
 from hanse.documents import json_document, yaml_documents
 from hanse.errors import HanseError
-from hanse.kube import jsonpath
-from hanse.kube.decoding import decode
-from hanse.kube.json_patch import json_patch
-from hanse.kube.patch import merge_patch, strategic_merge_patch
-from hanse.kube.protobuf import MAGIC, decode_object
-from hanse.kube.quantity import Quantity
-from hanse.kube.schema import SchemaSet
-from hanse.kube.selectors import FieldSelector, LabelSelector
+from hanse.kube.kinds.decoding import decode
+from hanse.kube.merge.json_patch import json_patch
+from hanse.kube.merge.patch import merge_patch, strategic_merge_patch
+from hanse.kube.merge.schema import SchemaSet
+from hanse.kube.model import jsonpath
+from hanse.kube.model.quantity import Quantity
+from hanse.kube.model.selectors import FieldSelector, LabelSelector
 from hanse.kube.server.negotiation import parse_accept
 from hanse.kube.server.request import parse_path
 from hanse.kube.validation import validate
+from hanse.kube.wire.protobuf import MAGIC, decode_object
 from hanse.rpc.pagination import PageToken, decode_page_token, encode_page_token
 from tests.apiserver.world import deployment
 from tests.fuzz import mutations

@@ -17,12 +17,12 @@ from contextlib import suppress
 from random import Random
 from typing import Any
 
-from hanse_registry.probe import probe, take_inventory
-from hanse_syncer.answers import Answer, Verdict, read
+from hanse_registry.member.probe import probe, take_inventory
+from hanse_syncer.member.answers import Answer, Verdict, read
 
 from hanse.errors import HanseError, NotFoundError
-from hanse.kube.access import ClusterAccess
-from hanse.kube.client import KubeClient, ResourcePath
+from hanse.kube.client.access import ClusterAccess
+from hanse.kube.client.client import KubeClient, ResourcePath
 from tests.apiserver.world import deployment, rolled_out
 from tests.fuzz import mutations
 from tests.fuzz.engine import Input

@@ -14,9 +14,9 @@ from random import Random
 import dns.edns
 import dns.exception
 import dns.message
-from hanse_dns.answers import CompiledZone, Name, compile_zone
-from hanse_dns.responder import respond
-from hanse_dns.server import NameServer
+from hanse_dns.serving.answers import CompiledZone, Name, compile_zone
+from hanse_dns.serving.responder import respond
+from hanse_dns.serving.server import NameServer
 
 from tests.fuzz import mutations
 from tests.fuzz.engine import Input

@@ -5,15 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hanse_scheduler.overrides import MAX_OVERRIDE_BYTES
+from hanse_scheduler.decide.overrides import MAX_OVERRIDE_BYTES
 
 from hanse import documents, numbers
-from hanse.kube import json_patch, patterns, pipeline, selectors, validation
-from hanse.kube import validation_crds as crds
-from hanse.kube import validation_policies as policies
+from hanse.federation import policy_validation as policies
+from hanse.kube.engine import pipeline
+from hanse.kube.merge import json_patch
+from hanse.kube.model import patterns, selectors
 from hanse.kube.server import connections
 from hanse.kube.server.app import MAX_BODY_BYTES
-from hanse.kube.validation_kinds import MAX_LABELS
+from hanse.kube.validation import crds as crds
+from hanse.kube.validation import validate as validation
+from hanse.kube.validation.kinds import MAX_LABELS
 from hanse.store import MAX_REQUEST_BYTES
 from hanse.store.keys import MAX_SEGMENT
 

@@ -11,9 +11,15 @@ from hypothesis import strategies as st
 
 from hanse.documents import TOO_DEEP
 from hanse.errors import InvalidArgumentError
-from hanse.kube.json_patch import MAX_COPIED_BYTES, MAX_OPERATIONS, MAX_SHIFTED_ITEMS, JsonPatcher, json_patch
-from hanse.kube.patch import strategic_merge_patch
-from hanse.kube.schema import SchemaSet
+from hanse.kube.merge.json_patch import (
+    MAX_COPIED_BYTES,
+    MAX_OPERATIONS,
+    MAX_SHIFTED_ITEMS,
+    JsonPatcher,
+    json_patch,
+)
+from hanse.kube.merge.patch import strategic_merge_patch
+from hanse.kube.merge.schema import SchemaSet
 
 
 def refusal(obj: dict[str, Any], ops: Any) -> InvalidArgumentError:

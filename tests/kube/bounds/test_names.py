@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hanse.errors import InvalidArgumentError
-from hanse.kube.objects import Object
-from hanse.kube.selectors import MAX_TERMS, FieldSelector, LabelSelector
-from hanse.kube.validation_crds import MAX_INSTRUCTIONS, MAX_PATTERNS, MAX_VERSIONS, crd_errors, own_groups
-from hanse.kube.validation_kinds import MAX_LABELS, label_errors
-from hanse.kube.validation_policies import MAX_RULES, override_policy_errors, placement_policy_errors
+from hanse.federation.policy_validation import MAX_RULES, override_policy_errors, placement_policy_errors
+from hanse.kube.model.objects import Object
+from hanse.kube.model.selectors import MAX_TERMS, FieldSelector, LabelSelector
+from hanse.kube.validation.crds import MAX_INSTRUCTIONS, MAX_PATTERNS, MAX_VERSIONS, crd_errors, own_groups
+from hanse.kube.validation.kinds import MAX_LABELS, label_errors
 from hanse.store import keys
 from hanse.store.keys import MAX_SEGMENT, ObjectKey
 

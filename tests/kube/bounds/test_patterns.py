@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from hanse.errors import InvalidArgumentError
-from hanse.kube.patterns import (
+from hanse.kube.merge.schema import Schema, SchemaSet
+from hanse.kube.model.patterns import (
     MAX_CHECKS,
     MAX_PATTERN,
     MAX_PROGRAM,
@@ -14,8 +15,7 @@ from hanse.kube.patterns import (
     _compiled,
     pattern_problem,
 )
-from hanse.kube.schema import Schema, SchemaSet
-from hanse.kube.validation_schema import schema_errors
+from hanse.kube.validation.schema import schema_errors
 
 
 def schema(**spec: object) -> Schema:

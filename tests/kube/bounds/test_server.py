@@ -14,12 +14,12 @@ import aiohttp
 import pytest
 
 from hanse.documents import MAX_DEPTH, MAX_VALUES
-from hanse.kube.defaults import MAX_DEFAULTED_BYTES
-from hanse.kube.json_patch import MAX_COPIED_BYTES, MAX_OPERATIONS
-from hanse.kube.managed import MAX_ENTRIES
-from hanse.kube.objects import Object
-from hanse.kube.pipeline import MAX_OBJECT_DEPTH
-from hanse.kube.selectors import MAX_TEXT
+from hanse.kube.engine.pipeline import MAX_OBJECT_DEPTH
+from hanse.kube.kinds.defaults import MAX_DEFAULTED_BYTES
+from hanse.kube.merge.json_patch import MAX_COPIED_BYTES, MAX_OPERATIONS
+from hanse.kube.merge.managed import MAX_ENTRIES
+from hanse.kube.model.objects import Object
+from hanse.kube.model.selectors import MAX_TEXT
 from hanse.kube.server.auth import Credentials, TokenAuthenticator, User
 from hanse.kube.server.connections import MAX_HEADER_BYTES, MAX_LINE_BYTES
 from hanse.numbers import MAX_WHOLE

@@ -16,9 +16,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hanse.kube import bounds
-from hanse.kube.access import ClusterAccess
-from hanse.kube.bounds import (
+from hanse.kube.client import bounds
+from hanse.kube.client.access import ClusterAccess
+from hanse.kube.client.bounds import (
     DISCOVERY,
     EVENT,
     OBJECT,
@@ -31,8 +31,8 @@ from hanse.kube.bounds import (
     MisbehavingMemberError,
     answer_bound,
 )
-from hanse.kube.client import KubeClient, ResourcePath
-from hanse.kube.pace import Bucket, Pace
+from hanse.kube.client.client import KubeClient, ResourcePath
+from hanse.kube.client.pace import Bucket, Pace
 from tests.kube.client.test_http import Handler, Scripted, head_of, ok
 
 MIB = 1024 * 1024

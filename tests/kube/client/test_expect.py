@@ -14,9 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hanse.errors import CompactedError, HanseError, InternalError, NotFoundError
-from hanse.kube.access import ClusterAccess
-from hanse.kube.client import KubeClient, ResourcePath
-from hanse.kube.expect import (
+from hanse.kube.client.access import ClusterAccess
+from hanse.kube.client.client import KubeClient, ResourcePath
+from hanse.kube.client.expect import (
     DISCOVERY,
     GROUPS,
     READY,

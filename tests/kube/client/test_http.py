@@ -14,10 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hanse.errors import ConfigError
-from hanse.kube.bounds import Bound
-from hanse.kube.http_connection import BrokenConnectionError, HttpConnection
-from hanse.kube.http_pool import HttpPool, NotConnectedError
-from hanse.pki import CertificateAuthority
+from hanse.kube.client.bounds import Bound
+from hanse.kube.client.http.connection import BrokenConnectionError, HttpConnection
+from hanse.kube.client.http.pool import HttpPool, NotConnectedError
+from hanse.security.pki import CertificateAuthority
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 DEADLINE = 10.0

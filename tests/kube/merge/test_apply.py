@@ -11,11 +11,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hanse.errors import ConflictError, InvalidArgumentError
-from hanse.kube.apply import ApplyConflictError, server_side_apply
-from hanse.kube.fieldsets import contains
-from hanse.kube.managed import decode, update_managed_fields, with_managed
-from hanse.kube.objects import Object
-from hanse.kube.schema import Schema, SchemaSet
+from hanse.kube.merge.apply import ApplyConflictError, server_side_apply
+from hanse.kube.merge.fieldsets import contains
+from hanse.kube.merge.managed import decode, update_managed_fields, with_managed
+from hanse.kube.merge.schema import Schema, SchemaSet
+from hanse.kube.model.objects import Object
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 LATER = NOW + timedelta(minutes=1)

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from hanse.kube.defaults import apply_defaults
-from hanse.kube.objects import Object
-from hanse.kube.schema import SchemaSet
+from hanse.kube.kinds.defaults import apply_defaults
+from hanse.kube.merge.schema import SchemaSet
+from hanse.kube.model.objects import Object
 from hanse.kube.validation import validate
 
 

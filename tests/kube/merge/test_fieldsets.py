@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hanse.errors import InvalidArgumentError
-from hanse.kube import fieldsets
+from hanse.kube.merge import fieldsets
 
 ELEMENTS = st.sampled_from(["f:a", "f:b", 'k:{"name":"x"}', 'k:{"name":"y"}', 'v:"z"', "i:1"])
 PATH = st.lists(ELEMENTS, min_size=1, max_size=4).map(tuple)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from hanse.errors import InvalidArgumentError
-from hanse.kube.managed import (
+from hanse.kube.merge.managed import (
     ANCIENT,
     MAX_UPDATERS,
     decode,
@@ -17,8 +17,8 @@ from hanse.kube.managed import (
     update_managed_fields,
     with_managed,
 )
-from hanse.kube.objects import Object
-from hanse.kube.schema import Schema, SchemaSet
+from hanse.kube.merge.schema import Schema, SchemaSet
+from hanse.kube.model.objects import Object
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 

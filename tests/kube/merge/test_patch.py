@@ -10,8 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hanse.errors import InvalidArgumentError
-from hanse.kube.objects import Object
-from hanse.kube.patch import (
+from hanse.kube.merge.patch import (
     UnsupportedPatchError,
     diff_merge_patch,
     diff_strategic_merge_patch,
@@ -19,7 +18,8 @@ from hanse.kube.patch import (
     merge_patch,
     strategic_merge_patch,
 )
-from hanse.kube.schema import Schema, SchemaSet
+from hanse.kube.merge.schema import Schema, SchemaSet
+from hanse.kube.model.objects import Object
 
 
 def schema(group: str, version: str, kind: str) -> Schema:

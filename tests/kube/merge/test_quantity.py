@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from hanse.errors import InvalidArgumentError
-from hanse.kube.quantity import Family, Quantity
+from hanse.kube.model.quantity import Family, Quantity
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from hanse.kube.schema import SchemaSet
+from hanse.kube.merge.schema import SchemaSet
 
 ROOT = Path(__file__).resolve().parents[3]
 

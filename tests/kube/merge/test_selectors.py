@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hanse.errors import InvalidArgumentError
-from hanse.kube.catalogue import Catalogue
-from hanse.kube.selectable import field_selector
-from hanse.kube.selectors import FieldSelector, LabelRequirement, LabelSelector
+from hanse.kube.kinds.catalogue import Catalogue
+from hanse.kube.kinds.selectable import field_selector
+from hanse.kube.model.selectors import FieldSelector, LabelRequirement, LabelSelector
 
 
 @pytest.mark.parametrize(

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from hanse.errors import InvalidArgumentError
-from hanse.kube.defaults import apply_defaults
-from hanse.kube.objects import Object, gvk_of
-from hanse.kube.schema import Schema, SchemaSet
-from hanse.kube.validation import (
+from hanse.kube.kinds.defaults import apply_defaults
+from hanse.kube.merge.schema import Schema, SchemaSet
+from hanse.kube.model.objects import Object, gvk_of
+from hanse.kube.validation.validate import (
     MAX_ANNOTATIONS,
     FieldError,
     decode,

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from hanse.auth import SERVICES
 from hanse.flow import FlowLimits
 from hanse.kube.server.auth import User
 from hanse.kube.server.connections import ConnectionLimits
+from hanse.security.auth import SERVICES
 from hanse.store import MemoryStore
 from tests.kube.server.world import CONFIGMAPS, World, config_map, until
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from hanse.errors import InvalidArgumentError, NotFoundError, UnimplementedError
-from hanse.kube.client import KubeClient, ResourcePath
-from hanse.kube.expect import WrongAnswerError
-from hanse.kube.objects import Object
+from hanse.kube.client.client import KubeClient, ResourcePath
+from hanse.kube.client.expect import WrongAnswerError
+from hanse.kube.model.objects import Object
 from hanse.store import Event, MemoryStore
 from hanse.store.keys import ObjectKey
 from tests.kube.server.world import (

@@ -9,10 +9,10 @@ import orjson
 import pytest
 
 from hanse.errors import NotFoundError
-from hanse.kube.catalogue import Catalogue
-from hanse.kube.engine import KubeEngine
-from hanse.kube.expiry import EVENT_TTL, EventLeases, last_seen
-from hanse.kube.objects import Object
+from hanse.kube.engine.engine import KubeEngine
+from hanse.kube.engine.expiry import EVENT_TTL, EventLeases, last_seen
+from hanse.kube.kinds.catalogue import Catalogue
+from hanse.kube.model.objects import Object
 from hanse.store import MemoryStore, Store
 
 NOW = datetime(2030, 1, 1, 12, tzinfo=UTC)

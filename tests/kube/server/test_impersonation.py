@@ -9,9 +9,9 @@ import orjson
 import pytest
 
 from hanse.errors import InvalidArgumentError
-from hanse.kube.client import KubeClient, ResourcePath
-from hanse.kube.hooks import AdmissionRequest
-from hanse.kube.objects import Object
+from hanse.kube.client.client import KubeClient, ResourcePath
+from hanse.kube.engine.hooks import AdmissionRequest
+from hanse.kube.model.objects import Object
 from hanse.kube.server.auth import User
 from hanse.kube.server.impersonation import impersonation_of
 from hanse.store import MemoryStore

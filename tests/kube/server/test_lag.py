@@ -13,9 +13,9 @@ from pathlib import Path
 import orjson
 import pytest
 
-from hanse.kube.entry import Change, Entry
-from hanse.kube.history import ResourceLog
-from hanse.kube.objects import Object
+from hanse.kube.engine.entry import Change, Entry
+from hanse.kube.engine.history import ResourceLog
+from hanse.kube.model.objects import Object
 from hanse.store import MemoryStore
 from hanse.store.keys import ObjectKey
 from hanse.turns import Turns, is_heavy

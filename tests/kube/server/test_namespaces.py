@@ -9,11 +9,11 @@ import orjson
 import pytest
 
 from hanse.errors import NotFoundError, PermissionDeniedError
-from hanse.kube.catalogue import Catalogue
-from hanse.kube.engine import KubeEngine
-from hanse.kube.hooks import AdmissionRequest
-from hanse.kube.objects import Object
-from hanse.kube.resource_info import ResourceInfo
+from hanse.kube.engine.engine import KubeEngine
+from hanse.kube.engine.hooks import AdmissionRequest
+from hanse.kube.kinds.catalogue import Catalogue
+from hanse.kube.model.objects import Object
+from hanse.kube.model.resource_info import ResourceInfo
 from hanse.store import Compare, MemoryStore, Op, Store, TxnResult
 from hanse.store.keys import ObjectKey
 from tests.kube.server.world import config_map, until

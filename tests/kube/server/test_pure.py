@@ -11,17 +11,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hanse.errors import CompactedError, InvalidArgumentError
-from hanse.kube import jsonpath, unreadable
-from hanse.kube.cache import ObjectCache
-from hanse.kube.catalogue import Catalogue
-from hanse.kube.crds import _priority
-from hanse.kube.entry import Change, Entry
-from hanse.kube.history import ResourceLog
-from hanse.kube.propagation import object_propagates, propagates
-from hanse.kube.protobuf import decode_object
+from hanse.federation.propagation import object_propagates, propagates
+from hanse.kube.engine import unreadable
+from hanse.kube.engine.cache import ObjectCache
+from hanse.kube.engine.crds import _priority
+from hanse.kube.engine.entry import Change, Entry
+from hanse.kube.engine.history import ResourceLog
+from hanse.kube.kinds.catalogue import Catalogue
+from hanse.kube.kinds.table import human_duration
+from hanse.kube.model import jsonpath
 from hanse.kube.server.negotiation import Wanted, parse_accept
 from hanse.kube.server.request import ResourcePath, parse_path
-from hanse.kube.table import human_duration
+from hanse.kube.wire.protobuf import decode_object
 from hanse.store import MemoryStore
 from hanse.store.keys import ObjectKey
 

@@ -11,8 +11,8 @@ import orjson
 import pytest
 
 from hanse.errors import CompactedError, InvalidArgumentError
-from hanse.kube.client import KubeClient, ResourcePath
-from hanse.kube.server import read
+from hanse.kube.client.client import KubeClient, ResourcePath
+from hanse.kube.server.endpoints import read
 from hanse.store import MemoryStore, Store, WatchBatch
 from tests.kube.server.world import (
     CONFIGMAPS,

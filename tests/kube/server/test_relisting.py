@@ -10,10 +10,10 @@ import orjson
 import pytest
 
 from hanse.errors import CompactedError
-from hanse.kube.catalogue import Catalogue
-from hanse.kube.engine import KubeEngine
-from hanse.kube.entry import Change
-from hanse.kube.objects import Object
+from hanse.kube.engine.engine import KubeEngine
+from hanse.kube.engine.entry import Change
+from hanse.kube.kinds.catalogue import Catalogue
+from hanse.kube.model.objects import Object
 from hanse.store import Delete, Event, MemoryStore, Put
 from hanse.store.keys import ObjectKey
 from tests.kube.server.world import config_map

@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hanse.errors import CompactedError
-from hanse.kube.cache import ObjectCache
-from hanse.kube.entry import Change, Entry
-from hanse.kube.history import ResourceLog
+from hanse.kube.engine.cache import ObjectCache
+from hanse.kube.engine.entry import Change, Entry
+from hanse.kube.engine.history import ResourceLog
 from hanse.store import MemoryStore, Put, Store
 from hanse.store.keys import ObjectKey
 from tests.kube.server.world import CONFIGMAPS, World, config_map

@@ -9,9 +9,9 @@ import orjson
 import pytest
 
 from hanse.errors import ConfigError, NotFoundError, PermissionDeniedError, UnauthenticatedError
-from hanse.kube.access import ClusterAccess
-from hanse.kube.client import KubeClient, ResourcePath
-from hanse.kube.expect import ADocument
+from hanse.kube.client.access import ClusterAccess
+from hanse.kube.client.client import KubeClient, ResourcePath
+from hanse.kube.client.expect import ADocument
 from hanse.store import MAX_REQUEST_BYTES, MemoryStore
 from tests.kube.server.world import CONFIGMAPS, SECRETS, World, config_map
 from tests.support.raw import raw
@@ -66,7 +66,7 @@ async def test_a_known_user_without_rights_is_forbidden(world: World) -> None:
 
 async def test_a_certificate_of_another_authority_is_refused(world: World) -> None:
     """TLS itself refuses who our CA did not sign, or the server treats it as nobody."""
-    from hanse.pki import CertificateAuthority
+    from hanse.security.pki import CertificateAuthority
 
     other = CertificateAuthority.create().issue("admin", organizations=["system:masters"])
     access = ClusterAccess(

@@ -12,15 +12,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hanse.errors import InvalidArgumentError
-from hanse.kube import jsonpath
-from hanse.kube.catalogue import Catalogue
-from hanse.kube.entry import Entry
-from hanse.kube.resource_info import PrinterColumn, ResourceInfo
-from hanse.kube.selectors import FieldSelector, LabelSelector
+from hanse.kube.engine.entry import Entry
+from hanse.kube.engine.unreadable import decode, fault
+from hanse.kube.kinds.catalogue import Catalogue
+from hanse.kube.kinds.table import UNREADABLE
+from hanse.kube.model import jsonpath
+from hanse.kube.model.resource_info import PrinterColumn, ResourceInfo
+from hanse.kube.model.selectors import FieldSelector, LabelSelector
 from hanse.kube.server.negotiation import parse_accept
 from hanse.kube.server.representation import Renderer
-from hanse.kube.table import UNREADABLE
-from hanse.kube.unreadable import decode, fault
 from hanse.store.keys import ObjectKey
 from tests.support.shapes import anything, deep, gone_wrong
 

@@ -146,7 +146,7 @@ async def test_a_namespace_must_exist_and_not_be_terminating(both: World) -> Non
 
 
 async def _deleting(client: object, name: str, namespace: str) -> bool:
-    from hanse.kube.client import KubeClient
+    from hanse.kube.client.client import KubeClient
 
     assert isinstance(client, KubeClient)
     obj = await client.get(CONFIGMAPS, name, namespace=namespace)

@@ -16,12 +16,12 @@ from typing import Any, Self
 import yaml
 
 from hanse.flow import Flow, FlowLimits
-from hanse.kube.access import ClusterAccess
-from hanse.kube.catalogue import Catalogue
-from hanse.kube.client import KubeClient, ResourcePath
-from hanse.kube.engine import KubeEngine
-from hanse.kube.hooks import Admission, View
-from hanse.kube.objects import Object
+from hanse.kube.client.access import ClusterAccess
+from hanse.kube.client.client import KubeClient, ResourcePath
+from hanse.kube.engine.engine import KubeEngine
+from hanse.kube.engine.hooks import Admission, View
+from hanse.kube.kinds.catalogue import Catalogue
+from hanse.kube.model.objects import Object
 from hanse.kube.server.app import KubeServer, ServerOptions
 from hanse.kube.server.auth import (
     AllowGroups,
@@ -32,7 +32,7 @@ from hanse.kube.server.auth import (
 )
 from hanse.kube.server.connections import ConnectionLimits
 from hanse.kube.server.rbac import RbacAuthorizer
-from hanse.pki import CertificateAuthority
+from hanse.security.pki import CertificateAuthority
 from hanse.store import Store
 
 DEADLINE = 15.0

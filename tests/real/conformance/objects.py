@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from typing import Any
 
-from hanse.kube.objects import Object
+from hanse.kube.model.objects import Object
 
 CONTAINER: Object = {
     "name": "c",

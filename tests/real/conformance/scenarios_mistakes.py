@@ -6,7 +6,7 @@ import copy
 from collections.abc import Callable
 from typing import Any
 
-from hanse.kube.objects import Object
+from hanse.kube.model.objects import Object
 from tests.real.conformance.objects import CONTAINER, config_map, template, thing, workload
 from tests.real.conformance.sides import PATCHES, Side
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from hanse.kube.objects import Object
+from hanse.kube.model.objects import Object
 from tests.real.conformance.objects import config_map, container, deployment, of_every_kind, thing
 from tests.real.conformance.sides import TABLE, Side, collection
 

@@ -11,8 +11,8 @@ from typing import Any
 
 import orjson
 
-from hanse.kube.client import KubeClient
-from hanse.kube.objects import Object
+from hanse.kube.client.client import KubeClient
+from hanse.kube.model.objects import Object
 from tests.support.raw import raw
 
 JSON = "application/json"

@@ -7,7 +7,7 @@ import os
 import subprocess
 from pathlib import Path
 
-from hanse_local import etcd
+from hanse_local.etcd import binary as etcd
 
 from hanse.errors import HanseError
 

@@ -24,8 +24,8 @@ import dns.query
 import dns.rcode
 import dns.rdatatype
 import yaml
-from hanse_local.background import query
 from hanse_local.layout import DataDir
+from hanse_local.supervise.background import query
 
 from .api import Api, Json
 from .members import Members

@@ -21,7 +21,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import pytest
-from hanse_local.etcd_build import cache_dir
+from hanse_local.etcd.build import cache_dir
 
 from .federation import ROOT, SERVICES
 

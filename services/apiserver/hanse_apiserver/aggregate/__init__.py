@@ -3,7 +3,7 @@
 `aggregate` is the entry; `members` has the inputs, `conditions` folds conditions, `workloads`, `jobs` and
 `others` know the kinds, `generation` decides when a change counts as observed. Everything here is pure.
 
-Next: `hanse_apiserver.view`, which calls this for each object that somebody reads.
+Next: `hanse_apiserver.views.view`, which calls this for each object that somebody reads.
 """
 
 from hanse_apiserver.aggregate.fold import aggregate

@@ -12,8 +12,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
-from hanse.kube import untrusted
-from hanse.kube.objects import Object
+from hanse.kube.model import untrusted
+from hanse.kube.model.objects import Object
 from hanse_apiserver.aggregate.members import Member
 
 TROUBLE: Final = frozenset(

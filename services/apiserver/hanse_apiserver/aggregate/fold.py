@@ -4,7 +4,7 @@ Pure. Who wins, if somebody wrote the federated object's status: the members do,
 placed somewhere, for everything that the kind's rule gives; for kinds without a rule what was written stays
 underneath.
 
-Next: `hanse_apiserver.view`.
+Next: `hanse_apiserver.views.view`.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from hanse.kube import untrusted
-from hanse.kube.objects import Object, mapping
+from hanse.kube.model import untrusted
+from hanse.kube.model.objects import Object, mapping
 from hanse_apiserver.aggregate import others, workloads
 from hanse_apiserver.aggregate.members import UNREACHABLE, Decision, Member, ingress_of
 

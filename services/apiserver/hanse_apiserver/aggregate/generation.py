@@ -11,8 +11,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from hanse.kube import untrusted
-from hanse.kube.objects import Object, mapping
+from hanse.kube.model import untrusted
+from hanse.kube.model.objects import Object, mapping
 from hanse_apiserver.aggregate.members import Decision, Member
 
 

@@ -13,8 +13,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from hanse.kube import untrusted
-from hanse.kube.objects import Object, mapping
+from hanse.kube.model import untrusted
+from hanse.kube.model.objects import Object, mapping
 
 REMOVED = "Removed"
 UNREACHABLE = "Unreachable"

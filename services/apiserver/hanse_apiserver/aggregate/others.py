@@ -13,9 +13,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from hanse.errors import InvalidArgumentError
-from hanse.kube import untrusted
-from hanse.kube.objects import Object, mapping
-from hanse.kube.quantity import Quantity
+from hanse.kube.model import untrusted
+from hanse.kube.model.objects import Object, mapping
+from hanse.kube.model.quantity import Quantity
 from hanse_apiserver.aggregate import conditions
 from hanse_apiserver.aggregate.generation import observed_generation
 from hanse_apiserver.aggregate.members import Decision, Member, ingress_of, time_of, total

@@ -15,8 +15,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
-from hanse.kube import untrusted
-from hanse.kube.objects import Object, mapping
+from hanse.kube.model import untrusted
+from hanse.kube.model.objects import Object, mapping
 from hanse_apiserver.aggregate import conditions
 from hanse_apiserver.aggregate.generation import generation_of, observed_by, observed_generation
 from hanse_apiserver.aggregate.members import Decision, Member, total

@@ -23,7 +23,7 @@ from aiohttp.typedefs import Handler
 
 from hanse.errors import ConfigError
 from hanse.flow import Flow
-from hanse.kube.engine import KubeEngine
+from hanse.kube.engine.engine import KubeEngine
 from hanse.kube.server.auth import Authenticator, Authorizer, Credentials
 from hanse.kube.server.connections import ConnectionLimits, GuardedConnection, GuardedSite, guarded
 from hanse.kube.server.dispatch import Dispatcher, SubresourceHandler

@@ -14,8 +14,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from hanse.auth import TokenFile, identity_from_der
-from hanse.revocation import DenyList
+from hanse.security.auth import TokenFile, identity_from_der
+from hanse.security.revocation import DenyList
 
 ANONYMOUS = "system:anonymous"
 AUTHENTICATED_GROUP = "system:authenticated"

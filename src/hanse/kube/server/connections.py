@@ -23,9 +23,9 @@ from aiohttp.typedefs import Handler
 from opentelemetry import metrics
 
 from hanse.errors import InvalidArgumentError, shown
+from hanse.kube.model.status import REQUEST_TOO_LARGE
 from hanse.kube.server.auth import bearer_token
 from hanse.kube.server.errors import failure
-from hanse.kube.status import REQUEST_TOO_LARGE
 
 MAX_LINE_BYTES = 256 * 1024
 """First line of a request: a selector of 64 KiB may take three times that in a URL."""

@@ -1,6 +1,7 @@
 """From a request to its handler: who is calling, or acts as whom, what about, may they, and who answers.
 
-Stateless between requests. Next: `hanse.kube.server.read`, `.watch`, `.write`, `.reviews`, `.discovery`.
+Stateless between requests. Next: `hanse.kube.server.endpoints.read`, `.watch`, `.write`, `.reviews`,
+`.discovery`.
 """
 
 from __future__ import annotations
@@ -13,16 +14,16 @@ from aiohttp.typedefs import Handler
 
 from hanse.errors import InvalidArgumentError, NotFoundError, PermissionDeniedError, UnauthenticatedError
 from hanse.flow import Flow
-from hanse.kube.engine import KubeEngine
-from hanse.kube.server import read, write
+from hanse.kube.engine.engine import KubeEngine
+from hanse.kube.model.status import METHOD_NOT_ALLOWED
 from hanse.kube.server.auth import Attributes, Authenticator, Authorizer, Credentials, User, bearer_token
-from hanse.kube.server.discovery import DiscoveryHandlers
-from hanse.kube.server.health import HEALTH, health, health_paths
+from hanse.kube.server.endpoints import read, write
+from hanse.kube.server.endpoints.discovery import DiscoveryHandlers
+from hanse.kube.server.endpoints.health import HEALTH, health, health_paths
+from hanse.kube.server.endpoints.reviews import Reviews
+from hanse.kube.server.endpoints.watch import Stopping, watch
 from hanse.kube.server.impersonation import IMPERSONATE, impersonation_of
 from hanse.kube.server.request import CALL, Call, ResourcePath, parse_path, verb_of
-from hanse.kube.server.reviews import Reviews
-from hanse.kube.server.watch import Stopping, watch
-from hanse.kube.status import METHOD_NOT_ALLOWED
 
 SubresourceHandler = Callable[[Call, KubeEngine], Awaitable[web.StreamResponse]]
 """Answers requests for a subresource; `call.verb` says which verb."""

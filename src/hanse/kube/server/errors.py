@@ -1,7 +1,7 @@
 """Failures as answers: every error becomes a Kubernetes `Status` with its HTTP status.
 
 One aiohttp middleware, so that nothing else renders errors. A failure that is nobody's intention is logged
-with its traceback and answered with 500 without details. Next: `hanse.kube.status`.
+with its traceback and answered with 500 without details. Next: `hanse.kube.model.status`.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from hanse.errors import HanseError, InternalError, InvalidArgumentError, NotFoundError
+from hanse.kube.model.status import METHOD_NOT_ALLOWED, REQUEST_TOO_LARGE, to_status
 from hanse.kube.server.negotiation import JSON
-from hanse.kube.status import METHOD_NOT_ALLOWED, REQUEST_TOO_LARGE, to_status
 
 _log = structlog.get_logger(__name__)
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from urllib.parse import unquote
 
 from hanse.errors import InvalidArgumentError
-from hanse.kube.names import label_problems, subdomain_problems
+from hanse.kube.model.names import label_problems, subdomain_problems
 from hanse.kube.server.auth import ANONYMOUS, AUTHENTICATED_GROUP, UNAUTHENTICATED_GROUP, User
 from hanse.kube.server.request import ResourcePath
 

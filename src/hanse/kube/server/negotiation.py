@@ -15,14 +15,14 @@ from aiohttp import web
 
 from hanse.documents import check_bounds, json_document, yaml_document
 from hanse.errors import DeadlineError, InvalidArgumentError, shown
-from hanse.kube.options import PatchType
-from hanse.kube.protobuf import decode_object
-from hanse.kube.status import (
+from hanse.kube.engine.options import PatchType
+from hanse.kube.model.status import (
     NOT_ACCEPTABLE,
     REQUEST_TIMEOUT,
     REQUEST_TOO_LARGE,
     UNSUPPORTED_MEDIA_TYPE,
 )
+from hanse.kube.wire.protobuf import decode_object
 from hanse.turns import Turns
 
 JSON = "application/json"

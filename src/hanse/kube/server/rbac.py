@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from hanse.kube.cache import ObjectCache
-from hanse.kube.entry import Entry
-from hanse.kube.objects import mapping, sequence
+from hanse.kube.engine.cache import ObjectCache
+from hanse.kube.engine.entry import Entry
+from hanse.kube.model.objects import mapping, sequence
 from hanse.kube.server.auth import ADMINS_GROUP, MASTERS_GROUP, Attributes, Decision, User, is_self_service
 from hanse.store.keys import ObjectKey
 

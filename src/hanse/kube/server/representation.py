@@ -3,7 +3,7 @@
 Lists join what the cache has encoded already, in slices (`hanse.turns`) and only as fast as the client reads,
 so that no list holds the loop or fills the memory. Pure otherwise, except that big answers are compressed in
 a thread.
-Next: `hanse.kube.server.read` and `hanse.kube.server.watch`, which answer with it.
+Next: `hanse.kube.server.endpoints.read` and `hanse.kube.server.endpoints.watch`, which answer with it.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from aiohttp import web
 from hanse.boundary import Boundary
 from hanse.documents import to_yaml
 from hanse.errors import InvalidArgumentError
-from hanse.kube import unreadable
-from hanse.kube.conversion import is_stored_form, to_served
-from hanse.kube.entry import Entry, with_version
-from hanse.kube.objects import Object, name_of
-from hanse.kube.resource_info import ResourceInfo
+from hanse.kube.engine import unreadable
+from hanse.kube.engine.entry import Entry, with_version
+from hanse.kube.kinds.conversion import is_stored_form, to_served
+from hanse.kube.kinds.table import TableLayout
+from hanse.kube.kinds.table_columns import layout
+from hanse.kube.model.objects import Object, name_of
+from hanse.kube.model.resource_info import ResourceInfo
+from hanse.kube.model.status import NOT_ACCEPTABLE
 from hanse.kube.server.negotiation import JSON, TURNS, YAML, Wanted
-from hanse.kube.status import NOT_ACCEPTABLE
-from hanse.kube.table import TableLayout
-from hanse.kube.table_columns import layout
 
 _log = structlog.get_logger(__name__)
 

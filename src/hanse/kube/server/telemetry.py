@@ -2,7 +2,7 @@
 
 One aiohttp middleware, outermost. The trace context comes in by `traceparent`. Names follow OpenTelemetry's
 semantic conventions for HTTP; attributes are the route's resource and verb, never names of objects. Next:
-`hanse.telemetry`, which sets up where all this goes.
+`hanse.process.telemetry`, which sets up where all this goes.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from opentelemetry import metrics, propagate, trace
 from opentelemetry.trace import SpanKind, Status, StatusCode
 
 from hanse.kube.server.request import CALL, Call
-from hanse.telemetry import DURATION_BUCKETS
+from hanse.process.telemetry import DURATION_BUCKETS
 
 _log = structlog.get_logger(__name__)
 

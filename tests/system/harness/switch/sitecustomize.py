@@ -43,8 +43,8 @@ def switch(path: Path) -> None:
     found = find_spec("hanse")
     with path.with_suffix(".log").open("a") as log:
         log.write(f"{os.getpid()} {module} {found.origin if found else ''}\n")
-    if module == "hanse_local.background":  # processes that are ended on purpose, again and again
-        from hanse_local import process
+    if module == "hanse_local.supervise.background":  # processes that are ended on purpose, again and again
+        from hanse_local.supervise import process
 
         process.LONGEST_PAUSE = process.FIRST_PAUSE
 
@@ -52,7 +52,7 @@ def switch(path: Path) -> None:
 def leave_known_settings(module: str, *, at: int) -> None:
     """Replace the file that an argument names by one with the settings that the module has; take variables of
     others away."""
-    from hanse.settings import ServiceSettings
+    from hanse.process.settings import ServiceSettings
 
     kinds = [each for each in vars(import_module(f"{module}.settings")).values() if isinstance(each, type)]
     known = {

@@ -1,0 +1,142 @@
+"""`hanse names` and `hanse dns`: the names of the federation and what they answer.
+
+Concurrency: one call at a time.
+
+Next: `hanse_cli.commands.explain`, which shows the names of one Service.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+import click
+from hanse_client import HanseClient
+from hanse_client.names import object_name
+
+from hanse.api.dns.v1.dns_service_pb2 import ListRecordSetsRequest, ListZonesRequest
+from hanse.api.dns.v1.record_set_pb2 import AnswerScope, RecordSet, Zone
+from hanse.api.federation.v1.federation_service_pb2 import GetObjectRequest
+from hanse.api.type.v1.object_reference_pb2 import ObjectReference
+from hanse.messages import word_of
+from hanse_cli.commands.objects import get
+from hanse_cli.generated import SERVICES, ServiceGroup
+from hanse_cli.output import Printer, to_document
+from hanse_cli.session import output_option, with_client
+
+HEADER = ["NAME", "TTL", "FROM", "ADDRESSES", "WHY"]
+
+
+async def list_zones(client: HanseClient) -> list[Zone]:
+    """All zones of the federation."""
+    found: list[Zone] = []
+    request = ListZonesRequest(page_size=500)
+    while True:
+        page = await client.dns.ListZones(request)
+        found.extend(page.zones)
+        if not page.next_page_token:
+            return found
+        request.page_token = page.next_page_token
+
+
+async def list_record_sets(client: HanseClient, *, zone: str, service: str = "") -> list[RecordSet]:
+    """The record sets of a zone, or of one Service ("namespace/name") in it."""
+    found: list[RecordSet] = []
+    request = ListRecordSetsRequest(parent=zone, page_size=500, service=service)
+    while True:
+        page = await client.dns.ListRecordSets(request)
+        found.extend(page.record_sets)
+        if not page.next_page_token:
+            return found
+        request.page_token = page.next_page_token
+
+
+def record_row(record: RecordSet) -> list[str]:
+    """A record set as a row below HEADER."""
+    return [
+        record.fqdn.removesuffix("."),
+        str(record.ttl),
+        scope_word(record.scope),
+        addresses(record),
+        record.reason,
+    ]
+
+
+def scope_word(scope: AnswerScope.ValueType) -> str:
+    """`zone`, `region` or `global`."""
+    return word_of(AnswerScope.DESCRIPTOR, scope).lower() if scope else ""
+
+
+def addresses(record: RecordSet) -> str:
+    """The addresses, each with its cluster."""
+    return ", ".join(
+        f"{each.address} ({each.cluster})" if each.cluster else each.address for each in record.endpoints
+    )
+
+
+async def _names(client: HanseClient, *, service: str, namespace: str, output: str) -> None:
+    wanted = service if not service or "/" in service else f"{namespace}/{service}"
+    records: list[RecordSet] = []
+    zones = await list_zones(client)
+    for zone in zones:
+        records += await list_record_sets(client, zone=zone.name, service=wanted)
+    without = await _why_none(client, wanted) if wanted and not records else ""
+    printer = Printer(output)
+    if output != "table":
+        printer.document([to_document(record) for record in records])
+        return
+    if without:
+        click.echo(without, err=True)
+        return
+    printer.table(HEADER, [record_row(record) for record in records])
+    for zone in zones:
+        if zone.server:
+            host, _, port = zone.server.rpartition(":")
+            click.echo(f"{zone.origin} is served at {zone.server}: dig @{host} -p {port} NAME", err=True)
+
+
+async def _why_none(client: HanseClient, service: str) -> str:
+    """Why a Service ("namespace/name") has no names. Raises NotFoundError if there is no such Service."""
+    namespace, _, name = service.partition("/")
+    if not namespace or not name or "/" in name:
+        raise click.UsageError(f"{service!r} must be NAME or NAMESPACE/NAME of a Service")
+    reference = ObjectReference(resource="services", namespace=namespace, name=name)
+    stored = await client.federation.GetObject(GetObjectRequest(name=object_name(reference)))
+    kind = get(json.loads(stored.manifest), "spec.type", "ClusterIP")
+    if kind != "LoadBalancer":
+        return f"service/{name} has no names: only a Service of type LoadBalancer has, and it is {kind}"
+    return f"service/{name} has no names yet: see `hanse explain service/{name} -n {namespace}`"
+
+
+@click.command("names")
+@click.argument("service", default="")
+@click.option(
+    "-n", "--namespace", default="default", show_default=True, help="Of SERVICE, unless it is NS/NAME."
+)
+@output_option()
+@with_client
+async def names_command(client: HanseClient, *, service: str, namespace: str, output: str) -> None:
+    """Show the names of SERVICE, or of all Services, and the addresses behind them."""
+    await _names(client, service=service, namespace=namespace, output=output)
+
+
+def dns_group() -> click.Group:
+    """`hanse dns`: without a command the names; with one, a method of DnsService."""
+
+    @with_client
+    async def names(client: HanseClient, *, output: str) -> None:
+        await _names(client, service="", namespace="", output=output)
+
+    def callback(*, output: str) -> None:
+        if click.get_current_context().invoked_subcommand is None:
+            names(output=output)
+
+    parameters: Sequence[click.Parameter] = [
+        click.Option(["-o", "--output"], type=click.Choice(["table", "json", "yaml"]), default="table")
+    ]
+    return ServiceGroup(
+        SERVICES["dns"], invoke_without_command=True, callback=callback, params=list(parameters)
+    )
+
+
+COMMANDS: list[click.Command] = [names_command]

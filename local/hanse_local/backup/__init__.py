@@ -1,0 +1,1 @@
+"""Backups of a federation, and how one is restored."""

@@ -1,0 +1,1 @@
+"""Intent out of what members have, when etcd is lost."""

@@ -1,0 +1,84 @@
+"""Events that controllers record about objects, and their end: an Event goes after an hour.
+
+One Event stands for one reason and message about one object; the same again raises its count. Recording never
+fails the work that it is about. Next: `hanse_simulator.controllers.scheduling` and `.kubelet`, which record.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+from hanse.control import Request, Result
+from hanse.errors import AlreadyExistsError, HanseError
+from hanse.kube.model.objects import Object, mapping, name_of, namespace_of
+from hanse.process.telemetry import get_logger
+from hanse_simulator.controllers.loops import Loop, itself, split
+from hanse_simulator.world import EVENTS, Resource, World, parse_time, seconds_until
+
+KEEP_SECONDS = 3600.0
+"""How long an Event stays after it last happened. As kube-apiserver's --event-ttl."""
+
+_log = get_logger(__name__)
+
+
+class Recorder:
+    """Records Events, and removes old ones."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    def loop(self) -> Loop:
+        """Return the controller that removes old Events."""
+        return Loop("events", self, {EVENTS: itself}, workers=2)
+
+    async def reconcile(self, request: Request) -> Result | None:
+        """Delete an Event that is over, or come back when it will be."""
+        event = self._world.get(EVENTS, *split(request.key))
+        if event is None:
+            return None
+        last = event.get("lastTimestamp") or event.get("eventTime") or event["metadata"]["creationTimestamp"]
+        wait = seconds_until(parse_time(last), KEEP_SECONDS, self._world.now())
+        if wait > 0:
+            return Result(requeue_after=wait)
+        await self._world.delete(EVENTS, event)
+        return None
+
+    async def warn(
+        self, resource: Resource, about: Object, reason: str, message: str, *, source: str
+    ) -> None:
+        """Record a Warning."""
+        try:
+            await self._record(resource, about, reason, message, source=source)
+        except HanseError as error:
+            _log.info("an event was not recorded", about=name_of(about), why=reason, error=str(error))
+
+    async def _record(
+        self, resource: Resource, about: Object, reason: str, message: str, *, source: str
+    ) -> None:
+        info = self._world.info(resource)
+        uid, namespace = about["metadata"]["uid"], namespace_of(about) or "default"
+        digest = hashlib.blake2s(f"{uid}/{reason}/{message}".encode(), digest_size=8).hexdigest()
+        name = f"{name_of(about)[:230]}.{digest}"
+        now = self._world.stamp()
+        event = {
+            "metadata": {"name": name, "namespace": namespace},
+            "involvedObject": {
+                "apiVersion": info.api_version, "kind": info.kind, "name": name_of(about), "uid": uid,
+                "namespace": namespace_of(about),
+            },
+            "type": "Warning", "reason": reason, "message": message, "count": 1,
+            "firstTimestamp": now, "lastTimestamp": now,
+            "source": {"component": source}, "reportingComponent": source, "reportingInstance": "",
+        }  # fmt: skip
+        known = self._world.get(EVENTS, namespace, name)
+        if known is None:
+            try:
+                await self._world.create(EVENTS, event, manager=source)
+            except AlreadyExistsError:
+                return
+            return
+
+        def again(current: Object) -> Object:
+            return {**current, "count": int(mapping(current).get("count") or 0) + 1, "lastTimestamp": now}
+
+        await self._world.modify(EVENTS, known, again, manager=source)

@@ -1,0 +1,1 @@
+"""FederationService: the federation's objects over gRPC."""

@@ -1,0 +1,1 @@
+"""What is served out of what is stored."""

@@ -1,0 +1,97 @@
+"""Placements and sync states as read-only Kubernetes resources: `kubectl get placements`.
+
+Owns their names (`deployments.apps.web`, and `deployments.apps.web.eu-west` for one cluster) and their form.
+Those of cluster-scoped objects are the cluster-scoped `clusterplacements` and `clustersyncstates`. Pure.
+
+Next: `hanse_apiserver.views.view`, which serves them.
+"""
+
+from __future__ import annotations
+
+import uuid
+
+from hanse.api.scheduler.v1.placement_pb2 import Placement
+from hanse.api.syncer.v1.sync_state_pb2 import SyncState
+from hanse.federation.kinds import GROUP, VERSION
+from hanse.kube.model.objects import Object
+from hanse.store.keys import ObjectKey
+from hanse_apiserver.views.protojson import time_of, to_object
+
+_UIDS = uuid.UUID("6f1d2f0e-5a0c-4f6e-9b1f-0d7f3f0a6c11")
+
+
+def placement_key(key: ObjectKey) -> ObjectKey:
+    """Return under which key the placement of an object is served."""
+    resource = "placements" if key.namespace else "clusterplacements"
+    return ObjectKey(GROUP, resource, key.namespace, _name(key))
+
+
+def sync_state_key(key: ObjectKey, cluster: str) -> ObjectKey:
+    """Return under which key the sync state of an object in a cluster is served."""
+    resource = "syncstates" if key.namespace else "clustersyncstates"
+    return ObjectKey(GROUP, resource, key.namespace, f"{_name(key)}.{cluster}")
+
+
+def is_derived(key: ObjectKey) -> bool:
+    """Report whether this names a placement or a sync state."""
+    return key.group == GROUP and key.resource in _KINDS
+
+
+_KINDS = {
+    "placements": "Placement",
+    "clusterplacements": "ClusterPlacement",
+    "syncstates": "SyncState",
+    "clustersyncstates": "ClusterSyncState",
+}
+
+
+def _name(key: ObjectKey) -> str:
+    return ".".join(part for part in (key.resource, key.group, key.name) if part)
+
+
+def placement_object(served: ObjectKey, key: ObjectKey, placement: Placement) -> Object:
+    """Return a placement as an object. Its age does not begin anew when a decision is made again."""
+    created = time_of(placement.create_time) or time_of(placement.update_time)
+    body = to_object(placement)
+    return _object(served, key, body, uid=placement.object.uid, created=created)
+
+
+def sync_state_object(served: ObjectKey, key: ObjectKey, state: SyncState) -> Object:
+    """Return a sync state as an object."""
+    body = to_object(state)
+    labels = {"hanse.dev/cluster": state.cluster}
+    return _object(
+        served, key, body, uid=state.object.uid, created=time_of(state.transition_time), labels=labels
+    )
+
+
+def _object(
+    served: ObjectKey,
+    key: ObjectKey,
+    body: Object,
+    *,
+    uid: str,
+    created: str,
+    labels: dict[str, str] | None = None,
+) -> Object:
+    metadata: Object = {"name": served.name}
+    if served.namespace:
+        metadata["namespace"] = served.namespace
+    metadata["uid"] = str(uuid.uuid5(_UIDS, f"{served}/{uid}"))
+    if created:
+        metadata["creationTimestamp"] = created
+    if labels:
+        metadata["labels"] = labels
+    body.pop("name", None)
+    body.pop("traceparent", None)
+    body.pop("revision", None)
+    named = {"group": key.group, "resource": key.resource, "name": key.name}
+    if key.namespace:
+        named["namespace"] = key.namespace
+    return {
+        "apiVersion": f"{GROUP}/{VERSION}",
+        "kind": _KINDS[served.resource],
+        "metadata": metadata,
+        **body,
+        "object": {**named, **body.get("object", {})},
+    }

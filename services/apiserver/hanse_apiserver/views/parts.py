@@ -1,0 +1,184 @@
+"""What is known of one object besides its intent: its placement and its sync states, kept small.
+
+Owns `Parts`. Most objects are never looked at, so the messages stay in their stored form and only what every
+event needs is taken out: who is placed, who is to leave, who has confirmed. Changed by the view only, from
+the cache's task; read anywhere in the same loop.
+
+Next: `hanse_apiserver.views.view`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from hanse.api.scheduler.v1.placement_pb2 import Placement
+from hanse.api.syncer.v1 import sync_state_pb2 as sync
+from hanse.api.syncer.v1.sync_state_pb2 import SyncState
+from hanse.kube.model import untrusted
+from hanse.store.decoding import decode
+from hanse_apiserver.aggregate.members import Decision, Member
+from hanse_apiserver.views.protojson import time_of, words
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """A placement: where the object is to be, and which clusters must confirm that it has left.
+
+    `clusters` and `releasing` have, for each cluster, the placement revision that a confirmation must be
+    newer than.
+    `since` is the revision at which what the clusters get became what it is; 0 if not known.
+    """
+
+    value: bytes
+    revision: int
+    clusters: Mapping[str, int]
+    releasing: Mapping[str, int]
+    since: int
+    fingerprint: bytes
+
+    @classmethod
+    def read(cls, value: bytes, revision: int, before: Placed | None) -> Placed:
+        """Take in a stored placement that follows `before`, if that was seen. Raises ValueError."""
+        message = decode(Placement, value)
+        given = Placement(generation=message.generation, clusters=message.clusters)
+        for cluster in given.clusters:
+            cluster.reason = cluster.message = ""
+            cluster.after_revision = 0
+        fingerprint = given.SerializeToString(deterministic=True)
+        since = 0
+        if before is not None:
+            since = before.since if before.fingerprint == fingerprint else revision
+        return cls(
+            value=value,
+            revision=revision,
+            clusters={c.cluster: c.after_revision for c in message.clusters},
+            releasing={r.cluster: r.after_revision for r in message.releasing},
+            since=since,
+            fingerprint=fingerprint,
+        )
+
+
+UNREADABLE = "StatusUnreadable"
+"""Reason of what is said of a cluster whose sync state, or status in it, cannot be read."""
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """A sync state. One that cannot be read has no value: what it says is unknown, and confirms nothing."""
+
+    value: bytes
+    revision: int
+    phase: int
+    placement_revision: int
+    uid: str = ""
+
+    @classmethod
+    def read(cls, value: bytes, revision: int) -> State:
+        """Take in a stored sync state. Raises ValueError."""
+        message = decode(SyncState, value)
+        return cls(value, revision, message.phase, message.placement_revision, message.object.uid)
+
+
+class Parts:
+    """The placement and the sync states of one object."""
+
+    __slots__ = ("placed", "states")
+
+    def __init__(self) -> None:
+        self.placed: Placed | None = None
+        self.states: dict[str, State] = {}
+
+    @property
+    def empty(self) -> bool:
+        """Whether there is nothing left."""
+        return self.placed is None and not self.states
+
+    def unconfirmed(self, uid: str = "") -> list[str]:
+        """Return the clusters, sorted, that have not confirmed that nothing of the object is left there.
+
+        With `uid` (the object's), what was confirmed of an earlier object of that name does not count.
+        """
+        wanted: dict[str, int] = {}
+        if self.placed is not None:
+            wanted = {**self.placed.clusters, **self.placed.releasing}
+        missing = [name for name, after in wanted.items() if not self._confirmed(name, after, uid)]
+        others = [n for n, s in self.states.items() if n not in wanted and s.phase != sync.REMOVED]
+        return sorted(missing + others)
+
+    def _confirmed(self, cluster: str, after: int, uid: str) -> bool:
+        state = self.states.get(cluster)
+        if state is None or state.phase != sync.REMOVED:
+            return False
+        if uid and state.uid not in ("", uid):
+            return False
+        return not after or state.placement_revision > after
+
+    def placement(self) -> Placement:
+        """Return the placement, decoded; an empty one if there is none."""
+        return Placement.FromString(self.placed.value) if self.placed else Placement()
+
+    def members(self, *, reachable: Callable[[str], bool]) -> tuple[list[Member], Decision, str]:
+        """Return the members sorted by cluster, the decision, and when it was made ("" if unknown)."""
+        placement = self.placement()
+        placed = {c.cluster: c for c in placement.clusters}
+        leaving = {r.cluster for r in placement.releasing}
+        names: Iterable[str] = sorted(placed.keys() | leaving | self.states.keys())
+        members: list[Member] = []
+        for name in names:
+            given = placed.get(name)
+            state = self.states.get(name)
+            found = SyncState.FromString(state.value) if state else SyncState()
+            if state and not state.value:
+                found.reason = UNREADABLE
+                found.message = "its stored sync state cannot be read; see the log"
+            status, why = status_of(found.status)
+            members.append(
+                Member(
+                    cluster=name,
+                    placed=given is not None,
+                    releasing=name in leaving,
+                    suspended=given.suspended if given else False,
+                    reachable=reachable(name) and found.phase != sync.UNREACHABLE,
+                    phase=_PHASES.get(found.phase, str(found.phase)),
+                    reason=UNREADABLE if why else found.reason,
+                    message=why or found.message,
+                    health=_HEALTHS.get(found.health, ""),
+                    status=status,
+                    size=len(found.status) if status else 0,
+                    applied_generation=found.applied_generation,
+                    member_generation=found.member_generation,
+                    placement_revision=found.placement_revision,
+                    replicas=found.replicas if found.HasField("replicas") else None,
+                    desired=given.replicas if given and given.HasField("replicas") else None,
+                )
+            )
+        decision = Decision(
+            generation=placement.generation,
+            error=placement.error,
+            revision=self.placed.since if self.placed else 0,
+        )
+        return members, decision, time_of(placement.update_time)
+
+
+_PHASES = {number: words(name) if number else "" for name, number in sync.SyncPhase.items()}
+"""One of a newer release is its number: the member has something, and others can tell how far that is."""
+_HEALTHS = {number: words(name) for name, number in sync.Health.items() if number}
+
+
+def status_of(value: bytes) -> tuple[Mapping[str, Any], str]:
+    """Return the status that a sync state has of the member's object, and why it cannot be used, if so."""
+    if not value:
+        return {}, ""
+    if why := untrusted.too_large(value):
+        return {}, f"its status there is left out: {why}"
+    try:
+        status = orjson.loads(value)
+    except orjson.JSONDecodeError as error:
+        return {}, f"its status there is no JSON: {error}"
+    if not isinstance(status, dict):
+        return {}, "its status there is no JSON object"
+    return status, ""

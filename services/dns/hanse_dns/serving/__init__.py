@@ -1,0 +1,1 @@
+"""Answering questions, over UDP and TCP."""

@@ -1,0 +1,1 @@
+"""What one member is asked, and what its answers mean."""

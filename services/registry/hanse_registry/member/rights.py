@@ -1,0 +1,83 @@
+"""Whether a credential may do in a member what the federation does there.
+
+Owns the questions: for each kind that is synced to the cluster, each verb that the syncer uses, asked of the
+cluster itself by SelfSubjectAccessReviews. A credential that may do everything is asked about once. Reads
+only; a review is stored nowhere.
+
+Next: `hanse_registry.service`, which asks before it replaces a credential.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from typing import Final
+
+import orjson
+
+from hanse.errors import HanseError, UnauthenticatedError, UnavailableError
+from hanse.kube.client.expect import AnAccessReview
+from hanse.store import Store, keys
+from hanse_registry.member.probe import MemberApi
+
+VERBS: Final = ("get", "list", "watch", "create", "patch", "delete")
+"""What the syncer does with each kind."""
+_PATH: Final = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
+_PAGE: Final = 2000
+Kind = tuple[str, str]
+"""Group and plural."""
+
+
+async def in_use(store: Store, cluster: str) -> set[Kind]:
+    """Return the kinds of which there are objects in a cluster, or are to be removed from it."""
+    found: set[Kind] = set()
+    after: str | None = None
+    while True:
+        page = await store.range(f"{keys.SYNCSTATES}/", start_after=after, limit=_PAGE, keys_only=True)
+        for item in page.items:
+            try:
+                key, where = keys.parse_sync_state(item.key)
+            except HanseError:
+                continue  # of no object
+            if where == cluster:
+                found.add((key.group, key.resource))
+        if not page.more:
+            return found
+        after = page.items[-1].key
+
+
+async def missing(api: MemberApi, kinds: Iterable[Kind], *, timeout: float) -> list[str]:
+    """Return what the credential of a connection may not do, in words such as "patch deployments.apps".
+
+    Raises UnauthenticatedError, UnavailableError, WrongAnswerError.
+    """
+    if await _allowed(api, "*", ("*", "*"), timeout=timeout):
+        return []
+    lacks: list[str] = []
+    for group, resource in sorted(kinds):
+        asked = (_allowed(api, verb, (group, resource), timeout=timeout) for verb in VERBS)
+        allowed = await asyncio.gather(*asked)
+        what = f"{resource}.{group}" if group else resource
+        lacks += [f"{verb} {what}" for verb, may in zip(VERBS, allowed, strict=True) if not may]
+    return lacks
+
+
+async def _allowed(api: MemberApi, verb: str, kind: Kind, *, timeout: float) -> bool:
+    group, resource = kind
+    review = {
+        "apiVersion": "authorization.k8s.io/v1",
+        "kind": "SelfSubjectAccessReview",
+        "spec": {"resourceAttributes": {"verb": verb, "group": group, "resource": resource}},
+    }
+    try:
+        async with asyncio.timeout(timeout):
+            answer = await api.ask("POST", _PATH, expect=AnAccessReview(), body=orjson.dumps(review))
+    except (TimeoutError, OSError) as error:
+        raise UnavailableError(
+            f"the cluster does not say what the credential may do: {str(error) or 'timed out'}"
+        ) from error
+    if answer.status == 401:
+        raise UnauthenticatedError("the cluster does not accept the credential (HTTP 401)")
+    if not answer.ok:
+        raise UnavailableError(f"the cluster does not say what the credential may do: HTTP {answer.status}")
+    return bool(answer.document["status"]["allowed"])

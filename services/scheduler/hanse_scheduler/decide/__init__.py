@@ -1,0 +1,1 @@
+"""Where an object goes, and why: pure functions."""

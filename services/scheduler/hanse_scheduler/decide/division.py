@@ -1,0 +1,295 @@
+"""How a workload's number is shared out over the clusters that it goes to.
+
+Owns what is fed into the planner and what comes of it: which clusters count while some cannot be reached,
+what runs where now, what a cluster without replicas gets, and how a Job's completions follow its
+parallelism. Rules:
+
+- What a cluster was told last is what runs there now; what it reports counts where it was told nothing.
+- A cluster that is out of reach keeps its replicas for the toleration. Then it is suspended: its replicas
+  count elsewhere until it is back, if there is a reachable cluster to take them.
+- A cluster whose share is 0 gets nothing, unless it has the object already: there it is scaled to 0. An
+  object that is to run 0 replicas in all goes everywhere with 0.
+- Without `rebalance` what runs stays where it runs, as far as the total allows. Where that gives a cluster
+  more or less than its share, the message says so.
+- A Job's completions cannot be changed in a member, so they stay where they are once told. A cluster whose
+  completions others took over gets parallelism 0. An Indexed Job runs whole in one cluster.
+
+Pure. Next: `planner` for the arithmetic, `decision` for where this is called.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from hanse_scheduler.decide.planner import ClusterPreference, Preferences, order, plan
+from hanse_scheduler.decide.workloads import Totals
+from hanse_scheduler.state.clusters import ClusterView
+
+_LEFT_OUT = ("NotInPreferences", "the replica preferences name neither it nor *")
+"""Reason and message for a cluster that the preferences leave out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A cluster that takes part, and where the object stands there.
+
+    `told` is what it was told last, None if the object is not placed there; `reported` what it says that it
+    runs, `unschedulable` how many of those it cannot run.
+    """
+
+    cluster: ClusterView
+    placed: bool = False
+    suspended: bool = False
+    told: int | None = None
+    told_completions: int | None = None
+    reported: int | None = None
+    unschedulable: int = 0
+
+    @property
+    def current(self) -> int | None:
+        """Return how many replicas run there, as far as is known."""
+        return self.told if self.told is not None else self.reported
+
+    @property
+    def capacity(self) -> int | None:
+        """Return how many it can run, None if it is not known to be full."""
+        if self.unschedulable <= 0:
+            return None
+        running = self.reported if self.reported is not None else self.told
+        return None if running is None else max(0, running - self.unschedulable)
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """What one cluster gets."""
+
+    replicas: int
+    completions: int | None = None
+    suspended: bool = False
+    message: str = ""
+
+
+@dataclass(slots=True)
+class Division:
+    """Shares and refusals (reason, message) by cluster; `reconsider_at` is in seconds since the epoch."""
+
+    shares: dict[str, Share] = field(default_factory=dict)
+    refused: dict[str, tuple[str, str]] = field(default_factory=dict)
+    reconsider_at: float = math.inf
+    notes: list[str] = field(default_factory=list)
+
+
+def divide(
+    totals: Totals,
+    *,
+    standings: Sequence[Standing],
+    preferences: Preferences,
+    toleration: float,
+    now: float,
+    key: str,
+) -> Division:
+    """Share `totals` out. `toleration` is in seconds, `key` is `namespace/name`."""
+    result = Division()
+    active, away = _split(standings, toleration=toleration, now=now, result=result)
+    for standing in away:
+        result.shares[standing.cluster.name] = Share(
+            replicas=standing.current or 0,
+            completions=standing.told_completions,
+            suspended=True,
+            message="out of reach for longer than the toleration: its replicas count elsewhere meanwhile",
+        )
+    if totals.completions is not None or totals.indivisible:
+        _divide_job(totals, active=active, preferences=preferences, key=key, result=result)
+    else:
+        _divide_replicas(totals.replicas, active=active, preferences=preferences, key=key, result=result)
+    return result
+
+
+def _split(
+    standings: Sequence[Standing], *, toleration: float, now: float, result: Division
+) -> tuple[list[Standing], list[Standing]]:
+    """Return who takes part and who is suspended."""
+    active: list[Standing] = []
+    away: list[Standing] = []
+    overdue: list[Standing] = []
+    for standing in standings:
+        if standing.cluster.ready:
+            active.append(standing)
+        elif standing.suspended:
+            away.append(standing)
+        else:
+            until = standing.cluster.since + toleration
+            if standing.placed and now >= until:
+                overdue.append(standing)
+                continue
+            active.append(standing)
+            if standing.placed:
+                result.reconsider_at = min(result.reconsider_at, until)
+    if overdue and not any(standing.cluster.ready for standing in active):
+        result.notes.append("no reachable cluster could take the replicas over, so they stay where they are")
+        active += overdue
+        active.sort(key=lambda item: item.cluster.name)
+    else:
+        away += overdue
+    return active, away
+
+
+def _divide_replicas(
+    total: int, *, active: Sequence[Standing], preferences: Preferences, key: str, result: Division
+) -> None:
+    names = [item.cluster.name for item in active]
+    current = {item.cluster.name: item.current for item in active if item.current is not None}
+    capacity = {item.cluster.name: item.capacity for item in active if item.capacity is not None}
+    outcome = plan(
+        total, clusters=names, preferences=preferences, current=current, capacity=capacity, key=key
+    )
+    shares = outcome
+    if not preferences.rebalance and any(current.values()):
+        even = Preferences(clusters=preferences.clusters, rebalance=True)
+        shares = plan(total, clusters=names, preferences=even, capacity=capacity, key=key)
+    targets = outcome.targets()
+    weights = sum(_preference(preferences, item).weight for item in active)
+    for item in active:
+        name = item.cluster.name
+        own = preferences.of(name)
+        stays = _stays(outcome.replicas[name], share=shares.replicas[name])
+        if not targets[name] and not item.placed and (total or own is None):
+            result.refused[name] = (
+                _LEFT_OUT
+                if own is None
+                else (
+                    "NoReplicas",
+                    f"none of the {total} replicas is left for it ({_terms(own, weights)}){stays}",
+                )
+            )
+            continue
+        cut = outcome.overflow.get(name, 0)
+        message = f"{targets[name]} of {total} replicas; {_terms(own, weights)}{stays}"
+        if item.capacity is not None:
+            message += f", can run {item.capacity}"
+        if cut:
+            message += f", {cut} more are asked for than it can run now"
+        result.shares[name] = Share(replicas=targets[name], message=message)
+    missing = total - sum(outcome.replicas.values())
+    if missing > 0:
+        result.notes.append(f"{missing} of {total} replicas have no cluster that may or can run them")
+
+
+def _divide_job(
+    totals: Totals, *, active: Sequence[Standing], preferences: Preferences, key: str, result: Division
+) -> None:
+    """Share out a Job with completions: those told stay, the rest goes to clusters that have none yet."""
+    whole = totals.completions
+    work = whole if whole is not None else 1
+    placed = sorted(
+        (item for item in active if item.placed), key=lambda item: (item.suspended, item.cluster.name)
+    )
+    fresh = [item for item in active if not item.placed and item.cluster.ready]
+    working: dict[str, int] = {}
+    left = work
+    for item in placed:
+        has = item.told_completions if item.told_completions is not None else work
+        if has > left or has == 0:
+            result.shares[item.cluster.name] = Share(
+                replicas=0,
+                completions=item.told_completions,
+                message="other clusters have taken its completions over, so it starts no more Pods",
+            )
+            continue
+        working[item.cluster.name] = has
+        left -= has
+    if left > 0:
+        working |= _fresh_completions(
+            left, totals=totals, fresh=fresh, busy=len(working), preferences=preferences, key=key
+        )
+    parallel = _parallelism(totals, working=working, active=active, preferences=preferences, key=key)
+    for item in active:
+        name = item.cluster.name
+        if name in working:
+            done = f", {working[name]} of {whole} completions" if whole is not None else ""
+            result.shares[name] = Share(
+                replicas=parallel[name],
+                completions=working[name] if whole is not None else None,
+                message=f"parallelism {parallel[name]} of {totals.replicas}{done}",
+            )
+        elif name not in result.shares:
+            why = "the Job runs whole in another cluster" if totals.indivisible else "nothing is left for it"
+            result.refused[name] = _LEFT_OUT if preferences.of(name) is None else ("NoReplicas", why)
+    assigned = sum(working.values())
+    if assigned < work:
+        result.notes.append(f"{work - assigned} of {work} completions have no cluster that may run them")
+
+
+def _fresh_completions(
+    left: int,
+    *,
+    totals: Totals,
+    fresh: Sequence[Standing],
+    busy: int,
+    preferences: Preferences,
+    key: str,
+) -> dict[str, int]:
+    names = [item.cluster.name for item in fresh]
+    if totals.indivisible:
+        first = order(names, preferences, key)[:1] if not busy else []
+        return dict.fromkeys(first, left)
+    slots = plan(max(totals.replicas, 1), clusters=names, preferences=preferences, key=key).replicas
+    running = [name for name in names if slots[name] > 0]
+    shares = plan(left, clusters=running, preferences=_weights_only(preferences), key=key).replicas
+    return {name: count for name, count in shares.items() if count > 0}
+
+
+def _parallelism(
+    totals: Totals,
+    *,
+    working: Mapping[str, int],
+    active: Sequence[Standing],
+    preferences: Preferences,
+    key: str,
+) -> dict[str, int]:
+    """Return parallelism for the clusters that work: at least 1 each unless the Job is paused with 0."""
+    if totals.replicas == 0 or not working:
+        return dict.fromkeys(working, 0)
+    current = {item.cluster.name: item.current for item in active if item.placed and item.current}
+    shares = plan(
+        totals.replicas,
+        clusters=list(working),
+        preferences=preferences,
+        current={name: count for name, count in current.items() if count is not None and name in working},
+        key=key,
+    ).replicas
+    return {name: max(1, count) for name, count in shares.items()}
+
+
+def _weights_only(preferences: Preferences) -> Preferences:
+    """Return the preferences without minima and maxima, which are about parallelism; as v1 did."""
+    return Preferences(
+        clusters={name: ClusterPreference(weight=item.weight) for name, item in preferences.clusters.items()},
+        rebalance=True,
+    )
+
+
+def _preference(preferences: Preferences, item: Standing) -> ClusterPreference:
+    return preferences.of(item.cluster.name) or ClusterPreference()
+
+
+def _stays(has: int, *, share: int) -> str:
+    """Return what to say of a cluster that has more or less than its share because what runs stays."""
+    if has < share:
+        return f"; its share is {share}, but what runs elsewhere stays there until rebalance-placement"
+    if has > share:
+        return f"; its share is {share}, but what runs here stays until rebalance-placement"
+    return ""
+
+
+def _terms(own: ClusterPreference | None, weights: int) -> str:
+    if own is None:
+        return "not in the preferences"
+    parts = [f"weight {own.weight} of {weights}"]
+    if own.min_replicas:
+        parts.append(f"at least {own.min_replicas}")
+    if own.max_replicas is not None:
+        parts.append(f"at most {own.max_replicas}")
+    return ", ".join(parts)

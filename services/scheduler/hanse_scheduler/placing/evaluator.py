@@ -1,0 +1,141 @@
+"""Deciding for stored objects and for manifests, without writing: what controller and explanations share.
+
+Owns reading the whole object where override policies look at it; everything else a decision needs is in the
+`World` already.
+
+Concurrency: one event loop. A decision and the world's revisions of what it was made on belong together until
+the next await.
+
+Next: `decision`, the pure function; `reconciler`, which stores what comes out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import orjson
+
+from hanse.boundary import Boundary
+from hanse.documents import json_document
+from hanse.errors import ConflictError, InvalidArgumentError
+from hanse.kube.engine import unreadable
+from hanse.kube.kinds.catalogue import Catalogue
+from hanse.kube.model.objects import Object, child, gvk_of, name_of, namespace_of
+from hanse.security.envelope import shown
+from hanse.store import KeyValue, Store
+from hanse.store.keys import OBJECTS, ObjectKey, resource_prefix
+from hanse_scheduler.decide.decision import decide
+from hanse_scheduler.decide.filtering import VerdictCache
+from hanse_scheduler.decide.situation import Decision, Rules, Situation
+from hanse_scheduler.state.records import record_of
+from hanse_scheduler.state.world import World
+
+_CRDS = ("apiextensions.k8s.io", "customresourcedefinitions")
+
+
+class Evaluator:
+    """Decides; `clock` returns seconds since the epoch."""
+
+    def __init__(self, *, store: Store, world: World, rules: Rules, clock: Callable[[], float]) -> None:
+        self._store = store
+        self._world = world
+        self._rules = rules
+        self._clock = clock
+        self._cache = VerdictCache()
+        self._catalogue: Catalogue | None = None
+        self._boundary = Boundary("scheduler decisions")
+
+    async def decide(
+        self, path: str, *, rebalance: bool = False, evict: str = "", explain: bool = False
+    ) -> Decision | None:
+        """Return the decision for a stored object; None if it changed while it was read, or is gone."""
+        record = self._world.record(path)
+        if record is None:
+            return None
+        selection = await self._world.selection(path, record)
+        if selection is None or self._world.record(path) is not record:
+            return None
+        whole: Object | None = None
+        if selection.changing:
+            kv = await self._store.get(f"{OBJECTS}/{path}")
+            if kv is None or kv.mod_revision != self._world.object_revision(path):
+                await self._world.state.reached(kv.mod_revision if kv else await self._store.revision())
+                return None
+            record = self._world.record(path)
+            selection = await self._world.selection(path, record) if record is not None else None
+            if record is None or selection is None or kv.mod_revision != self._world.object_revision(path):
+                return None
+            whole = orjson.loads(shown(kv.value))
+        situation = self._world.situation(path, record, selection)
+        if rebalance or evict or whole is not None:
+            situation = replace(
+                situation,
+                obj=whole or situation.obj,
+                overrides=selection.changing if whole is not None else (),
+                rebalance=rebalance,
+                evict=evict,
+            )
+        return self._decided(path, situation, explain=explain)
+
+    def _decided(self, path: str, situation: Situation, *, explain: bool) -> Decision:
+        """Decide. Where that fails the object keeps what it has, and its placement says why."""
+        now = self._clock()
+        try:
+            return decide(situation, rules=self._rules, now=now, cache=self._cache, explain=explain)
+        except Exception as error:  # noqa: BLE001 - of this object; all others are decided on
+            why = self._boundary.failed(path, error)
+        fault = f"it cannot be decided on: {why}; see the scheduler's log"
+        return decide(replace(situation, fault=fault), rules=self._rules, now=now, explain=explain)
+
+    async def preview(self, manifest: bytes) -> tuple[ObjectKey, Decision]:
+        """Return the decision for a manifest as if it was stored now.
+
+        Raises InvalidArgumentError for what is not a manifest of a kind that is known here.
+        """
+        obj = json_document(manifest, what="the manifest")
+        if not isinstance(obj, dict):
+            raise InvalidArgumentError("the manifest is not a JSON object")
+        key = await self._key_of(obj)
+        path = key.path()
+        record = record_of(obj, key=key)
+        selection = await self._world.selection(path, record)
+        if selection is None:
+            raise ConflictError("policies changed while the manifest was compared with them: try again")
+        situation = self._world.situation(path, record, selection)
+        situation = replace(situation, obj=obj, overrides=selection.changing)
+        return key, decide(situation, rules=self._rules, now=self._clock(), cache=self._cache, explain=True)
+
+    async def _key_of(self, obj: Object) -> ObjectKey:
+        kind = gvk_of(obj)
+        if self._catalogue is None:
+            self._catalogue = Catalogue.federation()
+        info = self._catalogue.by_kind(kind.group, kind.version, kind.kind)
+        if info is not None:
+            plural, namespaced = info.plural, info.namespaced
+        else:
+            plural, namespaced = await self._custom(kind.group, kind.kind)
+        name = name_of(obj) or f"{child(obj, 'metadata', 'generateName') or 'preview-'}xxxxx"
+        namespace = (namespace_of(obj) or "default") if namespaced else ""
+        return ObjectKey(kind.group, plural, namespace, name)
+
+    async def _custom(self, group: str, kind: str) -> tuple[str, bool]:
+        """Return the plural of a kind that a stored CRD defines, and whether it is namespaced."""
+        stored = await self._store.range(resource_prefix(group=_CRDS[0], resource=_CRDS[1]))
+        for kv in stored.items:
+            crd = _readable(kv)
+            if child(crd, "spec", "group") == group and child(crd, "spec", "names", "kind") == kind:
+                return str(child(crd, "spec", "names", "plural")), child(crd, "spec", "scope") == "Namespaced"
+        raise InvalidArgumentError(
+            f"kind {kind} of group {group or 'core'} is not known: create its CustomResourceDefinition first",
+            metadata={"kind": kind},
+        )
+
+
+def _readable(kv: KeyValue) -> Object:
+    """Return a stored object; an empty one where it cannot be read."""
+    try:
+        obj, why = unreadable.decode(ObjectKey.parse(kv.key), kv.value)
+    except InvalidArgumentError:
+        return {}
+    return {} if why else obj

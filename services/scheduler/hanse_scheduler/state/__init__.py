@@ -1,0 +1,1 @@
+"""What the scheduler follows of the store, indexed."""

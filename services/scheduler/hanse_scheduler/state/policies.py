@@ -1,0 +1,359 @@
+"""Placement and override policies, compiled once, and found for an object by an inverted index.
+
+Owns what `PlacementPolicy`, `ClusterPlacementPolicy`, `OverridePolicy` and `ClusterOverridePolicy` of
+`hanse.dev/v1alpha1` mean. A namespaced policy is about objects in its own namespace. Of the placement
+policies that select an object one decides: the highest priority, then a namespaced one before a cluster
+one, then the older, then by name. All override policies that select it apply, in rising priority.
+
+A policy that cannot be compiled keeps its resource selectors: objects that it selects keep what they have.
+Compiled policies are immutable; a `PolicyIndex` belongs to one event loop.
+
+Next: `filtering` for what a placement policy does, `overrides` for the other kind.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Generic, Literal, Protocol, TypeAlias, TypeVar
+
+from hanse.boundary import reason_of
+from hanse.errors import HanseError, InvalidArgumentError, shown
+from hanse.kube.model.objects import (
+    Object,
+    child,
+    labels_of,
+    mapping,
+    name_of,
+    namespace_of,
+    parse_api_version,
+    sequence,
+)
+from hanse.kube.model.selectors import LabelSelector
+from hanse_scheduler.decide.planner import Preferences
+from hanse_scheduler.decide.preferences import preferences_from
+from hanse_scheduler.decide.taints import Toleration, toleration_from
+
+GROUP = "hanse.dev"
+PLACEMENT_RESOURCES = ("placementpolicies", "clusterplacementpolicies")
+OVERRIDE_RESOURCES = ("overridepolicies", "clusteroverridepolicies")
+
+SpreadBy: TypeAlias = Literal["", "region", "zone"]
+Mode: TypeAlias = Literal["", "Duplicated", "Divided"]
+
+
+@dataclass(frozen=True, slots=True)
+class ResourceSelector:
+    """Which objects a policy is about; empty fields match everything."""
+
+    group: str
+    kind: str
+    namespace: str = ""
+    name: str = ""
+    labels: LabelSelector | None = None
+
+    def matches(self, obj: Object) -> bool:
+        """Return whether the object (of this group and kind) is meant."""
+        return (
+            (not self.namespace or self.namespace == namespace_of(obj))
+            and (not self.name or self.name == name_of(obj))
+            and (self.labels is None or self.labels.matches(labels_of(obj)))
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyHead:
+    """What both kinds of policies have. `error` is not empty for a policy that cannot be used."""
+
+    kind: str
+    namespace: str
+    name: str
+    created: float
+    priority: int
+    selectors: tuple[ResourceSelector, ...]
+    error: str = ""
+
+    @property
+    def title(self) -> str:
+        """Return for example `PlacementPolicy shop/web`."""
+        kind, namespace, name = self.kind[:63], self.namespace[:63], self.name[:253]
+        return f"{kind} {namespace}/{name}" if namespace else f"{kind} {name}"
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterChoice:
+    """Which clusters: by label (None: all), by name (empty: all), and never."""
+
+    labels: LabelSelector | None = None
+    names: frozenset[str] = frozenset()
+    excluded: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class PlacementPolicy:
+    """A compiled placement policy. `max_clusters` 0 is no limit; times are in seconds, None: the setting."""
+
+    head: PolicyHead
+    choice: ClusterChoice = field(default_factory=ClusterChoice)
+    max_clusters: int = 0
+    spread_by: SpreadBy = ""
+    tolerations: tuple[Toleration, ...] = ()
+    mode: Mode = ""
+    preferences: Preferences | None = None
+    adopt: bool = False
+    toleration_seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OverrideRule:
+    """Changes for some clusters."""
+
+    choice: ClusterChoice
+    operations: tuple[Mapping[str, Any], ...] = ()
+    image: Mapping[str, Any] | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
+    annotations: Mapping[str, str] = field(default_factory=dict)
+    replicas: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OverridePolicy:
+    """A compiled override policy; its rules apply in order."""
+
+    head: PolicyHead
+    rules: tuple[OverrideRule, ...] = ()
+
+
+class _Policy(Protocol):
+    @property
+    def head(self) -> PolicyHead: ...
+
+
+P = TypeVar("P", bound=_Policy)
+
+
+class PolicyIndex(Generic[P]):
+    """Policies by the group and kind that they are about. `version` counts its changes."""
+
+    def __init__(self) -> None:
+        self.version = 0
+        self._by_key: dict[str, P] = {}
+        self._by_kind: dict[tuple[str, str], dict[str, P]] = {}
+
+    def set(self, key: str, policy: P | None) -> P | None:
+        """Put or (None) remove the policy stored at `key`; return what was there."""
+        self.version += 1
+        old = self._by_key.pop(key, None)
+        if old is not None:
+            for selector in old.head.selectors:
+                self._by_kind.get((selector.group, selector.kind), {}).pop(key, None)
+        if policy is not None:
+            self._by_key[key] = policy
+            for selector in policy.head.selectors:
+                self._by_kind.setdefault((selector.group, selector.kind), {})[key] = policy
+        return old
+
+    def about(self, obj: Object, *, group: str) -> tuple[P, ...]:
+        """Return the policies that may select the object: they are about its kind, and in its namespace."""
+        candidates = self._by_kind.get((group, str(obj.get("kind", ""))))
+        if not candidates:
+            return ()
+        near = ("", namespace_of(obj))
+        return tuple(policy for policy in candidates.values() if policy.head.namespace in near)
+
+    def __len__(self) -> int:
+        return len(self._by_key)
+
+
+def selecting(policies: Iterable[P], obj: Object, *, group: str) -> list[P]:
+    """Return those of the policies that select the object."""
+    return [policy for policy in policies if selects(policy.head, obj, group=group)]
+
+
+def selects(head: PolicyHead, obj: Object, *, group: str) -> bool:
+    """Return whether the policy is about the object."""
+    return any(True for _ in _selectors(head, obj, group=group))
+
+
+def names(head: PolicyHead, obj: Object, *, group: str) -> bool:
+    """Return whether the policy is about the object by name, and not only among others."""
+    return any(selector.name for selector in _selectors(head, obj, group=group))
+
+
+def _selectors(head: PolicyHead, obj: Object, *, group: str) -> Iterator[ResourceSelector]:
+    """Yield the policy's selectors that select the object."""
+    if head.namespace and head.namespace != namespace_of(obj):
+        return
+    kind = obj.get("kind")
+    for selector in head.selectors:
+        if selector.group == group and selector.kind == kind and selector.matches(obj):
+            yield selector
+
+
+def deciding(policies: Iterable[PlacementPolicy]) -> PlacementPolicy | None:
+    """Return the placement policy that wins."""
+    return min(policies, key=lambda item: _rank(item.head), default=None)
+
+
+def applying(policies: Iterable[OverridePolicy]) -> list[OverridePolicy]:
+    """Return the override policies in the order in which they apply: what wins comes last."""
+    return sorted(policies, key=lambda item: _rank(item.head), reverse=True)
+
+
+def _rank(head: PolicyHead) -> tuple[int, bool, float, str, str]:
+    return -head.priority, not head.namespace, head.created, head.namespace, head.name
+
+
+def compile_placement(obj: Object, *, fault: str = "") -> PlacementPolicy:
+    """Return the compiled policy; one with `head.error` if something in it is wrong.
+
+    `fault` says what is wrong with the rest of the object: then the policy is only about what it selects.
+    """
+    head, spec = _head(obj, fault)
+    if head.error:
+        return PlacementPolicy(head=head)
+    try:
+        replicas = mapping(spec, "replicas")
+        where = f"{head.title}: spec.replicas"
+        divided = {name: replicas[name] for name in ("rebalance", "clusters") if name in replicas}
+        return PlacementPolicy(
+            head=head,
+            choice=_choice(spec, where=f"{head.title}: spec"),
+            max_clusters=_count(spec, "maxClusters", head=head) or 0,
+            spread_by=_one_of(spec, "spreadBy", ("", "region", "zone"), head=head),
+            tolerations=tuple(
+                toleration_from(item, where=f"{head.title}: spec.tolerations[{index}]")
+                for index, item in enumerate(sequence(spec, "tolerations"))
+            ),
+            mode=_one_of(replicas, "mode", ("", "Duplicated", "Divided"), head=head),
+            preferences=preferences_from(divided, where=where) if "clusters" in divided else None,
+            adopt=_one_of(spec, "conflictResolution", ("", "Abort", "Adopt"), head=head) == "Adopt",
+            toleration_seconds=_count(spec, "tolerationSeconds", head=head),
+        )
+    except Exception as error:  # noqa: BLE001 - of this policy; objects that it selects keep what they have
+        return PlacementPolicy(head=_broken(head, error))
+
+
+def compile_override(obj: Object, *, fault: str = "") -> OverridePolicy:
+    """Return the compiled policy, as `compile_placement` does."""
+    head, spec = _head(obj, fault)
+    if head.error:
+        return OverridePolicy(head=head)
+    try:
+        rules = tuple(
+            OverrideRule(
+                choice=_choice(rule, where=f"{head.title}: spec.rules[{index}]"),
+                operations=tuple(item for item in sequence(rule, "jsonPatch") if isinstance(item, dict)),
+                image=mapping(rule, "image") or None,
+                labels=mapping(rule, "labels"),
+                annotations=mapping(rule, "annotations"),
+                replicas=_count(rule, "replicas", head=head),
+            )
+            for index, rule in enumerate(sequence(spec, "rules"))
+        )
+        return OverridePolicy(head=head, rules=rules)
+    except Exception as error:  # noqa: BLE001 - of this policy; objects that it selects keep what they have
+        return OverridePolicy(head=_broken(head, error))
+
+
+def _head(obj: Object, fault: str) -> tuple[PolicyHead, dict[str, Any]]:
+    spec = mapping(obj, "spec")
+    kind, namespace, name = str(obj.get("kind", "")), namespace_of(obj), name_of(obj)
+    priority = spec.get("priority")
+    head = PolicyHead(
+        kind=kind,
+        namespace=namespace,
+        name=name,
+        created=_epoch(child(obj, "metadata", "creationTimestamp")),
+        priority=priority if type(priority) is int else 0,
+        selectors=(),
+    )
+    selectors: list[ResourceSelector] = []
+    error = f"{head.title} cannot be used: {fault}; delete it, or create it again" if fault else ""
+    for index, item in enumerate(sequence(spec, "resourceSelectors")):
+        try:
+            selectors.append(_resource_selector(item))
+        except Exception as problem:  # noqa: BLE001 - see above; it may mean any object of that kind
+            why = reason_of(problem)
+            error = f"{head.title} cannot be used: spec.resourceSelectors[{index}]: {why}; correct it"
+            if (anything := _whatever_labels(item)) is not None:
+                selectors.append(anything)
+    return _replace(head, selectors=tuple(selectors), error=error), spec
+
+
+def _resource_selector(item: Any) -> ResourceSelector:
+    group, _ = parse_api_version(str(child(item, "apiVersion") or ""))
+    labels = child(item, "labelSelector")
+    return ResourceSelector(
+        group=group,
+        kind=str(child(item, "kind") or ""),
+        namespace=str(child(item, "namespace") or ""),
+        name=str(child(item, "name") or ""),
+        labels=LabelSelector.from_object(labels) if labels else None,
+    )
+
+
+def _whatever_labels(item: Any) -> ResourceSelector | None:
+    """Return a selector of all objects that one with labels that cannot be read may mean."""
+    try:
+        return _resource_selector({k: v for k, v in item.items() if k != "labelSelector"})
+    except Exception:  # noqa: BLE001 - it names no kind
+        return None
+
+
+def _choice(spec: Any, *, where: str) -> ClusterChoice:
+    if not isinstance(spec, dict):
+        raise InvalidArgumentError(f"{where} is not a map")
+    labels = spec.get("clusterSelector")
+    try:
+        selector = LabelSelector.from_object(labels) if labels else None
+    except HanseError as error:
+        raise InvalidArgumentError(f"{where}.clusterSelector: {error}") from error
+    return ClusterChoice(
+        labels=selector,
+        names=frozenset(map(str, sequence(spec, "clusterNames"))),
+        excluded=frozenset(map(str, sequence(spec, "excludeClusters"))),
+    )
+
+
+def _count(spec: dict[str, Any], name: str, *, head: PolicyHead) -> int | None:
+    value = spec.get(name)
+    if value is None:
+        return None
+    if type(value) is not int or value < 0:
+        raise InvalidArgumentError(f"{head.title}: {name} is {shown(value)}, not a whole number of 0 or more")
+    return value
+
+
+T = TypeVar("T", bound=str)
+
+
+def _one_of(spec: dict[str, Any], name: str, allowed: tuple[T, ...], *, head: PolicyHead) -> T:
+    value = spec.get(name) or ""
+    for item in allowed:
+        if item == value:
+            return item
+    raise InvalidArgumentError(
+        f"{head.title}: {name} is {shown(value)}: use {' or '.join(filter(None, allowed))}"
+    )
+
+
+def _broken(head: PolicyHead, error: Exception) -> PolicyHead:
+    why = reason_of(error)
+    title = "" if head.title in why else f"{head.title} cannot be used: "
+    return _replace(head, selectors=head.selectors, error=f"{title}{why}; correct the policy")
+
+
+def _replace(head: PolicyHead, *, selectors: tuple[ResourceSelector, ...], error: str) -> PolicyHead:
+    return PolicyHead(
+        kind=head.kind, namespace=head.namespace, name=head.name, created=head.created,
+        priority=head.priority, selectors=selectors, error=error,
+    )  # fmt: skip
+
+
+def _epoch(stamp: Any) -> float:
+    try:
+        return datetime.fromisoformat(stamp).timestamp()
+    except (TypeError, ValueError):
+        return 0.0

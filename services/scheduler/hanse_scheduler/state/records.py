@@ -1,0 +1,169 @@
+"""How the scheduler reads what is stored: one decoder for every key under the federation's prefix.
+
+Owns the values that the mirror keeps. They are small on purpose: of an object only what decisions depend on,
+of a sync state three numbers, so that ten thousand objects in a hundred clusters fit into little memory and
+changes that mean nothing to a decision can be told apart at once. Each stored value is parsed once.
+
+Pure. Next: `world`, which indexes them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, TypeAlias
+
+import orjson
+
+from hanse.api.registry.v1.cluster_pb2 import ApiCatalogue, Cluster
+from hanse.api.scheduler.v1.placement_pb2 import Placement
+from hanse.api.syncer.v1.sync_state_pb2 import REMOVED, SyncState
+from hanse.federation import belongings
+from hanse.federation.propagation import TRACEPARENT, object_propagates, placeable
+from hanse.kube.engine import unreadable
+from hanse.kube.model.objects import Object, child, mapping, sequence
+from hanse.security import envelope
+from hanse.store import KeyValue
+from hanse.store.decoding import decode as message
+from hanse.store.keys import (
+    CATALOGUES,
+    CLUSTERS,
+    OBJECTS,
+    PLACEMENTS,
+    SYNCSTATES,
+    ObjectKey,
+    parse_sync_state,
+)
+from hanse_scheduler.decide.selector import CLUSTER_SELECTOR
+from hanse_scheduler.decide.situation import Observed
+from hanse_scheduler.decide.workloads import WORKLOADS
+from hanse_scheduler.state.clusters import ClusterView, served_by, view_of
+from hanse_scheduler.state.policies import (
+    GROUP,
+    OVERRIDE_RESOURCES,
+    PLACEMENT_RESOURCES,
+    OverridePolicy,
+    PlacementPolicy,
+    compile_override,
+    compile_placement,
+)
+
+_SPEC_FIELDS: Final = ("replicas", "parallelism", "completions", "completionMode")
+_METADATA_FIELDS: Final = ("name", "namespace", "uid", "generation", "labels", "deletionTimestamp")
+_ANNOTATIONS: Final = (CLUSTER_SELECTOR, *(kind.annotation for kind in WORKLOADS.values() if kind.annotation))
+
+
+@dataclass(frozen=True, slots=True)
+class Ignored:
+    """Stands for a value that the scheduler has no use for."""
+
+
+IGNORED: Final = Ignored()
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What decisions depend on of a stored object: `slim` is the object without everything else.
+
+    Equal records lead to equal decisions, unless override policies look at the whole object.
+    """
+
+    slim: Object
+    propagates: bool
+    belongs: str = ""
+    """Why it belongs to each cluster itself; empty if it does not."""
+    traceparent: str = field(default="", compare=False)
+
+    @property
+    def kind(self) -> str:
+        """Return the object's kind."""
+        return str(self.slim.get("kind", ""))
+
+
+Served: TypeAlias = frozenset[tuple[str, str]]
+Value: TypeAlias = (
+    Record | PlacementPolicy | OverridePolicy | ClusterView | Served | Placement | Observed | Ignored
+)
+
+
+def decode(kv: KeyValue) -> Value:
+    """Return the value of a key. Raises ValueError or a HanseError for a key or value that is not one."""
+    prefix, _, rest = kv.key.partition("/")
+    match prefix:
+        case "objects":
+            return _object(ObjectKey.parse(kv.key), kv.value)
+        case "placements":
+            ObjectKey.parse(kv.key)
+            return message(Placement, kv.value)
+        case "syncstates":
+            parse_sync_state(kv.key)
+            return observed_of(message(SyncState, kv.value))
+        case "clusters":
+            view = view_of(message(Cluster, kv.value))
+            if view.name != rest:
+                raise ValueError(f"the stored cluster is {view.name!r}, its key that of {rest!r}")
+            return view
+        case "catalogues":
+            return served_by(message(ApiCatalogue, kv.value))
+    return IGNORED
+
+
+assert (OBJECTS, PLACEMENTS, SYNCSTATES, CLUSTERS, CATALOGUES) == (
+    "objects", "placements", "syncstates", "clusters", "catalogues",
+)  # fmt: skip
+
+
+def observed_of(state: SyncState) -> Observed:
+    """Return what a sync state says that decisions depend on."""
+    return Observed(
+        removed=state.phase == REMOVED,
+        replicas=state.replicas if state.HasField("replicas") else None,
+        unschedulable=state.unschedulable_pods,
+        acted_on=state.placement_revision,
+    )
+
+
+def record_of(obj: Object, *, key: ObjectKey) -> Record:
+    """Return the record of a whole object."""
+    metadata: Mapping[str, Any] = obj.get("metadata") or {}
+    annotations: Mapping[str, str] = metadata.get("annotations") or {}
+    slim_metadata: Object = {name: metadata[name] for name in _METADATA_FIELDS if metadata.get(name)}
+    said = {name: annotations[name] for name in _ANNOTATIONS if name in annotations}
+    if said:
+        slim_metadata["annotations"] = said
+    slim: Object = {
+        "apiVersion": obj.get("apiVersion", ""),
+        "kind": obj.get("kind", ""),
+        "metadata": slim_metadata,
+    }
+    if (key.group, key.resource) in WORKLOADS:
+        spec: Mapping[str, Any] = mapping(obj, "spec")
+        slim["spec"] = {name: spec[name] for name in _SPEC_FIELDS if name in spec}
+    propagates = object_propagates(key.group, key.resource, obj)
+    return Record(
+        slim=slim,
+        propagates=propagates,
+        belongs="" if propagates else belongings.of(key.group, key.resource, obj),
+        traceparent=annotations.get(TRACEPARENT, ""),
+    )
+
+
+def _object(key: ObjectKey, value: bytes) -> Value:
+    policies = key.group == GROUP and key.resource in (*PLACEMENT_RESOURCES, *OVERRIDE_RESOURCES)
+    if not policies and not placeable(key.group, key.resource):
+        return IGNORED
+    obj, why = unreadable.decode(key, envelope.shown(value))
+    if not policies:
+        if why:
+            raise ValueError(why)
+        return record_of(obj, key=key)
+    compiled = compile_placement if key.resource in PLACEMENT_RESOURCES else compile_override
+    return compiled(_selecting(obj, value, why) if why else obj, fault=why)
+
+
+def _selecting(shown: Object, value: bytes, why: str) -> Object:
+    """Return a policy that cannot be used as far as it says which objects it is about. Raises ValueError."""
+    found = orjson.loads(value)
+    if not sequence(found, "spec", "resourceSelectors"):
+        raise ValueError(why)
+    return {**shown, "kind": child(found, "kind"), "spec": found["spec"]}

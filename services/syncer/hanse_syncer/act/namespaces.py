@@ -1,0 +1,197 @@
+"""Whether a namespace, or a definition of custom resources, may be deleted in a member: only when nothing
+goes with it that is not ours.
+
+Owns the requests for that question. Deleting a namespace deletes all that is in it, so it is asked of every
+resource that the member serves at the moment; deleting a CustomResourceDefinition deletes all objects of its
+kind. What will not be told counts as "something may be there"; what cannot be told at the moment is asked for
+again.
+
+Next: `hanse_syncer.decide.contents` for whose the objects are, `hanse_syncer.act.removal` for what is done
+about it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Iterable, Mapping
+from typing import Any, Final
+
+from hanse.api.registry.v1.cluster_pb2 import ApiResource
+from hanse.api.syncer.v1 import sync_state_pb2 as sync
+from hanse.errors import InvalidArgumentError
+from hanse.kube.client.bounds import (
+    CATALOGUE_RESOURCES,
+    AnswerTooLongError,
+    ListBudget,
+    MisbehavingMemberError,
+)
+from hanse.kube.model.objects import child, sequence
+from hanse_syncer.decide.contents import Contents, Item, item_of, judge
+from hanse_syncer.decide.outcome import Outcome, Trouble
+from hanse_syncer.member import served
+from hanse_syncer.member.answers import Answer
+from hanse_syncer.member.member import LinkDownError, Member
+from hanse_syncer.member.served import Kind
+
+_MOMENTARY: Final = frozenset({("", "events"), ("events.k8s.io", "events")})
+_COMPUTED: Final = frozenset({"metrics.k8s.io", "custom.metrics.k8s.io", "external.metrics.k8s.io"})
+"""Resources and groups of which nothing is kept for long, or at all."""
+
+_PAGE: Final = 500
+_KINDS: Final = 2000
+_OBJECTS: Final = 100_000
+"""How many kinds, and objects in all, are looked through; whatever a member says."""
+_PASSING: Final = frozenset({404, 408, 410, 429})
+"""404 too: what is asked for is what the member said that it serves."""
+
+
+class Hidden(Exception):  # noqa: N818 - an outcome on its way, not a defect
+    """Something may be there that the member does not show; the message says why, as a phrase."""
+
+
+async def contents(
+    member: Member, namespace: str, *, known: Iterable[ApiResource], federation_id: str
+) -> Contents:
+    """Return what of a namespace is not ours. `known` is what the member served when it was last asked.
+
+    Raises LinkDownError, Hidden, and Trouble while it cannot be known.
+    """
+    chosen = listable(await _served(member, known))
+    if len(chosen) > _KINDS:
+        raise Hidden(
+            f"the cluster serves {len(chosen)} kinds, more than the {_KINDS} that are looked through"
+        )
+    items: list[Item] = []
+    for kind in chosen:
+        most = _OBJECTS - len(items)
+        items += await _items(member, kind, namespace, federation_id=federation_id, most=most)
+    return await _judged(items, chosen)
+
+
+async def instances(member: Member, definition: Mapping[str, Any], *, federation_id: str) -> Contents:
+    """Return what of the kind of a CustomResourceDefinition is not ours. Raises as `contents`."""
+    plural = str(child(definition, "spec", "names", "plural"))
+    versions = (v for v in sequence(definition, "spec", "versions") if child(v, "served"))
+    version = next((str(child(v, "name")) for v in versions), "")
+    if not version:
+        raise Hidden(f"it serves no version in which its {plural} could be listed")
+    kind = Kind(
+        group=str(child(definition, "spec", "group")),
+        version=version,
+        resource=plural,
+        kind=str(child(definition, "spec", "names", "kind")),
+        namespaced=child(definition, "spec", "scope") == "Namespaced",
+        verbs=frozenset({"list"}),
+    )
+    items = await _items(member, kind, "", federation_id=federation_id, most=_OBJECTS)
+    return await _judged(items, [kind])
+
+
+async def _judged(items: list[Item], kinds: Iterable[Kind]) -> Contents:
+    """Judge in a thread: a hundred thousand items take half a second, which may not hold the loop."""
+    return await asyncio.to_thread(judge, items, listed={(kind.group, kind.kind) for kind in kinds})
+
+
+def listable(kinds: Iterable[Kind]) -> list[Kind]:
+    """Return the kinds to list in a namespace. Raises Hidden if others may have something there."""
+    every = list(kinds)
+    if hidden := served.hidden(every):
+        raise Hidden(f"{hidden[0].resource} cannot be listed there")
+    return [
+        kind
+        for kind in every
+        if kind.namespaced
+        and kind.listable
+        and kind.group not in _COMPUTED
+        and (kind.group, kind.resource) not in _MOMENTARY
+    ]
+
+
+async def _served(member: Member, known: Iterable[ApiResource]) -> list[Kind]:
+    """Return what the member serves at the moment.
+
+    What it served before and does not tell of now it has to deny: a document that leaves something out, as
+    that of an API server which has just started can, is no denial.
+    """
+    what = "what the cluster serves"
+    documents = [await _shown(member.discovery(path), what=what) for path in served.PATHS]
+    try:
+        found = served.kinds(documents)
+    except InvalidArgumentError as error:
+        raise _unknown(error.message) from error
+    if len(found) > CATALOGUE_RESOURCES:
+        excess = MisbehavingMemberError(f"it serves {len(found)} resources, more than {CATALOGUE_RESOURCES}")
+        raise _too_much(member, excess) from excess
+    if not any(kind.namespaced and kind.listable for kind in found):
+        raise _unknown("it is not known what the cluster serves")
+    told = {(kind.group, kind.resource) for kind in found}
+    for each in known:
+        if each.namespaced and (each.group, each.resource) not in told:
+            version = f"{each.group}/{each.version}" if each.group else each.version
+            if not await _denied(member, version, each.resource):
+                raise _unknown(
+                    f"the cluster served {each.resource} of {version}, and does not tell of it now"
+                )
+    return found
+
+
+async def _denied(member: Member, api_version: str, resource: str) -> bool:
+    """Whether the member says that it does not serve the resource."""
+    try:
+        return await member.lacks(api_version, resource)
+    except Trouble:
+        return False
+
+
+async def _items(member: Member, kind: Kind, namespace: str, *, federation_id: str, most: int) -> list[Item]:
+    """Return all objects of one kind. Raises Hidden for more than `most`, Trouble for a list without end."""
+    found: list[Item] = []
+    more: dict[str, str] = {}
+    limit = _PAGE
+    budget = ListBudget(f"the list of {kind.resource} of cluster {member.cluster}")
+    while True:
+        request = member.page(kind.path, namespace, {"limit": str(limit), **more}, partial=True)
+        try:
+            body = await _shown(request, what=kind.resource)
+        except LinkDownError as error:
+            if limit == 1 or not isinstance(error.__cause__, AnswerTooLongError):
+                raise
+            limit = max(1, limit // 10)
+            continue
+        token = body["metadata"].get("continue") or ""
+        try:
+            budget.page(body["items"] or (), token)
+        except MisbehavingMemberError as error:
+            raise _too_much(member, error) from error
+        found += [
+            item_of(kind.group, kind.resource, item, federation_id=federation_id)
+            for item in body["items"] or ()
+        ]
+        if not token:
+            return found
+        if len(found) > most:
+            raise Hidden(f"{kind.resource} there are more than can be looked through")
+        more = {"continue": token}
+
+
+async def _shown(request: Awaitable[Answer], *, what: str) -> Mapping[str, Any]:
+    """Return what was asked for. Raises Hidden where the member refuses it, Trouble where that may pass."""
+    try:
+        answer = await request
+    except Trouble as trouble:
+        raise _unknown(trouble.outcome.message) from trouble
+    if answer.status in _PASSING or answer.status >= 500:
+        raise _unknown(f"{what} cannot be listed there now: {answer.message}", answer.retry_after())
+    if not answer.ok:
+        raise Hidden(f"{what} cannot be listed there ({answer.message})")
+    return answer.document
+
+
+def _too_much(member: Member, error: MisbehavingMemberError) -> LinkDownError:
+    """No answer at all, for what the pipeline leaves the member alone."""
+    return LinkDownError(f"cluster {member.cluster}: {error.message}", metadata={"cluster": member.cluster})
+
+
+def _unknown(message: str, retry_after: float | None = None) -> Trouble:
+    """What is there will be known later: nothing is deleted, and nothing let go of, before."""
+    return Trouble(Outcome(sync.WAITING, "ContentsUnknown", message), retry_after=retry_after)

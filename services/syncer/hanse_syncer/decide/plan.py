@@ -1,0 +1,184 @@
+"""What is to be done about one object in one cluster: the decision, without the doing.
+
+Owns the rules of promise 2 ("nothing lost, nothing surprising"). All are here and nowhere else:
+
+- An object is removed from a member only if its intent is being deleted, or its placement says that the
+  cluster is to be left. That there is no intent, no placement, or no cluster in it, removes nothing.
+- A cluster whose placement is suspended is left as it is.
+- What a list or a watch does not show is looked for by name before anything is concluded from it.
+- Where a DELETE was sent, the object counts as kept only when it is seen and the DELETE can do no more.
+- Nothing is sent to a member that has, by what is stored and by what it lists, what it should have.
+
+Pure functions. Next: `hanse_syncer.act.reconciler`, which reads the inputs and carries the decisions out.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from hanse.api.registry.v1.cluster_pb2 import ApiResource
+from hanse.api.scheduler.v1.placement_pb2 import ClusterPlacement, Placement
+from hanse.api.syncer.v1 import sync_state_pb2 as sync
+from hanse.api.syncer.v1.sync_state_pb2 import SyncState
+from hanse_syncer.world import Intent
+
+
+class Wish(enum.Enum):
+    """What should be true of an object in a cluster."""
+
+    PRESENT = "present"
+    """It should be there as rendered."""
+    ABSENT = "absent"
+    """It should be removed."""
+    RELEASED = "released"
+    """It should stay, without our marks."""
+    UNTOUCHED = "untouched"
+    """Leave it alone, whatever it is."""
+    UNKNOWN = "unknown"
+    """Nobody said anything about it."""
+
+
+def wish(
+    intent: Intent | None, placement: Placement | None, cluster: str, *, orphan_cluster: bool = False
+) -> tuple[Wish, ClusterPlacement | None]:
+    """Return what should be true in `cluster`, and the cluster's entry of the placement if it is desired.
+
+    `orphan_cluster`: the cluster is leaving the federation and was asked to keep its objects.
+    """
+    if placement is None:
+        return Wish.UNKNOWN, None
+    desired = next((entry for entry in placement.clusters if entry.cluster == cluster), None)
+    releasing = any(entry.cluster == cluster for entry in placement.releasing)
+    if intent is None or not (desired or releasing):
+        return Wish.UNKNOWN, None
+    if intent.deleting:
+        return (Wish.RELEASED if intent.orphan or orphan_cluster else Wish.ABSENT), desired
+    if desired is not None:
+        return (Wish.UNTOUCHED if desired.suspended else Wish.PRESENT), desired
+    return (Wish.RELEASED if orphan_cluster else Wish.ABSENT), None
+
+
+def choose_version(served: Sequence[ApiResource], wanted: str) -> str:
+    """Return the apiVersion in which to speak with a member: `wanted` if it is served or nothing is known.
+
+    `served` are the versions of one resource that the member serves.
+    """
+    versions = [f"{each.group}/{each.version}" if each.group else each.version for each in served]
+    if not versions or wanted in versions:
+        return wanted
+    return versions[next((index for index, each in enumerate(served) if each.preferred), 0)]
+
+
+def is_outdated(
+    state: SyncState | None, *, intent: Intent | None, placement: Placement | None, cluster: str
+) -> bool:
+    """Return whether a confirmation is not one of the present object and of what the placement says now.
+
+    Between the two the object may have been applied again, by a process that died before it said so.
+    """
+    if state is None or state.phase != sync.REMOVED or placement is None:
+        return False
+    if intent is not None and state.object.uid not in ("", intent.uid):
+        return True
+    after = {entry.cluster: entry.after_revision for entry in placement.clusters}
+    after |= {entry.cluster: entry.after_revision for entry in placement.releasing}
+    return 0 < state.placement_revision <= after.get(cluster, 0)
+
+
+class Step(enum.Enum):
+    """What to do next."""
+
+    NOTHING = "nothing"
+    CREATE = "create"
+    """Apply, if nothing of that name is there."""
+    APPLY = "apply"
+    """Apply to the object whose uid is known, and to no other."""
+    CHECK = "check"
+    """Read the live object and compare."""
+    KEEP = "keep"
+    """A DELETE was sent that may still arrive: read the live object, and see to it that it stays."""
+    COMPARE = "compare"
+    """Compare with the live object that the watch brought."""
+    REMOVE = "remove"
+    """Delete the object whose uid is known."""
+    SEARCH = "search"
+    """Read the live object, then remove or release it if it is ours."""
+    CONFIRM = "confirm"
+    """Nothing was ever there: say that it is removed."""
+    FORGET = "forget"
+    """Drop the sync state."""
+    REPORT = "report"
+    """Something of ours is there and nobody knows why: say so, touch nothing, keep the state."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What the member's list or watch last showed of an object that carries our marks."""
+
+    uid: str
+    resource_version: str
+    fresh: bool = False
+    """Whether the watch brought the whole object and nobody has looked at it yet."""
+
+
+def decide(
+    wanted: Wish,
+    *,
+    state: SyncState | None,
+    rendered_hash: str,
+    seen: Seen | None,
+    listed: bool,
+    force: bool = False,
+    outdated: bool = False,
+) -> Step:
+    """Return the next step for one object in one cluster.
+
+    `rendered_hash` is of the manifest when the wish is PRESENT. `seen` is what the member shows, `listed`
+    whether it has shown all that it has since we are connected. `force` asks for a comparison in any case.
+    `outdated`: what `state` confirms was confirmed of an earlier object, or at an earlier release.
+    """
+    if wanted is Wish.UNTOUCHED:
+        return Step.NOTHING
+    if wanted is Wish.UNKNOWN:
+        return _unknown(state)
+    if wanted is Wish.PRESENT:
+        return _present(state, rendered_hash=rendered_hash, seen=seen, listed=listed, force=force)
+    if state is None and seen is None and not listed:
+        return Step.SEARCH
+    if state is not None and state.phase == sync.REMOVED and seen is None and not outdated:
+        return Step.NOTHING
+    if state is None and seen is None:
+        return Step.SEARCH
+    if wanted is Wish.ABSENT and state is not None and seen is not None and state.member_uid == seen.uid:
+        return Step.REMOVE
+    return Step.SEARCH
+
+
+def _unknown(state: SyncState | None) -> Step:
+    if state is None:
+        return Step.NOTHING
+    return Step.FORGET if state.phase == sync.REMOVED or not state.member_uid else Step.REPORT
+
+
+def _present(
+    state: SyncState | None, *, rendered_hash: str, seen: Seen | None, listed: bool, force: bool
+) -> Step:
+    if state is not None and state.delete_uid:
+        return Step.KEEP
+    uid = state.member_uid if state is not None and state.phase != sync.REMOVED else ""
+    if not uid:
+        return Step.APPLY if seen is not None else Step.CREATE
+    assert state is not None
+    if state.applied_hash != rendered_hash or state.phase != sync.APPLIED:
+        return Step.APPLY
+    if force:
+        return Step.CHECK
+    if seen is None:
+        return Step.CHECK if listed else Step.NOTHING
+    if seen.uid != uid:
+        return Step.CHECK
+    if seen.resource_version == state.member_resource_version:
+        return Step.NOTHING
+    return Step.COMPARE if seen.fresh else Step.CHECK

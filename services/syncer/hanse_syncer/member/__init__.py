@@ -1,0 +1,1 @@
+"""One member: its connection, its requests, and what it shows."""

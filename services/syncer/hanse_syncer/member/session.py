@@ -1,0 +1,232 @@
+"""One connection to one member and all that follows it: informers, endpoint slices, the link's state.
+
+Owns `Session`. It ends when the credential changes; the pipeline then opens the next one, and what was known
+of the member is listed anew.
+
+Concurrency: one task per informer in the session's task group. Nothing here waits for a member that is down:
+`up` says whether it answers, and one task asks it until it does. A member that misbehaves ends the session.
+
+Next: `hanse_syncer.pipeline`, which owns the session.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable
+from typing import Final
+
+from hanse.api.syncer.v1.sync_state_pb2 import ZoneEndpoints
+from hanse.control.queue import Backoff
+from hanse.kube.client.bounds import FOLLOWED_OBJECTS, MisbehavingMemberError
+from hanse.kube.client.client import KubeClient, ResourcePath
+from hanse.kube.model.objects import Object
+from hanse.process.telemetry import get_logger
+from hanse_syncer.decide import health
+from hanse_syncer.decide.plan import Seen
+from hanse_syncer.member.informer import Informer
+from hanse_syncer.member.member import Member, Target
+from hanse_syncer.member.slices import SliceWatch
+
+_log = get_logger(__name__)
+PROBATION_SECONDS: Final = 0.5
+"""How often a member on probation is looked at; once at least."""
+_PROBES: Final = Backoff(base=0.1, limit=5.0, jitter=0.2)
+
+
+class Session:
+    """What is known of a member by one connection; implements `hanse_syncer.act.desk.Shown`."""
+
+    def __init__(
+        self,
+        client: KubeClient,
+        member: Member,
+        *,
+        selector: str,
+        changed: Callable[[str, Seen, Object | None], None],
+        vanished: Callable[[str], None],
+        listed: Callable[[str], None],
+        endpoints_changed: Callable[[str, str], None],
+        back: Callable[[], None],
+        probation: bool = False,
+    ) -> None:
+        """The callables are told of a path (`listed`: of a path's prefix; `back`: the member answers).
+
+        On `probation` it is not `up` before everything that is followed has been listed.
+        """
+        self.client = client
+        self.member = member
+        self.up = not probation
+        self._probation = probation
+        self._selector = selector
+        self._changed = changed
+        self._vanished = vanished
+        self._listed = listed
+        self._back = back
+        self._informers: dict[tuple[str, str], tuple[Informer, asyncio.Task[None]]] = {}
+        self._slices = SliceWatch(client, endpoints_changed)
+        self._group: asyncio.TaskGroup | None = None
+        self._slicing = False
+        self._lost = asyncio.Event()
+        self._misbehaved: asyncio.Future[None] | None = None
+        self._random = random.Random()  # noqa: S311 - jitter
+
+    @property
+    def open(self) -> bool:
+        """Whether requests can be made: the session runs, and the member answers."""
+        return self.up and self._group is not None
+
+    @property
+    def listed(self) -> bool:
+        """Whether every resource that is followed has been listed."""
+        return all(informer.is_listed for informer, _ in self._informers.values())
+
+    async def run(self) -> None:
+        """Follow the member until cancelled. Raises MisbehavingMemberError."""
+        try:
+            await self._run()
+        except BaseExceptionGroup as group:
+            if group.split(MisbehavingMemberError)[1] is None:
+                raise _first(group) from group
+            raise
+
+    async def _run(self) -> None:
+        async with self.client, asyncio.TaskGroup() as group:
+            self._group = group
+            self._misbehaved = asyncio.get_running_loop().create_future()
+            group.create_task(_raised(self._misbehaved), name=f"behaviour {self.member.cluster}")
+            if self._probation:
+                group.create_task(self._prove(), name=f"probation {self.member.cluster}")
+            try:
+                while True:
+                    await self._lost.wait()
+                    self._lost.clear()
+                    await self._until_back()
+            finally:
+                self._group = None
+                for _, task in self._informers.values():
+                    task.cancel()
+
+    def misbehaved(self, error: MisbehavingMemberError) -> None:
+        """An answer to one of our own requests was too much: the session ends."""
+        if self._misbehaved is not None and not self._misbehaved.done():
+            self.up = False
+            self._misbehaved.set_exception(error)
+
+    def follow(self, target: Target) -> None:
+        """Have the resource of an object listed and watched."""
+        self._informer(target)
+
+    async def _prove(self) -> None:
+        """Wait until everything that is followed has been listed."""
+        await asyncio.sleep(PROBATION_SECONDS)
+        while not self.listed:  # noqa: ASYNC110 - of informers that come and go
+            await asyncio.sleep(PROBATION_SECONDS)
+        self._probation = False
+        self.up = True
+        self._back()
+
+    def lost(self) -> None:
+        """The member did not answer: ask it until it does."""
+        if self.up:
+            self.up = False
+            _log.warning("a member does not answer", cluster=self.member.cluster)
+            self._lost.set()
+
+    def seen(self, target: Target) -> tuple[Seen | None, bool]:
+        """Return what is shown of the object, and whether its resource has been listed; follow that."""
+        informer = self._informer(target)
+        if informer is None:
+            return None, False
+        return informer.seen(target.key.namespace, target.key.name), informer.is_listed
+
+    def note(self, target: Target, seen: Seen | None) -> None:
+        """Take in what an answer said of the object."""
+        informer = self._informer(target)
+        if informer is None:
+            return
+        if seen is None:
+            informer.known.pop((target.key.namespace, target.key.name), None)
+        else:
+            informer.note(target.key.namespace, target.key.name, seen)
+
+    def shows(self, path: str) -> bool:
+        """Whether the member shows the object at `path`."""
+        group, resource, namespace, name = path.split("/")
+        found = self._informers.get(("" if group == "core" else group, resource))
+        return found is not None and found[0].seen("" if namespace == "_" else namespace, name) is not None
+
+    def followed(self, group: str, resource: str) -> dict[tuple[str, str], Seen] | None:
+        """Return by (namespace, name) what is shown of a resource; None if it is not followed."""
+        found = self._informers.get((group, resource))
+        return dict(found[0].known) if found is not None else None
+
+    def endpoints(self, namespace: str, service: str) -> list[ZoneEndpoints] | None:
+        """Return the ready endpoints of a Service; None while they are not known."""
+        return self._slices.ready(namespace, service)
+
+    async def _until_back(self) -> None:
+        attempt = 0
+        while not await self.member.answers():
+            attempt += 1
+            await asyncio.sleep(_PROBES.delay(attempt, rng=self._random))
+        self.up = True
+        _log.info("a member answers again", cluster=self.member.cluster, attempts=attempt)
+        self._back()
+
+    def _is_full(self) -> bool:
+        return sum(len(informer.known) for informer, _ in self._informers.values()) >= FOLLOWED_OBJECTS
+
+    def _informer(self, target: Target) -> Informer | None:
+        identity = (target.key.group, target.key.resource)
+        found = self._informers.get(identity)
+        if found is not None and found[0].resource.api_version == target.api_version:
+            return found[0]
+        if self._group is None:
+            return None
+        if found is not None:
+            found[1].cancel()
+        informer = Informer(
+            self.client,
+            ResourcePath(target.api_version, target.key.resource, target.kind),
+            selector=self._selector,
+            metadata_only=identity in health.STATELESS_KINDS,
+            sink=_PathSink(self, f"{target.key.group or 'core'}/{target.key.resource}"),
+            cluster=self.member.cluster,
+            full=self._is_full,
+        )
+        task = self._group.create_task(informer.run(), name=f"informer {self.member.cluster} {identity}")
+        self._informers[identity] = (informer, task)
+        if identity == ("", "services") and not self._slicing:
+            self._slicing = True
+            self._group.create_task(self._slices.run(), name=f"slices {self.member.cluster}")
+        return informer
+
+
+async def _raised(future: asyncio.Future[None]) -> None:
+    await future
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> MisbehavingMemberError:
+    found: BaseException = group
+    while isinstance(found, BaseExceptionGroup):
+        found = found.exceptions[0]
+    assert isinstance(found, MisbehavingMemberError)
+    return found
+
+
+class _PathSink:
+    """Turns an informer's names into paths."""
+
+    def __init__(self, session: Session, prefix: str) -> None:
+        self._session = session
+        self._prefix = prefix
+
+    def changed(self, namespace: str, name: str, seen: Seen, live: Object | None) -> None:
+        self._session._changed(f"{self._prefix}/{namespace or '_'}/{name}", seen, live)
+
+    def vanished(self, namespace: str, name: str) -> None:
+        self._session._vanished(f"{self._prefix}/{namespace or '_'}/{name}")
+
+    def listed(self) -> None:
+        self._session._listed(f"{self._prefix}/")

@@ -1,0 +1,1 @@
+"""Objects that carry the federation's marks in a member and that nothing explains."""

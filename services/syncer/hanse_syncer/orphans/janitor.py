@@ -1,0 +1,115 @@
+"""Drops the sync states and the reports of orphans of clusters that are no longer in the federation.
+
+Owns that and nothing else: a cluster that was dropped by force has no pipeline that could. One syncer at a
+time is the janitor, by election; each deletion is fenced, and compares that the cluster is really not there.
+
+Concurrency: one task. Next: `hanse_syncer.report.states`, for the states of clusters that are there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+from hanse.errors import HanseError
+from hanse.process.telemetry import get_logger
+from hanse.store import Compare, Delete, Election, Leadership, Store, keys
+from hanse_syncer.report.states import MAX_OPS
+from hanse_syncer.world import World
+
+_log = get_logger(__name__)
+_RETRY_SECONDS: Final = 2.0
+_PAGE: Final = 5000
+
+
+class Janitor:
+    """Sweeps at its election and whenever a cluster is gone."""
+
+    def __init__(self, store: Store, world: World, *, identity: str, lease_seconds: int = 10) -> None:
+        self._store = store
+        self._world = world
+        self._identity = identity
+        self._lease_seconds = lease_seconds
+        self._changed = asyncio.Event()
+
+    async def run(self) -> None:
+        """Sweep until cancelled."""
+        self._world.watch_clusters(self._changed.set)
+        while True:
+            try:
+                election = Election(self._store, "syncer-janitor", self._identity, ttl=self._lease_seconds)
+                async with election as leadership:
+                    await self._lead(leadership)
+            except HanseError as error:
+                _log.warning("sweeping failed, trying again", error=str(error))
+                await asyncio.sleep(_RETRY_SECONDS)
+            except Exception as error:  # noqa: BLE001 - sweeping is no reason to stop syncing
+                _log.error("sweeping failed unexpectedly, trying again", exc_info=error)
+                await asyncio.sleep(_RETRY_SECONDS)
+
+    async def _lead(self, leadership: Leadership) -> None:
+        known: set[str] | None = None
+        while not leadership.lost.is_set():
+            self._changed.clear()
+            names = set(self._world.cluster_names())
+            if known is None or known - names:
+                await self.sweep(leadership)
+            known = names
+            waiters = [
+                asyncio.create_task(self._changed.wait()),
+                asyncio.create_task(leadership.lost.wait()),
+            ]
+            try:
+                await asyncio.wait(waiters, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                for waiter in waiters:
+                    waiter.cancel()
+
+    async def sweep(self, leadership: Leadership) -> int:
+        """Delete what is stored of clusters that do not exist; returns how many keys."""
+        after: str | None = None
+        deleted = 0
+        while True:
+            page = await self._store.range(
+                f"{keys.SYNCSTATES}/", start_after=after, limit=_PAGE, keys_only=True
+            )
+            names = set(self._world.cluster_names())
+            by_cluster: dict[str, list[str]] = {}
+            for kv in page.items:
+                cluster = _cluster_of(kv.key)
+                if cluster and cluster not in names:
+                    by_cluster.setdefault(cluster, []).append(kv.key)
+            for cluster, found in by_cluster.items():
+                deleted += await self._delete(leadership, cluster, found)
+            if not page.more:
+                break
+            after = page.items[-1].key
+        for kv in (await self._store.range(f"{keys.ORPHANS}/", keys_only=True)).items:
+            cluster = _cluster_of(kv.key)
+            if cluster and cluster not in self._world.cluster_names():
+                deleted += await self._delete(leadership, cluster, [kv.key])
+        return deleted
+
+    async def _delete(self, leadership: Leadership, cluster: str, found: list[str]) -> int:
+        deleted = 0
+        for start in range(0, len(found), MAX_OPS):
+            chunk = found[start : start + MAX_OPS]
+            result = await self._store.txn(
+                [leadership.fence(), Compare.absent(keys.cluster(cluster))], [Delete(key) for key in chunk]
+            )
+            if not result.succeeded:
+                break
+            deleted += len(chunk)
+        if deleted:
+            _log.info("dropped what was stored of a cluster that is gone", cluster=cluster, keys=deleted)
+        return deleted
+
+
+def _cluster_of(key: str) -> str:
+    """Return the cluster that a key ends with; "" for what no syncer writes, which is left alone."""
+    cluster = keys.last_segment(key)
+    try:
+        keys.cluster(cluster)
+    except HanseError:
+        return ""
+    return cluster

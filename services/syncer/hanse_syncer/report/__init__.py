@@ -1,0 +1,1 @@
+"""How an object is in a member, and how that gets into the store."""

@@ -1,0 +1,1 @@
+"""What all services agree on about clusters, placements and kinds: pure functions."""

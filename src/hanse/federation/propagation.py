@@ -1,0 +1,94 @@
+"""Which kinds of objects go to members by themselves: Federation v1's rule, without what members own.
+
+What configures the federation itself goes nowhere, unless a policy selects it; and what belongs to clusters
+themselves (`hanse.federation.belongings`) goes nowhere in any case. Whoever must know whether an object can
+be in members asks here. Pure functions. Next: the scheduler, which places what propagates.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from hanse.federation import belongings
+from hanse.kube.model.objects import Object
+
+SYNC_FINALIZER: Final = "hanse.dev/sync"
+"""Keeps a federated object until every member has confirmed that its copy is gone."""
+
+UNJOIN_FINALIZER: Final = "hanse.dev/unjoin"
+"""Keeps a Cluster until the registry has unjoined it."""
+
+TRACEPARENT: Final = "hanse.dev/traceparent"
+"""Annotation of stored objects with the W3C traceparent of the change; never served."""
+
+_GROUPS = frozenset(
+    {
+        "admissionregistration.k8s.io",
+        "apiregistration.k8s.io",
+        "authentication.k8s.io",
+        "authorization.k8s.io",
+        "certificates.k8s.io",
+        "coordination.k8s.io",
+        "discovery.k8s.io",
+        "events.k8s.io",
+        "federation",
+        "flowcontrol.apiserver.k8s.io",
+        "hanse.dev",
+        "rbac.authorization.k8s.io",
+        "storagemigration.k8s.io",
+    }
+)
+"""Groups of which nothing propagates."""
+
+_RESOURCES = frozenset(
+    {
+        ("", "bindings"),
+        ("", "componentstatuses"),
+        ("", "endpoints"),
+        ("", "events"),
+        ("", "nodes"),
+        ("", "persistentvolumes"),
+        ("", "pods"),
+        ("apps", "controllerrevisions"),
+        ("networking.k8s.io", "ipaddresses"),
+        ("networking.k8s.io", "servicecidrs"),
+        ("resource.k8s.io", "devicetaintrules"),
+        ("resource.k8s.io", "resourceslices"),
+        ("storage.k8s.io", "csinodes"),
+        ("storage.k8s.io", "csistoragecapacities"),
+        ("storage.k8s.io", "volumeattachments"),
+    }
+)
+"""Resources that do not propagate though others of their group do."""
+
+_NEVER_GROUPS = frozenset(
+    {
+        "authentication.k8s.io",
+        "authorization.k8s.io",
+        "coordination.k8s.io",
+        "events.k8s.io",
+        "federation",
+        "hanse.dev",
+    }
+)
+_NEVER_RESOURCES = frozenset({("", "bindings"), ("", "componentstatuses"), ("", "events")})
+"""What speaks of the federation itself, or of one moment in one cluster: no policy sends it anywhere."""
+
+
+def propagates(group: str, resource: str) -> bool:
+    """Report whether objects of a resource go to members. `group` is "" for core."""
+    return group not in _GROUPS and (group, resource) not in _RESOURCES
+
+
+def placeable(group: str, resource: str) -> bool:
+    """Report whether objects of a resource can go to members at all: by themselves, or by a policy."""
+    return group not in _NEVER_GROUPS and (group, resource) not in _NEVER_RESOURCES
+
+
+def object_propagates(group: str, resource: str, obj: Object) -> bool:
+    """Report whether this very object goes to members.
+
+    Not if it belongs to each cluster itself, or is of a controller, which makes it there. A Namespace goes
+    wherever something in it goes; that is the scheduler's to work out.
+    """
+    return propagates(group, resource) and not belongings.of(group, resource, obj)

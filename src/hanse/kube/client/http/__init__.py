@@ -1,0 +1,1 @@
+"""Connections to one HTTP/1.1 server."""

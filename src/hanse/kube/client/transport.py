@@ -1,0 +1,403 @@
+"""Requests to one Kubernetes API server, whatever they are about.
+
+Owns how a request is put together, what an answer without success means, and the stream of a watch; used from
+the event loop that entered it, by any number of tasks at once. Every request says what it expects, and
+nothing that is not the answer to it leaves this module (`hanse.kube.client.expect`). Where the access has the
+id of the cluster, each connection is used only after the server has shown that it is that cluster.
+
+Errors are `HanseError`s made from the server's Status. It retries what the server refused with 429 and a time
+to wait, and nothing else: whoever calls decides about everything that may have happened.
+
+Next: `hanse.kube.client.client` for the verbs, `hanse.kube.client.http.pool` for the connections.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import aclosing
+from types import TracebackType
+from typing import Final, Self
+from urllib.parse import quote, urlencode
+
+import orjson
+from opentelemetry import propagate
+
+from hanse.errors import OUTCOME_UNKNOWN as UNKNOWN
+from hanse.errors import (
+    ConfigError,
+    DeadlineError,
+    HanseError,
+    InvalidArgumentError,
+    ResourceExhaustedError,
+    UnavailableError,
+)
+from hanse.kube.client.access import ClusterAccess
+from hanse.kube.client.bounds import EVENT, Bound, ListBudget, answer_bound, is_dense, may_be_dense
+from hanse.kube.client.expect import (
+    AnObject,
+    Answer,
+    Expected,
+    IdentityMismatchError,
+    WrongAnswerError,
+    says_absent,
+    verified,
+    wrong_type,
+)
+from hanse.kube.client.http.connection import HttpAnswer, HttpConnection, LongAnswerError
+from hanse.kube.client.http.pool import HttpPool, NotConnectedError
+from hanse.kube.client.pace import Pace
+from hanse.kube.model.objects import Object
+from hanse.kube.model.status import from_status
+
+JSON: Final = "application/json"
+
+IDENTITY_PATH: Final = "/api/v1/namespaces/kube-system"
+IDENTITY: Final = AnObject("v1", "Namespace", name="kube-system", resource="namespaces")
+"""The namespace that every cluster has for as long as it exists: its uid tells clusters apart."""
+
+REDACTED: Final = b"[redacted]"
+CONNECT_SECONDS: Final = 10.0
+"""How long a connection may take to be made, within a request's own time."""
+
+
+class KubeTransport:
+    """Requests to one API server and their answers."""
+
+    def __init__(
+        self,
+        access: ClusterAccess,
+        *,
+        timeout: float = 30.0,
+        connections: int = 64,
+        retries: int = 3,
+        user_agent: str = "hanse",
+    ) -> None:
+        """`timeout` is for one request in seconds, watches excepted; `retries` is for 429 answers.
+
+        Raises ConfigError for credentials that cannot be sent.
+        """
+        self.access = access
+        self._timeout = timeout
+        self._connections = connections
+        self._retries = retries
+        self._standing = _standing_headers(access, user_agent)
+        self._pool: HttpPool | None = None
+        self._pace = Pace(access.server)
+
+    async def __aenter__(self) -> Self:
+        """Get ready; nothing is sent. Raises ConfigError if the address or certificates cannot be used."""
+        access = self.access
+        self._pool = HttpPool(
+            access.server,
+            tls=access.ssl_context(),
+            server_name=access.tls_server_name,
+            proxy=access.proxy_url,
+            limit=self._connections,
+            connect_seconds=min(self._timeout, CONNECT_SECONDS),
+            greet=self._identify if access.cluster_id else None,
+        )
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close all connections."""
+        await self.close()
+
+    async def close(self) -> None:
+        """Close all connections. Doing it twice is harmless."""
+        if self._pool is not None:
+            pool, self._pool = self._pool, None
+            pool.close()
+
+    async def ask(
+        self,
+        method: str,
+        path: str,
+        *,
+        expect: Expected,
+        params: Mapping[str, str] | None = None,
+        body: bytes | None = None,
+        content: str = JSON,
+        accept: str = JSON,
+    ) -> Answer:
+        """Send a request; return the answer that was expected, or the server's refusal.
+
+        Raises WrongAnswerError for anything else, UnavailableError or DeadlineError if there is no answer;
+        for a write with reason OUTCOME_UNKNOWN if it may have happened. MisbehavingMemberError, which is an
+        UnavailableError, says that the answer is longer than `hanse.kube.client.bounds` has it.
+        """
+        headers = {"Accept": accept}
+        if body is not None:
+            headers["Content-Type"] = content
+        answer = await self._exchange(method, path, params=params, body=body, headers=headers)
+        await self._check_dense(answer.body, answer_bound(method, path))
+        return self._verified(expect, answer, asked=f"{method} {path}")
+
+    async def _exchange(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Mapping[str, str] | None = None,
+        body: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> HttpAnswer:
+        """Send a request; return whatever answers. `ask` is for all who want to believe it."""
+        carrier = dict(headers or {})
+        propagate.inject(carrier)
+        reading = method == "GET"
+        if reading:
+            carrier["Accept-Encoding"] = "gzip"
+        request = self._request(method, path, params, carrier, body or b"")
+        try:
+            async with asyncio.timeout(self._timeout):
+                return await self._open().request(
+                    request, repeatable=reading, bound=answer_bound(method, path)
+                )
+        except (OSError, TimeoutError) as error:
+            raise _unreachable(self.access.server, error, sent=not reading) from error
+
+    async def call(
+        self,
+        method: str,
+        path: str,
+        *,
+        expect: Expected,
+        params: Mapping[str, str] | None = None,
+        body: bytes | None = None,
+        content: str = JSON,
+        accept: str = JSON,
+        budget: ListBudget | None = None,
+    ) -> Object:
+        """Send a request and return the decoded answer. Raises the error that the answer means.
+
+        NotFoundError only if the server itself says that the very object does not exist; any other 404 is a
+        WrongAnswerError. `budget` is that of the list that the answer is a part of.
+        """
+        for attempt in range(self._retries + 1):
+            answer = await self.ask(
+                method, path, expect=expect, params=params, body=body, content=content, accept=accept
+            )
+            if budget is not None:
+                budget.received(len(answer.body))
+            if answer.ok:
+                return answer.document
+            error = error_of(answer, expect, asked=f"{method} {path} of {self.access.server}")
+            wait = error.retry_after
+            if not isinstance(error, ResourceExhaustedError) or wait is None or attempt == self._retries:
+                raise error
+            await asyncio.sleep(min(wait, self._timeout))
+        raise AssertionError("unreachable")
+
+    async def events(
+        self, path: str, *, expect: AnObject, params: Mapping[str, str], accept: str, idle_seconds: float
+    ) -> AsyncGenerator[tuple[str, Object], None]:
+        """Yield (type, object) of each event of a watch; ends when the server ends it.
+
+        Raises what the answer means, or an event of type ERROR; WrongAnswerError for an event that is not of
+        an object that was asked for, UnavailableError if the connection breaks, DeadlineError if nothing at
+        all comes for `idle_seconds`, MisbehavingMemberError for an event that is too long, or too many for
+        too long. They come no faster than `hanse.kube.client.pace` has it.
+        """
+        asked = f"the watch of {path} of {self.access.server}"
+        request = self._request("GET", path, params, {"Accept": accept}, b"")
+        try:
+            async with self._open().stream(request, head_seconds=idle_seconds) as (answer, pieces):
+                if answer.status != 200:
+                    async with asyncio.timeout(self._timeout):
+                        body = await _all(pieces, self.access.server)
+                    found = self._verified(
+                        expect, HttpAnswer(answer.status, answer.headers, body), asked=asked
+                    )
+                    raise error_of(found, expect, asked=asked)
+                within = _within(pieces, idle_seconds)
+                async with aclosing(_lines(within, self.access.server)) as lines:
+                    async for line in lines:
+                        await self._pace.took(len(line))
+                        await self._check_dense(line, EVENT)
+                        yield self._event(line, expect, asked=asked)
+        except (OSError, TimeoutError) as error:
+            raise _unreachable(self.access.server, error, sent=False) from error
+
+    async def _identify(self, connection: HttpConnection) -> None:
+        """Have the server of a new connection show which cluster it is. Raises IdentityMismatchError."""
+        request = self._request("GET", IDENTITY_PATH, None, {"Accept": JSON}, b"")
+        answer = self._verified(IDENTITY, await connection.send(request), asked=f"GET {IDENTITY_PATH}")
+        if not answer.ok:
+            raise error_of(answer, IDENTITY, asked=f"GET {IDENTITY_PATH} of {self.access.server}")
+        found = str(answer.document["metadata"]["uid"])
+        if found != self.access.cluster_id:
+            raise IdentityMismatchError(
+                f"another cluster answers at {self.access.server}: its kube-system has uid {found}, not "
+                f"{self.access.cluster_id}. Nothing is read or written there. Correct the address, or unjoin "
+                "the cluster with --force and join the other one",
+                metadata={"expected": self.access.cluster_id, "found": found},
+            )
+
+    async def _check_dense(self, body: bytes, bound: Bound) -> None:
+        """Raise AnswerTooLongError for what would take too long to decode."""
+        if may_be_dense(body) and await asyncio.to_thread(is_dense, body):
+            raise bound.too_dense(self.access.server)
+
+    def _verified(self, expect: Expected, answer: HttpAnswer, *, asked: str) -> Answer:
+        def found(body: bytes, headers: Mapping[str, str] = answer.headers) -> Answer:
+            return verified(
+                expect,
+                status=answer.status,
+                headers=headers,
+                body=body,
+                asked=f"{asked} of {self.access.server}",
+            )
+
+        def redacted() -> Answer:
+            headers = {
+                name: self._redacted(value.encode()).decode() for name, value in answer.headers.items()
+            }
+            return found(self._redacted(answer.body), headers)
+
+        if answer.status >= 300:
+            return redacted()
+        try:
+            return found(answer.body)
+        except WrongAnswerError:
+            return redacted()  # raises again
+
+    def _redacted(self, said: bytes) -> bytes:
+        """What a server said that is not what it was asked for, without the token that it was sent: a proxy
+        may repeat the request, and errors are logged, stored and shown."""
+        for form in _forms(self.access.token):
+            said = said.replace(form, REDACTED)
+        return said
+
+    def _event(self, line: bytes, expect: AnObject, *, asked: str) -> tuple[str, Object]:
+        try:
+            return _event(line, expect, asked=asked)
+        except HanseError:
+            return _event(self._redacted(line), expect, asked=asked)  # raises again
+
+    def _open(self) -> HttpPool:
+        if self._pool is None:
+            raise ConfigError("the client is not open: use it with `async with`")
+        return self._pool
+
+    def _request(
+        self,
+        method: str,
+        path: str,
+        params: Mapping[str, str] | None,
+        headers: Mapping[str, str],
+        body: bytes,
+    ) -> bytes:
+        """Return a request as it goes over the wire."""
+        if params:
+            path = f"{path}?{urlencode(params, quote_via=quote)}"
+        if any(char in path for char in " \r\n"):
+            raise InvalidArgumentError(f"the path {path!r} is not part of a URL")
+        lines = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
+        length = f"Content-Length: {len(body)}\r\n" if body or method != "GET" else ""
+        head = self._open().head(method, path, f"{self._standing}{lines}{length}\r\n")
+        return head + body if body else head
+
+
+def _standing_headers(access: ClusterAccess, user_agent: str) -> str:
+    """Return the headers of every request. Raises ConfigError for credentials that no header can carry."""
+    lines = f"User-Agent: {user_agent}\r\n"
+    if access.token:
+        if not access.token.isascii() or any(char.isspace() for char in access.token):
+            raise ConfigError(f"the token for {access.server} has characters that no token has")
+        return f"{lines}Authorization: Bearer {access.token}\r\n"
+    if access.username:
+        said = base64.b64encode(f"{access.username}:{access.password}".encode()).decode()
+        return f"{lines}Authorization: Basic {said}\r\n"
+    return lines
+
+
+def error_of(answer: Answer, expect: Expected, *, asked: str) -> HanseError:
+    """Return the error that a refusal means."""
+    error = from_status(
+        answer.status,
+        answer.document or None,
+        text=answer.body.decode(errors="replace").strip(),
+        retry_after=answer.retry_after,
+    )
+    if answer.status == 404 and not says_absent(expect, answer):
+        return WrongAnswerError(f"{asked} got a 404 that does not say that it is not there: {error.message}")
+    return error
+
+
+def _unreachable(server: str, error: Exception, *, sent: bool) -> HanseError:
+    """Return the error for a request without an answer; `sent` says that it was a write."""
+    if isinstance(error, LongAnswerError):
+        return error.bound.exceeded(server)
+    said = str(error) or type(error).__name__
+    reason = UNKNOWN if sent and not isinstance(error, NotConnectedError) else None
+    if isinstance(error, TimeoutError):
+        return DeadlineError(f"{server} did not answer in time: {said}", reason=reason)
+    return UnavailableError(f"{server} cannot be reached: {said}", reason=reason)
+
+
+async def _within(pieces: AsyncIterator[bytes], seconds: float) -> AsyncIterator[bytes]:
+    """Yield the pieces of a stream. Raises TimeoutError if nothing comes for so long."""
+    while True:
+        async with asyncio.timeout(seconds):
+            piece = await anext(pieces, b"")
+        if not piece:
+            return
+        yield piece
+
+
+async def _all(pieces: AsyncIterator[bytes], server: str) -> bytes:
+    """Return a stream to its end, as far as an event's bound. Raises MisbehavingMemberError."""
+    body = bytearray()
+    async for piece in pieces:
+        body += piece
+        if len(body) > EVENT.bytes:
+            raise EVENT.exceeded(server)
+    return bytes(body)
+
+
+async def _lines(pieces: AsyncIterator[bytes], server: str) -> AsyncGenerator[bytes, None]:
+    """Yield the lines of a stream. Raises MisbehavingMemberError for one that is longer than any event."""
+    pending = bytearray()
+    async for chunk in pieces:
+        start = 0
+        while (end := chunk.find(b"\n", start)) >= 0:
+            line = bytes(pending + chunk[start:end]) if pending else chunk[start:end]
+            pending, start = bytearray(), end + 1
+            if line:
+                yield line
+        pending += chunk[start:]
+        if len(pending) > EVENT.bytes:
+            raise EVENT.exceeded(server)
+
+
+def _event(line: bytes, expect: AnObject, *, asked: str) -> tuple[str, Object]:
+    try:
+        event = orjson.loads(line)
+        kind, obj = str(event["type"]), event["object"]
+    except (orjson.JSONDecodeError, KeyError, TypeError) as error:
+        raise WrongAnswerError(f"{asked} delivered something that is no event: {line[:100]!r}") from error
+    if kind == "ERROR":
+        code = obj.get("code") if not wrong_type(obj, "v1", "Status") else 500
+        raise from_status(code if type(code) is int else 500, obj if isinstance(obj, dict) else None)
+    if kind == "BOOKMARK":
+        fault = wrong_type(obj, expect.api_version, expect.kind, partial=expect.partial)
+        metadata = obj.get("metadata") if isinstance(obj, dict) else None
+        version = metadata.get("resourceVersion") if isinstance(metadata, dict) else None
+        fault = fault or ("" if isinstance(version, str) and version else "has no resourceVersion")
+    elif kind in ("ADDED", "MODIFIED", "DELETED"):
+        fault = expect.fault(obj)
+    else:
+        fault = "is none that a watch has"
+    if fault:
+        raise WrongAnswerError(f"{asked} delivered an event {kind[:20]} that {fault}")
+    return kind, obj
+
+
+def _forms(token: str) -> tuple[bytes, ...]:
+    """How a token may stand in what is said: as it is, in JSON with slashes escaped, in a URL."""
+    forms = dict.fromkeys((token, token.replace("/", "\\/"), quote(token, safe="")))
+    return tuple(form.encode() for form in forms if form)

@@ -1,0 +1,553 @@
+"""All objects in memory: follows the store in one watch and serves lists and watches from there.
+
+One task (`run`) takes in the store's changes; everything else is synchronous and sees a consistent state. A
+revision of the store is applied whole before anybody else runs. After a compaction it lists again and tells
+subscribers the difference; watches end, since nobody knows what they missed. Reads wait until the cache has
+seen what this process wrote (`fresh`). A value that cannot be read, a view that fails on an object and a
+subscriber that raises are that object's trouble: it is served with the reason
+(`hanse.kube.engine.unreadable`), and all others are served on. Next: `hanse.kube.engine.history` for windows
+and watches, `hanse.kube.engine.resources` for writes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
+from contextlib import asynccontextmanager, suppress
+from itertools import groupby
+from types import MappingProxyType
+from typing import Any
+
+import structlog
+
+from hanse.boundary import Boundary
+from hanse.errors import CompactedError, DeadlineError, FailedPreconditionError, HanseError
+from hanse.kube.engine import unreadable
+from hanse.kube.engine.entry import Change, ChangeType, Entry, version_of, with_version
+from hanse.kube.engine.history import WINDOW, Position, ResourceLog
+from hanse.kube.engine.hooks import Deferred, View
+from hanse.kube.model.objects import Object
+from hanse.store import Event, KeyValue, Store, WatchBatch
+from hanse.store.keys import OBJECTS, ObjectKey, resource_prefix
+
+PAGE = 2000
+"""Keys per range request when loading."""
+
+TAKE = 200
+"""Events that are taken in at a time; more of them only if they are of one revision."""
+
+FRESH_SECONDS = 10.0
+"""How long a read waits for the cache to catch up before it fails with 504."""
+
+SETTLE_SECONDS = 0.5
+"""How long the answer to a write waits for what the view adds to it; normally a millisecond or two."""
+
+_OBJECTS = f"{OBJECTS}/"
+_log = structlog.get_logger(__name__)
+
+
+class ObjectCache:
+    """The objects of a store, by resource, with the recent history of each resource."""
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        view: View | None = None,
+        hidden: Iterable[str] = (),
+        window: int = WINDOW,
+        shared: bool = False,
+        kind_of: Callable[[str, str], tuple[str, str]] = lambda group, resource: ("", ""),
+        shown: Mapping[tuple[str, str], Callable[[Object], Object]] = MappingProxyType({}),
+        prepare: Mapping[tuple[str, str], Callable[[bytes], Awaitable[None]]] = MappingProxyType({}),
+    ) -> None:
+        """`hidden` annotations are never served. `shared` says that other processes write objects too, so
+        that a consistent read must ask the store. `kind_of` returns apiVersion and kind of a stored
+        resource, for what is served in place of an object that cannot be read. `shown` has, by group and
+        resource, what says how an object is served that can be read and not be used, and `prepare` what is
+        awaited with a stored value before it is taken in, so that `shown` and subscribers are quick."""
+        self._store = store
+        self._view = view
+        self._hidden = frozenset(hidden)
+        self._window = window
+        self._shared = shared
+        self._prefixes = (_OBJECTS, *(view.prefixes if view else ()))
+        self._logs: dict[tuple[str, str], ResourceLog] = {}
+        self._count = 0
+        self._kind_of = kind_of
+        self._shown = shown
+        self._prepare = [
+            (resource_prefix(group=group, resource=resource), function)
+            for (group, resource), function in prepare.items()
+        ]
+        self._broken: dict[ObjectKey, str] = {}
+        self._strays: set[str] = set()
+        self.boundary = Boundary("object cache")
+        self._floor = 0
+        self._loaded = asyncio.Event()
+        self._expected = 0
+        self._waiters: list[tuple[int, asyncio.Future[None]]] = []
+        self._subscribers: list[Callable[[Change], None]] = []
+        self.revision = 0
+
+    # Reading.
+
+    def get(self, key: ObjectKey) -> Entry | None:
+        """Return an object; None if there is none."""
+        log = self._logs.get((key.group, key.resource))
+        return log.entries.get((key.namespace, key.name)) if log else None
+
+    def unreadable(self, key: ObjectKey) -> str:
+        """Return why what is stored of an object cannot be read; "" if it can, or nothing is stored."""
+        return self._broken.get(key, "")
+
+    def objects(self, group: str, resource: str, namespace: str | None = None) -> list[Entry]:
+        """Return the objects of a resource in order of namespace and name; `namespace` None means all."""
+        log = self._logs.get((group, resource))
+        return list(log.select(namespace)) if log else []
+
+    def count(self, group: str, resource: str) -> int:
+        """Return how many objects of a resource there are."""
+        log = self._logs.get((group, resource))
+        return len(log.entries) if log else 0
+
+    def resources(self) -> list[tuple[str, str]]:
+        """Return group and plural of every resource that has or had objects."""
+        return list(self._logs)
+
+    def log(self, group: str, resource: str) -> ResourceLog:
+        """Return a resource's log; an empty one if nothing ever happened."""
+        log = self._logs.get((group, resource))
+        if log is None:
+            log = self._logs[(group, resource)] = ResourceLog(floor=self._floor, window=self._window)
+        return log
+
+    async def watch(
+        self, group: str, resource: str, *, since: int | None = None
+    ) -> AsyncIterator[tuple[Change, ...]]:
+        """Yield the changes of a resource after revision `since` (None: from now), as they come, in order.
+
+        Raises CompactedError if they are no longer all known.
+        """
+        log = self.log(group, resource)
+        sequence = log.after(self.revision if since is None else since)
+        waker = asyncio.Event()
+        log.enter(waker)
+        try:
+            while True:
+                waker.clear()
+                changes = log.read(sequence, limit=TAKE)
+                if changes:
+                    sequence += len(changes)
+                    yield changes
+                else:
+                    await waker.wait()
+        finally:
+            log.leave(waker)
+
+    def subscribe(self, callback: Callable[[Change], None]) -> Callable[[], None]:
+        """Call `callback` for every change of every resource, at once and in order; returns how to stop."""
+        self._subscribers.append(callback)
+        return lambda: self._subscribers.remove(callback)
+
+    def served(self, key: ObjectKey, intent: Object, revision: int) -> Object:
+        """Return how `intent`, written at `revision`, is served.
+
+        Its resourceVersion is never that of a later write, which the cache may have seen already: whoever
+        gets the answer would take the watch's event of that write for something it has seen.
+        """
+        obj = self._rendered(key, intent)
+        if isinstance(obj, Deferred):
+            obj = obj.make()
+        entry = self.get(key)
+        parts = entry.revision if entry is not None and entry.intent_revision <= revision else 0
+        version = version_of(written=revision, parts=parts)
+        return with_version(obj if obj is not None else intent, version, hidden=self._hidden)
+
+    # Catching up.
+
+    def expect(self, revision: int) -> None:
+        """Make later `fresh` reads wait for `revision`: this process wrote at it."""
+        self._expected = max(self._expected, revision)
+
+    @property
+    def is_fresh(self) -> bool:
+        """Report whether the cache certainly has everything that was written before now."""
+        return not self._shared and self.revision >= self._expected
+
+    @property
+    def has_view(self) -> bool:
+        """Report whether what is served may be newer than what is stored."""
+        return self._view is not None
+
+    def keepers(self, key: ObjectKey) -> tuple[str, ...]:
+        """Return the finalizers without which an object must not go whose own cannot be read."""
+        return tuple(self._view.keepers(key)) if self._view else ()
+
+    @property
+    def added_fields(self) -> tuple[str, ...]:
+        """Return the paths that the view adds to what is served."""
+        return tuple(self._view.fields) if self._view else ()
+
+    async def fresh(self) -> None:
+        """Wait until everything that was acknowledged before this call is in the cache. Raises DeadlineError.
+
+        Without `shared` that is what this process wrote: objects have one writer.
+        """
+        if self.revision < self._expected:
+            await self.reached(self._expected)
+        if self._shared:
+            await self._catch_up()
+
+    async def _catch_up(self) -> None:
+        """Wait for what is in the store now; what is written while this waits is not waited for."""
+        async with _deadline("the cache to catch up with the store"):
+            wanted = await self._store.revision()
+            while (seen := self.revision) < wanted:
+                if await self._store.unchanged_since(_OBJECTS, seen, count=self._count) is not None:
+                    return
+                if self.revision == seen:
+                    await self.reached(seen + 1)
+
+    async def reached(self, revision: int, timeout: float = FRESH_SECONDS) -> None:
+        """Wait until the cache has everything up to `revision`. Raises DeadlineError after `timeout` s."""
+        if self.revision >= revision:
+            return
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiters.append((revision, waiter))
+        async with _deadline(f"the cache to reach revision {revision}; it is at {self.revision}", timeout):
+            await waiter
+
+    async def settled(self, revision: int) -> None:
+        """Wait a little for all that a view adds to an object written at `revision`.
+
+        Its answer then has every part up to the revision that it is labelled with. The write is done already,
+        so a watch that is late or broken delays the answer and is no failure.
+        """
+        if self._view is not None:
+            with suppress(DeadlineError):
+                await self.reached(revision, SETTLE_SECONDS)
+
+    async def synced(self) -> None:
+        """Wait until the first list is in."""
+        await self._loaded.wait()
+
+    # Following the store.
+
+    async def run(self) -> None:
+        """Follow the store until cancelled; an outage of the store is waited out.
+
+        Raises FailedPreconditionError if the store's history went back: nothing that is here holds then.
+        """
+        load = True
+        delay = 0.1
+        while True:
+            try:
+                if load:
+                    await self._load()
+                    load, delay = False, 0.1
+                await self._follow()
+            except CompactedError:
+                load = True
+            except FailedPreconditionError:
+                raise
+            except HanseError as error:
+                _log.warning("the object cache lost the store", error=str(error), retry_seconds=delay)
+                await asyncio.sleep(delay)
+                delay = min(delay * 2, 5.0)
+            except Exception as error:  # noqa: BLE001 - what is known is served on, and read again
+                self.boundary.failed("the store", error)
+                load = True
+                await asyncio.sleep(delay)
+                delay = min(delay * 2, 5.0)
+
+    async def _follow(self) -> None:
+        # Views need other prefixes in the same order of revisions, so one watch from the first to the last.
+        first, last = min(self._prefixes), max(self._prefixes)
+        more: dict[str, Any] = {"through": last} if last != first else {}
+        async for batch in self._store.watch(first, start_revision=self.revision + 1, **more):
+            for part in _parts(batch):
+                for event in part.events:
+                    await self._prepared(event.kv)
+                self._take(part)
+                if part is not batch:
+                    await asyncio.sleep(0)
+
+    async def _load(self) -> None:
+        """List everything at one revision; at the first time fill the cache, later emit the difference."""
+        intents: dict[ObjectKey, tuple[Object, int]] = {}
+        self._broken.clear()
+        self._strays.clear()
+        events: list[Event] = []
+        revision = 0
+        for prefix in self._prefixes:
+            after: str | None = None
+            while True:
+                page = await self._store.range(prefix, start_after=after, limit=PAGE, revision=revision)
+                revision = revision or page.revision
+                for kv in page.items:
+                    if prefix == _OBJECTS:
+                        if (key := self._key(kv)) is not None:
+                            await self._prepared(kv)
+                            intents[key] = self._take_in(key, kv)
+                    else:
+                        events.append(Event("put", kv))
+                if not page.more:
+                    break
+                after = page.items[-1].key
+        self._count = len(intents) + len(self._strays)
+        affected = self._reset_view(events)
+        if not self._loaded.is_set():
+            self._fill(intents, affected, revision)
+        else:
+            self._replace(intents, affected, revision)
+        self._advance(revision)
+        self._loaded.set()
+
+    async def _prepared(self, kv: KeyValue) -> None:
+        for prefix, function in self._prepare:
+            if kv.key.startswith(prefix):
+                await function(kv.value)
+
+    def _reset_view(self, events: list[Event]) -> dict[ObjectKey, int]:
+        """Give the view everything anew; return the objects it speaks of and the newest revision of each."""
+        affected: dict[ObjectKey, int] = {}
+        if self._view is not None:
+            self._view.reset()
+            for event in events:
+                for key in self._applied(event):
+                    affected[key] = max(affected.get(key, 0), event.kv.mod_revision)
+        return affected
+
+    def _fill(
+        self, intents: dict[ObjectKey, tuple[Object, int]], affected: dict[ObjectKey, int], revision: int
+    ) -> None:
+        self._floor = revision
+        by_resource: dict[tuple[str, str], dict[Position, Entry]] = {}
+        for key in (*intents, *(affected.keys() - intents.keys())):
+            intent, written = intents.get(key, (None, 0))
+            entry = self._entry(key, intent, written, version_of(written=written, parts=affected.get(key, 0)))
+            if entry is not None:
+                by_resource.setdefault((key.group, key.resource), {})[(key.namespace, key.name)] = entry
+        for (group, resource), entries in by_resource.items():
+            self.log(group, resource).load(entries)
+
+    def _replace(
+        self, intents: dict[ObjectKey, tuple[Object, int]], affected: dict[ObjectKey, int], revision: int
+    ) -> None:
+        """Tell subscribers the difference to a list at `revision`, in the order of revisions; end watches.
+
+        What is there has the version that it had if nothing had been missed, so that it can be written back;
+        only what went, or lost a part, has the list's. What came and went meanwhile is not known, so no watch
+        can go on without a gap.
+        """
+        known = {e.key for log in self._logs.values() for e in log.entries.values()}
+        found: list[tuple[int, ObjectKey, Entry | None]] = []
+        for key in sorted(known | intents.keys() | affected.keys()):
+            intent, written = intents.get(key, (None, 0))
+            parts = affected.get(key, 0)
+            version = version_of(written=written, parts=parts, seen=self.revision, now=revision)
+            entry = self._entry(key, intent, written, version)
+            found.append((version if entry else revision, key, entry))
+        for at, key, entry in sorted(found, key=lambda each: each[0]):
+            self._change(key, entry, at)
+        self._floor = revision
+        for log in self._logs.values():
+            log.restart(revision)
+
+    def _take(self, batch: WatchBatch) -> None:
+        """Take in what happened, revision by revision.
+
+        What the view says of an object is put together once for all changes of its parts that follow one
+        another, and is of the revision of the last of them.
+        """
+        affected: dict[ObjectKey, int] = {}
+        for revision, events in groupby(batch.events, key=lambda event: event.kv.mod_revision):
+            objects: list[Event] = []
+            for event in events:
+                if event.kv.key.startswith(_OBJECTS):
+                    objects.append(event)
+                elif self._view is not None and event.kv.key.startswith(self._prefixes[1:]):
+                    affected.update(dict.fromkeys(self._applied(event), revision))
+            if objects:
+                self._take_parts({key: at for key, at in affected.items() if at < revision})
+                affected = {key: at for key, at in affected.items() if at == revision}
+            for event in objects:
+                self._take_object(event, affected)
+        self._take_parts(affected)
+        self._advance(batch.revision)
+
+    def _take_object(self, event: Event, affected: dict[ObjectKey, int]) -> None:
+        path, revision = event.kv.key, event.kv.mod_revision
+        if event.kind == "delete" and path in self._strays:
+            self._strays.discard(path)
+            self._count -= 1
+            return
+        known_stray = path in self._strays
+        key = self._key(event.kv)
+        if key is None:
+            self._count += not known_stray
+            return
+        there = self._intent(key) is not None
+        if event.kind == "delete":
+            self._count -= there
+            self._broken.pop(key, None)
+            self._change(key, self._entry(key, None, 0, revision), revision)
+            return
+        self._count += not there
+        known = self._take_in(key, event.kv)
+        version = version_of(written=revision, parts=affected.pop(key, 0))
+        self._change(key, self._entry(key, *known, version), version)
+
+    def _take_parts(self, affected: dict[ObjectKey, int]) -> None:
+        """Render the objects whose parts changed, each at the revision of its newest part, in that order."""
+        for key, revision in sorted(affected.items(), key=lambda item: item[1]):
+            old = self.get(key)
+            intent, written = (old.intent, old.intent_revision) if old else (None, 0)
+            version = version_of(written=written, parts=revision)
+            self._change(key, self._entry(key, intent, written, version), version)
+
+    def _key(self, kv: KeyValue) -> ObjectKey | None:
+        """Return which object a key is of; None, and a line in the log, for one that is no object's."""
+        try:
+            return ObjectKey.parse(kv.key)
+        except HanseError as error:
+            self._strays.add(kv.key)
+            self.boundary.failed(kv.key, error)
+            return None
+
+    def _take_in(self, key: ObjectKey, kv: KeyValue) -> tuple[Object, int]:
+        """Return the stored object, or what is served in its place, and the revision that wrote it.
+
+        A value that cannot be read must not stop the others, and is not nothing: if the object was known
+        before, that is served, with the reason; else its metadata, as far as they can be read.
+        """
+        obj, why = unreadable.decode(key, kv.value)
+        if not why:
+            self._broken.pop(key, None)
+            return obj, kv.mod_revision
+        self.boundary.failed(kv.key, ValueError(why))
+        old = self.get(key)
+        known = old.intent if old is not None and key not in self._broken else None
+        self._broken[key] = why
+        return unreadable.marked(known, why) if known is not None else obj, kv.mod_revision
+
+    def _applied(self, event: Event) -> Iterable[ObjectKey]:
+        """Give the view an event; return what may look different. One that it fails on changes nothing."""
+        assert self._view is not None
+        try:
+            return list(self._view.apply(event))
+        except Exception as error:  # noqa: BLE001 - of one value; the others are followed on
+            self.boundary.failed(event.kv.key, error)
+            return ()
+
+    def _rendered(self, key: ObjectKey, intent: Object | None) -> Object | Deferred | None:
+        """Return what is served; what is stored, with the reason, if the view fails on it."""
+        if key in self._broken and intent is not None:
+            return self._in_place(key, intent)
+        show = self._shown.get((key.group, key.resource))
+        if self._view is None and show is None:
+            return intent
+        try:
+            obj = self._view.render(key, intent) if self._view is not None else intent
+            return show(obj) if show is not None and isinstance(obj, dict) else obj
+        except Exception as error:  # noqa: BLE001 - of one object; all others are served on
+            why = self.boundary.failed(str(key), error)
+            return None if intent is None else unreadable.marked(intent, why)
+
+    def _in_place(self, key: ObjectKey, intent: Object) -> Object | Deferred:
+        """Return what is served of an unreadable object: of its kind, as soon as that is known."""
+        if "kind" in intent:
+            return intent
+
+        def make() -> Object:
+            api_version, kind = self._kind_of(key.group, key.resource)
+            return {"apiVersion": api_version, "kind": kind, **intent}
+
+        return Deferred(make)
+
+    def _intent(self, key: ObjectKey) -> Object | None:
+        old = self.get(key)
+        return old.intent if old else None
+
+    def _entry(
+        self, key: ObjectKey, intent: Object | None, intent_revision: int, revision: int
+    ) -> Entry | None:
+        obj = self._rendered(key, intent)
+        if obj is None:
+            return None
+        served = obj if isinstance(obj, Deferred) else with_version(obj, revision, hidden=self._hidden)
+        return Entry(key, obj=served, intent=intent, intent_revision=intent_revision, revision=revision)
+
+    def _change(self, key: ObjectKey, new: Entry | None, revision: int) -> None:
+        """Compare an object's new state with the old one, and record what changed at `revision`."""
+        old = self.get(key)
+        if new is None:
+            if old is not None:
+                self._delete(old, revision)
+            return
+        if old is None:
+            self._emit(Change(revision, "ADDED", key, new, None))
+        elif new.deferred:
+            self._emit(Change(revision, "MODIFIED", key, new, old))
+        elif old.uid != new.uid:
+            self._delete(old, revision)
+            self._emit(Change(revision, "ADDED", key, new, None))
+        elif old.intent_revision != new.intent_revision or not _same(old.object, new.object):
+            self._emit(Change(revision, "MODIFIED", key, new, old))
+
+    def _delete(self, old: Entry, revision: int) -> None:
+        self._emit(Change(revision, "DELETED", old.key, old.at(revision), old))
+
+    def _emit(self, change: Change) -> None:
+        self.log(change.key.group, change.key.resource).append(change)
+        for subscriber in tuple(self._subscribers):
+            try:
+                subscriber(change)
+            except Exception as error:  # noqa: BLE001 - of one object; the others are told on
+                self.boundary.failed(str(change.key), error)
+
+    def _advance(self, revision: int) -> None:
+        self.revision = max(self.revision, revision)
+        if not self._waiters:
+            return
+        waiting = []
+        for wanted, waiter in self._waiters:
+            if wanted > self.revision:
+                waiting.append((wanted, waiter))
+            elif not waiter.done():
+                waiter.set_result(None)
+        self._waiters = [(wanted, waiter) for wanted, waiter in waiting if not waiter.done()]
+
+
+def _parts(batch: WatchBatch) -> Iterator[WatchBatch]:
+    """Yield a long batch in parts of whole revisions, between which the loop has its turn."""
+    if len(batch.events) <= TAKE:
+        yield batch
+        return
+    part: list[Event] = []
+    for event in batch.events:
+        if len(part) >= TAKE and event.kv.mod_revision > part[-1].kv.mod_revision:
+            yield WatchBatch(part[-1].kv.mod_revision, tuple(part))
+            part = []
+        part.append(event)
+    yield WatchBatch(batch.revision, tuple(part))
+
+
+def _same(old: Object, new: Object) -> bool:
+    """Compare two served objects; the resourceVersion alone is no difference."""
+    if old["metadata"] != {**new["metadata"], "resourceVersion": old["metadata"]["resourceVersion"]}:
+        return False
+    return all(old.get(k) == new.get(k) for k in old.keys() | new.keys() if k != "metadata")
+
+
+@asynccontextmanager
+async def _deadline(what: str, seconds: float = FRESH_SECONDS) -> AsyncIterator[None]:
+    try:
+        async with asyncio.timeout(seconds):
+            yield
+    except TimeoutError:
+        raise DeadlineError(f"timed out waiting for {what}") from None
+
+
+__all__ = ["Change", "ChangeType", "Entry", "ObjectCache"]

@@ -1,0 +1,181 @@
+"""One Kubernetes API engine: catalogue, cache and write semantics put together over a store.
+
+    async with KubeEngine(store, catalogue=Catalogue.builtin()) as engine:
+        await engine.resources.create(info, obj, namespace="shop")
+
+Owns the tasks that follow the store, serve CRDs and collect garbage; ends with them. Everything runs in one
+event loop. Next: `hanse.kube.engine.resources` for writes, `hanse.kube.engine.cache` for reads,
+`hanse.kube.server.app` for HTTP.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Self
+
+import structlog
+
+from hanse.errors import AlreadyExistsError
+from hanse.federation.propagation import TRACEPARENT
+from hanse.kube.engine import crds
+from hanse.kube.engine.cache import ObjectCache
+from hanse.kube.engine.crds import CrdAdmission, CrdController
+from hanse.kube.engine.expiry import EVENT_TTL, EventLeases, EventSweep
+from hanse.kube.engine.garbage import GarbageCollector
+from hanse.kube.engine.hooks import Admission, Room, View
+from hanse.kube.engine.resources import ResourceStore
+from hanse.kube.kinds.catalogue import Catalogue
+from hanse.store import Store
+from hanse.turns import Turns
+
+NAMESPACES = ("default", "kube-node-lease", "kube-public", "kube-system")
+"""Namespaces that every cluster has."""
+
+_log = structlog.get_logger(__name__)
+
+
+class KubeEngine:
+    """The engine of one API server."""
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        catalogue: Catalogue,
+        view: View | None = None,
+        admission: Sequence[Admission] = (),
+        clock: Callable[[], datetime] | None = None,
+        collect: bool = True,
+        hidden_annotations: Sequence[str] = (TRACEPARENT,),
+        namespaces: Sequence[str] = NAMESPACES,
+        graceful_pods: bool = False,
+        shared: bool = False,
+        window: int | None = None,
+        event_ttl: int = EVENT_TTL,
+        room: Room | None = None,
+    ) -> None:
+        """Put an engine together over `store`; nothing happens before it is entered.
+
+        `collect` runs the collector: contents of terminating namespaces, dependents of deleted owners.
+        `hidden_annotations` are stored and never served. `clock` returns the time in UTC. `namespaces` are
+        created if they do not exist. `graceful_pods` keeps scheduled Pods being deleted until a kubelet
+        deletes them with grace 0. `shared` says that other processes write objects of the store too.
+        `window` is how many changes of each resource watches may be behind. `event_ttl` is how many seconds
+        Events stay after they were written last, 0 for ever. `room` guards what the store has room for.
+        """
+        self.store = store
+        self.catalogue = catalogue
+        self.clock = clock or (lambda: datetime.now(UTC))
+        self.turns = Turns()
+        windows = {"window": window} if window else {}
+        definitions = crds.Definitions()
+        self.cache = ObjectCache(
+            store,
+            view=view,
+            hidden=hidden_annotations,
+            shared=shared,
+            kind_of=self._kind_of,
+            shown={(crds.GROUP, crds.PLURAL): definitions.shown},
+            prepare={(crds.GROUP, crds.PLURAL): definitions.prepare},
+            **windows,
+        )
+        self.resources = ResourceStore(
+            store,
+            cache=self.cache,
+            catalogue=catalogue,
+            admission=[CrdAdmission(self.clock), *admission],
+            clock=self.clock,
+            hidden=hidden_annotations,
+            graceful_pods=graceful_pods,
+            turns=self.turns,
+            event_leases=EventLeases(store, ttl=event_ttl) if event_ttl else None,
+            room=room,
+        )
+        self.events = EventSweep(store, self.cache, ttl=event_ttl, clock=self.clock)
+        self._sweeps = bool(event_ttl)
+        self._crds = CrdController(
+            self.cache, catalogue=catalogue, resources=self.resources, definitions=definitions
+        )
+        self._garbage = (
+            GarbageCollector(self.cache, catalogue=catalogue, resources=self.resources) if collect else None
+        )
+        self._namespaces = tuple(namespaces)
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def __aenter__(self) -> Self:
+        """Start; returns when the cache holds everything that the store held."""
+        self._start(self.cache.run(), "object cache")
+        try:
+            await self._synced()
+            self._crds.start()
+            self._start(self._crds.run(), "crds")
+            if self._garbage is not None:
+                self._start(self._garbage.run(), "garbage collector")
+            if self._sweeps:
+                self._start(self.events.run(), "event sweep")
+            for name in self._namespaces:
+                await self._ensure_namespace(name)
+        except BaseException:
+            await self._stop()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop all tasks."""
+        await self._stop()
+
+    async def ready(self) -> None:
+        """Raise if the engine cannot serve: a task has ended, or the store does not answer. For /readyz."""
+        for task in self._tasks:
+            if task.done():
+                raise RuntimeError(f"the {task.get_name()} has stopped")
+        await self.store.revision()
+
+    async def failed(self) -> None:
+        """Wait until a task of the engine ends, and raise what ended it; nothing if it was stopped."""
+        done, _ = await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            if not task.cancelled():
+                task.result()
+
+    def _kind_of(self, group: str, resource: str) -> tuple[str, str]:
+        info = self.catalogue.storage(group, resource)
+        return (info.api_version, info.kind) if info is not None else ("", "")
+
+    def _start(self, work: object, name: str) -> None:
+        task: asyncio.Task[None] = asyncio.create_task(work, name=name)  # type: ignore[arg-type]
+        task.add_done_callback(_report)
+        self._tasks.append(task)
+
+    async def _synced(self) -> None:
+        synced = asyncio.create_task(self.cache.synced())
+        await asyncio.wait({synced, *self._tasks}, return_when=asyncio.FIRST_COMPLETED)
+        if not synced.done():
+            synced.cancel()
+            await self._tasks[0]
+
+    async def _stop(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks.clear()
+
+    async def _ensure_namespace(self, name: str) -> None:
+        info = self.catalogue.require("", "v1", "namespaces")
+        obj = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
+        if any(entry.key.name == name for entry in self.cache.objects("", "namespaces")):
+            return
+        try:
+            await self.resources.create(info, obj)
+        except AlreadyExistsError:
+            return
+
+
+def _report(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and task.exception() is not None:
+        _log.error("a task of the API engine ended", task=task.get_name(), exc_info=task.exception())

@@ -1,0 +1,56 @@
+"""The options of reads and writes, as values. They mirror the query parameters of the Kubernetes API.
+
+Next: `hanse.kube.engine.resources`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from hanse.kube.engine.lifecycle import Propagation
+from hanse.kube.server.auth import MASTERS_GROUP, User
+
+SYSTEM = User("system:hanse", (MASTERS_GROUP,))
+"""The engine itself, when it writes on its own account."""
+
+FieldValidation = Literal["Strict", "Warn", "Ignore"]
+PatchType = Literal["json", "merge", "strategic", "apply"]
+
+
+@dataclass(frozen=True, slots=True)
+class WriteOptions:
+    """How to write.
+
+    `field_manager` is who is recorded in managedFields, "" for the user's name. `force` takes fields over
+    from other managers in a server-side apply. `field_validation` is what happens to unknown fields; with
+    Warn, `warnings` is filled with a sentence for each.
+    """
+
+    user: User = SYSTEM
+    field_manager: str = ""
+    dry_run: bool = False
+    field_validation: FieldValidation = "Ignore"
+    force: bool = False
+    warnings: list[str] = field(default_factory=list)
+
+    @property
+    def manager(self) -> str:
+        """Return the name to record in managedFields."""
+        return self.field_manager or self.user.name
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteOptions:
+    """How to delete. `uid` and `resource_version` are preconditions, None for none.
+
+    `propagation` "" keeps the finalizers that are there. `grace_seconds` None means the object's own.
+    """
+
+    user: User = SYSTEM
+    uid: str | None = None
+    resource_version: str | None = None
+    propagation: Propagation = ""
+    grace_seconds: int | None = None
+    dry_run: bool = False
+    warnings: list[str] = field(default_factory=list)

@@ -1,0 +1,1 @@
+"""What Kubernetes knows about each kind: resources, defaults, versions, columns."""

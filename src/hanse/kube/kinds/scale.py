@@ -1,0 +1,72 @@
+"""The scale subresource: an `autoscaling/v1 Scale` of anything that has replicas. Pure functions.
+
+Next: `hanse.kube.server.endpoints.write`, which serves it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hanse.errors import InvalidArgumentError
+from hanse.kube.model.objects import Object, child, mapping
+from hanse.kube.model.resource_info import ResourceInfo
+from hanse.kube.model.selectors import LabelSelector
+from hanse.kube.model.status import Cause, InvalidObjectError
+
+SCALE = ResourceInfo("autoscaling", "v1", "Scale", "scales", "scale", namespaced=True)
+"""What a Scale is rendered as. No resource of that name is served."""
+
+_COPIED = ("name", "namespace", "uid", "resourceVersion", "creationTimestamp")
+
+
+def _path(text: str) -> list[str]:
+    return [step for step in text.lstrip(".").split(".") if step]
+
+
+def scale_of(info: ResourceInfo, obj: Object) -> Object:
+    """Return the Scale of an object. Raises InvalidArgumentError if the resource cannot be scaled."""
+    if info.scale_paths is None:
+        raise InvalidArgumentError(f"{info.group_resource} cannot be scaled")
+    wanted, current, selector = info.scale_paths
+    metadata = {k: obj["metadata"][k] for k in _COPIED if k in obj["metadata"]}
+    replicas = child(obj, *_path(wanted))
+    status: dict[str, Any] = {"replicas": child(obj, *_path(current)) or 0}
+    text = _selector(info, obj, selector)
+    if text:
+        status["selector"] = text
+    default = 0 if info.custom else 1
+    return {
+        "kind": "Scale",
+        "apiVersion": "autoscaling/v1",
+        "metadata": metadata,
+        "spec": {"replicas": default if replicas is None else replicas},
+        "status": status,
+    }
+
+
+def _selector(info: ResourceInfo, obj: Object, path: str) -> str:
+    if info.custom:
+        value = child(obj, *_path(path)) if path else ""
+        return value if isinstance(value, str) else ""
+    selector = mapping(obj, "spec", "selector")
+    if info.plural == "replicationcontrollers":
+        return ",".join(f"{k}={v}" for k, v in sorted(selector.items()))
+    return str(LabelSelector.from_object(selector)) if selector else ""
+
+
+def with_scale(info: ResourceInfo, obj: Object, scale: Any) -> Object:
+    """Return the object with the replicas that a Scale asks for. Raises InvalidArgumentError."""
+    assert info.scale_paths is not None
+    replicas = mapping(scale, "spec").get("replicas", 0)
+    if not isinstance(replicas, int) or isinstance(replicas, bool) or replicas < 0:
+        cause = Cause("FieldValueInvalid", f"Invalid value: {replicas!r}: must be 0 or more", "spec.replicas")
+        name = str(obj["metadata"].get("name", ""))
+        raise InvalidObjectError(kind="Scale", group="autoscaling", name=name, causes=[cause])
+    result: Object = _set(obj, _path(info.scale_paths[0]), replicas)
+    return result
+
+
+def _set(node: Any, path: list[str], value: Any) -> Any:
+    copy = dict(node) if isinstance(node, dict) else {}
+    copy[path[0]] = value if len(path) == 1 else _set(copy.get(path[0]), path[1:], value)
+    return copy

@@ -1,0 +1,1 @@
+"""Merge semantics: server-side apply, strategic merge, JSON patch, managed fields."""

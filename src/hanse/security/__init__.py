@@ -1,0 +1,1 @@
+"""Identities, certificates, keys, and what is sealed with them."""

@@ -1,0 +1,1 @@
+"""A service's process: from its settings to its exit status."""

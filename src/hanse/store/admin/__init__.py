@@ -1,0 +1,1 @@
+"""What an administrator does with etcd: users and roles, upkeep, snapshots."""
