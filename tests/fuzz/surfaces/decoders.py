@@ -36,7 +36,7 @@ from hanse.kube.model.quantity import Quantity
 from hanse.kube.model.selectors import FieldSelector, LabelSelector
 from hanse.kube.server.negotiation import parse_accept
 from hanse.kube.server.request import parse_path
-from hanse.kube.validation import validate
+from hanse.kube.validation.objects import validate
 from hanse.kube.wire.protobuf import MAGIC, decode_object
 from hanse.rpc.pagination import PageToken, decode_page_token, encode_page_token
 from tests.apiserver.world import deployment

@@ -14,8 +14,8 @@ from hanse.kube.merge import json_patch
 from hanse.kube.model import patterns, selectors
 from hanse.kube.server import connections
 from hanse.kube.server.app import MAX_BODY_BYTES
-from hanse.kube.validation import crds as crds
-from hanse.kube.validation import validate as validation
+from hanse.kube.validation import crds
+from hanse.kube.validation import objects as validation
 from hanse.kube.validation.kinds import MAX_LABELS
 from hanse.store import MAX_REQUEST_BYTES
 from hanse.store.keys import MAX_SEGMENT

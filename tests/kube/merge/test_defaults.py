@@ -10,7 +10,7 @@ import pytest
 from hanse.kube.kinds.defaults import apply_defaults
 from hanse.kube.merge.schema import SchemaSet
 from hanse.kube.model.objects import Object
-from hanse.kube.validation import validate
+from hanse.kube.validation.objects import validate
 
 
 def workload(api_version: str, kind: str, **spec: Any) -> Object:

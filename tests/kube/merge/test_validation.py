@@ -11,7 +11,7 @@ from hanse.errors import InvalidArgumentError
 from hanse.kube.kinds.defaults import apply_defaults
 from hanse.kube.merge.schema import Schema, SchemaSet
 from hanse.kube.model.objects import Object, gvk_of
-from hanse.kube.validation.validate import (
+from hanse.kube.validation.objects import (
     MAX_ANNOTATIONS,
     FieldError,
     decode,

@@ -2,7 +2,7 @@
 
 Stateless but for its constructor arguments; admission may wait, and large objects are worked at in a thread
 (`hanse.turns`). Next: the pure steps themselves, in `hanse.kube.kinds.decoding`, `hanse.kube.kinds.defaults`,
-`hanse.kube.validation.validate`, `hanse.kube.merge.managed`.
+`hanse.kube.validation.objects`, `hanse.kube.merge.managed`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from hanse.kube.model.fielderrors import FieldError
 from hanse.kube.model.objects import Object, mapping
 from hanse.kube.model.resource_info import ResourceInfo
 from hanse.kube.model.status import Cause, InvalidObjectError
-from hanse.kube.validation.validate import validate, validate_update
+from hanse.kube.validation.objects import validate, validate_update
 from hanse.store.keys import ObjectKey
 from hanse.turns import Turns, is_heavy
 
