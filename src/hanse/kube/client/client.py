@@ -22,8 +22,8 @@ from hanse.kube.client.access import ClusterAccess
 from hanse.kube.client.bounds import KEPT_LIST_BYTES, LIST_BYTES, AnswerTooLongError, ListBudget
 from hanse.kube.client.expect import ADeletion, AList, AnObject
 from hanse.kube.client.transport import IDENTITY, IDENTITY_PATH, JSON, KubeTransport
+from hanse.kube.kinds.resource_info import ResourceInfo
 from hanse.kube.model.objects import Object, mapping, name_of, namespace_of, parse_api_version
-from hanse.kube.model.resource_info import ResourceInfo
 
 AS_METADATA_LIST = f"{JSON};as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 AS_METADATA = f"{JSON};as=PartialObjectMetadata;g=meta.k8s.io;v=v1"

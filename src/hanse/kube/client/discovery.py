@@ -11,8 +11,8 @@ from typing import Any, Protocol
 
 from hanse.errors import HanseError, UnavailableError
 from hanse.kube.client.expect import GROUPS, Expected, resource_list
+from hanse.kube.kinds.resource_info import ResourceInfo
 from hanse.kube.model.objects import Object, api_version, mapping, parse_api_version, sequence
-from hanse.kube.model.resource_info import ResourceInfo
 
 _AGGREGATED = (
     "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,"
