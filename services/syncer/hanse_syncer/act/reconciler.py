@@ -23,6 +23,7 @@ from hanse.boundary import Boundary
 from hanse.control.reconcile import Request, Result
 from hanse.errors import HanseError, InvalidArgumentError
 from hanse.federation import belongings
+from hanse.federation.placements import is_placed_in
 from hanse.kube.model.objects import Object
 from hanse.process.telemetry import get_logger
 from hanse.store.keys import ObjectKey
@@ -236,7 +237,7 @@ class ObjectReconciler:
             return False  # that one is there
         path = f"core/namespaces/_/{case.key.namespace}"
         placement = self._desk.world.placement(path)
-        if placement is None or all(e.cluster != self._desk.cluster for e in placement.value.clusters):
+        if placement is None or not is_placed_in(placement.value, self._desk.cluster):
             return False
         state = self._desk.book.get(path)
         if state is not None and state.phase in (sync.APPLIED, sync.CONFLICT):
