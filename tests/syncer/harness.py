@@ -20,7 +20,7 @@ from hanse_syncer.decide.render import Renderer
 from hanse_syncer.pipeline import Parts
 from hanse_syncer.report.events import EventSink
 from hanse_syncer.report.metrics import SyncerMetrics
-from hanse_syncer.report.states import StateLoader
+from hanse_syncer.report.state_table import SyncStateLoader
 from hanse_syncer.sharing import Sharing
 from hanse_syncer.world import World
 from opentelemetry.metrics import NoOpMeter
@@ -306,7 +306,7 @@ class Federation:
                 sealer=self.sealer,
                 federation_id=await world.federation_id(),
                 renderer=Renderer(FEDERATION_ID),
-                loader=StateLoader(self.store),
+                loader=SyncStateLoader(self.store),
                 events=events,
                 metrics=SyncerMetrics(NoOpMeter("test")),
                 request_seconds=timeout,
