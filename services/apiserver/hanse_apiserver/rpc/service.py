@@ -83,7 +83,12 @@ class FederationService(FederationServiceServicer):
         self._federation = federation
 
     async def GetFederation(self, request: rpc.GetFederationRequest, context: Context) -> fed.Federation:
-        """Return the federation itself."""
+        """Return the federation itself. Raises NotFoundError for another name."""
+        if request.name not in ("", self._federation.name):
+            raise NotFoundError(
+                f"there is no {request.name!r}: the name of the federation is {self._federation.name!r}",
+                metadata={"name": request.name},
+            )
         return self._federation
 
     async def ListResources(
