@@ -33,12 +33,14 @@ from hanse.api.type.v1.object_reference_pb2 import ObjectReference
 from hanse.control.queue import Backoff
 from hanse.kube.engine.engine import KubeEngine
 from hanse.kube.kinds.catalogue import Catalogue
+from hanse.kube.model.identity import User
 from hanse.kube.server.app import KubeServer, ServerOptions
-from hanse.kube.server.auth import AllowGroups, TokenAuthenticator, User
+from hanse.kube.server.auth import AllowGroups
 from hanse.security.credentials import Sealer
 from hanse.security.keyring import new_key
 from hanse.store import BatchWriter, MemoryStore, Store, keys
 from hanse.store.keys import ObjectKey
+from tests.support.access import FixedTokens
 
 FEDERATION_ID = "6f1d2c3b-aaaa-4bbb-8ccc-0123456789ab"
 TOKEN = "member-token"
@@ -70,7 +72,7 @@ class Member:
         self.fault: Fault | None = None
         self._server = KubeServer(
             self.engine,
-            authenticator=TokenAuthenticator({TOKEN: User("hanse", ("system:masters",))}),
+            authenticator=FixedTokens({TOKEN: User("hanse", ("system:masters",))}),
             authorizer=AllowGroups(),
             options=ServerOptions(),
         )
