@@ -11,7 +11,7 @@ from hanse_scheduler.decide.situation import Rules, Situation
 from hanse_scheduler.state.clusters import ClusterTable, ClusterView
 from hanse_scheduler.state.records import observed_of
 from hanse_syncer.decide import plan
-from hanse_syncer.decide.plan import Step, Wish
+from hanse_syncer.decide.plan import Desired, SyncAction
 from hanse_syncer.world import Intent
 from hypothesis import given
 from hypothesis import strategies as st
@@ -96,8 +96,10 @@ def _syncer_rests(state: SyncState | None, placement: Placement) -> bool:
         kind="ConfigMap", traceparent="",
     )  # fmt: skip
     outdated = plan.is_outdated(state, intent=intent, placement=placement, cluster="a")
-    step = plan.decide(Wish.ABSENT, state=state, rendered_hash="", seen=None, listed=True, outdated=outdated)
-    return step is Step.NOTHING
+    action = plan.decide(
+        Desired.ABSENT, state=state, rendered_hash="", seen=None, listed=True, outdated=outdated
+    )
+    return action is SyncAction.NOTHING
 
 
 def _apiserver_finishes(state: SyncState | None, placement: Placement) -> bool:
