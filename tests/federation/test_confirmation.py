@@ -96,7 +96,7 @@ def _syncer_rests(state: SyncState | None, placement: Placement) -> bool:
         kind="ConfigMap", traceparent="",
     )  # fmt: skip
     outdated = plan.is_outdated(state, intent=intent, placement=placement, cluster="a")
-    action = plan.decide(
+    action = plan.next_action(
         Desired.ABSENT, state=state, rendered_hash="", seen=None, listed=True, outdated=outdated
     )
     return action is SyncAction.NOTHING
