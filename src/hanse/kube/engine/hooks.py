@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from hanse.kube.kinds.resource_info import ResourceInfo
+from hanse.kube.model.identity import User
 from hanse.kube.model.objects import Object
-from hanse.kube.server.auth import User
 from hanse.store import Event
 from hanse.store.keys import ObjectKey
 

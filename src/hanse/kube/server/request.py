@@ -12,7 +12,7 @@ from aiohttp import web
 
 from hanse.errors import InvalidArgumentError
 from hanse.kube.kinds.resource_info import ResourceInfo
-from hanse.kube.server.auth import User
+from hanse.kube.model.identity import User
 from hanse.numbers import MAX_WHOLE, whole_number
 from hanse.store.keys import ObjectKey
 
