@@ -18,9 +18,9 @@ from hanse_registry.member.inventory import Topology
 from hanse_registry.member.probe import Inventory
 from hanse_registry.membership import compile_cluster
 from hanse_scheduler.state.clusters import view_of
-from hanse_syncer.report import report
-from hanse_syncer.report.report import Subject
-from hanse_syncer.report.states import StateBook
+from hanse_syncer.report import transitions
+from hanse_syncer.report.state_table import SyncStateTable
+from hanse_syncer.report.transitions import Subject
 
 from hanse.api.dns.v1.record_set_pb2 import RecordSet, Zone
 from hanse.api.federation.v1.federation_pb2 import Federation
@@ -180,18 +180,18 @@ async def test_the_syncer_keeps_them() -> None:
     """Through a count of endpoints and a removal."""
     now = datetime(2026, 1, 2, tzinfo=UTC)
     store = MemoryStore()
-    book = StateBook(BatchWriter(store, spacing=0.0), "eu", fence=lambda: Compare.exists("lease"))
+    table = SyncStateTable(BatchWriter(store, spacing=0.0), "eu", fence=lambda: Compare.exists("lease"))
     stored = newer(
         SyncState(name="x", phase=sync.APPLIED, ready_endpoints=[ZoneEndpoints(zone="a", ready=1)])
     )
-    book.load([(WEB.path(), stored)])
+    table.load([(WEB.path(), stored)])
     subject = Subject(WEB, "eu", "u", 1, 1)
-    _, counted = book.update(
-        WEB.path(), lambda known: report.counted(known, ready=[ZoneEndpoints(zone="a", ready=2)])
+    _, counted = table.update(
+        WEB.path(), lambda known: transitions.counted(known, ready=[ZoneEndpoints(zone="a", ready=2)])
     )
     assert (counted.ready_endpoints[0].ready, count(counted)) == (2, 2)
-    _, removed = book.update(
-        WEB.path(), lambda known: report.removed(subject, known, reason="r", message="m", now=now)
+    _, removed = table.update(
+        WEB.path(), lambda known: transitions.removed(subject, known, reason="r", message="m", now=now)
     )
     assert (removed.phase, count(removed)) == (sync.REMOVED, 1)
     await store.close()

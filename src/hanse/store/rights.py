@@ -34,11 +34,6 @@ class Span:
         begin = root + self.first.encode()
         return begin, b"" if self.exact else prefix_end(root + (self.through or self.first).encode())
 
-    def has(self, key: str) -> bool:
-        """Return whether `key` is in the range."""
-        begin, end = self.range()
-        return key.encode() == begin if not end else begin <= key.encode() < end
-
     def __str__(self) -> str:
         return f"{self.first} to {self.through}" if self.through else self.first
 
@@ -49,14 +44,6 @@ class Rights:
 
     reads: tuple[Span, ...]
     writes: tuple[Span, ...]
-
-    def may_read(self, key: str) -> bool:
-        """Return whether the service may read `key`."""
-        return any(span.has(key) for span in self.reads)
-
-    def may_write(self, key: str) -> bool:
-        """Return whether the service may write `key`."""
-        return any(span.has(key) for span in self.writes)
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -114,6 +114,7 @@ def reference_of(info: ResourceInfo, obj: Object) -> ObjectReference:
 def resource_message(info: ResourceInfo) -> Resource:
     """Return a resource of the catalogue as a message."""
     return Resource(
+        name=f"resources/{info.group or CORE}/{info.version}/{info.plural}",
         group=info.group,
         version=info.version,
         resource=info.plural,

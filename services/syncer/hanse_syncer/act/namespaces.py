@@ -24,7 +24,7 @@ from hanse.kube.client.client import ResourcePath
 from hanse.kube.client.discovery import DISCOVERY_PATHS, ServedResource, read_discovery
 from hanse.kube.model.objects import api_version, child, sequence
 from hanse_syncer.decide.contents import Contents, Item, item_of, judge
-from hanse_syncer.decide.outcome import Outcome, Trouble
+from hanse_syncer.decide.errors import SyncCondition, SyncError
 from hanse_syncer.member import served
 from hanse_syncer.member.answers import Answer
 from hanse_syncer.member.member import LinkDownError, Member
@@ -50,7 +50,7 @@ async def contents(
 ) -> Contents:
     """Return what of a namespace is not ours. `known` is what the member served when it was last asked.
 
-    Raises LinkDownError, Hidden, and Trouble while it cannot be known.
+    Raises LinkDownError, Hidden, and SyncError while it cannot be known.
     """
     chosen = listable(await _served(member, known))
     if len(chosen) > _KINDS:
@@ -134,14 +134,15 @@ async def _denied(member: Member, api_version: str, resource: str) -> bool:
     """Whether the member says that it does not serve the resource."""
     try:
         return await member.lacks(api_version, resource)
-    except Trouble:
+    except SyncError:
         return False
 
 
 async def _items(
     member: Member, kind: ServedResource, namespace: str, *, federation_id: str, most: int
 ) -> list[Item]:
-    """Return all objects of one kind. Raises Hidden for more than `most`, Trouble for a list without end."""
+    """Return all objects of one kind. Raises Hidden for more than `most`, SyncError for a list without
+    end."""
     found: list[Item] = []
     more: dict[str, str] = {}
     limit = _PAGE
@@ -173,11 +174,11 @@ async def _items(
 
 
 async def _shown(request: Awaitable[Answer], *, what: str) -> Mapping[str, Any]:
-    """Return what was asked for. Raises Hidden where the member refuses it, Trouble where that may pass."""
+    """Return what was asked for. Raises Hidden where the member refuses it, SyncError where that may pass."""
     try:
         answer = await request
-    except Trouble as trouble:
-        raise _unknown(trouble.outcome.message) from trouble
+    except SyncError as error:
+        raise _unknown(error.condition.message) from error
     if answer.status in _PASSING or answer.status >= 500:
         raise _unknown(f"{what} cannot be listed there now: {answer.message}", answer.retry_after())
     if not answer.ok:
@@ -190,6 +191,6 @@ def _too_much(member: Member, error: MisbehavingMemberError) -> LinkDownError:
     return LinkDownError(f"cluster {member.cluster}: {error.message}", metadata={"cluster": member.cluster})
 
 
-def _unknown(message: str, retry_after: float | None = None) -> Trouble:
+def _unknown(message: str, retry_after: float | None = None) -> SyncError:
     """What is there will be known later: nothing is deleted, and nothing let go of, before."""
-    return Trouble(Outcome(sync.WAITING, "ContentsUnknown", message), retry_after=retry_after)
+    return SyncError(SyncCondition(sync.WAITING, "ContentsUnknown", message), retry_after=retry_after)

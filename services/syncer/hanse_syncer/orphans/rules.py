@@ -5,8 +5,8 @@ made for one of ours carries our labels too where its controller copies them (a 
 an owner: it is no orphan. What the federation stores and cannot read explains everything: unknown is not
 unwanted. Pure functions; nothing here, nor in what calls it, removes anything by itself.
 
-Next: `hanse_syncer.orphans.search`, which looks, and `hanse_syncer.orphans.requests`, which does what people
-ask.
+Next: `hanse_syncer.orphans.scanner`, which looks, and `hanse_syncer.orphans.operations`, which does what
+people ask.
 """
 
 from __future__ import annotations
