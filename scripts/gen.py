@@ -29,6 +29,8 @@ PROTOS = ROOT / "protos"
 BASELINE = PROTOS / "baseline.binpb"
 """The contracts of the last release."""
 TARGET = ROOT / "src" / "hanse" / "api"
+IMPORTED = ("annotations", "client", "field_behavior", "http", "launch_stage", "resource")
+"""What the contracts import of google/api, and what that imports; googleapis-common-protos has it."""
 
 
 def generate(target: Path) -> None:
@@ -73,9 +75,10 @@ def workspace() -> Iterator[Path]:
         folder = Path(scratch)
         shutil.copy(ROOT / "buf.yaml", folder)
         shutil.copytree(PROTOS, folder / "protos")
-        imported = Path("google") / "api" / "field_behavior.proto"
-        (folder / "googleapis" / imported.parent).mkdir(parents=True)
-        shutil.copy(Path(sysconfig.get_paths()["purelib"]) / imported, folder / "googleapis" / imported)
+        (folder / "googleapis" / "google" / "api").mkdir(parents=True)
+        for name in IMPORTED:
+            imported = Path("google") / "api" / f"{name}.proto"
+            shutil.copy(Path(sysconfig.get_paths()["purelib"]) / imported, folder / "googleapis" / imported)
         yield folder
 
 

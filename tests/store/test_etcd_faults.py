@@ -349,7 +349,7 @@ async def test_prefixes_keep_federations_apart(own_etcd: EtcdServer) -> None:
     await two.put("a", b"2")
     assert [kv.value for kv in (await one.range("")).items] == [b"1"]
     assert [kv.value for kv in (await two.range("")).items] == [b"2"]
-    assert (await one.server_version()).count(".") == 2
+    assert (await one.status()).version.count(".") == 2
     await one.close()
     await two.close()
 

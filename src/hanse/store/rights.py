@@ -27,14 +27,6 @@ class Rights:
     reads: tuple[Span, ...]
     writes: tuple[Span, ...]
 
-    def may_read(self, key: str) -> bool:
-        """Return whether the service may read `key`."""
-        return any(span.has(key) for span in self.reads)
-
-    def may_write(self, key: str) -> bool:
-        """Return whether the service may write `key`."""
-        return any(span.has(key) for span in self.writes)
-
 
 @dataclass(frozen=True, slots=True, order=True)
 class Permission:

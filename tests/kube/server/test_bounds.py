@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from hanse.flow import FlowLimits
-from hanse.kube.server.auth import User
+from hanse.kube.model.identity import User
 from hanse.kube.server.connections import ConnectionLimits
 from hanse.security.auth import SERVICES
 from hanse.store import MemoryStore

@@ -15,25 +15,21 @@ from typing import Any, Self
 
 import yaml
 
+from hanse.federation.strategies import federation_kinds
 from hanse.flow import Flow, FlowLimits
 from hanse.kube.client.access import ClusterAccess
 from hanse.kube.client.client import KubeClient, ResourcePath
 from hanse.kube.engine.engine import KubeEngine
 from hanse.kube.engine.hooks import Admission, View
 from hanse.kube.kinds.catalogue import Catalogue
+from hanse.kube.model.identity import User
 from hanse.kube.model.objects import Object
 from hanse.kube.server.app import KubeServer, ServerOptions
-from hanse.kube.server.auth import (
-    AllowGroups,
-    CertificateAuthenticator,
-    TokenAuthenticator,
-    UnionAuthenticator,
-    User,
-)
+from hanse.kube.server.auth import CertificateAuthenticator, UnionAuthenticator
 from hanse.kube.server.connections import ConnectionLimits
-from hanse.kube.server.rbac import RbacAuthorizer
 from hanse.security.pki import CertificateAuthority
 from hanse.store import Store
+from tests.support.access import AllowListed, FixedTokens
 
 DEADLINE = 15.0
 CONFIGMAPS = ResourcePath("v1", "configmaps")
@@ -54,7 +50,7 @@ class World:
         view: View | None = None,
         admission: Sequence[Admission] = (),
         window: int | None = None,
-        rbac: bool = False,
+        allowed: Sequence[str] = (),
         shared: bool = False,
         catalogue: Catalogue | None = None,
         connections: ConnectionLimits | None = None,
@@ -65,7 +61,7 @@ class World:
         self.directory = directory
         self.engine = KubeEngine(
             store,
-            catalogue=catalogue or Catalogue.federation(),
+            catalogue=catalogue or Catalogue(federation_kinds()),
             view=view,
             admission=admission,
             window=window,
@@ -83,8 +79,8 @@ class World:
         )
         self.server = KubeServer(
             self.engine,
-            authenticator=UnionAuthenticator(CertificateAuthenticator(), TokenAuthenticator(tokens)),
-            authorizer=RbacAuthorizer(self.engine.cache) if rbac else AllowGroups(),
+            authenticator=UnionAuthenticator(CertificateAuthenticator(), FixedTokens(tokens)),
+            authorizer=AllowListed(allowed),
             options=ServerOptions(tls=context, connections=connections or ConnectionLimits()),
             checks={"engine": self.engine.ready},
             flow=Flow(flow),

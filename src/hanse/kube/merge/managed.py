@@ -27,7 +27,6 @@ from hanse.kube.merge.fieldsets import (
     union_of,
 )
 from hanse.kube.merge.schema import ANY, Schema
-from hanse.kube.merge.typed import same
 from hanse.kube.model.objects import Object, mapping
 
 APPLY = "Apply"
@@ -273,21 +272,6 @@ def without_managed(obj: Object) -> Object:
     if not isinstance(metadata, dict) or "managedFields" not in metadata:
         return obj
     return {**obj, "metadata": {k: v for k, v in metadata.items() if k != "managedFields"}}
-
-
-def unchanged_but_time(old: Object, new: Object) -> bool:
-    """True if two versions differ at most in the time stamps of `managedFields`: not worth a write.
-
-    Kubernetes keeps the stored object then; an apply of a Secret's `stringData` is such a case.
-    """
-    if _timeless(old) != _timeless(new):
-        return False
-    return same(without_managed(old), without_managed(new))
-
-
-def _timeless(obj: Object) -> list[Any]:
-    entries = mapping(obj, "metadata").get("managedFields") or []
-    return [{k: v for k, v in entry.items() if k != "time"} for entry in entries if isinstance(entry, dict)]
 
 
 def _comparable(old: Object | None, new: Object) -> Mapping[str, Any]:
