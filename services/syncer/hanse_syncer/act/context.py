@@ -10,7 +10,7 @@ for what is done with both.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
@@ -48,7 +48,7 @@ class MemberView(Protocol):
 
 @dataclass(slots=True)
 class ReconcileContext:
-    """What reconciling one cluster's objects needs; the clocks are in `clock` and the event loop."""
+    """What reconciling one cluster's objects needs."""
 
     cluster: str
     federation_id: str
@@ -62,6 +62,9 @@ class ReconcileContext:
     tracer: Tracer | None
     """None where nobody records spans: then none is made."""
     clock: Callable[[], datetime]
+    """The time of day, for what is written down."""
+    monotonic: Callable[[], float]
+    """Seconds since some moment, for deadlines and pauses."""
     wake: Callable[[str], None]
     """Has an object looked at soon."""
     suspect: Callable[[str], None]
@@ -123,6 +126,15 @@ class ReconcileContext:
             and cluster.orphan_objects
             and (cluster.state == registry.UNJOINING or cluster.HasField("delete_time"))
         )
+
+    def serve(self, resources: Iterable[ApiResource]) -> None:
+        """Take in what the member serves now, and wake what waited for that."""
+        served: dict[tuple[str, str], list[ApiResource]] = {}
+        for resource in resources:
+            served.setdefault((resource.group, resource.resource), []).append(resource)
+        self.served = {identity: tuple(found) for identity, found in served.items()}
+        for path in self.waiting.take_served(served.keys()):
+            self.wake(path)
 
     def render(self, request: SyncRequest) -> Manifest:
         """Return what the cluster should have. Raises InvalidArgumentError for senseless overrides."""
