@@ -13,10 +13,11 @@ from hanse.api.registry.v1 import cluster_pb2 as registry
 from hanse.api.registry.v1.cluster_pb2 import Cluster
 from hanse.api.type.v1.condition_pb2 import FALSE, TRUE, UNKNOWN, Condition
 from hanse.federation.clusters import is_leaving, is_reachable, is_ready, leaves_objects
+from hanse.federation.strategies import federation_kinds
 from hanse.kube.kinds.catalogue import Catalogue
 from hanse.store import Event, KeyValue
 
-CATALOGUE = Catalogue.federation()
+CATALOGUE = Catalogue(federation_kinds())
 LATER = 99
 """A state that only a newer release knows."""
 
