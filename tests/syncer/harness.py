@@ -33,6 +33,7 @@ from hanse.api.type.v1.object_reference_pb2 import ObjectReference
 from hanse.control.queue import Backoff
 from hanse.kube.engine.engine import KubeEngine
 from hanse.kube.kinds.catalogue import Catalogue
+from hanse.kube.kinds.strategies.kubernetes import kubernetes
 from hanse.kube.model.identity import User
 from hanse.kube.server.app import KubeServer, ServerOptions
 from hanse.kube.server.auth import AllowGroups
@@ -66,7 +67,7 @@ class Member:
     def __init__(self, name: str) -> None:
         self.name = name
         self.store = MemoryStore()
-        self.engine = KubeEngine(self.store, catalogue=Catalogue.builtin())
+        self.engine = KubeEngine(self.store, catalogue=Catalogue(kubernetes()))
         self.writes: list[tuple[str, str]] = []
         self.requests: list[tuple[str, str]] = []
         self.fault: Fault | None = None

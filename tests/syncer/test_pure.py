@@ -341,7 +341,7 @@ def test_leaving_cluster_that_keeps_its_objects() -> None:
 
 @pytest.mark.parametrize(
     ("state_uid", "acted_on", "after", "outdated"),
-    [("u", 9, 5, False), ("u", 5, 5, True), ("older", 9, 5, True), ("", 9, 5, False), ("u", 0, 5, False)],
+    [("u", 9, 5, False), ("u", 5, 5, True), ("older", 9, 5, True), ("", 9, 5, False), ("u", 0, 5, True)],
 )
 def test_a_confirmation_of_an_earlier_release_is_looked_at_again(
     state_uid: str, acted_on: int, after: int, outdated: bool

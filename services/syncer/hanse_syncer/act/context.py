@@ -17,9 +17,9 @@ from typing import Protocol
 
 from opentelemetry.trace import Tracer
 
-from hanse.api.registry.v1 import cluster_pb2 as registry
 from hanse.api.registry.v1.cluster_pb2 import ApiResource
 from hanse.api.syncer.v1.sync_state_pb2 import SyncState, ZoneEndpoints
+from hanse.federation.clusters import leaves_objects
 from hanse.store.keys import ObjectKey
 from hanse.turns import Turns
 from hanse_syncer.act.request import SyncRequest, TransientState
@@ -121,11 +121,7 @@ class ReconcileContext:
     def _leaves_objects(self) -> bool:
         """Whether the cluster leaves the federation and keeps its objects."""
         cluster = self.world.cluster(self.cluster)
-        return (
-            cluster is not None
-            and cluster.orphan_objects
-            and (cluster.state == registry.UNJOINING or cluster.HasField("delete_time"))
-        )
+        return cluster is not None and leaves_objects(cluster)
 
     def serve(self, resources: Iterable[ApiResource]) -> None:
         """Take in what the member serves now, and wake what waited for that."""

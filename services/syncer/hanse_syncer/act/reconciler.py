@@ -20,6 +20,7 @@ from hanse.boundary import Boundary
 from hanse.control.reconcile import Result
 from hanse.errors import HanseError, InvalidArgumentError
 from hanse.federation import belongings
+from hanse.federation.placements import is_placed_in
 from hanse.kube.model.objects import Object
 from hanse.process.telemetry import get_logger
 from hanse_syncer.act import waiting
@@ -200,7 +201,7 @@ class ObjectReconciler:
             return False  # that one is there
         path = f"core/namespaces/_/{request.key.namespace}"
         placement = self._context.world.placement(path)
-        if placement is None or all(e.cluster != self._context.cluster for e in placement.value.clusters):
+        if placement is None or not is_placed_in(placement.value, self._context.cluster):
             return False
         state = self._context.states.get(path)
         if state is not None and state.phase in (sync.APPLIED, sync.CONFLICT):

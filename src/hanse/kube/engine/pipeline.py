@@ -20,12 +20,12 @@ from hanse.kube.engine.options import DeleteOptions, WriteOptions
 from hanse.kube.kinds.catalogue import Catalogue
 from hanse.kube.kinds.decoding import decode
 from hanse.kube.kinds.defaults import apply_defaults
+from hanse.kube.kinds.resource_info import ResourceInfo
 from hanse.kube.merge.managed import update_managed_fields, with_managed, without_managed
 from hanse.kube.merge.patch import json_patch, merge_patch, strategic_merge_patch
 from hanse.kube.merge.schema import Schema
 from hanse.kube.model.fielderrors import FieldError
 from hanse.kube.model.objects import Object, mapping
-from hanse.kube.model.resource_info import ResourceInfo
 from hanse.kube.model.status import Cause, InvalidObjectError
 from hanse.kube.validation.objects import validate, validate_update
 from hanse.store.keys import ObjectKey
@@ -146,7 +146,9 @@ class Pipeline:
             )  # fmt: skip
             new = await admission.admit(request)
         decoded = new is read and stored is info
-        errors = await self._turns.run(heavy, validate, new, schema, strict=False, decoded=decoded)
+        errors = await self._turns.run(
+            heavy, validate, new, schema, strict=False, strategy=stored.strategy, decoded=decoded
+        )
         if old is not None:
             errors += await self._turns.run(heavy, validate_update, old, new, schema)
         if errors:

@@ -27,7 +27,7 @@ from hanse.errors import (
     ResourceExhaustedError,
     UnimplementedError,
 )
-from hanse.kube.engine import lifecycle, unreadable
+from hanse.kube.engine import lifecycle, patching, unreadable
 from hanse.kube.engine.cache import ObjectCache
 from hanse.kube.engine.entry import with_version
 from hanse.kube.engine.expiry import EventLeases, is_event
@@ -36,11 +36,10 @@ from hanse.kube.engine.options import DeleteOptions, PatchType, WriteOptions
 from hanse.kube.engine.pipeline import Pipeline
 from hanse.kube.kinds.catalogue import Catalogue
 from hanse.kube.kinds.conversion import to_served, to_stored
-from hanse.kube.merge import patching
+from hanse.kube.kinds.resource_info import ResourceInfo
 from hanse.kube.merge.apply import server_side_apply
 from hanse.kube.model import status
 from hanse.kube.model.objects import Object, gvk_of, mapping
-from hanse.kube.model.resource_info import ResourceInfo
 from hanse.numbers import MAX_WHOLE, whole_number
 from hanse.store import Compare, Delete, Get, KeyValue, Put, Store, TxnResult
 from hanse.store.keys import ObjectKey

@@ -8,9 +8,9 @@ from __future__ import annotations
 from typing import Any
 
 from hanse.errors import ConflictError, InvalidArgumentError
+from hanse.kube.kinds.resource_info import ResourceInfo
 from hanse.kube.merge.apply import ApplyConflictError
 from hanse.kube.model.objects import mapping
-from hanse.kube.model.resource_info import ResourceInfo
 from hanse.kube.model.status import BAD_PATCH_RESULT, Cause, StatusConflictError
 from hanse.store.keys import ObjectKey
 
