@@ -430,7 +430,7 @@ class World:
     ) -> None:
         name = last_segment(key)
         old = self.table.clusters.get(name)
-        if view is not None and not view.ready and not view.since:
+        if view is not None and not view.reachable and not view.since:
             # Nobody says since when: count from when it is seen first.
             since = old.since if old is not None and old.since else self._clock()
             view = replace(view, since=since)
@@ -440,7 +440,7 @@ class World:
         if view is not None:
             clusters[name] = view
         self._new_table(clusters=clusters)
-        if old is not None and view is not None and not view.ready and _same_but_for_health(old, view):
+        if old is not None and view is not None and not view.reachable and _same_but_for_health(old, view):
             # What is placed there stays; only replicas are on the clock now.
             self._all_dirty([path for path in self._by_cluster.get(name, ()) if _is_workload(path)])
         else:
@@ -500,7 +500,7 @@ def _title(resource: str, namespace: str, name: str) -> str:
 
 
 def _same_but_for_health(old: ClusterView, new: ClusterView) -> bool:
-    return replace(old, state=new.state, since=new.since) == new
+    return replace(old, state=new.state, since=new.since, reachable=new.reachable) == new
 
 
 def _is_workload(path: str) -> bool:
