@@ -160,7 +160,7 @@ class ListWatch:
         Raises `FailedPreconditionError` if the store's history went back, and what else it refuses for good.
         """
         self._task = asyncio.current_task()
-        ended: Exception = UnavailableError(f"{self._name} is no longer followed", reason="NOT_FOLLOWED")
+        ended: Exception = UnavailableError(f"{self._name} is no longer followed", reason="FOLLOWER_CLOSED")
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._ask(), name=f"asking about {self._name}")
