@@ -30,7 +30,7 @@ from hanse.kube.engine.entry import Change
 from hanse.kube.engine.hooks import AdmissionRequest
 from hanse.kube.engine.lifecycle import invalid, timestamp
 from hanse.kube.engine.options import DeleteOptions
-from hanse.kube.engine.resources import ResourceStore
+from hanse.kube.engine.resources.store import ResourceStore
 from hanse.kube.kinds.catalogue import Catalogue
 from hanse.kube.model import jsonpath
 from hanse.kube.model.objects import Object, mapping, name_of, sequence

@@ -2,7 +2,7 @@
 
 Most versions of a resource differ in `apiVersion` only (as with a CRD's None conversion). The others are
 here: autoscaling v1, events.k8s.io/v1 and Federation v1's Cluster. Pure functions, which share what they do
-not change. Next: `hanse.kube.engine.resources`, which stores; `hanse.kube.server.endpoints.read`, which
+not change. Next: `hanse.kube.engine.resources.store`, which stores; `hanse.kube.server.endpoints.read`, which
 serves.
 """
 
