@@ -20,7 +20,7 @@ from hanse_syncer.decide.render import Renderer
 from hanse_syncer.pipeline import Parts
 from hanse_syncer.report.events import EventSink
 from hanse_syncer.report.metrics import SyncerMetrics
-from hanse_syncer.report.states import StateLoader
+from hanse_syncer.report.state_table import SyncStateLoader
 from hanse_syncer.sharing import Sharing
 from hanse_syncer.world import World
 from opentelemetry.metrics import NoOpMeter
@@ -33,6 +33,7 @@ from hanse.api.type.v1.object_reference_pb2 import ObjectReference
 from hanse.control.queue import Backoff
 from hanse.kube.engine.engine import KubeEngine
 from hanse.kube.kinds.catalogue import Catalogue
+from hanse.kube.kinds.strategies.kubernetes import kubernetes
 from hanse.kube.model.identity import User
 from hanse.kube.server.app import KubeServer, ServerOptions
 from hanse.kube.server.auth import AllowGroups
@@ -66,7 +67,7 @@ class Member:
     def __init__(self, name: str) -> None:
         self.name = name
         self.store = MemoryStore()
-        self.engine = KubeEngine(self.store, catalogue=Catalogue.builtin())
+        self.engine = KubeEngine(self.store, catalogue=Catalogue(kubernetes()))
         self.writes: list[tuple[str, str]] = []
         self.requests: list[tuple[str, str]] = []
         self.fault: Fault | None = None
@@ -308,7 +309,7 @@ class Federation:
                 sealer=self.sealer,
                 federation_id=await world.federation_id(),
                 renderer=Renderer(FEDERATION_ID),
-                loader=StateLoader(self.store),
+                loader=SyncStateLoader(self.store),
                 events=events,
                 metrics=SyncerMetrics(NoOpMeter("test")),
                 request_seconds=timeout,

@@ -382,8 +382,8 @@ async def test_nothing_is_remembered_of_what_is_gone(fed: Federation) -> None:
         await spread(fed, PATHS)
         await arrived(fed, PATHS, "a", "b")
         for pipeline in sharing.pipelines.values():
-            assert pipeline._desk is not None
-            assert WEB not in pipeline._desk.memories
+            assert pipeline._context is not None
+            assert WEB not in pipeline._context.transients
 
 
 @pytest.mark.parametrize(("path", "api"), [(WEB, "ConfigMap"), ("core/secrets/default/db", "Secret")])

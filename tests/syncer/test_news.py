@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 import pytest
 from aiohttp import web
-from hanse_syncer.report.states import StateBook
+from hanse_syncer.report.state_table import SyncStateTable
 from hanse_syncer.world import decode_intent
 
 from hanse.api.registry.v1.cluster_pb2 import ClusterCredential
@@ -223,12 +223,12 @@ async def test_states_of_any_size_are_written() -> None:
     store = MemoryStore()
     await store.put("lease", b"")
     await store.put(keys.cluster("eu"), b"")
-    book = StateBook(BatchWriter(store), "eu", fence=lambda: Compare.exists("lease"))
-    running = asyncio.create_task(book.run())
+    table = SyncStateTable(BatchWriter(store), "eu", fence=lambda: Compare.exists("lease"))
+    running = asyncio.create_task(table.run())
     sizes = (250_000, 1_350_000, 10)
     for number, size in enumerate(sizes):
-        book.update(f"a/b/c/{number}", lambda _, size=size: SyncState(status=b"x" * size))  # type: ignore[misc]
-    assert await book.flush(5)
+        table.update(f"a/b/c/{number}", lambda _, size=size: SyncState(status=b"x" * size))  # type: ignore[misc]
+    assert await table.flush(5)
     assert (await store.range(f"{keys.SYNCSTATES}/")).count == len(sizes)
     running.cancel()
     await store.close()
@@ -239,13 +239,13 @@ async def test_nothing_is_written_of_a_cluster_that_has_left() -> None:
     store = MemoryStore()
     await store.put("lease", b"")
     await store.put(keys.cluster("eu"), b"")
-    book = StateBook(BatchWriter(store, spacing=0.0), "eu", fence=lambda: Compare.exists("lease"))
-    running = asyncio.create_task(book.run())
-    book.update("a/b/c/d", lambda _: SyncState(phase=sync.APPLIED))
-    assert await book.flush(5)
+    table = SyncStateTable(BatchWriter(store, spacing=0.0), "eu", fence=lambda: Compare.exists("lease"))
+    running = asyncio.create_task(table.run())
+    table.update("a/b/c/d", lambda _: SyncState(phase=sync.APPLIED))
+    assert await table.flush(5)
     await store.delete(keys.cluster("eu"))
     await store.delete(f"{keys.SYNCSTATES}/a/b/c/d/eu")
-    book.update("a/b/c/d", lambda _: SyncState(phase=sync.UNREACHABLE))
+    table.update("a/b/c/d", lambda _: SyncState(phase=sync.UNREACHABLE))
     with pytest.raises(FailedPreconditionError, match="has left"):
         await asyncio.wait_for(running, 5)
     assert (await store.range(f"{keys.SYNCSTATES}/")).count == 0

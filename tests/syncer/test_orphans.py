@@ -11,7 +11,7 @@ import pytest
 from aiohttp import web
 from hanse_syncer import ownership
 from hanse_syncer.orphans import rules as orphans
-from hanse_syncer.orphans import search as orphan_watch
+from hanse_syncer.orphans import scanner
 from hanse_syncer.service import POLICY
 
 from hanse.api.registry.v1.cluster_pb2 import ApiResource
@@ -127,7 +127,7 @@ async def test_what_a_restored_member_brings_back_is_found(
     fed: Federation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of every kind, as soon as the member answers again; what is wanted stays as it is."""
-    monkeypatch.setattr(orphan_watch, "_SPACING_SECONDS", 0.2)
+    monkeypatch.setattr(scanner, "_SPACING_SECONDS", 0.2)
     member = fed.members["a"]
     async with fed.syncer(timeout=1.0) as sharing:
         await fed.put(WEB, config_map())

@@ -660,8 +660,8 @@ async def test_sync_states_are_counted_by_phase(fed: Federation) -> None:
         await fed.place(WEB, "a", "b")
         await counted("APPLIED", 1)
         for pipeline in sharing.pipelines.values():
-            states = Counter(state.phase for _, state in pipeline.book.items())
-            assert +pipeline.book.phases == states
+            states = Counter(state.phase for _, state in pipeline.states.items())
+            assert +pipeline.states.phases == states
         metrics.begin("c")
         assert value("drift_repairs_total", cluster="c") == 0
         assert value("conflicts_total", cluster="c") == 0

@@ -21,6 +21,7 @@ from hanse.api.scheduler.v1.placement_pb2 import Placement
 from hanse.api.type.v1 import change_pb2
 from hanse.api.type.v1.object_reference_pb2 import ObjectReference
 from hanse.errors import ConflictError, FailedPreconditionError, InvalidArgumentError, NotFoundError
+from hanse.federation.placements import is_named, is_placed_in
 from hanse.rpc import Policy
 from hanse.rpc.pagination import list_page, message_page
 from hanse.rpc.watch import WatchHub
@@ -80,7 +81,7 @@ class SchedulerServicer(scheduler_service_pb2_grpc.SchedulerServiceServicer):
         chosen = [
             (name, placement)
             for name, placement in _Placements(self._world).items()
-            if name.startswith(prefix) and _names(placement, request.cluster)
+            if name.startswith(prefix) and is_named(placement, request.cluster)
         ]
         page = message_page(
             sorted(chosen, key=lambda item: item[0]),
@@ -151,7 +152,7 @@ class SchedulerServicer(scheduler_service_pb2_grpc.SchedulerServiceServicer):
         stored = self._world.placement(path)
         if stored is None:
             raise _missing(request.name)
-        if not any(item.cluster == request.cluster for item in stored.value.clusters):
+        if not is_placed_in(stored.value, request.cluster):
             raise FailedPreconditionError(
                 f"{request.name} is not placed in cluster {request.cluster!r}: name one that it is placed in",
                 metadata={"name": request.name, "cluster": request.cluster},
@@ -217,11 +218,6 @@ def _decode(kv: KeyValue) -> Placement:
         placement = Placement(name=kv.key, error=f"what is stored of it cannot be read: {error}")
     placement.revision = kv.mod_revision
     return placement
-
-
-def _names(placement: Placement, cluster: str) -> bool:
-    placed = any(item.cluster == cluster for item in placement.clusters)
-    return placed or any(item.cluster == cluster for item in placement.releasing)
 
 
 def _path(name: str) -> str:

@@ -26,7 +26,7 @@ from hanse_syncer.ownership import FIELD_MANAGER
 from hanse_syncer.pipeline import Parts, Pipeline
 from hanse_syncer.report.events import EventSink
 from hanse_syncer.report.metrics import SyncerMetrics
-from hanse_syncer.report.states import StateLoader
+from hanse_syncer.report.state_table import SyncStateLoader
 from hanse_syncer.service import POLICY, SyncerServicer
 from hanse_syncer.settings import SyncerSettings
 from hanse_syncer.sharing import Sharing
@@ -107,7 +107,7 @@ async def serve(runtime: Runtime[SyncerSettings]) -> None:
                         sealer=sealer,
                         federation_id=renderer.federation_id,
                         renderer=renderer,
-                        loader=StateLoader(store),
+                        loader=SyncStateLoader(store),
                         events=events,
                         metrics=instruments,
                         tracer=runtime.telemetry.tracer if runtime.telemetry.recording else None,

@@ -37,7 +37,7 @@ from hanse.process.telemetry import get_logger
 from hanse.security.credentials import Sealer
 from hanse.store import BatchWriter, Compare, Store
 from hanse_syncer import ownership
-from hanse_syncer.act.desk import Desk
+from hanse_syncer.act.context import ReconcileContext
 from hanse_syncer.act.reconciler import PATIENCE_SECONDS, ObjectReconciler
 from hanse_syncer.decide.plan import Seen
 from hanse_syncer.decide.render import Renderer
@@ -46,12 +46,12 @@ from hanse_syncer.member.behaviour import PAUSES, REASON, Behaviour
 from hanse_syncer.member.limiter import Limiter
 from hanse_syncer.member.member import LinkDownError, Member
 from hanse_syncer.member.session import Session
-from hanse_syncer.orphans.report import Report
-from hanse_syncer.orphans.search import OrphanWatch
-from hanse_syncer.report import report
+from hanse_syncer.orphans.reporter import OrphanReporter
+from hanse_syncer.orphans.scanner import OrphanScanner
+from hanse_syncer.report import transitions
 from hanse_syncer.report.events import EventSink
 from hanse_syncer.report.metrics import SyncerMetrics
-from hanse_syncer.report.states import StateBook, StateLoader
+from hanse_syncer.report.state_table import SyncStateLoader, SyncStateTable
 from hanse_syncer.world import World
 
 _log = get_logger(__name__)
@@ -71,7 +71,7 @@ class Parts:
     sealer: Sealer
     federation_id: str
     renderer: Renderer
-    loader: StateLoader
+    loader: SyncStateLoader
     events: EventSink
     metrics: SyncerMetrics
     tracer: Tracer | None = None
@@ -89,13 +89,13 @@ class Pipeline:
 
     def __init__(self, parts: Parts, cluster: str, *, fence: Callable[[], Compare]) -> None:
         self.cluster = cluster
-        self.book = StateBook(parts.writer, cluster, fence=fence, window=parts.report_window)
+        self.states = SyncStateTable(parts.writer, cluster, fence=fence, window=parts.report_window)
         self.queue = WorkQueue(f"syncer-{cluster}")
-        self.orphans = OrphanWatch(
+        self.orphans = OrphanScanner(
             cluster,
             world=parts.world,
-            book=self.book,
-            report=Report(
+            states=self.states,
+            report=OrphanReporter(
                 cluster,
                 store=parts.store,
                 world=parts.world,
@@ -117,7 +117,7 @@ class Pipeline:
         )
         self.behaviour = Behaviour(parts.store, cluster, fence=fence, pauses=parts.pauses)
         self._session: Session | None = None
-        self._desk: Desk | None = None
+        self._context: ReconcileContext | None = None
         self._reconciler: ObjectReconciler | None = None
         self._parked: set[str] = set()
         self._looking: set[str] = set()
@@ -147,12 +147,12 @@ class Pipeline:
     async def run(self, stop: asyncio.Event) -> None:
         """Work until `stop` is set; what is under way is finished then. Raises when the lease is lost."""
         self._parts.metrics.begin(self.cluster)
-        self.book.load(await self._parts.loader.load(self.cluster))
+        self.states.load(await self._parts.loader.load(self.cluster))
         unlisten = self._parts.world.listen(self.cluster, self)
         try:
             async with asyncio.TaskGroup() as group:
                 tasks = [
-                    group.create_task(self.book.run(), name=f"states {self.cluster}"),
+                    group.create_task(self.states.run(), name=f"states {self.cluster}"),
                     group.create_task(self._connections(), name=f"connections {self.cluster}"),
                     group.create_task(self.behaviour.run(), name=f"behaviour {self.cluster}"),
                     group.create_task(self._controller.run(), name=f"controller {self.cluster}"),
@@ -162,7 +162,7 @@ class Pipeline:
                 await stop.wait()
                 unlisten()
                 await self._controller.drain(timeout=_DRAIN_SECONDS)
-                await self.book.flush(_DRAIN_SECONDS)
+                await self.states.flush(_DRAIN_SECONDS)
                 for task in tasks:
                     task.cancel()
         finally:
@@ -177,7 +177,7 @@ class Pipeline:
         finally:
             self._looking.discard(path)
             heard = self._heard.pop(path, None)
-            if heard is not None and self._desk is not None:
+            if heard is not None and self._context is not None:
                 heard()
 
     async def _look(self, request: Request) -> Result | None:
@@ -189,7 +189,7 @@ class Pipeline:
                 self._tell_unreachable(reconciler, path)
             return None
         try:
-            return await reconciler.reconcile(request)
+            return await reconciler.reconcile(path)
         except LinkDownError as error:
             _log.info("a request had no answer", cluster=self.cluster, error=error.message)
             self._parked.add(path)
@@ -225,11 +225,11 @@ class Pipeline:
         When it is not, `concerned` is called.
         """
         now = asyncio.get_running_loop().time()
-        memory = self._desk.memory(path) if self._desk is not None else None
-        if memory is None or (memory.decision_until is not None and memory.decision_until <= now):
+        transient = self._context.transient(path) if self._context is not None else None
+        if transient is None or (transient.decision_until is not None and transient.decision_until <= now):
             self.queue.add(path, urgent=True)
-        elif memory.decision_until is None:
-            memory.decision_until = now + PATIENCE_SECONDS
+        elif transient.decision_until is None:
+            transient.decision_until = now + PATIENCE_SECONDS
             asyncio.get_running_loop().call_later(PATIENCE_SECONDS, self._look_anyway, path)
 
     def _look_anyway(self, path: str) -> None:
@@ -246,8 +246,8 @@ class Pipeline:
         """Compare objects with the member anew; all of them without `paths`. Returns how many were queued."""
         chosen = set(self._all()) if paths is None else set(paths) & set(self._all())
         for path in chosen:
-            if self._desk is not None:
-                self._desk.memory(path).forced = True
+            if self._context is not None:
+                self._context.transient(path).forced = True
             self.queue.add(path)
         return len(chosen)
 
@@ -301,13 +301,13 @@ class Pipeline:
 
     def _follow(self, session: Session) -> None:
         """Have all resources listed that there are objects of, before any of them is written to."""
-        assert self._reconciler is not None
+        assert self._context is not None
         of_each: dict[str, str] = {}
-        for path, state in self.book.items():
+        for path, state in self.states.items():
             if state.phase != sync.REMOVED:
                 of_each.setdefault("/".join(path.split("/", 2)[:2]), path)
         for path in of_each.values():
-            session.follow(self._reconciler.target(path))
+            session.follow(self._context.request(path).target)
 
     def _answers_again(self) -> None:
         """The member answers: it is no longer held against it that it misbehaved.
@@ -367,13 +367,13 @@ class Pipeline:
             back=self._answers_again,
             probation=bool(self.behaviour.why),
         )
-        self._desk = Desk(
+        self._context = ReconcileContext(
             cluster=self.cluster,
             federation_id=parts.federation_id,
             world=parts.world,
             member=member,
-            book=self.book,
-            shown=session,
+            states=self.states,
+            view=session,
             renderer=parts.renderer,
             events=parts.events,
             metrics=parts.metrics,
@@ -385,7 +385,7 @@ class Pipeline:
         )
         self._session = session
         self.orphans.look()
-        self._reconciler = ObjectReconciler(self._desk)
+        self._reconciler = ObjectReconciler(self._context)
         self._catalogue = None
         self._refresh_catalogue()
         return session
@@ -393,17 +393,17 @@ class Pipeline:
     def _refresh_catalogue(self) -> None:
         """Take in what the member serves now, and wake what waited for that."""
         catalogue = self._parts.world.catalogue(self.cluster)
-        if catalogue is None or catalogue is self._catalogue or self._desk is None:
+        if catalogue is None or catalogue is self._catalogue or self._context is None:
             return
         self._catalogue = catalogue
         served: dict[tuple[str, str], list[ApiResource]] = {}
         for resource in catalogue.resources:
             served.setdefault((resource.group, resource.resource), []).append(resource)
-        self._desk.served = {identity: tuple(found) for identity, found in served.items()}
-        for token in self._desk.waiting.tokens():
+        self._context.served = {identity: tuple(found) for identity, found in served.items()}
+        for token in self._context.waiting.tokens():
             group, _, plural = token.removeprefix("api ").partition("/")
             if token.startswith("api ") and (group, plural) in served:
-                for path in self._desk.waiting.take(token):
+                for path in self._context.waiting.take(token):
                     self.queue.add(path, urgent=True)
 
     # --- told by the session
@@ -412,22 +412,22 @@ class Pipeline:
         if path in self._looking:
             self._heard[path] = partial(self._changed, path, seen, live)
             return
-        state = self.book.get(path)
+        state = self.states.get(path)
         if state is None:
             self._unexpected(path)
             return
         if state.member_uid == seen.uid and state.member_resource_version == seen.resource_version:
             return
-        desk = self._desk
-        assert desk is not None
-        memory = desk.memory(path)
-        memory.live = live if self.up else None  # of one that is not looked at soon nothing is kept
+        context = self._context
+        assert context is not None
+        transient = context.transient(path)
+        transient.live = live if self.up else None  # of one that is not looked at soon nothing is kept
         now = asyncio.get_running_loop().time()
-        wait = memory.looked_at + _REPORT_WINDOW - now
+        wait = transient.looked_at + _REPORT_WINDOW - now
         if wait > 0:
             self.queue.add_after(path, wait)
         else:
-            memory.looked_at = now
+            transient.looked_at = now
             self.queue.add(path)
 
     def _unexpected(self, path: str) -> None:
@@ -443,7 +443,7 @@ class Pipeline:
             self._heard[path] = partial(self._vanished, path)
             return
         self.orphans.changed(path)
-        state = self.book.get(path)
+        state = self.states.get(path)
         if state is not None and state.phase != sync.REMOVED:
             self.queue.add(path)
 
@@ -456,23 +456,23 @@ class Pipeline:
         session = self._session
         if session is None:
             return
-        for path, state in self.book.items():
+        for path, state in self.states.items():
             if path.startswith(prefix) and state.phase != sync.REMOVED and not session.shows(path):
                 self.queue.add(path)
 
     def _endpoints_changed(self, namespace: str, service: str) -> None:
         path = f"core/services/{namespace}/{service}"
-        state = self.book.get(path)
+        state = self.states.get(path)
         if state is None or state.phase == sync.REMOVED or self._session is None:
             return
         ready: list[ZoneEndpoints] | None = self._session.endpoints(namespace, service)
         if ready is not None:
-            self.book.update(path, lambda before: report.counted(before, ready=ready), lazy=True)
+            self.states.update(path, lambda before: transitions.counted(before, ready=ready), lazy=True)
 
     # --- the queue
 
     def _all(self) -> Iterable[str]:
-        yield from (path for path, _ in self.book.items())
+        yield from (path for path, _ in self.states.items())
         yield from self._parts.world.placed(self.cluster)
 
     def _seed(self) -> None:

@@ -3,7 +3,7 @@
 Owns the RPCs. States are read from the store, so every syncer answers for all clusters; a member is asked
 over a connection of its own, so that a person's question does not wait behind the pipeline's work.
 
-Concurrency: one task per call. Next: `hanse_syncer.report.states` for who writes them.
+Concurrency: one task per call. Next: `hanse_syncer.report.state_table` for who writes them.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ from hanse_syncer.decide import drift, plan
 from hanse_syncer.decide.render import Manifest, Renderer
 from hanse_syncer.member import connection
 from hanse_syncer.member.member import Target
-from hanse_syncer.orphans import requests as orphan_desk
-from hanse_syncer.orphans.requests import OrphanDesk
+from hanse_syncer.orphans import operations as orphan_operations
+from hanse_syncer.orphans.operations import OrphanOperations
 from hanse_syncer.pipeline import Pipeline
 from hanse_syncer.world import Intent, World
 
@@ -82,7 +82,7 @@ class SyncerServicer(rpc.SyncerServiceServicer):
         self._sealer = sealer
         self._pipelines = pipelines
         self._timeout = timeout
-        self._orphans = OrphanDesk(store=store, world=world, sealer=sealer, timeout=timeout)
+        self._orphans = OrphanOperations(store=store, world=world, sealer=sealer, timeout=timeout)
 
     async def GetSyncState(
         self, request: pb.GetSyncStateRequest, context: grpc.aio.ServicerContext[Any, Any]
@@ -202,7 +202,7 @@ class SyncerServicer(rpc.SyncerServiceServicer):
     ) -> pb.ListOrphansResponse:
         reports = await self._orphans.reports(request.cluster)
         page = slice_page(
-            orphan_desk.listed(reports),
+            orphan_operations.listed(reports),
             revision=0,
             size=request.page_size,
             token=request.page_token,

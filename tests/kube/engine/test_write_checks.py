@@ -11,11 +11,13 @@ from hypothesis import strategies as st
 from hanse.errors import ConflictError, InvalidArgumentError, UnimplementedError
 from hanse.kube.engine.resources import checks, errors
 from hanse.kube.kinds.catalogue import Catalogue
+from hanse.kube.kinds.strategies.kubernetes import kubernetes
 from hanse.kube.model.status import InvalidObjectError
 from hanse.store.keys import ObjectKey
 
-CONFIG_MAPS = Catalogue.builtin().require("", "v1", "configmaps")
-NAMESPACES = Catalogue.builtin().require("", "v1", "namespaces")
+CATALOGUE = Catalogue(kubernetes())
+CONFIG_MAPS = CATALOGUE.require("", "v1", "configmaps")
+NAMESPACES = CATALOGUE.require("", "v1", "namespaces")
 KEY = ObjectKey("", "configmaps", "shop", "web")
 REVISIONS = st.integers(1, 1 << 40)
 

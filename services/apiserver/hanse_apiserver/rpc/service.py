@@ -22,7 +22,7 @@ from hanse.kube.engine.engine import KubeEngine
 from hanse.kube.engine.entry import Entry
 from hanse.kube.engine.lifecycle import Propagation
 from hanse.kube.engine.options import DeleteOptions, PatchType, WriteOptions
-from hanse.kube.kinds.catalogue import ResourceInfo
+from hanse.kube.kinds.resource_info import ResourceInfo
 from hanse.kube.kinds.selectable import field_selector
 from hanse.kube.model.identity import Attributes, User
 from hanse.kube.model.objects import Object, mapping
@@ -84,7 +84,12 @@ class FederationService(FederationServiceServicer):
         self._federation = federation
 
     async def GetFederation(self, request: rpc.GetFederationRequest, context: Context) -> fed.Federation:
-        """Return the federation itself."""
+        """Return the federation itself. Raises NotFoundError for another name."""
+        if request.name not in ("", self._federation.name):
+            raise NotFoundError(
+                f"there is no {request.name!r}: the name of the federation is {self._federation.name!r}",
+                metadata={"name": request.name},
+            )
         return self._federation
 
     async def ListResources(

@@ -129,7 +129,7 @@ class FederationView:
             key, cluster = parse_sync_state(path)
         except HanseError:
             return ()
-        self._known(key).states.setdefault(cluster, State(b"", revision, phase=0, placement_revision=0))
+        self._known(key).states.setdefault(cluster, State(b"", revision))
         return self._changed(key, derived.sync_state_key(key, cluster))
 
     def render(self, key: ObjectKey, intent: Object | None) -> Object | Deferred | None:
@@ -221,7 +221,7 @@ class FederationView:
             touched += [
                 key
                 for key, parts in self._parts.items()
-                if (name in parts.states or (parts.placed and name in parts.placed.clusters))
+                if (name in parts.states or (parts.placed and name in parts.placed.after))
                 and self._has_status(key)
             ]
         return touched

@@ -17,8 +17,9 @@ import orjson
 
 from hanse.api.registry.v1.cluster_pb2 import ApiCatalogue, Cluster
 from hanse.api.scheduler.v1.placement_pb2 import Placement
-from hanse.api.syncer.v1.sync_state_pb2 import REMOVED, SyncState
+from hanse.api.syncer.v1.sync_state_pb2 import SyncState
 from hanse.federation import belongings
+from hanse.federation.confirmation import confirmation_of
 from hanse.federation.propagation import TRACEPARENT, object_propagates, placeable
 from hanse.kube.engine import unreadable
 from hanse.kube.model.objects import Object, child, mapping, sequence
@@ -116,10 +117,9 @@ assert (OBJECTS, PLACEMENTS, SYNCSTATES, CLUSTERS, CATALOGUES) == (
 def observed_of(state: SyncState) -> Observed:
     """Return what a sync state says that decisions depend on."""
     return Observed(
-        removed=state.phase == REMOVED,
+        confirmation=confirmation_of(state),
         replicas=state.replicas if state.HasField("replicas") else None,
         unschedulable=state.unschedulable_pods,
-        acted_on=state.placement_revision,
     )
 
 

@@ -25,6 +25,7 @@ from typing import TypeVar
 
 from hanse.api.scheduler.v1.placement_pb2 import Placement
 from hanse.boundary import Boundary
+from hanse.federation.placements import is_named, is_releasing, named_clusters
 from hanse.store import Store
 from hanse.store.keys import (
     CATALOGUES,
@@ -329,8 +330,8 @@ class World:
 
     def _set_placement(self, path: str, stored: Stored | None) -> None:
         known = self._placements.get(path)
-        before = _named(known.value) if known else frozenset()
-        after = _named(stored.value) if stored else frozenset()
+        before = named_clusters(known.value) if known else frozenset()
+        after = named_clusters(stored.value) if stored else frozenset()
         if stored is None:
             self._placements.pop(path, None)
         else:
@@ -399,12 +400,9 @@ class World:
         if stored is None:
             return path in self._records and not after.removed
         if after.removed:
-            return any(item.cluster == cluster for item in stored.value.releasing)
-        if before is None or before.removed:
-            placed = any(item.cluster == cluster for item in stored.value.clusters)
-            leaving = any(item.cluster == cluster for item in stored.value.releasing)
-            if not placed and not leaving:
-                return True
+            return is_releasing(stored.value, cluster)
+        if (before is None or before.removed) and not is_named(stored.value, cluster):
+            return True
         return after.unschedulable != (before.unschedulable if before else 0) or (
             after.unschedulable > 0 and before is not None and after.replicas != before.replicas
         )
@@ -479,13 +477,6 @@ def _title(resource: str, namespace: str, name: str) -> str:
     if resource == "clusterplacementpolicies":
         return f"ClusterPlacementPolicy {name}"
     return f"PlacementPolicy {namespace}/{name}"
-
-
-def _named(placement: Placement) -> frozenset[str]:
-    """Return the clusters that the object is or was placed in, as far as it may still be there."""
-    return frozenset(
-        (*(item.cluster for item in placement.clusters), *(item.cluster for item in placement.releasing))
-    )
 
 
 def _same_but_for_health(old: ClusterView, new: ClusterView) -> bool:

@@ -35,7 +35,7 @@ _PROBES: Final = Backoff(base=0.1, limit=5.0, jitter=0.2)
 
 
 class Session:
-    """What is known of a member by one connection; implements `hanse_syncer.act.desk.Shown`."""
+    """What is known of a member by one connection; implements `hanse_syncer.act.context.MemberView`."""
 
     def __init__(
         self,

@@ -1,6 +1,6 @@
 """One Kubernetes API engine: catalogue, cache and write semantics put together over a store.
 
-    async with KubeEngine(store, catalogue=Catalogue.builtin()) as engine:
+    async with KubeEngine(store, catalogue=Catalogue(kubernetes())) as engine:
         await engine.resources.create(info, obj, namespace="shop")
 
 Owns the tasks that follow the store, serve CRDs and collect garbage; ends with them. Everything runs in one
@@ -71,7 +71,7 @@ class KubeEngine:
         self.clock = clock or (lambda: datetime.now(UTC))
         self.turns = Turns()
         windows = {"window": window} if window else {}
-        definitions = crds.Definitions()
+        definitions = crds.Definitions(reserved=catalogue.reserved_groups)
         self.cache = ObjectCache(
             store,
             view=view,
@@ -86,7 +86,7 @@ class KubeEngine:
             store,
             cache=self.cache,
             catalogue=catalogue,
-            admission=[CrdAdmission(self.clock), *admission],
+            admission=[CrdAdmission(self.clock, reserved=catalogue.reserved_groups), *admission],
             clock=self.clock,
             hidden=hidden_annotations,
             graceful_pods=graceful_pods,

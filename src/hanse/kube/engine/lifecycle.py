@@ -16,8 +16,8 @@ from datetime import datetime
 from typing import Any, Literal
 
 from hanse.errors import ConflictError, InvalidArgumentError
+from hanse.kube.kinds.resource_info import ResourceInfo
 from hanse.kube.model.objects import Object, mapping
-from hanse.kube.model.resource_info import ResourceInfo
 from hanse.kube.model.status import Cause, InvalidObjectError
 
 Propagation = Literal["", "Background", "Foreground", "Orphan"]

@@ -16,9 +16,9 @@ from hanse.kube.engine.resources.create import ObjectCreation
 from hanse.kube.engine.resources.transactions import ATTEMPTS, StoredObject
 from hanse.kube.engine.resources.update import ObjectUpdates
 from hanse.kube.kinds.conversion import to_served, to_stored
+from hanse.kube.kinds.resource_info import ResourceInfo
 from hanse.kube.merge.apply import server_side_apply
 from hanse.kube.model.objects import Object
-from hanse.kube.model.resource_info import ResourceInfo
 from hanse.store.keys import ObjectKey
 from hanse.turns import is_heavy
 
@@ -36,15 +36,15 @@ class ServerSideApply:
     ) -> tuple[Object, bool]:
         """Apply an object; return it as served, and whether that created it. See `ResourceStore.patch`."""
         context = self._context
-        strategy, turns = context.strategy, context.turns
+        preparation, turns = context.preparation, context.turns
         checks.check_kind(info, applied)
         heavy = is_heavy(applied)
         strict = replace(options, field_validation="Strict")
-        applied = await turns.run(heavy, strategy.decode, info, applied, strict, keep_nulls=True)
+        applied = await turns.run(heavy, preparation.decode, info, applied, strict, keep_nulls=True)
         named = checks.name_of(applied, key.name), checks.namespace_of(info, applied, key.namespace)
         if named != (key.name, key.namespace):
             raise InvalidArgumentError("the object's name and namespace must be those of the request")
-        schema = strategy.schema(info)
+        schema = preparation.schema(info)
 
         def merged(live: Object | None) -> Object:
             try:
@@ -52,7 +52,7 @@ class ServerSideApply:
                     live, applied, manager=options.field_manager, force=options.force, schema=schema,
                     now=context.clock(), subresource=subresource,
                 )  # fmt: skip
-                return result if result is live else strategy.decode(info, result, options)
+                return result if result is live else preparation.decode(info, result, options)
             except ConflictError as error:
                 raise errors.apply_conflict(info, key, error) from error
 

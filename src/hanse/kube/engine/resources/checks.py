@@ -11,8 +11,8 @@ from typing import Any
 from hanse.errors import InvalidArgumentError
 from hanse.kube.engine import lifecycle
 from hanse.kube.engine.resources import errors
+from hanse.kube.kinds.resource_info import ResourceInfo
 from hanse.kube.model.objects import Object, gvk_of, mapping
-from hanse.kube.model.resource_info import ResourceInfo
 from hanse.kube.model.status import Cause
 from hanse.numbers import MAX_WHOLE, whole_number
 from hanse.store.keys import ObjectKey

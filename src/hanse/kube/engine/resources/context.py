@@ -13,12 +13,12 @@ from datetime import datetime
 
 from hanse.kube.engine.cache import ObjectCache
 from hanse.kube.engine.resources import checks
-from hanse.kube.engine.resources.strategy import WriteStrategy
+from hanse.kube.engine.resources.preparation import ObjectPreparation
 from hanse.kube.engine.resources.transactions import ObjectTransactions
 from hanse.kube.kinds.catalogue import Catalogue
 from hanse.kube.kinds.conversion import to_served
+from hanse.kube.kinds.resource_info import ResourceInfo
 from hanse.kube.model.objects import Object
-from hanse.kube.model.resource_info import ResourceInfo
 from hanse.store.keys import ObjectKey
 from hanse.turns import Turns
 
@@ -31,7 +31,7 @@ class WriteContext:
     cache: ObjectCache
     catalogue: Catalogue
     transactions: ObjectTransactions
-    strategy: WriteStrategy
+    preparation: ObjectPreparation
     turns: Turns
     clock: Callable[[], datetime]
     hidden: frozenset[str]

@@ -13,8 +13,8 @@ from hanse.kube.engine.resources import checks, errors
 from hanse.kube.engine.resources.context import WriteContext
 from hanse.kube.engine.resources.transactions import ATTEMPTS
 from hanse.kube.kinds.conversion import to_stored
+from hanse.kube.kinds.resource_info import ResourceInfo
 from hanse.kube.model.objects import Object, mapping
-from hanse.kube.model.resource_info import ResourceInfo
 from hanse.kube.model.status import Cause
 from hanse.store.keys import ObjectKey
 from hanse.turns import is_heavy
@@ -33,7 +33,7 @@ class ObjectCreation:
         context = self._context
         checks.check_writable(info, "create")
         checks.check_kind(info, obj)
-        obj = await context.turns.run(is_heavy(obj), context.strategy.decode, info, obj, options)
+        obj = await context.turns.run(is_heavy(obj), context.preparation.decode, info, obj, options)
         namespace = checks.namespace_of(info, obj, namespace)
         metadata = mapping(obj, "metadata")
         if metadata.get("resourceVersion"):
@@ -72,7 +72,7 @@ class ObjectCreation:
         namespace = await transactions.open_namespace(key.namespace) if key.namespace else None
         new = to_stored(info, obj, current=None)
         new = lifecycle.for_create(info, new, namespace=key.namespace, name=key.name, now=context.clock())
-        new = await context.strategy.prepare(
+        new = await context.preparation.prepare(
             info, key, new, None, operation="CREATE", options=options, applied=applied
         )
         if not options.dry_run:

@@ -12,8 +12,8 @@ from hanse.kube.engine.options import DeleteOptions
 from hanse.kube.engine.resources import checks, errors
 from hanse.kube.engine.resources.context import WriteContext
 from hanse.kube.engine.resources.transactions import ATTEMPTS, StoredObject
+from hanse.kube.kinds.resource_info import ResourceInfo
 from hanse.kube.model.objects import Object, mapping
-from hanse.kube.model.resource_info import ResourceInfo
 from hanse.store.keys import ObjectKey
 
 
@@ -38,7 +38,7 @@ class ObjectDeletion:
             old = self._tombstone(info, key, current) if current.unreadable else current.object
             try:
                 self._check_preconditions(info, key, options, current)
-                await context.strategy.admit_delete(info, key, old, options)
+                await context.preparation.admit_delete(info, key, old, options)
             except HanseError:
                 if not current.cached:
                     raise

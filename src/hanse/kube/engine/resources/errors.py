@@ -16,9 +16,9 @@ from hanse.errors import (
     PermissionDeniedError,
     UnimplementedError,
 )
+from hanse.kube.kinds.resource_info import ResourceInfo
 from hanse.kube.merge.apply import ApplyConflictError
 from hanse.kube.model.fielderrors import FieldError
-from hanse.kube.model.resource_info import ResourceInfo
 from hanse.kube.model.status import BAD_PATCH_RESULT, Cause, InvalidObjectError, StatusConflictError
 from hanse.store.keys import ObjectKey
 

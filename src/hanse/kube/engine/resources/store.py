@@ -20,12 +20,12 @@ from hanse.kube.engine.resources.apply import ServerSideApply
 from hanse.kube.engine.resources.context import WriteContext
 from hanse.kube.engine.resources.create import ObjectCreation
 from hanse.kube.engine.resources.delete import ObjectDeletion
-from hanse.kube.engine.resources.strategy import WriteStrategy
+from hanse.kube.engine.resources.preparation import ObjectPreparation
 from hanse.kube.engine.resources.transactions import ObjectTransactions
 from hanse.kube.engine.resources.update import ObjectUpdates
 from hanse.kube.kinds.catalogue import Catalogue
+from hanse.kube.kinds.resource_info import ResourceInfo
 from hanse.kube.model.objects import Object
-from hanse.kube.model.resource_info import ResourceInfo
 from hanse.store import Store
 from hanse.store.keys import ObjectKey
 from hanse.turns import Turns
@@ -53,14 +53,14 @@ class ResourceStore:
         `room` guards what the store has room for."""
         clock = clock or (lambda: datetime.now(UTC))
         turns = turns or Turns()
-        strategy = WriteStrategy(
+        preparation = ObjectPreparation(
             catalogue, admission=admission, clock=clock, turns=turns, added=cache.added_fields
         )
         transactions = ObjectTransactions(
             store, cache=cache, catalogue=catalogue, event_leases=event_leases, room=room
         )
         self._context = WriteContext(
-            cache=cache, catalogue=catalogue, transactions=transactions, strategy=strategy, turns=turns,
+            cache=cache, catalogue=catalogue, transactions=transactions, preparation=preparation, turns=turns,
             clock=clock, hidden=frozenset(hidden),
         )  # fmt: skip
         self._creation = ObjectCreation(self._context)

@@ -19,8 +19,8 @@ from hanse.kube.engine.expiry import EventLeases, is_event
 from hanse.kube.engine.hooks import Room
 from hanse.kube.engine.resources import errors
 from hanse.kube.kinds.catalogue import Catalogue
+from hanse.kube.kinds.resource_info import ResourceInfo
 from hanse.kube.model.objects import Object, mapping
-from hanse.kube.model.resource_info import ResourceInfo
 from hanse.store import Compare, Delete, Get, KeyValue, Put, Store, TxnResult
 from hanse.store.keys import ObjectKey
 

@@ -3,8 +3,8 @@
 `write` runs the change on the object as the cache has it and commits under a compare of its revision; if
 somebody was faster, the change is made again on the newer object, which the failed transaction brought.
 Nothing is locked, and large objects are worked at in a thread (`hanse.turns`). Next:
-`hanse.kube.engine.lifecycle` for what an update may change, `hanse.kube.engine.resources.strategy` for what
-every write goes through.
+`hanse.kube.engine.lifecycle` for what an update may change, `hanse.kube.engine.resources.preparation` for
+what every write goes through.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from hanse.kube.engine.resources import checks, errors
 from hanse.kube.engine.resources.context import WriteContext
 from hanse.kube.engine.resources.transactions import ATTEMPTS, StoredObject
 from hanse.kube.kinds.conversion import to_served, to_stored
+from hanse.kube.kinds.resource_info import ResourceInfo
 from hanse.kube.model.objects import Object, mapping
-from hanse.kube.model.resource_info import ResourceInfo
 from hanse.kube.model.status import InvalidObjectError
 from hanse.store.keys import ObjectKey
 from hanse.turns import is_heavy
@@ -50,7 +50,7 @@ class ObjectUpdates:
         context = self._context
         checks.check_writable(info, "update")
         checks.check_kind(info, obj)
-        obj = await context.turns.run(is_heavy(obj), context.strategy.decode, info, obj, options)
+        obj = await context.turns.run(is_heavy(obj), context.preparation.decode, info, obj, options)
         namespace = checks.namespace_of(info, obj, namespace)
         key = checks.key_of(info, namespace, checks.name_of(obj, name))
         version = str(mapping(obj, "metadata").get("resourceVersion") or "")
@@ -80,11 +80,11 @@ class ObjectUpdates:
             context.check_version(info, key, wanted, current.revision)
             base = with_version(to_served(info, current.object), current.revision)
             heavy = is_heavy(base) or is_heavy(patch)
-            patched = await context.turns.run(heavy, context.strategy.patch, info, base, patch, patch_type)
+            patched = await context.turns.run(heavy, context.preparation.patch, info, base, patch, patch_type)
             try:
                 checks.check_kind(info, patched)
                 heavy = heavy or is_heavy(patched)
-                patched = await context.turns.run(heavy, context.strategy.decode, info, patched, options)
+                patched = await context.turns.run(heavy, context.preparation.decode, info, patched, options)
             except InvalidObjectError:
                 raise
             except InvalidArgumentError as error:
@@ -149,7 +149,7 @@ class ObjectUpdates:
         old, hidden = current.object, self._context.hidden
         new = lifecycle.for_update(info, new, old, subresource=subresource)
         new = unreadable.unmarked(lifecycle.with_hidden(new, old, hidden))
-        new = await self._context.strategy.prepare(
+        new = await self._context.preparation.prepare(
             info, key, new, old, operation="UPDATE", options=options, subresource=subresource, applied=applied
         )
         if lifecycle.unchanged(new, old, hidden=hidden):

@@ -1,6 +1,6 @@
 """Looks for orphans in one member.
 
-Owns `OrphanWatch`. What the informers show is told at once (`suspect`); all other resources that the member
+Owns `OrphanScanner`. What the informers show is told at once (`suspect`); all other resources that the member
 serves are listed, metadata of our objects only, when the connection is made or comes back and every
 `interval` seconds. A suspicion becomes an orphan only if the object is unexplained twice, `settle` seconds
 apart, and the member shows it by name. One that is listed no more is asked for by name as well before it is
@@ -8,7 +8,8 @@ taken off the report. Nothing is ever deleted in the member.
 
 Concurrency: one task per pipeline; every method but `run` only notes something. Requests go one at a time.
 
-Next: `hanse_syncer.orphans.rules` for the rules, `hanse_syncer.orphans.report` for what becomes of a finding.
+Next: `hanse_syncer.orphans.rules` for the rules, `hanse_syncer.orphans.reporter` for what becomes of a
+finding.
 """
 
 from __future__ import annotations
@@ -27,13 +28,13 @@ from hanse.process.telemetry import get_logger
 from hanse.store import keys
 from hanse.store.keys import ObjectKey
 from hanse_syncer import ownership
-from hanse_syncer.decide.outcome import Trouble
+from hanse_syncer.decide.errors import SyncError
 from hanse_syncer.member.answers import Verdict
 from hanse_syncer.member.member import LinkDownError, Target
 from hanse_syncer.member.session import Session
 from hanse_syncer.orphans import rules as orphans
-from hanse_syncer.orphans.report import Report
-from hanse_syncer.report.states import StateBook
+from hanse_syncer.orphans.reporter import OrphanReporter
+from hanse_syncer.report.state_table import SyncStateTable
 from hanse_syncer.world import World
 
 _log = get_logger(__name__)
@@ -57,7 +58,7 @@ class Other(enum.Enum):
     UNKNOWN = "unknown"
 
 
-class OrphanWatch:
+class OrphanScanner:
     """The orphans of one cluster. `session` and `settled` tell how the pipeline is."""
 
     def __init__(
@@ -65,8 +66,8 @@ class OrphanWatch:
         cluster: str,
         *,
         world: World,
-        book: StateBook,
-        report: Report,
+        states: SyncStateTable,
+        report: OrphanReporter,
         federation_id: str,
         session: Callable[[], Session | None],
         settled: Callable[[], bool],
@@ -76,7 +77,7 @@ class OrphanWatch:
         """`interval` and `settle` are in seconds."""
         self._cluster = cluster
         self._world = world
-        self._book = book
+        self._states = states
         self._report = report
         self._federation_id = federation_id
         self._session = session
@@ -283,12 +284,12 @@ class OrphanWatch:
         target = Target(key, version, kind=served.kind)
         try:
             answer = await session.member.get(target)
-        except Trouble:
+        except SyncError:
             return Other.UNKNOWN
         verdict = session.member.verdict(target, answer)
         if verdict is Verdict.ABSENT:
             if self._unexplained(path):
-                self._book.drop(path)  # of what nobody wants, and is not there
+                self._states.drop(path)  # of what nobody wants, and is not there
             return Other.NONE
         if verdict is not Verdict.DONE:
             return Other.UNKNOWN

@@ -1,12 +1,12 @@
 """The report of one cluster's orphans: `orphans/<cluster>`, the gauge, the log and the Events.
 
-Owns `Report`. Only the holder of the cluster's lease has one: what is in memory is the truth, it is written
-when it differs from what is stored, and every write carries the holder's fence and the condition that the
-cluster is still there. It is bounded: of what is beyond `orphans.MAX_LISTED` it has the number only.
+Owns `OrphanReporter`. Only the holder of the cluster's lease has one: what is in memory is the truth, it is
+written when it differs from what is stored, and every write carries the holder's fence and the condition that
+the cluster is still there. It is bounded: of what is beyond `orphans.MAX_LISTED` it has the number only.
 
-Concurrency: used by the one task of `hanse_syncer.orphans.search`.
+Concurrency: used by the one task of `hanse_syncer.orphans.scanner`.
 
-Next: `hanse_syncer.orphans.requests`, which reads it; the registry makes a condition of it.
+Next: `hanse_syncer.orphans.operations`, which reads it; the registry makes a condition of it.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _log = get_logger(__name__)
 _RETRY_SECONDS: Final = 1.0
 
 
-class Report:
+class OrphanReporter:
     """The orphans of `cluster`, by path."""
 
     def __init__(

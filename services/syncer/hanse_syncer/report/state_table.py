@@ -1,16 +1,16 @@
 """The sync states of one cluster: what is known now, and how it gets into the store.
 
-Owns `StateBook`. Only the holder of the cluster's lease has one, so what is in memory is the truth and is
-written, never read back. All writes carry the holder's fence, and the condition that the cluster is still
-there: what was known of one that has left must not be said of one that joins by its name. Under load they
-are made at ticks that all books of a process share, so that one transaction takes what several clusters
+Owns `SyncStateTable`. Only the holder of the cluster's lease has one, so what is in memory is the truth and
+is written, never read back. All writes carry the holder's fence, and the condition that the cluster is still
+there: what was known of one that has left must not be said of one that joins by its name. Under load they are
+made at ticks that all tables of a process share, so that one transaction takes what several clusters
 reported; reports that nobody waits for are held back for `window` seconds after the last write of the same
 state, so the first change is written at once and a storm of them a few times a second. What members say is
 bounded for each cluster: bytes of statuses in all, and bytes written per second.
 
-Concurrency: `update` and `drop` never wait; one task per book, `run`, writes, one commit after the other.
+Concurrency: `update` and `drop` never wait; one task per table, `run`, writes, one commit after the other.
 
-Next: `hanse_syncer.report.report` for what is in a state.
+Next: `hanse_syncer.report.transitions` for what is in a state.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from hanse.kube.client.pace import Bucket
 from hanse.process.telemetry import get_logger
 from hanse.store import NOT_NOW, BatchWriter, Compare, Delete, Op, Put, Store, is_too_large, keys
 from hanse.store.decoding import carry, decode
-from hanse_syncer.report import report
+from hanse_syncer.report import transitions
 
 _log = get_logger(__name__)
 
@@ -52,13 +52,13 @@ Change = Callable[[SyncState | None], SyncState]
 """Makes the next state of an object out of the present one, None where there is none; changes neither."""
 
 
-class StateBook:
+class SyncStateTable:
     """The sync states of `cluster`, by the object's path."""
 
     def __init__(
         self, writer: BatchWriter, cluster: str, *, fence: Callable[[], Compare], window: float = 0.2
     ) -> None:
-        """`writer` is shared by all books of the process."""
+        """`writer` is shared by all tables of the process."""
         self._writer = writer
         self._cluster = cluster
         self._fence = fence
@@ -109,7 +109,9 @@ class StateBook:
         if len(after.status) > max(had, SMALL_BYTES) and (
             self._status_bytes - had + len(after.status) > MAX_STATUS_TOTAL
         ):
-            after = report.without_status(after, bound=f"at most {MAX_STATUS_TOTAL} for all of a cluster")
+            after = transitions.without_status(
+                after, bound=f"at most {MAX_STATUS_TOTAL} for all of a cluster"
+            )
         if before != after:
             self._status_bytes += len(after.status) - had
             self._count(before, after)
@@ -206,7 +208,9 @@ class StateBook:
             if not isinstance(op, Put) or len(op.value) <= MAX_BYTES:
                 shorter.append(op)
                 continue
-            state = report.without_status(SyncState.FromString(op.value), bound="the store does not take it")
+            state = transitions.without_status(
+                SyncState.FromString(op.value), bound="the store does not take it"
+            )
             value = state.SerializeToString()
             if len(value) <= MAX_BYTES:
                 shorter.append(Put(op.key, value))
@@ -281,7 +285,7 @@ async def load_states(store: Store) -> dict[str, list[tuple[str, SyncState]]]:
         after, revision = page.items[-1].key, page.revision
 
 
-class StateLoader:
+class SyncStateLoader:
     """Reads the sync states for several clusters with one pass where they ask at about the same time."""
 
     def __init__(self, store: Store) -> None:

@@ -1,6 +1,6 @@
 """Why a look at an object did not end as it should, and when to look again.
 
-Owns `Trouble`, which carries it from the request to the one place that writes it down. Pure.
+Owns `SyncError`, which carries it from the request to the one place that writes it down. Pure.
 
 Next: `hanse_syncer.act.reconciler`, which catches it.
 """
@@ -18,7 +18,7 @@ BELONGS: Final = "BelongsToCluster"
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class SyncCondition:
     """What the sync state is to say. `quoted` is whether the message has a cluster's own words."""
 
     phase: sync.SyncPhase.ValueType
@@ -26,17 +26,17 @@ class Outcome:
     message: str
     quoted: bool = False
 
-    def unquoted(self) -> Outcome:
+    def unquoted(self) -> SyncCondition:
         """Return it without a cluster's own words, which may have values of the object."""
         if not self.quoted:
             return self
         reason = self.reason if self.reason.isalnum() else "Refused"
         message = f"{reason}; what the cluster says is not written down, because the object is sealed"
-        return Outcome(self.phase, reason, message)
+        return SyncCondition(self.phase, reason, message)
 
 
-class Trouble(Exception):  # noqa: N818 - an outcome on its way, not a defect
-    """The look ends here. `transient` troubles are retried before anybody is told.
+class SyncError(Exception):
+    """Reconciling the object ends here. `transient` errors are retried before anybody is told.
 
     `waits_for` is a token of `hanse_syncer.act.waiting`; `retry_after` is in seconds, None for the usual
     backoff; `slow` is for what will be refused again until somebody changes something.
@@ -44,15 +44,15 @@ class Trouble(Exception):  # noqa: N818 - an outcome on its way, not a defect
 
     def __init__(
         self,
-        outcome: Outcome,
+        condition: SyncCondition,
         *,
         waits_for: str = "",
         retry_after: float | None = None,
         transient: bool = False,
         slow: bool = False,
     ) -> None:
-        super().__init__(outcome.message)
-        self.outcome = outcome
+        super().__init__(condition.message)
+        self.condition = condition
         self.waits_for = waits_for
         self.retry_after = retry_after
         self.transient = transient
@@ -64,26 +64,29 @@ class Trouble(Exception):  # noqa: N818 - an outcome on its way, not a defect
         said = answer.message
         if verdict is Verdict.NO_NAMESPACE:
             return cls(
-                Outcome(sync.WAITING, "NamespaceMissing", said, quoted=True), waits_for=namespace_token
+                SyncCondition(sync.WAITING, "NamespaceMissing", said, quoted=True), waits_for=namespace_token
             )
         if verdict is Verdict.NAMESPACE_TERMINATING:
             return cls(
-                Outcome(sync.WAITING, "NamespaceTerminating", said, quoted=True), waits_for=namespace_token
+                SyncCondition(sync.WAITING, "NamespaceTerminating", said, quoted=True),
+                waits_for=namespace_token,
             )
         if verdict is Verdict.NO_API:
-            return cls(Outcome(sync.WAITING, "ResourceNotServed", said, quoted=True), waits_for=api_token)
+            return cls(
+                SyncCondition(sync.WAITING, "ResourceNotServed", said, quoted=True), waits_for=api_token
+            )
         if verdict is Verdict.THROTTLED:
             return cls(
-                Outcome(sync.FAILED, "Throttled", said, quoted=True),
+                SyncCondition(sync.FAILED, "Throttled", said, quoted=True),
                 retry_after=answer.retry_after(),
                 transient=True,
             )
         if verdict is Verdict.BROKEN:
             return cls(
-                Outcome(sync.FAILED, answer.reason or f"Http{answer.status}", said, quoted=True),
+                SyncCondition(sync.FAILED, answer.reason or f"Http{answer.status}", said, quoted=True),
                 retry_after=answer.retry_after(),
                 transient=True,
             )
         return cls(
-            Outcome(sync.FAILED, answer.reason or f"Http{answer.status}", said, quoted=True), slow=True
+            SyncCondition(sync.FAILED, answer.reason or f"Http{answer.status}", said, quoted=True), slow=True
         )

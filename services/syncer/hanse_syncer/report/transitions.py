@@ -4,7 +4,7 @@ Owns the content of `SyncState`. A state that says the same as the one before is
 included: `transition_time` moves only with the phase, `apply_time` only with an apply. Pure functions; the
 state that is given is never changed.
 
-Next: `hanse_syncer.report.states`, which stores them.
+Next: `hanse_syncer.report.state_table`, which stores them.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """What people do about orphans: see them, have one exported as a manifest, have one deleted in its member.
 
-Owns `OrphanDesk`, which answers for all clusters from any syncer: the reports are read from the store, and a
-member is asked over a connection of its own. What is deleted has been read at that moment: it carries our
-marks, it has the uid that was named, the store says that nobody wants it, and nothing goes with it that is
-not itself an orphan that was removed before. Whatever is not certain is refused.
+Owns `OrphanOperations`, which answers for all clusters from any syncer: the reports are read from the store,
+and a member is asked over a connection of its own. What is deleted has been read at that moment: it carries
+our marks, it has the uid that was named, the store says that nobody wants it, and nothing goes with it that
+is not itself an orphan that was removed before. Whatever is not certain is refused.
 
 Concurrency: one task per call. Next: `hanse_syncer.service`, which serves it.
 """
@@ -38,7 +38,7 @@ from hanse_syncer import ownership
 from hanse_syncer.act import namespaces
 from hanse_syncer.decide import plan, retained
 from hanse_syncer.decide.contents import phrase
-from hanse_syncer.decide.outcome import Trouble
+from hanse_syncer.decide.errors import SyncError
 from hanse_syncer.member import connection
 from hanse_syncer.member.answers import Answer, Verdict
 from hanse_syncer.member.limiter import Limiter
@@ -62,7 +62,7 @@ class _Found:
     resources: list[ApiResource]
 
 
-class OrphanDesk:
+class OrphanOperations:
     """Answers for the orphans of all clusters. `timeout` (seconds) is for one answer of a member."""
 
     def __init__(self, *, store: Store, world: World, sealer: Sealer, timeout: float) -> None:
@@ -162,8 +162,8 @@ class OrphanDesk:
                 member = Member(client, cluster=cluster, limiter=Limiter(maximum=1))
                 live = await self._live(member, target, name=name, member_uid=member_uid)
                 yield _Found(key, cluster, client, member, target, live, list(catalogue.resources))
-        except Trouble as trouble:
-            raise UnavailableError(f"cluster {cluster}: {trouble.outcome.message}") from trouble
+        except SyncError as error:
+            raise UnavailableError(f"cluster {cluster}: {error.condition.message}") from error
         except (OSError, TimeoutError) as error:
             said = str(error) or type(error).__name__
             raise UnavailableError(f"cluster {cluster} did not answer: {said}") from error

@@ -1,4 +1,4 @@
-"""The strategy of writes: what each goes through, from decoding over defaults and admission to validation.
+"""What an object goes through before it is stored: decoding, defaults, admission, validation, ownership.
 
 Stateless but for its constructor arguments; admission may wait, and large objects are worked at in a thread
 (`hanse.turns`). Next: the pure steps themselves, in `hanse.kube.kinds.decoding`, `hanse.kube.kinds.defaults`,
@@ -21,11 +21,11 @@ from hanse.kube.engine.resources import errors
 from hanse.kube.kinds.catalogue import Catalogue
 from hanse.kube.kinds.decoding import decode
 from hanse.kube.kinds.defaults import apply_defaults
+from hanse.kube.kinds.resource_info import ResourceInfo
 from hanse.kube.merge.managed import update_managed_fields, with_managed, without_managed
 from hanse.kube.merge.patch import json_patch, merge_patch, strategic_merge_patch
 from hanse.kube.merge.schema import Schema
 from hanse.kube.model.objects import Object, mapping
-from hanse.kube.model.resource_info import ResourceInfo
 from hanse.kube.validation.objects import validate, validate_update
 from hanse.store.keys import ObjectKey
 from hanse.turns import Turns, is_heavy
@@ -37,7 +37,7 @@ MAX_PATCHED_BYTES = 3 * 1024 * 1024
 """Bytes of an object after a patch, with the status that is not stored; as those of a request's body."""
 
 
-class WriteStrategy:
+class ObjectPreparation:
     """Turns what a client sent into what is stored."""
 
     def __init__(
@@ -137,7 +137,9 @@ class WriteStrategy:
             )  # fmt: skip
             new = await admission.admit(request)
         decoded = new is read and stored is info
-        problems = await self._turns.run(heavy, validate, new, schema, strict=False, decoded=decoded)
+        problems = await self._turns.run(
+            heavy, validate, new, schema, strict=False, strategy=stored.strategy, decoded=decoded
+        )
         if old is not None:
             problems += await self._turns.run(heavy, validate_update, old, new, schema)
         if problems:
