@@ -16,8 +16,8 @@ from typing import Any, Self
 
 import orjson
 from aiohttp import web
+from hanse_syncer.cluster.dependencies import SyncerDependencies
 from hanse_syncer.decide.render import Renderer
-from hanse_syncer.pipeline import Parts
 from hanse_syncer.report.events import EventSink
 from hanse_syncer.report.metrics import SyncerMetrics
 from hanse_syncer.report.state_table import SyncStateLoader
@@ -302,7 +302,7 @@ class Federation:
             group = await stack.enter_async_context(asyncio.TaskGroup())
             events = EventSink(self._record, identity=identity, per_second=1000)
             background = group.create_task(events.run())
-            parts = Parts(
+            dependencies = SyncerDependencies(
                 store=self.store,
                 writer=BatchWriter(self.store, spacing=0.0),
                 world=world,
@@ -318,7 +318,7 @@ class Federation:
                 orphan_interval=orphan_interval,
                 orphan_settle=0.1,
             )
-            sharing = Sharing(parts, identity=identity, lease_seconds=2)
+            sharing = Sharing(dependencies, identity=identity, lease_seconds=2)
             stop = asyncio.Event()
             running = group.create_task(sharing.run(stop))
             try:
