@@ -11,6 +11,7 @@ import pytest
 
 from hanse.control import Backoff, Controller, Request, Result, TerminalError, WorkQueue
 from hanse.errors import UnavailableError
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.looptime
 
@@ -47,13 +48,6 @@ async def running(controller: Controller) -> AsyncIterator[Controller]:
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """Wait, in virtual time, until something holds."""
-    async with asyncio.timeout(1000):
-        while not condition():  # noqa: ASYNC110 - virtual time
-            await asyncio.sleep(0.01)
 
 
 async def ok(key: str) -> Result | None:

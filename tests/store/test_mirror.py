@@ -9,7 +9,7 @@ import pytest
 
 from hanse.errors import CompactedError, DeadlineError, FailedPreconditionError
 from hanse.store import Delete, KeyValue, MemoryStore, Mirror, Put, RangeResult, Store
-from tests.store.contract import until
+from tests.support.waiting import until
 
 Change = tuple[str, str | None, str | None]
 
