@@ -127,7 +127,7 @@ async def test_requeue_after_comes_back() -> None:
     queue = WorkQueue()
     async with running(Controller("test", looks, queue)):
         queue.add("a")
-        await until(lambda: looks.count["a"] == 3)
+        await until(lambda: looks.count["a"] == 3, seconds=1000)
         assert looks.times[2] - looks.times[0] == pytest.approx(60, abs=0.01)
 
 
@@ -142,7 +142,7 @@ async def test_a_look_that_hangs_is_ended_and_retried() -> None:
     queue = WorkQueue(backoff=Backoff(base=1, jitter=0))
     async with running(Controller("test", looks, queue, workers=1, timeout=10)):
         queue.add("a")
-        await until(lambda: looks.count["a"] == 2)
+        await until(lambda: looks.count["a"] == 2, seconds=1000)
         assert looks.times[1] - looks.times[0] == pytest.approx(11, abs=0.05)
 
 
