@@ -110,12 +110,11 @@ async def test_an_object_that_was_never_placed_is_gone_at_once(world: World) -> 
 async def test_a_deletion_from_before_a_start_is_finished(world: World) -> None:
     """What was asked for before a crash is done after it."""
     await world.create(DEPLOYMENTS, deployment())
-    await world.place(WEB, {"eu": 2})
+    placed = await world.place(WEB, {"eu": 2})
     await world.call("DELETE", WEB_PATH)
     await world.apiserver.__aexit__(None, None, None)
-    await world.store.put(
-        WEB.sync_state("eu"), sync.SyncState(cluster="eu", phase=sync.REMOVED).SerializeToString()
-    )
+    state = sync.SyncState(cluster="eu", phase=sync.REMOVED, placement_revision=placed)
+    await world.store.put(WEB.sync_state("eu"), state.SerializeToString())
     async with World(world.store) as other:
         await gone(other, WEB_PATH)
 

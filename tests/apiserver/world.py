@@ -267,9 +267,12 @@ class World:
         message: str = "",
         replicas: int | None = None,
         uid: str = "",
-        acted_on: int = 0,
+        acted_on: int | None = None,
     ) -> int:
-        """Write a sync state as the syncer does; returns its revision."""
+        """Write a sync state as the syncer does, about the present placement; returns its revision."""
+        placed = await self.store.get(key.key("placements"))
+        if acted_on is None:
+            acted_on = placed.mod_revision if placed else 0
         state = sync.SyncState(
             name=key.sync_state(cluster),
             cluster=cluster,

@@ -13,6 +13,7 @@ from typing import Any, Self
 
 import yaml
 
+from hanse.federation.strategies import federation_kinds
 from hanse.flow import Flow, FlowLimits
 from hanse.kube.client.access import ClusterAccess
 from hanse.kube.client.client import KubeClient, ResourcePath
@@ -59,7 +60,7 @@ class World:
         self.directory = directory
         self.engine = KubeEngine(
             store,
-            catalogue=catalogue or Catalogue.federation(),
+            catalogue=catalogue or Catalogue(federation_kinds()),
             view=view,
             admission=admission,
             window=window,

@@ -22,6 +22,8 @@ from hanse.api.registry.v1.cluster_pb2 import ApiResource
 from hanse.api.scheduler.v1.placement_pb2 import ClusterPlacement, Placement
 from hanse.api.syncer.v1 import sync_state_pb2 as sync
 from hanse.api.syncer.v1.sync_state_pb2 import SyncState
+from hanse.federation.confirmation import confirmation_of, is_confirmed
+from hanse.federation.placements import after_revisions, is_releasing, placement_in
 from hanse_syncer.world import Intent
 
 
@@ -49,8 +51,8 @@ def desired_in(
     """
     if placement is None:
         return Desired.UNKNOWN, None
-    desired = next((entry for entry in placement.clusters if entry.cluster == cluster), None)
-    releasing = any(entry.cluster == cluster for entry in placement.releasing)
+    desired = placement_in(placement, cluster)
+    releasing = is_releasing(placement, cluster)
     if intent is None or not (desired or releasing):
         return Desired.UNKNOWN, None
     if intent.deleting:
@@ -74,17 +76,12 @@ def choose_version(served: Sequence[ApiResource], wanted: str) -> str:
 def is_outdated(
     state: SyncState | None, *, intent: Intent | None, placement: Placement | None, cluster: str
 ) -> bool:
-    """Return whether a confirmation is not one of the present object and of what the placement says now.
-
-    Between the two the object may have been applied again, by a process that died before it said so.
-    """
-    if state is None or state.phase != sync.REMOVED or placement is None:
+    """Return whether what is confirmed does not confirm what the placement asks for now: look again."""
+    confirmation = confirmation_of(state) if state is not None else None
+    after = after_revisions(placement).get(cluster) if placement is not None else None
+    if confirmation is None or after is None:
         return False
-    if intent is not None and state.object.uid not in ("", intent.uid):
-        return True
-    after = {entry.cluster: entry.after_revision for entry in placement.clusters}
-    after |= {entry.cluster: entry.after_revision for entry in placement.releasing}
-    return 0 < state.placement_revision <= after.get(cluster, 0)
+    return not is_confirmed(confirmation, uid=intent.uid if intent is not None else "", after_revision=after)
 
 
 class SyncAction(enum.Enum):

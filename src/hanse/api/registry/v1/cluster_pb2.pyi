@@ -398,6 +398,32 @@ class ApiResource(_message.Message):
 Global___ApiResource: _TypeAlias = ApiResource  # noqa: Y015
 
 @_typing.final
+class ApiGroupVersion(_message.Message):
+    """One version of an API group."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GROUP_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    group: _builtins.str
+    """API group, empty for core."""
+    version: _builtins.str
+    """Version. Example: "v1beta1"."""
+    def __init__(
+        self,
+        *,
+        group: _builtins.str = ...,
+        version: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["group", b"group", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ApiGroupVersion: _TypeAlias = ApiGroupVersion  # noqa: Y015
+
+@_typing.final
 class ApiCatalogue(_message.Message):
     """All that a cluster serves."""
 
@@ -406,13 +432,20 @@ class ApiCatalogue(_message.Message):
     NAME_FIELD_NUMBER: _builtins.int
     HASH_FIELD_NUMBER: _builtins.int
     RESOURCES_FIELD_NUMBER: _builtins.int
+    UNKNOWN_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """"clusters/{cluster}/apiCatalogue"."""
     hash: _builtins.str
-    """Hash over the resources."""
+    """Hash over all that follows."""
     @_builtins.property
     def resources(self) -> _containers.RepeatedCompositeFieldContainer[Global___ApiResource]:
         """The resources, sorted by group, version and resource."""
+
+    @_builtins.property
+    def unknown(self) -> _containers.RepeatedCompositeFieldContainer[Global___ApiGroupVersion]:
+        """What the cluster serves and cannot tell of now, because the API server behind it is away. The resources
+        have what was known of it before.
+        """
 
     def __init__(
         self,
@@ -420,10 +453,11 @@ class ApiCatalogue(_message.Message):
         name: _builtins.str = ...,
         hash: _builtins.str = ...,
         resources: _abc.Iterable[Global___ApiResource] | None = ...,
+        unknown: _abc.Iterable[Global___ApiGroupVersion] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["hash", b"hash", "name", b"name", "resources", b"resources"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["hash", b"hash", "name", b"name", "resources", b"resources", "unknown", b"unknown"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
