@@ -20,8 +20,8 @@ from hanse.kube.engine.engine import KubeEngine
 from hanse.kube.engine.entry import Change, Entry
 from hanse.kube.engine.lifecycle import Propagation, timestamp
 from hanse.kube.engine.options import DeleteOptions, WriteOptions
+from hanse.kube.kinds.resource_info import ResourceInfo
 from hanse.kube.model.objects import Object, labels_of, mapping, name_of, namespace_of, sequence
-from hanse.kube.model.resource_info import ResourceInfo
 from hanse.kube.model.selectors import LabelSelector
 from hanse.store.keys import ObjectKey
 

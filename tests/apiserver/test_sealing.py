@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 import pytest
 from hanse_scheduler.state.records import Record
-from hanse_scheduler.state.records import decode as scheduler_decode
+from hanse_scheduler.state.records import decode_object as scheduler_decode
 from hanse_syncer.world import World as SyncerWorld
 
 from hanse.security.envelope import is_sealed

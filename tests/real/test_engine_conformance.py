@@ -13,6 +13,7 @@ import pytest_asyncio
 
 from hanse.kube.client.access import ClusterAccess
 from hanse.kube.kinds.catalogue import Catalogue
+from hanse.kube.kinds.strategies.kubernetes import kubernetes
 from hanse.store import MemoryStore
 from tests.kube.server.world import World, until
 from tests.real.conformance import scenarios_mistakes, scenarios_reads, scenarios_writes
@@ -105,7 +106,7 @@ async def both(assets_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> As
         store = MemoryStore(progress_interval=0.1)
         stack.push_async_callback(store.close)
         world = await stack.enter_async_context(
-            World(store, directory / "ours", catalogue=Catalogue.builtin())
+            World(store, directory / "ours", catalogue=Catalogue(kubernetes()))
         )
         access = ClusterAccess.from_kubeconfig(clusters["real"].kubeconfig_path)
         ours = await stack.enter_async_context(

@@ -79,7 +79,7 @@ class Federation:
             identity=identity,
             recorder=recorder,
         )
-        await world.mirror.synced()
+        await world.follower.synced()
         await self.stack.enter_async_context(scheduler)
         if lead:
             async with asyncio.timeout(DEADLINE):
@@ -162,11 +162,11 @@ class Federation:
         """Wait until schedulers have seen everything and have nothing to do."""
         async with asyncio.timeout(DEADLINE):
             for process in processes:
-                await process.world.mirror.current()
+                await process.world.follower.current()
                 queue = process.scheduler.queue
                 while queue is not None and not queue.idle:  # noqa: ASYNC110
                     await asyncio.sleep(0.005)
-                await process.world.mirror.current()
+                await process.world.follower.current()
 
 
 def where(placement: Placement) -> dict[str, int | None]:

@@ -31,6 +31,7 @@ from hanse.api.syncer.v1 import sync_state_pb2 as sync
 from hanse.api.syncer.v1.orphan_pb2 import Orphan, OrphanReport
 from hanse.api.syncer.v1.sync_state_pb2 import SyncState, ZoneEndpoints
 from hanse.api.type.v1 import condition_pb2
+from hanse.federation.strategies import federation_kinds
 from hanse.kube.kinds.catalogue import Catalogue
 from hanse.store import BatchWriter, Compare, Event, KeyValue, keys
 from hanse.store.decoding import carry
@@ -265,7 +266,7 @@ def test_its_addresses_stay_in_dns_and_its_status_counts() -> None:
     for ready in (condition_pb2.TRUE, condition_pb2.UNKNOWN):
         value = in_later_state(ready).SerializeToString()
         assert cluster_view(KeyValue("clusters/b", value, 1, 1, 1)).reachable is (ready == condition_pb2.TRUE)
-        view = FederationView(Catalogue.federation())
+        view = FederationView(Catalogue(federation_kinds()))
         state = SyncState(name="x", phase=sync.APPLIED, applied_generation=1, status=b'{"readyReplicas":3}')
         key = ObjectKey("apps", "deployments", "shop", "web")
         placement = Placement(name="x", generation=1, clusters=[ClusterPlacement(cluster="b")])
@@ -290,7 +291,7 @@ def test_a_later_phase_is_no_absence() -> None:
     found = presence(kv)
     assert found is not None
     assert found.addresses == ("192.0.2.1",)
-    view = FederationView(Catalogue.federation())
+    view = FederationView(Catalogue(federation_kinds()))
     placement = Placement(name="x", generation=1, clusters=[ClusterPlacement(cluster="eu")])
     list(view.apply(Event("put", KeyValue(WEB.key("placements"), placement.SerializeToString(), 5, 5, 1, 0))))
     list(view.apply(Event("put", kv)))

@@ -16,8 +16,8 @@ from typing import Any, Self
 
 import orjson
 from aiohttp import web
+from hanse_syncer.cluster.dependencies import SyncerDependencies
 from hanse_syncer.decide.render import Renderer
-from hanse_syncer.pipeline import Parts
 from hanse_syncer.report.events import EventSink
 from hanse_syncer.report.metrics import SyncerMetrics
 from hanse_syncer.report.state_table import SyncStateLoader
@@ -33,6 +33,7 @@ from hanse.api.type.v1.object_reference_pb2 import ObjectReference
 from hanse.control.queue import Backoff
 from hanse.kube.engine.engine import KubeEngine
 from hanse.kube.kinds.catalogue import Catalogue
+from hanse.kube.kinds.strategies.kubernetes import kubernetes
 from hanse.kube.model.identity import User
 from hanse.kube.server.app import KubeServer, ServerOptions
 from hanse.kube.server.auth import AllowGroups
@@ -66,7 +67,7 @@ class Member:
     def __init__(self, name: str) -> None:
         self.name = name
         self.store = MemoryStore()
-        self.engine = KubeEngine(self.store, catalogue=Catalogue.builtin())
+        self.engine = KubeEngine(self.store, catalogue=Catalogue(kubernetes()))
         self.writes: list[tuple[str, str]] = []
         self.requests: list[tuple[str, str]] = []
         self.fault: Fault | None = None
@@ -301,7 +302,7 @@ class Federation:
             group = await stack.enter_async_context(asyncio.TaskGroup())
             events = EventSink(self._record, identity=identity, per_second=1000)
             background = group.create_task(events.run())
-            parts = Parts(
+            dependencies = SyncerDependencies(
                 store=self.store,
                 writer=BatchWriter(self.store, spacing=0.0),
                 world=world,
@@ -317,7 +318,7 @@ class Federation:
                 orphan_interval=orphan_interval,
                 orphan_settle=0.1,
             )
-            sharing = Sharing(parts, identity=identity, lease_seconds=2)
+            sharing = Sharing(dependencies, identity=identity, lease_seconds=2)
             stop = asyncio.Event()
             running = group.create_task(sharing.run(stop))
             try:

@@ -103,7 +103,7 @@ async def test_a_name_that_nothing_of_ours_has_is_not_followed() -> None:
 
 
 async def test_a_malformed_list_is_read_again_and_stops_nobody() -> None:
-    """An item without metadata is a failure of that list, not of the cluster's pipeline."""
+    """An item without metadata is a failure of that list, not of the cluster's controller."""
     notes = Notes()
     found = informer(Lists([{"kind": "nonsense"}], [item("web", "7")]), notes)
     running = asyncio.create_task(found.run())

@@ -100,7 +100,7 @@ async def test_orphan_of_a_kind_that_nothing_uses_is_found(fed: Federation) -> N
             "uid": "cluster-uid",
         }
         assert "secrets default/old" in event["message"]
-        assert sharing.pipelines["a"]._parts.metrics.orphans["a"] == 1
+        assert sharing.controllers["a"].dependencies.metrics.orphans["a"] == 1
         assert (await report(fed, "b")).total == 0
     assert unwritten(fed.members["a"])
 
@@ -133,7 +133,7 @@ async def test_what_a_restored_member_brings_back_is_found(
         await fed.put(WEB, config_map())
         await fed.place(WEB, "a")
         first = await fed.reaches(WEB, "a", sync.APPLIED)
-        await until(lambda: sharing.pipelines["a"].settled, what="the first look is over")
+        await until(lambda: sharing.controllers["a"].settled, what="the first look is over")
         await reported(fed)
         await member.stop()
         for path, obj in ((OLD, config_map()), (SECRET, secret())):

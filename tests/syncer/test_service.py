@@ -55,7 +55,7 @@ async def served(fed: Federation, sharing: Sharing | None = None) -> AsyncIterat
             world=world,
             renderer=Renderer(FEDERATION_ID),
             sealer=fed.sealer,
-            pipelines=sharing.pipelines if sharing is not None else {},
+            controllers=sharing.controllers if sharing is not None else {},
         )
         server = RpcServer(listen="127.0.0.1:0", tls=None, policy=Policy.allow_all())
         server.add(add_SyncerServiceServicer_to_server, servicer)

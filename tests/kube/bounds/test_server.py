@@ -16,7 +16,7 @@ from hanse_apiserver.access import TokenFileAuthenticator
 
 from hanse.documents import MAX_DEPTH, MAX_VALUES
 from hanse.errors import UnauthenticatedError
-from hanse.kube.engine.pipeline import MAX_OBJECT_DEPTH
+from hanse.kube.engine.resources.preparation import MAX_OBJECT_DEPTH
 from hanse.kube.kinds.defaults import MAX_DEFAULTED_BYTES
 from hanse.kube.merge.json_patch import MAX_COPIED_BYTES, MAX_OPERATIONS
 from hanse.kube.merge.managed import MAX_ENTRIES

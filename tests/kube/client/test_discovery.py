@@ -14,6 +14,7 @@ from hanse.kube.client.bounds import CATALOGUE_RESOURCES, MisbehavingMemberError
 from hanse.kube.client.discovery import KIND, GroupVersion, ServedApis, read_discovery
 from hanse.kube.client.expect import WrongAnswerError
 from hanse.kube.kinds.catalogue import Catalogue
+from hanse.kube.kinds.strategies.kubernetes import kubernetes
 from hanse.kube.wire import discovery
 from tests.support.shapes import gone_wrong
 
@@ -160,7 +161,7 @@ def test_each_version_is_told_or_unknown(versions: list[tuple[str, str, bool, bo
 
 def test_our_own_server_is_read() -> None:
     """What the engine writes is what the reader reads, resource by resource."""
-    catalogue = Catalogue.builtin()
+    catalogue = Catalogue(kubernetes())
     documents = [discovery.aggregated(catalogue, core=core) for core in (True, False)]
     served = read_discovery(documents)
     told = {(r.group, r.version, r.resource, r.kind, r.namespaced) for r in served.resources}

@@ -12,12 +12,14 @@ from hypothesis import strategies as st
 
 from hanse.errors import CompactedError, InvalidArgumentError
 from hanse.federation.propagation import object_propagates, propagates
+from hanse.federation.strategies import federation_kinds
 from hanse.kube.engine import unreadable
 from hanse.kube.engine.cache import ObjectCache
 from hanse.kube.engine.crds import _priority
 from hanse.kube.engine.entry import Change, Entry
 from hanse.kube.engine.history import ResourceLog
 from hanse.kube.kinds.catalogue import Catalogue
+from hanse.kube.kinds.strategies.kubernetes import kubernetes
 from hanse.kube.kinds.table import human_duration
 from hanse.kube.model import jsonpath
 from hanse.kube.server.negotiation import Wanted, parse_accept
@@ -161,7 +163,7 @@ def test_broken_protobuf_is_an_error_and_nothing_else(body: bytes) -> None:
 
 def test_short_and_plural_names_are_unique_within_a_group() -> None:
     """No two kinds of a group and version share a name."""
-    catalogue = Catalogue.federation()
+    catalogue = Catalogue(federation_kinds())
     for group, versions in catalogue.groups().items():
         for version in versions:
             infos = catalogue.group_version(group, version)
@@ -171,7 +173,7 @@ def test_short_and_plural_names_are_unique_within_a_group() -> None:
 
 def test_every_builtin_kind_has_a_schema() -> None:
     """A kind without a schema would be neither checked nor explained."""
-    catalogue = Catalogue.builtin()
+    catalogue = Catalogue(kubernetes())
     assert [i.kind for i in catalogue if catalogue.schema(i) is None] == []
 
 

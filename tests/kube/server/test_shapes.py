@@ -12,12 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hanse.errors import InvalidArgumentError
+from hanse.federation.strategies import federation_kinds
 from hanse.kube.engine.entry import Entry
 from hanse.kube.engine.unreadable import decode, fault
 from hanse.kube.kinds.catalogue import Catalogue
+from hanse.kube.kinds.kind import PrinterColumn
+from hanse.kube.kinds.resource_info import ResourceInfo
 from hanse.kube.kinds.table import UNREADABLE
 from hanse.kube.model import jsonpath
-from hanse.kube.model.resource_info import PrinterColumn, ResourceInfo
 from hanse.kube.model.selectors import FieldSelector, LabelSelector
 from hanse.kube.server.negotiation import parse_accept
 from hanse.kube.server.representation import Renderer
@@ -26,7 +28,7 @@ from tests.support.shapes import anything, deep, gone_wrong
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 TABLE = "application/json;as=Table;g=meta.k8s.io;v=v1"
-INFOS = [info for info in Catalogue.federation() if "list" in info.verbs]
+INFOS = [info for info in Catalogue(federation_kinds()) if "list" in info.verbs]
 POD_SPEC = {
     "containers": [{"name": "c", "image": "i"}],
     "readinessGates": [{"conditionType": "x"}],

@@ -15,6 +15,7 @@ from typing import Any, Self
 
 import yaml
 
+from hanse.federation.strategies import federation_kinds
 from hanse.flow import Flow, FlowLimits
 from hanse.kube.client.access import ClusterAccess
 from hanse.kube.client.requests import GroupVersionResource
@@ -61,7 +62,7 @@ class World:
         self.directory = directory
         self.engine = KubeEngine(
             store,
-            catalogue=catalogue or Catalogue.federation(),
+            catalogue=catalogue or Catalogue(federation_kinds()),
             view=view,
             admission=admission,
             window=window,

@@ -15,7 +15,8 @@ from hanse.api.type.v1.object_reference_pb2 import ObjectReference
 from hanse.documents import json_document
 from hanse.errors import InvalidArgumentError, shown
 from hanse.federation.propagation import propagates
-from hanse.kube.kinds.catalogue import Catalogue, ResourceInfo
+from hanse.kube.kinds.catalogue import Catalogue
+from hanse.kube.kinds.resource_info import ResourceInfo
 from hanse.kube.model.objects import Object, gvk_of, mapping, name_of, namespace_of
 from hanse.store.keys import CLUSTER_SCOPE, CORE, OBJECTS, ObjectKey
 

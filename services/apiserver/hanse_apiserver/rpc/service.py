@@ -22,7 +22,7 @@ from hanse.kube.engine.engine import KubeEngine
 from hanse.kube.engine.entry import Entry
 from hanse.kube.engine.lifecycle import Propagation
 from hanse.kube.engine.options import DeleteOptions, PatchType, WriteOptions
-from hanse.kube.kinds.catalogue import ResourceInfo
+from hanse.kube.kinds.resource_info import ResourceInfo
 from hanse.kube.kinds.selectable import field_selector
 from hanse.kube.model.identity import Attributes, User
 from hanse.kube.model.objects import Object, mapping

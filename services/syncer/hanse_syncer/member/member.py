@@ -227,5 +227,5 @@ class Member:
 
     def too_much(self, error: MisbehavingMemberError) -> LinkDownError:
         """Return the error for what is more than any cluster has: no answer at all. Raise it from `error`,
-        for which the pipeline leaves the member alone."""
+        for which the controller leaves the member alone."""
         return LinkDownError(f"cluster {self.cluster}: {error.message}", metadata={"cluster": self.cluster})

@@ -6,7 +6,7 @@ subscribers the difference; watches end, since nobody knows what they missed. Re
 seen what this process wrote (`fresh`). A value that cannot be read, a view that fails on an object and a
 subscriber that raises are that object's trouble: it is served with the reason
 (`hanse.kube.engine.unreadable`), and all others are served on. Next: `hanse.kube.engine.history` for windows
-and watches, `hanse.kube.engine.resources` for writes.
+and watches, `hanse.kube.engine.resources.store` for writes.
 """
 
 from __future__ import annotations

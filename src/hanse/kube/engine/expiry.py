@@ -7,7 +7,7 @@ there are few leases and few Events end at once.
 
 Concurrency: one loop. Events of one store are written by any number of tasks; a lease is asked for once.
 
-Next: `hanse.kube.engine.resources`, which writes with these leases.
+Next: `hanse.kube.engine.resources.store`, which writes with these leases.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ from hanse.kube.engine.cache import ObjectCache
 from hanse.kube.engine.entry import Change, Entry
 from hanse.kube.engine.lifecycle import FOREGROUND, ORPHAN
 from hanse.kube.engine.options import DeleteOptions
-from hanse.kube.engine.resources import ResourceStore
+from hanse.kube.engine.resources.store import ResourceStore
 from hanse.kube.kinds.catalogue import Catalogue
 from hanse.kube.model.objects import Object, mapping, parse_api_version, sequence
 from hanse.store.keys import ObjectKey

@@ -1,4 +1,4 @@
-"""What the engine knows about one resource: a value, made from a table, a schema or a CRD.
+"""One resource in one version, as a server serves it: made from a kind's declaration or from a CRD.
 
 Frozen; shared freely. Next: `hanse.kube.kinds.catalogue`, which holds the ones that a server serves.
 """
@@ -8,20 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-ALL_VERBS = ("create", "delete", "deletecollection", "get", "list", "patch", "update", "watch")
-READ_VERBS = ("get", "list", "watch")
-
-
-@dataclass(frozen=True, slots=True)
-class PrinterColumn:
-    """A column of `kubectl get` as a CRD declares it; priority 0 is always shown, others with -o wide."""
-
-    name: str
-    type: str
-    json_path: str
-    format: str = ""
-    description: str = ""
-    priority: int = 0
+from hanse.kube.kinds.kind import ALL_VERBS, NO_STRATEGY, PrinterColumn, ScalePaths, SelectableField, Strategy
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +19,8 @@ class ResourceInfo:
     version in which objects of the resource are stored, `storage_group` and `storage_resource` say where
     (they differ from `group` and `plural` for a view of another resource, as events.k8s.io is of core's).
     `schema` is the OpenAPI v3 schema of kinds that are not Kubernetes' own. `virtual` resources have nothing
-    stored: a `View` renders them. `selectable_fields` are the dotted paths that a CRD declares to be selected
-    by. `scale_paths` are (spec replicas, status replicas, label selector) paths.
+    stored: a `View` renders them. `custom` resources are defined by a CRD. `strategy` is what is done with
+    objects of the kind.
     """
 
     group: str
@@ -54,8 +41,9 @@ class ResourceInfo:
     custom: bool = False
     schema: dict[str, Any] | None = field(default=None, compare=False, hash=False)
     columns: tuple[PrinterColumn, ...] = ()
-    selectable_fields: tuple[str, ...] = ()
-    scale_paths: tuple[str, str, str] | None = None
+    selectable: tuple[SelectableField, ...] = ()
+    scale: ScalePaths | None = None
+    strategy: Strategy = field(default=NO_STRATEGY, compare=False, repr=False)
 
     @property
     def api_version(self) -> str:
