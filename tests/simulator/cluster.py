@@ -6,7 +6,6 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from hanse.kube.client.requests import GroupVersionResource
 from hanse.kube.model.objects import Object, mapping
 from hanse.store import MemoryStore, Store
 from tests.support.object_client import ObjectClient
+from tests.support.programs import Ran, run_program
 
 PODS = GroupVersionResource("v1", "pods")
 NODES = GroupVersionResource("v1", "nodes")
@@ -37,15 +37,6 @@ DAEMON_SETS = GroupVersionResource("apps/v1", "daemonsets")
 JOBS = GroupVersionResource("batch/v1", "jobs")
 
 DEADLINE = 20.0
-
-
-@dataclass(frozen=True, slots=True)
-class Ran:
-    """What a command did."""
-
-    code: int
-    out: str
-    err: str
 
 
 class Cluster:
@@ -116,19 +107,8 @@ class Cluster:
             "KUBECONFIG": self.simulator.settings.kubeconfig_file,
             "HOME": "/nowhere",
         }
-        process = await asyncio.create_subprocess_exec(
-            "kubectl", f"--cache-dir={Path(self.simulator.settings.pki_dir) / 'cache'}", *arguments,
-            env=environment, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-        )  # fmt: skip
-        try:
-            async with asyncio.timeout(60):
-                out, err = await process.communicate(stdin.encode())
-        except TimeoutError:
-            process.kill()
-            await process.wait()
-            raise
-        ran = Ran(process.returncode or 0, out.decode(), err.decode())
+        cache = f"--cache-dir={Path(self.simulator.settings.pki_dir) / 'cache'}"
+        ran = await run_program("kubectl", cache, *arguments, environment=environment, stdin=stdin)
         assert ran.code == 0 or not check, ran
         return ran
 

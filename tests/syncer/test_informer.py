@@ -17,7 +17,7 @@ from hanse.kube.client.bounds import MisbehavingMemberError
 from hanse.kube.client.client import KubeClient, ObjectList
 from hanse.kube.client.requests import GroupVersionResource
 from hanse.kube.model.objects import Object
-from tests.syncer.harness import until
+from tests.support.waiting import until
 
 CONFIGMAPS = GroupVersionResource("v1", "configmaps")
 

@@ -14,18 +14,10 @@ from hanse.errors import CompactedError, InvalidArgumentError
 from hanse.kube.client.requests import GroupVersionResource
 from hanse.kube.server.endpoints import read
 from hanse.store import MemoryStore, Store, WatchBatch
-from tests.kube.server.world import (
-    CONFIGMAPS,
-    CRDS,
-    DEPLOYMENTS,
-    World,
-    config_map,
-    deployment,
-    until,
-    widget_crd,
-)
+from tests.kube.server.world import CONFIGMAPS, CRDS, DEPLOYMENTS, World, config_map, deployment, widget_crd
 from tests.support.object_client import ObjectClient
 from tests.support.raw import raw
+from tests.support.waiting import until
 
 
 async def _fill(client: ObjectClient, count: int) -> None:
