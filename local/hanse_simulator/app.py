@@ -19,6 +19,7 @@ from aiohttp import web
 from hanse.errors import ConfigError, NotFoundError, UnavailableError
 from hanse.kube.engine.engine import KubeEngine
 from hanse.kube.kinds.catalogue import Catalogue
+from hanse.kube.kinds.strategies.kubernetes import kubernetes
 from hanse.kube.model.objects import sequence
 from hanse.kube.server.app import KubeServer, ServerOptions
 from hanse.kube.server.auth import AllowGroups, CertificateAuthenticator
@@ -64,7 +65,7 @@ class Simulator:
         self._services = ServiceAdmission(Pool.of_network("cluster address", settings.services_range))
         self.engine = KubeEngine(
             store,
-            catalogue=Catalogue.builtin(),
+            catalogue=Catalogue(kubernetes()),
             admission=[WorkloadAdmission(), self._services],
             graceful_pods=True,
             window=WINDOW,

@@ -15,7 +15,7 @@ from typing import Any, Final
 import orjson
 from aiohttp import web
 
-from hanse.kube.model.resource_info import ResourceInfo
+from hanse.kube.kinds.resource_info import ResourceInfo
 
 _MIB: Final = 1024 * 1024
 _PAGE: Final = 500

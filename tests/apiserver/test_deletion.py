@@ -7,7 +7,8 @@ import pytest
 from hanse.api.federation.v1 import federation_service_pb2 as rpc
 from hanse.api.syncer.v1 import sync_state_pb2 as sync
 from hanse.store.keys import ObjectKey
-from tests.apiserver.world import WEB, World, config_map, deployment, namespace, until
+from tests.apiserver.world import WEB, World, config_map, deployment, namespace
+from tests.support.waiting import until
 
 DEPLOYMENTS = "/apis/apps/v1/namespaces/shop/deployments"
 CONFIG_MAPS = "/api/v1/namespaces/shop/configmaps"
@@ -109,12 +110,11 @@ async def test_an_object_that_was_never_placed_is_gone_at_once(world: World) -> 
 async def test_a_deletion_from_before_a_start_is_finished(world: World) -> None:
     """What was asked for before a crash is done after it."""
     await world.create(DEPLOYMENTS, deployment())
-    await world.place(WEB, {"eu": 2})
+    placed = await world.place(WEB, {"eu": 2})
     await world.call("DELETE", WEB_PATH)
     await world.apiserver.__aexit__(None, None, None)
-    await world.store.put(
-        WEB.sync_state("eu"), sync.SyncState(cluster="eu", phase=sync.REMOVED).SerializeToString()
-    )
+    state = sync.SyncState(cluster="eu", phase=sync.REMOVED, placement_revision=placed)
+    await world.store.put(WEB.sync_state("eu"), state.SerializeToString())
     async with World(world.store) as other:
         await gone(other, WEB_PATH)
 

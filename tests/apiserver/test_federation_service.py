@@ -208,15 +208,22 @@ async def test_the_federation_and_its_resources(world: World) -> None:
     stub = world.rpc()
     federation = await stub.GetFederation(rpc.GetFederationRequest())
     assert federation.id
+    assert federation == await stub.GetFederation(rpc.GetFederationRequest(name=federation.name))
+    with pytest.raises(NotFoundError, match="the name of the federation is 'federation'"):
+        await stub.GetFederation(rpc.GetFederationRequest(name="federations/x"))
     assert federation.server == f"https://{world.apiserver.https}"
     found: dict[tuple[str, str, str], bool] = {}
+    names: set[str] = set()
     token = ""
     while True:
         page = await stub.ListResources(rpc.ListResourcesRequest(page_size=50, page_token=token))
+        names.update(r.name for r in page.resources)
         found |= {(r.group, r.version, r.resource): r.propagates for r in page.resources}
         token = page.next_page_token
         if not token:
             break
+    assert len(names) == len(found)
+    assert {"resources/apps/v1/deployments", "resources/core/v1/events"} <= names
     assert found[("apps", "v1", "deployments")] is True
     assert found[("hanse.dev", "v1alpha1", "clusters")] is False
     assert found[("", "v1", "events")] is False

@@ -11,7 +11,7 @@ from hanse_apiserver.views.derived import placement_key, placement_object
 from hanse.api.registry.v1 import cluster_pb2 as registry
 from hanse.api.scheduler.v1.placement_pb2 import Placement
 from hanse.api.syncer.v1 import sync_state_pb2 as sync
-from hanse.federation.kinds import kinds
+from hanse.federation.kinds import KINDS
 from hanse.store.keys import ObjectKey
 from tests.apiserver.world import WEB, World, config_map, deployment, rolled_out
 
@@ -236,10 +236,7 @@ async def test_a_placement_is_as_old_as_its_first_decision(world: World) -> None
     assert placement["metadata"]["creationTimestamp"] == placement["createTime"] == "2026-05-28T20:26:40Z"
     assert placement["updateTime"] == "2026-09-21T14:13:20Z"
     columns = {
-        column.name: column.json_path
-        for kind in kinds()
-        for column in kind.columns
-        if kind.kind == "Placement"
+        column.name: column.json_path for kind in KINDS for column in kind.columns if kind.name == "Placement"
     }
     assert columns["Age"] == ".metadata.creationTimestamp"
     stored = Placement(name=WEB.key("placements"))

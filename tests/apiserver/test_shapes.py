@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from hanse.api.scheduler.v1.placement_pb2 import ClusterPlacement, Placement
 from hanse.api.syncer.v1 import sync_state_pb2 as sync
+from hanse.federation.strategies import federation_kinds
 from hanse.kube.engine.hooks import Deferred
 from hanse.kube.kinds.catalogue import Catalogue
 from hanse.kube.kinds.table_columns import layout
@@ -137,7 +138,7 @@ def test_a_status_that_is_nested_too_deep_is_left_out_with_a_reason() -> None:
 
 async def test_a_member_that_the_fold_fails_on_is_served_with_the_reason(monkeypatch: Any) -> None:
     """Should a rule raise after all, that member's status is left out, and the others' are folded."""
-    view = FederationView(Catalogue.federation())
+    view = FederationView(Catalogue(federation_kinds()))
     key = ObjectKey("apps", "deployments", "shop", "web")
     placement = Placement(name="x", generation=1, clusters=[ClusterPlacement(cluster=c) for c in "ab"])
     _put(view, key.key("placements"), placement.SerializeToString())
@@ -162,7 +163,7 @@ async def test_a_member_that_the_fold_fails_on_is_served_with_the_reason(monkeyp
 @given(value=st.binary(max_size=40))
 def test_any_bytes_in_a_derived_prefix_hide_nothing(value: bytes) -> None:
     """A sync state that cannot be read confirms nothing, and is no reason that the others are not served."""
-    view = FederationView(Catalogue.federation())
+    view = FederationView(Catalogue(federation_kinds()))
     key = ObjectKey("", "configmaps", "shop", "web")
     _put(view, key.sync_state("eu"), value)
     parts = view.parts(key)
@@ -180,7 +181,7 @@ def test_any_bytes_in_a_derived_prefix_hide_nothing(value: bytes) -> None:
 
 def test_values_of_a_newer_release_are_served_as_numbers() -> None:
     """A phase or health that nobody here knows, or a time that no calendar has, is no reason to fail."""
-    view = FederationView(Catalogue.federation())
+    view = FederationView(Catalogue(federation_kinds()))
     key = ObjectKey("", "configmaps", "shop", "web")
     state = sync.SyncState(name="x", status=b"[" * 300)
     state.phase = 99  # type: ignore[assignment]
@@ -197,7 +198,7 @@ def _put(view: FederationView, path: str, value: bytes) -> None:
 
 def test_every_kind_has_a_layout() -> None:
     """The kinds that are folded here are shown by `kubectl get` too."""
-    catalogue = Catalogue.federation()
+    catalogue = Catalogue(federation_kinds())
     for group, resource in _RULES:
         info = catalogue.storage(group, resource)
         assert info is not None

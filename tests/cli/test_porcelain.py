@@ -39,7 +39,7 @@ from hanse.api.syncer.v1.sync_state_pb2 import Health, SyncPhase, SyncState, Zon
 from hanse.api.type.v1.condition_pb2 import Condition, ConditionStatus
 from hanse.api.type.v1.object_reference_pb2 import ObjectReference
 from hanse.errors import ConflictError, InvalidArgumentError, UnavailableError
-from hanse.kube.kinds.catalogue import Catalogue
+from hanse.federation.strategies import federation_kinds
 from tests.cli.conftest import Hanse, World
 
 WEB = {
@@ -211,7 +211,8 @@ def test_objects_are_named_as_they_are_stored() -> None:
     """What the federation serves as a view of another group's objects is known to be one."""
     from hanse_cli.resources import VIEWS
 
-    views = {(i.group, i.plural): i.storage_key for i in Catalogue.federation() if i.group != i.storage_group}
+    infos = federation_kinds().resources()
+    views = {(i.group, i.plural): i.storage_key for i in infos if i.group != i.storage_group}
     assert {view: (group, view[1]) for view, group in VIEWS.items()} == views
 
 

@@ -72,7 +72,7 @@ async def test_data_of_the_packaged_etcd_is_opened_by_the_one_that_is_built(
             found = await store.get("objects/core/configmaps/default/kept")
             assert found is not None
             assert (found.value, found.mod_revision) == (b"kept", written)
-            assert await store.server_version() == etcd.dotted(binary.version)
+            assert (await store.status()).version == etcd.dotted(binary.version)
             await store.close()
             roles = await Roles.connect(access.endpoints, prefix=access.prefix, tls=access.tls)
             await roles.apply()

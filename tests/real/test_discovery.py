@@ -13,6 +13,7 @@ import pytest_asyncio
 from hanse.kube.client.access import ClusterAccess
 from hanse.kube.client.client import KubeClient
 from hanse.kube.kinds.catalogue import Catalogue
+from hanse.kube.kinds.strategies.kubernetes import kubernetes
 from hanse.kube.model.objects import Object
 from hanse.kube.wire import discovery
 from tests.real.realcluster import ClusterSpec, RealClusters
@@ -77,7 +78,7 @@ def subresources(entry: dict[str, Any]) -> dict[str, tuple[str, list[str]]]:
 @pytest.fixture(scope="module")
 def ours() -> list[Object]:
     """The discovery documents of the built-in kinds."""
-    return [discovery.aggregated(Catalogue.builtin(), core=core) for core in (True, False)]
+    return [discovery.aggregated(Catalogue(kubernetes()), core=core) for core in (True, False)]
 
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")

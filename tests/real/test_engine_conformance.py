@@ -14,13 +14,15 @@ import pytest_asyncio
 from hanse.kube.client.access import ClusterAccess
 from hanse.kube.client.client import KubeClient
 from hanse.kube.kinds.catalogue import Catalogue
+from hanse.kube.kinds.strategies.kubernetes import kubernetes
 from hanse.store import MemoryStore
-from tests.kube.server.world import World, until
+from tests.kube.server.world import World
 from tests.real.conformance import scenarios_mistakes, scenarios_reads, scenarios_writes
 from tests.real.conformance.compare import differences
 from tests.real.conformance.known import KNOWN
 from tests.real.conformance.sides import Side
 from tests.real.realcluster import ClusterSpec, RealClusters
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -105,7 +107,7 @@ async def both(assets_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> As
         store = MemoryStore(progress_interval=0.1)
         stack.push_async_callback(store.close)
         world = await stack.enter_async_context(
-            World(store, directory / "ours", catalogue=Catalogue.builtin())
+            World(store, directory / "ours", catalogue=Catalogue(kubernetes()))
         )
         access = ClusterAccess.from_kubeconfig(clusters["real"].kubeconfig_path)
         ours = await stack.enter_async_context(

@@ -182,7 +182,8 @@ async def test_delete_says_whether_the_object_waits(client: KubeClient) -> None:
 
 async def test_the_catalogue_is_discovered(client: KubeClient) -> None:
     """Aggregated discovery gives kinds, scope, short names and verbs; health and version answer."""
-    infos = {(info.group, info.version, info.plural): info for info in await client.discover()}
+    served = await client.served()
+    infos = {(info.group, info.version, info.resource): info for info in served.resources}
     deployments = infos["apps", "v1", "deployments"]
     assert (deployments.kind, deployments.namespaced, deployments.short_names) == (
         "Deployment",

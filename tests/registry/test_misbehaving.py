@@ -16,6 +16,7 @@ from hanse.api.registry.v1 import cluster_pb2, registry_service_pb2
 from hanse.api.type.v1 import condition_pb2
 from hanse.errors import HanseError
 from hanse.kube.client.bounds import CATALOGUE_RESOURCES, PAGE, WORDS, MisbehavingMemberError
+from hanse.kube.client.discovery import read_discovery
 from hanse.kube.client.expect import Answer, Expected, verified
 from hanse.store import keys
 from tests.registry import test_service
@@ -135,7 +136,7 @@ async def test_a_catalogue_at_its_bound_is_stored(world: World) -> None:
 def test_a_catalogue_has_names_and_a_size(fields: dict[str, Any], says: str) -> None:
     """What could not be asked for, or not be stored, is refused with its bound."""
     with pytest.raises(MisbehavingMemberError, match=says):
-        catalogue("eu-west", [orjson.loads(discovery(200, **fields))])
+        catalogue("eu-west", read_discovery([orjson.loads(discovery(200, **fields))]))
 
 
 class Nodes:

@@ -23,6 +23,7 @@ from hanse.api.type.v1 import condition_pb2
 from hanse.api.type.v1.object_reference_pb2 import ObjectReference
 from hanse.errors import ConfigError, HanseError, InvalidArgumentError
 from hanse.kube.client.access import ClusterAccess
+from hanse.kube.client.discovery import KIND, read_discovery
 from hanse.security.pki import CertificateAuthority
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -85,10 +86,9 @@ def test_the_catalogue_tells_preferred_versions_and_subresources() -> None:
         "versions": [
             {"version": "v1", "resources": [resource]},
             {"version": "v1beta1", "resources": [resource]},
-            {"version": "v0", "freshness": "Stale", "resources": [resource]},
         ],
     }
-    found = catalogue("eu", [{"items": [group]}])
+    found = catalogue("eu", read_discovery([{"kind": KIND, "items": [group]}]))
     first, second = found.resources
     assert (first.version, first.preferred, second.version, second.preferred) == (
         "v1",
@@ -101,8 +101,8 @@ def test_the_catalogue_tells_preferred_versions_and_subresources() -> None:
         True,
         ["scale", "status"],
     )
-    assert found.hash == catalogue("eu", [{"items": [group]}]).hash
-    assert found.hash != catalogue("eu", []).hash
+    assert found.hash == catalogue("eu", read_discovery([{"kind": KIND, "items": [group]}])).hash
+    assert found.hash != catalogue("eu", read_discovery([])).hash
 
 
 @given(st.lists(st.booleans(), max_size=30), st.integers(1, 5))

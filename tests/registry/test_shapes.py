@@ -11,15 +11,7 @@ import pytest
 from hanse_registry import intent, keeper
 from hanse_registry.controller import stored_cluster
 from hanse_registry.member.health import Health
-from hanse_registry.member.inventory import (
-    MAX_RESOURCES,
-    MAX_ZONES,
-    capacity,
-    catalogue,
-    stale,
-    topology,
-    with_stale,
-)
+from hanse_registry.member.inventory import MAX_RESOURCES, MAX_ZONES, capacity, topology
 from hanse_registry.membership import compile_cluster
 from hanse_registry.remaining import held_by
 from hypothesis import example, given, settings
@@ -38,30 +30,6 @@ from .test_pure import node
 from .test_service import World, world  # noqa: F401 - the fixture
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
-DISCOVERY = {
-    "kind": "APIGroupDiscoveryList",
-    "items": [
-        {
-            "metadata": {"name": "apps"},
-            "versions": [
-                {
-                    "version": "v1",
-                    "resources": [
-                        {
-                            "resource": "deployments",
-                            "responseKind": {"kind": "Deployment"},
-                            "scope": "Namespaced",
-                            "verbs": ["get"],
-                            "shortNames": ["d"],
-                            "singularResource": "deployment",
-                            "subresources": [{"subresource": "status"}],
-                        }
-                    ],
-                }
-            ],
-        }
-    ],
-}
 CLUSTER = {
     "apiVersion": "hanse.dev/v1alpha1",
     "kind": "Cluster",
@@ -112,28 +80,6 @@ def test_an_absurd_quantity_is_none(text: Any) -> None:
     """A number that nothing can have so much of is refused, at no cost."""
     with pytest.raises(InvalidArgumentError):
         Quantity.parse(text)
-
-
-@given(document=gone_wrong(DISCOVERY))
-@settings(max_examples=200)
-def test_any_discovery_document_makes_a_catalogue(document: Any) -> None:
-    """What is no resource is left out; a name that is none is a cluster's misbehaviour."""
-    if isinstance(document, dict):
-        with contextlib.suppress(MisbehavingMemberError):
-            catalogue("eu", [document]).SerializeToString()
-        stale([document])
-
-
-def test_what_a_cluster_cannot_tell_of_now_is_not_gone() -> None:
-    """A group whose server is away keeps what was known of it; what the cluster does tell counts."""
-    before = catalogue("eu", [DISCOVERY])
-    away = {"metadata": {"name": "apps"}, "versions": [{"version": "v1", "freshness": "Stale"}]}
-    documents = [{**DISCOVERY, "items": [away]}]
-    assert stale(documents) == {("apps", "v1")}
-    assert with_stale(catalogue("eu", documents), stale(documents), before) == before
-    gone = [{**DISCOVERY, "items": [{"metadata": {"name": "apps"}, "versions": [{"version": "v2"}]}]}]
-    assert not with_stale(catalogue("eu", gone), stale(gone), before).resources
-    assert not with_stale(catalogue("eu", documents), stale(documents), None).resources
 
 
 @given(obj=gone_wrong(CLUSTER))

@@ -135,10 +135,10 @@ def test_an_unknown_path_is_named(path: str) -> None:
 
 def test_output_only_fields_stay_and_identifiers_cannot_change() -> None:
     """As the descriptor of Cluster annotates them."""
-    current = cluster_pb2.Cluster(name="clusters/a", uid="1", state=cluster_pb2.READY, server="old")
-    update = cluster_pb2.Cluster(uid="2", state=cluster_pb2.OFFLINE, server="new")
+    current = cluster_pb2.Cluster(name="clusters/a", uid="1", state=cluster_pb2.READY, region="old")
+    update = cluster_pb2.Cluster(uid="2", state=cluster_pb2.OFFLINE, region="new", server="other")
     assert apply_update(current, update) == cluster_pb2.Cluster(
-        name="clusters/a", uid="1", state=cluster_pb2.READY, server="new"
+        name="clusters/a", uid="1", state=cluster_pb2.READY, region="new"
     )
     with pytest.raises(InvalidArgumentError, match="field name of Cluster cannot be changed"):
         apply_update(current, cluster_pb2.Cluster(name="clusters/b"), FieldMask(paths=["name"]))

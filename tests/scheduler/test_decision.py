@@ -23,6 +23,7 @@ from hanse.api.registry.v1.cluster_pb2 import (
     ClusterState,
 )
 from hanse.api.scheduler.v1.placement_pb2 import ClusterPlacement, Placement
+from hanse.federation.confirmation import Confirmation
 from hanse.store.keys import ObjectKey
 
 from .builders import (
@@ -46,7 +47,7 @@ from .builders import (
     workload,
 )
 
-REMOVED = Observed(removed=True, acted_on=11)
+REMOVED = Observed(Confirmation("", 11))
 PRESENT = Observed()
 
 
@@ -135,9 +136,9 @@ def test_old_confirmation_does_not_end_a_new_release() -> None:
     clusters = table("a", "b")
     only_a = config(annotations=selector({"key": "hanse.dev/cluster", "operator": "In", "values": ["a"]}))
     moved = run(only_a, clusters, previous=run(config(), clusters))
-    stale = Observed(removed=True, acted_on=10)
+    stale = Observed(Confirmation("", 10))
     assert releasing(run(only_a, clusters, previous=moved, observed={"b": stale}, now=NOW + 1000)) == ["b"]
-    fresh = Observed(removed=True, acted_on=11)
+    fresh = Observed(Confirmation("", 11))
     assert releasing(run(only_a, clusters, previous=moved, observed={"b": fresh}, now=NOW + 1)) == []
 
 
@@ -164,7 +165,7 @@ def test_object_deleted_before_it_was_ever_placed_ends() -> None:
     assert releasing(first) == ["a", "b"]
     assert first.placement is not None
     assert first.placement.object.uid == "new"
-    done = Observed(removed=True, acted_on=11)
+    done = Observed(Confirmation("", 11))
     second = run(obj, clusters, previous=first, observed={"a": done, "b": done})
     assert releasing(second) == ["a", "b"]
     assert not second.changed
@@ -346,11 +347,11 @@ def test_leaving_cluster_does_not_wait_for_others_to_delete() -> None:
     dying = config()
     dying["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
     leaving = table(view("a", leaving=True), offline("b"))
-    early = Observed(removed=True, acted_on=9)
+    early = Observed(Confirmation("", 9))
     released = run(dying, leaving, previous=before, observed={"a": early})
     assert (placed(released), releasing(released)) == ({"b": None}, ["a"])
     assert not run(dying, leaving, previous=released, observed={"a": early}).changed
-    confirmed = {"a": Observed(removed=True, acted_on=11)}
+    confirmed = {"a": Observed(Confirmation("", 11))}
     after = run(dying, leaving, previous=released, observed=confirmed)
     assert (placed(after), releasing(after)) == ({"b": None}, [])
     assert not run(dying, leaving, previous=after, observed=confirmed).changed
@@ -738,7 +739,9 @@ def test_no_cluster_is_ever_forgotten(
             annotations = selector({"key": "hanse.dev/cluster", "operator": operator, "values": ["a", "b"]})
         obj = deployment(replicas, **annotations) if divided else config(annotations=annotations)
         clusters = world_of(states_now)
-        observed = {name: Observed(removed=gone) for name, gone in marks_now.items()}
+        observed = {
+            name: Observed(Confirmation("", 1000) if gone else None) for name, gone in marks_now.items()
+        }
         decision = run(obj, clusters, previous=previous, observed=observed, now=now)
         placement = decision.placement
         assert placement is not None

@@ -18,9 +18,9 @@ from hanse_registry.member.inventory import Topology
 from hanse_registry.member.probe import Inventory
 from hanse_registry.membership import compile_cluster
 from hanse_scheduler.state.clusters import view_of
-from hanse_syncer.report import report
-from hanse_syncer.report.report import Subject
-from hanse_syncer.report.states import StateBook
+from hanse_syncer.report import transitions
+from hanse_syncer.report.state_table import SyncStateTable
+from hanse_syncer.report.transitions import Subject
 
 from hanse.api.dns.v1.record_set_pb2 import RecordSet, Zone
 from hanse.api.federation.v1.federation_pb2 import Federation
@@ -31,6 +31,7 @@ from hanse.api.syncer.v1 import sync_state_pb2 as sync
 from hanse.api.syncer.v1.orphan_pb2 import Orphan, OrphanReport
 from hanse.api.syncer.v1.sync_state_pb2 import SyncState, ZoneEndpoints
 from hanse.api.type.v1 import condition_pb2
+from hanse.federation.strategies import federation_kinds
 from hanse.kube.kinds.catalogue import Catalogue
 from hanse.store import BatchWriter, Compare, Event, KeyValue, keys
 from hanse.store.decoding import carry
@@ -180,18 +181,18 @@ async def test_the_syncer_keeps_them() -> None:
     """Through a count of endpoints and a removal."""
     now = datetime(2026, 1, 2, tzinfo=UTC)
     store = MemoryStore()
-    book = StateBook(BatchWriter(store, spacing=0.0), "eu", fence=lambda: Compare.exists("lease"))
+    table = SyncStateTable(BatchWriter(store, spacing=0.0), "eu", fence=lambda: Compare.exists("lease"))
     stored = newer(
         SyncState(name="x", phase=sync.APPLIED, ready_endpoints=[ZoneEndpoints(zone="a", ready=1)])
     )
-    book.load([(WEB.path(), stored)])
+    table.load([(WEB.path(), stored)])
     subject = Subject(WEB, "eu", "u", 1, 1)
-    _, counted = book.update(
-        WEB.path(), lambda known: report.counted(known, ready=[ZoneEndpoints(zone="a", ready=2)])
+    _, counted = table.update(
+        WEB.path(), lambda known: transitions.counted(known, ready=[ZoneEndpoints(zone="a", ready=2)])
     )
     assert (counted.ready_endpoints[0].ready, count(counted)) == (2, 2)
-    _, removed = book.update(
-        WEB.path(), lambda known: report.removed(subject, known, reason="r", message="m", now=now)
+    _, removed = table.update(
+        WEB.path(), lambda known: transitions.removed(subject, known, reason="r", message="m", now=now)
     )
     assert (removed.phase, count(removed)) == (sync.REMOVED, 1)
     await store.close()
@@ -265,7 +266,7 @@ def test_its_addresses_stay_in_dns_and_its_status_counts() -> None:
     for ready in (condition_pb2.TRUE, condition_pb2.UNKNOWN):
         value = in_later_state(ready).SerializeToString()
         assert cluster_view(KeyValue("clusters/b", value, 1, 1, 1)).reachable is (ready == condition_pb2.TRUE)
-        view = FederationView(Catalogue.federation())
+        view = FederationView(Catalogue(federation_kinds()))
         state = SyncState(name="x", phase=sync.APPLIED, applied_generation=1, status=b'{"readyReplicas":3}')
         key = ObjectKey("apps", "deployments", "shop", "web")
         placement = Placement(name="x", generation=1, clusters=[ClusterPlacement(cluster="b")])
@@ -290,7 +291,7 @@ def test_a_later_phase_is_no_absence() -> None:
     found = presence(kv)
     assert found is not None
     assert found.addresses == ("192.0.2.1",)
-    view = FederationView(Catalogue.federation())
+    view = FederationView(Catalogue(federation_kinds()))
     placement = Placement(name="x", generation=1, clusters=[ClusterPlacement(cluster="eu")])
     list(view.apply(Event("put", KeyValue(WEB.key("placements"), placement.SerializeToString(), 5, 5, 1, 0))))
     list(view.apply(Event("put", kv)))

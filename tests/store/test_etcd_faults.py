@@ -13,9 +13,10 @@ import pytest
 
 from hanse.errors import OUTCOME_UNKNOWN, CompactedError, FailedPreconditionError, UnavailableError
 from hanse.store import Compare, Election, EtcdStore, KeyValue, Mirror, Put
-from tests.store.contract import DEADLINE, Seen, collect, events, until
+from tests.store.contract import DEADLINE, Seen, collect, events
 from tests.support.etcd import EtcdServer
 from tests.support.proxy import Proxy
+from tests.support.waiting import until
 
 
 @pytest.fixture
@@ -349,7 +350,7 @@ async def test_prefixes_keep_federations_apart(own_etcd: EtcdServer) -> None:
     await two.put("a", b"2")
     assert [kv.value for kv in (await one.range("")).items] == [b"1"]
     assert [kv.value for kv in (await two.range("")).items] == [b"2"]
-    assert (await one.server_version()).count(".") == 2
+    assert (await one.status()).version.count(".") == 2
     await one.close()
     await two.close()
 

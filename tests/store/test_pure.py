@@ -16,7 +16,6 @@ from hanse.errors import (
     error_class,
 )
 from hanse.store import Compare, Delete, Get, Op, Put, keys
-from hanse.store.etcd.versions import corrupts_on_crash, is_supported, parse_version
 from hanse.store.etcd.wire import Outcome, cannot_happen_twice, outcome, prefix_end, refusal
 from hanse.store.mvcc import Table
 
@@ -91,20 +90,6 @@ def test_prefix_end_bounds_the_prefix(prefix: bytes, other: bytes) -> None:
     prefix = b"/" + prefix
     assert (prefix <= other < prefix_end(prefix)) == other.startswith(prefix)
     assert prefix <= prefix + other < prefix_end(prefix)
-
-
-def test_which_etcd_is_trusted() -> None:
-    """3.5.0 to 3.5.2 can corrupt data; before 3.4 is too old; nonsense is not supported."""
-    assert [corrupts_on_crash(v) for v in ("3.4.30", "3.5.0", "v3.5.1", "3.5.2", "3.5.3", "3.6.0-rc.1")] == [
-        False,
-        True,
-        True,
-        True,
-        False,
-        False,
-    ]
-    assert [is_supported(v) for v in ("3.3.9", "3.4.0", "3.6.0-rc.1", "")] == [False, True, True, False]
-    assert parse_version("not a version") == (0, 0, 0)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,6 @@ written by the tests.
 from __future__ import annotations
 
 import asyncio
-import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -16,11 +15,11 @@ from typing import Any, Self
 
 import orjson
 from aiohttp import web
+from hanse_syncer.cluster.dependencies import SyncerDependencies
 from hanse_syncer.decide.render import Renderer
-from hanse_syncer.pipeline import Parts
 from hanse_syncer.report.events import EventSink
 from hanse_syncer.report.metrics import SyncerMetrics
-from hanse_syncer.report.states import StateLoader
+from hanse_syncer.report.state_table import SyncStateLoader
 from hanse_syncer.sharing import Sharing
 from hanse_syncer.world import World
 from opentelemetry.metrics import NoOpMeter
@@ -33,29 +32,21 @@ from hanse.api.type.v1.object_reference_pb2 import ObjectReference
 from hanse.control.queue import Backoff
 from hanse.kube.engine.engine import KubeEngine
 from hanse.kube.kinds.catalogue import Catalogue
+from hanse.kube.kinds.strategies.kubernetes import kubernetes
+from hanse.kube.model.identity import User
 from hanse.kube.server.app import KubeServer, ServerOptions
-from hanse.kube.server.auth import AllowGroups, TokenAuthenticator, User
+from hanse.kube.server.auth import AllowGroups
 from hanse.security.credentials import Sealer
 from hanse.security.keyring import new_key
 from hanse.store import BatchWriter, MemoryStore, Store, keys
 from hanse.store.keys import ObjectKey
+from tests.support.access import FixedTokens
+from tests.support.waiting import until
 
 FEDERATION_ID = "6f1d2c3b-aaaa-4bbb-8ccc-0123456789ab"
 TOKEN = "member-token"
 Object = dict[str, Any]
 Fault = Callable[[web.Request], Awaitable[web.StreamResponse | None]]
-
-
-async def until(probe: Callable[[], object], *, what: str, seconds: float = 10.0) -> None:
-    """Call `probe`, and await what it gives, until that is true; TimeoutError says `what` was not."""
-    deadline = time.monotonic() + seconds
-    while True:
-        answer = probe()
-        if await answer if isinstance(answer, Awaitable) else answer:
-            return
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"not within {seconds:g} s: {what}")
-        await asyncio.sleep(0.01)
 
 
 class Member:
@@ -64,13 +55,13 @@ class Member:
     def __init__(self, name: str) -> None:
         self.name = name
         self.store = MemoryStore()
-        self.engine = KubeEngine(self.store, catalogue=Catalogue.builtin())
+        self.engine = KubeEngine(self.store, catalogue=Catalogue(kubernetes()))
         self.writes: list[tuple[str, str]] = []
         self.requests: list[tuple[str, str]] = []
         self.fault: Fault | None = None
         self._server = KubeServer(
             self.engine,
-            authenticator=TokenAuthenticator({TOKEN: User("hanse", ("system:masters",))}),
+            authenticator=FixedTokens({TOKEN: User("hanse", ("system:masters",))}),
             authorizer=AllowGroups(),
             options=ServerOptions(),
         )
@@ -299,14 +290,14 @@ class Federation:
             group = await stack.enter_async_context(asyncio.TaskGroup())
             events = EventSink(self._record, identity=identity, per_second=1000)
             background = group.create_task(events.run())
-            parts = Parts(
+            dependencies = SyncerDependencies(
                 store=self.store,
                 writer=BatchWriter(self.store, spacing=0.0),
                 world=world,
                 sealer=self.sealer,
                 federation_id=await world.federation_id(),
                 renderer=Renderer(FEDERATION_ID),
-                loader=StateLoader(self.store),
+                loader=SyncStateLoader(self.store),
                 events=events,
                 metrics=SyncerMetrics(NoOpMeter("test")),
                 request_seconds=timeout,
@@ -315,7 +306,7 @@ class Federation:
                 orphan_interval=orphan_interval,
                 orphan_settle=0.1,
             )
-            sharing = Sharing(parts, identity=identity, lease_seconds=2)
+            sharing = Sharing(dependencies, identity=identity, lease_seconds=2)
             stop = asyncio.Event()
             running = group.create_task(sharing.run(stop))
             try:

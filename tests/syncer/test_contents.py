@@ -13,7 +13,8 @@ from hanse_syncer.member import served
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hanse.errors import InvalidArgumentError
+from hanse.errors import UnavailableError
+from hanse.kube.client import discovery
 from tests.support.looplag import responsive
 
 FED = "fed-1"
@@ -202,10 +203,21 @@ def test_nothing_is_ours_that_does_not_lead_to_ours(found: list[Item]) -> None:
     assert not standing & {each.uid for each in found if each.ours}
 
 
+def kinds(found: list[dict[str, Any]]) -> list[discovery.ServedResource]:
+    """The kinds in discovery documents."""
+    return served.all_kinds(discovery.read_discovery(found))
+
+
 def kind(resource: str, *verbs: str, namespaced: bool = True, **more: Any) -> dict[str, Any]:
     """An entry of an APIGroupDiscoveryList."""
     scope = "Namespaced" if namespaced else "Cluster"
-    return {"resource": resource, "scope": scope, "verbs": list(verbs), **more}
+    return {
+        "resource": resource,
+        "responseKind": {"kind": resource.title() if verbs else ""},
+        "scope": scope,
+        "verbs": list(verbs),
+        **more,
+    }
 
 
 def documents(*entries: dict[str, Any], group: str = "example.org", **version: Any) -> list[dict[str, Any]]:
@@ -213,11 +225,11 @@ def documents(*entries: dict[str, Any], group: str = "example.org", **version: A
     pods = [kind("pods", "list", "get", "delete"), kind("bindings", "create")]
     return [
         {
-            "kind": served.KIND,
+            "kind": discovery.KIND,
             "items": [{"metadata": {}, "versions": [{"version": "v1", "resources": pods}]}],
         },
         {
-            "kind": served.KIND,
+            "kind": discovery.KIND,
             "items": [
                 {
                     "metadata": {"name": group},
@@ -241,7 +253,7 @@ def documents(*entries: dict[str, Any], group: str = "example.org", **version: A
 def test_kinds_that_cannot_be_listed_are_an_obstacle(entry: dict[str, Any]) -> None:
     """What may be kept where nobody can look stands against the deletion of a namespace."""
     with pytest.raises(Hidden, match="secretthings cannot be listed"):
-        listable(served.kinds(documents(entry)))
+        listable(kinds(documents(entry)))
 
 
 @pytest.mark.parametrize(
@@ -256,7 +268,7 @@ def test_kinds_that_cannot_be_listed_are_an_obstacle(entry: dict[str, Any]) -> N
 )
 def test_kinds_of_which_nothing_is_kept_are_none(entry: dict[str, Any]) -> None:
     """Reviews, metrics and subresources of what is listed elsewhere keep nothing in a namespace."""
-    assert [each.resource for each in listable(served.kinds(documents(entry)))] == ["pods"]
+    assert [each.resource for each in listable(kinds(documents(entry)))] == ["pods"]
 
 
 def test_each_kind_is_listed_once() -> None:
@@ -270,11 +282,11 @@ def test_each_kind_is_listed_once() -> None:
     }
     metrics = documents(kind("pods", "list"), group="metrics.k8s.io")
     events = documents(kind("events", "list"), group="events.k8s.io")
-    found = served.kinds([*metrics, *events, {"kind": served.KIND, "items": [group]}])
-    assert [each.path.url("shop") for each in listable(found)] == [
-        "/api/v1/namespaces/shop/pods",
-        "/apis/example.org/v1/namespaces/shop/parts",
-        "/apis/example.org/v2/namespaces/shop/widgets",
+    found = kinds([*metrics, *events, {"kind": discovery.KIND, "items": [group]}])
+    assert [f"{each.api_version} {each.resource}" for each in listable(found)] == [
+        "v1 pods",
+        "example.org/v1 parts",
+        "example.org/v2 widgets",
     ]
 
 
@@ -282,12 +294,14 @@ def test_each_kind_is_listed_once() -> None:
     "found",
     [
         documents(freshness="Stale"),
+        documents(kind("widgets", "list"), freshness="Stale"),
+        documents(kind("widgets", "list"), freshness="Guessed"),
         [{"kind": "APIGroupList", "groups": []}],
         [{}],
-        [{"kind": served.KIND, "items": None}],
+        [{"kind": discovery.KIND, "items": None}],
     ],
 )
 def test_what_is_served_is_known_as_a_whole_or_not(found: list[dict[str, Any]]) -> None:
     """A group that its server does not answer for, and any other answer, leave all of it unknown."""
-    with pytest.raises(InvalidArgumentError):
-        served.kinds(found)
+    with pytest.raises(UnavailableError):
+        kinds(found)

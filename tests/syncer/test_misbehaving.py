@@ -14,8 +14,8 @@ import pytest
 from aiohttp import web
 from hanse_syncer.member.endpoints import ready_endpoints
 from hanse_syncer.member.slices import MAX_ENDPOINTS, Slices
-from hanse_syncer.report import report, states
-from hanse_syncer.report.states import StateBook
+from hanse_syncer.report import state_table, transitions
+from hanse_syncer.report.state_table import SyncStateTable
 
 from hanse.api.syncer.v1 import sync_state_pb2 as sync
 from hanse.api.syncer.v1.sync_state_pb2 import SyncState
@@ -25,7 +25,8 @@ from hanse.kube.client.bounds import MisbehavingMemberError
 from hanse.kube.client.pace import Pace
 from hanse.store import BatchWriter, Compare, MemoryStore, TxnResult, keys
 from hanse.store.keys import ObjectKey
-from tests.syncer.harness import FEDERATION_ID, Federation, config_map, federation, until
+from tests.support.waiting import until
+from tests.syncer.harness import FEDERATION_ID, Federation, config_map, federation
 
 PATHS = [f"core/configmaps/default/c{number}" for number in range(10)]
 LATER = "core/configmaps/default/later"
@@ -310,10 +311,10 @@ def state(size: int, name: str = "web") -> SyncState:
     return SyncState(name=name, phase=sync.APPLIED, status=b"x" * size)
 
 
-def subject() -> report.Subject:
+def subject() -> transitions.Subject:
     """A ConfigMap in cluster a."""
     key = ObjectKey("", "configmaps", "default", "web")
-    return report.Subject(key=key, cluster="a", uid="u", generation=1, placement_revision=1)
+    return transitions.Subject(key=key, cluster="a", uid="u", generation=1, placement_revision=1)
 
 
 async def written(store: MemoryStore, cluster: str = "a") -> dict[str, SyncState]:
@@ -322,23 +323,25 @@ async def written(store: MemoryStore, cluster: str = "a") -> dict[str, SyncState
     return {kv.key.split("/", 1)[1].rpartition("/")[0]: SyncState.FromString(kv.value) for kv in found.items}
 
 
-async def book_in(store: MemoryStore) -> StateBook:
-    """A book of cluster a."""
+async def table_in(store: MemoryStore) -> SyncStateTable:
+    """A sync state table of cluster a."""
     await store.put(keys.cluster("a"), b"")
-    return StateBook(BatchWriter(store, spacing=0.0), "a", fence=lambda: Compare.exists(keys.cluster("a")))
+    return SyncStateTable(
+        BatchWriter(store, spacing=0.0), "a", fence=lambda: Compare.exists(keys.cluster("a"))
+    )
 
 
 async def test_a_state_that_the_store_refuses_is_shortened_and_the_others_are_written() -> None:
-    """It is never tried again as it is; what cannot be shortened is left out, and the book goes on."""
+    """It is never tried again as it is; what cannot be shortened is left out, and the table goes on."""
     store = MemoryStore()
-    book = await book_in(store)
-    running = asyncio.create_task(book.run())
+    table = await table_in(store)
+    running = asyncio.create_task(table.run())
     try:
-        book.update("core/configmaps/default/large", lambda _: state(2 * MIB))
+        table.update("core/configmaps/default/large", lambda _: state(2 * MIB))
         hopeless = SyncState(name="x" * 2 * MIB, phase=sync.APPLIED)
-        book.update("core/configmaps/default/hopeless", lambda _: hopeless)
-        book.update("core/configmaps/default/small", lambda _: state(10))
-        assert await book.flush(10)
+        table.update("core/configmaps/default/hopeless", lambda _: hopeless)
+        table.update("core/configmaps/default/small", lambda _: state(10))
+        assert await table.flush(10)
     finally:
         running.cancel()
     found = await written(store)
@@ -350,20 +353,20 @@ async def test_a_state_that_the_store_refuses_is_shortened_and_the_others_are_wr
 
 async def test_the_statuses_of_a_cluster_are_bounded_together(monkeypatch: pytest.MonkeyPatch) -> None:
     """Beyond the bound they are left out with the reason; what is let go makes room; small ones are kept."""
-    monkeypatch.setattr(states, "MAX_STATUS_TOTAL", 100_000)
-    book = await book_in(MemoryStore())
+    monkeypatch.setattr(state_table, "MAX_STATUS_TOTAL", 100_000)
+    table = await table_in(MemoryStore())
     for number in range(10):
-        book.update(f"core/configmaps/default/c{number}", lambda _: state(30_000))
-    kept = [len(found.status) for _, found in book.items()]
+        table.update(f"core/configmaps/default/c{number}", lambda _: state(30_000))
+    kept = [len(found.status) for _, found in table.items()]
     assert kept == [30_000] * 3 + [0] * 7
-    last = book.get("core/configmaps/default/c9")
+    last = table.get("core/configmaps/default/c9")
     assert last is not None
     assert last.reason == "StatusTooLarge"
     assert "100000 for all of a cluster" in last.message
-    book.update("core/configmaps/default/small", lambda _: state(100))
-    assert book.get("core/configmaps/default/small") == state(100)
-    book.drop("core/configmaps/default/c0")
-    _, after = book.update("core/configmaps/default/c9", lambda _: state(30_000))
+    table.update("core/configmaps/default/small", lambda _: state(100))
+    assert table.get("core/configmaps/default/small") == state(100)
+    table.drop("core/configmaps/default/c0")
+    _, after = table.update("core/configmaps/default/c9", lambda _: state(30_000))
     assert len(after.status) == 30_000
 
 
@@ -382,15 +385,15 @@ class Counting(MemoryStore):
 
 async def test_large_states_are_written_at_a_pace(monkeypatch: pytest.MonkeyPatch) -> None:
     """A member whose large statuses change all the time fills no disk: what is between is not written."""
-    monkeypatch.setattr(states, "LARGE_BURST", 1.0 * MIB)
+    monkeypatch.setattr(state_table, "LARGE_BURST", 1.0 * MIB)
     store = Counting()
-    book = await book_in(store)
-    running = asyncio.create_task(book.run())
+    table = await table_in(store)
+    running = asyncio.create_task(table.run())
     try:
         for turn in range(100):
             for number in range(10):
                 path = f"core/configmaps/default/c{number}"
-                book.update(path, lambda _, turn=turn: state(100_000 + turn))  # type: ignore[misc]
+                table.update(path, lambda _, turn=turn: state(100_000 + turn))  # type: ignore[misc]
             await asyncio.sleep(0.01)
     finally:
         running.cancel()
@@ -405,11 +408,11 @@ def test_what_a_member_says_in_a_state_is_bounded() -> None:
         "status": {"x": "y" * 300_000},
     }
     manifest: Any = type("M", (), {"api_version": "v1", "kind": "ConfigMap", "hash": "h"})()
-    applied = report.applied(subject(), None, manifest=manifest, live=live, now=datetime.now(UTC))
+    applied = transitions.applied(subject(), None, manifest=manifest, live=live, now=datetime.now(UTC))
     zones = [sync.ZoneEndpoints(zone=f"z{number}", ready=1) for number in range(1000)]
-    counted = report.counted(applied, ready=zones)
+    counted = transitions.counted(applied, ready=zones)
     assert counted.reason == "StatusTooLarge"
-    failed = report.failed(
+    failed = transitions.failed(
         subject(), counted, phase=sync.FAILED, reason="r" * MIB, message="m" * MIB, now=datetime.now(UTC)
     )
     assert failed.ByteSize() < 8192

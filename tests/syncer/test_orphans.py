@@ -11,7 +11,7 @@ import pytest
 from aiohttp import web
 from hanse_syncer import ownership
 from hanse_syncer.orphans import rules as orphans
-from hanse_syncer.orphans import search as orphan_watch
+from hanse_syncer.orphans import scanner
 from hanse_syncer.service import POLICY
 
 from hanse.api.registry.v1.cluster_pb2 import ApiResource
@@ -29,7 +29,8 @@ from hanse.errors import (
 from hanse.security.auth import ADMINS, SERVICES, Identity, service_name
 from hanse.store import keys
 from hanse.store.keys import ObjectKey
-from tests.syncer.harness import FEDERATION_ID, Federation, Member, Object, config_map, federation, until
+from tests.support.waiting import until
+from tests.syncer.harness import FEDERATION_ID, Federation, Member, Object, config_map, federation
 from tests.syncer.test_liars import lie, said
 from tests.syncer.test_service import served
 
@@ -100,7 +101,7 @@ async def test_orphan_of_a_kind_that_nothing_uses_is_found(fed: Federation) -> N
             "uid": "cluster-uid",
         }
         assert "secrets default/old" in event["message"]
-        assert sharing.pipelines["a"]._parts.metrics.orphans["a"] == 1
+        assert sharing.controllers["a"].dependencies.metrics.orphans["a"] == 1
         assert (await report(fed, "b")).total == 0
     assert unwritten(fed.members["a"])
 
@@ -127,13 +128,13 @@ async def test_what_a_restored_member_brings_back_is_found(
     fed: Federation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of every kind, as soon as the member answers again; what is wanted stays as it is."""
-    monkeypatch.setattr(orphan_watch, "_SPACING_SECONDS", 0.2)
+    monkeypatch.setattr(scanner, "_SPACING_SECONDS", 0.2)
     member = fed.members["a"]
     async with fed.syncer(timeout=1.0) as sharing:
         await fed.put(WEB, config_map())
         await fed.place(WEB, "a")
         first = await fed.reaches(WEB, "a", sync.APPLIED)
-        await until(lambda: sharing.pipelines["a"].settled, what="the first look is over")
+        await until(lambda: sharing.controllers["a"].settled, what="the first look is over")
         await reported(fed)
         await member.stop()
         for path, obj in ((OLD, config_map()), (SECRET, secret())):

@@ -9,15 +9,15 @@ from typing import Any
 import orjson
 import pytest
 from hanse_syncer import ownership
-from hanse_syncer.act.waiting import Waiting
+from hanse_syncer.act.waiting import Waiting, api, namespace
 from hanse_syncer.decide import drift, health, plan
-from hanse_syncer.decide.plan import Seen, Step, Wish
+from hanse_syncer.decide.plan import Desired, Seen, SyncAction
 from hanse_syncer.decide.render import Manifest, Renderer, render
 from hanse_syncer.member import pods
 from hanse_syncer.member.answers import Answer, Verdict, read
 from hanse_syncer.member.endpoints import ready_endpoints
 from hanse_syncer.member.limiter import Limiter
-from hanse_syncer.report import report
+from hanse_syncer.report import transitions
 from hanse_syncer.world import Intent
 from hypothesis import given
 from hypothesis import strategies as st
@@ -313,33 +313,35 @@ def placement(*, desired: bool = False, releasing: bool = False, suspended: bool
 @pytest.mark.parametrize(
     ("found", "placed", "expected"),
     [
-        (intent(), placement(desired=True), Wish.PRESENT),
-        (intent(), placement(desired=True, suspended=True), Wish.UNTOUCHED),
-        (intent(), placement(releasing=True), Wish.ABSENT),
-        (intent(), placement(), Wish.UNKNOWN),
-        (intent(), None, Wish.UNKNOWN),
-        (None, placement(desired=True), Wish.UNKNOWN),
-        (None, placement(releasing=True), Wish.UNKNOWN),
-        (None, None, Wish.UNKNOWN),
-        (intent(deleting=True), placement(desired=True), Wish.ABSENT),
-        (intent(deleting=True), placement(releasing=True), Wish.ABSENT),
-        (intent(deleting=True), placement(), Wish.UNKNOWN),
-        (intent(deleting=True, orphan=True), placement(desired=True), Wish.RELEASED),
+        (intent(), placement(desired=True), Desired.PRESENT),
+        (intent(), placement(desired=True, suspended=True), Desired.UNTOUCHED),
+        (intent(), placement(releasing=True), Desired.ABSENT),
+        (intent(), placement(), Desired.UNKNOWN),
+        (intent(), None, Desired.UNKNOWN),
+        (None, placement(desired=True), Desired.UNKNOWN),
+        (None, placement(releasing=True), Desired.UNKNOWN),
+        (None, None, Desired.UNKNOWN),
+        (intent(deleting=True), placement(desired=True), Desired.ABSENT),
+        (intent(deleting=True), placement(releasing=True), Desired.ABSENT),
+        (intent(deleting=True), placement(), Desired.UNKNOWN),
+        (intent(deleting=True, orphan=True), placement(desired=True), Desired.RELEASED),
     ],
 )
-def test_wish(found: Intent | None, placed: Placement | None, expected: Wish) -> None:
+def test_wish(found: Intent | None, placed: Placement | None, expected: Desired) -> None:
     """Only a deleted intent or a releasing placement wishes an object away."""
-    assert plan.wish(found, placed, "a")[0] is expected
+    assert plan.desired_in(found, placed, "a")[0] is expected
 
 
 def test_leaving_cluster_that_keeps_its_objects() -> None:
     """A cluster that leaves and was asked to keep its objects has them released, not deleted."""
-    assert plan.wish(intent(), placement(releasing=True), "a", orphan_cluster=True)[0] is Wish.RELEASED
+    assert (
+        plan.desired_in(intent(), placement(releasing=True), "a", orphan_cluster=True)[0] is Desired.RELEASED
+    )
 
 
 @pytest.mark.parametrize(
     ("state_uid", "acted_on", "after", "outdated"),
-    [("u", 9, 5, False), ("u", 5, 5, True), ("older", 9, 5, True), ("", 9, 5, False), ("u", 0, 5, False)],
+    [("u", 9, 5, False), ("u", 5, 5, True), ("older", 9, 5, True), ("", 9, 5, False), ("u", 0, 5, True)],
 )
 def test_a_confirmation_of_an_earlier_release_is_looked_at_again(
     state_uid: str, acted_on: int, after: int, outdated: bool
@@ -352,8 +354,10 @@ def test_a_confirmation_of_an_earlier_release_is_looked_at_again(
     assert found is outdated
     placed = Placement(clusters=[ClusterPlacement(cluster="a", after_revision=after)])
     assert plan.is_outdated(state, intent=intent(), placement=placed, cluster="a") is outdated
-    step = plan.decide(Wish.ABSENT, state=state, rendered_hash="", seen=None, listed=True, outdated=found)
-    assert step is (Step.SEARCH if outdated else Step.NOTHING)
+    step = plan.next_action(
+        Desired.ABSENT, state=state, rendered_hash="", seen=None, listed=True, outdated=found
+    )
+    assert step is (SyncAction.SEARCH if outdated else SyncAction.NOTHING)
 
 
 STATES = st.none() | st.builds(
@@ -367,21 +371,21 @@ STATES = st.none() | st.builds(
     st.sampled_from(["", "", "u1"]),
 )
 SEEN = st.none() | st.builds(Seen, st.sampled_from(["u1", "u2"]), st.sampled_from(["1", "2"]), st.booleans())
-REMOVING = {Step.REMOVE, Step.SEARCH}
+REMOVING = {SyncAction.REMOVE, SyncAction.SEARCH}
 
 
-@given(state=STATES, seen=SEEN, listed=st.booleans(), force=st.booleans(), wanted=st.sampled_from(Wish))
+@given(state=STATES, seen=SEEN, listed=st.booleans(), force=st.booleans(), wanted=st.sampled_from(Desired))
 def test_nothing_is_removed_unasked(
-    state: SyncState | None, seen: Seen | None, listed: bool, force: bool, wanted: Wish
+    state: SyncState | None, seen: Seen | None, listed: bool, force: bool, wanted: Desired
 ) -> None:
     """Whatever is known, stored or listed, removal happens only when the wish is for it."""
-    step = plan.decide(wanted, state=state, rendered_hash="h1", seen=seen, listed=listed, force=force)
-    assert (step in REMOVING) <= (wanted in (Wish.ABSENT, Wish.RELEASED))
-    if wanted is Wish.UNTOUCHED:
-        assert step is Step.NOTHING
-    if wanted is Wish.UNKNOWN:
-        assert step in (Step.NOTHING, Step.FORGET, Step.REPORT)
-    if step is Step.REMOVE:
+    step = plan.next_action(wanted, state=state, rendered_hash="h1", seen=seen, listed=listed, force=force)
+    assert (step in REMOVING) <= (wanted in (Desired.ABSENT, Desired.RELEASED))
+    if wanted is Desired.UNTOUCHED:
+        assert step is SyncAction.NOTHING
+    if wanted is Desired.UNKNOWN:
+        assert step in (SyncAction.NOTHING, SyncAction.FORGET, SyncAction.REPORT)
+    if step is SyncAction.REMOVE:
         assert state is not None
         assert seen is not None
         assert state.member_uid == seen.uid
@@ -392,21 +396,21 @@ def test_writes_only_where_something_differs(
     state: SyncState | None, seen: Seen | None, listed: bool
 ) -> None:
     """An object that is applied with the same hash is never written without having been looked at."""
-    step = plan.decide(Wish.PRESENT, state=state, rendered_hash="h1", seen=seen, listed=listed)
+    step = plan.next_action(Desired.PRESENT, state=state, rendered_hash="h1", seen=seen, listed=listed)
     if state is not None and state.delete_uid:
-        assert step is Step.KEEP
+        assert step is SyncAction.KEEP
     elif (
         state is not None and state.phase == sync.APPLIED and state.member_uid and state.applied_hash == "h1"
     ):
-        assert step in (Step.NOTHING, Step.CHECK, Step.COMPARE)
+        assert step in (SyncAction.NOTHING, SyncAction.CHECK, SyncAction.COMPARE)
         if seen is None and not listed:
-            assert step is Step.NOTHING
+            assert step is SyncAction.NOTHING
         if seen is not None and (seen.uid, seen.resource_version) == (
             state.member_uid,
             state.member_resource_version,
         ):
-            assert step is Step.NOTHING
-    if step is Step.CREATE:
+            assert step is SyncAction.NOTHING
+    if step is SyncAction.CREATE:
         assert seen is None
 
 
@@ -513,26 +517,26 @@ def test_limit_halves_once_per_burst_and_recovers() -> None:
 # --- report
 
 
-def subject() -> report.Subject:
+def subject() -> transitions.Subject:
     """A subject."""
-    return report.Subject(key=KEY, cluster="a", uid="u", generation=3, placement_revision=9)
+    return transitions.Subject(key=KEY, cluster="a", uid="u", generation=3, placement_revision=9)
 
 
 def test_states_do_not_churn() -> None:
     """Confirming what is known gives an equal state; only a change of phase moves its time."""
     manifest = render(template(), placement=place(), federation_id=FED)
     live = {"kind": "Deployment", "apiVersion": "apps/v1", "metadata": {"uid": "m", "resourceVersion": "5"}}
-    first = report.applied(subject(), None, manifest=manifest, live=live, now=NOW)
+    first = transitions.applied(subject(), None, manifest=manifest, live=live, now=NOW)
     assert first.name == "syncStates/apps/deployments/shop/web/a"
     assert (first.phase, first.member_uid, first.applied_hash) == (sync.APPLIED, "m", manifest.hash)
     later = datetime(2026, 1, 2, tzinfo=UTC)
-    assert report.confirmed(subject(), first, manifest=manifest, live=live, now=later) == first
-    failed = report.failed(
+    assert transitions.confirmed(subject(), first, manifest=manifest, live=live, now=later) == first
+    failed = transitions.failed(
         subject(), first, phase=sync.FAILED, reason="Bad", message="no", now=later, failures=1
     )
     assert failed.transition_time.ToDatetime(UTC) == later
     assert failed.applied_hash == manifest.hash
-    gone = report.removed(subject(), first, reason="Removed", message="", now=later)
+    gone = transitions.removed(subject(), first, reason="Removed", message="", now=later)
     assert (gone.phase, gone.member_uid, gone.applied_hash) == (sync.REMOVED, "", "")
     assert first.phase == sync.APPLIED, "the state that was given was changed"
 
@@ -634,7 +638,22 @@ def test_waiting_wakes_each_once() -> None:
     assert waiting.take("x") == {"2"}
     assert waiting.take("x") == set()
     assert waiting.take("y") == {"1"}
-    assert waiting.tokens() == []
+
+
+def test_what_is_served_wakes_who_waits_for_it() -> None:
+    """A catalogue wakes those that wait for one of its resources, once; nobody who waits for a namespace."""
+    waiting = Waiting()
+    waiting.add(api("", "widgets"), "core")
+    waiting.add(api("shop.dev", "widgets"), "group")
+    waiting.add(api("shop.dev", "gadgets"), "other")
+    waiting.add(namespace("widgets"), "inside")
+    assert waiting.take_served([("", "widgets"), ("shop.dev", "widgets"), ("apps", "deployments")]) == [
+        "core",
+        "group",
+    ]
+    assert waiting.take_served([("", "widgets"), ("shop.dev", "widgets")]) == []
+    assert waiting.take(namespace("widgets")) == {"inside"}
+    assert waiting.take_served([("shop.dev", "gadgets")]) == ["other"]
 
 
 def test_release_patch_gives_the_authors_label_back() -> None:

@@ -11,8 +11,8 @@ from aiohttp import web
 from hanse_syncer.decide import drift, health
 from hanse_syncer.decide.render import render
 from hanse_syncer.member import endpoints, pods
-from hanse_syncer.report import report
-from hanse_syncer.report.states import load_states
+from hanse_syncer.report import transitions
+from hanse_syncer.report.state_table import load_states
 from hanse_syncer.world import World, decode_intent
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -25,12 +25,13 @@ from hanse.kube.model.untrusted import MAX_STATUS_BYTES
 from hanse.store import KeyValue, MemoryStore
 from hanse.store.keys import ObjectKey
 from tests.support.shapes import anything, deep, gone_wrong
-from tests.syncer.harness import Federation, config_map, federation, until
+from tests.support.waiting import until
+from tests.syncer.harness import Federation, config_map, federation
 from tests.syncer.test_service import served
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 KEY = ObjectKey("apps", "deployments", "shop", "web")
-SUBJECT = report.Subject(key=KEY, cluster="eu", uid="u", generation=1, placement_revision=1)
+SUBJECT = transitions.Subject(key=KEY, cluster="eu", uid="u", generation=1, placement_revision=1)
 POD = {"metadata": {"labels": {"app": "web"}}, "spec": {"containers": [{"name": "c", "image": "i"}]}}
 TEMPLATE: dict[str, Any] = {
     "apiVersion": "apps/v1",
@@ -84,7 +85,7 @@ def test_any_live_object_is_judged_and_reported(group: str, kind: str, live: Any
     assert health.health_of(live) in (sync.HEALTHY, sync.PROGRESSING, sync.DEGRADED)
     health.lags(live)
     health.finished_job(live)
-    state = report.applied(SUBJECT, None, manifest=MANIFEST, live=live, now=NOW)
+    state = transitions.applied(SUBJECT, None, manifest=MANIFEST, live=live, now=NOW)
     stored = state.SerializeToString()
     assert sync.SyncState.FromString(stored) == state
     assert not state.status or isinstance(orjson.loads(state.status), dict)
@@ -100,7 +101,9 @@ def test_a_status_that_cannot_be_stored_is_left_out_with_the_reason() -> None:
         ({"x": deep(900)}, "StatusTooLarge"),
         (["x"], "StatusUnreadable"),
     ):
-        state = report.confirmed(SUBJECT, None, manifest=MANIFEST, live={**LIVE, "status": status}, now=NOW)
+        state = transitions.confirmed(
+            SUBJECT, None, manifest=MANIFEST, live={**LIVE, "status": status}, now=NOW
+        )
         assert (state.status, state.reason) == (b"", reason)
         assert len(state.SerializeToString()) < 4000
 
@@ -146,7 +149,7 @@ def test_any_stored_template_is_rendered_or_is_this_objects_trouble(template: An
 
 
 async def test_stored_states_that_cannot_be_read_hide_no_others() -> None:
-    """Junk under syncstates/ is left out of what a pipeline starts from."""
+    """Junk under syncstates/ is left out of what a controller starts from."""
     store = MemoryStore()
     good = sync.SyncState(name="x", phase=sync.APPLIED)
     await store.put(KEY.sync_state("eu"), good.SerializeToString())
@@ -186,14 +189,14 @@ async def test_a_world_with_junk_in_every_prefix_starts() -> None:
 
 async def test_one_objects_defect_is_its_condition(monkeypatch: pytest.MonkeyPatch) -> None:
     """Should looking at an object raise what nobody expected, its state says so; the others go on."""
-    observe = report._observe
+    observe = transitions._observe
 
     def picky(state: sync.SyncState, live: Any) -> None:
         if live["metadata"]["name"] == "odd":
             raise AttributeError("'str' object has no attribute 'get'")
         observe(state, live)
 
-    monkeypatch.setattr(report, "_observe", picky)
+    monkeypatch.setattr(transitions, "_observe", picky)
     async with federation("a") as fed, fed.syncer():
         for name in ("odd", "even"):
             await fed.put(f"core/configmaps/default/{name}", config_map())
@@ -218,7 +221,8 @@ async def test_what_is_stored_of_an_object_and_cannot_be_read_moves_nothing() ->
         await fed.store.put(f"syncstates/{paths[2]}/a", b"\xffjunk")
         async with fed.syncer() as sharing:
             await until(
-                lambda: "a" in sharing.pipelines and sharing.pipelines["a"].settled, what="all is looked at"
+                lambda: "a" in sharing.controllers and sharing.controllers["a"].settled,
+                what="all is looked at",
             )
             assert all(fed.members["a"].get(path) is not None for path in paths)
             await until(lambda: _is_readable(fed, paths[2]), what="the member was asked, and has it")

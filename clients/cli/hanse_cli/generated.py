@@ -11,7 +11,6 @@ Next: `hanse_cli.flags` for requests, `hanse_cli.output` for answers.
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -112,7 +111,7 @@ def command_of(service: str, method: MethodDescriptor) -> click.Command:
 
         try:
             run(session, call)
-        except (KeyboardInterrupt, asyncio.CancelledError):
+        except KeyboardInterrupt:
             if not method.server_streaming:
                 raise
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import signal
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Concatenate, ParamSpec, TypeVar
@@ -51,13 +52,32 @@ def with_client(function: Callable[Concatenate[HanseClient, P], Awaitable[R]]) -
 
 
 def run(session: Session, work: Callable[[HanseClient], Awaitable[R]]) -> R:
-    """Run `work` with an open client to its end."""
+    """Run `work` with an open client to its end. Raises KeyboardInterrupt on Ctrl-C.
+
+    The loop itself handles the signal. Without that, one that arrives just before the loop begins to wait is
+    noted by Python and acted on only when the loop wakes up, which may be never.
+    """
+    interrupted = False
 
     async def live() -> R:
+        loop, task = asyncio.get_running_loop(), asyncio.current_task()
+
+        def interrupt() -> None:
+            nonlocal interrupted
+            interrupted = True
+            if task is not None:
+                task.cancel()
+
+        loop.add_signal_handler(signal.SIGINT, interrupt)
         async with session.client() as client:
             return await work(client)
 
-    return asyncio.run(live())
+    try:
+        return asyncio.run(live())
+    except asyncio.CancelledError:
+        if interrupted:
+            raise KeyboardInterrupt from None
+        raise
 
 
 def output_option(*more: str, default: str = "table") -> Callable[[Any], Any]:

@@ -18,15 +18,8 @@ from typing import Final
 
 from hanse.errors import UnauthenticatedError
 from hanse.federation.kinds import GROUP
-from hanse.kube.server.auth import (
-    AUTHENTICATED_GROUP,
-    Attributes,
-    Credentials,
-    Decision,
-    User,
-    is_self_review,
-    is_self_service,
-)
+from hanse.kube.model.identity import ANONYMOUS, AUTHENTICATED_GROUP, Attributes, User
+from hanse.kube.server.auth import AccessDecision, Credentials, is_self_review, is_self_service
 from hanse.security.auth import ADMINS, MASTERS, SERVICES, Identity, TokenFile, service_name
 
 READ_VERBS: Final = frozenset({"get", "list", "watch"})
@@ -46,18 +39,20 @@ class FederationAuthorizer:
         self._admins = frozenset(admin_groups)
         self._viewers = frozenset(viewer_groups)
 
-    async def authorize(self, attributes: Attributes) -> Decision:
+    async def authorize(self, attributes: Attributes) -> AccessDecision:
         """Decide one request."""
         groups = attributes.user.groups
         if self._admins.intersection(groups):
-            return Decision(allowed=True, reason="a member of an administrators' group may do everything")
+            return AccessDecision(
+                allowed=True, reason="a member of an administrators' group may do everything"
+            )
         if is_self_review(attributes):
-            return Decision(allowed=True, reason="everyone who is authenticated may ask this")
+            return AccessDecision(allowed=True, reason="everyone who is authenticated may ask this")
         if self._viewers.intersection(groups) and (_may_view(attributes) or is_self_service(attributes)):
-            return Decision(allowed=True, reason="a member of a viewers' group may read this")
+            return AccessDecision(allowed=True, reason="a member of a viewers' group may read this")
         if SERVICES in groups and _service_may(attributes):
-            return Decision(allowed=True, reason="a service of the federation needs this")
-        return Decision(allowed=False)
+            return AccessDecision(allowed=True, reason="a service of the federation needs this")
+        return AccessDecision(allowed=False)
 
 
 def _may_view(attributes: Attributes) -> bool:
@@ -98,5 +93,5 @@ class TokenFileAuthenticator:
 def user_of(identity: Identity | None) -> User:
     """Return the Kubernetes user that a caller over gRPC is; the anonymous one for None."""
     if identity is None:
-        return User("system:anonymous", ("system:unauthenticated",))
+        return ANONYMOUS
     return User(identity.name, (*identity.groups, AUTHENTICATED_GROUP))

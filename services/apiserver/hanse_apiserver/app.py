@@ -23,6 +23,7 @@ from hanse.api.federation.v1.federation_pb2 import Federation
 from hanse.api.federation.v1.federation_service_pb2_grpc import add_FederationServiceServicer_to_server
 from hanse.control import Controller, WorkQueue
 from hanse.errors import ConfigError, UnavailableError
+from hanse.federation.strategies import federation_kinds
 from hanse.flow import Flow
 from hanse.kube.engine.engine import KubeEngine
 from hanse.kube.kinds.catalogue import Catalogue
@@ -96,7 +97,7 @@ class Apiserver:
         # One for REST and gRPC: a user's bounds hold for both together.
         self._flow = Flow(settings.flow, groups=(*settings.admin_groups, *settings.viewer_groups, ADMINS))
         self.upkeep = self._upkeep(maintenance) if maintenance is not None else None
-        catalogue = Catalogue.federation()
+        catalogue = Catalogue(federation_kinds())
         self.view = FederationView(catalogue)
         self.engine = KubeEngine(
             store,

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 
 from hanse.api.registry.v1 import cluster_pb2
 from hanse.api.syncer.v1 import orphan_pb2
@@ -22,10 +23,9 @@ from hanse.kube.client.access import ClusterAccess
 from hanse.kube.model.objects import Object
 from hanse.process.telemetry import get_logger
 from hanse.store import Compare, Delete, Op, Put, Store, is_too_large, keys
-from hanse.store.decoding import decode
+from hanse_registry.catalogues import stored_catalogue
 from hanse_registry.intent import Intent, object_key
 from hanse_registry.member.health import Health, Outcome, Standing, after
-from hanse_registry.member.inventory import with_stale
 from hanse_registry.member.probe import MISBEHAVING, Inventory, MemberApi, outcome_of, probe, take_inventory
 from hanse_registry.membership import FORCE, compile_cluster, standing_of
 from hanse_registry.remaining import held_by
@@ -199,7 +199,8 @@ class Keeper:
         timeout = max(10.0, self._settings.probe_timeout)
         pause = self._settings.inventory_interval
         try:
-            self._inventory = await self._with_stale(await take_inventory(api, self._name, timeout=timeout))
+            known = partial(stored_catalogue, self._store, self._name)
+            self._inventory = await take_inventory(api, self._name, timeout=timeout, known=known)
         except HanseError as error:
             _log.warning("cannot take the inventory", cluster=self._name, error=error.message)
             doubt = outcome_of(error)
@@ -214,14 +215,6 @@ class Keeper:
         else:
             self._doubt, self._doubted, self._asked_for = None, 0, False
         self._inventory_at = asyncio.get_running_loop().time() + pause
-
-    async def _with_stale(self, found: Inventory) -> Inventory:
-        """Adds what was known of the APIs of which the cluster cannot tell now. Raises HanseError."""
-        if not found.stale:
-            return found
-        stored = await self._store.get(keys.catalogue(self._name))
-        known = decode(cluster_pb2.ApiCatalogue, stored.value) if stored is not None else None
-        return replace(found, catalogue=with_stale(found.catalogue, found.stale, known))
 
     async def _record(self, stored: Object) -> None:
         """Stores what is known if it is new."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 from hanse.api.scheduler.v1 import placement_pb2
 from hanse.api.syncer.v1 import sync_state_pb2 as sync
 from hanse.errors import HanseError
+from hanse.federation.placements import is_named
 from hanse.messages import word_of
 from hanse.store import Store, keys
 from hanse.store.decoding import decode
@@ -38,9 +39,7 @@ async def _placed_in(store: Store, cluster: str) -> str:
                 placement = decode(placement_pb2.Placement, item.value)
             except ValueError:
                 return f"{key}: its placement cannot be read, and it may name cluster {cluster}"
-            named = {placed.cluster for placed in placement.clusters}
-            named.update(released.cluster for released in placement.releasing)
-            if cluster in named:
+            if is_named(placement, cluster):
                 return await _why_placed(store, key, cluster)
         if not page.more:
             return ""

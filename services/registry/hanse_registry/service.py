@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 from typing import Any
 
 from hanse.api.registry.v1 import cluster_pb2, registry_service_pb2, registry_service_pb2_grpc
@@ -16,12 +17,12 @@ from hanse.api.type.v1 import change_pb2
 from hanse.errors import (
     AlreadyExistsError,
     ConflictError,
-    DataLossError,
     DeadlineError,
     FailedPreconditionError,
     HanseError,
     NotFoundError,
 )
+from hanse.federation.clusters import is_ready
 from hanse.federation.kinds import GROUP
 from hanse.kube.model.selectors import LabelSelector
 from hanse.rpc import Policy, group
@@ -31,8 +32,8 @@ from hanse.rpc.watch import WatchHub
 from hanse.security.auth import VIEWERS
 from hanse.security.credentials import Sealer
 from hanse.store import Compare, Delete, Put, Store, keys
-from hanse.store.decoding import decode
 from hanse_registry import intent
+from hanse_registry.catalogues import stored_catalogue
 from hanse_registry.controller import Registrar
 from hanse_registry.intent import Intent
 from hanse_registry.keeper import Connect
@@ -270,16 +271,13 @@ class RegistryServicer(registry_service_pb2_grpc.RegistryServiceServicer):
     ) -> cluster_pb2.ApiCatalogue:
         """What a cluster serves. Raises NotFoundError while nobody looked."""
         name = parse_name(request.name, child="apiCatalogue")
-        stored = await self._store.get(keys.catalogue(name))
-        if stored is None:
+        found = await stored_catalogue(self._store, name)
+        if found is None:
             raise NotFoundError(
                 f"what cluster {name} serves is not known: it was never reached",
                 metadata={"name": request.name},
             )
-        try:
-            return decode(cluster_pb2.ApiCatalogue, stored.value)
-        except ValueError as error:
-            raise DataLossError(f"what is stored of {request.name} cannot be read: {error}") from error
+        return found
 
     async def ProbeCluster(
         self, request: registry_service_pb2.ProbeClusterRequest, context: Any
@@ -295,7 +293,8 @@ class RegistryServicer(registry_service_pb2_grpc.RegistryServiceServicer):
         with contextlib.suppress(NotFoundError):
             self._registrar.look(name)
         async with self._connect(access) as api:
-            found = await take_inventory(api, name, timeout=JOIN_TIMEOUT)
+            known = partial(stored_catalogue, self._store, name)
+            found = await take_inventory(api, name, timeout=JOIN_TIMEOUT, known=known)
         cluster.MergeFrom(
             cluster_pb2.Cluster(
                 kubernetes_version=found.kubernetes_version, catalogue_hash=found.catalogue.hash
@@ -463,11 +462,6 @@ def refuse_federation(found: Inventory) -> None:
             "kubeconfig or context of a cluster",
             reason="CLUSTER_IS_FEDERATION",
         )
-
-
-def is_ready(cluster: cluster_pb2.Cluster) -> bool:
-    """Whether a cluster answered its probe."""
-    return cluster.state == cluster_pb2.READY
 
 
 def preview(name: str, server: str, found: Inventory) -> cluster_pb2.Cluster:

@@ -91,7 +91,7 @@ class Scheduler:
 
     async def run(self) -> None:
         """Campaign and lead, again and again, until cancelled; then resign."""
-        await self._world.mirror.synced()
+        await self._world.follower.synced()
         await lead(
             self._store,
             election=ELECTION,
@@ -112,7 +112,7 @@ class Scheduler:
         )
         queue = WorkQueue("placements")
         controller = Controller("scheduler", reconciler, queue, workers=self._workers)
-        await self._world.mirror.current()
+        await self._world.follower.current()
         self._world.on_dirty = lambda path, urgent: queue.add(path, urgent=urgent)
         for path in self._world.paths():
             queue.add(path)

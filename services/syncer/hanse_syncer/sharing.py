@@ -5,7 +5,7 @@ keys, and each campaigns for the clusters that the ring gives it. Two may disagr
 moment; the election and the fence in every write decide. When a syncer dies its keys go with its leases, and
 the others have its clusters within the lease's time to live.
 
-Concurrency: one task per cluster that is ours. Next: `hanse_syncer.pipeline`, which does the work.
+Concurrency: one task per cluster that is ours. Next: `hanse_syncer.cluster.controller`, which does the work.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from hanse.errors import HanseError
 from hanse.process.telemetry import get_logger
 from hanse.store import Leadership, LeaseHandle, Mirror, Store, keys
 from hanse.store.decoding import leased
-from hanse_syncer.pipeline import Parts, Pipeline
+from hanse_syncer.cluster.controller import ClusterController
+from hanse_syncer.cluster.dependencies import SyncerDependencies
 from hanse_syncer.world import World
 
 _log = get_logger(__name__)
@@ -33,24 +34,24 @@ def election_name(cluster: str) -> str:
 
 
 class Sharing:
-    """Runs the pipelines of the clusters that are this process's share."""
+    """Runs the controllers of the clusters that are this process's share."""
 
     def __init__(
         self,
-        parts: Parts,
+        dependencies: SyncerDependencies,
         *,
         identity: str,
         lease_seconds: int = 10,
-        pipelines: dict[str, Pipeline] | None = None,
+        controllers: dict[str, ClusterController] | None = None,
     ) -> None:
-        """`identity` tells this process from other syncers; `pipelines` is where those that run are kept."""
+        """`identity` tells this process from other syncers; `controllers` has those that run."""
         self.identity = identity
-        self.pipelines: dict[str, Pipeline] = {} if pipelines is None else pipelines
-        self._parts = parts
-        self._store: Store = parts.store
-        self._world: World = parts.world
+        self.controllers: dict[str, ClusterController] = {} if controllers is None else controllers
+        self._dependencies = dependencies
+        self._store: Store = dependencies.store
+        self._world: World = dependencies.world
         self._lease_seconds = lease_seconds
-        self._members: Mirror[bytes] = Mirror(parts.store, f"{keys.MEMBERS}/{SERVICE}/", leased)
+        self._members: Mirror[bytes] = Mirror(dependencies.store, f"{keys.MEMBERS}/{SERVICE}/", leased)
         self._changed = asyncio.Event()
         self._held: dict[str, tuple[asyncio.Event, asyncio.Task[None]]] = {}
 
@@ -104,11 +105,12 @@ class Sharing:
 
         async def sync(leadership: Leadership) -> None:
             _log.info("holding a cluster", cluster=cluster, identity=self.identity)
-            pipeline = self.pipelines[cluster] = Pipeline(self._parts, cluster, fence=leadership.fence)
+            controller = ClusterController(self._dependencies, cluster, fence=leadership.fence)
+            self.controllers[cluster] = controller
             try:
-                await pipeline.run(stopped)
+                await controller.run(stopped)
             finally:
-                del self.pipelines[cluster]
+                del self.controllers[cluster]
 
         await lead(
             self._store,

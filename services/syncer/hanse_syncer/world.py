@@ -6,7 +6,7 @@ hear of nothing else.
 
 Concurrency: one event loop; everything here is read between two awaits and is as new as the watches are.
 
-Next: `hanse_syncer.decide.plan` for what follows from it, `hanse_syncer.pipeline` for who listens.
+Next: `hanse_syncer.decide.plan` for what follows from it, `hanse_syncer.cluster.controller` for who listens.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from hanse.api.registry.v1.cluster_pb2 import ApiCatalogue, Cluster
 from hanse.api.scheduler.v1.placement_pb2 import Placement
 from hanse.errors import HanseError
 from hanse.federation import belongings
+from hanse.federation.placements import is_named, is_placed_in
 from hanse.federation.propagation import placeable
 from hanse.kube.engine import unreadable
 from hanse.security.credentials import Sealer, sealed_with
@@ -245,7 +246,7 @@ class World:
     def placed(self, cluster: str) -> Iterator[str]:
         """Yield the paths of all objects whose placement names the cluster."""
         for key, placement in self.placements.items():
-            if names(placement, cluster):
+            if is_named(placement, cluster):
                 yield key.split("/", 1)[1]
 
     def wanted_inside(self, namespace: str, cluster: str) -> bool:
@@ -257,7 +258,7 @@ class World:
             if key not in self.placements and key.split("/")[3:4] == [namespace]:
                 return True
         for key, placement in self.placements.items():
-            if key.split("/", 4)[3] != namespace or not any(e.cluster == cluster for e in placement.clusters):
+            if key.split("/", 4)[3] != namespace or not is_placed_in(placement, cluster):
                 continue
             path = key.split("/", 1)[1]
             intent = self.intent(path)
@@ -336,13 +337,6 @@ class World:
     ) -> None:
         if new is not None:
             self._founded.set()
-
-
-def names(placement: Placement, cluster: str) -> bool:
-    """Whether a placement says anything about the cluster: that the object is to be there, or to leave."""
-    return any(entry.cluster == cluster for entry in placement.clusters) or any(
-        entry.cluster == cluster for entry in placement.releasing
-    )
 
 
 def _clusters(placement: Placement) -> dict[str, bytes]:

@@ -1,7 +1,7 @@
 """Hanse's own kinds (`hanse.dev/v1alpha1`) and Federation v1's Cluster, with schemas and printer columns.
 
 `federation/v1beta1 Cluster` is the same object in Federation v1's shape: `to_federation_v1` and
-`from_federation_v1` convert. Pure data and pure functions. Next: `hanse.kube.kinds.catalogue`.
+`from_federation_v1` convert. Pure data and pure functions. Next: `hanse.federation.strategies`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import Any
 
 from hanse.federation import schemas as schemas
 from hanse.federation.schemas import Schema
-from hanse.kube.model.resource_info import ALL_VERBS, READ_VERBS, PrinterColumn, ResourceInfo
+from hanse.kube.kinds.kind import READ_VERBS, Kind, PrinterColumn
 
 GROUP = "hanse.dev"
 VERSION = "v1alpha1"
@@ -44,140 +44,151 @@ _SYNC_STATE_COLUMNS = (
 )
 
 
-def kinds() -> tuple[ResourceInfo, ...]:
-    """Return Hanse's resources in discovery order: `hanse.dev` first, so that `clusters` means its own."""
-    with_status = ("status",)
-    policy = schemas.kind(
-        "Says where objects of its namespace go.", spec=schemas.policy_spec(with_namespace=False)
-    )
-    cluster_policy = schemas.kind(
-        "Says where objects of any namespace go.", spec=schemas.policy_spec(with_namespace=True)
-    )
-    override = schemas.kind(
-        "Says how objects of its namespace differ by cluster.",
-        spec=schemas.override_spec(with_namespace=False),
-    )
-    cluster_override = schemas.kind(
-        "Says how objects of any namespace differ by cluster.",
-        spec=schemas.override_spec(with_namespace=True),
-    )
-    cluster_columns = (
-        PrinterColumn("Ready", "string", _READY),
-        PrinterColumn("Region", "string", ".status.region"),
-        PrinterColumn("Zones", "string", ".status.zones[*]"),
-        PrinterColumn("Version", "string", ".status.kubernetesVersion"),
-        _AGE,
-        PrinterColumn("Server", "string", ".spec.server", priority=1),
-        PrinterColumn("Nodes", "integer", ".status.nodes.ready", priority=1),
-    )
-    zone_columns = (
-        PrinterColumn("Suffix", "string", ".spec.suffix"),
-        PrinterColumn("Provider", "string", ".spec.provider"),
-        PrinterColumn("Ready", "string", _READY),
-        _AGE,
-    )
-    stored = (
-        _info(
-            "Cluster",
-            "clusters",
-            schemas.cluster_schema(),
-            cluster_columns,
-            namespaced=False,
-            subresources=with_status,
-        ),
-        _info("PlacementPolicy", "placementpolicies", policy, _POLICY_COLUMNS, short=("pp",)),
-        _info(
-            "ClusterPlacementPolicy",
-            "clusterplacementpolicies",
-            cluster_policy,
-            _POLICY_COLUMNS,
-            namespaced=False,
-            short=("cpp",),
-        ),
-        _info("OverridePolicy", "overridepolicies", override, _OVERRIDE_COLUMNS, short=("op",)),
-        _info(
-            "ClusterOverridePolicy",
-            "clusteroverridepolicies",
-            cluster_override,
-            _OVERRIDE_COLUMNS,
-            namespaced=False,
-            short=("cop",),
-        ),
-        _info(
-            "DnsZone",
-            "dnszones",
-            schemas.dns_zone_schema(),
-            zone_columns,
-            namespaced=False,
-            subresources=with_status,
-        ),
-    )
-    views = (
-        _info("Placement", "placements", schemas.PLACEMENT, _PLACEMENT_COLUMNS, virtual=True),
-        _info(
-            "ClusterPlacement",
-            "clusterplacements",
-            schemas.PLACEMENT,
-            _PLACEMENT_COLUMNS,
-            namespaced=False,
-            virtual=True,
-        ),
-        _info("SyncState", "syncstates", schemas.SYNC_STATE, _SYNC_STATE_COLUMNS, virtual=True),
-        _info(
-            "ClusterSyncState",
-            "clustersyncstates",
-            schemas.SYNC_STATE,
-            _SYNC_STATE_COLUMNS,
-            namespaced=False,
-            virtual=True,
-        ),
-    )
-    federation_v1 = ResourceInfo(
-        group="federation",
-        version="v1beta1",
-        kind="Cluster",
-        plural="clusters",
-        singular="cluster",
-        namespaced=False,
-        subresources=with_status,
-        schema=schemas.FEDERATION_V1_CLUSTER,
-        storage_group=GROUP,
-        storage_version=VERSION,
-        storage_resource="clusters",
-        columns=(PrinterColumn("Status", "string", _READY), _AGE),
-    )
-    return (*stored, *views, federation_v1)
+_CLUSTER_COLUMNS = (
+    PrinterColumn("Ready", "string", _READY),
+    PrinterColumn("Region", "string", ".status.region"),
+    PrinterColumn("Zones", "string", ".status.zones[*]"),
+    PrinterColumn("Version", "string", ".status.kubernetesVersion"),
+    _AGE,
+    PrinterColumn("Server", "string", ".spec.server", priority=1),
+    PrinterColumn("Nodes", "integer", ".status.nodes.ready", priority=1),
+)
+_ZONE_COLUMNS = (
+    PrinterColumn("Suffix", "string", ".spec.suffix"),
+    PrinterColumn("Provider", "string", ".spec.provider"),
+    PrinterColumn("Ready", "string", _READY),
+    _AGE,
+)
+_CATEGORIES = ("hanse",)
 
 
-def _info(
-    kind: str,
+def _stored(
+    name: str,
     plural: str,
     schema: Schema,
     columns: tuple[PrinterColumn, ...],
     *,
     namespaced: bool = True,
-    short: tuple[str, ...] = (),
+    short_names: tuple[str, ...] = (),
     subresources: tuple[str, ...] = (),
-    virtual: bool = False,
-) -> ResourceInfo:
-    return ResourceInfo(
-        group=GROUP,
-        version=VERSION,
-        kind=kind,
-        plural=plural,
-        singular=kind.lower(),
+) -> Kind:
+    return Kind(
+        GROUP,
+        name,
+        plural,
         namespaced=namespaced,
-        short_names=short,
-        categories=("hanse",),
+        versions=(VERSION,),
+        short_names=short_names,
+        categories=_CATEGORIES,
         subresources=subresources,
         schema=schema,
         columns=columns,
-        storage_group=GROUP,
-        storage_version=VERSION,
-        storage_resource=plural,
-        virtual=virtual,
-        verbs=READ_VERBS if virtual else ALL_VERBS,
     )
+
+
+def _view(
+    name: str, plural: str, schema: Schema, columns: tuple[PrinterColumn, ...], *, namespaced: bool
+) -> Kind:
+    return Kind(
+        GROUP,
+        name,
+        plural,
+        namespaced=namespaced,
+        versions=(VERSION,),
+        categories=_CATEGORIES,
+        verbs=READ_VERBS,
+        virtual=True,
+        schema=schema,
+        columns=columns,
+    )
+
+
+CLUSTER = _stored(
+    "Cluster",
+    "clusters",
+    schemas.cluster_schema(),
+    _CLUSTER_COLUMNS,
+    namespaced=False,
+    subresources=("status",),
+)
+PLACEMENT_POLICY = _stored(
+    "PlacementPolicy",
+    "placementpolicies",
+    schemas.kind("Says where objects of its namespace go.", spec=schemas.policy_spec(with_namespace=False)),
+    _POLICY_COLUMNS,
+    short_names=("pp",),
+)
+CLUSTER_PLACEMENT_POLICY = _stored(
+    "ClusterPlacementPolicy",
+    "clusterplacementpolicies",
+    schemas.kind("Says where objects of any namespace go.", spec=schemas.policy_spec(with_namespace=True)),
+    _POLICY_COLUMNS,
+    namespaced=False,
+    short_names=("cpp",),
+)
+OVERRIDE_POLICY = _stored(
+    "OverridePolicy",
+    "overridepolicies",
+    schemas.kind(
+        "Says how objects of its namespace differ by cluster.",
+        spec=schemas.override_spec(with_namespace=False),
+    ),
+    _OVERRIDE_COLUMNS,
+    short_names=("op",),
+)
+CLUSTER_OVERRIDE_POLICY = _stored(
+    "ClusterOverridePolicy",
+    "clusteroverridepolicies",
+    schemas.kind(
+        "Says how objects of any namespace differ by cluster.",
+        spec=schemas.override_spec(with_namespace=True),
+    ),
+    _OVERRIDE_COLUMNS,
+    namespaced=False,
+    short_names=("cop",),
+)
+DNS_ZONE = _stored(
+    "DnsZone",
+    "dnszones",
+    schemas.dns_zone_schema(),
+    _ZONE_COLUMNS,
+    namespaced=False,
+    subresources=("status",),
+)
+PLACEMENT = _view("Placement", "placements", schemas.PLACEMENT, _PLACEMENT_COLUMNS, namespaced=True)
+CLUSTER_PLACEMENT = _view(
+    "ClusterPlacement", "clusterplacements", schemas.PLACEMENT, _PLACEMENT_COLUMNS, namespaced=False
+)
+SYNC_STATE = _view("SyncState", "syncstates", schemas.SYNC_STATE, _SYNC_STATE_COLUMNS, namespaced=True)
+CLUSTER_SYNC_STATE = _view(
+    "ClusterSyncState", "clustersyncstates", schemas.SYNC_STATE, _SYNC_STATE_COLUMNS, namespaced=False
+)
+FEDERATION_V1_CLUSTER = Kind(
+    "federation",
+    "Cluster",
+    "clusters",
+    namespaced=False,
+    versions=("v1beta1",),
+    subresources=("status",),
+    stored_as=CLUSTER,
+    schema=schemas.FEDERATION_V1_CLUSTER,
+    columns=(PrinterColumn("Status", "string", _READY), _AGE),
+)
+
+KINDS = (
+    CLUSTER,
+    PLACEMENT_POLICY,
+    CLUSTER_PLACEMENT_POLICY,
+    OVERRIDE_POLICY,
+    CLUSTER_OVERRIDE_POLICY,
+    DNS_ZONE,
+    PLACEMENT,
+    CLUSTER_PLACEMENT,
+    SYNC_STATE,
+    CLUSTER_SYNC_STATE,
+    FEDERATION_V1_CLUSTER,
+)
+"""Hanse's kinds in discovery order: `hanse.dev` first, so that `clusters` means its own."""
 
 
 ANY_CLIENT = "0.0.0.0/0"

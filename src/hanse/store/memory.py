@@ -219,10 +219,6 @@ class MemoryStore:
         self._enter()
         self._table.compact(revision)
 
-    async def server_version(self) -> str:
-        """Return the version of etcd whose semantics these are."""
-        return "3.5.16"
-
     async def close(self) -> None:
         """Fail what is called from now on, and end the watches."""
         self._closed = True

@@ -187,10 +187,6 @@ class SealedStore:
         """See `Store.compact`."""
         await self._inner.compact(revision)
 
-    async def server_version(self) -> str:
-        """See `Store.server_version`."""
-        return await self._inner.server_version()
-
     async def close(self) -> None:
         """See `Store.close`."""
         await self._inner.close()

@@ -292,8 +292,5 @@ class Store(Protocol):
     async def compact(self, revision: int) -> None:
         """Forget history below `revision`. For an administrator; etcd does it by itself when told to."""
 
-    async def server_version(self) -> str:
-        """Return the version of what serves, such as "3.5.16"; see `hanse.store.etcd.versions`."""
-
     async def close(self) -> None:
         """Let go of all connections. Leases that were not revoked run out."""

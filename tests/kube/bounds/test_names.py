@@ -11,9 +11,17 @@ from hypothesis import strategies as st
 
 from hanse.errors import InvalidArgumentError
 from hanse.federation.policy_validation import MAX_RULES, override_policy_errors, placement_policy_errors
+from hanse.federation.strategies import federation_kinds
+from hanse.kube.kinds.catalogue import Catalogue
 from hanse.kube.model.objects import Object
 from hanse.kube.model.selectors import MAX_TERMS, FieldSelector, LabelSelector
-from hanse.kube.validation.crds import MAX_INSTRUCTIONS, MAX_PATTERNS, MAX_VERSIONS, crd_errors, own_groups
+from hanse.kube.validation.crds import (
+    MAX_INSTRUCTIONS,
+    MAX_PATTERNS,
+    MAX_VERSIONS,
+    crd_errors,
+    reserved_group_error,
+)
 from hanse.kube.validation.kinds import MAX_LABELS, label_errors
 from hanse.store import keys
 from hanse.store.keys import MAX_SEGMENT, ObjectKey
@@ -42,9 +50,14 @@ def test_a_group_needs_a_dot_and_must_not_be_built_in() -> None:
     assert problems(crd()) == ""
     for group in ("core", "apps", "batch", "federation", "", "_", "widgets"):
         assert "spec.group" in problems(crd(group))
-    for group in own_groups():
-        assert "spec.group" in problems(crd(group))
-    assert {"hanse.dev", "networking.k8s.io", "apiextensions.k8s.io", "", "apps"} <= own_groups()
+    reserved = Catalogue(federation_kinds()).reserved_groups
+    assert {"hanse.dev", "networking.k8s.io", "apiextensions.k8s.io", "", "apps"} <= reserved
+    for group in reserved:
+        error = reserved_group_error(group, reserved)
+        assert error is not None
+        assert error.field == "spec.group"
+    assert reserved_group_error("example.com", reserved) is None
+    assert reserved_group_error(["apps"], reserved) is None
 
 
 @pytest.mark.parametrize("name", ["v²", "V1", "", "1v", "v1/2", "v" * 64, "v\n1", None, 7])

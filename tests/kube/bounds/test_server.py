@@ -12,20 +12,23 @@ from typing import Any
 
 import aiohttp
 import pytest
+from hanse_apiserver.access import TokenFileAuthenticator
 
 from hanse.documents import MAX_DEPTH, MAX_VALUES
-from hanse.kube.engine.pipeline import MAX_OBJECT_DEPTH
+from hanse.errors import UnauthenticatedError
+from hanse.kube.engine.resources.preparation import MAX_OBJECT_DEPTH
 from hanse.kube.kinds.defaults import MAX_DEFAULTED_BYTES
 from hanse.kube.merge.json_patch import MAX_COPIED_BYTES, MAX_OPERATIONS
 from hanse.kube.merge.managed import MAX_ENTRIES
 from hanse.kube.model.objects import Object
 from hanse.kube.model.selectors import MAX_TEXT
-from hanse.kube.server.auth import Credentials, TokenAuthenticator, User
+from hanse.kube.server.auth import Credentials
 from hanse.kube.server.connections import MAX_HEADER_BYTES, MAX_LINE_BYTES
 from hanse.numbers import MAX_WHOLE
 from hanse.store import MAX_REQUEST_BYTES, MemoryStore, Put
 from hanse.store.keys import ObjectKey
-from tests.kube.server.world import World, config_map, until, widget_crd
+from tests.kube.server.world import World, config_map, widget_crd
+from tests.support.waiting import until
 
 MAPS = "/api/v1/namespaces/default/configmaps"
 WIDGETS = "/apis/example.com/v1/namespaces/default/widgets"
@@ -268,10 +271,12 @@ async def test_warnings_and_messages_do_not_grow_with_the_input(send: Client) ->
     assert (status, "1000 items" in message) == (422, True)
 
 
-async def test_headers_that_are_no_text_are_no_500() -> None:
+async def test_headers_that_are_no_text_are_no_500(tmp_path: Path) -> None:
     """A token that is no UTF-8 is one that nobody knows."""
-    authenticator = TokenAuthenticator({"token": User("bob")})
-    assert await authenticator.authenticate(Credentials(token="\udcff")) is None
+    (tmp_path / "tokens").write_text("token,bob,1\n")
+    authenticator = TokenFileAuthenticator(tmp_path / "tokens")
+    with pytest.raises(UnauthenticatedError):
+        await authenticator.authenticate(Credentials(token="\udcff"))
     assert await authenticator.authenticate(Credentials(token="token")) is not None
 
 

@@ -13,7 +13,6 @@ from hanse.kube.merge.managed import (
     MAX_UPDATERS,
     decode,
     encode,
-    unchanged_but_time,
     update_managed_fields,
     with_managed,
 )
@@ -161,16 +160,6 @@ def test_many_updaters_are_folded() -> None:
     assert ANCIENT in {e["manager"] for e in entries}
     owned = {key for e in entries for key in e["fieldsV1"]["f:data"]} - {"."}
     assert owned == {f"f:k{number}" for number in range(15)}
-
-
-def test_time_alone_is_no_change() -> None:
-    """Objects that differ in time stamps only are not worth a write; any other difference is."""
-    live = store(None, config_map(a="1"), "m")
-    later = store(None, config_map(a="1"), "m", now=NOW + timedelta(hours=1))
-    assert live != later
-    assert unchanged_but_time(live, later)
-    assert not unchanged_but_time(live, store(None, config_map(a="2"), "m"))
-    assert not unchanged_but_time(live, store(None, config_map(a="1"), "n"))
 
 
 def test_entries_round_trip_and_broken_ones_are_refused() -> None:

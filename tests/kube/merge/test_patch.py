@@ -10,16 +10,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hanse.errors import InvalidArgumentError
-from hanse.kube.merge.patch import (
-    UnsupportedPatchError,
-    diff_merge_patch,
-    diff_strategic_merge_patch,
-    json_patch,
-    merge_patch,
-    strategic_merge_patch,
-)
+from hanse.kube.merge.patch import UnsupportedPatchError, json_patch, merge_patch, strategic_merge_patch
 from hanse.kube.merge.schema import Schema, SchemaSet
 from hanse.kube.model.objects import Object
+from tests.kube.merge.differences import merge_difference, strategic_difference
 
 
 def schema(group: str, version: str, kind: str) -> Schema:
@@ -119,8 +113,8 @@ JSON_OBJECT = st.dictionaries(st.sampled_from("abc"), JSON, max_size=3)
 @given(JSON_OBJECT, JSON_OBJECT)
 def test_a_merge_patch_made_from_a_difference_gives_the_target(old: Object, new: Object) -> None:
     """Applying the difference gives the new object, and equal objects have an empty difference."""
-    assert merge_patch(old, diff_merge_patch(old, new)) == new
-    assert diff_merge_patch(new, new) == {}
+    assert merge_patch(old, merge_difference(old, new)) == new
+    assert merge_difference(new, new) == {}
 
 
 def test_lists_merge_by_key() -> None:
@@ -261,8 +255,8 @@ def pods(draw: st.DrawFn) -> Object:
 def test_a_strategic_patch_made_from_a_difference_gives_the_target(old: Object, new: Object) -> None:
     """Applying the difference gives the new object, order too; it is idempotent and changes no input."""
     inputs = copy.deepcopy((old, new))
-    patch = diff_strategic_merge_patch(old, new, POD)
+    patch = strategic_difference(old, new, POD)
     assert strategic_merge_patch(old, patch, POD) == new
     assert strategic_merge_patch(new, patch, POD) == new
-    assert diff_strategic_merge_patch(new, new, POD) == {}
+    assert strategic_difference(new, new, POD) == {}
     assert (old, new) == inputs

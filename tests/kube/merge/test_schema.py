@@ -6,7 +6,6 @@ import gzip
 import importlib.util
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 import pytest
 
@@ -90,31 +89,16 @@ def test_openapi_is_served_with_descriptions() -> None:
     assert any(found.endswith("ObjectMeta") for found in schemas.closure([name]))
 
 
-def test_a_crd_adds_its_served_versions_only() -> None:
-    """Served versions are found with standard metadata; others and other sets are not affected."""
-    crd: dict[str, Any] = {
-        "spec": {
-            "group": "example.org",
-            "names": {"kind": "Widget", "plural": "widgets"},
-            "versions": [
-                {
-                    "name": "v1",
-                    "served": True,
-                    "schema": {
-                        "openAPIV3Schema": {
-                            "type": "object",
-                            "properties": {
-                                "spec": {"type": "object", "properties": {"size": {"type": "integer"}}}
-                            },
-                        }
-                    },
-                },
-                {"name": "v0", "served": False},
-            ],
-        }
-    }
+def test_a_custom_kind_is_added_to_a_new_set() -> None:
+    """A custom kind is found with standard metadata; other versions and other sets are not affected."""
+    spec = {"type": "object", "properties": {"size": {"type": "integer"}}}
     builtin = SchemaSet.builtin()
-    extended = builtin.with_crd(crd)
+    extended = builtin.with_kind(
+        group="example.org",
+        version="v1",
+        kind="Widget",
+        openapi_v3_schema={"type": "object", "properties": {"spec": spec}},
+    )
     widget = extended.lookup("example.org", "v1", "Widget")
     assert widget is not None
     assert not widget.builtin

@@ -10,7 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hanse.errors import InvalidArgumentError
+from hanse.federation.strategies import federation_kinds
 from hanse.kube.kinds.catalogue import Catalogue
+from hanse.kube.kinds.kind import SelectableField
 from hanse.kube.kinds.selectable import field_selector
 from hanse.kube.model.selectors import FieldSelector, LabelRequirement, LabelSelector
 
@@ -125,7 +127,7 @@ def test_field_queries() -> None:
 
 def test_a_kind_is_selected_by_its_own_fields_and_no_others() -> None:
     """Name and namespace for all; more for a few kinds, by what Kubernetes takes an absent field for."""
-    catalogue = Catalogue.federation()
+    catalogue = Catalogue(federation_kinds())
     pods, nodes, maps = (catalogue.require("", "v1", plural) for plural in ("pods", "nodes", "configmaps"))
     pod = {"metadata": {"name": "p"}, "status": {"phase": "Running"}}
     assert field_selector(pods, "status.phase=Running,spec.hostNetwork=false,spec.nodeName!=x").matches(pod)
@@ -136,7 +138,7 @@ def test_a_kind_is_selected_by_its_own_fields_and_no_others() -> None:
         field_selector(maps, "metadata.name=x,spec.nodeName!=x")
     with pytest.raises(InvalidArgumentError, match=r"field label not supported: spec.nodename"):
         field_selector(pods, "spec.nodename=x")
-    widgets = replace(maps, group="example.com", custom=True, selectable_fields=("spec.color",))
+    widgets = replace(maps, group="example.com", custom=True, selectable=(SelectableField("spec.color"),))
     assert not field_selector(widgets, "spec.color!=red").matches({"spec": {"color": "red"}})
     with pytest.raises(InvalidArgumentError, match=r"field label not supported: spec.size"):
         field_selector(widgets, "spec.size!=1")

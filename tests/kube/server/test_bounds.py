@@ -13,11 +13,12 @@ from pathlib import Path
 import pytest
 
 from hanse.flow import FlowLimits
-from hanse.kube.server.auth import User
+from hanse.kube.model.identity import User
 from hanse.kube.server.connections import ConnectionLimits
 from hanse.security.auth import SERVICES
 from hanse.store import MemoryStore
-from tests.kube.server.world import CONFIGMAPS, World, config_map, until
+from tests.kube.server.world import CONFIGMAPS, World, config_map
+from tests.support.waiting import until
 
 QUICK = ConnectionLimits(
     connections=12,

@@ -13,16 +13,8 @@ from hanse.kube.client.expect import WrongAnswerError
 from hanse.kube.model.objects import Object
 from hanse.store import Event, MemoryStore
 from hanse.store.keys import ObjectKey
-from tests.kube.server.world import (
-    CONFIGMAPS,
-    CRDS,
-    DEPLOYMENTS,
-    World,
-    config_map,
-    deployment,
-    until,
-    widget_crd,
-)
+from tests.kube.server.world import CONFIGMAPS, CRDS, DEPLOYMENTS, World, config_map, deployment, widget_crd
+from tests.support.waiting import until
 
 WIDGETS = ResourcePath("example.com/v1", "widgets")
 OLD_WIDGETS = ResourcePath("example.com/v1beta1", "widgets")
@@ -54,7 +46,7 @@ async def test_a_crd_is_served_as_soon_as_it_is_created(both: World) -> None:
             "Established": "True",
             "NamesAccepted": "True",
         }
-        assert "widgets" in {i.plural for i in await client.discover()}
+        assert "widgets" in {r.resource for r in (await client.served()).resources}
         made = await client.create(WIDGETS, widget(size=2, nonsense=1))
         assert made["spec"] == {"size": 2, "color": "red"}
         with pytest.raises(InvalidArgumentError, match=r"spec\.size"):

@@ -9,6 +9,7 @@ import orjson
 import pytest
 
 from hanse.errors import NotFoundError
+from hanse.federation.strategies import federation_kinds
 from hanse.kube.engine.engine import KubeEngine
 from hanse.kube.engine.expiry import EVENT_TTL, EventLeases, last_seen
 from hanse.kube.kinds.catalogue import Catalogue
@@ -34,7 +35,7 @@ def event(name: str, *, group: str = "", seen: datetime = NOW) -> Object:
 
 def engine_of(store: Store, **options: Any) -> KubeEngine:
     """An engine whose time stands still."""
-    return KubeEngine(store, catalogue=Catalogue.federation(), clock=lambda: NOW, **options)
+    return KubeEngine(store, catalogue=Catalogue(federation_kinds()), clock=lambda: NOW, **options)
 
 
 async def lease_of(store: Store, name: str) -> int:

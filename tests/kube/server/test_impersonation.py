@@ -9,16 +9,15 @@ import orjson
 import pytest
 
 from hanse.errors import InvalidArgumentError
-from hanse.kube.client.client import KubeClient, ResourcePath
+from hanse.kube.client.client import KubeClient
 from hanse.kube.engine.hooks import AdmissionRequest
+from hanse.kube.model.identity import User
 from hanse.kube.model.objects import Object
-from hanse.kube.server.auth import User
 from hanse.kube.server.impersonation import impersonation_of
 from hanse.store import MemoryStore
 from tests.kube.server.world import CONFIGMAPS, Kubectl, World, config_map
 from tests.support.raw import raw
 
-RBAC = "rbac.authorization.k8s.io/v1"
 CONFIG_MAPS = "/api/v1/namespaces/default/configmaps"
 WHO = "/apis/authentication.k8s.io/v1/selfsubjectreviews"
 MAY = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
@@ -31,22 +30,6 @@ async def _call(
     given = {"Content-Type": "application/json", **headers}
     status, _, answer = await raw(client, method, path, body=data, headers=given)
     return status, orjson.loads(answer)
-
-
-async def _allow(admin: KubeClient, resource: str, *names: str, group: str = "", user: str = "eve") -> None:
-    """Let a user impersonate these, by RBAC."""
-    name = resource.replace("/", "-")
-    rule = {"apiGroups": [group], "resources": [resource], "verbs": ["impersonate"], "resourceNames": names}
-    role = {"apiVersion": RBAC, "kind": "ClusterRole", "metadata": {"name": name}, "rules": [rule]}
-    binding = {
-        "apiVersion": RBAC,
-        "kind": "ClusterRoleBinding",
-        "metadata": {"name": name},
-        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": name},
-        "subjects": [{"kind": "User", "name": user, "apiGroup": "rbac.authorization.k8s.io"}],
-    }
-    await admin.create(ResourcePath(RBAC, "clusterroles"), role)
-    await admin.create(ResourcePath(RBAC, "clusterrolebindings"), binding)
 
 
 @pytest.mark.parametrize(
@@ -150,28 +133,25 @@ async def test_who_may_not_impersonate_is_refused(world: World) -> None:
         assert (await _call(client, "GET", "/api", {"Impersonate-User": "eve"}))[0] == 403
 
 
-async def test_roles_say_who_may_be_impersonated(memory: MemoryStore, tmp_path: Path) -> None:
-    """With RBAC each part is asked about by itself: that user, that group, that extra, that uid."""
-    async with World(memory, tmp_path, rbac=True) as world, world.client() as admin:
-        await _allow(admin, "users", "ann")
-        await _allow(admin, "userextras/team", "x", group="authentication.k8s.io")
-        async with world.client(token="low-token") as client:
-            ann = {"Impersonate-User": "ann"}
-            assert (await _call(client, "GET", "/api", ann))[0] == 200
-            assert (await _call(client, "GET", "/api", {"Impersonate-User": "bob"}))[0] == 403
-            status, answer = await _call(
-                client, "GET", "/api", {**ann, "Impersonate-Group": "system:masters"}
-            )
-            assert status == 403
-            assert answer["message"].startswith('groups "system:masters" is forbidden: User "eve" cannot')
-            assert (await _call(client, "GET", "/api", {**ann, "Impersonate-Extra-Team": "x"}))[0] == 200
-            status, answer = await _call(client, "GET", "/api", {**ann, "Impersonate-Extra-Team": "y"})
-            assert answer["message"] == (
-                'userextras.authentication.k8s.io "y" is forbidden: User "eve" cannot impersonate resource'
-                ' "userextras/team" in API group "authentication.k8s.io" at the cluster scope'
-            )
-            status, answer = await _call(client, "GET", "/api", {**ann, "Impersonate-Uid": "7"})
-            assert answer["message"].startswith('uids.authentication.k8s.io "7" is forbidden')
+async def test_each_part_of_an_impersonation_is_authorized(memory: MemoryStore, tmp_path: Path) -> None:
+    """The authorizer is asked about each part by itself: that user, that group, that extra, that uid."""
+    allowed = ("impersonate /users/ ann", "impersonate authentication.k8s.io/userextras/team x")
+    world = World(memory, tmp_path, allowed=allowed)
+    async with world, world.client(token="low-token") as client:
+        ann = {"Impersonate-User": "ann"}
+        assert (await _call(client, "GET", "/api", ann))[0] == 200
+        assert (await _call(client, "GET", "/api", {"Impersonate-User": "bob"}))[0] == 403
+        status, answer = await _call(client, "GET", "/api", {**ann, "Impersonate-Group": "system:masters"})
+        assert status == 403
+        assert answer["message"].startswith('groups "system:masters" is forbidden: User "eve" cannot')
+        assert (await _call(client, "GET", "/api", {**ann, "Impersonate-Extra-Team": "x"}))[0] == 200
+        status, answer = await _call(client, "GET", "/api", {**ann, "Impersonate-Extra-Team": "y"})
+        assert answer["message"] == (
+            'userextras.authentication.k8s.io "y" is forbidden: User "eve" cannot impersonate resource'
+            ' "userextras/team" in API group "authentication.k8s.io" at the cluster scope'
+        )
+        status, answer = await _call(client, "GET", "/api", {**ann, "Impersonate-Uid": "7"})
+        assert answer["message"].startswith('uids.authentication.k8s.io "7" is forbidden')
 
 
 class Seen:

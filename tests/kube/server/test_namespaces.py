@@ -12,11 +12,13 @@ from hanse.errors import NotFoundError, PermissionDeniedError
 from hanse.kube.engine.engine import KubeEngine
 from hanse.kube.engine.hooks import AdmissionRequest
 from hanse.kube.kinds.catalogue import Catalogue
+from hanse.kube.kinds.resource_info import ResourceInfo
+from hanse.kube.kinds.strategies.kubernetes import kubernetes
 from hanse.kube.model.objects import Object
-from hanse.kube.model.resource_info import ResourceInfo
 from hanse.store import Compare, MemoryStore, Op, Store, TxnResult
 from hanse.store.keys import ObjectKey
-from tests.kube.server.world import config_map, until
+from tests.kube.server.world import config_map
+from tests.support.waiting import until
 
 SHOP = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "shop"}}
 SHOP_KEY = ObjectKey("", "namespaces", "", "shop").key()
@@ -47,7 +49,7 @@ def _infos(engine: KubeEngine) -> tuple[ResourceInfo, ResourceInfo]:
 async def test_nothing_slips_into_a_namespace_that_was_emptied(store: Store) -> None:
     """A create that looked at the namespace before its deletion and comes after the collector is refused."""
     held = Held()
-    async with KubeEngine(store, catalogue=Catalogue.builtin(), admission=[held]) as engine:
+    async with KubeEngine(store, catalogue=Catalogue(kubernetes()), admission=[held]) as engine:
         spaces, config_maps = _infos(engine)
         kept = {**SHOP, "metadata": {"name": "shop", "finalizers": ["example.com/hold"]}}
         await engine.resources.create(spaces, kept)
@@ -72,7 +74,7 @@ async def test_nothing_slips_into_a_namespace_that_was_emptied(store: Store) -> 
 async def test_nothing_is_created_in_a_namespace_that_went_meanwhile(store: Store) -> None:
     """A create that looked at the namespace before it went is told that there is none."""
     held = Held()
-    async with KubeEngine(store, catalogue=Catalogue.builtin(), admission=[held]) as engine:
+    async with KubeEngine(store, catalogue=Catalogue(kubernetes()), admission=[held]) as engine:
         spaces, config_maps = _infos(engine)
         await engine.resources.create(spaces, SHOP)
         late = asyncio.create_task(
@@ -94,7 +96,7 @@ async def test_nothing_is_created_in_a_namespace_that_went_meanwhile(store: Stor
 async def test_a_change_of_the_namespace_meanwhile_does_no_harm(store: Store) -> None:
     """Labels that somebody gives the namespace while an object is created there do not refuse the object."""
     held = Held()
-    async with KubeEngine(store, catalogue=Catalogue.builtin(), admission=[held]) as engine:
+    async with KubeEngine(store, catalogue=Catalogue(kubernetes()), admission=[held]) as engine:
         spaces, config_maps = _infos(engine)
         await engine.resources.create(spaces, SHOP)
         late = asyncio.create_task(
@@ -123,7 +125,7 @@ class Counting(MemoryStore):
 async def test_creates_in_one_namespace_do_not_conflict() -> None:
     """Twenty objects at once in one namespace take twenty transactions."""
     store = Counting()
-    async with KubeEngine(store, catalogue=Catalogue.builtin()) as engine:
+    async with KubeEngine(store, catalogue=Catalogue(kubernetes())) as engine:
         spaces, config_maps = _infos(engine)
         await engine.resources.create(spaces, SHOP)
         before = store.transactions

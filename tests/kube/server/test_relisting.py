@@ -11,8 +11,9 @@ import pytest
 
 from hanse.errors import CompactedError
 from hanse.kube.engine.engine import KubeEngine
-from hanse.kube.engine.entry import Change
+from hanse.kube.engine.served import ObjectChange
 from hanse.kube.kinds.catalogue import Catalogue
+from hanse.kube.kinds.strategies.kubernetes import kubernetes
 from hanse.kube.model.objects import Object
 from hanse.store import Delete, Event, MemoryStore, Put
 from hanse.store.keys import ObjectKey
@@ -66,7 +67,7 @@ async def _lose_history(store: MemoryStore) -> int:
 
 async def test_what_changed_meanwhile_can_be_written_back(memory: MemoryStore) -> None:
     """An object has the version of its last write, not that of the list: who reads it may update it."""
-    async with KubeEngine(memory, catalogue=Catalogue.builtin()) as engine:
+    async with KubeEngine(memory, catalogue=Catalogue(kubernetes())) as engine:
         config_maps = engine.catalogue.require("", "v1", "configmaps")
         made = await engine.resources.create(config_maps, config_map("a", x="1"), namespace="default")
         await engine.cache.fresh()
@@ -86,11 +87,11 @@ async def test_what_changed_meanwhile_can_be_written_back(memory: MemoryStore) -
 async def test_the_difference_comes_in_the_order_of_revisions(memory: MemoryStore) -> None:
     """Subscribers see writes at their own revisions, then at the list's what was deleted or lost a part; who
     resumes from before must list again."""
-    async with KubeEngine(memory, catalogue=Catalogue.builtin(), view=Parts()) as engine:
+    async with KubeEngine(memory, catalogue=Catalogue(kubernetes()), view=Parts()) as engine:
         await engine.cache.reached((await memory.txn([], [_put("a"), _put("b"), _put("d")])).revision)
         start = await memory.put(PART, b"1")
         await engine.cache.reached(start)
-        changes: list[Change] = []
+        changes: list[ObjectChange] = []
         engine.cache.subscribe(changes.append)
         memory.interrupt_watches()
         c = (await memory.txn([], [_put("c")])).revision

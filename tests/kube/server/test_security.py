@@ -12,8 +12,8 @@ from hanse.errors import ConfigError, NotFoundError, PermissionDeniedError, Unau
 from hanse.kube.client.access import ClusterAccess
 from hanse.kube.client.client import KubeClient, ResourcePath
 from hanse.kube.client.expect import ADocument
-from hanse.store import MAX_REQUEST_BYTES, MemoryStore
-from tests.kube.server.world import CONFIGMAPS, SECRETS, World, config_map
+from hanse.store import MAX_REQUEST_BYTES
+from tests.kube.server.world import CONFIGMAPS, World
 from tests.support.raw import raw
 
 REVIEWS = ResourcePath("authorization.k8s.io/v1", "selfsubjectaccessreviews")
@@ -78,35 +78,6 @@ async def test_a_certificate_of_another_authority_is_refused(world: World) -> No
     async with KubeClient(access) as client:
         with pytest.raises((UnauthenticatedError, Exception), match=r"(?i)unauthorized|reached"):
             await client.list(CONFIGMAPS)
-
-
-async def test_roles_give_what_they_say(memory: MemoryStore, tmp_path: Path) -> None:
-    """With RBAC a Role in a namespace opens its resources there, and nothing else."""
-    async with World(memory, tmp_path, rbac=True) as world, world.client() as admin:
-        rbac = "rbac.authorization.k8s.io/v1"
-        meta = {"name": "reader", "namespace": "default"}
-        rules = [{"apiGroups": [""], "resources": ["configmaps"], "verbs": ["get", "list"]}]
-        role = {"apiVersion": rbac, "kind": "Role", "metadata": meta, "rules": rules}
-        binding = {
-            "apiVersion": rbac,
-            "kind": "RoleBinding",
-            "metadata": meta,
-            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "reader"},
-            "subjects": [{"kind": "User", "name": "eve", "apiGroup": "rbac.authorization.k8s.io"}],
-        }
-        await admin.create(ResourcePath(rbac, "roles"), role)
-        await admin.create(ResourcePath(rbac, "rolebindings"), binding)
-        await admin.create(CONFIGMAPS, config_map("a"))
-        async with world.client(token="low-token") as client:
-            assert await client.get(CONFIGMAPS, "a", namespace="default")
-            for attempt in (
-                client.create(CONFIGMAPS, config_map("b")),
-                client.list(CONFIGMAPS, namespace="kube-system"),
-                client.list(CONFIGMAPS),
-                client.list(SECRETS, namespace="default"),
-            ):
-                with pytest.raises(PermissionDeniedError):
-                    await attempt
 
 
 async def test_a_request_that_is_too_big_is_refused(world: World) -> None:

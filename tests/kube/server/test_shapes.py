@@ -12,12 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hanse.errors import InvalidArgumentError
-from hanse.kube.engine.entry import Entry
+from hanse.federation.strategies import federation_kinds
+from hanse.kube.engine.served import ServedObject
 from hanse.kube.engine.unreadable import decode, fault
 from hanse.kube.kinds.catalogue import Catalogue
+from hanse.kube.kinds.kind import PrinterColumn
+from hanse.kube.kinds.resource_info import ResourceInfo
 from hanse.kube.kinds.table import UNREADABLE
 from hanse.kube.model import jsonpath
-from hanse.kube.model.resource_info import PrinterColumn, ResourceInfo
 from hanse.kube.model.selectors import FieldSelector, LabelSelector
 from hanse.kube.server.negotiation import parse_accept
 from hanse.kube.server.representation import Renderer
@@ -26,7 +28,7 @@ from tests.support.shapes import anything, deep, gone_wrong
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 TABLE = "application/json;as=Table;g=meta.k8s.io;v=v1"
-INFOS = [info for info in Catalogue.federation() if "list" in info.verbs]
+INFOS = [info for info in Catalogue(federation_kinds()) if "list" in info.verbs]
 POD_SPEC = {
     "containers": [{"name": "c", "image": "i"}],
     "readinessGates": [{"conditionType": "x"}],
@@ -89,9 +91,9 @@ VALID: dict[str, Any] = {
 EVEN = {"apiVersion": "v1", "kind": "X", "metadata": {"name": "even", "namespace": "n"}}
 
 
-def entry(obj: Any, name: str = "a") -> Entry:
+def entry(obj: Any, name: str = "a") -> ServedObject:
     """A cached object."""
-    return Entry(ObjectKey("", "xs", "n", name), obj=obj, intent=obj, intent_revision=1, revision=1)
+    return ServedObject(ObjectKey("", "xs", "n", name), obj=obj, intent=obj, intent_revision=1, revision=1)
 
 
 def readable(obj: Any) -> bool:

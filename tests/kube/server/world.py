@@ -2,38 +2,33 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import json
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import yaml
 
+from hanse.federation.strategies import federation_kinds
 from hanse.flow import Flow, FlowLimits
 from hanse.kube.client.access import ClusterAccess
 from hanse.kube.client.client import KubeClient, ResourcePath
 from hanse.kube.engine.engine import KubeEngine
 from hanse.kube.engine.hooks import Admission, View
 from hanse.kube.kinds.catalogue import Catalogue
+from hanse.kube.model.identity import User
 from hanse.kube.model.objects import Object
 from hanse.kube.server.app import KubeServer, ServerOptions
-from hanse.kube.server.auth import (
-    AllowGroups,
-    CertificateAuthenticator,
-    TokenAuthenticator,
-    UnionAuthenticator,
-    User,
-)
+from hanse.kube.server.auth import CertificateAuthenticator, UnionAuthenticator
 from hanse.kube.server.connections import ConnectionLimits
-from hanse.kube.server.rbac import RbacAuthorizer
 from hanse.security.pki import CertificateAuthority
 from hanse.store import Store
+from tests.support.access import AllowListed, FixedTokens
+from tests.support.programs import Ran, run_program
 
 DEADLINE = 15.0
 CONFIGMAPS = ResourcePath("v1", "configmaps")
@@ -54,7 +49,7 @@ class World:
         view: View | None = None,
         admission: Sequence[Admission] = (),
         window: int | None = None,
-        rbac: bool = False,
+        allowed: Sequence[str] = (),
         shared: bool = False,
         catalogue: Catalogue | None = None,
         connections: ConnectionLimits | None = None,
@@ -65,7 +60,7 @@ class World:
         self.directory = directory
         self.engine = KubeEngine(
             store,
-            catalogue=catalogue or Catalogue.federation(),
+            catalogue=catalogue or Catalogue(federation_kinds()),
             view=view,
             admission=admission,
             window=window,
@@ -83,8 +78,8 @@ class World:
         )
         self.server = KubeServer(
             self.engine,
-            authenticator=UnionAuthenticator(CertificateAuthenticator(), TokenAuthenticator(tokens)),
-            authorizer=RbacAuthorizer(self.engine.cache) if rbac else AllowGroups(),
+            authenticator=UnionAuthenticator(CertificateAuthenticator(), FixedTokens(tokens)),
+            authorizer=AllowListed(allowed),
             options=ServerOptions(tls=context, connections=connections or ConnectionLimits()),
             checks={"engine": self.engine.ready},
             flow=Flow(flow),
@@ -135,15 +130,6 @@ def _b64(data: bytes) -> str:
     return base64.b64encode(data).decode()
 
 
-@dataclass(frozen=True)
-class Done:
-    """What a command said."""
-
-    code: int
-    out: str
-    err: str
-
-
 class Kubectl:
     """kubectl with one kubeconfig."""
 
@@ -152,22 +138,10 @@ class Kubectl:
 
     async def run(
         self, *arguments: str, stdin: str = "", environment: Mapping[str, str] | None = None
-    ) -> Done:
+    ) -> Ran:
         """Run kubectl to its end, which must come before the deadline."""
-        process = await asyncio.create_subprocess_exec(
-            "kubectl", *arguments,
-            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-            env={**self._environment, **(environment or {})},
-        )  # fmt: skip
-        try:
-            async with asyncio.timeout(DEADLINE * 2):
-                out, err = await process.communicate(stdin.encode())
-        except BaseException:
-            process.kill()
-            await process.wait()
-            raise
-        assert process.returncode is not None
-        return Done(process.returncode, out.decode(), err.decode())
+        environment = {**self._environment, **(environment or {})}
+        return await run_program("kubectl", *arguments, environment=environment, stdin=stdin)
 
     async def __call__(
         self, *arguments: str, stdin: str = "", environment: Mapping[str, str] | None = None
@@ -181,18 +155,6 @@ class Kubectl:
         """Run kubectl with -o json; return what it prints."""
         decoded: Object = json.loads(await self(*arguments, "-o", "json"))
         return decoded
-
-
-async def until(condition: Callable[[], Awaitable[Any]], *, what: str) -> Any:
-    """Wait until `condition` gives something true and return that, or fail saying what did not happen."""
-    try:
-        async with asyncio.timeout(DEADLINE):
-            while True:
-                if found := await condition():
-                    return found
-                await asyncio.sleep(0.02)
-    except TimeoutError:
-        raise AssertionError(f"not within {DEADLINE} s: {what}") from None
 
 
 def config_map(name: str, *, namespace: str = "default", **data: str) -> Object:

@@ -15,7 +15,8 @@ from hanse.api.type.v1.object_reference_pb2 import ObjectReference
 from hanse.documents import json_document
 from hanse.errors import InvalidArgumentError, shown
 from hanse.federation.propagation import propagates
-from hanse.kube.kinds.catalogue import Catalogue, ResourceInfo
+from hanse.kube.kinds.catalogue import Catalogue
+from hanse.kube.kinds.resource_info import ResourceInfo
 from hanse.kube.model.objects import Object, gvk_of, mapping, name_of, namespace_of
 from hanse.store.keys import CLUSTER_SCOPE, CORE, OBJECTS, ObjectKey
 
@@ -114,6 +115,7 @@ def reference_of(info: ResourceInfo, obj: Object) -> ObjectReference:
 def resource_message(info: ResourceInfo) -> Resource:
     """Return a resource of the catalogue as a message."""
     return Resource(
+        name=f"resources/{info.group or CORE}/{info.version}/{info.plural}",
         group=info.group,
         version=info.version,
         resource=info.plural,

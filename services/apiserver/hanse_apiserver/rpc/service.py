@@ -19,14 +19,15 @@ from hanse.api.federation.v1.federation_service_pb2_grpc import FederationServic
 from hanse.api.type.v1.change_pb2 import DELETED
 from hanse.errors import InvalidArgumentError, NotFoundError, PermissionDeniedError
 from hanse.kube.engine.engine import KubeEngine
-from hanse.kube.engine.entry import Entry
 from hanse.kube.engine.lifecycle import Propagation
 from hanse.kube.engine.options import DeleteOptions, PatchType, WriteOptions
-from hanse.kube.kinds.catalogue import ResourceInfo
+from hanse.kube.engine.served import ServedObject
+from hanse.kube.kinds.resource_info import ResourceInfo
 from hanse.kube.kinds.selectable import field_selector
+from hanse.kube.model.identity import Attributes, User
 from hanse.kube.model.objects import Object, mapping
 from hanse.kube.model.selectors import LabelSelector
-from hanse.kube.server.auth import Attributes, Authorizer, User
+from hanse.kube.server.auth import Authorizer
 from hanse.rpc import Policy, current_identity, group, service
 from hanse.rpc.pagination import message_page, slice_page
 from hanse.store.keys import ObjectKey
@@ -83,7 +84,12 @@ class FederationService(FederationServiceServicer):
         self._federation = federation
 
     async def GetFederation(self, request: rpc.GetFederationRequest, context: Context) -> fed.Federation:
-        """Return the federation itself."""
+        """Return the federation itself. Raises NotFoundError for another name."""
+        if request.name not in ("", self._federation.name):
+            raise NotFoundError(
+                f"there is no {request.name!r}: the name of the federation is {self._federation.name!r}",
+                metadata={"name": request.name},
+            )
         return self._federation
 
     async def ListResources(
@@ -303,7 +309,7 @@ def _subresource(info: ResourceInfo, name: str) -> str:
     return name
 
 
-def _message(info: ResourceInfo, entry: Entry) -> fed.Object:
+def _message(info: ResourceInfo, entry: ServedObject) -> fed.Object:
     return rpc_objects.message_of(info, entry.object, encoded=entry.encoded)
 
 

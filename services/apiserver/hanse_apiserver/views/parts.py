@@ -18,6 +18,8 @@ import orjson
 from hanse.api.scheduler.v1.placement_pb2 import Placement
 from hanse.api.syncer.v1 import sync_state_pb2 as sync
 from hanse.api.syncer.v1.sync_state_pb2 import SyncState
+from hanse.federation.confirmation import Confirmation, confirmation_of, is_confirmed
+from hanse.federation.placements import after_revisions
 from hanse.kube.model import untrusted
 from hanse.store.decoding import decode
 from hanse_apiserver.aggregate.members import Decision, Member
@@ -28,15 +30,13 @@ from hanse_apiserver.views.protojson import time_of, words
 class Placed:
     """A placement: where the object is to be, and which clusters must confirm that it has left.
 
-    `clusters` and `releasing` have, for each cluster, the placement revision that a confirmation must be
-    newer than.
+    `after` has, for each named cluster, the placement revision that a confirmation must be newer than.
     `since` is the revision at which what the clusters get became what it is; 0 if not known.
     """
 
     value: bytes
     revision: int
-    clusters: Mapping[str, int]
-    releasing: Mapping[str, int]
+    after: Mapping[str, int]
     since: int
     fingerprint: bytes
 
@@ -55,8 +55,7 @@ class Placed:
         return cls(
             value=value,
             revision=revision,
-            clusters={c.cluster: c.after_revision for c in message.clusters},
-            releasing={r.cluster: r.after_revision for r in message.releasing},
+            after=after_revisions(message),
             since=since,
             fingerprint=fingerprint,
         )
@@ -72,15 +71,13 @@ class State:
 
     value: bytes
     revision: int
-    phase: int
-    placement_revision: int
-    uid: str = ""
+    confirmation: Confirmation | None = None
 
     @classmethod
     def read(cls, value: bytes, revision: int) -> State:
         """Take in a stored sync state. Raises ValueError."""
         message = decode(SyncState, value)
-        return cls(value, revision, message.phase, message.placement_revision, message.object.uid)
+        return cls(value, revision, confirmation_of(message))
 
 
 class Parts:
@@ -102,20 +99,15 @@ class Parts:
 
         With `uid` (the object's), what was confirmed of an earlier object of that name does not count.
         """
-        wanted: dict[str, int] = {}
-        if self.placed is not None:
-            wanted = {**self.placed.clusters, **self.placed.releasing}
-        missing = [name for name, after in wanted.items() if not self._confirmed(name, after, uid)]
-        others = [n for n, s in self.states.items() if n not in wanted and s.phase != sync.REMOVED]
+        named = self.placed.after if self.placed is not None else {}
+        missing = [
+            cluster
+            for cluster, after in named.items()
+            if (state := self.states.get(cluster)) is None
+            or not is_confirmed(state.confirmation, uid=uid, after_revision=after)
+        ]
+        others = [name for name, s in self.states.items() if name not in named and s.confirmation is None]
         return sorted(missing + others)
-
-    def _confirmed(self, cluster: str, after: int, uid: str) -> bool:
-        state = self.states.get(cluster)
-        if state is None or state.phase != sync.REMOVED:
-            return False
-        if uid and state.uid not in ("", uid):
-            return False
-        return not after or state.placement_revision > after
 
     def placement(self) -> Placement:
         """Return the placement, decoded; an empty one if there is none."""

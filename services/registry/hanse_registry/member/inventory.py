@@ -1,9 +1,10 @@
 """What a cluster has and serves, read from its own documents. Pure functions.
 
-`topology` and `capacity` sum up the nodes, `catalogue` the discovery documents (aggregated discovery, which
-every supported Kubernetes serves, in one request for each of /api and /apis). All of it is a member's word:
-what is not of the type that belongs there counts as absent; a name that is none, or more than any cluster
-has, raises MisbehavingMemberError with the bound. `hanse_registry.member.probe` fetches what is read here.
+`topology` and `capacity` sum up the nodes, `catalogue` what `hanse.kube.client.discovery` has read. All of it
+is a member's word: of a node, what is not of the type that belongs there counts as absent; a name that is
+none, or more than any cluster has, raises MisbehavingMemberError with the bound.
+
+Next: `hanse_registry.member.probe`, which fetches what is read here.
 """
 
 from __future__ import annotations
@@ -11,16 +12,17 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 from hanse.api.registry.v1 import cluster_pb2
 from hanse.errors import InvalidArgumentError
-from hanse.kube.client.bounds import CATALOGUE_BYTES, CATALOGUE_RESOURCES, NAME_CHARS, MisbehavingMemberError
+from hanse.kube.client.bounds import CATALOGUE_BYTES, MisbehavingMemberError
+from hanse.kube.client.discovery import MAX_LABEL_CHARS, ServedApis, ServedResource, is_name
 from hanse.kube.model.objects import Object
 from hanse.kube.model.quantity import Quantity
-from hanse.kube.model.untrusted import mapping, mappings, text
+from hanse.kube.model.untrusted import mapping, mappings
 
 REGION_LABELS = ("topology.kubernetes.io/region", "failure-domain.beta.kubernetes.io/region")
 ZONE_LABELS = ("topology.kubernetes.io/zone", "failure-domain.beta.kubernetes.io/zone")
@@ -29,11 +31,9 @@ MAX_ZONES: Final = 100
 """Zones of a cluster; the clouds' regions have at most 6."""
 MAX_RESOURCES: Final = 200
 """Names of what nodes can have; plain nodes have 6, those with devices some more."""
-MAX_LABEL_CHARS: Final = 63
 MAX_QUANTITY_CHARS: Final = 32
 MAX_QUANTITY: Final = Quantity.parse("1000E")
 """More than the memory of all computers."""
-_NAME: Final = re.compile(r"[A-Za-z0-9](?:[-A-Za-z0-9_.]*[A-Za-z0-9])?", re.ASCII)
 _RESOURCE: Final = re.compile(r"(?:[a-z0-9.-]{1,253}/)?[A-Za-z0-9][-A-Za-z0-9_.]{0,62}", re.ASCII)
 
 
@@ -66,11 +66,6 @@ def topology(nodes: Iterable[Object]) -> Topology:
 def first_label(labels: Mapping[str, Any], names: Iterable[str]) -> str:
     """The value of the first of `names` that is set to what a label can be, or ""."""
     return next((labels[name] for name in names if is_name(labels.get(name), MAX_LABEL_CHARS)), "")
-
-
-def is_name(value: object, longest: int) -> bool:
-    """Whether it is what Kubernetes has for names and label values: letters, digits, and -_. between them."""
-    return isinstance(value, str) and len(value) <= longest and _NAME.fullmatch(value) is not None
 
 
 def capacity(nodes: Iterable[Object]) -> cluster_pb2.Capacity:
@@ -115,53 +110,29 @@ def is_ready(node_status: Mapping[str, Any]) -> bool:
     )
 
 
-def catalogue(cluster: str, documents: Sequence[Object]) -> cluster_pb2.ApiCatalogue:
-    """What a cluster serves, from its APIGroupDiscoveryLists (apidiscovery.k8s.io/v2 or v2beta1).
-
-    Takes some 50 ms for the largest: not for the event loop's thread.
-    """
-    listed = sum(
-        len(version["resources"])
-        for document in documents
-        for group in mappings(document.get("items"), CATALOGUE_RESOURCES)
-        for version in mappings(group.get("versions"))
-        if isinstance(version.get("resources"), list)
-    )
-    if listed > CATALOGUE_RESOURCES:
-        raise MisbehavingMemberError(
-            f"it lists {listed} resources, more than {CATALOGUE_RESOURCES}: no cluster does",
-            metadata={"bound": str(CATALOGUE_RESOURCES)},
-        )
-    found = sorted(
-        (resource for document in documents for resource in resources(document)),
-        key=lambda resource: (resource.group, resource.version, resource.resource),
-    )
-    return _catalogue(f"clusters/{cluster}/apiCatalogue", found)
-
-
-def with_stale(
-    found: cluster_pb2.ApiCatalogue,
-    stale: Collection[tuple[str, str]],
-    previous: cluster_pb2.ApiCatalogue | None,
+def catalogue(
+    cluster: str, served: ServedApis, previous: cluster_pb2.ApiCatalogue | None = None
 ) -> cluster_pb2.ApiCatalogue:
-    """A catalogue with what was known of the groups and versions of which the cluster cannot tell now.
+    """Return what a cluster serves, with what was known before of the groups that it cannot tell of now.
 
-    The cluster serves them, and whoever serves them for it is away: that they cannot be told is not that
-    they are gone. Raises MisbehavingMemberError.
+    Takes some 20 ms for the largest: not for the event loop's thread. Raises MisbehavingMemberError.
     """
-    known = previous.resources if previous is not None else ()
-    kept = [resource for resource in known if (resource.group, resource.version) in stale]
-    if not kept:
-        return found
-    together = sorted([*found.resources, *kept], key=lambda each: (each.group, each.version, each.resource))
-    return _catalogue(found.name, together)
-
-
-def _catalogue(name: str, found: Sequence[cluster_pb2.ApiResource]) -> cluster_pb2.ApiCatalogue:
+    found = {_identity(resource): resource for resource in map(_message, served.resources) if resource.verbs}
+    for resource in previous.resources if previous is not None else ():
+        if (resource.group, resource.version) in served.unknown:
+            found.setdefault(_identity(resource), resource)
+    made = cluster_pb2.ApiCatalogue(
+        name=f"clusters/{cluster}/apiCatalogue",
+        resources=[found[identity] for identity in sorted(found)],
+        unknown=[
+            cluster_pb2.ApiGroupVersion(group=group, version=version)
+            for group, version in sorted(served.unknown)
+        ],
+    )
     digest = hashlib.sha256()
     size = 0
-    for resource in found:
-        encoded = resource.SerializeToString(deterministic=True)
+    for message in (*made.resources, *made.unknown):
+        encoded = message.SerializeToString(deterministic=True)
         digest.update(encoded)
         size += len(encoded)
     if size > CATALOGUE_BYTES:
@@ -169,62 +140,24 @@ def _catalogue(name: str, found: Sequence[cluster_pb2.ApiResource]) -> cluster_p
             f"what it says of its {len(found)} resources has {size} bytes, more than {CATALOGUE_BYTES}",
             metadata={"bound": str(CATALOGUE_BYTES)},
         )
-    return cluster_pb2.ApiCatalogue(name=name, hash=digest.hexdigest()[:16], resources=found)
+    made.hash = digest.hexdigest()[:16]
+    return made
 
 
-def check_names(resource: cluster_pb2.ApiResource) -> None:
-    """Raises MisbehavingMemberError if a name in it is not what Kubernetes lets names be."""
-    names = [resource.version, resource.resource, resource.kind, *resource.verbs, *resource.short_names]
-    names += [
-        name for part in (resource.singular, *resource.subresources) for name in part.split("/") if part
-    ]
-    fine = not resource.group or is_name(resource.group, NAME_CHARS)
-    if not fine or not all(is_name(name, MAX_LABEL_CHARS) for name in names):
-        raise MisbehavingMemberError(
-            f"it serves {resource.resource[:MAX_LABEL_CHARS]!r} of {resource.group[:NAME_CHARS]!r}, with a "
-            f"name that is none: at most {MAX_LABEL_CHARS} letters, digits and -_."
-        )
+def _identity(resource: cluster_pb2.ApiResource) -> tuple[str, str, str]:
+    return resource.group, resource.version, resource.resource
 
 
-def stale(documents: Sequence[Object]) -> frozenset[tuple[str, str]]:
-    """The groups and versions that the cluster serves and cannot tell about now."""
-    return frozenset(
-        (_word(mapping(group.get("metadata")).get("name")), _word(version.get("version")))
-        for document in documents
-        for group in mappings(document.get("items"), CATALOGUE_RESOURCES)
-        for version in mappings(group.get("versions"))
-        if version.get("freshness") == "Stale"
+def _message(served: ServedResource) -> cluster_pb2.ApiResource:
+    return cluster_pb2.ApiResource(
+        group=served.group,
+        version=served.version,
+        resource=served.resource,
+        kind=served.kind,
+        namespaced=served.namespaced,
+        verbs=sorted(served.verbs),
+        singular=served.singular,
+        short_names=served.short_names,
+        preferred=served.preferred,
+        subresources=sorted(name for name, _ in served.subresources),
     )
-
-
-def resources(document: Object) -> Iterator[cluster_pb2.ApiResource]:
-    """The resources of one APIGroupDiscoveryList; the first version of a group is the preferred one."""
-    for group in mappings(document.get("items"), CATALOGUE_RESOURCES):
-        for position, version in enumerate(mappings(group.get("versions"))):
-            if version.get("freshness") == "Stale":
-                continue
-            for resource in mappings(version.get("resources"), CATALOGUE_RESOURCES):
-                served = cluster_pb2.ApiResource(
-                    group=_word(mapping(group.get("metadata")).get("name")),
-                    version=_word(version.get("version")),
-                    resource=_word(resource.get("resource")),
-                    kind=_word(mapping(resource.get("responseKind")).get("kind")),
-                    namespaced=resource.get("scope") == "Namespaced",
-                    verbs=sorted(_words(resource.get("verbs"))),
-                    singular=_word(resource.get("singularResource")),
-                    short_names=_words(resource.get("shortNames")),
-                    preferred=position == 0,
-                    subresources=sorted(
-                        _word(part.get("subresource")) for part in mappings(resource.get("subresources"))
-                    ),
-                )
-                check_names(served)
-                yield served
-
-
-def _word(value: Any) -> str:
-    return text(value, NAME_CHARS + 1)  # one more than there may be, so that it is found to be too long
-
-
-def _words(value: Any) -> list[str]:
-    return [_word(each) for each in value] if isinstance(value, list) else []

@@ -8,7 +8,7 @@ it knew. What takes long to read is read in a thread. `hanse_registry.member.inv
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -21,6 +21,7 @@ from hanse.errors import (
 )
 from hanse.kube.client.bounds import NODES, AnswerTooLongError, ListBudget, MisbehavingMemberError
 from hanse.kube.client.client import AS_DISCOVERY
+from hanse.kube.client.discovery import DISCOVERY_PATHS, read_discovery
 from hanse.kube.client.expect import (
     DISCOVERY,
     READY,
@@ -34,7 +35,7 @@ from hanse.kube.client.expect import (
 from hanse.kube.client.transport import IDENTITY, IDENTITY_PATH
 from hanse.kube.model.objects import Object, mapping, sequence
 from hanse_registry.member.health import Outcome, Standing
-from hanse_registry.member.inventory import Topology, capacity, catalogue, stale, topology
+from hanse_registry.member.inventory import Topology, capacity, catalogue, topology
 
 PAGE = 100
 """Nodes of one request: one has some 20 KiB, most of it the names of its images."""
@@ -56,6 +57,10 @@ class MemberApi(Protocol):
         """Sends a request and returns the answer that was expected, or the refusal."""
 
 
+KnownCatalogue = Callable[[], Awaitable[cluster_pb2.ApiCatalogue | None]]
+"""Returns what is known of the APIs of a cluster; None if nothing is."""
+
+
 @dataclass(frozen=True, slots=True)
 class Inventory:
     """What a member has and serves."""
@@ -65,8 +70,7 @@ class Inventory:
     topology: Topology
     capacity: cluster_pb2.Capacity
     catalogue: cluster_pb2.ApiCatalogue
-    stale: frozenset[tuple[str, str]] = frozenset()
-    """Groups and versions that it serves and cannot tell about now."""
+    """With what was known of the groups and versions that it cannot tell of now, which it names."""
 
 
 async def probe(api: MemberApi, *, timeout: float) -> Outcome:
@@ -103,8 +107,12 @@ def outcome_of(error: HanseError | OSError) -> Outcome:
     return Outcome("Unreachable", message)
 
 
-async def take_inventory(api: MemberApi, cluster: str, *, timeout: float) -> Inventory:
+async def take_inventory(
+    api: MemberApi, cluster: str, *, timeout: float, known: KnownCatalogue | None = None
+) -> Inventory:
     """Reads identity, version, nodes and APIs; every request takes at most `timeout` seconds.
+
+    What the catalogue that was `known` has of an API that cannot be told of now stays.
 
     Raises UnauthenticatedError or PermissionDeniedError if the credential does not reach, UnavailableError if
     the member does not answer, WrongAnswerError if it answers what no API server answers,
@@ -112,7 +120,7 @@ async def take_inventory(api: MemberApi, cluster: str, *, timeout: float) -> Inv
     """
     try:
         async with asyncio.timeout(INVENTORY_SECONDS):
-            return await _inventory(api, cluster, timeout=timeout)
+            return await _inventory(api, cluster, timeout=timeout, known=known)
     except TimeoutError as error:
         raise UnavailableError(
             f"its version, nodes and APIs could not be read within {INVENTORY_SECONDS:g} s"
@@ -121,21 +129,24 @@ async def take_inventory(api: MemberApi, cluster: str, *, timeout: float) -> Inv
         raise WrongAnswerError(f"cluster {cluster} says what no API server says: {error}") from error
 
 
-async def _inventory(api: MemberApi, cluster: str, *, timeout: float) -> Inventory:
+async def _inventory(
+    api: MemberApi, cluster: str, *, timeout: float, known: KnownCatalogue | None
+) -> Inventory:
     version = await fetch(api, "/version", expect=VERSION, timeout=timeout)
     system = await fetch(api, IDENTITY_PATH, expect=IDENTITY, timeout=timeout)
     nodes = await list_nodes(api, timeout=timeout)
     documents = [
         await fetch(api, path, expect=DISCOVERY, timeout=timeout, accept=AS_DISCOVERY)
-        for path in ("/api", "/apis")
+        for path in DISCOVERY_PATHS
     ]
+    served = await asyncio.to_thread(read_discovery, documents)
+    previous = await known() if served.unknown and known is not None else None
     return Inventory(
         cluster_id=_word(system["metadata"]["uid"]),
         kubernetes_version=_word(version["gitVersion"]),
         topology=topology(nodes),
         capacity=capacity(nodes),
-        catalogue=await asyncio.to_thread(catalogue, cluster, documents),
-        stale=stale(documents),
+        catalogue=await asyncio.to_thread(catalogue, cluster, served, previous),
     )
 
 

@@ -21,6 +21,7 @@ from hanse.api.scheduler.v1.placement_pb2 import ClusterPlacement, Placement
 from hanse.api.type.v1.object_reference_pb2 import ObjectReference
 from hanse.errors import InvalidArgumentError
 from hanse.federation import belongings
+from hanse.federation.confirmation import is_confirmed
 from hanse.kube.model.objects import Object, annotations_of, mapping
 from hanse.store.keys import ObjectKey
 from hanse_scheduler.decide.division import Division, Share, Standing, divide
@@ -211,19 +212,15 @@ def _done(composer: Composer, placement: Placement | None, *, reconsider_at: flo
 
 
 def _confirmations(situation: Situation) -> frozenset[str]:
-    """Return the clusters whose release the syncer has confirmed.
-
-    A confirmation of an earlier release does not count, since the object may have been applied between the
-    two: the syncer looks again and confirms anew.
-    """
+    """Return the clusters whose release the syncer has confirmed."""
     if situation.previous is None:
         return frozenset()
+    uid = str(mapping(situation.obj, "metadata").get("uid", ""))
     return frozenset(
         release.cluster
         for release in situation.previous.releasing
         if (state := situation.observed.get(release.cluster)) is not None
-        and state.removed
-        and (state.acted_on == 0 or state.acted_on > release.after_revision)
+        and is_confirmed(state.confirmation, uid=uid, after_revision=release.after_revision)
     )
 
 
@@ -321,7 +318,9 @@ def _limit(
     """Keep as many clusters as the policy allows. One that is suspended and out of reach does not count."""
     placed = composer.placed(situation.obj)
     candidates = [verdict.cluster for _, verdict in sorted(found.going.items())]
-    away = {item.name for item in candidates if not item.ready and placed.get(item.name, _NOWHERE).suspended}
+    away = {
+        item.name for item in candidates if not item.reachable and placed.get(item.name, _NOWHERE).suspended
+    }
     staying = {name for name, before in placed.items() if not before.suspended}
     names = choose(
         [item for item in candidates if item.name not in away],

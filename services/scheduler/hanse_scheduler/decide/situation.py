@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from hanse.api.scheduler.v1.placement_pb2 import Placement
+from hanse.federation.confirmation import Confirmation
 from hanse.kube.model.objects import Object
 from hanse.store.keys import ObjectKey
 from hanse_scheduler.placing.composing import Step
@@ -21,12 +22,16 @@ from hanse_scheduler.state.policies import OverridePolicy, PlacementPolicy
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """What the scheduler needs of a sync state. `acted_on` is the placement's revision, 0 if not known."""
+    """What the scheduler needs of a sync state. `confirmation` is of one that says that nothing is left."""
 
-    removed: bool = False
+    confirmation: Confirmation | None = None
     replicas: int | None = None
     unschedulable: int = 0
-    acted_on: int = 0
+
+    @property
+    def removed(self) -> bool:
+        """Whether nothing of the object was left when the syncer looked last."""
+        return self.confirmation is not None
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,7 @@ from hanse.api.scheduler.v1.placement_pb2 import (
     Placement,
 )
 from hanse.api.type.v1.object_reference_pb2 import ObjectReference
+from hanse.federation.placements import named_clusters, placed_clusters
 from hanse.kube.model.objects import Object, annotations_of, mapping
 from hanse.store.decoding import carry
 from hanse.store.keys import CLUSTER_SCOPE, CORE, PLACEMENTS, ObjectKey
@@ -150,7 +151,7 @@ class Composer:
         )
         if math.isfinite(reconsider_at):
             result.reconsider_time.CopyFrom(timestamp_of(reconsider_at))
-        releasing = self._releasing({item.cluster for item in result.clusters}, refused)
+        releasing = self._releasing(placed_clusters(result), refused)
         result.releasing.extend(releasing.values())
         result.refused.extend(
             ClusterRefusal(cluster=name, reason=reason, message=message)
@@ -213,7 +214,7 @@ class Composer:
             left = release.cluster in self._leaving and release.cluster in self._confirmed
             if release.cluster in self._exists and not left:
                 kept.releasing.append(release)
-        named = _named(kept)
+        named = named_clusters(kept)
         for name in self._lingering:
             if name not in named and name in self._exists:
                 kept.releasing.append(self._release(name, "Deleted", "the object is being deleted"))
@@ -239,7 +240,7 @@ class Composer:
             if item.cluster in self._exists and item.cluster not in self._leaving
         )
         refused = dict.fromkeys(self._leaving, UNJOINING)
-        releasing = self._releasing({item.cluster for item in kept.clusters}, refused)
+        releasing = self._releasing(placed_clusters(kept), refused)
         del kept.releasing[:]
         kept.releasing.extend(releasing.values())
         self._prune_refusals(kept)
@@ -247,9 +248,7 @@ class Composer:
 
     def _prune_refusals(self, placement: Placement) -> None:
         """Drop refusals of clusters that are gone, or are listed as placed or releasing."""
-        listed = {item.cluster for item in placement.clusters} | {
-            item.cluster for item in placement.releasing
-        }
+        listed = named_clusters(placement)
         refusals = [
             item for item in placement.refused if item.cluster in self._exists and item.cluster not in listed
         ]
@@ -325,11 +324,6 @@ def essence(placement: Placement) -> Placement:
     result.ClearField("traceparent")
     result.ClearField("revision")
     return result
-
-
-def _named(placement: Placement) -> set[str]:
-    """Return the clusters that are placed or releasing."""
-    return {item.cluster for item in placement.clusters} | {item.cluster for item in placement.releasing}
 
 
 def _generation(obj: Object) -> int:

@@ -19,8 +19,9 @@ import orjson
 from hanse.boundary import Boundary
 from hanse.documents import json_document
 from hanse.errors import ConflictError, InvalidArgumentError
+from hanse.federation.kinds import KINDS as HANSE
 from hanse.kube.engine import unreadable
-from hanse.kube.kinds.catalogue import Catalogue
+from hanse.kube.kinds.registry import KUBERNETES, KindRegistry
 from hanse.kube.model.objects import Object, child, gvk_of, name_of, namespace_of
 from hanse.security.envelope import shown
 from hanse.store import KeyValue, Store
@@ -43,7 +44,7 @@ class Evaluator:
         self._rules = rules
         self._clock = clock
         self._cache = VerdictCache()
-        self._catalogue: Catalogue | None = None
+        self._kinds = KindRegistry((*KUBERNETES, *HANSE))
         self._boundary = Boundary("scheduler decisions")
 
     async def decide(
@@ -60,7 +61,7 @@ class Evaluator:
         if selection.changing:
             kv = await self._store.get(f"{OBJECTS}/{path}")
             if kv is None or kv.mod_revision != self._world.object_revision(path):
-                await self._world.state.reached(kv.mod_revision if kv else await self._store.revision())
+                await self._world.objects.reached(kv.mod_revision if kv else await self._store.revision())
                 return None
             record = self._world.record(path)
             selection = await self._world.selection(path, record) if record is not None else None
@@ -107,17 +108,15 @@ class Evaluator:
         return key, decide(situation, rules=self._rules, now=self._clock(), cache=self._cache, explain=True)
 
     async def _key_of(self, obj: Object) -> ObjectKey:
-        kind = gvk_of(obj)
-        if self._catalogue is None:
-            self._catalogue = Catalogue.federation()
-        info = self._catalogue.by_kind(kind.group, kind.version, kind.kind)
-        if info is not None:
-            plural, namespaced = info.plural, info.namespaced
+        gvk = gvk_of(obj)
+        kind = self._kinds.by_kind(gvk.group, gvk.kind)
+        if kind is not None and gvk.version in kind.versions:
+            plural, namespaced = kind.plural, kind.namespaced
         else:
-            plural, namespaced = await self._custom(kind.group, kind.kind)
+            plural, namespaced = await self._custom(gvk.group, gvk.kind)
         name = name_of(obj) or f"{child(obj, 'metadata', 'generateName') or 'preview-'}xxxxx"
         namespace = (namespace_of(obj) or "default") if namespaced else ""
-        return ObjectKey(kind.group, plural, namespace, name)
+        return ObjectKey(gvk.group, plural, namespace, name)
 
     async def _custom(self, group: str, kind: str) -> tuple[str, bool]:
         """Return the plural of a kind that a stored CRD defines, and whether it is namespaced."""

@@ -29,6 +29,7 @@ from hanse.errors import (
     ResourceExhaustedError,
     UnavailableError,
 )
+from hanse.federation.placements import suspended_clusters
 from hanse.kube.model.objects import Object, mapping
 from hanse.process.telemetry import get_logger
 from hanse_scheduler.decide.filtering import BELONGS
@@ -62,8 +63,8 @@ def notices(before: Placement | None, after: Placement) -> Iterator[Notice]:
     refused = _belonging(after)
     if refused and (before is None or _belonging(before) != refused):
         yield Notice("PlacementRefused", refused)
-    was = {item.cluster for item in before.clusters if item.suspended} if before is not None else set()
-    now = {item.cluster for item in after.clusters if item.suspended}
+    was = suspended_clusters(before) if before is not None else frozenset()
+    now = suspended_clusters(after)
     for name in sorted(now - was):
         yield Notice(
             "ReplicasMoved", f"cluster {name} is out of reach: its replicas run elsewhere until it is back"

@@ -2,15 +2,14 @@
 
 Owns the order of requests, and the rule that an object which is not ours is never written to. Every write
 is to the very object that is known, by uid, or to none. What a member says that is neither success nor
-"something else is there" is raised as `Trouble`.
+"something else is there" is raised as `SyncError`.
 
-Concurrency: called by the reconciler, for one object at a time. Next: `hanse_syncer.report.recording`, which
-writes down how it went, and `hanse_syncer.member.member` for the requests themselves.
+Concurrency: called by the reconciler, for one object at a time. Next: `hanse_syncer.report.state_recorder`,
+which writes down how it went, and `hanse_syncer.member.member` for the requests themselves.
 """
 
 from __future__ import annotations
 
-import asyncio
 import random
 from contextlib import nullcontext
 from typing import Any, Final
@@ -27,13 +26,14 @@ from hanse.process.telemetry import span_from_traceparent
 from hanse.turns import is_heavy
 from hanse_syncer import ownership
 from hanse_syncer.act import waiting
-from hanse_syncer.act.desk import Case, Desk
+from hanse_syncer.act.context import ReconcileContext
+from hanse_syncer.act.request import SyncRequest
 from hanse_syncer.decide import drift, health
-from hanse_syncer.decide.outcome import BELONGS, Outcome, Trouble
+from hanse_syncer.decide.errors import BELONGS, SyncCondition, SyncError
 from hanse_syncer.decide.render import Manifest
 from hanse_syncer.member.answers import Answer, Verdict
-from hanse_syncer.report import report
-from hanse_syncer.report.recording import Recorder
+from hanse_syncer.report import transitions
+from hanse_syncer.report.state_recorder import StateRecorder
 
 _REPAIRS: Final = Backoff(base=0.1, limit=60.0)
 _KEPT: Final = "hanse.dev/kept"
@@ -43,261 +43,269 @@ _QUIET_SECONDS: Final = 60.0
 
 
 class Applying:
-    """Brings the desk's member what it should have. All methods raise Trouble and LinkDownError."""
+    """Brings the member what it should have. All methods raise SyncError and LinkDownError."""
 
-    def __init__(self, desk: Desk, recorder: Recorder) -> None:
-        self._desk = desk
+    def __init__(self, context: ReconcileContext, recorder: StateRecorder) -> None:
+        self._context = context
         self._recorder = recorder
         self._random = random.Random()  # noqa: S311 - jitter
 
-    async def create(self, case: Case, manifest: Manifest, *, repaired: bool = False) -> Result | None:
+    async def create(
+        self, request: SyncRequest, manifest: Manifest, *, repaired: bool = False
+    ) -> Result | None:
         """Apply the manifest if nothing of that name is there; else look at what is."""
-        started = asyncio.get_running_loop().time()
-        with self._span(case):
-            answer = await self._desk.member.create(case.target, manifest)
-        verdict = self._count(case, answer, started)
+        started = self._context.monotonic()
+        with self._span(request):
+            answer = await self._context.member.create(request.target, manifest)
+        verdict = self._count(request, answer, started)
         if verdict is Verdict.DONE:
-            return self._applied(case, manifest, answer.json(), repaired=repaired)
+            return self._applied(request, manifest, answer.json(), repaired=repaired)
         if verdict is Verdict.CHANGED:
-            return await self.resolve(case, manifest)
-        raise self._trouble(case, verdict, answer)
+            return await self.resolve(request, manifest)
+        raise self._error(request, verdict, answer)
 
-    async def apply(self, case: Case, manifest: Manifest, *, uid: str, repairing: str = "") -> Result | None:
+    async def apply(
+        self, request: SyncRequest, manifest: Manifest, *, uid: str, repairing: str = ""
+    ) -> Result | None:
         """Apply to the object `uid`. `repairing` is the resourceVersion that was found to differ."""
         if not uid:
-            return await self.create(case, manifest)
-        started = asyncio.get_running_loop().time()
-        with self._span(case):
-            answer = await self._desk.member.apply(case.target, manifest, uid=uid)
-        verdict = self._count(case, answer, started)
+            return await self.create(request, manifest)
+        started = self._context.monotonic()
+        with self._span(request):
+            answer = await self._context.member.apply(request.target, manifest, uid=uid)
+        verdict = self._count(request, answer, started)
         if verdict is Verdict.DONE:
             live = answer.json()
             repaired = bool(repairing) and live["metadata"]["resourceVersion"] != repairing
-            return self._applied(case, manifest, live, repaired=repaired)
+            return self._applied(request, manifest, live, repaired=repaired)
         if verdict in (Verdict.CHANGED, Verdict.ABSENT):
-            return await self.resolve(case, manifest)
-        raise self._trouble(case, verdict, answer)
+            return await self.resolve(request, manifest)
+        raise self._error(request, verdict, answer)
 
-    async def check(self, case: Case, manifest: Manifest) -> Result | None:
+    async def check(self, request: SyncRequest, manifest: Manifest) -> Result | None:
         """The list or watch leaves a doubt: read the object by name."""
-        desk = self._desk
-        answer = await desk.member.get(case.target)
-        verdict = desk.member.verdict(case.target, answer)
+        context = self._context
+        answer = await context.member.get(request.target)
+        verdict = context.member.verdict(request.target, answer)
         if verdict is Verdict.DONE:
-            return await self.compare(case, manifest, answer.json())
+            return await self.compare(request, manifest, answer.json())
         if verdict is not Verdict.ABSENT:
-            raise self._trouble(case, verdict, answer)
-        desk.shown.note(case.target, None)
-        if self._spent(case, manifest):
+            raise self._error(request, verdict, answer)
+        context.view.note(request.target, None)
+        if self._is_finished(request, manifest):
             return None
-        wait = self._repair_wait(case)
+        wait = self._repair_wait(request)
         if wait > 0:
             return Result(requeue_after=wait)
-        return await self.create(case, manifest, repaired=True)
+        return await self.create(request, manifest, repaired=True)
 
-    async def compare(self, case: Case, manifest: Manifest, live: Object) -> Result | None:
+    async def compare(self, request: SyncRequest, manifest: Manifest, live: Object) -> Result | None:
         """Compare what is rendered with the live object; put right what differs."""
-        desk = self._desk
-        assert case.state is not None
+        context = self._context
+        assert request.state is not None
         metadata = live["metadata"]
         if metadata.get("deletionTimestamp"):
             return Result(requeue_after=5.0)  # somebody deletes it there; when it is gone it is made again
-        if str(metadata["uid"]) != case.uid:
-            if not self._may_take(case, live, str(metadata["uid"])):
-                raise self._conflict(case, live)
-            return await self.apply(case, manifest, uid=str(metadata["uid"]))
-        if case.belongs(live):
-            raise self._conflict(case, live)
-        in_sync = await desk.turns.run(is_heavy(live), drift.in_sync, manifest.object, live)
-        if in_sync or drift.fingerprint(live) == case.memory.fingerprint:
-            return await self._recorder.confirmed(case, manifest, live)
-        wait = self._repair_wait(case)
+        if str(metadata["uid"]) != request.uid:
+            if not self._may_take(request, live, str(metadata["uid"])):
+                raise self._conflict(request, live)
+            return await self.apply(request, manifest, uid=str(metadata["uid"]))
+        if request.belongs(live):
+            raise self._conflict(request, live)
+        in_sync = await context.turns.run(is_heavy(live), drift.in_sync, manifest.object, live)
+        if in_sync or drift.fingerprint(live) == request.transient.fingerprint:
+            return await self._recorder.confirmed(request, manifest, live)
+        wait = self._repair_wait(request)
         if wait > 0:
             return Result(requeue_after=wait)
-        return await self.apply(case, manifest, uid=case.uid, repairing=str(metadata["resourceVersion"]))
+        return await self.apply(
+            request, manifest, uid=request.uid, repairing=str(metadata["resourceVersion"])
+        )
 
-    async def keep(self, case: Case, manifest: Manifest) -> Result | None:
+    async def keep(self, request: SyncRequest, manifest: Manifest) -> Result | None:
         """A DELETE that is taken back may have been carried out, or may still arrive: read the object.
 
         It does nothing to an object in another resourceVersion than it names. So what is there is written to,
         twice if need be, before it counts as kept; what is being deleted is waited for, and made again.
         """
-        desk, state = self._desk, case.state
+        context, state = self._context, request.state
         assert state is not None
-        answer = await desk.member.get(case.target)
-        verdict = desk.member.verdict(case.target, answer)
+        answer = await context.member.get(request.target)
+        verdict = context.member.verdict(request.target, answer)
         if verdict is Verdict.ABSENT:
-            desk.shown.note(case.target, None)
-            return await self.create(case, manifest)
+            context.view.note(request.target, None)
+            return await self.create(request, manifest)
         if verdict is not Verdict.DONE:
-            raise self._trouble(case, verdict, answer)
+            raise self._error(request, verdict, answer)
         live = answer.json()
         uid = str(live["metadata"]["uid"])
         if live["metadata"].get("deletionTimestamp"):
             raise _being_deleted()
         if uid != state.delete_uid:
-            return await self.compare(case, manifest, live)
-        if not self._may_take(case, live, uid):
-            raise self._conflict(case, live)
+            return await self.compare(request, manifest, live)
+        if not self._may_take(request, live, uid):
+            raise self._conflict(request, live)
         if str(live["metadata"]["resourceVersion"]) == state.delete_resource_version:
-            await self._touch(case, manifest, uid=uid, version=state.delete_resource_version)
-        return await self.apply(case, manifest, uid=uid)
+            await self._touch(request, manifest, uid=uid, version=state.delete_resource_version)
+        return await self.apply(request, manifest, uid=uid)
 
-    async def _touch(self, case: Case, manifest: Manifest, *, uid: str, version: str) -> None:
+    async def _touch(self, request: SyncRequest, manifest: Manifest, *, uid: str, version: str) -> None:
         """Have the object leave resourceVersion `version`."""
-        desk = self._desk
-        answer = await desk.member.apply(case.target, manifest.annotated(_KEPT, version), uid=uid)
-        verdict = desk.member.verdict(case.target, answer)
+        context = self._context
+        answer = await context.member.apply(request.target, manifest.annotated(_KEPT, version), uid=uid)
+        verdict = context.member.verdict(request.target, answer)
         if verdict in (Verdict.CHANGED, Verdict.ABSENT):
-            raise _restless()
+            raise _changed_concurrently()
         if verdict is not Verdict.DONE:
-            raise self._trouble(case, verdict, answer)
+            raise self._error(request, verdict, answer)
         if str(answer.json()["metadata"]["resourceVersion"]) == version:
-            outcome = Outcome(
+            condition = SyncCondition(
                 sync.WAITING,
                 "DeleteUnderWay",
                 "a DELETE was sent that may still arrive, and the cluster takes no change that stops it",
             )
-            raise Trouble(outcome, retry_after=5.0)
+            raise SyncError(condition, retry_after=5.0)
 
-    def _applied(self, case: Case, manifest: Manifest, live: Object, *, repaired: bool) -> Result | None:
+    def _applied(
+        self, request: SyncRequest, manifest: Manifest, live: Object, *, repaired: bool
+    ) -> Result | None:
         """The member took the manifest: that counts unless it is deleting the object all the same."""
         if live["metadata"].get("deletionTimestamp"):
             raise _being_deleted()
-        return self._recorder.applied(case, manifest, live, repaired=repaired)
+        return self._recorder.applied(request, manifest, live, repaired=repaired)
 
-    async def resolve(self, case: Case, manifest: Manifest) -> Result | None:
+    async def resolve(self, request: SyncRequest, manifest: Manifest) -> Result | None:
         """What is there is not what was expected, or cannot be told without a look: read it, then decide."""
-        desk = self._desk
-        answer = await desk.member.get(case.target)
-        verdict = desk.member.verdict(case.target, answer)
+        context = self._context
+        answer = await context.member.get(request.target)
+        verdict = context.member.verdict(request.target, answer)
         if verdict is Verdict.ABSENT:
-            desk.shown.note(case.target, None)
-            started = asyncio.get_running_loop().time()
-            created = await desk.member.create(case.target, manifest)
-            verdict = self._count(case, created, started)
+            context.view.note(request.target, None)
+            started = self._context.monotonic()
+            created = await context.member.create(request.target, manifest)
+            verdict = self._count(request, created, started)
             if verdict is Verdict.DONE:
-                return self._applied(case, manifest, created.json(), repaired=bool(case.uid))
+                return self._applied(request, manifest, created.json(), repaired=bool(request.uid))
             if verdict is Verdict.CHANGED:
-                raise _restless()
-            raise self._trouble(case, verdict, created)
+                raise _changed_concurrently()
+            raise self._error(request, verdict, created)
         if verdict is not Verdict.DONE:
-            raise self._trouble(case, verdict, answer)
+            raise self._error(request, verdict, answer)
         live = answer.json()
         uid = str(live["metadata"]["uid"])
         if live["metadata"].get("deletionTimestamp"):
             raise _being_deleted()
-        if not self._may_take(case, live, uid):
-            raise self._conflict(case, live)
-        applied = await desk.member.apply(case.target, manifest, uid=uid)
-        verdict = desk.member.verdict(case.target, applied)
+        if not self._may_take(request, live, uid):
+            raise self._conflict(request, live)
+        applied = await context.member.apply(request.target, manifest, uid=uid)
+        verdict = context.member.verdict(request.target, applied)
         if verdict is Verdict.DONE:
-            return self._applied(case, manifest, applied.json(), repaired=uid == case.uid)
+            return self._applied(request, manifest, applied.json(), repaired=uid == request.uid)
         if verdict in (Verdict.CHANGED, Verdict.ABSENT):
-            raise _restless()
-        raise self._trouble(case, verdict, applied)
+            raise _changed_concurrently()
+        raise self._error(request, verdict, applied)
 
-    def _may_take(self, case: Case, live: Object, uid: str) -> bool:
+    def _may_take(self, request: SyncRequest, live: Object, uid: str) -> bool:
         """Whether the live object is ours, or may become ours; never what belongs to the cluster itself."""
-        desk = self._desk
-        if case.belongs(live):
+        context = self._context
+        if request.belongs(live):
             return False
-        if ownership.owned(live, desk.federation_id) or uid == case.uid:
+        if ownership.owned(live, context.federation_id) or uid == request.uid:
             return True
-        adopt = case.placement is not None and case.placement.conflict_resolution == placements.ADOPT
-        if not adopt or ownership.other_federation(live, desk.federation_id):
+        adopt = request.placement is not None and request.placement.conflict_resolution == placements.ADOPT
+        if not adopt or ownership.other_federation(live, context.federation_id):
             return False
-        desk.events.report(
-            case.key,
-            case.intent,
-            cluster=desk.cluster,
+        context.events.report(
+            request.key,
+            request.intent,
+            cluster=context.cluster,
             kind="Normal",
             reason="Adopted",
             message="an existing object was taken over, as the policy says",
         )
         return True
 
-    def _conflict(self, case: Case, live: Object) -> Trouble:
-        desk = self._desk
-        desk.metrics.conflicts.add(1, {"hanse.cluster": desk.cluster})
-        other = ownership.other_federation(live, desk.federation_id)
-        if belongs := case.belongs(live):
-            outcome = Outcome(sync.CONFLICT, BELONGS, f"{belongs}; it was left alone")
+    def _conflict(self, request: SyncRequest, live: Object) -> SyncError:
+        context = self._context
+        context.metrics.conflicts.add(1, {"hanse.cluster": context.cluster})
+        other = ownership.other_federation(live, context.federation_id)
+        if belongs := request.belongs(live):
+            condition = SyncCondition(sync.CONFLICT, BELONGS, f"{belongs}; it was left alone")
         elif other:
-            outcome = Outcome(
+            condition = SyncCondition(
                 sync.CONFLICT, "OwnedByOtherFederation", f"it belongs to the federation {other}; left alone"
             )
         else:
-            outcome = Outcome(
+            condition = SyncCondition(
                 sync.CONFLICT,
                 "AlreadyExists",
                 "the cluster has an object of that name that is not ours; it was left alone. Delete or "
                 "rename it there, or let a policy adopt it",
             )
-        return Trouble(outcome, slow=True)
+        return SyncError(condition, slow=True)
 
-    def _spent(self, case: Case, manifest: Manifest) -> bool:
+    def _is_finished(self, request: SyncRequest, manifest: Manifest) -> bool:
         """Whether it is a Job that finished and that the member then cleaned up: it must not run twice."""
         spec = manifest.object.get("spec") or {}
-        if manifest.kind != "Job" or "ttlSecondsAfterFinished" not in spec or case.state is None:
+        if manifest.kind != "Job" or "ttlSecondsAfterFinished" not in spec or request.state is None:
             return False
-        finished = bool(case.state.status) and health.finished_job(
-            {"kind": "Job", "status": _decode(case.state.status)}
+        finished = bool(request.state.status) and health.finished_job(
+            {"kind": "Job", "status": _decode(request.state.status)}
         )
         if finished:
-            subject = case.subject(self._desk.cluster)
+            subject = request.subject(self._context.cluster)
 
             def change(before: SyncState | None) -> SyncState:
-                state = report.noted(subject, before)
+                state = transitions.noted(subject, before)
                 state.reason, state.message = "Finished", "the Job has finished and its time to live is over"
                 return state
 
-            self._desk.book.update(case.path, change)
+            self._context.states.update(request.path, change)
         return finished
 
-    def _repair_wait(self, case: Case) -> float:
+    def _repair_wait(self, request: SyncRequest) -> float:
         """Return how long to leave drift alone: two who fight over a field must not make a storm."""
-        now, memory = asyncio.get_running_loop().time(), case.memory
-        quiet = now - memory.repaired_at
+        now, transient = self._context.monotonic(), request.transient
+        quiet = now - transient.repaired_at
         if quiet > _QUIET_SECONDS:
-            memory.repairs = 0
+            transient.repairs = 0
         wait = 0.0
-        if memory.repairs:
-            wait = max(0.0, _REPAIRS.delay(memory.repairs, rng=self._random) - quiet)
+        if transient.repairs:
+            wait = max(0.0, _REPAIRS.delay(transient.repairs, rng=self._random) - quiet)
         if wait <= 0.01:
-            memory.repairs += 1
-            memory.repaired_at = now
+            transient.repairs += 1
+            transient.repaired_at = now
             return 0.0
         return wait
 
-    def _trouble(self, case: Case, verdict: Verdict, answer: Answer) -> Trouble:
-        return Trouble.of(
+    def _error(self, request: SyncRequest, verdict: Verdict, answer: Answer) -> SyncError:
+        return SyncError.of(
             verdict,
             answer,
-            namespace_token=waiting.namespace(case.key.namespace),
-            api_token=waiting.api(case.key.group, case.key.resource),
+            namespace_token=waiting.namespace(request.key.namespace),
+            api_token=waiting.api(request.key.group, request.key.resource),
         )
 
-    def _count(self, case: Case, answer: Answer, started: float) -> Verdict:
-        verdict = self._desk.member.verdict(case.target, answer)
-        self._desk.metrics.applies.record(
-            asyncio.get_running_loop().time() - started,
-            {"hanse.cluster": self._desk.cluster, "hanse.verdict": verdict.value},
+    def _count(self, request: SyncRequest, answer: Answer, started: float) -> Verdict:
+        verdict = self._context.member.verdict(request.target, answer)
+        self._context.metrics.applies.record(
+            self._context.monotonic() - started,
+            {"hanse.cluster": self._context.cluster, "hanse.verdict": verdict.value},
         )
         return verdict
 
-    def _span(self, case: Case) -> Any:
-        desk = self._desk
-        if desk.tracer is None:
+    def _span(self, request: SyncRequest) -> Any:
+        context = self._context
+        if context.tracer is None:
             return nullcontext()
         return span_from_traceparent(
-            f"apply {case.key.resource}",
-            case.subject(desk.cluster).traceparent or None,
+            f"apply {request.key.resource}",
+            request.subject(context.cluster).traceparent or None,
             attributes={
-                "hanse.cluster": desk.cluster,
-                "k8s.object": case.path,
+                "hanse.cluster": context.cluster,
+                "k8s.object": request.path,
             },
-            tracer=desk.tracer,
+            tracer=context.tracer,
         )
 
 
@@ -305,14 +313,14 @@ def _decode(status: bytes) -> Any:
     return orjson.loads(status)
 
 
-def _being_deleted() -> Trouble:
-    outcome = Outcome(sync.WAITING, "BeingDeleted", "the cluster is deleting an object of that name")
-    return Trouble(outcome, retry_after=2.0)
+def _being_deleted() -> SyncError:
+    condition = SyncCondition(sync.WAITING, "BeingDeleted", "the cluster is deleting an object of that name")
+    return SyncError(condition, retry_after=2.0)
 
 
-def _restless() -> Trouble:
+def _changed_concurrently() -> SyncError:
     """Somebody else changes the object at the same time: look again, later each time."""
-    outcome = Outcome(
+    condition = SyncCondition(
         sync.FAILED, "ChangedMeanwhile", "the object changes in the cluster while it is applied"
     )
-    return Trouble(outcome, transient=True)
+    return SyncError(condition, transient=True)

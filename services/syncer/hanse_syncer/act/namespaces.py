@@ -18,20 +18,16 @@ from typing import Any, Final
 
 from hanse.api.registry.v1.cluster_pb2 import ApiResource
 from hanse.api.syncer.v1 import sync_state_pb2 as sync
-from hanse.errors import InvalidArgumentError
-from hanse.kube.client.bounds import (
-    CATALOGUE_RESOURCES,
-    AnswerTooLongError,
-    ListBudget,
-    MisbehavingMemberError,
-)
-from hanse.kube.model.objects import child, sequence
+from hanse.errors import UnavailableError
+from hanse.kube.client.bounds import AnswerTooLongError, ListBudget, MisbehavingMemberError
+from hanse.kube.client.client import ResourcePath
+from hanse.kube.client.discovery import DISCOVERY_PATHS, ServedResource, read_discovery
+from hanse.kube.model.objects import api_version, child, sequence
 from hanse_syncer.decide.contents import Contents, Item, item_of, judge
-from hanse_syncer.decide.outcome import Outcome, Trouble
+from hanse_syncer.decide.errors import SyncCondition, SyncError
 from hanse_syncer.member import served
 from hanse_syncer.member.answers import Answer
 from hanse_syncer.member.member import LinkDownError, Member
-from hanse_syncer.member.served import Kind
 
 _MOMENTARY: Final = frozenset({("", "events"), ("events.k8s.io", "events")})
 _COMPUTED: Final = frozenset({"metrics.k8s.io", "custom.metrics.k8s.io", "external.metrics.k8s.io"})
@@ -54,7 +50,7 @@ async def contents(
 ) -> Contents:
     """Return what of a namespace is not ours. `known` is what the member served when it was last asked.
 
-    Raises LinkDownError, Hidden, and Trouble while it cannot be known.
+    Raises LinkDownError, Hidden, and SyncError while it cannot be known.
     """
     chosen = listable(await _served(member, known))
     if len(chosen) > _KINDS:
@@ -75,7 +71,7 @@ async def instances(member: Member, definition: Mapping[str, Any], *, federation
     version = next((str(child(v, "name")) for v in versions), "")
     if not version:
         raise Hidden(f"it serves no version in which its {plural} could be listed")
-    kind = Kind(
+    kind = ServedResource(
         group=str(child(definition, "spec", "group")),
         version=version,
         resource=plural,
@@ -87,12 +83,12 @@ async def instances(member: Member, definition: Mapping[str, Any], *, federation
     return await _judged(items, [kind])
 
 
-async def _judged(items: list[Item], kinds: Iterable[Kind]) -> Contents:
+async def _judged(items: list[Item], kinds: Iterable[ServedResource]) -> Contents:
     """Judge in a thread: a hundred thousand items take half a second, which may not hold the loop."""
     return await asyncio.to_thread(judge, items, listed={(kind.group, kind.kind) for kind in kinds})
 
 
-def listable(kinds: Iterable[Kind]) -> list[Kind]:
+def listable(kinds: Iterable[ServedResource]) -> list[ServedResource]:
     """Return the kinds to list in a namespace. Raises Hidden if others may have something there."""
     every = list(kinds)
     if hidden := served.hidden(every):
@@ -107,27 +103,26 @@ def listable(kinds: Iterable[Kind]) -> list[Kind]:
     ]
 
 
-async def _served(member: Member, known: Iterable[ApiResource]) -> list[Kind]:
+async def _served(member: Member, known: Iterable[ApiResource]) -> list[ServedResource]:
     """Return what the member serves at the moment.
 
     What it served before and does not tell of now it has to deny: a document that leaves something out, as
     that of an API server which has just started can, is no denial.
     """
     what = "what the cluster serves"
-    documents = [await _shown(member.discovery(path), what=what) for path in served.PATHS]
+    documents = [await _shown(member.discovery(path), what=what) for path in DISCOVERY_PATHS]
     try:
-        found = served.kinds(documents)
-    except InvalidArgumentError as error:
+        found = served.all_kinds(await asyncio.to_thread(read_discovery, documents))
+    except MisbehavingMemberError as error:
+        raise _too_much(member, error) from error
+    except UnavailableError as error:
         raise _unknown(error.message) from error
-    if len(found) > CATALOGUE_RESOURCES:
-        excess = MisbehavingMemberError(f"it serves {len(found)} resources, more than {CATALOGUE_RESOURCES}")
-        raise _too_much(member, excess) from excess
     if not any(kind.namespaced and kind.listable for kind in found):
         raise _unknown("it is not known what the cluster serves")
     told = {(kind.group, kind.resource) for kind in found}
     for each in known:
         if each.namespaced and (each.group, each.resource) not in told:
-            version = f"{each.group}/{each.version}" if each.group else each.version
+            version = api_version(each.group, each.version)
             if not await _denied(member, version, each.resource):
                 raise _unknown(
                     f"the cluster served {each.resource} of {version}, and does not tell of it now"
@@ -139,18 +134,22 @@ async def _denied(member: Member, api_version: str, resource: str) -> bool:
     """Whether the member says that it does not serve the resource."""
     try:
         return await member.lacks(api_version, resource)
-    except Trouble:
+    except SyncError:
         return False
 
 
-async def _items(member: Member, kind: Kind, namespace: str, *, federation_id: str, most: int) -> list[Item]:
-    """Return all objects of one kind. Raises Hidden for more than `most`, Trouble for a list without end."""
+async def _items(
+    member: Member, kind: ServedResource, namespace: str, *, federation_id: str, most: int
+) -> list[Item]:
+    """Return all objects of one kind. Raises Hidden for more than `most`, SyncError for a list without
+    end."""
     found: list[Item] = []
     more: dict[str, str] = {}
     limit = _PAGE
+    path = ResourcePath(kind.api_version, kind.resource, kind.kind)
     budget = ListBudget(f"the list of {kind.resource} of cluster {member.cluster}")
     while True:
-        request = member.page(kind.path, namespace, {"limit": str(limit), **more}, partial=True)
+        request = member.page(path, namespace, {"limit": str(limit), **more}, partial=True)
         try:
             body = await _shown(request, what=kind.resource)
         except LinkDownError as error:
@@ -175,11 +174,11 @@ async def _items(member: Member, kind: Kind, namespace: str, *, federation_id: s
 
 
 async def _shown(request: Awaitable[Answer], *, what: str) -> Mapping[str, Any]:
-    """Return what was asked for. Raises Hidden where the member refuses it, Trouble where that may pass."""
+    """Return what was asked for. Raises Hidden where the member refuses it, SyncError where that may pass."""
     try:
         answer = await request
-    except Trouble as trouble:
-        raise _unknown(trouble.outcome.message) from trouble
+    except SyncError as error:
+        raise _unknown(error.condition.message) from error
     if answer.status in _PASSING or answer.status >= 500:
         raise _unknown(f"{what} cannot be listed there now: {answer.message}", answer.retry_after())
     if not answer.ok:
@@ -188,10 +187,10 @@ async def _shown(request: Awaitable[Answer], *, what: str) -> Mapping[str, Any]:
 
 
 def _too_much(member: Member, error: MisbehavingMemberError) -> LinkDownError:
-    """No answer at all, for what the pipeline leaves the member alone."""
+    """No answer at all, for what the controller leaves the member alone."""
     return LinkDownError(f"cluster {member.cluster}: {error.message}", metadata={"cluster": member.cluster})
 
 
-def _unknown(message: str, retry_after: float | None = None) -> Trouble:
+def _unknown(message: str, retry_after: float | None = None) -> SyncError:
     """What is there will be known later: nothing is deleted, and nothing let go of, before."""
-    return Trouble(Outcome(sync.WAITING, "ContentsUnknown", message), retry_after=retry_after)
+    return SyncError(SyncCondition(sync.WAITING, "ContentsUnknown", message), retry_after=retry_after)

@@ -11,7 +11,6 @@ Concurrency: called by the reconciler, for one object at a time. Next: `hanse_sy
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable
 
 from hanse.api.syncer.v1 import sync_state_pb2 as sync
@@ -21,12 +20,13 @@ from hanse.federation import belongings
 from hanse.kube.model.objects import Object
 from hanse_syncer import ownership
 from hanse_syncer.act import namespaces
-from hanse_syncer.act.desk import Case, Desk
+from hanse_syncer.act.context import ReconcileContext
+from hanse_syncer.act.request import SyncRequest
 from hanse_syncer.decide.contents import Contents, phrase
-from hanse_syncer.decide.outcome import Outcome, Trouble
-from hanse_syncer.decide.plan import Wish
+from hanse_syncer.decide.errors import SyncCondition, SyncError
+from hanse_syncer.decide.plan import Desired
 from hanse_syncer.member.answers import Answer, Verdict
-from hanse_syncer.report import report
+from hanse_syncer.report import transitions
 
 _STILL_DELETING_SECONDS = 5.0
 _COLLECTED_SECONDS = 30.0
@@ -36,189 +36,197 @@ _LONGEST_LOOK = 5.0
 
 
 class Removal:
-    """Takes objects out of the desk's member."""
+    """Takes objects out of the member."""
 
-    def __init__(self, desk: Desk) -> None:
-        self._desk = desk
+    def __init__(self, context: ReconcileContext) -> None:
+        self._context = context
 
-    async def remove(self, case: Case) -> Result | None:
-        """Delete the object by the uid that is known. Raises Trouble, LinkDownError."""
-        if _must_look(case):
-            return await self.search(case)
-        version = self._version(case)
-        return await (self._delete(case, case.uid, version) if version else self.search(case))
+    async def remove(self, request: SyncRequest) -> Result | None:
+        """Delete the object by the uid that is known. Raises SyncError, LinkDownError."""
+        if _must_look(request):
+            return await self.search(request)
+        version = self._version(request)
+        return await (self._delete(request, request.uid, version) if version else self.search(request))
 
-    async def search(self, case: Case) -> Result | None:
-        """Read the object, and remove or release it if it is ours. Raises Trouble, LinkDownError."""
-        desk = self._desk
-        answer = await desk.member.get(case.target)
-        verdict = desk.member.verdict(case.target, answer)
+    async def search(self, request: SyncRequest) -> Result | None:
+        """Read the object, and remove or release it if it is ours. Raises SyncError, LinkDownError."""
+        context = self._context
+        answer = await context.member.get(request.target)
+        verdict = context.member.verdict(request.target, answer)
         if verdict is Verdict.ABSENT:
-            return self._gone(case, reason="Removed", message="nothing is left in the cluster")
-        if verdict is Verdict.NO_API and await desk.member.lacks(case.target.api_version, case.key.resource):
-            return self._gone(case, reason="Removed", message="the cluster does not serve such objects")
+            return self._gone(request, reason="Removed", message="nothing is left in the cluster")
+        if verdict is Verdict.NO_API and await context.member.lacks(
+            request.target.api_version, request.key.resource
+        ):
+            return self._gone(request, reason="Removed", message="the cluster does not serve such objects")
         if verdict is not Verdict.DONE:
-            raise Trouble.of(verdict, answer)
+            raise SyncError.of(verdict, answer)
         live = answer.json()
-        if not ownership.owned(live, desk.federation_id):
-            return self._gone(case, reason="NotOurs", message="what is there is not ours; it was left alone")
+        if not ownership.owned(live, context.federation_id):
+            return self._gone(
+                request, reason="NotOurs", message="what is there is not ours; it was left alone"
+            )
         uid, version = str(live["metadata"]["uid"]), str(live["metadata"]["resourceVersion"])
-        if belongs := case.belongs(live):
-            if uid != case.uid and belongings.is_told_by_content(case.key.group, case.key.resource):
+        if belongs := request.belongs(live):
+            if uid != request.uid and belongings.is_told_by_content(request.key.group, request.key.resource):
                 # its controller copied our marks from what it made it for
-                return self._gone(case, reason="NotOurs", message=f"{belongs}; it was left alone")
-            return await self._release(case, uid, why=f"{belongs}; it was left in the cluster")
-        if case.wanted is Wish.RELEASED:
-            return await self._release(case, uid, why="it was asked to be left in the cluster")
+                return self._gone(request, reason="NotOurs", message=f"{belongs}; it was left alone")
+            return await self._release(request, uid, why=f"{belongs}; it was left in the cluster")
+        if request.desired is Desired.RELEASED:
+            return await self._release(request, uid, why="it was asked to be left in the cluster")
         if live["metadata"].get("deletionTimestamp"):
-            return self._deleting(case, live)
-        if _is_namespace(case):
-            return await self._namespace(case, uid, version)
-        if _is_definition(case):
-            instances = namespaces.instances(desk.member, live, federation_id=desk.federation_id)
-            return await self._delete_with(case, uid, version, instances)
-        return await self._delete(case, uid, version)
+            return self._deleting(request, live)
+        if _is_namespace(request):
+            return await self._namespace(request, uid, version)
+        if _is_definition(request):
+            instances = namespaces.instances(context.member, live, federation_id=context.federation_id)
+            return await self._delete_with(request, uid, version, instances)
+        return await self._delete(request, uid, version)
 
-    def _version(self, case: Case) -> str:
+    def _version(self, request: SyncRequest) -> str:
         """Return the newest resourceVersion that is known of the object; empty if none is."""
-        seen, _ = self._desk.shown.seen(case.target)
-        if seen is not None and seen.uid == case.uid:
+        seen, _ = self._context.view.seen(request.target)
+        if seen is not None and seen.uid == request.uid:
             return seen.resource_version
-        return case.state.member_resource_version if case.state is not None else ""
+        return request.state.member_resource_version if request.state is not None else ""
 
-    async def _delete(self, case: Case, uid: str, version: str) -> Result | None:
-        desk = self._desk
-        subject, now = case.subject(desk.cluster), desk.clock()
-        desk.book.update(
-            case.path, lambda before: report.deleting(subject, before, uid=uid, version=version, now=now)
+    async def _delete(self, request: SyncRequest, uid: str, version: str) -> Result | None:
+        context = self._context
+        subject, now = request.subject(context.cluster), context.clock()
+        context.states.update(
+            request.path,
+            lambda before: transitions.deleting(subject, before, uid=uid, version=version, now=now),
         )
-        await desk.book.stored(case.path)
-        if not self._stands(case):
+        await context.states.stored(request.path)
+        if not self._is_current(request):
             return Result(requeue_after=0.0)
-        answer = await desk.member.delete(case.target, uid=uid, version=version)
-        verdict = desk.member.verdict(case.target, answer)
+        answer = await context.member.delete(request.target, uid=uid, version=version)
+        verdict = context.member.verdict(request.target, answer)
         if verdict is Verdict.ABSENT:
-            return self._gone(case, reason="Removed", message="nothing is left in the cluster")
+            return self._gone(request, reason="Removed", message="nothing is left in the cluster")
         if verdict in (Verdict.CHANGED, Verdict.NO_API):
-            return await self._changed(case, answer)
+            return await self._changed(request, answer)
         if verdict is not Verdict.DONE:
-            raise Trouble.of(verdict, answer)
-        desk.metrics.deletes.add(1, {"hanse.cluster": desk.cluster})
+            raise SyncError.of(verdict, answer)
+        context.metrics.deletes.add(1, {"hanse.cluster": context.cluster})
         live = answer.json()
         if (live.get("metadata") or {}).get("deletionTimestamp"):
-            return self._deleting(case, live)
-        await desk.member.confirm_deleted(case.target, answer, uid=uid)
-        return self._gone(case, reason="Removed", message="deleted")
+            return self._deleting(request, live)
+        await context.member.confirm_deleted(request.target, answer, uid=uid)
+        return self._gone(request, reason="Removed", message="deleted")
 
-    def _stands(self, case: Case) -> bool:
-        """Whether the object and its placement are still those on which the case was decided."""
-        intent, entry = self._desk.world.intent(case.path), self._desk.world.placement(case.path)
+    def _is_current(self, request: SyncRequest) -> bool:
+        """Whether the object and its placement are still those on which the request was decided."""
+        intent, entry = self._context.world.intent(request.path), self._context.world.placement(request.path)
         return (intent.revision if intent is not None else 0) == (
-            case.intent.revision if case.intent is not None else 0
-        ) and (entry.mod_revision if entry is not None else 0) == case.placement_revision
+            request.intent.revision if request.intent is not None else 0
+        ) and (entry.mod_revision if entry is not None else 0) == request.placement_revision
 
-    async def _changed(self, case: Case, answer: Answer) -> Result | None:
+    async def _changed(self, request: SyncRequest, answer: Answer) -> Result | None:
         """Another object has that name now, or its API is gone: look before anything else is done."""
-        if case.uid:
-            self._removing(case, "changed meanwhile" if case.sealed else answer.message, uid="")
-        self._desk.shown.note(case.target, None)
+        if request.uid:
+            self._removing(request, "changed meanwhile" if request.sealed else answer.message, uid="")
+        self._context.view.note(request.target, None)
         return Result(requeue_after=0.05)
 
-    async def _namespace(self, case: Case, uid: str, version: str) -> Result | None:
-        desk = self._desk
-        name = case.key.name
-        if desk.world.wanted_inside(name, desk.cluster):
-            raise Trouble(
-                Outcome(sync.WAITING, "NamespaceInUse", f"objects in namespace {name} are still placed here"),
+    async def _namespace(self, request: SyncRequest, uid: str, version: str) -> Result | None:
+        context = self._context
+        name = request.key.name
+        if context.world.wanted_inside(name, context.cluster):
+            raise SyncError(
+                SyncCondition(
+                    sync.WAITING, "NamespaceInUse", f"objects in namespace {name} are still placed here"
+                ),
                 retry_after=1.0,
             )
-        known = [resource for versions in desk.served.values() for resource in versions]
-        found = namespaces.contents(desk.member, name, known=known, federation_id=desk.federation_id)
-        return await self._delete_with(case, uid, version, found)
+        known = [resource for versions in context.served.values() for resource in versions]
+        found = namespaces.contents(context.member, name, known=known, federation_id=context.federation_id)
+        return await self._delete_with(request, uid, version, found)
 
     async def _delete_with(
-        self, case: Case, uid: str, version: str, look: Awaitable[Contents]
+        self, request: SyncRequest, uid: str, version: str, look: Awaitable[Contents]
     ) -> Result | None:
         """Delete what others go with, if the look finds nothing foreign among them; else release it."""
         try:
-            obstacle = self._obstacle(case, await look)
+            obstacle = self._obstacle(request, await look)
         except namespaces.Hidden as hidden:
             obstacle = str(hidden)
         if obstacle:
-            return await self._release(case, uid, why=f"it was left in the cluster because {obstacle}")
-        return await self._delete(case, uid, version)
+            return await self._release(request, uid, why=f"it was left in the cluster because {obstacle}")
+        return await self._delete(request, uid, version)
 
-    def _obstacle(self, case: Case, found: Contents) -> str:
-        """Return what stands against the deletion; raises Trouble while the member is still at work on it."""
+    def _obstacle(self, request: SyncRequest, found: Contents) -> str:
+        """Return what stands against the deletion; raises SyncError while the member is still at work on
+        it."""
         if found.foreign:
             return phrase(found.foreign)
-        memory, now = case.memory, asyncio.get_running_loop().time()
+        transient, now = request.transient, self._context.monotonic()
         stuck = frozenset(item.uid for item in found.going if not item.deleting)
-        if stuck != memory.stuck:
-            memory.stuck, memory.stuck_since = stuck, now
-        if stuck and now - memory.stuck_since >= _COLLECTED_SECONDS:
+        if stuck != transient.stuck:
+            transient.stuck, transient.stuck_since = stuck, now
+        if stuck and now - transient.stuck_since >= _COLLECTED_SECONDS:
             left = [item for item in found.going if item.uid in stuck]
             return phrase(left, what="of owners that are gone, and are not collected")
         if found.going:
-            raise Trouble(
-                Outcome(sync.WAITING, "ContentsGoing", phrase(found.going, what="still being removed")),
-                retry_after=min(_LONGEST_LOOK, 0.25 * 2.0 ** min(case.memory.failures, 8)),
+            raise SyncError(
+                SyncCondition(sync.WAITING, "ContentsGoing", phrase(found.going, what="still being removed")),
+                retry_after=min(_LONGEST_LOOK, 0.25 * 2.0 ** min(request.transient.failures, 8)),
             )
         return ""
 
-    async def _release(self, case: Case, uid: str, *, why: str) -> Result | None:
-        desk = self._desk
-        intent: Object | None = case.intent.object() if case.intent is not None else None
-        answer = await desk.member.merge(case.target, ownership.release_patch(uid=uid, intent=intent))
-        verdict = desk.member.verdict(case.target, answer)
+    async def _release(self, request: SyncRequest, uid: str, *, why: str) -> Result | None:
+        context = self._context
+        intent: Object | None = request.intent.object() if request.intent is not None else None
+        answer = await context.member.merge(request.target, ownership.release_patch(uid=uid, intent=intent))
+        verdict = context.member.verdict(request.target, answer)
         if verdict is Verdict.ABSENT:
-            return self._gone(case, reason="Removed", message="nothing is left in the cluster")
+            return self._gone(request, reason="Removed", message="nothing is left in the cluster")
         if verdict is Verdict.CHANGED:
             return Result(requeue_after=0.05)
         if verdict is not Verdict.DONE:
-            raise Trouble.of(verdict, answer)
-        return self._gone(case, reason="Released", message=why)
+            raise SyncError.of(verdict, answer)
+        return self._gone(request, reason="Released", message=why)
 
-    def _deleting(self, case: Case, live: Object) -> Result:
+    def _deleting(self, request: SyncRequest, live: Object) -> Result:
         finalizers = ", ".join(live["metadata"].get("finalizers") or ()) or "its dependents"
-        if case.key.resource == "namespaces" and not case.key.group:
+        if request.key.resource == "namespaces" and not request.key.group:
             finalizers = "its contents"
         message = f"the cluster is deleting it and waits for {finalizers}"
-        self._removing(case, message, uid=str(live["metadata"]["uid"]))
+        self._removing(request, message, uid=str(live["metadata"]["uid"]))
         return Result(requeue_after=_STILL_DELETING_SECONDS)
 
-    def _removing(self, case: Case, message: str, *, uid: str) -> None:
-        subject, now = case.subject(self._desk.cluster), self._desk.clock()
+    def _removing(self, request: SyncRequest, message: str, *, uid: str) -> None:
+        subject, now = request.subject(self._context.cluster), self._context.clock()
 
         def change(before: SyncState | None) -> SyncState:
-            state = report.removing(subject, before, message=message, now=now)
+            state = transitions.removing(subject, before, message=message, now=now)
             state.member_uid = uid
             return state
 
-        self._desk.book.update(case.path, change)
+        self._context.states.update(request.path, change)
 
-    def _gone(self, case: Case, *, reason: str, message: str) -> Result | None:
-        desk = self._desk
-        desk.shown.note(case.target, None)
-        desk.memories.pop(case.path, None)
-        desk.waiting.remove(case.path)
-        subject, now = case.subject(desk.cluster), desk.clock()
-        desk.book.update(
-            case.path,
-            lambda before: report.removed(subject, before, reason=reason, message=message, now=now),
+    def _gone(self, request: SyncRequest, *, reason: str, message: str) -> Result | None:
+        context = self._context
+        context.view.note(request.target, None)
+        context.transients.pop(request.path, None)
+        context.waiting.remove(request.path)
+        subject, now = request.subject(context.cluster), context.clock()
+        context.states.update(
+            request.path,
+            lambda before: transitions.removed(subject, before, reason=reason, message=message, now=now),
         )
         return None
 
 
-def _must_look(case: Case) -> bool:
+def _must_look(request: SyncRequest) -> bool:
     """Whether the object has to be read before it is deleted: more goes with it, or it may not be ours."""
-    content = belongings.is_told_by_content(case.key.group, case.key.resource)
-    return _is_namespace(case) or _is_definition(case) or content or bool(case.belongs())
+    content = belongings.is_told_by_content(request.key.group, request.key.resource)
+    return _is_namespace(request) or _is_definition(request) or content or bool(request.belongs())
 
 
-def _is_namespace(case: Case) -> bool:
-    return case.key.resource == "namespaces" and not case.key.group
+def _is_namespace(request: SyncRequest) -> bool:
+    return request.key.resource == "namespaces" and not request.key.group
 
 
-def _is_definition(case: Case) -> bool:
-    return case.key.resource == "customresourcedefinitions" and case.key.group == "apiextensions.k8s.io"
+def _is_definition(request: SyncRequest) -> bool:
+    return request.key.resource == "customresourcedefinitions" and request.key.group == "apiextensions.k8s.io"

@@ -4,7 +4,7 @@ Owns the rules. They follow what `kubectl rollout status` and kstatus (sigs.k8s.
 functions over the object as the member serves it, whatever its shape: what is not of the type that a rule
 reads counts as not said.
 
-Next: `hanse_syncer.report.report`, which writes the answers into sync states.
+Next: `hanse_syncer.report.transitions`, which writes the answers into sync states.
 """
 
 from __future__ import annotations

@@ -22,10 +22,12 @@ from hanse.api.registry.v1.cluster_pb2 import ApiResource
 from hanse.api.scheduler.v1.placement_pb2 import ClusterPlacement, Placement
 from hanse.api.syncer.v1 import sync_state_pb2 as sync
 from hanse.api.syncer.v1.sync_state_pb2 import SyncState
+from hanse.federation.confirmation import confirmation_of, is_confirmed
+from hanse.federation.placements import after_revisions, is_releasing, placement_in
 from hanse_syncer.world import Intent
 
 
-class Wish(enum.Enum):
+class Desired(enum.Enum):
     """What should be true of an object in a cluster."""
 
     PRESENT = "present"
@@ -40,24 +42,24 @@ class Wish(enum.Enum):
     """Nobody said anything about it."""
 
 
-def wish(
+def desired_in(
     intent: Intent | None, placement: Placement | None, cluster: str, *, orphan_cluster: bool = False
-) -> tuple[Wish, ClusterPlacement | None]:
+) -> tuple[Desired, ClusterPlacement | None]:
     """Return what should be true in `cluster`, and the cluster's entry of the placement if it is desired.
 
     `orphan_cluster`: the cluster is leaving the federation and was asked to keep its objects.
     """
     if placement is None:
-        return Wish.UNKNOWN, None
-    desired = next((entry for entry in placement.clusters if entry.cluster == cluster), None)
-    releasing = any(entry.cluster == cluster for entry in placement.releasing)
+        return Desired.UNKNOWN, None
+    desired = placement_in(placement, cluster)
+    releasing = is_releasing(placement, cluster)
     if intent is None or not (desired or releasing):
-        return Wish.UNKNOWN, None
+        return Desired.UNKNOWN, None
     if intent.deleting:
-        return (Wish.RELEASED if intent.orphan or orphan_cluster else Wish.ABSENT), desired
+        return (Desired.RELEASED if intent.orphan or orphan_cluster else Desired.ABSENT), desired
     if desired is not None:
-        return (Wish.UNTOUCHED if desired.suspended else Wish.PRESENT), desired
-    return (Wish.RELEASED if orphan_cluster else Wish.ABSENT), None
+        return (Desired.UNTOUCHED if desired.suspended else Desired.PRESENT), desired
+    return (Desired.RELEASED if orphan_cluster else Desired.ABSENT), None
 
 
 def choose_version(served: Sequence[ApiResource], wanted: str) -> str:
@@ -74,20 +76,15 @@ def choose_version(served: Sequence[ApiResource], wanted: str) -> str:
 def is_outdated(
     state: SyncState | None, *, intent: Intent | None, placement: Placement | None, cluster: str
 ) -> bool:
-    """Return whether a confirmation is not one of the present object and of what the placement says now.
-
-    Between the two the object may have been applied again, by a process that died before it said so.
-    """
-    if state is None or state.phase != sync.REMOVED or placement is None:
+    """Return whether what is confirmed does not confirm what the placement asks for now: look again."""
+    confirmation = confirmation_of(state) if state is not None else None
+    after = after_revisions(placement).get(cluster) if placement is not None else None
+    if confirmation is None or after is None:
         return False
-    if intent is not None and state.object.uid not in ("", intent.uid):
-        return True
-    after = {entry.cluster: entry.after_revision for entry in placement.clusters}
-    after |= {entry.cluster: entry.after_revision for entry in placement.releasing}
-    return 0 < state.placement_revision <= after.get(cluster, 0)
+    return not is_confirmed(confirmation, uid=intent.uid if intent is not None else "", after_revision=after)
 
 
-class Step(enum.Enum):
+class SyncAction(enum.Enum):
     """What to do next."""
 
     NOTHING = "nothing"
@@ -123,8 +120,8 @@ class Seen:
     """Whether the watch brought the whole object and nobody has looked at it yet."""
 
 
-def decide(
-    wanted: Wish,
+def next_action(
+    desired: Desired,
     *,
     state: SyncState | None,
     rendered_hash: str,
@@ -132,53 +129,53 @@ def decide(
     listed: bool,
     force: bool = False,
     outdated: bool = False,
-) -> Step:
+) -> SyncAction:
     """Return the next step for one object in one cluster.
 
-    `rendered_hash` is of the manifest when the wish is PRESENT. `seen` is what the member shows, `listed`
-    whether it has shown all that it has since we are connected. `force` asks for a comparison in any case.
-    `outdated`: what `state` confirms was confirmed of an earlier object, or at an earlier release.
+    `rendered_hash` is of the manifest when the desired state is PRESENT. `seen` is what the member shows,
+    `listed` whether it has shown all that it has since we are connected. `force` asks for a comparison in any
+    case. `outdated`: what `state` confirms was confirmed of an earlier object, or at an earlier release.
     """
-    if wanted is Wish.UNTOUCHED:
-        return Step.NOTHING
-    if wanted is Wish.UNKNOWN:
+    if desired is Desired.UNTOUCHED:
+        return SyncAction.NOTHING
+    if desired is Desired.UNKNOWN:
         return _unknown(state)
-    if wanted is Wish.PRESENT:
+    if desired is Desired.PRESENT:
         return _present(state, rendered_hash=rendered_hash, seen=seen, listed=listed, force=force)
     if state is None and seen is None and not listed:
-        return Step.SEARCH
+        return SyncAction.SEARCH
     if state is not None and state.phase == sync.REMOVED and seen is None and not outdated:
-        return Step.NOTHING
+        return SyncAction.NOTHING
     if state is None and seen is None:
-        return Step.SEARCH
-    if wanted is Wish.ABSENT and state is not None and seen is not None and state.member_uid == seen.uid:
-        return Step.REMOVE
-    return Step.SEARCH
+        return SyncAction.SEARCH
+    if desired is Desired.ABSENT and state is not None and seen is not None and state.member_uid == seen.uid:
+        return SyncAction.REMOVE
+    return SyncAction.SEARCH
 
 
-def _unknown(state: SyncState | None) -> Step:
+def _unknown(state: SyncState | None) -> SyncAction:
     if state is None:
-        return Step.NOTHING
-    return Step.FORGET if state.phase == sync.REMOVED or not state.member_uid else Step.REPORT
+        return SyncAction.NOTHING
+    return SyncAction.FORGET if state.phase == sync.REMOVED or not state.member_uid else SyncAction.REPORT
 
 
 def _present(
     state: SyncState | None, *, rendered_hash: str, seen: Seen | None, listed: bool, force: bool
-) -> Step:
+) -> SyncAction:
     if state is not None and state.delete_uid:
-        return Step.KEEP
+        return SyncAction.KEEP
     uid = state.member_uid if state is not None and state.phase != sync.REMOVED else ""
     if not uid:
-        return Step.APPLY if seen is not None else Step.CREATE
+        return SyncAction.APPLY if seen is not None else SyncAction.CREATE
     assert state is not None
     if state.applied_hash != rendered_hash or state.phase != sync.APPLIED:
-        return Step.APPLY
+        return SyncAction.APPLY
     if force:
-        return Step.CHECK
+        return SyncAction.CHECK
     if seen is None:
-        return Step.CHECK if listed else Step.NOTHING
+        return SyncAction.CHECK if listed else SyncAction.NOTHING
     if seen.uid != uid:
-        return Step.CHECK
+        return SyncAction.CHECK
     if seen.resource_version == state.member_resource_version:
-        return Step.NOTHING
-    return Step.COMPARE if seen.fresh else Step.CHECK
+        return SyncAction.NOTHING
+    return SyncAction.COMPARE if seen.fresh else SyncAction.CHECK

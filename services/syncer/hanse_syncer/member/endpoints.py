@@ -1,6 +1,6 @@
 """Ready endpoints of a Service by zone, from the EndpointSlices of one member.
 
-Owns the counting. Pure functions. Next: `hanse_syncer.report.report`.
+Owns the counting. Pure functions. Next: `hanse_syncer.report.transitions`.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Owns the paths, the form of each request and the rule that one answer teaches the limiter. Every request has
 a deadline and says what it expects. A transport failure, or another cluster at the address, raises
-`LinkDownError`; an answer that is not the one to the request raises `Trouble`; a refusal is returned.
+`LinkDownError`; an answer that is not the one to the request raises `SyncError`; a refusal is returned.
 
 How an object is created without overwriting somebody else's, in one request, with the ownership of fields
 that server-side apply needs (a POST would be recorded as an "Update" by its manager, and fields taken out of
@@ -47,7 +47,7 @@ from hanse.kube.client.expect import (
 from hanse.kube.client.transport import JSON
 from hanse.kube.model.objects import Object, child, sequence
 from hanse.store.keys import ObjectKey
-from hanse_syncer.decide.outcome import Outcome, Trouble
+from hanse_syncer.decide.errors import SyncCondition, SyncError
 from hanse_syncer.decide.render import Manifest
 from hanse_syncer.member.answers import Answer, Verdict, read
 from hanse_syncer.member.limiter import Limiter
@@ -137,7 +137,7 @@ class Member:
         return await self._send("DELETE", target.path, expect=expected, body=orjson.dumps(options))
 
     async def confirm_deleted(self, target: Target, answer: Answer, *, uid: str) -> None:
-        """Read the object if the answer to its DELETE is no Status about it. Raises Trouble if it is there.
+        """Read the object if the answer to its DELETE is no Status about it. Raises SyncError if it is there.
 
         An API server answers some kinds with the object, unchanged, when it has deleted it; a cache does so
         when nothing is deleted, and anybody can say Success.
@@ -149,10 +149,10 @@ class Member:
         if verdict is Verdict.ABSENT:
             return
         if verdict is not Verdict.DONE:
-            raise Trouble.of(verdict, now)
+            raise SyncError.of(verdict, now)
         if str(now.json()["metadata"]["uid"]) == uid:
             said = "the cluster accepted the deletion, but the object is still there"
-            raise Trouble(Outcome(sync.FAILED, "NotDeleted", said), transient=True)
+            raise SyncError(SyncCondition(sync.FAILED, "NotDeleted", said), transient=True)
 
     async def merge(self, target: Target, patch: Object) -> Answer:
         """Patch the object by JSON merge patch."""
@@ -199,7 +199,7 @@ class Member:
         """Whether the API server answers at all; for a member that did not."""
         try:
             answer = await self._send("GET", "/version", expect=VERSION)
-        except (LinkDownError, Trouble):
+        except (LinkDownError, SyncError):
             return False
         return answer.status != 429 and answer.status < 500
 
@@ -238,7 +238,9 @@ class Member:
             )
         except WrongAnswerError as error:
             self.limiter.overloaded(loop.time())
-            raise Trouble(Outcome(sync.FAILED, "WrongAnswer", error.message), transient=True) from error
+            raise SyncError(
+                SyncCondition(sync.FAILED, "WrongAnswer", error.message), transient=True
+            ) from error
         except HanseError as error:
             self.limiter.overloaded(loop.time())
             raise LinkDownError(

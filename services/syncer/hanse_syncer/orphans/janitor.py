@@ -1,9 +1,9 @@
 """Drops the sync states and the reports of orphans of clusters that are no longer in the federation.
 
-Owns that and nothing else: a cluster that was dropped by force has no pipeline that could. One syncer at a
+Owns that and nothing else: a cluster that was dropped by force has no controller that could. One syncer at a
 time is the janitor, by election; each deletion is fenced, and compares that the cluster is really not there.
 
-Concurrency: one task. Next: `hanse_syncer.report.states`, for the states of clusters that are there.
+Concurrency: one task. Next: `hanse_syncer.report.state_table`, for the states of clusters that are there.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from hanse.control.leading import lead
 from hanse.errors import HanseError
 from hanse.process.telemetry import get_logger
 from hanse.store import Compare, Delete, Leadership, Store, keys
-from hanse_syncer.report.states import MAX_OPS
+from hanse_syncer.report.state_table import MAX_OPS
 from hanse_syncer.world import World
 
 _log = get_logger(__name__)

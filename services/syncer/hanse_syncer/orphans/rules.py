@@ -5,8 +5,8 @@ made for one of ours carries our labels too where its controller copies them (a 
 an owner: it is no orphan. What the federation stores and cannot read explains everything: unknown is not
 unwanted. Pure functions; nothing here, nor in what calls it, removes anything by itself.
 
-Next: `hanse_syncer.orphans.search`, which looks, and `hanse_syncer.orphans.requests`, which does what people
-ask.
+Next: `hanse_syncer.orphans.scanner`, which looks, and `hanse_syncer.orphans.operations`, which does what
+people ask.
 """
 
 from __future__ import annotations
@@ -19,11 +19,12 @@ from hanse.api.scheduler.v1.placement_pb2 import Placement
 from hanse.api.syncer.v1 import orphan_pb2 as pb
 from hanse.api.type.v1.object_reference_pb2 import ObjectReference
 from hanse.errors import InvalidArgumentError
+from hanse.federation.placements import is_named
 from hanse.federation.propagation import placeable
 from hanse.store import keys
 from hanse.store.keys import ObjectKey
 from hanse_syncer import ownership
-from hanse_syncer.world import Intent, names
+from hanse_syncer.world import Intent
 
 MAX_LISTED: Final = 100
 """Orphans of one cluster that are stored by name; of more there is the number only."""
@@ -74,7 +75,7 @@ def unexplained(
     intent: Intent | None, placement: Placement | None, cluster: str
 ) -> pb.OrphanReason.ValueType | None:
     """Return why nothing explains an object in `cluster`; None if something does."""
-    if placement is not None and names(placement, cluster):
+    if placement is not None and is_named(placement, cluster):
         return None
     return pb.NO_SUCH_OBJECT if intent is None else pb.NOT_PLACED_THERE
 

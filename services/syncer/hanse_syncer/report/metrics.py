@@ -16,7 +16,7 @@ from hanse.process.telemetry import DURATION_BUCKETS
 PHASES = tuple(SyncPhase.items())[1:]
 
 
-class Book(Protocol):
+class CountedStates(Protocol):
     """What is counted of the sync states of a cluster."""
 
     @property
@@ -28,7 +28,7 @@ class Held(Protocol):
     """A cluster that this process keeps."""
 
     @property
-    def book(self) -> Book:
+    def states(self) -> CountedStates:
         """Its sync states."""
 
 
@@ -85,7 +85,7 @@ class SyncerMetrics:
 
     def _observe_states(self, options: CallbackOptions) -> Iterable[Observation]:
         return [
-            Observation(each.book.phases.get(number, 0), {"hanse.cluster": name, "hanse.phase": phase})
+            Observation(each.states.phases.get(number, 0), {"hanse.cluster": name, "hanse.phase": phase})
             for name, each in self._held.items()
             for phase, number in PHASES
         ]

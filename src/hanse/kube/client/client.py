@@ -8,7 +8,8 @@ Next: `hanse.kube.client.transport` for how requests are sent and what errors me
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -20,10 +21,10 @@ from hanse.errors import UnavailableError
 from hanse.kube.client import expect
 from hanse.kube.client.access import ClusterAccess
 from hanse.kube.client.bounds import KEPT_LIST_BYTES, LIST_BYTES, AnswerTooLongError, ListBudget
+from hanse.kube.client.discovery import DISCOVERY_PATHS, ServedApis, read_discovery
 from hanse.kube.client.expect import ADeletion, AList, AnObject
 from hanse.kube.client.transport import IDENTITY, IDENTITY_PATH, JSON, KubeTransport
 from hanse.kube.model.objects import Object, mapping, name_of, namespace_of, parse_api_version
-from hanse.kube.model.resource_info import ResourceInfo
 
 AS_METADATA_LIST = f"{JSON};as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 AS_METADATA = f"{JSON};as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
@@ -363,15 +364,13 @@ class KubeClient(KubeTransport):
         path = f"apis/{group}/{version}" if group else f"api/{version}"
         return await self.call("GET", f"/openapi/v3/{path}", expect=expect.OPENAPI)
 
-    async def discover(self) -> Sequence[ResourceInfo]:
-        """Return all resources that the server serves, the preferred version of each group first.
-
-        Uses aggregated discovery where the server has it. Raises UnavailableError if a part is missing: an
-        incomplete catalogue would read as if kinds were gone.
-        """
-        from hanse.kube.client.discovery import discover
-
-        return await discover(self)
+    async def served(self) -> ServedApis:
+        """Return what the server says that it serves. Raises as `read_discovery`."""
+        documents = [
+            await self.call("GET", path, expect=expect.DISCOVERY, accept=AS_DISCOVERY)
+            for path in DISCOVERY_PATHS
+        ]
+        return await asyncio.to_thread(read_discovery, documents)
 
 
 def _written(
@@ -392,8 +391,3 @@ def _typed(items: Any, page: Object) -> list[Object]:
     kind = str(page.get("kind", "")).removesuffix("List")
     version = page.get("apiVersion")
     return [item if "kind" in item else {"apiVersion": version, "kind": kind, **item} for item in items]
-
-
-def path_of(info: ResourceInfo) -> ResourcePath:
-    """Return the path of a resource that was discovered or is in a catalogue."""
-    return ResourcePath(info.api_version, info.plural)

@@ -13,7 +13,7 @@ import asyncio
 import hashlib
 import re
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
@@ -26,18 +26,19 @@ from hanse.boundary import Boundary, reason_of
 from hanse.errors import HanseError, InvalidArgumentError, NotFoundError
 from hanse.kube.engine import unreadable
 from hanse.kube.engine.cache import ObjectCache
-from hanse.kube.engine.entry import Change
 from hanse.kube.engine.hooks import AdmissionRequest
 from hanse.kube.engine.lifecycle import invalid, timestamp
 from hanse.kube.engine.options import DeleteOptions
-from hanse.kube.engine.resources import ResourceStore
+from hanse.kube.engine.resources.store import ResourceStore
+from hanse.kube.engine.served import ObjectChange
 from hanse.kube.kinds.catalogue import Catalogue
+from hanse.kube.kinds.kind import PrinterColumn, ScalePaths, SelectableField
+from hanse.kube.kinds.resource_info import ResourceInfo
 from hanse.kube.model import jsonpath
 from hanse.kube.model.objects import Object, mapping, name_of, sequence
-from hanse.kube.model.resource_info import PrinterColumn, ResourceInfo
 from hanse.kube.model.status import Cause
 from hanse.kube.model.untrusted import mappings, text
-from hanse.kube.validation.crds import load_errors
+from hanse.kube.validation.crds import load_errors, reserved_group_error
 from hanse.kube.wire import openapi
 from hanse.numbers import whole_number
 
@@ -60,8 +61,10 @@ _AGE = PrinterColumn("Age", "date", ".metadata.creationTimestamp")
 class CrdAdmission:
     """Completes CRDs: default names, the cleanup finalizer, and a status that says Established."""
 
-    def __init__(self, clock: Callable[[], datetime]) -> None:
+    def __init__(self, clock: Callable[[], datetime], *, reserved: Collection[str]) -> None:
+        """`reserved` are the groups that no CRD may define kinds in."""
         self._clock = clock
+        self._reserved = reserved
 
     async def admit(self, request: AdmissionRequest) -> Object:
         """Return the completed CRD; anything else as it is. Raises InvalidObjectError."""
@@ -74,6 +77,9 @@ class CrdAdmission:
         if obj["metadata"]["name"] != wanted:
             message = f'Invalid value: "{obj["metadata"]["name"]}": must be spec.names.plural+"."+spec.group'
             raise invalid(request.info, wanted, Cause("FieldValueInvalid", message, "metadata.name"))
+        error = reserved_group_error(spec.get("group"), self._reserved)
+        if error is not None:
+            raise invalid(request.info, wanted, Cause(error.type, error.body, error.field))
         kind = str(names.get("kind", ""))
         names.setdefault("singular", kind.lower())
         names.setdefault("listKind", f"{kind}List")
@@ -110,7 +116,9 @@ class Definitions:
     CRD is served, shown and compared on the loop.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, reserved: Collection[str]) -> None:
+        """`reserved` are the groups that no CRD may define kinds in."""
+        self._reserved = reserved
         self._known: OrderedDict[bytes, list[ResourceInfo] | InvalidArgumentError] = OrderedDict()
 
     async def prepare(self, value: bytes) -> None:
@@ -132,7 +140,7 @@ class Definitions:
         digest = hashlib.blake2b(said, digest_size=16).digest()
         found = self._known.get(digest)
         if found is None:
-            found = self._known[digest] = _infos_or_error(crd)
+            found = self._known[digest] = _infos_or_error(crd, self._reserved)
             if len(self._known) > MAX_KNOWN:
                 self._known.popitem(last=False)
         if isinstance(found, InvalidArgumentError):
@@ -164,9 +172,9 @@ class Definitions:
         return f"these versions have no names and are not served: {', '.join(lost)[:200]}" if lost else ""
 
 
-def _infos_or_error(crd: Object) -> list[ResourceInfo] | InvalidArgumentError:
+def _infos_or_error(crd: Object, reserved: Collection[str]) -> list[ResourceInfo] | InvalidArgumentError:
     try:
-        return _infos_of(crd)
+        return _infos_of(crd, reserved)
     except Exception as error:  # noqa: BLE001 - of this CRD; others are served
         return InvalidArgumentError(
             f"the CustomResourceDefinition {name_of(crd)} cannot be served: {reason_of(error)}; correct it, "
@@ -175,11 +183,11 @@ def _infos_or_error(crd: Object) -> list[ResourceInfo] | InvalidArgumentError:
         )
 
 
-def _infos_of(crd: Object) -> list[ResourceInfo]:
-    problem = next(load_errors(crd), None)
+def _infos_of(crd: Object, reserved: Collection[str]) -> list[ResourceInfo]:
+    spec = mapping(crd, "spec")
+    problem = reserved_group_error(spec.get("group"), reserved) or next(load_errors(crd), None)
     if problem is not None:
         raise InvalidArgumentError(str(problem))
-    spec = mapping(crd, "spec")
     names = mapping(spec, "names")
     for where, value in (("spec.group", spec.get("group")), ("spec.names.plural", names.get("plural"))):
         if not _is_name(value):
@@ -257,15 +265,17 @@ def _info(spec: Object, names: Object, version: dict[str, Any], storage: str) ->
         custom=True,
         schema=schema or {"type": "object", "x-kubernetes-preserve-unknown-fields": True},
         columns=columns,
-        selectable_fields=tuple(
-            path.removeprefix(".")
+        selectable=tuple(
+            SelectableField(path.removeprefix("."))
             for field in mappings(version.get("selectableFields"))
             if (path := text(field.get("jsonPath")))
         ),
-        scale_paths=(
-            text(scale.get("specReplicasPath")),
-            text(scale.get("statusReplicasPath")),
-            text(scale.get("labelSelectorPath")),
+        scale=ScalePaths(
+            replicas=text(scale.get("specReplicasPath")),
+            current=text(scale.get("statusReplicasPath")),
+            selector=text(scale.get("labelSelectorPath")),
+            form="text",
+            default=0,
         )
         if "scale" in declared
         else None,
@@ -309,7 +319,7 @@ class CrdController:
             self._serve(entry.object)
         self._cache.subscribe(self._changed)
 
-    def _changed(self, change: Change) -> None:
+    def _changed(self, change: ObjectChange) -> None:
         if (change.key.group, change.key.resource) != (GROUP, PLURAL):
             return
         if change.type == "DELETED":

@@ -1,10 +1,10 @@
 """One Kubernetes API engine: catalogue, cache and write semantics put together over a store.
 
-    async with KubeEngine(store, catalogue=Catalogue.builtin()) as engine:
+    async with KubeEngine(store, catalogue=Catalogue(kubernetes())) as engine:
         await engine.resources.create(info, obj, namespace="shop")
 
 Owns the tasks that follow the store, serve CRDs and collect garbage; ends with them. Everything runs in one
-event loop. Next: `hanse.kube.engine.resources` for writes, `hanse.kube.engine.cache` for reads,
+event loop. Next: `hanse.kube.engine.resources.store` for writes, `hanse.kube.engine.cache` for reads,
 `hanse.kube.server.app` for HTTP.
 """
 
@@ -26,7 +26,7 @@ from hanse.kube.engine.crds import CrdAdmission, CrdController
 from hanse.kube.engine.expiry import EVENT_TTL, EventLeases, EventSweep
 from hanse.kube.engine.garbage import GarbageCollector
 from hanse.kube.engine.hooks import Admission, Room, View
-from hanse.kube.engine.resources import ResourceStore
+from hanse.kube.engine.resources.store import ResourceStore
 from hanse.kube.kinds.catalogue import Catalogue
 from hanse.store import Store
 from hanse.turns import Turns
@@ -71,7 +71,7 @@ class KubeEngine:
         self.clock = clock or (lambda: datetime.now(UTC))
         self.turns = Turns()
         windows = {"window": window} if window else {}
-        definitions = crds.Definitions()
+        definitions = crds.Definitions(reserved=catalogue.reserved_groups)
         self.cache = ObjectCache(
             store,
             view=view,
@@ -86,7 +86,7 @@ class KubeEngine:
             store,
             cache=self.cache,
             catalogue=catalogue,
-            admission=[CrdAdmission(self.clock), *admission],
+            admission=[CrdAdmission(self.clock, reserved=catalogue.reserved_groups), *admission],
             clock=self.clock,
             hidden=hidden_annotations,
             graceful_pods=graceful_pods,

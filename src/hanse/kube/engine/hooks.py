@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
+from hanse.kube.kinds.resource_info import ResourceInfo
+from hanse.kube.model.identity import User
 from hanse.kube.model.objects import Object
-from hanse.kube.model.resource_info import ResourceInfo
-from hanse.kube.server.auth import User
 from hanse.store import Event
 from hanse.store.keys import ObjectKey
 

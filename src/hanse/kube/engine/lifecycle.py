@@ -2,7 +2,7 @@
 
 Server-owned metadata on create, what an update may and may not change, generation, what a delete does at
 once and what waits for finalizers. No I/O; inputs are never changed. The rules are those of Kubernetes' API
-conventions. Next: `hanse.kube.engine.resources`, which runs them inside transactions.
+conventions. Next: `hanse.kube.engine.resources.store`, which runs them inside transactions.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from datetime import datetime
 from typing import Any, Literal
 
 from hanse.errors import ConflictError, InvalidArgumentError
+from hanse.kube.kinds.resource_info import ResourceInfo
 from hanse.kube.model.objects import Object, mapping
-from hanse.kube.model.resource_info import ResourceInfo
 from hanse.kube.model.status import Cause, InvalidObjectError
 
 Propagation = Literal["", "Background", "Foreground", "Orphan"]

@@ -1,6 +1,6 @@
 """The options of reads and writes, as values. They mirror the query parameters of the Kubernetes API.
 
-Next: `hanse.kube.engine.resources`.
+Next: `hanse.kube.engine.resources.store`.
 """
 
 from __future__ import annotations
@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from hanse.kube.engine.lifecycle import Propagation
-from hanse.kube.server.auth import MASTERS_GROUP, User
+from hanse.kube.model.identity import User
+from hanse.security.auth import MASTERS
 
-SYSTEM = User("system:hanse", (MASTERS_GROUP,))
+SYSTEM = User("system:hanse", (MASTERS,))
 """The engine itself, when it writes on its own account."""
 
 FieldValidation = Literal["Strict", "Warn", "Ignore"]

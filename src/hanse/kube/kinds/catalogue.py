@@ -2,7 +2,7 @@
 
 A `Catalogue` belongs to one engine and is changed only from its event loop (by the CRD controller); readers
 take what they see at once, and compare `generation` to know whether what they derived is still right.
-Next: `hanse.kube.kinds.builtin_resources` for Kubernetes' own table, `hanse.federation.kinds` for Hanse's.
+Next: `hanse.kube.kinds.registry`.
 """
 
 from __future__ import annotations
@@ -10,35 +10,24 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from hanse.errors import NotFoundError
-from hanse.federation import kinds as hanse_kinds
-from hanse.kube.kinds import builtin_resources
+from hanse.kube.kinds.registry import KindRegistry
+from hanse.kube.kinds.resource_info import ResourceInfo
 from hanse.kube.merge.schema import Schema, SchemaSet
-from hanse.kube.model.resource_info import ALL_VERBS, READ_VERBS, PrinterColumn, ResourceInfo
-
-__all__ = ["ALL_VERBS", "READ_VERBS", "Catalogue", "PrinterColumn", "ResourceInfo"]
 
 
 class Catalogue:
     """The resources of one server, in discovery order."""
 
-    def __init__(self, infos: Iterable[ResourceInfo] = ()) -> None:
-        """Start with these resources; the order of first appearance is the order of groups in discovery."""
+    def __init__(self, kinds: KindRegistry) -> None:
+        """Serve the kinds of a registry; its order is the order of groups in discovery."""
         self._by_path: dict[tuple[str, str, str], ResourceInfo] = {}
         self._by_kind: dict[tuple[str, str, str], ResourceInfo] = {}
         self._storage: dict[tuple[str, str], ResourceInfo] = {}
         self.schemas = SchemaSet.builtin()
         self.generation = 0
-        self.add(infos)
-
-    @classmethod
-    def builtin(cls) -> Catalogue:
-        """Return what a plain Kubernetes API server serves."""
-        return cls(builtin_resources.builtin())
-
-    @classmethod
-    def federation(cls) -> Catalogue:
-        """Return what the federation's API server serves: Kubernetes' kinds, Hanse's, Federation v1's."""
-        return cls((*builtin_resources.builtin(), *hanse_kinds.kinds()))
+        self.reserved_groups = frozenset(kind.group for kind in kinds)
+        """The API groups that no CRD may define kinds in."""
+        self.add(kinds.resources())
 
     def add(self, infos: Iterable[ResourceInfo]) -> None:
         """Add or replace resources."""

@@ -8,8 +8,9 @@ from __future__ import annotations
 from typing import Any
 
 from hanse.errors import InvalidArgumentError
+from hanse.kube.kinds.kind import ScalePaths
+from hanse.kube.kinds.resource_info import ResourceInfo
 from hanse.kube.model.objects import Object, child, mapping
-from hanse.kube.model.resource_info import ResourceInfo
 from hanse.kube.model.selectors import LabelSelector
 from hanse.kube.model.status import Cause, InvalidObjectError
 
@@ -25,44 +26,44 @@ def _path(text: str) -> list[str]:
 
 def scale_of(info: ResourceInfo, obj: Object) -> Object:
     """Return the Scale of an object. Raises InvalidArgumentError if the resource cannot be scaled."""
-    if info.scale_paths is None:
+    paths = info.scale
+    if paths is None:
         raise InvalidArgumentError(f"{info.group_resource} cannot be scaled")
-    wanted, current, selector = info.scale_paths
     metadata = {k: obj["metadata"][k] for k in _COPIED if k in obj["metadata"]}
-    replicas = child(obj, *_path(wanted))
-    status: dict[str, Any] = {"replicas": child(obj, *_path(current)) or 0}
-    text = _selector(info, obj, selector)
+    replicas = child(obj, *_path(paths.replicas))
+    status: dict[str, Any] = {"replicas": child(obj, *_path(paths.current)) or 0}
+    text = _selector(paths, obj)
     if text:
         status["selector"] = text
-    default = 0 if info.custom else 1
     return {
         "kind": "Scale",
         "apiVersion": "autoscaling/v1",
         "metadata": metadata,
-        "spec": {"replicas": default if replicas is None else replicas},
+        "spec": {"replicas": paths.default if replicas is None else replicas},
         "status": status,
     }
 
 
-def _selector(info: ResourceInfo, obj: Object, path: str) -> str:
-    if info.custom:
-        value = child(obj, *_path(path)) if path else ""
+def _selector(paths: ScalePaths, obj: Object) -> str:
+    if paths.form == "text":
+        value = child(obj, *_path(paths.selector)) if paths.selector else ""
         return value if isinstance(value, str) else ""
-    selector = mapping(obj, "spec", "selector")
-    if info.plural == "replicationcontrollers":
+    selector = mapping(obj, *_path(paths.selector))
+    if paths.form == "labels":
         return ",".join(f"{k}={v}" for k, v in sorted(selector.items()))
     return str(LabelSelector.from_object(selector)) if selector else ""
 
 
 def with_scale(info: ResourceInfo, obj: Object, scale: Any) -> Object:
     """Return the object with the replicas that a Scale asks for. Raises InvalidArgumentError."""
-    assert info.scale_paths is not None
+    if info.scale is None:
+        raise InvalidArgumentError(f"{info.group_resource} cannot be scaled")
     replicas = mapping(scale, "spec").get("replicas", 0)
     if not isinstance(replicas, int) or isinstance(replicas, bool) or replicas < 0:
         cause = Cause("FieldValueInvalid", f"Invalid value: {replicas!r}: must be 0 or more", "spec.replicas")
         name = str(obj["metadata"].get("name", ""))
         raise InvalidObjectError(kind="Scale", group="autoscaling", name=name, causes=[cause])
-    result: Object = _set(obj, _path(info.scale_paths[0]), replicas)
+    result: Object = _set(obj, _path(info.scale.replicas), replicas)
     return result
 
 

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from hanse.kube.kinds.kind import PrinterColumn
+from hanse.kube.kinds.resource_info import ResourceInfo
 from hanse.kube.model import jsonpath
 from hanse.kube.model.objects import Object, name_of
-from hanse.kube.model.resource_info import PrinterColumn, ResourceInfo
 
 Cell = Any
 UNREADABLE = "<unreadable>"

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from hanse.kube.kinds.resource_info import ResourceInfo
 from hanse.kube.kinds.table import (
     DEFAULT,
     Cell,
@@ -21,7 +22,6 @@ from hanse.kube.kinds.table import (
     parse_time,
 )
 from hanse.kube.model.objects import Object, mapping, sequence
-from hanse.kube.model.resource_info import ResourceInfo
 from hanse.kube.model.selectors import LabelSelector
 
 NONE = "<none>"

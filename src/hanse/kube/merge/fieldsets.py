@@ -137,17 +137,6 @@ def contains(fields: Fields, path: Iterable[str]) -> bool:
     return not empty and node is not None and is_member(node)
 
 
-def from_paths(paths: Iterable[Path]) -> Fields:
-    """Return the set of the given paths; each needs at least one element."""
-    out: Fields = {}
-    for path in paths:
-        node: Fields = LEAF
-        for element in reversed(path):
-            node = {element: node}
-        out = union(out, node)
-    return out
-
-
 def paths(fields: Fields) -> Iterator[Path]:
     """Yield every path of the set, in order of its elements."""
     for element in sorted(fields):

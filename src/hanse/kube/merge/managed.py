@@ -27,7 +27,6 @@ from hanse.kube.merge.fieldsets import (
     union_of,
 )
 from hanse.kube.merge.schema import ANY, Schema
-from hanse.kube.merge.typed import same
 from hanse.kube.model.objects import Object, mapping
 
 APPLY = "Apply"
@@ -63,7 +62,7 @@ class ManagerId(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class ManagedFieldsEntry:
     """One manager's entry: `fields` is what it owns, `time` is RFC 3339 or ''."""
 
     manager: str
@@ -80,7 +79,7 @@ class Entry:
         return ManagerId(self.manager, self.operation, self.subresource, version)
 
 
-Managers = dict[ManagerId, Entry]
+Managers = dict[ManagerId, ManagedFieldsEntry]
 
 
 def format_time(now: datetime) -> str:
@@ -93,7 +92,7 @@ def decode(entries: Any) -> Managers:
 
     Raises InvalidArgumentError if an entry is not one.
     """
-    found: dict[ManagerId, list[Entry]] = {}
+    found: dict[ManagerId, list[ManagedFieldsEntry]] = {}
     if len(entries or ()) > MAX_ENTRIES:
         raise InvalidArgumentError(
             f"metadata.managedFields has {len(entries)} entries, more than {MAX_ENTRIES}",
@@ -105,7 +104,7 @@ def decode(entries: Any) -> Managers:
                 "an entry of metadata.managedFields needs operation Apply or Update",
                 reason="BAD_MANAGED_FIELDS",
             )
-        entry = Entry(
+        entry = ManagedFieldsEntry(
             manager=raw.get("manager") or "",
             operation=raw["operation"],
             api_version=raw.get("apiVersion") or "",
@@ -130,7 +129,7 @@ def encode(managers: Managers) -> list[dict[str, Any]]:
     return [_encoded(entry) for entry in entries if entry.fields]
 
 
-def _encoded(entry: Entry) -> dict[str, Any]:
+def _encoded(entry: ManagedFieldsEntry) -> dict[str, Any]:
     out: dict[str, Any] = {
         "manager": entry.manager,
         "operation": entry.operation,
@@ -246,7 +245,7 @@ def update_managed_fields(
         managers = release(managers, changed=changed, removed=removed)
     if changed:
         before = managers.get(identity)
-        managers[identity] = Entry(
+        managers[identity] = ManagedFieldsEntry(
             manager=manager,
             operation=operation,
             api_version=version,
@@ -273,21 +272,6 @@ def without_managed(obj: Object) -> Object:
     if not isinstance(metadata, dict) or "managedFields" not in metadata:
         return obj
     return {**obj, "metadata": {k: v for k, v in metadata.items() if k != "managedFields"}}
-
-
-def unchanged_but_time(old: Object, new: Object) -> bool:
-    """True if two versions differ at most in the time stamps of `managedFields`: not worth a write.
-
-    Kubernetes keeps the stored object then; an apply of a Secret's `stringData` is such a case.
-    """
-    if _timeless(old) != _timeless(new):
-        return False
-    return same(without_managed(old), without_managed(new))
-
-
-def _timeless(obj: Object) -> list[Any]:
-    entries = mapping(obj, "metadata").get("managedFields") or []
-    return [{k: v for k, v in entry.items() if k != "time"} for entry in entries if isinstance(entry, dict)]
 
 
 def _comparable(old: Object | None, new: Object) -> Mapping[str, Any]:

@@ -1,10 +1,10 @@
 """The three patches of the Kubernetes API that are not apply: JSON patch, merge patch, strategic merge patch.
 
-Owns merge patch: applying one, and making one from two versions of an object. Pure: never changes its
-inputs; safe from any task. JSON patch is RFC 6902, merge patch RFC 7386; strategic merge patch is Kubernetes'
-own, with merge keys and strategies from the schema and its `$` directives.
+Owns merge patch. Pure: never changes its inputs; safe from any task. JSON patch is RFC 6902, merge patch
+RFC 7386; strategic merge patch is Kubernetes' own, with merge keys and strategies from the schema and its `$`
+directives.
 
-Next: `json_patch` and `strategic` for two of them.
+Next: `hanse.kube.merge.json_patch` and `hanse.kube.merge.strategic` for two of them.
 """
 
 from __future__ import annotations
@@ -13,22 +13,10 @@ from typing import Any
 
 from hanse.errors import InvalidArgumentError
 from hanse.kube.merge.json_patch import json_patch
-from hanse.kube.merge.strategic import (
-    UnsupportedPatchError,
-    diff_strategic_merge_patch,
-    strategic_merge_patch,
-)
-from hanse.kube.merge.typed import same
+from hanse.kube.merge.strategic import UnsupportedPatchError, strategic_merge_patch
 from hanse.kube.model.objects import Object
 
-__all__ = [
-    "UnsupportedPatchError",
-    "diff_merge_patch",
-    "diff_strategic_merge_patch",
-    "json_patch",
-    "merge_patch",
-    "strategic_merge_patch",
-]
+__all__ = ["UnsupportedPatchError", "json_patch", "merge_patch", "strategic_merge_patch"]
 
 
 def merge_patch(obj: Object, patch: Any) -> Object:
@@ -52,21 +40,3 @@ def _merge(target: Any, patch: Any) -> Any:
         else:
             out[key] = _merge(out.get(key), value)
     return out
-
-
-def diff_merge_patch(old: Object, new: Object) -> Object:
-    """Return the merge patch that turns `old` into `new`.
-
-    A null value in `new` cannot be expressed: it means removal.
-    """
-    patch: Object = {key: None for key in old if key not in new}
-    for key, value in new.items():
-        if key not in old:
-            patch[key] = value
-        elif isinstance(value, dict) and isinstance(old[key], dict):
-            below = diff_merge_patch(old[key], value)
-            if below:
-                patch[key] = below
-        elif not same(value, old[key]):
-            patch[key] = value
-    return patch

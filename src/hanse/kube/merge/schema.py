@@ -20,7 +20,7 @@ from typing import Any, Literal
 
 import orjson
 
-from hanse.kube.model.objects import GroupVersionKind, Object
+from hanse.kube.model.objects import GroupVersionKind
 
 Shape = Literal["scalar", "struct", "map", "list", "any"]
 
@@ -188,7 +188,7 @@ class Schema:
 
 
 class SchemaSet:
-    """The schemas of a set of kinds: the built-in ones and those added with `with_crd` or `with_kind`."""
+    """The schemas of a set of kinds: the built-in ones and those added with `with_kind`."""
 
     def __init__(
         self,
@@ -242,21 +242,6 @@ class SchemaSet:
         raw["type"] = "object"
         custom[GroupVersionKind(group, version, kind)] = Schema(self, raw, builtin=False)
         return self._copy(custom)
-
-    def with_crd(self, crd: Object) -> SchemaSet:
-        """Return a set that also has every served version of a CustomResourceDefinition (v1)."""
-        result = self.without(crd["spec"]["group"], crd["spec"]["names"]["kind"])
-        for version in crd["spec"].get("versions") or ():
-            if not version.get("served", True):
-                continue
-            schema = (version.get("schema") or {}).get("openAPIV3Schema")
-            result = result.with_kind(
-                group=crd["spec"]["group"],
-                version=version["name"],
-                kind=crd["spec"]["names"]["kind"],
-                openapi_v3_schema=schema or {"type": "object", "x-kubernetes-preserve-unknown-fields": True},
-            )
-        return result
 
     def without(self, group: str, kind: str) -> SchemaSet:
         """Return a set without an added kind (all of its versions); built-in kinds stay."""

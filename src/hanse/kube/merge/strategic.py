@@ -1,13 +1,13 @@
 """Strategic merge patch: Kubernetes' merge patch that merges lists by key, steered by directives.
 
-Owns applying such a patch and making one from two versions of an object. Merge keys and strategies come from
+Owns applying such a patch. Merge keys and strategies come from
 the schema. Pure: never changes its inputs; safe from any task.
 
 Directives: `$patch: replace|delete|merge` in a map, or as an item of a list; `$retainKeys`;
 `$deleteFromPrimitiveList/<field>`; `$setElementOrder/<field>`. The order of a merged list is Kubernetes':
 items that the patch names keep the patch's order, the others theirs.
 
-Next: `patch`, the door to all patches.
+Next: `hanse.kube.merge.patch`, the door to all patches.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from typing import Any
 
 from hanse.errors import InvalidArgumentError, shown
 from hanse.kube.merge.schema import ANY, Schema
-from hanse.kube.merge.typed import same
 from hanse.kube.model.objects import Object
 
 PATCH = "$patch"
@@ -262,78 +261,3 @@ def _check_order(name: str, change: list[Any], order: list[Any], identity: Calla
         if at < 0 or at < last:
             raise _bad(f"the order in patch list {name[:200]} does not match {ORDER_PREFIX}{name[:200]}")
         last = at
-
-
-def diff_strategic_merge_patch(old: Object, new: Object, schema: Schema | None) -> Object:
-    """Return the strategic merge patch that turns `old` into `new`; empty if they are equal.
-
-    Raises UnsupportedPatchError if the kind is not built in.
-    """
-    if schema is None or not schema.builtin or schema is ANY:
-        raise UnsupportedPatchError("strategic merge patch is not supported for custom resources")
-    return _diff_map(old, new, schema)
-
-
-def _diff_map(old: dict[str, Any], new: dict[str, Any], schema: Schema) -> dict[str, Any]:
-    patch: dict[str, Any] = {key: None for key in old if key not in new}
-    for key, value in new.items():
-        child = schema.field(key) or ANY
-        if key not in old:
-            patch[key] = value
-        elif not same(old[key], value):
-            _diff_field(patch, key, old[key], value, child)
-    if patch and "retainKeys" in schema.strategies and old:
-        patch[RETAIN] = sorted(new)
-    return patch
-
-
-def _diff_field(patch: dict[str, Any], key: str, old: Any, new: Any, schema: Schema) -> None:
-    if isinstance(old, dict) and isinstance(new, dict) and "replace" not in schema.strategies:
-        patch[key] = _diff_map(old, new, schema)
-    elif isinstance(old, list) and isinstance(new, list) and "merge" in schema.strategies:
-        if any(isinstance(item, dict) for item in (*old, *new)):
-            _diff_objects(patch, key, old, new, schema)
-        else:
-            _diff_values(patch, key, old, new)
-    else:
-        patch[key] = new
-
-
-def _unique(items: list[Any], identity: Callable[[Any], Any]) -> bool:
-    return len(_places(items, identity)) == len(items)
-
-
-def _diff_values(patch: dict[str, Any], key: str, old: list[Any], new: list[Any]) -> None:
-    if not (_unique(old, _itself) and _unique(new, _itself)):
-        raise _bad(f"{key} has one value twice: its difference is not a strategic merge patch")
-    before, after = _places(old, _itself), _places(new, _itself)
-    added = [item for item in new if _mark(item) not in before]
-    gone = [item for item in old if _mark(item) not in after]
-    if added:
-        patch[key] = added
-    if gone:
-        patch[DELETE_PREFIX + key] = gone
-    patch[ORDER_PREFIX + key] = new
-
-
-def _diff_objects(patch: dict[str, Any], key: str, old: list[Any], new: list[Any], schema: Schema) -> None:
-    name = schema.merge_key
-    keyed = all(isinstance(item, dict) and name in item for item in (*old, *new))
-    identity = _by_key(name)
-    if not keyed or not _unique(old, identity) or not _unique(new, identity):
-        patch[key] = [*new, {PATCH: "replace"}]
-        return
-    element = schema.element or ANY
-    changes: list[Any] = []
-    before, after = _places(old, identity), _places(new, identity)
-    for item in new:
-        at = before.get(_mark(item[name]), -1)
-        below = _diff_map(old[at], item, element) if at >= 0 else item
-        if at < 0 or below:
-            if at >= 0 and "retainKeys" in schema.strategies:
-                below[RETAIN] = sorted(item)
-            changes.append({**below, name: item[name]})
-    changes += [{PATCH: "delete", name: i[name]} for i in old if _mark(i[name]) not in after]
-    if changes:
-        patch[key] = changes
-    patch[ORDER_PREFIX + key] = [{name: item[name]} for item in new]

@@ -5,8 +5,8 @@ it through here: each function takes any JSON value and returns one of the type 
 what is not of that type is absent. What nobody here computes with is passed on as it is, if `too_large` has
 no objection.
 
-Pure functions; nothing raises, inputs are never changed. Next: `hanse_syncer.report.report`, which stores
-what members report, and `hanse_apiserver.aggregate`, which folds it.
+Pure functions; nothing raises, inputs are never changed. Next: `hanse_syncer.report.transitions`, which
+stores what members report, and `hanse_apiserver.aggregate`, which folds it.
 """
 
 from __future__ import annotations

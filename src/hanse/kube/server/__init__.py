@@ -4,7 +4,7 @@
 - `request`: what a URL means; `negotiation`: what a client wants to get and what it sends
 - `read`, `watch`, `write`: the verbs; `reviews`: questions about identity and permission
 - `discovery`: what is served, `errors`: how failures are rendered
-- `auth`, `rbac`: who is calling and may they
+- `auth`: who is calling and may they
 
 Next: `hanse.kube.server.app`.
 """

@@ -1,6 +1,6 @@
 """The API server: HTTP and TLS around an engine, with authentication and authorization of every request.
 
-    async with KubeEngine(store, catalogue=Catalogue.builtin()) as engine:
+    async with KubeEngine(store, catalogue=Catalogue(kubernetes())) as engine:
         async with KubeServer(engine, authenticator=..., authorizer=...) as server:
             print(server.url)
 

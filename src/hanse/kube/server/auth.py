@@ -3,35 +3,19 @@
 An `Authenticator` turns what came with a request (a verified client certificate, a bearer token) into
 a `User`; an `Authorizer` decides about `Attributes`. Both are asynchronous so that an implementation may
 ask somebody else; the ones here answer from memory. They hold no mutable state after construction and may
-be shared between tasks. Next: `hanse.kube.server.app`, which calls them for every request.
+be shared between tasks. Next: `hanse.kube.model.identity` for these values, `hanse.kube.server.app`, which
+calls them for every request.
 """
 
 from __future__ import annotations
 
-import hashlib
-import hmac
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
-from hanse.security.auth import TokenFile, identity_from_der
+from hanse.kube.model.identity import AUTHENTICATED_GROUP, Attributes, User
+from hanse.security.auth import ADMINS, MASTERS, identity_from_der
 from hanse.security.revocation import DenyList
-
-ANONYMOUS = "system:anonymous"
-AUTHENTICATED_GROUP = "system:authenticated"
-UNAUTHENTICATED_GROUP = "system:unauthenticated"
-MASTERS_GROUP = "system:masters"
-ADMINS_GROUP = "hanse:admins"
-
-
-@dataclass(frozen=True, slots=True)
-class User:
-    """An authenticated caller: its name, its groups, and whatever else the authenticator knows."""
-
-    name: str
-    groups: tuple[str, ...] = ()
-    uid: str = ""
-    extra: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,25 +49,7 @@ class Authenticator(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Attributes:
-    """What a user wants to do: a verb on a resource, or on a `path` that is no resource.
-
-    `group` is "" for the core group. `name`, `namespace` and `subresource` are "" where they do not apply.
-    """
-
-    user: User
-    verb: str
-    group: str = ""
-    version: str = ""
-    resource: str = ""
-    subresource: str = ""
-    namespace: str = ""
-    name: str = ""
-    path: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Decision:
+class AccessDecision:
     """An authorizer's answer. `reason` is a sentence for a person."""
 
     allowed: bool
@@ -93,7 +59,7 @@ class Decision:
 class Authorizer(Protocol):
     """Says whether a user may do something."""
 
-    async def authorize(self, attributes: Attributes) -> Decision:
+    async def authorize(self, attributes: Attributes) -> AccessDecision:
         """Decide. Never raises for a mere refusal."""
         ...
 
@@ -114,39 +80,6 @@ class CertificateAuthenticator:
         return User(identity.name, (*identity.groups, AUTHENTICATED_GROUP))
 
 
-class TokenAuthenticator:
-    """Knows a fixed set of bearer tokens; compares their SHA-256 digests in constant time."""
-
-    def __init__(self, tokens: Mapping[str, User]) -> None:
-        """`tokens` maps each token to its user; `system:authenticated` is added to the user's groups."""
-        self._users = [
-            (hashlib.sha256(token.encode()).digest(), _authenticated(user)) for token, user in tokens.items()
-        ]
-
-    async def authenticate(self, credentials: Credentials) -> User | None:
-        """Return the token's user; None for no token or an unknown one."""
-        if not credentials.token:
-            return None
-        digest = hashlib.sha256(credentials.token.encode(errors="surrogateescape")).digest()
-        found: User | None = None
-        for known, user in self._users:
-            if hmac.compare_digest(known, digest):
-                found = user
-        return found
-
-
-class TokenFileAuthenticator:
-    """Knows the bearer tokens of a static token file, which may change at any time."""
-
-    def __init__(self, file: TokenFile) -> None:
-        self._file = file
-
-    async def authenticate(self, credentials: Credentials) -> User | None:
-        """Return the token's user; None for no token or an unknown one."""
-        identity = self._file.authenticate(credentials.token) if credentials.token else None
-        return User(identity.name, (*identity.groups, AUTHENTICATED_GROUP)) if identity else None
-
-
 class UnionAuthenticator:
     """Asks several authenticators in order; the first that knows the caller wins."""
 
@@ -165,16 +98,16 @@ class UnionAuthenticator:
 class AllowGroups:
     """Members of one of these groups may do everything; others may only ask about themselves."""
 
-    def __init__(self, groups: Sequence[str] = (MASTERS_GROUP, ADMINS_GROUP)) -> None:
+    def __init__(self, groups: Sequence[str] = (MASTERS, ADMINS)) -> None:
         self._groups = frozenset(groups)
 
-    async def authorize(self, attributes: Attributes) -> Decision:
+    async def authorize(self, attributes: Attributes) -> AccessDecision:
         """Allow everything to the groups, self reviews and discovery to every authenticated user."""
         if self._groups.intersection(attributes.user.groups):
-            return Decision(allowed=True, reason="member of a group that may do everything")
+            return AccessDecision(allowed=True, reason="member of a group that may do everything")
         if is_self_service(attributes):
-            return Decision(allowed=True, reason="every authenticated user may ask this")
-        return Decision(allowed=False, reason="")
+            return AccessDecision(allowed=True, reason="every authenticated user may ask this")
+        return AccessDecision(allowed=False, reason="")
 
 
 DISCOVERY_PATHS = ("/api", "/apis", "/openapi", "/version", "/healthz", "/livez", "/readyz")
@@ -202,9 +135,3 @@ _SELF_REVIEWS = frozenset(
 def is_self_review(attributes: Attributes) -> bool:
     """Report whether this is a review that only tells callers who they are and what they may do."""
     return attributes.verb == "create" and (attributes.group, attributes.resource) in _SELF_REVIEWS
-
-
-def _authenticated(user: User) -> User:
-    if AUTHENTICATED_GROUP in user.groups:
-        return user
-    return User(name=user.name, groups=(*user.groups, AUTHENTICATED_GROUP), uid=user.uid, extra=user.extra)

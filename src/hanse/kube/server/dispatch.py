@@ -15,8 +15,9 @@ from aiohttp.typedefs import Handler
 from hanse.errors import InvalidArgumentError, NotFoundError, PermissionDeniedError, UnauthenticatedError
 from hanse.flow import Flow
 from hanse.kube.engine.engine import KubeEngine
+from hanse.kube.model.identity import Attributes, User
 from hanse.kube.model.status import METHOD_NOT_ALLOWED
-from hanse.kube.server.auth import Attributes, Authenticator, Authorizer, Credentials, User, bearer_token
+from hanse.kube.server.auth import Authenticator, Authorizer, Credentials, bearer_token
 from hanse.kube.server.endpoints import read, write
 from hanse.kube.server.endpoints.discovery import DiscoveryHandlers
 from hanse.kube.server.endpoints.health import HEALTH, health, health_paths

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from urllib.parse import unquote
 
 from hanse.errors import InvalidArgumentError
+from hanse.kube.model.identity import ANONYMOUS_USER, AUTHENTICATED_GROUP, UNAUTHENTICATED_GROUP, User
 from hanse.kube.model.names import label_problems, subdomain_problems
-from hanse.kube.server.auth import ANONYMOUS, AUTHENTICATED_GROUP, UNAUTHENTICATED_GROUP, User
 from hanse.kube.server.request import ResourcePath
 
 IMPERSONATE = "impersonate"
@@ -91,7 +91,7 @@ def _service_account(user: str) -> tuple[str, str] | None:
 
 def _with_system_group(name: str, groups: tuple[str, ...]) -> tuple[str, ...]:
     """Return the groups with the one of everybody who is known, or of everybody who is not."""
-    if name == ANONYMOUS:
+    if name == ANONYMOUS_USER:
         return groups if UNAUTHENTICATED_GROUP in groups else (*groups, UNAUTHENTICATED_GROUP)
     if AUTHENTICATED_GROUP in groups or UNAUTHENTICATED_GROUP in groups:
         return groups

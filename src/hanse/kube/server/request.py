@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from aiohttp import web
 
 from hanse.errors import InvalidArgumentError
-from hanse.kube.model.resource_info import ResourceInfo
-from hanse.kube.server.auth import User
+from hanse.kube.kinds.resource_info import ResourceInfo
+from hanse.kube.model.identity import User
 from hanse.numbers import MAX_WHOLE, whole_number
 from hanse.store.keys import ObjectKey
 

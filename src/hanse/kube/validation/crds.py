@@ -1,7 +1,7 @@
 """What a CustomResourceDefinition must be before anything is served by it, at a write and at load.
 
 Owns the rules for its group, names and versions, and for what of its schemas is used later: patterns, list
-types, printer columns, paths. A group must have a dot and not be a built-in one, so that no object of a CRD
+types, printer columns, paths. A group must have a dot and not be a reserved one, so that no object of a CRD
 is ever stored among those of a built-in resource. Pure; the object has been decoded as its kind at a write,
 and may be anything at load.
 
@@ -10,12 +10,9 @@ Next: `crds`, which serves what is right and sets apart what is not.
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
-from hanse.federation import kinds as hanse_kinds
-from hanse.kube.kinds import builtin_resources
 from hanse.kube.model import jsonpath
 from hanse.kube.model.fielderrors import FieldError, duplicate, forbidden, invalid, not_supported, required
 from hanse.kube.model.names import label_1035_problems, subdomain_problems
@@ -45,10 +42,11 @@ _MANY = ("allOf", "anyOf", "oneOf")
 _MAX_PATH = 1_000
 
 
-@functools.lru_cache(maxsize=1)
-def own_groups() -> frozenset[str]:
-    """Return the API groups that no CRD may define kinds in: Kubernetes' own and Hanse's."""
-    return frozenset(info.group for info in (*builtin_resources.builtin(), *hanse_kinds.kinds()))
+def reserved_group_error(group: Any, reserved: Collection[str]) -> FieldError | None:
+    """Return what is wrong with a CRD's group if it is one of `reserved`."""
+    if not isinstance(group, str) or group not in reserved:
+        return None
+    return forbidden("spec.group", f"{group} is a built-in API group: choose a domain of your own")
 
 
 def crd_errors(obj: Object) -> Iterator[FieldError]:
@@ -97,8 +95,6 @@ def _group_errors(group: Any) -> Iterator[FieldError]:
         yield invalid(where, group, problem)
     if "." not in group:
         yield invalid(where, group, "should be a domain with at least one dot")
-    if group in own_groups():
-        yield forbidden(where, f"{group} is a built-in API group: choose a domain of your own")
 
 
 def _name_errors(name: Any, where: str, *, optional: bool = False) -> Iterator[FieldError]:

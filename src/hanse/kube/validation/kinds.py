@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from hanse.errors import InvalidArgumentError
-from hanse.federation.policy_validation import override_policy_errors, placement_policy_errors
 from hanse.kube.model.fielderrors import (
     FieldError,
     duplicate,
@@ -381,10 +380,6 @@ KIND_RULES: dict[tuple[str, str], Callable[[Object], Iterator[FieldError]]] = {
     ("autoscaling", "HorizontalPodAutoscaler"): _autoscaler,
     ("batch", "CronJob"): _cron_job,
     ("batch", "Job"): _job,
-    ("hanse.dev", "ClusterOverridePolicy"): override_policy_errors,
-    ("hanse.dev", "ClusterPlacementPolicy"): placement_policy_errors,
-    ("hanse.dev", "OverridePolicy"): override_policy_errors,
-    ("hanse.dev", "PlacementPolicy"): placement_policy_errors,
     ("networking.k8s.io", "Ingress"): _ingress,
     ("policy", "PodDisruptionBudget"): _disruption_budget,
     ("rbac.authorization.k8s.io", "ClusterRole"): _role,

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from hanse.kube.kinds.decoding import Decoded, decode, decode_errors, prune, unknown_fields
+from hanse.kube.kinds.kind import NO_STRATEGY, Strategy
 from hanse.kube.merge.schema import Schema
 from hanse.kube.model.fielderrors import (
     FieldError,
@@ -69,7 +70,14 @@ def _group_kind(obj: Object) -> tuple[str, str]:
     return parse_api_version(str(obj.get("apiVersion") or "v1"))[0], str(obj.get("kind") or "")
 
 
-def validate(obj: Object, schema: Schema | None, *, strict: bool, decoded: bool = False) -> list[FieldError]:
+def validate(
+    obj: Object,
+    schema: Schema | None,
+    *,
+    strict: bool,
+    strategy: Strategy = NO_STRATEGY,
+    decoded: bool = False,
+) -> list[FieldError]:
     """Return all that is wrong with an object that has its defaults; an empty list if it may be stored.
 
     `strict` counts unknown fields too; `decoded` says that the object has been read as its kind already. With
@@ -92,6 +100,7 @@ def validate(obj: Object, schema: Schema | None, *, strict: bool, decoded: bool 
     rule = KIND_RULES.get(_group_kind(known))
     if rule is not None:
         found += rule(known)
+    found += strategy.rules(known)
     return errors + _without_repeats(found)
 
 

@@ -9,8 +9,8 @@ from collections.abc import Iterable
 from typing import Any, Literal
 
 from hanse.kube.kinds.catalogue import Catalogue
+from hanse.kube.kinds.resource_info import ResourceInfo
 from hanse.kube.model.objects import Object, api_version
-from hanse.kube.model.resource_info import ResourceInfo
 
 _SUBRESOURCE_VERBS = ("get", "patch", "update")
 _CREATE_ONLY = {

@@ -13,9 +13,9 @@ from typing import Any
 import orjson
 
 from hanse.kube.kinds.catalogue import Catalogue
+from hanse.kube.kinds.resource_info import ResourceInfo
 from hanse.kube.merge.schema import ANY, LIST_META, OBJECT_META, Schema, SchemaSet
 from hanse.kube.model.objects import Object
-from hanse.kube.model.resource_info import ResourceInfo
 
 _V3_PREFIX = "#/components/schemas/"
 _V2_PREFIX = "#/definitions/"

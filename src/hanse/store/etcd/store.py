@@ -256,10 +256,6 @@ class EtcdStore:
             revision=revision,
         )
 
-    async def server_version(self) -> str:
-        """See `Store.server_version`."""
-        return (await self.status()).version
-
     async def status(self) -> StoreStatus:
         """Return how large etcd is and which alarms it has. Raises `UnavailableError`."""
         return await read_status(self._channel)

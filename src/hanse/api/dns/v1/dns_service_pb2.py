@@ -22,46 +22,76 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
+from google.api import client_pb2 as google_dot_api_dot_client__pb2
 from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
+from google.api import resource_pb2 as google_dot_api_dot_resource__pb2
 from hanse.api.dns.v1 import record_set_pb2 as hanse_dot_api_dot_dns_dot_v1_dot_record__set__pb2
 from hanse.api.type.v1 import change_pb2 as hanse_dot_api_dot_type_dot_v1_dot_change__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"hanse/api/dns/v1/dns_service.proto\x12\x10hanse.api.dns.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a!hanse/api/dns/v1/record_set.proto\x1a\x1ehanse/api/type/v1/change.proto\"$\n\x0eGetZoneRequest\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"9\n\x10ListZonesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"S\n\x11ListZonesResponse\x12%\n\x05zones\x18\x01 \x03(\x0b\x32\x16.hanse.api.dns.v1.Zone\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\")\n\x13GetRecordSetRequest\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"e\n\x15ListRecordSetsRequest\x12\x14\n\x06parent\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\x12\x0f\n\x07service\x18\x04 \x01(\t\"u\n\x16ListRecordSetsResponse\x12\x30\n\x0brecord_sets\x18\x01 \x03(\x0b\x32\x1b.hanse.api.dns.v1.RecordSet\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x10\n\x08revision\x18\x03 \x01(\x03\"*\n\x16WatchRecordSetsRequest\x12\x10\n\x08revision\x18\x01 \x01(\x03\"\x89\x01\n\x17WatchRecordSetsResponse\x12+\n\x04kind\x18\x01 \x01(\x0e\x32\x1d.hanse.api.type.v1.ChangeKind\x12/\n\nrecord_set\x18\x02 \x01(\x0b\x32\x1b.hanse.api.dns.v1.RecordSet\x12\x10\n\x08revision\x18\x03 \x01(\x03\"2\n\x0eResolveRequest\x12\x12\n\x04\x66qdn\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x0c\n\x04type\x18\x02 \x01(\t\"b\n\x0fResolveResponse\x12\r\n\x05rcode\x18\x01 \x01(\t\x12\x0f\n\x07\x61nswers\x18\x02 \x03(\t\x12/\n\nrecord_set\x18\x03 \x01(\x0b\x32\x1b.hanse.api.dns.v1.RecordSet2\x9a\x04\n\nDnsService\x12\x43\n\x07GetZone\x12 .hanse.api.dns.v1.GetZoneRequest\x1a\x16.hanse.api.dns.v1.Zone\x12T\n\tListZones\x12\".hanse.api.dns.v1.ListZonesRequest\x1a#.hanse.api.dns.v1.ListZonesResponse\x12R\n\x0cGetRecordSet\x12%.hanse.api.dns.v1.GetRecordSetRequest\x1a\x1b.hanse.api.dns.v1.RecordSet\x12\x63\n\x0eListRecordSets\x12\'.hanse.api.dns.v1.ListRecordSetsRequest\x1a(.hanse.api.dns.v1.ListRecordSetsResponse\x12h\n\x0fWatchRecordSets\x12(.hanse.api.dns.v1.WatchRecordSetsRequest\x1a).hanse.api.dns.v1.WatchRecordSetsResponse0\x01\x12N\n\x07Resolve\x12 .hanse.api.dns.v1.ResolveRequest\x1a!.hanse.api.dns.v1.ResolveResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"hanse/api/dns/v1/dns_service.proto\x12\x10hanse.api.dns.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x17google/api/client.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a!hanse/api/dns/v1/record_set.proto\x1a\x1ehanse/api/type/v1/change.proto\"7\n\x0eGetZoneRequest\x12%\n\x04name\x18\x01 \x01(\tB\x17\xe2\x41\x01\x02\xfa\x41\x10\n\x0ehanse.dev/Zone\"E\n\x10ListZonesRequest\x12\x17\n\tpage_size\x18\x01 \x01(\x05\x42\x04\xe2\x41\x01\x01\x12\x18\n\npage_token\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01\"S\n\x11ListZonesResponse\x12%\n\x05zones\x18\x01 \x03(\x0b\x32\x16.hanse.api.dns.v1.Zone\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"A\n\x13GetRecordSetRequest\x12*\n\x04name\x18\x01 \x01(\tB\x1c\xe2\x41\x01\x02\xfa\x41\x15\n\x13hanse.dev/RecordSet\"\x8a\x01\n\x15ListRecordSetsRequest\x12\'\n\x06parent\x18\x01 \x01(\tB\x17\xe2\x41\x01\x02\xfa\x41\x10\n\x0ehanse.dev/Zone\x12\x17\n\tpage_size\x18\x02 \x01(\x05\x42\x04\xe2\x41\x01\x01\x12\x18\n\npage_token\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\x12\x15\n\x07service\x18\x04 \x01(\tB\x04\xe2\x41\x01\x01\"u\n\x16ListRecordSetsResponse\x12\x30\n\x0brecord_sets\x18\x01 \x03(\x0b\x32\x1b.hanse.api.dns.v1.RecordSet\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x10\n\x08revision\x18\x03 \x01(\x03\"0\n\x16WatchRecordSetsRequest\x12\x16\n\x08revision\x18\x01 \x01(\x03\x42\x04\xe2\x41\x01\x01\"\x89\x01\n\x17WatchRecordSetsResponse\x12+\n\x04kind\x18\x01 \x01(\x0e\x32\x1d.hanse.api.type.v1.ChangeKind\x12/\n\nrecord_set\x18\x02 \x01(\x0b\x32\x1b.hanse.api.dns.v1.RecordSet\x12\x10\n\x08revision\x18\x03 \x01(\x03\"8\n\x0eResolveRequest\x12\x12\n\x04\x66qdn\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x12\n\x04type\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01\"b\n\x0fResolveResponse\x12\r\n\x05rcode\x18\x01 \x01(\t\x12\x0f\n\x07\x61nswers\x18\x02 \x03(\t\x12/\n\nrecord_set\x18\x03 \x01(\x0b\x32\x1b.hanse.api.dns.v1.RecordSet2\x82\x06\n\nDnsService\x12\x66\n\x07GetZone\x12 .hanse.api.dns.v1.GetZoneRequest\x1a\x16.hanse.api.dns.v1.Zone\"!\xda\x41\x04name\x82\xd3\xe4\x93\x02\x14\x12\x12/v1/{name=zones/*}\x12j\n\tListZones\x12\".hanse.api.dns.v1.ListZonesRequest\x1a#.hanse.api.dns.v1.ListZonesResponse\"\x14\xda\x41\x00\x82\xd3\xe4\x93\x02\x0b\x12\t/v1/zones\x12\x82\x01\n\x0cGetRecordSet\x12%.hanse.api.dns.v1.GetRecordSetRequest\x1a\x1b.hanse.api.dns.v1.RecordSet\".\xda\x41\x04name\x82\xd3\xe4\x93\x02!\x12\x1f/v1/{name=zones/*/recordSets/*}\x12\x95\x01\n\x0eListRecordSets\x12\'.hanse.api.dns.v1.ListRecordSetsRequest\x1a(.hanse.api.dns.v1.ListRecordSetsResponse\"0\xda\x41\x06parent\x82\xd3\xe4\x93\x02!\x12\x1f/v1/{parent=zones/*}/recordSets\x12\x86\x01\n\x0fWatchRecordSets\x12(.hanse.api.dns.v1.WatchRecordSetsRequest\x1a).hanse.api.dns.v1.WatchRecordSetsResponse\"\x1c\x82\xd3\xe4\x93\x02\x16\x12\x14/v1/recordSets:watch0\x01\x12z\n\x07Resolve\x12 .hanse.api.dns.v1.ResolveRequest\x1a!.hanse.api.dns.v1.ResolveResponse\"*\xda\x41\tfqdn,type\x82\xd3\xe4\x93\x02\x18\x12\x16/v1/recordSets:resolveB4\n\x14\x64\x65v.hanse.api.dns.v1P\x01Z\x1ahanse.dev/api/dns/v1;dnsv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'hanse.api.dns.v1.dns_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
-  DESCRIPTOR._loaded_options = None
+  _globals['DESCRIPTOR']._loaded_options = None
+  _globals['DESCRIPTOR']._serialized_options = b'\n\024dev.hanse.api.dns.v1P\001Z\032hanse.dev/api/dns/v1;dnsv1'
   _globals['_GETZONEREQUEST'].fields_by_name['name']._loaded_options = None
-  _globals['_GETZONEREQUEST'].fields_by_name['name']._serialized_options = b'\342A\001\002'
+  _globals['_GETZONEREQUEST'].fields_by_name['name']._serialized_options = b'\342A\001\002\372A\020\n\016hanse.dev/Zone'
+  _globals['_LISTZONESREQUEST'].fields_by_name['page_size']._loaded_options = None
+  _globals['_LISTZONESREQUEST'].fields_by_name['page_size']._serialized_options = b'\342A\001\001'
+  _globals['_LISTZONESREQUEST'].fields_by_name['page_token']._loaded_options = None
+  _globals['_LISTZONESREQUEST'].fields_by_name['page_token']._serialized_options = b'\342A\001\001'
   _globals['_GETRECORDSETREQUEST'].fields_by_name['name']._loaded_options = None
-  _globals['_GETRECORDSETREQUEST'].fields_by_name['name']._serialized_options = b'\342A\001\002'
+  _globals['_GETRECORDSETREQUEST'].fields_by_name['name']._serialized_options = b'\342A\001\002\372A\025\n\023hanse.dev/RecordSet'
   _globals['_LISTRECORDSETSREQUEST'].fields_by_name['parent']._loaded_options = None
-  _globals['_LISTRECORDSETSREQUEST'].fields_by_name['parent']._serialized_options = b'\342A\001\002'
+  _globals['_LISTRECORDSETSREQUEST'].fields_by_name['parent']._serialized_options = b'\342A\001\002\372A\020\n\016hanse.dev/Zone'
+  _globals['_LISTRECORDSETSREQUEST'].fields_by_name['page_size']._loaded_options = None
+  _globals['_LISTRECORDSETSREQUEST'].fields_by_name['page_size']._serialized_options = b'\342A\001\001'
+  _globals['_LISTRECORDSETSREQUEST'].fields_by_name['page_token']._loaded_options = None
+  _globals['_LISTRECORDSETSREQUEST'].fields_by_name['page_token']._serialized_options = b'\342A\001\001'
+  _globals['_LISTRECORDSETSREQUEST'].fields_by_name['service']._loaded_options = None
+  _globals['_LISTRECORDSETSREQUEST'].fields_by_name['service']._serialized_options = b'\342A\001\001'
+  _globals['_WATCHRECORDSETSREQUEST'].fields_by_name['revision']._loaded_options = None
+  _globals['_WATCHRECORDSETSREQUEST'].fields_by_name['revision']._serialized_options = b'\342A\001\001'
   _globals['_RESOLVEREQUEST'].fields_by_name['fqdn']._loaded_options = None
   _globals['_RESOLVEREQUEST'].fields_by_name['fqdn']._serialized_options = b'\342A\001\002'
-  _globals['_GETZONEREQUEST']._serialized_start=156
-  _globals['_GETZONEREQUEST']._serialized_end=192
-  _globals['_LISTZONESREQUEST']._serialized_start=194
-  _globals['_LISTZONESREQUEST']._serialized_end=251
-  _globals['_LISTZONESRESPONSE']._serialized_start=253
-  _globals['_LISTZONESRESPONSE']._serialized_end=336
-  _globals['_GETRECORDSETREQUEST']._serialized_start=338
-  _globals['_GETRECORDSETREQUEST']._serialized_end=379
-  _globals['_LISTRECORDSETSREQUEST']._serialized_start=381
-  _globals['_LISTRECORDSETSREQUEST']._serialized_end=482
-  _globals['_LISTRECORDSETSRESPONSE']._serialized_start=484
-  _globals['_LISTRECORDSETSRESPONSE']._serialized_end=601
-  _globals['_WATCHRECORDSETSREQUEST']._serialized_start=603
-  _globals['_WATCHRECORDSETSREQUEST']._serialized_end=645
-  _globals['_WATCHRECORDSETSRESPONSE']._serialized_start=648
-  _globals['_WATCHRECORDSETSRESPONSE']._serialized_end=785
-  _globals['_RESOLVEREQUEST']._serialized_start=787
-  _globals['_RESOLVEREQUEST']._serialized_end=837
-  _globals['_RESOLVERESPONSE']._serialized_start=839
-  _globals['_RESOLVERESPONSE']._serialized_end=937
-  _globals['_DNSSERVICE']._serialized_start=940
-  _globals['_DNSSERVICE']._serialized_end=1478
+  _globals['_RESOLVEREQUEST'].fields_by_name['type']._loaded_options = None
+  _globals['_RESOLVEREQUEST'].fields_by_name['type']._serialized_options = b'\342A\001\001'
+  _globals['_DNSSERVICE'].methods_by_name['GetZone']._loaded_options = None
+  _globals['_DNSSERVICE'].methods_by_name['GetZone']._serialized_options = b'\332A\004name\202\323\344\223\002\024\022\022/v1/{name=zones/*}'
+  _globals['_DNSSERVICE'].methods_by_name['ListZones']._loaded_options = None
+  _globals['_DNSSERVICE'].methods_by_name['ListZones']._serialized_options = b'\332A\000\202\323\344\223\002\013\022\t/v1/zones'
+  _globals['_DNSSERVICE'].methods_by_name['GetRecordSet']._loaded_options = None
+  _globals['_DNSSERVICE'].methods_by_name['GetRecordSet']._serialized_options = b'\332A\004name\202\323\344\223\002!\022\037/v1/{name=zones/*/recordSets/*}'
+  _globals['_DNSSERVICE'].methods_by_name['ListRecordSets']._loaded_options = None
+  _globals['_DNSSERVICE'].methods_by_name['ListRecordSets']._serialized_options = b'\332A\006parent\202\323\344\223\002!\022\037/v1/{parent=zones/*}/recordSets'
+  _globals['_DNSSERVICE'].methods_by_name['WatchRecordSets']._loaded_options = None
+  _globals['_DNSSERVICE'].methods_by_name['WatchRecordSets']._serialized_options = b'\202\323\344\223\002\026\022\024/v1/recordSets:watch'
+  _globals['_DNSSERVICE'].methods_by_name['Resolve']._loaded_options = None
+  _globals['_DNSSERVICE'].methods_by_name['Resolve']._serialized_options = b'\332A\tfqdn,type\202\323\344\223\002\030\022\026/v1/recordSets:resolve'
+  _globals['_GETZONEREQUEST']._serialized_start=238
+  _globals['_GETZONEREQUEST']._serialized_end=293
+  _globals['_LISTZONESREQUEST']._serialized_start=295
+  _globals['_LISTZONESREQUEST']._serialized_end=364
+  _globals['_LISTZONESRESPONSE']._serialized_start=366
+  _globals['_LISTZONESRESPONSE']._serialized_end=449
+  _globals['_GETRECORDSETREQUEST']._serialized_start=451
+  _globals['_GETRECORDSETREQUEST']._serialized_end=516
+  _globals['_LISTRECORDSETSREQUEST']._serialized_start=519
+  _globals['_LISTRECORDSETSREQUEST']._serialized_end=657
+  _globals['_LISTRECORDSETSRESPONSE']._serialized_start=659
+  _globals['_LISTRECORDSETSRESPONSE']._serialized_end=776
+  _globals['_WATCHRECORDSETSREQUEST']._serialized_start=778
+  _globals['_WATCHRECORDSETSREQUEST']._serialized_end=826
+  _globals['_WATCHRECORDSETSRESPONSE']._serialized_start=829
+  _globals['_WATCHRECORDSETSRESPONSE']._serialized_end=966
+  _globals['_RESOLVEREQUEST']._serialized_start=968
+  _globals['_RESOLVEREQUEST']._serialized_end=1024
+  _globals['_RESOLVERESPONSE']._serialized_start=1026
+  _globals['_RESOLVERESPONSE']._serialized_end=1124
+  _globals['_DNSSERVICE']._serialized_start=1127
+  _globals['_DNSSERVICE']._serialized_end=1897
 # @@protoc_insertion_point(module_scope)

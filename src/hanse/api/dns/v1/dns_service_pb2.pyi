@@ -274,7 +274,7 @@ class ResolveResponse(_message.Message):
     ANSWERS_FIELD_NUMBER: _builtins.int
     RECORD_SET_FIELD_NUMBER: _builtins.int
     rcode: _builtins.str
-    """"NOERROR", "NXDOMAIN" or "REFUSED"."""
+    """The response code as in master files. Example: "NOERROR", "NXDOMAIN"."""
     @_builtins.property
     def answers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Answer section in master file format."""

@@ -100,7 +100,9 @@ class RecordSet(_message.Message):
     scope: Global___AnswerScope.ValueType
     """How far they were looked for."""
     reason: _builtins.str
-    """Why these addresses. Example: "no healthy address in zone eu-west-b; those of region eu-west"."""
+    """Why these addresses. Example: "none healthy in zone eu-west-b; healthy addresses in region
+    eu-west".
+    """
     revision: _builtins.int
     """etcd revision; set when read, not stored."""
     traceparent: _builtins.str

@@ -119,6 +119,7 @@ class Resource(_message.Message):
     NAMESPACED_FIELD_NUMBER: _builtins.int
     VERBS_FIELD_NUMBER: _builtins.int
     PROPAGATES_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
     group: _builtins.str
     """API group, empty for core."""
     version: _builtins.str
@@ -133,6 +134,8 @@ class Resource(_message.Message):
     """Whether its objects live in namespaces."""
     propagates: _builtins.bool
     """Whether objects of it go to the members by default."""
+    name: _builtins.str
+    """"resources/{group}/{version}/{resource}", with "core" for the core group. Example: "resources/apps/v1/deployments"."""
     @_builtins.property
     def short_names(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Short names. Example: ["deploy"]."""
@@ -153,10 +156,11 @@ class Resource(_message.Message):
         namespaced: _builtins.bool = ...,
         verbs: _abc.Iterable[_builtins.str] | None = ...,
         propagates: _builtins.bool = ...,
+        name: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["group", b"group", "kind", b"kind", "namespaced", b"namespaced", "propagates", b"propagates", "resource", b"resource", "short_names", b"short_names", "singular", b"singular", "verbs", b"verbs", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["group", b"group", "kind", b"kind", "name", b"name", "namespaced", b"namespaced", "propagates", b"propagates", "resource", b"resource", "short_names", b"short_names", "singular", b"singular", "verbs", b"verbs", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

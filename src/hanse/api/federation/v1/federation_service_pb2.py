@@ -22,69 +22,141 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
+from google.api import client_pb2 as google_dot_api_dot_client__pb2
 from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
+from google.api import resource_pb2 as google_dot_api_dot_resource__pb2
 from google.protobuf import empty_pb2 as google_dot_protobuf_dot_empty__pb2
 from hanse.api.federation.v1 import federation_pb2 as hanse_dot_api_dot_federation_dot_v1_dot_federation__pb2
 from hanse.api.type.v1 import change_pb2 as hanse_dot_api_dot_type_dot_v1_dot_change__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n0hanse/api/federation/v1/federation_service.proto\x12\x17hanse.api.federation.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1bgoogle/protobuf/empty.proto\x1a(hanse/api/federation/v1/federation.proto\x1a\x1ehanse/api/type/v1/change.proto\"\x16\n\x14GetFederationRequest\"=\n\x14ListResourcesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"f\n\x15ListResourcesResponse\x12\x34\n\tresources\x18\x01 \x03(\x0b\x32!.hanse.api.federation.v1.Resource\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"&\n\x10GetObjectRequest\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"\x81\x01\n\x12ListObjectsRequest\x12\x14\n\x06parent\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\x12\x16\n\x0elabel_selector\x18\x04 \x01(\t\x12\x16\n\x0e\x66ield_selector\x18\x05 \x01(\t\"r\n\x13ListObjectsResponse\x12\x30\n\x07objects\x18\x01 \x03(\x0b\x32\x1f.hanse.api.federation.v1.Object\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x10\n\x08revision\x18\x03 \x01(\x03\"[\n\x13\x43reateObjectRequest\x12\x16\n\x08manifest\x18\x01 \x01(\x0c\x42\x04\xe2\x41\x01\x02\x12\x15\n\rvalidate_only\x18\x02 \x01(\x08\x12\x15\n\rfield_manager\x18\x03 \x01(\t\"~\n\x13UpdateObjectRequest\x12\x16\n\x08manifest\x18\x01 \x01(\x0c\x42\x04\xe2\x41\x01\x02\x12\x0c\n\x04\x65tag\x18\x02 \x01(\t\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\x12\x15\n\rfield_manager\x18\x04 \x01(\t\x12\x13\n\x0bsubresource\x18\x05 \x01(\t\"i\n\x12\x41pplyObjectRequest\x12\x16\n\x08manifest\x18\x01 \x01(\x0c\x42\x04\xe2\x41\x01\x02\x12\x15\n\rfield_manager\x18\x02 \x01(\t\x12\r\n\x05\x66orce\x18\x03 \x01(\x08\x12\x15\n\rvalidate_only\x18\x04 \x01(\x08\"\xb8\x01\n\x12PatchObjectRequest\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x13\n\x05patch\x18\x02 \x01(\x0c\x42\x04\xe2\x41\x01\x02\x12\x36\n\x04type\x18\x03 \x01(\x0e\x32\".hanse.api.federation.v1.PatchTypeB\x04\xe2\x41\x01\x02\x12\x15\n\rvalidate_only\x18\x04 \x01(\x08\x12\x15\n\rfield_manager\x18\x05 \x01(\t\x12\x13\n\x0bsubresource\x18\x06 \x01(\t\"\x8f\x01\n\x13\x44\x65leteObjectRequest\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x0c\n\x04\x65tag\x18\x02 \x01(\t\x12?\n\x0bpropagation\x18\x03 \x01(\x0e\x32*.hanse.api.federation.v1.DeletePropagation\x12\x15\n\rvalidate_only\x18\x04 \x01(\x08\"U\n\x13WatchObjectsRequest\x12\x14\n\x06parent\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x10\n\x08revision\x18\x02 \x01(\x03\x12\x16\n\x0elabel_selector\x18\x03 \x01(\t\"\x86\x01\n\x14WatchObjectsResponse\x12+\n\x04kind\x18\x01 \x01(\x0e\x32\x1d.hanse.api.type.v1.ChangeKind\x12/\n\x06object\x18\x02 \x01(\x0b\x32\x1f.hanse.api.federation.v1.Object\x12\x10\n\x08revision\x18\x03 \x01(\x03*c\n\tPatchType\x12\x1a\n\x16PATCH_TYPE_UNSPECIFIED\x10\x00\x12\x0e\n\nJSON_PATCH\x10\x01\x12\x0f\n\x0bMERGE_PATCH\x10\x02\x12\x19\n\x15STRATEGIC_MERGE_PATCH\x10\x03*c\n\x11\x44\x65letePropagation\x12\"\n\x1e\x44\x45LETE_PROPAGATION_UNSPECIFIED\x10\x00\x12\x0e\n\nBACKGROUND\x10\x01\x12\x0e\n\nFOREGROUND\x10\x02\x12\n\n\x06ORPHAN\x10\x03\x32\xe8\x07\n\x11\x46\x65\x64\x65rationService\x12\x63\n\rGetFederation\x12-.hanse.api.federation.v1.GetFederationRequest\x1a#.hanse.api.federation.v1.Federation\x12n\n\rListResources\x12-.hanse.api.federation.v1.ListResourcesRequest\x1a..hanse.api.federation.v1.ListResourcesResponse\x12W\n\tGetObject\x12).hanse.api.federation.v1.GetObjectRequest\x1a\x1f.hanse.api.federation.v1.Object\x12h\n\x0bListObjects\x12+.hanse.api.federation.v1.ListObjectsRequest\x1a,.hanse.api.federation.v1.ListObjectsResponse\x12]\n\x0c\x43reateObject\x12,.hanse.api.federation.v1.CreateObjectRequest\x1a\x1f.hanse.api.federation.v1.Object\x12]\n\x0cUpdateObject\x12,.hanse.api.federation.v1.UpdateObjectRequest\x1a\x1f.hanse.api.federation.v1.Object\x12[\n\x0b\x41pplyObject\x12+.hanse.api.federation.v1.ApplyObjectRequest\x1a\x1f.hanse.api.federation.v1.Object\x12[\n\x0bPatchObject\x12+.hanse.api.federation.v1.PatchObjectRequest\x1a\x1f.hanse.api.federation.v1.Object\x12T\n\x0c\x44\x65leteObject\x12,.hanse.api.federation.v1.DeleteObjectRequest\x1a\x16.google.protobuf.Empty\x12m\n\x0cWatchObjects\x12,.hanse.api.federation.v1.WatchObjectsRequest\x1a-.hanse.api.federation.v1.WatchObjectsResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n0hanse/api/federation/v1/federation_service.proto\x12\x17hanse.api.federation.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x17google/api/client.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1bgoogle/protobuf/empty.proto\x1a(hanse/api/federation/v1/federation.proto\x1a\x1ehanse/api/type/v1/change.proto\"C\n\x14GetFederationRequest\x12+\n\x04name\x18\x01 \x01(\tB\x1d\xe2\x41\x01\x01\xfa\x41\x16\n\x14hanse.dev/Federation\"I\n\x14ListResourcesRequest\x12\x17\n\tpage_size\x18\x01 \x01(\x05\x42\x04\xe2\x41\x01\x01\x12\x18\n\npage_token\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01\"f\n\x15ListResourcesResponse\x12\x34\n\tresources\x18\x01 \x03(\x0b\x32!.hanse.api.federation.v1.Resource\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\";\n\x10GetObjectRequest\x12\'\n\x04name\x18\x01 \x01(\tB\x19\xe2\x41\x01\x02\xfa\x41\x12\n\x10hanse.dev/Object\"\xae\x01\n\x12ListObjectsRequest\x12)\n\x06parent\x18\x01 \x01(\tB\x19\xe2\x41\x01\x02\xfa\x41\x12\x12\x10hanse.dev/Object\x12\x17\n\tpage_size\x18\x02 \x01(\x05\x42\x04\xe2\x41\x01\x01\x12\x18\n\npage_token\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\x12\x1c\n\x0elabel_selector\x18\x04 \x01(\tB\x04\xe2\x41\x01\x01\x12\x1c\n\x0e\x66ield_selector\x18\x05 \x01(\tB\x04\xe2\x41\x01\x01\"r\n\x13ListObjectsResponse\x12\x30\n\x07objects\x18\x01 \x03(\x0b\x32\x1f.hanse.api.federation.v1.Object\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x10\n\x08revision\x18\x03 \x01(\x03\"g\n\x13\x43reateObjectRequest\x12\x16\n\x08manifest\x18\x01 \x01(\x0c\x42\x04\xe2\x41\x01\x02\x12\x1b\n\rvalidate_only\x18\x02 \x01(\x08\x42\x04\xe2\x41\x01\x01\x12\x1b\n\rfield_manager\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\"\x96\x01\n\x13UpdateObjectRequest\x12\x16\n\x08manifest\x18\x01 \x01(\x0c\x42\x04\xe2\x41\x01\x02\x12\x12\n\x04\x65tag\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01\x12\x1b\n\rvalidate_only\x18\x03 \x01(\x08\x42\x04\xe2\x41\x01\x01\x12\x1b\n\rfield_manager\x18\x04 \x01(\tB\x04\xe2\x41\x01\x01\x12\x19\n\x0bsubresource\x18\x05 \x01(\tB\x04\xe2\x41\x01\x01\"{\n\x12\x41pplyObjectRequest\x12\x16\n\x08manifest\x18\x01 \x01(\x0c\x42\x04\xe2\x41\x01\x02\x12\x1b\n\rfield_manager\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01\x12\x13\n\x05\x66orce\x18\x03 \x01(\x08\x42\x04\xe2\x41\x01\x01\x12\x1b\n\rvalidate_only\x18\x04 \x01(\x08\x42\x04\xe2\x41\x01\x01\"\xdf\x01\n\x12PatchObjectRequest\x12\'\n\x04name\x18\x01 \x01(\tB\x19\xe2\x41\x01\x02\xfa\x41\x12\n\x10hanse.dev/Object\x12\x13\n\x05patch\x18\x02 \x01(\x0c\x42\x04\xe2\x41\x01\x02\x12\x36\n\x04type\x18\x03 \x01(\x0e\x32\".hanse.api.federation.v1.PatchTypeB\x04\xe2\x41\x01\x02\x12\x1b\n\rvalidate_only\x18\x04 \x01(\x08\x42\x04\xe2\x41\x01\x01\x12\x1b\n\rfield_manager\x18\x05 \x01(\tB\x04\xe2\x41\x01\x01\x12\x19\n\x0bsubresource\x18\x06 \x01(\tB\x04\xe2\x41\x01\x01\"\xb6\x01\n\x13\x44\x65leteObjectRequest\x12\'\n\x04name\x18\x01 \x01(\tB\x19\xe2\x41\x01\x02\xfa\x41\x12\n\x10hanse.dev/Object\x12\x12\n\x04\x65tag\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01\x12\x45\n\x0bpropagation\x18\x03 \x01(\x0e\x32*.hanse.api.federation.v1.DeletePropagationB\x04\xe2\x41\x01\x01\x12\x1b\n\rvalidate_only\x18\x04 \x01(\x08\x42\x04\xe2\x41\x01\x01\"v\n\x13WatchObjectsRequest\x12)\n\x06parent\x18\x01 \x01(\tB\x19\xe2\x41\x01\x02\xfa\x41\x12\x12\x10hanse.dev/Object\x12\x16\n\x08revision\x18\x02 \x01(\x03\x42\x04\xe2\x41\x01\x01\x12\x1c\n\x0elabel_selector\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\"\x86\x01\n\x14WatchObjectsResponse\x12+\n\x04kind\x18\x01 \x01(\x0e\x32\x1d.hanse.api.type.v1.ChangeKind\x12/\n\x06object\x18\x02 \x01(\x0b\x32\x1f.hanse.api.federation.v1.Object\x12\x10\n\x08revision\x18\x03 \x01(\x03*c\n\tPatchType\x12\x1a\n\x16PATCH_TYPE_UNSPECIFIED\x10\x00\x12\x0e\n\nJSON_PATCH\x10\x01\x12\x0f\n\x0bMERGE_PATCH\x10\x02\x12\x19\n\x15STRATEGIC_MERGE_PATCH\x10\x03*c\n\x11\x44\x65letePropagation\x12\"\n\x1e\x44\x45LETE_PROPAGATION_UNSPECIFIED\x10\x00\x12\x0e\n\nBACKGROUND\x10\x01\x12\x0e\n\nFOREGROUND\x10\x02\x12\n\n\x06ORPHAN\x10\x03\x32\xcc\x0b\n\x11\x46\x65\x64\x65rationService\x12{\n\rGetFederation\x12-.hanse.api.federation.v1.GetFederationRequest\x1a#.hanse.api.federation.v1.Federation\"\x16\x82\xd3\xe4\x93\x02\x10\x12\x0e/v1/federation\x12\x88\x01\n\rListResources\x12-.hanse.api.federation.v1.ListResourcesRequest\x1a..hanse.api.federation.v1.ListResourcesResponse\"\x18\xda\x41\x00\x82\xd3\xe4\x93\x02\x0f\x12\r/v1/resources\x12\x82\x01\n\tGetObject\x12).hanse.api.federation.v1.GetObjectRequest\x1a\x1f.hanse.api.federation.v1.Object\")\xda\x41\x04name\x82\xd3\xe4\x93\x02\x1c\x12\x1a/v1/{name=objects/*/*/*/*}\x12\xb1\x01\n\x0bListObjects\x12+.hanse.api.federation.v1.ListObjectsRequest\x1a,.hanse.api.federation.v1.ListObjectsResponse\"G\xda\x41\x06parent\x82\xd3\xe4\x93\x02\x38\x12\x18/v1/{parent=objects/*/*}Z\x1c\x12\x1a/v1/{parent=objects/*/*/*}\x12\x87\x01\n\x0c\x43reateObject\x12,.hanse.api.federation.v1.CreateObjectRequest\x1a\x1f.hanse.api.federation.v1.Object\"(\xda\x41\x08manifest\x82\xd3\xe4\x93\x02\x17\"\x12/v1/objects:create:\x01*\x12\x87\x01\n\x0cUpdateObject\x12,.hanse.api.federation.v1.UpdateObjectRequest\x1a\x1f.hanse.api.federation.v1.Object\"(\xda\x41\x08manifest\x82\xd3\xe4\x93\x02\x17\x1a\x12/v1/objects:update:\x01*\x12\x84\x01\n\x0b\x41pplyObject\x12+.hanse.api.federation.v1.ApplyObjectRequest\x1a\x1f.hanse.api.federation.v1.Object\"\'\xda\x41\x08manifest\x82\xd3\xe4\x93\x02\x16\"\x11/v1/objects:apply:\x01*\x12\x94\x01\n\x0bPatchObject\x12+.hanse.api.federation.v1.PatchObjectRequest\x1a\x1f.hanse.api.federation.v1.Object\"7\xda\x41\x0fname,patch,type\x82\xd3\xe4\x93\x02\x1f\x32\x1a/v1/{name=objects/*/*/*/*}:\x01*\x12\x7f\n\x0c\x44\x65leteObject\x12,.hanse.api.federation.v1.DeleteObjectRequest\x1a\x16.google.protobuf.Empty\")\xda\x41\x04name\x82\xd3\xe4\x93\x02\x1c*\x1a/v1/{name=objects/*/*/*/*}\x12\xc2\x01\n\x0cWatchObjects\x12,.hanse.api.federation.v1.WatchObjectsRequest\x1a-.hanse.api.federation.v1.WatchObjectsResponse\"S\xda\x41\x06parent\x82\xd3\xe4\x93\x02\x44\x12\x1e/v1/{parent=objects/*/*}:watchZ\"\x12 /v1/{parent=objects/*/*/*}:watch0\x01\x42I\n\x1b\x64\x65v.hanse.api.federation.v1P\x01Z(hanse.dev/api/federation/v1;federationv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'hanse.api.federation.v1.federation_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
-  DESCRIPTOR._loaded_options = None
+  _globals['DESCRIPTOR']._loaded_options = None
+  _globals['DESCRIPTOR']._serialized_options = b'\n\033dev.hanse.api.federation.v1P\001Z(hanse.dev/api/federation/v1;federationv1'
+  _globals['_GETFEDERATIONREQUEST'].fields_by_name['name']._loaded_options = None
+  _globals['_GETFEDERATIONREQUEST'].fields_by_name['name']._serialized_options = b'\342A\001\001\372A\026\n\024hanse.dev/Federation'
+  _globals['_LISTRESOURCESREQUEST'].fields_by_name['page_size']._loaded_options = None
+  _globals['_LISTRESOURCESREQUEST'].fields_by_name['page_size']._serialized_options = b'\342A\001\001'
+  _globals['_LISTRESOURCESREQUEST'].fields_by_name['page_token']._loaded_options = None
+  _globals['_LISTRESOURCESREQUEST'].fields_by_name['page_token']._serialized_options = b'\342A\001\001'
   _globals['_GETOBJECTREQUEST'].fields_by_name['name']._loaded_options = None
-  _globals['_GETOBJECTREQUEST'].fields_by_name['name']._serialized_options = b'\342A\001\002'
+  _globals['_GETOBJECTREQUEST'].fields_by_name['name']._serialized_options = b'\342A\001\002\372A\022\n\020hanse.dev/Object'
   _globals['_LISTOBJECTSREQUEST'].fields_by_name['parent']._loaded_options = None
-  _globals['_LISTOBJECTSREQUEST'].fields_by_name['parent']._serialized_options = b'\342A\001\002'
+  _globals['_LISTOBJECTSREQUEST'].fields_by_name['parent']._serialized_options = b'\342A\001\002\372A\022\022\020hanse.dev/Object'
+  _globals['_LISTOBJECTSREQUEST'].fields_by_name['page_size']._loaded_options = None
+  _globals['_LISTOBJECTSREQUEST'].fields_by_name['page_size']._serialized_options = b'\342A\001\001'
+  _globals['_LISTOBJECTSREQUEST'].fields_by_name['page_token']._loaded_options = None
+  _globals['_LISTOBJECTSREQUEST'].fields_by_name['page_token']._serialized_options = b'\342A\001\001'
+  _globals['_LISTOBJECTSREQUEST'].fields_by_name['label_selector']._loaded_options = None
+  _globals['_LISTOBJECTSREQUEST'].fields_by_name['label_selector']._serialized_options = b'\342A\001\001'
+  _globals['_LISTOBJECTSREQUEST'].fields_by_name['field_selector']._loaded_options = None
+  _globals['_LISTOBJECTSREQUEST'].fields_by_name['field_selector']._serialized_options = b'\342A\001\001'
   _globals['_CREATEOBJECTREQUEST'].fields_by_name['manifest']._loaded_options = None
   _globals['_CREATEOBJECTREQUEST'].fields_by_name['manifest']._serialized_options = b'\342A\001\002'
+  _globals['_CREATEOBJECTREQUEST'].fields_by_name['validate_only']._loaded_options = None
+  _globals['_CREATEOBJECTREQUEST'].fields_by_name['validate_only']._serialized_options = b'\342A\001\001'
+  _globals['_CREATEOBJECTREQUEST'].fields_by_name['field_manager']._loaded_options = None
+  _globals['_CREATEOBJECTREQUEST'].fields_by_name['field_manager']._serialized_options = b'\342A\001\001'
   _globals['_UPDATEOBJECTREQUEST'].fields_by_name['manifest']._loaded_options = None
   _globals['_UPDATEOBJECTREQUEST'].fields_by_name['manifest']._serialized_options = b'\342A\001\002'
+  _globals['_UPDATEOBJECTREQUEST'].fields_by_name['etag']._loaded_options = None
+  _globals['_UPDATEOBJECTREQUEST'].fields_by_name['etag']._serialized_options = b'\342A\001\001'
+  _globals['_UPDATEOBJECTREQUEST'].fields_by_name['validate_only']._loaded_options = None
+  _globals['_UPDATEOBJECTREQUEST'].fields_by_name['validate_only']._serialized_options = b'\342A\001\001'
+  _globals['_UPDATEOBJECTREQUEST'].fields_by_name['field_manager']._loaded_options = None
+  _globals['_UPDATEOBJECTREQUEST'].fields_by_name['field_manager']._serialized_options = b'\342A\001\001'
+  _globals['_UPDATEOBJECTREQUEST'].fields_by_name['subresource']._loaded_options = None
+  _globals['_UPDATEOBJECTREQUEST'].fields_by_name['subresource']._serialized_options = b'\342A\001\001'
   _globals['_APPLYOBJECTREQUEST'].fields_by_name['manifest']._loaded_options = None
   _globals['_APPLYOBJECTREQUEST'].fields_by_name['manifest']._serialized_options = b'\342A\001\002'
+  _globals['_APPLYOBJECTREQUEST'].fields_by_name['field_manager']._loaded_options = None
+  _globals['_APPLYOBJECTREQUEST'].fields_by_name['field_manager']._serialized_options = b'\342A\001\001'
+  _globals['_APPLYOBJECTREQUEST'].fields_by_name['force']._loaded_options = None
+  _globals['_APPLYOBJECTREQUEST'].fields_by_name['force']._serialized_options = b'\342A\001\001'
+  _globals['_APPLYOBJECTREQUEST'].fields_by_name['validate_only']._loaded_options = None
+  _globals['_APPLYOBJECTREQUEST'].fields_by_name['validate_only']._serialized_options = b'\342A\001\001'
   _globals['_PATCHOBJECTREQUEST'].fields_by_name['name']._loaded_options = None
-  _globals['_PATCHOBJECTREQUEST'].fields_by_name['name']._serialized_options = b'\342A\001\002'
+  _globals['_PATCHOBJECTREQUEST'].fields_by_name['name']._serialized_options = b'\342A\001\002\372A\022\n\020hanse.dev/Object'
   _globals['_PATCHOBJECTREQUEST'].fields_by_name['patch']._loaded_options = None
   _globals['_PATCHOBJECTREQUEST'].fields_by_name['patch']._serialized_options = b'\342A\001\002'
   _globals['_PATCHOBJECTREQUEST'].fields_by_name['type']._loaded_options = None
   _globals['_PATCHOBJECTREQUEST'].fields_by_name['type']._serialized_options = b'\342A\001\002'
+  _globals['_PATCHOBJECTREQUEST'].fields_by_name['validate_only']._loaded_options = None
+  _globals['_PATCHOBJECTREQUEST'].fields_by_name['validate_only']._serialized_options = b'\342A\001\001'
+  _globals['_PATCHOBJECTREQUEST'].fields_by_name['field_manager']._loaded_options = None
+  _globals['_PATCHOBJECTREQUEST'].fields_by_name['field_manager']._serialized_options = b'\342A\001\001'
+  _globals['_PATCHOBJECTREQUEST'].fields_by_name['subresource']._loaded_options = None
+  _globals['_PATCHOBJECTREQUEST'].fields_by_name['subresource']._serialized_options = b'\342A\001\001'
   _globals['_DELETEOBJECTREQUEST'].fields_by_name['name']._loaded_options = None
-  _globals['_DELETEOBJECTREQUEST'].fields_by_name['name']._serialized_options = b'\342A\001\002'
+  _globals['_DELETEOBJECTREQUEST'].fields_by_name['name']._serialized_options = b'\342A\001\002\372A\022\n\020hanse.dev/Object'
+  _globals['_DELETEOBJECTREQUEST'].fields_by_name['etag']._loaded_options = None
+  _globals['_DELETEOBJECTREQUEST'].fields_by_name['etag']._serialized_options = b'\342A\001\001'
+  _globals['_DELETEOBJECTREQUEST'].fields_by_name['propagation']._loaded_options = None
+  _globals['_DELETEOBJECTREQUEST'].fields_by_name['propagation']._serialized_options = b'\342A\001\001'
+  _globals['_DELETEOBJECTREQUEST'].fields_by_name['validate_only']._loaded_options = None
+  _globals['_DELETEOBJECTREQUEST'].fields_by_name['validate_only']._serialized_options = b'\342A\001\001'
   _globals['_WATCHOBJECTSREQUEST'].fields_by_name['parent']._loaded_options = None
-  _globals['_WATCHOBJECTSREQUEST'].fields_by_name['parent']._serialized_options = b'\342A\001\002'
-  _globals['_PATCHTYPE']._serialized_start=1577
-  _globals['_PATCHTYPE']._serialized_end=1676
-  _globals['_DELETEPROPAGATION']._serialized_start=1678
-  _globals['_DELETEPROPAGATION']._serialized_end=1777
-  _globals['_GETFEDERATIONREQUEST']._serialized_start=213
-  _globals['_GETFEDERATIONREQUEST']._serialized_end=235
-  _globals['_LISTRESOURCESREQUEST']._serialized_start=237
-  _globals['_LISTRESOURCESREQUEST']._serialized_end=298
-  _globals['_LISTRESOURCESRESPONSE']._serialized_start=300
-  _globals['_LISTRESOURCESRESPONSE']._serialized_end=402
-  _globals['_GETOBJECTREQUEST']._serialized_start=404
-  _globals['_GETOBJECTREQUEST']._serialized_end=442
-  _globals['_LISTOBJECTSREQUEST']._serialized_start=445
-  _globals['_LISTOBJECTSREQUEST']._serialized_end=574
-  _globals['_LISTOBJECTSRESPONSE']._serialized_start=576
-  _globals['_LISTOBJECTSRESPONSE']._serialized_end=690
-  _globals['_CREATEOBJECTREQUEST']._serialized_start=692
-  _globals['_CREATEOBJECTREQUEST']._serialized_end=783
-  _globals['_UPDATEOBJECTREQUEST']._serialized_start=785
-  _globals['_UPDATEOBJECTREQUEST']._serialized_end=911
-  _globals['_APPLYOBJECTREQUEST']._serialized_start=913
-  _globals['_APPLYOBJECTREQUEST']._serialized_end=1018
-  _globals['_PATCHOBJECTREQUEST']._serialized_start=1021
-  _globals['_PATCHOBJECTREQUEST']._serialized_end=1205
-  _globals['_DELETEOBJECTREQUEST']._serialized_start=1208
-  _globals['_DELETEOBJECTREQUEST']._serialized_end=1351
-  _globals['_WATCHOBJECTSREQUEST']._serialized_start=1353
-  _globals['_WATCHOBJECTSREQUEST']._serialized_end=1438
-  _globals['_WATCHOBJECTSRESPONSE']._serialized_start=1441
-  _globals['_WATCHOBJECTSRESPONSE']._serialized_end=1575
-  _globals['_FEDERATIONSERVICE']._serialized_start=1780
-  _globals['_FEDERATIONSERVICE']._serialized_end=2780
+  _globals['_WATCHOBJECTSREQUEST'].fields_by_name['parent']._serialized_options = b'\342A\001\002\372A\022\022\020hanse.dev/Object'
+  _globals['_WATCHOBJECTSREQUEST'].fields_by_name['revision']._loaded_options = None
+  _globals['_WATCHOBJECTSREQUEST'].fields_by_name['revision']._serialized_options = b'\342A\001\001'
+  _globals['_WATCHOBJECTSREQUEST'].fields_by_name['label_selector']._loaded_options = None
+  _globals['_WATCHOBJECTSREQUEST'].fields_by_name['label_selector']._serialized_options = b'\342A\001\001'
+  _globals['_FEDERATIONSERVICE'].methods_by_name['GetFederation']._loaded_options = None
+  _globals['_FEDERATIONSERVICE'].methods_by_name['GetFederation']._serialized_options = b'\202\323\344\223\002\020\022\016/v1/federation'
+  _globals['_FEDERATIONSERVICE'].methods_by_name['ListResources']._loaded_options = None
+  _globals['_FEDERATIONSERVICE'].methods_by_name['ListResources']._serialized_options = b'\332A\000\202\323\344\223\002\017\022\r/v1/resources'
+  _globals['_FEDERATIONSERVICE'].methods_by_name['GetObject']._loaded_options = None
+  _globals['_FEDERATIONSERVICE'].methods_by_name['GetObject']._serialized_options = b'\332A\004name\202\323\344\223\002\034\022\032/v1/{name=objects/*/*/*/*}'
+  _globals['_FEDERATIONSERVICE'].methods_by_name['ListObjects']._loaded_options = None
+  _globals['_FEDERATIONSERVICE'].methods_by_name['ListObjects']._serialized_options = b'\332A\006parent\202\323\344\223\0028\022\030/v1/{parent=objects/*/*}Z\034\022\032/v1/{parent=objects/*/*/*}'
+  _globals['_FEDERATIONSERVICE'].methods_by_name['CreateObject']._loaded_options = None
+  _globals['_FEDERATIONSERVICE'].methods_by_name['CreateObject']._serialized_options = b'\332A\010manifest\202\323\344\223\002\027\"\022/v1/objects:create:\001*'
+  _globals['_FEDERATIONSERVICE'].methods_by_name['UpdateObject']._loaded_options = None
+  _globals['_FEDERATIONSERVICE'].methods_by_name['UpdateObject']._serialized_options = b'\332A\010manifest\202\323\344\223\002\027\032\022/v1/objects:update:\001*'
+  _globals['_FEDERATIONSERVICE'].methods_by_name['ApplyObject']._loaded_options = None
+  _globals['_FEDERATIONSERVICE'].methods_by_name['ApplyObject']._serialized_options = b'\332A\010manifest\202\323\344\223\002\026\"\021/v1/objects:apply:\001*'
+  _globals['_FEDERATIONSERVICE'].methods_by_name['PatchObject']._loaded_options = None
+  _globals['_FEDERATIONSERVICE'].methods_by_name['PatchObject']._serialized_options = b'\332A\017name,patch,type\202\323\344\223\002\0372\032/v1/{name=objects/*/*/*/*}:\001*'
+  _globals['_FEDERATIONSERVICE'].methods_by_name['DeleteObject']._loaded_options = None
+  _globals['_FEDERATIONSERVICE'].methods_by_name['DeleteObject']._serialized_options = b'\332A\004name\202\323\344\223\002\034*\032/v1/{name=objects/*/*/*/*}'
+  _globals['_FEDERATIONSERVICE'].methods_by_name['WatchObjects']._loaded_options = None
+  _globals['_FEDERATIONSERVICE'].methods_by_name['WatchObjects']._serialized_options = b'\332A\006parent\202\323\344\223\002D\022\036/v1/{parent=objects/*/*}:watchZ\"\022 /v1/{parent=objects/*/*/*}:watch'
+  _globals['_PATCHTYPE']._serialized_start=1948
+  _globals['_PATCHTYPE']._serialized_end=2047
+  _globals['_DELETEPROPAGATION']._serialized_start=2049
+  _globals['_DELETEPROPAGATION']._serialized_end=2148
+  _globals['_GETFEDERATIONREQUEST']._serialized_start=295
+  _globals['_GETFEDERATIONREQUEST']._serialized_end=362
+  _globals['_LISTRESOURCESREQUEST']._serialized_start=364
+  _globals['_LISTRESOURCESREQUEST']._serialized_end=437
+  _globals['_LISTRESOURCESRESPONSE']._serialized_start=439
+  _globals['_LISTRESOURCESRESPONSE']._serialized_end=541
+  _globals['_GETOBJECTREQUEST']._serialized_start=543
+  _globals['_GETOBJECTREQUEST']._serialized_end=602
+  _globals['_LISTOBJECTSREQUEST']._serialized_start=605
+  _globals['_LISTOBJECTSREQUEST']._serialized_end=779
+  _globals['_LISTOBJECTSRESPONSE']._serialized_start=781
+  _globals['_LISTOBJECTSRESPONSE']._serialized_end=895
+  _globals['_CREATEOBJECTREQUEST']._serialized_start=897
+  _globals['_CREATEOBJECTREQUEST']._serialized_end=1000
+  _globals['_UPDATEOBJECTREQUEST']._serialized_start=1003
+  _globals['_UPDATEOBJECTREQUEST']._serialized_end=1153
+  _globals['_APPLYOBJECTREQUEST']._serialized_start=1155
+  _globals['_APPLYOBJECTREQUEST']._serialized_end=1278
+  _globals['_PATCHOBJECTREQUEST']._serialized_start=1281
+  _globals['_PATCHOBJECTREQUEST']._serialized_end=1504
+  _globals['_DELETEOBJECTREQUEST']._serialized_start=1507
+  _globals['_DELETEOBJECTREQUEST']._serialized_end=1689
+  _globals['_WATCHOBJECTSREQUEST']._serialized_start=1691
+  _globals['_WATCHOBJECTSREQUEST']._serialized_end=1809
+  _globals['_WATCHOBJECTSRESPONSE']._serialized_start=1812
+  _globals['_WATCHOBJECTSRESPONSE']._serialized_end=1946
+  _globals['_FEDERATIONSERVICE']._serialized_start=2151
+  _globals['_FEDERATIONSERVICE']._serialized_end=3635
 # @@protoc_insertion_point(module_scope)

@@ -83,12 +83,17 @@ class GetFederationRequest(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    NAME_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """"federation"; empty means the same."""
     def __init__(
         self,
+        *,
+        name: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -463,7 +468,7 @@ class WatchObjectsResponse(_message.Message):
     """Revision of the change; resume here."""
     @_builtins.property
     def object(self) -> _federation_pb2.Object:
-        """The object."""
+        """The object; only its name and its reference when it was deleted."""
 
     def __init__(
         self,

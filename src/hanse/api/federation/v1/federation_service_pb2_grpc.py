@@ -129,7 +129,8 @@ class FederationServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def UpdateObject(self, request, context):
-        """Replaces an object. ABORTED if the etag is not current.
+        """Replaces an object, as a PUT over REST does; PatchObject changes single fields. ABORTED if the etag is not
+        current.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -150,7 +151,7 @@ class FederationServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def DeleteObject(self, request, context):
-        """Deletes an object. It is gone when every member has confirmed.
+        """Deletes an object. It is gone when every member has confirmed. ABORTED if the etag is not current.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

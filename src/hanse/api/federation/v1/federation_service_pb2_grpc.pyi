@@ -29,13 +29,15 @@ class FederationServiceStub:
     CreateObject: _aio.UnaryUnaryMultiCallable[_federation_service_pb2.CreateObjectRequest, _federation_pb2.Object]
     """Creates an object. ALREADY_EXISTS if its name is taken."""
     UpdateObject: _aio.UnaryUnaryMultiCallable[_federation_service_pb2.UpdateObjectRequest, _federation_pb2.Object]
-    """Replaces an object. ABORTED if the etag is not current."""
+    """Replaces an object, as a PUT over REST does; PatchObject changes single fields. ABORTED if the etag is not
+    current.
+    """
     ApplyObject: _aio.UnaryUnaryMultiCallable[_federation_service_pb2.ApplyObjectRequest, _federation_pb2.Object]
     """Applies a manifest by server-side apply; creates the object if it is missing."""
     PatchObject: _aio.UnaryUnaryMultiCallable[_federation_service_pb2.PatchObjectRequest, _federation_pb2.Object]
     """Patches an object."""
     DeleteObject: _aio.UnaryUnaryMultiCallable[_federation_service_pb2.DeleteObjectRequest, _empty_pb2.Empty]
-    """Deletes an object. It is gone when every member has confirmed."""
+    """Deletes an object. It is gone when every member has confirmed. ABORTED if the etag is not current."""
     WatchObjects: _aio.UnaryStreamMultiCallable[_federation_service_pb2.WatchObjectsRequest, _federation_service_pb2.WatchObjectsResponse]
     """Sends the objects of one resource as they are, then every change."""
 
@@ -88,7 +90,9 @@ class FederationServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _federation_service_pb2.UpdateObjectRequest,
         context: _aio.ServicerContext[_federation_service_pb2.UpdateObjectRequest, _abc.Awaitable[_federation_pb2.Object]],
     ) -> _abc.Awaitable[_federation_pb2.Object]:
-        """Replaces an object. ABORTED if the etag is not current."""
+        """Replaces an object, as a PUT over REST does; PatchObject changes single fields. ABORTED if the etag is not
+        current.
+        """
 
     @_abc_1.abstractmethod
     def ApplyObject(
@@ -112,7 +116,7 @@ class FederationServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _federation_service_pb2.DeleteObjectRequest,
         context: _aio.ServicerContext[_federation_service_pb2.DeleteObjectRequest, _abc.Awaitable[_empty_pb2.Empty]],
     ) -> _abc.Awaitable[_empty_pb2.Empty]:
-        """Deletes an object. It is gone when every member has confirmed."""
+        """Deletes an object. It is gone when every member has confirmed. ABORTED if the etag is not current."""
 
     @_abc_1.abstractmethod
     def WatchObjects(

@@ -23,19 +23,35 @@ _sym_db = _symbol_database.Default()
 
 
 from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
+from google.api import resource_pb2 as google_dot_api_dot_resource__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from hanse.api.type.v1 import condition_pb2 as hanse_dot_api_dot_type_dot_v1_dot_condition__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#hanse/api/registry/v1/cluster.proto\x12\x15hanse.api.registry.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a!hanse/api/type/v1/condition.proto\"\x87\x01\n\x05Taint\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t\x12\x32\n\x06\x65\x66\x66\x65\x63t\x18\x03 \x01(\x0e\x32\".hanse.api.registry.v1.TaintEffect\x12.\n\ntime_added\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xaf\x01\n\x08\x43\x61pacity\x12\x45\n\x0b\x61llocatable\x18\x01 \x03(\x0b\x32\x30.hanse.api.registry.v1.Capacity.AllocatableEntry\x12\x13\n\x0bready_nodes\x18\x02 \x01(\x05\x12\x13\n\x0btotal_nodes\x18\x03 \x01(\x05\x1a\x32\n\x10\x41llocatableEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xc1\x06\n\x07\x43luster\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x08\x12\x11\n\x03uid\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\x12\x0c\n\x04\x65tag\x18\x03 \x01(\t\x12:\n\x06labels\x18\x04 \x03(\x0b\x32*.hanse.api.registry.v1.Cluster.LabelsEntry\x12\x44\n\x0b\x61nnotations\x18\x05 \x03(\x0b\x32/.hanse.api.registry.v1.Cluster.AnnotationsEntry\x12\x0e\n\x06server\x18\x06 \x01(\t\x12\x0e\n\x06region\x18\x07 \x01(\t\x12\r\n\x05zones\x18\x08 \x03(\t\x12,\n\x06taints\x18\t \x03(\x0b\x32\x1c.hanse.api.registry.v1.Taint\x12\x15\n\runschedulable\x18\n \x01(\x08\x12\x38\n\x05state\x18\x0b \x01(\x0e\x32#.hanse.api.registry.v1.ClusterStateB\x04\xe2\x41\x01\x03\x12\x36\n\nconditions\x18\x0c \x03(\x0b\x32\x1c.hanse.api.type.v1.ConditionB\x04\xe2\x41\x01\x03\x12 \n\x12kubernetes_version\x18\r \x01(\tB\x04\xe2\x41\x01\x03\x12\x37\n\x08\x63\x61pacity\x18\x0e \x01(\x0b\x32\x1f.hanse.api.registry.v1.CapacityB\x04\xe2\x41\x01\x03\x12\x1c\n\x0e\x63\x61talogue_hash\x18\x0f \x01(\tB\x04\xe2\x41\x01\x03\x12\x18\n\ncluster_id\x18\x10 \x01(\tB\x04\xe2\x41\x01\x03\x12\x35\n\x0b\x63reate_time\x18\x11 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x35\n\x0b\x64\x65lete_time\x18\x12 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x16\n\x0eorphan_objects\x18\x13 \x01(\x08\x12\x1d\n\x0f\x63redential_hash\x18\x14 \x01(\tB\x04\xe2\x41\x01\x03\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a\x32\n\x10\x41nnotationsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xc0\x01\n\x0b\x41piResource\x12\r\n\x05group\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x10\n\x08resource\x18\x03 \x01(\t\x12\x0c\n\x04kind\x18\x04 \x01(\t\x12\x12\n\nnamespaced\x18\x05 \x01(\x08\x12\r\n\x05verbs\x18\x06 \x03(\t\x12\x10\n\x08singular\x18\x07 \x01(\t\x12\x13\n\x0bshort_names\x18\x08 \x03(\t\x12\x11\n\tpreferred\x18\t \x01(\x08\x12\x14\n\x0csubresources\x18\n \x03(\t\"g\n\x0c\x41piCatalogue\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x08\x12\x0c\n\x04hash\x18\x02 \x01(\t\x12\x35\n\tresources\x18\x03 \x03(\x0b\x32\".hanse.api.registry.v1.ApiResource\"\xdc\x01\n\x11\x43lusterCredential\x12\x0e\n\x06server\x18\x01 \x01(\t\x12\x0e\n\x06\x63\x61_pem\x18\x02 \x01(\x0c\x12\x1e\n\x16\x63lient_certificate_pem\x18\x03 \x01(\x0c\x12\x16\n\x0e\x63lient_key_pem\x18\x04 \x01(\x0c\x12\r\n\x05token\x18\x05 \x01(\t\x12\x17\n\x0ftls_server_name\x18\x06 \x01(\t\x12 \n\x18insecure_skip_tls_verify\x18\x07 \x01(\x08\x12\x11\n\tproxy_url\x18\x08 \x01(\t\x12\x12\n\ncluster_id\x18\t \x01(\t*\x89\x01\n\x0c\x43lusterState\x12\x1d\n\x19\x43LUSTER_STATE_UNSPECIFIED\x10\x00\x12\x0b\n\x07PENDING\x10\x01\x12\t\n\x05READY\x10\x02\x12\x0b\n\x07OFFLINE\x10\x03\x12\r\n\tUNJOINING\x10\x04\x12\x15\n\x11IDENTITY_MISMATCH\x10\x05\x12\x0f\n\x0bMISBEHAVING\x10\x06*L\n\x0bTaintEffect\x12\x1c\n\x18TAINT_EFFECT_UNSPECIFIED\x10\x00\x12\x0f\n\x0bNO_SCHEDULE\x10\x01\x12\x0e\n\nNO_EXECUTE\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#hanse/api/registry/v1/cluster.proto\x12\x15hanse.api.registry.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a!hanse/api/type/v1/condition.proto\"\x9f\x01\n\x05Taint\x12\x11\n\x03key\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x13\n\x05value\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01\x12\x38\n\x06\x65\x66\x66\x65\x63t\x18\x03 \x01(\x0e\x32\".hanse.api.registry.v1.TaintEffectB\x04\xe2\x41\x01\x01\x12\x34\n\ntime_added\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x01\"\xc1\x01\n\x08\x43\x61pacity\x12K\n\x0b\x61llocatable\x18\x01 \x03(\x0b\x32\x30.hanse.api.registry.v1.Capacity.AllocatableEntryB\x04\xe2\x41\x01\x03\x12\x19\n\x0bready_nodes\x18\x02 \x01(\x05\x42\x04\xe2\x41\x01\x03\x12\x19\n\x0btotal_nodes\x18\x03 \x01(\x05\x42\x04\xe2\x41\x01\x03\x1a\x32\n\x10\x41llocatableEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xb6\x07\n\x07\x43luster\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x08\x12\x11\n\x03uid\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\x12\x12\n\x04\x65tag\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\x12@\n\x06labels\x18\x04 \x03(\x0b\x32*.hanse.api.registry.v1.Cluster.LabelsEntryB\x04\xe2\x41\x01\x01\x12J\n\x0b\x61nnotations\x18\x05 \x03(\x0b\x32/.hanse.api.registry.v1.Cluster.AnnotationsEntryB\x04\xe2\x41\x01\x01\x12\x14\n\x06server\x18\x06 \x01(\tB\x04\xe2\x41\x01\x03\x12\x14\n\x06region\x18\x07 \x01(\tB\x04\xe2\x41\x01\x01\x12\x13\n\x05zones\x18\x08 \x03(\tB\x04\xe2\x41\x01\x01\x12\x32\n\x06taints\x18\t \x03(\x0b\x32\x1c.hanse.api.registry.v1.TaintB\x04\xe2\x41\x01\x01\x12\x1b\n\runschedulable\x18\n \x01(\x08\x42\x04\xe2\x41\x01\x01\x12\x38\n\x05state\x18\x0b \x01(\x0e\x32#.hanse.api.registry.v1.ClusterStateB\x04\xe2\x41\x01\x03\x12\x36\n\nconditions\x18\x0c \x03(\x0b\x32\x1c.hanse.api.type.v1.ConditionB\x04\xe2\x41\x01\x03\x12 \n\x12kubernetes_version\x18\r \x01(\tB\x04\xe2\x41\x01\x03\x12\x37\n\x08\x63\x61pacity\x18\x0e \x01(\x0b\x32\x1f.hanse.api.registry.v1.CapacityB\x04\xe2\x41\x01\x03\x12\x1c\n\x0e\x63\x61talogue_hash\x18\x0f \x01(\tB\x04\xe2\x41\x01\x03\x12\x18\n\ncluster_id\x18\x10 \x01(\tB\x04\xe2\x41\x01\x03\x12\x35\n\x0b\x63reate_time\x18\x11 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x35\n\x0b\x64\x65lete_time\x18\x12 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x1c\n\x0eorphan_objects\x18\x13 \x01(\x08\x42\x04\xe2\x41\x01\x01\x12\x1d\n\x0f\x63redential_hash\x18\x14 \x01(\tB\x04\xe2\x41\x01\x03\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a\x32\n\x10\x41nnotationsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01:=\xea\x41:\n\x11hanse.dev/Cluster\x12\x12\x63lusters/{cluster}*\x08\x63lusters2\x07\x63luster\"\xfc\x01\n\x0b\x41piResource\x12\x13\n\x05group\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03\x12\x15\n\x07version\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\x12\x16\n\x08resource\x18\x03 \x01(\tB\x04\xe2\x41\x01\x03\x12\x12\n\x04kind\x18\x04 \x01(\tB\x04\xe2\x41\x01\x03\x12\x18\n\nnamespaced\x18\x05 \x01(\x08\x42\x04\xe2\x41\x01\x03\x12\x13\n\x05verbs\x18\x06 \x03(\tB\x04\xe2\x41\x01\x03\x12\x16\n\x08singular\x18\x07 \x01(\tB\x04\xe2\x41\x01\x03\x12\x19\n\x0bshort_names\x18\x08 \x03(\tB\x04\xe2\x41\x01\x03\x12\x17\n\tpreferred\x18\t \x01(\x08\x42\x04\xe2\x41\x01\x03\x12\x1a\n\x0csubresources\x18\n \x03(\tB\x04\xe2\x41\x01\x03\"=\n\x0f\x41piGroupVersion\x12\x13\n\x05group\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03\x12\x15\n\x07version\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\"\x8d\x02\n\x0c\x41piCatalogue\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x08\x12\x12\n\x04hash\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\x12;\n\tresources\x18\x03 \x03(\x0b\x32\".hanse.api.registry.v1.ApiResourceB\x04\xe2\x41\x01\x03\x12=\n\x07unknown\x18\x04 \x03(\x0b\x32&.hanse.api.registry.v1.ApiGroupVersionB\x04\xe2\x41\x01\x03:Y\xea\x41V\n\x16hanse.dev/ApiCatalogue\x12\x1f\x63lusters/{cluster}/apiCatalogue*\rapiCatalogues2\x0c\x61piCatalogue\"\xdc\x01\n\x11\x43lusterCredential\x12\x0e\n\x06server\x18\x01 \x01(\t\x12\x0e\n\x06\x63\x61_pem\x18\x02 \x01(\x0c\x12\x1e\n\x16\x63lient_certificate_pem\x18\x03 \x01(\x0c\x12\x16\n\x0e\x63lient_key_pem\x18\x04 \x01(\x0c\x12\r\n\x05token\x18\x05 \x01(\t\x12\x17\n\x0ftls_server_name\x18\x06 \x01(\t\x12 \n\x18insecure_skip_tls_verify\x18\x07 \x01(\x08\x12\x11\n\tproxy_url\x18\x08 \x01(\t\x12\x12\n\ncluster_id\x18\t \x01(\t*\x89\x01\n\x0c\x43lusterState\x12\x1d\n\x19\x43LUSTER_STATE_UNSPECIFIED\x10\x00\x12\x0b\n\x07PENDING\x10\x01\x12\t\n\x05READY\x10\x02\x12\x0b\n\x07OFFLINE\x10\x03\x12\r\n\tUNJOINING\x10\x04\x12\x15\n\x11IDENTITY_MISMATCH\x10\x05\x12\x0f\n\x0bMISBEHAVING\x10\x06*L\n\x0bTaintEffect\x12\x1c\n\x18TAINT_EFFECT_UNSPECIFIED\x10\x00\x12\x0f\n\x0bNO_SCHEDULE\x10\x01\x12\x0e\n\nNO_EXECUTE\x10\x02\x42\x43\n\x19\x64\x65v.hanse.api.registry.v1P\x01Z$hanse.dev/api/registry/v1;registryv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'hanse.api.registry.v1.cluster_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
-  DESCRIPTOR._loaded_options = None
+  _globals['DESCRIPTOR']._loaded_options = None
+  _globals['DESCRIPTOR']._serialized_options = b'\n\031dev.hanse.api.registry.v1P\001Z$hanse.dev/api/registry/v1;registryv1'
+  _globals['_TAINT'].fields_by_name['key']._loaded_options = None
+  _globals['_TAINT'].fields_by_name['key']._serialized_options = b'\342A\001\002'
+  _globals['_TAINT'].fields_by_name['value']._loaded_options = None
+  _globals['_TAINT'].fields_by_name['value']._serialized_options = b'\342A\001\001'
+  _globals['_TAINT'].fields_by_name['effect']._loaded_options = None
+  _globals['_TAINT'].fields_by_name['effect']._serialized_options = b'\342A\001\001'
+  _globals['_TAINT'].fields_by_name['time_added']._loaded_options = None
+  _globals['_TAINT'].fields_by_name['time_added']._serialized_options = b'\342A\001\001'
   _globals['_CAPACITY_ALLOCATABLEENTRY']._loaded_options = None
   _globals['_CAPACITY_ALLOCATABLEENTRY']._serialized_options = b'8\001'
+  _globals['_CAPACITY'].fields_by_name['allocatable']._loaded_options = None
+  _globals['_CAPACITY'].fields_by_name['allocatable']._serialized_options = b'\342A\001\003'
+  _globals['_CAPACITY'].fields_by_name['ready_nodes']._loaded_options = None
+  _globals['_CAPACITY'].fields_by_name['ready_nodes']._serialized_options = b'\342A\001\003'
+  _globals['_CAPACITY'].fields_by_name['total_nodes']._loaded_options = None
+  _globals['_CAPACITY'].fields_by_name['total_nodes']._serialized_options = b'\342A\001\003'
   _globals['_CLUSTER_LABELSENTRY']._loaded_options = None
   _globals['_CLUSTER_LABELSENTRY']._serialized_options = b'8\001'
   _globals['_CLUSTER_ANNOTATIONSENTRY']._loaded_options = None
@@ -44,6 +60,22 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CLUSTER'].fields_by_name['name']._serialized_options = b'\342A\001\010'
   _globals['_CLUSTER'].fields_by_name['uid']._loaded_options = None
   _globals['_CLUSTER'].fields_by_name['uid']._serialized_options = b'\342A\001\003'
+  _globals['_CLUSTER'].fields_by_name['etag']._loaded_options = None
+  _globals['_CLUSTER'].fields_by_name['etag']._serialized_options = b'\342A\001\001'
+  _globals['_CLUSTER'].fields_by_name['labels']._loaded_options = None
+  _globals['_CLUSTER'].fields_by_name['labels']._serialized_options = b'\342A\001\001'
+  _globals['_CLUSTER'].fields_by_name['annotations']._loaded_options = None
+  _globals['_CLUSTER'].fields_by_name['annotations']._serialized_options = b'\342A\001\001'
+  _globals['_CLUSTER'].fields_by_name['server']._loaded_options = None
+  _globals['_CLUSTER'].fields_by_name['server']._serialized_options = b'\342A\001\003'
+  _globals['_CLUSTER'].fields_by_name['region']._loaded_options = None
+  _globals['_CLUSTER'].fields_by_name['region']._serialized_options = b'\342A\001\001'
+  _globals['_CLUSTER'].fields_by_name['zones']._loaded_options = None
+  _globals['_CLUSTER'].fields_by_name['zones']._serialized_options = b'\342A\001\001'
+  _globals['_CLUSTER'].fields_by_name['taints']._loaded_options = None
+  _globals['_CLUSTER'].fields_by_name['taints']._serialized_options = b'\342A\001\001'
+  _globals['_CLUSTER'].fields_by_name['unschedulable']._loaded_options = None
+  _globals['_CLUSTER'].fields_by_name['unschedulable']._serialized_options = b'\342A\001\001'
   _globals['_CLUSTER'].fields_by_name['state']._loaded_options = None
   _globals['_CLUSTER'].fields_by_name['state']._serialized_options = b'\342A\001\003'
   _globals['_CLUSTER'].fields_by_name['conditions']._loaded_options = None
@@ -60,30 +92,68 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CLUSTER'].fields_by_name['create_time']._serialized_options = b'\342A\001\003'
   _globals['_CLUSTER'].fields_by_name['delete_time']._loaded_options = None
   _globals['_CLUSTER'].fields_by_name['delete_time']._serialized_options = b'\342A\001\003'
+  _globals['_CLUSTER'].fields_by_name['orphan_objects']._loaded_options = None
+  _globals['_CLUSTER'].fields_by_name['orphan_objects']._serialized_options = b'\342A\001\001'
   _globals['_CLUSTER'].fields_by_name['credential_hash']._loaded_options = None
   _globals['_CLUSTER'].fields_by_name['credential_hash']._serialized_options = b'\342A\001\003'
+  _globals['_CLUSTER']._loaded_options = None
+  _globals['_CLUSTER']._serialized_options = b'\352A:\n\021hanse.dev/Cluster\022\022clusters/{cluster}*\010clusters2\007cluster'
+  _globals['_APIRESOURCE'].fields_by_name['group']._loaded_options = None
+  _globals['_APIRESOURCE'].fields_by_name['group']._serialized_options = b'\342A\001\003'
+  _globals['_APIRESOURCE'].fields_by_name['version']._loaded_options = None
+  _globals['_APIRESOURCE'].fields_by_name['version']._serialized_options = b'\342A\001\003'
+  _globals['_APIRESOURCE'].fields_by_name['resource']._loaded_options = None
+  _globals['_APIRESOURCE'].fields_by_name['resource']._serialized_options = b'\342A\001\003'
+  _globals['_APIRESOURCE'].fields_by_name['kind']._loaded_options = None
+  _globals['_APIRESOURCE'].fields_by_name['kind']._serialized_options = b'\342A\001\003'
+  _globals['_APIRESOURCE'].fields_by_name['namespaced']._loaded_options = None
+  _globals['_APIRESOURCE'].fields_by_name['namespaced']._serialized_options = b'\342A\001\003'
+  _globals['_APIRESOURCE'].fields_by_name['verbs']._loaded_options = None
+  _globals['_APIRESOURCE'].fields_by_name['verbs']._serialized_options = b'\342A\001\003'
+  _globals['_APIRESOURCE'].fields_by_name['singular']._loaded_options = None
+  _globals['_APIRESOURCE'].fields_by_name['singular']._serialized_options = b'\342A\001\003'
+  _globals['_APIRESOURCE'].fields_by_name['short_names']._loaded_options = None
+  _globals['_APIRESOURCE'].fields_by_name['short_names']._serialized_options = b'\342A\001\003'
+  _globals['_APIRESOURCE'].fields_by_name['preferred']._loaded_options = None
+  _globals['_APIRESOURCE'].fields_by_name['preferred']._serialized_options = b'\342A\001\003'
+  _globals['_APIRESOURCE'].fields_by_name['subresources']._loaded_options = None
+  _globals['_APIRESOURCE'].fields_by_name['subresources']._serialized_options = b'\342A\001\003'
+  _globals['_APIGROUPVERSION'].fields_by_name['group']._loaded_options = None
+  _globals['_APIGROUPVERSION'].fields_by_name['group']._serialized_options = b'\342A\001\003'
+  _globals['_APIGROUPVERSION'].fields_by_name['version']._loaded_options = None
+  _globals['_APIGROUPVERSION'].fields_by_name['version']._serialized_options = b'\342A\001\003'
   _globals['_APICATALOGUE'].fields_by_name['name']._loaded_options = None
   _globals['_APICATALOGUE'].fields_by_name['name']._serialized_options = b'\342A\001\010'
-  _globals['_CLUSTERSTATE']._serialized_start=1839
-  _globals['_CLUSTERSTATE']._serialized_end=1976
-  _globals['_TAINTEFFECT']._serialized_start=1978
-  _globals['_TAINTEFFECT']._serialized_end=2054
-  _globals['_TAINT']._serialized_start=164
-  _globals['_TAINT']._serialized_end=299
-  _globals['_CAPACITY']._serialized_start=302
-  _globals['_CAPACITY']._serialized_end=477
-  _globals['_CAPACITY_ALLOCATABLEENTRY']._serialized_start=427
-  _globals['_CAPACITY_ALLOCATABLEENTRY']._serialized_end=477
-  _globals['_CLUSTER']._serialized_start=480
-  _globals['_CLUSTER']._serialized_end=1313
-  _globals['_CLUSTER_LABELSENTRY']._serialized_start=1216
-  _globals['_CLUSTER_LABELSENTRY']._serialized_end=1261
-  _globals['_CLUSTER_ANNOTATIONSENTRY']._serialized_start=1263
-  _globals['_CLUSTER_ANNOTATIONSENTRY']._serialized_end=1313
-  _globals['_APIRESOURCE']._serialized_start=1316
-  _globals['_APIRESOURCE']._serialized_end=1508
-  _globals['_APICATALOGUE']._serialized_start=1510
-  _globals['_APICATALOGUE']._serialized_end=1613
-  _globals['_CLUSTERCREDENTIAL']._serialized_start=1616
-  _globals['_CLUSTERCREDENTIAL']._serialized_end=1836
+  _globals['_APICATALOGUE'].fields_by_name['hash']._loaded_options = None
+  _globals['_APICATALOGUE'].fields_by_name['hash']._serialized_options = b'\342A\001\003'
+  _globals['_APICATALOGUE'].fields_by_name['resources']._loaded_options = None
+  _globals['_APICATALOGUE'].fields_by_name['resources']._serialized_options = b'\342A\001\003'
+  _globals['_APICATALOGUE'].fields_by_name['unknown']._loaded_options = None
+  _globals['_APICATALOGUE'].fields_by_name['unknown']._serialized_options = b'\342A\001\003'
+  _globals['_APICATALOGUE']._loaded_options = None
+  _globals['_APICATALOGUE']._serialized_options = b'\352AV\n\026hanse.dev/ApiCatalogue\022\037clusters/{cluster}/apiCatalogue*\rapiCatalogues2\014apiCatalogue'
+  _globals['_CLUSTERSTATE']._serialized_start=2315
+  _globals['_CLUSTERSTATE']._serialized_end=2452
+  _globals['_TAINTEFFECT']._serialized_start=2454
+  _globals['_TAINTEFFECT']._serialized_end=2530
+  _globals['_TAINT']._serialized_start=191
+  _globals['_TAINT']._serialized_end=350
+  _globals['_CAPACITY']._serialized_start=353
+  _globals['_CAPACITY']._serialized_end=546
+  _globals['_CAPACITY_ALLOCATABLEENTRY']._serialized_start=496
+  _globals['_CAPACITY_ALLOCATABLEENTRY']._serialized_end=546
+  _globals['_CLUSTER']._serialized_start=549
+  _globals['_CLUSTER']._serialized_end=1499
+  _globals['_CLUSTER_LABELSENTRY']._serialized_start=1339
+  _globals['_CLUSTER_LABELSENTRY']._serialized_end=1384
+  _globals['_CLUSTER_ANNOTATIONSENTRY']._serialized_start=1386
+  _globals['_CLUSTER_ANNOTATIONSENTRY']._serialized_end=1436
+  _globals['_APIRESOURCE']._serialized_start=1502
+  _globals['_APIRESOURCE']._serialized_end=1754
+  _globals['_APIGROUPVERSION']._serialized_start=1756
+  _globals['_APIGROUPVERSION']._serialized_end=1817
+  _globals['_APICATALOGUE']._serialized_start=1820
+  _globals['_APICATALOGUE']._serialized_end=2089
+  _globals['_CLUSTERCREDENTIAL']._serialized_start=2092
+  _globals['_CLUSTERCREDENTIAL']._serialized_end=2312
 # @@protoc_insertion_point(module_scope)

@@ -68,7 +68,7 @@ class _TaintEffect:
 class _TaintEffectEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_TaintEffect.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     TAINT_EFFECT_UNSPECIFIED: _TaintEffect.ValueType  # 0
-    """Never set."""
+    """Not known to this release; in an update it means NO_SCHEDULE."""
     NO_SCHEDULE: _TaintEffect.ValueType  # 1
     """Nothing new is placed here."""
     NO_EXECUTE: _TaintEffect.ValueType  # 2
@@ -78,7 +78,7 @@ class TaintEffect(_TaintEffect, metaclass=_TaintEffectEnumTypeWrapper):
     """What a taint does to objects that do not tolerate it."""
 
 TAINT_EFFECT_UNSPECIFIED: TaintEffect.ValueType  # 0
-"""Never set."""
+"""Not known to this release; in an update it means NO_SCHEDULE."""
 NO_SCHEDULE: TaintEffect.ValueType  # 1
 """Nothing new is placed here."""
 NO_EXECUTE: TaintEffect.ValueType  # 2
@@ -96,14 +96,16 @@ class Taint(_message.Message):
     EFFECT_FIELD_NUMBER: _builtins.int
     TIME_ADDED_FIELD_NUMBER: _builtins.int
     key: _builtins.str
-    """Key. Example: "hanse.dev/unreachable"."""
+    """Key. Example: "maintenance". Those below hanse.dev/ are reserved: they keep nothing away."""
     value: _builtins.str
     """Value, often empty."""
     effect: Global___TaintEffect.ValueType
     """What it does."""
     @_builtins.property
     def time_added(self) -> _timestamp_pb2.Timestamp:
-        """When it was added; the toleration counts from here."""
+        """When it was added, if whoever added it said so; a toleration counts from here, and is over at once if it is
+        unset.
+        """
 
     def __init__(
         self,
@@ -244,9 +246,9 @@ class Cluster(_message.Message):
     uid: _builtins.str
     """metadata.uid of the Cluster object."""
     etag: _builtins.str
-    """Changes with every write; send it back to update or delete only what you have seen."""
+    """Changes with every write; send it back to update or unjoin only what you have seen."""
     server: _builtins.str
-    """URL of the cluster's API server. Example: "https://10.1.2.3:6443"."""
+    """URL of the cluster's API server, of its credential; ReplaceCredential changes it. Example: "https://10.1.2.3:6443"."""
     region: _builtins.str
     """Region, from the nodes' topology.kubernetes.io/region unless set by hand."""
     unschedulable: _builtins.bool
@@ -256,7 +258,7 @@ class Cluster(_message.Message):
     kubernetes_version: _builtins.str
     """gitVersion of the cluster's API server. Example: "v1.34.1"."""
     catalogue_hash: _builtins.str
-    """Hash of the API catalogue; changes when the served APIs change."""
+    """ApiCatalogue.hash; changes when the served APIs change."""
     cluster_id: _builtins.str
     """uid of the cluster's kube-system namespace: tells two clusters apart whatever their names."""
     orphan_objects: _builtins.bool
@@ -269,7 +271,7 @@ class Cluster(_message.Message):
 
     @_builtins.property
     def annotations(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """Annotations of the Cluster object."""
+        """Annotations of the Cluster object, without the trace context."""
 
     @_builtins.property
     def zones(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -277,7 +279,9 @@ class Cluster(_message.Message):
 
     @_builtins.property
     def taints(self) -> _containers.RepeatedCompositeFieldContainer[Global___Taint]:
-        """Taints set by hand and by Hanse itself."""
+        """Taints, as users have set them. Hanse itself adds none: that a cluster cannot be reached is in state and in the
+        condition Ready.
+        """
 
     @_builtins.property
     def conditions(self) -> _containers.RepeatedCompositeFieldContainer[_condition_pb2.Condition]:
@@ -287,11 +291,11 @@ class Cluster(_message.Message):
 
     @_builtins.property
     def capacity(self) -> Global___Capacity:
-        """What the cluster has."""
+        """What the cluster has, as of its last probe with an answer."""
 
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
-        """When it joined."""
+        """When it joined: creationTimestamp of the Cluster object."""
 
     @_builtins.property
     def delete_time(self) -> _timestamp_pb2.Timestamp:
@@ -394,6 +398,32 @@ class ApiResource(_message.Message):
 Global___ApiResource: _TypeAlias = ApiResource  # noqa: Y015
 
 @_typing.final
+class ApiGroupVersion(_message.Message):
+    """One version of an API group."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GROUP_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    group: _builtins.str
+    """API group, empty for core."""
+    version: _builtins.str
+    """Version. Example: "v1beta1"."""
+    def __init__(
+        self,
+        *,
+        group: _builtins.str = ...,
+        version: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["group", b"group", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ApiGroupVersion: _TypeAlias = ApiGroupVersion  # noqa: Y015
+
+@_typing.final
 class ApiCatalogue(_message.Message):
     """All that a cluster serves."""
 
@@ -402,13 +432,20 @@ class ApiCatalogue(_message.Message):
     NAME_FIELD_NUMBER: _builtins.int
     HASH_FIELD_NUMBER: _builtins.int
     RESOURCES_FIELD_NUMBER: _builtins.int
+    UNKNOWN_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """"clusters/{cluster}/apiCatalogue"."""
     hash: _builtins.str
-    """Hash over the resources."""
+    """Hash over all that follows."""
     @_builtins.property
     def resources(self) -> _containers.RepeatedCompositeFieldContainer[Global___ApiResource]:
         """The resources, sorted by group, version and resource."""
+
+    @_builtins.property
+    def unknown(self) -> _containers.RepeatedCompositeFieldContainer[Global___ApiGroupVersion]:
+        """What the cluster serves and cannot tell of now, because the API server behind it is away. The resources
+        have what was known of it before.
+        """
 
     def __init__(
         self,
@@ -416,10 +453,11 @@ class ApiCatalogue(_message.Message):
         name: _builtins.str = ...,
         hash: _builtins.str = ...,
         resources: _abc.Iterable[Global___ApiResource] | None = ...,
+        unknown: _abc.Iterable[Global___ApiGroupVersion] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["hash", b"hash", "name", b"name", "resources", b"resources"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["hash", b"hash", "name", b"name", "resources", b"resources", "unknown", b"unknown"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -22,63 +22,111 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
+from google.api import client_pb2 as google_dot_api_dot_client__pb2
 from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
+from google.api import resource_pb2 as google_dot_api_dot_resource__pb2
 from google.protobuf import field_mask_pb2 as google_dot_protobuf_dot_field__mask__pb2
 from hanse.api.registry.v1 import cluster_pb2 as hanse_dot_api_dot_registry_dot_v1_dot_cluster__pb2
 from hanse.api.type.v1 import change_pb2 as hanse_dot_api_dot_type_dot_v1_dot_change__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n,hanse/api/registry/v1/registry_service.proto\x12\x15hanse.api.registry.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a google/protobuf/field_mask.proto\x1a#hanse/api/registry/v1/cluster.proto\x1a\x1ehanse/api/type/v1/change.proto\"\xe6\x01\n\x12JoinClusterRequest\x12\x18\n\ncluster_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x18\n\nkubeconfig\x18\x02 \x01(\x0c\x42\x04\xe2\x41\x01\x02\x12\x0f\n\x07\x63ontext\x18\x03 \x01(\t\x12\x45\n\x06labels\x18\x04 \x03(\x0b\x32\x35.hanse.api.registry.v1.JoinClusterRequest.LabelsEntry\x12\x15\n\rvalidate_only\x18\x05 \x01(\x08\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"p\n\x18ReplaceCredentialRequest\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x18\n\nkubeconfig\x18\x02 \x01(\x0c\x42\x04\xe2\x41\x01\x02\x12\x0f\n\x07\x63ontext\x18\x03 \x01(\t\x12\x15\n\rvalidate_only\x18\x04 \x01(\x08\"_\n\x14UnjoinClusterRequest\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x0c\n\x04\x65tag\x18\x02 \x01(\t\x12\x16\n\x0eorphan_objects\x18\x03 \x01(\x08\x12\r\n\x05\x66orce\x18\x04 \x01(\x08\"\'\n\x11GetClusterRequest\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"T\n\x13ListClustersRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x16\n\x0elabel_selector\x18\x03 \x01(\t\"s\n\x14ListClustersResponse\x12\x30\n\x08\x63lusters\x18\x01 \x03(\x0b\x32\x1e.hanse.api.registry.v1.Cluster\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x10\n\x08revision\x18\x03 \x01(\x03\"~\n\x14UpdateClusterRequest\x12\x35\n\x07\x63luster\x18\x01 \x01(\x0b\x32\x1e.hanse.api.registry.v1.ClusterB\x04\xe2\x41\x01\x02\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\"(\n\x14WatchClustersRequest\x12\x10\n\x08revision\x18\x01 \x01(\x03\"\x87\x01\n\x15WatchClustersResponse\x12+\n\x04kind\x18\x01 \x01(\x0e\x32\x1d.hanse.api.type.v1.ChangeKind\x12/\n\x07\x63luster\x18\x02 \x01(\x0b\x32\x1e.hanse.api.registry.v1.Cluster\x12\x10\n\x08revision\x18\x03 \x01(\x03\",\n\x16GetApiCatalogueRequest\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\")\n\x13ProbeClusterRequest\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x32\xff\x06\n\x0fRegistryService\x12X\n\x0bJoinCluster\x12).hanse.api.registry.v1.JoinClusterRequest\x1a\x1e.hanse.api.registry.v1.Cluster\x12\x64\n\x11ReplaceCredential\x12/.hanse.api.registry.v1.ReplaceCredentialRequest\x1a\x1e.hanse.api.registry.v1.Cluster\x12\\\n\rUnjoinCluster\x12+.hanse.api.registry.v1.UnjoinClusterRequest\x1a\x1e.hanse.api.registry.v1.Cluster\x12V\n\nGetCluster\x12(.hanse.api.registry.v1.GetClusterRequest\x1a\x1e.hanse.api.registry.v1.Cluster\x12g\n\x0cListClusters\x12*.hanse.api.registry.v1.ListClustersRequest\x1a+.hanse.api.registry.v1.ListClustersResponse\x12\\\n\rUpdateCluster\x12+.hanse.api.registry.v1.UpdateClusterRequest\x1a\x1e.hanse.api.registry.v1.Cluster\x12l\n\rWatchClusters\x12+.hanse.api.registry.v1.WatchClustersRequest\x1a,.hanse.api.registry.v1.WatchClustersResponse0\x01\x12\x65\n\x0fGetApiCatalogue\x12-.hanse.api.registry.v1.GetApiCatalogueRequest\x1a#.hanse.api.registry.v1.ApiCatalogue\x12Z\n\x0cProbeCluster\x12*.hanse.api.registry.v1.ProbeClusterRequest\x1a\x1e.hanse.api.registry.v1.Clusterb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n,hanse/api/registry/v1/registry_service.proto\x12\x15hanse.api.registry.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x17google/api/client.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a google/protobuf/field_mask.proto\x1a#hanse/api/registry/v1/cluster.proto\x1a\x1ehanse/api/type/v1/change.proto\"\xf8\x01\n\x12JoinClusterRequest\x12\x18\n\ncluster_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x18\n\nkubeconfig\x18\x02 \x01(\x0c\x42\x04\xe2\x41\x01\x02\x12\x15\n\x07\x63ontext\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\x12K\n\x06labels\x18\x04 \x03(\x0b\x32\x35.hanse.api.registry.v1.JoinClusterRequest.LabelsEntryB\x04\xe2\x41\x01\x01\x12\x1b\n\rvalidate_only\x18\x05 \x01(\x08\x42\x04\xe2\x41\x01\x01\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x92\x01\n\x18ReplaceCredentialRequest\x12(\n\x04name\x18\x01 \x01(\tB\x1a\xe2\x41\x01\x02\xfa\x41\x13\n\x11hanse.dev/Cluster\x12\x18\n\nkubeconfig\x18\x02 \x01(\x0c\x42\x04\xe2\x41\x01\x02\x12\x15\n\x07\x63ontext\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\x12\x1b\n\rvalidate_only\x18\x04 \x01(\x08\x42\x04\xe2\x41\x01\x01\"\x87\x01\n\x14UnjoinClusterRequest\x12(\n\x04name\x18\x01 \x01(\tB\x1a\xe2\x41\x01\x02\xfa\x41\x13\n\x11hanse.dev/Cluster\x12\x12\n\x04\x65tag\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01\x12\x1c\n\x0eorphan_objects\x18\x03 \x01(\x08\x42\x04\xe2\x41\x01\x01\x12\x13\n\x05\x66orce\x18\x04 \x01(\x08\x42\x04\xe2\x41\x01\x01\"=\n\x11GetClusterRequest\x12(\n\x04name\x18\x01 \x01(\tB\x1a\xe2\x41\x01\x02\xfa\x41\x13\n\x11hanse.dev/Cluster\"f\n\x13ListClustersRequest\x12\x17\n\tpage_size\x18\x01 \x01(\x05\x42\x04\xe2\x41\x01\x01\x12\x18\n\npage_token\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01\x12\x1c\n\x0elabel_selector\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\"s\n\x14ListClustersResponse\x12\x30\n\x08\x63lusters\x18\x01 \x03(\x0b\x32\x1e.hanse.api.registry.v1.Cluster\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x10\n\x08revision\x18\x03 \x01(\x03\"\x84\x01\n\x14UpdateClusterRequest\x12\x35\n\x07\x63luster\x18\x01 \x01(\x0b\x32\x1e.hanse.api.registry.v1.ClusterB\x04\xe2\x41\x01\x02\x12\x35\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMaskB\x04\xe2\x41\x01\x01\".\n\x14WatchClustersRequest\x12\x16\n\x08revision\x18\x01 \x01(\x03\x42\x04\xe2\x41\x01\x01\"\x87\x01\n\x15WatchClustersResponse\x12+\n\x04kind\x18\x01 \x01(\x0e\x32\x1d.hanse.api.type.v1.ChangeKind\x12/\n\x07\x63luster\x18\x02 \x01(\x0b\x32\x1e.hanse.api.registry.v1.Cluster\x12\x10\n\x08revision\x18\x03 \x01(\x03\"G\n\x16GetApiCatalogueRequest\x12-\n\x04name\x18\x01 \x01(\tB\x1f\xe2\x41\x01\x02\xfa\x41\x18\n\x16hanse.dev/ApiCatalogue\"?\n\x13ProbeClusterRequest\x12(\n\x04name\x18\x01 \x01(\tB\x1a\xe2\x41\x01\x02\xfa\x41\x13\n\x11hanse.dev/Cluster2\xb6\n\n\x0fRegistryService\x12\x8e\x01\n\x0bJoinCluster\x12).hanse.api.registry.v1.JoinClusterRequest\x1a\x1e.hanse.api.registry.v1.Cluster\"4\xda\x41\x15\x63luster_id,kubeconfig\x82\xd3\xe4\x93\x02\x16\"\x11/v1/clusters:join:\x01*\x12\xaa\x01\n\x11ReplaceCredential\x12/.hanse.api.registry.v1.ReplaceCredentialRequest\x1a\x1e.hanse.api.registry.v1.Cluster\"D\xda\x41\x0fname,kubeconfig\x82\xd3\xe4\x93\x02,\"\'/v1/{name=clusters/*}:replaceCredential:\x01*\x12\x8c\x01\n\rUnjoinCluster\x12+.hanse.api.registry.v1.UnjoinClusterRequest\x1a\x1e.hanse.api.registry.v1.Cluster\".\xda\x41\x04name\x82\xd3\xe4\x93\x02!\"\x1c/v1/{name=clusters/*}:unjoin:\x01*\x12|\n\nGetCluster\x12(.hanse.api.registry.v1.GetClusterRequest\x1a\x1e.hanse.api.registry.v1.Cluster\"$\xda\x41\x04name\x82\xd3\xe4\x93\x02\x17\x12\x15/v1/{name=clusters/*}\x12\x80\x01\n\x0cListClusters\x12*.hanse.api.registry.v1.ListClustersRequest\x1a+.hanse.api.registry.v1.ListClustersResponse\"\x17\xda\x41\x00\x82\xd3\xe4\x93\x02\x0e\x12\x0c/v1/clusters\x12\xa2\x01\n\rUpdateCluster\x12+.hanse.api.registry.v1.UpdateClusterRequest\x1a\x1e.hanse.api.registry.v1.Cluster\"D\xda\x41\x13\x63luster,update_mask\x82\xd3\xe4\x93\x02(2\x1d/v1/{cluster.name=clusters/*}:\x07\x63luster\x12\x88\x01\n\rWatchClusters\x12+.hanse.api.registry.v1.WatchClustersRequest\x1a,.hanse.api.registry.v1.WatchClustersResponse\"\x1a\x82\xd3\xe4\x93\x02\x14\x12\x12/v1/clusters:watch0\x01\x12\x98\x01\n\x0fGetApiCatalogue\x12-.hanse.api.registry.v1.GetApiCatalogueRequest\x1a#.hanse.api.registry.v1.ApiCatalogue\"1\xda\x41\x04name\x82\xd3\xe4\x93\x02$\x12\"/v1/{name=clusters/*/apiCatalogue}\x12\x89\x01\n\x0cProbeCluster\x12*.hanse.api.registry.v1.ProbeClusterRequest\x1a\x1e.hanse.api.registry.v1.Cluster\"-\xda\x41\x04name\x82\xd3\xe4\x93\x02 \"\x1b/v1/{name=clusters/*}:probe:\x01*BC\n\x19\x64\x65v.hanse.api.registry.v1P\x01Z$hanse.dev/api/registry/v1;registryv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'hanse.api.registry.v1.registry_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
-  DESCRIPTOR._loaded_options = None
+  _globals['DESCRIPTOR']._loaded_options = None
+  _globals['DESCRIPTOR']._serialized_options = b'\n\031dev.hanse.api.registry.v1P\001Z$hanse.dev/api/registry/v1;registryv1'
   _globals['_JOINCLUSTERREQUEST_LABELSENTRY']._loaded_options = None
   _globals['_JOINCLUSTERREQUEST_LABELSENTRY']._serialized_options = b'8\001'
   _globals['_JOINCLUSTERREQUEST'].fields_by_name['cluster_id']._loaded_options = None
   _globals['_JOINCLUSTERREQUEST'].fields_by_name['cluster_id']._serialized_options = b'\342A\001\002'
   _globals['_JOINCLUSTERREQUEST'].fields_by_name['kubeconfig']._loaded_options = None
   _globals['_JOINCLUSTERREQUEST'].fields_by_name['kubeconfig']._serialized_options = b'\342A\001\002'
+  _globals['_JOINCLUSTERREQUEST'].fields_by_name['context']._loaded_options = None
+  _globals['_JOINCLUSTERREQUEST'].fields_by_name['context']._serialized_options = b'\342A\001\001'
+  _globals['_JOINCLUSTERREQUEST'].fields_by_name['labels']._loaded_options = None
+  _globals['_JOINCLUSTERREQUEST'].fields_by_name['labels']._serialized_options = b'\342A\001\001'
+  _globals['_JOINCLUSTERREQUEST'].fields_by_name['validate_only']._loaded_options = None
+  _globals['_JOINCLUSTERREQUEST'].fields_by_name['validate_only']._serialized_options = b'\342A\001\001'
   _globals['_REPLACECREDENTIALREQUEST'].fields_by_name['name']._loaded_options = None
-  _globals['_REPLACECREDENTIALREQUEST'].fields_by_name['name']._serialized_options = b'\342A\001\002'
+  _globals['_REPLACECREDENTIALREQUEST'].fields_by_name['name']._serialized_options = b'\342A\001\002\372A\023\n\021hanse.dev/Cluster'
   _globals['_REPLACECREDENTIALREQUEST'].fields_by_name['kubeconfig']._loaded_options = None
   _globals['_REPLACECREDENTIALREQUEST'].fields_by_name['kubeconfig']._serialized_options = b'\342A\001\002'
+  _globals['_REPLACECREDENTIALREQUEST'].fields_by_name['context']._loaded_options = None
+  _globals['_REPLACECREDENTIALREQUEST'].fields_by_name['context']._serialized_options = b'\342A\001\001'
+  _globals['_REPLACECREDENTIALREQUEST'].fields_by_name['validate_only']._loaded_options = None
+  _globals['_REPLACECREDENTIALREQUEST'].fields_by_name['validate_only']._serialized_options = b'\342A\001\001'
   _globals['_UNJOINCLUSTERREQUEST'].fields_by_name['name']._loaded_options = None
-  _globals['_UNJOINCLUSTERREQUEST'].fields_by_name['name']._serialized_options = b'\342A\001\002'
+  _globals['_UNJOINCLUSTERREQUEST'].fields_by_name['name']._serialized_options = b'\342A\001\002\372A\023\n\021hanse.dev/Cluster'
+  _globals['_UNJOINCLUSTERREQUEST'].fields_by_name['etag']._loaded_options = None
+  _globals['_UNJOINCLUSTERREQUEST'].fields_by_name['etag']._serialized_options = b'\342A\001\001'
+  _globals['_UNJOINCLUSTERREQUEST'].fields_by_name['orphan_objects']._loaded_options = None
+  _globals['_UNJOINCLUSTERREQUEST'].fields_by_name['orphan_objects']._serialized_options = b'\342A\001\001'
+  _globals['_UNJOINCLUSTERREQUEST'].fields_by_name['force']._loaded_options = None
+  _globals['_UNJOINCLUSTERREQUEST'].fields_by_name['force']._serialized_options = b'\342A\001\001'
   _globals['_GETCLUSTERREQUEST'].fields_by_name['name']._loaded_options = None
-  _globals['_GETCLUSTERREQUEST'].fields_by_name['name']._serialized_options = b'\342A\001\002'
+  _globals['_GETCLUSTERREQUEST'].fields_by_name['name']._serialized_options = b'\342A\001\002\372A\023\n\021hanse.dev/Cluster'
+  _globals['_LISTCLUSTERSREQUEST'].fields_by_name['page_size']._loaded_options = None
+  _globals['_LISTCLUSTERSREQUEST'].fields_by_name['page_size']._serialized_options = b'\342A\001\001'
+  _globals['_LISTCLUSTERSREQUEST'].fields_by_name['page_token']._loaded_options = None
+  _globals['_LISTCLUSTERSREQUEST'].fields_by_name['page_token']._serialized_options = b'\342A\001\001'
+  _globals['_LISTCLUSTERSREQUEST'].fields_by_name['label_selector']._loaded_options = None
+  _globals['_LISTCLUSTERSREQUEST'].fields_by_name['label_selector']._serialized_options = b'\342A\001\001'
   _globals['_UPDATECLUSTERREQUEST'].fields_by_name['cluster']._loaded_options = None
   _globals['_UPDATECLUSTERREQUEST'].fields_by_name['cluster']._serialized_options = b'\342A\001\002'
+  _globals['_UPDATECLUSTERREQUEST'].fields_by_name['update_mask']._loaded_options = None
+  _globals['_UPDATECLUSTERREQUEST'].fields_by_name['update_mask']._serialized_options = b'\342A\001\001'
+  _globals['_WATCHCLUSTERSREQUEST'].fields_by_name['revision']._loaded_options = None
+  _globals['_WATCHCLUSTERSREQUEST'].fields_by_name['revision']._serialized_options = b'\342A\001\001'
   _globals['_GETAPICATALOGUEREQUEST'].fields_by_name['name']._loaded_options = None
-  _globals['_GETAPICATALOGUEREQUEST'].fields_by_name['name']._serialized_options = b'\342A\001\002'
+  _globals['_GETAPICATALOGUEREQUEST'].fields_by_name['name']._serialized_options = b'\342A\001\002\372A\030\n\026hanse.dev/ApiCatalogue'
   _globals['_PROBECLUSTERREQUEST'].fields_by_name['name']._loaded_options = None
-  _globals['_PROBECLUSTERREQUEST'].fields_by_name['name']._serialized_options = b'\342A\001\002'
-  _globals['_JOINCLUSTERREQUEST']._serialized_start=208
-  _globals['_JOINCLUSTERREQUEST']._serialized_end=438
-  _globals['_JOINCLUSTERREQUEST_LABELSENTRY']._serialized_start=393
-  _globals['_JOINCLUSTERREQUEST_LABELSENTRY']._serialized_end=438
-  _globals['_REPLACECREDENTIALREQUEST']._serialized_start=440
-  _globals['_REPLACECREDENTIALREQUEST']._serialized_end=552
-  _globals['_UNJOINCLUSTERREQUEST']._serialized_start=554
-  _globals['_UNJOINCLUSTERREQUEST']._serialized_end=649
-  _globals['_GETCLUSTERREQUEST']._serialized_start=651
-  _globals['_GETCLUSTERREQUEST']._serialized_end=690
-  _globals['_LISTCLUSTERSREQUEST']._serialized_start=692
-  _globals['_LISTCLUSTERSREQUEST']._serialized_end=776
-  _globals['_LISTCLUSTERSRESPONSE']._serialized_start=778
-  _globals['_LISTCLUSTERSRESPONSE']._serialized_end=893
-  _globals['_UPDATECLUSTERREQUEST']._serialized_start=895
-  _globals['_UPDATECLUSTERREQUEST']._serialized_end=1021
-  _globals['_WATCHCLUSTERSREQUEST']._serialized_start=1023
-  _globals['_WATCHCLUSTERSREQUEST']._serialized_end=1063
-  _globals['_WATCHCLUSTERSRESPONSE']._serialized_start=1066
-  _globals['_WATCHCLUSTERSRESPONSE']._serialized_end=1201
-  _globals['_GETAPICATALOGUEREQUEST']._serialized_start=1203
-  _globals['_GETAPICATALOGUEREQUEST']._serialized_end=1247
-  _globals['_PROBECLUSTERREQUEST']._serialized_start=1249
-  _globals['_PROBECLUSTERREQUEST']._serialized_end=1290
-  _globals['_REGISTRYSERVICE']._serialized_start=1293
-  _globals['_REGISTRYSERVICE']._serialized_end=2188
+  _globals['_PROBECLUSTERREQUEST'].fields_by_name['name']._serialized_options = b'\342A\001\002\372A\023\n\021hanse.dev/Cluster'
+  _globals['_REGISTRYSERVICE'].methods_by_name['JoinCluster']._loaded_options = None
+  _globals['_REGISTRYSERVICE'].methods_by_name['JoinCluster']._serialized_options = b'\332A\025cluster_id,kubeconfig\202\323\344\223\002\026\"\021/v1/clusters:join:\001*'
+  _globals['_REGISTRYSERVICE'].methods_by_name['ReplaceCredential']._loaded_options = None
+  _globals['_REGISTRYSERVICE'].methods_by_name['ReplaceCredential']._serialized_options = b'\332A\017name,kubeconfig\202\323\344\223\002,\"\'/v1/{name=clusters/*}:replaceCredential:\001*'
+  _globals['_REGISTRYSERVICE'].methods_by_name['UnjoinCluster']._loaded_options = None
+  _globals['_REGISTRYSERVICE'].methods_by_name['UnjoinCluster']._serialized_options = b'\332A\004name\202\323\344\223\002!\"\034/v1/{name=clusters/*}:unjoin:\001*'
+  _globals['_REGISTRYSERVICE'].methods_by_name['GetCluster']._loaded_options = None
+  _globals['_REGISTRYSERVICE'].methods_by_name['GetCluster']._serialized_options = b'\332A\004name\202\323\344\223\002\027\022\025/v1/{name=clusters/*}'
+  _globals['_REGISTRYSERVICE'].methods_by_name['ListClusters']._loaded_options = None
+  _globals['_REGISTRYSERVICE'].methods_by_name['ListClusters']._serialized_options = b'\332A\000\202\323\344\223\002\016\022\014/v1/clusters'
+  _globals['_REGISTRYSERVICE'].methods_by_name['UpdateCluster']._loaded_options = None
+  _globals['_REGISTRYSERVICE'].methods_by_name['UpdateCluster']._serialized_options = b'\332A\023cluster,update_mask\202\323\344\223\002(2\035/v1/{cluster.name=clusters/*}:\007cluster'
+  _globals['_REGISTRYSERVICE'].methods_by_name['WatchClusters']._loaded_options = None
+  _globals['_REGISTRYSERVICE'].methods_by_name['WatchClusters']._serialized_options = b'\202\323\344\223\002\024\022\022/v1/clusters:watch'
+  _globals['_REGISTRYSERVICE'].methods_by_name['GetApiCatalogue']._loaded_options = None
+  _globals['_REGISTRYSERVICE'].methods_by_name['GetApiCatalogue']._serialized_options = b'\332A\004name\202\323\344\223\002$\022\"/v1/{name=clusters/*/apiCatalogue}'
+  _globals['_REGISTRYSERVICE'].methods_by_name['ProbeCluster']._loaded_options = None
+  _globals['_REGISTRYSERVICE'].methods_by_name['ProbeCluster']._serialized_options = b'\332A\004name\202\323\344\223\002 \"\033/v1/{name=clusters/*}:probe:\001*'
+  _globals['_JOINCLUSTERREQUEST']._serialized_start=290
+  _globals['_JOINCLUSTERREQUEST']._serialized_end=538
+  _globals['_JOINCLUSTERREQUEST_LABELSENTRY']._serialized_start=493
+  _globals['_JOINCLUSTERREQUEST_LABELSENTRY']._serialized_end=538
+  _globals['_REPLACECREDENTIALREQUEST']._serialized_start=541
+  _globals['_REPLACECREDENTIALREQUEST']._serialized_end=687
+  _globals['_UNJOINCLUSTERREQUEST']._serialized_start=690
+  _globals['_UNJOINCLUSTERREQUEST']._serialized_end=825
+  _globals['_GETCLUSTERREQUEST']._serialized_start=827
+  _globals['_GETCLUSTERREQUEST']._serialized_end=888
+  _globals['_LISTCLUSTERSREQUEST']._serialized_start=890
+  _globals['_LISTCLUSTERSREQUEST']._serialized_end=992
+  _globals['_LISTCLUSTERSRESPONSE']._serialized_start=994
+  _globals['_LISTCLUSTERSRESPONSE']._serialized_end=1109
+  _globals['_UPDATECLUSTERREQUEST']._serialized_start=1112
+  _globals['_UPDATECLUSTERREQUEST']._serialized_end=1244
+  _globals['_WATCHCLUSTERSREQUEST']._serialized_start=1246
+  _globals['_WATCHCLUSTERSREQUEST']._serialized_end=1292
+  _globals['_WATCHCLUSTERSRESPONSE']._serialized_start=1295
+  _globals['_WATCHCLUSTERSRESPONSE']._serialized_end=1430
+  _globals['_GETAPICATALOGUEREQUEST']._serialized_start=1432
+  _globals['_GETAPICATALOGUEREQUEST']._serialized_end=1503
+  _globals['_PROBECLUSTERREQUEST']._serialized_start=1505
+  _globals['_PROBECLUSTERREQUEST']._serialized_end=1568
+  _globals['_REGISTRYSERVICE']._serialized_start=1571
+  _globals['_REGISTRYSERVICE']._serialized_end=2905
 # @@protoc_insertion_point(module_scope)

@@ -107,7 +107,8 @@ class RegistryServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def UnjoinCluster(self, request, context):
-        """Unjoins a cluster. Returns at once with state UNJOINING; the Cluster is gone when the work is done.
+        """Unjoins a cluster. Returns at once with state UNJOINING; the Cluster is deleted when its objects are removed.
+        ABORTED if the etag is not current.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -150,7 +151,8 @@ class RegistryServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ProbeCluster(self, request, context):
-        """Probes a cluster now instead of at the next turn, and returns what was found.
+        """Probes a cluster now instead of when it is due, and returns it with the version, the capacity and the hash of the
+        catalogue that were found. Its state follows from the probe that it has the registry make besides.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

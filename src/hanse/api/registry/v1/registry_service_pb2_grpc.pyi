@@ -29,7 +29,9 @@ class RegistryServiceStub:
     answer.
     """
     UnjoinCluster: _aio.UnaryUnaryMultiCallable[_registry_service_pb2.UnjoinClusterRequest, _cluster_pb2.Cluster]
-    """Unjoins a cluster. Returns at once with state UNJOINING; the Cluster is gone when the work is done."""
+    """Unjoins a cluster. Returns at once with state UNJOINING; the Cluster is deleted when its objects are removed.
+    ABORTED if the etag is not current.
+    """
     GetCluster: _aio.UnaryUnaryMultiCallable[_registry_service_pb2.GetClusterRequest, _cluster_pb2.Cluster]
     """Gets a cluster."""
     ListClusters: _aio.UnaryUnaryMultiCallable[_registry_service_pb2.ListClustersRequest, _registry_service_pb2.ListClustersResponse]
@@ -43,7 +45,9 @@ class RegistryServiceStub:
     GetApiCatalogue: _aio.UnaryUnaryMultiCallable[_registry_service_pb2.GetApiCatalogueRequest, _cluster_pb2.ApiCatalogue]
     """Gets what a cluster serves."""
     ProbeCluster: _aio.UnaryUnaryMultiCallable[_registry_service_pb2.ProbeClusterRequest, _cluster_pb2.Cluster]
-    """Probes a cluster now instead of at the next turn, and returns what was found."""
+    """Probes a cluster now instead of when it is due, and returns it with the version, the capacity and the hash of the
+    catalogue that were found. Its state follows from the probe that it has the registry make besides.
+    """
 
 class RegistryServiceServicer(metaclass=_abc_1.ABCMeta):
     """Clusters: membership, health, capacity, topology and what they serve."""
@@ -77,7 +81,9 @@ class RegistryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _registry_service_pb2.UnjoinClusterRequest,
         context: _aio.ServicerContext[_registry_service_pb2.UnjoinClusterRequest, _abc.Awaitable[_cluster_pb2.Cluster]],
     ) -> _abc.Awaitable[_cluster_pb2.Cluster]:
-        """Unjoins a cluster. Returns at once with state UNJOINING; the Cluster is gone when the work is done."""
+        """Unjoins a cluster. Returns at once with state UNJOINING; the Cluster is deleted when its objects are removed.
+        ABORTED if the etag is not current.
+        """
 
     @_abc_1.abstractmethod
     def GetCluster(
@@ -127,6 +133,8 @@ class RegistryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _registry_service_pb2.ProbeClusterRequest,
         context: _aio.ServicerContext[_registry_service_pb2.ProbeClusterRequest, _abc.Awaitable[_cluster_pb2.Cluster]],
     ) -> _abc.Awaitable[_cluster_pb2.Cluster]:
-        """Probes a cluster now instead of at the next turn, and returns what was found."""
+        """Probes a cluster now instead of when it is due, and returns it with the version, the capacity and the hash of the
+        catalogue that were found. Its state follows from the probe that it has the registry make besides.
+        """
 
 def add_RegistryServiceServicer_to_server(servicer: RegistryServiceServicer, server: _aio.Server) -> None: ...

@@ -68,14 +68,14 @@ class ClusterPlacement(_message.Message):
     reason: _builtins.str
     """One CamelCase word that says why. Example: "AllReadyClusters", "SelectedByAnnotation"."""
     message: _builtins.str
-    """One sentence for people. Example: "weight 1 of 3, capacity unlimited"."""
+    """One sentence for people. Example: "weight 1 of 3, at most 4"."""
     overrides: _builtins.bytes
     """RFC 6902 operations, as a JSON array, that the override policies make for this cluster; empty for none."""
     completions: _builtins.int
     """For a Job whose completions are divided: completions of this cluster."""
     suspended: _builtins.bool
     """The cluster was unreachable for longer than the toleration, and its replicas count elsewhere now. The syncer
-    leaves the object there as it is, neither applying nor pruning, until the scheduler has decided anew.
+    leaves the object there as it is, neither applying nor pruning, until the scheduler has decided again.
     """
     after_revision: _builtins.int
     """etcd revision of the placement before the one that first named the cluster; 0 if there was none. What the
@@ -258,7 +258,7 @@ class Placement(_message.Message):
 
     @_builtins.property
     def refused(self) -> _containers.RepeatedCompositeFieldContainer[Global___ClusterRefusal]:
-        """Where it does not go and never was, sorted by cluster."""
+        """Where it does not go and need not leave, sorted by cluster."""
 
     @_builtins.property
     def releasing(self) -> _containers.RepeatedCompositeFieldContainer[Global___ClusterRelease]:

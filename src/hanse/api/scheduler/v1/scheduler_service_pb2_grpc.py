@@ -99,7 +99,7 @@ class SchedulerServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ExplainPlacement(self, request, context):
-        """Decides anew for a stored object, from scratch and without storing it, and says why in steps.
+        """Decides again for a stored object, without storing the decision, and says why in steps.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -113,8 +113,8 @@ class SchedulerServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def RebalancePlacement(self, request, context):
-        """Divides an object's replicas anew, as if it had rebalance set, once; lets clusters that it was evicted from
-        take part again.
+        """Divides an object's replicas again, once, as if it had rebalance set; clusters that it was evicted from take part
+        again. UNAVAILABLE from a scheduler that does not lead.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

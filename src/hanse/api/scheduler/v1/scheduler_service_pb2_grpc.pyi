@@ -24,12 +24,12 @@ class SchedulerServiceStub:
     WatchPlacements: _aio.UnaryStreamMultiCallable[_scheduler_service_pb2.WatchPlacementsRequest, _scheduler_service_pb2.WatchPlacementsResponse]
     """Sends the placements as they are, then every change."""
     ExplainPlacement: _aio.UnaryUnaryMultiCallable[_scheduler_service_pb2.ExplainPlacementRequest, _scheduler_service_pb2.ExplainPlacementResponse]
-    """Decides anew for a stored object, from scratch and without storing it, and says why in steps."""
+    """Decides again for a stored object, without storing the decision, and says why in steps."""
     PreviewPlacement: _aio.UnaryUnaryMultiCallable[_scheduler_service_pb2.PreviewPlacementRequest, _scheduler_service_pb2.ExplainPlacementResponse]
     """Decides for a manifest that need not exist; stores nothing."""
     RebalancePlacement: _aio.UnaryUnaryMultiCallable[_scheduler_service_pb2.RebalancePlacementRequest, _placement_pb2.Placement]
-    """Divides an object's replicas anew, as if it had rebalance set, once; lets clusters that it was evicted from
-    take part again.
+    """Divides an object's replicas again, once, as if it had rebalance set; clusters that it was evicted from take part
+    again. UNAVAILABLE from a scheduler that does not lead.
     """
     EvictPlacement: _aio.UnaryUnaryMultiCallable[_scheduler_service_pb2.EvictPlacementRequest, _placement_pb2.Placement]
     """Moves an object away from a cluster now, without waiting for the toleration, and keeps it away until
@@ -69,7 +69,7 @@ class SchedulerServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _scheduler_service_pb2.ExplainPlacementRequest,
         context: _aio.ServicerContext[_scheduler_service_pb2.ExplainPlacementRequest, _abc.Awaitable[_scheduler_service_pb2.ExplainPlacementResponse]],
     ) -> _abc.Awaitable[_scheduler_service_pb2.ExplainPlacementResponse]:
-        """Decides anew for a stored object, from scratch and without storing it, and says why in steps."""
+        """Decides again for a stored object, without storing the decision, and says why in steps."""
 
     @_abc_1.abstractmethod
     def PreviewPlacement(
@@ -85,8 +85,8 @@ class SchedulerServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _scheduler_service_pb2.RebalancePlacementRequest,
         context: _aio.ServicerContext[_scheduler_service_pb2.RebalancePlacementRequest, _abc.Awaitable[_placement_pb2.Placement]],
     ) -> _abc.Awaitable[_placement_pb2.Placement]:
-        """Divides an object's replicas anew, as if it had rebalance set, once; lets clusters that it was evicted from
-        take part again.
+        """Divides an object's replicas again, once, as if it had rebalance set; clusters that it was evicted from take part
+        again. UNAVAILABLE from a scheduler that does not lead.
         """
 
     @_abc_1.abstractmethod

@@ -23,23 +23,39 @@ _sym_db = _symbol_database.Default()
 
 
 from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
+from google.api import resource_pb2 as google_dot_api_dot_resource__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from hanse.api.type.v1 import object_reference_pb2 as hanse_dot_api_dot_type_dot_v1_dot_object__reference__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n hanse/api/syncer/v1/orphan.proto\x12\x13hanse.api.syncer.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a(hanse/api/type/v1/object_reference.proto\"\xe9\x01\n\x06Orphan\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x08\x12\x32\n\x06object\x18\x02 \x01(\x0b\x32\".hanse.api.type.v1.ObjectReference\x12\x0f\n\x07\x63luster\x18\x03 \x01(\t\x12\x12\n\nmember_uid\x18\x04 \x01(\t\x12\x31\n\x06reason\x18\x05 \x01(\x0e\x32!.hanse.api.syncer.v1.OrphanReason\x12\x0f\n\x07message\x18\x06 \x01(\t\x12.\n\nfound_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\\\n\x0cOrphanReport\x12\x0f\n\x07\x63luster\x18\x01 \x01(\t\x12,\n\x07orphans\x18\x02 \x03(\x0b\x32\x1b.hanse.api.syncer.v1.Orphan\x12\r\n\x05total\x18\x03 \x01(\x05*W\n\x0cOrphanReason\x12\x1d\n\x19ORPHAN_REASON_UNSPECIFIED\x10\x00\x12\x12\n\x0eNO_SUCH_OBJECT\x10\x01\x12\x14\n\x10NOT_PLACED_THERE\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n hanse/api/syncer/v1/orphan.proto\x12\x13hanse.api.syncer.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a(hanse/api/type/v1/object_reference.proto\"\xf0\x02\n\x06Orphan\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x08\x12\x38\n\x06object\x18\x02 \x01(\x0b\x32\".hanse.api.type.v1.ObjectReferenceB\x04\xe2\x41\x01\x03\x12\x15\n\x07\x63luster\x18\x03 \x01(\tB\x04\xe2\x41\x01\x03\x12\x18\n\nmember_uid\x18\x04 \x01(\tB\x04\xe2\x41\x01\x03\x12\x37\n\x06reason\x18\x05 \x01(\x0e\x32!.hanse.api.syncer.v1.OrphanReasonB\x04\xe2\x41\x01\x03\x12\x15\n\x07message\x18\x06 \x01(\tB\x04\xe2\x41\x01\x03\x12\x34\n\nfound_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03:a\xea\x41^\n\x10hanse.dev/Orphan\x12\x39orphans/{group}/{resource}/{namespace}/{object}/{cluster}*\x07orphans2\x06orphan\"\\\n\x0cOrphanReport\x12\x0f\n\x07\x63luster\x18\x01 \x01(\t\x12,\n\x07orphans\x18\x02 \x03(\x0b\x32\x1b.hanse.api.syncer.v1.Orphan\x12\r\n\x05total\x18\x03 \x01(\x05*W\n\x0cOrphanReason\x12\x1d\n\x19ORPHAN_REASON_UNSPECIFIED\x10\x00\x12\x12\n\x0eNO_SUCH_OBJECT\x10\x01\x12\x14\n\x10NOT_PLACED_THERE\x10\x02\x42=\n\x17\x64\x65v.hanse.api.syncer.v1P\x01Z hanse.dev/api/syncer/v1;syncerv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'hanse.api.syncer.v1.orphan_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
-  DESCRIPTOR._loaded_options = None
+  _globals['DESCRIPTOR']._loaded_options = None
+  _globals['DESCRIPTOR']._serialized_options = b'\n\027dev.hanse.api.syncer.v1P\001Z hanse.dev/api/syncer/v1;syncerv1'
   _globals['_ORPHAN'].fields_by_name['name']._loaded_options = None
   _globals['_ORPHAN'].fields_by_name['name']._serialized_options = b'\342A\001\010'
-  _globals['_ORPHANREASON']._serialized_start=495
-  _globals['_ORPHANREASON']._serialized_end=582
-  _globals['_ORPHAN']._serialized_start=166
-  _globals['_ORPHAN']._serialized_end=399
-  _globals['_ORPHANREPORT']._serialized_start=401
-  _globals['_ORPHANREPORT']._serialized_end=493
+  _globals['_ORPHAN'].fields_by_name['object']._loaded_options = None
+  _globals['_ORPHAN'].fields_by_name['object']._serialized_options = b'\342A\001\003'
+  _globals['_ORPHAN'].fields_by_name['cluster']._loaded_options = None
+  _globals['_ORPHAN'].fields_by_name['cluster']._serialized_options = b'\342A\001\003'
+  _globals['_ORPHAN'].fields_by_name['member_uid']._loaded_options = None
+  _globals['_ORPHAN'].fields_by_name['member_uid']._serialized_options = b'\342A\001\003'
+  _globals['_ORPHAN'].fields_by_name['reason']._loaded_options = None
+  _globals['_ORPHAN'].fields_by_name['reason']._serialized_options = b'\342A\001\003'
+  _globals['_ORPHAN'].fields_by_name['message']._loaded_options = None
+  _globals['_ORPHAN'].fields_by_name['message']._serialized_options = b'\342A\001\003'
+  _globals['_ORPHAN'].fields_by_name['found_time']._loaded_options = None
+  _globals['_ORPHAN'].fields_by_name['found_time']._serialized_options = b'\342A\001\003'
+  _globals['_ORPHAN']._loaded_options = None
+  _globals['_ORPHAN']._serialized_options = b'\352A^\n\020hanse.dev/Orphan\0229orphans/{group}/{resource}/{namespace}/{object}/{cluster}*\007orphans2\006orphan'
+  _globals['_ORPHANREASON']._serialized_start=657
+  _globals['_ORPHANREASON']._serialized_end=744
+  _globals['_ORPHAN']._serialized_start=193
+  _globals['_ORPHAN']._serialized_end=561
+  _globals['_ORPHANREPORT']._serialized_start=563
+  _globals['_ORPHANREPORT']._serialized_end=655
 # @@protoc_insertion_point(module_scope)

@@ -159,7 +159,7 @@ class SyncState(_message.Message):
     phase: Global___SyncPhase.ValueType
     """How far it is."""
     reason: _builtins.str
-    """One CamelCase word that says why. Example: "FieldManagerConflict"."""
+    """One CamelCase word that says why. Example: "NamespaceMissing"."""
     message: _builtins.str
     """One sentence for people, with the member's own words where it refused."""
     applied_hash: _builtins.str

@@ -378,7 +378,7 @@ class ResyncResponse(_message.Message):
 
     QUEUED_FIELD_NUMBER: _builtins.int
     queued: _builtins.int
-    """How many objects were queued."""
+    """How many objects were queued; 0 if another syncer holds the cluster."""
     def __init__(
         self,
         *,

@@ -124,7 +124,8 @@ class SyncerServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Resync(self, request, context):
-        """Compares an object, or everything of a cluster, with the members anew, and repairs what differs.
+        """Compares an object, or everything of a cluster, with the members again, and repairs what differs, for the
+        clusters that this syncer holds.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -29,7 +29,9 @@ class SyncerServiceStub:
     RenderObject: _aio.UnaryUnaryMultiCallable[_syncer_service_pb2.RenderObjectRequest, _syncer_service_pb2.RenderObjectResponse]
     """Renders what each cluster gets, without applying it."""
     Resync: _aio.UnaryUnaryMultiCallable[_syncer_service_pb2.ResyncRequest, _syncer_service_pb2.ResyncResponse]
-    """Compares an object, or everything of a cluster, with the members anew, and repairs what differs."""
+    """Compares an object, or everything of a cluster, with the members again, and repairs what differs, for the
+    clusters that this syncer holds.
+    """
     ListOrphans: _aio.UnaryUnaryMultiCallable[_syncer_service_pb2.ListOrphansRequest, _syncer_service_pb2.ListOrphansResponse]
     """Lists what carries the federation's marks in members and nobody wants there, ordered by cluster and name."""
     ExportOrphan: _aio.UnaryUnaryMultiCallable[_syncer_service_pb2.ExportOrphanRequest, _syncer_service_pb2.ExportOrphanResponse]
@@ -86,7 +88,9 @@ class SyncerServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _syncer_service_pb2.ResyncRequest,
         context: _aio.ServicerContext[_syncer_service_pb2.ResyncRequest, _abc.Awaitable[_syncer_service_pb2.ResyncResponse]],
     ) -> _abc.Awaitable[_syncer_service_pb2.ResyncResponse]:
-        """Compares an object, or everything of a cluster, with the members anew, and repairs what differs."""
+        """Compares an object, or everything of a cluster, with the members again, and repairs what differs, for the
+        clusters that this syncer holds.
+        """
 
     @_abc_1.abstractmethod
     def ListOrphans(

@@ -27,7 +27,7 @@ class _ChangeKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ChangeKind
     UPDATED: _ChangeKind.ValueType  # 1
     """The resource exists with the content that is sent: new, or changed."""
     DELETED: _ChangeKind.ValueType  # 2
-    """The resource is gone; only its name is sent."""
+    """The resource is gone; only what names it is sent."""
     BOOKMARK: _ChangeKind.ValueType  # 3
     """Nothing changed up to the revision that is sent; a stream may resume there."""
 
@@ -39,7 +39,7 @@ CHANGE_KIND_UNSPECIFIED: ChangeKind.ValueType  # 0
 UPDATED: ChangeKind.ValueType  # 1
 """The resource exists with the content that is sent: new, or changed."""
 DELETED: ChangeKind.ValueType  # 2
-"""The resource is gone; only its name is sent."""
+"""The resource is gone; only what names it is sent."""
 BOOKMARK: ChangeKind.ValueType  # 3
 """Nothing changed up to the revision that is sent; a stream may resume there."""
 Global___ChangeKind: _TypeAlias = ChangeKind  # noqa: Y015

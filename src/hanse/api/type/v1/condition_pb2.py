@@ -22,18 +22,30 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!hanse/api/type/v1/condition.proto\x12\x11hanse.api.type.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa8\x01\n\tCondition\x12\x0c\n\x04type\x18\x01 \x01(\t\x12\x32\n\x06status\x18\x02 \x01(\x0e\x32\".hanse.api.type.v1.ConditionStatus\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x0f\n\x07message\x18\x04 \x01(\t\x12\x38\n\x14last_transition_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp*U\n\x0f\x43onditionStatus\x12 \n\x1c\x43ONDITION_STATUS_UNSPECIFIED\x10\x00\x12\x08\n\x04TRUE\x10\x01\x12\t\n\x05\x46\x41LSE\x10\x02\x12\x0b\n\x07UNKNOWN\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!hanse/api/type/v1/condition.proto\x12\x11hanse.api.type.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xc6\x01\n\tCondition\x12\x12\n\x04type\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03\x12\x38\n\x06status\x18\x02 \x01(\x0e\x32\".hanse.api.type.v1.ConditionStatusB\x04\xe2\x41\x01\x03\x12\x14\n\x06reason\x18\x03 \x01(\tB\x04\xe2\x41\x01\x03\x12\x15\n\x07message\x18\x04 \x01(\tB\x04\xe2\x41\x01\x03\x12>\n\x14last_transition_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03*U\n\x0f\x43onditionStatus\x12 \n\x1c\x43ONDITION_STATUS_UNSPECIFIED\x10\x00\x12\x08\n\x04TRUE\x10\x01\x12\t\n\x05\x46\x41LSE\x10\x02\x12\x0b\n\x07UNKNOWN\x10\x03\x42\x37\n\x15\x64\x65v.hanse.api.type.v1P\x01Z\x1chanse.dev/api/type/v1;typev1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'hanse.api.type.v1.condition_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
-  DESCRIPTOR._loaded_options = None
-  _globals['_CONDITIONSTATUS']._serialized_start=260
-  _globals['_CONDITIONSTATUS']._serialized_end=345
-  _globals['_CONDITION']._serialized_start=90
-  _globals['_CONDITION']._serialized_end=258
+  _globals['DESCRIPTOR']._loaded_options = None
+  _globals['DESCRIPTOR']._serialized_options = b'\n\025dev.hanse.api.type.v1P\001Z\034hanse.dev/api/type/v1;typev1'
+  _globals['_CONDITION'].fields_by_name['type']._loaded_options = None
+  _globals['_CONDITION'].fields_by_name['type']._serialized_options = b'\342A\001\003'
+  _globals['_CONDITION'].fields_by_name['status']._loaded_options = None
+  _globals['_CONDITION'].fields_by_name['status']._serialized_options = b'\342A\001\003'
+  _globals['_CONDITION'].fields_by_name['reason']._loaded_options = None
+  _globals['_CONDITION'].fields_by_name['reason']._serialized_options = b'\342A\001\003'
+  _globals['_CONDITION'].fields_by_name['message']._loaded_options = None
+  _globals['_CONDITION'].fields_by_name['message']._serialized_options = b'\342A\001\003'
+  _globals['_CONDITION'].fields_by_name['last_transition_time']._loaded_options = None
+  _globals['_CONDITION'].fields_by_name['last_transition_time']._serialized_options = b'\342A\001\003'
+  _globals['_CONDITIONSTATUS']._serialized_start=323
+  _globals['_CONDITIONSTATUS']._serialized_end=408
+  _globals['_CONDITION']._serialized_start=123
+  _globals['_CONDITION']._serialized_end=321
 # @@protoc_insertion_point(module_scope)

@@ -22,15 +22,31 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(hanse/api/type/v1/object_reference.proto\x12\x11hanse.api.type.v1\"\x7f\n\x0fObjectReference\x12\r\n\x05group\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x10\n\x08resource\x18\x03 \x01(\t\x12\x0c\n\x04kind\x18\x04 \x01(\t\x12\x11\n\tnamespace\x18\x05 \x01(\t\x12\x0c\n\x04name\x18\x06 \x01(\t\x12\x0b\n\x03uid\x18\x07 \x01(\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(hanse/api/type/v1/object_reference.proto\x12\x11hanse.api.type.v1\x1a\x1fgoogle/api/field_behavior.proto\"\xa9\x01\n\x0fObjectReference\x12\x13\n\x05group\x18\x01 \x01(\tB\x04\xe2\x41\x01\x01\x12\x15\n\x07version\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01\x12\x16\n\x08resource\x18\x03 \x01(\tB\x04\xe2\x41\x01\x02\x12\x12\n\x04kind\x18\x04 \x01(\tB\x04\xe2\x41\x01\x01\x12\x17\n\tnamespace\x18\x05 \x01(\tB\x04\xe2\x41\x01\x01\x12\x12\n\x04name\x18\x06 \x01(\tB\x04\xe2\x41\x01\x02\x12\x11\n\x03uid\x18\x07 \x01(\tB\x04\xe2\x41\x01\x01\x42\x37\n\x15\x64\x65v.hanse.api.type.v1P\x01Z\x1chanse.dev/api/type/v1;typev1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'hanse.api.type.v1.object_reference_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
-  DESCRIPTOR._loaded_options = None
-  _globals['_OBJECTREFERENCE']._serialized_start=63
-  _globals['_OBJECTREFERENCE']._serialized_end=190
+  _globals['DESCRIPTOR']._loaded_options = None
+  _globals['DESCRIPTOR']._serialized_options = b'\n\025dev.hanse.api.type.v1P\001Z\034hanse.dev/api/type/v1;typev1'
+  _globals['_OBJECTREFERENCE'].fields_by_name['group']._loaded_options = None
+  _globals['_OBJECTREFERENCE'].fields_by_name['group']._serialized_options = b'\342A\001\001'
+  _globals['_OBJECTREFERENCE'].fields_by_name['version']._loaded_options = None
+  _globals['_OBJECTREFERENCE'].fields_by_name['version']._serialized_options = b'\342A\001\001'
+  _globals['_OBJECTREFERENCE'].fields_by_name['resource']._loaded_options = None
+  _globals['_OBJECTREFERENCE'].fields_by_name['resource']._serialized_options = b'\342A\001\002'
+  _globals['_OBJECTREFERENCE'].fields_by_name['kind']._loaded_options = None
+  _globals['_OBJECTREFERENCE'].fields_by_name['kind']._serialized_options = b'\342A\001\001'
+  _globals['_OBJECTREFERENCE'].fields_by_name['namespace']._loaded_options = None
+  _globals['_OBJECTREFERENCE'].fields_by_name['namespace']._serialized_options = b'\342A\001\001'
+  _globals['_OBJECTREFERENCE'].fields_by_name['name']._loaded_options = None
+  _globals['_OBJECTREFERENCE'].fields_by_name['name']._serialized_options = b'\342A\001\002'
+  _globals['_OBJECTREFERENCE'].fields_by_name['uid']._loaded_options = None
+  _globals['_OBJECTREFERENCE'].fields_by_name['uid']._serialized_options = b'\342A\001\001'
+  _globals['_OBJECTREFERENCE']._serialized_start=97
+  _globals['_OBJECTREFERENCE']._serialized_end=266
 # @@protoc_insertion_point(module_scope)

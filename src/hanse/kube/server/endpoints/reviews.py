@@ -11,8 +11,9 @@ import orjson
 from aiohttp import web
 
 from hanse.errors import HanseError, InvalidArgumentError
+from hanse.kube.model.identity import Attributes, User
 from hanse.kube.model.objects import Object, mapping, sequence
-from hanse.kube.server.auth import Attributes, Authenticator, Authorizer, Credentials, User
+from hanse.kube.server.auth import Authenticator, Authorizer, Credentials
 from hanse.kube.server.negotiation import read_body
 from hanse.kube.server.representation import respond
 from hanse.kube.server.request import Call

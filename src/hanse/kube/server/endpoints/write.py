@@ -1,7 +1,7 @@
 """The verbs that change: create, update, patch, delete, deletecollection, and the subresources of writes.
 
 Turns requests into calls of `ResourceStore` and results into answers; holds no state. Next:
-`hanse.kube.engine.resources`.
+`hanse.kube.engine.resources.store`.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from hanse.kube.engine.engine import KubeEngine
 from hanse.kube.engine.lifecycle import Propagation
 from hanse.kube.engine.options import DeleteOptions, FieldValidation, WriteOptions
 from hanse.kube.kinds.conversion import to_served
+from hanse.kube.kinds.resource_info import ResourceInfo
 from hanse.kube.kinds.scale import SCALE, scale_of, with_scale
 from hanse.kube.merge.patch import json_patch, merge_patch
 from hanse.kube.model import status
 from hanse.kube.model.objects import Object, mapping
-from hanse.kube.model.resource_info import ResourceInfo
 from hanse.kube.server.endpoints.read import Filter
 from hanse.kube.server.negotiation import parse_accept, read_body, read_patch
 from hanse.kube.server.representation import Renderer, list_pieces, respond, respond_in_pieces

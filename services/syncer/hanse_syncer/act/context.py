@@ -1,0 +1,162 @@
+"""What reconciling the objects of one cluster needs: the dependencies that all requests share.
+
+Owns `ReconcileContext`, made for each connection to the member, and `MemberView`, what is known of the
+member's objects by that connection.
+
+Concurrency: one event loop. Next: `hanse_syncer.act.request` for one object, `hanse_syncer.act.reconciler`
+for what is done with both.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Protocol
+
+from opentelemetry.trace import Tracer
+
+from hanse.api.registry.v1.cluster_pb2 import ApiResource
+from hanse.api.syncer.v1.sync_state_pb2 import SyncState, ZoneEndpoints
+from hanse.federation.clusters import leaves_objects
+from hanse.store.keys import ObjectKey
+from hanse.turns import Turns
+from hanse_syncer.act.request import SyncRequest, TransientState
+from hanse_syncer.act.waiting import Waiting
+from hanse_syncer.decide import health, plan
+from hanse_syncer.decide.plan import Desired, Seen
+from hanse_syncer.decide.render import Manifest, Renderer
+from hanse_syncer.member.member import Member, Target
+from hanse_syncer.report.events import EventSink
+from hanse_syncer.report.metrics import SyncerMetrics
+from hanse_syncer.report.state_table import SyncStateTable
+from hanse_syncer.world import Intent, World
+
+
+class MemberView(Protocol):
+    """What the member shows of our objects; see `hanse_syncer.member.informer`."""
+
+    def seen(self, target: Target) -> tuple[Seen | None, bool]:
+        """Return what is shown of the object, and whether all of its resource has been listed."""
+        ...
+
+    def note(self, target: Target, seen: Seen | None) -> None:
+        """Take in what an answer said."""
+        ...
+
+
+@dataclass(slots=True)
+class ReconcileContext:
+    """What reconciling one cluster's objects needs."""
+
+    cluster: str
+    federation_id: str
+    world: World
+    member: Member
+    states: SyncStateTable
+    view: MemberView
+    renderer: Renderer
+    events: EventSink
+    metrics: SyncerMetrics
+    tracer: Tracer | None
+    """None where nobody records spans: then none is made."""
+    clock: Callable[[], datetime]
+    """The time of day, for what is written down."""
+    monotonic: Callable[[], float]
+    """Seconds since some moment, for deadlines and pauses."""
+    wake: Callable[[str], None]
+    """Has an object looked at soon."""
+    suspect: Callable[[str], None]
+    """Has somebody see whether an object is an orphan."""
+    endpoints: Callable[[str, str], list[ZoneEndpoints] | None]
+    """The ready endpoints of the Service (namespace, name); None while they are not known."""
+    served: Mapping[tuple[str, str], tuple[ApiResource, ...]] = field(default_factory=dict)
+    """By (group, resource): the versions that the member serves, empty while unknown."""
+    waiting: Waiting = field(default_factory=Waiting)
+    transients: dict[str, TransientState] = field(default_factory=dict)
+    turns: Turns = field(default_factory=Turns)
+
+    def transient(self, path: str) -> TransientState:
+        """Return what is remembered of an object."""
+        found = self.transients.get(path)
+        if found is None:
+            found = self.transients[path] = TransientState()
+        return found
+
+    def request(self, path: str) -> SyncRequest:
+        """Return the object at `<group>/<resource>/<namespace>/<name>` as everything is now."""
+        key = _key(path)
+        intent = self.world.intent(path)
+        entry = self.world.placement(path)
+        placement = entry.value if entry is not None else None
+        if intent is not None and placement is not None:
+            uid = placement.object.uid
+            if uid and intent.uid and uid != intent.uid:
+                placement = None  # one of the two is of an object of that name that is no more
+        desired, placed = plan.desired_in(
+            intent, placement, self.cluster, orphan_cluster=self._leaves_objects()
+        )
+        if self.world.unreadable(path):
+            desired, placed = Desired.UNTOUCHED, None
+        state = self.states.get(path)
+        return SyncRequest(
+            path=path,
+            key=key,
+            intent=intent,
+            placement=placement,
+            placement_revision=entry.mod_revision if entry is not None else 0,
+            desired=desired,
+            entry=placed,
+            state=state,
+            target=Target(
+                key,
+                self.api_version(key, _known_version(key, intent, state)),
+                metadata_only=(key.group, key.resource) in health.STATELESS_KINDS,
+                kind=intent.kind if intent is not None else "",
+            ),
+            transient=self.transient(path),
+        )
+
+    def _leaves_objects(self) -> bool:
+        """Whether the cluster leaves the federation and keeps its objects."""
+        cluster = self.world.cluster(self.cluster)
+        return cluster is not None and leaves_objects(cluster)
+
+    def serve(self, resources: Iterable[ApiResource]) -> None:
+        """Take in what the member serves now, and wake what waited for that."""
+        served: dict[tuple[str, str], list[ApiResource]] = {}
+        for resource in resources:
+            served.setdefault((resource.group, resource.resource), []).append(resource)
+        self.served = {identity: tuple(found) for identity, found in served.items()}
+        for path in self.waiting.take_served(served.keys()):
+            self.wake(path)
+
+    def render(self, request: SyncRequest) -> Manifest:
+        """Return what the cluster should have. Raises InvalidArgumentError for senseless overrides."""
+        assert request.intent is not None
+        assert request.entry is not None
+        return self.renderer.render(
+            request.intent.encoded,
+            key=request.path,
+            revision=request.intent.revision,
+            placement=request.entry,
+            api_version=request.target.api_version,
+        )
+
+    def api_version(self, key: ObjectKey, wanted: str) -> str:
+        """Return the apiVersion for requests about `key`: `wanted` if the member serves it."""
+        return plan.choose_version(self.served.get((key.group, key.resource), ()), wanted)
+
+
+def _known_version(key: ObjectKey, intent: Intent | None, state: SyncState | None) -> str:
+    """Return the apiVersion that the intent has, else the one of the last apply, else v1."""
+    if intent is not None:
+        return intent.api_version
+    version = (state.object.version if state is not None else "") or "v1"
+    return f"{key.group}/{version}" if key.group else version
+
+
+@functools.lru_cache(maxsize=4096)
+def _key(path: str) -> ObjectKey:
+    return ObjectKey.parse(f"objects/{path}")

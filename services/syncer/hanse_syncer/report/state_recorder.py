@@ -1,0 +1,236 @@
+"""How an object is in a member, written down: after an apply, a look, a failure, or no answer at all.
+
+Owns when a sync state is written and what follows from it: who is woken that waited for this object, and when
+to look again at one that lags.
+
+Concurrency: called by the reconciler, for one object at a time. Next: `hanse_syncer.report.transitions` for
+what is in a state, `hanse_syncer.report.state_table` for how it gets into the store.
+"""
+
+from __future__ import annotations
+
+import random
+from typing import Final
+
+from hanse.api.syncer.v1 import sync_state_pb2 as sync
+from hanse.api.syncer.v1.sync_state_pb2 import SyncState
+from hanse.control.queue import Backoff
+from hanse.control.reconcile import Result
+from hanse.errors import InvalidArgumentError
+from hanse.kube.model.objects import Object, child
+from hanse.process.telemetry import get_logger
+from hanse_syncer.act import waiting
+from hanse_syncer.act.context import ReconcileContext
+from hanse_syncer.act.request import SyncRequest
+from hanse_syncer.decide import drift, health
+from hanse_syncer.decide.errors import SyncError
+from hanse_syncer.decide.plan import Desired, Seen
+from hanse_syncer.decide.render import Manifest
+from hanse_syncer.member import pods
+from hanse_syncer.report import transitions
+
+_log = get_logger(__name__)
+
+_RETRIES: Final = Backoff(base=0.25, limit=30.0)
+_REFUSALS: Final = Backoff(base=2.0, limit=300.0)
+UNREACHABLE: Final = "MemberUnreachable"
+_LAG_SECONDS: Final = 3.0
+"""How long a workload may lag before its pods are looked at."""
+_LAG_AGAIN_SECONDS: Final = 15.0
+_TRANSIENT_FAILURES: Final = 2
+"""An error that may pass is written down when it has come so many times in a row."""
+
+
+class StateRecorder:
+    """Writes the sync states of one cluster."""
+
+    def __init__(self, context: ReconcileContext) -> None:
+        self._context = context
+        self._random = random.Random()  # noqa: S311 - jitter
+
+    def applied(
+        self, request: SyncRequest, manifest: Manifest, live: Object, *, repaired: bool
+    ) -> Result | None:
+        """The member has the manifest; `live` is what it answered. `repaired` counts a repair of drift."""
+        context = self._context
+        if repaired:
+            context.metrics.repairs.add(1, {"hanse.cluster": context.cluster})
+            _log.info("drift repaired", cluster=context.cluster, object=str(request.key))
+        self._note_live(request, live)
+        context.waiting.remove(request.path)
+        request.transient.namespace_until = None
+        if not request.target.metadata_only:
+            request.transient.fingerprint = drift.fingerprint(live)
+        subject, now = request.subject(context.cluster), context.clock()
+        context.states.update(
+            request.path,
+            lambda before: self._with_endpoints(
+                request,
+                transitions.applied(
+                    subject, before, manifest=manifest, live=live, now=now, repaired=repaired
+                ),
+            ),
+        )
+        self._wake_others(request, live)
+        return self._lag(request)
+
+    async def confirmed(self, request: SyncRequest, manifest: Manifest, live: Object) -> Result | None:
+        """The member was found to have the manifest, without having been written to."""
+        context = self._context
+        subject, now = request.subject(context.cluster), context.clock()
+        self._note_live(request, live)
+        context.states.update(
+            request.path,
+            lambda before: self._with_endpoints(
+                request, transitions.confirmed(subject, before, manifest=manifest, live=live, now=now)
+            ),
+            lazy=True,
+        )
+        self._wake_others(request, live)
+        return await self.look_at_pods(request, manifest)
+
+    def noted(self, request: SyncRequest, manifest: Manifest) -> None:
+        """Nothing to do: but the state should say that this generation and placement have been done."""
+        state, subject = request.state, request.subject(self._context.cluster)
+        if state is None or state.phase != sync.APPLIED or state.applied_hash != manifest.hash:
+            return
+        if state.applied_generation != subject.generation or state.placement_revision != (
+            subject.placement_revision
+        ):
+            self._context.states.update(request.path, lambda before: transitions.noted(subject, before))
+
+    async def look_at_pods(self, request: SyncRequest, manifest: Manifest) -> Result | None:
+        """Count the pods of a workload that lags for which no node has room; return when to look again."""
+        again = self._lag(request)
+        since = request.transient.lagging_since
+        if again is None or since is None:
+            return None
+        now = self._context.monotonic()
+        if now - since < _LAG_SECONDS:
+            return again
+        selector = pods.pod_selector(manifest.object)
+        context = self._context
+        state = context.states.get(request.path)
+        if not selector or state is None:
+            return None
+        count = await pods.count_unschedulable(context.member, request.key.namespace, selector)
+        if count is not None and context.states.get(request.path) is not None:
+            context.states.update(
+                request.path, lambda before: transitions.counted(before, unschedulable=count)
+            )
+        return Result(requeue_after=_LAG_AGAIN_SECONDS)
+
+    def failed(self, request: SyncRequest, error: SyncError) -> Result:
+        """The member does not have it, for a reason that it gave; return when to try again."""
+        context, transient, condition = self._context, request.transient, error.condition
+        if request.sealed:
+            condition = condition.unquoted()
+        transient.failures += 1
+        if error.waits_for:
+            context.waiting.add(error.waits_for, request.path)
+        backoff = _REFUSALS if error.slow else _RETRIES
+        delay = backoff.delay(transient.failures, rng=self._random)
+        if error.retry_after is not None:
+            delay = max(error.retry_after, 0.05)
+        if error.transient and transient.failures < _TRANSIENT_FAILURES:
+            return Result(requeue_after=delay)
+        subject, now = request.subject(context.cluster), context.clock()
+        before, after = context.states.update(
+            request.path,
+            lambda known: transitions.failed(
+                subject,
+                known,
+                phase=condition.phase,
+                reason=condition.reason,
+                message=condition.message,
+                now=now,
+                failures=transient.failures,
+            ),
+        )
+        news = before is None or (before.phase, before.reason) != (after.phase, after.reason)
+        if news and condition.phase in (sync.FAILED, sync.CONFLICT):
+            _log.warning(
+                "an object is not as it should be",
+                cluster=context.cluster,
+                object=str(request.key),
+                reason=condition.reason,
+                message=condition.message,
+            )
+            context.events.report(
+                request.key,
+                request.intent,
+                cluster=context.cluster,
+                kind="Warning",
+                reason="SyncConflict" if condition.phase == sync.CONFLICT else "SyncFailed",
+                message=f"{condition.reason}: {condition.message}",
+            )
+        return Result(requeue_after=delay)
+
+    def unreachable(self, request: SyncRequest, message: str, *, reason: str = UNREACHABLE) -> None:
+        """The member does not answer: a change waits for it, and what was known of the object stands."""
+        if request.desired in (Desired.UNTOUCHED, Desired.UNKNOWN):
+            return
+        if request.desired is Desired.PRESENT and not self._pending(request):
+            return
+        subject, now = request.subject(self._context.cluster), self._context.clock()
+        self._context.states.update(
+            request.path,
+            lambda before: transitions.failed(
+                subject,
+                before,
+                phase=sync.UNREACHABLE,
+                reason=reason,
+                message=message,
+                now=now,
+            ),
+            lazy=True,
+        )
+
+    def _with_endpoints(self, request: SyncRequest, state: SyncState) -> SyncState:
+        """Services carry their ready endpoints; what is not known leaves what was known before."""
+        if request.key.group or request.key.resource != "services":
+            return state
+        ready = self._context.endpoints(request.key.namespace, request.key.name)
+        return state if ready is None else transitions.counted(state, ready=ready)
+
+    def _note_live(self, request: SyncRequest, live: Object) -> None:
+        metadata = live["metadata"]
+        self._context.view.note(request.target, Seen(str(metadata["uid"]), str(metadata["resourceVersion"])))
+
+    def _wake_others(self, request: SyncRequest, live: Object) -> None:
+        """What waits for this namespace, or for the resource that this definition defines, can go on."""
+        context = self._context
+        if request.key.resource == "namespaces" and not request.key.group:
+            tokens = [waiting.namespace(request.key.name)]
+        elif request.key.resource == "customresourcedefinitions" and health.health_of(live) == sync.HEALTHY:
+            plural = child(live, "spec", "names", "plural")
+            tokens = [waiting.api(str(child(live, "spec", "group") or ""), str(plural or ""))]
+        else:
+            return
+        for token in tokens:
+            for path in context.waiting.take(token):
+                context.transient(path).namespace_until = None
+                context.wake(path)
+
+    def _lag(self, request: SyncRequest) -> Result | None:
+        """Look again soon if the workload lags, for pods that cannot be scheduled."""
+        state = self._context.states.get(request.path)
+        lagging = state is not None and state.HasField("replicas") and state.health == sync.PROGRESSING
+        if not lagging:
+            request.transient.lagging_since = None
+            return None
+        if request.transient.lagging_since is None:
+            request.transient.lagging_since = self._context.monotonic()
+        return Result(requeue_after=_LAG_SECONDS)
+
+    def _pending(self, request: SyncRequest) -> bool:
+        """Whether there is something to send to the member."""
+        assert request.intent is not None
+        assert request.entry is not None
+        if request.state is None or request.state.phase != sync.APPLIED:
+            return True
+        try:
+            manifest = self._context.render(request)
+        except InvalidArgumentError:
+            return True
+        return manifest.hash != request.state.applied_hash

@@ -1,0 +1,269 @@
+"""What goes into a sync state: each function makes the next state out of the one before.
+
+Owns the content of `SyncState`. A state that says the same as the one before is equal to it, timestamps
+included: `transition_time` moves only with the phase, `apply_time` only with an apply. Pure functions; the
+state that is given is never changed.
+
+Next: `hanse_syncer.report.state_table`, which stores them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+import orjson
+
+from hanse.api.syncer.v1 import sync_state_pb2 as sync
+from hanse.api.syncer.v1.sync_state_pb2 import SyncState, ZoneEndpoints
+from hanse.api.type.v1.object_reference_pb2 import ObjectReference
+from hanse.kube.model import untrusted
+from hanse.store.keys import ObjectKey
+from hanse_syncer.decide import health
+from hanse_syncer.decide.render import Manifest
+
+MAX_MESSAGE: Final = untrusted.MAX_MESSAGE
+"""Longest message, in characters."""
+MAX_REASON: Final = 128
+"""Longest reason, in characters; reasons are a member's words too."""
+MAX_ZONES: Final = 100
+"""Zones of a Service's ready endpoints."""
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """Which object, in which cluster, and what of the federation was acted on."""
+
+    key: ObjectKey
+    cluster: str
+    uid: str
+    generation: int
+    placement_revision: int
+    traceparent: str = ""
+
+
+def _next(subject: Subject, before: SyncState | None) -> SyncState:
+    state = SyncState()
+    if before is not None:
+        state.CopyFrom(before)
+    key = subject.key
+    state.name = f"syncStates/{key.path()}/{subject.cluster}"
+    state.cluster = subject.cluster
+    reference = ObjectReference(
+        group=key.group,
+        version=state.object.version,
+        resource=key.resource,
+        kind=state.object.kind,
+        namespace=key.namespace,
+        name=key.name,
+        uid=subject.uid or state.object.uid,
+    )
+    state.object.CopyFrom(reference)
+    return state
+
+
+def _phase(state: SyncState, phase: sync.SyncPhase.ValueType, now: datetime) -> None:
+    if state.phase != phase:
+        state.phase = phase
+        state.transition_time.FromDatetime(now)
+
+
+def applied(
+    subject: Subject,
+    before: SyncState | None,
+    *,
+    manifest: Manifest,
+    live: Mapping[str, Any],
+    now: datetime,
+    repaired: bool = False,
+) -> SyncState:
+    """The member has the manifest; `live` is what it answered. `repaired` counts a repair of drift."""
+    state = _next(subject, before)
+    _phase(state, sync.APPLIED, now)
+    state.reason = state.message = ""
+    state.object.version = manifest.api_version.rpartition("/")[2]
+    state.object.kind = manifest.kind
+    state.applied_hash = manifest.hash
+    state.applied_generation = subject.generation
+    state.placement_revision = subject.placement_revision
+    state.apply_time.FromDatetime(now)
+    state.failures = 0
+    state.traceparent = subject.traceparent
+    state.drift_repairs += int(repaired)
+    state.delete_uid = state.delete_resource_version = ""
+    _observe(state, live)
+    return state
+
+
+def confirmed(
+    subject: Subject, before: SyncState | None, *, manifest: Manifest, live: Mapping[str, Any], now: datetime
+) -> SyncState:
+    """The member was found to have the manifest, without having been written to."""
+    state = _next(subject, before)
+    _phase(state, sync.APPLIED, now)
+    state.reason = state.message = ""
+    state.failures = 0
+    state.delete_uid = state.delete_resource_version = ""
+    state.applied_hash = manifest.hash
+    state.applied_generation = subject.generation
+    state.placement_revision = subject.placement_revision
+    _observe(state, live)
+    return state
+
+
+def noted(subject: Subject, before: SyncState | None) -> SyncState:
+    """A newer generation or placement of the object renders the same manifest: note what was acted on."""
+    state = _next(subject, before)
+    state.applied_generation = subject.generation
+    state.placement_revision = subject.placement_revision
+    return state
+
+
+def failed(
+    subject: Subject,
+    before: SyncState | None,
+    *,
+    phase: sync.SyncPhase.ValueType,
+    reason: str,
+    message: str,
+    now: datetime,
+    failures: int = 0,
+) -> SyncState:
+    """The member does not have what it should, for `reason`."""
+    state = _next(subject, before)
+    if state.phase == sync.REMOVED:
+        _clear_member(state)
+    _phase(state, phase, now)
+    reason, message = reason[:MAX_REASON], message[:MAX_MESSAGE]
+    if state.reason != reason or state.message != message or failures >= 2 * state.failures:
+        state.failures = failures
+    state.reason, state.message = reason, message
+    return state
+
+
+def deleting(
+    subject: Subject, before: SyncState | None, *, uid: str, version: str, now: datetime
+) -> SyncState:
+    """A DELETE of the member's object `uid` in its resourceVersion `version` is about to be sent.
+
+    What was said of an earlier one stands until this one has an outcome.
+    """
+    if before is not None and before.delete_uid == uid:
+        state = _next(subject, before)
+    else:
+        state = removing(subject, before, message="the cluster is asked to delete it", now=now)
+    state.delete_uid, state.delete_resource_version = uid, version
+    return state
+
+
+def removing(subject: Subject, before: SyncState | None, *, message: str, now: datetime) -> SyncState:
+    """The member is deleting it."""
+    state = _next(subject, before)
+    _phase(state, sync.REMOVING, now)
+    state.reason = "Deleting"
+    state.message = message[:MAX_MESSAGE]
+    return state
+
+
+def removed(
+    subject: Subject, before: SyncState | None, *, reason: str, message: str, now: datetime
+) -> SyncState:
+    """Nothing of ours is left in the member."""
+    state = _next(subject, before)
+    _phase(state, sync.REMOVED, now)
+    _clear_member(state)
+    state.reason = reason[:MAX_REASON]
+    state.message = message[:MAX_MESSAGE]
+    state.placement_revision = subject.placement_revision
+    return state
+
+
+def counted(
+    before: SyncState | None,
+    *,
+    ready: Sequence[ZoneEndpoints] | None = None,
+    unschedulable: int | None = None,
+) -> SyncState:
+    """Endpoints or unschedulable pods were counted anew."""
+    state = SyncState()
+    if before is not None:
+        state.CopyFrom(before)
+    if ready is not None:
+        del state.ready_endpoints[:]
+        state.ready_endpoints.extend(ready[:MAX_ZONES])
+    if unschedulable is not None:
+        state.unschedulable_pods = unschedulable
+    return state
+
+
+def without_status(before: SyncState, *, bound: str) -> SyncState:
+    """The same without what the member says of it; `bound` says how much would have been reported."""
+    state = SyncState()
+    state.CopyFrom(before)
+    _leave_out_status(state, bound)
+    del state.ready_endpoints[MAX_ZONES:]
+    return state
+
+
+def _leave_out_status(state: SyncState, bound: str) -> None:
+    """The status there is too large to be reported. That an apply failed is the more important reason."""
+    size, state.status = len(state.status), b""
+    if not state.reason:
+        state.reason = "StatusTooLarge"
+        state.message = f"its status there is not reported: it has {size} bytes, {bound}"
+
+
+def _observe(state: SyncState, live: Mapping[str, Any]) -> None:
+    metadata = untrusted.mapping(live.get("metadata"))
+    state.member_uid = untrusted.text(metadata.get("uid"))
+    state.member_resource_version = untrusted.text(metadata.get("resourceVersion"))
+    state.member_generation = untrusted.generation(metadata.get("generation"))
+    if live.get("kind") == "PartialObjectMetadata":
+        state.health = sync.HEALTHY
+        return
+    state.status, why = _status(live.get("status"))
+    if why:
+        state.reason = "StatusUnreadable" if "no object" in why else "StatusTooLarge"
+        state.message = f"its status there is not reported: {why}"
+    state.health = health.health_of(live)
+    replicas = health.desired_replicas(live)
+    if replicas is None:
+        state.ClearField("replicas")
+    else:
+        state.replicas = replicas
+    if not health.lags(live):
+        state.unschedulable_pods = 0
+
+
+def _status(status: Any) -> tuple[bytes, str]:
+    """Return what is reported of a status, and why it is not reported, if so."""
+    if not status:
+        return b"", ""
+    if not isinstance(status, dict):
+        return b"", "it is no object"
+    if untrusted.depth_of(status) > untrusted.MAX_DEPTH:
+        return b"", f"it is nested more than {untrusted.MAX_DEPTH} levels deep"
+    encoded = orjson.dumps(status, option=orjson.OPT_SORT_KEYS)
+    why = untrusted.too_large(encoded)
+    return (b"", why) if why else (encoded, "")
+
+
+def _clear_member(state: SyncState) -> None:
+    for name in (
+        "applied_hash",
+        "applied_generation",
+        "member_uid",
+        "member_resource_version",
+        "member_generation",
+        "status",
+        "health",
+        "ready_endpoints",
+        "replicas",
+        "unschedulable_pods",
+        "failures",
+        "delete_uid",
+        "delete_resource_version",
+    ):
+        state.ClearField(name)

@@ -1,0 +1,154 @@
+"""A kind: what is known of it as facts, and what the API server does with objects of it.
+
+Owns the two values. A `Kind` says how a kind is named and served, what is immutable in it and by which of its
+fields it is selected: facts, which every service may import at little cost. A `Strategy` has the functions
+for objects of the kind, as Kubernetes has one strategy per kind: defaults, rules, table, conversions. Only
+what serves objects needs those.
+
+A `Kind` is one object for the whole process and is compared as such: it is the key of every table by kind.
+Frozen; shared freely. Next: `hanse.kube.kinds.registry`, which finds kinds and their strategies by name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal, TypeVar
+
+from hanse.kube.model.fielderrors import FieldError
+from hanse.kube.model.objects import Object
+
+ALL_VERBS: Final = ("create", "delete", "deletecollection", "get", "list", "patch", "update", "watch")
+READ_VERBS: Final = ("get", "list", "watch")
+CREATE: Final = ("create",)
+
+
+@dataclass(frozen=True, slots=True)
+class SelectableField:
+    """A field that a field selector may name: the label it goes by, and its path where that is another.
+
+    `absent` is what the field is in an object that does not have it.
+    """
+
+    label: str
+    path: str = ""
+    absent: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ScalePaths:
+    """Where the scale subresource finds the replicas that are wanted, those that there are, and the selector.
+
+    `form` says what is at `selector`: a text, a LabelSelector, or a map of labels. `default` is the number of
+    replicas that an object which says nothing wants.
+    """
+
+    replicas: str = "spec.replicas"
+    current: str = "status.replicas"
+    selector: str = "spec.selector"
+    form: Literal["text", "selector", "labels"] = "selector"
+    default: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class PrinterColumn:
+    """A column of `kubectl get` as a CRD declares it; priority 0 is always shown, others with -o wide."""
+
+    name: str
+    type: str
+    json_path: str
+    format: str = ""
+    description: str = ""
+    priority: int = 0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Kind:
+    """One kind in all its versions.
+
+    `group` is "" for core. The first of `versions` is the preferred one, and the one that objects are stored
+    in. `stored_as` is the kind whose objects this one shows (events.k8s.io shows core's). `subresources` are
+    names such as "status". `immutable` are paths that an update may not change once they are set. `schema`
+    is the OpenAPI v3 schema of a kind that is not Kubernetes' own, `columns` are what its table shows.
+    `virtual` kinds have nothing stored.
+    """
+
+    group: str
+    name: str
+    plural: str
+    namespaced: bool = True
+    versions: tuple[str, ...] = ("v1",)
+    short_names: tuple[str, ...] = ()
+    categories: tuple[str, ...] = ()
+    subresources: tuple[str, ...] = ()
+    verbs: tuple[str, ...] = ALL_VERBS
+    stored_as: Kind | None = None
+    virtual: bool = False
+    immutable: tuple[str, ...] = ()
+    selectable: tuple[SelectableField, ...] = ()
+    scale: ScalePaths | None = None
+    schema: dict[str, Any] | None = None
+    columns: tuple[PrinterColumn, ...] = ()
+
+    @property
+    def group_kind(self) -> tuple[str, str]:
+        """Return the group and the name of the kind, as objects carry them."""
+        return self.group, self.name
+
+    @property
+    def group_resource(self) -> tuple[str, str]:
+        """Return the group and the plural, as paths and keys have them."""
+        return self.group, self.plural
+
+    def __repr__(self) -> str:
+        """Return how error messages and tests name the kind."""
+        return f"<Kind {self.name}.{self.group or 'core'}>"
+
+
+@dataclass(frozen=True, slots=True)
+class Conversion:
+    """How one version of a kind is made of what is stored, and back.
+
+    `to_stored` is given the object and what is stored now, None for nothing.
+    """
+
+    to_served: Callable[[Object], Object]
+    to_stored: Callable[[Object, Object | None], Object]
+
+
+def _no_errors(obj: Object) -> Iterator[FieldError]:
+    return iter(())
+
+
+def _no_change_errors(old: Object, new: Object) -> Iterator[FieldError]:
+    return iter(())
+
+
+@dataclass(frozen=True, slots=True)
+class Strategy:
+    """What the API server does with objects of one kind, besides what it does with all.
+
+    `rules` yields what is wrong with an object that has right types and its defaults; `update_rules` what the
+    second of two may not have changed of the first. `conversions` are by version; a version that has none
+    differs in `apiVersion` only.
+    """
+
+    rules: Callable[[Object], Iterator[FieldError]] = _no_errors
+    update_rules: Callable[[Object, Object], Iterator[FieldError]] = _no_change_errors
+    conversions: Mapping[str, Conversion] = field(default_factory=dict)
+
+
+NO_STRATEGY: Final = Strategy()
+"""The strategy of a kind that has nothing of its own: a custom resource's, say."""
+
+T = TypeVar("T")
+
+
+def by_group_kind(table: Mapping[Kind, T]) -> dict[tuple[str, str], T]:
+    """Return a table by kind as one by (group, kind), for objects that are known by what they carry."""
+    return {kind.group_kind: value for kind, value in table.items()}
+
+
+def by_group_resource(table: Mapping[Kind, T]) -> dict[tuple[str, str], T]:
+    """Return a table by kind as one by (group, plural), for objects that are known by their key."""
+    return {kind.group_resource: value for kind, value in table.items()}

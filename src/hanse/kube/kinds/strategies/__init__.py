@@ -1,0 +1,1 @@
+"""What the API server does with objects of Kubernetes' own kinds: a module per group of them."""
