@@ -138,7 +138,7 @@ class Pipeline:
         stored = self._catalogue.storage(info.storage_group, info.storage_resource) or info
         schema = self.schema(stored)
         heavy = is_heavy(new) or is_heavy(old)
-        new = read = await self._turns.run(heavy, apply_defaults, new, schema)
+        new = read = await self._turns.run(heavy, apply_defaults, new, schema, strategy=stored.strategy)
         for admission in self._admission:
             request = AdmissionRequest(
                 operation=operation, info=stored, key=key, object=new, old=old, subresource=subresource,
@@ -150,7 +150,7 @@ class Pipeline:
             heavy, validate, new, schema, strict=False, strategy=stored.strategy, decoded=decoded
         )
         if old is not None:
-            errors += await self._turns.run(heavy, validate_update, old, new, schema)
+            errors += await self._turns.run(heavy, validate_update, old, new, strategy=stored.strategy)
         if errors:
             raise invalid_object(info, key.name, errors)
         if applied:
