@@ -29,6 +29,8 @@ PROTOS = ROOT / "protos"
 BASELINE = PROTOS / "baseline.binpb"
 """The contracts of the last release."""
 TARGET = ROOT / "src" / "hanse" / "api"
+DESCRIBED = "contracts.binpb"
+"""The contracts with their comments, for reflection (`hanse.rpc.reflection`)."""
 IMPORTED = ("annotations", "client", "field_behavior", "http", "launch_stage", "resource")
 """What the contracts import of google/api, and what that imports; googleapis-common-protos has it."""
 
@@ -47,11 +49,14 @@ def generate(target: Path) -> None:
                 f"--grpc_python_out={scratch}",
                 f"--mypy_out=quiet:{scratch}",
                 f"--mypy_grpc_out=quiet,only_async:{scratch}",
+                f"--descriptor_set_out={Path(scratch) / DESCRIBED}",
+                "--include_source_info",
                 *sources,
             ]
         )
         if status != 0:
             raise SystemExit(status)
+        (target / DESCRIBED).write_bytes((Path(scratch) / DESCRIBED).read_bytes())
         generated = Path(scratch) / "hanse" / "api"
         for old in target.rglob("*"):
             if old.is_file() and old.suffix in {".py", ".pyi"}:
@@ -109,12 +114,12 @@ def has_service(generated: Path) -> bool:
 
 
 def differences(left: Path, right: Path) -> list[str]:
-    """Relative paths of the Python files that are not the same in both folders."""
+    """Relative paths of the generated files that are not the same in both folders."""
     names = {
         str(path.relative_to(side))
         for side in (left, right)
-        for path in side.rglob("*.py*")
-        if "__pycache__" not in path.parts and path.suffix != ".pyc"
+        for path in side.rglob("*")
+        if path.suffix in {".py", ".pyi", ".binpb"}
     }
     return sorted(
         name

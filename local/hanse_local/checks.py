@@ -11,11 +11,11 @@ Next: `hanse_local.federation`.
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from collections.abc import Mapping
 from importlib import import_module
 
+from hanse.addresses import is_ip_address
 from hanse.errors import ConfigError
 from hanse.process.settings import ServiceSettings
 from hanse_local import ports
@@ -49,24 +49,16 @@ def check_options(options: Options) -> None:
         )
     for name in options.advertise:
         _check_name(name)
-    if options.listen and not _is_address(options.listen):
+    if options.listen and not is_ip_address(options.listen):
         raise ConfigError(f"--listen {options.listen!r} is no IP address")
 
 
 def _check_name(name: str) -> None:
     labels = name.rstrip(".").split(".")
-    if not _is_address(name) and not all(map(_LABEL.fullmatch, labels)):
+    if not is_ip_address(name) and not all(map(_LABEL.fullmatch, labels)):
         raise ConfigError(f"--advertise {name!r} is neither a host name nor an IP address")
     if name in ("0.0.0.0", "::"):  # noqa: S104 - it is refused
         raise ConfigError(f"--advertise {name} is no address that others can reach: give this machine's")
-
-
-def _is_address(text: str) -> bool:
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    return True
 
 
 def _check_setting(name: str, value: str) -> None:

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from hanse.errors import ConfigError, FailedPreconditionError
-from hanse.process.settings import TlsFiles
+from hanse.process.settings import ETCD_HISTORY_SECONDS, TlsFiles
 from hanse.security.pki import write_private
 from hanse_local import ports
 from hanse_local.checks import SERVICES, check_options, check_process
@@ -317,7 +317,7 @@ class _Builder:
     def compact_seconds(self) -> float:
         """How much history of the embedded etcd stays, in seconds."""
         given = _settings_of("apiserver", self.options.settings).get(_COMPACT, "")
-        return float(str(given) or etcd.HISTORY_SECONDS)
+        return float(str(given) or ETCD_HISTORY_SECONDS)
 
     def _python(
         self, name: str, *, module: str, stop_tier: int, settings: Mapping[str, Value]

@@ -29,6 +29,7 @@ PREFERENCES = "federation.kubernetes.io/deployment-preferences"
 def view(name: str, **fields: Any) -> ClusterView:
     """A ready cluster, or whatever fields say."""
     fields.setdefault("labels", {"hanse.dev/cluster": name})
+    fields.setdefault("reachable", fields.get("state", READY) == READY)
     return ClusterView(name=name, **fields)
 
 

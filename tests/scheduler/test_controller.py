@@ -84,7 +84,7 @@ async def test_ignores_what_does_not_matter(federation: Federation) -> None:
     changed = config()
     changed["data"] = {"k": "other"}
     await federation.apply(CONFIG, changed)
-    await process.world.mirror.current()
+    await process.world.follower.current()
     assert dirty == []
 
 

@@ -8,7 +8,6 @@ written by the tests.
 from __future__ import annotations
 
 import asyncio
-import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -16,8 +15,8 @@ from typing import Any, Self
 
 import orjson
 from aiohttp import web
+from hanse_syncer.cluster.dependencies import SyncerDependencies
 from hanse_syncer.decide.render import Renderer
-from hanse_syncer.pipeline import Parts
 from hanse_syncer.report.events import EventSink
 from hanse_syncer.report.metrics import SyncerMetrics
 from hanse_syncer.report.state_table import SyncStateLoader
@@ -42,23 +41,12 @@ from hanse.security.keyring import new_key
 from hanse.store import BatchWriter, MemoryStore, Store, keys
 from hanse.store.keys import ObjectKey
 from tests.support.access import FixedTokens
+from tests.support.waiting import until
 
 FEDERATION_ID = "6f1d2c3b-aaaa-4bbb-8ccc-0123456789ab"
 TOKEN = "member-token"
 Object = dict[str, Any]
 Fault = Callable[[web.Request], Awaitable[web.StreamResponse | None]]
-
-
-async def until(probe: Callable[[], object], *, what: str, seconds: float = 10.0) -> None:
-    """Call `probe`, and await what it gives, until that is true; TimeoutError says `what` was not."""
-    deadline = time.monotonic() + seconds
-    while True:
-        answer = probe()
-        if await answer if isinstance(answer, Awaitable) else answer:
-            return
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"not within {seconds:g} s: {what}")
-        await asyncio.sleep(0.01)
 
 
 class Member:
@@ -302,7 +290,7 @@ class Federation:
             group = await stack.enter_async_context(asyncio.TaskGroup())
             events = EventSink(self._record, identity=identity, per_second=1000)
             background = group.create_task(events.run())
-            parts = Parts(
+            dependencies = SyncerDependencies(
                 store=self.store,
                 writer=BatchWriter(self.store, spacing=0.0),
                 world=world,
@@ -318,7 +306,7 @@ class Federation:
                 orphan_interval=orphan_interval,
                 orphan_settle=0.1,
             )
-            sharing = Sharing(parts, identity=identity, lease_seconds=2)
+            sharing = Sharing(dependencies, identity=identity, lease_seconds=2)
             stop = asyncio.Event()
             running = group.create_task(sharing.run(stop))
             try:

@@ -16,7 +16,8 @@ from hanse.security.keyring import new_key
 from hanse.security.sealing import ObjectSealer
 from hanse.store import WatchBatch, keys
 from hanse.store.sealed import SealedStore
-from tests.syncer.harness import Federation, config_map, federation, until
+from tests.support.waiting import until
+from tests.syncer.harness import Federation, config_map, federation
 
 WEB = "core/configmaps/default/web"
 PATHS = [f"core/configmaps/default/c{number}" for number in range(20)]
@@ -90,7 +91,7 @@ async def test_member_that_stops_and_returns_is_not_rewritten(fed: Federation) -
 
 
 async def test_throttling_is_honoured(fed: Federation) -> None:
-    """429 with Retry-After pauses the member's pipeline, lowers its concurrency, and loses nothing."""
+    """429 with Retry-After pauses the member's controller, lowers its concurrency, and loses nothing."""
     refused: list[float] = []
 
     async def throttle(request: web.Request) -> web.StreamResponse | None:
@@ -103,10 +104,10 @@ async def test_throttling_is_honoured(fed: Federation) -> None:
 
     fed.members["a"].fault = throttle
     async with fed.syncer() as sharing:
-        await until(lambda: len(sharing.pipelines) == 2, what="both clusters are held")
+        await until(lambda: len(sharing.controllers) == 2, what="both clusters are held")
         await spread(fed, PATHS)
         await until(lambda: refused, what="the member refuses")
-        assert sharing.pipelines["a"].limit < sharing.pipelines["b"].limit
+        assert sharing.controllers["a"].limit < sharing.controllers["b"].limit
         await arrived(fed, PATHS, "b", "a")
     assert len(refused) <= len(PATHS) + 10
     assert only_patches(fed)
@@ -161,8 +162,8 @@ async def test_lying_empty_list_changes_nothing(fed: Federation) -> None:
             return all(f"/api/v1/namespaces/default/configmaps/c{n}" in asked for n in range(len(PATHS)))
 
         await until(looked_for, what="each object is asked for by name")
-        pipeline = sharing.pipelines["a"]
-        await until(lambda: pipeline.settled, what="the pipeline is settled")
+        controller = sharing.controllers["a"]
+        await until(lambda: controller.settled, what="the controller is settled")
     assert member.writes == []
     assert all(member.get(path) for path in PATHS)
 
@@ -218,11 +219,11 @@ async def test_compacted_watch_lists_again(fed: Federation) -> None:
 async def test_crash_in_the_middle_is_finished_by_the_next(fed: Federation) -> None:
     """A syncer that is cut off in the middle of a bulk apply is followed by one that finishes it."""
     async with fed.syncer("one") as sharing:
-        await until(lambda: len(sharing.pipelines) == 2, what="both clusters are held")
+        await until(lambda: len(sharing.controllers) == 2, what="both clusters are held")
         await spread(fed, PATHS)
         await until(lambda: len(fed.members["a"].writes) >= 3, what="some are applied")
-        for pipeline in sharing.pipelines.values():
-            pipeline.queue.clear()
+        for controller in sharing.controllers.values():
+            controller.queue.clear()
     async with fed.syncer("two"):
         await arrived(fed, PATHS, "a", "b")
     assert only_patches(fed)
@@ -314,14 +315,14 @@ async def test_object_that_is_made_again_arrives_again(fed: Federation) -> None:
             await fed.reaches(WEB, name, sync.REMOVED)
         await fed.forget(WEB)
         again = await fed.put(WEB, config_map("2"))
-        world = sharing.pipelines["a"]._parts.world
+        world = sharing.controllers["a"].dependencies.world
 
         def shown() -> bool:
             intent = world.intent(WEB)
             return intent is not None and intent.uid == again["metadata"]["uid"]
 
         await until(shown, what="the new object is known")
-        await until(lambda: all(p.queue.idle for p in sharing.pipelines.values()), what="all are idle")
+        await until(lambda: all(p.queue.idle for p in sharing.controllers.values()), what="all are idle")
         await fed.place(WEB, "a", "b")
         await arrived(fed, [WEB], "a", "b")
         for member in fed.members.values():
@@ -381,9 +382,9 @@ async def test_nothing_is_remembered_of_what_is_gone(fed: Federation) -> None:
         await fed.unplace(WEB)
         await spread(fed, PATHS)
         await arrived(fed, PATHS, "a", "b")
-        for pipeline in sharing.pipelines.values():
-            assert pipeline._context is not None
-            assert WEB not in pipeline._context.transients
+        for controller in sharing.controllers.values():
+            assert controller.connection is not None
+            assert WEB not in controller.connection.context.transients
 
 
 @pytest.mark.parametrize(("path", "api"), [(WEB, "ConfigMap"), ("core/secrets/default/db", "Secret")])

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from hanse.api.syncer.v1 import sync_state_pb2 as sync
 from tests.support.full import FullableStore
-from tests.syncer.harness import Federation, config_map, federation, until
+from tests.support.waiting import until
+from tests.syncer.harness import Federation, config_map, federation
 
 WEB = "core/configmaps/default/web"
 LATE = "core/configmaps/default/late"
@@ -29,23 +30,23 @@ async def test_a_syncer_that_can_have_no_lease_waits() -> None:
         store.full = True
         async with fed.syncer() as sharing:
             await until(lambda: store.refused > 2, what="a lease is refused several times")
-            assert not sharing.pipelines
+            assert not sharing.controllers
             store.full = False
             await fed.reaches(WEB, "a", sync.APPLIED, seconds=20)
 
 
 async def test_states_wait_for_room() -> None:
-    """What was applied while the store is full is reported later, by the same pipeline."""
+    """What was applied while the store is full is reported later, by the same controller."""
     async with federation("a") as fed:
         store = await moved(fed)
         async with fed.syncer() as sharing:
-            await until(lambda: "a" in sharing.pipelines, what="the cluster is held")
-            pipeline = sharing.pipelines["a"]
+            await until(lambda: "a" in sharing.controllers, what="the cluster is held")
+            controller = sharing.controllers["a"]
             await fed.put(LATE, config_map())
             await fed.place(LATE, "a")
             store.full = True
             await until(lambda: store.refused > 2, what="a report is refused several times")
-            assert sharing.pipelines.get("a") is pipeline
+            assert sharing.controllers.get("a") is controller
             store.full = False
             await fed.reaches(LATE, "a", sync.APPLIED, seconds=20)
-            assert sharing.pipelines.get("a") is pipeline
+            assert sharing.controllers.get("a") is controller

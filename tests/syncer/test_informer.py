@@ -16,7 +16,7 @@ from hanse.errors import CompactedError, DeadlineError, UnavailableError
 from hanse.kube.client.bounds import MisbehavingMemberError
 from hanse.kube.client.client import KubeClient, ObjectList, ResourcePath
 from hanse.kube.model.objects import Object
-from tests.syncer.harness import until
+from tests.support.waiting import until
 
 CONFIGMAPS = ResourcePath("v1", "configmaps")
 
@@ -102,7 +102,7 @@ async def test_a_name_that_nothing_of_ours_has_is_not_followed() -> None:
 
 
 async def test_a_malformed_list_is_read_again_and_stops_nobody() -> None:
-    """An item without metadata is a failure of that list, not of the cluster's pipeline."""
+    """An item without metadata is a failure of that list, not of the cluster's controller."""
     notes = Notes()
     found = informer(Lists([{"kind": "nonsense"}], [item("web", "7")]), notes)
     running = asyncio.create_task(found.run())

@@ -19,15 +19,8 @@ from hanse.errors import FailedPreconditionError
 from hanse.kube.engine.options import WriteOptions
 from hanse.kube.model.objects import Object
 from hanse.store import BatchWriter, Compare, KeyValue, MemoryStore, keys
-from tests.syncer.harness import (
-    FEDERATION_ID,
-    TOKEN,
-    Federation,
-    config_map,
-    deployment,
-    federation,
-    until,
-)
+from tests.support.waiting import until
+from tests.syncer.harness import FEDERATION_ID, TOKEN, Federation, config_map, deployment, federation
 
 NAMESPACE = "core/namespaces/_/shop"
 WEB = "apps/deployments/shop/web"
@@ -128,7 +121,7 @@ async def test_a_confirmation_says_which_placement_it_is_of(fed: Federation) -> 
         await until(healthy, what="the Deployment is healthy")
         newer = deployment()
         newer["metadata"]["generation"] = 2
-        sharing.pipelines["eu"].resync([WEB])
+        sharing.controllers["eu"].resync([WEB])
         await fed.put(WEB, newer)
         await fed.place(WEB, "eu")
         placed = await fed.store.get(f"{keys.PLACEMENTS}/{WEB}")
@@ -205,15 +198,17 @@ async def test_a_new_credential_leaves_nothing_unwatched(fed: Federation) -> Non
         await fed.reaches(WEB, "eu", sync.APPLIED)
         await member.change(WEB, ready(2), subresource="status")
         await until(lambda: shows(2), what="the status is reported")
-        before = sharing.pipelines["eu"]._session
+        before = sharing.controllers["eu"].connection
         again = fed.sealer.seal("eu", fed.sealer.open("eu", await _sealed(fed)))
         await fed.store.put(keys.credential("eu"), again)
         await asyncio.sleep(0.2)
-        assert sharing.pipelines["eu"]._session is before, "what was only sealed again is the same credential"
+        assert sharing.controllers["eu"].connection is before, (
+            "what was only sealed again is the same credential"
+        )
         credential = ClusterCredential(server=f"http://localhost:{member.port}", token=TOKEN)
         sealed = fed.sealer.seal("eu", credential.SerializeToString())
         await fed.store.put(keys.credential("eu"), sealed)
-        await until(lambda: sharing.pipelines["eu"]._session not in (None, before), what="a new session")
+        await until(lambda: sharing.controllers["eu"].connection not in (None, before), what="a new session")
         await member.change(WEB, ready(1), subresource="status")
         await until(lambda: shows(1), what="the status after the change is reported")
 
@@ -235,7 +230,7 @@ async def test_states_of_any_size_are_written() -> None:
 
 
 async def test_nothing_is_written_of_a_cluster_that_has_left() -> None:
-    """What a pipeline still has to say would else be taken for the state of one that joins by that name."""
+    """What a controller still has to say would else be taken for the state of one that joins by that name."""
     store = MemoryStore()
     await store.put("lease", b"")
     await store.put(keys.cluster("eu"), b"")

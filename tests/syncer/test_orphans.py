@@ -29,7 +29,8 @@ from hanse.errors import (
 from hanse.security.auth import ADMINS, SERVICES, Identity, service_name
 from hanse.store import keys
 from hanse.store.keys import ObjectKey
-from tests.syncer.harness import FEDERATION_ID, Federation, Member, Object, config_map, federation, until
+from tests.support.waiting import until
+from tests.syncer.harness import FEDERATION_ID, Federation, Member, Object, config_map, federation
 from tests.syncer.test_liars import lie, said
 from tests.syncer.test_service import served
 
@@ -100,7 +101,7 @@ async def test_orphan_of_a_kind_that_nothing_uses_is_found(fed: Federation) -> N
             "uid": "cluster-uid",
         }
         assert "secrets default/old" in event["message"]
-        assert sharing.pipelines["a"]._parts.metrics.orphans["a"] == 1
+        assert sharing.controllers["a"].dependencies.metrics.orphans["a"] == 1
         assert (await report(fed, "b")).total == 0
     assert unwritten(fed.members["a"])
 
@@ -133,7 +134,7 @@ async def test_what_a_restored_member_brings_back_is_found(
         await fed.put(WEB, config_map())
         await fed.place(WEB, "a")
         first = await fed.reaches(WEB, "a", sync.APPLIED)
-        await until(lambda: sharing.pipelines["a"].settled, what="the first look is over")
+        await until(lambda: sharing.controllers["a"].settled, what="the first look is over")
         await reported(fed)
         await member.stop()
         for path, obj in ((OLD, config_map()), (SECRET, secret())):

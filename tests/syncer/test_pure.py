@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 import pytest
 from hanse_syncer import ownership
-from hanse_syncer.act.waiting import Waiting
+from hanse_syncer.act.waiting import Waiting, api, namespace
 from hanse_syncer.decide import drift, health, plan
 from hanse_syncer.decide.plan import Desired, Seen, SyncAction
 from hanse_syncer.decide.render import Manifest, Renderer, render
@@ -638,7 +638,22 @@ def test_waiting_wakes_each_once() -> None:
     assert waiting.take("x") == {"2"}
     assert waiting.take("x") == set()
     assert waiting.take("y") == {"1"}
-    assert waiting.tokens() == []
+
+
+def test_what_is_served_wakes_who_waits_for_it() -> None:
+    """A catalogue wakes those that wait for one of its resources, once; nobody who waits for a namespace."""
+    waiting = Waiting()
+    waiting.add(api("", "widgets"), "core")
+    waiting.add(api("shop.dev", "widgets"), "group")
+    waiting.add(api("shop.dev", "gadgets"), "other")
+    waiting.add(namespace("widgets"), "inside")
+    assert waiting.take_served([("", "widgets"), ("shop.dev", "widgets"), ("apps", "deployments")]) == [
+        "core",
+        "group",
+    ]
+    assert waiting.take_served([("", "widgets"), ("shop.dev", "widgets")]) == []
+    assert waiting.take(namespace("widgets")) == {"inside"}
+    assert waiting.take_served([("shop.dev", "gadgets")]) == ["other"]
 
 
 def test_release_patch_gives_the_authors_label_back() -> None:

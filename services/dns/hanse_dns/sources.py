@@ -13,7 +13,7 @@ import orjson
 
 from hanse.api.registry.v1 import cluster_pb2
 from hanse.api.syncer.v1 import sync_state_pb2
-from hanse.api.type.v1 import condition_pb2
+from hanse.federation.clusters import is_reachable
 from hanse.kube.engine import unreadable
 from hanse.kube.model import untrusted
 from hanse.kube.model.objects import mapping
@@ -24,8 +24,6 @@ from hanse_dns.names import is_answer
 
 GONE = frozenset({sync_state_pb2.REMOVING, sync_state_pb2.REMOVED, sync_state_pb2.CONFLICT})
 """Phases in which a cluster has nothing of ours to send people to."""
-TELLING = frozenset(cluster_pb2.ClusterState.values()) - {cluster_pb2.UNJOINING}
-"""States of a cluster that say whether it answers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,14 +47,6 @@ def cluster_view(kv: KeyValue) -> ClusterView:
         zones=tuple(message.zones),
         reachable=is_reachable(message),
     )
-
-
-def is_reachable(message: cluster_pb2.Cluster) -> bool:
-    """Whether a cluster answers. Of one that leaves, and of one in a state of a newer release, the state does
-    not tell, but the condition Ready does."""
-    if message.state in TELLING:
-        return message.state == cluster_pb2.READY
-    return any(each.type == "Ready" and each.status == condition_pb2.TRUE for each in message.conditions)
 
 
 def service_intent(kv: KeyValue) -> ServiceIntent:

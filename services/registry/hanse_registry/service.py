@@ -22,6 +22,7 @@ from hanse.errors import (
     HanseError,
     NotFoundError,
 )
+from hanse.federation.clusters import is_ready
 from hanse.federation.kinds import GROUP
 from hanse.kube.model.selectors import LabelSelector
 from hanse.rpc import Policy, group
@@ -461,11 +462,6 @@ def refuse_federation(found: Inventory) -> None:
             "kubeconfig or context of a cluster",
             reason="CLUSTER_IS_FEDERATION",
         )
-
-
-def is_ready(cluster: cluster_pb2.Cluster) -> bool:
-    """Whether a cluster answered its probe."""
-    return cluster.state == cluster_pb2.READY
 
 
 def preview(name: str, server: str, found: Inventory) -> cluster_pb2.Cluster:

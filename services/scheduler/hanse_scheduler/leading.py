@@ -92,7 +92,7 @@ class Scheduler:
 
     async def run(self) -> None:
         """Campaign and lead, again and again, until cancelled; then resign."""
-        await self._world.mirror.synced()
+        await self._world.follower.synced()
         while True:
             try:
                 leadership = await Election(self._store, ELECTION, self._identity, ttl=self._ttl).campaign()
@@ -123,7 +123,7 @@ class Scheduler:
         )
         queue = WorkQueue("placements")
         controller = Controller("scheduler", reconciler, queue, workers=self._workers)
-        await self._world.mirror.current()
+        await self._world.follower.current()
         self._world.on_dirty = lambda path, urgent: queue.add(path, urgent=urgent)
         for path in self._world.paths():
             queue.add(path)

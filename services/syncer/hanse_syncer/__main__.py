@@ -20,10 +20,11 @@ from hanse.security.sealing import ObjectSealer
 from hanse.service.runtime import Runtime, run
 from hanse.store import BatchWriter, EtcdStore
 from hanse.store.sealed import SealedStore
+from hanse_syncer.cluster.controller import ClusterController
+from hanse_syncer.cluster.dependencies import SyncerDependencies
 from hanse_syncer.decide.render import Renderer
 from hanse_syncer.orphans.janitor import Janitor
 from hanse_syncer.ownership import FIELD_MANAGER
-from hanse_syncer.pipeline import Parts, Pipeline
 from hanse_syncer.report.events import EventSink
 from hanse_syncer.report.metrics import SyncerMetrics
 from hanse_syncer.report.state_table import SyncStateLoader
@@ -68,14 +69,14 @@ async def serve(runtime: Runtime[SyncerSettings]) -> None:
             await ring.prepare()
         async with World(opened) as world:
             renderer = Renderer()
-            pipelines: dict[str, Pipeline] = {}
+            controllers: dict[str, ClusterController] = {}
             rings[SECRETS].follow_use(opened.in_use, lambda: len(opened.unreadable))
             rings[CREDENTIALS].follow_use(world.keys_in_use, lambda: world.unreadable_credentials(sealer))
-            sealer.ring.subscribe(lambda: _look_again(pipelines))
+            sealer.ring.subscribe(lambda: _look_again(controllers))
             observe_rings(runtime.telemetry.meter, *rings.values())
             for ring in rings.values():
                 runtime.tasks.create_task(ring.run(), name=f"{ring.name} keys")
-            instruments = SyncerMetrics(runtime.telemetry.meter, pipelines)
+            instruments = SyncerMetrics(runtime.telemetry.meter, controllers)
             janitor = Janitor(store, world, identity=identity, lease_seconds=settings.lease_seconds)
             server = RpcServer(
                 listen=settings.listen,
@@ -90,7 +91,7 @@ async def serve(runtime: Runtime[SyncerSettings]) -> None:
                 world=world,
                 renderer=renderer,
                 sealer=sealer,
-                pipelines=pipelines,
+                controllers=controllers,
                 timeout=settings.member_timeout,
             )
             server.add(add_SyncerServiceServicer_to_server, servicer)
@@ -100,7 +101,7 @@ async def serve(runtime: Runtime[SyncerSettings]) -> None:
                 runtime.ready({"grpc": server.address})
                 renderer.federation_id = await _founded(runtime, world)
                 if renderer.federation_id:
-                    parts = Parts(
+                    dependencies = SyncerDependencies(
                         store=store,
                         writer=BatchWriter(store, max_in_flight=4, spacing=0.0),
                         world=world,
@@ -117,7 +118,10 @@ async def serve(runtime: Runtime[SyncerSettings]) -> None:
                         orphan_interval=settings.orphan_interval,
                     )
                     sharing = Sharing(
-                        parts, identity=identity, lease_seconds=settings.lease_seconds, pipelines=pipelines
+                        dependencies,
+                        identity=identity,
+                        lease_seconds=settings.lease_seconds,
+                        controllers=controllers,
                     )
                     await sharing.run(runtime.stopping)
                 for task in background:
@@ -128,10 +132,10 @@ async def serve(runtime: Runtime[SyncerSettings]) -> None:
         await store.close()
 
 
-def _look_again(pipelines: Mapping[str, Pipeline]) -> None:
+def _look_again(controllers: Mapping[str, ClusterController]) -> None:
     """A credential that could not be opened may be opened now."""
-    for pipeline in pipelines.values():
-        pipeline.cluster_changed()
+    for controller in controllers.values():
+        controller.cluster_changed()
 
 
 async def _founded(runtime: Runtime[SyncerSettings], world: World) -> str:

@@ -1,7 +1,7 @@
 """SyncerService: sync states for those who ask, and what the members differ in.
 
 Owns the RPCs. States are read from the store, so every syncer answers for all clusters; a member is asked
-over a connection of its own, so that a person's question does not wait behind the pipeline's work.
+over a connection of its own, so that a person's question does not wait behind the cluster controller's work.
 
 Concurrency: one task per call. Next: `hanse_syncer.report.state_table` for who writes them.
 """
@@ -37,13 +37,13 @@ from hanse.rpc.policy import Policy
 from hanse.security.credentials import Sealer
 from hanse.store import KeyValue, Store, keys
 from hanse.store.keys import ObjectKey
+from hanse_syncer.cluster.controller import ClusterController
 from hanse_syncer.decide import drift, plan
 from hanse_syncer.decide.render import Manifest, Renderer
 from hanse_syncer.member import connection
 from hanse_syncer.member.member import Target
 from hanse_syncer.orphans import operations as orphan_operations
 from hanse_syncer.orphans.operations import OrphanOperations
-from hanse_syncer.pipeline import Pipeline
 from hanse_syncer.world import Intent, World
 
 _SERVICE: Final = "hanse.api.syncer.v1.SyncerService"
@@ -72,15 +72,15 @@ class SyncerServicer(rpc.SyncerServiceServicer):
         world: World,
         renderer: Renderer,
         sealer: Sealer,
-        pipelines: Mapping[str, Pipeline],
+        controllers: Mapping[str, ClusterController],
         timeout: float = 10.0,
     ) -> None:
-        """`pipelines` are those that run here now; `timeout` (seconds) is for one answer of a member."""
+        """`controllers` are those that run here now; `timeout` (seconds) is for one answer of a member."""
         self._store = store
         self._world = world
         self._renderer = renderer
         self._sealer = sealer
-        self._pipelines = pipelines
+        self._controllers = controllers
         self._timeout = timeout
         self._orphans = OrphanOperations(store=store, world=world, sealer=sealer, timeout=timeout)
 
@@ -189,13 +189,13 @@ class SyncerServicer(rpc.SyncerServiceServicer):
     async def Resync(
         self, request: pb.ResyncRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> pb.ResyncResponse:
-        if request.cluster and request.cluster not in self._pipelines:
+        if request.cluster and request.cluster not in self._controllers:
             if self._world.cluster(request.cluster) is None:
                 raise _no_cluster(request.cluster)
             return pb.ResyncResponse(queued=0)
         paths = [_key(request.object).path()] if request.HasField("object") else None
-        chosen = [request.cluster] if request.cluster else list(self._pipelines)
-        return pb.ResyncResponse(queued=sum(self._pipelines[name].resync(paths) for name in chosen))
+        chosen = [request.cluster] if request.cluster else list(self._controllers)
+        return pb.ResyncResponse(queued=sum(self._controllers[name].resync(paths) for name in chosen))
 
     async def ListOrphans(
         self, request: pb.ListOrphansRequest, context: grpc.aio.ServicerContext[Any, Any]
@@ -223,9 +223,9 @@ class SyncerServicer(rpc.SyncerServiceServicer):
         self, request: pb.DeleteOrphanRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> Empty:
         path = await self._orphans.delete(request.name, _uid(request.member_uid))
-        pipeline = self._pipelines.get(keys.last_segment(request.name))
-        if pipeline is not None:
-            pipeline.orphans.changed(path)
+        controller = self._controllers.get(keys.last_segment(request.name))
+        if controller is not None:
+            controller.orphans.changed(path)
         return Empty()
 
     def _placed(

@@ -5,7 +5,7 @@ keys, and each campaigns for the clusters that the ring gives it. Two may disagr
 moment; the election and the fence in every write decide. When a syncer dies its keys go with its leases, and
 the others have its clusters within the lease's time to live.
 
-Concurrency: one task per cluster that is ours. Next: `hanse_syncer.pipeline`, which does the work.
+Concurrency: one task per cluster that is ours. Next: `hanse_syncer.cluster.controller`, which does the work.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from hanse.errors import HanseError
 from hanse.process.telemetry import get_logger
 from hanse.store import NOT_NOW, Compare, Election, LeaseHandle, Mirror, Store, keys
 from hanse.store.decoding import leased
-from hanse_syncer.pipeline import Parts, Pipeline
+from hanse_syncer.cluster.controller import ClusterController
+from hanse_syncer.cluster.dependencies import SyncerDependencies
 from hanse_syncer.world import World
 
 _log = get_logger(__name__)
@@ -33,24 +34,24 @@ def election_name(cluster: str) -> str:
 
 
 class Sharing:
-    """Runs the pipelines of the clusters that are this process's share."""
+    """Runs the controllers of the clusters that are this process's share."""
 
     def __init__(
         self,
-        parts: Parts,
+        dependencies: SyncerDependencies,
         *,
         identity: str,
         lease_seconds: int = 10,
-        pipelines: dict[str, Pipeline] | None = None,
+        controllers: dict[str, ClusterController] | None = None,
     ) -> None:
-        """`identity` tells this process from other syncers; `pipelines` is where those that run are kept."""
+        """`identity` tells this process from other syncers; `controllers` has those that run."""
         self.identity = identity
-        self.pipelines: dict[str, Pipeline] = {} if pipelines is None else pipelines
-        self._parts = parts
-        self._store: Store = parts.store
-        self._world: World = parts.world
+        self.controllers: dict[str, ClusterController] = {} if controllers is None else controllers
+        self._dependencies = dependencies
+        self._store: Store = dependencies.store
+        self._world: World = dependencies.world
         self._lease_seconds = lease_seconds
-        self._members: Mirror[bytes] = Mirror(parts.store, f"{keys.MEMBERS}/{SERVICE}/", leased)
+        self._members: Mirror[bytes] = Mirror(dependencies.store, f"{keys.MEMBERS}/{SERVICE}/", leased)
         self._changed = asyncio.Event()
         self._held: dict[str, tuple[asyncio.Event, asyncio.Task[None]]] = {}
 
@@ -109,7 +110,7 @@ class Sharing:
                     _log.warning("a cluster was given up", cluster=cluster, error=str(error))
                 await _pause(stopped, _RETRY_SECONDS)
             except* Exception as errors:  # noqa: BLE001 - logged, and the cluster is tried again
-                _log.error("a pipeline failed", cluster=cluster, exc_info=errors)
+                _log.error("a controller failed", cluster=cluster, exc_info=errors)
                 await _pause(stopped, _RETRY_SECONDS)
 
     async def _term(self, cluster: str, stopped: asyncio.Event) -> None:
@@ -137,9 +138,9 @@ class Sharing:
     async def _lead(
         self, cluster: str, fence: Callable[[], Compare], lost: asyncio.Event, stopped: asyncio.Event
     ) -> None:
-        pipeline = Pipeline(self._parts, cluster, fence=fence)
-        self.pipelines[cluster] = pipeline
-        running = asyncio.create_task(pipeline.run(stopped), name=f"pipeline {cluster}")
+        controller = ClusterController(self._dependencies, cluster, fence=fence)
+        self.controllers[cluster] = controller
+        running = asyncio.create_task(controller.run(stopped), name=f"controller {cluster}")
         losing = asyncio.create_task(lost.wait())
         try:
             await asyncio.wait([running, losing], return_when=asyncio.FIRST_COMPLETED)
@@ -148,7 +149,7 @@ class Sharing:
             else:
                 _log.warning("the lease of a cluster was lost", cluster=cluster)
         finally:
-            del self.pipelines[cluster]
+            del self.controllers[cluster]
             running.cancel()
             losing.cancel()
             await asyncio.wait([running, losing])

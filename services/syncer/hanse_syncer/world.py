@@ -6,7 +6,7 @@ hear of nothing else.
 
 Concurrency: one event loop; everything here is read between two awaits and is as new as the watches are.
 
-Next: `hanse_syncer.decide.plan` for what follows from it, `hanse_syncer.pipeline` for who listens.
+Next: `hanse_syncer.decide.plan` for what follows from it, `hanse_syncer.cluster.controller` for who listens.
 """
 
 from __future__ import annotations

@@ -45,6 +45,8 @@ _SERVICE_LINK = re.compile(r"^(SERVICE_(HOST|PORT)(_\w+)?|PORT(_\d+_(TCP|UDP|SCT
 
 RELOAD_SECONDS = 5.0
 """Within so many seconds each process uses files of certificates that were replaced."""
+ETCD_HISTORY_SECONDS = 600.0
+"""How much history etcd keeps, in seconds, unless a setting says."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from hanse.addresses import is_ip_address
 from hanse.errors import ConfigError
 from hanse.process.settings import TlsFiles
 from hanse.security.subject import certificates_of
@@ -201,8 +202,8 @@ class CertificateAuthority:
     ) -> KeyPair:
         """Issue a certificate for a process on this machine: server and client, for loopback names and for
         `names`, names and addresses of its own."""
-        own = [name for name in names if not _is_address(name)]
-        addresses = dict.fromkeys(("127.0.0.1", "::1", *map(_canonical, filter(_is_address, names))))
+        own = [name for name in names if not is_ip_address(name)]
+        addresses = dict.fromkeys(("127.0.0.1", "::1", *map(_canonical, filter(is_ip_address, names))))
         return self.issue(
             common_name,
             organizations=organizations,
@@ -301,16 +302,8 @@ def names_of(certificate: x509.Certificate) -> frozenset[str]:
     )
 
 
-def _is_address(name: str) -> bool:
-    try:
-        ipaddress.ip_address(name)
-    except ValueError:
-        return False
-    return True
-
-
 def _canonical(name: str) -> str:
-    return str(ipaddress.ip_address(name)) if _is_address(name) else name
+    return str(ipaddress.ip_address(name)) if is_ip_address(name) else name
 
 
 def write_private(path: Path, content: bytes) -> None:

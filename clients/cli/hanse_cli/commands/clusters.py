@@ -86,6 +86,11 @@ def _why(cluster: Cluster) -> str:
     return "; ".join(each for each in said if each)
 
 
+def answers(cluster: Cluster) -> bool:
+    """Whether the cluster can be reached at present, by what the registry says of it."""
+    return _condition(cluster, "Ready").status == ConditionStatus.TRUE
+
+
 def _condition(cluster: Cluster, kind: str) -> Condition:
     """The condition of that type; an empty one if there is none."""
     return next((each for each in cluster.conditions if each.type == kind), Condition())

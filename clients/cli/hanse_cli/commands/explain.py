@@ -25,7 +25,6 @@ from rich.text import Text
 
 from hanse.api.dns.v1.record_set_pb2 import RecordSet
 from hanse.api.federation.v1.federation_service_pb2 import GetObjectRequest, ListObjectsRequest
-from hanse.api.registry.v1.cluster_pb2 import ClusterState
 from hanse.api.registry.v1.registry_service_pb2 import ListClustersRequest
 from hanse.api.scheduler.v1.scheduler_service_pb2 import ExplainPlacementRequest, ExplainPlacementResponse
 from hanse.api.syncer.v1.sync_state_pb2 import SyncState
@@ -33,6 +32,7 @@ from hanse.api.syncer.v1.syncer_service_pb2 import ListSyncStatesRequest
 from hanse.api.type.v1.object_reference_pb2 import ObjectReference
 from hanse.errors import HanseError, NotFoundError
 from hanse_cli import exits
+from hanse_cli.commands.clusters import answers
 from hanse_cli.commands.names import list_record_sets, list_zones
 from hanse_cli.commands.objects import get
 from hanse_cli.commands.page import PLACED, Page, compile_page
@@ -42,7 +42,6 @@ from hanse_cli.resources import Resources, Target, targets
 from hanse_cli.session import output_option, with_client
 
 NO_TERMINAL_WIDTH = 200
-_OUT_OF_REACH = frozenset({ClusterState.OFFLINE, ClusterState.IDENTITY_MISMATCH, ClusterState.MISBEHAVING})
 _COLORS = {PLACED: "green", "refused": "dim", "leaving": "yellow", "suspended": "red"}
 
 
@@ -114,7 +113,7 @@ async def _offline(client: HanseClient) -> frozenset[str]:
     except HanseError:
         return frozenset()
     return frozenset(
-        cluster.name.removeprefix("clusters/") for cluster in page.clusters if cluster.state in _OUT_OF_REACH
+        cluster.name.removeprefix("clusters/") for cluster in page.clusters if not answers(cluster)
     )
 
 

@@ -20,9 +20,9 @@ from typing import Final
 from hanse.api.registry.v1 import cluster_pb2 as registry
 from hanse.api.scheduler.v1.placement_pb2 import Placement
 from hanse.api.syncer.v1.sync_state_pb2 import SyncState
-from hanse.api.type.v1 import condition_pb2 as condition
 from hanse.boundary import Boundary
 from hanse.errors import HanseError
+from hanse.federation.clusters import is_reachable
 from hanse.federation.kinds import GROUP
 from hanse.federation.propagation import SYNC_FINALIZER, UNJOIN_FINALIZER
 from hanse.kube.engine.hooks import Deferred
@@ -39,10 +39,6 @@ _PLACEMENTS: Final = f"{PLACEMENTS}/"
 _SYNCSTATES: Final = f"{SYNCSTATES}/"
 _CLUSTERS: Final = f"{CLUSTERS}/"
 _CLUSTER: Final = ("hanse.dev", "clusters")
-_OUT_OF_REACH: Final = frozenset({registry.OFFLINE, registry.IDENTITY_MISMATCH, registry.MISBEHAVING})
-"""States of clusters of which nobody knows how they are."""
-_TELLING: Final = frozenset(registry.ClusterState.values()) - {registry.UNJOINING}
-"""States that say so or the contrary. Of others, those of a newer release too, the condition Ready does."""
 
 
 class FederationView:
@@ -101,6 +97,11 @@ class FederationView:
         """Return what the registry knows of a cluster."""
         return self._clusters.get(name)
 
+    def is_reachable(self, cluster: str) -> bool:
+        """Whether what is known of the cluster is current. Nothing says no of one that is not stored."""
+        known = self._clusters.get(cluster)
+        return known is None or is_reachable(known)
+
     # Taking in.
 
     def apply(self, event: Event) -> Iterable[ObjectKey]:
@@ -143,7 +144,7 @@ class FederationView:
         parts = self._parts.get(key)
         if parts is None or not self._has_status(key):
             return intent
-        members, decision, decided = parts.members(reachable=self._reachable)
+        members, decision, decided = parts.members(reachable=self.is_reachable)
         if parts.placed is None and not members:
             return intent
         status = self._folded(key, intent, members=members, decision=decision, now=decided)
@@ -211,13 +212,13 @@ class FederationView:
 
     def _cluster(self, event: Event) -> Iterable[ObjectKey]:
         name = parse_cluster(event.kv.key)
-        reachable = self._reachable(name)
+        reachable = self.is_reachable(name)
         if event.kind == "delete":
             self._clusters.pop(name, None)
         else:
             self._clusters[name] = decode(registry.Cluster, event.kv.value)
         touched = [ObjectKey(GROUP, "clusters", "", name)]
-        if self._reachable(name) != reachable:
+        if self.is_reachable(name) != reachable:
             touched += [
                 key
                 for key, parts in self._parts.items()
@@ -245,13 +246,6 @@ class FederationView:
             self._parts.pop(key, None)
 
     # Giving out.
-
-    def _reachable(self, cluster: str) -> bool:
-        known = self._clusters.get(cluster)
-        if known is None or known.state in _TELLING:
-            return known is None or known.state not in _OUT_OF_REACH
-        ready = next((each.status for each in known.conditions if each.type == "Ready"), condition.TRUE)
-        return ready == condition.TRUE
 
     def _has_status(self, key: ObjectKey) -> bool:
         info = self._catalogue.storage(key.group, key.resource)

@@ -318,7 +318,9 @@ def _limit(
     """Keep as many clusters as the policy allows. One that is suspended and out of reach does not count."""
     placed = composer.placed(situation.obj)
     candidates = [verdict.cluster for _, verdict in sorted(found.going.items())]
-    away = {item.name for item in candidates if not item.ready and placed.get(item.name, _NOWHERE).suspended}
+    away = {
+        item.name for item in candidates if not item.reachable and placed.get(item.name, _NOWHERE).suspended
+    }
     staying = {name for name, before in placed.items() if not before.suspended}
     names = choose(
         [item for item in candidates if item.name not in away],

@@ -115,7 +115,7 @@ def _split(
     away: list[Standing] = []
     overdue: list[Standing] = []
     for standing in standings:
-        if standing.cluster.ready:
+        if standing.cluster.reachable:
             active.append(standing)
         elif standing.suspended:
             away.append(standing)
@@ -127,7 +127,7 @@ def _split(
             active.append(standing)
             if standing.placed:
                 result.reconsider_at = min(result.reconsider_at, until)
-    if overdue and not any(standing.cluster.ready for standing in active):
+    if overdue and not any(standing.cluster.reachable for standing in active):
         result.notes.append("no reachable cluster could take the replicas over, so they stay where they are")
         active += overdue
         active.sort(key=lambda item: item.cluster.name)
@@ -186,7 +186,7 @@ def _divide_job(
     placed = sorted(
         (item for item in active if item.placed), key=lambda item: (item.suspended, item.cluster.name)
     )
-    fresh = [item for item in active if not item.placed and item.cluster.ready]
+    fresh = [item for item in active if not item.placed and item.cluster.reachable]
     working: dict[str, int] = {}
     left = work
     for item in placed:

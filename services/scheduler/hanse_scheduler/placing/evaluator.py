@@ -61,7 +61,7 @@ class Evaluator:
         if selection.changing:
             kv = await self._store.get(f"{OBJECTS}/{path}")
             if kv is None or kv.mod_revision != self._world.object_revision(path):
-                await self._world.state.reached(kv.mod_revision if kv else await self._store.revision())
+                await self._world.objects.reached(kv.mod_revision if kv else await self._store.revision())
                 return None
             record = self._world.record(path)
             selection = await self._world.selection(path, record) if record is not None else None

@@ -175,4 +175,4 @@ class PlacementReconciler:
 
     async def _catch_up(self, revision: int) -> None:
         if not self._leadership.lost.is_set():
-            await self._world.state.reached(revision, 10.0)
+            await self._world.objects.reached(revision, 10.0)

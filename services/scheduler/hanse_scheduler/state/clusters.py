@@ -15,19 +15,18 @@ from dataclasses import dataclass, field
 from hanse.api.registry.v1.cluster_pb2 import (
     NO_EXECUTE,
     READY,
-    UNJOINING,
     ApiCatalogue,
     Cluster,
     ClusterState,
 )
 from hanse.api.type.v1.condition_pb2 import TRUE
+from hanse.federation.clusters import is_leaving, is_reachable
 from hanse_scheduler.times import seconds_of
 
 NAME_LABEL = "hanse.dev/cluster"
 """Label that every cluster is given with its own name, unless it has it."""
 REGION_LABEL = "topology.kubernetes.io/region"
 """Label that every cluster of a known region is given, unless it has it."""
-_STATES = frozenset(ClusterState.values())
 OWN_TAINTS = "hanse.dev/"
 """Prefix of the taints that Hanse itself sets; they say again what the state says, which counts."""
 
@@ -48,7 +47,8 @@ class ClusterTaint:
 
 @dataclass(frozen=True, slots=True)
 class ClusterView:
-    """One member cluster. `since` is when it stopped being ready (seconds since the epoch), 0 while it is."""
+    """One member cluster. `since` is when it stopped being reachable, in seconds since the epoch; 0 while it
+    is."""
 
     name: str
     state: ClusterState.ValueType = READY
@@ -59,11 +59,7 @@ class ClusterView:
     zones: tuple[str, ...] = ()
     since: float = 0.0
     leaving: bool = False
-
-    @property
-    def ready(self) -> bool:
-        """Return whether it answers its probes. Of a state of a newer release the condition Ready tells."""
-        return self.state == READY or (self.state not in _STATES and not self.since)
+    reachable: bool = True
 
 
 def view_of(message: Cluster) -> ClusterView:
@@ -73,9 +69,9 @@ def view_of(message: Cluster) -> ClusterView:
     labels.setdefault(NAME_LABEL, name)
     if message.region:
         labels.setdefault(REGION_LABEL, message.region)
-    ready = message.state == READY
+    reachable = is_reachable(message)
     since = 0.0
-    if not ready:
+    if not reachable:
         since = next(
             (
                 seconds_of(condition.last_transition_time)
@@ -102,7 +98,8 @@ def view_of(message: Cluster) -> ClusterView:
         region=message.region,
         zones=tuple(sorted(message.zones)),
         since=since,
-        leaving=message.state == UNJOINING or message.HasField("delete_time"),
+        leaving=is_leaving(message),
+        reachable=reachable,
     )
 
 

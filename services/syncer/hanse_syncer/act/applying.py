@@ -10,7 +10,6 @@ which writes down how it went, and `hanse_syncer.member.member` for the requests
 
 from __future__ import annotations
 
-import asyncio
 import random
 from contextlib import nullcontext
 from typing import Any, Final
@@ -55,7 +54,7 @@ class Applying:
         self, request: SyncRequest, manifest: Manifest, *, repaired: bool = False
     ) -> Result | None:
         """Apply the manifest if nothing of that name is there; else look at what is."""
-        started = asyncio.get_running_loop().time()
+        started = self._context.monotonic()
         with self._span(request):
             answer = await self._context.member.create(request.target, manifest)
         verdict = self._count(request, answer, started)
@@ -71,7 +70,7 @@ class Applying:
         """Apply to the object `uid`. `repairing` is the resourceVersion that was found to differ."""
         if not uid:
             return await self.create(request, manifest)
-        started = asyncio.get_running_loop().time()
+        started = self._context.monotonic()
         with self._span(request):
             answer = await self._context.member.apply(request.target, manifest, uid=uid)
         verdict = self._count(request, answer, started)
@@ -182,7 +181,7 @@ class Applying:
         verdict = context.member.verdict(request.target, answer)
         if verdict is Verdict.ABSENT:
             context.view.note(request.target, None)
-            started = asyncio.get_running_loop().time()
+            started = self._context.monotonic()
             created = await context.member.create(request.target, manifest)
             verdict = self._count(request, created, started)
             if verdict is Verdict.DONE:
@@ -266,7 +265,7 @@ class Applying:
 
     def _repair_wait(self, request: SyncRequest) -> float:
         """Return how long to leave drift alone: two who fight over a field must not make a storm."""
-        now, transient = asyncio.get_running_loop().time(), request.transient
+        now, transient = self._context.monotonic(), request.transient
         quiet = now - transient.repaired_at
         if quiet > _QUIET_SECONDS:
             transient.repairs = 0
@@ -290,7 +289,7 @@ class Applying:
     def _count(self, request: SyncRequest, answer: Answer, started: float) -> Verdict:
         verdict = self._context.member.verdict(request.target, answer)
         self._context.metrics.applies.record(
-            asyncio.get_running_loop().time() - started,
+            self._context.monotonic() - started,
             {"hanse.cluster": self._context.cluster, "hanse.verdict": verdict.value},
         )
         return verdict

@@ -10,16 +10,16 @@ for what is done with both.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
 from opentelemetry.trace import Tracer
 
-from hanse.api.registry.v1 import cluster_pb2 as registry
 from hanse.api.registry.v1.cluster_pb2 import ApiResource
 from hanse.api.syncer.v1.sync_state_pb2 import SyncState, ZoneEndpoints
+from hanse.federation.clusters import leaves_objects
 from hanse.store.keys import ObjectKey
 from hanse.turns import Turns
 from hanse_syncer.act.request import SyncRequest, TransientState
@@ -48,7 +48,7 @@ class MemberView(Protocol):
 
 @dataclass(slots=True)
 class ReconcileContext:
-    """What reconciling one cluster's objects needs; the clocks are in `clock` and the event loop."""
+    """What reconciling one cluster's objects needs."""
 
     cluster: str
     federation_id: str
@@ -62,6 +62,9 @@ class ReconcileContext:
     tracer: Tracer | None
     """None where nobody records spans: then none is made."""
     clock: Callable[[], datetime]
+    """The time of day, for what is written down."""
+    monotonic: Callable[[], float]
+    """Seconds since some moment, for deadlines and pauses."""
     wake: Callable[[str], None]
     """Has an object looked at soon."""
     suspect: Callable[[str], None]
@@ -118,11 +121,16 @@ class ReconcileContext:
     def _leaves_objects(self) -> bool:
         """Whether the cluster leaves the federation and keeps its objects."""
         cluster = self.world.cluster(self.cluster)
-        return (
-            cluster is not None
-            and cluster.orphan_objects
-            and (cluster.state == registry.UNJOINING or cluster.HasField("delete_time"))
-        )
+        return cluster is not None and leaves_objects(cluster)
+
+    def serve(self, resources: Iterable[ApiResource]) -> None:
+        """Take in what the member serves now, and wake what waited for that."""
+        served: dict[tuple[str, str], list[ApiResource]] = {}
+        for resource in resources:
+            served.setdefault((resource.group, resource.resource), []).append(resource)
+        self.served = {identity: tuple(found) for identity, found in served.items()}
+        for path in self.waiting.take_served(served.keys()):
+            self.wake(path)
 
     def render(self, request: SyncRequest) -> Manifest:
         """Return what the cluster should have. Raises InvalidArgumentError for senseless overrides."""

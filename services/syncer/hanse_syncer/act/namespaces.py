@@ -187,7 +187,7 @@ async def _shown(request: Awaitable[Answer], *, what: str) -> Mapping[str, Any]:
 
 
 def _too_much(member: Member, error: MisbehavingMemberError) -> LinkDownError:
-    """No answer at all, for what the pipeline leaves the member alone."""
+    """No answer at all, for what the controller leaves the member alone."""
     return LinkDownError(f"cluster {member.cluster}: {error.message}", metadata={"cluster": member.cluster})
 
 

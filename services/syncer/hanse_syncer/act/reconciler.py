@@ -5,15 +5,14 @@ written of what belongs to the member itself, whatever a placement says. It is l
 remembered that matters, and running twice equals running once.
 
 Concurrency: one object is looked at by one task at a time; different objects at once. A member that does not
-answer ends a look with LinkDownError, which the pipeline handles for all of them together.
+answer ends a look with LinkDownError, which the controller handles for all of them together.
 
 Next: `hanse_syncer.act.applying` for how objects come, `hanse_syncer.act.removal` for how they leave,
-`hanse_syncer.pipeline` for who calls.
+`hanse_syncer.cluster.controller` for who calls.
 """
 
 from __future__ import annotations
 
-import asyncio
 from typing import Final
 
 from hanse.api.syncer.v1 import sync_state_pb2 as sync
@@ -108,7 +107,7 @@ class ObjectReconciler:
         ):
             request.transient.decision_until = None
             return False
-        now = asyncio.get_running_loop().time()
+        now = self._context.monotonic()
         if request.transient.decision_until is None:
             request.transient.decision_until = now + PATIENCE_SECONDS
         return now < request.transient.decision_until
@@ -207,7 +206,7 @@ class ObjectReconciler:
         state = self._context.states.get(path)
         if state is not None and state.phase in (sync.APPLIED, sync.CONFLICT):
             return False
-        now, transient = asyncio.get_running_loop().time(), request.transient
+        now, transient = self._context.monotonic(), request.transient
         if transient.namespace_until is None:
             transient.namespace_until = now + PATIENCE_SECONDS
         return now < transient.namespace_until

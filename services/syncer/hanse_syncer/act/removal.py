@@ -11,7 +11,6 @@ Concurrency: called by the reconciler, for one object at a time. Next: `hanse_sy
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable
 
 from hanse.api.syncer.v1 import sync_state_pb2 as sync
@@ -161,7 +160,7 @@ class Removal:
         it."""
         if found.foreign:
             return phrase(found.foreign)
-        transient, now = request.transient, asyncio.get_running_loop().time()
+        transient, now = request.transient, self._context.monotonic()
         stuck = frozenset(item.uid for item in found.going if not item.deleting)
         if stuck != transient.stuck:
             transient.stuck, transient.stuck_since = stuck, now

@@ -8,6 +8,8 @@ Next: `hanse_syncer.act.reconciler`.
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 
 def namespace(name: str) -> str:
     """Return the token of a namespace."""
@@ -48,6 +50,7 @@ class Waiting:
             del self._by_path[path]
         return paths
 
-    def tokens(self) -> list[str]:
-        """Return all that is waited for."""
-        return list(self._by_token)
+    def take_served(self, served: Collection[tuple[str, str]]) -> list[str]:
+        """Return who waits for one of the resources (group, plural) that are served, and let them go."""
+        tokens = [api(group, plural) for group, plural in served]
+        return [path for token in tokens if token in self._by_token for path in self.take(token)]

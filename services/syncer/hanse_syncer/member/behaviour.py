@@ -5,8 +5,8 @@ or removed, for longer each time. Then it is on probation: it is followed, and n
 its lists are in. What was found is told to the registry at `memberreports/<cluster>`, a key with the lease of
 the cluster, so that it is there for as long as somebody means it.
 
-Concurrency: used by the cluster's pipeline; one task, `run`, writes the report. Next:
-`hanse_syncer.pipeline`, `hanse_registry.keeper`, which makes a state of the report.
+Concurrency: used by the cluster's controller; one task, `run`, writes the report. Next:
+`hanse_syncer.cluster.controller`, `hanse_registry.keeper`, which makes a state of the report.
 """
 
 from __future__ import annotations

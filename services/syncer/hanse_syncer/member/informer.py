@@ -9,7 +9,8 @@ What it does not show proves nothing. An object that is missing from a new list,
 deleted (which is also what a label taken off looks like), is reported as `vanished`, and whoever cares asks
 for it by name.
 
-Concurrency: one task per informer. Next: `hanse_syncer.pipeline`, which has one for each resource in use.
+Concurrency: one task per informer. Next: `hanse_syncer.cluster.controller`, which has one for each resource
+in use.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ Owns the number (Chiu and Jain 1989, as TCP has it). It grows by about one for e
 and halves on a refusal for load or a timeout, at most once per `cooldown`: one burst of refusals says one
 thing. No I/O; time is an argument.
 
-Next: `hanse_syncer.pipeline`, which has one for each member.
+Next: `hanse_syncer.cluster.controller`, which has one for each member.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Drops the sync states and the reports of orphans of clusters that are no longer in the federation.
 
-Owns that and nothing else: a cluster that was dropped by force has no pipeline that could. One syncer at a
+Owns that and nothing else: a cluster that was dropped by force has no controller that could. One syncer at a
 time is the janitor, by election; each deletion is fenced, and compares that the cluster is really not there.
 
 Concurrency: one task. Next: `hanse_syncer.report.state_table`, for the states of clusters that are there.

@@ -6,7 +6,7 @@ serves are listed, metadata of our objects only, when the connection is made or 
 apart, and the member shows it by name. One that is listed no more is asked for by name as well before it is
 taken off the report. Nothing is ever deleted in the member.
 
-Concurrency: one task per pipeline; every method but `run` only notes something. Requests go one at a time.
+Concurrency: one task per controller; every method but `run` only notes something. Requests go one at a time.
 
 Next: `hanse_syncer.orphans.rules` for the rules, `hanse_syncer.orphans.reporter` for what becomes of a
 finding.
@@ -43,7 +43,7 @@ _MOST_SUSPECTS: Final = 1000
 _SLICE: Final = 200
 """Objects that are judged before others get their turn."""
 _BUSY_SECONDS: Final = 30.0
-"""The first scan waits at most so long for the pipeline to have gone through everything."""
+"""The first scan waits at most so long for the controller to have gone through everything."""
 _SPACING_SECONDS: Final = 10.0
 """Least time between two scans that something asks for."""
 _ATTENTIVE_SECONDS: Final = 30.0
@@ -59,7 +59,7 @@ class Other(enum.Enum):
 
 
 class OrphanScanner:
-    """The orphans of one cluster. `session` and `settled` tell how the pipeline is."""
+    """The orphans of one cluster. `session` and `settled` tell how the controller is."""
 
     def __init__(
         self,
@@ -138,7 +138,7 @@ class OrphanScanner:
                 except UnavailableError as error:
                     _log.info("cannot look for orphans now", cluster=self._cluster, error=error.message)
                     self._scan_asked = True
-                except Exception as error:  # noqa: BLE001 - what a member shows ends no pipeline
+                except Exception as error:  # noqa: BLE001 - what a member shows ends no controller
                     self._boundary.failed(self._cluster, error)
                 await asyncio.sleep(self._settle)
                 if not self._suspects:

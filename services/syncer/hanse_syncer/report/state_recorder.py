@@ -9,7 +9,6 @@ what is in a state, `hanse_syncer.report.state_table` for how it gets into the s
 
 from __future__ import annotations
 
-import asyncio
 import random
 from typing import Final
 
@@ -106,7 +105,7 @@ class StateRecorder:
         since = request.transient.lagging_since
         if again is None or since is None:
             return None
-        now = asyncio.get_running_loop().time()
+        now = self._context.monotonic()
         if now - since < _LAG_SECONDS:
             return again
         selector = pods.pod_selector(manifest.object)
@@ -221,7 +220,7 @@ class StateRecorder:
             request.transient.lagging_since = None
             return None
         if request.transient.lagging_since is None:
-            request.transient.lagging_since = asyncio.get_running_loop().time()
+            request.transient.lagging_since = self._context.monotonic()
         return Result(requeue_after=_LAG_SECONDS)
 
     def _pending(self, request: SyncRequest) -> bool:

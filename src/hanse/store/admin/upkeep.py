@@ -26,6 +26,7 @@ from opentelemetry import metrics
 from opentelemetry.metrics import CallbackOptions, Observation
 
 from hanse.errors import STORE_FULL, HanseError, PermissionDeniedError, ResourceExhaustedError
+from hanse.process.settings import ETCD_HISTORY_SECONDS
 from hanse.store.admin.maintenance import NO_SPACE, Maintenance, StoreStatus
 
 RESERVE: Final = 0.1
@@ -111,7 +112,7 @@ class Upkeep:
         *,
         revision: Callable[[], Awaitable[int]],
         quota: int = 0,
-        compact_seconds: float = 600.0,
+        compact_seconds: float = ETCD_HISTORY_SECONDS,
         give_up: Callable[[], Awaitable[int]] | None = None,
         tell: Callable[[str], None] = lambda _: None,
         meter: metrics.Meter | None = None,

@@ -13,8 +13,8 @@ import orjson
 import pytest
 from aiohttp import web
 from hanse_syncer import ownership
+from hanse_syncer.cluster.controller import ClusterController
 from hanse_syncer.decide import drift
-from hanse_syncer.pipeline import Pipeline
 from hanse_syncer.report.metrics import SyncerMetrics
 
 from hanse.api.scheduler.v1 import placement_pb2 as placements
@@ -23,15 +23,16 @@ from hanse.api.syncer.v1 import sync_state_pb2 as sync
 from hanse.kube.model.objects import Object
 from hanse.process.settings import ServiceSettings
 from hanse.process.telemetry import setup
-from tests.syncer.harness import FEDERATION_ID, Federation, config_map, deployment, federation, until
+from tests.support.waiting import until
+from tests.syncer.harness import FEDERATION_ID, Federation, config_map, deployment, federation
 
 WEB = "core/configmaps/default/web"
 DEPLOY = "apps/deployments/default/web"
 
 
-def settled(pipeline: Pipeline) -> bool:
-    """Whether the pipeline has nothing left to look at."""
-    return pipeline.settled
+def settled(controller: ClusterController) -> bool:
+    """Whether the controller has nothing left to look at."""
+    return controller.settled
 
 
 @pytest.fixture
@@ -117,10 +118,12 @@ async def test_restart_writes_nothing(fed: Federation) -> None:
         member.writes.clear()
     before = {kv.key: kv.mod_revision for kv in (await fed.store.range("syncstates/")).items}
     async with fed.syncer("two") as sharing:
-        await until(lambda: len(sharing.pipelines) == 2, what="both clusters are held")
+        await until(lambda: len(sharing.controllers) == 2, what="both clusters are held")
         for name in ("a", "b"):
-            pipeline = sharing.pipelines[name]
-            await until(functools.partial(settled, pipeline), what="the pipeline has gone through everything")
+            controller = sharing.controllers[name]
+            await until(
+                functools.partial(settled, controller), what="the controller has gone through everything"
+            )
         obj = await fed.put("core/configmaps/default/last", config_map())
         assert obj
         await fed.place("core/configmaps/default/last", "a", "b")
@@ -488,7 +491,7 @@ async def test_two_syncers_share_and_take_over(fed: Federation) -> None:
     async with fed.syncer("one") as one:
         async with fed.syncer("two") as two:
             await until(
-                lambda: len(one.pipelines) + len(two.pipelines) == 2 and len(one.ring().members) == 2,
+                lambda: len(one.controllers) + len(two.controllers) == 2 and len(one.ring().members) == 2,
                 what="the clusters are shared",
             )
             for path in paths:
@@ -497,7 +500,7 @@ async def test_two_syncers_share_and_take_over(fed: Federation) -> None:
             for path in paths:
                 for name in ("a", "b"):
                     await fed.reaches(path, name, sync.APPLIED)
-        await until(lambda: set(one.pipelines) == {"a", "b"}, what="one has both", seconds=15)
+        await until(lambda: set(one.controllers) == {"a", "b"}, what="one has both", seconds=15)
         await fed.put("core/configmaps/default/last", config_map())
         await fed.place("core/configmaps/default/last", "a", "b")
         for name in ("a", "b"):
@@ -542,13 +545,13 @@ async def test_decision_that_comes_before_its_object_waits_for_it(fed: Federatio
         decided = placements.Placement.FromString(stored.value)
         decided.generation = 2
         await fed.store.put(placement_key, decided.SerializeToString())
-        pipeline = sharing.pipelines["a"]
+        controller = sharing.controllers["a"]
 
         def generation() -> int:
-            entry = pipeline._parts.world.placement(WEB)
+            entry = controller.dependencies.world.placement(WEB)
             return entry.value.generation if entry is not None else 0
 
-        await until(lambda: pipeline.settled and generation() == 2, what="it is seen")
+        await until(lambda: controller.settled and generation() == 2, what="it is seen")
         obj["metadata"]["generation"] = 2
         obj["data"] = {"value": "2"}
         await fed.put(WEB, obj)
@@ -580,12 +583,12 @@ async def test_edit_does_not_wait_behind_bulk(fed: Federation) -> None:
             return None
 
         member.fault = slow
-        pipeline = sharing.pipelines["a"]
-        assert pipeline.resync() == len(paths)
+        controller = sharing.controllers["a"]
+        assert controller.resync() == len(paths)
         await fed.put(WEB, config_map())
         await fed.place(WEB, "a")
         await fed.reaches(WEB, "a", sync.APPLIED)
-        assert not pipeline.settled, "the resync was over before the edit: the test shows nothing"
+        assert not controller.settled, "the resync was over before the edit: the test shows nothing"
 
 
 async def test_definition_with_foreign_objects_stays(fed: Federation) -> None:
@@ -640,7 +643,7 @@ async def test_sync_states_are_counted_by_phase(fed: Federation) -> None:
     """Each phase of each cluster that is kept has a number from the start, which follows every change."""
     telemetry = setup("test", ServiceSettings(), install=False)
     async with fed.syncer() as sharing:
-        metrics = SyncerMetrics(telemetry.meter, sharing.pipelines)
+        metrics = SyncerMetrics(telemetry.meter, sharing.controllers)
 
         def value(name: str, **labels: str) -> float | None:
             return telemetry.registry.get_sample_value(
@@ -655,13 +658,13 @@ async def test_sync_states_are_counted_by_phase(fed: Federation) -> None:
 
         await counted("APPLIED", 0)
         assert value("sync_states", cluster="a", phase="UNREACHABLE") == 0
-        assert value("clusters") == len(sharing.pipelines)
+        assert value("clusters") == len(sharing.controllers)
         await fed.put(WEB, config_map("1"))
         await fed.place(WEB, "a", "b")
         await counted("APPLIED", 1)
-        for pipeline in sharing.pipelines.values():
-            states = Counter(state.phase for _, state in pipeline.states.items())
-            assert +pipeline.states.phases == states
+        for controller in sharing.controllers.values():
+            states = Counter(state.phase for _, state in controller.states.items())
+            assert +controller.states.phases == states
         metrics.begin("c")
         assert value("drift_repairs_total", cluster="c") == 0
         assert value("conflicts_total", cluster="c") == 0

@@ -1,0 +1,49 @@
+"""How a member cluster stands to the federation: ready, reachable, leaving.
+
+Owns what services may conclude from the registry's `Cluster`, besides its fields. The three questions are
+different ones:
+
+- *ready*: it is a member in full and answers its probes, so new objects may be placed there. One in a state
+  of a newer release is not: nothing is begun by what is not understood.
+- *reachable*: it answers, so what is known of it is current: its pods count as ready, its addresses are given
+  out, its replicas stay. Of a cluster that leaves, and of one in a state of a newer release, the state does
+  not tell, but the condition Ready does. A cluster that has not answered yet (PENDING) is not reachable.
+- *leaving*: its unjoin was asked for, so it is to be emptied, by deletion or by taking the marks off.
+
+That a cluster is not reachable says that nobody knows how it is, never that it is empty.
+
+Pure functions. Next: `hanse.federation.placements`, for what is placed there.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from hanse.api.registry.v1 import cluster_pb2 as registry
+from hanse.api.registry.v1.cluster_pb2 import Cluster
+from hanse.api.type.v1 import condition_pb2 as condition
+
+_CONCLUSIVE: Final = frozenset(registry.ClusterState.values()) - {registry.UNJOINING}
+"""States that tell whether the cluster answers."""
+
+
+def is_ready(cluster: Cluster) -> bool:
+    """Return whether new objects may be placed in the cluster."""
+    return cluster.state == registry.READY
+
+
+def is_reachable(cluster: Cluster) -> bool:
+    """Return whether the cluster answers, so that what is known of it is current."""
+    if cluster.state in _CONCLUSIVE:
+        return is_ready(cluster)
+    return any(each.type == "Ready" and each.status == condition.TRUE for each in cluster.conditions)
+
+
+def is_leaving(cluster: Cluster) -> bool:
+    """Return whether the cluster is on its way out of the federation."""
+    return cluster.state == registry.UNJOINING or cluster.HasField("delete_time")
+
+
+def leaves_objects(cluster: Cluster) -> bool:
+    """Return whether the cluster leaves and keeps its objects, without the federation's marks."""
+    return is_leaving(cluster) and cluster.orphan_objects
