@@ -26,6 +26,7 @@ from hanse.federation.clusters import is_ready
 from hanse.federation.kinds import GROUP
 from hanse.kube.model.selectors import LabelSelector
 from hanse.rpc import Policy, group
+from hanse.rpc.filters import ListFilter
 from hanse.rpc.masks import apply_update
 from hanse.rpc.pagination import slice_page
 from hanse.rpc.watch import WatchHub
@@ -205,17 +206,18 @@ class RegistryServicer(registry_service_pb2_grpc.RegistryServiceServicer):
         """A page of clusters."""
         revision = await self._registrar.clusters.current()
         selector = LabelSelector.parse(request.label_selector)
+        chosen_by = ListFilter.parse(request.filter, cluster_pb2.Cluster.DESCRIPTOR)
         chosen = [
             (key, cluster)
             for key, cluster in sorted(self._registrar.clusters.items())
-            if selector.matches(cluster.labels)
+            if selector.matches(cluster.labels) and chosen_by.matches(cluster)
         ]
         page = slice_page(
             chosen,
             revision=revision,
             size=request.page_size,
             token=request.page_token,
-            scope=request.label_selector,
+            scope=f"{request.label_selector}\0{request.filter}",
         )
         return registry_service_pb2.ListClustersResponse(
             clusters=page.items, next_page_token=page.next_page_token, revision=page.revision

@@ -17,7 +17,7 @@ from typing import Any
 
 import click
 from hanse_client import HanseClient
-from hanse_client.names import collection_name, object_name, sync_state_prefix
+from hanse_client.names import collection_name, object_name, sync_state_parent
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -77,7 +77,7 @@ async def explain(client: HanseClient, target: Target, namespace: str) -> Page:
         )
     explanation, states, records, offline = await asyncio.gather(
         _explanation(client, target, reference),
-        _states(client, sync_state_prefix(reference)),
+        _states(client, sync_state_parent(reference)),
         _records(client, target, manifest, reference.namespace),
         _offline(client),
     )
@@ -122,9 +122,9 @@ def _may_have_placement(target: Target) -> bool:
     return target.resource.group not in {"hanse.dev", "federation"}
 
 
-async def _states(client: HanseClient, prefix: str) -> list[SyncState]:
+async def _states(client: HanseClient, parent: str) -> list[SyncState]:
     found: list[SyncState] = []
-    request = ListSyncStatesRequest(name_prefix=prefix, page_size=500)
+    request = ListSyncStatesRequest(parent=parent, page_size=500)
     while True:
         page = await client.syncer.ListSyncStates(request)
         found.extend(page.sync_states)
