@@ -13,10 +13,11 @@ import pytest
 
 from hanse.errors import OUTCOME_UNKNOWN, CompactedError, FailedPreconditionError, UnavailableError
 from hanse.store import Collection, Compare, Election, EtcdStore, Follower, KeyValue, Put
-from tests.store.contract import DEADLINE, Seen, collect, events, until
+from tests.store.contract import DEADLINE, Seen, collect, events
 from tests.support.etcd import EtcdServer
 from tests.support.follow import following
 from tests.support.proxy import Proxy
+from tests.support.waiting import until
 
 
 @pytest.fixture
