@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hanse_apiserver import resealing
 from hanse_apiserver.resealing import keep_sealed
 from hanse_registry.resealing import Resealer
 
@@ -285,7 +284,6 @@ async def test_sealing_goes_on_after_any_error(path: Path, monkeypatch: pytest.M
     """Also one that nobody has thought of."""
     inner = MemoryStore()
     one = Instance(path, inner)
-    monkeypatch.setattr(resealing, "_RETRY", 0.0)
     sweep, tried = one.store.sweep, []
 
     async def failing(*fence: Compare) -> int:

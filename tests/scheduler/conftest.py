@@ -11,7 +11,7 @@ from typing import Any
 
 import orjson
 import pytest
-from hanse_scheduler.decide.situation import Rules
+from hanse_scheduler.decide.inputs import Rules
 from hanse_scheduler.leading import Scheduler
 from hanse_scheduler.placing.evaluator import Evaluator
 from hanse_scheduler.placing.events import Recorder
