@@ -46,8 +46,8 @@ from hanse.errors import (
     UnavailableError,
 )
 from hanse.kube.client.access import ClusterAccess
-from hanse.kube.client.expect import Answer, Expected, verified
-from hanse.kube.client.transport import JSON
+from hanse.kube.client.expect import Answer, verified
+from hanse.kube.client.requests import JSON, ApiRequest
 from hanse.kube.merge.patch import json_patch, merge_patch
 from hanse.process.telemetry import setup
 from hanse.rpc import Policy, RpcChannel, RpcServer
@@ -219,10 +219,9 @@ class Member:
         self.world = world
         self.host = host
 
-    async def ask(
-        self, method: str, path: str, *, expect: Expected, body: bytes | None = None, **_: Any
-    ) -> Answer:
+    async def ask(self, request: ApiRequest) -> Answer:
         """One request."""
+        path, body = request.path, request.body
         if self.host in self.world.lost:
             raise UnavailableError("connection refused")
         if self.host in self.world.silent:
@@ -231,7 +230,9 @@ class Member:
         if said is None:
             document = self._review(body) if body else {} if path == "/readyz" else self._document(path)
             said = ("text/plain", b"ok") if path == "/readyz" else (JSON, orjson.dumps(document))
-        return verified(expect, status=200, headers={"content-type": said[0]}, body=said[1], asked=path)
+        return verified(
+            request.expect, status=200, headers={"content-type": said[0]}, body=said[1], asked=path
+        )
 
     def _review(self, body: bytes) -> dict[str, Any]:
         review = orjson.loads(body)
