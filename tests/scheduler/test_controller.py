@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import orjson
-from hanse_scheduler.decide.situation import Rules
+from hanse_scheduler.decide.inputs import Rules
 from hanse_scheduler.metrics import observe
 from hanse_scheduler.placing.events import Recorder
 from hanse_scheduler.settings import SchedulerSettings

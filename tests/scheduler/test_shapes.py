@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 import pytest
 from hanse_scheduler.decide.decision import decide
-from hanse_scheduler.decide.situation import Rules, Situation
+from hanse_scheduler.decide.inputs import DecisionInput, Rules
 from hanse_scheduler.state.policies import (
     OverridePolicy,
     PlacementPolicy,
@@ -89,8 +89,8 @@ def test_any_stored_workload_is_decided_on_or_unreadable(obj: Any) -> None:
     except (ValueError, HanseError):
         return
     assert isinstance(record, Record)
-    situation = Situation(key=WEB, obj=record.slim, table=table("a", "b"), propagates=record.propagates)
-    assert decide(situation, rules=Rules(), now=NOW).changed
+    inputs = DecisionInput(key=WEB, obj=record.slim, table=table("a", "b"), propagates=record.propagates)
+    assert decide(inputs, rules=Rules(), now=NOW).changed
 
 
 @given(policy=gone_wrong(POLICY), override=gone_wrong(OVERRIDE))
@@ -99,8 +99,8 @@ def test_any_policy_is_compiled_with_its_error(policy: Any, override: Any) -> No
     """A policy of any shape compiles; what cannot be used is said, and touches no more than it selects."""
     if isinstance(policy, dict):
         found = compile_placement(policy)
-        situation = Situation(key=CONFIG, obj=config(), table=table("a", "b"), policy=found)
-        decide(situation, rules=Rules(), now=NOW)
+        inputs = DecisionInput(key=CONFIG, obj=config(), table=table("a", "b"), policy=found)
+        decide(inputs, rules=Rules(), now=NOW)
     if isinstance(override, dict):
         compile_override(override)
 
@@ -186,10 +186,10 @@ async def test_a_defect_in_a_decision_is_that_objects_error(
     await federation.apply(CONFIG, config())
     await federation.placed(CONFIG, {"a": None})
 
-    def picky(situation: Situation, **more: Any) -> Any:
-        if situation.key == CONFIG and not situation.fault:
+    def picky(inputs: DecisionInput, **more: Any) -> Any:
+        if inputs.key == CONFIG and not inputs.fault:
             raise KeyError("surprise")
-        return decide(situation, **more)
+        return decide(inputs, **more)
 
     monkeypatch.setattr("hanse_scheduler.placing.evaluator.decide", picky)
     await federation.apply(CONFIG, config(annotations={"a": "b"}))

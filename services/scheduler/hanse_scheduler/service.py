@@ -29,7 +29,7 @@ from hanse.rpc.parents import parent_prefix
 from hanse.rpc.watch import WatchHub
 from hanse.store import Collection, KeyValue, Store
 from hanse.store.keys import OBJECTS, PLACEMENTS, ObjectKey
-from hanse_scheduler.decide.situation import Decision
+from hanse_scheduler.decide.decision import PlacementDecision
 from hanse_scheduler.leading import Scheduler
 from hanse_scheduler.placing.evaluator import Evaluator
 from hanse_scheduler.state.world import World
@@ -161,7 +161,7 @@ class SchedulerServicer(scheduler_service_pb2_grpc.SchedulerServiceServicer):
             )
         return await reconciler.change(path, evict=request.cluster)
 
-    def _explained(self, path: str, decision: Decision) -> pb.ExplainPlacementResponse:
+    def _explained(self, path: str, decision: PlacementDecision) -> pb.ExplainPlacementResponse:
         response = pb.ExplainPlacementResponse(
             decision=decision.placement,
             steps=[

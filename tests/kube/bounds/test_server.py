@@ -27,7 +27,8 @@ from hanse.kube.server.connections import MAX_HEADER_BYTES, MAX_LINE_BYTES
 from hanse.numbers import MAX_WHOLE
 from hanse.store import MAX_REQUEST_BYTES, MemoryStore, Put
 from hanse.store.keys import ObjectKey
-from tests.kube.server.world import World, config_map, until, widget_crd
+from tests.kube.server.world import World, config_map, widget_crd
+from tests.support.waiting import until
 
 MAPS = "/api/v1/namespaces/default/configmaps"
 WIDGETS = "/apis/example.com/v1/namespaces/default/widgets"

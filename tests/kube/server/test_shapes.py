@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 
 from hanse.errors import InvalidArgumentError
 from hanse.federation.strategies import federation_kinds
-from hanse.kube.engine.entry import Entry
+from hanse.kube.engine.served import ServedObject
 from hanse.kube.engine.unreadable import decode, fault
 from hanse.kube.kinds.catalogue import Catalogue
 from hanse.kube.kinds.kind import PrinterColumn
 from hanse.kube.kinds.resource_info import ResourceInfo
-from hanse.kube.kinds.table import UNREADABLE
+from hanse.kube.kinds.strategy import UNREADABLE
 from hanse.kube.model import jsonpath
 from hanse.kube.model.selectors import FieldSelector, LabelSelector
 from hanse.kube.server.negotiation import parse_accept
@@ -91,9 +91,9 @@ VALID: dict[str, Any] = {
 EVEN = {"apiVersion": "v1", "kind": "X", "metadata": {"name": "even", "namespace": "n"}}
 
 
-def entry(obj: Any, name: str = "a") -> Entry:
+def entry(obj: Any, name: str = "a") -> ServedObject:
     """A cached object."""
-    return Entry(ObjectKey("", "xs", "n", name), obj=obj, intent=obj, intent_revision=1, revision=1)
+    return ServedObject(ObjectKey("", "xs", "n", name), obj=obj, intent=obj, intent_revision=1, revision=1)
 
 
 def readable(obj: Any) -> bool:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import json
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -18,7 +16,7 @@ import yaml
 from hanse.federation.strategies import federation_kinds
 from hanse.flow import Flow, FlowLimits
 from hanse.kube.client.access import ClusterAccess
-from hanse.kube.client.client import KubeClient, ResourcePath
+from hanse.kube.client.requests import GroupVersionResource
 from hanse.kube.engine.engine import KubeEngine
 from hanse.kube.engine.hooks import Admission, View
 from hanse.kube.kinds.catalogue import Catalogue
@@ -30,13 +28,15 @@ from hanse.kube.server.connections import ConnectionLimits
 from hanse.security.pki import CertificateAuthority
 from hanse.store import Store
 from tests.support.access import AllowListed, FixedTokens
+from tests.support.object_client import ObjectClient
+from tests.support.programs import Ran, run_program
 
 DEADLINE = 15.0
-CONFIGMAPS = ResourcePath("v1", "configmaps")
-SECRETS = ResourcePath("v1", "secrets")
-NAMESPACES = ResourcePath("v1", "namespaces")
-DEPLOYMENTS = ResourcePath("apps/v1", "deployments")
-CRDS = ResourcePath("apiextensions.k8s.io/v1", "customresourcedefinitions")
+CONFIGMAPS = GroupVersionResource("v1", "configmaps")
+SECRETS = GroupVersionResource("v1", "secrets")
+NAMESPACES = GroupVersionResource("v1", "namespaces")
+DEPLOYMENTS = GroupVersionResource("apps/v1", "deployments")
+CRDS = GroupVersionResource("apiextensions.k8s.io/v1", "customresourcedefinitions")
 
 
 class World:
@@ -121,23 +121,14 @@ class World:
         return ClusterAccess.from_kubeconfig(self.kubeconfig)
 
     @asynccontextmanager
-    async def client(self, *, token: str = "", manager: str = "test") -> AsyncIterator[KubeClient]:
+    async def client(self, *, token: str = "", manager: str = "test") -> AsyncIterator[ObjectClient]:
         """A client of the server."""
-        async with KubeClient(self.access(token=token), field_manager=manager, timeout=DEADLINE) as client:
+        async with ObjectClient(self.access(token=token), field_manager=manager, timeout=DEADLINE) as client:
             yield client
 
 
 def _b64(data: bytes) -> str:
     return base64.b64encode(data).decode()
-
-
-@dataclass(frozen=True)
-class Done:
-    """What a command said."""
-
-    code: int
-    out: str
-    err: str
 
 
 class Kubectl:
@@ -148,22 +139,10 @@ class Kubectl:
 
     async def run(
         self, *arguments: str, stdin: str = "", environment: Mapping[str, str] | None = None
-    ) -> Done:
+    ) -> Ran:
         """Run kubectl to its end, which must come before the deadline."""
-        process = await asyncio.create_subprocess_exec(
-            "kubectl", *arguments,
-            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-            env={**self._environment, **(environment or {})},
-        )  # fmt: skip
-        try:
-            async with asyncio.timeout(DEADLINE * 2):
-                out, err = await process.communicate(stdin.encode())
-        except BaseException:
-            process.kill()
-            await process.wait()
-            raise
-        assert process.returncode is not None
-        return Done(process.returncode, out.decode(), err.decode())
+        environment = {**self._environment, **(environment or {})}
+        return await run_program("kubectl", *arguments, environment=environment, stdin=stdin)
 
     async def __call__(
         self, *arguments: str, stdin: str = "", environment: Mapping[str, str] | None = None
@@ -177,18 +156,6 @@ class Kubectl:
         """Run kubectl with -o json; return what it prints."""
         decoded: Object = json.loads(await self(*arguments, "-o", "json"))
         return decoded
-
-
-async def until(condition: Callable[[], Awaitable[Any]], *, what: str) -> Any:
-    """Wait until `condition` gives something true and return that, or fail saying what did not happen."""
-    try:
-        async with asyncio.timeout(DEADLINE):
-            while True:
-                if found := await condition():
-                    return found
-                await asyncio.sleep(0.02)
-    except TimeoutError:
-        raise AssertionError(f"not within {DEADLINE} s: {what}") from None
 
 
 def config_map(name: str, *, namespace: str = "default", **data: str) -> Object:

@@ -27,8 +27,8 @@ from hanse.security import envelope
 from hanse.store import KeyValue
 from hanse.store.decoding import decode as message
 from hanse.store.keys import ObjectKey, parse_cluster, parse_sync_state
+from hanse_scheduler.decide.inputs import Observed
 from hanse_scheduler.decide.selector import CLUSTER_SELECTOR
-from hanse_scheduler.decide.situation import Observed
 from hanse_scheduler.decide.workloads import WORKLOADS
 from hanse_scheduler.state.clusters import ClusterView, served_by, view_of
 from hanse_scheduler.state.policies import (

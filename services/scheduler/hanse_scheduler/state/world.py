@@ -38,8 +38,9 @@ from hanse.store.keys import (
 )
 from hanse.store.spans import Span
 from hanse.turns import SLICE_SECONDS
-from hanse_scheduler.decide.situation import Observed, Situation
+from hanse_scheduler.decide.inputs import DecisionInput, Observed
 from hanse_scheduler.decide.workloads import WORKLOADS, shortfall
+from hanse_scheduler.handshake.previous import PreviousPlacement
 from hanse_scheduler.state.clusters import ClusterTable, ClusterView
 from hanse_scheduler.state.policies import (
     GROUP,
@@ -218,19 +219,18 @@ class World:
         found = await asyncio.to_thread(_selection, record, placing, changing, group=group)
         return found if versions == (self._policies.version, self._overrides.version) else None
 
-    def situation(self, path: str, record: Record, selection: Selection) -> Situation:
+    def decision_input(self, path: str, record: Record, selection: Selection) -> DecisionInput:
         """Return what a decision about the object needs, without override policies."""
         key = ObjectKey.parse(f"{OBJECTS}/{path}")
         stored = self._placements.get(path)
-        return Situation(
+        return DecisionInput(
             key=key,
             obj=record.slim,
             table=self.table,
             propagates=record.propagates,
             belongs=record.belongs,
             policy=selection.placing,
-            previous=stored.value if stored else None,
-            previous_revision=stored.revision if stored else 0,
+            previous=PreviousPlacement(stored.value, stored.revision) if stored else PreviousPlacement(),
             observed=self._states.get(path, _NOTHING),
             contents=self._holding(key) if record.propagates else frozenset(),
         )

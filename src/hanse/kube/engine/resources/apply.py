@@ -8,13 +8,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 from hanse.errors import AlreadyExistsError, ConflictError, InvalidArgumentError, NotFoundError
-from hanse.kube.engine.entry import with_version
 from hanse.kube.engine.options import WriteOptions
 from hanse.kube.engine.resources import checks, errors
 from hanse.kube.engine.resources.context import WriteContext
 from hanse.kube.engine.resources.create import ObjectCreation
 from hanse.kube.engine.resources.transactions import ATTEMPTS, StoredObject
 from hanse.kube.engine.resources.update import ObjectUpdates
+from hanse.kube.engine.served import with_version
 from hanse.kube.kinds.conversion import to_served, to_stored
 from hanse.kube.kinds.resource_info import ResourceInfo
 from hanse.kube.merge.apply import server_side_apply

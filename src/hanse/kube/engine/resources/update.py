@@ -14,11 +14,11 @@ from typing import Any, Literal
 
 from hanse.errors import HanseError, InvalidArgumentError
 from hanse.kube.engine import lifecycle, unreadable
-from hanse.kube.engine.entry import with_version
 from hanse.kube.engine.options import WriteOptions
 from hanse.kube.engine.resources import checks, errors
 from hanse.kube.engine.resources.context import WriteContext
 from hanse.kube.engine.resources.transactions import ATTEMPTS, StoredObject
+from hanse.kube.engine.served import with_version
 from hanse.kube.kinds.conversion import to_served, to_stored
 from hanse.kube.kinds.resource_info import ResourceInfo
 from hanse.kube.model.objects import Object, mapping
