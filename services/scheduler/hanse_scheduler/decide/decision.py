@@ -24,12 +24,13 @@ from hanse.federation import belongings
 from hanse.federation.confirmation import is_confirmed
 from hanse.kube.model.objects import Object, annotations_of, mapping
 from hanse.store.keys import ObjectKey
+from hanse.well_known import CLUSTER_SELECTOR
 from hanse_scheduler.decide.division import Division, Share, Standing, divide
 from hanse_scheduler.decide.filtering import BELONGS, Verdict, VerdictCache, Wish
 from hanse_scheduler.decide.overrides import NONE, Overrides, Overriding
 from hanse_scheduler.decide.planner import DEFAULT_PREFERENCES, Preferences
 from hanse_scheduler.decide.preferences import parse_preferences
-from hanse_scheduler.decide.selector import CLUSTER_SELECTOR, EVERYTHING, parse_cluster_selector
+from hanse_scheduler.decide.selector import EVERYTHING, parse_cluster_selector
 from hanse_scheduler.decide.situation import Decision, Observed, Rules, Situation
 from hanse_scheduler.decide.spreading import choose
 from hanse_scheduler.decide.workloads import WORKLOADS, Totals, WorkloadKind, totals_of

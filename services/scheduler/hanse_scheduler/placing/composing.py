@@ -27,13 +27,13 @@ from hanse.api.scheduler.v1.placement_pb2 import (
 )
 from hanse.api.type.v1.object_reference_pb2 import ObjectReference
 from hanse.federation.placements import named_clusters, placed_clusters
-from hanse.kube.model.objects import Object, annotations_of, mapping
+from hanse.federation.tracing import traceparent_of
+from hanse.kube.model.objects import Object, mapping
 from hanse.store.decoding import carry
 from hanse.store.keys import CLUSTER_SCOPE, CORE, PLACEMENTS, ObjectKey
 from hanse_scheduler.decide.filtering import NOT_NOW, UNJOINING
 from hanse_scheduler.times import timestamp_of
 
-TRACEPARENT = "hanse.dev/traceparent"
 MAX_MESSAGE = 1024
 """Longest message and error of a placement, in characters: some quote a whole selector."""
 
@@ -300,7 +300,7 @@ class Composer:
             )
         placement.update_time.CopyFrom(now)
         _shorten(placement)
-        placement.traceparent = annotations_of(obj).get(TRACEPARENT, "")
+        placement.traceparent = traceparent_of(obj)
         return carry(before, placement)
 
 

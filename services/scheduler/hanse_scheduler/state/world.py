@@ -37,11 +37,11 @@ from hanse.store.keys import (
 )
 from hanse.store.mirror import JoinedMirrors, Mirror
 from hanse.turns import SLICE_SECONDS
+from hanse.well_known import GROUP
 from hanse_scheduler.decide.situation import Observed, Situation
 from hanse_scheduler.decide.workloads import WORKLOADS, shortfall
 from hanse_scheduler.state.clusters import ClusterTable, ClusterView
 from hanse_scheduler.state.policies import (
-    GROUP,
     OVERRIDE_RESOURCES,
     PLACEMENT_RESOURCES,
     OverridePolicy,

@@ -12,7 +12,7 @@ from hanse.kube.client.access import ClusterAccess
 from hanse.kube.client.client import KubeClient
 from hanse.security.credentials import Sealer
 from hanse.store.decoding import decode
-from hanse_syncer.ownership import FIELD_MANAGER
+from hanse.well_known import FIELD_MANAGER
 
 
 def access(cluster: str, sealed: bytes, sealer: Sealer, *, known_id: str = "") -> ClusterAccess:

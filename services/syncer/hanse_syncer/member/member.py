@@ -47,11 +47,11 @@ from hanse.kube.client.expect import (
 from hanse.kube.client.transport import JSON
 from hanse.kube.model.objects import Object, child, sequence
 from hanse.store.keys import ObjectKey
+from hanse.well_known import FIELD_MANAGER
 from hanse_syncer.decide.errors import SyncCondition, SyncError
 from hanse_syncer.decide.render import Manifest
 from hanse_syncer.member.answers import Answer, Verdict, read
 from hanse_syncer.member.limiter import Limiter
-from hanse_syncer.ownership import FIELD_MANAGER
 
 NEW_OBJECT: Final = "1"
 """resourceVersion that no object has: with it, an apply creates and never changes. See the module."""
