@@ -15,7 +15,7 @@ CHECKED := $(SOURCES) tests scripts benchmarks deploy/image deploy/systemd
 PARALLEL := -n 2 --dist loadgroup --no-loadscope-reorder
 export VENV
 
-.PHONY: help run stop status image test test-image test-node install-check test-real fuzz lint types format proto lock bench clean distclean setup setup-dev
+.PHONY: help run stop status image test test-image test-node install-check test-real fuzz lint types format proto docs lock bench clean distclean setup setup-dev
 
 help: ## Show this help.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -72,6 +72,9 @@ format: setup-dev ## Format the code.
 
 proto: setup-dev ## Generate src/hanse/api from protos/.
 	$(PY) scripts/gen.py
+
+docs: setup-dev ## Write the reference of the Python client, the contracts and the settings into build/docs.
+	$(PY) scripts/docs.py
 
 lock: setup-dev ## Write the lock files from what is installed.
 	$(PY) scripts/lock.py

@@ -17,9 +17,9 @@ from typing import Any
 
 from hanse.errors import NotFoundError
 from hanse.kube.engine.engine import KubeEngine
-from hanse.kube.engine.entry import Change, Entry
 from hanse.kube.engine.lifecycle import Propagation, timestamp
 from hanse.kube.engine.options import DeleteOptions, WriteOptions
+from hanse.kube.engine.served import ObjectChange, ServedObject
 from hanse.kube.kinds.resource_info import ResourceInfo
 from hanse.kube.model.objects import Object, labels_of, mapping, name_of, namespace_of, sequence
 from hanse.kube.model.selectors import LabelSelector
@@ -192,13 +192,13 @@ class World:
 
     # Indexes.
 
-    def _changed(self, change: Change) -> None:
+    def _changed(self, change: ObjectChange) -> None:
         if change.previous is not None:
             self._forget(change.previous)
         if change.type != "DELETED":
             self._index(change.entry)
 
-    def _index(self, entry: Entry) -> None:
+    def _index(self, entry: ServedObject) -> None:
         key = entry.key
         resource = (key.group, key.resource)
         owner = controller_of(entry.object)
@@ -208,7 +208,7 @@ class World:
             for label, value in entry.labels.items():
                 self._labelled.setdefault((key.resource, key.namespace, label, value), set()).add(key)
 
-    def _forget(self, entry: Entry) -> None:
+    def _forget(self, entry: ServedObject) -> None:
         key = entry.key
         resource = (key.group, key.resource)
         owner = controller_of(entry.object)

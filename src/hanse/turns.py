@@ -5,8 +5,8 @@ one is done in a turn of the loop; what cannot be cut is done in a thread, one p
 interpreter changes between it and the loop every few milliseconds. Code in C that keeps the interpreter for
 longer than the bound of `hanse.process.looplag` must be neither: it is bounded by the size of what it gets.
 
-Concurrency: one loop. Next: `hanse.kube.server.representation` for lists, `hanse.kube.engine.resources` for
-writes.
+Concurrency: one loop. Next: `hanse.kube.server.representation` for lists, `hanse.kube.engine.resources.store`
+for writes.
 """
 
 from __future__ import annotations

@@ -7,7 +7,8 @@ import pytest
 from hanse.api.federation.v1 import federation_service_pb2 as rpc
 from hanse.api.syncer.v1 import sync_state_pb2 as sync
 from hanse.store.keys import ObjectKey
-from tests.apiserver.world import WEB, World, config_map, deployment, namespace, until
+from tests.apiserver.world import WEB, World, config_map, deployment, namespace
+from tests.support.waiting import until
 
 DEPLOYMENTS = "/apis/apps/v1/namespaces/shop/deployments"
 CONFIG_MAPS = "/api/v1/namespaces/shop/configmaps"

@@ -15,8 +15,9 @@ from hanse.errors import STORE_FULL, HanseError, ResourceExhaustedError
 from hanse.process.health import Health
 from hanse.store import Compare, EtcdStore, Op, Put, TxnResult
 from hanse.store.admin.maintenance import EtcdMaintenance
-from tests.apiserver.world import World, config_map, namespace, until
+from tests.apiserver.world import World, config_map, namespace
 from tests.support.etcd import EtcdServer
+from tests.support.waiting import until
 
 QUOTA = 16 << 20
 MAPS = "/api/v1/namespaces/shop/configmaps"

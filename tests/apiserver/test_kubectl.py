@@ -8,7 +8,8 @@ import json
 import pytest
 
 from hanse.store.keys import ObjectKey
-from tests.apiserver.world import WEB, World, config_map, deployment, rolled_out, until
+from tests.apiserver.world import WEB, World, config_map, deployment, rolled_out
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.kubectl
 CONFIG = ObjectKey("", "configmaps", "shop", "c")

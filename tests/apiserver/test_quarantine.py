@@ -15,7 +15,8 @@ from hanse.errors import DataLossError
 from hanse.store import MemoryStore
 from hanse.store.keys import ObjectKey
 from hanse.well_known import UNREADABLE
-from tests.apiserver.world import WEB, World, config_map, deployment, namespace, until
+from tests.apiserver.world import WEB, World, config_map, deployment, namespace
+from tests.support.waiting import until
 
 MAPS = "/api/v1/namespaces/shop/configmaps"
 DEPLOYMENTS = "/apis/apps/v1/namespaces/shop/deployments"

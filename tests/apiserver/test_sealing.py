@@ -6,17 +6,18 @@ import asyncio
 import base64
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
 from hanse_scheduler.state.records import Record
-from hanse_scheduler.state.records import decode as scheduler_decode
+from hanse_scheduler.state.records import decode_object as scheduler_decode
 from hanse_syncer.world import World as SyncerWorld
 
 from hanse.security.envelope import is_sealed
-from hanse.security.keyring import add_key, create_key_file, promote_key, read_keys, remove_keys
+from hanse.security.keyring import Key, KeyRing, add_key, create_key_file, promote_key, read_keys, remove_keys
 from hanse.security.sealing import ObjectSealer, sealed_with
 from hanse.store import EtcdStore, MemoryStore
 from hanse.store.keys import ObjectKey
@@ -164,6 +165,10 @@ async def test_the_scheduler_decides_by_the_outline_and_the_syncer_opens(key_fil
         assert KEY in syncer.intents.broken
 
 
+def _has_key(ring: KeyRing, key: Key) -> bool:
+    return key in ring.keys
+
+
 async def _sealed_by(store: MemoryStore, key_id: str) -> None:
     async with asyncio.timeout(20):
         while True:
@@ -188,7 +193,7 @@ async def test_a_key_is_rotated_while_two_apiservers_serve(key_file: str) -> Non
         new = add_key(path)
         for world in (one, two):
             ring = world.apiserver._keys.ring
-            await until(lambda ring=ring: new in ring.keys)  # type: ignore[misc]
+            await until(partial(_has_key, ring, new))
         promote_key(path, new.id)
         await _sealed_by(store, new.id)
         remove_keys(path, [old.id])

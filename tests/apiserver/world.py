@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import shutil
 import ssl
 import tempfile
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,19 +32,10 @@ from hanse.security.auth import service_name
 from hanse.security.pki import CertificateAuthority
 from hanse.store import MemoryStore, Store
 from hanse.store.keys import ObjectKey
+from tests.support.programs import Ran, run_program
 
 DEADLINE = 30.0
 WEB = ObjectKey("apps", "deployments", "shop", "web")
-
-
-async def until(condition: Callable[[], Awaitable[bool]], *, what: str) -> None:
-    """Wait until `condition` holds, or fail saying `what` did not happen."""
-    try:
-        async with asyncio.timeout(DEADLINE):
-            while not await condition():  # noqa: ASYNC110 - conditions are seen from outside
-                await asyncio.sleep(0.02)
-    except TimeoutError:
-        raise AssertionError(f"not within {DEADLINE} s: {what}") from None
 
 
 def deployment(name: str = "web", *, replicas: int = 4, namespace: str = "shop") -> Object:
@@ -98,15 +88,6 @@ class Answer:
 
     status: int
     body: Any
-
-
-@dataclass(frozen=True, slots=True)
-class Ran:
-    """What a program did."""
-
-    code: int
-    out: str
-    err: str
 
 
 class World:
@@ -216,18 +197,8 @@ class World:
 
     async def kubectl(self, *arguments: str, stdin: str = "", check: bool = True) -> Ran:
         """Run kubectl as the administrator."""
-        process = await asyncio.create_subprocess_exec(
-            "kubectl", *arguments,
-            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-            env={**os.environ, "KUBECONFIG": str(self.kubeconfig()), "HOME": str(self.directory)},
-        )  # fmt: skip
-        try:
-            out, err = await asyncio.wait_for(process.communicate(stdin.encode()), 60)
-        except TimeoutError:
-            process.kill()
-            await process.wait()
-            raise
-        ran = Ran(process.returncode or 0, out.decode(), err.decode())
+        environment = {**os.environ, "KUBECONFIG": str(self.kubeconfig()), "HOME": str(self.directory)}
+        ran = await run_program("kubectl", *arguments, environment=environment, stdin=stdin)
         assert not check or ran.code == 0, ran
         return ran
 

@@ -11,6 +11,7 @@ import pytest
 
 from hanse.control import Backoff, Controller, Request, Result, TerminalError, WorkQueue
 from hanse.errors import UnavailableError
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.looptime
 
@@ -47,13 +48,6 @@ async def running(controller: Controller) -> AsyncIterator[Controller]:
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """Wait, in virtual time, until something holds."""
-    async with asyncio.timeout(1000):
-        while not condition():  # noqa: ASYNC110 - virtual time
-            await asyncio.sleep(0.01)
 
 
 async def ok(key: str) -> Result | None:
@@ -133,7 +127,7 @@ async def test_requeue_after_comes_back() -> None:
     queue = WorkQueue()
     async with running(Controller("test", looks, queue)):
         queue.add("a")
-        await until(lambda: looks.count["a"] == 3)
+        await until(lambda: looks.count["a"] == 3, seconds=1000)
         assert looks.times[2] - looks.times[0] == pytest.approx(60, abs=0.01)
 
 
@@ -148,7 +142,7 @@ async def test_a_look_that_hangs_is_ended_and_retried() -> None:
     queue = WorkQueue(backoff=Backoff(base=1, jitter=0))
     async with running(Controller("test", looks, queue, workers=1, timeout=10)):
         queue.add("a")
-        await until(lambda: looks.count["a"] == 2)
+        await until(lambda: looks.count["a"] == 2, seconds=1000)
         assert looks.times[1] - looks.times[0] == pytest.approx(11, abs=0.05)
 
 

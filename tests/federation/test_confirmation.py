@@ -7,7 +7,8 @@ import itertools
 import pytest
 from hanse_apiserver.views.parts import Parts, Placed, State
 from hanse_scheduler.decide.decision import decide
-from hanse_scheduler.decide.situation import Rules, Situation
+from hanse_scheduler.decide.inputs import DecisionInput, Rules
+from hanse_scheduler.handshake.previous import PreviousPlacement
 from hanse_scheduler.state.clusters import ClusterTable, ClusterView
 from hanse_scheduler.state.records import observed_of
 from hanse_syncer.decide import plan
@@ -77,16 +78,15 @@ def _placement(after: int, *, releasing: bool) -> Placement:
 
 def _scheduler_lets_go(state: SyncState | None, after: int) -> bool:
     """Whether the scheduler drops the release of an object that is placed nowhere any more."""
-    situation = Situation(
+    inputs = DecisionInput(
         key=KEY,
         obj={"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": KEY.name, "uid": UID}},
         table=ClusterTable.of([ClusterView("a")]),
         propagates=False,
-        previous=_placement(after, releasing=True),
-        previous_revision=9,
+        previous=PreviousPlacement(_placement(after, releasing=True), 9),
         observed={"a": observed_of(state)} if state is not None else {},
     )
-    return decide(situation, rules=Rules(), now=0.0).placement is None
+    return decide(inputs, rules=Rules(), now=0.0).placement is None
 
 
 def _syncer_rests(state: SyncState | None, placement: Placement) -> bool:

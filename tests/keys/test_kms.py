@@ -281,7 +281,7 @@ async def test_sealed_objects_come_back_with_the_plugin(server: PluginServer) ->
                 await store.put(KEY, ENCODED)
             assert await inner.get(KEY) == raw
             await server.start()
-            await until(lambda: KEY in mirror, 20)
+            await until(lambda: KEY in mirror, seconds=20)
             assert mirror.get(KEY) == ENCODED
             assert not store.unreadable
             server.plugin.turn("key-2")
@@ -289,7 +289,7 @@ async def test_sealed_objects_come_back_with_the_plugin(server: PluginServer) ->
             assert store.stale == {KEY}
             assert await store.sweep() == 1
             assert [name.id for name in store.in_use()] in (["key-1"], ["key-2"])
-            await until(lambda: [name.id for name in store.in_use()] == ["key-2"], 5)
+            await until(lambda: [name.id for name in store.in_use()] == ["key-2"], seconds=5)
     finally:
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hanse_apiserver import resealing
 from hanse_apiserver.resealing import keep_sealed
 from hanse_registry.resealing import Resealer
 
@@ -130,9 +129,9 @@ async def test_what_came_before_its_key_is_listed_again_with_it(path: Path) -> N
         promote_key(path, add_key(path).id)
         one.keeper.look()
         await one.store.put(key_of("one"), ENCODED)
-        await until(lambda: key_of("one") in mirror.broken, 5)
+        await until(lambda: key_of("one") in mirror.broken, seconds=5)
         two.keeper.look()
-        await until(lambda: key_of("one") in mirror, 5)
+        await until(lambda: key_of("one") in mirror, seconds=5)
         assert mirror.get(key_of("one")) == ENCODED
         assert not mirror.broken
 
@@ -232,7 +231,7 @@ async def test_a_mounted_secret_is_noticed_when_its_link_turns(tmp_path: Path) -
     try:
         (tmp_path / "..tmp").symlink_to("..2")
         (tmp_path / "..tmp").rename(tmp_path / "..data")
-        await until(lambda: len(keeper.ring.keys) == 2, 5)
+        await until(lambda: len(keeper.ring.keys) == 2, seconds=5)
     finally:
         running.cancel()
 
@@ -272,7 +271,7 @@ async def test_what_is_no_object_does_not_end_sealing(path: Path) -> None:
     running = asyncio.create_task(keep_sealed(one.store, inner, identity="one"))
     try:
         await one.store.range("objects/")
-        await until(lambda: one.store.in_use().total() == 0 and not one.store.stale, 5)
+        await until(lambda: one.store.in_use().total() == 0 and not one.store.stale, seconds=5)
         await one.store.range("objects/")
         assert one.store.in_use().total() == 2
         for name, value in junk.items():
@@ -288,7 +287,6 @@ async def test_sealing_goes_on_after_any_error(path: Path, monkeypatch: pytest.M
     """Also one that nobody has thought of."""
     inner = MemoryStore()
     one = Instance(path, inner)
-    monkeypatch.setattr(resealing, "_RETRY", 0.0)
     sweep, tried = one.store.sweep, []
 
     async def failing(*fence: Compare) -> int:
@@ -300,7 +298,7 @@ async def test_sealing_goes_on_after_any_error(path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(one.store, "sweep", failing)
     running = asyncio.create_task(keep_sealed(one.store, inner, identity="one"))
     try:
-        await until(lambda: len(tried) == 2, 10)
+        await until(lambda: len(tried) == 2, seconds=10)
         assert not running.done()
     finally:
         running.cancel()

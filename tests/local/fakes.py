@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import stat
 import sys
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -100,11 +97,3 @@ def fake_etcd(folder: Path, version: str) -> Path:
     path.write_text(f"#!/bin/sh\necho 'etcd Version: {version}'\n")
     path.chmod(path.stat().st_mode | stat.S_IXUSR)
     return path
-
-
-async def eventually(condition: Callable[[], bool], *, within: float = 15.0) -> None:
-    """Wait until `condition` holds; fails the test after `within` seconds."""
-    deadline = time.monotonic() + within
-    while not condition():
-        assert time.monotonic() < deadline, "the condition did not become true in time"
-        await asyncio.sleep(0.02)

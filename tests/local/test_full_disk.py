@@ -29,8 +29,9 @@ from hanse_local.verdict import problems
 
 from hanse.process.health import Health, HealthServer
 from hanse.security.pki import CertificateAuthority, KeyPair, write_private
-from tests.local.fakes import Fakes, eventually
+from tests.local.fakes import Fakes
 from tests.local.test_host import Etcd, planner_of
+from tests.support.waiting import until
 
 REASONS = [errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.EMFILE]
 
@@ -89,7 +90,7 @@ async def test_processes_are_started_again_while_nothing_can_be_written(
             first = db.identity
             assert first is not None
             os.kill(first.pid, signal.SIGKILL)
-            await eventually(lambda: db.state is ProcessState.READY and db.identity != first)  # noqa: B023
+            await until(lambda: db.state is ProcessState.READY and db.identity != first)  # noqa: B023
         assert files.problems()
         disk.full = 0
         files.retry()
@@ -128,11 +129,11 @@ async def test_a_process_that_cannot_be_spawned_is_tried_again(
         refuse = True
         assert db.identity is not None
         os.kill(db.identity.pid, signal.SIGKILL)
-        await eventually(lambda: "Too many open files" in db.problem)
+        await until(lambda: "Too many open files" in db.problem)
         (described,) = supervisor.describe()
         assert described["state"] == "restarting"
         refuse = False
-        await eventually(lambda: db.state is ProcessState.READY)
+        await until(lambda: db.state is ProcessState.READY)
         assert not db.problem
 
 
@@ -169,18 +170,18 @@ async def test_a_federation_outlives_a_full_disk(fakes: Fakes, disk: Disk, tmp_p
     host = Host(data, Options(), planner=planner_of(fakes), identify=Etcd().read_id, files=files)
     task = asyncio.create_task(host.run())
     try:
-        await eventually(lambda: task.done() or host.snapshot()["phase"] == "ready")
+        await until(lambda: task.done() or host.snapshot()["phase"] == "ready")
         assert (await asyncio.to_thread(status, data)).exit_code == 0
         disk.full = errno.ENOSPC
         pid = pid_of(host, "etcd")
         os.kill(pid, signal.SIGKILL)
-        await eventually(lambda: pid_of(host, "etcd") not in {pid, None} and ready(host, "etcd"))
+        await until(lambda: pid_of(host, "etcd") not in {pid, None} and ready(host, "etcd"))
         result = await asyncio.to_thread(status, data)
         assert result.exit_code == commands.NOT_WELL
         assert f"cannot write {data.processes}: No space left on device" in result.output
         assert "degraded in" in result.output
         disk.full = 0
-        await eventually(lambda: not host.snapshot()["problems"])
+        await until(lambda: not host.snapshot()["problems"])
         assert (await asyncio.to_thread(status, data)).exit_code == 0
         assert json.loads(data.processes.read_text())["etcd"]["pid"] == pid_of(host, "etcd")
     finally:
@@ -204,10 +205,10 @@ async def test_a_federation_comes_up_though_its_state_cannot_be_written(
     host = Host(data, Options(), planner=then_full, identify=Etcd().read_id, files=files)
     task = asyncio.create_task(host.run())
     try:
-        await eventually(lambda: task.done() or host.snapshot()["phase"] == "ready")
+        await until(lambda: task.done() or host.snapshot()["phase"] == "ready")
         assert not json.loads(data.state.read_text())["founded"]
         disk.full = 0
-        await eventually(lambda: bool(json.loads(data.state.read_text())["founded"]))
+        await until(lambda: bool(json.loads(data.state.read_text())["founded"]))
         assert json.loads(data.state.read_text())["federation_id"] == "first"
         assert data.kubeconfig.exists()
     finally:
@@ -301,7 +302,7 @@ async def test_a_crash_loop_is_told_with_its_last_line(
             snapshot: dict[str, Any] = {"phase": "ready", "processes": supervisor.describe()}
             return "".join(problems(snapshot, now=snapshot["processes"][0]["since"]))
 
-        await eventually(lambda: "restarts in 2m, last exit 7: this is why it fails" in told())
+        await until(lambda: "restarts in 2m, last exit 7: this is why it fails" in told())
 
 
 async def test_a_health_page_stands_in_for_a_ready_file(tmp_path: Path) -> None:
@@ -421,9 +422,9 @@ async def test_certificates_that_cannot_be_renewed_end_nothing_and_are_told(
     data = DataDir.at(tmp_path / "data")
     host = Host(data, Options(), planner=planner_of(fakes), identify=Etcd().read_id)
     task = asyncio.create_task(host.run())
-    await eventually(lambda: looks > 2)
+    await until(lambda: looks > 2)
     assert any("certificates cannot be renewed" in each for each in host.snapshot()["problems"])
     monkeypatch.setattr(host_module, "renew", lambda _: None)
-    await eventually(lambda: not host.snapshot()["unwritten"])
+    await until(lambda: not host.snapshot()["unwritten"])
     await asyncio.to_thread(background.stop, data)
     await task

@@ -26,7 +26,8 @@ from hanse_local.supervise.state import State
 from hanse_local.supervise.supervisor import StartError
 
 from hanse.errors import FailedPreconditionError, UnavailableError
-from tests.local.fakes import Fakes, eventually
+from tests.local.fakes import Fakes
+from tests.support.waiting import until
 
 
 @pytest.fixture
@@ -197,7 +198,7 @@ async def test_a_process_that_dies_comes_back(data: DataDir, fakes: Fakes) -> No
         import signal
 
         os.kill(before["syncer"], signal.SIGKILL)
-        await eventually(lambda: fakes.journal.count("started syncer") == 2)
+        await until(lambda: fakes.journal.count("started syncer") == 2)
         async with asyncio.timeout(10):
             while True:
                 now = await asyncio.to_thread(background.query, data)
@@ -230,7 +231,7 @@ async def test_a_stop_while_it_starts_is_obeyed(data: DataDir, fakes: Fakes) -> 
         return replace(plan, specs=(fakes.spec("etcd", mode="silent"),))
 
     task = asyncio.create_task(host_of(data, fakes, planner=slow).run())
-    await eventually(lambda: fakes.journal == ["started etcd"])
+    await until(lambda: fakes.journal == ["started etcd"])
     assert await asyncio.to_thread(background.stop, data)
     async with asyncio.timeout(10):
         await task

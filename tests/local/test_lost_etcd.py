@@ -22,8 +22,9 @@ from hanse_local.verdict import problems
 from hanse.errors import FEDERATION_DIFFERS, FEDERATION_LOST, FailedPreconditionError
 from hanse.store import MemoryStore
 from hanse.store.keys import FEDERATION
-from tests.local.fakes import Fakes, eventually, plan_of
+from tests.local.fakes import Fakes, plan_of
 from tests.local.test_host import Etcd, host_of
+from tests.support.waiting import until
 
 
 async def test_an_etcd_that_lost_its_data_is_not_started_with_nothing(fakes: Fakes, tmp_path: Path) -> None:
@@ -37,13 +38,13 @@ async def test_an_etcd_that_lost_its_data_is_not_started_with_nothing(fakes: Fak
         assert etcd.identity is not None
         data.rmdir()
         os.kill(etcd.identity.pid, signal.SIGKILL)
-        await eventually(lambda: "is gone" in etcd.problem)
+        await until(lambda: "is gone" in etcd.problem)
         assert fakes.journal == ["started etcd"]
         snapshot = {"phase": "ready", "processes": supervisor.describe()}
         (said,) = problems(snapshot, now=time.time() + 20)
         assert "is gone, and it would begin with nothing: restore a backup" in said
         data.mkdir()
-        await eventually(lambda: etcd.state is ProcessState.READY)
+        await until(lambda: etcd.state is ProcessState.READY)
 
 
 def test_both_etcds_need_their_data(tmp_path: Path) -> None:
@@ -82,7 +83,7 @@ async def test_an_apiserver_is_told_which_federation_it_serves(tmp_path: Path, f
     for _ in range(2):
         host = host_of(data, fakes, etcd=etcd)
         task = asyncio.create_task(host.run())
-        await eventually(lambda: host.snapshot()["phase"] == "ready")  # noqa: B023
+        await until(lambda: host.snapshot()["phase"] == "ready")  # noqa: B023
         assert host._supervisor is not None
         told = host._supervisor.process("apiserver").environment
         assert told == {"HANSE_APISERVER_FEDERATION_ID": "first"}

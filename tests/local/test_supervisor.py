@@ -16,7 +16,8 @@ from hanse_local.supervise.identity import ProcessIdentity
 from hanse_local.supervise.process import ProcessState
 from hanse_local.supervise.supervisor import StartError, Supervisor, end_leftovers, tail_of
 
-from tests.local.fakes import Fakes, eventually
+from tests.local.fakes import Fakes
+from tests.support.waiting import until
 
 
 async def test_tiers_start_in_order_and_stop_in_the_opposite_order(fakes: Fakes, tmp_path: Path) -> None:
@@ -37,7 +38,7 @@ async def test_a_process_that_dies_is_started_again(fakes: Fakes, tmp_path: Path
         first = process.identity
         assert first is not None
         os.kill(first.pid, signal.SIGKILL)
-        await eventually(lambda: process.state is ProcessState.READY and process.identity != first)
+        await until(lambda: process.state is ProcessState.READY and process.identity != first)
         assert process.restarts == 1
         assert process.exit_code == -signal.SIGKILL
 
@@ -48,7 +49,7 @@ async def test_a_killed_process_stays_down_until_it_is_started(fakes: Fakes, tmp
         await supervisor.start(timeout=20)
         process = supervisor.process("sim")
         process.kill()
-        await eventually(lambda: process.state is ProcessState.STOPPED)
+        await until(lambda: process.state is ProcessState.STOPPED)
         await asyncio.sleep(0.6)  # longer than the first pause before a restart
         assert process.starts == 1
         process.start()

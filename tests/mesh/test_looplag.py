@@ -10,8 +10,9 @@ import orjson
 import pytest
 
 from hanse.process.looplag import Held, LoopWatchdog
-from tests.mesh.test_runtime import started, until
+from tests.mesh.test_runtime import started
 from tests.support.looplag import responsive
+from tests.support.waiting import wait_until
 
 
 def compute(seconds: float) -> None:
@@ -48,11 +49,11 @@ async def test_waiting_is_not_computing() -> None:
 def test_every_service_serves_the_lag_as_a_metric(tmp_path: Path) -> None:
     """Without a line of its own."""
     with started(tmp_path) as (_, ready):
-        until(ready.exists)
+        wait_until(ready.exists)
         address = orjson.loads(ready.read_bytes())["endpoints"]["metrics"]
 
         def measured() -> bool:
             with urllib.request.urlopen(f"http://{address}/metrics") as response:
                 return b"hanse_event_loop_lag_seconds_count" in response.read()
 
-        until(measured)
+        wait_until(measured)

@@ -6,14 +6,15 @@ import os
 import signal
 import subprocess
 import sys
-import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import orjson
 import pytest
+
+from tests.support.waiting import wait_until
 
 SERVICE = """
 import asyncio, sys
@@ -79,19 +80,11 @@ def started(tmp_path: Path, *flags: str) -> Iterator[tuple[subprocess.Popen[str]
         process.communicate(timeout=10)
 
 
-def until(condition: Callable[[], bool]) -> None:
-    """Wait with a deadline."""
-    deadline = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < deadline, "nothing happened in time"
-        time.sleep(0.02)
-
-
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_service_gets_ready_and_drains_on_a_signal(tmp_path: Path, number: signal.Signals) -> None:
     """The ready file says where it is; after the signal work drains, and the status is 0."""
     with started(tmp_path) as (process, ready):
-        until(ready.exists)
+        wait_until(ready.exists)
         content = orjson.loads(ready.read_bytes())
         assert content["pid"] == process.pid
         assert content["endpoints"]["grpc"] == "127.0.0.1:1"
@@ -112,7 +105,7 @@ def test_a_service_gets_ready_and_drains_on_a_signal(tmp_path: Path, number: sig
 def test_work_that_does_not_end_is_cancelled(tmp_path: Path) -> None:
     """After drain_seconds; the stop still succeeds."""
     with started(tmp_path, "--how", "stubborn", "--drain-seconds", "0.1") as (process, ready):
-        until(ready.exists)
+        wait_until(ready.exists)
         process.terminate()
         assert process.wait(10) == 0
 
@@ -120,7 +113,7 @@ def test_work_that_does_not_end_is_cancelled(tmp_path: Path) -> None:
 def test_a_second_signal_ends_it_at_once(tmp_path: Path) -> None:
     """For the impatient."""
     with started(tmp_path, "--how", "stubborn", "--drain-seconds", "60") as (process, ready):
-        until(ready.exists)
+        wait_until(ready.exists)
         process.terminate()
         assert process.stderr is not None
         for line in process.stderr:
@@ -161,7 +154,7 @@ def test_a_main_that_returns_ends_the_process(tmp_path: Path) -> None:
 def test_an_idle_service_is_small(tmp_path: Path) -> None:
     """Less than 64 MiB resident with runtime, telemetry, RPC and control loaded."""
     with started(tmp_path) as (process, ready):
-        until(ready.exists)
+        wait_until(ready.exists)
         status = Path(f"/proc/{process.pid}/status").read_text()
         kib = int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmRSS")))
         assert kib < 64 * 1024
@@ -176,7 +169,7 @@ def test_a_ready_file_that_cannot_be_written_is_written_later(tmp_path: Path) ->
         while "the ready file cannot be written" not in (line := process.stderr.readline()):
             assert line, "the service ended"
         blocker.unlink()
-        until(ready.exists)
+        wait_until(ready.exists)
         assert orjson.loads(ready.read_bytes())["pid"] == process.pid
         process.terminate()
         assert process.wait(10) == 0

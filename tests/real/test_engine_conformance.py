@@ -16,12 +16,13 @@ from hanse.kube.client.client import KubeClient
 from hanse.kube.kinds.catalogue import Catalogue
 from hanse.kube.kinds.strategies.kubernetes import kubernetes
 from hanse.store import MemoryStore
-from tests.kube.server.world import World, until
+from tests.kube.server.world import World
 from tests.real.conformance import scenarios_mistakes, scenarios_reads, scenarios_writes
 from tests.real.conformance.compare import differences
 from tests.real.conformance.known import KNOWN
 from tests.real.conformance.sides import Side
 from tests.real.realcluster import ClusterSpec, RealClusters
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

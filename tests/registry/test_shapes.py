@@ -144,7 +144,11 @@ async def test_keys_that_no_cluster_has_keep_no_registry_from_leading(world: Wor
     for name in ("x" * 600, "a\x01b", "x/", "x/y"):
         view = cluster_pb2.Cluster(name=f"clusters/{name}", state=cluster_pb2.READY)
         await world.store.put(f"clusters/{name}", view.SerializeToString())
-    world.registrar._failed.set()  # it begins again
+    await world.join("us")
+    await world.until("us", cluster_pb2.READY)
+    leadership = world.registrar._leadership
+    assert leadership is not None
+    await world.store.revoke(leadership.lease.id)  # it begins again
     await world.join("eu")
     await world.until("eu", cluster_pb2.READY)
 

@@ -6,8 +6,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import orjson
-from hanse_scheduler.decide.decision import decide
-from hanse_scheduler.decide.situation import Decision, Observed, Rules, Situation
+from hanse_scheduler.decide.decision import PlacementDecision, decide
+from hanse_scheduler.decide.inputs import DecisionInput, Observed, Rules
+from hanse_scheduler.handshake.previous import PreviousPlacement
 from hanse_scheduler.state.clusters import ClusterTable, ClusterTaint, ClusterView
 from hanse_scheduler.state.policies import compile_override, compile_placement
 from hanse_scheduler.times import timestamp_of
@@ -100,32 +101,31 @@ def run(
     clusters: ClusterTable,
     *,
     key: ObjectKey | None = None,
-    previous: Decision | Placement | None = None,
+    previous: PlacementDecision | Placement | None = None,
     observed: Mapping[str, Observed] | None = None,
     policy: Object | None = None,
     overrides: Iterable[Object] = (),
     now: float = NOW,
     rules: Rules | None = None,
     **more: Any,
-) -> Decision:
+) -> PlacementDecision:
     """Decide about an object."""
-    before = previous.placement if isinstance(previous, Decision) else previous
+    before = previous.placement if isinstance(previous, PlacementDecision) else previous
     keys = {"Deployment": WEB, "ConfigMap": CONFIG}
-    situation = Situation(
+    inputs = DecisionInput(
         key=key or keys[str(obj["kind"])],
         obj=obj,
         table=clusters,
-        previous=before,
-        previous_revision=10 if before is not None else 0,
+        previous=PreviousPlacement(before, 10) if before is not None else PreviousPlacement(),
         observed=observed or {},
         policy=compile_placement(policy) if policy else None,
         overrides=[compile_override(item) for item in overrides],
         **more,
     )
-    return decide(situation, rules=rules or Rules(), now=now, explain=True)
+    return decide(inputs, rules=rules or Rules(), now=now, explain=True)
 
 
-def placed(decision: Decision) -> dict[str, int | None]:
+def placed(decision: PlacementDecision) -> dict[str, int | None]:
     """Where a decision places the object, with replicas, leaving out what is suspended."""
     assert decision.placement is not None
     return {
@@ -135,19 +135,19 @@ def placed(decision: Decision) -> dict[str, int | None]:
     }
 
 
-def suspended(decision: Decision) -> set[str]:
+def suspended(decision: PlacementDecision) -> set[str]:
     """Which clusters are suspended."""
     assert decision.placement is not None
     return {item.cluster for item in decision.placement.clusters if item.suspended}
 
 
-def releasing(decision: Decision) -> list[str]:
+def releasing(decision: PlacementDecision) -> list[str]:
     """Which clusters the object must leave."""
     assert decision.placement is not None
     return [item.cluster for item in decision.placement.releasing]
 
 
-def refused(decision: Decision) -> dict[str, str]:
+def refused(decision: PlacementDecision) -> dict[str, str]:
     """Reasons of refusals by cluster."""
     assert decision.placement is not None
     return {item.cluster: item.reason for item in decision.placement.refused}

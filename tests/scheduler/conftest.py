@@ -11,7 +11,7 @@ from typing import Any
 
 import orjson
 import pytest
-from hanse_scheduler.decide.situation import Rules
+from hanse_scheduler.decide.inputs import Rules
 from hanse_scheduler.leading import Scheduler
 from hanse_scheduler.placing.evaluator import Evaluator
 from hanse_scheduler.placing.events import Recorder
@@ -24,6 +24,7 @@ from hanse.api.syncer.v1.sync_state_pb2 import APPLIED, REMOVED, SyncPhase
 from hanse.kube.model.objects import Object
 from hanse.store import MemoryStore, Store, keys
 from hanse.store.keys import ObjectKey
+from tests.support.waiting import until
 
 from .builders import NOW, cluster_message, sync_state
 
@@ -79,7 +80,7 @@ class Federation:
             identity=identity,
             recorder=recorder,
         )
-        await world.mirror.synced()
+        await world.follower.synced()
         await self.stack.enter_async_context(scheduler)
         if lead:
             async with asyncio.timeout(DEADLINE):
@@ -138,9 +139,7 @@ class Federation:
 
     async def until(self, condition: Callable[[], Awaitable[Any]], *, seconds: float = DEADLINE) -> None:
         """Wait until a condition holds."""
-        async with asyncio.timeout(seconds):
-            while not await condition():  # noqa: ASYNC110 - a store has no event to wait for
-                await asyncio.sleep(0.005)
+        await until(condition, seconds=seconds)
 
     async def placed(self, key: ObjectKey, expected: Mapping[str, int | None] | None) -> Placement:
         """Wait until the object is placed so (suspended clusters aside; None: there is no placement)."""
@@ -154,7 +153,7 @@ class Federation:
 
         try:
             await self.until(is_so)
-        except TimeoutError:
+        except AssertionError:
             pytest.fail(f"{key} is placed {seen}, not {expected}: {await self.placement(key)}")
         return await self.placement(key) or Placement()
 
@@ -162,11 +161,11 @@ class Federation:
         """Wait until schedulers have seen everything and have nothing to do."""
         async with asyncio.timeout(DEADLINE):
             for process in processes:
-                await process.world.mirror.current()
+                await process.world.follower.current()
                 queue = process.scheduler.queue
                 while queue is not None and not queue.idle:  # noqa: ASYNC110
                     await asyncio.sleep(0.005)
-                await process.world.mirror.current()
+                await process.world.follower.current()
 
 
 def where(placement: Placement) -> dict[str, int | None]:

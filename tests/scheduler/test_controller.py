@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import orjson
-from hanse_scheduler.decide.situation import Rules
+from hanse_scheduler.decide.inputs import Rules
 from hanse_scheduler.metrics import observe
 from hanse_scheduler.placing.events import Recorder
 from hanse_scheduler.settings import SchedulerSettings
@@ -84,7 +84,7 @@ async def test_ignores_what_does_not_matter(federation: Federation) -> None:
     changed = config()
     changed["data"] = {"k": "other"}
     await federation.apply(CONFIG, changed)
-    await process.world.mirror.current()
+    await process.world.follower.current()
     assert dirty == []
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 import pytest
 from hanse_scheduler.decide.decision import MAX_PLACEMENT_BYTES
-from hanse_scheduler.decide.situation import Observed, Rules
+from hanse_scheduler.decide.inputs import Observed, Rules
 from hanse_scheduler.placing.events import notices
 from hanse_scheduler.state.clusters import ClusterView
 from hypothesis import given, settings

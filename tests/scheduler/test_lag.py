@@ -47,7 +47,7 @@ async def test_a_wide_policy_is_compiled_and_compared_in_turns() -> None:
         lambda: orjson.dumps(policy_object(name="wide", resourceSelectors=selecting(200, "web")))
     )
     async with World(store, clock=lambda: NOW) as world:
-        await world.mirror.synced()
+        await world.follower.synced()
         dirty: set[str] = set()
         world.on_dirty = lambda path, urgent: dirty.add(path)
         async with responsive(), asyncio.timeout(30):
@@ -67,7 +67,7 @@ async def test_an_object_is_compared_with_very_many_selectors_in_a_thread(federa
         await federation.apply(policy_key(f"p{number}"), policy_object(name=f"p{number}", **spec))
     last = policy_object(name="last", resourceSelectors=selecting(1, "web"), clusterNames=["a"])
     await federation.apply(policy_key("last"), last)
-    await process.world.state.reached(await federation.store.revision(), 60.0)
+    await process.world.follower.reached(await federation.store.revision(), 60.0)
     obj = config()
     obj["metadata"]["labels"] = {"app": "web"}
     async with responsive():

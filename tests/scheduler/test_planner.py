@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 import pytest
-from hanse_scheduler.decide.planner import ClusterPreference, Plan, Preferences, fnv1_32, order, plan
+from hanse_scheduler.decide.planner import ClusterPreference, Preferences, ReplicaPlan, fnv1_32, order, plan
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -55,7 +55,7 @@ V1 = [
 ]
 
 
-def run(case: Case) -> Plan:
+def run(case: Case) -> ReplicaPlan:
     return plan(
         case.total,
         clusters=list(case.clusters),

@@ -15,6 +15,7 @@ import pytest
 
 from hanse.store import EtcdStore
 from tests.support.etcd import EtcdServer
+from tests.support.waiting import until
 
 from .builders import CONFIG, WEB, config, deployment
 from .conftest import Clock, Federation
@@ -66,10 +67,8 @@ async def ready(tmp_path: Path, name: str) -> None:
     """Wait until a process says that it serves."""
     file = tmp_path / f"{name}.json"
     try:
-        async with asyncio.timeout(20):
-            while not file.exists():  # noqa: ASYNC110
-                await asyncio.sleep(0.02)
-    except TimeoutError:
+        await until(file.exists, what=f"{name} serves")
+    except AssertionError:
         pytest.fail((tmp_path / f"{name}.log").read_text())
     assert set(orjson.loads(file.read_bytes())["endpoints"]) == {"grpc", "metrics"}
 

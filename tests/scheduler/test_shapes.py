@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
 from typing import Any
 
 import orjson
 import pytest
 from hanse_scheduler.decide.decision import decide
-from hanse_scheduler.decide.situation import Rules, Situation
+from hanse_scheduler.decide.inputs import DecisionInput, Rules
 from hanse_scheduler.state.policies import (
     OverridePolicy,
     PlacementPolicy,
     compile_override,
     compile_placement,
 )
-from hanse_scheduler.state.records import Record, decode
+from hanse_scheduler.state.records import (
+    Record,
+    decode_catalogue,
+    decode_cluster,
+    decode_object,
+    decode_placement,
+    decode_sync_state,
+)
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -77,12 +85,12 @@ def stored(key: ObjectKey, value: Any) -> KeyValue:
 def test_any_stored_workload_is_decided_on_or_unreadable(obj: Any) -> None:
     """What is readable gives a decision, if need be one that says what is wrong; the rest is unreadable."""
     try:
-        record = decode(stored(WEB, obj))
+        record = decode_object(stored(WEB, obj))
     except (ValueError, HanseError):
         return
     assert isinstance(record, Record)
-    situation = Situation(key=WEB, obj=record.slim, table=table("a", "b"), propagates=record.propagates)
-    assert decide(situation, rules=Rules(), now=NOW).changed
+    inputs = DecisionInput(key=WEB, obj=record.slim, table=table("a", "b"), propagates=record.propagates)
+    assert decide(inputs, rules=Rules(), now=NOW).changed
 
 
 @given(policy=gone_wrong(POLICY), override=gone_wrong(OVERRIDE))
@@ -91,8 +99,8 @@ def test_any_policy_is_compiled_with_its_error(policy: Any, override: Any) -> No
     """A policy of any shape compiles; what cannot be used is said, and touches no more than it selects."""
     if isinstance(policy, dict):
         found = compile_placement(policy)
-        situation = Situation(key=CONFIG, obj=config(), table=table("a", "b"), policy=found)
-        decide(situation, rules=Rules(), now=NOW)
+        inputs = DecisionInput(key=CONFIG, obj=config(), table=table("a", "b"), policy=found)
+        decide(inputs, rules=Rules(), now=NOW)
     if isinstance(override, dict):
         compile_override(override)
 
@@ -109,7 +117,7 @@ def test_any_policy_is_compiled_with_its_error(policy: Any, override: Any) -> No
 def test_a_selector_that_cannot_be_read_may_mean_every_object_of_its_kind(broken: dict[str, Any]) -> None:
     """Such a policy is used for nothing, and what it may mean keeps what it has."""
     spec = {"resourceSelectors": [{"apiVersion": "v1", "kind": "ConfigMap", **broken}]}
-    found = decode(
+    found = decode_object(
         stored(ObjectKey("hanse.dev", "clusterplacementpolicies", "", "p"), {**POLICY, "spec": spec})
     )
     assert isinstance(found, PlacementPolicy)
@@ -120,22 +128,31 @@ def test_a_selector_that_cannot_be_read_may_mean_every_object_of_its_kind(broken
 def test_a_policy_with_broken_metadata_is_about_what_it_selects() -> None:
     """Only objects that it selects wait for it to be mended."""
     key = ObjectKey("hanse.dev", "clusteroverridepolicies", "", "p")
-    found = decode(stored(key, {**OVERRIDE, "metadata": {"name": "p", "labels": 7}}))
+    found = decode_object(stored(key, {**OVERRIDE, "metadata": {"name": "p", "labels": 7}}))
     assert isinstance(found, OverridePolicy)
     assert "labels" in found.head.error
     assert [each.kind for each in found.head.selectors] == ["ConfigMap"]
 
 
+DECODERS: dict[str, Callable[[KeyValue], object]] = {
+    "objects": decode_object,
+    "placements": decode_placement,
+    "syncstates": decode_sync_state,
+    "clusters": decode_cluster,
+    "catalogues": decode_catalogue,
+}
+
+
 @given(
-    prefix=st.sampled_from(["objects", "placements", "syncstates", "clusters", "catalogues", "x"]),
+    prefix=st.sampled_from(sorted(DECODERS)),
     rest=st.lists(st.sampled_from(["", "a", "core", "hanse.dev", "placementpolicies", "_"]), max_size=7),
     value=st.one_of(st.binary(max_size=20), anything().map(orjson.dumps)),
 )
 @example(prefix="clusters", rest=["a", "b"], value=b"\n\nclusters/b")
 def test_any_key_and_value_is_read_or_refused(prefix: str, rest: list[str], value: bytes) -> None:
-    """Decoding raises nothing but errors that the mirror takes for "cannot be read"."""
+    """Decoding raises nothing but errors that the follower takes for "cannot be read"."""
     with contextlib.suppress(ValueError, HanseError):
-        decode(KeyValue("/".join([prefix, *rest]), value, 1, 1, 1))
+        DECODERS[prefix](KeyValue("/".join([prefix, *rest]), value, 1, 1, 1))
 
 
 async def test_junk_in_every_prefix_keeps_nothing_else_from_being_decided(federation: Federation) -> None:
@@ -169,10 +186,10 @@ async def test_a_defect_in_a_decision_is_that_objects_error(
     await federation.apply(CONFIG, config())
     await federation.placed(CONFIG, {"a": None})
 
-    def picky(situation: Situation, **more: Any) -> Any:
-        if situation.key == CONFIG and not situation.fault:
+    def picky(inputs: DecisionInput, **more: Any) -> Any:
+        if inputs.key == CONFIG and not inputs.fault:
             raise KeyError("surprise")
-        return decide(situation, **more)
+        return decide(inputs, **more)
 
     monkeypatch.setattr("hanse_scheduler.placing.evaluator.decide", picky)
     await federation.apply(CONFIG, config(annotations={"a": "b"}))

@@ -6,7 +6,6 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from hanse.kube.client.access import ClusterAccess
 from hanse.kube.client.client import KubeClient, ResourcePath
 from hanse.kube.model.objects import Object, mapping
 from hanse.store import MemoryStore, Store
+from tests.support.programs import Ran, run_program
 
 PODS = ResourcePath("v1", "pods")
 NODES = ResourcePath("v1", "nodes")
@@ -36,15 +36,6 @@ DAEMON_SETS = ResourcePath("apps/v1", "daemonsets")
 JOBS = ResourcePath("batch/v1", "jobs")
 
 DEADLINE = 20.0
-
-
-@dataclass(frozen=True, slots=True)
-class Ran:
-    """What a command did."""
-
-    code: int
-    out: str
-    err: str
 
 
 class Cluster:
@@ -115,19 +106,8 @@ class Cluster:
             "KUBECONFIG": self.simulator.settings.kubeconfig_file,
             "HOME": "/nowhere",
         }
-        process = await asyncio.create_subprocess_exec(
-            "kubectl", f"--cache-dir={Path(self.simulator.settings.pki_dir) / 'cache'}", *arguments,
-            env=environment, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-        )  # fmt: skip
-        try:
-            async with asyncio.timeout(60):
-                out, err = await process.communicate(stdin.encode())
-        except TimeoutError:
-            process.kill()
-            await process.wait()
-            raise
-        ran = Ran(process.returncode or 0, out.decode(), err.decode())
+        cache = f"--cache-dir={Path(self.simulator.settings.pki_dir) / 'cache'}"
+        ran = await run_program("kubectl", cache, *arguments, environment=environment, stdin=stdin)
         assert ran.code == 0 or not check, ran
         return ran
 

@@ -299,8 +299,12 @@ async def test_a_simulated_cluster_knows_nothing_of_federations(cluster: Cluster
         status, _, _ = await raw(cluster.client, "GET", f"/apis/{group}")
         assert status == 404
     annotations = {TRACEPARENT: "mine"}
-    made = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c", "annotations": annotations}}
-    created = await cluster.client.create(CONFIG_MAPS, made, namespace="default")
+    made = {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": "c", "namespace": "default", "annotations": annotations},
+    }
+    created = await cluster.client.create(CONFIG_MAPS, made)
     assert created["metadata"]["annotations"] == annotations
 
 

@@ -35,10 +35,3 @@ async def collect(watch: Watch, enough: Callable[[list[Seen]], bool]) -> list[Se
 async def events(watch: Watch, count: int) -> list[Seen]:
     """Return the next `count` events."""
     return await collect(watch, lambda seen: len(seen) >= count)
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """Wait for a condition, with a deadline."""
-    async with asyncio.timeout(DEADLINE):
-        while not condition():  # noqa: ASYNC110 - any condition
-            await asyncio.sleep(0.005)

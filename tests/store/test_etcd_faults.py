@@ -13,9 +13,10 @@ import pytest
 
 from hanse.errors import OUTCOME_UNKNOWN, CompactedError, FailedPreconditionError, UnavailableError
 from hanse.store import Compare, Election, EtcdStore, KeyValue, Mirror, Put
-from tests.store.contract import DEADLINE, Seen, collect, events, until
+from tests.store.contract import DEADLINE, Seen, collect, events
 from tests.support.etcd import EtcdServer
 from tests.support.proxy import Proxy
+from tests.support.waiting import until
 
 
 @pytest.fixture

@@ -17,7 +17,8 @@ from hanse.security.auth import service_name
 from hanse.security.pki import CertificateAuthority
 from hanse.store import Compare, EtcdStore, Put, keys
 from hanse.store.admin.roles import ROOT, Roles, main
-from hanse.store.rights import RIGHTS, Span, permissions
+from hanse.store.rights import RIGHTS, permissions
+from hanse.store.spans import Span
 from tests.support.etcd import EtcdServer
 
 SERVICES = tuple(RIGHTS)

@@ -8,7 +8,6 @@ written by the tests.
 from __future__ import annotations
 
 import asyncio
-import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -42,23 +41,12 @@ from hanse.security.keyring import new_key
 from hanse.store import BatchWriter, MemoryStore, Store, keys
 from hanse.store.keys import ObjectKey
 from tests.support.access import FixedTokens
+from tests.support.waiting import until
 
 FEDERATION_ID = "6f1d2c3b-aaaa-4bbb-8ccc-0123456789ab"
 TOKEN = "member-token"
 Object = dict[str, Any]
 Fault = Callable[[web.Request], Awaitable[web.StreamResponse | None]]
-
-
-async def until(probe: Callable[[], object], *, what: str, seconds: float = 10.0) -> None:
-    """Call `probe`, and await what it gives, until that is true; TimeoutError says `what` was not."""
-    deadline = time.monotonic() + seconds
-    while True:
-        answer = probe()
-        if await answer if isinstance(answer, Awaitable) else answer:
-            return
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"not within {seconds:g} s: {what}")
-        await asyncio.sleep(0.01)
 
 
 class Member:

@@ -14,7 +14,8 @@ from hanse.api.scheduler.v1 import placement_pb2 as placements
 from hanse.api.syncer.v1 import sync_state_pb2 as sync
 from hanse.kube.model.objects import Object
 from hanse.kube.wire import discovery
-from tests.syncer.harness import FEDERATION_ID, Federation, config_map, deployment, federation, until
+from tests.support.waiting import until
+from tests.syncer.harness import FEDERATION_ID, Federation, config_map, deployment, federation
 
 SPACE = "core/namespaces/_/shop"
 MARKS = ownership.labels(FEDERATION_ID)

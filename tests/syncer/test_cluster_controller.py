@@ -23,7 +23,8 @@ from hanse.api.syncer.v1 import sync_state_pb2 as sync
 from hanse.kube.model.objects import Object
 from hanse.process.settings import ServiceSettings
 from hanse.process.telemetry import setup
-from tests.syncer.harness import FEDERATION_ID, Federation, config_map, deployment, federation, until
+from tests.support.waiting import until
+from tests.syncer.harness import FEDERATION_ID, Federation, config_map, deployment, federation
 
 WEB = "core/configmaps/default/web"
 DEPLOY = "apps/deployments/default/web"

@@ -16,7 +16,8 @@ from hanse.security.keyring import new_key
 from hanse.security.sealing import ObjectSealer
 from hanse.store import WatchBatch, keys
 from hanse.store.sealed import SealedStore
-from tests.syncer.harness import Federation, config_map, federation, until
+from tests.support.waiting import until
+from tests.syncer.harness import Federation, config_map, federation
 
 WEB = "core/configmaps/default/web"
 PATHS = [f"core/configmaps/default/c{number}" for number in range(20)]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from hanse.api.syncer.v1 import sync_state_pb2 as sync
 from tests.support.full import FullableStore
-from tests.syncer.harness import Federation, config_map, federation, until
+from tests.support.waiting import until
+from tests.syncer.harness import Federation, config_map, federation
 
 WEB = "core/configmaps/default/web"
 LATE = "core/configmaps/default/late"

@@ -16,7 +16,7 @@ from hanse.errors import CompactedError, DeadlineError, UnavailableError
 from hanse.kube.client.bounds import MisbehavingMemberError
 from hanse.kube.client.client import KubeClient, ObjectList, ResourcePath
 from hanse.kube.model.objects import Object
-from tests.syncer.harness import until
+from tests.support.waiting import until
 
 CONFIGMAPS = ResourcePath("v1", "configmaps")
 

@@ -25,7 +25,8 @@ from hanse.kube.client.bounds import MisbehavingMemberError
 from hanse.kube.client.pace import Pace
 from hanse.store import BatchWriter, Compare, MemoryStore, TxnResult, keys
 from hanse.store.keys import ObjectKey
-from tests.syncer.harness import FEDERATION_ID, Federation, config_map, federation, until
+from tests.support.waiting import until
+from tests.syncer.harness import FEDERATION_ID, Federation, config_map, federation
 
 PATHS = [f"core/configmaps/default/c{number}" for number in range(10)]
 LATER = "core/configmaps/default/later"

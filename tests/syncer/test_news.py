@@ -19,15 +19,8 @@ from hanse.errors import FailedPreconditionError
 from hanse.kube.engine.options import WriteOptions
 from hanse.kube.model.objects import Object
 from hanse.store import BatchWriter, Compare, KeyValue, MemoryStore, keys
-from tests.syncer.harness import (
-    FEDERATION_ID,
-    TOKEN,
-    Federation,
-    config_map,
-    deployment,
-    federation,
-    until,
-)
+from tests.support.waiting import until
+from tests.syncer.harness import FEDERATION_ID, TOKEN, Federation, config_map, deployment, federation
 
 NAMESPACE = "core/namespaces/_/shop"
 WEB = "apps/deployments/shop/web"

@@ -33,7 +33,8 @@ from hanse.rpc.policy import Policy
 from hanse.security.credentials import Sealer
 from hanse.store import EtcdStore
 from tests.support.etcd import EtcdServer
-from tests.syncer.harness import FEDERATION_ID, Federation, Member, config_map, federation, until
+from tests.support.waiting import until
+from tests.syncer.harness import FEDERATION_ID, Federation, Member, config_map, federation
 
 WEB = "core/configmaps/default/web"
 REFERENCE = ObjectReference(resource="configmaps", namespace="default", name="web")

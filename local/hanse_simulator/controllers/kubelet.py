@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from hanse.control import Request, Result
-from hanse.kube.engine.entry import Change
+from hanse.kube.engine.served import ObjectChange
 from hanse.kube.model.objects import Object, mapping
 from hanse_simulator.addresses import Pool, number, text
 from hanse_simulator.controllers import podstatus
@@ -53,7 +53,7 @@ class Kubelet:
         """Return the controller."""
         return Loop("kubelet", self, {PODS: self._pod_changed, NODES: self._node_changed}, workers=32)
 
-    def _pod_changed(self, change: Change) -> Iterable[str]:
+    def _pod_changed(self, change: ObjectChange) -> Iterable[str]:
         if change.type == "DELETED":
             self._forget(change.entry.object)
             return ()
@@ -61,7 +61,7 @@ class Kubelet:
             return ()
         return itself(change)
 
-    def _node_changed(self, change: Change) -> Iterable[str]:
+    def _node_changed(self, change: ObjectChange) -> Iterable[str]:
         """Look at the Pods of a node that is gone: nobody else will end them."""
         if change.type != "DELETED":
             return ()

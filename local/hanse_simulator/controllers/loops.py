@@ -19,10 +19,10 @@ from typing import Self
 from hanse.control import Controller, WorkQueue
 from hanse.control.queue import Backoff
 from hanse.control.reconcile import Reconciler
-from hanse.kube.engine.entry import Change, Entry
+from hanse.kube.engine.served import ObjectChange, ServedObject
 from hanse_simulator.world import Resource, World, controller_of
 
-Mapper = Callable[[Change], Iterable[str]]
+Mapper = Callable[[ObjectChange], Iterable[str]]
 """Which keys a change concerns."""
 
 _BACKOFF = Backoff(base=0.05, limit=5.0)
@@ -57,7 +57,7 @@ class Loops:
         self._unsubscribe = self._world.cache.subscribe(self._changed)
         for resource in self._watchers:
             for entry in self._world.cache.objects(*resource):
-                self._changed(Change(entry.revision, "ADDED", entry.key, entry, None))
+                self._changed(ObjectChange(entry.revision, "ADDED", entry.key, entry, None))
         for loop in self._loops:
             controller = Controller(
                 loop.name, loop.reconciler, self.queues[loop.name], workers=loop.workers, timeout=30.0
@@ -91,13 +91,13 @@ class Loops:
                 return error or RuntimeError(f"the task {task.get_name()} has ended")
         return None
 
-    def _changed(self, change: Change) -> None:
+    def _changed(self, change: ObjectChange) -> None:
         for mapper, queue in self._watchers.get((change.key.group, change.key.resource), ()):
             for key in mapper(change):
                 queue.add(key)
 
 
-def itself(change: Change) -> Iterable[str]:
+def itself(change: ObjectChange) -> Iterable[str]:
     """Map a change to the object that changed."""
     return (key_of(change.entry),)
 
@@ -105,7 +105,7 @@ def itself(change: Change) -> Iterable[str]:
 def controlled_by(kind: str) -> Mapper:
     """Map a change of an object to its controller of this kind, and to the one it had before."""
 
-    def mapper(change: Change) -> Iterable[str]:
+    def mapper(change: ObjectChange) -> Iterable[str]:
         found = {_controller_key(change.entry, kind)}
         if change.previous is not None:
             found.add(_controller_key(change.previous, kind))
@@ -114,12 +114,12 @@ def controlled_by(kind: str) -> Mapper:
     return mapper
 
 
-def _controller_key(entry: Entry, kind: str) -> str:
+def _controller_key(entry: ServedObject, kind: str) -> str:
     owner = controller_of(entry.object)
     return f"{entry.key.namespace}/{owner['name']}" if owner and owner.get("kind") == kind else ""
 
 
-def key_of(entry: Entry) -> str:
+def key_of(entry: ServedObject) -> str:
     """Return the key under which an object is looked at: namespace/name."""
     return f"{entry.key.namespace}/{entry.key.name}"
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 
 from hanse.control import Request
 from hanse.errors import AlreadyExistsError, NotFoundError, PermissionDeniedError
-from hanse.kube.engine.entry import Change
+from hanse.kube.engine.served import ObjectChange
 from hanse.kube.model.objects import Object, mapping
 from hanse_simulator.controllers.loops import Loop
 from hanse_simulator.world import CONFIG_MAPS, NAMESPACES, SERVICE_ACCOUNTS, Resource, World, is_deleting
@@ -69,8 +69,8 @@ class Namespaces:
             return  # somebody was faster, or the namespace is going
 
 
-def _named(name: str) -> Callable[[Change], Iterable[str]]:
-    def mapper(change: Change) -> Iterable[str]:
+def _named(name: str) -> Callable[[ObjectChange], Iterable[str]]:
+    def mapper(change: ObjectChange) -> Iterable[str]:
         return (change.key.namespace,) if change.key.name == name else ()
 
     return mapper

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 
 from hanse.control import Request
 from hanse.errors import HanseError
-from hanse.kube.engine.entry import Change
+from hanse.kube.engine.served import ObjectChange
 from hanse.kube.model.objects import Object, name_of
 from hanse.store.keys import ObjectKey
 from hanse_simulator.controllers import podstatus
@@ -85,7 +85,7 @@ class Scheduler:
         """Return the controller."""
         return Loop("scheduler", self, {NODES: self._node_changed, PODS: self._pod_changed}, workers=16)
 
-    def _pod_changed(self, change: Change) -> Iterable[str]:
+    def _pod_changed(self, change: ObjectChange) -> Iterable[str]:
         pod = change.entry.object
         if change.type == "DELETED" or phase(pod) in ("Succeeded", "Failed"):
             freed = self._usage.remove(pod["metadata"]["uid"])
@@ -97,7 +97,7 @@ class Scheduler:
             return ()
         return (key_of(change.entry),)
 
-    def _node_changed(self, change: Change) -> Iterable[str]:
+    def _node_changed(self, change: ObjectChange) -> Iterable[str]:
         return tuple(self._refused)
 
     async def reconcile(self, request: Request) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 from hanse.control import Request
 from hanse.errors import AlreadyExistsError
-from hanse.kube.engine.entry import Change
+from hanse.kube.engine.served import ObjectChange
 from hanse.kube.model.objects import Object, mapping, name_of
 from hanse_simulator.controllers.loops import Loop, itself, split
 from hanse_simulator.controllers.nodes import PROVISIONER
@@ -29,7 +29,7 @@ class Volumes:
         watches = {CLAIMS: itself, VOLUMES: _claim_of, STORAGE_CLASSES: self._class_changed}
         return Loop("volumes", self, watches, workers=8)
 
-    def _class_changed(self, change: Change) -> Iterable[str]:
+    def _class_changed(self, change: ObjectChange) -> Iterable[str]:
         """Look again at the claims of a class that is new."""
         return [
             f"{claim['metadata']['namespace']}/{name_of(claim)}"
@@ -101,7 +101,7 @@ def _bound(claim: Object, volume: str) -> Object | None:
     return None if spec.get("volumeName") else {**claim, "spec": {**spec, "volumeName": volume}}
 
 
-def _claim_of(change: Change) -> Iterable[str]:
+def _claim_of(change: ObjectChange) -> Iterable[str]:
     """Map a volume of this simulator to its claim."""
     key = _claim_key(change.entry.object)
     return (key,) if key else ()

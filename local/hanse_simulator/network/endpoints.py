@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 
 from hanse.control import Request
 from hanse.errors import AlreadyExistsError, NotFoundError, PermissionDeniedError
-from hanse.kube.engine.entry import Change
+from hanse.kube.engine.served import ObjectChange
 from hanse.kube.model.objects import Object, labels_of, mapping
 from hanse.kube.model.selectors import LabelSelector
 from hanse_simulator.controllers.loops import Loop, controlled_by, itself, split
@@ -89,14 +89,14 @@ class Endpoints:
         }
         return Loop("endpoints", self, watches, workers=16)
 
-    def _service_changed(self, change: Change) -> Iterable[str]:
+    def _service_changed(self, change: ObjectChange) -> Iterable[str]:
         if change.type == "DELETED":
             self._selectors.remove(change.key.namespace, change.key.name)
         else:
             self._selectors.put(change.entry.object)
         return itself(change)
 
-    def _pod_changed(self, change: Change) -> Iterable[str]:
+    def _pod_changed(self, change: ObjectChange) -> Iterable[str]:
         pod = change.entry.object
         before = change.previous.object if change.previous else None
         if before is not None and change.type != "DELETED" and rules.same_to_services(before, pod):

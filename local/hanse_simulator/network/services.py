@@ -15,8 +15,8 @@ from typing import Any
 from hanse.control import Request
 from hanse.errors import ConflictError, InvalidArgumentError
 from hanse.kube.engine.cache import ObjectCache
-from hanse.kube.engine.entry import Change
 from hanse.kube.engine.hooks import AdmissionRequest
+from hanse.kube.engine.served import ObjectChange
 from hanse.kube.model.objects import Object, mapping, sequence
 from hanse_simulator.addresses import Pool, number, text
 from hanse_simulator.controllers.loops import Loop, itself, split
@@ -97,7 +97,7 @@ class ServiceAdmission:
         owner = self._ports.holder(port)
         return (owner is not None and owner.startswith(f"{holder}/")) or self._ports.take(port, key)
 
-    def _changed(self, change: Change) -> None:
+    def _changed(self, change: ObjectChange) -> None:
         if (change.key.group, change.key.resource) != SERVICES:
             return
         before = change.entry if change.type == "DELETED" else change.previous
@@ -141,7 +141,7 @@ class LoadBalancers:
         """Return the controller."""
         return Loop("load-balancers", self, {SERVICES: self._service_changed}, workers=8)
 
-    def _service_changed(self, change: Change) -> Iterable[str]:
+    def _service_changed(self, change: ObjectChange) -> Iterable[str]:
         if change.type == "DELETED":
             service = change.entry.object
             for address in _ingress(service):

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from hanse.control import Request, Result
-from hanse.kube.engine.entry import Change
+from hanse.kube.engine.served import ObjectChange
 from hanse.kube.model.objects import Object, labels_of, mapping, name_of
 from hanse_simulator.controllers import capacity
 from hanse_simulator.controllers import pods as pod_rules
@@ -43,7 +43,7 @@ class DaemonSets:
         }
         return Loop("daemonsets", self, watches, workers=4)
 
-    def _node_changed(self, change: Change) -> Iterable[str]:
+    def _node_changed(self, change: ObjectChange) -> Iterable[str]:
         return [f"{d['metadata']['namespace']}/{name_of(d)}" for d in self._world.objects(DAEMON_SETS)]
 
     async def reconcile(self, request: Request) -> Result | None:

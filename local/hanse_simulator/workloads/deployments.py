@@ -13,7 +13,7 @@ from typing import Any
 
 from hanse.control import Request, Result
 from hanse.errors import AlreadyExistsError
-from hanse.kube.engine.entry import Change
+from hanse.kube.engine.served import ObjectChange
 from hanse.kube.model.objects import Object, annotations_of, mapping, name_of
 from hanse.numbers import whole_number
 from hanse_simulator.controllers import pods as pod_rules
@@ -59,7 +59,7 @@ class Deployments:
         }
         return Loop("deployments", self, watches)
 
-    def _pod_changed(self, change: Change) -> Iterable[str]:
+    def _pod_changed(self, change: ObjectChange) -> Iterable[str]:
         """Map a Pod that is gone to its Deployment: with Recreate its successor waits for that."""
         owner = controller_of(change.entry.object) if change.type == "DELETED" else None
         if owner is None or owner["kind"] != "ReplicaSet":

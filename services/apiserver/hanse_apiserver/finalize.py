@@ -14,8 +14,8 @@ import orjson
 
 from hanse.control import Request, Result, WorkQueue
 from hanse.kube.engine.cache import ObjectCache
-from hanse.kube.engine.entry import Change, Entry
 from hanse.kube.engine.lifecycle import has_finished_deletion
+from hanse.kube.engine.served import ObjectChange, ServedObject
 from hanse.kube.model.objects import Object, mapping, sequence
 from hanse.process.telemetry import get_logger
 from hanse.store import Compare, Delete, Op, Put
@@ -50,7 +50,7 @@ class SyncFinalizer:
             for entry in self._cache.objects(group, resource):
                 self._consider(entry)
 
-    def _object_changed(self, change: Change) -> None:
+    def _object_changed(self, change: ObjectChange) -> None:
         if change.type != "DELETED":
             self._consider(change.entry)
 
@@ -59,7 +59,7 @@ class SyncFinalizer:
         if entry is not None:
             self._consider(entry)
 
-    def _consider(self, entry: Entry) -> None:
+    def _consider(self, entry: ServedObject) -> None:
         if waits_for_members(entry.intent):
             self._queue.add(entry.key.key(OBJECTS))
 

@@ -9,15 +9,14 @@ nothing is forgotten. `hanse_dns.journal` is next.
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import Iterable
 
 from hanse.boundary import Boundary
-from hanse.control import Backoff
+from hanse.control.leading import lead
 from hanse.errors import HanseError, ResourceExhaustedError
 from hanse.process.telemetry import get_logger, span_from_traceparent
 from hanse.store import Store, keys
-from hanse.store.election import Election, Leadership
+from hanse.store.election import Leadership
 from hanse.store.mirror import Mirror
 from hanse_dns.compiler import ClusterView, CompiledRecord, Presence, compile_service
 from hanse_dns.journal import Journal
@@ -169,54 +168,37 @@ class Compiler:
         self._settings = settings
         self._compilation = compilation
         self._identity = identity
-        self._rng = random.Random(identity)  # noqa: S311 - jitter, not a secret
         self.leads = False
         """Whether this process compiles now."""
 
     async def run(self) -> None:
-        """Leads whenever it may, until cancelled."""
+        """Lead whenever it may, until cancelled."""
         await self._compilation.synced()
-        backoff, failures = Backoff(), 0
-        while True:
-            try:
-                election = Election(self._store, ELECTION, self._identity, ttl=self._settings.leader_ttl)
-                async with election as leadership:
-                    failures = 0
-                    self.leads = True
-                    try:
-                        await self._lead(leadership)
-                    finally:
-                        self.leads = False
-            except HanseError as error:
-                failures += 1
-                _log.warning("cannot lead, trying again", error=str(error), reason=error.reason)
-                await asyncio.sleep(backoff.delay(failures, rng=self._rng))
-            except Exception as error:  # noqa: BLE001 - what is stored goes on being served meanwhile
-                failures += 1
-                _log.error("compiling failed unexpectedly, trying again", exc_info=error)
-                await asyncio.sleep(backoff.delay(failures, rng=self._rng))
+        await lead(
+            self._store,
+            election=ELECTION,
+            identity=self._identity,
+            ttl=self._settings.leader_ttl,
+            while_leading=self._lead,
+        )
 
     async def _lead(self, leadership: Leadership) -> None:
-        """Compiles what is touched, everything at first, until leadership is lost."""
-        journal = Journal(self._store, zone=self._settings.dns_suffix, fence=leadership.fence())
-        await journal.load()
-        self._compilation.touch(journal.services)
-        self._compilation.touch_all()
-        lost = asyncio.create_task(leadership.lost.wait())
+        """Compile what is touched, everything at first, until cancelled."""
+        self.leads = True
         try:
-            while not leadership.lost.is_set():
-                taking = asyncio.create_task(self._compilation.take())
-                await asyncio.wait({taking, lost}, return_when=asyncio.FIRST_COMPLETED)
-                if not taking.done():
-                    taking.cancel()
-                    return
+            journal = Journal(self._store, zone=self._settings.dns_suffix, fence=leadership.fence())
+            await journal.load()
+            self._compilation.touch(journal.services)
+            self._compilation.touch_all()
+            while True:
+                touched = await self._compilation.take()
                 try:
-                    await self._commit(journal, taking.result())
+                    await self._commit(journal, touched)
                 except ResourceExhaustedError as error:  # to give up the lease would not give it room
                     _log.warning("names wait for the store", error=str(error), reason=error.reason)
                     await asyncio.sleep(_FULL_SECONDS)
         finally:
-            lost.cancel()
+            self.leads = False
 
     async def _commit(self, journal: Journal, touched: set[Service]) -> None:
         compiled = {service: self._compilation.compile(service) for service in sorted(touched)}

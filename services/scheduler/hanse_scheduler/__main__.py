@@ -50,7 +50,7 @@ async def serve(runtime: Runtime[SchedulerSettings]) -> None:
             recorder=recorder,
         )
         metrics.observe(runtime.telemetry.meter, world=world, scheduler=scheduler)
-        await world.mirror.synced()
+        await world.follower.synced()
         servicer = SchedulerServicer(store=store, world=world, evaluator=evaluator, scheduler=scheduler)
         server = RpcServer(
             listen=settings.listen,
@@ -64,7 +64,7 @@ async def serve(runtime: Runtime[SchedulerSettings]) -> None:
         await stack.enter_async_context(server)
         work = asyncio.create_task(scheduler.run(), name="scheduler")
         stack.push_async_callback(_end, work)
-        runtime.tasks.create_task(world.mirror.failed(), name="world")
+        runtime.tasks.create_task(world.follower.failed(), name="world")
         runtime.ready({"grpc": server.address})
         stopping = asyncio.create_task(runtime.stopping.wait(), name="stopping")
         stack.push_async_callback(_end, stopping)

@@ -25,12 +25,11 @@ from hanse.federation.placements import is_named, is_placed_in
 from hanse.rpc import Policy
 from hanse.rpc.pagination import list_page, message_page
 from hanse.rpc.watch import WatchHub
-from hanse.store import KeyValue, Store
+from hanse.store import Collection, KeyValue, Store
 from hanse.store.keys import OBJECTS, PLACEMENTS, ObjectKey
-from hanse_scheduler.decide.situation import Decision
+from hanse_scheduler.decide.decision import PlacementDecision
 from hanse_scheduler.leading import Scheduler
 from hanse_scheduler.placing.evaluator import Evaluator
-from hanse_scheduler.state.records import Value
 from hanse_scheduler.state.world import World
 
 _SERVICE = "hanse.api.scheduler.v1.SchedulerService"
@@ -48,14 +47,14 @@ _ATTEMPTS = 5
 
 
 class SchedulerServicer(scheduler_service_pb2_grpc.SchedulerServiceServicer):
-    """Serves SchedulerService. Make it after the world's mirror has synced."""
+    """Serves SchedulerService. Make it after the world's follower has synced."""
 
     def __init__(self, *, store: Store, world: World, evaluator: Evaluator, scheduler: Scheduler) -> None:
         self._store = store
         self._world = world
         self._evaluator = evaluator
         self._scheduler = scheduler
-        self._hub: WatchHub[Placement] = WatchHub(_Placements(world))
+        self._hub: WatchHub[Placement] = WatchHub(_Placements(world.placements))
 
     async def GetPlacement(self, request: pb.GetPlacementRequest, context: Any) -> Placement:
         """One placement. Raises NotFoundError."""
@@ -77,10 +76,10 @@ class SchedulerServicer(scheduler_service_pb2_grpc.SchedulerServiceServicer):
                 next_page_token=read.next_page_token,
                 revision=read.revision,
             )
-        revision = await self._world.mirror.current()
+        revision = await self._world.follower.current()
         chosen = [
             (name, placement)
-            for name, placement in _Placements(self._world).items()
+            for name, placement in _Placements(self._world.placements).items()
             if name.startswith(prefix) and is_named(placement, request.cluster)
         ]
         page = message_page(
@@ -101,7 +100,7 @@ class SchedulerServicer(scheduler_service_pb2_grpc.SchedulerServiceServicer):
         """The placements as they are, then every change."""
         prefix = _prefix(request.name_prefix)
         if not request.revision:
-            await self._world.mirror.current()
+            await self._world.follower.current()
         async for change in self._hub.watch(request.revision, select=lambda name, _: name.startswith(prefix)):
             response = pb.WatchPlacementsResponse(kind=_KINDS[change.kind], revision=change.revision)
             if change.kind == "updated" and change.value is not None:
@@ -116,7 +115,7 @@ class SchedulerServicer(scheduler_service_pb2_grpc.SchedulerServiceServicer):
         """What would be decided now, and how."""
         path = _path_of(request.object)
         for _ in range(_ATTEMPTS):
-            await self._world.mirror.current()
+            await self._world.follower.current()
             if self._world.record(path) is None:
                 raise NotFoundError(
                     f"there is no object {path}, or its kind is never placed: name one that exists",
@@ -133,7 +132,7 @@ class SchedulerServicer(scheduler_service_pb2_grpc.SchedulerServiceServicer):
         self, request: pb.PreviewPlacementRequest, context: Any
     ) -> pb.ExplainPlacementResponse:
         """What would be decided for a manifest, and how."""
-        await self._world.mirror.current()
+        await self._world.follower.current()
         key, decision = await self._evaluator.preview(request.manifest)
         return self._explained(key.path(), decision)
 
@@ -141,14 +140,14 @@ class SchedulerServicer(scheduler_service_pb2_grpc.SchedulerServiceServicer):
         """Divides anew, once."""
         path = _path(request.name)
         reconciler = self._scheduler.reconciler
-        await self._world.mirror.current()
+        await self._world.follower.current()
         return await reconciler.change(path, rebalance=True)
 
     async def EvictPlacement(self, request: pb.EvictPlacementRequest, context: Any) -> Placement:
         """Moves an object away from a cluster."""
         path = _path(request.name)
         reconciler = self._scheduler.reconciler
-        await self._world.mirror.current()
+        await self._world.follower.current()
         stored = self._world.placement(path)
         if stored is None:
             raise _missing(request.name)
@@ -159,7 +158,7 @@ class SchedulerServicer(scheduler_service_pb2_grpc.SchedulerServiceServicer):
             )
         return await reconciler.change(path, evict=request.cluster)
 
-    def _explained(self, path: str, decision: Decision) -> pb.ExplainPlacementResponse:
+    def _explained(self, path: str, decision: PlacementDecision) -> pb.ExplainPlacementResponse:
         response = pb.ExplainPlacementResponse(
             decision=decision.placement,
             steps=[
@@ -174,33 +173,29 @@ class SchedulerServicer(scheduler_service_pb2_grpc.SchedulerServiceServicer):
 
 
 class _Placements:
-    """The placements in the world's mirror, as `WatchHub` wants to follow them."""
+    """The placements that are followed, each with its revision, as `WatchHub` wants them."""
 
-    def __init__(self, world: World) -> None:
-        self._mirror = world.state
+    def __init__(self, placements: Collection[Placement]) -> None:
+        self._placements = placements
 
     @property
     def revision(self) -> int:
-        return self._mirror.revision
+        return self._placements.revision
 
     async def reached(self, revision: int, timeout: float) -> None:
-        await self._mirror.reached(revision, timeout)
+        await self._placements.reached(revision, timeout)
 
     def items(self) -> Iterable[tuple[str, Placement]]:
-        for key, entry in self._mirror.entries():
-            if isinstance(entry.value, Placement):
-                yield key, _with_revision(entry.value, entry.mod_revision)
+        for key, found in self._placements.all_versioned():
+            yield key, _with_revision(found.value, found.mod_revision)
 
     def subscribe(
         self, on_change: Callable[[str, Placement | None, Placement | None, int], None]
     ) -> Callable[[], None]:
-        def changed(key: str, old: Value | None, new: Value | None, revision: int) -> None:
-            before = old if isinstance(old, Placement) else None
-            after = _with_revision(new, revision) if isinstance(new, Placement) else None
-            if before is not None or after is not None:
-                on_change(key, before, after, revision)
+        def changed(key: str, old: Placement | None, new: Placement | None, revision: int) -> None:
+            on_change(key, old, _with_revision(new, revision) if new is not None else None, revision)
 
-        return self._mirror.subscribe(changed)
+        return self._placements.subscribe(changed)
 
 
 def _with_revision(placement: Placement, revision: int) -> Placement:

@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 
 from hanse.errors import ConfigError
 from hanse.process.settings import ServiceSettings
-from hanse_scheduler.decide.situation import Rules
+from hanse_scheduler.decide.inputs import Rules
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 - `reconcile`: Request, Result, Reconciler, TerminalError
 - `queue`: WorkQueue, with two lanes, deduplication, delays and backoff
 - `controller`: Controller, which takes keys and reconciles them
+- `leading`: lead, the one loop in which a process leads an election
 - `ring`: HashRing, which shares keys out among processes
 - `metrics`: what is measured of them
 

@@ -9,7 +9,7 @@ Everything is for one event loop; see each module for its own rule.
 - `memory`: the same semantics in memory, with a clock of your own
 - `batch`: many small commits as few transactions
 - `election`: one leader at a time, and the fence for what it writes
-- `mirror`: a prefix followed into a dictionary
+- `follow`: prefixes followed into collections of decoded values
 - `versions`: which etcd can be trusted
 - `maintenance`, `upkeep`, `fullness`: keeping etcd from filling up, making room in it, saying that it is full
 
@@ -21,6 +21,7 @@ from hanse.store import keys
 from hanse.store.batch import BatchWriter
 from hanse.store.election import Election, Leadership
 from hanse.store.etcd.store import EtcdStore
+from hanse.store.follow import Collection, Follower, Versioned
 from hanse.store.memory import MemoryStore
 from hanse.store.mirror import Entry, Mirror
 from hanse.store.types import (
@@ -47,12 +48,14 @@ __all__ = [
     "MAX_TXN_OPS",
     "NOT_NOW",
     "BatchWriter",
+    "Collection",
     "Compare",
     "Delete",
     "Election",
     "Entry",
     "EtcdStore",
     "Event",
+    "Follower",
     "Get",
     "KeyValue",
     "Leadership",
@@ -65,6 +68,7 @@ __all__ = [
     "Store",
     "TlsFiles",
     "TxnResult",
+    "Versioned",
     "WatchBatch",
     "is_too_large",
     "keys",

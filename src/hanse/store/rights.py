@@ -15,28 +15,10 @@ from types import MappingProxyType
 from typing import Final, Literal
 
 from hanse.store import keys
-from hanse.store.etcd.wire import prefix_end
+from hanse.store.spans import Span
 from hanse.well_known import GROUP
 
 Kind = Literal["read", "write", "readwrite"]
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class Span:
-    """A range of keys, relative to the store's prefix: from those that start with `first` to those that start
-    with `through`; with no `through` only the former. `exact` is the one key `first`."""
-
-    first: str
-    through: str = ""
-    exact: bool = False
-
-    def range(self, root: bytes = b"") -> tuple[bytes, bytes]:
-        """Return etcd's key and range_end (empty for one key) below `root`."""
-        begin = root + self.first.encode()
-        return begin, b"" if self.exact else prefix_end(root + (self.through or self.first).encode())
-
-    def __str__(self) -> str:
-        return f"{self.first} to {self.through}" if self.through else self.first
 
 
 @dataclass(frozen=True, slots=True)

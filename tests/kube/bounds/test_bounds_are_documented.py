@@ -9,7 +9,7 @@ from hanse_scheduler.decide.overrides import MAX_OVERRIDE_BYTES
 
 from hanse import documents, numbers
 from hanse.federation import policy_validation as policies
-from hanse.kube.engine import pipeline
+from hanse.kube.engine.resources import preparation
 from hanse.kube.merge import json_patch
 from hanse.kube.model import patterns, selectors
 from hanse.kube.server import connections
@@ -34,7 +34,7 @@ MIB, KIB = 1024 * 1024, 1024
                 f"{MAX_BODY_BYTES // MIB} MiB",
                 documents.MAX_VALUES,
                 documents.MAX_DEPTH,
-                pipeline.MAX_OBJECT_DEPTH,
+                preparation.MAX_OBJECT_DEPTH,
             ],
         ),
         (
@@ -52,7 +52,7 @@ MIB, KIB = 1024 * 1024, 1024
                 json_patch.MAX_OPERATIONS,
                 f"{json_patch.MAX_COPIED_BYTES // MIB} MiB",
                 json_patch.MAX_SHIFTED_ITEMS,
-                f"{pipeline.MAX_PATCHED_BYTES // MIB} MiB",
+                f"{preparation.MAX_PATCHED_BYTES // MIB} MiB",
             ],
         ),
         (

@@ -16,7 +16,7 @@ from hanse_apiserver.access import TokenFileAuthenticator
 
 from hanse.documents import MAX_DEPTH, MAX_VALUES
 from hanse.errors import UnauthenticatedError
-from hanse.kube.engine.pipeline import MAX_OBJECT_DEPTH
+from hanse.kube.engine.resources.preparation import MAX_OBJECT_DEPTH
 from hanse.kube.kinds.defaults import MAX_DEFAULTED_BYTES
 from hanse.kube.merge.json_patch import MAX_COPIED_BYTES, MAX_OPERATIONS
 from hanse.kube.merge.managed import MAX_ENTRIES
@@ -27,7 +27,8 @@ from hanse.kube.server.connections import MAX_HEADER_BYTES, MAX_LINE_BYTES
 from hanse.numbers import MAX_WHOLE
 from hanse.store import MAX_REQUEST_BYTES, MemoryStore, Put
 from hanse.store.keys import ObjectKey
-from tests.kube.server.world import World, config_map, until, widget_crd
+from tests.kube.server.world import World, config_map, widget_crd
+from tests.support.waiting import until
 
 MAPS = "/api/v1/namespaces/default/configmaps"
 WIDGETS = "/apis/example.com/v1/namespaces/default/widgets"

@@ -17,7 +17,8 @@ from hanse.kube.model.identity import User
 from hanse.kube.server.connections import ConnectionLimits
 from hanse.security.auth import SERVICES
 from hanse.store import MemoryStore
-from tests.kube.server.world import CONFIGMAPS, World, config_map, until
+from tests.kube.server.world import CONFIGMAPS, World, config_map
+from tests.support.waiting import until
 
 QUICK = ConnectionLimits(
     connections=12,

@@ -13,16 +13,8 @@ from hanse.kube.client.expect import WrongAnswerError
 from hanse.kube.model.objects import Object
 from hanse.store import Event, MemoryStore
 from hanse.store.keys import ObjectKey
-from tests.kube.server.world import (
-    CONFIGMAPS,
-    CRDS,
-    DEPLOYMENTS,
-    World,
-    config_map,
-    deployment,
-    until,
-    widget_crd,
-)
+from tests.kube.server.world import CONFIGMAPS, CRDS, DEPLOYMENTS, World, config_map, deployment, widget_crd
+from tests.support.waiting import until
 
 WIDGETS = ResourcePath("example.com/v1", "widgets")
 OLD_WIDGETS = ResourcePath("example.com/v1beta1", "widgets")

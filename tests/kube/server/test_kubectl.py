@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.kube.server.world import DEPLOYMENTS, Kubectl, World, config_map, deployment, until, widget_crd
+from tests.kube.server.world import DEPLOYMENTS, Kubectl, World, config_map, deployment, widget_crd
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.kubectl
 

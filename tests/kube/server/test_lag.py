@@ -13,8 +13,8 @@ from pathlib import Path
 import orjson
 import pytest
 
-from hanse.kube.engine.entry import Change, Entry
 from hanse.kube.engine.history import ResourceLog
+from hanse.kube.engine.served import ObjectChange, ServedObject
 from hanse.kube.model.objects import Object
 from hanse.store import MemoryStore
 from hanse.store.keys import ObjectKey
@@ -217,12 +217,12 @@ def test_what_is_heavy_is_found(value: Object | list[Object]) -> None:
     assert not is_heavy({"spec": {"x": [value][:0], "y": "z" * 100_000}})
 
 
-def change(revision: int, name: str) -> Change:
+def change(revision: int, name: str) -> ObjectChange:
     """An addition at a revision."""
     key = ObjectKey("", "configmaps", "default", name)
     obj = {"metadata": {"name": name, "resourceVersion": str(revision)}}
-    entry = Entry(key, obj=obj, intent=obj, intent_revision=revision, revision=revision)
-    return Change(revision, "ADDED", key, entry, None)
+    entry = ServedObject(key, obj=obj, intent=obj, intent_revision=revision, revision=revision)
+    return ObjectChange(revision, "ADDED", key, entry, None)
 
 
 async def test_many_watches_are_woken_in_turns_and_none_is_forgotten() -> None:

@@ -17,7 +17,8 @@ from hanse.kube.kinds.strategies.kubernetes import kubernetes
 from hanse.kube.model.objects import Object
 from hanse.store import Compare, MemoryStore, Op, Store, TxnResult
 from hanse.store.keys import ObjectKey
-from tests.kube.server.world import config_map, until
+from tests.kube.server.world import config_map
+from tests.support.waiting import until
 
 SHOP = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "shop"}}
 SHOP_KEY = ObjectKey("", "namespaces", "", "shop").key()

@@ -15,8 +15,8 @@ from hanse.federation.propagation import object_propagates, propagates
 from hanse.federation.strategies import federation_kinds
 from hanse.kube.engine.cache import ObjectCache
 from hanse.kube.engine.crds import _priority
-from hanse.kube.engine.entry import Change, Entry
 from hanse.kube.engine.history import ResourceLog
+from hanse.kube.engine.served import ObjectChange, ServedObject
 from hanse.kube.kinds.catalogue import Catalogue
 from hanse.kube.kinds.strategies.kubernetes import kubernetes
 from hanse.kube.kinds.table import human_duration
@@ -29,10 +29,12 @@ from hanse.store.keys import ObjectKey
 from hanse.well_known import UNREADABLE
 
 
-def _entry(name: str, revision: int) -> Entry:
+def _entry(name: str, revision: int) -> ServedObject:
     metadata = {"name": name, "namespace": "n", "resourceVersion": str(revision)}
     key = ObjectKey("", "configmaps", "n", name)
-    return Entry(key, obj={"metadata": metadata}, intent={}, intent_revision=revision, revision=revision)
+    return ServedObject(
+        key, obj={"metadata": metadata}, intent={}, intent_revision=revision, revision=revision
+    )
 
 
 @given(st.lists(st.sampled_from("abc"), max_size=30), st.integers(min_value=1, max_value=8))
@@ -44,12 +46,12 @@ def test_history_shows_every_state_within_its_window(names: list[str], window: i
         now = dict(states[-1])
         previous = log.entries.get(("n", name))
         if previous is not None and revision % 3 == 0:
-            log.append(Change(revision, "DELETED", previous.key, previous, previous))
+            log.append(ObjectChange(revision, "DELETED", previous.key, previous, previous))
             del now[name]
         else:
             entry = _entry(name, revision)
             kind = "MODIFIED" if previous else "ADDED"
-            log.append(Change(revision, kind, entry.key, entry, previous))  # type: ignore[arg-type]
+            log.append(ObjectChange(revision, kind, entry.key, entry, previous))  # type: ignore[arg-type]
             now[name] = revision
         states.append(now)
     for revision, state in enumerate(states):

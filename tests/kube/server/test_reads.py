@@ -14,17 +14,9 @@ from hanse.errors import CompactedError, InvalidArgumentError
 from hanse.kube.client.client import KubeClient, ResourcePath
 from hanse.kube.server.endpoints import read
 from hanse.store import MemoryStore, Store, WatchBatch
-from tests.kube.server.world import (
-    CONFIGMAPS,
-    CRDS,
-    DEPLOYMENTS,
-    World,
-    config_map,
-    deployment,
-    until,
-    widget_crd,
-)
+from tests.kube.server.world import CONFIGMAPS, CRDS, DEPLOYMENTS, World, config_map, deployment, widget_crd
 from tests.support.raw import raw
+from tests.support.waiting import until
 
 
 async def _fill(client: KubeClient, count: int) -> None:

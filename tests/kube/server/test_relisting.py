@@ -11,7 +11,7 @@ import pytest
 
 from hanse.errors import CompactedError
 from hanse.kube.engine.engine import KubeEngine
-from hanse.kube.engine.entry import Change
+from hanse.kube.engine.served import ObjectChange
 from hanse.kube.kinds.catalogue import Catalogue
 from hanse.kube.kinds.strategies.kubernetes import kubernetes
 from hanse.kube.model.objects import Object
@@ -91,7 +91,7 @@ async def test_the_difference_comes_in_the_order_of_revisions(memory: MemoryStor
         await engine.cache.reached((await memory.txn([], [_put("a"), _put("b"), _put("d")])).revision)
         start = await memory.put(PART, b"1")
         await engine.cache.reached(start)
-        changes: list[Change] = []
+        changes: list[ObjectChange] = []
         engine.cache.subscribe(changes.append)
         memory.interrupt_watches()
         c = (await memory.txn([], [_put("c")])).revision

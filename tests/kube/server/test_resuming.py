@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from hanse.errors import CompactedError
 from hanse.kube.engine.cache import ObjectCache
-from hanse.kube.engine.entry import Change, Entry
 from hanse.kube.engine.history import ResourceLog
+from hanse.kube.engine.served import ObjectChange, ServedObject
 from hanse.store import MemoryStore, Put, Store
 from hanse.store.keys import ObjectKey
 from tests.kube.server.world import CONFIGMAPS, World, config_map
@@ -30,10 +30,10 @@ def _put(name: str, **data: str) -> Put:
     return Put(_key(name).key(), orjson.dumps(obj))
 
 
-def _change(name: str, revision: int) -> Change:
+def _change(name: str, revision: int) -> ObjectChange:
     obj = {"metadata": {"name": name, "namespace": "default", "resourceVersion": str(revision)}}
-    entry = Entry(_key(name), obj=obj, intent={}, intent_revision=revision, revision=revision)
-    return Change(revision, "ADDED", entry.key, entry, None)
+    entry = ServedObject(_key(name), obj=obj, intent={}, intent_revision=revision, revision=revision)
+    return ObjectChange(revision, "ADDED", entry.key, entry, None)
 
 
 @asynccontextmanager

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from hanse.errors import InvalidArgumentError
 from hanse.federation.strategies import federation_kinds
-from hanse.kube.engine.entry import Entry
+from hanse.kube.engine.served import ServedObject
 from hanse.kube.engine.unreadable import decode, fault
 from hanse.kube.kinds.catalogue import Catalogue
 from hanse.kube.kinds.kind import PrinterColumn
@@ -91,9 +91,9 @@ VALID: dict[str, Any] = {
 EVEN = {"apiVersion": "v1", "kind": "X", "metadata": {"name": "even", "namespace": "n"}}
 
 
-def entry(obj: Any, name: str = "a") -> Entry:
+def entry(obj: Any, name: str = "a") -> ServedObject:
     """A cached object."""
-    return Entry(ObjectKey("", "xs", "n", name), obj=obj, intent=obj, intent_revision=1, revision=1)
+    return ServedObject(ObjectKey("", "xs", "n", name), obj=obj, intent=obj, intent_revision=1, revision=1)
 
 
 def readable(obj: Any) -> bool:

@@ -14,8 +14,9 @@ from hanse.errors import (
     NotFoundError,
     PermissionDeniedError,
 )
-from tests.kube.server.world import CONFIGMAPS, DEPLOYMENTS, NAMESPACES, World, config_map, deployment, until
+from tests.kube.server.world import CONFIGMAPS, DEPLOYMENTS, NAMESPACES, World, config_map, deployment
 from tests.support.raw import raw
+from tests.support.waiting import until
 
 
 async def test_a_created_object_has_identity_and_can_be_read(both: World) -> None:

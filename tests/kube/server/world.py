@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import json
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -30,6 +28,7 @@ from hanse.kube.server.connections import ConnectionLimits
 from hanse.security.pki import CertificateAuthority
 from hanse.store import Store
 from tests.support.access import AllowListed, FixedTokens
+from tests.support.programs import Ran, run_program
 
 DEADLINE = 15.0
 CONFIGMAPS = ResourcePath("v1", "configmaps")
@@ -131,15 +130,6 @@ def _b64(data: bytes) -> str:
     return base64.b64encode(data).decode()
 
 
-@dataclass(frozen=True)
-class Done:
-    """What a command said."""
-
-    code: int
-    out: str
-    err: str
-
-
 class Kubectl:
     """kubectl with one kubeconfig."""
 
@@ -148,22 +138,10 @@ class Kubectl:
 
     async def run(
         self, *arguments: str, stdin: str = "", environment: Mapping[str, str] | None = None
-    ) -> Done:
+    ) -> Ran:
         """Run kubectl to its end, which must come before the deadline."""
-        process = await asyncio.create_subprocess_exec(
-            "kubectl", *arguments,
-            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-            env={**self._environment, **(environment or {})},
-        )  # fmt: skip
-        try:
-            async with asyncio.timeout(DEADLINE * 2):
-                out, err = await process.communicate(stdin.encode())
-        except BaseException:
-            process.kill()
-            await process.wait()
-            raise
-        assert process.returncode is not None
-        return Done(process.returncode, out.decode(), err.decode())
+        environment = {**self._environment, **(environment or {})}
+        return await run_program("kubectl", *arguments, environment=environment, stdin=stdin)
 
     async def __call__(
         self, *arguments: str, stdin: str = "", environment: Mapping[str, str] | None = None
@@ -177,18 +155,6 @@ class Kubectl:
         """Run kubectl with -o json; return what it prints."""
         decoded: Object = json.loads(await self(*arguments, "-o", "json"))
         return decoded
-
-
-async def until(condition: Callable[[], Awaitable[Any]], *, what: str) -> Any:
-    """Wait until `condition` gives something true and return that, or fail saying what did not happen."""
-    try:
-        async with asyncio.timeout(DEADLINE):
-            while True:
-                if found := await condition():
-                    return found
-                await asyncio.sleep(0.02)
-    except TimeoutError:
-        raise AssertionError(f"not within {DEADLINE} s: {what}") from None
 
 
 def config_map(name: str, *, namespace: str = "default", **data: str) -> Object:

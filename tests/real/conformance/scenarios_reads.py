@@ -7,9 +7,9 @@ from typing import Any
 import orjson
 
 from hanse.kube.client.client import ResourcePath
-from tests.kube.server.world import until
 from tests.real.conformance.objects import config_map, container, deployment, of_every_kind, thing
 from tests.real.conformance.sides import METADATA_LIST, TABLE, Side, collection
+from tests.support.waiting import until
 
 CM = "/api/v1/namespaces/{ns}/configmaps"
 OURS = {"labelSelector": "x"}

@@ -6,7 +6,6 @@ through any outage until it is cancelled. The next modules are `podreadier` and 
 
 import asyncio
 import ssl
-import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from pathlib import Path
 from types import TracebackType
@@ -14,6 +13,9 @@ from typing import Any, Self, TypeAlias, TypeVar
 
 import aiohttp
 import orjson
+
+from tests.support import waiting
+from tests.support.waiting import SECONDS
 
 Json: TypeAlias = dict[str, Any]
 T = TypeVar("T")
@@ -156,23 +158,12 @@ class KubeApi:
             return decoded
 
 
-async def until(
-    probe: Callable[[], Awaitable[T]], *, what: str, seconds: float = 30.0, every: float = 0.05
-) -> T:
-    """Call `probe` until its answer is true and give that; an `ApiError` or a lost connection is not yet.
+async def until(probe: Callable[[], Awaitable[T]], *, what: str, seconds: float = SECONDS) -> T:
+    """Call `probe` until its answer is true, and return it; an ApiError or a lost connection is no answer.
 
-    Raises `TimeoutError` that says `what` did not happen, and the last trouble, after `seconds`.
+    Raises AssertionError after `seconds`.
     """
-    deadline = time.monotonic() + seconds
-    trouble: object = "it was never so"
-    while time.monotonic() < deadline:
-        try:
-            if answer := await probe():
-                return answer
-        except (ApiError, *LOST) as error:
-            trouble = error
-        await asyncio.sleep(every)
-    raise TimeoutError(f"{what}: not within {seconds:g} s ({trouble})")
+    return await waiting.until(probe, what=what, seconds=seconds, every=0.05, not_yet=(ApiError, *LOST))
 
 
 def _error(status: int, content: bytes) -> ApiError:

@@ -1,38 +1,25 @@
-"""Waiting for a condition with a deadline; the failure says what was last seen.
+"""Waiting for a federation or a member: what has not come yet, and what failed on the way, is no answer.
 
-Concurrency: blocks the calling thread. Next: `api`, whose answers are waited for.
+Concurrency: blocks the calling thread. Next: `tests.support.waiting`; `api`, whose answers are waited for.
 """
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import TypeVar
+
+from tests.support.waiting import SECONDS, wait_until
 
 from .api import ApiError
 
 T = TypeVar("T")
-POLL_SECONDS = 0.05
-SECONDS = 30.0
 # What may happen while something is on its way.
 NOT_YET = (AssertionError, ApiError, LookupError, OSError)
 
 
 def until(condition: Callable[[], T], *, what: str, seconds: float = SECONDS) -> T:
     """Return the first true answer of `condition`. Raises AssertionError after `seconds` without one."""
-    deadline = time.monotonic() + seconds
-    while True:
-        seen: object
-        try:
-            answer = condition()
-            if answer:
-                return answer
-            seen = answer
-        except NOT_YET as error:
-            seen = f"{type(error).__name__}: {error}"
-        if time.monotonic() > deadline:
-            raise AssertionError(f"not after {seconds:g} s: {what}; last seen: {seen}")
-        time.sleep(POLL_SECONDS)
+    return wait_until(condition, what=what, seconds=seconds, not_yet=NOT_YET)
 
 
 def until_passes(check: Callable[[], object], *, what: str, seconds: float = SECONDS) -> None:

@@ -19,9 +19,9 @@ from hanse.api.federation.v1.federation_service_pb2_grpc import FederationServic
 from hanse.api.type.v1.change_pb2 import DELETED
 from hanse.errors import InvalidArgumentError, NotFoundError, PermissionDeniedError
 from hanse.kube.engine.engine import KubeEngine
-from hanse.kube.engine.entry import Entry
 from hanse.kube.engine.lifecycle import Propagation
 from hanse.kube.engine.options import DeleteOptions, PatchType, WriteOptions
+from hanse.kube.engine.served import ServedObject
 from hanse.kube.kinds.resource_info import ResourceInfo
 from hanse.kube.kinds.selectable import field_selector
 from hanse.kube.model.identity import Attributes, User
@@ -309,7 +309,7 @@ def _subresource(info: ResourceInfo, name: str) -> str:
     return name
 
 
-def _message(info: ResourceInfo, entry: Entry) -> fed.Object:
+def _message(info: ResourceInfo, entry: ServedObject) -> fed.Object:
     return rpc_objects.message_of(info, entry.object, encoded=entry.encoded)
 
 

@@ -20,14 +20,14 @@ from typing import Final
 from hanse.api.type.v1.change_pb2 import BOOKMARK, DELETED, UPDATED, ChangeKind
 from hanse.errors import DeadlineError, FutureRevisionError, InvalidArgumentError
 from hanse.kube.engine.cache import ObjectCache
-from hanse.kube.engine.entry import Change, Entry
+from hanse.kube.engine.served import ObjectChange, ServedObject
 
 BOOKMARK_SECONDS: Final = 30.0
 """How long a stream is silent before it is told where to resume."""
 CATCH_UP_SECONDS: Final = 3.0
 """How long a stream waits for a revision that another process has seen already."""
 
-Select = Callable[[Entry], bool]
+Select = Callable[[ServedObject], bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class Sent:
     """One message. `revision` 0 means: not a place to resume at."""
 
     kind: ChangeKind.ValueType
-    entry: Entry | None
+    entry: ServedObject | None
     revision: int
 
 
@@ -69,7 +69,7 @@ async def watch(
                 yield Sent(UPDATED, entry, 0)
         yield Sent(BOOKMARK, None, since)
     reached = since
-    pending: asyncio.Future[tuple[Change, ...]] = asyncio.ensure_future(anext(changes))
+    pending: asyncio.Future[tuple[ObjectChange, ...]] = asyncio.ensure_future(anext(changes))
     try:
         while True:
             before = cache.revision
@@ -93,7 +93,7 @@ async def watch(
         await asyncio.gather(pending, return_exceptions=True)
 
 
-def _kind(change: Change, select: Select) -> ChangeKind.ValueType | None:
+def _kind(change: ObjectChange, select: Select) -> ChangeKind.ValueType | None:
     """Return how a change looks through the selection; None if it is not seen."""
     now = change.type != "DELETED" and select(change.entry)
     if now:

@@ -6,35 +6,37 @@ has confirmed that nothing is left there. If something that people wrote cannot 
 before it stays as it is and `error` says what is wrong. For an object that is being deleted nothing moves;
 only clusters that do not exist any more are dropped. Deciding twice gives the same placement.
 
-Pure: time is an argument. Next: `composing`, which makes and compares the message; `filtering` and
-`division` for the steps; `reconciler` for what is done with a decision.
+Pure: time is an argument. Next: `hanse_scheduler.decide.candidates` and `hanse_scheduler.decide.division` for
+the steps, `hanse_scheduler.handshake.builder`, which makes the message, `hanse_scheduler.placing.reconciler`
+for what is done with a decision.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
 from hanse.api.scheduler.v1.placement_pb2 import ClusterPlacement, Placement
-from hanse.api.type.v1.object_reference_pb2 import ObjectReference
 from hanse.errors import InvalidArgumentError
 from hanse.federation import belongings
 from hanse.federation.confirmation import is_confirmed
-from hanse.kube.model.objects import Object, annotations_of, mapping
+from hanse.kube.model.objects import annotations_of, mapping
 from hanse.store.keys import ObjectKey
 from hanse.well_known import CLUSTER_SELECTOR
-from hanse_scheduler.decide.division import Division, Share, Standing, divide
-from hanse_scheduler.decide.filtering import BELONGS, Verdict, VerdictCache, Wish
+from hanse_scheduler.decide.candidates import Candidates, candidates_of, limit, note_candidates
+from hanse_scheduler.decide.division import ClusterReplicas, Division, Share, divide
+from hanse_scheduler.decide.filtering import ClusterRequirements, Eligibility, EligibilityCache
+from hanse_scheduler.decide.inputs import DecisionInput, Observed, Rules
 from hanse_scheduler.decide.overrides import NONE, Overrides, Overriding
 from hanse_scheduler.decide.planner import DEFAULT_PREFERENCES, Preferences
 from hanse_scheduler.decide.preferences import parse_preferences
 from hanse_scheduler.decide.selector import EVERYTHING, parse_cluster_selector
-from hanse_scheduler.decide.situation import Decision, Observed, Rules, Situation
-from hanse_scheduler.decide.spreading import choose
-from hanse_scheduler.decide.workloads import WORKLOADS, Totals, WorkloadKind, totals_of
-from hanse_scheduler.placing.composing import Composer, Evicted, reference_of
+from hanse_scheduler.decide.trace import DecisionStep, DecisionTrace
+from hanse_scheduler.decide.workloads import WORKLOADS, WorkloadKind, totals_of
+from hanse_scheduler.handshake.builder import PlacementBuilder
+from hanse_scheduler.handshake.releases import ClusterFacts, ReleaseRules
+from hanse_scheduler.reasons import BELONGS
 from hanse_scheduler.state.policies import PlacementPolicy, names
 from hanse_scheduler.times import seconds_of
 
@@ -45,83 +47,102 @@ _STAYS: Final = "objects of this kind are not propagated to clusters unless a pl
 """Why an object that no policy selects goes to no cluster."""
 
 
-@dataclass(slots=True)
-class _Found:
-    """What filtering found: verdicts of the clusters that have or get the object, and refusals."""
+@dataclass(frozen=True, slots=True)
+class PlacementDecision:
+    """What was decided. `placement` None: there is and shall be none. `changed` compares with the previous.
 
-    going: dict[str, Verdict] = field(default_factory=dict)
-    refused: dict[str, tuple[str, str]] = field(default_factory=dict)
+    `reconsider_at` is in seconds since the epoch, inf if only a change is a reason to look again.
+    """
+
+    placement: Placement | None
+    changed: bool
     reconsider_at: float = math.inf
+    steps: tuple[DecisionStep, ...] = ()
 
 
 def decide(
-    situation: Situation,
+    inputs: DecisionInput,
     *,
     rules: Rules,
     now: float,
-    cache: VerdictCache | None = None,
+    cache: EligibilityCache | None = None,
     explain: bool = False,
-) -> Decision:
+) -> PlacementDecision:
     """Return the decision at `now` (seconds since the epoch). Never raises for what people wrote."""
-    composer = Composer(
-        previous=situation.previous,
-        previous_revision=situation.previous_revision,
-        exists=situation.table.clusters.keys(),
-        confirmed=_confirmations(situation),
-        lingering=[name for name, state in situation.observed.items() if not state.removed],
-        leaving=[name for name, cluster in situation.table.clusters.items() if cluster.leaving],
-        now=now,
-        explain=explain,
+    trace = DecisionTrace(enabled=explain)
+    builder = PlacementBuilder(
+        inputs.key,
+        inputs.obj,
+        previous=inputs.previous,
+        rules=ReleaseRules(facts=_facts(inputs), revision=inputs.previous.revision, now=now),
+        trace=trace,
     )
-    reference = reference_of(situation.key, situation.obj)
-    if mapping(situation.obj, "metadata").get("deletionTimestamp"):
-        composer.step("delete", "the object is being deleted, so nothing is placed or moved any more")
-        return _done(composer, composer.keep_deleting(reference, situation.obj))
-    if belongs := _belongs(situation):
-        return _done(composer, _refuse(situation, belongs, reference=reference, composer=composer))
-    if not situation.propagates and situation.policy is None and not situation.contents:
-        composer.step("propagate", _STAYS)
-        return _done(composer, composer.withdraw(reference, situation.obj))
-    try:
-        return _place(
-            situation,
-            reference=reference,
-            composer=composer,
-            rules=rules,
-            now=now,
-            cache=cache or VerdictCache(),
-        )
-    except InvalidArgumentError as error:
-        composer.step("error", str(error))
-        return _done(composer, composer.keep_with_error(reference, situation.obj, str(error)))
+    reconsider_at = math.inf
+    if mapping(inputs.obj, "metadata").get("deletionTimestamp"):
+        trace.note("delete", "the object is being deleted, so nothing is placed or moved any more")
+        placement = builder.keep_deleting()
+    elif belongs := _belongs(inputs):
+        placement = _refuse(inputs, belongs, builder=builder, trace=trace)
+    elif not inputs.propagates and inputs.policy is None and not inputs.contents:
+        trace.note("propagate", _STAYS)
+        placement = builder.withdraw()
+    else:
+        try:
+            placement, reconsider_at = _place(
+                inputs, builder=builder, trace=trace, rules=rules, now=now, cache=cache or EligibilityCache()
+            )
+        except InvalidArgumentError as error:
+            trace.note("error", str(error))
+            placement = builder.keep_with_error(str(error))
+    return PlacementDecision(
+        placement=placement,
+        changed=inputs.previous.differs(placement),
+        reconsider_at=reconsider_at,
+        steps=trace.steps,
+    )
 
 
-def _belongs(situation: Situation) -> str:
+def _facts(inputs: DecisionInput) -> ClusterFacts:
+    """Return what releases depend on: a release is confirmed as `hanse.federation.confirmation` says."""
+    clusters, before = inputs.table.clusters, inputs.previous.placement
+    uid = str(mapping(inputs.obj, "metadata").get("uid", ""))
+    return ClusterFacts(
+        exists=clusters.keys(),
+        confirmed=frozenset(
+            release.cluster
+            for release in (before.releasing if before is not None else ())
+            if (observed := inputs.observed.get(release.cluster)) is not None
+            and is_confirmed(observed.confirmation, uid=uid, after_revision=release.after_revision)
+        ),
+        lingering=[name for name, observed in inputs.observed.items() if not observed.removed],
+        leaving=frozenset(name for name, cluster in clusters.items() if cluster.leaving),
+    )
+
+
+def _belongs(inputs: DecisionInput) -> str:
     """Return why the object belongs to each cluster itself, "" if it does not."""
-    key = situation.key
-    return situation.belongs or belongings.by_name(
+    key = inputs.key
+    return inputs.belongs or belongings.by_name(
         key.group, key.resource, namespace=key.namespace, name=key.name
     )
 
 
 def _refuse(
-    situation: Situation, belongs: str, *, reference: ObjectReference, composer: Composer
+    inputs: DecisionInput, belongs: str, *, builder: PlacementBuilder, trace: DecisionTrace
 ) -> Placement | None:
     """Place nothing of what belongs to clusters, and let go of what was placed.
 
     Where the object itself is asked for, each cluster says why not; a wide selector just passes it by.
     """
-    obj, policy = situation.obj, situation.policy
+    obj, policy = inputs.obj, inputs.policy
     message = f"{belongs}: no policy or annotation places, adopts or removes it"
-    composer.step("propagate", message)
-    named = policy is not None and names(policy.head, obj, group=situation.key.group)
+    trace.note("propagate", message)
+    named = policy is not None and names(policy.head, obj, group=inputs.key.group)
     if not named and CLUSTER_SELECTOR not in annotations_of(obj):
-        return composer.withdraw(reference, obj)
-    return composer.compose(
-        reference,
-        obj,
+        return builder.withdraw()
+    return builder.place(
         clusters=[],
-        refused=dict.fromkeys(situation.table.clusters, (BELONGS, message)),
+        refused=dict.fromkeys(inputs.table.clusters, (BELONGS, message)),
         evicted={},
         policy=policy.head.title if policy is not None and named else "",
         adopt=False,
@@ -130,68 +151,70 @@ def _refuse(
 
 
 def _place(
-    situation: Situation,
+    inputs: DecisionInput,
     *,
-    reference: ObjectReference,
-    composer: Composer,
+    builder: PlacementBuilder,
+    trace: DecisionTrace,
     rules: Rules,
     now: float,
-    cache: VerdictCache,
-) -> Decision:
-    obj, policy = situation.obj, situation.policy
-    if situation.fault:
-        raise InvalidArgumentError(situation.fault, reason="UNDECIDABLE")
+    cache: EligibilityCache,
+) -> tuple[Placement, float]:
+    """Return the placement and when to decide again. Raises InvalidArgumentError for what people wrote."""
+    obj, policy = inputs.obj, inputs.policy
+    if inputs.fault:
+        raise InvalidArgumentError(inputs.fault, reason="UNDECIDABLE")
     if policy is not None and policy.head.error:
         raise InvalidArgumentError(policy.head.error, reason="BAD_POLICY")
-    annotation = annotations_of(obj).get(CLUSTER_SELECTOR)
-    kind = WORKLOADS.get((situation.key.group, situation.key.resource))
-    preferences = _preferences(obj, kind=kind, policy=policy, rebalance=situation.rebalance)
-    wish = Wish(
-        group=situation.key.group,
-        resource=situation.key.resource,
-        selector=parse_cluster_selector(annotation) if annotation is not None else EVERYTHING,
-        annotated=annotation is not None,
-        policy=policy,
-        everywhere=rules.everywhere and situation.propagates,
-    )
-    evicted = _evictions(situation, composer=composer, now=now)
-    composer.step(
-        "policy", f"{policy.head.title} decides" if policy else "no policy selects it: default rules"
-    )
-    found = _filter(
-        situation, composer=composer, verdicts=cache.judge(wish, situation.table), evicted=evicted, now=now
-    )
+    kind = WORKLOADS.get((inputs.key.group, inputs.key.resource))
+    preferences = _preferences(inputs, kind)
+    eligible = cache.of(_requirements(inputs, rules), inputs.table)
+    placed = inputs.previous.placed(obj, inputs.table.clusters)
+    evicted = _evictions(inputs, now)
+    trace.note("policy", f"{policy.head.title} decides" if policy else "no policy selects it: default rules")
+    candidates = candidates_of(eligible, placed=placed, contents=inputs.contents, evicted=evicted, now=now)
+    note_candidates(candidates, placed=placed, trace=trace, order=eligible)
     if policy is not None and policy.max_clusters:
-        _limit(found, situation=situation, composer=composer, policy=policy, preferences=preferences)
+        for name in limit(
+            candidates,
+            policy,
+            placed=placed,
+            contents=inputs.contents,
+            preferences=preferences,
+            key=_planner_key(inputs.key),
+        ):
+            trace.note("limit", candidates.refused[name][1], cluster=name)
     division: Division | None = None
     if kind is not None and _is_divided(kind, policy):
-        toleration = rules.toleration
-        if policy is not None and policy.toleration_seconds is not None:
-            toleration = policy.toleration_seconds
-        division = _divide(
-            situation, totals_of(obj, kind), found=found, composer=composer, preferences=preferences,
-            toleration=toleration, now=now,
-        )  # fmt: skip
-    overriding = Overriding(obj, situation.overrides) if situation.overrides else None
+        division = divide(
+            totals_of(obj, kind),
+            clusters=[
+                _replicas_in(each, before=placed.get(name), observed=inputs.observed.get(name))
+                for name, each in sorted(candidates.chosen.items())
+            ],
+            preferences=preferences,
+            toleration=_toleration(policy, rules),
+            now=now,
+            key=_planner_key(inputs.key),
+        )
+        _take_in(division, candidates, trace)
+    overriding = Overriding(obj, inputs.overrides) if inputs.overrides else None
     clusters = [
         _cluster_placement(
-            situation,
-            verdict,
-            composer=composer,
-            overriding=overriding,
+            each,
+            before=placed.get(name),
+            previous_revision=inputs.previous.revision,
+            overrides=_overrides(overriding, each, trace),
             share=division.shares[name] if division else None,
         )
-        for name, verdict in sorted(found.going.items())
+        for name, each in sorted(candidates.chosen.items())
     ]
-    placement = composer.compose(
-        reference,
-        obj,
+    placement = builder.place(
         clusters=clusters,
-        refused=found.refused,
+        refused=candidates.refused,
         evicted=evicted,
         policy=policy.head.title if policy else "",
         adopt=policy is not None and policy.adopt,
-        reconsider_at=found.reconsider_at,
+        reconsider_at=candidates.reconsider_at,
     )
     size = placement.ByteSize()
     if size > MAX_PLACEMENT_BYTES:
@@ -200,43 +223,34 @@ def _place(
             f"{MAX_PLACEMENT_BYTES} can be stored: make the overrides smaller, or place it in fewer clusters",
             reason="PLACEMENT_TOO_LARGE",
         )
-    return _done(composer, placement, reconsider_at=found.reconsider_at)
+    return placement, candidates.reconsider_at
 
 
-def _done(composer: Composer, placement: Placement | None, *, reconsider_at: float = math.inf) -> Decision:
-    return Decision(
-        placement=placement,
-        changed=composer.differs(placement),
-        reconsider_at=reconsider_at,
-        steps=tuple(composer.steps),
+def _requirements(inputs: DecisionInput, rules: Rules) -> ClusterRequirements:
+    """Return what the object requires of clusters. Raises InvalidArgumentError for a selector that is
+    none."""
+    annotation = annotations_of(inputs.obj).get(CLUSTER_SELECTOR)
+    return ClusterRequirements(
+        group=inputs.key.group,
+        resource=inputs.key.resource,
+        selector=parse_cluster_selector(annotation) if annotation is not None else EVERYTHING,
+        annotated=annotation is not None,
+        policy=inputs.policy,
+        everywhere=rules.everywhere and inputs.propagates,
     )
 
 
-def _confirmations(situation: Situation) -> frozenset[str]:
-    """Return the clusters whose release the syncer has confirmed."""
-    if situation.previous is None:
-        return frozenset()
-    uid = str(mapping(situation.obj, "metadata").get("uid", ""))
-    return frozenset(
-        release.cluster
-        for release in situation.previous.releasing
-        if (state := situation.observed.get(release.cluster)) is not None
-        and is_confirmed(state.confirmation, uid=uid, after_revision=release.after_revision)
-    )
-
-
-def _preferences(
-    obj: Object, *, kind: WorkloadKind | None, policy: PlacementPolicy | None, rebalance: bool
-) -> Preferences:
+def _preferences(inputs: DecisionInput, kind: WorkloadKind | None) -> Preferences:
     """Return the annotation's preferences, else the policy's, else the default."""
+    policy = inputs.policy
     result = (
         policy.preferences if policy is not None and policy.preferences is not None else DEFAULT_PREFERENCES
     )
     if kind is not None and kind.annotation:
-        value = annotations_of(obj).get(kind.annotation)
+        value = annotations_of(inputs.obj).get(kind.annotation)
         if value is not None and value.strip():
             result = parse_preferences(value, annotation=kind.annotation)
-    if rebalance and not result.rebalance:
+    if inputs.rebalance and not result.rebalance:
         return Preferences(clusters=result.clusters, rebalance=True)
     return result
 
@@ -246,186 +260,91 @@ def _is_divided(kind: WorkloadKind, policy: PlacementPolicy | None) -> bool:
     return mode == "Divided" or (not mode and kind.divided_by_default)
 
 
-def _evictions(situation: Situation, *, composer: Composer, now: float) -> dict[str, Evicted]:
-    result: dict[str, Evicted] = {}
-    if not situation.rebalance and composer.same_object(situation.obj) and situation.previous is not None:
-        for item in situation.previous.evicted:
-            if item.cluster in situation.table.clusters:
-                result[item.cluster] = Evicted(item.cluster, seconds_of(item.evict_time))
-    if situation.evict:
-        result[situation.evict] = Evicted(situation.evict, now)
-    return result
+def _toleration(policy: PlacementPolicy | None, rules: Rules) -> float:
+    """Return for how many seconds a cluster that is out of reach keeps its replicas."""
+    if policy is not None and policy.toleration_seconds is not None:
+        return policy.toleration_seconds
+    return rules.toleration
 
 
-def _filter(
-    situation: Situation,
-    *,
-    composer: Composer,
-    verdicts: Sequence[Verdict],
-    evicted: Mapping[str, Evicted],
-    now: float,
-) -> _Found:
-    """Sort the clusters into those that have or get the object, and those that do not."""
-    found = _Found()
-    placed = composer.placed(situation.obj)
-    for verdict in verdicts:
-        name = verdict.cluster.name
-        holds = name in situation.contents
-        if name in evicted and not holds:
-            found.refused[name] = (
-                "Evicted",
-                "it was evicted by request; rebalance the placement to let it in again",
-            )
-        elif name in placed and now < verdict.leave_at:
-            found.going[name] = verdict
-            found.reconsider_at = min(found.reconsider_at, verdict.leave_at)
-        elif name in placed and not holds:
-            found.refused[name] = verdict.leave_reason, verdict.leave_message
-        elif verdict.admits and now < verdict.leave_at:
-            found.going[name] = verdict
-            found.reconsider_at = min(found.reconsider_at, verdict.leave_at)
-        elif holds:
-            why = "HoldsObjects", "objects in the namespace are or were placed there"
-            found.going[name] = Verdict(verdict.cluster, True, *why, *why)
-        else:
-            found.refused[name] = verdict.reason, verdict.message
-        if composer.explain:
-            _explain(found, name, composer=composer, placed=name in placed)
-    return found
+def _evictions(inputs: DecisionInput, now: float) -> dict[str, float]:
+    """Return where somebody moved the object away from, and when; a rebalance lets it in again."""
+    result: dict[str, float] = {}
+    before = inputs.previous.placement
+    if before is not None and not inputs.rebalance and inputs.previous.is_about(inputs.obj):
+        result = {
+            item.cluster: seconds_of(item.evict_time)
+            for item in before.evicted
+            if item.cluster in inputs.table.clusters
+        }
+    return result | {inputs.evict: now} if inputs.evict else result
 
 
-def _explain(found: _Found, name: str, *, composer: Composer, placed: bool) -> None:
-    verdict = found.going.get(name)
-    if verdict is None:
-        reason, message = found.refused[name]
-        composer.step("filter", f"no: {reason}: {message}", cluster=name)
-        return
-    text = f"yes: {verdict.chosen_reason}: {verdict.chosen_message}"
-    if placed:
-        text += "; it is there already"
-    if not verdict.admits:
-        text += f"; a new object would be refused: {verdict.reason}: {verdict.message}"
-    composer.step("filter", text, cluster=name)
-
-
-def _limit(
-    found: _Found,
-    *,
-    situation: Situation,
-    composer: Composer,
-    policy: PlacementPolicy,
-    preferences: Preferences,
-) -> None:
-    """Keep as many clusters as the policy allows. One that is suspended and out of reach does not count."""
-    placed = composer.placed(situation.obj)
-    candidates = [verdict.cluster for _, verdict in sorted(found.going.items())]
-    away = {
-        item.name for item in candidates if not item.reachable and placed.get(item.name, _NOWHERE).suspended
-    }
-    staying = {name for name, before in placed.items() if not before.suspended}
-    names = choose(
-        [item for item in candidates if item.name not in away],
-        limit=policy.max_clusters,
-        spread_by=policy.spread_by,
-        placed=[staying, placed.keys()],
-        preferences=preferences,
-        key=_planner_key(situation.key),
-    )
-    keep = away.union(names, situation.contents)
-    for name in [name for name in found.going if name not in keep]:
-        del found.going[name]
-        spread = f", spread by {policy.spread_by}" if policy.spread_by else ""
-        message = f"{policy.head.title} allows {policy.max_clusters} clusters{spread}; others were chosen"
-        found.refused[name] = "NotAmongMaxClusters", message
-        composer.step("limit", message, cluster=name)
-
-
-_NOWHERE = ClusterPlacement()
-
-
-def _divide(
-    situation: Situation,
-    totals: Totals,
-    *,
-    found: _Found,
-    composer: Composer,
-    preferences: Preferences,
-    toleration: float,
-    now: float,
-) -> Division:
-    placed = composer.placed(situation.obj)
-    standings = [
-        _standing(verdict, before=placed.get(name), observed=situation.observed.get(name))
-        for name, verdict in sorted(found.going.items())
-    ]
-    division = divide(
-        totals,
-        standings=standings,
-        preferences=preferences,
-        toleration=toleration,
-        now=now,
-        key=_planner_key(situation.key),
-    )
-    for name, refusal in division.refused.items():
-        del found.going[name]
-        found.refused[name] = refusal
-        composer.step("divide", f"{refusal[0]}: {refusal[1]}", cluster=name)
-    for name, share in sorted(division.shares.items()):
-        composer.step("divide", share.message, cluster=name)
-    for note in division.notes:
-        composer.step("divide", note)
-    found.reconsider_at = min(found.reconsider_at, division.reconsider_at)
-    return division
-
-
-def _standing(verdict: Verdict, *, before: ClusterPlacement | None, observed: Observed | None) -> Standing:
+def _replicas_in(
+    each: Eligibility, *, before: ClusterPlacement | None, observed: Observed | None
+) -> ClusterReplicas:
     live = observed if observed is not None and not observed.removed else None
-    return Standing(
-        cluster=verdict.cluster,
+    told = before if before is not None else ClusterPlacement()
+    return ClusterReplicas(
+        cluster=each.cluster,
         placed=before is not None,
-        suspended=before is not None and before.suspended,
-        told=before.replicas if before is not None and before.HasField("replicas") else None,
-        told_completions=before.completions
-        if before is not None and before.HasField("completions")
-        else None,
+        suspended=told.suspended,
+        told=told.replicas if told.HasField("replicas") else None,
+        told_completions=told.completions if told.HasField("completions") else None,
         reported=live.replicas if live else None,
         unschedulable=live.unschedulable if live else 0,
     )
 
 
+def _take_in(division: Division, candidates: Candidates, trace: DecisionTrace) -> None:
+    """Refuse the clusters that get no replicas, and note what the others get."""
+    for name, refusal in division.refused.items():
+        candidates.refuse(name, refusal)
+        trace.note("divide", f"{refusal[0]}: {refusal[1]}", cluster=name)
+    for name, share in sorted(division.shares.items()):
+        trace.note("divide", share.message, cluster=name)
+    for note in division.notes:
+        trace.note("divide", note)
+    candidates.reconsider_at = min(candidates.reconsider_at, division.reconsider_at)
+
+
+def _overrides(overriding: Overriding | None, each: Eligibility, trace: DecisionTrace) -> Overrides:
+    """Return what the override policies change in the cluster."""
+    if overriding is None:
+        return NONE
+    changes = overriding.for_cluster(each.cluster)
+    if changes.policies:
+        trace.note("override", f"changed by {', '.join(changes.policies)}", cluster=each.cluster.name)
+    return changes
+
+
 def _cluster_placement(
-    situation: Situation,
-    verdict: Verdict,
+    each: Eligibility,
     *,
-    composer: Composer,
-    overriding: Overriding | None,
+    before: ClusterPlacement | None,
+    previous_revision: int,
+    overrides: Overrides,
     share: Share | None,
 ) -> ClusterPlacement:
-    name = verdict.cluster.name
-    before = composer.placed(situation.obj).get(name)
-    reason, message = verdict.chosen_reason, verdict.chosen_message
-    changes: Overrides = NONE
-    if overriding is not None:
-        changes = overriding.for_cluster(verdict.cluster)
-        if changes.policies:
-            composer.step("override", f"changed by {', '.join(changes.policies)}", cluster=name)
+    """Return the entry of one cluster; one that is suspended keeps the overrides that it has."""
     result = ClusterPlacement(
-        cluster=name,
-        reason=reason,
-        message=message,
-        overrides=changes.operations,
-        after_revision=situation.previous_revision if before is None else before.after_revision,
+        cluster=each.cluster.name,
+        reason=each.chosen_reason,
+        message=each.chosen_message,
+        overrides=overrides.operations,
+        after_revision=previous_revision if before is None else before.after_revision,
     )
     if share is not None:
         result.replicas = share.replicas
         if share.completions is not None:
             result.completions = share.completions
-        result.message = f"{message}; {share.message}" if share.message else message
+        if share.message:
+            result.message += f"; {share.message}"
         result.suspended = share.suspended
-    if changes.replicas is not None and not result.suspended:
-        result.replicas = changes.replicas
-        result.message += f"; replicas set to {changes.replicas} by {changes.policies[-1]}"
-    if share is not None and share.suspended and before is not None:
+    if overrides.replicas is not None and not result.suspended:
+        result.replicas = overrides.replicas
+        result.message += f"; replicas set to {overrides.replicas} by {overrides.policies[-1]}"
+    if result.suspended and before is not None:
         result.overrides = before.overrides
     return result
 

@@ -14,7 +14,7 @@ parallelism. Rules:
 - A Job's completions cannot be changed in a member, so they stay where they are once told. A cluster whose
   completions others took over gets parallelism 0. An Indexed Job runs whole in one cluster.
 
-Pure. Next: `planner` for the arithmetic, `decision` for where this is called.
+Pure. Next: `hanse_scheduler.decide.planner` for the arithmetic.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ _LEFT_OUT = ("NotInPreferences", "the replica preferences name neither it nor *"
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
-    """A cluster that takes part, and where the object stands there.
+class ClusterReplicas:
+    """A cluster that takes part, and how many replicas it has now.
 
     `told` is what it was told last, None if the object is not placed there; `reported` what it says that it
     runs, `unschedulable` how many of those it cannot run.
@@ -84,7 +84,7 @@ class Division:
 def divide(
     totals: Totals,
     *,
-    standings: Sequence[Standing],
+    clusters: Sequence[ClusterReplicas],
     preferences: Preferences,
     toleration: float,
     now: float,
@@ -92,11 +92,11 @@ def divide(
 ) -> Division:
     """Share `totals` out. `toleration` is in seconds, `key` is `namespace/name`."""
     result = Division()
-    active, away = _split(standings, toleration=toleration, now=now, result=result)
-    for standing in away:
-        result.shares[standing.cluster.name] = Share(
-            replicas=standing.current or 0,
-            completions=standing.told_completions,
+    active, away = _split(clusters, toleration=toleration, now=now, result=result)
+    for item in away:
+        result.shares[item.cluster.name] = Share(
+            replicas=item.current or 0,
+            completions=item.told_completions,
             suspended=True,
             message="out of reach for longer than the toleration: its replicas count elsewhere meanwhile",
         )
@@ -108,26 +108,26 @@ def divide(
 
 
 def _split(
-    standings: Sequence[Standing], *, toleration: float, now: float, result: Division
-) -> tuple[list[Standing], list[Standing]]:
+    clusters: Sequence[ClusterReplicas], *, toleration: float, now: float, result: Division
+) -> tuple[list[ClusterReplicas], list[ClusterReplicas]]:
     """Return who takes part and who is suspended."""
-    active: list[Standing] = []
-    away: list[Standing] = []
-    overdue: list[Standing] = []
-    for standing in standings:
-        if standing.cluster.reachable:
-            active.append(standing)
-        elif standing.suspended:
-            away.append(standing)
+    active: list[ClusterReplicas] = []
+    away: list[ClusterReplicas] = []
+    overdue: list[ClusterReplicas] = []
+    for item in clusters:
+        if item.cluster.reachable:
+            active.append(item)
+        elif item.suspended:
+            away.append(item)
         else:
-            until = standing.cluster.since + toleration
-            if standing.placed and now >= until:
-                overdue.append(standing)
+            until = item.cluster.since + toleration
+            if item.placed and now >= until:
+                overdue.append(item)
                 continue
-            active.append(standing)
-            if standing.placed:
+            active.append(item)
+            if item.placed:
                 result.reconsider_at = min(result.reconsider_at, until)
-    if overdue and not any(standing.cluster.reachable for standing in active):
+    if overdue and not any(item.cluster.reachable for item in active):
         result.notes.append("no reachable cluster could take the replicas over, so they stay where they are")
         active += overdue
         active.sort(key=lambda item: item.cluster.name)
@@ -137,24 +137,24 @@ def _split(
 
 
 def _divide_replicas(
-    total: int, *, active: Sequence[Standing], preferences: Preferences, key: str, result: Division
+    total: int, *, active: Sequence[ClusterReplicas], preferences: Preferences, key: str, result: Division
 ) -> None:
     names = [item.cluster.name for item in active]
     current = {item.cluster.name: item.current for item in active if item.current is not None}
     capacity = {item.cluster.name: item.capacity for item in active if item.capacity is not None}
-    outcome = plan(
+    planned = plan(
         total, clusters=names, preferences=preferences, current=current, capacity=capacity, key=key
     )
-    shares = outcome
+    shares = planned
     if not preferences.rebalance and any(current.values()):
         even = Preferences(clusters=preferences.clusters, rebalance=True)
         shares = plan(total, clusters=names, preferences=even, capacity=capacity, key=key)
-    targets = outcome.targets()
+    targets = planned.targets()
     weights = sum(_preference(preferences, item).weight for item in active)
     for item in active:
         name = item.cluster.name
         own = preferences.of(name)
-        stays = _stays(outcome.replicas[name], share=shares.replicas[name])
+        stays = _stays(planned.replicas[name], share=shares.replicas[name])
         if not targets[name] and not item.placed and (total or own is None):
             result.refused[name] = (
                 _LEFT_OUT
@@ -165,20 +165,20 @@ def _divide_replicas(
                 )
             )
             continue
-        cut = outcome.overflow.get(name, 0)
+        cut = planned.overflow.get(name, 0)
         message = f"{targets[name]} of {total} replicas; {_terms(own, weights)}{stays}"
         if item.capacity is not None:
             message += f", can run {item.capacity}"
         if cut:
             message += f", {cut} more are asked for than it can run now"
         result.shares[name] = Share(replicas=targets[name], message=message)
-    missing = total - sum(outcome.replicas.values())
+    missing = total - sum(planned.replicas.values())
     if missing > 0:
         result.notes.append(f"{missing} of {total} replicas have no cluster that may or can run them")
 
 
 def _divide_job(
-    totals: Totals, *, active: Sequence[Standing], preferences: Preferences, key: str, result: Division
+    totals: Totals, *, active: Sequence[ClusterReplicas], preferences: Preferences, key: str, result: Division
 ) -> None:
     """Share out a Job with completions: those told stay, the rest goes to clusters that have none yet."""
     whole = totals.completions
@@ -226,7 +226,7 @@ def _fresh_completions(
     left: int,
     *,
     totals: Totals,
-    fresh: Sequence[Standing],
+    fresh: Sequence[ClusterReplicas],
     busy: int,
     preferences: Preferences,
     key: str,
@@ -245,7 +245,7 @@ def _parallelism(
     totals: Totals,
     *,
     working: Mapping[str, int],
-    active: Sequence[Standing],
+    active: Sequence[ClusterReplicas],
     preferences: Preferences,
     key: str,
 ) -> dict[str, int]:
@@ -271,7 +271,7 @@ def _weights_only(preferences: Preferences) -> Preferences:
     )
 
 
-def _preference(preferences: Preferences, item: Standing) -> ClusterPreference:
+def _preference(preferences: Preferences, item: ClusterReplicas) -> ClusterPreference:
     return preferences.of(item.cluster.name) or ClusterPreference()
 
 

@@ -1,15 +1,15 @@
 """Which clusters an object may go to, which it may stay in, and which it must leave, each with a reason.
 
-Owns `Verdict` and the order in which things are asked: leaving cluster, evicted, policy, selector (these
+Owns `Eligibility` and the order in which things are asked: leaving cluster, evicted, policy, selector (these
 also move what is there); then taints, cordon, health and API (these keep new objects out only, except for
 a NoExecute taint). What a cluster that is out of reach serves is not known: it may have changed since.
 
-A verdict does not depend on the time or on where the object is now, so objects with the same wishes share
-their verdicts: `VerdictCache` keeps them per table of clusters.
+Eligibility does not depend on the time or on where the object is now, so objects with the same requirements
+share it: `EligibilityCache` keeps it per table of clusters.
 
 Pure, but for the cache, which belongs to one event loop.
 
-Next: `decision`, which combines verdicts with where the object is.
+Next: `hanse_scheduler.decide.candidates`, which combines it with where the object is.
 """
 
 from __future__ import annotations
@@ -18,40 +18,24 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from hanse.api.registry.v1.cluster_pb2 import IDENTITY_MISMATCH, MISBEHAVING, OFFLINE, PENDING, READY
+from hanse.api.registry.v1.cluster_pb2 import READY
 from hanse_scheduler.decide.selector import ClusterSelector
 from hanse_scheduler.decide.taints import Toleration, keeps_out, leaves_at
+from hanse_scheduler.reasons import (
+    ALL_READY,
+    BY_ANNOTATION,
+    BY_POLICY,
+    NOT_READY,
+    UNJOINING,
+    UNREACHABLE,
+    Refusal,
+)
 from hanse_scheduler.state.clusters import ClusterTable, ClusterView
 from hanse_scheduler.state.policies import ClusterChoice, PlacementPolicy
 
-ALL_READY = "AllReadyClusters"
-BY_ANNOTATION = "SelectedByAnnotation"
-BY_POLICY = "SelectedByPolicy"
-BELONGS = "BelongsToCluster"
-"""Reason of the refusal of what belongs to each cluster itself."""
-UNJOINING = ("ClusterUnjoining", "the cluster is leaving the federation")
-"""Reason and message for a cluster that has no business with any object any more."""
-_AWAY = {
-    OFFLINE: ("ClusterOffline", "the cluster does not answer", "it is back"),
-    PENDING: ("ClusterPending", "the cluster has not answered yet", "it has answered"),
-    IDENTITY_MISMATCH: (
-        "ClusterIdentityMismatch",
-        "another cluster answers at its address",
-        "the cluster itself answers there",
-    ),
-    MISBEHAVING: (
-        "ClusterMisbehaving",
-        "the cluster answers what no cluster may answer",
-        "it answers as it should",
-    ),
-}
-"""Reason, what it says, and when it ends, of clusters that are out of reach."""
-NOT_NOW = frozenset({reason for reason, _, _ in _AWAY.values()} | {"ClusterNotReady"})
-"""Reasons of refusals that end by themselves: they keep an object out, and take nothing away."""
-
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class Eligibility:
     """What holds for one cluster.
 
     `reason` and `message` say why it is refused to a newcomer, or if `admits` why it is chosen;
@@ -72,8 +56,8 @@ class Verdict:
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
-    """What an object asks of clusters, as far as verdicts depend on it."""
+class ClusterRequirements:
+    """What an object requires of clusters, as far as eligibility depends on it."""
 
     group: str
     resource: str
@@ -83,48 +67,50 @@ class Wish:
     everywhere: bool = True
 
 
-def judge(wish: Wish, table: ClusterTable) -> tuple[Verdict, ...]:
-    """Return a verdict for every cluster, sorted by name."""
-    chosen_by = BY_ANNOTATION if wish.annotated else BY_POLICY if wish.policy else ALL_READY
+def eligibility(requirements: ClusterRequirements, table: ClusterTable) -> tuple[Eligibility, ...]:
+    """Return the eligibility of every cluster, sorted by name."""
+    chosen_by = BY_ANNOTATION if requirements.annotated else BY_POLICY if requirements.policy else ALL_READY
     return tuple(
-        _judge(wish, cluster, table=table, chosen_by=chosen_by)
+        _eligibility(requirements, cluster, table=table, chosen_by=chosen_by)
         for _, cluster in sorted(table.clusters.items())
     )
 
 
-def _judge(wish: Wish, cluster: ClusterView, *, table: ClusterTable, chosen_by: str) -> Verdict:
-    refused = _unwanted(wish, cluster)
+def _eligibility(
+    requirements: ClusterRequirements, cluster: ClusterView, *, table: ClusterTable, chosen_by: str
+) -> Eligibility:
+    refused = _unwanted(requirements, cluster)
     if refused is not None:
         reason, message = refused
-        return Verdict(
+        return Eligibility(
             cluster, False, reason, message, leave_at=0.0, leave_reason=reason, leave_message=message
         )
-    tolerations: Sequence[Toleration] = wish.policy.tolerations if wish.policy else ()
+    tolerations: Sequence[Toleration] = requirements.policy.tolerations if requirements.policy else ()
     when, taint = leaves_at(cluster.taints, tolerations)
     leave_reason = "TaintNotTolerated" if taint else ""
     leave_message = f"the taint {taint} is not tolerated" if taint else ""
-    obstacle = _obstacle(wish, cluster, table=table, tolerations=tolerations)
-    why = _why(wish, chosen_by)
+    obstacle = _obstacle(requirements, cluster, table=table, tolerations=tolerations)
+    why = _why(requirements, chosen_by)
     reason, message = obstacle or (chosen_by, why)
-    return Verdict(
+    return Eligibility(
         cluster, obstacle is None, reason, message, chosen_by, why, when, leave_reason, leave_message
     )
 
 
-def _unwanted(wish: Wish, cluster: ClusterView) -> tuple[str, str] | None:
+def _unwanted(requirements: ClusterRequirements, cluster: ClusterView) -> Refusal | None:
     """Return why the object has no business in the cluster at all."""
     if cluster.leaving:
         return UNJOINING
-    if wish.policy is not None:
-        refused = _outside(wish.policy.choice, cluster, title=wish.policy.head.title)
+    if requirements.policy is not None:
+        refused = _outside(requirements.policy.choice, cluster, title=requirements.policy.head.title)
         if refused is not None:
             return refused
-    elif not wish.everywhere and not wish.annotated:
+    elif not requirements.everywhere and not requirements.annotated:
         return (
             "NotPlacedByDefault",
             "no policy and no annotation selects clusters, and default_placement is none",
         )
-    broken = wish.selector.broken(cluster.labels)
+    broken = requirements.selector.broken(cluster.labels)
     if broken is not None:
         value = cluster.labels.get(broken.key)
         has = f"it has {broken.key}={value}" if value is not None else f"it has no label {broken.key}"
@@ -132,7 +118,7 @@ def _unwanted(wish: Wish, cluster: ClusterView) -> tuple[str, str] | None:
     return None
 
 
-def _outside(choice: ClusterChoice, cluster: ClusterView, *, title: str) -> tuple[str, str] | None:
+def _outside(choice: ClusterChoice, cluster: ClusterView, *, title: str) -> Refusal | None:
     if cluster.name in choice.excluded:
         return "ExcludedByPolicy", f"{title} excludes it"
     if choice.names and cluster.name not in choice.names:
@@ -143,17 +129,21 @@ def _outside(choice: ClusterChoice, cluster: ClusterView, *, title: str) -> tupl
 
 
 def _obstacle(
-    wish: Wish, cluster: ClusterView, *, table: ClusterTable, tolerations: Sequence[Toleration]
-) -> tuple[str, str] | None:
-    """Return what keeps a new object out of a cluster that it wishes for."""
+    requirements: ClusterRequirements,
+    cluster: ClusterView,
+    *,
+    table: ClusterTable,
+    tolerations: Sequence[Toleration],
+) -> Refusal | None:
+    """Return what keeps a new object out of a cluster that it selects."""
     taint = keeps_out(cluster.taints, tolerations)
     if taint is not None:
         return "TaintNotTolerated", f"the taint {taint} is not tolerated"
     if cluster.unschedulable:
         return "ClusterUnschedulable", "the cluster is cordoned: nothing new is placed there"
-    served = table.serves(cluster.name, group=wish.group, resource=wish.resource)
-    kind = f"{wish.resource}.{wish.group}" if wish.group else wish.resource
-    away = _AWAY.get(cluster.state)
+    served = table.serves(cluster.name, group=requirements.group, resource=requirements.resource)
+    kind = f"{requirements.resource}.{requirements.group}" if requirements.group else requirements.resource
+    away = UNREACHABLE.get(cluster.state)
     if away is not None:
         reason, what, then = away
         if not served:
@@ -162,41 +152,49 @@ def _obstacle(
     if not served:
         return "ApiNotServed", f"the cluster does not serve {kind}"
     if cluster.state != READY:  # also one of a newer release: nothing new is placed by what is not understood
-        return "ClusterNotReady", "the cluster is not ready; it gets the object when it is"
+        return NOT_READY, "the cluster is not ready; it gets the object when it is"
     return None
 
 
-def _why(wish: Wish, chosen_by: str) -> str:
+def _why(requirements: ClusterRequirements, chosen_by: str) -> str:
     parts: list[str] = []
-    if wish.policy is not None:
-        parts.append(f"{wish.policy.head.title} selects it")
-    if wish.annotated:
-        wanted = " and ".join(map(str, wish.selector.requirements))
+    if requirements.policy is not None:
+        parts.append(f"{requirements.policy.head.title} selects it")
+    if requirements.annotated:
+        wanted = " and ".join(map(str, requirements.selector.requirements))
         parts.append(f"its labels match {wanted}" if wanted else "the selector of the annotation selects all")
     return "; ".join(parts) if chosen_by != ALL_READY else "every ready cluster gets it"
 
 
-class VerdictCache:
-    """Verdicts by wish for the newest table; forgets all when the table changes."""
+class EligibilityCache:
+    """Eligibility by requirements for the newest table; forgets all when the table changes."""
 
     def __init__(self, *, capacity: int = 1024) -> None:
         self._capacity = capacity
         self._table: ClusterTable | None = None
         self._kept: dict[
-            tuple[str, str, ClusterSelector, bool, int, bool], tuple[Wish, tuple[Verdict, ...]]
+            tuple[str, str, ClusterSelector, bool, int, bool],
+            tuple[ClusterRequirements, tuple[Eligibility, ...]],
         ] = {}
 
-    def judge(self, wish: Wish, table: ClusterTable) -> tuple[Verdict, ...]:
-        """Return `judge(wish, table)`, remembered."""
+    def of(self, requirements: ClusterRequirements, table: ClusterTable) -> tuple[Eligibility, ...]:
+        """Return `eligibility(requirements, table)`, remembered."""
         if table is not self._table:
             self._table = table
             self._kept.clear()
-        key = (wish.group, wish.resource, wish.selector, wish.annotated, id(wish.policy), wish.everywhere)
+        key = (
+            requirements.group,
+            requirements.resource,
+            requirements.selector,
+            requirements.annotated,
+            id(requirements.policy),
+            requirements.everywhere,
+        )
         found = self._kept.get(key)
-        if found is not None:  # the entry holds the wish, so the policy's id cannot be another's
+        if found is not None:  # the entry holds the requirements, so the policy's id cannot be another's
             return found[1]
         if len(self._kept) >= self._capacity:
             self._kept.clear()
-        verdicts = judge(wish, table)
-        self._kept[key] = (wish, verdicts)
-        return verdicts
+        result = eligibility(requirements, table)
+        self._kept[key] = (requirements, result)
+        return result

@@ -45,7 +45,7 @@ DEFAULT_PREFERENCES = Preferences(clusters={ANY_CLUSTER: ClusterPreference(weigh
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class ReplicaPlan:
     """Replicas by cluster that should run there, and by cluster those that its capacity cut off.
 
     A cluster is told `plan + overflow`: the replicas that it cannot run yet stay asked for, so that its
@@ -89,7 +89,7 @@ def plan(
     current: Mapping[str, int] | None = None,
     capacity: Mapping[str, int] | None = None,
     key: str = "",
-) -> Plan:
+) -> ReplicaPlan:
     """Divide `total` replicas over `clusters`.
 
     `current` is how many run where now, `capacity` how many can run in a cluster that is known to be full;
@@ -134,7 +134,7 @@ def plan(
     if not preferences.rebalance:
         trimmed = ((name, min(count, remaining)) for name, count in overflow.items())
         overflow = {name: count for name, count in trimmed if count > 0}
-    return Plan(replicas=result, overflow=overflow)
+    return ReplicaPlan(replicas=result, overflow=overflow)
 
 
 def _keep_running(

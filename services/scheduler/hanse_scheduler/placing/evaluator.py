@@ -26,9 +26,9 @@ from hanse.kube.model.objects import Object, child, gvk_of, name_of, namespace_o
 from hanse.security.envelope import shown
 from hanse.store import KeyValue, Store
 from hanse.store.keys import OBJECTS, ObjectKey, resource_prefix
-from hanse_scheduler.decide.decision import decide
-from hanse_scheduler.decide.filtering import VerdictCache
-from hanse_scheduler.decide.situation import Decision, Rules, Situation
+from hanse_scheduler.decide.decision import PlacementDecision, decide
+from hanse_scheduler.decide.filtering import EligibilityCache
+from hanse_scheduler.decide.inputs import DecisionInput, Rules
 from hanse_scheduler.state.records import record_of
 from hanse_scheduler.state.world import World
 
@@ -43,13 +43,13 @@ class Evaluator:
         self._world = world
         self._rules = rules
         self._clock = clock
-        self._cache = VerdictCache()
+        self._cache = EligibilityCache()
         self._kinds = KindRegistry((*KUBERNETES, *HANSE))
         self._boundary = Boundary("scheduler decisions")
 
     async def decide(
         self, path: str, *, rebalance: bool = False, evict: str = "", explain: bool = False
-    ) -> Decision | None:
+    ) -> PlacementDecision | None:
         """Return the decision for a stored object; None if it changed while it was read, or is gone."""
         record = self._world.record(path)
         if record is None:
@@ -61,35 +61,35 @@ class Evaluator:
         if selection.changing:
             kv = await self._store.get(f"{OBJECTS}/{path}")
             if kv is None or kv.mod_revision != self._world.object_revision(path):
-                await self._world.state.reached(kv.mod_revision if kv else await self._store.revision())
+                await self._world.objects.reached(kv.mod_revision if kv else await self._store.revision())
                 return None
             record = self._world.record(path)
             selection = await self._world.selection(path, record) if record is not None else None
             if record is None or selection is None or kv.mod_revision != self._world.object_revision(path):
                 return None
             whole = orjson.loads(shown(kv.value))
-        situation = self._world.situation(path, record, selection)
+        inputs = self._world.decision_input(path, record, selection)
         if rebalance or evict or whole is not None:
-            situation = replace(
-                situation,
-                obj=whole or situation.obj,
+            inputs = replace(
+                inputs,
+                obj=whole or inputs.obj,
                 overrides=selection.changing if whole is not None else (),
                 rebalance=rebalance,
                 evict=evict,
             )
-        return self._decided(path, situation, explain=explain)
+        return self._decided(path, inputs, explain=explain)
 
-    def _decided(self, path: str, situation: Situation, *, explain: bool) -> Decision:
+    def _decided(self, path: str, inputs: DecisionInput, *, explain: bool) -> PlacementDecision:
         """Decide. Where that fails the object keeps what it has, and its placement says why."""
         now = self._clock()
         try:
-            return decide(situation, rules=self._rules, now=now, cache=self._cache, explain=explain)
+            return decide(inputs, rules=self._rules, now=now, cache=self._cache, explain=explain)
         except Exception as error:  # noqa: BLE001 - of this object; all others are decided on
             why = self._boundary.failed(path, error)
         fault = f"it cannot be decided on: {why}; see the scheduler's log"
-        return decide(replace(situation, fault=fault), rules=self._rules, now=now, explain=explain)
+        return decide(replace(inputs, fault=fault), rules=self._rules, now=now, explain=explain)
 
-    async def preview(self, manifest: bytes) -> tuple[ObjectKey, Decision]:
+    async def preview(self, manifest: bytes) -> tuple[ObjectKey, PlacementDecision]:
         """Return the decision for a manifest as if it was stored now.
 
         Raises InvalidArgumentError for what is not a manifest of a kind that is known here.
@@ -103,9 +103,9 @@ class Evaluator:
         selection = await self._world.selection(path, record)
         if selection is None:
             raise ConflictError("policies changed while the manifest was compared with them: try again")
-        situation = self._world.situation(path, record, selection)
-        situation = replace(situation, obj=obj, overrides=selection.changing)
-        return key, decide(situation, rules=self._rules, now=self._clock(), cache=self._cache, explain=True)
+        inputs = self._world.decision_input(path, record, selection)
+        inputs = replace(inputs, obj=obj, overrides=selection.changing)
+        return key, decide(inputs, rules=self._rules, now=self._clock(), cache=self._cache, explain=True)
 
     async def _key_of(self, obj: Object) -> ObjectKey:
         gvk = gvk_of(obj)

@@ -32,7 +32,7 @@ from hanse.errors import (
 from hanse.federation.placements import suspended_clusters
 from hanse.kube.model.objects import Object, mapping
 from hanse.process.telemetry import get_logger
-from hanse_scheduler.decide.filtering import BELONGS
+from hanse_scheduler.reasons import BELONGS
 
 COMPONENT = "hanse-scheduler"
 

@@ -25,7 +25,7 @@ from hanse.store import Compare, Delete, Put
 from hanse.store.batch import BatchWriter
 from hanse.store.election import Leadership
 from hanse.store.keys import OBJECTS, PLACEMENTS
-from hanse_scheduler.decide.situation import Decision
+from hanse_scheduler.decide.decision import PlacementDecision
 from hanse_scheduler.placing.evaluator import Evaluator
 from hanse_scheduler.placing.events import Recorder
 from hanse_scheduler.state.world import World
@@ -117,12 +117,12 @@ class PlacementReconciler:
                 raise UnavailableError("this scheduler does not lead any more: send the request again")
         raise ConflictError(f"{path} keeps changing while it is decided on: send the request again")
 
-    def _again(self, decision: Decision) -> Result | None:
+    def _again(self, decision: PlacementDecision) -> Result | None:
         if not math.isfinite(decision.reconsider_at):
             return None
         return Result(requeue_after=max(0.0, decision.reconsider_at - self._clock()))
 
-    async def _store_decision(self, path: str, decision: Decision) -> bool:
+    async def _store_decision(self, path: str, decision: PlacementDecision) -> bool:
         """Write the decision, which was made just now; return False if what it was made on has changed."""
         record = self._world.record(path)
         if record is None:
@@ -175,4 +175,4 @@ class PlacementReconciler:
 
     async def _catch_up(self, revision: int) -> None:
         if not self._leadership.lost.is_set():
-            await self._world.state.reached(revision, 10.0)
+            await self._world.objects.reached(revision, 10.0)

@@ -1,8 +1,8 @@
-"""How the scheduler reads what is stored: one decoder for every key under the federation's prefix.
+"""How the scheduler reads what is stored: one decoder for each prefix that it follows.
 
-Owns the values that the mirror keeps. They are small on purpose: of an object only what decisions depend on,
-of a sync state three numbers, so that ten thousand objects in a hundred clusters fit into little memory and
-changes that mean nothing to a decision can be told apart at once. Each stored value is parsed once.
+Owns the values that the collections keep. They are small on purpose: of an object only what decisions depend
+on, of a sync state three numbers, so that ten thousand objects in a hundred clusters fit into little memory,
+and changes that mean nothing to a decision can be told apart at once. Each stored value is parsed once.
 
 Pure. Next: `world`, which indexes them.
 """
@@ -27,17 +27,9 @@ from hanse.kube.model.objects import Object, child, mapping, sequence
 from hanse.security import envelope
 from hanse.store import KeyValue
 from hanse.store.decoding import decode as message
-from hanse.store.keys import (
-    CATALOGUES,
-    CLUSTERS,
-    OBJECTS,
-    PLACEMENTS,
-    SYNCSTATES,
-    ObjectKey,
-    parse_sync_state,
-)
+from hanse.store.keys import ObjectKey, parse_cluster, parse_sync_state
 from hanse.well_known import CLUSTER_SELECTOR, GROUP
-from hanse_scheduler.decide.situation import Observed
+from hanse_scheduler.decide.inputs import Observed
 from hanse_scheduler.decide.workloads import WORKLOADS
 from hanse_scheduler.state.clusters import ClusterView, served_by, view_of
 from hanse_scheduler.state.policies import (
@@ -82,36 +74,48 @@ class Record:
 
 
 Served: TypeAlias = frozenset[tuple[str, str]]
-Value: TypeAlias = (
-    Record | PlacementPolicy | OverridePolicy | ClusterView | Served | Placement | Observed | Ignored
-)
+FederatedObject: TypeAlias = Record | PlacementPolicy | OverridePolicy | Ignored
 
 
-def decode(kv: KeyValue) -> Value:
-    """Return the value of a key. Raises ValueError or a HanseError for a key or value that is not one."""
-    prefix, _, rest = kv.key.partition("/")
-    match prefix:
-        case "objects":
-            return _object(ObjectKey.parse(kv.key), kv.value)
-        case "placements":
-            ObjectKey.parse(kv.key)
-            return message(Placement, kv.value)
-        case "syncstates":
-            parse_sync_state(kv.key)
-            return observed_of(message(SyncState, kv.value))
-        case "clusters":
-            view = view_of(message(Cluster, kv.value))
-            if view.name != rest:
-                raise ValueError(f"the stored cluster is {view.name!r}, its key that of {rest!r}")
-            return view
-        case "catalogues":
-            return served_by(message(ApiCatalogue, kv.value))
-    return IGNORED
+def decode_object(kv: KeyValue) -> FederatedObject:
+    """Return what is kept of an object or a policy. Raises ValueError or a HanseError."""
+    key, value = ObjectKey.parse(kv.key), kv.value
+    policies = key.group == GROUP and key.resource in (*PLACEMENT_RESOURCES, *OVERRIDE_RESOURCES)
+    if not policies and not placeable(key.group, key.resource):
+        return IGNORED
+    obj, why = unreadable.decode(key, envelope.shown(value))
+    if not policies:
+        if why:
+            raise ValueError(why)
+        return record_of(obj, key=key)
+    compiled = compile_placement if key.resource in PLACEMENT_RESOURCES else compile_override
+    return compiled(_selecting(obj, value, why) if why else obj, fault=why)
 
 
-assert (OBJECTS, PLACEMENTS, SYNCSTATES, CLUSTERS, CATALOGUES) == (
-    "objects", "placements", "syncstates", "clusters", "catalogues",
-)  # fmt: skip
+def decode_placement(kv: KeyValue) -> Placement:
+    """Return a placement. Raises ValueError or a HanseError."""
+    ObjectKey.parse(kv.key)
+    return message(Placement, kv.value)
+
+
+def decode_sync_state(kv: KeyValue) -> Observed:
+    """Return what decisions depend on of a sync state. Raises ValueError or a HanseError."""
+    parse_sync_state(kv.key)
+    return observed_of(message(SyncState, kv.value))
+
+
+def decode_cluster(kv: KeyValue) -> ClusterView:
+    """Return what decisions depend on of a cluster. Raises ValueError or a HanseError."""
+    name = parse_cluster(kv.key)
+    view = view_of(message(Cluster, kv.value))
+    if view.name != name:
+        raise ValueError(f"the stored cluster is {view.name!r}, its key that of {name!r}")
+    return view
+
+
+def decode_catalogue(kv: KeyValue) -> Served:
+    """Return which kinds a cluster serves. Raises ValueError or a HanseError."""
+    return served_by(message(ApiCatalogue, kv.value))
 
 
 def observed_of(state: SyncState) -> Observed:
@@ -146,19 +150,6 @@ def record_of(obj: Object, *, key: ObjectKey) -> Record:
         belongs="" if propagates else belongings.of(key.group, key.resource, obj),
         traceparent=traceparent_of(obj),
     )
-
-
-def _object(key: ObjectKey, value: bytes) -> Value:
-    policies = key.group == GROUP and key.resource in (*PLACEMENT_RESOURCES, *OVERRIDE_RESOURCES)
-    if not policies and not placeable(key.group, key.resource):
-        return IGNORED
-    obj, why = unreadable.decode(key, envelope.shown(value))
-    if not policies:
-        if why:
-            raise ValueError(why)
-        return record_of(obj, key=key)
-    compiled = compile_placement if key.resource in PLACEMENT_RESOURCES else compile_override
-    return compiled(_selecting(obj, value, why) if why else obj, fault=why)
 
 
 def _selecting(shown: Object, value: bytes, why: str) -> Object:

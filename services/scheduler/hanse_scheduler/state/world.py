@@ -1,13 +1,12 @@
 """Everything that the scheduler knows, in memory, indexed for the question "who must be decided anew?".
 
-Owns the mirrors of the store (`state` has objects, placements and sync states, `mirror` also clusters) and
-the indexes over them: objects by kind, placements by cluster, contents of namespaces, sync states by object,
-policies by kind, and the table of clusters. `on_dirty` is called with the path
-(`<group|core>/<resource>/<ns|_>/<name>`) of each object whose decision may have changed, and whether
-somebody waits for it. Changes that cannot matter are dropped here: a sync state that only says "applied", a
-cluster's heartbeat, an object's data.
+Owns the follower of the store, its collections and the indexes over them: objects by kind, placements by
+cluster, contents of namespaces, sync states by object, policies by kind, and the table of clusters.
+`on_dirty` is called with the path (`<group|core>/<resource>/<ns|_>/<name>`) of each object whose decision may
+have changed, and whether somebody waits for it. Changes that cannot matter are dropped here: a sync state
+that only says "applied", a cluster's heartbeat, an object's data.
 
-Concurrency: one event loop; the mirrors' callback changes everything between two awaits. Which objects a
+Concurrency: one event loop; the collections' callbacks change everything between two awaits. Which objects a
 changed policy selects may take many turns of the loop to find.
 
 Next: `reconciler`, which decides for a path; `decision` for what a decision needs.
@@ -18,7 +17,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TypeVar
@@ -26,7 +26,7 @@ from typing import TypeVar
 from hanse.api.scheduler.v1.placement_pb2 import Placement
 from hanse.boundary import Boundary
 from hanse.federation.placements import is_named, is_releasing, named_clusters
-from hanse.store import Store
+from hanse.store import Collection, Follower, Store
 from hanse.store.keys import (
     CATALOGUES,
     CLUSTERS,
@@ -34,12 +34,14 @@ from hanse.store.keys import (
     PLACEMENTS,
     SYNCSTATES,
     ObjectKey,
+    last_segment,
 )
-from hanse.store.mirror import JoinedMirrors, Mirror
+from hanse.store.spans import Span
 from hanse.turns import SLICE_SECONDS
 from hanse.well_known import GROUP
-from hanse_scheduler.decide.situation import Observed, Situation
+from hanse_scheduler.decide.inputs import DecisionInput, Observed
 from hanse_scheduler.decide.workloads import WORKLOADS, shortfall
+from hanse_scheduler.handshake.previous import PreviousPlacement
 from hanse_scheduler.state.clusters import ClusterTable, ClusterView
 from hanse_scheduler.state.policies import (
     OVERRIDE_RESOURCES,
@@ -54,10 +56,25 @@ from hanse_scheduler.state.policies import (
     selecting,
     selects,
 )
-from hanse_scheduler.state.records import Record, Value, decode
+from hanse_scheduler.state.records import (
+    FederatedObject,
+    Record,
+    Served,
+    decode_catalogue,
+    decode_cluster,
+    decode_object,
+    decode_placement,
+    decode_sync_state,
+)
 
 OnDirty = Callable[[str, bool], None]
 """Called with a path and whether it is urgent."""
+
+SPANS = (
+    Span(f"{CATALOGUES}/", f"{CLUSTERS}/"),  # and not the credentials, which come after them
+    Span(f"{OBJECTS}/", f"{SYNCSTATES}/"),
+)
+"""What is followed in one order each: objects, their placements and sync states are."""
 
 K = TypeVar("K")
 
@@ -85,13 +102,22 @@ class Selection:
 
 
 class World:
-    """The mirror and its indexes. An async context manager; `clock` returns seconds since the epoch."""
+    """What is followed and its indexes. An async context manager; `clock` returns seconds since the epoch."""
 
     def __init__(self, store: Store, *, clock: Callable[[], float]) -> None:
-        self.state: Mirror[Value] = Mirror(store, f"{OBJECTS}/", decode, through=f"{SYNCSTATES}/")
-        self.mirror = JoinedMirrors(
-            Mirror(store, f"{CATALOGUES}/", decode, through=f"{CLUSTERS}/"),  # and not the credentials
-            self.state,
+        self.catalogues = Collection(f"{CATALOGUES}/", decode_catalogue)
+        self.clusters = Collection(f"{CLUSTERS}/", decode_cluster)
+        self.objects = Collection(f"{OBJECTS}/", decode_object)
+        self.placements = Collection(f"{PLACEMENTS}/", decode_placement)
+        self.sync_states = Collection(f"{SYNCSTATES}/", decode_sync_state)
+        self.follower = Follower(
+            store,
+            self.catalogues,
+            self.clusters,
+            self.objects,
+            self.placements,
+            self.sync_states,
+            spans=SPANS,
         )
         self.table = ClusterTable(clusters={})
         self.on_dirty: OnDirty | None = None
@@ -112,14 +138,18 @@ class World:
         self._boundary = Boundary("scheduler policies")
         self._policies: PolicyIndex[PlacementPolicy] = PolicyIndex()
         self._overrides: PolicyIndex[OverridePolicy] = PolicyIndex()
-        self.mirror.subscribe(self._changed)
+        self.catalogues.subscribe(self._catalogue_changed)
+        self.clusters.subscribe(self._cluster_changed)
+        self.objects.subscribe(self._object_changed)
+        self.placements.subscribe(self._placement_changed)
+        self.sync_states.subscribe(self._state_changed)
 
     async def __aenter__(self) -> World:
-        await self.mirror.__aenter__()
+        await self.follower.__aenter__()
         return self
 
     async def __aexit__(self, *error: object) -> None:
-        await self.mirror.__aexit__(*error)
+        await self.follower.__aexit__(*error)
 
     # --- what there is ---
 
@@ -134,8 +164,7 @@ class World:
 
     def unreadable(self, path: str) -> bool:
         """Return whether the object or its placement is stored, but cannot be decoded."""
-        broken = self.mirror.broken
-        return f"{OBJECTS}/{path}" in broken or f"{PLACEMENTS}/{path}" in broken
+        return f"{OBJECTS}/{path}" in self.objects.broken or f"{PLACEMENTS}/{path}" in self.placements.broken
 
     def blind(self, path: str) -> str:
         """Return the key of something that is stored, never could be decoded, and may have a say in where the
@@ -144,8 +173,7 @@ class World:
         What it says is not known, which is not the same as that it is not there: the object would leave its
         clusters for nothing, or go where a policy does not want it. What is placed by others is decided on.
         """
-        broken = (key for key in self.mirror.broken if key not in self.mirror)
-        return next((key for key in broken if self._may_say(key, path)), "")
+        return next((key for key in self.follower.unknown() if self._may_say(key, path)), "")
 
     def _may_say(self, key: str, path: str) -> bool:
         """Return whether what is stored at `key` may have a say in where the object is."""
@@ -169,8 +197,8 @@ class World:
 
     def object_revision(self, path: str) -> int:
         """Return the revision of the object, 0 if there is none."""
-        entry = self.state.entry(f"{OBJECTS}/{path}")
-        return entry.mod_revision if entry is not None else 0
+        found = self.objects.versioned(f"{OBJECTS}/{path}")
+        return found.mod_revision if found is not None else 0
 
     def placement(self, path: str) -> Stored | None:
         """Return the placement in force, as new as this process has written or seen it."""
@@ -191,26 +219,25 @@ class World:
         found = await asyncio.to_thread(_selection, record, placing, changing, group=group)
         return found if versions == (self._policies.version, self._overrides.version) else None
 
-    def situation(self, path: str, record: Record, selection: Selection) -> Situation:
+    def decision_input(self, path: str, record: Record, selection: Selection) -> DecisionInput:
         """Return what a decision about the object needs, without override policies."""
         key = ObjectKey.parse(f"{OBJECTS}/{path}")
         stored = self._placements.get(path)
-        return Situation(
+        return DecisionInput(
             key=key,
             obj=record.slim,
             table=self.table,
             propagates=record.propagates,
             belongs=record.belongs,
             policy=selection.placing,
-            previous=stored.value if stored else None,
-            previous_revision=stored.revision if stored else 0,
+            previous=PreviousPlacement(stored.value, stored.revision) if stored else PreviousPlacement(),
             observed=self._states.get(path, _NOTHING),
             contents=self._holding(key) if record.propagates else frozenset(),
         )
 
     @contextmanager
     def writing(self, path: str) -> Iterator[None]:
-        """While this process writes the placement, the mirror's telling of it is no news."""
+        """While this process writes the placement, the follower's telling of it is no news."""
         self._writing.add(path)
         try:
             yield
@@ -218,7 +245,7 @@ class World:
             self._writing.discard(path)
 
     def wrote(self, path: str, placement: Placement | None, revision: int) -> None:
-        """Take note of a write of this process, before the mirror tells of it."""
+        """Take note of a write of this process, before the follower tells of it."""
         known = self._placements.get(path)
         if known is None or known.revision < revision:
             self._set_placement(path, Stored(placement, revision) if placement is not None else None)
@@ -230,28 +257,18 @@ class World:
 
     # --- what happens ---
 
-    def _changed(self, key: str, old: Value | None, new: Value | None, revision: int) -> None:
-        prefix, _, path = key.partition("/")
-        if prefix == SYNCSTATES:
-            self._state_changed(path, old, new)
-        elif prefix == PLACEMENTS:
-            self._placement_changed(path, new, revision)
-        elif prefix == OBJECTS:
-            self._object_changed(path, old, new)
-        elif prefix == CLUSTERS:
-            self._cluster_changed(path, new)
-        elif prefix == CATALOGUES:
-            self._catalogue_changed(path, new)
-
     def _dirty(self, path: str, *, urgent: bool = False) -> None:
         if self.on_dirty is not None:
             self.on_dirty(path, urgent)
 
-    def _all_dirty(self, paths: Collection[str]) -> None:
+    def _all_dirty(self, paths: Iterable[str]) -> None:
         for path in list(paths):
             self._dirty(path)
 
-    def _object_changed(self, path: str, old: Value | None, new: Value | None) -> None:
+    def _object_changed(
+        self, key: str, old: FederatedObject | None, new: FederatedObject | None, revision: int
+    ) -> None:
+        path = key.partition("/")[2]
         if isinstance(new, Record) or isinstance(old, Record):
             before = old if isinstance(old, Record) else None
             after = new if isinstance(new, Record) else None
@@ -316,9 +333,12 @@ class World:
                         self._dirty(path)
                 yield
 
-    def _placement_changed(self, path: str, new: Value | None, revision: int) -> None:
+    def _placement_changed(
+        self, key: str, old: Placement | None, new: Placement | None, revision: int
+    ) -> None:
+        path = key.partition("/")[2]
         known = self._placements.get(path)
-        if isinstance(new, Placement):
+        if new is not None:
             if known is None or known.revision < revision:
                 self._set_placement(path, Stored(new, revision))
                 if path not in self._writing:
@@ -358,7 +378,7 @@ class World:
         if missing:
             self._unplaced[path] = missing
 
-    def _count(self, path: str, *, removed: Collection[str], added: Collection[str]) -> None:
+    def _count(self, path: str, *, removed: AbstractSet[str], added: AbstractSet[str]) -> None:
         """Count what a namespace holds by cluster; mark the namespace when a cluster comes or goes."""
         namespace = path.split("/", 3)[2]
         if namespace == "_":
@@ -378,18 +398,16 @@ class World:
         if crossed:
             self._dirty(f"core/namespaces/_/{namespace}", urgent=True)
 
-    def _state_changed(self, path: str, old: Value | None, new: Value | None) -> None:
-        path, _, cluster = path.rpartition("/")
+    def _state_changed(self, key: str, old: Observed | None, new: Observed | None, revision: int) -> None:
+        path, _, cluster = key.partition("/")[2].rpartition("/")
         states = self._states.setdefault(path, {})
-        if isinstance(new, Observed):
+        if new is not None:
             states[cluster] = new
         else:
             states.pop(cluster, None)
             if not states:
                 del self._states[path]
-        before = old if isinstance(old, Observed) else None
-        after = new if isinstance(new, Observed) else None
-        if self._matters(path, cluster, before, after):
+        if self._matters(path, cluster, old, new):
             self._dirty(path, urgent=True)
 
     def _matters(self, path: str, cluster: str, before: Observed | None, after: Observed | None) -> bool:
@@ -407,9 +425,11 @@ class World:
             after.unschedulable > 0 and before is not None and after.replicas != before.replicas
         )
 
-    def _cluster_changed(self, name: str, new: Value | None) -> None:
+    def _cluster_changed(
+        self, key: str, _: ClusterView | None, view: ClusterView | None, revision: int
+    ) -> None:
+        name = last_segment(key)
         old = self.table.clusters.get(name)
-        view = new if isinstance(new, ClusterView) else None
         if view is not None and not view.reachable and not view.since:
             # Nobody says since when: count from when it is seen first.
             since = old.since if old is not None and old.since else self._clock()
@@ -428,10 +448,10 @@ class World:
                 [*self._records, *(path for path in self._placements if path not in self._records)]
             )
 
-    def _catalogue_changed(self, name: str, new: Value | None) -> None:
-        before = self.table
+    def _catalogue_changed(self, key: str, old: Served | None, new: Served | None, revision: int) -> None:
+        name, before = last_segment(key), self.table
         served = {key: value for key, value in before.served.items() if key != name}
-        if isinstance(new, frozenset):
+        if new is not None:
             served[name] = new
         self._new_table(served=served)
         for (group, resource), paths in list(self._by_resource.items()):

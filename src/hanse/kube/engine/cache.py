@@ -6,7 +6,7 @@ subscribers the difference; watches end, since nobody knows what they missed. Re
 seen what this process wrote (`fresh`). A value that cannot be read, a view that fails on an object and a
 subscriber that raises are that object's trouble: it is served with the reason
 (`hanse.kube.engine.unreadable`), and all others are served on. Next: `hanse.kube.engine.history` for windows
-and watches, `hanse.kube.engine.resources` for writes.
+and watches, `hanse.kube.engine.resources.store` for writes.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ import structlog
 from hanse.boundary import Boundary
 from hanse.errors import CompactedError, DeadlineError, FailedPreconditionError, HanseError
 from hanse.kube.engine import unreadable
-from hanse.kube.engine.entry import Change, ChangeType, Entry, version_of, with_version
 from hanse.kube.engine.history import WINDOW, Position, ResourceLog
 from hanse.kube.engine.hooks import Deferred, View
+from hanse.kube.engine.served import ChangeType, ObjectChange, ServedObject, version_of, with_version
 from hanse.kube.model.objects import Object
 from hanse.store import Event, KeyValue, Store, WatchBatch
 from hanse.store.keys import OBJECTS, ObjectKey, resource_prefix
@@ -87,12 +87,12 @@ class ObjectCache:
         self._loaded = asyncio.Event()
         self._expected = 0
         self._waiters: list[tuple[int, asyncio.Future[None]]] = []
-        self._subscribers: list[Callable[[Change], None]] = []
+        self._subscribers: list[Callable[[ObjectChange], None]] = []
         self.revision = 0
 
     # Reading.
 
-    def get(self, key: ObjectKey) -> Entry | None:
+    def get(self, key: ObjectKey) -> ServedObject | None:
         """Return an object; None if there is none."""
         log = self._logs.get((key.group, key.resource))
         return log.entries.get((key.namespace, key.name)) if log else None
@@ -101,7 +101,7 @@ class ObjectCache:
         """Return why what is stored of an object cannot be read; "" if it can, or nothing is stored."""
         return self._broken.get(key, "")
 
-    def objects(self, group: str, resource: str, namespace: str | None = None) -> list[Entry]:
+    def objects(self, group: str, resource: str, namespace: str | None = None) -> list[ServedObject]:
         """Return the objects of a resource in order of namespace and name; `namespace` None means all."""
         log = self._logs.get((group, resource))
         return list(log.select(namespace)) if log else []
@@ -124,7 +124,7 @@ class ObjectCache:
 
     async def watch(
         self, group: str, resource: str, *, since: int | None = None
-    ) -> AsyncIterator[tuple[Change, ...]]:
+    ) -> AsyncIterator[tuple[ObjectChange, ...]]:
         """Yield the changes of a resource after revision `since` (None: from now), as they come, in order.
 
         Raises CompactedError if they are no longer all known.
@@ -145,7 +145,7 @@ class ObjectCache:
         finally:
             log.leave(waker)
 
-    def subscribe(self, callback: Callable[[Change], None]) -> Callable[[], None]:
+    def subscribe(self, callback: Callable[[ObjectChange], None]) -> Callable[[], None]:
         """Call `callback` for every change of every resource, at once and in order; returns how to stop."""
         self._subscribers.append(callback)
         return lambda: self._subscribers.remove(callback)
@@ -323,7 +323,7 @@ class ObjectCache:
         self, intents: dict[ObjectKey, tuple[Object, int]], affected: dict[ObjectKey, int], revision: int
     ) -> None:
         self._floor = revision
-        by_resource: dict[tuple[str, str], dict[Position, Entry]] = {}
+        by_resource: dict[tuple[str, str], dict[Position, ServedObject]] = {}
         for key in (*intents, *(affected.keys() - intents.keys())):
             intent, written = intents.get(key, (None, 0))
             entry = self._entry(key, intent, written, version_of(written=written, parts=affected.get(key, 0)))
@@ -342,7 +342,7 @@ class ObjectCache:
         can go on without a gap.
         """
         known = {e.key for log in self._logs.values() for e in log.entries.values()}
-        found: list[tuple[int, ObjectKey, Entry | None]] = []
+        found: list[tuple[int, ObjectKey, ServedObject | None]] = []
         for key in sorted(known | intents.keys() | affected.keys()):
             intent, written = intents.get(key, (None, 0))
             parts = affected.get(key, 0)
@@ -472,14 +472,16 @@ class ObjectCache:
 
     def _entry(
         self, key: ObjectKey, intent: Object | None, intent_revision: int, revision: int
-    ) -> Entry | None:
+    ) -> ServedObject | None:
         obj = self._rendered(key, intent)
         if obj is None:
             return None
         served = obj if isinstance(obj, Deferred) else with_version(obj, revision, hidden=self._hidden)
-        return Entry(key, obj=served, intent=intent, intent_revision=intent_revision, revision=revision)
+        return ServedObject(
+            key, obj=served, intent=intent, intent_revision=intent_revision, revision=revision
+        )
 
-    def _change(self, key: ObjectKey, new: Entry | None, revision: int) -> None:
+    def _change(self, key: ObjectKey, new: ServedObject | None, revision: int) -> None:
         """Compare an object's new state with the old one, and record what changed at `revision`."""
         old = self.get(key)
         if new is None:
@@ -487,19 +489,19 @@ class ObjectCache:
                 self._delete(old, revision)
             return
         if old is None:
-            self._emit(Change(revision, "ADDED", key, new, None))
+            self._emit(ObjectChange(revision, "ADDED", key, new, None))
         elif new.deferred:
-            self._emit(Change(revision, "MODIFIED", key, new, old))
+            self._emit(ObjectChange(revision, "MODIFIED", key, new, old))
         elif old.uid != new.uid:
             self._delete(old, revision)
-            self._emit(Change(revision, "ADDED", key, new, None))
+            self._emit(ObjectChange(revision, "ADDED", key, new, None))
         elif old.intent_revision != new.intent_revision or not _same(old.object, new.object):
-            self._emit(Change(revision, "MODIFIED", key, new, old))
+            self._emit(ObjectChange(revision, "MODIFIED", key, new, old))
 
-    def _delete(self, old: Entry, revision: int) -> None:
-        self._emit(Change(revision, "DELETED", old.key, old.at(revision), old))
+    def _delete(self, old: ServedObject, revision: int) -> None:
+        self._emit(ObjectChange(revision, "DELETED", old.key, old.at(revision), old))
 
-    def _emit(self, change: Change) -> None:
+    def _emit(self, change: ObjectChange) -> None:
         self.log(change.key.group, change.key.resource).append(change)
         for subscriber in tuple(self._subscribers):
             try:
@@ -550,4 +552,4 @@ async def _deadline(what: str, seconds: float = FRESH_SECONDS) -> AsyncIterator[
         raise DeadlineError(f"timed out waiting for {what}") from None
 
 
-__all__ = ["Change", "ChangeType", "Entry", "ObjectCache"]
+__all__ = ["ChangeType", "ObjectCache", "ObjectChange", "ServedObject"]

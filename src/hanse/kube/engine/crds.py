@@ -26,11 +26,11 @@ from hanse.boundary import Boundary, reason_of
 from hanse.errors import HanseError, InvalidArgumentError, NotFoundError
 from hanse.kube.engine import unreadable
 from hanse.kube.engine.cache import ObjectCache
-from hanse.kube.engine.entry import Change
 from hanse.kube.engine.hooks import AdmissionRequest
 from hanse.kube.engine.lifecycle import invalid, timestamp
 from hanse.kube.engine.options import DeleteOptions
-from hanse.kube.engine.resources import ResourceStore
+from hanse.kube.engine.resources.store import ResourceStore
+from hanse.kube.engine.served import ObjectChange
 from hanse.kube.kinds.catalogue import Catalogue
 from hanse.kube.kinds.kind import PrinterColumn, ScalePaths, SelectableField
 from hanse.kube.kinds.resource_info import ResourceInfo
@@ -319,7 +319,7 @@ class CrdController:
             self._serve(entry.object)
         self._cache.subscribe(self._changed)
 
-    def _changed(self, change: Change) -> None:
+    def _changed(self, change: ObjectChange) -> None:
         if (change.key.group, change.key.resource) != (GROUP, PLURAL):
             return
         if change.type == "DELETED":

@@ -4,7 +4,7 @@
         await engine.resources.create(info, obj, namespace="shop")
 
 Owns the tasks that follow the store, serve CRDs and collect garbage; ends with them. Everything runs in one
-event loop. Next: `hanse.kube.engine.resources` for writes, `hanse.kube.engine.cache` for reads,
+event loop. Next: `hanse.kube.engine.resources.store` for writes, `hanse.kube.engine.cache` for reads,
 `hanse.kube.server.app` for HTTP.
 """
 
@@ -25,7 +25,7 @@ from hanse.kube.engine.crds import CrdAdmission, CrdController
 from hanse.kube.engine.expiry import EVENT_TTL, EventLeases, EventSweep
 from hanse.kube.engine.garbage import GarbageCollector
 from hanse.kube.engine.hooks import Admission, Room, View
-from hanse.kube.engine.resources import ResourceStore
+from hanse.kube.engine.resources.store import ResourceStore
 from hanse.kube.kinds.catalogue import Catalogue
 from hanse.store import Store
 from hanse.turns import Turns

@@ -7,7 +7,7 @@ there are few leases and few Events end at once.
 
 Concurrency: one loop. Events of one store are written by any number of tasks; a lease is asked for once.
 
-Next: `hanse.kube.engine.resources`, which writes with these leases.
+Next: `hanse.kube.engine.resources.store`, which writes with these leases.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import structlog
 
 from hanse.errors import HanseError
 from hanse.kube.engine.cache import ObjectCache
-from hanse.kube.engine.entry import Entry
+from hanse.kube.engine.served import ServedObject
 from hanse.kube.model.objects import Object, mapping, sequence
 from hanse.store import Compare, Delete, Store
 from hanse.store.keys import ObjectKey
@@ -111,10 +111,10 @@ class EventSweep:
             deleted += sum(await asyncio.gather(*map(self._store.delete, keys[start : start + _BATCH])))
         return deleted
 
-    def _entries(self) -> list[Entry]:
+    def _entries(self) -> list[ServedObject]:
         return self._cache.objects(*_EVENTS)
 
-    async def _delete(self, entries: Iterable[Entry]) -> int:
+    async def _delete(self, entries: Iterable[ServedObject]) -> int:
         """Delete those without finalizers that nobody has changed meanwhile, some at once."""
         due = _due(entries)
         deleted = 0
@@ -122,7 +122,7 @@ class EventSweep:
             deleted += await self._delete_batch(due[start : start + _BATCH])
         return deleted
 
-    async def _delete_batch(self, batch: list[Entry]) -> int:
+    async def _delete_batch(self, batch: list[ServedObject]) -> int:
         compares = [Compare.mod(e.key.key(), e.intent_revision) for e in batch]
         result = await self._store.txn(compares, [Delete(e.key.key()) for e in batch])
         if result.succeeded:
@@ -132,7 +132,7 @@ class EventSweep:
         return sum([await self._delete_batch([entry]) for entry in batch])
 
 
-def _due(entries: Iterable[Entry]) -> list[Entry]:
+def _due(entries: Iterable[ServedObject]) -> list[ServedObject]:
     """Return those that are stored and that nobody keeps with a finalizer."""
     return [e for e in entries if e.intent and not sequence(e.intent, "metadata", "finalizers")]
 

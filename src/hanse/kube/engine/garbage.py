@@ -20,10 +20,10 @@ import structlog
 from hanse.boundary import Boundary
 from hanse.errors import HanseError, NotFoundError
 from hanse.kube.engine.cache import ObjectCache
-from hanse.kube.engine.entry import Change, Entry
 from hanse.kube.engine.lifecycle import FOREGROUND, ORPHAN
 from hanse.kube.engine.options import DeleteOptions
-from hanse.kube.engine.resources import ResourceStore
+from hanse.kube.engine.resources.store import ResourceStore
+from hanse.kube.engine.served import ObjectChange, ServedObject
 from hanse.kube.kinds.catalogue import Catalogue
 from hanse.kube.model.objects import Object, mapping, parse_api_version, sequence
 from hanse.store.keys import ObjectKey
@@ -75,7 +75,7 @@ class GarbageCollector:
 
     # What happened.
 
-    def _changed(self, change: Change) -> None:
+    def _changed(self, change: ObjectChange) -> None:
         if change.entry.intent is None:
             return
         if change.type != "DELETED":
@@ -94,7 +94,7 @@ class GarbageCollector:
             if space is not None and space.object["metadata"].get("deletionTimestamp"):
                 self._add(space.key)
 
-    def _index(self, entry: Entry) -> None:
+    def _index(self, entry: ServedObject) -> None:
         uids = _owner_uids(entry.object)
         if self._owners.get(entry.key, ()) != uids:
             self._forget(entry.key)
@@ -136,7 +136,7 @@ class GarbageCollector:
             self._boundary.failed(str(key), error)
             return False
 
-    async def _deleting(self, entry: Entry) -> bool:
+    async def _deleting(self, entry: ServedObject) -> bool:
         finalizers = entry.object["metadata"].get("finalizers") or ()
         if FOREGROUND in finalizers:
             return await self._foreground(entry)
@@ -146,7 +146,7 @@ class GarbageCollector:
             return await self._namespace(entry)
         return True
 
-    async def _namespace(self, entry: Entry) -> bool:
+    async def _namespace(self, entry: ServedObject) -> bool:
         """Delete what is in a namespace; when nothing is left, let the namespace go."""
         if "kubernetes" not in sequence(entry.object, "spec", "finalizers"):
             return True
@@ -171,7 +171,7 @@ class GarbageCollector:
         await self._resources.modify(info, name=name, change=_finalized, subresource="finalize")
         return True
 
-    async def _foreground(self, entry: Entry) -> bool:
+    async def _foreground(self, entry: ServedObject) -> bool:
         """Delete the dependents; let the owner go when those that block it are gone."""
         waiting = False
         for dependent in self._of(entry.uid):
@@ -187,14 +187,14 @@ class GarbageCollector:
         await self._release(entry, FOREGROUND)
         return True
 
-    async def _orphan(self, entry: Entry) -> bool:
+    async def _orphan(self, entry: ServedObject) -> bool:
         """Take the owner out of its dependents, then let it go."""
         for dependent in self._of(entry.uid):
             await self._disown(dependent, {entry.uid})
         await self._release(entry, ORPHAN)
         return True
 
-    async def _owned(self, entry: Entry) -> bool:
+    async def _owned(self, entry: ServedObject) -> bool:
         """Delete an object none of whose owners exist; drop references to those that do not."""
         references = sequence(entry.object, "metadata", "ownerReferences")
         gone = {str(o.get("uid")) for o in references if self._is_gone(o, entry)}
@@ -210,7 +210,7 @@ class GarbageCollector:
             await self._delete(entry)
         return True
 
-    def _is_gone(self, reference: dict[str, Any], entry: Entry) -> bool:
+    def _is_gone(self, reference: dict[str, Any], entry: ServedObject) -> bool:
         """Report whether an owner certainly does not exist; one of a kind that is not served is unknown."""
         if str(reference.get("uid")) in self._uids:
             return False
@@ -228,11 +228,11 @@ class GarbageCollector:
         owner = self._cache.get(key)
         return owner is None or owner.uid != reference.get("uid")
 
-    def _of(self, uid: str) -> list[Entry]:
+    def _of(self, uid: str) -> list[ServedObject]:
         entries = (self._cache.get(key) for key in tuple(self._dependents.get(uid, ())))
         return [entry for entry in entries if entry is not None]
 
-    async def _delete(self, entry: Entry, *, propagation: Any = "") -> None:
+    async def _delete(self, entry: ServedObject, *, propagation: Any = "") -> None:
         info = self._catalogue.storage(entry.key.group, entry.key.resource)
         if info is None:
             return
@@ -244,14 +244,14 @@ class GarbageCollector:
         except NotFoundError:
             return
 
-    async def _release(self, entry: Entry, finalizer: str) -> None:
+    async def _release(self, entry: ServedObject, finalizer: str) -> None:
         def change(obj: Object) -> Object | None:
             kept = [f for f in obj["metadata"].get("finalizers") or () if f != finalizer]
             return {**obj, "metadata": {**obj["metadata"], "finalizers": kept}}
 
         await self._modify(entry, change)
 
-    async def _disown(self, entry: Entry, uids: Iterable[str]) -> None:
+    async def _disown(self, entry: ServedObject, uids: Iterable[str]) -> None:
         gone = frozenset(uids)
 
         def change(obj: Object) -> Object | None:
@@ -263,7 +263,7 @@ class GarbageCollector:
 
         await self._modify(entry, change)
 
-    async def _modify(self, entry: Entry, change: Any) -> None:
+    async def _modify(self, entry: ServedObject, change: Any) -> None:
         info = self._catalogue.storage(entry.key.group, entry.key.resource)
         if info is not None:
             await self._resources.modify(

@@ -17,7 +17,7 @@ from itertools import islice, takewhile
 from sortedcontainers import SortedDict
 
 from hanse.errors import CompactedError
-from hanse.kube.engine.entry import Change, Entry
+from hanse.kube.engine.served import ObjectChange, ServedObject
 
 WINDOW = 8192
 """How many changes of a resource are kept, and never less than those of its newest revision. A client that is
@@ -35,18 +35,18 @@ class ResourceLog:
 
     def __init__(self, *, floor: int, window: int = WINDOW) -> None:
         """`floor` is the revision from which on every change will be in the log."""
-        self.entries: SortedDict[Position, Entry] = SortedDict()
+        self.entries: SortedDict[Position, ServedObject] = SortedDict()
         self.floor = floor
         self.revision = floor
-        self._changes: deque[Change] = deque()
+        self._changes: deque[ObjectChange] = deque()
         self._first = 0
         self._lost = 0
         self._window = window
         self._wakers: set[asyncio.Event] = set()
         self._asleep: dict[asyncio.Event, None] = {}
-        self._snapshot: tuple[tuple[int, str | None], tuple[Entry, ...]] | None = None
+        self._snapshot: tuple[tuple[int, str | None], tuple[ServedObject, ...]] | None = None
 
-    def load(self, entries: dict[Position, Entry]) -> None:
+    def load(self, entries: dict[Position, ServedObject]) -> None:
         """Put in the first objects, without a change for each but those of the floor itself.
 
         A client may have got a part of the floor's revision from a process before this one.
@@ -57,7 +57,7 @@ class ResourceLog:
     def _keep_floor(self) -> None:
         for entry in self.entries.values():
             if entry.revision == self.floor:
-                self._changes.append(Change(self.floor, "ADDED", entry.key, entry, None))
+                self._changes.append(ObjectChange(self.floor, "ADDED", entry.key, entry, None))
 
     def restart(self, revision: int) -> None:
         """Forget what happened before `revision`, at which all objects were listed again.
@@ -73,7 +73,7 @@ class ResourceLog:
         self._snapshot = None
         self._wake()
 
-    def append(self, change: Change) -> None:
+    def append(self, change: ObjectChange) -> None:
         """Record a change and wake the watches."""
         position = (change.key.namespace, change.key.name)
         if change.type == "DELETED":
@@ -108,26 +108,26 @@ class ResourceLog:
         if self._asleep:
             asyncio.get_running_loop().call_soon(self._wake_some)
 
-    def snapshot(self, namespace: str | None) -> tuple[Entry, ...]:
+    def snapshot(self, namespace: str | None) -> tuple[ServedObject, ...]:
         """Return the objects in a namespace (None: all) in order; watches that begin together share it."""
         if self._snapshot is None or self._snapshot[0] != (self.end, namespace):
             self._snapshot = ((self.end, namespace), tuple(self.select(namespace)))
         return self._snapshot[1]
 
-    def select(self, namespace: str | None, *, after: Position | None = None) -> Iterator[Entry]:
+    def select(self, namespace: str | None, *, after: Position | None = None) -> Iterator[ServedObject]:
         """Iterate over the objects in one namespace (None: all) in order, after a position."""
         low = after or ((namespace or "", "") if namespace is not None else None)
         high = (namespace, "\U0010ffff") if namespace is not None else None
         for position in self.entries.irange(low, high, inclusive=(after is None, True)):
             yield self.entries[position]
 
-    def at(self, revision: int, namespace: str | None) -> list[Entry]:
+    def at(self, revision: int, namespace: str | None) -> list[ServedObject]:
         """Return the objects in a namespace (None: all) as they were at `revision`, in order.
 
         Raises CompactedError if that is before the log's window.
         """
         self.check(revision)
-        undone: dict[Position, Entry | None] = {}
+        undone: dict[Position, ServedObject | None] = {}
         for change in reversed(self._changes):
             if change.revision <= revision:
                 break
@@ -185,7 +185,7 @@ class ResourceLog:
                 sequence -= 1
         return sequence, same
 
-    def read(self, sequence: int, *, limit: int | None = None) -> tuple[Change, ...]:
+    def read(self, sequence: int, *, limit: int | None = None) -> tuple[ObjectChange, ...]:
         """Return the changes from `sequence` on: all, or about the first `limit`, in whole revisions.
 
         Raises CompactedError if the first has left the window.

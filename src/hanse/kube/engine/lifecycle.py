@@ -2,7 +2,7 @@
 
 Server-owned metadata on create, what an update may and may not change, generation, what a delete does at
 once and what waits for finalizers. No I/O; inputs are never changed. The rules are those of Kubernetes' API
-conventions. Next: `hanse.kube.engine.resources`, which runs them inside transactions.
+conventions. Next: `hanse.kube.engine.resources.store`, which runs them inside transactions.
 """
 
 from __future__ import annotations

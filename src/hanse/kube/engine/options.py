@@ -1,6 +1,6 @@
 """The options of reads and writes, as values. They mirror the query parameters of the Kubernetes API.
 
-Next: `hanse.kube.engine.resources`.
+Next: `hanse.kube.engine.resources.store`.
 """
 
 from __future__ import annotations

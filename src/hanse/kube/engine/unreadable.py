@@ -5,8 +5,8 @@ form that an object has. Such a value stops nothing and is not "no object": it i
 in its place has the name of its key, the annotation `hanse.dev/unreadable` with the reason, and of the stored
 metadata what can be trusted; it can be deleted, and not changed in any other way.
 
-Pure functions. Next: `hanse.kube.engine.cache`, which reads the store; `hanse.kube.engine.resources`, which
-deletes.
+Pure functions. Next: `hanse.kube.engine.cache`, which reads the store; `hanse.kube.engine.resources.store`,
+which deletes.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Most versions of a resource differ in `apiVersion` only (as with a CRD's None conversion). The others have a
 conversion in the strategy of their kind. Pure functions, which share what they do not change. Next:
-`hanse.kube.engine.resources`, which stores; `hanse.kube.server.endpoints.read`, which serves.
+`hanse.kube.engine.resources.store`, which stores; `hanse.kube.server.endpoints.read`, which serves.
 """
 
 from __future__ import annotations

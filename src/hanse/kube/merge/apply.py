@@ -20,7 +20,7 @@ from hanse.kube.merge.managed import (
     APPLY,
     BEFORE_FIRST_APPLY,
     UPDATE,
-    Entry,
+    ManagedFieldsEntry,
     ManagerId,
     Managers,
     decode,
@@ -171,7 +171,7 @@ def _own_entry(
     if entry is not None and not moved and entry.fields == fields:
         return {identity: replace(entry, api_version=version)}
     return {
-        identity: Entry(
+        identity: ManagedFieldsEntry(
             manager=identity.manager,
             operation=APPLY,
             api_version=version,
@@ -226,7 +226,7 @@ def _managers_before(live: Object | None, schema: Schema) -> Managers:
         return managers
     version: Any = live.get("apiVersion") or ""
     fields = owned(everything(without_managed(live), schema))
-    entry = Entry(
+    entry = ManagedFieldsEntry(
         manager=BEFORE_FIRST_APPLY,
         operation=UPDATE,
         api_version=version,

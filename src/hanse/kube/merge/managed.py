@@ -62,7 +62,7 @@ class ManagerId(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class ManagedFieldsEntry:
     """One manager's entry: `fields` is what it owns, `time` is RFC 3339 or ''."""
 
     manager: str
@@ -79,7 +79,7 @@ class Entry:
         return ManagerId(self.manager, self.operation, self.subresource, version)
 
 
-Managers = dict[ManagerId, Entry]
+Managers = dict[ManagerId, ManagedFieldsEntry]
 
 
 def format_time(now: datetime) -> str:
@@ -92,7 +92,7 @@ def decode(entries: Any) -> Managers:
 
     Raises InvalidArgumentError if an entry is not one.
     """
-    found: dict[ManagerId, list[Entry]] = {}
+    found: dict[ManagerId, list[ManagedFieldsEntry]] = {}
     if len(entries or ()) > MAX_ENTRIES:
         raise InvalidArgumentError(
             f"metadata.managedFields has {len(entries)} entries, more than {MAX_ENTRIES}",
@@ -104,7 +104,7 @@ def decode(entries: Any) -> Managers:
                 "an entry of metadata.managedFields needs operation Apply or Update",
                 reason="BAD_MANAGED_FIELDS",
             )
-        entry = Entry(
+        entry = ManagedFieldsEntry(
             manager=raw.get("manager") or "",
             operation=raw["operation"],
             api_version=raw.get("apiVersion") or "",
@@ -129,7 +129,7 @@ def encode(managers: Managers) -> list[dict[str, Any]]:
     return [_encoded(entry) for entry in entries if entry.fields]
 
 
-def _encoded(entry: Entry) -> dict[str, Any]:
+def _encoded(entry: ManagedFieldsEntry) -> dict[str, Any]:
     out: dict[str, Any] = {
         "manager": entry.manager,
         "operation": entry.operation,
@@ -245,7 +245,7 @@ def update_managed_fields(
         managers = release(managers, changed=changed, removed=removed)
     if changed:
         before = managers.get(identity)
-        managers[identity] = Entry(
+        managers[identity] = ManagedFieldsEntry(
             manager=manager,
             operation=operation,
             api_version=version,

@@ -23,7 +23,7 @@ from hanse.boundary import Boundary
 from hanse.documents import to_yaml
 from hanse.errors import InvalidArgumentError
 from hanse.kube.engine import unreadable
-from hanse.kube.engine.entry import Entry, with_version
+from hanse.kube.engine.served import ServedObject, with_version
 from hanse.kube.kinds.conversion import is_stored_form, to_served
 from hanse.kube.kinds.resource_info import ResourceInfo
 from hanse.kube.kinds.table import TableLayout
@@ -49,7 +49,7 @@ MAX_WARNINGS, MAX_WARNING = 32, 256
 META = "meta.k8s.io/v1"
 
 
-def shown(info: ResourceInfo, entry: Entry, *, boundary: Boundary) -> Object:
+def shown(info: ResourceInfo, entry: ServedObject, *, boundary: Boundary) -> Object:
     """Return an object in the version `info`; what is served in its place if it cannot be converted."""
     if is_stored_form(info):
         return entry.object
@@ -62,7 +62,7 @@ def shown(info: ResourceInfo, entry: Entry, *, boundary: Boundary) -> Object:
         return named | with_version(placeholder, entry.revision)
 
 
-def encoded(info: ResourceInfo, entry: Entry, *, boundary: Boundary) -> bytes:
+def encoded(info: ResourceInfo, entry: ServedObject, *, boundary: Boundary) -> bytes:
     """Return an object as JSON in the version `info`."""
     if is_stored_form(info):
         return entry.encoded
@@ -104,13 +104,13 @@ class Renderer:
             return self._table([obj], mapping_metadata(obj))
         return orjson.dumps(metadata_only(obj) if self.wanted.shape == "metadata" else obj)
 
-    def entry(self, entry: Entry) -> bytes:
+    def entry(self, entry: ServedObject) -> bytes:
         """Return one cached object."""
         if self.wanted.shape == "object":
             return encoded(self.info, entry, boundary=self._boundary)
         return self.one(self._shown(entry))
 
-    def item(self, entry: Entry) -> bytes:
+    def item(self, entry: ServedObject) -> bytes:
         """Return one object of a watch; a Table says its columns only the first time."""
         if self.wanted.shape != "table":
             return self.entry(entry)
@@ -118,7 +118,7 @@ class Renderer:
         self._headed = True
         return body
 
-    def pieces(self, entries: Iterable[Entry], metadata: Mapping[str, Any]) -> Iterator[bytes]:
+    def pieces(self, entries: Iterable[ServedObject], metadata: Mapping[str, Any]) -> Iterator[bytes]:
         """Yield the parts of a list of cached objects with this list metadata."""
         items = (self._list_item(entry) for entry in entries)
         return list_pieces(self._list_head(metadata), items, name="rows" if self._layout else "items")
@@ -131,14 +131,14 @@ class Renderer:
             kind, version = "PartialObjectMetadataList", META
         return {"kind": kind, "apiVersion": version, "metadata": metadata}
 
-    def _list_item(self, entry: Entry) -> bytes:
+    def _list_item(self, entry: ServedObject) -> bytes:
         if self._layout is not None:
             return orjson.dumps(self._row(self._shown(entry)), default=str)
         if self.wanted.shape == "metadata":
             return orjson.dumps(metadata_only(entry.object))
         return encoded(self.info, entry, boundary=self._boundary)
 
-    def _shown(self, entry: Entry) -> Object:
+    def _shown(self, entry: ServedObject) -> Object:
         return shown(self.info, entry, boundary=self._boundary)
 
     def _cells(self, layout: TableLayout, obj: Object) -> Sequence[Any]:

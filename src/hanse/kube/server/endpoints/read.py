@@ -21,7 +21,7 @@ from hanse import errors
 from hanse.boundary import Boundary
 from hanse.errors import CompactedError, DeadlineError, InvalidArgumentError, NotFoundError
 from hanse.kube.engine.cache import ObjectCache
-from hanse.kube.engine.entry import Entry
+from hanse.kube.engine.served import ServedObject
 from hanse.kube.kinds.selectable import field_selector
 from hanse.kube.model.selectors import FieldSelector, LabelSelector
 from hanse.kube.model.status import BAD_OPTIONS, TooLargeVersionError
@@ -60,7 +60,7 @@ class Filter:
         """Report whether everything in the namespace is selected."""
         return self.labels.empty and self.fields.empty and not self.name
 
-    def matches(self, call: Call, entry: Entry, boundary: Boundary) -> bool:
+    def matches(self, call: Call, entry: ServedObject, boundary: Boundary) -> bool:
         """Report whether an object is selected."""
         if self.namespace is not None and entry.key.namespace != self.namespace:
             return False
@@ -124,7 +124,7 @@ async def list_(call: Call, cache: ObjectCache) -> web.StreamResponse:
 
 @dataclass(frozen=True, slots=True)
 class _Page:
-    entries: list[Entry]
+    entries: list[ServedObject]
     revision: int
 
 
@@ -176,7 +176,9 @@ def _continue(call: Call, cache: ObjectCache, filter_: Filter, token: str) -> _P
     return _Page(_filtered(call, cache, filter_, rest), revision)
 
 
-def _filtered(call: Call, cache: ObjectCache, filter_: Filter, entries: Iterable[Entry]) -> list[Entry]:
+def _filtered(
+    call: Call, cache: ObjectCache, filter_: Filter, entries: Iterable[ServedObject]
+) -> list[ServedObject]:
     if filter_.everything:
         return list(entries)
     return [e for e in entries if filter_.matches(call, e, cache.boundary)]

@@ -20,8 +20,8 @@ from aiohttp import web
 
 from hanse.errors import CompactedError, HanseError, InternalError, InvalidArgumentError
 from hanse.kube.engine.cache import ObjectCache
-from hanse.kube.engine.entry import Change, ChangeType, Entry, with_version
 from hanse.kube.engine.history import ResourceLog
+from hanse.kube.engine.served import ChangeType, ObjectChange, ServedObject, with_version
 from hanse.kube.kinds.conversion import is_stored_form
 from hanse.kube.model.status import BAD_OPTIONS, to_status
 from hanse.kube.server.endpoints.read import Filter, reach, renderer
@@ -85,13 +85,13 @@ class _Stream:
         self.bookmarked = 0
         self.began = 0
 
-    def line(self, change: ChangeType, entry: Entry) -> bytes:
+    def line(self, change: ChangeType, entry: ServedObject) -> bytes:
         """Return one event."""
         if self.whole:
             return entry.event(change)
         return b'{"type":"%b","object":%b}\n' % (change.encode(), self.render.item(entry))
 
-    def lines(self, changes: Iterable[Change]) -> Iterator[bytes]:
+    def lines(self, changes: Iterable[ObjectChange]) -> Iterator[bytes]:
         """Yield the events that this watch sees of some changes; b"" for one that it does not see."""
         for change in changes:
             if self.plain:
@@ -106,10 +106,10 @@ class _Stream:
             else:
                 yield b""
 
-    def _matches(self, entry: Entry) -> bool:
+    def _matches(self, entry: ServedObject) -> bool:
         return self.filter.matches(self.call, entry, self.cache.boundary)
 
-    def first(self, entries: Iterable[Entry], *, complete: bool) -> Iterator[bytes]:
+    def first(self, entries: Iterable[ServedObject], *, complete: bool) -> Iterator[bytes]:
         """Yield the events to begin with, and if they are `complete` the bookmark that says so."""
         for entry in entries:
             yield self.line("ADDED", entry) if self._matches(entry) else b""
@@ -166,14 +166,14 @@ class _Stream:
         return ()
 
 
-def _leaving(change: Change) -> Entry:
+def _leaving(change: ObjectChange) -> ServedObject:
     """Return the last state that matched, at the revision at which it ceased to."""
     if change.type == "DELETED":
         return change.entry
     before = change.previous
     assert before is not None
     obj = with_version(before.object, change.revision)
-    return Entry(
+    return ServedObject(
         before.key,
         obj=obj,
         intent=before.intent,

@@ -1,7 +1,7 @@
 """The verbs that change: create, update, patch, delete, deletecollection, and the subresources of writes.
 
 Turns requests into calls of `ResourceStore` and results into answers; holds no state. Next:
-`hanse.kube.engine.resources`.
+`hanse.kube.engine.resources.store`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What every write goes through: decoding, defaults, admission, validation, managed fields.
+"""What an object goes through before it is stored: decoding, defaults, admission, validation, ownership.
 
 Stateless but for its constructor arguments; admission may wait, and large objects are worked at in a thread
 (`hanse.turns`). Next: the pure steps themselves, in `hanse.kube.kinds.decoding`, `hanse.kube.kinds.defaults`,
@@ -17,6 +17,7 @@ from hanse.documents import MAX_DEPTH, TOO_LARGE, check_bounds
 from hanse.errors import InvalidArgumentError
 from hanse.kube.engine.hooks import Admission, AdmissionRequest, Operation
 from hanse.kube.engine.options import DeleteOptions, WriteOptions
+from hanse.kube.engine.resources import errors
 from hanse.kube.kinds.catalogue import Catalogue
 from hanse.kube.kinds.decoding import decode
 from hanse.kube.kinds.defaults import apply_defaults
@@ -24,9 +25,7 @@ from hanse.kube.kinds.resource_info import ResourceInfo
 from hanse.kube.merge.managed import update_managed_fields, with_managed, without_managed
 from hanse.kube.merge.patch import json_patch, merge_patch, strategic_merge_patch
 from hanse.kube.merge.schema import Schema
-from hanse.kube.model.fielderrors import FieldError
 from hanse.kube.model.objects import Object, mapping
-from hanse.kube.model.status import Cause, InvalidObjectError
 from hanse.kube.validation.objects import validate, validate_update
 from hanse.store.keys import ObjectKey
 from hanse.turns import Turns, is_heavy
@@ -37,11 +36,8 @@ MAX_OBJECT_DEPTH = MAX_DEPTH - 10
 MAX_PATCHED_BYTES = 3 * 1024 * 1024
 """Bytes of an object after a patch, with the status that is not stored; as those of a request's body."""
 
-MAX_CAUSES = 100
-"""Problems of an object that an answer lists; of more it says how many there are."""
 
-
-class Pipeline:
+class ObjectPreparation:
     """Turns what a client sent into what is stored."""
 
     def __init__(
@@ -98,27 +94,22 @@ class Pipeline:
         decoded = decode(obj, self.schema(info), keep_nulls=keep_nulls)
         schema = self.schema(info)
         if decoded.errors and schema is not None and not schema.builtin:
-            raise invalid_object(info, str(mapping(obj, "metadata").get("name") or ""), decoded.errors)
+            raise errors.invalid_object(info, str(mapping(obj, "metadata").get("name") or ""), decoded.errors)
         if decoded.errors:
-            listed = "; ".join(e.message or str(e) for e in decoded.errors[:MAX_CAUSES])
-            raise InvalidArgumentError(
-                f'{info.kind} in version "{info.version}" cannot be handled as a {info.kind}: {listed}'
-            )
+            listed = "; ".join(e.message or str(e) for e in decoded.errors[: errors.MAX_CAUSES])
+            raise errors.undecodable(info, listed)
         unknown = [path for path in decoded.unknown if path not in self._added]
         if unknown:
-            complaints = [f'unknown field "{path}"' for path in unknown[:MAX_CAUSES]]
-            if len(unknown) > MAX_CAUSES:
-                complaints.append(f"{len(unknown) - MAX_CAUSES} unknown fields more")
+            complaints = [f'unknown field "{path}"' for path in unknown[: errors.MAX_CAUSES]]
+            if len(unknown) > errors.MAX_CAUSES:
+                complaints.append(f"{len(unknown) - errors.MAX_CAUSES} unknown fields more")
             if options.field_validation == "Strict":
-                raise InvalidArgumentError(
-                    f'{info.kind} in version "{info.version}" cannot be handled as a {info.kind}: strict'
-                    f" decoding error: {', '.join(complaints)}"
-                )
+                raise errors.undecodable(info, f"strict decoding error: {', '.join(complaints)}")
             if options.field_validation == "Warn":
                 options.warnings.extend(c for c in complaints if c not in options.warnings)
         return decoded.obj
 
-    async def run(
+    async def prepare(
         self,
         info: ResourceInfo,
         key: ObjectKey,
@@ -146,13 +137,13 @@ class Pipeline:
             )  # fmt: skip
             new = await admission.admit(request)
         decoded = new is read and stored is info
-        errors = await self._turns.run(
+        problems = await self._turns.run(
             heavy, validate, new, schema, strict=False, strategy=stored.strategy, decoded=decoded
         )
         if old is not None:
-            errors += await self._turns.run(heavy, validate_update, old, new, schema)
-        if errors:
-            raise invalid_object(info, key.name, errors)
+            problems += await self._turns.run(heavy, validate_update, old, new, schema)
+        if problems:
+            raise errors.invalid_object(info, key.name, problems)
         if applied:
             return new
         fields = await self._turns.run(
@@ -171,12 +162,3 @@ class Pipeline:
                 user=options.user, dry_run=options.dry_run, warnings=options.warnings,
             )  # fmt: skip
             await admission.admit(request)
-
-
-def invalid_object(info: ResourceInfo, name: str, errors: Sequence[FieldError]) -> InvalidObjectError:
-    """Return the error 422 for these problems."""
-    unique = dict.fromkeys((e.type, e.body, e.field) for e in errors)
-    causes = [Cause(kind, body, field) for kind, body, field in list(unique)[:MAX_CAUSES]]
-    if len(unique) > MAX_CAUSES:
-        causes.append(Cause("FieldValueInvalid", f"and {len(unique) - MAX_CAUSES} problems more"))
-    return InvalidObjectError(kind=info.kind, group=info.group, name=name, causes=causes)

@@ -1,7 +1,7 @@
 """One object as it is served, and one change of it: the values that the cache hands out.
 
-An `Entry` never changes once made (its encoded form is computed on first use and kept), so it may be held by
-any number of watches. Next: `hanse.kube.engine.cache`.
+A `ServedObject` never changes once made (its encoded form is computed on first use and kept), so it may be
+held by any number of watches. Next: `hanse.kube.engine.cache`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ ChangeType = Literal["ADDED", "MODIFIED", "DELETED"]
 _EMPTY: dict[str, str] = {}
 
 
-class Entry:
+class ServedObject:
     """One object at one revision.
 
     `object` is what is served, `intent` what is stored (None for a resource that is only a view).
@@ -69,10 +69,10 @@ class Entry:
         """Return metadata.labels of what is served."""
         return self.object["metadata"].get("labels") or _EMPTY
 
-    def at(self, revision: int) -> Entry:
+    def at(self, revision: int) -> ServedObject:
         """Return the same object with another resourceVersion."""
         obj = self._object
-        return Entry(
+        return ServedObject(
             self.key,
             obj=obj if isinstance(obj, Deferred) else with_version(obj, revision),
             intent=self.intent,
@@ -105,15 +105,15 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class ObjectChange:
     """One change of one object. `entry` is the new state, for DELETED the last one with the revision of the
     deletion; `previous` is the state before, None for ADDED."""
 
     revision: int
     type: ChangeType
     key: ObjectKey
-    entry: Entry
-    previous: Entry | None
+    entry: ServedObject
+    previous: ServedObject | None
 
 
 def version_of(*, written: int, parts: int, seen: int = 0, now: int = 0) -> int:

@@ -1,21 +1,19 @@
-"""What goes into a decision and what comes out: the values between the world and the pure function.
+"""What goes into a decision: the values between what is stored and the pure function.
 
 All are immutable, and hold no more than a decision depends on.
 
-Next: `decision`, which makes the one of the other; `world`, which makes situations.
+Next: `hanse_scheduler.decide.decision`, which decides; `hanse_scheduler.state.world`, which makes the inputs.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from hanse.api.scheduler.v1.placement_pb2 import Placement
 from hanse.federation.confirmation import Confirmation
 from hanse.kube.model.objects import Object
 from hanse.store.keys import ObjectKey
-from hanse_scheduler.placing.composing import Step
+from hanse_scheduler.handshake.previous import PreviousPlacement
 from hanse_scheduler.state.clusters import ClusterTable
 from hanse_scheduler.state.policies import OverridePolicy, PlacementPolicy
 
@@ -43,14 +41,13 @@ class Rules:
 
 
 @dataclass(frozen=True, slots=True)
-class Situation:
+class DecisionInput:
     """All that a decision about one object depends on.
 
-    `previous` is the placement in force and `previous_revision` the revision at which it was written (0 for
-    none). `contents` are, for a Namespace, the clusters that something in it is in. `belongs` says why it
-    belongs to each cluster itself ("" if it does not). `rebalance` divides as if the preferences said so and
-    lets evicted clusters in; `evict` names a cluster to leave now. `fault` says why nothing can be decided,
-    "" if it can.
+    `previous` is the placement in force. `contents` are, for a Namespace, the clusters that something in it
+    is in. `belongs` says why it belongs to each cluster itself ("" if it does not). `rebalance` divides as if
+    the preferences said so and lets evicted clusters in; `evict` names a cluster to leave now. `fault` says
+    why nothing can be decided, "" if it can.
     """
 
     key: ObjectKey
@@ -60,23 +57,9 @@ class Situation:
     belongs: str = ""
     policy: PlacementPolicy | None = None
     overrides: Sequence[OverridePolicy] = ()
-    previous: Placement | None = None
-    previous_revision: int = 0
+    previous: PreviousPlacement = field(default_factory=PreviousPlacement)
     observed: Mapping[str, Observed] = field(default_factory=dict)
     contents: frozenset[str] = frozenset()
     rebalance: bool = False
     evict: str = ""
     fault: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Decision:
-    """What was decided. `placement` None: there is and shall be none. `changed` compares with the previous.
-
-    `reconsider_at` is in seconds since the epoch, inf if only a change is a reason to look again.
-    """
-
-    placement: Placement | None
-    changed: bool
-    reconsider_at: float = math.inf
-    steps: tuple[Step, ...] = ()

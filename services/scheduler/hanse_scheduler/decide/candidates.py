@@ -1,0 +1,139 @@
+"""Which clusters an object goes to, of those that it may go to and those where it is already.
+
+Owns `Candidates` and the two steps that make them: where the object is decides what eligibility means (a
+taint keeps a new object out and lets one stay), and a policy can allow fewer clusters than are eligible. A
+cluster that holds objects of a namespace keeps the namespace, whatever else holds.
+
+Pure; time is an argument. Next: `hanse_scheduler.decide.filtering`, `hanse_scheduler.decide.spreading`,
+`hanse_scheduler.decide.decision`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from hanse.api.scheduler.v1.placement_pb2 import ClusterPlacement
+from hanse_scheduler.decide.filtering import Eligibility
+from hanse_scheduler.decide.planner import Preferences
+from hanse_scheduler.decide.spreading import choose
+from hanse_scheduler.decide.trace import DecisionTrace
+from hanse_scheduler.reasons import Refusal
+from hanse_scheduler.state.policies import PlacementPolicy
+
+_EVICTED: Final[Refusal] = (
+    "Evicted",
+    "it was evicted by request; rebalance the placement to let it in again",
+)
+_HOLDS_OBJECTS: Final[Refusal] = ("HoldsObjects", "objects in the namespace are or were placed there")
+_NOWHERE: Final = ClusterPlacement()
+
+
+@dataclass(slots=True)
+class Candidates:
+    """The clusters that have or get the object, and by cluster why the others do not.
+
+    Both are of one decision, which takes clusters from one to the other; `reconsider_at` is in seconds since
+    the epoch.
+    """
+
+    chosen: dict[str, Eligibility] = field(default_factory=dict)
+    refused: dict[str, Refusal] = field(default_factory=dict)
+    reconsider_at: float = math.inf
+
+    def choose(self, name: str, eligibility: Eligibility) -> None:
+        """Take a cluster in, until the time at which the object must leave it."""
+        self.chosen[name] = eligibility
+        self.reconsider_at = min(self.reconsider_at, eligibility.leave_at)
+
+    def refuse(self, name: str, refusal: Refusal) -> None:
+        """Leave a cluster out."""
+        self.chosen.pop(name, None)
+        self.refused[name] = refusal
+
+
+def candidates_of(
+    eligible: Sequence[Eligibility],
+    *,
+    placed: Mapping[str, ClusterPlacement],
+    contents: Collection[str],
+    evicted: Collection[str],
+    now: float,
+) -> Candidates:
+    """Sort the clusters into those that have or get the object, and those that do not.
+
+    `placed` is where the object is placed now, `contents` where a namespace has something in it, `evicted`
+    where somebody moved the object away from.
+    """
+    result = Candidates()
+    for each in eligible:
+        name = each.cluster.name
+        holds = name in contents
+        if name in evicted and not holds:
+            result.refuse(name, _EVICTED)
+        elif now < each.leave_at and (name in placed or each.admits):
+            result.choose(name, each)
+        elif holds:
+            result.choose(name, Eligibility(each.cluster, True, *_HOLDS_OBJECTS, *_HOLDS_OBJECTS))
+        elif name in placed:
+            result.refuse(name, (each.leave_reason, each.leave_message))
+        else:
+            result.refuse(name, (each.reason, each.message))
+    return result
+
+
+def note_candidates(
+    candidates: Candidates, *, placed: Collection[str], trace: DecisionTrace, order: Sequence[Eligibility]
+) -> None:
+    """Note for every cluster whether it is a candidate, and why."""
+    if not trace.enabled:
+        return
+    for name in (each.cluster.name for each in order):
+        each = candidates.chosen.get(name)
+        if each is None:
+            reason, message = candidates.refused[name]
+            trace.note("filter", f"no: {reason}: {message}", cluster=name)
+            continue
+        text = f"yes: {each.chosen_reason}: {each.chosen_message}"
+        if name in placed:
+            text += "; it is there already"
+        if not each.admits:
+            text += f"; a new object would be refused: {each.reason}: {each.message}"
+        trace.note("filter", text, cluster=name)
+
+
+def limit(
+    candidates: Candidates,
+    policy: PlacementPolicy,
+    *,
+    placed: Mapping[str, ClusterPlacement],
+    contents: Collection[str],
+    preferences: Preferences,
+    key: str,
+) -> list[str]:
+    """Refuse clusters until the policy allows as many as are left; return those that were refused.
+
+    One that is suspended and out of reach does not count. `key` is `namespace/name`.
+    """
+    clusters = [each.cluster for _, each in sorted(candidates.chosen.items())]
+    away = {
+        item.name for item in clusters if not item.reachable and placed.get(item.name, _NOWHERE).suspended
+    }
+    staying = {name for name, before in placed.items() if not before.suspended}
+    names = choose(
+        [item for item in clusters if item.name not in away],
+        limit=policy.max_clusters,
+        spread_by=policy.spread_by,
+        placed=[staying, placed.keys()],
+        preferences=preferences,
+        key=key,
+    )
+    keep = away.union(names, contents)
+    left_out = [name for name in candidates.chosen if name not in keep]
+    spread = f", spread by {policy.spread_by}" if policy.spread_by else ""
+    message = f"{policy.head.title} allows {policy.max_clusters} clusters{spread}; others were chosen"
+    for name in left_out:
+        candidates.refuse(name, ("NotAmongMaxClusters", message))
+    return left_out

@@ -1,0 +1,1 @@
+"""Writes of objects with Kubernetes' semantics: one module for each verb, and what the verbs share."""
