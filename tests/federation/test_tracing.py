@@ -20,7 +20,7 @@ from hanse.well_known import (
 )
 
 ANNOTATIONS = st.dictionaries(st.sampled_from(["a", "b", TRACEPARENT, CLUSTER_SELECTOR]), st.text(max_size=3))
-OBJECTS = st.one_of(
+OBJECTS: st.SearchStrategy[dict[str, Any]] = st.one_of(
     st.just({}),
     st.builds(
         lambda found: {"kind": "ConfigMap", "metadata": {"name": "c", "annotations": found}}, ANNOTATIONS

@@ -36,7 +36,7 @@ class DnsServicer(dns_service_pb2_grpc.DnsServiceServicer):
         """`server` is the name server's host:port."""
         self._answering = answering
         self._server = server
-        self._hub: WatchHub[Stored] = WatchHub(answering.mirror)
+        self._hub: WatchHub[Stored] = WatchHub(answering.records)
         self._zone_name = f"zones/{answering.zone_name}"
 
     async def GetZone(self, request: dns_service_pb2.GetZoneRequest, context: Any) -> record_set_pb2.Zone:
@@ -50,7 +50,7 @@ class DnsServicer(dns_service_pb2_grpc.DnsServiceServicer):
         """All one of them."""
         page = slice_page(
             [(self._zone_name, self._zone())],
-            revision=self._answering.mirror.revision,
+            revision=self._answering.records.revision,
             size=request.page_size,
             token=request.page_token,
         )
@@ -92,7 +92,7 @@ class DnsServicer(dns_service_pb2_grpc.DnsServiceServicer):
         ]
         page = slice_page(
             chosen,
-            revision=self._answering.mirror.revision,
+            revision=self._answering.records.revision,
             size=request.page_size,
             token=request.page_token,
             scope=f"{request.parent}\0{request.service}",

@@ -2,7 +2,7 @@
 
 Pure functions from what is stored to what `hanse_dns.compiler` takes. Whatever has no bearing on names is
 dropped here, so that a change of it is no change. What cannot be read raises ValueError or a HanseError,
-which the mirror takes for unknown; what a member reports may have any shape and size.
+which the follower takes for unknown; what a member reports may have any shape and size.
 """
 
 from __future__ import annotations

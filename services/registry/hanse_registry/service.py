@@ -235,7 +235,7 @@ class RegistryServicer(registry_service_pb2_grpc.RegistryServiceServicer):
         current = await self._cluster(name)
         check_etag(current, request.cluster.etag)
         change = difference(current, apply_update(current, request.cluster, request.update_mask))
-        entry = self._registrar.objects.entry(intent.object_key(name))
+        entry = self._registrar.objects.versioned(intent.object_key(name))
         if request.cluster.etag and entry is not None:
             if not says(current, entry.value):
                 raise changed_since(current, request.cluster.etag)
@@ -423,7 +423,7 @@ class RegistryServicer(registry_service_pb2_grpc.RegistryServiceServicer):
 
         Credentials have the id of their cluster from the start, views only after the first look.
         """
-        for key, entry in self._registrar.credentials.entries():
+        for key, entry in self._registrar.credentials.all_versioned():
             other = keys.last_segment(key)
             if other == name or (before and entry.mod_revision > before):
                 continue

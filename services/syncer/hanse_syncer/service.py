@@ -299,7 +299,7 @@ class SyncerServicer(rpc.SyncerServiceServicer):
         target = Target(key, manifest.api_version, kind=manifest.kind)
         async with asyncio.timeout(self._timeout), client:
             try:
-                return await client.call("GET", target.path, expect=target.expected)
+                return await client.get(target.resource, key.name, namespace=key.namespace)
             except NotFoundError:
                 return None
 
