@@ -23,7 +23,6 @@ from hanse.errors import (
     NotFoundError,
 )
 from hanse.federation.clusters import is_ready
-from hanse.federation.kinds import GROUP
 from hanse.kube.model.selectors import LabelSelector
 from hanse.rpc import Policy, group
 from hanse.rpc.filters import ListFilter
@@ -33,6 +32,7 @@ from hanse.rpc.watch import WatchHub
 from hanse.security.auth import VIEWERS
 from hanse.security.credentials import Sealer
 from hanse.store import Compare, Delete, Put, Store, keys
+from hanse.well_known import FORCE_UNJOIN, GROUP
 from hanse_registry import intent
 from hanse_registry.catalogues import stored_catalogue
 from hanse_registry.controller import Registrar
@@ -41,7 +41,7 @@ from hanse_registry.keeper import Connect
 from hanse_registry.member.credentials import fingerprint, read_kubeconfig, to_message
 from hanse_registry.member.probe import Inventory, take_inventory
 from hanse_registry.member.rights import in_use, missing
-from hanse_registry.membership import FORCE, intended, says
+from hanse_registry.membership import intended, says
 from hanse_registry.names import check_id, parse_name
 from hanse_registry.remaining import held_by
 from hanse_registry.updating import changed_since, check_etag, check_mask, difference, gives_up, named
@@ -186,7 +186,7 @@ class RegistryServicer(registry_service_pb2_grpc.RegistryServiceServicer):
         if request.orphan_objects:
             change["spec"] = {"orphanObjects": True}
         if request.force:
-            change["metadata"] = {"annotations": {FORCE: "true"}}
+            change["metadata"] = {"annotations": {FORCE_UNJOIN: "true"}}
         if change:
             await self._intents.patch(name, change)
         await self._intents.delete(name)

@@ -31,6 +31,7 @@ from hanse.api.syncer.v1.sync_state_pb2 import SyncState
 from hanse.api.syncer.v1.syncer_service_pb2 import ListSyncStatesRequest
 from hanse.api.type.v1.object_reference_pb2 import ObjectReference
 from hanse.errors import HanseError, NotFoundError
+from hanse.well_known import OWN_GROUPS
 from hanse_cli import exits
 from hanse_cli.commands.clusters import answers
 from hanse_cli.commands.names import list_record_sets, list_zones
@@ -119,7 +120,7 @@ async def _offline(client: HanseClient) -> frozenset[str]:
 
 def _may_have_placement(target: Target) -> bool:
     """A policy can place what does not propagate by default, but never the federation's own kinds."""
-    return target.resource.group not in {"hanse.dev", "federation"}
+    return target.resource.group not in OWN_GROUPS
 
 
 async def _states(client: HanseClient, parent: str) -> list[SyncState]:
