@@ -14,11 +14,12 @@ from hanse_syncer.member.slices import SliceWatch
 
 from hanse.errors import CompactedError, DeadlineError, UnavailableError
 from hanse.kube.client.bounds import MisbehavingMemberError
-from hanse.kube.client.client import KubeClient, ObjectList, ResourcePath
+from hanse.kube.client.client import KubeClient, ObjectList
+from hanse.kube.client.requests import GroupVersionResource
 from hanse.kube.model.objects import Object
 from tests.support.waiting import until
 
-CONFIGMAPS = ResourcePath("v1", "configmaps")
+CONFIGMAPS = GroupVersionResource("v1", "configmaps")
 
 
 class Notes:
@@ -47,12 +48,12 @@ class Lists:
     def __init__(self, *answers: list[Any]) -> None:
         self.answers = list(answers)
 
-    async def pages(self, resource: ResourcePath, **_: Any) -> AsyncGenerator[ObjectList, None]:
+    async def pages(self, resource: GroupVersionResource, **_: Any) -> AsyncGenerator[ObjectList, None]:
         """The next list; the last one for ever."""
         items = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
         yield ObjectList(items, "10")
 
-    async def watch(self, resource: ResourcePath, **_: Any) -> AsyncIterator[tuple[str, Object]]:
+    async def watch(self, resource: GroupVersionResource, **_: Any) -> AsyncIterator[tuple[str, Object]]:
         """Nothing happens."""
         await asyncio.Event().wait()
         yield "BOOKMARK", {}
@@ -123,12 +124,12 @@ class Restored(Lists):
         super().__init__([item("web", "1000")], [item("web", "800")])
         self.broken = False
 
-    async def pages(self, resource: ResourcePath, **_: Any) -> AsyncGenerator[ObjectList, None]:
+    async def pages(self, resource: GroupVersionResource, **_: Any) -> AsyncGenerator[ObjectList, None]:
         """The next list, at its version."""
         async for listed in super().pages(resource):
             yield ObjectList(listed.items, "810" if self.broken else "1010")
 
-    async def watch(self, resource: ResourcePath, **asked: Any) -> AsyncIterator[tuple[str, Object]]:
+    async def watch(self, resource: GroupVersionResource, **asked: Any) -> AsyncIterator[tuple[str, Object]]:
         """Break once, then refuse versions to come as kube-apiserver does."""
         if not self.broken:
             self.broken = True
@@ -157,7 +158,7 @@ async def test_a_watch_that_shows_ever_more_objects_is_misbehaviour() -> None:
     """What is followed is kept: objects that are known may change for ever, new ones have a bound."""
 
     class Flood(Lists):
-        async def watch(self, resource: ResourcePath, **_: Any) -> AsyncIterator[tuple[str, Object]]:
+        async def watch(self, resource: GroupVersionResource, **_: Any) -> AsyncIterator[tuple[str, Object]]:
             for number in range(2, 50):
                 yield "MODIFIED", item("web", str(number))
             for number in range(50, 100):
@@ -187,12 +188,12 @@ class Restless(Lists):
         self.way = way
         self.asked = 0
 
-    async def pages(self, resource: ResourcePath, **_: Any) -> AsyncGenerator[ObjectList, None]:
+    async def pages(self, resource: GroupVersionResource, **_: Any) -> AsyncGenerator[ObjectList, None]:
         """Its list."""
         self.asked += 1
         yield ObjectList([], "10")
 
-    async def watch(self, resource: ResourcePath, **_: Any) -> AsyncIterator[tuple[str, Object]]:
+    async def watch(self, resource: GroupVersionResource, **_: Any) -> AsyncIterator[tuple[str, Object]]:
         """It ends."""
         self.asked += 1
         if self.way == "410":

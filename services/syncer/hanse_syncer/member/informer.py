@@ -25,7 +25,8 @@ from hanse.boundary import Boundary
 from hanse.control.queue import Backoff
 from hanse.errors import CompactedError, HanseError, ResourceExhaustedError, UnavailableError
 from hanse.kube.client.bounds import FOLLOWED_NAME_CHARS, FOLLOWED_OBJECTS, MisbehavingMemberError
-from hanse.kube.client.client import KubeClient, ResourcePath
+from hanse.kube.client.client import KubeClient
+from hanse.kube.client.requests import GroupVersionResource
 from hanse.kube.model.objects import Object
 from hanse.numbers import whole_number
 from hanse.process.telemetry import get_logger
@@ -59,7 +60,7 @@ class Informer:
     def __init__(
         self,
         client: KubeClient,
-        resource: ResourcePath,
+        resource: GroupVersionResource,
         *,
         selector: str,
         metadata_only: bool,

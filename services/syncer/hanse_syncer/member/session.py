@@ -19,7 +19,8 @@ from typing import Final
 from hanse.api.syncer.v1.sync_state_pb2 import ZoneEndpoints
 from hanse.control.queue import Backoff
 from hanse.kube.client.bounds import FOLLOWED_OBJECTS, MisbehavingMemberError
-from hanse.kube.client.client import KubeClient, ResourcePath
+from hanse.kube.client.client import KubeClient
+from hanse.kube.client.requests import GroupVersionResource
 from hanse.kube.model.objects import Object
 from hanse.process.telemetry import get_logger
 from hanse_syncer.decide import health
@@ -188,7 +189,7 @@ class Session:
             found[1].cancel()
         informer = Informer(
             self.client,
-            ResourcePath(target.api_version, target.key.resource, target.kind),
+            GroupVersionResource(target.api_version, target.key.resource, target.kind),
             selector=self._selector,
             metadata_only=identity in health.STATELESS_KINDS,
             sink=_PathSink(self, f"{target.key.group or 'core'}/{target.key.resource}"),
