@@ -25,6 +25,7 @@ from hanse.kube.client.expect import Answer
 from hanse.kube.model.objects import Object
 from hanse.process.telemetry import span_from_traceparent
 from hanse.turns import is_heavy
+from hanse.well_known import KEPT
 from hanse_syncer import ownership
 from hanse_syncer.act import waiting
 from hanse_syncer.act.context import ReconcileContext
@@ -37,8 +38,6 @@ from hanse_syncer.report import transitions
 from hanse_syncer.report.state_recorder import StateRecorder
 
 _REPAIRS: Final = Backoff(base=0.1, limit=60.0)
-_KEPT: Final = "hanse.dev/kept"
-"""Annotation that is put on an object and taken off again, so that its resourceVersion changes."""
 _QUIET_SECONDS: Final = 60.0
 """After so long without a repair the next one is made at once again."""
 
@@ -153,7 +152,7 @@ class Applying:
     async def _touch(self, request: SyncRequest, manifest: Manifest, *, uid: str, version: str) -> None:
         """Have the object leave resourceVersion `version`."""
         context = self._context
-        answer = await context.member.apply(request.target, manifest.annotated(_KEPT, version), uid=uid)
+        answer = await context.member.apply(request.target, manifest.annotated(KEPT, version), uid=uid)
         verdict = context.member.verdict(request.target, answer)
         if verdict in (MemberVerdict.CHANGED, MemberVerdict.ABSENT):
             raise _changed_concurrently()
