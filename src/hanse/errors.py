@@ -11,7 +11,7 @@ Next: `hanse.rpc` for errors on the wire; `hanse.store` for who raises most of t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import ClassVar
 
 import grpc
@@ -209,6 +209,15 @@ class DataLossError(HanseError):
 
     code = grpc.StatusCode.DATA_LOSS
     default_reason = "DATA_LOSS"
+
+
+def leaves(error: BaseException) -> Iterator[BaseException]:
+    """Return the exceptions that a group holds, however deep; an exception that is none is its own leaf."""
+    if isinstance(error, BaseExceptionGroup):
+        for each in error.exceptions:
+            yield from leaves(each)
+    else:
+        yield error
 
 
 def error_class(code: grpc.StatusCode) -> type[HanseError]:

@@ -18,7 +18,7 @@ from hanse.api.syncer.v1 import sync_state_pb2 as sync
 from hanse.federation.strategies import federation_kinds
 from hanse.kube.engine.hooks import Deferred
 from hanse.kube.kinds.catalogue import Catalogue
-from hanse.kube.kinds.table_columns import layout
+from hanse.kube.kinds.table import layout
 from hanse.kube.model.untrusted import MAX_DEPTH, MAX_STATUS_BYTES
 from hanse.store import Event, KeyValue
 from hanse.store.keys import ObjectKey

@@ -100,7 +100,7 @@ def test_any_stored_cluster_object_is_compiled_or_unreadable(obj: Any) -> None:
 
 @given(value=st.one_of(st.binary(max_size=20), anything().map(orjson.dumps)))
 def test_any_stored_view_is_read_or_refused(value: bytes) -> None:
-    """Decoding raises nothing but what the mirror takes for "cannot be read"."""
+    """Decoding raises nothing but what the follower takes for "cannot be read"."""
     with contextlib.suppress(ValueError):
         stored_cluster(KeyValue("clusters/eu", value, 1, 1, 1))
 
@@ -144,7 +144,11 @@ async def test_keys_that_no_cluster_has_keep_no_registry_from_leading(world: Wor
     for name in ("x" * 600, "a\x01b", "x/", "x/y"):
         view = cluster_pb2.Cluster(name=f"clusters/{name}", state=cluster_pb2.READY)
         await world.store.put(f"clusters/{name}", view.SerializeToString())
-    world.registrar._failed.set()  # it begins again
+    await world.join("us")
+    await world.until("us", cluster_pb2.READY)
+    leadership = world.registrar._leadership
+    assert leadership is not None
+    await world.store.revoke(leadership.lease.id)  # it begins again
     await world.join("eu")
     await world.until("eu", cluster_pb2.READY)
 

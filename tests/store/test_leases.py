@@ -138,23 +138,25 @@ async def test_a_key_without_its_lease_is_no_candidate(store: Store) -> None:
     await store.put("elections/dns/junk", b"\xff")
     await store.put(f"elections/dns/{1:016x}", b"x")
     await store.put(f"elections/dns/{lease.id + 1:016x}", b"x", lease=lease.id)
-    async with asyncio.timeout(DEADLINE), Election(store, "dns", "one", ttl=2) as leader:
-        assert leader.identity == "one"
-        assert await Election(store, "dns", "x").leader() == "one"
+    async with asyncio.timeout(DEADLINE):
+        leader = await Election(store, "dns", "one", ttl=2).campaign()
+    assert await Election(store, "dns", "x").leader() == "one"
+    await leader.resign()
     await lease.revoke()
 
 
 async def test_a_candidate_that_gives_up_leaves_nothing(store: Store) -> None:
     """Cancelling a campaign withdraws the candidate, and those behind it move up."""
-    async with Election(store, "s", "one") as leadership:
-        second = asyncio.create_task(Election(store, "s", "two").campaign())
-        await _candidates(store, 2, "s")
-        third = asyncio.create_task(Election(store, "s", "three").campaign())
-        await _candidates(store, 3, "s")
-        second.cancel()
-        await asyncio.wait([second])
-        await _candidates(store, 2, "s")
-        assert leadership.lease_id
+    first = await Election(store, "s", "one").campaign()
+    second = asyncio.create_task(Election(store, "s", "two").campaign())
+    await _candidates(store, 2, "s")
+    third = asyncio.create_task(Election(store, "s", "three").campaign())
+    await _candidates(store, 3, "s")
+    second.cancel()
+    await asyncio.wait([second])
+    await _candidates(store, 2, "s")
+    assert not first.lost.is_set()
+    await first.resign()
     async with asyncio.timeout(DEADLINE):
         leader = await third
     assert leader.identity == "three"

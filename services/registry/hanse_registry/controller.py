@@ -9,24 +9,22 @@ no object any more are removed, once the objects were read. `hanse_registry.keep
 from __future__ import annotations
 
 import asyncio
-import random
 from collections import Counter
 
 from hanse.api.registry.v1 import cluster_pb2
 from hanse.api.syncer.v1 import orphan_pb2
 from hanse.api.type.v1 import condition_pb2
 from hanse.boundary import Boundary
-from hanse.control import Backoff
-from hanse.errors import ConflictError, HanseError, NotFoundError, UnavailableError
+from hanse.control.leading import lead
+from hanse.errors import ConflictError, NotFoundError, UnavailableError
 from hanse.kube.client.access import ClusterAccess
 from hanse.kube.model.objects import Object
 from hanse.process.telemetry import get_logger
 from hanse.security.credentials import Sealer, sealed_with
 from hanse.security.keyring import KeyName
-from hanse.store import Compare, Delete, KeyValue, Store, keys
+from hanse.store import Collection, Compare, Delete, Follower, KeyValue, Store, keys
 from hanse.store.decoding import decode, leased
-from hanse.store.election import Election, Leadership
-from hanse.store.mirror import Mirror
+from hanse.store.election import Leadership
 from hanse_registry import intent
 from hanse_registry.intent import Intent
 from hanse_registry.keeper import Connect, Keeper
@@ -35,7 +33,6 @@ from hanse_registry.resealing import Resealer
 from hanse_registry.settings import RegistrySettings
 
 ELECTION = "registry"
-RESEALING = "resealing credentials"
 REHIRE_SECONDS = 5.0
 """After so long a cluster whose keeper failed gets another."""
 _log = get_logger(__name__)
@@ -68,71 +65,55 @@ class Registrar:
         self._intents = intents
         self._connect = connect
         self._identity = identity
-        self._rng = random.Random(identity)  # noqa: S311 - jitter, not a secret
-        self.objects: Mirror[Object] = Mirror(store, intent.PREFIX, intent.decode)
-        self.clusters: Mirror[cluster_pb2.Cluster] = Mirror(store, f"{keys.CLUSTERS}/", stored_cluster)
-        self.credentials: Mirror[bytes] = Mirror(store, f"{keys.CREDENTIALS}/", lambda kv: kv.value)
-        self.custom_kinds: Mirror[bytes] = Mirror(store, _CUSTOM_KINDS, lambda kv: kv.value)
-        self.reports: Mirror[condition_pb2.Condition] = Mirror(
-            store, f"{keys.MEMBER_REPORTS}/", lambda kv: decode(condition_pb2.Condition, leased(kv))
+        self.objects = Collection(intent.PREFIX, intent.decode)
+        self.clusters = Collection(f"{keys.CLUSTERS}/", stored_cluster)
+        self.credentials = Collection(f"{keys.CREDENTIALS}/", lambda kv: kv.value)
+        self.custom_kinds = Collection(_CUSTOM_KINDS, lambda kv: kv.value)
+        self.reports = Collection(
+            f"{keys.MEMBER_REPORTS}/", lambda kv: decode(condition_pb2.Condition, leased(kv))
         )
-        self.orphans: Mirror[orphan_pb2.OrphanReport] = Mirror(
-            store, f"{keys.ORPHANS}/", lambda kv: decode(orphan_pb2.OrphanReport, kv.value)
+        self.orphans = Collection(f"{keys.ORPHANS}/", lambda kv: decode(orphan_pb2.OrphanReport, kv.value))
+        self.follower = Follower(
+            store,
+            self.objects,
+            self.clusters,
+            self.credentials,
+            self.custom_kinds,
+            self.reports,
+            self.orphans,
         )
         self.credential_ends: dict[str, float] = {}
         """When the credentials end that do, by cluster, in seconds since the epoch."""
         self._keepers: dict[str, Keeper] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._leadership: Leadership | None = None
-        self._failed = asyncio.Event()
+        self._group: asyncio.TaskGroup | None = None
         self._boundary = Boundary("registry clusters")
         self.unreadable_credentials: set[str] = set()
         """Keys in the store of credentials that cannot be opened now."""
         self._resealer = Resealer(store, self.credentials, sealer)
         sealer.ring.subscribe(self._ring_changed)
+        self.objects.subscribe(self._object_changed)
+        self.credentials.subscribe(self._credential_changed)
+        self.custom_kinds.subscribe(self._custom_kind_changed)
+        self.reports.subscribe(self._report_changed)
+        self.orphans.subscribe(self._orphans_changed)
 
     @property
     def leads(self) -> bool:
         """Whether this registry attends to clusters now."""
         return self._leadership is not None
 
-    async def follow(self) -> None:
-        """Follows the store until cancelled."""
-        self.objects.subscribe(self._object_changed)
-        self.credentials.subscribe(self._credential_changed)
-        self.custom_kinds.subscribe(self._custom_kind_changed)
-        self.reports.subscribe(self._report_changed)
-        self.orphans.subscribe(self._orphans_changed)
-        mirrors = (
-            self.objects, self.clusters, self.credentials, self.custom_kinds, self.reports, self.orphans,
-        )  # fmt: skip
-        async with asyncio.TaskGroup() as tasks:
-            for mirror in mirrors:
-                tasks.create_task(mirror.run())
-
-    async def synced(self) -> None:
-        """Waits until everything was read once."""
-        for mirror in (self.objects, self.clusters, self.credentials, self.orphans):
-            await mirror.synced()
-
     async def run(self) -> None:
-        """Leads whenever it may, until cancelled."""
-        await self.synced()
-        backoff, failures = Backoff(), 0
-        while True:
-            try:
-                election = Election(self._store, ELECTION, self._identity, ttl=self._settings.leader_ttl)
-                async with election as leadership:
-                    failures = 0
-                    await self._lead(leadership)
-            except HanseError as error:
-                failures += 1
-                _log.warning("cannot lead, trying again", error=error.message, reason=error.reason)
-                await asyncio.sleep(backoff.delay(failures, rng=self._rng))
-            except Exception as error:  # noqa: BLE001 - the registry goes on answering, and tries again
-                failures += 1
-                _log.error("leading failed unexpectedly, trying again", exc_info=error)
-                await asyncio.sleep(backoff.delay(failures, rng=self._rng))
+        """Lead whenever it may, until cancelled."""
+        await self.follower.synced()
+        await lead(
+            self._store,
+            election=ELECTION,
+            identity=self._identity,
+            ttl=self._settings.leader_ttl,
+            while_leading=self._lead,
+        )
 
     def look(self, cluster: str) -> None:
         """Has a cluster probed now. Raises NotFoundError if this registry does not attend to it."""
@@ -158,44 +139,35 @@ class Registrar:
         return Counter(name for name in names if name is not None)
 
     async def _lead(self, leadership: Leadership) -> None:
-        self._leadership = leadership
-        self._failed.clear()
-        try:
-            await self._forget_strangers(leadership)
-            for key, stored in list(self.objects.items()):
-                with self._boundary.around(key):
-                    self._attend(key.rpartition("/")[2], stored)
-            self._reseal(leadership)
-            waits = [asyncio.create_task(leadership.lost.wait()), asyncio.create_task(self._failed.wait())]
+        """Keep the views of all clusters true until cancelled. A task that fails ends this leadership."""
+        async with asyncio.TaskGroup() as group:
             try:
-                await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+                await self._forget_strangers(leadership)
+                self._leadership, self._group = leadership, group
+                for key, stored in list(self.objects.items()):
+                    with self._boundary.around(key):
+                        self._attend(key.rpartition("/")[2], stored)
+                await self._reseal(leadership)
             finally:
-                for wait in waits:
-                    wait.cancel()
-        finally:
-            self._leadership = None
-            tasks, self._tasks, self._keepers = list(self._tasks.values()), {}, {}
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+                self._step_down()
 
-    def _reseal(self, leadership: Leadership) -> None:
-        """Seals credentials again while this registry leads; begins anew after an error."""
-        if self._leadership is leadership:
-            task = asyncio.create_task(self._resealer.run(leadership.fence()), name="resealing")
-            self._tasks[RESEALING] = task
-            task.add_done_callback(lambda done: self._resealing_ended(leadership, done))
+    def _step_down(self) -> None:
+        """Start nothing any more in this leadership; the group ends what runs."""
+        self._leadership = self._group = None
+        self._tasks, self._keepers = {}, {}
 
-    def _resealing_ended(self, leadership: Leadership, task: asyncio.Task[None]) -> None:
-        if not task.cancelled() and (error := task.exception()) is not None:
-            _log.error("credentials are not sealed again, trying again", exc_info=error)
-            asyncio.get_running_loop().call_later(REHIRE_SECONDS, self._reseal, leadership)
+    async def _reseal(self, leadership: Leadership) -> None:
+        """Seal credentials again; after an error again."""
+        while True:
+            try:
+                await self._resealer.run(leadership.fence())
+            except Exception as error:  # noqa: BLE001 - what the old key has sealed can still be opened
+                _log.error("credentials are not sealed again, trying again", exc_info=error)
+                await asyncio.sleep(REHIRE_SECONDS)
 
     async def _forget_strangers(self, leadership: Leadership) -> None:
         """Removes what is stored of clusters whose object is gone."""
-        await self.objects.current()
-        await self.clusters.current()
-        await self.credentials.current()
+        await self.follower.current()
         for key in [key for key, _ in self.clusters.items()]:
             name = key.rpartition("/")[2]
             where = intent.object_key(name)
@@ -204,8 +176,8 @@ class Registrar:
 
     def credential_revision(self, name: str) -> int:
         """The revision that wrote the credential of a cluster; 0 if there is none."""
-        entry = self.credentials.entry(keys.credential(name))
-        return entry.mod_revision if entry is not None else 0
+        found = self.credentials.versioned(keys.credential(name))
+        return found.mod_revision if found is not None else 0
 
     async def _forget(self, leadership: Leadership, name: str, *, credential: int) -> None:
         """Removes what is stored of a cluster whose object is gone.
@@ -221,25 +193,60 @@ class Registrar:
     def _attend(self, name: str, stored: Object) -> None:
         """Tells the keeper of a cluster its object, and hires one if there is none."""
         keeper = self._keepers.get(name)
-        if keeper is None:
-            assert self._leadership is not None
-            keeper = self._keepers[name] = Keeper(
-                name,
-                store=self._store,
-                settings=self._settings,
-                intent=self._intents,
-                connect=self._connect,
-                fence=self._leadership.fence(),
-                previous=without_etag(self.clusters.get(keys.cluster(name))),
-            )
-            self._give(name)
-            keeper.tell_orphans(self.orphans.get(keys.orphans(name)))
+        if keeper is not None:
             keeper.tell(stored)
-            keeper.report(self.reports.get(keys.member_report(name)))
-            task = asyncio.create_task(keeper.run(), name=f"keeper-{name}")
-            self._tasks[name] = task
-            task.add_done_callback(lambda done: self._ended(name, done))
+        elif self._leadership is not None and self._group is not None:
+            if name in self._tasks:
+                self._tasks[
+                    name
+                ].cancel()  # it waits after an error, and what the error came from has changed
+            keeper = self._hire(name, stored, self._leadership)
+            self._tasks[name] = self._group.create_task(self._keep(name, keeper), name=f"keeper-{name}")
+
+    def _hire(self, name: str, stored: Object, leadership: Leadership) -> Keeper:
+        keeper = self._keepers[name] = Keeper(
+            name,
+            store=self._store,
+            settings=self._settings,
+            intent=self._intents,
+            connect=self._connect,
+            fence=leadership.fence(),
+            previous=without_etag(self.clusters.get(keys.cluster(name))),
+        )
+        self._give(name)
+        keeper.tell_orphans(self.orphans.get(keys.orphans(name)))
         keeper.tell(stored)
+        keeper.report(self.reports.get(keys.member_report(name)))
+        return keeper
+
+    async def _keep(self, name: str, keeper: Keeper) -> None:
+        """Run the keeper of a cluster until the cluster has left.
+
+        That leadership or the store is lost ends this leadership, and the next one begins with all. Any other
+        error, such as a value that the store refuses, is of this cluster alone, and so is the new keeper.
+        """
+        task = asyncio.current_task()
+        while True:
+            try:
+                await keeper.run()
+            except (ConflictError, UnavailableError):
+                self._step_down()
+                raise
+            except Exception as error:  # noqa: BLE001 - of this cluster; all others go on
+                _log.error("keeper failed, another is hired", cluster=name, exc_info=error)
+                if self._tasks.get(name) is not task:
+                    return  # the cluster is no longer this task's
+            else:
+                break
+            self._keepers.pop(name, None)
+            await asyncio.sleep(REHIRE_SECONDS)
+            stored, leadership = self.objects.get(intent.object_key(name)), self._leadership
+            if stored is None or leadership is None:
+                break
+            keeper = self._hire(name, stored, leadership)
+        if self._tasks.get(name) is task:
+            del self._tasks[name]
+            self._keepers.pop(name, None)
 
     def _give(self, name: str) -> None:
         keeper = self._keepers.get(name)
@@ -254,31 +261,6 @@ class Registrar:
             self._boundary.failed(f"credential of {name}", error)
             keeper.give(None, "unreadable")
 
-    def _ended(self, name: str, task: asyncio.Task[None]) -> None:
-        """A keeper ended: because the cluster left, or because of an error.
-
-        That leadership or the store is lost is mended by a new turn for all. Any other error, such as a value
-        that the store refuses, is of this cluster alone, and so is the new keeper.
-        """
-        if self._tasks.get(name) is not task:
-            return
-        del self._tasks[name]
-        self._keepers.pop(name, None)
-        if task.cancelled():
-            return
-        error = task.exception()
-        if isinstance(error, ConflictError | UnavailableError):
-            _log.error("keeper failed, all are hired anew", cluster=name, error=repr(error))
-            self._failed.set()
-        elif error is not None:
-            _log.error("keeper failed, another is hired", cluster=name, exc_info=error)
-            asyncio.get_running_loop().call_later(REHIRE_SECONDS, self._rehire, name, self._leadership)
-
-    def _rehire(self, name: str, leadership: Leadership | None) -> None:
-        stored = self.objects.get(intent.object_key(name))
-        if leadership is not None and self._leadership is leadership and stored is not None:
-            self._attend(name, stored)
-
     def _object_changed(self, key: str, old: Object | None, new: Object | None, revision: int) -> None:
         if self._leadership is None:
             return
@@ -288,13 +270,22 @@ class Registrar:
             return
         task = self._tasks.pop(name, None)
         self._keepers.pop(name, None)
-        if task is not None:
+        if task is not None and self._group is not None:
             task.cancel()
-            leadership = self._leadership
-            work = self._forget(leadership, name, credential=self.credential_revision(name))
-            farewell = asyncio.create_task(work, name=f"forget-{name}")
-            self._tasks[f"forget {name}"] = farewell
-            farewell.add_done_callback(lambda done: self._ended(f"forget {name}", done))
+            forgetting = self._forget_removed(
+                self._leadership, name, credential=self.credential_revision(name)
+            )
+            self._group.create_task(forgetting, name=f"forget-{name}")
+
+    async def _forget_removed(self, leadership: Leadership, name: str, *, credential: int) -> None:
+        """Remove what is stored of a cluster whose object was just deleted."""
+        try:
+            await self._forget(leadership, name, credential=credential)
+        except (ConflictError, UnavailableError):
+            self._step_down()
+            raise
+        except Exception as error:  # noqa: BLE001 - of this cluster; the next leadership forgets it
+            _log.error("cluster not forgotten", cluster=name, exc_info=error)
 
     def _ring_changed(self) -> None:
         """What could not be opened is tried again."""

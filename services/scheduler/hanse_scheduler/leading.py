@@ -16,19 +16,18 @@ from collections.abc import Callable
 from typing import Self
 
 from hanse.control import Controller, WorkQueue
-from hanse.errors import HanseError, UnavailableError
+from hanse.control.leading import lead
+from hanse.errors import UnavailableError
 from hanse.process.telemetry import get_logger
 from hanse.store import Store
 from hanse.store.batch import BatchWriter
-from hanse.store.election import Election, Leadership
+from hanse.store.election import Leadership
 from hanse_scheduler.placing.evaluator import Evaluator
 from hanse_scheduler.placing.events import Recorder
 from hanse_scheduler.placing.reconciler import PlacementReconciler
 from hanse_scheduler.state.world import World
 
 ELECTION = "scheduler"
-
-_RETRY = 1.0
 _log = get_logger(__name__)
 
 
@@ -93,23 +92,13 @@ class Scheduler:
     async def run(self) -> None:
         """Campaign and lead, again and again, until cancelled; then resign."""
         await self._world.follower.synced()
-        while True:
-            try:
-                leadership = await Election(self._store, ELECTION, self._identity, ttl=self._ttl).campaign()
-            except HanseError as error:
-                _log.warning("cannot campaign", error=str(error))
-                await asyncio.sleep(_RETRY)
-                continue
-            try:
-                await self._lead(leadership)
-            except HanseError as error:
-                _log.warning("stopped leading", error=str(error))
-                await asyncio.sleep(_RETRY)
-            except Exception as error:  # noqa: BLE001 - explanations are answered meanwhile, and it tries again
-                _log.error("stopped leading unexpectedly", exc_info=error)
-                await asyncio.sleep(_RETRY)
-            finally:
-                await _resign(leadership)
+        await lead(
+            self._store,
+            election=ELECTION,
+            identity=self._identity,
+            ttl=self._ttl,
+            while_leading=self._lead,
+        )
 
     async def _lead(self, leadership: Leadership) -> None:
         writer = BatchWriter(self._store, max_ops=100)
@@ -130,26 +119,11 @@ class Scheduler:
         self._reconciler, self.queue = reconciler, queue
         self.leading.set()
         _log.info("leading", identity=self._identity, objects=len(queue))
-        work = asyncio.create_task(controller.run(), name="scheduler-controller")
-        lost = asyncio.create_task(leadership.lost.wait(), name="scheduler-lease")
         try:
-            await asyncio.wait({work, lost}, return_when=asyncio.FIRST_COMPLETED)
-            if work.done():
-                work.result()
-            _log.warning("leadership lost", identity=self._identity)
+            await controller.run()
         finally:
             self.leading.clear()
             self._reconciler, self.queue = None, None
             self._world.on_dirty = None
             queue.clear()
             queue.close()
-            for task in (work, lost):
-                task.cancel()
-            await asyncio.gather(work, lost, return_exceptions=True)
-
-
-async def _resign(leadership: Leadership) -> None:
-    try:
-        await leadership.resign()
-    except HanseError as error:
-        _log.warning("lease not given back", error=str(error))

@@ -11,13 +11,13 @@ Concurrency: one task per cluster that is ours. Next: `hanse_syncer.cluster.cont
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from typing import Final
 
+from hanse.control.leading import lead
 from hanse.control.ring import HashRing
 from hanse.errors import HanseError
 from hanse.process.telemetry import get_logger
-from hanse.store import NOT_NOW, Compare, Election, LeaseHandle, Mirror, Store, keys
+from hanse.store import Collection, Follower, Leadership, LeaseHandle, Store, keys
 from hanse.store.decoding import leased
 from hanse_syncer.cluster.controller import ClusterController
 from hanse_syncer.cluster.dependencies import SyncerDependencies
@@ -51,7 +51,8 @@ class Sharing:
         self._store: Store = dependencies.store
         self._world: World = dependencies.world
         self._lease_seconds = lease_seconds
-        self._members: Mirror[bytes] = Mirror(dependencies.store, f"{keys.MEMBERS}/{SERVICE}/", leased)
+        self._members = Collection(f"{keys.MEMBERS}/{SERVICE}/", leased)
+        self._follower = Follower(dependencies.store, self._members)
         self._changed = asyncio.Event()
         self._held: dict[str, tuple[asyncio.Event, asyncio.Task[None]]] = {}
 
@@ -59,10 +60,10 @@ class Sharing:
         """Share until `stop` is set; then give everything up in order."""
         self._members.subscribe(lambda *_: self._changed.set())
         self._world.watch_clusters(self._changed.set)
-        async with self._members, asyncio.TaskGroup() as group:
-            await self._members.synced()
+        async with self._follower, asyncio.TaskGroup() as group:
+            await self._follower.synced()
             registering = group.create_task(self._register(), name="register syncer")
-            watching = group.create_task(self._members.failed(), name="watch syncers")
+            watching = group.create_task(self._follower.failed(), name="watch syncers")
             while not stop.is_set():
                 self._changed.clear()
                 self._rearrange(group)
@@ -102,57 +103,24 @@ class Sharing:
 
     async def _hold(self, cluster: str, stopped: asyncio.Event) -> None:
         """Campaign for the cluster and keep it as it should be, again and again, until `stopped`."""
-        while not stopped.is_set():
-            try:
-                await self._term(cluster, stopped)
-            except* HanseError as errors:
-                for error in _leaves(errors):
-                    _log.warning("a cluster was given up", cluster=cluster, error=str(error))
-                await _pause(stopped, _RETRY_SECONDS)
-            except* Exception as errors:  # noqa: BLE001 - logged, and the cluster is tried again
-                _log.error("a controller failed", cluster=cluster, exc_info=errors)
-                await _pause(stopped, _RETRY_SECONDS)
 
-    async def _term(self, cluster: str, stopped: asyncio.Event) -> None:
-        election = Election(self._store, election_name(cluster), self.identity, ttl=self._lease_seconds)
-        campaign = asyncio.create_task(election.campaign(), name=f"campaign {cluster}")
-        stopping = asyncio.create_task(stopped.wait())
-        try:
-            await asyncio.wait([campaign, stopping], return_when=asyncio.FIRST_COMPLETED)
-            if not campaign.done():
-                return
-            leadership = campaign.result()
-        finally:
-            for task in (campaign, stopping):
-                task.cancel()
-            await asyncio.wait([campaign, stopping])
-        _log.info("holding a cluster", cluster=cluster, identity=self.identity)
-        try:
-            await self._lead(cluster, leadership.fence, leadership.lost, stopped)
-        finally:
+        async def sync(leadership: Leadership) -> None:
+            _log.info("holding a cluster", cluster=cluster, identity=self.identity)
+            controller = ClusterController(self._dependencies, cluster, fence=leadership.fence)
+            self.controllers[cluster] = controller
             try:
-                await leadership.resign()
-            except NOT_NOW as error:
-                _log.info("a lease runs out by itself", cluster=cluster, error=str(error))
+                await controller.run(stopped)
+            finally:
+                del self.controllers[cluster]
 
-    async def _lead(
-        self, cluster: str, fence: Callable[[], Compare], lost: asyncio.Event, stopped: asyncio.Event
-    ) -> None:
-        controller = ClusterController(self._dependencies, cluster, fence=fence)
-        self.controllers[cluster] = controller
-        running = asyncio.create_task(controller.run(stopped), name=f"controller {cluster}")
-        losing = asyncio.create_task(lost.wait())
-        try:
-            await asyncio.wait([running, losing], return_when=asyncio.FIRST_COMPLETED)
-            if running.done():
-                running.result()
-            else:
-                _log.warning("the lease of a cluster was lost", cluster=cluster)
-        finally:
-            del self.controllers[cluster]
-            running.cancel()
-            losing.cancel()
-            await asyncio.wait([running, losing])
+        await lead(
+            self._store,
+            election=election_name(cluster),
+            identity=self.identity,
+            ttl=self._lease_seconds,
+            while_leading=sync,
+            stop=stopped,
+        )
 
     async def _register(self) -> None:
         """Keep this process's key there for as long as it lives."""
@@ -179,18 +147,3 @@ class Sharing:
                         await lease.revoke()
                 except (HanseError, TimeoutError):
                     _log.info("the lease of this syncer runs out by itself")
-
-
-async def _pause(stopped: asyncio.Event, seconds: float) -> None:
-    try:
-        async with asyncio.timeout(seconds):
-            await stopped.wait()
-    except TimeoutError:
-        pass
-
-
-def _leaves(group: BaseExceptionGroup[HanseError]) -> list[BaseException]:
-    found: list[BaseException] = []
-    for error in group.exceptions:
-        found.extend(_leaves(error) if isinstance(error, BaseExceptionGroup) else [error])
-    return found

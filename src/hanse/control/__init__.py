@@ -3,6 +3,7 @@
 - `reconcile`: Request, Result, Reconciler, TerminalError
 - `queue`: WorkQueue, with two lanes, deduplication, delays and backoff
 - `controller`: Controller, which takes keys and reconciles them
+- `leading`: lead, the one loop in which a process leads an election
 - `ring`: HashRing, which shares keys out among processes
 - `metrics`: what is measured of them
 
@@ -11,12 +12,11 @@ Next: `hanse.control.reconcile`.
 
 from hanse.control.controller import Controller
 from hanse.control.metrics import QueueMetrics
-from hanse.control.queue import Backoff, QueueClosed, WorkQueue
+from hanse.control.queue import QueueClosed, WorkQueue
 from hanse.control.reconcile import Reconciler, Request, Result, TerminalError
 from hanse.control.ring import HashRing
 
 __all__ = [
-    "Backoff",
     "Controller",
     "HashRing",
     "QueueClosed",

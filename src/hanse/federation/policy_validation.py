@@ -4,7 +4,7 @@ Owns the bounds on rules, operations and selectors of placement and override pol
 the scheduler, which applies operations within the bounds of `json_patch`, and says of each object what does
 not fit. Pure; the object has been decoded as its kind.
 
-Next: `validation_kinds`, which calls it.
+Next: `hanse.federation.strategies`, which gives it to the kinds.
 """
 
 from __future__ import annotations

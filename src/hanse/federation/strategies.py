@@ -9,9 +9,9 @@ from typing import Final
 
 from hanse.federation import kinds
 from hanse.federation.policy_validation import override_policy_errors, placement_policy_errors
-from hanse.kube.kinds.kind import Conversion, Strategy
 from hanse.kube.kinds.registry import KindRegistry
 from hanse.kube.kinds.strategies.kubernetes import kubernetes
+from hanse.kube.kinds.strategy import Conversion, Strategy
 
 STRATEGIES: Final = {
     kinds.CLUSTER_OVERRIDE_POLICY: Strategy(rules=override_policy_errors),

@@ -22,14 +22,14 @@ import gc
 import os
 import signal
 import sys
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Generic, TypeVar
 
 import orjson
 import uvloop
 
-from hanse.errors import ConfigError, HanseError
+from hanse.errors import ConfigError, HanseError, leaves
 from hanse.process.health import Health, HealthServer
 from hanse.process.looplag import LoopWatchdog
 from hanse.process.settings import ServiceSettings
@@ -229,7 +229,7 @@ def _fail(service_name: str, error: BaseException) -> int:
 
     Of tasks that ended together each different reason is said, defects first.
     """
-    found = list(_leaves(error))
+    found = list(leaves(error))
     defects = [each for each in found if not isinstance(each, HanseError)]
     said = [f"{type(each).__name__}: {each}" for each in defects]
     said += [each.message for each in found if isinstance(each, HanseError)]
@@ -239,11 +239,3 @@ def _fail(service_name: str, error: BaseException) -> int:
     with contextlib.suppress(OSError):
         sys.stderr.write(f"hanse-{service_name}: error: {' '.join(text.split())}\n")
     return 2 if all(isinstance(each, ConfigError) for each in found) else 1
-
-
-def _leaves(error: BaseException) -> Iterator[BaseException]:
-    if isinstance(error, BaseExceptionGroup):
-        for each in error.exceptions:
-            yield from _leaves(each)
-    else:
-        yield error

@@ -49,15 +49,18 @@ class Leadership:
         return Compare.lease_held(self.key, self.lease.id)
 
     async def resign(self) -> None:
-        """Let the next one lead at once. Doing it twice is harmless."""
-        await self.lease.revoke()
+        """Let the next one lead at once, or once the lease has run out if the store does not take that now.
+
+        Doing it twice is harmless.
+        """
+        await _withdraw(self.lease)
 
 
 class Election:
     """A candidate in the election `name`, known to others as `identity`.
 
-    `ttl` is how many seconds pass before others take over from one that died. Use `campaign`, or
-    `async with Election(...) as leadership`, which resigns at the end.
+    `ttl` is how many seconds pass before others take over from one that died. `hanse.control.leading.lead` is
+    how a service leads.
     """
 
     def __init__(self, store: Store, name: str, identity: str, ttl: int = 10) -> None:
@@ -66,7 +69,6 @@ class Election:
         self._identity = identity
         self._ttl = ttl
         self._prefix = keys.election(name)
-        self._leadership: Leadership | None = None
 
     async def campaign(self) -> Leadership:
         """Wait until this candidate leads, through every outage of the store, or until it has room for a
@@ -99,14 +101,6 @@ class Election:
         """Return the identity of who leads now; None if nobody does."""
         candidates, _ = await self._candidates()
         return candidates[0].value.decode(errors="replace") if candidates else None
-
-    async def __aenter__(self) -> Leadership:
-        self._leadership = await self.campaign()
-        return self._leadership
-
-    async def __aexit__(self, *_: object) -> None:
-        assert self._leadership is not None
-        await _withdraw(self._leadership.lease)
 
     def _key(self, lease: LeaseHandle) -> str:
         return f"{self._prefix}{lease.id:016x}"

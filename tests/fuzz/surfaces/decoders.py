@@ -45,6 +45,7 @@ from tests.fuzz.engine import Input
 from tests.fuzz.surfaces.served import OVERRIDE, PLACEMENT, SERVICE, WIDGET
 from tests.kube.server.world import config_map, widget_crd
 from tests.scheduler.builders import view
+from tests.support.kinds import strategy_of
 
 _SLOW = frozenset({"yaml", "manifests", "kubeconfig"})
 _SLOW_FACTOR = 40.0
@@ -65,7 +66,7 @@ def _validate(obj: Any) -> None:
         schema = _schema(obj)
         read = decode(obj, schema)
         if not read.errors and schema is not None and isinstance(read.obj.get("metadata", {}), dict):
-            validate(read.obj, schema, strict=True)
+            validate(read.obj, schema, strict=True, strategy=strategy_of(read.obj))
 
 
 def _policy(obj: Any) -> None:

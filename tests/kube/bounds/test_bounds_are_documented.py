@@ -10,13 +10,13 @@ from hanse_scheduler.decide.overrides import MAX_OVERRIDE_BYTES
 from hanse import documents, numbers
 from hanse.federation import policy_validation as policies
 from hanse.kube.engine.resources import preparation
+from hanse.kube.kinds.fields import crds
+from hanse.kube.kinds.fields.rules import MAX_LABELS
 from hanse.kube.merge import json_patch
 from hanse.kube.model import patterns, selectors
 from hanse.kube.server import connections
 from hanse.kube.server.app import MAX_BODY_BYTES
-from hanse.kube.validation import crds
 from hanse.kube.validation import objects as validation
-from hanse.kube.validation.kinds import MAX_LABELS
 from hanse.store import MAX_REQUEST_BYTES
 from hanse.store.keys import MAX_SEGMENT
 

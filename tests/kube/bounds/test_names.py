@@ -13,16 +13,16 @@ from hanse.errors import InvalidArgumentError
 from hanse.federation.policy_validation import MAX_RULES, override_policy_errors, placement_policy_errors
 from hanse.federation.strategies import federation_kinds
 from hanse.kube.kinds.catalogue import Catalogue
-from hanse.kube.model.objects import Object
-from hanse.kube.model.selectors import MAX_TERMS, FieldSelector, LabelSelector
-from hanse.kube.validation.crds import (
+from hanse.kube.kinds.fields.crds import (
     MAX_INSTRUCTIONS,
     MAX_PATTERNS,
     MAX_VERSIONS,
     crd_errors,
     reserved_group_error,
 )
-from hanse.kube.validation.kinds import MAX_LABELS, label_errors
+from hanse.kube.kinds.fields.rules import MAX_LABELS, label_errors
+from hanse.kube.model.objects import Object
+from hanse.kube.model.selectors import MAX_TERMS, FieldSelector, LabelSelector
 from hanse.store import keys
 from hanse.store.keys import MAX_SEGMENT, ObjectKey
 

@@ -18,7 +18,7 @@ from hanse.kube.engine.unreadable import decode, fault
 from hanse.kube.kinds.catalogue import Catalogue
 from hanse.kube.kinds.kind import PrinterColumn
 from hanse.kube.kinds.resource_info import ResourceInfo
-from hanse.kube.kinds.table import UNREADABLE
+from hanse.kube.kinds.strategy import UNREADABLE
 from hanse.kube.model import jsonpath
 from hanse.kube.model.selectors import FieldSelector, LabelSelector
 from hanse.kube.server.negotiation import parse_accept

@@ -11,14 +11,15 @@ from __future__ import annotations
 import asyncio
 from typing import Final
 
+from hanse.control.leading import lead
 from hanse.errors import HanseError
 from hanse.process.telemetry import get_logger
-from hanse.store import Compare, Delete, Election, Leadership, Store, keys
+from hanse.store import Compare, Delete, Leadership, Store, keys
 from hanse_syncer.report.state_table import MAX_OPS
 from hanse_syncer.world import World
 
 _log = get_logger(__name__)
-_RETRY_SECONDS: Final = 2.0
+ELECTION: Final = "syncer-janitor"
 _PAGE: Final = 5000
 
 
@@ -35,35 +36,23 @@ class Janitor:
     async def run(self) -> None:
         """Sweep until cancelled."""
         self._world.watch_clusters(self._changed.set)
-        while True:
-            try:
-                election = Election(self._store, "syncer-janitor", self._identity, ttl=self._lease_seconds)
-                async with election as leadership:
-                    await self._lead(leadership)
-            except HanseError as error:
-                _log.warning("sweeping failed, trying again", error=str(error))
-                await asyncio.sleep(_RETRY_SECONDS)
-            except Exception as error:  # noqa: BLE001 - sweeping is no reason to stop syncing
-                _log.error("sweeping failed unexpectedly, trying again", exc_info=error)
-                await asyncio.sleep(_RETRY_SECONDS)
+        await lead(
+            self._store,
+            election=ELECTION,
+            identity=self._identity,
+            ttl=self._lease_seconds,
+            while_leading=self._lead,
+        )
 
     async def _lead(self, leadership: Leadership) -> None:
         known: set[str] | None = None
-        while not leadership.lost.is_set():
+        while True:
             self._changed.clear()
             names = set(self._world.cluster_names())
             if known is None or known - names:
                 await self.sweep(leadership)
             known = names
-            waiters = [
-                asyncio.create_task(self._changed.wait()),
-                asyncio.create_task(leadership.lost.wait()),
-            ]
-            try:
-                await asyncio.wait(waiters, return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                for waiter in waiters:
-                    waiter.cancel()
+            await self._changed.wait()
 
     async def sweep(self, leadership: Leadership) -> int:
         """Delete what is stored of clusters that do not exist; returns how many keys."""

@@ -32,13 +32,13 @@ from hanse.kube.engine.options import DeleteOptions
 from hanse.kube.engine.resources.store import ResourceStore
 from hanse.kube.engine.served import ObjectChange
 from hanse.kube.kinds.catalogue import Catalogue
+from hanse.kube.kinds.fields.crds import load_errors, reserved_group_error
 from hanse.kube.kinds.kind import PrinterColumn, ScalePaths, SelectableField
 from hanse.kube.kinds.resource_info import ResourceInfo
 from hanse.kube.model import jsonpath
 from hanse.kube.model.objects import Object, mapping, name_of, sequence
 from hanse.kube.model.status import Cause
 from hanse.kube.model.untrusted import mappings, text
-from hanse.kube.validation.crds import load_errors, reserved_group_error
 from hanse.kube.wire import openapi
 from hanse.numbers import whole_number
 

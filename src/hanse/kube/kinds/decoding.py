@@ -5,7 +5,7 @@ values of the wrong type, names unknown fields and drops them (also from custom 
 nulls and empty lists and maps, and writes quantities in their canonical form. Pure;
 returns the same object if nothing is to change.
 
-Next: `defaults`, then `validation`.
+Next: `hanse.kube.kinds.defaults`, then `hanse.kube.validation.objects`.
 """
 
 from __future__ import annotations

@@ -1,22 +1,18 @@
-"""A kind: what is known of it as facts, and what the API server does with objects of it.
+"""A kind: what is known of it as facts, and nothing that handles objects.
 
-Owns the two values. A `Kind` says how a kind is named and served, what is immutable in it and by which of its
-fields it is selected: facts, which every service may import at little cost. A `Strategy` has the functions
-for objects of the kind, as Kubernetes has one strategy per kind: defaults, rules, table, conversions. Only
-what serves objects needs those.
+Owns how a kind is named and served, by which fields it is selected and how it is scaled. Every service may
+import it at little cost: what a service knows of kinds is in a table of its own with `Kind` as the key (the
+API server's are the strategies). A `Kind` is one object for the whole process and is compared as such.
 
-A `Kind` is one object for the whole process and is compared as such: it is the key of every table by kind.
-Frozen; shared freely. Next: `hanse.kube.kinds.registry`, which finds kinds and their strategies by name.
+Frozen; shared freely. Next: `hanse.kube.kinds.kubernetes` for Kubernetes' own kinds,
+`hanse.kube.kinds.strategy` for what is done with objects of a kind.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeVar
-
-from hanse.kube.model.fielderrors import FieldError
-from hanse.kube.model.objects import Object
 
 ALL_VERBS: Final = ("create", "delete", "deletecollection", "get", "list", "patch", "update", "watch")
 READ_VERBS: Final = ("get", "list", "watch")
@@ -68,9 +64,8 @@ class Kind:
 
     `group` is "" for core. The first of `versions` is the preferred one, and the one that objects are stored
     in. `stored_as` is the kind whose objects this one shows (events.k8s.io shows core's). `subresources` are
-    names such as "status". `immutable` are paths that an update may not change once they are set. `schema`
-    is the OpenAPI v3 schema of a kind that is not Kubernetes' own, `columns` are what its table shows.
-    `virtual` kinds have nothing stored.
+    names such as "status". `schema` is the OpenAPI v3 schema of a kind that is not Kubernetes' own, `columns`
+    are what its table shows. `virtual` kinds have nothing stored.
     """
 
     group: str
@@ -84,7 +79,6 @@ class Kind:
     verbs: tuple[str, ...] = ALL_VERBS
     stored_as: Kind | None = None
     virtual: bool = False
-    immutable: tuple[str, ...] = ()
     selectable: tuple[SelectableField, ...] = ()
     scale: ScalePaths | None = None
     schema: dict[str, Any] | None = None
@@ -104,42 +98,6 @@ class Kind:
         """Return how error messages and tests name the kind."""
         return f"<Kind {self.name}.{self.group or 'core'}>"
 
-
-@dataclass(frozen=True, slots=True)
-class Conversion:
-    """How one version of a kind is made of what is stored, and back.
-
-    `to_stored` is given the object and what is stored now, None for nothing.
-    """
-
-    to_served: Callable[[Object], Object]
-    to_stored: Callable[[Object, Object | None], Object]
-
-
-def _no_errors(obj: Object) -> Iterator[FieldError]:
-    return iter(())
-
-
-def _no_change_errors(old: Object, new: Object) -> Iterator[FieldError]:
-    return iter(())
-
-
-@dataclass(frozen=True, slots=True)
-class Strategy:
-    """What the API server does with objects of one kind, besides what it does with all.
-
-    `rules` yields what is wrong with an object that has right types and its defaults; `update_rules` what the
-    second of two may not have changed of the first. `conversions` are by version; a version that has none
-    differs in `apiVersion` only.
-    """
-
-    rules: Callable[[Object], Iterator[FieldError]] = _no_errors
-    update_rules: Callable[[Object, Object], Iterator[FieldError]] = _no_change_errors
-    conversions: Mapping[str, Conversion] = field(default_factory=dict)
-
-
-NO_STRATEGY: Final = Strategy()
-"""The strategy of a kind that has nothing of its own: a custom resource's, say."""
 
 T = TypeVar("T")
 

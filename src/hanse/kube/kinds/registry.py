@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
-from hanse.kube.kinds.kind import NO_STRATEGY, Kind, Strategy
+from hanse.kube.kinds.kind import Kind
 from hanse.kube.kinds.kubernetes import (
     apps,
     autoscaling,
@@ -23,6 +23,7 @@ from hanse.kube.kinds.kubernetes import (
     storage,
 )
 from hanse.kube.kinds.resource_info import ResourceInfo
+from hanse.kube.kinds.strategy import NO_STRATEGY, Strategy
 
 _DISCOVERY: Final = (
     "", "apiregistration.k8s.io", "apps", "events.k8s.io", "authentication.k8s.io", "authorization.k8s.io",

@@ -8,7 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from hanse.kube.kinds.kind import ALL_VERBS, NO_STRATEGY, PrinterColumn, ScalePaths, SelectableField, Strategy
+from hanse.kube.kinds.kind import ALL_VERBS, PrinterColumn, ScalePaths, SelectableField
+from hanse.kube.kinds.strategy import NO_STRATEGY, Strategy
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,16 +5,32 @@ Next: `hanse.kube.server.endpoints.write`, which serves it.
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 from hanse.errors import InvalidArgumentError
+from hanse.kube.kinds.fields.cells import columns, number
 from hanse.kube.kinds.kind import ScalePaths
 from hanse.kube.kinds.resource_info import ResourceInfo
+from hanse.kube.kinds.strategy import Strategy
 from hanse.kube.model.objects import Object, child, mapping
 from hanse.kube.model.selectors import LabelSelector
 from hanse.kube.model.status import Cause, InvalidObjectError
 
-SCALE = ResourceInfo("autoscaling", "v1", "Scale", "scales", "scale", namespaced=True)
+
+def _row(obj: Object, now: datetime) -> tuple[int, int]:
+    return number(obj, "spec", "replicas"), number(obj, "status", "replicas")
+
+
+SCALE = ResourceInfo(
+    "autoscaling",
+    "v1",
+    "Scale",
+    "scales",
+    "scale",
+    namespaced=True,
+    strategy=Strategy(table=columns("Desired#,Available#,Age", _row)),
+)
 """What a Scale is rendered as. No resource of that name is served."""
 
 _COPIED = ("name", "namespace", "uid", "resourceVersion", "creationTimestamp")

@@ -1,67 +1,20 @@
 """Objects as rows of `kubectl get`: the Table of meta.k8s.io/v1.
 
-Kinds have the columns that kubectl users know (`hanse.kube.kinds.table_columns`), CRDs and Hanse's own kinds
-the ones that they declare, everything else name and age. Pure functions. Next:
-`hanse.kube.kinds.table_columns`.
+Kubernetes' own kinds have the columns that kubectl users know (`Strategy.table`), CRDs and Hanse's kinds the
+ones that they declare, everything else name and age. Pure functions. Next: `hanse.kube.kinds.fields.cells`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from hanse.kube.kinds.kind import PrinterColumn
 from hanse.kube.kinds.resource_info import ResourceInfo
+from hanse.kube.kinds.strategy import Cell, Column, TableLayout
 from hanse.kube.model import jsonpath
-from hanse.kube.model.objects import Object, name_of
-
-Cell = Any
-UNREADABLE = "<unreadable>"
-"""What stands in the cells of an object that no row can be made of."""
-Render = Callable[[Object, datetime], Sequence[Cell]]
-
-
-@dataclass(frozen=True, slots=True)
-class Column:
-    """A column's heading. Priority 0 is always shown, 1 with `-o wide`."""
-
-    name: str
-    type: str = "string"
-    priority: int = 0
-    description: str = ""
-    format: str = ""
-
-    def definition(self) -> dict[str, Any]:
-        """Return the TableColumnDefinition."""
-        return {
-            "name": self.name,
-            "type": self.type,
-            "format": "name" if self.name == "Name" else self.format,
-            "description": self.description or self.name,
-            "priority": self.priority,
-        }
-
-
-@dataclass(frozen=True, slots=True)
-class TableLayout:
-    """The columns of a kind and how a row is made."""
-
-    columns: tuple[Column, ...]
-    render: Render
-
-    def unreadable(self, obj: Object) -> list[Cell]:
-        """Return the cells of an object that no row can be made of: its name; the rest is unknown."""
-        cells: list[Cell] = [UNREADABLE if c.type == "string" else None for c in self.columns]
-        for index, column in enumerate(self.columns):
-            if column.name == "Name":
-                cells[index] = name_of(obj)
-        return cells
-
-    def definitions(self) -> list[dict[str, Any]]:
-        """Return the columnDefinitions of a Table."""
-        return [column.definition() for column in self.columns]
+from hanse.kube.model.objects import Object
 
 
 def _name_and_age(obj: Object, now: datetime) -> Sequence[Cell]:
@@ -72,7 +25,14 @@ def _name_and_age(obj: Object, now: datetime) -> Sequence[Cell]:
 DEFAULT = TableLayout((Column("Name"), Column("Age")), _name_and_age)
 
 
-def declared(info: ResourceInfo) -> TableLayout:
+def layout(info: ResourceInfo) -> TableLayout:
+    """Return the columns of a resource."""
+    if info.columns or info.custom:
+        return _declared(info)
+    return info.strategy.table or DEFAULT
+
+
+def _declared(info: ResourceInfo) -> TableLayout:
     """Return the layout of a kind that declares its printer columns."""
     columns = tuple(Column(c.name, c.type, c.priority, c.description, c.format) for c in info.columns)
 

@@ -3,7 +3,7 @@
 Owns `FieldError` and how it is rendered, alone and in the message and causes of a Status 'Invalid'.
 Immutable values; safe from any task.
 
-Next: `decoding`, `validation`.
+Next: `hanse.kube.kinds.decoding`, `hanse.kube.validation.objects`.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Owns compiling them and what they may cost: the size of a pattern, of its program, and the work of matching,
 which is at most program size times text. Compiled patterns are kept, the last few hundred of them. Pure, safe
-from any task. Next: `hanse.kube.validation.schema`, which matches; `hanse.kube.validation.crds`, which
+from any task. Next: `hanse.kube.validation.schema`, which matches; `hanse.kube.kinds.fields.crds`, which
 refuses.
 """
 

@@ -6,7 +6,7 @@ rounded but what is finer than a nano (up, as Kubernetes does). Immutable; safe 
 The format is that of Kubernetes' resource.Quantity: the canonical form has no fraction and the largest
 possible suffix, and keeps the family of suffixes that it was written in.
 
-Next: `defaults` and `validation` for who uses it here; the scheduler for capacity.
+Next: `hanse.kube.kinds.decoding` for who uses it here; the scheduler for capacity.
 """
 
 from __future__ import annotations

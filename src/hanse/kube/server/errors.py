@@ -11,7 +11,7 @@ import structlog
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from hanse.errors import HanseError, InternalError, InvalidArgumentError, NotFoundError
+from hanse.errors import HanseError, InternalError, InvalidArgumentError, NotFoundError, leaves
 from hanse.kube.model.status import METHOD_NOT_ALLOWED, REQUEST_TOO_LARGE, to_status
 from hanse.kube.server.negotiation import JSON
 
@@ -50,11 +50,7 @@ async def errors(request: web.Request, handler: Handler) -> web.StreamResponse:
 
 def _first(group: ExceptionGroup[Exception]) -> HanseError | None:
     """Return the first of Hanse's errors in a group: concurrent steps of one request may fail together."""
-    for error in group.exceptions:
-        found = _first(error) if isinstance(error, ExceptionGroup) else error
-        if isinstance(found, HanseError):
-            return found
-    return None
+    return next((error for error in leaves(group) if isinstance(error, HanseError)), None)
 
 
 def _unexpected(request: web.Request, error: Exception) -> HanseError:

@@ -26,8 +26,8 @@ from hanse.kube.engine import unreadable
 from hanse.kube.engine.served import ServedObject, with_version
 from hanse.kube.kinds.conversion import is_stored_form, to_served
 from hanse.kube.kinds.resource_info import ResourceInfo
-from hanse.kube.kinds.table import TableLayout
-from hanse.kube.kinds.table_columns import layout
+from hanse.kube.kinds.strategy import TableLayout
+from hanse.kube.kinds.table import layout
 from hanse.kube.model.objects import Object, name_of
 from hanse.kube.model.status import NOT_ACCEPTABLE
 from hanse.kube.server.negotiation import JSON, TURNS, YAML, Wanted

@@ -1,9 +1,9 @@
 """Whether an object may be stored: the door to all validation.
 
-Owns the order of the checks and the rules for metadata. Pure; safe from any task. A write goes `decoding`
-(types, unknown fields) → `defaults` → `validate` (and `validate_update`).
+Owns the order of the checks and the rules for metadata; those of a kind are in its strategy. Pure; safe from
+any task. A write goes `decoding` (types, unknown fields) → `defaults` → `validate` (and `validate_update`).
 
-Next: `validation_schema`, `validation_kinds`, `validation_pods`, `validation_updates` for the rules.
+Next: `hanse.kube.validation.schema`, `hanse.kube.kinds.strategies`.
 """
 
 from __future__ import annotations
@@ -11,8 +11,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from hanse.kube.kinds.decoding import Decoded, decode, decode_errors, prune, unknown_fields
-from hanse.kube.kinds.kind import NO_STRATEGY, Strategy
+from hanse.kube.kinds.fields.rules import IMMUTABLE, label_errors
+from hanse.kube.kinds.strategy import Strategy
 from hanse.kube.merge.schema import Schema
+from hanse.kube.merge.typed import same
 from hanse.kube.model.fielderrors import (
     FieldError,
     forbidden,
@@ -21,17 +23,9 @@ from hanse.kube.model.fielderrors import (
     required,
     too_long,
 )
-from hanse.kube.model.names import (
-    label_1035_problems,
-    label_problems,
-    path_segment_problems,
-    qualified_name_problems,
-    subdomain_problems,
-)
-from hanse.kube.model.objects import Object, mapping, parse_api_version, sequence
-from hanse.kube.validation.kinds import KIND_RULES, label_errors
+from hanse.kube.model.names import qualified_name_problems
+from hanse.kube.model.objects import Object, child, mapping, sequence
 from hanse.kube.validation.schema import schema_errors
-from hanse.kube.validation.updates import update_errors
 
 __all__ = [
     "MAX_ANNOTATIONS",
@@ -43,7 +37,6 @@ __all__ = [
     "prune",
     "unknown_fields",
     "validate",
-    "validate_metadata",
     "validate_update",
 ]
 
@@ -53,21 +46,9 @@ MAX_ANNOTATIONS = 256 * 1024
 MAX_ANNOTATION_KEYS = 10_000
 """Annotations that one object may have."""
 
-_NAME_RULES = {
-    ("", "Namespace"): label_problems,
-    ("", "Service"): label_1035_problems,
-    ("rbac.authorization.k8s.io", "ClusterRole"): path_segment_problems,
-    ("rbac.authorization.k8s.io", "ClusterRoleBinding"): path_segment_problems,
-    ("rbac.authorization.k8s.io", "Role"): path_segment_problems,
-    ("rbac.authorization.k8s.io", "RoleBinding"): path_segment_problems,
-}
 _STANDARD_FINALIZERS = frozenset(
     {"kubernetes", "orphan", "foregroundDeletion", "customresourcecleanup.apiextensions.k8s.io"}
 )
-
-
-def _group_kind(obj: Object) -> tuple[str, str]:
-    return parse_api_version(str(obj.get("apiVersion") or "v1"))[0], str(obj.get("kind") or "")
 
 
 def validate(
@@ -75,7 +56,7 @@ def validate(
     schema: Schema | None,
     *,
     strict: bool,
-    strategy: Strategy = NO_STRATEGY,
+    strategy: Strategy,
     decoded: bool = False,
 ) -> list[FieldError]:
     """Return all that is wrong with an object that has its defaults; an empty list if it may be stored.
@@ -95,11 +76,8 @@ def validate(
         if read.errors:
             return errors
         known = read.obj
-    errors += validate_metadata(known)
+    errors += _metadata_errors(known, strategy)
     found = [] if schema is None else list(schema_errors(known, schema))
-    rule = KIND_RULES.get(_group_kind(known))
-    if rule is not None:
-        found += rule(known)
     found += strategy.rules(known)
     return errors + _without_repeats(found)
 
@@ -116,23 +94,32 @@ def _without_repeats(errors: list[FieldError]) -> list[FieldError]:
     return out
 
 
-def validate_update(old: Object, new: Object, schema: Schema | None) -> list[FieldError]:
+def validate_update(old: Object, new: Object, *, strategy: Strategy) -> list[FieldError]:
     """Return what `new` changes of `old` that may not change; `validate` the new object as well."""
-    group, kind = _group_kind(new)
-    if schema is not None and not schema.builtin:
-        kind = ""
-    return list(update_errors(old, new, group, kind))
+    return [
+        *_identity_errors(old, new),
+        *_immutable_errors(old, new, strategy),
+        *strategy.update_rules(old, new),
+    ]
 
 
-def validate_metadata(obj: Object) -> list[FieldError]:
-    """Return what is wrong with an object's metadata, whatever its kind."""
-    return list(_metadata_errors(obj))
+def _identity_errors(old: Object, new: Object) -> Iterator[FieldError]:
+    for field in ("name", "namespace", "uid", "creationTimestamp"):
+        before, after = child(old, "metadata", field), child(new, "metadata", field)
+        if before and after is not None and before != after:
+            yield invalid(f"metadata.{field}", after, IMMUTABLE)
 
 
-def _metadata_errors(obj: Object) -> Iterator[FieldError]:
+def _immutable_errors(old: Object, new: Object, strategy: Strategy) -> Iterator[FieldError]:
+    for path in strategy.immutable:
+        before, after = child(old, *path.split(".")), child(new, *path.split("."))
+        if before is not None and not same(before, after):
+            yield invalid(path, after, IMMUTABLE)
+
+
+def _metadata_errors(obj: Object, strategy: Strategy) -> Iterator[FieldError]:
     metadata = mapping(obj, "metadata")
-    group_kind = _group_kind(obj)
-    problems = _NAME_RULES.get(group_kind, subdomain_problems)
+    problems = strategy.name_problems
     name, prefix = metadata.get("name"), metadata.get("generateName")
     if name:
         for problem in problems(name):

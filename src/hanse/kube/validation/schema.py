@@ -1,10 +1,10 @@
 """What a schema alone says about values: required fields, and for custom resources enums, bounds, patterns.
 
 Pure; expects an object whose types are right (`decoding`). Of built-in kinds only required plain values and
-objects are checked, as Kubernetes' own validation does (`validation_kinds` has the rest). CEL rules
+objects are checked, as Kubernetes' own validation does (strategies have the rest). CEL rules
 (x-kubernetes-validations) are not evaluated here.
 
-Next: `validation`.
+Next: `hanse.kube.validation.objects`.
 """
 
 from __future__ import annotations

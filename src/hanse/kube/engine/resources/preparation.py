@@ -129,7 +129,7 @@ class ObjectPreparation:
         stored = self._catalogue.storage(info.storage_group, info.storage_resource) or info
         schema = self.schema(stored)
         heavy = is_heavy(new) or is_heavy(old)
-        new = read = await self._turns.run(heavy, apply_defaults, new, schema)
+        new = read = await self._turns.run(heavy, apply_defaults, new, schema, strategy=stored.strategy)
         for admission in self._admission:
             request = AdmissionRequest(
                 operation=operation, info=stored, key=key, object=new, old=old, subresource=subresource,
@@ -141,7 +141,7 @@ class ObjectPreparation:
             heavy, validate, new, schema, strict=False, strategy=stored.strategy, decoded=decoded
         )
         if old is not None:
-            problems += await self._turns.run(heavy, validate_update, old, new, schema)
+            problems += await self._turns.run(heavy, validate_update, old, new, strategy=stored.strategy)
         if problems:
             raise errors.invalid_object(info, key.name, problems)
         if applied:

@@ -17,7 +17,6 @@ DAEMON_SET: Final = Kind(
     short_names=("ds",),
     categories=("all",),
     subresources=("status",),
-    immutable=("spec.selector",),
 )
 DEPLOYMENT: Final = Kind(
     "apps",
@@ -26,7 +25,6 @@ DEPLOYMENT: Final = Kind(
     short_names=("deploy",),
     categories=("all",),
     subresources=("status", "scale"),
-    immutable=("spec.selector",),
     scale=ScalePaths(),
 )
 REPLICA_SET: Final = Kind(
@@ -36,7 +34,6 @@ REPLICA_SET: Final = Kind(
     short_names=("rs",),
     categories=("all",),
     subresources=("status", "scale"),
-    immutable=("spec.selector",),
     scale=ScalePaths(),
 )
 STATEFUL_SET: Final = Kind(

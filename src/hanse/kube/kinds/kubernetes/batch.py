@@ -18,7 +18,6 @@ JOB: Final = Kind(
     "jobs",
     categories=("all",),
     subresources=("status",),
-    immutable=("spec.selector", "spec.completionMode"),
     selectable=(SelectableField("status.successful", path="status.succeeded", absent="0"),),
 )
 

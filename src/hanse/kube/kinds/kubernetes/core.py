@@ -95,7 +95,7 @@ REPLICATION_CONTROLLER: Final = Kind(
 RESOURCE_QUOTA: Final = Kind(
     "", "ResourceQuota", "resourcequotas", short_names=("quota",), subresources=("status",)
 )
-SECRET: Final = Kind("", "Secret", "secrets", immutable=("type",), selectable=(SelectableField("type"),))
+SECRET: Final = Kind("", "Secret", "secrets", selectable=(SelectableField("type"),))
 SERVICE_ACCOUNT: Final = Kind(
     "", "ServiceAccount", "serviceaccounts", short_names=("sa",), subresources=("token",)
 )

@@ -68,7 +68,6 @@ CUSTOM_RESOURCE_DEFINITION: Final = Kind(
     short_names=("crd", "crds"),
     categories=("api-extensions",),
     subresources=("status",),
-    immutable=("spec.group", "spec.scope", "spec.names.kind"),
 )
 
 KINDS: Final = (

@@ -9,9 +9,7 @@ from typing import Final
 
 from hanse.kube.kinds.kind import Kind
 
-INGRESS_CLASS: Final = Kind(
-    "networking.k8s.io", "IngressClass", "ingressclasses", namespaced=False, immutable=("spec.controller",)
-)
+INGRESS_CLASS: Final = Kind("networking.k8s.io", "IngressClass", "ingressclasses", namespaced=False)
 INGRESS: Final = Kind(
     "networking.k8s.io", "Ingress", "ingresses", short_names=("ing",), subresources=("status",)
 )

@@ -15,7 +15,6 @@ PRIORITY_CLASS: Final = Kind(
     "priorityclasses",
     namespaced=False,
     short_names=("pc",),
-    immutable=("value", "preemptionPolicy"),
 )
 LEASE: Final = Kind("coordination.k8s.io", "Lease", "leases")
 RUNTIME_CLASS: Final = Kind("node.k8s.io", "RuntimeClass", "runtimeclasses", namespaced=False)

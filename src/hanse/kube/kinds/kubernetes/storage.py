@@ -18,7 +18,6 @@ STORAGE_CLASS: Final = Kind(
     "storageclasses",
     namespaced=False,
     short_names=("sc",),
-    immutable=("parameters", "provisioner", "reclaimPolicy", "volumeBindingMode"),
 )
 VOLUME_ATTACHMENT: Final = Kind(
     "storage.k8s.io", "VolumeAttachment", "volumeattachments", namespaced=False, subresources=("status",)

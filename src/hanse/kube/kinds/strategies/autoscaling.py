@@ -6,15 +6,20 @@ An autoscaler of version v1 has one CPU target; everything else travels in annot
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 from typing import Any, Final
 
 import orjson
 
 from hanse.documents import json_document
 from hanse.errors import InvalidArgumentError
-from hanse.kube.kinds.kind import Conversion, Strategy
-from hanse.kube.kinds.kubernetes.autoscaling import HORIZONTAL_POD_AUTOSCALER
-from hanse.kube.model.objects import Object, mapping
+from hanse.kube.kinds.fields.cells import NONE, UNSET, columns, number
+from hanse.kube.kinds.fields.filling import ensure, fill, section
+from hanse.kube.kinds.kubernetes.autoscaling import HORIZONTAL_POD_AUTOSCALER, POD_DISRUPTION_BUDGET
+from hanse.kube.kinds.strategy import Cell, Conversion, Strategy
+from hanse.kube.model.fielderrors import FieldError, invalid
+from hanse.kube.model.objects import Object, mapping, sequence
 
 _METRICS = "autoscaling.alpha.kubernetes.io/metrics"
 _CURRENT = "autoscaling.alpha.kubernetes.io/current-metrics"
@@ -104,6 +109,97 @@ def _json_list(text: str) -> list[Any]:
     return value if isinstance(value, list) else []
 
 
+def _default_autoscaler(obj: Object) -> None:
+    spec = ensure(obj, "spec")
+    spec.setdefault("minReplicas", 1)
+    if obj.get("apiVersion") != "autoscaling/v2":
+        return
+    if not spec.get("metrics"):
+        target = {"type": "Utilization", "averageUtilization": 80}
+        spec["metrics"] = [{"type": "Resource", "resource": {"name": "cpu", "target": target}}]
+    behavior = section(spec, "behavior")
+    if behavior is None:
+        return
+    percent = {"type": "Percent", "value": 100, "periodSeconds": 15}
+    pods = {"type": "Pods", "value": 4, "periodSeconds": 15}
+    up, down = ensure(behavior, "scaleUp"), ensure(behavior, "scaleDown")
+    fill(up, {"stabilizationWindowSeconds": 0, "selectPolicy": "Max", "policies": [pods, dict(percent)]})
+    fill(down, {"selectPolicy": "Max", "policies": [percent]})
+
+
+def _autoscaler_errors(obj: Object) -> Iterator[FieldError]:
+    spec = mapping(obj, "spec")
+    low, high = spec.get("minReplicas", 1), spec.get("maxReplicas")
+    if isinstance(low, int) and low < 1:
+        yield invalid("spec.minReplicas", low, "must be greater than or equal to 1")
+    if isinstance(high, int):
+        if high < 1:
+            yield invalid("spec.maxReplicas", high, "must be greater than 0")
+        if isinstance(low, int) and high < low:
+            yield invalid("spec.maxReplicas", high, "must be greater than or equal to `minReplicas`")
+
+
+def _disruption_budget_errors(obj: Object) -> Iterator[FieldError]:
+    spec = mapping(obj, "spec")
+    if "minAvailable" in spec and "maxUnavailable" in spec:
+        yield invalid("spec", spec, "minAvailable and maxUnavailable cannot be both set")
+
+
+def _metric(metric: Mapping[str, Any], current: Mapping[str, Any]) -> str:
+    kind = str(metric.get("type", ""))
+    source = next((v for k, v in metric.items() if k.lower() == kind.lower() and isinstance(v, dict)), {})
+    target = mapping(source, "target")
+    percent = target.get("averageUtilization")
+    name = str(source.get("name") or mapping(source, "metric").get("name") or kind).lower()
+    now = mapping(next((v for k, v in current.items() if k.lower() == kind.lower()), {}), "current")
+    if percent is not None:
+        seen = now.get("averageUtilization")
+        return f"{name}: {'<unknown>' if seen is None else f'{seen}%'}/{percent}%"
+    wanted = target.get("averageValue") or target.get("value") or "<auto>"
+    seen = now.get("averageValue") or now.get("value") or "<unknown>"
+    return f"{seen}/{wanted}"
+
+
+def _autoscaler_row(obj: Object, now: datetime) -> Sequence[Cell]:
+    spec, status = mapping(obj, "spec"), mapping(obj, "status")
+    target = mapping(spec, "scaleTargetRef")
+    current = sequence(status, "currentMetrics")
+    metrics = sequence(spec, "metrics")
+    shown = [_metric(m, current[i] if i < len(current) else {}) for i, m in enumerate(metrics)]
+    if spec.get("targetCPUUtilizationPercentage") is not None:
+        seen = status.get("currentCPUUtilizationPercentage")
+        of = spec["targetCPUUtilizationPercentage"]
+        shown.append(f"cpu: {'<unknown>' if seen is None else f'{seen}%'}/{of}%")
+    least = spec.get("minReplicas")
+    return (
+        f"{target.get('kind')}/{target.get('name')}",
+        ", ".join(shown) or NONE,
+        UNSET if least is None else str(least),
+        spec.get("maxReplicas", 0),
+        number(obj, "status", "currentReplicas"),
+    )
+
+
+def _budget_row(obj: Object, now: datetime) -> Sequence[Cell]:
+    spec = mapping(obj, "spec")
+    least, most = spec.get("minAvailable"), spec.get("maxUnavailable")
+    return (
+        "N/A" if least is None else str(least),
+        "N/A" if most is None else str(most),
+        number(obj, "status", "disruptionsAllowed"),
+    )
+
+
 STRATEGIES: Final = {
-    HORIZONTAL_POD_AUTOSCALER: Strategy(conversions={"v1": Conversion(_hpa_to_v1, _hpa_to_v2)}),
+    HORIZONTAL_POD_AUTOSCALER: Strategy(
+        defaults=_default_autoscaler,
+        rules=_autoscaler_errors,
+        table=columns("Reference,Targets,MinPods,MaxPods#,Replicas#,Age", _autoscaler_row),
+        conversions={"v1": Conversion(_hpa_to_v1, _hpa_to_v2)},
+    ),
+    POD_DISRUPTION_BUDGET: Strategy(
+        rules=_disruption_budget_errors,
+        table=columns("Min Available,Max Unavailable,Allowed Disruptions#,Age", _budget_row),
+    ),
 }
+"""The strategies of the kinds that have one."""

@@ -8,9 +8,35 @@ from __future__ import annotations
 from typing import Final
 
 from hanse.kube.kinds.registry import KUBERNETES, KindRegistry
-from hanse.kube.kinds.strategies import autoscaling, events
+from hanse.kube.kinds.strategies import (
+    apps,
+    autoscaling,
+    batch,
+    core,
+    events,
+    extensions,
+    networking,
+    pods,
+    scheduling,
+    security,
+    services,
+    storage,
+)
 
-STRATEGIES: Final = {**autoscaling.STRATEGIES, **events.STRATEGIES}
+STRATEGIES: Final = {
+    **apps.STRATEGIES,
+    **autoscaling.STRATEGIES,
+    **batch.STRATEGIES,
+    **core.STRATEGIES,
+    **events.STRATEGIES,
+    **extensions.STRATEGIES,
+    **networking.STRATEGIES,
+    **pods.STRATEGIES,
+    **scheduling.STRATEGIES,
+    **security.STRATEGIES,
+    **services.STRATEGIES,
+    **storage.STRATEGIES,
+}
 """The strategies of the kinds that have one."""
 
 

@@ -5,7 +5,7 @@ types, printer columns, paths. A group must have a dot and not be a reserved one
 is ever stored among those of a built-in resource. Pure; the object has been decoded as its kind at a write,
 and may be anything at load.
 
-Next: `crds`, which serves what is right and sets apart what is not.
+Next: `hanse.kube.engine.crds`, which serves what is right and sets apart what is not.
 """
 
 from __future__ import annotations

@@ -1,16 +1,13 @@
 """The defaults that Kubernetes gives to Pod specs, wherever they stand.
 
-Everything here fills in a spec in place: it is the private half of `defaults`, which copies first. Source:
-the behaviour of Kubernetes' core/v1 defaulting.
+Everything here fills in a spec in place. Source: the behaviour of Kubernetes' core/v1 defaulting.
 
-Next: `defaults`.
+Next: `hanse.kube.kinds.fields.pod_rules`.
 """
 
 from __future__ import annotations
 
-from typing import Any
-
-Spec = dict[str, Any]
+from hanse.kube.kinds.fields.filling import Spec, dicts, ensure, fill, section
 
 FILE_MODE = 0o644
 _VOLUME_DEFAULTS: dict[str, Spec] = {
@@ -24,30 +21,6 @@ _VOLUME_DEFAULTS: dict[str, Spec] = {
     "azureDisk": {"cachingMode": "ReadWrite", "kind": "Shared", "fsType": "ext4", "readOnly": False},
     "scaleIO": {"storageMode": "ThinProvisioned", "fsType": "xfs"},
 }
-
-
-def fill(target: Spec, values: Spec) -> None:
-    """Set what is absent."""
-    for key, value in values.items():
-        target.setdefault(key, value)
-
-
-def dicts(owner: Any, field: str) -> list[Spec]:
-    """Return the objects in a list field, or an empty list."""
-    value = owner.get(field) if isinstance(owner, dict) else None
-    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
-
-
-def section(owner: Any, field: str) -> Spec | None:
-    """Return an object field, or None."""
-    value = owner.get(field) if isinstance(owner, dict) else None
-    return value if isinstance(value, dict) else None
-
-
-def ensure(owner: Spec, field: str) -> Spec:
-    """Return an object field; create it if it is absent."""
-    value = owner.setdefault(field, {})
-    return value if isinstance(value, dict) else {}
 
 
 def pull_policy(image: str) -> str:

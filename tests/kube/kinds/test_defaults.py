@@ -7,10 +7,16 @@ from typing import Any
 
 import pytest
 
-from hanse.kube.kinds.defaults import apply_defaults
-from hanse.kube.merge.schema import SchemaSet
+from hanse.kube.kinds import defaults
+from hanse.kube.merge.schema import Schema, SchemaSet
 from hanse.kube.model.objects import Object
 from hanse.kube.validation.objects import validate
+from tests.support.kinds import strategy_of
+
+
+def apply_defaults(obj: Object, schema: Schema | None = None) -> Object:
+    """The object with the defaults of its kind."""
+    return defaults.apply_defaults(obj, schema, strategy=strategy_of(obj))
 
 
 def workload(api_version: str, kind: str, **spec: Any) -> Object:
@@ -134,7 +140,7 @@ def test_defaulted_objects_are_valid_and_stay(obj: Object) -> None:
     once = apply_defaults(obj, schema)
     assert obj == before
     assert apply_defaults(once, schema) is once
-    assert validate(once, schema, strict=True) == []
+    assert validate(once, schema, strict=True, strategy=strategy_of(once)) == []
 
 
 def _gvk(obj: Object) -> tuple[str, str, str]:

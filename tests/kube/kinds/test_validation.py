@@ -21,6 +21,7 @@ from hanse.kube.validation.objects import (
     validate,
     validate_update,
 )
+from tests.support.kinds import strategy_of
 
 SCHEMAS = SchemaSet.builtin()
 
@@ -32,8 +33,8 @@ def schema_of(obj: Object) -> Schema | None:
 
 def problems(obj: Object, *, defaults: bool = True, strict: bool = True) -> list[str]:
     """All errors as text."""
-    full = apply_defaults(obj) if defaults else obj
-    return [str(error) for error in validate(full, schema_of(obj), strict=strict)]
+    full = apply_defaults(obj, schema_of(obj), strategy=strategy_of(obj)) if defaults else obj
+    return [str(error) for error in validate(full, schema_of(obj), strict=strict, strategy=strategy_of(obj))]
 
 
 def deployment(**changes: Any) -> Object:
@@ -316,7 +317,7 @@ def test_decoding_prunes() -> None:
 
 def update(old: Object, new: Object) -> list[str]:
     """Errors of an update, as text."""
-    return [str(e) for e in validate_update(old, new, schema_of(new))]
+    return [str(e) for e in validate_update(old, new, strategy=strategy_of(new))]
 
 
 def test_selectors_are_immutable() -> None:
@@ -397,7 +398,7 @@ def test_custom_resources_are_checked_against_their_schema() -> None:
 
     def errors(**given: Any) -> list[str]:
         obj = {"apiVersion": "x.org/v1", "kind": "W", "metadata": {"name": "w"}, "spec": given}
-        return [f"{e.field} {e.type}" for e in validate(obj, schema, strict=True)]
+        return [f"{e.field} {e.type}" for e in validate(obj, schema, strict=True, strategy=strategy_of(obj))]
 
     assert errors(mode="a", size=1, name="x", list=["a"], free={"z": 1}, either={"p": ""}, port="http") == []
     assert errors() == ["spec.mode FieldValueRequired"]

@@ -2,7 +2,7 @@
 
 Pure generators of `FieldError`, with Kubernetes' messages. They expect right types and defaults filled in.
 
-Next: `validation_kinds`, which places Pod specs in workloads.
+Next: `hanse.kube.kinds.fields.rules`, which places Pod specs in workloads.
 """
 
 from __future__ import annotations

@@ -1,0 +1,132 @@
+"""Roles, their bindings, and certificates.
+
+Pure functions, and the strategies made of them. Next: `hanse.kube.kinds.strategies.kubernetes`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from typing import Final
+
+from hanse.kube.kinds.fields.cells import NONE, columns
+from hanse.kube.kinds.fields.filling import dicts, section
+from hanse.kube.kinds.kubernetes.security import (
+    CERTIFICATE_SIGNING_REQUEST,
+    CLUSTER_ROLE,
+    CLUSTER_ROLE_BINDING,
+    CLUSTER_TRUST_BUNDLE,
+    POD_CERTIFICATE_REQUEST,
+    ROLE,
+    ROLE_BINDING,
+)
+from hanse.kube.kinds.strategy import Cell, Strategy
+from hanse.kube.kinds.table import human_duration
+from hanse.kube.merge.typed import same
+from hanse.kube.model.fielderrors import FieldError, invalid, required
+from hanse.kube.model.names import path_segment_problems
+from hanse.kube.model.objects import Object, mapping, sequence
+
+_RBAC = "rbac.authorization.k8s.io"
+
+
+def _default_binding(obj: Object) -> None:
+    for subject in dicts(obj, "subjects"):
+        if not subject.get("apiGroup") and subject.get("kind") in ("User", "Group"):
+            subject["apiGroup"] = _RBAC
+    reference = section(obj, "roleRef")
+    if reference is not None and not reference.get("apiGroup"):
+        reference["apiGroup"] = _RBAC
+
+
+def _role_errors(obj: Object) -> Iterator[FieldError]:
+    for index, rule in enumerate(sequence(obj, "rules")):
+        if not rule.get("verbs"):
+            yield required(f"rules[{index}].verbs", "verbs must contain at least one value")
+        if not rule.get("nonResourceURLs"):
+            if not rule.get("apiGroups"):
+                yield required(
+                    f"rules[{index}].apiGroups", "resource rules must supply at least one api group"
+                )
+            if not rule.get("resources"):
+                yield required(
+                    f"rules[{index}].resources", "resource rules must supply at least one resource"
+                )
+
+
+def _binding_changes(old: Object, new: Object) -> Iterator[FieldError]:
+    if not same(old.get("roleRef"), new.get("roleRef")):
+        yield invalid("roleRef", new.get("roleRef"), "cannot change roleRef")
+
+
+def _role_row(obj: Object, now: datetime) -> Sequence[Cell]:
+    return (obj["metadata"].get("creationTimestamp", ""),)
+
+
+def _binding_row(obj: Object, now: datetime) -> Sequence[Cell]:
+    role = mapping(obj, "roleRef")
+    by_kind: dict[str, list[str]] = {}
+    for subject in sequence(obj, "subjects"):
+        name = str(subject.get("name"))
+        if subject.get("kind") == "ServiceAccount":
+            name = f"{subject.get('namespace')}/{name}"
+        by_kind.setdefault(str(subject.get("kind")), []).append(name)
+    return (
+        f"{role.get('kind')}/{role.get('name')}",
+        ", ".join(by_kind.get("User", [])),
+        ", ".join(by_kind.get("Group", [])),
+        ", ".join(by_kind.get("ServiceAccount", [])),
+    )
+
+
+def _signing_request_row(obj: Object, now: datetime) -> Sequence[Cell]:
+    spec = mapping(obj, "spec")
+    seconds = spec.get("expirationSeconds")
+    conditions = [str(c.get("type")) for c in sequence(obj, "status", "conditions")]
+    if mapping(obj, "status").get("certificate"):
+        conditions.append("Issued")
+    return (
+        spec.get("signerName", ""),
+        spec.get("username", ""),
+        human_duration(seconds) if isinstance(seconds, int) else NONE,
+        ",".join(conditions) or "Pending",
+    )
+
+
+def _trust_bundle_row(obj: Object, now: datetime) -> Sequence[Cell]:
+    return (mapping(obj, "spec").get("signerName") or NONE,)
+
+
+def _pod_certificate_request_row(obj: Object, now: datetime) -> Sequence[Cell]:
+    spec = mapping(obj, "spec")
+    states = [c.get("type") for c in sequence(obj, "status", "conditions")]
+    state = next((state for state in ("Issued", "Denied", "Failed") if state in states), "Pending")
+    return *(
+        spec.get(field, "") for field in ("podName", "serviceAccountName", "nodeName", "signerName")
+    ), state
+
+
+_ROLE: Final = Strategy(
+    name_problems=path_segment_problems, rules=_role_errors, table=columns("Created At", _role_row)
+)
+_BINDING: Final = Strategy(
+    name_problems=path_segment_problems,
+    defaults=_default_binding,
+    update_rules=_binding_changes,
+    table=columns("Role,Age,Users*,Groups*,ServiceAccounts*", _binding_row),
+)
+
+STRATEGIES: Final = {
+    CERTIFICATE_SIGNING_REQUEST: Strategy(
+        table=columns("Age,SignerName,Requestor,RequestedDuration,Condition", _signing_request_row)
+    ),
+    CLUSTER_TRUST_BUNDLE: Strategy(table=columns("SignerName", _trust_bundle_row)),
+    POD_CERTIFICATE_REQUEST: Strategy(
+        table=columns("PodName,ServiceAccountName,NodeName,SignerName,State", _pod_certificate_request_row)
+    ),
+    CLUSTER_ROLE: _ROLE,
+    CLUSTER_ROLE_BINDING: _BINDING,
+    ROLE: _ROLE,
+    ROLE_BINDING: _BINDING,
+}
+"""The strategies of the kinds that have one."""
