@@ -11,12 +11,12 @@ import pytest
 import pytest_asyncio
 
 from hanse.kube.client.access import ClusterAccess
-from hanse.kube.client.client import KubeClient
 from hanse.kube.kinds.catalogue import Catalogue
 from hanse.kube.kinds.strategies.kubernetes import kubernetes
 from hanse.kube.model.objects import Object
 from hanse.kube.wire import discovery
 from tests.real.realcluster import ClusterSpec, RealClusters
+from tests.support.object_client import ObjectClient
 from tests.support.raw import raw
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -88,7 +88,7 @@ async def real(assets_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> As
     async with RealClusters(assets_dir, directory, [ClusterSpec("real", throttle=False)]) as clusters:
         access = ClusterAccess.from_kubeconfig(clusters["real"].kubeconfig_path)
         documents: list[Object] = []
-        async with KubeClient(access, user_agent="discovery") as client:
+        async with ObjectClient(access, user_agent="discovery") as client:
             for path in ("/api", "/apis"):
                 status, _, body = await raw(client, "GET", path, headers={"Accept": AGGREGATED})
                 assert status == 200, body

@@ -12,7 +12,6 @@ import pytest
 import pytest_asyncio
 
 from hanse.kube.client.access import ClusterAccess
-from hanse.kube.client.client import KubeClient
 from hanse.kube.kinds.catalogue import Catalogue
 from hanse.kube.kinds.strategies.kubernetes import kubernetes
 from hanse.store import MemoryStore
@@ -22,6 +21,7 @@ from tests.real.conformance.compare import differences
 from tests.real.conformance.known import KNOWN
 from tests.real.conformance.sides import Side
 from tests.real.realcluster import ClusterSpec, RealClusters
+from tests.support.object_client import ObjectClient
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -60,7 +60,7 @@ CONTROLLERS = "--controllers=" + ",".join(f"-{name}-controller" for name in IDLE
 class Both:
     """A client of each server, and which of the known differences have been seen."""
 
-    def __init__(self, ours: KubeClient, real: KubeClient) -> None:
+    def __init__(self, ours: ObjectClient, real: ObjectClient) -> None:
         self.ours = ours
         self.real = real
         self.seen: set[str] = set()
@@ -111,9 +111,9 @@ async def both(assets_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> As
         )
         access = ClusterAccess.from_kubeconfig(clusters["real"].kubeconfig_path)
         ours = await stack.enter_async_context(
-            KubeClient(world.access(), user_agent="conformance", retries=0)
+            ObjectClient(world.access(), user_agent="conformance", retries=0)
         )
-        real = await stack.enter_async_context(KubeClient(access, user_agent="conformance", retries=0))
+        real = await stack.enter_async_context(ObjectClient(access, user_agent="conformance", retries=0))
         yield Both(ours, real)
 
 

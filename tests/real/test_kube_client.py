@@ -21,15 +21,16 @@ from hanse.errors import (
     UnauthenticatedError,
 )
 from hanse.kube.client.access import ClusterAccess
-from hanse.kube.client.client import KubeClient, ResourcePath
 from hanse.kube.client.expect import WrongAnswerError
+from hanse.kube.client.requests import GroupVersionResource
 from hanse.kube.model.objects import Object
 from tests.real.realcluster import ClusterSpec, RealClusters
+from tests.support.object_client import ObjectClient
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-CONFIGMAPS = ResourcePath("v1", "configmaps")
-DEPLOYMENTS = ResourcePath("apps/v1", "deployments")
+CONFIGMAPS = GroupVersionResource("v1", "configmaps")
+DEPLOYMENTS = GroupVersionResource("apps/v1", "deployments")
 MINE = {"mine": "yes"}
 
 
@@ -44,10 +45,10 @@ async def clusters(assets_dir: Path, tmp_path_factory: pytest.TempPathFactory) -
 
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
-async def client(clusters: RealClusters) -> AsyncIterator[KubeClient]:
+async def client(clusters: RealClusters) -> AsyncIterator[ObjectClient]:
     """A client with a certificate."""
     access = ClusterAccess.from_kubeconfig(clusters["one"].kubeconfig_path)
-    async with KubeClient(access, field_manager="test") as made:
+    async with ObjectClient(access, field_manager="test") as made:
         yield made
 
 
@@ -57,7 +58,7 @@ def config_map(name: str, **data: str) -> Object:
     return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data}
 
 
-async def test_a_list_follows_its_pages(client: KubeClient) -> None:
+async def test_a_list_follows_its_pages(client: ObjectClient) -> None:
     """All pages are read, items say what they are, and metadata comes alone if that is asked for."""
     for number in range(7):
         await client.create(CONFIGMAPS, config_map(f"page-{number}", n=str(number)))
@@ -74,7 +75,7 @@ async def test_a_list_follows_its_pages(client: KubeClient) -> None:
     assert none.items == []
 
 
-async def test_a_watch_gives_what_happened_and_bookmarks(client: KubeClient) -> None:
+async def test_a_watch_gives_what_happened_and_bookmarks(client: ObjectClient) -> None:
     """Events come in order from the given revision on; bookmarks have a revision to go on from."""
     start = await client.list(CONFIGMAPS, namespace="default", label_selector="mine=yes")
     await client.create(CONFIGMAPS, config_map("seen", n="1"))
@@ -91,7 +92,7 @@ async def test_a_watch_gives_what_happened_and_bookmarks(client: KubeClient) -> 
     assert versions == sorted(versions)
 
 
-async def test_metadata_can_be_watched_alone(client: KubeClient) -> None:
+async def test_metadata_can_be_watched_alone(client: ObjectClient) -> None:
     """A watch of metadata gives objects without anything else."""
     start = await client.list(CONFIGMAPS, namespace="default", limit=1)
     await client.create(CONFIGMAPS, config_map("bare", n="1"))
@@ -105,7 +106,7 @@ async def test_metadata_can_be_watched_alone(client: KubeClient) -> None:
             break
 
 
-async def test_a_revision_that_is_gone_is_told(client: KubeClient, clusters: RealClusters) -> None:
+async def test_a_revision_that_is_gone_is_told(client: ObjectClient, clusters: RealClusters) -> None:
     """After a compaction a watch and a page from before raise CompactedError."""
     made = await client.get(CONFIGMAPS, "page-0", namespace="default")
     first = str(made["metadata"]["resourceVersion"])
@@ -123,7 +124,7 @@ async def test_a_revision_that_is_gone_is_told(client: KubeClient, clusters: Rea
             pass
 
 
-async def test_apply_conflicts_are_told_with_their_fields(client: KubeClient) -> None:
+async def test_apply_conflicts_are_told_with_their_fields(client: ObjectClient) -> None:
     """A field of another manager is a ConflictError with causes, until it is forced."""
     await client.apply(CONFIGMAPS, config_map("mine", a="1"), field_manager="one")
     with pytest.raises(ConflictError, match="conflict with") as caught:
@@ -139,7 +140,7 @@ async def test_apply_conflicts_are_told_with_their_fields(client: KubeClient) ->
     assert same["metadata"]["resourceVersion"] == forced["metadata"]["resourceVersion"]
 
 
-async def test_errors_are_those_of_hanse(client: KubeClient, clusters: RealClusters) -> None:
+async def test_errors_are_those_of_hanse(client: ObjectClient, clusters: RealClusters) -> None:
     """Existing, missing, changed, invalid and unauthenticated each have their class."""
     await client.create(CONFIGMAPS, config_map("err"))
     with pytest.raises(AlreadyExistsError, match='configmaps "err" already exists'):
@@ -147,7 +148,7 @@ async def test_errors_are_those_of_hanse(client: KubeClient, clusters: RealClust
     with pytest.raises(NotFoundError, match="not found"):
         await client.get(CONFIGMAPS, "none", namespace="default")
     with pytest.raises(WrongAnswerError, match="404 page not found"):
-        await client.list(ResourcePath("x.org/v1", "things"))
+        await client.list(GroupVersionResource("x.org/v1", "things"))
     old = await client.get(CONFIGMAPS, "err", namespace="default")
     await client.update(CONFIGMAPS, {**old, "data": {"a": "1"}})
     with pytest.raises(ConflictError, match="the object has been modified"):
@@ -161,12 +162,12 @@ async def test_errors_are_those_of_hanse(client: KubeClient, clusters: RealClust
         )
     access = ClusterAccess.from_kubeconfig(clusters["one"].kubeconfig_path)
     wrong = ClusterAccess(access.server, ca_pem=access.ca_pem, token="wrong")
-    async with KubeClient(wrong) as stranger:
+    async with ObjectClient(wrong) as stranger:
         with pytest.raises(UnauthenticatedError):
             await stranger.get(CONFIGMAPS, "err", namespace="default")
 
 
-async def test_delete_says_whether_the_object_waits(client: KubeClient) -> None:
+async def test_delete_says_whether_the_object_waits(client: ObjectClient) -> None:
     """What goes at once gives a Status; what has finalizers is given back, being deleted."""
     await client.create(CONFIGMAPS, config_map("gone"))
     assert (await client.delete(CONFIGMAPS, "gone", namespace="default"))["status"] == "Success"
@@ -180,7 +181,7 @@ async def test_delete_says_whether_the_object_waits(client: KubeClient) -> None:
         await client.get(CONFIGMAPS, "waits", namespace="default")
 
 
-async def test_the_catalogue_is_discovered(client: KubeClient) -> None:
+async def test_the_catalogue_is_discovered(client: ObjectClient) -> None:
     """Aggregated discovery gives kinds, scope, short names and verbs; health and version answer."""
     served = await client.served()
     infos = {(info.group, info.version, info.resource): info for info in served.resources}
@@ -197,7 +198,7 @@ async def test_the_catalogue_is_discovered(client: KubeClient) -> None:
     assert "components" in await client.openapi_v3("apps/v1")
 
 
-async def test_throttling_is_waited_out_or_told(clusters: RealClusters, client: KubeClient) -> None:
+async def test_throttling_is_waited_out_or_told(clusters: RealClusters, client: ObjectClient) -> None:
     """429 is tried again after the time that the server names; else it is ResourceExhaustedError."""
     rbac = "rbac.authorization.k8s.io"
     binding = {
@@ -205,13 +206,13 @@ async def test_throttling_is_waited_out_or_told(clusters: RealClusters, client: 
         "roleRef": {"apiGroup": rbac, "kind": "ClusterRole", "name": "cluster-admin"},
         "subjects": [{"apiGroup": rbac, "kind": "User", "name": "slow"}],
     }  # fmt: skip
-    await client.create(ResourcePath(f"{rbac}/v1", "clusterrolebindings"), binding)
+    await client.create(GroupVersionResource(f"{rbac}/v1", "clusterrolebindings"), binding)
     access = ClusterAccess.from_kubeconfig(clusters["one"].kubeconfig_path)
-    async with KubeClient(access, retries=0) as impatient, KubeClient(access, retries=30) as patient:
+    async with ObjectClient(access, retries=0) as impatient, ObjectClient(access, retries=30) as patient:
         for one in (impatient, patient):
             one._standing += "Impersonate-User: slow\r\n"  # administrators are never throttled
 
-        async def crowd(one: KubeClient) -> list[object]:
+        async def crowd(one: ObjectClient) -> list[object]:
             lists = (one.list(CONFIGMAPS) for _ in range(60))
             return list(await asyncio.gather(*lists, return_exceptions=True))
 

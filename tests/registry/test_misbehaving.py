@@ -17,7 +17,8 @@ from hanse.api.type.v1 import condition_pb2
 from hanse.errors import HanseError
 from hanse.kube.client.bounds import CATALOGUE_RESOURCES, PAGE, WORDS, MisbehavingMemberError
 from hanse.kube.client.discovery import read_discovery
-from hanse.kube.client.expect import Answer, Expected, verified
+from hanse.kube.client.expect import Answer, verified
+from hanse.kube.client.requests import ApiRequest
 from hanse.store import keys
 from tests.registry import test_service
 from tests.registry.test_service import World
@@ -146,23 +147,13 @@ class Nodes:
         self.page = page
         self.asked: list[Mapping[str, str]] = []
 
-    async def ask(
-        self,
-        method: str,
-        path: str,
-        *,
-        expect: Expected,
-        params: Mapping[str, str] | None = None,
-        accept: str = "",
-        body: bytes | None = None,
-    ) -> Answer:
+    async def ask(self, request: ApiRequest) -> Answer:
         """One request."""
-        assert body is None
-        self.asked.append(dict(params or {}))
-        page = orjson.dumps(self.page(params or {}))
-        return verified(
-            expect, status=200, headers={"content-type": "application/json"}, body=page, asked=path
-        )
+        assert request.body is None
+        self.asked.append(dict(request.params or {}))
+        page = orjson.dumps(self.page(request.params or {}))
+        headers = {"content-type": "application/json"}
+        return verified(request.expect, status=200, headers=headers, body=page, asked=str(request))
 
 
 def nodes(start: int, count: int, token: str = "") -> dict[str, Any]:

@@ -46,14 +46,14 @@ from hanse.errors import (
     UnavailableError,
 )
 from hanse.kube.client.access import ClusterAccess
-from hanse.kube.client.expect import Answer, Expected, verified
-from hanse.kube.client.transport import JSON
+from hanse.kube.client.expect import Answer, verified
+from hanse.kube.client.requests import JSON, ApiRequest
 from hanse.kube.merge.patch import json_patch, merge_patch
 from hanse.process.telemetry import setup
 from hanse.rpc import Policy, RpcChannel, RpcServer
 from hanse.security.credentials import Sealer
 from hanse.security.keyring import new_key
-from hanse.store import Compare, Delete, Entry, MemoryStore, Op, TxnResult, keys
+from hanse.store import Compare, Delete, MemoryStore, Op, TxnResult, Versioned, keys
 
 SETTINGS = RegistrySettings(
     probe_interval=0.02, probe_timeout=0.5, failure_threshold=2, inventory_interval=60.0
@@ -219,10 +219,9 @@ class Member:
         self.world = world
         self.host = host
 
-    async def ask(
-        self, method: str, path: str, *, expect: Expected, body: bytes | None = None, **_: Any
-    ) -> Answer:
+    async def ask(self, request: ApiRequest) -> Answer:
         """One request."""
+        path, body = request.path, request.body
         if self.host in self.world.lost:
             raise UnavailableError("connection refused")
         if self.host in self.world.silent:
@@ -231,7 +230,9 @@ class Member:
         if said is None:
             document = self._review(body) if body else {} if path == "/readyz" else self._document(path)
             said = ("text/plain", b"ok") if path == "/readyz" else (JSON, orjson.dumps(document))
-        return verified(expect, status=200, headers={"content-type": said[0]}, body=said[1], asked=path)
+        return verified(
+            request.expect, status=200, headers={"content-type": said[0]}, body=said[1], asked=path
+        )
 
     def _review(self, body: bytes) -> dict[str, Any]:
         review = orjson.loads(body)
@@ -279,8 +280,8 @@ async def world() -> AsyncIterator[World]:
             identity="test",
         )
         found.registrar = registrar
-        tasks = [asyncio.create_task(registrar.follow())]
-        await registrar.synced()
+        tasks = [asyncio.create_task(registrar.follower.run())]
+        await registrar.follower.synced()
         tasks.append(asyncio.create_task(registrar.run()))
         server = RpcServer(listen="127.0.0.1:0", tls=None, policy=Policy.allow_all())
         server.add(
@@ -495,7 +496,7 @@ async def test_a_cluster_is_known_before_it_was_looked_at(world: World) -> None:
     await world.until("eu-west", cluster_pb2.READY)
     view = await world.stub.GetCluster(registry_service_pb2.GetClusterRequest(name="clusters/eu-west"))
     view.ClearField("cluster_id")
-    world.registrar.clusters._entries[keys.cluster("eu-west")] = Entry(view, 1, 1)
+    world.registrar.clusters._values[keys.cluster("eu-west")] = Versioned(view, 1, 1)
     with pytest.raises(FailedPreconditionError, match="as eu-west"):
         await world.join("other", host="eu-west")
 
@@ -819,11 +820,11 @@ async def test_clusters_are_counted_by_state_from_the_start(world: World) -> Non
     sealed = world.sealer.seal("eu-west", credential.SerializeToString())
     await world.store.put(keys.credential("eu-west"), sealed)
     async with asyncio.timeout(5):
-        while not world.registrar.credential_ends:  # noqa: ASYNC110 - reads the mirror
+        while not world.registrar.credential_ends:  # noqa: ASYNC110 - reads what is followed
             await asyncio.sleep(0.01)
     assert telemetry.registry.get_sample_value("hanse_credential_end_seconds", name) == 4102444800
     await world.store.delete(keys.credential("eu-west"))
     async with asyncio.timeout(5):
-        while world.registrar.credential_ends:  # noqa: ASYNC110 - reads the mirror
+        while world.registrar.credential_ends:  # noqa: ASYNC110 - reads what is followed
             await asyncio.sleep(0.01)
     telemetry.shutdown()

@@ -14,26 +14,27 @@ from hanse_simulator.app import Simulator
 from hanse_simulator.settings import SimulatorSettings
 
 from hanse.kube.client.access import ClusterAccess
-from hanse.kube.client.client import KubeClient, ResourcePath
+from hanse.kube.client.requests import GroupVersionResource
 from hanse.kube.model.objects import Object, mapping
 from hanse.store import MemoryStore, Store
+from tests.support.object_client import ObjectClient
 from tests.support.programs import Ran, run_program
 
-PODS = ResourcePath("v1", "pods")
-NODES = ResourcePath("v1", "nodes")
-SERVICES = ResourcePath("v1", "services")
-ENDPOINTS = ResourcePath("v1", "endpoints")
-SLICES = ResourcePath("discovery.k8s.io/v1", "endpointslices")
-NAMESPACES = ResourcePath("v1", "namespaces")
-CONFIG_MAPS = ResourcePath("v1", "configmaps")
-EVENTS = ResourcePath("v1", "events")
-CLAIMS = ResourcePath("v1", "persistentvolumeclaims")
-VOLUMES = ResourcePath("v1", "persistentvolumes")
-DEPLOYMENTS = ResourcePath("apps/v1", "deployments")
-REPLICA_SETS = ResourcePath("apps/v1", "replicasets")
-STATEFUL_SETS = ResourcePath("apps/v1", "statefulsets")
-DAEMON_SETS = ResourcePath("apps/v1", "daemonsets")
-JOBS = ResourcePath("batch/v1", "jobs")
+PODS = GroupVersionResource("v1", "pods")
+NODES = GroupVersionResource("v1", "nodes")
+SERVICES = GroupVersionResource("v1", "services")
+ENDPOINTS = GroupVersionResource("v1", "endpoints")
+SLICES = GroupVersionResource("discovery.k8s.io/v1", "endpointslices")
+NAMESPACES = GroupVersionResource("v1", "namespaces")
+CONFIG_MAPS = GroupVersionResource("v1", "configmaps")
+EVENTS = GroupVersionResource("v1", "events")
+CLAIMS = GroupVersionResource("v1", "persistentvolumeclaims")
+VOLUMES = GroupVersionResource("v1", "persistentvolumes")
+DEPLOYMENTS = GroupVersionResource("apps/v1", "deployments")
+REPLICA_SETS = GroupVersionResource("apps/v1", "replicasets")
+STATEFUL_SETS = GroupVersionResource("apps/v1", "statefulsets")
+DAEMON_SETS = GroupVersionResource("apps/v1", "daemonsets")
+JOBS = GroupVersionResource("batch/v1", "jobs")
 
 DEADLINE = 20.0
 
@@ -41,7 +42,7 @@ DEADLINE = 20.0
 class Cluster:
     """A running simulated cluster and how to talk to it. Everything is in the namespace `shop`."""
 
-    def __init__(self, simulator: Simulator, client: KubeClient) -> None:
+    def __init__(self, simulator: Simulator, client: ObjectClient) -> None:
         self.simulator = simulator
         self.client = client
 
@@ -55,20 +56,20 @@ class Cluster:
             assert asyncio.get_running_loop().time() < end, f"never happened: {what}"
             await asyncio.sleep(0.02)
 
-    async def create(self, resource: ResourcePath, obj: Object) -> Object:
+    async def create(self, resource: GroupVersionResource, obj: Object) -> Object:
         """Create an object in the namespace."""
         metadata = {"namespace": "shop", **obj["metadata"]}
         return await self.client.create(resource, {**obj, "metadata": metadata})
 
-    async def get(self, resource: ResourcePath, name: str) -> Object:
+    async def get(self, resource: GroupVersionResource, name: str) -> Object:
         """Read an object in the namespace."""
         return await self.client.get(resource, name, namespace="shop")
 
-    async def patch(self, resource: ResourcePath, name: str, patch: Any) -> Object:
+    async def patch(self, resource: GroupVersionResource, name: str, patch: Any) -> Object:
         """Merge-patch an object in the namespace."""
         return await self.client.patch(resource, name, patch, namespace="shop")
 
-    async def all(self, resource: ResourcePath, label_selector: str = "") -> list[Object]:
+    async def all(self, resource: GroupVersionResource, label_selector: str = "") -> list[Object]:
         """List objects in the namespace."""
         found = await self.client.list(resource, namespace="shop", label_selector=label_selector)
         return list(found.items)
@@ -78,7 +79,7 @@ class Cluster:
         found = await self.all(PODS, f"app={app}")
         return [p for p in found if not p["metadata"].get("deletionTimestamp")]
 
-    async def status(self, resource: ResourcePath, name: str, **wanted: object) -> Object:
+    async def status(self, resource: GroupVersionResource, name: str, **wanted: object) -> Object:
         """Wait until an object's status has these values, None for absent, of its generation."""
 
         async def check() -> Object | None:
@@ -91,7 +92,7 @@ class Cluster:
         found: Object = await self.until(check, what=f"{resource.plural} {name} with status {wanted}")
         return found
 
-    async def gone(self, resource: ResourcePath) -> None:
+    async def gone(self, resource: GroupVersionResource) -> None:
         """Wait until no such object is left in the namespace."""
 
         async def check() -> bool:
@@ -128,7 +129,7 @@ async def running(directory: Path, *, store: Store | None = None, **changes: Any
     made = store or MemoryStore()
     async with Simulator(made, settings(directory, **changes)) as simulator:
         access = ClusterAccess.from_kubeconfig(simulator.settings.kubeconfig_file)
-        async with KubeClient(access) as client:
+        async with ObjectClient(access) as client:
             cluster = Cluster(simulator, client)
             if not (await client.list(NAMESPACES, field_selector="metadata.name=shop")).items:
                 await client.create(

@@ -18,9 +18,9 @@ import pytest
 from hanse.errors import DeadlineError, HanseError, PermissionDeniedError, UnauthenticatedError
 from hanse.kube.client.access import ClusterAccess
 from hanse.kube.client.bounds import MisbehavingMemberError
-from hanse.kube.client.client import KubeClient
 from hanse.security.pki import CertificateAuthority
 from hanse.store import EtcdStore
+from hanse.well_known import OWN_GROUPS, TRACEPARENT
 from tests.simulator.cluster import (
     CONFIG_MAPS,
     DEPLOYMENTS,
@@ -36,6 +36,7 @@ from tests.simulator.cluster import (
     workload,
 )
 from tests.support.etcd import EtcdServer
+from tests.support.object_client import ObjectClient
 from tests.support.raw import raw
 
 needs_kubectl = pytest.mark.skipif(not shutil.which("kubectl"), reason="kubectl is not installed")
@@ -187,14 +188,14 @@ async def test_credentials_are_needed_and_private(cluster: Cluster) -> None:
     mode = Path(cluster.simulator.settings.kubeconfig_file).stat().st_mode  # noqa: ASYNC240
     assert stat.S_IMODE(mode) == 0o600
     access = cluster.client.access
-    async with KubeClient(ClusterAccess(access.server, ca_pem=access.ca_pem)) as stranger:
+    async with ObjectClient(ClusterAccess(access.server, ca_pem=access.ca_pem)) as stranger:
         with pytest.raises(UnauthenticatedError):
             await stranger.list(PODS)
     other = CertificateAuthority.create().issue("mallory", organizations=("system:masters",))
     forged = ClusterAccess(
         access.server, ca_pem=access.ca_pem, client_cert_pem=other.cert_pem, client_key_pem=other.key_pem
     )
-    async with KubeClient(forged) as stranger:
+    async with ObjectClient(forged) as stranger:
         with pytest.raises(HanseError):
             await stranger.list(PODS)
 
@@ -225,7 +226,7 @@ async def test_faults_strike_what_they_name(tmp_path: Path) -> None:
         assert await cluster.all(CONFIG_MAPS) == []
         assert (await cluster.client.list(NODES)).items
         await fault(cluster, {"action": "hang", "verbs": ["get"]})
-        async with KubeClient(cluster.client.access, timeout=0.3) as hasty:
+        async with ObjectClient(cluster.client.access, timeout=0.3) as hasty:
             with pytest.raises(DeadlineError):
                 await hasty.get(CONFIG_MAPS, "c", namespace="shop")
         status, _, answer = await raw(cluster.client, "DELETE", FAULTS)
@@ -288,6 +289,25 @@ async def test_a_member_can_flood_its_watchers_and_list_a_catalogue(tmp_path: Pa
         assert len(document["items"][0]["versions"][0]["resources"]) == 321
 
 
+async def test_a_simulated_cluster_knows_nothing_of_federations(cluster: Cluster) -> None:
+    """It serves no group of theirs, and an annotation that a federation hides is served as any other."""
+    _, _, answer = await raw(cluster.client, "GET", "/apis")
+    groups = {group["name"] for group in orjson.loads(answer)["groups"]}
+    assert "apps" in groups
+    assert groups.isdisjoint(OWN_GROUPS)
+    for group in OWN_GROUPS:
+        status, _, _ = await raw(cluster.client, "GET", f"/apis/{group}")
+        assert status == 404
+    annotations = {TRACEPARENT: "mine"}
+    made = {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": "c", "namespace": "default", "annotations": annotations},
+    }
+    created = await cluster.client.create(CONFIG_MAPS, made)
+    assert created["metadata"]["annotations"] == annotations
+
+
 async def test_bad_fault_rules_are_refused(tmp_path: Path) -> None:
     """A mistake in a rule is answered with what is wrong, and strangers may not set any."""
     async with running(tmp_path, faults_enabled=True) as cluster:
@@ -306,7 +326,7 @@ async def test_bad_fault_rules_are_refused(tmp_path: Path) -> None:
             cluster.client.access.server, ca_pem=authority.ca_pem, client_cert_pem=weak.cert_pem,
             client_key_pem=weak.key_pem,
         )  # fmt: skip
-        async with KubeClient(access) as client:
+        async with ObjectClient(access) as client:
             status, _, _ = await raw(client, "GET", FAULTS)
             assert status == 403
             with pytest.raises(PermissionDeniedError):
@@ -337,7 +357,7 @@ async def test_the_process_serves_and_stops(tmp_path: Path) -> None:
                 assert ready["pid"] == process.pid
                 access = ClusterAccess.from_kubeconfig(tmp_path / "kubeconfig")
                 assert access.server == f"https://{ready['endpoints']['https']}"
-                async with KubeClient(access) as client:
+                async with ObjectClient(access) as client:
                     await client.healthy()
                 process.terminate()
                 assert await process.wait() == 0

@@ -14,9 +14,9 @@ from hanse_syncer.decide import drift, health, plan
 from hanse_syncer.decide.plan import Desired, Seen, SyncAction
 from hanse_syncer.decide.render import Manifest, Renderer, render
 from hanse_syncer.member import pods
-from hanse_syncer.member.answers import Answer, Verdict, read
 from hanse_syncer.member.endpoints import ready_endpoints
 from hanse_syncer.member.limiter import Limiter
+from hanse_syncer.member.verdicts import MemberVerdict, verdict_of
 from hanse_syncer.report import transitions
 from hanse_syncer.world import Intent
 from hypothesis import given
@@ -27,9 +27,10 @@ from hanse.api.scheduler.v1.placement_pb2 import ClusterPlacement, ClusterReleas
 from hanse.api.syncer.v1 import sync_state_pb2 as sync
 from hanse.api.syncer.v1.sync_state_pb2 import SyncState
 from hanse.errors import InvalidArgumentError
-from hanse.kube.client.expect import AnObject
+from hanse.kube.client.expect import AnObject, Answer
 from hanse.kube.merge.patch import json_patch
 from hanse.store.keys import ObjectKey
+from hanse.well_known import FEDERATION_LABEL, MANAGED_BY_LABEL
 
 FED = "fed-1"
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -442,45 +443,48 @@ def not_found(kind: str, name: str) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("said", "expected"),
     [
-        (answer(200, {}), Verdict.DONE),
-        (answer(404, not_found("configmaps", "web")), Verdict.ABSENT),
-        (answer(404, not_found("namespaces", "shop")), Verdict.NO_NAMESPACE),
-        (answer(404, {"kind": "Status", "reason": "NotFound", "details": {}}), Verdict.NO_API),
-        (answer(404, not_found("secrets", "web")), Verdict.NO_API),
-        (answer(404, not_found("configmaps", "other")), Verdict.NO_API),
-        (answer(404, {"kind": "Status", "reason": "Gone", "details": {"name": "web"}}), Verdict.NO_API),
-        (answer(404, {"kind": "Status", "reason": "NotFound", "details": ["web"]}), Verdict.NO_API),
-        (answer(404), Verdict.NO_API),
-        (answer(409, {"kind": "Status"}), Verdict.CHANGED),
-        (answer(422, {"details": {"causes": [{"field": "metadata.uid"}]}}), Verdict.CHANGED),
-        (answer(422, {"details": {"causes": [{"field": "spec.x"}]}}), Verdict.REFUSED),
+        (answer(200, {}), MemberVerdict.DONE),
+        (answer(404, not_found("configmaps", "web")), MemberVerdict.ABSENT),
+        (answer(404, not_found("namespaces", "shop")), MemberVerdict.NO_NAMESPACE),
+        (answer(404, {"kind": "Status", "reason": "NotFound", "details": {}}), MemberVerdict.NO_API),
+        (answer(404, not_found("secrets", "web")), MemberVerdict.NO_API),
+        (answer(404, not_found("configmaps", "other")), MemberVerdict.NO_API),
+        (answer(404, {"kind": "Status", "reason": "Gone", "details": {"name": "web"}}), MemberVerdict.NO_API),
+        (answer(404, {"kind": "Status", "reason": "NotFound", "details": ["web"]}), MemberVerdict.NO_API),
+        (answer(404), MemberVerdict.NO_API),
+        (answer(409, {"kind": "Status"}), MemberVerdict.CHANGED),
+        (answer(422, {"details": {"causes": [{"field": "metadata.uid"}]}}), MemberVerdict.CHANGED),
+        (answer(422, {"details": {"causes": [{"field": "spec.x"}]}}), MemberVerdict.REFUSED),
         (
             answer(403, {"details": {"causes": [{"reason": "NamespaceTerminating"}]}}),
-            Verdict.NAMESPACE_TERMINATING,
+            MemberVerdict.NAMESPACE_TERMINATING,
         ),
-        (answer(403, {"kind": "Status"}), Verdict.REFUSED),
-        (answer(403, {"kind": "Status", "details": {"causes": "NamespaceTerminating"}}), Verdict.REFUSED),
-        (answer(403), Verdict.BROKEN),
-        (answer(401), Verdict.BROKEN),
-        (answer(429), Verdict.THROTTLED),
-        (answer(500, {"kind": "Status"}), Verdict.BROKEN),
-        (answer(503), Verdict.BROKEN),
+        (answer(403, {"kind": "Status"}), MemberVerdict.REFUSED),
+        (
+            answer(403, {"kind": "Status", "details": {"causes": "NamespaceTerminating"}}),
+            MemberVerdict.REFUSED,
+        ),
+        (answer(403), MemberVerdict.BROKEN),
+        (answer(401), MemberVerdict.BROKEN),
+        (answer(429), MemberVerdict.THROTTLED),
+        (answer(500, {"kind": "Status"}), MemberVerdict.BROKEN),
+        (answer(503), MemberVerdict.BROKEN),
     ],
 )
-def test_verdicts(said: Answer, expected: Verdict) -> None:
+def test_verdicts(said: Answer, expected: MemberVerdict) -> None:
     """Only an API server that names the object says that it is gone."""
     asked = AnObject("v1", "ConfigMap", namespace="shop", name="web", resource="configmaps")
-    assert read(said, asked) is expected
+    assert verdict_of(said, asked) is expected
 
 
 def test_retry_after_in_both_forms() -> None:
     """Retry-After is seconds or a date, and never more than half a minute; anything else says nothing."""
-    assert answer(429, {}, Retry_After="7").retry_after() == 7
-    assert answer(429, {}, Retry_After="86400").retry_after() == 30.0
+    assert answer(429, {}, retry_after="7").retry_after() == 7
+    assert answer(429, {}, retry_after="86400").retry_after() == 30.0
     date = answer(429, {}, retry_after="Thu, 01 Jan 1970 00:01:40 GMT")
     assert date.retry_after(now=90.0) == 10.0
     assert date.retry_after(now=0.0) == 30.0
-    assert answer(429, {}, Retry_After="soon").retry_after() is None
+    assert answer(429, {}, retry_after="soon").retry_after() is None
     assert answer(429, {}).retry_after() is None
 
 
@@ -658,10 +662,10 @@ def test_what_is_served_wakes_who_waits_for_it() -> None:
 
 def test_release_patch_gives_the_authors_label_back() -> None:
     """Our marks go; a managed-by label that the author wrote comes back."""
-    own = {"metadata": {"labels": {ownership.MANAGED_BY_LABEL: "Helm"}}}
+    own = {"metadata": {"labels": {MANAGED_BY_LABEL: "Helm"}}}
     assert ownership.release_patch(uid="u", intent=own)["metadata"] == {
         "uid": "u",
-        "labels": {ownership.FEDERATION_LABEL: None, ownership.MANAGED_BY_LABEL: "Helm"},
+        "labels": {FEDERATION_LABEL: None, MANAGED_BY_LABEL: "Helm"},
     }
     labels = ownership.release_patch(uid="u", intent=None)["metadata"]["labels"]
-    assert labels[ownership.MANAGED_BY_LABEL] is None
+    assert labels[MANAGED_BY_LABEL] is None

@@ -29,7 +29,8 @@ from hanse.errors import (
     PermissionDeniedError,
     UnavailableError,
 )
-from hanse.kube.client.client import KubeClient, ResourcePath
+from hanse.kube.client.client import KubeClient
+from hanse.kube.client.requests import GroupVersionResource
 from hanse.kube.model.objects import Object
 from hanse.security.credentials import Sealer
 from hanse.store import EtcdStore, Store, keys
@@ -108,11 +109,10 @@ async def _read_one(store: Store, sealer: Sealer, cluster: str, known: set[str],
 async def _read_kind(
     client: KubeClient, cluster: str, resource: ApiResource, known: set[str], reading: Reading
 ) -> None:
-    version = f"{resource.group}/{resource.version}" if resource.group else resource.version
     title = f"{resource.resource}.{resource.group}" if resource.group else resource.resource
     try:
         listed = await client.list(
-            ResourcePath(version, resource.resource, resource.kind),
+            GroupVersionResource.of(resource.group, resource.version, resource.resource, resource.kind),
             label_selector=ownership.selector(reading.federation_id),
         )
     except (PermissionDeniedError, NotFoundError) as error:

@@ -39,11 +39,11 @@ async def serve(shell: ServiceShell[DnsSettings]) -> None:
         connections=settings.dns_tcp_connections,
         connections_per_client=settings.dns_tcp_connections_per_client,
     )
-    await shell.enter(answering.mirror)
+    await shell.enter(answering.follower)
     await shell.enter(names)
-    await answering.mirror.synced()
-    shell.start(answering.mirror.failed(), name="names")
-    shell.start(compilation.run(), name="state of the compiler")
+    await answering.follower.synced()
+    shell.start(answering.follower.failed(), name="names")
+    shell.start(compilation.follower.run(), name="state of the compiler")
     shell.start(compiler.run(), name="compiler")
     address = f"{host}:{names.port}"
     servicer = DnsServicer(answering, server=address)

@@ -52,9 +52,9 @@ async def serve(shell: ServiceShell[RegistrySettings]) -> None:
     RegistryMetrics(shell.telemetry.meter, registrar)
     ring.follow_use(registrar.keys_in_use, lambda: len(registrar.unreadable_credentials))
     await ring.prepare()
-    shell.start(registrar.follow(), name="registry state")
+    shell.start(registrar.follower.run(), name="registry state")
     shell.follow_key_rings(ring)
-    await registrar.synced()
+    await registrar.follower.synced()
     shell.start(registrar.run(), name="registry")
     servicer = RegistryServicer(
         store=store, registrar=registrar, intents=intents, sealer=sealer, connect=connect

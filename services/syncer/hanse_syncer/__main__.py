@@ -12,11 +12,11 @@ from hanse.security.sealing import ObjectSealer
 from hanse.service.shell import ServiceShell, object_creator, run_service
 from hanse.store import BatchWriter
 from hanse.store.sealed import SealedStore
+from hanse.well_known import FIELD_MANAGER
 from hanse_syncer.cluster.controller import ClusterController
 from hanse_syncer.cluster.dependencies import SyncerDependencies
 from hanse_syncer.decide.render import Renderer
 from hanse_syncer.orphans.janitor import Janitor
-from hanse_syncer.ownership import FIELD_MANAGER
 from hanse_syncer.report.events import EventSink
 from hanse_syncer.report.metrics import SyncerMetrics
 from hanse_syncer.report.state_table import SyncStateLoader

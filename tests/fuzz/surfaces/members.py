@@ -18,18 +18,19 @@ from random import Random
 from typing import Any
 
 from hanse_registry.member.probe import probe, take_inventory
-from hanse_syncer.member.answers import Answer, Verdict, read
+from hanse_syncer.member.verdicts import MemberVerdict, verdict_of
 
 from hanse.errors import HanseError, NotFoundError
 from hanse.kube.client.access import ClusterAccess
-from hanse.kube.client.client import KubeClient, ResourcePath
+from hanse.kube.client.requests import GroupVersionResource, get_object
 from tests.apiserver.world import deployment, rolled_out
 from tests.fuzz import mutations
 from tests.fuzz.engine import Input
 from tests.fuzz.loops import WatchedLoop
 from tests.fuzz.surfaces.served import Quiet
+from tests.support.object_client import ObjectClient
 
-_DEPLOYMENTS = ResourcePath("apps/v1", "deployments")
+_DEPLOYMENTS = GroupVersionResource("apps/v1", "deployments")
 _TIMEOUT = 0.3
 ANSWERS = 4
 """How often the member gives the same answer before it gives none, so that pages have an end."""
@@ -259,7 +260,7 @@ class Members:
         try:
             async with (
                 asyncio.timeout(4 * _TIMEOUT),
-                KubeClient(ClusterAccess(self._url), timeout=_TIMEOUT) as client,
+                ObjectClient(ClusterAccess(self._url), timeout=_TIMEOUT) as client,
             ):
                 gone = await _asked(client, call)
         except NotFoundError:
@@ -286,7 +287,7 @@ def _says_gone(step: Input) -> bool:
     return step["code"] in range(200, 300) and said.get("kind") in ("Status", "Deployment")
 
 
-async def _asked(client: KubeClient, call: str) -> bool:
+async def _asked(client: ObjectClient, call: str) -> bool:
     """Make one request; report whether its answer was taken to say that the object is gone."""
     match call:
         case "get":
@@ -307,10 +308,9 @@ async def _asked(client: KubeClient, call: str) -> bool:
             await take_inventory(client, "eu", timeout=_TIMEOUT)
         case _:
             asked = _DEPLOYMENTS.object("shop", "web")
-            found = await client.ask("GET", _DEPLOYMENTS.url("shop", "web"), expect=asked)
-            answer = Answer.of(found, seconds=0.0)
-            answer.json()
+            answer = await client.ask(get_object(_DEPLOYMENTS, "web", namespace="shop"))
+            _ = answer.message
             answer.retry_after()
             _ = answer.reason
-            return read(answer, asked) is Verdict.ABSENT
+            return verdict_of(answer, asked) is MemberVerdict.ABSENT
     return False

@@ -31,20 +31,21 @@ from hanse.kube.client.bounds import (
     MisbehavingMemberError,
     answer_bound,
 )
-from hanse.kube.client.client import KubeClient, ResourcePath
 from hanse.kube.client.pace import Bucket, Pace
+from hanse.kube.client.requests import GroupVersionResource
 from tests.kube.client.test_http import Handler, Scripted, head_of, ok
+from tests.support.object_client import ObjectClient
 
 MIB = 1024 * 1024
-MAPS = ResourcePath("v1", "configmaps")
+MAPS = GroupVersionResource("v1", "configmaps")
 
 
 @asynccontextmanager
-async def member(handler: Handler, *, timeout: float = 5.0) -> AsyncIterator[KubeClient]:
+async def member(handler: Handler, *, timeout: float = 5.0) -> AsyncIterator[ObjectClient]:
     """A client of a server that runs `handler`."""
     async with Scripted(handler).serving() as server:
         access = ClusterAccess(server=f"http://127.0.0.1:{server.port}", token="t")
-        async with KubeClient(access, timeout=timeout) as client:
+        async with ObjectClient(access, timeout=timeout) as client:
             yield client
 
 

@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 
 from hanse.errors import CompactedError, HanseError, InternalError, NotFoundError
 from hanse.kube.client.access import ClusterAccess
-from hanse.kube.client.client import KubeClient, ResourcePath
 from hanse.kube.client.expect import (
     DISCOVERY,
     GROUPS,
@@ -30,10 +29,12 @@ from hanse.kube.client.expect import (
     resource_list,
     verified,
 )
+from hanse.kube.client.requests import GroupVersionResource
+from tests.support.object_client import ObjectClient
 
 JSON = {"content-type": "application/json; charset=utf-8"}
 HTML = {"content-type": "text/html"}
-CONFIGMAPS = ResourcePath("v1", "configmaps", "ConfigMap")
+CONFIGMAPS = GroupVersionResource("v1", "configmaps", "ConfigMap")
 CONFIGMAP: dict[str, Any] = {
     "apiVersion": "v1",
     "kind": "ConfigMap",
@@ -243,7 +244,7 @@ class Server:
 
 
 @asynccontextmanager
-async def serving(server: Server, **access: Any) -> AsyncIterator[KubeClient]:
+async def serving(server: Server, **access: Any) -> AsyncIterator[ObjectClient]:
     """A client of the server."""
     app = web.Application()
     app.router.add_route("*", "/{path:.*}", server.handle)
@@ -252,7 +253,7 @@ async def serving(server: Server, **access: Any) -> AsyncIterator[KubeClient]:
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     try:
         where = ClusterAccess(f"http://127.0.0.1:{runner.addresses[0][1]}", **access)
-        async with KubeClient(where, timeout=5, retries=0) as client:
+        async with ObjectClient(where, timeout=5, retries=0) as client:
             yield client
     finally:
         await runner.cleanup()

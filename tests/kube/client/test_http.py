@@ -1,4 +1,4 @@
-"""The HTTP connections of KubeClient, against a server that says byte for byte what a test wants."""
+"""The HTTP connections of ObjectClient, against a server that says byte for byte what a test wants."""
 
 from __future__ import annotations
 

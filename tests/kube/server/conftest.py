@@ -1,4 +1,4 @@
-"""A real API server on 127.0.0.1 over either store, and its two kinds of clients: kubectl and KubeClient."""
+"""A real API server on 127.0.0.1 over either store, and its clients: kubectl and ObjectClient."""
 
 from __future__ import annotations
 

@@ -8,16 +8,17 @@ from pathlib import Path
 import pytest
 
 from hanse.errors import InvalidArgumentError, NotFoundError, UnimplementedError
-from hanse.kube.client.client import KubeClient, ResourcePath
 from hanse.kube.client.expect import WrongAnswerError
+from hanse.kube.client.requests import GroupVersionResource
 from hanse.kube.model.objects import Object
 from hanse.store import Event, MemoryStore
 from hanse.store.keys import ObjectKey
 from tests.kube.server.world import CONFIGMAPS, CRDS, DEPLOYMENTS, World, config_map, deployment, widget_crd
+from tests.support.object_client import ObjectClient
 from tests.support.waiting import until
 
-WIDGETS = ResourcePath("example.com/v1", "widgets")
-OLD_WIDGETS = ResourcePath("example.com/v1beta1", "widgets")
+WIDGETS = GroupVersionResource("example.com/v1", "widgets")
+OLD_WIDGETS = GroupVersionResource("example.com/v1beta1", "widgets")
 
 
 def widget(name: str = "w", **spec: object) -> Object:
@@ -30,7 +31,7 @@ def widget(name: str = "w", **spec: object) -> Object:
     }
 
 
-async def _gone(client: KubeClient, resource: ResourcePath, name: str, namespace: str = "") -> bool:
+async def _gone(client: ObjectClient, resource: GroupVersionResource, name: str, namespace: str = "") -> bool:
     try:
         await client.get(resource, name, namespace=namespace)
     except NotFoundError:
@@ -210,7 +211,7 @@ async def test_a_view_changes_what_is_served_but_not_what_conflicts(
 
 async def test_a_virtual_resource_is_read_only(memory: MemoryStore, tmp_path: Path) -> None:
     """It can be read and watched like any other, and not written."""
-    placements = ResourcePath("hanse.dev/v1alpha1", "placements")
+    placements = GroupVersionResource("hanse.dev/v1alpha1", "placements")
     async with World(memory, tmp_path, view=CountingView()) as world, world.client() as client:
         start = (await client.list(placements)).resource_version
         events = client.watch(placements, resource_version=start)
@@ -226,8 +227,8 @@ async def test_a_virtual_resource_is_read_only(memory: MemoryStore, tmp_path: Pa
 
 async def test_a_federation_v1_cluster_is_a_view_of_a_cluster(world: World) -> None:
     """The same cluster in both groups; what the old form cannot say is kept by a write in it."""
-    ours = ResourcePath("hanse.dev/v1alpha1", "clusters")
-    old = ResourcePath("federation/v1beta1", "clusters")
+    ours = GroupVersionResource("hanse.dev/v1alpha1", "clusters")
+    old = GroupVersionResource("federation/v1beta1", "clusters")
     cluster = {
         "apiVersion": "hanse.dev/v1alpha1",
         "kind": "Cluster",
@@ -266,15 +267,15 @@ async def test_autoscalers_and_events_are_the_same_in_both_versions(world: World
         "type": "Normal",
     }
     async with world.client() as client:
-        await client.create(ResourcePath("autoscaling/v1", "horizontalpodautoscalers"), hpa)
+        await client.create(GroupVersionResource("autoscaling/v1", "horizontalpodautoscalers"), hpa)
         second = await client.get(
-            ResourcePath("autoscaling/v2", "horizontalpodautoscalers"), "h", namespace="default"
+            GroupVersionResource("autoscaling/v2", "horizontalpodautoscalers"), "h", namespace="default"
         )
         assert second["spec"]["metrics"][0]["resource"]["target"]["averageUtilization"] == 60
         first = await client.get(
-            ResourcePath("autoscaling/v1", "horizontalpodautoscalers"), "h", namespace="default"
+            GroupVersionResource("autoscaling/v1", "horizontalpodautoscalers"), "h", namespace="default"
         )
         assert first["spec"]["targetCPUUtilizationPercentage"] == 60
-        await client.create(ResourcePath("v1", "events"), event)
-        seen = await client.get(ResourcePath("events.k8s.io/v1", "events"), "e", namespace="default")
+        await client.create(GroupVersionResource("v1", "events"), event)
+        seen = await client.get(GroupVersionResource("events.k8s.io/v1", "events"), "e", namespace="default")
         assert (seen["note"], seen["regarding"]["name"]) == ("it happened", "p")

@@ -9,13 +9,13 @@ import orjson
 import pytest
 
 from hanse.errors import InvalidArgumentError
-from hanse.kube.client.client import KubeClient
 from hanse.kube.engine.hooks import AdmissionRequest
 from hanse.kube.model.identity import User
 from hanse.kube.model.objects import Object
 from hanse.kube.server.impersonation import impersonation_of
 from hanse.store import MemoryStore
 from tests.kube.server.world import CONFIGMAPS, Kubectl, World, config_map
+from tests.support.object_client import ObjectClient
 from tests.support.raw import raw
 
 CONFIG_MAPS = "/api/v1/namespaces/default/configmaps"
@@ -24,7 +24,7 @@ MAY = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
 
 
 async def _call(
-    client: KubeClient, method: str, path: str, headers: dict[str, str], body: Any = None
+    client: ObjectClient, method: str, path: str, headers: dict[str, str], body: Any = None
 ) -> tuple[int, Object]:
     data = None if body is None else orjson.dumps(body)
     given = {"Content-Type": "application/json", **headers}

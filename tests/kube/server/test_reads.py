@@ -11,20 +11,21 @@ import orjson
 import pytest
 
 from hanse.errors import CompactedError, InvalidArgumentError
-from hanse.kube.client.client import KubeClient, ResourcePath
+from hanse.kube.client.requests import GroupVersionResource
 from hanse.kube.server.endpoints import read
 from hanse.store import MemoryStore, Store, WatchBatch
 from tests.kube.server.world import CONFIGMAPS, CRDS, DEPLOYMENTS, World, config_map, deployment, widget_crd
+from tests.support.object_client import ObjectClient
 from tests.support.raw import raw
 from tests.support.waiting import until
 
 
-async def _fill(client: KubeClient, count: int) -> None:
+async def _fill(client: ObjectClient, count: int) -> None:
     await asyncio.gather(*(client.create(CONFIGMAPS, config_map(f"c{i:03}", n=str(i))) for i in range(count)))
 
 
 async def _take(
-    client: KubeClient, count: int, *, resource: ResourcePath = CONFIGMAPS, **options: Any
+    client: ObjectClient, count: int, *, resource: GroupVersionResource = CONFIGMAPS, **options: Any
 ) -> list[tuple[str, str]]:
     """Take events of ConfigMaps, or of another resource, until there are `count`."""
     events = []
@@ -47,7 +48,7 @@ async def test_a_list_in_pages_is_complete_and_in_order(both: World) -> None:
     assert paged.items == whole.items
 
 
-async def _page(client: KubeClient, path: str) -> dict[str, Any]:
+async def _page(client: ObjectClient, path: str) -> dict[str, Any]:
     """GET a page of a list."""
     _, _, body = await raw(client, "GET", path)
     page: dict[str, Any] = orjson.loads(body)

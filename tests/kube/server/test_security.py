@@ -10,20 +10,21 @@ import pytest
 
 from hanse.errors import ConfigError, NotFoundError, PermissionDeniedError, UnauthenticatedError
 from hanse.kube.client.access import ClusterAccess
-from hanse.kube.client.client import KubeClient, ResourcePath
 from hanse.kube.client.expect import ADocument
+from hanse.kube.client.requests import GroupVersionResource
 from hanse.store import MAX_REQUEST_BYTES
 from tests.kube.server.world import CONFIGMAPS, World
+from tests.support.object_client import ObjectClient
 from tests.support.raw import raw
 
-REVIEWS = ResourcePath("authorization.k8s.io/v1", "selfsubjectaccessreviews")
+REVIEWS = GroupVersionResource("authorization.k8s.io/v1", "selfsubjectaccessreviews")
 
 
 @pytest.mark.parametrize("path", ["/api", "/apis", "/version", "/openapi/v3", "/api/v1/configmaps", "/nope"])
 async def test_anonymous_gets_nothing(world: World, path: str) -> None:
     """Without credentials every path but health is 401, and says nothing about what is there."""
     nobody = ClusterAccess(world.server.url, ca_pem=world.authority.ca_pem)
-    async with KubeClient(nobody) as client:
+    async with ObjectClient(nobody) as client:
         status, _, body = await raw(client, "GET", path)
     assert status == 401
     assert b'"reason":"Unauthorized"' in body
@@ -33,7 +34,7 @@ async def test_anonymous_gets_nothing(world: World, path: str) -> None:
 async def test_health_is_open(world: World, path: str) -> None:
     """Probes need no credentials."""
     nobody = ClusterAccess(world.server.url, ca_pem=world.authority.ca_pem)
-    async with KubeClient(nobody) as client:
+    async with ObjectClient(nobody) as client:
         status, _, body = await raw(client, "GET", path)
     assert (status, body) == (200, b"ok")
 
@@ -60,7 +61,7 @@ async def test_a_known_user_without_rights_is_forbidden(world: World) -> None:
         }
         expected = ADocument(("SelfSubjectAccessReview",))
         path = REVIEWS.url()
-        answer = await client.call("POST", path, expect=expected, body=orjson.dumps(review))
+        answer = await client.ask_for("POST", path, expect=expected, body=orjson.dumps(review))
         assert answer["status"]["allowed"] is False
 
 
@@ -75,7 +76,7 @@ async def test_a_certificate_of_another_authority_is_refused(world: World) -> No
         client_cert_pem=other.cert_pem,
         client_key_pem=other.key_pem,
     )
-    async with KubeClient(access) as client:
+    async with ObjectClient(access) as client:
         with pytest.raises((UnauthenticatedError, Exception), match=r"(?i)unauthorized|reached"):
             await client.list(CONFIGMAPS)
 
@@ -118,7 +119,7 @@ async def test_an_object_that_the_store_does_not_take_is_refused(world: World) -
         assert (status, orjson.loads(body)["reason"]) == (413, "RequestEntityTooLarge")
         assert str(MAX_REQUEST_BYTES) in orjson.loads(body)["message"]
         with pytest.raises(NotFoundError):
-            await client.get(ResourcePath("apps/v1", "deployments"), "large", namespace="default")
+            await client.get(GroupVersionResource("apps/v1", "deployments"), "large", namespace="default")
 
 
 @pytest.mark.parametrize(

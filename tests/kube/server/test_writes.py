@@ -147,9 +147,9 @@ async def test_a_namespace_must_exist_and_not_be_terminating(both: World) -> Non
 
 
 async def _deleting(client: object, name: str, namespace: str) -> bool:
-    from hanse.kube.client.client import KubeClient
+    from tests.support.object_client import ObjectClient
 
-    assert isinstance(client, KubeClient)
+    assert isinstance(client, ObjectClient)
     obj = await client.get(CONFIGMAPS, name, namespace=namespace)
     return "deletionTimestamp" in obj["metadata"]
 

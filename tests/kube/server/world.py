@@ -16,7 +16,7 @@ import yaml
 from hanse.federation.strategies import federation_kinds
 from hanse.flow import Flow, FlowLimits
 from hanse.kube.client.access import ClusterAccess
-from hanse.kube.client.client import KubeClient, ResourcePath
+from hanse.kube.client.requests import GroupVersionResource
 from hanse.kube.engine.engine import KubeEngine
 from hanse.kube.engine.hooks import Admission, View
 from hanse.kube.kinds.catalogue import Catalogue
@@ -28,14 +28,15 @@ from hanse.kube.server.connections import ConnectionLimits
 from hanse.security.pki import CertificateAuthority
 from hanse.store import Store
 from tests.support.access import AllowListed, FixedTokens
+from tests.support.object_client import ObjectClient
 from tests.support.programs import Ran, run_program
 
 DEADLINE = 15.0
-CONFIGMAPS = ResourcePath("v1", "configmaps")
-SECRETS = ResourcePath("v1", "secrets")
-NAMESPACES = ResourcePath("v1", "namespaces")
-DEPLOYMENTS = ResourcePath("apps/v1", "deployments")
-CRDS = ResourcePath("apiextensions.k8s.io/v1", "customresourcedefinitions")
+CONFIGMAPS = GroupVersionResource("v1", "configmaps")
+SECRETS = GroupVersionResource("v1", "secrets")
+NAMESPACES = GroupVersionResource("v1", "namespaces")
+DEPLOYMENTS = GroupVersionResource("apps/v1", "deployments")
+CRDS = GroupVersionResource("apiextensions.k8s.io/v1", "customresourcedefinitions")
 
 
 class World:
@@ -120,9 +121,9 @@ class World:
         return ClusterAccess.from_kubeconfig(self.kubeconfig)
 
     @asynccontextmanager
-    async def client(self, *, token: str = "", manager: str = "test") -> AsyncIterator[KubeClient]:
+    async def client(self, *, token: str = "", manager: str = "test") -> AsyncIterator[ObjectClient]:
         """A client of the server."""
-        async with KubeClient(self.access(token=token), field_manager=manager, timeout=DEADLINE) as client:
+        async with ObjectClient(self.access(token=token), field_manager=manager, timeout=DEADLINE) as client:
             yield client
 
 

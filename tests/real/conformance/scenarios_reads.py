@@ -6,7 +6,7 @@ from typing import Any
 
 import orjson
 
-from hanse.kube.client.client import ResourcePath
+from hanse.kube.client.requests import GroupVersionResource
 from tests.real.conformance.objects import config_map, container, deployment, of_every_kind, thing
 from tests.real.conformance.sides import METADATA_LIST, TABLE, Side, collection
 from tests.support.waiting import until
@@ -150,7 +150,7 @@ async def watches(side: Side) -> None:
     for name, selector in (("all", ""), ("x=1", "x=1"), ("x=2", "x=2")):
         events = []
         watch = side.client.watch(
-            ResourcePath("v1", "configmaps"),
+            GroupVersionResource("v1", "configmaps"),
             resource_version=start.version,
             namespace=side.namespace,
             label_selector=selector,

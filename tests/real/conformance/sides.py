@@ -11,8 +11,8 @@ from typing import Any
 
 import orjson
 
-from hanse.kube.client.client import KubeClient
 from hanse.kube.model.objects import Object
+from tests.support.object_client import ObjectClient
 from tests.support.raw import raw
 
 JSON = "application/json"
@@ -101,7 +101,7 @@ class Side:
     """One server, as a scenario sees it."""
 
     name: str
-    client: KubeClient
+    client: ObjectClient
     namespace: str
     answers: list[Answer] = field(default_factory=list)
 

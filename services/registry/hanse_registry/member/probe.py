@@ -8,9 +8,11 @@ it knew. What takes long to read is read in a thread. `hanse_registry.member.inv
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
+from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Any, Protocol
+from functools import partial
+from typing import Final, Protocol
 
 from hanse.api.registry.v1 import cluster_pb2
 from hanse.errors import (
@@ -19,25 +21,19 @@ from hanse.errors import (
     UnauthenticatedError,
     UnavailableError,
 )
-from hanse.kube.client.bounds import NODES, AnswerTooLongError, ListBudget, MisbehavingMemberError
-from hanse.kube.client.client import AS_DISCOVERY
-from hanse.kube.client.discovery import DISCOVERY_PATHS, read_discovery
-from hanse.kube.client.expect import (
-    DISCOVERY,
-    READY,
-    VERSION,
-    AList,
-    Answer,
-    Expected,
-    IdentityMismatchError,
-    WrongAnswerError,
-)
-from hanse.kube.client.transport import IDENTITY, IDENTITY_PATH
+from hanse.kube.client import requests
+from hanse.kube.client.bounds import NODES as MAX_NODES
+from hanse.kube.client.bounds import MisbehavingMemberError
+from hanse.kube.client.discovery import read_discovery
+from hanse.kube.client.expect import Answer, IdentityMismatchError, WrongAnswerError
+from hanse.kube.client.paging import list_pages
+from hanse.kube.client.requests import ApiRequest, GroupVersionResource
 from hanse.kube.model.objects import Object, mapping, sequence
 from hanse_registry.member.health import Outcome, Standing
 from hanse_registry.member.inventory import Topology, capacity, catalogue, topology
 
-PAGE = 100
+NODES: Final = GroupVersionResource("v1", "nodes", "Node")
+PAGE: Final = 100
 """Nodes of one request: one has some 20 KiB, most of it the names of its images."""
 INVENTORY_SECONDS = 60.0
 """How long all requests of an inventory together may take."""
@@ -50,10 +46,7 @@ MISBEHAVING = "MisbehavingMember"
 class MemberApi(Protocol):
     """What is needed of a client; `hanse.kube.client.client.KubeClient` has it."""
 
-    async def ask(
-        self, method: str, path: str, *, expect: Expected, params: Mapping[str, str] | None = None,
-        accept: str = ..., body: bytes | None = None,
-    ) -> Answer:  # fmt: skip
+    async def ask(self, request: ApiRequest) -> Answer:
         """Sends a request and returns the answer that was expected, or the refusal."""
 
 
@@ -77,9 +70,9 @@ async def probe(api: MemberApi, *, timeout: float) -> Outcome:
     """Asks whether the API server is ready, and whether it answers as one; at most `timeout` seconds."""
     try:
         async with asyncio.timeout(timeout):
-            answer = await api.ask("GET", "/readyz", expect=READY, accept="*/*")
+            answer = await api.ask(requests.READY)
             if answer.ok:  # which it may be for anybody; the next one is for whom the cluster knows
-                known = await api.ask("GET", IDENTITY_PATH, expect=IDENTITY)
+                known = await api.ask(requests.IDENTITY)
                 answer = known if known.status in {401, 403} else answer
     except TimeoutError:
         return Outcome("ProbeTimedOut", f"no answer to /readyz within {timeout:g} s")
@@ -132,18 +125,15 @@ async def take_inventory(
 async def _inventory(
     api: MemberApi, cluster: str, *, timeout: float, known: KnownCatalogue | None
 ) -> Inventory:
-    version = await fetch(api, "/version", expect=VERSION, timeout=timeout)
-    system = await fetch(api, IDENTITY_PATH, expect=IDENTITY, timeout=timeout)
+    version = await fetch(api, requests.VERSION, timeout=timeout)
+    system = await fetch(api, requests.IDENTITY, timeout=timeout)
     nodes = await list_nodes(api, timeout=timeout)
-    documents = [
-        await fetch(api, path, expect=DISCOVERY, timeout=timeout, accept=AS_DISCOVERY)
-        for path in DISCOVERY_PATHS
-    ]
-    served = await asyncio.to_thread(read_discovery, documents)
+    documents = [await fetch(api, request, timeout=timeout) for request in requests.DISCOVERY]
+    served = await asyncio.to_thread(read_discovery, [answer.document for answer in documents])
     previous = await known() if served.unknown and known is not None else None
     return Inventory(
-        cluster_id=_word(system["metadata"]["uid"]),
-        kubernetes_version=_word(version["gitVersion"]),
+        cluster_id=_word(system.document["metadata"]["uid"]),
+        kubernetes_version=_word(version.document["gitVersion"]),
         topology=topology(nodes),
         capacity=capacity(nodes),
         catalogue=await asyncio.to_thread(catalogue, cluster, served, previous),
@@ -162,29 +152,16 @@ def _word(value: object) -> str:
 async def list_nodes(api: MemberApi, *, timeout: float) -> list[Object]:
     """All nodes, with no more of each than is summed up, in pages that shrink where nodes are large."""
     nodes: list[Object] = []
-    budget = ListBudget("its list of nodes")
-    limit = PAGE
-    position: dict[str, str] = {}
-    while True:
-        params = {"limit": str(limit), **position}
-        try:
-            page = await fetch(
-                api, "/api/v1/nodes", expect=AList("v1", "Node"), timeout=timeout, params=params
-            )
-        except AnswerTooLongError:
-            if limit == 1:
-                raise
-            limit = max(1, limit // 10)
-            continue
-        items = page["items"]
-        token = page["metadata"].get("continue") or ""
-        budget.page(items, token)
-        nodes += map(_summed_up, items)
-        if len(nodes) > NODES:
-            raise MisbehavingMemberError(f"it lists more than {NODES} nodes", metadata={"bound": str(NODES)})
-        if not token:
-            return nodes
-        position = {"continue": token}
+    send = partial(fetch, api, timeout=timeout)
+    pages = list_pages(send, requests.list_objects(NODES), what="its list of nodes", limit=PAGE)
+    async with aclosing(pages):
+        async for page in pages:
+            nodes += map(_summed_up, page.items)
+            if len(nodes) > MAX_NODES:
+                raise MisbehavingMemberError(
+                    f"it lists more than {MAX_NODES} nodes", metadata={"bound": str(MAX_NODES)}
+                )
+    return nodes
 
 
 def _summed_up(node: Object) -> Object:
@@ -199,28 +176,19 @@ def _summed_up(node: Object) -> Object:
     }
 
 
-async def fetch(
-    api: MemberApi,
-    path: str,
-    *,
-    expect: Expected,
-    timeout: float,
-    accept: str = "application/json",
-    params: Mapping[str, str] | None = None,
-) -> dict[str, Any]:
-    """GETs a JSON object. Raises as `take_inventory`."""
+async def fetch(api: MemberApi, request: ApiRequest, *, timeout: float) -> Answer:
+    """Sends a request and returns what was asked for. Raises as `take_inventory`."""
     try:
         async with asyncio.timeout(timeout):
-            answer = await api.ask("GET", path, expect=expect, params=params, accept=accept)
+            answer = await api.ask(request)
     except (TimeoutError, OSError) as error:
         raise UnavailableError(
-            f"no answer to GET {path}: {str(error) or 'timed out'}; check the address and the network"
+            f"no answer to {request}: {str(error) or 'timed out'}; check the address and the network"
         ) from error
     if answer.status == 401:
-        raise UnauthenticatedError(f"GET {path} answers 401: the credential is not accepted")
+        raise UnauthenticatedError(f"{request} answers 401: the credential is not accepted")
     if answer.status == 403:
-        raise PermissionDeniedError(f"GET {path} answers 403: the credential lacks the right to read it")
+        raise PermissionDeniedError(f"{request} answers 403: the credential lacks the right to read it")
     if not answer.ok:
-        said = answer.body[:200].decode(errors="replace")
-        raise UnavailableError(f"GET {path} answers HTTP {answer.status}: {said}")
-    return answer.document
+        raise UnavailableError(f"{request} answers HTTP {answer.status}: {answer.message[:200]}")
+    return answer

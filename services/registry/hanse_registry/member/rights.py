@@ -13,16 +13,13 @@ import asyncio
 from collections.abc import Iterable
 from typing import Final
 
-import orjson
-
 from hanse.errors import HanseError, UnauthenticatedError, UnavailableError
-from hanse.kube.client.expect import AnAccessReview
+from hanse.kube.client.requests import review_access
 from hanse.store import Store, keys
 from hanse_registry.member.probe import MemberApi
 
 VERBS: Final = ("get", "list", "watch", "create", "patch", "delete")
 """What the syncer does with each kind."""
-_PATH: Final = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
 _PAGE: Final = 2000
 Kind = tuple[str, str]
 """Group and plural."""
@@ -64,14 +61,10 @@ async def missing(api: MemberApi, kinds: Iterable[Kind], *, timeout: float) -> l
 
 async def _allowed(api: MemberApi, verb: str, kind: Kind, *, timeout: float) -> bool:
     group, resource = kind
-    review = {
-        "apiVersion": "authorization.k8s.io/v1",
-        "kind": "SelfSubjectAccessReview",
-        "spec": {"resourceAttributes": {"verb": verb, "group": group, "resource": resource}},
-    }
+    review = review_access(verb=verb, group=group, resource=resource)
     try:
         async with asyncio.timeout(timeout):
-            answer = await api.ask("POST", _PATH, expect=AnAccessReview(), body=orjson.dumps(review))
+            answer = await api.ask(review)
     except (TimeoutError, OSError) as error:
         raise UnavailableError(
             f"the cluster does not say what the credential may do: {str(error) or 'timed out'}"

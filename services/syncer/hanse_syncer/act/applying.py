@@ -19,11 +19,13 @@ import orjson
 from hanse.api.scheduler.v1 import placement_pb2 as placements
 from hanse.api.syncer.v1 import sync_state_pb2 as sync
 from hanse.api.syncer.v1.sync_state_pb2 import SyncState
-from hanse.control.queue import Backoff
+from hanse.backoff import Backoff
 from hanse.control.reconcile import Result
+from hanse.kube.client.expect import Answer
 from hanse.kube.model.objects import Object
 from hanse.process.telemetry import span_from_traceparent
 from hanse.turns import is_heavy
+from hanse.well_known import KEPT
 from hanse_syncer import ownership
 from hanse_syncer.act import waiting
 from hanse_syncer.act.context import ReconcileContext
@@ -31,13 +33,11 @@ from hanse_syncer.act.request import SyncRequest
 from hanse_syncer.decide import drift, health
 from hanse_syncer.decide.errors import BELONGS, SyncCondition, SyncError
 from hanse_syncer.decide.render import Manifest
-from hanse_syncer.member.answers import Answer, Verdict
+from hanse_syncer.member.verdicts import MemberVerdict
 from hanse_syncer.report import transitions
 from hanse_syncer.report.state_recorder import StateRecorder
 
 _REPAIRS: Final = Backoff(base=0.1, limit=60.0)
-_KEPT: Final = "hanse.dev/kept"
-"""Annotation that is put on an object and taken off again, so that its resourceVersion changes."""
 _QUIET_SECONDS: Final = 60.0
 """After so long without a repair the next one is made at once again."""
 
@@ -58,9 +58,9 @@ class Applying:
         with self._span(request):
             answer = await self._context.member.create(request.target, manifest)
         verdict = self._count(request, answer, started)
-        if verdict is Verdict.DONE:
-            return self._applied(request, manifest, answer.json(), repaired=repaired)
-        if verdict is Verdict.CHANGED:
+        if verdict is MemberVerdict.DONE:
+            return self._applied(request, manifest, answer.document, repaired=repaired)
+        if verdict is MemberVerdict.CHANGED:
             return await self.resolve(request, manifest)
         raise self._error(request, verdict, answer)
 
@@ -74,11 +74,11 @@ class Applying:
         with self._span(request):
             answer = await self._context.member.apply(request.target, manifest, uid=uid)
         verdict = self._count(request, answer, started)
-        if verdict is Verdict.DONE:
-            live = answer.json()
+        if verdict is MemberVerdict.DONE:
+            live = answer.document
             repaired = bool(repairing) and live["metadata"]["resourceVersion"] != repairing
             return self._applied(request, manifest, live, repaired=repaired)
-        if verdict in (Verdict.CHANGED, Verdict.ABSENT):
+        if verdict in (MemberVerdict.CHANGED, MemberVerdict.ABSENT):
             return await self.resolve(request, manifest)
         raise self._error(request, verdict, answer)
 
@@ -87,9 +87,9 @@ class Applying:
         context = self._context
         answer = await context.member.get(request.target)
         verdict = context.member.verdict(request.target, answer)
-        if verdict is Verdict.DONE:
-            return await self.compare(request, manifest, answer.json())
-        if verdict is not Verdict.ABSENT:
+        if verdict is MemberVerdict.DONE:
+            return await self.compare(request, manifest, answer.document)
+        if verdict is not MemberVerdict.ABSENT:
             raise self._error(request, verdict, answer)
         context.view.note(request.target, None)
         if self._is_finished(request, manifest):
@@ -132,12 +132,12 @@ class Applying:
         assert state is not None
         answer = await context.member.get(request.target)
         verdict = context.member.verdict(request.target, answer)
-        if verdict is Verdict.ABSENT:
+        if verdict is MemberVerdict.ABSENT:
             context.view.note(request.target, None)
             return await self.create(request, manifest)
-        if verdict is not Verdict.DONE:
+        if verdict is not MemberVerdict.DONE:
             raise self._error(request, verdict, answer)
-        live = answer.json()
+        live = answer.document
         uid = str(live["metadata"]["uid"])
         if live["metadata"].get("deletionTimestamp"):
             raise _being_deleted()
@@ -152,13 +152,13 @@ class Applying:
     async def _touch(self, request: SyncRequest, manifest: Manifest, *, uid: str, version: str) -> None:
         """Have the object leave resourceVersion `version`."""
         context = self._context
-        answer = await context.member.apply(request.target, manifest.annotated(_KEPT, version), uid=uid)
+        answer = await context.member.apply(request.target, manifest.annotated(KEPT, version), uid=uid)
         verdict = context.member.verdict(request.target, answer)
-        if verdict in (Verdict.CHANGED, Verdict.ABSENT):
+        if verdict in (MemberVerdict.CHANGED, MemberVerdict.ABSENT):
             raise _changed_concurrently()
-        if verdict is not Verdict.DONE:
+        if verdict is not MemberVerdict.DONE:
             raise self._error(request, verdict, answer)
-        if str(answer.json()["metadata"]["resourceVersion"]) == version:
+        if str(answer.document["metadata"]["resourceVersion"]) == version:
             condition = SyncCondition(
                 sync.WAITING,
                 "DeleteUnderWay",
@@ -179,19 +179,19 @@ class Applying:
         context = self._context
         answer = await context.member.get(request.target)
         verdict = context.member.verdict(request.target, answer)
-        if verdict is Verdict.ABSENT:
+        if verdict is MemberVerdict.ABSENT:
             context.view.note(request.target, None)
             started = self._context.monotonic()
             created = await context.member.create(request.target, manifest)
             verdict = self._count(request, created, started)
-            if verdict is Verdict.DONE:
-                return self._applied(request, manifest, created.json(), repaired=bool(request.uid))
-            if verdict is Verdict.CHANGED:
+            if verdict is MemberVerdict.DONE:
+                return self._applied(request, manifest, created.document, repaired=bool(request.uid))
+            if verdict is MemberVerdict.CHANGED:
                 raise _changed_concurrently()
             raise self._error(request, verdict, created)
-        if verdict is not Verdict.DONE:
+        if verdict is not MemberVerdict.DONE:
             raise self._error(request, verdict, answer)
-        live = answer.json()
+        live = answer.document
         uid = str(live["metadata"]["uid"])
         if live["metadata"].get("deletionTimestamp"):
             raise _being_deleted()
@@ -199,9 +199,9 @@ class Applying:
             raise self._conflict(request, live)
         applied = await context.member.apply(request.target, manifest, uid=uid)
         verdict = context.member.verdict(request.target, applied)
-        if verdict is Verdict.DONE:
-            return self._applied(request, manifest, applied.json(), repaired=uid == request.uid)
-        if verdict in (Verdict.CHANGED, Verdict.ABSENT):
+        if verdict is MemberVerdict.DONE:
+            return self._applied(request, manifest, applied.document, repaired=uid == request.uid)
+        if verdict in (MemberVerdict.CHANGED, MemberVerdict.ABSENT):
             raise _changed_concurrently()
         raise self._error(request, verdict, applied)
 
@@ -278,7 +278,7 @@ class Applying:
             return 0.0
         return wait
 
-    def _error(self, request: SyncRequest, verdict: Verdict, answer: Answer) -> SyncError:
+    def _error(self, request: SyncRequest, verdict: MemberVerdict, answer: Answer) -> SyncError:
         return SyncError.of(
             verdict,
             answer,
@@ -286,7 +286,7 @@ class Applying:
             api_token=waiting.api(request.key.group, request.key.resource),
         )
 
-    def _count(self, request: SyncRequest, answer: Answer, started: float) -> Verdict:
+    def _count(self, request: SyncRequest, answer: Answer, started: float) -> MemberVerdict:
         verdict = self._context.member.verdict(request.target, answer)
         self._context.metrics.applies.record(
             self._context.monotonic() - started,

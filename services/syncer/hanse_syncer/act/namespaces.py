@@ -13,27 +13,29 @@ about it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import aclosing
+from functools import partial
 from typing import Any, Final
 
 from hanse.api.registry.v1.cluster_pb2 import ApiResource
 from hanse.api.syncer.v1 import sync_state_pb2 as sync
 from hanse.errors import UnavailableError
-from hanse.kube.client.bounds import AnswerTooLongError, ListBudget, MisbehavingMemberError
-from hanse.kube.client.client import ResourcePath
-from hanse.kube.client.discovery import DISCOVERY_PATHS, ServedResource, read_discovery
+from hanse.kube.client import requests
+from hanse.kube.client.bounds import MisbehavingMemberError
+from hanse.kube.client.discovery import ServedResource, read_discovery
+from hanse.kube.client.expect import Answer
+from hanse.kube.client.requests import ApiRequest, GroupVersionResource
 from hanse.kube.model.objects import api_version, child, sequence
 from hanse_syncer.decide.contents import Contents, Item, item_of, judge
 from hanse_syncer.decide.errors import SyncCondition, SyncError
 from hanse_syncer.member import served
-from hanse_syncer.member.answers import Answer
 from hanse_syncer.member.member import LinkDownError, Member
 
 _MOMENTARY: Final = frozenset({("", "events"), ("events.k8s.io", "events")})
 _COMPUTED: Final = frozenset({"metrics.k8s.io", "custom.metrics.k8s.io", "external.metrics.k8s.io"})
 """Resources and groups of which nothing is kept for long, or at all."""
 
-_PAGE: Final = 500
 _KINDS: Final = 2000
 _OBJECTS: Final = 100_000
 """How many kinds, and objects in all, are looked through; whatever a member says."""
@@ -110,11 +112,13 @@ async def _served(member: Member, known: Iterable[ApiResource]) -> list[ServedRe
     that of an API server which has just started can, is no denial.
     """
     what = "what the cluster serves"
-    documents = [await _shown(member.discovery(path), what=what) for path in DISCOVERY_PATHS]
     try:
+        documents = [(await _shown(member, request, what=what)).document for request in requests.DISCOVERY]
         found = served.all_kinds(await asyncio.to_thread(read_discovery, documents))
     except MisbehavingMemberError as error:
-        raise _too_much(member, error) from error
+        raise member.too_much(error) from error
+    except LinkDownError:
+        raise
     except UnavailableError as error:
         raise _unknown(error.message) from error
     if not any(kind.namespaced and kind.listable for kind in found):
@@ -144,51 +148,37 @@ async def _items(
     """Return all objects of one kind. Raises Hidden for more than `most`, SyncError for a list without
     end."""
     found: list[Item] = []
-    more: dict[str, str] = {}
-    limit = _PAGE
-    path = ResourcePath(kind.api_version, kind.resource, kind.kind)
-    budget = ListBudget(f"the list of {kind.resource} of cluster {member.cluster}")
-    while True:
-        request = member.page(path, namespace, {"limit": str(limit), **more}, partial=True)
-        try:
-            body = await _shown(request, what=kind.resource)
-        except LinkDownError as error:
-            if limit == 1 or not isinstance(error.__cause__, AnswerTooLongError):
-                raise
-            limit = max(1, limit // 10)
-            continue
-        token = body["metadata"].get("continue") or ""
-        try:
-            budget.page(body["items"] or (), token)
-        except MisbehavingMemberError as error:
-            raise _too_much(member, error) from error
-        found += [
-            item_of(kind.group, kind.resource, item, federation_id=federation_id)
-            for item in body["items"] or ()
-        ]
-        if not token:
-            return found
-        if len(found) > most:
-            raise Hidden(f"{kind.resource} there are more than can be looked through")
-        more = {"continue": token}
+    listing = requests.list_objects(
+        GroupVersionResource(kind.api_version, kind.resource, kind.kind),
+        namespace=namespace,
+        metadata_only=True,
+        watchable=False,
+    )
+    found_pages = member.pages(
+        listing, what=f"the list of {kind.resource}", send=partial(_shown, member, what=kind.resource)
+    )
+    async with aclosing(found_pages) as pages:
+        async for page in pages:
+            found += [
+                item_of(kind.group, kind.resource, item, federation_id=federation_id) for item in page.items
+            ]
+            if page.more and len(found) > most:
+                raise Hidden(f"{kind.resource} there are more than can be looked through")
+    return found
 
 
-async def _shown(request: Awaitable[Answer], *, what: str) -> Mapping[str, Any]:
-    """Return what was asked for. Raises Hidden where the member refuses it, SyncError where that may pass."""
+async def _shown(member: Member, request: ApiRequest, *, what: str) -> Answer:
+    """Return what was asked for. Raises Hidden where the member refuses it, SyncError where that may pass,
+    and as `Member.send_page`."""
     try:
-        answer = await request
+        answer = await member.send_page(request)
     except SyncError as error:
         raise _unknown(error.condition.message) from error
     if answer.status in _PASSING or answer.status >= 500:
         raise _unknown(f"{what} cannot be listed there now: {answer.message}", answer.retry_after())
     if not answer.ok:
         raise Hidden(f"{what} cannot be listed there ({answer.message})")
-    return answer.document
-
-
-def _too_much(member: Member, error: MisbehavingMemberError) -> LinkDownError:
-    """No answer at all, for what the controller leaves the member alone."""
-    return LinkDownError(f"cluster {member.cluster}: {error.message}", metadata={"cluster": member.cluster})
+    return answer
 
 
 def _unknown(message: str, retry_after: float | None = None) -> SyncError:

@@ -17,6 +17,7 @@ from hanse.api.syncer.v1 import sync_state_pb2 as sync
 from hanse.api.syncer.v1.sync_state_pb2 import SyncState
 from hanse.control.reconcile import Result
 from hanse.federation import belongings
+from hanse.kube.client.expect import Answer
 from hanse.kube.model.objects import Object
 from hanse_syncer import ownership
 from hanse_syncer.act import namespaces
@@ -25,7 +26,7 @@ from hanse_syncer.act.request import SyncRequest
 from hanse_syncer.decide.contents import Contents, phrase
 from hanse_syncer.decide.errors import SyncCondition, SyncError
 from hanse_syncer.decide.plan import Desired
-from hanse_syncer.member.answers import Answer, Verdict
+from hanse_syncer.member.verdicts import MemberVerdict
 from hanse_syncer.report import transitions
 
 _STILL_DELETING_SECONDS = 5.0
@@ -53,15 +54,15 @@ class Removal:
         context = self._context
         answer = await context.member.get(request.target)
         verdict = context.member.verdict(request.target, answer)
-        if verdict is Verdict.ABSENT:
+        if verdict is MemberVerdict.ABSENT:
             return self._gone(request, reason="Removed", message="nothing is left in the cluster")
-        if verdict is Verdict.NO_API and await context.member.lacks(
+        if verdict is MemberVerdict.NO_API and await context.member.lacks(
             request.target.api_version, request.key.resource
         ):
             return self._gone(request, reason="Removed", message="the cluster does not serve such objects")
-        if verdict is not Verdict.DONE:
+        if verdict is not MemberVerdict.DONE:
             raise SyncError.of(verdict, answer)
-        live = answer.json()
+        live = answer.document
         if not ownership.owned(live, context.federation_id):
             return self._gone(
                 request, reason="NotOurs", message="what is there is not ours; it was left alone"
@@ -102,14 +103,14 @@ class Removal:
             return Result(requeue_after=0.0)
         answer = await context.member.delete(request.target, uid=uid, version=version)
         verdict = context.member.verdict(request.target, answer)
-        if verdict is Verdict.ABSENT:
+        if verdict is MemberVerdict.ABSENT:
             return self._gone(request, reason="Removed", message="nothing is left in the cluster")
-        if verdict in (Verdict.CHANGED, Verdict.NO_API):
+        if verdict in (MemberVerdict.CHANGED, MemberVerdict.NO_API):
             return await self._changed(request, answer)
-        if verdict is not Verdict.DONE:
+        if verdict is not MemberVerdict.DONE:
             raise SyncError.of(verdict, answer)
         context.metrics.deletes.add(1, {"hanse.cluster": context.cluster})
-        live = answer.json()
+        live = answer.document
         if (live.get("metadata") or {}).get("deletionTimestamp"):
             return self._deleting(request, live)
         await context.member.confirm_deleted(request.target, answer, uid=uid)
@@ -179,11 +180,11 @@ class Removal:
         intent: Object | None = request.intent.object() if request.intent is not None else None
         answer = await context.member.merge(request.target, ownership.release_patch(uid=uid, intent=intent))
         verdict = context.member.verdict(request.target, answer)
-        if verdict is Verdict.ABSENT:
+        if verdict is MemberVerdict.ABSENT:
             return self._gone(request, reason="Removed", message="nothing is left in the cluster")
-        if verdict is Verdict.CHANGED:
+        if verdict is MemberVerdict.CHANGED:
             return Result(requeue_after=0.05)
-        if verdict is not Verdict.DONE:
+        if verdict is not MemberVerdict.DONE:
             raise SyncError.of(verdict, answer)
         return self._gone(request, reason="Released", message=why)
 

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import Final, Self
 
 from hanse.api.syncer.v1 import sync_state_pb2 as sync
-from hanse_syncer.member.answers import Answer, Verdict
+from hanse.kube.client.expect import Answer
+from hanse_syncer.member.verdicts import MemberVerdict
 
 BELONGS: Final = "BelongsToCluster"
 """Reason of the conflict about what belongs to the cluster itself."""
@@ -59,29 +60,31 @@ class SyncError(Exception):
         self.slow = slow
 
     @classmethod
-    def of(cls, verdict: Verdict, answer: Answer, *, namespace_token: str = "", api_token: str = "") -> Self:
+    def of(
+        cls, verdict: MemberVerdict, answer: Answer, *, namespace_token: str = "", api_token: str = ""
+    ) -> Self:
         """Return what an answer that is not a success means."""
         said = answer.message
-        if verdict is Verdict.NO_NAMESPACE:
+        if verdict is MemberVerdict.NO_NAMESPACE:
             return cls(
                 SyncCondition(sync.WAITING, "NamespaceMissing", said, quoted=True), waits_for=namespace_token
             )
-        if verdict is Verdict.NAMESPACE_TERMINATING:
+        if verdict is MemberVerdict.NAMESPACE_TERMINATING:
             return cls(
                 SyncCondition(sync.WAITING, "NamespaceTerminating", said, quoted=True),
                 waits_for=namespace_token,
             )
-        if verdict is Verdict.NO_API:
+        if verdict is MemberVerdict.NO_API:
             return cls(
                 SyncCondition(sync.WAITING, "ResourceNotServed", said, quoted=True), waits_for=api_token
             )
-        if verdict is Verdict.THROTTLED:
+        if verdict is MemberVerdict.THROTTLED:
             return cls(
                 SyncCondition(sync.FAILED, "Throttled", said, quoted=True),
                 retry_after=answer.retry_after(),
                 transient=True,
             )
-        if verdict is Verdict.BROKEN:
+        if verdict is MemberVerdict.BROKEN:
             return cls(
                 SyncCondition(sync.FAILED, answer.reason or f"Http{answer.status}", said, quoted=True),
                 retry_after=answer.retry_after(),

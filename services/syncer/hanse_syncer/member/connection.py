@@ -12,7 +12,6 @@ from hanse.kube.client.access import ClusterAccess
 from hanse.kube.client.client import KubeClient
 from hanse.security.credentials import Sealer
 from hanse.store.decoding import decode
-from hanse_syncer.ownership import FIELD_MANAGER
 
 
 def access(cluster: str, sealed: bytes, sealer: Sealer, *, known_id: str = "") -> ClusterAccess:
@@ -42,4 +41,4 @@ def access(cluster: str, sealed: bytes, sealer: Sealer, *, known_id: str = "") -
 
 def client(where: ClusterAccess, *, timeout: float, connections: int) -> KubeClient:
     """Return a client that is not connected yet; use it with `async with`."""
-    return KubeClient(where, field_manager=FIELD_MANAGER, timeout=timeout, connections=connections, retries=0)
+    return KubeClient(where, timeout=timeout, connections=connections, retries=0)

@@ -1,7 +1,7 @@
 """Requests to one member, with the care that a shared API server deserves.
 
-Owns the paths, the form of each request and the rule that one answer teaches the limiter. Every request has
-a deadline and says what it expects. A transport failure, or another cluster at the address, raises
+Owns which requests are sent for an object, and the rule that one answer teaches the limiter. Every request
+has a deadline and says what it expects. A transport failure, or another cluster at the address, raises
 `LinkDownError`; an answer that is not the one to the request raises `SyncError`; a refusal is returned.
 
 How an object is created without overwriting somebody else's, in one request, with the ownership of fields
@@ -17,50 +17,35 @@ would be made up for by a second request when a field is taken out later (the ow
 
 Concurrency: any number of requests at once; `hanse_syncer.member.limiter` says how many are wise.
 
-Next: `hanse_syncer.member.answers` for what the answers mean.
+Next: `hanse.kube.client.requests` for the requests, `hanse_syncer.member.verdicts` for what answers mean.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import dataclass
 from typing import Final
-from urllib.parse import quote
-
-import orjson
 
 from hanse.api.syncer.v1 import sync_state_pb2 as sync
 from hanse.errors import HanseError, UnavailableError
-from hanse.kube.client.client import AS_DISCOVERY, AS_METADATA, AS_METADATA_LIST, KubeClient, ResourcePath
-from hanse.kube.client.expect import (
-    DISCOVERY,
-    GROUPS,
-    VERSION,
-    ADeletion,
-    AList,
-    AnObject,
-    Expected,
-    WrongAnswerError,
-    resource_list,
-)
-from hanse.kube.client.transport import JSON
+from hanse.kube.client import requests
+from hanse.kube.client.bounds import AnswerTooLongError, MisbehavingMemberError
+from hanse.kube.client.client import KubeClient
+from hanse.kube.client.expect import Answer, WrongAnswerError
+from hanse.kube.client.paging import PAGE, ListPage, Send, list_pages
+from hanse.kube.client.requests import ApiRequest, GroupVersionResource
 from hanse.kube.model.objects import Object, child, sequence
 from hanse.store.keys import ObjectKey
+from hanse.well_known import FIELD_MANAGER
 from hanse_syncer.decide.errors import SyncCondition, SyncError
 from hanse_syncer.decide.render import Manifest
-from hanse_syncer.member.answers import Answer, Verdict, read
 from hanse_syncer.member.limiter import Limiter
-from hanse_syncer.ownership import FIELD_MANAGER
+from hanse_syncer.member.verdicts import MemberVerdict, verdict_of
 
 NEW_OBJECT: Final = "1"
 """resourceVersion that no object has: with it, an apply creates and never changes. See the module."""
-
-_APPLY: Final = f"?fieldManager={FIELD_MANAGER}&force=true&fieldValidation=Ignore"
-"""An apply refuses fields that no schema knows in any case; to be warned as well has the API server parse the
-body a second time, as YAML, which costs it a tenth of the request."""
-_METADATA_ONLY: Final = f"{AS_METADATA},{JSON}"
-_METADATA_PAGE: Final = f"{AS_METADATA_LIST},{JSON}"
 
 
 class LinkDownError(UnavailableError):
@@ -81,23 +66,9 @@ class Target:
     """Its kind, where that is known: answers of another kind are told."""
 
     @property
-    def path(self) -> str:
-        """Path of the object in the REST API."""
-        root = f"/apis/{self.api_version}" if "/" in self.api_version else f"/api/{self.api_version}"
-        where = f"/namespaces/{self.key.namespace}" if self.key.namespace else ""
-        return f"{root}{where}/{self.key.resource}/{quote(self.key.name, safe='')}"
-
-    @property
-    def expected(self) -> AnObject:
-        """What an answer about the object must be."""
-        return AnObject(
-            self.api_version,
-            self.kind,
-            namespace=self.key.namespace,
-            name=self.key.name,
-            resource=self.key.resource,
-            partial=self.metadata_only,
-        )
+    def resource(self) -> GroupVersionResource:
+        """Its resource in that version."""
+        return GroupVersionResource(self.api_version, self.key.resource, self.kind)
 
 
 class Member:
@@ -111,30 +82,28 @@ class Member:
 
     async def create(self, target: Target, manifest: Manifest) -> Answer:
         """Apply the manifest if nothing of that name is there."""
-        return await self._apply(target, manifest.body(resource_version=NEW_OBJECT), target.expected)
+        return await self._apply(target, manifest.body(resource_version=NEW_OBJECT))
 
     async def apply(self, target: Target, manifest: Manifest, *, uid: str) -> Answer:
         """Apply the manifest to the object with that uid, and to no other."""
-        return await self._apply(target, manifest.body(uid=uid), replace(target.expected, uid=uid))
+        return await self._apply(target, manifest.body(uid=uid), uid=uid)
 
     async def get(self, target: Target) -> Answer:
         """Read the object."""
-        return await self._send("GET", target.path, expect=replace(target.expected, partial=False))
+        key = target.key
+        return await self.send(requests.get_object(target.resource, key.name, namespace=key.namespace))
 
     async def delete(self, target: Target, *, uid: str, version: str) -> Answer:
         """Delete the object with that uid in that resourceVersion, and no other.
 
-        Its dependents go by the member's own collector. A request that arrives late, when the object has been
-        written to meanwhile, does nothing.
+        A request that arrives late, when the object has been written to meanwhile, does nothing.
         """
-        options = {
-            "apiVersion": "v1",
-            "kind": "DeleteOptions",
-            "propagationPolicy": "Background",
-            "preconditions": {"uid": uid, "resourceVersion": version},
-        }
-        expected = ADeletion(replace(target.expected, partial=False, uid=uid))
-        return await self._send("DELETE", target.path, expect=expected, body=orjson.dumps(options))
+        key = target.key
+        return await self.send(
+            requests.delete_object(
+                target.resource, key.name, namespace=key.namespace, uid=uid, version=version
+            )
+        )
 
     async def confirm_deleted(self, target: Target, answer: Answer, *, uid: str) -> None:
         """Read the object if the answer to its DELETE is no Status about it. Raises SyncError if it is there.
@@ -142,51 +111,34 @@ class Member:
         An API server answers some kinds with the object, unchanged, when it has deleted it; a cache does so
         when nothing is deleted, and anybody can say Success.
         """
-        if child(answer.json(), "details", "uid") == uid:
+        if child(answer.document, "details", "uid") == uid:
             return
         now = await self.get(target)
         verdict = self.verdict(target, now)
-        if verdict is Verdict.ABSENT:
+        if verdict is MemberVerdict.ABSENT:
             return
-        if verdict is not Verdict.DONE:
+        if verdict is not MemberVerdict.DONE:
             raise SyncError.of(verdict, now)
-        if str(now.json()["metadata"]["uid"]) == uid:
+        if str(now.document["metadata"]["uid"]) == uid:
             said = "the cluster accepted the deletion, but the object is still there"
             raise SyncError(SyncCondition(sync.FAILED, "NotDeleted", said), transient=True)
 
     async def merge(self, target: Target, patch: Object) -> Answer:
         """Patch the object by JSON merge patch."""
-        return await self._send(
-            "PATCH",
-            target.path,
-            expect=replace(target.expected, partial=False),
-            params={"fieldManager": FIELD_MANAGER},
-            body=orjson.dumps(patch),
-            content_type="application/merge-patch+json",
+        key = target.key
+        return await self.send(
+            requests.merge_object(
+                target.resource, key.name, patch, namespace=key.namespace, field_manager=FIELD_MANAGER
+            )
         )
-
-    async def page(
-        self, resource: ResourcePath, namespace: str, params: Mapping[str, str], *, partial: bool
-    ) -> Answer:
-        """GET a page of a list; with `partial` of metadata, where the member can."""
-        expected = AList(
-            resource.api_version, resource.kind, namespace=namespace, partial=partial, watchable=False
-        )
-        accept = _METADATA_PAGE if partial else "application/json"
-        return await self._send("GET", resource.url(namespace), expect=expected, params=params, accept=accept)
-
-    async def discovery(self, path: str) -> Answer:
-        """GET an aggregated discovery document: of /api or of /apis."""
-        return await self._send("GET", path, expect=DISCOVERY, accept=AS_DISCOVERY)
 
     async def lacks(self, api_version: str, resource: str) -> bool:
         """Whether the member itself says, in a discovery document, that it does not serve the resource."""
-        root = "apis" if "/" in api_version else "api"
-        served = await self._send("GET", f"/{root}/{api_version}", expect=resource_list(api_version))
+        served = await self.send(requests.resources_of(api_version))
         if served.ok:
             return resource not in {child(each, "name") for each in served.document["resources"]}
-        groups = await self._send("GET", "/apis", expect=GROUPS)
-        if root == "api" or not groups.ok or groups.document["kind"] != "APIGroupList":
+        groups = await self.send(requests.GROUPS)
+        if "/" not in api_version or not groups.ok or groups.document["kind"] != "APIGroupList":
             return False
         versions = {
             child(version, "groupVersion")
@@ -198,44 +150,40 @@ class Member:
     async def answers(self) -> bool:
         """Whether the API server answers at all; for a member that did not."""
         try:
-            answer = await self._send("GET", "/version", expect=VERSION)
+            answer = await self.send(requests.VERSION)
         except (LinkDownError, SyncError):
             return False
         return answer.status != 429 and answer.status < 500
 
-    def verdict(self, target: Target, answer: Answer) -> Verdict:
+    def verdict(self, target: Target, answer: Answer) -> MemberVerdict:
         """Return what the answer means for the target."""
-        return read(answer, target.expected)
+        return verdict_of(answer, target.resource.object(target.key.namespace, target.key.name))
 
-    async def _apply(self, target: Target, body: bytes, expected: AnObject) -> Answer:
-        return await self._send(
-            "PATCH",
-            target.path + _APPLY,
-            expect=expected,
-            body=body,
-            content_type="application/apply-patch+yaml",
-            accept=_METADATA_ONLY if target.metadata_only else "application/json",
+    async def _apply(self, target: Target, body: bytes, *, uid: str = "") -> Answer:
+        key = target.key
+        return await self.send(
+            requests.apply_object(
+                target.resource,
+                key.name,
+                body,
+                namespace=key.namespace,
+                uid=uid,
+                field_manager=FIELD_MANAGER,
+                partial=target.metadata_only,
+            )
         )
 
-    async def _send(
-        self,
-        method: str,
-        path: str,
-        *,
-        expect: Expected,
-        params: Mapping[str, str] | None = None,
-        body: bytes | None = None,
-        content_type: str = "application/json",
-        accept: str = "application/json",
-    ) -> Answer:
+    async def send(self, request: ApiRequest) -> Answer:
+        """Send a request when the limiter lets it; return the answer to it, or the refusal.
+
+        Raises LinkDownError, SyncError.
+        """
         loop = asyncio.get_running_loop()
         while (pause := self.limiter.pause_left(loop.time())) > 0:  # noqa: ASYNC110 - it may be prolonged
             await asyncio.sleep(pause)
         started = loop.time()
         try:
-            found = await self.client.ask(
-                method, path, expect=expect, params=params, body=body, content=content_type, accept=accept
-            )
+            answer = await self.client.ask(request)
         except WrongAnswerError as error:
             self.limiter.overloaded(loop.time())
             raise SyncError(
@@ -244,12 +192,40 @@ class Member:
         except HanseError as error:
             self.limiter.overloaded(loop.time())
             raise LinkDownError(
-                f"cluster {self.cluster} did not answer {method} {path}: {error.message}",
+                f"cluster {self.cluster} did not answer {request}: {error.message}",
                 metadata={"cluster": self.cluster},
             ) from error
-        answer = Answer.of(found, seconds=loop.time() - started)
         if answer.status in (429, 503, 504):
             self.limiter.overloaded(loop.time(), retry_after=answer.retry_after())
         else:
-            self.limiter.answered(answer.seconds)
+            self.limiter.answered(loop.time() - started)
         return answer
+
+    async def pages(
+        self, listing: ApiRequest, *, what: str, send: Send, limit: int = PAGE
+    ) -> AsyncGenerator[ListPage, None]:
+        """Yield the pages of a list. `send` sends each by `send_page` and raises for a refusal.
+
+        Raises what it raises, and LinkDownError also for a list that no cluster has.
+        """
+        try:
+            found = list_pages(send, listing, what=f"{what} of cluster {self.cluster}", limit=limit)
+            async with aclosing(found) as pages:
+                async for page in pages:
+                    yield page
+        except MisbehavingMemberError as error:
+            raise self.too_much(error) from error
+
+    async def send_page(self, request: ApiRequest) -> Answer:
+        """As `send`; raises AnswerTooLongError itself, since a smaller page may not be too long."""
+        try:
+            return await self.send(request)
+        except LinkDownError as error:
+            if isinstance(error.__cause__, AnswerTooLongError):
+                raise error.__cause__ from error
+            raise
+
+    def too_much(self, error: MisbehavingMemberError) -> LinkDownError:
+        """Return the error for what is more than any cluster has: no answer at all. Raise it from `error`,
+        for which the controller leaves the member alone."""
+        return LinkDownError(f"cluster {self.cluster}: {error.message}", metadata={"cluster": self.cluster})

@@ -6,12 +6,16 @@ Owns the question and the counting. Next: `hanse_syncer.act.reconciler`, which a
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import aclosing
 from typing import Any, Final
 
-from hanse.kube.client.client import ResourcePath
+from hanse.kube.client import requests
+from hanse.kube.client.expect import Answer
+from hanse.kube.client.requests import ApiRequest, GroupVersionResource
 from hanse.kube.model.untrusted import mapping, mappings
 from hanse_syncer.member.member import Member
 
+PODS: Final = GroupVersionResource("v1", "pods", "Pod")
 PAGE: Final = 100
 """Pods of one request: one has some 8 KiB."""
 MAX_PAGES: Final = 10
@@ -56,17 +60,34 @@ def pod_selector(workload: Mapping[str, Any]) -> str:
     return ",".join(parts)
 
 
+class _RefusedError(Exception):
+    """The member does not list pods."""
+
+
 async def count_unschedulable(member: Member, namespace: str, selector: str) -> int | None:
     """Ask the member; None if it did not say. Raises LinkDownError."""
-    asked = {"labelSelector": selector, "fieldSelector": "status.phase=Pending", "limit": str(PAGE)}
-    count = 0
-    for _ in range(MAX_PAGES):
-        answer = await member.page(ResourcePath("v1", "pods", "Pod"), namespace, asked, partial=False)
+
+    async def send(request: ApiRequest) -> Answer:
+        answer = await member.send_page(request)
         if not answer.ok:
-            return None
-        count += unschedulable(answer.document["items"])
-        token = answer.document["metadata"].get("continue")
-        if not token:
-            return count
-        asked["continue"] = token
+            raise _RefusedError
+        return answer
+
+    listing = requests.list_objects(
+        PODS,
+        namespace=namespace,
+        label_selector=selector,
+        field_selector="status.phase=Pending",
+        watchable=False,
+    )
+    count = looked = 0
+    try:
+        async with aclosing(member.pages(listing, what="the list of pods", send=send, limit=PAGE)) as pages:
+            async for page in pages:
+                count += unschedulable(page.items)
+                looked += 1
+                if looked == MAX_PAGES:
+                    break
+    except _RefusedError:
+        return None
     return count

@@ -28,7 +28,9 @@ from hanse.errors import (
     UnavailableError,
 )
 from hanse.federation import belongings
-from hanse.kube.client.client import KubeClient, ResourcePath
+from hanse.kube.client.client import KubeClient
+from hanse.kube.client.expect import Answer
+from hanse.kube.client.requests import GroupVersionResource
 from hanse.kube.model.objects import Object, child
 from hanse.security.credentials import Sealer
 from hanse.store import Store, keys
@@ -40,9 +42,9 @@ from hanse_syncer.decide import plan, retained
 from hanse_syncer.decide.contents import phrase
 from hanse_syncer.decide.errors import SyncError
 from hanse_syncer.member import connection
-from hanse_syncer.member.answers import Answer, Verdict
 from hanse_syncer.member.limiter import Limiter
 from hanse_syncer.member.member import Member, Target
+from hanse_syncer.member.verdicts import MemberVerdict
 from hanse_syncer.orphans import rules as orphans
 from hanse_syncer.world import Intent, World, decode_intent, decode_placement
 
@@ -121,14 +123,14 @@ class OrphanOperations:
             version = str(found.live["metadata"]["resourceVersion"])
             answer = await found.member.delete(found.target, uid=member_uid, version=version)
             verdict = found.member.verdict(found.target, answer)
-            if verdict is Verdict.CHANGED:
+            if verdict is MemberVerdict.CHANGED:
                 raise ConflictError(
                     f"{found.key} in cluster {found.cluster} changed meanwhile: look at it, then try again",
                     metadata={"name": name},
                 )
-            if verdict not in (Verdict.DONE, Verdict.ABSENT):
+            if verdict not in (MemberVerdict.DONE, MemberVerdict.ABSENT):
                 raise _refused(found.cluster, answer)
-            if verdict is Verdict.DONE and not child(answer.json(), "metadata", "deletionTimestamp"):
+            if verdict is MemberVerdict.DONE and not child(answer.document, "metadata", "deletionTimestamp"):
                 await found.member.confirm_deleted(found.target, answer, uid=member_uid)
             return found.key.path()
 
@@ -171,11 +173,11 @@ class OrphanOperations:
     async def _live(self, member: Member, target: Target, *, name: str, member_uid: str) -> Object:
         answer = await member.get(target)
         verdict = member.verdict(target, answer)
-        if verdict is Verdict.ABSENT:
+        if verdict is MemberVerdict.ABSENT:
             raise _absent(name, target.key, member.cluster)
-        if verdict is not Verdict.DONE:
+        if verdict is not MemberVerdict.DONE:
             raise _refused(member.cluster, answer)
-        live = answer.json()
+        live = answer.document
         if not orphans.is_ours(live, self._federation_id()):
             raise _no_orphan(
                 target.key,
@@ -252,9 +254,8 @@ class OrphanOperations:
 
     async def _ours(self, found: _Found, resource: ApiResource, *, namespace: str = "") -> str:
         """Return what of ours is there of a resource, as one phrase; empty for nothing."""
-        api_version = f"{resource.group}/{resource.version}" if resource.group else resource.version
         listed = await found.client.list_metadata(
-            ResourcePath(api_version, resource.resource, resource.kind),
+            GroupVersionResource.of(resource.group, resource.version, resource.resource, resource.kind),
             namespace=namespace,
             label_selector=ownership.selector(self._federation_id()),
             limit=_PAGE,

@@ -18,11 +18,11 @@ from typing import Final
 
 from hanse.api.syncer.v1.orphan_pb2 import Orphan, OrphanReport
 from hanse.errors import FailedPreconditionError, InvalidArgumentError, UnavailableError
-from hanse.federation.kinds import GROUP, VERSION
 from hanse.process.telemetry import get_logger
 from hanse.store import Compare, Delete, Put, Store, keys
 from hanse.store.decoding import carry, decode
 from hanse.store.keys import ObjectKey
+from hanse.well_known import API_VERSION, GROUP
 from hanse_syncer.orphans import rules as orphans
 from hanse_syncer.report.events import EventSink
 from hanse_syncer.report.metrics import SyncerMetrics
@@ -166,7 +166,7 @@ def _cluster_intent(uid: str) -> Intent:
         generation=0,
         deleting=False,
         orphan=False,
-        api_version=f"{GROUP}/{VERSION}",
+        api_version=API_VERSION,
         kind="Cluster",
         traceparent="",
     )

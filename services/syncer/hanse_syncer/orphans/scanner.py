@@ -23,15 +23,15 @@ from hanse.api.registry.v1.cluster_pb2 import ApiCatalogue, ApiResource
 from hanse.api.syncer.v1.orphan_pb2 import Orphan
 from hanse.boundary import Boundary
 from hanse.errors import FailedPreconditionError, HanseError, UnavailableError
-from hanse.kube.client.client import ResourcePath
+from hanse.kube.client.requests import GroupVersionResource
 from hanse.process.telemetry import get_logger
 from hanse.store import keys
 from hanse.store.keys import ObjectKey
 from hanse_syncer import ownership
 from hanse_syncer.decide.errors import SyncError
-from hanse_syncer.member.answers import Verdict
 from hanse_syncer.member.member import LinkDownError, Target
 from hanse_syncer.member.session import Session
+from hanse_syncer.member.verdicts import MemberVerdict
 from hanse_syncer.orphans import rules as orphans
 from hanse_syncer.orphans.reporter import OrphanReporter
 from hanse_syncer.report.state_table import SyncStateTable
@@ -219,10 +219,9 @@ class OrphanScanner:
         followed = session.followed(resource.group, resource.resource)
         if followed is not None:
             return [(*identity, seen.uid) for identity, seen in followed.items()]
-        api_version = f"{resource.group}/{resource.version}" if resource.group else resource.version
         try:
             listed = await session.client.list_metadata(
-                ResourcePath(api_version, resource.resource, resource.kind),
+                GroupVersionResource.of(resource.group, resource.version, resource.resource, resource.kind),
                 label_selector=ownership.selector(self._federation_id),
             )
             return [
@@ -287,13 +286,13 @@ class OrphanScanner:
         except SyncError:
             return Other.UNKNOWN
         verdict = session.member.verdict(target, answer)
-        if verdict is Verdict.ABSENT:
+        if verdict is MemberVerdict.ABSENT:
             if self._unexplained(path):
                 self._states.drop(path)  # of what nobody wants, and is not there
             return Other.NONE
-        if verdict is not Verdict.DONE:
+        if verdict is not MemberVerdict.DONE:
             return Other.UNKNOWN
-        live = answer.json()
+        live = answer.document
         uid = str(live["metadata"]["uid"])
         if len(uid) > orphans.MAX_UID:
             return Other.UNKNOWN

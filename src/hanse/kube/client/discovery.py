@@ -24,7 +24,6 @@ from hanse.kube.client.bounds import CATALOGUE_RESOURCES, NAME_CHARS, Misbehavin
 from hanse.kube.client.expect import WrongAnswerError
 from hanse.kube.model.objects import Object, api_version
 
-DISCOVERY_PATHS: Final = ("/api", "/apis")
 KIND: Final = "APIGroupDiscoveryList"
 MAX_LABEL_CHARS: Final = 63
 _NAME: Final = re.compile(r"[A-Za-z0-9](?:[-A-Za-z0-9_.]*[A-Za-z0-9])?", re.ASCII)

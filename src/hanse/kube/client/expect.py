@@ -12,6 +12,9 @@ the verbs.
 
 from __future__ import annotations
 
+import email.utils
+import enum
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
@@ -21,11 +24,13 @@ import orjson
 from hanse.errors import UnavailableError
 from hanse.kube.client.bounds import IDENTITY_CHARS
 from hanse.kube.model.objects import Object
-from hanse.kube.model.status import MAX_RETRY_AFTER
 from hanse.numbers import whole_number
 
 PARTIAL: Final = ("meta.k8s.io/v1", "PartialObjectMetadata")
 """apiVersion and kind of an object of which only the metadata was asked for."""
+
+MAX_RETRY_AFTER: Final = 30.0
+"""The longest pause, in seconds, that a server is granted."""
 
 _WITHOUT_STATUS: Final = frozenset({401, 403, 404, 408, 429})
 """Client errors that something in front of an API server, or a filter of it, may answer without a Status.
@@ -65,10 +70,32 @@ class Answer:
         return self.status < 300
 
     @property
-    def retry_after(self) -> float | None:
-        """Seconds of Retry-After as a number; None without one."""
-        seconds = whole_number(self.headers.get("retry-after", ""))
-        return None if seconds is None else float(min(seconds, MAX_RETRY_AFTER))
+    def message(self) -> str:
+        """The server's own words, in one line."""
+        said = str(self.document.get("message") or "") or self.body[:200].decode("utf-8", "replace")
+        return " ".join(said.split()) or f"HTTP {self.status}"
+
+    @property
+    def reason(self) -> str:
+        """Reason of the Status, such as Invalid; empty if there is none."""
+        return str(self.document.get("reason") or "")
+
+    def retry_after(self, *, now: float | None = None) -> float | None:
+        """Return the seconds of Retry-After, which may be a number or a date; None without one.
+
+        At most `MAX_RETRY_AFTER`: the server is asked again then, whatever it or what is before it said.
+        """
+        value = self.headers.get("retry-after", "")
+        seconds = whole_number(value)
+        if seconds is not None:
+            return min(float(seconds), MAX_RETRY_AFTER)
+        if value:
+            try:
+                when = email.utils.parsedate_to_datetime(value).timestamp()
+            except ValueError:
+                return None
+            return min(max(0.0, when - (time.time() if now is None else now)), MAX_RETRY_AFTER)
+        return None
 
 
 class Expected(Protocol):
@@ -113,12 +140,25 @@ def verified(
     return Answer(status, headers, body, refusal or {})
 
 
-def says_absent(expected: Expected, answer: Answer) -> bool:
-    """Whether the server itself says that what was asked for, by name, or its namespace does not exist."""
-    if answer.status != 404 or answer.document.get("reason") != "NotFound":
-        return False
+class Absence(enum.Enum):
+    """What a refusal says does not exist."""
+
+    NOTHING = "nothing"
+    """It does not say so: a proxy's page and an API that is not served say nothing of an object."""
+    OBJECT = "object"
+    """The very object."""
+    NAMESPACE = "namespace"
+    """The namespace that it is in."""
+
+
+def absence(expected: Expected, answer: Answer) -> Absence:
+    """Return what the server itself says, by name, does not exist."""
     details = answer.document.get("details")
-    return isinstance(details, Mapping) and (expected.names(details) or expected.names_namespace(details))
+    if answer.status != 404 or answer.reason != "NotFound" or not isinstance(details, Mapping):
+        return Absence.NOTHING
+    if expected.names_namespace(details):
+        return Absence.NAMESPACE
+    return Absence.OBJECT if expected.names(details) else Absence.NOTHING
 
 
 def _decoded(expected: Expected, headers: Mapping[str, str], body: bytes, *, asked: str) -> Any:

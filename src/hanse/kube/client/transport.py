@@ -34,28 +34,24 @@ from hanse.errors import (
     UnavailableError,
 )
 from hanse.kube.client.access import ClusterAccess
-from hanse.kube.client.bounds import EVENT, Bound, ListBudget, answer_bound, is_dense, may_be_dense
+from hanse.kube.client.bounds import EVENT, Bound, answer_bound, is_dense, may_be_dense
 from hanse.kube.client.expect import (
+    Absence,
     AnObject,
     Answer,
     Expected,
     IdentityMismatchError,
     WrongAnswerError,
-    says_absent,
+    absence,
     verified,
     wrong_type,
 )
 from hanse.kube.client.http.connection import HttpAnswer, HttpConnection, LongAnswerError
 from hanse.kube.client.http.pool import HttpPool, NotConnectedError
 from hanse.kube.client.pace import Pace
+from hanse.kube.client.requests import IDENTITY, ApiRequest
 from hanse.kube.model.objects import Object
 from hanse.kube.model.status import from_status
-
-JSON: Final = "application/json"
-
-IDENTITY_PATH: Final = "/api/v1/namespaces/kube-system"
-IDENTITY: Final = AnObject("v1", "Namespace", name="kube-system", resource="namespaces")
-"""The namespace that every cluster has for as long as it exists: its uid tells clusters apart."""
 
 REDACTED: Final = b"[redacted]"
 CONNECT_SECONDS: Final = 10.0
@@ -112,29 +108,21 @@ class KubeTransport:
             pool, self._pool = self._pool, None
             pool.close()
 
-    async def ask(
-        self,
-        method: str,
-        path: str,
-        *,
-        expect: Expected,
-        params: Mapping[str, str] | None = None,
-        body: bytes | None = None,
-        content: str = JSON,
-        accept: str = JSON,
-    ) -> Answer:
+    async def ask(self, request: ApiRequest) -> Answer:
         """Send a request; return the answer that was expected, or the server's refusal.
 
         Raises WrongAnswerError for anything else, UnavailableError or DeadlineError if there is no answer;
         for a write with reason OUTCOME_UNKNOWN if it may have happened. MisbehavingMemberError, which is an
         UnavailableError, says that the answer is longer than `hanse.kube.client.bounds` has it.
         """
-        headers = {"Accept": accept}
-        if body is not None:
-            headers["Content-Type"] = content
-        answer = await self._exchange(method, path, params=params, body=body, headers=headers)
-        await self._check_dense(answer.body, answer_bound(method, path))
-        return self._verified(expect, answer, asked=f"{method} {path}")
+        headers = {"Accept": request.accept}
+        if request.body is not None:
+            headers["Content-Type"] = request.content
+        answer = await self._exchange(
+            request.method, request.path, params=request.params, body=request.body, headers=headers
+        )
+        await self._check_dense(answer.body, answer_bound(request.method, request.path))
+        return self._verified(request, answer)
 
     async def _exchange(
         self,
@@ -160,58 +148,49 @@ class KubeTransport:
         except (OSError, TimeoutError) as error:
             raise _unreachable(self.access.server, error, sent=not reading) from error
 
-    async def call(
-        self,
-        method: str,
-        path: str,
-        *,
-        expect: Expected,
-        params: Mapping[str, str] | None = None,
-        body: bytes | None = None,
-        content: str = JSON,
-        accept: str = JSON,
-        budget: ListBudget | None = None,
-    ) -> Object:
-        """Send a request and return the decoded answer. Raises the error that the answer means.
+    async def granted(self, request: ApiRequest) -> Answer:
+        """Send a request; return the answer that was expected, or raise the error that a refusal means.
 
         NotFoundError only if the server itself says that the very object does not exist; any other 404 is a
-        WrongAnswerError. `budget` is that of the list that the answer is a part of.
+        WrongAnswerError.
         """
         for attempt in range(self._retries + 1):
-            answer = await self.ask(
-                method, path, expect=expect, params=params, body=body, content=content, accept=accept
-            )
-            if budget is not None:
-                budget.received(len(answer.body))
+            answer = await self.ask(request)
             if answer.ok:
-                return answer.document
-            error = error_of(answer, expect, asked=f"{method} {path} of {self.access.server}")
+                return answer
+            error = error_of(answer, request.expect, asked=f"{request} of {self.access.server}")
             wait = error.retry_after
             if not isinstance(error, ResourceExhaustedError) or wait is None or attempt == self._retries:
                 raise error
             await asyncio.sleep(min(wait, self._timeout))
         raise AssertionError("unreachable")
 
+    async def call(self, request: ApiRequest) -> Object:
+        """Return the decoded answer to a request. Raises as `granted`."""
+        return (await self.granted(request)).document
+
     async def events(
-        self, path: str, *, expect: AnObject, params: Mapping[str, str], accept: str, idle_seconds: float
+        self, watch: ApiRequest, *, idle_seconds: float
     ) -> AsyncGenerator[tuple[str, Object], None]:
-        """Yield (type, object) of each event of a watch; ends when the server ends it.
+        """Yield (type, object) of each event of a watch, whose request expects an object; ends when the
+        server ends it.
 
         Raises what the answer means, or an event of type ERROR; WrongAnswerError for an event that is not of
         an object that was asked for, UnavailableError if the connection breaks, DeadlineError if nothing at
         all comes for `idle_seconds`, MisbehavingMemberError for an event that is too long, or too many for
         too long. They come no faster than `hanse.kube.client.pace` has it.
         """
-        asked = f"the watch of {path} of {self.access.server}"
-        request = self._request("GET", path, params, {"Accept": accept}, b"")
+        expect = watch.expect
+        if not isinstance(expect, AnObject):
+            raise InvalidArgumentError(f"{watch} is no watch: it expects no object")
+        asked = f"the watch of {watch.path} of {self.access.server}"
+        request = self._request("GET", watch.path, watch.params, {"Accept": watch.accept}, b"")
         try:
             async with self._open().stream(request, head_seconds=idle_seconds) as (answer, pieces):
                 if answer.status != 200:
                     async with asyncio.timeout(self._timeout):
                         body = await _all(pieces, self.access.server)
-                    found = self._verified(
-                        expect, HttpAnswer(answer.status, answer.headers, body), asked=asked
-                    )
+                    found = self._verified(watch, HttpAnswer(answer.status, answer.headers, body))
                     raise error_of(found, expect, asked=asked)
                 within = _within(pieces, idle_seconds)
                 async with aclosing(_lines(within, self.access.server)) as lines:
@@ -224,10 +203,10 @@ class KubeTransport:
 
     async def _identify(self, connection: HttpConnection) -> None:
         """Have the server of a new connection show which cluster it is. Raises IdentityMismatchError."""
-        request = self._request("GET", IDENTITY_PATH, None, {"Accept": JSON}, b"")
-        answer = self._verified(IDENTITY, await connection.send(request), asked=f"GET {IDENTITY_PATH}")
+        request = self._request(IDENTITY.method, IDENTITY.path, None, {"Accept": IDENTITY.accept}, b"")
+        answer = self._verified(IDENTITY, await connection.send(request))
         if not answer.ok:
-            raise error_of(answer, IDENTITY, asked=f"GET {IDENTITY_PATH} of {self.access.server}")
+            raise error_of(answer, IDENTITY.expect, asked=f"{IDENTITY} of {self.access.server}")
         found = str(answer.document["metadata"]["uid"])
         if found != self.access.cluster_id:
             raise IdentityMismatchError(
@@ -242,14 +221,14 @@ class KubeTransport:
         if may_be_dense(body) and await asyncio.to_thread(is_dense, body):
             raise bound.too_dense(self.access.server)
 
-    def _verified(self, expect: Expected, answer: HttpAnswer, *, asked: str) -> Answer:
+    def _verified(self, request: ApiRequest, answer: HttpAnswer) -> Answer:
         def found(body: bytes, headers: Mapping[str, str] = answer.headers) -> Answer:
             return verified(
-                expect,
+                request.expect,
                 status=answer.status,
                 headers=headers,
                 body=body,
-                asked=f"{asked} of {self.access.server}",
+                asked=f"{request} of {self.access.server}",
             )
 
         def redacted() -> Answer:
@@ -321,9 +300,9 @@ def error_of(answer: Answer, expect: Expected, *, asked: str) -> HanseError:
         answer.status,
         answer.document or None,
         text=answer.body.decode(errors="replace").strip(),
-        retry_after=answer.retry_after,
+        retry_after=answer.retry_after(),
     )
-    if answer.status == 404 and not says_absent(expect, answer):
+    if answer.status == 404 and absence(expect, answer) is Absence.NOTHING:
         return WrongAnswerError(f"{asked} got a 404 that does not say that it is not there: {error.message}")
     return error
 
