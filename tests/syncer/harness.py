@@ -28,7 +28,7 @@ from hanse.api.registry.v1.cluster_pb2 import READY, ApiCatalogue, ApiResource, 
 from hanse.api.scheduler.v1.placement_pb2 import ClusterPlacement, ClusterRelease, Placement
 from hanse.api.syncer.v1.sync_state_pb2 import SyncPhase, SyncState
 from hanse.api.type.v1.object_reference_pb2 import ObjectReference
-from hanse.control.queue import Backoff
+from hanse.backoff import Backoff
 from hanse.federation.events import EventRecorder
 from hanse.kube.engine.engine import KubeEngine
 from hanse.kube.kinds.catalogue import Catalogue

@@ -66,7 +66,7 @@ class EventRecorder:
         quiet: float = 0.0,
         per_second: float = _PER_SECOND,
     ) -> None:
-        """`send` None drops all Events. `host` is the process of the component; `clock` gives the time in UTC."""
+        """`send` None drops all Events. `host` is the process of the component."""
         self._send = send
         self._component = component
         self._host = host

@@ -36,7 +36,7 @@ from hanse_syncer.world import Intent, World
 
 
 class MemberView(Protocol):
-    """What the member shows of our objects; see `hanse_syncer.member.informer`."""
+    """What the member shows of our objects; see `hanse_syncer.member.session`."""
 
     def seen(self, target: Target) -> tuple[Seen | None, bool]:
         """Return what is shown of the object, and whether all of its resource has been listed."""

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 
 from opentelemetry.trace import Tracer
 
-from hanse.control.queue import Backoff
+from hanse.backoff import Backoff
 from hanse.federation.events import EventRecorder
 from hanse.security.credentials import Sealer
 from hanse.store import BatchWriter, Store

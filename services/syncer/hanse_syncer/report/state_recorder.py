@@ -14,7 +14,7 @@ from typing import Final
 
 from hanse.api.syncer.v1 import sync_state_pb2 as sync
 from hanse.api.syncer.v1.sync_state_pb2 import SyncState
-from hanse.control.queue import Backoff
+from hanse.backoff import Backoff
 from hanse.control.reconcile import Result
 from hanse.errors import InvalidArgumentError
 from hanse.kube.model.objects import Object, child
