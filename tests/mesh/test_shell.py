@@ -22,7 +22,7 @@ from hanse.process.telemetry import setup
 from hanse.rpc import RpcChannel, RpcServer
 from hanse.rpc.policy import AUTHENTICATED, Policy
 from hanse.service.runtime import Runtime
-from hanse.service.shell import ServiceShell, object_creator
+from hanse.service.shell import ServiceShell
 
 METHOD = "hanse.api.federation.v1.FederationService/*"
 
@@ -143,14 +143,14 @@ async def test_without_tls_nobody_may_call() -> None:
         assert shell.identity
 
 
-async def test_objects_are_created_at_the_apiserver() -> None:
-    """By the endpoint of the settings, in the name of the field manager."""
+async def test_the_apiserver_is_that_of_the_settings() -> None:
+    """Calls reach the FederationService at the endpoint of the settings, until the shell ends."""
     recording = Recording()  # type: ignore[abstract]
     server = RpcServer(listen="127.0.0.1:0", tls=None, policy=Policy.allow_all())
     server.add(add_FederationServiceServicer_to_server, recording)
     async with server:
         settings = ServiceSettings(apiserver_endpoint=server.address)
         async with asyncio.TaskGroup() as tasks, shell_of(tasks, settings) as shell:
-            create = object_creator(await shell.apiserver(), field_manager="example")
-            await create(b'{"kind": "Event"}')
-    assert recording.created == [(b'{"kind": "Event"}', "example")]
+            apiserver = await shell.apiserver(wait_for_ready=True)
+            await apiserver.CreateObject(CreateObjectRequest(manifest=b"{}", field_manager="example"))
+    assert recording.created == [(b"{}", "example")]

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import sys
 import time
-from datetime import UTC, datetime
 
 from hanse.api.scheduler.v1.scheduler_service_pb2_grpc import add_SchedulerServiceServicer_to_server
-from hanse.service.shell import ServiceShell, object_creator, run_service
+from hanse.federation.events import EventRecorder, event_sender
+from hanse.service.shell import ServiceShell, run_service
 from hanse_scheduler import metrics
 from hanse_scheduler.leading import Scheduler
 from hanse_scheduler.placing.evaluator import Evaluator
-from hanse_scheduler.placing.events import COMPONENT, Recorder
+from hanse_scheduler.placing.events import COMPONENT
 from hanse_scheduler.service import POLICY, SchedulerServicer
 from hanse_scheduler.settings import SchedulerSettings
 from hanse_scheduler.state.world import World
@@ -24,8 +24,8 @@ async def serve(shell: ServiceShell[SchedulerSettings]) -> None:
     world = await shell.enter(World(store, clock=time.time))
     recorder = None
     if settings.apiserver_endpoint:
-        send = object_creator(await shell.apiserver(), field_manager=COMPONENT)
-        recorder = Recorder(send, clock=lambda: datetime.now(UTC))
+        send = event_sender(await shell.apiserver(), component=COMPONENT)
+        recorder = EventRecorder(send, component=COMPONENT)
         shell.start(recorder.run(), name="events")
     evaluator = Evaluator(store=store, world=world, rules=settings.rules, clock=time.time)
     scheduler = Scheduler(

@@ -4,26 +4,30 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from typing import Final
 
 from hanse.api.syncer.v1.syncer_service_pb2_grpc import add_SyncerServiceServicer_to_server
+from hanse.federation.events import EventRecorder, event_sender
 from hanse.security.credentials import Sealer
 from hanse.security.rings import CREDENTIALS, SECRETS
 from hanse.security.sealing import ObjectSealer
-from hanse.service.shell import ServiceShell, object_creator, run_service
+from hanse.service.shell import ServiceShell, run_service
 from hanse.store import BatchWriter
 from hanse.store.sealed import SealedStore
-from hanse.well_known import FIELD_MANAGER
 from hanse_syncer.cluster.controller import ClusterController
 from hanse_syncer.cluster.dependencies import SyncerDependencies
 from hanse_syncer.decide.render import Renderer
 from hanse_syncer.orphans.janitor import Janitor
-from hanse_syncer.report.events import EventSink
 from hanse_syncer.report.metrics import SyncerMetrics
 from hanse_syncer.report.state_table import SyncStateLoader
 from hanse_syncer.service import POLICY, SyncerServicer
 from hanse_syncer.settings import SyncerSettings
 from hanse_syncer.sharing import Sharing
 from hanse_syncer.world import World
+
+COMPONENT: Final = "hanse-syncer"
+QUIET_SECONDS: Final = 60.0
+"""The same of one object in one cluster is recorded as an Event once in so many seconds."""
 
 
 async def serve(shell: ServiceShell[SyncerSettings]) -> None:
@@ -35,8 +39,8 @@ async def serve(shell: ServiceShell[SyncerSettings]) -> None:
     store = await shell.connect_store()
     send = None
     if settings.apiserver_endpoint:
-        send = object_creator(await shell.apiserver(), field_manager=FIELD_MANAGER)
-    events = EventSink(send, identity=identity)
+        send = event_sender(await shell.apiserver(), component=COMPONENT)
+    events = EventRecorder(send, component=COMPONENT, host=identity, quiet=QUIET_SECONDS)
     opened = SealedStore(store, ObjectSealer(secrets.ring))
     for ring in (credentials, secrets):
         await ring.prepare()

@@ -28,7 +28,6 @@ from functools import partial
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
-from hanse.api.federation.v1.federation_service_pb2 import CreateObjectRequest
 from hanse.api.federation.v1.federation_service_pb2_grpc import FederationServiceStub
 from hanse.errors import ConfigError
 from hanse.process.health import Health
@@ -178,17 +177,6 @@ class ServiceShell(Generic[S]):
         """Say that the service serves, and wait until the process is told to stop."""
         self.ready(endpoints)
         await self.stopping.wait()
-
-
-def object_creator(
-    apiserver: FederationServiceStub, *, field_manager: str
-) -> Callable[[bytes], Awaitable[None]]:
-    """Return how one object is created from its manifest in JSON, such as an Event."""
-
-    async def create(manifest: bytes) -> None:
-        await apiserver.CreateObject(CreateObjectRequest(manifest=manifest, field_manager=field_manager))
-
-    return create
 
 
 def run_service(
