@@ -7,7 +7,6 @@ from typing import Any
 import orjson
 import pytest
 from hanse_scheduler.decide.selector import (
-    CLUSTER_SELECTOR,
     EVERYTHING,
     ClusterSelector,
     Requirement,
@@ -17,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hanse.errors import InvalidArgumentError
+from hanse.well_known import CLUSTER_SELECTOR
 
 KEYS = st.sampled_from(["tier", "region", "hanse.dev/rank"])
 VALUES = st.sampled_from(["prod", "test", "5", "12", ""])
