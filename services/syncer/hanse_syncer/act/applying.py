@@ -215,11 +215,9 @@ class Applying:
         adopt = request.placement is not None and request.placement.conflict_resolution == placements.ADOPT
         if not adopt or ownership.other_federation(live, context.federation_id):
             return False
-        context.events.report(
-            request.key,
-            request.intent,
-            cluster=context.cluster,
-            kind="Normal",
+        context.record(
+            request,
+            type_="Normal",
             reason="Adopted",
             message="an existing object was taken over, as the policy says",
         )

@@ -156,11 +156,9 @@ class StateRecorder:
                 reason=condition.reason,
                 message=condition.message,
             )
-            context.events.report(
-                request.key,
-                request.intent,
-                cluster=context.cluster,
-                kind="Warning",
+            context.record(
+                request,
+                type_="Warning",
                 reason="SyncConflict" if condition.phase == sync.CONFLICT else "SyncFailed",
                 message=f"{condition.reason}: {condition.message}",
             )
