@@ -21,9 +21,10 @@ from hanse.control.queue import Backoff
 from hanse.kube.client.bounds import FOLLOWED_OBJECTS, MisbehavingMemberError
 from hanse.kube.client.client import KubeClient
 from hanse.kube.client.requests import GroupVersionResource
+from hanse.kube.kinds.kubernetes import core
 from hanse.kube.model.objects import Object
 from hanse.process.telemetry import get_logger
-from hanse_syncer.decide import health
+from hanse_syncer.decide import kinds
 from hanse_syncer.decide.plan import Seen
 from hanse_syncer.member.informer import Informer
 from hanse_syncer.member.member import Member, Target
@@ -191,14 +192,14 @@ class Session:
             self.client,
             GroupVersionResource(target.api_version, target.key.resource, target.kind),
             selector=self._selector,
-            metadata_only=identity in health.STATELESS_KINDS,
+            metadata_only=kinds.is_stateless(*identity),
             sink=_PathSink(self, f"{target.key.group or 'core'}/{target.key.resource}"),
             cluster=self.member.cluster,
             full=self._is_full,
         )
         task = self._group.create_task(informer.run(), name=f"informer {self.member.cluster} {identity}")
         self._informers[identity] = (informer, task)
-        if identity == ("", "services") and not self._slicing:
+        if identity == core.SERVICE.group_plural and not self._slicing:
             self._slicing = True
             self._group.create_task(self._slices.run(), name=f"slices {self.member.cluster}")
         return informer

@@ -19,12 +19,13 @@ from hanse.errors import CompactedError, HanseError
 from hanse.kube.client.bounds import FOLLOWED_NAME_CHARS, LIST_ITEMS, MisbehavingMemberError
 from hanse.kube.client.client import KubeClient
 from hanse.kube.client.requests import GroupVersionResource
+from hanse.kube.kinds.kubernetes import networking
 from hanse.kube.model.objects import Object
 from hanse.kube.model.untrusted import mapping, mappings, text
 from hanse_syncer.member.endpoints import SERVICE_NAME_LABEL, counted, ready_endpoints
 from hanse_syncer.member.informer import Turns, must_list
 
-_RESOURCE = GroupVersionResource("discovery.k8s.io/v1", "endpointslices", "EndpointSlice")
+_RESOURCE = GroupVersionResource.of_kind(networking.ENDPOINT_SLICE)
 _WATCH_SECONDS = 290
 MAX_ENDPOINTS = 300_000
 """Endpoints in all slices: Kubernetes is built for 150,000 Pods, and each may be behind two Services."""

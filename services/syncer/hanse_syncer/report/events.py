@@ -19,6 +19,7 @@ from typing import Final, Literal
 
 import orjson
 
+from hanse.kube.kinds.kubernetes import core
 from hanse.kube.model.objects import Object
 from hanse.process.telemetry import get_logger
 from hanse.store.keys import ObjectKey
@@ -45,7 +46,7 @@ def event(
     namespace = key.namespace or "default"
     return {
         "apiVersion": "v1",
-        "kind": "Event",
+        "kind": core.EVENT.name,
         "metadata": {"name": f"{key.name[:220]}.{uuid.uuid4().hex[:16]}", "namespace": namespace},
         "involvedObject": {
             "apiVersion": intent.api_version,
