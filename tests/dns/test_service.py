@@ -32,6 +32,8 @@ WEB = keys.ObjectKey("", "services", "shop", "web")
 EU = "web.shop.hanse.svc.eu-west.example.org."
 SETTINGS = DnsSettings()
 
+OF_WEB = "service.namespace = shop AND service.name = web"
+
 
 @dataclass
 class Federation:
@@ -97,7 +99,7 @@ async def compiling(store: MemoryStore, identity: str) -> AsyncIterator[None]:
     """Runs the half of the service that compiles."""
     compilation = Compilation(store, SETTINGS)
     compiler = Compiler(store=store, settings=SETTINGS, compilation=compilation, identity=identity)
-    tasks = [asyncio.create_task(compilation.run()), asyncio.create_task(compiler.run())]
+    tasks = [asyncio.create_task(compilation.follower.run()), asyncio.create_task(compiler.run())]
     try:
         yield
     finally:
@@ -111,8 +113,8 @@ async def federation() -> AsyncIterator[Federation]:
     """A federation of eu-west and us-east with Service shop/web in both."""
     store = MemoryStore()
     answering = Answering(store, zone="example.org", name_server="ns", address="127.0.0.1", negative_ttl=5)
-    async with answering.mirror, NameServer(answering.respond, host="127.0.0.1", port=0) as names:
-        await answering.mirror.synced()
+    async with answering.follower, NameServer(answering.respond, host="127.0.0.1", port=0) as names:
+        await answering.follower.synced()
         found = Federation(store, answering, names)
         for number, cluster in enumerate(("eu-west", "us-east"), start=1):
             await found.cluster(cluster)
@@ -251,13 +253,13 @@ async def test_the_rpcs_say_what_is_served(federation: Federation) -> None:
         zones = await stub.ListZones(dns_service_pb2.ListZonesRequest())
         assert [(zone.origin, zone.record_sets) for zone in zones.zones] == [("example.org.", 7)]
         first = await stub.ListRecordSets(
-            dns_service_pb2.ListRecordSetsRequest(parent="zones/example.org", page_size=5, service="shop/web")
+            dns_service_pb2.ListRecordSetsRequest(parent="zones/example.org", page_size=5, filter=OF_WEB)
         )
         rest = await stub.ListRecordSets(
             dns_service_pb2.ListRecordSetsRequest(
                 parent="zones/example.org",
                 page_size=5,
-                service="shop/web",
+                filter=OF_WEB,
                 page_token=first.next_page_token,
             )
         )

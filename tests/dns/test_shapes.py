@@ -75,7 +75,7 @@ def test_addresses_without_end_are_bounded() -> None:
     ),
 )
 def test_any_stored_value_is_read_or_refused(key: str, value: bytes) -> None:
-    """Decoding raises nothing but errors that the mirror takes for "cannot be read"."""
+    """Decoding raises nothing but errors that the follower takes for "cannot be read"."""
     for decode in (cluster_view, service_intent, presence):
         with contextlib.suppress(ValueError, HanseError):
             decode(KeyValue(key, value, 1, 1, 1))
@@ -84,10 +84,8 @@ def test_any_stored_value_is_read_or_refused(key: str, value: bytes) -> None:
 async def compiled(store: MemoryStore) -> Compilation:
     """What a dns service knows of what is stored."""
     compilation = Compilation(store, DnsSettings(dns_suffix="example.org"))
-    for mirror in (compilation._services, compilation._presences, compilation._clusters):
-        await mirror._replace(await store.range(mirror._prefix))
-    for key, value in compilation._presences.items():
-        compilation._presence_changed(key, None, value, 1)
+    async with compilation.follower:
+        await compilation.follower.synced()
     return compilation
 
 
@@ -191,8 +189,8 @@ async def test_a_question_that_the_responder_fails_on_is_answered(monkeypatch: p
     other.endpoints.add(address="198.51.100.9", cluster="a")
     await store.put(keys.record("example.org", "x2.example.org"), other.SerializeToString())
     answering = Answering(store, zone="example.org", name_server="ns", address="127.0.0.1", negative_ttl=5)
-    async with answering.mirror:
-        await answering.mirror.synced()
+    async with answering.follower:
+        await answering.follower.synced()
         question = (
             b"\x00\x07\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00\x03web\x07example\x03org\x00\x00\x01\x00\x01"
         )

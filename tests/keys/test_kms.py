@@ -22,8 +22,8 @@ from hanse.security.kms import KmsRing, fault
 from hanse.security.sealing import ObjectSealer
 from hanse.store import MemoryStore
 from hanse.store.keys import ObjectKey
-from hanse.store.mirror import Mirror
 from hanse.store.sealed import SealedStore
+from tests.support.follow import following
 from tests.support.kms import Plugin, PluginServer
 from tests.support.waiting import until
 
@@ -273,16 +273,15 @@ async def test_sealed_objects_come_back_with_the_plugin(server: PluginServer) ->
         return bytes(kv.value)
 
     try:
-        async with Mirror(store, "objects/", decode) as mirror:
-            await mirror.synced()
-            assert KEY in mirror.broken
+        async with following(store, "objects/", decode) as objects:
+            assert KEY in objects.broken
             assert sum(store.in_use().values()) == 1
             with pytest.raises(UnavailableError, match="KMS plugin"):
                 await store.put(KEY, ENCODED)
             assert await inner.get(KEY) == raw
             await server.start()
-            await until(lambda: KEY in mirror, seconds=20)
-            assert mirror.get(KEY) == ENCODED
+            await until(lambda: KEY in objects, seconds=20)
+            assert objects.get(KEY) == ENCODED
             assert not store.unreadable
             server.plugin.turn("key-2")
             await ring.poll()

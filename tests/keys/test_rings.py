@@ -25,9 +25,10 @@ from hanse.security.keyring import (
 )
 from hanse.security.rings import RingKeeper
 from hanse.security.sealing import ObjectSealer
-from hanse.store import Compare, MemoryStore, Mirror, keys
+from hanse.store import Compare, MemoryStore, keys
 from hanse.store.keys import ObjectKey
 from hanse.store.sealed import SealedStore
+from tests.support.follow import following
 from tests.support.waiting import until
 
 ENCODED = (
@@ -111,29 +112,25 @@ async def test_first_at_once_is_what_the_order_is_for(path: Path) -> None:
     assert await two.readable("one")
 
 
-async def _followed(store: SealedStore) -> Mirror[bytes]:
-    def decode(kv: Any) -> bytes:
-        if reason(kv.value) is not None:
-            raise ValueError("unreadable")
-        return bytes(kv.value)
-
-    return Mirror(store, "objects/", decode)
+def _decode(kv: Any) -> bytes:
+    if reason(kv.value) is not None:
+        raise ValueError("unreadable")
+    return bytes(kv.value)
 
 
 async def test_what_came_before_its_key_is_listed_again_with_it(path: Path) -> None:
     """Nobody has to write it, or to start anew."""
     inner = MemoryStore()
     one, two = Instance(path, inner), Instance(path, inner)
-    async with await _followed(two.store) as mirror:
-        await mirror.synced()
+    async with following(two.store, "objects/", _decode) as objects:
         promote_key(path, add_key(path).id)
         one.keeper.look()
         await one.store.put(key_of("one"), ENCODED)
-        await until(lambda: key_of("one") in mirror.broken, seconds=5)
+        await until(lambda: key_of("one") in objects.broken, seconds=5)
         two.keeper.look()
-        await until(lambda: key_of("one") in mirror, seconds=5)
-        assert mirror.get(key_of("one")) == ENCODED
-        assert not mirror.broken
+        await until(lambda: key_of("one") in objects, seconds=5)
+        assert objects.get(key_of("one")) == ENCODED
+        assert not objects.broken
 
 
 def _cut(path: Path, keys: tuple[Key, ...]) -> None:
@@ -328,16 +325,15 @@ async def test_credentials_are_sealed_again(path: Path) -> None:
     await store.put(keys.credential("lost"), lost)
     new = add_key(path)
     promote_key(path, new.id)
-    async with Mirror(store, "credentials/", lambda kv: kv.value) as mirror:
-        await mirror.synced()
-        resealer = Resealer(store, mirror, sealer)
+    async with following(store, "credentials/", lambda kv: kv.value) as credentials:
+        resealer = Resealer(store, credentials, sealer)
         fence = Compare.absent("elections/registry/x")
         running = asyncio.create_task(resealer.run(fence, pace=0.0))
         keeper.look()
         try:
             async with asyncio.timeout(5):
                 while True:
-                    found = [mirror.get(keys.credential(name)) for name in ("a", "b", "c")]
+                    found = [credentials.get(keys.credential(name)) for name in ("a", "b", "c")]
                     if not any(sealer.needs_resealing("x", sealed or b"") for sealed in found):
                         break
                     await asyncio.sleep(0.01)
@@ -347,8 +343,8 @@ async def test_credentials_are_sealed_again(path: Path) -> None:
         keeper.look()
         for name, sealed in zip(("a", "b", "c"), found, strict=True):
             assert sealer.open(name, sealed or b"") == name.encode()
-        assert mirror.get(keys.credential("lost")) == lost
-        assert mirror.get(keys.credential("broken")) == b"?"
+        assert credentials.get(keys.credential("lost")) == lost
+        assert credentials.get(keys.credential("broken")) == b"?"
         assert await resealer.reseal(fence) == 0
 
 

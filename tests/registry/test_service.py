@@ -53,7 +53,7 @@ from hanse.process.telemetry import setup
 from hanse.rpc import Policy, RpcChannel, RpcServer
 from hanse.security.credentials import Sealer
 from hanse.security.keyring import new_key
-from hanse.store import Compare, Delete, Entry, MemoryStore, Op, TxnResult, keys
+from hanse.store import Compare, Delete, MemoryStore, Op, TxnResult, Versioned, keys
 
 SETTINGS = RegistrySettings(
     probe_interval=0.02, probe_timeout=0.5, failure_threshold=2, inventory_interval=60.0
@@ -280,8 +280,8 @@ async def world() -> AsyncIterator[World]:
             identity="test",
         )
         found.registrar = registrar
-        tasks = [asyncio.create_task(registrar.follow())]
-        await registrar.synced()
+        tasks = [asyncio.create_task(registrar.follower.run())]
+        await registrar.follower.synced()
         tasks.append(asyncio.create_task(registrar.run()))
         server = RpcServer(listen="127.0.0.1:0", tls=None, policy=Policy.allow_all())
         server.add(
@@ -496,7 +496,7 @@ async def test_a_cluster_is_known_before_it_was_looked_at(world: World) -> None:
     await world.until("eu-west", cluster_pb2.READY)
     view = await world.stub.GetCluster(registry_service_pb2.GetClusterRequest(name="clusters/eu-west"))
     view.ClearField("cluster_id")
-    world.registrar.clusters._entries[keys.cluster("eu-west")] = Entry(view, 1, 1)
+    world.registrar.clusters._values[keys.cluster("eu-west")] = Versioned(view, 1, 1)
     with pytest.raises(FailedPreconditionError, match="as eu-west"):
         await world.join("other", host="eu-west")
 
@@ -820,11 +820,11 @@ async def test_clusters_are_counted_by_state_from_the_start(world: World) -> Non
     sealed = world.sealer.seal("eu-west", credential.SerializeToString())
     await world.store.put(keys.credential("eu-west"), sealed)
     async with asyncio.timeout(5):
-        while not world.registrar.credential_ends:  # noqa: ASYNC110 - reads the mirror
+        while not world.registrar.credential_ends:  # noqa: ASYNC110 - reads what is followed
             await asyncio.sleep(0.01)
     assert telemetry.registry.get_sample_value("hanse_credential_end_seconds", name) == 4102444800
     await world.store.delete(keys.credential("eu-west"))
     async with asyncio.timeout(5):
-        while world.registrar.credential_ends:  # noqa: ASYNC110 - reads the mirror
+        while world.registrar.credential_ends:  # noqa: ASYNC110 - reads what is followed
             await asyncio.sleep(0.01)
     telemetry.shutdown()

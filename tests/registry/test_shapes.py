@@ -100,7 +100,7 @@ def test_any_stored_cluster_object_is_compiled_or_unreadable(obj: Any) -> None:
 
 @given(value=st.one_of(st.binary(max_size=20), anything().map(orjson.dumps)))
 def test_any_stored_view_is_read_or_refused(value: bytes) -> None:
-    """Decoding raises nothing but what the mirror takes for "cannot be read"."""
+    """Decoding raises nothing but what the follower takes for "cannot be read"."""
     with contextlib.suppress(ValueError):
         stored_cluster(KeyValue("clusters/eu", value, 1, 1, 1))
 

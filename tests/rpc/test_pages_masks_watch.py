@@ -34,7 +34,7 @@ from hanse.rpc.pagination import (
 )
 from hanse.rpc.watch import Change, WatchHub
 from hanse.store.memory import MemoryStore
-from hanse.store.mirror import Mirror
+from tests.support.follow import following
 
 # --- pages ---
 
@@ -303,12 +303,11 @@ async def test_an_idle_watch_gets_bookmarks_and_ends_with_the_hub() -> None:
     assert not mirror.listeners
 
 
-async def test_a_hub_follows_a_real_mirror() -> None:
-    """From a store to a stream, through a mirror, also where the mirror had to list again."""
+async def test_a_hub_follows_a_store() -> None:
+    """From a store to a stream, through a follower, also where that had to list again."""
     store = MemoryStore()
-    async with Mirror(store, "things/", lambda kv: kv.value.decode()) as mirror:
-        await mirror.synced()
-        hub: WatchHub[str] = WatchHub(mirror)
+    async with following(store, "things/", lambda kv: kv.value.decode()) as things:
+        hub: WatchHub[str] = WatchHub(things)
         stream = hub.watch()
         assert [each.kind for each in await take(stream, 1)] == ["bookmark"]
         await store.put("things/a", b"1")

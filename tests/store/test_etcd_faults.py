@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 
 from hanse.errors import OUTCOME_UNKNOWN, CompactedError, FailedPreconditionError, UnavailableError
-from hanse.store import Compare, Election, EtcdStore, KeyValue, Mirror, Put
+from hanse.store import Collection, Compare, Election, EtcdStore, Follower, KeyValue, Put
 from tests.store.contract import DEADLINE, Seen, collect, events
 from tests.support.etcd import EtcdServer
+from tests.support.follow import following
 from tests.support.proxy import Proxy
 from tests.support.waiting import until
 
@@ -225,24 +226,23 @@ async def test_a_watch_that_was_compacted_while_cut_off_says_so(
         assert caught.value.compact_revision == deleted
 
 
-async def test_a_mirror_survives_compaction_while_cut_off(
+async def test_a_follower_survives_compaction_while_cut_off(
     proxy: Proxy, cut_off: EtcdStore, direct: EtcdStore
 ) -> None:
     """It lists again and tells the difference, deletions included; while cut off it forgets nothing."""
     for key in ("m/same", "m/changed", "m/deleted"):
         await direct.put(key, b"old")
     told: list[tuple[str, bytes | None, bytes | None]] = []
-    async with Mirror(cut_off, "m/", _value) as mirror:
-        await mirror.synced()
-        mirror.subscribe(lambda key, old, new, _: told.append((key, old, new)))
+    async with following(cut_off, "m/", _value) as things:
+        things.subscribe(lambda key, old, new, _: told.append((key, old, new)))
         await proxy.cut()
         await direct.put("m/changed", b"new")
         await direct.delete("m/deleted")
         await direct.put("m/added", b"new")
         await direct.compact(await direct.revision())
-        assert mirror.get("m/deleted") == b"old"
+        assert things.get("m/deleted") == b"old"
         await proxy.mend()
-        await mirror.reached(await direct.revision())
+        await things.reached(await direct.revision())
         assert sorted(told, key=lambda change: change[0]) == [
             ("m/added", None, b"new"),
             ("m/changed", b"old", b"new"),
@@ -293,14 +293,14 @@ async def test_a_lease_survives_a_restart_of_etcd(own_etcd: EtcdServer, direct: 
 
 
 async def test_an_etcd_that_was_replaced_is_not_believed(own_etcd: EtcdServer, direct: EtcdStore) -> None:
-    """If history went back, a watch and a mirror stop instead of concluding that all is deleted."""
+    """If history went back, a watch and a follower stop instead of concluding that all is deleted."""
     for number in range(20):
         await direct.put("m/a", b"%d" % number)
-    async with (
-        Mirror(direct, "m/", _value) as mirror,
-        aclosing(direct.watch("m/", start_revision=await direct.revision())) as watch,
-    ):
-        await mirror.synced()
+    things = Collection("m/", _value)
+    follower = Follower(direct, things)
+    running = asyncio.create_task(follower.run())
+    await follower.synced()
+    async with aclosing(direct.watch("m/", start_revision=await direct.revision())) as watch:
         await events(watch, 1)
         pending = asyncio.create_task(events(watch, 1))
         own_etcd.kill()
@@ -310,11 +310,10 @@ async def test_an_etcd_that_was_replaced_is_not_believed(own_etcd: EtcdServer, d
             await pending
         assert caught.value.reason == "REVISION_REGRESSED"
         with pytest.raises(FailedPreconditionError):
-            await mirror.reached(1000)
-        assert mirror.get("m/a") == b"19"
-        running = mirror._task
-        assert running is not None
-        mirror._task = asyncio.create_task(asyncio.sleep(0))  # its failure was checked
+            await follower.reached(1000)
+        assert things.get("m/a") == b"19"
+        with pytest.raises(FailedPreconditionError):
+            await running
 
 
 async def test_mutual_tls(tmp_path: Path) -> None:

@@ -12,14 +12,14 @@ from hypothesis import strategies as st
 from hanse.errors import InvalidArgumentError
 from hanse.process.telemetry import _JsonRenderer
 from hanse.store import EtcdStore, MemoryStore, keys
-from hanse.store.mirror import Mirror
 from tests.support.etcd import EtcdServer
+from tests.support.follow import following
 
 BAD = ("clusters/\udcff", "clusters/a\udcfeb")
 
 
 async def test_a_key_that_is_not_utf8_is_read_watched_and_deleted(etcd: EtcdServer) -> None:
-    """A range, its next page, a watch and a delete work on such a key; a mirror serves all others."""
+    """A range, its next page, a watch and a delete work on such a key; a follower serves all others."""
     store = await EtcdStore.connect([etcd.endpoint], prefix="/foreign-keys")
     try:
         await store.put(BAD[0], b"junk")
@@ -27,13 +27,12 @@ async def test_a_key_that_is_not_utf8_is_read_watched_and_deleted(etcd: EtcdServ
         first = await store.range("clusters/", limit=1)
         rest = await store.range("clusters/", start_after=first.items[0].key)
         assert {first.items[0].key, *(kv.key for kv in rest.items)} == {BAD[0], "clusters/good"}
-        async with asyncio.timeout(20), Mirror(store, "clusters/", lambda kv: kv.value) as mirror:
-            await mirror.synced()
+        async with asyncio.timeout(20), following(store, "clusters/", lambda kv: kv.value) as found:
             await store.put(BAD[1], b"junk")
-            await mirror.reached(await store.put("clusters/better", b"2"))
-            assert mirror.get("clusters/good") == b"1"
-            assert mirror.get("clusters/better") == b"2"
-            assert mirror.get(BAD[0]) is None
+            await found.reached(await store.put("clusters/better", b"2"))
+            assert found.get("clusters/good") == b"1"
+            assert found.get("clusters/better") == b"2"
+            assert found.get(BAD[0]) is None
         for key in BAD:
             await store.delete(key)
             assert await store.get(key) is None
@@ -87,14 +86,13 @@ def test_what_is_read_as_a_key_of_an_object_can_be_written_again(prefix: str, pa
     ["clusters/", "clusters/a/b", "clusters/a/", "clusters/a\x01b", f"clusters/{'x' * 600}", "federation/x",
      "records/z", "members/syncer", "elections/registry", "orphans/a/b", "syncstates/a/b/c/d", "\udcff"],
 )  # fmt: skip
-async def test_a_mirror_takes_no_key_for_what_nobody_writes(key: str) -> None:
+async def test_a_follower_takes_no_key_for_what_nobody_writes(key: str) -> None:
     """Its value may be fine: what it would be of cannot be said. It is named as broken."""
     store = MemoryStore()
     await store.put(key, b"fine")
-    async with asyncio.timeout(10), Mirror(store, key[:1], lambda kv: kv.value) as mirror:
-        await mirror.synced()
-        assert mirror.get(key) is None
-        assert key in mirror.broken
+    async with asyncio.timeout(10), following(store, key[:1], lambda kv: kv.value) as found:
+        assert found.get(key) is None
+        assert key in found.broken
 
 
 def test_every_key_that_is_made_here_is_one() -> None:

@@ -49,6 +49,7 @@ from hanse.store.admin.maintenance import EtcdMaintenance, Maintenance
 from hanse.store.admin.upkeep import Upkeep
 from hanse.store.batch import BatchWriter
 from hanse.store.sealed import SealedStore
+from hanse.well_known import TRACEPARENT
 from hanse_apiserver import founding
 from hanse_apiserver.access import FederationAuthorizer, TokenFileAuthenticator
 from hanse_apiserver.admission import FederationAdmission
@@ -104,6 +105,7 @@ class Apiserver:
             catalogue=catalogue,
             view=self.view,
             admission=[FederationAdmission()],
+            hidden_annotations=(TRACEPARENT,),
             shared=settings.shared,
             event_ttl=settings.event_ttl,
             room=self.upkeep,

@@ -49,10 +49,10 @@ async def serve(runtime: Runtime[DnsSettings]) -> None:
         connections=settings.dns_tcp_connections,
         connections_per_client=settings.dns_tcp_connections_per_client,
     )
-    async with answering.mirror, names:
-        await answering.mirror.synced()
-        runtime.tasks.create_task(answering.mirror.failed())
-        work = [runtime.tasks.create_task(each.run()) for each in (compilation, compiler)]
+    async with answering.follower, names:
+        await answering.follower.synced()
+        runtime.tasks.create_task(answering.follower.failed())
+        work = [runtime.tasks.create_task(each.run()) for each in (compilation.follower, compiler)]
         rpc = RpcServer(
             listen=settings.listen,
             tls=settings.tls,

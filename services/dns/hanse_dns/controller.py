@@ -15,9 +15,8 @@ from hanse.boundary import Boundary
 from hanse.control.leading import lead
 from hanse.errors import HanseError, ResourceExhaustedError
 from hanse.process.telemetry import get_logger, span_from_traceparent
-from hanse.store import Store, keys
+from hanse.store import Collection, Follower, Store, keys
 from hanse.store.election import Leadership
-from hanse.store.mirror import Mirror
 from hanse_dns.compiler import ClusterView, CompiledRecord, Presence, compile_service
 from hanse_dns.journal import Journal
 from hanse_dns.settings import DnsSettings
@@ -44,27 +43,17 @@ class Compilation:
 
     def __init__(self, store: Store, settings: DnsSettings) -> None:
         self._settings = settings
-        self._services: Mirror[ServiceIntent] = Mirror(store, SERVICES, service_intent)
-        self._presences: Mirror[Presence | None] = Mirror(store, PRESENCES, presence)
-        self._clusters: Mirror[ClusterView] = Mirror(store, f"{keys.CLUSTERS}/", cluster_view)
+        self._services = Collection(SERVICES, service_intent)
+        self._presences = Collection(PRESENCES, presence)
+        self._clusters = Collection(f"{keys.CLUSTERS}/", cluster_view)
+        self.follower = Follower(store, self._services, self._presences, self._clusters)
+        self._services.subscribe(self._service_changed)
+        self._presences.subscribe(self._presence_changed)
+        self._clusters.subscribe(self._cluster_changed)
         self._by_service: dict[Service, dict[str, Presence]] = {}
         self._touched: set[Service] = set()
         self._boundary = Boundary("dns names")
         self._wake = asyncio.Event()
-
-    async def run(self) -> None:
-        """Follows the store until cancelled."""
-        self._services.subscribe(self._service_changed)
-        self._presences.subscribe(self._presence_changed)
-        self._clusters.subscribe(self._cluster_changed)
-        async with asyncio.TaskGroup() as tasks:
-            for mirror in (self._services, self._presences, self._clusters):
-                tasks.create_task(mirror.run())
-
-    async def synced(self) -> None:
-        """Waits until everything was read once: compiling before that would take names for gone."""
-        for mirror in (self._services, self._presences, self._clusters):
-            await mirror.synced()
 
     def touch(self, services: Iterable[Service]) -> None:
         """Marks Services to be compiled again."""
@@ -85,7 +74,7 @@ class Compilation:
 
     def blind(self) -> bool:
         """Whether a cluster is stored that never could be read: it may be one that some name is of."""
-        return any(key not in self._clusters for key in self._clusters.broken)
+        return bool(self._clusters.unknown())
 
     def compile(self, service: Service) -> tuple[CompiledRecord, ...] | None:
         """The record sets that a Service should have now; none if it is not to have names.
@@ -102,14 +91,12 @@ class Compilation:
     def _unreadable(self, service: Service) -> bool:
         namespace, name = service
         key = keys.ObjectKey("", "services", namespace, name)
-        if key.key() in self._services.broken and key.key() not in self._services:
+        if self._services.is_unknown(key.key()):
             return True
-        lost = {k.rpartition("/")[2] for k in self._clusters.broken if k not in self._clusters}
+        lost = {keys.last_segment(cluster) for cluster in self._clusters.unknown()}
         if not lost.isdisjoint(self._by_service.get(service, ())):
             return True
-        return any(
-            k.startswith(key.sync_states()) and k not in self._presences for k in self._presences.broken
-        )
+        return any(state.startswith(key.sync_states()) for state in self._presences.unknown())
 
     def _compiled(self, service: Service) -> tuple[CompiledRecord, ...]:
         intent = self._intent(service)
@@ -173,7 +160,8 @@ class Compiler:
 
     async def run(self) -> None:
         """Lead whenever it may, until cancelled."""
-        await self._compilation.synced()
+        # Compiling before everything was read once would take names for gone.
+        await self._compilation.follower.synced()
         await lead(
             self._store,
             election=ELECTION,

@@ -78,10 +78,10 @@ async def serve(runtime: Runtime[RegistrySettings]) -> None:
         observe_rings(runtime.telemetry.meter, ring)
         await ring.prepare()
         work = [
-            runtime.tasks.create_task(registrar.follow()),
+            runtime.tasks.create_task(registrar.follower.run()),
             runtime.tasks.create_task(ring.run(), name="credentials keys"),
         ]
-        await registrar.synced()
+        await registrar.follower.synced()
         work.append(runtime.tasks.create_task(registrar.run()))
         rpc = RpcServer(
             listen=settings.listen,

@@ -22,10 +22,9 @@ from hanse.kube.model.objects import Object
 from hanse.process.telemetry import get_logger
 from hanse.security.credentials import Sealer, sealed_with
 from hanse.security.keyring import KeyName
-from hanse.store import Compare, Delete, KeyValue, Store, keys
+from hanse.store import Collection, Compare, Delete, Follower, KeyValue, Store, keys
 from hanse.store.decoding import decode, leased
 from hanse.store.election import Leadership
-from hanse.store.mirror import Mirror
 from hanse_registry import intent
 from hanse_registry.intent import Intent
 from hanse_registry.keeper import Connect, Keeper
@@ -66,15 +65,22 @@ class Registrar:
         self._intents = intents
         self._connect = connect
         self._identity = identity
-        self.objects: Mirror[Object] = Mirror(store, intent.PREFIX, intent.decode)
-        self.clusters: Mirror[cluster_pb2.Cluster] = Mirror(store, f"{keys.CLUSTERS}/", stored_cluster)
-        self.credentials: Mirror[bytes] = Mirror(store, f"{keys.CREDENTIALS}/", lambda kv: kv.value)
-        self.custom_kinds: Mirror[bytes] = Mirror(store, _CUSTOM_KINDS, lambda kv: kv.value)
-        self.reports: Mirror[condition_pb2.Condition] = Mirror(
-            store, f"{keys.MEMBER_REPORTS}/", lambda kv: decode(condition_pb2.Condition, leased(kv))
+        self.objects = Collection(intent.PREFIX, intent.decode)
+        self.clusters = Collection(f"{keys.CLUSTERS}/", stored_cluster)
+        self.credentials = Collection(f"{keys.CREDENTIALS}/", lambda kv: kv.value)
+        self.custom_kinds = Collection(_CUSTOM_KINDS, lambda kv: kv.value)
+        self.reports = Collection(
+            f"{keys.MEMBER_REPORTS}/", lambda kv: decode(condition_pb2.Condition, leased(kv))
         )
-        self.orphans: Mirror[orphan_pb2.OrphanReport] = Mirror(
-            store, f"{keys.ORPHANS}/", lambda kv: decode(orphan_pb2.OrphanReport, kv.value)
+        self.orphans = Collection(f"{keys.ORPHANS}/", lambda kv: decode(orphan_pb2.OrphanReport, kv.value))
+        self.follower = Follower(
+            store,
+            self.objects,
+            self.clusters,
+            self.credentials,
+            self.custom_kinds,
+            self.reports,
+            self.orphans,
         )
         self.credential_ends: dict[str, float] = {}
         """When the credentials end that do, by cluster, in seconds since the epoch."""
@@ -87,34 +93,20 @@ class Registrar:
         """Keys in the store of credentials that cannot be opened now."""
         self._resealer = Resealer(store, self.credentials, sealer)
         sealer.ring.subscribe(self._ring_changed)
+        self.objects.subscribe(self._object_changed)
+        self.credentials.subscribe(self._credential_changed)
+        self.custom_kinds.subscribe(self._custom_kind_changed)
+        self.reports.subscribe(self._report_changed)
+        self.orphans.subscribe(self._orphans_changed)
 
     @property
     def leads(self) -> bool:
         """Whether this registry attends to clusters now."""
         return self._leadership is not None
 
-    async def follow(self) -> None:
-        """Follows the store until cancelled."""
-        self.objects.subscribe(self._object_changed)
-        self.credentials.subscribe(self._credential_changed)
-        self.custom_kinds.subscribe(self._custom_kind_changed)
-        self.reports.subscribe(self._report_changed)
-        self.orphans.subscribe(self._orphans_changed)
-        mirrors = (
-            self.objects, self.clusters, self.credentials, self.custom_kinds, self.reports, self.orphans,
-        )  # fmt: skip
-        async with asyncio.TaskGroup() as tasks:
-            for mirror in mirrors:
-                tasks.create_task(mirror.run())
-
-    async def synced(self) -> None:
-        """Waits until everything was read once."""
-        for mirror in (self.objects, self.clusters, self.credentials, self.orphans):
-            await mirror.synced()
-
     async def run(self) -> None:
         """Lead whenever it may, until cancelled."""
-        await self.synced()
+        await self.follower.synced()
         await lead(
             self._store,
             election=ELECTION,
@@ -175,9 +167,7 @@ class Registrar:
 
     async def _forget_strangers(self, leadership: Leadership) -> None:
         """Removes what is stored of clusters whose object is gone."""
-        await self.objects.current()
-        await self.clusters.current()
-        await self.credentials.current()
+        await self.follower.current()
         for key in [key for key, _ in self.clusters.items()]:
             name = key.rpartition("/")[2]
             where = intent.object_key(name)
@@ -186,8 +176,8 @@ class Registrar:
 
     def credential_revision(self, name: str) -> int:
         """The revision that wrote the credential of a cluster; 0 if there is none."""
-        entry = self.credentials.entry(keys.credential(name))
-        return entry.mod_revision if entry is not None else 0
+        found = self.credentials.versioned(keys.credential(name))
+        return found.mod_revision if found is not None else 0
 
     async def _forget(self, leadership: Leadership, name: str, *, credential: int) -> None:
         """Removes what is stored of a cluster whose object is gone.

@@ -17,7 +17,7 @@ from typing import Final
 from hanse.errors import HanseError
 from hanse.process.telemetry import get_logger
 from hanse.security.credentials import Sealer
-from hanse.store import Compare, Mirror, Put, Store, keys
+from hanse.store import Collection, Compare, Put, Store, keys
 
 LOOK: Final = 30.0
 """Seconds between two looks without a change of the ring."""
@@ -29,7 +29,7 @@ _log = get_logger(__name__)
 class Resealer:
     """Seals credentials again."""
 
-    def __init__(self, store: Store, credentials: Mirror[bytes], sealer: Sealer) -> None:
+    def __init__(self, store: Store, credentials: Collection[bytes], sealer: Sealer) -> None:
         self._store = store
         self._credentials = credentials
         self._sealer = sealer
@@ -51,7 +51,7 @@ class Resealer:
     async def reseal(self, fence: Compare, *, pace: float = PACE) -> int:
         """Write again what is sealed with another key than the first; return how many were written."""
         done = 0
-        for key, entry in list(self._credentials.entries()):
+        for key, entry in list(self._credentials.all_versioned()):
             cluster = keys.last_segment(key)
             try:
                 if not self._sealer.needs_resealing(cluster, entry.value):

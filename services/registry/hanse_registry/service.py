@@ -23,15 +23,16 @@ from hanse.errors import (
     NotFoundError,
 )
 from hanse.federation.clusters import is_ready
-from hanse.federation.kinds import GROUP
 from hanse.kube.model.selectors import LabelSelector
 from hanse.rpc import Policy, group
+from hanse.rpc.filters import ListFilter
 from hanse.rpc.masks import apply_update
 from hanse.rpc.pagination import slice_page
 from hanse.rpc.watch import WatchHub
 from hanse.security.auth import VIEWERS
 from hanse.security.credentials import Sealer
 from hanse.store import Compare, Delete, Put, Store, keys
+from hanse.well_known import FORCE_UNJOIN, GROUP
 from hanse_registry import intent
 from hanse_registry.catalogues import stored_catalogue
 from hanse_registry.controller import Registrar
@@ -40,7 +41,7 @@ from hanse_registry.keeper import Connect
 from hanse_registry.member.credentials import fingerprint, read_kubeconfig, to_message
 from hanse_registry.member.probe import Inventory, take_inventory
 from hanse_registry.member.rights import in_use, missing
-from hanse_registry.membership import FORCE, intended, says
+from hanse_registry.membership import intended, says
 from hanse_registry.names import check_id, parse_name
 from hanse_registry.remaining import held_by
 from hanse_registry.updating import changed_since, check_etag, check_mask, difference, gives_up, named
@@ -185,7 +186,7 @@ class RegistryServicer(registry_service_pb2_grpc.RegistryServiceServicer):
         if request.orphan_objects:
             change["spec"] = {"orphanObjects": True}
         if request.force:
-            change["metadata"] = {"annotations": {FORCE: "true"}}
+            change["metadata"] = {"annotations": {FORCE_UNJOIN: "true"}}
         if change:
             await self._intents.patch(name, change)
         await self._intents.delete(name)
@@ -205,17 +206,18 @@ class RegistryServicer(registry_service_pb2_grpc.RegistryServiceServicer):
         """A page of clusters."""
         revision = await self._registrar.clusters.current()
         selector = LabelSelector.parse(request.label_selector)
+        chosen_by = ListFilter.parse(request.filter, cluster_pb2.Cluster.DESCRIPTOR)
         chosen = [
             (key, cluster)
             for key, cluster in sorted(self._registrar.clusters.items())
-            if selector.matches(cluster.labels)
+            if selector.matches(cluster.labels) and chosen_by.matches(cluster)
         ]
         page = slice_page(
             chosen,
             revision=revision,
             size=request.page_size,
             token=request.page_token,
-            scope=request.label_selector,
+            scope=f"{request.label_selector}\0{request.filter}",
         )
         return registry_service_pb2.ListClustersResponse(
             clusters=page.items, next_page_token=page.next_page_token, revision=page.revision
@@ -235,7 +237,7 @@ class RegistryServicer(registry_service_pb2_grpc.RegistryServiceServicer):
         current = await self._cluster(name)
         check_etag(current, request.cluster.etag)
         change = difference(current, apply_update(current, request.cluster, request.update_mask))
-        entry = self._registrar.objects.entry(intent.object_key(name))
+        entry = self._registrar.objects.versioned(intent.object_key(name))
         if request.cluster.etag and entry is not None:
             if not says(current, entry.value):
                 raise changed_since(current, request.cluster.etag)
@@ -423,7 +425,7 @@ class RegistryServicer(registry_service_pb2_grpc.RegistryServiceServicer):
 
         Credentials have the id of their cluster from the start, views only after the first look.
         """
-        for key, entry in self._registrar.credentials.entries():
+        for key, entry in self._registrar.credentials.all_versioned():
             other = keys.last_segment(key)
             if other == name or (before and entry.mod_revision > before):
                 continue

@@ -8,12 +8,11 @@ import socket
 import sys
 import time
 from contextlib import AsyncExitStack
-from datetime import UTC, datetime
 from typing import Any
 
-from hanse.api.federation.v1.federation_service_pb2 import CreateObjectRequest
 from hanse.api.federation.v1.federation_service_pb2_grpc import FederationServiceStub
 from hanse.api.scheduler.v1.scheduler_service_pb2_grpc import add_SchedulerServiceServicer_to_server
+from hanse.federation.events import EventRecorder, event_sender
 from hanse.rpc import RpcChannel, RpcServer
 from hanse.security.revocation import DenyList
 from hanse.service.runtime import Runtime, run
@@ -21,7 +20,7 @@ from hanse.store import EtcdStore
 from hanse_scheduler import metrics
 from hanse_scheduler.leading import Scheduler
 from hanse_scheduler.placing.evaluator import Evaluator
-from hanse_scheduler.placing.events import COMPONENT, Recorder
+from hanse_scheduler.placing.events import COMPONENT
 from hanse_scheduler.service import POLICY, SchedulerServicer
 from hanse_scheduler.settings import SchedulerSettings
 from hanse_scheduler.state.world import World
@@ -78,7 +77,7 @@ async def _end(task: asyncio.Task[Any]) -> None:
     await asyncio.wait([task])
 
 
-async def _recorder(runtime: Runtime[SchedulerSettings], stack: AsyncExitStack) -> Recorder:
+async def _recorder(runtime: Runtime[SchedulerSettings], stack: AsyncExitStack) -> EventRecorder:
     settings = runtime.settings
     channel = RpcChannel(
         settings.apiserver_endpoint,
@@ -87,12 +86,8 @@ async def _recorder(runtime: Runtime[SchedulerSettings], stack: AsyncExitStack) 
         telemetry=runtime.telemetry,
     )
     await stack.enter_async_context(channel)
-    stub = FederationServiceStub(channel)
-
-    async def send(manifest: bytes) -> None:
-        await stub.CreateObject(CreateObjectRequest(manifest=manifest, field_manager=COMPONENT))
-
-    recorder = Recorder(send, clock=lambda: datetime.now(UTC))
+    send = event_sender(FederationServiceStub(channel), component=COMPONENT)
+    recorder = EventRecorder(send, component=COMPONENT)
     runtime.tasks.create_task(recorder.run(), name="events")
     return recorder
 

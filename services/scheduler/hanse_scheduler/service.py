@@ -21,9 +21,11 @@ from hanse.api.scheduler.v1.placement_pb2 import Placement
 from hanse.api.type.v1 import change_pb2
 from hanse.api.type.v1.object_reference_pb2 import ObjectReference
 from hanse.errors import ConflictError, FailedPreconditionError, InvalidArgumentError, NotFoundError
-from hanse.federation.placements import is_named, is_placed_in
+from hanse.federation.placements import is_placed_in
 from hanse.rpc import Policy
+from hanse.rpc.filters import ListFilter
 from hanse.rpc.pagination import list_page, message_page
+from hanse.rpc.parents import parent_prefix
 from hanse.rpc.watch import WatchHub
 from hanse.store import Collection, KeyValue, Store
 from hanse.store.keys import OBJECTS, PLACEMENTS, ObjectKey
@@ -68,8 +70,9 @@ class SchedulerServicer(scheduler_service_pb2_grpc.SchedulerServiceServicer):
         self, request: pb.ListPlacementsRequest, context: Any
     ) -> pb.ListPlacementsResponse:
         """One page of placements."""
-        prefix = _prefix(request.name_prefix)
-        if not request.cluster:
+        prefix = parent_prefix(request.parent, PLACEMENTS, depth=3)
+        chosen_by = ListFilter.parse(request.filter, Placement.DESCRIPTOR)
+        if not request.filter:
             read = await list_page(self._store, prefix, size=request.page_size, token=request.page_token)
             return pb.ListPlacementsResponse(
                 placements=[_decode(kv) for kv in read.items],
@@ -80,7 +83,7 @@ class SchedulerServicer(scheduler_service_pb2_grpc.SchedulerServiceServicer):
         chosen = [
             (name, placement)
             for name, placement in _Placements(self._world.placements).items()
-            if name.startswith(prefix) and is_named(placement, request.cluster)
+            if name.startswith(prefix) and chosen_by.matches(placement)
         ]
         page = message_page(
             sorted(chosen, key=lambda item: item[0]),
@@ -88,7 +91,7 @@ class SchedulerServicer(scheduler_service_pb2_grpc.SchedulerServiceServicer):
             revision=revision,
             size=request.page_size,
             token=request.page_token,
-            scope=f"{prefix}\0{request.cluster}",
+            scope=f"{prefix}\0{request.filter}",
         )
         return pb.ListPlacementsResponse(
             placements=page.items, next_page_token=page.next_page_token, revision=page.revision
@@ -98,7 +101,7 @@ class SchedulerServicer(scheduler_service_pb2_grpc.SchedulerServiceServicer):
         self, request: pb.WatchPlacementsRequest, context: Any
     ) -> AsyncIterator[pb.WatchPlacementsResponse]:
         """The placements as they are, then every change."""
-        prefix = _prefix(request.name_prefix)
+        prefix = parent_prefix(request.parent, PLACEMENTS, depth=3)
         if not request.revision:
             await self._world.follower.current()
         async for change in self._hub.watch(request.revision, select=lambda name, _: name.startswith(prefix)):
@@ -234,15 +237,6 @@ def _path_of(reference: ObjectReference) -> str:
         )
     key = ObjectKey(reference.group, reference.resource, reference.namespace, reference.name)
     return key.key(OBJECTS).partition("/")[2]
-
-
-def _prefix(given: str) -> str:
-    prefix = given or f"{PLACEMENTS}/"
-    if not prefix.startswith(f"{PLACEMENTS}/"):
-        raise InvalidArgumentError(
-            f"name_prefix {given!r} does not start with {PLACEMENTS}/", metadata={"field": "name_prefix"}
-        )
-    return prefix
 
 
 def _missing(name: str) -> NotFoundError:

@@ -6,12 +6,13 @@ import asyncio
 import os
 import socket
 import sys
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
+from typing import Final
 
-from hanse.api.federation.v1.federation_service_pb2 import CreateObjectRequest
 from hanse.api.federation.v1.federation_service_pb2_grpc import FederationServiceStub
 from hanse.api.syncer.v1.syncer_service_pb2_grpc import add_SyncerServiceServicer_to_server
+from hanse.federation.events import EventRecorder, event_sender
 from hanse.rpc import RpcChannel, RpcServer
 from hanse.security.credentials import Sealer
 from hanse.security.revocation import DenyList
@@ -24,14 +25,16 @@ from hanse_syncer.cluster.controller import ClusterController
 from hanse_syncer.cluster.dependencies import SyncerDependencies
 from hanse_syncer.decide.render import Renderer
 from hanse_syncer.orphans.janitor import Janitor
-from hanse_syncer.ownership import FIELD_MANAGER
-from hanse_syncer.report.events import EventSink
 from hanse_syncer.report.metrics import SyncerMetrics
 from hanse_syncer.report.state_table import SyncStateLoader
 from hanse_syncer.service import POLICY, SyncerServicer
 from hanse_syncer.settings import SyncerSettings
 from hanse_syncer.sharing import Sharing
 from hanse_syncer.world import World
+
+COMPONENT: Final = "hanse-syncer"
+QUIET_SECONDS: Final = 60.0
+"""The same of one object in one cluster is recorded as an Event once in so many seconds."""
 
 
 async def serve(runtime: Runtime[SyncerSettings]) -> None:
@@ -62,7 +65,12 @@ async def serve(runtime: Runtime[SyncerSettings]) -> None:
         if settings.apiserver_endpoint
         else None
     )
-    events = EventSink(_sender(channel) if channel is not None else None, identity=identity)
+    events = EventRecorder(
+        event_sender(FederationServiceStub(channel), component=COMPONENT) if channel is not None else None,
+        component=COMPONENT,
+        host=identity,
+        quiet=QUIET_SECONDS,
+    )
     try:
         opened = SealedStore(store, ObjectSealer(rings[SECRETS].ring))
         for ring in rings.values():
@@ -148,15 +156,6 @@ async def _founded(runtime: Runtime[SyncerSettings], world: World) -> str:
     finally:
         founded.cancel()
         stopping.cancel()
-
-
-def _sender(channel: RpcChannel) -> Callable[[bytes], Awaitable[object]]:
-    stub = FederationServiceStub(channel)
-
-    async def send(encoded: bytes) -> object:
-        return await stub.CreateObject(CreateObjectRequest(manifest=encoded, field_manager=FIELD_MANAGER))
-
-    return send
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from hanse.control.leading import lead
 from hanse.control.ring import HashRing
 from hanse.errors import HanseError
 from hanse.process.telemetry import get_logger
-from hanse.store import Leadership, LeaseHandle, Mirror, Store, keys
+from hanse.store import Collection, Follower, Leadership, LeaseHandle, Store, keys
 from hanse.store.decoding import leased
 from hanse_syncer.cluster.controller import ClusterController
 from hanse_syncer.cluster.dependencies import SyncerDependencies
@@ -51,7 +51,8 @@ class Sharing:
         self._store: Store = dependencies.store
         self._world: World = dependencies.world
         self._lease_seconds = lease_seconds
-        self._members: Mirror[bytes] = Mirror(dependencies.store, f"{keys.MEMBERS}/{SERVICE}/", leased)
+        self._members = Collection(f"{keys.MEMBERS}/{SERVICE}/", leased)
+        self._follower = Follower(dependencies.store, self._members)
         self._changed = asyncio.Event()
         self._held: dict[str, tuple[asyncio.Event, asyncio.Task[None]]] = {}
 
@@ -59,10 +60,10 @@ class Sharing:
         """Share until `stop` is set; then give everything up in order."""
         self._members.subscribe(lambda *_: self._changed.set())
         self._world.watch_clusters(self._changed.set)
-        async with self._members, asyncio.TaskGroup() as group:
-            await self._members.synced()
+        async with self._follower, asyncio.TaskGroup() as group:
+            await self._follower.synced()
             registering = group.create_task(self._register(), name="register syncer")
-            watching = group.create_task(self._members.failed(), name="watch syncers")
+            watching = group.create_task(self._follower.failed(), name="watch syncers")
             while not stop.is_set():
                 self._changed.clear()
                 self._rearrange(group)

@@ -15,9 +15,8 @@ from opentelemetry import metrics
 from hanse.api.dns.v1 import record_set_pb2
 from hanse.boundary import Boundary
 from hanse.process.telemetry import get_logger
-from hanse.store import KeyValue, Store, keys
+from hanse.store import Collection, Follower, KeyValue, Store, keys
 from hanse.store.decoding import decode
-from hanse.store.mirror import Mirror
 from hanse_dns.journal import APEX, stored_record
 from hanse_dns.serving.answers import CompiledZone, Name
 from hanse_dns.serving.responder import SERVFAIL, Guard, failure, respond
@@ -44,8 +43,9 @@ class Answering:
         says which clients are answered; without one all are."""
         self._guard = guard
         self.zone_name = zone
-        self.mirror: Mirror[Stored] = Mirror(store, f"{keys.RECORDS}/{zone}/", self._decode)
-        self.mirror.subscribe(self._changed)
+        self.records: Collection[Stored] = Collection(f"{keys.RECORDS}/{zone}/", self._decode)
+        self.records.subscribe(self._changed)
+        self.follower = Follower(store, self.records)
         origin = f"{zone}."
         server = name_server if name_server.endswith(".") else f"{name_server}.{origin}"
         self._apex = keys.record(zone, APEX)
@@ -68,12 +68,12 @@ class Answering:
 
     def record_sets(self) -> list[tuple[str, record_set_pb2.RecordSet]]:
         """What is served, by key."""
-        found = ((key, value) for key, value in self.mirror.items())
+        found = ((key, value) for key, value in self.records.items())
         return sorted((key, value) for key, value in found if isinstance(value, record_set_pb2.RecordSet))
 
     def record_set(self, fqdn: str) -> record_set_pb2.RecordSet | None:
         """The record set of a name, given with or without the dot at its end."""
-        found = self.mirror.get(f"{keys.RECORDS}/{self.zone_name}/{fqdn.rstrip('.').lower()}")
+        found = self.records.get(f"{keys.RECORDS}/{self.zone_name}/{fqdn.rstrip('.').lower()}")
         return found if isinstance(found, record_set_pb2.RecordSet) else None
 
     def respond(self, message: bytes, tcp: bool, client: str = "") -> bytes | None:
@@ -82,7 +82,7 @@ class Answering:
         Without `client` it is the service's own question.
         """
         self._turn += 1
-        zone = self._zone if self.mirror.revision else None
+        zone = self._zone if self.records.revision else None
         guard = self._guard if client else None
         try:
             response, code = respond(message, zone, turn=self._turn, tcp=tcp, client=client, guard=guard)

@@ -17,11 +17,7 @@ from hanse.api.scheduler.v1.placement_pb2 import ClusterPlacement
 from hanse.kube.kinds.kind import Kind
 from hanse.kube.kinds.kubernetes import apps, batch
 from hanse.kube.model.objects import Object, child
-from hanse_scheduler.decide.preferences import (
-    DEPLOYMENT_PREFERENCES,
-    JOB_PREFERENCES,
-    REPLICA_SET_PREFERENCES,
-)
+from hanse.well_known import DEPLOYMENT_PREFERENCES, JOB_PREFERENCES, REPLICA_SET_PREFERENCES
 
 
 @dataclass(frozen=True, slots=True)

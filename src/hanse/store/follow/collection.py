@@ -12,7 +12,7 @@ Next: `hanse.store.follow.follower`, which fills it.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, ItemsView, Iterator, KeysView, Mapping
+from collections.abc import Callable, ItemsView, Iterator, KeysView, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -20,8 +20,7 @@ from typing import Generic, Protocol, TypeVar
 
 from hanse.boundary import Boundary
 from hanse.store import keys
-from hanse.store.follow.watermark import Watermark
-from hanse.store.spans import Span
+from hanse.store.follow.list_watch import ListWatch
 from hanse.store.types import KeyValue
 
 T = TypeVar("T")
@@ -75,8 +74,7 @@ class Collection(Generic[T]):
         self._values: dict[str, Versioned[T]] = {}
         self._broken: dict[str, int] = {}
         self._subscribers: list[OnChange[T]] = []
-        self._watermark = Watermark(Span(prefix), (prefix,))
-        self._reached: Callable[[int, float], Awaitable[None]] | None = None
+        self._follower: ListWatch | None = None
         self._boundary = Boundary(f"follower {prefix.partition('/')[0] or 'all'}")
 
     # --- reading
@@ -84,13 +82,15 @@ class Collection(Generic[T]):
     @property
     def revision(self) -> int:
         """The revision that the values are of; 0 before the first list."""
-        return self._watermark.revision
+        return self._followed_by.watermark(self.prefix).revision
 
     async def reached(self, revision: int, timeout: float = 10.0) -> None:
         """Wait until the values are of `revision` or later, as `ListWatch.reached`; other spans may lag."""
-        if self._reached is None:
-            raise RuntimeError(f"{self.prefix} was given to no follower")
-        await self._reached(revision, timeout)
+        await self._followed_by.reached(revision, timeout, prefix=self.prefix)
+
+    async def current(self, timeout: float = 10.0) -> int:
+        """Wait until the values are as new as the store is now; see `ListWatch.current`."""
+        return await self._followed_by.current(timeout, prefix=self.prefix)
 
     @property
     def broken(self) -> Mapping[str, int]:
@@ -148,9 +148,11 @@ class Collection(Generic[T]):
 
     # --- for the follower
 
-    def attach(self, watermark: Watermark, reached: Callable[[int, float], Awaitable[None]]) -> None:
-        """Be as far as `watermark` says from now on, and wait for more by `reached`."""
-        self._watermark, self._reached = watermark, reached
+    def attach(self, follower: ListWatch) -> None:
+        """Be as far as `follower` is from now on. Raises ValueError if another one fills it."""
+        if self._follower is not None:
+            raise ValueError(f"{self.prefix} is followed already")
+        self._follower = follower
 
     def decode(self, kv: KeyValue) -> Decoded[T]:
         """Decode a stored value. Pure."""
@@ -200,6 +202,12 @@ class Collection(Generic[T]):
     def count(self) -> int:
         """Return how many keys are stored, those that cannot be read among them."""
         return len(self._values) + len(self._broken.keys() - self._values.keys())
+
+    @property
+    def _followed_by(self) -> ListWatch:
+        if self._follower is None:
+            raise ValueError(f"{self.prefix} was given to no follower")
+        return self._follower
 
     def _tell_one(self, subscriber: OnChange[T], told: Difference[T]) -> None:
         """Tell one subscriber of one change. What it makes of a value that it raises on is not known."""

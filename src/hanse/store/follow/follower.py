@@ -37,15 +37,12 @@ class Follower(ListWatch):
         prefixes = [collection.prefix for collection in collections]
         super().__init__(store, _Collections(collections), prefixes, spans=spans)
         for collection in collections:
-            collection.attach(self.watermark(collection.prefix), partial(self._reached_of, collection.prefix))
+            collection.attach(self)
 
     @property
     def broken(self) -> Mapping[str, int]:
         """What is broken in any of the collections, with the revision of the value that cannot be read."""
         return {key: at for collection in self.collections for key, at in collection.broken.items()}
-
-    async def _reached_of(self, prefix: str, revision: int, timeout: float) -> None:
-        await self.reached(revision, timeout, prefix=prefix)
 
     def unknown(self) -> list[str]:
         """Return the keys that are stored, and of which no value could ever be read."""

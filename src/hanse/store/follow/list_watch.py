@@ -112,7 +112,7 @@ class ListWatch:
 
         `timeout` is in seconds; raises `DeadlineError` after it.
         """
-        marks = [self.watermark(prefix)] if prefix else self._marks
+        marks = self._of(prefix)
         if all(mark.revision >= revision for mark in marks):
             return
         if self._asks:
@@ -130,8 +130,8 @@ class ListWatch:
                 reason="STALE",
             ) from None
 
-    async def current(self, timeout: float = 10.0) -> int:
-        """Wait until everything is as new as the store is now; return the revision.
+    async def current(self, timeout: float = 10.0, *, prefix: str = "") -> int:
+        """Wait until all spans, or that of `prefix`, are as new as the store is now; return the revision.
 
         What was acknowledged to anybody before the call has then been taken in. One round trip if the newest
         write was under the prefixes; else the store is asked whether they are unchanged, which costs etcd
@@ -139,10 +139,11 @@ class ListWatch:
         as `reached`, and `UnavailableError`.
         """
         revision = await self._store.revision()
-        if 0 < self.revision < revision:
-            await self._ask_once([mark for mark in self._marks if mark.revision < revision])
-        await self.reached(revision, timeout)
-        return self.revision
+        marks = self._of(prefix)
+        if self.revision and (behind := [mark for mark in marks if mark.revision < revision]):
+            await self._ask_once(behind)
+        await self.reached(revision, timeout, prefix=prefix)
+        return min(mark.revision for mark in marks)
 
     async def failed(self) -> None:
         """Wait until the store is no longer followed, and raise what ended that; nothing if it was closed.
@@ -188,6 +189,9 @@ class ListWatch:
     @property
     def _name(self) -> str:
         return self._prefixes[0].partition("/")[0] or "all"
+
+    def _of(self, prefix: str) -> Sequence[Watermark]:
+        return (self.watermark(prefix),) if prefix else self._marks
 
     # --- list, watch
 
