@@ -22,9 +22,10 @@ from hanse.backoff import Backoff
 from hanse.kube.client.bounds import FOLLOWED_OBJECTS, MisbehavingMemberError
 from hanse.kube.client.client import KubeClient
 from hanse.kube.client.informer import Informer
+from hanse.kube.kinds.kubernetes import core
 from hanse.kube.model.objects import Object
 from hanse.process.telemetry import get_logger
-from hanse_syncer.decide import health
+from hanse_syncer.decide import kinds
 from hanse_syncer.decide.plan import Seen
 from hanse_syncer.member.endpoints import SERVICE_NAME_LABEL
 from hanse_syncer.member.member import Member, Target
@@ -191,7 +192,7 @@ class Session:
             return None
         if found is not None:
             found.task.cancel()
-        metadata_only = identity in health.STATELESS_KINDS
+        metadata_only = kinds.is_stateless(*identity)
         objects = ObservedObjects(
             _PathObserver(self, f"{target.key.group or 'core'}/{target.key.resource}"),
             metadata_only=metadata_only,
@@ -208,7 +209,7 @@ class Session:
         )
         task = self._group.create_task(informer.run(), name=f"informer {self.member.cluster} {identity}")
         self._followed[identity] = _Followed(target.api_version, objects, task)
-        if identity == ("", "services") and not self._slicing:
+        if identity == core.SERVICE.group_plural and not self._slicing:
             self._slicing = True
             slices = Informer(
                 self.client,
