@@ -80,7 +80,7 @@ docs: setup-dev ## Write the reference of the Python client, the contracts and t
 	$(PY) scripts/docs.py
 
 clients: setup-dev ## Generate clients in Go, TypeScript and Java into build/clients (Go, npm and protoc make them).
-	@plugins=$$(bash clients/plugins/build.sh) && PATH="$$plugins:$$PATH" $(PY) scripts/gen.py --clients build/clients
+	@plugins=$$(bash scripts/plugins/build.sh) && PATH="$$plugins:$$PATH" $(PY) scripts/gen.py --clients build/clients
 	@echo "build/clients: go, typescript, java"
 
 lock: setup-dev ## Write the lock files from what is installed.

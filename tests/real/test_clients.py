@@ -40,7 +40,7 @@ def run(*command: str | Path, cwd: Path | None = None, path: str = "") -> str:
 @pytest.fixture(scope="session")
 def generated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the clients, by language."""
-    plugins = run("bash", ROOT / "clients" / "plugins" / "build.sh").splitlines()[-1]
+    plugins = run("bash", ROOT / "scripts" / "plugins" / "build.sh").splitlines()[-1]
     folder = tmp_path_factory.mktemp("clients")
     run(sys.executable, ROOT / "scripts" / "gen.py", "--clients", folder, path=plugins)
     return folder
