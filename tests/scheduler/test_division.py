@@ -268,10 +268,17 @@ def test_completions_are_told_once(
 @given(JOBS)
 def test_an_indivisible_job_runs_in_one_cluster(clusters: list[ClusterReplicas]) -> None:
     """Each Pod of an Indexed Job has an index that counts once."""
-    clusters = [
-        in_cluster(item.cluster.name, away_since=item.cluster.since or None, assigned=4 if item.placed else
-        None, completions=6) for item in clusters ]  # fmt: skip division = share(Totals(4, 6,
-        indivisible=True), clusters) assert sum(1 for item in division.shares.values() if item.replicas) <= 1
+    whole = [
+        in_cluster(
+            item.cluster.name,
+            away_since=item.cluster.since or None,
+            assigned=4 if item.placed else None,
+            completions=6,
+        )
+        for item in clusters
+    ]
+    division = share(Totals(4, 6, indivisible=True), whole)
+    assert sum(1 for item in division.shares.values() if item.replicas) <= 1
 
 
 def test_a_job_that_is_paused_keeps_its_completions() -> None:
