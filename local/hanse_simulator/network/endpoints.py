@@ -16,6 +16,7 @@ from hanse.errors import AlreadyExistsError, NotFoundError, PermissionDeniedErro
 from hanse.kube.engine.served import ObjectChange
 from hanse.kube.model.objects import Object, labels_of, mapping
 from hanse.kube.model.selectors import LabelSelector
+from hanse.well_known import ZONE_LABEL
 from hanse_simulator.controllers.loops import Loop, controlled_by, itself, split
 from hanse_simulator.controllers.pods import phase
 from hanse_simulator.network import endpointrules as rules
@@ -167,4 +168,4 @@ class Endpoints:
 
     def _zone(self, node: str) -> str:
         found = self._world.get(NODES, "", node)
-        return labels_of(found).get("topology.kubernetes.io/zone", "") if found else ""
+        return labels_of(found).get(ZONE_LABEL, "") if found else ""
