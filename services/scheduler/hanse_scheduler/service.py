@@ -19,16 +19,16 @@ from hanse.api.scheduler.v1 import scheduler_service_pb2 as pb
 from hanse.api.scheduler.v1 import scheduler_service_pb2_grpc
 from hanse.api.scheduler.v1.placement_pb2 import Placement
 from hanse.api.type.v1 import change_pb2
-from hanse.api.type.v1.object_reference_pb2 import ObjectReference
 from hanse.errors import ConflictError, FailedPreconditionError, InvalidArgumentError, NotFoundError
 from hanse.federation.placements import is_placed_in
+from hanse.federation.references import key_of
 from hanse.rpc.filters import ListFilter
 from hanse.rpc.pagination import list_page, message_page
 from hanse.rpc.parents import parent_prefix
 from hanse.rpc.policy import Policy
 from hanse.rpc.watch import WatchHub
 from hanse.store import Collection, KeyValue, Store
-from hanse.store.keys import PLACEMENTS, ObjectKey
+from hanse.store.keys import PLACEMENTS
 from hanse_scheduler.decide.decision import PlacementDecision
 from hanse_scheduler.leading import PlacementController
 from hanse_scheduler.placing.evaluator import Evaluator
@@ -118,7 +118,7 @@ class SchedulerServicer(scheduler_service_pb2_grpc.SchedulerServiceServicer):
         self, request: pb.ExplainPlacementRequest, context: Any
     ) -> pb.ExplainPlacementResponse:
         """What would be decided now, and how."""
-        path = _path_of(request.object)
+        path = key_of(request.object).path()
         for _ in range(_ATTEMPTS):
             await self._world.follower.current()
             if self._world.record(path) is None:
@@ -230,15 +230,6 @@ def _path(name: str) -> str:
             metadata={"field": "name"},
         )
     return path
-
-
-def _path_of(reference: ObjectReference) -> str:
-    if not reference.resource or not reference.name:
-        raise InvalidArgumentError(
-            "object needs a resource (plural, such as deployments) and a name", metadata={"field": "object"}
-        )
-    key = ObjectKey(reference.group, reference.resource, reference.namespace, reference.name)
-    return key.path()
 
 
 def _missing(name: str) -> NotFoundError:

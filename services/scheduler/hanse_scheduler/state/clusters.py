@@ -21,12 +21,9 @@ from hanse.api.registry.v1.cluster_pb2 import (
     ClusterState,
 )
 from hanse.api.type.v1.condition_pb2 import TRUE
-from hanse.federation.clusters import is_leaving, is_reachable
-from hanse.well_known import CLUSTER_LABEL, is_own_taint
+from hanse.federation.clusters import is_leaving, is_reachable, ready_condition
+from hanse.well_known import CLUSTER_LABEL, REGION_LABEL, is_own_taint
 from hanse_scheduler.times import seconds_of
-
-REGION_LABEL = "topology.kubernetes.io/region"
-"""Label that every cluster of a known region is given, unless it has it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,14 +67,8 @@ def view_of(message: Cluster) -> MemberCluster:
     reachable = is_reachable(message)
     since = 0.0
     if not reachable:
-        since = next(
-            (
-                seconds_of(condition.last_transition_time)
-                for condition in message.conditions
-                if condition.type == "Ready" and condition.status != TRUE
-            ),
-            0.0,
-        )
+        ready = ready_condition(message)
+        since = seconds_of(ready.last_transition_time) if ready and ready.status != TRUE else 0.0
     return MemberCluster(
         name=name,
         state=message.state,

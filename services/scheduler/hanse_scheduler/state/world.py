@@ -28,6 +28,7 @@ from typing import TypeVar
 from hanse.api.scheduler.v1.placement_pb2 import Placement
 from hanse.boundary import Boundary
 from hanse.federation.placements import is_named, is_releasing, named_clusters
+from hanse.kube.kinds.kubernetes import core
 from hanse.store import Collection, Follower, Store
 from hanse.store.keys import (
     CATALOGUES,
@@ -254,7 +255,7 @@ class World:
             self._set_placement(path, Stored(placement, revision) if placement is not None else None)
 
     def _holding(self, key: ObjectKey) -> frozenset[str]:
-        if (key.group, key.resource) != ("", "namespaces"):
+        if (key.group, key.resource) != core.NAMESPACE.group_plural:
             return frozenset()
         return frozenset(self._contents.get(key.name, ()))
 
