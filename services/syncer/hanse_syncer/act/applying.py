@@ -19,7 +19,7 @@ import orjson
 from hanse.api.scheduler.v1 import placement_pb2 as placements
 from hanse.api.syncer.v1 import sync_state_pb2 as sync
 from hanse.api.syncer.v1.sync_state_pb2 import SyncState
-from hanse.control.queue import Backoff
+from hanse.backoff import Backoff
 from hanse.control.reconcile import Result
 from hanse.kube.client.expect import Answer
 from hanse.kube.model.objects import Object
@@ -215,11 +215,9 @@ class Applying:
         adopt = request.placement is not None and request.placement.conflict_resolution == placements.ADOPT
         if not adopt or ownership.other_federation(live, context.federation_id):
             return False
-        context.events.report(
-            request.key,
-            request.intent,
-            cluster=context.cluster,
-            kind="Normal",
+        context.record(
+            request,
+            type_="Normal",
             reason="Adopted",
             message="an existing object was taken over, as the policy says",
         )
