@@ -24,8 +24,8 @@ from hanse.errors import (
 from hanse.well_known import GROUP
 from hanse_install.keys import digests
 from hanse_install.kubectl import Kubectl, Manifest, documents
-from hanse_install.options import ZONE, Options
-from hanse_install.record import LABEL, Record
+from hanse_install.options import ZONE, InitOptions
+from hanse_install.record import LABEL, InstallationRecord
 from hanse_install.stages import reference
 
 _VERBS = ("get", "create", "patch", "delete")
@@ -124,17 +124,21 @@ def rights(kubectl: Kubectl, manifests: Iterable[Manifest], namespace: str) -> N
         raise _denied(kubectl, f"not allowed: {words}")
 
 
-def records(kubectl: Kubectl) -> list[Record]:
+def records(kubectl: Kubectl) -> list[InstallationRecord]:
     """All installations in the host cluster."""
-    return [Record.of(each) for each in kubectl.items("configmaps", "--all-namespaces", "-l", LABEL)]
+    return [
+        InstallationRecord.of(each) for each in kubectl.items("configmaps", "--all-namespaces", "-l", LABEL)
+    ]
 
 
-def of_federation(found: Sequence[Record], federation: str, namespace: str | None) -> Record | None:
+def of_federation(
+    found: Sequence[InstallationRecord], federation: str, namespace: str | None
+) -> InstallationRecord | None:
     """The installation of that name; None if there is none and the name and the namespace are free.
 
     Raises FailedPreconditionError if one of them is taken.
     """
-    own: Record | None = None
+    own: InstallationRecord | None = None
     for each in found:
         if each.federation == federation:
             if namespace not in {None, each.namespace}:
@@ -154,7 +158,7 @@ def of_federation(found: Sequence[Record], federation: str, namespace: str | Non
     return own
 
 
-def same_authority(record: Record, directory: Path) -> None:
+def same_authority(record: InstallationRecord, directory: Path) -> None:
     """Raise FailedPreconditionError if a federation was made with other keys than those in the directory."""
     known = digests(directory)
     if record.authority not in known:
@@ -178,7 +182,9 @@ def _bare(manifest: Manifest) -> Manifest:
     return {"apiVersion": manifest["apiVersion"], "kind": manifest["kind"], "metadata": meta}
 
 
-def kept(there: Iterable[Manifest], record: Record | None, others: Iterable[Record]) -> Iterator[str]:
+def kept(
+    there: Iterable[Manifest], record: InstallationRecord | None, others: Iterable[InstallationRecord]
+) -> Iterator[str]:
     """What is there, is not this installation's, and may stay: the namespace, and what another one made.
 
     Raises FailedPreconditionError for anything else that is in the way.
@@ -198,7 +204,7 @@ def kept(there: Iterable[Manifest], record: Record | None, others: Iterable[Reco
             )
 
 
-def storage(kubectl: Kubectl, options: Options) -> Iterator[str]:
+def storage(kubectl: Kubectl, options: InitOptions) -> Iterator[str]:
     """What to warn of about volumes. Raises FailedPreconditionError for a StorageClass that does not
     exist."""
     if options.endpoints or options.etcd_persistent_storage is False:
@@ -264,9 +270,9 @@ def _volumes(claims: Sequence[tuple[str, str]]) -> str:
     return ", ".join(f"{size} {kind}".strip() for size, kind in claims) or "none"
 
 
-def same_store(options: Options, record: Record) -> None:
+def same_store(options: InitOptions, record: InstallationRecord) -> None:
     """Raise FailedPreconditionError for what an installation cannot become by another run."""
-    before = Options(record.federation).over(record.options)
+    before = InitOptions(record.federation).over(record.options)
     if bool(options.endpoints) != bool(before.endpoints):
         raise FailedPreconditionError(
             "this federation would get another etcd, without what is in the one that it has: leave "

@@ -22,7 +22,7 @@ from hanse.security.pki import CertificateAuthority
 from hanse.security.rotation import past
 from hanse.security.subject import certificates_of
 from hanse_install.kubectl import Kubectl
-from hanse_install.options import NAMESPACE, Options
+from hanse_install.options import NAMESPACE, InitOptions
 from hanse_install.stages import Manifest
 
 _ETCD_OWN = frozenset({"hanse-etcd-server", "hanse-etcd-peer"})
@@ -49,7 +49,7 @@ def digest(certificate: bytes) -> str:
     return hashlib.sha256(certificate.strip()).hexdigest()
 
 
-def etcd_authority(directory: Path, options: Options) -> Path:
+def etcd_authority(directory: Path, options: InitOptions) -> Path:
     """The file with the authority of etcd's own certificates: what --etcd-ca named last, for an etcd of the
     user's, else that of the installation."""
     said = directory / SERVERS_CA
@@ -66,7 +66,7 @@ def digests(directory: Path) -> frozenset[str]:
     return frozenset(map(digest, (*certificates_of(authority(directory)), *past(directory))))
 
 
-def made(directory: Path, options: Options, *, etcd_ca: Path | None) -> list[Manifest]:
+def made(directory: Path, options: InitOptions, *, etcd_ca: Path | None) -> list[Manifest]:
     """The Secrets, issuing what is missing or near its end. Raises ConfigError."""
     host, _ = options.address
     found = [

@@ -24,7 +24,7 @@ LABEL: Final = "hanse.dev/installation"
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class InstallationRecord:
     """What was made. `authority` is the SHA-256 of the certificate of the federation's authority: its id
     here."""
 
@@ -64,7 +64,7 @@ class Record:
         }
 
     @classmethod
-    def of(cls, manifest: Mapping[str, Any]) -> Record:
+    def of(cls, manifest: Mapping[str, Any]) -> InstallationRecord:
         """Read the ConfigMap. Raises FailedPreconditionError for one that somebody has changed beyond
         reading."""
         namespace = manifest["metadata"]["namespace"]

@@ -31,7 +31,7 @@ _STARTING: Final = frozenset({"ContainerCreating", "PodInitializing"})
 
 
 @dataclass(frozen=True, slots=True)
-class Stage:
+class RolloutStage:
     """What is applied together and waited for."""
 
     title: str
@@ -60,18 +60,20 @@ def reference(manifest: Mapping[str, Any]) -> str:
     )
 
 
-def stages(manifests: Iterable[Manifest]) -> list[Stage]:
+def stages(manifests: Iterable[Manifest]) -> list[RolloutStage]:
     """The stages in their order. The first has no workload."""
     everything = list(manifests)
-    found = [Stage("what all need", tuple(each for each in everything if each["kind"] not in WORKLOADS))]
+    found = [
+        RolloutStage("what all need", tuple(each for each in everything if each["kind"] not in WORKLOADS))
+    ]
     workloads = [each for each in everything if each["kind"] in WORKLOADS]
     for title, components in _ORDER:
         own = tuple(each for each in workloads if _component(each) in components)
         if own:
-            found.append(Stage(title, own))
+            found.append(RolloutStage(title, own))
     known = {component for _, components in _ORDER for component in components}
     rest = tuple(each for each in workloads if _component(each) not in known)
-    return [*found, Stage("the rest", rest)] if rest else found
+    return [*found, RolloutStage("the rest", rest)] if rest else found
 
 
 def _component(manifest: Mapping[str, Any]) -> str:

@@ -19,7 +19,7 @@ from hanse.addresses import is_ip_address
 from hanse.errors import ConfigError
 from hanse.process.settings import ServiceSettings
 from hanse_local import ports
-from hanse_local.options import Options
+from hanse_local.options import UpOptions
 from hanse_local.topology import default_clusters
 
 SERVICES = ("apiserver", "registry", "scheduler", "syncer", "dns")
@@ -30,7 +30,7 @@ _COMMON = ("etcd_prefix", "federation_name", "dns_suffix", "otlp_endpoint")
 """Options that are a setting of every process, and are judged as such."""
 
 
-def check_options(options: Options) -> None:
+def check_options(options: UpOptions) -> None:
     """Raises ConfigError for an option that is wrong whatever is in the data directory."""
     if options.clusters is not None:
         try:

@@ -27,10 +27,10 @@ from hanse_local.etcd import binary as etcd
 from hanse_local.etcd.continuity import EtcdAccess, check_directory
 from hanse_local.keys.certificates import ADMIN, ETCD, MEMBERS_ETCD, ROOT, Certificates, held
 from hanse_local.layout import DataDir
-from hanse_local.options import DEFAULT_CLUSTERS, LOOPBACK, Options
+from hanse_local.options import DEFAULT_CLUSTERS, LOOPBACK, UpOptions
 from hanse_local.supervise.process import ProcessSpec
 from hanse_local.supervise.readiness import EtcdHealth, ReadyFile
-from hanse_local.supervise.state import SEALING, State
+from hanse_local.supervise.state import SEALING, DirectoryState
 from hanse_local.topology import SimulatedCluster, default_clusters
 
 HOST = LOOPBACK
@@ -45,12 +45,12 @@ MEMBER_STOP, SERVICE_STOP = 1, 2
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class FederationPlan:
     """All that is needed to run a federation."""
 
     data: DataDir
-    options: Options
-    state: State
+    options: UpOptions
+    state: DirectoryState
     specs: tuple[ProcessSpec, ...]
     etcd: EtcdAccess
     """Where the federation's state is; as the administrator of etcd if etcd is ours."""
@@ -89,14 +89,14 @@ def joined(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def prepare(data: DataDir, options: Options, claims: ports.Claims) -> Plan:
+def prepare(data: DataDir, options: UpOptions, claims: ports.Claims) -> FederationPlan:
     """Choose and claim ports, issue certificates, write configuration. Raises HanseError."""
     with held(data):
         return _prepare(data, options, claims)
 
 
-def _prepare(data: DataDir, options: Options, claims: ports.Claims) -> Plan:
-    old = State.load(data.state)
+def _prepare(data: DataDir, options: UpOptions, claims: ports.Claims) -> FederationPlan:
+    old = DirectoryState.load(data.state)
     options = options.resolved(old)
     check_options(options)
     clusters = _clusters(old, options)
@@ -139,7 +139,7 @@ def _prepare(data: DataDir, options: Options, claims: ports.Claims) -> Plan:
     specs, warnings = builder.specs()
     state.save(data.state)
     builder.write_client_config()
-    return Plan(
+    return FederationPlan(
         data=data,
         options=options,
         state=state,
@@ -155,7 +155,7 @@ def _prepare(data: DataDir, options: Options, claims: ports.Claims) -> Plan:
     )
 
 
-def _clusters(state: State, options: Options) -> tuple[SimulatedCluster, ...]:
+def _clusters(state: DirectoryState, options: UpOptions) -> tuple[SimulatedCluster, ...]:
     known = state.clusters
     if options.clusters is None:
         return known if state.founded else known or default_clusters(DEFAULT_CLUSTERS)
@@ -189,7 +189,7 @@ def _port_names(clusters: Iterable[SimulatedCluster], *, embedded: bool) -> list
     ]
 
 
-def _check_moved(state: State, moved: Iterable[str]) -> None:
+def _check_moved(state: DirectoryState, moved: Iterable[str]) -> None:
     """A joined cluster is known to the federation by its address, so its port must stay."""
     for cluster in state.clusters:
         name = f"{cluster.process}.https"
@@ -203,7 +203,7 @@ def _check_moved(state: State, moved: Iterable[str]) -> None:
 class _Builder:
     """Builds the processes of one federation and writes their files."""
 
-    def __init__(self, data: DataDir, options: Options, state: State) -> None:
+    def __init__(self, data: DataDir, options: UpOptions, state: DirectoryState) -> None:
         self.data = data
         self.options = options
         self.state = state

@@ -22,8 +22,8 @@ from hanse.errors import ConfigError, HanseError
 from hanse.process.settings import TlsFiles
 from hanse.security.keyring import read_keys
 from hanse_local.backup.contents import (
+    BackupManifest,
     EtcdSource,
-    Manifest,
     check,
     file_name,
     included,
@@ -270,7 +270,7 @@ def _asked(*, new: bool) -> str:
     return str(click.prompt("Passphrase", hide_input=True, confirmation_prompt=new, err=True))
 
 
-def _describe(console: Console, manifest: Manifest) -> None:
+def _describe(console: Console, manifest: BackupManifest) -> None:
     lines = [
         f"federation   {manifest.federation_name} {manifest.federation_id}",
         f"taken        {manifest.created} by Hanse {manifest.hanse}",

@@ -41,7 +41,7 @@ from hanse_local.backup.sealed_file import SealedReader, SealedWriter, Secret
 from hanse_local.keys.certificates import ETCD, MEMBERS_ETCD, ROOT
 from hanse_local.layout import DataDir
 from hanse_local.supervise import background
-from hanse_local.supervise.state import State
+from hanse_local.supervise.state import DirectoryState
 
 FORMAT: Final = 1
 MANIFEST: Final = "manifest.json"
@@ -77,7 +77,7 @@ class EtcdPart:
 
 
 @dataclass(frozen=True, slots=True)
-class Manifest:
+class BackupManifest:
     """What is in a backup, and what made it."""
 
     hanse: str
@@ -148,14 +148,14 @@ class EtcdSource:
     """The name in its certificate, where that is not the host that is dialled."""
 
 
-def take(data: DataDir, target: Path, secret: Secret) -> Manifest:
+def take(data: DataDir, target: Path, secret: Secret) -> BackupManifest:
     """Back the federation of a data directory up to the new file `target`, and read it again.
 
     Raises FailedPreconditionError if it does not run or the file exists, another HanseError if etcd gives no
     snapshot, OSError.
     """
     _check_target(target)
-    state = State.load(data.state)
+    state = DirectoryState.load(data.state)
     if not state.has_federation:
         raise FailedPreconditionError(f"{data.root} has no federation: nothing was backed up")
     if background.query(data) is None:
@@ -184,7 +184,7 @@ def take_services(
     *,
     prefix: str,
     called: Sequence[str] = (),
-) -> Manifest:
+) -> BackupManifest:
     """Back up services that are run without a data directory: their etcd, and the `files` by their names.
 
     `called` are the endpoints as the services have them, where they are others than those that are asked.
@@ -302,13 +302,13 @@ def _pack(
     work: Path,
     target: Path,
     secret: Secret,
-) -> Manifest:
+) -> BackupManifest:
     """Write the backup. `files` is asked after etcd was read, `work` has room for a snapshot."""
     with tempfile.TemporaryDirectory(prefix="backup.", dir=work) as folder:
         etcds = tuple(asyncio.run(_snapshots(sources, Path(folder))))
         plugin_keys = asyncio.run(_plugin_keys(sources[0], prefix))
         contents = {name: path.read_bytes() for name, path in files().items()}
-        manifest = Manifest(
+        manifest = BackupManifest(
             hanse=__version__,
             created=datetime.now(UTC).isoformat(timespec="seconds"),
             federation_id=who[0],
@@ -361,7 +361,7 @@ def _give_name(partial: Path, target: Path) -> None:
         partial.rename(target)
 
 
-def check(path: Path, secret: Secret) -> Manifest:
+def check(path: Path, secret: Secret) -> BackupManifest:
     """Read a backup from end to end; return what is in it. Raises HanseError if anything is wrong."""
     with Backup(path, secret) as backup:
         for part in backup.manifest.parts:
@@ -384,7 +384,7 @@ class Backup:
             if name != MANIFEST or size > _MOST_MANIFEST:
                 raise self._wrong(f"it begins with {name}")
             assert self._file is not None
-            self.manifest = Manifest.decode(self._file.read())
+            self.manifest = BackupManifest.decode(self._file.read())
         except BaseException:
             self._reader.close()
             raise
@@ -477,7 +477,7 @@ async def _snapshots(sources: Sequence[EtcdSource], folder: Path) -> list[EtcdPa
     return parts
 
 
-def etcds_of(data: DataDir, state: State) -> Iterator[EtcdSource]:
+def etcds_of(data: DataDir, state: DirectoryState) -> Iterator[EtcdSource]:
     """The etcds of a data directory; the federation's is the first."""
     if state.etcd_endpoints:
         yield EtcdSource(ETCD, state.etcd_endpoints, _external_tls(state))
@@ -487,7 +487,7 @@ def etcds_of(data: DataDir, state: State) -> Iterator[EtcdSource]:
         yield EtcdSource(MEMBERS_ETCD, _own(state, MEMBERS_ETCD), _files(data.members_pki, "server"))
 
 
-def _own(state: State, name: str) -> tuple[str, ...]:
+def _own(state: DirectoryState, name: str) -> tuple[str, ...]:
     return (f"127.0.0.1:{state.ports[f'{name}.client']}",)
 
 
@@ -495,7 +495,7 @@ def _files(folder: Path, name: str) -> TlsFiles:
     return TlsFiles(folder / "ca.crt", folder / f"{name}.crt", folder / f"{name}.key")
 
 
-def _external_tls(state: State) -> TlsFiles | None:
+def _external_tls(state: DirectoryState) -> TlsFiles | None:
     """The certificate that may maintain an etcd that is not ours, else that of the apiserver."""
     ca = state.options.get("etcd_ca", "")
     if not ca:

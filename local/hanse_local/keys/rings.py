@@ -27,7 +27,7 @@ from hanse.errors import FailedPreconditionError, UnavailableError
 from hanse.security.keyring import Key, add_key, promote_key, read_ring, remove_keys
 from hanse_local.backup.contents import EtcdSource, etcds_of
 from hanse_local.layout import DataDir
-from hanse_local.supervise.state import State
+from hanse_local.supervise.state import DirectoryState
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -60,7 +60,7 @@ class Ring:
 
 def rings_of(data: DataDir) -> tuple[Ring, ...]:
     """The rings of a data directory."""
-    settings = State.load(data.state).settings
+    settings = DirectoryState.load(data.state).settings
     files = {CREDENTIALS: data.credentials_key, SECRETS: data.secrets_key}
     return tuple(
         Ring(
@@ -88,7 +88,7 @@ async def reading(source: EtcdSource, prefix: str) -> AsyncIterator[EtcdStore]:
 
 def source_of(data: DataDir) -> tuple[EtcdSource, str]:
     """The etcd of a data directory, and the prefix there."""
-    state = State.load(data.state)
+    state = DirectoryState.load(data.state)
     return next(iter(etcds_of(data, state))), state.options.get("etcd_prefix") or "/hanse"
 
 
@@ -185,7 +185,7 @@ def _wait_loaded(data: DataDir, ring: Ring, loaded: Callable[[dict[str, int]], b
 
 
 def _metrics_of(data: DataDir, ring: Ring) -> Iterator[tuple[str, str]]:
-    ports = State.load(data.state).ports
+    ports = DirectoryState.load(data.state).ports
     for service in HOLDERS[ring.name]:
         yield service, f"127.0.0.1:{ports[f'{service}.metrics']}"
 

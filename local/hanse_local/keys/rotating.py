@@ -42,7 +42,7 @@ from hanse_local.keys.overlap import Overlap, words_of
 from hanse_local.keys.renewing import renew
 from hanse_local.layout import DataDir
 from hanse_local.supervise import background
-from hanse_local.supervise.state import State
+from hanse_local.supervise.state import DirectoryState
 
 SETTLE_SECONDS: Final = 2 * RELOAD_SECONDS
 """After so long every client has taken up what is in the files, and what was under way before has ended."""
@@ -72,7 +72,7 @@ class _Rotation:
         self._data = data
         self._say = say
         self._settle = settle if running is not None else 0.0
-        self._state = State.load(data.state)
+        self._state = DirectoryState.load(data.state)
         self._running = {
             process["name"] for process in (running["processes"] if running else ()) if process["wanted"]
         }

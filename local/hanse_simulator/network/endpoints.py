@@ -25,8 +25,8 @@ from hanse_simulator.world import (
     NODES,
     PODS,
     SERVICES,
+    ClusterContext,
     Resource,
-    World,
     is_deleting,
 )
 
@@ -74,7 +74,7 @@ class Selectors:
 class Endpoints:
     """Keeps the endpoints of Services."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: ClusterContext) -> None:
         self._world = world
         self._selectors = Selectors()
         for service in world.objects(SERVICES):
