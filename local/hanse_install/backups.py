@@ -134,7 +134,9 @@ def check(etcd: Etcd, manifests: Iterable[Manifest]) -> None:
 
 
 def _quota(manifests: Iterable[Manifest]) -> int:
-    """What the apiserver is told of etcd's quota, for an etcd that does not tell it itself; 0 is unknown."""
+    """Return what the apiserver is told of etcd's quota, for an etcd that does not tell it itself; 0 is
+    unknown.
+    """
     for each in manifests:
         if each["kind"] == "ConfigMap" and (value := each.get("data", {}).get(_QUOTA)):
             return whole_number(str(value)) or 0

@@ -34,7 +34,9 @@ _NOT_NAMESPACED = frozenset({"Namespace", "PriorityClass", "ClusterRole", "Clust
 
 
 def host_answers(kubectl: Kubectl) -> str:
-    """The version of the host cluster. Raises HanseError if it does not answer, or is a federation itself."""
+    """Return the version of the host cluster. Raises HanseError if it does not answer, or is a federation
+    itself.
+    """
     try:
         version = json.loads(kubectl.run("get", "--raw", "/version", "--request-timeout=5s", seconds=30))
         groups = json.loads(kubectl.run("get", "--raw", "/apis", "--request-timeout=5s", seconds=30))
@@ -72,7 +74,7 @@ def _denied(kubectl: Kubectl, what: str) -> PermissionDeniedError:
 
 
 def plural(kind: str) -> str:
-    """The resource of a kind, of those that are in deploy/k8s."""
+    """Return the resource of a kind, of those that are in deploy/k8s."""
     lower = kind.lower()
     if lower.endswith("y"):
         return f"{lower.removesuffix('y')}ies"
@@ -80,7 +82,7 @@ def plural(kind: str) -> str:
 
 
 def reviews(manifests: Iterable[Manifest], namespace: str) -> list[Manifest]:
-    """A SelfSubjectAccessReview for each verb and kind, and for the search of records."""
+    """Return a SelfSubjectAccessReview for each verb and kind, and for the search of records."""
     asked: dict[tuple[str, str, str, str], None] = {("", "configmaps", "list", ""): None}
     for each in manifests:
         group = each["apiVersion"].rpartition("/")[0]
@@ -125,7 +127,7 @@ def rights(kubectl: Kubectl, manifests: Iterable[Manifest], namespace: str) -> N
 
 
 def records(kubectl: Kubectl) -> list[InstallationRecord]:
-    """All installations in the host cluster."""
+    """Return all installations in the host cluster."""
     return [
         InstallationRecord.of(each) for each in kubectl.items("configmaps", "--all-namespaces", "-l", LABEL)
     ]
@@ -134,7 +136,7 @@ def records(kubectl: Kubectl) -> list[InstallationRecord]:
 def of_federation(
     found: Sequence[InstallationRecord], federation: str, namespace: str | None
 ) -> InstallationRecord | None:
-    """The installation of that name; None if there is none and the name and the namespace are free.
+    """Return the installation of that name; None if there is none and the name and the namespace are free.
 
     Raises FailedPreconditionError if one of them is taken.
     """
@@ -170,7 +172,7 @@ def same_authority(record: InstallationRecord, directory: Path) -> None:
 
 
 def existing(kubectl: Kubectl, manifests: Sequence[Manifest]) -> list[Manifest]:
-    """Those of the objects that the host cluster has."""
+    """Return those of the objects that the host cluster has."""
     references = [_bare(each) for each in manifests]
     answer = kubectl.json("get", "-f", "-", "--ignore-not-found", stdin=documents(references)) or {}
     found: list[Manifest] = answer.get("items", [answer] if answer.get("kind") else [])
@@ -185,7 +187,8 @@ def _bare(manifest: Manifest) -> Manifest:
 def kept(
     there: Iterable[Manifest], record: InstallationRecord | None, others: Iterable[InstallationRecord]
 ) -> Iterator[str]:
-    """What is there, is not this installation's, and may stay: the namespace, and what another one made.
+    """Yield what is there, is not this installation's, and may stay: the namespace, and what another one
+    made.
 
     Raises FailedPreconditionError for anything else that is in the way.
     """
@@ -205,7 +208,7 @@ def kept(
 
 
 def storage(kubectl: Kubectl, options: InitOptions) -> Iterator[str]:
-    """What to warn of about volumes. Raises FailedPreconditionError for a StorageClass that does not
+    """Yield what to warn of about volumes. Raises FailedPreconditionError for a StorageClass that does not
     exist."""
     if options.endpoints or options.etcd_persistent_storage is False:
         return

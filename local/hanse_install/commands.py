@@ -81,7 +81,7 @@ def _host(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _installed(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Flags that change what is installed."""
+    """Return flags that change what is installed."""
     for option in reversed(
         (
             click.option(
@@ -126,7 +126,7 @@ def _installed(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _of_v1(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Flags of Federation v1 that mean nothing here; each gets a warning."""
+    """Return flags of Federation v1 that mean nothing here; each gets a warning."""
     for name in ("--dns-provider", "--dns-provider-config", "--credentials-kubeconfig"):
         function = click.option(name, hidden=True)(function)
     function = _flag("--apiserver-enable-basic-auth", "", hidden=True)(function)
@@ -236,7 +236,7 @@ def init(
 
 
 def _planned(options: InitOptions, run: Run) -> str:
-    """What would be applied, as YAML. The host cluster is asked if one is named."""
+    """Return what would be applied, as YAML. The host cluster is asked if one is named."""
     from hanse_install import overlay
     from hanse_install.installing import plan
     from hanse_install.kubectl import require
@@ -305,5 +305,5 @@ def deinit(
 
 
 def commands() -> Sequence[click.Command]:
-    """The commands for the entry point groups `hanse.commands` and `kubefed.commands`."""
+    """Return the commands for the entry point groups `hanse.commands` and `kubefed.commands`."""
     return [init, deinit]

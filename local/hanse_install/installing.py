@@ -244,7 +244,9 @@ def _prune(
 
 
 def _server(run: Run, waiting: RolloutWait, options: InitOptions, namespace: str) -> str:
-    """The URL at which the Kubernetes API is reached from outside. Waits for a load balancer's address."""
+    """Return the URL at which the Kubernetes API is reached from outside. Waits for a load balancer's
+    address.
+    """
     host, port = options.address
     while True:
         service = run.kubectl.json("get", "service", "hanse-api", "-n", namespace)

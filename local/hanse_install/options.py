@@ -93,13 +93,13 @@ class InitOptions:
         return dict(_pairs(self.node_selector, "--node-selector"))
 
     def over(self, remembered: Mapping[str, Any]) -> InitOptions:
-        """These options, with what is remembered where nothing was said."""
+        """Return these options, with what is remembered where nothing was said."""
         known = {field.name for field in fields(self)} & remembered.keys() - {"federation"}
         unsaid = {name: remembered[name] for name in known if getattr(self, name) is None}
         return replace(self, **unsaid)
 
     def said(self) -> dict[str, Any]:
-        """What was said, to be remembered."""
+        """Return what was said, to be remembered."""
         found = {field.name: getattr(self, field.name) for field in fields(self)}
         return {name: value for name, value in found.items() if value is not None}
 
@@ -182,13 +182,13 @@ def _check_address(options: InitOptions) -> None:
 
 
 def default_type(options: InitOptions) -> str:
-    """How the Kubernetes API is reached where nobody says so."""
+    """Return how the Kubernetes API is reached where nobody says so."""
     return "NodePort" if (options.overlay or OVERLAYS[0]) in {"single", "host-member"} else "LoadBalancer"
 
 
 @functools.cache
 def setting_classes() -> Mapping[str, type[ServiceSettings]]:
-    """The settings of each service. Imported when they are asked for: every `hanse` command loads this
+    """Return the settings of each service. Imported when they are asked for: every `hanse` command loads this
     module."""
     from hanse_apiserver.settings import ApiserverSettings
     from hanse_dns.settings import DnsSettings
@@ -252,7 +252,7 @@ def _pairs(text: str | None, flag: str) -> Iterator[tuple[str, str]]:
 
 
 def without_meaning(given: Mapping[str, Any], zone: str) -> Iterator[str]:
-    """A line for each flag of Federation v1 that changes nothing, with what to use instead.
+    """Yield a line for each flag of Federation v1 that changes nothing, with what to use instead.
 
     Raises ConfigError for a DNS provider that v1 did not know either.
     """

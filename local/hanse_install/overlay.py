@@ -33,7 +33,7 @@ def manifests_directory() -> Path:
 
 
 def kustomization(options: InitOptions) -> dict[str, Any]:
-    """The kustomization, to be put into a directory beside the overlays."""
+    """Return the kustomization, to be put into a directory beside the overlays."""
     found: dict[str, Any] = {
         "apiVersion": "kustomize.config.k8s.io/v1beta1",
         "kind": "Kustomization",
@@ -61,7 +61,7 @@ def kustomization(options: InitOptions) -> dict[str, Any]:
 
 
 def _literals(options: InitOptions) -> dict[str, dict[str, str]]:
-    """What the ConfigMaps get, by their names."""
+    """Return what the ConfigMaps get, by their names."""
     found: dict[str, dict[str, str]] = {}
     if options.federation != NAMESPACE:
         found.setdefault("hanse-federation", {})["name"] = options.federation
@@ -76,7 +76,7 @@ def _literals(options: InitOptions) -> dict[str, dict[str, str]]:
 
 
 def _advertised(options: InitOptions) -> str:
-    """What the apiserver tells clients of its address; empty is as in the base."""
+    """Return what the apiserver tells clients of its address; empty is as in the base."""
     host, port = options.address
     port = port or options.api_server_port or (443 if options.api_server_service_type != "NodePort" else None)
     if host and port:
@@ -90,7 +90,7 @@ def _patch(kind: str, *operations: Mapping[str, Any], name: str = "") -> Patch:
 
 
 def _set(path: str, value: Any) -> dict[str, Any]:
-    """A JSON patch that sets a field whether it is there or not."""
+    """Return a JSON patch that sets a field whether it is there or not."""
     return {"op": "add", "path": path, "value": value}
 
 
@@ -135,7 +135,7 @@ def _storage(options: InitOptions) -> Iterator[Patch]:
 
 
 def render(options: InitOptions) -> str:
-    """The manifests as YAML, by `kubectl kustomize`. Raises HanseError."""
+    """Return the manifests as YAML, by `kubectl kustomize`. Raises HanseError."""
     with tempfile.TemporaryDirectory(prefix="kubefed-") as folder:
         root = Path(folder, "k8s")
         shutil.copytree(manifests_directory(), root)
@@ -149,5 +149,5 @@ def render(options: InitOptions) -> str:
 
 
 def parsed(text: str) -> list[dict[str, Any]]:
-    """The manifests in a YAML text."""
+    """Return the manifests in a YAML text."""
     return [each for each in yaml_documents(text, what="what kubectl rendered") if each]

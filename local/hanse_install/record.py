@@ -40,7 +40,7 @@ class InstallationRecord:
     """Digests of the Jobs that are done, by name."""
 
     def manifest(self) -> Manifest:
-        """The ConfigMap."""
+        """Return the ConfigMap."""
         return {
             "apiVersion": "v1",
             "kind": "ConfigMap",
@@ -87,12 +87,12 @@ class InstallationRecord:
             ) from error
 
     def makes(self, manifest: Mapping[str, Any]) -> bool:
-        """Whether this installation has made an object."""
+        """Return whether this installation has made an object."""
         return identity(manifest) in self.objects
 
 
 def union(first: Sequence[Manifest], second: Iterable[Manifest]) -> tuple[Manifest, ...]:
-    """The identities of both, each once, in order."""
+    """Return the identities of both, each once, in order."""
     found = {(reference(each), each["metadata"].get("namespace", "")): each for each in first}
     for each in second:
         found.setdefault((reference(each), each["metadata"].get("namespace", "")), identity(each))

@@ -124,7 +124,7 @@ def _members(federation: str, how: Uninstallation, record: InstallationRecord, *
 
 
 def _claims(kubectl: Kubectl, namespace: str) -> list[Manifest]:
-    """The volumes of etcd, which its StatefulSet made."""
+    """Return the volumes of etcd, which its StatefulSet made."""
     return [
         {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": each["metadata"]}
         for each in kubectl.items(
@@ -138,7 +138,7 @@ def _claims(kubectl: Kubectl, namespace: str) -> list[Manifest]:
 
 
 def _staying(record: InstallationRecord) -> tuple[Manifest, ...]:
-    """What stays with the data: its namespace, and the keys without which nobody can read it."""
+    """Return what stays with the data: its namespace, and the keys without which nobody can read it."""
     return tuple(
         each
         for each in record.objects
@@ -227,7 +227,7 @@ def _give_back(kubectl: Kubectl, namespace: str) -> None:
 
 
 def _foreign(kubectl: Kubectl, namespace: str) -> list[str]:
-    """What is in a namespace, as KIND/NAME, beside what every namespace has."""
+    """Return what is in a namespace, as KIND/NAME, beside what every namespace has."""
     kinds = kubectl.run("api-resources", "--namespaced", "--verbs=list,delete", "-o", "name").split()
     asked = [each for each in kinds if not each.startswith(_NOT_COUNTED)]
     text = kubectl.run("get", ",".join(asked), "-n", namespace, "-o", "name", "--ignore-not-found")

@@ -88,7 +88,9 @@ class RestoredVolumes:
 def opened(
     file: Path, directory: Path, *, passphrase_file: Path | None, key_file: Path | None
 ) -> Iterator[RestoredVolumes]:
-    """The content of a backup, for as long as the block lasts. Raises HanseError if it cannot be used."""
+    """Provide the content of a backup, for as long as the block lasts. Raises HanseError if it cannot be
+    used.
+    """
     own = directory / KEY
     if passphrase_file is None and key_file is None and not os.environ.get(VARIABLE) and own.is_file():
         key_file = own
@@ -213,7 +215,7 @@ def fill(
 
 
 def claims(workload: Manifest, *, unfinished: bool = False) -> list[Manifest]:
-    """The volumes of the members, as the StatefulSet would make them."""
+    """Return the volumes of the members, as the StatefulSet would make them."""
     annotations = {"annotations": {RESTORING: "true"}} if unfinished else {}
     (template,) = workload["spec"]["volumeClaimTemplates"]
     return [
@@ -233,7 +235,7 @@ def claims(workload: Manifest, *, unfinished: bool = False) -> list[Manifest]:
 
 
 def members(workload: Manifest) -> list[str]:
-    """The names of etcd's members, which are those of its Pods."""
+    """Return the names of etcd's members, which are those of its Pods."""
     return [f"{workload['metadata']['name']}-{number}" for number in range(workload["spec"]["replicas"])]
 
 
@@ -336,7 +338,7 @@ def _anonymous(entry: tarfile.TarInfo) -> tarfile.TarInfo:
 
 
 def _data_directory(manifests: Iterable[Manifest]) -> tuple[str, Mapping[str, str]]:
-    """The name of the data directory on the volume, and the settings of etcd."""
+    """Return the name of the data directory on the volume, and the settings of etcd."""
     said: dict[str, str] = next(
         each["data"]
         for each in manifests
@@ -357,14 +359,14 @@ def _stateful_set(manifests: Iterable[Manifest]) -> Manifest | None:
 
 
 def _images(manifests: Iterable[Manifest]) -> Iterator[str]:
-    """The image of the services, which has Python."""
+    """Yield the image of the services, which has Python."""
     for each in manifests:
         if each["kind"] == "Deployment":
             yield each["spec"]["template"]["spec"]["containers"][0]["image"]
 
 
 def _tool(restored: RestoredVolumes) -> Path:
-    """The `etcdutl` for the snapshot. Raises ConfigError if there is none of its minor version."""
+    """Return the `etcdutl` for the snapshot. Raises ConfigError if there is none of its minor version."""
     version = etcd.parse_version(restored.etcd.version)
     found = tool_among(tools(), version)
     if found is not None and raises_revision(found):

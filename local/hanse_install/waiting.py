@@ -36,7 +36,7 @@ class RolloutWait:
     _said: set[str] = field(default_factory=set)
 
     def left(self) -> float:
-        """Seconds that are left, 1 at least."""
+        """Return seconds that are left, 1 at least."""
         return max(1.0, self.deadline - time.monotonic())
 
     def until_there(self, stage: RolloutStage, *, skip: Sequence[str] = ()) -> None:
@@ -79,7 +79,7 @@ class RolloutWait:
         return gone + [(each["metadata"]["name"], what) for each in found if (what := waits_for(each))]
 
     def why(self, found: Sequence[Manifest]) -> list[str]:
-        """Why workloads are not ready, as far as the host cluster tells."""
+        """Return why workloads are not ready, as far as the host cluster tells."""
         try:
             pods = self.kubectl.items("pods", "-n", self.namespace, "-l", _OURS)
             events = self.kubectl.items("events", "-n", self.namespace, "--field-selector=type=Warning")

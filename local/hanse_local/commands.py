@@ -385,7 +385,7 @@ def certificates_revoke(data: DataDir, what: str) -> None:
 
 
 def _length(_context: click.Context, _parameter: click.Parameter, value: str | None) -> timedelta | None:
-    """A length of time, such as 7d, 12h, 30m, 90s or 0."""
+    """Return a length of time, such as 7d, 12h, 30m, 90s or 0."""
     if value is None:
         return None
     units = {"d": "days", "h": "hours", "m": "minutes", "s": "seconds"}
@@ -424,5 +424,5 @@ def certificates_rotate_ca(data: DataDir, overlap: timedelta | None) -> None:
 
 
 def commands() -> list[click.Command]:
-    """The commands for the entry point group `hanse.commands`."""
+    """Return the commands for the entry point group `hanse.commands`."""
     return [up, down, status, sim, certificates, etcd_group, keys_group, backup, restore, rebuild]

@@ -84,7 +84,7 @@ class TourItem:
         )
 
     def in_cluster(self, cluster: str) -> Text:
-        """How it is in one cluster, in a word."""
+        """Return how it is in one cluster, in a word."""
         placed = [
             each for each in (self.placement.clusters if self.placement else ()) if each.cluster == cluster
         ]
@@ -121,13 +121,13 @@ def live_word(state: SyncState | None) -> str:
 
 
 def status_of(state: SyncState) -> dict[str, Any]:
-    """The member's status; empty if there is none."""
+    """Return the member's status; empty if there is none."""
     document = json.loads(state.status or b"{}")
     return document if isinstance(document, dict) else {}
 
 
 async def look(client: HanseClient, items: Sequence[TourItem]) -> list[TourItem]:
-    """The items with where they are now."""
+    """Return the items with where they are now."""
     return list(await asyncio.gather(*(_look(client, item) for item in items)))
 
 
@@ -146,7 +146,7 @@ async def _look(client: HanseClient, item: TourItem) -> TourItem:
 
 
 def items_table(items: Sequence[TourItem], clusters: Sequence[str]) -> Table:
-    """What is where: one row for each object, one column for each cluster."""
+    """Return what is where: one row for each object, one column for each cluster."""
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 3, 0, 0))
     table.add_column("OBJECT", no_wrap=True)
     for cluster in clusters:
@@ -215,7 +215,7 @@ async def ask_names(client: HanseClient, items: Sequence[TourItem], *, console: 
 
 
 async def _records(client: HanseClient, zone: str, service: str, *, deadline: float) -> list[RecordSet]:
-    """The record sets of a Service that is healthy; waits for them. Raises DeadlineError."""
+    """Return the record sets of a Service that is healthy; waits for them. Raises DeadlineError."""
     while True:
         records = await list_record_sets(client, zone=zone, service=service)
         if records and all(record.endpoints for record in records):
@@ -228,7 +228,9 @@ async def _records(client: HanseClient, zone: str, service: str, *, deadline: fl
 
 
 async def _answers(record: RecordSet, server: str, *, deadline: float) -> list[str]:
-    """What the name server answers; waits until those are the record's addresses. Raises DeadlineError."""
+    """Return what the name server answers; waits until those are the record's addresses. Raises
+    DeadlineError.
+    """
     host, _, port = server.rpartition(":")
     expected = sorted(each.address for each in record.endpoints)
     question = dns.message.make_query(record.fqdn, dns.rdatatype.A)
@@ -310,7 +312,7 @@ async def _explain_late(client: HanseClient, items: Sequence[TourItem], console:
 
 
 def print_next(console: Console, data: DataDir, snapshot: Mapping[str, Any]) -> None:
-    """What to try next."""
+    """Show what to try next."""
     host, _, port = snapshot["dns"].rpartition(":")
     suffix, federation = snapshot["dns_suffix"], snapshot["federation"]
     hanse = "hanse" if shutil.which("hanse") else _shorter(Path(sys.executable).parent / "hanse")
@@ -337,7 +339,7 @@ def print_next(console: Console, data: DataDir, snapshot: Mapping[str, Any]) -> 
 
 
 def _shorter(path: Path) -> str:
-    """The path as seen from here, if that is shorter."""
+    """Return the path as seen from here, if that is shorter."""
     relative = os.path.relpath(path)
     return relative if len(relative) < len(str(path)) else str(path)
 

@@ -190,7 +190,7 @@ def _port_names(clusters: Iterable[SimulatedCluster], *, embedded: bool) -> list
 
 
 def _check_moved(state: DirectoryState, moved: Iterable[str]) -> None:
-    """A joined cluster is known to the federation by its address, so its port must stay."""
+    """Check the ports: a joined cluster is known to the federation by its address, so its port must stay."""
     for cluster in state.clusters:
         name = f"{cluster.process}.https"
         if cluster.joined and name in moved:
@@ -211,7 +211,7 @@ class _Builder:
         self.etcd_version = self.etcd_words = ""
 
     def specs(self) -> tuple[tuple[ProcessSpec, ...], list[str]]:
-        """All processes, and what the user should be warned of."""
+        """Return all processes, and what the user should be warned of."""
         clusters = self.state.clusters
         self.certificates.prepare(
             services=SERVICES,
@@ -234,7 +234,7 @@ class _Builder:
         return tuple(found), warnings
 
     def _embedded(self) -> etcd.EtcdBinary:
-        """The etcd to start, which can open what the one before has written."""
+        """Return the etcd to start, which can open what the one before has written."""
         last = etcd.parse_version(self.state.etcd_version) if self.state.etcd_version else None
         binary = etcd.find(last=last)
         etcd.check_version(binary.version, source=binary.source, production=self.options.production)
@@ -256,7 +256,7 @@ class _Builder:
         return joined(self.options.address if name in _OUTWARD else HOST, self.state.ports[name])
 
     def _expected(self, name: str) -> dict[str, str]:
-        """Where a process serves, as far as it is told."""
+        """Return where a process serves, as far as it is told."""
         start = f"{name}."
         return {
             port.removeprefix(start): self._address(name, port.removeprefix(start))
@@ -265,7 +265,7 @@ class _Builder:
         }
 
     def etcd_access(self, who: str) -> EtcdAccess:
-        """How a service, or `ROOT`, reaches the federation's etcd."""
+        """Return how a service, or `ROOT`, reaches the federation's etcd."""
         endpoints, prefix = self.state.etcd_endpoints, self.options.etcd_prefix
         if endpoints:
             where = f"the etcd at {', '.join(endpoints)} below {prefix}"
@@ -315,7 +315,7 @@ class _Builder:
         return int(str(given) or 0) or etcd.QUOTA_BYTES
 
     def compact_seconds(self) -> float:
-        """How much history of the embedded etcd stays, in seconds."""
+        """Return how much history of the embedded etcd stays, in seconds."""
         given = _settings_of("apiserver", self.options.settings).get(_COMPACT, "")
         return float(str(given) or ETCD_HISTORY_SECONDS)
 

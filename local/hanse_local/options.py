@@ -81,7 +81,8 @@ class UpOptions:
     """Seconds that each tier of processes may take to start."""
 
     def resolved(self, state: DirectoryState) -> Self:
-        """The options with what is not given filled in from what is remembered, else from the defaults.
+        """Return the options with what is not given filled in from what is remembered, else from the
+        defaults.
 
         Raises ConfigError if one is given that is settled and was another, or one is to be forgotten that is
         not known.
@@ -133,7 +134,7 @@ class UpOptions:
 
     @classmethod
     def from_json(cls, text: str) -> Self:
-        """The opposite of `to_json`."""
+        """Return the opposite of `to_json`."""
         values = json.loads(text)
         for name in ("etcd_endpoints", "advertise", "unset"):
             values[name] = tuple(values[name])

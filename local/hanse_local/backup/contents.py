@@ -98,7 +98,7 @@ class BackupManifest:
 
     @classmethod
     def decode(cls, text: bytes) -> Self:
-        """The opposite of `encode`. Raises FailedPreconditionError for a format that is not known,
+        """Return the opposite of `encode`. Raises FailedPreconditionError for a format that is not known,
         DataLossError for what cannot be understood."""
         try:
             document: dict[str, Any] = json.loads(text)
@@ -225,7 +225,7 @@ def included(paths: Sequence[Path]) -> dict[str, Path]:
 
 
 def file_name(federation: str, moment: datetime) -> str:
-    """The name of a backup among others of the federation; in the order of time."""
+    """Return the name of a backup among others of the federation; in the order of time."""
     return f"{federation}-{moment.astimezone(UTC):%Y%m%dT%H%M%SZ}{SUFFIX}"
 
 
@@ -445,7 +445,7 @@ def _anonymous(entry: tarfile.TarInfo) -> tarfile.TarInfo:
 
 
 def _worth_keeping(data: DataDir) -> Iterator[tuple[str, Path]]:
-    """The files that cannot be made again, and their names in the backup."""
+    """Yield the files that cannot be made again, and their names in the backup."""
     found = [data.state, data.up_config]
     for folder in (data.pki, data.clusters):
         found += sorted(folder.rglob("*"))
@@ -478,7 +478,7 @@ async def _snapshots(sources: Sequence[EtcdSource], folder: Path) -> list[EtcdPa
 
 
 def etcds_of(data: DataDir, state: DirectoryState) -> Iterator[EtcdSource]:
-    """The etcds of a data directory; the federation's is the first."""
+    """Yield the etcds of a data directory; the federation's is the first."""
     if state.etcd_endpoints:
         yield EtcdSource(ETCD, state.etcd_endpoints, _external_tls(state))
     else:
@@ -496,7 +496,7 @@ def _files(folder: Path, name: str) -> TlsFiles:
 
 
 def _external_tls(state: DirectoryState) -> TlsFiles | None:
-    """The certificate that may maintain an etcd that is not ours, else that of the apiserver."""
+    """Return the certificate that may maintain an etcd that is not ours, else that of the apiserver."""
     ca = state.options.get("etcd_ca", "")
     if not ca:
         return None

@@ -130,12 +130,12 @@ def make_member(
 
 
 def raises_revision(tool: Path) -> bool:
-    """Whether an `etcdutl` can raise the revision; that of 3.5.1 cannot."""
+    """Return whether an `etcdutl` can raise the revision; that of 3.5.1 cannot."""
     return "--bump-revision" in _said([str(tool), "snapshot", "restore", "--help"])
 
 
 def find_tool(binary: etcd.EtcdBinary) -> Path:
-    """The `etcdutl` of the minor version of `binary`. Raises ConfigError if there is none."""
+    """Return the `etcdutl` of the minor version of `binary`. Raises ConfigError if there is none."""
     if found := tool_among(_tools(binary), binary.version):
         return found
     minor = etcd.dotted(binary.version).rpartition(".")[0]
@@ -147,7 +147,7 @@ def find_tool(binary: etcd.EtcdBinary) -> Path:
 
 
 def tool_among(candidates: Iterable[Path], version: etcd.Version) -> Path | None:
-    """The first `etcdutl` that is of the minor version of `version`."""
+    """Return the first `etcdutl` that is of the minor version of `version`."""
     for path in candidates:
         if os.access(path, os.X_OK):
             try:
@@ -165,7 +165,7 @@ def _tools(binary: etcd.EtcdBinary) -> Iterator[Path]:
 
 
 def tools() -> Iterator[Path]:
-    """Where an `etcdutl` may be."""
+    """Yield where an `etcdutl` may be."""
     if built := etcd_build.built(os.environ):
         yield built / "etcdutl"
     if found := shutil.which("etcdutl"):

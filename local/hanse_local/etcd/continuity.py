@@ -35,7 +35,7 @@ class EtcdAccess:
 
 
 async def read_id(access: EtcdAccess) -> str:
-    """The id of the federation in etcd; empty if etcd answers that it has none.
+    """Return the id of the federation in etcd; empty if etcd answers that it has none.
 
     Where the etcd is ours, each service is first given its rights there, and no others. Raises HanseError if
     the id cannot be told.
@@ -93,14 +93,14 @@ async def _entitle(access: EtcdAccess) -> None:
 
 
 def check_directory(etcd: Path, state: DirectoryState) -> None:
-    """Raises FailedPreconditionError if the embedded etcd would begin with nothing where there was a
+    """Raise FailedPreconditionError if the embedded etcd would begin with nothing where there was a
     federation. It is not started then, so that a backup finds its place free."""
     if state.has_federation and not (etcd / "member").is_dir():
         raise _lost(str(etcd), state, root=etcd.parent)
 
 
 def check_id(found: str, state: DirectoryState, *, where: str, root: Path) -> None:
-    """Raises FailedPreconditionError unless `found`, read from the etcd at `where`, is the federation of
+    """Raise FailedPreconditionError unless `found`, read from the etcd at `where`, is the federation of
     the data directory at `root`, or neither has one."""
     if not found and state.has_federation:
         raise _lost(where, state, root=root)

@@ -130,7 +130,7 @@ def revoke(data: DataDir, what: str) -> str:
 
 
 def _readable(data: DataDir) -> Iterator[bytes]:
-    """The certificates in the data directory that can be read, DER."""
+    """Yield the certificates in the data directory that can be read, DER."""
     for path in data.pki.glob("*.crt"):
         with suppress(OSError, ValueError):
             yield _der(path)

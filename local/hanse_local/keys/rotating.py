@@ -161,7 +161,7 @@ class _Rotation:
         self._say("done: what the old authorities have issued is refused")
 
     def _to_replace(self, overlap: Overlap, stage: Stage) -> Iterator[str]:
-        """The authorities in a stage that have not been replaced."""
+        """Yield the authorities in a stage that have not been replaced."""
         for name, directory in self._directories.items():
             if stage_of(directory) is not stage:
                 continue
@@ -180,7 +180,7 @@ class _Rotation:
         return overlap
 
     def _servers(self) -> Iterator[tuple[str, int, Path]]:
-        """The servers that run: process, port, and the directory of their authority."""
+        """Yield the servers that run: process, port, and the directory of their authority."""
         names = {f"{service}.grpc": self._data.pki for service in SERVICES}
         names["apiserver.https"] = self._data.pki
         names |= {f"{process}.client": self._directories[name] for name, process in _ETCDS.items()}
@@ -216,7 +216,7 @@ class _Rotation:
 
 
 def _probe(authority: CertificateAuthority) -> KeyPair:
-    """A certificate for a handshake, of nobody who may do anything."""
+    """Return a certificate for a handshake, of nobody who may do anything."""
     return authority.issue("hanse-rotation", server=False, days=0.01)
 
 

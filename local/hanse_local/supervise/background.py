@@ -67,7 +67,7 @@ def start(data: DataDir, options: UpOptions, *, follow: Follower) -> dict[str, A
 
 
 def _spawn(data: DataDir, options: UpOptions) -> tuple[subprocess.Popen[bytes], int]:
-    """The supervisor's process, and where in its log it begins."""
+    """Return the supervisor's process, and where in its log it begins."""
     data.failure.unlink(missing_ok=True)
     with data.log(SUPERVISOR).open("ab") as log:
         begin = log.tell()
@@ -120,13 +120,13 @@ def _recorded_failure(data: DataDir, *, log_start: int) -> Exception:
 
 
 def query(data: DataDir) -> dict[str, Any] | None:
-    """The snapshot of the running federation; None if none runs. Raises UnavailableError."""
+    """Return the snapshot of the running federation; None if none runs. Raises UnavailableError."""
     holder = _holder(data)
     return control.call(holder.socket, {"command": "status"}) if holder else None
 
 
 def _holder(data: DataDir) -> Holder | None:
-    """Who holds the data directory; None if nobody does. Raises UnavailableError if that is not known."""
+    """Return who holds the data directory; None if nobody does. Raises UnavailableError if that is not known."""
     holder = read_holder(data)
     if holder is None and is_held(data):
         raise unknown_holder(data)

@@ -249,7 +249,7 @@ class Host:
             _log.error("a change cannot be shown: %s", error)
 
     def snapshot(self) -> dict[str, Any]:
-        """All that `hanse status` shows, as plain values."""
+        """Return all that `hanse status` shows, as plain values."""
         plan, supervisor = self._plan, self._supervisor
         snapshot: dict[str, Any] = {
             "phase": self._phase,
@@ -343,5 +343,5 @@ class Host:
 
 
 def cannot_be_brought_up(error: OSError) -> FailedPreconditionError:
-    """The error for a data directory in which the disk refuses something."""
+    """Return the error for a data directory in which the disk refuses something."""
     return FailedPreconditionError(f"the federation cannot be brought up: {error}; mend that, then try again")

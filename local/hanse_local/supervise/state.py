@@ -107,12 +107,12 @@ class DirectoryState:
         write_private(path, self.encode())
 
     def encode(self) -> bytes:
-        """What state.json holds."""
+        """Return what state.json holds."""
         known = {name: value for name, value in asdict(self).items() if name in _NAMES}
         return json.dumps({**self.unknown, **known, "version": VERSION}, indent=2).encode() + b"\n"
 
     def with_joined(self, name: str) -> DirectoryState:
-        """The state after the simulated cluster `name` was joined."""
+        """Return the state after the simulated cluster `name` was joined."""
         return replace(
             self,
             clusters=tuple(
@@ -122,7 +122,7 @@ class DirectoryState:
         )
 
     def with_founded(self) -> DirectoryState:
-        """The state after the federation was up for the first time."""
+        """Return the state after the federation was up for the first time."""
         return replace(self, founded=True)
 
 
