@@ -25,6 +25,7 @@ from hanse.kube.client.informer import Informer
 from hanse.kube.kinds.kubernetes import core
 from hanse.kube.model.objects import Object
 from hanse.process.telemetry import get_logger
+from hanse.store.paths import parts_of, resource_path
 from hanse_syncer.decide import kinds
 from hanse_syncer.decide.plan import Seen
 from hanse_syncer.member.endpoints import SERVICE_NAME_LABEL
@@ -156,10 +157,9 @@ class Session:
 
     def shows(self, path: str) -> bool:
         """Whether the member shows the object at `path`."""
-        group, resource, namespace, name = path.split("/")
-        found = self._followed.get(("" if group == "core" else group, resource))
-        where = "" if namespace == "_" else namespace
-        return found is not None and found.objects.seen(where, name) is not None
+        group, resource, namespace, name = parts_of(path)
+        found = self._followed.get((group, resource))
+        return found is not None and found.objects.seen(namespace, name) is not None
 
     def followed(self, group: str, resource: str) -> dict[tuple[str, str], Seen] | None:
         """Return by (namespace, name) what is shown of a resource; None if it is not followed."""
@@ -194,7 +194,7 @@ class Session:
             found.task.cancel()
         metadata_only = kinds.is_stateless(*identity)
         objects = ObservedObjects(
-            _PathObserver(self, f"{target.key.group or 'core'}/{target.key.resource}"),
+            _PathObserver(self, resource_path(target.key.group, target.key.resource)),
             metadata_only=metadata_only,
             full=self._is_full,
         )
