@@ -24,10 +24,10 @@ from hanse.errors import (
 )
 from hanse.federation.clusters import is_leaving, is_ready
 from hanse.kube.model.selectors import LabelSelector
-from hanse.rpc import Policy, group
 from hanse.rpc.filters import ListFilter
 from hanse.rpc.masks import apply_update
 from hanse.rpc.pagination import slice_page
+from hanse.rpc.policy import Policy, group
 from hanse.rpc.watch import WatchHub
 from hanse.security.auth import VIEWERS
 from hanse.security.credentials import Sealer

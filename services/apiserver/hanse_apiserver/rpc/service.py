@@ -28,8 +28,9 @@ from hanse.kube.model.identity import Attributes, User
 from hanse.kube.model.objects import Object, mapping
 from hanse.kube.model.selectors import LabelSelector
 from hanse.kube.server.auth import Authorizer
-from hanse.rpc import Policy, current_identity, group, service
+from hanse.rpc.interceptor import current_identity
 from hanse.rpc.pagination import message_page, slice_page
+from hanse.rpc.policy import Policy, group, service
 from hanse.store.keys import ObjectKey
 from hanse.well_known import CLI_FIELD_MANAGER
 from hanse_apiserver.access import user_of
