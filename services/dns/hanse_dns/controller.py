@@ -14,6 +14,8 @@ from collections.abc import Iterable
 from hanse.boundary import Boundary
 from hanse.control.leading import lead
 from hanse.errors import HanseError, ResourceExhaustedError
+from hanse.kube.kinds.kubernetes import core
+from hanse.paths import parts_of, path_of
 from hanse.process.telemetry import get_logger, span_from_traceparent
 from hanse.store import Collection, Follower, Store, keys
 from hanse.store.election import Leadership
@@ -25,8 +27,8 @@ from hanse_dns.sources import ServiceIntent, cluster_view, presence, service_int
 Service = tuple[str, str]
 """(namespace, name)"""
 
-SERVICES = keys.resource_prefix(resource="services")
-PRESENCES = keys.resource_prefix(resource="services", prefix=keys.SYNCSTATES)
+SERVICES = keys.resource_prefix(resource=core.SERVICE.plural)
+PRESENCES = keys.resource_prefix(resource=core.SERVICE.plural, prefix=keys.SYNCSTATES)
 _FULL_SECONDS = 1.0
 ELECTION = "dns"
 _log = get_logger(__name__)
@@ -34,8 +36,8 @@ _log = get_logger(__name__)
 
 def service_of(key: str) -> Service:
     """The Service that a key of an object or of a sync state is of."""
-    parts = key.split("/")
-    return parts[3], parts[4]
+    _, _, namespace, name = parts_of(path_of(key))
+    return namespace, name
 
 
 class Compilation:
@@ -90,7 +92,7 @@ class Compilation:
 
     def _unreadable(self, service: Service) -> bool:
         namespace, name = service
-        key = keys.ObjectKey("", "services", namespace, name)
+        key = keys.ObjectKey(*core.SERVICE.group_plural, namespace, name)
         if self._services.is_unknown(key.key()):
             return True
         lost = {keys.last_segment(cluster) for cluster in self._clusters.unknown()}
@@ -118,7 +120,7 @@ class Compilation:
 
     def _intent(self, service: Service) -> ServiceIntent | None:
         namespace, name = service
-        return self._services.get(keys.ObjectKey("", "services", namespace, name).key())
+        return self._services.get(keys.ObjectKey(*core.SERVICE.group_plural, namespace, name).key())
 
     def _service_changed(
         self, key: str, old: ServiceIntent | None, new: ServiceIntent | None, revision: int
@@ -127,7 +129,7 @@ class Compilation:
             self.touch([service_of(key)])
 
     def _presence_changed(self, key: str, old: Presence | None, new: Presence | None, revision: int) -> None:
-        service, cluster = service_of(key), key.rpartition("/")[2]
+        service, cluster = service_of(key), keys.last_segment(key)
         known = self._by_service.setdefault(service, {})
         if new is None:
             known.pop(cluster, None)

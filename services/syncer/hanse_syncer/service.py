@@ -25,6 +25,8 @@ from hanse.api.syncer.v1.sync_state_pb2 import SyncState
 from hanse.api.type.v1 import change_pb2 as change
 from hanse.api.type.v1.object_reference_pb2 import ObjectReference
 from hanse.errors import FutureRevisionError, HanseError, InvalidArgumentError, NotFoundError
+from hanse.federation.references import key_of
+from hanse.paths import path_of
 from hanse.rpc.filters import ListFilter
 from hanse.rpc.pagination import (
     MAX_PAGE_BYTES,
@@ -158,7 +160,7 @@ class SyncerServicer(rpc.SyncerServiceServicer):
                 for event in batch.events:
                     where = event.kv.mod_revision - (event is not batch.events[-1])
                     if event.kind == "delete":
-                        name = _PREFIX + event.kv.key.split("/", 1)[1]
+                        name = _PREFIX + path_of(event.kv.key)
                         yield pb.WatchSyncStatesResponse(
                             kind=change.DELETED, sync_state=SyncState(name=name), revision=where
                         )
@@ -196,7 +198,7 @@ class SyncerServicer(rpc.SyncerServiceServicer):
             if self._world.cluster(request.cluster) is None:
                 raise _no_cluster(request.cluster)
             return pb.ResyncResponse(queued=0)
-        paths = [_key(request.object).path()] if request.HasField("object") else None
+        paths = [key_of(request.object).path()] if request.HasField("object") else None
         chosen = [request.cluster] if request.cluster else list(self._controllers)
         return pb.ResyncResponse(queued=sum(self._controllers[name].resync(paths) for name in chosen))
 
@@ -234,7 +236,7 @@ class SyncerServicer(rpc.SyncerServiceServicer):
     def _placed(
         self, reference: ObjectReference, cluster: str
     ) -> tuple[ObjectKey, Intent, list[ClusterPlacement]]:
-        key = _key(reference)
+        key = key_of(reference)
         intent, placement = self._world.intent(key.path()), self._world.placement(key.path())
         if intent is None:
             raise NotFoundError(
@@ -322,7 +324,7 @@ def _decode(kv: KeyValue) -> SyncState:
     except DecodeError as error:
         message = f"what is stored of it cannot be read: {error}"
         state = SyncState(
-            name=_PREFIX + kv.key.split("/", 1)[1],
+            name=_PREFIX + path_of(kv.key),
             cluster=keys.last_segment(kv.key),
             reason="StatusUnreadable",
             message=message,
@@ -351,17 +353,6 @@ def _prefix(parent: str) -> str:
     """Return the start of the keys below a parent. Raises InvalidArgumentError."""
     prefix = parent_prefix(parent, _PREFIX.rstrip("/"), depth=4)
     return f"{keys.SYNCSTATES}/{prefix.removeprefix(_PREFIX)}"
-
-
-def _key(reference: ObjectReference) -> ObjectKey:
-    if not reference.resource or not reference.name:
-        raise InvalidArgumentError(
-            "object.resource and object.name are required, such as deployments and web",
-            metadata={"field": "object"},
-        )
-    key = ObjectKey(reference.group, reference.resource, reference.namespace, reference.name)
-    key.path()
-    return key
 
 
 def _no_cluster(cluster: str) -> NotFoundError:

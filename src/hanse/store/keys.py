@@ -26,6 +26,7 @@ from dataclasses import dataclass
 from typing import Final, Self
 
 from hanse.errors import InvalidArgumentError
+from hanse.paths import CLUSTER_SCOPE, CORE, parse_group, parse_namespace
 
 OBJECTS: Final = "objects"
 CLUSTERS: Final = "clusters"
@@ -40,13 +41,6 @@ ELECTIONS: Final = "elections"
 MEMBERS: Final = "members"
 FEDERATION: Final = "federation"
 """The key of the federation itself: its name, id and DNS suffix."""
-
-CORE: Final = "core"
-"""How the empty API group is written in a key."""
-
-CLUSTER_SCOPE: Final = "_"
-"""How no namespace is written in a key."""
-
 
 MAX_SEGMENT: Final = 512
 """Characters of one segment: twice what a name may have in Kubernetes, for names that have no bound there."""
@@ -153,7 +147,7 @@ class ObjectKey:
         if len(parts) != 5 or not _are_segments(key, parts):
             raise _not_a(key, "<prefix>/<group>/<resource>/<namespace>/<name>")
         _, group, resource, namespace, name = parts
-        return cls("" if group == CORE else group, resource, _namespace(namespace), name)
+        return cls(parse_group(group), resource, parse_namespace(namespace), name)
 
     def __str__(self) -> str:
         where = f"{self.namespace}/" if self.namespace else ""
@@ -166,7 +160,7 @@ def parse_sync_state(key: str) -> tuple[ObjectKey, str]:
     if len(parts) != 6 or parts[0] != SYNCSTATES or not _are_segments(key, parts):
         raise _not_a(key, _FORMS[SYNCSTATES])
     _, group, resource, namespace, name, cluster = parts
-    return ObjectKey("" if group == CORE else group, resource, _namespace(namespace), name), cluster
+    return ObjectKey(parse_group(group), resource, parse_namespace(namespace), name), cluster
 
 
 def parse_cluster(key: str) -> str:
@@ -236,10 +230,6 @@ def member(service: str, identity: str) -> str:
 def last_segment(key: str) -> str:
     """Return what is after the last slash: the name in every key of one name."""
     return key.rpartition("/")[2]
-
-
-def _namespace(segment_: str) -> str:
-    return "" if segment_ == CLUSTER_SCOPE else segment_
 
 
 def _not_a(key: str, form: str) -> InvalidArgumentError:

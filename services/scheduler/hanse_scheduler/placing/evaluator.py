@@ -6,7 +6,8 @@ Owns reading the whole object where override policies look at it; everything els
 Concurrency: one event loop. A decision and the world's revisions of what it was made on belong together until
 the next await.
 
-Next: `decision`, the pure function; `reconciler`, which stores what comes out.
+Next: `hanse_scheduler.decide.decision`, the pure function; `hanse_scheduler.placing.reconciler`, which stores
+what comes out.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from hanse.documents import json_document
 from hanse.errors import ConflictError, InvalidArgumentError
 from hanse.federation.kinds import KINDS as HANSE
 from hanse.kube.engine import unreadable
+from hanse.kube.kinds.kubernetes import extensions
 from hanse.kube.kinds.registry import KUBERNETES, KindRegistry
 from hanse.kube.model.objects import Object, child, gvk_of, name_of, namespace_of
 from hanse.security.envelope import shown
@@ -32,7 +34,7 @@ from hanse_scheduler.decide.inputs import DecisionInput, Rules
 from hanse_scheduler.state.records import record_of
 from hanse_scheduler.state.world import World
 
-_CRDS = ("apiextensions.k8s.io", "customresourcedefinitions")
+_CRDS = extensions.CUSTOM_RESOURCE_DEFINITION.group_plural
 
 
 class Evaluator:

@@ -1,4 +1,5 @@
-"""Everything that the scheduler knows, in memory, indexed for the question "who must be decided anew?".
+"""Everything that the scheduler knows, in memory, indexed for the question "which objects must be decided on
+again?".
 
 Owns the follower of the store, its collections and the indexes over them: objects by kind, placements by
 cluster, contents of namespaces, sync states by object, policies by kind, and the table of clusters.
@@ -9,7 +10,8 @@ that only says "applied", a cluster's heartbeat, an object's data.
 Concurrency: one event loop; the collections' callbacks change everything between two awaits. Which objects a
 changed policy selects may take many turns of the loop to find.
 
-Next: `reconciler`, which decides for a path; `decision` for what a decision needs.
+Next: `hanse_scheduler.placing.reconciler`, which decides for a path; `hanse_scheduler.decide.decision` for
+what a decision needs.
 """
 
 from __future__ import annotations
@@ -26,6 +28,8 @@ from typing import TypeVar
 from hanse.api.scheduler.v1.placement_pb2 import Placement
 from hanse.boundary import Boundary
 from hanse.federation.placements import is_named, is_releasing, named_clusters
+from hanse.kube.kinds.kubernetes import core
+from hanse.paths import namespace_of, namespace_path, parts_of, path_of, resource_of
 from hanse.store import Collection, Follower, Store
 from hanse.store.keys import (
     CATALOGUES,
@@ -42,7 +46,7 @@ from hanse.well_known import GROUP
 from hanse_scheduler.decide.inputs import DecisionInput, Observed
 from hanse_scheduler.decide.workloads import WORKLOADS, shortfall
 from hanse_scheduler.handshake.previous import PreviousPlacement
-from hanse_scheduler.state.clusters import ClusterTable, ClusterView
+from hanse_scheduler.state.clusters import ClusterTable, MemberCluster
 from hanse_scheduler.state.policies import (
     OVERRIDE_RESOURCES,
     PLACEMENT_RESOURCES,
@@ -58,7 +62,7 @@ from hanse_scheduler.state.policies import (
 )
 from hanse_scheduler.state.records import (
     FederatedObject,
-    Record,
+    ObjectRecord,
     Served,
     decode_catalogue,
     decode_cluster,
@@ -122,7 +126,7 @@ class World:
         self.table = ClusterTable(clusters={})
         self.on_dirty: OnDirty | None = None
         self._clock = clock
-        self._records: dict[str, Record] = {}
+        self._records: dict[str, ObjectRecord] = {}
         self._by_kind: dict[tuple[str, str], set[str]] = {}
         self._by_resource: dict[tuple[str, str], set[str]] = {}
         self._placements: dict[str, Stored] = {}
@@ -158,7 +162,7 @@ class World:
         yield from list(self._records)
         yield from [path for path in self._placements if path not in self._records]
 
-    def record(self, path: str) -> Record | None:
+    def record(self, path: str) -> ObjectRecord | None:
         """Return what is known of the object, None if there is none."""
         return self._records.get(path)
 
@@ -180,17 +184,17 @@ class World:
         stored = self._placements.get(path)
         prefix, _, rest = key.partition("/")
         if prefix == PLACEMENTS:  # of something in that namespace, perhaps
-            return path == f"core/namespaces/_/{_part(rest, 2)}"
+            return path == namespace_path(namespace_of(rest))
         if prefix == CLUSTERS:
             return path in self._by_cluster.get(rest, ())
-        if prefix != OBJECTS or _part(rest, 0) != GROUP:
+        group, resource, namespace, name = parts_of(rest)
+        if prefix != OBJECTS or group != GROUP:
             return False
-        resource, namespace = _part(rest, 1), _part(rest, 2)
-        near = namespace in ("_", _part(path, 2))
+        near = namespace in ("", namespace_of(path))
         if resource in PLACEMENT_RESOURCES:
             if stored is None or not stored.value.clusters:
                 return near
-            return stored.value.policy == _title(resource, namespace, _part(rest, 3))
+            return stored.value.policy == _title(resource, namespace, name)
         if resource in OVERRIDE_RESOURCES:
             return near and (stored is None or any(each.overrides for each in stored.value.clusters))
         return False
@@ -204,7 +208,7 @@ class World:
         """Return the placement in force, as new as this process has written or seen it."""
         return self._placements.get(path)
 
-    async def selection(self, path: str, record: Record) -> Selection | None:
+    async def selection(self, path: str, record: ObjectRecord) -> Selection | None:
         """Return the policies that select the object; None if policies changed while that was found out.
 
         An object that very many selectors may select is compared with them in a thread.
@@ -219,7 +223,7 @@ class World:
         found = await asyncio.to_thread(_selection, record, placing, changing, group=group)
         return found if versions == (self._policies.version, self._overrides.version) else None
 
-    def decision_input(self, path: str, record: Record, selection: Selection) -> DecisionInput:
+    def decision_input(self, path: str, record: ObjectRecord, selection: Selection) -> DecisionInput:
         """Return what a decision about the object needs, without override policies."""
         key = ObjectKey.parse(f"{OBJECTS}/{path}")
         stored = self._placements.get(path)
@@ -251,7 +255,7 @@ class World:
             self._set_placement(path, Stored(placement, revision) if placement is not None else None)
 
     def _holding(self, key: ObjectKey) -> frozenset[str]:
-        if (key.group, key.resource) != ("", "namespaces"):
+        if (key.group, key.resource) != core.NAMESPACE.group_plural:
             return frozenset()
         return frozenset(self._contents.get(key.name, ()))
 
@@ -268,10 +272,10 @@ class World:
     def _object_changed(
         self, key: str, old: FederatedObject | None, new: FederatedObject | None, revision: int
     ) -> None:
-        path = key.partition("/")[2]
-        if isinstance(new, Record) or isinstance(old, Record):
-            before = old if isinstance(old, Record) else None
-            after = new if isinstance(new, Record) else None
+        path = path_of(key)
+        if isinstance(new, ObjectRecord) or isinstance(old, ObjectRecord):
+            before = old if isinstance(old, ObjectRecord) else None
+            after = new if isinstance(new, ObjectRecord) else None
             self._index(path, before, after)
             if before != after or len(self._overrides):
                 self._dirty(path, urgent=True)
@@ -284,9 +288,8 @@ class World:
             dropped = self._overrides.set(path, override)
             self._selected_dirty(dropped.head if dropped else None, override.head if override else None)
 
-    def _index(self, path: str, before: Record | None, after: Record | None) -> None:
-        group, resource, _ = path.split("/", 2)
-        group = "" if group == "core" else group
+    def _index(self, path: str, before: ObjectRecord | None, after: ObjectRecord | None) -> None:
+        group, resource = resource_of(path)
         if before is not None and (after is None or after.kind != before.kind):
             _discard(self._by_kind, (group, before.kind), path)
         if after is None:
@@ -336,7 +339,7 @@ class World:
     def _placement_changed(
         self, key: str, old: Placement | None, new: Placement | None, revision: int
     ) -> None:
-        path = key.partition("/")[2]
+        path = path_of(key)
         known = self._placements.get(path)
         if new is not None:
             if known is None or known.revision < revision:
@@ -366,8 +369,7 @@ class World:
         self._count(path, removed=before - after, added=after - before)
 
     def _count_unplaced(self, path: str) -> None:
-        group, resource, _ = path.split("/", 2)
-        kind = WORKLOADS.get((group, resource))
+        kind = WORKLOADS.get(resource_of(path))
         if kind is None:
             return
         record, stored = self._records.get(path), self._placements.get(path)
@@ -380,8 +382,8 @@ class World:
 
     def _count(self, path: str, *, removed: AbstractSet[str], added: AbstractSet[str]) -> None:
         """Count what a namespace holds by cluster; mark the namespace when a cluster comes or goes."""
-        namespace = path.split("/", 3)[2]
-        if namespace == "_":
+        namespace = namespace_of(path)
+        if not namespace:
             return
         contents = self._contents.setdefault(namespace, Counter())
         crossed = False
@@ -396,10 +398,10 @@ class World:
         if not contents:
             del self._contents[namespace]
         if crossed:
-            self._dirty(f"core/namespaces/_/{namespace}", urgent=True)
+            self._dirty(namespace_path(namespace), urgent=True)
 
     def _state_changed(self, key: str, old: Observed | None, new: Observed | None, revision: int) -> None:
-        path, _, cluster = key.partition("/")[2].rpartition("/")
+        path, _, cluster = path_of(key).rpartition("/")
         states = self._states.setdefault(path, {})
         if new is not None:
             states[cluster] = new
@@ -426,7 +428,7 @@ class World:
         )
 
     def _cluster_changed(
-        self, key: str, _: ClusterView | None, view: ClusterView | None, revision: int
+        self, key: str, _: MemberCluster | None, view: MemberCluster | None, revision: int
     ) -> None:
         name = last_segment(key)
         old = self.table.clusters.get(name)
@@ -462,7 +464,7 @@ class World:
     def _new_table(
         self,
         *,
-        clusters: Mapping[str, ClusterView] | None = None,
+        clusters: Mapping[str, MemberCluster] | None = None,
         served: Mapping[str, frozenset[tuple[str, str]]] | None = None,
     ) -> None:
         self.table = ClusterTable(
@@ -473,7 +475,7 @@ class World:
 
 
 def _selection(
-    record: Record,
+    record: ObjectRecord,
     placing: Iterable[PlacementPolicy],
     changing: Iterable[OverridePolicy],
     *,
@@ -486,12 +488,6 @@ def _selection(
     return Selection(deciding(found), applying(selecting(changing, record.slim, group=group)))
 
 
-def _part(path: str, index: int) -> str:
-    """Return a part of `<group>/<resource>/<namespace>/<name>`, "" if there is none."""
-    parts = path.split("/")
-    return parts[index] if index < len(parts) else ""
-
-
 def _title(resource: str, namespace: str, name: str) -> str:
     """Return what a placement calls the policy that decided, as `PolicyHead.title` does."""
     if resource == "clusterplacementpolicies":
@@ -499,13 +495,12 @@ def _title(resource: str, namespace: str, name: str) -> str:
     return f"PlacementPolicy {namespace}/{name}"
 
 
-def _same_but_for_health(old: ClusterView, new: ClusterView) -> bool:
-    return replace(old, state=new.state, since=new.since, reachable=new.reachable) == new
+def _same_but_for_health(old: MemberCluster, new: MemberCluster) -> bool:
+    return replace(old, state=new.state, since=new.since, reachable=new.reachable, ready=new.ready) == new
 
 
 def _is_workload(path: str) -> bool:
-    group, resource, _ = path.split("/", 2)
-    return (group, resource) in WORKLOADS
+    return resource_of(path) in WORKLOADS
 
 
 def _discard(index: dict[K, set[str]], key: K, path: str) -> None:

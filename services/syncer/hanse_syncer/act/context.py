@@ -21,12 +21,13 @@ from hanse.api.registry.v1.cluster_pb2 import ApiResource
 from hanse.api.syncer.v1.sync_state_pb2 import SyncState, ZoneEndpoints
 from hanse.federation.clusters import leaves_objects
 from hanse.federation.events import EventRecorder
+from hanse.federation.references import is_same_object
 from hanse.kube.model.events import EventType, InvolvedObject
 from hanse.store.keys import ObjectKey
 from hanse.turns import Turns
 from hanse_syncer.act.request import SyncRequest, TransientState
 from hanse_syncer.act.waiting import Waiting
-from hanse_syncer.decide import health, plan
+from hanse_syncer.decide import kinds, plan
 from hanse_syncer.decide.plan import Desired, Seen
 from hanse_syncer.decide.render import Manifest, Renderer
 from hanse_syncer.member.member import Member, Target
@@ -100,10 +101,8 @@ class ReconcileContext:
         intent = self.world.intent(path)
         entry = self.world.placement(path)
         placement = entry.value if entry is not None else None
-        if intent is not None and placement is not None:
-            uid = placement.object.uid
-            if uid and intent.uid and uid != intent.uid:
-                placement = None  # one of the two is of an object of that name that is no more
+        if intent and placement and not is_same_object(placement.object.uid, intent.uid):
+            placement = None  # one of the two is of an object of that name that is no more
         desired, placed = plan.desired_in(
             intent, placement, self.cluster, orphan_cluster=self._leaves_objects()
         )
@@ -122,7 +121,7 @@ class ReconcileContext:
             target=Target(
                 key,
                 self.api_version(key, _known_version(key, intent, state)),
-                metadata_only=(key.group, key.resource) in health.STATELESS_KINDS,
+                metadata_only=kinds.is_stateless(key.group, key.resource),
                 kind=intent.kind if intent is not None else "",
             ),
             transient=self.transient(path),

@@ -18,10 +18,11 @@ import orjson
 
 from hanse.api.syncer.v1 import sync_state_pb2 as sync
 from hanse.api.syncer.v1.sync_state_pb2 import SyncState, ZoneEndpoints
-from hanse.api.type.v1.object_reference_pb2 import ObjectReference
+from hanse.federation.confirmation import is_removed
+from hanse.federation.references import reference_to
 from hanse.kube.model import untrusted
 from hanse.store.keys import ObjectKey
-from hanse_syncer.decide import health
+from hanse_syncer.decide import kinds
 from hanse_syncer.decide.render import Manifest
 
 MAX_MESSAGE: Final = untrusted.MAX_MESSAGE
@@ -51,13 +52,10 @@ def _next(subject: Subject, before: SyncState | None) -> SyncState:
     key = subject.key
     state.name = f"syncStates/{key.path()}/{subject.cluster}"
     state.cluster = subject.cluster
-    reference = ObjectReference(
-        group=key.group,
+    reference = reference_to(
+        key,
         version=state.object.version,
-        resource=key.resource,
         kind=state.object.kind,
-        namespace=key.namespace,
-        name=key.name,
         uid=subject.uid or state.object.uid,
     )
     state.object.CopyFrom(reference)
@@ -133,7 +131,7 @@ def failed(
 ) -> SyncState:
     """The member does not have what it should, for `reason`."""
     state = _next(subject, before)
-    if state.phase == sync.REMOVED:
+    if is_removed(state):
         _clear_member(state)
     _phase(state, phase, now)
     reason, message = reason[:MAX_REASON], message[:MAX_MESSAGE]
@@ -227,13 +225,13 @@ def _observe(state: SyncState, live: Mapping[str, Any]) -> None:
     if why:
         state.reason = "StatusUnreadable" if "no object" in why else "StatusTooLarge"
         state.message = f"its status there is not reported: {why}"
-    state.health = health.health_of(live)
-    replicas = health.desired_replicas(live)
+    state.health = kinds.health_of(live)
+    replicas = kinds.desired_replicas(live)
     if replicas is None:
         state.ClearField("replicas")
     else:
         state.replicas = replicas
-    if not health.lags(live):
+    if not kinds.lags(live):
         state.unschedulable_pods = 0
 
 
