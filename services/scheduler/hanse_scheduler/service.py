@@ -22,10 +22,10 @@ from hanse.api.type.v1 import change_pb2
 from hanse.errors import ConflictError, FailedPreconditionError, InvalidArgumentError, NotFoundError
 from hanse.federation.placements import is_placed_in
 from hanse.federation.references import key_of
-from hanse.rpc import Policy
 from hanse.rpc.filters import ListFilter
 from hanse.rpc.pagination import list_page, message_page
 from hanse.rpc.parents import parent_prefix
+from hanse.rpc.policy import Policy
 from hanse.rpc.watch import WatchHub
 from hanse.store import Collection, KeyValue, Store
 from hanse.store.keys import PLACEMENTS

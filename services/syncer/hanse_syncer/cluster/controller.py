@@ -22,8 +22,8 @@ from hanse.control.controller import Controller
 from hanse.control.queue import WorkQueue
 from hanse.control.reconcile import Request, Result
 from hanse.federation.confirmation import is_removed
+from hanse.paths import resource_path_of
 from hanse.store import Compare
-from hanse.store.paths import resource_path_of
 from hanse_syncer import ownership
 from hanse_syncer.act.context import ReconcileContext
 from hanse_syncer.act.reconciler import ObjectReconciler
