@@ -18,7 +18,7 @@ from aiohttp import web
 from hanse_syncer.cluster.dependencies import SyncerDependencies
 from hanse_syncer.decide.render import Renderer
 from hanse_syncer.report.metrics import SyncerMetrics
-from hanse_syncer.report.state_table import SyncStateLoader
+from hanse_syncer.report.state_loader import SyncStateLoader
 from hanse_syncer.sharing import Sharing
 from hanse_syncer.world import World
 from opentelemetry.metrics import NoOpMeter
