@@ -61,7 +61,9 @@ def _entry(config: Config, kind: str, name: str) -> Mapping[str, Any] | None:
 
 
 def authority_of(config: Config, context: str) -> bytes:
-    """Return the authority (PEM) of a context's cluster; empty if it has none, or there is no such context."""
+    """Return the authority (PEM) of a context's cluster; empty if it has none, or there is no such
+    context.
+    """
     entry = _entry(config, "contexts", context)
     cluster = _entry(config, "clusters", str(entry.get("cluster", ""))) if entry else None
     if not cluster:

@@ -191,7 +191,9 @@ def _metrics_of(data: DataDir, ring: Ring) -> Iterator[tuple[str, str]]:
 
 
 def places_of(ring: str, address: str) -> dict[str, int]:
-    """Return the place of each key in a ring that a process has, by its metrics; empty if it does not tell."""
+    """Return the place of each key in a ring that a process has, by its metrics; empty if it does not
+    tell.
+    """
     try:
         with urllib.request.urlopen(f"http://{address}/metrics", timeout=5.0) as answer:
             text = answer.read().decode(errors="replace")

@@ -163,7 +163,9 @@ def _without_replicas(copy: Object) -> Object:
 
 
 def _majority(copies: Mapping[str, Object]) -> tuple[Object, list[Disagreement]]:
-    """Return the copy that most clusters have, of the first by name where none leads, and how others differ."""
+    """Return the copy that most clusters have, of the first by name where none leads, and how others
+    differ.
+    """
     texts = {cluster: json.dumps(copy, sort_keys=True) for cluster, copy in copies.items()}
     best, _ = Counter(texts.values()).most_common(1)[0]
     chosen = next(cluster for cluster, text in texts.items() if text == best)

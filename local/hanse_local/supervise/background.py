@@ -126,7 +126,9 @@ def query(data: DataDir) -> dict[str, Any] | None:
 
 
 def _holder(data: DataDir) -> Holder | None:
-    """Return who holds the data directory; None if nobody does. Raises UnavailableError if that is not known."""
+    """Return who holds the data directory; None if nobody does. Raises UnavailableError if that is not
+    known.
+    """
     holder = read_holder(data)
     if holder is None and is_held(data):
         raise unknown_holder(data)

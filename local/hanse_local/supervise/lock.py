@@ -98,7 +98,9 @@ def is_held(data: DataDir) -> bool:
 
 
 def _is_recorded(data: DataDir) -> bool:
-    """Return whether another process is recorded that lives: the holder of a lock that somebody has removed."""
+    """Return whether another process is recorded that lives: the holder of a lock that somebody has
+    removed.
+    """
     holder = read_holder(data)
     return holder is not None and holder.process.pid != os.getpid()
 
