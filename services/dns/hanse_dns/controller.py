@@ -15,10 +15,10 @@ from hanse.boundary import Boundary
 from hanse.control.leading import lead
 from hanse.errors import HanseError, ResourceExhaustedError
 from hanse.kube.kinds.kubernetes import core
+from hanse.paths import parts_of, path_of
 from hanse.process.telemetry import get_logger, span_from_traceparent
 from hanse.store import Collection, Follower, Store, keys
 from hanse.store.election import Leadership
-from hanse.store.paths import parts_of, path_of
 from hanse_dns.compiler import ClusterView, CompiledRecord, Presence, compile_service
 from hanse_dns.journal import Journal
 from hanse_dns.settings import DnsSettings

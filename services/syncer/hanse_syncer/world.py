@@ -30,11 +30,11 @@ from hanse.federation.propagation import placeable
 from hanse.federation.tracing import traceparent_of
 from hanse.kube.engine import unreadable
 from hanse.kube.engine.lifecycle import ORPHAN
+from hanse.paths import namespace_of, path_of
 from hanse.security.credentials import Sealer, sealed_with
 from hanse.security.keyring import KeyName
 from hanse.store import Entry, KeyValue, Mirror, Store, keys
 from hanse.store.decoding import decode
-from hanse.store.paths import namespace_of, path_of
 
 
 @dataclass(frozen=True, slots=True)

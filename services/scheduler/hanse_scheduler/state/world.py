@@ -29,6 +29,7 @@ from hanse.api.scheduler.v1.placement_pb2 import Placement
 from hanse.boundary import Boundary
 from hanse.federation.placements import is_named, is_releasing, named_clusters
 from hanse.kube.kinds.kubernetes import core
+from hanse.paths import namespace_of, namespace_path, parts_of, path_of, resource_of
 from hanse.store import Collection, Follower, Store
 from hanse.store.keys import (
     CATALOGUES,
@@ -39,7 +40,6 @@ from hanse.store.keys import (
     ObjectKey,
     last_segment,
 )
-from hanse.store.paths import namespace_of, namespace_path, parts_of, path_of, resource_of
 from hanse.store.spans import Span
 from hanse.turns import SLICE_SECONDS
 from hanse.well_known import GROUP
@@ -496,7 +496,7 @@ def _title(resource: str, namespace: str, name: str) -> str:
 
 
 def _same_but_for_health(old: MemberCluster, new: MemberCluster) -> bool:
-    return replace(old, state=new.state, since=new.since, reachable=new.reachable) == new
+    return replace(old, state=new.state, since=new.since, reachable=new.reachable, ready=new.ready) == new
 
 
 def _is_workload(path: str) -> bool:

@@ -22,8 +22,8 @@ from hanse.control.controller import Controller
 from hanse.control.queue import WorkQueue
 from hanse.control.reconcile import Request, Result
 from hanse.federation.confirmation import is_removed
+from hanse.paths import resource_path_of
 from hanse.store import Compare
-from hanse.store.paths import resource_path_of
 from hanse_syncer import ownership
 from hanse_syncer.act.context import ReconcileContext
 from hanse_syncer.act.reconciler import ObjectReconciler
@@ -61,9 +61,20 @@ class ClusterController:
         self.dependencies = dependencies
         self.queue = WorkQueue(f"syncer-{cluster}")
         self.states = SyncStateTable(
-            dependencies.writer, cluster, fence=fence, window=dependencies.report_window
+            dependencies.writer,
+            cluster,
+            fence=fence,
+            window=dependencies.report_window,
+            monotonic=dependencies.monotonic,
         )
-        self.behaviour = Behaviour(dependencies.store, cluster, fence=fence, pauses=dependencies.pauses)
+        self.behaviour = Behaviour(
+            dependencies.store,
+            cluster,
+            fence=fence,
+            clock=dependencies.clock,
+            monotonic=dependencies.monotonic,
+            pauses=dependencies.pauses,
+        )
         self._limiter = Limiter(maximum=dependencies.concurrency)
         self._parked = ParkedKeys(self.queue.add)
         self._in_flight = InFlight()
