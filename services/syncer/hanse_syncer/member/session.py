@@ -1,7 +1,7 @@
 """One connection to one member and all that follows it: informers, endpoint slices, the link's state.
 
 Owns `Session`. It ends when the credential changes; the controller then opens the next one, and what was
-known of the member is listed anew.
+known of the member is listed again.
 
 Concurrency: one task per informer in the session's task group. Nothing here waits for a member that is down:
 `up` says whether it answers, and one task asks it until it does. A member that misbehaves ends the session.
