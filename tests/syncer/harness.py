@@ -17,11 +17,11 @@ import orjson
 from aiohttp import web
 from hanse_syncer.cluster.dependencies import SyncerDependencies
 from hanse_syncer.decide.render import Renderer
+from hanse_syncer.federation.state import FederationState
 from hanse_syncer.report.events import EventSink
 from hanse_syncer.report.metrics import SyncerMetrics
 from hanse_syncer.report.state_table import SyncStateLoader
 from hanse_syncer.sharing import Sharing
-from hanse_syncer.world import World
 from opentelemetry.metrics import NoOpMeter
 
 from hanse.api.federation.v1.federation_pb2 import Federation as FederationMessage
@@ -286,16 +286,16 @@ class Federation:
     ) -> AsyncIterator[Sharing]:
         """Run a syncer; leaving stops it in order."""
         async with AsyncExitStack() as stack:
-            world = await stack.enter_async_context(World(self.store))
+            state = await stack.enter_async_context(FederationState(self.store))
             group = await stack.enter_async_context(asyncio.TaskGroup())
             events = EventSink(self._record, identity=identity, per_second=1000)
             background = group.create_task(events.run())
             dependencies = SyncerDependencies(
                 store=self.store,
                 writer=BatchWriter(self.store, spacing=0.0),
-                world=world,
+                federation=state,
                 sealer=self.sealer,
-                federation_id=await world.federation_id(),
+                federation_id=await state.federation_id(),
                 renderer=Renderer(FEDERATION_ID),
                 loader=SyncStateLoader(self.store),
                 events=events,

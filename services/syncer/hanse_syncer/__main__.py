@@ -24,6 +24,7 @@ from hanse.well_known import FIELD_MANAGER
 from hanse_syncer.cluster.controller import ClusterController
 from hanse_syncer.cluster.dependencies import SyncerDependencies
 from hanse_syncer.decide.render import Renderer
+from hanse_syncer.federation.state import FederationState
 from hanse_syncer.orphans.janitor import Janitor
 from hanse_syncer.report.events import EventSink
 from hanse_syncer.report.metrics import SyncerMetrics
@@ -31,7 +32,6 @@ from hanse_syncer.report.state_table import SyncStateLoader
 from hanse_syncer.service import POLICY, SyncerServicer
 from hanse_syncer.settings import SyncerSettings
 from hanse_syncer.sharing import Sharing
-from hanse_syncer.world import World
 
 
 async def serve(runtime: Runtime[SyncerSettings]) -> None:
@@ -67,17 +67,19 @@ async def serve(runtime: Runtime[SyncerSettings]) -> None:
         opened = SealedStore(store, ObjectSealer(rings[SECRETS].ring))
         for ring in rings.values():
             await ring.prepare()
-        async with World(opened) as world:
+        async with FederationState(opened) as federation:
             renderer = Renderer()
             controllers: dict[str, ClusterController] = {}
             rings[SECRETS].follow_use(opened.in_use, lambda: len(opened.unreadable))
-            rings[CREDENTIALS].follow_use(world.keys_in_use, lambda: world.unreadable_credentials(sealer))
+            rings[CREDENTIALS].follow_use(
+                federation.keys_in_use, lambda: federation.unreadable_credentials(sealer)
+            )
             sealer.ring.subscribe(lambda: _look_again(controllers))
             observe_rings(runtime.telemetry.meter, *rings.values())
             for ring in rings.values():
                 runtime.tasks.create_task(ring.run(), name=f"{ring.name} keys")
             instruments = SyncerMetrics(runtime.telemetry.meter, controllers)
-            janitor = Janitor(store, world, identity=identity, lease_seconds=settings.lease_seconds)
+            janitor = Janitor(store, federation, identity=identity, lease_seconds=settings.lease_seconds)
             server = RpcServer(
                 listen=settings.listen,
                 tls=settings.tls,
@@ -88,7 +90,7 @@ async def serve(runtime: Runtime[SyncerSettings]) -> None:
             )
             servicer = SyncerServicer(
                 store=store,
-                world=world,
+                federation=federation,
                 renderer=renderer,
                 sealer=sealer,
                 controllers=controllers,
@@ -97,14 +99,14 @@ async def serve(runtime: Runtime[SyncerSettings]) -> None:
             server.add(add_SyncerServiceServicer_to_server, servicer)
             async with server, asyncio.TaskGroup() as group:
                 background = [group.create_task(events.run()), group.create_task(janitor.run())]
-                runtime.tasks.create_task(world.failed(), name="world")
+                runtime.tasks.create_task(federation.follower.failed(), name="follower")
                 runtime.ready({"grpc": server.address})
-                renderer.federation_id = await _founded(runtime, world)
+                renderer.federation_id = await _founded(runtime, federation)
                 if renderer.federation_id:
                     dependencies = SyncerDependencies(
                         store=store,
                         writer=BatchWriter(store, max_in_flight=4, spacing=0.0),
-                        world=world,
+                        federation=federation,
                         sealer=sealer,
                         federation_id=renderer.federation_id,
                         renderer=renderer,
@@ -138,9 +140,9 @@ def _look_again(controllers: Mapping[str, ClusterController]) -> None:
         controller.cluster_changed()
 
 
-async def _founded(runtime: Runtime[SyncerSettings], world: World) -> str:
+async def _founded(runtime: Runtime[SyncerSettings], federation: FederationState) -> str:
     """Wait for the federation to be founded and return its id; empty if told to stop before."""
-    founded = asyncio.create_task(world.federation_id())
+    founded = asyncio.create_task(federation.federation_id())
     stopping = asyncio.create_task(runtime.stopping.wait())
     try:
         await asyncio.wait([founded, stopping], return_when=asyncio.FIRST_COMPLETED)

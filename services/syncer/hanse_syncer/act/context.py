@@ -27,11 +27,12 @@ from hanse_syncer.act.waiting import Waiting
 from hanse_syncer.decide import health, plan
 from hanse_syncer.decide.plan import Desired, Seen
 from hanse_syncer.decide.render import Manifest, Renderer
+from hanse_syncer.federation.intent import Intent
+from hanse_syncer.federation.state import FederationState
 from hanse_syncer.member.member import Member, Target
 from hanse_syncer.report.events import EventSink
 from hanse_syncer.report.metrics import SyncerMetrics
 from hanse_syncer.report.state_table import SyncStateTable
-from hanse_syncer.world import Intent, World
 
 
 class MemberView(Protocol):
@@ -52,7 +53,7 @@ class ReconcileContext:
 
     cluster: str
     federation_id: str
-    world: World
+    federation: FederationState
     member: Member
     states: SyncStateTable
     view: MemberView
@@ -87,8 +88,8 @@ class ReconcileContext:
     def request(self, path: str) -> SyncRequest:
         """Return the object at `<group>/<resource>/<namespace>/<name>` as everything is now."""
         key = _key(path)
-        intent = self.world.intent(path)
-        entry = self.world.placement(path)
+        intent = self.federation.intent(path)
+        entry = self.federation.placement(path)
         placement = entry.value if entry is not None else None
         if intent is not None and placement is not None:
             uid = placement.object.uid
@@ -97,7 +98,7 @@ class ReconcileContext:
         desired, placed = plan.desired_in(
             intent, placement, self.cluster, orphan_cluster=self._leaves_objects()
         )
-        if self.world.unreadable(path):
+        if self.federation.unreadable(path):
             desired, placed = Desired.UNTOUCHED, None
         state = self.states.get(path)
         return SyncRequest(
@@ -120,7 +121,7 @@ class ReconcileContext:
 
     def _leaves_objects(self) -> bool:
         """Whether the cluster leaves the federation and keeps its objects."""
-        cluster = self.world.cluster(self.cluster)
+        cluster = self.federation.cluster(self.cluster)
         return cluster is not None and leaves_objects(cluster)
 
     def serve(self, resources: Iterable[ApiResource]) -> None:

@@ -19,9 +19,9 @@ from hanse.federation import belongings
 from hanse.kube.model.objects import Object, child
 from hanse.store.keys import ObjectKey
 from hanse_syncer.decide.plan import Desired
+from hanse_syncer.federation.intent import Intent
 from hanse_syncer.member.member import Target
 from hanse_syncer.report.transitions import Subject
-from hanse_syncer.world import Intent
 
 
 @dataclass(slots=True)
@@ -37,8 +37,6 @@ class TransientState:
     repaired_at: float = float("-inf")
     looked_at: float = float("-inf")
     lagging_since: float | None = None
-    decision_until: float | None = None
-    """Until when the scheduler's decision on the newest generation is waited for."""
     namespace_until: float | None = None
     """Until when our own namespace is waited for without asking the member."""
     stuck: frozenset[str] = frozenset()

@@ -22,7 +22,7 @@ import orjson
 from hanse.kube.model.objects import Object
 from hanse.process.telemetry import get_logger
 from hanse.store.keys import ObjectKey
-from hanse_syncer.world import Intent
+from hanse_syncer.federation.intent import Intent
 
 _log = get_logger(__name__)
 _CAPACITY: Final = 500
