@@ -28,7 +28,7 @@ from hanse.rpc.pagination import list_page, message_page
 from hanse.rpc.parents import parent_prefix
 from hanse.rpc.watch import WatchHub
 from hanse.store import Collection, KeyValue, Store
-from hanse.store.keys import OBJECTS, PLACEMENTS, ObjectKey
+from hanse.store.keys import PLACEMENTS, ObjectKey
 from hanse_scheduler.decide.decision import PlacementDecision
 from hanse_scheduler.leading import Scheduler
 from hanse_scheduler.placing.evaluator import Evaluator
@@ -236,7 +236,7 @@ def _path_of(reference: ObjectReference) -> str:
             "object needs a resource (plural, such as deployments) and a name", metadata={"field": "object"}
         )
     key = ObjectKey(reference.group, reference.resource, reference.namespace, reference.name)
-    return key.key(OBJECTS).partition("/")[2]
+    return key.path()
 
 
 def _missing(name: str) -> NotFoundError:

@@ -39,6 +39,7 @@ from hanse.rpc.policy import Policy
 from hanse.security.credentials import Sealer
 from hanse.store import KeyValue, Store, keys
 from hanse.store.keys import ObjectKey
+from hanse.store.paths import path_of
 from hanse_syncer.cluster.controller import ClusterController
 from hanse_syncer.decide import drift, plan
 from hanse_syncer.decide.render import Manifest, Renderer
@@ -159,7 +160,7 @@ class SyncerServicer(rpc.SyncerServiceServicer):
                 for event in batch.events:
                     where = event.kv.mod_revision - (event is not batch.events[-1])
                     if event.kind == "delete":
-                        name = _PREFIX + event.kv.key.split("/", 1)[1]
+                        name = _PREFIX + path_of(event.kv.key)
                         yield pb.WatchSyncStatesResponse(
                             kind=change.DELETED, sync_state=SyncState(name=name), revision=where
                         )
@@ -323,7 +324,7 @@ def _decode(kv: KeyValue) -> SyncState:
     except DecodeError as error:
         message = f"what is stored of it cannot be read: {error}"
         state = SyncState(
-            name=_PREFIX + kv.key.split("/", 1)[1],
+            name=_PREFIX + path_of(kv.key),
             cluster=keys.last_segment(kv.key),
             reason="StatusUnreadable",
             message=message,

@@ -19,10 +19,12 @@ import orjson
 from hanse.api.scheduler.v1 import placement_pb2 as placements
 from hanse.api.syncer.v1 import sync_state_pb2 as sync
 from hanse.api.syncer.v1.sync_state_pb2 import SyncState
-from hanse.control.queue import Backoff
+from hanse.backoff import Backoff
 from hanse.control.reconcile import Result
 from hanse.kube.client.expect import Answer
+from hanse.kube.kinds.kubernetes import batch
 from hanse.kube.model.objects import Object
+from hanse.kube.model.untrusted import mapping
 from hanse.process.telemetry import span_from_traceparent
 from hanse.turns import is_heavy
 from hanse.well_known import KEPT
@@ -215,11 +217,9 @@ class Applying:
         adopt = request.placement is not None and request.placement.conflict_resolution == placements.ADOPT
         if not adopt or ownership.other_federation(live, context.federation_id):
             return False
-        context.events.report(
-            request.key,
-            request.intent,
-            cluster=context.cluster,
-            kind="Normal",
+        context.record(
+            request,
+            type_="Normal",
             reason="Adopted",
             message="an existing object was taken over, as the policy says",
         )
@@ -247,11 +247,14 @@ class Applying:
     def _is_finished(self, request: SyncRequest, manifest: Manifest) -> bool:
         """Whether it is a Job that finished and that the member then cleaned up: it must not run twice."""
         spec = manifest.object.get("spec") or {}
-        if manifest.kind != "Job" or "ttlSecondsAfterFinished" not in spec or request.state is None:
+        if (
+            not batch.JOB.matches(manifest.object)
+            or "ttlSecondsAfterFinished" not in spec
+            or request.state is None
+        ):
             return False
-        finished = bool(request.state.status) and health.finished_job(
-            {"kind": "Job", "status": _decode(request.state.status)}
-        )
+        status = orjson.loads(request.state.status) if request.state.status else {}
+        finished = health.is_finished(mapping(status))
         if finished:
             subject = request.subject(self._context.cluster)
 
@@ -307,10 +310,6 @@ class Applying:
             },
             tracer=context.tracer,
         )
-
-
-def _decode(status: bytes) -> Any:
-    return orjson.loads(status)
 
 
 def _being_deleted() -> SyncError:

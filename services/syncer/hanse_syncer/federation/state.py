@@ -26,6 +26,7 @@ from hanse.security.credentials import Sealer, sealed_with
 from hanse.security.keyring import KeyName
 from hanse.store import Collection, Follower, Store, Versioned, keys
 from hanse.store.decoding import decode, leased
+from hanse.store.paths import namespace_of, path_of
 from hanse.store.spans import Span
 from hanse_syncer.federation.decisions import PendingDecisions, is_decided
 from hanse_syncer.federation.intent import Intent, decode_intent, decode_placement
@@ -161,19 +162,19 @@ class FederationState:
         """Yield the paths of all objects whose placement names the cluster."""
         for key, placement in self.placements.items():
             if is_named(placement, cluster):
-                yield key.split("/", 1)[1]
+                yield path_of(key)
 
     def wanted_inside(self, namespace: str, cluster: str) -> bool:
         """Whether anything in the namespace is desired in the cluster and not being deleted.
 
         What cannot be read may be.
         """
-        if any(key.split("/")[3:4] == [namespace] for key in self.placements.unknown()):
+        if any(namespace_of(path_of(key)) == namespace for key in self.placements.unknown()):
             return True
         for key, placement in self.placements.items():
-            if key.split("/", 4)[3] != namespace or not is_placed_in(placement, cluster):
+            if namespace_of(path_of(key)) != namespace or not is_placed_in(placement, cluster):
                 continue
-            path = key.split("/", 1)[1]
+            path = path_of(key)
             intent = self.intent(path)
             if self.unreadable(path) or (intent is not None and not intent.deleting):
                 return True
@@ -196,7 +197,7 @@ class FederationState:
     def _intent_changed(self, key: str, old: Intent | None, new: Intent | None, revision: int) -> None:
         if old is None and new is None:
             return
-        path = key.split("/", 1)[1]
+        path = path_of(key)
         placement = self.placements.get(f"{keys.PLACEMENTS}/{path}")
         waits = self._pending.update(path, decided=is_decided(new, placement))
         if placement is not None and not waits:
@@ -213,7 +214,7 @@ class FederationState:
                 names = set(after)
         else:
             names = set(before) | set(after)
-        path = key.split("/", 1)[1]
+        path = path_of(key)
         if self._pending.update(path, decided=is_decided(self.intent(path), new)):
             names -= after.keys()  # those that are left are not concerned by what is to be decided
         self._tell(path, names)
