@@ -46,12 +46,12 @@ from rich.table import Table
 from rich.text import Text
 
 from hanse.api.dns.v1.record_set_pb2 import RecordSet
-from hanse.api.registry.v1.cluster_pb2 import ClusterState
 from hanse.api.scheduler.v1.placement_pb2 import Placement
 from hanse.api.scheduler.v1.scheduler_service_pb2 import GetPlacementRequest
 from hanse.api.syncer.v1.sync_state_pb2 import Health, SyncPhase, SyncState
 from hanse.api.syncer.v1.syncer_service_pb2 import ListSyncStatesRequest
 from hanse.errors import DeadlineError, HanseError, NotFoundError, UnavailableError
+from hanse.federation.clusters import is_ready
 from hanse.messages import word_of
 from hanse_local.display import Progress, print_failure, print_ready
 from hanse_local.layout import DEFAULT, DataDir
@@ -291,9 +291,7 @@ async def _await_clusters(client: HanseClient) -> None:
     deadline = time.monotonic() + PATIENCE / 2
     while True:
         clusters = await list_clusters(client)
-        missing = [
-            each.name.removeprefix("clusters/") for each in clusters if each.state != ClusterState.READY
-        ]
+        missing = [each.name.removeprefix("clusters/") for each in clusters if not is_ready(each)]
         if not missing:
             return
         if time.monotonic() > deadline:

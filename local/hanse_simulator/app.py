@@ -19,6 +19,7 @@ from aiohttp import web
 from hanse.errors import ConfigError, NotFoundError, UnavailableError
 from hanse.kube.engine.engine import KubeEngine
 from hanse.kube.kinds.catalogue import Catalogue
+from hanse.kube.kinds.kubernetes import core
 from hanse.kube.kinds.strategies.kubernetes import kubernetes
 from hanse.kube.model.objects import sequence
 from hanse.kube.server.app import KubeServer, ServerOptions
@@ -105,7 +106,7 @@ class Simulator:
             "authenticator": CertificateAuthenticator(),
             "authorizer": AllowGroups((ADMIN_GROUP,)),
             "options": ServerOptions(listen=self.settings.listen, tls=self.certificates.tls()),
-            "subresources": {("", "pods", "log"): _log},
+            "subresources": {(*core.POD.group_plural, "log"): _log},
             "checks": {"etcd": self.engine.ready, "controllers": self._check_loops},
         }
         if self.settings.faults_enabled:

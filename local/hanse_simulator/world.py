@@ -20,6 +20,7 @@ from hanse.kube.engine.engine import KubeEngine
 from hanse.kube.engine.lifecycle import Propagation, timestamp
 from hanse.kube.engine.options import DeleteOptions, WriteOptions
 from hanse.kube.engine.served import ObjectChange, ServedObject
+from hanse.kube.kinds.kubernetes import apps, batch, core, networking, storage
 from hanse.kube.kinds.resource_info import ResourceInfo
 from hanse.kube.model.objects import Object, labels_of, mapping, name_of, namespace_of, sequence
 from hanse.kube.model.selectors import LabelSelector
@@ -28,24 +29,24 @@ from hanse.store.keys import ObjectKey
 Resource = tuple[str, str]
 """Group ("" for core) and plural."""
 
-PODS: Resource = ("", "pods")
-NODES: Resource = ("", "nodes")
-SERVICES: Resource = ("", "services")
-ENDPOINTS: Resource = ("", "endpoints")
-ENDPOINT_SLICES: Resource = ("discovery.k8s.io", "endpointslices")
-NAMESPACES: Resource = ("", "namespaces")
-CONFIG_MAPS: Resource = ("", "configmaps")
-SERVICE_ACCOUNTS: Resource = ("", "serviceaccounts")
-EVENTS: Resource = ("", "events")
-CLAIMS: Resource = ("", "persistentvolumeclaims")
-VOLUMES: Resource = ("", "persistentvolumes")
-STORAGE_CLASSES: Resource = ("storage.k8s.io", "storageclasses")
-DEPLOYMENTS: Resource = ("apps", "deployments")
-REPLICA_SETS: Resource = ("apps", "replicasets")
-STATEFUL_SETS: Resource = ("apps", "statefulsets")
-DAEMON_SETS: Resource = ("apps", "daemonsets")
-REVISIONS: Resource = ("apps", "controllerrevisions")
-JOBS: Resource = ("batch", "jobs")
+PODS: Resource = core.POD.group_plural
+NODES: Resource = core.NODE.group_plural
+SERVICES: Resource = core.SERVICE.group_plural
+ENDPOINTS: Resource = core.ENDPOINTS.group_plural
+ENDPOINT_SLICES: Resource = networking.ENDPOINT_SLICE.group_plural
+NAMESPACES: Resource = core.NAMESPACE.group_plural
+CONFIG_MAPS: Resource = core.CONFIG_MAP.group_plural
+SERVICE_ACCOUNTS: Resource = core.SERVICE_ACCOUNT.group_plural
+EVENTS: Resource = core.EVENT.group_plural
+CLAIMS: Resource = core.PERSISTENT_VOLUME_CLAIM.group_plural
+VOLUMES: Resource = core.PERSISTENT_VOLUME.group_plural
+STORAGE_CLASSES: Resource = storage.STORAGE_CLASS.group_plural
+DEPLOYMENTS: Resource = apps.DEPLOYMENT.group_plural
+REPLICA_SETS: Resource = apps.REPLICA_SET.group_plural
+STATEFUL_SETS: Resource = apps.STATEFUL_SET.group_plural
+DAEMON_SETS: Resource = apps.DAEMON_SET.group_plural
+REVISIONS: Resource = apps.CONTROLLER_REVISION.group_plural
+JOBS: Resource = batch.JOB.group_plural
 
 _LABELLED = frozenset({PODS, REPLICA_SETS})
 

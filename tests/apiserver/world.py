@@ -27,7 +27,7 @@ from hanse.api.syncer.v1 import sync_state_pb2 as sync
 from hanse.api.type.v1 import condition_pb2
 from hanse.kube.model.objects import Object
 from hanse.process.settings import TlsFiles
-from hanse.rpc import RpcChannel
+from hanse.rpc.channel import RpcChannel
 from hanse.security.auth import service_name
 from hanse.security.pki import CertificateAuthority
 from hanse.store import MemoryStore, Store

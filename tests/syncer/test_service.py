@@ -28,8 +28,9 @@ from hanse.api.syncer.v1.syncer_service_pb2_grpc import (
 from hanse.api.type.v1 import change_pb2 as change
 from hanse.api.type.v1.object_reference_pb2 import ObjectReference
 from hanse.errors import CompactedError, InvalidArgumentError, NotFoundError
-from hanse.rpc import RpcChannel, RpcServer
+from hanse.rpc.channel import RpcChannel
 from hanse.rpc.policy import Policy
+from hanse.rpc.server import RpcServer
 from hanse.security.credentials import Sealer
 from hanse.store import EtcdStore
 from tests.support.etcd import EtcdServer

@@ -164,7 +164,7 @@ async def test_stored_states_that_cannot_be_read_hide_no_others() -> None:
     assert await load_states(store) == {"eu": [("apps/deployments/shop/web", good)]}
 
 
-async def test_a_world_with_junk_in_every_prefix_starts() -> None:
+async def test_junk_in_every_prefix_stops_nothing_from_being_followed() -> None:
     """What cannot be read is unknown: it is no intent and no placement, and it is said to be there."""
     store = MemoryStore()
     other = ObjectKey("", "configmaps", "shop", "a")

@@ -19,8 +19,7 @@ from typing import Any, NoReturn
 import click
 from hanse_client import HanseClient
 
-from hanse_cli import kubeconfig
-from hanse_cli.commands.clusters import join, unjoin
+from hanse_cli.commands.clusters import document_of, join, short_lived_option, unjoin
 from hanse_cli.commands.version import version_command
 from hanse_cli.main import end_in_order, plugins, run
 from hanse_cli.session import Session, with_client
@@ -61,14 +60,15 @@ def _v1_flags(function: Callable[..., Any]) -> Callable[..., Any]:
 @click.option(
     "--kubeconfig", "path", default="", metavar="FILE", help="[default: $KUBECONFIG or ~/.kube/config]"
 )
+@short_lived_option
 @click.option("--dry-run", is_flag=True, help="Check everything, change nothing.")
 @_v1_flags
 @with_client
 async def join_command(
-    client: HanseClient, *, name: str, cluster_context: str, path: str, dry_run: bool
+    client: HanseClient, *, name: str, cluster_context: str, path: str, short_lived: bool, dry_run: bool
 ) -> None:
     """Join a cluster to the federation."""
-    document = kubeconfig.reduced(_kubeconfig_path(path), cluster_context or name)
+    document = document_of(_kubeconfig_path(path), cluster_context or name, short_lived=short_lived)
     await join(client, name=name, document=document, labels={}, dry_run=dry_run, wait_timeout=30.0)
 
 

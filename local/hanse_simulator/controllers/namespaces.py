@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable
 from hanse.control import Request
 from hanse.errors import AlreadyExistsError, NotFoundError, PermissionDeniedError
 from hanse.kube.engine.served import ObjectChange
+from hanse.kube.kinds.kubernetes import core
 from hanse.kube.model.objects import Object, mapping
 from hanse_simulator.controllers.loops import Loop
 from hanse_simulator.world import CONFIG_MAPS, NAMESPACES, SERVICE_ACCOUNTS, Resource, World, is_deleting
@@ -41,7 +42,7 @@ class Namespaces:
             CONFIG_MAPS: _named(ROOT_CA),
             SERVICE_ACCOUNTS: _named(DEFAULT_ACCOUNT),
         }
-        return Loop("namespaces", self, watches, workers=8)
+        return Loop(core.NAMESPACE.plural, self, watches, workers=8)
 
     async def reconcile(self, request: Request) -> None:
         """Make what a namespace lacks."""

@@ -10,6 +10,7 @@ from typing import Any
 
 from hanse.errors import AlreadyExistsError
 from hanse.kube.model.objects import Object
+from hanse.well_known import REGION_LABEL, ZONE_LABEL
 from hanse_simulator.addresses import number, text
 from hanse_simulator.settings import SimulatorSettings
 from hanse_simulator.world import ENDPOINT_SLICES, NODES, SERVICES, STORAGE_CLASSES, Resource, World
@@ -58,8 +59,8 @@ def _node(settings: SimulatorSettings, zone: str, index: int, *, number_: int, n
         "kubernetes.io/os": "linux",
         "kubernetes.io/hostname": name,
         "node.kubernetes.io/instance-type": "simulated",
-        "topology.kubernetes.io/region": settings.region,
-        "topology.kubernetes.io/zone": zone,
+        REGION_LABEL: settings.region,
+        ZONE_LABEL: zone,
     }
     return {
         "metadata": {"name": name, "labels": labels},

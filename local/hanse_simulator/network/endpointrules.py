@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from hanse.kube.kinds.kubernetes import core
 from hanse.kube.model.objects import Object, labels_of, mapping, name_of, sequence
 from hanse.numbers import whole_number
 from hanse_simulator.controllers.pods import is_ready, phase
@@ -96,7 +97,7 @@ def _endpoint(pod: Object, service: Object, zone_of: Callable[[str], str]) -> di
         },
         "nodeName": node,
         "targetRef": {
-            "kind": "Pod", "namespace": metadata["namespace"], "name": metadata["name"],
+            "kind": core.POD.name, "namespace": metadata["namespace"], "name": metadata["name"],
             "uid": metadata["uid"],
         },
     }  # fmt: skip
@@ -168,7 +169,7 @@ def _address(pod: Object) -> dict[str, Any]:
         "ip": pod["status"]["podIP"],
         "nodeName": pod["spec"].get("nodeName", ""),
         "targetRef": {
-            "kind": "Pod", "namespace": metadata["namespace"], "name": metadata["name"],
+            "kind": core.POD.name, "namespace": metadata["namespace"], "name": metadata["name"],
             "uid": metadata["uid"],
         },
     }  # fmt: skip

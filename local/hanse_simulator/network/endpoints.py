@@ -14,8 +14,10 @@ from collections.abc import Iterable, Sequence
 from hanse.control import Request
 from hanse.errors import AlreadyExistsError, NotFoundError, PermissionDeniedError
 from hanse.kube.engine.served import ObjectChange
+from hanse.kube.kinds.kubernetes import core
 from hanse.kube.model.objects import Object, labels_of, mapping
 from hanse.kube.model.selectors import LabelSelector
+from hanse.well_known import ZONE_LABEL
 from hanse_simulator.controllers.loops import Loop, controlled_by, itself, split
 from hanse_simulator.controllers.pods import phase
 from hanse_simulator.network import endpointrules as rules
@@ -85,7 +87,7 @@ class Endpoints:
         watches = {
             SERVICES: self._service_changed,
             PODS: self._pod_changed,
-            ENDPOINT_SLICES: controlled_by("Service"),
+            ENDPOINT_SLICES: controlled_by(core.SERVICE.name),
         }
         return Loop("endpoints", self, watches, workers=16)
 
@@ -122,7 +124,7 @@ class Endpoints:
             await self._write_legacy(service, pods)
         except (AlreadyExistsError, NotFoundError, PermissionDeniedError):
             await self._world.fresh()
-            space = self._world.get(("", "namespaces"), "", namespace)
+            space = self._world.get(core.NAMESPACE.group_plural, "", namespace)
             if space is not None and not is_deleting(space):
                 raise
 
@@ -167,4 +169,4 @@ class Endpoints:
 
     def _zone(self, node: str) -> str:
         found = self._world.get(NODES, "", node)
-        return labels_of(found).get("topology.kubernetes.io/zone", "") if found else ""
+        return labels_of(found).get(ZONE_LABEL, "") if found else ""

@@ -12,6 +12,7 @@ from typing import Any
 
 from hanse.control import Request, Result
 from hanse.kube.engine.served import ObjectChange
+from hanse.kube.kinds.kubernetes import apps
 from hanse.kube.model.objects import Object, labels_of, mapping, name_of
 from hanse_simulator.controllers import capacity
 from hanse_simulator.controllers import pods as pod_rules
@@ -38,10 +39,10 @@ class DaemonSets:
         """Return the controller."""
         watches = {
             DAEMON_SETS: itself,
-            PODS: controlled_by("DaemonSet"),
+            PODS: controlled_by(apps.DAEMON_SET.name),
             NODES: self._node_changed,
         }
-        return Loop("daemonsets", self, watches, workers=4)
+        return Loop(apps.DAEMON_SET.plural, self, watches, workers=4)
 
     def _node_changed(self, change: ObjectChange) -> Iterable[str]:
         return [f"{d['metadata']['namespace']}/{name_of(d)}" for d in self._world.objects(DAEMON_SETS)]

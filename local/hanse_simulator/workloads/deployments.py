@@ -14,6 +14,7 @@ from typing import Any
 from hanse.control import Request, Result
 from hanse.errors import AlreadyExistsError
 from hanse.kube.engine.served import ObjectChange
+from hanse.kube.kinds.kubernetes import apps
 from hanse.kube.model.objects import Object, annotations_of, mapping, name_of
 from hanse.numbers import whole_number
 from hanse_simulator.controllers import pods as pod_rules
@@ -54,15 +55,15 @@ class Deployments:
         """Return the controller."""
         watches = {
             DEPLOYMENTS: itself,
-            REPLICA_SETS: controlled_by("Deployment"),
+            REPLICA_SETS: controlled_by(apps.DEPLOYMENT.name),
             PODS: self._pod_changed,
         }
-        return Loop("deployments", self, watches)
+        return Loop(apps.DEPLOYMENT.plural, self, watches)
 
     def _pod_changed(self, change: ObjectChange) -> Iterable[str]:
         """Map a Pod that is gone to its Deployment: with Recreate its successor waits for that."""
         owner = controller_of(change.entry.object) if change.type == "DELETED" else None
-        if owner is None or owner["kind"] != "ReplicaSet":
+        if owner is None or owner["kind"] != apps.REPLICA_SET.name:
             return ()
         replica_set = self._world.get(REPLICA_SETS, change.key.namespace, owner["name"])
         top = controller_of(replica_set) if replica_set else None

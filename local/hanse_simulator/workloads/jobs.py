@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from hanse.control import Request, Result
+from hanse.kube.kinds.kubernetes import batch
 from hanse.kube.model.objects import Object, mapping, sequence
 from hanse_simulator.controllers import pods as pod_rules
 from hanse_simulator.controllers.conditions import set_condition, without
@@ -30,7 +31,7 @@ class Jobs:
 
     def loop(self) -> Loop:
         """Return the controller."""
-        return Loop("jobs", self, {JOBS: itself, PODS: controlled_by("Job")})
+        return Loop(batch.JOB.plural, self, {JOBS: itself, PODS: controlled_by(batch.JOB.name)})
 
     async def reconcile(self, request: Request) -> Result | None:
         """Make or delete Pods, and write the status."""

@@ -9,6 +9,7 @@ import asyncio
 from typing import Any
 
 from hanse.control import Request, Result
+from hanse.kube.kinds.kubernetes import apps
 from hanse.kube.model.objects import Object, labels_of, mapping
 from hanse_simulator.controllers import pods as pod_rules
 from hanse_simulator.controllers.loops import Loop, controlled_by, itself, split
@@ -29,7 +30,9 @@ class ReplicaSets:
 
     def loop(self) -> Loop:
         """Return the controller."""
-        return Loop("replicasets", self, {REPLICA_SETS: itself, PODS: controlled_by("ReplicaSet")})
+        return Loop(
+            apps.REPLICA_SET.plural, self, {REPLICA_SETS: itself, PODS: controlled_by(apps.REPLICA_SET.name)}
+        )
 
     async def reconcile(self, request: Request) -> Result | None:
         """Make or delete Pods, and write the status."""

@@ -11,6 +11,7 @@ from typing import Any
 
 from hanse.control import Request, Result
 from hanse.errors import AlreadyExistsError
+from hanse.kube.kinds.kubernetes import apps
 from hanse.kube.model.objects import Object, labels_of, mapping, name_of, sequence
 from hanse.numbers import whole_number
 from hanse_simulator.controllers import pods as pod_rules
@@ -31,7 +32,11 @@ class StatefulSets:
 
     def loop(self) -> Loop:
         """Return the controller."""
-        return Loop("statefulsets", self, {STATEFUL_SETS: itself, PODS: controlled_by("StatefulSet")})
+        return Loop(
+            apps.STATEFUL_SET.plural,
+            self,
+            {STATEFUL_SETS: itself, PODS: controlled_by(apps.STATEFUL_SET.name)},
+        )
 
     async def reconcile(self, request: Request) -> Result | None:
         """Take the set one step further, and write the status."""

@@ -16,6 +16,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from hanse.api.registry.v1 import cluster_pb2
 from hanse.api.syncer.v1 import orphan_pb2
 from hanse.api.type.v1 import condition_pb2
+from hanse.federation.clusters import ready_condition
 from hanse.federation.tracing import served_annotations
 from hanse.kube.model.objects import Object, mapping, sequence
 from hanse.kube.model.untrusted import mappings, text
@@ -60,7 +61,7 @@ def compile_cluster(
     add_inventory(cluster, inventory, previous)
     leaving = "deletionTimestamp" in stored["metadata"]
     cluster.state = cluster_pb2.UNJOINING if leaving else STATES[health.standing]
-    cluster.conditions.append(ready_condition(health, previous, now))
+    cluster.conditions.append(condition_of_health(health, previous, now))
     if leaving and held_by:
         unjoined = condition_pb2.Condition(
             type="Unjoined", status=condition_pb2.FALSE, reason="ObjectsRemain", message=held_by
@@ -123,7 +124,7 @@ def add_inventory(
         cluster.cluster_id = previous.cluster_id
 
 
-def ready_condition(
+def condition_of_health(
     health: Health, previous: cluster_pb2.Cluster | None, now: datetime
 ) -> condition_pb2.Condition:
     """The condition "Ready"; the time of its last transition stays until its status changes."""
@@ -175,14 +176,12 @@ def since(
 
 def standing_of(cluster: cluster_pb2.Cluster | None) -> Health:
     """The health that a stored cluster stands for, to go on from after a restart."""
-    if cluster is None:
+    condition = ready_condition(cluster) if cluster is not None else None
+    if cluster is None or condition is None:
         return Health()
-    for condition in cluster.conditions:
-        if condition.type == "Ready":
-            ready = Standing.READY if condition.status == condition_pb2.TRUE else Standing.OFFLINE
-            standing = STANDINGS.get(cluster.state, ready)  # of one that leaves the state does not tell
-            return Health(standing, 0, condition.reason, condition.message)
-    return Health()
+    ready = Standing.READY if condition.status == condition_pb2.TRUE else Standing.OFFLINE
+    standing = STANDINGS.get(cluster.state, ready)  # of one that leaves the state does not tell
+    return Health(standing, 0, condition.reason, condition.message)
 
 
 def taint(entry: dict[str, Any]) -> cluster_pb2.Taint:

@@ -5,7 +5,7 @@ the one that leads. A read sees everything that was acknowledged before it.
 
 Concurrency: one loop; a task per call.
 
-Next: `evaluator` for explanations, `reconciler` for changes.
+Next: `hanse_scheduler.placing.evaluator` for explanations, `hanse_scheduler.placing.reconciler` for changes.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from hanse.api.scheduler.v1 import scheduler_service_pb2 as pb
 from hanse.api.scheduler.v1 import scheduler_service_pb2_grpc
 from hanse.api.scheduler.v1.placement_pb2 import Placement
 from hanse.api.type.v1 import change_pb2
-from hanse.api.type.v1.object_reference_pb2 import ObjectReference
 from hanse.errors import ConflictError, FailedPreconditionError, InvalidArgumentError, NotFoundError
 from hanse.federation.placements import is_placed_in
-from hanse.rpc import Policy
+from hanse.federation.references import key_of
 from hanse.rpc.filters import ListFilter
 from hanse.rpc.pagination import list_page, message_page
 from hanse.rpc.parents import parent_prefix
+from hanse.rpc.policy import Policy
 from hanse.rpc.watch import WatchHub
 from hanse.store import Collection, KeyValue, Store
-from hanse.store.keys import PLACEMENTS, ObjectKey
+from hanse.store.keys import PLACEMENTS
 from hanse_scheduler.decide.decision import PlacementDecision
-from hanse_scheduler.leading import Scheduler
+from hanse_scheduler.leading import PlacementController
 from hanse_scheduler.placing.evaluator import Evaluator
 from hanse_scheduler.state.world import World
 
@@ -51,7 +51,9 @@ _ATTEMPTS = 5
 class SchedulerServicer(scheduler_service_pb2_grpc.SchedulerServiceServicer):
     """Serves SchedulerService. Make it after the world's follower has synced."""
 
-    def __init__(self, *, store: Store, world: World, evaluator: Evaluator, scheduler: Scheduler) -> None:
+    def __init__(
+        self, *, store: Store, world: World, evaluator: Evaluator, scheduler: PlacementController
+    ) -> None:
         self._store = store
         self._world = world
         self._evaluator = evaluator
@@ -116,7 +118,7 @@ class SchedulerServicer(scheduler_service_pb2_grpc.SchedulerServiceServicer):
         self, request: pb.ExplainPlacementRequest, context: Any
     ) -> pb.ExplainPlacementResponse:
         """What would be decided now, and how."""
-        path = _path_of(request.object)
+        path = key_of(request.object).path()
         for _ in range(_ATTEMPTS):
             await self._world.follower.current()
             if self._world.record(path) is None:
@@ -140,7 +142,7 @@ class SchedulerServicer(scheduler_service_pb2_grpc.SchedulerServiceServicer):
         return self._explained(key.path(), decision)
 
     async def RebalancePlacement(self, request: pb.RebalancePlacementRequest, context: Any) -> Placement:
-        """Divides anew, once."""
+        """Divides again, once."""
         path = _path(request.name)
         reconciler = self._scheduler.reconciler
         await self._world.follower.current()
@@ -228,15 +230,6 @@ def _path(name: str) -> str:
             metadata={"field": "name"},
         )
     return path
-
-
-def _path_of(reference: ObjectReference) -> str:
-    if not reference.resource or not reference.name:
-        raise InvalidArgumentError(
-            "object needs a resource (plural, such as deployments) and a name", metadata={"field": "object"}
-        )
-    key = ObjectKey(reference.group, reference.resource, reference.namespace, reference.name)
-    return key.path()
 
 
 def _missing(name: str) -> NotFoundError:

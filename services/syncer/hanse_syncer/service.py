@@ -25,6 +25,8 @@ from hanse.api.syncer.v1.sync_state_pb2 import SyncState
 from hanse.api.type.v1 import change_pb2 as change
 from hanse.api.type.v1.object_reference_pb2 import ObjectReference
 from hanse.errors import FutureRevisionError, HanseError, InvalidArgumentError, NotFoundError
+from hanse.federation.references import key_of
+from hanse.paths import path_of
 from hanse.rpc.filters import ListFilter
 from hanse.rpc.pagination import (
     MAX_PAGE_BYTES,
@@ -39,7 +41,6 @@ from hanse.rpc.policy import Policy
 from hanse.security.credentials import Sealer
 from hanse.store import KeyValue, Store, keys
 from hanse.store.keys import ObjectKey
-from hanse.store.paths import path_of
 from hanse_syncer.cluster.controller import ClusterController
 from hanse_syncer.decide import drift, plan
 from hanse_syncer.decide.render import Manifest, Renderer
@@ -198,7 +199,7 @@ class SyncerServicer(rpc.SyncerServiceServicer):
             if self._federation.cluster(request.cluster) is None:
                 raise _no_cluster(request.cluster)
             return pb.ResyncResponse(queued=0)
-        paths = [_key(request.object).path()] if request.HasField("object") else None
+        paths = [key_of(request.object).path()] if request.HasField("object") else None
         chosen = [request.cluster] if request.cluster else list(self._controllers)
         return pb.ResyncResponse(queued=sum(self._controllers[name].resync(paths) for name in chosen))
 
@@ -236,7 +237,7 @@ class SyncerServicer(rpc.SyncerServiceServicer):
     def _placed(
         self, reference: ObjectReference, cluster: str
     ) -> tuple[ObjectKey, Intent, list[ClusterPlacement]]:
-        key = _key(reference)
+        key = key_of(reference)
         intent, placement = self._federation.intent(key.path()), self._federation.placement(key.path())
         if intent is None:
             raise NotFoundError(
@@ -353,17 +354,6 @@ def _prefix(parent: str) -> str:
     """Return the start of the keys below a parent. Raises InvalidArgumentError."""
     prefix = parent_prefix(parent, _PREFIX.rstrip("/"), depth=4)
     return f"{keys.SYNCSTATES}/{prefix.removeprefix(_PREFIX)}"
-
-
-def _key(reference: ObjectReference) -> ObjectKey:
-    if not reference.resource or not reference.name:
-        raise InvalidArgumentError(
-            "object.resource and object.name are required, such as deployments and web",
-            metadata={"field": "object"},
-        )
-    key = ObjectKey(reference.group, reference.resource, reference.namespace, reference.name)
-    key.path()
-    return key
 
 
 def _no_cluster(cluster: str) -> NotFoundError:

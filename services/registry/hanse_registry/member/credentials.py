@@ -6,16 +6,14 @@ own. Pure functions. `hanse.security.credentials` seals, `hanse.kube.client.acce
 
 from __future__ import annotations
 
-import base64
 import hashlib
-import json
 from typing import Any
 
 from hanse.api.registry.v1 import cluster_pb2
 from hanse.documents import yaml_document
 from hanse.errors import InvalidArgumentError
 from hanse.kube.client.access import ClusterAccess
-from hanse.service.expiry import ends_of
+from hanse.security.lifetimes import end_of_token, ends_of
 
 FOREIGN = ("client-certificate", "client-key", "tokenFile", "exec", "auth-provider", "certificate-authority")
 """Keys of a kubeconfig that point outside of it."""
@@ -89,16 +87,7 @@ def fingerprint(sealed: bytes) -> str:
 
 
 def end_of(access: ClusterAccess) -> float | None:
-    """When a credential ends, in seconds since the epoch; None if it lasts, or does not say.
-
-    A certificate says so, and so does a JSON Web Token (RFC 7519, claim `exp`), as Kubernetes' own are.
-    """
+    """When a credential ends, in seconds since the epoch; None if it lasts, or does not say."""
     ends = ends_of(access.client_cert_pem.decode(errors="replace")) if access.client_cert_pem else []
-    parts = access.token.split(".")
-    if len(parts) == 3:
-        try:
-            claims = json.loads(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
-            ends.append(float(claims["exp"]))
-        except (ValueError, KeyError, TypeError):
-            pass  # opaque, or without an end
-    return min(ends, default=None)
+    end = end_of_token(access.token)
+    return min([*ends, *([end] if end is not None else [])], default=None)

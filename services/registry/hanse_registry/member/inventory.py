@@ -23,9 +23,10 @@ from hanse.kube.client.discovery import MAX_LABEL_CHARS, ServedApis, ServedResou
 from hanse.kube.model.objects import Object
 from hanse.kube.model.quantity import Quantity
 from hanse.kube.model.untrusted import mapping, mappings
+from hanse.well_known import REGION_LABEL, ZONE_LABEL
 
-REGION_LABELS = ("topology.kubernetes.io/region", "failure-domain.beta.kubernetes.io/region")
-ZONE_LABELS = ("topology.kubernetes.io/zone", "failure-domain.beta.kubernetes.io/zone")
+REGION_LABELS = (REGION_LABEL, "failure-domain.beta.kubernetes.io/region")
+ZONE_LABELS = (ZONE_LABEL, "failure-domain.beta.kubernetes.io/zone")
 """The labels of today and of Federation v1's days, which old nodes still carry."""
 MAX_ZONES: Final = 100
 """Zones of a cluster; the clouds' regions have at most 6."""

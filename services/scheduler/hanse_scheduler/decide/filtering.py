@@ -18,7 +18,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from hanse.api.registry.v1.cluster_pb2 import READY
 from hanse_scheduler.decide.selector import ClusterSelector
 from hanse_scheduler.decide.taints import Toleration, keeps_out, leaves_at
 from hanse_scheduler.reasons import (
@@ -30,7 +29,7 @@ from hanse_scheduler.reasons import (
     UNREACHABLE,
     Refusal,
 )
-from hanse_scheduler.state.clusters import ClusterTable, ClusterView
+from hanse_scheduler.state.clusters import ClusterTable, MemberCluster
 from hanse_scheduler.state.policies import ClusterChoice, PlacementPolicy
 
 
@@ -44,7 +43,7 @@ class Eligibility:
     at once, inf never), because of `leave_reason`.
     """
 
-    cluster: ClusterView
+    cluster: MemberCluster
     admits: bool
     reason: str
     message: str
@@ -77,7 +76,7 @@ def eligibility(requirements: ClusterRequirements, table: ClusterTable) -> tuple
 
 
 def _eligibility(
-    requirements: ClusterRequirements, cluster: ClusterView, *, table: ClusterTable, chosen_by: str
+    requirements: ClusterRequirements, cluster: MemberCluster, *, table: ClusterTable, chosen_by: str
 ) -> Eligibility:
     refused = _unwanted(requirements, cluster)
     if refused is not None:
@@ -97,7 +96,7 @@ def _eligibility(
     )
 
 
-def _unwanted(requirements: ClusterRequirements, cluster: ClusterView) -> Refusal | None:
+def _unwanted(requirements: ClusterRequirements, cluster: MemberCluster) -> Refusal | None:
     """Return why the object has no business in the cluster at all."""
     if cluster.leaving:
         return UNJOINING
@@ -118,7 +117,7 @@ def _unwanted(requirements: ClusterRequirements, cluster: ClusterView) -> Refusa
     return None
 
 
-def _outside(choice: ClusterChoice, cluster: ClusterView, *, title: str) -> Refusal | None:
+def _outside(choice: ClusterChoice, cluster: MemberCluster, *, title: str) -> Refusal | None:
     if cluster.name in choice.excluded:
         return "ExcludedByPolicy", f"{title} excludes it"
     if choice.names and cluster.name not in choice.names:
@@ -130,7 +129,7 @@ def _outside(choice: ClusterChoice, cluster: ClusterView, *, title: str) -> Refu
 
 def _obstacle(
     requirements: ClusterRequirements,
-    cluster: ClusterView,
+    cluster: MemberCluster,
     *,
     table: ClusterTable,
     tolerations: Sequence[Toleration],
@@ -151,7 +150,7 @@ def _obstacle(
         return reason, f"{what}; it gets the object when {then}"
     if not served:
         return "ApiNotServed", f"the cluster does not serve {kind}"
-    if cluster.state != READY:  # also one of a newer release: nothing new is placed by what is not understood
+    if not cluster.ready:
         return NOT_READY, "the cluster is not ready; it gets the object when it is"
     return None
 

@@ -27,11 +27,12 @@ from hanse.api.scheduler.v1.placement_pb2 import (
 )
 from hanse.api.type.v1.object_reference_pb2 import ObjectReference
 from hanse.federation.placements import named_clusters, placed_clusters
+from hanse.federation.references import reference_to
 from hanse.federation.tracing import traceparent_of
 from hanse.kube.model.objects import Object, mapping
+from hanse.paths import path_to
 from hanse.store.decoding import carry
 from hanse.store.keys import PLACEMENTS, ObjectKey
-from hanse.store.paths import path_to
 from hanse_scheduler.decide.trace import DecisionTrace
 from hanse_scheduler.handshake.previous import PreviousPlacement
 from hanse_scheduler.handshake.releases import ReleaseRules
@@ -195,15 +196,8 @@ class PlacementBuilder:
 def reference_of(key: ObjectKey, obj: Object) -> ObjectReference:
     """Return the reference to a stored object."""
     version = str(obj.get("apiVersion", "")).rpartition("/")[2]
-    return ObjectReference(
-        group=key.group,
-        version=version,
-        resource=key.resource,
-        kind=str(obj.get("kind", "")),
-        namespace=key.namespace,
-        name=key.name,
-        uid=str(mapping(obj, "metadata").get("uid", "")),
-    )
+    uid = str(mapping(obj, "metadata").get("uid", ""))
+    return reference_to(key, version=version, kind=str(obj.get("kind", "")), uid=uid)
 
 
 def placement_name(reference: ObjectReference) -> str:

@@ -1,10 +1,11 @@
 """What the scheduler knows of a cluster, as a value.
 
-Owns `ClusterView`: the parts of the registry's compiled view and API catalogue that a decision depends on,
+Owns `MemberCluster`: the parts of the registry's compiled view and API catalogue that a decision depends on,
 and nothing that changes with a heartbeat. Two equal views lead to equal decisions, so an update that
 leaves the view equal is ignored. Immutable.
 
-Next: `world`, which keeps all views; `filtering`, which judges them.
+Next: `hanse_scheduler.state.world`, which keeps all views; `hanse_scheduler.decide.filtering`, which judges
+them.
 """
 
 from __future__ import annotations
@@ -20,12 +21,9 @@ from hanse.api.registry.v1.cluster_pb2 import (
     ClusterState,
 )
 from hanse.api.type.v1.condition_pb2 import TRUE
-from hanse.federation.clusters import is_leaving, is_reachable
-from hanse.well_known import CLUSTER_LABEL, is_own_taint
+from hanse.federation.clusters import is_leaving, is_reachable, is_ready, ready_condition
+from hanse.well_known import CLUSTER_LABEL, REGION_LABEL, is_own_taint
 from hanse_scheduler.times import seconds_of
-
-REGION_LABEL = "topology.kubernetes.io/region"
-"""Label that every cluster of a known region is given, unless it has it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +41,7 @@ class ClusterTaint:
 
 
 @dataclass(frozen=True, slots=True)
-class ClusterView:
+class MemberCluster:
     """One member cluster. `since` is when it stopped being reachable, in seconds since the epoch; 0 while it
     is."""
 
@@ -57,9 +55,10 @@ class ClusterView:
     since: float = 0.0
     leaving: bool = False
     reachable: bool = True
+    ready: bool = True
 
 
-def view_of(message: Cluster) -> ClusterView:
+def view_of(message: Cluster) -> MemberCluster:
     """Return what matters of the registry's message."""
     name = message.name.rpartition("/")[2]
     labels = dict(message.labels)
@@ -69,15 +68,9 @@ def view_of(message: Cluster) -> ClusterView:
     reachable = is_reachable(message)
     since = 0.0
     if not reachable:
-        since = next(
-            (
-                seconds_of(condition.last_transition_time)
-                for condition in message.conditions
-                if condition.type == "Ready" and condition.status != TRUE
-            ),
-            0.0,
-        )
-    return ClusterView(
+        ready = ready_condition(message)
+        since = seconds_of(ready.last_transition_time) if ready and ready.status != TRUE else 0.0
+    return MemberCluster(
         name=name,
         state=message.state,
         labels=labels,
@@ -97,6 +90,7 @@ def view_of(message: Cluster) -> ClusterView:
         since=since,
         leaving=is_leaving(message),
         reachable=reachable,
+        ready=is_ready(message),
     )
 
 
@@ -112,7 +106,7 @@ class ClusterTable:
     A cluster that is not in `served` has told nothing yet, which is not the same as serving nothing.
     """
 
-    clusters: Mapping[str, ClusterView]
+    clusters: Mapping[str, MemberCluster]
     served: Mapping[str, frozenset[tuple[str, str]]] = field(default_factory=dict)
     version: int = 0
 
@@ -122,6 +116,6 @@ class ClusterTable:
         return known is None or (group, resource) in known
 
     @classmethod
-    def of(cls, views: Iterable[ClusterView]) -> ClusterTable:
+    def of(cls, views: Iterable[MemberCluster]) -> ClusterTable:
         """Return a table of views whose catalogues are unknown."""
         return cls(clusters={view.name: view for view in sorted(views, key=lambda item: item.name)})

@@ -21,6 +21,7 @@ from hanse.api.registry.v1.cluster_pb2 import ApiResource
 from hanse.api.syncer.v1.sync_state_pb2 import SyncState, ZoneEndpoints
 from hanse.federation.clusters import leaves_objects
 from hanse.federation.events import EventRecorder
+from hanse.federation.references import is_same_object
 from hanse.kube.model.events import EventType, InvolvedObject
 from hanse.store.keys import ObjectKey
 from hanse.turns import Turns
@@ -101,10 +102,8 @@ class ReconcileContext:
         intent = self.federation.intent(path)
         entry = self.federation.placement(path)
         placement = entry.value if entry is not None else None
-        if intent is not None and placement is not None:
-            uid = placement.object.uid
-            if uid and intent.uid and uid != intent.uid:
-                placement = None  # one of the two is of an object of that name that is no more
+        if intent and placement and not is_same_object(placement.object.uid, intent.uid):
+            placement = None  # one of the two is of an object of that name that is no more
         desired, placed = plan.desired_in(
             intent, placement, self.cluster, orphan_cluster=self._leaves_objects()
         )

@@ -18,12 +18,12 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Final
 
-from hanse.api.syncer.v1 import sync_state_pb2 as sync
 from hanse.control.controller import Controller
 from hanse.control.queue import WorkQueue
 from hanse.control.reconcile import Request, Result
+from hanse.federation.confirmation import is_removed
+from hanse.paths import resource_path_of
 from hanse.store import Compare
-from hanse.store.paths import resource_path_of
 from hanse_syncer import ownership
 from hanse_syncer.act.context import ReconcileContext
 from hanse_syncer.act.reconciler import ObjectReconciler
@@ -193,7 +193,7 @@ class ClusterController:
         """Have all resources listed that there are objects of, before any of them is written to."""
         of_each: dict[str, str] = {}
         for path, state in self.states.items():
-            if state.phase != sync.REMOVED:
+            if not is_removed(state):
                 of_each.setdefault(resource_path_of(path), path)
         for path in of_each.values():
             connection.session.follow(connection.context.request(path).target)

@@ -15,9 +15,10 @@ from collections.abc import Callable
 from functools import partial
 from typing import Final
 
-from hanse.api.syncer.v1 import sync_state_pb2 as sync
 from hanse.control.queue import WorkQueue
+from hanse.federation.confirmation import is_removed
 from hanse.kube.model.objects import Object
+from hanse.paths import path_to
 from hanse_syncer.cluster.connection import MemberConnection
 from hanse_syncer.cluster.in_flight import InFlight
 from hanse_syncer.decide.plan import Seen
@@ -85,7 +86,7 @@ class MemberEventHandler:
             return
         self._orphans.changed(path)
         state = self._states.get(path)
-        if state is not None and state.phase != sync.REMOVED:
+        if state is not None and not is_removed(state):
             self._queue.add(path)
 
     def listed(self, prefix: str) -> None:
@@ -98,14 +99,14 @@ class MemberEventHandler:
         if connection is None:
             return
         for path, state in self._states.items():
-            if path.startswith(prefix) and state.phase != sync.REMOVED and not connection.session.shows(path):
+            if path.startswith(prefix) and not is_removed(state) and not connection.session.shows(path):
                 self._queue.add(path)
 
     def endpoints_changed(self, namespace: str, service: str) -> None:
         """The ready endpoints of a Service changed."""
-        path = f"core/services/{namespace}/{service}"
+        path = path_to(group="", resource="services", namespace=namespace, name=service)
         state, connection = self._states.get(path), self._current()
-        if state is None or state.phase == sync.REMOVED or connection is None:
+        if state is None or is_removed(state) or connection is None:
             return
         ready = connection.session.endpoints(namespace, service)
         if ready is not None:

@@ -17,6 +17,7 @@ from collections.abc import Callable
 from typing import Final
 
 from hanse.api.scheduler.v1.placement_pb2 import Placement
+from hanse.federation.references import is_same_object
 from hanse_syncer.federation.intent import Intent
 
 PATIENCE_SECONDS: Final = 1.0
@@ -30,7 +31,8 @@ def is_decided(intent: Intent | None, placement: Placement | None) -> bool:
     """
     if placement is None or intent is None or intent.deleting:
         return True
-    return (intent.uid, intent.generation) == (placement.object.uid, placement.generation)
+    same = is_same_object(intent.uid, placement.object.uid)
+    return same and intent.generation == placement.generation
 
 
 class PendingDecisions:

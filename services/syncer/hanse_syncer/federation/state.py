@@ -22,11 +22,11 @@ from hanse.api.registry.v1.cluster_pb2 import ApiCatalogue, Cluster
 from hanse.api.scheduler.v1.placement_pb2 import Placement
 from hanse.errors import HanseError
 from hanse.federation.placements import is_named, is_placed_in
+from hanse.paths import namespace_of, path_of
 from hanse.security.credentials import Sealer, sealed_with
 from hanse.security.keyring import KeyName
 from hanse.store import Collection, Follower, Store, Versioned, keys
 from hanse.store.decoding import decode, leased
-from hanse.store.paths import namespace_of, path_of
 from hanse.store.spans import Span
 from hanse_syncer.federation.decisions import PendingDecisions, is_decided
 from hanse_syncer.federation.intent import Intent, decode_intent, decode_placement

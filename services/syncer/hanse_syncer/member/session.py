@@ -24,8 +24,8 @@ from hanse.kube.client.client import KubeClient
 from hanse.kube.client.informer import Informer
 from hanse.kube.kinds.kubernetes import core
 from hanse.kube.model.objects import Object
+from hanse.paths import parts_of, resource_path
 from hanse.process.telemetry import get_logger
-from hanse.store.paths import parts_of, resource_path
 from hanse_syncer.decide import kinds
 from hanse_syncer.decide.plan import Seen
 from hanse_syncer.member.endpoints import SERVICE_NAME_LABEL

@@ -17,10 +17,10 @@ from typing import Any, Final
 from hanse.api.registry.v1.cluster_pb2 import ApiResource
 from hanse.api.scheduler.v1.placement_pb2 import Placement
 from hanse.api.syncer.v1 import orphan_pb2 as pb
-from hanse.api.type.v1.object_reference_pb2 import ObjectReference
 from hanse.errors import InvalidArgumentError
 from hanse.federation.placements import is_named
 from hanse.federation.propagation import placeable
+from hanse.federation.references import reference_to
 from hanse.kube.kinds.kubernetes import core, networking
 from hanse.store import keys
 from hanse.store.keys import ObjectKey
@@ -91,14 +91,7 @@ def orphan(
         message = "it carries the federation's marks, and the object's placement leaves this cluster out"
     return pb.Orphan(
         name=f"{PREFIX}{key.path()}/{cluster}",
-        object=ObjectReference(
-            group=key.group,
-            version=served.version,
-            resource=key.resource,
-            kind=served.kind,
-            namespace=key.namespace,
-            name=key.name,
-        ),
+        object=reference_to(key, version=served.version, kind=served.kind),
         cluster=cluster,
         member_uid=uid,
         reason=reason,

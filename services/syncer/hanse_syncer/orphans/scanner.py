@@ -24,10 +24,10 @@ from hanse.api.syncer.v1.orphan_pb2 import Orphan
 from hanse.boundary import Boundary
 from hanse.errors import FailedPreconditionError, HanseError, UnavailableError
 from hanse.kube.client.requests import GroupVersionResource
+from hanse.paths import path_to, resource_path
 from hanse.process.telemetry import get_logger
 from hanse.store import keys
 from hanse.store.keys import ObjectKey
-from hanse.store.paths import path_to, resource_path
 from hanse_syncer import ownership
 from hanse_syncer.decide.errors import SyncError
 from hanse_syncer.federation.state import FederationState

@@ -18,7 +18,8 @@ import orjson
 
 from hanse.api.syncer.v1 import sync_state_pb2 as sync
 from hanse.api.syncer.v1.sync_state_pb2 import SyncState, ZoneEndpoints
-from hanse.api.type.v1.object_reference_pb2 import ObjectReference
+from hanse.federation.confirmation import is_removed
+from hanse.federation.references import reference_to
 from hanse.kube.model import untrusted
 from hanse.store.keys import ObjectKey
 from hanse_syncer.decide import kinds
@@ -51,13 +52,10 @@ def _next(subject: Subject, before: SyncState | None) -> SyncState:
     key = subject.key
     state.name = f"syncStates/{key.path()}/{subject.cluster}"
     state.cluster = subject.cluster
-    reference = ObjectReference(
-        group=key.group,
+    reference = reference_to(
+        key,
         version=state.object.version,
-        resource=key.resource,
         kind=state.object.kind,
-        namespace=key.namespace,
-        name=key.name,
         uid=subject.uid or state.object.uid,
     )
     state.object.CopyFrom(reference)
@@ -133,7 +131,7 @@ def failed(
 ) -> SyncState:
     """The member does not have what it should, for `reason`."""
     state = _next(subject, before)
-    if state.phase == sync.REMOVED:
+    if is_removed(state):
         _clear_member(state)
     _phase(state, phase, now)
     reason, message = reason[:MAX_REASON], message[:MAX_MESSAGE]

@@ -23,6 +23,7 @@ import orjson
 
 from hanse.errors import UnavailableError
 from hanse.kube.client.bounds import IDENTITY_CHARS
+from hanse.kube.kinds.kubernetes import core, security
 from hanse.kube.model.objects import Object
 from hanse.numbers import whole_number
 
@@ -243,7 +244,9 @@ class AnObject:
     def names_namespace(self, details: Mapping[str, Any]) -> bool:
         """Whether they name its namespace."""
         name = details.get("name")
-        return bool(self.namespace) and name == self.namespace and details.get("kind") == "namespaces"
+        return (
+            bool(self.namespace) and name == self.namespace and details.get("kind") == core.NAMESPACE.plural
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -377,7 +380,7 @@ class AnAccessReview(_Nameless):
 
     def fault(self, document: Any) -> str:
         """Return what is wrong with it."""
-        fault = wrong_type(document, "authorization.k8s.io/v1", "SelfSubjectAccessReview")
+        fault = wrong_type(document, "authorization.k8s.io/v1", security.SELF_SUBJECT_ACCESS_REVIEW.name)
         status = document.get("status") if not fault else None
         allowed = status.get("allowed") if isinstance(status, dict) else None
         return fault or ("" if isinstance(allowed, bool) else "does not say whether it is allowed")

@@ -34,6 +34,7 @@ from hanse.kube.engine.served import ObjectChange
 from hanse.kube.kinds.catalogue import Catalogue
 from hanse.kube.kinds.fields.crds import load_errors, reserved_group_error
 from hanse.kube.kinds.kind import PrinterColumn, ScalePaths, SelectableField
+from hanse.kube.kinds.kubernetes import extensions
 from hanse.kube.kinds.resource_info import ResourceInfo
 from hanse.kube.model import jsonpath
 from hanse.kube.model.objects import Object, mapping, name_of, sequence
@@ -42,7 +43,7 @@ from hanse.kube.model.untrusted import mappings, text
 from hanse.kube.wire import openapi
 from hanse.numbers import whole_number
 
-GROUP, PLURAL = "apiextensions.k8s.io", "customresourcedefinitions"
+GROUP, PLURAL = extensions.CUSTOM_RESOURCE_DEFINITION.group_plural
 CLEANUP = "customresourcecleanup.apiextensions.k8s.io"
 """Finalizer that keeps a CRD until its objects are gone."""
 

@@ -23,6 +23,7 @@ import structlog
 from hanse.errors import HanseError
 from hanse.kube.engine.cache import ObjectCache
 from hanse.kube.engine.served import ServedObject
+from hanse.kube.kinds.kubernetes import core
 from hanse.kube.model.objects import Object, mapping, sequence
 from hanse.store import Compare, Delete, Store
 from hanse.store.keys import ObjectKey
@@ -37,7 +38,7 @@ MOST_EVENTS: Final = 1000
 
 SWEEP_SECONDS: Final = 60.0
 _BATCH: Final = 100
-_EVENTS: Final = ("", "events")  # where both groups' Events are stored
+_EVENTS: Final = core.EVENT.group_plural  # where both groups' Events are stored
 _log = structlog.get_logger(__name__)
 
 

@@ -25,6 +25,7 @@ from hanse.kube.engine.options import DeleteOptions
 from hanse.kube.engine.resources.store import ResourceStore
 from hanse.kube.engine.served import ObjectChange, ServedObject
 from hanse.kube.kinds.catalogue import Catalogue
+from hanse.kube.kinds.kubernetes import core
 from hanse.kube.model.objects import Object, mapping, parse_api_version, sequence
 from hanse.store.keys import ObjectKey
 
@@ -90,7 +91,7 @@ class GarbageCollector:
         self._add(*self._dependents.get(uid, ()))
         self._add(*(self._uids[o] for o in _owner_uids(change.entry.object) if o in self._uids))
         if change.key.namespace:
-            space = self._cache.get(ObjectKey("", "namespaces", "", change.key.namespace))
+            space = self._cache.get(ObjectKey(*core.NAMESPACE.group_plural, "", change.key.namespace))
             if space is not None and space.object["metadata"].get("deletionTimestamp"):
                 self._add(space.key)
 
@@ -142,7 +143,7 @@ class GarbageCollector:
             return await self._foreground(entry)
         if ORPHAN in finalizers:
             return await self._orphan(entry)
-        if (entry.key.group, entry.key.resource) == ("", "namespaces"):
+        if (entry.key.group, entry.key.resource) == core.NAMESPACE.group_plural:
             return await self._namespace(entry)
         return True
 
@@ -167,7 +168,7 @@ class GarbageCollector:
             for e in self._cache.objects(group, resource, name)
         ):
             return False
-        info = self._catalogue.require("", "v1", "namespaces")
+        info = self._catalogue.require_kind(core.NAMESPACE)
         await self._resources.modify(info, name=name, change=_finalized, subresource="finalize")
         return True
 

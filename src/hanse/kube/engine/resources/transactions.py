@@ -19,6 +19,7 @@ from hanse.kube.engine.expiry import EventLeases, is_event
 from hanse.kube.engine.hooks import Room
 from hanse.kube.engine.resources import errors
 from hanse.kube.kinds.catalogue import Catalogue
+from hanse.kube.kinds.kubernetes import core
 from hanse.kube.kinds.resource_info import ResourceInfo
 from hanse.kube.model.objects import Object, mapping
 from hanse.store import Compare, Delete, Get, KeyValue, Put, Store, TxnResult
@@ -190,7 +191,7 @@ def _found(result: TxnResult, key: ObjectKey, index: int = 0) -> StoredObject | 
 
 
 def _namespace_key(namespace: str) -> ObjectKey:
-    return ObjectKey("", "namespaces", "", namespace)
+    return ObjectKey(*core.NAMESPACE.group_plural, "", namespace)
 
 
 def _check_open(namespace: str, found: StoredObject | None) -> StoredObject:

@@ -84,6 +84,7 @@ def _pod_status(obj: Object) -> str:
 
 STRATEGIES: Final = {
     POD: Strategy(
+        first_status={"phase": "Pending"},
         defaults=default_pod,
         rules=_pod_errors,
         update_rules=_pod_changes,

@@ -134,6 +134,7 @@ def _migration_row(obj: Object, now: datetime) -> Sequence[Cell]:
 
 STRATEGIES: Final = {
     core.PERSISTENT_VOLUME: Strategy(
+        keeps_status=True,
         defaults=_default_volume,
         table=columns(
             "Capacity,Access Modes,Reclaim Policy,Status,Claim,StorageClass,VolumeAttributesClass,Reason,Age,"
@@ -142,6 +143,7 @@ STRATEGIES: Final = {
         ),
     ),
     core.PERSISTENT_VOLUME_CLAIM: Strategy(
+        first_status={"phase": "Pending"},
         defaults=default_claim,
         rules=_claim_errors,
         update_rules=_claim_changes,
