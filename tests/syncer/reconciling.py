@@ -22,8 +22,8 @@ from hanse_syncer.decide.plan import Seen
 from hanse_syncer.decide.render import Renderer
 from hanse_syncer.federation.intent import Intent
 from hanse_syncer.federation.state import FederationState
+from hanse_syncer.member.client import MemberClient, MemberObject
 from hanse_syncer.member.limiter import Limiter
-from hanse_syncer.member.member import Member, Target
 from hanse_syncer.report.metrics import SyncerMetrics
 from hanse_syncer.report.state_table import SyncStateTable
 from opentelemetry.metrics import NoOpMeter
@@ -33,11 +33,11 @@ from hanse.api.scheduler.v1.placement_pb2 import ClusterPlacement, ClusterReleas
 from hanse.api.syncer.v1.sync_state_pb2 import SyncState
 from hanse.control.reconcile import Result
 from hanse.federation.events import EventRecorder
+from hanse.kube.client.answer import Answer
 from hanse.kube.client.client import KubeClient
-from hanse.kube.client.expect import Answer
 from hanse.kube.client.requests import APPLY_PATCH, ApiRequest
 from hanse.kube.model.objects import Object
-from hanse.store import BatchWriter, Compare, Entry, MemoryStore, keys
+from hanse.store import BatchWriter, Compare, MemoryStore, Versioned, keys
 
 FEDERATION = "federation-id"
 PATH = "core/configmaps/default/web"
@@ -62,7 +62,7 @@ def absent() -> Answer:
     return refusal(404, "NotFound", 'configmaps "web" not found', name="web", kind="configmaps")
 
 
-class SimulatedMember(Member):
+class SimulatedMember(MemberClient):
     """A member with at most one object. `scripted` answers come before its own; `sent` has all requests."""
 
     def __init__(self) -> None:
@@ -169,7 +169,7 @@ class FakeFederation:
     """What the federation has of one object, and of cluster a."""
 
     intents: dict[str, Intent] = field(default_factory=dict)
-    placements: dict[str, Entry[Placement]] = field(default_factory=dict)
+    placements: dict[str, Versioned[Placement]] = field(default_factory=dict)
     leaving: bool = False
     inside: bool = False
 
@@ -177,7 +177,7 @@ class FakeFederation:
         """The intent."""
         return self.intents.get(path)
 
-    def placement(self, path: str) -> Entry[Placement] | None:
+    def placement(self, path: str) -> Versioned[Placement] | None:
         """The placement."""
         return self.placements.get(path)
 
@@ -197,11 +197,6 @@ class FakeFederation:
         """Whether something in the namespace is still placed."""
         return self.inside
 
-    @property
-    def clusters(self) -> Any:
-        """The mirror of clusters, as new as everything."""
-        return type("Clusters", (), {"revision": 10**9})
-
 
 @dataclass
 class FakeView:
@@ -210,11 +205,11 @@ class FakeView:
     seen_of: dict[str, Seen] = field(default_factory=dict)
     listed: bool = False
 
-    def seen(self, target: Target) -> tuple[Seen | None, bool]:
+    def seen(self, target: MemberObject) -> tuple[Seen | None, bool]:
         """What is shown of the object."""
         return self.seen_of.get(target.key.path()), self.listed
 
-    def note(self, target: Target, seen: Seen | None) -> None:
+    def note(self, target: MemberObject, seen: Seen | None) -> None:
         """Take an answer in."""
         self.seen_of.pop(target.key.path(), None)
         if seen is not None:
@@ -286,7 +281,7 @@ class Reconciling:
             **fields,
         )
         placement.object.uid = "federated"
-        self.federation.placements[path] = Entry(placement, self._revision, self._revision)
+        self.federation.placements[path] = Versioned(placement, self._revision, self._revision)
 
     def release(self, path: str = PATH) -> None:
         """Have the object leave the cluster."""

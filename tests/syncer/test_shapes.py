@@ -14,7 +14,7 @@ from hanse_syncer.federation.intent import decode_intent
 from hanse_syncer.federation.state import FederationState
 from hanse_syncer.member import endpoints, pods
 from hanse_syncer.report import transitions
-from hanse_syncer.report.state_table import load_states
+from hanse_syncer.report.state_loader import load_states
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

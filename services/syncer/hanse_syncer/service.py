@@ -47,7 +47,7 @@ from hanse_syncer.decide.render import Manifest, Renderer
 from hanse_syncer.federation.intent import Intent
 from hanse_syncer.federation.state import FederationState
 from hanse_syncer.member import connection
-from hanse_syncer.member.member import Target
+from hanse_syncer.member.client import MemberObject
 from hanse_syncer.orphans import operations as orphan_operations
 from hanse_syncer.orphans.operations import OrphanOperations
 
@@ -302,7 +302,7 @@ class SyncerServicer(rpc.SyncerServiceServicer):
             timeout=self._timeout,
             connections=1,
         )
-        target = Target(key, manifest.api_version, kind=manifest.kind)
+        target = MemberObject(key, manifest.api_version, kind=manifest.kind)
         async with asyncio.timeout(self._timeout), client:
             try:
                 return await client.get(target.resource, key.name, namespace=key.namespace)

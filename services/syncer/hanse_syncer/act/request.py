@@ -21,7 +21,7 @@ from hanse.kube.model.objects import Object, child
 from hanse.store.keys import ObjectKey
 from hanse_syncer.decide.plan import Desired
 from hanse_syncer.federation.intent import Intent
-from hanse_syncer.member.member import Target
+from hanse_syncer.member.client import MemberObject
 from hanse_syncer.report.transitions import Subject
 
 
@@ -59,7 +59,7 @@ class SyncRequest:
     entry: ClusterPlacement | None
     """The cluster's part of the placement, where it is desired."""
     state: SyncState | None
-    target: Target
+    target: MemberObject
     transient: TransientState
 
     @property

@@ -23,7 +23,7 @@ from hanse_syncer.decide.render import Renderer
 from hanse_syncer.federation.state import FederationState
 from hanse_syncer.member.behaviour import PAUSES
 from hanse_syncer.report.metrics import SyncerMetrics
-from hanse_syncer.report.state_table import SyncStateLoader
+from hanse_syncer.report.state_loader import SyncStateLoader
 
 
 def _now() -> datetime:
