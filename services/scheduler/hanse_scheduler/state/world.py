@@ -28,6 +28,7 @@ from typing import TypeVar
 from hanse.api.scheduler.v1.placement_pb2 import Placement
 from hanse.boundary import Boundary
 from hanse.federation.placements import is_named, is_releasing, named_clusters
+from hanse.federation.records import decode_placement
 from hanse.kube.kinds.kubernetes import core
 from hanse.paths import namespace_of, namespace_path, parts_of, path_of, resource_of
 from hanse.store import Collection, Follower, Store
@@ -64,11 +65,10 @@ from hanse_scheduler.state.records import (
     FederatedObject,
     ObjectRecord,
     Served,
-    decode_catalogue,
-    decode_cluster,
+    decode_member_cluster,
     decode_object,
-    decode_placement,
-    decode_sync_state,
+    decode_observed,
+    decode_served,
 )
 
 OnDirty = Callable[[str, bool], None]
@@ -109,11 +109,11 @@ class World:
     """What is followed and its indexes. An async context manager; `clock` returns seconds since the epoch."""
 
     def __init__(self, store: Store, *, clock: Callable[[], float]) -> None:
-        self.catalogues = Collection(f"{CATALOGUES}/", decode_catalogue)
-        self.clusters = Collection(f"{CLUSTERS}/", decode_cluster)
+        self.catalogues = Collection(f"{CATALOGUES}/", decode_served)
+        self.clusters = Collection(f"{CLUSTERS}/", decode_member_cluster)
         self.objects = Collection(f"{OBJECTS}/", decode_object)
         self.placements = Collection(f"{PLACEMENTS}/", decode_placement)
-        self.sync_states = Collection(f"{SYNCSTATES}/", decode_sync_state)
+        self.sync_states = Collection(f"{SYNCSTATES}/", decode_observed)
         self.follower = Follower(
             store,
             self.catalogues,

@@ -22,10 +22,11 @@ from collections.abc import Callable, Iterable, Iterator
 from hanse.api.syncer.v1.sync_state_pb2 import SyncState
 from hanse.boundary import Boundary
 from hanse.errors import FailedPreconditionError, HanseError, InvalidArgumentError, UnavailableError
+from hanse.federation.records import decode_sync_state
 from hanse.kube.client.pace import Bucket
 from hanse.process.telemetry import get_logger
 from hanse.store import NOT_NOW, BatchWriter, Compare, Delete, Op, Put, Store, is_too_large, keys
-from hanse.store.decoding import carry, decode
+from hanse.store.decoding import carry
 from hanse_syncer.report import transitions
 
 _log = get_logger(__name__)
@@ -275,7 +276,7 @@ async def load_states(store: Store) -> dict[str, list[tuple[str, SyncState]]]:
         for kv in page.items:
             try:
                 key, cluster = keys.parse_sync_state(kv.key)
-                state = decode(SyncState, kv.value)
+                state = decode_sync_state(kv)
             except (HanseError, ValueError) as error:
                 boundary.failed(kv.key, error)
                 continue
