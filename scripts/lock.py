@@ -48,7 +48,7 @@ def closure(requirements: Iterable[str]) -> dict[str, str]:
 
 
 def render(versions: dict[str, str]) -> str:
-    """The lock file."""
+    """Return the lock file."""
     return HEADER + "".join(f"{name}=={version}\n" for name, version in versions.items())
 
 

@@ -10,7 +10,7 @@ import pytest
 import yaml
 from cryptography import x509
 from hanse_install import checks, contexts, keys
-from hanse_install.record import Record
+from hanse_install.record import InstallationRecord
 
 from hanse.errors import FailedPreconditionError
 from hanse.installation import KEYS, STEPS, certificates, main, rotate, secrets
@@ -185,6 +185,6 @@ def test_a_federation_is_known_by_all_its_authorities(tmp_path: Path) -> None:
         contexts.check_free(config, "east", keys.digests(directory))
         with pytest.raises(FailedPreconditionError, match="not this federation's"):
             contexts.check_free(config, "east", keys.digests(other))
-        checks.same_authority(Record("east", "hanse", first), directory)
+        checks.same_authority(InstallationRecord("east", "hanse", first), directory)
         with pytest.raises(FailedPreconditionError, match="another id"):
-            checks.same_authority(Record("east", "hanse", first), other)
+            checks.same_authority(InstallationRecord("east", "hanse", first), other)

@@ -21,7 +21,7 @@ import click
 from hanse import __version__
 from hanse.errors import HanseError
 from hanse_cli import exits
-from hanse_cli.session import Seconds, Session
+from hanse_cli.session import GlobalOptions, Seconds
 
 GROUP = "hanse.commands"
 DEBUG = "HANSE_DEBUG"
@@ -33,7 +33,7 @@ Exit status: 0 done; 1 failed or refused; 2 wrong usage or input; 3 (status) not
 130 interrupted."""
 
 
-class Root(click.Group):
+class HanseGroup(click.Group):
     """The root command; finds the commands of services and plug-ins when they are asked for."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -86,7 +86,7 @@ def plugins(group: str) -> dict[str, click.Command]:
     return found
 
 
-@click.group(cls=Root, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=HanseGroup, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option(
     "--config",
     metavar="FILE",
@@ -106,7 +106,7 @@ def plugins(group: str) -> dict[str, click.Command]:
 @click.pass_context
 def hanse(context: click.Context, config: str | None, timeout: float) -> None:
     """Many Kubernetes clusters used as one, each left sovereign."""
-    context.obj = Session(config=config, timeout=timeout)
+    context.obj = GlobalOptions(config=config, timeout=timeout)
 
 
 def _add_porcelain() -> None:

@@ -122,7 +122,7 @@ def _show(plan: Sequence[Rebuilt], reading: Reading, console: Console) -> None:
 
 
 def _reviewed(path: Path | None) -> list[dict[str, Any]]:
-    """The manifests of a plan. Raises ConfigError."""
+    """Return the manifests of a plan. Raises ConfigError."""
     assert path is not None
     try:
         documents = [each for each in yaml_documents(path.read_bytes(), what=str(path)) if each is not None]
@@ -170,7 +170,7 @@ async def _created(data: DataDir, manifests: Sequence[dict[str, Any]]) -> tuple[
 
 
 def _namespaces(manifests: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The namespaces that objects are in and that are not themselves in the plan."""
+    """Return the namespaces that objects are in and that are not themselves in the plan."""
     planned = {each["metadata"].get("name") for each in manifests if each["kind"] == "Namespace"}
     needed = {str(each["metadata"].get("namespace") or "") for each in manifests} - planned - {""}
     return [{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}} for name in sorted(needed)]

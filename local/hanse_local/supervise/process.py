@@ -113,7 +113,9 @@ class Process:
         return self._wanted
 
     def ends_since(self, moment: float) -> int:
-        """How often it ended by itself, or could not be started, since `moment` (seconds since the epoch)."""
+        """Return how often it ended by itself, or could not be started, since `moment` (seconds since the
+        epoch).
+        """
         return sum(end >= moment for end in self._ends)
 
     @property

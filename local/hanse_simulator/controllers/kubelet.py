@@ -20,7 +20,7 @@ from hanse_simulator.controllers import podstatus
 from hanse_simulator.controllers.events import Recorder
 from hanse_simulator.controllers.loops import Loop, itself, split
 from hanse_simulator.controllers.pods import phase
-from hanse_simulator.world import NODES, PODS, World, is_deleting
+from hanse_simulator.world import NODES, PODS, ClusterContext, is_deleting
 
 MANAGER = "kubelet"
 
@@ -38,7 +38,7 @@ class Kubelet:
     """Brings Pods to what their spec says."""
 
     def __init__(
-        self, world: World, *, addresses: Pool, events: Recorder, timing: Timing, broken_marker: str
+        self, world: ClusterContext, *, addresses: Pool, events: Recorder, timing: Timing, broken_marker: str
     ) -> None:
         self._world = world
         self._addresses = addresses

@@ -27,7 +27,7 @@ from hanse_simulator.world import (
     DEPLOYMENTS,
     PODS,
     REPLICA_SETS,
-    World,
+    ClusterContext,
     controller_of,
     is_deleting,
     owner_reference,
@@ -48,7 +48,7 @@ _HISTORY = 10
 class Deployments:
     """Rolls Deployments out."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: ClusterContext) -> None:
         self._world = world
 
     def loop(self) -> Loop:

@@ -61,9 +61,20 @@ class ClusterController:
         self.dependencies = dependencies
         self.queue = WorkQueue(f"syncer-{cluster}")
         self.states = SyncStateTable(
-            dependencies.writer, cluster, fence=fence, window=dependencies.report_window
+            dependencies.writer,
+            cluster,
+            fence=fence,
+            window=dependencies.report_window,
+            monotonic=dependencies.monotonic,
         )
-        self.behaviour = Behaviour(dependencies.store, cluster, fence=fence, pauses=dependencies.pauses)
+        self.behaviour = Behaviour(
+            dependencies.store,
+            cluster,
+            fence=fence,
+            clock=dependencies.clock,
+            monotonic=dependencies.monotonic,
+            pauses=dependencies.pauses,
+        )
         self._limiter = Limiter(maximum=dependencies.concurrency)
         self._parked = ParkedKeys(self.queue.add)
         self._in_flight = InFlight()
