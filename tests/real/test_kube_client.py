@@ -21,7 +21,7 @@ from hanse.errors import (
     UnauthenticatedError,
 )
 from hanse.kube.client.access import ClusterAccess
-from hanse.kube.client.expect import WrongAnswerError
+from hanse.kube.client.answer import WrongAnswerError
 from hanse.kube.client.requests import GroupVersionResource
 from hanse.kube.model.objects import Object
 from tests.real.realcluster import ClusterSpec, RealClusters

@@ -6,11 +6,11 @@ from collections.abc import AsyncIterator
 
 import pytest
 from hanse_syncer.decide.plan import Seen
-from hanse_syncer.member.member import LinkDownError
+from hanse_syncer.member.client import LinkDownError
 
 from hanse.api.syncer.v1 import sync_state_pb2 as sync
 from hanse.control.reconcile import Result
-from hanse.kube.client.expect import Answer
+from hanse.kube.client.answer import Answer
 
 from .reconciling import OURS, PATH, Reconciling, absent, ok, reconciling, refusal
 

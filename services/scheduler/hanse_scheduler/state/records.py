@@ -4,7 +4,7 @@ Owns the values that the collections keep. They are small on purpose: of an obje
 on, of a sync state three numbers, so that ten thousand objects in a hundred clusters fit into little memory,
 and changes that mean nothing to a decision can be told apart at once. Each stored value is parsed once.
 
-Pure. Next: `hanse_scheduler.state.world`, which indexes them.
+Pure. Next: `hanse_scheduler.state.scheduler_state`, which indexes them.
 """
 
 from __future__ import annotations

@@ -33,7 +33,7 @@ from hanse_syncer.decide import plan
 from hanse_syncer.decide.errors import BELONGS, SyncCondition, SyncError
 from hanse_syncer.decide.plan import Desired, Seen, SyncAction
 from hanse_syncer.decide.render import Manifest
-from hanse_syncer.member.member import LinkDownError
+from hanse_syncer.member.client import LinkDownError
 from hanse_syncer.report.state_recorder import UNREACHABLE, StateRecorder
 
 _log = get_logger(__name__)

@@ -12,13 +12,13 @@ from dataclasses import dataclass
 
 from hanse_syncer.act.context import ReconcileContext
 from hanse_syncer.act.reconciler import ObjectReconciler
-from hanse_syncer.member.session import Session
+from hanse_syncer.member.session import MemberSession
 
 
 @dataclass(frozen=True, slots=True)
 class MemberConnection:
     """A session with what was made for it."""
 
-    session: Session
+    session: MemberSession
     context: ReconcileContext
     reconciler: ObjectReconciler

@@ -36,9 +36,9 @@ from hanse_syncer.cluster.member_events import MemberEventHandler
 from hanse_syncer.cluster.parking import ParkedKeys, ParkingReconciler
 from hanse_syncer.member import connection as member_connection
 from hanse_syncer.member.behaviour import Behaviour
+from hanse_syncer.member.client import MemberClient
 from hanse_syncer.member.limiter import Limiter
-from hanse_syncer.member.member import Member
-from hanse_syncer.member.session import Session
+from hanse_syncer.member.session import MemberSession
 from hanse_syncer.orphans.reporter import OrphanReporter
 from hanse_syncer.orphans.scanner import OrphanScanner
 from hanse_syncer.report.state_table import SyncStateTable
@@ -236,8 +236,8 @@ class ClusterController:
             timeout=dependencies.request_seconds,
             connections=dependencies.concurrency + _SPARE_CONNECTIONS,
         )
-        member = Member(client, cluster=self.cluster, limiter=self._limiter)
-        session = Session(
+        member = MemberClient(client, cluster=self.cluster, limiter=self._limiter)
+        session = MemberSession(
             client,
             member,
             selector=ownership.selector(dependencies.federation_id),
@@ -290,6 +290,6 @@ class ClusterController:
             settle=dependencies.orphan_settle,
         )
 
-    def _session(self) -> Session | None:
+    def _session(self) -> MemberSession | None:
         connection = self._connector.current()
         return connection.session if connection is not None else None
