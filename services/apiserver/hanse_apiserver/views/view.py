@@ -66,7 +66,7 @@ class FederationView:
         return ("status.clusters",)
 
     def reset(self) -> None:
-        """Forget everything; all is given anew."""
+        """Forget everything; all is given again."""
         self._parts.clear()
         self._derived.clear()
         self._clusters.clear()
