@@ -21,6 +21,7 @@ from dataclasses import replace
 
 from hanse.api.scheduler.v1.placement_pb2 import Placement
 from hanse.federation.placements import is_named, is_releasing
+from hanse.federation.records import decode_placement
 from hanse.kube.kinds.kubernetes import core
 from hanse.paths import namespace_of, namespace_path, parts_of, path_of, resource_of
 from hanse.store import Collection, Follower, Store
@@ -51,11 +52,10 @@ from hanse_scheduler.state.records import (
     FederatedObject,
     ObjectRecord,
     Served,
-    decode_catalogue,
-    decode_cluster,
+    decode_member_cluster,
     decode_object,
-    decode_placement,
-    decode_sync_state,
+    decode_observed,
+    decode_served,
 )
 from hanse_scheduler.state.selection import PolicySelection, Selection
 from hanse_scheduler.state.unplaced import UnplacedReplicas
@@ -76,11 +76,11 @@ class SchedulerState:
     """What is followed and its indexes. An async context manager; `clock` returns seconds since the epoch."""
 
     def __init__(self, store: Store, *, clock: Callable[[], float]) -> None:
-        self.catalogues = Collection(f"{CATALOGUES}/", decode_catalogue)
-        self.clusters = Collection(f"{CLUSTERS}/", decode_cluster)
+        self.catalogues = Collection(f"{CATALOGUES}/", decode_served)
+        self.clusters = Collection(f"{CLUSTERS}/", decode_member_cluster)
         self.objects = Collection(f"{OBJECTS}/", decode_object)
         self.placements = Collection(f"{PLACEMENTS}/", decode_placement)
-        self.sync_states = Collection(f"{SYNCSTATES}/", decode_sync_state)
+        self.sync_states = Collection(f"{SYNCSTATES}/", decode_observed)
         self.follower = Follower(
             store,
             self.catalogues,

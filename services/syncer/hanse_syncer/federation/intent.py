@@ -1,9 +1,8 @@
-"""A federated object and a placement, as the syncer reads them from the store.
+"""A federated object, as the syncer reads it from the store.
 
-Owns `Intent`, which keeps the object encoded, with what decisions need of it, and the decoders. Pure.
+Owns `Intent`, which keeps the object encoded, with what decisions need of it, and its decoder. Pure.
 
-Next: `hanse_syncer.federation.state`, which keeps them; `hanse_syncer.decide.plan` for what follows from
-them.
+Next: `hanse_syncer.federation.state`, which keeps it; `hanse_syncer.decide.plan` for what follows from it.
 """
 
 from __future__ import annotations
@@ -13,14 +12,12 @@ from typing import Any
 
 import orjson
 
-from hanse.api.scheduler.v1.placement_pb2 import Placement
 from hanse.federation import belongings
 from hanse.federation.propagation import placeable
 from hanse.federation.tracing import traceparent_of
 from hanse.kube.engine import unreadable
 from hanse.kube.engine.lifecycle import ORPHAN
 from hanse.store import KeyValue, keys
-from hanse.store.decoding import decode
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +66,3 @@ def decode_intent(kv: KeyValue) -> Intent | None:
         belongs=belongings.of(key.group, key.resource, obj),
         sealed=kv.sealed,
     )
-
-
-def decode_placement(kv: KeyValue) -> Placement:
-    """Decode a value under placements/. Raises ValueError, InvalidArgumentError for a key of no object."""
-    keys.ObjectKey.parse(kv.key)
-    return decode(Placement, kv.value)

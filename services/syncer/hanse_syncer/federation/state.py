@@ -22,6 +22,7 @@ from hanse.api.registry.v1.cluster_pb2 import ApiCatalogue, Cluster
 from hanse.api.scheduler.v1.placement_pb2 import Placement
 from hanse.errors import HanseError
 from hanse.federation.placements import is_named, is_placed_in
+from hanse.federation.records import decode_catalogue, decode_cluster, decode_placement
 from hanse.paths import namespace_of, path_of
 from hanse.security.credentials import Sealer, sealed_with
 from hanse.security.keyring import KeyName
@@ -29,7 +30,7 @@ from hanse.store import Collection, Follower, Store, Versioned, keys
 from hanse.store.decoding import decode, leased
 from hanse.store.spans import Span
 from hanse_syncer.federation.decisions import PendingDecisions, is_decided
-from hanse_syncer.federation.intent import Intent, decode_intent, decode_placement
+from hanse_syncer.federation.intent import Intent, decode_intent
 
 SPAN: Final = Span(f"{keys.CATALOGUES}/", f"{keys.PLACEMENTS}/")
 """In one order come a cluster, an object and its placement: what the scheduler knew of the cluster when it
@@ -51,8 +52,8 @@ class FederationState:
 
     def __init__(self, store: Store) -> None:
         self.store = store
-        self.catalogues = Collection(f"{keys.CATALOGUES}/", lambda kv: decode(ApiCatalogue, kv.value))
-        self.clusters = Collection(f"{keys.CLUSTERS}/", lambda kv: decode(Cluster, kv.value))
+        self.catalogues = Collection(f"{keys.CATALOGUES}/", decode_catalogue)
+        self.clusters = Collection(f"{keys.CLUSTERS}/", decode_cluster)
         self.credentials = Collection(f"{keys.CREDENTIALS}/", lambda kv: kv.value)
         self.founding = Collection(keys.FEDERATION, lambda kv: decode(Federation, kv.value))
         self.syncers = Collection(f"{keys.MEMBERS}/syncer/", leased)

@@ -28,6 +28,7 @@ from hanse.errors import (
     UnavailableError,
 )
 from hanse.federation import belongings
+from hanse.federation.records import decode_placement
 from hanse.kube.client.answer import Answer
 from hanse.kube.client.client import KubeClient
 from hanse.kube.client.requests import GroupVersionResource
@@ -42,7 +43,7 @@ from hanse_syncer.act import namespaces
 from hanse_syncer.decide import kinds, plan, retained
 from hanse_syncer.decide.contents import phrase
 from hanse_syncer.decide.errors import SyncError
-from hanse_syncer.federation.intent import Intent, decode_intent, decode_placement
+from hanse_syncer.federation.intent import Intent, decode_intent
 from hanse_syncer.federation.state import FederationState
 from hanse_syncer.member import connection
 from hanse_syncer.member.client import MemberClient, MemberObject
