@@ -31,7 +31,7 @@ from hanse.store.keys import ObjectKey, parse_cluster, parse_sync_state
 from hanse.well_known import CLUSTER_SELECTOR, GROUP
 from hanse_scheduler.decide.inputs import Observed
 from hanse_scheduler.decide.workloads import WORKLOADS
-from hanse_scheduler.state.clusters import MemberCluster, served_by, view_of
+from hanse_scheduler.state.clusters import MemberCluster, ServedKinds, served_by, view_of
 from hanse_scheduler.state.policies import (
     OVERRIDE_RESOURCES,
     PLACEMENT_RESOURCES,
@@ -73,7 +73,6 @@ class ObjectRecord:
         return str(self.slim.get("kind", ""))
 
 
-Served: TypeAlias = frozenset[tuple[str, str]]
 FederatedObject: TypeAlias = ObjectRecord | PlacementPolicy | OverridePolicy | Ignored
 
 
@@ -113,7 +112,7 @@ def decode_cluster(kv: KeyValue) -> MemberCluster:
     return view
 
 
-def decode_catalogue(kv: KeyValue) -> Served:
+def decode_catalogue(kv: KeyValue) -> ServedKinds:
     """Return which kinds a cluster serves. Raises ValueError or a HanseError."""
     return served_by(message(ApiCatalogue, kv.value))
 

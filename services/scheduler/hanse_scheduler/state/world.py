@@ -46,7 +46,7 @@ from hanse.well_known import GROUP
 from hanse_scheduler.decide.inputs import DecisionInput, Observed
 from hanse_scheduler.decide.workloads import WORKLOADS, shortfall
 from hanse_scheduler.handshake.previous import PreviousPlacement
-from hanse_scheduler.state.clusters import ClusterTable, MemberCluster
+from hanse_scheduler.state.clusters import ClusterTable, MemberCluster, ServedKinds
 from hanse_scheduler.state.policies import (
     OVERRIDE_RESOURCES,
     PLACEMENT_RESOURCES,
@@ -63,7 +63,6 @@ from hanse_scheduler.state.policies import (
 from hanse_scheduler.state.records import (
     FederatedObject,
     ObjectRecord,
-    Served,
     decode_catalogue,
     decode_cluster,
     decode_object,
@@ -450,7 +449,9 @@ class World:
                 [*self._records, *(path for path in self._placements if path not in self._records)]
             )
 
-    def _catalogue_changed(self, key: str, old: Served | None, new: Served | None, revision: int) -> None:
+    def _catalogue_changed(
+        self, key: str, old: ServedKinds | None, new: ServedKinds | None, revision: int
+    ) -> None:
         name, before = last_segment(key), self.table
         served = {key: value for key, value in before.served.items() if key != name}
         if new is not None:
@@ -465,7 +466,7 @@ class World:
         self,
         *,
         clusters: Mapping[str, MemberCluster] | None = None,
-        served: Mapping[str, frozenset[tuple[str, str]]] | None = None,
+        served: Mapping[str, ServedKinds] | None = None,
     ) -> None:
         self.table = ClusterTable(
             clusters=self.table.clusters if clusters is None else clusters,
