@@ -146,7 +146,7 @@ def of_federation(
             if namespace not in {None, each.namespace}:
                 raise FailedPreconditionError(
                     f"this host cluster has a federation {federation} already, in namespace "
-                    f"{each.namespace}: leave --federation-system-namespace away to go on with it, or choose "
+                    f"{each.namespace}: omit --federation-system-namespace to continue with it, or choose "
                     "another name"
                 )
             own = each
@@ -242,7 +242,7 @@ def members_unchanged(there: Iterable[Manifest], manifests: Iterable[Manifest]) 
     if now is not None and wanted is not None and now != wanted:
         raise FailedPreconditionError(
             f"etcd has {now} {'member' if now == 1 else 'members'} and would get {wanted}, which a number of "
-            "replicas does not make: take a backup (--backup-dir), take the federation out and make it anew "
+            "replicas does not make: take a backup (--backup-dir), take the federation out and make it again "
             "with --restore-from (docs/install.md, From single to ha)"
         )
 
@@ -279,7 +279,7 @@ def same_store(options: InitOptions, record: InstallationRecord) -> None:
     if bool(options.endpoints) != bool(before.endpoints):
         raise FailedPreconditionError(
             "this federation would get another etcd, without what is in the one that it has: leave "
-            "--etcd-servers as it was, or copy the data over first and install anew (docs/operations.md, "
+            "--etcd-servers as it was, or copy the data over first and install again (docs/operations.md, "
             "Backup)"
         )
     if (options.dns_zone_name or ZONE) != (before.dns_zone_name or ZONE):

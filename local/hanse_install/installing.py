@@ -212,7 +212,7 @@ def _changes_image(found: InstallPlan) -> bool:
 def _stage(
     run: Run, waiting: RolloutWait, stage: RolloutStage, record: InstallationRecord
 ) -> InstallationRecord:
-    """Apply a stage and wait for it. A Job that is done is left away: Kubernetes has forgotten it."""
+    """Apply a stage and wait for it. A Job that is done is omitted: Kubernetes has forgotten it."""
     jobs = {each["metadata"]["name"]: each for each in stage.manifests if each["kind"] == "Job"}
     digests = {name: job_digest(job) for name, job in jobs.items()}
     done = {name for name, digest in digests.items() if record.jobs.get(name) == digest}

@@ -156,13 +156,11 @@ def _check_etcd(options: InitOptions) -> None:
             raise ConfigError(f"--etcd-servers {endpoint} is no address: write https://HOST:PORT,...")
     own = (options.etcd_pv_capacity, options.etcd_pv_storage_class, options.etcd_image)
     if options.endpoints and (any(own) or options.etcd_persistent_storage is not None):
-        raise ConfigError(
-            "--etcd-servers names an etcd of yours: leave away what is for one in the host cluster"
-        )
+        raise ConfigError("--etcd-servers names an etcd of yours: omit what is for one in the host cluster")
     if options.etcd_persistent_storage is False and (
         options.etcd_pv_capacity or options.etcd_pv_storage_class
     ):
-        raise ConfigError("--etcd-persistent-storage=false has no volume: leave the --etcd-pv flags away")
+        raise ConfigError("--etcd-persistent-storage=false has no volume: omit the --etcd-pv flags")
 
 
 def _check_address(options: InitOptions) -> None:
@@ -259,7 +257,7 @@ def without_meaning(given: Mapping[str, Any], zone: str) -> Iterator[str]:
     provider = given.get("dns_provider")
     if provider and provider not in PROVIDERS:
         raise ConfigError(
-            f"--dns-provider {provider} is unknown: Federation v1 had {', '.join(PROVIDERS)}; leave it away, "
+            f"--dns-provider {provider} is unknown: Federation v1 had {', '.join(PROVIDERS)}; omit it, "
             "as Hanse has a name server of its own"
         )
     served = f"Hanse serves names itself: delegate {zone} to the Service hanse-names"

@@ -192,7 +192,7 @@ def _keep_data(
     names = ", ".join(each["metadata"]["name"] for each in claims)
     how.say(
         f"the data stays, in PersistentVolumeClaims of namespace {record.namespace} ({names}), with its "
-        "keys: init goes on with it, and deinit --delete-data removes it"
+        "keys: init continues with it, and deinit --delete-data removes it"
     )
 
 

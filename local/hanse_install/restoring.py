@@ -3,8 +3,8 @@
 Owns the way of etcd's data onto the volumes: each member's is made here by `etcdutl`, and streamed into its
 new volume through a Pod that holds it, before the StatefulSet is there, which then takes the volumes by their
 names. The revision is raised above all that was served before (`hanse_local.backup.restoring`). What was made
-is removed if it fails. Volumes that are not filled yet say so, and no run goes on with them: a member of etcd
-that begins with an empty one would join those that have data, and answer for them.
+is removed if it fails. Volumes that are not filled yet say so, and no run continues with them: a member of
+etcd that begins with an empty one would join those that have data, and answer for them.
 
 Concurrency: synchronous; one member after the other.
 
@@ -128,7 +128,7 @@ def check(
             "init without it (docs/install.md, From a backup)"
         )
     if not workload["spec"].get("volumeClaimTemplates"):
-        raise ConfigError("--restore-from needs volumes: leave --etcd-persistent-storage=false away")
+        raise ConfigError("--restore-from needs volumes: omit --etcd-persistent-storage=false")
     _tool(restored)
     namespace = workload["metadata"]["namespace"]
     names = {each["metadata"]["name"] for each in claims(workload)}

@@ -102,7 +102,7 @@ def _from_file(context: click.Context, _parameter: click.Parameter, path: Path |
 
 def _not_empty(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str:
     if value == "":
-        raise click.BadParameter("it is empty: leave the option away for what the data directory remembers")
+        raise click.BadParameter("it is empty: omit the option for what the data directory remembers")
     return value or ""
 
 
@@ -409,7 +409,7 @@ def certificates_rotate_ca(data: DataDir, overlap: timedelta | None) -> None:
     """Replace the authorities that issue all certificates, while everything runs.
 
     The new ones are trusted beside the old ones; DATA_DIR/kubeconfig is updated, for others to take; when the
-    overlap is over, all certificates are issued anew, and the old authorities are trusted no more. The
+    overlap is over, all certificates are issued again, and the old authorities are trusted no more. The
     embedded etcd is restarted twice, nothing else. What was interrupted, or waits for the end of the overlap,
     goes on with the next run.
     """

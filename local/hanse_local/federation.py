@@ -163,7 +163,7 @@ def _clusters(state: DirectoryState, options: UpOptions) -> tuple[SimulatedClust
     if state.founded and len(wanted) < len(known):
         raise ConfigError(
             f"this data directory has {len(known)} simulated clusters, and --clusters is {len(wanted)}: "
-            "leave --clusters away and `hanse unjoin` those that should go, or use another --data-dir"
+            "omit --clusters and `hanse unjoin` those that should go, or use another --data-dir"
         )
     return (*known, *wanted[len(known) :]) if state.founded else wanted
 

@@ -125,8 +125,10 @@ def test_a_damaged_key_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[
 def test_authorities_are_replaced_in_steps_that_a_plain_run_keeps(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """First every Secret trusts both, then every certificate is issued anew, then the old ones are trusted no
-    more. A plain run, as `kubefed init` makes one, changes no stage; keys that seal stay as they are."""
+    """First every Secret trusts both, then every certificate is issued again, then the old ones are
+    trusted no more. A plain run, as `kubefed init` makes one, changes no stage; keys that seal stay as
+    they are.
+    """
 
     def run(*words: str) -> dict[str, dict[str, Any]]:
         assert main(["--directory", str(tmp_path), *words]) == 0

@@ -153,7 +153,7 @@ def test_a_lost_etcd_is_not_replaced_by_an_empty_one(data: DataDir) -> None:
         plan_of(data, UpOptions())
     assert caught.value.reason == "FEDERATION_LOST"
     assert "restore a backup of it (see docs/operations.md)" in caught.value.message
-    assert f"to begin anew on purpose, move {data.root} away" in caught.value.message
+    assert f"to start over on purpose, move {data.root} away" in caught.value.message
     (data.root / "moved").rename(data.etcd("etcd") / "member")
     plan_of(data, UpOptions())
 

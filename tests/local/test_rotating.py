@@ -1,4 +1,4 @@
-"""The authorities of a data directory are replaced, and what was interrupted is gone on with."""
+"""The authorities of a data directory are replaced, and what was interrupted is continued."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def test_all_authorities_are_replaced(data: DataDir) -> None:
     old, said = present(data), list[str]()
     assert rotate(data, overlap=None, say=said.append)
     check_done(data, old)
-    assert "taken anew by" in "".join(said)
+    assert "taken again by" in "".join(said)
     assert said[-1] == "done: what the old authorities have issued is refused"
     again = present(data)
     assert rotate(data, overlap=timedelta(), say=said.append)

@@ -195,7 +195,9 @@ def test_hash_depends_on_content_only(spec: dict[str, Any]) -> None:
 
 
 def test_renderer_shares_what_is_the_same() -> None:
-    """Clusters with the same input share one manifest; another revision or replica count is rendered anew."""
+    """Clusters with the same input share one manifest; another revision or replica count is rendered
+    again.
+    """
     renderer = Renderer(FED)
     encoded = orjson.dumps(template())
 

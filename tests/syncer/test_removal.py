@@ -196,7 +196,7 @@ async def test_without_a_state_it_is_searched_for_by_name(bench: Reconciling) ->
 
 
 async def test_a_confirmation_is_not_asked_for_twice(bench: Reconciling) -> None:
-    """What was confirmed for this release stands; a newer release is confirmed anew."""
+    """What was confirmed for this release stands; a newer release is confirmed again."""
     bench.intend()
     bench.release()
     await bench.reconcile()

@@ -6,7 +6,7 @@ to.
 
 etcd's data is made by `etcdutl` of the etcd that will run. Where it can (that of 3.5.1 cannot), its
 revision is raised above all that was served before, and everything below counts as compacted: a watch or a
-list that a client goes on with from before gets `410 Gone` and lists anew, and never the changes of another
+list that a client goes on with from before gets `410 Gone` and lists again, and never the changes of another
 history.
 
 Concurrency: none. Next: `hanse_local.etcd.continuity`, which knows the federation again.
@@ -50,7 +50,7 @@ class RestoredDirectory:
 
     @property
     def manages_data(self) -> bool:
-        """Whether `hanse up` goes on with it; services without a data directory have no state."""
+        """Whether `hanse up` continues with it; services without a data directory have no state."""
         return any(each.name == f"{FILES}/state.json" for each in self.manifest.files)
 
 

@@ -107,7 +107,7 @@ def check_id(found: str, state: DirectoryState, *, where: str, root: Path) -> No
     if state.federation_id not in {"", found}:
         raise FailedPreconditionError(
             f"{where} has the federation {found}, and {root} had {state.federation_id}: restore a backup of "
-            f"that (see docs/operations.md), or, to begin anew on purpose, move {root} away first",
+            f"that (see docs/operations.md), or, to start over on purpose, move {root} away first",
             reason=FEDERATION_DIFFERS,
         )
 
@@ -116,6 +116,6 @@ def _lost(where: str, state: DirectoryState, *, root: Path) -> FailedPreconditio
     which = f"the federation {state.federation_id}" if state.federation_id else "a federation"
     return FailedPreconditionError(
         f"{where} is empty, and {root} had {which}: restore a backup of it (see docs/operations.md), or, to "
-        f"begin anew on purpose, move {root} away first",
+        f"start over on purpose, move {root} away first",
         reason=FEDERATION_LOST,
     )

@@ -59,7 +59,7 @@ def unfinished(data: DataDir) -> Iterator[str]:
     if overlap is None:
         return
     until = "" if overlap.end is None else f"; the old ones count until {words_of(overlap.end)}"
-    yield f"authorities are being replaced{until}: `hanse certificates rotate-ca` goes on with that"
+    yield f"authorities are being replaced{until}: `hanse certificates rotate-ca` continues with that"
 
 
 def words_of(seconds: float) -> str:

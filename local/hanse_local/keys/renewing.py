@@ -1,7 +1,7 @@
 """Certificates of a data directory while its federation runs: renewed in place, listed, revoked.
 
 Owns the deny list's file and the user's entry in the kubeconfig when it changes. Processes read the files
-again by themselves, so nothing is restarted. What is issued anew is decided by
+again by themselves, so nothing is restarted. What is issued again is decided by
 `hanse_local.keys.certificates`.
 
 Concurrency: short synchronous work on small files, each written whole. A renewal reads and writes
@@ -153,7 +153,7 @@ def _check_deniable(data: DataDir, path: Path) -> None:
         if (directory / "ca.crt").exists() and issued_by(certificate, (directory / "ca.crt").read_bytes()):
             raise InvalidArgumentError(
                 f"{path} is for etcd, which knows no deny list: replace its authority with `hanse "
-                "certificates rotate-ca`; all certificates of it are issued anew"
+                "certificates rotate-ca`; all certificates of it are issued again"
             )
 
 

@@ -2,7 +2,7 @@
 
 Owns the order. All authorities go through a stage together (`hanse.security.rotation` has the stages), and
 the next begins when every process that runs was seen to have taken the one before. A run that was interrupted
-is gone on with by the next (`hanse_local.keys.overlap`).
+is continued by the next (`hanse_local.keys.overlap`).
 
 1. New authorities are trusted beside the old ones. Services take that up by themselves; etcd reads the file
    only when it starts, so it is restarted.
@@ -130,7 +130,7 @@ class _Rotation:
         renew(self._data)
         self._say(
             f"{self._data.kubeconfig} has a certificate of the new authority, and trusts both. Kubeconfigs "
-            f"and certificates that were taken before are to be taken anew by {words_of(overlap.end or 0.0)}"
+            f"and certificates that were taken before are to be taken again by {words_of(overlap.end or 0.0)}"
         )
         return overlap
 
@@ -170,7 +170,7 @@ class _Rotation:
                 yield name
 
     def _restart_etcds(self, overlap: Overlap) -> Overlap:
-        """Have each embedded etcd read anew whom to trust."""
+        """Have each embedded etcd read again whom to trust."""
         for process in _ETCDS.values():
             if process in self._running and process not in overlap.restarted:
                 background.request(self._data, "restart", name=process, timeout=120.0)

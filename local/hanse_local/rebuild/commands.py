@@ -54,7 +54,7 @@ PATIENCE = 30.0
 @data_dir_option
 @reported
 def rebuild(*, from_members: bool, write: Path | None, yes: bool, plan: Path | None, data: DataDir) -> None:
-    """Make the federation's objects anew from what its members have: etcd is lost and there is no backup.
+    """Make the federation's objects again from what its members have: etcd is lost and there is no backup.
 
     First `hanse up --rebuild ID`, then `hanse join` each member. With --from-members alone nothing is
     written. Each object is kept where it is, with the replicas that it has there; no member changes. Policies

@@ -2,7 +2,7 @@
 
 Nothing runs. A Pod is ready `start` seconds after it got its node; one that does not restart always has
 succeeded `run` seconds later; a deleted one is gone `stop` seconds after. A container whose image contains
-the broken marker cannot pull it. What a Pod waits for is kept in memory: after a restart it waits anew.
+the broken marker cannot pull it. What a Pod waits for is kept in memory: after a restart it waits again.
 
 Next: `hanse_simulator.controllers.podstatus` for the statuses themselves.
 """

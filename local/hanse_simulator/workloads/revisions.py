@@ -30,7 +30,7 @@ def template_in(revision: Object) -> Object:
 
 
 async def current(world: ClusterContext, owner: Object) -> Object:
-    """Return the revision of the owner's template, made or numbered anew if need be."""
+    """Return the revision of the owner's template, made or numbered again if need be."""
     known = sorted(world.owned(owner, REVISIONS), key=_number)
     template = pod_rules.template_of(owner)
     highest = _number(known[-1]) if known else 0

@@ -2,7 +2,7 @@
 
 Owns `Compilation`: it follows Services, their sync states and the clusters, and notes which Services are
 touched. One task compiles everything that is touched since its last turn and commits it, so a burst of
-changes is one transaction. A failed turn marks its Services again, loads the journal anew and retries;
+changes is one transaction. A failed turn marks its Services again, loads the journal again and retries;
 nothing is forgotten. `hanse_dns.journal` is next.
 """
 

@@ -4,8 +4,8 @@ Owns `MemberCluster`: the parts of the registry's compiled view and API catalogu
 and nothing that changes with a heartbeat. Two equal views lead to equal decisions, so an update that
 leaves the view equal is ignored. Immutable.
 
-Next: `hanse_scheduler.state.world`, which keeps all views; `hanse_scheduler.decide.filtering`, which judges
-them.
+Next: `hanse_scheduler.state.scheduler_state`, which keeps all views; `hanse_scheduler.decide.filtering`,
+which judges them.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """One connection to one member, and everything that works over it.
 
 Owns `MemberConnection`, a value: the session, the reconcile context that belongs to it, and the reconciler.
-It is made anew for every credential, so nothing that was learned by one connection is believed by the next.
+It is made again for every credential, so nothing that was learned by one connection is believed by the next.
 
 Next: `hanse_syncer.cluster.connector`, which keeps one open.
 """

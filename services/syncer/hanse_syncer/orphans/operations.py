@@ -28,6 +28,7 @@ from hanse.errors import (
     UnavailableError,
 )
 from hanse.federation import belongings
+from hanse.federation.records import decode_placement
 from hanse.kube.client.answer import Answer
 from hanse.kube.client.client import KubeClient
 from hanse.kube.client.requests import GroupVersionResource
@@ -47,7 +48,7 @@ from hanse_syncer.member.client import MemberClient, MemberObject
 from hanse_syncer.member.limiter import Limiter
 from hanse_syncer.member.verdicts import MemberVerdict
 from hanse_syncer.orphans import rules as orphans
-from hanse_syncer.world import Intent, World, decode_intent, decode_placement
+from hanse_syncer.world import Intent, World, decode_intent
 
 _PAGE: Final = 500
 
