@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from hanse.kube.model.times import format_time, parse_time
 
 OFFSETS = st.integers(-14 * 60, 14 * 60).map(lambda minutes: timezone(timedelta(minutes=minutes)))
-MOMENTS = st.datetimes(datetime(1970, 1, 2), datetime(9998, 1, 1), timezones=OFFSETS)
+FIRST, LAST = (datetime(year, 1, 2, tzinfo=UTC).replace(tzinfo=None) for year in (1970, 9998))
+MOMENTS = st.datetimes(FIRST, LAST, timezones=OFFSETS)
 
 
 @given(MOMENTS)
