@@ -123,7 +123,7 @@ class ObjectReconciler:
         if request.desired is Desired.UNKNOWN and (
             action is SyncAction.REPORT or context.view.seen(request.target)[0]
         ):
-            context.suspect(request.path)
+            context.consider_orphan(request.path)
         return None
 
     def unreachable(self, path: str, message: str, *, reason: str = UNREACHABLE) -> None:
