@@ -29,12 +29,12 @@ from hanse_syncer.act.applying import Applying
 from hanse_syncer.act.context import ReconcileContext
 from hanse_syncer.act.removal import Removal
 from hanse_syncer.act.request import SyncRequest
+from hanse_syncer.act.state_recorder import UNREACHABLE, StateRecorder
 from hanse_syncer.decide import plan
 from hanse_syncer.decide.errors import BELONGS, SyncCondition, SyncError
 from hanse_syncer.decide.plan import Desired, Seen, SyncAction
 from hanse_syncer.decide.render import Manifest
 from hanse_syncer.member.client import LinkDownError
-from hanse_syncer.report.state_recorder import UNREACHABLE, StateRecorder
 
 _log = get_logger(__name__)
 

@@ -30,10 +30,10 @@ from hanse.store import keys
 from hanse.store.keys import ObjectKey
 from hanse_syncer import ownership
 from hanse_syncer.decide.errors import SyncError
+from hanse_syncer.decide.verdicts import MemberVerdict
 from hanse_syncer.federation.state import FederationState
 from hanse_syncer.member.client import LinkDownError, MemberObject
 from hanse_syncer.member.session import MemberSession
-from hanse_syncer.member.verdicts import MemberVerdict
 from hanse_syncer.orphans import rules as orphans
 from hanse_syncer.orphans.reporter import OrphanReporter
 from hanse_syncer.report.state_table import SyncStateTable
