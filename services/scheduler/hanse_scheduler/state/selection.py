@@ -24,14 +24,11 @@ from hanse_scheduler.decide.policies import (
     OverridePolicy,
     PlacementPolicy,
     PolicyHead,
-    PolicyIndex,
-    applying,
-    deciding,
     names,
-    selecting,
     selects,
 )
 from hanse_scheduler.state.object_index import ObjectIndex
+from hanse_scheduler.state.policy_index import PolicyIndex, applying, deciding, selecting
 from hanse_scheduler.state.records import ObjectRecord
 
 MANY_SELECTORS: Final = 5_000
