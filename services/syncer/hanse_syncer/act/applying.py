@@ -23,7 +23,7 @@ from hanse.backoff import Backoff
 from hanse.control.reconcile import Result
 from hanse.kube.client.answer import Answer
 from hanse.kube.kinds.kubernetes import batch
-from hanse.kube.model.objects import Object
+from hanse.kube.model.objects import Object, is_deleting
 from hanse.kube.model.untrusted import mapping
 from hanse.process.telemetry import span_from_traceparent
 from hanse.turns import is_heavy
@@ -141,7 +141,7 @@ class Applying:
             raise self._error(request, verdict, answer)
         live = answer.document
         uid = str(live["metadata"]["uid"])
-        if live["metadata"].get("deletionTimestamp"):
+        if is_deleting(live):
             raise _being_deleted()
         if uid != state.delete_uid:
             return await self.compare(request, manifest, live)
@@ -172,7 +172,7 @@ class Applying:
         self, request: SyncRequest, manifest: Manifest, live: Object, *, repaired: bool
     ) -> Result | None:
         """The member took the manifest: that counts unless it is deleting the object all the same."""
-        if live["metadata"].get("deletionTimestamp"):
+        if is_deleting(live):
             raise _being_deleted()
         return self._recorder.applied(request, manifest, live, repaired=repaired)
 
@@ -195,7 +195,7 @@ class Applying:
             raise self._error(request, verdict, answer)
         live = answer.document
         uid = str(live["metadata"]["uid"])
-        if live["metadata"].get("deletionTimestamp"):
+        if is_deleting(live):
             raise _being_deleted()
         if not self._may_take(request, live, uid):
             raise self._conflict(request, live)
