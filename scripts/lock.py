@@ -55,8 +55,10 @@ def render(versions: dict[str, str]) -> str:
 def main() -> None:
     """Locks, or with ``--check`` compares."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    local = project["project"]["optional-dependencies"]["local"]
-    runtime = [*project["project"]["dependencies"], *local, *BUILD]
+    extras = project["project"]["optional-dependencies"]
+    own = f"{project['project']['name']}["
+    added = [text for name in ("server", "local") for text in extras[name] if not text.startswith(own)]
+    runtime = [*project["project"]["dependencies"], *added, *BUILD]
     development = [*runtime, *project["dependency-groups"]["dev"]]
     files = {
         ROOT / "requirements.lock": render(closure(runtime)),

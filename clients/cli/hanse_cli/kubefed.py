@@ -21,7 +21,8 @@ from hanse_client import HanseClient
 
 from hanse_cli.commands.clusters import document_of, join, short_lived_option, unjoin
 from hanse_cli.commands.version import version_command
-from hanse_cli.main import end_in_order, plugins, run
+from hanse_cli.main import end_in_order, run
+from hanse_cli.plugins import plugins
 from hanse_cli.session import GlobalOptions, with_client
 
 GROUP = "kubefed.commands"
