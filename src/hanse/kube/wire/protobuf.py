@@ -1,9 +1,10 @@
 """Kubernetes' protobuf encoding, read into the same plain objects as JSON.
 
 kubectl and other Go clients send built-in kinds so. The messages' fields are in a data file made from
-Kubernetes' own definitions (`scripts/gen_kube_protobuf.py`), from which protobuf's own parser reads them. What
-Go does to JSON (inline structs, omitted zeros, times, quantities) is done alike here. Pure; answers are JSON,
-which these clients read too. Next: `hanse.kube.wire.messages`; `hanse.kube.server.negotiation`, which calls.
+Kubernetes' own definitions (`scripts/gen_kube_protobuf.py`), from which protobuf's own parser reads them.
+What Go does to JSON (inline structs, omitted zeros, times, quantities) is done alike here. Pure; answers are
+JSON, which these clients read too. Next: `hanse.kube.wire.messages`; `hanse.kube.server.negotiation`, which
+calls.
 """
 
 from __future__ import annotations
