@@ -21,7 +21,7 @@ from hanse.api.scheduler.v1.placement_pb2 import ClusterPlacement, Placement
 from hanse.errors import InvalidArgumentError
 from hanse.federation import belongings
 from hanse.federation.confirmation import is_confirmed
-from hanse.kube.model.objects import annotations_of, mapping
+from hanse.kube.model.objects import annotations_of, is_deleting, mapping
 from hanse.store.keys import ObjectKey
 from hanse.well_known import CLUSTER_SELECTOR
 from hanse_scheduler.decide.candidates import Candidates, candidates_of, limit, note_candidates
@@ -30,15 +30,15 @@ from hanse_scheduler.decide.filtering import ClusterRequirements, Eligibility, E
 from hanse_scheduler.decide.inputs import DecisionInput, Observed, Rules
 from hanse_scheduler.decide.overrides import NONE, Overrides, Overriding
 from hanse_scheduler.decide.planner import DEFAULT_PREFERENCES, Preferences
+from hanse_scheduler.decide.policies import PlacementPolicy, names
 from hanse_scheduler.decide.preferences import parse_preferences
 from hanse_scheduler.decide.selector import EVERYTHING, parse_cluster_selector
-from hanse_scheduler.decide.trace import DecisionStep, DecisionTrace
 from hanse_scheduler.decide.workloads import WORKLOADS, WorkloadKind, totals_of
 from hanse_scheduler.handshake.builder import PlacementBuilder
 from hanse_scheduler.handshake.releases import ClusterFacts, ReleaseRules
 from hanse_scheduler.reasons import BELONGS
-from hanse_scheduler.state.policies import PlacementPolicy, names
 from hanse_scheduler.times import seconds_of
+from hanse_scheduler.trace import DecisionStep, DecisionTrace
 
 MAX_PLACEMENT_BYTES = 1024 * 1024
 """Largest placement, overrides of all clusters included: etcd takes 1.5 MiB in one request."""
@@ -78,7 +78,7 @@ def decide(
         trace=trace,
     )
     reconsider_at = math.inf
-    if mapping(inputs.obj, "metadata").get("deletionTimestamp"):
+    if is_deleting(inputs.obj):
         trace.note("delete", "the object is being deleted, so nothing is placed or moved any more")
         placement = builder.keep_deleting()
     elif belongs := _belongs(inputs):
@@ -130,7 +130,7 @@ def _belongs(inputs: DecisionInput) -> str:
 def _refuse(
     inputs: DecisionInput, belongs: str, *, builder: PlacementBuilder, trace: DecisionTrace
 ) -> Placement | None:
-    """Place nothing of what belongs to clusters, and let go of what was placed.
+    """Return the placement of what belongs to clusters: nothing is placed, what was placed is released.
 
     Where the object itself is asked for, each cluster says why not; a wide selector just passes it by.
     """

@@ -29,12 +29,12 @@ from hanse_syncer.act.applying import Applying
 from hanse_syncer.act.context import ReconcileContext
 from hanse_syncer.act.removal import Removal
 from hanse_syncer.act.request import SyncRequest
+from hanse_syncer.act.state_recorder import UNREACHABLE, StateRecorder
 from hanse_syncer.decide import plan
 from hanse_syncer.decide.errors import BELONGS, SyncCondition, SyncError
 from hanse_syncer.decide.plan import Desired, Seen, SyncAction
 from hanse_syncer.decide.render import Manifest
 from hanse_syncer.member.client import LinkDownError
-from hanse_syncer.report.state_recorder import UNREACHABLE, StateRecorder
 
 _log = get_logger(__name__)
 
@@ -123,7 +123,7 @@ class ObjectReconciler:
         if request.desired is Desired.UNKNOWN and (
             action is SyncAction.REPORT or context.view.seen(request.target)[0]
         ):
-            context.suspect(request.path)
+            context.consider_orphan(request.path)
         return None
 
     def unreachable(self, path: str, message: str, *, reason: str = UNREACHABLE) -> None:
@@ -164,7 +164,7 @@ class ObjectReconciler:
         return await self._recorder.look_at_pods(request, manifest)
 
     def _namespace_pending(self, request: SyncRequest) -> bool:
-        """Whether the object's namespace is one of ours that is on its way into this cluster."""
+        """Return whether the object's namespace is one of ours that is on its way into this cluster."""
         if not request.key.namespace or belongings.is_system_namespace(request.key.namespace):
             return False  # that one is there
         path = namespace_path(request.key.namespace)
