@@ -21,7 +21,7 @@ from hanse.api.scheduler.v1.placement_pb2 import ClusterPlacement, Placement
 from hanse.errors import InvalidArgumentError
 from hanse.federation import belongings
 from hanse.federation.confirmation import is_confirmed
-from hanse.kube.model.objects import annotations_of, mapping
+from hanse.kube.model.objects import annotations_of, is_deleting, mapping
 from hanse.store.keys import ObjectKey
 from hanse.well_known import CLUSTER_SELECTOR
 from hanse_scheduler.decide.candidates import candidates_of, limit, note_candidates
@@ -76,7 +76,7 @@ def decide(
         trace=trace,
     )
     reconsider_at = math.inf
-    if mapping(inputs.obj, "metadata").get("deletionTimestamp"):
+    if is_deleting(inputs.obj):
         trace.note("delete", "the object is being deleted, so nothing is placed or moved any more")
         placement = builder.keep_deleting()
     elif belongs := _belongs(inputs):

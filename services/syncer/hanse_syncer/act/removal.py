@@ -19,7 +19,7 @@ from hanse.control.reconcile import Result
 from hanse.federation import belongings
 from hanse.kube.client.answer import Answer
 from hanse.kube.kinds.kubernetes import core, extensions
-from hanse.kube.model.objects import Object
+from hanse.kube.model.objects import Object, is_deleting
 from hanse_syncer import ownership
 from hanse_syncer.act import namespaces
 from hanse_syncer.act.context import ReconcileContext
@@ -76,7 +76,7 @@ class Removal:
             return await self._release(request, uid, why=f"{belongs}; it was left in the cluster")
         if request.desired is Desired.RELEASED:
             return await self._release(request, uid, why="it was asked to be left in the cluster")
-        if live["metadata"].get("deletionTimestamp"):
+        if is_deleting(live):
             return self._deleting(request, live)
         if _is_namespace(request):
             return await self._namespace(request, uid, version)
@@ -112,7 +112,7 @@ class Removal:
             raise SyncError.of(verdict, answer)
         context.metrics.deletes.add(1, {"hanse.cluster": context.cluster})
         live = answer.document
-        if (live.get("metadata") or {}).get("deletionTimestamp"):
+        if is_deleting(live):
             return self._deleting(request, live)
         await context.member.confirm_deleted(request.target, answer, uid=uid)
         return self._gone(request, reason="Removed", message="deleted")
