@@ -48,7 +48,7 @@ def toleration_from(item: Any, *, where: str) -> Toleration:
     effect = item.get("effect") or ""
     if effect not in ("", "NoSchedule", "NoExecute"):
         raise InvalidArgumentError(
-            f"{where}.effect is {effect!r}: use NoSchedule or NoExecute, or leave it out"
+            f"{where}.effect is {effect!r}: use NoSchedule or NoExecute, or omit it"
         )
     key = item.get("key") or ""
     if not key and operator == "Equal":
