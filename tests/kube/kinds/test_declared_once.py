@@ -10,7 +10,7 @@ from typing import Final
 
 import pytest
 
-from hanse.kube.kinds.registry import KUBERNETES
+from hanse.kube.kinds.builtin import KUBERNETES
 
 ROOT: Final = Path(__file__).parents[3]
 DECLARATIONS: Final = ROOT / "src/hanse/kube/kinds/kubernetes"
