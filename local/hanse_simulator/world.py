@@ -54,7 +54,7 @@ MANAGER = "kube-controller-manager"
 """Who is recorded in managedFields for what controllers write."""
 
 
-class World:
+class ClusterContext:
     """One cluster's objects, as its controllers see them."""
 
     def __init__(self, engine: KubeEngine) -> None:

@@ -180,7 +180,7 @@ async def _sealed_by(store: MemoryStore, key_id: str) -> None:
 
 
 async def test_a_key_is_rotated_while_two_apiservers_serve(key_file: str) -> None:
-    """One of them seals again; neither is started anew."""
+    """One of them seals again; neither is started again."""
     store = MemoryStore()
     path = Path(key_file)
     old = read_keys(path)[0]

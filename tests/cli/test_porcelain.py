@@ -14,7 +14,7 @@ from hanse_cli import exits, manifests
 from hanse_cli.commands.clusters import cluster_row
 from hanse_cli.commands.names import scope_word
 from hanse_cli.commands.orphans import _command
-from hanse_cli.commands.page import NameRow, Page, compile_page
+from hanse_cli.commands.page import ExplainPage, NameRow, compile_page
 from hanse_cli.output import Printer, cell, to_document
 from hanse_cli.plain import plain, plain_all
 
@@ -791,7 +791,7 @@ def test_what_others_wrote_steers_no_terminal_and_no_shell(
     print(cell(ObjectReference(name=evil), ObjectReference.DESCRIPTOR.fields_by_name["name"]))
     said = capsys.readouterr()
     assert (said.out + said.err).replace("\n", "").isprintable()
-    page = plain_all(Page(evil, 1, "p", (), (evil,), (NameRow(evil, "", "", ""),), ()))
+    page = plain_all(ExplainPage(evil, 1, "p", (), (evil,), (NameRow(evil, "", "", ""),), ()))
     assert page.object == page.steps[0] == page.names[0].name == plain(evil)
     orphan = Orphan(cluster="eu", member_uid="u;reboot")
     orphan.object.MergeFrom(ObjectReference(resource="configmaps", namespace="n", name=f"$(reboot){evil}"))

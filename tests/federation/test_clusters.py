@@ -68,6 +68,7 @@ def test_scheduler_apiserver_and_dns_agree(found: Cluster) -> None:
     assert view.is_reachable("a") is is_reachable(found)
     assert cluster_view(value).reachable is is_reachable(found)
     assert view_of(found).reachable is is_reachable(found)
+    assert view_of(found).ready is is_ready(found)
     assert view_of(found).leaving is is_leaving(found)
 
 

@@ -46,7 +46,7 @@ from hanse.errors import (
     UnavailableError,
 )
 from hanse.kube.client.access import ClusterAccess
-from hanse.kube.client.expect import Answer, verified
+from hanse.kube.client.answer import Answer, verified
 from hanse.kube.client.requests import JSON, ApiRequest
 from hanse.kube.merge.patch import json_patch, merge_patch
 from hanse.process.telemetry import setup

@@ -30,7 +30,8 @@ PREFERENCES = "federation.kubernetes.io/deployment-preferences"
 def view(name: str, **fields: Any) -> MemberCluster:
     """A ready cluster, or whatever fields say."""
     fields.setdefault("labels", {"hanse.dev/cluster": name})
-    fields.setdefault("reachable", fields.get("state", READY) == READY)
+    fields.setdefault("ready", fields.get("state", READY) == READY)
+    fields.setdefault("reachable", fields["ready"])
     return MemberCluster(name=name, **fields)
 
 

@@ -88,9 +88,9 @@ def test_a_new_decision_does_not_make_a_placement_younger() -> None:
     assert not again.changed, "an age alone is not worth a write"
     assert again.placement is not None
     assert again.placement.create_time.seconds == NOW
-    anew = run(deployment(4, uid="u2"), table("a"), previous=first, now=NOW + 60)
-    assert anew.placement is not None
-    assert anew.placement.create_time.seconds == NOW + 60, "another object of that name"
+    again = run(deployment(4, uid="u2"), table("a"), previous=first, now=NOW + 60)
+    assert again.placement is not None
+    assert again.placement.create_time.seconds == NOW + 60, "another object of that name"
 
 
 def test_selector_moves_an_object() -> None:
@@ -519,7 +519,7 @@ def test_scaled_to_zero_stays_where_it_is() -> None:
 
 
 def test_rebalance_once() -> None:
-    """A rebalance divides anew; without it replicas stay where they run."""
+    """A rebalance divides again; without it replicas stay where they run."""
     before = run(deployment(9), table("a"))
     joined = run(deployment(9), table("a", "b", "c"), previous=before)
     assert placed(joined) == {"a": 9}

@@ -34,7 +34,7 @@ async def serve(federation: Federation, process: Process) -> Any:
     """A stub of a server around the process."""
     servicer = SchedulerServicer(
         store=federation.store,
-        world=process.world,
+        state=process.state,
         evaluator=process.evaluator,
         scheduler=process.scheduler,
     )

@@ -20,8 +20,8 @@ from hanse_syncer.act.context import ReconcileContext
 from hanse_syncer.act.reconciler import ObjectReconciler
 from hanse_syncer.decide.plan import Seen
 from hanse_syncer.decide.render import Renderer
+from hanse_syncer.member.client import MemberClient, MemberObject
 from hanse_syncer.member.limiter import Limiter
-from hanse_syncer.member.member import Member, Target
 from hanse_syncer.report.metrics import SyncerMetrics
 from hanse_syncer.report.state_table import SyncStateTable
 from hanse_syncer.world import Intent, World
@@ -32,8 +32,8 @@ from hanse.api.scheduler.v1.placement_pb2 import ClusterPlacement, ClusterReleas
 from hanse.api.syncer.v1.sync_state_pb2 import SyncState
 from hanse.control.reconcile import Result
 from hanse.federation.events import EventRecorder
+from hanse.kube.client.answer import Answer
 from hanse.kube.client.client import KubeClient
-from hanse.kube.client.expect import Answer
 from hanse.kube.client.requests import APPLY_PATCH, ApiRequest
 from hanse.kube.model.objects import Object
 from hanse.store import BatchWriter, Compare, Entry, MemoryStore, keys
@@ -61,7 +61,7 @@ def absent() -> Answer:
     return refusal(404, "NotFound", 'configmaps "web" not found', name="web", kind="configmaps")
 
 
-class SimulatedMember(Member):
+class SimulatedMember(MemberClient):
     """A member with at most one object. `scripted` answers come before its own; `sent` has all requests."""
 
     def __init__(self) -> None:
@@ -209,11 +209,11 @@ class FakeView:
     seen_of: dict[str, Seen] = field(default_factory=dict)
     listed: bool = False
 
-    def seen(self, target: Target) -> tuple[Seen | None, bool]:
+    def seen(self, target: MemberObject) -> tuple[Seen | None, bool]:
         """What is shown of the object."""
         return self.seen_of.get(target.key.path()), self.listed
 
-    def note(self, target: Target, seen: Seen | None) -> None:
+    def note(self, target: MemberObject, seen: Seen | None) -> None:
         """Take an answer in."""
         self.seen_of.pop(target.key.path(), None)
         if seen is not None:

@@ -14,7 +14,7 @@ from hanse.api.scheduler.v1.placement_pb2 import ABORT, ADOPT
 from hanse.api.syncer.v1 import sync_state_pb2 as sync
 from hanse.control.reconcile import Result
 from hanse.errors import InvalidArgumentError
-from hanse.kube.client.expect import Answer
+from hanse.kube.client.answer import Answer
 from hanse.well_known import FEDERATION_LABEL, MANAGED_BY_LABEL
 
 from .reconciling import OURS, PATH, Reconciling, absent, reconciling, refusal

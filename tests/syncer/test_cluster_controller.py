@@ -304,7 +304,7 @@ async def test_intent_that_vanishes_deletes_nothing(fed: Federation) -> None:
 
 
 async def test_suspended_placement_is_left_alone(fed: Federation) -> None:
-    """A suspended cluster gets neither changes nor deletions until the scheduler has decided anew."""
+    """A suspended cluster gets neither changes nor deletions until the scheduler has decided again."""
     async with fed.syncer():
         obj = await fed.put(WEB, config_map("1"))
         await fed.place(WEB, "a", "b")

@@ -127,7 +127,7 @@ class Bench:
         self.opened.append(first)
 
     def store(self, credential: bytes) -> None:
-        """Store a credential, sealed anew."""
+        """Store a credential, sealed again."""
         self.world.sealed = self.sealer.seal("a", credential)
         self.connector.cluster_changed()
 

@@ -271,7 +271,7 @@ async def test_page_of_a_proxy_is_no_confirmation(fed: Federation) -> None:
 
 
 async def test_new_credential_is_used_at_once(fed: Federation) -> None:
-    """When the stored credential changes the syncer connects anew with it."""
+    """When the stored credential changes the syncer connects again with it."""
     member = fed.members["a"]
     async with fed.syncer(timeout=1.0):
         await spread(fed, [WEB])

@@ -27,7 +27,8 @@ from hanse.api.scheduler.v1.placement_pb2 import ClusterPlacement, ClusterReleas
 from hanse.api.syncer.v1 import sync_state_pb2 as sync
 from hanse.api.syncer.v1.sync_state_pb2 import SyncState
 from hanse.errors import InvalidArgumentError
-from hanse.kube.client.expect import AnObject, Answer
+from hanse.kube.client.answer import Answer
+from hanse.kube.client.expect import AnObject
 from hanse.kube.merge.patch import json_patch
 from hanse.store.keys import ObjectKey
 from hanse.well_known import FEDERATION_LABEL, MANAGED_BY_LABEL
@@ -194,7 +195,9 @@ def test_hash_depends_on_content_only(spec: dict[str, Any]) -> None:
 
 
 def test_renderer_shares_what_is_the_same() -> None:
-    """Clusters with the same input share one manifest; another revision or replica count is rendered anew."""
+    """Clusters with the same input share one manifest; another revision or replica count is rendered
+    again.
+    """
     renderer = Renderer(FED)
     encoded = orjson.dumps(template())
 

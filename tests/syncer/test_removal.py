@@ -6,11 +6,11 @@ from collections.abc import AsyncIterator
 
 import pytest
 from hanse_syncer.decide.plan import Seen
-from hanse_syncer.member.member import LinkDownError
+from hanse_syncer.member.client import LinkDownError
 
 from hanse.api.syncer.v1 import sync_state_pb2 as sync
 from hanse.control.reconcile import Result
-from hanse.kube.client.expect import Answer
+from hanse.kube.client.answer import Answer
 
 from .reconciling import OURS, PATH, Reconciling, absent, ok, reconciling, refusal
 
@@ -196,7 +196,7 @@ async def test_without_a_state_it_is_searched_for_by_name(bench: Reconciling) ->
 
 
 async def test_a_confirmation_is_not_asked_for_twice(bench: Reconciling) -> None:
-    """What was confirmed for this release stands; a newer release is confirmed anew."""
+    """What was confirmed for this release stands; a newer release is confirmed again."""
     bench.intend()
     bench.release()
     await bench.reconcile()

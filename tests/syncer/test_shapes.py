@@ -12,7 +12,7 @@ from hanse_syncer.decide import drift, kinds
 from hanse_syncer.decide.render import render
 from hanse_syncer.member import endpoints, pods
 from hanse_syncer.report import transitions
-from hanse_syncer.report.state_table import load_states
+from hanse_syncer.report.state_loader import load_states
 from hanse_syncer.world import World, decode_intent
 from hypothesis import given, settings
 from hypothesis import strategies as st

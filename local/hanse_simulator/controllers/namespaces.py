@@ -16,7 +16,14 @@ from hanse.kube.engine.served import ObjectChange
 from hanse.kube.kinds.kubernetes import core
 from hanse.kube.model.objects import Object, mapping
 from hanse_simulator.controllers.loops import Loop
-from hanse_simulator.world import CONFIG_MAPS, NAMESPACES, SERVICE_ACCOUNTS, Resource, World, is_deleting
+from hanse_simulator.world import (
+    CONFIG_MAPS,
+    NAMESPACES,
+    SERVICE_ACCOUNTS,
+    ClusterContext,
+    Resource,
+    is_deleting,
+)
 
 ROOT_CA = "kube-root-ca.crt"
 DEFAULT_ACCOUNT = "default"
@@ -30,7 +37,7 @@ _DESCRIPTION = (
 class Namespaces:
     """Furnishes namespaces."""
 
-    def __init__(self, world: World, *, ca_pem: str) -> None:
+    def __init__(self, world: ClusterContext, *, ca_pem: str) -> None:
         """`ca_pem` is the certificate of the cluster's authority."""
         self._world = world
         self._ca_pem = ca_pem

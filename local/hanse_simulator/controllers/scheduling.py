@@ -20,7 +20,7 @@ from hanse_simulator.controllers.capacity import Amount, crowding, refusal, requ
 from hanse_simulator.controllers.events import Recorder
 from hanse_simulator.controllers.loops import Loop, key_of, split
 from hanse_simulator.controllers.pods import phase
-from hanse_simulator.world import NODES, PODS, World, controller_of, is_deleting
+from hanse_simulator.world import NODES, PODS, ClusterContext, controller_of, is_deleting
 
 MANAGER = "kube-scheduler"
 _NOTHING = Amount()
@@ -72,10 +72,10 @@ def _owner(pod: Object) -> str:
     return str(owner["uid"]) if owner else ""
 
 
-class Scheduler:
+class PodScheduler:
     """Binds Pods to nodes."""
 
-    def __init__(self, world: World, events: Recorder) -> None:
+    def __init__(self, world: ClusterContext, events: Recorder) -> None:
         self._world = world
         self._events = events
         self._usage = Usage()
@@ -169,4 +169,4 @@ class Scheduler:
             self._usage.put(entry.object, entry.object["spec"]["nodeName"])
 
 
-__all__ = ["Scheduler", "Usage"]
+__all__ = ["PodScheduler", "Usage"]

@@ -27,8 +27,8 @@ from hanse_simulator.world import (
     NODES,
     PODS,
     SERVICES,
+    ClusterContext,
     Resource,
-    World,
     is_deleting,
 )
 
@@ -76,7 +76,7 @@ class Selectors:
 class Endpoints:
     """Keeps the endpoints of Services."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: ClusterContext) -> None:
         self._world = world
         self._selectors = Selectors()
         for service in world.objects(SERVICES):

@@ -20,7 +20,7 @@ from hanse_simulator.controllers.loops import Loop, controlled_by, itself, split
 from hanse_simulator.workloads import revisions
 from hanse_simulator.workloads.ownership import claim
 from hanse_simulator.workloads.rollout import scaled
-from hanse_simulator.world import DAEMON_SETS, NODES, PODS, World, generation_of, is_deleting
+from hanse_simulator.world import DAEMON_SETS, NODES, PODS, ClusterContext, generation_of, is_deleting
 
 _TOLERATED = (
     {"key": "node.kubernetes.io/not-ready", "operator": "Exists"},
@@ -32,7 +32,7 @@ _TOLERATED = (
 class DaemonSets:
     """Keeps DaemonSets at one Pod per node."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: ClusterContext) -> None:
         self._world = world
 
     def loop(self) -> Loop:

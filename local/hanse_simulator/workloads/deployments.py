@@ -27,7 +27,7 @@ from hanse_simulator.world import (
     DEPLOYMENTS,
     PODS,
     REPLICA_SETS,
-    World,
+    ClusterContext,
     controller_of,
     is_deleting,
     owner_reference,
@@ -48,7 +48,7 @@ _HISTORY = 10
 class Deployments:
     """Rolls Deployments out."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: ClusterContext) -> None:
         self._world = world
 
     def loop(self) -> Loop:
@@ -98,7 +98,7 @@ class Deployments:
     # The new ReplicaSet.
 
     async def _ensure_new(self, deployment: Object, new: Object | None, sets: list[Object]) -> Object:
-        """Return the ReplicaSet of the current template, made or numbered anew if need be."""
+        """Return the ReplicaSet of the current template, made or numbered again if need be."""
         highest = max((_revision(s) for s in sets if new is None or name_of(s) != name_of(new)), default=0)
         if new is None:
             new = await self._create(deployment, sets, revision=highest + 1)

@@ -11,8 +11,8 @@ from typing import Any
 
 from hanse.kube.model.objects import Object, labels_of
 from hanse_simulator.world import (
+    ClusterContext,
     Resource,
-    World,
     controller_of,
     is_deleting,
     owner_reference,
@@ -20,7 +20,7 @@ from hanse_simulator.world import (
 )
 
 
-async def claim(world: World, owner: Object, resource: Resource) -> list[Object]:
+async def claim(world: ClusterContext, owner: Object, resource: Resource) -> list[Object]:
     """Return the objects that `owner` controls, after adopting and releasing; deleting ones included.
 
     An owner that is being deleted adopts nothing.

@@ -14,7 +14,7 @@ from hanse.kube.model.objects import Object, labels_of, mapping
 from hanse_simulator.controllers import pods as pod_rules
 from hanse_simulator.controllers.loops import Loop, controlled_by, itself, split
 from hanse_simulator.workloads.ownership import claim
-from hanse_simulator.world import PODS, REPLICA_SETS, World, generation_of, is_deleting
+from hanse_simulator.world import PODS, REPLICA_SETS, ClusterContext, generation_of, is_deleting
 
 BURST = 500
 """How many Pods are made or deleted in one look. As Kubernetes' BurstReplicas."""
@@ -25,7 +25,7 @@ _AT_ONCE = 32
 class ReplicaSets:
     """Keeps ReplicaSets at their number of Pods."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: ClusterContext) -> None:
         self._world = world
 
     def loop(self) -> Loop:

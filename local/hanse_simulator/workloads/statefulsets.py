@@ -18,7 +18,15 @@ from hanse_simulator.controllers import pods as pod_rules
 from hanse_simulator.controllers.loops import Loop, controlled_by, itself, split
 from hanse_simulator.workloads import revisions
 from hanse_simulator.workloads.ownership import claim
-from hanse_simulator.world import CLAIMS, PODS, REVISIONS, STATEFUL_SETS, World, generation_of, is_deleting
+from hanse_simulator.world import (
+    CLAIMS,
+    PODS,
+    REVISIONS,
+    STATEFUL_SETS,
+    ClusterContext,
+    generation_of,
+    is_deleting,
+)
 
 POD_NAME = "statefulset.kubernetes.io/pod-name"
 POD_INDEX = "apps.kubernetes.io/pod-index"
@@ -27,7 +35,7 @@ POD_INDEX = "apps.kubernetes.io/pod-index"
 class StatefulSets:
     """Keeps StatefulSets at their Pods."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: ClusterContext) -> None:
         self._world = world
 
     def loop(self) -> Loop:

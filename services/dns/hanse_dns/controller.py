@@ -2,7 +2,7 @@
 
 Owns `Compilation`: it follows Services, their sync states and the clusters, and notes which Services are
 touched. One task compiles everything that is touched since its last turn and commits it, so a burst of
-changes is one transaction. A failed turn marks its Services again, loads the journal anew and retries;
+changes is one transaction. A failed turn marks its Services again, loads the journal again and retries;
 nothing is forgotten. `hanse_dns.journal` is next.
 """
 
@@ -15,10 +15,10 @@ from hanse.boundary import Boundary
 from hanse.control.leading import lead
 from hanse.errors import HanseError, ResourceExhaustedError
 from hanse.kube.kinds.kubernetes import core
+from hanse.paths import parts_of, path_of
 from hanse.process.telemetry import get_logger, span_from_traceparent
 from hanse.store import Collection, Follower, Store, keys
 from hanse.store.election import Leadership
-from hanse.store.paths import parts_of, path_of
 from hanse_dns.compiler import ClusterView, CompiledRecord, Presence, compile_service
 from hanse_dns.journal import Journal
 from hanse_dns.settings import DnsSettings

@@ -153,7 +153,7 @@ class Journal:
         With `keep` no name is deleted of a Service that is to have names: it is not known where it may be.
 
         Raises ConflictError when leadership is over, UnavailableError when the store does not answer; the
-        journal must be loaded anew after either.
+        journal must be loaded again after either.
         """
         written = 0
         for batch in self._batches(wanted, ttl=ttl, traceparents=traceparents, keep=keep):

@@ -26,7 +26,7 @@ from hanse.store import Compare, Delete, Op, Put, Store, is_too_large, keys
 from hanse.well_known import FORCE_UNJOIN
 from hanse_registry.catalogues import stored_catalogue
 from hanse_registry.intent import Intent, object_key
-from hanse_registry.member.health import Health, Outcome, Standing, after
+from hanse_registry.member.health import ClusterHealth, ProbeOutcome, Standing, after
 from hanse_registry.member.probe import MISBEHAVING, Inventory, MemberApi, outcome_of, probe, take_inventory
 from hanse_registry.membership import compile_cluster, standing_of
 from hanse_registry.remaining import held_by
@@ -65,9 +65,9 @@ class Keeper:
         self._connect = connect
         self._fence = fence
         self._stored = previous
-        self._health: Health = standing_of(previous)
+        self._health: ClusterHealth = standing_of(previous)
         self._inventory: Inventory | None = None
-        self._doubt: Outcome | None = None
+        self._doubt: ProbeOutcome | None = None
         """What the last inventory found that proves that the cluster is not to be trusted."""
         self._object: Object | None = None
         self._access: ClusterAccess | None = None
@@ -86,13 +86,13 @@ class Keeper:
         """Why the credential that is stored cannot be opened."""
         self._doubted = 0
         """Inventories in a row that found the cluster not to be trusted."""
-        self._reported: Outcome | None = None
+        self._reported: ProbeOutcome | None = None
 
     def report(self, condition: condition_pb2.Condition | None) -> None:
         """What the syncer says of how the cluster behaves; None if it says nothing."""
         reported = None
         if condition is not None:
-            reported = Outcome(condition.reason or MISBEHAVING, condition.message, Standing.MISBEHAVING)
+            reported = ProbeOutcome(condition.reason or MISBEHAVING, condition.message, Standing.MISBEHAVING)
         if reported != self._reported:
             self._reported = reported
             self._changed.set()
@@ -142,7 +142,7 @@ class Keeper:
                     except HanseError as error:
                         self._health = after(
                             self._health,
-                            Outcome(error.reason, error.message),
+                            ProbeOutcome(error.reason, error.message),
                             threshold=self._settings.failure_threshold,
                         )
                 if await self._attend(api):
@@ -157,7 +157,7 @@ class Keeper:
                 await self._record(self._object)  # what the user says does not wait for the probe
             tried, credential_hash = True, self._credential_hash
             if api is None:
-                self._health = Health(
+                self._health = ClusterHealth(
                     reason="CredentialLocked" if self._locked else "NoCredential",
                     message=self._locked or f"no credential is stored; join it with: hanse join {self._name}",
                 )

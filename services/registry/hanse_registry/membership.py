@@ -21,7 +21,7 @@ from hanse.federation.tracing import served_annotations
 from hanse.kube.model.objects import Object, mapping, sequence
 from hanse.kube.model.untrusted import mappings, text
 from hanse.store.decoding import carry
-from hanse_registry.member.health import Health, Standing
+from hanse_registry.member.health import ClusterHealth, Standing
 from hanse_registry.member.probe import Inventory
 
 EFFECTS = {"NoSchedule": cluster_pb2.NO_SCHEDULE, "NoExecute": cluster_pb2.NO_EXECUTE}
@@ -42,7 +42,7 @@ STATED = (
 def compile_cluster(
     stored: Object,
     *,
-    health: Health,
+    health: ClusterHealth,
     inventory: Inventory | None,
     previous: cluster_pb2.Cluster | None,
     credential_hash: str,
@@ -125,7 +125,7 @@ def add_inventory(
 
 
 def condition_of_health(
-    health: Health, previous: cluster_pb2.Cluster | None, now: datetime
+    health: ClusterHealth, previous: cluster_pb2.Cluster | None, now: datetime
 ) -> condition_pb2.Condition:
     """The condition "Ready"; the time of its last transition stays until its status changes."""
     condition = condition_pb2.Condition(
@@ -174,14 +174,14 @@ def since(
     return condition
 
 
-def standing_of(cluster: cluster_pb2.Cluster | None) -> Health:
+def standing_of(cluster: cluster_pb2.Cluster | None) -> ClusterHealth:
     """The health that a stored cluster stands for, to go on from after a restart."""
     condition = ready_condition(cluster) if cluster is not None else None
     if cluster is None or condition is None:
-        return Health()
+        return ClusterHealth()
     ready = Standing.READY if condition.status == condition_pb2.TRUE else Standing.OFFLINE
     standing = STANDINGS.get(cluster.state, ready)  # of one that leaves the state does not tell
-    return Health(standing, 0, condition.reason, condition.message)
+    return ClusterHealth(standing, 0, condition.reason, condition.message)
 
 
 def taint(entry: dict[str, Any]) -> cluster_pb2.Taint:

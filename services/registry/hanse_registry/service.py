@@ -22,7 +22,7 @@ from hanse.errors import (
     HanseError,
     NotFoundError,
 )
-from hanse.federation.clusters import is_ready
+from hanse.federation.clusters import is_leaving, is_ready
 from hanse.kube.model.selectors import LabelSelector
 from hanse.rpc.filters import ListFilter
 from hanse.rpc.masks import apply_update
@@ -59,7 +59,6 @@ NODES_TIMEOUT = 1.0
 """Seconds that it waits for region and zones of the nodes; they may be those that were set by hand."""
 SHOWN_RIGHTS = 12
 """How many missing rights an error names."""
-LEAVING = cluster_pb2.UNJOINING
 _SERVICE = "hanse.api.registry.v1.RegistryService"
 POLICY = Policy(
     {
@@ -167,7 +166,7 @@ class RegistryServicer(registry_service_pb2_grpc.RegistryServiceServicer):
             await self._intents.patch(name, {"spec": {"server": access.server}})
         probed = await self._seen(
             name,
-            lambda seen: seen.credential_hash == stored and seen.state in (cluster_pb2.READY, LEAVING),
+            lambda seen: seen.credential_hash == stored and (is_ready(seen) or is_leaving(seen)),
             timeout=READY_TIMEOUT,
         )
         cluster.credential_hash = stored

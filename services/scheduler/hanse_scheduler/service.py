@@ -32,7 +32,7 @@ from hanse.store.keys import PLACEMENTS
 from hanse_scheduler.decide.decision import PlacementDecision
 from hanse_scheduler.leading import PlacementController
 from hanse_scheduler.placing.evaluator import Evaluator
-from hanse_scheduler.state.world import World
+from hanse_scheduler.state.scheduler_state import SchedulerState
 
 _SERVICE = "hanse.api.scheduler.v1.SchedulerService"
 POLICY = Policy(
@@ -49,16 +49,16 @@ _ATTEMPTS = 5
 
 
 class SchedulerServicer(scheduler_service_pb2_grpc.SchedulerServiceServicer):
-    """Serves SchedulerService. Make it after the world's follower has synced."""
+    """Serves SchedulerService. Make it after the state's follower has synced."""
 
     def __init__(
-        self, *, store: Store, world: World, evaluator: Evaluator, scheduler: PlacementController
+        self, *, store: Store, state: SchedulerState, evaluator: Evaluator, scheduler: PlacementController
     ) -> None:
         self._store = store
-        self._world = world
+        self._state = state
         self._evaluator = evaluator
         self._scheduler = scheduler
-        self._hub: WatchHub[Placement] = WatchHub(_Placements(world.placements))
+        self._hub: WatchHub[Placement] = WatchHub(_Placements(state.placements))
 
     async def GetPlacement(self, request: pb.GetPlacementRequest, context: Any) -> Placement:
         """One placement. Raises NotFoundError."""
@@ -81,10 +81,10 @@ class SchedulerServicer(scheduler_service_pb2_grpc.SchedulerServiceServicer):
                 next_page_token=read.next_page_token,
                 revision=read.revision,
             )
-        revision = await self._world.follower.current()
+        revision = await self._state.follower.current()
         chosen = [
             (name, placement)
-            for name, placement in _Placements(self._world.placements).items()
+            for name, placement in _Placements(self._state.placements).items()
             if name.startswith(prefix) and chosen_by.matches(placement)
         ]
         page = message_page(
@@ -105,7 +105,7 @@ class SchedulerServicer(scheduler_service_pb2_grpc.SchedulerServiceServicer):
         """The placements as they are, then every change."""
         prefix = parent_prefix(request.parent, PLACEMENTS, depth=3)
         if not request.revision:
-            await self._world.follower.current()
+            await self._state.follower.current()
         async for change in self._hub.watch(request.revision, select=lambda name, _: name.startswith(prefix)):
             response = pb.WatchPlacementsResponse(kind=_KINDS[change.kind], revision=change.revision)
             if change.kind == "updated" and change.value is not None:
@@ -120,8 +120,8 @@ class SchedulerServicer(scheduler_service_pb2_grpc.SchedulerServiceServicer):
         """What would be decided now, and how."""
         path = key_of(request.object).path()
         for _ in range(_ATTEMPTS):
-            await self._world.follower.current()
-            if self._world.record(path) is None:
+            await self._state.follower.current()
+            if self._state.record(path) is None:
                 raise NotFoundError(
                     f"there is no object {path}, or its kind is never placed: name one that exists",
                     metadata={"object": path},
@@ -137,7 +137,7 @@ class SchedulerServicer(scheduler_service_pb2_grpc.SchedulerServiceServicer):
         self, request: pb.PreviewPlacementRequest, context: Any
     ) -> pb.ExplainPlacementResponse:
         """What would be decided for a manifest, and how."""
-        await self._world.follower.current()
+        await self._state.follower.current()
         key, decision = await self._evaluator.preview(request.manifest)
         return self._explained(key.path(), decision)
 
@@ -145,15 +145,15 @@ class SchedulerServicer(scheduler_service_pb2_grpc.SchedulerServiceServicer):
         """Divides again, once."""
         path = _path(request.name)
         reconciler = self._scheduler.reconciler
-        await self._world.follower.current()
+        await self._state.follower.current()
         return await reconciler.change(path, rebalance=True)
 
     async def EvictPlacement(self, request: pb.EvictPlacementRequest, context: Any) -> Placement:
         """Moves an object away from a cluster."""
         path = _path(request.name)
         reconciler = self._scheduler.reconciler
-        await self._world.follower.current()
-        stored = self._world.placement(path)
+        await self._state.follower.current()
+        stored = self._state.placement(path)
         if stored is None:
             raise _missing(request.name)
         if not is_placed_in(stored.value, request.cluster):
@@ -171,7 +171,7 @@ class SchedulerServicer(scheduler_service_pb2_grpc.SchedulerServiceServicer):
                 for step in decision.steps
             ],
         )
-        stored = self._world.placement(path)
+        stored = self._state.placement(path)
         if stored is not None:
             response.current.CopyFrom(_with_revision(stored.value, stored.revision))
         return response

@@ -19,7 +19,7 @@ from hanse_syncer.cluster.dependencies import SyncerDependencies
 from hanse_syncer.decide.render import Renderer
 from hanse_syncer.orphans.janitor import Janitor
 from hanse_syncer.report.metrics import SyncerMetrics
-from hanse_syncer.report.state_table import SyncStateLoader
+from hanse_syncer.report.state_loader import SyncStateLoader
 from hanse_syncer.service import POLICY, SyncerServicer
 from hanse_syncer.settings import SyncerSettings
 from hanse_syncer.sharing import Sharing

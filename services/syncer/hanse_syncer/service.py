@@ -26,6 +26,7 @@ from hanse.api.type.v1 import change_pb2 as change
 from hanse.api.type.v1.object_reference_pb2 import ObjectReference
 from hanse.errors import FutureRevisionError, HanseError, InvalidArgumentError, NotFoundError
 from hanse.federation.references import key_of
+from hanse.paths import path_of
 from hanse.rpc.filters import ListFilter
 from hanse.rpc.pagination import (
     MAX_PAGE_BYTES,
@@ -40,12 +41,11 @@ from hanse.rpc.policy import Policy
 from hanse.security.credentials import Sealer
 from hanse.store import KeyValue, Store, keys
 from hanse.store.keys import ObjectKey
-from hanse.store.paths import path_of
 from hanse_syncer.cluster.controller import ClusterController
 from hanse_syncer.decide import drift, plan
 from hanse_syncer.decide.render import Manifest, Renderer
 from hanse_syncer.member import connection
-from hanse_syncer.member.member import Target
+from hanse_syncer.member.client import MemberObject
 from hanse_syncer.orphans import operations as orphan_operations
 from hanse_syncer.orphans.operations import OrphanOperations
 from hanse_syncer.world import Intent, World
@@ -301,7 +301,7 @@ class SyncerServicer(rpc.SyncerServiceServicer):
             timeout=self._timeout,
             connections=1,
         )
-        target = Target(key, manifest.api_version, kind=manifest.kind)
+        target = MemberObject(key, manifest.api_version, kind=manifest.kind)
         async with asyncio.timeout(self._timeout), client:
             try:
                 return await client.get(target.resource, key.name, namespace=key.namespace)

@@ -27,14 +27,15 @@ from hanse.errors import HanseError
 from hanse.federation import belongings
 from hanse.federation.placements import is_named, is_placed_in
 from hanse.federation.propagation import placeable
+from hanse.federation.records import decode_catalogue, decode_cluster, decode_placement
 from hanse.federation.tracing import traceparent_of
 from hanse.kube.engine import unreadable
 from hanse.kube.engine.lifecycle import ORPHAN
+from hanse.paths import namespace_of, path_of
 from hanse.security.credentials import Sealer, sealed_with
 from hanse.security.keyring import KeyName
 from hanse.store import Entry, KeyValue, Mirror, Store, keys
 from hanse.store.decoding import decode
-from hanse.store.paths import namespace_of, path_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,12 +86,6 @@ def decode_intent(kv: KeyValue) -> Intent | None:
     )
 
 
-def decode_placement(kv: KeyValue) -> Placement:
-    """Decode a value under placements/. Raises ValueError, InvalidArgumentError for a key of no object."""
-    keys.ObjectKey.parse(kv.key)
-    return decode(Placement, kv.value)
-
-
 class Listener(Protocol):
     """Who has one cluster."""
 
@@ -111,13 +106,9 @@ class World:
         self.store = store
         self.intents: Mirror[Intent | None] = Mirror(store, f"{keys.OBJECTS}/", decode_intent)
         self.placements: Mirror[Placement] = Mirror(store, f"{keys.PLACEMENTS}/", decode_placement)
-        self.clusters: Mirror[Cluster] = Mirror(
-            store, f"{keys.CLUSTERS}/", lambda kv: decode(Cluster, kv.value)
-        )
+        self.clusters: Mirror[Cluster] = Mirror(store, f"{keys.CLUSTERS}/", decode_cluster)
         self.credentials: Mirror[bytes] = Mirror(store, f"{keys.CREDENTIALS}/", lambda kv: kv.value)
-        self.catalogues: Mirror[ApiCatalogue] = Mirror(
-            store, f"{keys.CATALOGUES}/", lambda kv: decode(ApiCatalogue, kv.value)
-        )
+        self.catalogues: Mirror[ApiCatalogue] = Mirror(store, f"{keys.CATALOGUES}/", decode_catalogue)
         self.federation: Mirror[Federation] = Mirror(
             store, keys.FEDERATION, lambda kv: decode(Federation, kv.value)
         )

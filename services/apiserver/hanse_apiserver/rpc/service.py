@@ -32,6 +32,7 @@ from hanse.rpc.interceptor import current_identity
 from hanse.rpc.pagination import message_page, slice_page
 from hanse.rpc.policy import Policy, group, service
 from hanse.store.keys import ObjectKey
+from hanse.well_known import CLI_FIELD_MANAGER
 from hanse_apiserver.access import user_of
 from hanse_apiserver.rpc import objects as rpc_objects
 from hanse_apiserver.rpc import watch as rpc_watch
@@ -197,7 +198,7 @@ class FederationService(FederationServiceServicer):
         user = await self._allow("patch", info, namespace=key.namespace, name=key.name)
         options = WriteOptions(
             user=user,
-            field_manager=request.field_manager or user.name or "hanse-cli",
+            field_manager=request.field_manager or user.name or CLI_FIELD_MANAGER,
             dry_run=request.validate_only,
             field_validation="Strict",
             force=request.force,

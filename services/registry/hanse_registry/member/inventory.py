@@ -47,7 +47,7 @@ class Topology:
 
 
 def topology(nodes: Iterable[Object]) -> Topology:
-    """Reads the region and the zones from the labels of nodes; what no node names is empty."""
+    """Return the region and the zones by the labels of nodes; what no node names is empty."""
     regions: Counter[str] = Counter()
     zones: set[str] = set()
     for node in nodes:
@@ -65,12 +65,12 @@ def topology(nodes: Iterable[Object]) -> Topology:
 
 
 def first_label(labels: Mapping[str, Any], names: Iterable[str]) -> str:
-    """The value of the first of `names` that is set to what a label can be, or ""."""
+    """Return the value of the first of `names` that is set to what a label can be, or ""."""
     return next((labels[name] for name in names if is_name(labels.get(name), MAX_LABEL_CHARS)), "")
 
 
 def capacity(nodes: Iterable[Object]) -> cluster_pb2.Capacity:
-    """Sums what the ready, schedulable nodes offer. A quantity that cannot be read counts as nothing."""
+    """Return the sum of what the ready, schedulable nodes offer. An unreadable quantity counts as nothing."""
     total = ready = 0
     sums: dict[str, Quantity] = {}
     for node in nodes:

@@ -18,7 +18,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from hanse.api.registry.v1.cluster_pb2 import READY
 from hanse_scheduler.decide.selector import ClusterSelector
 from hanse_scheduler.decide.taints import Toleration, keeps_out, leaves_at
 from hanse_scheduler.reasons import (
@@ -151,7 +150,7 @@ def _obstacle(
         return reason, f"{what}; it gets the object when {then}"
     if not served:
         return "ApiNotServed", f"the cluster does not serve {kind}"
-    if cluster.state != READY:  # also one of a newer release: nothing new is placed by what is not understood
+    if not cluster.ready:
         return NOT_READY, "the cluster is not ready; it gets the object when it is"
     return None
 

@@ -2,7 +2,8 @@
 
 All are immutable, and hold no more than a decision depends on.
 
-Next: `hanse_scheduler.decide.decision`, which decides; `hanse_scheduler.state.world`, which makes the inputs.
+Next: `hanse_scheduler.decide.decision`, which decides; `hanse_scheduler.state.scheduler_state`, which makes
+the inputs.
 """
 
 from __future__ import annotations

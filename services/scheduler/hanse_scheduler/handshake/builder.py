@@ -30,9 +30,9 @@ from hanse.federation.placements import named_clusters, placed_clusters
 from hanse.federation.references import reference_to
 from hanse.federation.tracing import traceparent_of
 from hanse.kube.model.objects import Object, mapping
+from hanse.paths import path_to
 from hanse.store.decoding import carry
 from hanse.store.keys import PLACEMENTS, ObjectKey
-from hanse.store.paths import path_to
 from hanse_scheduler.decide.trace import DecisionTrace
 from hanse_scheduler.handshake.previous import PreviousPlacement
 from hanse_scheduler.handshake.releases import ReleaseRules

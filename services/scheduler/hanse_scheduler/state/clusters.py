@@ -4,8 +4,8 @@ Owns `MemberCluster`: the parts of the registry's compiled view and API catalogu
 and nothing that changes with a heartbeat. Two equal views lead to equal decisions, so an update that
 leaves the view equal is ignored. Immutable.
 
-Next: `hanse_scheduler.state.world`, which keeps all views; `hanse_scheduler.decide.filtering`, which judges
-them.
+Next: `hanse_scheduler.state.scheduler_state`, which keeps all views; `hanse_scheduler.decide.filtering`,
+which judges them.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from hanse.api.registry.v1.cluster_pb2 import (
     ClusterState,
 )
 from hanse.api.type.v1.condition_pb2 import TRUE
-from hanse.federation.clusters import is_leaving, is_reachable, ready_condition
+from hanse.federation.clusters import is_leaving, is_reachable, is_ready, ready_condition
 from hanse.well_known import CLUSTER_LABEL, REGION_LABEL, is_own_taint
 from hanse_scheduler.times import seconds_of
 
@@ -55,6 +55,7 @@ class MemberCluster:
     since: float = 0.0
     leaving: bool = False
     reachable: bool = True
+    ready: bool = True
 
 
 def view_of(message: Cluster) -> MemberCluster:
@@ -89,6 +90,7 @@ def view_of(message: Cluster) -> MemberCluster:
         since=since,
         leaving=is_leaving(message),
         reachable=reachable,
+        ready=is_ready(message),
     )
 
 

@@ -5,7 +5,7 @@ is to the very object that is known, by uid, or to none. What a member says that
 "something else is there" is raised as `SyncError`.
 
 Concurrency: called by the reconciler, for one object at a time. Next: `hanse_syncer.report.state_recorder`,
-which writes down how it went, and `hanse_syncer.member.member` for the requests themselves.
+which writes down how it went, and `hanse_syncer.member.client` for the requests themselves.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from hanse.api.syncer.v1 import sync_state_pb2 as sync
 from hanse.api.syncer.v1.sync_state_pb2 import SyncState
 from hanse.backoff import Backoff
 from hanse.control.reconcile import Result
-from hanse.kube.client.expect import Answer
+from hanse.kube.client.answer import Answer
 from hanse.kube.kinds.kubernetes import batch
 from hanse.kube.model.objects import Object
 from hanse.kube.model.untrusted import mapping

@@ -30,7 +30,7 @@ from hanse_syncer.act.waiting import Waiting
 from hanse_syncer.decide import kinds, plan
 from hanse_syncer.decide.plan import Desired, Seen
 from hanse_syncer.decide.render import Manifest, Renderer
-from hanse_syncer.member.member import Member, Target
+from hanse_syncer.member.client import MemberClient, MemberObject
 from hanse_syncer.report.metrics import SyncerMetrics
 from hanse_syncer.report.state_table import SyncStateTable
 from hanse_syncer.world import Intent, World
@@ -39,11 +39,11 @@ from hanse_syncer.world import Intent, World
 class MemberView(Protocol):
     """What the member shows of our objects; see `hanse_syncer.member.session`."""
 
-    def seen(self, target: Target) -> tuple[Seen | None, bool]:
+    def seen(self, target: MemberObject) -> tuple[Seen | None, bool]:
         """Return what is shown of the object, and whether all of its resource has been listed."""
         ...
 
-    def note(self, target: Target, seen: Seen | None) -> None:
+    def note(self, target: MemberObject, seen: Seen | None) -> None:
         """Take in what an answer said."""
         ...
 
@@ -55,7 +55,7 @@ class ReconcileContext:
     cluster: str
     federation_id: str
     world: World
-    member: Member
+    member: MemberClient
     states: SyncStateTable
     view: MemberView
     renderer: Renderer
@@ -118,7 +118,7 @@ class ReconcileContext:
             desired=desired,
             entry=placed,
             state=state,
-            target=Target(
+            target=MemberObject(
                 key,
                 self.api_version(key, _known_version(key, intent, state)),
                 metadata_only=kinds.is_stateless(key.group, key.resource),

@@ -22,8 +22,8 @@ from hanse.errors import HanseError, InvalidArgumentError
 from hanse.federation import belongings
 from hanse.federation.placements import is_placed_in
 from hanse.kube.model.objects import Object
+from hanse.paths import namespace_path
 from hanse.process.telemetry import get_logger
-from hanse.store.paths import namespace_path
 from hanse_syncer.act import waiting
 from hanse_syncer.act.applying import Applying
 from hanse_syncer.act.context import ReconcileContext
@@ -33,7 +33,7 @@ from hanse_syncer.decide import plan
 from hanse_syncer.decide.errors import BELONGS, SyncCondition, SyncError
 from hanse_syncer.decide.plan import Desired, Seen, SyncAction
 from hanse_syncer.decide.render import Manifest
-from hanse_syncer.member.member import LinkDownError
+from hanse_syncer.member.client import LinkDownError
 from hanse_syncer.report.state_recorder import UNREACHABLE, StateRecorder
 
 _log = get_logger(__name__)

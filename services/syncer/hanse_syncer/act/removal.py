@@ -17,7 +17,7 @@ from hanse.api.syncer.v1 import sync_state_pb2 as sync
 from hanse.api.syncer.v1.sync_state_pb2 import SyncState
 from hanse.control.reconcile import Result
 from hanse.federation import belongings
-from hanse.kube.client.expect import Answer
+from hanse.kube.client.answer import Answer
 from hanse.kube.kinds.kubernetes import core, extensions
 from hanse.kube.model.objects import Object
 from hanse_syncer import ownership

@@ -20,7 +20,7 @@ from hanse.kube.kinds.kubernetes import core
 from hanse.kube.model.objects import Object, child
 from hanse.store.keys import ObjectKey
 from hanse_syncer.decide.plan import Desired
-from hanse_syncer.member.member import Target
+from hanse_syncer.member.client import MemberObject
 from hanse_syncer.report.transitions import Subject
 from hanse_syncer.world import Intent
 
@@ -61,7 +61,7 @@ class SyncRequest:
     entry: ClusterPlacement | None
     """The cluster's part of the placement, where it is desired."""
     state: SyncState | None
-    target: Target
+    target: MemberObject
     transient: TransientState
 
     @property

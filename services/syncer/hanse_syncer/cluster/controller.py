@@ -22,8 +22,8 @@ from hanse.control.controller import Controller
 from hanse.control.queue import WorkQueue
 from hanse.control.reconcile import Request, Result
 from hanse.federation.confirmation import is_removed
+from hanse.paths import resource_path_of
 from hanse.store import Compare
-from hanse.store.paths import resource_path_of
 from hanse_syncer import ownership
 from hanse_syncer.act.context import ReconcileContext
 from hanse_syncer.act.reconciler import ObjectReconciler
@@ -36,9 +36,9 @@ from hanse_syncer.cluster.member_events import MemberEventHandler
 from hanse_syncer.cluster.parking import ParkedKeys, ParkingReconciler
 from hanse_syncer.member import connection as member_connection
 from hanse_syncer.member.behaviour import Behaviour
+from hanse_syncer.member.client import MemberClient
 from hanse_syncer.member.limiter import Limiter
-from hanse_syncer.member.member import Member
-from hanse_syncer.member.session import Session
+from hanse_syncer.member.session import MemberSession
 from hanse_syncer.orphans.reporter import OrphanReporter
 from hanse_syncer.orphans.scanner import OrphanScanner
 from hanse_syncer.report.state_table import SyncStateTable
@@ -61,9 +61,20 @@ class ClusterController:
         self.dependencies = dependencies
         self.queue = WorkQueue(f"syncer-{cluster}")
         self.states = SyncStateTable(
-            dependencies.writer, cluster, fence=fence, window=dependencies.report_window
+            dependencies.writer,
+            cluster,
+            fence=fence,
+            window=dependencies.report_window,
+            monotonic=dependencies.monotonic,
         )
-        self.behaviour = Behaviour(dependencies.store, cluster, fence=fence, pauses=dependencies.pauses)
+        self.behaviour = Behaviour(
+            dependencies.store,
+            cluster,
+            fence=fence,
+            clock=dependencies.clock,
+            monotonic=dependencies.monotonic,
+            pauses=dependencies.pauses,
+        )
         self._limiter = Limiter(maximum=dependencies.concurrency)
         self._parked = ParkedKeys(self.queue.add)
         self._in_flight = InFlight()
@@ -225,8 +236,8 @@ class ClusterController:
             timeout=dependencies.request_seconds,
             connections=dependencies.concurrency + _SPARE_CONNECTIONS,
         )
-        member = Member(client, cluster=self.cluster, limiter=self._limiter)
-        session = Session(
+        member = MemberClient(client, cluster=self.cluster, limiter=self._limiter)
+        session = MemberSession(
             client,
             member,
             selector=ownership.selector(dependencies.federation_id),
@@ -279,6 +290,6 @@ class ClusterController:
             settle=dependencies.orphan_settle,
         )
 
-    def _session(self) -> Session | None:
+    def _session(self) -> MemberSession | None:
         connection = self._connector.current()
         return connection.session if connection is not None else None

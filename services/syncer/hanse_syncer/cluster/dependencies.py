@@ -22,7 +22,7 @@ from hanse.store import BatchWriter, Store
 from hanse_syncer.decide.render import Renderer
 from hanse_syncer.member.behaviour import PAUSES
 from hanse_syncer.report.metrics import SyncerMetrics
-from hanse_syncer.report.state_table import SyncStateLoader
+from hanse_syncer.report.state_loader import SyncStateLoader
 from hanse_syncer.world import World
 
 

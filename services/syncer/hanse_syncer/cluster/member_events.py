@@ -18,7 +18,7 @@ from typing import Final
 from hanse.control.queue import WorkQueue
 from hanse.federation.confirmation import is_removed
 from hanse.kube.model.objects import Object
-from hanse.store.paths import path_to
+from hanse.paths import path_to
 from hanse_syncer.cluster.connection import MemberConnection
 from hanse_syncer.cluster.in_flight import InFlight
 from hanse_syncer.decide.plan import Seen

@@ -18,7 +18,7 @@ from hanse.kube.client.bounds import MisbehavingMemberError
 from hanse.process.telemetry import get_logger
 from hanse_syncer.cluster.connection import MemberConnection
 from hanse_syncer.member.behaviour import REASON
-from hanse_syncer.member.member import LinkDownError
+from hanse_syncer.member.client import LinkDownError
 from hanse_syncer.report.state_recorder import UNREACHABLE
 
 _log = get_logger(__name__)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Final, Self
 
 from hanse.api.syncer.v1 import sync_state_pb2 as sync
-from hanse.kube.client.expect import Answer
+from hanse.kube.client.answer import Answer
 from hanse_syncer.member.verdicts import MemberVerdict
 
 BELONGS: Final = "BelongsToCluster"

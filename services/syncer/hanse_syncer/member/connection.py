@@ -1,6 +1,6 @@
 """Connections to members: from the sealed credential to a client.
 
-Owns the opening of credentials. Next: `hanse.kube.client.client` for the client, `hanse_syncer.member.member`
+Owns the opening of credentials. Next: `hanse.kube.client.client` for the client, `hanse_syncer.member.client`
 for requests.
 """
 

@@ -78,11 +78,11 @@ class ObservedObjects:
             self.known[namespace, name] = seen
 
     @contextmanager
-    def listing(self) -> Iterator[_Listing]:
+    def listing(self) -> Iterator[_ObjectListing]:
         """Begin a list."""
         self._noted = set()
         try:
-            yield _Listing(self)
+            yield _ObjectListing(self)
         finally:
             self._noted = None
 
@@ -134,7 +134,7 @@ class ObservedObjects:
             self._observer.changed(*identity, seen, live)
 
 
-class _Listing:
+class _ObjectListing:
     """A list that is being read."""
 
     def __init__(self, objects: ObservedObjects) -> None:

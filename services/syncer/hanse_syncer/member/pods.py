@@ -10,11 +10,11 @@ from contextlib import aclosing
 from typing import Any, Final
 
 from hanse.kube.client import requests
-from hanse.kube.client.expect import Answer
+from hanse.kube.client.answer import Answer
 from hanse.kube.client.requests import ApiRequest, GroupVersionResource
 from hanse.kube.kinds.kubernetes import batch, core
 from hanse.kube.model.untrusted import mapping, mappings
-from hanse_syncer.member.member import Member
+from hanse_syncer.member.client import MemberClient
 
 PODS: Final = GroupVersionResource.of_kind(core.POD)
 PAGE: Final = 100
@@ -65,7 +65,7 @@ class _RefusedError(Exception):
     """The member does not list pods."""
 
 
-async def count_unschedulable(member: Member, namespace: str, selector: str) -> int | None:
+async def count_unschedulable(member: MemberClient, namespace: str, selector: str) -> int | None:
     """Ask the member; None if it did not say. Raises LinkDownError."""
 
     async def send(request: ApiRequest) -> Answer:

@@ -28,8 +28,9 @@ from hanse.errors import (
     UnavailableError,
 )
 from hanse.federation import belongings
+from hanse.federation.records import decode_placement
+from hanse.kube.client.answer import Answer
 from hanse.kube.client.client import KubeClient
-from hanse.kube.client.expect import Answer
 from hanse.kube.client.requests import GroupVersionResource
 from hanse.kube.kinds.kubernetes import core, extensions
 from hanse.kube.model.objects import Object, child
@@ -43,11 +44,11 @@ from hanse_syncer.decide import kinds, plan, retained
 from hanse_syncer.decide.contents import phrase
 from hanse_syncer.decide.errors import SyncError
 from hanse_syncer.member import connection
+from hanse_syncer.member.client import MemberClient, MemberObject
 from hanse_syncer.member.limiter import Limiter
-from hanse_syncer.member.member import Member, Target
 from hanse_syncer.member.verdicts import MemberVerdict
 from hanse_syncer.orphans import rules as orphans
-from hanse_syncer.world import Intent, World, decode_intent, decode_placement
+from hanse_syncer.world import Intent, World, decode_intent
 
 _PAGE: Final = 500
 
@@ -59,8 +60,8 @@ class _Found:
     key: ObjectKey
     cluster: str
     client: KubeClient
-    member: Member
-    target: Target
+    member: MemberClient
+    target: MemberObject
     live: Object
     resources: list[ApiResource]
 
@@ -153,7 +154,7 @@ class OrphanOperations:
         served = [r for r in catalogue.resources if (r.group, r.resource) == (key.group, key.resource)]
         if not served:
             raise _absent(name, key, cluster)
-        target = Target(key, plan.choose_version(served, ""), kind=served[0].kind)
+        target = MemberObject(key, plan.choose_version(served, ""), kind=served[0].kind)
         await self._sealer.fetch([sealed])
         client = connection.client(
             connection.access(cluster, sealed, self._sealer, known_id=self._world.cluster_id(cluster)),
@@ -162,7 +163,7 @@ class OrphanOperations:
         )
         try:
             async with client:
-                member = Member(client, cluster=cluster, limiter=Limiter(maximum=1))
+                member = MemberClient(client, cluster=cluster, limiter=Limiter(maximum=1))
                 live = await self._live(member, target, name=name, member_uid=member_uid)
                 yield _Found(key, cluster, client, member, target, live, list(catalogue.resources))
         except SyncError as error:
@@ -171,7 +172,9 @@ class OrphanOperations:
             said = str(error) or type(error).__name__
             raise UnavailableError(f"cluster {cluster} did not answer: {said}") from error
 
-    async def _live(self, member: Member, target: Target, *, name: str, member_uid: str) -> Object:
+    async def _live(
+        self, member: MemberClient, target: MemberObject, *, name: str, member_uid: str
+    ) -> Object:
         answer = await member.get(target)
         verdict = member.verdict(target, answer)
         if verdict is MemberVerdict.ABSENT:

@@ -24,14 +24,14 @@ from hanse.api.syncer.v1.orphan_pb2 import Orphan
 from hanse.boundary import Boundary
 from hanse.errors import FailedPreconditionError, HanseError, UnavailableError
 from hanse.kube.client.requests import GroupVersionResource
+from hanse.paths import path_to, resource_path
 from hanse.process.telemetry import get_logger
 from hanse.store import keys
 from hanse.store.keys import ObjectKey
-from hanse.store.paths import path_to, resource_path
 from hanse_syncer import ownership
 from hanse_syncer.decide.errors import SyncError
-from hanse_syncer.member.member import LinkDownError, Target
-from hanse_syncer.member.session import Session
+from hanse_syncer.member.client import LinkDownError, MemberObject
+from hanse_syncer.member.session import MemberSession
 from hanse_syncer.member.verdicts import MemberVerdict
 from hanse_syncer.orphans import rules as orphans
 from hanse_syncer.orphans.reporter import OrphanReporter
@@ -70,7 +70,7 @@ class OrphanScanner:
         states: SyncStateTable,
         report: OrphanReporter,
         federation_id: str,
-        session: Callable[[], Session | None],
+        session: Callable[[], MemberSession | None],
         settled: Callable[[], bool],
         interval: float,
         settle: float,
@@ -183,7 +183,7 @@ class OrphanScanner:
 
     # --- looking
 
-    async def _scan(self, session: Session, catalogue: ApiCatalogue) -> None:
+    async def _scan(self, session: MemberSession, catalogue: ApiCatalogue) -> None:
         """Go through all that the member serves."""
         shown: dict[str, str] = {}
         innocent: dict[str, str] = {}
@@ -217,7 +217,9 @@ class OrphanScanner:
         left = await self._check(session, await self._settle_down(set(room)))
         self._report.beyond = left + len(suspects) - len(room)
 
-    async def _shown(self, session: Session, resource: ApiResource) -> list[tuple[str, str, str]] | None:
+    async def _shown(
+        self, session: MemberSession, resource: ApiResource
+    ) -> list[tuple[str, str, str]] | None:
         """Return (namespace, name, uid) of our objects of a resource; None if the member does not tell."""
         followed = session.followed(resource.group, resource.resource)
         if followed is not None:
@@ -257,7 +259,7 @@ class OrphanScanner:
         placement = entry.value if entry is not None else None
         return orphans.unexplained(world.intent(path), placement, self._cluster) is not None
 
-    async def _check(self, session: Session, suspects: set[str]) -> int:
+    async def _check(self, session: MemberSession, suspects: set[str]) -> int:
         """Ask for suspects by name, report what is so; return for how many there was no room."""
         report, left = self._report, 0
         try:
@@ -274,7 +276,7 @@ class OrphanScanner:
             report.tell()
         return left
 
-    async def _ask(self, session: Session, path: str) -> Orphan | Other:
+    async def _ask(self, session: MemberSession, path: str) -> Orphan | Other:
         """Return the orphan at `path` as the member shows it by name."""
         if not self._unexplained(path):
             return Other.NONE
@@ -283,7 +285,7 @@ class OrphanScanner:
         if served is None:
             return Other.NONE
         version = f"{served.group}/{served.version}" if served.group else served.version
-        target = Target(key, version, kind=served.kind)
+        target = MemberObject(key, version, kind=served.kind)
         try:
             answer = await session.member.get(target)
         except SyncError:

@@ -184,7 +184,7 @@ def counted(
     ready: Sequence[ZoneEndpoints] | None = None,
     unschedulable: int | None = None,
 ) -> SyncState:
-    """Endpoints or unschedulable pods were counted anew."""
+    """Return the state after endpoints or unschedulable pods were counted again."""
     state = SyncState()
     if before is not None:
         state.CopyFrom(before)

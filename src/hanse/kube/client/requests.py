@@ -4,7 +4,7 @@ Owns paths, query parameters and media types: whoever asks a member for somethin
 that no other module builds a path or an Accept header. Where metadata alone is asked for, an API server that
 cannot give it may answer with the whole object. Pure functions and values.
 
-Next: `hanse.kube.client.transport`, which sends them, and `hanse.kube.client.expect` for the answers.
+Next: `hanse.kube.client.transport`, which sends them, and `hanse.kube.client.answer` for the answers.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Owns how a request is put together, what an answer without success means, and the stream of a watch; used from
 the event loop that entered it, by any number of tasks at once. Every request says what it expects, and
-nothing that is not the answer to it leaves this module (`hanse.kube.client.expect`). Where the access has the
+nothing that is not the answer to it leaves this module (`hanse.kube.client.answer`). Where the access has the
 id of the cluster, each connection is used only after the server has shown that it is that cluster.
 
 Errors are `HanseError`s made from the server's Status. It retries what the server refused with 429 and a time
@@ -34,18 +34,16 @@ from hanse.errors import (
     UnavailableError,
 )
 from hanse.kube.client.access import ClusterAccess
-from hanse.kube.client.bounds import EVENT, Bound, answer_bound, is_dense, may_be_dense
-from hanse.kube.client.expect import (
+from hanse.kube.client.answer import (
     Absence,
-    AnObject,
     Answer,
-    Expected,
     IdentityMismatchError,
     WrongAnswerError,
     absence,
     verified,
-    wrong_type,
 )
+from hanse.kube.client.bounds import EVENT, Bound, answer_bound, is_dense, may_be_dense
+from hanse.kube.client.expect import AnObject, Expected, wrong_type
 from hanse.kube.client.http.connection import HttpAnswer, HttpConnection, LongAnswerError
 from hanse.kube.client.http.pool import HttpPool, NotConnectedError
 from hanse.kube.client.pace import Pace

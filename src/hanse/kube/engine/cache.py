@@ -310,7 +310,7 @@ class ObjectCache:
                 await function(kv.value)
 
     def _reset_view(self, events: list[Event]) -> dict[ObjectKey, int]:
-        """Give the view everything anew; return the objects it speaks of and the newest revision of each."""
+        """Give the view everything again; return the objects it speaks of and the newest revision of each."""
         affected: dict[ObjectKey, int] = {}
         if self._view is not None:
             self._view.reset()

@@ -5,7 +5,7 @@
 - An owner that is deleted in the foreground waits for dependents that block it; one that orphans them
   loses its finalizer once no dependent names it.
 
-One task takes keys off a set; every decision is made anew from the cache, so running twice is running once,
+One task takes keys off a set; every decision is made again from the cache, so running twice is running once,
 and a failed step is tried again. Next: `hanse.kube.engine.lifecycle` for the finalizers.
 """
 
