@@ -13,7 +13,7 @@ from hanse_scheduler.state.clusters import ClusterTable, MemberCluster
 from hanse_scheduler.state.records import observed_of
 from hanse_syncer.decide import plan
 from hanse_syncer.decide.plan import Desired, SyncAction
-from hanse_syncer.world import Intent
+from hanse_syncer.federation.intent import Intent
 from hypothesis import given
 from hypothesis import strategies as st
 

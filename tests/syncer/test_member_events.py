@@ -12,9 +12,9 @@ from hanse_syncer.cluster.connection import MemberConnection
 from hanse_syncer.cluster.in_flight import InFlight
 from hanse_syncer.cluster.member_events import REPORT_WINDOW_SECONDS, MemberEventHandler
 from hanse_syncer.decide.plan import Seen
+from hanse_syncer.federation.state import FederationState
 from hanse_syncer.orphans.scanner import OrphanScanner
 from hanse_syncer.report.state_table import SyncStateTable
-from hanse_syncer.world import World
 
 from hanse.api.syncer.v1 import sync_state_pb2 as sync
 from hanse.api.syncer.v1.sync_state_pb2 import SyncState, ZoneEndpoints
@@ -82,7 +82,7 @@ class FakeOrphans:
 
 
 @dataclass
-class FakeWorld:
+class FakeFederationState:
     """What the federation has at a path."""
 
     intents: set[str] = field(default_factory=set)
@@ -105,13 +105,13 @@ class Bench:
         self.session, self.context = FakeSession(), FakeContext()
         self.open: bool | None = True
         self.queue = WorkQueue("test")
-        self.orphans, self.world, self.in_flight = FakeOrphans(), FakeWorld(), InFlight()
+        self.orphans, self.federation, self.in_flight = FakeOrphans(), FakeFederationState(), InFlight()
         self.states = SyncStateTable(
             BatchWriter(MemoryStore(), spacing=0.0), "a", fence=lambda: Compare.exists("lease")
         )
         connection: Any = FakeConnection(self.session, self.context)
         self.handler = MemberEventHandler(
-            world=cast(World, self.world),
+            federation=cast(FederationState, self.federation),
             states=self.states,
             queue=self.queue,
             orphans=cast(OrphanScanner, self.orphans),
@@ -201,7 +201,7 @@ async def test_what_the_federation_knows_is_reconciled_though_it_has_no_state(
     bench: Bench, known: str
 ) -> None:
     """It is placed here and new, or was restored."""
-    getattr(bench.world, known).add(WEB)
+    getattr(bench.federation, known).add(WEB)
     bench.handler.changed(WEB, Seen("u", "1"), None)
     assert await bench.queued() == [WEB]
     assert bench.orphans.told == []

@@ -13,12 +13,12 @@ from hanse_syncer.act.waiting import Waiting, api, namespace
 from hanse_syncer.decide import drift, kinds, plan
 from hanse_syncer.decide.plan import Desired, Seen, SyncAction
 from hanse_syncer.decide.render import Manifest, Renderer, render
+from hanse_syncer.federation.intent import Intent
 from hanse_syncer.member import pods
 from hanse_syncer.member.endpoints import ready_endpoints
 from hanse_syncer.member.limiter import Limiter
 from hanse_syncer.member.verdicts import MemberVerdict, verdict_of
 from hanse_syncer.report import transitions
-from hanse_syncer.world import Intent
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -28,7 +28,7 @@ from hanse.store.keys import ObjectKey
 from hanse.well_known import CLUSTER_SELECTOR, GROUP
 from hanse_scheduler.decide.inputs import Observed
 from hanse_scheduler.decide.workloads import WORKLOADS
-from hanse_scheduler.state.clusters import MemberCluster, served_by, view_of
+from hanse_scheduler.state.clusters import MemberCluster, ServedKinds, served_by, view_of
 from hanse_scheduler.state.policies import (
     OVERRIDE_RESOURCES,
     PLACEMENT_RESOURCES,
@@ -70,7 +70,6 @@ class ObjectRecord:
         return str(self.slim.get("kind", ""))
 
 
-Served: TypeAlias = frozenset[tuple[str, str]]
 FederatedObject: TypeAlias = ObjectRecord | PlacementPolicy | OverridePolicy | Ignored
 
 
@@ -99,7 +98,7 @@ def decode_member_cluster(kv: KeyValue) -> MemberCluster:
     return view_of(records.decode_cluster(kv))
 
 
-def decode_served(kv: KeyValue) -> Served:
+def decode_served(kv: KeyValue) -> ServedKinds:
     """Return which kinds a cluster serves. Raises ValueError or a HanseError."""
     return served_by(records.decode_catalogue(kv))
 

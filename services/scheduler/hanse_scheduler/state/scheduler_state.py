@@ -39,7 +39,7 @@ from hanse.well_known import GROUP
 from hanse_scheduler.decide.inputs import DecisionInput, Observed
 from hanse_scheduler.decide.workloads import WORKLOADS
 from hanse_scheduler.handshake.previous import PreviousPlacement
-from hanse_scheduler.state.clusters import ClusterTable, MemberCluster
+from hanse_scheduler.state.clusters import ClusterTable, MemberCluster, ServedKinds
 from hanse_scheduler.state.object_index import ObjectIndex
 from hanse_scheduler.state.placement_index import PlacementIndex, StoredPlacement
 from hanse_scheduler.state.policies import (
@@ -51,7 +51,6 @@ from hanse_scheduler.state.policies import (
 from hanse_scheduler.state.records import (
     FederatedObject,
     ObjectRecord,
-    Served,
     decode_member_cluster,
     decode_object,
     decode_observed,
@@ -294,7 +293,9 @@ class SchedulerState:
         else:
             self._all_dirty(self.paths())
 
-    def _catalogue_changed(self, key: str, old: Served | None, new: Served | None, revision: int) -> None:
+    def _catalogue_changed(
+        self, key: str, old: ServedKinds | None, new: ServedKinds | None, revision: int
+    ) -> None:
         name, before = last_segment(key), self.table
         served = {key: value for key, value in before.served.items() if key != name}
         if new is not None:
@@ -309,7 +310,7 @@ class SchedulerState:
         self,
         *,
         clusters: Mapping[str, MemberCluster] | None = None,
-        served: Mapping[str, frozenset[tuple[str, str]]] | None = None,
+        served: Mapping[str, ServedKinds] | None = None,
     ) -> None:
         self.table = ClusterTable(
             clusters=self.table.clusters if clusters is None else clusters,

@@ -119,22 +119,29 @@ class Removal:
 
     def _is_current(self, request: SyncRequest) -> bool:
         """Whether the object and its placement are still those on which the request was decided."""
-        intent, entry = self._context.world.intent(request.path), self._context.world.placement(request.path)
+        intent, entry = (
+            self._context.federation.intent(request.path),
+            self._context.federation.placement(request.path),
+        )
         return (intent.revision if intent is not None else 0) == (
             request.intent.revision if request.intent is not None else 0
         ) and (entry.mod_revision if entry is not None else 0) == request.placement_revision
 
     async def _changed(self, request: SyncRequest, answer: Answer) -> Result | None:
-        """Another object has that name now, or its API is gone: look before anything else is done."""
+        """It is of a newer version, another object has that name, or its API is gone: look before all else.
+
+        Its uid stays known: if it is the same object it is ours, whatever has become its owner meanwhile.
+        """
         if request.uid:
-            self._removing(request, "changed meanwhile" if request.sealed else answer.message, uid="")
+            message = "changed meanwhile" if request.sealed else answer.message
+            self._removing(request, message, uid=request.uid)
         self._context.view.note(request.target, None)
         return Result(requeue_after=0.05)
 
     async def _namespace(self, request: SyncRequest, uid: str, version: str) -> Result | None:
         context = self._context
         name = request.key.name
-        if context.world.wanted_inside(name, context.cluster):
+        if context.federation.wanted_inside(name, context.cluster):
             raise SyncError(
                 SyncCondition(
                     sync.WAITING, "NamespaceInUse", f"objects in namespace {name} are still placed here"

@@ -80,7 +80,7 @@ class ClusterController:
         self._in_flight = InFlight()
         self._connector = MemberConnector(
             cluster,
-            world=dependencies.world,
+            federation=dependencies.federation,
             sealer=dependencies.sealer,
             behaviour=self.behaviour,
             connect=self._connect,
@@ -88,7 +88,7 @@ class ClusterController:
         )
         self.orphans = self._orphan_scanner(fence)
         self._member_events = MemberEventHandler(
-            world=dependencies.world,
+            federation=dependencies.federation,
             states=self.states,
             queue=self.queue,
             orphans=self.orphans,
@@ -98,12 +98,7 @@ class ClusterController:
             monotonic=dependencies.monotonic,
         )
         self._federation_events = FederationEventHandler(
-            world=dependencies.world,
-            queue=self.queue,
-            orphans=self.orphans,
-            latest=self._connector.latest,
-            cluster_changed=self._connector.cluster_changed,
-            monotonic=dependencies.monotonic,
+            queue=self.queue, orphans=self.orphans, cluster_changed=self._connector.cluster_changed
         )
         self._reconciler = ParkingReconciler(
             cluster,
@@ -143,7 +138,7 @@ class ClusterController:
         dependencies = self.dependencies
         dependencies.metrics.begin(self.cluster)
         self.states.load(await dependencies.loader.load(self.cluster))
-        unlisten = dependencies.world.listen(self.cluster, self._federation_events)
+        unlisten = dependencies.federation.listen(self.cluster, self._federation_events)
         try:
             async with asyncio.TaskGroup() as group:
                 tasks = [
@@ -190,7 +185,7 @@ class ClusterController:
     def _paths(self) -> set[str]:
         """Return the paths of all objects that are or should be in the cluster."""
         known = {path for path, _ in self.states.items()}
-        return known.union(self.dependencies.world.placed(self.cluster))
+        return known.union(self.dependencies.federation.placed(self.cluster))
 
     def _queue_all(self) -> None:
         """Queue everything, what others need first."""
@@ -231,7 +226,7 @@ class ClusterController:
                 self.cluster,
                 sealed,
                 dependencies.sealer,
-                known_id=dependencies.world.cluster_id(self.cluster),
+                known_id=dependencies.federation.cluster_id(self.cluster),
             ),
             timeout=dependencies.request_seconds,
             connections=dependencies.concurrency + _SPARE_CONNECTIONS,
@@ -251,7 +246,7 @@ class ClusterController:
         context = ReconcileContext(
             cluster=self.cluster,
             federation_id=dependencies.federation_id,
-            world=dependencies.world,
+            federation=dependencies.federation,
             member=member,
             states=self.states,
             view=session,
@@ -272,12 +267,12 @@ class ClusterController:
         dependencies = self.dependencies
         return OrphanScanner(
             self.cluster,
-            world=dependencies.world,
+            federation=dependencies.federation,
             states=self.states,
             report=OrphanReporter(
                 self.cluster,
                 store=dependencies.store,
-                world=dependencies.world,
+                federation=dependencies.federation,
                 fence=fence,
                 events=dependencies.events,
                 metrics=dependencies.metrics,

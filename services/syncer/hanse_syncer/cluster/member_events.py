@@ -22,10 +22,10 @@ from hanse.paths import path_to
 from hanse_syncer.cluster.connection import MemberConnection
 from hanse_syncer.cluster.in_flight import InFlight
 from hanse_syncer.decide.plan import Seen
+from hanse_syncer.federation.state import FederationState
 from hanse_syncer.orphans.scanner import OrphanScanner
 from hanse_syncer.report import transitions
 from hanse_syncer.report.state_table import SyncStateTable
-from hanse_syncer.world import World
 
 REPORT_WINDOW_SECONDS: Final = 0.1
 """How often an object that its member changes all the time is reconciled."""
@@ -37,7 +37,7 @@ class MemberEventHandler:
     def __init__(
         self,
         *,
-        world: World,
+        federation: FederationState,
         states: SyncStateTable,
         queue: WorkQueue,
         orphans: OrphanScanner,
@@ -46,7 +46,7 @@ class MemberEventHandler:
         current: Callable[[], MemberConnection | None],
         monotonic: Callable[[], float],
     ) -> None:
-        self._world = world
+        self._federation = federation
         self._states = states
         self._queue = queue
         self._orphans = orphans
@@ -114,7 +114,7 @@ class MemberEventHandler:
 
     def _unexpected(self, path: str) -> None:
         """An object with our marks and without a sync state: placed here and new, or an orphan."""
-        if self._world.intent(path) is not None or self._world.placement(path) is not None:
+        if self._federation.intent(path) is not None or self._federation.placement(path) is not None:
             self._queue.add(path)
         else:
             self._orphans.suspect(path)

@@ -24,9 +24,9 @@ from hanse.process.telemetry import get_logger
 from hanse.store import Compare, Delete, Put, Store, keys
 from hanse.store.decoding import carry, decode
 from hanse.well_known import API_VERSION
+from hanse_syncer.federation.state import FederationState
 from hanse_syncer.orphans import rules as orphans
 from hanse_syncer.report.metrics import SyncerMetrics
-from hanse_syncer.world import World
 
 _log = get_logger(__name__)
 _RETRY_SECONDS: Final = 1.0
@@ -40,7 +40,7 @@ class OrphanReporter:
         cluster: str,
         *,
         store: Store,
-        world: World,
+        federation: FederationState,
         fence: Callable[[], Compare],
         events: EventRecorder,
         metrics: SyncerMetrics,
@@ -51,7 +51,7 @@ class OrphanReporter:
         """How many more there are, for which there is no room."""
         self._cluster = cluster
         self._store = store
-        self._world = world
+        self._federation = federation
         self._fence = fence
         self._events = events
         self._metrics = metrics
@@ -138,7 +138,7 @@ class OrphanReporter:
                 uid=orphan.member_uid,
                 message=orphan.message,
             )
-        known = self._world.cluster(self._cluster)
+        known = self._federation.cluster(self._cluster)
         if not fresh or known is None:
             return
         first = str(orphans.parse_name(fresh[0].name)[0])

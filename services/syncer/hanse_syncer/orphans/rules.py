@@ -25,7 +25,7 @@ from hanse.kube.kinds.kubernetes import core, networking
 from hanse.store import keys
 from hanse.store.keys import ObjectKey
 from hanse_syncer import ownership
-from hanse_syncer.world import Intent
+from hanse_syncer.federation.intent import Intent
 
 MAX_LISTED: Final = 100
 """Orphans of one cluster that are stored by name; of more there is the number only."""

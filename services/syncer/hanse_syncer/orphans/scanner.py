@@ -30,13 +30,13 @@ from hanse.store import keys
 from hanse.store.keys import ObjectKey
 from hanse_syncer import ownership
 from hanse_syncer.decide.errors import SyncError
+from hanse_syncer.federation.state import FederationState
 from hanse_syncer.member.client import LinkDownError, MemberObject
 from hanse_syncer.member.session import MemberSession
 from hanse_syncer.member.verdicts import MemberVerdict
 from hanse_syncer.orphans import rules as orphans
 from hanse_syncer.orphans.reporter import OrphanReporter
 from hanse_syncer.report.state_table import SyncStateTable
-from hanse_syncer.world import World
 
 _log = get_logger(__name__)
 _MOST_SUSPECTS: Final = 1000
@@ -66,7 +66,7 @@ class OrphanScanner:
         self,
         cluster: str,
         *,
-        world: World,
+        federation: FederationState,
         states: SyncStateTable,
         report: OrphanReporter,
         federation_id: str,
@@ -77,7 +77,7 @@ class OrphanScanner:
     ) -> None:
         """`interval` and `settle` are in seconds."""
         self._cluster = cluster
-        self._world = world
+        self._federation = federation
         self._states = states
         self._report = report
         self._federation_id = federation_id
@@ -118,7 +118,7 @@ class OrphanScanner:
             await self._until_settled()
             scanned_at = float("-inf")
             while True:
-                session, catalogue = self._session(), self._world.catalogue(self._cluster)
+                session, catalogue = self._session(), self._federation.catalogue(self._cluster)
                 if session is None or not session.open or catalogue is None:
                     await asyncio.sleep(self._settle)
                     continue
@@ -249,15 +249,15 @@ class OrphanScanner:
             return None
 
     def _unexplained(self, path: str) -> bool:
-        world = self._world
+        federation = self._federation
         if (
-            f"{keys.OBJECTS}/{path}" in world.intents.broken
-            or f"{keys.PLACEMENTS}/{path}" in world.placements.broken
+            f"{keys.OBJECTS}/{path}" in federation.intents.broken
+            or f"{keys.PLACEMENTS}/{path}" in federation.placements.broken
         ):
             return False
-        entry = world.placement(path)
+        entry = federation.placement(path)
         placement = entry.value if entry is not None else None
-        return orphans.unexplained(world.intent(path), placement, self._cluster) is not None
+        return orphans.unexplained(federation.intent(path), placement, self._cluster) is not None
 
     async def _check(self, session: MemberSession, suspects: set[str]) -> int:
         """Ask for suspects by name, report what is so; return for how many there was no room."""
@@ -304,9 +304,9 @@ class OrphanScanner:
         if not orphans.is_ours(live, self._federation_id):
             self._innocent[path] = uid
             return Other.NONE
-        entry = self._world.placement(path)
+        entry = self._federation.placement(path)
         reason = orphans.unexplained(
-            self._world.intent(path), entry.value if entry is not None else None, self._cluster
+            self._federation.intent(path), entry.value if entry is not None else None, self._cluster
         )
         if reason is None:
             return Other.NONE
@@ -314,7 +314,7 @@ class OrphanScanner:
 
     def _served(self, key: ObjectKey) -> ApiResource | None:
         """Return the resource in which to ask for the object; None if the member serves none."""
-        catalogue = self._world.catalogue(self._cluster)
+        catalogue = self._federation.catalogue(self._cluster)
         resources = catalogue.resources if catalogue is not None else ()
         served = [r for r in resources if (r.group, r.resource) == (key.group, key.resource)]
         return next((r for r in served if r.preferred), served[0] if served else None)
