@@ -7,10 +7,10 @@ from typing import Any
 
 import orjson
 import pytest
+from hanse_scheduler.decide.clusters import MemberCluster, ServedKinds
 from hanse_scheduler.decide.decision import MAX_PLACEMENT_BYTES
 from hanse_scheduler.decide.inputs import Observed, Rules
 from hanse_scheduler.placing.events import notices
-from hanse_scheduler.state.clusters import MemberCluster, ServedKinds
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

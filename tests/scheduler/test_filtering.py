@@ -6,11 +6,11 @@ import math
 from typing import Any
 
 import pytest
+from hanse_scheduler.decide.clusters import ClusterTable, ClusterTaint, MemberCluster, ServedKinds
 from hanse_scheduler.decide.filtering import ClusterRequirements, Eligibility, EligibilityCache, eligibility
+from hanse_scheduler.decide.policies import PlacementPolicy, compile_placement
 from hanse_scheduler.decide.selector import EVERYTHING, ClusterSelector, Requirement
 from hanse_scheduler.reasons import TEMPORARY, UNJOINING
-from hanse_scheduler.state.clusters import ClusterTable, ClusterTaint, MemberCluster, ServedKinds
-from hanse_scheduler.state.policies import PlacementPolicy, compile_placement
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -10,7 +10,7 @@ import orjson
 import pytest
 from hanse_scheduler.decide.decision import decide
 from hanse_scheduler.decide.inputs import DecisionInput, Rules
-from hanse_scheduler.state.policies import (
+from hanse_scheduler.decide.policies import (
     OverridePolicy,
     PlacementPolicy,
     compile_override,

@@ -8,9 +8,7 @@ import orjson
 import pytest
 from hanse_scheduler.decide.overrides import rewrite_image
 from hanse_scheduler.decide.planner import ClusterPreference
-from hanse_scheduler.decide.preferences import parse_preferences
-from hanse_scheduler.decide.selector import parse_cluster_selector
-from hanse_scheduler.state.policies import (
+from hanse_scheduler.decide.policies import (
     PolicyIndex,
     applying,
     compile_override,
@@ -18,6 +16,8 @@ from hanse_scheduler.state.policies import (
     deciding,
     selecting,
 )
+from hanse_scheduler.decide.preferences import parse_preferences
+from hanse_scheduler.decide.selector import parse_cluster_selector
 
 from hanse.errors import InvalidArgumentError
 

@@ -16,7 +16,7 @@ from typing import Any, Self
 import orjson
 from aiohttp import web
 from hanse_syncer.cluster.dependencies import SyncerDependencies
-from hanse_syncer.decide.render import Renderer
+from hanse_syncer.decide.render import ManifestRenderer
 from hanse_syncer.federation.state import FederationState
 from hanse_syncer.report.metrics import SyncerMetrics
 from hanse_syncer.report.state_loader import SyncStateLoader
@@ -299,7 +299,7 @@ class Federation:
                 federation=state,
                 sealer=self.sealer,
                 federation_id=await state.federation_id(),
-                renderer=Renderer(FEDERATION_ID),
+                renderer=ManifestRenderer(FEDERATION_ID),
                 loader=SyncStateLoader(self.store),
                 events=events,
                 metrics=SyncerMetrics(NoOpMeter("test")),

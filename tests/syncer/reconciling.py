@@ -19,7 +19,7 @@ from hanse_syncer import ownership
 from hanse_syncer.act.context import ReconcileContext
 from hanse_syncer.act.reconciler import ObjectReconciler
 from hanse_syncer.decide.plan import Seen
-from hanse_syncer.decide.render import Renderer
+from hanse_syncer.decide.render import ManifestRenderer
 from hanse_syncer.federation.intent import Intent
 from hanse_syncer.federation.state import FederationState
 from hanse_syncer.member.client import MemberClient, MemberObject
@@ -223,7 +223,7 @@ class Reconciling:
         self.now = 1000.0
         self.member, self.view, self.federation = SimulatedMember(), FakeView(), FakeFederation()
         self.woken: list[str] = []
-        self.suspected: list[str] = []
+        self.considered: list[str] = []
         self.states = SyncStateTable(
             BatchWriter(store, spacing=0.0), "a", fence=lambda: Compare.exists("lease")
         )
@@ -234,14 +234,14 @@ class Reconciling:
             member=self.member,
             states=self.states,
             view=self.view,
-            renderer=Renderer(FEDERATION),
+            renderer=ManifestRenderer(FEDERATION),
             events=EventRecorder(None, component="hanse-syncer", clock=self.clock),
             metrics=SyncerMetrics(NoOpMeter("test")),
             tracer=None,
             clock=self.clock,
             monotonic=lambda: self.now,
             wake=self.woken.append,
-            suspect=self.suspected.append,
+            consider_orphan=self.considered.append,
             endpoints=lambda namespace, name: None,
         )
         self.reconciler = ObjectReconciler(self.context)

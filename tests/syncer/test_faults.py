@@ -285,15 +285,17 @@ async def test_new_credential_is_used_at_once(fed: Federation) -> None:
 
 
 async def test_states_of_a_cluster_that_was_dropped_go(fed: Federation) -> None:
-    """The janitor deletes the sync states of a cluster that is no longer there, and no others."""
+    """The collector deletes the sync states of a cluster that is no longer there, and no others."""
     from hanse_syncer.federation.state import FederationState
-    from hanse_syncer.orphans.janitor import Janitor
+    from hanse_syncer.orphans.departed import DepartedClusterCollector
 
     async with fed.syncer():
         await spread(fed, PATHS[:3])
         await arrived(fed, PATHS[:3], "a", "b")
     async with FederationState(fed.store) as state:
-        janitor = asyncio.create_task(Janitor(fed.store, state, identity="janitor").run())
+        collector = asyncio.create_task(
+            DepartedClusterCollector(fed.store, state, identity="collector").run()
+        )
         await fed.store.delete("clusters/a")
 
         async def swept() -> bool:
@@ -301,8 +303,8 @@ async def test_states_of_a_cluster_that_was_dropped_go(fed: Federation) -> None:
             return left == {"b"}
 
         await until(swept, what="only the states of b are left")
-        janitor.cancel()
-        await asyncio.wait([janitor])
+        collector.cancel()
+        await asyncio.wait([collector])
 
 
 async def test_object_that_is_made_again_arrives_again(fed: Federation) -> None:

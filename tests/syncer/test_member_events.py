@@ -68,17 +68,17 @@ class FakeOrphans:
     def __init__(self) -> None:
         self.told: list[tuple[str, str]] = []
 
-    def suspect(self, path: str) -> None:
+    def consider(self, path: str) -> None:
         """It may be an orphan."""
-        self.told.append(("suspect", path))
+        self.told.append(("consider", path))
 
     def changed(self, path: str) -> None:
         """It changed."""
         self.told.append(("changed", path))
 
-    def look(self) -> None:
+    def scan_soon(self) -> None:
         """Everything may have changed."""
-        self.told.append(("look", ""))
+        self.told.append(("scan_soon", ""))
 
 
 @dataclass
@@ -211,7 +211,7 @@ async def test_what_nothing_explains_is_for_the_orphan_scanner(bench: Bench) -> 
     """It is never queued: there is nothing that it should be."""
     bench.handler.changed(WEB, Seen("u", "1"), None)
     assert await bench.queued() == []
-    assert bench.orphans.told == [("suspect", WEB)]
+    assert bench.orphans.told == [("consider", WEB)]
 
 
 @pytest.mark.parametrize(
@@ -257,7 +257,7 @@ async def test_what_a_list_lacks_is_asked_for_by_name(bench: Bench) -> None:
     bench.session.shown.add(shown)
     bench.handler.listed("core/configmaps/")
     assert await bench.queued() == [lacking]
-    assert bench.orphans.told == [("look", "")]
+    assert bench.orphans.told == [("scan_soon", "")]
 
 
 async def test_what_was_removed_is_missing_from_no_list(bench: Bench) -> None:

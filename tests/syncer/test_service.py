@@ -13,7 +13,7 @@ from typing import Any
 
 import orjson
 import pytest
-from hanse_syncer.decide.render import Renderer
+from hanse_syncer.decide.render import ManifestRenderer
 from hanse_syncer.federation.state import FederationState
 from hanse_syncer.service import POLICY, SyncerServicer
 from hanse_syncer.sharing import Sharing
@@ -55,7 +55,7 @@ async def served(fed: Federation, sharing: Sharing | None = None) -> AsyncIterat
         servicer = SyncerServicer(
             store=fed.store,
             federation=state,
-            renderer=Renderer(FEDERATION_ID),
+            renderer=ManifestRenderer(FEDERATION_ID),
             sealer=fed.sealer,
             controllers=sharing.controllers if sharing is not None else {},
         )

@@ -19,6 +19,7 @@ from hanse.api.type.v1 import condition_pb2
 from hanse.federation.clusters import ready_condition
 from hanse.federation.tracing import served_annotations
 from hanse.kube.model.objects import Object, mapping, sequence
+from hanse.kube.model.times import parse_time
 from hanse.kube.model.untrusted import mappings, text
 from hanse.store.decoding import carry
 from hanse_registry.member.health import ClusterHealth, Standing
@@ -197,6 +198,7 @@ def taint(entry: dict[str, Any]) -> cluster_pb2.Taint:
 
 def set_time(timestamp: Timestamp, value: Any) -> None:
     """Sets a timestamp from a Kubernetes time, if there is one that can be read."""
-    if isinstance(value, str) and value:
+    moment = parse_time(value)
+    if moment is not None:
         with contextlib.suppress(ValueError, OverflowError):
-            timestamp.FromDatetime(datetime.fromisoformat(value).astimezone(UTC))
+            timestamp.FromDatetime(moment.astimezone(UTC))

@@ -16,9 +16,9 @@ from hanse.store import BatchWriter
 from hanse.store.sealed import SealedStore
 from hanse_syncer.cluster.controller import ClusterController
 from hanse_syncer.cluster.dependencies import SyncerDependencies
-from hanse_syncer.decide.render import Renderer
+from hanse_syncer.decide.render import ManifestRenderer
 from hanse_syncer.federation.state import FederationState
-from hanse_syncer.orphans.janitor import Janitor
+from hanse_syncer.orphans.departed import DepartedClusterCollector
 from hanse_syncer.report.metrics import SyncerMetrics
 from hanse_syncer.report.state_loader import SyncStateLoader
 from hanse_syncer.service import POLICY, SyncerServicer
@@ -45,7 +45,7 @@ async def serve(shell: ServiceShell[SyncerSettings]) -> None:
     for ring in (credentials, secrets):
         await ring.prepare()
     federation = await shell.enter(FederationState(opened))
-    renderer = Renderer()
+    renderer = ManifestRenderer()
     controllers: dict[str, ClusterController] = {}
     secrets.follow_use(opened.in_use, lambda: len(opened.unreadable))
     credentials.follow_use(federation.keys_in_use, lambda: federation.unreadable_credentials(sealer))
@@ -60,10 +60,12 @@ async def serve(shell: ServiceShell[SyncerSettings]) -> None:
         timeout=settings.member_timeout,
     )
     server = await shell.serve(add_SyncerServiceServicer_to_server, servicer, policy=POLICY)
-    janitor = Janitor(store, federation, identity=identity, lease_seconds=settings.lease_seconds)
+    collector = DepartedClusterCollector(
+        store, federation, identity=identity, lease_seconds=settings.lease_seconds
+    )
     metrics = SyncerMetrics(shell.telemetry.meter, controllers)
     shell.start(events.run(), name="events")
-    shell.start(janitor.run(), name="janitor")
+    shell.start(collector.run(), name="collector")
     shell.start(federation.follower.failed(), name="follower")
     shell.ready({"grpc": server.address})
     federation_id = await shell.unless_stopped(federation.federation_id())

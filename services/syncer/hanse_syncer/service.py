@@ -43,7 +43,7 @@ from hanse.store import KeyValue, Store, keys
 from hanse.store.keys import ObjectKey
 from hanse_syncer.cluster.controller import ClusterController
 from hanse_syncer.decide import drift, plan
-from hanse_syncer.decide.render import Manifest, Renderer
+from hanse_syncer.decide.render import Manifest, ManifestRenderer
 from hanse_syncer.federation.intent import Intent
 from hanse_syncer.federation.state import FederationState
 from hanse_syncer.member import connection
@@ -75,7 +75,7 @@ class SyncerServicer(rpc.SyncerServiceServicer):
         *,
         store: Store,
         federation: FederationState,
-        renderer: Renderer,
+        renderer: ManifestRenderer,
         sealer: Sealer,
         controllers: Mapping[str, ClusterController],
         timeout: float = 10.0,

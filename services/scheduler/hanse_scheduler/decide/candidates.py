@@ -18,10 +18,10 @@ from typing import Final
 from hanse.api.scheduler.v1.placement_pb2 import ClusterPlacement
 from hanse_scheduler.decide.filtering import Eligibility
 from hanse_scheduler.decide.planner import Preferences
+from hanse_scheduler.decide.policies import PlacementPolicy
 from hanse_scheduler.decide.spreading import choose
-from hanse_scheduler.decide.trace import DecisionTrace
 from hanse_scheduler.reasons import Refusal
-from hanse_scheduler.state.policies import PlacementPolicy
+from hanse_scheduler.trace import DecisionTrace
 
 _EVICTED: Final[Refusal] = (
     "Evicted",

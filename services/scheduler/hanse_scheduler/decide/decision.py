@@ -30,15 +30,15 @@ from hanse_scheduler.decide.filtering import ClusterRequirements, Eligibility, E
 from hanse_scheduler.decide.inputs import DecisionInput, Observed, Rules
 from hanse_scheduler.decide.overrides import NONE, Overrides, Overriding
 from hanse_scheduler.decide.planner import DEFAULT_PREFERENCES, Preferences
+from hanse_scheduler.decide.policies import PlacementPolicy, names
 from hanse_scheduler.decide.preferences import parse_preferences
 from hanse_scheduler.decide.selector import EVERYTHING, parse_cluster_selector
-from hanse_scheduler.decide.trace import DecisionStep, DecisionTrace
 from hanse_scheduler.decide.workloads import WORKLOADS, WorkloadKind, totals_of
 from hanse_scheduler.handshake.builder import PlacementBuilder
 from hanse_scheduler.handshake.releases import ClusterFacts, ReleaseRules
 from hanse_scheduler.reasons import BELONGS
-from hanse_scheduler.state.policies import PlacementPolicy, names
 from hanse_scheduler.times import seconds_of
+from hanse_scheduler.trace import DecisionStep, DecisionTrace
 
 MAX_PLACEMENT_BYTES = 1024 * 1024
 """Largest placement, overrides of all clusters included: etcd takes 1.5 MiB in one request."""

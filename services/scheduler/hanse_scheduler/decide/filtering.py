@@ -18,6 +18,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from hanse_scheduler.decide.clusters import ClusterTable, MemberCluster, Serving
+from hanse_scheduler.decide.policies import ClusterChoice, PlacementPolicy
 from hanse_scheduler.decide.selector import ClusterSelector
 from hanse_scheduler.decide.taints import Toleration, keeps_out, leaves_at
 from hanse_scheduler.reasons import (
@@ -29,8 +31,6 @@ from hanse_scheduler.reasons import (
     UNREACHABLE,
     Refusal,
 )
-from hanse_scheduler.state.clusters import ClusterTable, MemberCluster, Serving
-from hanse_scheduler.state.policies import ClusterChoice, PlacementPolicy
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,11 +33,11 @@ from hanse.kube.model.objects import Object, mapping
 from hanse.paths import path_to
 from hanse.store.decoding import carry
 from hanse.store.keys import PLACEMENTS, ObjectKey
-from hanse_scheduler.decide.trace import DecisionTrace
 from hanse_scheduler.handshake.previous import PreviousPlacement
 from hanse_scheduler.handshake.releases import ReleaseRules
 from hanse_scheduler.reasons import UNJOINING, Refusal
 from hanse_scheduler.times import timestamp_of
+from hanse_scheduler.trace import DecisionTrace
 
 MAX_MESSAGE: Final = 1024
 """Longest message and error of a placement, in characters: some quote a whole selector."""

@@ -26,10 +26,9 @@ from hanse.security import envelope
 from hanse.store import KeyValue
 from hanse.store.keys import ObjectKey
 from hanse.well_known import CLUSTER_SELECTOR, GROUP
+from hanse_scheduler.decide.clusters import MemberCluster, ServedKinds, served_by, view_of
 from hanse_scheduler.decide.inputs import Observed
-from hanse_scheduler.decide.workloads import WORKLOADS
-from hanse_scheduler.state.clusters import MemberCluster, ServedKinds, served_by, view_of
-from hanse_scheduler.state.policies import (
+from hanse_scheduler.decide.policies import (
     OVERRIDE_RESOURCES,
     PLACEMENT_RESOURCES,
     OverridePolicy,
@@ -37,6 +36,7 @@ from hanse_scheduler.state.policies import (
     compile_override,
     compile_placement,
 )
+from hanse_scheduler.decide.workloads import WORKLOADS
 
 _SPEC_FIELDS: Final = ("replicas", "parallelism", "completions", "completionMode")
 _METADATA_FIELDS: Final = ("name", "namespace", "uid", "generation", "labels", "deletionTimestamp")

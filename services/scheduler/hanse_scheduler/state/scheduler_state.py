@@ -36,18 +36,18 @@ from hanse.store.keys import (
 )
 from hanse.store.spans import Span
 from hanse.well_known import GROUP
+from hanse_scheduler.decide.clusters import ClusterTable, MemberCluster, ServedKinds
 from hanse_scheduler.decide.inputs import DecisionInput, Observed
-from hanse_scheduler.decide.workloads import WORKLOADS
-from hanse_scheduler.handshake.previous import PreviousPlacement
-from hanse_scheduler.state.clusters import ClusterTable, MemberCluster, ServedKinds
-from hanse_scheduler.state.object_index import ObjectIndex
-from hanse_scheduler.state.placement_index import PlacementIndex, StoredPlacement
-from hanse_scheduler.state.policies import (
+from hanse_scheduler.decide.policies import (
     OVERRIDE_RESOURCES,
     PLACEMENT_RESOURCES,
     OverridePolicy,
     PlacementPolicy,
 )
+from hanse_scheduler.decide.workloads import WORKLOADS
+from hanse_scheduler.handshake.previous import PreviousPlacement
+from hanse_scheduler.state.object_index import ObjectIndex
+from hanse_scheduler.state.placement_index import PlacementIndex, StoredPlacement
 from hanse_scheduler.state.records import (
     FederatedObject,
     ObjectRecord,

@@ -5,7 +5,7 @@ the objects that a changed policy selects. The search takes slices of the event 
 can be about ten thousand objects; an object that very many selectors may select is compared with them in a
 thread.
 
-Concurrency: one event loop. Next: `hanse_scheduler.state.policies` for what a policy says.
+Concurrency: one event loop. Next: `hanse_scheduler.decide.policies` for what a policy says.
 """
 
 from __future__ import annotations
@@ -20,8 +20,7 @@ from typing import Final
 from hanse.boundary import Boundary
 from hanse.paths import resource_of
 from hanse.turns import SLICE_SECONDS
-from hanse_scheduler.state.object_index import ObjectIndex
-from hanse_scheduler.state.policies import (
+from hanse_scheduler.decide.policies import (
     OverridePolicy,
     PlacementPolicy,
     PolicyHead,
@@ -32,6 +31,7 @@ from hanse_scheduler.state.policies import (
     selecting,
     selects,
 )
+from hanse_scheduler.state.object_index import ObjectIndex
 from hanse_scheduler.state.records import ObjectRecord
 
 MANY_SELECTORS: Final = 5_000

@@ -4,7 +4,7 @@ Owns the order of requests, and the rule that an object which is not ours is nev
 is to the very object that is known, by uid, or to none. What a member says that is neither success nor
 "something else is there" is raised as `SyncError`.
 
-Concurrency: called by the reconciler, for one object at a time. Next: `hanse_syncer.report.state_recorder`,
+Concurrency: called by the reconciler, for one object at a time. Next: `hanse_syncer.act.state_recorder`,
 which writes down how it went, and `hanse_syncer.member.client` for the requests themselves.
 """
 
@@ -32,12 +32,12 @@ from hanse_syncer import ownership
 from hanse_syncer.act import waiting
 from hanse_syncer.act.context import ReconcileContext
 from hanse_syncer.act.request import SyncRequest
+from hanse_syncer.act.state_recorder import StateRecorder
 from hanse_syncer.decide import drift, health
 from hanse_syncer.decide.errors import BELONGS, SyncCondition, SyncError
 from hanse_syncer.decide.render import Manifest
-from hanse_syncer.member.verdicts import MemberVerdict
+from hanse_syncer.decide.verdicts import MemberVerdict
 from hanse_syncer.report import transitions
-from hanse_syncer.report.state_recorder import StateRecorder
 
 _REPAIRS: Final = Backoff(base=0.1, limit=60.0)
 _QUIET_SECONDS: Final = 60.0

@@ -29,7 +29,7 @@ from hanse_syncer.act.request import SyncRequest, TransientState
 from hanse_syncer.act.waiting import Waiting
 from hanse_syncer.decide import kinds, plan
 from hanse_syncer.decide.plan import Desired, Seen
-from hanse_syncer.decide.render import Manifest, Renderer
+from hanse_syncer.decide.render import Manifest, ManifestRenderer
 from hanse_syncer.federation.intent import Intent
 from hanse_syncer.federation.state import FederationState
 from hanse_syncer.member.client import MemberClient, MemberObject
@@ -59,7 +59,7 @@ class ReconcileContext:
     member: MemberClient
     states: SyncStateTable
     view: MemberView
-    renderer: Renderer
+    renderer: ManifestRenderer
     events: EventRecorder
     metrics: SyncerMetrics
     tracer: Tracer | None
@@ -70,7 +70,7 @@ class ReconcileContext:
     """Seconds since some moment, for deadlines and pauses."""
     wake: Callable[[str], None]
     """Has an object looked at soon."""
-    suspect: Callable[[str], None]
+    consider_orphan: Callable[[str], None]
     """Has somebody see whether an object is an orphan."""
     endpoints: Callable[[str, str], list[ZoneEndpoints] | None]
     """The ready endpoints of the Service (namespace, name); None while they are not known."""

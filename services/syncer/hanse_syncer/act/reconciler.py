@@ -29,12 +29,12 @@ from hanse_syncer.act.applying import Applying
 from hanse_syncer.act.context import ReconcileContext
 from hanse_syncer.act.removal import Removal
 from hanse_syncer.act.request import SyncRequest
+from hanse_syncer.act.state_recorder import UNREACHABLE, StateRecorder
 from hanse_syncer.decide import plan
 from hanse_syncer.decide.errors import BELONGS, SyncCondition, SyncError
 from hanse_syncer.decide.plan import Desired, Seen, SyncAction
 from hanse_syncer.decide.render import Manifest
 from hanse_syncer.member.client import LinkDownError
-from hanse_syncer.report.state_recorder import UNREACHABLE, StateRecorder
 
 _log = get_logger(__name__)
 
@@ -123,7 +123,7 @@ class ObjectReconciler:
         if request.desired is Desired.UNKNOWN and (
             action is SyncAction.REPORT or context.view.seen(request.target)[0]
         ):
-            context.suspect(request.path)
+            context.consider_orphan(request.path)
         return None
 
     def unreachable(self, path: str, message: str, *, reason: str = UNREACHABLE) -> None:

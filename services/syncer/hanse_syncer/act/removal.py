@@ -27,7 +27,7 @@ from hanse_syncer.act.request import SyncRequest
 from hanse_syncer.decide.contents import Contents, phrase
 from hanse_syncer.decide.errors import SyncCondition, SyncError
 from hanse_syncer.decide.plan import Desired
-from hanse_syncer.member.verdicts import MemberVerdict
+from hanse_syncer.decide.verdicts import MemberVerdict
 from hanse_syncer.report import transitions
 
 _STILL_DELETING_SECONDS = 5.0

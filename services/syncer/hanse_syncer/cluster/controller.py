@@ -215,7 +215,7 @@ class ClusterController:
         It may have been restored from a backup meanwhile.
         """
         self.behaviour.behaves()
-        self.orphans.look()
+        self.orphans.scan_soon()
         self._parked.release()
 
     def _connect(self, sealed: bytes) -> MemberConnection:
@@ -257,10 +257,10 @@ class ClusterController:
             clock=dependencies.clock,
             monotonic=dependencies.monotonic,
             wake=partial(self.queue.add, urgent=True),
-            suspect=self.orphans.suspect,
+            consider_orphan=self.orphans.consider,
             endpoints=session.endpoints,
         )
-        self.orphans.look()
+        self.orphans.scan_soon()
         return MemberConnection(session, context, ObjectReconciler(context))
 
     def _orphan_scanner(self, fence: Callable[[], Compare]) -> OrphanScanner:
@@ -283,6 +283,7 @@ class ClusterController:
             settled=lambda: self.settled,
             interval=dependencies.orphan_interval,
             settle=dependencies.orphan_settle,
+            monotonic=dependencies.monotonic,
         )
 
     def _session(self) -> MemberSession | None:

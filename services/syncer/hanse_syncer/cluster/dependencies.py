@@ -19,7 +19,7 @@ from hanse.backoff import Backoff
 from hanse.federation.events import EventRecorder
 from hanse.security.credentials import Sealer
 from hanse.store import BatchWriter, Store
-from hanse_syncer.decide.render import Renderer
+from hanse_syncer.decide.render import ManifestRenderer
 from hanse_syncer.federation.state import FederationState
 from hanse_syncer.member.behaviour import PAUSES
 from hanse_syncer.report.metrics import SyncerMetrics
@@ -40,7 +40,7 @@ class SyncerDependencies:
     federation: FederationState
     sealer: Sealer
     federation_id: str
-    renderer: Renderer
+    renderer: ManifestRenderer
     loader: SyncStateLoader
     events: EventRecorder
     metrics: SyncerMetrics

@@ -95,7 +95,7 @@ class MemberEventHandler:
 
         That a new one was needed can mean that the member was restored: then other kinds have changed unseen.
         """
-        self._orphans.look()
+        self._orphans.scan_soon()
         connection = self._current()
         if connection is None:
             return
@@ -118,4 +118,4 @@ class MemberEventHandler:
         if self._federation.intent(path) is not None or self._federation.placement(path) is not None:
             self._queue.add(path)
         else:
-            self._orphans.suspect(path)
+            self._orphans.consider(path)

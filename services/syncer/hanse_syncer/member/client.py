@@ -17,7 +17,7 @@ would be made up for by a second request when a field is taken out later (the ow
 
 Concurrency: any number of requests at once; `hanse_syncer.member.limiter` says how many are wise.
 
-Next: `hanse.kube.client.requests` for the requests, `hanse_syncer.member.verdicts` for what answers mean.
+Next: `hanse.kube.client.requests` for the requests, `hanse_syncer.decide.verdicts` for what answers mean.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ from hanse.store.keys import ObjectKey
 from hanse.well_known import FIELD_MANAGER
 from hanse_syncer.decide.errors import SyncCondition, SyncError
 from hanse_syncer.decide.render import Manifest
+from hanse_syncer.decide.verdicts import MemberVerdict, verdict_of
 from hanse_syncer.member.limiter import Limiter
-from hanse_syncer.member.verdicts import MemberVerdict, verdict_of
 
 NEW_OBJECT: Final = "1"
 """resourceVersion that no object has: with it, an apply creates and never changes. See the module."""

@@ -43,12 +43,12 @@ from hanse_syncer.act import namespaces
 from hanse_syncer.decide import kinds, plan, retained
 from hanse_syncer.decide.contents import phrase
 from hanse_syncer.decide.errors import SyncError
+from hanse_syncer.decide.verdicts import MemberVerdict
 from hanse_syncer.federation.intent import Intent, decode_intent
 from hanse_syncer.federation.state import FederationState
 from hanse_syncer.member import connection
 from hanse_syncer.member.client import MemberClient, MemberObject
 from hanse_syncer.member.limiter import Limiter
-from hanse_syncer.member.verdicts import MemberVerdict
 from hanse_syncer.orphans import rules as orphans
 
 _PAGE: Final = 500

@@ -27,7 +27,7 @@ from hanse.errors import HanseError, InvalidArgumentError, NotFoundError
 from hanse.kube.engine import unreadable
 from hanse.kube.engine.cache import ObjectCache
 from hanse.kube.engine.hooks import AdmissionRequest
-from hanse.kube.engine.lifecycle import invalid, timestamp
+from hanse.kube.engine.lifecycle import invalid
 from hanse.kube.engine.options import DeleteOptions
 from hanse.kube.engine.resources.store import ResourceStore
 from hanse.kube.engine.served import ObjectChange
@@ -39,6 +39,7 @@ from hanse.kube.kinds.resource_info import ResourceInfo
 from hanse.kube.model import jsonpath
 from hanse.kube.model.objects import Object, mapping, name_of, sequence
 from hanse.kube.model.status import Cause
+from hanse.kube.model.times import format_time
 from hanse.kube.model.untrusted import mappings, text
 from hanse.kube.wire import openapi
 from hanse.numbers import whole_number
@@ -93,7 +94,7 @@ class CrdAdmission:
         return result
 
     def _status(self, old: dict[str, Any], spec: dict[str, Any]) -> dict[str, Any]:
-        now = timestamp(self._clock())
+        now = format_time(self._clock())
         storage = [str(v.get("name") or "") for v in mappings(spec.get("versions")) if v.get("storage")]
         stored = [*(old.get("storedVersions") or ())]
         stored += [v for v in storage if v not in stored]

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Any, Generic, Literal, Protocol, TypeAlias, TypeVar
 
 from hanse.boundary import reason_of
@@ -32,6 +31,7 @@ from hanse.kube.model.objects import (
     sequence,
 )
 from hanse.kube.model.selectors import LabelSelector
+from hanse.kube.model.times import parse_time
 from hanse_scheduler.decide.planner import Preferences
 from hanse_scheduler.decide.preferences import preferences_from
 from hanse_scheduler.decide.taints import Toleration, toleration_from
@@ -353,7 +353,5 @@ def _replace(head: PolicyHead, *, selectors: tuple[ResourceSelector, ...], error
 
 
 def _epoch(stamp: Any) -> float:
-    try:
-        return datetime.fromisoformat(stamp).timestamp()
-    except (TypeError, ValueError):
-        return 0.0
+    moment = parse_time(stamp)
+    return moment.timestamp() if moment is not None else 0.0

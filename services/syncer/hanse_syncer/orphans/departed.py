@@ -1,7 +1,7 @@
 """Drops the sync states and the reports of orphans of clusters that are no longer in the federation.
 
 Owns that and nothing else: a cluster that was dropped by force has no controller that could. One syncer at a
-time is the janitor, by election; each deletion is fenced, and compares that the cluster is really not there.
+time does it, by election; each deletion is fenced, and compares that the cluster is really not there.
 
 Concurrency: one task. Next: `hanse_syncer.report.state_table`, for the states of clusters that are there.
 """
@@ -23,8 +23,8 @@ ELECTION: Final = "syncer-janitor"
 _PAGE: Final = 5000
 
 
-class Janitor:
-    """Sweeps at its election and whenever a cluster is gone."""
+class DepartedClusterCollector:
+    """Collects when it is elected and whenever a cluster is gone."""
 
     def __init__(
         self, store: Store, federation: FederationState, *, identity: str, lease_seconds: int = 10
@@ -36,7 +36,7 @@ class Janitor:
         self._changed = asyncio.Event()
 
     async def run(self) -> None:
-        """Sweep until cancelled."""
+        """Collect until cancelled."""
         self._federation.watch_clusters(self._changed.set)
         await lead(
             self._store,
@@ -52,11 +52,11 @@ class Janitor:
             self._changed.clear()
             names = set(self._federation.cluster_names())
             if known is None or known - names:
-                await self.sweep(leadership)
+                await self.collect(leadership)
             known = names
             await self._changed.wait()
 
-    async def sweep(self, leadership: Leadership) -> int:
+    async def collect(self, leadership: Leadership) -> int:
         """Delete what is stored of clusters that do not exist; returns how many keys."""
         after: str | None = None
         deleted = 0
