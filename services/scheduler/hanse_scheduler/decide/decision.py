@@ -130,7 +130,7 @@ def _belongs(inputs: DecisionInput) -> str:
 def _refuse(
     inputs: DecisionInput, belongs: str, *, builder: PlacementBuilder, trace: DecisionTrace
 ) -> Placement | None:
-    """Place nothing of what belongs to clusters, and let go of what was placed.
+    """Return the placement of what belongs to clusters: nothing is placed, what was placed is released.
 
     Where the object itself is asked for, each cluster says why not; a wide selector just passes it by.
     """

@@ -85,7 +85,8 @@ class Evaluator:
         return self._decided(path, inputs, explain=explain)
 
     def _decided(self, path: str, inputs: DecisionInput, *, explain: bool) -> PlacementDecision:
-        """Decide. Where that fails the object keeps what it has, and its placement says why."""
+        """Return the decision. Where deciding fails the object keeps what it has, and its placement says
+        why."""
         now = self._clock()
         try:
             return decide(inputs, rules=self._rules, now=now, cache=self._cache, explain=explain)

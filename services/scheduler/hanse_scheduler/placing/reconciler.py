@@ -88,7 +88,7 @@ class PlacementReconciler:
         raise ConflictError(f"{path} keeps changing while it is decided on; it is tried again")
 
     async def change(self, path: str, *, rebalance: bool = False, evict: str = "") -> Placement:
-        """Decide for the path once with a request of a person, and store it. Returns the placement.
+        """Decide once with the request of a person, store that, and return the placement.
 
         Raises NotFoundError without such an object, FailedPreconditionError if it cannot be decided on.
         """

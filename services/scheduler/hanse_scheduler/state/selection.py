@@ -112,7 +112,8 @@ class PolicySelection:
             asyncio.get_running_loop().call_soon(self._go_on)
 
     def _selected_by(self, head: PolicyHead) -> Iterator[None]:
-        """Report the objects that a policy selects, one at a step; also one that cannot be compared."""
+        """Yield after each object that a policy may select; report those that it does or cannot be compared
+        with."""
         for group, kind in {(selector.group, selector.kind) for selector in head.selectors}:
             for path in self._objects.of_kind(group, kind):
                 record = self._objects.get(path)

@@ -85,7 +85,7 @@ class Applying:
         raise self._error(request, verdict, answer)
 
     async def check(self, request: SyncRequest, manifest: Manifest) -> Result | None:
-        """The list or watch leaves a doubt: read the object by name."""
+        """Read the object by name, because the list or watch leaves a doubt."""
         context = self._context
         answer = await context.member.get(request.target)
         verdict = context.member.verdict(request.target, answer)
@@ -125,7 +125,7 @@ class Applying:
         )
 
     async def keep(self, request: SyncRequest, manifest: Manifest) -> Result | None:
-        """A DELETE that is taken back may have been carried out, or may still arrive: read the object.
+        """Keep an object whose DELETE is taken back: that may have been carried out, or may still arrive.
 
         It does nothing to an object in another resourceVersion than it names. So what is there is written to,
         twice if need be, before it counts as kept; what is being deleted is waited for, and made again.
@@ -171,13 +171,13 @@ class Applying:
     def _applied(
         self, request: SyncRequest, manifest: Manifest, live: Object, *, repaired: bool
     ) -> Result | None:
-        """The member took the manifest: that counts unless it is deleting the object all the same."""
+        """Record the apply, unless the member is deleting the object all the same."""
         if live["metadata"].get("deletionTimestamp"):
             raise _being_deleted()
         return self._recorder.applied(request, manifest, live, repaired=repaired)
 
     async def resolve(self, request: SyncRequest, manifest: Manifest) -> Result | None:
-        """What is there is not what was expected, or cannot be told without a look: read it, then decide."""
+        """Read what is there, which is not what was expected or cannot be known without, and decide."""
         context = self._context
         answer = await context.member.get(request.target)
         verdict = context.member.verdict(request.target, answer)
@@ -208,7 +208,8 @@ class Applying:
         raise self._error(request, verdict, applied)
 
     def _may_take(self, request: SyncRequest, live: Object, uid: str) -> bool:
-        """Whether the live object is ours, or may become ours; never what belongs to the cluster itself."""
+        """Return whether the live object is ours, or may become ours; never what belongs to the cluster
+        itself."""
         context = self._context
         if request.belongs(live):
             return False
@@ -245,7 +246,8 @@ class Applying:
         return SyncError(condition, slow=True)
 
     def _is_finished(self, request: SyncRequest, manifest: Manifest) -> bool:
-        """Whether it is a Job that finished and that the member then cleaned up: it must not run twice."""
+        """Return whether it is a Job that finished and that the member then cleaned up: it must not run
+        twice."""
         spec = manifest.object.get("spec") or {}
         if (
             not batch.JOB.matches(manifest.object)
@@ -318,7 +320,7 @@ def _being_deleted() -> SyncError:
 
 
 def _changed_concurrently() -> SyncError:
-    """Somebody else changes the object at the same time: look again, later each time."""
+    """Return the error for an object that somebody else changes at the same time."""
     condition = SyncCondition(
         sync.FAILED, "ChangedMeanwhile", "the object changes in the cluster while it is applied"
     )

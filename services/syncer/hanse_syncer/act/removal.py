@@ -118,7 +118,7 @@ class Removal:
         return self._gone(request, reason="Removed", message="deleted")
 
     def _is_current(self, request: SyncRequest) -> bool:
-        """Whether the object and its placement are still those on which the request was decided."""
+        """Return whether the object and its placement are still those on which the request was decided."""
         intent, entry = (
             self._context.federation.intent(request.path),
             self._context.federation.placement(request.path),
@@ -128,7 +128,7 @@ class Removal:
         ) and (entry.mod_revision if entry is not None else 0) == request.placement_revision
 
     async def _changed(self, request: SyncRequest, answer: Answer) -> Result | None:
-        """It is of a newer version, another object has that name, or its API is gone: look before all else.
+        """Have the object read again: it has changed, another one has that name, or its API is gone.
 
         Its uid stays known: if it is the same object it is ours, whatever has become its owner meanwhile.
         """
@@ -228,7 +228,8 @@ class Removal:
 
 
 def _must_look(request: SyncRequest) -> bool:
-    """Whether the object has to be read before it is deleted: more goes with it, or it may not be ours."""
+    """Return whether the object has to be read before it is deleted: more goes with it, or it may not be
+    ours."""
     content = belongings.is_told_by_content(request.key.group, request.key.resource)
     return _is_namespace(request) or _is_definition(request) or content or bool(request.belongs())
 

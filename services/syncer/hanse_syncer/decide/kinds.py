@@ -93,7 +93,7 @@ def _rules_of(obj: Mapping[str, Any]) -> SyncRules:
 
 
 def is_stateless(group: str, resource: str) -> bool:
-    """Report whether objects of a resource have no status: there only metadata is watched."""
+    """Return whether objects of a resource have no status: there only metadata is watched."""
     return (group, resource) in _STATELESS_RESOURCES
 
 
@@ -106,7 +106,7 @@ def health_of(obj: Mapping[str, Any]) -> Health.ValueType:
 
 
 def lags(obj: Mapping[str, Any]) -> bool:
-    """Report whether a workload has fewer ready Pods than it wants, so that some may be unschedulable."""
+    """Return whether a workload has fewer ready Pods than it wants, so that some may be unschedulable."""
     return _rules_of(obj).lags(mapping(obj.get("spec")), mapping(obj.get("status")))
 
 

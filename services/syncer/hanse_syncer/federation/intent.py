@@ -39,13 +39,13 @@ class Intent:
     """Whether it is sealed in etcd: what a cluster says of it may have values, and is not written down."""
 
     def object(self) -> dict[str, Any]:
-        """Decode the whole object."""
+        """Return the whole object, decoded."""
         decoded: dict[str, Any] = orjson.loads(self.encoded)
         return decoded
 
 
 def decode_intent(kv: KeyValue) -> Intent | None:
-    """Decode a value under objects/; None for what never goes to members. Raises ValueError."""
+    """Return the intent stored under objects/; None for what never goes to members. Raises ValueError."""
     key = keys.ObjectKey.parse(kv.key)
     if not placeable(key.group, key.resource):
         return None

@@ -61,7 +61,7 @@ class Behaviour:
         """What it did, while it is suspended or on probation; else empty."""
 
     def misbehaved(self, error: MisbehavingMemberError) -> float:
-        """It did it again; return for how many seconds to leave it alone."""
+        """Count one more misbehaviour; return for how many seconds to leave the member alone."""
         now = self._monotonic()
         self._strikes = 1 if now - self._last > GOOD_SECONDS else self._strikes + 1
         self._last = now

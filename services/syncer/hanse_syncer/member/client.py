@@ -133,7 +133,8 @@ class MemberClient:
         )
 
     async def lacks(self, api_version: str, resource: str) -> bool:
-        """Whether the member itself says, in a discovery document, that it does not serve the resource."""
+        """Return whether the member itself says, in a discovery document, that it does not serve the
+        resource."""
         served = await self.send(requests.resources_of(api_version))
         if served.ok:
             return resource not in {child(each, "name") for each in served.document["resources"]}
@@ -148,7 +149,7 @@ class MemberClient:
         return bool(versions) and api_version not in versions
 
     async def answers(self) -> bool:
-        """Whether the API server answers at all; for a member that did not."""
+        """Return whether the API server answers at all; for a member that did not."""
         try:
             answer = await self.send(requests.VERSION)
         except (LinkDownError, SyncError):

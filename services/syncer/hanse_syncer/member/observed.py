@@ -159,7 +159,7 @@ def _seen(item: Mapping[str, Any]) -> Seen:
 
 
 def _newer(seen: Seen, known: Seen) -> bool:
-    """Whether `seen` is news: an answer to an apply can be ahead of the watch, which then brings older ones.
+    """Return whether `seen` is news: the watch can be behind the answer to an apply.
 
     Versions of one resource are ordered as numbers (KEP-5504); where they are no numbers, any other is news.
     """

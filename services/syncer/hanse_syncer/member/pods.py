@@ -24,7 +24,7 @@ MAX_PAGES: Final = 10
 
 
 def unschedulable(pods: Iterable[Mapping[str, Any]]) -> int:
-    """Count the pods that the scheduler has found no node for."""
+    """Return the number of pods that the scheduler has found no node for."""
     count = 0
     for pod in pods:
         if mapping(pod.get("metadata")).get("deletionTimestamp"):
@@ -66,7 +66,8 @@ class _RefusedError(Exception):
 
 
 async def count_unschedulable(member: MemberClient, namespace: str, selector: str) -> int | None:
-    """Ask the member; None if it did not say. Raises LinkDownError."""
+    """Return how many pods the member has that no node has room for; None if it did not say. Raises
+    LinkDownError."""
 
     async def send(request: ApiRequest) -> Answer:
         answer = await member.send_page(request)

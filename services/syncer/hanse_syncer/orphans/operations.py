@@ -291,7 +291,7 @@ def listed(reports: list[OrphanReport]) -> list[tuple[str, Orphan]]:
 
 
 def _decided(intent: Intent, placement: Placement) -> bool:
-    """Whether the placement is of the object as it is now."""
+    """Return whether the placement is of the object as it is now."""
     return (intent.uid, intent.generation) == (placement.object.uid, placement.generation)
 
 

@@ -59,13 +59,13 @@ def places(resources: Iterable[ApiResource]) -> list[ApiResource]:
 
 
 def is_path(path: str) -> bool:
-    """Whether `path` names one object, whatever a member called it."""
+    """Return whether `path` names one object, whatever a member called it."""
     parts = path.split("/")
     return len(parts) == 4 and all(0 < len(part) <= MAX_NAME for part in parts)
 
 
 def is_ours(item: Mapping[str, Any], federation_id: str) -> bool:
-    """Whether we made an object of a member, and it is not on its way out."""
+    """Return whether we made an object of a member, and it is not on its way out."""
     metadata = item.get("metadata") or {}
     made_for_another = bool(metadata.get("ownerReferences"))
     going = bool(metadata.get("deletionTimestamp"))
