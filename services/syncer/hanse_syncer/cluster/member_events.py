@@ -74,11 +74,11 @@ class MemberEventHandler:
         up = current is not None and current.session.up
         transient.live = live if up else None  # nothing is kept of one that is not reconciled soon
         now = self._monotonic()
-        wait = transient.looked_at + REPORT_WINDOW_SECONDS - now
+        wait = transient.queued_at + REPORT_WINDOW_SECONDS - now
         if wait > 0:
             self._queue.add_after(path, wait)
         else:
-            transient.looked_at = now
+            transient.queued_at = now
             self._queue.add(path)
 
     def vanished(self, path: str) -> None:
