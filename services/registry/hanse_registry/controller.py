@@ -27,7 +27,7 @@ from hanse.store import Collection, Compare, Delete, Follower, KeyValue, Store, 
 from hanse.store.decoding import decode, leased
 from hanse.store.election import Leadership
 from hanse_registry import intent
-from hanse_registry.intent import Intent
+from hanse_registry.intent import ClusterIntents
 from hanse_registry.keeper import Connect, Keeper
 from hanse_registry.member.credentials import end_of, fingerprint, to_access
 from hanse_registry.resealing import Resealer
@@ -56,7 +56,7 @@ class Registrar:
         store: Store,
         settings: RegistrySettings,
         sealer: Sealer,
-        intents: Intent,
+        intents: ClusterIntents,
         connect: Connect,
         identity: str,
     ) -> None:

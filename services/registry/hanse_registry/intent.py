@@ -36,7 +36,7 @@ def object_key(cluster: str) -> str:
     return keys.ObjectKey(GROUP, RESOURCE, "", cluster).key()
 
 
-class Intent:
+class ClusterIntents:
     """Creates, changes and deletes Cluster objects."""
 
     def __init__(self, stub: FederationServiceStub) -> None:

@@ -25,7 +25,7 @@ from hanse.process.telemetry import get_logger
 from hanse.store import Compare, Delete, Op, Put, Store, is_too_large, keys
 from hanse.well_known import FORCE_UNJOIN
 from hanse_registry.catalogues import stored_catalogue
-from hanse_registry.intent import Intent, object_key
+from hanse_registry.intent import ClusterIntents, object_key
 from hanse_registry.member.health import ClusterHealth, ProbeOutcome, Standing, after
 from hanse_registry.member.probe import MISBEHAVING, Inventory, MemberApi, outcome_of, probe, take_inventory
 from hanse_registry.membership import compile_cluster, standing_of
@@ -52,7 +52,7 @@ class Keeper:
         *,
         store: Store,
         settings: RegistrySettings,
-        intent: Intent,
+        intent: ClusterIntents,
         connect: Connect,
         fence: Compare,
         previous: cluster_pb2.Cluster | None,

@@ -37,7 +37,7 @@ from hanse.well_known import FORCE_UNJOIN, GROUP
 from hanse_registry import intent
 from hanse_registry.catalogues import stored_catalogue
 from hanse_registry.controller import Registrar
-from hanse_registry.intent import Intent
+from hanse_registry.intent import ClusterIntents
 from hanse_registry.keeper import Connect
 from hanse_registry.member.credentials import fingerprint, read_kubeconfig, to_message
 from hanse_registry.member.probe import Inventory, take_inventory
@@ -82,7 +82,7 @@ class RegistryServicer(registry_service_pb2_grpc.RegistryServiceServicer):
     """Serves RegistryService."""
 
     def __init__(
-        self, *, store: Store, registrar: Registrar, intents: Intent, sealer: Sealer, connect: Connect
+        self, *, store: Store, registrar: Registrar, intents: ClusterIntents, sealer: Sealer, connect: Connect
     ) -> None:
         self._store = store
         self._registrar = registrar
