@@ -33,7 +33,7 @@ from hanse_syncer.report import transitions
 _STILL_DELETING_SECONDS = 5.0
 _COLLECTED_SECONDS = 30.0
 """How long the member's collector may take for what has lost its owners, since it last did something."""
-_LONGEST_LOOK = 5.0
+_LONGEST_WAIT = 5.0
 """The longest time, in seconds, between two looks at what is still being removed."""
 
 
@@ -45,7 +45,7 @@ class Removal:
 
     async def remove(self, request: SyncRequest) -> Result | None:
         """Delete the object by the uid that is known. Raises SyncError, LinkDownError."""
-        if _must_look(request):
+        if _must_read(request):
             return await self.search(request)
         version = self._version(request)
         return await (self._delete(request, request.uid, version) if version else self.search(request))
@@ -179,7 +179,7 @@ class Removal:
         if found.going:
             raise SyncError(
                 SyncCondition(sync.WAITING, "ContentsGoing", phrase(found.going, what="still being removed")),
-                retry_after=min(_LONGEST_LOOK, 0.25 * 2.0 ** min(request.transient.failures, 8)),
+                retry_after=min(_LONGEST_WAIT, 0.25 * 2.0 ** min(request.transient.failures, 8)),
             )
         return ""
 
@@ -227,7 +227,7 @@ class Removal:
         return None
 
 
-def _must_look(request: SyncRequest) -> bool:
+def _must_read(request: SyncRequest) -> bool:
     """Return whether the object has to be read before it is deleted: more goes with it, or it may not be
     ours."""
     content = belongings.is_told_by_content(request.key.group, request.key.resource)
