@@ -17,7 +17,7 @@ from hanse.federation.records import decode_cluster, decode_sync_state
 from hanse.federation.tracing import traceparent_of
 from hanse.kube.engine import unreadable
 from hanse.kube.model import untrusted
-from hanse.kube.model.objects import mapping
+from hanse.kube.model.objects import is_deleting, mapping
 from hanse.store import KeyValue, keys
 from hanse_dns.compiler import ClusterView, Presence
 from hanse_dns.names import is_answer
@@ -53,7 +53,7 @@ def service_intent(kv: KeyValue) -> ServiceIntent:
         raise ValueError(why)
     metadata = stored["metadata"]
     return ServiceIntent(
-        named=mapping(stored, "spec").get("type") == "LoadBalancer" and "deletionTimestamp" not in metadata,
+        named=mapping(stored, "spec").get("type") == "LoadBalancer" and not is_deleting(stored),
         uid=metadata.get("uid", ""),
         traceparent=traceparent_of(stored),
     )

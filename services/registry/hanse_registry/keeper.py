@@ -20,7 +20,7 @@ from hanse.api.type.v1 import condition_pb2
 from hanse.boundary import Boundary
 from hanse.errors import ConflictError, HanseError, InvalidArgumentError, ResourceExhaustedError
 from hanse.kube.client.access import ClusterAccess
-from hanse.kube.model.objects import Object
+from hanse.kube.model.objects import Object, is_deleting
 from hanse.process.telemetry import get_logger
 from hanse.store import Compare, Delete, Op, Put, Store, is_too_large, keys
 from hanse.well_known import FORCE_UNJOIN
@@ -183,7 +183,7 @@ class Keeper:
                 self._tried_hash = credential_hash
             if self._object is not None:
                 await self._record(self._object)
-                if "deletionTimestamp" in self._object["metadata"]:
+                if is_deleting(self._object):
                     if await self._has_left():
                         await self._farewell()
                         return True
@@ -292,7 +292,7 @@ class Keeper:
 
     async def _pause(self) -> None:
         """Wait for the next turn, or for a reason to look earlier."""
-        leaving = self._object is not None and "deletionTimestamp" in self._object["metadata"]
+        leaving = self._object is not None and is_deleting(self._object)
         seconds = FAREWELL_INTERVAL if leaving else self._settings.probe_interval
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):

@@ -18,7 +18,7 @@ from hanse.api.syncer.v1 import orphan_pb2
 from hanse.api.type.v1 import condition_pb2
 from hanse.federation.clusters import ready_condition
 from hanse.federation.tracing import served_annotations
-from hanse.kube.model.objects import Object, mapping, sequence
+from hanse.kube.model.objects import Object, is_deleting, mapping, sequence
 from hanse.kube.model.times import parse_time
 from hanse.kube.model.untrusted import mappings, text
 from hanse.store.decoding import carry
@@ -60,7 +60,7 @@ def compile_cluster(
     cluster = intended(stored)
     cluster.credential_hash = credential_hash
     add_inventory(cluster, inventory, previous)
-    leaving = "deletionTimestamp" in stored["metadata"]
+    leaving = is_deleting(stored)
     cluster.state = cluster_pb2.UNJOINING if leaving else STATES[health.standing]
     cluster.conditions.append(condition_of_health(health, previous, now))
     if leaving and held_by:

@@ -23,6 +23,7 @@ from hanse.errors import (
     NotFoundError,
 )
 from hanse.federation.clusters import is_leaving, is_ready
+from hanse.kube.model.objects import is_deleting
 from hanse.kube.model.selectors import LabelSelector
 from hanse.rpc.filters import ListFilter
 from hanse.rpc.masks import apply_update
@@ -107,7 +108,7 @@ class RegistryServicer(registry_service_pb2_grpc.RegistryServiceServicer):
                 f"`hanse credentials set {name}` changes how it is reached",
                 metadata=named(name),
             )
-        if existing is not None and "deletionTimestamp" in existing["metadata"]:
+        if existing is not None and is_deleting(existing):
             raise FailedPreconditionError(
                 f"cluster {name} is leaving the federation; join it when it has left", metadata=named(name)
             )

@@ -23,7 +23,7 @@ from hanse.backoff import Backoff
 from hanse.control.reconcile import Result
 from hanse.kube.client.answer import Answer
 from hanse.kube.kinds.kubernetes import batch
-from hanse.kube.model.objects import Object
+from hanse.kube.model.objects import Object, is_deleting
 from hanse.kube.model.untrusted import mapping
 from hanse.process.telemetry import span_from_traceparent
 from hanse.turns import is_heavy
@@ -106,7 +106,7 @@ class Applying:
         context = self._context
         assert request.state is not None
         metadata = live["metadata"]
-        if metadata.get("deletionTimestamp"):
+        if is_deleting(live):
             return Result(requeue_after=5.0)  # somebody deletes it there; when it is gone it is made again
         if str(metadata["uid"]) != request.uid:
             if not self._may_take(request, live, str(metadata["uid"])):
@@ -141,7 +141,7 @@ class Applying:
             raise self._error(request, verdict, answer)
         live = answer.document
         uid = str(live["metadata"]["uid"])
-        if live["metadata"].get("deletionTimestamp"):
+        if is_deleting(live):
             raise _being_deleted()
         if uid != state.delete_uid:
             return await self.compare(request, manifest, live)
@@ -172,7 +172,7 @@ class Applying:
         self, request: SyncRequest, manifest: Manifest, live: Object, *, repaired: bool
     ) -> Result | None:
         """Record the apply, unless the member is deleting the object all the same."""
-        if live["metadata"].get("deletionTimestamp"):
+        if is_deleting(live):
             raise _being_deleted()
         return self._recorder.applied(request, manifest, live, repaired=repaired)
 
@@ -195,7 +195,7 @@ class Applying:
             raise self._error(request, verdict, answer)
         live = answer.document
         uid = str(live["metadata"]["uid"])
-        if live["metadata"].get("deletionTimestamp"):
+        if is_deleting(live):
             raise _being_deleted()
         if not self._may_take(request, live, uid):
             raise self._conflict(request, live)

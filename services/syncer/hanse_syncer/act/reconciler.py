@@ -161,7 +161,7 @@ class ObjectReconciler:
             assert live is not None
             return await self._applying.compare(request, manifest, live)
         self._recorder.noted(request, manifest)
-        return await self._recorder.look_at_pods(request, manifest)
+        return await self._recorder.count_stuck_pods(request, manifest)
 
     def _namespace_pending(self, request: SyncRequest) -> bool:
         """Return whether the object's namespace is one of ours that is on its way into this cluster."""

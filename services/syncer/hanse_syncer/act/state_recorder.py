@@ -88,7 +88,7 @@ class StateRecorder:
             lazy=True,
         )
         self._wake_others(request, live)
-        return await self.look_at_pods(request, manifest)
+        return await self.count_stuck_pods(request, manifest)
 
     def noted(self, request: SyncRequest, manifest: Manifest) -> None:
         """Nothing to do: but the state should say that this generation and placement have been done."""
@@ -100,7 +100,7 @@ class StateRecorder:
         ):
             self._context.states.update(request.path, lambda before: transitions.noted(subject, before))
 
-    async def look_at_pods(self, request: SyncRequest, manifest: Manifest) -> Result | None:
+    async def count_stuck_pods(self, request: SyncRequest, manifest: Manifest) -> Result | None:
         """Count the pods of a workload that lags for which no node has room; return when to look again."""
         again = self._lag(request)
         since = request.transient.lagging_since

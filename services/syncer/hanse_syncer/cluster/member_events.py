@@ -17,6 +17,7 @@ from typing import Final
 
 from hanse.control.queue import WorkQueue
 from hanse.federation.confirmation import is_removed
+from hanse.kube.kinds.kubernetes import core
 from hanse.kube.model.objects import Object
 from hanse.paths import path_to
 from hanse_syncer.cluster.connection import MemberConnection
@@ -75,11 +76,11 @@ class MemberEventHandler:
         up = current is not None and current.session.up
         transient.live = live if up else None  # nothing is kept of one that is not reconciled soon
         now = self._monotonic()
-        wait = transient.looked_at + REPORT_WINDOW_SECONDS - now
+        wait = transient.queued_at + REPORT_WINDOW_SECONDS - now
         if wait > 0:
             self._queue.add_after(path, wait)
         else:
-            transient.looked_at = now
+            transient.queued_at = now
             self._queue.add(path)
 
     def vanished(self, path: str) -> None:
@@ -106,7 +107,7 @@ class MemberEventHandler:
 
     def endpoints_changed(self, namespace: str, service: str) -> None:
         """Take note that the ready endpoints of a Service changed."""
-        path = path_to(group="", resource="services", namespace=namespace, name=service)
+        path = path_to(group="", resource=core.SERVICE.plural, namespace=namespace, name=service)
         state, connection = self._states.get(path), self._current()
         if state is None or is_removed(state) or connection is None:
             return

@@ -23,7 +23,7 @@ from hanse.kube.kinds.kubernetes import (
     security,
     storage,
 )
-from hanse.kube.model.objects import Object
+from hanse.kube.model.objects import Object, is_deleting
 from hanse.kube.model.untrusted import count, mapping
 from hanse_syncer.decide import health, retained
 from hanse_syncer.decide.health import HealthRule, LagRule, by_conditions, never
@@ -100,7 +100,7 @@ def is_stateless(group: str, resource: str) -> bool:
 def health_of(obj: Mapping[str, Any]) -> Health.ValueType:
     """Return the health of a live object. An object that is being deleted is on its way."""
     metadata = mapping(obj.get("metadata"))
-    if metadata.get("deletionTimestamp"):
+    if is_deleting(obj):
         return PROGRESSING
     return _rules_of(obj).health(mapping(obj.get("spec")), mapping(obj.get("status")), metadata)
 

@@ -17,6 +17,7 @@ from hanse.federation.propagation import placeable
 from hanse.federation.tracing import traceparent_of
 from hanse.kube.engine import unreadable
 from hanse.kube.engine.lifecycle import ORPHAN
+from hanse.kube.model.objects import is_deleting
 from hanse.store import KeyValue, keys
 
 
@@ -58,7 +59,7 @@ def decode_intent(kv: KeyValue) -> Intent | None:
         revision=kv.mod_revision,
         uid=str(metadata.get("uid") or ""),
         generation=int(metadata.get("generation") or 0),
-        deleting=bool(metadata.get("deletionTimestamp")),
+        deleting=is_deleting(obj),
         orphan=ORPHAN in (metadata.get("finalizers") or ()),
         api_version=str(obj["apiVersion"]),
         kind=str(obj["kind"]),

@@ -13,6 +13,7 @@ from hanse.kube.client import requests
 from hanse.kube.client.answer import Answer
 from hanse.kube.client.requests import ApiRequest, GroupVersionResource
 from hanse.kube.kinds.kubernetes import batch, core
+from hanse.kube.model.objects import is_deleting
 from hanse.kube.model.untrusted import mapping, mappings
 from hanse_syncer.member.client import MemberClient
 
@@ -27,7 +28,7 @@ def unschedulable(pods: Iterable[Mapping[str, Any]]) -> int:
     """Return the number of pods that the scheduler has found no node for."""
     count = 0
     for pod in pods:
-        if mapping(pod.get("metadata")).get("deletionTimestamp"):
+        if is_deleting(pod):
             continue
         count += any(
             condition.get("type") == "PodScheduled"
