@@ -25,7 +25,7 @@ from hanse_registry.settings import RegistrySettings
 
 @contextlib.asynccontextmanager
 async def connect(access: ClusterAccess) -> AsyncIterator[MemberApi]:
-    """A connection to a member."""
+    """Provide a connection to a member."""
     async with KubeClient(access) as client:
         yield client
 

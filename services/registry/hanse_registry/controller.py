@@ -41,7 +41,7 @@ _CUSTOM_KINDS = f"{keys.SYNCSTATES}/apiextensions.k8s.io/customresourcedefinitio
 
 
 def stored_cluster(kv: KeyValue) -> cluster_pb2.Cluster:
-    """A compiled cluster; its etag is the revision that wrote it. Raises ValueError."""
+    """Return a compiled cluster; its etag is the revision that wrote it. Raises ValueError."""
     cluster = decode_cluster(kv)
     cluster.etag = str(kv.mod_revision)
     return cluster
@@ -127,7 +127,7 @@ class Registrar:
         keeper.look()
 
     def access(self, cluster: str) -> tuple[ClusterAccess | None, str]:
-        """The credential of a cluster and its fingerprint; (None, "") if there is none."""
+        """Return the credential of a cluster and its fingerprint; (None, "") if there is none."""
         sealed = self.credentials.get(keys.credential(cluster))
         if sealed is None:
             return None, ""
@@ -135,7 +135,7 @@ class Registrar:
         return to_access(message), fingerprint(sealed)
 
     def keys_in_use(self) -> Counter[KeyName]:
-        """How many credentials are sealed with which key."""
+        """Return how many credentials are sealed with which key."""
         names = (sealed_with(sealed) for _, sealed in self.credentials.items())
         return Counter(name for name in names if name is not None)
 
@@ -167,7 +167,7 @@ class Registrar:
                 await asyncio.sleep(REHIRE_SECONDS)
 
     async def _forget_strangers(self, leadership: Leadership) -> None:
-        """Removes what is stored of clusters whose object is gone."""
+        """Remove what is stored of clusters whose object is gone."""
         await self.follower.current()
         for key in [key for key, _ in self.clusters.items()]:
             name = keys.last_segment(key)
@@ -176,12 +176,12 @@ class Registrar:
                 await self._forget(leadership, name, credential=self.credential_revision(name))
 
     def credential_revision(self, name: str) -> int:
-        """The revision that wrote the credential of a cluster; 0 if there is none."""
+        """Return the revision that wrote the credential of a cluster; 0 if there is none."""
         found = self.credentials.versioned(keys.credential(name))
         return found.mod_revision if found is not None else 0
 
     async def _forget(self, leadership: Leadership, name: str, *, credential: int) -> None:
-        """Removes what is stored of a cluster whose object is gone.
+        """Remove what is stored of a cluster whose object is gone.
 
         A credential of another revision than `credential` stays: it came with a cluster that joins now.
         """
@@ -289,7 +289,7 @@ class Registrar:
             _log.error("cluster not forgotten", cluster=name, exc_info=error)
 
     def _ring_changed(self) -> None:
-        """What could not be opened is tried again."""
+        """Try again what could not be opened."""
         for key in list(self.unreadable_credentials):
             self._credential_changed(key, None, None, 0)
 
@@ -323,7 +323,9 @@ class Registrar:
             keeper.tell_orphans(new)
 
     def _custom_kind_changed(self, key: str, old: bytes | None, new: bytes | None, revision: int) -> None:
-        """A kind of the federation came to a cluster, or left it: what the cluster serves has changed."""
+        """Take note that a kind of the federation came to a cluster, or left it: what the cluster serves
+        has changed.
+        """
         keeper = self._keepers.get(keys.last_segment(key))
         if keeper is not None:
             keeper.look()
@@ -341,7 +343,7 @@ class Registrar:
 
 
 def without_etag(cluster: cluster_pb2.Cluster | None) -> cluster_pb2.Cluster | None:
-    """A cluster as it is stored."""
+    """Return a cluster as it is stored."""
     if cluster is None:
         return None
     stored = cluster_pb2.Cluster()

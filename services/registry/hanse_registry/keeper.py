@@ -89,7 +89,7 @@ class Keeper:
         self._reported: ProbeOutcome | None = None
 
     def report(self, condition: condition_pb2.Condition | None) -> None:
-        """What the syncer says of how the cluster behaves; None if it says nothing."""
+        """Take in what the syncer says of how the cluster behaves; None if it says nothing."""
         reported = None
         if condition is not None:
             reported = ProbeOutcome(condition.reason or MISBEHAVING, condition.message, Standing.MISBEHAVING)
@@ -98,13 +98,13 @@ class Keeper:
             self._changed.set()
 
     def tell(self, stored: Object) -> None:
-        """The Cluster object is this now."""
+        """Take in the Cluster object."""
         if stored != self._object:
             self._object = stored
             self._changed.set()
 
     def give(self, access: ClusterAccess | None, credential_hash: str, *, why: str = "") -> None:
-        """The credential is this now; None if there is none, or `why` it cannot be opened."""
+        """Take in the credential; None if there is none, or `why` it cannot be opened."""
         if why and self._access is not None:
             return  # it cannot be told whether it is another: what is known holds
         if why != self._locked:
@@ -120,7 +120,7 @@ class Keeper:
             self._changed.set()
 
     def tell_orphans(self, report: orphan_pb2.OrphanReport | None) -> None:
-        """The syncer reports these orphans in the cluster now; None if there are none."""
+        """Take in the orphans that the syncer reports in the cluster; None if there are none."""
         if report != self._orphans:
             self._orphans = report
             self._changed.set()
@@ -149,7 +149,7 @@ class Keeper:
                     return
 
     async def _attend(self, api: MemberApi | None) -> bool:
-        """Looks at the cluster again and again over one connection; True when the cluster has left."""
+        """Look at the cluster again and again over one connection; True when the cluster has left."""
         self._inventory_at = 0.0
         while not self._reconnect.is_set():
             self._changed.clear()
@@ -192,7 +192,7 @@ class Keeper:
         return False
 
     async def _take_inventory(self, api: MemberApi) -> None:
-        """Looks at all that it has and serves. If that cannot be believed, what was known before stays.
+        """Look at all that it has and serves. If that cannot be believed, what was known before stays.
 
         One that is not to be trusted is asked ever less often, and is fine as soon as it answers as it
         should.
@@ -218,7 +218,7 @@ class Keeper:
         self._inventory_at = asyncio.get_running_loop().time() + pause
 
     async def _record(self, stored: Object) -> None:
-        """Stores what is known if it is new."""
+        """Store what is known if it is new."""
         now = datetime.now(UTC)
         cluster = compile_cluster(
             stored,
@@ -258,7 +258,7 @@ class Keeper:
             raise ConflictError("another registry leads now", reason="NOT_LEADER")
 
     async def _has_left(self) -> bool:
-        """Whether nothing of the cluster is left to be removed, or the user will not wait.
+        """Return whether nothing of the cluster is left to be removed, or the user will not wait.
 
         It must have been so for a while: a placement that was decided just before the scheduler learnt of the
         unjoin may be stored after the first look.
@@ -291,7 +291,7 @@ class Keeper:
                 return
 
     async def _pause(self) -> None:
-        """Waits for the next turn, or for a reason to look earlier."""
+        """Wait for the next turn, or for a reason to look earlier."""
         leaving = self._object is not None and is_deleting(self._object)
         seconds = FAREWELL_INTERVAL if leaving else self._settings.probe_interval
         with contextlib.suppress(TimeoutError):

@@ -50,7 +50,7 @@ def _words(state: SyncState) -> list[str]:
 
 
 def _job_words(state: SyncState, *, manifest: Mapping[str, Any], placed: ClusterPlacement) -> list[str]:
-    """How far a Job is. One that has ended is neither healthy nor ready, but complete or failed."""
+    """Return how far a Job is. One that has ended is neither healthy nor ready, but complete or failed."""
     status = _status(state)
     wanted = placed.completions if placed.HasField("completions") else get(manifest, "spec.completions")
     of = "" if wanted is None else f"/{wanted}"
@@ -73,7 +73,7 @@ def _holds(status: Mapping[str, Any], condition: str) -> bool:
 
 
 def _status(state: SyncState) -> Mapping[str, Any]:
-    """The member's status; empty if there is none that can be read."""
+    """Return the member's status; empty if there is none that can be read."""
     try:
         status = json.loads(state.status or b"{}")
     except ValueError:

@@ -39,13 +39,13 @@ def object_table(objects: Sequence[Object], *, with_namespace: bool) -> tuple[li
 
 
 def group_kind(manifest: Object) -> tuple[str, str]:
-    """The group ("" for core) and the kind of a manifest."""
+    """Return the group ("" for core) and the kind of a manifest."""
     group, slash, _ = str(manifest.get("apiVersion") or "").partition("/")
     return group if slash else "", str(manifest.get("kind"))
 
 
 def get(document: Object, path: str, default: Any = None) -> Any:
-    """The value at a dotted path; `default` if there is none on the way."""
+    """Return the value at a dotted path; `default` if there is none on the way."""
     value: Any = document
     for part in path.split("."):
         if not isinstance(value, Mapping) or part not in value:
@@ -71,7 +71,7 @@ def _age(each: Object) -> str:
 
 
 def _clusters(each: Object) -> str:
-    """The clusters in the merged status: a list of entries with a name, or a mapping by name."""
+    """Return the clusters in the merged status: a list of entries with a name, or a mapping by name."""
     clusters = get(each, "status.clusters")
     if isinstance(clusters, Mapping):
         return ",".join(sorted(clusters))

@@ -166,7 +166,9 @@ class StateRecorder:
         return Result(requeue_after=delay)
 
     def unreachable(self, request: SyncRequest, message: str, *, reason: str = UNREACHABLE) -> None:
-        """The member does not answer: a change waits for it, and what was known of the object stands."""
+        """Take note that the member does not answer: a change waits for it, and what was known of the
+        object stands.
+        """
         if request.desired in (Desired.UNTOUCHED, Desired.UNKNOWN):
             return
         if request.desired is Desired.PRESENT and not self._pending(request):
@@ -197,7 +199,7 @@ class StateRecorder:
         self._context.view.note(request.target, Seen(str(metadata["uid"]), str(metadata["resourceVersion"])))
 
     def _wake_others(self, request: SyncRequest, live: Object) -> None:
-        """What waits for this namespace, or for the resource that this definition defines, can go on."""
+        """Wake what waits for this namespace, or for the resource that this definition defines."""
         context = self._context
         resource = (request.key.group, request.key.resource)
         if resource == core.NAMESPACE.group_plural:

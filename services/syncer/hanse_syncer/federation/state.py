@@ -44,7 +44,7 @@ class Listener(Protocol):
         """Something about the object at `path` changed for the cluster."""
 
     def cluster_changed(self) -> None:
-        """The cluster itself, its credential or its catalogue changed."""
+        """Take note that the cluster itself, its credential or its catalogue changed."""
 
 
 class FederationState:

@@ -78,7 +78,7 @@ class Behaviour:
         return pause
 
     def behaves(self) -> None:
-        """Its lists are in: it is as it should be."""
+        """Take note that its lists are in: it is as it should be."""
         if self.why:
             _log.info("a member behaves again", cluster=self._cluster)
             self.why = ""
