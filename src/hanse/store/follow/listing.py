@@ -1,7 +1,7 @@
 """One list of several prefixes of the store, all of it at one revision, page by page.
 
-Owns `StoreListing`. Concurrency: used by one task, once. Next: `hanse.store.follow.list_watch`, which watches on
-from there.
+Owns `StoreListing`. Concurrency: used by one task, once. Next: `hanse.store.follow.list_watch`, which watches
+on from there.
 """
 
 from __future__ import annotations
