@@ -38,11 +38,11 @@ from hanse_registry import intent
 from hanse_registry.catalogues import stored_catalogue
 from hanse_registry.controller import Registrar
 from hanse_registry.intent import ClusterIntents
-from hanse_registry.keeper import Connect
 from hanse_registry.member.credentials import fingerprint, read_kubeconfig, to_message
 from hanse_registry.member.probe import Inventory, take_inventory
 from hanse_registry.member.rights import in_use, missing
 from hanse_registry.membership import intended, says
+from hanse_registry.membership_controller import Connect
 from hanse_registry.names import check_id, parse_name
 from hanse_registry.remaining import held_by
 from hanse_registry.updating import changed_since, check_etag, check_mask, difference, gives_up, named
@@ -284,7 +284,7 @@ class RegistryServicer(registry_service_pb2_grpc.RegistryServiceServicer):
     async def ProbeCluster(
         self, request: registry_service_pb2.ProbeClusterRequest, context: Any
     ) -> cluster_pb2.Cluster:
-        """Look at a cluster now: asks it over a connection of its own, and has its keeper look too."""
+        """Look at a cluster now: asks it over a connection of its own, and has its controller look too."""
         name = parse_name(request.name)
         cluster = await self._cluster(name)
         access, _ = self._registrar.access(name)

@@ -6,7 +6,7 @@ its lists are in. What was found is told to the registry at `memberreports/<clus
 the cluster, so that it is there for as long as somebody means it.
 
 Concurrency: used by the cluster's controller; one task, `run`, writes the report. Next:
-`hanse_syncer.cluster.controller`, `hanse_registry.keeper`, which makes a state of the report.
+`hanse_syncer.cluster.controller`, `hanse_registry.membership_controller`, which makes a state of the report.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Keeps the view of one cluster true: probes it, takes its inventory, and sees it off when it leaves.
 
 One task per cluster, so that a cluster that hangs delays nobody else. What it finds is compiled and stored
-only if it differs from what is stored. `hanse_registry.controller` starts and stops keepers.
+only if it differs from what is stored. `hanse_registry.controller` starts and stops controllers.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from hanse_registry.settings import RegistrySettings
 
 Connect = Callable[[ClusterAccess], AbstractAsyncContextManager[MemberApi]]
 """Opens a connection to a member."""
-FAREWELL_INTERVAL = 1.0
+LEAVE_INTERVAL = 1.0
 """Seconds between two looks at what is left of a cluster that leaves."""
 DOUBT_PAUSE = 300.0
 """Most seconds between two looks at all that a cluster has that is not to be trusted."""
@@ -43,7 +43,7 @@ SEPARATE_BYTES = 512 * 1024
 _log = get_logger(__name__)
 
 
-class Keeper:
+class MembershipController:
     """The registry's attention to one cluster."""
 
     def __init__(
@@ -57,7 +57,7 @@ class Keeper:
         fence: Compare,
         previous: cluster_pb2.Cluster | None,
     ) -> None:
-        """`previous` is what is stored of the cluster; the keeper goes on from there."""
+        """`previous` is what is stored of the cluster; the controller goes on from there."""
         self._name = cluster
         self._store = store
         self._settings = settings
@@ -145,10 +145,10 @@ class Keeper:
                             ProbeOutcome(error.reason, error.message),
                             threshold=self._settings.failure_threshold,
                         )
-                if await self._attend(api):
+                if await self._follow_connection(api):
                     return
 
-    async def _attend(self, api: MemberApi | None) -> bool:
+    async def _follow_connection(self, api: MemberApi | None) -> bool:
         """Look at the cluster again and again over one connection; True when the cluster has left."""
         self._inventory_at = 0.0
         while not self._reconnect.is_set():
@@ -185,7 +185,7 @@ class Keeper:
                 await self._record(self._object)
                 if is_deleting(self._object):
                     if await self._has_left():
-                        await self._farewell()
+                        await self._forget()
                         return True
                     await self._record(self._object)  # with what it waits for
             await self._pause()
@@ -272,9 +272,9 @@ class Keeper:
             self._free_since = None
         elif self._free_since is None:
             self._free_since = now
-        return self._free_since is not None and now - self._free_since >= FAREWELL_INTERVAL / 2
+        return self._free_since is not None and now - self._free_since >= LEAVE_INTERVAL / 2
 
-    async def _farewell(self) -> None:
+    async def _forget(self) -> None:
         """Forgets the cluster, its credential first, and lets the Cluster object go."""
         ops = [Delete(key(self._name)) for key in (keys.credential, keys.catalogue, keys.cluster)]
         result = await self._store.txn([self._fence], ops)
@@ -285,7 +285,7 @@ class Keeper:
                 await self._intent.finish(self._name)
             except HanseError as error:
                 _log.warning("cannot finish the unjoin yet", cluster=self._name, error=error.message)
-                await asyncio.sleep(FAREWELL_INTERVAL)
+                await asyncio.sleep(LEAVE_INTERVAL)
             else:
                 _log.info("cluster has left", cluster=self._name)
                 return
@@ -293,7 +293,7 @@ class Keeper:
     async def _pause(self) -> None:
         """Wait for the next turn, or for a reason to look earlier."""
         leaving = self._object is not None and is_deleting(self._object)
-        seconds = FAREWELL_INTERVAL if leaving else self._settings.probe_interval
+        seconds = LEAVE_INTERVAL if leaving else self._settings.probe_interval
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._changed.wait()
