@@ -52,6 +52,7 @@ from hanse.api.syncer.v1.sync_state_pb2 import Health, SyncPhase, SyncState
 from hanse.api.syncer.v1.syncer_service_pb2 import ListSyncStatesRequest
 from hanse.errors import DeadlineError, HanseError, NotFoundError, UnavailableError
 from hanse.federation.clusters import is_ready
+from hanse.federation.placements import is_placed_in
 from hanse.messages import word_of
 from hanse_local.display import Progress, print_failure, print_ready
 from hanse_local.layout import DEFAULT, DataDir
@@ -85,10 +86,7 @@ class TourItem:
 
     def in_cluster(self, cluster: str) -> Text:
         """Return how it is in one cluster, in a word."""
-        placed = [
-            each for each in (self.placement.clusters if self.placement else ()) if each.cluster == cluster
-        ]
-        if not placed:
+        if self.placement is None or not is_placed_in(self.placement, cluster):
             return Text("-" if self.placement else "?", style="dim")
         state = self.states.get(cluster)
         word = live_word(state)

@@ -17,13 +17,14 @@ from typing import Any
 
 from hanse.errors import NotFoundError
 from hanse.kube.engine.engine import KubeEngine
-from hanse.kube.engine.lifecycle import Propagation, timestamp
+from hanse.kube.engine.lifecycle import Propagation
 from hanse.kube.engine.options import DeleteOptions, WriteOptions
 from hanse.kube.engine.served import ObjectChange, ServedObject
 from hanse.kube.kinds.kubernetes import apps, batch, core, networking, storage
 from hanse.kube.kinds.resource_info import ResourceInfo
 from hanse.kube.model.objects import Object, labels_of, mapping, name_of, namespace_of, sequence
 from hanse.kube.model.selectors import LabelSelector
+from hanse.kube.model.times import format_time
 from hanse.store.keys import ObjectKey
 
 Resource = tuple[str, str]
@@ -84,7 +85,7 @@ class ClusterContext:
 
     def stamp(self) -> str:
         """Return the time as Kubernetes writes it."""
-        return timestamp(self.now())
+        return format_time(self.now())
 
     async def fresh(self) -> None:
         """Wait until everything that this process wrote can be read."""
@@ -249,11 +250,6 @@ def owner_reference(owner: Object) -> dict[str, Any]:
         "controller": True,
         "blockOwnerDeletion": True,
     }
-
-
-def is_deleting(obj: Object) -> bool:
-    """Report whether the deletion of an object was asked for."""
-    return bool(obj["metadata"].get("deletionTimestamp"))
 
 
 def generation_of(obj: Object) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hanse_apiserver.views.view import FederationView
 from hanse_cli.commands.clusters import answers
 from hanse_dns.sources import cluster_view
-from hanse_scheduler.state.clusters import view_of
+from hanse_scheduler.decide.clusters import view_of
 from hypothesis import given
 from hypothesis import strategies as st
 

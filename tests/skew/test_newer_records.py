@@ -17,7 +17,7 @@ from hanse_registry.member.health import ClusterHealth, ProbeOutcome, after
 from hanse_registry.member.inventory import Topology
 from hanse_registry.member.probe import Inventory
 from hanse_registry.membership import compile_cluster
-from hanse_scheduler.state.clusters import view_of
+from hanse_scheduler.decide.clusters import view_of
 from hanse_syncer.report import transitions
 from hanse_syncer.report.state_table import SyncStateTable
 from hanse_syncer.report.transitions import Subject

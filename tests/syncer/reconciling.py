@@ -19,12 +19,13 @@ from hanse_syncer import ownership
 from hanse_syncer.act.context import ReconcileContext
 from hanse_syncer.act.reconciler import ObjectReconciler
 from hanse_syncer.decide.plan import Seen
-from hanse_syncer.decide.render import Renderer
+from hanse_syncer.decide.render import ManifestRenderer
+from hanse_syncer.federation.intent import Intent
+from hanse_syncer.federation.state import FederationState
 from hanse_syncer.member.client import MemberClient, MemberObject
 from hanse_syncer.member.limiter import Limiter
 from hanse_syncer.report.metrics import SyncerMetrics
 from hanse_syncer.report.state_table import SyncStateTable
-from hanse_syncer.world import Intent, World
 from opentelemetry.metrics import NoOpMeter
 
 from hanse.api.registry.v1.cluster_pb2 import UNJOINING, Cluster
@@ -36,7 +37,7 @@ from hanse.kube.client.answer import Answer
 from hanse.kube.client.client import KubeClient
 from hanse.kube.client.requests import APPLY_PATCH, ApiRequest
 from hanse.kube.model.objects import Object
-from hanse.store import BatchWriter, Compare, Entry, MemoryStore, keys
+from hanse.store import BatchWriter, Compare, MemoryStore, Versioned, keys
 
 FEDERATION = "federation-id"
 PATH = "core/configmaps/default/web"
@@ -168,7 +169,7 @@ class FakeFederation:
     """What the federation has of one object, and of cluster a."""
 
     intents: dict[str, Intent] = field(default_factory=dict)
-    placements: dict[str, Entry[Placement]] = field(default_factory=dict)
+    placements: dict[str, Versioned[Placement]] = field(default_factory=dict)
     leaving: bool = False
     inside: bool = False
 
@@ -176,7 +177,7 @@ class FakeFederation:
         """The intent."""
         return self.intents.get(path)
 
-    def placement(self, path: str) -> Entry[Placement] | None:
+    def placement(self, path: str) -> Versioned[Placement] | None:
         """The placement."""
         return self.placements.get(path)
 
@@ -195,11 +196,6 @@ class FakeFederation:
     def wanted_inside(self, namespace: str, cluster: str) -> bool:
         """Whether something in the namespace is still placed."""
         return self.inside
-
-    @property
-    def clusters(self) -> Any:
-        """The mirror of clusters, as new as everything."""
-        return type("Clusters", (), {"revision": 10**9})
 
 
 @dataclass
@@ -227,25 +223,25 @@ class Reconciling:
         self.now = 1000.0
         self.member, self.view, self.federation = SimulatedMember(), FakeView(), FakeFederation()
         self.woken: list[str] = []
-        self.suspected: list[str] = []
+        self.considered: list[str] = []
         self.states = SyncStateTable(
             BatchWriter(store, spacing=0.0), "a", fence=lambda: Compare.exists("lease")
         )
         self.context = ReconcileContext(
             cluster="a",
             federation_id=FEDERATION,
-            world=cast(World, self.federation),
+            federation=cast(FederationState, self.federation),
             member=self.member,
             states=self.states,
             view=self.view,
-            renderer=Renderer(FEDERATION),
+            renderer=ManifestRenderer(FEDERATION),
             events=EventRecorder(None, component="hanse-syncer", clock=self.clock),
             metrics=SyncerMetrics(NoOpMeter("test")),
             tracer=None,
             clock=self.clock,
             monotonic=lambda: self.now,
             wake=self.woken.append,
-            suspect=self.suspected.append,
+            consider_orphan=self.considered.append,
             endpoints=lambda namespace, name: None,
         )
         self.reconciler = ObjectReconciler(self.context)
@@ -285,7 +281,7 @@ class Reconciling:
             **fields,
         )
         placement.object.uid = "federated"
-        self.federation.placements[path] = Entry(placement, self._revision, self._revision)
+        self.federation.placements[path] = Versioned(placement, self._revision, self._revision)
 
     def release(self, path: str = PATH) -> None:
         """Have the object leave the cluster."""

@@ -12,13 +12,13 @@ from hanse_syncer import ownership
 from hanse_syncer.act.waiting import Waiting, api, namespace
 from hanse_syncer.decide import drift, kinds, plan
 from hanse_syncer.decide.plan import Desired, Seen, SyncAction
-from hanse_syncer.decide.render import Manifest, Renderer, render
+from hanse_syncer.decide.render import Manifest, ManifestRenderer, render
+from hanse_syncer.decide.verdicts import MemberVerdict, verdict_of
+from hanse_syncer.federation.intent import Intent
 from hanse_syncer.member import pods
 from hanse_syncer.member.endpoints import ready_endpoints
 from hanse_syncer.member.limiter import Limiter
-from hanse_syncer.member.verdicts import MemberVerdict, verdict_of
 from hanse_syncer.report import transitions
-from hanse_syncer.world import Intent
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -198,7 +198,7 @@ def test_renderer_shares_what_is_the_same() -> None:
     """Clusters with the same input share one manifest; another revision or replica count is rendered
     again.
     """
-    renderer = Renderer(FED)
+    renderer = ManifestRenderer(FED)
     encoded = orjson.dumps(template())
 
     def make(revision: int, entry: ClusterPlacement) -> Manifest:

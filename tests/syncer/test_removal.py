@@ -303,7 +303,7 @@ async def test_what_nobody_speaks_of_is_never_removed(bench: Reconciling) -> Non
     assert await bench.reconcile() is None
     assert bench.member.sent == []
     assert bench.member.live is not None
-    assert bench.suspected == [PATH]
+    assert bench.considered == [PATH]
     bench.intend()
     bench.place(placed=False)
     await bench.reconcile()

@@ -3,16 +3,16 @@
 Owns the question that an unjoin, and a join under a name that was taken before, wait for, and the words that
 say which object it is. What cannot be read counts as there: unknown is not empty. Reads only.
 
-Next: `hanse_registry.keeper`, which asks once a second while a cluster leaves.
+Next: `hanse_registry.membership_controller`, which asks once a second while a cluster leaves.
 """
 
 from __future__ import annotations
 
-from hanse.api.scheduler.v1 import placement_pb2
 from hanse.api.syncer.v1 import sync_state_pb2 as sync
 from hanse.errors import HanseError
 from hanse.federation.confirmation import is_removed
 from hanse.federation.placements import is_named
+from hanse.federation.records import decode_placement
 from hanse.messages import word_of
 from hanse.store import Store, keys
 from hanse.store.decoding import decode
@@ -37,7 +37,7 @@ async def _placed_in(store: Store, cluster: str) -> str:
             except HanseError:
                 continue  # of no object
             try:
-                placement = decode(placement_pb2.Placement, item.value)
+                placement = decode_placement(item)
             except ValueError:
                 return f"{key}: its placement cannot be read, and it may name cluster {cluster}"
             if is_named(placement, cluster):

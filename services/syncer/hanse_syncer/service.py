@@ -43,12 +43,13 @@ from hanse.store import KeyValue, Store, keys
 from hanse.store.keys import ObjectKey
 from hanse_syncer.cluster.controller import ClusterController
 from hanse_syncer.decide import drift, plan
-from hanse_syncer.decide.render import Manifest, Renderer
+from hanse_syncer.decide.render import Manifest, ManifestRenderer
+from hanse_syncer.federation.intent import Intent
+from hanse_syncer.federation.state import FederationState
 from hanse_syncer.member import connection
 from hanse_syncer.member.client import MemberObject
 from hanse_syncer.orphans import operations as orphan_operations
 from hanse_syncer.orphans.operations import OrphanOperations
-from hanse_syncer.world import Intent, World
 
 _SERVICE: Final = "hanse.api.syncer.v1.SyncerService"
 POLICY: Final = Policy(
@@ -73,20 +74,22 @@ class SyncerServicer(rpc.SyncerServiceServicer):
         self,
         *,
         store: Store,
-        world: World,
-        renderer: Renderer,
+        federation: FederationState,
+        renderer: ManifestRenderer,
         sealer: Sealer,
         controllers: Mapping[str, ClusterController],
         timeout: float = 10.0,
     ) -> None:
-        """`controllers` are those that run here now; `timeout` (seconds) is for one answer of a member."""
+        """Serve what `controllers` know, those that run here now; `timeout` (seconds) is for one answer of
+        a member.
+        """
         self._store = store
-        self._world = world
+        self._federation = federation
         self._renderer = renderer
         self._sealer = sealer
         self._controllers = controllers
         self._timeout = timeout
-        self._orphans = OrphanOperations(store=store, world=world, sealer=sealer, timeout=timeout)
+        self._orphans = OrphanOperations(store=store, federation=federation, sealer=sealer, timeout=timeout)
 
     async def GetSyncState(
         self, request: pb.GetSyncStateRequest, context: grpc.aio.ServicerContext[Any, Any]
@@ -195,7 +198,7 @@ class SyncerServicer(rpc.SyncerServiceServicer):
         self, request: pb.ResyncRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> pb.ResyncResponse:
         if request.cluster and request.cluster not in self._controllers:
-            if self._world.cluster(request.cluster) is None:
+            if self._federation.cluster(request.cluster) is None:
                 raise _no_cluster(request.cluster)
             return pb.ResyncResponse(queued=0)
         paths = [key_of(request.object).path()] if request.HasField("object") else None
@@ -237,7 +240,7 @@ class SyncerServicer(rpc.SyncerServiceServicer):
         self, reference: ObjectReference, cluster: str
     ) -> tuple[ObjectKey, Intent, list[ClusterPlacement]]:
         key = key_of(reference)
-        intent, placement = self._world.intent(key.path()), self._world.placement(key.path())
+        intent, placement = self._federation.intent(key.path()), self._federation.placement(key.path())
         if intent is None:
             raise NotFoundError(
                 f"the federation has no {key}", reason="OBJECT_NOT_FOUND", metadata={"object": key.path()}
@@ -250,7 +253,7 @@ class SyncerServicer(rpc.SyncerServiceServicer):
             return key, intent, entries
         chosen = [entry for entry in entries if entry.cluster == cluster]
         if not chosen:
-            if self._world.cluster(cluster) is None:
+            if self._federation.cluster(cluster) is None:
                 raise _no_cluster(cluster)
             raise NotFoundError(
                 f"{key} is not placed in cluster {cluster}",
@@ -269,7 +272,7 @@ class SyncerServicer(rpc.SyncerServiceServicer):
         )
 
     def _api_version(self, key: ObjectKey, intent: Intent, cluster: str) -> str:
-        catalogue = self._world.catalogue(cluster)
+        catalogue = self._federation.catalogue(cluster)
         resources = catalogue.resources if catalogue is not None else ()
         served = [r for r in resources if (r.group, r.resource) == (key.group, key.resource)]
         return plan.choose_version(served, intent.api_version)
@@ -292,12 +295,12 @@ class SyncerServicer(rpc.SyncerServiceServicer):
         return pb.ClusterDiff(cluster=cluster, in_sync=not operations, patch=orjson.dumps(operations))
 
     async def _live(self, key: ObjectKey, manifest: Manifest, cluster: str) -> dict[str, Any] | None:
-        sealed = self._world.credential(cluster)
+        sealed = self._federation.credential(cluster)
         if sealed is None:
             raise NotFoundError(f"there is no credential of cluster {cluster}", reason="NO_CREDENTIAL")
         await self._sealer.fetch([sealed])
         client = connection.client(
-            connection.access(cluster, sealed, self._sealer, known_id=self._world.cluster_id(cluster)),
+            connection.access(cluster, sealed, self._sealer, known_id=self._federation.cluster_id(cluster)),
             timeout=self._timeout,
             connections=1,
         )

@@ -13,7 +13,7 @@ transaction's revision. So a stream that breaks anywhere loses nothing when it r
 Concurrency: one loop. Changes are appended by the mirror's callback; streams read by position and never
 hold the mirror up.
 
-Next: `hanse.store.mirror`, which is followed.
+Next: `hanse.store.follow.collection`, which is followed.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ CATCH_UP_SECONDS = 3.0
 
 
 class Followed(Protocol[T_co]):
-    """What a hub needs of a mirror: `hanse.store.mirror.Mirror`, or anything like it."""
+    """What a hub needs of what it follows: `hanse.store.follow.Collection`, or anything like it."""
 
     @property
     def revision(self) -> int:
@@ -47,7 +47,7 @@ class Followed(Protocol[T_co]):
         """Wait until `revision` is reached. Raises DeadlineError after `timeout` seconds."""
 
     def items(self) -> Iterable[tuple[str, T_co]]:
-        """What there is now."""
+        """Yield what there is now."""
 
     def subscribe(
         self, on_change: Callable[[str, T_co | None, T_co | None, int], None]

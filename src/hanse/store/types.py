@@ -6,7 +6,7 @@ orders everything. All values are frozen and may be shared between tasks; a `Sto
 event loop, by any number of tasks at once.
 
 Next: `hanse.store.keys` for what is kept where, `hanse.store.etcd.store` and `hanse.store.memory` for the two
-stores, `hanse.store.mirror` for what controllers read from.
+stores, `hanse.store.follow` for what controllers read from.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ second try would be refused too."""
 
 
 def is_too_large(error: Exception) -> bool:
-    """Whether a write was refused for its size."""
+    """Return whether a write was refused for its size."""
     return isinstance(error, InvalidArgumentError) and error.reason == VALUE_TOO_LARGE
 
 

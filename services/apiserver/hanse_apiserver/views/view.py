@@ -23,11 +23,11 @@ from hanse.api.syncer.v1.sync_state_pb2 import SyncState
 from hanse.boundary import Boundary
 from hanse.errors import HanseError
 from hanse.federation.clusters import is_reachable
+from hanse.federation.records import decode_cluster
 from hanse.kube.engine.hooks import Deferred
 from hanse.kube.kinds.catalogue import Catalogue
 from hanse.kube.model.objects import Object
 from hanse.store import Event
-from hanse.store.decoding import decode
 from hanse.store.keys import CLUSTERS, PLACEMENTS, SYNCSTATES, ObjectKey, parse_cluster, parse_sync_state
 from hanse.well_known import GROUP, SYNC_FINALIZER, UNJOIN_FINALIZER
 from hanse_apiserver.aggregate import Decision, Member, aggregate
@@ -79,7 +79,7 @@ class FederationView:
         return (SYNC_FINALIZER,) if key in self._parts or self.is_unreadable(key) else ()
 
     def is_unreadable(self, key: ObjectKey) -> bool:
-        """Whether the object's placement or one of its sync states is stored and cannot be read."""
+        """Return whether the object's placement or one of its sync states is stored and cannot be read."""
         return bool(self._unreadable) and any(
             path == key.key(PLACEMENTS) or path.startswith(key.sync_states()) for path in self._unreadable
         )
@@ -97,7 +97,9 @@ class FederationView:
         return self._clusters.get(name)
 
     def is_reachable(self, cluster: str) -> bool:
-        """Whether what is known of the cluster is current. Nothing says no of one that is not stored."""
+        """Return whether what is known of the cluster is current. Nothing says no of one that is not
+        stored.
+        """
         known = self._clusters.get(cluster)
         return known is None or is_reachable(known)
 
@@ -122,7 +124,9 @@ class FederationView:
         return ()
 
     def _unread(self, path: str, revision: int) -> Iterable[ObjectKey]:
-        """A sync state is there and cannot be read: what it says is unknown, which confirms nothing."""
+        """Return the state in place of one that cannot be read: what it says is unknown, which confirms
+        nothing.
+        """
         if not path.startswith(_SYNCSTATES):
             return ()
         try:
@@ -215,7 +219,7 @@ class FederationView:
         if event.kind == "delete":
             self._clusters.pop(name, None)
         else:
-            self._clusters[name] = decode(registry.Cluster, event.kv.value)
+            self._clusters[name] = decode_cluster(event.kv)
         touched = [ObjectKey(GROUP, "clusters", "", name)]
         if self.is_reachable(name) != reachable:
             touched += [

@@ -33,11 +33,11 @@ from hanse.kube.model.objects import Object, mapping
 from hanse.paths import path_to
 from hanse.store.decoding import carry
 from hanse.store.keys import PLACEMENTS, ObjectKey
-from hanse_scheduler.decide.trace import DecisionTrace
 from hanse_scheduler.handshake.previous import PreviousPlacement
 from hanse_scheduler.handshake.releases import ReleaseRules
 from hanse_scheduler.reasons import UNJOINING, Refusal
 from hanse_scheduler.times import timestamp_of
+from hanse_scheduler.trace import DecisionTrace
 
 MAX_MESSAGE: Final = 1024
 """Longest message and error of a placement, in characters: some quote a whole selector."""
@@ -178,7 +178,8 @@ class PlacementBuilder:
         placement.refused.extend(refusals)
 
     def _finish(self, placement: Placement) -> Placement:
-        """Set the times and the trace context, cut off what is too long, and keep unknown fields."""
+        """Return the placement with times and trace context, without what is too long, with unknown
+        fields."""
         now = timestamp_of(self._rules.now)
         before = self._previous.placement if self._previous.is_about(self._obj) else None
         if before is None:

@@ -21,6 +21,7 @@ from dataclasses import replace
 
 from hanse.api.scheduler.v1.placement_pb2 import Placement
 from hanse.federation.placements import is_named, is_releasing
+from hanse.federation.records import decode_placement
 from hanse.kube.kinds.kubernetes import core
 from hanse.paths import namespace_of, namespace_path, parts_of, path_of, resource_of
 from hanse.store import Collection, Follower, Store
@@ -35,27 +36,25 @@ from hanse.store.keys import (
 )
 from hanse.store.spans import Span
 from hanse.well_known import GROUP
+from hanse_scheduler.decide.clusters import ClusterTable, MemberCluster, ServedKinds
 from hanse_scheduler.decide.inputs import DecisionInput, Observed
-from hanse_scheduler.decide.workloads import WORKLOADS
-from hanse_scheduler.handshake.previous import PreviousPlacement
-from hanse_scheduler.state.clusters import ClusterTable, MemberCluster
-from hanse_scheduler.state.object_index import ObjectIndex
-from hanse_scheduler.state.placement_index import PlacementIndex, StoredPlacement
-from hanse_scheduler.state.policies import (
+from hanse_scheduler.decide.policies import (
     OVERRIDE_RESOURCES,
     PLACEMENT_RESOURCES,
     OverridePolicy,
     PlacementPolicy,
 )
+from hanse_scheduler.decide.workloads import WORKLOADS
+from hanse_scheduler.handshake.previous import PreviousPlacement
+from hanse_scheduler.state.object_index import ObjectIndex
+from hanse_scheduler.state.placement_index import PlacementIndex, StoredPlacement
 from hanse_scheduler.state.records import (
     FederatedObject,
     ObjectRecord,
-    Served,
-    decode_catalogue,
-    decode_cluster,
+    decode_member_cluster,
     decode_object,
-    decode_placement,
-    decode_sync_state,
+    decode_observed,
+    decode_served,
 )
 from hanse_scheduler.state.selection import PolicySelection, Selection
 from hanse_scheduler.state.unplaced import UnplacedReplicas
@@ -76,11 +75,11 @@ class SchedulerState:
     """What is followed and its indexes. An async context manager; `clock` returns seconds since the epoch."""
 
     def __init__(self, store: Store, *, clock: Callable[[], float]) -> None:
-        self.catalogues = Collection(f"{CATALOGUES}/", decode_catalogue)
-        self.clusters = Collection(f"{CLUSTERS}/", decode_cluster)
+        self.catalogues = Collection(f"{CATALOGUES}/", decode_served)
+        self.clusters = Collection(f"{CLUSTERS}/", decode_member_cluster)
         self.objects = Collection(f"{OBJECTS}/", decode_object)
         self.placements = Collection(f"{PLACEMENTS}/", decode_placement)
-        self.sync_states = Collection(f"{SYNCSTATES}/", decode_sync_state)
+        self.sync_states = Collection(f"{SYNCSTATES}/", decode_observed)
         self.follower = Follower(
             store,
             self.catalogues,
@@ -129,7 +128,7 @@ class SchedulerState:
         """Return whether the object or its placement is stored, but cannot be decoded."""
         return f"{OBJECTS}/{path}" in self.objects.broken or f"{PLACEMENTS}/{path}" in self.placements.broken
 
-    def blind(self, path: str) -> str:
+    def unreadable_influence(self, path: str) -> str:
         """Return the key of something that is stored, never could be decoded, and may have a say in where the
         object is; "" if there is nothing.
 
@@ -177,7 +176,7 @@ class SchedulerState:
         stored = self._in_force.get(path)
         return DecisionInput(
             key=key,
-            obj=record.slim,
+            obj=record.reduced,
             table=self.table,
             propagates=record.propagates,
             belongs=record.belongs,
@@ -294,7 +293,9 @@ class SchedulerState:
         else:
             self._all_dirty(self.paths())
 
-    def _catalogue_changed(self, key: str, old: Served | None, new: Served | None, revision: int) -> None:
+    def _catalogue_changed(
+        self, key: str, old: ServedKinds | None, new: ServedKinds | None, revision: int
+    ) -> None:
         name, before = last_segment(key), self.table
         served = {key: value for key, value in before.served.items() if key != name}
         if new is not None:
@@ -309,7 +310,7 @@ class SchedulerState:
         self,
         *,
         clusters: Mapping[str, MemberCluster] | None = None,
-        served: Mapping[str, frozenset[tuple[str, str]]] | None = None,
+        served: Mapping[str, ServedKinds] | None = None,
     ) -> None:
         self.table = ClusterTable(
             clusters=self.table.clusters if clusters is None else clusters,

@@ -29,11 +29,12 @@ from hanse_syncer.act.request import SyncRequest, TransientState
 from hanse_syncer.act.waiting import Waiting
 from hanse_syncer.decide import kinds, plan
 from hanse_syncer.decide.plan import Desired, Seen
-from hanse_syncer.decide.render import Manifest, Renderer
+from hanse_syncer.decide.render import Manifest, ManifestRenderer
+from hanse_syncer.federation.intent import Intent
+from hanse_syncer.federation.state import FederationState
 from hanse_syncer.member.client import MemberClient, MemberObject
 from hanse_syncer.report.metrics import SyncerMetrics
 from hanse_syncer.report.state_table import SyncStateTable
-from hanse_syncer.world import Intent, World
 
 
 class MemberView(Protocol):
@@ -54,11 +55,11 @@ class ReconcileContext:
 
     cluster: str
     federation_id: str
-    world: World
+    federation: FederationState
     member: MemberClient
     states: SyncStateTable
     view: MemberView
-    renderer: Renderer
+    renderer: ManifestRenderer
     events: EventRecorder
     metrics: SyncerMetrics
     tracer: Tracer | None
@@ -69,7 +70,7 @@ class ReconcileContext:
     """Seconds since some moment, for deadlines and pauses."""
     wake: Callable[[str], None]
     """Has an object looked at soon."""
-    suspect: Callable[[str], None]
+    consider_orphan: Callable[[str], None]
     """Has somebody see whether an object is an orphan."""
     endpoints: Callable[[str, str], list[ZoneEndpoints] | None]
     """The ready endpoints of the Service (namespace, name); None while they are not known."""
@@ -98,15 +99,15 @@ class ReconcileContext:
     def request(self, path: str) -> SyncRequest:
         """Return the object at `<group>/<resource>/<namespace>/<name>` as everything is now."""
         key = _key(path)
-        intent = self.world.intent(path)
-        entry = self.world.placement(path)
+        intent = self.federation.intent(path)
+        entry = self.federation.placement(path)
         placement = entry.value if entry is not None else None
         if intent and placement and not is_same_object(placement.object.uid, intent.uid):
             placement = None  # one of the two is of an object of that name that is no more
         desired, placed = plan.desired_in(
             intent, placement, self.cluster, orphan_cluster=self._leaves_objects()
         )
-        if self.world.unreadable(path):
+        if self.federation.unreadable(path):
             desired, placed = Desired.UNTOUCHED, None
         state = self.states.get(path)
         return SyncRequest(
@@ -128,8 +129,8 @@ class ReconcileContext:
         )
 
     def _leaves_objects(self) -> bool:
-        """Whether the cluster leaves the federation and keeps its objects."""
-        cluster = self.world.cluster(self.cluster)
+        """Return whether the cluster leaves the federation and keeps its objects."""
+        cluster = self.federation.cluster(self.cluster)
         return cluster is not None and leaves_objects(cluster)
 
     def serve(self, resources: Iterable[ApiResource]) -> None:

@@ -80,7 +80,7 @@ class ClusterController:
         self._in_flight = InFlight()
         self._connector = MemberConnector(
             cluster,
-            world=dependencies.world,
+            federation=dependencies.federation,
             sealer=dependencies.sealer,
             behaviour=self.behaviour,
             connect=self._connect,
@@ -88,7 +88,7 @@ class ClusterController:
         )
         self.orphans = self._orphan_scanner(fence)
         self._member_events = MemberEventHandler(
-            world=dependencies.world,
+            federation=dependencies.federation,
             states=self.states,
             queue=self.queue,
             orphans=self.orphans,
@@ -98,12 +98,7 @@ class ClusterController:
             monotonic=dependencies.monotonic,
         )
         self._federation_events = FederationEventHandler(
-            world=dependencies.world,
-            queue=self.queue,
-            orphans=self.orphans,
-            latest=self._connector.latest,
-            cluster_changed=self._connector.cluster_changed,
-            monotonic=dependencies.monotonic,
+            queue=self.queue, orphans=self.orphans, cluster_changed=self._connector.cluster_changed
         )
         self._reconciler = ParkingReconciler(
             cluster,
@@ -143,7 +138,7 @@ class ClusterController:
         dependencies = self.dependencies
         dependencies.metrics.begin(self.cluster)
         self.states.load(await dependencies.loader.load(self.cluster))
-        unlisten = dependencies.world.listen(self.cluster, self._federation_events)
+        unlisten = dependencies.federation.listen(self.cluster, self._federation_events)
         try:
             async with asyncio.TaskGroup() as group:
                 tasks = [
@@ -184,13 +179,13 @@ class ClusterController:
         return len(chosen)
 
     def cluster_changed(self) -> None:
-        """The cluster, its credential, its catalogue or the keys of the sealer changed."""
+        """Take note that the cluster, its credential, its catalogue or the keys of the sealer changed."""
         self._connector.cluster_changed()
 
     def _paths(self) -> set[str]:
         """Return the paths of all objects that are or should be in the cluster."""
         known = {path for path, _ in self.states.items()}
-        return known.union(self.dependencies.world.placed(self.cluster))
+        return known.union(self.dependencies.federation.placed(self.cluster))
 
     def _queue_all(self) -> None:
         """Queue everything, what others need first."""
@@ -198,7 +193,9 @@ class ClusterController:
             self.queue.add(path)
 
     def _opened(self, connection: MemberConnection, first: bool) -> None:
-        """A connection is open. It knows nothing of the member: what has not been queued yet is queued."""
+        """Take note that a connection is open. It knows nothing of the member: what has not been queued
+        yet is queued.
+        """
         if self.behaviour.why:
             self._follow_all(connection)
         self._parked.release()
@@ -215,12 +212,12 @@ class ClusterController:
             connection.session.follow(connection.context.request(path).target)
 
     def _answers_again(self) -> None:
-        """The member answers: it is no longer held against it that it misbehaved.
+        """Take note that the member answers: it is no longer held against it that it misbehaved.
 
         It may have been restored from a backup meanwhile.
         """
         self.behaviour.behaves()
-        self.orphans.look()
+        self.orphans.scan_soon()
         self._parked.release()
 
     def _connect(self, sealed: bytes) -> MemberConnection:
@@ -231,7 +228,7 @@ class ClusterController:
                 self.cluster,
                 sealed,
                 dependencies.sealer,
-                known_id=dependencies.world.cluster_id(self.cluster),
+                known_id=dependencies.federation.cluster_id(self.cluster),
             ),
             timeout=dependencies.request_seconds,
             connections=dependencies.concurrency + _SPARE_CONNECTIONS,
@@ -251,7 +248,7 @@ class ClusterController:
         context = ReconcileContext(
             cluster=self.cluster,
             federation_id=dependencies.federation_id,
-            world=dependencies.world,
+            federation=dependencies.federation,
             member=member,
             states=self.states,
             view=session,
@@ -262,22 +259,22 @@ class ClusterController:
             clock=dependencies.clock,
             monotonic=dependencies.monotonic,
             wake=partial(self.queue.add, urgent=True),
-            suspect=self.orphans.suspect,
+            consider_orphan=self.orphans.consider,
             endpoints=session.endpoints,
         )
-        self.orphans.look()
+        self.orphans.scan_soon()
         return MemberConnection(session, context, ObjectReconciler(context))
 
     def _orphan_scanner(self, fence: Callable[[], Compare]) -> OrphanScanner:
         dependencies = self.dependencies
         return OrphanScanner(
             self.cluster,
-            world=dependencies.world,
+            federation=dependencies.federation,
             states=self.states,
             report=OrphanReporter(
                 self.cluster,
                 store=dependencies.store,
-                world=dependencies.world,
+                federation=dependencies.federation,
                 fence=fence,
                 events=dependencies.events,
                 metrics=dependencies.metrics,
@@ -288,6 +285,7 @@ class ClusterController:
             settled=lambda: self.settled,
             interval=dependencies.orphan_interval,
             settle=dependencies.orphan_settle,
+            monotonic=dependencies.monotonic,
         )
 
     def _session(self) -> MemberSession | None:

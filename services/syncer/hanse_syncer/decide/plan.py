@@ -24,7 +24,7 @@ from hanse.api.syncer.v1 import sync_state_pb2 as sync
 from hanse.api.syncer.v1.sync_state_pb2 import SyncState
 from hanse.federation.confirmation import confirmation_of, is_confirmed, is_removed
 from hanse.federation.placements import after_revisions, is_releasing, placement_in
-from hanse_syncer.world import Intent
+from hanse_syncer.federation.intent import Intent
 
 
 class Desired(enum.Enum):

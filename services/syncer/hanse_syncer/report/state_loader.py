@@ -16,9 +16,9 @@ from typing import Final, TypeAlias
 from hanse.api.syncer.v1.sync_state_pb2 import SyncState
 from hanse.boundary import Boundary
 from hanse.errors import HanseError, UnavailableError
+from hanse.federation.records import decode_sync_state
 from hanse.process.telemetry import get_logger
 from hanse.store import Store, keys
-from hanse.store.decoding import decode
 
 _log = get_logger(__name__)
 _GATHER_SECONDS: Final = 0.02
@@ -44,7 +44,7 @@ async def load_states(store: Store) -> States:
         for kv in page.items:
             try:
                 key, cluster = keys.parse_sync_state(kv.key)
-                state = decode(SyncState, kv.value)
+                state = decode_sync_state(kv)
             except (HanseError, ValueError) as error:
                 boundary.failed(kv.key, error)
                 continue

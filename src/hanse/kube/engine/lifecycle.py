@@ -20,6 +20,7 @@ from hanse.kube.kinds.kubernetes import core
 from hanse.kube.kinds.resource_info import ResourceInfo
 from hanse.kube.model.objects import Object, mapping
 from hanse.kube.model.status import Cause, InvalidObjectError
+from hanse.kube.model.times import format_time
 
 Propagation = Literal["", "Background", "Foreground", "Orphan"]
 
@@ -28,11 +29,6 @@ ORPHAN = "orphan"
 
 _ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
 _RANDOM = 5
-
-
-def timestamp(now: datetime) -> str:
-    """Return a time as Kubernetes writes it in metadata: UTC, whole seconds."""
-    return now.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def invalid(info: ResourceInfo, name: str, *causes: Cause) -> InvalidObjectError:
@@ -52,7 +48,7 @@ def for_create(info: ResourceInfo, obj: Object, *, namespace: str, name: str, no
     metadata["name"] = name
     if namespace:
         metadata["namespace"] = namespace
-    metadata |= {"uid": str(uuid.uuid4()), "creationTimestamp": timestamp(now), "generation": 1}
+    metadata |= {"uid": str(uuid.uuid4()), "creationTimestamp": format_time(now), "generation": 1}
     result = {**obj, "metadata": metadata}
     if "status" in info.subresources and not info.strategy.keeps_status:
         result.pop("status", None)
@@ -217,7 +213,7 @@ def for_delete(
     metadata["finalizers"] = _finalizers(old.get("finalizers") or [], propagation)
     grace = _grace(info, current, grace_seconds) if graceful_pods else 0
     if not old.get("deletionTimestamp"):
-        metadata["deletionTimestamp"] = timestamp(now) if not grace else _later(now, grace)
+        metadata["deletionTimestamp"] = format_time(now) if not grace else _later(now, grace)
         metadata["deletionGracePeriodSeconds"] = grace
         metadata["generation"] = int(old.get("generation") or 0) + 1
     elif grace < int(old.get("deletionGracePeriodSeconds") or 0):
@@ -248,4 +244,4 @@ def _grace(info: ResourceInfo, pod: Object, asked: int | None) -> int:
 
 
 def _later(now: datetime, seconds: int) -> str:
-    return timestamp(datetime.fromtimestamp(now.timestamp() + seconds, tz=now.tzinfo))
+    return format_time(datetime.fromtimestamp(now.timestamp() + seconds, tz=now.tzinfo))

@@ -15,9 +15,10 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from functools import partial
+from itertools import groupby
 from typing import Any, Final, TypeAlias
 
-from hanse.store.follow.collection import Collection, Decoded, Difference
+from hanse.store.follow.collection import Collection, DecodedValue, Difference
 from hanse.store.follow.list_watch import Commit, ListWatch
 from hanse.store.spans import Span
 from hanse.store.types import Event, KeyValue, Store, WatchBatch
@@ -56,14 +57,14 @@ class _Collections:
         self._collections = collections
         self._by_prefix = {collection.prefix: collection for collection in collections}
 
-    def count(self, prefix: str) -> int:
+    def key_count(self, prefix: str) -> int:
         """Return how many keys a collection has."""
         return self._by_prefix[prefix].count()
 
     async def prepare_list(self, pages: AsyncIterator[Sequence[KeyValue]]) -> Commit:
         """Decode what differs from what is known; return what replaces it."""
         there: set[str] = set()
-        changed: list[tuple[Collection[Any], Decoded[Any]]] = []
+        changed: list[tuple[Collection[Any], DecodedValue[Any]]] = []
         async for page in pages:
             owned = self._owned(page)
             there.update(kv.key for _, kv in owned)
@@ -80,19 +81,24 @@ class _Collections:
         return partial(self._apply, events, [each for _, each in decoded])
 
     def _apply(
-        self, events: Sequence[tuple[Collection[Any], Event]], decoded: Sequence[Decoded[Any]], _: int
+        self,
+        events: Sequence[tuple[Collection[Any], Event]],
+        decoded: Sequence[DecodedValue[Any]],
+        revision: int,
     ) -> None:
+        """Change the collections and tell subscribers, revision by revision: they see what they hear of."""
         written = iter(decoded)
-        told: list[tuple[Collection[Any], Difference[Any] | None]] = []
-        for collection, event in events:
-            if event.kind == "delete":
-                told.append((collection, collection.drop(event.kv.key, event.kv.mod_revision)))
-            else:
-                told.append((collection, collection.set(next(written))))
-        _tell(told)
+        for _, of_one in groupby(events, key=lambda each: each[1].kv.mod_revision):
+            told: list[tuple[Collection[Any], Difference[Any] | None]] = []
+            for collection, event in of_one:
+                if event.kind == "delete":
+                    told.append((collection, collection.drop(event.kv.key, event.kv.mod_revision)))
+                else:
+                    told.append((collection, collection.set(next(written))))
+            _tell(told)
 
     def _replace(
-        self, there: set[str], changed: Sequence[tuple[Collection[Any], Decoded[Any]]], revision: int
+        self, there: set[str], changed: Sequence[tuple[Collection[Any], DecodedValue[Any]]], revision: int
     ) -> None:
         """Make the collections what the list says; tell the difference in the order of revisions.
 
@@ -113,9 +119,9 @@ class _Collections:
         return None
 
 
-async def _decoded(found: Sequence[_Owned]) -> list[tuple[Collection[Any], Decoded[Any]]]:
+async def _decoded(found: Sequence[_Owned]) -> list[tuple[Collection[Any], DecodedValue[Any]]]:
     """Decode values, in turns of the loop."""
-    decoded: list[tuple[Collection[Any], Decoded[Any]]] = []
+    decoded: list[tuple[Collection[Any], DecodedValue[Any]]] = []
     until = time.perf_counter() + SLICE_SECONDS
     for collection, kv in found:
         if len(kv.value) > LARGE_BYTES:

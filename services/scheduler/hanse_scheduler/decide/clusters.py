@@ -10,6 +10,7 @@ which judges them.
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
@@ -94,9 +95,35 @@ def view_of(message: Cluster) -> MemberCluster:
     )
 
 
-def served_by(catalogue: ApiCatalogue) -> frozenset[tuple[str, str]]:
-    """Return the (group, resource) pairs that a cluster serves."""
-    return frozenset((item.group, item.resource) for item in catalogue.resources)
+class Serving(enum.Enum):
+    """Whether a cluster serves a resource, as far as is known."""
+
+    YES = "yes"
+    NO = "no"
+    UNKNOWN = "unknown"
+    """Whatever serves its group there is away, and nothing was known of the resource before."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServedKinds:
+    """The (group, resource) pairs that a cluster serves, and the groups of which it cannot tell all now."""
+
+    kinds: frozenset[tuple[str, str]]
+    unknown_groups: frozenset[str] = frozenset()
+
+    def serving(self, group: str, resource: str) -> Serving:
+        """Return whether it serves a resource."""
+        if (group, resource) in self.kinds:
+            return Serving.YES
+        return Serving.UNKNOWN if group in self.unknown_groups else Serving.NO
+
+
+def served_by(catalogue: ApiCatalogue) -> ServedKinds:
+    """Return what a cluster serves."""
+    return ServedKinds(
+        frozenset((item.group, item.resource) for item in catalogue.resources),
+        frozenset(item.group for item in catalogue.unknown),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,13 +134,13 @@ class ClusterTable:
     """
 
     clusters: Mapping[str, MemberCluster]
-    served: Mapping[str, frozenset[tuple[str, str]]] = field(default_factory=dict)
+    served: Mapping[str, ServedKinds] = field(default_factory=dict)
     version: int = 0
 
-    def serves(self, cluster: str, *, group: str, resource: str) -> bool:
-        """Return whether the cluster serves the resource, as far as is known."""
+    def serves(self, cluster: str, *, group: str, resource: str) -> Serving:
+        """Return whether the cluster serves the resource; YES for one that has told nothing yet."""
         known = self.served.get(cluster)
-        return known is None or (group, resource) in known
+        return Serving.YES if known is None else known.serving(group, resource)
 
     @classmethod
     def of(cls, views: Iterable[MemberCluster]) -> ClusterTable:
