@@ -202,6 +202,8 @@ class Journal:
                 after[record.fqdn] = before
                 continue
             record.update_time.CopyFrom(now)
+            if before is None or before.HasField("create_time"):
+                record.create_time.CopyFrom(now if before is None else before.create_time)
             after[record.fqdn] = record
             ops.append(Put(self._key(record.fqdn), record.SerializeToString()))
         if keep:

@@ -71,7 +71,18 @@ def compile_cluster(
     told = orphans_condition(stored["metadata"]["name"], orphans, previous)
     if told is not None:
         cluster.conditions.append(since(told, previous, now))
-    return carry(previous, cluster)
+    return with_update_time(carry(previous, cluster), previous, now)
+
+
+def with_update_time(
+    cluster: cluster_pb2.Cluster, previous: cluster_pb2.Cluster | None, now: datetime
+) -> cluster_pb2.Cluster:
+    """Return the cluster with the time of its last change: now, unless it is as it was."""
+    if previous is not None and previous.HasField("update_time"):
+        cluster.update_time.CopyFrom(previous.update_time)
+    if cluster != previous:
+        cluster.update_time.FromDatetime(now)
+    return cluster
 
 
 def intended(stored: Object) -> cluster_pb2.Cluster:
