@@ -37,6 +37,7 @@ from hanse import __version__
 from hanse.errors import (
     DeadlineError,
     HanseError,
+    InternalError,
     InvalidArgumentError,
     ResourceExhaustedError,
     UnavailableError,
@@ -178,7 +179,8 @@ class Pipeline:
         self, method: str, inner: Any, requests: _Requests, stream: Any, context: ServicerContext
     ) -> None:
         task = asyncio.current_task()
-        assert task is not None
+        if task is None:
+            raise InternalError("a stream is served outside a task")
         self._streams[task] = None
         self._open.add(1, {"rpc.method": method})
         with self._call(method, context) as call:

@@ -21,6 +21,7 @@ from hanse.api.syncer.v1 import sync_state_pb2 as sync
 from hanse.api.syncer.v1.sync_state_pb2 import SyncState
 from hanse.backoff import Backoff
 from hanse.control.reconcile import Result
+from hanse.errors import InternalError
 from hanse.kube.client.answer import Answer
 from hanse.kube.kinds.kubernetes import batch
 from hanse.kube.model.objects import Object
@@ -104,7 +105,8 @@ class Applying:
     async def compare(self, request: SyncRequest, manifest: Manifest, live: Object) -> Result | None:
         """Compare what is rendered with the live object; put right what differs."""
         context = self._context
-        assert request.state is not None
+        if request.state is None:
+            raise InternalError("an object without a sync state is not compared")
         metadata = live["metadata"]
         if metadata.get("deletionTimestamp"):
             return Result(requeue_after=5.0)  # somebody deletes it there; when it is gone it is made again
@@ -131,7 +133,8 @@ class Applying:
         twice if need be, before it counts as kept; what is being deleted is waited for, and made again.
         """
         context, state = self._context, request.state
-        assert state is not None
+        if state is None:
+            raise InternalError("an object without a sync state is not kept")
         answer = await context.member.get(request.target)
         verdict = context.member.verdict(request.target, answer)
         if verdict is MemberVerdict.ABSENT:
