@@ -254,11 +254,6 @@ def owner_reference(owner: Object) -> dict[str, Any]:
     }
 
 
-def is_deleting(obj: Object) -> bool:
-    """Report whether the deletion of an object was asked for."""
-    return bool(obj["metadata"].get("deletionTimestamp"))
-
-
 def generation_of(obj: Object) -> int:
     """Return metadata.generation."""
     return int(obj["metadata"].get("generation") or 0)

@@ -69,7 +69,7 @@ class Flow:
     """The bounds of one server."""
 
     def __init__(self, limits: FlowLimits | None = None, *, groups: Iterable[str] | None = None) -> None:
-        """Who is in none of `groups` may only ask about itself; None counts everybody as a user."""
+        """Let who is in none of `groups` only ask about itself; None counts everybody as a user."""
         limits = limits or FlowLimits()
         self._groups = None if groups is None else frozenset(groups)
         self._seconds = limits.queue_seconds

@@ -153,8 +153,10 @@ async def test_the_scheduler_decides_by_the_outline_and_the_syncer_opens(key_fil
     record = scheduler_decode(raw)
     assert isinstance(record, ObjectRecord)
     assert record.propagates
-    assert record.slim["metadata"]["labels"] == {"tier": "db"}
-    assert record.slim["metadata"]["annotations"] == {"federation.alpha.kubernetes.io/cluster-selector": "[]"}
+    assert record.reduced["metadata"]["labels"] == {"tier": "db"}
+    assert record.reduced["metadata"]["annotations"] == {
+        "federation.alpha.kubernetes.io/cluster-selector": "[]"
+    }
     path = KEY.partition("/")[2]
     async with FederationState(SealedStore(store, ObjectSealer.from_file(key_file))) as syncer:
         intent = syncer.intent(path)

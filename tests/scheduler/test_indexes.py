@@ -36,7 +36,7 @@ WEB = "apps/deployments/shop/web"
 
 def record(kind: str = "ConfigMap", *, replicas: int = 0, propagates: bool = True) -> ObjectRecord:
     """What is kept of an object."""
-    return ObjectRecord(slim={"kind": kind, "spec": {"replicas": replicas}}, propagates=propagates)
+    return ObjectRecord(reduced={"kind": kind, "spec": {"replicas": replicas}}, propagates=propagates)
 
 
 @given(st.lists(st.tuples(st.sampled_from(PATHS), PLACEMENTS), max_size=12))

@@ -89,7 +89,7 @@ def test_any_stored_workload_is_decided_on_or_unreadable(obj: Any) -> None:
     except (ValueError, HanseError):
         return
     assert isinstance(record, ObjectRecord)
-    inputs = DecisionInput(key=WEB, obj=record.slim, table=table("a", "b"), propagates=record.propagates)
+    inputs = DecisionInput(key=WEB, obj=record.reduced, table=table("a", "b"), propagates=record.propagates)
     assert decide(inputs, rules=Rules(), now=NOW).changed
 
 

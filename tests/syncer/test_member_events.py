@@ -158,7 +158,7 @@ async def test_another_version_or_object_is_queued_with_what_came(bench: Bench, 
     bench.handler.changed(WEB, seen, {"kind": "ConfigMap"})
     assert await bench.queued() == [WEB]
     assert bench.context.transients[WEB].live == {"kind": "ConfigMap"}
-    assert bench.context.transients[WEB].looked_at == bench.now
+    assert bench.context.transients[WEB].queued_at == bench.now
 
 
 async def test_an_object_that_changes_all_the_time_is_queued_a_few_times_a_second(bench: Bench) -> None:

@@ -14,13 +14,13 @@ from dataclasses import dataclass
 
 from hanse.control import Request, Result
 from hanse.kube.engine.served import ObjectChange
-from hanse.kube.model.objects import Object, mapping
+from hanse.kube.model.objects import Object, is_deleting, mapping
 from hanse_simulator.addresses import Pool, number, text
 from hanse_simulator.controllers import podstatus
 from hanse_simulator.controllers.events import Recorder
 from hanse_simulator.controllers.loops import Loop, itself, split
 from hanse_simulator.controllers.pods import phase
-from hanse_simulator.world import NODES, PODS, ClusterContext, is_deleting
+from hanse_simulator.world import NODES, PODS, ClusterContext
 
 MANAGER = "kubelet"
 

@@ -14,7 +14,7 @@ from hanse.control import Request
 from hanse.errors import AlreadyExistsError, NotFoundError, PermissionDeniedError
 from hanse.kube.engine.served import ObjectChange
 from hanse.kube.kinds.kubernetes import core
-from hanse.kube.model.objects import Object, mapping
+from hanse.kube.model.objects import Object, is_deleting, mapping
 from hanse_simulator.controllers.loops import Loop
 from hanse_simulator.world import (
     CONFIG_MAPS,
@@ -22,7 +22,6 @@ from hanse_simulator.world import (
     SERVICE_ACCOUNTS,
     ClusterContext,
     Resource,
-    is_deleting,
 )
 
 ROOT_CA = "kube-root-ca.crt"

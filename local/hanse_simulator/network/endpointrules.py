@@ -10,10 +10,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from hanse.kube.kinds.kubernetes import core
-from hanse.kube.model.objects import Object, labels_of, mapping, name_of, sequence
+from hanse.kube.model.objects import Object, is_deleting, labels_of, mapping, name_of, sequence
 from hanse.numbers import whole_number
 from hanse_simulator.controllers.pods import is_ready, phase
-from hanse_simulator.world import is_deleting, owner_reference
+from hanse_simulator.world import owner_reference
 
 SLICE_SIZE = 100
 """Endpoints per slice. As kube-controller-manager's --max-endpoints-per-slice."""

@@ -15,7 +15,7 @@ from hanse.control import Request
 from hanse.errors import AlreadyExistsError, NotFoundError, PermissionDeniedError
 from hanse.kube.engine.served import ObjectChange
 from hanse.kube.kinds.kubernetes import core
-from hanse.kube.model.objects import Object, labels_of, mapping
+from hanse.kube.model.objects import Object, is_deleting, labels_of, mapping
 from hanse.kube.model.selectors import LabelSelector
 from hanse.well_known import ZONE_LABEL
 from hanse_simulator.controllers.loops import Loop, controlled_by, itself, split
@@ -29,7 +29,6 @@ from hanse_simulator.world import (
     SERVICES,
     ClusterContext,
     Resource,
-    is_deleting,
 )
 
 MANAGER = "kube-controller-manager"

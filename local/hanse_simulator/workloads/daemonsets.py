@@ -13,14 +13,14 @@ from typing import Any
 from hanse.control import Request, Result
 from hanse.kube.engine.served import ObjectChange
 from hanse.kube.kinds.kubernetes import apps
-from hanse.kube.model.objects import Object, labels_of, mapping, name_of
+from hanse.kube.model.objects import Object, is_deleting, labels_of, mapping, name_of
 from hanse_simulator.controllers import capacity
 from hanse_simulator.controllers import pods as pod_rules
 from hanse_simulator.controllers.loops import Loop, controlled_by, itself, split
 from hanse_simulator.workloads import revisions
 from hanse_simulator.workloads.ownership import claim
 from hanse_simulator.workloads.rollout import scaled
-from hanse_simulator.world import DAEMON_SETS, NODES, PODS, ClusterContext, generation_of, is_deleting
+from hanse_simulator.world import DAEMON_SETS, NODES, PODS, ClusterContext, generation_of
 
 _TOLERATED = (
     {"key": "node.kubernetes.io/not-ready", "operator": "Exists"},

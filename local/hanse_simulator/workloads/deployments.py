@@ -15,7 +15,7 @@ from hanse.control import Request, Result
 from hanse.errors import AlreadyExistsError
 from hanse.kube.engine.served import ObjectChange
 from hanse.kube.kinds.kubernetes import apps
-from hanse.kube.model.objects import Object, annotations_of, mapping, name_of
+from hanse.kube.model.objects import Object, annotations_of, is_deleting, mapping, name_of
 from hanse.numbers import whole_number
 from hanse_simulator.controllers import pods as pod_rules
 from hanse_simulator.controllers.loops import Loop, controlled_by, itself, split
@@ -29,7 +29,6 @@ from hanse_simulator.world import (
     REPLICA_SETS,
     ClusterContext,
     controller_of,
-    is_deleting,
     owner_reference,
 )
 

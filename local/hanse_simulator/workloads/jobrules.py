@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from hanse.kube.model.objects import Object, annotations_of, mapping, sequence
+from hanse.kube.model.objects import Object, annotations_of, is_deleting, mapping, sequence
 from hanse.numbers import whole_number
 from hanse_simulator.controllers.pods import deletion_order, is_active, phase
-from hanse_simulator.world import is_deleting, is_true
+from hanse_simulator.world import is_true
 
 INDEX = "batch.kubernetes.io/job-completion-index"
 

@@ -14,13 +14,13 @@ from typing import Any
 
 from hanse.control import Request, Result
 from hanse.kube.kinds.kubernetes import batch
-from hanse.kube.model.objects import Object, mapping, sequence
+from hanse.kube.model.objects import Object, is_deleting, mapping, sequence
 from hanse_simulator.controllers import pods as pod_rules
 from hanse_simulator.controllers.conditions import set_condition, without
 from hanse_simulator.controllers.loops import Loop, controlled_by, itself, split
 from hanse_simulator.workloads import jobrules
 from hanse_simulator.workloads.ownership import claim
-from hanse_simulator.world import JOBS, PODS, ClusterContext, is_deleting, is_true, parse_time, seconds_until
+from hanse_simulator.world import JOBS, PODS, ClusterContext, is_true, parse_time, seconds_until
 
 
 class Jobs:

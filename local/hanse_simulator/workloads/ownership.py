@@ -9,12 +9,11 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from hanse.kube.model.objects import Object, labels_of
+from hanse.kube.model.objects import Object, is_deleting, labels_of
 from hanse_simulator.world import (
     ClusterContext,
     Resource,
     controller_of,
-    is_deleting,
     owner_reference,
     selector_of,
 )

@@ -10,11 +10,11 @@ from typing import Any
 
 from hanse.control import Request, Result
 from hanse.kube.kinds.kubernetes import apps
-from hanse.kube.model.objects import Object, labels_of, mapping
+from hanse.kube.model.objects import Object, is_deleting, labels_of, mapping
 from hanse_simulator.controllers import pods as pod_rules
 from hanse_simulator.controllers.loops import Loop, controlled_by, itself, split
 from hanse_simulator.workloads.ownership import claim
-from hanse_simulator.world import PODS, REPLICA_SETS, ClusterContext, generation_of, is_deleting
+from hanse_simulator.world import PODS, REPLICA_SETS, ClusterContext, generation_of
 
 BURST = 500
 """How many Pods are made or deleted in one look. As Kubernetes' BurstReplicas."""

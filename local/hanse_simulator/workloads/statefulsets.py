@@ -12,7 +12,7 @@ from typing import Any
 from hanse.control import Request, Result
 from hanse.errors import AlreadyExistsError
 from hanse.kube.kinds.kubernetes import apps
-from hanse.kube.model.objects import Object, labels_of, mapping, name_of, sequence
+from hanse.kube.model.objects import Object, is_deleting, labels_of, mapping, name_of, sequence
 from hanse.numbers import whole_number
 from hanse_simulator.controllers import pods as pod_rules
 from hanse_simulator.controllers.loops import Loop, controlled_by, itself, split
@@ -25,7 +25,6 @@ from hanse_simulator.world import (
     STATEFUL_SETS,
     ClusterContext,
     generation_of,
-    is_deleting,
 )
 
 POD_NAME = "statefulset.kubernetes.io/pod-name"

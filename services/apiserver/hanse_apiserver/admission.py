@@ -19,7 +19,7 @@ from hanse.kube.engine.hooks import AdmissionRequest
 from hanse.kube.engine.lifecycle import ORPHAN, unchanged
 from hanse.kube.engine.options import SYSTEM
 from hanse.kube.kinds.kubernetes import core
-from hanse.kube.model.objects import Object, mapping, sequence
+from hanse.kube.model.objects import Object, is_deleting, mapping, sequence
 from hanse.process.telemetry import inject_traceparent
 from hanse.security.auth import service_name
 from hanse.well_known import GROUP, SYNC_FINALIZER, TRACEPARENT, UNJOIN_FINALIZER
@@ -73,7 +73,7 @@ def _required(request: AdmissionRequest) -> list[str]:
     if not finalizer:
         return []
     had = sequence(mapping(request.old, "metadata"), "finalizers")
-    if not mapping(request.object, "metadata").get("deletionTimestamp"):
+    if not is_deleting(request.object):
         return [finalizer]
     if finalizer not in had:
         return []  # nothing can be added to what is being deleted

@@ -17,7 +17,7 @@ from hanse.federation.records import decode_cluster, decode_sync_state
 from hanse.federation.tracing import traceparent_of
 from hanse.kube.engine import unreadable
 from hanse.kube.model import untrusted
-from hanse.kube.model.objects import mapping
+from hanse.kube.model.objects import is_deleting, mapping
 from hanse.store import KeyValue, keys
 from hanse_dns.compiler import ClusterView, Presence
 from hanse_dns.names import is_answer
@@ -36,7 +36,7 @@ class ServiceIntent:
 
 
 def cluster_view(kv: KeyValue) -> ClusterView:
-    """A cluster as `registry` stores it. Raises ValueError."""
+    """Return a cluster as `registry` stores it. Raises ValueError."""
     message = decode_cluster(kv)
     return ClusterView(
         name=keys.last_segment(kv.key),
@@ -47,20 +47,20 @@ def cluster_view(kv: KeyValue) -> ClusterView:
 
 
 def service_intent(kv: KeyValue) -> ServiceIntent:
-    """A Service as `apiserver` stores it. One that is being deleted loses its names first."""
+    """Return a Service as `apiserver` stores it. One that is being deleted loses its names first."""
     stored, why = unreadable.decode(keys.ObjectKey.parse(kv.key), kv.value)
     if why:
         raise ValueError(why)
     metadata = stored["metadata"]
     return ServiceIntent(
-        named=mapping(stored, "spec").get("type") == "LoadBalancer" and "deletionTimestamp" not in metadata,
+        named=mapping(stored, "spec").get("type") == "LoadBalancer" and not is_deleting(stored),
         uid=metadata.get("uid", ""),
         traceparent=traceparent_of(stored),
     )
 
 
 def presence(kv: KeyValue) -> Presence | None:
-    """A Service in one cluster as `syncer` stores it; None if there is nothing of ours.
+    """Return a Service in one cluster as `syncer` stores it; None if there is nothing of ours.
 
     What no DNS message can carry is no address, whatever the member says. Raises ValueError.
     """

@@ -61,7 +61,7 @@ class SchedulerServicer(scheduler_service_pb2_grpc.SchedulerServiceServicer):
         self._hub: WatchHub[Placement] = WatchHub(_Placements(state.placements))
 
     async def GetPlacement(self, request: pb.GetPlacementRequest, context: Any) -> Placement:
-        """One placement. Raises NotFoundError."""
+        """Return one placement. Raises NotFoundError."""
         path = _path(request.name)
         kv = await self._store.get(f"{PLACEMENTS}/{path}")
         if kv is None:
@@ -71,7 +71,7 @@ class SchedulerServicer(scheduler_service_pb2_grpc.SchedulerServiceServicer):
     async def ListPlacements(
         self, request: pb.ListPlacementsRequest, context: Any
     ) -> pb.ListPlacementsResponse:
-        """One page of placements."""
+        """Return one page of placements."""
         prefix = parent_prefix(request.parent, PLACEMENTS, depth=3)
         chosen_by = ListFilter.parse(request.filter, Placement.DESCRIPTOR)
         if not request.filter:
@@ -102,7 +102,7 @@ class SchedulerServicer(scheduler_service_pb2_grpc.SchedulerServiceServicer):
     async def WatchPlacements(
         self, request: pb.WatchPlacementsRequest, context: Any
     ) -> AsyncIterator[pb.WatchPlacementsResponse]:
-        """The placements as they are, then every change."""
+        """Yield the placements as they are, then every change."""
         prefix = parent_prefix(request.parent, PLACEMENTS, depth=3)
         if not request.revision:
             await self._state.follower.current()
@@ -117,7 +117,7 @@ class SchedulerServicer(scheduler_service_pb2_grpc.SchedulerServiceServicer):
     async def ExplainPlacement(
         self, request: pb.ExplainPlacementRequest, context: Any
     ) -> pb.ExplainPlacementResponse:
-        """What would be decided now, and how."""
+        """Return what would be decided now, and how."""
         path = key_of(request.object).path()
         for _ in range(_ATTEMPTS):
             await self._state.follower.current()
@@ -136,20 +136,20 @@ class SchedulerServicer(scheduler_service_pb2_grpc.SchedulerServiceServicer):
     async def PreviewPlacement(
         self, request: pb.PreviewPlacementRequest, context: Any
     ) -> pb.ExplainPlacementResponse:
-        """What would be decided for a manifest, and how."""
+        """Return what would be decided for a manifest, and how."""
         await self._state.follower.current()
         key, decision = await self._evaluator.preview(request.manifest)
         return self._explained(key.path(), decision)
 
     async def RebalancePlacement(self, request: pb.RebalancePlacementRequest, context: Any) -> Placement:
-        """Divides again, once."""
+        """Divide again, once."""
         path = _path(request.name)
         reconciler = self._scheduler.reconciler
         await self._state.follower.current()
         return await reconciler.change(path, rebalance=True)
 
     async def EvictPlacement(self, request: pb.EvictPlacementRequest, context: Any) -> Placement:
-        """Moves an object away from a cluster."""
+        """Move an object away from a cluster."""
         path = _path(request.name)
         reconciler = self._scheduler.reconciler
         await self._state.follower.current()

@@ -2,7 +2,7 @@
 
 What configures the federation itself goes nowhere, unless a policy selects it; and what belongs to clusters
 themselves (`hanse.federation.belongings`) goes nowhere in any case. Whoever must know whether an object can
-be in members asks here. Pure functions. Next: the scheduler, which places what propagates.
+be in members asks here. Pure functions. Next: `hanse_scheduler.decide.decision`, which places it.
 """
 
 from __future__ import annotations

@@ -79,7 +79,7 @@ def restrict(descriptor: Descriptor, path: Sequence[str], sign: str, operand: Op
 
 
 def _of_scalar(found: FieldDescriptor, sign: str, operand: Operand, name: str) -> Test:
-    """What is not set is not equal to anything, and in no order."""
+    """Return what is not set is not equal to anything, and in no order."""
     first, unset = found.name, sign == "!="
     compare = _compare(found, "=" if sign == ":" else sign, operand.text, name)
     if not found.has_presence:
@@ -88,7 +88,7 @@ def _of_scalar(found: FieldDescriptor, sign: str, operand: Operand, name: str) -
 
 
 def _of_list(found: FieldDescriptor, rest: Sequence[str], sign: str, operand: Operand, name: str) -> Test:
-    """Whether one element at least is so."""
+    """Return whether one element at least is so."""
     first, inner = found.name, found.message_type
     if sign != ":":
         refuse(f"{first} is a list: ask with {name}:VALUE for what it has")
@@ -169,7 +169,9 @@ def _number(text: str, name: str) -> float:
 
 
 def _wildcard(text: str, sign: str) -> Test:
-    """A text with a star at either end stands for all that begins, ends, or goes on so."""
+    """Return the test for a text; one with a star at either end stands for all that begins, ends, or goes
+    on so.
+    """
     starts, ends = text.endswith("*"), text.startswith("*")
     bare = text.strip("*")
     wanted = sign == "="

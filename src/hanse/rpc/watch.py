@@ -47,7 +47,7 @@ class Followed(Protocol[T_co]):
         """Wait until `revision` is reached. Raises DeadlineError after `timeout` seconds."""
 
     def items(self) -> Iterable[tuple[str, T_co]]:
-        """What there is now."""
+        """Yield what there is now."""
 
     def subscribe(
         self, on_change: Callable[[str, T_co | None, T_co | None, int], None]

@@ -44,7 +44,7 @@ class Stage(StrEnum):
 
 
 def stage_of(directory: Path) -> Stage:
-    """The stage that a directory is in. Raises ConfigError if it has no authority that can be used."""
+    """Return the stage that a directory is in. Raises ConfigError if it has no authority that can be used."""
     trusted = certificates_of(CertificateAuthority.read(directory).ca_pem)
     if (following := _next(directory)) is not None and following in trusted:
         return Stage.TRUSTED
@@ -52,7 +52,7 @@ def stage_of(directory: Path) -> Stage:
 
 
 def successor(directory: Path) -> CertificateAuthority | None:
-    """The authority that is to follow, if it is trusted already."""
+    """Return the authority that is to follow, if it is trusted already."""
     if stage_of(directory) is not Stage.TRUSTED:
         return None
     return CertificateAuthority.read(directory, NEXT)
@@ -111,7 +111,7 @@ def finish(directory: Path) -> None:
 
 
 def past(directory: Path) -> tuple[bytes, ...]:
-    """The certificates, PEM, of authorities that were replaced."""
+    """Return the certificates, PEM, of authorities that were replaced."""
     try:
         return certificates_of((directory / OLD).read_bytes())
     except FileNotFoundError:
@@ -121,7 +121,7 @@ def past(directory: Path) -> tuple[bytes, ...]:
 
 
 def _next(directory: Path) -> bytes | None:
-    """The certificate of the authority that is to follow, PEM; None if there is none with its key."""
+    """Return the certificate of the authority that is to follow, PEM; None if there is none with its key."""
     try:
         cert_pem = (directory / f"{NEXT}.crt").read_bytes()
         key_pem = (directory / f"{NEXT}.key").read_bytes()

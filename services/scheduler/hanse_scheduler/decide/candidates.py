@@ -62,7 +62,7 @@ def candidates_of(
     evicted: Collection[str],
     now: float,
 ) -> Candidates:
-    """Sort the clusters into those that have or get the object, and those that do not.
+    """Return the clusters that have or get the object, and why the others do not.
 
     `placed` is where the object is placed now, `contents` where a namespace has something in it, `evicted`
     where somebody moved the object away from.

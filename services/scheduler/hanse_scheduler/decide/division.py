@@ -90,7 +90,7 @@ def divide(
     now: float,
     key: str,
 ) -> Division:
-    """Share `totals` out. `toleration` is in seconds, `key` is `namespace/name`."""
+    """Return how `totals` is shared out. `toleration` is in seconds, `key` is `namespace/name`."""
     result = Division()
     active, away = _split(clusters, toleration=toleration, now=now, result=result)
     for item in away:

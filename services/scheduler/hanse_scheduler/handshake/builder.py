@@ -178,7 +178,8 @@ class PlacementBuilder:
         placement.refused.extend(refusals)
 
     def _finish(self, placement: Placement) -> Placement:
-        """Set the times and the trace context, cut off what is too long, and keep unknown fields."""
+        """Return the placement with times and trace context, without what is too long, with unknown
+        fields."""
         now = timestamp_of(self._rules.now)
         before = self._previous.placement if self._previous.is_about(self._obj) else None
         if before is None:

@@ -31,7 +31,7 @@ from hanse_scheduler.placing import events
 from hanse_scheduler.placing.evaluator import Evaluator
 from hanse_scheduler.state.scheduler_state import SchedulerState
 
-BLIND_SECONDS = 5.0
+UNREADABLE_SECONDS = 5.0
 """When to look again while a cluster or a policy cannot be read."""
 
 _ATTEMPTS = 5
@@ -78,8 +78,8 @@ class PlacementReconciler:
                 if await self._forget(path):
                     return None
                 continue
-            if self._state.blind(path):
-                return Result(requeue_after=BLIND_SECONDS)
+            if self._state.unreadable_influence(path):
+                return Result(requeue_after=UNREADABLE_SECONDS)
             decision = await self._evaluator.decide(path)
             if decision is None:
                 continue
@@ -88,7 +88,7 @@ class PlacementReconciler:
         raise ConflictError(f"{path} keeps changing while it is decided on; it is tried again")
 
     async def change(self, path: str, *, rebalance: bool = False, evict: str = "") -> Placement:
-        """Decide for the path once with a request of a person, and store it. Returns the placement.
+        """Decide once with the request of a person, store that, and return the placement.
 
         Raises NotFoundError without such an object, FailedPreconditionError if it cannot be decided on.
         """
@@ -97,9 +97,10 @@ class PlacementReconciler:
                 raise NotFoundError(
                     f"there is no object {path}: name one that exists", metadata={"object": path}
                 )
-            if blind := self._state.blind(path):
+            if unreadable := self._state.unreadable_influence(path):
                 raise FailedPreconditionError(
-                    f"{blind} cannot be read, and {path} is placed by it, so it is not moved: see the log"
+                    f"{unreadable} cannot be read, and {path} is placed by it, so it is not moved: "
+                    "see the log"
                 )
             decision = await self._evaluator.decide(path, rebalance=rebalance, evict=evict)
             if decision is None:
@@ -152,7 +153,7 @@ class PlacementReconciler:
         self._writes.add(1)
         self._state.wrote(path, placement, result.revision)
         if self._recorder is not None and placement is not None:
-            events.record(self._recorder, record.slim, known.value if known else None, placement)
+            events.record(self._recorder, record.reduced, known.value if known else None, placement)
         return True
 
     async def _forget(self, path: str) -> bool:

@@ -53,12 +53,12 @@ IGNORED: Final = Ignored()
 
 @dataclass(frozen=True, slots=True)
 class ObjectRecord:
-    """What decisions depend on of a stored object: `slim` is the object without everything else.
+    """What decisions depend on of a stored object: `reduced` is the object without everything else.
 
     Equal records lead to equal decisions, unless override policies look at the whole object.
     """
 
-    slim: Object
+    reduced: Object
     propagates: bool
     belongs: str = ""
     """Why it belongs to each cluster itself; empty if it does not."""
@@ -67,7 +67,7 @@ class ObjectRecord:
     @property
     def kind(self) -> str:
         """Return the object's kind."""
-        return str(self.slim.get("kind", ""))
+        return str(self.reduced.get("kind", ""))
 
 
 FederatedObject: TypeAlias = ObjectRecord | PlacementPolicy | OverridePolicy | Ignored
@@ -116,21 +116,21 @@ def record_of(obj: Object, *, key: ObjectKey) -> ObjectRecord:
     """Return the record of a whole object."""
     metadata: Mapping[str, Any] = obj.get("metadata") or {}
     annotations: Mapping[str, str] = metadata.get("annotations") or {}
-    slim_metadata: Object = {name: metadata[name] for name in _METADATA_FIELDS if metadata.get(name)}
+    reduced_metadata: Object = {name: metadata[name] for name in _METADATA_FIELDS if metadata.get(name)}
     said = {name: annotations[name] for name in _ANNOTATIONS if name in annotations}
     if said:
-        slim_metadata["annotations"] = said
-    slim: Object = {
+        reduced_metadata["annotations"] = said
+    reduced: Object = {
         "apiVersion": obj.get("apiVersion", ""),
         "kind": obj.get("kind", ""),
-        "metadata": slim_metadata,
+        "metadata": reduced_metadata,
     }
     if (key.group, key.resource) in WORKLOADS:
         spec: Mapping[str, Any] = mapping(obj, "spec")
-        slim["spec"] = {name: spec[name] for name in _SPEC_FIELDS if name in spec}
+        reduced["spec"] = {name: spec[name] for name in _SPEC_FIELDS if name in spec}
     propagates = object_propagates(key.group, key.resource, obj)
     return ObjectRecord(
-        slim=slim,
+        reduced=reduced,
         propagates=propagates,
         belongs="" if propagates else belongings.of(key.group, key.resource, obj),
         traceparent=traceparent_of(obj),

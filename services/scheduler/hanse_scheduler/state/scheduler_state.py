@@ -128,7 +128,7 @@ class SchedulerState:
         """Return whether the object or its placement is stored, but cannot be decoded."""
         return f"{OBJECTS}/{path}" in self.objects.broken or f"{PLACEMENTS}/{path}" in self.placements.broken
 
-    def blind(self, path: str) -> str:
+    def unreadable_influence(self, path: str) -> str:
         """Return the key of something that is stored, never could be decoded, and may have a say in where the
         object is; "" if there is nothing.
 
@@ -176,7 +176,7 @@ class SchedulerState:
         stored = self._in_force.get(path)
         return DecisionInput(
             key=key,
-            obj=record.slim,
+            obj=record.reduced,
             table=self.table,
             propagates=record.propagates,
             belongs=record.belongs,

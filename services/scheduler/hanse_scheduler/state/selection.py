@@ -24,14 +24,11 @@ from hanse_scheduler.decide.policies import (
     OverridePolicy,
     PlacementPolicy,
     PolicyHead,
-    PolicyIndex,
-    applying,
-    deciding,
     names,
-    selecting,
     selects,
 )
 from hanse_scheduler.state.object_index import ObjectIndex
+from hanse_scheduler.state.policy_index import PolicyIndex, applying, deciding, selecting
 from hanse_scheduler.state.records import ObjectRecord
 
 MANY_SELECTORS: Final = 5_000
@@ -83,8 +80,8 @@ class PolicySelection:
     async def of(self, path: str, record: ObjectRecord) -> Selection | None:
         """Return the policies that select the object; None if policies changed while that was found out."""
         group = resource_of(path)[0]
-        placing = self._placing.about(record.slim, group=group)
-        changing = self._changing.about(record.slim, group=group)
+        placing = self._placing.about(record.reduced, group=group)
+        changing = self._changing.about(record.reduced, group=group)
         heads = [*(policy.head for policy in placing), *(policy.head for policy in changing)]
         if sum(len(head.selectors) for head in heads) <= MANY_SELECTORS:
             return _selection(record, placing, changing, group=group)
@@ -112,13 +109,14 @@ class PolicySelection:
             asyncio.get_running_loop().call_soon(self._go_on)
 
     def _selected_by(self, head: PolicyHead) -> Iterator[None]:
-        """Report the objects that a policy selects, one at a step; also one that cannot be compared."""
+        """Yield after each object that a policy may select; report those that it does or cannot be compared
+        with."""
         for group, kind in {(selector.group, selector.kind) for selector in head.selectors}:
             for path in self._objects.of_kind(group, kind):
                 record = self._objects.get(path)
                 if record is not None:
                     try:
-                        meant = selects(head, record.slim, group=group)
+                        meant = selects(head, record.reduced, group=group)
                     except Exception as error:  # noqa: BLE001 - its decision says what is wrong with it
                         meant = bool(self._boundary.failed(path, error))
                     if meant:
@@ -134,7 +132,7 @@ def _selection(
     group: str,
 ) -> Selection:
     """Return which of the policies are about the object; of what belongs to clusters those that name it."""
-    found = selecting(placing, record.slim, group=group)
+    found = selecting(placing, record.reduced, group=group)
     if record.belongs:
-        found = [policy for policy in found if names(policy.head, record.slim, group=group)]
-    return Selection(deciding(found), applying(selecting(changing, record.slim, group=group)))
+        found = [policy for policy in found if names(policy.head, record.reduced, group=group)]
+    return Selection(deciding(found), applying(selecting(changing, record.reduced, group=group)))

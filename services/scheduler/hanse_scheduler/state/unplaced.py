@@ -28,7 +28,7 @@ class UnplacedReplicas:
             return
         missing = 0
         if record is not None and record.propagates:
-            missing = shortfall(record.slim, kind, placement.clusters if placement is not None else ())
+            missing = shortfall(record.reduced, kind, placement.clusters if placement is not None else ())
         self.total += missing - self._missing.pop(path, 0)
         if missing:
             self._missing[path] = missing

@@ -24,7 +24,7 @@ from hanse.control.reconcile import Result
 from hanse.errors import InternalError
 from hanse.kube.client.answer import Answer
 from hanse.kube.kinds.kubernetes import batch
-from hanse.kube.model.objects import Object
+from hanse.kube.model.objects import Object, is_deleting
 from hanse.kube.model.untrusted import mapping
 from hanse.process.telemetry import span_from_traceparent
 from hanse.turns import is_heavy
@@ -86,7 +86,7 @@ class Applying:
         raise self._error(request, verdict, answer)
 
     async def check(self, request: SyncRequest, manifest: Manifest) -> Result | None:
-        """The list or watch leaves a doubt: read the object by name."""
+        """Read the object by name, because the list or watch leaves a doubt."""
         context = self._context
         answer = await context.member.get(request.target)
         verdict = context.member.verdict(request.target, answer)
@@ -108,7 +108,7 @@ class Applying:
         if request.state is None:
             raise InternalError("an object without a sync state is not compared")
         metadata = live["metadata"]
-        if metadata.get("deletionTimestamp"):
+        if is_deleting(live):
             return Result(requeue_after=5.0)  # somebody deletes it there; when it is gone it is made again
         if str(metadata["uid"]) != request.uid:
             if not self._may_take(request, live, str(metadata["uid"])):
@@ -127,7 +127,7 @@ class Applying:
         )
 
     async def keep(self, request: SyncRequest, manifest: Manifest) -> Result | None:
-        """A DELETE that is taken back may have been carried out, or may still arrive: read the object.
+        """Keep an object whose DELETE is taken back: that may have been carried out, or may still arrive.
 
         It does nothing to an object in another resourceVersion than it names. So what is there is written to,
         twice if need be, before it counts as kept; what is being deleted is waited for, and made again.
@@ -144,7 +144,7 @@ class Applying:
             raise self._error(request, verdict, answer)
         live = answer.document
         uid = str(live["metadata"]["uid"])
-        if live["metadata"].get("deletionTimestamp"):
+        if is_deleting(live):
             raise _being_deleted()
         if uid != state.delete_uid:
             return await self.compare(request, manifest, live)
@@ -174,13 +174,13 @@ class Applying:
     def _applied(
         self, request: SyncRequest, manifest: Manifest, live: Object, *, repaired: bool
     ) -> Result | None:
-        """The member took the manifest: that counts unless it is deleting the object all the same."""
-        if live["metadata"].get("deletionTimestamp"):
+        """Record the apply, unless the member is deleting the object all the same."""
+        if is_deleting(live):
             raise _being_deleted()
         return self._recorder.applied(request, manifest, live, repaired=repaired)
 
     async def resolve(self, request: SyncRequest, manifest: Manifest) -> Result | None:
-        """What is there is not what was expected, or cannot be told without a look: read it, then decide."""
+        """Read what is there, which is not what was expected or cannot be known without, and decide."""
         context = self._context
         answer = await context.member.get(request.target)
         verdict = context.member.verdict(request.target, answer)
@@ -198,7 +198,7 @@ class Applying:
             raise self._error(request, verdict, answer)
         live = answer.document
         uid = str(live["metadata"]["uid"])
-        if live["metadata"].get("deletionTimestamp"):
+        if is_deleting(live):
             raise _being_deleted()
         if not self._may_take(request, live, uid):
             raise self._conflict(request, live)
@@ -211,7 +211,8 @@ class Applying:
         raise self._error(request, verdict, applied)
 
     def _may_take(self, request: SyncRequest, live: Object, uid: str) -> bool:
-        """Whether the live object is ours, or may become ours; never what belongs to the cluster itself."""
+        """Return whether the live object is ours, or may become ours; never what belongs to the cluster
+        itself."""
         context = self._context
         if request.belongs(live):
             return False
@@ -248,7 +249,8 @@ class Applying:
         return SyncError(condition, slow=True)
 
     def _is_finished(self, request: SyncRequest, manifest: Manifest) -> bool:
-        """Whether it is a Job that finished and that the member then cleaned up: it must not run twice."""
+        """Return whether it is a Job that finished and that the member then cleaned up: it must not run
+        twice."""
         spec = manifest.object.get("spec") or {}
         if (
             not batch.JOB.matches(manifest.object)
@@ -321,7 +323,7 @@ def _being_deleted() -> SyncError:
 
 
 def _changed_concurrently() -> SyncError:
-    """Somebody else changes the object at the same time: look again, later each time."""
+    """Return the error for an object that somebody else changes at the same time."""
     condition = SyncCondition(
         sync.FAILED, "ChangedMeanwhile", "the object changes in the cluster while it is applied"
     )

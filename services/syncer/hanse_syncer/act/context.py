@@ -130,7 +130,7 @@ class ReconcileContext:
         )
 
     def _leaves_objects(self) -> bool:
-        """Whether the cluster leaves the federation and keeps its objects."""
+        """Return whether the cluster leaves the federation and keeps its objects."""
         cluster = self.federation.cluster(self.cluster)
         return cluster is not None and leaves_objects(cluster)
 

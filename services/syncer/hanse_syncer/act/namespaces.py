@@ -87,7 +87,8 @@ async def instances(member: MemberClient, definition: Mapping[str, Any], *, fede
 
 
 async def _judged(items: list[Item], kinds: Iterable[ServedResource]) -> Contents:
-    """Judge in a thread: a hundred thousand items take half a second, which may not hold the loop."""
+    """Return the judgement, made in a thread: a hundred thousand items take half a second, which may not hold
+    the loop."""
     return await asyncio.to_thread(judge, items, listed={(kind.group, kind.kind) for kind in kinds})
 
 
@@ -136,7 +137,7 @@ async def _served(member: MemberClient, known: Iterable[ApiResource]) -> list[Se
 
 
 async def _denied(member: MemberClient, api_version: str, resource: str) -> bool:
-    """Whether the member says that it does not serve the resource."""
+    """Return whether the member says that it does not serve the resource."""
     try:
         return await member.lacks(api_version, resource)
     except SyncError:
@@ -183,5 +184,5 @@ async def _shown(member: MemberClient, request: ApiRequest, *, what: str) -> Ans
 
 
 def _unknown(message: str, retry_after: float | None = None) -> SyncError:
-    """What is there will be known later: nothing is deleted, and nothing let go of, before."""
+    """Return the error for what will be known later: nothing is deleted or released before."""
     return SyncError(SyncCondition(sync.WAITING, "ContentsUnknown", message), retry_after=retry_after)

@@ -162,10 +162,10 @@ class ObjectReconciler:
                 raise InternalError("an object that is not in the member is not compared")
             return await self._applying.compare(request, manifest, live)
         self._recorder.noted(request, manifest)
-        return await self._recorder.look_at_pods(request, manifest)
+        return await self._recorder.count_stuck_pods(request, manifest)
 
     def _namespace_pending(self, request: SyncRequest) -> bool:
-        """Whether the object's namespace is one of ours that is on its way into this cluster."""
+        """Return whether the object's namespace is one of ours that is on its way into this cluster."""
         if not request.key.namespace or belongings.is_system_namespace(request.key.namespace):
             return False  # that one is there
         path = namespace_path(request.key.namespace)

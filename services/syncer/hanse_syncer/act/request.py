@@ -36,7 +36,7 @@ class TransientState:
     """The newest object that the watch brought, until it is looked at."""
     repairs: int = 0
     repaired_at: float = float("-inf")
-    looked_at: float = float("-inf")
+    queued_at: float = float("-inf")
     lagging_since: float | None = None
     namespace_until: float | None = None
     """Until when our own namespace is waited for without asking the member."""

@@ -68,7 +68,7 @@ class MemberConnector:
         return self._latest
 
     def cluster_changed(self) -> None:
-        """The cluster, its credential, its catalogue or the keys of the sealer changed."""
+        """Take note that the cluster, its credential, its catalogue or the keys of the sealer changed."""
         self._changed.set()
 
     async def run(self) -> None:
@@ -133,7 +133,7 @@ class MemberConnector:
             self._changed.clear()
 
     def _has_other_credential(self, sealed: bytes) -> bool:
-        """Whether there is another credential than that of the connection, which was sealed so."""
+        """Return whether there is another credential than that of the connection, which was sealed so."""
         now = self._federation.credential(self._cluster)
         if now is None or now == sealed:
             return now is None

@@ -17,6 +17,7 @@ from hanse.federation.propagation import placeable
 from hanse.federation.tracing import traceparent_of
 from hanse.kube.engine import unreadable
 from hanse.kube.engine.lifecycle import ORPHAN
+from hanse.kube.model.objects import is_deleting
 from hanse.store import KeyValue, keys
 
 
@@ -39,13 +40,13 @@ class Intent:
     """Whether it is sealed in etcd: what a cluster says of it may have values, and is not written down."""
 
     def object(self) -> dict[str, Any]:
-        """Decode the whole object."""
+        """Return the whole object, decoded."""
         decoded: dict[str, Any] = orjson.loads(self.encoded)
         return decoded
 
 
 def decode_intent(kv: KeyValue) -> Intent | None:
-    """Decode a value under objects/; None for what never goes to members. Raises ValueError."""
+    """Return the intent stored under objects/; None for what never goes to members. Raises ValueError."""
     key = keys.ObjectKey.parse(kv.key)
     if not placeable(key.group, key.resource):
         return None
@@ -58,7 +59,7 @@ def decode_intent(kv: KeyValue) -> Intent | None:
         revision=kv.mod_revision,
         uid=str(metadata.get("uid") or ""),
         generation=int(metadata.get("generation") or 0),
-        deleting=bool(metadata.get("deletionTimestamp")),
+        deleting=is_deleting(obj),
         orphan=ORPHAN in (metadata.get("finalizers") or ()),
         api_version=str(obj["apiVersion"]),
         kind=str(obj["kind"]),

@@ -44,7 +44,7 @@ class Listener(Protocol):
         """Something about the object at `path` changed for the cluster."""
 
     def cluster_changed(self) -> None:
-        """The cluster itself, its credential or its catalogue changed."""
+        """Take note that the cluster itself, its credential or its catalogue changed."""
 
 
 class FederationState:
@@ -109,7 +109,7 @@ class FederationState:
         return self.placements.versioned(f"{keys.PLACEMENTS}/{path}")
 
     def unreadable(self, path: str) -> bool:
-        """Whether the object at `path` or its placement is stored, cannot be read, and never could be.
+        """Return whether the object at `path` or its placement is stored, cannot be read, and never could be.
 
         What it says is not known, which is not the same as that it is not there.
         """
@@ -118,7 +118,7 @@ class FederationState:
         )
 
     def awaits_decision(self, path: str) -> bool:
-        """Whether the scheduler has not decided on the object's newest generation yet, and is given time.
+        """Return whether the scheduler's decision on the newest generation is still waited for.
 
         Whoever has one of its clusters is told when it has, or when it is late.
         """
@@ -167,7 +167,7 @@ class FederationState:
                 yield path_of(key)
 
     def wanted_inside(self, namespace: str, cluster: str) -> bool:
-        """Whether anything in the namespace is desired in the cluster and not being deleted.
+        """Return whether anything in the namespace is desired in the cluster and not being deleted.
 
         What cannot be read may be.
         """
@@ -264,5 +264,6 @@ def _clusters(placement: Placement) -> dict[str, bytes]:
 
 
 def _same_object(old: Placement, new: Placement) -> bool:
-    """Whether two placements are of the same generation of the same object, and not of one made again."""
+    """Return whether two placements are of the same generation of the same object, and not of one made
+    again."""
     return (old.object.uid, old.generation) == (new.object.uid, new.generation)

@@ -6,7 +6,7 @@ its lists are in. What was found is told to the registry at `memberreports/<clus
 the cluster, so that it is there for as long as somebody means it.
 
 Concurrency: used by the cluster's controller; one task, `run`, writes the report. Next:
-`hanse_syncer.cluster.controller`, `hanse_registry.keeper`, which makes a state of the report.
+`hanse_syncer.cluster.controller`, `hanse_registry.membership_controller`, which makes a state of the report.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class Behaviour:
         """What it did, while it is suspended or on probation; else empty."""
 
     def misbehaved(self, error: MisbehavingMemberError) -> float:
-        """It did it again; return for how many seconds to leave it alone."""
+        """Count one more misbehaviour; return for how many seconds to leave the member alone."""
         now = self._monotonic()
         self._strikes = 1 if now - self._last > GOOD_SECONDS else self._strikes + 1
         self._last = now
@@ -78,7 +78,7 @@ class Behaviour:
         return pause
 
     def behaves(self) -> None:
-        """Its lists are in: it is as it should be."""
+        """Take note that its lists are in: it is as it should be."""
         if self.why:
             _log.info("a member behaves again", cluster=self._cluster)
             self.why = ""

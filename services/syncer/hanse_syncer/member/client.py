@@ -75,7 +75,9 @@ class MemberClient:
     """One member's API server."""
 
     def __init__(self, client: KubeClient, *, cluster: str, limiter: Limiter) -> None:
-        """The client's own timeout is each request's deadline; it must not retry by itself."""
+        """Send requests by `client`, whose timeout is each request's deadline; it must not retry by
+        itself.
+        """
         self.client = client
         self.cluster = cluster
         self.limiter = limiter
@@ -133,7 +135,8 @@ class MemberClient:
         )
 
     async def lacks(self, api_version: str, resource: str) -> bool:
-        """Whether the member itself says, in a discovery document, that it does not serve the resource."""
+        """Return whether the member itself says, in a discovery document, that it does not serve the
+        resource."""
         served = await self.send(requests.resources_of(api_version))
         if served.ok:
             return resource not in {child(each, "name") for each in served.document["resources"]}
@@ -148,7 +151,7 @@ class MemberClient:
         return bool(versions) and api_version not in versions
 
     async def answers(self) -> bool:
-        """Whether the API server answers at all; for a member that did not."""
+        """Return whether the API server answers at all; for a member that did not."""
         try:
             answer = await self.send(requests.VERSION)
         except (LinkDownError, SyncError):

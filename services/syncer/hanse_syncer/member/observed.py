@@ -32,13 +32,13 @@ class ObjectObserver(Protocol):
     """Who is told. Methods are called in the informer's task and must be quick."""
 
     def changed(self, namespace: str, name: str, seen: Seen, live: Object | None) -> None:
-        """The object is there; `live` is the whole of it where the watch brought it."""
+        """Take note that the object is there; `live` is the whole of it where the watch brought it."""
 
     def vanished(self, namespace: str, name: str) -> None:
-        """The object is no longer shown."""
+        """Take note that the object is no longer shown."""
 
     def listed(self) -> None:
-        """A list is complete."""
+        """Take note that a list is complete."""
 
 
 class ObservedObjects:
@@ -159,7 +159,7 @@ def _seen(item: Mapping[str, Any]) -> Seen:
 
 
 def _newer(seen: Seen, known: Seen) -> bool:
-    """Whether `seen` is news: an answer to an apply can be ahead of the watch, which then brings older ones.
+    """Return whether `seen` is news: the watch can be behind the answer to an apply.
 
     Versions of one resource are ordered as numbers (KEP-5504); where they are no numbers, any other is news.
     """

@@ -13,6 +13,7 @@ from hanse.kube.client import requests
 from hanse.kube.client.answer import Answer
 from hanse.kube.client.requests import ApiRequest, GroupVersionResource
 from hanse.kube.kinds.kubernetes import batch, core
+from hanse.kube.model.objects import is_deleting
 from hanse.kube.model.untrusted import mapping, mappings
 from hanse_syncer.member.client import MemberClient
 
@@ -24,10 +25,10 @@ MAX_PAGES: Final = 10
 
 
 def unschedulable(pods: Iterable[Mapping[str, Any]]) -> int:
-    """Count the pods that the scheduler has found no node for."""
+    """Return the number of pods that the scheduler has found no node for."""
     count = 0
     for pod in pods:
-        if mapping(pod.get("metadata")).get("deletionTimestamp"):
+        if is_deleting(pod):
             continue
         count += any(
             condition.get("type") == "PodScheduled"
@@ -66,7 +67,8 @@ class _RefusedError(Exception):
 
 
 async def count_unschedulable(member: MemberClient, namespace: str, selector: str) -> int | None:
-    """Ask the member; None if it did not say. Raises LinkDownError."""
+    """Return how many pods the member has that no node has room for; None if it did not say. Raises
+    LinkDownError."""
 
     async def send(request: ApiRequest) -> Answer:
         answer = await member.send_page(request)

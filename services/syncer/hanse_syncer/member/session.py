@@ -24,7 +24,7 @@ from hanse.kube.client.client import KubeClient
 from hanse.kube.client.informer import Informer
 from hanse.kube.kinds.kubernetes import core
 from hanse.kube.model.objects import Object
-from hanse.paths import parts_of, resource_path
+from hanse.paths import CLUSTER_SCOPE, parts_of, resource_path
 from hanse.process.telemetry import get_logger
 from hanse_syncer.decide import kinds
 from hanse_syncer.decide.plan import Seen
@@ -55,7 +55,7 @@ class MemberSession:
         back: Callable[[], None],
         probation: bool = False,
     ) -> None:
-        """The callables are told of a path (`listed`: of a path's prefix; `back`: the member answers).
+        """Tell the callables of a path (`listed`: of a path's prefix; `back`: the member answers).
 
         On `probation` it is not `up` before everything that is followed has been listed.
         """
@@ -113,7 +113,7 @@ class MemberSession:
                     followed.task.cancel()
 
     def misbehaved(self, error: MisbehavingMemberError) -> None:
-        """An answer to one of our own requests was too much: the session ends."""
+        """Take note that an answer to one of our own requests was too much: the session ends."""
         if self._misbehaved is not None and not self._misbehaved.done():
             self.up = False
             self._misbehaved.set_exception(error)
@@ -132,7 +132,7 @@ class MemberSession:
         self._back()
 
     def lost(self) -> None:
-        """The member did not answer: ask it until it does."""
+        """Take note that the member did not answer: ask it until it does."""
         if self.up:
             self.up = False
             _log.warning("a member does not answer", cluster=self.member.cluster)
@@ -156,7 +156,7 @@ class MemberSession:
             objects.note(target.key.namespace, target.key.name, seen)
 
     def shows(self, path: str) -> bool:
-        """Whether the member shows the object at `path`."""
+        """Return whether the member shows the object at `path`."""
         group, resource, namespace, name = parts_of(path)
         found = self._followed.get((group, resource))
         return found is not None and found.objects.seen(namespace, name) is not None
@@ -194,7 +194,12 @@ class MemberSession:
             found.task.cancel()
         metadata_only = kinds.is_stateless(*identity)
         objects = ObservedObjects(
-            _PathObserver(self, resource_path(target.key.group, target.key.resource)),
+            _PathObserver(
+                resource_path(target.key.group, target.key.resource),
+                changed=self._changed,
+                vanished=self._vanished,
+                listed=self._listed,
+            ),
             metadata_only=metadata_only,
             full=self._is_full,
         )
@@ -247,15 +252,27 @@ def _first(group: BaseExceptionGroup[BaseException]) -> MisbehavingMemberError:
 class _PathObserver:
     """Turns the names of one resource's objects into paths."""
 
-    def __init__(self, session: MemberSession, prefix: str) -> None:
-        self._session = session
+    def __init__(
+        self,
+        prefix: str,
+        *,
+        changed: Callable[[str, Seen, Object | None], None],
+        vanished: Callable[[str], None],
+        listed: Callable[[str], None],
+    ) -> None:
         self._prefix = prefix
+        self._changed = changed
+        self._vanished = vanished
+        self._listed = listed
 
     def changed(self, namespace: str, name: str, seen: Seen, live: Object | None) -> None:
-        self._session._changed(f"{self._prefix}/{namespace or '_'}/{name}", seen, live)
+        self._changed(self._path(namespace, name), seen, live)
 
     def vanished(self, namespace: str, name: str) -> None:
-        self._session._vanished(f"{self._prefix}/{namespace or '_'}/{name}")
+        self._vanished(self._path(namespace, name))
 
     def listed(self) -> None:
-        self._session._listed(f"{self._prefix}/")
+        self._listed(f"{self._prefix}/")
+
+    def _path(self, namespace: str, name: str) -> str:
+        return f"{self._prefix}/{namespace or CLUSTER_SCOPE}/{name}"

@@ -57,7 +57,7 @@ class DepartedClusterCollector:
             await self._changed.wait()
 
     async def collect(self, leadership: Leadership) -> int:
-        """Delete what is stored of clusters that do not exist; returns how many keys."""
+        """Delete what is stored of clusters that do not exist; return how many keys."""
         after: str | None = None
         deleted = 0
         while True:

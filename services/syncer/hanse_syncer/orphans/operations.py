@@ -33,7 +33,7 @@ from hanse.kube.client.answer import Answer
 from hanse.kube.client.client import KubeClient
 from hanse.kube.client.requests import GroupVersionResource
 from hanse.kube.kinds.kubernetes import core, extensions
-from hanse.kube.model.objects import Object, child
+from hanse.kube.model.objects import Object, is_deleting
 from hanse.security.credentials import Sealer
 from hanse.store import Store, keys
 from hanse.store.decoding import decode
@@ -133,7 +133,7 @@ class OrphanOperations:
                 )
             if verdict not in (MemberVerdict.DONE, MemberVerdict.ABSENT):
                 raise _refused(found.cluster, answer)
-            if verdict is MemberVerdict.DONE and not child(answer.document, "metadata", "deletionTimestamp"):
+            if verdict is MemberVerdict.DONE and not is_deleting(answer.document):
                 await found.member.confirm_deleted(found.target, answer, uid=member_uid)
             return found.key.path()
 
@@ -291,7 +291,7 @@ def listed(reports: list[OrphanReport]) -> list[tuple[str, Orphan]]:
 
 
 def _decided(intent: Intent, placement: Placement) -> bool:
-    """Whether the placement is of the object as it is now."""
+    """Return whether the placement is of the object as it is now."""
     return (intent.uid, intent.generation) == (placement.object.uid, placement.generation)
 
 

@@ -22,6 +22,7 @@ from hanse.federation.placements import is_named
 from hanse.federation.propagation import placeable
 from hanse.federation.references import reference_to
 from hanse.kube.kinds.kubernetes import core, networking
+from hanse.kube.model.objects import is_deleting
 from hanse.store import keys
 from hanse.store.keys import ObjectKey
 from hanse_syncer import ownership
@@ -59,16 +60,16 @@ def places(resources: Iterable[ApiResource]) -> list[ApiResource]:
 
 
 def is_path(path: str) -> bool:
-    """Whether `path` names one object, whatever a member called it."""
+    """Return whether `path` names one object, whatever a member called it."""
     parts = path.split("/")
     return len(parts) == 4 and all(0 < len(part) <= MAX_NAME for part in parts)
 
 
 def is_ours(item: Mapping[str, Any], federation_id: str) -> bool:
-    """Whether we made an object of a member, and it is not on its way out."""
+    """Return whether we made an object of a member, and it is not on its way out."""
     metadata = item.get("metadata") or {}
     made_for_another = bool(metadata.get("ownerReferences"))
-    going = bool(metadata.get("deletionTimestamp"))
+    going = is_deleting(item)
     return ownership.owned(item, federation_id) and not made_for_another and not going
 
 

@@ -150,7 +150,7 @@ class SyncStateTable:
             await self._committed.wait()
 
     async def flush(self, timeout: float) -> bool:
-        """Write everything that is held back; returns whether it was all written within `timeout` seconds."""
+        """Write everything that is held back; return whether it was all written within `timeout` seconds."""
         for path, timer in list(self._held.items()):
             timer.cancel()
             self._release(path)

@@ -77,7 +77,8 @@ def applied(
     now: datetime,
     repaired: bool = False,
 ) -> SyncState:
-    """The member has the manifest; `live` is what it answered. `repaired` counts a repair of drift."""
+    """Return the state after an apply; `live` is what the member answered. `repaired` counts a repair of
+    drift."""
     state = _next(subject, before)
     _phase(state, sync.APPLIED, now)
     state.reason = state.message = ""
@@ -98,7 +99,7 @@ def applied(
 def confirmed(
     subject: Subject, before: SyncState | None, *, manifest: Manifest, live: Mapping[str, Any], now: datetime
 ) -> SyncState:
-    """The member was found to have the manifest, without having been written to."""
+    """Return the state of an object that was found to have the manifest without a write."""
     state = _next(subject, before)
     _phase(state, sync.APPLIED, now)
     state.reason = state.message = ""
@@ -112,7 +113,7 @@ def confirmed(
 
 
 def noted(subject: Subject, before: SyncState | None) -> SyncState:
-    """A newer generation or placement of the object renders the same manifest: note what was acted on."""
+    """Return the state when a newer generation or placement renders the same manifest."""
     state = _next(subject, before)
     state.applied_generation = subject.generation
     state.placement_revision = subject.placement_revision
@@ -129,7 +130,7 @@ def failed(
     now: datetime,
     failures: int = 0,
 ) -> SyncState:
-    """The member does not have what it should, for `reason`."""
+    """Return the state of an object that is not as it should be, for `reason`."""
     state = _next(subject, before)
     if is_removed(state):
         _clear_member(state)
@@ -144,7 +145,7 @@ def failed(
 def deleting(
     subject: Subject, before: SyncState | None, *, uid: str, version: str, now: datetime
 ) -> SyncState:
-    """A DELETE of the member's object `uid` in its resourceVersion `version` is about to be sent.
+    """Return the state before a DELETE of object `uid` in resourceVersion `version` is sent.
 
     What was said of an earlier one stands until this one has an outcome.
     """
@@ -157,7 +158,7 @@ def deleting(
 
 
 def removing(subject: Subject, before: SyncState | None, *, message: str, now: datetime) -> SyncState:
-    """The member is deleting it."""
+    """Return the state while the member deletes the object."""
     state = _next(subject, before)
     _phase(state, sync.REMOVING, now)
     state.reason = "Deleting"
@@ -168,7 +169,7 @@ def removing(subject: Subject, before: SyncState | None, *, message: str, now: d
 def removed(
     subject: Subject, before: SyncState | None, *, reason: str, message: str, now: datetime
 ) -> SyncState:
-    """Nothing of ours is left in the member."""
+    """Return the state when nothing of ours is left in the member."""
     state = _next(subject, before)
     _phase(state, sync.REMOVED, now)
     _clear_member(state)
@@ -197,7 +198,8 @@ def counted(
 
 
 def without_status(before: SyncState, *, bound: str) -> SyncState:
-    """The same without what the member says of it; `bound` says how much would have been reported."""
+    """Return the state without what the member says of the object; `bound` says how much would have been
+    reported."""
     state = SyncState()
     state.CopyFrom(before)
     _leave_out_status(state, bound)
@@ -206,7 +208,9 @@ def without_status(before: SyncState, *, bound: str) -> SyncState:
 
 
 def _leave_out_status(state: SyncState, bound: str) -> None:
-    """The status there is too large to be reported. That an apply failed is the more important reason."""
+    """Return the state without a status that is too large to be reported. That an apply failed is the more
+    important reason.
+    """
     size, state.status = len(state.status), b""
     if not state.reason:
         state.reason = "StatusTooLarge"

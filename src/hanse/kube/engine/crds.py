@@ -37,7 +37,7 @@ from hanse.kube.kinds.kind import PrinterColumn, ScalePaths, SelectableField
 from hanse.kube.kinds.kubernetes import extensions
 from hanse.kube.kinds.resource_info import ResourceInfo
 from hanse.kube.model import jsonpath
-from hanse.kube.model.objects import Object, mapping, name_of, sequence
+from hanse.kube.model.objects import Object, is_deleting, mapping, name_of, sequence
 from hanse.kube.model.status import Cause
 from hanse.kube.model.times import format_time
 from hanse.kube.model.untrusted import mappings, text
@@ -216,7 +216,7 @@ _NAME = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?", re.ASCII)
 
 
 def _is_name(value: Any) -> bool:
-    """Whether a value can stand in paths and keys."""
+    """Return whether a value can stand in paths and keys."""
     return isinstance(value, str) and _NAME.fullmatch(value) is not None
 
 
@@ -336,7 +336,7 @@ class CrdController:
             self._serve(change.entry.object)
 
     def _serve(self, crd: Object) -> None:
-        if crd["metadata"].get("deletionTimestamp"):
+        if is_deleting(crd):
             self._deleting.set()
         try:
             infos = self._definitions.infos_of(crd)
@@ -366,7 +366,7 @@ class CrdController:
             pending = False
             for entry in self._cache.objects(GROUP, PLURAL):
                 metadata = entry.object["metadata"]
-                if metadata.get("deletionTimestamp") and CLEANUP in sequence(metadata, "finalizers"):
+                if is_deleting(entry.object) and CLEANUP in sequence(metadata, "finalizers"):
                     done = False
                     with self._boundary.around(entry.key.name):
                         done = await self._clean(entry.key.name)

@@ -26,7 +26,7 @@ from hanse.kube.engine.resources.store import ResourceStore
 from hanse.kube.engine.served import ObjectChange, ServedObject
 from hanse.kube.kinds.catalogue import Catalogue
 from hanse.kube.kinds.kubernetes import core
-from hanse.kube.model.objects import Object, mapping, parse_api_version, sequence
+from hanse.kube.model.objects import Object, is_deleting, mapping, parse_api_version, sequence
 from hanse.store.keys import ObjectKey
 
 RETRY_SECONDS = 0.5
@@ -61,7 +61,7 @@ class GarbageCollector:
             self._todo |= self._owners.keys()
             for key in self._uids.values():
                 known = self._cache.get(key)
-                if known is not None and known.object["metadata"].get("deletionTimestamp"):
+                if known is not None and is_deleting(known.object):
                     self._add(key)
             self._wake.set()
             while True:
@@ -81,7 +81,7 @@ class GarbageCollector:
             return
         if change.type != "DELETED":
             self._index(change.entry)
-            if change.entry.object["metadata"].get("deletionTimestamp") or change.key in self._owners:
+            if is_deleting(change.entry.object) or change.key in self._owners:
                 self._add(change.key)
             return
         self._forget(change.key)
@@ -92,7 +92,7 @@ class GarbageCollector:
         self._add(*(self._uids[o] for o in _owner_uids(change.entry.object) if o in self._uids))
         if change.key.namespace:
             space = self._cache.get(ObjectKey(*core.NAMESPACE.group_plural, "", change.key.namespace))
-            if space is not None and space.object["metadata"].get("deletionTimestamp"):
+            if space is not None and is_deleting(space.object):
                 self._add(space.key)
 
     def _index(self, entry: ServedObject) -> None:
@@ -125,7 +125,7 @@ class GarbageCollector:
         if entry is None:
             return True
         try:
-            if entry.object["metadata"].get("deletionTimestamp"):
+            if is_deleting(entry.object):
                 return await self._deleting(entry)
             return await self._owned(entry)
         except NotFoundError:
@@ -158,9 +158,7 @@ class GarbageCollector:
             for entry in self._cache.objects(group, resource, name)
             if entry.intent is not None
         ]
-        await asyncio.gather(
-            *(self._delete(e) for e in contents if not e.object["metadata"].get("deletionTimestamp"))
-        )
+        await asyncio.gather(*(self._delete(e) for e in contents if not is_deleting(e.object)))
         await self._cache.fresh()
         if any(
             e.intent is not None
@@ -181,7 +179,7 @@ class GarbageCollector:
                 for o in sequence(dependent.object, "metadata", "ownerReferences")
             )
             waiting |= blocks
-            if not dependent.object["metadata"].get("deletionTimestamp"):
+            if not is_deleting(dependent.object):
                 await self._delete(dependent, propagation="Foreground" if self._of(dependent.uid) else "")
         if waiting:
             return True  # the deletion of the last dependent brings the owner back here

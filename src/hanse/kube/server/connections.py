@@ -164,19 +164,19 @@ class GuardedConnection(web.RequestHandler):
         return response
 
     def pause_writing(self) -> None:
-        """The client is behind: from now on it must read."""
+        """Take note that the client is behind: from now on it must read."""
         super().pause_writing()
         self._await_reading()
 
     def resume_writing(self) -> None:
-        """The client has read."""
+        """Take note that the client has read."""
         if self._stall_timer is not None:
             self._stall_timer.cancel()
             self._stall_timer = None
         super().resume_writing()
 
     def began(self, token: str | None = None) -> None:
-        """A whole head has come; its request, with this bearer token, is being handled."""
+        """Take note that a whole head has come; its request, with this bearer token, is being handled."""
         self._busy = True
         self.token = token
         if self._head_timer is not None:
@@ -184,7 +184,7 @@ class GuardedConnection(web.RequestHandler):
             self._head_timer = None
 
     def ended(self) -> None:
-        """The request has been handled."""
+        """Take note that the request has been handled."""
         self._busy = False
         self.token = None
 

@@ -227,7 +227,8 @@ def _parameters(action: str) -> list[str]:
 
 
 def _patch_types(info: ResourceInfo) -> tuple[str, ...]:
-    """The forms of patches that a kind takes: the strategic one only where Kubernetes defines the kind.
+    """Return the forms of patches that a kind takes: the strategic one only where Kubernetes defines the
+    kind.
 
     kubectl chooses the form of its own patches by this.
     """

@@ -140,7 +140,7 @@ async def _alarms(channel: EtcdChannel) -> tuple[tuple[int, str], ...]:
 
 
 async def _read(channel: EtcdChannel) -> str:
-    """Why a linearizable read fails; empty if it does not."""
+    """Return why a linearizable read fails; empty if it does not."""
     try:
         await channel.read(channel.kv.Range, pb.RangeRequest(key=b"health"), what="read from etcd")
     except PermissionDeniedError:
@@ -151,7 +151,9 @@ async def _read(channel: EtcdChannel) -> str:
 
 
 def faults(found: Checkup, *, quota: int = 0) -> list[str]:
-    """What stands in the way of a change, each with its remedy. `quota` is for a member that tells none."""
+    """Return what stands in the way of a change, each with its remedy. `quota` is for a member that tells
+    none.
+    """
     if not found.members:
         told = "; ".join(f"{where}: {why}" for where, why in found.silent.items())
         return [f"no member of etcd answers ({told}): bring them back first"]

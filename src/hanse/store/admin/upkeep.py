@@ -61,7 +61,7 @@ class Limits:
     quota: int
 
     def grown_out(self, status: StoreStatus, more: int = 0) -> bool:
-        """Whether only the reserve is left once `more` bytes are written.
+        """Return whether only the reserve is left once `more` bytes are written.
 
         By what is used; and by the size of the file, which etcd looks at, though less of it is a reserve:
         much of what the file has grown by comes back.
@@ -72,16 +72,16 @@ class Limits:
         )
 
     def near(self, status: StoreStatus) -> bool:
-        """Whether the database nears its quota, or has reached it."""
+        """Return whether the database nears its quota, or has reached it."""
         return status.full or (bool(self.quota) and status.size >= self.quota * NEAR)
 
     def worth_defragmenting(self, status: StoreStatus) -> bool:
-        """Whether much of the database is free and given back only by a defragmentation."""
+        """Return whether much of the database is free and given back only by a defragmentation."""
         free = status.size - status.in_use
         return free >= (self.quota or status.size) * WORTH
 
     def fits(self, status: StoreStatus) -> bool:
-        """Whether etcd would take writes again without its alarm: it compares the size of the file."""
+        """Return whether etcd would take writes again without its alarm: it compares the size of the file."""
         return not self.quota or status.size < self.quota
 
 
@@ -238,7 +238,7 @@ class Upkeep:
             await self._defragment()
 
     def _history_seconds(self) -> float:
-        """How much history is kept now."""
+        """Return how much history is kept now."""
         kept = self._compact_seconds or NEAR_HISTORY_SECONDS
         last = self._status is not None and self.limits.grown_out(self._status)
         return min(LAST_HISTORY_SECONDS if last else NEAR_HISTORY_SECONDS, kept)

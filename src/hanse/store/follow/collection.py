@@ -98,7 +98,7 @@ class Collection(Generic[T]):
         return MappingProxyType(self._broken)
 
     def is_unknown(self, key: str) -> bool:
-        """Whether a key is stored, and none of its values could ever be read.
+        """Return whether a key is stored, and none of its values could ever be read.
 
         What it says is not known, which is not the same as that it is not there.
         """
@@ -188,7 +188,7 @@ class Collection(Generic[T]):
             self._tell_one(subscriber, difference)
 
     def differs(self, kv: KeyValue) -> bool:
-        """Whether a listed value is not what is known of its key.
+        """Return whether a listed value is not what is known of its key.
 
         What could not be read may be readable now, though nobody has written it: an encryption key came back.
         """

@@ -57,7 +57,7 @@ class _Collections:
         self._collections = collections
         self._by_prefix = {collection.prefix: collection for collection in collections}
 
-    def count(self, prefix: str) -> int:
+    def key_count(self, prefix: str) -> int:
         """Return how many keys a collection has."""
         return self._by_prefix[prefix].count()
 

@@ -20,8 +20,8 @@ promises.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import aclosing, asynccontextmanager
 from typing import Final, Protocol, Self, TypeAlias
 
 import structlog
@@ -30,19 +30,17 @@ from hanse.boundary import Boundary
 from hanse.errors import (
     CompactedError,
     DeadlineError,
-    FailedPreconditionError,
     HanseError,
     InternalError,
     UnavailableError,
 )
-from hanse.store.follow.watermark import Watermark
+from hanse.store.follow.batches import whole_revisions
+from hanse.store.follow.listing import Listing
+from hanse.store.follow.watermark import Watermark, watermarks
 from hanse.store.spans import Span
-from hanse.store.types import Event, KeyValue, Store, WatchBatch
+from hanse.store.types import KeyValue, Store, WatchBatch
 
 _log = structlog.get_logger(__name__)
-
-PAGE: Final = 2000
-"""Keys per request of a list."""
 
 TAKE: Final = 200
 """Events that are prepared and committed at once; more of them only if they are of one revision."""
@@ -65,7 +63,7 @@ class Consumer(Protocol):
     async def prepare(self, batch: WatchBatch) -> Commit:
         """Read whole revisions of one span, keys under no prefix among them; return what takes them in."""
 
-    def count(self, prefix: str) -> int:
+    def key_count(self, prefix: str) -> int:
         """Return how many keys there are under a prefix, those that cannot be read among them."""
 
 
@@ -88,7 +86,7 @@ class ListWatch:
         self._store = store
         self._consumer = consumer
         self._prefixes = tuple(prefixes)
-        self._marks = _watermarks(self._prefixes, spans)
+        self._marks = watermarks(self._prefixes, spans)
         self._asks = asks
         self._wanted = asyncio.Event()
         self._boundary = Boundary(f"follower {self._name}")
@@ -118,18 +116,11 @@ class ListWatch:
             return
         if self._asks:
             self._wanted.set()
-        try:
-            async with asyncio.timeout(timeout):
-                if len(marks) == 1:
-                    await marks[0].reached(revision)
-                else:
-                    await asyncio.gather(*(mark.reached(revision) for mark in marks))
-        except TimeoutError:
-            raise DeadlineError(
-                f"{self._name} is at revision {self.revision} and did not reach {revision} "
-                f"within {timeout:g} s: etcd is slow or out of reach",
-                reason="STALE",
-            ) from None
+        async with self._deadline(timeout, f"did not reach {revision}"):
+            if len(marks) == 1:
+                await marks[0].reached(revision)
+            else:
+                await asyncio.gather(*(mark.reached(revision) for mark in marks))
 
     async def current(self, timeout: float = 10.0, *, prefix: str = "") -> int:
         """Wait until all spans, or that of `prefix`, are as new as the store is now; return the revision.
@@ -145,6 +136,20 @@ class ListWatch:
             await self._ask_once(behind)
         await self.reached(revision, timeout, prefix=prefix)
         return min(mark.revision for mark in marks)
+
+    async def caught_up(self, prefix: str, timeout: float = 10.0) -> None:
+        """Wait until what is under one prefix is as new as the store is now; the rest of its span may lag.
+
+        What is written there while this waits is not waited for. Raises as `current`.
+        """
+        mark = self.watermark(prefix)
+        async with self._deadline(timeout, "did not catch up with the store"):
+            wanted = await self._store.revision()
+            while (seen := mark.revision) < wanted:
+                if await self._unchanged_since(prefix, seen) is not None:
+                    return
+                if mark.revision == seen:
+                    await mark.reached(seen + 1)
 
     async def failed(self) -> None:
         """Wait until the store is no longer followed, and raise what ended that; nothing if it was closed.
@@ -193,6 +198,18 @@ class ListWatch:
     def _name(self) -> str:
         return self._prefixes[0].partition("/")[0] or "all"
 
+    @asynccontextmanager
+    async def _deadline(self, seconds: float, missed: str) -> AsyncIterator[None]:
+        try:
+            async with asyncio.timeout(seconds):
+                yield
+        except TimeoutError:
+            raise DeadlineError(
+                f"{self._name} is at revision {self.revision} and {missed} within {seconds:g} s: "
+                "etcd is slow or out of reach",
+                reason="STALE",
+            ) from None
+
     def _of(self, prefix: str) -> Sequence[Watermark]:
         return (self.watermark(prefix),) if prefix else self._marks
 
@@ -224,7 +241,7 @@ class ListWatch:
                 delay = min(delay * 2, _RETRY_MOST)
 
     async def _list(self) -> None:
-        listing = _Listing(self._store, self._prefixes, seen=max(mark.revision for mark in self._marks))
+        listing = Listing(self._store, self._prefixes, seen=max(mark.revision for mark in self._marks))
         async with aclosing(listing.pages()) as pages:
             commit = await self._consumer.prepare_list(pages)
         for mark in self._marks:
@@ -278,73 +295,15 @@ class ListWatch:
 
     async def _ask_span(self, mark: Watermark) -> None:
         known = mark.revision
-        answers = await asyncio.gather(
-            *(
-                self._store.unchanged_since(prefix, known, count=self._consumer.count(prefix))
-                for prefix in mark.prefixes
-            )
-        )
+        answers = await asyncio.gather(*(self._unchanged_since(prefix, known) for prefix in mark.prefixes))
         fresh = [answer for answer in answers if answer is not None]
         if len(fresh) == len(answers):
             mark.advance(min(fresh))
 
-
-class _Listing:
-    """One list of several prefixes, all of it at the revision of the first page."""
-
-    def __init__(self, store: Store, prefixes: Sequence[str], *, seen: int) -> None:
-        self._store = store
-        self._prefixes = prefixes
-        self._seen = seen
-        self.revision = 0
-
-    async def pages(self) -> AsyncGenerator[Sequence[KeyValue], None]:
-        """Yield what there is. Raises `FailedPreconditionError` if the store is older than what was seen."""
-        for prefix in self._prefixes:
-            after: str | None = None
-            while True:
-                page = await self._store.range(prefix, start_after=after, limit=PAGE, revision=self.revision)
-                if not self.revision:
-                    self.revision = self._checked(page.revision)
-                yield page.items
-                if not page.more:
-                    break
-                after = page.items[-1].key
-
-    def _checked(self, revision: int) -> int:
-        if revision < self._seen:
-            raise FailedPreconditionError(
-                f"etcd is at revision {revision}, but {self._prefixes[0]} was at {self._seen} before: "
-                "it was restored from a backup or replaced. Nothing is concluded from that; check etcd, then "
-                "restart.",
-                reason="REVISION_REGRESSED",
-            )
-        return revision
-
-
-def whole_revisions(batch: WatchBatch, most: int) -> Iterator[WatchBatch]:
-    """Yield a long batch in parts of some `most` events, cut between revisions; a short one as it is."""
-    if len(batch.events) <= most:
-        yield batch
-        return
-    part: list[Event] = []
-    for event in batch.events:
-        if len(part) >= most and event.kv.mod_revision > part[-1].kv.mod_revision:
-            yield WatchBatch(part[-1].kv.mod_revision, tuple(part))
-            part = []
-        part.append(event)
-    yield WatchBatch(batch.revision, tuple(part))
-
-
-def _watermarks(prefixes: Sequence[str], spans: Sequence[Span]) -> tuple[Watermark, ...]:
-    """Return a watermark for each span. Raises ValueError if a prefix lies in none, or in two."""
-    if not spans:
-        return tuple(Watermark(Span(prefix), (prefix,)) for prefix in prefixes)
-    for prefix in prefixes:
-        if sum(span.has(prefix) for span in spans) != 1:
-            raise ValueError(f"{prefix} is in none of the spans, or in several: {', '.join(map(str, spans))}")
-    inside = ((span, tuple(prefix for prefix in prefixes if span.has(prefix))) for span in spans)
-    return tuple(Watermark(span, found) for span, found in inside)
+    async def _unchanged_since(self, prefix: str, revision: int) -> int | None:
+        """Return the store's revision if nothing under `prefix` changed since what has been taken in."""
+        count = self._consumer.key_count(prefix)
+        return await self._store.unchanged_since(prefix, revision, count=count)
 
 
 def _cause(group: BaseExceptionGroup[Exception]) -> Exception:

@@ -136,11 +136,11 @@ class HttpConnection(asyncio.Protocol):
     # --- told by the transport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """The connection stands."""
+        """Take note that the connection stands."""
         self._transport = cast(asyncio.Transport, transport)
 
     def data_received(self, data: bytes) -> None:
-        """Bytes came."""
+        """Take note that bytes came."""
         if self._complete or self._parser is None:
             self.close()  # an answer that nobody asked for
             return
@@ -154,11 +154,11 @@ class HttpConnection(asyncio.Protocol):
             self._fail(f"the head, or what is between the body's parts, is longer than {HEAD_BYTES} bytes")
 
     def eof_received(self) -> bool:
-        """The server sends no more; the transport closes itself."""
+        """Let the transport close itself: the server sends no more."""
         return False
 
     def connection_lost(self, error: Exception | None) -> None:
-        """The connection is gone."""
+        """Take note that the connection is gone."""
         self._closing = True
         if self._complete:
             return
@@ -170,18 +170,18 @@ class HttpConnection(asyncio.Protocol):
     # --- told by the parser
 
     def on_message_begin(self) -> None:
-        """An answer begins; after the last one that is one that nobody asked for."""
+        """Take note that an answer begins; after the last one that is one that nobody asked for."""
         self._headers = {}
         self._closing = self._closing or self._complete
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """One header; those of the same name are joined."""
+        """Add a header; those of the same name are joined."""
         key, text = name.decode("latin-1").lower(), value.decode("latin-1")
         known = self._headers.get(key)
         self._headers[key] = text if known is None else f"{known}, {text}"
 
     def on_headers_complete(self) -> None:
-        """The head of the answer is in."""
+        """Take note that the head of the answer is in."""
         if self._parser is None:
             raise InternalError("no answer is expected")
         self._status = self._parser.get_status_code()
@@ -189,7 +189,7 @@ class HttpConnection(asyncio.Protocol):
             self._settle(HttpAnswer(self._status, self._headers))
 
     def on_body(self, body: bytes) -> None:
-        """A piece of the body."""
+        """Add a piece of the body."""
         if self._error is not None:
             return
         self._body_size += len(body)
@@ -209,7 +209,7 @@ class HttpConnection(asyncio.Protocol):
         self._wake()
 
     def on_message_complete(self) -> None:
-        """The answer is in."""
+        """Take note that the answer is in."""
         if self._status < 200:  # 100 Continue and the like: the answer is to come
             self._reset()
             return
@@ -238,7 +238,7 @@ class HttpConnection(asyncio.Protocol):
         self._settle(HttpAnswer(self._status, self._headers, body))
 
     def _ends_with_connection(self) -> bool:
-        """Whether the body has no length of its own, so that the end of the connection is its end."""
+        """Return whether the body has no length of its own, so that the end of the connection is its end."""
         return "content-length" not in self._headers and "transfer-encoding" not in self._headers
 
     def _reset(self) -> None:

@@ -211,7 +211,7 @@ class _Tunnel(asyncio.Protocol):
         self._head = b""
 
     def data_received(self, data: bytes) -> None:
-        """A part of what the proxy says."""
+        """Add a part of what the proxy says."""
         self._head += data
         if self.opened.done():
             return
@@ -226,7 +226,7 @@ class _Tunnel(asyncio.Protocol):
             self.opened.set_exception(NotConnectedError("the proxy's answer is no answer"))
 
     def connection_lost(self, error: Exception | None) -> None:
-        """The proxy has gone."""
+        """Take note that the proxy has gone."""
         if not self.opened.done():
             self.opened.set_exception(NotConnectedError("the proxy closed the connection"))
 

@@ -25,7 +25,7 @@ from hanse.kube.kinds.strategy import Cell, Strategy
 from hanse.kube.kinds.table import age, human_duration
 from hanse.kube.merge.typed import same
 from hanse.kube.model.fielderrors import FieldError, invalid, not_supported, required
-from hanse.kube.model.objects import Object, mapping, name_of, sequence
+from hanse.kube.model.objects import Object, is_deleting, mapping, name_of, sequence
 from hanse.kube.model.times import parse_time
 
 MAX_INT32 = 2**31 - 1
@@ -149,7 +149,7 @@ def _job_status(obj: Object) -> str:
     ):  # fmt: skip
         if condition in true:
             return text
-    return "Terminating" if obj["metadata"].get("deletionTimestamp") else "Running"
+    return "Terminating" if is_deleting(obj) else "Running"
 
 
 def _cron_job_row(obj: Object, now: datetime) -> Sequence[Cell]:
