@@ -12,14 +12,13 @@ from __future__ import annotations
 
 import random
 from contextlib import nullcontext
-from typing import Any, Final
+from typing import Any
 
 import orjson
 
 from hanse.api.scheduler.v1 import placement_pb2 as placements
 from hanse.api.syncer.v1 import sync_state_pb2 as sync
 from hanse.api.syncer.v1.sync_state_pb2 import SyncState
-from hanse.backoff import Backoff
 from hanse.control.reconcile import Result
 from hanse.errors import InternalError
 from hanse.kube.client.answer import Answer
@@ -32,6 +31,7 @@ from hanse.well_known import KEPT
 from hanse_syncer import ownership
 from hanse_syncer.act import waiting
 from hanse_syncer.act.context import ReconcileContext
+from hanse_syncer.act.repairs import repair_wait
 from hanse_syncer.act.request import SyncRequest
 from hanse_syncer.act.state_recorder import StateRecorder
 from hanse_syncer.decide import drift, health
@@ -39,10 +39,6 @@ from hanse_syncer.decide.errors import BELONGS, SyncCondition, SyncError
 from hanse_syncer.decide.render import Manifest
 from hanse_syncer.decide.verdicts import MemberVerdict
 from hanse_syncer.report import transitions
-
-_REPAIRS: Final = Backoff(base=0.1, limit=60.0)
-_QUIET_SECONDS: Final = 60.0
-"""After so long without a repair the next one is made at once again."""
 
 
 class Applying:
@@ -97,7 +93,7 @@ class Applying:
         context.view.note(request.target, None)
         if self._is_finished(request, manifest):
             return None
-        wait = self._repair_wait(request)
+        wait = repair_wait(request.transient, self._context.monotonic(), self._random)
         if wait > 0:
             return Result(requeue_after=wait)
         return await self.create(request, manifest, repaired=True)
@@ -119,7 +115,7 @@ class Applying:
         in_sync = await context.turns.run(is_heavy(live), drift.in_sync, manifest.object, live)
         if in_sync or drift.fingerprint(live) == request.transient.fingerprint:
             return await self._recorder.confirmed(request, manifest, live)
-        wait = self._repair_wait(request)
+        wait = repair_wait(request.transient, self._context.monotonic(), self._random)
         if wait > 0:
             return Result(requeue_after=wait)
         return await self.apply(
@@ -270,21 +266,6 @@ class Applying:
 
             self._context.states.update(request.path, change)
         return finished
-
-    def _repair_wait(self, request: SyncRequest) -> float:
-        """Return how long to leave drift alone: two who fight over a field must not make a storm."""
-        now, transient = self._context.monotonic(), request.transient
-        quiet = now - transient.repaired_at
-        if quiet > _QUIET_SECONDS:
-            transient.repairs = 0
-        wait = 0.0
-        if transient.repairs:
-            wait = max(0.0, _REPAIRS.delay(transient.repairs, rng=self._random) - quiet)
-        if wait <= 0.01:
-            transient.repairs += 1
-            transient.repaired_at = now
-            return 0.0
-        return wait
 
     def _error(self, request: SyncRequest, verdict: MemberVerdict, answer: Answer) -> SyncError:
         return SyncError.of(

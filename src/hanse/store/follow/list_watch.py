@@ -35,7 +35,7 @@ from hanse.errors import (
     UnavailableError,
 )
 from hanse.store.follow.batches import whole_revisions
-from hanse.store.follow.listing import Listing
+from hanse.store.follow.listing import StoreListing
 from hanse.store.follow.watermark import Watermark, watermarks
 from hanse.store.spans import Span
 from hanse.store.types import KeyValue, Store, WatchBatch
@@ -241,7 +241,7 @@ class ListWatch:
                 delay = min(delay * 2, _RETRY_MOST)
 
     async def _list(self) -> None:
-        listing = Listing(self._store, self._prefixes, seen=max(mark.revision for mark in self._marks))
+        listing = StoreListing(self._store, self._prefixes, seen=max(mark.revision for mark in self._marks))
         async with aclosing(listing.pages()) as pages:
             commit = await self._consumer.prepare_list(pages)
         for mark in self._marks:

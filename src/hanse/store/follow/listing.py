@@ -1,7 +1,7 @@
 """One list of several prefixes of the store, all of it at one revision, page by page.
 
-Owns `Listing`. Concurrency: used by one task, once. Next: `hanse.store.follow.list_watch`, which watches on
-from there.
+Owns `StoreListing`. Concurrency: used by one task, once. Next: `hanse.store.follow.list_watch`, which watches
+on from there.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ PAGE: Final = 2000
 """Keys per request."""
 
 
-class Listing:
+class StoreListing:
     """Lists `prefixes` at the revision of the first page, which must not be older than `seen`."""
 
     def __init__(self, store: Store, prefixes: Sequence[str], *, seen: int) -> None:
