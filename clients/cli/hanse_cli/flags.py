@@ -29,7 +29,7 @@ from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescript
 from google.protobuf.message import Message
 
 from hanse.documents import yaml_document
-from hanse.errors import InvalidArgumentError
+from hanse.errors import InternalError, InvalidArgumentError
 from hanse_cli import comments
 
 M = TypeVar("M", bound=Message)
@@ -212,7 +212,8 @@ def _entry(each: FieldFlag, text: str) -> tuple[str, Any]:
     key, separator, value = text.partition("=")
     if not separator:
         raise click.UsageError(f"{each.flag} {text!r} must be KEY=VALUE")
-    assert each.field.message_type is not None
+    if each.field.message_type is None:
+        raise InternalError(f"{each.flag} is no map")
     inner = each.field.message_type.fields_by_name["value"]
     if inner.message_type is not None:
         return key, _json(each.flag, value)

@@ -18,7 +18,13 @@ from hanse.api.registry.v1 import cluster_pb2
 from hanse.api.syncer.v1 import orphan_pb2
 from hanse.api.type.v1 import condition_pb2
 from hanse.boundary import Boundary
-from hanse.errors import ConflictError, HanseError, InvalidArgumentError, ResourceExhaustedError
+from hanse.errors import (
+    ConflictError,
+    HanseError,
+    InternalError,
+    InvalidArgumentError,
+    ResourceExhaustedError,
+)
 from hanse.kube.client.access import ClusterAccess
 from hanse.kube.model.objects import Object, is_deleting
 from hanse.process.telemetry import get_logger
@@ -263,7 +269,8 @@ class MembershipController:
         It must have been so for a while: a placement that was decided just before the scheduler learnt of the
         unjoin may be stored after the first look.
         """
-        assert self._object is not None
+        if self._object is None:
+            raise InternalError("the Cluster object is not known yet")
         if (self._object["metadata"].get("annotations") or {}).get(FORCE_UNJOIN) == "true":
             return True
         self._held_by = await held_by(self._store, self._name)

@@ -465,13 +465,13 @@ def _unknown(what: str, name: str, fields: Mapping[str, _Field], *, listed: str 
     return ConfigError(f"{what} is unknown{hint}", reason="CONFIG_UNKNOWN", metadata={"setting": name})
 
 
-class _Parser(argparse.ArgumentParser):
+class _ArgumentParser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         raise ConfigError(f"{message}; see --help", metadata={"setting": "argv"})
 
 
 def _parse_flags(cls: type[Settings], fields: Mapping[str, _Field], argv: Sequence[str]) -> dict[str, Any]:
-    parser = _Parser(
+    parser = _ArgumentParser(
         prog=f"python -m hanse_{cls.service}" if cls.service else None,
         description=inspect.getdoc(cls),
         allow_abbrev=False,

@@ -21,7 +21,7 @@ from typing import Any, Final, NoReturn
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from hanse.errors import InvalidArgumentError, shown
+from hanse.errors import InternalError, InvalidArgumentError, shown
 
 Test = Callable[[Any], bool]
 ORDERS: Final[Mapping[str, Callable[[Any, Any], bool]]] = {
@@ -116,7 +116,8 @@ def _of_map(found: FieldDescriptor, rest: Sequence[str], sign: str, operand: Ope
         return lambda message: operand.text in getattr(message, first)
     if (sign, operand) == (":", ANY):
         return lambda message: key in getattr(message, first)
-    assert found.message_type is not None
+    if found.message_type is None:
+        raise InternalError(f"{name} is no map")
     values = found.message_type.fields_by_name["value"]
     compare, unset = _compare(values, "=" if sign == ":" else sign, operand.text, name), sign == "!="
 

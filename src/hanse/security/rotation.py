@@ -22,7 +22,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
-from hanse.errors import ConfigError, FailedPreconditionError
+from hanse.errors import ConfigError, DataLossError, FailedPreconditionError
 from hanse.security.pki import CertificateAuthority, NewFile, belong, write_file, write_files
 from hanse.security.subject import certificates_of
 
@@ -74,7 +74,8 @@ def begin(directory: Path, *, name: str) -> None:
             ]
         )
     following = _next(directory)
-    assert following is not None
+    if following is None:
+        raise DataLossError(f"the next authority in {directory} is gone")
     trusted = CertificateAuthority.read(directory).ca_pem
     if following not in certificates_of(trusted):
         write_file(directory / "ca.crt", trusted.rstrip() + b"\n" + following, mode=0o644)

@@ -16,7 +16,7 @@ from hanse.api.syncer.v1 import sync_state_pb2 as sync
 from hanse.api.syncer.v1.sync_state_pb2 import SyncState
 from hanse.backoff import Backoff
 from hanse.control.reconcile import Result
-from hanse.errors import InvalidArgumentError
+from hanse.errors import InternalError, InvalidArgumentError
 from hanse.kube.kinds.kubernetes import core, extensions
 from hanse.kube.model.objects import Object, child
 from hanse.process.telemetry import get_logger
@@ -230,8 +230,10 @@ class StateRecorder:
 
     def _pending(self, request: SyncRequest) -> bool:
         """Return whether there is something to send to the member."""
-        assert request.intent is not None
-        assert request.entry is not None
+        if request.intent is None:
+            raise InternalError("an object without an intent lags behind nothing")
+        if request.entry is None:
+            raise InternalError("an object without a placement lags behind nothing")
         if request.state is None or request.state.phase != sync.APPLIED:
             return True
         try:

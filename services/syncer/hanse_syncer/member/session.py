@@ -244,7 +244,8 @@ def _first(group: BaseExceptionGroup[BaseException]) -> MisbehavingMemberError:
     found: BaseException = group
     while isinstance(found, BaseExceptionGroup):
         found = found.exceptions[0]
-    assert isinstance(found, MisbehavingMemberError)
+    if not isinstance(found, MisbehavingMemberError):
+        raise found
     return found
 
 

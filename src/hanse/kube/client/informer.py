@@ -35,7 +35,7 @@ LASTING_SECONDS: Final = 10.0
 """A watch that lasts so long shows that the server can be followed."""
 
 
-class Listing(Protocol):
+class ListedObjects(Protocol):
     """A list that is being read."""
 
     def add(self, item: Object) -> None:
@@ -48,7 +48,7 @@ class Listing(Protocol):
 class InformerStore(Protocol):
     """What an informer feeds. It keeps of the objects what it needs."""
 
-    def listing(self) -> AbstractContextManager[Listing]:
+    def listing(self) -> AbstractContextManager[ListedObjects]:
         """Begin a list; it ends with the context, complete or not."""
 
     def put(self, obj: Object) -> None:

@@ -22,7 +22,7 @@ from aiohttp.http_exceptions import LineTooLong
 from aiohttp.typedefs import Handler
 from opentelemetry import metrics
 
-from hanse.errors import InvalidArgumentError, shown
+from hanse.errors import InternalError, InvalidArgumentError, shown
 from hanse.kube.model.status import REQUEST_TOO_LARGE
 from hanse.kube.server.auth import bearer_token
 from hanse.kube.server.errors import failure
@@ -252,7 +252,8 @@ class GuardedSite(web.BaseSite):
         """Listen. Raises OSError."""
         await super().start()
         server = self._runner.server
-        assert server is not None
+        if server is None:
+            raise InternalError("the runner has no server")
         tls = self._ssl_context
         self._server = await asyncio.get_running_loop().create_server(
             lambda: GuardedConnection(server, self._connections),

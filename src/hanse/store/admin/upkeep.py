@@ -25,7 +25,7 @@ import structlog
 from opentelemetry import metrics
 from opentelemetry.metrics import CallbackOptions, Observation
 
-from hanse.errors import STORE_FULL, HanseError, PermissionDeniedError, ResourceExhaustedError
+from hanse.errors import STORE_FULL, HanseError, InternalError, PermissionDeniedError, ResourceExhaustedError
 from hanse.process.settings import ETCD_HISTORY_SECONDS
 from hanse.store.admin.maintenance import NO_SPACE, Maintenance, StoreStatus
 
@@ -246,7 +246,8 @@ class Upkeep:
     def _say(self) -> None:
         """Tell what is wrong."""
         status = self._status
-        assert status is not None
+        if status is None:
+            raise InternalError("the status of etcd is not known yet")
         said = []
         if status.full:
             said.append(f"{STORE_FULL}: etcd's alarm {NO_SPACE} is raised and no room could be made")

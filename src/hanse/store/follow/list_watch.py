@@ -31,6 +31,7 @@ from hanse.errors import (
     CompactedError,
     DeadlineError,
     HanseError,
+    InternalError,
     UnavailableError,
 )
 from hanse.store.follow.batches import whole_revisions
@@ -155,7 +156,8 @@ class ListWatch:
 
         For whoever entered it: what it has taken in is old afterwards, and nothing tells so.
         """
-        assert self._task is not None
+        if self._task is None:
+            raise InternalError("the follower was not entered")
         await asyncio.wait([self._task])
         if not self._task.cancelled():
             self._task.result()
@@ -185,7 +187,8 @@ class ListWatch:
 
     async def __aexit__(self, *_: object) -> None:
         task = self._task
-        assert task is not None
+        if task is None:
+            raise InternalError("the follower was not entered")
         task.cancel()
         await asyncio.wait([task])
         if not task.cancelled():

@@ -19,6 +19,7 @@ from typing import Final, cast
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
+from hanse.errors import InternalError
 from hanse.kube.client.bounds import FRAMING_PER_BYTE, HEAD_BYTES, OBJECT, Bound
 
 _HIGH_WATER: Final = 1024 * 1024
@@ -92,8 +93,10 @@ class HttpConnection(asyncio.Protocol):
         The future raises BrokenConnectionError, LongAnswerError for a body above `bound`, packed or not; what
         is streamed has no bound. Whoever stops waiting for it must `close`.
         """
-        assert self._transport is not None
-        assert self.reusable
+        if self._transport is None:
+            raise InternalError("the connection is not open")
+        if not self.reusable:
+            raise InternalError("a connection that cannot be used again was given a request")
         self._parser = HttpResponseParser(self)
         self._answer = asyncio.get_running_loop().create_future()
         self._streamed = stream
@@ -179,7 +182,8 @@ class HttpConnection(asyncio.Protocol):
 
     def on_headers_complete(self) -> None:
         """Take note that the head of the answer is in."""
-        assert self._parser is not None
+        if self._parser is None:
+            raise InternalError("no answer is expected")
         self._status = self._parser.get_status_code()
         if self._streamed and self._status >= 200:
             self._settle(HttpAnswer(self._status, self._headers))
@@ -199,7 +203,8 @@ class HttpConnection(asyncio.Protocol):
         self._size += len(body) + _PIECE_COST
         if self._size > _HIGH_WATER and not self._paused and not self._closing:
             self._paused = True
-            assert self._transport is not None
+            if self._transport is None:
+                raise InternalError("the connection is not open")
             self._transport.pause_reading()
         self._wake()
 
@@ -211,7 +216,8 @@ class HttpConnection(asyncio.Protocol):
         if self._complete or self._error is not None:
             return
         self._complete = True
-        assert self._parser is not None
+        if self._parser is None:
+            raise InternalError("no answer is expected")
         if not self._parser.should_keep_alive() or self._parser.should_upgrade():
             self._closing = True
         if self._streamed:

@@ -19,7 +19,7 @@ from contextlib import asynccontextmanager
 from typing import Final
 from urllib.parse import unquote, urlsplit
 
-from hanse.errors import ConfigError
+from hanse.errors import ConfigError, InternalError
 from hanse.kube.client.bounds import OBJECT, Bound
 from hanse.kube.client.http.connection import (
     BrokenConnectionError,
@@ -189,7 +189,8 @@ class HttpPool:
             await tunnel.opened
             connection = HttpConnection()
             secured = await loop.start_tls(transport, connection, self._tls, server_hostname=name)
-            assert secured is not None
+            if secured is None:
+                raise InternalError("the TLS handshake through the proxy gave no transport")
             connection.connection_made(secured)
             return connection
         except BaseException:
