@@ -19,8 +19,9 @@ SHELLS = {"bash": BashComplete, "zsh": ZshComplete, "fish": FishComplete}
 @click.argument("shell", type=click.Choice(list(SHELLS)))
 @click.pass_context
 def completion(context: click.Context, shell: str) -> None:
-    """Print the completion script of SHELL: `source <(hanse completion bash)`, or of zsh; for fish
-    `hanse completion fish | source`.
+    """Print the completion script of a shell.
+
+    For bash `source <(hanse completion bash)`, for zsh the same, for fish `hanse completion fish | source`.
     """
     root = context.find_root()
     program = root.info_name or "hanse"
