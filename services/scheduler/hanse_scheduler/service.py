@@ -10,7 +10,8 @@ Next: `evaluator` for explanations, `reconciler` for changes.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator
+from contextlib import aclosing
 from typing import Any
 
 from google.protobuf.message import DecodeError
@@ -18,14 +19,15 @@ from google.protobuf.message import DecodeError
 from hanse.api.scheduler.v1 import scheduler_service_pb2 as pb
 from hanse.api.scheduler.v1 import scheduler_service_pb2_grpc
 from hanse.api.scheduler.v1.placement_pb2 import Placement
-from hanse.api.type.v1 import change_pb2
 from hanse.api.type.v1.object_reference_pb2 import ObjectReference
 from hanse.errors import ConflictError, FailedPreconditionError, InvalidArgumentError, NotFoundError
 from hanse.federation.placements import is_named, is_placed_in
 from hanse.rpc import Policy
 from hanse.rpc.pagination import list_page, message_page
-from hanse.rpc.watch import WatchHub
-from hanse.store import Collection, KeyValue, Store
+from hanse.rpc.watch import CHANGE_KINDS
+from hanse.store import KeyValue, Store
+from hanse.store.history.contract import watch
+from hanse.store.history.logged import CollectionHistory
 from hanse.store.keys import OBJECTS, PLACEMENTS, ObjectKey
 from hanse_scheduler.decide.decision import PlacementDecision
 from hanse_scheduler.leading import Scheduler
@@ -42,7 +44,6 @@ POLICY = Policy(
 )
 """No service asks another where things go, so this is for admins."""
 
-_KINDS = {"updated": change_pb2.UPDATED, "deleted": change_pb2.DELETED, "bookmark": change_pb2.BOOKMARK}
 _ATTEMPTS = 5
 
 
@@ -54,7 +55,7 @@ class SchedulerServicer(scheduler_service_pb2_grpc.SchedulerServiceServicer):
         self._world = world
         self._evaluator = evaluator
         self._scheduler = scheduler
-        self._hub: WatchHub[Placement] = WatchHub(_Placements(world.placements))
+        self._history = CollectionHistory(world.placements, _with_revision)
 
     async def GetPlacement(self, request: pb.GetPlacementRequest, context: Any) -> Placement:
         """One placement. Raises NotFoundError."""
@@ -78,9 +79,9 @@ class SchedulerServicer(scheduler_service_pb2_grpc.SchedulerServiceServicer):
             )
         revision = await self._world.follower.current()
         chosen = [
-            (name, placement)
-            for name, placement in _Placements(self._world.placements).items()
-            if name.startswith(prefix) and is_named(placement, request.cluster)
+            (name, _with_revision(found.value, found.mod_revision))
+            for name, found in self._world.placements.all_versioned()
+            if name.startswith(prefix) and is_named(found.value, request.cluster)
         ]
         page = message_page(
             sorted(chosen, key=lambda item: item[0]),
@@ -101,13 +102,20 @@ class SchedulerServicer(scheduler_service_pb2_grpc.SchedulerServiceServicer):
         prefix = _prefix(request.name_prefix)
         if not request.revision:
             await self._world.follower.current()
-        async for change in self._hub.watch(request.revision, select=lambda name, _: name.startswith(prefix)):
-            response = pb.WatchPlacementsResponse(kind=_KINDS[change.kind], revision=change.revision)
-            if change.kind == "updated" and change.value is not None:
-                response.placement.CopyFrom(change.value)
-            elif change.kind == "deleted":
-                response.placement.name = change.key
-            yield response
+
+        def selected(name: str, _: Placement) -> bool:
+            return name.startswith(prefix)
+
+        async with aclosing(watch(self._history, request.revision, select=selected)) as messages:
+            async for message in messages:
+                response = pb.WatchPlacementsResponse(
+                    kind=CHANGE_KINDS[message.kind], revision=message.revision
+                )
+                if message.kind == "updated" and message.value is not None:
+                    response.placement.CopyFrom(message.value)
+                elif message.key is not None:
+                    response.placement.name = message.key
+                yield response
 
     async def ExplainPlacement(
         self, request: pb.ExplainPlacementRequest, context: Any
@@ -170,32 +178,6 @@ class SchedulerServicer(scheduler_service_pb2_grpc.SchedulerServiceServicer):
         if stored is not None:
             response.current.CopyFrom(_with_revision(stored.value, stored.revision))
         return response
-
-
-class _Placements:
-    """The placements that are followed, each with its revision, as `WatchHub` wants them."""
-
-    def __init__(self, placements: Collection[Placement]) -> None:
-        self._placements = placements
-
-    @property
-    def revision(self) -> int:
-        return self._placements.revision
-
-    async def reached(self, revision: int, timeout: float) -> None:
-        await self._placements.reached(revision, timeout)
-
-    def items(self) -> Iterable[tuple[str, Placement]]:
-        for key, found in self._placements.all_versioned():
-            yield key, _with_revision(found.value, found.mod_revision)
-
-    def subscribe(
-        self, on_change: Callable[[str, Placement | None, Placement | None, int], None]
-    ) -> Callable[[], None]:
-        def changed(key: str, old: Placement | None, new: Placement | None, revision: int) -> None:
-            on_change(key, old, _with_revision(new, revision) if new is not None else None, revision)
-
-        return self._placements.subscribe(changed)
 
 
 def _with_revision(placement: Placement, revision: int) -> Placement:

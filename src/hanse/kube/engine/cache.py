@@ -23,11 +23,13 @@ import structlog
 from hanse.boundary import Boundary
 from hanse.errors import CompactedError, DeadlineError, FailedPreconditionError, HanseError
 from hanse.kube.engine import unreadable
-from hanse.kube.engine.history import WINDOW, Position, ResourceLog
+from hanse.kube.engine.history import Position, ResourceHistory
 from hanse.kube.engine.hooks import Deferred, View
-from hanse.kube.engine.served import ChangeType, ObjectChange, ServedObject, version_of, with_version
+from hanse.kube.engine.served import ObjectChange, ServedObject, version_of, with_version
 from hanse.kube.model.objects import Object
 from hanse.store import Event, KeyValue, Store, WatchBatch
+from hanse.store.history.log import WINDOW
+from hanse.store.history.logged import LoggedHistory
 from hanse.store.keys import OBJECTS, ObjectKey, resource_prefix
 
 PAGE = 2000
@@ -72,7 +74,7 @@ class ObjectCache:
         self._window = window
         self._shared = shared
         self._prefixes = (_OBJECTS, *(view.prefixes if view else ()))
-        self._logs: dict[tuple[str, str], ResourceLog] = {}
+        self._logs: dict[tuple[str, str], ResourceHistory] = {}
         self._count = 0
         self._kind_of = kind_of
         self._shown = shown
@@ -115,35 +117,19 @@ class ObjectCache:
         """Return group and plural of every resource that has or had objects."""
         return list(self._logs)
 
-    def log(self, group: str, resource: str) -> ResourceLog:
+    def log(self, group: str, resource: str) -> ResourceHistory:
         """Return a resource's log; an empty one if nothing ever happened."""
         log = self._logs.get((group, resource))
         if log is None:
-            log = self._logs[(group, resource)] = ResourceLog(floor=self._floor, window=self._window)
+            log = self._logs[(group, resource)] = ResourceHistory(floor=self._floor, window=self._window)
         return log
 
-    async def watch(
-        self, group: str, resource: str, *, since: int | None = None
-    ) -> AsyncIterator[tuple[ObjectChange, ...]]:
-        """Yield the changes of a resource after revision `since` (None: from now), as they come, in order.
-
-        Raises CompactedError if they are no longer all known.
-        """
+    def history(self, group: str, resource: str) -> LoggedHistory[ObjectKey, ServedObject]:
+        """Return the history of a resource, for watches by `hanse.store.history.contract`."""
         log = self.log(group, resource)
-        sequence = log.after(self.revision if since is None else since)
-        waker = asyncio.Event()
-        log.enter(waker)
-        try:
-            while True:
-                waker.clear()
-                changes = log.read(sequence, limit=TAKE)
-                if changes:
-                    sequence += len(changes)
-                    yield changes
-                else:
-                    await waker.wait()
-        finally:
-            log.leave(waker)
+        return LoggedHistory(
+            log.reader, following=self, states=lambda: ((entry.key, entry) for entry in log.snapshot(None))
+        )
 
     def subscribe(self, callback: Callable[[ObjectChange], None]) -> Callable[[], None]:
         """Call `callback` for every change of every resource, at once and in order; returns how to stop."""
@@ -353,7 +339,7 @@ class ObjectCache:
             self._change(key, entry, at)
         self._floor = revision
         for log in self._logs.values():
-            log.restart(revision)
+            log.relisted(revision)
 
     def _take(self, batch: WatchBatch) -> None:
         """Take in what happened, revision by revision.
@@ -550,6 +536,3 @@ async def _deadline(what: str, seconds: float = FRESH_SECONDS) -> AsyncIterator[
             yield
     except TimeoutError:
         raise DeadlineError(f"timed out waiting for {what}") from None
-
-
-__all__ = ["ChangeType", "ObjectCache", "ObjectChange", "ServedObject"]
