@@ -15,7 +15,7 @@ CHECKED := $(SOURCES) tests scripts benchmarks deploy/image deploy/systemd
 PARALLEL := -n 2 --dist loadgroup --no-loadscope-reorder
 export VENV
 
-.PHONY: help run stop status image test test-image test-node install-check test-real fuzz lint types format proto docs lock bench clean distclean setup setup-dev
+.PHONY: help run stop status image test test-pythons test-image test-node install-check test-real fuzz lint types format proto docs lock bench clean distclean setup setup-dev
 
 help: ## Show this help.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,6 +42,9 @@ image: ## Build the image of the services and the list of what is in it, in buil
 
 test: setup-dev ## Run all tests but those of the image and against real Kubernetes.
 	$(PY) -m pytest tests --ignore=tests/real --ignore=tests/image --ignore=tests/node $(PARALLEL) $(PYTEST_ARGS)
+
+test-pythons: setup-dev ## Run tests on each other Python 3.11 or newer that is at hand.
+	@scripts/test-pythons.sh
 
 test-image: setup-dev ## Test the image and the installer for systemd (as root, with podman and mmdebstrap).
 	$(PY) -m pytest tests/image $(PYTEST_ARGS)

@@ -21,13 +21,13 @@ from hanse.errors import (
     UnauthenticatedError,
     UnavailableError,
 )
+from hanse.well_known import GROUP
 from hanse_install.keys import digests
 from hanse_install.kubectl import Kubectl, Manifest, documents
 from hanse_install.options import ZONE, Options
 from hanse_install.record import LABEL, Record
 from hanse_install.stages import reference
 
-_GROUP = "hanse.dev"
 _VERBS = ("get", "create", "patch", "delete")
 _ETCD_SECONDS = 5.0
 _NOT_NAMESPACED = frozenset({"Namespace", "PriorityClass", "ClusterRole", "ClusterRoleBinding"})
@@ -56,7 +56,7 @@ def host_answers(kubectl: Kubectl) -> str:
             f"what answers at the address of context {kubectl.context} does not answer as Kubernetes does: "
             "see that the address in the kubeconfig is right, and that no proxy is in between"
         )
-    if any(each.get("name") == _GROUP for each in groups.get("groups") or ()):
+    if any(each.get("name") == GROUP for each in groups.get("groups") or ()):
         raise FailedPreconditionError(
             f"context {kubectl.context} is the API of a federation and not a cluster, so no Pod can run "
             "there: name a cluster with --host-cluster-context"

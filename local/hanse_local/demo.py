@@ -37,7 +37,7 @@ from hanse_cli.commands.names import list_record_sets, list_zones
 from hanse_cli.commands.objects import get
 from hanse_cli.resources import Resources, Target
 from hanse_client import HanseClient
-from hanse_client.names import placement_name, sync_state_prefix
+from hanse_client.names import placement_name, sync_state_parent
 from rich.console import Console, Group
 from rich.live import Live
 from rich.markup import escape
@@ -139,7 +139,7 @@ async def _look(client: HanseClient, item: Item) -> Item:
     except NotFoundError:
         return Item(item.target, item.namespace)
     listed = await client.syncer.ListSyncStates(
-        ListSyncStatesRequest(name_prefix=sync_state_prefix(reference), page_size=1000)
+        ListSyncStatesRequest(parent=sync_state_parent(reference), page_size=1000)
     )
     states = {state.cluster: state for state in listed.sync_states}
     return Item(item.target, item.namespace, placement, states)

@@ -12,9 +12,9 @@ from hanse.api.registry.v1.cluster_pb2 import Cluster
 from hanse.api.scheduler.v1.placement_pb2 import Placement
 from hanse.api.syncer.v1 import sync_state_pb2 as sync
 from hanse.errors import DataLossError
-from hanse.kube.engine.unreadable import ANNOTATION
 from hanse.store import MemoryStore
 from hanse.store.keys import ObjectKey
+from hanse.well_known import UNREADABLE
 from tests.apiserver.world import WEB, World, config_map, deployment, namespace
 from tests.support.waiting import until
 
@@ -88,7 +88,7 @@ async def test_a_stored_object_that_cannot_be_read_is_served_and_deleted_by_name
         await world.create(MAPS, config_map("good", a="1"))
         shown = await world.get(f"{MAPS}/bad")
         assert (shown["kind"], shown["apiVersion"]) == ("ConfigMap", "v1")
-        assert shown["metadata"]["annotations"][ANNOTATION]
+        assert shown["metadata"]["annotations"][UNREADABLE]
         assert shown["metadata"]["resourceVersion"].isdigit()
         listed = await world.get(MAPS)
         assert [each["metadata"]["name"] for each in listed["items"]] == ["bad", "good"]
@@ -125,9 +125,9 @@ async def test_an_object_that_becomes_unreadable_keeps_what_was_known() -> None:
         await world.apiserver.engine.cache.reached(await world.store.put(key.key(), b"junk"))
         shown = await world.get(f"{MAPS}/a")
         assert (shown["data"], shown["metadata"]["uid"]) == ({"x": "1"}, made["metadata"]["uid"])
-        assert "not JSON" in shown["metadata"]["annotations"][ANNOTATION]
+        assert "not JSON" in shown["metadata"]["annotations"][UNREADABLE]
         await world.apiserver.engine.cache.reached(await world.store.put(key.key(), stored.value))
-        assert ANNOTATION not in (await world.get(f"{MAPS}/a"))["metadata"].get("annotations", {})
+        assert UNREADABLE not in (await world.get(f"{MAPS}/a"))["metadata"].get("annotations", {})
 
 
 async def test_an_unreadable_object_that_members_have_leaves_them_before_it_goes() -> None:
@@ -161,7 +161,7 @@ async def test_an_unreadable_object_that_is_being_deleted_can_be_let_go() -> Non
     stored = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {"a": "1"}}
     async with World(await filled({key.key(): orjson.dumps(stored)})) as world:
         await world.create("/api/v1/namespaces", namespace())
-        assert ANNOTATION in (await world.get(f"{MAPS}/bad"))["metadata"]["annotations"]
+        assert UNREADABLE in (await world.get(f"{MAPS}/bad"))["metadata"]["annotations"]
         assert (await world.call("DELETE", f"{MAPS}/bad")).status == 200
         patch = {"metadata": {"finalizers": None}}
         merge = "application/merge-patch+json"
@@ -256,7 +256,7 @@ async def test_a_crd_that_cannot_be_served_is_shown_with_the_reason_and_can_be_d
     store = await filled({key.key(): orjson.dumps(broken), widget.key(): orjson.dumps(obj)})
     async with World(store) as world:
         shown = await world.get(f"{CRDS}/widgets.example.org")
-        assert "cannot be served" in shown["metadata"]["annotations"][ANNOTATION]
+        assert "cannot be served" in shown["metadata"]["annotations"][UNREADABLE]
         assert {"type": "Established", "status": "False"}.items() <= shown["status"]["conditions"][-1].items()
         assert (await world.call("GET", "/openapi/v2")).status == 200
         await world.create("/api/v1/namespaces", namespace())
@@ -283,7 +283,7 @@ async def test_what_is_odd_in_a_crd_is_left_out_alone() -> None:
         served = await world.get("/apis/example.org")
         assert [each["version"] for each in served["versions"]] == ["v2", "v1"]
         shown = await world.get(f"{CRDS}/widgets.example.org")
-        assert "v²" in shown["metadata"]["annotations"][ANNOTATION]
+        assert "v²" in shown["metadata"]["annotations"][UNREADABLE]
         await world.create("/api/v1/namespaces", namespace())
         obj = {"apiVersion": "example.org/v1", "kind": "Widget", "metadata": {"name": "w"}}
         await world.create("/apis/example.org/v1/namespaces/shop/widgets", obj)
@@ -292,7 +292,7 @@ async def test_what_is_odd_in_a_crd_is_left_out_alone() -> None:
         mended = {**shown, "spec": crd()["spec"]}
         answer = await world.call("PUT", f"{CRDS}/widgets.example.org", mended)
         assert answer.status == 200, answer
-        assert ANNOTATION not in answer.body["metadata"].get("annotations", {})
+        assert UNREADABLE not in answer.body["metadata"].get("annotations", {})
 
 
 async def test_a_member_that_writes_an_odd_condition_kills_nothing() -> None:

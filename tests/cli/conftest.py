@@ -33,6 +33,7 @@ from hanse.api.syncer.v1 import syncer_service_pb2_grpc as syncer_grpc
 from hanse.api.type.v1.change_pb2 import ChangeKind
 from hanse.errors import AlreadyExistsError, ConflictError, HanseError, NotFoundError, PermissionDeniedError
 from hanse.rpc import Policy, RpcServer
+from hanse.rpc.filters import ListFilter
 
 RESOURCES = (
     Resource(
@@ -344,19 +345,14 @@ class Dns(dns_grpc.DnsServiceServicer):
         self, request: dns.ListRecordSetsRequest, context: Any
     ) -> dns.ListRecordSetsResponse:
         self.world.requests.append(request)
-        found = [
-            each for each in self.world.records if not request.service or _service(each) == request.service
-        ]
+        chosen_by = ListFilter.parse(request.filter, RecordSet.DESCRIPTOR)
+        found = [each for each in self.world.records if chosen_by.matches(each)]
         return dns.ListRecordSetsResponse(record_sets=found)
 
     async def GetZone(self, request: Any, context: Any) -> Any:
         raise NotFoundError("no")
 
     GetRecordSet = WatchRecordSets = Resolve = GetZone  # type: ignore[assignment]
-
-
-def _service(record: RecordSet) -> str:
-    return f"{record.service.namespace}/{record.service.name}"
 
 
 def _server(world: World) -> RpcServer:

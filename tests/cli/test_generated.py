@@ -22,7 +22,6 @@ from hanse.api.registry.v1 import registry_service_pb2 as registry
 from hanse.api.registry.v1.cluster_pb2 import Cluster, ClusterState, TaintEffect
 from hanse.api.scheduler.v1 import scheduler_service_pb2 as scheduler
 from hanse.api.syncer.v1 import syncer_service_pb2 as syncer
-from hanse.api.syncer.v1.sync_state_pb2 import SyncPhase
 from tests.cli.conftest import Hanse, World
 
 
@@ -157,11 +156,11 @@ def test_manifests_are_shown_open_and_taken_back(world: World, hanse: Hanse) -> 
     assert json.loads(world.last(federation.ApplyObjectRequest).manifest) == manifest
 
 
-def test_repeated_enums(world: World, hanse: Hanse) -> None:
-    """A list of phases by name."""
-    hanse("syncer", "list-sync-states", "--phases", "FAILED", "--phases", "conflict", "--cluster", "a")
+def test_a_filter_and_a_parent(world: World, hanse: Hanse) -> None:
+    """They are sent as they are given."""
+    hanse("syncer", "list-sync-states", "--filter", "phase = FAILED", "--parent", "syncStates/apps")
     request = world.last(syncer.ListSyncStatesRequest)
-    assert list(request.phases) == [SyncPhase.FAILED, SyncPhase.CONFLICT]
+    assert (request.filter, request.parent) == ("phase = FAILED", "syncStates/apps")
 
 
 def test_a_stream_is_printed_as_it_comes(world: World, hanse: Hanse) -> None:
@@ -211,7 +210,7 @@ MISTAKES = [
     (("registry", "update-cluster", "--cluster.labels", "x"), 2, "must be KEY=VALUE"),
     (("registry", "update-cluster", "--cluster", '{"nme": 1}'), 2, "nme"),
     (("registry", "list-clusters", "--request", '{"pageSize": "x"}'), 2, "pageSize"),
-    (("syncer", "list-sync-states", "--phases", "NONE"), 2, "NONE"),
+    (("federation", "patch-object", "x", "--patch", "{}", "--type", "NONE"), 2, "NONE"),
     (("registry", "get-api-catalogue", "clusters/a/apiCatalogue"), 7, "you may not see this"),
     (("federation", "update-object", "--manifest", "{}"), 5, "it changed meanwhile"),
     (("--timeout", "0.2", "registry", "probe-cluster", "clusters/a"), 6, "--timeout"),
@@ -286,7 +285,7 @@ NAMES = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_
 @given(name=NAMES, revision=st.integers(0, 2**63 - 1), size=st.integers(-(2**31), 2**31 - 1))
 def test_what_the_flags_say_is_what_is_sent(name: str, revision: int, size: int) -> None:
     """For every text and number of the field's type."""
-    listed = build(scheduler.ListPlacementsRequest, {"field__name_prefix": name, "field__page_size": size})
-    assert (listed.name_prefix, listed.page_size) == (name, size)
+    listed = build(scheduler.ListPlacementsRequest, {"field__filter": name, "field__page_size": size})
+    assert (listed.filter, listed.page_size) == (name, size)
     watched = build(scheduler.WatchPlacementsRequest, {"field__revision": revision})
     assert watched.revision == revision

@@ -42,6 +42,8 @@ from hanse.errors import ConflictError, InvalidArgumentError, UnavailableError
 from hanse.federation.strategies import federation_kinds
 from tests.cli.conftest import Hanse, World
 
+SEE = "see `hanse syncer list-sync-states --filter cluster=eu`"
+
 WEB = {
     "apiVersion": "apps/v1",
     "kind": "Deployment",
@@ -498,7 +500,8 @@ def test_explain_merges_three_services_into_one_page(world: World, hanse: Hanse)
         "shop",
         "web",
     )
-    assert world.last(dns.ListRecordSetsRequest).service == "shop/web"
+    chosen = 'service.namespace = "shop" AND service.name = "web"'
+    assert world.last(dns.ListRecordSetsRequest).filter == chosen
     page = json.loads(hanse("explain", "deploy/web", "-n", "shop", "-o", "json").out)
     assert [row["cluster"] for row in page["clusters"]] == ["eu-west", "on-prem", "us-east"]
 
@@ -604,7 +607,7 @@ def test_unjoin_says_once_what_it_waits_for(world: World, hanse: Hanse, flags: l
     world.looks_until_left = 3
     result = hanse("unjoin", "eu", *flags)
     assert result.out.splitlines() == [
-        f"cluster eu is leaving: it waits until {until}: see `hanse syncer list-sync-states --cluster eu`",
+        f"cluster eu is leaving: it waits until {until}: {SEE}",
         "cluster eu has left",
     ]
 
@@ -612,7 +615,7 @@ def test_unjoin_says_once_what_it_waits_for(world: World, hanse: Hanse, flags: l
 def test_clusters_says_what_a_leaving_cluster_waits_for(world: World, hanse: Hanse) -> None:
     """With what is wrong with it, if that is why it takes so long."""
     world.clusters["clusters/eu"] = Cluster(name="clusters/eu", state=ClusterState.UNJOINING)
-    why = "waits until what Hanse put there is removed: see `hanse syncer list-sync-states --cluster eu`"
+    why = f"waits until what Hanse put there is removed: {SEE}"
     assert hanse("clusters").out.rstrip().endswith(why)
     lost = Condition(type="Ready", status=ConditionStatus.UNKNOWN, message="it does not answer")
     world.clusters["clusters/eu"].conditions.append(lost)

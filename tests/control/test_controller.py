@@ -9,7 +9,8 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from hanse.control import Backoff, Controller, Request, Result, TerminalError, WorkQueue
+from hanse.backoff import Backoff
+from hanse.control import Controller, Request, Result, TerminalError, WorkQueue
 from hanse.errors import UnavailableError
 from tests.support.waiting import until
 

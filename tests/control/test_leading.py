@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from hanse.backoff import Backoff
 from hanse.control.leading import lead
-from hanse.control.queue import Backoff
 from hanse.errors import PermissionDeniedError, UnavailableError
 from hanse.store import Election, Leadership, MemoryStore, Put, keys
 from hanse.store.memory import MemoryLease

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hanse.control import Backoff, QueueClosed, WorkQueue
+from hanse.backoff import Backoff
+from hanse.control import QueueClosed, WorkQueue
 
 pytestmark = pytest.mark.looptime
 

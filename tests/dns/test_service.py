@@ -32,6 +32,8 @@ WEB = keys.ObjectKey("", "services", "shop", "web")
 EU = "web.shop.hanse.svc.eu-west.example.org."
 SETTINGS = DnsSettings()
 
+OF_WEB = "service.namespace = shop AND service.name = web"
+
 
 @dataclass
 class Federation:
@@ -251,13 +253,13 @@ async def test_the_rpcs_say_what_is_served(federation: Federation) -> None:
         zones = await stub.ListZones(dns_service_pb2.ListZonesRequest())
         assert [(zone.origin, zone.record_sets) for zone in zones.zones] == [("example.org.", 7)]
         first = await stub.ListRecordSets(
-            dns_service_pb2.ListRecordSetsRequest(parent="zones/example.org", page_size=5, service="shop/web")
+            dns_service_pb2.ListRecordSetsRequest(parent="zones/example.org", page_size=5, filter=OF_WEB)
         )
         rest = await stub.ListRecordSets(
             dns_service_pb2.ListRecordSetsRequest(
                 parent="zones/example.org",
                 page_size=5,
-                service="shop/web",
+                filter=OF_WEB,
                 page_token=first.next_page_token,
             )
         )

@@ -14,8 +14,8 @@ import pytest
 from hanse_cli.kubefed import kubefed
 from hanse_cli.main import _add_porcelain, hanse
 
-from hanse.federation.kinds import GROUP
 from hanse.process.settings import ServiceSettings
+from hanse.well_known import GROUP
 from tests.docs import tables
 
 ROOT = tables.ROOT

@@ -8,8 +8,9 @@ from typing import Any
 
 import yaml
 from hanse_scheduler.decide.planner import plan
-from hanse_scheduler.decide.preferences import DEPLOYMENT_PREFERENCES, parse_preferences
+from hanse_scheduler.decide.preferences import parse_preferences
 
+from hanse.well_known import DEPLOYMENT_PREFERENCES
 from tests.system import script
 
 README = Path(__file__).resolve().parents[2] / "README.md"

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 import yaml
-from hanse_cli.commands.orphans import SELECTOR
 from hanse_local.rebuild.rebuilding import PREFERENCES, applied, put_together, written
 from hanse_syncer.ownership import labels
 
 from hanse.kube.merge import fieldsets
 from hanse.store.keys import ObjectKey
+from hanse.well_known import CLUSTER_SELECTOR
 
 WEB = ObjectKey("apps", "deployments", "shop", "web")
 MAP = ObjectKey("", "configmaps", "shop", "a")
@@ -131,7 +131,7 @@ def test_copies_that_agree_are_one_object_where_it_is() -> None:
     (made,) = put_together({MAP: {"us": config_map(x="1"), "eu": config_map(x="1")}})
     assert (dict(made.clusters), made.disagreements) == ({"eu": None, "us": None}, ())
     annotations = made.manifest["metadata"]["annotations"]
-    assert json.loads(annotations[SELECTOR]) == [
+    assert json.loads(annotations[CLUSTER_SELECTOR]) == [
         {"key": "hanse.dev/cluster", "operator": "In", "values": ["eu", "us"]}
     ]
     assert made.manifest["data"] == {"x": "1"}

@@ -262,7 +262,7 @@ async def test_the_host_joins_with_the_rights_of_the_overlay(host: Host, tmp_pat
         await federation.kubectl("apply", "-f", "-", manifests=[shop, web])
         await federation.kubectl("rollout", "status", "-n", "shop", "deployment/web", "--timeout=60s")
         assert "web" in await host.kubectl("get", "-n", "shop", "deployments", "-o", "name")
-        failed = await hanse(*config, "syncer", "list-sync-states", "--phases", "FAILED", "-o", "json")
+        failed = await hanse(*config, "syncer", "list-sync-states", "--filter", "phase=FAILED", "-o", "json")
         assert "web" not in failed
         await hanse(*config, "unjoin", "host")
         assert "web" not in await host.kubectl("get", "deployments", "-A", "-o", "name")

@@ -14,13 +14,13 @@ import pytest
 from hanse_scheduler.decide.inputs import Rules
 from hanse_scheduler.leading import Scheduler
 from hanse_scheduler.placing.evaluator import Evaluator
-from hanse_scheduler.placing.events import Recorder
 from hanse_scheduler.state.world import World
 from hanse_scheduler.times import timestamp_of
 
 from hanse.api.registry.v1.cluster_pb2 import OFFLINE, ApiCatalogue, ApiResource
 from hanse.api.scheduler.v1.placement_pb2 import Placement
 from hanse.api.syncer.v1.sync_state_pb2 import APPLIED, REMOVED, SyncPhase
+from hanse.federation.events import EventRecorder
 from hanse.kube.model.objects import Object
 from hanse.store import MemoryStore, Store, keys
 from hanse.store.keys import ObjectKey
@@ -64,7 +64,7 @@ class Federation:
         identity: str = "one",
         *,
         rules: Rules | None = None,
-        recorder: Recorder | None = None,
+        recorder: EventRecorder | None = None,
         store: Store | None = None,
         lead: bool = True,
     ) -> Process:

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, datetime
 from typing import Any
 
 import orjson
 from hanse_scheduler.decide.inputs import Rules
 from hanse_scheduler.metrics import observe
-from hanse_scheduler.placing.events import Recorder
 from hanse_scheduler.settings import SchedulerSettings
 from hanse_scheduler.state.world import World
 
 from hanse.api.registry.v1.cluster_pb2 import READY, UNJOINING
 from hanse.api.scheduler.v1.placement_pb2 import ADOPT, Placement
+from hanse.federation.events import EventRecorder
 from hanse.process.telemetry import setup
 from hanse.store import Compare, Put, TxnResult, keys
 from hanse.store.keys import ObjectKey
@@ -297,7 +296,7 @@ async def test_wrong_annotation_becomes_an_event(federation: Federation) -> None
     async def send(manifest: bytes) -> None:
         sent.append(orjson.loads(manifest))
 
-    recorder = Recorder(send, clock=lambda: datetime.now(UTC))
+    recorder = EventRecorder(send, component="hanse-scheduler")
     task = asyncio.create_task(recorder.run())
     await federation.clusters("a")
     process = await federation.start(recorder=recorder)
@@ -326,7 +325,7 @@ async def test_what_belongs_to_clusters_is_refused_with_an_event(federation: Fed
     async def send(manifest: bytes) -> None:
         sent.append(orjson.loads(manifest))
 
-    recorder = Recorder(send, clock=lambda: datetime.now(UTC))
+    recorder = EventRecorder(send, component="hanse-scheduler")
     task = asyncio.create_task(recorder.run())
     await federation.clusters("a")
     process = await federation.start(recorder=recorder)

@@ -25,6 +25,8 @@ from .conftest import Federation, Process, where
 WEB_NAME = "placements/apps/deployments/shop/web"
 WEB_REFERENCE = ObjectReference(group="apps", resource="deployments", namespace="shop", name="web")
 
+IN_B = "clusters.cluster:b OR releasing.cluster:b"
+
 
 async def serve(federation: Federation, process: Process) -> Any:
     """A stub of a server around the process."""
@@ -75,18 +77,18 @@ async def test_get_and_list(stub: Any) -> None:
     assert [item.object.name for item in (*first.placements, *second.placements)] == ["web", "settings"]
     assert second.next_page_token == ""
     assert first.revision == second.revision
-    only = await stub.ListPlacements(pb.ListPlacementsRequest(name_prefix="placements/core/"))
+    only = await stub.ListPlacements(pb.ListPlacementsRequest(parent="placements/core"))
     assert [item.object.name for item in only.placements] == ["settings"]
 
 
 async def test_list_by_cluster(federation: Federation, stub: Any) -> None:
     """Only placements that name the cluster are listed, page by page."""
-    pages = await stub.ListPlacements(pb.ListPlacementsRequest(cluster="b", page_size=1))
+    pages = await stub.ListPlacements(pb.ListPlacementsRequest(filter=IN_B, page_size=1))
     more = await stub.ListPlacements(
-        pb.ListPlacementsRequest(cluster="b", page_size=1, page_token=pages.next_page_token)
+        pb.ListPlacementsRequest(filter=IN_B, page_size=1, page_token=pages.next_page_token)
     )
     assert {item.object.name for item in (*pages.placements, *more.placements)} == {"web", "settings"}
-    assert not (await stub.ListPlacements(pb.ListPlacementsRequest(cluster="c"))).placements
+    assert not (await stub.ListPlacements(pb.ListPlacementsRequest(filter="clusters.cluster:c"))).placements
 
 
 async def test_errors_say_what_is_wrong(stub: Any) -> None:
@@ -95,8 +97,8 @@ async def test_errors_say_what_is_wrong(stub: Any) -> None:
         await stub.GetPlacement(pb.GetPlacementRequest(name="web"))
     with pytest.raises(NotFoundError, match="placements/core/configmaps/shop/none"):
         await stub.GetPlacement(pb.GetPlacementRequest(name="placements/core/configmaps/shop/none"))
-    with pytest.raises(InvalidArgumentError, match="name_prefix"):
-        await stub.ListPlacements(pb.ListPlacementsRequest(name_prefix="objects/"))
+    with pytest.raises(InvalidArgumentError, match="parent"):
+        await stub.ListPlacements(pb.ListPlacementsRequest(parent="objects"))
     reference = ObjectReference(resource="configmaps", namespace="shop", name="none")
     with pytest.raises(NotFoundError, match="shop/none"):
         await stub.ExplainPlacement(pb.ExplainPlacementRequest(object=reference))
@@ -105,7 +107,7 @@ async def test_errors_say_what_is_wrong(stub: Any) -> None:
 async def test_watch_resumes(federation: Federation, stub: Any) -> None:
     """A watch sends what there is, then changes; a second one resumes where the first ended."""
     kinds: list[int] = []
-    stream = stub.WatchPlacements(pb.WatchPlacementsRequest(name_prefix="placements/apps/"))
+    stream = stub.WatchPlacements(pb.WatchPlacementsRequest(parent="placements/apps"))
     revision = 0
     async for message in stream:
         kinds.append(message.kind)
@@ -118,9 +120,7 @@ async def test_watch_resumes(federation: Federation, stub: Any) -> None:
     await federation.placed(WEB, {"a": 3, "b": 3})
     await federation.delete(WEB)
     await federation.placed(WEB, None)
-    resumed = stub.WatchPlacements(
-        pb.WatchPlacementsRequest(revision=revision, name_prefix="placements/apps/")
-    )
+    resumed = stub.WatchPlacements(pb.WatchPlacementsRequest(revision=revision, parent="placements/apps"))
     seen = []
     async for message in resumed:
         seen.append((message.kind, message.placement.name, message.placement.revision == message.revision))

@@ -20,6 +20,7 @@ from hanse.kube.client.access import ClusterAccess
 from hanse.kube.client.bounds import MisbehavingMemberError
 from hanse.security.pki import CertificateAuthority
 from hanse.store import EtcdStore
+from hanse.well_known import OWN_GROUPS, TRACEPARENT
 from tests.simulator.cluster import (
     CONFIG_MAPS,
     DEPLOYMENTS,
@@ -286,6 +287,25 @@ async def test_a_member_can_flood_its_watchers_and_list_a_catalogue(tmp_path: Pa
         _, _, answer = await raw(cluster.client, "GET", "/apis")
         document = orjson.loads(answer)
         assert len(document["items"][0]["versions"][0]["resources"]) == 321
+
+
+async def test_a_simulated_cluster_knows_nothing_of_federations(cluster: Cluster) -> None:
+    """It serves no group of theirs, and an annotation that a federation hides is served as any other."""
+    _, _, answer = await raw(cluster.client, "GET", "/apis")
+    groups = {group["name"] for group in orjson.loads(answer)["groups"]}
+    assert "apps" in groups
+    assert groups.isdisjoint(OWN_GROUPS)
+    for group in OWN_GROUPS:
+        status, _, _ = await raw(cluster.client, "GET", f"/apis/{group}")
+        assert status == 404
+    annotations = {TRACEPARENT: "mine"}
+    made = {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": "c", "namespace": "default", "annotations": annotations},
+    }
+    created = await cluster.client.create(CONFIG_MAPS, made)
+    assert created["metadata"]["annotations"] == annotations
 
 
 async def test_bad_fault_rules_are_refused(tmp_path: Path) -> None:

@@ -17,7 +17,6 @@ import orjson
 from aiohttp import web
 from hanse_syncer.cluster.dependencies import SyncerDependencies
 from hanse_syncer.decide.render import Renderer
-from hanse_syncer.report.events import EventSink
 from hanse_syncer.report.metrics import SyncerMetrics
 from hanse_syncer.report.state_table import SyncStateLoader
 from hanse_syncer.sharing import Sharing
@@ -29,7 +28,8 @@ from hanse.api.registry.v1.cluster_pb2 import READY, ApiCatalogue, ApiResource, 
 from hanse.api.scheduler.v1.placement_pb2 import ClusterPlacement, ClusterRelease, Placement
 from hanse.api.syncer.v1.sync_state_pb2 import SyncPhase, SyncState
 from hanse.api.type.v1.object_reference_pb2 import ObjectReference
-from hanse.control.queue import Backoff
+from hanse.backoff import Backoff
+from hanse.federation.events import EventRecorder
 from hanse.kube.engine.engine import KubeEngine
 from hanse.kube.kinds.catalogue import Catalogue
 from hanse.kube.kinds.strategies.kubernetes import kubernetes
@@ -288,7 +288,9 @@ class Federation:
         async with AsyncExitStack() as stack:
             world = await stack.enter_async_context(World(self.store))
             group = await stack.enter_async_context(asyncio.TaskGroup())
-            events = EventSink(self._record, identity=identity, per_second=1000)
+            events = EventRecorder(
+                self._record, component="hanse-syncer", host=identity, quiet=60.0, per_second=1000
+            )
             background = group.create_task(events.run())
             dependencies = SyncerDependencies(
                 store=self.store,

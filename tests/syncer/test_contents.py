@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from hanse.errors import UnavailableError
 from hanse.kube.client import discovery
+from hanse.well_known import FIELD_MANAGER
 from tests.support.looplag import responsive
 
 FED = "fed-1"
@@ -54,7 +55,7 @@ def test_only_our_marks_make_an_object_ours() -> None:
 def test_marks_count_if_we_applied_them() -> None:
     """Managed fields say who did; where there are none, or not in that form, nobody says that."""
 
-    def entry(manager: str = ownership.FIELD_MANAGER, operation: str = "Apply", **labels: Any) -> Any:
+    def entry(manager: str = FIELD_MANAGER, operation: str = "Apply", **labels: Any) -> Any:
         fields: Any = {
             "f:metadata": {"f:labels": {".": {}, **{f"f:{label}": {} for label in labels or OURS}}}
         }

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from typing import Any, cast
 
 import pytest
 from hanse_syncer.decide.plan import Seen
-from hanse_syncer.member.informer import LASTING_SECONDS, Informer, Turns
-from hanse_syncer.member.slices import SliceWatch
+from hanse_syncer.member.observed import ObservedObjects
+from hanse_syncer.member.slices import ENDPOINT_SLICES, EndpointSliceStore
 
 from hanse.errors import CompactedError, DeadlineError, UnavailableError
 from hanse.kube.client.bounds import MisbehavingMemberError
-from hanse.kube.client.client import KubeClient, ObjectList
+from hanse.kube.client.client import KubeClient
+from hanse.kube.client.informer import LASTING_SECONDS, Informer, WatchPacing
+from hanse.kube.client.paging import ListPage
 from hanse.kube.client.requests import GroupVersionResource
 from hanse.kube.model.objects import Object
 from tests.support.waiting import until
@@ -48,10 +50,10 @@ class Lists:
     def __init__(self, *answers: list[Any]) -> None:
         self.answers = list(answers)
 
-    async def pages(self, resource: GroupVersionResource, **_: Any) -> AsyncGenerator[ObjectList, None]:
+    async def pages(self, resource: GroupVersionResource, **_: Any) -> AsyncGenerator[ListPage, None]:
         """The next list; the last one for ever."""
         items = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
-        yield ObjectList(items, "10")
+        yield ListPage(items, "10")
 
     async def watch(self, resource: GroupVersionResource, **_: Any) -> AsyncIterator[tuple[str, Object]]:
         """Nothing happens."""
@@ -59,11 +61,17 @@ class Lists:
         yield "BOOKMARK", {}
 
 
-def informer(client: Lists, notes: Notes) -> Informer:
+def observed(notes: Notes, full: Callable[[], bool] = lambda: False) -> ObservedObjects:
+    """What is kept of ConfigMaps."""
+    return ObservedObjects(notes, metadata_only=True, full=full)
+
+
+def informer(client: Lists, objects: ObservedObjects) -> Informer:
     """An informer of ConfigMaps."""
     return Informer(
-        cast("KubeClient", client), CONFIGMAPS, selector="", metadata_only=True, sink=notes, cluster="a"
-    )
+        cast("KubeClient", client), CONFIGMAPS, objects, label_selector="", list_metadata=True,
+        watch_metadata=True, cluster="a",
+    )  # fmt: skip
 
 
 def item(name: str, version: str) -> Object:
@@ -73,7 +81,7 @@ def item(name: str, version: str) -> Object:
 
 def test_the_answer_to_a_write_never_hides_what_the_watch_showed_after_it() -> None:
     """The watch may be faster than the answer; the newer version stays."""
-    found = informer(Lists([]), Notes())
+    found = observed(Notes())
     found.note("shop", "web", Seen("u", "7"))
     found.note("shop", "web", Seen("u", "5"))
     assert found.seen("shop", "web") == Seen("u", "7")
@@ -83,7 +91,7 @@ def test_the_answer_to_a_write_never_hides_what_the_watch_showed_after_it() -> N
 
 def test_of_answers_nothing_is_kept_but_what_is_there() -> None:
     """Objects that come and go for as long as one watch lasts leave nothing behind."""
-    found = informer(Lists([]), Notes())
+    found = observed(Notes())
     for number in range(1000):
         found.note("shop", f"job-{number}", Seen("u", "7"))
         del found.known["shop", f"job-{number}"]
@@ -94,8 +102,8 @@ def test_of_answers_nothing_is_kept_but_what_is_there() -> None:
 async def test_a_name_that_nothing_of_ours_has_is_not_followed() -> None:
     """Some kinds have names without a bound; such an object is none of ours, and hides none."""
     notes = Notes()
-    found = informer(Lists([item("x" * 10_000, "7"), item("web", "7")]), notes)
-    running = asyncio.create_task(found.run())
+    found = observed(notes)
+    running = asyncio.create_task(informer(Lists([item("x" * 10_000, "7"), item("web", "7")]), found).run())
     await asyncio.wait_for(notes.lists.wait(), 5)
     running.cancel()
     await asyncio.wait([running])
@@ -105,8 +113,8 @@ async def test_a_name_that_nothing_of_ours_has_is_not_followed() -> None:
 async def test_a_malformed_list_is_read_again_and_stops_nobody() -> None:
     """An item without metadata is a failure of that list, not of the cluster's controller."""
     notes = Notes()
-    found = informer(Lists([{"kind": "nonsense"}], [item("web", "7")]), notes)
-    running = asyncio.create_task(found.run())
+    found = observed(notes)
+    running = asyncio.create_task(informer(Lists([{"kind": "nonsense"}], [item("web", "7")]), found).run())
     try:
         await asyncio.wait_for(notes.lists.wait(), 5)
         assert notes.changes == [("web", "7")]
@@ -124,10 +132,10 @@ class Restored(Lists):
         super().__init__([item("web", "1000")], [item("web", "800")])
         self.broken = False
 
-    async def pages(self, resource: GroupVersionResource, **_: Any) -> AsyncGenerator[ObjectList, None]:
+    async def pages(self, resource: GroupVersionResource, **_: Any) -> AsyncGenerator[ListPage, None]:
         """The next list, at its version."""
         async for listed in super().pages(resource):
-            yield ObjectList(listed.items, "810" if self.broken else "1010")
+            yield ListPage(listed.items, "810" if self.broken else "1010")
 
     async def watch(self, resource: GroupVersionResource, **asked: Any) -> AsyncIterator[tuple[str, Object]]:
         """Break once, then refuse versions to come as kube-apiserver does."""
@@ -143,8 +151,8 @@ class Restored(Lists):
 async def test_a_restored_member_is_followed() -> None:
     """Versions that went back are believed once a list says so, and the watch goes on from there."""
     notes = Notes()
-    found = informer(Restored(), notes)
-    running = asyncio.create_task(found.run())
+    found = observed(notes)
+    running = asyncio.create_task(informer(Restored(), found).run())
     try:
         await until(lambda: notes.changes[-1:] == [("web", "800")], what="the older version is believed")
         assert found.seen("shop", "web") == Seen("u", "800")
@@ -165,17 +173,9 @@ async def test_a_watch_that_shows_ever_more_objects_is_misbehaviour() -> None:
                 yield "ADDED", item(f"web-{number}", str(number))
 
     notes = Notes()
-    found = Informer(
-        cast("KubeClient", Flood([item("web", "1")])),
-        CONFIGMAPS,
-        selector="",
-        metadata_only=True,
-        sink=notes,
-        cluster="a",
-        full=lambda: len(found.known) >= 7,
-    )
+    found: ObservedObjects = observed(notes, lambda: len(found.known) >= 7)
     with pytest.raises(MisbehavingMemberError, match="more than"):
-        await found.run()
+        await informer(Flood([item("web", "1")]), found).run()
     assert len(found.known) == 7
     assert ("web", "49") in notes.changes
 
@@ -188,10 +188,10 @@ class Restless(Lists):
         self.way = way
         self.asked = 0
 
-    async def pages(self, resource: GroupVersionResource, **_: Any) -> AsyncGenerator[ObjectList, None]:
+    async def pages(self, resource: GroupVersionResource, **_: Any) -> AsyncGenerator[ListPage, None]:
         """Its list."""
         self.asked += 1
-        yield ObjectList([], "10")
+        yield ListPage([], "10")
 
     async def watch(self, resource: GroupVersionResource, **_: Any) -> AsyncIterator[tuple[str, Object]]:
         """It ends."""
@@ -212,8 +212,11 @@ class Restless(Lists):
 async def test_a_member_that_ends_every_watch_is_asked_ever_less_often(way: str, what: str) -> None:
     """Whatever it says before: it answers lists, sends events and ends in order, and cannot be followed."""
     member = Restless(way)
-    client = cast("KubeClient", member)
-    found = informer(member, Notes()) if what == "objects" else SliceWatch(client, lambda *_: None)
+    if what == "objects":
+        found = informer(member, observed(Notes()))
+    else:
+        slices = EndpointSliceStore(lambda *_: None)
+        found = Informer(cast("KubeClient", member), ENDPOINT_SLICES, slices, label_selector="")
     running = asyncio.create_task(found.run())
     await asyncio.sleep(600)
     running.cancel()
@@ -225,14 +228,14 @@ async def test_a_member_that_ends_every_watch_is_asked_ever_less_often(way: str,
 @pytest.mark.looptime
 async def test_a_watch_that_lasted_is_followed_by_the_next_at_once() -> None:
     """An orderly end after a while is what API servers do; a failure after a while is the first again."""
-    turns = Turns()
+    pacing = WatchPacing()
     for _ in range(5):
-        turns.watching()
-        assert turns.ended() > 0
-    assert turns.wait() > 1
+        pacing.watching()
+        assert pacing.ended() > 0
+    assert pacing.wait() > 1
     for failed in (False, True):
-        turns.watching()
+        pacing.watching()
         await asyncio.sleep(LASTING_SECONDS)
-        assert turns.ended(failed=failed) == int(failed)
-        assert (turns.wait() > 0) == failed
-    assert turns.ended() == 2  # a list that fails is no watch
+        assert pacing.ended(failed=failed) == int(failed)
+        assert (pacing.wait() > 0) == failed
+    assert pacing.ended() == 2  # a list that fails is no watch

@@ -30,6 +30,7 @@ from hanse.errors import InvalidArgumentError
 from hanse.kube.client.expect import AnObject, Answer
 from hanse.kube.merge.patch import json_patch
 from hanse.store.keys import ObjectKey
+from hanse.well_known import FEDERATION_LABEL, MANAGED_BY_LABEL
 
 FED = "fed-1"
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -661,10 +662,10 @@ def test_what_is_served_wakes_who_waits_for_it() -> None:
 
 def test_release_patch_gives_the_authors_label_back() -> None:
     """Our marks go; a managed-by label that the author wrote comes back."""
-    own = {"metadata": {"labels": {ownership.MANAGED_BY_LABEL: "Helm"}}}
+    own = {"metadata": {"labels": {MANAGED_BY_LABEL: "Helm"}}}
     assert ownership.release_patch(uid="u", intent=own)["metadata"] == {
         "uid": "u",
-        "labels": {ownership.FEDERATION_LABEL: None, ownership.MANAGED_BY_LABEL: "Helm"},
+        "labels": {FEDERATION_LABEL: None, MANAGED_BY_LABEL: "Helm"},
     }
     labels = ownership.release_patch(uid="u", intent=None)["metadata"]["labels"]
-    assert labels[ownership.MANAGED_BY_LABEL] is None
+    assert labels[MANAGED_BY_LABEL] is None

@@ -93,7 +93,9 @@ async def test_states_are_got_listed_and_watched(fed: Federation) -> None:
         token = ""
         while True:
             page = await stub.ListSyncStates(
-                pb.ListSyncStatesRequest(page_size=2, page_token=token, cluster="a", phases=[sync.APPLIED])
+                pb.ListSyncStatesRequest(
+                    page_size=2, page_token=token, filter="cluster = a AND phase = APPLIED"
+                )
             )
             found += [each.name for each in page.sync_states]
             token = page.next_page_token
@@ -101,7 +103,7 @@ async def test_states_are_got_listed_and_watched(fed: Federation) -> None:
                 break
         assert found == [f"syncStates/{path}/a" for path in paths]
 
-        stream = stub.WatchSyncStates(pb.WatchSyncStatesRequest(name_prefix=f"syncStates/{paths[0]}/"))
+        stream = stub.WatchSyncStates(pb.WatchSyncStatesRequest(parent=f"syncStates/{paths[0]}"))
         seen: list[Any] = []
         async with asyncio.timeout(10):
             async for message in stream:
@@ -192,10 +194,10 @@ async def test_states_of_any_size_are_listed(fed: Federation) -> None:
     huge = sync.SyncState(name="x", phase=sync.FAILED, status=b'"' + b"x" * 250_000 + b'"')
     for number in range(70):
         await fed.store.put(f"syncstates/core/configmaps/large/c{number:02}/z", huge.SerializeToString())
-    prefix, listed, token = "syncStates/core/configmaps/large/", 0, ""
+    parent, listed, token = "syncStates/core/configmaps/large", 0, ""
     async with fed.syncer() as sharing, served(fed, sharing) as stub:
         while True:
-            page = await stub.ListSyncStates(pb.ListSyncStatesRequest(name_prefix=prefix, page_token=token))
+            page = await stub.ListSyncStates(pb.ListSyncStatesRequest(parent=parent, page_token=token))
             listed += len(page.sync_states)
             token = page.next_page_token
             if not token:

@@ -24,7 +24,7 @@ from google.protobuf.message import Message
 from hanse_client import HanseClient
 
 from hanse_cli import comments
-from hanse_cli.flags import build, flags_of, is_required, options_of
+from hanse_cli.flags import build, flags_of, options_of
 from hanse_cli.output import Printer, list_field
 from hanse_cli.session import Session, output_option, run
 
@@ -85,8 +85,7 @@ class ServiceGroup(click.Group):
 
 def command_of(service: str, method: MethodDescriptor) -> click.Command:
     """The command that calls a method."""
-    required = [field for field in method.input_type.fields if is_required(field)]
-    positional = required[0] if required and required[0].name in {"name", "parent"} else None
+    positional = next((field for field in method.input_type.fields if field.name in {"name", "parent"}), None)
 
     @output_option()
     @click.option("--all", "every", is_flag=True, help="Follow a list to its end whatever the page size.")

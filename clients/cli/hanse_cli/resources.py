@@ -21,12 +21,13 @@ from hanse.api.federation.v1.federation_pb2 import Resource
 from hanse.api.federation.v1.federation_service_pb2 import ListResourcesRequest
 from hanse.api.type.v1.object_reference_pb2 import ObjectReference
 from hanse.errors import InvalidArgumentError, NotFoundError
+from hanse.well_known import GROUP
 
 _PAGE = 1000
-_RANK = {"": 0, "apps": 1, "hanse.dev": 2}
+_RANK = {"": 0, "apps": 1, GROUP: 2}
 """Whose resource a word means that several groups have: core before apps, as in kubectl, and Hanse's own
 clusters before those in Federation v1's form."""
-VIEWS = {("federation", "clusters"): "hanse.dev", ("events.k8s.io", "events"): ""}
+VIEWS = {("federation", "clusters"): GROUP, ("events.k8s.io", "events"): ""}
 """(group, resource) of what is stored as another group's, and that group, in which the services name it."""
 
 

@@ -25,9 +25,15 @@ def placement_name(reference: ObjectReference) -> str:
     return "/".join(("placements", *_parts(reference)))
 
 
-def sync_state_prefix(reference: ObjectReference) -> str:
-    """`syncStates/apps/deployments/shop/web/`, of which the clusters' sync states are below."""
-    return "/".join(("syncStates", *_parts(reference))) + "/"
+def sync_state_parent(reference: ObjectReference) -> str:
+    """`syncStates/apps/deployments/shop/web`, the parent of the sync states of all clusters."""
+    return "/".join(("syncStates", *_parts(reference)))
+
+
+def quoted(text: str) -> str:
+    """The text as a filter has it, in quotes."""
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
 
 
 def collection_name(*, group: str, resource: str, namespace: str = "") -> str:

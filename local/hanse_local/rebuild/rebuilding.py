@@ -20,17 +20,23 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import yaml
-from hanse_cli.commands.orphans import NAME_LABEL, SELECTOR
 from hanse_syncer import ownership
 from hanse_syncer.decide import retained
 
 from hanse.kube.merge import fieldsets
 from hanse.kube.model.objects import Object
 from hanse.store.keys import ObjectKey
+from hanse.well_known import (
+    CLUSTER_LABEL,
+    CLUSTER_SELECTOR,
+    DEPLOYMENT_PREFERENCES,
+    FIELD_MANAGER,
+    REPLICA_SET_PREFERENCES,
+)
 
 PREFERENCES: Final[Mapping[tuple[str, str], str]] = {
-    ("apps", "deployments"): "federation.kubernetes.io/deployment-preferences",
-    ("apps", "replicasets"): "federation.kubernetes.io/replica-set-preferences",
+    ("apps", "deployments"): DEPLOYMENT_PREFERENCES,
+    ("apps", "replicasets"): REPLICA_SET_PREFERENCES,
 }
 """Kinds whose replicas the scheduler divides, and the annotation that says how."""
 NAMESPACES: Final = ("", "namespaces")
@@ -105,7 +111,7 @@ def applied(live: Mapping[str, Any]) -> Object:
 def _fields(entries: Iterable[Any]) -> fieldsets.Fields | None:
     """The fields that Hanse applied; None if nobody knows."""
     for entry in entries:
-        by_us = entry.get("manager") == ownership.FIELD_MANAGER and entry.get("operation") == "Apply"
+        by_us = entry.get("manager") == FIELD_MANAGER and entry.get("operation") == "Apply"
         if by_us and not entry.get("subresource") and entry.get("fieldsV1"):
             return fieldsets.from_wire(entry["fieldsV1"])
     return None
@@ -131,7 +137,9 @@ def _one(key: ObjectKey, copies: dict[str, Object]) -> Rebuilt:
         differences = [*differences, Disagreement("a Job in several clusters", each, "of one cluster")]
     annotations: dict[str, str] = {}
     if kind != NAMESPACES:  # a namespace goes where what is in it goes
-        annotations[SELECTOR] = json.dumps([{"key": NAME_LABEL, "operator": "In", "values": list(copies)}])
+        annotations[CLUSTER_SELECTOR] = json.dumps(
+            [{"key": CLUSTER_LABEL, "operator": "In", "values": list(copies)}]
+        )
     if kind in PREFERENCES:
         counts = {cluster: count or 0 for cluster, count in replicas.items()}
         manifest = {**manifest, "spec": {**(manifest.get("spec") or {}), "replicas": sum(counts.values())}}

@@ -10,6 +10,7 @@ import hashlib
 
 from hanse.control import Request, Result
 from hanse.errors import AlreadyExistsError, HanseError
+from hanse.kube.model.events import InvolvedObject, new_event
 from hanse.kube.model.objects import Object, mapping, name_of, namespace_of
 from hanse.process.telemetry import get_logger
 from hanse_simulator.controllers.loops import Loop, itself, split
@@ -56,20 +57,18 @@ class Recorder:
         self, resource: Resource, about: Object, reason: str, message: str, *, source: str
     ) -> None:
         info = self._world.info(resource)
-        uid, namespace = about["metadata"]["uid"], namespace_of(about) or "default"
-        digest = hashlib.blake2s(f"{uid}/{reason}/{message}".encode(), digest_size=8).hexdigest()
-        name = f"{name_of(about)[:230]}.{digest}"
-        now = self._world.stamp()
-        event = {
-            "metadata": {"name": name, "namespace": namespace},
-            "involvedObject": {
-                "apiVersion": info.api_version, "kind": info.kind, "name": name_of(about), "uid": uid,
-                "namespace": namespace_of(about),
-            },
-            "type": "Warning", "reason": reason, "message": message, "count": 1,
-            "firstTimestamp": now, "lastTimestamp": now,
-            "source": {"component": source}, "reportingComponent": source, "reportingInstance": "",
-        }  # fmt: skip
+        object_ = InvolvedObject.of({**about, "apiVersion": info.api_version, "kind": info.kind})
+        digest = hashlib.blake2s(f"{object_.uid}/{reason}/{message}".encode(), digest_size=8).hexdigest()
+        event = new_event(
+            object_,
+            type_="Warning",
+            reason=reason,
+            message=message,
+            component=source,
+            suffix=digest,
+            now=self._world.now(),
+        )
+        name, namespace = name_of(event), namespace_of(event)
         known = self._world.get(EVENTS, namespace, name)
         if known is None:
             try:
@@ -79,6 +78,10 @@ class Recorder:
             return
 
         def again(current: Object) -> Object:
-            return {**current, "count": int(mapping(current).get("count") or 0) + 1, "lastTimestamp": now}
+            return {
+                **current,
+                "count": int(mapping(current).get("count") or 0) + 1,
+                "lastTimestamp": event["lastTimestamp"],
+            }
 
         await self._world.modify(EVENTS, known, again, manager=source)

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
+from hanse.backoff import Backoff
 from hanse.control import Controller, WorkQueue
-from hanse.control.queue import Backoff
 from hanse.control.reconcile import Reconciler
 from hanse.kube.engine.served import ObjectChange, ServedObject
 from hanse_simulator.world import Resource, World, controller_of

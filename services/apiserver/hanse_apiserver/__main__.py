@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import sys
 
-from hanse.service.runtime import run
+from hanse.service.shell import run_service
 from hanse_apiserver.app import serve
 from hanse_apiserver.settings import ApiserverSettings
 
 
 def main() -> int:
     """Run the service and return its exit status."""
-    return run("apiserver", ApiserverSettings, serve)
+    return run_service("apiserver", ApiserverSettings, serve)
 
 
 if __name__ == "__main__":

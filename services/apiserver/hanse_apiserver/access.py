@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Final
 
 from hanse.errors import UnauthenticatedError
-from hanse.federation.kinds import GROUP
 from hanse.kube.model.identity import ANONYMOUS, AUTHENTICATED_GROUP, Attributes, User
 from hanse.kube.server.auth import AccessDecision, Credentials, is_self_review, is_self_service
 from hanse.security.auth import ADMINS, MASTERS, SERVICES, Identity, TokenFile, service_name
+from hanse.well_known import GROUP
 
 READ_VERBS: Final = frozenset({"get", "list", "watch"})
 _EVENTS: Final = frozenset({("", "events"), ("events.k8s.io", "events")})

@@ -13,14 +13,15 @@ from __future__ import annotations
 from typing import Final
 
 from hanse.errors import PermissionDeniedError
-from hanse.federation.kinds import GROUP
-from hanse.federation.propagation import SYNC_FINALIZER, TRACEPARENT, UNJOIN_FINALIZER, placeable
+from hanse.federation.propagation import placeable
+from hanse.federation.tracing import with_traceparent
 from hanse.kube.engine.hooks import AdmissionRequest
 from hanse.kube.engine.lifecycle import ORPHAN, unchanged
 from hanse.kube.engine.options import SYSTEM
 from hanse.kube.model.objects import Object, mapping, sequence
 from hanse.process.telemetry import inject_traceparent
 from hanse.security.auth import service_name
+from hanse.well_known import GROUP, SYNC_FINALIZER, TRACEPARENT, UNJOIN_FINALIZER
 
 PERMANENT_NAMESPACES: Final = ("default", "kube-system", "kube-public")
 """Namespaces that exist from the start and cannot be deleted."""
@@ -88,12 +89,3 @@ def _finalizer(request: AdmissionRequest) -> str:
     if (group, resource) == ("", "namespaces") and request.key.name in PERMANENT_NAMESPACES:
         return ""
     return SYNC_FINALIZER if placeable(group, resource) else ""
-
-
-def with_traceparent(obj: Object, traceparent: str) -> Object:
-    """Return the object with the traceparent of the change; without one from a client if there is none."""
-    metadata = mapping(obj, "metadata")
-    annotations = metadata.get("annotations") or {}
-    if not traceparent:
-        return obj
-    return {**obj, "metadata": {**metadata, "annotations": {**annotations, TRACEPARENT: traceparent}}}

@@ -1,6 +1,6 @@
 """The apiserver put together: one engine, REST and gRPC in front of it, the finalizer behind it.
 
-`serve(runtime)` is the whole life of the process: connect, found, load, serve, drain. `Apiserver` is the same
+`serve(shell)` is the whole life of the process: connect, found, load, serve, drain. `Apiserver` is the same
 without a process, for tests: an async context manager over any store.
 
 Everything runs in one event loop. Next: `hanse_apiserver.views.view` for what is served,
@@ -12,9 +12,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
-import os
-import socket
 import ssl
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -43,12 +42,13 @@ from hanse.security.auth import ADMINS
 from hanse.security.revocation import DenyList
 from hanse.security.rings import SECRETS, RingKeeper, observe_rings
 from hanse.security.sealing import ObjectSealer, kinds_to_seal
-from hanse.service.runtime import Runtime
-from hanse.store import EtcdStore, Store
+from hanse.service.shell import ServiceShell, end, process_identity
+from hanse.store import Store
 from hanse.store.admin.maintenance import EtcdMaintenance, Maintenance
 from hanse.store.admin.upkeep import Upkeep
 from hanse.store.batch import BatchWriter
 from hanse.store.sealed import SealedStore
+from hanse.well_known import TRACEPARENT
 from hanse_apiserver import founding
 from hanse_apiserver.access import FederationAuthorizer, TokenFileAuthenticator
 from hanse_apiserver.admission import FederationAdmission
@@ -59,6 +59,8 @@ from hanse_apiserver.rpc.service import FederationService
 from hanse_apiserver.settings import ApiserverSettings
 from hanse_apiserver.views.view import FederationView
 
+CreateTask = Callable[..., asyncio.Task[Any]]
+"""Starts a coroutine, given its `name`."""
 _CHECK_SECONDS = 5.0
 _log = get_logger(__name__)
 
@@ -75,10 +77,13 @@ class Apiserver:
         telemetry: Telemetry | None = None,
         health: Health | None = None,
         maintenance: Maintenance | None = None,
+        create_task: CreateTask = asyncio.create_task,
     ) -> None:
         """Prepare; nothing is read or written before it is entered. `maintenance` is that of the store, which
-        is looked after by nobody here without it.
+        is looked after by nobody here without it. `create_task` is that of a task group, so that an error in
+        the background is told.
         """
+        self._create_task = create_task
         self._keys = RingKeeper(
             SECRETS,
             key_file=settings.secrets_key_file,
@@ -104,6 +109,7 @@ class Apiserver:
             catalogue=catalogue,
             view=self.view,
             admission=[FederationAdmission()],
+            hidden_annotations=(TRACEPARENT,),
             shared=settings.shared,
             event_ttl=settings.event_ttl,
             room=self.upkeep,
@@ -126,16 +132,14 @@ class Apiserver:
                 expected=settings.federation_id,
             )
             if self.upkeep is not None:
-                looking = asyncio.create_task(self.upkeep.run(), name="upkeep of etcd")
-                stack.push_async_callback(_end, looking)
+                looking = self._create_task(self.upkeep.run(), name="upkeep of etcd")
+                stack.push_async_callback(end, looking)
             await self._keys.prepare()
-            following = asyncio.create_task(self._keys.run(), name="secrets keys")
-            stack.push_async_callback(_end, following)
+            following = self._create_task(self._keys.run(), name="secrets keys")
+            stack.push_async_callback(end, following)
             await stack.enter_async_context(self.engine)
-            sealing = keep_sealed(
-                self._store, self._plain_store, identity=f"{socket.gethostname()}-{os.getpid()}"
-            )
-            stack.push_async_callback(_end, asyncio.create_task(sealing, name="sealing"))
+            sealing = keep_sealed(self._store, self._plain_store, identity=process_identity())
+            stack.push_async_callback(end, self._create_task(sealing, name="sealing"))
             await self._start_finalizer(stack)
             authorizer = FederationAuthorizer(
                 admin_groups=settings.admin_groups, viewer_groups=settings.viewer_groups
@@ -172,8 +176,8 @@ class Apiserver:
         queue = self.finalizing
         finalizer = SyncFinalizer(cache=self.engine.cache, view=self.view, writer=writer, queue=queue)
         controller = Controller("finalize", finalizer, queue, workers=self._settings.finalize_workers)
-        task = asyncio.create_task(controller.run(), name="finalize")
-        stack.push_async_callback(_end, task)
+        task = self._create_task(controller.run(), name="finalize")
+        stack.push_async_callback(end, task)
         finalizer.start()
 
     async def _serve_rest(self, stack: contextlib.AsyncExitStack, authorizer: FederationAuthorizer) -> None:
@@ -205,7 +209,7 @@ class Apiserver:
             ("tokens", _disconnect_tokens(server, tokens)),
             ("certificates", _renew(tls)),
         ):
-            stack.push_async_callback(_end, asyncio.create_task(work, name=name))
+            stack.push_async_callback(end, self._create_task(work, name=name))
         self.https = settings.advertise_address or server.address
         scheme = "https" if settings.tls else "http"
         self.federation.server = f"{scheme}://{self.https}"
@@ -304,28 +308,23 @@ async def _renew(tls: RestTls | None) -> None:
             _log.debug("the renewed certificate cannot be used yet", error=str(error))
 
 
-async def serve(runtime: Runtime[ApiserverSettings]) -> None:
+async def serve(shell: ServiceShell[ApiserverSettings]) -> None:
     """Run the apiserver until the process is told to stop."""
-    settings = runtime.settings
+    settings = shell.settings
     # Objects in the cache live long and have no cycles: collect seldom, or collections walk all of them.
     gc.set_threshold(50_000, 20, 50)
-    store = await EtcdStore.connect(
-        settings.etcd_endpoints, prefix=settings.etcd_prefix, tls=settings.etcd_tls
-    )
-    runtime.follow_fullness(store)
+    store = await shell.connect_store()
     maintenance = await EtcdMaintenance.connect(settings.etcd_endpoints, tls=settings.etcd_maintenance_tls)
-    try:
-        async with Apiserver(
-            store, settings, telemetry=runtime.telemetry, health=runtime.health, maintenance=maintenance
-        ) as apiserver:
-            runtime.tasks.create_task(apiserver.engine.failed(), name="engine")
-            runtime.ready({"grpc": apiserver.grpc, "https": apiserver.https})
-            await runtime.stopping.wait()
-    finally:
-        await maintenance.close()
-        await store.close()
-
-
-async def _end(task: asyncio.Task[Any]) -> None:
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
+    shell.at_end(maintenance.close)
+    apiserver = await shell.enter(
+        Apiserver(
+            store,
+            settings,
+            telemetry=shell.telemetry,
+            health=shell.health,
+            maintenance=maintenance,
+            create_task=shell.create_task,
+        )
+    )
+    shell.start(apiserver.engine.failed(), name="engine")
+    await shell.until_stopped({"grpc": apiserver.grpc, "https": apiserver.https})

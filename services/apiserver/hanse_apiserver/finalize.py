@@ -13,7 +13,6 @@ from __future__ import annotations
 import orjson
 
 from hanse.control import Request, Result, WorkQueue
-from hanse.federation.propagation import SYNC_FINALIZER
 from hanse.kube.engine.cache import ObjectCache
 from hanse.kube.engine.lifecycle import has_finished_deletion
 from hanse.kube.engine.served import ObjectChange, ServedObject
@@ -22,6 +21,7 @@ from hanse.process.telemetry import get_logger
 from hanse.store import Compare, Delete, Op, Put
 from hanse.store.batch import BatchWriter
 from hanse.store.keys import OBJECTS, PLACEMENTS, ObjectKey
+from hanse.well_known import SYNC_FINALIZER
 from hanse_apiserver.views.view import FederationView
 
 LOOK_AGAIN_SECONDS = 2.0

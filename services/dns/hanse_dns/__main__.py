@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
-import os
-import socket
 import sys
 
 from hanse.api.dns.v1.dns_service_pb2_grpc import add_DnsServiceServicer_to_server
 from hanse.control.leading import observe_leading
 from hanse.process.settings import split_address
-from hanse.rpc import RpcServer
-from hanse.security.revocation import DenyList
-from hanse.service.runtime import Runtime, run
-from hanse.store import EtcdStore
+from hanse.service.shell import ServiceShell, run_service
 from hanse_dns.controller import ELECTION, Compilation, Compiler
 from hanse_dns.service import POLICY, DnsServicer
 from hanse_dns.serving.answering import Answering
@@ -22,13 +16,10 @@ from hanse_dns.serving.server import NameServer
 from hanse_dns.settings import DnsSettings
 
 
-async def serve(runtime: Runtime[DnsSettings]) -> None:
-    """Serves names until told to stop."""
-    settings = runtime.settings
-    store = await EtcdStore.connect(
-        settings.etcd_endpoints, prefix=settings.etcd_prefix, tls=settings.etcd_tls
-    )
-    runtime.follow_fullness(store)
+async def serve(shell: ServiceShell[DnsSettings]) -> None:
+    """Serve names until told to stop."""
+    settings = shell.settings
+    store = await shell.connect_store()
     host, port = split_address(settings.dns_listen, setting="dns_listen")
     answering = Answering(
         store,
@@ -39,9 +30,8 @@ async def serve(runtime: Runtime[DnsSettings]) -> None:
         guard=Guarding(settings),
     )
     compilation = Compilation(store, settings)
-    identity = f"{socket.gethostname()}-{os.getpid()}"
-    compiler = Compiler(store=store, settings=settings, compilation=compilation, identity=identity)
-    observe_leading(runtime.telemetry.meter, ELECTION, lambda: compiler.leads)
+    compiler = Compiler(store=store, settings=settings, compilation=compilation, identity=shell.identity)
+    observe_leading(shell.telemetry.meter, ELECTION, lambda: compiler.leads)
     names = NameServer(
         answering.respond,
         host=host,
@@ -49,28 +39,17 @@ async def serve(runtime: Runtime[DnsSettings]) -> None:
         connections=settings.dns_tcp_connections,
         connections_per_client=settings.dns_tcp_connections_per_client,
     )
-    async with answering.follower, names:
-        await answering.follower.synced()
-        runtime.tasks.create_task(answering.follower.failed())
-        work = [runtime.tasks.create_task(each.run()) for each in (compilation.follower, compiler)]
-        rpc = RpcServer(
-            listen=settings.listen,
-            tls=settings.tls,
-            policy=POLICY,
-            telemetry=runtime.telemetry,
-            health=runtime.health,
-            deny_list=DenyList(settings.deny_list_file, authorities=[settings.tls_ca]),
-        )
-        address = f"{host}:{names.port}"
-        rpc.add(add_DnsServiceServicer_to_server, DnsServicer(answering, server=address))
-        async with rpc:
-            runtime.ready({"grpc": rpc.address, "dns": address})
-            await runtime.stopping.wait()
-        for task in work:
-            task.cancel()
-        await asyncio.wait(work)  # they use the store to their end
-    await store.close()
+    await shell.enter(answering.follower)
+    await shell.enter(names)
+    await answering.follower.synced()
+    shell.start(answering.follower.failed(), name="names")
+    shell.start(compilation.follower.run(), name="state of the compiler")
+    shell.start(compiler.run(), name="compiler")
+    address = f"{host}:{names.port}"
+    servicer = DnsServicer(answering, server=address)
+    server = await shell.serve(add_DnsServiceServicer_to_server, servicer, policy=POLICY)
+    await shell.until_stopped({"grpc": server.address, "dns": address})
 
 
 if __name__ == "__main__":
-    sys.exit(run("dns", DnsSettings, serve))
+    sys.exit(run_service("dns", DnsSettings, serve))

@@ -19,6 +19,7 @@ import dns.rdatatype
 from hanse.api.dns.v1 import dns_service_pb2, dns_service_pb2_grpc, record_set_pb2
 from hanse.errors import InvalidArgumentError, NotFoundError
 from hanse.rpc import Policy, group
+from hanse.rpc.filters import ListFilter
 from hanse.rpc.pagination import slice_page
 from hanse.rpc.watch import CHANGE_KINDS
 from hanse.security.auth import VIEWERS
@@ -78,25 +79,16 @@ class DnsServicer(dns_service_pb2_grpc.DnsServiceServicer):
     async def ListRecordSets(
         self, request: dns_service_pb2.ListRecordSetsRequest, context: Any
     ) -> dns_service_pb2.ListRecordSetsResponse:
-        """A page of record sets, of all Services or of one."""
+        """A page of record sets, of those that the filter chooses."""
         self._check_zone(request.parent, field="parent")
-        namespace, separator, name = request.service.partition("/")
-        if request.service and not (separator and name):
-            raise InvalidArgumentError(
-                f"service {request.service!r} is not of the form NAMESPACE/NAME",
-                metadata={"field": "service"},
-            )
-        chosen = [
-            (key, record)
-            for key, record in self._answering.record_sets()
-            if not request.service or (record.service.namespace, record.service.name) == (namespace, name)
-        ]
+        chosen_by = ListFilter.parse(request.filter, record_set_pb2.RecordSet.DESCRIPTOR)
+        chosen = [(key, record) for key, record in self._answering.record_sets() if chosen_by.matches(record)]
         page = slice_page(
             chosen,
             revision=self._answering.records.revision,
             size=request.page_size,
             token=request.page_token,
-            scope=f"{request.parent}\0{request.service}",
+            scope=f"{request.parent}\0{request.filter}",
         )
         return dns_service_pb2.ListRecordSetsResponse(
             record_sets=page.items, next_page_token=page.next_page_token, revision=page.revision

@@ -14,6 +14,7 @@ import orjson
 from hanse.api.registry.v1 import cluster_pb2
 from hanse.api.syncer.v1 import sync_state_pb2
 from hanse.federation.clusters import is_reachable
+from hanse.federation.tracing import traceparent_of
 from hanse.kube.engine import unreadable
 from hanse.kube.model import untrusted
 from hanse.kube.model.objects import mapping
@@ -55,11 +56,10 @@ def service_intent(kv: KeyValue) -> ServiceIntent:
     if why:
         raise ValueError(why)
     metadata = stored["metadata"]
-    annotations = metadata.get("annotations") or {}
     return ServiceIntent(
         named=mapping(stored, "spec").get("type") == "LoadBalancer" and "deletionTimestamp" not in metadata,
         uid=metadata.get("uid", ""),
-        traceparent=annotations.get("hanse.dev/traceparent", ""),
+        traceparent=traceparent_of(stored),
     )
 
 

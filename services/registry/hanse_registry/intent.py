@@ -16,10 +16,9 @@ from hanse.errors import ConflictError, InvalidArgumentError, NotFoundError
 from hanse.kube.engine import unreadable
 from hanse.kube.model.objects import Object
 from hanse.store import KeyValue, keys
+from hanse.well_known import API_VERSION, GROUP, UNJOIN_FINALIZER
 
-GROUP, RESOURCE = "hanse.dev", "clusters"
-FINALIZER = "hanse.dev/unjoin"
-"""Keeps a Cluster until nothing of it is left."""
+RESOURCE = "clusters"
 MANAGER = "hanse-registry"
 PREFIX = keys.resource_prefix(group=GROUP, resource=RESOURCE)
 
@@ -46,9 +45,9 @@ class Intent:
     async def create(self, cluster: str, *, spec: dict[str, Any], labels: dict[str, str]) -> None:
         """Creates a Cluster. Raises AlreadyExistsError."""
         manifest = {
-            "apiVersion": "hanse.dev/v1alpha1",
+            "apiVersion": API_VERSION,
             "kind": "Cluster",
-            "metadata": {"name": cluster, "labels": labels, "finalizers": [FINALIZER]},
+            "metadata": {"name": cluster, "labels": labels, "finalizers": [UNJOIN_FINALIZER]},
             "spec": spec,
         }
         request = federation_service_pb2.CreateObjectRequest(
@@ -83,11 +82,11 @@ class Intent:
         except NotFoundError:
             return
         finalizers = orjson.loads(found.manifest)["metadata"].get("finalizers") or []
-        if FINALIZER not in finalizers:
+        if UNJOIN_FINALIZER not in finalizers:
             return
-        position = finalizers.index(FINALIZER)
+        position = finalizers.index(UNJOIN_FINALIZER)
         path = f"/metadata/finalizers/{position}"
-        steps = [{"op": "test", "path": path, "value": FINALIZER}, {"op": "remove", "path": path}]
+        steps = [{"op": "test", "path": path, "value": UNJOIN_FINALIZER}, {"op": "remove", "path": path}]
         request = federation_service_pb2.PatchObjectRequest(
             name=name_of(cluster),
             patch=orjson.dumps(steps),

@@ -23,11 +23,12 @@ from hanse.kube.client.access import ClusterAccess
 from hanse.kube.model.objects import Object
 from hanse.process.telemetry import get_logger
 from hanse.store import Compare, Delete, Op, Put, Store, is_too_large, keys
+from hanse.well_known import FORCE_UNJOIN
 from hanse_registry.catalogues import stored_catalogue
 from hanse_registry.intent import Intent, object_key
 from hanse_registry.member.health import Health, Outcome, Standing, after
 from hanse_registry.member.probe import MISBEHAVING, Inventory, MemberApi, outcome_of, probe, take_inventory
-from hanse_registry.membership import FORCE, compile_cluster, standing_of
+from hanse_registry.membership import compile_cluster, standing_of
 from hanse_registry.remaining import held_by
 from hanse_registry.settings import RegistrySettings
 
@@ -263,7 +264,7 @@ class Keeper:
         unjoin may be stored after the first look.
         """
         assert self._object is not None
-        if (self._object["metadata"].get("annotations") or {}).get(FORCE) == "true":
+        if (self._object["metadata"].get("annotations") or {}).get(FORCE_UNJOIN) == "true":
             return True
         self._held_by = await held_by(self._store, self._name)
         now = asyncio.get_running_loop().time()

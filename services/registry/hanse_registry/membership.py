@@ -16,6 +16,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from hanse.api.registry.v1 import cluster_pb2
 from hanse.api.syncer.v1 import orphan_pb2
 from hanse.api.type.v1 import condition_pb2
+from hanse.federation.tracing import served_annotations
 from hanse.kube.model.objects import Object, mapping, sequence
 from hanse.kube.model.untrusted import mappings, text
 from hanse.store.decoding import carry
@@ -35,8 +36,6 @@ STATED = (
     "uid", "labels", "annotations", "server", "taints", "unschedulable", "orphan_objects", "delete_time",
 )  # fmt: skip
 """Fields that a compiled cluster has from the user's object alone."""
-FORCE = "hanse.dev/force-unjoin"
-"""Annotation of a Cluster whose unjoin must not wait for the cluster."""
 
 
 def compile_cluster(
@@ -80,7 +79,7 @@ def intended(stored: Object) -> cluster_pb2.Cluster:
         name=f"clusters/{metadata['name']}",
         uid=text(metadata.get("uid")),
         labels=metadata.get("labels") or {},
-        annotations=visible(metadata.get("annotations") or {}),
+        annotations=served_annotations(metadata.get("annotations") or {}),
         server=text(spec.get("server")),
         region=text(spec.get("region")),
         zones=sorted(zone for zone in sequence(spec, "zones") if isinstance(zone, str)),
@@ -195,11 +194,6 @@ def taint(entry: dict[str, Any]) -> cluster_pb2.Taint:
     )
     set_time(found.time_added, entry.get("timeAdded"))
     return found
-
-
-def visible(annotations: dict[str, str]) -> dict[str, str]:
-    """Annotations without what only Hanse itself reads."""
-    return {name: value for name, value in annotations.items() if name != "hanse.dev/traceparent"}
 
 
 def set_time(timestamp: Timestamp, value: Any) -> None:

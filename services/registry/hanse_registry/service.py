@@ -23,9 +23,9 @@ from hanse.errors import (
     NotFoundError,
 )
 from hanse.federation.clusters import is_ready
-from hanse.federation.kinds import GROUP
 from hanse.kube.model.selectors import LabelSelector
 from hanse.rpc import Policy, group
+from hanse.rpc.filters import ListFilter
 from hanse.rpc.masks import apply_update
 from hanse.rpc.pagination import slice_page
 from hanse.rpc.watch import CHANGE_KINDS
@@ -34,6 +34,7 @@ from hanse.security.credentials import Sealer
 from hanse.store import Compare, Delete, Put, Store, keys
 from hanse.store.history.contract import watch
 from hanse.store.history.logged import CollectionHistory
+from hanse.well_known import FORCE_UNJOIN, GROUP
 from hanse_registry import intent
 from hanse_registry.catalogues import stored_catalogue
 from hanse_registry.controller import Registrar
@@ -42,7 +43,7 @@ from hanse_registry.keeper import Connect
 from hanse_registry.member.credentials import fingerprint, read_kubeconfig, to_message
 from hanse_registry.member.probe import Inventory, take_inventory
 from hanse_registry.member.rights import in_use, missing
-from hanse_registry.membership import FORCE, intended, says
+from hanse_registry.membership import intended, says
 from hanse_registry.names import check_id, parse_name
 from hanse_registry.remaining import held_by
 from hanse_registry.updating import changed_since, check_etag, check_mask, difference, gives_up, named
@@ -186,7 +187,7 @@ class RegistryServicer(registry_service_pb2_grpc.RegistryServiceServicer):
         if request.orphan_objects:
             change["spec"] = {"orphanObjects": True}
         if request.force:
-            change["metadata"] = {"annotations": {FORCE: "true"}}
+            change["metadata"] = {"annotations": {FORCE_UNJOIN: "true"}}
         if change:
             await self._intents.patch(name, change)
         await self._intents.delete(name)
@@ -206,17 +207,18 @@ class RegistryServicer(registry_service_pb2_grpc.RegistryServiceServicer):
         """A page of clusters."""
         revision = await self._registrar.clusters.current()
         selector = LabelSelector.parse(request.label_selector)
+        chosen_by = ListFilter.parse(request.filter, cluster_pb2.Cluster.DESCRIPTOR)
         chosen = [
             (key, cluster)
             for key, cluster in sorted(self._registrar.clusters.items())
-            if selector.matches(cluster.labels)
+            if selector.matches(cluster.labels) and chosen_by.matches(cluster)
         ]
         page = slice_page(
             chosen,
             revision=revision,
             size=request.page_size,
             token=request.page_token,
-            scope=request.label_selector,
+            scope=f"{request.label_selector}\0{request.filter}",
         )
         return registry_service_pb2.ListClustersResponse(
             clusters=page.items, next_page_token=page.next_page_token, revision=page.revision

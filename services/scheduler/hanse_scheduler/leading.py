@@ -18,12 +18,12 @@ from typing import Self
 from hanse.control import Controller, WorkQueue
 from hanse.control.leading import lead
 from hanse.errors import UnavailableError
+from hanse.federation.events import EventRecorder
 from hanse.process.telemetry import get_logger
 from hanse.store import Store
 from hanse.store.batch import BatchWriter
 from hanse.store.election import Leadership
 from hanse_scheduler.placing.evaluator import Evaluator
-from hanse_scheduler.placing.events import Recorder
 from hanse_scheduler.placing.reconciler import PlacementReconciler
 from hanse_scheduler.state.world import World
 
@@ -47,7 +47,7 @@ class Scheduler:
         identity: str,
         ttl: int = 10,
         workers: int = 128,
-        recorder: Recorder | None = None,
+        recorder: EventRecorder | None = None,
     ) -> None:
         """`ttl` is the leader lease's, in seconds; `workers` how many objects are in work at once."""
         self._store = store

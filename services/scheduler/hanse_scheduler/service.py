@@ -10,7 +10,7 @@ Next: `evaluator` for explanations, `reconciler` for changes.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing
 from typing import Any
 
@@ -21,9 +21,11 @@ from hanse.api.scheduler.v1 import scheduler_service_pb2_grpc
 from hanse.api.scheduler.v1.placement_pb2 import Placement
 from hanse.api.type.v1.object_reference_pb2 import ObjectReference
 from hanse.errors import ConflictError, FailedPreconditionError, InvalidArgumentError, NotFoundError
-from hanse.federation.placements import is_named, is_placed_in
+from hanse.federation.placements import is_placed_in
 from hanse.rpc import Policy
+from hanse.rpc.filters import ListFilter
 from hanse.rpc.pagination import list_page, message_page
+from hanse.rpc.parents import parent_prefix
 from hanse.rpc.watch import CHANGE_KINDS
 from hanse.store import KeyValue, Store
 from hanse.store.history.contract import watch
@@ -69,8 +71,9 @@ class SchedulerServicer(scheduler_service_pb2_grpc.SchedulerServiceServicer):
         self, request: pb.ListPlacementsRequest, context: Any
     ) -> pb.ListPlacementsResponse:
         """One page of placements."""
-        prefix = _prefix(request.name_prefix)
-        if not request.cluster:
+        prefix = parent_prefix(request.parent, PLACEMENTS, depth=3)
+        chosen_by = ListFilter.parse(request.filter, Placement.DESCRIPTOR)
+        if not request.filter:
             read = await list_page(self._store, prefix, size=request.page_size, token=request.page_token)
             return pb.ListPlacementsResponse(
                 placements=[_decode(kv) for kv in read.items],
@@ -79,9 +82,9 @@ class SchedulerServicer(scheduler_service_pb2_grpc.SchedulerServiceServicer):
             )
         revision = await self._world.follower.current()
         chosen = [
-            (name, _with_revision(found.value, found.mod_revision))
-            for name, found in self._world.placements.all_versioned()
-            if name.startswith(prefix) and is_named(found.value, request.cluster)
+            (name, placement)
+            for name, placement in self._presented()
+            if name.startswith(prefix) and chosen_by.matches(placement)
         ]
         page = message_page(
             sorted(chosen, key=lambda item: item[0]),
@@ -89,7 +92,7 @@ class SchedulerServicer(scheduler_service_pb2_grpc.SchedulerServiceServicer):
             revision=revision,
             size=request.page_size,
             token=request.page_token,
-            scope=f"{prefix}\0{request.cluster}",
+            scope=f"{prefix}\0{request.filter}",
         )
         return pb.ListPlacementsResponse(
             placements=page.items, next_page_token=page.next_page_token, revision=page.revision
@@ -99,7 +102,7 @@ class SchedulerServicer(scheduler_service_pb2_grpc.SchedulerServiceServicer):
         self, request: pb.WatchPlacementsRequest, context: Any
     ) -> AsyncIterator[pb.WatchPlacementsResponse]:
         """The placements as they are, then every change."""
-        prefix = _prefix(request.name_prefix)
+        prefix = parent_prefix(request.parent, PLACEMENTS, depth=3)
         if not request.revision:
             await self._world.follower.current()
 
@@ -116,6 +119,10 @@ class SchedulerServicer(scheduler_service_pb2_grpc.SchedulerServiceServicer):
                 elif message.key is not None:
                     response.placement.name = message.key
                 yield response
+
+    def _presented(self) -> Iterator[tuple[str, Placement]]:
+        for name, found in self._world.placements.all_versioned():
+            yield name, _with_revision(found.value, found.mod_revision)
 
     async def ExplainPlacement(
         self, request: pb.ExplainPlacementRequest, context: Any
@@ -216,15 +223,6 @@ def _path_of(reference: ObjectReference) -> str:
         )
     key = ObjectKey(reference.group, reference.resource, reference.namespace, reference.name)
     return key.key(OBJECTS).partition("/")[2]
-
-
-def _prefix(given: str) -> str:
-    prefix = given or f"{PLACEMENTS}/"
-    if not prefix.startswith(f"{PLACEMENTS}/"):
-        raise InvalidArgumentError(
-            f"name_prefix {given!r} does not start with {PLACEMENTS}/", metadata={"field": "name_prefix"}
-        )
-    return prefix
 
 
 def _missing(name: str) -> NotFoundError:

@@ -10,17 +10,10 @@ them.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any
 
 from hanse.kube.model.objects import Object, child, mapping, sequence
-
-MANAGED_BY_LABEL: Final = "app.kubernetes.io/managed-by"
-MANAGED_BY: Final = "hanse"
-FEDERATION_LABEL: Final = "hanse.dev/federation"
-"""Its value is the federation's id, so that two federations can share a member."""
-
-FIELD_MANAGER: Final = "hanse"
-"""Field manager of every server-side apply."""
+from hanse.well_known import FEDERATION_LABEL, FIELD_MANAGER, MANAGED_BY, MANAGED_BY_LABEL
 
 
 def labels(federation_id: str) -> dict[str, str]:

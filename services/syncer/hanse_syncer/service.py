@@ -24,6 +24,7 @@ from hanse.api.syncer.v1 import syncer_service_pb2_grpc as rpc
 from hanse.api.syncer.v1.sync_state_pb2 import SyncState
 from hanse.api.type.v1.object_reference_pb2 import ObjectReference
 from hanse.errors import HanseError, InvalidArgumentError, NotFoundError
+from hanse.rpc.filters import ListFilter
 from hanse.rpc.pagination import (
     MAX_PAGE_BYTES,
     PageToken,
@@ -32,6 +33,7 @@ from hanse.rpc.pagination import (
     page_size,
     slice_page,
 )
+from hanse.rpc.parents import parent_prefix
 from hanse.rpc.policy import Policy
 from hanse.rpc.watch import CHANGE_KINDS
 from hanse.security.credentials import Sealer
@@ -103,9 +105,10 @@ class SyncerServicer(rpc.SyncerServiceServicer):
         self, request: pb.ListSyncStatesRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> pb.ListSyncStatesResponse:
         limit = page_size(request.page_size)
-        prefix = _prefix(request.name_prefix)
-        phases = frozenset(request.phases)
-        scope = f"{prefix}\0{request.cluster}\0{sorted(phases)}"
+        prefix = _prefix(request.parent)
+        chosen_by = ListFilter.parse(request.filter, SyncState.DESCRIPTOR)
+        cluster = chosen_by.fixed.get("cluster")  # the end of the key, so that others need not be decoded
+        scope = f"{prefix}\0{request.filter}"
         token = decode_page_token(request.page_token, scope=scope)
         after, revision = (token.last_key, token.revision) if token else (None, 0)
         states: list[SyncState] = []
@@ -114,10 +117,10 @@ class SyncerServicer(rpc.SyncerServiceServicer):
             page = await self._store.range(prefix, start_after=after, limit=_SCAN, revision=revision)
             revision = revision or page.revision
             for kv in page.items:
-                if request.cluster and keys.last_segment(kv.key) != request.cluster:
+                if cluster is not None and keys.last_segment(kv.key) != cluster:
                     continue
                 state = _decode(kv)
-                if phases and state.phase not in phases:
+                if not chosen_by.matches(state):
                     continue
                 size += len(kv.value)
                 if states and (len(states) == limit or size > MAX_PAGE_BYTES):
@@ -136,7 +139,7 @@ class SyncerServicer(rpc.SyncerServiceServicer):
     async def WatchSyncStates(
         self, request: pb.WatchSyncStatesRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> AsyncIterator[pb.WatchSyncStatesResponse]:
-        history = StoreHistory(self._store, _prefix(request.name_prefix))
+        history = StoreHistory(self._store, _prefix(request.parent))
         async with aclosing(watch(history, request.revision)) as messages:
             async for message in messages:
                 response = pb.WatchSyncStatesResponse(
@@ -325,13 +328,10 @@ def _state_key(name: str) -> str:
     return key
 
 
-def _prefix(name_prefix: str) -> str:
-    if name_prefix and not name_prefix.startswith(_PREFIX):
-        raise InvalidArgumentError(
-            f"name_prefix {name_prefix!r} does not start with {_PREFIX}",
-            metadata={"field": "name_prefix"},
-        )
-    return f"{keys.SYNCSTATES}/{name_prefix.removeprefix(_PREFIX)}"
+def _prefix(parent: str) -> str:
+    """Return the start of the keys below a parent. Raises InvalidArgumentError."""
+    prefix = parent_prefix(parent, _PREFIX.rstrip("/"), depth=4)
+    return f"{keys.SYNCSTATES}/{prefix.removeprefix(_PREFIX)}"
 
 
 def _key(reference: ObjectReference) -> ObjectKey:

@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
-from typing import Any, Final, Protocol, Self
+from typing import Any, Protocol, Self
 
 import orjson
 
@@ -27,14 +27,13 @@ from hanse.errors import HanseError
 from hanse.federation import belongings
 from hanse.federation.placements import is_named, is_placed_in
 from hanse.federation.propagation import placeable
+from hanse.federation.tracing import traceparent_of
 from hanse.kube.engine import unreadable
+from hanse.kube.engine.lifecycle import ORPHAN
 from hanse.security.credentials import Sealer, sealed_with
 from hanse.security.keyring import KeyName
 from hanse.store import Entry, KeyValue, Mirror, Store, keys
 from hanse.store.decoding import decode
-
-TRACEPARENT: Final = "hanse.dev/traceparent"
-ORPHAN_FINALIZER: Final = "orphan"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,10 +75,10 @@ def decode_intent(kv: KeyValue) -> Intent | None:
         uid=str(metadata.get("uid") or ""),
         generation=int(metadata.get("generation") or 0),
         deleting=bool(metadata.get("deletionTimestamp")),
-        orphan=ORPHAN_FINALIZER in (metadata.get("finalizers") or ()),
+        orphan=ORPHAN in (metadata.get("finalizers") or ()),
         api_version=str(obj["apiVersion"]),
         kind=str(obj["kind"]),
-        traceparent=str((metadata.get("annotations") or {}).get(TRACEPARENT) or ""),
+        traceparent=traceparent_of(obj),
         belongs=belongings.of(key.group, key.resource, obj),
         sealed=kv.sealed,
     )

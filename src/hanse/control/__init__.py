@@ -12,12 +12,11 @@ Next: `hanse.control.reconcile`.
 
 from hanse.control.controller import Controller
 from hanse.control.metrics import QueueMetrics
-from hanse.control.queue import Backoff, QueueClosed, WorkQueue
+from hanse.control.queue import QueueClosed, WorkQueue
 from hanse.control.reconcile import Reconciler, Request, Result, TerminalError
 from hanse.control.ring import HashRing
 
 __all__ = [
-    "Backoff",
     "Controller",
     "HashRing",
     "QueueClosed",

@@ -25,7 +25,7 @@ from typing import Final
 
 from opentelemetry.metrics import Meter, Observation
 
-from hanse.control.queue import Backoff
+from hanse.backoff import Backoff
 from hanse.errors import HanseError, leaves
 from hanse.process.telemetry import get_logger
 from hanse.store import Election, Leadership, Store

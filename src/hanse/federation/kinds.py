@@ -11,9 +11,7 @@ from typing import Any
 from hanse.federation import schemas as schemas
 from hanse.federation.schemas import Schema
 from hanse.kube.kinds.kind import READ_VERBS, Kind, PrinterColumn
-
-GROUP = "hanse.dev"
-VERSION = "v1alpha1"
+from hanse.well_known import FEDERATION_V1_GROUP, GROUP, VERSION
 
 _READY = ".status.conditions[?(@.type=='Ready')].status"
 _AGE = PrinterColumn("Age", "date", ".metadata.creationTimestamp")
@@ -164,7 +162,7 @@ CLUSTER_SYNC_STATE = _view(
     "ClusterSyncState", "clustersyncstates", schemas.SYNC_STATE, _SYNC_STATE_COLUMNS, namespaced=False
 )
 FEDERATION_V1_CLUSTER = Kind(
-    "federation",
+    FEDERATION_V1_GROUP,
     "Cluster",
     "clusters",
     namespaced=False,

@@ -7,21 +7,11 @@ be in members asks here. Pure functions. Next: the scheduler, which places what 
 
 from __future__ import annotations
 
-from typing import Final
-
 from hanse.federation import belongings
 from hanse.kube.model.objects import Object
+from hanse.well_known import OWN_GROUPS
 
-SYNC_FINALIZER: Final = "hanse.dev/sync"
-"""Keeps a federated object until every member has confirmed that its copy is gone."""
-
-UNJOIN_FINALIZER: Final = "hanse.dev/unjoin"
-"""Keeps a Cluster until the registry has unjoined it."""
-
-TRACEPARENT: Final = "hanse.dev/traceparent"
-"""Annotation of stored objects with the W3C traceparent of the change; never served."""
-
-_GROUPS = frozenset(
+_GROUPS = OWN_GROUPS | frozenset(
     {
         "admissionregistration.k8s.io",
         "apiregistration.k8s.io",
@@ -31,9 +21,7 @@ _GROUPS = frozenset(
         "coordination.k8s.io",
         "discovery.k8s.io",
         "events.k8s.io",
-        "federation",
         "flowcontrol.apiserver.k8s.io",
-        "hanse.dev",
         "rbac.authorization.k8s.io",
         "storagemigration.k8s.io",
     }
@@ -61,14 +49,12 @@ _RESOURCES = frozenset(
 )
 """Resources that do not propagate though others of their group do."""
 
-_NEVER_GROUPS = frozenset(
+_NEVER_GROUPS = OWN_GROUPS | frozenset(
     {
         "authentication.k8s.io",
         "authorization.k8s.io",
         "coordination.k8s.io",
         "events.k8s.io",
-        "federation",
-        "hanse.dev",
     }
 )
 _NEVER_RESOURCES = frozenset({("", "bindings"), ("", "componentstatuses"), ("", "events")})

@@ -14,13 +14,11 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from hanse.errors import HanseError
+from hanse.well_known import is_instruction
 
 MAGIC: Final = b"HS1\n"
 UNREADABLE: Final = b"HS!\n"
 """Begins what a store gives for an envelope that it cannot open."""
-
-_READABLE_ANNOTATIONS: Final = ("hanse.dev/", "federation.kubernetes.io/", "federation.alpha.kubernetes.io/")
-"""Prefixes of annotations that are instructions to the federation: the scheduler needs their values."""
 
 
 def is_sealed(value: bytes) -> bool:
@@ -51,15 +49,15 @@ def reason(value: bytes) -> tuple[str, bytes] | None:
 def outline(obj: Mapping[str, Any]) -> dict[str, Any]:
     """Return an object without its values: metadata, and the names of fields with nothing in them.
 
-    It has the shape of the object, so that the scheduler can tell whether an override can be applied.
+    It has the shape of the object, so that the scheduler can tell whether an override can be applied, and the
+    values of annotations that are instructions to the federation.
     """
     metadata: Mapping[str, Any] = obj.get("metadata") or {}
     shown = {name: value for name, value in metadata.items() if name not in ("managedFields", "annotations")}
     annotations = metadata.get("annotations")
     if isinstance(annotations, dict):
         shown["annotations"] = {
-            name: value if name.startswith(_READABLE_ANNOTATIONS) else ""
-            for name, value in annotations.items()
+            name: value if is_instruction(name) else "" for name, value in annotations.items()
         }
     rest = {
         name: _blank(value) for name, value in obj.items() if name not in ("apiVersion", "kind", "metadata")

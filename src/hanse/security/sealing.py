@@ -31,6 +31,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from hanse.errors import ConfigError, DataLossError
 from hanse.security.envelope import MAGIC, is_sealed, outline, outline_end
 from hanse.security.keyring import Key, KeyName, KeyRing, decode_name, read_ring
+from hanse.well_known import OWN_GROUPS
 
 _NONCE: Final = 12
 _DATA_KEY: Final = 32
@@ -67,12 +68,7 @@ def check_kinds(kinds: Iterable[str]) -> None:
     for kind in kinds:
         _, _, group = kind.partition(".")
         known = bool(group) or kind in _CORE
-        if (
-            not known
-            or not _KIND.fullmatch(kind)
-            or kind in _NOT_SEALED
-            or group in ("core", "hanse.dev", "federation")
-        ):
+        if not known or not _KIND.fullmatch(kind) or kind in _NOT_SEALED or group in ("core", *OWN_GROUPS):
             raise ConfigError(
                 f"setting sealed_kinds has {kind!r}: name kinds as secrets or widgets.example.org, and none "
                 "of which other services need more than the metadata",

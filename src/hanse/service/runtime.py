@@ -1,8 +1,9 @@
 """The life of a service process: settings, telemetry, loop, signals, tasks, drain, exit status.
 
-Owns the order in which a process starts and stops. A service's `__main__.py` only says
-`sys.exit(run("dns", DnsSettings, serve))`; `serve(runtime)` builds the parts, calls `runtime.ready(...)`
-once it serves, and returns after `runtime.stopping` is set.
+Owns the order in which a process starts and stops: `run("simulator", SimulatorSettings, serve)` is all that
+an entry point says. `serve(runtime)` builds what the process is made of, calls `runtime.ready(...)` once it
+serves, and returns after `runtime.stopping` is set. The services of the mesh have `hanse.service.shell` build
+what they have in common.
 
 Stop: SIGTERM or SIGINT sets `stopping`; `serve` has `drain_seconds` to return, then it and everything in
 `runtime.tasks` is cancelled. A second signal ends the process at once. Exit status: 0 after a stop or when
@@ -11,7 +12,7 @@ Stop: SIGTERM or SIGINT sets `stopping`; `serve` has `drain_seconds` to return, 
 Concurrency: one loop (uvloop) in the main thread. A task in `runtime.tasks` that fails stops the process:
 nothing fails silently.
 
-Next: `hanse.rpc.server` for serving, `hanse.control.controller` for loops.
+Next: `hanse.service.shell`.
 """
 
 from __future__ import annotations
@@ -36,8 +37,6 @@ from hanse.process.settings import ServiceSettings
 from hanse.process.skew import PEERS
 from hanse.process.telemetry import Telemetry, get_logger, setup
 from hanse.service.expiry import Expiry, certificate_files
-from hanse.store import EtcdStore
-from hanse.store.etcd.fullness import Fullness
 
 S = TypeVar("S", bound=ServiceSettings)
 
@@ -83,11 +82,6 @@ class Runtime(Generic[S]):
         gc.freeze()  # what start-up made stays; collections need not walk it again
         gc.set_threshold(_YOUNG_OBJECTS, *gc.get_threshold()[1:])
         _log.info("serving", **{f"{name}_endpoint": where for name, where in self.endpoints.items()})
-
-    def follow_fullness(self, store: EtcdStore) -> None:
-        """Have /readyz say whether etcd is full, for as long as the process lives."""
-        follower = Fullness(store, lambda message: self.health.warn("etcd", message))
-        self.tasks.create_task(follower.run(), name="fullness of etcd")
 
     def _write_ready_file(self) -> bool:
         try:

@@ -16,6 +16,7 @@ from typing import Final, Literal
 
 from hanse.store import keys
 from hanse.store.spans import Span
+from hanse.well_known import GROUP
 
 Kind = Literal["read", "write", "readwrite"]
 
@@ -64,7 +65,7 @@ RIGHTS: Final[Mapping[str, Rights]] = MappingProxyType(
         "registry": Rights(
             reads=(
                 _REVISION,
-                Span(keys.resource_prefix(group="hanse.dev", resource="clusters")),
+                Span(keys.resource_prefix(group=GROUP, resource="clusters")),
                 _CLUSTERS,
                 _CREDENTIALS,
                 _under(keys.PLACEMENTS),

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from hanse.errors import CompactedError, InvalidArgumentError
 from hanse.federation.propagation import object_propagates, propagates
 from hanse.federation.strategies import federation_kinds
-from hanse.kube.engine import unreadable
 from hanse.kube.engine.cache import ObjectCache
 from hanse.kube.engine.crds import _priority
 from hanse.kube.engine.history import ResourceHistory
@@ -27,6 +26,7 @@ from hanse.kube.server.request import ResourcePath, parse_path
 from hanse.kube.wire.protobuf import decode_object
 from hanse.store import MemoryStore
 from hanse.store.keys import ObjectKey
+from hanse.well_known import UNREADABLE
 
 
 def _entry(name: str, revision: int) -> ServedObject:
@@ -215,7 +215,7 @@ async def test_an_object_that_cannot_be_read_stops_no_other() -> None:
             assert [cache.get(key) is not None for key in keys] == [True, True, True]
             shown = [_metadata(cache, key) for key in keys[:2]]
             assert [shown[0]["uid"], shown[1]["name"]] == ["u", "b"]  # what was known of the first stays
-            assert all("not JSON" in each["annotations"][unreadable.ANNOTATION] for each in shown)
+            assert all("not JSON" in each["annotations"][UNREADABLE] for each in shown)
             assert [bool(cache.unreadable(key)) for key in keys] == [True, True, False]
             second = {**good, "metadata": {**good["metadata"], "name": "b"}}
             await cache.reached(await store.put(keys[1].key(), orjson.dumps(second)))

@@ -29,6 +29,7 @@ from hanse.api.federation.v1.federation_service_pb2 import (
     ListObjectsRequest,
 )
 from hanse.errors import ConflictError, DeadlineError, NotFoundError
+from hanse.well_known import CLI_FIELD_MANAGER
 from hanse_cli import manifests
 from hanse_cli.commands.objects import object_table
 from hanse_cli.failures import Failures
@@ -36,7 +37,6 @@ from hanse_cli.output import Printer
 from hanse_cli.resources import Resources, Target, targets
 from hanse_cli.session import Seconds, output_option, with_client
 
-FIELD_MANAGER = "hanse-cli"
 _PAGE = 500
 _CRD_SECONDS = 10.0
 _POLL = 0.1
@@ -121,7 +121,7 @@ async def _apply_one(
         before = None
     request = ApplyObjectRequest(
         manifest=json.dumps(manifest).encode(),
-        field_manager=FIELD_MANAGER,
+        field_manager=CLI_FIELD_MANAGER,
         force=force,
         validate_only=dry_run,
     )

@@ -99,7 +99,7 @@ def _condition(cluster: Cluster, kind: str) -> Condition:
 def _leaving(name: str, *, orphan: bool) -> str:
     """What a cluster that leaves waits for, and what shows more."""
     until = "Hanse's marks are taken off its objects" if orphan else "what Hanse put there is removed"
-    return f"waits until {until}: see `hanse syncer list-sync-states --cluster {name}`"
+    return f"waits until {until}: see `hanse syncer list-sync-states --filter cluster={name}`"
 
 
 @click.command("clusters")
@@ -277,7 +277,7 @@ async def unjoin(
             holder = f", held by {held}" if held else ""
             raise DeadlineError(
                 f"cluster {name} is still leaving{holder}: see "
-                f"`hanse syncer list-sync-states --cluster {name}`; "
+                f"`hanse syncer list-sync-states --filter cluster={name}`; "
                 "if it cannot be reached, --force leaves what is there"
             )
         await asyncio.sleep(_POLL)

@@ -17,7 +17,7 @@ from typing import Any
 
 import click
 from hanse_client import HanseClient
-from hanse_client.names import collection_name, object_name, sync_state_prefix
+from hanse_client.names import collection_name, object_name, sync_state_parent
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -31,6 +31,7 @@ from hanse.api.syncer.v1.sync_state_pb2 import SyncState
 from hanse.api.syncer.v1.syncer_service_pb2 import ListSyncStatesRequest
 from hanse.api.type.v1.object_reference_pb2 import ObjectReference
 from hanse.errors import HanseError, NotFoundError
+from hanse.well_known import OWN_GROUPS
 from hanse_cli import exits
 from hanse_cli.commands.clusters import answers
 from hanse_cli.commands.names import list_record_sets, list_zones
@@ -77,7 +78,7 @@ async def explain(client: HanseClient, target: Target, namespace: str) -> Page:
         )
     explanation, states, records, offline = await asyncio.gather(
         _explanation(client, target, reference),
-        _states(client, sync_state_prefix(reference)),
+        _states(client, sync_state_parent(reference)),
         _records(client, target, manifest, reference.namespace),
         _offline(client),
     )
@@ -119,12 +120,12 @@ async def _offline(client: HanseClient) -> frozenset[str]:
 
 def _may_have_placement(target: Target) -> bool:
     """A policy can place what does not propagate by default, but never the federation's own kinds."""
-    return target.resource.group not in {"hanse.dev", "federation"}
+    return target.resource.group not in OWN_GROUPS
 
 
-async def _states(client: HanseClient, prefix: str) -> list[SyncState]:
+async def _states(client: HanseClient, parent: str) -> list[SyncState]:
     found: list[SyncState] = []
-    request = ListSyncStatesRequest(name_prefix=prefix, page_size=500)
+    request = ListSyncStatesRequest(parent=parent, page_size=500)
     while True:
         page = await client.syncer.ListSyncStates(request)
         found.extend(page.sync_states)

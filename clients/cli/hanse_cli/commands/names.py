@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import click
 from hanse_client import HanseClient
-from hanse_client.names import object_name
+from hanse_client.names import object_name, quoted
 
 from hanse.api.dns.v1.dns_service_pb2 import ListRecordSetsRequest, ListZonesRequest
 from hanse.api.dns.v1.record_set_pb2 import AnswerScope, RecordSet, Zone
@@ -42,7 +42,11 @@ async def list_zones(client: HanseClient) -> list[Zone]:
 async def list_record_sets(client: HanseClient, *, zone: str, service: str = "") -> list[RecordSet]:
     """The record sets of a zone, or of one Service ("namespace/name") in it."""
     found: list[RecordSet] = []
-    request = ListRecordSetsRequest(parent=zone, page_size=500, service=service)
+    namespace, _, name = service.partition("/")
+    chosen = ""
+    if service:
+        chosen = f"service.namespace = {quoted(namespace)} AND service.name = {quoted(name)}"
+    request = ListRecordSetsRequest(parent=zone, page_size=500, filter=chosen)
     while True:
         page = await client.dns.ListRecordSets(request)
         found.extend(page.record_sets)

@@ -28,16 +28,12 @@ from hanse.api.syncer.v1.syncer_service_pb2 import (
 )
 from hanse.api.type.v1.object_reference_pb2 import ObjectReference
 from hanse.errors import AlreadyExistsError, InvalidArgumentError, NotFoundError
+from hanse.well_known import CLI_FIELD_MANAGER, CLUSTER_LABEL, CLUSTER_SELECTOR
 from hanse_cli.output import Printer, since, to_document
 from hanse_cli.plain import argument, plain
 from hanse_cli.session import output_option, with_client
 
-FIELD_MANAGER = "hanse-cli"
 HEADER = ["CLUSTER", "OBJECT", "NAMESPACE", "SINCE", "WHY"]
-SELECTOR = "federation.alpha.kubernetes.io/cluster-selector"
-"""Annotation that says in which clusters an object is placed."""
-NAME_LABEL = "hanse.dev/cluster"
-"""Label that every cluster has, with its name."""
 _CONTAINERS = {("", "namespaces"): 0, ("apiextensions.k8s.io", "customresourcedefinitions"): 0}
 """What holds others: adopted first, removed last."""
 _LIST = "list"
@@ -190,9 +186,12 @@ async def _uid(client: HanseClient, cluster: str, name: str) -> str:
 
 def _select(manifest: dict[str, Any], cluster: str) -> None:
     """Have the object placed in the cluster alone."""
-    requirement = {"key": NAME_LABEL, "operator": "In", "values": [cluster]}
+    requirement = {"key": CLUSTER_LABEL, "operator": "In", "values": [cluster]}
     metadata = manifest["metadata"]
-    metadata["annotations"] = {**(metadata.get("annotations") or {}), SELECTOR: json.dumps([requirement])}
+    metadata["annotations"] = {
+        **(metadata.get("annotations") or {}),
+        CLUSTER_SELECTOR: json.dumps([requirement]),
+    }
 
 
 async def _ensure_namespace(client: HanseClient, namespace: str) -> None:
@@ -207,7 +206,7 @@ async def _ensure_namespace(client: HanseClient, namespace: str) -> None:
 
 
 async def _create(client: HanseClient, manifest: dict[str, Any]) -> None:
-    request = CreateObjectRequest(manifest=json.dumps(manifest).encode(), field_manager=FIELD_MANAGER)
+    request = CreateObjectRequest(manifest=json.dumps(manifest).encode(), field_manager=CLI_FIELD_MANAGER)
     await client.federation.CreateObject(request)
 
 

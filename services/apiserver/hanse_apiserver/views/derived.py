@@ -12,9 +12,9 @@ import uuid
 
 from hanse.api.scheduler.v1.placement_pb2 import Placement
 from hanse.api.syncer.v1.sync_state_pb2 import SyncState
-from hanse.federation.kinds import GROUP, VERSION
 from hanse.kube.model.objects import Object
 from hanse.store.keys import ObjectKey
+from hanse.well_known import API_VERSION, CLUSTER_LABEL, GROUP
 from hanse_apiserver.views.protojson import time_of, to_object
 
 _UIDS = uuid.UUID("6f1d2f0e-5a0c-4f6e-9b1f-0d7f3f0a6c11")
@@ -59,7 +59,7 @@ def placement_object(served: ObjectKey, key: ObjectKey, placement: Placement) ->
 def sync_state_object(served: ObjectKey, key: ObjectKey, state: SyncState) -> Object:
     """Return a sync state as an object."""
     body = to_object(state)
-    labels = {"hanse.dev/cluster": state.cluster}
+    labels = {CLUSTER_LABEL: state.cluster}
     return _object(
         served, key, body, uid=state.object.uid, created=time_of(state.transition_time), labels=labels
     )
@@ -89,7 +89,7 @@ def _object(
     if key.namespace:
         named["namespace"] = key.namespace
     return {
-        "apiVersion": f"{GROUP}/{VERSION}",
+        "apiVersion": API_VERSION,
         "kind": _KINDS[served.resource],
         "metadata": metadata,
         **body,

@@ -23,14 +23,13 @@ from hanse.api.syncer.v1.sync_state_pb2 import SyncState
 from hanse.boundary import Boundary
 from hanse.errors import HanseError
 from hanse.federation.clusters import is_reachable
-from hanse.federation.kinds import GROUP
-from hanse.federation.propagation import SYNC_FINALIZER, UNJOIN_FINALIZER
 from hanse.kube.engine.hooks import Deferred
 from hanse.kube.kinds.catalogue import Catalogue
 from hanse.kube.model.objects import Object
 from hanse.store import Event
 from hanse.store.decoding import decode
 from hanse.store.keys import CLUSTERS, PLACEMENTS, SYNCSTATES, ObjectKey, parse_cluster, parse_sync_state
+from hanse.well_known import GROUP, SYNC_FINALIZER, UNJOIN_FINALIZER
 from hanse_apiserver.aggregate import Decision, Member, aggregate
 from hanse_apiserver.views import cluster_view, derived
 from hanse_apiserver.views.parts import UNREADABLE, Parts, Placed, State
@@ -38,7 +37,7 @@ from hanse_apiserver.views.parts import UNREADABLE, Parts, Placed, State
 _PLACEMENTS: Final = f"{PLACEMENTS}/"
 _SYNCSTATES: Final = f"{SYNCSTATES}/"
 _CLUSTERS: Final = f"{CLUSTERS}/"
-_CLUSTER: Final = ("hanse.dev", "clusters")
+_CLUSTER: Final = (GROUP, "clusters")
 
 
 class FederationView:

@@ -23,6 +23,7 @@ from hanse.federation import belongings
 from hanse.federation.confirmation import is_confirmed
 from hanse.kube.model.objects import annotations_of, mapping
 from hanse.store.keys import ObjectKey
+from hanse.well_known import CLUSTER_SELECTOR
 from hanse_scheduler.decide.candidates import Candidates, candidates_of, limit, note_candidates
 from hanse_scheduler.decide.division import ClusterReplicas, Division, Share, divide
 from hanse_scheduler.decide.filtering import ClusterRequirements, Eligibility, EligibilityCache
@@ -30,7 +31,7 @@ from hanse_scheduler.decide.inputs import DecisionInput, Observed, Rules
 from hanse_scheduler.decide.overrides import NONE, Overrides, Overriding
 from hanse_scheduler.decide.planner import DEFAULT_PREFERENCES, Preferences
 from hanse_scheduler.decide.preferences import parse_preferences
-from hanse_scheduler.decide.selector import CLUSTER_SELECTOR, EVERYTHING, parse_cluster_selector
+from hanse_scheduler.decide.selector import EVERYTHING, parse_cluster_selector
 from hanse_scheduler.decide.trace import DecisionStep, DecisionTrace
 from hanse_scheduler.decide.workloads import WORKLOADS, WorkloadKind, totals_of
 from hanse_scheduler.handshake.builder import PlacementBuilder

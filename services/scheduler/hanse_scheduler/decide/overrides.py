@@ -19,17 +19,13 @@ from hanse.errors import HanseError, InvalidArgumentError
 from hanse.kube.merge.json_patch import MAX_POLICY_COPIED_BYTES, JsonPatcher
 from hanse.kube.model.objects import Object, child, mapping, sequence
 from hanse.store import MAX_REQUEST_BYTES
+from hanse.well_known import is_instruction
 from hanse_scheduler.state.clusters import ClusterView
 from hanse_scheduler.state.policies import ClusterChoice, OverridePolicy, OverrideRule
 
 Operation = dict[str, Any]
 
-_OWN_ANNOTATIONS = (
-    "hanse.dev/",
-    "federation.kubernetes.io/",
-    "federation.alpha.kubernetes.io/",
-    "kubectl.kubernetes.io/last-applied-configuration",
-)
+_LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 _POD_SPECS = (
     ("spec", "template", "spec"),
     ("spec", "jobTemplate", "spec", "template", "spec"),
@@ -165,7 +161,11 @@ def _rendered(obj: Object) -> Object:
     annotations = child(obj, "metadata", "annotations")
     if not isinstance(annotations, dict):
         return obj
-    kept = {name: value for name, value in annotations.items() if not name.startswith(_OWN_ANNOTATIONS)}
+    kept = {
+        name: value
+        for name, value in annotations.items()
+        if name != _LAST_APPLIED and not is_instruction(name)
+    }
     metadata = {name: value for name, value in obj["metadata"].items() if name != "annotations"}
     if kept:
         metadata["annotations"] = kept

@@ -16,10 +16,6 @@ import orjson
 from hanse.errors import InvalidArgumentError
 from hanse_scheduler.decide.planner import ClusterPreference, Preferences
 
-DEPLOYMENT_PREFERENCES = "federation.kubernetes.io/deployment-preferences"
-REPLICA_SET_PREFERENCES = "federation.kubernetes.io/replica-set-preferences"
-JOB_PREFERENCES = "federation.kubernetes.io/job-preferences"
-
 _MAX_INT = 2**31 - 1
 _FORM = '{"rebalance": false, "clusters": {"*": {"minReplicas": 0, "maxReplicas": 10, "weight": 1}}}'
 _TOP = {"rebalance": "rebalance", "clusters": "clusters"}

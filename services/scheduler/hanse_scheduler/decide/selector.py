@@ -18,8 +18,7 @@ from typing import Any, Literal, TypeAlias
 import orjson
 
 from hanse.errors import InvalidArgumentError
-
-CLUSTER_SELECTOR = "federation.alpha.kubernetes.io/cluster-selector"
+from hanse.well_known import CLUSTER_SELECTOR
 
 Operator: TypeAlias = Literal["In", "NotIn", "Exists", "DoesNotExist", "Gt", "Lt"]
 

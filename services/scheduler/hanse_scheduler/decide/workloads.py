@@ -15,11 +15,7 @@ from typing import Final
 
 from hanse.api.scheduler.v1.placement_pb2 import ClusterPlacement
 from hanse.kube.model.objects import Object, child
-from hanse_scheduler.decide.preferences import (
-    DEPLOYMENT_PREFERENCES,
-    JOB_PREFERENCES,
-    REPLICA_SET_PREFERENCES,
-)
+from hanse.well_known import DEPLOYMENT_PREFERENCES, JOB_PREFERENCES, REPLICA_SET_PREFERENCES
 
 
 @dataclass(frozen=True, slots=True)

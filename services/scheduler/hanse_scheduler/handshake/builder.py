@@ -27,8 +27,8 @@ from hanse.api.scheduler.v1.placement_pb2 import (
 )
 from hanse.api.type.v1.object_reference_pb2 import ObjectReference
 from hanse.federation.placements import named_clusters, placed_clusters
-from hanse.federation.propagation import TRACEPARENT
-from hanse.kube.model.objects import Object, annotations_of, mapping
+from hanse.federation.tracing import traceparent_of
+from hanse.kube.model.objects import Object, mapping
 from hanse.store.decoding import carry
 from hanse.store.keys import CLUSTER_SCOPE, CORE, PLACEMENTS, ObjectKey
 from hanse_scheduler.decide.trace import DecisionTrace
@@ -187,7 +187,7 @@ class PlacementBuilder:
             )
         placement.update_time.CopyFrom(now)
         _shorten(placement)
-        placement.traceparent = annotations_of(self._obj).get(TRACEPARENT, "")
+        placement.traceparent = traceparent_of(self._obj)
         return carry(before, placement)
 
 

@@ -20,14 +20,15 @@ from opentelemetry import metrics
 from hanse.api.scheduler.v1.placement_pb2 import Placement
 from hanse.control import Request, Result
 from hanse.errors import ConflictError, FailedPreconditionError, NotFoundError, UnavailableError
+from hanse.federation.events import EventRecorder
 from hanse.process.telemetry import DURATION_BUCKETS, get_logger, inject_traceparent, span_from_traceparent
 from hanse.store import Compare, Delete, Put
 from hanse.store.batch import BatchWriter
 from hanse.store.election import Leadership
 from hanse.store.keys import OBJECTS, PLACEMENTS
 from hanse_scheduler.decide.decision import PlacementDecision
+from hanse_scheduler.placing import events
 from hanse_scheduler.placing.evaluator import Evaluator
-from hanse_scheduler.placing.events import Recorder
 from hanse_scheduler.state.world import World
 
 BLIND_SECONDS = 5.0
@@ -48,7 +49,7 @@ class PlacementReconciler:
         leadership: Leadership,
         evaluator: Evaluator,
         clock: Callable[[], float],
-        recorder: Recorder | None = None,
+        recorder: EventRecorder | None = None,
     ) -> None:
         self._writer = writer
         self._world = world
@@ -151,7 +152,7 @@ class PlacementReconciler:
         self._writes.add(1)
         self._world.wrote(path, placement, result.revision)
         if self._recorder is not None and placement is not None:
-            self._recorder.decided(record.slim, known.value if known else None, placement)
+            events.record(self._recorder, record.slim, known.value if known else None, placement)
         return True
 
     async def _forget(self, path: str) -> bool:

@@ -21,14 +21,11 @@ from hanse.api.registry.v1.cluster_pb2 import (
 )
 from hanse.api.type.v1.condition_pb2 import TRUE
 from hanse.federation.clusters import is_leaving, is_reachable
+from hanse.well_known import CLUSTER_LABEL, is_own_taint
 from hanse_scheduler.times import seconds_of
 
-NAME_LABEL = "hanse.dev/cluster"
-"""Label that every cluster is given with its own name, unless it has it."""
 REGION_LABEL = "topology.kubernetes.io/region"
 """Label that every cluster of a known region is given, unless it has it."""
-OWN_TAINTS = "hanse.dev/"
-"""Prefix of the taints that Hanse itself sets; they say again what the state says, which counts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +63,7 @@ def view_of(message: Cluster) -> ClusterView:
     """Return what matters of the registry's message."""
     name = message.name.rpartition("/")[2]
     labels = dict(message.labels)
-    labels.setdefault(NAME_LABEL, name)
+    labels.setdefault(CLUSTER_LABEL, name)
     if message.region:
         labels.setdefault(REGION_LABEL, message.region)
     reachable = is_reachable(message)
@@ -92,7 +89,7 @@ def view_of(message: Cluster) -> ClusterView:
                 added=seconds_of(taint.time_added),
             )
             for taint in message.taints
-            if not taint.key.startswith(OWN_TAINTS)
+            if not is_own_taint(taint.key)
         ),
         unschedulable=message.unschedulable,
         region=message.region,

@@ -35,7 +35,6 @@ from hanse_scheduler.decide.planner import Preferences
 from hanse_scheduler.decide.preferences import preferences_from
 from hanse_scheduler.decide.taints import Toleration, toleration_from
 
-GROUP = "hanse.dev"
 PLACEMENT_RESOURCES = ("placementpolicies", "clusterplacementpolicies")
 OVERRIDE_RESOURCES = ("overridepolicies", "clusteroverridepolicies")
 

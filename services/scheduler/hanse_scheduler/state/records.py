@@ -20,19 +20,19 @@ from hanse.api.scheduler.v1.placement_pb2 import Placement
 from hanse.api.syncer.v1.sync_state_pb2 import SyncState
 from hanse.federation import belongings
 from hanse.federation.confirmation import confirmation_of
-from hanse.federation.propagation import TRACEPARENT, object_propagates, placeable
+from hanse.federation.propagation import object_propagates, placeable
+from hanse.federation.tracing import traceparent_of
 from hanse.kube.engine import unreadable
 from hanse.kube.model.objects import Object, child, mapping, sequence
 from hanse.security import envelope
 from hanse.store import KeyValue
 from hanse.store.decoding import decode as message
 from hanse.store.keys import ObjectKey, parse_cluster, parse_sync_state
+from hanse.well_known import CLUSTER_SELECTOR, GROUP
 from hanse_scheduler.decide.inputs import Observed
-from hanse_scheduler.decide.selector import CLUSTER_SELECTOR
 from hanse_scheduler.decide.workloads import WORKLOADS
 from hanse_scheduler.state.clusters import ClusterView, served_by, view_of
 from hanse_scheduler.state.policies import (
-    GROUP,
     OVERRIDE_RESOURCES,
     PLACEMENT_RESOURCES,
     OverridePolicy,
@@ -148,7 +148,7 @@ def record_of(obj: Object, *, key: ObjectKey) -> Record:
         slim=slim,
         propagates=propagates,
         belongs="" if propagates else belongings.of(key.group, key.resource, obj),
-        traceparent=annotations.get(TRACEPARENT, ""),
+        traceparent=traceparent_of(obj),
     )
 
 

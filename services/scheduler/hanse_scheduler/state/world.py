@@ -38,12 +38,12 @@ from hanse.store.keys import (
 )
 from hanse.store.spans import Span
 from hanse.turns import SLICE_SECONDS
+from hanse.well_known import GROUP
 from hanse_scheduler.decide.inputs import DecisionInput, Observed
 from hanse_scheduler.decide.workloads import WORKLOADS, shortfall
 from hanse_scheduler.handshake.previous import PreviousPlacement
 from hanse_scheduler.state.clusters import ClusterTable, ClusterView
 from hanse_scheduler.state.policies import (
-    GROUP,
     OVERRIDE_RESOURCES,
     PLACEMENT_RESOURCES,
     OverridePolicy,

@@ -20,6 +20,8 @@ from opentelemetry.trace import Tracer
 from hanse.api.registry.v1.cluster_pb2 import ApiResource
 from hanse.api.syncer.v1.sync_state_pb2 import SyncState, ZoneEndpoints
 from hanse.federation.clusters import leaves_objects
+from hanse.federation.events import EventRecorder
+from hanse.kube.model.events import EventType, InvolvedObject
 from hanse.store.keys import ObjectKey
 from hanse.turns import Turns
 from hanse_syncer.act.request import SyncRequest, TransientState
@@ -28,14 +30,13 @@ from hanse_syncer.decide import health, plan
 from hanse_syncer.decide.plan import Desired, Seen
 from hanse_syncer.decide.render import Manifest, Renderer
 from hanse_syncer.member.member import Member, Target
-from hanse_syncer.report.events import EventSink
 from hanse_syncer.report.metrics import SyncerMetrics
 from hanse_syncer.report.state_table import SyncStateTable
 from hanse_syncer.world import Intent, World
 
 
 class MemberView(Protocol):
-    """What the member shows of our objects; see `hanse_syncer.member.informer`."""
+    """What the member shows of our objects; see `hanse_syncer.member.session`."""
 
     def seen(self, target: Target) -> tuple[Seen | None, bool]:
         """Return what is shown of the object, and whether all of its resource has been listed."""
@@ -57,7 +58,7 @@ class ReconcileContext:
     states: SyncStateTable
     view: MemberView
     renderer: Renderer
-    events: EventSink
+    events: EventRecorder
     metrics: SyncerMetrics
     tracer: Tracer | None
     """None where nobody records spans: then none is made."""
@@ -76,6 +77,15 @@ class ReconcileContext:
     waiting: Waiting = field(default_factory=Waiting)
     transients: dict[str, TransientState] = field(default_factory=dict)
     turns: Turns = field(default_factory=Turns)
+
+    def record(self, request: SyncRequest, *, type_: EventType, reason: str, message: str) -> None:
+        """Have an Event recorded about the object in the context's cluster, if the object is known."""
+        key, intent = request.key, request.intent
+        if intent is None:
+            return
+        about = InvolvedObject(intent.api_version, intent.kind, key.namespace, key.name, intent.uid)
+        message = f"cluster {self.cluster}: {message}"
+        self.events.record(about, type_=type_, reason=reason, message=message)
 
     def transient(self, path: str) -> TransientState:
         """Return what is remembered of an object."""

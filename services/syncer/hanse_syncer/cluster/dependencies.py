@@ -15,12 +15,12 @@ from datetime import UTC, datetime
 
 from opentelemetry.trace import Tracer
 
-from hanse.control.queue import Backoff
+from hanse.backoff import Backoff
+from hanse.federation.events import EventRecorder
 from hanse.security.credentials import Sealer
 from hanse.store import BatchWriter, Store
 from hanse_syncer.decide.render import Renderer
 from hanse_syncer.member.behaviour import PAUSES
-from hanse_syncer.report.events import EventSink
 from hanse_syncer.report.metrics import SyncerMetrics
 from hanse_syncer.report.state_table import SyncStateLoader
 from hanse_syncer.world import World
@@ -42,7 +42,7 @@ class SyncerDependencies:
     federation_id: str
     renderer: Renderer
     loader: SyncStateLoader
-    events: EventSink
+    events: EventRecorder
     metrics: SyncerMetrics
     tracer: Tracer | None = None
     """None where nobody records spans: then none is made."""

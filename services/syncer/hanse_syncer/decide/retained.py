@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from hanse.kube.model.objects import Object
+from hanse.well_known import is_instruction
 
 _DROPPED_ANNOTATIONS: Final = frozenset(
     {
@@ -25,14 +26,6 @@ _DROPPED_ANNOTATIONS: Final = frozenset(
         "volume.beta.kubernetes.io/storage-provisioner",
     }
 )
-_DROPPED_ANNOTATION_PREFIXES: Final = (
-    "hanse.dev/",
-    "federation.kubernetes.io/",
-    "federation.alpha.kubernetes.io/",
-)
-"""Instructions to the federation itself: a member has no use for them, and a change of one (weights, say)
-must not rewrite members where nothing else changed."""
-
 _JOB_LABELS: Final = frozenset(
     {
         "controller-uid",
@@ -69,7 +62,8 @@ def without_members_own(obj: Object) -> Object:
 
 
 def _dropped(annotation: str) -> bool:
-    return annotation in _DROPPED_ANNOTATIONS or annotation.startswith(_DROPPED_ANNOTATION_PREFIXES)
+    # A change of an instruction (weights, say) must not rewrite members where nothing else changed.
+    return annotation in _DROPPED_ANNOTATIONS or is_instruction(annotation)
 
 
 def _group(obj: Mapping[str, Any]) -> str:

@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from hanse.api.type.v1 import condition_pb2
-from hanse.control.queue import Backoff
+from hanse.backoff import Backoff
 from hanse.errors import UnavailableError
 from hanse.kube.client.bounds import MisbehavingMemberError
 from hanse.process.telemetry import get_logger

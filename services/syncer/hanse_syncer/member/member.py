@@ -38,11 +38,11 @@ from hanse.kube.client.paging import PAGE, ListPage, Send, list_pages
 from hanse.kube.client.requests import ApiRequest, GroupVersionResource
 from hanse.kube.model.objects import Object, child, sequence
 from hanse.store.keys import ObjectKey
+from hanse.well_known import FIELD_MANAGER
 from hanse_syncer.decide.errors import SyncCondition, SyncError
 from hanse_syncer.decide.render import Manifest
 from hanse_syncer.member.limiter import Limiter
 from hanse_syncer.member.verdicts import MemberVerdict, verdict_of
-from hanse_syncer.ownership import FIELD_MANAGER
 
 NEW_OBJECT: Final = "1"
 """resourceVersion that no object has: with it, an apply creates and never changes. See the module."""

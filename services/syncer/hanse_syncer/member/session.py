@@ -14,20 +14,22 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Final
 
 from hanse.api.syncer.v1.sync_state_pb2 import ZoneEndpoints
-from hanse.control.queue import Backoff
+from hanse.backoff import Backoff
 from hanse.kube.client.bounds import FOLLOWED_OBJECTS, MisbehavingMemberError
 from hanse.kube.client.client import KubeClient
-from hanse.kube.client.requests import GroupVersionResource
+from hanse.kube.client.informer import Informer
 from hanse.kube.model.objects import Object
 from hanse.process.telemetry import get_logger
 from hanse_syncer.decide import health
 from hanse_syncer.decide.plan import Seen
-from hanse_syncer.member.informer import Informer
+from hanse_syncer.member.endpoints import SERVICE_NAME_LABEL
 from hanse_syncer.member.member import Member, Target
-from hanse_syncer.member.slices import SliceWatch
+from hanse_syncer.member.observed import ObservedObjects
+from hanse_syncer.member.slices import ENDPOINT_SLICES, EndpointSliceStore
 
 _log = get_logger(__name__)
 PROBATION_SECONDS: Final = 0.5
@@ -64,8 +66,8 @@ class Session:
         self._vanished = vanished
         self._listed = listed
         self._back = back
-        self._informers: dict[tuple[str, str], tuple[Informer, asyncio.Task[None]]] = {}
-        self._slices = SliceWatch(client, endpoints_changed)
+        self._followed: dict[tuple[str, str], _Followed] = {}
+        self._slices = EndpointSliceStore(endpoints_changed)
         self._group: asyncio.TaskGroup | None = None
         self._slicing = False
         self._lost = asyncio.Event()
@@ -80,7 +82,7 @@ class Session:
     @property
     def listed(self) -> bool:
         """Whether every resource that is followed has been listed."""
-        return all(informer.is_listed for informer, _ in self._informers.values())
+        return all(followed.objects.is_listed for followed in self._followed.values())
 
     async def run(self) -> None:
         """Follow the member until cancelled. Raises MisbehavingMemberError."""
@@ -105,8 +107,8 @@ class Session:
                     await self._until_back()
             finally:
                 self._group = None
-                for _, task in self._informers.values():
-                    task.cancel()
+                for followed in self._followed.values():
+                    followed.task.cancel()
 
     def misbehaved(self, error: MisbehavingMemberError) -> None:
         """An answer to one of our own requests was too much: the session ends."""
@@ -116,7 +118,7 @@ class Session:
 
     def follow(self, target: Target) -> None:
         """Have the resource of an object listed and watched."""
-        self._informer(target)
+        self._objects(target)
 
     async def _prove(self) -> None:
         """Wait until everything that is followed has been listed."""
@@ -136,31 +138,32 @@ class Session:
 
     def seen(self, target: Target) -> tuple[Seen | None, bool]:
         """Return what is shown of the object, and whether its resource has been listed; follow that."""
-        informer = self._informer(target)
-        if informer is None:
+        objects = self._objects(target)
+        if objects is None:
             return None, False
-        return informer.seen(target.key.namespace, target.key.name), informer.is_listed
+        return objects.seen(target.key.namespace, target.key.name), objects.is_listed
 
     def note(self, target: Target, seen: Seen | None) -> None:
         """Take in what an answer said of the object."""
-        informer = self._informer(target)
-        if informer is None:
+        objects = self._objects(target)
+        if objects is None:
             return
         if seen is None:
-            informer.known.pop((target.key.namespace, target.key.name), None)
+            objects.known.pop((target.key.namespace, target.key.name), None)
         else:
-            informer.note(target.key.namespace, target.key.name, seen)
+            objects.note(target.key.namespace, target.key.name, seen)
 
     def shows(self, path: str) -> bool:
         """Whether the member shows the object at `path`."""
         group, resource, namespace, name = path.split("/")
-        found = self._informers.get(("" if group == "core" else group, resource))
-        return found is not None and found[0].seen("" if namespace == "_" else namespace, name) is not None
+        found = self._followed.get(("" if group == "core" else group, resource))
+        where = "" if namespace == "_" else namespace
+        return found is not None and found.objects.seen(where, name) is not None
 
     def followed(self, group: str, resource: str) -> dict[tuple[str, str], Seen] | None:
         """Return by (namespace, name) what is shown of a resource; None if it is not followed."""
-        found = self._informers.get((group, resource))
-        return dict(found[0].known) if found is not None else None
+        found = self._followed.get((group, resource))
+        return dict(found.objects.known) if found is not None else None
 
     def endpoints(self, namespace: str, service: str) -> list[ZoneEndpoints] | None:
         """Return the ready endpoints of a Service; None while they are not known."""
@@ -176,32 +179,55 @@ class Session:
         self._back()
 
     def _is_full(self) -> bool:
-        return sum(len(informer.known) for informer, _ in self._informers.values()) >= FOLLOWED_OBJECTS
+        return sum(len(followed.objects.known) for followed in self._followed.values()) >= FOLLOWED_OBJECTS
 
-    def _informer(self, target: Target) -> Informer | None:
+    def _objects(self, target: Target) -> ObservedObjects | None:
+        """Return what is shown of the resource of an object, in its version; follow it if nobody does."""
         identity = (target.key.group, target.key.resource)
-        found = self._informers.get(identity)
-        if found is not None and found[0].resource.api_version == target.api_version:
-            return found[0]
+        found = self._followed.get(identity)
+        if found is not None and found.api_version == target.api_version:
+            return found.objects
         if self._group is None:
             return None
         if found is not None:
-            found[1].cancel()
-        informer = Informer(
-            self.client,
-            GroupVersionResource(target.api_version, target.key.resource, target.kind),
-            selector=self._selector,
-            metadata_only=identity in health.STATELESS_KINDS,
-            sink=_PathSink(self, f"{target.key.group or 'core'}/{target.key.resource}"),
-            cluster=self.member.cluster,
+            found.task.cancel()
+        metadata_only = identity in health.STATELESS_KINDS
+        objects = ObservedObjects(
+            _PathObserver(self, f"{target.key.group or 'core'}/{target.key.resource}"),
+            metadata_only=metadata_only,
             full=self._is_full,
         )
+        informer = Informer(
+            self.client,
+            target.resource,
+            objects,
+            label_selector=self._selector,
+            list_metadata=True,
+            watch_metadata=metadata_only,
+            cluster=self.member.cluster,
+        )
         task = self._group.create_task(informer.run(), name=f"informer {self.member.cluster} {identity}")
-        self._informers[identity] = (informer, task)
+        self._followed[identity] = _Followed(target.api_version, objects, task)
         if identity == ("", "services") and not self._slicing:
             self._slicing = True
-            self._group.create_task(self._slices.run(), name=f"slices {self.member.cluster}")
-        return informer
+            slices = Informer(
+                self.client,
+                ENDPOINT_SLICES,
+                self._slices,
+                label_selector=SERVICE_NAME_LABEL,
+                cluster=self.member.cluster,
+            )
+            self._group.create_task(slices.run(), name=f"slices {self.member.cluster}")
+        return objects
+
+
+@dataclass(frozen=True, slots=True)
+class _Followed:
+    """A resource that is followed."""
+
+    api_version: str
+    objects: ObservedObjects
+    task: asyncio.Task[None]
 
 
 async def _raised(future: asyncio.Future[None]) -> None:
@@ -216,8 +242,8 @@ def _first(group: BaseExceptionGroup[BaseException]) -> MisbehavingMemberError:
     return found
 
 
-class _PathSink:
-    """Turns an informer's names into paths."""
+class _PathObserver:
+    """Turns the names of one resource's objects into paths."""
 
     def __init__(self, session: Session, prefix: str) -> None:
         self._session = session

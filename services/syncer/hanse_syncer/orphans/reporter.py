@@ -18,15 +18,15 @@ from typing import Final
 
 from hanse.api.syncer.v1.orphan_pb2 import Orphan, OrphanReport
 from hanse.errors import FailedPreconditionError, InvalidArgumentError, UnavailableError
-from hanse.federation.kinds import GROUP, VERSION
+from hanse.federation.events import EventRecorder
+from hanse.kube.model.events import InvolvedObject
 from hanse.process.telemetry import get_logger
 from hanse.store import Compare, Delete, Put, Store, keys
 from hanse.store.decoding import carry, decode
-from hanse.store.keys import ObjectKey
+from hanse.well_known import API_VERSION
 from hanse_syncer.orphans import rules as orphans
-from hanse_syncer.report.events import EventSink
 from hanse_syncer.report.metrics import SyncerMetrics
-from hanse_syncer.world import Intent, World
+from hanse_syncer.world import World
 
 _log = get_logger(__name__)
 _RETRY_SECONDS: Final = 1.0
@@ -42,7 +42,7 @@ class OrphanReporter:
         store: Store,
         world: World,
         fence: Callable[[], Compare],
-        events: EventSink,
+        events: EventRecorder,
         metrics: SyncerMetrics,
         clock: Callable[[], datetime],
     ) -> None:
@@ -143,30 +143,14 @@ class OrphanReporter:
             return
         first = str(orphans.parse_name(fresh[0].name)[0])
         others = f" and {len(fresh) - 1} more" if len(fresh) > 1 else ""
-        self._events.report(
-            ObjectKey(GROUP, "clusters", "", self._cluster),
-            _cluster_intent(known.uid),
-            cluster=self._cluster,
-            kind="Warning",
+        self._events.record(
+            InvolvedObject(API_VERSION, "Cluster", "", self._cluster, known.uid),
+            type_="Warning",
             reason="OrphanFound",
-            message=f"{first}{others}: {fresh[0].message}; see `hanse orphans {self._cluster}`",
+            message=f"cluster {self._cluster}: {first}{others}: {fresh[0].message}; "
+            f"see `hanse orphans {self._cluster}`",
         )
 
     def close(self) -> None:
         """This process has the cluster no more: it counts nothing there."""
         self._metrics.orphans.pop(self._cluster, None)
-
-
-def _cluster_intent(uid: str) -> Intent:
-    """Return what an Event needs to know of a Cluster object."""
-    return Intent(
-        encoded=b"",
-        revision=0,
-        uid=uid,
-        generation=0,
-        deleting=False,
-        orphan=False,
-        api_version=f"{GROUP}/{VERSION}",
-        kind="Cluster",
-        traceparent="",
-    )

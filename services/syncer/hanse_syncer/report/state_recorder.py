@@ -14,7 +14,7 @@ from typing import Final
 
 from hanse.api.syncer.v1 import sync_state_pb2 as sync
 from hanse.api.syncer.v1.sync_state_pb2 import SyncState
-from hanse.control.queue import Backoff
+from hanse.backoff import Backoff
 from hanse.control.reconcile import Result
 from hanse.errors import InvalidArgumentError
 from hanse.kube.model.objects import Object, child
@@ -156,11 +156,9 @@ class StateRecorder:
                 reason=condition.reason,
                 message=condition.message,
             )
-            context.events.report(
-                request.key,
-                request.intent,
-                cluster=context.cluster,
-                kind="Warning",
+            context.record(
+                request,
+                type_="Warning",
                 reason="SyncConflict" if condition.phase == sync.CONFLICT else "SyncFailed",
                 message=f"{condition.reason}: {condition.message}",
             )

@@ -19,7 +19,6 @@ from typing import Self
 import structlog
 
 from hanse.errors import AlreadyExistsError
-from hanse.federation.propagation import TRACEPARENT
 from hanse.kube.engine import crds
 from hanse.kube.engine.cache import ObjectCache
 from hanse.kube.engine.crds import CrdAdmission, CrdController
@@ -49,7 +48,7 @@ class KubeEngine:
         admission: Sequence[Admission] = (),
         clock: Callable[[], datetime] | None = None,
         collect: bool = True,
-        hidden_annotations: Sequence[str] = (TRACEPARENT,),
+        hidden_annotations: Sequence[str] = (),
         namespaces: Sequence[str] = NAMESPACES,
         graceful_pods: bool = False,
         shared: bool = False,

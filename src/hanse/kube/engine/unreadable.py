@@ -21,9 +21,7 @@ from hanse.kube.model import untrusted
 from hanse.kube.model.objects import Object, mapping, sequence
 from hanse.security import envelope
 from hanse.store.keys import ObjectKey
-
-ANNOTATION: Final = "hanse.dev/unreadable"
-"""Annotation of what is served in place of an object that is stored and cannot be read: the reason."""
+from hanse.well_known import UNREADABLE
 
 MAX_BYTES: Final = 16 * 1024 * 1024
 """Size of a stored value that is read; many times what etcd takes."""
@@ -99,16 +97,16 @@ def in_place_of(key: ObjectKey, why: str, *, found: Any = None) -> Object:
 def marked(obj: Object, why: str) -> Object:
     """Return the object with the annotation that says why what is stored cannot be read or shown."""
     metadata = mapping(obj, "metadata")
-    annotations = {**mapping(metadata, "annotations"), ANNOTATION: why}
+    annotations = {**mapping(metadata, "annotations"), UNREADABLE: why}
     return {**obj, "metadata": {**metadata, "annotations": annotations}}
 
 
 def unmarked(obj: Object) -> Object:
     """Return an object that is to be stored without that annotation, which a client may have read."""
     annotations = mapping(obj, "metadata", "annotations")
-    if ANNOTATION not in annotations:
+    if UNREADABLE not in annotations:
         return obj
-    kept = {name: value for name, value in annotations.items() if name != ANNOTATION}
+    kept = {name: value for name, value in annotations.items() if name != UNREADABLE}
     return {**obj, "metadata": {**obj["metadata"], "annotations": kept}}
 
 

@@ -51,27 +51,27 @@ class ListPlacementsRequest(_message.Message):
 
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
-    NAME_PREFIX_FIELD_NUMBER: _builtins.int
-    CLUSTER_FIELD_NUMBER: _builtins.int
+    PARENT_FIELD_NUMBER: _builtins.int
+    FILTER_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
     """At most this many; 0 means 100; 1000 at most."""
     page_token: _builtins.str
     """next_page_token of the page before."""
-    name_prefix: _builtins.str
-    """Only placements whose name starts so. Example: "placements/apps/deployments/shop/"."""
-    cluster: _builtins.str
-    """Only placements that place or release this cluster."""
+    parent: _builtins.str
+    """"placements/{group}/{resource}/{namespace}", or a shorter one; empty means "placements", which is all."""
+    filter: _builtins.str
+    """AIP-160 filter over the fields of Placement. Example: "clusters.cluster:eu OR releasing.cluster:eu"."""
     def __init__(
         self,
         *,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
-        name_prefix: _builtins.str = ...,
-        cluster: _builtins.str = ...,
+        parent: _builtins.str = ...,
+        filter: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster", b"cluster", "name_prefix", b"name_prefix", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "page_size", b"page_size", "page_token", b"page_token", "parent", b"parent"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -116,20 +116,20 @@ class WatchPlacementsRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     REVISION_FIELD_NUMBER: _builtins.int
-    NAME_PREFIX_FIELD_NUMBER: _builtins.int
+    PARENT_FIELD_NUMBER: _builtins.int
     revision: _builtins.int
     """Send the changes after this revision; 0 sends everything first."""
-    name_prefix: _builtins.str
-    """Only placements whose name starts so."""
+    parent: _builtins.str
+    """As in ListPlacements."""
     def __init__(
         self,
         *,
         revision: _builtins.int = ...,
-        name_prefix: _builtins.str = ...,
+        parent: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["name_prefix", b"name_prefix", "revision", b"revision"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["parent", b"parent", "revision", b"revision"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

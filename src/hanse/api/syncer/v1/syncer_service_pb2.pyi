@@ -52,33 +52,27 @@ class ListSyncStatesRequest(_message.Message):
 
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
-    NAME_PREFIX_FIELD_NUMBER: _builtins.int
-    CLUSTER_FIELD_NUMBER: _builtins.int
-    PHASES_FIELD_NUMBER: _builtins.int
+    PARENT_FIELD_NUMBER: _builtins.int
+    FILTER_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
     """At most this many; 0 means 100; 1000 at most."""
     page_token: _builtins.str
     """next_page_token of the page before."""
-    name_prefix: _builtins.str
-    """Only states whose name starts so. Example: "syncStates/apps/deployments/shop/web/"."""
-    cluster: _builtins.str
-    """Only states of this cluster."""
-    @_builtins.property
-    def phases(self) -> _containers.RepeatedScalarFieldContainer[_sync_state_pb2.SyncPhase.ValueType]:
-        """Only states in one of these phases; empty means all."""
-
+    parent: _builtins.str
+    """"syncStates/{group}/{resource}/{namespace}/{object}", or a shorter one; empty means "syncStates", which is all."""
+    filter: _builtins.str
+    """AIP-160 filter over the fields of SyncState. Example: "cluster = eu AND (phase = FAILED OR phase = CONFLICT)"."""
     def __init__(
         self,
         *,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
-        name_prefix: _builtins.str = ...,
-        cluster: _builtins.str = ...,
-        phases: _abc.Iterable[_sync_state_pb2.SyncPhase.ValueType] | None = ...,
+        parent: _builtins.str = ...,
+        filter: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster", b"cluster", "name_prefix", b"name_prefix", "page_size", b"page_size", "page_token", b"page_token", "phases", b"phases"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "page_size", b"page_size", "page_token", b"page_token", "parent", b"parent"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -123,20 +117,20 @@ class WatchSyncStatesRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     REVISION_FIELD_NUMBER: _builtins.int
-    NAME_PREFIX_FIELD_NUMBER: _builtins.int
+    PARENT_FIELD_NUMBER: _builtins.int
     revision: _builtins.int
     """Send the changes after this revision; 0 sends everything first."""
-    name_prefix: _builtins.str
-    """Only states whose name starts so."""
+    parent: _builtins.str
+    """As in ListSyncStates."""
     def __init__(
         self,
         *,
         revision: _builtins.int = ...,
-        name_prefix: _builtins.str = ...,
+        parent: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["name_prefix", b"name_prefix", "revision", b"revision"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["parent", b"parent", "revision", b"revision"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
