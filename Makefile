@@ -15,7 +15,7 @@ CHECKED := $(SOURCES) tests scripts benchmarks deploy/image deploy/systemd
 PARALLEL := -n 2 --dist loadgroup --no-loadscope-reorder
 export VENV
 
-.PHONY: help run stop status image test test-pythons test-image test-node install-check test-real fuzz lint types format proto docs lock bench clean distclean setup setup-dev
+.PHONY: help run stop status image test test-pythons test-image test-node install-check test-real fuzz lint types format proto clients docs lock bench clean distclean setup setup-dev
 
 help: ## Show this help.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -78,6 +78,10 @@ proto: setup-dev ## Generate src/hanse/api from protos/.
 
 docs: setup-dev ## Write the reference of the Python client, the contracts and the settings into build/docs.
 	$(PY) scripts/docs.py
+
+clients: setup-dev ## Generate clients in Go, TypeScript and Java into build/clients (Go, npm and protoc make them).
+	@plugins=$$(bash scripts/plugins/build.sh) && PATH="$$plugins:$$PATH" $(PY) scripts/gen.py --clients build/clients
+	@echo "build/clients: go, typescript, java"
 
 lock: setup-dev ## Write the lock files from what is installed.
 	$(PY) scripts/lock.py

@@ -6,6 +6,7 @@ is patched except that every generated folder gets an empty ``__init__.py``.
 
 ``--lint`` compares the contracts with those of the last release too, ``protos/baseline.binpb``: what that
 release has stored or says must still mean the same. ``--release`` makes the contracts of now that baseline.
+``--clients FOLDER`` generates clients in Go, TypeScript and Java into it, by ``buf.gen.yaml``.
 """
 
 from __future__ import annotations
@@ -33,6 +34,8 @@ DESCRIBED = "contracts.binpb"
 """The contracts with their comments, for reflection (`hanse.rpc.reflection`)."""
 IMPORTED = ("annotations", "client", "field_behavior", "http", "launch_stage", "resource")
 """What the contracts import of google/api, and what that imports; googleapis-common-protos has it."""
+PLUGINS = ("protoc-gen-go", "protoc-gen-go-grpc", "protoc-gen-es", "protoc")
+"""What generates clients in other languages."""
 
 
 def generate(target: Path) -> None:
@@ -100,6 +103,20 @@ def lint() -> int:
         return buf(folder, "lint") or buf(folder, "breaking", "protos", *against)
 
 
+def clients(folder: Path) -> int:
+    """Generates clients in other languages below `folder`; returns the exit status of buf.
+
+    Each plugin of ``buf.gen.yaml`` must be on PATH, and protoc, which makes Java.
+    """
+    missing = [name for name in PLUGINS if shutil.which(name) is None]
+    if missing:
+        raise SystemExit(f"not on PATH: {', '.join(missing)}: run `make clients`, which says what it needs")
+    with workspace() as scratch:
+        shutil.copy(ROOT / "buf.gen.yaml", scratch)
+        kubernetes_own = ("--exclude-path", "protos/hanse/api/kms")
+        return buf(scratch, "generate", "protos", *kubernetes_own, "--output", str(folder.resolve()))
+
+
 def release() -> int:
     """Makes the contracts of now those of the last release; returns the exit status."""
     with workspace() as folder:
@@ -135,6 +152,8 @@ def main() -> None:
         raise SystemExit(lint())
     if sys.argv[1:] == ["--release"]:
         raise SystemExit(release())
+    if len(sys.argv) == 3 and sys.argv[1] == "--clients":
+        raise SystemExit(clients(Path(sys.argv[2])))
     if sys.argv[1:] == ["--check"]:
         with tempfile.TemporaryDirectory() as scratch:
             generate(Path(scratch))

@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 import pytest
 from hanse_apiserver.aggregate import Decision, Member, aggregate
-from hanse_apiserver.aggregate.fold import _RULES, MAX_WHOLE_BYTES
+from hanse_apiserver.aggregate.fold import MAX_WHOLE_BYTES, RULES
 from hanse_apiserver.views.parts import status_of
 from hanse_apiserver.views.view import FederationView
 from hypothesis import given, settings
@@ -62,7 +62,7 @@ VALID: dict[str, Any] = {
     },
     "conditions": CONDITIONS,
 }
-KINDS = [*_RULES, ("example.org", "widgets")]
+KINDS = [*(kind.group_plural for kind in RULES), ("example.org", "widgets")]
 OBJ = {
     "apiVersion": "v1",
     "kind": "X",
@@ -199,7 +199,7 @@ def _put(view: FederationView, path: str, value: bytes) -> None:
 def test_every_kind_has_a_layout() -> None:
     """The kinds that are folded here are shown by `kubectl get` too."""
     catalogue = Catalogue(federation_kinds())
-    for group, resource in _RULES:
+    for group, resource in (kind.group_plural for kind in RULES):
         info = catalogue.storage(group, resource)
         assert info is not None
         assert layout(info).columns

@@ -10,7 +10,7 @@ import orjson
 import pytest
 from hanse_syncer import ownership
 from hanse_syncer.act.waiting import Waiting, api, namespace
-from hanse_syncer.decide import drift, health, plan
+from hanse_syncer.decide import drift, kinds, plan
 from hanse_syncer.decide.plan import Desired, Seen, SyncAction
 from hanse_syncer.decide.render import Manifest, Renderer, render
 from hanse_syncer.member import pods
@@ -609,7 +609,7 @@ def workload(kind: str, spec: dict[str, Any], status: dict[str, Any]) -> dict[st
 )
 def test_health(obj: dict[str, Any], expected: int) -> None:
     """Each kind is healthy by its own rules; others by their Ready condition."""
-    assert health.health_of(obj) == expected
+    assert kinds.health_of(obj) == expected
 
 
 def test_endpoints_are_counted_once_by_zone() -> None:

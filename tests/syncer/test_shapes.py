@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 import pytest
 from aiohttp import web
-from hanse_syncer.decide import drift, health
+from hanse_syncer.decide import drift, kinds
 from hanse_syncer.decide.render import render
 from hanse_syncer.member import endpoints, pods
 from hanse_syncer.report import transitions
@@ -61,7 +61,7 @@ LIVE: dict[str, Any] = {
         "conditions": [{"type": "Ready", "status": "True"}, {"type": "Progressing", "status": "True"}],
     },
 }
-KINDS = [*health._RULES, ("example.org", "Widget")]
+KINDS = [*(kind.group_kind for kind in kinds.RULES), ("example.org", "Widget")]
 MANIFEST = render(TEMPLATE, placement=ClusterPlacement(cluster="eu"), federation_id="f")
 POD_SEEN = {
     "metadata": {"name": "p"},
@@ -82,9 +82,9 @@ def test_any_live_object_is_judged_and_reported(group: str, kind: str, live: Any
     if not isinstance(live, dict):
         live = {"status": live, "spec": live, "metadata": live}
     live = {**live, "apiVersion": f"{group}/v1" if group else "v1", "kind": kind}
-    assert health.health_of(live) in (sync.HEALTHY, sync.PROGRESSING, sync.DEGRADED)
-    health.lags(live)
-    health.finished_job(live)
+    assert kinds.health_of(live) in (sync.HEALTHY, sync.PROGRESSING, sync.DEGRADED)
+    kinds.lags(live)
+    kinds.desired_replicas(live)
     state = transitions.applied(SUBJECT, None, manifest=MANIFEST, live=live, now=NOW)
     stored = state.SerializeToString()
     assert sync.SyncState.FromString(stored) == state

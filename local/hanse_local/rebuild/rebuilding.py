@@ -21,8 +21,9 @@ from typing import Any, Final
 
 import yaml
 from hanse_syncer import ownership
-from hanse_syncer.decide import retained
+from hanse_syncer.decide import kinds, retained
 
+from hanse.kube.kinds.kubernetes import apps, batch, core, extensions
 from hanse.kube.merge import fieldsets
 from hanse.kube.model.objects import Object
 from hanse.store.keys import ObjectKey
@@ -35,13 +36,13 @@ from hanse.well_known import (
 )
 
 PREFERENCES: Final[Mapping[tuple[str, str], str]] = {
-    ("apps", "deployments"): DEPLOYMENT_PREFERENCES,
-    ("apps", "replicasets"): REPLICA_SET_PREFERENCES,
+    apps.DEPLOYMENT.group_plural: DEPLOYMENT_PREFERENCES,
+    apps.REPLICA_SET.group_plural: REPLICA_SET_PREFERENCES,
 }
 """Kinds whose replicas the scheduler divides, and the annotation that says how."""
-NAMESPACES: Final = ("", "namespaces")
-DEFINITIONS: Final = ("apiextensions.k8s.io", "customresourcedefinitions")
-JOBS: Final = ("batch", "jobs")
+NAMESPACES: Final = core.NAMESPACE.group_plural
+DEFINITIONS: Final = extensions.CUSTOM_RESOURCE_DEFINITION.group_plural
+JOBS: Final = batch.JOB.group_plural
 _ABSENT: Final = "(absent)"
 _MOST_SHOWN: Final = 60
 
@@ -98,7 +99,7 @@ def applied(live: Mapping[str, Any]) -> Object:
         identity = {name: metadata[name] for name in ("name", "namespace") if metadata.get(name)}
         kept = {**kept, "metadata": {**(kept.get("metadata") or {}), **identity}}
     kept |= {name: live[name] for name in ("apiVersion", "kind")}
-    kept = retained.without_members_own({**kept, "metadata": retained.metadata(kept)})
+    kept = kinds.without_members_own({**kept, "metadata": retained.metadata(kept)})
     labels = {
         name: value
         for name, value in (kept["metadata"].get("labels") or {}).items()

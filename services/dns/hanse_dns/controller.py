@@ -17,6 +17,7 @@ from hanse.errors import HanseError, ResourceExhaustedError
 from hanse.process.telemetry import get_logger, span_from_traceparent
 from hanse.store import Collection, Follower, Store, keys
 from hanse.store.election import Leadership
+from hanse.store.paths import parts_of, path_of
 from hanse_dns.compiler import ClusterView, CompiledRecord, Presence, compile_service
 from hanse_dns.journal import Journal
 from hanse_dns.settings import DnsSettings
@@ -34,8 +35,8 @@ _log = get_logger(__name__)
 
 def service_of(key: str) -> Service:
     """The Service that a key of an object or of a sync state is of."""
-    parts = key.split("/")
-    return parts[3], parts[4]
+    _, _, namespace, name = parts_of(path_of(key))
+    return namespace, name
 
 
 class Compilation:
@@ -127,7 +128,7 @@ class Compilation:
             self.touch([service_of(key)])
 
     def _presence_changed(self, key: str, old: Presence | None, new: Presence | None, revision: int) -> None:
-        service, cluster = service_of(key), key.rpartition("/")[2]
+        service, cluster = service_of(key), keys.last_segment(key)
         known = self._by_service.setdefault(service, {})
         if new is None:
             known.pop(cluster, None)

@@ -146,7 +146,7 @@ class Registrar:
                 self._leadership, self._group = leadership, group
                 for key, stored in list(self.objects.items()):
                     with self._boundary.around(key):
-                        self._attend(key.rpartition("/")[2], stored)
+                        self._attend(keys.last_segment(key), stored)
                 await self._reseal(leadership)
             finally:
                 self._step_down()
@@ -169,7 +169,7 @@ class Registrar:
         """Removes what is stored of clusters whose object is gone."""
         await self.follower.current()
         for key in [key for key, _ in self.clusters.items()]:
-            name = key.rpartition("/")[2]
+            name = keys.last_segment(key)
             where = intent.object_key(name)
             if self.objects.get(where) is None and where not in self.objects.broken:
                 await self._forget(leadership, name, credential=self.credential_revision(name))
@@ -264,7 +264,7 @@ class Registrar:
     def _object_changed(self, key: str, old: Object | None, new: Object | None, revision: int) -> None:
         if self._leadership is None:
             return
-        name = key.rpartition("/")[2]
+        name = keys.last_segment(key)
         if new is not None:
             self._attend(name, new)
             return
@@ -293,7 +293,7 @@ class Registrar:
             self._credential_changed(key, None, None, 0)
 
     def _credential_changed(self, key: str, old: bytes | None, new: bytes | None, revision: int) -> None:
-        name = key.rpartition("/")[2]
+        name = keys.last_segment(key)
         self._give(name)
         self.credential_ends.pop(name, None)
         self.unreadable_credentials.discard(key)
@@ -317,13 +317,13 @@ class Registrar:
         new: orphan_pb2.OrphanReport | None,
         revision: int,
     ) -> None:
-        keeper = self._keepers.get(key.rpartition("/")[2])
+        keeper = self._keepers.get(keys.last_segment(key))
         if keeper is not None:
             keeper.tell_orphans(new)
 
     def _custom_kind_changed(self, key: str, old: bytes | None, new: bytes | None, revision: int) -> None:
         """A kind of the federation came to a cluster, or left it: what the cluster serves has changed."""
-        keeper = self._keepers.get(key.rpartition("/")[2])
+        keeper = self._keepers.get(keys.last_segment(key))
         if keeper is not None:
             keeper.look()
 
@@ -334,7 +334,7 @@ class Registrar:
         new: condition_pb2.Condition | None,
         revision: int,
     ) -> None:
-        keeper = self._keepers.get(key.rpartition("/")[2])
+        keeper = self._keepers.get(keys.last_segment(key))
         if keeper is not None:
             keeper.report(new)
 

@@ -397,7 +397,7 @@ class RegistryServicer(registry_service_pb2_grpc.RegistryServiceServicer):
     def _refuse_twice(self, name: str, found: Inventory) -> None:
         """Raises FailedPreconditionError if the same cluster is a member by another name."""
         for key, cluster in self._registrar.clusters.items():
-            other = key.rpartition("/")[2]
+            other = keys.last_segment(key)
             if found.cluster_id and cluster.cluster_id == found.cluster_id and other != name:
                 raise already_member(other)
         if other := self._other_name(name, found):

@@ -30,7 +30,7 @@ from hanse.rpc.watch import CHANGE_KINDS
 from hanse.store import KeyValue, Store
 from hanse.store.history.contract import watch
 from hanse.store.history.logged import CollectionHistory
-from hanse.store.keys import OBJECTS, PLACEMENTS, ObjectKey
+from hanse.store.keys import PLACEMENTS, ObjectKey
 from hanse_scheduler.decide.decision import PlacementDecision
 from hanse_scheduler.leading import Scheduler
 from hanse_scheduler.placing.evaluator import Evaluator
@@ -222,7 +222,7 @@ def _path_of(reference: ObjectReference) -> str:
             "object needs a resource (plural, such as deployments) and a name", metadata={"field": "object"}
         )
     key = ObjectKey(reference.group, reference.resource, reference.namespace, reference.name)
-    return key.key(OBJECTS).partition("/")[2]
+    return key.path()
 
 
 def _missing(name: str) -> NotFoundError:

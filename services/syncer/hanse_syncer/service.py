@@ -41,6 +41,7 @@ from hanse.store import KeyValue, Store, keys
 from hanse.store.history.contract import watch
 from hanse.store.history.stored import StoreHistory
 from hanse.store.keys import ObjectKey
+from hanse.store.paths import path_of
 from hanse_syncer.cluster.controller import ClusterController
 from hanse_syncer.decide import drift, plan
 from hanse_syncer.decide.render import Manifest, Renderer
@@ -148,7 +149,7 @@ class SyncerServicer(rpc.SyncerServiceServicer):
                 if message.kind == "updated" and message.value is not None:
                     response.sync_state.CopyFrom(_decode(message.value))
                 elif message.key is not None:
-                    response.sync_state.name = _PREFIX + message.key.split("/", 1)[1]
+                    response.sync_state.name = _PREFIX + path_of(message.key)
                 yield response
 
     async def RenderObject(
@@ -303,7 +304,7 @@ def _decode(kv: KeyValue) -> SyncState:
     except DecodeError as error:
         message = f"what is stored of it cannot be read: {error}"
         state = SyncState(
-            name=_PREFIX + kv.key.split("/", 1)[1],
+            name=_PREFIX + path_of(kv.key),
             cluster=keys.last_segment(kv.key),
             reason="StatusUnreadable",
             message=message,

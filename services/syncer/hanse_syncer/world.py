@@ -34,6 +34,7 @@ from hanse.security.credentials import Sealer, sealed_with
 from hanse.security.keyring import KeyName
 from hanse.store import Entry, KeyValue, Mirror, Store, keys
 from hanse.store.decoding import decode
+from hanse.store.paths import namespace_of, path_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,7 +247,7 @@ class World:
         """Yield the paths of all objects whose placement names the cluster."""
         for key, placement in self.placements.items():
             if is_named(placement, cluster):
-                yield key.split("/", 1)[1]
+                yield path_of(key)
 
     def wanted_inside(self, namespace: str, cluster: str) -> bool:
         """Whether anything in the namespace is desired in the cluster and not being deleted.
@@ -254,12 +255,12 @@ class World:
         What cannot be read may be.
         """
         for key in self.placements.broken:
-            if key not in self.placements and key.split("/")[3:4] == [namespace]:
+            if key not in self.placements and namespace_of(path_of(key)) == namespace:
                 return True
         for key, placement in self.placements.items():
-            if key.split("/", 4)[3] != namespace or not is_placed_in(placement, cluster):
+            if namespace_of(path_of(key)) != namespace or not is_placed_in(placement, cluster):
                 continue
-            path = key.split("/", 1)[1]
+            path = path_of(key)
             intent = self.intent(path)
             if self.unreadable(path) or (intent is not None and not intent.deleting):
                 return True
@@ -282,7 +283,7 @@ class World:
     def _intent_changed(self, key: str, old: Intent | None, new: Intent | None, revision: int) -> None:
         if old is None and new is None:
             return
-        path = key.split("/", 1)[1]
+        path = path_of(key)
         placement = self.placements.get(f"{keys.PLACEMENTS}/{path}")
         if placement is not None:
             self._tell(path, _clusters(placement), whole=new is None or not self.is_incomplete(path))
@@ -298,7 +299,7 @@ class World:
                 names = set(after)
         else:
             names = set(before) | set(after)
-        path = key.split("/", 1)[1]
+        path = path_of(key)
         whole = not self.is_incomplete(path)
         self._tell(path, names & after.keys(), whole=whole)
         self._tell(path, names - after.keys(), whole=True)

@@ -153,7 +153,7 @@ class ObjectKey:
         if len(parts) != 5 or not _are_segments(key, parts):
             raise _not_a(key, "<prefix>/<group>/<resource>/<namespace>/<name>")
         _, group, resource, namespace, name = parts
-        return cls("" if group == CORE else group, resource, _namespace(namespace), name)
+        return cls(parse_group(group), resource, parse_namespace(namespace), name)
 
     def __str__(self) -> str:
         where = f"{self.namespace}/" if self.namespace else ""
@@ -166,7 +166,7 @@ def parse_sync_state(key: str) -> tuple[ObjectKey, str]:
     if len(parts) != 6 or parts[0] != SYNCSTATES or not _are_segments(key, parts):
         raise _not_a(key, _FORMS[SYNCSTATES])
     _, group, resource, namespace, name, cluster = parts
-    return ObjectKey("" if group == CORE else group, resource, _namespace(namespace), name), cluster
+    return ObjectKey(parse_group(group), resource, parse_namespace(namespace), name), cluster
 
 
 def parse_cluster(key: str) -> str:
@@ -238,7 +238,13 @@ def last_segment(key: str) -> str:
     return key.rpartition("/")[2]
 
 
-def _namespace(segment_: str) -> str:
+def parse_group(segment_: str) -> str:
+    """Return the API group that a segment of a key names, "" for core."""
+    return "" if segment_ == CORE else segment_
+
+
+def parse_namespace(segment_: str) -> str:
+    """Return the namespace that a segment of a key names, "" for cluster scope."""
     return "" if segment_ == CLUSTER_SCOPE else segment_
 
 

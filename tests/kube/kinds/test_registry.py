@@ -12,7 +12,7 @@ from hanse.federation.kinds import KINDS as HANSE
 from hanse.federation.strategies import STRATEGIES as HANSE_STRATEGIES
 from hanse.federation.strategies import federation_kinds
 from hanse.kube.kinds.catalogue import Catalogue
-from hanse.kube.kinds.kind import Kind, by_group_kind, by_group_resource
+from hanse.kube.kinds.kind import Kind, by_group_kind, by_group_plural
 from hanse.kube.kinds.registry import KUBERNETES, KindRegistry
 from hanse.kube.kinds.strategies.kubernetes import STRATEGIES, kubernetes
 from hanse.kube.kinds.strategy import NO_STRATEGY, Strategy
@@ -30,7 +30,7 @@ def test_no_two_kinds_have_one_name() -> None:
     """Each kind is found by its group and name, and by its group and plural."""
     for kind in REGISTRY:
         assert REGISTRY.by_kind(*kind.group_kind) is kind
-        assert REGISTRY.by_resource(*kind.group_resource) is kind
+        assert REGISTRY.by_resource(*kind.group_plural) is kind
     assert REGISTRY.by_kind("apps", "Pod") is None
     assert REGISTRY.by_resource("example.com", "widgets") is None
 
@@ -115,6 +115,6 @@ def test_an_immutable_field_may_be_set_once_and_never_changed(kind: Kind, path: 
 def test_tables_by_kind_are_found_by_what_objects_carry() -> None:
     """A service keys its table by kind, and looks up by what it has at hand."""
     table = dict.fromkeys(KUBERNETES, 1)
-    assert len(by_group_kind(table)) == len(by_group_resource(table)) == len(KUBERNETES)
+    assert len(by_group_kind(table)) == len(by_group_plural(table)) == len(KUBERNETES)
     assert by_group_kind(table)["apps", "Deployment"] == 1
-    assert by_group_resource(table)["", "pods"] == 1
+    assert by_group_plural(table)["", "pods"] == 1

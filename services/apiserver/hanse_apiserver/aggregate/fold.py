@@ -9,9 +9,11 @@ Next: `hanse_apiserver.views.view`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
+from hanse.kube.kinds.kind import Kind, by_group_plural
+from hanse.kube.kinds.kubernetes import apps, autoscaling, batch, core, extensions, networking
 from hanse.kube.model import untrusted
 from hanse.kube.model.objects import Object, mapping
 from hanse_apiserver.aggregate import others, workloads
@@ -19,21 +21,24 @@ from hanse_apiserver.aggregate.members import UNREACHABLE, Decision, Member, ing
 
 Rule = Callable[[Object, Sequence[Member], Decision, str], Object]
 
-_RULES: Final[dict[tuple[str, str], Rule]] = {
-    ("apps", "deployments"): workloads.deployment,
-    ("apps", "replicasets"): workloads.replica_set,
-    ("", "replicationcontrollers"): workloads.replica_set,
-    ("apps", "statefulsets"): workloads.stateful_set,
-    ("apps", "daemonsets"): workloads.daemon_set,
-    ("batch", "jobs"): others.job,
-    ("", "services"): others.load_balanced,
-    ("networking.k8s.io", "ingresses"): others.load_balanced,
-    ("", "persistentvolumeclaims"): others.claim,
-    ("autoscaling", "horizontalpodautoscalers"): others.autoscaler,
-    ("policy", "poddisruptionbudgets"): others.budget,
-    ("", "namespaces"): others.stored,
-    ("apiextensions.k8s.io", "customresourcedefinitions"): others.stored,
+RULES: Final[Mapping[Kind, Rule]] = {
+    apps.DAEMON_SET: workloads.daemon_set,
+    apps.DEPLOYMENT: workloads.deployment,
+    apps.REPLICA_SET: workloads.replica_set,
+    apps.STATEFUL_SET: workloads.stateful_set,
+    autoscaling.HORIZONTAL_POD_AUTOSCALER: others.autoscaler,
+    autoscaling.POD_DISRUPTION_BUDGET: others.budget,
+    batch.JOB: others.job,
+    core.NAMESPACE: others.stored,
+    core.PERSISTENT_VOLUME_CLAIM: others.claim,
+    core.REPLICATION_CONTROLLER: workloads.replica_set,
+    core.SERVICE: others.load_balanced,
+    extensions.CUSTOM_RESOURCE_DEFINITION: others.stored,
+    networking.INGRESS: others.load_balanced,
 }
+"""How the status of a kind is folded; those of others keep what is stored, with the conditions folded."""
+
+_BY_RESOURCE: Final = by_group_plural(RULES)
 
 _DETAIL: Final = frozenset(
     {
@@ -57,7 +62,7 @@ def aggregate(
     no member has a time for. The result has `clusters`, the detail of each cluster. Members' statuses may
     have any shape: what a rule cannot use counts as not said.
     """
-    rule = _RULES.get((group, resource))
+    rule = _BY_RESOURCE.get((group, resource))
     status = (rule or others.generic)(obj, members, decision, now)
     clusters = []
     room = MAX_WHOLE_BYTES

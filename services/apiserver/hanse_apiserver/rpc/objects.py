@@ -18,7 +18,7 @@ from hanse.federation.propagation import propagates
 from hanse.kube.kinds.catalogue import Catalogue
 from hanse.kube.kinds.resource_info import ResourceInfo
 from hanse.kube.model.objects import Object, gvk_of, mapping, name_of, namespace_of
-from hanse.store.keys import CLUSTER_SCOPE, CORE, OBJECTS, ObjectKey
+from hanse.store.keys import CORE, OBJECTS, ObjectKey, parse_group, parse_namespace
 
 
 def parse_name(name: str) -> ObjectKey:
@@ -34,10 +34,10 @@ def parse_parent(parent: str) -> tuple[str, str, str | None]:
     parts = parent.split("/")
     if len(parts) not in (3, 4) or parts[0] != OBJECTS or not all(parts):
         raise _bad("parent", parent, "objects/{group}/{resource} or objects/{group}/{resource}/{namespace}")
-    group = "" if parts[1] == CORE else parts[1]
+    group = parse_group(parts[1])
     if len(parts) == 3:
         return group, parts[2], None
-    return group, parts[2], "" if parts[3] == CLUSTER_SCOPE else parts[3]
+    return group, parts[2], parse_namespace(parts[3])
 
 
 def parse_manifest(manifest: bytes) -> Object:

@@ -28,11 +28,12 @@ from hanse.kube.client.discovery import read_discovery
 from hanse.kube.client.expect import Answer, IdentityMismatchError, WrongAnswerError
 from hanse.kube.client.paging import list_pages
 from hanse.kube.client.requests import ApiRequest, GroupVersionResource
+from hanse.kube.kinds.kubernetes import core
 from hanse.kube.model.objects import Object, mapping, sequence
 from hanse_registry.member.health import Outcome, Standing
 from hanse_registry.member.inventory import Topology, capacity, catalogue, topology
 
-NODES: Final = GroupVersionResource("v1", "nodes", "Node")
+NODES: Final = GroupVersionResource.of_kind(core.NODE)
 PAGE: Final = 100
 """Nodes of one request: one has some 20 KiB, most of it the names of its images."""
 INVENTORY_SECONDS = 60.0

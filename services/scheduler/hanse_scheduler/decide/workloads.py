@@ -1,8 +1,8 @@
-"""The kinds that have a number to divide, and where that number is.
+"""The kinds that have a number to divide.
 
-Owns the table of (group, resource) with replicas, which annotation speaks about them, and reading an
-object's totals. A StatefulSet is divided only when a policy says so, because its members have names that
-would exist once per cluster. Pure.
+Owns the table of them by kind, which annotation speaks about each, and reading an object's totals. A
+StatefulSet is divided only when a policy says so, because its members have names that would exist once per
+cluster. Pure.
 
 Next: `division`.
 """
@@ -14,25 +14,29 @@ from dataclasses import dataclass
 from typing import Final
 
 from hanse.api.scheduler.v1.placement_pb2 import ClusterPlacement
+from hanse.kube.kinds.kind import Kind
+from hanse.kube.kinds.kubernetes import apps, batch
 from hanse.kube.model.objects import Object, child
 from hanse.well_known import DEPLOYMENT_PREFERENCES, JOB_PREFERENCES, REPLICA_SET_PREFERENCES
 
 
 @dataclass(frozen=True, slots=True)
 class WorkloadKind:
-    """A kind with replicas. `annotation` is "" if v1 had none for it."""
+    """A kind whose Pods are divided. `annotation` is "" if v1 had none for it."""
 
-    resource: str
+    kind: Kind
     annotation: str
-    field: str = "replicas"
     divided_by_default: bool = True
 
 
 WORKLOADS: Final = {
-    ("apps", "deployments"): WorkloadKind("deployments", DEPLOYMENT_PREFERENCES),
-    ("apps", "replicasets"): WorkloadKind("replicasets", REPLICA_SET_PREFERENCES),
-    ("apps", "statefulsets"): WorkloadKind("statefulsets", "", divided_by_default=False),
-    ("batch", "jobs"): WorkloadKind("jobs", JOB_PREFERENCES, field="parallelism"),
+    workload.kind.group_plural: workload
+    for workload in (
+        WorkloadKind(apps.DEPLOYMENT, DEPLOYMENT_PREFERENCES),
+        WorkloadKind(apps.REPLICA_SET, REPLICA_SET_PREFERENCES),
+        WorkloadKind(apps.STATEFUL_SET, "", divided_by_default=False),
+        WorkloadKind(batch.JOB, JOB_PREFERENCES),
+    )
 }
 
 
@@ -48,13 +52,13 @@ class Totals:
     indivisible: bool = False
 
 
-def totals_of(obj: Object, kind: WorkloadKind) -> Totals:
+def totals_of(obj: Object, workload: WorkloadKind) -> Totals:
     """Return the object's totals; Kubernetes' default of 1 where it says nothing.
 
     A Job with `completionMode: Indexed` is indivisible: each of its Pods has an index that counts once.
     """
-    replicas = _number(child(obj, "spec", kind.field), default=1)
-    if kind.resource != "jobs":
+    replicas = _number(child(obj, "spec", workload.kind.pod_count), default=1)
+    if workload.kind is not batch.JOB:
         return Totals(replicas=replicas)
     raw = child(obj, "spec", "completions")
     completions = _number(raw, default=0) if raw is not None else None
@@ -65,12 +69,12 @@ def totals_of(obj: Object, kind: WorkloadKind) -> Totals:
     )
 
 
-def shortfall(obj: Object, kind: WorkloadKind, clusters: Iterable[ClusterPlacement]) -> int:
+def shortfall(obj: Object, workload: WorkloadKind, clusters: Iterable[ClusterPlacement]) -> int:
     """Return how many replicas of the object are in no cluster; suspended ones count elsewhere.
 
     A cluster that has no number of its own has them all.
     """
-    wanted = totals_of(obj, kind).replicas
+    wanted = totals_of(obj, workload).replicas
     return max(0, wanted - sum(_share(each, wanted) for each in clusters if not each.suspended))
 
 

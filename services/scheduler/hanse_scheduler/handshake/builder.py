@@ -30,7 +30,8 @@ from hanse.federation.placements import named_clusters, placed_clusters
 from hanse.federation.tracing import traceparent_of
 from hanse.kube.model.objects import Object, mapping
 from hanse.store.decoding import carry
-from hanse.store.keys import CLUSTER_SCOPE, CORE, PLACEMENTS, ObjectKey
+from hanse.store.keys import PLACEMENTS, ObjectKey
+from hanse.store.paths import path_to
 from hanse_scheduler.decide.trace import DecisionTrace
 from hanse_scheduler.handshake.previous import PreviousPlacement
 from hanse_scheduler.handshake.releases import ReleaseRules
@@ -207,8 +208,13 @@ def reference_of(key: ObjectKey, obj: Object) -> ObjectReference:
 
 def placement_name(reference: ObjectReference) -> str:
     """Return the placement's resource name, which is also its key."""
-    group, namespace = reference.group or CORE, reference.namespace or CLUSTER_SCOPE
-    return f"{PLACEMENTS}/{group}/{reference.resource}/{namespace}/{reference.name}"
+    path = path_to(
+        group=reference.group,
+        resource=reference.resource,
+        namespace=reference.namespace,
+        name=reference.name,
+    )
+    return f"{PLACEMENTS}/{path}"
 
 
 def _shorten(placement: Placement) -> None:

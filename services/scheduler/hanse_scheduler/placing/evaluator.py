@@ -21,6 +21,7 @@ from hanse.documents import json_document
 from hanse.errors import ConflictError, InvalidArgumentError
 from hanse.federation.kinds import KINDS as HANSE
 from hanse.kube.engine import unreadable
+from hanse.kube.kinds.kubernetes import extensions
 from hanse.kube.kinds.registry import KUBERNETES, KindRegistry
 from hanse.kube.model.objects import Object, child, gvk_of, name_of, namespace_of
 from hanse.security.envelope import shown
@@ -32,7 +33,7 @@ from hanse_scheduler.decide.inputs import DecisionInput, Rules
 from hanse_scheduler.state.records import record_of
 from hanse_scheduler.state.world import World
 
-_CRDS = ("apiextensions.k8s.io", "customresourcedefinitions")
+_CRDS = extensions.CUSTOM_RESOURCE_DEFINITION.group_plural
 
 
 class Evaluator:

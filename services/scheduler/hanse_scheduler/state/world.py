@@ -36,6 +36,7 @@ from hanse.store.keys import (
     ObjectKey,
     last_segment,
 )
+from hanse.store.paths import namespace_of, namespace_path, parts_of, path_of, resource_of
 from hanse.store.spans import Span
 from hanse.turns import SLICE_SECONDS
 from hanse.well_known import GROUP
@@ -180,17 +181,17 @@ class World:
         stored = self._placements.get(path)
         prefix, _, rest = key.partition("/")
         if prefix == PLACEMENTS:  # of something in that namespace, perhaps
-            return path == f"core/namespaces/_/{_part(rest, 2)}"
+            return path == namespace_path(namespace_of(rest))
         if prefix == CLUSTERS:
             return path in self._by_cluster.get(rest, ())
-        if prefix != OBJECTS or _part(rest, 0) != GROUP:
+        group, resource, namespace, name = parts_of(rest)
+        if prefix != OBJECTS or group != GROUP:
             return False
-        resource, namespace = _part(rest, 1), _part(rest, 2)
-        near = namespace in ("_", _part(path, 2))
+        near = namespace in ("", namespace_of(path))
         if resource in PLACEMENT_RESOURCES:
             if stored is None or not stored.value.clusters:
                 return near
-            return stored.value.policy == _title(resource, namespace, _part(rest, 3))
+            return stored.value.policy == _title(resource, namespace, name)
         if resource in OVERRIDE_RESOURCES:
             return near and (stored is None or any(each.overrides for each in stored.value.clusters))
         return False
@@ -268,7 +269,7 @@ class World:
     def _object_changed(
         self, key: str, old: FederatedObject | None, new: FederatedObject | None, revision: int
     ) -> None:
-        path = key.partition("/")[2]
+        path = path_of(key)
         if isinstance(new, Record) or isinstance(old, Record):
             before = old if isinstance(old, Record) else None
             after = new if isinstance(new, Record) else None
@@ -285,8 +286,7 @@ class World:
             self._selected_dirty(dropped.head if dropped else None, override.head if override else None)
 
     def _index(self, path: str, before: Record | None, after: Record | None) -> None:
-        group, resource, _ = path.split("/", 2)
-        group = "" if group == "core" else group
+        group, resource = resource_of(path)
         if before is not None and (after is None or after.kind != before.kind):
             _discard(self._by_kind, (group, before.kind), path)
         if after is None:
@@ -336,7 +336,7 @@ class World:
     def _placement_changed(
         self, key: str, old: Placement | None, new: Placement | None, revision: int
     ) -> None:
-        path = key.partition("/")[2]
+        path = path_of(key)
         known = self._placements.get(path)
         if new is not None:
             if known is None or known.revision < revision:
@@ -366,8 +366,7 @@ class World:
         self._count(path, removed=before - after, added=after - before)
 
     def _count_unplaced(self, path: str) -> None:
-        group, resource, _ = path.split("/", 2)
-        kind = WORKLOADS.get((group, resource))
+        kind = WORKLOADS.get(resource_of(path))
         if kind is None:
             return
         record, stored = self._records.get(path), self._placements.get(path)
@@ -380,8 +379,8 @@ class World:
 
     def _count(self, path: str, *, removed: AbstractSet[str], added: AbstractSet[str]) -> None:
         """Count what a namespace holds by cluster; mark the namespace when a cluster comes or goes."""
-        namespace = path.split("/", 3)[2]
-        if namespace == "_":
+        namespace = namespace_of(path)
+        if not namespace:
             return
         contents = self._contents.setdefault(namespace, Counter())
         crossed = False
@@ -396,10 +395,10 @@ class World:
         if not contents:
             del self._contents[namespace]
         if crossed:
-            self._dirty(f"core/namespaces/_/{namespace}", urgent=True)
+            self._dirty(namespace_path(namespace), urgent=True)
 
     def _state_changed(self, key: str, old: Observed | None, new: Observed | None, revision: int) -> None:
-        path, _, cluster = key.partition("/")[2].rpartition("/")
+        path, _, cluster = path_of(key).rpartition("/")
         states = self._states.setdefault(path, {})
         if new is not None:
             states[cluster] = new
@@ -486,12 +485,6 @@ def _selection(
     return Selection(deciding(found), applying(selecting(changing, record.slim, group=group)))
 
 
-def _part(path: str, index: int) -> str:
-    """Return a part of `<group>/<resource>/<namespace>/<name>`, "" if there is none."""
-    parts = path.split("/")
-    return parts[index] if index < len(parts) else ""
-
-
 def _title(resource: str, namespace: str, name: str) -> str:
     """Return what a placement calls the policy that decided, as `PolicyHead.title` does."""
     if resource == "clusterplacementpolicies":
@@ -504,8 +497,7 @@ def _same_but_for_health(old: ClusterView, new: ClusterView) -> bool:
 
 
 def _is_workload(path: str) -> bool:
-    group, resource, _ = path.split("/", 2)
-    return (group, resource) in WORKLOADS
+    return resource_of(path) in WORKLOADS
 
 
 def _discard(index: dict[K, set[str]], key: K, path: str) -> None:

@@ -22,7 +22,9 @@ from hanse.api.syncer.v1.sync_state_pb2 import SyncState
 from hanse.backoff import Backoff
 from hanse.control.reconcile import Result
 from hanse.kube.client.expect import Answer
+from hanse.kube.kinds.kubernetes import batch
 from hanse.kube.model.objects import Object
+from hanse.kube.model.untrusted import mapping
 from hanse.process.telemetry import span_from_traceparent
 from hanse.turns import is_heavy
 from hanse.well_known import KEPT
@@ -245,11 +247,14 @@ class Applying:
     def _is_finished(self, request: SyncRequest, manifest: Manifest) -> bool:
         """Whether it is a Job that finished and that the member then cleaned up: it must not run twice."""
         spec = manifest.object.get("spec") or {}
-        if manifest.kind != "Job" or "ttlSecondsAfterFinished" not in spec or request.state is None:
+        if (
+            not batch.JOB.matches(manifest.object)
+            or "ttlSecondsAfterFinished" not in spec
+            or request.state is None
+        ):
             return False
-        finished = bool(request.state.status) and health.finished_job(
-            {"kind": "Job", "status": _decode(request.state.status)}
-        )
+        status = orjson.loads(request.state.status) if request.state.status else {}
+        finished = health.is_finished(mapping(status))
         if finished:
             subject = request.subject(self._context.cluster)
 
@@ -305,10 +310,6 @@ class Applying:
             },
             tracer=context.tracer,
         )
-
-
-def _decode(status: bytes) -> Any:
-    return orjson.loads(status)
 
 
 def _being_deleted() -> SyncError:

@@ -26,7 +26,7 @@ from hanse.store.keys import ObjectKey
 from hanse.turns import Turns
 from hanse_syncer.act.request import SyncRequest, TransientState
 from hanse_syncer.act.waiting import Waiting
-from hanse_syncer.decide import health, plan
+from hanse_syncer.decide import kinds, plan
 from hanse_syncer.decide.plan import Desired, Seen
 from hanse_syncer.decide.render import Manifest, Renderer
 from hanse_syncer.member.member import Member, Target
@@ -122,7 +122,7 @@ class ReconcileContext:
             target=Target(
                 key,
                 self.api_version(key, _known_version(key, intent, state)),
-                metadata_only=(key.group, key.resource) in health.STATELESS_KINDS,
+                metadata_only=kinds.is_stateless(key.group, key.resource),
                 kind=intent.kind if intent is not None else "",
             ),
             transient=self.transient(path),

@@ -26,13 +26,14 @@ from hanse.kube.client.bounds import MisbehavingMemberError
 from hanse.kube.client.discovery import ServedResource, read_discovery
 from hanse.kube.client.expect import Answer
 from hanse.kube.client.requests import ApiRequest, GroupVersionResource
+from hanse.kube.kinds.kubernetes import core
 from hanse.kube.model.objects import api_version, child, sequence
 from hanse_syncer.decide.contents import Contents, Item, item_of, judge
 from hanse_syncer.decide.errors import SyncCondition, SyncError
 from hanse_syncer.member import served
 from hanse_syncer.member.member import LinkDownError, Member
 
-_MOMENTARY: Final = frozenset({("", "events"), ("events.k8s.io", "events")})
+_MOMENTARY: Final = frozenset({core.EVENT.group_plural, core.EVENTS_K8S_IO_EVENT.group_plural})
 _COMPUTED: Final = frozenset({"metrics.k8s.io", "custom.metrics.k8s.io", "external.metrics.k8s.io"})
 """Resources and groups of which nothing is kept for long, or at all."""
 

@@ -23,6 +23,7 @@ from hanse.federation import belongings
 from hanse.federation.placements import is_placed_in
 from hanse.kube.model.objects import Object
 from hanse.process.telemetry import get_logger
+from hanse.store.paths import namespace_path
 from hanse_syncer.act import waiting
 from hanse_syncer.act.applying import Applying
 from hanse_syncer.act.context import ReconcileContext
@@ -199,7 +200,7 @@ class ObjectReconciler:
         """Whether the object's namespace is one of ours that is on its way into this cluster."""
         if not request.key.namespace or belongings.is_system_namespace(request.key.namespace):
             return False  # that one is there
-        path = f"core/namespaces/_/{request.key.namespace}"
+        path = namespace_path(request.key.namespace)
         placement = self._context.world.placement(path)
         if placement is None or not is_placed_in(placement.value, self._context.cluster):
             return False

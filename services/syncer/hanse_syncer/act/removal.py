@@ -18,6 +18,7 @@ from hanse.api.syncer.v1.sync_state_pb2 import SyncState
 from hanse.control.reconcile import Result
 from hanse.federation import belongings
 from hanse.kube.client.expect import Answer
+from hanse.kube.kinds.kubernetes import core, extensions
 from hanse.kube.model.objects import Object
 from hanse_syncer import ownership
 from hanse_syncer.act import namespaces
@@ -190,7 +191,7 @@ class Removal:
 
     def _deleting(self, request: SyncRequest, live: Object) -> Result:
         finalizers = ", ".join(live["metadata"].get("finalizers") or ()) or "its dependents"
-        if request.key.resource == "namespaces" and not request.key.group:
+        if _is_namespace(request):
             finalizers = "its contents"
         message = f"the cluster is deleting it and waits for {finalizers}"
         self._removing(request, message, uid=str(live["metadata"]["uid"]))
@@ -226,8 +227,8 @@ def _must_look(request: SyncRequest) -> bool:
 
 
 def _is_namespace(request: SyncRequest) -> bool:
-    return request.key.resource == "namespaces" and not request.key.group
+    return (request.key.group, request.key.resource) == core.NAMESPACE.group_plural
 
 
 def _is_definition(request: SyncRequest) -> bool:
-    return request.key.resource == "customresourcedefinitions" and request.key.group == "apiextensions.k8s.io"
+    return (request.key.group, request.key.resource) == extensions.CUSTOM_RESOURCE_DEFINITION.group_plural

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from hanse.api.scheduler.v1.placement_pb2 import ClusterPlacement, Placement
 from hanse.api.syncer.v1.sync_state_pb2 import SyncState
 from hanse.federation import belongings
+from hanse.kube.kinds.kubernetes import core
 from hanse.kube.model.objects import Object, child
 from hanse.store.keys import ObjectKey
 from hanse_syncer.decide.plan import Desired
@@ -72,7 +73,7 @@ class SyncRequest:
     def sealed(self) -> bool:
         """Whether nothing of what a cluster says of the object may be written down. Secrets may be sealed
         though their intent is not known any more."""
-        return (not self.key.group and self.key.resource == "secrets") or (
+        return (self.key.group, self.key.resource) == core.SECRET.group_plural or (
             self.intent is not None and self.intent.sealed
         )
 

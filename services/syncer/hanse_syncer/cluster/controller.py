@@ -23,6 +23,7 @@ from hanse.control.controller import Controller
 from hanse.control.queue import WorkQueue
 from hanse.control.reconcile import Request, Result
 from hanse.store import Compare
+from hanse.store.paths import resource_path_of
 from hanse_syncer import ownership
 from hanse_syncer.act.context import ReconcileContext
 from hanse_syncer.act.reconciler import ObjectReconciler
@@ -198,7 +199,7 @@ class ClusterController:
         of_each: dict[str, str] = {}
         for path, state in self.states.items():
             if state.phase != sync.REMOVED:
-                of_each.setdefault("/".join(path.split("/", 2)[:2]), path)
+                of_each.setdefault(resource_path_of(path), path)
         for path in of_each.values():
             connection.session.follow(connection.context.request(path).target)
 

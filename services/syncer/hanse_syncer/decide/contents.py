@@ -19,16 +19,19 @@ from typing import Any, Final
 
 from hanse.federation import belongings
 from hanse.kube.client.bounds import FOLLOWED_NAME_CHARS
+from hanse.kube.kinds.kubernetes import core, networking
 from hanse.kube.model.objects import annotations_of, child, labels_of, mapping, name_of, sequence
 from hanse_syncer import ownership
 
-_SERVICES: Final = ("", "services")
-_ENDPOINTS: Final = ("", "endpoints")
-_SLICES: Final = ("discovery.k8s.io", "endpointslices")
-_SECRETS: Final = ("", "secrets")
+_SERVICES: Final = core.SERVICE.group_plural
+_ENDPOINTS: Final = core.ENDPOINTS.group_plural
+_SLICES: Final = networking.ENDPOINT_SLICE.group_plural
+_SECRETS: Final = core.SECRET.group_plural
 _SERVICE_NAME: Final = "kubernetes.io/service-name"
 _ACCOUNT_UID: Final = "kubernetes.io/service-account.uid"
-_AUTOMATIC: Final = frozenset({("", "configmaps", "kube-root-ca.crt"), ("", "serviceaccounts", "default")})
+_AUTOMATIC: Final = frozenset(
+    {(*core.CONFIG_MAP.group_plural, "kube-root-ca.crt"), (*core.SERVICE_ACCOUNT.group_plural, "default")}
+)
 """What is in every namespace."""
 _DEPTH: Final = 32
 """How many owners are followed: real chains have three or four."""

@@ -15,6 +15,7 @@ from typing import Any, Final
 
 import orjson
 
+from hanse.kube.kinds.kubernetes import core
 from hanse.kube.model.objects import Object
 
 _LIST_KEYS: Final = (
@@ -54,7 +55,7 @@ def contained(rendered: object, live: object) -> bool:
 
 def in_sync(rendered: Object, live: Object) -> bool:
     """Whether a member's whole object has what was rendered, in whatever version the member answers."""
-    if rendered.get("kind") == "Secret" and rendered.get("stringData"):
+    if core.SECRET.matches(rendered) and rendered.get("stringData"):
         return False
     return all(contained(value, live.get(key)) for key, value in rendered.items() if key != "apiVersion")
 

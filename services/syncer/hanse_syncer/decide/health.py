@@ -1,85 +1,40 @@
-"""How a member's object is: its health by the rules of its kind, and its replicas.
+"""How a member's object is: the rules of health, and of a workload that lags.
 
 Owns the rules. They follow what `kubectl rollout status` and kstatus (sigs.k8s.io/cli-utils) say. Pure
-functions over the object as the member serves it, whatever its shape: what is not of the type that a rule
-reads counts as not said.
+functions over spec, status and metadata as the member serves them, whatever their shape: what is not of the
+type that a rule reads counts as not said.
 
-Next: `hanse_syncer.report.transitions`, which writes the answers into sync states.
+Next: `hanse_syncer.decide.kinds`, which says which rule is for which kind.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Any
 
 from hanse.api.syncer.v1.sync_state_pb2 import DEGRADED, HEALTHY, PROGRESSING, Health
 from hanse.kube.model.objects import Object
 from hanse.kube.model.untrusted import count, generation, mapping, mappings
 
-STATELESS_KINDS: Final = frozenset(
-    {
-        ("", "configmaps"),
-        ("", "secrets"),
-        ("", "serviceaccounts"),
-        ("", "limitranges"),
-        ("", "podtemplates"),
-        ("", "endpoints"),
-        ("discovery.k8s.io", "endpointslices"),
-        ("scheduling.k8s.io", "priorityclasses"),
-        ("storage.k8s.io", "storageclasses"),
-        ("networking.k8s.io", "ingressclasses"),
-        ("networking.k8s.io", "networkpolicies"),
-        ("node.k8s.io", "runtimeclasses"),
-        ("rbac.authorization.k8s.io", "roles"),
-        ("rbac.authorization.k8s.io", "rolebindings"),
-        ("rbac.authorization.k8s.io", "clusterroles"),
-        ("rbac.authorization.k8s.io", "clusterrolebindings"),
-    }
-)
-"""(group, resource) of what has no status: there only metadata is watched."""
+HealthRule = Callable[[Mapping[str, Any], Mapping[str, Any], Mapping[str, Any]], "Health.ValueType"]
+"""Returns the health for spec, status and metadata."""
+LagRule = Callable[[Mapping[str, Any], Mapping[str, Any]], bool]
+"""Reports for spec and status whether fewer Pods are ready than are wanted: some may be unschedulable."""
 
 
-def health_of(obj: Mapping[str, Any]) -> Health.ValueType:
-    """Return the health of a live object. An object that is being deleted is on its way."""
-    metadata = mapping(obj.get("metadata"))
-    if metadata.get("deletionTimestamp"):
-        return PROGRESSING
-    group, slash, _ = str(obj.get("apiVersion") or "").partition("/")
-    rule = _RULES.get((group if slash else "", str(obj.get("kind"))), _any)
-    return rule(mapping(obj.get("spec")), mapping(obj.get("status")), metadata)
-
-
-def desired_replicas(obj: Mapping[str, Any]) -> int | None:
-    """Return how many pods the object asks for; None for what has no replicas."""
-    spec = mapping(obj.get("spec"))
-    kind = str(obj.get("kind"))
-    if kind == "Job":
-        return count(spec.get("parallelism"), 1)
-    if kind in _SCALED:
-        return count(spec.get("replicas"), 1)
-    replicas = count(spec.get("replicas"), -1)
-    return replicas if replicas >= 0 else None
-
-
-def lags(obj: Mapping[str, Any]) -> bool:
-    """Whether a workload has fewer ready pods than it wants, so that some may be unschedulable."""
-    spec, status = mapping(obj.get("spec")), mapping(obj.get("status"))
-    kind = str(obj.get("kind"))
-    if kind in _SCALED:
-        return count(status.get("readyReplicas")) < count(spec.get("replicas"), 1)
-    if kind == "Job" and not _finished(status):
-        return count(status.get("ready")) < count(status.get("active"))
+def never(spec: Mapping[str, Any], status: Mapping[str, Any]) -> bool:
+    """Report that what runs no Pods, or one on each node, does not lag."""
     return False
 
 
-def finished_job(obj: Mapping[str, Any]) -> bool:
-    """Whether the object is a Job that has completed or failed."""
-    return obj.get("kind") == "Job" and _finished(mapping(obj.get("status")))
+def replicas_lag(spec: Mapping[str, Any], status: Mapping[str, Any]) -> bool:
+    """Report whether a workload with replicas lags."""
+    return count(status.get("readyReplicas")) < count(spec.get("replicas"), 1)
 
 
-_SCALED: Final = frozenset({"Deployment", "StatefulSet", "ReplicaSet", "ReplicationController"})
-
-_Rule = Callable[[Mapping[str, Any], Mapping[str, Any], Mapping[str, Any]], "Health.ValueType"]
+def job_lags(spec: Mapping[str, Any], status: Mapping[str, Any]) -> bool:
+    """Report whether a Job lags."""
+    return not is_finished(status) and count(status.get("ready")) < count(status.get("active"))
 
 
 def _condition(status: Mapping[str, Any], kind: str) -> Object:
@@ -93,9 +48,10 @@ def _observed(status: Mapping[str, Any], metadata: Mapping[str, Any]) -> bool:
     return generation(status.get("observedGeneration")) >= generation(metadata.get("generation"))
 
 
-def _deployment(
+def deployment(
     spec: Mapping[str, Any], status: Mapping[str, Any], metadata: Mapping[str, Any]
 ) -> Health.ValueType:
+    """Return the health of a Deployment."""
     if not _observed(status, metadata):
         return PROGRESSING
     if _condition(status, "Progressing").get("reason") == "ProgressDeadlineExceeded":
@@ -111,9 +67,10 @@ def _deployment(
     return HEALTHY if done else PROGRESSING
 
 
-def _stateful_set(
+def stateful_set(
     spec: Mapping[str, Any], status: Mapping[str, Any], metadata: Mapping[str, Any]
 ) -> Health.ValueType:
+    """Return the health of a StatefulSet."""
     wanted = count(spec.get("replicas"), 1)
     if not _observed(status, metadata) or count(status.get("readyReplicas")) < wanted:
         return PROGRESSING
@@ -124,9 +81,10 @@ def _stateful_set(
     return HEALTHY
 
 
-def _replica_set(
+def replica_set(
     spec: Mapping[str, Any], status: Mapping[str, Any], metadata: Mapping[str, Any]
 ) -> Health.ValueType:
+    """Return the health of a ReplicaSet or ReplicationController."""
     if not _observed(status, metadata):
         return PROGRESSING
     if _condition(status, "ReplicaFailure").get("status") == "True":
@@ -136,9 +94,10 @@ def _replica_set(
     )
 
 
-def _daemon_set(
+def daemon_set(
     spec: Mapping[str, Any], status: Mapping[str, Any], metadata: Mapping[str, Any]
 ) -> Health.ValueType:
+    """Return the health of a DaemonSet."""
     wanted = count(status.get("desiredNumberScheduled"))
     done = (
         _observed(status, metadata)
@@ -148,7 +107,8 @@ def _daemon_set(
     return HEALTHY if done else PROGRESSING
 
 
-def _job(spec: Mapping[str, Any], status: Mapping[str, Any], metadata: Mapping[str, Any]) -> Health.ValueType:
+def job(spec: Mapping[str, Any], status: Mapping[str, Any], metadata: Mapping[str, Any]) -> Health.ValueType:
+    """Return the health of a Job."""
     if _condition(status, "Failed").get("status") == "True":
         return DEGRADED
     if _condition(status, "Complete").get("status") == "True" or spec.get("suspend"):
@@ -156,22 +116,25 @@ def _job(spec: Mapping[str, Any], status: Mapping[str, Any], metadata: Mapping[s
     return PROGRESSING
 
 
-def _service(
+def service(
     spec: Mapping[str, Any], status: Mapping[str, Any], metadata: Mapping[str, Any]
 ) -> Health.ValueType:
+    """Return the health of a Service: one of type LoadBalancer needs an address."""
     if spec.get("type") != "LoadBalancer":
         return HEALTHY
     return HEALTHY if mapping(status.get("loadBalancer")).get("ingress") else PROGRESSING
 
 
-def _claim(
+def claim(
     spec: Mapping[str, Any], status: Mapping[str, Any], metadata: Mapping[str, Any]
 ) -> Health.ValueType:
+    """Return the health of a PersistentVolumeClaim."""
     phase = status.get("phase")
     return HEALTHY if phase == "Bound" else DEGRADED if phase == "Lost" else PROGRESSING
 
 
-def _pod(spec: Mapping[str, Any], status: Mapping[str, Any], metadata: Mapping[str, Any]) -> Health.ValueType:
+def pod(spec: Mapping[str, Any], status: Mapping[str, Any], metadata: Mapping[str, Any]) -> Health.ValueType:
+    """Return the health of a Pod."""
     if status.get("phase") == "Failed":
         return DEGRADED
     if status.get("phase") == "Succeeded" or _condition(status, "Ready").get("status") == "True":
@@ -179,20 +142,26 @@ def _pod(spec: Mapping[str, Any], status: Mapping[str, Any], metadata: Mapping[s
     return PROGRESSING
 
 
-def _crd(spec: Mapping[str, Any], status: Mapping[str, Any], metadata: Mapping[str, Any]) -> Health.ValueType:
+def definition(
+    spec: Mapping[str, Any], status: Mapping[str, Any], metadata: Mapping[str, Any]
+) -> Health.ValueType:
+    """Return the health of a CustomResourceDefinition."""
     if _condition(status, "NamesAccepted").get("status") == "False":
         return DEGRADED
     return HEALTHY if _condition(status, "Established").get("status") == "True" else PROGRESSING
 
 
-def _healthy(
+def always(
     spec: Mapping[str, Any], status: Mapping[str, Any], metadata: Mapping[str, Any]
 ) -> Health.ValueType:
+    """Return that it is healthy: of kinds whose status says nothing of that."""
     return HEALTHY
 
 
-def _any(spec: Mapping[str, Any], status: Mapping[str, Any], metadata: Mapping[str, Any]) -> Health.ValueType:
-    """Kinds without a rule: their Ready or Available condition where they have one (kstatus)."""
+def by_conditions(
+    spec: Mapping[str, Any], status: Mapping[str, Any], metadata: Mapping[str, Any]
+) -> Health.ValueType:
+    """Return the health of kinds without a rule: their Ready or Available condition, if any (kstatus)."""
     if "observedGeneration" in status and not _observed(status, metadata):
         return PROGRESSING
     if _condition(status, "Stalled").get("status") == "True":
@@ -206,22 +175,6 @@ def _any(spec: Mapping[str, Any], status: Mapping[str, Any], metadata: Mapping[s
     return HEALTHY
 
 
-def _finished(status: Mapping[str, Any]) -> bool:
+def is_finished(status: Mapping[str, Any]) -> bool:
+    """Report whether the status of a Job says that it has completed or failed."""
     return any(_condition(status, kind).get("status") == "True" for kind in ("Complete", "Failed"))
-
-
-_RULES: Final[Mapping[tuple[str, str], _Rule]] = {
-    ("apps", "Deployment"): _deployment,
-    ("apps", "StatefulSet"): _stateful_set,
-    ("apps", "ReplicaSet"): _replica_set,
-    ("apps", "DaemonSet"): _daemon_set,
-    ("", "ReplicationController"): _replica_set,
-    ("batch", "Job"): _job,
-    ("", "Service"): _service,
-    ("", "PersistentVolumeClaim"): _claim,
-    ("", "Pod"): _pod,
-    ("", "Namespace"): _healthy,
-    ("apiextensions.k8s.io", "CustomResourceDefinition"): _crd,
-    ("policy", "PodDisruptionBudget"): _healthy,
-    ("autoscaling", "HorizontalPodAutoscaler"): _healthy,
-}

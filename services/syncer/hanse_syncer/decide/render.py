@@ -26,7 +26,7 @@ from hanse.kube.merge.json_patch import MAX_POLICY_COPIED_BYTES, json_patch
 from hanse.kube.model.objects import Object
 from hanse.store import MAX_REQUEST_BYTES
 from hanse_syncer import ownership
-from hanse_syncer.decide import retained
+from hanse_syncer.decide import kinds, retained
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +81,7 @@ def render(
     Raises InvalidArgumentError (`OVERRIDE_INVALID`) for overrides that cannot be applied, or that change what
     the object is.
     """
-    obj = retained.without_members_own({**template, "metadata": retained.metadata(template)})
+    obj = kinds.without_members_own({**template, "metadata": retained.metadata(template)})
     if api_version:
         obj["apiVersion"] = api_version
     obj = _with_replicas(obj, placement)
@@ -105,7 +105,7 @@ def _encode(obj: Object) -> Manifest:
 def _with_replicas(obj: Object, placement: ClusterPlacement) -> Object:
     changes: Object = {}
     if placement.HasField("replicas"):
-        changes["parallelism" if obj.get("kind") == "Job" else "replicas"] = placement.replicas
+        changes[kinds.pod_count_field(obj)] = placement.replicas
     if placement.HasField("completions"):
         changes["completions"] = placement.completions
     return {**obj, "spec": {**(obj.get("spec") or {}), **changes}} if changes else obj

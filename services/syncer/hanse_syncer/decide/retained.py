@@ -1,14 +1,14 @@
 """What of an object is not passed on to a member: what servers write, and what each member decides itself.
 
-Owns the list of such fields, for all kinds and by kind. Pure functions; inputs are never changed, results
-share their unchanged parts with them.
+Owns the lists of such fields: of metadata, and those of one kind. Pure functions; inputs are never changed,
+results share their unchanged parts with them.
 
-Next: `hanse_syncer.decide.render`, which calls these first.
+Next: `hanse_syncer.decide.kinds`, which says which list is for which kind.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Final
 
 from hanse.kube.model.objects import Object
@@ -54,21 +54,9 @@ def metadata(obj: Mapping[str, Any]) -> Object:
     return kept
 
 
-def without_members_own(obj: Object) -> Object:
-    """Return `obj` without its status and without the fields that each member decides itself."""
-    kept = {key: value for key, value in obj.items() if key != "status"}
-    strip = _BY_KIND.get((_group(obj), str(obj.get("kind"))))
-    return strip(kept) if strip else kept
-
-
 def _dropped(annotation: str) -> bool:
     # A change of an instruction (weights, say) must not rewrite members where nothing else changed.
     return annotation in _DROPPED_ANNOTATIONS or is_instruction(annotation)
-
-
-def _group(obj: Mapping[str, Any]) -> str:
-    group, slash, _ = str(obj.get("apiVersion") or "").partition("/")
-    return group if slash else ""
 
 
 def _drop(obj: Object, *path: str) -> Object:
@@ -85,26 +73,29 @@ def _drop(obj: Object, *path: str) -> Object:
     return obj if dropped is child else {**obj, head: dropped}
 
 
-def _service(obj: Object) -> Object:
-    """Addresses and health check ports are allocated by each member; "None" (headless) is a wish."""
+def service(obj: Object) -> Object:
+    """Return a Service without addresses and health check ports: each member allocates them.
+
+    "None" (headless) is a wish.
+    """
     spec = obj.get("spec") or {}
     if spec.get("clusterIP") != "None":
         obj = _drop(_drop(obj, "spec", "clusterIP"), "spec", "clusterIPs")
     return _drop(obj, "spec", "healthCheckNodePort")
 
 
-def _claim(obj: Object) -> Object:
-    """A claim is bound by each member to a volume of its own."""
+def claim(obj: Object) -> Object:
+    """Return a claim without its volume: each member binds it to one of its own."""
     return _drop(obj, "spec", "volumeName")
 
 
-def _service_account(obj: Object) -> Object:
-    """Token secrets are made by each member."""
+def service_account(obj: Object) -> Object:
+    """Return a ServiceAccount without token secrets: each member makes them."""
     return _drop(obj, "secrets")
 
 
-def _job(obj: Object) -> Object:
-    """Unless the author chose the selector, each member generates it from the uid of its own Job."""
+def job(obj: Object) -> Object:
+    """Return a Job without the selector that each member generates from the uid of its own, if it does."""
     spec = obj.get("spec") or {}
     if spec.get("manualSelector"):
         return obj
@@ -115,15 +106,6 @@ def _job(obj: Object) -> Object:
     return obj
 
 
-def _namespace(obj: Object) -> Object:
-    """Each member finalizes and labels its namespaces itself."""
+def namespace(obj: Object) -> Object:
+    """Return a Namespace without what each member does itself: finalizers of the spec, the label."""
     return _drop(_drop(obj, "spec"), "metadata", "labels", "kubernetes.io/metadata.name")
-
-
-_BY_KIND: Final[Mapping[tuple[str, str], Callable[[Object], Object]]] = {
-    ("", "Service"): _service,
-    ("", "PersistentVolumeClaim"): _claim,
-    ("", "ServiceAccount"): _service_account,
-    ("", "Namespace"): _namespace,
-    ("batch", "Job"): _job,
-}

@@ -12,10 +12,11 @@ from typing import Any, Final
 from hanse.kube.client import requests
 from hanse.kube.client.expect import Answer
 from hanse.kube.client.requests import ApiRequest, GroupVersionResource
+from hanse.kube.kinds.kubernetes import batch, core
 from hanse.kube.model.untrusted import mapping, mappings
 from hanse_syncer.member.member import Member
 
-PODS: Final = GroupVersionResource("v1", "pods", "Pod")
+PODS: Final = GroupVersionResource.of_kind(core.POD)
 PAGE: Final = 100
 """Pods of one request: one has some 8 KiB."""
 MAX_PAGES: Final = 10
@@ -40,11 +41,11 @@ def unschedulable(pods: Iterable[Mapping[str, Any]]) -> int:
 def pod_selector(workload: Mapping[str, Any]) -> str:
     """Return the label selector of a workload's pods; empty if it cannot be written as one."""
     spec = workload.get("spec") or {}
-    if workload.get("kind") == "Job" and not spec.get("manualSelector"):
+    if batch.JOB.matches(workload) and not spec.get("manualSelector"):
         return f"batch.kubernetes.io/job-name={workload['metadata']['name']}"
     selector = spec.get("selector") or {}
     labels = selector.get("matchLabels") if "matchLabels" in selector else None
-    if workload.get("kind") == "ReplicationController":
+    if core.REPLICATION_CONTROLLER.matches(workload):
         labels = selector
     parts = [f"{key}={value}" for key, value in sorted((labels or {}).items())]
     for requirement in selector.get("matchExpressions") or ():

@@ -22,9 +22,11 @@ from hanse.backoff import Backoff
 from hanse.kube.client.bounds import FOLLOWED_OBJECTS, MisbehavingMemberError
 from hanse.kube.client.client import KubeClient
 from hanse.kube.client.informer import Informer
+from hanse.kube.kinds.kubernetes import core
 from hanse.kube.model.objects import Object
 from hanse.process.telemetry import get_logger
-from hanse_syncer.decide import health
+from hanse.store.paths import parts_of, resource_path
+from hanse_syncer.decide import kinds
 from hanse_syncer.decide.plan import Seen
 from hanse_syncer.member.endpoints import SERVICE_NAME_LABEL
 from hanse_syncer.member.member import Member, Target
@@ -155,10 +157,9 @@ class Session:
 
     def shows(self, path: str) -> bool:
         """Whether the member shows the object at `path`."""
-        group, resource, namespace, name = path.split("/")
-        found = self._followed.get(("" if group == "core" else group, resource))
-        where = "" if namespace == "_" else namespace
-        return found is not None and found.objects.seen(where, name) is not None
+        group, resource, namespace, name = parts_of(path)
+        found = self._followed.get((group, resource))
+        return found is not None and found.objects.seen(namespace, name) is not None
 
     def followed(self, group: str, resource: str) -> dict[tuple[str, str], Seen] | None:
         """Return by (namespace, name) what is shown of a resource; None if it is not followed."""
@@ -191,9 +192,9 @@ class Session:
             return None
         if found is not None:
             found.task.cancel()
-        metadata_only = identity in health.STATELESS_KINDS
+        metadata_only = kinds.is_stateless(*identity)
         objects = ObservedObjects(
-            _PathObserver(self, f"{target.key.group or 'core'}/{target.key.resource}"),
+            _PathObserver(self, resource_path(target.key.group, target.key.resource)),
             metadata_only=metadata_only,
             full=self._is_full,
         )
@@ -208,7 +209,7 @@ class Session:
         )
         task = self._group.create_task(informer.run(), name=f"informer {self.member.cluster} {identity}")
         self._followed[identity] = _Followed(target.api_version, objects, task)
-        if identity == ("", "services") and not self._slicing:
+        if identity == core.SERVICE.group_plural and not self._slicing:
             self._slicing = True
             slices = Informer(
                 self.client,

@@ -16,11 +16,12 @@ from typing import Any, Final
 from hanse.api.syncer.v1.sync_state_pb2 import ZoneEndpoints
 from hanse.kube.client.bounds import LIST_ITEMS, MisbehavingMemberError
 from hanse.kube.client.requests import GroupVersionResource
+from hanse.kube.kinds.kubernetes import networking
 from hanse.kube.model.objects import Object
 from hanse.kube.model.untrusted import mapping, mappings, text
 from hanse_syncer.member.endpoints import SERVICE_NAME_LABEL, counted, ready_endpoints
 
-ENDPOINT_SLICES: Final = GroupVersionResource("discovery.k8s.io/v1", "endpointslices", "EndpointSlice")
+ENDPOINT_SLICES: Final = GroupVersionResource.of_kind(networking.ENDPOINT_SLICE)
 MAX_ENDPOINTS: Final = 300_000
 """Endpoints in all slices: Kubernetes is built for 150,000 Pods, and each may be behind two Services."""
 

@@ -31,6 +31,7 @@ from hanse.federation import belongings
 from hanse.kube.client.client import KubeClient
 from hanse.kube.client.expect import Answer
 from hanse.kube.client.requests import GroupVersionResource
+from hanse.kube.kinds.kubernetes import core, extensions
 from hanse.kube.model.objects import Object, child
 from hanse.security.credentials import Sealer
 from hanse.store import Store, keys
@@ -38,7 +39,7 @@ from hanse.store.decoding import decode
 from hanse.store.keys import ObjectKey
 from hanse_syncer import ownership
 from hanse_syncer.act import namespaces
-from hanse_syncer.decide import plan, retained
+from hanse_syncer.decide import kinds, plan, retained
 from hanse_syncer.decide.contents import phrase
 from hanse_syncer.decide.errors import SyncError
 from hanse_syncer.member import connection
@@ -100,7 +101,7 @@ class OrphanOperations:
     async def export(self, name: str, member_uid: str) -> Object:
         """Return the orphan as a manifest for the federation. Raises as `delete`."""
         async with self._found(name, member_uid) as found:
-            kept = retained.without_members_own({**found.live, "metadata": retained.metadata(found.live)})
+            kept = kinds.without_members_own({**found.live, "metadata": retained.metadata(found.live)})
             labels = dict(kept["metadata"].get("labels") or {})
             for label in ownership.labels(self._federation_id()):
                 labels.pop(label, None)
@@ -212,12 +213,12 @@ class OrphanOperations:
     async def _refuse_contents(self, found: _Found) -> None:
         """Raise FailedPreconditionError if something would go with the object."""
         key, federation_id = found.key, self._federation_id()
-        if (key.group, key.resource) == ("", "namespaces"):
+        if (key.group, key.resource) == core.NAMESPACE.group_plural:
             obstacle = await self._ours_in(found, key.name)
             look = namespaces.contents(
                 found.member, key.name, known=found.resources, federation_id=federation_id
             )
-        elif (key.group, key.resource) == ("apiextensions.k8s.io", "customresourcedefinitions"):
+        elif (key.group, key.resource) == extensions.CUSTOM_RESOURCE_DEFINITION.group_plural:
             obstacle = await self._ours_of(found)
             look = namespaces.instances(found.member, found.live, federation_id=federation_id)
         else:

@@ -21,6 +21,7 @@ from hanse.api.type.v1.object_reference_pb2 import ObjectReference
 from hanse.errors import InvalidArgumentError
 from hanse.federation.placements import is_named
 from hanse.federation.propagation import placeable
+from hanse.kube.kinds.kubernetes import core, networking
 from hanse.store import keys
 from hanse.store.keys import ObjectKey
 from hanse_syncer import ownership
@@ -37,8 +38,8 @@ PREFIX: Final = "orphans/"
 
 _COPIES: Final = frozenset(
     {
-        ("", "endpoints"),
-        ("discovery.k8s.io", "endpointslices"),
+        core.ENDPOINTS.group_plural,
+        networking.ENDPOINT_SLICE.group_plural,
         ("metrics.k8s.io", "nodes"),
         ("metrics.k8s.io", "pods"),
     }

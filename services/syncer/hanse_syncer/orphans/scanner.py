@@ -27,6 +27,7 @@ from hanse.kube.client.requests import GroupVersionResource
 from hanse.process.telemetry import get_logger
 from hanse.store import keys
 from hanse.store.keys import ObjectKey
+from hanse.store.paths import path_to, resource_path
 from hanse_syncer import ownership
 from hanse_syncer.decide.errors import SyncError
 from hanse_syncer.member.member import LinkDownError, Target
@@ -188,13 +189,15 @@ class OrphanScanner:
         innocent: dict[str, str] = {}
         untold: set[str] = set()
         for resource in orphans.places(catalogue.resources):
-            prefix = f"{resource.group or keys.CORE}/{resource.resource}/"
+            prefix = f"{resource_path(resource.group, resource.resource)}/"
             found = await self._shown(session, resource)
             if found is None:
                 untold.add(prefix)
                 continue
             for number, (namespace, name, uid) in enumerate(found):
-                path = f"{prefix}{namespace or keys.CLUSTER_SCOPE}/{name}"
+                path = path_to(
+                    group=resource.group, resource=resource.resource, namespace=namespace, name=name
+                )
                 if not orphans.is_path(path) or len(uid) > orphans.MAX_UID:
                     continue
                 if self._innocent.get(path) == uid:

@@ -17,12 +17,13 @@ from hanse.api.syncer.v1.sync_state_pb2 import SyncState
 from hanse.backoff import Backoff
 from hanse.control.reconcile import Result
 from hanse.errors import InvalidArgumentError
+from hanse.kube.kinds.kubernetes import core, extensions
 from hanse.kube.model.objects import Object, child
 from hanse.process.telemetry import get_logger
 from hanse_syncer.act import waiting
 from hanse_syncer.act.context import ReconcileContext
 from hanse_syncer.act.request import SyncRequest
-from hanse_syncer.decide import drift, health
+from hanse_syncer.decide import drift, kinds
 from hanse_syncer.decide.errors import SyncError
 from hanse_syncer.decide.plan import Desired, Seen
 from hanse_syncer.decide.render import Manifest
@@ -186,7 +187,7 @@ class StateRecorder:
 
     def _with_endpoints(self, request: SyncRequest, state: SyncState) -> SyncState:
         """Services carry their ready endpoints; what is not known leaves what was known before."""
-        if request.key.group or request.key.resource != "services":
+        if (request.key.group, request.key.resource) != core.SERVICE.group_plural:
             return state
         ready = self._context.endpoints(request.key.namespace, request.key.name)
         return state if ready is None else transitions.counted(state, ready=ready)
@@ -198,9 +199,13 @@ class StateRecorder:
     def _wake_others(self, request: SyncRequest, live: Object) -> None:
         """What waits for this namespace, or for the resource that this definition defines, can go on."""
         context = self._context
-        if request.key.resource == "namespaces" and not request.key.group:
+        resource = (request.key.group, request.key.resource)
+        if resource == core.NAMESPACE.group_plural:
             tokens = [waiting.namespace(request.key.name)]
-        elif request.key.resource == "customresourcedefinitions" and health.health_of(live) == sync.HEALTHY:
+        elif (
+            resource == extensions.CUSTOM_RESOURCE_DEFINITION.group_plural
+            and kinds.health_of(live) == sync.HEALTHY
+        ):
             plural = child(live, "spec", "names", "plural")
             tokens = [waiting.api(str(child(live, "spec", "group") or ""), str(plural or ""))]
         else:

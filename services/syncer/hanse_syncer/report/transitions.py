@@ -21,7 +21,7 @@ from hanse.api.syncer.v1.sync_state_pb2 import SyncState, ZoneEndpoints
 from hanse.api.type.v1.object_reference_pb2 import ObjectReference
 from hanse.kube.model import untrusted
 from hanse.store.keys import ObjectKey
-from hanse_syncer.decide import health
+from hanse_syncer.decide import kinds
 from hanse_syncer.decide.render import Manifest
 
 MAX_MESSAGE: Final = untrusted.MAX_MESSAGE
@@ -227,13 +227,13 @@ def _observe(state: SyncState, live: Mapping[str, Any]) -> None:
     if why:
         state.reason = "StatusUnreadable" if "no object" in why else "StatusTooLarge"
         state.message = f"its status there is not reported: {why}"
-    state.health = health.health_of(live)
-    replicas = health.desired_replicas(live)
+    state.health = kinds.health_of(live)
+    replicas = kinds.desired_replicas(live)
     if replicas is None:
         state.ClearField("replicas")
     else:
         state.replicas = replicas
-    if not health.lags(live):
+    if not kinds.lags(live):
         state.unschedulable_pods = 0
 
 

@@ -19,6 +19,8 @@ import orjson
 
 from hanse.kube.client import expect
 from hanse.kube.client.expect import ADeletion, AList, AnAccessReview, AnObject, Expected
+from hanse.kube.kinds.kind import Kind
+from hanse.kube.kinds.kubernetes import core
 from hanse.kube.model.objects import Object, api_version, parse_api_version
 
 JSON: Final = "application/json"
@@ -63,6 +65,11 @@ class GroupVersionResource:
     def of(cls, group: str, version: str, plural: str, kind: str = "") -> GroupVersionResource:
         """Return the resource of a group, which is "" for core."""
         return cls(api_version(group, version), plural, kind)
+
+    @classmethod
+    def of_kind(cls, kind: Kind) -> GroupVersionResource:
+        """Return the resource of a kind in its preferred version."""
+        return cls.of(kind.group, kind.versions[0], kind.plural, kind.name)
 
     def url(self, namespace: str = "", name: str = "", subresource: str = "") -> str:
         """Return the URL path of the collection or, with a name, of an object or its subresource."""
@@ -255,7 +262,7 @@ def delete_object(
 
 VERSION: Final = ApiRequest("GET", "/version", expect.VERSION)
 READY: Final = ApiRequest("GET", "/readyz", expect.READY, accept="*/*")
-IDENTITY: Final = get_object(GroupVersionResource("v1", "namespaces", "Namespace"), "kube-system")
+IDENTITY: Final = get_object(GroupVersionResource.of_kind(core.NAMESPACE), "kube-system")
 """The namespace that every cluster has for as long as it exists: its uid tells clusters apart."""
 GROUPS: Final = ApiRequest("GET", "/apis", expect.GROUPS)
 """The groups that are served, without their resources."""

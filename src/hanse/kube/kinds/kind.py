@@ -64,8 +64,9 @@ class Kind:
 
     `group` is "" for core. The first of `versions` is the preferred one, and the one that objects are stored
     in. `stored_as` is the kind whose objects this one shows (events.k8s.io shows core's). `subresources` are
-    names such as "status". `schema` is the OpenAPI v3 schema of a kind that is not Kubernetes' own, `columns`
-    are what its table shows. `virtual` kinds have nothing stored.
+    names such as "status". `pod_count` is the field of the spec with the number of Pods, 1 where it says
+    nothing; "" for kinds that have none. `schema` is the OpenAPI v3 schema of a kind that is not Kubernetes'
+    own, `columns` are what its table shows. `virtual` kinds have nothing stored.
     """
 
     group: str
@@ -81,6 +82,7 @@ class Kind:
     virtual: bool = False
     selectable: tuple[SelectableField, ...] = ()
     scale: ScalePaths | None = None
+    pod_count: str = ""
     schema: dict[str, Any] | None = None
     columns: tuple[PrinterColumn, ...] = ()
 
@@ -90,9 +92,13 @@ class Kind:
         return self.group, self.name
 
     @property
-    def group_resource(self) -> tuple[str, str]:
+    def group_plural(self) -> tuple[str, str]:
         """Return the group and the plural, as paths and keys have them."""
         return self.group, self.plural
+
+    def matches(self, obj: Mapping[str, Any]) -> bool:
+        """Report whether an object is of this kind, in whatever version; it may have any shape."""
+        return obj.get("kind") == self.name and group_of(obj) == self.group
 
     def __repr__(self) -> str:
         """Return how error messages and tests name the kind."""
@@ -102,11 +108,22 @@ class Kind:
 T = TypeVar("T")
 
 
+def group_of(obj: Mapping[str, Any]) -> str:
+    """Return the group in an object's apiVersion, "" for core; the object may have any shape."""
+    group, slash, _ = str(obj.get("apiVersion") or "").partition("/")
+    return group if slash else ""
+
+
+def group_kind_of(obj: Mapping[str, Any]) -> tuple[str, str]:
+    """Return the group and the kind that an object carries; it may have any shape."""
+    return group_of(obj), str(obj.get("kind"))
+
+
 def by_group_kind(table: Mapping[Kind, T]) -> dict[tuple[str, str], T]:
     """Return a table by kind as one by (group, kind), for objects that are known by what they carry."""
     return {kind.group_kind: value for kind, value in table.items()}
 
 
-def by_group_resource(table: Mapping[Kind, T]) -> dict[tuple[str, str], T]:
+def by_group_plural(table: Mapping[Kind, T]) -> dict[tuple[str, str], T]:
     """Return a table by kind as one by (group, plural), for objects that are known by their key."""
-    return {kind.group_resource: value for kind, value in table.items()}
+    return {kind.group_plural: value for kind, value in table.items()}

@@ -54,7 +54,7 @@ class KindRegistry:
         self._kinds = tuple(kinds)
         self._strategies = dict(strategies or {})
         self._by_kind = {kind.group_kind: kind for kind in self._kinds}
-        self._by_resource = {kind.group_resource: kind for kind in self._kinds}
+        self._by_resource = {kind.group_plural: kind for kind in self._kinds}
 
     def __iter__(self) -> Iterator[Kind]:
         """Iterate over the kinds in discovery order."""

@@ -26,6 +26,7 @@ DEPLOYMENT: Final = Kind(
     categories=("all",),
     subresources=("status", "scale"),
     scale=ScalePaths(),
+    pod_count="replicas",
 )
 REPLICA_SET: Final = Kind(
     "apps",
@@ -35,6 +36,7 @@ REPLICA_SET: Final = Kind(
     categories=("all",),
     subresources=("status", "scale"),
     scale=ScalePaths(),
+    pod_count="replicas",
 )
 STATEFUL_SET: Final = Kind(
     "apps",
@@ -44,6 +46,7 @@ STATEFUL_SET: Final = Kind(
     categories=("all",),
     subresources=("status", "scale"),
     scale=ScalePaths(),
+    pod_count="replicas",
 )
 
 KINDS: Final = (CONTROLLER_REVISION, DAEMON_SET, DEPLOYMENT, REPLICA_SET, STATEFUL_SET)

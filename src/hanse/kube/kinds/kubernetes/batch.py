@@ -19,6 +19,7 @@ JOB: Final = Kind(
     categories=("all",),
     subresources=("status",),
     selectable=(SelectableField("status.successful", path="status.succeeded", absent="0"),),
+    pod_count="parallelism",
 )
 
 KINDS: Final = (CRON_JOB, JOB)

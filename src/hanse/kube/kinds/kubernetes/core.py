@@ -91,6 +91,7 @@ REPLICATION_CONTROLLER: Final = Kind(
     subresources=("status", "scale"),
     selectable=(SelectableField("status.replicas", absent="0"),),
     scale=ScalePaths(form="labels"),
+    pod_count="replicas",
 )
 RESOURCE_QUOTA: Final = Kind(
     "", "ResourceQuota", "resourcequotas", short_names=("quota",), subresources=("status",)

@@ -1,0 +1,131 @@
+"""What the syncer knows of each kind: health, what each member decides itself, which objects have no status.
+
+Owns the table, and its lookups: by what an object carries, and by what its key says. Pure. Next:
+`hanse_syncer.decide.health` and `hanse_syncer.decide.retained` for the rules in the table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from hanse.api.syncer.v1.sync_state_pb2 import PROGRESSING, Health
+from hanse.kube.kinds.kind import Kind, group_kind_of
+from hanse.kube.kinds.kubernetes import (
+    apps,
+    autoscaling,
+    batch,
+    core,
+    extensions,
+    networking,
+    scheduling,
+    security,
+    storage,
+)
+from hanse.kube.model.objects import Object
+from hanse.kube.model.untrusted import count, mapping
+from hanse_syncer.decide import health, retained
+from hanse_syncer.decide.health import HealthRule, LagRule, by_conditions, never
+
+
+def _as_it_is(obj: Object) -> Object:
+    return obj
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SyncRules:
+    """What the syncer knows of a kind.
+
+    `strip` returns an object without what each member decides itself. Of a `stateless` kind nothing but
+    metadata is watched. `lags` says whether Pods of it may be unschedulable.
+    """
+
+    health: HealthRule = by_conditions
+    strip: Callable[[Object], Object] = _as_it_is
+    lags: LagRule = never
+    stateless: bool = False
+
+
+_STATELESS: Final = SyncRules(stateless=True)
+_OTHER: Final = SyncRules()
+
+RULES: Final[Mapping[Kind, SyncRules]] = {
+    apps.DAEMON_SET: SyncRules(health=health.daemon_set),
+    apps.DEPLOYMENT: SyncRules(health=health.deployment, lags=health.replicas_lag),
+    apps.REPLICA_SET: SyncRules(health=health.replica_set, lags=health.replicas_lag),
+    apps.STATEFUL_SET: SyncRules(health=health.stateful_set, lags=health.replicas_lag),
+    autoscaling.HORIZONTAL_POD_AUTOSCALER: SyncRules(health=health.always),
+    autoscaling.POD_DISRUPTION_BUDGET: SyncRules(health=health.always),
+    batch.JOB: SyncRules(health=health.job, strip=retained.job, lags=health.job_lags),
+    core.CONFIG_MAP: _STATELESS,
+    core.ENDPOINTS: _STATELESS,
+    core.LIMIT_RANGE: _STATELESS,
+    core.NAMESPACE: SyncRules(health=health.always, strip=retained.namespace),
+    core.PERSISTENT_VOLUME_CLAIM: SyncRules(health=health.claim, strip=retained.claim),
+    core.POD: SyncRules(health=health.pod),
+    core.POD_TEMPLATE: _STATELESS,
+    core.REPLICATION_CONTROLLER: SyncRules(health=health.replica_set, lags=health.replicas_lag),
+    core.SECRET: _STATELESS,
+    core.SERVICE: SyncRules(health=health.service, strip=retained.service),
+    core.SERVICE_ACCOUNT: SyncRules(strip=retained.service_account, stateless=True),
+    extensions.CUSTOM_RESOURCE_DEFINITION: SyncRules(health=health.definition),
+    networking.ENDPOINT_SLICE: _STATELESS,
+    networking.INGRESS_CLASS: _STATELESS,
+    networking.NETWORK_POLICY: _STATELESS,
+    scheduling.PRIORITY_CLASS: _STATELESS,
+    scheduling.RUNTIME_CLASS: _STATELESS,
+    security.CLUSTER_ROLE: _STATELESS,
+    security.CLUSTER_ROLE_BINDING: _STATELESS,
+    security.ROLE: _STATELESS,
+    security.ROLE_BINDING: _STATELESS,
+    storage.STORAGE_CLASS: _STATELESS,
+}
+"""Of kinds that are not here the conditions are read, and nothing is left out."""
+
+_BY_KIND: Final = {kind.group_kind: (kind, rules) for kind, rules in RULES.items()}
+_STATELESS_RESOURCES: Final = frozenset(kind.group_plural for kind, rules in RULES.items() if rules.stateless)
+
+
+def _rules_of(obj: Mapping[str, Any]) -> SyncRules:
+    found = _BY_KIND.get(group_kind_of(obj))
+    return found[1] if found is not None else _OTHER
+
+
+def is_stateless(group: str, resource: str) -> bool:
+    """Report whether objects of a resource have no status: there only metadata is watched."""
+    return (group, resource) in _STATELESS_RESOURCES
+
+
+def health_of(obj: Mapping[str, Any]) -> Health.ValueType:
+    """Return the health of a live object. An object that is being deleted is on its way."""
+    metadata = mapping(obj.get("metadata"))
+    if metadata.get("deletionTimestamp"):
+        return PROGRESSING
+    return _rules_of(obj).health(mapping(obj.get("spec")), mapping(obj.get("status")), metadata)
+
+
+def lags(obj: Mapping[str, Any]) -> bool:
+    """Report whether a workload has fewer ready Pods than it wants, so that some may be unschedulable."""
+    return _rules_of(obj).lags(mapping(obj.get("spec")), mapping(obj.get("status")))
+
+
+def pod_count_field(obj: Mapping[str, Any]) -> str:
+    """Return the field of the object's spec that says how many Pods run; that of most kinds where unknown."""
+    found = _BY_KIND.get(group_kind_of(obj))
+    return (found[0].pod_count if found is not None else "") or "replicas"
+
+
+def desired_replicas(obj: Mapping[str, Any]) -> int | None:
+    """Return how many Pods the object asks for; None for what has no replicas."""
+    spec = mapping(obj.get("spec"))
+    found = _BY_KIND.get(group_kind_of(obj))
+    if found is not None and found[0].pod_count:
+        return count(spec.get(found[0].pod_count), 1)
+    replicas = count(spec.get("replicas"), -1)
+    return replicas if replicas >= 0 else None
+
+
+def without_members_own(obj: Object) -> Object:
+    """Return `obj` without its status and without the fields that each member decides itself."""
+    return _rules_of(obj).strip({key: value for key, value in obj.items() if key != "status"})
