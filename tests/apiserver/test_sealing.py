@@ -12,7 +12,7 @@ from typing import Any
 
 import orjson
 import pytest
-from hanse_scheduler.state.records import Record
+from hanse_scheduler.state.records import ObjectRecord
 from hanse_scheduler.state.records import decode_object as scheduler_decode
 from hanse_syncer.world import World as SyncerWorld
 
@@ -151,7 +151,7 @@ async def test_the_scheduler_decides_by_the_outline_and_the_syncer_opens(key_fil
     raw = await store.get(KEY)
     assert raw is not None
     record = scheduler_decode(raw)
-    assert isinstance(record, Record)
+    assert isinstance(record, ObjectRecord)
     assert record.propagates
     assert record.slim["metadata"]["labels"] == {"tier": "db"}
     assert record.slim["metadata"]["annotations"] == {"federation.alpha.kubernetes.io/cluster-selector": "[]"}

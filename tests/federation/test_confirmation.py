@@ -9,7 +9,7 @@ from hanse_apiserver.views.parts import Parts, Placed, State
 from hanse_scheduler.decide.decision import decide
 from hanse_scheduler.decide.inputs import DecisionInput, Rules
 from hanse_scheduler.handshake.previous import PreviousPlacement
-from hanse_scheduler.state.clusters import ClusterTable, ClusterView
+from hanse_scheduler.state.clusters import ClusterTable, MemberCluster
 from hanse_scheduler.state.records import observed_of
 from hanse_syncer.decide import plan
 from hanse_syncer.decide.plan import Desired, SyncAction
@@ -81,7 +81,7 @@ def _scheduler_lets_go(state: SyncState | None, after: int) -> bool:
     inputs = DecisionInput(
         key=KEY,
         obj={"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": KEY.name, "uid": UID}},
-        table=ClusterTable.of([ClusterView("a")]),
+        table=ClusterTable.of([MemberCluster("a")]),
         propagates=False,
         previous=PreviousPlacement(_placement(after, releasing=True), 9),
         observed={"a": observed_of(state)} if state is not None else {},

@@ -9,7 +9,7 @@ import orjson
 from hanse_scheduler.decide.decision import PlacementDecision, decide
 from hanse_scheduler.decide.inputs import DecisionInput, Observed, Rules
 from hanse_scheduler.handshake.previous import PreviousPlacement
-from hanse_scheduler.state.clusters import ClusterTable, ClusterTaint, ClusterView
+from hanse_scheduler.state.clusters import ClusterTable, ClusterTaint, MemberCluster
 from hanse_scheduler.state.policies import compile_override, compile_placement
 from hanse_scheduler.times import timestamp_of
 
@@ -27,19 +27,19 @@ SELECTOR = "federation.alpha.kubernetes.io/cluster-selector"
 PREFERENCES = "federation.kubernetes.io/deployment-preferences"
 
 
-def view(name: str, **fields: Any) -> ClusterView:
+def view(name: str, **fields: Any) -> MemberCluster:
     """A ready cluster, or whatever fields say."""
     fields.setdefault("labels", {"hanse.dev/cluster": name})
     fields.setdefault("reachable", fields.get("state", READY) == READY)
-    return ClusterView(name=name, **fields)
+    return MemberCluster(name=name, **fields)
 
 
-def offline(name: str, since: float = NOW) -> ClusterView:
+def offline(name: str, since: float = NOW) -> MemberCluster:
     """A cluster that is out of reach."""
     return view(name, state=OFFLINE, since=since)
 
 
-def table(*views: ClusterView | str) -> ClusterTable:
+def table(*views: MemberCluster | str) -> ClusterTable:
     """A table of clusters; names stand for ready ones."""
     return ClusterTable.of(view(item) if isinstance(item, str) else item for item in views)
 

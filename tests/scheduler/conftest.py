@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 import pytest
 from hanse_scheduler.decide.inputs import Rules
-from hanse_scheduler.leading import Scheduler
+from hanse_scheduler.leading import PlacementController
 from hanse_scheduler.placing.evaluator import Evaluator
 from hanse_scheduler.state.world import World
 from hanse_scheduler.times import timestamp_of
@@ -46,7 +46,7 @@ class Process:
     """One scheduler process."""
 
     world: World
-    scheduler: Scheduler
+    scheduler: PlacementController
     evaluator: Evaluator
 
 
@@ -72,7 +72,7 @@ class Federation:
         own = store or self.store
         world = await self.stack.enter_async_context(World(own, clock=self.clock))
         evaluator = Evaluator(store=own, world=world, rules=rules or Rules(), clock=self.clock)
-        scheduler = Scheduler(
+        scheduler = PlacementController(
             store=own,
             world=world,
             evaluator=evaluator,

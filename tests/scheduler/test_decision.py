@@ -10,7 +10,7 @@ import pytest
 from hanse_scheduler.decide.decision import MAX_PLACEMENT_BYTES
 from hanse_scheduler.decide.inputs import Observed, Rules
 from hanse_scheduler.placing.events import notices
-from hanse_scheduler.state.clusters import ClusterView
+from hanse_scheduler.state.clusters import MemberCluster
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -708,7 +708,7 @@ marks = st.dictionaries(st.sampled_from(NAMES), st.booleans(), max_size=4)
 
 
 def world_of(states: dict[str, str]) -> Any:
-    made: dict[str, Callable[[str], ClusterView]] = {
+    made: dict[str, Callable[[str], MemberCluster]] = {
         "ready": view,
         "offline": lambda name: offline(name, since=NOW - 30),
         "leaving": lambda name: view(name, leaving=True),

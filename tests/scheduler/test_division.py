@@ -22,7 +22,7 @@ def in_cluster(
     name: str,
     *,
     away_since: float | None = None,
-    told: int | None = None,
+    assigned: int | None = None,
     suspended: bool = False,
     reported: int | None = None,
     unschedulable: int = 0,
@@ -31,10 +31,10 @@ def in_cluster(
     """What a cluster has, placed there if it was told a number."""
     return ClusterReplicas(
         cluster=view(name) if away_since is None else offline(name, since=away_since),
-        placed=told is not None,
-        suspended=suspended and told is not None,
-        told=told,
-        told_completions=completions if told is not None else None,
+        placed=assigned is not None,
+        suspended=suspended and assigned is not None,
+        assigned=assigned,
+        assigned_completions=completions if assigned is not None else None,
         reported=reported,
         unschedulable=unschedulable,
     )
@@ -45,7 +45,7 @@ CLUSTERS = st.lists(
         in_cluster,
         st.sampled_from(NAMES),
         away_since=st.sampled_from([None, None, NOW - 10, NOW - 100]),
-        told=COUNTS,
+        assigned=COUNTS,
         suspended=st.booleans(),
         reported=COUNTS,
         unschedulable=st.sampled_from([0, 0, 3]),
@@ -134,7 +134,7 @@ def test_dividing_again_moves_nothing(total: int, clusters: list[ClusterReplicas
         in_cluster(
             name,
             away_since=next(c.cluster.since for c in clusters if c.cluster.name == name) or None,
-            told=item.replicas,
+            assigned=item.replicas,
             suspended=item.suspended,
         )
         for name, item in sorted(first.shares.items())
@@ -148,14 +148,16 @@ def test_dividing_again_moves_nothing(total: int, clusters: list[ClusterReplicas
 
 def test_a_cluster_that_is_away_keeps_its_replicas_for_the_toleration() -> None:
     """Until then it counts as it is, and the time when it is over is known."""
-    division = share(9, [in_cluster("a", told=3, away_since=NOW - 10), in_cluster("b", told=6)])
+    division = share(9, [in_cluster("a", assigned=3, away_since=NOW - 10), in_cluster("b", assigned=6)])
     assert counts(division) == {"a": 3, "b": 6}
     assert division.reconsider_at == NOW - 10 + TOLERATION
 
 
 def test_after_the_toleration_its_replicas_count_elsewhere() -> None:
     """It is suspended with what it has; the others take all of the total."""
-    division = share(9, [in_cluster("a", told=3, away_since=NOW - TOLERATION), in_cluster("b", told=6)])
+    division = share(
+        9, [in_cluster("a", assigned=3, away_since=NOW - TOLERATION), in_cluster("b", assigned=6)]
+    )
     assert division.shares["a"].suspended
     assert division.shares["a"].replicas == 3
     assert counts(division) == {"b": 9}
@@ -164,15 +166,15 @@ def test_after_the_toleration_its_replicas_count_elsewhere() -> None:
 
 def test_a_suspended_cluster_stays_so_until_it_is_back() -> None:
     """The toleration does not begin again; one that is back takes part at once."""
-    away = in_cluster("a", told=3, suspended=True, away_since=NOW - 1)
-    assert share(9, [away, in_cluster("b", told=9)]).shares["a"].suspended
-    back = in_cluster("a", told=3, suspended=True)
-    assert sum(counts(share(9, [back, in_cluster("b", told=9)])).values()) == 9
+    away = in_cluster("a", assigned=3, suspended=True, away_since=NOW - 1)
+    assert share(9, [away, in_cluster("b", assigned=9)]).shares["a"].suspended
+    back = in_cluster("a", assigned=3, suspended=True)
+    assert sum(counts(share(9, [back, in_cluster("b", assigned=9)])).values()) == 9
 
 
 def test_where_nobody_could_take_them_they_stay() -> None:
     """Without a reachable cluster nothing is suspended, and it says so."""
-    division = share(4, [in_cluster("a", told=4, away_since=NOW - 100)])
+    division = share(4, [in_cluster("a", assigned=4, away_since=NOW - 100)])
     assert counts(division) == {"a": 4}
     assert division.notes == [
         "no reachable cluster could take the replicas over, so they stay where they are"
@@ -181,24 +183,24 @@ def test_where_nobody_could_take_them_they_stay() -> None:
 
 def test_a_new_cluster_that_is_away_has_no_toleration() -> None:
     """There is nothing to wait for where the object is not."""
-    division = share(4, [in_cluster("a", away_since=NOW - 10), in_cluster("b", told=4)])
+    division = share(4, [in_cluster("a", away_since=NOW - 10), in_cluster("b", assigned=4)])
     assert division.reconsider_at == math.inf
 
 
 @pytest.mark.parametrize(
     ("item", "current", "capacity"),
     [
-        (in_cluster("a", told=5, reported=3), 5, None),
+        (in_cluster("a", assigned=5, reported=3), 5, None),
         (in_cluster("a", reported=3), 3, None),
         (in_cluster("a"), None, None),
-        (in_cluster("a", told=5, reported=5, unschedulable=2), 5, 3),
-        (in_cluster("a", told=5, unschedulable=2), 5, 3),
-        (in_cluster("a", told=2, reported=2, unschedulable=5), 2, 0),
+        (in_cluster("a", assigned=5, reported=5, unschedulable=2), 5, 3),
+        (in_cluster("a", assigned=5, unschedulable=2), 5, 3),
+        (in_cluster("a", assigned=2, reported=2, unschedulable=5), 2, 0),
         (in_cluster("a", unschedulable=5), None, None),
     ],
 )
 def test_what_is_known_of_a_cluster(item: ClusterReplicas, current: int | None, capacity: int | None) -> None:
-    """What it was told counts before what it reports; what it cannot run bounds what it can."""
+    """what it was assigned counts before what it reports; what it cannot run bounds what it can."""
     assert (item.current, item.capacity) == (current, capacity)
 
 
@@ -237,7 +239,7 @@ JOBS = st.lists(
         in_cluster,
         st.sampled_from(NAMES),
         away_since=st.sampled_from([None, None, NOW - 10]),
-        told=COUNTS,
+        assigned=COUNTS,
         completions=st.integers(0, 9),
     ),
     unique_by=lambda item: item.cluster.name,
@@ -260,24 +262,28 @@ def test_completions_are_told_once(
     for item in clusters:
         found = division.shares.get(item.cluster.name)
         if item.placed and found is not None:
-            assert found.completions == item.told_completions
+            assert found.completions == item.assigned_completions
 
 
 @given(JOBS)
 def test_an_indivisible_job_runs_in_one_cluster(clusters: list[ClusterReplicas]) -> None:
     """Each Pod of an Indexed Job has an index that counts once."""
-    clusters = [
-        in_cluster(item.cluster.name, away_since=item.cluster.since or None, told=4 if item.placed else None,
-                   completions=6)
+    whole = [
+        in_cluster(
+            item.cluster.name,
+            away_since=item.cluster.since or None,
+            assigned=4 if item.placed else None,
+            completions=6,
+        )
         for item in clusters
-    ]  # fmt: skip
-    division = share(Totals(4, 6, indivisible=True), clusters)
+    ]
+    division = share(Totals(4, 6, indivisible=True), whole)
     assert sum(1 for item in division.shares.values() if item.replicas) <= 1
 
 
 def test_a_job_that_is_paused_keeps_its_completions() -> None:
-    """Parallelism 0 in all is 0 everywhere; who works has the completions that it was told."""
-    clusters = [in_cluster("a", told=2, completions=3), in_cluster("b", told=2, completions=3)]
+    """Parallelism 0 in all is 0 everywhere; who works has the completions that it was assigned."""
+    clusters = [in_cluster("a", assigned=2, completions=3), in_cluster("b", assigned=2, completions=3)]
     division = share(Totals(0, 6), clusters)
     assert counts(division) == {"a": 0, "b": 0}
     assert {item.completions for item in division.shares.values()} == {3}

@@ -9,7 +9,7 @@ import pytest
 from hanse_scheduler.decide.filtering import ClusterRequirements, Eligibility, EligibilityCache, eligibility
 from hanse_scheduler.decide.selector import EVERYTHING, ClusterSelector, Requirement
 from hanse_scheduler.reasons import TEMPORARY, UNJOINING
-from hanse_scheduler.state.clusters import ClusterTable, ClusterTaint, ClusterView
+from hanse_scheduler.state.clusters import ClusterTable, ClusterTaint, MemberCluster
 from hanse_scheduler.state.policies import PlacementPolicy, compile_placement
 from hypothesis import given
 from hypothesis import strategies as st
@@ -52,7 +52,7 @@ def requirements(
     )
 
 
-def only(asked: ClusterRequirements, cluster: ClusterView) -> Eligibility:
+def only(asked: ClusterRequirements, cluster: MemberCluster) -> Eligibility:
     """The eligibility of one cluster."""
     (found,) = eligibility(asked, ClusterTable.of([cluster]))
     return found
@@ -76,7 +76,7 @@ def only(asked: ClusterRequirements, cluster: ClusterView) -> Eligibility:
     ],
 )
 def test_what_has_no_business_in_a_cluster_leaves_it_at_once(
-    asked: ClusterRequirements, cluster: ClusterView, reason: str
+    asked: ClusterRequirements, cluster: MemberCluster, reason: str
 ) -> None:
     """What is there is moved as well, for the reason that keeps new objects out."""
     found = only(asked, cluster)
@@ -96,7 +96,9 @@ def test_what_has_no_business_in_a_cluster_leaves_it_at_once(
         (view("a", state=99), "ClusterNotReady"),
     ],
 )
-def test_what_keeps_new_objects_out_lets_those_stay_that_are_there(cluster: ClusterView, reason: str) -> None:
+def test_what_keeps_new_objects_out_lets_those_stay_that_are_there(
+    cluster: MemberCluster, reason: str
+) -> None:
     """They are chosen as before, and have no time to leave."""
     found = only(requirements(), cluster)
     assert (found.admits, found.reason) == (False, reason)
@@ -171,7 +173,7 @@ ASKED = st.sampled_from(
 
 
 @given(CLUSTERS, ASKED)
-def test_every_cluster_has_a_reason(clusters: list[ClusterView], asked: ClusterRequirements) -> None:
+def test_every_cluster_has_a_reason(clusters: list[MemberCluster], asked: ClusterRequirements) -> None:
     """In the order of their names; who leaves says why; a cluster that unjoins takes nothing."""
     found = eligibility(asked, ClusterTable.of(clusters))
     assert [each.cluster.name for each in found] == sorted(cluster.name for cluster in clusters)
@@ -212,7 +214,7 @@ def test_what_is_remembered_is_of_the_table_and_the_policy() -> None:
 
 @given(st.lists(st.tuples(CLUSTERS, ASKED), max_size=6), st.integers(1, 3))
 def test_remembering_changes_no_answer(
-    asked: list[tuple[list[ClusterView], ClusterRequirements]], capacity: int
+    asked: list[tuple[list[MemberCluster], ClusterRequirements]], capacity: int
 ) -> None:
     """Whatever was asked before, and however little is kept, the answer is that of the function."""
     cache = EligibilityCache(capacity=capacity)

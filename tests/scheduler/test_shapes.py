@@ -17,7 +17,7 @@ from hanse_scheduler.state.policies import (
     compile_placement,
 )
 from hanse_scheduler.state.records import (
-    Record,
+    ObjectRecord,
     decode_catalogue,
     decode_cluster,
     decode_object,
@@ -88,7 +88,7 @@ def test_any_stored_workload_is_decided_on_or_unreadable(obj: Any) -> None:
         record = decode_object(stored(WEB, obj))
     except (ValueError, HanseError):
         return
-    assert isinstance(record, Record)
+    assert isinstance(record, ObjectRecord)
     inputs = DecisionInput(key=WEB, obj=record.slim, table=table("a", "b"), propagates=record.propagates)
     assert decide(inputs, rules=Rules(), now=NOW).changed
 

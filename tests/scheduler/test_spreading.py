@@ -7,7 +7,7 @@ from typing import Literal
 
 from hanse_scheduler.decide.planner import DEFAULT_PREFERENCES, ClusterPreference, Preferences
 from hanse_scheduler.decide.spreading import choose
-from hanse_scheduler.state.clusters import ClusterView
+from hanse_scheduler.state.clusters import MemberCluster
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -28,7 +28,7 @@ SpreadBy = Literal["", "region", "zone"]
 
 
 def pick(
-    clusters: list[ClusterView],
+    clusters: list[MemberCluster],
     limit: int,
     *,
     spread_by: SpreadBy = "",
@@ -44,7 +44,7 @@ def pick(
 
 @given(CLUSTERS, st.integers(0, 7), st.sampled_from(["", "region", "zone"]), GROUPS)
 def test_as_many_as_allowed_each_once(
-    clusters: list[ClusterView], limit: int, spread_by: SpreadBy, placed: list[frozenset[str]]
+    clusters: list[MemberCluster], limit: int, spread_by: SpreadBy, placed: list[frozenset[str]]
 ) -> None:
     """A limit of 0 is none; no cluster is chosen twice, or that is no candidate."""
     names = pick(clusters, limit, spread_by=spread_by, placed=placed)
@@ -55,7 +55,7 @@ def test_as_many_as_allowed_each_once(
 
 @given(CLUSTERS, st.integers(1, 6), st.sampled_from(["", "region", "zone"]), GROUPS)
 def test_what_is_chosen_stays_chosen(
-    clusters: list[ClusterView], limit: int, spread_by: SpreadBy, placed: list[frozenset[str]]
+    clusters: list[MemberCluster], limit: int, spread_by: SpreadBy, placed: list[frozenset[str]]
 ) -> None:
     """Choosing again with what was chosen in place gives the same clusters: nothing moves by itself."""
     names = set(pick(clusters, limit, spread_by=spread_by, placed=placed))
@@ -64,7 +64,7 @@ def test_what_is_chosen_stays_chosen(
 
 @given(CLUSTERS, st.integers(1, 6), st.sampled_from(["", "region", "zone"]), GROUPS)
 def test_earlier_groups_come_first(
-    clusters: list[ClusterView], limit: int, spread_by: SpreadBy, placed: list[frozenset[str]]
+    clusters: list[MemberCluster], limit: int, spread_by: SpreadBy, placed: list[frozenset[str]]
 ) -> None:
     """No cluster of a later group is chosen while one of an earlier group is left out."""
     chosen = set(pick(clusters, limit, spread_by=spread_by, placed=placed))
@@ -78,7 +78,7 @@ def test_earlier_groups_come_first(
 
 
 @given(CLUSTERS, st.integers(1, 6))
-def test_regions_are_filled_evenly(clusters: list[ClusterView], limit: int) -> None:
+def test_regions_are_filled_evenly(clusters: list[MemberCluster], limit: int) -> None:
     """No region gets a second cluster while another one that has candidates left has none."""
     chosen = pick(clusters, limit, spread_by="region")
     regions = {cluster.name: cluster.region for cluster in clusters}

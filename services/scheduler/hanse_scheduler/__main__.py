@@ -9,7 +9,7 @@ from hanse.api.scheduler.v1.scheduler_service_pb2_grpc import add_SchedulerServi
 from hanse.federation.events import EventRecorder, event_sender
 from hanse.service.shell import ServiceShell, run_service
 from hanse_scheduler import metrics
-from hanse_scheduler.leading import Scheduler
+from hanse_scheduler.leading import PlacementController
 from hanse_scheduler.placing.evaluator import Evaluator
 from hanse_scheduler.placing.events import COMPONENT
 from hanse_scheduler.service import POLICY, SchedulerServicer
@@ -28,7 +28,7 @@ async def serve(shell: ServiceShell[SchedulerSettings]) -> None:
         recorder = EventRecorder(send, component=COMPONENT)
         shell.start(recorder.run(), name="events")
     evaluator = Evaluator(store=store, world=world, rules=settings.rules, clock=time.time)
-    scheduler = Scheduler(
+    scheduler = PlacementController(
         store=store,
         world=world,
         evaluator=evaluator,

@@ -1,12 +1,12 @@
 """One scheduler decides at a time: elect, decide while leading, stop, elect again.
 
-Owns `Scheduler`, the life of the control loop. Each leadership has its own queue and reconciler, so nothing
-of a lost one can write; what still is in flight is refused by the fence. A new leader first catches up with
-all that its predecessor wrote, then looks at every object once; what has not changed is not written.
+Owns `PlacementController`, the life of the control loop. Each leadership has its own queue and reconciler, so
+nothing of a lost one can write; what still is in flight is refused by the fence. A new leader first catches
+up with all that its predecessor wrote, then looks at every object once; what has not changed is not written.
 
 Concurrency: one event loop; `run` is one task, and owns all tasks below it.
 
-Next: `reconciler` for one object, `service` for what people ask for.
+Next: `hanse_scheduler.placing.reconciler` for one object, `hanse_scheduler.service` for what people ask for.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ ELECTION = "scheduler"
 _log = get_logger(__name__)
 
 
-class Scheduler:
+class PlacementController:
     """Campaigns, and decides while it leads. `identity` is unique among schedulers.
 
     An async context manager that runs it and resigns at the end; or use `run()` in a task group.

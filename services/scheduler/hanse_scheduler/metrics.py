@@ -8,11 +8,11 @@ from __future__ import annotations
 from opentelemetry.metrics import Meter, Observation
 
 from hanse.control.leading import observe_leading
-from hanse_scheduler.leading import ELECTION, Scheduler
+from hanse_scheduler.leading import ELECTION, PlacementController
 from hanse_scheduler.state.world import World
 
 
-def observe(meter: Meter, *, world: World, scheduler: Scheduler) -> None:
+def observe(meter: Meter, *, world: World, scheduler: PlacementController) -> None:
     """Have `meter` show whether this scheduler leads, and how many replicas are in no cluster."""
     observe_leading(meter, ELECTION, scheduler.leading.is_set)
     meter.create_observable_gauge(

@@ -5,7 +5,7 @@ the one that leads. A read sees everything that was acknowledged before it.
 
 Concurrency: one loop; a task per call.
 
-Next: `evaluator` for explanations, `reconciler` for changes.
+Next: `hanse_scheduler.placing.evaluator` for explanations, `hanse_scheduler.placing.reconciler` for changes.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from hanse.store.history.contract import watch
 from hanse.store.history.logged import CollectionHistory
 from hanse.store.keys import PLACEMENTS, ObjectKey
 from hanse_scheduler.decide.decision import PlacementDecision
-from hanse_scheduler.leading import Scheduler
+from hanse_scheduler.leading import PlacementController
 from hanse_scheduler.placing.evaluator import Evaluator
 from hanse_scheduler.state.world import World
 
@@ -52,7 +52,9 @@ _ATTEMPTS = 5
 class SchedulerServicer(scheduler_service_pb2_grpc.SchedulerServiceServicer):
     """Serves SchedulerService. Make it after the world's follower has synced."""
 
-    def __init__(self, *, store: Store, world: World, evaluator: Evaluator, scheduler: Scheduler) -> None:
+    def __init__(
+        self, *, store: Store, world: World, evaluator: Evaluator, scheduler: PlacementController
+    ) -> None:
         self._store = store
         self._world = world
         self._evaluator = evaluator
@@ -152,7 +154,7 @@ class SchedulerServicer(scheduler_service_pb2_grpc.SchedulerServiceServicer):
         return self._explained(key.path(), decision)
 
     async def RebalancePlacement(self, request: pb.RebalancePlacementRequest, context: Any) -> Placement:
-        """Divides anew, once."""
+        """Divides again, once."""
         path = _path(request.name)
         reconciler = self._scheduler.reconciler
         await self._world.follower.current()

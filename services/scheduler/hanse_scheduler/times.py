@@ -1,6 +1,6 @@
 """Times in a placement: seconds since the epoch inside, protobuf timestamps outside, microseconds kept.
 
-Pure. Next: `decision`.
+Pure. Next: `hanse_scheduler.decide.decision`.
 """
 
 from __future__ import annotations

@@ -284,13 +284,13 @@ def _replicas_in(
     each: Eligibility, *, before: ClusterPlacement | None, observed: Observed | None
 ) -> ClusterReplicas:
     live = observed if observed is not None and not observed.removed else None
-    told = before if before is not None else ClusterPlacement()
+    entry = before if before is not None else ClusterPlacement()
     return ClusterReplicas(
         cluster=each.cluster,
         placed=before is not None,
-        suspended=told.suspended,
-        told=told.replicas if told.HasField("replicas") else None,
-        told_completions=told.completions if told.HasField("completions") else None,
+        suspended=entry.suspended,
+        assigned=entry.replicas if entry.HasField("replicas") else None,
+        assigned_completions=entry.completions if entry.HasField("completions") else None,
         reported=live.replicas if live else None,
         unschedulable=live.unschedulable if live else 0,
     )

@@ -4,15 +4,15 @@ Owns what is fed into the planner and what comes of it: which clusters count whi
 what runs where now, what a cluster without replicas gets, and how a Job's completions follow its
 parallelism. Rules:
 
-- What a cluster was told last is what runs there now; what it reports counts where it was told nothing.
+- What a cluster was assigned last is what runs there now; what it reports counts where it was told nothing.
 - A cluster that is out of reach keeps its replicas for the toleration. Then it is suspended: its replicas
   count elsewhere until it is back, if there is a reachable cluster to take them.
 - A cluster whose share is 0 gets nothing, unless it has the object already: there it is scaled to 0. An
   object that is to run 0 replicas in all goes everywhere with 0.
 - Without `rebalance` what runs stays where it runs, as far as the total allows. Where that gives a cluster
   more or less than its share, the message says so.
-- A Job's completions cannot be changed in a member, so they stay where they are once told. A cluster whose
-  completions others took over gets parallelism 0. An Indexed Job runs whole in one cluster.
+- A Job's completions cannot be changed in a member, so they stay where they are once assigned. A cluster
+whose completions others took over gets parallelism 0. An Indexed Job runs whole in one cluster.
 
 Pure. Next: `hanse_scheduler.decide.planner` for the arithmetic.
 """
@@ -25,7 +25,7 @@ from dataclasses import dataclass, field
 
 from hanse_scheduler.decide.planner import ClusterPreference, Preferences, order, plan
 from hanse_scheduler.decide.workloads import Totals
-from hanse_scheduler.state.clusters import ClusterView
+from hanse_scheduler.state.clusters import MemberCluster
 
 _LEFT_OUT = ("NotInPreferences", "the replica preferences name neither it nor *")
 """Reason and message for a cluster that the preferences leave out."""
@@ -35,29 +35,29 @@ _LEFT_OUT = ("NotInPreferences", "the replica preferences name neither it nor *"
 class ClusterReplicas:
     """A cluster that takes part, and how many replicas it has now.
 
-    `told` is what it was told last, None if the object is not placed there; `reported` what it says that it
-    runs, `unschedulable` how many of those it cannot run.
+    `assigned` is what it was assigned last, None if the object is not placed there; `reported` what it says
+    that it runs, `unschedulable` how many of those it cannot run.
     """
 
-    cluster: ClusterView
+    cluster: MemberCluster
     placed: bool = False
     suspended: bool = False
-    told: int | None = None
-    told_completions: int | None = None
+    assigned: int | None = None
+    assigned_completions: int | None = None
     reported: int | None = None
     unschedulable: int = 0
 
     @property
     def current(self) -> int | None:
         """Return how many replicas run there, as far as is known."""
-        return self.told if self.told is not None else self.reported
+        return self.assigned if self.assigned is not None else self.reported
 
     @property
     def capacity(self) -> int | None:
         """Return how many it can run, None if it is not known to be full."""
         if self.unschedulable <= 0:
             return None
-        running = self.reported if self.reported is not None else self.told
+        running = self.reported if self.reported is not None else self.assigned
         return None if running is None else max(0, running - self.unschedulable)
 
 
@@ -96,7 +96,7 @@ def divide(
     for item in away:
         result.shares[item.cluster.name] = Share(
             replicas=item.current or 0,
-            completions=item.told_completions,
+            completions=item.assigned_completions,
             suspended=True,
             message="out of reach for longer than the toleration: its replicas count elsewhere meanwhile",
         )
@@ -180,7 +180,7 @@ def _divide_replicas(
 def _divide_job(
     totals: Totals, *, active: Sequence[ClusterReplicas], preferences: Preferences, key: str, result: Division
 ) -> None:
-    """Share out a Job with completions: those told stay, the rest goes to clusters that have none yet."""
+    """Share out a Job with completions: those assigned stay, the rest goes to clusters that have none yet."""
     whole = totals.completions
     work = whole if whole is not None else 1
     placed = sorted(
@@ -190,11 +190,11 @@ def _divide_job(
     working: dict[str, int] = {}
     left = work
     for item in placed:
-        has = item.told_completions if item.told_completions is not None else work
+        has = item.assigned_completions if item.assigned_completions is not None else work
         if has > left or has == 0:
             result.shares[item.cluster.name] = Share(
                 replicas=0,
-                completions=item.told_completions,
+                completions=item.assigned_completions,
                 message="other clusters have taken its completions over, so it starts no more Pods",
             )
             continue

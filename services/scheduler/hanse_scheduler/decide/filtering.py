@@ -30,7 +30,7 @@ from hanse_scheduler.reasons import (
     UNREACHABLE,
     Refusal,
 )
-from hanse_scheduler.state.clusters import ClusterTable, ClusterView
+from hanse_scheduler.state.clusters import ClusterTable, MemberCluster
 from hanse_scheduler.state.policies import ClusterChoice, PlacementPolicy
 
 
@@ -44,7 +44,7 @@ class Eligibility:
     at once, inf never), because of `leave_reason`.
     """
 
-    cluster: ClusterView
+    cluster: MemberCluster
     admits: bool
     reason: str
     message: str
@@ -77,7 +77,7 @@ def eligibility(requirements: ClusterRequirements, table: ClusterTable) -> tuple
 
 
 def _eligibility(
-    requirements: ClusterRequirements, cluster: ClusterView, *, table: ClusterTable, chosen_by: str
+    requirements: ClusterRequirements, cluster: MemberCluster, *, table: ClusterTable, chosen_by: str
 ) -> Eligibility:
     refused = _unwanted(requirements, cluster)
     if refused is not None:
@@ -97,7 +97,7 @@ def _eligibility(
     )
 
 
-def _unwanted(requirements: ClusterRequirements, cluster: ClusterView) -> Refusal | None:
+def _unwanted(requirements: ClusterRequirements, cluster: MemberCluster) -> Refusal | None:
     """Return why the object has no business in the cluster at all."""
     if cluster.leaving:
         return UNJOINING
@@ -118,7 +118,7 @@ def _unwanted(requirements: ClusterRequirements, cluster: ClusterView) -> Refusa
     return None
 
 
-def _outside(choice: ClusterChoice, cluster: ClusterView, *, title: str) -> Refusal | None:
+def _outside(choice: ClusterChoice, cluster: MemberCluster, *, title: str) -> Refusal | None:
     if cluster.name in choice.excluded:
         return "ExcludedByPolicy", f"{title} excludes it"
     if choice.names and cluster.name not in choice.names:
@@ -130,7 +130,7 @@ def _outside(choice: ClusterChoice, cluster: ClusterView, *, title: str) -> Refu
 
 def _obstacle(
     requirements: ClusterRequirements,
-    cluster: ClusterView,
+    cluster: MemberCluster,
     *,
     table: ClusterTable,
     tolerations: Sequence[Toleration],

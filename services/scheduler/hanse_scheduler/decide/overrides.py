@@ -4,7 +4,8 @@ Owns turning rules (JSON patches, images, labels, annotations) into operations a
 template, and checking that they apply. Rules act one after the other, each on the result of those before.
 Pure; objects are never changed in place.
 
-Next: `decision`, which puts the operations into the placement; the syncer applies them.
+Next: `hanse_scheduler.decide.decision`, which puts the operations into the placement; the syncer applies
+them.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from hanse.kube.merge.json_patch import MAX_POLICY_COPIED_BYTES, JsonPatcher
 from hanse.kube.model.objects import Object, child, mapping, sequence
 from hanse.store import MAX_REQUEST_BYTES
 from hanse.well_known import is_instruction
-from hanse_scheduler.state.clusters import ClusterView
+from hanse_scheduler.state.clusters import MemberCluster
 from hanse_scheduler.state.policies import ClusterChoice, OverridePolicy, OverrideRule
 
 Operation = dict[str, Any]
@@ -48,7 +49,7 @@ MAX_OVERRIDE_BYTES = 256 * 1024
 """Bytes of operations, as JSON, that one cluster may get for one object: they are in its placement."""
 
 
-def chosen(choice: ClusterChoice, cluster: ClusterView) -> bool:
+def chosen(choice: ClusterChoice, cluster: MemberCluster) -> bool:
     """Return whether a rule or policy means the cluster."""
     return (
         cluster.name not in choice.excluded
@@ -69,7 +70,7 @@ class Overriding:
         self._policies = tuple(policies)
         self._kept: dict[tuple[tuple[int, int], ...], Overrides | _Refused] = {}
 
-    def for_cluster(self, cluster: ClusterView) -> Overrides:
+    def for_cluster(self, cluster: MemberCluster) -> Overrides:
         """Return what changes for a cluster.
 
         Raises InvalidArgumentError that names the policy, the rule and the cluster if a change does not

@@ -4,7 +4,8 @@ Owns the arithmetic and nothing else: no clusters' health, no policies, no I/O. 
 of operations are `federation/pkg/federation-controller/util/planner/planner.go` of Kubernetes 1.8; a change
 here moves people's workloads. Pure: any task may call it.
 
-Next: `preferences`, which reads what people write into a `Preferences`; `division`, which feeds it.
+Next: `hanse_scheduler.decide.preferences`, which reads what people write into a `Preferences`;
+`hanse_scheduler.decide.division`, which feeds it.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 Owns reading and checking `{"rebalance": bool, "clusters": {"<name>"|"*": {"minReplicas", "maxReplicas",
 "weight"}}}`. Errors name the annotation, the cluster and the field. Pure.
 
-Next: `planner`, which divides by them.
+Next: `hanse_scheduler.decide.planner`, which divides by them.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ Owns the annotation `federation.alpha.kubernetes.io/cluster-selector`: a JSON li
 and v1's other spellings (`in`, `notin`, `=`, `==`, `!=`, `>`, `<`, `!`, ...). As in Kubernetes, NotIn and
 `!=` hold for a cluster without the label. Pure; values are immutable.
 
-Next: `filtering`, which asks a selector about every cluster.
+Next: `hanse_scheduler.decide.filtering`, which asks a selector about every cluster.
 """
 
 from __future__ import annotations

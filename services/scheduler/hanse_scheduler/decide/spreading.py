@@ -4,7 +4,7 @@ Owns the order of preference: clusters that run the object already, then whateve
 or zones, then weight and hash as for replicas. A cluster that is chosen stays chosen while it may stay.
 Pure.
 
-Next: `decision`.
+Next: `hanse_scheduler.decide.decision`.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 
 from hanse_scheduler.decide.planner import Preferences, order
-from hanse_scheduler.state.clusters import ClusterView
+from hanse_scheduler.state.clusters import MemberCluster
 from hanse_scheduler.state.policies import SpreadBy
 
 
 def choose(
-    candidates: Sequence[ClusterView],
+    candidates: Sequence[MemberCluster],
     *,
     limit: int,
     spread_by: SpreadBy,
@@ -40,7 +40,7 @@ def choose(
     left = list(candidates)
     while left and len(result) < limit:
 
-        def preference(cluster: ClusterView) -> tuple[int, int, int, str]:
+        def preference(cluster: MemberCluster) -> tuple[int, int, int, str]:
             group = next((i for i, names in enumerate(placed) if cluster.name in names), len(placed))
             crowd = min((used[domain] for domain in _domains(cluster, spread_by)), default=0)
             return group, crowd, rank.get(cluster.name, len(rank)), cluster.name
@@ -52,7 +52,7 @@ def choose(
     return result
 
 
-def _domains(cluster: ClusterView, spread_by: SpreadBy) -> tuple[str, ...]:
+def _domains(cluster: MemberCluster, spread_by: SpreadBy) -> tuple[str, ...]:
     if spread_by == "region":
         return (cluster.region,)
     if spread_by == "zone":

@@ -4,7 +4,7 @@ Owns whether an object bears a cluster's taints, and for how long. NoSchedule ke
 NoExecute also moves those that are there, at once if nothing tolerates it, after `tolerationSeconds` if
 that is how long it is borne. Pure.
 
-Next: `filtering`.
+Next: `hanse_scheduler.decide.filtering`.
 """
 
 from __future__ import annotations

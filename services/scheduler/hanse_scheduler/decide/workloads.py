@@ -4,7 +4,7 @@ Owns the table of them by kind, which annotation speaks about each, and reading 
 StatefulSet is divided only when a policy says so, because its members have names that would exist once per
 cluster. Pure.
 
-Next: `division`.
+Next: `hanse_scheduler.decide.division`.
 """
 
 from __future__ import annotations

@@ -6,7 +6,8 @@ Owns reading the whole object where override policies look at it; everything els
 Concurrency: one event loop. A decision and the world's revisions of what it was made on belong together until
 the next await.
 
-Next: `decision`, the pure function; `reconciler`, which stores what comes out.
+Next: `hanse_scheduler.decide.decision`, the pure function; `hanse_scheduler.placing.reconciler`, which stores
+what comes out.
 """
 
 from __future__ import annotations

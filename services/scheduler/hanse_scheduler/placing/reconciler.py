@@ -7,7 +7,7 @@ again on what is there then.
 Concurrency: one event loop; the controller never gives one path to two tasks. A `Reconciler` belongs to one
 leadership and writes nothing once that is lost.
 
-Next: `world` for what is read, `leading` for who runs this.
+Next: `hanse_scheduler.state.world` for what is read, `hanse_scheduler.leading` for who runs this.
 """
 
 from __future__ import annotations

@@ -1,10 +1,11 @@
 """What the scheduler knows of a cluster, as a value.
 
-Owns `ClusterView`: the parts of the registry's compiled view and API catalogue that a decision depends on,
+Owns `MemberCluster`: the parts of the registry's compiled view and API catalogue that a decision depends on,
 and nothing that changes with a heartbeat. Two equal views lead to equal decisions, so an update that
 leaves the view equal is ignored. Immutable.
 
-Next: `world`, which keeps all views; `filtering`, which judges them.
+Next: `hanse_scheduler.state.world`, which keeps all views; `hanse_scheduler.decide.filtering`, which judges
+them.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ class ClusterTaint:
 
 
 @dataclass(frozen=True, slots=True)
-class ClusterView:
+class MemberCluster:
     """One member cluster. `since` is when it stopped being reachable, in seconds since the epoch; 0 while it
     is."""
 
@@ -59,7 +60,7 @@ class ClusterView:
     reachable: bool = True
 
 
-def view_of(message: Cluster) -> ClusterView:
+def view_of(message: Cluster) -> MemberCluster:
     """Return what matters of the registry's message."""
     name = message.name.rpartition("/")[2]
     labels = dict(message.labels)
@@ -77,7 +78,7 @@ def view_of(message: Cluster) -> ClusterView:
             ),
             0.0,
         )
-    return ClusterView(
+    return MemberCluster(
         name=name,
         state=message.state,
         labels=labels,
@@ -112,7 +113,7 @@ class ClusterTable:
     A cluster that is not in `served` has told nothing yet, which is not the same as serving nothing.
     """
 
-    clusters: Mapping[str, ClusterView]
+    clusters: Mapping[str, MemberCluster]
     served: Mapping[str, frozenset[tuple[str, str]]] = field(default_factory=dict)
     version: int = 0
 
@@ -122,6 +123,6 @@ class ClusterTable:
         return known is None or (group, resource) in known
 
     @classmethod
-    def of(cls, views: Iterable[ClusterView]) -> ClusterTable:
+    def of(cls, views: Iterable[MemberCluster]) -> ClusterTable:
         """Return a table of views whose catalogues are unknown."""
         return cls(clusters={view.name: view for view in sorted(views, key=lambda item: item.name)})

@@ -8,7 +8,8 @@ one, then the older, then by name. All override policies that select it apply, i
 A policy that cannot be compiled keeps its resource selectors: objects that it selects keep what they have.
 Compiled policies are immutable; a `PolicyIndex` belongs to one event loop.
 
-Next: `filtering` for what a placement policy does, `overrides` for the other kind.
+Next: `hanse_scheduler.decide.filtering` for what a placement policy does, `hanse_scheduler.decide.overrides`
+for the other kind.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ Owns the values that the collections keep. They are small on purpose: of an obje
 on, of a sync state three numbers, so that ten thousand objects in a hundred clusters fit into little memory,
 and changes that mean nothing to a decision can be told apart at once. Each stored value is parsed once.
 
-Pure. Next: `world`, which indexes them.
+Pure. Next: `hanse_scheduler.state.world`, which indexes them.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from hanse.store.keys import ObjectKey, parse_cluster, parse_sync_state
 from hanse.well_known import CLUSTER_SELECTOR, GROUP
 from hanse_scheduler.decide.inputs import Observed
 from hanse_scheduler.decide.workloads import WORKLOADS
-from hanse_scheduler.state.clusters import ClusterView, served_by, view_of
+from hanse_scheduler.state.clusters import MemberCluster, served_by, view_of
 from hanse_scheduler.state.policies import (
     OVERRIDE_RESOURCES,
     PLACEMENT_RESOURCES,
@@ -55,7 +55,7 @@ IGNORED: Final = Ignored()
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class ObjectRecord:
     """What decisions depend on of a stored object: `slim` is the object without everything else.
 
     Equal records lead to equal decisions, unless override policies look at the whole object.
@@ -74,7 +74,7 @@ class Record:
 
 
 Served: TypeAlias = frozenset[tuple[str, str]]
-FederatedObject: TypeAlias = Record | PlacementPolicy | OverridePolicy | Ignored
+FederatedObject: TypeAlias = ObjectRecord | PlacementPolicy | OverridePolicy | Ignored
 
 
 def decode_object(kv: KeyValue) -> FederatedObject:
@@ -104,7 +104,7 @@ def decode_sync_state(kv: KeyValue) -> Observed:
     return observed_of(message(SyncState, kv.value))
 
 
-def decode_cluster(kv: KeyValue) -> ClusterView:
+def decode_cluster(kv: KeyValue) -> MemberCluster:
     """Return what decisions depend on of a cluster. Raises ValueError or a HanseError."""
     name = parse_cluster(kv.key)
     view = view_of(message(Cluster, kv.value))
@@ -127,7 +127,7 @@ def observed_of(state: SyncState) -> Observed:
     )
 
 
-def record_of(obj: Object, *, key: ObjectKey) -> Record:
+def record_of(obj: Object, *, key: ObjectKey) -> ObjectRecord:
     """Return the record of a whole object."""
     metadata: Mapping[str, Any] = obj.get("metadata") or {}
     annotations: Mapping[str, str] = metadata.get("annotations") or {}
@@ -144,7 +144,7 @@ def record_of(obj: Object, *, key: ObjectKey) -> Record:
         spec: Mapping[str, Any] = mapping(obj, "spec")
         slim["spec"] = {name: spec[name] for name in _SPEC_FIELDS if name in spec}
     propagates = object_propagates(key.group, key.resource, obj)
-    return Record(
+    return ObjectRecord(
         slim=slim,
         propagates=propagates,
         belongs="" if propagates else belongings.of(key.group, key.resource, obj),

@@ -1,4 +1,5 @@
-"""Everything that the scheduler knows, in memory, indexed for the question "who must be decided anew?".
+"""Everything that the scheduler knows, in memory, indexed for the question "which objects must be decided on
+again?".
 
 Owns the follower of the store, its collections and the indexes over them: objects by kind, placements by
 cluster, contents of namespaces, sync states by object, policies by kind, and the table of clusters.
@@ -9,7 +10,8 @@ that only says "applied", a cluster's heartbeat, an object's data.
 Concurrency: one event loop; the collections' callbacks change everything between two awaits. Which objects a
 changed policy selects may take many turns of the loop to find.
 
-Next: `reconciler`, which decides for a path; `decision` for what a decision needs.
+Next: `hanse_scheduler.placing.reconciler`, which decides for a path; `hanse_scheduler.decide.decision` for
+what a decision needs.
 """
 
 from __future__ import annotations
@@ -43,7 +45,7 @@ from hanse.well_known import GROUP
 from hanse_scheduler.decide.inputs import DecisionInput, Observed
 from hanse_scheduler.decide.workloads import WORKLOADS, shortfall
 from hanse_scheduler.handshake.previous import PreviousPlacement
-from hanse_scheduler.state.clusters import ClusterTable, ClusterView
+from hanse_scheduler.state.clusters import ClusterTable, MemberCluster
 from hanse_scheduler.state.policies import (
     OVERRIDE_RESOURCES,
     PLACEMENT_RESOURCES,
@@ -59,7 +61,7 @@ from hanse_scheduler.state.policies import (
 )
 from hanse_scheduler.state.records import (
     FederatedObject,
-    Record,
+    ObjectRecord,
     Served,
     decode_catalogue,
     decode_cluster,
@@ -123,7 +125,7 @@ class World:
         self.table = ClusterTable(clusters={})
         self.on_dirty: OnDirty | None = None
         self._clock = clock
-        self._records: dict[str, Record] = {}
+        self._records: dict[str, ObjectRecord] = {}
         self._by_kind: dict[tuple[str, str], set[str]] = {}
         self._by_resource: dict[tuple[str, str], set[str]] = {}
         self._placements: dict[str, Stored] = {}
@@ -159,7 +161,7 @@ class World:
         yield from list(self._records)
         yield from [path for path in self._placements if path not in self._records]
 
-    def record(self, path: str) -> Record | None:
+    def record(self, path: str) -> ObjectRecord | None:
         """Return what is known of the object, None if there is none."""
         return self._records.get(path)
 
@@ -205,7 +207,7 @@ class World:
         """Return the placement in force, as new as this process has written or seen it."""
         return self._placements.get(path)
 
-    async def selection(self, path: str, record: Record) -> Selection | None:
+    async def selection(self, path: str, record: ObjectRecord) -> Selection | None:
         """Return the policies that select the object; None if policies changed while that was found out.
 
         An object that very many selectors may select is compared with them in a thread.
@@ -220,7 +222,7 @@ class World:
         found = await asyncio.to_thread(_selection, record, placing, changing, group=group)
         return found if versions == (self._policies.version, self._overrides.version) else None
 
-    def decision_input(self, path: str, record: Record, selection: Selection) -> DecisionInput:
+    def decision_input(self, path: str, record: ObjectRecord, selection: Selection) -> DecisionInput:
         """Return what a decision about the object needs, without override policies."""
         key = ObjectKey.parse(f"{OBJECTS}/{path}")
         stored = self._placements.get(path)
@@ -270,9 +272,9 @@ class World:
         self, key: str, old: FederatedObject | None, new: FederatedObject | None, revision: int
     ) -> None:
         path = path_of(key)
-        if isinstance(new, Record) or isinstance(old, Record):
-            before = old if isinstance(old, Record) else None
-            after = new if isinstance(new, Record) else None
+        if isinstance(new, ObjectRecord) or isinstance(old, ObjectRecord):
+            before = old if isinstance(old, ObjectRecord) else None
+            after = new if isinstance(new, ObjectRecord) else None
             self._index(path, before, after)
             if before != after or len(self._overrides):
                 self._dirty(path, urgent=True)
@@ -285,7 +287,7 @@ class World:
             dropped = self._overrides.set(path, override)
             self._selected_dirty(dropped.head if dropped else None, override.head if override else None)
 
-    def _index(self, path: str, before: Record | None, after: Record | None) -> None:
+    def _index(self, path: str, before: ObjectRecord | None, after: ObjectRecord | None) -> None:
         group, resource = resource_of(path)
         if before is not None and (after is None or after.kind != before.kind):
             _discard(self._by_kind, (group, before.kind), path)
@@ -425,7 +427,7 @@ class World:
         )
 
     def _cluster_changed(
-        self, key: str, _: ClusterView | None, view: ClusterView | None, revision: int
+        self, key: str, _: MemberCluster | None, view: MemberCluster | None, revision: int
     ) -> None:
         name = last_segment(key)
         old = self.table.clusters.get(name)
@@ -461,7 +463,7 @@ class World:
     def _new_table(
         self,
         *,
-        clusters: Mapping[str, ClusterView] | None = None,
+        clusters: Mapping[str, MemberCluster] | None = None,
         served: Mapping[str, frozenset[tuple[str, str]]] | None = None,
     ) -> None:
         self.table = ClusterTable(
@@ -472,7 +474,7 @@ class World:
 
 
 def _selection(
-    record: Record,
+    record: ObjectRecord,
     placing: Iterable[PlacementPolicy],
     changing: Iterable[OverridePolicy],
     *,
@@ -492,7 +494,7 @@ def _title(resource: str, namespace: str, name: str) -> str:
     return f"PlacementPolicy {namespace}/{name}"
 
 
-def _same_but_for_health(old: ClusterView, new: ClusterView) -> bool:
+def _same_but_for_health(old: MemberCluster, new: MemberCluster) -> bool:
     return replace(old, state=new.state, since=new.since, reachable=new.reachable) == new
 
 
