@@ -133,7 +133,7 @@ async def measure(
 
 
 def missing(results: dict[str, Any]) -> bool:
-    """Whether something that was written did not arrive."""
+    """Return whether something that was written did not arrive."""
     compared = [*results.get("single", ()), *results.get("bulk", ())]
     outcomes = [outcome for each in compared for outcome in (each.floor, each.hanse)]
     if "fill" in results:

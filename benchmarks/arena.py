@@ -82,7 +82,7 @@ class Peer:
         await process.stdin.drain()
 
     async def hear(self) -> Any:
-        """Its next answer. Raises `RuntimeError` if it ended."""
+        """Return its next answer. Raises `RuntimeError` if it ended."""
         process = self._process
         assert process is not None
         assert process.stdout is not None

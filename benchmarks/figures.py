@@ -50,7 +50,9 @@ class Call:
 
 
 def percentile(values: Sequence[float], fraction: float) -> float:
-    """The smallest value that at least `fraction` of the values do not exceed (nearest rank); NaN of none."""
+    """Return the smallest value that at least `fraction` of the values do not exceed (nearest rank); NaN of
+    none.
+    """
     if not values:
         return math.nan
     ordered = sorted(values)
@@ -81,6 +83,6 @@ def figures(calls: Sequence[Call], arrivals: Mapping[str, Mapping[str, float]]) 
 
 
 def median_run(runs: Sequence[Figures]) -> Figures:
-    """The run with the median throughput, so that its figures belong together. Raises on no runs."""
+    """Return the run with the median throughput, so that its figures belong together. Raises on no runs."""
     ordered = sorted(runs, key=lambda run: (run.objects, run.per_second))
     return ordered[(len(ordered) - 1) // 2]

@@ -49,7 +49,7 @@ class Writer:
         await asyncio.gather(*(self._send("GET", "/version", None) for _ in range(self._connections)))
 
     async def write(self, method: str, path: str, body: bytes | None) -> str:
-        """One request; the error, or nothing."""
+        """Return one request; the error, or nothing."""
         try:
             return await self._send(method, path, body)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:

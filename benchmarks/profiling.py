@@ -27,7 +27,7 @@ class Profiler:
     """Records services into files in `directory`."""
 
     def __init__(self, services: Sequence[str], directory: Path) -> None:
-        """Raises `ProfilerMissingError`."""
+        """Raise `ProfilerMissingError`."""
         found = shutil.which("py-spy") or shutil.which("py-spy", path=str(Path(sys.executable).parent))
         if found is None:
             raise ProfilerMissingError("--profile needs py-spy: pip install py-spy")

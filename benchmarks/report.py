@@ -32,7 +32,7 @@ MIB = 1 << 20
 def aims(
     *, bulk: Sequence[Comparison], single: Sequence[Comparison], idle: Idle | None, restart: Restart | None
 ) -> list[tuple[str, str, str, bool]]:
-    """(what, figure, aim, whether it is reached) for each aim that was measured."""
+    """Return (what, figure, aim, whether it is reached) for each aim that was measured."""
     found: list[tuple[str, str, str, bool]] = []
     for each in bulk:
         ratio = _ratio(each.hanse.figures.per_second, each.floor.figures.per_second)
@@ -63,7 +63,7 @@ def aims(
 
 
 def print_comparisons(console: Console, title: str, compared: Sequence[Comparison]) -> None:
-    """A table of the floor and Hanse, and one of CPU and memory per process."""
+    """Print a table of the floor and Hanse, and one of CPU and memory per process."""
     table = Table(title=title, title_justify="left")
     for heading in (
         "",
@@ -139,7 +139,7 @@ def print_idle(console: Console, idle: Idle) -> None:
 
 
 def print_restart(console: Console, restart: Restart) -> None:
-    """What the syncer's restart did."""
+    """Print what the syncer's restart did."""
     table = Table(title=f"Restart of the syncer with {restart.objects} objects in sync", title_justify="left")
     table.add_column("what")
     table.add_column("figure", justify="right")
@@ -153,7 +153,7 @@ def print_restart(console: Console, restart: Restart) -> None:
 
 
 def print_aims(console: Console, found: Sequence[tuple[str, str, str, bool]]) -> None:
-    """Which aims are reached."""
+    """Print which aims are reached."""
     table = Table(title="Aims", title_justify="left")
     for heading in ("what", "figure", "aim", ""):
         table.add_column(heading)
@@ -163,7 +163,7 @@ def print_aims(console: Console, found: Sequence[tuple[str, str, str, bool]]) ->
 
 
 def as_json(results: Mapping[str, Any]) -> dict[str, Any]:
-    """All results as plain data; NaN becomes null by the encoder."""
+    """Return all results as plain data; NaN becomes null by the encoder."""
     return {name: _plain(value) for name, value in results.items()}
 
 

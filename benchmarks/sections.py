@@ -110,7 +110,7 @@ async def bulk(arena: Arena, settings: Settings, say: Say) -> list[Comparison]:
 
 
 async def single(arena: Arena, settings: Settings, say: Say) -> list[Comparison]:
-    """One object at a time."""
+    """Return one object at a time."""
     done: dict[tuple[Verb, str], Outcome] = {}
     await _warm_up(arena, settings)
     for where, targets in ((FLOOR, arena.floor), (HANSE, arena.hanse)):
@@ -187,7 +187,7 @@ async def restart(arena: Arena, settings: Settings, say: Say, *, filled: Outcome
 
 
 async def writes(arena: Arena) -> Counter[str]:
-    """Writes that all members have answered since they started, by resource, from their metrics.
+    """Return the writes that all members have answered since they started, by resource, from their metrics.
 
     What a control plane writes by itself all the time is left out: leases, and reviews, which store nothing.
     """
@@ -233,7 +233,7 @@ async def _warm_up(arena: Arena, settings: Settings) -> None:
 
 
 async def _quiet_since(pid: int, *, deadline: float) -> float:
-    """The time since which a process has done next to nothing for `_QUIET_SECONDS`."""
+    """Return the time since which a process has done next to nothing for `_QUIET_SECONDS`."""
     history = [(time.monotonic(), usage.read(pid).cpu)]
     while time.monotonic() < deadline:
         await asyncio.sleep(0.1)

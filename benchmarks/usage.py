@@ -27,7 +27,7 @@ class Usage:
 
 
 def read(pid: int) -> Usage:
-    """What the process has used up to now. Raises OSError if there is none."""
+    """Return what the process has used up to now. Raises OSError if there is none."""
     stat = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     cpu = (int(stat[11]) + int(stat[12])) / _TICKS
     rss = pss = 0

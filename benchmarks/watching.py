@@ -65,7 +65,7 @@ class Arrivals:
         return version
 
     async def expect(self, arrival: Arrival, count: int, seconds: float) -> dict[str, dict[str, float]]:
-        """What arrived, once all did or the time is over; it is forgotten here then."""
+        """Return what arrived, once all did or the time is over; it is forgotten here then."""
         seen = self._seen[arrival]
         try:
             async with asyncio.timeout(seconds):

@@ -55,15 +55,15 @@ class Step:
         return ARRIVAL[self.verb], self.batch, "" if self.verb == "delete" else self.round
 
     def names(self) -> list[str]:
-        """Names of all objects, in the order in which they are written."""
+        """Return names of all objects, in the order in which they are written."""
         return [f"{self.batch}-{number:05d}" for number in range(self.count)]
 
     def body(self, name: str) -> bytes | None:
-        """What is sent for the object `name`; None for a deletion."""
+        """Return what is sent for the object `name`; None for a deletion."""
         return None if self.verb == "delete" else config_map(name, self.namespace, self.round)
 
     def request(self, name: str) -> tuple[str, str]:
-        """(method, path) for the object `name`."""
+        """Return (method, path) for the object `name`."""
         collection = f"/api/v1/namespaces/{self.namespace}/configmaps"
         if self.verb == "create":
             return "POST", collection
@@ -83,13 +83,13 @@ class Load:
 
     @classmethod
     def decoded(cls, line: bytes) -> Self:
-        """The opposite of `encoded`."""
+        """Return the opposite of `encoded`."""
         values: dict[str, Any] = orjson.loads(line)
         return cls(Step(**values["step"]), tuple(Target(**target) for target in values["targets"]))
 
 
 def config_map(name: str, namespace: str, round_: str) -> bytes:
-    """A ConfigMap whose data is 1 KiB."""
+    """Return a ConfigMap whose data is 1 KiB."""
     payload = (round_ * PAYLOAD_BYTES)[: PAYLOAD_BYTES - len("roundpayload") - len(round_)]
     return orjson.dumps(
         {

@@ -39,7 +39,7 @@ PLUGINS = ("protoc-gen-go", "protoc-gen-go-grpc", "protoc-gen-es", "protoc")
 
 
 def generate(target: Path) -> None:
-    """Writes the generated code to `target`, a folder that becomes the package ``hanse.api``."""
+    """Write the generated code to `target`, a folder that becomes the package ``hanse.api``."""
     sources = sorted(str(path) for path in PROTOS.rglob("*.proto"))
     includes = [str(PROTOS), str(files("grpc_tools") / "_proto"), sysconfig.get_paths()["purelib"]]
     os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
@@ -78,7 +78,7 @@ def generate(target: Path) -> None:
 
 @contextmanager
 def workspace() -> Iterator[Path]:
-    """A folder for buf: the protos, and beside them those of google/api that they import."""
+    """Provide a folder for buf: the protos, and beside them those of google/api that they import."""
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         shutil.copy(ROOT / "buf.yaml", folder)
@@ -91,13 +91,13 @@ def workspace() -> Iterator[Path]:
 
 
 def buf(folder: Path, *words: str) -> int:
-    """Runs buf in a workspace; returns its exit status."""
+    """Run buf in a workspace; returns its exit status."""
     program = Path(sys.executable).parent / "buf"
     return subprocess.run([program, *words], cwd=folder, check=False).returncode
 
 
 def lint() -> int:
-    """Runs ``buf lint`` and ``buf breaking`` against the last release; returns the exit status."""
+    """Run ``buf lint`` and ``buf breaking`` against the last release; returns the exit status."""
     with workspace() as folder:
         against = ("--against", str(BASELINE), "--exclude-imports")
         return buf(folder, "lint") or buf(folder, "breaking", "protos", *against)
@@ -118,13 +118,13 @@ def clients(folder: Path) -> int:
 
 
 def release() -> int:
-    """Makes the contracts of now those of the last release; returns the exit status."""
+    """Make the contracts of now those of the last release; returns the exit status."""
     with workspace() as folder:
         return buf(folder, "build", "protos", "--exclude-source-info", "--output", str(BASELINE))
 
 
 def has_service(generated: Path) -> bool:
-    """Whether the proto file behind a generated ``_pb2_grpc`` file defines a service."""
+    """Return whether the proto file behind a generated ``_pb2_grpc`` file defines a service."""
     stem = generated.name.split("_pb2_grpc")[0]
     source = PROTOS / "hanse" / "api" / generated.parent / f"{stem}.proto"
     return any(line.startswith("service ") for line in source.read_text().splitlines())
@@ -147,7 +147,7 @@ def differences(left: Path, right: Path) -> list[str]:
 
 
 def main() -> None:
-    """Generates in place, with ``--check`` compares and exits 1 on a difference; the rest is above."""
+    """Generate in place, with ``--check`` compares and exits 1 on a difference; the rest is above."""
     if sys.argv[1:] == ["--lint"]:
         raise SystemExit(lint())
     if sys.argv[1:] == ["--release"]:

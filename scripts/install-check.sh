@@ -75,6 +75,18 @@ while read -r python version; do
   step "hanse apply" "$hanse" apply -f "$root/examples/shop"
   says "hanse get" web "$hanse" get deployments -n shop
   says "hanse explain" "replicas" "$hanse" explain deploy/web -n shop
+  # The client alone, for who uses a federation that runs elsewhere.
+  client=$work/client-$version
+  step "making a virtual environment" "$python" -m venv "$client"
+  step "pip install of the client" "$client/bin/pip" install --quiet --disable-pip-version-check \
+    ${PINNED:+--constraint="$root/requirements.lock"} "$wheel"
+  step "pip check of the client" "$client/bin/pip" check
+  says "hanse clusters of the client" eu-west "$client/bin/hanse" clusters
+  says "hanse explain of the client" "replicas" "$client/bin/hanse" explain deploy/web -n shop
+  says "hanse up of the client" "pip install 'hanse\[local\]'" sh -c "! '$client/bin/hanse' up"
+  says "kubefed init of the client" "pip install 'hanse\[server\]'" sh -c "! '$client/bin/kubefed' init hanse --dry-run"
+  size="$(du -sm "$client" | cut -f1) of $(du -sm "$venv" | cut -f1) MB"
+  rm -rf "$client"
   # What is applied to a host cluster is what deploy/k8s has, out of the wheel alone.
   if command -v kubectl >/dev/null; then
     for overlay in single ha air-gapped host-member; do
@@ -96,5 +108,5 @@ while read -r python version; do
   step "hanse down" "$hanse" down $data
   hanse=
   rm -rf "$work/data" "$venv"
-  echo "Python $version ($python): installed,$initialized a federation ran, and it ended, in $(($(date +%s) - began)) s"
+  echo "Python $version ($python): installed,$initialized a federation ran, the client alone ($size) used it, and it ended, in $(($(date +%s) - began)) s"
 done <"$work/pythons"

@@ -48,15 +48,17 @@ def closure(requirements: Iterable[str]) -> dict[str, str]:
 
 
 def render(versions: dict[str, str]) -> str:
-    """The lock file."""
+    """Return the lock file."""
     return HEADER + "".join(f"{name}=={version}\n" for name, version in versions.items())
 
 
 def main() -> None:
     """Locks, or with ``--check`` compares."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    local = project["project"]["optional-dependencies"]["local"]
-    runtime = [*project["project"]["dependencies"], *local, *BUILD]
+    extras = project["project"]["optional-dependencies"]
+    own = f"{project['project']['name']}["
+    added = [text for name in ("server", "local") for text in extras[name] if not text.startswith(own)]
+    runtime = [*project["project"]["dependencies"], *added, *BUILD]
     development = [*runtime, *project["dependency-groups"]["dev"]]
     files = {
         ROOT / "requirements.lock": render(closure(runtime)),

@@ -19,9 +19,10 @@ case $1 in
     python3 -m venv /opt/build
     python3 -m venv --without-pip /opt/hanse
     printf 'hatchling\ncyclonedx-python-lib\n' | pip_install /opt/build/bin/python requirements-dev.lock
-    # The dependencies of the services: without the extras, so without an etcd.
+    # The dependencies of the services: without the extra `local`, so without an etcd.
     /opt/build/bin/python -c 'import tomllib
-print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["dependencies"], sep="\n")' |
+project = tomllib.load(open("pyproject.toml", "rb"))["project"]
+print(*project["dependencies"], *project["optional-dependencies"]["server"], sep="\n")' |
       pip_install /opt/hanse/bin/python requirements.lock /out/dependencies
     rm -f /opt/hanse/bin/*ctivate*
     cp -a /opt/hanse/. /out/dependencies/opt/hanse/

@@ -34,8 +34,8 @@ from hanse.security.keyring import create_key_file
 from hanse.store.admin import checkup
 from hanse_install import keys
 from hanse_install.kubectl import Kubectl, Manifest
-from hanse_install.options import Options
-from hanse_install.record import Record
+from hanse_install.options import InitOptions
+from hanse_install.record import InstallationRecord
 
 FOLDER = "backups"
 KEY = "backup.key"
@@ -78,7 +78,9 @@ class Etcd:
 
 
 @contextmanager
-def reached(kubectl: Kubectl, record: Record, options: Options, directory: Path) -> Iterator[Etcd]:
+def reached(
+    kubectl: Kubectl, record: InstallationRecord, options: InitOptions, directory: Path
+) -> Iterator[Etcd]:
     """Etcd, for as long as the block lasts. Raises HanseError if no member can be reached."""
     own = directory / "etcd"
     root = TlsFiles(keys.etcd_authority(directory, options), own / "etcd-root.crt", own / "etcd-root.key")
@@ -132,14 +134,18 @@ def check(etcd: Etcd, manifests: Iterable[Manifest]) -> None:
 
 
 def _quota(manifests: Iterable[Manifest]) -> int:
-    """What the apiserver is told of etcd's quota, for an etcd that does not tell it itself; 0 is unknown."""
+    """Return what the apiserver is told of etcd's quota, for an etcd that does not tell it itself; 0 is
+    unknown.
+    """
     for each in manifests:
         if each["kind"] == "ConfigMap" and (value := each.get("data", {}).get(_QUOTA)):
             return whole_number(str(value)) or 0
     return 0
 
 
-def take(etcd: Etcd, record: Record, options: Options, directory: Path, wanted: Backups) -> Path:
+def take(
+    etcd: Etcd, record: InstallationRecord, options: InitOptions, directory: Path, wanted: Backups
+) -> Path:
     """Make a new backup; return where it is. Raises HanseError, and then there is none."""
     folder = (wanted.folder or directory / FOLDER).absolute()
     if wanted.passphrase_file is None and wanted.key_file is None and not os.environ.get(VARIABLE):

@@ -24,8 +24,8 @@ from hanse.errors import (
 from hanse.well_known import GROUP
 from hanse_install.keys import digests
 from hanse_install.kubectl import Kubectl, Manifest, documents
-from hanse_install.options import ZONE, Options
-from hanse_install.record import LABEL, Record
+from hanse_install.options import ZONE, InitOptions
+from hanse_install.record import LABEL, InstallationRecord
 from hanse_install.stages import reference
 
 _VERBS = ("get", "create", "patch", "delete")
@@ -34,7 +34,9 @@ _NOT_NAMESPACED = frozenset({"Namespace", "PriorityClass", "ClusterRole", "Clust
 
 
 def host_answers(kubectl: Kubectl) -> str:
-    """The version of the host cluster. Raises HanseError if it does not answer, or is a federation itself."""
+    """Return the version of the host cluster. Raises HanseError if it does not answer, or is a federation
+    itself.
+    """
     try:
         version = json.loads(kubectl.run("get", "--raw", "/version", "--request-timeout=5s", seconds=30))
         groups = json.loads(kubectl.run("get", "--raw", "/apis", "--request-timeout=5s", seconds=30))
@@ -72,7 +74,7 @@ def _denied(kubectl: Kubectl, what: str) -> PermissionDeniedError:
 
 
 def plural(kind: str) -> str:
-    """The resource of a kind, of those that are in deploy/k8s."""
+    """Return the resource of a kind, of those that are in deploy/k8s."""
     lower = kind.lower()
     if lower.endswith("y"):
         return f"{lower.removesuffix('y')}ies"
@@ -80,7 +82,7 @@ def plural(kind: str) -> str:
 
 
 def reviews(manifests: Iterable[Manifest], namespace: str) -> list[Manifest]:
-    """A SelfSubjectAccessReview for each verb and kind, and for the search of records."""
+    """Return a SelfSubjectAccessReview for each verb and kind, and for the search of records."""
     asked: dict[tuple[str, str, str, str], None] = {("", "configmaps", "list", ""): None}
     for each in manifests:
         group = each["apiVersion"].rpartition("/")[0]
@@ -124,23 +126,27 @@ def rights(kubectl: Kubectl, manifests: Iterable[Manifest], namespace: str) -> N
         raise _denied(kubectl, f"not allowed: {words}")
 
 
-def records(kubectl: Kubectl) -> list[Record]:
-    """All installations in the host cluster."""
-    return [Record.of(each) for each in kubectl.items("configmaps", "--all-namespaces", "-l", LABEL)]
+def records(kubectl: Kubectl) -> list[InstallationRecord]:
+    """Return all installations in the host cluster."""
+    return [
+        InstallationRecord.of(each) for each in kubectl.items("configmaps", "--all-namespaces", "-l", LABEL)
+    ]
 
 
-def of_federation(found: Sequence[Record], federation: str, namespace: str | None) -> Record | None:
-    """The installation of that name; None if there is none and the name and the namespace are free.
+def of_federation(
+    found: Sequence[InstallationRecord], federation: str, namespace: str | None
+) -> InstallationRecord | None:
+    """Return the installation of that name; None if there is none and the name and the namespace are free.
 
     Raises FailedPreconditionError if one of them is taken.
     """
-    own: Record | None = None
+    own: InstallationRecord | None = None
     for each in found:
         if each.federation == federation:
             if namespace not in {None, each.namespace}:
                 raise FailedPreconditionError(
                     f"this host cluster has a federation {federation} already, in namespace "
-                    f"{each.namespace}: leave --federation-system-namespace away to go on with it, or choose "
+                    f"{each.namespace}: omit --federation-system-namespace to continue with it, or choose "
                     "another name"
                 )
             own = each
@@ -154,7 +160,7 @@ def of_federation(found: Sequence[Record], federation: str, namespace: str | Non
     return own
 
 
-def same_authority(record: Record, directory: Path) -> None:
+def same_authority(record: InstallationRecord, directory: Path) -> None:
     """Raise FailedPreconditionError if a federation was made with other keys than those in the directory."""
     known = digests(directory)
     if record.authority not in known:
@@ -166,7 +172,7 @@ def same_authority(record: Record, directory: Path) -> None:
 
 
 def existing(kubectl: Kubectl, manifests: Sequence[Manifest]) -> list[Manifest]:
-    """Those of the objects that the host cluster has."""
+    """Return those of the objects that the host cluster has."""
     references = [_bare(each) for each in manifests]
     answer = kubectl.json("get", "-f", "-", "--ignore-not-found", stdin=documents(references)) or {}
     found: list[Manifest] = answer.get("items", [answer] if answer.get("kind") else [])
@@ -178,8 +184,11 @@ def _bare(manifest: Manifest) -> Manifest:
     return {"apiVersion": manifest["apiVersion"], "kind": manifest["kind"], "metadata": meta}
 
 
-def kept(there: Iterable[Manifest], record: Record | None, others: Iterable[Record]) -> Iterator[str]:
-    """What is there, is not this installation's, and may stay: the namespace, and what another one made.
+def kept(
+    there: Iterable[Manifest], record: InstallationRecord | None, others: Iterable[InstallationRecord]
+) -> Iterator[str]:
+    """Yield what is there, is not this installation's, and may stay: the namespace, and what another one
+    made.
 
     Raises FailedPreconditionError for anything else that is in the way.
     """
@@ -198,8 +207,8 @@ def kept(there: Iterable[Manifest], record: Record | None, others: Iterable[Reco
             )
 
 
-def storage(kubectl: Kubectl, options: Options) -> Iterator[str]:
-    """What to warn of about volumes. Raises FailedPreconditionError for a StorageClass that does not
+def storage(kubectl: Kubectl, options: InitOptions) -> Iterator[str]:
+    """Yield what to warn of about volumes. Raises FailedPreconditionError for a StorageClass that does not
     exist."""
     if options.endpoints or options.etcd_persistent_storage is False:
         return
@@ -233,7 +242,7 @@ def members_unchanged(there: Iterable[Manifest], manifests: Iterable[Manifest]) 
     if now is not None and wanted is not None and now != wanted:
         raise FailedPreconditionError(
             f"etcd has {now} {'member' if now == 1 else 'members'} and would get {wanted}, which a number of "
-            "replicas does not make: take a backup (--backup-dir), take the federation out and make it anew "
+            "replicas does not make: take a backup (--backup-dir), take the federation out and make it again "
             "with --restore-from (docs/install.md, From single to ha)"
         )
 
@@ -264,13 +273,13 @@ def _volumes(claims: Sequence[tuple[str, str]]) -> str:
     return ", ".join(f"{size} {kind}".strip() for size, kind in claims) or "none"
 
 
-def same_store(options: Options, record: Record) -> None:
+def same_store(options: InitOptions, record: InstallationRecord) -> None:
     """Raise FailedPreconditionError for what an installation cannot become by another run."""
-    before = Options(record.federation).over(record.options)
+    before = InitOptions(record.federation).over(record.options)
     if bool(options.endpoints) != bool(before.endpoints):
         raise FailedPreconditionError(
             "this federation would get another etcd, without what is in the one that it has: leave "
-            "--etcd-servers as it was, or copy the data over first and install anew (docs/operations.md, "
+            "--etcd-servers as it was, or copy the data over first and install again (docs/operations.md, "
             "Backup)"
         )
     if (options.dns_zone_name or ZONE) != (before.dns_zone_name or ZONE):

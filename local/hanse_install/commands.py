@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hanse_install.options import NAMESPACE, OVERLAYS, ZONE, Options, check, without_meaning
+from hanse_install.options import NAMESPACE, OVERLAYS, ZONE, InitOptions, check, without_meaning
 
 if TYPE_CHECKING:
     from hanse_install.installing import Run
@@ -81,7 +81,7 @@ def _host(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _installed(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Flags that change what is installed."""
+    """Return flags that change what is installed."""
     for option in reversed(
         (
             click.option(
@@ -126,7 +126,7 @@ def _installed(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _of_v1(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Flags of Federation v1 that mean nothing here; each gets a warning."""
+    """Return flags of Federation v1 that mean nothing here; each gets a warning."""
     for name in ("--dns-provider", "--dns-provider-config", "--credentials-kubeconfig"):
         function = click.option(name, hidden=True)(function)
     function = _flag("--apiserver-enable-basic-auth", "", hidden=True)(function)
@@ -207,8 +207,8 @@ def init(
         raise click.UsageError("give --skip-backup, or what is for a backup, not both")
     if restore_from and dry_run:
         raise click.UsageError("--dry-run shows what is applied, which --restore-from does not change")
-    known = {field.name for field in fields(Options)}
-    options = Options(federation, **{name: value for name, value in given.items() if name in known})
+    known = {field.name for field in fields(InitOptions)}
+    options = InitOptions(federation, **{name: value for name, value in given.items() if name in known})
     check(options)
     for line in without_meaning(given, options.dns_zone_name or ZONE):
         _say(f"warning: {line}")
@@ -235,8 +235,8 @@ def init(
     install(options, run)
 
 
-def _planned(options: Options, run: Run) -> str:
-    """What would be applied, as YAML. The host cluster is asked if one is named."""
+def _planned(options: InitOptions, run: Run) -> str:
+    """Return what would be applied, as YAML. The host cluster is asked if one is named."""
     from hanse_install import overlay
     from hanse_install.installing import plan
     from hanse_install.kubectl import require
@@ -285,13 +285,13 @@ def deinit(
     """Take FEDERATION out of its host cluster: all that init made, and nothing else."""
     from hanse_install import keys
     from hanse_install.kubectl import Kubectl
-    from hanse_install.removing import Removal, remove
+    from hanse_install.removing import Uninstallation, remove
 
     if unjoin and force:
         raise click.UsageError("give --unjoin or --force, not both")
     remove(
         federation,
-        Removal(
+        Uninstallation(
             Kubectl(kubeconfig, context),
             directory=keys_directory or keys.default_directory(federation),
             say=_say,
@@ -305,5 +305,5 @@ def deinit(
 
 
 def commands() -> Sequence[click.Command]:
-    """The commands for the entry point groups `hanse.commands` and `kubefed.commands`."""
+    """Return the commands for the entry point groups `hanse.commands` and `kubefed.commands`."""
     return [init, deinit]

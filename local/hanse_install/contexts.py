@@ -27,7 +27,7 @@ CLIENT = "client.toml"
 
 
 def read(kubectl: Kubectl) -> Config:
-    """The kubeconfig, all files of it as one. Raises ConfigError for one that kubectl cannot read."""
+    """Return the kubeconfig, all files of it as one. Raises ConfigError for one that kubectl cannot read."""
     if kubectl.kubeconfig and not Path(kubectl.kubeconfig).is_file():
         raise ConfigError(
             f"there is no kubeconfig {kubectl.kubeconfig}: name one that is there with --kubeconfig"
@@ -61,7 +61,9 @@ def _entry(config: Config, kind: str, name: str) -> Mapping[str, Any] | None:
 
 
 def authority_of(config: Config, context: str) -> bytes:
-    """The authority (PEM) of a context's cluster; empty if it has none, or there is no such context."""
+    """Return the authority (PEM) of a context's cluster; empty if it has none, or there is no such
+    context.
+    """
     entry = _entry(config, "contexts", context)
     cluster = _entry(config, "clusters", str(entry.get("cluster", ""))) if entry else None
     if not cluster:

@@ -21,10 +21,10 @@ from hanse.errors import ConfigError, DeadlineError, FailedPreconditionError, Ha
 from hanse_install import backups, checks, contexts, keys, overlay, restoring
 from hanse_install.backups import Backups, UnfitError
 from hanse_install.kubectl import Kubectl, Manifest, require
-from hanse_install.options import NAMESPACE, ZONE, Options, check
-from hanse_install.record import Record, union
-from hanse_install.stages import Stage, identity, job_digest, reference, stages
-from hanse_install.waiting import Waiting
+from hanse_install.options import NAMESPACE, ZONE, InitOptions, check
+from hanse_install.record import InstallationRecord, union
+from hanse_install.stages import RolloutStage, identity, job_digest, reference, stages
+from hanse_install.waiting import RolloutWait
 
 Say = Callable[[str], None]
 
@@ -48,13 +48,13 @@ class Run:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class InstallPlan:
     """What the checks have found."""
 
-    options: Options
+    options: InitOptions
     manifests: tuple[Manifest, ...]
-    record: Record | None
-    others: tuple[Record, ...]
+    record: InstallationRecord | None
+    others: tuple[InstallationRecord, ...]
     kept: tuple[str, ...]
 
     @property
@@ -63,7 +63,7 @@ class Plan:
         return self.options.namespace or NAMESPACE
 
 
-def plan(options: Options, run: Run, *, changing: bool = True) -> Plan:
+def plan(options: InitOptions, run: Run, *, changing: bool = True) -> InstallPlan:
     """Check everything, change nothing. Raises HanseError with the remedy. Not `changing` needs no image."""
     require()
     config = contexts.read(run.kubectl)
@@ -99,10 +99,10 @@ def plan(options: Options, run: Run, *, changing: bool = True) -> Plan:
     if options.endpoints and run.etcd_check:
         known = keys.etcd_authority(run.directory, options)
         checks.etcd_answers(options.endpoints, run.etcd_ca or (known if known.is_file() else None))
-    return Plan(options=options, manifests=tuple(manifests), record=record, others=others, kept=kept)
+    return InstallPlan(options=options, manifests=tuple(manifests), record=record, others=others, kept=kept)
 
 
-def install(options: Options, run: Run) -> str:
+def install(options: InitOptions, run: Run) -> str:
     """Make the federation, or what is to be another of it; return the address of its Kubernetes API."""
     if run.restore_from is None:
         return _install(plan(options, run), run, None)
@@ -124,7 +124,7 @@ def install(options: Options, run: Run) -> str:
         return _install(found, run, restored)
 
 
-def _install(found: Plan, run: Run, restored: restoring.Restored | None) -> str:
+def _install(found: InstallPlan, run: Run, restored: restoring.RestoredVolumes | None) -> str:
     options = found.options
     say, namespace = run.say, found.namespace
     secrets = keys.made(run.directory, found.options, etcd_ca=run.etcd_ca)
@@ -136,7 +136,7 @@ def _install(found: Plan, run: Run, restored: restoring.Restored | None) -> str:
     )
     if found.record is not None and upgrade:
         _secure(found, found.record, run)
-    record = Record(
+    record = InstallationRecord(
         federation=options.federation,
         namespace=namespace,
         authority=digest,
@@ -151,7 +151,7 @@ def _install(found: Plan, run: Run, restored: restoring.Restored | None) -> str:
     namespaces = [each for each in found.manifests if each["kind"] == "Namespace"]
     run.kubectl.apply(namespaces, force=run.force_conflicts)
     run.kubectl.apply([record.manifest()])
-    waiting = Waiting(run.kubectl, namespace, time.monotonic() + run.wait_timeout, say, poll=run.poll)
+    waiting = RolloutWait(run.kubectl, namespace, time.monotonic() + run.wait_timeout, say, poll=run.poll)
     first, *rest = stages(found.manifests)
     run.kubectl.apply([*secrets, *first.manifests], force=run.force_conflicts)
     if restored is not None:
@@ -177,7 +177,7 @@ def _install(found: Plan, run: Run, restored: restoring.Restored | None) -> str:
     return server
 
 
-def _secure(found: Plan, record: Record, run: Run) -> None:
+def _secure(found: InstallPlan, record: InstallationRecord, run: Run) -> None:
     """Before an upgrade: see that etcd is fit for it, and take a backup. Raises HanseError, and then nothing
     of the host cluster is changed."""
     wanted, changes = run.backups, _changes_image(found)
@@ -203,14 +203,16 @@ def _secure(found: Plan, record: Record, run: Run) -> None:
         ) from error
 
 
-def _changes_image(found: Plan) -> bool:
+def _changes_image(found: InstallPlan) -> bool:
     before = found.record.options if found.record else {}
     now = found.options.said()
     return any(now.get(name) != before.get(name) for name in ("image", "etcd_image"))
 
 
-def _stage(run: Run, waiting: Waiting, stage: Stage, record: Record) -> Record:
-    """Apply a stage and wait for it. A Job that is done is left away: Kubernetes has forgotten it."""
+def _stage(
+    run: Run, waiting: RolloutWait, stage: RolloutStage, record: InstallationRecord
+) -> InstallationRecord:
+    """Apply a stage and wait for it. A Job that is done is omitted: Kubernetes has forgotten it."""
     jobs = {each["metadata"]["name"]: each for each in stage.manifests if each["kind"] == "Job"}
     digests = {name: job_digest(job) for name, job in jobs.items()}
     done = {name for name, digest in digests.items() if record.jobs.get(name) == digest}
@@ -224,7 +226,9 @@ def _stage(run: Run, waiting: Waiting, stage: Stage, record: Record) -> Record:
     return replace(record, jobs={**record.jobs, **digests})
 
 
-def _prune(run: Run, record: Record, wanted: Sequence[Manifest], *, seconds: float) -> Record:
+def _prune(
+    run: Run, record: InstallationRecord, wanted: Sequence[Manifest], *, seconds: float
+) -> InstallationRecord:
     """Remove what an earlier run has made and this one does not ask for, such as a ConfigMap's older
     content."""
     names = {(reference(each), each["metadata"].get("namespace", "")) for each in wanted}
@@ -239,8 +243,10 @@ def _prune(run: Run, record: Record, wanted: Sequence[Manifest], *, seconds: flo
     return replace(record, objects=tuple(each for each in record.objects if each not in gone))
 
 
-def _server(run: Run, waiting: Waiting, options: Options, namespace: str) -> str:
-    """The URL at which the Kubernetes API is reached from outside. Waits for a load balancer's address."""
+def _server(run: Run, waiting: RolloutWait, options: InitOptions, namespace: str) -> str:
+    """Return the URL at which the Kubernetes API is reached from outside. Waits for a load balancer's
+    address.
+    """
     host, port = options.address
     while True:
         service = run.kubectl.json("get", "service", "hanse-api", "-n", namespace)

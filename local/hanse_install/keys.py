@@ -22,7 +22,7 @@ from hanse.security.pki import CertificateAuthority
 from hanse.security.rotation import past
 from hanse.security.subject import certificates_of
 from hanse_install.kubectl import Kubectl
-from hanse_install.options import NAMESPACE, Options
+from hanse_install.options import NAMESPACE, InitOptions
 from hanse_install.stages import Manifest
 
 _ETCD_OWN = frozenset({"hanse-etcd-server", "hanse-etcd-peer"})
@@ -32,12 +32,12 @@ SERVERS_CA = Path("etcd") / "servers-ca.crt"
 
 
 def default_directory(federation: str) -> Path:
-    """Where they are unless --keys-directory says otherwise."""
+    """Return where they are unless --keys-directory says otherwise."""
     return Path.home() / ".hanse" / "federations" / federation
 
 
 def authority(directory: Path) -> bytes:
-    """The certificate (PEM) of the federation's authority; empty if there is none yet."""
+    """Return the certificate (PEM) of the federation's authority; empty if there is none yet."""
     try:
         return (directory / "ca.crt").read_bytes()
     except OSError:
@@ -49,25 +49,28 @@ def digest(certificate: bytes) -> str:
     return hashlib.sha256(certificate.strip()).hexdigest()
 
 
-def etcd_authority(directory: Path, options: Options) -> Path:
-    """The file with the authority of etcd's own certificates: what --etcd-ca named last, for an etcd of the
-    user's, else that of the installation."""
+def etcd_authority(directory: Path, options: InitOptions) -> Path:
+    """Return the file with the authority of etcd's own certificates: what --etcd-ca named last, for an etcd
+    of the user's, else that of the installation.
+    """
     said = directory / SERVERS_CA
     return said if options.endpoints and said.is_file() else directory / "etcd" / "ca.crt"
 
 
 def issuing(directory: Path) -> bytes:
-    """The certificate (PEM) of the federation's authority that issues; empty if there is none."""
+    """Return the certificate (PEM) of the federation's authority that issues; empty if there is none."""
     return CertificateAuthority.read(directory).pair.cert_pem if authority(directory) else b""
 
 
 def digests(directory: Path) -> frozenset[str]:
-    """All by which a federation may be known: one whose authority was replaced has the old id in places."""
+    """Return all by which a federation may be known: one whose authority was replaced has the old id in
+    places.
+    """
     return frozenset(map(digest, (*certificates_of(authority(directory)), *past(directory))))
 
 
-def made(directory: Path, options: Options, *, etcd_ca: Path | None) -> list[Manifest]:
-    """The Secrets, issuing what is missing or near its end. Raises ConfigError."""
+def made(directory: Path, options: InitOptions, *, etcd_ca: Path | None) -> list[Manifest]:
+    """Return the Secrets, issuing what is missing or near its end. Raises ConfigError."""
     host, _ = options.address
     found = [
         each
@@ -121,12 +124,12 @@ def check(kubectl: Kubectl, directory: Path, namespace: str) -> None:
 
 
 def share_a_key(ours: bytes, theirs: bytes) -> bool:
-    """Whether two rings are of one installation: neither was ever replaced as a whole."""
+    """Return whether two rings are of one installation: neither was ever replaced as a whole."""
     return not set(ours.split()).isdisjoint(theirs.split())
 
 
 def _has(ours: bytes, theirs: bytes, *, ring: bool) -> bool:
-    """Whether a file has what the Secret has: all of its keys, or the same certificate."""
+    """Return whether a file has what the Secret has: all of its keys, or the same certificate."""
     return set(theirs.split()) <= set(ours.split()) if ring else ours == theirs
 
 
@@ -135,5 +138,5 @@ def _escaped(file: str) -> str:
 
 
 def names(manifests: Iterable[Manifest]) -> list[str]:
-    """Names of Secrets."""
+    """Return names of Secrets."""
     return [each["metadata"]["name"] for each in manifests]

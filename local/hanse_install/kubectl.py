@@ -60,11 +60,11 @@ class Kubectl:
     context: str = ""
 
     def to(self, context: str) -> Kubectl:
-        """The same kubeconfig with another context."""
+        """Return the same kubeconfig with another context."""
         return Kubectl(self.kubeconfig, context)
 
     def run(self, *arguments: str, stdin: str = "", seconds: float = 120) -> str:
-        """What kubectl writes to its standard output. Raises HanseError with what it complains of."""
+        """Return what kubectl writes to its standard output. Raises HanseError with what it complains of."""
         try:
             done = subprocess.run(
                 self.command(*arguments),
@@ -106,12 +106,12 @@ class Kubectl:
         return command
 
     def json(self, *arguments: str, stdin: str = "") -> Any:
-        """What kubectl answers as JSON; None if it answers nothing."""
+        """Return what kubectl answers as JSON; None if it answers nothing."""
         answer = self.run(*arguments, "-o", "json", f"--request-timeout={REQUEST_SECONDS}s", stdin=stdin)
         return json.loads(answer) if answer.strip() else None
 
     def items(self, *arguments: str) -> list[Manifest]:
-        """The items of a list."""
+        """Return the items of a list."""
         answer = self.json("get", *arguments) or {}
         found: list[Manifest] = answer.get("items", [])
         return found
@@ -162,7 +162,7 @@ def require() -> None:
 
 
 def complaint(arguments: Sequence[str], stderr: str) -> HanseError:
-    """What kubectl complained of, as the error that it is."""
+    """Return what kubectl complained of, as the error that it is."""
     lines = [line.strip() for line in stderr.splitlines() if line.strip()]
     told = [line for line in lines if not _NOISE.match(line)] or lines
     text = "; ".join(dict.fromkeys(told)).removeprefix("error: ") or "it says nothing"

@@ -43,7 +43,7 @@ _IMAGE = re.compile(r"[\w.-]+(:\d+)?(/[\w.-]+)*(:[\w][\w.-]{0,127})?(@sha256:[0-
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
+class InitOptions:
     """What init is told. None is what nobody said: then it is as the overlay has it."""
 
     federation: str
@@ -92,19 +92,19 @@ class Options:
         """The node selector."""
         return dict(_pairs(self.node_selector, "--node-selector"))
 
-    def over(self, remembered: Mapping[str, Any]) -> Options:
-        """These options, with what is remembered where nothing was said."""
+    def over(self, remembered: Mapping[str, Any]) -> InitOptions:
+        """Return these options, with what is remembered where nothing was said."""
         known = {field.name for field in fields(self)} & remembered.keys() - {"federation"}
         unsaid = {name: remembered[name] for name in known if getattr(self, name) is None}
         return replace(self, **unsaid)
 
     def said(self) -> dict[str, Any]:
-        """What was said, to be remembered."""
+        """Return what was said, to be remembered."""
         found = {field.name: getattr(self, field.name) for field in fields(self)}
         return {name: value for name, value in found.items() if value is not None}
 
 
-def check(options: Options) -> None:
+def check(options: InitOptions) -> None:
     """Raise ConfigError, naming the flag, for what cannot be."""
     check_names(options.federation, options.dns_zone_name or ZONE)
     for flag, value, known in (
@@ -133,7 +133,7 @@ def check(options: Options) -> None:
     _ = options.selector, list(settings(options))
 
 
-def _check_images(options: Options) -> None:
+def _check_images(options: InitOptions) -> None:
     for flag, image in (("--image", options.image), ("--etcd-image", options.etcd_image)):
         if image is None or "@" in image:
             continue
@@ -144,7 +144,7 @@ def _check_images(options: Options) -> None:
             )
 
 
-def _check_etcd(options: Options) -> None:
+def _check_etcd(options: InitOptions) -> None:
     if "http://" in (options.etcd_servers or ""):
         raise ConfigError(
             "--etcd-servers has http://, and services talk to etcd by TLS with certificates of their own: "
@@ -156,16 +156,14 @@ def _check_etcd(options: Options) -> None:
             raise ConfigError(f"--etcd-servers {endpoint} is no address: write https://HOST:PORT,...")
     own = (options.etcd_pv_capacity, options.etcd_pv_storage_class, options.etcd_image)
     if options.endpoints and (any(own) or options.etcd_persistent_storage is not None):
-        raise ConfigError(
-            "--etcd-servers names an etcd of yours: leave away what is for one in the host cluster"
-        )
+        raise ConfigError("--etcd-servers names an etcd of yours: omit what is for one in the host cluster")
     if options.etcd_persistent_storage is False and (
         options.etcd_pv_capacity or options.etcd_pv_storage_class
     ):
-        raise ConfigError("--etcd-persistent-storage=false has no volume: leave the --etcd-pv flags away")
+        raise ConfigError("--etcd-persistent-storage=false has no volume: omit the --etcd-pv flags")
 
 
-def _check_address(options: Options) -> None:
+def _check_address(options: InitOptions) -> None:
     port = options.api_server_port
     kind = options.api_server_service_type or default_type(options)
     if port and (kind != "NodePort" or not 1 <= port <= 65535):
@@ -181,14 +179,14 @@ def _check_address(options: Options) -> None:
             raise ConfigError(f"--api-server-advertise-address {text!r} is none: write HOST or HOST:PORT")
 
 
-def default_type(options: Options) -> str:
-    """How the Kubernetes API is reached where nobody says so."""
+def default_type(options: InitOptions) -> str:
+    """Return how the Kubernetes API is reached where nobody says so."""
     return "NodePort" if (options.overlay or OVERLAYS[0]) in {"single", "host-member"} else "LoadBalancer"
 
 
 @functools.cache
 def setting_classes() -> Mapping[str, type[ServiceSettings]]:
-    """The settings of each service. Imported when they are asked for: every `hanse` command loads this
+    """Return the settings of each service. Imported when they are asked for: every `hanse` command loads this
     module."""
     from hanse_apiserver.settings import ApiserverSettings
     from hanse_dns.settings import DnsSettings
@@ -200,7 +198,7 @@ def setting_classes() -> Mapping[str, type[ServiceSettings]]:
     return {each.service: each for each in known}
 
 
-def settings(options: Options) -> Iterator[tuple[str, str, str]]:
+def settings(options: InitOptions) -> Iterator[tuple[str, str, str]]:
     """Service, setting and value of each override. Raises ConfigError for those that do not exist."""
     for flag, text, services in (
         ("--apiserver-arg-overrides", options.apiserver_arg_overrides, ("apiserver",)),
@@ -252,14 +250,14 @@ def _pairs(text: str | None, flag: str) -> Iterator[tuple[str, str]]:
 
 
 def without_meaning(given: Mapping[str, Any], zone: str) -> Iterator[str]:
-    """A line for each flag of Federation v1 that changes nothing, with what to use instead.
+    """Yield a line for each flag of Federation v1 that changes nothing, with what to use instead.
 
     Raises ConfigError for a DNS provider that v1 did not know either.
     """
     provider = given.get("dns_provider")
     if provider and provider not in PROVIDERS:
         raise ConfigError(
-            f"--dns-provider {provider} is unknown: Federation v1 had {', '.join(PROVIDERS)}; leave it away, "
+            f"--dns-provider {provider} is unknown: Federation v1 had {', '.join(PROVIDERS)}; omit it, "
             "as Hanse has a name server of its own"
         )
     served = f"Hanse serves names itself: delegate {zone} to the Service hanse-names"

@@ -19,7 +19,7 @@ from typing import Any
 
 from hanse.documents import to_yaml, yaml_documents
 from hanse_install.kubectl import kustomize
-from hanse_install.options import NAMESPACE, OVERLAYS, ZONE, Options, settings
+from hanse_install.options import NAMESPACE, OVERLAYS, ZONE, InitOptions, settings
 
 WORKLOADS = "Deployment|StatefulSet|Job"
 _SOURCE = Path(__file__).resolve().parents[2] / "deploy" / "k8s"
@@ -32,8 +32,8 @@ def manifests_directory() -> Path:
     return _PACKAGED if _PACKAGED.is_dir() else _SOURCE
 
 
-def kustomization(options: Options) -> dict[str, Any]:
-    """The kustomization, to be put into a directory beside the overlays."""
+def kustomization(options: InitOptions) -> dict[str, Any]:
+    """Return the kustomization, to be put into a directory beside the overlays."""
     found: dict[str, Any] = {
         "apiVersion": "kustomize.config.k8s.io/v1beta1",
         "kind": "Kustomization",
@@ -60,8 +60,8 @@ def kustomization(options: Options) -> dict[str, Any]:
     return found
 
 
-def _literals(options: Options) -> dict[str, dict[str, str]]:
-    """What the ConfigMaps get, by their names."""
+def _literals(options: InitOptions) -> dict[str, dict[str, str]]:
+    """Return what the ConfigMaps get, by their names."""
     found: dict[str, dict[str, str]] = {}
     if options.federation != NAMESPACE:
         found.setdefault("hanse-federation", {})["name"] = options.federation
@@ -75,8 +75,8 @@ def _literals(options: Options) -> dict[str, dict[str, str]]:
     return found
 
 
-def _advertised(options: Options) -> str:
-    """What the apiserver tells clients of its address; empty is as in the base."""
+def _advertised(options: InitOptions) -> str:
+    """Return what the apiserver tells clients of its address; empty is as in the base."""
     host, port = options.address
     port = port or options.api_server_port or (443 if options.api_server_service_type != "NodePort" else None)
     if host and port:
@@ -90,11 +90,11 @@ def _patch(kind: str, *operations: Mapping[str, Any], name: str = "") -> Patch:
 
 
 def _set(path: str, value: Any) -> dict[str, Any]:
-    """A JSON patch that sets a field whether it is there or not."""
+    """Return a JSON patch that sets a field whether it is there or not."""
     return {"op": "add", "path": path, "value": value}
 
 
-def _patches(options: Options) -> Iterator[Patch]:
+def _patches(options: InitOptions) -> Iterator[Patch]:
     container = "/spec/template/spec/containers/0"
     if options.image:
         yield _patch("Deployment|Job", _set(f"{container}/image", options.image))
@@ -117,7 +117,7 @@ def _patches(options: Options) -> Iterator[Patch]:
     yield from _storage(options)
 
 
-def _storage(options: Options) -> Iterator[Patch]:
+def _storage(options: InitOptions) -> Iterator[Patch]:
     claim = "/spec/volumeClaimTemplates/0/spec"
     if options.etcd_pv_capacity:
         capacity = _set(f"{claim}/resources/requests/storage", options.etcd_pv_capacity)
@@ -134,8 +134,8 @@ def _storage(options: Options) -> Iterator[Patch]:
         )
 
 
-def render(options: Options) -> str:
-    """The manifests as YAML, by `kubectl kustomize`. Raises HanseError."""
+def render(options: InitOptions) -> str:
+    """Return the manifests as YAML, by `kubectl kustomize`. Raises HanseError."""
     with tempfile.TemporaryDirectory(prefix="kubefed-") as folder:
         root = Path(folder, "k8s")
         shutil.copytree(manifests_directory(), root)
@@ -149,5 +149,5 @@ def render(options: Options) -> str:
 
 
 def parsed(text: str) -> list[dict[str, Any]]:
-    """The manifests in a YAML text."""
+    """Return the manifests in a YAML text."""
     return [each for each in yaml_documents(text, what="what kubectl rendered") if each]

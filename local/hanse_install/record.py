@@ -24,7 +24,7 @@ LABEL: Final = "hanse.dev/installation"
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class InstallationRecord:
     """What was made. `authority` is the SHA-256 of the certificate of the federation's authority: its id
     here."""
 
@@ -40,7 +40,7 @@ class Record:
     """Digests of the Jobs that are done, by name."""
 
     def manifest(self) -> Manifest:
-        """The ConfigMap."""
+        """Return the ConfigMap."""
         return {
             "apiVersion": "v1",
             "kind": "ConfigMap",
@@ -64,7 +64,7 @@ class Record:
         }
 
     @classmethod
-    def of(cls, manifest: Mapping[str, Any]) -> Record:
+    def of(cls, manifest: Mapping[str, Any]) -> InstallationRecord:
         """Read the ConfigMap. Raises FailedPreconditionError for one that somebody has changed beyond
         reading."""
         namespace = manifest["metadata"]["namespace"]
@@ -87,12 +87,12 @@ class Record:
             ) from error
 
     def makes(self, manifest: Mapping[str, Any]) -> bool:
-        """Whether this installation has made an object."""
+        """Return whether this installation has made an object."""
         return identity(manifest) in self.objects
 
 
 def union(first: Sequence[Manifest], second: Iterable[Manifest]) -> tuple[Manifest, ...]:
-    """The identities of both, each once, in order."""
+    """Return the identities of both, each once, in order."""
     found = {(reference(each), each["metadata"].get("namespace", "")): each for each in first}
     for each in second:
         found.setdefault((reference(each), each["metadata"].get("namespace", "")), identity(each))

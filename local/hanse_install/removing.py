@@ -23,7 +23,7 @@ from hanse.installation import KEYS
 from hanse.security.subject import certificates_of
 from hanse_install import checks, contexts, keys
 from hanse_install.kubectl import Kubectl, Manifest, require
-from hanse_install.record import NAME, Record
+from hanse_install.record import NAME, InstallationRecord
 from hanse_install.restoring import HOLDER
 from hanse_install.stages import COMPONENT, WORKLOADS, reference
 
@@ -36,7 +36,7 @@ _NOT_COUNTED = ("event", "endpoint", "pod.metrics.k8s.io", "lease")
 
 
 @dataclass(frozen=True, slots=True)
-class Removal:
+class Uninstallation:
     """How it goes."""
 
     kubectl: Kubectl
@@ -50,7 +50,7 @@ class Removal:
     wait_timeout: float = 300.0
 
 
-def remove(federation: str, how: Removal) -> None:
+def remove(federation: str, how: Uninstallation) -> None:
     """Take it out. Raises HanseError, and then nothing of the host cluster is removed yet, or it can be run
     again."""
     require()
@@ -85,7 +85,7 @@ def remove(federation: str, how: Removal) -> None:
     how.say(f"federation {federation} is taken out; its authorities and keys stay in {how.directory}")
 
 
-def _members(federation: str, how: Removal, record: Record, *, reachable: bool) -> None:
+def _members(federation: str, how: Uninstallation, record: InstallationRecord, *, reachable: bool) -> None:
     """Refuse while clusters are joined, or take them out first if that is asked for."""
     if how.force:
         how.say("warning: members are not asked: what the federation put there stays there, marks and all")
@@ -124,7 +124,7 @@ def _members(federation: str, how: Removal, record: Record, *, reachable: bool) 
 
 
 def _claims(kubectl: Kubectl, namespace: str) -> list[Manifest]:
-    """The volumes of etcd, which its StatefulSet made."""
+    """Return the volumes of etcd, which its StatefulSet made."""
     return [
         {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": each["metadata"]}
         for each in kubectl.items(
@@ -137,8 +137,8 @@ def _claims(kubectl: Kubectl, namespace: str) -> list[Manifest]:
     ]
 
 
-def _staying(record: Record) -> tuple[Manifest, ...]:
-    """What stays with the data: its namespace, and the keys without which nobody can read it."""
+def _staying(record: InstallationRecord) -> tuple[Manifest, ...]:
+    """Return what stays with the data: its namespace, and the keys without which nobody can read it."""
     return tuple(
         each
         for each in record.objects
@@ -146,7 +146,12 @@ def _staying(record: Record) -> tuple[Manifest, ...]:
     )
 
 
-def _objects(how: Removal, record: Record, others: Sequence[Record], stays: Sequence[Manifest]) -> None:
+def _objects(
+    how: Uninstallation,
+    record: InstallationRecord,
+    others: Sequence[InstallationRecord],
+    stays: Sequence[Manifest],
+) -> None:
     """Remove what init made but the namespace: workloads first, so that nothing runs without what it
     needs."""
     own = [
@@ -178,18 +183,20 @@ def _objects(how: Removal, record: Record, others: Sequence[Record], stays: Sequ
         time.sleep(0.5)
 
 
-def _keep_data(how: Removal, record: Record, claims: Sequence[Manifest], stays: Sequence[Manifest]) -> None:
+def _keep_data(
+    how: Uninstallation, record: InstallationRecord, claims: Sequence[Manifest], stays: Sequence[Manifest]
+) -> None:
     """Have the record name what stays, so that init and deinit go on from there."""
     left = replace(record, objects=tuple(stays), jobs={})
     how.kubectl.apply([left.manifest()], force=True)
     names = ", ".join(each["metadata"]["name"] for each in claims)
     how.say(
         f"the data stays, in PersistentVolumeClaims of namespace {record.namespace} ({names}), with its "
-        "keys: init goes on with it, and deinit --delete-data removes it"
+        "keys: init continues with it, and deinit --delete-data removes it"
     )
 
 
-def _remove_rest(how: Removal, record: Record, claims: Sequence[Manifest]) -> None:
+def _remove_rest(how: Uninstallation, record: InstallationRecord, claims: Sequence[Manifest]) -> None:
     """Remove volumes and record, and the namespace if init made it and nothing else is in it."""
     how.kubectl.delete([_bare(each) for each in claims], seconds=how.wait_timeout)
     how.kubectl.delete([_bare(record.manifest())], seconds=how.wait_timeout)
@@ -220,7 +227,7 @@ def _give_back(kubectl: Kubectl, namespace: str) -> None:
 
 
 def _foreign(kubectl: Kubectl, namespace: str) -> list[str]:
-    """What is in a namespace, as KIND/NAME, beside what every namespace has."""
+    """Return what is in a namespace, as KIND/NAME, beside what every namespace has."""
     kinds = kubectl.run("api-resources", "--namespaced", "--verbs=list,delete", "-o", "name").split()
     asked = [each for each in kinds if not each.startswith(_NOT_COUNTED)]
     text = kubectl.run("get", ",".join(asked), "-n", namespace, "-o", "name", "--ignore-not-found")

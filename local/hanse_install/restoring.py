@@ -3,8 +3,8 @@
 Owns the way of etcd's data onto the volumes: each member's is made here by `etcdutl`, and streamed into its
 new volume through a Pod that holds it, before the StatefulSet is there, which then takes the volumes by their
 names. The revision is raised above all that was served before (`hanse_local.backup.restoring`). What was made
-is removed if it fails. Volumes that are not filled yet say so, and no run goes on with them: a member of etcd
-that begins with an empty one would join those that have data, and answer for them.
+is removed if it fails. Volumes that are not filled yet say so, and no run continues with them: a member of
+etcd that begins with an empty one would join those that have data, and answer for them.
 
 Concurrency: synchronous; one member after the other.
 
@@ -25,7 +25,7 @@ from typing import Any, Final
 
 from hanse_local.backup.commands import VARIABLE, read_secret
 from hanse_local.backup.contents import FILES, Backup, EtcdPart
-from hanse_local.backup.contents import Manifest as Content
+from hanse_local.backup.contents import BackupManifest as Content
 from hanse_local.backup.restoring import make_member, raises_revision, tool_among, tools
 from hanse_local.etcd import binary as etcd
 from hanse_local.keys.certificates import ETCD
@@ -54,7 +54,7 @@ _TRANSFER_SECONDS: Final = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
-class Restored:
+class RestoredVolumes:
     """What of a backup is needed, out of its file."""
 
     content: Content
@@ -87,8 +87,10 @@ class Restored:
 @contextlib.contextmanager
 def opened(
     file: Path, directory: Path, *, passphrase_file: Path | None, key_file: Path | None
-) -> Iterator[Restored]:
-    """The content of a backup, for as long as the block lasts. Raises HanseError if it cannot be used."""
+) -> Iterator[RestoredVolumes]:
+    """Provide the content of a backup, for as long as the block lasts. Raises HanseError if it cannot be
+    used.
+    """
     own = directory / KEY
     if passphrase_file is None and key_file is None and not os.environ.get(VARIABLE) and own.is_file():
         key_file = own
@@ -112,10 +114,12 @@ def opened(
             snapshot = Path(scratch_folder, "snapshot.db")
             for each in content.etcds:
                 backup.copy(each.file, snapshot if each is own_etcd else None)
-        yield Restored(content, files, KEYS if KEYS in folders else folders[0], snapshot, own_etcd)
+        yield RestoredVolumes(content, files, KEYS if KEYS in folders else folders[0], snapshot, own_etcd)
 
 
-def check(kubectl: Kubectl, restored: Restored, manifests: Iterable[Manifest], directory: Path) -> None:
+def check(
+    kubectl: Kubectl, restored: RestoredVolumes, manifests: Iterable[Manifest], directory: Path
+) -> None:
     """Raise HanseError unless the backup can be restored to the host cluster, and the directory of keys."""
     workload = _stateful_set(manifests)
     if workload is None:
@@ -124,7 +128,7 @@ def check(kubectl: Kubectl, restored: Restored, manifests: Iterable[Manifest], d
             "init without it (docs/install.md, From a backup)"
         )
     if not workload["spec"].get("volumeClaimTemplates"):
-        raise ConfigError("--restore-from needs volumes: leave --etcd-persistent-storage=false away")
+        raise ConfigError("--restore-from needs volumes: omit --etcd-persistent-storage=false")
     _tool(restored)
     namespace = workload["metadata"]["namespace"]
     names = {each["metadata"]["name"] for each in claims(workload)}
@@ -149,7 +153,7 @@ def check(kubectl: Kubectl, restored: Restored, manifests: Iterable[Manifest], d
         )
 
 
-def write_keys(restored: Restored, directory: Path) -> None:
+def write_keys(restored: RestoredVolumes, directory: Path) -> None:
     """Put what the backup has of authorities, certificates and keys into the directory; nothing that is
     there is replaced. A ring that was rotated since gets the keys of the backup behind its own: all open."""
     directory.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -180,7 +184,7 @@ def check_finished(kubectl: Kubectl, namespace: str) -> None:
 
 def fill(
     kubectl: Kubectl,
-    restored: Restored,
+    restored: RestoredVolumes,
     manifests: Iterable[Manifest],
     *,
     say: Callable[[str], None],
@@ -211,7 +215,7 @@ def fill(
 
 
 def claims(workload: Manifest, *, unfinished: bool = False) -> list[Manifest]:
-    """The volumes of the members, as the StatefulSet would make them."""
+    """Return the volumes of the members, as the StatefulSet would make them."""
     annotations = {"annotations": {RESTORING: "true"}} if unfinished else {}
     (template,) = workload["spec"]["volumeClaimTemplates"]
     return [
@@ -231,7 +235,7 @@ def claims(workload: Manifest, *, unfinished: bool = False) -> list[Manifest]:
 
 
 def members(workload: Manifest) -> list[str]:
-    """The names of etcd's members, which are those of its Pods."""
+    """Return the names of etcd's members, which are those of its Pods."""
     return [f"{workload['metadata']['name']}-{number}" for number in range(workload["spec"]["replicas"])]
 
 
@@ -290,7 +294,7 @@ def _wait(kubectl: Kubectl, pods: Iterable[Manifest], seconds: float) -> None:
         )
 
 
-def _send(kubectl: Kubectl, restored: Restored, manifests: list[Manifest], pod: Manifest) -> None:
+def _send(kubectl: Kubectl, restored: RestoredVolumes, manifests: list[Manifest], pod: Manifest) -> None:
     """Make a member's data and stream it into the volume that a Pod holds."""
     name = pod["metadata"]["name"].removesuffix("-restore")
     data, said = _data_directory(manifests)
@@ -334,7 +338,7 @@ def _anonymous(entry: tarfile.TarInfo) -> tarfile.TarInfo:
 
 
 def _data_directory(manifests: Iterable[Manifest]) -> tuple[str, Mapping[str, str]]:
-    """The name of the data directory on the volume, and the settings of etcd."""
+    """Return the name of the data directory on the volume, and the settings of etcd."""
     said: dict[str, str] = next(
         each["data"]
         for each in manifests
@@ -355,14 +359,14 @@ def _stateful_set(manifests: Iterable[Manifest]) -> Manifest | None:
 
 
 def _images(manifests: Iterable[Manifest]) -> Iterator[str]:
-    """The image of the services, which has Python."""
+    """Yield the image of the services, which has Python."""
     for each in manifests:
         if each["kind"] == "Deployment":
             yield each["spec"]["template"]["spec"]["containers"][0]["image"]
 
 
-def _tool(restored: Restored) -> Path:
-    """The `etcdutl` for the snapshot. Raises ConfigError if there is none of its minor version."""
+def _tool(restored: RestoredVolumes) -> Path:
+    """Return the `etcdutl` for the snapshot. Raises ConfigError if there is none of its minor version."""
     version = etcd.parse_version(restored.etcd.version)
     found = tool_among(tools(), version)
     if found is not None and raises_revision(found):

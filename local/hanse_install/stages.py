@@ -31,7 +31,7 @@ _STARTING: Final = frozenset({"ContainerCreating", "PodInitializing"})
 
 
 @dataclass(frozen=True, slots=True)
-class Stage:
+class RolloutStage:
     """What is applied together and waited for."""
 
     title: str
@@ -39,7 +39,7 @@ class Stage:
 
 
 def identity(manifest: Mapping[str, Any]) -> Manifest:
-    """What names an object, as a manifest of its own."""
+    """Return what names an object, as a manifest of its own."""
     meta = manifest["metadata"]
     namespace = {"namespace": meta["namespace"]} if meta.get("namespace") else {}
     return {
@@ -50,7 +50,7 @@ def identity(manifest: Mapping[str, Any]) -> Manifest:
 
 
 def reference(manifest: Mapping[str, Any]) -> str:
-    """An object as a person writes it."""
+    """Return an object as a person writes it."""
     group = manifest["apiVersion"].partition("/")[0] if "/" in manifest["apiVersion"] else ""
     kind = manifest["kind"].lower()
     return (
@@ -60,18 +60,20 @@ def reference(manifest: Mapping[str, Any]) -> str:
     )
 
 
-def stages(manifests: Iterable[Manifest]) -> list[Stage]:
-    """The stages in their order. The first has no workload."""
+def stages(manifests: Iterable[Manifest]) -> list[RolloutStage]:
+    """Return the stages in their order. The first has no workload."""
     everything = list(manifests)
-    found = [Stage("what all need", tuple(each for each in everything if each["kind"] not in WORKLOADS))]
+    found = [
+        RolloutStage("what all need", tuple(each for each in everything if each["kind"] not in WORKLOADS))
+    ]
     workloads = [each for each in everything if each["kind"] in WORKLOADS]
     for title, components in _ORDER:
         own = tuple(each for each in workloads if _component(each) in components)
         if own:
-            found.append(Stage(title, own))
+            found.append(RolloutStage(title, own))
     known = {component for _, components in _ORDER for component in components}
     rest = tuple(each for each in workloads if _component(each) not in known)
-    return [*found, Stage("the rest", rest)] if rest else found
+    return [*found, RolloutStage("the rest", rest)] if rest else found
 
 
 def _component(manifest: Mapping[str, Any]) -> str:
@@ -79,12 +81,14 @@ def _component(manifest: Mapping[str, Any]) -> str:
 
 
 def job_digest(job: Mapping[str, Any]) -> str:
-    """What a Job has done depends on this, and on nothing else: its ConfigMaps have hashes in their names."""
+    """Return what alone decides what a Job does: its ConfigMaps have hashes in their names."""
     return hashlib.sha256(json.dumps(job["spec"], sort_keys=True).encode()).hexdigest()[:32]
 
 
 def waits_for(workload: Mapping[str, Any]) -> str:
-    """What a workload, as the host cluster has it, still waits for; empty if it is there and up to date."""
+    """Return what a workload, as the host cluster has it, still waits for; empty if it is there and up to
+    date.
+    """
     status, spec = workload.get("status", {}), workload["spec"]
     if workload["kind"] == "Job":
         done = any(each["type"] == "Complete" and each["status"] == "True" for each in _conditions(workload))
@@ -103,7 +107,7 @@ def waits_for(workload: Mapping[str, Any]) -> str:
 
 
 def failed(workload: Mapping[str, Any]) -> str:
-    """Why a workload will never get ready; empty if it may."""
+    """Return why a workload will never get ready; empty if it may."""
     for each in _conditions(workload):
         if each["type"] == "Failed" and each["status"] == "True":
             return f"{each.get('reason', 'Failed')}: {each.get('message', '')}"
@@ -120,8 +124,9 @@ def reasons(
     pods: Iterable[Mapping[str, Any]],
     events: Iterable[Mapping[str, Any]],
 ) -> list[str]:
-    """Why workloads are not ready: what their Pods say, else what is refused, else the last warnings of
-    theirs."""
+    """Return why workloads are not ready: what their Pods say, else what is refused, else the last warnings
+    of theirs.
+    """
     waiting = [each for each in workloads if waits_for(each)]
     components = {_component(each) for each in waiting}
     own = [each for each in pods if _component(each) in components]

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 
 from hanse.errors import DeadlineError, FailedPreconditionError, HanseError, UnavailableError
 from hanse_install.kubectl import Kubectl, Manifest
-from hanse_install.stages import Stage, failed, identity, reasons, reference, waits_for
+from hanse_install.stages import RolloutStage, failed, identity, reasons, reference, waits_for
 
 _POLL = 1.0
 _OURS = "app.kubernetes.io/name=hanse"
@@ -25,7 +25,7 @@ _REASONS_AFTER = 5.0
 
 
 @dataclass(slots=True)
-class Waiting:
+class RolloutWait:
     """The wait of one run; `deadline` is of time.monotonic()."""
 
     kubectl: Kubectl
@@ -36,10 +36,10 @@ class Waiting:
     _said: set[str] = field(default_factory=set)
 
     def left(self) -> float:
-        """Seconds that are left, 1 at least."""
+        """Return seconds that are left, 1 at least."""
         return max(1.0, self.deadline - time.monotonic())
 
-    def until_there(self, stage: Stage, *, skip: Sequence[str] = ()) -> None:
+    def until_there(self, stage: RolloutStage, *, skip: Sequence[str] = ()) -> None:
         """Wait for the workloads of a stage. Raises DeadlineError, FailedPreconditionError."""
         wanted = [identity(each) for each in stage.manifests if reference(each) not in skip]
         began, last, known = time.monotonic(), "", "nothing is known of them"
@@ -79,7 +79,7 @@ class Waiting:
         return gone + [(each["metadata"]["name"], what) for each in found if (what := waits_for(each))]
 
     def why(self, found: Sequence[Manifest]) -> list[str]:
-        """Why workloads are not ready, as far as the host cluster tells."""
+        """Return why workloads are not ready, as far as the host cluster tells."""
         try:
             pods = self.kubectl.items("pods", "-n", self.namespace, "-l", _OURS)
             events = self.kubectl.items("events", "-n", self.namespace, "--field-selector=type=Warning")
@@ -97,7 +97,7 @@ class Waiting:
         told = "; ".join(self.why(found)[:3])
         return f"{text}: {told}" if told else text
 
-    def _late(self, stage: Stage, known: str, found: Sequence[Manifest]) -> DeadlineError:
+    def _late(self, stage: RolloutStage, known: str, found: Sequence[Manifest]) -> DeadlineError:
         return DeadlineError(
             self._with_reasons(f"{stage.title} did not get ready in time ({known})", found)
             + ". What is made stays: mend it and run init again, give it longer with --wait-timeout, or take "

@@ -19,7 +19,7 @@ from hanse.addresses import is_ip_address
 from hanse.errors import ConfigError
 from hanse.process.settings import ServiceSettings
 from hanse_local import ports
-from hanse_local.options import Options
+from hanse_local.options import UpOptions
 from hanse_local.topology import default_clusters
 
 SERVICES = ("apiserver", "registry", "scheduler", "syncer", "dns")
@@ -30,8 +30,8 @@ _COMMON = ("etcd_prefix", "federation_name", "dns_suffix", "otlp_endpoint")
 """Options that are a setting of every process, and are judged as such."""
 
 
-def check_options(options: Options) -> None:
-    """Raises ConfigError for an option that is wrong whatever is in the data directory."""
+def check_options(options: UpOptions) -> None:
+    """Raise ConfigError for an option that is wrong whatever is in the data directory."""
     if options.clusters is not None:
         try:
             default_clusters(options.clusters)
@@ -76,7 +76,7 @@ def _check_setting(name: str, value: str) -> None:
 
 
 def check_process(service: str, values: Mapping[str, object]) -> None:
-    """Raises ConfigError if a process could not start with all that it is told."""
+    """Raise ConfigError if a process could not start with all that it is told."""
     settings = settings_class(service).of(values, called=lambda setting: f"setting {setting}")
     try:
         settings.validate()
@@ -85,7 +85,7 @@ def check_process(service: str, values: Mapping[str, object]) -> None:
 
 
 def settings_class(service: str) -> type[ServiceSettings]:
-    """What `service`, or the simulator, can be told."""
+    """Return what `service`, or the simulator, can be told."""
     module = import_module(f"hanse_{service}.settings")
     found: type[ServiceSettings] = getattr(module, f"{service.capitalize()}Settings")
     return found

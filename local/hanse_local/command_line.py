@@ -22,7 +22,7 @@ WRONG_INPUT = 2
 
 
 def data_dir_option(function: F) -> F:
-    """The option --data-dir, as the parameter `data`."""
+    """Return the option --data-dir, as the parameter `data`."""
     option = click.option(
         "--data-dir",
         "data",

@@ -39,7 +39,7 @@ from hanse_local.display import (
 from hanse_local.etcd.commands import etcd_group
 from hanse_local.keys.commands import keys_group
 from hanse_local.layout import DEFAULT, DataDir
-from hanse_local.options import Options
+from hanse_local.options import UpOptions
 from hanse_local.rebuild.commands import rebuild
 from hanse_local.supervise import background
 from hanse_local.supervise.host import Host
@@ -102,7 +102,7 @@ def _from_file(context: click.Context, _parameter: click.Parameter, path: Path |
 
 def _not_empty(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str:
     if value == "":
-        raise click.BadParameter("it is empty: leave the option away for what the data directory remembers")
+        raise click.BadParameter("it is empty: omit the option for what the data directory remembers")
     return value or ""
 
 
@@ -178,7 +178,7 @@ def _not_empty(_context: click.Context, _parameter: click.Parameter, value: str 
 )
 @click.option("--otlp-endpoint", default="", metavar="URL", help="Send traces, metrics and logs there.")
 @click.option(
-    "--start-timeout", type=float, default=Options().start_timeout, show_default=True, metavar="SECONDS"
+    "--start-timeout", type=float, default=UpOptions().start_timeout, show_default=True, metavar="SECONDS"
 )
 @reported
 def up(
@@ -200,7 +200,7 @@ def up(
         if port is not None:
             ports = {**ports, name: port}
     values["log_level"] = values["log_level"] or ""
-    options = Options(ports=ports, **values)
+    options = UpOptions(ports=ports, **values)
     console = Console(stderr=True)
     progress = Progress(console)
     try:
@@ -216,7 +216,7 @@ def up(
         sys.exit(WRONG_INPUT if isinstance(error, ConfigError) else FAILED)
 
 
-def _in_foreground(data: DataDir, options: Options, console: Console, progress: Progress) -> None:
+def _in_foreground(data: DataDir, options: UpOptions, console: Console, progress: Progress) -> None:
     if is_held(data):
         raise already_running(data)
     phase = ""
@@ -385,7 +385,7 @@ def certificates_revoke(data: DataDir, what: str) -> None:
 
 
 def _length(_context: click.Context, _parameter: click.Parameter, value: str | None) -> timedelta | None:
-    """A length of time, such as 7d, 12h, 30m, 90s or 0."""
+    """Return a length of time, such as 7d, 12h, 30m, 90s or 0."""
     if value is None:
         return None
     units = {"d": "days", "h": "hours", "m": "minutes", "s": "seconds"}
@@ -409,7 +409,7 @@ def certificates_rotate_ca(data: DataDir, overlap: timedelta | None) -> None:
     """Replace the authorities that issue all certificates, while everything runs.
 
     The new ones are trusted beside the old ones; DATA_DIR/kubeconfig is updated, for others to take; when the
-    overlap is over, all certificates are issued anew, and the old authorities are trusted no more. The
+    overlap is over, all certificates are issued again, and the old authorities are trusted no more. The
     embedded etcd is restarted twice, nothing else. What was interrupted, or waits for the end of the overlap,
     goes on with the next run.
     """
@@ -424,5 +424,5 @@ def certificates_rotate_ca(data: DataDir, overlap: timedelta | None) -> None:
 
 
 def commands() -> list[click.Command]:
-    """The commands for the entry point group `hanse.commands`."""
+    """Return the commands for the entry point group `hanse.commands`."""
     return [up, down, status, sim, certificates, etcd_group, keys_group, backup, restore, rebuild]

@@ -25,7 +25,7 @@ HANSE_CONTEXT = "hanse"
 
 
 def toml(values: Mapping[str, Value]) -> str:
-    """A TOML table of plain values. JSON's strings, numbers, booleans and lists of them are TOML's."""
+    """Return a TOML table of plain values. JSON's strings, numbers, booleans and lists of them are TOML's."""
     return "".join(
         f"{key} = {json.dumps(list(value) if isinstance(value, tuple) else value, ensure_ascii=False)}\n"
         for key, value in values.items()
@@ -33,7 +33,7 @@ def toml(values: Mapping[str, Value]) -> str:
 
 
 def tls_values(prefix: str, files: TlsFiles) -> dict[str, Value]:
-    """The three settings that name the files of one side of mutual TLS."""
+    """Return the three settings that name the files of one side of mutual TLS."""
     return {
         f"{prefix}_ca": str(files.ca),
         f"{prefix}_cert": str(files.cert),
@@ -42,7 +42,7 @@ def tls_values(prefix: str, files: TlsFiles) -> dict[str, Value]:
 
 
 def client_toml(endpoints: Mapping[str, str], *, ca: str, cert: str, key: str) -> str:
-    """The configuration of `hanse` and `hanse_client`; the files may be relative to it."""
+    """Return the configuration of `hanse` and `hanse_client`; the files may be relative to it."""
     return (
         "# Written by `hanse up`: where the services are, and who you are to them.\n"
         + toml({"ca": ca, "cert": cert, "key": key})
@@ -62,7 +62,7 @@ class Access:
 
 
 def kubeconfig(federation: Access, members: Mapping[str, Mapping[str, Any]]) -> str:
-    """A kubeconfig with the current context `hanse` and one per member, named as the member.
+    """Return a kubeconfig with the current context `hanse` and one per member, named as the member.
 
     `members` has the members' own kubeconfigs; their current contexts are taken. Raises ConfigError if
     one has none.

@@ -35,7 +35,7 @@ from hanse_cli.commands import explain
 from hanse_cli.commands.clusters import list_clusters
 from hanse_cli.commands.names import list_record_sets, list_zones
 from hanse_cli.commands.objects import get
-from hanse_cli.resources import Resources, Target
+from hanse_cli.resources import NamedResource, Resources
 from hanse_client import HanseClient
 from hanse_client.names import placement_name, sync_state_parent
 from rich.console import Console, Group
@@ -46,16 +46,17 @@ from rich.table import Table
 from rich.text import Text
 
 from hanse.api.dns.v1.record_set_pb2 import RecordSet
-from hanse.api.registry.v1.cluster_pb2 import ClusterState
 from hanse.api.scheduler.v1.placement_pb2 import Placement
 from hanse.api.scheduler.v1.scheduler_service_pb2 import GetPlacementRequest
 from hanse.api.syncer.v1.sync_state_pb2 import Health, SyncPhase, SyncState
 from hanse.api.syncer.v1.syncer_service_pb2 import ListSyncStatesRequest
 from hanse.errors import DeadlineError, HanseError, NotFoundError, UnavailableError
+from hanse.federation.clusters import is_ready
+from hanse.federation.placements import is_placed_in
 from hanse.messages import word_of
 from hanse_local.display import Progress, print_failure, print_ready
 from hanse_local.layout import DEFAULT, DataDir
-from hanse_local.options import Options
+from hanse_local.options import UpOptions
 from hanse_local.supervise import background
 from hanse_local.supervise.supervisor import StartError
 
@@ -65,10 +66,10 @@ _POLL = 0.2
 
 
 @dataclass(frozen=True, slots=True)
-class Item:
+class TourItem:
     """One object of the example: what it is, where it should be, and where it is."""
 
-    target: Target
+    target: NamedResource
     namespace: str
     placement: Placement | None = None
     states: Mapping[str, SyncState] = field(default_factory=dict)
@@ -84,11 +85,8 @@ class Item:
         )
 
     def in_cluster(self, cluster: str) -> Text:
-        """How it is in one cluster, in a word."""
-        placed = [
-            each for each in (self.placement.clusters if self.placement else ()) if each.cluster == cluster
-        ]
-        if not placed:
+        """Return how it is in one cluster, in a word."""
+        if self.placement is None or not is_placed_in(self.placement, cluster):
             return Text("-" if self.placement else "?", style="dim")
         state = self.states.get(cluster)
         word = live_word(state)
@@ -121,32 +119,32 @@ def live_word(state: SyncState | None) -> str:
 
 
 def status_of(state: SyncState) -> dict[str, Any]:
-    """The member's status; empty if there is none."""
+    """Return the member's status; empty if there is none."""
     document = json.loads(state.status or b"{}")
     return document if isinstance(document, dict) else {}
 
 
-async def look(client: HanseClient, items: Sequence[Item]) -> list[Item]:
-    """The items with where they are now."""
+async def look(client: HanseClient, items: Sequence[TourItem]) -> list[TourItem]:
+    """Return the items with where they are now."""
     return list(await asyncio.gather(*(_look(client, item) for item in items)))
 
 
-async def _look(client: HanseClient, item: Item) -> Item:
+async def _look(client: HanseClient, item: TourItem) -> TourItem:
     reference = item.target.reference(item.namespace)
     try:
         request = GetPlacementRequest(name=placement_name(reference))
         placement = await client.scheduler.GetPlacement(request)
     except NotFoundError:
-        return Item(item.target, item.namespace)
+        return TourItem(item.target, item.namespace)
     listed = await client.syncer.ListSyncStates(
         ListSyncStatesRequest(parent=sync_state_parent(reference), page_size=1000)
     )
     states = {state.cluster: state for state in listed.sync_states}
-    return Item(item.target, item.namespace, placement, states)
+    return TourItem(item.target, item.namespace, placement, states)
 
 
-def items_table(items: Sequence[Item], clusters: Sequence[str]) -> Table:
-    """What is where: one row for each object, one column for each cluster."""
+def items_table(items: Sequence[TourItem], clusters: Sequence[str]) -> Table:
+    """Return what is where: one row for each object, one column for each cluster."""
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 3, 0, 0))
     table.add_column("OBJECT", no_wrap=True)
     for cluster in clusters:
@@ -156,7 +154,7 @@ def items_table(items: Sequence[Item], clusters: Sequence[str]) -> Table:
     return table
 
 
-async def wait(client: HanseClient, items: Sequence[Item], *, console: Console) -> list[Item]:
+async def wait(client: HanseClient, items: Sequence[TourItem], *, console: Console) -> list[TourItem]:
     """Wait until all items are done, showing how far they are. Raises DeadlineError."""
     deadline = time.monotonic() + PATIENCE
     clusters: list[str] = []
@@ -182,12 +180,12 @@ async def wait(client: HanseClient, items: Sequence[Item], *, console: Console) 
     return current
 
 
-def _late(items: Sequence[Item]) -> str:
+def _late(items: Sequence[TourItem]) -> str:
     late = ", ".join(item.target.title for item in items if not item.done)
     return f"not everything runs after {PATIENCE:.0f} s: {late}"
 
 
-async def ask_names(client: HanseClient, items: Sequence[Item], *, console: Console) -> None:
+async def ask_names(client: HanseClient, items: Sequence[TourItem], *, console: Console) -> None:
     """Ask the name server for every name of the example's LoadBalancer Services, and show the answers.
 
     Raises DeadlineError if a name has records and the server does not answer with them.
@@ -215,7 +213,7 @@ async def ask_names(client: HanseClient, items: Sequence[Item], *, console: Cons
 
 
 async def _records(client: HanseClient, zone: str, service: str, *, deadline: float) -> list[RecordSet]:
-    """The record sets of a Service that is healthy; waits for them. Raises DeadlineError."""
+    """Return the record sets of a Service that is healthy; waits for them. Raises DeadlineError."""
     while True:
         records = await list_record_sets(client, zone=zone, service=service)
         if records and all(record.endpoints for record in records):
@@ -228,7 +226,9 @@ async def _records(client: HanseClient, zone: str, service: str, *, deadline: fl
 
 
 async def _answers(record: RecordSet, server: str, *, deadline: float) -> list[str]:
-    """What the name server answers; waits until those are the record's addresses. Raises DeadlineError."""
+    """Return what the name server answers; waits until those are the record's addresses. Raises
+    DeadlineError.
+    """
     host, _, port = server.rpartition(":")
     expected = sorted(each.address for each in record.endpoints)
     question = dns.message.make_query(record.fqdn, dns.rdatatype.A)
@@ -269,8 +269,8 @@ async def tour(data: DataDir, folder: Path, console: Console) -> None:
     async with HanseClient.from_config(data.client_config) as client:
         resources = await Resources.load(client)
         items = [
-            Item(
-                Target(resources.of_manifest(each), each["metadata"]["name"]),
+            TourItem(
+                NamedResource(resources.of_manifest(each), each["metadata"]["name"]),
                 each["metadata"].get("namespace", ""),
             )
             for each in manifests.read([str(folder)])
@@ -291,9 +291,7 @@ async def _await_clusters(client: HanseClient) -> None:
     deadline = time.monotonic() + PATIENCE / 2
     while True:
         clusters = await list_clusters(client)
-        missing = [
-            each.name.removeprefix("clusters/") for each in clusters if each.state != ClusterState.READY
-        ]
+        missing = [each.name.removeprefix("clusters/") for each in clusters if not is_ready(each)]
         if not missing:
             return
         if time.monotonic() > deadline:
@@ -301,7 +299,7 @@ async def _await_clusters(client: HanseClient) -> None:
         await asyncio.sleep(_POLL)
 
 
-async def _explain_late(client: HanseClient, items: Sequence[Item], console: Console) -> None:
+async def _explain_late(client: HanseClient, items: Sequence[TourItem], console: Console) -> None:
     for item in await look(client, items):
         if not item.done:
             page = await explain.explain(client, item.target, item.namespace)
@@ -310,7 +308,7 @@ async def _explain_late(client: HanseClient, items: Sequence[Item], console: Con
 
 
 def print_next(console: Console, data: DataDir, snapshot: Mapping[str, Any]) -> None:
-    """What to try next."""
+    """Show what to try next."""
     host, _, port = snapshot["dns"].rpartition(":")
     suffix, federation = snapshot["dns_suffix"], snapshot["federation"]
     hanse = "hanse" if shutil.which("hanse") else _shorter(Path(sys.executable).parent / "hanse")
@@ -337,12 +335,12 @@ def print_next(console: Console, data: DataDir, snapshot: Mapping[str, Any]) -> 
 
 
 def _shorter(path: Path) -> str:
-    """The path as seen from here, if that is shorter."""
+    """Return the path as seen from here, if that is shorter."""
     relative = os.path.relpath(path)
     return relative if len(relative) < len(str(path)) else str(path)
 
 
-def up(data: DataDir, options: Options, console: Console) -> dict[str, Any]:
+def up(data: DataDir, options: UpOptions, console: Console) -> dict[str, Any]:
     """Bring the federation up in the background unless it runs; lost simulated clusters come back."""
     snapshot = background.query(data)
     if snapshot is None:
@@ -366,7 +364,7 @@ def main(data_dir: str, folder: str, clusters: int | None) -> None:
     console = Console()
     data = DataDir.at(data_dir)
     try:
-        snapshot = up(data, Options(clusters=clusters), console)
+        snapshot = up(data, UpOptions(clusters=clusters), console)
         console.print()
         apply(data, Path(folder), console=console)
         asyncio.run(tour(data, Path(folder), console))

@@ -105,7 +105,7 @@ def print_releases(console: Console, snapshot: Mapping[str, Any]) -> None:
 
 
 def phase_of(snapshot: Mapping[str, Any]) -> str:
-    """The phase for people: a federation that is up and not well is `degraded`."""
+    """Return the phase for people: a federation that is up and not well is `degraded`."""
     return "degraded" if snapshot["phase"] == "ready" and snapshot["problems"] else str(snapshot["phase"])
 
 
@@ -118,7 +118,7 @@ def print_problems(console: Console, snapshot: Mapping[str, Any]) -> None:
 
 
 def processes_table(snapshot: Mapping[str, Any], *, now: float) -> Table:
-    """The processes of a federation."""
+    """Return the processes of a federation."""
     table = Table(box=None, header_style="bold", pad_edge=False)
     for column in ("PROCESS", "STATE", "PID", "FOR", "RESTARTS", "SERVES"):
         table.add_column(column, no_wrap=column != "SERVES")
@@ -138,7 +138,7 @@ def processes_table(snapshot: Mapping[str, Any], *, now: float) -> Table:
 
 
 def duration(seconds: float) -> str:
-    """A length of time in its two largest units, such as 3m12s."""
+    """Return a length of time in its two largest units, such as 3m12s."""
     left = max(0, int(seconds))
     words: list[str] = []
     for unit, size in (("d", 86400), ("h", 3600), ("m", 60), ("s", 1)):

@@ -27,10 +27,10 @@ from hanse_local.etcd import binary as etcd
 from hanse_local.etcd.continuity import EtcdAccess, check_directory
 from hanse_local.keys.certificates import ADMIN, ETCD, MEMBERS_ETCD, ROOT, Certificates, held
 from hanse_local.layout import DataDir
-from hanse_local.options import DEFAULT_CLUSTERS, LOOPBACK, Options
+from hanse_local.options import DEFAULT_CLUSTERS, LOOPBACK, UpOptions
 from hanse_local.supervise.process import ProcessSpec
 from hanse_local.supervise.readiness import EtcdHealth, ReadyFile
-from hanse_local.supervise.state import SEALING, State
+from hanse_local.supervise.state import SEALING, DirectoryState
 from hanse_local.topology import SimulatedCluster, default_clusters
 
 HOST = LOOPBACK
@@ -45,12 +45,12 @@ MEMBER_STOP, SERVICE_STOP = 1, 2
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class FederationPlan:
     """All that is needed to run a federation."""
 
     data: DataDir
-    options: Options
-    state: State
+    options: UpOptions
+    state: DirectoryState
     specs: tuple[ProcessSpec, ...]
     etcd: EtcdAccess
     """Where the federation's state is; as the administrator of etcd if etcd is ours."""
@@ -89,14 +89,14 @@ def joined(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def prepare(data: DataDir, options: Options, claims: ports.Claims) -> Plan:
+def prepare(data: DataDir, options: UpOptions, claims: ports.Claims) -> FederationPlan:
     """Choose and claim ports, issue certificates, write configuration. Raises HanseError."""
     with held(data):
         return _prepare(data, options, claims)
 
 
-def _prepare(data: DataDir, options: Options, claims: ports.Claims) -> Plan:
-    old = State.load(data.state)
+def _prepare(data: DataDir, options: UpOptions, claims: ports.Claims) -> FederationPlan:
+    old = DirectoryState.load(data.state)
     options = options.resolved(old)
     check_options(options)
     clusters = _clusters(old, options)
@@ -139,7 +139,7 @@ def _prepare(data: DataDir, options: Options, claims: ports.Claims) -> Plan:
     specs, warnings = builder.specs()
     state.save(data.state)
     builder.write_client_config()
-    return Plan(
+    return FederationPlan(
         data=data,
         options=options,
         state=state,
@@ -155,7 +155,7 @@ def _prepare(data: DataDir, options: Options, claims: ports.Claims) -> Plan:
     )
 
 
-def _clusters(state: State, options: Options) -> tuple[SimulatedCluster, ...]:
+def _clusters(state: DirectoryState, options: UpOptions) -> tuple[SimulatedCluster, ...]:
     known = state.clusters
     if options.clusters is None:
         return known if state.founded else known or default_clusters(DEFAULT_CLUSTERS)
@@ -163,7 +163,7 @@ def _clusters(state: State, options: Options) -> tuple[SimulatedCluster, ...]:
     if state.founded and len(wanted) < len(known):
         raise ConfigError(
             f"this data directory has {len(known)} simulated clusters, and --clusters is {len(wanted)}: "
-            "leave --clusters away and `hanse unjoin` those that should go, or use another --data-dir"
+            "omit --clusters and `hanse unjoin` those that should go, or use another --data-dir"
         )
     return (*known, *wanted[len(known) :]) if state.founded else wanted
 
@@ -189,8 +189,8 @@ def _port_names(clusters: Iterable[SimulatedCluster], *, embedded: bool) -> list
     ]
 
 
-def _check_moved(state: State, moved: Iterable[str]) -> None:
-    """A joined cluster is known to the federation by its address, so its port must stay."""
+def _check_moved(state: DirectoryState, moved: Iterable[str]) -> None:
+    """Check the ports: a joined cluster is known to the federation by its address, so its port must stay."""
     for cluster in state.clusters:
         name = f"{cluster.process}.https"
         if cluster.joined and name in moved:
@@ -203,7 +203,7 @@ def _check_moved(state: State, moved: Iterable[str]) -> None:
 class _Builder:
     """Builds the processes of one federation and writes their files."""
 
-    def __init__(self, data: DataDir, options: Options, state: State) -> None:
+    def __init__(self, data: DataDir, options: UpOptions, state: DirectoryState) -> None:
         self.data = data
         self.options = options
         self.state = state
@@ -211,7 +211,7 @@ class _Builder:
         self.etcd_version = self.etcd_words = ""
 
     def specs(self) -> tuple[tuple[ProcessSpec, ...], list[str]]:
-        """All processes, and what the user should be warned of."""
+        """Return all processes, and what the user should be warned of."""
         clusters = self.state.clusters
         self.certificates.prepare(
             services=SERVICES,
@@ -234,7 +234,7 @@ class _Builder:
         return tuple(found), warnings
 
     def _embedded(self) -> etcd.EtcdBinary:
-        """The etcd to start, which can open what the one before has written."""
+        """Return the etcd to start, which can open what the one before has written."""
         last = etcd.parse_version(self.state.etcd_version) if self.state.etcd_version else None
         binary = etcd.find(last=last)
         etcd.check_version(binary.version, source=binary.source, production=self.options.production)
@@ -256,7 +256,7 @@ class _Builder:
         return joined(self.options.address if name in _OUTWARD else HOST, self.state.ports[name])
 
     def _expected(self, name: str) -> dict[str, str]:
-        """Where a process serves, as far as it is told."""
+        """Return where a process serves, as far as it is told."""
         start = f"{name}."
         return {
             port.removeprefix(start): self._address(name, port.removeprefix(start))
@@ -265,7 +265,7 @@ class _Builder:
         }
 
     def etcd_access(self, who: str) -> EtcdAccess:
-        """How a service, or `ROOT`, reaches the federation's etcd."""
+        """Return how a service, or `ROOT`, reaches the federation's etcd."""
         endpoints, prefix = self.state.etcd_endpoints, self.options.etcd_prefix
         if endpoints:
             where = f"the etcd at {', '.join(endpoints)} below {prefix}"
@@ -315,7 +315,7 @@ class _Builder:
         return int(str(given) or 0) or etcd.QUOTA_BYTES
 
     def compact_seconds(self) -> float:
-        """How much history of the embedded etcd stays, in seconds."""
+        """Return how much history of the embedded etcd stays, in seconds."""
         given = _settings_of("apiserver", self.options.settings).get(_COMPACT, "")
         return float(str(given) or ETCD_HISTORY_SECONDS)
 

@@ -17,6 +17,7 @@ from hanse_client.names import cluster_name
 from hanse.api.registry.v1.cluster_pb2 import Cluster, ClusterState
 from hanse.api.registry.v1.registry_service_pb2 import GetClusterRequest, JoinClusterRequest
 from hanse.errors import AlreadyExistsError, DeadlineError, HanseError, UnavailableError
+from hanse.federation.clusters import is_ready
 from hanse.messages import word_of
 from hanse_local.layout import DataDir
 from hanse_local.topology import SimulatedCluster
@@ -73,7 +74,7 @@ async def _join(client: HanseClient, request: JoinClusterRequest, *, deadline: f
 async def _await_ready(client: HanseClient, name: str, *, deadline: float) -> None:
     while True:
         cluster = await client.registry.GetCluster(GetClusterRequest(name=cluster_name(name)))
-        if cluster.state == ClusterState.READY:
+        if is_ready(cluster):
             return
         if time.monotonic() > deadline:
             raise DeadlineError(f"{name} was joined and is not ready: {_condition(cluster)}")

@@ -26,7 +26,7 @@ class DataDir:
 
     @classmethod
     def at(cls, path: str | Path) -> DataDir:
-        """The data directory at `path`, made absolute. It need not exist."""
+        """Return the data directory at `path`, made absolute. It need not exist."""
         return cls(Path(path).expanduser().absolute())
 
     def create(self) -> None:
@@ -138,7 +138,7 @@ class DataDir:
         return self.run / "failure.json"
 
     def etcd(self, name: str) -> Path:
-        """Data of the etcd called `name`."""
+        """Return data of the etcd called `name`."""
         return self.root / name
 
     def log(self, name: str) -> Path:
@@ -150,7 +150,7 @@ class DataDir:
         return self.run / f"{name}.json"
 
     def config_file(self, name: str) -> Path:
-        """Configuration of the process called `name`."""
+        """Return configuration of the process called `name`."""
         return self.config / f"{name}.toml"
 
     def cluster_kubeconfig(self, name: str) -> Path:

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Self
 
 from hanse.errors import ConfigError
-from hanse_local.supervise.state import State
+from hanse_local.supervise.state import DirectoryState
 
 DEFAULT_CLUSTERS = 3
 REMEMBERED: Mapping[str, str] = {
@@ -39,7 +39,7 @@ START_TIMEOUT = 90.0
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
+class UpOptions:
     """The options of `hanse up`; None and empty mean "as the data directory remembers"."""
 
     clusters: int | None = None
@@ -80,8 +80,9 @@ class Options:
     start_timeout: float = START_TIMEOUT
     """Seconds that each tier of processes may take to start."""
 
-    def resolved(self, state: State) -> Self:
-        """The options with what is not given filled in from what is remembered, else from the defaults.
+    def resolved(self, state: DirectoryState) -> Self:
+        """Return the options with what is not given filled in from what is remembered, else from the
+        defaults.
 
         Raises ConfigError if one is given that is settled and was another, or one is to be forgotten that is
         not known.
@@ -133,7 +134,7 @@ class Options:
 
     @classmethod
     def from_json(cls, text: str) -> Self:
-        """The opposite of `to_json`."""
+        """Return the opposite of `to_json`."""
         values = json.loads(text)
         for name in ("etcd_endpoints", "advertise", "unset"):
             values[name] = tuple(values[name])

@@ -27,7 +27,9 @@ RANGE = range(20000, 32000)
 
 
 def is_free(port: int, *, host: str = "127.0.0.1") -> bool:
-    """Whether TCP and UDP `port` of `host` can be bound now. Raises ConfigError for one that is not here."""
+    """Return whether TCP and UDP `port` of `host` can be bound now. Raises ConfigError for one that is not
+    here.
+    """
     for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
         with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, kind) as probe:
             if kind == socket.SOCK_STREAM:
@@ -91,7 +93,7 @@ class Claims:
 
 
 def check_given(given: Mapping[str, int]) -> None:
-    """Raises ConfigError if one of the ports that a user gave is none, or is given twice."""
+    """Raise ConfigError if one of the ports that a user gave is none, or is given twice."""
     names: dict[int, str] = {}
     for name, port in given.items():
         if not 0 < port < 65536:

@@ -46,7 +46,7 @@ _NAMED = (
 
 
 def default_clusters(count: int) -> tuple[SimulatedCluster, ...]:
-    """The first `count` simulated clusters: always the same names in the same order.
+    """Return the first `count` simulated clusters: always the same names in the same order.
 
     After the named ones come second clusters in the same regions, such as eu-west-2.
     """

@@ -52,7 +52,7 @@ def read(path: Path, *, known: Collection[str]) -> dict[str, Any]:
 
 
 def _flat(path: Path, name: str, table: Any) -> list[tuple[str, Any]]:
-    """The entries of a table and of those in it, by their names joined with dots."""
+    """Return the entries of a table and of those in it, by their names joined with dots."""
     if not isinstance(table, Mapping):
         raise ConfigError(f"{path}: {name} must be a table, [{name}]")
     found: list[tuple[str, Any]] = []

@@ -25,7 +25,7 @@ _LINE = 300
 
 
 def problems(snapshot: Mapping[str, Any], *, now: float) -> list[str]:
-    """All that is wrong, the processes in the order in which they start; empty if all is well.
+    """Return all that is wrong, the processes in the order in which they start; empty if all is well.
 
     Before the federation was up for the first time in this run, a process that is not ready yet is no
     problem; one that ends again and again is.
@@ -37,14 +37,14 @@ def problems(snapshot: Mapping[str, Any], *, now: float) -> list[str]:
 
 
 def releases(snapshot: Mapping[str, Any]) -> dict[str, str]:
-    """The releases that run, by process, as far as they are known."""
+    """Return the releases that run, by process, as far as they are known."""
     running = {each["name"]: each.get("release", "") for each in snapshot["processes"]}
     running["supervisor"] = snapshot.get("release", "")
     return {name: release for name, release in running.items() if release}
 
 
 def problem_of(process: Mapping[str, Any], *, up: bool, now: float) -> str:
-    """What is wrong with one process; empty if nothing is. `now` is in seconds since the epoch."""
+    """Return what is wrong with one process; empty if nothing is. `now` is in seconds since the epoch."""
     if not process["wanted"]:
         return ""
     name = process["name"]

@@ -34,7 +34,7 @@ class Pool:
     """Numbers of a range, each for one holder."""
 
     def __init__(self, what: str, *, first: int, size: int) -> None:
-        """`what` names the pool in errors; it gives out `first` up to `first + size - 1`."""
+        """Give out `first` up to `first + size - 1`; `what` names the pool in errors."""
         self._what = what
         self._first = first
         self._size = size

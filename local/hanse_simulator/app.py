@@ -19,6 +19,7 @@ from aiohttp import web
 from hanse.errors import ConfigError, NotFoundError, UnavailableError
 from hanse.kube.engine.engine import KubeEngine
 from hanse.kube.kinds.catalogue import Catalogue
+from hanse.kube.kinds.kubernetes import core
 from hanse.kube.kinds.strategies.kubernetes import kubernetes
 from hanse.kube.model.objects import sequence
 from hanse.kube.server.app import KubeServer, ServerOptions
@@ -28,13 +29,13 @@ from hanse.process.settings import split_address
 from hanse.service.runtime import Runtime
 from hanse.store import EtcdStore, Store
 from hanse_simulator.addresses import Pool
-from hanse_simulator.certificates import ADMIN_GROUP, Certificates
+from hanse_simulator.certificates import ADMIN_GROUP, ClusterCertificates
 from hanse_simulator.controllers import nodes
 from hanse_simulator.controllers.events import Recorder
 from hanse_simulator.controllers.kubelet import Kubelet, Timing
 from hanse_simulator.controllers.loops import Loop, Loops
 from hanse_simulator.controllers.namespaces import Namespaces
-from hanse_simulator.controllers.scheduling import Scheduler
+from hanse_simulator.controllers.scheduling import PodScheduler
 from hanse_simulator.controllers.volumes import Volumes
 from hanse_simulator.defaulting import WorkloadAdmission
 from hanse_simulator.faults import Faults, FaultyServer
@@ -46,7 +47,7 @@ from hanse_simulator.workloads.deployments import Deployments
 from hanse_simulator.workloads.jobs import Jobs
 from hanse_simulator.workloads.replicasets import ReplicaSets
 from hanse_simulator.workloads.statefulsets import StatefulSets
-from hanse_simulator.world import World
+from hanse_simulator.world import ClusterContext
 
 WINDOW = 2048
 """How many changes of each resource a watch may be behind; less than a real cluster keeps, to be small."""
@@ -61,7 +62,9 @@ class Simulator:
             raise ConfigError("setting pki_dir is empty: give a directory for the cluster's certificates")
         self.settings = settings
         host, _ = split_address(settings.listen, setting="listen")
-        self.certificates = Certificates.ensure(Path(settings.pki_dir), cluster=settings.name, host=host)
+        self.certificates = ClusterCertificates.ensure(
+            Path(settings.pki_dir), cluster=settings.name, host=host
+        )
         self._services = ServiceAdmission(Pool.of_network("cluster address", settings.services_range))
         self.engine = KubeEngine(
             store,
@@ -80,7 +83,7 @@ class Simulator:
         async with contextlib.AsyncExitStack() as stack:
             await stack.enter_async_context(self.engine)
             self._services.follow(self.engine.cache)
-            world = World(self.engine)
+            world = ClusterContext(self.engine)
             stack.callback(world.close)
             server = self._server()
             await stack.enter_async_context(server)
@@ -105,14 +108,14 @@ class Simulator:
             "authenticator": CertificateAuthenticator(),
             "authorizer": AllowGroups((ADMIN_GROUP,)),
             "options": ServerOptions(listen=self.settings.listen, tls=self.certificates.tls()),
-            "subresources": {("", "pods", "log"): _log},
+            "subresources": {(*core.POD.group_plural, "log"): _log},
             "checks": {"etcd": self.engine.ready, "controllers": self._check_loops},
         }
         if self.settings.faults_enabled:
             return FaultyServer(self.engine, faults=Faults(self.engine), **options)
         return KubeServer(self.engine, **options)
 
-    def _controllers(self, world: World) -> list[Loop]:
+    def _controllers(self, world: ClusterContext) -> list[Loop]:
         settings = self.settings
         events = Recorder(world)
         timing = Timing(
@@ -134,7 +137,7 @@ class Simulator:
             DaemonSets(world).loop(),
             Jobs(world).loop(),
             Volumes(world).loop(),
-            Scheduler(world, events).loop(),
+            PodScheduler(world, events).loop(),
             kubelet.loop(),
             LoadBalancers(world, balancers).loop(),
             Endpoints(world).loop(),

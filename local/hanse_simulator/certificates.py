@@ -22,14 +22,14 @@ ADMIN_GROUP = "system:masters"
 
 
 @dataclass(frozen=True, slots=True)
-class Certificates:
+class ClusterCertificates:
     """The files of a cluster's certificates."""
 
     server: TlsFiles
     admin: TlsFiles
 
     @classmethod
-    def ensure(cls, directory: Path, *, cluster: str, host: str = "127.0.0.1") -> Certificates:
+    def ensure(cls, directory: Path, *, cluster: str, host: str = "127.0.0.1") -> ClusterCertificates:
         """Return the certificates in `directory`, made or renewed as need be, for a server that is reached
         at `host`. Raises ConfigError."""
         try:

@@ -23,7 +23,7 @@ _BOMB_BYTES: Final = 64 * _MIB
 
 
 def endless(info: ResourceInfo, namespace: str, position: str) -> web.StreamResponse:
-    """A page of a list whose last page never comes; `position` is the token of the page before."""
+    """Return a page of a list whose last page never comes; `position` is the token of the page before."""
     start = int(position) if position.isdecimal() else 0
     items = [item(info, namespace, f"x{number}", 1) for number in range(start, start + _PAGE)]
     metadata = {"resourceVersion": "1", "continue": str(start + _PAGE)}
@@ -32,7 +32,7 @@ def endless(info: ResourceInfo, namespace: str, position: str) -> web.StreamResp
 
 
 async def flood(request: web.Request, info: ResourceInfo, namespace: str) -> web.StreamResponse:
-    """A watch that brings events as fast as they are taken."""
+    """Return a watch that brings events as fast as they are taken."""
     answer = web.StreamResponse(headers={"Content-Type": "application/json"})
     await answer.prepare(request)
     with suppress(ConnectionError):
@@ -44,7 +44,7 @@ async def flood(request: web.Request, info: ResourceInfo, namespace: str) -> web
 
 
 async def huge(request: web.Request) -> web.StreamResponse:
-    """A body without end."""
+    """Return a body without end."""
     answer = web.StreamResponse(headers={"Content-Type": "application/json"})
     await answer.prepare(request)
     with suppress(ConnectionError):
@@ -55,7 +55,7 @@ async def huge(request: web.Request) -> web.StreamResponse:
 
 
 def bomb() -> web.StreamResponse:
-    """A small body that is large when it is unpacked."""
+    """Return a small body that is large when it is unpacked."""
     headers = {"Content-Encoding": "gzip"}
     return web.Response(
         body=gzip.compress(b" " * _BOMB_BYTES), content_type="application/json", headers=headers
@@ -63,7 +63,7 @@ def bomb() -> web.StreamResponse:
 
 
 def catalogue(size: int) -> web.StreamResponse:
-    """A discovery document with so many resources."""
+    """Return a discovery document with so many resources."""
     kind = {"group": "", "version": "", "kind": "Thing"}
     resources = [
         {"resource": f"things{number}", "responseKind": kind, "scope": "Namespaced", "verbs": ["list"]}
@@ -80,7 +80,7 @@ def catalogue(size: int) -> web.StreamResponse:
 
 
 def item(info: ResourceInfo, namespace: str, name: str, version: int) -> dict[str, Any]:
-    """An object of a resource."""
+    """Return an object of a resource."""
     metadata = {"name": name, "uid": f"uid-{name}", "resourceVersion": str(version)}
     if info.namespaced:
         metadata["namespace"] = namespace or "default"

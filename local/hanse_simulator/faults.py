@@ -56,7 +56,7 @@ _REASONS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class FaultTarget:
     """What a request is about. `path` is the URL's; the others are "" where they do not apply."""
 
     path: str
@@ -84,7 +84,7 @@ class Rule:
     count: int = 0
     struck: int = field(default=0)
 
-    def concerns(self, target: Target) -> bool:
+    def concerns(self, target: FaultTarget) -> bool:
         """Report whether a request is one of those that this rule is about."""
         if target.verb != _OF_VERB.get(self.action, target.verb):
             return False
@@ -147,7 +147,7 @@ class Faults:
         self._engine = engine
         self._rng = rng or random.Random()  # noqa: S311 - which requests fail, not a secret
         self._rules: list[Rule] = []
-        self._watches: dict[int, tuple[web.Request, Target]] = {}
+        self._watches: dict[int, tuple[web.Request, FaultTarget]] = {}
 
     @property
     def rules(self) -> Sequence[Rule]:
@@ -261,14 +261,14 @@ class Faults:
         return web.Response(body=orjson.dumps(document), content_type="application/json")
 
 
-def target_of(request: web.Request) -> tuple[Target, ResourcePath | None]:
+def target_of(request: web.Request) -> tuple[FaultTarget, ResourcePath | None]:
     """Return what a request is about, and its path if that names a resource."""
     path = parse_path(request.path)
     if path is None:
-        return Target(request.path), None
+        return FaultTarget(request.path), None
     watching = path.watch or request.query.get("watch", "") in ("1", "true", "True")
     verb = verb_of(request.method, path, watch=watching)
-    return Target(request.path, verb, path.resource, path.namespace), path
+    return FaultTarget(request.path, verb, path.resource, path.namespace), path
 
 
 def _status(rule: Rule) -> web.StreamResponse:

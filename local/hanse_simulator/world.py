@@ -17,35 +17,37 @@ from typing import Any
 
 from hanse.errors import NotFoundError
 from hanse.kube.engine.engine import KubeEngine
-from hanse.kube.engine.lifecycle import Propagation, timestamp
+from hanse.kube.engine.lifecycle import Propagation
 from hanse.kube.engine.options import DeleteOptions, WriteOptions
 from hanse.kube.engine.served import ObjectChange, ServedObject
+from hanse.kube.kinds.kubernetes import apps, batch, core, networking, storage
 from hanse.kube.kinds.resource_info import ResourceInfo
 from hanse.kube.model.objects import Object, labels_of, mapping, name_of, namespace_of, sequence
 from hanse.kube.model.selectors import LabelSelector
+from hanse.kube.model.times import format_time
 from hanse.store.keys import ObjectKey
 
 Resource = tuple[str, str]
 """Group ("" for core) and plural."""
 
-PODS: Resource = ("", "pods")
-NODES: Resource = ("", "nodes")
-SERVICES: Resource = ("", "services")
-ENDPOINTS: Resource = ("", "endpoints")
-ENDPOINT_SLICES: Resource = ("discovery.k8s.io", "endpointslices")
-NAMESPACES: Resource = ("", "namespaces")
-CONFIG_MAPS: Resource = ("", "configmaps")
-SERVICE_ACCOUNTS: Resource = ("", "serviceaccounts")
-EVENTS: Resource = ("", "events")
-CLAIMS: Resource = ("", "persistentvolumeclaims")
-VOLUMES: Resource = ("", "persistentvolumes")
-STORAGE_CLASSES: Resource = ("storage.k8s.io", "storageclasses")
-DEPLOYMENTS: Resource = ("apps", "deployments")
-REPLICA_SETS: Resource = ("apps", "replicasets")
-STATEFUL_SETS: Resource = ("apps", "statefulsets")
-DAEMON_SETS: Resource = ("apps", "daemonsets")
-REVISIONS: Resource = ("apps", "controllerrevisions")
-JOBS: Resource = ("batch", "jobs")
+PODS: Resource = core.POD.group_plural
+NODES: Resource = core.NODE.group_plural
+SERVICES: Resource = core.SERVICE.group_plural
+ENDPOINTS: Resource = core.ENDPOINTS.group_plural
+ENDPOINT_SLICES: Resource = networking.ENDPOINT_SLICE.group_plural
+NAMESPACES: Resource = core.NAMESPACE.group_plural
+CONFIG_MAPS: Resource = core.CONFIG_MAP.group_plural
+SERVICE_ACCOUNTS: Resource = core.SERVICE_ACCOUNT.group_plural
+EVENTS: Resource = core.EVENT.group_plural
+CLAIMS: Resource = core.PERSISTENT_VOLUME_CLAIM.group_plural
+VOLUMES: Resource = core.PERSISTENT_VOLUME.group_plural
+STORAGE_CLASSES: Resource = storage.STORAGE_CLASS.group_plural
+DEPLOYMENTS: Resource = apps.DEPLOYMENT.group_plural
+REPLICA_SETS: Resource = apps.REPLICA_SET.group_plural
+STATEFUL_SETS: Resource = apps.STATEFUL_SET.group_plural
+DAEMON_SETS: Resource = apps.DAEMON_SET.group_plural
+REVISIONS: Resource = apps.CONTROLLER_REVISION.group_plural
+JOBS: Resource = batch.JOB.group_plural
 
 _LABELLED = frozenset({PODS, REPLICA_SETS})
 
@@ -53,7 +55,7 @@ MANAGER = "kube-controller-manager"
 """Who is recorded in managedFields for what controllers write."""
 
 
-class World:
+class ClusterContext:
     """One cluster's objects, as its controllers see them."""
 
     def __init__(self, engine: KubeEngine) -> None:
@@ -83,7 +85,7 @@ class World:
 
     def stamp(self) -> str:
         """Return the time as Kubernetes writes it."""
-        return timestamp(self.now())
+        return format_time(self.now())
 
     async def fresh(self) -> None:
         """Wait until everything that this process wrote can be read."""
@@ -248,11 +250,6 @@ def owner_reference(owner: Object) -> dict[str, Any]:
         "controller": True,
         "blockOwnerDeletion": True,
     }
-
-
-def is_deleting(obj: Object) -> bool:
-    """Report whether the deletion of an object was asked for."""
-    return bool(obj["metadata"].get("deletionTimestamp"))
 
 
 def generation_of(obj: Object) -> int:

@@ -4,7 +4,7 @@ Owns `Boundary`. Whoever calls code once per object (a follower's subscribers, a
 table) catches `Exception` there and hands it to a boundary; what becomes of the object is the caller's to
 decide, by one rule: its state is then unknown, and unknown moves and deletes nothing.
 
-Concurrency: none of its own; a boundary belongs to one event loop. Next: `hanse.store.mirror` and
+Concurrency: none of its own; a boundary belongs to one event loop. Next: `hanse.store.follow.collection` and
 `hanse.kube.engine.cache`, which have one for all that they call.
 """
 
@@ -30,7 +30,7 @@ MAX_REASON: Final = 512
 
 
 class Boundary:
-    """Takes in the exceptions of one place, such as `mirror clusters/`."""
+    """Takes in the exceptions of one place, such as `follower clusters`."""
 
     def __init__(self, place: str) -> None:
         """`place` is what the log and the metric call it: few values, no names of objects."""

@@ -28,6 +28,7 @@ from typing import Any, Final
 
 from hanse.documents import to_yaml
 from hanse.errors import ConfigError, HanseError
+from hanse.kube.kinds.kubernetes import core
 from hanse.process.settings import TlsFiles
 from hanse.security.auth import ADMIN_NAME, ADMINS, MASTERS, SERVICES, server_name, service_name
 from hanse.security.credentials import Sealer
@@ -201,7 +202,7 @@ def _contents(files: TlsFiles) -> dict[str, bytes]:
 def _secret(name: str, namespace: str, kind: str, files: Mapping[str, bytes]) -> dict[str, Any]:
     return {
         "apiVersion": "v1",
-        "kind": "Secret",
+        "kind": core.SECRET.name,
         "metadata": {"name": name, "namespace": namespace, "labels": dict(_LABELS)},
         "type": kind,
         "data": {file: base64.b64encode(content).decode() for file, content in files.items()},

@@ -42,6 +42,9 @@ JOB_PREFERENCES: Final = "federation.kubernetes.io/job-preferences"
 
 _INSTRUCTIONS: Final = ("hanse.dev/", "federation.kubernetes.io/", "federation.alpha.kubernetes.io/")
 
+REGION_LABEL: Final = "topology.kubernetes.io/region"
+ZONE_LABEL: Final = "topology.kubernetes.io/zone"
+"""Labels of Kubernetes that say where a node is; a cluster of a known region is given the first."""
 CLUSTER_LABEL: Final = "hanse.dev/cluster"
 """Label that every cluster is given with its own name, and the sync states of a cluster are shown with."""
 MANAGED_BY_LABEL: Final = "app.kubernetes.io/managed-by"

@@ -18,7 +18,10 @@ from hanse.errors import (
     NotFoundError,
     PermissionDeniedError,
 )
+from hanse.federation.events import EventRecorder, event_sender
+from hanse.kube.model.events import InvolvedObject
 from tests.apiserver.world import WEB, World, config_map, deployment, rolled_out
+from tests.support.waiting import until
 
 NAME = "objects/core/configmaps/shop/c"
 
@@ -51,6 +54,32 @@ async def test_objects_are_the_same_over_both(world: World) -> None:
     assert got.etag == rest["metadata"]["resourceVersion"]
     with pytest.raises(AlreadyExistsError):
         await create(world)
+
+
+async def test_an_event_that_is_recorded_is_served(world: World) -> None:
+    """With everything that the recorder says, by both groups, also of an object of cluster scope."""
+    recorder = EventRecorder(event_sender(world.rpc(), component="hanse-test"), component="hanse-test")
+    web = InvolvedObject("apps/v1", "Deployment", "shop", "web", "u")
+    recorder.record(web, type_="Warning", reason="SyncFailed", message="m")
+    recorder.record(
+        InvolvedObject("v1", "Namespace", "", "shop", "n"), type_="Normal", reason="R", message="m"
+    )
+    sending = asyncio.create_task(recorder.run())
+    try:
+
+        async def served() -> bool:
+            return len((await world.get("/api/v1/events"))["items"]) == 2
+
+        await until(served)
+    finally:
+        sending.cancel()
+    (event,) = (await world.get("/api/v1/namespaces/shop/events"))["items"]
+    assert event["involvedObject"] == {
+        "apiVersion": "apps/v1", "kind": "Deployment", "namespace": "shop", "name": "web", "uid": "u",
+    }  # fmt: skip
+    assert (event["type"], event["reason"], event["message"]) == ("Warning", "SyncFailed", "m")
+    (event,) = (await world.get("/apis/events.k8s.io/v1/namespaces/default/events"))["items"]
+    assert (event["reportingController"], event["regarding"]["kind"]) == ("hanse-test", "Namespace")
 
 
 async def test_an_etag_is_an_optimistic_lock(world: World) -> None:

@@ -14,7 +14,7 @@ import orjson
 import pytest
 from hanse_scheduler.state.records import ObjectRecord
 from hanse_scheduler.state.records import decode_object as scheduler_decode
-from hanse_syncer.world import World as SyncerWorld
+from hanse_syncer.federation.state import FederationState
 
 from hanse.security.envelope import is_sealed
 from hanse.security.keyring import Key, KeyRing, add_key, create_key_file, promote_key, read_keys, remove_keys
@@ -153,14 +153,16 @@ async def test_the_scheduler_decides_by_the_outline_and_the_syncer_opens(key_fil
     record = scheduler_decode(raw)
     assert isinstance(record, ObjectRecord)
     assert record.propagates
-    assert record.slim["metadata"]["labels"] == {"tier": "db"}
-    assert record.slim["metadata"]["annotations"] == {"federation.alpha.kubernetes.io/cluster-selector": "[]"}
+    assert record.reduced["metadata"]["labels"] == {"tier": "db"}
+    assert record.reduced["metadata"]["annotations"] == {
+        "federation.alpha.kubernetes.io/cluster-selector": "[]"
+    }
     path = KEY.partition("/")[2]
-    async with SyncerWorld(SealedStore(store, ObjectSealer.from_file(key_file))) as syncer:
+    async with FederationState(SealedStore(store, ObjectSealer.from_file(key_file))) as syncer:
         intent = syncer.intent(path)
         assert intent is not None
         assert base64.b64decode(intent.object()["data"]["password"]).decode() == PLAINTEXT
-    async with SyncerWorld(SealedStore(store, ObjectSealer())) as syncer:
+    async with FederationState(SealedStore(store, ObjectSealer())) as syncer:
         assert syncer.intent(path) is None
         assert KEY in syncer.intents.broken
 
@@ -180,7 +182,7 @@ async def _sealed_by(store: MemoryStore, key_id: str) -> None:
 
 
 async def test_a_key_is_rotated_while_two_apiservers_serve(key_file: str) -> None:
-    """One of them seals again; neither is started anew."""
+    """One of them seals again; neither is started again."""
     store = MemoryStore()
     path = Path(key_file)
     old = read_keys(path)[0]

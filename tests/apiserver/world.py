@@ -27,11 +27,12 @@ from hanse.api.syncer.v1 import sync_state_pb2 as sync
 from hanse.api.type.v1 import condition_pb2
 from hanse.kube.model.objects import Object
 from hanse.process.settings import TlsFiles
-from hanse.rpc import RpcChannel
+from hanse.rpc.channel import RpcChannel
 from hanse.security.auth import service_name
 from hanse.security.pki import CertificateAuthority
 from hanse.store import MemoryStore, Store
 from hanse.store.keys import ObjectKey
+from tests.support import objects
 from tests.support.programs import Ran, run_program
 
 DEADLINE = 30.0
@@ -40,31 +41,17 @@ WEB = ObjectKey("apps", "deployments", "shop", "web")
 
 def deployment(name: str = "web", *, replicas: int = 4, namespace: str = "shop") -> Object:
     """A Deployment as a user writes it."""
-    labels = {"app": name}
-    return {
-        "apiVersion": "apps/v1",
-        "kind": "Deployment",
-        "metadata": {"name": name, "namespace": namespace},
-        "spec": {
-            "replicas": replicas,
-            "selector": {"matchLabels": labels},
-            "template": {
-                "metadata": {"labels": labels},
-                "spec": {"containers": [{"name": "c", "image": "registry.example.org/web:1"}]},
-            },
-        },
-    }
+    return objects.deployment(name, namespace=namespace, replicas=replicas)
 
 
 def config_map(name: str, *, namespace: str = "shop", **data: str) -> Object:
     """A ConfigMap."""
-    metadata = {"name": name, "namespace": namespace}
-    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data}
+    return objects.config_map(name, namespace=namespace, data=data)
 
 
 def namespace(name: str = "shop") -> Object:
     """A Namespace."""
-    return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
+    return objects.namespaced(name)
 
 
 def rolled_out(count: int, *, generation: int = 1) -> Object:

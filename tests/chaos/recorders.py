@@ -35,7 +35,7 @@ from hanse.api.federation.v1.federation_service_pb2_grpc import FederationServic
 from hanse.api.type.v1.change_pb2 import BOOKMARK, DELETED
 from hanse.errors import HanseError
 from hanse.process.settings import TlsFiles
-from hanse.rpc import RpcChannel
+from hanse.rpc.channel import RpcChannel
 from hanse.store import EtcdStore
 from tests.support.history import (
     ANY,

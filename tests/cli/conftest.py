@@ -32,8 +32,9 @@ from hanse.api.syncer.v1 import syncer_service_pb2 as syncer
 from hanse.api.syncer.v1 import syncer_service_pb2_grpc as syncer_grpc
 from hanse.api.type.v1.change_pb2 import ChangeKind
 from hanse.errors import AlreadyExistsError, ConflictError, HanseError, NotFoundError, PermissionDeniedError
-from hanse.rpc import Policy, RpcServer
 from hanse.rpc.filters import ListFilter
+from hanse.rpc.policy import Policy
+from hanse.rpc.server import RpcServer
 
 RESOURCES = (
     Resource(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from hanse_cli import exits, manifests
 from hanse_cli.commands.clusters import cluster_row
 from hanse_cli.commands.names import scope_word
 from hanse_cli.commands.orphans import _command
-from hanse_cli.commands.page import NameRow, Page, compile_page
+from hanse_cli.commands.page import ExplainPage, NameRow, compile_page
 from hanse_cli.output import Printer, cell, to_document
 from hanse_cli.plain import plain, plain_all
 
@@ -588,6 +589,39 @@ def test_a_kubeconfig_that_does_not_do_is_one_line(
     assert len(result.err.splitlines()) == 1
 
 
+def test_join_has_a_credential_issued_and_says_what_is_to_be_said_of_it(
+    world: World, hanse: Hanse, tmp_path: Path
+) -> None:
+    """An exec plugin is run here; a token that ends soon is sent only if that is asked for."""
+    pytest.importorskip("kubernetes", reason="the official Kubernetes client is not installed")
+    path = kubeconfig(tmp_path)
+    config = yaml.safe_load(path.read_text())
+    status: dict[str, Any] = {"token": "opaque"}
+    plugin = tmp_path / "plugin"
+    version = "client.authentication.k8s.io/v1"
+    config["users"][1]["user"] = {"exec": {"apiVersion": version, "command": str(plugin)}}
+    path.write_text(yaml.safe_dump(config))
+    join = ("join", "--cluster-kubeconfig", str(path), "--cluster-context", "cloud")
+
+    def gives(status: dict[str, Any]) -> None:
+        answer = {"apiVersion": version, "kind": "ExecCredential", "status": status}
+        plugin.write_text(f"#!/bin/sh\necho '{json.dumps(answer)}'\n")
+        plugin.chmod(0o755)
+
+    gives(status)
+    lasting = hanse(*join, "eu")
+    assert (lasting.status, "does not say when it ends" in lasting.err) == (0, True), lasting.err
+    sent = yaml.safe_load(world.last(registry.JoinClusterRequest).kubeconfig)
+    assert sent["users"] == [{"name": "cloud", "user": {"token": "opaque"}}]
+    soon = datetime.now(UTC) + timedelta(hours=1)
+    gives({"token": "brief", "expirationTimestamp": f"{soon:%Y-%m-%dT%H:%M:%SZ}"})
+    refused = hanse(*join, "us")
+    assert (refused.status, "--short-lived" in refused.err) == (2, True)
+    brief = hanse(*join, "us", "--short-lived")
+    assert (brief.status, "is out of reach after" in brief.err) == (0, True), brief.err
+    assert b"brief" in world.last(registry.JoinClusterRequest).kubeconfig
+
+
 def test_unjoin_says_how_and_waits(world: World, hanse: Hanse) -> None:
     """The flags reach the registry."""
     world.clusters["clusters/eu"] = Cluster(name="clusters/eu", state=ClusterState.READY)
@@ -791,7 +825,7 @@ def test_what_others_wrote_steers_no_terminal_and_no_shell(
     print(cell(ObjectReference(name=evil), ObjectReference.DESCRIPTOR.fields_by_name["name"]))
     said = capsys.readouterr()
     assert (said.out + said.err).replace("\n", "").isprintable()
-    page = plain_all(Page(evil, 1, "p", (), (evil,), (NameRow(evil, "", "", ""),), ()))
+    page = plain_all(ExplainPage(evil, 1, "p", (), (evil,), (NameRow(evil, "", "", ""),), ()))
     assert page.object == page.steps[0] == page.names[0].name == plain(evil)
     orphan = Orphan(cluster="eu", member_uid="u;reboot")
     orphan.object.MergeFrom(ObjectReference(resource="configmaps", namespace="n", name=f"$(reboot){evil}"))

@@ -202,7 +202,7 @@ def _template(manifest: Manifest, *, without: str = "") -> str:
     elif kind == "ServiceAccount":
         after = _PULL_SECRETS
     elif kind == "Job":
-        # A Job cannot be changed: helm makes it anew, after everything else is there.
+        # A Job cannot be changed: helm makes it again, after everything else is there.
         marked["metadata"]["annotations"] = {
             "helm.sh/hook": "post-install,post-upgrade",
             "helm.sh/hook-delete-policy": "before-hook-creation",

@@ -10,7 +10,7 @@ import pytest
 import yaml
 from cryptography import x509
 from hanse_install import checks, contexts, keys
-from hanse_install.record import Record
+from hanse_install.record import InstallationRecord
 
 from hanse.errors import FailedPreconditionError
 from hanse.installation import KEYS, STEPS, certificates, main, rotate, secrets
@@ -125,8 +125,10 @@ def test_a_damaged_key_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[
 def test_authorities_are_replaced_in_steps_that_a_plain_run_keeps(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """First every Secret trusts both, then every certificate is issued anew, then the old ones are trusted no
-    more. A plain run, as `kubefed init` makes one, changes no stage; keys that seal stay as they are."""
+    """First every Secret trusts both, then every certificate is issued again, then the old ones are
+    trusted no more. A plain run, as `kubefed init` makes one, changes no stage; keys that seal stay as
+    they are.
+    """
 
     def run(*words: str) -> dict[str, dict[str, Any]]:
         assert main(["--directory", str(tmp_path), *words]) == 0
@@ -185,6 +187,6 @@ def test_a_federation_is_known_by_all_its_authorities(tmp_path: Path) -> None:
         contexts.check_free(config, "east", keys.digests(directory))
         with pytest.raises(FailedPreconditionError, match="not this federation's"):
             contexts.check_free(config, "east", keys.digests(other))
-        checks.same_authority(Record("east", "hanse", first), directory)
+        checks.same_authority(InstallationRecord("east", "hanse", first), directory)
         with pytest.raises(FailedPreconditionError, match="another id"):
-            checks.same_authority(Record("east", "hanse", first), other)
+            checks.same_authority(InstallationRecord("east", "hanse", first), other)

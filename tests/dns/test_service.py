@@ -25,7 +25,9 @@ from hanse.api.dns.v1.dns_service_pb2_grpc import DnsServiceStub, add_DnsService
 from hanse.api.registry.v1 import cluster_pb2
 from hanse.api.syncer.v1 import sync_state_pb2
 from hanse.errors import ConflictError, InvalidArgumentError, NotFoundError
-from hanse.rpc import Policy, RpcChannel, RpcServer
+from hanse.rpc.channel import RpcChannel
+from hanse.rpc.policy import Policy
+from hanse.rpc.server import RpcServer
 from hanse.store import Compare, MemoryStore, keys
 
 WEB = keys.ObjectKey("", "services", "shop", "web")

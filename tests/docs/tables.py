@@ -24,8 +24,7 @@ from hanse_syncer.service import POLICY as SYNCER
 from hanse_syncer.settings import SyncerSettings
 
 from hanse.process.settings import ServiceSettings, Settings, field_docs
-from hanse.rpc import AUTHENTICATED
-from hanse.rpc.policy import Policy
+from hanse.rpc.policy import AUTHENTICATED, Policy
 from hanse.store import rights
 
 ROOT = Path(__file__).resolve().parents[2]

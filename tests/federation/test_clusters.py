@@ -5,7 +5,7 @@ from __future__ import annotations
 from hanse_apiserver.views.view import FederationView
 from hanse_cli.commands.clusters import answers
 from hanse_dns.sources import cluster_view
-from hanse_scheduler.state.clusters import view_of
+from hanse_scheduler.decide.clusters import view_of
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -68,6 +68,7 @@ def test_scheduler_apiserver_and_dns_agree(found: Cluster) -> None:
     assert view.is_reachable("a") is is_reachable(found)
     assert cluster_view(value).reachable is is_reachable(found)
     assert view_of(found).reachable is is_reachable(found)
+    assert view_of(found).ready is is_ready(found)
     assert view_of(found).leaving is is_leaving(found)
 
 

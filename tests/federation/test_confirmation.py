@@ -6,14 +6,14 @@ import itertools
 
 import pytest
 from hanse_apiserver.views.parts import Parts, Placed, State
+from hanse_scheduler.decide.clusters import ClusterTable, MemberCluster
 from hanse_scheduler.decide.decision import decide
 from hanse_scheduler.decide.inputs import DecisionInput, Rules
 from hanse_scheduler.handshake.previous import PreviousPlacement
-from hanse_scheduler.state.clusters import ClusterTable, MemberCluster
 from hanse_scheduler.state.records import observed_of
 from hanse_syncer.decide import plan
 from hanse_syncer.decide.plan import Desired, SyncAction
-from hanse_syncer.world import Intent
+from hanse_syncer.federation.intent import Intent
 from hypothesis import given
 from hypothesis import strategies as st
 

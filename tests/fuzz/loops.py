@@ -49,7 +49,7 @@ class WatchedLoop:
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(timeout)
 
     def reset(self) -> None:
-        """Begin to measure anew, after what runs now."""
+        """Begin to measure again, after what runs now."""
         self.call(asyncio.sleep(0))
         self.worst = 0.0
 

@@ -191,7 +191,7 @@ def test_certificates_are_renewed_in_place(machine: Machine) -> None:
 
 
 def test_a_key_that_is_gone_is_an_error(machine: Machine) -> None:
-    """It is not made anew: what it has sealed could not be opened."""
+    """It is not made again: what it has sealed could not be opened."""
     machine.do("mv /etc/hanse/pki/credentials.key /root")
     machine.fails("systemctl start hanse-configure")
     assert "credentials.key is gone: restore it" in machine.do("journalctl --no-pager -u hanse-configure")

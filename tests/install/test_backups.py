@@ -21,8 +21,8 @@ from etcd3aio import _protobuf as pb
 from hanse_install import backups, restoring
 from hanse_install.backups import Backups
 from hanse_install.kubectl import Kubectl
-from hanse_install.options import Options
-from hanse_install.record import Record
+from hanse_install.options import InitOptions
+from hanse_install.record import InstallationRecord
 from hanse_local.backup.contents import check
 from hanse_local.backup.restoring import BUMP
 from hanse_local.backup.sealed_file import Secret
@@ -40,8 +40,8 @@ from tests.install import kubectl_shim
 from tests.support.etcd import find_etcd
 
 pytestmark = [needs_kubectl, pytest.mark.timeout(300)]
-OPTIONS = Options("hanse", overlay="single", image="hanse:1")
-RECORD = Record("hanse", "hanse", "authority", options=OPTIONS.said())
+OPTIONS = InitOptions("hanse", overlay="single", image="hanse:1")
+RECORD = InstallationRecord("hanse", "hanse", "authority", options=OPTIONS.said())
 
 
 @dataclass

@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hanse_install.options import Options, check, settings, without_meaning
+from hanse_install.options import InitOptions, check, settings, without_meaning
 
 from hanse.errors import ConfigError
 
 
-def options(**given: Any) -> Options:
+def options(**given: Any) -> InitOptions:
     """Options of a federation `east`."""
-    return Options("east", **given)
+    return InitOptions("east", **given)
 
 
 @pytest.mark.parametrize(
@@ -57,7 +57,7 @@ def test_what_cannot_be_is_refused(given: dict[str, Any], said: str) -> None:
 def test_a_name_of_a_federation_is_a_dns_label() -> None:
     """It is in the names of Services."""
     with pytest.raises(ConfigError, match="federation name 'East'"):
-        check(Options("East"))
+        check(InitOptions("East"))
 
 
 @pytest.mark.parametrize(

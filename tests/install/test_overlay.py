@@ -10,7 +10,7 @@ from typing import Any
 
 import kubernetes_validate
 import pytest
-from hanse_install.options import OVERLAYS, Options
+from hanse_install.options import OVERLAYS, InitOptions
 from hanse_install.overlay import manifests_directory, parsed, render
 
 from tests.deploy import manifests as deploy
@@ -24,7 +24,7 @@ IMAGE = "registry.example.org/hanse:0.1.0"
 
 def made(**given: Any) -> list[deploy.Manifest]:
     """The manifests with flags."""
-    return parsed(render(Options(given.pop("federation", "hanse"), **given)))
+    return parsed(render(InitOptions(given.pop("federation", "hanse"), **given)))
 
 
 def changed(before: list[deploy.Manifest], after: list[deploy.Manifest]) -> set[str]:
@@ -46,7 +46,7 @@ def test_the_overlays_are_those_of_deploy_k8s() -> None:
 @pytest.mark.parametrize("overlay", OVERLAYS)
 def test_no_flags_give_the_overlay_itself(overlay: str) -> None:
     """`kubefed init hanse --overlay X --dry-run -o yaml` is `kubectl kustomize deploy/k8s/overlays/X`."""
-    assert render(Options("hanse", overlay=overlay)) == rendered(overlay)
+    assert render(InitOptions("hanse", overlay=overlay)) == rendered(overlay)
 
 
 def test_the_manifests_are_in_the_wheel(tmp_path: Path) -> None:

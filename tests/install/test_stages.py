@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 import pytest
-from hanse_install.record import Record, union
+from hanse_install.record import InstallationRecord, union
 from hanse_install.stages import COMPONENT, failed, identity, job_digest, reasons, stages, waits_for
 
 from hanse.errors import FailedPreconditionError
@@ -180,7 +180,7 @@ def test_a_record_is_read_as_it_was_written() -> None:
         "metadata": {"name": "a", "namespace": "east"},
         "data": {},
     }
-    record = Record(
+    record = InstallationRecord(
         federation="east",
         namespace="east",
         authority="00",
@@ -189,7 +189,7 @@ def test_a_record_is_read_as_it_was_written() -> None:
         kept=("namespace/east",),
         jobs={"hanse-etcd-roles": "1"},
     )
-    assert Record.of(record.manifest()) == record
+    assert InstallationRecord.of(record.manifest()) == record
     assert record.makes(manifest)
     assert union(record.objects, [manifest]) == record.objects == (identity(manifest),)
 
@@ -198,7 +198,7 @@ def test_a_record_is_read_as_it_was_written() -> None:
 def test_a_damaged_record_is_said_so(data: Any) -> None:
     """Nothing is guessed from it."""
     with pytest.raises(FailedPreconditionError, match=r"hanse-installation in namespace east .* is damaged"):
-        Record.of({"metadata": {"name": "hanse-installation", "namespace": "east"}, "data": data})
+        InstallationRecord.of({"metadata": {"name": "hanse-installation", "namespace": "east"}, "data": data})
 
 
 def test_a_job_is_done_again_when_it_would_do_something_else() -> None:

@@ -6,7 +6,7 @@ import http.client
 from pathlib import Path
 
 import pytest
-from hanse_local.backup.contents import Manifest
+from hanse_local.backup.contents import BackupManifest
 from hanse_local.keys.rings import left_of, places_of
 
 from hanse.errors import DataLossError
@@ -62,10 +62,10 @@ async def test_credentials_are_counted_with_those_of_a_plugin(tmp_path: Path) ->
 
 def test_a_backup_names_the_keys_of_the_plugin() -> None:
     """And one from before plugins can be read."""
-    made = Manifest("0", "now", "f", "f", (), (), (), plugin_keys=("key-1",))
-    assert Manifest.decode(made.encode()).plugin_keys == ("key-1",)
+    made = BackupManifest("0", "now", "f", "f", (), (), (), plugin_keys=("key-1",))
+    assert BackupManifest.decode(made.encode()).plugin_keys == ("key-1",)
     before = made.encode().replace(b'"plugin_keys"', b'"something_else"')
-    assert Manifest.decode(before).plugin_keys == ()
+    assert BackupManifest.decode(before).plugin_keys == ()
 
 
 def test_the_steps_on_a_file(tmp_path: Path) -> None:

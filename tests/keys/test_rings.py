@@ -119,7 +119,7 @@ def _decode(kv: Any) -> bytes:
 
 
 async def test_what_came_before_its_key_is_listed_again_with_it(path: Path) -> None:
-    """Nobody has to write it, or to start anew."""
+    """Nobody has to write it, or to start again."""
     inner = MemoryStore()
     one, two = Instance(path, inner), Instance(path, inner)
     async with following(two.store, "objects/", _decode) as objects:

@@ -7,9 +7,9 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from hanse_local.federation import Plan, prepare
+from hanse_local.federation import FederationPlan, prepare
 from hanse_local.layout import DataDir
-from hanse_local.options import Options
+from hanse_local.options import UpOptions
 from hanse_local.ports import Claims
 from hanse_local.supervise.process import ProcessSpec
 from hanse_local.supervise.readiness import ReadyFile
@@ -41,7 +41,7 @@ while True:
 """
 
 
-def plan_of(data: DataDir, options: Options) -> Plan:
+def plan_of(data: DataDir, options: UpOptions) -> FederationPlan:
     """Prepare a federation that is not run: its ports are free again."""
     with Claims() as claims:
         return prepare(data, options, claims)

@@ -11,9 +11,9 @@ import pytest
 from click.testing import CliRunner
 from cryptography import x509
 from hanse_local import commands, ports, upfile
-from hanse_local.federation import Plan
+from hanse_local.federation import FederationPlan
 from hanse_local.layout import DataDir
-from hanse_local.options import NOBODY, Options
+from hanse_local.options import NOBODY, UpOptions
 
 from hanse.errors import ConfigError
 from hanse.security.pki import names_of
@@ -40,7 +40,7 @@ def names(data: DataDir, service: str) -> frozenset[str]:
     return names_of(x509.load_pem_x509_certificate((data.pki / f"{service}.crt").read_bytes()))
 
 
-def told(plan: Plan, data: DataDir) -> tuple[str, str, str, str]:
+def told(plan: FederationPlan, data: DataDir) -> tuple[str, str, str, str]:
     """Where the federation says that it is, and where it listens."""
     api, dns = config(data, "apiserver"), config(data, "dns")
     port = f":{plan.state.ports['apiserver.https']}"
@@ -50,7 +50,7 @@ def told(plan: Plan, data: DataDir) -> tuple[str, str, str, str]:
 def test_what_is_advertised_is_in_certificate_kubeconfig_and_listeners(data: DataDir) -> None:
     """Of the apiserver alone: nothing else of it is for others. It holds in the next run, until it is taken
     back."""
-    plan = plan_of(data, Options(clusters=0, advertise=NAMES))
+    plan = plan_of(data, UpOptions(clusters=0, advertise=NAMES))
     https, dns = plan.state.ports["apiserver.https"], plan.state.ports["dns.dns"]
     expected = (
         "https://fed.example.org",
@@ -64,16 +64,16 @@ def test_what_is_advertised_is_in_certificate_kubeconfig_and_listeners(data: Dat
     assert "fed.example.org" not in names(data, "registry")
     assert config(data, "registry")["listen"].startswith("127.0.0.1:")
     before = (data.pki / "apiserver.crt").read_bytes()
-    assert told(plan_of(data, Options()), data) == expected
+    assert told(plan_of(data, UpOptions()), data) == expected
     assert (data.pki / "apiserver.crt").read_bytes() == before
-    back = plan_of(data, Options(advertise=(NOBODY,)))
+    back = plan_of(data, UpOptions(advertise=(NOBODY,)))
     assert told(back, data)[0] == "https://127.0.0.1"
     assert config(data, "dns")["dns_listen"] == f"127.0.0.1:{dns}"
 
 
 def test_it_listens_where_it_is_told(data: DataDir) -> None:
     """At one address of the machine; one that it does not have is refused before anything is written."""
-    plan = plan_of(data, Options(clusters=0, listen="127.0.0.3"))
+    plan = plan_of(data, UpOptions(clusters=0, listen="127.0.0.3"))
     assert told(plan, data)[2].startswith("127.0.0.3:")
     assert plan.https.startswith("https://127.0.0.3:")
     with pytest.raises(ConfigError, match=r"cannot listen at 192\.0\.2\.77: this machine does not have it"):
@@ -83,14 +83,14 @@ def test_it_listens_where_it_is_told(data: DataDir) -> None:
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        (Options(advertise=("a b",)), "'a b' is neither a host name nor an IP address"),
-        (Options(advertise=("::",)), "no address that others can reach"),
-        (Options(listen="here"), "'here' is no IP address"),
-        (Options(settings={"apiserver.https_listen": "0.0.0.0:1"}), "give --listen, --https-port"),
-        (Options(unset=("dns.dns_ttl",)), "that is not set; what is set: none"),
+        (UpOptions(advertise=("a b",)), "'a b' is neither a host name nor an IP address"),
+        (UpOptions(advertise=("::",)), "no address that others can reach"),
+        (UpOptions(listen="here"), "'here' is no IP address"),
+        (UpOptions(settings={"apiserver.https_listen": "0.0.0.0:1"}), "give --listen, --https-port"),
+        (UpOptions(unset=("dns.dns_ttl",)), "that is not set; what is set: none"),
     ],
 )
-def test_senseless_options_are_refused(data: DataDir, options: Options, says: str) -> None:
+def test_senseless_options_are_refused(data: DataDir, options: UpOptions, says: str) -> None:
     """With the remedy, and nothing is remembered of them."""
     with pytest.raises(ConfigError, match=says):
         plan_of(data, replace(options, clusters=0))
@@ -100,19 +100,19 @@ def test_senseless_options_are_refused(data: DataDir, options: Options, says: st
 def test_settings_hold_until_they_are_unset(data: DataDir) -> None:
     """What is given later wins; log level and telemetry are remembered too."""
     first = {"scheduler.toleration_seconds": "7", "dns.dns_ttl": "9"}
-    plan_of(data, Options(clusters=0, settings=first, log_level="warning"))
-    plan_of(data, Options(settings={"dns.dns_ttl": "10"}))
+    plan_of(data, UpOptions(clusters=0, settings=first, log_level="warning"))
+    plan_of(data, UpOptions(settings={"dns.dns_ttl": "10"}))
     assert config(data, "scheduler")["toleration_seconds"] == "7"
     assert config(data, "dns")["dns_ttl"] == "10"
     assert config(data, "dns")["log_level"] == "warning"
-    state = plan_of(data, Options(unset=("scheduler.toleration_seconds",))).state
+    state = plan_of(data, UpOptions(unset=("scheduler.toleration_seconds",))).state
     assert "toleration_seconds" not in config(data, "scheduler")
     assert state.settings == {"dns.dns_ttl": "10"}
 
 
 def test_a_file_says_what_the_command_line_does_not(data: DataDir, monkeypatch: pytest.MonkeyPatch) -> None:
     """That in the data directory, or one that is named; each option may be in it."""
-    asked: list[Options] = []
+    asked: list[UpOptions] = []
     monkeypatch.setattr(commands, "_in_foreground", lambda data, options, *rest: asked.append(options))
     data.up_config.write_text(
         'advertise = ["fed.example.org", "192.0.2.7"]\nclusters = 2\nproduction = true\nhttps_port = 6443\n'

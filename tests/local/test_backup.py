@@ -13,19 +13,21 @@ import pytest
 from hanse_cli import exits
 from hanse_cli.main import hanse, run
 from hanse_local.backup import restoring
-from hanse_local.backup.contents import EtcdPart, Manifest, Part, check, included
+from hanse_local.backup.contents import BackupManifest, EtcdPart, Part, check, included
 from hanse_local.backup.restoring import find_tool, restore
 from hanse_local.backup.sealed_file import SealedWriter, Secret
 from hanse_local.etcd import binary as etcd
 from hanse_local.layout import DataDir
-from hanse_local.supervise.state import State
+from hanse_local.supervise.state import DirectoryState
 
 from hanse.errors import ConfigError, DataLossError, FailedPreconditionError, HanseError
 from hanse.security.keyring import new_key
 from tests.local.fakes import fake_etcd
 
 SECRET = Secret(keys=[new_key()])
-STATE = State(ports={"etcd.peer": 1}, founded=True, federation_id="f", etcd_version="3.5.35").encode()
+STATE = DirectoryState(
+    ports={"etcd.peer": 1}, founded=True, federation_id="f", etcd_version="3.5.35"
+).encode()
 
 
 def part(name: str, content: bytes) -> Part:
@@ -33,9 +35,9 @@ def part(name: str, content: bytes) -> Part:
     return Part(name, len(content), hashlib.sha256(content).hexdigest())
 
 
-def manifest(files: dict[str, bytes], snapshots: dict[str, bytes]) -> Manifest:
+def manifest(files: dict[str, bytes], snapshots: dict[str, bytes]) -> BackupManifest:
     """A manifest that is true."""
-    return Manifest(
+    return BackupManifest(
         hanse="0.1.0",
         created="2026-11-27T04:05:38+00:00",
         federation_id="f",
@@ -81,7 +83,7 @@ def nothing_left(folder: Path) -> bool:
 def test_a_manifest_says_the_same_again() -> None:
     """Written and read."""
     made = manifest({"state.json": STATE, "pki/ca.crt": b"x"}, {"etcd": b"y"})
-    assert Manifest.decode(made.encode()) == made
+    assert BackupManifest.decode(made.encode()) == made
 
 
 def test_a_backup_can_be_checked(tmp_path: Path) -> None:

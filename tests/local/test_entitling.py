@@ -10,7 +10,7 @@ from hanse_local.checks import SERVICES
 from hanse_local.etcd.continuity import EtcdAccess, read_id
 from hanse_local.keys.certificates import Certificates
 from hanse_local.layout import DataDir
-from hanse_local.options import Options
+from hanse_local.options import UpOptions
 
 from hanse.api.federation.v1.federation_pb2 import Federation
 from hanse.errors import PermissionDeniedError
@@ -55,7 +55,7 @@ async def test_an_etcd_from_before_keeps_its_data_and_gets_rights(data: DataDir)
 
 def test_each_service_gets_only_the_files_that_it_needs(data: DataDir) -> None:
     """Each has a certificate for etcd of its own; credentials open to registry and syncer."""
-    plan_of(data, Options(clusters=0))
+    plan_of(data, UpOptions(clusters=0))
     settings = {name: tomllib.loads(data.config_file(name).read_text()) for name in SERVICES}
     assert {settings[name]["etcd_cert"] for name in SERVICES} == {
         str(data.etcd_pki / f"{name}.crt") for name in SERVICES

@@ -1,4 +1,4 @@
-"""An etcd of the user's that lost everything is made anew from a backup, by the commands of the guide."""
+"""An etcd of the user's that lost everything is made again from a backup, by the commands of the guide."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from click.testing import CliRunner
 from hanse_local import commands
 from hanse_local.keys.certificates import Certificates
 from hanse_local.layout import DataDir
-from hanse_local.options import Options
+from hanse_local.options import UpOptions
 from hanse_local.ports import Claims
 from hanse_local.supervise import background, process
 from hanse_local.supervise import host as host_module
@@ -167,7 +167,7 @@ async def test_a_federation_outlives_a_full_disk(fakes: Fakes, disk: Disk, tmp_p
     when there is room again it says 0, and what was to be written is there."""
     data = DataDir.at(tmp_path / "data")
     files = OwnFiles(write=disk.write, retry_seconds=0.1)
-    host = Host(data, Options(), planner=planner_of(fakes), identify=Etcd().read_id, files=files)
+    host = Host(data, UpOptions(), planner=planner_of(fakes), identify=Etcd().read_id, files=files)
     task = asyncio.create_task(host.run())
     try:
         await until(lambda: task.done() or host.snapshot()["phase"] == "ready")
@@ -197,12 +197,12 @@ async def test_a_federation_comes_up_though_its_state_cannot_be_written(
     files = OwnFiles(write=disk.write, retry_seconds=0.1)
     plan = planner_of(fakes)
 
-    def then_full(data: DataDir, options: Options, claims: Claims) -> Any:
+    def then_full(data: DataDir, options: UpOptions, claims: Claims) -> Any:
         made = plan(data, options, claims)
         disk.full = errno.ENOSPC
         return made
 
-    host = Host(data, Options(), planner=then_full, identify=Etcd().read_id, files=files)
+    host = Host(data, UpOptions(), planner=then_full, identify=Etcd().read_id, files=files)
     task = asyncio.create_task(host.run())
     try:
         await until(lambda: task.done() or host.snapshot()["phase"] == "ready")
@@ -420,7 +420,7 @@ async def test_certificates_that_cannot_be_renewed_end_nothing_and_are_told(
     monkeypatch.setattr(host_module, "RENEW_AGAIN_SECONDS", 0.01)
     monkeypatch.setattr(host_module, "renew", fail)
     data = DataDir.at(tmp_path / "data")
-    host = Host(data, Options(), planner=planner_of(fakes), identify=Etcd().read_id)
+    host = Host(data, UpOptions(), planner=planner_of(fakes), identify=Etcd().read_id)
     task = asyncio.create_task(host.run())
     await until(lambda: looks > 2)
     assert any("certificates cannot be renewed" in each for each in host.snapshot()["problems"])

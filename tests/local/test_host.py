@@ -15,14 +15,14 @@ import pytest
 import yaml
 from hanse_local.etcd import binary as etcd
 from hanse_local.etcd.continuity import EtcdAccess
-from hanse_local.federation import Plan, prepare
+from hanse_local.federation import FederationPlan, prepare
 from hanse_local.layout import DataDir
-from hanse_local.options import Options
+from hanse_local.options import UpOptions
 from hanse_local.ports import Claims
 from hanse_local.supervise import background
 from hanse_local.supervise.host import Host
 from hanse_local.supervise.lock import is_held
-from hanse_local.supervise.state import State
+from hanse_local.supervise.state import DirectoryState
 from hanse_local.supervise.supervisor import StartError
 
 from hanse.errors import FailedPreconditionError, UnavailableError
@@ -39,10 +39,10 @@ def data(tmp_path: Path) -> DataDir:
 def planner_of(fakes: Fakes, *, broken: str = "") -> Any:
     """Plans the real federation with one cluster, joined already, and puts fakes in place of programs."""
 
-    def plan(data: DataDir, options: Options, claims: Claims) -> Plan:
+    def plan(data: DataDir, options: UpOptions, claims: Claims) -> FederationPlan:
         real = prepare(data, replace(options, clusters=1), claims)
         (data.etcd("etcd") / "member").mkdir(parents=True, exist_ok=True)
-        State.load(data.state).with_joined("eu-west").save(data.state)
+        DirectoryState.load(data.state).with_joined("eu-west").save(data.state)
         member = {
             "current-context": "c",
             "contexts": [{"name": "c", "context": {"cluster": "c", "user": "c"}}],
@@ -59,7 +59,7 @@ def planner_of(fakes: Fakes, *, broken: str = "") -> Any:
             )
             for each in real.specs
         )
-        state = State.load(data.state)
+        state = DirectoryState.load(data.state)
         return replace(real, specs=specs, state=state)
 
     return plan
@@ -83,7 +83,7 @@ def host_of(
 ) -> Host:
     """A host of fakes; `broken` is the process that does not start."""
     planner = planner or planner_of(fakes, broken=broken)
-    return Host(data, Options(), planner=planner, identify=(etcd or Etcd()).read_id)
+    return Host(data, UpOptions(), planner=planner, identify=(etcd or Etcd()).read_id)
 
 
 @asynccontextmanager
@@ -126,31 +126,31 @@ async def test_up_and_down(data: DataDir, fakes: Fakes) -> None:
     assert stopped[-3] == "sim-eu-west"
     assert not is_held(data)
     assert not data.processes.exists()
-    assert State.load(data.state).founded
+    assert DirectoryState.load(data.state).founded
 
 
 async def test_the_etcd_that_served_is_remembered_even_if_others_fail(data: DataDir, fakes: Fakes) -> None:
     """The data is of its version from then on."""
     with pytest.raises(StartError):
         await host_of(data, fakes, broken="etcd").run()
-    assert State.load(data.state).etcd_version == ""
+    assert DirectoryState.load(data.state).etcd_version == ""
     with pytest.raises(StartError):
         await host_of(data, fakes, broken="dns").run()
-    assert State.load(data.state).etcd_version == etcd.dotted(etcd.find().version)
+    assert DirectoryState.load(data.state).etcd_version == etcd.dotted(etcd.find().version)
 
 
 async def test_the_federation_is_remembered_and_another_is_refused(data: DataDir, fakes: Fakes) -> None:
     """Before any service starts, which would put another federation's objects into the members."""
     async with running(data, fakes):
         pass
-    assert State.load(data.state).federation_id == "first"
+    assert DirectoryState.load(data.state).federation_id == "first"
     for federation, reason in (("another", "FEDERATION_DIFFERS"), ("", "FEDERATION_LOST")):
         started = len(fakes.journal)
         with pytest.raises(FailedPreconditionError, match="restore a backup") as caught:
             await host_of(data, fakes, etcd=Etcd(federation)).run()
         assert caught.value.reason == reason
         assert {line.split()[1] for line in fakes.journal[started:]} == {"etcd", "members-etcd"}
-    assert State.load(data.state).federation_id == "first"
+    assert DirectoryState.load(data.state).federation_id == "first"
 
 
 async def test_an_etcd_that_cannot_be_read_is_not_taken_for_an_empty_one(data: DataDir, fakes: Fakes) -> None:
@@ -160,9 +160,9 @@ async def test_an_etcd_that_cannot_be_read_is_not_taken_for_an_empty_one(data: D
         raise UnavailableError(f"{access.where} does not answer")
 
     with pytest.raises(UnavailableError, match="does not answer"):
-        await Host(data, Options(), planner=planner_of(fakes), identify=unknown).run()
+        await Host(data, UpOptions(), planner=planner_of(fakes), identify=unknown).run()
     assert {line.split()[1] for line in fakes.journal} == {"etcd", "members-etcd"}
-    assert State.load(data.state).federation_id == ""
+    assert DirectoryState.load(data.state).federation_id == ""
 
 
 async def test_a_second_up_is_refused(data: DataDir, fakes: Fakes) -> None:
@@ -220,14 +220,14 @@ async def test_a_start_that_fails_stops_what_was_started_and_says_why(data: Data
     stopped = {line.removeprefix("stopped ") for line in fakes.journal if line.startswith("stopped")}
     assert started == stopped
     assert not is_held(data)
-    assert not State.load(data.state).founded
+    assert not DirectoryState.load(data.state).founded
 
 
 async def test_a_stop_while_it_starts_is_obeyed(data: DataDir, fakes: Fakes) -> None:
     """Nobody has to wait for a start to stop it."""
 
-    def slow(folder: DataDir, options: Options, claims: Claims) -> Plan:
-        plan: Plan = planner_of(fakes)(folder, options, claims)
+    def slow(folder: DataDir, options: UpOptions, claims: Claims) -> FederationPlan:
+        plan: FederationPlan = planner_of(fakes)(folder, options, claims)
         return replace(plan, specs=(fakes.spec("etcd", mode="silent"),))
 
     task = asyncio.create_task(host_of(data, fakes, planner=slow).run())

@@ -17,7 +17,7 @@ import pytest
 from click.testing import CliRunner
 from hanse_local import commands
 from hanse_local.layout import DataDir
-from hanse_local.options import Options
+from hanse_local.options import UpOptions
 from hanse_local.supervise import background, control
 from hanse_local.supervise.files import OwnFiles
 from hanse_local.supervise.host import Host
@@ -190,7 +190,7 @@ async def test_a_supervisor_that_cannot_make_its_socket_says_why(data: DataDir, 
 
     monkeypatch.setattr(asyncio, "start_unix_server", refuse)
     with pytest.raises(FailedPreconditionError, match=r"cannot be brought up: .*No space left on device"):
-        await Host(data, Options()).run()
+        await Host(data, UpOptions()).run()
 
 
 def test_a_lock_that_was_removed_lets_no_second_supervisor_in(data: DataDir) -> None:

@@ -13,7 +13,7 @@ import pytest
 from hanse_apiserver import founding
 from hanse_local.etcd import beginnings
 from hanse_local.layout import DataDir
-from hanse_local.options import Options
+from hanse_local.options import UpOptions
 from hanse_local.supervise import background
 from hanse_local.supervise.process import ProcessState
 from hanse_local.supervise.supervisor import Supervisor
@@ -51,7 +51,7 @@ def test_both_etcds_need_their_data(tmp_path: Path) -> None:
     """That of the federation, and that of the simulated clusters."""
     data = DataDir.at(tmp_path / "data")
     data.create()
-    plan = plan_of(data, Options(clusters=1))
+    plan = plan_of(data, UpOptions(clusters=1))
     kept = {spec.name: spec.keeps for spec in plan.specs if spec.keeps}
     assert kept == {name: data.etcd(name) / "member" for name in ("etcd", "members-etcd")}
     assert plan.etcd_data == (data.etcd("etcd"), data.etcd("members-etcd"))

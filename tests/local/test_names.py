@@ -9,7 +9,7 @@ from hanse_apiserver import founding
 from hanse_apiserver.settings import ApiserverSettings
 from hanse_dns.names import Naming
 from hanse_local.layout import DataDir
-from hanse_local.options import Options
+from hanse_local.options import UpOptions
 
 from hanse.errors import ConfigError
 from hanse.store import MemoryStore
@@ -29,7 +29,7 @@ def test_nothing_is_prepared_or_remembered_with_a_bad_name(tmp_path: Path, name:
     data = DataDir.at(tmp_path / "data")
     data.create()
     with pytest.raises(ConfigError, match="is not a DNS label"):
-        plan_of(data, Options(clusters=0, federation_name=name, dns_suffix=suffix))
+        plan_of(data, UpOptions(clusters=0, federation_name=name, dns_suffix=suffix))
     assert not data.state.exists()
     assert not list(data.pki.iterdir())
 

@@ -13,6 +13,7 @@ from hanse_syncer.ownership import labels
 from hanse.kube.merge import fieldsets
 from hanse.store.keys import ObjectKey
 from hanse.well_known import CLUSTER_SELECTOR
+from tests.support import objects
 
 WEB = ObjectKey("apps", "deployments", "shop", "web")
 MAP = ObjectKey("", "configmaps", "shop", "a")
@@ -31,12 +32,7 @@ def managed(fields: dict[str, Any], *, manager: str = "hanse", operation: str = 
 
 def config_map(**data: str) -> dict[str, Any]:
     """A ConfigMap as `applied` returns it."""
-    return {
-        "apiVersion": "v1",
-        "kind": "ConfigMap",
-        "metadata": {"name": "a", "namespace": "shop"},
-        "data": data,
-    }
+    return objects.config_map("a", namespace="shop", data=data)
 
 
 def deployment(replicas: int, image: str = "web:1") -> dict[str, Any]:

@@ -11,7 +11,7 @@ from cryptography import x509
 from hanse_local.checks import SERVICES
 from hanse_local.keys.renewing import listed, renew, revoke
 from hanse_local.layout import DataDir
-from hanse_local.options import Options
+from hanse_local.options import UpOptions
 
 from hanse.errors import ConfigError, InvalidArgumentError
 from hanse.security.auth import server_name, service_name
@@ -24,7 +24,7 @@ def data(tmp_path: Path) -> DataDir:
     """A data directory that was prepared once."""
     made = DataDir.at(tmp_path / "data")
     made.create()
-    plan_of(made, Options(clusters=0))
+    plan_of(made, UpOptions(clusters=0))
     return made
 
 

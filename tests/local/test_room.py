@@ -9,7 +9,7 @@ import pytest
 from hanse_local.etcd.continuity import EtcdAccess
 from hanse_local.etcd.room import keep_room
 from hanse_local.layout import DataDir
-from hanse_local.options import Options
+from hanse_local.options import UpOptions
 
 from hanse.errors import CompactedError
 from hanse.security.pki import CertificateAuthority
@@ -59,7 +59,7 @@ def test_the_supervisor_does_what_the_apiservers_setting_asks(tmp_path: Path) ->
     """Where etcd is ours; the apiserver, which may not, is told to leave it."""
     data = DataDir.at(tmp_path / "data")
     data.create()
-    assert plan_of(data, Options(clusters=0)).etcd_compact_seconds == 600
+    assert plan_of(data, UpOptions(clusters=0)).etcd_compact_seconds == 600
     settings = {"apiserver.etcd_compact_seconds": "60"}
-    assert plan_of(data, Options(clusters=0, settings=settings)).etcd_compact_seconds == 60
+    assert plan_of(data, UpOptions(clusters=0, settings=settings)).etcd_compact_seconds == 60
     assert "etcd_compact_seconds = 0.0" in data.config_file("apiserver").read_text()

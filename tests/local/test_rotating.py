@@ -1,4 +1,4 @@
-"""The authorities of a data directory are replaced, and what was interrupted is gone on with."""
+"""The authorities of a data directory are replaced, and what was interrupted is continued."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from hanse_local.keys.overlap import Overlap, unfinished
 from hanse_local.keys.renewing import endings, listed, renew
 from hanse_local.keys.rotating import rotate
 from hanse_local.layout import DataDir
-from hanse_local.options import Options
+from hanse_local.options import UpOptions
 
 from hanse.errors import ConfigError, FailedPreconditionError
 from hanse.security.pki import CertificateAuthority, KeyPair, issued_by, write_private
@@ -30,7 +30,7 @@ from tests.local.fakes import plan_of
 NOTHING: list[str] = []
 
 
-def prepared(folder: Path, options: Options) -> DataDir:
+def prepared(folder: Path, options: UpOptions) -> DataDir:
     """A data directory that was prepared once, with a kubeconfig."""
     made = DataDir.at(folder / "data")
     made.create()
@@ -49,7 +49,7 @@ def prepared(folder: Path, options: Options) -> DataDir:
 @pytest.fixture
 def data(tmp_path: Path) -> DataDir:
     """A federation that does not run."""
-    return prepared(tmp_path, Options(clusters=1))
+    return prepared(tmp_path, UpOptions(clusters=1))
 
 
 def present(data: DataDir) -> dict[str, bytes]:
@@ -95,7 +95,7 @@ def test_all_authorities_are_replaced(data: DataDir) -> None:
     old, said = present(data), list[str]()
     assert rotate(data, overlap=None, say=said.append)
     check_done(data, old)
-    assert "taken anew by" in "".join(said)
+    assert "taken again by" in "".join(said)
     assert said[-1] == "done: what the old authorities have issued is refused"
     again = present(data)
     assert rotate(data, overlap=timedelta(), say=said.append)
@@ -120,7 +120,7 @@ def test_during_the_overlap_old_and_new_count(data: DataDir) -> None:
     document = yaml.safe_load(data.kubeconfig.read_text())
     trusted = base64.b64decode(document["clusters"][0]["cluster"]["certificate-authority-data"])
     assert trusted == (data.pki / "ca.crt").read_bytes()
-    plan_of(data, Options())  # another `hanse up` keeps it so
+    plan_of(data, UpOptions())  # another `hanse up` keeps it so
     assert present(data) == old
     assert not rotate(data, overlap=None, say=said.append)
     assert present(data) == old
@@ -130,7 +130,7 @@ def test_during_the_overlap_old_and_new_count(data: DataDir) -> None:
 
 def test_an_advertised_federation_is_told_how_long(tmp_path: Path) -> None:
     """Others have kubeconfigs: nothing is done before it is said what becomes of them."""
-    data = prepared(tmp_path, Options(clusters=0, advertise=("fed.example.org",)))
+    data = prepared(tmp_path, UpOptions(clusters=0, advertise=("fed.example.org",)))
     old = present(data)
     with pytest.raises(ConfigError, match=r"fed\.example\.org.*--overlap 7d"):
         rotate(data, overlap=None, say=NOTHING.append)
@@ -174,7 +174,7 @@ def test_it_is_gone_on_with_from_wherever_it_was_interrupted(
             for path in directory.glob("*.crt"):
                 if not path.stem.startswith("ca"):
                     assert issued_by(KeyPair.read(directory, path.stem).certificate, trusted), path
-        plan_of(data, Options())
+        plan_of(data, UpOptions())
         assert rotate(data, overlap=None, say=NOTHING.append)
     check_done(data, old)
     assert made <= set(present(data).values()), "an authority was replaced twice"

@@ -11,8 +11,9 @@ from prometheus_client import CollectorRegistry
 from hanse.control.leading import observe_leading
 from hanse.process.settings import ServiceSettings
 from hanse.process.telemetry import setup
+from hanse.security.lifetimes import ends_of
 from hanse.security.pki import CertificateAuthority
-from hanse.service.expiry import Expiry, certificate_files, ends_of
+from hanse.service.expiry import Expiry, certificate_files
 
 
 @pytest.fixture

@@ -115,7 +115,7 @@ def test_a_key_that_does_not_fit_is_found(tmp_path: Path) -> None:
 
 
 def test_certificates_are_kept_until_they_must_change(tmp_path: Path) -> None:
-    """Issued anew when missing, near the end, for another subject, or from another authority."""
+    """Issued again when missing, near the end, for another subject, or from another authority."""
     authority = CertificateAuthority.load_or_create(tmp_path)
     assert CertificateAuthority.load_or_create(tmp_path).ca_pem == authority.ca_pem
 

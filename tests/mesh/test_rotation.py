@@ -29,7 +29,7 @@ def issue(directory: Path, name: str = "dns") -> x509.Certificate:
 
 
 def test_an_authority_is_replaced_in_three_stages(tmp_path: Path) -> None:
-    """Both are trusted before the new one issues, and after; a certificate is issued anew when it does."""
+    """Both are trusted before the new one issues, and after; a certificate is issued again when it does."""
     old = CertificateAuthority.load_or_create(tmp_path)
     first = issue(tmp_path)
     assert stage_of(tmp_path) is Stage.SETTLED

@@ -19,8 +19,9 @@ from hanse.errors import ConfigError, UnauthenticatedError
 from hanse.process.health import Health
 from hanse.process.settings import ServiceSettings
 from hanse.process.telemetry import setup
-from hanse.rpc import RpcChannel, RpcServer
+from hanse.rpc.channel import RpcChannel
 from hanse.rpc.policy import AUTHENTICATED, Policy
+from hanse.rpc.server import RpcServer
 from hanse.service.runtime import Runtime
 from hanse.service.shell import ServiceShell
 

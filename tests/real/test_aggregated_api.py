@@ -12,8 +12,8 @@ import pytest
 import pytest_asyncio
 from aiohttp import web
 from hanse_registry.member.probe import take_inventory
+from hanse_syncer.member.client import MemberClient
 from hanse_syncer.member.limiter import Limiter
-from hanse_syncer.member.member import Member
 
 from hanse.api.registry.v1.cluster_pb2 import ApiCatalogue
 from hanse.kube.client.access import ClusterAccess
@@ -149,7 +149,7 @@ async def test_kinds_stay_while_their_api_server_is_away(clusters: RealClusters,
         return catalogue
 
     async with KubeClient(access, retries=0) as client:
-        member = Member(client, cluster="one", limiter=Limiter())
+        member = MemberClient(client, cluster="one", limiter=Limiter())
         async with aggregated(tmp_path, port):
             await register(cluster, port)
             await until_served(client, told)

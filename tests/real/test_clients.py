@@ -17,7 +17,8 @@ from hanse_dns.serving.answering import Answering
 from hanse.api.dns.v1 import record_set_pb2
 from hanse.api.dns.v1.dns_service_pb2_grpc import add_DnsServiceServicer_to_server
 from hanse.process.settings import TlsFiles
-from hanse.rpc import Policy, RpcServer, group
+from hanse.rpc.policy import Policy, group
+from hanse.rpc.server import RpcServer
 from hanse.security.auth import ADMIN_NAME, ADMINS, service_name
 from hanse.security.pki import CertificateAuthority
 from hanse.store import MemoryStore, keys

@@ -21,10 +21,11 @@ from hanse.errors import (
     UnauthenticatedError,
 )
 from hanse.kube.client.access import ClusterAccess
-from hanse.kube.client.expect import WrongAnswerError
+from hanse.kube.client.answer import WrongAnswerError
 from hanse.kube.client.requests import GroupVersionResource
 from hanse.kube.model.objects import Object
 from tests.real.realcluster import ClusterSpec, RealClusters
+from tests.support import objects
 from tests.support.object_client import ObjectClient
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -54,8 +55,7 @@ async def client(clusters: RealClusters) -> AsyncIterator[ObjectClient]:
 
 def config_map(name: str, **data: str) -> Object:
     """A ConfigMap in the namespace default."""
-    metadata = {"name": name, "namespace": "default", "labels": MINE}
-    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data}
+    return objects.config_map(name, namespace="default", data=data, labels=MINE)
 
 
 async def test_a_list_follows_its_pages(client: ObjectClient) -> None:

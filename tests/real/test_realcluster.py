@@ -8,6 +8,7 @@ import pytest
 import pytest_asyncio
 
 from tests.real.realcluster import ApiError, ClusterSpec, Json, RealCluster, RealClusters, until
+from tests.support import objects
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -222,8 +223,5 @@ async def some(cluster: RealCluster, path: str) -> bool:
 
 def deployment(name: str, *, replicas: int, cpu: str = "10m") -> Json:
     """A Deployment of one container with the image `name`."""
-    labels = {"app": name}
-    container = {"name": "main", "image": name, "resources": {"requests": {"cpu": cpu}}}
-    template = {"metadata": {"labels": labels}, "spec": {"containers": [container]}}
-    spec = {"replicas": replicas, "selector": {"matchLabels": labels}, "template": template}
-    return {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": name}, "spec": spec}
+    main = objects.container("main", name, resources={"requests": {"cpu": cpu}})
+    return objects.deployment(name, replicas=replicas, containers=(main,))

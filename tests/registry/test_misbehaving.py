@@ -15,9 +15,9 @@ from hanse_registry.member.probe import list_nodes, probe, take_inventory
 from hanse.api.registry.v1 import cluster_pb2, registry_service_pb2
 from hanse.api.type.v1 import condition_pb2
 from hanse.errors import HanseError
+from hanse.kube.client.answer import Answer, verified
 from hanse.kube.client.bounds import CATALOGUE_RESOURCES, PAGE, WORDS, MisbehavingMemberError
 from hanse.kube.client.discovery import read_discovery
-from hanse.kube.client.expect import Answer, verified
 from hanse.kube.client.requests import ApiRequest
 from hanse.store import keys
 from tests.registry import test_service

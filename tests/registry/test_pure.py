@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from hanse_registry.member.credentials import end_of, fingerprint, read_kubeconfig, to_access, to_message
-from hanse_registry.member.health import Health, Outcome, Standing, after
+from hanse_registry.member.health import ClusterHealth, ProbeOutcome, Standing, after
 from hanse_registry.member.inventory import Topology, capacity, catalogue, topology
 from hanse_registry.member.probe import Inventory
 from hanse_registry.membership import compile_cluster, standing_of
@@ -27,8 +27,8 @@ from hanse.kube.client.discovery import KIND, read_discovery
 from hanse.security.pki import CertificateAuthority
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
-OK = Outcome()
-BAD = Outcome("Unreachable", "connection refused")
+OK = ProbeOutcome()
+BAD = ProbeOutcome("Unreachable", "connection refused")
 
 
 def node(
@@ -110,7 +110,7 @@ def test_a_cluster_is_offline_after_threshold_failures_in_a_row_and_never_before
     probes: list[bool], threshold: int
 ) -> None:
     """The state after any probes follows from the last ones alone."""
-    health = Health()
+    health = ClusterHealth()
     for ok in probes:
         health = after(health, OK if ok else BAD, threshold=threshold)
     failed_last = next((i for i, ok in enumerate(reversed(probes)) if ok), len(probes))
@@ -125,9 +125,9 @@ def test_a_cluster_is_offline_after_threshold_failures_in_a_row_and_never_before
 @pytest.mark.parametrize("standing", [Standing.IDENTITY_MISMATCH, Standing.MISBEHAVING])
 def test_a_cluster_that_is_not_to_be_trusted_has_a_state_of_its_own(standing: Standing) -> None:
     """Another cluster counts at once; the state survives a restart and ends with a good probe."""
-    bad = Outcome("Why", "because", standing)
+    bad = ProbeOutcome("Why", "because", standing)
     threshold = 3 if standing is Standing.IDENTITY_MISMATCH else 1
-    for before in (Health(), after(Health(), OK, threshold=3)):
+    for before in (ClusterHealth(), after(ClusterHealth(), OK, threshold=3)):
         health = after(before, bad, threshold=threshold)
         assert (health.standing, health.reason) == (standing, "Why")
         stored = compiled(health=health)
@@ -139,7 +139,7 @@ def test_a_cluster_that_is_not_to_be_trusted_has_a_state_of_its_own(standing: St
 
 def compiled(
     *,
-    health: Health,
+    health: ClusterHealth,
     previous: cluster_pb2.Cluster | None = None,
     now: datetime = NOW,
     orphans: OrphanReport | None = None,
@@ -166,7 +166,7 @@ def compiled(
 
 def test_orphans_are_a_condition_with_number_and_example() -> None:
     """True while there are some; False when they are gone; none on a cluster that never had one."""
-    ready = after(Health(), OK, threshold=1)
+    ready = after(ClusterHealth(), OK, threshold=1)
     assert [each.type for each in compiled(health=ready).conditions] == ["Ready"]
     reference = ObjectReference(group="apps", resource="deployments", namespace="shop", name="web")
     report = OrphanReport(cluster="eu", orphans=[Orphan(object=reference)], total=3)
@@ -184,9 +184,9 @@ def test_orphans_are_a_condition_with_number_and_example() -> None:
 
 def test_an_unreachable_cluster_keeps_what_was_known_of_it() -> None:
     """Unknown is not empty: region, zones and capacity stay; the state and its time change."""
-    ready = compiled(health=after(Health(), OK, threshold=1))
+    ready = compiled(health=after(ClusterHealth(), OK, threshold=1))
     lost = compiled(
-        health=Health(Standing.OFFLINE, 3, "Unreachable", "refused"),
+        health=ClusterHealth(Standing.OFFLINE, 3, "Unreachable", "refused"),
         previous=ready,
         now=NOW + timedelta(minutes=1),
     )
@@ -197,7 +197,7 @@ def test_an_unreachable_cluster_keeps_what_was_known_of_it() -> None:
 
 def test_nothing_new_compiles_to_the_same_message() -> None:
     """Equal to what is stored, so nothing is written, however much later."""
-    ready = compiled(health=after(Health(), OK, threshold=1))
+    ready = compiled(health=after(ClusterHealth(), OK, threshold=1))
     again = compiled(
         health=after(standing_of(ready), OK, threshold=1), previous=ready, now=NOW + timedelta(hours=1)
     )
@@ -207,7 +207,7 @@ def test_nothing_new_compiles_to_the_same_message() -> None:
 def test_what_the_user_says_wins_over_what_the_nodes_say() -> None:
     """Region and zones of the spec; taints with their effects; a deletion makes it leave."""
     found = compiled(
-        health=after(Health(), OK, threshold=1),
+        health=after(ClusterHealth(), OK, threshold=1),
         region="mars",
         zones=["z"],
         taints=[{"key": "k", "effect": "NoExecute", "timeAdded": "2026-01-01T00:00:00Z"}],
@@ -219,9 +219,9 @@ def test_what_the_user_says_wins_over_what_the_nodes_say() -> None:
 
 def test_a_restart_goes_on_from_what_is_stored() -> None:
     """An offline cluster stays offline, a pending one pending, until a probe says otherwise."""
-    ready = compiled(health=after(Health(), OK, threshold=1))
-    offline = compiled(health=Health(Standing.OFFLINE, 3, "Unreachable", ""), previous=ready)
-    pending = compiled(health=Health())
+    ready = compiled(health=after(ClusterHealth(), OK, threshold=1))
+    offline = compiled(health=ClusterHealth(Standing.OFFLINE, 3, "Unreachable", ""), previous=ready)
+    pending = compiled(health=ClusterHealth())
     assert [standing_of(cluster).standing for cluster in (ready, offline, pending, None)] == [
         Standing.READY,
         Standing.OFFLINE,

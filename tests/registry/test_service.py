@@ -46,11 +46,13 @@ from hanse.errors import (
     UnavailableError,
 )
 from hanse.kube.client.access import ClusterAccess
-from hanse.kube.client.expect import Answer, verified
+from hanse.kube.client.answer import Answer, verified
 from hanse.kube.client.requests import JSON, ApiRequest
 from hanse.kube.merge.patch import json_patch, merge_patch
 from hanse.process.telemetry import setup
-from hanse.rpc import Policy, RpcChannel, RpcServer
+from hanse.rpc.channel import RpcChannel
+from hanse.rpc.policy import Policy
+from hanse.rpc.server import RpcServer
 from hanse.security.credentials import Sealer
 from hanse.security.keyring import new_key
 from hanse.store import Compare, Delete, MemoryStore, Op, TxnResult, Versioned, keys

@@ -10,7 +10,7 @@ import orjson
 import pytest
 from hanse_registry import intent, keeper
 from hanse_registry.controller import stored_cluster
-from hanse_registry.member.health import Health
+from hanse_registry.member.health import ClusterHealth
 from hanse_registry.member.inventory import MAX_RESOURCES, MAX_ZONES, capacity, topology
 from hanse_registry.membership import compile_cluster
 from hanse_registry.remaining import held_by
@@ -90,7 +90,7 @@ def test_any_stored_cluster_object_is_compiled_or_unreadable(obj: Any) -> None:
     with contextlib.suppress(ValueError, HanseError):
         stored = intent.decode(KeyValue(where, orjson.dumps(obj), 1, 1, 1))
         made = compile_cluster(
-            stored, health=Health(), inventory=None, previous=None, credential_hash="", now=NOW
+            stored, health=ClusterHealth(), inventory=None, previous=None, credential_hash="", now=NOW
         )
         made.SerializeToString()
         return

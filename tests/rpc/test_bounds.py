@@ -18,7 +18,9 @@ from hanse.errors import (
 )
 from hanse.flow import Flow, FlowLimits
 from hanse.process.settings import TlsFiles
-from hanse.rpc import AUTHENTICATED, Policy, RpcChannel, RpcServer
+from hanse.rpc.channel import RpcChannel
+from hanse.rpc.policy import AUTHENTICATED, Policy
+from hanse.rpc.server import RpcServer
 
 from .echo import NAME, Echo, Stub, Text, add_echo
 

@@ -15,7 +15,9 @@ from hanse_syncer.service import POLICY as SYNCER
 
 from hanse.errors import HanseError, PermissionDeniedError, UnavailableError
 from hanse.process.health import Health
-from hanse.rpc import Policy, RpcChannel, RpcServer, group
+from hanse.rpc.channel import RpcChannel
+from hanse.rpc.policy import Policy, group
+from hanse.rpc.server import RpcServer
 from hanse.security.auth import ADMINS, SERVICES, VIEWERS, Identity, server_name, service_name
 from hanse.security.pki import CertificateAuthority
 

@@ -11,7 +11,9 @@ from hanse.process import skew
 from hanse.process.settings import ServiceSettings, TlsFiles
 from hanse.process.skew import Peers
 from hanse.process.telemetry import setup
-from hanse.rpc import Policy, RpcChannel, RpcServer, group
+from hanse.rpc.channel import RpcChannel
+from hanse.rpc.policy import Policy, group
+from hanse.rpc.server import RpcServer
 
 from .echo import NAME, Echo, Stub, Text, add_echo
 

@@ -19,7 +19,9 @@ from hypothesis import strategies as st
 import hanse.rpc.server as server_module
 from hanse.errors import ConfigError, UnauthenticatedError
 from hanse.process.settings import TlsFiles
-from hanse.rpc import Policy, RpcChannel, RpcServer, group
+from hanse.rpc.channel import RpcChannel
+from hanse.rpc.policy import Policy, group
+from hanse.rpc.server import RpcServer
 from hanse.security.pki import CertificateAuthority
 from hanse.security.revocation import DenyList, normal, parse
 

@@ -35,7 +35,10 @@ from hanse.errors import (
 from hanse.process.health import Health
 from hanse.process.settings import ServiceSettings, TlsFiles
 from hanse.process.telemetry import setup, span_from_traceparent
-from hanse.rpc import AUTHENTICATED, Policy, RpcChannel, RpcServer, current_identity, group, service
+from hanse.rpc.channel import RpcChannel
+from hanse.rpc.interceptor import current_identity
+from hanse.rpc.policy import AUTHENTICATED, Policy, group, service
+from hanse.rpc.server import RpcServer
 from hanse.security.pki import CertificateAuthority
 
 from .echo import NAME, Echo, Stub, Text, add_echo

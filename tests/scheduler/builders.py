@@ -6,11 +6,11 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import orjson
+from hanse_scheduler.decide.clusters import ClusterTable, ClusterTaint, MemberCluster
 from hanse_scheduler.decide.decision import PlacementDecision, decide
 from hanse_scheduler.decide.inputs import DecisionInput, Observed, Rules
+from hanse_scheduler.decide.policies import compile_override, compile_placement
 from hanse_scheduler.handshake.previous import PreviousPlacement
-from hanse_scheduler.state.clusters import ClusterTable, ClusterTaint, MemberCluster
-from hanse_scheduler.state.policies import compile_override, compile_placement
 from hanse_scheduler.times import timestamp_of
 
 from hanse.api.registry.v1.cluster_pb2 import OFFLINE, READY, Cluster, ClusterState
@@ -30,7 +30,8 @@ PREFERENCES = "federation.kubernetes.io/deployment-preferences"
 def view(name: str, **fields: Any) -> MemberCluster:
     """A ready cluster, or whatever fields say."""
     fields.setdefault("labels", {"hanse.dev/cluster": name})
-    fields.setdefault("reachable", fields.get("state", READY) == READY)
+    fields.setdefault("ready", fields.get("state", READY) == READY)
+    fields.setdefault("reachable", fields["ready"])
     return MemberCluster(name=name, **fields)
 
 

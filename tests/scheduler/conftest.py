@@ -14,7 +14,7 @@ import pytest
 from hanse_scheduler.decide.inputs import Rules
 from hanse_scheduler.leading import PlacementController
 from hanse_scheduler.placing.evaluator import Evaluator
-from hanse_scheduler.state.world import World
+from hanse_scheduler.state.scheduler_state import SchedulerState
 from hanse_scheduler.times import timestamp_of
 
 from hanse.api.registry.v1.cluster_pb2 import OFFLINE, ApiCatalogue, ApiResource
@@ -45,7 +45,7 @@ class Clock:
 class Process:
     """One scheduler process."""
 
-    world: World
+    state: SchedulerState
     scheduler: PlacementController
     evaluator: Evaluator
 
@@ -70,22 +70,22 @@ class Federation:
     ) -> Process:
         """Start a scheduler, and wait until it leads unless told not to."""
         own = store or self.store
-        world = await self.stack.enter_async_context(World(own, clock=self.clock))
-        evaluator = Evaluator(store=own, world=world, rules=rules or Rules(), clock=self.clock)
+        state = await self.stack.enter_async_context(SchedulerState(own, clock=self.clock))
+        evaluator = Evaluator(store=own, state=state, rules=rules or Rules(), clock=self.clock)
         scheduler = PlacementController(
             store=own,
-            world=world,
+            state=state,
             evaluator=evaluator,
             clock=self.clock,
             identity=identity,
             recorder=recorder,
         )
-        await world.follower.synced()
+        await state.follower.synced()
         await self.stack.enter_async_context(scheduler)
         if lead:
             async with asyncio.timeout(DEADLINE):
                 await scheduler.leading.wait()
-        return Process(world, scheduler, evaluator)
+        return Process(state, scheduler, evaluator)
 
     async def clusters(self, *names: str) -> None:
         """Join ready clusters."""
@@ -161,11 +161,11 @@ class Federation:
         """Wait until schedulers have seen everything and have nothing to do."""
         async with asyncio.timeout(DEADLINE):
             for process in processes:
-                await process.world.follower.current()
+                await process.state.follower.current()
                 queue = process.scheduler.queue
                 while queue is not None and not queue.idle:  # noqa: ASYNC110
                     await asyncio.sleep(0.005)
-                await process.world.follower.current()
+                await process.state.follower.current()
 
 
 def where(placement: Placement) -> dict[str, int | None]:

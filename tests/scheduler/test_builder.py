@@ -6,12 +6,12 @@ import math
 from collections.abc import Collection, Mapping
 
 import pytest
-from hanse_scheduler.decide.trace import DecisionStep, DecisionTrace
 from hanse_scheduler.handshake.builder import MAX_MESSAGE, PlacementBuilder, placement_name, reference_of
 from hanse_scheduler.handshake.previous import PreviousPlacement, essence
 from hanse_scheduler.handshake.releases import ClusterFacts, ReleaseRules
 from hanse_scheduler.reasons import UNJOINING, Refusal
 from hanse_scheduler.times import seconds_of, timestamp_of
+from hanse_scheduler.trace import DecisionStep, DecisionTrace
 from hypothesis import given
 from hypothesis import strategies as st
 

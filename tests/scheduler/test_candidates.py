@@ -9,8 +9,8 @@ import pytest
 from hanse_scheduler.decide.candidates import Candidates, candidates_of, limit, note_candidates
 from hanse_scheduler.decide.filtering import Eligibility
 from hanse_scheduler.decide.planner import DEFAULT_PREFERENCES
-from hanse_scheduler.decide.trace import DecisionTrace
-from hanse_scheduler.state.policies import PlacementPolicy, compile_placement
+from hanse_scheduler.decide.policies import PlacementPolicy, compile_placement
+from hanse_scheduler.trace import DecisionTrace
 from hypothesis import given
 from hypothesis import strategies as st
 

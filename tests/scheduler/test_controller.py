@@ -9,7 +9,7 @@ import orjson
 from hanse_scheduler.decide.inputs import Rules
 from hanse_scheduler.metrics import observe
 from hanse_scheduler.settings import SchedulerSettings
-from hanse_scheduler.state.world import World
+from hanse_scheduler.state.scheduler_state import SchedulerState
 
 from hanse.api.registry.v1.cluster_pb2 import READY, UNJOINING
 from hanse.api.scheduler.v1.placement_pb2 import ADOPT, Placement
@@ -75,7 +75,7 @@ async def test_ignores_what_does_not_matter(federation: Federation) -> None:
     await federation.placed(CONFIG, {"a": None, "b": None})
     await federation.settled(process)
     dirty: list[str] = []
-    process.world.on_dirty = lambda path, urgent: dirty.append(path)
+    process.state.on_dirty = lambda path, urgent: dirty.append(path)
     await federation.synced(WEB, "a", replicas=2)
     await federation.synced(WEB, "b", replicas=1)
     await federation.synced(CONFIG, "a")
@@ -83,7 +83,7 @@ async def test_ignores_what_does_not_matter(federation: Federation) -> None:
     changed = config()
     changed["data"] = {"k": "other"}
     await federation.apply(CONFIG, changed)
-    await process.world.follower.current()
+    await process.state.follower.current()
     assert dirty == []
 
 
@@ -451,17 +451,11 @@ async def test_indexes_forget(federation: Federation) -> None:
     await federation.store.delete(CONFIG.sync_state("a"))
     await federation.placed(CONFIG, None)
     await federation.settled(process)
-    world: World = process.world
-    for index in (
-        world._records,
-        world._placements,
-        world._states,
-        world._contents,
-        world._by_kind,
-        world._by_cluster,
-        world._by_resource,
-    ):
-        assert index == {}
+    state: SchedulerState = process.state
+    assert list(state.paths()) == []
+    assert state._observed == {}
+    for index in (state._records, state._in_force):
+        assert not any(vars(index).values()), vars(index)
 
 
 async def test_a_cluster_that_cannot_be_read_is_not_gone(federation: Federation) -> None:
@@ -499,7 +493,7 @@ async def test_replicas_that_are_in_no_cluster_are_counted(federation: Federatio
     """From the start, for as long as they are asked for and no cluster that answers has them."""
     process = await federation.start()
     telemetry = setup("test", SchedulerSettings(), install=False)
-    observe(telemetry.meter, world=process.world, scheduler=process.scheduler)
+    observe(telemetry.meter, state=process.state, scheduler=process.scheduler)
 
     def unplaced() -> float | None:
         return telemetry.registry.get_sample_value("hanse_replicas_unplaced")

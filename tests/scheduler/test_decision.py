@@ -7,10 +7,10 @@ from typing import Any
 
 import orjson
 import pytest
+from hanse_scheduler.decide.clusters import MemberCluster, ServedKinds
 from hanse_scheduler.decide.decision import MAX_PLACEMENT_BYTES
 from hanse_scheduler.decide.inputs import Observed, Rules
 from hanse_scheduler.placing.events import notices
-from hanse_scheduler.state.clusters import MemberCluster
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -88,9 +88,9 @@ def test_a_new_decision_does_not_make_a_placement_younger() -> None:
     assert not again.changed, "an age alone is not worth a write"
     assert again.placement is not None
     assert again.placement.create_time.seconds == NOW
-    anew = run(deployment(4, uid="u2"), table("a"), previous=first, now=NOW + 60)
-    assert anew.placement is not None
-    assert anew.placement.create_time.seconds == NOW + 60, "another object of that name"
+    again = run(deployment(4, uid="u2"), table("a"), previous=first, now=NOW + 60)
+    assert again.placement is not None
+    assert again.placement.create_time.seconds == NOW + 60, "another object of that name"
 
 
 def test_selector_moves_an_object() -> None:
@@ -296,16 +296,21 @@ def test_cordon_and_missing_api_keep_new_objects_out_only() -> None:
     assert refused(run(config(), closed)) == {"a": "ClusterUnschedulable"}
     assert not run(config(), closed, previous=before).changed
     mute = table("a", "b")
-    mute = type(mute)(clusters=mute.clusters, served={"a": frozenset({("apps", "deployments")})})
-    assert refused(run(config(), mute)) == {"a": "ApiNotServed"}
-    assert not run(config(), mute, previous=before).changed
+    told = frozenset({("apps", "deployments")})
+    for served, reason in (
+        (ServedKinds(told), "ApiNotServed"),
+        (ServedKinds(told, frozenset({""})), "ApiUnknown"),
+    ):
+        mute = type(mute)(clusters=mute.clusters, served={"a": served})
+        assert refused(run(config(), mute)) == {"a": reason}
+        assert not run(config(), mute, previous=before).changed
 
 
 @pytest.mark.parametrize(("state", "reason"), UNREACHABLE)
 def test_what_an_unreachable_cluster_serves_is_not_known(state: ClusterState.ValueType, reason: str) -> None:
     """Unknown is not empty: it is not said that the cluster does not serve the kind."""
     away = table(view("a", state=state), "b")
-    away = type(away)(clusters=away.clusters, served={"a": frozenset({("apps", "deployments")})})
+    away = type(away)(clusters=away.clusters, served={"a": ServedKinds(frozenset({("apps", "deployments")}))})
     decision = run(config(), away)
     assert refused(decision) == {"a": reason}
     assert decision.placement is not None
@@ -519,7 +524,7 @@ def test_scaled_to_zero_stays_where_it_is() -> None:
 
 
 def test_rebalance_once() -> None:
-    """A rebalance divides anew; without it replicas stay where they run."""
+    """A rebalance divides again; without it replicas stay where they run."""
     before = run(deployment(9), table("a"))
     joined = run(deployment(9), table("a", "b", "c"), previous=before)
     assert placed(joined) == {"a": 9}

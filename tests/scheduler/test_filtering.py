@@ -6,11 +6,11 @@ import math
 from typing import Any
 
 import pytest
+from hanse_scheduler.decide.clusters import ClusterTable, ClusterTaint, MemberCluster, ServedKinds
 from hanse_scheduler.decide.filtering import ClusterRequirements, Eligibility, EligibilityCache, eligibility
+from hanse_scheduler.decide.policies import PlacementPolicy, compile_placement
 from hanse_scheduler.decide.selector import EVERYTHING, ClusterSelector, Requirement
 from hanse_scheduler.reasons import TEMPORARY, UNJOINING
-from hanse_scheduler.state.clusters import ClusterTable, ClusterTaint, MemberCluster
-from hanse_scheduler.state.policies import PlacementPolicy, compile_placement
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -117,12 +117,26 @@ def test_a_cluster_that_does_not_serve_the_kind_gets_no_new_object() -> None:
     """Of one that is away it is not known: it may have changed since."""
     serving = ClusterTable(
         clusters={"a": view("a"), "b": offline("b")},
-        served={"a": frozenset({("", "configmaps")}), "b": frozenset({("", "configmaps")})},
+        served={name: ServedKinds(frozenset({("", "configmaps")})) for name in "ab"},
     )
     here, away = eligibility(requirements(), serving)
     assert (here.reason, here.message) == ("ApiNotServed", "the cluster does not serve deployments.apps")
     assert away.reason == "ClusterOffline"
     assert "whether it serves deployments.apps is not known" in away.message
+
+
+def test_a_cluster_that_cannot_tell_of_a_group_gets_no_new_object_of_it() -> None:
+    """Whether it serves the kind is unknown, which is neither yes nor no; what was known of a group stays."""
+    known = frozenset({("apps", "deployments"), ("", "configmaps")})
+    for kinds, unknown, reason in (
+        (known, {"apps"}, ""),
+        (known, {"batch"}, ""),
+        (frozenset(), {"apps"}, "ApiUnknown"),
+        (frozenset(), {"batch"}, "ApiNotServed"),
+    ):
+        served = {"a": ServedKinds(frozenset(kinds), frozenset(unknown))}
+        (found,) = eligibility(requirements(), ClusterTable(clusters={"a": view("a")}, served=served))
+        assert ("" if found.admits else found.reason) == reason
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,8 @@ from typing import Any
 
 import orjson
 import pytest
-from hanse_scheduler.state import world as world_module
-from hanse_scheduler.state.world import World
+from hanse_scheduler.state import selection
+from hanse_scheduler.state.scheduler_state import SchedulerState
 
 from hanse.store import MemoryStore
 from hanse.store.keys import ObjectKey
@@ -46,10 +46,10 @@ async def test_a_wide_policy_is_compiled_and_compared_in_turns() -> None:
     body = await asyncio.to_thread(
         lambda: orjson.dumps(policy_object(name="wide", resourceSelectors=selecting(200, "web")))
     )
-    async with World(store, clock=lambda: NOW) as world:
-        await world.follower.synced()
+    async with SchedulerState(store, clock=lambda: NOW) as state:
+        await state.follower.synced()
         dirty: set[str] = set()
-        world.on_dirty = lambda path, urgent: dirty.add(path)
+        state.on_dirty = lambda path, urgent: dirty.add(path)
         async with responsive(), asyncio.timeout(30):
             await store.put(policy_key("wide").key(), body)
             while len(dirty) < OBJECTS // 2:  # noqa: ASYNC110 - what is waited for is many turns of the loop
@@ -67,7 +67,7 @@ async def test_an_object_is_compared_with_very_many_selectors_in_a_thread(federa
         await federation.apply(policy_key(f"p{number}"), policy_object(name=f"p{number}", **spec))
     last = policy_object(name="last", resourceSelectors=selecting(1, "web"), clusterNames=["a"])
     await federation.apply(policy_key("last"), last)
-    await process.world.follower.reached(await federation.store.revision(), 60.0)
+    await process.state.follower.reached(await federation.store.revision(), 60.0)
     obj = config()
     obj["metadata"]["labels"] = {"app": "web"}
     async with responsive():
@@ -79,16 +79,16 @@ async def test_a_selection_does_not_outlive_a_change_of_policies(
     federation: Federation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What was found in a thread counts only if no policy has changed meanwhile."""
-    monkeypatch.setattr(world_module, "MANY_SELECTORS", -1)
+    monkeypatch.setattr(selection, "MANY_SELECTORS", -1)
     await federation.clusters("a", "b")
     process = await federation.start()
     key = ObjectKey("", "configmaps", "shop", "settings")
     await federation.apply(key, config())
     await federation.placed(key, {"a": None, "b": None})
-    record = process.world.record(key.path())
+    record = process.state.record(key.path())
     assert record is not None
-    assert await process.world.selection(key.path(), record) is not None
-    comparing = asyncio.create_task(process.world.selection(key.path(), record))
+    assert await process.state.selection(key.path(), record) is not None
+    comparing = asyncio.create_task(process.state.selection(key.path(), record))
     await asyncio.sleep(0)
-    process.world._policies.version += 1
+    process.state._policies._placing.version += 1
     assert await comparing is None

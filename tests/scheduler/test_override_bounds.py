@@ -8,7 +8,7 @@ import orjson
 import pytest
 from hanse_scheduler.decide import overrides as module
 from hanse_scheduler.decide.overrides import MAX_OVERRIDE_BYTES, Overriding
-from hanse_scheduler.state.policies import OverridePolicy, compile_override
+from hanse_scheduler.decide.policies import OverridePolicy, compile_override
 from hanse_syncer.decide.render import render
 
 from hanse.api.scheduler.v1.placement_pb2 import ClusterPlacement

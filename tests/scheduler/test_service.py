@@ -16,7 +16,9 @@ from hanse.api.scheduler.v1.scheduler_service_pb2_grpc import (
 from hanse.api.type.v1.change_pb2 import BOOKMARK, DELETED, UPDATED
 from hanse.api.type.v1.object_reference_pb2 import ObjectReference
 from hanse.errors import FailedPreconditionError, InvalidArgumentError, NotFoundError, UnavailableError
-from hanse.rpc import Policy, RpcChannel, RpcServer
+from hanse.rpc.channel import RpcChannel
+from hanse.rpc.policy import Policy
+from hanse.rpc.server import RpcServer
 from hanse.store.keys import ObjectKey
 
 from .builders import CONFIG, SELECTOR, WEB, config, deployment
@@ -32,7 +34,7 @@ async def serve(federation: Federation, process: Process) -> Any:
     """A stub of a server around the process."""
     servicer = SchedulerServicer(
         store=federation.store,
-        world=process.world,
+        state=process.state,
         evaluator=process.evaluator,
         scheduler=process.scheduler,
     )

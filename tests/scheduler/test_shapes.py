@@ -10,7 +10,7 @@ import orjson
 import pytest
 from hanse_scheduler.decide.decision import decide
 from hanse_scheduler.decide.inputs import DecisionInput, Rules
-from hanse_scheduler.state.policies import (
+from hanse_scheduler.decide.policies import (
     OverridePolicy,
     PlacementPolicy,
     compile_override,
@@ -18,17 +18,17 @@ from hanse_scheduler.state.policies import (
 )
 from hanse_scheduler.state.records import (
     ObjectRecord,
-    decode_catalogue,
-    decode_cluster,
+    decode_member_cluster,
     decode_object,
-    decode_placement,
-    decode_sync_state,
+    decode_observed,
+    decode_served,
 )
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from hanse.api.scheduler.v1 import scheduler_service_pb2 as pb
 from hanse.errors import HanseError
+from hanse.federation.records import decode_placement
 from hanse.store import KeyValue, keys
 from hanse.store.keys import ObjectKey
 from tests.support.shapes import anything, gone_wrong
@@ -89,7 +89,7 @@ def test_any_stored_workload_is_decided_on_or_unreadable(obj: Any) -> None:
     except (ValueError, HanseError):
         return
     assert isinstance(record, ObjectRecord)
-    inputs = DecisionInput(key=WEB, obj=record.slim, table=table("a", "b"), propagates=record.propagates)
+    inputs = DecisionInput(key=WEB, obj=record.reduced, table=table("a", "b"), propagates=record.propagates)
     assert decide(inputs, rules=Rules(), now=NOW).changed
 
 
@@ -137,9 +137,9 @@ def test_a_policy_with_broken_metadata_is_about_what_it_selects() -> None:
 DECODERS: dict[str, Callable[[KeyValue], object]] = {
     "objects": decode_object,
     "placements": decode_placement,
-    "syncstates": decode_sync_state,
-    "clusters": decode_cluster,
-    "catalogues": decode_catalogue,
+    "syncstates": decode_observed,
+    "clusters": decode_member_cluster,
+    "catalogues": decode_served,
 }
 
 

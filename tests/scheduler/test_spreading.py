@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from typing import Literal
 
+from hanse_scheduler.decide.clusters import MemberCluster
 from hanse_scheduler.decide.planner import DEFAULT_PREFERENCES, ClusterPreference, Preferences
 from hanse_scheduler.decide.spreading import choose
-from hanse_scheduler.state.clusters import MemberCluster
 from hypothesis import given
 from hypothesis import strategies as st
 

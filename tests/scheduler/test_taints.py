@@ -6,8 +6,8 @@ import math
 from typing import Any
 
 import pytest
+from hanse_scheduler.decide.clusters import ClusterTaint
 from hanse_scheduler.decide.taints import Toleration, keeps_out, leaves_at, toleration_from
-from hanse_scheduler.state.clusters import ClusterTaint
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -8,16 +8,13 @@ import orjson
 import pytest
 from hanse_scheduler.decide.overrides import rewrite_image
 from hanse_scheduler.decide.planner import ClusterPreference
-from hanse_scheduler.decide.preferences import parse_preferences
-from hanse_scheduler.decide.selector import parse_cluster_selector
-from hanse_scheduler.state.policies import (
-    PolicyIndex,
-    applying,
+from hanse_scheduler.decide.policies import (
     compile_override,
     compile_placement,
-    deciding,
-    selecting,
 )
+from hanse_scheduler.decide.preferences import parse_preferences
+from hanse_scheduler.decide.selector import parse_cluster_selector
+from hanse_scheduler.state.policy_index import PolicyIndex, applying, deciding, selecting
 
 from hanse.errors import InvalidArgumentError
 

@@ -157,14 +157,6 @@ def workload(kind: str, name: str, **spec: Any) -> Object:
     }  # fmt: skip
 
 
-def service(name: str, **spec: Any) -> Object:
-    """Return a Service that selects app=`name`."""
-    return {
-        "apiVersion": "v1", "kind": "Service", "metadata": {"name": name},
-        "spec": {"selector": {"app": name}, "ports": [{"port": 80}], **spec},
-    }  # fmt: skip
-
-
 def image_patch(image: str) -> Object:
     """Return a merge patch that changes a workload's image."""
     container = {"name": "c", "image": image, "ports": [{"containerPort": 80}]}

@@ -32,11 +32,11 @@ from tests.simulator.cluster import (
     Cluster,
     dump,
     running,
-    service,
     workload,
 )
 from tests.support.etcd import EtcdServer
 from tests.support.object_client import ObjectClient
+from tests.support.objects import service
 from tests.support.raw import raw
 
 needs_kubectl = pytest.mark.skipif(not shutil.which("kubectl"), reason="kubectl is not installed")

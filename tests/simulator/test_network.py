@@ -17,10 +17,10 @@ from tests.simulator.cluster import (
     SLICES,
     Cluster,
     image_patch,
-    service,
     workload,
     zones,
 )
+from tests.support.objects import service
 
 
 async def slices_of(cluster: Cluster, name: str) -> list[Object]:

@@ -13,11 +13,11 @@ from hanse_apiserver.views.view import FederationView
 from hanse_dns.compiler import CompiledRecord, Scope, Target
 from hanse_dns.journal import Journal
 from hanse_dns.sources import cluster_view, presence
-from hanse_registry.member.health import Health, Outcome, after
+from hanse_registry.member.health import ClusterHealth, ProbeOutcome, after
 from hanse_registry.member.inventory import Topology
 from hanse_registry.member.probe import Inventory
 from hanse_registry.membership import compile_cluster
-from hanse_scheduler.state.clusters import view_of
+from hanse_scheduler.decide.clusters import view_of
 from hanse_syncer.report import transitions
 from hanse_syncer.report.state_table import SyncStateTable
 from hanse_syncer.report.transitions import Subject
@@ -160,7 +160,7 @@ def compiled(previous: Cluster | None, *, version: str = "v1.34.1") -> Cluster:
     )
     return compile_cluster(
         {"metadata": {"name": "eu", "uid": "1"}, "spec": {"taints": [{"key": "k", "effect": "NoSchedule"}]}},
-        health=after(Health(), Outcome(), threshold=1),
+        health=after(ClusterHealth(), ProbeOutcome(), threshold=1),
         inventory=inventory,
         previous=previous,
         credential_hash="c",

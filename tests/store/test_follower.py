@@ -473,3 +473,38 @@ async def test_a_watermark_wakes_those_it_has_passed(steps: list[tuple[int, bool
     results = await asyncio.gather(*(task for _, task in waiting), return_exceptions=True)
     for (wanted, _), result in zip(waiting, results, strict=True):
         assert isinstance(result, UnavailableError) == (wanted > mark.revision)
+
+
+async def test_one_prefix_catches_up_whatever_the_rest_of_its_span_does() -> None:
+    """Of a quiet prefix it is known at once that nothing is missing; of a busy one the news is waited for."""
+
+    class Held(MemoryStore):
+        """A store whose watches tell nothing while they are held."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.open = asyncio.Event()
+            self.open.set()
+
+        async def watch(self, prefix: str, **options: Any) -> AsyncGenerator[WatchBatch, None]:
+            async with aclosing(super().watch(prefix, **options)) as batches:
+                async for batch in batches:
+                    await self.open.wait()
+                    yield batch
+
+    store = Held()
+    first, last = Collection("a/", decode), Collection("c/", decode)
+    async with Follower(store, first, last, spans=[Span("a/", "c/")]) as follower:
+        await follower.synced()
+        store.open.clear()
+        await store.put("a/1", b"one")
+        async with asyncio.timeout(DEADLINE):
+            await follower.caught_up("c/")
+        assert first.get("a/1") is None
+        with pytest.raises(DeadlineError):
+            await follower.caught_up("a/", timeout=0.05)
+        waiting = asyncio.create_task(follower.caught_up("a/"))
+        await asyncio.sleep(0)
+        store.open.set()
+        await waiting
+        assert first.get("a/1") == "one"

@@ -15,6 +15,7 @@ from hanse.errors import (
     ResourceExhaustedError,
     error_class,
 )
+from hanse.paths import CLUSTER_SCOPE, CORE
 from hanse.store import Compare, Delete, Get, Op, Put, keys
 from hanse.store.etcd.wire import Outcome, cannot_happen_twice, outcome, prefix_end, refusal
 from hanse.store.mvcc import Table
@@ -30,9 +31,9 @@ names = st.text(
 def test_object_keys_round_trip(group: str, resource: str, namespace: str, name: str, cluster: str) -> None:
     """Every key that can be made is parsed back to what it was made of."""
     key = keys.ObjectKey(
-        "" if group == keys.CORE else group,
+        "" if group == CORE else group,
         resource,
-        "" if namespace == keys.CLUSTER_SCOPE else namespace,
+        "" if namespace == CLUSTER_SCOPE else namespace,
         name,
     )
     for prefix in (keys.OBJECTS, keys.PLACEMENTS):

@@ -51,7 +51,7 @@ async def test_a_read_at_a_revision_shows_what_was_then(store: Store) -> None:
 
 
 async def test_a_key_that_is_made_again_starts_over(store: Store) -> None:
-    """Version and create_revision begin anew after a delete."""
+    """Version and create_revision start over after a delete."""
     await store.put("a", b"1")
     await store.put("a", b"2")
     assert await store.delete("a") is True

@@ -16,11 +16,11 @@ from typing import Any, Self
 import orjson
 from aiohttp import web
 from hanse_syncer.cluster.dependencies import SyncerDependencies
-from hanse_syncer.decide.render import Renderer
+from hanse_syncer.decide.render import ManifestRenderer
+from hanse_syncer.federation.state import FederationState
 from hanse_syncer.report.metrics import SyncerMetrics
-from hanse_syncer.report.state_table import SyncStateLoader
+from hanse_syncer.report.state_loader import SyncStateLoader
 from hanse_syncer.sharing import Sharing
-from hanse_syncer.world import World
 from opentelemetry.metrics import NoOpMeter
 
 from hanse.api.federation.v1.federation_pb2 import Federation as FederationMessage
@@ -40,6 +40,7 @@ from hanse.security.credentials import Sealer
 from hanse.security.keyring import new_key
 from hanse.store import BatchWriter, MemoryStore, Store, keys
 from hanse.store.keys import ObjectKey
+from tests.support import objects
 from tests.support.access import FixedTokens
 from tests.support.waiting import until
 
@@ -286,7 +287,7 @@ class Federation:
     ) -> AsyncIterator[Sharing]:
         """Run a syncer; leaving stops it in order."""
         async with AsyncExitStack() as stack:
-            world = await stack.enter_async_context(World(self.store))
+            state = await stack.enter_async_context(FederationState(self.store))
             group = await stack.enter_async_context(asyncio.TaskGroup())
             events = EventRecorder(
                 self._record, component="hanse-syncer", host=identity, quiet=60.0, per_second=1000
@@ -295,10 +296,10 @@ class Federation:
             dependencies = SyncerDependencies(
                 store=self.store,
                 writer=BatchWriter(self.store, spacing=0.0),
-                world=world,
+                federation=state,
                 sealer=self.sealer,
-                federation_id=await world.federation_id(),
-                renderer=Renderer(FEDERATION_ID),
+                federation_id=await state.federation_id(),
+                renderer=ManifestRenderer(FEDERATION_ID),
                 loader=SyncStateLoader(self.store),
                 events=events,
                 metrics=SyncerMetrics(NoOpMeter("test")),
@@ -338,22 +339,10 @@ async def federation(*names: str) -> AsyncIterator[Federation]:
 
 def config_map(data: str = "1", **metadata: Any) -> Object:
     """Return a ConfigMap without name."""
-    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": dict(metadata), "data": {"value": data}}
+    return objects.config_map(data={"value": data}, **metadata)
 
 
 def deployment(replicas: int = 2, **metadata: Any) -> Object:
     """Return a Deployment without name."""
-    labels = {"app": "web"}
-    return {
-        "apiVersion": "apps/v1",
-        "kind": "Deployment",
-        "metadata": dict(metadata),
-        "spec": {
-            "replicas": replicas,
-            "selector": {"matchLabels": labels},
-            "template": {
-                "metadata": {"labels": labels},
-                "spec": {"containers": [{"name": "web", "image": "nginx"}]},
-            },
-        },
-    }
+    nginx = objects.container(image="nginx")
+    return objects.deployment("", app="web", replicas=replicas, containers=(nginx,), metadata=metadata)

@@ -14,6 +14,7 @@ from hanse.api.scheduler.v1 import placement_pb2 as placements
 from hanse.api.syncer.v1 import sync_state_pb2 as sync
 from hanse.kube.model.objects import Object
 from hanse.kube.wire import discovery
+from tests.support import objects
 from tests.support.waiting import until
 from tests.syncer.harness import FEDERATION_ID, Federation, config_map, deployment, federation
 
@@ -31,7 +32,7 @@ async def fed() -> AsyncIterator[Federation]:
 
 def namespace(name: str = "shop", **metadata: Any) -> Object:
     """A Namespace."""
-    return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, **metadata}}
+    return objects.namespaced(name, **metadata)
 
 
 def named(obj: Object, name: str, space: str = "shop", **metadata: Any) -> Object:

@@ -304,7 +304,7 @@ async def test_intent_that_vanishes_deletes_nothing(fed: Federation) -> None:
 
 
 async def test_suspended_placement_is_left_alone(fed: Federation) -> None:
-    """A suspended cluster gets neither changes nor deletions until the scheduler has decided anew."""
+    """A suspended cluster gets neither changes nor deletions until the scheduler has decided again."""
     async with fed.syncer():
         obj = await fed.put(WEB, config_map("1"))
         await fed.place(WEB, "a", "b")
@@ -531,39 +531,6 @@ async def test_stale_placement_is_waited_for_but_not_for_ever(fed: Federation) -
             return bool(live["spec"]["template"]["spec"]["containers"][0]["image"] == "nginx:2")
 
         await until(changed, what="the image changes without a new decision")
-
-
-async def test_decision_that_comes_before_its_object_waits_for_it(fed: Federation) -> None:
-    """A placement of a generation that the syncer has not seen yet changes nothing before the object is."""
-    placement_key, state_key = f"placements/{WEB}", f"syncstates/{WEB}/a"
-    async with fed.syncer() as sharing:
-        obj = await fed.put(WEB, config_map("1"))
-        await fed.place(WEB, "a")
-        await fed.reaches(WEB, "a", sync.APPLIED)
-        stored = await fed.store.get(placement_key)
-        assert stored is not None
-        decided = placements.Placement.FromString(stored.value)
-        decided.generation = 2
-        await fed.store.put(placement_key, decided.SerializeToString())
-        controller = sharing.controllers["a"]
-
-        def generation() -> int:
-            entry = controller.dependencies.world.placement(WEB)
-            return entry.value.generation if entry is not None else 0
-
-        await until(lambda: controller.settled and generation() == 2, what="it is seen")
-        obj["metadata"]["generation"] = 2
-        obj["data"] = {"value": "2"}
-        await fed.put(WEB, obj)
-
-        async def applied() -> bool:
-            state = await fed.state(WEB, "a")
-            return state is not None and state.applied_generation == 2
-
-        await until(applied, what="the new generation is applied")
-    found = await fed.store.get(state_key)
-    assert found is not None
-    assert found.version == 2, "the state was written for the object and not for the decision alone"
 
 
 async def test_edit_does_not_wait_behind_bulk(fed: Federation) -> None:

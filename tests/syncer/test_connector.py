@@ -11,8 +11,8 @@ from typing import Any, cast
 import pytest
 from hanse_syncer.cluster.connection import MemberConnection
 from hanse_syncer.cluster.connector import MemberConnector
+from hanse_syncer.federation.state import FederationState
 from hanse_syncer.member.behaviour import Behaviour
-from hanse_syncer.world import World
 
 from hanse.api.registry.v1.cluster_pb2 import ApiCatalogue, ApiResource
 from hanse.errors import DataLossError
@@ -63,7 +63,7 @@ class FakeConnection:
 
 
 @dataclass
-class FakeWorld:
+class FakeFederationState:
     """What is stored of cluster a."""
 
     sealed: bytes | None = None
@@ -98,14 +98,14 @@ class Bench:
 
     def __init__(self) -> None:
         self.sealer = Sealer([new_key()])
-        self.world = FakeWorld()
+        self.federation = FakeFederationState()
         self.behaviour = FakeBehaviour()
         self.made: list[FakeConnection] = []
         self.opened: list[bool] = []
         self.refuse = 0
         self.connector = MemberConnector(
             "a",
-            world=cast(World, self.world),
+            federation=cast(FederationState, self.federation),
             sealer=self.sealer,
             behaviour=cast(Behaviour, self.behaviour),
             connect=self._connect,
@@ -127,8 +127,8 @@ class Bench:
         self.opened.append(first)
 
     def store(self, credential: bytes) -> None:
-        """Store a credential, sealed anew."""
-        self.world.sealed = self.sealer.seal("a", credential)
+        """Store a credential, sealed again."""
+        self.federation.sealed = self.sealer.seal("a", credential)
         self.connector.cluster_changed()
 
     async def connected(self, times: int) -> FakeConnection:
@@ -199,7 +199,7 @@ async def test_what_cannot_be_opened_is_not_known_to_be_another() -> None:
     bench.store(b"one")
     async with bench.running():
         await bench.connected(1)
-        bench.world.sealed = Sealer([new_key()]).seal("a", b"two")
+        bench.federation.sealed = Sealer([new_key()]).seal("a", b"two")
         bench.connector.cluster_changed()
         await bench.turns()
         assert bench.opened == [True]
@@ -213,7 +213,7 @@ async def test_a_credential_that_is_gone_ends_the_connection() -> None:
     bench.store(b"one")
     async with bench.running():
         connection = await bench.connected(1)
-        bench.world.sealed = None
+        bench.federation.sealed = None
         bench.connector.cluster_changed()
         await until(lambda: not connection.session.running, what="the session is over")
         latest: Any = bench.connector.latest()
@@ -226,7 +226,7 @@ async def test_a_credential_that_cannot_be_used_waits_for_another(broken: str) -
     """It ends nothing: another one may be better."""
     bench = Bench()
     if broken == "sealed":
-        bench.world.sealed = b"junk"
+        bench.federation.sealed = b"junk"
     else:
         bench.refuse = 1
         bench.store(b"one")
@@ -284,14 +284,14 @@ def _serves(*names: str) -> ApiCatalogue:
 async def test_each_catalogue_is_taken_in_once() -> None:
     """Every connection starts with what is known; the same catalogue wakes nobody again."""
     bench = Bench()
-    bench.world.served = _serves("configmaps")
+    bench.federation.served = _serves("configmaps")
     bench.store(b"one")
     async with bench.running():
         first = await bench.connected(1)
         bench.connector.cluster_changed()
         await bench.turns()
         assert first.context.served == [["configmaps"]]
-        bench.world.served = _serves("configmaps", "widgets")
+        bench.federation.served = _serves("configmaps", "widgets")
         bench.connector.cluster_changed()
         await until(lambda: len(first.context.served) == 2, what="the catalogue is taken in")
         assert first.context.served[-1] == ["configmaps", "widgets"]

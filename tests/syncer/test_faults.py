@@ -271,7 +271,7 @@ async def test_page_of_a_proxy_is_no_confirmation(fed: Federation) -> None:
 
 
 async def test_new_credential_is_used_at_once(fed: Federation) -> None:
-    """When the stored credential changes the syncer connects anew with it."""
+    """When the stored credential changes the syncer connects again with it."""
     member = fed.members["a"]
     async with fed.syncer(timeout=1.0):
         await spread(fed, [WEB])
@@ -285,15 +285,17 @@ async def test_new_credential_is_used_at_once(fed: Federation) -> None:
 
 
 async def test_states_of_a_cluster_that_was_dropped_go(fed: Federation) -> None:
-    """The janitor deletes the sync states of a cluster that is no longer there, and no others."""
-    from hanse_syncer.orphans.janitor import Janitor
-    from hanse_syncer.world import World
+    """The collector deletes the sync states of a cluster that is no longer there, and no others."""
+    from hanse_syncer.federation.state import FederationState
+    from hanse_syncer.orphans.departed import DepartedClusterCollector
 
     async with fed.syncer():
         await spread(fed, PATHS[:3])
         await arrived(fed, PATHS[:3], "a", "b")
-    async with World(fed.store) as world:
-        janitor = asyncio.create_task(Janitor(fed.store, world, identity="janitor").run())
+    async with FederationState(fed.store) as state:
+        collector = asyncio.create_task(
+            DepartedClusterCollector(fed.store, state, identity="collector").run()
+        )
         await fed.store.delete("clusters/a")
 
         async def swept() -> bool:
@@ -301,8 +303,8 @@ async def test_states_of_a_cluster_that_was_dropped_go(fed: Federation) -> None:
             return left == {"b"}
 
         await until(swept, what="only the states of b are left")
-        janitor.cancel()
-        await asyncio.wait([janitor])
+        collector.cancel()
+        await asyncio.wait([collector])
 
 
 async def test_object_that_is_made_again_arrives_again(fed: Federation) -> None:
@@ -315,10 +317,10 @@ async def test_object_that_is_made_again_arrives_again(fed: Federation) -> None:
             await fed.reaches(WEB, name, sync.REMOVED)
         await fed.forget(WEB)
         again = await fed.put(WEB, config_map("2"))
-        world = sharing.controllers["a"].dependencies.world
+        federation = sharing.controllers["a"].dependencies.federation
 
         def shown() -> bool:
-            intent = world.intent(WEB)
+            intent = federation.intent(WEB)
             return intent is not None and intent.uid == again["metadata"]["uid"]
 
         await until(shown, what="the new object is known")

@@ -12,9 +12,9 @@ from hanse_syncer.cluster.connection import MemberConnection
 from hanse_syncer.cluster.in_flight import InFlight
 from hanse_syncer.cluster.member_events import REPORT_WINDOW_SECONDS, MemberEventHandler
 from hanse_syncer.decide.plan import Seen
+from hanse_syncer.federation.state import FederationState
 from hanse_syncer.orphans.scanner import OrphanScanner
 from hanse_syncer.report.state_table import SyncStateTable
-from hanse_syncer.world import World
 
 from hanse.api.syncer.v1 import sync_state_pb2 as sync
 from hanse.api.syncer.v1.sync_state_pb2 import SyncState, ZoneEndpoints
@@ -68,21 +68,21 @@ class FakeOrphans:
     def __init__(self) -> None:
         self.told: list[tuple[str, str]] = []
 
-    def suspect(self, path: str) -> None:
+    def consider(self, path: str) -> None:
         """It may be an orphan."""
-        self.told.append(("suspect", path))
+        self.told.append(("consider", path))
 
     def changed(self, path: str) -> None:
         """It changed."""
         self.told.append(("changed", path))
 
-    def look(self) -> None:
+    def scan_soon(self) -> None:
         """Everything may have changed."""
-        self.told.append(("look", ""))
+        self.told.append(("scan_soon", ""))
 
 
 @dataclass
-class FakeWorld:
+class FakeFederationState:
     """What the federation has at a path."""
 
     intents: set[str] = field(default_factory=set)
@@ -105,13 +105,13 @@ class Bench:
         self.session, self.context = FakeSession(), FakeContext()
         self.open: bool | None = True
         self.queue = WorkQueue("test")
-        self.orphans, self.world, self.in_flight = FakeOrphans(), FakeWorld(), InFlight()
+        self.orphans, self.federation, self.in_flight = FakeOrphans(), FakeFederationState(), InFlight()
         self.states = SyncStateTable(
             BatchWriter(MemoryStore(), spacing=0.0), "a", fence=lambda: Compare.exists("lease")
         )
         connection: Any = FakeConnection(self.session, self.context)
         self.handler = MemberEventHandler(
-            world=cast(World, self.world),
+            federation=cast(FederationState, self.federation),
             states=self.states,
             queue=self.queue,
             orphans=cast(OrphanScanner, self.orphans),
@@ -158,7 +158,7 @@ async def test_another_version_or_object_is_queued_with_what_came(bench: Bench, 
     bench.handler.changed(WEB, seen, {"kind": "ConfigMap"})
     assert await bench.queued() == [WEB]
     assert bench.context.transients[WEB].live == {"kind": "ConfigMap"}
-    assert bench.context.transients[WEB].looked_at == bench.now
+    assert bench.context.transients[WEB].queued_at == bench.now
 
 
 async def test_an_object_that_changes_all_the_time_is_queued_a_few_times_a_second(bench: Bench) -> None:
@@ -201,7 +201,7 @@ async def test_what_the_federation_knows_is_reconciled_though_it_has_no_state(
     bench: Bench, known: str
 ) -> None:
     """It is placed here and new, or was restored."""
-    getattr(bench.world, known).add(WEB)
+    getattr(bench.federation, known).add(WEB)
     bench.handler.changed(WEB, Seen("u", "1"), None)
     assert await bench.queued() == [WEB]
     assert bench.orphans.told == []
@@ -211,7 +211,7 @@ async def test_what_nothing_explains_is_for_the_orphan_scanner(bench: Bench) -> 
     """It is never queued: there is nothing that it should be."""
     bench.handler.changed(WEB, Seen("u", "1"), None)
     assert await bench.queued() == []
-    assert bench.orphans.told == [("suspect", WEB)]
+    assert bench.orphans.told == [("consider", WEB)]
 
 
 @pytest.mark.parametrize(
@@ -257,7 +257,7 @@ async def test_what_a_list_lacks_is_asked_for_by_name(bench: Bench) -> None:
     bench.session.shown.add(shown)
     bench.handler.listed("core/configmaps/")
     assert await bench.queued() == [lacking]
-    assert bench.orphans.told == [("look", "")]
+    assert bench.orphans.told == [("scan_soon", "")]
 
 
 async def test_what_was_removed_is_missing_from_no_list(bench: Bench) -> None:

@@ -9,8 +9,8 @@ from typing import Any
 import orjson
 import pytest
 from aiohttp import web
+from hanse_syncer.federation.intent import decode_intent
 from hanse_syncer.report.state_table import SyncStateTable
-from hanse_syncer.world import decode_intent
 
 from hanse.api.registry.v1.cluster_pb2 import ClusterCredential
 from hanse.api.syncer.v1 import sync_state_pb2 as sync

@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from typing import cast
 
 import pytest
+from hanse_syncer.act.state_recorder import UNREACHABLE
 from hanse_syncer.cluster.connection import MemberConnection
 from hanse_syncer.cluster.in_flight import InFlight
 from hanse_syncer.cluster.parking import ParkedKeys, ParkingReconciler
 from hanse_syncer.member.behaviour import REASON
-from hanse_syncer.member.member import LinkDownError
-from hanse_syncer.report.state_recorder import UNREACHABLE
+from hanse_syncer.member.client import LinkDownError
 from hypothesis import given
 from hypothesis import strategies as st
 

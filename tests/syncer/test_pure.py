@@ -12,13 +12,13 @@ from hanse_syncer import ownership
 from hanse_syncer.act.waiting import Waiting, api, namespace
 from hanse_syncer.decide import drift, kinds, plan
 from hanse_syncer.decide.plan import Desired, Seen, SyncAction
-from hanse_syncer.decide.render import Manifest, Renderer, render
+from hanse_syncer.decide.render import Manifest, ManifestRenderer, render
+from hanse_syncer.decide.verdicts import MemberVerdict, verdict_of
+from hanse_syncer.federation.intent import Intent
 from hanse_syncer.member import pods
 from hanse_syncer.member.endpoints import ready_endpoints
 from hanse_syncer.member.limiter import Limiter
-from hanse_syncer.member.verdicts import MemberVerdict, verdict_of
 from hanse_syncer.report import transitions
-from hanse_syncer.world import Intent
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -27,7 +27,8 @@ from hanse.api.scheduler.v1.placement_pb2 import ClusterPlacement, ClusterReleas
 from hanse.api.syncer.v1 import sync_state_pb2 as sync
 from hanse.api.syncer.v1.sync_state_pb2 import SyncState
 from hanse.errors import InvalidArgumentError
-from hanse.kube.client.expect import AnObject, Answer
+from hanse.kube.client.answer import Answer
+from hanse.kube.client.expect import AnObject
 from hanse.kube.merge.patch import json_patch
 from hanse.store.keys import ObjectKey
 from hanse.well_known import FEDERATION_LABEL, MANAGED_BY_LABEL
@@ -194,8 +195,10 @@ def test_hash_depends_on_content_only(spec: dict[str, Any]) -> None:
 
 
 def test_renderer_shares_what_is_the_same() -> None:
-    """Clusters with the same input share one manifest; another revision or replica count is rendered anew."""
-    renderer = Renderer(FED)
+    """Clusters with the same input share one manifest; another revision or replica count is rendered
+    again.
+    """
+    renderer = ManifestRenderer(FED)
     encoded = orjson.dumps(template())
 
     def make(revision: int, entry: ClusterPlacement) -> Manifest:

@@ -13,10 +13,10 @@ from typing import Any
 
 import orjson
 import pytest
-from hanse_syncer.decide.render import Renderer
+from hanse_syncer.decide.render import ManifestRenderer
+from hanse_syncer.federation.state import FederationState
 from hanse_syncer.service import POLICY, SyncerServicer
 from hanse_syncer.sharing import Sharing
-from hanse_syncer.world import World
 
 from hanse.api.scheduler.v1.placement_pb2 import ClusterPlacement
 from hanse.api.syncer.v1 import sync_state_pb2 as sync
@@ -28,8 +28,9 @@ from hanse.api.syncer.v1.syncer_service_pb2_grpc import (
 from hanse.api.type.v1 import change_pb2 as change
 from hanse.api.type.v1.object_reference_pb2 import ObjectReference
 from hanse.errors import CompactedError, InvalidArgumentError, NotFoundError
-from hanse.rpc import RpcChannel, RpcServer
+from hanse.rpc.channel import RpcChannel
 from hanse.rpc.policy import Policy
+from hanse.rpc.server import RpcServer
 from hanse.security.credentials import Sealer
 from hanse.store import EtcdStore
 from tests.support.etcd import EtcdServer
@@ -50,11 +51,11 @@ async def fed() -> AsyncIterator[Federation]:
 @asynccontextmanager
 async def served(fed: Federation, sharing: Sharing | None = None) -> AsyncIterator[Any]:
     """A stub of the service."""
-    async with World(fed.store) as world:
+    async with FederationState(fed.store) as state:
         servicer = SyncerServicer(
             store=fed.store,
-            world=world,
-            renderer=Renderer(FEDERATION_ID),
+            federation=state,
+            renderer=ManifestRenderer(FEDERATION_ID),
             sealer=fed.sealer,
             controllers=sharing.controllers if sharing is not None else {},
         )

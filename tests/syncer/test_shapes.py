@@ -10,10 +10,11 @@ import pytest
 from aiohttp import web
 from hanse_syncer.decide import drift, kinds
 from hanse_syncer.decide.render import render
+from hanse_syncer.federation.intent import decode_intent
+from hanse_syncer.federation.state import FederationState
 from hanse_syncer.member import endpoints, pods
 from hanse_syncer.report import transitions
-from hanse_syncer.report.state_table import load_states
-from hanse_syncer.world import World, decode_intent
+from hanse_syncer.report.state_loader import load_states
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -163,7 +164,7 @@ async def test_stored_states_that_cannot_be_read_hide_no_others() -> None:
     assert await load_states(store) == {"eu": [("apps/deployments/shop/web", good)]}
 
 
-async def test_a_world_with_junk_in_every_prefix_starts() -> None:
+async def test_junk_in_every_prefix_stops_nothing_from_being_followed() -> None:
     """What cannot be read is unknown: it is no intent and no placement, and it is said to be there."""
     store = MemoryStore()
     other = ObjectKey("", "configmaps", "shop", "a")
@@ -178,13 +179,13 @@ async def test_a_world_with_junk_in_every_prefix_starts() -> None:
         for name in ("x", "a/b", "a/b/c/d", "a/b/c/d/e/f/g"):
             await store.put(f"{prefix}/{name}", b"\xffjunk")
             await store.put(f"{prefix}/{name}0", b"")
-    async with World(store) as world:
-        assert [world.unreadable(key.path()) for key in (KEY, other)] == [True, True]
-        assert (world.intent(KEY.path()), world.placement(other.path())) == (None, None)
-        assert world.cluster_names() == []
-        assert list(world.placed("eu")) == [KEY.path()]
-        assert world.wanted_inside("shop", "eu")  # for all that is known
-        assert not world.wanted_inside("other", "eu")
+    async with FederationState(store) as state:
+        assert [state.unreadable(key.path()) for key in (KEY, other)] == [True, True]
+        assert (state.intent(KEY.path()), state.placement(other.path())) == (None, None)
+        assert state.cluster_names() == []
+        assert list(state.placed("eu")) == [KEY.path()]
+        assert state.wanted_inside("shop", "eu")  # for all that is known
+        assert not state.wanted_inside("other", "eu")
 
 
 async def test_one_objects_defect_is_its_condition(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from tests.support import objects
 from tests.system.harness import Json
 
 IMAGE = "registry.example/web:1"
@@ -29,12 +30,7 @@ def metadata(name: str, namespace: str, annotations: Mapping[str, str] | None = 
 
 def config_map(namespace: str, name: str, annotations: Mapping[str, str] | None = None, **data: str) -> Json:
     """A ConfigMap with `data`."""
-    return {
-        "apiVersion": "v1",
-        "kind": "ConfigMap",
-        "metadata": metadata(name, namespace, annotations, app=name),
-        "data": data,
-    }
+    return {**objects.config_map(data=data), "metadata": metadata(name, namespace, annotations, app=name)}
 
 
 def pod_template(name: str, *, image: str = IMAGE, **spec: Any) -> Json:

@@ -58,7 +58,7 @@ def test_keys_are_rotated_without_a_restart(alone: Federation) -> None:
         assert len(ids(path)) == 1
         assert ids(path) != old[name]
 
-    assert {name: alone.pid(name) for name in pids} == pids, "nothing was started anew"
+    assert {name: alone.pid(name) for name in pids} == pids, "nothing was started again"
     found = {item["metadata"]["name"]: item["metadata"] for item in member.list("secrets", NS)}
     assert found == before, "nothing was written in the member"
     data = alone.api.get("secrets", NS, "s7")["data"]

@@ -20,7 +20,7 @@ from hanse_local.keys.certificates import authorities
 from hanse_local.keys.handshakes import accepts, shown
 from hanse_local.layout import DataDir
 from hanse_local.supervise.background import query
-from hanse_local.supervise.state import State
+from hanse_local.supervise.state import DirectoryState
 
 from hanse.api.dns.v1.dns_service_pb2 import ListZonesRequest
 from hanse.api.federation.v1.federation_service_pb2 import GetFederationRequest, ListObjectsRequest
@@ -162,7 +162,7 @@ def test_authorities_are_replaced_while_everything_runs(federation: Federation, 
     restarted; the command is killed at each stage and run again; afterwards what the old authorities have
     issued opens nothing, and the federation works."""
     data = DataDir.at(federation.data_dir)
-    ports = State.load(data.state).ports
+    ports = DirectoryState.load(data.state).ports
     old = {
         name: CertificateAuthority.read(directory).pair.cert_pem
         for name, directory in authorities(data).items()

@@ -59,7 +59,7 @@ def test_the_plan_has_every_service_alone_old_and_alone_new() -> None:
 class Watcher:
     """Follows the Services of the namespace over every restart of the apiserver, as client-go does.
 
-    It goes on from where it was; where the apiserver does not have that any more (410), it lists anew and
+    It goes on from where it was; where the apiserver does not have that any more (410), it lists again and
     takes the difference.
     """
 
@@ -150,7 +150,7 @@ class Skew:
             assert self.releases.runs_earlier(pid, name) is (name not in self.new), f"{name} is of the other"
 
     def uids(self) -> dict[str, str]:
-        """What the members have but for what this test makes and deletes: nothing of it may be made anew."""
+        """What the members have but for what this test makes and deletes: nothing of it may be made again."""
         return {
             f"{cluster}/{resource}/{item['metadata']['name']}": item["metadata"]["uid"]
             for cluster, api in self.federation.each.items()

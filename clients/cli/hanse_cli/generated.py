@@ -26,7 +26,7 @@ from hanse_client import HanseClient
 from hanse_cli import comments
 from hanse_cli.flags import build, flags_of, options_of
 from hanse_cli.output import Printer, list_field
-from hanse_cli.session import Session, output_option, run
+from hanse_cli.session import GlobalOptions, output_option, run
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +95,7 @@ def command_of(service: str, method: MethodDescriptor) -> click.Command:
             key = f"field__{positional.name}"
             given[key] = given.get(key) or resource
         request = build(message_factory.GetMessageClass(method.input_type), given)
-        session = click.get_current_context().find_object(Session) or Session()
+        session = click.get_current_context().find_object(GlobalOptions) or GlobalOptions()
         printer = Printer(output)
 
         async def call(client: HanseClient) -> None:

@@ -1,22 +1,25 @@
 """A kubeconfig that holds all that is needed to reach one cluster, and nothing else.
 
-Owns the reduction that a join sends: one context, credentials inline. Files are read here, on the
-machine that has them; the credentials of other clusters stay here.
+Owns the reduction that a join sends: one context, credentials inline. Files are read, and credentials of exec
+plugins and auth-providers issued, here, on the machine that can; the credentials of other clusters stay here.
+The federation needs a credential for as long as the cluster is a member, and cannot have one issued: one that
+ends soon is refused unless it is asked for.
 
-Pure functions but for reading the files.
-
-Next: `hanse_cli.commands.clusters`.
+Pure functions but for that. Next: `hanse_cli.issued`, `hanse_cli.commands.clusters`.
 """
 
 from __future__ import annotations
 
 import base64
 from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from hanse.documents import to_yaml, yaml_document
 from hanse.errors import InvalidArgumentError
+from hanse_cli.issued import METHODS, issue
 
 _INLINE = {
     "certificate-authority": "certificate-authority-data",
@@ -25,31 +28,48 @@ _INLINE = {
 }
 
 
-def reduced(path: Path, context: str = "") -> bytes:
-    """The kubeconfig at `path` with `context` (empty: its current one) alone, as YAML.
+LASTING_DAYS: Final = 30
+"""A credential that was issued has to last so long, or to say nothing of its end."""
 
-    Raises InvalidArgumentError that says what is missing.
+
+@dataclass(frozen=True, slots=True)
+class ReducedKubeconfig:
+    """A kubeconfig of one context as YAML, and what is to be said of it, empty for nothing."""
+
+    document: bytes
+    warning: str = ""
+
+
+def reduced(path: Path, context: str = "", *, now: datetime, short_lived: bool = False) -> ReducedKubeconfig:
+    """Return the kubeconfig at `path` with `context` (empty: its current one) alone.
+
+    Raises InvalidArgumentError that says what is missing, or that the credential ends soon and is not to be
+    `short_lived`.
     """
-    document = _load(path)
-    name = context or str(document.get("current-context") or "")
+    config = _load(path)
+    name = context or str(config.get("current-context") or "")
     if not name:
-        known = ", ".join(_names(document, "contexts")) or "none"
+        known = ", ".join(_names(config, "contexts")) or "none"
         raise InvalidArgumentError(
             f"{path} has no current context: name one with --cluster-context; it has {known}"
         )
-    chosen = _entry(document, "contexts", name, path=path)
-    cluster = _entry(document, "clusters", str(chosen.get("cluster", "")), path=path)
-    user = _entry(document, "users", str(chosen.get("user", "")), path=path)
+    chosen = _entry(config, "contexts", name, path=path)
+    cluster = _entry(config, "clusters", str(chosen.get("cluster", "")), path=path)
+    user = _entry(config, "users", str(chosen.get("user", "")), path=path)
     if not cluster.get("server"):
         raise InvalidArgumentError(f"the cluster of context {name} in {path} has no server")
-    for plugin in ("exec", "auth-provider"):
-        if plugin in user:
-            raise InvalidArgumentError(
-                f"the user of context {name} in {path} authenticates with {plugin}, which only works on this "
-                "machine: give a kubeconfig with a token or a client certificate, such as a ServiceAccount's"
-            )
+    warning = ""
+    method = next((each for each in METHODS if each in user), "")
+    if method:
+        whose = f"the user of context {name} in {path} authenticates with {method}"
+        try:
+            credential = issue(config, context=name, path=path)
+        except InvalidArgumentError as error:
+            raise InvalidArgumentError(f"{whose}: {error.message}") from error
+        warning = _doubt(credential.end, whose, now=now, short_lived=short_lived)
+        user = credential.user
     inline = {"cluster": _inlined(cluster, path), "user": _inlined(user, path)}
-    return to_yaml(
+    document = to_yaml(
         {
             "apiVersion": "v1",
             "kind": "Config",
@@ -59,6 +79,26 @@ def reduced(path: Path, context: str = "") -> bytes:
             "users": [{"name": name, "user": inline["user"]}],
         }
     ).encode()
+    return ReducedKubeconfig(document, warning)
+
+
+def _doubt(end: float | None, whose: str, *, now: datetime, short_lived: bool) -> str:
+    """Return what is to be said of an issued credential. Raises InvalidArgumentError if it ends soon."""
+    if end is None:
+        return f"{whose}, and the credential does not say when it ends: see `hanse clusters` if it does"
+    ends = datetime.fromtimestamp(end, UTC)
+    until = f"{ends:%Y-%m-%d %H:%M} UTC"
+    if ends <= now:
+        raise InvalidArgumentError(f"{whose}, and the credential ended at {until}: log in again")
+    if ends >= now + timedelta(days=LASTING_DAYS):
+        return ""
+    if not short_lived:
+        raise InvalidArgumentError(
+            f"{whose}, and the credential ends at {until}: the federation cannot have another issued, and "
+            "the cluster would be out of reach after that. Give a kubeconfig with a token that lasts or a "
+            "client certificate, such as a ServiceAccount's, or take this one until then with --short-lived"
+        )
+    return f"{whose}: the cluster is out of reach after {until} unless `hanse credentials set` gives another"
 
 
 def _load(path: Path) -> Mapping[str, Any]:

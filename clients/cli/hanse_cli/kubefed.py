@@ -19,16 +19,16 @@ from typing import Any, NoReturn
 import click
 from hanse_client import HanseClient
 
-from hanse_cli import kubeconfig
-from hanse_cli.commands.clusters import join, unjoin
+from hanse_cli.commands.clusters import document_of, join, short_lived_option, unjoin
 from hanse_cli.commands.version import version_command
-from hanse_cli.main import end_in_order, plugins, run
-from hanse_cli.session import Session, with_client
+from hanse_cli.main import end_in_order, run
+from hanse_cli.plugins import plugins
+from hanse_cli.session import GlobalOptions, with_client
 
 GROUP = "kubefed.commands"
 
 
-class Root(click.Group):
+class KubefedGroup(click.Group):
     """The root command; finds the commands of plug-ins when they are asked for."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -40,12 +40,12 @@ class Root(click.Group):
         return super().get_command(ctx, cmd_name) or plugins(GROUP).get(cmd_name)
 
 
-@click.group(cls=Root, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=KubefedGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--config", metavar="FILE", envvar="HANSE_CONFIG", show_envvar=True, help="As of `hanse`.")
 @click.pass_context
 def kubefed(context: click.Context, config: str | None) -> None:
     """Make a federation in a host cluster and join clusters, as with Federation v1; `hanse` does the rest."""
-    context.obj = Session(config=config)
+    context.obj = GlobalOptions(config=config)
 
 
 def _v1_flags(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -61,14 +61,15 @@ def _v1_flags(function: Callable[..., Any]) -> Callable[..., Any]:
 @click.option(
     "--kubeconfig", "path", default="", metavar="FILE", help="[default: $KUBECONFIG or ~/.kube/config]"
 )
+@short_lived_option
 @click.option("--dry-run", is_flag=True, help="Check everything, change nothing.")
 @_v1_flags
 @with_client
 async def join_command(
-    client: HanseClient, *, name: str, cluster_context: str, path: str, dry_run: bool
+    client: HanseClient, *, name: str, cluster_context: str, path: str, short_lived: bool, dry_run: bool
 ) -> None:
     """Join a cluster to the federation."""
-    document = kubeconfig.reduced(_kubeconfig_path(path), cluster_context or name)
+    document = document_of(_kubeconfig_path(path), cluster_context or name, short_lived=short_lived)
     await join(client, name=name, document=document, labels={}, dry_run=dry_run, wait_timeout=30.0)
 
 

@@ -13,7 +13,6 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
-from importlib.metadata import entry_points
 from typing import Any, NoReturn
 
 import click
@@ -21,7 +20,8 @@ import click
 from hanse import __version__
 from hanse.errors import HanseError
 from hanse_cli import exits
-from hanse_cli.session import Seconds, Session
+from hanse_cli.plugins import is_of_an_extra, needs_extra, plugins
+from hanse_cli.session import GlobalOptions, Seconds
 
 GROUP = "hanse.commands"
 DEBUG = "HANSE_DEBUG"
@@ -33,7 +33,7 @@ Exit status: 0 done; 1 failed or refused; 2 wrong usage or input; 3 (status) not
 130 interrupted."""
 
 
-class Root(click.Group):
+class HanseGroup(click.Group):
     """The root command; finds the commands of services and plug-ins when they are asked for."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -77,16 +77,7 @@ def _plugins() -> dict[str, click.Command]:
     return plugins(GROUP)
 
 
-def plugins(group: str) -> dict[str, click.Command]:
-    """The commands of an entry point group, by name."""
-    found: dict[str, click.Command] = {}
-    for point in entry_points(group=group):
-        for command in point.load()():
-            found[str(command.name)] = command
-    return found
-
-
-@click.group(cls=Root, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=HanseGroup, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option(
     "--config",
     metavar="FILE",
@@ -106,7 +97,7 @@ def plugins(group: str) -> dict[str, click.Command]:
 @click.pass_context
 def hanse(context: click.Context, config: str | None, timeout: float) -> None:
     """Many Kubernetes clusters used as one, each left sovereign."""
-    context.obj = Session(config=config, timeout=timeout)
+    context.obj = GlobalOptions(config=config, timeout=timeout)
 
 
 def _add_porcelain() -> None:
@@ -141,6 +132,9 @@ def run(command: click.Command, arguments: Sequence[str], *, program: str) -> in
     except Exception as error:  # the edge: nothing may escape as a traceback
         if os.environ.get(DEBUG):
             raise
+        if is_of_an_extra(error):  # of a command that loads what it needs when it runs
+            exits.complain(program, exits.sentence(needs_extra(f"`{arguments[0]}`", extra="server")))
+            return exits.FAILED
         exits.complain(
             program,
             f"this is a defect of Hanse: {type(error).__name__}: {exits.one_line(str(error))} "

@@ -32,7 +32,7 @@ VIEWS = {("federation", "clusters"): GROUP, ("events.k8s.io", "events"): ""}
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class NamedResource:
     """A resource, and the name of one object of it; an empty name means all."""
 
     resource: Resource
@@ -113,18 +113,18 @@ def _names(resource: Resource) -> set[str]:
     return {resource.resource, singular, resource.kind.lower(), *resource.short_names}
 
 
-def targets(words: Sequence[str], resources: Resources) -> list[Target]:
+def targets(words: Sequence[str], resources: Resources) -> list[NamedResource]:
     """What the arguments of get, delete or explain mean: `deploy`, `deploy web db`, `deploy/web cm/conf`,
     `deploy,svc`. Raises NotFoundError and InvalidArgumentError."""
     if not words or not words[0]:
         raise click.UsageError("say what: a resource such as deploy, or an object such as deploy/web")
     if any("/" in word for word in words):
-        found: list[Target] = []
+        found: list[NamedResource] = []
         for word in words:
             kind, separator, name = word.partition("/")
             if not separator or not kind or not name or "/" in name:
                 raise InvalidArgumentError(f"{word!r} must be RESOURCE/NAME, such as deploy/web")
-            found.append(Target(resources.find(kind), name))
+            found.append(NamedResource(resources.find(kind), name))
         return found
     kinds, names = words[0].split(","), words[1:]
     if not all((*kinds, *names)):
@@ -133,4 +133,4 @@ def targets(words: Sequence[str], resources: Resources) -> list[Target]:
         raise InvalidArgumentError(
             "several resources and names do not go together: write RESOURCE/NAME for each"
         )
-    return [Target(resources.find(kind), name) for kind in kinds for name in (names or [""])]
+    return [NamedResource(resources.find(kind), name) for kind in kinds for name in (names or [""])]

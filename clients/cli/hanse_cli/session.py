@@ -28,7 +28,7 @@ class Seconds(click.FloatRange):
 
 
 @dataclass(frozen=True, slots=True)
-class Session:
+class GlobalOptions:
     """The options that stand before the command."""
 
     config: str | None = None
@@ -45,13 +45,13 @@ def with_client(function: Callable[Concatenate[HanseClient, P], Awaitable[R]]) -
 
     @functools.wraps(function)
     def callback(*args: P.args, **kwargs: P.kwargs) -> R:
-        session = click.get_current_context().find_object(Session) or Session()
+        session = click.get_current_context().find_object(GlobalOptions) or GlobalOptions()
         return run(session, lambda client: function(client, *args, **kwargs))
 
     return callback
 
 
-def run(session: Session, work: Callable[[HanseClient], Awaitable[R]]) -> R:
+def run(session: GlobalOptions, work: Callable[[HanseClient], Awaitable[R]]) -> R:
     """Run `work` with an open client to its end. Raises KeyboardInterrupt on Ctrl-C.
 
     The loop itself handles the signal. Without that, one that arrives just before the loop begins to wait is

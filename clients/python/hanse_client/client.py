@@ -20,7 +20,7 @@ from hanse.api.federation.v1 import federation_service_pb2_grpc
 from hanse.api.registry.v1 import registry_service_pb2_grpc
 from hanse.api.scheduler.v1 import scheduler_service_pb2_grpc
 from hanse.api.syncer.v1 import syncer_service_pb2_grpc
-from hanse.rpc import RpcChannel
+from hanse.rpc.channel import RpcChannel
 from hanse_client.config import SERVICES, ClientConfig
 from hanse_client.forwarding import Forwards
 

@@ -9,25 +9,31 @@ Next: nothing; this is the end of the client.
 from __future__ import annotations
 
 from hanse.api.type.v1.object_reference_pb2 import ObjectReference
+from hanse.paths import path_to, resource_path
 
 
-def _parts(reference: ObjectReference) -> tuple[str, str, str, str]:
-    return (reference.group or "core", reference.resource, reference.namespace or "_", reference.name)
+def _path(reference: ObjectReference) -> str:
+    return path_to(
+        group=reference.group,
+        resource=reference.resource,
+        namespace=reference.namespace,
+        name=reference.name,
+    )
 
 
 def object_name(reference: ObjectReference) -> str:
     """`objects/apps/deployments/shop/web`, for FederationService."""
-    return "/".join(("objects", *_parts(reference)))
+    return f"objects/{_path(reference)}"
 
 
 def placement_name(reference: ObjectReference) -> str:
     """`placements/apps/deployments/shop/web`, for SchedulerService."""
-    return "/".join(("placements", *_parts(reference)))
+    return f"placements/{_path(reference)}"
 
 
 def sync_state_parent(reference: ObjectReference) -> str:
     """`syncStates/apps/deployments/shop/web`, the parent of the sync states of all clusters."""
-    return "/".join(("syncStates", *_parts(reference)))
+    return f"syncStates/{_path(reference)}"
 
 
 def quoted(text: str) -> str:
@@ -38,7 +44,7 @@ def quoted(text: str) -> str:
 
 def collection_name(*, group: str, resource: str, namespace: str = "") -> str:
     """`objects/apps/deployments` or, in one namespace, `objects/apps/deployments/shop`."""
-    return "/".join(filter(None, ("objects", group or "core", resource, namespace)))
+    return "/".join(filter(None, ("objects", resource_path(group, resource), namespace)))
 
 
 def cluster_name(cluster: str) -> str:

@@ -22,8 +22,8 @@ from hanse.errors import ConfigError, HanseError
 from hanse.process.settings import TlsFiles
 from hanse.security.keyring import read_keys
 from hanse_local.backup.contents import (
+    BackupManifest,
     EtcdSource,
-    Manifest,
     check,
     file_name,
     included,
@@ -80,7 +80,7 @@ _ETCD_OPTIONS: tuple[Callable[[Any], Any], ...] = (
 
 
 def etcd_options(function: F) -> F:
-    """The options by which an etcd is named that is of no data directory."""
+    """Return the options by which an etcd is named that is of no data directory."""
     for option in reversed(_ETCD_OPTIONS):
         function = option(function)
     return function
@@ -155,7 +155,7 @@ def backup(
 
 
 def _target(file: Path | None, into: Path | None, name: str, keep: int | None) -> Path:
-    """The new file. Raises ConfigError."""
+    """Return the new file. Raises ConfigError."""
     if (file is None) == (into is None):
         raise ConfigError("name one of them: a new FILE, or a directory with --into")
     if into is None:
@@ -228,7 +228,7 @@ def etcd_source(
     etcd_server_name: str,
     etcd_prefix: str,
 ) -> EtcdSource | None:
-    """The etcd that was named; None if none was. Raises ConfigError."""
+    """Return the etcd that was named; None if none was. Raises ConfigError."""
     given = (etcd_ca, etcd_cert, etcd_key)
     endpoints = tuple(part.strip() for part in etcd_endpoints.split(",") if part.strip())
     if not endpoints:
@@ -244,7 +244,7 @@ def etcd_source(
 
 
 def read_secret(passphrase_file: Path | None, key_file: Path | None, *, new: bool) -> Secret:
-    """What the user gave to seal or open with. Raises ConfigError."""
+    """Return what the user gave to seal or open with. Raises ConfigError."""
     if passphrase_file and key_file:
         raise ConfigError("give --passphrase-file or --key-file, not both")
     if key_file:
@@ -270,7 +270,7 @@ def _asked(*, new: bool) -> str:
     return str(click.prompt("Passphrase", hide_input=True, confirmation_prompt=new, err=True))
 
 
-def _describe(console: Console, manifest: Manifest) -> None:
+def _describe(console: Console, manifest: BackupManifest) -> None:
     lines = [
         f"federation   {manifest.federation_name} {manifest.federation_id}",
         f"taken        {manifest.created} by Hanse {manifest.hanse}",

@@ -41,7 +41,7 @@ from hanse_local.backup.sealed_file import SealedReader, SealedWriter, Secret
 from hanse_local.keys.certificates import ETCD, MEMBERS_ETCD, ROOT
 from hanse_local.layout import DataDir
 from hanse_local.supervise import background
-from hanse_local.supervise.state import State
+from hanse_local.supervise.state import DirectoryState
 
 FORMAT: Final = 1
 MANIFEST: Final = "manifest.json"
@@ -77,7 +77,7 @@ class EtcdPart:
 
 
 @dataclass(frozen=True, slots=True)
-class Manifest:
+class BackupManifest:
     """What is in a backup, and what made it."""
 
     hanse: str
@@ -98,7 +98,7 @@ class Manifest:
 
     @classmethod
     def decode(cls, text: bytes) -> Self:
-        """The opposite of `encode`. Raises FailedPreconditionError for a format that is not known,
+        """Return the opposite of `encode`. Raises FailedPreconditionError for a format that is not known,
         DataLossError for what cannot be understood."""
         try:
             document: dict[str, Any] = json.loads(text)
@@ -148,14 +148,14 @@ class EtcdSource:
     """The name in its certificate, where that is not the host that is dialled."""
 
 
-def take(data: DataDir, target: Path, secret: Secret) -> Manifest:
+def take(data: DataDir, target: Path, secret: Secret) -> BackupManifest:
     """Back the federation of a data directory up to the new file `target`, and read it again.
 
     Raises FailedPreconditionError if it does not run or the file exists, another HanseError if etcd gives no
     snapshot, OSError.
     """
     _check_target(target)
-    state = State.load(data.state)
+    state = DirectoryState.load(data.state)
     if not state.has_federation:
         raise FailedPreconditionError(f"{data.root} has no federation: nothing was backed up")
     if background.query(data) is None:
@@ -184,7 +184,7 @@ def take_services(
     *,
     prefix: str,
     called: Sequence[str] = (),
-) -> Manifest:
+) -> BackupManifest:
     """Back up services that are run without a data directory: their etcd, and the `files` by their names.
 
     `called` are the endpoints as the services have them, where they are others than those that are asked.
@@ -225,7 +225,7 @@ def included(paths: Sequence[Path]) -> dict[str, Path]:
 
 
 def file_name(federation: str, moment: datetime) -> str:
-    """The name of a backup among others of the federation; in the order of time."""
+    """Return the name of a backup among others of the federation; in the order of time."""
     return f"{federation}-{moment.astimezone(UTC):%Y%m%dT%H%M%SZ}{SUFFIX}"
 
 
@@ -302,13 +302,13 @@ def _pack(
     work: Path,
     target: Path,
     secret: Secret,
-) -> Manifest:
+) -> BackupManifest:
     """Write the backup. `files` is asked after etcd was read, `work` has room for a snapshot."""
     with tempfile.TemporaryDirectory(prefix="backup.", dir=work) as folder:
         etcds = tuple(asyncio.run(_snapshots(sources, Path(folder))))
         plugin_keys = asyncio.run(_plugin_keys(sources[0], prefix))
         contents = {name: path.read_bytes() for name, path in files().items()}
-        manifest = Manifest(
+        manifest = BackupManifest(
             hanse=__version__,
             created=datetime.now(UTC).isoformat(timespec="seconds"),
             federation_id=who[0],
@@ -361,7 +361,7 @@ def _give_name(partial: Path, target: Path) -> None:
         partial.rename(target)
 
 
-def check(path: Path, secret: Secret) -> Manifest:
+def check(path: Path, secret: Secret) -> BackupManifest:
     """Read a backup from end to end; return what is in it. Raises HanseError if anything is wrong."""
     with Backup(path, secret) as backup:
         for part in backup.manifest.parts:
@@ -384,7 +384,7 @@ class Backup:
             if name != MANIFEST or size > _MOST_MANIFEST:
                 raise self._wrong(f"it begins with {name}")
             assert self._file is not None
-            self.manifest = Manifest.decode(self._file.read())
+            self.manifest = BackupManifest.decode(self._file.read())
         except BaseException:
             self._reader.close()
             raise
@@ -445,7 +445,7 @@ def _anonymous(entry: tarfile.TarInfo) -> tarfile.TarInfo:
 
 
 def _worth_keeping(data: DataDir) -> Iterator[tuple[str, Path]]:
-    """The files that cannot be made again, and their names in the backup."""
+    """Yield the files that cannot be made again, and their names in the backup."""
     found = [data.state, data.up_config]
     for folder in (data.pki, data.clusters):
         found += sorted(folder.rglob("*"))
@@ -477,8 +477,8 @@ async def _snapshots(sources: Sequence[EtcdSource], folder: Path) -> list[EtcdPa
     return parts
 
 
-def etcds_of(data: DataDir, state: State) -> Iterator[EtcdSource]:
-    """The etcds of a data directory; the federation's is the first."""
+def etcds_of(data: DataDir, state: DirectoryState) -> Iterator[EtcdSource]:
+    """Yield the etcds of a data directory; the federation's is the first."""
     if state.etcd_endpoints:
         yield EtcdSource(ETCD, state.etcd_endpoints, _external_tls(state))
     else:
@@ -487,7 +487,7 @@ def etcds_of(data: DataDir, state: State) -> Iterator[EtcdSource]:
         yield EtcdSource(MEMBERS_ETCD, _own(state, MEMBERS_ETCD), _files(data.members_pki, "server"))
 
 
-def _own(state: State, name: str) -> tuple[str, ...]:
+def _own(state: DirectoryState, name: str) -> tuple[str, ...]:
     return (f"127.0.0.1:{state.ports[f'{name}.client']}",)
 
 
@@ -495,8 +495,8 @@ def _files(folder: Path, name: str) -> TlsFiles:
     return TlsFiles(folder / "ca.crt", folder / f"{name}.crt", folder / f"{name}.key")
 
 
-def _external_tls(state: State) -> TlsFiles | None:
-    """The certificate that may maintain an etcd that is not ours, else that of the apiserver."""
+def _external_tls(state: DirectoryState) -> TlsFiles | None:
+    """Return the certificate that may maintain an etcd that is not ours, else that of the apiserver."""
     ca = state.options.get("etcd_ca", "")
     if not ca:
         return None

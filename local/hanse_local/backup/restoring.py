@@ -6,7 +6,7 @@ to.
 
 etcd's data is made by `etcdutl` of the etcd that will run. Where it can (that of 3.5.1 cannot), its
 revision is raised above all that was served before, and everything below counts as compacted: a watch or a
-list that a client goes on with from before gets `410 Gone` and lists anew, and never the changes of another
+list that a client goes on with from before gets `410 Gone` and lists again, and never the changes of another
 history.
 
 Concurrency: none. Next: `hanse_local.etcd.continuity`, which knows the federation again.
@@ -24,13 +24,13 @@ from pathlib import Path, PurePosixPath
 from typing import Final
 
 from hanse.errors import ConfigError, FailedPreconditionError
-from hanse_local.backup.contents import FILES, Backup, EtcdPart, Manifest
+from hanse_local.backup.contents import FILES, Backup, BackupManifest, EtcdPart
 from hanse_local.backup.sealed_file import Secret
 from hanse_local.etcd import binary as etcd
 from hanse_local.etcd import build as etcd_build
 from hanse_local.keys.certificates import ETCD
 from hanse_local.layout import DataDir
-from hanse_local.supervise.state import State
+from hanse_local.supervise.state import DirectoryState
 
 BUMP: Final = 1_000_000_000
 """By how much the revision is raised: more than a federation writes between a backup and its loss. etcd's
@@ -41,20 +41,20 @@ LEFT_SNAPSHOT: Final = "etcd-snapshot.db"
 
 
 @dataclass(frozen=True, slots=True)
-class Restored:
+class RestoredDirectory:
     """What was done."""
 
-    manifest: Manifest
+    manifest: BackupManifest
     snapshot: Path | None
     """The snapshot of an etcd that is not ours; None if etcd's data was made."""
 
     @property
     def manages_data(self) -> bool:
-        """Whether `hanse up` goes on with it; services without a data directory have no state."""
+        """Whether `hanse up` continues with it; services without a data directory have no state."""
         return any(each.name == f"{FILES}/state.json" for each in self.manifest.files)
 
 
-def restore(path: Path, data: DataDir, secret: Secret) -> Restored:
+def restore(path: Path, data: DataDir, secret: Secret) -> RestoredDirectory:
     """Make the data directory `data` out of the backup at `path`.
 
     Raises FailedPreconditionError if there is something already, HanseError for a backup that cannot be used,
@@ -70,7 +70,7 @@ def restore(path: Path, data: DataDir, secret: Secret) -> Restored:
                 target = work / PurePosixPath(part.name).relative_to(FILES)
                 target.parent.mkdir(parents=True, exist_ok=True)
                 backup.copy(part, target)
-            state = State.load(work / "state.json")  # services without a data directory have none
+            state = DirectoryState.load(work / "state.json")  # services without a data directory have none
             snapshot: Path | None = None
             for each in manifest.etcds:
                 own = not (each.name == ETCD and manifest.etcd_endpoints)
@@ -87,7 +87,7 @@ def restore(path: Path, data: DataDir, secret: Secret) -> Restored:
     except BaseException:
         shutil.rmtree(work, ignore_errors=True)
         raise
-    return Restored(manifest, snapshot)
+    return RestoredDirectory(manifest, snapshot)
 
 
 def _check_free(data: DataDir) -> None:
@@ -130,12 +130,12 @@ def make_member(
 
 
 def raises_revision(tool: Path) -> bool:
-    """Whether an `etcdutl` can raise the revision; that of 3.5.1 cannot."""
+    """Return whether an `etcdutl` can raise the revision; that of 3.5.1 cannot."""
     return "--bump-revision" in _said([str(tool), "snapshot", "restore", "--help"])
 
 
 def find_tool(binary: etcd.EtcdBinary) -> Path:
-    """The `etcdutl` of the minor version of `binary`. Raises ConfigError if there is none."""
+    """Return the `etcdutl` of the minor version of `binary`. Raises ConfigError if there is none."""
     if found := tool_among(_tools(binary), binary.version):
         return found
     minor = etcd.dotted(binary.version).rpartition(".")[0]
@@ -147,7 +147,7 @@ def find_tool(binary: etcd.EtcdBinary) -> Path:
 
 
 def tool_among(candidates: Iterable[Path], version: etcd.Version) -> Path | None:
-    """The first `etcdutl` that is of the minor version of `version`."""
+    """Return the first `etcdutl` that is of the minor version of `version`."""
     for path in candidates:
         if os.access(path, os.X_OK):
             try:
@@ -165,7 +165,7 @@ def _tools(binary: etcd.EtcdBinary) -> Iterator[Path]:
 
 
 def tools() -> Iterator[Path]:
-    """Where an `etcdutl` may be."""
+    """Yield where an `etcdutl` may be."""
     if built := etcd_build.built(os.environ):
         yield built / "etcdutl"
     if found := shutil.which("etcdutl"):

@@ -206,7 +206,7 @@ def _nonce(number: int, *, last: bool) -> bytes:
 
 
 def _derive(described: dict[str, Any], salt: bytes, secret: Secret) -> bytes:
-    """The key of one file. Raises ConfigError if `secret` is not of the kind that the file needs."""
+    """Return the key of one file. Raises ConfigError if `secret` is not of the kind that the file needs."""
     if described["kdf"] == "hkdf-sha256":
         known = {key.id: key.secret for key in secret.keys}
         if described["id"] not in known:

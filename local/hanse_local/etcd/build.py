@@ -52,14 +52,14 @@ _TOO_OLD = re.compile(r"requires go >=|unknown directive|invalid go version")
 
 
 def version() -> str:
-    """The version of etcd that is built, such as 3.5.35."""
+    """Return the version of etcd that is built, such as 3.5.35."""
     found = re.search(rf"^\s*{PROGRAMS['etcd']} v(\S+)", (MODULE / "go.mod").read_text(), re.MULTILINE)
     assert found is not None
     return found[1]
 
 
 def cache_dir(environ: Mapping[str, str]) -> Path | None:
-    """Where builds are kept; None where the user has no place for that."""
+    """Return where builds are kept; None where the user has no place for that."""
     if given := environ.get("HANSE_CACHE"):
         return Path(given)
     if caches := environ.get("XDG_CACHE_HOME"):
@@ -69,14 +69,14 @@ def cache_dir(environ: Mapping[str, str]) -> Path | None:
 
 
 def target(cache: Path) -> Path:
-    """The directory of the build below the cache directory."""
+    """Return the directory of the build below the cache directory."""
     pins = b"".join((MODULE / name).read_bytes() for name in ("go.mod", "go.sum"))
     digest = hashlib.sha256(pins).hexdigest()[:12]
     return cache / "etcd" / f"{version()}-{digest}-{sys.platform}-{platform.machine()}"
 
 
 def built(environ: Mapping[str, str]) -> Path | None:
-    """The directory with the programs, if they have been built."""
+    """Return the directory with the programs, if they have been built."""
     cache = cache_dir(environ)
     if cache is None or not _is_whole(found := target(cache)):
         return None
@@ -209,7 +209,7 @@ def _run(command: Sequence[str], folder: Path, environ: Mapping[str, str], *, se
 
 
 def _trouble(log: str) -> str:
-    """The first line of a log that names the trouble, else its last line."""
+    """Return the first line of a log that names the trouble, else its last line."""
     lines = [line.strip() for line in log.splitlines() if line.strip()]
     return next((line for line in lines if _TROUBLE.search(line)), lines[-1])[:300]
 

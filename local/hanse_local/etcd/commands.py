@@ -21,7 +21,7 @@ from hanse_local.etcd import build as etcd_build
 
 @click.group("etcd")
 def etcd_group() -> None:
-    """The etcd that `hanse up` starts."""
+    """Show or build the etcd that `hanse up` starts."""
 
 
 @etcd_group.command("install")

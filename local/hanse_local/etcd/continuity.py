@@ -19,7 +19,7 @@ from google.protobuf.message import DecodeError
 
 from hanse.errors import FEDERATION_DIFFERS, FEDERATION_LOST, DataLossError, FailedPreconditionError
 from hanse.process.settings import TlsFiles
-from hanse_local.supervise.state import State
+from hanse_local.supervise.state import DirectoryState
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class EtcdAccess:
 
 
 async def read_id(access: EtcdAccess) -> str:
-    """The id of the federation in etcd; empty if etcd answers that it has none.
+    """Return the id of the federation in etcd; empty if etcd answers that it has none.
 
     Where the etcd is ours, each service is first given its rights there, and no others. Raises HanseError if
     the id cannot be told.
@@ -92,30 +92,30 @@ async def _entitle(access: EtcdAccess) -> None:
         await roles.close()
 
 
-def check_directory(etcd: Path, state: State) -> None:
-    """Raises FailedPreconditionError if the embedded etcd would begin with nothing where there was a
+def check_directory(etcd: Path, state: DirectoryState) -> None:
+    """Raise FailedPreconditionError if the embedded etcd would begin with nothing where there was a
     federation. It is not started then, so that a backup finds its place free."""
     if state.has_federation and not (etcd / "member").is_dir():
         raise _lost(str(etcd), state, root=etcd.parent)
 
 
-def check_id(found: str, state: State, *, where: str, root: Path) -> None:
-    """Raises FailedPreconditionError unless `found`, read from the etcd at `where`, is the federation of
+def check_id(found: str, state: DirectoryState, *, where: str, root: Path) -> None:
+    """Raise FailedPreconditionError unless `found`, read from the etcd at `where`, is the federation of
     the data directory at `root`, or neither has one."""
     if not found and state.has_federation:
         raise _lost(where, state, root=root)
     if state.federation_id not in {"", found}:
         raise FailedPreconditionError(
             f"{where} has the federation {found}, and {root} had {state.federation_id}: restore a backup of "
-            f"that (see docs/operations.md), or, to begin anew on purpose, move {root} away first",
+            f"that (see docs/operations.md), or, to start over on purpose, move {root} away first",
             reason=FEDERATION_DIFFERS,
         )
 
 
-def _lost(where: str, state: State, *, root: Path) -> FailedPreconditionError:
+def _lost(where: str, state: DirectoryState, *, root: Path) -> FailedPreconditionError:
     which = f"the federation {state.federation_id}" if state.federation_id else "a federation"
     return FailedPreconditionError(
         f"{where} is empty, and {root} had {which}: restore a backup of it (see docs/operations.md), or, to "
-        f"begin anew on purpose, move {root} away first",
+        f"start over on purpose, move {root} away first",
         reason=FEDERATION_LOST,
     )

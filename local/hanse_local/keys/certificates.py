@@ -39,7 +39,7 @@ ROOT = "root"
 
 
 def authorities(data: DataDir) -> dict[str, Path]:
-    """The authorities of a data directory: where each is, by name."""
+    """Return the authorities of a data directory: where each is, by name."""
     return {"hanse-ca": data.pki, "hanse-etcd-ca": data.etcd_pki, "members-etcd-ca": data.members_pki}
 
 
@@ -78,8 +78,9 @@ class Certificates:
         return self._mesh.ca_pem
 
     def admin(self) -> TlsFiles:
-        """The user: may call everything, over gRPC and over REST. While the authority is replaced, that is
-        the first certificate of the new one, as soon as all services trust it."""
+        """Return the user: may call everything, over gRPC and over REST. While the authority is replaced,
+        that is the first certificate of the new one, as soon as all services trust it.
+        """
         return self._users.ensure_local(
             self._data.pki,
             ADMIN,
@@ -89,7 +90,7 @@ class Certificates:
         )
 
     def service(self, name: str, *, names: Sequence[str] = ()) -> TlsFiles:
-        """A service, as server under its own name and as client of others.
+        """Return a service, as server under its own name and as client of others.
 
         `names` are further names and addresses of the apiserver, the one that others than services call.
         """
@@ -104,11 +105,11 @@ class Certificates:
         )
 
     def etcd_server(self) -> TlsFiles:
-        """The federation's etcd."""
+        """Return the federation's etcd."""
         return self._etcd.ensure_local(self._data.etcd_pki, "server", common_name=ETCD)
 
     def etcd_client(self, service: str) -> TlsFiles:
-        """A service, as client of the federation's etcd."""
+        """Return a service, as client of the federation's etcd."""
         return self._etcd.ensure_local(
             self._data.etcd_pki,
             service,
@@ -118,15 +119,15 @@ class Certificates:
         )
 
     def etcd_root(self) -> TlsFiles:
-        """The administrator of the federation's etcd, who gives the services their rights."""
+        """Return the administrator of the federation's etcd, who gives the services their rights."""
         return self._etcd.ensure_local(self._data.etcd_pki, ROOT, common_name=ROOT)
 
     def members_etcd_server(self) -> TlsFiles:
-        """The etcd of the simulated clusters."""
+        """Return the etcd of the simulated clusters."""
         return self._members.ensure_local(self._data.members_pki, "server", common_name=MEMBERS_ETCD)
 
     def members_etcd_client(self, cluster: str) -> TlsFiles:
-        """A simulated cluster, as client of its etcd."""
+        """Return a simulated cluster, as client of its etcd."""
         return self._members.ensure_local(self._data.members_pki, cluster, common_name=cluster)
 
     def keys(self, *, credentials: bool, secrets: bool) -> None:

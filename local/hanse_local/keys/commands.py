@@ -41,7 +41,7 @@ _file_argument = click.argument("file", type=click.Path(dir_okay=False, path_typ
 
 @click.group("keys")
 def keys_group() -> None:
-    """The keys that seal members' credentials and Secrets in etcd."""
+    """Show and change the keys that seal members' credentials and Secrets in etcd."""
 
 
 @keys_group.command("status")

@@ -25,7 +25,7 @@ _HTTP1: Final = b"GET /livez HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\
 
 
 def accepts(host: str, port: int, pair: KeyPair) -> bool:
-    """Whether the server takes this client certificate. A server that does not answer takes none."""
+    """Return whether the server takes this client certificate. A server that does not answer takes none."""
     context = _context()
     with tempfile.TemporaryDirectory(prefix="hanse-") as directory:
         files = pair.write(Path(directory), "client")
@@ -39,7 +39,7 @@ def accepts(host: str, port: int, pair: KeyPair) -> bool:
 
 
 def shown(host: str, port: int) -> bytes:
-    """The certificate, DER, that the server shows; empty if it does not answer."""
+    """Return the certificate, DER, that the server shows; empty if it does not answer."""
     try:
         with _connected(host, port, _context()) as connection:
             return connection.getpeercert(binary_form=True) or b""
@@ -48,7 +48,9 @@ def shown(host: str, port: int) -> bytes:
 
 
 def _context() -> ssl.SSLContext:
-    """It verifies nothing: what is asked is what the server does, and nothing is told to it."""
+    """Return a context that verifies nothing: what is asked is what the server does, and nothing is told to
+    it.
+    """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE

@@ -33,7 +33,7 @@ class Overlap:
 
     @classmethod
     def load(cls, data: DataDir) -> Overlap | None:
-        """What was begun; None if nothing was. Raises ConfigError for a file that cannot be read."""
+        """Return what was begun; None if nothing was. Raises ConfigError for a file that cannot be read."""
         try:
             document = json.loads(data.overlap.read_text())
             return cls(dict(document["old"]), document["end"], tuple(document["restarted"]))
@@ -59,9 +59,9 @@ def unfinished(data: DataDir) -> Iterator[str]:
     if overlap is None:
         return
     until = "" if overlap.end is None else f"; the old ones count until {words_of(overlap.end)}"
-    yield f"authorities are being replaced{until}: `hanse certificates rotate-ca` goes on with that"
+    yield f"authorities are being replaced{until}: `hanse certificates rotate-ca` continues with that"
 
 
 def words_of(seconds: float) -> str:
-    """A moment, in seconds since the epoch, for people."""
+    """Return a moment, in seconds since the epoch, for people."""
     return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M:%S} UTC"

@@ -1,7 +1,7 @@
 """Certificates of a data directory while its federation runs: renewed in place, listed, revoked.
 
 Owns the deny list's file and the user's entry in the kubeconfig when it changes. Processes read the files
-again by themselves, so nothing is restarted. What is issued anew is decided by
+again by themselves, so nothing is restarted. What is issued again is decided by
 `hanse_local.keys.certificates`.
 
 Concurrency: short synchronous work on small files, each written whole. A renewal reads and writes
@@ -35,7 +35,7 @@ from hanse_local.checks import SERVICES
 from hanse_local.configs import HANSE_CONTEXT
 from hanse_local.keys.certificates import ADMIN, Certificates, authorities, held
 from hanse_local.layout import DataDir
-from hanse_local.supervise.state import State
+from hanse_local.supervise.state import DirectoryState
 
 AUTHORITY_DAYS = 90
 """An authority that ends within so many days is a problem: whoever trusts it must be told in time."""
@@ -58,7 +58,7 @@ def renew(data: DataDir) -> None:
     """Issue again what is near its end, revoked, or of an authority that issues no more, and update the
     kubeconfig. Raises ConfigError."""
     with held(data):
-        state = State.load(data.state)
+        state = DirectoryState.load(data.state)
         clusters = [cluster.name for cluster in state.clusters]
         Certificates(data).prepare(services=SERVICES, clusters=clusters, names=state.advertise)
         _update_kubeconfig(data)
@@ -130,7 +130,7 @@ def revoke(data: DataDir, what: str) -> str:
 
 
 def _readable(data: DataDir) -> Iterator[bytes]:
-    """The certificates in the data directory that can be read, DER."""
+    """Yield the certificates in the data directory that can be read, DER."""
     for path in data.pki.glob("*.crt"):
         with suppress(OSError, ValueError):
             yield _der(path)
@@ -153,7 +153,7 @@ def _check_deniable(data: DataDir, path: Path) -> None:
         if (directory / "ca.crt").exists() and issued_by(certificate, (directory / "ca.crt").read_bytes()):
             raise InvalidArgumentError(
                 f"{path} is for etcd, which knows no deny list: replace its authority with `hanse "
-                "certificates rotate-ca`; all certificates of it are issued anew"
+                "certificates rotate-ca`; all certificates of it are issued again"
             )
 
 

@@ -27,7 +27,7 @@ from hanse.errors import FailedPreconditionError, UnavailableError
 from hanse.security.keyring import Key, add_key, promote_key, read_ring, remove_keys
 from hanse_local.backup.contents import EtcdSource, etcds_of
 from hanse_local.layout import DataDir
-from hanse_local.supervise.state import State
+from hanse_local.supervise.state import DirectoryState
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -54,13 +54,13 @@ class Ring:
     kms_socket: str = ""
 
     def read(self) -> tuple[Key, ...]:
-        """The keys in the file. Raises ConfigError."""
+        """Return the keys in the file. Raises ConfigError."""
         return read_ring(self.key_file) if self.key_file is not None else ()
 
 
 def rings_of(data: DataDir) -> tuple[Ring, ...]:
-    """The rings of a data directory."""
-    settings = State.load(data.state).settings
+    """Return the rings of a data directory."""
+    settings = DirectoryState.load(data.state).settings
     files = {CREDENTIALS: data.credentials_key, SECRETS: data.secrets_key}
     return tuple(
         Ring(
@@ -74,7 +74,7 @@ def rings_of(data: DataDir) -> tuple[Ring, ...]:
 
 @asynccontextmanager
 async def reading(source: EtcdSource, prefix: str) -> AsyncIterator[EtcdStore]:
-    """A connection to etcd."""
+    """Provide a connection to etcd."""
     from hanse.store import EtcdStore
 
     store = await EtcdStore.connect(
@@ -87,8 +87,8 @@ async def reading(source: EtcdSource, prefix: str) -> AsyncIterator[EtcdStore]:
 
 
 def source_of(data: DataDir) -> tuple[EtcdSource, str]:
-    """The etcd of a data directory, and the prefix there."""
-    state = State.load(data.state)
+    """Return the etcd of a data directory, and the prefix there."""
+    state = DirectoryState.load(data.state)
     return next(iter(etcds_of(data, state))), state.options.get("etcd_prefix") or "/hanse"
 
 
@@ -147,7 +147,7 @@ def rotate(data: DataDir, ring: Ring, *, timeout: float, say: Callable[[str], No
 
 
 def left_of(found: Census, key_id: str) -> int:
-    """How much is still to be sealed with a key: what can be opened, and is sealed with another."""
+    """Return how much is still to be sealed with a key: what can be opened, and is sealed with another."""
     return sum(each for name, each in found.openable.items() if name.id != key_id or name.grant)
 
 
@@ -185,13 +185,15 @@ def _wait_loaded(data: DataDir, ring: Ring, loaded: Callable[[dict[str, int]], b
 
 
 def _metrics_of(data: DataDir, ring: Ring) -> Iterator[tuple[str, str]]:
-    ports = State.load(data.state).ports
+    ports = DirectoryState.load(data.state).ports
     for service in HOLDERS[ring.name]:
         yield service, f"127.0.0.1:{ports[f'{service}.metrics']}"
 
 
 def places_of(ring: str, address: str) -> dict[str, int]:
-    """The place of each key in a ring that a process has, by its metrics; empty if it does not tell."""
+    """Return the place of each key in a ring that a process has, by its metrics; empty if it does not
+    tell.
+    """
     try:
         with urllib.request.urlopen(f"http://{address}/metrics", timeout=5.0) as answer:
             text = answer.read().decode(errors="replace")

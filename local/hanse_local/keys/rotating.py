@@ -2,7 +2,7 @@
 
 Owns the order. All authorities go through a stage together (`hanse.security.rotation` has the stages), and
 the next begins when every process that runs was seen to have taken the one before. A run that was interrupted
-is gone on with by the next (`hanse_local.keys.overlap`).
+is continued by the next (`hanse_local.keys.overlap`).
 
 1. New authorities are trusted beside the old ones. Services take that up by themselves; etcd reads the file
    only when it starts, so it is restarted.
@@ -42,7 +42,7 @@ from hanse_local.keys.overlap import Overlap, words_of
 from hanse_local.keys.renewing import renew
 from hanse_local.layout import DataDir
 from hanse_local.supervise import background
-from hanse_local.supervise.state import State
+from hanse_local.supervise.state import DirectoryState
 
 SETTLE_SECONDS: Final = 2 * RELOAD_SECONDS
 """After so long every client has taken up what is in the files, and what was under way before has ended."""
@@ -72,7 +72,7 @@ class _Rotation:
         self._data = data
         self._say = say
         self._settle = settle if running is not None else 0.0
-        self._state = State.load(data.state)
+        self._state = DirectoryState.load(data.state)
         self._running = {
             process["name"] for process in (running["processes"] if running else ()) if process["wanted"]
         }
@@ -130,7 +130,7 @@ class _Rotation:
         renew(self._data)
         self._say(
             f"{self._data.kubeconfig} has a certificate of the new authority, and trusts both. Kubeconfigs "
-            f"and certificates that were taken before are to be taken anew by {words_of(overlap.end or 0.0)}"
+            f"and certificates that were taken before are to be taken again by {words_of(overlap.end or 0.0)}"
         )
         return overlap
 
@@ -161,7 +161,7 @@ class _Rotation:
         self._say("done: what the old authorities have issued is refused")
 
     def _to_replace(self, overlap: Overlap, stage: Stage) -> Iterator[str]:
-        """The authorities in a stage that have not been replaced."""
+        """Yield the authorities in a stage that have not been replaced."""
         for name, directory in self._directories.items():
             if stage_of(directory) is not stage:
                 continue
@@ -170,7 +170,7 @@ class _Rotation:
                 yield name
 
     def _restart_etcds(self, overlap: Overlap) -> Overlap:
-        """Have each embedded etcd read anew whom to trust."""
+        """Have each embedded etcd read again whom to trust."""
         for process in _ETCDS.values():
             if process in self._running and process not in overlap.restarted:
                 background.request(self._data, "restart", name=process, timeout=120.0)
@@ -180,7 +180,7 @@ class _Rotation:
         return overlap
 
     def _servers(self) -> Iterator[tuple[str, int, Path]]:
-        """The servers that run: process, port, and the directory of their authority."""
+        """Yield the servers that run: process, port, and the directory of their authority."""
         names = {f"{service}.grpc": self._data.pki for service in SERVICES}
         names["apiserver.https"] = self._data.pki
         names |= {f"{process}.client": self._directories[name] for name, process in _ETCDS.items()}
@@ -216,7 +216,7 @@ class _Rotation:
 
 
 def _probe(authority: CertificateAuthority) -> KeyPair:
-    """A certificate for a handshake, of nobody who may do anything."""
+    """Return a certificate for a handshake, of nobody who may do anything."""
     return authority.issue("hanse-rotation", server=False, days=0.01)
 
 

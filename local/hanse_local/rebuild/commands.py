@@ -54,7 +54,7 @@ PATIENCE = 30.0
 @data_dir_option
 @reported
 def rebuild(*, from_members: bool, write: Path | None, yes: bool, plan: Path | None, data: DataDir) -> None:
-    """Make the federation's objects anew from what its members have: etcd is lost and there is no backup.
+    """Make the federation's objects again from what its members have: etcd is lost and there is no backup.
 
     First `hanse up --rebuild ID`, then `hanse join` each member. With --from-members alone nothing is
     written. Each object is kept where it is, with the replicas that it has there; no member changes. Policies
@@ -122,7 +122,7 @@ def _show(plan: Sequence[Rebuilt], reading: Reading, console: Console) -> None:
 
 
 def _reviewed(path: Path | None) -> list[dict[str, Any]]:
-    """The manifests of a plan. Raises ConfigError."""
+    """Return the manifests of a plan. Raises ConfigError."""
     assert path is not None
     try:
         documents = [each for each in yaml_documents(path.read_bytes(), what=str(path)) if each is not None]
@@ -170,7 +170,7 @@ async def _created(data: DataDir, manifests: Sequence[dict[str, Any]]) -> tuple[
 
 
 def _namespaces(manifests: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The namespaces that objects are in and that are not themselves in the plan."""
+    """Return the namespaces that objects are in and that are not themselves in the plan."""
     planned = {each["metadata"].get("name") for each in manifests if each["kind"] == "Namespace"}
     needed = {str(each["metadata"].get("namespace") or "") for each in manifests} - planned - {""}
     return [{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}} for name in sorted(needed)]

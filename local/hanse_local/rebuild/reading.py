@@ -39,7 +39,7 @@ from hanse.store.keys import ObjectKey
 from hanse_local.backup.contents import etcds_of
 from hanse_local.layout import DataDir
 from hanse_local.rebuild.rebuilding import applied
-from hanse_local.supervise.state import State
+from hanse_local.supervise.state import DirectoryState
 
 TIMEOUT = 30.0
 """Seconds that one answer of a member may take."""
@@ -61,7 +61,7 @@ class Reading:
 
 async def read_members(data: DataDir) -> Reading:
     """Read all members of the federation that runs in `data`. Raises HanseError."""
-    state = State.load(data.state)
+    state = DirectoryState.load(data.state)
     etcd = next(iter(etcds_of(data, state)))
     prefix = state.options.get("etcd_prefix") or "/hanse"
     store = await EtcdStore.connect(etcd.endpoints, prefix=prefix, tls=etcd.tls)

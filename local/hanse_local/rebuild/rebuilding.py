@@ -86,7 +86,7 @@ class Rebuilt:
 
 
 def applied(live: Mapping[str, Any]) -> Object:
-    """What Hanse applied of a member's object, as a manifest for the federation.
+    """Return what Hanse applied of a member's object, as a manifest for the federation.
 
     An object whose managed fields were lost is taken as it is, without what members write.
     """
@@ -110,7 +110,7 @@ def applied(live: Mapping[str, Any]) -> Object:
 
 
 def _fields(entries: Iterable[Any]) -> fieldsets.Fields | None:
-    """The fields that Hanse applied; None if nobody knows."""
+    """Return the fields that Hanse applied; None if nobody knows."""
     for entry in entries:
         by_us = entry.get("manager") == FIELD_MANAGER and entry.get("operation") == "Apply"
         if by_us and not entry.get("subresource") and entry.get("fieldsV1"):
@@ -163,7 +163,9 @@ def _without_replicas(copy: Object) -> Object:
 
 
 def _majority(copies: Mapping[str, Object]) -> tuple[Object, list[Disagreement]]:
-    """The copy that most clusters have, of the first by name where none leads, and how others differ."""
+    """Return the copy that most clusters have, of the first by name where none leads, and how others
+    differ.
+    """
     texts = {cluster: json.dumps(copy, sort_keys=True) for cluster, copy in copies.items()}
     best, _ = Counter(texts.values()).most_common(1)[0]
     chosen = next(cluster for cluster, text in texts.items() if text == best)
@@ -178,7 +180,7 @@ def _majority(copies: Mapping[str, Object]) -> tuple[Object, list[Disagreement]]
 
 
 def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
-    """Each value that holds no others, as JSON, by its path."""
+    """Yield each value that holds no others, as JSON, by its path."""
     if isinstance(value, dict) and value:
         for name, each in value.items():
             yield from _leaves(each, f"{path}.{name}" if path else name)
@@ -200,7 +202,7 @@ def _short(text: str) -> str:
 
 
 def written(plan: Sequence[Rebuilt], *, federation_id: str, notes: Sequence[str]) -> str:
-    """The plan as a file to be reviewed: change or remove documents, then have it applied."""
+    """Return the plan as a file to be reviewed: change or remove documents, then have it applied."""
     lines = [
         f"# Objects of the federation {federation_id}, put together from what its members have.",
         "# Each document is created as it stands by `hanse rebuild --plan FILE`. Change or remove what is",

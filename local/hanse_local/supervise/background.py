@@ -31,7 +31,7 @@ from hanse.errors import (
 )
 from hanse.security.pki import write_private
 from hanse_local.layout import DataDir
-from hanse_local.options import Options
+from hanse_local.options import UpOptions
 from hanse_local.supervise import control
 from hanse_local.supervise.host import Host, cannot_be_brought_up
 from hanse_local.supervise.lock import Holder, already_running, is_held, read_holder, unknown_holder
@@ -45,7 +45,7 @@ _POLL = 0.05
 Follower = Callable[[dict[str, Any]], None]
 
 
-def start(data: DataDir, options: Options, *, follow: Follower) -> dict[str, Any]:
+def start(data: DataDir, options: UpOptions, *, follow: Follower) -> dict[str, Any]:
     """Start a supervisor in the background and return its snapshot when the federation is ready.
 
     `follow` gets a snapshot now and then. Raises HanseError or StartError if it fails, ConfigError if
@@ -66,8 +66,8 @@ def start(data: DataDir, options: Options, *, follow: Follower) -> dict[str, Any
         raise
 
 
-def _spawn(data: DataDir, options: Options) -> tuple[subprocess.Popen[bytes], int]:
-    """The supervisor's process, and where in its log it begins."""
+def _spawn(data: DataDir, options: UpOptions) -> tuple[subprocess.Popen[bytes], int]:
+    """Return the supervisor's process, and where in its log it begins."""
     data.failure.unlink(missing_ok=True)
     with data.log(SUPERVISOR).open("ab") as log:
         begin = log.tell()
@@ -120,13 +120,15 @@ def _recorded_failure(data: DataDir, *, log_start: int) -> Exception:
 
 
 def query(data: DataDir) -> dict[str, Any] | None:
-    """The snapshot of the running federation; None if none runs. Raises UnavailableError."""
+    """Return the snapshot of the running federation; None if none runs. Raises UnavailableError."""
     holder = _holder(data)
     return control.call(holder.socket, {"command": "status"}) if holder else None
 
 
 def _holder(data: DataDir) -> Holder | None:
-    """Who holds the data directory; None if nobody does. Raises UnavailableError if that is not known."""
+    """Return who holds the data directory; None if nobody does. Raises UnavailableError if that is not
+    known.
+    """
     holder = read_holder(data)
     if holder is None and is_held(data):
         raise unknown_holder(data)
@@ -171,7 +173,7 @@ def stop(data: DataDir, *, timeout: float = STOP_TIMEOUT) -> bool:
 def main(argv: list[str]) -> int:
     """Supervise; the exit status is 0 after an orderly stop."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    data, options = DataDir.at(argv[0]), Options.from_json(argv[1])
+    data, options = DataDir.at(argv[0]), UpOptions.from_json(argv[1])
 
     def log_phase(snapshot: dict[str, Any]) -> None:
         states = ", ".join(f"{each['name']} {each['state']}" for each in snapshot["processes"])

@@ -65,7 +65,7 @@ class OwnFiles:
         return self._attempt(path, None)
 
     def problems(self) -> list[str]:
-        """What could not be written, a sentence each."""
+        """Return what could not be written, a sentence each."""
         return [
             f"cannot {'remove' if pending.content is None else 'write'} {path}: {pending.why}; "
             f"it is tried again every {self._retry_seconds:g} s"

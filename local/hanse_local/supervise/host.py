@@ -34,19 +34,19 @@ from hanse_local.configs import Access, kubeconfig
 from hanse_local.etcd import beginnings
 from hanse_local.etcd.continuity import EtcdAccess, check_id, found_again, read_id
 from hanse_local.etcd.room import keep_room
-from hanse_local.federation import ETCD_TIER, Plan, prepare
+from hanse_local.federation import ETCD_TIER, FederationPlan, prepare
 from hanse_local.joining import join_all
 from hanse_local.keys.certificates import ADMIN
 from hanse_local.keys.overlap import unfinished
 from hanse_local.keys.renewing import endings, renew
 from hanse_local.layout import DataDir
-from hanse_local.options import Options
+from hanse_local.options import UpOptions
 from hanse_local.ports import Claims
 from hanse_local.supervise import control
 from hanse_local.supervise.files import OwnFiles
 from hanse_local.supervise.lock import DataDirLock
 from hanse_local.supervise.process import ProcessState
-from hanse_local.supervise.state import State
+from hanse_local.supervise.state import DirectoryState
 from hanse_local.supervise.supervisor import StartError, Supervisor
 from hanse_local.topology import SimulatedCluster
 
@@ -67,22 +67,22 @@ class Host:
     def __init__(
         self,
         data: DataDir,
-        options: Options,
+        options: UpOptions,
         *,
         on_change: Callable[[dict[str, Any]], None] | None = None,
-        planner: Callable[[DataDir, Options, Claims], Plan] = prepare,
+        planner: Callable[[DataDir, UpOptions, Claims], FederationPlan] = prepare,
         identify: Callable[[EtcdAccess], Awaitable[str]] = read_id,
         files: OwnFiles | None = None,
     ) -> None:
         self._files = files or OwnFiles()
-        self._state: State | None = None
+        self._state: DirectoryState | None = None
         self._planner = planner
         self._identify = identify
         self._data = data
         self._options = options
         self._on_change = on_change
         self._phase = "preparing"
-        self._plan: Plan | None = None
+        self._plan: FederationPlan | None = None
         self._supervisor: Supervisor | None = None
         self._stop = asyncio.Event()
         self._unrenewed = ""
@@ -118,7 +118,7 @@ class Host:
         with Claims() as claims:
             await self._run_plan(self._planner(self._data, self._options, claims))
 
-    async def _run_plan(self, plan: Plan) -> None:
+    async def _run_plan(self, plan: FederationPlan) -> None:
         self._plan = plan
         async with Supervisor(
             plan.specs, record=self._data.processes, on_change=self._changed, files=self._files
@@ -131,7 +131,7 @@ class Host:
             finally:
                 self._enter("stopping")
 
-    async def _keep(self, plan: Plan) -> None:
+    async def _keep(self, plan: FederationPlan) -> None:
         """Do what is due while it runs, until cancelled."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._renew())
@@ -164,7 +164,7 @@ class Host:
                 each.cancel()
             await asyncio.gather(task, stopped, return_exceptions=True)
 
-    async def _bring_up(self, plan: Plan, supervisor: Supervisor) -> None:
+    async def _bring_up(self, plan: FederationPlan, supervisor: Supervisor) -> None:
         self._enter("starting")
         for directory in plan.etcd_data:
             beginnings.begin(directory)
@@ -198,11 +198,11 @@ class Host:
     def _remember_joined(self, cluster: SimulatedCluster) -> None:
         self._remember(lambda state: state.with_joined(cluster.name))
 
-    def _remember(self, change: Callable[[State], State]) -> None:
-        self._state = change(self._state or State.load(self._data.state))
+    def _remember(self, change: Callable[[DirectoryState], DirectoryState]) -> None:
+        self._state = change(self._state or DirectoryState.load(self._data.state))
         self._files.write(self._data.state, self._state.encode())
 
-    def _write_kubeconfig(self, plan: Plan) -> None:
+    def _write_kubeconfig(self, plan: FederationPlan) -> None:
         pki = self._data.pki
         access = Access(
             server=plan.https,
@@ -249,7 +249,7 @@ class Host:
             _log.error("a change cannot be shown: %s", error)
 
     def snapshot(self) -> dict[str, Any]:
-        """All that `hanse status` shows, as plain values."""
+        """Return all that `hanse status` shows, as plain values."""
         plan, supervisor = self._plan, self._supervisor
         snapshot: dict[str, Any] = {
             "phase": self._phase,
@@ -343,5 +343,5 @@ class Host:
 
 
 def cannot_be_brought_up(error: OSError) -> FailedPreconditionError:
-    """The error for a data directory in which the disk refuses something."""
+    """Return the error for a data directory in which the disk refuses something."""
     return FailedPreconditionError(f"the federation cannot be brought up: {error}; mend that, then try again")

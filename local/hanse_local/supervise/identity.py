@@ -28,7 +28,7 @@ class ProcessIdentity:
 
     @classmethod
     def of(cls, pid: int) -> ProcessIdentity | None:
-        """The process that has `pid` now; None if there is none (a zombie is none)."""
+        """Return the process that has `pid` now; None if there is none (a zombie is none)."""
         started = _start_time(pid)
         return cls(pid, started) if started else None
 

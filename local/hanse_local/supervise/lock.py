@@ -78,7 +78,9 @@ class DataDirLock:
 
 
 def is_held(data: DataDir) -> bool:
-    """Whether a supervisor holds the data directory now. Raises UnavailableError if that cannot be told."""
+    """Return whether a supervisor holds the data directory now. Raises UnavailableError if that cannot be
+    told.
+    """
     try:
         descriptor = _open_lock(data.lock)
     except (FileNotFoundError, NotADirectoryError):
@@ -96,13 +98,15 @@ def is_held(data: DataDir) -> bool:
 
 
 def _is_recorded(data: DataDir) -> bool:
-    """Whether another process is recorded that lives: the holder of a lock that somebody has removed."""
+    """Return whether another process is recorded that lives: the holder of a lock that somebody has
+    removed.
+    """
     holder = read_holder(data)
     return holder is not None and holder.process.pid != os.getpid()
 
 
 def read_holder(data: DataDir) -> Holder | None:
-    """Who holds the data directory, as recorded; None if nobody is recorded or that process is gone.
+    """Return who holds the data directory, as recorded; None if nobody is recorded or that process is gone.
 
     Raises UnavailableError if the record is there and cannot be read.
     """
@@ -118,7 +122,7 @@ def read_holder(data: DataDir) -> Holder | None:
 
 
 def unknown_holder(data: DataDir) -> UnavailableError:
-    """The error for a supervisor that holds the data directory and has left no record."""
+    """Return the error for a supervisor that holds the data directory and has left no record."""
     return UnavailableError(
         f"a supervisor holds {data.root} and does not say where it listens: it has just started, or cannot "
         "write there; try again in a moment"
@@ -141,7 +145,7 @@ def _untold(data: DataDir, error: OSError) -> UnavailableError:
 
 
 def already_running(data: DataDir) -> FailedPreconditionError:
-    """The error for a second `hanse up` on the same data directory."""
+    """Return the error for a second `hanse up` on the same data directory."""
     holder = read_holder(data)
     who = f" (pid {holder.process.pid})" if holder else ""
     return FailedPreconditionError(

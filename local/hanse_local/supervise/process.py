@@ -70,7 +70,7 @@ class ProcessSpec:
     grace: float = 8.0
     """Seconds from SIGTERM to SIGKILL."""
     keeps: Path | None = None
-    """What it has once it was ready, and without which it is not started again: it would begin anew."""
+    """What it has once it was ready, and without which it is not started again: it would start over."""
 
 
 class Process:
@@ -86,7 +86,7 @@ class Process:
         self.since = time.time()
         self.ever_ready = False
         self.log_start = 0
-        """Where the log was, in bytes, when it was last wanted anew: what is before is of earlier runs."""
+        """Where the log was, in bytes, when it was last wanted again: what is before is of earlier runs."""
         self.trouble = ""
         """What a process that is ready says is wrong with it."""
         self.release = ""
@@ -113,7 +113,9 @@ class Process:
         return self._wanted
 
     def ends_since(self, moment: float) -> int:
-        """How often it ended by itself, or could not be started, since `moment` (seconds since the epoch)."""
+        """Return how often it ended by itself, or could not be started, since `moment` (seconds since the
+        epoch).
+        """
         return sum(end >= moment for end in self._ends)
 
     @property
@@ -242,7 +244,7 @@ class Process:
             before = found
 
     async def _sleep(self, seconds: float | None) -> None:
-        """Wait until something is wanted anew, at most `seconds`."""
+        """Wait until something is wanted again, at most `seconds`."""
         self._wake.clear()
         with suppress(TimeoutError):
             await asyncio.wait_for(self._wake.wait(), seconds)

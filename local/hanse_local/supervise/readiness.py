@@ -35,15 +35,15 @@ class Readiness(Protocol):
         ...
 
     async def endpoints(self, pid: int) -> dict[str, str] | None:
-        """What the process `pid` serves at, by name; None while it is not ready."""
+        """Return what the process `pid` serves at, by name; None while it is not ready."""
         ...
 
     async def trouble(self, endpoints: Mapping[str, str]) -> str:
-        """What is wrong with a process that was ready, in its own words; empty if nothing is."""
+        """Return what is wrong with a process that was ready, in its own words; empty if nothing is."""
         ...
 
     async def release(self, endpoints: Mapping[str, str]) -> str:
-        """Which release of Hanse a process that is ready is of; empty if it does not tell."""
+        """Return which release of Hanse a process that is ready is of; empty if it does not tell."""
         ...
 
 
@@ -64,7 +64,7 @@ class ReadyFile:
             self.path.unlink(missing_ok=True)
 
     async def endpoints(self, pid: int) -> dict[str, str] | None:
-        """The endpoints in the file, if this process wrote it."""
+        """Return the endpoints in the file, if this process wrote it."""
         with suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
             document = json.loads(self.path.read_text())
             if document["pid"] == pid:
@@ -76,7 +76,7 @@ class ReadyFile:
         return None
 
     async def trouble(self, endpoints: Mapping[str, str]) -> str:
-        """What its health page says but for `ok`."""
+        """Return what its health page says but for `ok`."""
         page = endpoints.get("metrics", "")
         if not page:
             return ""
@@ -87,7 +87,7 @@ class ReadyFile:
         return body.removeprefix("ok").strip() if answer.status == 200 else body
 
     async def release(self, endpoints: Mapping[str, str]) -> str:
-        """What its health page tells."""
+        """Return what its health page tells."""
         page = endpoints.get("metrics", "")
         answer = await _get(page, "/healthz") if page else None
         return answer.version if answer is not None else ""
@@ -107,7 +107,7 @@ class EtcdHealth:
         """Nothing is remembered."""
 
     async def endpoints(self, pid: int) -> dict[str, str] | None:
-        """The client endpoint, if the etcd is healthy."""
+        """Return the client endpoint, if the etcd is healthy."""
         del pid
         found = await self._ailment()
         if _NO_SPACE in found:  # is that all?
@@ -115,7 +115,7 @@ class EtcdHealth:
         return None if found else {"client": f"127.0.0.1:{self.client_port}"}
 
     async def trouble(self, endpoints: Mapping[str, str]) -> str:
-        """What the health page says, alarms included."""
+        """Return what the health page says, alarms included."""
         del endpoints
         found = await self._ailment()
         if _NO_SPACE in found:
@@ -123,7 +123,7 @@ class EtcdHealth:
         return found
 
     async def release(self, endpoints: Mapping[str, str]) -> str:
-        """It is none of Hanse."""
+        """Return no version: it is none of Hanse."""
         del endpoints
         return ""
 
@@ -171,7 +171,7 @@ class _Answer:
 
 
 async def _get(address: str, path: str) -> _Answer | None:
-    """The answer of a health page; None if there is none in time, or it is not HTTP."""
+    """Return the answer of a health page; None if there is none in time, or it is not HTTP."""
     with suppress(OSError, TimeoutError, ValueError, IndexError):
         host, port = split_address(address, setting="metrics")
         async with asyncio.timeout(PROBE_SECONDS):

@@ -28,7 +28,7 @@ _KNOWN = (1, VERSION)
 
 
 @dataclass(frozen=True, slots=True)
-class State:
+class DirectoryState:
     """What is remembered. Change it with `dataclasses.replace`, then `save` it."""
 
     ports: dict[str, int] = field(default_factory=dict)
@@ -65,7 +65,7 @@ class State:
         return self.founded or bool(self.federation_id)
 
     @classmethod
-    def load(cls, path: Path) -> State:
+    def load(cls, path: Path) -> DirectoryState:
         """Read `path`; a new state if there is none. Raises ConfigError if it cannot be understood."""
         try:
             document: dict[str, Any] = json.loads(path.read_text())
@@ -107,12 +107,12 @@ class State:
         write_private(path, self.encode())
 
     def encode(self) -> bytes:
-        """What state.json holds."""
+        """Return what state.json holds."""
         known = {name: value for name, value in asdict(self).items() if name in _NAMES}
         return json.dumps({**self.unknown, **known, "version": VERSION}, indent=2).encode() + b"\n"
 
-    def with_joined(self, name: str) -> State:
-        """The state after the simulated cluster `name` was joined."""
+    def with_joined(self, name: str) -> DirectoryState:
+        """Return the state after the simulated cluster `name` was joined."""
         return replace(
             self,
             clusters=tuple(
@@ -121,9 +121,9 @@ class State:
             ),
         )
 
-    def with_founded(self) -> State:
-        """The state after the federation was up for the first time."""
+    def with_founded(self) -> DirectoryState:
+        """Return the state after the federation was up for the first time."""
         return replace(self, founded=True)
 
 
-_NAMES = frozenset(each.name for each in fields(State)) - {"unknown"}
+_NAMES = frozenset(each.name for each in fields(DirectoryState)) - {"unknown"}

@@ -90,7 +90,7 @@ class Supervisor:
         return tuple(sorted(self._processes.values(), key=lambda process: process.spec.tier))
 
     def process(self, name: str) -> Process:
-        """The process called `name`. Raises NotFoundError."""
+        """Return the process called `name`. Raises NotFoundError."""
         try:
             return self._processes[name]
         except KeyError:
@@ -143,7 +143,7 @@ class Supervisor:
             await asyncio.sleep(_POLL)
 
     def describe(self) -> list[dict[str, Any]]:
-        """The processes for `hanse status`, as plain values. `since` is in seconds since the epoch."""
+        """Return the processes for `hanse status`, as plain values. `since` is in seconds since the epoch."""
         return [
             {
                 "name": process.spec.name,
@@ -186,20 +186,22 @@ def _failure(process: Process, problem: str) -> StartError:
 
 
 def _recent_restarts(process: Process) -> int:
-    """How often it was started again in the window of a crash loop."""
+    """Return how often it was started again in the window of a crash loop."""
     ends = process.ends_since(time.time() - CRASH_LOOP_SECONDS)
     return max(0, ends - (process.state is ProcessState.PAUSED))
 
 
 def _last_line(process: Process) -> str:
-    """The last line that a process which has ended before left in its log; empty for one that never did."""
+    """Return the last line that a process which has ended before left in its log; empty for one that never
+    did.
+    """
     if process.exit_code is None:
         return ""
     return tail_of(process.spec.log, since=process.log_start, lines=1)
 
 
 def tail_of(log: Path, *, since: int, lines: int = TAIL_LINES) -> str:
-    """The last lines of a log after its first `since` bytes; empty if it cannot be read.
+    """Return the last lines of a log after its first `since` bytes; empty if it cannot be read.
 
     Of lines that differ in their time alone, as those of several attempts do, only the last is there.
     """

@@ -14,7 +14,7 @@ from hanse.kube.model.events import InvolvedObject, new_event
 from hanse.kube.model.objects import Object, mapping, name_of, namespace_of
 from hanse.process.telemetry import get_logger
 from hanse_simulator.controllers.loops import Loop, itself, split
-from hanse_simulator.world import EVENTS, Resource, World, parse_time, seconds_until
+from hanse_simulator.world import EVENTS, ClusterContext, Resource, parse_time, seconds_until
 
 KEEP_SECONDS = 3600.0
 """How long an Event stays after it last happened. As kube-apiserver's --event-ttl."""
@@ -25,7 +25,7 @@ _log = get_logger(__name__)
 class Recorder:
     """Records Events, and removes old ones."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: ClusterContext) -> None:
         self._world = world
 
     def loop(self) -> Loop:

@@ -2,7 +2,7 @@
 
 Nothing runs. A Pod is ready `start` seconds after it got its node; one that does not restart always has
 succeeded `run` seconds later; a deleted one is gone `stop` seconds after. A container whose image contains
-the broken marker cannot pull it. What a Pod waits for is kept in memory: after a restart it waits anew.
+the broken marker cannot pull it. What a Pod waits for is kept in memory: after a restart it waits again.
 
 Next: `hanse_simulator.controllers.podstatus` for the statuses themselves.
 """
@@ -14,13 +14,13 @@ from dataclasses import dataclass
 
 from hanse.control import Request, Result
 from hanse.kube.engine.served import ObjectChange
-from hanse.kube.model.objects import Object, mapping
+from hanse.kube.model.objects import Object, is_deleting, mapping
 from hanse_simulator.addresses import Pool, number, text
 from hanse_simulator.controllers import podstatus
 from hanse_simulator.controllers.events import Recorder
 from hanse_simulator.controllers.loops import Loop, itself, split
 from hanse_simulator.controllers.pods import phase
-from hanse_simulator.world import NODES, PODS, World, is_deleting
+from hanse_simulator.world import NODES, PODS, ClusterContext
 
 MANAGER = "kubelet"
 
@@ -38,7 +38,7 @@ class Kubelet:
     """Brings Pods to what their spec says."""
 
     def __init__(
-        self, world: World, *, addresses: Pool, events: Recorder, timing: Timing, broken_marker: str
+        self, world: ClusterContext, *, addresses: Pool, events: Recorder, timing: Timing, broken_marker: str
     ) -> None:
         self._world = world
         self._addresses = addresses

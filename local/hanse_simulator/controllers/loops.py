@@ -20,7 +20,7 @@ from hanse.backoff import Backoff
 from hanse.control import Controller, WorkQueue
 from hanse.control.reconcile import Reconciler
 from hanse.kube.engine.served import ObjectChange, ServedObject
-from hanse_simulator.world import Resource, World, controller_of
+from hanse_simulator.world import ClusterContext, Resource, controller_of
 
 Mapper = Callable[[ObjectChange], Iterable[str]]
 """Which keys a change concerns."""
@@ -41,7 +41,7 @@ class Loop:
 class Loops:
     """Runs loops over a world while it is entered."""
 
-    def __init__(self, world: World, loops: Sequence[Loop]) -> None:
+    def __init__(self, world: ClusterContext, loops: Sequence[Loop]) -> None:
         self._world = world
         self._loops = tuple(loops)
         self.queues = {loop.name: WorkQueue(f"simulator-{loop.name}", backoff=_BACKOFF) for loop in loops}

@@ -13,9 +13,16 @@ from collections.abc import Callable, Iterable
 from hanse.control import Request
 from hanse.errors import AlreadyExistsError, NotFoundError, PermissionDeniedError
 from hanse.kube.engine.served import ObjectChange
-from hanse.kube.model.objects import Object, mapping
+from hanse.kube.kinds.kubernetes import core
+from hanse.kube.model.objects import Object, is_deleting, mapping
 from hanse_simulator.controllers.loops import Loop
-from hanse_simulator.world import CONFIG_MAPS, NAMESPACES, SERVICE_ACCOUNTS, Resource, World, is_deleting
+from hanse_simulator.world import (
+    CONFIG_MAPS,
+    NAMESPACES,
+    SERVICE_ACCOUNTS,
+    ClusterContext,
+    Resource,
+)
 
 ROOT_CA = "kube-root-ca.crt"
 DEFAULT_ACCOUNT = "default"
@@ -29,7 +36,7 @@ _DESCRIPTION = (
 class Namespaces:
     """Furnishes namespaces."""
 
-    def __init__(self, world: World, *, ca_pem: str) -> None:
+    def __init__(self, world: ClusterContext, *, ca_pem: str) -> None:
         """`ca_pem` is the certificate of the cluster's authority."""
         self._world = world
         self._ca_pem = ca_pem
@@ -41,7 +48,7 @@ class Namespaces:
             CONFIG_MAPS: _named(ROOT_CA),
             SERVICE_ACCOUNTS: _named(DEFAULT_ACCOUNT),
         }
-        return Loop("namespaces", self, watches, workers=8)
+        return Loop(core.NAMESPACE.plural, self, watches, workers=8)
 
     async def reconcile(self, request: Request) -> None:
         """Make what a namespace lacks."""

@@ -10,15 +10,16 @@ from typing import Any
 
 from hanse.errors import AlreadyExistsError
 from hanse.kube.model.objects import Object
+from hanse.well_known import REGION_LABEL, ZONE_LABEL
 from hanse_simulator.addresses import number, text
 from hanse_simulator.settings import SimulatorSettings
-from hanse_simulator.world import ENDPOINT_SLICES, NODES, SERVICES, STORAGE_CLASSES, Resource, World
+from hanse_simulator.world import ENDPOINT_SLICES, NODES, SERVICES, STORAGE_CLASSES, ClusterContext, Resource
 
 PROVISIONER = "simulator.hanse.dev"
 _VERSION = "v1.32.0"
 
 
-async def found(world: World, settings: SimulatorSettings, *, address: str) -> None:
+async def found(world: ClusterContext, settings: SimulatorSettings, *, address: str) -> None:
     """Make the nodes and the other objects of a new cluster that do not exist. `address` is the API's."""
     for node in nodes(settings, now=world.stamp()):
         await _ensure(world, NODES, node, manager="kubelet")
@@ -58,8 +59,8 @@ def _node(settings: SimulatorSettings, zone: str, index: int, *, number_: int, n
         "kubernetes.io/os": "linux",
         "kubernetes.io/hostname": name,
         "node.kubernetes.io/instance-type": "simulated",
-        "topology.kubernetes.io/region": settings.region,
-        "topology.kubernetes.io/zone": zone,
+        REGION_LABEL: settings.region,
+        ZONE_LABEL: zone,
     }
     return {
         "metadata": {"name": name, "labels": labels},
@@ -117,7 +118,7 @@ def _kubernetes(service_ip: str) -> Object:
     }  # fmt: skip
 
 
-async def _point(world: World, address: str) -> None:
+async def _point(world: ClusterContext, address: str) -> None:
     """Let the `kubernetes` Service name where the API is served; the port may differ after a restart."""
     host, _, port = address.rpartition(":")
     wanted = {
@@ -137,7 +138,7 @@ async def _point(world: World, address: str) -> None:
 
 
 async def _ensure(
-    world: World, resource: Resource, obj: Object, *, manager: str = "kube-controller-manager"
+    world: ClusterContext, resource: Resource, obj: Object, *, manager: str = "kube-controller-manager"
 ) -> None:
     metadata = obj["metadata"]
     if world.get(resource, metadata.get("namespace", ""), metadata["name"]) is not None:

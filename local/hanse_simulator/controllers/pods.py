@@ -12,8 +12,8 @@ from typing import Any
 
 import orjson
 
-from hanse.kube.model.objects import Object, mapping, name_of, sequence
-from hanse_simulator.world import condition, is_deleting, is_true, owner_reference, parse_time, seconds_until
+from hanse.kube.model.objects import Object, is_deleting, mapping, name_of, sequence
+from hanse_simulator.world import condition, is_true, owner_reference, parse_time, seconds_until
 
 _ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
 """Letters of generated names, without those that make words. As Kubernetes' SafeEncodeString."""

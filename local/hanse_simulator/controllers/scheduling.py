@@ -13,14 +13,14 @@ from collections.abc import Iterable
 from hanse.control import Request
 from hanse.errors import HanseError
 from hanse.kube.engine.served import ObjectChange
-from hanse.kube.model.objects import Object, name_of
+from hanse.kube.model.objects import Object, is_deleting, name_of
 from hanse.store.keys import ObjectKey
 from hanse_simulator.controllers import podstatus
 from hanse_simulator.controllers.capacity import Amount, crowding, refusal, requested
 from hanse_simulator.controllers.events import Recorder
 from hanse_simulator.controllers.loops import Loop, key_of, split
 from hanse_simulator.controllers.pods import phase
-from hanse_simulator.world import NODES, PODS, World, controller_of, is_deleting
+from hanse_simulator.world import NODES, PODS, ClusterContext, controller_of
 
 MANAGER = "kube-scheduler"
 _NOTHING = Amount()
@@ -72,10 +72,10 @@ def _owner(pod: Object) -> str:
     return str(owner["uid"]) if owner else ""
 
 
-class Scheduler:
+class PodScheduler:
     """Binds Pods to nodes."""
 
-    def __init__(self, world: World, events: Recorder) -> None:
+    def __init__(self, world: ClusterContext, events: Recorder) -> None:
         self._world = world
         self._events = events
         self._usage = Usage()
@@ -169,4 +169,4 @@ class Scheduler:
             self._usage.put(entry.object, entry.object["spec"]["nodeName"])
 
 
-__all__ = ["Scheduler", "Usage"]
+__all__ = ["PodScheduler", "Usage"]

@@ -10,10 +10,10 @@ from collections.abc import Iterable
 from hanse.control import Request
 from hanse.errors import AlreadyExistsError
 from hanse.kube.engine.served import ObjectChange
-from hanse.kube.model.objects import Object, mapping, name_of
+from hanse.kube.model.objects import Object, is_deleting, mapping, name_of
 from hanse_simulator.controllers.loops import Loop, itself, split
 from hanse_simulator.controllers.nodes import PROVISIONER
-from hanse_simulator.world import CLAIMS, STORAGE_CLASSES, VOLUMES, World, is_deleting
+from hanse_simulator.world import CLAIMS, STORAGE_CLASSES, VOLUMES, ClusterContext
 
 _CLAIM = "pv.kubernetes.io/provisioned-by"
 
@@ -21,7 +21,7 @@ _CLAIM = "pv.kubernetes.io/provisioned-by"
 class Volumes:
     """Binds claims."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: ClusterContext) -> None:
         self._world = world
 
     def loop(self) -> Loop:

@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from hanse.kube.model.objects import Object, labels_of, mapping, name_of, sequence
+from hanse.kube.kinds.kubernetes import core
+from hanse.kube.model.objects import Object, is_deleting, labels_of, mapping, name_of, sequence
 from hanse.numbers import whole_number
 from hanse_simulator.controllers.pods import is_ready, phase
-from hanse_simulator.world import is_deleting, owner_reference
+from hanse_simulator.world import owner_reference
 
 SLICE_SIZE = 100
 """Endpoints per slice. As kube-controller-manager's --max-endpoints-per-slice."""
@@ -96,7 +97,7 @@ def _endpoint(pod: Object, service: Object, zone_of: Callable[[str], str]) -> di
         },
         "nodeName": node,
         "targetRef": {
-            "kind": "Pod", "namespace": metadata["namespace"], "name": metadata["name"],
+            "kind": core.POD.name, "namespace": metadata["namespace"], "name": metadata["name"],
             "uid": metadata["uid"],
         },
     }  # fmt: skip
@@ -168,7 +169,7 @@ def _address(pod: Object) -> dict[str, Any]:
         "ip": pod["status"]["podIP"],
         "nodeName": pod["spec"].get("nodeName", ""),
         "targetRef": {
-            "kind": "Pod", "namespace": metadata["namespace"], "name": metadata["name"],
+            "kind": core.POD.name, "namespace": metadata["namespace"], "name": metadata["name"],
             "uid": metadata["uid"],
         },
     }  # fmt: skip

@@ -14,8 +14,10 @@ from collections.abc import Iterable, Sequence
 from hanse.control import Request
 from hanse.errors import AlreadyExistsError, NotFoundError, PermissionDeniedError
 from hanse.kube.engine.served import ObjectChange
-from hanse.kube.model.objects import Object, labels_of, mapping
+from hanse.kube.kinds.kubernetes import core
+from hanse.kube.model.objects import Object, is_deleting, labels_of, mapping
 from hanse.kube.model.selectors import LabelSelector
+from hanse.well_known import ZONE_LABEL
 from hanse_simulator.controllers.loops import Loop, controlled_by, itself, split
 from hanse_simulator.controllers.pods import phase
 from hanse_simulator.network import endpointrules as rules
@@ -25,9 +27,8 @@ from hanse_simulator.world import (
     NODES,
     PODS,
     SERVICES,
+    ClusterContext,
     Resource,
-    World,
-    is_deleting,
 )
 
 MANAGER = "kube-controller-manager"
@@ -74,7 +75,7 @@ class Selectors:
 class Endpoints:
     """Keeps the endpoints of Services."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: ClusterContext) -> None:
         self._world = world
         self._selectors = Selectors()
         for service in world.objects(SERVICES):
@@ -85,7 +86,7 @@ class Endpoints:
         watches = {
             SERVICES: self._service_changed,
             PODS: self._pod_changed,
-            ENDPOINT_SLICES: controlled_by("Service"),
+            ENDPOINT_SLICES: controlled_by(core.SERVICE.name),
         }
         return Loop("endpoints", self, watches, workers=16)
 
@@ -122,7 +123,7 @@ class Endpoints:
             await self._write_legacy(service, pods)
         except (AlreadyExistsError, NotFoundError, PermissionDeniedError):
             await self._world.fresh()
-            space = self._world.get(("", "namespaces"), "", namespace)
+            space = self._world.get(core.NAMESPACE.group_plural, "", namespace)
             if space is not None and not is_deleting(space):
                 raise
 
@@ -167,4 +168,4 @@ class Endpoints:
 
     def _zone(self, node: str) -> str:
         found = self._world.get(NODES, "", node)
-        return labels_of(found).get("topology.kubernetes.io/zone", "") if found else ""
+        return labels_of(found).get(ZONE_LABEL, "") if found else ""

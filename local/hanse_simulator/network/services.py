@@ -17,10 +17,10 @@ from hanse.errors import ConflictError, InvalidArgumentError
 from hanse.kube.engine.cache import ObjectCache
 from hanse.kube.engine.hooks import AdmissionRequest
 from hanse.kube.engine.served import ObjectChange
-from hanse.kube.model.objects import Object, mapping, sequence
+from hanse.kube.model.objects import Object, is_deleting, mapping, sequence
 from hanse_simulator.addresses import Pool, number, text
 from hanse_simulator.controllers.loops import Loop, itself, split
-from hanse_simulator.world import SERVICES, World, is_deleting
+from hanse_simulator.world import SERVICES, ClusterContext
 
 NODE_PORTS = (30000, 2768)
 """First node port and how many there are. As kube-apiserver's --service-node-port-range."""
@@ -130,7 +130,7 @@ class ServiceAdmission:
 class LoadBalancers:
     """Gives Services of type LoadBalancer an address, and takes it back from others."""
 
-    def __init__(self, world: World, addresses: Pool) -> None:
+    def __init__(self, world: ClusterContext, addresses: Pool) -> None:
         self._world = world
         self._addresses = addresses
         for service in world.objects(SERVICES):

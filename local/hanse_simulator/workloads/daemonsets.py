@@ -12,14 +12,15 @@ from typing import Any
 
 from hanse.control import Request, Result
 from hanse.kube.engine.served import ObjectChange
-from hanse.kube.model.objects import Object, labels_of, mapping, name_of
+from hanse.kube.kinds.kubernetes import apps
+from hanse.kube.model.objects import Object, is_deleting, labels_of, mapping, name_of
 from hanse_simulator.controllers import capacity
 from hanse_simulator.controllers import pods as pod_rules
 from hanse_simulator.controllers.loops import Loop, controlled_by, itself, split
 from hanse_simulator.workloads import revisions
 from hanse_simulator.workloads.ownership import claim
 from hanse_simulator.workloads.rollout import scaled
-from hanse_simulator.world import DAEMON_SETS, NODES, PODS, World, generation_of, is_deleting
+from hanse_simulator.world import DAEMON_SETS, NODES, PODS, ClusterContext, generation_of
 
 _TOLERATED = (
     {"key": "node.kubernetes.io/not-ready", "operator": "Exists"},
@@ -31,17 +32,17 @@ _TOLERATED = (
 class DaemonSets:
     """Keeps DaemonSets at one Pod per node."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: ClusterContext) -> None:
         self._world = world
 
     def loop(self) -> Loop:
         """Return the controller."""
         watches = {
             DAEMON_SETS: itself,
-            PODS: controlled_by("DaemonSet"),
+            PODS: controlled_by(apps.DAEMON_SET.name),
             NODES: self._node_changed,
         }
-        return Loop("daemonsets", self, watches, workers=4)
+        return Loop(apps.DAEMON_SET.plural, self, watches, workers=4)
 
     def _node_changed(self, change: ObjectChange) -> Iterable[str]:
         return [f"{d['metadata']['namespace']}/{name_of(d)}" for d in self._world.objects(DAEMON_SETS)]

@@ -14,7 +14,8 @@ from typing import Any
 from hanse.control import Request, Result
 from hanse.errors import AlreadyExistsError
 from hanse.kube.engine.served import ObjectChange
-from hanse.kube.model.objects import Object, annotations_of, mapping, name_of
+from hanse.kube.kinds.kubernetes import apps
+from hanse.kube.model.objects import Object, annotations_of, is_deleting, mapping, name_of
 from hanse.numbers import whole_number
 from hanse_simulator.controllers import pods as pod_rules
 from hanse_simulator.controllers.loops import Loop, controlled_by, itself, split
@@ -26,9 +27,8 @@ from hanse_simulator.world import (
     DEPLOYMENTS,
     PODS,
     REPLICA_SETS,
-    World,
+    ClusterContext,
     controller_of,
-    is_deleting,
     owner_reference,
 )
 
@@ -47,22 +47,22 @@ _HISTORY = 10
 class Deployments:
     """Rolls Deployments out."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: ClusterContext) -> None:
         self._world = world
 
     def loop(self) -> Loop:
         """Return the controller."""
         watches = {
             DEPLOYMENTS: itself,
-            REPLICA_SETS: controlled_by("Deployment"),
+            REPLICA_SETS: controlled_by(apps.DEPLOYMENT.name),
             PODS: self._pod_changed,
         }
-        return Loop("deployments", self, watches)
+        return Loop(apps.DEPLOYMENT.plural, self, watches)
 
     def _pod_changed(self, change: ObjectChange) -> Iterable[str]:
         """Map a Pod that is gone to its Deployment: with Recreate its successor waits for that."""
         owner = controller_of(change.entry.object) if change.type == "DELETED" else None
-        if owner is None or owner["kind"] != "ReplicaSet":
+        if owner is None or owner["kind"] != apps.REPLICA_SET.name:
             return ()
         replica_set = self._world.get(REPLICA_SETS, change.key.namespace, owner["name"])
         top = controller_of(replica_set) if replica_set else None
@@ -97,7 +97,7 @@ class Deployments:
     # The new ReplicaSet.
 
     async def _ensure_new(self, deployment: Object, new: Object | None, sets: list[Object]) -> Object:
-        """Return the ReplicaSet of the current template, made or numbered anew if need be."""
+        """Return the ReplicaSet of the current template, made or numbered again if need be."""
         highest = max((_revision(s) for s in sets if new is None or name_of(s) != name_of(new)), default=0)
         if new is None:
             new = await self._create(deployment, sets, revision=highest + 1)

@@ -8,16 +8,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from hanse.kube.model.objects import Object, annotations_of, mapping, sequence
+from hanse.kube.model.objects import Object, annotations_of, is_deleting, mapping, sequence
 from hanse.numbers import whole_number
 from hanse_simulator.controllers.pods import deletion_order, is_active, phase
-from hanse_simulator.world import is_deleting, is_true
+from hanse_simulator.world import is_true
 
 INDEX = "batch.kubernetes.io/job-completion-index"
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class JobStep:
     """What a Job has and needs.
 
     `missing` has an entry for each Pod to make, its index or None where Pods have none; `surplus` are Pods to
@@ -33,7 +33,7 @@ class Plan:
     completed_indexes: str = ""
 
 
-def plan(job: Object, pods: Sequence[Object]) -> Plan:
+def plan(job: Object, pods: Sequence[Object]) -> JobStep:
     """Return what a Job with these Pods needs."""
     spec = mapping(job, "spec")
     parallelism = int(spec.get("parallelism", 1))
@@ -57,7 +57,7 @@ def plan(job: Object, pods: Sequence[Object]) -> Plan:
     waiting = sum(is_deleting(p) and phase(p) not in ("Succeeded", "Failed") for p in pods)
     missing = max(0, wanted - len(active) - waiting)
     surplus = tuple(sorted(active, key=deletion_order)[: max(0, len(active) - wanted)])
-    return Plan(len(succeeded), failed, complete, suspended, (None,) * missing, surplus)
+    return JobStep(len(succeeded), failed, complete, suspended, (None,) * missing, surplus)
 
 
 def _indexed(
@@ -68,13 +68,13 @@ def _indexed(
     *,
     failed: int,
     suspended: bool,
-) -> Plan:
+) -> JobStep:
     done = {i for p in succeeded if 0 <= (i := _index(p)) < completions}
     busy = {_index(p) for p in active}
     free = [i for i in range(completions) if i not in done and i not in busy]
     missing = tuple(free[: max(0, parallelism - len(active))])
     surplus = tuple(sorted(active, key=deletion_order)[: max(0, len(active) - parallelism)])
-    return Plan(len(done), failed, len(done) >= completions, suspended, missing, surplus, intervals(done))
+    return JobStep(len(done), failed, len(done) >= completions, suspended, missing, surplus, intervals(done))
 
 
 def intervals(indexes: Iterable[int]) -> str:

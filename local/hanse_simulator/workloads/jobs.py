@@ -13,24 +13,25 @@ from collections.abc import Iterable
 from typing import Any
 
 from hanse.control import Request, Result
-from hanse.kube.model.objects import Object, mapping, sequence
+from hanse.kube.kinds.kubernetes import batch
+from hanse.kube.model.objects import Object, is_deleting, mapping, sequence
 from hanse_simulator.controllers import pods as pod_rules
 from hanse_simulator.controllers.conditions import set_condition, without
 from hanse_simulator.controllers.loops import Loop, controlled_by, itself, split
 from hanse_simulator.workloads import jobrules
 from hanse_simulator.workloads.ownership import claim
-from hanse_simulator.world import JOBS, PODS, World, is_deleting, is_true, parse_time, seconds_until
+from hanse_simulator.world import JOBS, PODS, ClusterContext, is_true, parse_time, seconds_until
 
 
 class Jobs:
     """Runs Jobs to their end."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: ClusterContext) -> None:
         self._world = world
 
     def loop(self) -> Loop:
         """Return the controller."""
-        return Loop("jobs", self, {JOBS: itself, PODS: controlled_by("Job")})
+        return Loop(batch.JOB.plural, self, {JOBS: itself, PODS: controlled_by(batch.JOB.name)})
 
     async def reconcile(self, request: Request) -> Result | None:
         """Make or delete Pods, and write the status."""
@@ -66,7 +67,7 @@ class Jobs:
         metadata = {**pod["metadata"], "generateName": f"{job['metadata']['name']}-{index}-"}
         return {**pod, "metadata": metadata}
 
-    def _failure(self, job: Object, plan: jobrules.Plan) -> tuple[str, str] | None:
+    def _failure(self, job: Object, plan: jobrules.JobStep) -> tuple[str, str] | None:
         """Return reason and message if a Job has failed; None if it has not."""
         spec = mapping(job, "spec")
         if plan.failed > int(spec.get("backoffLimit", 6)):

@@ -9,18 +9,17 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from hanse.kube.model.objects import Object, labels_of
+from hanse.kube.model.objects import Object, is_deleting, labels_of
 from hanse_simulator.world import (
+    ClusterContext,
     Resource,
-    World,
     controller_of,
-    is_deleting,
     owner_reference,
     selector_of,
 )
 
 
-async def claim(world: World, owner: Object, resource: Resource) -> list[Object]:
+async def claim(world: ClusterContext, owner: Object, resource: Resource) -> list[Object]:
     """Return the objects that `owner` controls, after adopting and releasing; deleting ones included.
 
     An owner that is being deleted adopts nothing.

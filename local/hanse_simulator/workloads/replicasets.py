@@ -9,11 +9,12 @@ import asyncio
 from typing import Any
 
 from hanse.control import Request, Result
-from hanse.kube.model.objects import Object, labels_of, mapping
+from hanse.kube.kinds.kubernetes import apps
+from hanse.kube.model.objects import Object, is_deleting, labels_of, mapping
 from hanse_simulator.controllers import pods as pod_rules
 from hanse_simulator.controllers.loops import Loop, controlled_by, itself, split
 from hanse_simulator.workloads.ownership import claim
-from hanse_simulator.world import PODS, REPLICA_SETS, World, generation_of, is_deleting
+from hanse_simulator.world import PODS, REPLICA_SETS, ClusterContext, generation_of
 
 BURST = 500
 """How many Pods are made or deleted in one look. As Kubernetes' BurstReplicas."""
@@ -24,12 +25,14 @@ _AT_ONCE = 32
 class ReplicaSets:
     """Keeps ReplicaSets at their number of Pods."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: ClusterContext) -> None:
         self._world = world
 
     def loop(self) -> Loop:
         """Return the controller."""
-        return Loop("replicasets", self, {REPLICA_SETS: itself, PODS: controlled_by("ReplicaSet")})
+        return Loop(
+            apps.REPLICA_SET.plural, self, {REPLICA_SETS: itself, PODS: controlled_by(apps.REPLICA_SET.name)}
+        )
 
     async def reconcile(self, request: Request) -> Result | None:
         """Make or delete Pods, and write the status."""

@@ -11,7 +11,7 @@ from collections.abc import Collection
 from hanse.errors import AlreadyExistsError
 from hanse.kube.model.objects import Object, mapping, name_of
 from hanse_simulator.controllers import pods as pod_rules
-from hanse_simulator.world import REVISIONS, World, owner_reference
+from hanse_simulator.world import REVISIONS, ClusterContext, owner_reference
 
 HASH = "controller-revision-hash"
 _HISTORY = 10
@@ -29,8 +29,8 @@ def template_in(revision: Object) -> Object:
     return template
 
 
-async def current(world: World, owner: Object) -> Object:
-    """Return the revision of the owner's template, made or numbered anew if need be."""
+async def current(world: ClusterContext, owner: Object) -> Object:
+    """Return the revision of the owner's template, made or numbered again if need be."""
     known = sorted(world.owned(owner, REVISIONS), key=_number)
     template = pod_rules.template_of(owner)
     highest = _number(known[-1]) if known else 0
@@ -50,7 +50,7 @@ async def current(world: World, owner: Object) -> Object:
                 raise
 
 
-async def forget_old(world: World, owner: Object, *, used: Collection[str]) -> None:
+async def forget_old(world: ClusterContext, owner: Object, *, used: Collection[str]) -> None:
     """Delete revisions beyond revisionHistoryLimit that no Pod and no rollout uses, oldest first."""
     limit = int(mapping(owner, "spec").get("revisionHistoryLimit", _HISTORY))
     unused = [r for r in sorted(world.owned(owner, REVISIONS), key=_number) if hash_of(r) not in used]

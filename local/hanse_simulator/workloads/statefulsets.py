@@ -11,13 +11,21 @@ from typing import Any
 
 from hanse.control import Request, Result
 from hanse.errors import AlreadyExistsError
-from hanse.kube.model.objects import Object, labels_of, mapping, name_of, sequence
+from hanse.kube.kinds.kubernetes import apps
+from hanse.kube.model.objects import Object, is_deleting, labels_of, mapping, name_of, sequence
 from hanse.numbers import whole_number
 from hanse_simulator.controllers import pods as pod_rules
 from hanse_simulator.controllers.loops import Loop, controlled_by, itself, split
 from hanse_simulator.workloads import revisions
 from hanse_simulator.workloads.ownership import claim
-from hanse_simulator.world import CLAIMS, PODS, REVISIONS, STATEFUL_SETS, World, generation_of, is_deleting
+from hanse_simulator.world import (
+    CLAIMS,
+    PODS,
+    REVISIONS,
+    STATEFUL_SETS,
+    ClusterContext,
+    generation_of,
+)
 
 POD_NAME = "statefulset.kubernetes.io/pod-name"
 POD_INDEX = "apps.kubernetes.io/pod-index"
@@ -26,12 +34,16 @@ POD_INDEX = "apps.kubernetes.io/pod-index"
 class StatefulSets:
     """Keeps StatefulSets at their Pods."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: ClusterContext) -> None:
         self._world = world
 
     def loop(self) -> Loop:
         """Return the controller."""
-        return Loop("statefulsets", self, {STATEFUL_SETS: itself, PODS: controlled_by("StatefulSet")})
+        return Loop(
+            apps.STATEFUL_SET.plural,
+            self,
+            {STATEFUL_SETS: itself, PODS: controlled_by(apps.STATEFUL_SET.name)},
+        )
 
     async def reconcile(self, request: Request) -> Result | None:
         """Take the set one step further, and write the status."""

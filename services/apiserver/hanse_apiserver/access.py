@@ -17,13 +17,14 @@ from pathlib import Path
 from typing import Final
 
 from hanse.errors import UnauthenticatedError
+from hanse.kube.kinds.kubernetes import core
 from hanse.kube.model.identity import ANONYMOUS, AUTHENTICATED_GROUP, Attributes, User
 from hanse.kube.server.auth import AccessDecision, Credentials, is_self_review, is_self_service
 from hanse.security.auth import ADMINS, MASTERS, SERVICES, Identity, TokenFile, service_name
 from hanse.well_known import GROUP
 
 READ_VERBS: Final = frozenset({"get", "list", "watch"})
-_EVENTS: Final = frozenset({("", "events"), ("events.k8s.io", "events")})
+_EVENTS: Final = frozenset({core.EVENT.group_plural, core.EVENTS_K8S_IO_EVENT.group_plural})
 _REGISTRY: Final = service_name("registry")
 _SCHEDULER: Final = service_name("scheduler")
 _SYNCER: Final = service_name("syncer")
@@ -56,7 +57,7 @@ class FederationAuthorizer:
 
 
 def _may_view(attributes: Attributes) -> bool:
-    secret = not attributes.group and attributes.resource == "secrets"
+    secret = (attributes.group, attributes.resource) == core.SECRET.group_plural
     return attributes.verb in READ_VERBS and bool(attributes.resource) and not secret
 
 

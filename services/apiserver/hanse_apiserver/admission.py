@@ -18,7 +18,8 @@ from hanse.federation.tracing import with_traceparent
 from hanse.kube.engine.hooks import AdmissionRequest
 from hanse.kube.engine.lifecycle import ORPHAN, unchanged
 from hanse.kube.engine.options import SYSTEM
-from hanse.kube.model.objects import Object, mapping, sequence
+from hanse.kube.kinds.kubernetes import core
+from hanse.kube.model.objects import Object, is_deleting, mapping, sequence
 from hanse.process.telemetry import inject_traceparent
 from hanse.security.auth import service_name
 from hanse.well_known import GROUP, SYNC_FINALIZER, TRACEPARENT, UNJOIN_FINALIZER
@@ -49,10 +50,10 @@ class FederationAdmission:
 
 def _check_delete(request: AdmissionRequest) -> None:
     key = request.key
-    if (key.group, key.resource) == ("", "namespaces") and key.name in PERMANENT_NAMESPACES:
+    if (key.group, key.resource) == core.NAMESPACE.group_plural and key.name in PERMANENT_NAMESPACES:
         raise PermissionDeniedError(
             f'namespaces "{key.name}" is forbidden: this namespace may not be deleted',
-            metadata={"name": key.name, "kind": "namespaces"},
+            metadata={"name": key.name, "kind": core.NAMESPACE.plural},
         )
 
 
@@ -72,7 +73,7 @@ def _required(request: AdmissionRequest) -> list[str]:
     if not finalizer:
         return []
     had = sequence(mapping(request.old, "metadata"), "finalizers")
-    if not mapping(request.object, "metadata").get("deletionTimestamp"):
+    if not is_deleting(request.object):
         return [finalizer]
     if finalizer not in had:
         return []  # nothing can be added to what is being deleted
@@ -86,6 +87,6 @@ def _finalizer(request: AdmissionRequest) -> str:
     group, resource = request.info.storage_key
     if (group, resource) == (GROUP, "clusters"):
         return UNJOIN_FINALIZER
-    if (group, resource) == ("", "namespaces") and request.key.name in PERMANENT_NAMESPACES:
+    if (group, resource) == core.NAMESPACE.group_plural and request.key.name in PERMANENT_NAMESPACES:
         return ""
     return SYNC_FINALIZER if placeable(group, resource) else ""

@@ -37,7 +37,7 @@ from hanse.kube.server.connections import ConnectionLimits
 from hanse.process.health import Health
 from hanse.process.settings import RELOAD_SECONDS, TlsFiles
 from hanse.process.telemetry import Telemetry, get_logger
-from hanse.rpc import RpcServer
+from hanse.rpc.server import RpcServer
 from hanse.security.auth import ADMINS
 from hanse.security.revocation import DenyList
 from hanse.security.rings import SECRETS, RingKeeper, observe_rings

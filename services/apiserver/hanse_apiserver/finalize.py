@@ -16,7 +16,7 @@ from hanse.control import Request, Result, WorkQueue
 from hanse.kube.engine.cache import ObjectCache
 from hanse.kube.engine.lifecycle import has_finished_deletion
 from hanse.kube.engine.served import ObjectChange, ServedObject
-from hanse.kube.model.objects import Object, mapping, sequence
+from hanse.kube.model.objects import Object, is_deleting, mapping, sequence
 from hanse.process.telemetry import get_logger
 from hanse.store import Compare, Delete, Op, Put
 from hanse.store.batch import BatchWriter
@@ -91,7 +91,7 @@ def waits_for_members(intent: Object | None) -> bool:
     if intent is None:
         return False
     metadata = mapping(intent, "metadata")
-    return bool(metadata.get("deletionTimestamp")) and SYNC_FINALIZER in sequence(metadata, "finalizers")
+    return is_deleting(intent) and SYNC_FINALIZER in sequence(metadata, "finalizers")
 
 
 def without_sync_finalizer(intent: Object) -> Object:

@@ -2,7 +2,7 @@
 
 Owns `Compilation`: it follows Services, their sync states and the clusters, and notes which Services are
 touched. One task compiles everything that is touched since its last turn and commits it, so a burst of
-changes is one transaction. A failed turn marks its Services again, loads the journal anew and retries;
+changes is one transaction. A failed turn marks its Services again, loads the journal again and retries;
 nothing is forgotten. `hanse_dns.journal` is next.
 """
 
@@ -14,10 +14,11 @@ from collections.abc import Iterable
 from hanse.boundary import Boundary
 from hanse.control.leading import lead
 from hanse.errors import HanseError, ResourceExhaustedError
+from hanse.kube.kinds.kubernetes import core
+from hanse.paths import parts_of, path_of
 from hanse.process.telemetry import get_logger, span_from_traceparent
 from hanse.store import Collection, Follower, Store, keys
 from hanse.store.election import Leadership
-from hanse.store.paths import parts_of, path_of
 from hanse_dns.compiler import ClusterView, CompiledRecord, Presence, compile_service
 from hanse_dns.journal import Journal
 from hanse_dns.settings import DnsSettings
@@ -26,8 +27,8 @@ from hanse_dns.sources import ServiceIntent, cluster_view, presence, service_int
 Service = tuple[str, str]
 """(namespace, name)"""
 
-SERVICES = keys.resource_prefix(resource="services")
-PRESENCES = keys.resource_prefix(resource="services", prefix=keys.SYNCSTATES)
+SERVICES = keys.resource_prefix(resource=core.SERVICE.plural)
+PRESENCES = keys.resource_prefix(resource=core.SERVICE.plural, prefix=keys.SYNCSTATES)
 _FULL_SECONDS = 1.0
 ELECTION = "dns"
 _log = get_logger(__name__)
@@ -91,7 +92,7 @@ class Compilation:
 
     def _unreadable(self, service: Service) -> bool:
         namespace, name = service
-        key = keys.ObjectKey("", "services", namespace, name)
+        key = keys.ObjectKey(*core.SERVICE.group_plural, namespace, name)
         if self._services.is_unknown(key.key()):
             return True
         lost = {keys.last_segment(cluster) for cluster in self._clusters.unknown()}
@@ -119,7 +120,7 @@ class Compilation:
 
     def _intent(self, service: Service) -> ServiceIntent | None:
         namespace, name = service
-        return self._services.get(keys.ObjectKey("", "services", namespace, name).key())
+        return self._services.get(keys.ObjectKey(*core.SERVICE.group_plural, namespace, name).key())
 
     def _service_changed(
         self, key: str, old: ServiceIntent | None, new: ServiceIntent | None, revision: int

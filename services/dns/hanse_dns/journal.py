@@ -17,6 +17,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from hanse.api.dns.v1 import record_set_pb2
 from hanse.boundary import Boundary
 from hanse.errors import ConflictError, InvalidArgumentError
+from hanse.kube.kinds.kubernetes import core
 from hanse.store import Compare, Delete, KeyValue, Op, Put, Store, keys
 from hanse.store.decoding import carry, decode
 from hanse_dns.compiler import CompiledRecord, Scope
@@ -52,9 +53,9 @@ def message(
         ],
         traceparent=traceparent,
     )
-    found.service.resource = "services"
+    found.service.resource = core.SERVICE.plural
     found.service.version = "v1"
-    found.service.kind = "Service"
+    found.service.kind = core.SERVICE.name
     found.service.namespace, found.service.name = service
     return found
 
@@ -124,7 +125,7 @@ class Journal:
                 keys.check(item.key)
                 found = stored_record(item)
                 service = (found.service.namespace, found.service.name)
-                keys.ObjectKey("", "services", *service).path()
+                keys.ObjectKey(*core.SERVICE.group_plural, *service).path()
             except (ValueError, InvalidArgumentError) as error:
                 # Of this name: it is written again when its Service is compiled.
                 self._boundary.failed(item.key, error)
@@ -152,7 +153,7 @@ class Journal:
         With `keep` no name is deleted of a Service that is to have names: it is not known where it may be.
 
         Raises ConflictError when leadership is over, UnavailableError when the store does not answer; the
-        journal must be loaded anew after either.
+        journal must be loaded again after either.
         """
         written = 0
         for batch in self._batches(wanted, ttl=ttl, traceparents=traceparents, keep=keep):

@@ -18,9 +18,9 @@ import dns.rdatatype
 
 from hanse.api.dns.v1 import dns_service_pb2, dns_service_pb2_grpc, record_set_pb2
 from hanse.errors import InvalidArgumentError, NotFoundError
-from hanse.rpc import Policy, group
 from hanse.rpc.filters import ListFilter
 from hanse.rpc.pagination import slice_page
+from hanse.rpc.policy import Policy, group
 from hanse.rpc.watch import CHANGE_KINDS
 from hanse.security.auth import VIEWERS
 from hanse.store.history.contract import watch

@@ -11,15 +11,14 @@ from dataclasses import dataclass
 
 import orjson
 
-from hanse.api.registry.v1 import cluster_pb2
 from hanse.api.syncer.v1 import sync_state_pb2
 from hanse.federation.clusters import is_reachable
+from hanse.federation.records import decode_cluster, decode_sync_state
 from hanse.federation.tracing import traceparent_of
 from hanse.kube.engine import unreadable
 from hanse.kube.model import untrusted
-from hanse.kube.model.objects import mapping
+from hanse.kube.model.objects import is_deleting, mapping
 from hanse.store import KeyValue, keys
-from hanse.store.decoding import decode
 from hanse_dns.compiler import ClusterView, Presence
 from hanse_dns.names import is_answer
 
@@ -38,12 +37,9 @@ class ServiceIntent:
 
 def cluster_view(kv: KeyValue) -> ClusterView:
     """A cluster as `registry` stores it. Raises ValueError."""
-    message = decode(cluster_pb2.Cluster, kv.value)
-    name = message.name.removeprefix("clusters/")
-    if keys.cluster(name) != kv.key:
-        raise ValueError(f"the stored cluster is {name!r}")
+    message = decode_cluster(kv)
     return ClusterView(
-        name=name,
+        name=keys.last_segment(kv.key),
         region=message.region,
         zones=tuple(message.zones),
         reachable=is_reachable(message),
@@ -57,7 +53,7 @@ def service_intent(kv: KeyValue) -> ServiceIntent:
         raise ValueError(why)
     metadata = stored["metadata"]
     return ServiceIntent(
-        named=mapping(stored, "spec").get("type") == "LoadBalancer" and "deletionTimestamp" not in metadata,
+        named=mapping(stored, "spec").get("type") == "LoadBalancer" and not is_deleting(stored),
         uid=metadata.get("uid", ""),
         traceparent=traceparent_of(stored),
     )
@@ -68,8 +64,7 @@ def presence(kv: KeyValue) -> Presence | None:
 
     What no DNS message can carry is no address, whatever the member says. Raises ValueError.
     """
-    keys.parse_sync_state(kv.key)
-    state = decode(sync_state_pb2.SyncState, kv.value)
+    state = decode_sync_state(kv)
     if state.phase in GONE:
         return None
     if why := untrusted.too_large(state.status):

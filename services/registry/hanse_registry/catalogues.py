@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from hanse.api.registry.v1.cluster_pb2 import ApiCatalogue
 from hanse.errors import DataLossError
+from hanse.federation.records import decode_catalogue
 from hanse.store import Store, keys
-from hanse.store.decoding import decode
 
 
 async def stored_catalogue(store: Store, cluster: str) -> ApiCatalogue | None:
@@ -20,7 +20,7 @@ async def stored_catalogue(store: Store, cluster: str) -> ApiCatalogue | None:
     if stored is None:
         return None
     try:
-        return decode(ApiCatalogue, stored.value)
+        return decode_catalogue(stored)
     except ValueError as error:
         raise DataLossError(
             f"what is stored of clusters/{cluster}/apiCatalogue cannot be read: {error}"

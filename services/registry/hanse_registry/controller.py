@@ -17,6 +17,7 @@ from hanse.api.type.v1 import condition_pb2
 from hanse.boundary import Boundary
 from hanse.control.leading import lead
 from hanse.errors import ConflictError, NotFoundError, UnavailableError
+from hanse.federation.records import decode_cluster
 from hanse.kube.client.access import ClusterAccess
 from hanse.kube.model.objects import Object
 from hanse.process.telemetry import get_logger
@@ -41,7 +42,7 @@ _CUSTOM_KINDS = f"{keys.SYNCSTATES}/apiextensions.k8s.io/customresourcedefinitio
 
 def stored_cluster(kv: KeyValue) -> cluster_pb2.Cluster:
     """A compiled cluster; its etag is the revision that wrote it. Raises ValueError."""
-    cluster = decode(cluster_pb2.Cluster, kv.value)
+    cluster = decode_cluster(kv)
     cluster.etag = str(kv.mod_revision)
     return cluster
 

@@ -20,13 +20,13 @@ from hanse.api.type.v1 import condition_pb2
 from hanse.boundary import Boundary
 from hanse.errors import ConflictError, HanseError, InvalidArgumentError, ResourceExhaustedError
 from hanse.kube.client.access import ClusterAccess
-from hanse.kube.model.objects import Object
+from hanse.kube.model.objects import Object, is_deleting
 from hanse.process.telemetry import get_logger
 from hanse.store import Compare, Delete, Op, Put, Store, is_too_large, keys
 from hanse.well_known import FORCE_UNJOIN
 from hanse_registry.catalogues import stored_catalogue
 from hanse_registry.intent import Intent, object_key
-from hanse_registry.member.health import Health, Outcome, Standing, after
+from hanse_registry.member.health import ClusterHealth, ProbeOutcome, Standing, after
 from hanse_registry.member.probe import MISBEHAVING, Inventory, MemberApi, outcome_of, probe, take_inventory
 from hanse_registry.membership import compile_cluster, standing_of
 from hanse_registry.remaining import held_by
@@ -65,9 +65,9 @@ class Keeper:
         self._connect = connect
         self._fence = fence
         self._stored = previous
-        self._health: Health = standing_of(previous)
+        self._health: ClusterHealth = standing_of(previous)
         self._inventory: Inventory | None = None
-        self._doubt: Outcome | None = None
+        self._doubt: ProbeOutcome | None = None
         """What the last inventory found that proves that the cluster is not to be trusted."""
         self._object: Object | None = None
         self._access: ClusterAccess | None = None
@@ -86,13 +86,13 @@ class Keeper:
         """Why the credential that is stored cannot be opened."""
         self._doubted = 0
         """Inventories in a row that found the cluster not to be trusted."""
-        self._reported: Outcome | None = None
+        self._reported: ProbeOutcome | None = None
 
     def report(self, condition: condition_pb2.Condition | None) -> None:
         """What the syncer says of how the cluster behaves; None if it says nothing."""
         reported = None
         if condition is not None:
-            reported = Outcome(condition.reason or MISBEHAVING, condition.message, Standing.MISBEHAVING)
+            reported = ProbeOutcome(condition.reason or MISBEHAVING, condition.message, Standing.MISBEHAVING)
         if reported != self._reported:
             self._reported = reported
             self._changed.set()
@@ -142,7 +142,7 @@ class Keeper:
                     except HanseError as error:
                         self._health = after(
                             self._health,
-                            Outcome(error.reason, error.message),
+                            ProbeOutcome(error.reason, error.message),
                             threshold=self._settings.failure_threshold,
                         )
                 if await self._attend(api):
@@ -157,7 +157,7 @@ class Keeper:
                 await self._record(self._object)  # what the user says does not wait for the probe
             tried, credential_hash = True, self._credential_hash
             if api is None:
-                self._health = Health(
+                self._health = ClusterHealth(
                     reason="CredentialLocked" if self._locked else "NoCredential",
                     message=self._locked or f"no credential is stored; join it with: hanse join {self._name}",
                 )
@@ -183,7 +183,7 @@ class Keeper:
                 self._tried_hash = credential_hash
             if self._object is not None:
                 await self._record(self._object)
-                if "deletionTimestamp" in self._object["metadata"]:
+                if is_deleting(self._object):
                     if await self._has_left():
                         await self._farewell()
                         return True
@@ -292,7 +292,7 @@ class Keeper:
 
     async def _pause(self) -> None:
         """Waits for the next turn, or for a reason to look earlier."""
-        leaving = self._object is not None and "deletionTimestamp" in self._object["metadata"]
+        leaving = self._object is not None and is_deleting(self._object)
         seconds = FAREWELL_INTERVAL if leaving else self._settings.probe_interval
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):

@@ -16,11 +16,13 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from hanse.api.registry.v1 import cluster_pb2
 from hanse.api.syncer.v1 import orphan_pb2
 from hanse.api.type.v1 import condition_pb2
+from hanse.federation.clusters import ready_condition
 from hanse.federation.tracing import served_annotations
-from hanse.kube.model.objects import Object, mapping, sequence
+from hanse.kube.model.objects import Object, is_deleting, mapping, sequence
+from hanse.kube.model.times import parse_time
 from hanse.kube.model.untrusted import mappings, text
 from hanse.store.decoding import carry
-from hanse_registry.member.health import Health, Standing
+from hanse_registry.member.health import ClusterHealth, Standing
 from hanse_registry.member.probe import Inventory
 
 EFFECTS = {"NoSchedule": cluster_pb2.NO_SCHEDULE, "NoExecute": cluster_pb2.NO_EXECUTE}
@@ -41,7 +43,7 @@ STATED = (
 def compile_cluster(
     stored: Object,
     *,
-    health: Health,
+    health: ClusterHealth,
     inventory: Inventory | None,
     previous: cluster_pb2.Cluster | None,
     credential_hash: str,
@@ -58,9 +60,9 @@ def compile_cluster(
     cluster = intended(stored)
     cluster.credential_hash = credential_hash
     add_inventory(cluster, inventory, previous)
-    leaving = "deletionTimestamp" in stored["metadata"]
+    leaving = is_deleting(stored)
     cluster.state = cluster_pb2.UNJOINING if leaving else STATES[health.standing]
-    cluster.conditions.append(ready_condition(health, previous, now))
+    cluster.conditions.append(condition_of_health(health, previous, now))
     if leaving and held_by:
         unjoined = condition_pb2.Condition(
             type="Unjoined", status=condition_pb2.FALSE, reason="ObjectsRemain", message=held_by
@@ -123,8 +125,8 @@ def add_inventory(
         cluster.cluster_id = previous.cluster_id
 
 
-def ready_condition(
-    health: Health, previous: cluster_pb2.Cluster | None, now: datetime
+def condition_of_health(
+    health: ClusterHealth, previous: cluster_pb2.Cluster | None, now: datetime
 ) -> condition_pb2.Condition:
     """The condition "Ready"; the time of its last transition stays until its status changes."""
     condition = condition_pb2.Condition(
@@ -173,16 +175,14 @@ def since(
     return condition
 
 
-def standing_of(cluster: cluster_pb2.Cluster | None) -> Health:
+def standing_of(cluster: cluster_pb2.Cluster | None) -> ClusterHealth:
     """The health that a stored cluster stands for, to go on from after a restart."""
-    if cluster is None:
-        return Health()
-    for condition in cluster.conditions:
-        if condition.type == "Ready":
-            ready = Standing.READY if condition.status == condition_pb2.TRUE else Standing.OFFLINE
-            standing = STANDINGS.get(cluster.state, ready)  # of one that leaves the state does not tell
-            return Health(standing, 0, condition.reason, condition.message)
-    return Health()
+    condition = ready_condition(cluster) if cluster is not None else None
+    if cluster is None or condition is None:
+        return ClusterHealth()
+    ready = Standing.READY if condition.status == condition_pb2.TRUE else Standing.OFFLINE
+    standing = STANDINGS.get(cluster.state, ready)  # of one that leaves the state does not tell
+    return ClusterHealth(standing, 0, condition.reason, condition.message)
 
 
 def taint(entry: dict[str, Any]) -> cluster_pb2.Taint:
@@ -198,6 +198,7 @@ def taint(entry: dict[str, Any]) -> cluster_pb2.Taint:
 
 def set_time(timestamp: Timestamp, value: Any) -> None:
     """Sets a timestamp from a Kubernetes time, if there is one that can be read."""
-    if isinstance(value, str) and value:
+    moment = parse_time(value)
+    if moment is not None:
         with contextlib.suppress(ValueError, OverflowError):
-            timestamp.FromDatetime(datetime.fromisoformat(value).astimezone(UTC))
+            timestamp.FromDatetime(moment.astimezone(UTC))

@@ -8,10 +8,11 @@ Next: `hanse_registry.keeper`, which asks once a second while a cluster leaves.
 
 from __future__ import annotations
 
-from hanse.api.scheduler.v1 import placement_pb2
 from hanse.api.syncer.v1 import sync_state_pb2 as sync
 from hanse.errors import HanseError
+from hanse.federation.confirmation import is_removed
 from hanse.federation.placements import is_named
+from hanse.federation.records import decode_placement
 from hanse.messages import word_of
 from hanse.store import Store, keys
 from hanse.store.decoding import decode
@@ -36,7 +37,7 @@ async def _placed_in(store: Store, cluster: str) -> str:
             except HanseError:
                 continue  # of no object
             try:
-                placement = decode(placement_pb2.Placement, item.value)
+                placement = decode_placement(item)
             except ValueError:
                 return f"{key}: its placement cannot be read, and it may name cluster {cluster}"
             if is_named(placement, cluster):
@@ -49,7 +50,7 @@ async def _placed_in(store: Store, cluster: str) -> str:
 async def _why_placed(store: Store, key: ObjectKey, cluster: str) -> str:
     found = await store.get(key.sync_state(cluster))
     state = _state(found.value) if found is not None else None
-    if state is not None and state.phase != sync.REMOVED:
+    if state is not None and not is_removed(state):
         return _words(key, state, cluster)
     return f"{key} in cluster {cluster}: its placement names it, and the scheduler has not let go"
 
@@ -68,7 +69,7 @@ async def _synced_to(store: Store, cluster: str) -> str:
         state = _state(found.value)
         if state is None:
             return f"{key} in cluster {cluster}: its sync state cannot be read"
-        if state.phase != sync.REMOVED:
+        if not is_removed(state):
             return _words(key, state, cluster)
     return ""
 

@@ -22,12 +22,13 @@ from hanse.errors import (
     HanseError,
     NotFoundError,
 )
-from hanse.federation.clusters import is_ready
+from hanse.federation.clusters import is_leaving, is_ready
+from hanse.kube.model.objects import is_deleting
 from hanse.kube.model.selectors import LabelSelector
-from hanse.rpc import Policy, group
 from hanse.rpc.filters import ListFilter
 from hanse.rpc.masks import apply_update
 from hanse.rpc.pagination import slice_page
+from hanse.rpc.policy import Policy, group
 from hanse.rpc.watch import CHANGE_KINDS
 from hanse.security.auth import VIEWERS
 from hanse.security.credentials import Sealer
@@ -61,7 +62,6 @@ NODES_TIMEOUT = 1.0
 """Seconds that it waits for region and zones of the nodes; they may be those that were set by hand."""
 SHOWN_RIGHTS = 12
 """How many missing rights an error names."""
-LEAVING = cluster_pb2.UNJOINING
 _SERVICE = "hanse.api.registry.v1.RegistryService"
 POLICY = Policy(
     {
@@ -109,7 +109,7 @@ class RegistryServicer(registry_service_pb2_grpc.RegistryServiceServicer):
                 f"`hanse credentials set {name}` changes how it is reached",
                 metadata=named(name),
             )
-        if existing is not None and "deletionTimestamp" in existing["metadata"]:
+        if existing is not None and is_deleting(existing):
             raise FailedPreconditionError(
                 f"cluster {name} is leaving the federation; join it when it has left", metadata=named(name)
             )
@@ -168,7 +168,7 @@ class RegistryServicer(registry_service_pb2_grpc.RegistryServiceServicer):
             await self._intents.patch(name, {"spec": {"server": access.server}})
         probed = await self._seen(
             name,
-            lambda seen: seen.credential_hash == stored and seen.state in (cluster_pb2.READY, LEAVING),
+            lambda seen: seen.credential_hash == stored and (is_ready(seen) or is_leaving(seen)),
             timeout=READY_TIMEOUT,
         )
         cluster.credential_hash = stored

@@ -14,23 +14,23 @@ from hanse_scheduler.placing.evaluator import Evaluator
 from hanse_scheduler.placing.events import COMPONENT
 from hanse_scheduler.service import POLICY, SchedulerServicer
 from hanse_scheduler.settings import SchedulerSettings
-from hanse_scheduler.state.world import World
+from hanse_scheduler.state.scheduler_state import SchedulerState
 
 
 async def serve(shell: ServiceShell[SchedulerSettings]) -> None:
     """Decide and serve until told to stop."""
     settings = shell.settings
     store = await shell.connect_store()
-    world = await shell.enter(World(store, clock=time.time))
+    state = await shell.enter(SchedulerState(store, clock=time.time))
     recorder = None
     if settings.apiserver_endpoint:
         send = event_sender(await shell.apiserver(), component=COMPONENT)
         recorder = EventRecorder(send, component=COMPONENT)
         shell.start(recorder.run(), name="events")
-    evaluator = Evaluator(store=store, world=world, rules=settings.rules, clock=time.time)
+    evaluator = Evaluator(store=store, state=state, rules=settings.rules, clock=time.time)
     scheduler = PlacementController(
         store=store,
-        world=world,
+        state=state,
         evaluator=evaluator,
         clock=time.time,
         identity=shell.identity,
@@ -38,11 +38,11 @@ async def serve(shell: ServiceShell[SchedulerSettings]) -> None:
         workers=settings.workers,
         recorder=recorder,
     )
-    metrics.observe(shell.telemetry.meter, world=world, scheduler=scheduler)
-    await world.follower.synced()
-    servicer = SchedulerServicer(store=store, world=world, evaluator=evaluator, scheduler=scheduler)
+    metrics.observe(shell.telemetry.meter, state=state, scheduler=scheduler)
+    await state.follower.synced()
+    servicer = SchedulerServicer(store=store, state=state, evaluator=evaluator, scheduler=scheduler)
     server = await shell.serve(add_SchedulerServiceServicer_to_server, servicer, policy=POLICY)
-    shell.start(world.follower.failed(), name="world")
+    shell.start(state.follower.failed(), name="state")
     shell.start(scheduler.run(), name="scheduler")
     await shell.until_stopped({"grpc": server.address})
 

@@ -25,7 +25,7 @@ from hanse.store.batch import BatchWriter
 from hanse.store.election import Leadership
 from hanse_scheduler.placing.evaluator import Evaluator
 from hanse_scheduler.placing.reconciler import PlacementReconciler
-from hanse_scheduler.state.world import World
+from hanse_scheduler.state.scheduler_state import SchedulerState
 
 ELECTION = "scheduler"
 _log = get_logger(__name__)
@@ -41,7 +41,7 @@ class PlacementController:
         self,
         *,
         store: Store,
-        world: World,
+        state: SchedulerState,
         evaluator: Evaluator,
         clock: Callable[[], float],
         identity: str,
@@ -51,7 +51,7 @@ class PlacementController:
     ) -> None:
         """`ttl` is the leader lease's, in seconds; `workers` how many objects are in work at once."""
         self._store = store
-        self._world = world
+        self._state = state
         self._evaluator = evaluator
         self._clock = clock
         self._identity = identity
@@ -91,7 +91,7 @@ class PlacementController:
 
     async def run(self) -> None:
         """Campaign and lead, again and again, until cancelled; then resign."""
-        await self._world.follower.synced()
+        await self._state.follower.synced()
         await lead(
             self._store,
             election=ELECTION,
@@ -104,7 +104,7 @@ class PlacementController:
         writer = BatchWriter(self._store, max_ops=100)
         reconciler = PlacementReconciler(
             writer=writer,
-            world=self._world,
+            state=self._state,
             leadership=leadership,
             evaluator=self._evaluator,
             clock=self._clock,
@@ -112,9 +112,9 @@ class PlacementController:
         )
         queue = WorkQueue("placements")
         controller = Controller("scheduler", reconciler, queue, workers=self._workers)
-        await self._world.follower.current()
-        self._world.on_dirty = lambda path, urgent: queue.add(path, urgent=urgent)
-        for path in self._world.paths():
+        await self._state.follower.current()
+        self._state.on_dirty = lambda path, urgent: queue.add(path, urgent=urgent)
+        for path in self._state.paths():
             queue.add(path)
         self._reconciler, self.queue = reconciler, queue
         self.leading.set()
@@ -124,6 +124,6 @@ class PlacementController:
         finally:
             self.leading.clear()
             self._reconciler, self.queue = None, None
-            self._world.on_dirty = None
+            self._state.on_dirty = None
             queue.clear()
             queue.close()

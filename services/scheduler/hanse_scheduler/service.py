@@ -19,22 +19,22 @@ from google.protobuf.message import DecodeError
 from hanse.api.scheduler.v1 import scheduler_service_pb2 as pb
 from hanse.api.scheduler.v1 import scheduler_service_pb2_grpc
 from hanse.api.scheduler.v1.placement_pb2 import Placement
-from hanse.api.type.v1.object_reference_pb2 import ObjectReference
 from hanse.errors import ConflictError, FailedPreconditionError, InvalidArgumentError, NotFoundError
 from hanse.federation.placements import is_placed_in
-from hanse.rpc import Policy
+from hanse.federation.references import key_of
 from hanse.rpc.filters import ListFilter
 from hanse.rpc.pagination import list_page, message_page
 from hanse.rpc.parents import parent_prefix
+from hanse.rpc.policy import Policy
 from hanse.rpc.watch import CHANGE_KINDS
 from hanse.store import KeyValue, Store
 from hanse.store.history.contract import watch
 from hanse.store.history.logged import CollectionHistory
-from hanse.store.keys import PLACEMENTS, ObjectKey
+from hanse.store.keys import PLACEMENTS
 from hanse_scheduler.decide.decision import PlacementDecision
 from hanse_scheduler.leading import PlacementController
 from hanse_scheduler.placing.evaluator import Evaluator
-from hanse_scheduler.state.world import World
+from hanse_scheduler.state.scheduler_state import SchedulerState
 
 _SERVICE = "hanse.api.scheduler.v1.SchedulerService"
 POLICY = Policy(
@@ -50,19 +50,19 @@ _ATTEMPTS = 5
 
 
 class SchedulerServicer(scheduler_service_pb2_grpc.SchedulerServiceServicer):
-    """Serves SchedulerService. Make it after the world's follower has synced."""
+    """Serves SchedulerService. Make it after the state's follower has synced."""
 
     def __init__(
-        self, *, store: Store, world: World, evaluator: Evaluator, scheduler: PlacementController
+        self, *, store: Store, state: SchedulerState, evaluator: Evaluator, scheduler: PlacementController
     ) -> None:
         self._store = store
-        self._world = world
+        self._state = state
         self._evaluator = evaluator
         self._scheduler = scheduler
-        self._history = CollectionHistory(world.placements, _with_revision)
+        self._history = CollectionHistory(state.placements, _with_revision)
 
     async def GetPlacement(self, request: pb.GetPlacementRequest, context: Any) -> Placement:
-        """One placement. Raises NotFoundError."""
+        """Return one placement. Raises NotFoundError."""
         path = _path(request.name)
         kv = await self._store.get(f"{PLACEMENTS}/{path}")
         if kv is None:
@@ -72,7 +72,7 @@ class SchedulerServicer(scheduler_service_pb2_grpc.SchedulerServiceServicer):
     async def ListPlacements(
         self, request: pb.ListPlacementsRequest, context: Any
     ) -> pb.ListPlacementsResponse:
-        """One page of placements."""
+        """Return one page of placements."""
         prefix = parent_prefix(request.parent, PLACEMENTS, depth=3)
         chosen_by = ListFilter.parse(request.filter, Placement.DESCRIPTOR)
         if not request.filter:
@@ -82,7 +82,7 @@ class SchedulerServicer(scheduler_service_pb2_grpc.SchedulerServiceServicer):
                 next_page_token=read.next_page_token,
                 revision=read.revision,
             )
-        revision = await self._world.follower.current()
+        revision = await self._state.follower.current()
         chosen = [
             (name, placement)
             for name, placement in self._presented()
@@ -103,10 +103,10 @@ class SchedulerServicer(scheduler_service_pb2_grpc.SchedulerServiceServicer):
     async def WatchPlacements(
         self, request: pb.WatchPlacementsRequest, context: Any
     ) -> AsyncIterator[pb.WatchPlacementsResponse]:
-        """The placements as they are, then every change."""
+        """Yield the placements as they are, then every change."""
         prefix = parent_prefix(request.parent, PLACEMENTS, depth=3)
         if not request.revision:
-            await self._world.follower.current()
+            await self._state.follower.current()
 
         def selected(name: str, _: Placement) -> bool:
             return name.startswith(prefix)
@@ -123,17 +123,17 @@ class SchedulerServicer(scheduler_service_pb2_grpc.SchedulerServiceServicer):
                 yield response
 
     def _presented(self) -> Iterator[tuple[str, Placement]]:
-        for name, found in self._world.placements.all_versioned():
+        for name, found in self._state.placements.all_versioned():
             yield name, _with_revision(found.value, found.mod_revision)
 
     async def ExplainPlacement(
         self, request: pb.ExplainPlacementRequest, context: Any
     ) -> pb.ExplainPlacementResponse:
-        """What would be decided now, and how."""
-        path = _path_of(request.object)
+        """Return what would be decided now, and how."""
+        path = key_of(request.object).path()
         for _ in range(_ATTEMPTS):
-            await self._world.follower.current()
-            if self._world.record(path) is None:
+            await self._state.follower.current()
+            if self._state.record(path) is None:
                 raise NotFoundError(
                     f"there is no object {path}, or its kind is never placed: name one that exists",
                     metadata={"object": path},
@@ -148,24 +148,24 @@ class SchedulerServicer(scheduler_service_pb2_grpc.SchedulerServiceServicer):
     async def PreviewPlacement(
         self, request: pb.PreviewPlacementRequest, context: Any
     ) -> pb.ExplainPlacementResponse:
-        """What would be decided for a manifest, and how."""
-        await self._world.follower.current()
+        """Return what would be decided for a manifest, and how."""
+        await self._state.follower.current()
         key, decision = await self._evaluator.preview(request.manifest)
         return self._explained(key.path(), decision)
 
     async def RebalancePlacement(self, request: pb.RebalancePlacementRequest, context: Any) -> Placement:
-        """Divides again, once."""
+        """Divide again, once."""
         path = _path(request.name)
         reconciler = self._scheduler.reconciler
-        await self._world.follower.current()
+        await self._state.follower.current()
         return await reconciler.change(path, rebalance=True)
 
     async def EvictPlacement(self, request: pb.EvictPlacementRequest, context: Any) -> Placement:
-        """Moves an object away from a cluster."""
+        """Move an object away from a cluster."""
         path = _path(request.name)
         reconciler = self._scheduler.reconciler
-        await self._world.follower.current()
-        stored = self._world.placement(path)
+        await self._state.follower.current()
+        stored = self._state.placement(path)
         if stored is None:
             raise _missing(request.name)
         if not is_placed_in(stored.value, request.cluster):
@@ -183,7 +183,7 @@ class SchedulerServicer(scheduler_service_pb2_grpc.SchedulerServiceServicer):
                 for step in decision.steps
             ],
         )
-        stored = self._world.placement(path)
+        stored = self._state.placement(path)
         if stored is not None:
             response.current.CopyFrom(_with_revision(stored.value, stored.revision))
         return response
@@ -216,15 +216,6 @@ def _path(name: str) -> str:
             metadata={"field": "name"},
         )
     return path
-
-
-def _path_of(reference: ObjectReference) -> str:
-    if not reference.resource or not reference.name:
-        raise InvalidArgumentError(
-            "object needs a resource (plural, such as deployments) and a name", metadata={"field": "object"}
-        )
-    key = ObjectKey(reference.group, reference.resource, reference.namespace, reference.name)
-    return key.path()
 
 
 def _missing(name: str) -> NotFoundError:

@@ -16,14 +16,14 @@ from hanse.store import BatchWriter
 from hanse.store.sealed import SealedStore
 from hanse_syncer.cluster.controller import ClusterController
 from hanse_syncer.cluster.dependencies import SyncerDependencies
-from hanse_syncer.decide.render import Renderer
-from hanse_syncer.orphans.janitor import Janitor
+from hanse_syncer.decide.render import ManifestRenderer
+from hanse_syncer.federation.state import FederationState
+from hanse_syncer.orphans.departed import DepartedClusterCollector
 from hanse_syncer.report.metrics import SyncerMetrics
-from hanse_syncer.report.state_table import SyncStateLoader
+from hanse_syncer.report.state_loader import SyncStateLoader
 from hanse_syncer.service import POLICY, SyncerServicer
 from hanse_syncer.settings import SyncerSettings
 from hanse_syncer.sharing import Sharing
-from hanse_syncer.world import World
 
 COMPONENT: Final = "hanse-syncer"
 QUIET_SECONDS: Final = 60.0
@@ -44,36 +44,38 @@ async def serve(shell: ServiceShell[SyncerSettings]) -> None:
     opened = SealedStore(store, ObjectSealer(secrets.ring))
     for ring in (credentials, secrets):
         await ring.prepare()
-    world = await shell.enter(World(opened))
-    renderer = Renderer()
+    federation = await shell.enter(FederationState(opened))
+    renderer = ManifestRenderer()
     controllers: dict[str, ClusterController] = {}
     secrets.follow_use(opened.in_use, lambda: len(opened.unreadable))
-    credentials.follow_use(world.keys_in_use, lambda: world.unreadable_credentials(sealer))
+    credentials.follow_use(federation.keys_in_use, lambda: federation.unreadable_credentials(sealer))
     sealer.ring.subscribe(lambda: _look_again(controllers))
     shell.follow_key_rings(credentials, secrets)
     servicer = SyncerServicer(
         store=store,
-        world=world,
+        federation=federation,
         renderer=renderer,
         sealer=sealer,
         controllers=controllers,
         timeout=settings.member_timeout,
     )
     server = await shell.serve(add_SyncerServiceServicer_to_server, servicer, policy=POLICY)
-    janitor = Janitor(store, world, identity=identity, lease_seconds=settings.lease_seconds)
+    collector = DepartedClusterCollector(
+        store, federation, identity=identity, lease_seconds=settings.lease_seconds
+    )
     metrics = SyncerMetrics(shell.telemetry.meter, controllers)
     shell.start(events.run(), name="events")
-    shell.start(janitor.run(), name="janitor")
-    shell.start(world.failed(), name="world")
+    shell.start(collector.run(), name="collector")
+    shell.start(federation.follower.failed(), name="follower")
     shell.ready({"grpc": server.address})
-    federation_id = await shell.unless_stopped(world.federation_id())
+    federation_id = await shell.unless_stopped(federation.federation_id())
     if federation_id is None:
         return
     renderer.federation_id = federation_id
     dependencies = SyncerDependencies(
         store=store,
         writer=BatchWriter(store, max_in_flight=4, spacing=0.0),
-        world=world,
+        federation=federation,
         sealer=sealer,
         federation_id=federation_id,
         renderer=renderer,

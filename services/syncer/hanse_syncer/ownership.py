@@ -27,13 +27,13 @@ def selector(federation_id: str) -> str:
 
 
 def owned(obj: Mapping[str, Any], federation_id: str) -> bool:
-    """Whether a member's object carries the federation's marks."""
+    """Return whether a member's object carries the federation's marks."""
     found = mapping(obj, "metadata", "labels")
     return found.get(FEDERATION_LABEL) == federation_id and found.get(MANAGED_BY_LABEL) == MANAGED_BY
 
 
 def is_copy(obj: Mapping[str, Any]) -> bool:
-    """Whether somebody else wrote our marks onto a member's object: its managed fields say who applied them.
+    """Return whether somebody else wrote our marks onto a member's object, as its managed fields say.
 
     People copy objects with their labels, and so do controllers. What has no managed fields, as after some
     ways of restoring it, is not known to be a copy.

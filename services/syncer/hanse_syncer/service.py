@@ -24,6 +24,8 @@ from hanse.api.syncer.v1 import syncer_service_pb2_grpc as rpc
 from hanse.api.syncer.v1.sync_state_pb2 import SyncState
 from hanse.api.type.v1.object_reference_pb2 import ObjectReference
 from hanse.errors import HanseError, InvalidArgumentError, NotFoundError
+from hanse.federation.references import key_of
+from hanse.paths import path_of
 from hanse.rpc.filters import ListFilter
 from hanse.rpc.pagination import (
     MAX_PAGE_BYTES,
@@ -41,15 +43,15 @@ from hanse.store import KeyValue, Store, keys
 from hanse.store.history.contract import watch
 from hanse.store.history.stored import StoreHistory
 from hanse.store.keys import ObjectKey
-from hanse.store.paths import path_of
 from hanse_syncer.cluster.controller import ClusterController
 from hanse_syncer.decide import drift, plan
-from hanse_syncer.decide.render import Manifest, Renderer
+from hanse_syncer.decide.render import Manifest, ManifestRenderer
+from hanse_syncer.federation.intent import Intent
+from hanse_syncer.federation.state import FederationState
 from hanse_syncer.member import connection
-from hanse_syncer.member.member import Target
+from hanse_syncer.member.client import MemberObject
 from hanse_syncer.orphans import operations as orphan_operations
 from hanse_syncer.orphans.operations import OrphanOperations
-from hanse_syncer.world import Intent, World
 
 _SERVICE: Final = "hanse.api.syncer.v1.SyncerService"
 POLICY: Final = Policy(
@@ -74,20 +76,20 @@ class SyncerServicer(rpc.SyncerServiceServicer):
         self,
         *,
         store: Store,
-        world: World,
-        renderer: Renderer,
+        federation: FederationState,
+        renderer: ManifestRenderer,
         sealer: Sealer,
         controllers: Mapping[str, ClusterController],
         timeout: float = 10.0,
     ) -> None:
         """`controllers` are those that run here now; `timeout` (seconds) is for one answer of a member."""
         self._store = store
-        self._world = world
+        self._federation = federation
         self._renderer = renderer
         self._sealer = sealer
         self._controllers = controllers
         self._timeout = timeout
-        self._orphans = OrphanOperations(store=store, world=world, sealer=sealer, timeout=timeout)
+        self._orphans = OrphanOperations(store=store, federation=federation, sealer=sealer, timeout=timeout)
 
     async def GetSyncState(
         self, request: pb.GetSyncStateRequest, context: grpc.aio.ServicerContext[Any, Any]
@@ -175,10 +177,10 @@ class SyncerServicer(rpc.SyncerServiceServicer):
         self, request: pb.ResyncRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> pb.ResyncResponse:
         if request.cluster and request.cluster not in self._controllers:
-            if self._world.cluster(request.cluster) is None:
+            if self._federation.cluster(request.cluster) is None:
                 raise _no_cluster(request.cluster)
             return pb.ResyncResponse(queued=0)
-        paths = [_key(request.object).path()] if request.HasField("object") else None
+        paths = [key_of(request.object).path()] if request.HasField("object") else None
         chosen = [request.cluster] if request.cluster else list(self._controllers)
         return pb.ResyncResponse(queued=sum(self._controllers[name].resync(paths) for name in chosen))
 
@@ -216,8 +218,8 @@ class SyncerServicer(rpc.SyncerServiceServicer):
     def _placed(
         self, reference: ObjectReference, cluster: str
     ) -> tuple[ObjectKey, Intent, list[ClusterPlacement]]:
-        key = _key(reference)
-        intent, placement = self._world.intent(key.path()), self._world.placement(key.path())
+        key = key_of(reference)
+        intent, placement = self._federation.intent(key.path()), self._federation.placement(key.path())
         if intent is None:
             raise NotFoundError(
                 f"the federation has no {key}", reason="OBJECT_NOT_FOUND", metadata={"object": key.path()}
@@ -230,7 +232,7 @@ class SyncerServicer(rpc.SyncerServiceServicer):
             return key, intent, entries
         chosen = [entry for entry in entries if entry.cluster == cluster]
         if not chosen:
-            if self._world.cluster(cluster) is None:
+            if self._federation.cluster(cluster) is None:
                 raise _no_cluster(cluster)
             raise NotFoundError(
                 f"{key} is not placed in cluster {cluster}",
@@ -249,7 +251,7 @@ class SyncerServicer(rpc.SyncerServiceServicer):
         )
 
     def _api_version(self, key: ObjectKey, intent: Intent, cluster: str) -> str:
-        catalogue = self._world.catalogue(cluster)
+        catalogue = self._federation.catalogue(cluster)
         resources = catalogue.resources if catalogue is not None else ()
         served = [r for r in resources if (r.group, r.resource) == (key.group, key.resource)]
         return plan.choose_version(served, intent.api_version)
@@ -272,16 +274,16 @@ class SyncerServicer(rpc.SyncerServiceServicer):
         return pb.ClusterDiff(cluster=cluster, in_sync=not operations, patch=orjson.dumps(operations))
 
     async def _live(self, key: ObjectKey, manifest: Manifest, cluster: str) -> dict[str, Any] | None:
-        sealed = self._world.credential(cluster)
+        sealed = self._federation.credential(cluster)
         if sealed is None:
             raise NotFoundError(f"there is no credential of cluster {cluster}", reason="NO_CREDENTIAL")
         await self._sealer.fetch([sealed])
         client = connection.client(
-            connection.access(cluster, sealed, self._sealer, known_id=self._world.cluster_id(cluster)),
+            connection.access(cluster, sealed, self._sealer, known_id=self._federation.cluster_id(cluster)),
             timeout=self._timeout,
             connections=1,
         )
-        target = Target(key, manifest.api_version, kind=manifest.kind)
+        target = MemberObject(key, manifest.api_version, kind=manifest.kind)
         async with asyncio.timeout(self._timeout), client:
             try:
                 return await client.get(target.resource, key.name, namespace=key.namespace)
@@ -333,17 +335,6 @@ def _prefix(parent: str) -> str:
     """Return the start of the keys below a parent. Raises InvalidArgumentError."""
     prefix = parent_prefix(parent, _PREFIX.rstrip("/"), depth=4)
     return f"{keys.SYNCSTATES}/{prefix.removeprefix(_PREFIX)}"
-
-
-def _key(reference: ObjectReference) -> ObjectKey:
-    if not reference.resource or not reference.name:
-        raise InvalidArgumentError(
-            "object.resource and object.name are required, such as deployments and web",
-            metadata={"field": "object"},
-        )
-    key = ObjectKey(reference.group, reference.resource, reference.namespace, reference.name)
-    key.path()
-    return key
 
 
 def _no_cluster(cluster: str) -> NotFoundError:

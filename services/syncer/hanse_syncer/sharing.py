@@ -17,11 +17,10 @@ from hanse.control.leading import lead
 from hanse.control.ring import HashRing
 from hanse.errors import HanseError
 from hanse.process.telemetry import get_logger
-from hanse.store import Collection, Follower, Leadership, LeaseHandle, Store, keys
-from hanse.store.decoding import leased
+from hanse.store import Leadership, LeaseHandle, Store, keys
 from hanse_syncer.cluster.controller import ClusterController
 from hanse_syncer.cluster.dependencies import SyncerDependencies
-from hanse_syncer.world import World
+from hanse_syncer.federation.state import FederationState
 
 _log = get_logger(__name__)
 SERVICE: Final = "syncer"
@@ -49,21 +48,18 @@ class Sharing:
         self.controllers: dict[str, ClusterController] = {} if controllers is None else controllers
         self._dependencies = dependencies
         self._store: Store = dependencies.store
-        self._world: World = dependencies.world
+        self._federation: FederationState = dependencies.federation
         self._lease_seconds = lease_seconds
-        self._members = Collection(f"{keys.MEMBERS}/{SERVICE}/", leased)
-        self._follower = Follower(dependencies.store, self._members)
+        self._members = dependencies.federation.syncers
         self._changed = asyncio.Event()
         self._held: dict[str, tuple[asyncio.Event, asyncio.Task[None]]] = {}
 
     async def run(self, stop: asyncio.Event) -> None:
         """Share until `stop` is set; then give everything up in order."""
         self._members.subscribe(lambda *_: self._changed.set())
-        self._world.watch_clusters(self._changed.set)
-        async with self._follower, asyncio.TaskGroup() as group:
-            await self._follower.synced()
+        self._federation.watch_clusters(self._changed.set)
+        async with asyncio.TaskGroup() as group:
             registering = group.create_task(self._register(), name="register syncer")
-            watching = group.create_task(self._follower.failed(), name="watch syncers")
             while not stop.is_set():
                 self._changed.clear()
                 self._rearrange(group)
@@ -81,7 +77,6 @@ class Sharing:
             if self._held:
                 await asyncio.wait([task for _, task in self._held.values()])
             registering.cancel()
-            watching.cancel()
 
     def ring(self) -> HashRing:
         """Return the ring of the live syncers."""
@@ -89,7 +84,7 @@ class Sharing:
 
     def _rearrange(self, group: asyncio.TaskGroup) -> None:
         """Start what became ours, stop what is no longer."""
-        mine = self.ring().share(self.identity, self._world.cluster_names())
+        mine = self.ring().share(self.identity, self._federation.cluster_names())
         for cluster, (stopped, task) in list(self._held.items()):
             if cluster not in mine:
                 stopped.set()

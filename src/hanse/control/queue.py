@@ -118,7 +118,7 @@ class WorkQueue:
         return delay
 
     def forget(self, key: str) -> None:
-        """The key succeeded: start its backoff anew, and drop a retry that still waits."""
+        """The key succeeded: reset its backoff, and drop a retry that still waits."""
         self._failures.pop(key, None)
         delay = self._delayed.get(key)
         if delay is not None and delay.retry:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from hanse.kube.kinds.kubernetes import apps, core, extensions, networking, scheduling, security, storage
 from hanse.kube.model.objects import (
     Object,
     annotations_of,
@@ -46,37 +47,39 @@ _GROUPS: Final = frozenset(
 
 _RESOURCES: Final = frozenset(
     {
-        ("", "bindings"),
+        core.BINDING.group_plural,
         ("", "componentstatuses"),
-        ("", "events"),
-        ("", "nodes"),
-        ("apps", "controllerrevisions"),
-        ("certificates.k8s.io", "podcertificaterequests"),
-        ("networking.k8s.io", "ipaddresses"),
-        ("resource.k8s.io", "resourceslices"),
-        ("storage.k8s.io", "csinodes"),
-        ("storage.k8s.io", "csistoragecapacities"),
-        ("storage.k8s.io", "volumeattachments"),
+        core.EVENT.group_plural,
+        core.NODE.group_plural,
+        apps.CONTROLLER_REVISION.group_plural,
+        security.POD_CERTIFICATE_REQUEST.group_plural,
+        networking.IP_ADDRESS.group_plural,
+        scheduling.RESOURCE_SLICE.group_plural,
+        storage.CSI_NODE.group_plural,
+        storage.CSI_STORAGE_CAPACITY.group_plural,
+        storage.VOLUME_ATTACHMENT.group_plural,
     }
 )
 """Resources of other groups of which the same is true."""
 
 _IN_EACH_NAMESPACE: Final = frozenset(
-    {("", "configmaps", "kube-root-ca.crt"), ("", "serviceaccounts", "default")}
+    {(*core.CONFIG_MAP.group_plural, "kube-root-ca.crt"), (*core.SERVICE_ACCOUNT.group_plural, "default")}
 )
 """What each namespace of each cluster has by itself."""
 
-_KUBERNETES: Final = frozenset({("", "services"), ("", "endpoints"), ("discovery.k8s.io", "endpointslices")})
+_KUBERNETES: Final = frozenset(
+    {core.SERVICE.group_plural, core.ENDPOINTS.group_plural, networking.ENDPOINT_SLICE.group_plural}
+)
 """Resources of which each cluster has `kubernetes` in `default`: the way to its API server."""
 
 _RBAC: Final = "rbac.authorization.k8s.io"
 _FLOWS: Final = "flowcontrol.apiserver.k8s.io"
 _BOOTSTRAP: Final = frozenset(
     {
-        *((_RBAC, "clusterroles", name) for name in ("admin", "cluster-admin", "edit", "view")),
-        (_RBAC, "clusterrolebindings", "cluster-admin"),
+        *((*security.CLUSTER_ROLE.group_plural, name) for name in ("admin", "cluster-admin", "edit", "view")),
+        (*security.CLUSTER_ROLE_BINDING.group_plural, "cluster-admin"),
         *(
-            (_FLOWS, "flowschemas", name)
+            (*scheduling.FLOW_SCHEMA.group_plural, name)
             for name in (
                 "catch-all", "endpoint-controller", "exempt", "global-default", "kube-controller-manager",
                 "kube-scheduler", "kube-system-service-accounts", "probes", "service-accounts",
@@ -84,21 +87,21 @@ _BOOTSTRAP: Final = frozenset(
             )
         ),
         *(
-            (_FLOWS, "prioritylevelconfigurations", name)
+            (*scheduling.PRIORITY_LEVEL_CONFIGURATION.group_plural, name)
             for name in (
                 "catch-all", "exempt", "global-default", "leader-election", "node-high", "system",
                 "workload-high", "workload-low",
             )
         ),
-        ("networking.k8s.io", "servicecidrs", "kubernetes"),
+        (*networking.SERVICE_CIDR.group_plural, "kubernetes"),
     }
 )  # fmt: skip
 """What an API server makes when it starts, and makes again."""
 
 _BOOTSTRAP_PREFIXES: Final = (
     ((_RBAC, ""), "system:"),
-    (("scheduling.k8s.io", "priorityclasses"), "system-"),
-    (("certificates.k8s.io", "clustertrustbundles"), "kubernetes.io:"),
+    (scheduling.PRIORITY_CLASS.group_plural, "system-"),
+    (security.CLUSTER_TRUST_BUNDLE.group_plural, "kubernetes.io:"),
 )
 """A resource (all of the group if empty), and the beginning of names that Kubernetes keeps for itself."""
 
@@ -112,15 +115,15 @@ _KEPT_BY_API_SERVER: Final = {
 """Annotations of what an API server brings back to what it was."""
 
 _LABELS: Final = (
-    (("", "endpoints"), "endpoints.kubernetes.io/managed-by", ("endpoint-controller",)),
+    (core.ENDPOINTS.group_plural, "endpoints.kubernetes.io/managed-by", ("endpoint-controller",)),
     (
-        ("discovery.k8s.io", "endpointslices"),
+        networking.ENDPOINT_SLICE.group_plural,
         "endpointslice.kubernetes.io/managed-by",
         ("endpointslice-controller.k8s.io", "endpointslicemirroring-controller.k8s.io"),
     ),
     ((_RBAC, ""), "kubernetes.io/bootstrapping", ("rbac-defaults",)),
     (
-        ("apiregistration.k8s.io", "apiservices"),
+        extensions.API_SERVICE.group_plural,
         "kube-aggregator.kubernetes.io/automanaged",
         ("onstart", "true"),
     ),
@@ -130,10 +133,10 @@ _LABELS: Final = (
 _MARKED_GROUPS: Final = frozenset({"apiregistration.k8s.io", "certificates.k8s.io", _FLOWS, _RBAC})
 _MARKED: Final = frozenset(
     {
-        ("", "endpoints"),
-        ("", "persistentvolumes"),
-        ("", "pods"),
-        ("discovery.k8s.io", "endpointslices"),
+        core.ENDPOINTS.group_plural,
+        core.PERSISTENT_VOLUME.group_plural,
+        core.POD.group_plural,
+        networking.ENDPOINT_SLICE.group_plural,
     }
 )
 """Where what is made by clusters is told by what it carries; of Secrets, where no name does, by the type."""
@@ -172,7 +175,7 @@ def by_name(group: str, resource: str, *, namespace: str, name: str) -> str:
 
     `group` is "" for core, `namespace` "" for cluster scope.
     """
-    if (group, resource) == ("", "namespaces"):
+    if (group, resource) == core.NAMESPACE.group_plural:
         return f"every cluster has a namespace {name} of its own" if is_system_namespace(name) else ""
     if group in _GROUPS or (group, resource) in _RESOURCES:
         return f"only the cluster itself makes {resource}"
@@ -208,7 +211,7 @@ def _is(group: str, resource: str, which: tuple[str, str]) -> bool:
 def _owned(obj: Object, *, controlled: bool) -> str:
     for owner in sequence(mapping(obj, "metadata"), "ownerReferences"):
         kind, name = child(owner, "kind"), child(owner, "name")
-        if kind == "Node" and child(owner, "apiVersion") == "v1":
+        if kind == core.NODE.name and child(owner, "apiVersion") == "v1":
             return f"it is of the node {name}"
         if controlled and child(owner, "controller"):
             return f"a controller makes it for the {kind} {name}"
@@ -223,16 +226,16 @@ def _carried(group: str, resource: str, obj: Object) -> str:
     for annotation, value in _KEPT_BY_API_SERVER.items():
         if group in (_RBAC, _FLOWS) and annotations.get(annotation) == value:
             return f"its API server keeps it as it is ({annotation})"
-    if (group, resource) == ("", "endpoints") and _TRIGGER in annotations:
+    if (group, resource) == core.ENDPOINTS.group_plural and _TRIGGER in annotations:
         return f"the cluster itself made it ({_TRIGGER})"
-    if (group, resource) == ("", "persistentvolumes") and annotations.get(_PROVISIONED):
+    if (group, resource) == core.PERSISTENT_VOLUME.group_plural and annotations.get(_PROVISIONED):
         return f"a provisioner of the cluster made it ({_PROVISIONED})"
-    if (group, resource) == ("", "secrets"):
+    if (group, resource) == core.SECRET.group_plural:
         return _token(obj, annotations)
-    if (group, resource) == ("apiregistration.k8s.io", "apiservices"):
+    if (group, resource) == extensions.API_SERVICE.group_plural:
         spec = obj.get("spec")
         return "the API server itself serves it" if isinstance(spec, dict) and not spec.get("service") else ""
-    if (group, resource) == ("certificates.k8s.io", "certificatesigningrequests"):
+    if (group, resource) == security.CERTIFICATE_SIGNING_REQUEST.group_plural:
         signer = child(obj, "spec", "signerName")
         return f"a node asks for it ({signer})" if str(signer) in _KUBELET_SIGNERS else ""
     return ""

@@ -27,6 +27,11 @@ _CONCLUSIVE: Final = frozenset(registry.ClusterState.values()) - {registry.UNJOI
 """States that tell whether the cluster answers."""
 
 
+def ready_condition(cluster: Cluster) -> condition.Condition | None:
+    """Return what the registry says of the cluster's last probes; None if it says nothing."""
+    return next((each for each in cluster.conditions if each.type == "Ready"), None)
+
+
 def is_ready(cluster: Cluster) -> bool:
     """Return whether new objects may be placed in the cluster."""
     return cluster.state == registry.READY
@@ -36,7 +41,8 @@ def is_reachable(cluster: Cluster) -> bool:
     """Return whether the cluster answers, so that what is known of it is current."""
     if cluster.state in _CONCLUSIVE:
         return is_ready(cluster)
-    return any(each.type == "Ready" and each.status == condition.TRUE for each in cluster.conditions)
+    ready = ready_condition(cluster)
+    return ready is not None and ready.status == condition.TRUE
 
 
 def is_leaving(cluster: Cluster) -> bool:

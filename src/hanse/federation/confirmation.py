@@ -20,6 +20,7 @@ from dataclasses import dataclass
 
 from hanse.api.syncer.v1 import sync_state_pb2 as sync
 from hanse.api.syncer.v1.sync_state_pb2 import SyncState
+from hanse.federation.references import is_same_object
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +35,14 @@ class Confirmation:
     placement_revision: int
 
 
+def is_removed(state: SyncState) -> bool:
+    """Return whether nothing of the object was left in the cluster when the syncer looked last."""
+    return state.phase == sync.REMOVED
+
+
 def confirmation_of(state: SyncState) -> Confirmation | None:
     """Return what the sync state confirms; None if it confirms nothing. Equal uids are one string."""
-    if state.phase != sync.REMOVED:
+    if not is_removed(state):
         return None
     return Confirmation(sys.intern(state.object.uid), state.placement_revision)
 
@@ -49,4 +55,4 @@ def is_confirmed(confirmation: Confirmation | None, *, uid: str, after_revision:
     """
     if confirmation is None or confirmation.placement_revision <= after_revision:
         return False
-    return not uid or confirmation.uid in ("", uid)
+    return is_same_object(uid, confirmation.uid)

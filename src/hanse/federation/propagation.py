@@ -2,12 +2,13 @@
 
 What configures the federation itself goes nowhere, unless a policy selects it; and what belongs to clusters
 themselves (`hanse.federation.belongings`) goes nowhere in any case. Whoever must know whether an object can
-be in members asks here. Pure functions. Next: the scheduler, which places what propagates.
+be in members asks here. Pure functions. Next: `hanse_scheduler.decide.decision`, which places it.
 """
 
 from __future__ import annotations
 
 from hanse.federation import belongings
+from hanse.kube.kinds.kubernetes import apps, core, networking, scheduling, storage
 from hanse.kube.model.objects import Object
 from hanse.well_known import OWN_GROUPS
 
@@ -30,21 +31,21 @@ _GROUPS = OWN_GROUPS | frozenset(
 
 _RESOURCES = frozenset(
     {
-        ("", "bindings"),
+        core.BINDING.group_plural,
         ("", "componentstatuses"),
-        ("", "endpoints"),
-        ("", "events"),
-        ("", "nodes"),
-        ("", "persistentvolumes"),
-        ("", "pods"),
-        ("apps", "controllerrevisions"),
-        ("networking.k8s.io", "ipaddresses"),
-        ("networking.k8s.io", "servicecidrs"),
-        ("resource.k8s.io", "devicetaintrules"),
-        ("resource.k8s.io", "resourceslices"),
-        ("storage.k8s.io", "csinodes"),
-        ("storage.k8s.io", "csistoragecapacities"),
-        ("storage.k8s.io", "volumeattachments"),
+        core.ENDPOINTS.group_plural,
+        core.EVENT.group_plural,
+        core.NODE.group_plural,
+        core.PERSISTENT_VOLUME.group_plural,
+        core.POD.group_plural,
+        apps.CONTROLLER_REVISION.group_plural,
+        networking.IP_ADDRESS.group_plural,
+        networking.SERVICE_CIDR.group_plural,
+        scheduling.DEVICE_TAINT_RULE.group_plural,
+        scheduling.RESOURCE_SLICE.group_plural,
+        storage.CSI_NODE.group_plural,
+        storage.CSI_STORAGE_CAPACITY.group_plural,
+        storage.VOLUME_ATTACHMENT.group_plural,
     }
 )
 """Resources that do not propagate though others of their group do."""
@@ -57,7 +58,7 @@ _NEVER_GROUPS = OWN_GROUPS | frozenset(
         "events.k8s.io",
     }
 )
-_NEVER_RESOURCES = frozenset({("", "bindings"), ("", "componentstatuses"), ("", "events")})
+_NEVER_RESOURCES = frozenset({core.BINDING.group_plural, ("", "componentstatuses"), core.EVENT.group_plural})
 """What speaks of the federation itself, or of one moment in one cluster: no policy sends it anywhere."""
 
 

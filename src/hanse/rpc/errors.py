@@ -74,7 +74,7 @@ def from_status(status: status_pb2.Status) -> HanseError:
 def from_rpc_error(error: grpc.RpcError) -> HanseError:
     """Return the HanseError for an error that a gRPC call raised.
 
-    `hanse.rpc.RpcChannel` raises HanseError by itself; this is for other channels.
+    `hanse.rpc.channel.RpcChannel` raises HanseError by itself; this is for other channels.
     """
     if not isinstance(error, grpc.aio.AioRpcError):
         return InternalError(f"unexpected RPC error: {error}")

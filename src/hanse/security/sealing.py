@@ -29,6 +29,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from hanse.errors import ConfigError, DataLossError
+from hanse.paths import CORE, resource_path
 from hanse.security.envelope import MAGIC, is_sealed, outline, outline_end
 from hanse.security.keyring import Key, KeyName, KeyRing, decode_name, read_ring
 from hanse.well_known import OWN_GROUPS
@@ -68,7 +69,7 @@ def check_kinds(kinds: Iterable[str]) -> None:
     for kind in kinds:
         _, _, group = kind.partition(".")
         known = bool(group) or kind in _CORE
-        if not known or not _KIND.fullmatch(kind) or kind in _NOT_SEALED or group in ("core", *OWN_GROUPS):
+        if not known or not _KIND.fullmatch(kind) or kind in _NOT_SEALED or group in (CORE, *OWN_GROUPS):
             raise ConfigError(
                 f"setting sealed_kinds has {kind!r}: name kinds as secrets or widgets.example.org, and none "
                 "of which other services need more than the metadata",
@@ -147,7 +148,7 @@ def sealed_with(value: bytes) -> KeyName | None:
 
 def _prefix(kind: str) -> str:
     resource, _, group = kind.partition(".")
-    return f"objects/{group or 'core'}/{resource}/"
+    return f"objects/{resource_path(group, resource)}/"
 
 
 def _head(value: bytes) -> tuple[KeyName, int] | None:

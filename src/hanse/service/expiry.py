@@ -12,22 +12,13 @@ Next: `hanse.service.runtime`, which observes every service's.
 from __future__ import annotations
 
 import dataclasses
-import ssl
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from opentelemetry.metrics import CallbackOptions, Meter, Observation
 
 from hanse.process.settings import ServiceSettings
-from hanse.security.subject import subject_of_der
-
-_BEGIN, _END = "-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----"
-
-
-def ends_of(pem: str) -> list[float]:
-    """Return when the certificates of a PEM file end, in seconds since the epoch. Raises ValueError."""
-    blocks = [f"{_BEGIN}{part.partition(_END)[0]}{_END}\n" for part in pem.split(_BEGIN)[1:]]
-    return [subject_of_der(ssl.PEM_cert_to_DER_cert(block))[2] for block in blocks]
+from hanse.security.lifetimes import ends_of
 
 
 def certificate_files(settings: ServiceSettings) -> dict[str, Path]:

@@ -33,8 +33,9 @@ from hanse.errors import ConfigError
 from hanse.process.health import Health
 from hanse.process.settings import ServiceSettings
 from hanse.process.telemetry import Telemetry
-from hanse.rpc import RpcChannel, RpcServer
+from hanse.rpc.channel import RpcChannel
 from hanse.rpc.policy import Policy
+from hanse.rpc.server import RpcServer
 from hanse.security.revocation import DenyList
 from hanse.security.rings import RingKeeper, observe_rings
 from hanse.service.runtime import Runtime, run

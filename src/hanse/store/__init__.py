@@ -23,7 +23,6 @@ from hanse.store.election import Election, Leadership
 from hanse.store.etcd.store import EtcdStore
 from hanse.store.follow import Collection, Follower, Versioned
 from hanse.store.memory import MemoryStore
-from hanse.store.mirror import Entry, Mirror
 from hanse.store.types import (
     MAX_REQUEST_BYTES,
     MAX_TXN_OPS,
@@ -52,7 +51,6 @@ __all__ = [
     "Compare",
     "Delete",
     "Election",
-    "Entry",
     "EtcdStore",
     "Event",
     "Follower",
@@ -61,7 +59,6 @@ __all__ = [
     "Leadership",
     "LeaseHandle",
     "MemoryStore",
-    "Mirror",
     "Op",
     "Put",
     "RangeResult",

@@ -2,8 +2,8 @@
 
 Owns `decode`, `leased` and `carry`. An empty value is a valid encoding of any message with nothing set, and
 nobody stores one: taken for a placement it would say "nowhere". What a newer release has stored in fields
-that this one does not know is kept through each write. Pure. Next: `hanse.store.mirror`, whose decoders call
-this.
+that this one does not know is kept through each write. Pure. Next: `hanse.store.follow.collection`, whose
+decoders call this.
 """
 
 from __future__ import annotations

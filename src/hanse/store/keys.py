@@ -26,6 +26,7 @@ from dataclasses import dataclass
 from typing import Final, Self
 
 from hanse.errors import InvalidArgumentError
+from hanse.paths import CLUSTER_SCOPE, CORE, parse_group, parse_namespace
 
 OBJECTS: Final = "objects"
 CLUSTERS: Final = "clusters"
@@ -40,13 +41,6 @@ ELECTIONS: Final = "elections"
 MEMBERS: Final = "members"
 FEDERATION: Final = "federation"
 """The key of the federation itself: its name, id and DNS suffix."""
-
-CORE: Final = "core"
-"""How the empty API group is written in a key."""
-
-CLUSTER_SCOPE: Final = "_"
-"""How no namespace is written in a key."""
-
 
 MAX_SEGMENT: Final = 512
 """Characters of one segment: twice what a name may have in Kubernetes, for names that have no bound there."""
@@ -236,16 +230,6 @@ def member(service: str, identity: str) -> str:
 def last_segment(key: str) -> str:
     """Return what is after the last slash: the name in every key of one name."""
     return key.rpartition("/")[2]
-
-
-def parse_group(segment_: str) -> str:
-    """Return the API group that a segment of a key names, "" for core."""
-    return "" if segment_ == CORE else segment_
-
-
-def parse_namespace(segment_: str) -> str:
-    """Return the namespace that a segment of a key names, "" for cluster scope."""
-    return "" if segment_ == CLUSTER_SCOPE else segment_
 
 
 def _not_a(key: str, form: str) -> InvalidArgumentError:

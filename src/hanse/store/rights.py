@@ -80,16 +80,9 @@ RIGHTS: Final[Mapping[str, Rights]] = MappingProxyType(
             reads=(_REVISION, _CLUSTERS, _STATE, Span(keys.election("scheduler"))),
             writes=(_under(keys.PLACEMENTS), Span(keys.election("scheduler"))),
         ),
+        # Its one watch over clusters, objects and placements passes elections and members: no secrets.
         "syncer": Rights(
-            reads=(
-                _REVISION,
-                _CLUSTERS,
-                _CREDENTIALS,
-                _FEDERATION,
-                _STATE,
-                Span(f"{keys.ELECTIONS}/syncer-"),
-                _under(keys.MEMBERS, "syncer"),
-            ),
+            reads=(_REVISION, Span(f"{keys.CATALOGUES}/", f"{keys.SYNCSTATES}/")),
             writes=(
                 _under(keys.SYNCSTATES),
                 _under(keys.MEMBER_REPORTS),

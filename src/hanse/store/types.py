@@ -6,7 +6,7 @@ orders everything. All values are frozen and may be shared between tasks; a `Sto
 event loop, by any number of tasks at once.
 
 Next: `hanse.store.keys` for what is kept where, `hanse.store.etcd.store` and `hanse.store.memory` for the two
-stores, `hanse.store.mirror` for what controllers read from.
+stores, `hanse.store.follow` for what controllers read from.
 """
 
 from __future__ import annotations

@@ -19,9 +19,9 @@ from hanse_apiserver.rpc import objects as rpc_objects
 from hanse_cli import manifests
 from hanse_registry.member.credentials import read_kubeconfig
 from hanse_scheduler.decide.overrides import Overriding
+from hanse_scheduler.decide.policies import compile_override, compile_placement
 from hanse_scheduler.decide.preferences import parse_preferences
 from hanse_scheduler.decide.selector import parse_cluster_selector
-from hanse_scheduler.state.policies import compile_override, compile_placement
 from hanse_syncer.decide.render import render
 
 from hanse.api.scheduler.v1.placement_pb2 import ClusterPlacement

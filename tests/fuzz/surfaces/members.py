@@ -18,7 +18,7 @@ from random import Random
 from typing import Any
 
 from hanse_registry.member.probe import probe, take_inventory
-from hanse_syncer.member.verdicts import MemberVerdict, verdict_of
+from hanse_syncer.decide.verdicts import MemberVerdict, verdict_of
 
 from hanse.errors import HanseError, NotFoundError
 from hanse.kube.client.access import ClusterAccess

@@ -34,6 +34,7 @@ from hanse.kube.client.bounds import (
 from hanse.kube.client.pace import Bucket, Pace
 from hanse.kube.client.requests import GroupVersionResource
 from tests.kube.client.test_http import Handler, Scripted, head_of, ok
+from tests.support import objects
 from tests.support.object_client import ObjectClient
 
 MIB = 1024 * 1024
@@ -78,8 +79,7 @@ TYPE = "Content-Type: application/json"
 
 def config_map(name: str, **more: Any) -> dict[str, Any]:
     """Return a ConfigMap as a server has it."""
-    metadata = {"name": name, "namespace": "default", "uid": "u", "resourceVersion": "1"}
-    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, **more}
+    return {**objects.config_map(name, namespace="default", uid="u", resourceVersion="1"), **more}
 
 
 CHUNKS = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hanse.errors import HanseError
+from hanse.kube.client.answer import WrongAnswerError
 from hanse.kube.client.bounds import CATALOGUE_RESOURCES, MisbehavingMemberError
 from hanse.kube.client.discovery import KIND, GroupVersion, ServedApis, read_discovery
-from hanse.kube.client.expect import WrongAnswerError
 from hanse.kube.kinds.catalogue import Catalogue
 from hanse.kube.kinds.strategies.kubernetes import kubernetes
 from hanse.kube.wire import discovery

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from hanse.errors import CompactedError, HanseError, InternalError, NotFoundError
 from hanse.kube.client.access import ClusterAccess
+from hanse.kube.client.answer import IdentityMismatchError, WrongAnswerError, verified
 from hanse.kube.client.expect import (
     DISCOVERY,
     GROUPS,
@@ -24,10 +25,7 @@ from hanse.kube.client.expect import (
     AList,
     AnObject,
     Expected,
-    IdentityMismatchError,
-    WrongAnswerError,
     resource_list,
-    verified,
 )
 from hanse.kube.client.requests import GroupVersionResource
 from tests.support.object_client import ObjectClient

@@ -16,6 +16,8 @@ from hanse.kube.merge.fieldsets import contains
 from hanse.kube.merge.managed import decode, update_managed_fields, with_managed
 from hanse.kube.merge.schema import Schema, SchemaSet
 from hanse.kube.model.objects import Object
+from tests.support import objects
+from tests.support.objects import pod
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 LATER = NOW + timedelta(minutes=1)
@@ -35,21 +37,8 @@ POD = schema("", "v1", "Pod")
 
 
 def config_map(data: dict[str, Any] | None = None, **metadata: Any) -> Object:
-    """A ConfigMap; `data` None leaves the field out."""
-    out: Object = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c", **metadata}}
-    if data is not None:
-        out["data"] = data
-    return out
-
-
-def pod(*containers: dict[str, Any], **spec: Any) -> Object:
-    """A Pod with these containers."""
-    return {
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": {"name": "p"},
-        "spec": {"containers": list(containers), **spec},
-    }
+    """A ConfigMap; `data` None omits the field."""
+    return objects.config_map("c", data=data, **metadata)
 
 
 def apply(

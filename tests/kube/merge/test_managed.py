@@ -18,6 +18,7 @@ from hanse.kube.merge.managed import (
 )
 from hanse.kube.merge.schema import Schema, SchemaSet
 from hanse.kube.model.objects import Object
+from tests.support import objects
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
@@ -35,7 +36,7 @@ DEPLOYMENT = schema("apps", "v1", "Deployment")
 
 def config_map(**data: str) -> Object:
     """A ConfigMap with data."""
-    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c"}, "data": data}
+    return objects.config_map("c", data=data)
 
 
 def store(

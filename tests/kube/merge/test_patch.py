@@ -14,6 +14,7 @@ from hanse.kube.merge.patch import UnsupportedPatchError, json_patch, merge_patc
 from hanse.kube.merge.schema import Schema, SchemaSet
 from hanse.kube.model.objects import Object
 from tests.kube.merge.differences import merge_difference, strategic_difference
+from tests.support import objects
 
 
 def schema(group: str, version: str, kind: str) -> Schema:
@@ -29,10 +30,7 @@ DEPLOYMENT = schema("apps", "v1", "Deployment")
 
 def pod(*names: str, **spec: Any) -> Object:
     """A Pod with containers of these names."""
-    return {
-        "metadata": {"name": "p"},
-        "spec": {"containers": [{"name": n, "image": n} for n in names], **spec},
-    }
+    return objects.pod(*(objects.container(name, name) for name in names), **spec)
 
 
 def names(obj: Object) -> list[str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from hanse.errors import InvalidArgumentError, NotFoundError, UnimplementedError
-from hanse.kube.client.expect import WrongAnswerError
+from hanse.kube.client.answer import WrongAnswerError
 from hanse.kube.client.requests import GroupVersionResource
 from hanse.kube.model.objects import Object
 from hanse.store import Event, MemoryStore

@@ -319,7 +319,7 @@ async def test_watches_end_when_the_server_stops(memory: MemoryStore, tmp_path: 
 async def test_a_version_that_the_store_has_not_reached_is_too_large(
     world: World, monkeypatch: pytest.MonkeyPatch, query: str
 ) -> None:
-    """As after a restore of etcd: client-go lists anew by this very cause, instead of waiting until the
+    """As after a restore of etcd: client-go lists again by this very cause, instead of waiting until the
     version is reached by other writes and missing those."""
     monkeypatch.setattr(read, "CATCH_UP_SECONDS", 0.05)
     async with world.client() as client:

@@ -1,4 +1,4 @@
-"""What is served after history was lost and the cache listed anew: as if nothing had been missed."""
+"""What is served after history was lost and the cache listed again: as if nothing had been missed."""
 
 from __future__ import annotations
 

@@ -27,6 +27,7 @@ from hanse.kube.server.auth import CertificateAuthenticator, UnionAuthenticator
 from hanse.kube.server.connections import ConnectionLimits
 from hanse.security.pki import CertificateAuthority
 from hanse.store import Store
+from tests.support import objects
 from tests.support.access import AllowListed, FixedTokens
 from tests.support.object_client import ObjectClient
 from tests.support.programs import Ran, run_program
@@ -160,28 +161,16 @@ class Kubectl:
 
 def config_map(name: str, *, namespace: str = "default", **data: str) -> Object:
     """A ConfigMap as a user writes it."""
-    return {
-        "apiVersion": "v1",
-        "kind": "ConfigMap",
-        "metadata": {"name": name, "namespace": namespace},
-        "data": data,
-    }
+    return objects.config_map(name, namespace=namespace, data=data)
 
 
 def deployment(name: str = "web", *, namespace: str = "default", replicas: int = 2) -> Object:
     """A Deployment as a user writes it."""
-    labels = {"app": name}
-    container = {"name": "web", "image": "nginx:1"}
-    return {
-        "apiVersion": "apps/v1",
-        "kind": "Deployment",
-        "metadata": {"name": name, "namespace": namespace, "labels": labels},
-        "spec": {
-            "replicas": replicas,
-            "selector": {"matchLabels": labels},
-            "template": {"metadata": {"labels": labels}, "spec": {"containers": [container]}},
-        },
-    }
+    image = objects.container(image="nginx:1")
+    labels = {"labels": {"app": name}}
+    return objects.deployment(
+        name, namespace=namespace, replicas=replicas, containers=(image,), metadata=labels
+    )
 
 
 def widget_crd(**version: Any) -> Object:

@@ -6,6 +6,7 @@ import copy
 from typing import Any
 
 from hanse.kube.model.objects import Object
+from tests.support import objects
 
 CONTAINER: Object = {
     "name": "c",
@@ -55,23 +56,13 @@ def workload(kind: str, **spec: Any) -> Object:
 
 
 def config_map(name: str, data: Any = None, **metadata: Any) -> Object:
-    """A ConfigMap; `data` None leaves the field out."""
-    obj: Object = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, **metadata}}
-    return obj if data is None else {**obj, "data": data}
+    """A ConfigMap; `data` None omits the field, anything but a map is sent as it is."""
+    return {**objects.config_map(name, **metadata), **({} if data is None else {"data": data})}
 
 
 def deployment(*containers: Object, name: str = "q", **spec: Any) -> Object:
     """A small Deployment."""
-    return {
-        "apiVersion": "apps/v1",
-        "kind": "Deployment",
-        "metadata": {"name": name},
-        "spec": {
-            "selector": {"matchLabels": {"app": "a"}},
-            "template": {"metadata": {"labels": {"app": "a"}}, "spec": {"containers": list(containers)}},
-            **spec,
-        },
-    }
+    return objects.deployment(name, app="a", replicas=None, containers=containers, **spec)
 
 
 def container(name: str, **fields: Any) -> Object:

@@ -1,4 +1,4 @@
-"""The keys, certificates and client files of one cluster, made anew for every run.
+"""The keys, certificates and client files of one cluster, made again for every run.
 
 Pure but for writing files. A cluster trusts its own authority only, so that a mixed-up kubeconfig fails as
 it would between real clusters. The next module is `clusters`.

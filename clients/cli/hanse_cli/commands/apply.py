@@ -34,7 +34,7 @@ from hanse_cli import manifests
 from hanse_cli.commands.objects import object_table
 from hanse_cli.failures import Failures
 from hanse_cli.output import Printer
-from hanse_cli.resources import Resources, Target, targets
+from hanse_cli.resources import NamedResource, Resources, targets
 from hanse_cli.session import Seconds, output_option, with_client
 
 _PAGE = 500
@@ -68,7 +68,7 @@ async def apply_command(
     for number, manifest in enumerate(read, start=1):
         with failures.of(manifests.title(manifest)):
             resource = await kinds.of(manifest)
-            target = Target(resource, manifest["metadata"]["name"])
+            target = NamedResource(resource, manifest["metadata"]["name"])
             done = await _apply_one(
                 client, target, _in_namespace(manifest, target, namespace), force=force, dry_run=dry_run
             )
@@ -105,14 +105,14 @@ class _Kinds:
                 self._resources = await Resources.load(self._client)
 
 
-def _in_namespace(manifest: manifests.Manifest, target: Target, namespace: str) -> manifests.Manifest:
+def _in_namespace(manifest: manifests.Manifest, target: NamedResource, namespace: str) -> manifests.Manifest:
     if not target.resource.namespaced or manifest["metadata"].get("namespace"):
         return manifest
     return {**manifest, "metadata": {**manifest["metadata"], "namespace": namespace}}
 
 
 async def _apply_one(
-    client: HanseClient, target: Target, manifest: manifests.Manifest, *, force: bool, dry_run: bool
+    client: HanseClient, target: NamedResource, manifest: manifests.Manifest, *, force: bool, dry_run: bool
 ) -> str:
     name = object_name(target.reference(manifest["metadata"].get("namespace", "")))
     try:
@@ -173,18 +173,18 @@ async def get_command(
 ) -> None:
     """Show objects of the federation, with the status of all members merged in."""
     resources = await Resources.load(client)
-    wanted: list[tuple[Target, str]]
+    wanted: list[tuple[NamedResource, str]]
     if files:
         wanted = [
             (
-                Target(resources.of_manifest(each), each["metadata"]["name"]),
+                NamedResource(resources.of_manifest(each), each["metadata"]["name"]),
                 each["metadata"].get("namespace", namespace),
             )
             for each in manifests.read(files)
         ]
     else:
         wanted = [(target, "" if everywhere else namespace) for target in targets(what, resources)]
-    found: list[tuple[Target, list[dict[str, Any]]]] = []
+    found: list[tuple[NamedResource, list[dict[str, Any]]]] = []
     for target, place in wanted:
         objects = await _fetch(client, target, place, selector=selector, field_selector=field_selector)
         if found and found[-1][0].resource == target.resource:
@@ -196,7 +196,7 @@ async def get_command(
 
 
 async def _fetch(
-    client: HanseClient, target: Target, namespace: str, *, selector: str, field_selector: str
+    client: HanseClient, target: NamedResource, namespace: str, *, selector: str, field_selector: str
 ) -> list[dict[str, Any]]:
     if target.name:
         if target.resource.namespaced and not namespace:
@@ -227,14 +227,18 @@ async def _fetch(
 
 
 def _show(
-    found: list[tuple[Target, list[dict[str, Any]]]], *, output: str, single: bool, with_namespace: bool
+    found: list[tuple[NamedResource, list[dict[str, Any]]]],
+    *,
+    output: str,
+    single: bool,
+    with_namespace: bool,
 ) -> None:
     printer = Printer(output)
     everything = [each for _, objects in found for each in objects]
     if output == "name":
         for target, objects in found:
             for each in objects:
-                click.echo(Target(target.resource, each["metadata"]["name"]).title)
+                click.echo(NamedResource(target.resource, each["metadata"]["name"]).title)
     elif output != "table":
         listed = {"apiVersion": "v1", "kind": "List", "items": everything}
         printer.document(everything[0] if single else listed)
@@ -275,18 +279,18 @@ async def delete_command(
     """Delete objects from the federation and, unless they are orphaned, from its members."""
     resources = await Resources.load(client)
     failures = Failures()
-    wanted: list[tuple[Target, str]] = []
+    wanted: list[tuple[NamedResource, str]] = []
     if files:
         for manifest in reversed(manifests.read(files)):
             with failures.of(manifests.title(manifest)):
-                target = Target(resources.of_manifest(manifest), manifest["metadata"]["name"])
+                target = NamedResource(resources.of_manifest(manifest), manifest["metadata"]["name"])
                 wanted.append((target, manifest["metadata"].get("namespace", namespace)))
     else:
         wanted = [(target, namespace) for target in targets(what, resources)]
         if any(not target.name for target, _ in wanted):
             raise click.UsageError("say which: give a name after the resource")
     propagation = DeletePropagation.Value(cascade.upper())
-    names: list[tuple[Target, str]] = []
+    names: list[tuple[NamedResource, str]] = []
     for number, (target, place) in enumerate(wanted, start=1):
         with failures.of(target.title):
             name = object_name(target.reference(place))
@@ -309,7 +313,7 @@ async def delete_command(
     return failures.status
 
 
-async def _gone(client: HanseClient, target: Target, name: str, *, deadline: float) -> None:
+async def _gone(client: HanseClient, target: NamedResource, name: str, *, deadline: float) -> None:
     """Wait until the object is gone. Raises DeadlineError that says how to find out what it waits for."""
     while True:
         try:

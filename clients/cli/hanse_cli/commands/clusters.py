@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 import click
@@ -36,6 +37,9 @@ _REPLACE_SECONDS = 60.0
 """Deadline of a call that looks at a whole cluster, asks about rights and waits for a probe."""
 _POLL = 0.1
 FILE = click.Path(path_type=Path, dir_okay=False)
+short_lived_option = click.option(
+    "--short-lived", is_flag=True, help="Take a credential from a plugin or provider though it ends soon."
+)
 HEADER = ["NAME", "STATE", "REGION", "ZONES", "VERSION", "NODES", "CPU", "MEMORY", "AGE", "WHY"]
 
 
@@ -116,12 +120,21 @@ async def clusters_command(client: HanseClient, *, selector: str, output: str) -
     printer.table(HEADER, [cluster_row(cluster) for cluster in clusters])
 
 
+def document_of(path: Path, context: str, *, short_lived: bool) -> bytes:
+    """Return the kubeconfig that reaches one cluster; say on stderr what there is to say of it."""
+    found = kubeconfig.reduced(path, context, now=datetime.now(UTC), short_lived=short_lived)
+    if found.warning:
+        click.echo(plain(f"hanse: {found.warning}"), err=True)
+    return found.document
+
+
 @click.command("join")
 @click.argument("name")
 @click.option(
     "--cluster-kubeconfig", "path", required=True, metavar="FILE", type=FILE, help="How to reach the cluster."
 )
 @click.option("--cluster-context", "context", default="", help="Context there. [default: its current one]")
+@short_lived_option
 @click.option("-l", "--label", "labels", multiple=True, metavar="KEY=VALUE", help="Label of the cluster.")
 @click.option("--dry-run", is_flag=True, help="Check everything, change nothing.")
 @click.option("--wait-timeout", type=Seconds(min=0), default=30.0, show_default=True, metavar="SECONDS")
@@ -132,6 +145,7 @@ async def join_command(
     name: str,
     path: Path,
     context: str,
+    short_lived: bool,
     labels: Sequence[str],
     dry_run: bool,
     wait_timeout: float,
@@ -140,7 +154,7 @@ async def join_command(
     await join(
         client,
         name=name,
-        document=kubeconfig.reduced(path, context),
+        document=document_of(path, context, short_lived=short_lived),
         labels=_labels(labels),
         dry_run=dry_run,
         wait_timeout=wait_timeout,
@@ -210,19 +224,26 @@ def credentials_group() -> None:
     "--cluster-kubeconfig", "path", required=True, metavar="FILE", type=FILE, help="How to reach the cluster."
 )
 @click.option("--cluster-context", "context", default="", help="Context there. [default: its current one]")
+@short_lived_option
 @click.option("--dry-run", is_flag=True, help="Check everything, change nothing.")
 @click.option("--wait-timeout", type=Seconds(min=0), default=30.0, show_default=True, metavar="SECONDS")
 @with_client
 async def set_credential_command(
-    client: HanseClient, *, name: str, path: Path, context: str, dry_run: bool, wait_timeout: float
+    client: HanseClient,
+    *,
+    name: str,
+    path: Path,
+    context: str,
+    short_lived: bool,
+    dry_run: bool,
+    wait_timeout: float,
 ) -> None:
     """Reach the cluster NAME by another token, certificate or address from now on.
 
     It is tried first: nothing is changed unless it reaches the same cluster and may do what is done there.
     """
-    request = ReplaceCredentialRequest(
-        name=cluster_name(name), kubeconfig=kubeconfig.reduced(path, context), validate_only=dry_run
-    )
+    document = document_of(path, context, short_lived=short_lived)
+    request = ReplaceCredentialRequest(name=cluster_name(name), kubeconfig=document, validate_only=dry_run)
     cluster = await client.registry.ReplaceCredential(request, timeout=_REPLACE_SECONDS)
     if dry_run:
         click.echo(f"cluster {name} can be reached that way (dry run)")

@@ -36,10 +36,10 @@ from hanse_cli import exits
 from hanse_cli.commands.clusters import answers
 from hanse_cli.commands.names import list_record_sets, list_zones
 from hanse_cli.commands.objects import get
-from hanse_cli.commands.page import PLACED, Page, compile_page
+from hanse_cli.commands.page import PLACED, ExplainPage, compile_page
 from hanse_cli.output import Printer
 from hanse_cli.plain import plain_all
-from hanse_cli.resources import Resources, Target, targets
+from hanse_cli.resources import NamedResource, Resources, targets
 from hanse_cli.session import output_option, with_client
 
 NO_TERMINAL_WIDTH = 200
@@ -67,7 +67,7 @@ async def explain_command(
             Printer(output).document(page.document())
 
 
-async def explain(client: HanseClient, target: Target, namespace: str) -> Page:
+async def explain(client: HanseClient, target: NamedResource, namespace: str) -> ExplainPage:
     """Ask the services about one object and merge what they say. Raises HanseError."""
     reference = target.reference(namespace)
     stored = await client.federation.GetObject(GetObjectRequest(name=object_name(reference)))
@@ -94,7 +94,7 @@ async def explain(client: HanseClient, target: Target, namespace: str) -> Page:
 
 
 async def _explanation(
-    client: HanseClient, target: Target, reference: ObjectReference
+    client: HanseClient, target: NamedResource, reference: ObjectReference
 ) -> ExplainPlacementResponse:
     """What the scheduler says of an object that exists."""
     try:
@@ -118,7 +118,7 @@ async def _offline(client: HanseClient) -> frozenset[str]:
     )
 
 
-def _may_have_placement(target: Target) -> bool:
+def _may_have_placement(target: NamedResource) -> bool:
     """A policy can place what does not propagate by default, but never the federation's own kinds."""
     return target.resource.group not in OWN_GROUPS
 
@@ -135,7 +135,7 @@ async def _states(client: HanseClient, parent: str) -> list[SyncState]:
 
 
 async def _records(
-    client: HanseClient, target: Target, manifest: Mapping[str, Any], namespace: str
+    client: HanseClient, target: NamedResource, manifest: Mapping[str, Any], namespace: str
 ) -> list[RecordSet]:
     """The names of the object: a Service's own, or those of the Services that select its pods.
 
@@ -156,7 +156,7 @@ async def _records(
 
 
 async def _services_of(
-    client: HanseClient, target: Target, manifest: Mapping[str, Any], namespace: str
+    client: HanseClient, target: NamedResource, manifest: Mapping[str, Any], namespace: str
 ) -> list[str]:
     if (target.resource.group, target.resource.resource) == ("", "services"):
         return [target.name]
@@ -180,7 +180,7 @@ def _console() -> Console:
     return console if console.is_terminal else Console(highlight=False, width=NO_TERMINAL_WIDTH)
 
 
-def show(console: Console, page: Page, *, steps: bool) -> None:
+def show(console: Console, page: ExplainPage, *, steps: bool) -> None:
     """Write the page for a person."""
     page = plain_all(page)
     console.print(f"[bold]{escape(page.object)}[/]  generation {page.generation}, by {escape(page.policy)}")

@@ -28,6 +28,7 @@ from hanse.api.syncer.v1.syncer_service_pb2 import (
 )
 from hanse.api.type.v1.object_reference_pb2 import ObjectReference
 from hanse.errors import AlreadyExistsError, InvalidArgumentError, NotFoundError
+from hanse.paths import path_to
 from hanse.well_known import CLI_FIELD_MANAGER, CLUSTER_LABEL, CLUSTER_SELECTOR
 from hanse_cli.output import Printer, since, to_document
 from hanse_cli.plain import argument, plain
@@ -152,7 +153,7 @@ def orphan_name(cluster: str, what: str, namespace: str) -> str:
     resource, _, group = kind.partition(".")
     if not separator or not resource or not name or "/" in name:
         raise InvalidArgumentError(f"{what!r} must be RESOURCE[.GROUP]/NAME, such as deployments.apps/web")
-    return f"orphans/{group or 'core'}/{resource}/{namespace or '_'}/{name}/{cluster}"
+    return f"orphans/{path_to(group=group, resource=resource, namespace=namespace, name=name)}/{cluster}"
 
 
 def _row(orphan: Orphan) -> list[str]:

@@ -1,7 +1,7 @@
 """The page that explains one object: why each cluster has what it has, and what waits for what.
 
-Owns the merge of what three services say into one value, `Page`. It decides nothing: reasons are those of
-the services, in their words.
+Owns the merge of what three services say into one value, `ExplainPage`. It decides nothing: reasons are those
+of the services, in their words.
 
 Pure functions.
 
@@ -60,7 +60,7 @@ class NameRow:
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class ExplainPage:
     """All that is known about why an object is where it is."""
 
     object: str
@@ -87,7 +87,7 @@ def compile_page(
     states: Sequence[SyncState],
     records: Sequence[RecordSet],
     offline: Collection[str] = (),
-) -> Page:
+) -> ExplainPage:
     """Merge what the services say about one object.
 
     `manifest` is the federated object, `offline` the clusters that cannot be reached at present.
@@ -111,7 +111,7 @@ def compile_page(
         for each in placement.releasing
     ]
     rows += [ClusterRow(each.cluster, REFUSED, _why(each.reason, each.message)) for each in placement.refused]
-    return Page(
+    return ExplainPage(
         object=title,
         generation=generation,
         policy=placement.policy or "default rules",

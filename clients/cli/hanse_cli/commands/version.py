@@ -18,7 +18,7 @@ from hanse.api.federation.v1.federation_service_pb2 import GetFederationRequest
 from hanse.errors import HanseError
 from hanse.process import skew
 from hanse_cli import exits
-from hanse_cli.session import Session, run
+from hanse_cli.session import GlobalOptions, run
 
 _HEALTH = "/grpc.health.v1.Health/Check"
 _UNTOLD = "an earlier release, which does not tell"
@@ -34,7 +34,7 @@ def version_command(only_client: bool) -> None:
     click.echo(f"client: {__version__}")
     if only_client:
         return
-    session = click.get_current_context().find_object(Session) or Session()
+    session = click.get_current_context().find_object(GlobalOptions) or GlobalOptions()
     try:
         federation, releases = run(session, _federation)
     except HanseError as error:

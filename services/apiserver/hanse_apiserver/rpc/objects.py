@@ -18,7 +18,8 @@ from hanse.federation.propagation import propagates
 from hanse.kube.kinds.catalogue import Catalogue
 from hanse.kube.kinds.resource_info import ResourceInfo
 from hanse.kube.model.objects import Object, gvk_of, mapping, name_of, namespace_of
-from hanse.store.keys import CORE, OBJECTS, ObjectKey, parse_group, parse_namespace
+from hanse.paths import CORE, parse_group, parse_namespace
+from hanse.store.keys import OBJECTS, ObjectKey
 
 
 def parse_name(name: str) -> ObjectKey:

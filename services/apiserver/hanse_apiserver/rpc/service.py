@@ -28,11 +28,13 @@ from hanse.kube.model.identity import Attributes, User
 from hanse.kube.model.objects import mapping
 from hanse.kube.model.selectors import LabelSelector
 from hanse.kube.server.auth import Authorizer
-from hanse.rpc import Policy, current_identity, group, service
+from hanse.rpc.interceptor import current_identity
 from hanse.rpc.pagination import message_page, slice_page
+from hanse.rpc.policy import Policy, group, service
 from hanse.rpc.watch import CHANGE_KINDS
 from hanse.store.history.contract import WatchMessage, watch
 from hanse.store.keys import ObjectKey
+from hanse.well_known import CLI_FIELD_MANAGER
 from hanse_apiserver.access import user_of
 from hanse_apiserver.rpc import objects as rpc_objects
 
@@ -197,7 +199,7 @@ class FederationService(FederationServiceServicer):
         user = await self._allow("patch", info, namespace=key.namespace, name=key.name)
         options = WriteOptions(
             user=user,
-            field_manager=request.field_manager or user.name or "hanse-cli",
+            field_manager=request.field_manager or user.name or CLI_FIELD_MANAGER,
             dry_run=request.validate_only,
             field_validation="Strict",
             force=request.force,

@@ -9,6 +9,7 @@ from google.protobuf.descriptor import EnumDescriptor
 
 from hanse.api.registry.v1 import cluster_pb2 as registry
 from hanse.api.type.v1 import condition_pb2
+from hanse.federation.clusters import is_reachable
 from hanse.kube.model.objects import Object, mapping
 from hanse_apiserver.views.protojson import time_of, words
 
@@ -64,10 +65,9 @@ def _condition(condition: condition_pb2.Condition) -> Object:
 
 
 def _ready(cluster: registry.Cluster) -> Object:
-    ready = {registry.READY: "True", registry.OFFLINE: "False"}.get(cluster.state, "Unknown")
     return {
         "type": "Ready",
-        "status": ready,
+        "status": "True" if is_reachable(cluster) else "Unknown",
         "reason": _word(registry.ClusterState.DESCRIPTOR, cluster.state),
     }
 

@@ -50,7 +50,7 @@ def _name(key: ObjectKey) -> str:
 
 
 def placement_object(served: ObjectKey, key: ObjectKey, placement: Placement) -> Object:
-    """Return a placement as an object. Its age does not begin anew when a decision is made again."""
+    """Return a placement as an object. Its age does not start over when a decision is made again."""
     created = time_of(placement.create_time) or time_of(placement.update_time)
     body = to_object(placement)
     return _object(served, key, body, uid=placement.object.uid, created=created)

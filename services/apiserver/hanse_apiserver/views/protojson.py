@@ -19,6 +19,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from hanse.kube.model import untrusted
 from hanse.kube.model.objects import Object
+from hanse.kube.model.times import format_time
 
 _BYTES = FieldDescriptor.TYPE_BYTES
 _LAST_SECOND = 253402300799  # 9999-12-31T23:59:59Z, the last that RFC 3339 can write
@@ -33,7 +34,7 @@ def time_of(stamp: Timestamp) -> str:
     """Return a time as Kubernetes writes it; "" for one that is not set."""
     if not 0 < stamp.seconds <= _LAST_SECOND:
         return ""
-    return datetime.fromtimestamp(stamp.seconds, tz=UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return format_time(datetime.fromtimestamp(stamp.seconds, tz=UTC))
 
 
 def to_object(message: Message) -> Object:

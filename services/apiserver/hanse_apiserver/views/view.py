@@ -23,11 +23,11 @@ from hanse.api.syncer.v1.sync_state_pb2 import SyncState
 from hanse.boundary import Boundary
 from hanse.errors import HanseError
 from hanse.federation.clusters import is_reachable
+from hanse.federation.records import decode_cluster
 from hanse.kube.engine.hooks import Deferred
 from hanse.kube.kinds.catalogue import Catalogue
 from hanse.kube.model.objects import Object
 from hanse.store import Event
-from hanse.store.decoding import decode
 from hanse.store.keys import CLUSTERS, PLACEMENTS, SYNCSTATES, ObjectKey, parse_cluster, parse_sync_state
 from hanse.well_known import GROUP, SYNC_FINALIZER, UNJOIN_FINALIZER
 from hanse_apiserver.aggregate import Decision, Member, aggregate
@@ -66,7 +66,7 @@ class FederationView:
         return ("status.clusters",)
 
     def reset(self) -> None:
-        """Forget everything; all is given anew."""
+        """Forget everything; all is given again."""
         self._parts.clear()
         self._derived.clear()
         self._clusters.clear()
@@ -215,7 +215,7 @@ class FederationView:
         if event.kind == "delete":
             self._clusters.pop(name, None)
         else:
-            self._clusters[name] = decode(registry.Cluster, event.kv.value)
+            self._clusters[name] = decode_cluster(event.kv)
         touched = [ObjectKey(GROUP, "clusters", "", name)]
         if self.is_reachable(name) != reachable:
             touched += [

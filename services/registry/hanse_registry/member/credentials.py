@@ -6,23 +6,21 @@ own. Pure functions. `hanse.security.credentials` seals, `hanse.kube.client.acce
 
 from __future__ import annotations
 
-import base64
 import hashlib
-import json
 from typing import Any
 
 from hanse.api.registry.v1 import cluster_pb2
 from hanse.documents import yaml_document
 from hanse.errors import InvalidArgumentError
 from hanse.kube.client.access import ClusterAccess
-from hanse.service.expiry import ends_of
+from hanse.security.lifetimes import end_of_token, ends_of
 
 FOREIGN = ("client-certificate", "client-key", "tokenFile", "exec", "auth-provider", "certificate-authority")
 """Keys of a kubeconfig that point outside of it."""
 
 
 def read_kubeconfig(content: bytes, *, context: str) -> ClusterAccess:
-    """How to reach the cluster of a kubeconfig's context, or of its current one.
+    """Return how to reach the cluster of a kubeconfig's context, or of its current one.
 
     Raises InvalidArgumentError for what is no kubeconfig, or not a self-contained one.
     """
@@ -37,7 +35,7 @@ def read_kubeconfig(content: bytes, *, context: str) -> ClusterAccess:
 
 
 def refuse_foreign(section: dict[str, Any], where: str) -> None:
-    """Raises InvalidArgumentError if a part of a kubeconfig names a file or a command."""
+    """Raise InvalidArgumentError if a part of a kubeconfig names a file or a command."""
     for key in FOREIGN:
         if section.get(key):
             raise InvalidArgumentError(
@@ -49,7 +47,7 @@ def refuse_foreign(section: dict[str, Any], where: str) -> None:
 
 
 def to_message(access: ClusterAccess) -> cluster_pb2.ClusterCredential:
-    """What is stored."""
+    """Return what is stored."""
     if access.username or access.password:
         raise InvalidArgumentError(
             "the kubeconfig has a user name and password, which Kubernetes takes no more: use a token or a "
@@ -69,7 +67,7 @@ def to_message(access: ClusterAccess) -> cluster_pb2.ClusterCredential:
 
 
 def to_access(message: cluster_pb2.ClusterCredential) -> ClusterAccess:
-    """How the member is reached."""
+    """Return how the member is reached."""
     return ClusterAccess(
         server=message.server,
         ca_pem=message.ca_pem,
@@ -84,21 +82,12 @@ def to_access(message: cluster_pb2.ClusterCredential) -> ClusterAccess:
 
 
 def fingerprint(sealed: bytes) -> str:
-    """Tells two stored credentials apart without saying anything of what is in them."""
+    """Return what tells two stored credentials apart without saying anything of what is in them."""
     return hashlib.sha256(sealed).hexdigest()[:16]
 
 
 def end_of(access: ClusterAccess) -> float | None:
-    """When a credential ends, in seconds since the epoch; None if it lasts, or does not say.
-
-    A certificate says so, and so does a JSON Web Token (RFC 7519, claim `exp`), as Kubernetes' own are.
-    """
+    """Return when a credential ends, in seconds since the epoch; None if it lasts, or does not say."""
     ends = ends_of(access.client_cert_pem.decode(errors="replace")) if access.client_cert_pem else []
-    parts = access.token.split(".")
-    if len(parts) == 3:
-        try:
-            claims = json.loads(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
-            ends.append(float(claims["exp"]))
-        except (ValueError, KeyError, TypeError):
-            pass  # opaque, or without an end
-    return min(ends, default=None)
+    end = end_of_token(access.token)
+    return min([*ends, *([end] if end is not None else [])], default=None)

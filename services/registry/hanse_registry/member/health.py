@@ -24,7 +24,7 @@ class Standing(enum.Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Health:
+class ClusterHealth:
     """The state after some probes. `message` is of the last failure, or empty."""
 
     standing: Standing = Standing.UNKNOWN
@@ -34,7 +34,7 @@ class Health:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class ProbeOutcome:
     """What one probe found: no reason means success.
 
     `standing` is what a failure makes of the cluster, if there are enough of them.
@@ -50,10 +50,10 @@ class Outcome:
         return not self.reason
 
 
-def after(health: Health, outcome: Outcome, *, threshold: int) -> Health:
-    """The health after one more probe."""
+def after(health: ClusterHealth, outcome: ProbeOutcome, *, threshold: int) -> ClusterHealth:
+    """Return the health after one more probe."""
     if outcome.ok:
-        return Health(Standing.READY, 0, "ProbeSucceeded", "the API server answers /readyz")
+        return ClusterHealth(Standing.READY, 0, "ProbeSucceeded", "the API server answers /readyz")
     failed = replace(health, failures=health.failures + 1, reason=outcome.reason, message=outcome.message)
     if outcome.standing is Standing.IDENTITY_MISMATCH:
         return replace(failed, standing=outcome.standing)

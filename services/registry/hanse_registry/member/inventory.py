@@ -23,9 +23,10 @@ from hanse.kube.client.discovery import MAX_LABEL_CHARS, ServedApis, ServedResou
 from hanse.kube.model.objects import Object
 from hanse.kube.model.quantity import Quantity
 from hanse.kube.model.untrusted import mapping, mappings
+from hanse.well_known import REGION_LABEL, ZONE_LABEL
 
-REGION_LABELS = ("topology.kubernetes.io/region", "failure-domain.beta.kubernetes.io/region")
-ZONE_LABELS = ("topology.kubernetes.io/zone", "failure-domain.beta.kubernetes.io/zone")
+REGION_LABELS = (REGION_LABEL, "failure-domain.beta.kubernetes.io/region")
+ZONE_LABELS = (ZONE_LABEL, "failure-domain.beta.kubernetes.io/zone")
 """The labels of today and of Federation v1's days, which old nodes still carry."""
 MAX_ZONES: Final = 100
 """Zones of a cluster; the clouds' regions have at most 6."""
@@ -46,7 +47,7 @@ class Topology:
 
 
 def topology(nodes: Iterable[Object]) -> Topology:
-    """Reads the region and the zones from the labels of nodes; what no node names is empty."""
+    """Return the region and the zones by the labels of nodes; what no node names is empty."""
     regions: Counter[str] = Counter()
     zones: set[str] = set()
     for node in nodes:
@@ -64,12 +65,12 @@ def topology(nodes: Iterable[Object]) -> Topology:
 
 
 def first_label(labels: Mapping[str, Any], names: Iterable[str]) -> str:
-    """The value of the first of `names` that is set to what a label can be, or ""."""
+    """Return the value of the first of `names` that is set to what a label can be, or ""."""
     return next((labels[name] for name in names if is_name(labels.get(name), MAX_LABEL_CHARS)), "")
 
 
 def capacity(nodes: Iterable[Object]) -> cluster_pb2.Capacity:
-    """Sums what the ready, schedulable nodes offer. A quantity that cannot be read counts as nothing."""
+    """Return the sum of what the ready, schedulable nodes offer. An unreadable quantity counts as nothing."""
     total = ready = 0
     sums: dict[str, Quantity] = {}
     for node in nodes:

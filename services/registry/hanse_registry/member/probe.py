@@ -1,8 +1,10 @@
-"""Asks a member how it is and what it has. Reads only; the member notices no more than a few GETs.
+"""Asking a member how it is and what it has. Reads only; the member notices no more than a few GETs.
 
-`probe` is cheap and frequent, `take_inventory` is thorough and rare. A probe turns what a member does wrong
-into an `Outcome`; an inventory raises HanseError, of which `outcome_of` makes one, and the caller keeps what
-it knew. What takes long to read is read in a thread. `hanse_registry.member.inventory` reads the documents.
+Owns `probe`, which is cheap and frequent, and `take_inventory`, which is thorough and rare. A probe turns
+what a member does wrong into a `ProbeOutcome`; an inventory raises HanseError, of which `outcome_of` makes
+one, and the caller keeps what it knew. What takes long to read is read in a thread.
+
+Next: `hanse_registry.member.inventory`, which reads the documents, and `hanse.kube.client.requests`.
 """
 
 from __future__ import annotations
@@ -22,15 +24,15 @@ from hanse.errors import (
     UnavailableError,
 )
 from hanse.kube.client import requests
+from hanse.kube.client.answer import Answer, IdentityMismatchError, WrongAnswerError
 from hanse.kube.client.bounds import NODES as MAX_NODES
 from hanse.kube.client.bounds import MisbehavingMemberError
 from hanse.kube.client.discovery import read_discovery
-from hanse.kube.client.expect import Answer, IdentityMismatchError, WrongAnswerError
 from hanse.kube.client.paging import list_pages
 from hanse.kube.client.requests import ApiRequest, GroupVersionResource
 from hanse.kube.kinds.kubernetes import core
 from hanse.kube.model.objects import Object, mapping, sequence
-from hanse_registry.member.health import Outcome, Standing
+from hanse_registry.member.health import ProbeOutcome, Standing
 from hanse_registry.member.inventory import Topology, capacity, catalogue, topology
 
 NODES: Final = GroupVersionResource.of_kind(core.NODE)
@@ -48,7 +50,7 @@ class MemberApi(Protocol):
     """What is needed of a client; `hanse.kube.client.client.KubeClient` has it."""
 
     async def ask(self, request: ApiRequest) -> Answer:
-        """Sends a request and returns the answer that was expected, or the refusal."""
+        """Send a request; return the answer that was expected, or the refusal."""
 
 
 KnownCatalogue = Callable[[], Awaitable[cluster_pb2.ApiCatalogue | None]]
@@ -67,8 +69,8 @@ class Inventory:
     """With what was known of the groups and versions that it cannot tell of now, which it names."""
 
 
-async def probe(api: MemberApi, *, timeout: float) -> Outcome:
-    """Asks whether the API server is ready, and whether it answers as one; at most `timeout` seconds."""
+async def probe(api: MemberApi, *, timeout: float) -> ProbeOutcome:
+    """Ask whether the API server is ready, and whether it answers as one; for at most `timeout` seconds."""
     try:
         async with asyncio.timeout(timeout):
             answer = await api.ask(requests.READY)
@@ -76,35 +78,37 @@ async def probe(api: MemberApi, *, timeout: float) -> Outcome:
                 known = await api.ask(requests.IDENTITY)
                 answer = known if known.status in {401, 403} else answer
     except TimeoutError:
-        return Outcome("ProbeTimedOut", f"no answer to /readyz within {timeout:g} s")
+        return ProbeOutcome("ProbeTimedOut", f"no answer to /readyz within {timeout:g} s")
     except (HanseError, OSError) as error:
         return outcome_of(error)
     if answer.status in {401, 403}:
-        return Outcome("CredentialRefused", f"the API server refuses the credential (HTTP {answer.status})")
+        return ProbeOutcome(
+            "CredentialRefused", f"the API server refuses the credential (HTTP {answer.status})"
+        )
     if not answer.ok:
         said = answer.body[:200].decode(errors="replace").strip()
-        return Outcome("NotReady", f"/readyz answers HTTP {answer.status}: {said}")
-    return Outcome()
+        return ProbeOutcome("NotReady", f"/readyz answers HTTP {answer.status}: {said}")
+    return ProbeOutcome()
 
 
-def outcome_of(error: HanseError | OSError) -> Outcome:
-    """What an error says of a member: that it is another one, that it lies, or that it does not answer."""
+def outcome_of(error: HanseError | OSError) -> ProbeOutcome:
+    """Return what an error says of a member: it is another one, it lies, or it does not answer."""
     message = str(error) or type(error).__name__
     if isinstance(error, IdentityMismatchError):
-        return Outcome("IdentityMismatch", message, Standing.IDENTITY_MISMATCH)
+        return ProbeOutcome("IdentityMismatch", message, Standing.IDENTITY_MISMATCH)
     if isinstance(error, WrongAnswerError):
-        return Outcome("WrongAnswer", message, Standing.MISBEHAVING)
+        return ProbeOutcome("WrongAnswer", message, Standing.MISBEHAVING)
     if isinstance(error, MisbehavingMemberError):
-        return Outcome(MISBEHAVING, message, Standing.MISBEHAVING)
+        return ProbeOutcome(MISBEHAVING, message, Standing.MISBEHAVING)
     if isinstance(error, UnauthenticatedError | PermissionDeniedError):
-        return Outcome("CredentialRefused", message)
-    return Outcome("Unreachable", message)
+        return ProbeOutcome("CredentialRefused", message)
+    return ProbeOutcome("Unreachable", message)
 
 
 async def take_inventory(
     api: MemberApi, cluster: str, *, timeout: float, known: KnownCatalogue | None = None
 ) -> Inventory:
-    """Reads identity, version, nodes and APIs; every request takes at most `timeout` seconds.
+    """Read identity, version, nodes and APIs; every request takes at most `timeout` seconds.
 
     What the catalogue that was `known` has of an API that cannot be told of now stays.
 
@@ -151,7 +155,7 @@ def _word(value: object) -> str:
 
 
 async def list_nodes(api: MemberApi, *, timeout: float) -> list[Object]:
-    """All nodes, with no more of each than is summed up, in pages that shrink where nodes are large."""
+    """Return all nodes, with no more of each than is summed up; pages shrink where nodes are large."""
     nodes: list[Object] = []
     send = partial(fetch, api, timeout=timeout)
     pages = list_pages(send, requests.list_objects(NODES), what="its list of nodes", limit=PAGE)
@@ -178,7 +182,7 @@ def _summed_up(node: Object) -> Object:
 
 
 async def fetch(api: MemberApi, request: ApiRequest, *, timeout: float) -> Answer:
-    """Sends a request and returns what was asked for. Raises as `take_inventory`."""
+    """Send a request; return what was asked for. Raises as `take_inventory`."""
     try:
         async with asyncio.timeout(timeout):
             answer = await api.ask(request)

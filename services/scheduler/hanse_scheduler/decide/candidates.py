@@ -18,10 +18,10 @@ from typing import Final
 from hanse.api.scheduler.v1.placement_pb2 import ClusterPlacement
 from hanse_scheduler.decide.filtering import Eligibility
 from hanse_scheduler.decide.planner import Preferences
+from hanse_scheduler.decide.policies import PlacementPolicy
 from hanse_scheduler.decide.spreading import choose
-from hanse_scheduler.decide.trace import DecisionTrace
 from hanse_scheduler.reasons import Refusal
-from hanse_scheduler.state.policies import PlacementPolicy
+from hanse_scheduler.trace import DecisionTrace
 
 _EVICTED: Final[Refusal] = (
     "Evicted",
@@ -62,7 +62,7 @@ def candidates_of(
     evicted: Collection[str],
     now: float,
 ) -> Candidates:
-    """Sort the clusters into those that have or get the object, and those that do not.
+    """Return the clusters that have or get the object, and why the others do not.
 
     `placed` is where the object is placed now, `contents` where a namespace has something in it, `evicted`
     where somebody moved the object away from.

@@ -6,7 +6,7 @@ has confirmed that nothing is left there. If something that people wrote cannot 
 before it stays as it is and `error` says what is wrong. For an object that is being deleted nothing moves;
 only clusters that do not exist any more are dropped. Deciding twice gives the same placement.
 
-Pure: time is an argument. Next: `hanse_scheduler.decide.candidates` and `hanse_scheduler.decide.division` for
+Pure: time is an argument. Next: `hanse_scheduler.decide.candidates` and `hanse_scheduler.decide.replicas` for
 the steps, `hanse_scheduler.handshake.builder`, which makes the message, `hanse_scheduler.placing.reconciler`
 for what is done with a decision.
 """
@@ -21,24 +21,22 @@ from hanse.api.scheduler.v1.placement_pb2 import ClusterPlacement, Placement
 from hanse.errors import InvalidArgumentError
 from hanse.federation import belongings
 from hanse.federation.confirmation import is_confirmed
-from hanse.kube.model.objects import annotations_of, mapping
+from hanse.kube.model.objects import annotations_of, is_deleting, mapping
 from hanse.store.keys import ObjectKey
 from hanse.well_known import CLUSTER_SELECTOR
-from hanse_scheduler.decide.candidates import Candidates, candidates_of, limit, note_candidates
-from hanse_scheduler.decide.division import ClusterReplicas, Division, Share, divide
+from hanse_scheduler.decide.candidates import candidates_of, limit, note_candidates
+from hanse_scheduler.decide.division import Share
 from hanse_scheduler.decide.filtering import ClusterRequirements, Eligibility, EligibilityCache
-from hanse_scheduler.decide.inputs import DecisionInput, Observed, Rules
+from hanse_scheduler.decide.inputs import DecisionInput, Rules
 from hanse_scheduler.decide.overrides import NONE, Overrides, Overriding
-from hanse_scheduler.decide.planner import DEFAULT_PREFERENCES, Preferences
-from hanse_scheduler.decide.preferences import parse_preferences
+from hanse_scheduler.decide.policies import names
+from hanse_scheduler.decide.replicas import divide_replicas, preferences_of, take_in
 from hanse_scheduler.decide.selector import EVERYTHING, parse_cluster_selector
-from hanse_scheduler.decide.trace import DecisionStep, DecisionTrace
-from hanse_scheduler.decide.workloads import WORKLOADS, WorkloadKind, totals_of
 from hanse_scheduler.handshake.builder import PlacementBuilder
 from hanse_scheduler.handshake.releases import ClusterFacts, ReleaseRules
 from hanse_scheduler.reasons import BELONGS
-from hanse_scheduler.state.policies import PlacementPolicy, names
 from hanse_scheduler.times import seconds_of
+from hanse_scheduler.trace import DecisionStep, DecisionTrace
 
 MAX_PLACEMENT_BYTES = 1024 * 1024
 """Largest placement, overrides of all clusters included: etcd takes 1.5 MiB in one request."""
@@ -78,7 +76,7 @@ def decide(
         trace=trace,
     )
     reconsider_at = math.inf
-    if mapping(inputs.obj, "metadata").get("deletionTimestamp"):
+    if is_deleting(inputs.obj):
         trace.note("delete", "the object is being deleted, so nothing is placed or moved any more")
         placement = builder.keep_deleting()
     elif belongs := _belongs(inputs):
@@ -130,7 +128,7 @@ def _belongs(inputs: DecisionInput) -> str:
 def _refuse(
     inputs: DecisionInput, belongs: str, *, builder: PlacementBuilder, trace: DecisionTrace
 ) -> Placement | None:
-    """Place nothing of what belongs to clusters, and let go of what was placed.
+    """Return the placement of what belongs to clusters: nothing is placed, what was placed is released.
 
     Where the object itself is asked for, each cluster says why not; a wide selector just passes it by.
     """
@@ -165,8 +163,7 @@ def _place(
         raise InvalidArgumentError(inputs.fault, reason="UNDECIDABLE")
     if policy is not None and policy.head.error:
         raise InvalidArgumentError(policy.head.error, reason="BAD_POLICY")
-    kind = WORKLOADS.get((inputs.key.group, inputs.key.resource))
-    preferences = _preferences(inputs, kind)
+    preferences = preferences_of(inputs)
     eligible = cache.of(_requirements(inputs, rules), inputs.table)
     placed = inputs.previous.placed(obj, inputs.table.clusters)
     evicted = _evictions(inputs, now)
@@ -183,20 +180,17 @@ def _place(
             key=_planner_key(inputs.key),
         ):
             trace.note("limit", candidates.refused[name][1], cluster=name)
-    division: Division | None = None
-    if kind is not None and _is_divided(kind, policy):
-        division = divide(
-            totals_of(obj, kind),
-            clusters=[
-                _replicas_in(each, before=placed.get(name), observed=inputs.observed.get(name))
-                for name, each in sorted(candidates.chosen.items())
-            ],
-            preferences=preferences,
-            toleration=_toleration(policy, rules),
-            now=now,
-            key=_planner_key(inputs.key),
-        )
-        _take_in(division, candidates, trace)
+    division = divide_replicas(
+        inputs,
+        candidates,
+        placed=placed,
+        preferences=preferences,
+        rules=rules,
+        now=now,
+        key=_planner_key(inputs.key),
+    )
+    if division is not None:
+        take_in(division, candidates, trace)
     overriding = Overriding(obj, inputs.overrides) if inputs.overrides else None
     clusters = [
         _cluster_placement(
@@ -240,33 +234,6 @@ def _requirements(inputs: DecisionInput, rules: Rules) -> ClusterRequirements:
     )
 
 
-def _preferences(inputs: DecisionInput, kind: WorkloadKind | None) -> Preferences:
-    """Return the annotation's preferences, else the policy's, else the default."""
-    policy = inputs.policy
-    result = (
-        policy.preferences if policy is not None and policy.preferences is not None else DEFAULT_PREFERENCES
-    )
-    if kind is not None and kind.annotation:
-        value = annotations_of(inputs.obj).get(kind.annotation)
-        if value is not None and value.strip():
-            result = parse_preferences(value, annotation=kind.annotation)
-    if inputs.rebalance and not result.rebalance:
-        return Preferences(clusters=result.clusters, rebalance=True)
-    return result
-
-
-def _is_divided(kind: WorkloadKind, policy: PlacementPolicy | None) -> bool:
-    mode = policy.mode if policy is not None else ""
-    return mode == "Divided" or (not mode and kind.divided_by_default)
-
-
-def _toleration(policy: PlacementPolicy | None, rules: Rules) -> float:
-    """Return for how many seconds a cluster that is out of reach keeps its replicas."""
-    if policy is not None and policy.toleration_seconds is not None:
-        return policy.toleration_seconds
-    return rules.toleration
-
-
 def _evictions(inputs: DecisionInput, now: float) -> dict[str, float]:
     """Return where somebody moved the object away from, and when; a rebalance lets it in again."""
     result: dict[str, float] = {}
@@ -278,34 +245,6 @@ def _evictions(inputs: DecisionInput, now: float) -> dict[str, float]:
             if item.cluster in inputs.table.clusters
         }
     return result | {inputs.evict: now} if inputs.evict else result
-
-
-def _replicas_in(
-    each: Eligibility, *, before: ClusterPlacement | None, observed: Observed | None
-) -> ClusterReplicas:
-    live = observed if observed is not None and not observed.removed else None
-    entry = before if before is not None else ClusterPlacement()
-    return ClusterReplicas(
-        cluster=each.cluster,
-        placed=before is not None,
-        suspended=entry.suspended,
-        assigned=entry.replicas if entry.HasField("replicas") else None,
-        assigned_completions=entry.completions if entry.HasField("completions") else None,
-        reported=live.replicas if live else None,
-        unschedulable=live.unschedulable if live else 0,
-    )
-
-
-def _take_in(division: Division, candidates: Candidates, trace: DecisionTrace) -> None:
-    """Refuse the clusters that get no replicas, and note what the others get."""
-    for name, refusal in division.refused.items():
-        candidates.refuse(name, refusal)
-        trace.note("divide", f"{refusal[0]}: {refusal[1]}", cluster=name)
-    for name, share in sorted(division.shares.items()):
-        trace.note("divide", share.message, cluster=name)
-    for note in division.notes:
-        trace.note("divide", note)
-    candidates.reconsider_at = min(candidates.reconsider_at, division.reconsider_at)
 
 
 def _overrides(overriding: Overriding | None, each: Eligibility, trace: DecisionTrace) -> Overrides:

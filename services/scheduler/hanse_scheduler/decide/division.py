@@ -23,9 +23,9 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from hanse_scheduler.decide.clusters import MemberCluster
 from hanse_scheduler.decide.planner import ClusterPreference, Preferences, order, plan
 from hanse_scheduler.decide.workloads import Totals
-from hanse_scheduler.state.clusters import MemberCluster
 
 _LEFT_OUT = ("NotInPreferences", "the replica preferences name neither it nor *")
 """Reason and message for a cluster that the preferences leave out."""
@@ -90,7 +90,7 @@ def divide(
     now: float,
     key: str,
 ) -> Division:
-    """Share `totals` out. `toleration` is in seconds, `key` is `namespace/name`."""
+    """Return how `totals` is shared out. `toleration` is in seconds, `key` is `namespace/name`."""
     result = Division()
     active, away = _split(clusters, toleration=toleration, now=now, result=result)
     for item in away:

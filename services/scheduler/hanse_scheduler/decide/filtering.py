@@ -18,7 +18,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from hanse.api.registry.v1.cluster_pb2 import READY
+from hanse_scheduler.decide.clusters import ClusterTable, MemberCluster, Serving
+from hanse_scheduler.decide.policies import ClusterChoice, PlacementPolicy
 from hanse_scheduler.decide.selector import ClusterSelector
 from hanse_scheduler.decide.taints import Toleration, keeps_out, leaves_at
 from hanse_scheduler.reasons import (
@@ -30,8 +31,6 @@ from hanse_scheduler.reasons import (
     UNREACHABLE,
     Refusal,
 )
-from hanse_scheduler.state.clusters import ClusterTable, MemberCluster
-from hanse_scheduler.state.policies import ClusterChoice, PlacementPolicy
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,17 +140,20 @@ def _obstacle(
         return "TaintNotTolerated", f"the taint {taint} is not tolerated"
     if cluster.unschedulable:
         return "ClusterUnschedulable", "the cluster is cordoned: nothing new is placed there"
-    served = table.serves(cluster.name, group=requirements.group, resource=requirements.resource)
+    serving = table.serves(cluster.name, group=requirements.group, resource=requirements.resource)
     kind = f"{requirements.resource}.{requirements.group}" if requirements.group else requirements.resource
     away = UNREACHABLE.get(cluster.state)
     if away is not None:
         reason, what, then = away
-        if not served:
+        if serving is not Serving.YES:
             what, then = f"{what}, and whether it serves {kind} is not known", f"{then} and does"
         return reason, f"{what}; it gets the object when {then}"
-    if not served:
+    if serving is Serving.NO:
         return "ApiNotServed", f"the cluster does not serve {kind}"
-    if cluster.state != READY:  # also one of a newer release: nothing new is placed by what is not understood
+    if serving is Serving.UNKNOWN:
+        why = f"the cluster cannot tell now whether it serves {kind}: the API server behind it is away"
+        return "ApiUnknown", f"{why}; it gets the object when it tells and does"
+    if not cluster.ready:
         return NOT_READY, "the cluster is not ready; it gets the object when it is"
     return None
 

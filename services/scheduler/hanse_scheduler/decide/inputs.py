@@ -2,7 +2,8 @@
 
 All are immutable, and hold no more than a decision depends on.
 
-Next: `hanse_scheduler.decide.decision`, which decides; `hanse_scheduler.state.world`, which makes the inputs.
+Next: `hanse_scheduler.decide.decision`, which decides; `hanse_scheduler.state.scheduler_state`, which makes
+the inputs.
 """
 
 from __future__ import annotations
@@ -13,9 +14,9 @@ from dataclasses import dataclass, field
 from hanse.federation.confirmation import Confirmation
 from hanse.kube.model.objects import Object
 from hanse.store.keys import ObjectKey
+from hanse_scheduler.decide.clusters import ClusterTable
+from hanse_scheduler.decide.policies import OverridePolicy, PlacementPolicy
 from hanse_scheduler.handshake.previous import PreviousPlacement
-from hanse_scheduler.state.clusters import ClusterTable
-from hanse_scheduler.state.policies import OverridePolicy, PlacementPolicy
 
 
 @dataclass(frozen=True, slots=True)

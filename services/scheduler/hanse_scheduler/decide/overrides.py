@@ -21,8 +21,8 @@ from hanse.kube.merge.json_patch import MAX_POLICY_COPIED_BYTES, JsonPatcher
 from hanse.kube.model.objects import Object, child, mapping, sequence
 from hanse.store import MAX_REQUEST_BYTES
 from hanse.well_known import is_instruction
-from hanse_scheduler.state.clusters import MemberCluster
-from hanse_scheduler.state.policies import ClusterChoice, OverridePolicy, OverrideRule
+from hanse_scheduler.decide.clusters import MemberCluster
+from hanse_scheduler.decide.policies import ClusterChoice, OverridePolicy, OverrideRule
 
 Operation = dict[str, Any]
 

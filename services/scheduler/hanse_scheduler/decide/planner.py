@@ -91,7 +91,7 @@ def plan(
     capacity: Mapping[str, int] | None = None,
     key: str = "",
 ) -> ReplicaPlan:
-    """Divide `total` replicas over `clusters`.
+    """Return how `total` replicas are divided over `clusters`.
 
     `current` is how many run where now, `capacity` how many can run in a cluster that is known to be full;
     a cluster that is absent from either has none, and no limit. The result names every cluster of

@@ -12,9 +12,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Sequence
 
+from hanse_scheduler.decide.clusters import MemberCluster
 from hanse_scheduler.decide.planner import Preferences, order
-from hanse_scheduler.state.clusters import MemberCluster
-from hanse_scheduler.state.policies import SpreadBy
+from hanse_scheduler.decide.policies import SpreadBy
 
 
 def choose(

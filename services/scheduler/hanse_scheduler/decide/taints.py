@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hanse.errors import InvalidArgumentError
-from hanse_scheduler.state.clusters import ClusterTaint
+from hanse_scheduler.decide.clusters import ClusterTaint
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,16 +27,17 @@ from hanse.api.scheduler.v1.placement_pb2 import (
 )
 from hanse.api.type.v1.object_reference_pb2 import ObjectReference
 from hanse.federation.placements import named_clusters, placed_clusters
+from hanse.federation.references import reference_to
 from hanse.federation.tracing import traceparent_of
 from hanse.kube.model.objects import Object, mapping
+from hanse.paths import path_to
 from hanse.store.decoding import carry
 from hanse.store.keys import PLACEMENTS, ObjectKey
-from hanse.store.paths import path_to
-from hanse_scheduler.decide.trace import DecisionTrace
 from hanse_scheduler.handshake.previous import PreviousPlacement
 from hanse_scheduler.handshake.releases import ReleaseRules
 from hanse_scheduler.reasons import UNJOINING, Refusal
 from hanse_scheduler.times import timestamp_of
+from hanse_scheduler.trace import DecisionTrace
 
 MAX_MESSAGE: Final = 1024
 """Longest message and error of a placement, in characters: some quote a whole selector."""
@@ -177,7 +178,8 @@ class PlacementBuilder:
         placement.refused.extend(refusals)
 
     def _finish(self, placement: Placement) -> Placement:
-        """Set the times and the trace context, cut off what is too long, and keep unknown fields."""
+        """Return the placement with times and trace context, without what is too long, with unknown
+        fields."""
         now = timestamp_of(self._rules.now)
         before = self._previous.placement if self._previous.is_about(self._obj) else None
         if before is None:
@@ -195,15 +197,8 @@ class PlacementBuilder:
 def reference_of(key: ObjectKey, obj: Object) -> ObjectReference:
     """Return the reference to a stored object."""
     version = str(obj.get("apiVersion", "")).rpartition("/")[2]
-    return ObjectReference(
-        group=key.group,
-        version=version,
-        resource=key.resource,
-        kind=str(obj.get("kind", "")),
-        namespace=key.namespace,
-        name=key.name,
-        uid=str(mapping(obj, "metadata").get("uid", "")),
-    )
+    uid = str(mapping(obj, "metadata").get("uid", ""))
+    return reference_to(key, version=version, kind=str(obj.get("kind", "")), uid=uid)
 
 
 def placement_name(reference: ObjectReference) -> str:

@@ -14,6 +14,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from hanse.api.scheduler.v1.placement_pb2 import ClusterPlacement, Placement
+from hanse.federation.references import is_same_object
 from hanse.kube.model.objects import Object, mapping
 
 
@@ -28,8 +29,7 @@ class PreviousPlacement:
         """Return whether it is about this very object, and not about an earlier one of that name."""
         if self.placement is None:
             return False
-        uid = self.placement.object.uid
-        return not uid or uid == mapping(obj, "metadata").get("uid", "")
+        return is_same_object(self.placement.object.uid, str(mapping(obj, "metadata").get("uid") or ""))
 
     def placed(self, obj: Object, exists: Collection[str]) -> dict[str, ClusterPlacement]:
         """Return where this very object is placed, by cluster, as far as the clusters exist."""

@@ -1,9 +1,9 @@
 """Deciding for stored objects and for manifests, without writing: what controller and explanations share.
 
 Owns reading the whole object where override policies look at it; everything else a decision needs is in the
-`World` already.
+`SchedulerState` already.
 
-Concurrency: one event loop. A decision and the world's revisions of what it was made on belong together until
+Concurrency: one event loop. A decision and the state's revisions of what it was made on belong together until
 the next await.
 
 Next: `hanse_scheduler.decide.decision`, the pure function; `hanse_scheduler.placing.reconciler`, which stores
@@ -32,7 +32,7 @@ from hanse_scheduler.decide.decision import PlacementDecision, decide
 from hanse_scheduler.decide.filtering import EligibilityCache
 from hanse_scheduler.decide.inputs import DecisionInput, Rules
 from hanse_scheduler.state.records import record_of
-from hanse_scheduler.state.world import World
+from hanse_scheduler.state.scheduler_state import SchedulerState
 
 _CRDS = extensions.CUSTOM_RESOURCE_DEFINITION.group_plural
 
@@ -40,9 +40,11 @@ _CRDS = extensions.CUSTOM_RESOURCE_DEFINITION.group_plural
 class Evaluator:
     """Decides; `clock` returns seconds since the epoch."""
 
-    def __init__(self, *, store: Store, world: World, rules: Rules, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, *, store: Store, state: SchedulerState, rules: Rules, clock: Callable[[], float]
+    ) -> None:
         self._store = store
-        self._world = world
+        self._state = state
         self._rules = rules
         self._clock = clock
         self._cache = EligibilityCache()
@@ -53,24 +55,24 @@ class Evaluator:
         self, path: str, *, rebalance: bool = False, evict: str = "", explain: bool = False
     ) -> PlacementDecision | None:
         """Return the decision for a stored object; None if it changed while it was read, or is gone."""
-        record = self._world.record(path)
+        record = self._state.record(path)
         if record is None:
             return None
-        selection = await self._world.selection(path, record)
-        if selection is None or self._world.record(path) is not record:
+        selection = await self._state.selection(path, record)
+        if selection is None or self._state.record(path) is not record:
             return None
         whole: Object | None = None
         if selection.changing:
             kv = await self._store.get(f"{OBJECTS}/{path}")
-            if kv is None or kv.mod_revision != self._world.object_revision(path):
-                await self._world.objects.reached(kv.mod_revision if kv else await self._store.revision())
+            if kv is None or kv.mod_revision != self._state.object_revision(path):
+                await self._state.objects.reached(kv.mod_revision if kv else await self._store.revision())
                 return None
-            record = self._world.record(path)
-            selection = await self._world.selection(path, record) if record is not None else None
-            if record is None or selection is None or kv.mod_revision != self._world.object_revision(path):
+            record = self._state.record(path)
+            selection = await self._state.selection(path, record) if record is not None else None
+            if record is None or selection is None or kv.mod_revision != self._state.object_revision(path):
                 return None
             whole = orjson.loads(shown(kv.value))
-        inputs = self._world.decision_input(path, record, selection)
+        inputs = self._state.decision_input(path, record, selection)
         if rebalance or evict or whole is not None:
             inputs = replace(
                 inputs,
@@ -82,7 +84,8 @@ class Evaluator:
         return self._decided(path, inputs, explain=explain)
 
     def _decided(self, path: str, inputs: DecisionInput, *, explain: bool) -> PlacementDecision:
-        """Decide. Where that fails the object keeps what it has, and its placement says why."""
+        """Return the decision. Where deciding fails the object keeps what it has, and its placement says
+        why."""
         now = self._clock()
         try:
             return decide(inputs, rules=self._rules, now=now, cache=self._cache, explain=explain)
@@ -102,10 +105,10 @@ class Evaluator:
         key = await self._key_of(obj)
         path = key.path()
         record = record_of(obj, key=key)
-        selection = await self._world.selection(path, record)
+        selection = await self._state.selection(path, record)
         if selection is None:
             raise ConflictError("policies changed while the manifest was compared with them: try again")
-        inputs = self._world.decision_input(path, record, selection)
+        inputs = self._state.decision_input(path, record, selection)
         inputs = replace(inputs, obj=obj, overrides=selection.changing)
         return key, decide(inputs, rules=self._rules, now=self._clock(), cache=self._cache, explain=True)
 

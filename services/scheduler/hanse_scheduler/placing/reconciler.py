@@ -1,4 +1,4 @@
-"""From a path to its stored placement: read the world, decide, write if the decision differs.
+"""From a path to its stored placement: read the state, decide, write if the decision differs.
 
 Owns the write: one transaction that compares the object's and the placement's revisions with those that were
 decided on, and the leader's fence; many of them travel together. A write that loses its compares is decided
@@ -7,7 +7,7 @@ again on what is there then.
 Concurrency: one event loop; the controller never gives one path to two tasks. A `Reconciler` belongs to one
 leadership and writes nothing once that is lost.
 
-Next: `hanse_scheduler.state.world` for what is read, `hanse_scheduler.leading` for who runs this.
+Next: `hanse_scheduler.state.scheduler_state` for what is read, `hanse_scheduler.leading` for who runs this.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ from hanse.store.keys import OBJECTS, PLACEMENTS
 from hanse_scheduler.decide.decision import PlacementDecision
 from hanse_scheduler.placing import events
 from hanse_scheduler.placing.evaluator import Evaluator
-from hanse_scheduler.state.world import World
+from hanse_scheduler.state.scheduler_state import SchedulerState
 
-BLIND_SECONDS = 5.0
+UNREADABLE_SECONDS = 5.0
 """When to look again while a cluster or a policy cannot be read."""
 
 _ATTEMPTS = 5
@@ -45,14 +45,14 @@ class PlacementReconciler:
         self,
         *,
         writer: BatchWriter,
-        world: World,
+        state: SchedulerState,
         leadership: Leadership,
         evaluator: Evaluator,
         clock: Callable[[], float],
         recorder: EventRecorder | None = None,
     ) -> None:
         self._writer = writer
-        self._world = world
+        self._state = state
         self._leadership = leadership
         self._evaluator = evaluator
         self._clock = clock
@@ -72,14 +72,14 @@ class PlacementReconciler:
         """Decide for the path `request.key` and store what differs; return when time alone changes it."""
         path = request.key
         for _ in range(_ATTEMPTS):
-            if self._leadership.lost.is_set() or self._world.unreadable(path):
+            if self._leadership.lost.is_set() or self._state.unreadable(path):
                 return None
-            if self._world.record(path) is None:
+            if self._state.record(path) is None:
                 if await self._forget(path):
                     return None
                 continue
-            if self._world.blind(path):
-                return Result(requeue_after=BLIND_SECONDS)
+            if self._state.unreadable_influence(path):
+                return Result(requeue_after=UNREADABLE_SECONDS)
             decision = await self._evaluator.decide(path)
             if decision is None:
                 continue
@@ -88,18 +88,19 @@ class PlacementReconciler:
         raise ConflictError(f"{path} keeps changing while it is decided on; it is tried again")
 
     async def change(self, path: str, *, rebalance: bool = False, evict: str = "") -> Placement:
-        """Decide for the path once with a request of a person, and store it. Returns the placement.
+        """Decide once with the request of a person, store that, and return the placement.
 
         Raises NotFoundError without such an object, FailedPreconditionError if it cannot be decided on.
         """
         for _ in range(_ATTEMPTS):
-            if self._world.record(path) is None:
+            if self._state.record(path) is None:
                 raise NotFoundError(
                     f"there is no object {path}: name one that exists", metadata={"object": path}
                 )
-            if blind := self._world.blind(path):
+            if unreadable := self._state.unreadable_influence(path):
                 raise FailedPreconditionError(
-                    f"{blind} cannot be read, and {path} is placed by it, so it is not moved: see the log"
+                    f"{unreadable} cannot be read, and {path} is placed by it, so it is not moved: "
+                    "see the log"
                 )
             decision = await self._evaluator.decide(path, rebalance=rebalance, evict=evict)
             if decision is None:
@@ -109,7 +110,7 @@ class PlacementReconciler:
             if decision.placement.error:
                 raise FailedPreconditionError(f"{path} cannot be decided on: {decision.placement.error}")
             if not decision.changed or await self._store_decision(path, decision):
-                stored = self._world.placement(path)
+                stored = self._state.placement(path)
                 result = Placement()
                 result.CopyFrom(decision.placement)
                 result.revision = stored.revision if stored else 0
@@ -125,11 +126,11 @@ class PlacementReconciler:
 
     async def _store_decision(self, path: str, decision: PlacementDecision) -> bool:
         """Write the decision, which was made just now; return False if what it was made on has changed."""
-        record = self._world.record(path)
+        record = self._state.record(path)
         if record is None:
             return False
-        object_revision = self._world.object_revision(path)
-        known = self._world.placement(path)
+        object_revision = self._state.object_revision(path)
+        known = self._state.placement(path)
         placement = decision.placement
         compares = [
             Compare.mod(f"{OBJECTS}/{path}", object_revision),
@@ -138,7 +139,7 @@ class PlacementReconciler:
         ]
         started = self._clock()
         span = span_from_traceparent("schedule", record.traceparent, attributes={"hanse.object": path})
-        with self._world.writing(path), span:
+        with self._state.writing(path), span:
             if placement is None:
                 result = await self._writer.commit(compares, [Delete(f"{PLACEMENTS}/{path}")])
             else:
@@ -150,14 +151,14 @@ class PlacementReconciler:
             return False
         self._duration.record(self._clock() - started)
         self._writes.add(1)
-        self._world.wrote(path, placement, result.revision)
+        self._state.wrote(path, placement, result.revision)
         if self._recorder is not None and placement is not None:
-            events.record(self._recorder, record.slim, known.value if known else None, placement)
+            events.record(self._recorder, record.reduced, known.value if known else None, placement)
         return True
 
     async def _forget(self, path: str) -> bool:
         """Delete the placement of an object that is gone; return False if it is not gone after all."""
-        known = self._world.placement(path)
+        known = self._state.placement(path)
         if known is None:
             return True
         compares = [
@@ -165,15 +166,15 @@ class PlacementReconciler:
             Compare.mod(f"{PLACEMENTS}/{path}", known.revision),
             self._leadership.fence(),
         ]
-        with self._world.writing(path):
+        with self._state.writing(path):
             result = await self._writer.commit(compares, [Delete(f"{PLACEMENTS}/{path}")])
         if not result.succeeded:
             await self._catch_up(result.revision)
             return False
         self._writes.add(1)
-        self._world.wrote(path, None, result.revision)
+        self._state.wrote(path, None, result.revision)
         return True
 
     async def _catch_up(self, revision: int) -> None:
         if not self._leadership.lost.is_set():
-            await self._world.objects.reached(revision, 10.0)
+            await self._state.objects.reached(revision, 10.0)

@@ -4,7 +4,7 @@ Owns the values that the collections keep. They are small on purpose: of an obje
 on, of a sync state three numbers, so that ten thousand objects in a hundred clusters fit into little memory,
 and changes that mean nothing to a decision can be told apart at once. Each stored value is parsed once.
 
-Pure. Next: `hanse_scheduler.state.world`, which indexes them.
+Pure. Next: `hanse_scheduler.state.scheduler_state`, which indexes them.
 """
 
 from __future__ import annotations
@@ -15,10 +15,8 @@ from typing import Any, Final, TypeAlias
 
 import orjson
 
-from hanse.api.registry.v1.cluster_pb2 import ApiCatalogue, Cluster
-from hanse.api.scheduler.v1.placement_pb2 import Placement
 from hanse.api.syncer.v1.sync_state_pb2 import SyncState
-from hanse.federation import belongings
+from hanse.federation import belongings, records
 from hanse.federation.confirmation import confirmation_of
 from hanse.federation.propagation import object_propagates, placeable
 from hanse.federation.tracing import traceparent_of
@@ -26,13 +24,11 @@ from hanse.kube.engine import unreadable
 from hanse.kube.model.objects import Object, child, mapping, sequence
 from hanse.security import envelope
 from hanse.store import KeyValue
-from hanse.store.decoding import decode as message
-from hanse.store.keys import ObjectKey, parse_cluster, parse_sync_state
+from hanse.store.keys import ObjectKey
 from hanse.well_known import CLUSTER_SELECTOR, GROUP
+from hanse_scheduler.decide.clusters import MemberCluster, ServedKinds, served_by, view_of
 from hanse_scheduler.decide.inputs import Observed
-from hanse_scheduler.decide.workloads import WORKLOADS
-from hanse_scheduler.state.clusters import MemberCluster, served_by, view_of
-from hanse_scheduler.state.policies import (
+from hanse_scheduler.decide.policies import (
     OVERRIDE_RESOURCES,
     PLACEMENT_RESOURCES,
     OverridePolicy,
@@ -40,6 +36,7 @@ from hanse_scheduler.state.policies import (
     compile_override,
     compile_placement,
 )
+from hanse_scheduler.decide.workloads import WORKLOADS
 
 _SPEC_FIELDS: Final = ("replicas", "parallelism", "completions", "completionMode")
 _METADATA_FIELDS: Final = ("name", "namespace", "uid", "generation", "labels", "deletionTimestamp")
@@ -56,12 +53,12 @@ IGNORED: Final = Ignored()
 
 @dataclass(frozen=True, slots=True)
 class ObjectRecord:
-    """What decisions depend on of a stored object: `slim` is the object without everything else.
+    """What decisions depend on of a stored object: `reduced` is the object without everything else.
 
     Equal records lead to equal decisions, unless override policies look at the whole object.
     """
 
-    slim: Object
+    reduced: Object
     propagates: bool
     belongs: str = ""
     """Why it belongs to each cluster itself; empty if it does not."""
@@ -70,10 +67,9 @@ class ObjectRecord:
     @property
     def kind(self) -> str:
         """Return the object's kind."""
-        return str(self.slim.get("kind", ""))
+        return str(self.reduced.get("kind", ""))
 
 
-Served: TypeAlias = frozenset[tuple[str, str]]
 FederatedObject: TypeAlias = ObjectRecord | PlacementPolicy | OverridePolicy | Ignored
 
 
@@ -92,30 +88,19 @@ def decode_object(kv: KeyValue) -> FederatedObject:
     return compiled(_selecting(obj, value, why) if why else obj, fault=why)
 
 
-def decode_placement(kv: KeyValue) -> Placement:
-    """Return a placement. Raises ValueError or a HanseError."""
-    ObjectKey.parse(kv.key)
-    return message(Placement, kv.value)
-
-
-def decode_sync_state(kv: KeyValue) -> Observed:
+def decode_observed(kv: KeyValue) -> Observed:
     """Return what decisions depend on of a sync state. Raises ValueError or a HanseError."""
-    parse_sync_state(kv.key)
-    return observed_of(message(SyncState, kv.value))
+    return observed_of(records.decode_sync_state(kv))
 
 
-def decode_cluster(kv: KeyValue) -> MemberCluster:
+def decode_member_cluster(kv: KeyValue) -> MemberCluster:
     """Return what decisions depend on of a cluster. Raises ValueError or a HanseError."""
-    name = parse_cluster(kv.key)
-    view = view_of(message(Cluster, kv.value))
-    if view.name != name:
-        raise ValueError(f"the stored cluster is {view.name!r}, its key that of {name!r}")
-    return view
+    return view_of(records.decode_cluster(kv))
 
 
-def decode_catalogue(kv: KeyValue) -> Served:
+def decode_served(kv: KeyValue) -> ServedKinds:
     """Return which kinds a cluster serves. Raises ValueError or a HanseError."""
-    return served_by(message(ApiCatalogue, kv.value))
+    return served_by(records.decode_catalogue(kv))
 
 
 def observed_of(state: SyncState) -> Observed:
@@ -131,21 +116,21 @@ def record_of(obj: Object, *, key: ObjectKey) -> ObjectRecord:
     """Return the record of a whole object."""
     metadata: Mapping[str, Any] = obj.get("metadata") or {}
     annotations: Mapping[str, str] = metadata.get("annotations") or {}
-    slim_metadata: Object = {name: metadata[name] for name in _METADATA_FIELDS if metadata.get(name)}
+    reduced_metadata: Object = {name: metadata[name] for name in _METADATA_FIELDS if metadata.get(name)}
     said = {name: annotations[name] for name in _ANNOTATIONS if name in annotations}
     if said:
-        slim_metadata["annotations"] = said
-    slim: Object = {
+        reduced_metadata["annotations"] = said
+    reduced: Object = {
         "apiVersion": obj.get("apiVersion", ""),
         "kind": obj.get("kind", ""),
-        "metadata": slim_metadata,
+        "metadata": reduced_metadata,
     }
     if (key.group, key.resource) in WORKLOADS:
         spec: Mapping[str, Any] = mapping(obj, "spec")
-        slim["spec"] = {name: spec[name] for name in _SPEC_FIELDS if name in spec}
+        reduced["spec"] = {name: spec[name] for name in _SPEC_FIELDS if name in spec}
     propagates = object_propagates(key.group, key.resource, obj)
     return ObjectRecord(
-        slim=slim,
+        reduced=reduced,
         propagates=propagates,
         belongs="" if propagates else belongings.of(key.group, key.resource, obj),
         traceparent=traceparent_of(obj),

@@ -4,8 +4,8 @@ Owns the order of requests, and the rule that an object which is not ours is nev
 is to the very object that is known, by uid, or to none. What a member says that is neither success nor
 "something else is there" is raised as `SyncError`.
 
-Concurrency: called by the reconciler, for one object at a time. Next: `hanse_syncer.report.state_recorder`,
-which writes down how it went, and `hanse_syncer.member.member` for the requests themselves.
+Concurrency: called by the reconciler, for one object at a time. Next: `hanse_syncer.act.state_recorder`,
+which writes down how it went, and `hanse_syncer.member.client` for the requests themselves.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from hanse.api.syncer.v1 import sync_state_pb2 as sync
 from hanse.api.syncer.v1.sync_state_pb2 import SyncState
 from hanse.backoff import Backoff
 from hanse.control.reconcile import Result
-from hanse.kube.client.expect import Answer
+from hanse.kube.client.answer import Answer
 from hanse.kube.kinds.kubernetes import batch
-from hanse.kube.model.objects import Object
+from hanse.kube.model.objects import Object, is_deleting
 from hanse.kube.model.untrusted import mapping
 from hanse.process.telemetry import span_from_traceparent
 from hanse.turns import is_heavy
@@ -32,12 +32,12 @@ from hanse_syncer import ownership
 from hanse_syncer.act import waiting
 from hanse_syncer.act.context import ReconcileContext
 from hanse_syncer.act.request import SyncRequest
+from hanse_syncer.act.state_recorder import StateRecorder
 from hanse_syncer.decide import drift, health
 from hanse_syncer.decide.errors import BELONGS, SyncCondition, SyncError
 from hanse_syncer.decide.render import Manifest
-from hanse_syncer.member.verdicts import MemberVerdict
+from hanse_syncer.decide.verdicts import MemberVerdict
 from hanse_syncer.report import transitions
-from hanse_syncer.report.state_recorder import StateRecorder
 
 _REPAIRS: Final = Backoff(base=0.1, limit=60.0)
 _QUIET_SECONDS: Final = 60.0
@@ -85,7 +85,7 @@ class Applying:
         raise self._error(request, verdict, answer)
 
     async def check(self, request: SyncRequest, manifest: Manifest) -> Result | None:
-        """The list or watch leaves a doubt: read the object by name."""
+        """Read the object by name, because the list or watch leaves a doubt."""
         context = self._context
         answer = await context.member.get(request.target)
         verdict = context.member.verdict(request.target, answer)
@@ -106,7 +106,7 @@ class Applying:
         context = self._context
         assert request.state is not None
         metadata = live["metadata"]
-        if metadata.get("deletionTimestamp"):
+        if is_deleting(live):
             return Result(requeue_after=5.0)  # somebody deletes it there; when it is gone it is made again
         if str(metadata["uid"]) != request.uid:
             if not self._may_take(request, live, str(metadata["uid"])):
@@ -125,7 +125,7 @@ class Applying:
         )
 
     async def keep(self, request: SyncRequest, manifest: Manifest) -> Result | None:
-        """A DELETE that is taken back may have been carried out, or may still arrive: read the object.
+        """Keep an object whose DELETE is taken back: that may have been carried out, or may still arrive.
 
         It does nothing to an object in another resourceVersion than it names. So what is there is written to,
         twice if need be, before it counts as kept; what is being deleted is waited for, and made again.
@@ -141,7 +141,7 @@ class Applying:
             raise self._error(request, verdict, answer)
         live = answer.document
         uid = str(live["metadata"]["uid"])
-        if live["metadata"].get("deletionTimestamp"):
+        if is_deleting(live):
             raise _being_deleted()
         if uid != state.delete_uid:
             return await self.compare(request, manifest, live)
@@ -171,13 +171,13 @@ class Applying:
     def _applied(
         self, request: SyncRequest, manifest: Manifest, live: Object, *, repaired: bool
     ) -> Result | None:
-        """The member took the manifest: that counts unless it is deleting the object all the same."""
-        if live["metadata"].get("deletionTimestamp"):
+        """Record the apply, unless the member is deleting the object all the same."""
+        if is_deleting(live):
             raise _being_deleted()
         return self._recorder.applied(request, manifest, live, repaired=repaired)
 
     async def resolve(self, request: SyncRequest, manifest: Manifest) -> Result | None:
-        """What is there is not what was expected, or cannot be told without a look: read it, then decide."""
+        """Read what is there, which is not what was expected or cannot be known without, and decide."""
         context = self._context
         answer = await context.member.get(request.target)
         verdict = context.member.verdict(request.target, answer)
@@ -195,7 +195,7 @@ class Applying:
             raise self._error(request, verdict, answer)
         live = answer.document
         uid = str(live["metadata"]["uid"])
-        if live["metadata"].get("deletionTimestamp"):
+        if is_deleting(live):
             raise _being_deleted()
         if not self._may_take(request, live, uid):
             raise self._conflict(request, live)
@@ -208,7 +208,8 @@ class Applying:
         raise self._error(request, verdict, applied)
 
     def _may_take(self, request: SyncRequest, live: Object, uid: str) -> bool:
-        """Whether the live object is ours, or may become ours; never what belongs to the cluster itself."""
+        """Return whether the live object is ours, or may become ours; never what belongs to the cluster
+        itself."""
         context = self._context
         if request.belongs(live):
             return False
@@ -245,7 +246,8 @@ class Applying:
         return SyncError(condition, slow=True)
 
     def _is_finished(self, request: SyncRequest, manifest: Manifest) -> bool:
-        """Whether it is a Job that finished and that the member then cleaned up: it must not run twice."""
+        """Return whether it is a Job that finished and that the member then cleaned up: it must not run
+        twice."""
         spec = manifest.object.get("spec") or {}
         if (
             not batch.JOB.matches(manifest.object)
@@ -318,7 +320,7 @@ def _being_deleted() -> SyncError:
 
 
 def _changed_concurrently() -> SyncError:
-    """Somebody else changes the object at the same time: look again, later each time."""
+    """Return the error for an object that somebody else changes at the same time."""
     condition = SyncCondition(
         sync.FAILED, "ChangedMeanwhile", "the object changes in the cluster while it is applied"
     )

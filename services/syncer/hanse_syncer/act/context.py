@@ -21,6 +21,7 @@ from hanse.api.registry.v1.cluster_pb2 import ApiResource
 from hanse.api.syncer.v1.sync_state_pb2 import SyncState, ZoneEndpoints
 from hanse.federation.clusters import leaves_objects
 from hanse.federation.events import EventRecorder
+from hanse.federation.references import is_same_object
 from hanse.kube.model.events import EventType, InvolvedObject
 from hanse.store.keys import ObjectKey
 from hanse.turns import Turns
@@ -28,21 +29,22 @@ from hanse_syncer.act.request import SyncRequest, TransientState
 from hanse_syncer.act.waiting import Waiting
 from hanse_syncer.decide import kinds, plan
 from hanse_syncer.decide.plan import Desired, Seen
-from hanse_syncer.decide.render import Manifest, Renderer
-from hanse_syncer.member.member import Member, Target
+from hanse_syncer.decide.render import Manifest, ManifestRenderer
+from hanse_syncer.federation.intent import Intent
+from hanse_syncer.federation.state import FederationState
+from hanse_syncer.member.client import MemberClient, MemberObject
 from hanse_syncer.report.metrics import SyncerMetrics
 from hanse_syncer.report.state_table import SyncStateTable
-from hanse_syncer.world import Intent, World
 
 
 class MemberView(Protocol):
     """What the member shows of our objects; see `hanse_syncer.member.session`."""
 
-    def seen(self, target: Target) -> tuple[Seen | None, bool]:
+    def seen(self, target: MemberObject) -> tuple[Seen | None, bool]:
         """Return what is shown of the object, and whether all of its resource has been listed."""
         ...
 
-    def note(self, target: Target, seen: Seen | None) -> None:
+    def note(self, target: MemberObject, seen: Seen | None) -> None:
         """Take in what an answer said."""
         ...
 
@@ -53,11 +55,11 @@ class ReconcileContext:
 
     cluster: str
     federation_id: str
-    world: World
-    member: Member
+    federation: FederationState
+    member: MemberClient
     states: SyncStateTable
     view: MemberView
-    renderer: Renderer
+    renderer: ManifestRenderer
     events: EventRecorder
     metrics: SyncerMetrics
     tracer: Tracer | None
@@ -68,7 +70,7 @@ class ReconcileContext:
     """Seconds since some moment, for deadlines and pauses."""
     wake: Callable[[str], None]
     """Has an object looked at soon."""
-    suspect: Callable[[str], None]
+    consider_orphan: Callable[[str], None]
     """Has somebody see whether an object is an orphan."""
     endpoints: Callable[[str, str], list[ZoneEndpoints] | None]
     """The ready endpoints of the Service (namespace, name); None while they are not known."""
@@ -97,17 +99,15 @@ class ReconcileContext:
     def request(self, path: str) -> SyncRequest:
         """Return the object at `<group>/<resource>/<namespace>/<name>` as everything is now."""
         key = _key(path)
-        intent = self.world.intent(path)
-        entry = self.world.placement(path)
+        intent = self.federation.intent(path)
+        entry = self.federation.placement(path)
         placement = entry.value if entry is not None else None
-        if intent is not None and placement is not None:
-            uid = placement.object.uid
-            if uid and intent.uid and uid != intent.uid:
-                placement = None  # one of the two is of an object of that name that is no more
+        if intent and placement and not is_same_object(placement.object.uid, intent.uid):
+            placement = None  # one of the two is of an object of that name that is no more
         desired, placed = plan.desired_in(
             intent, placement, self.cluster, orphan_cluster=self._leaves_objects()
         )
-        if self.world.unreadable(path):
+        if self.federation.unreadable(path):
             desired, placed = Desired.UNTOUCHED, None
         state = self.states.get(path)
         return SyncRequest(
@@ -119,7 +119,7 @@ class ReconcileContext:
             desired=desired,
             entry=placed,
             state=state,
-            target=Target(
+            target=MemberObject(
                 key,
                 self.api_version(key, _known_version(key, intent, state)),
                 metadata_only=kinds.is_stateless(key.group, key.resource),
@@ -129,8 +129,8 @@ class ReconcileContext:
         )
 
     def _leaves_objects(self) -> bool:
-        """Whether the cluster leaves the federation and keeps its objects."""
-        cluster = self.world.cluster(self.cluster)
+        """Return whether the cluster leaves the federation and keeps its objects."""
+        cluster = self.federation.cluster(self.cluster)
         return cluster is not None and leaves_objects(cluster)
 
     def serve(self, resources: Iterable[ApiResource]) -> None:

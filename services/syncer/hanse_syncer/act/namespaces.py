@@ -22,16 +22,16 @@ from hanse.api.registry.v1.cluster_pb2 import ApiResource
 from hanse.api.syncer.v1 import sync_state_pb2 as sync
 from hanse.errors import UnavailableError
 from hanse.kube.client import requests
+from hanse.kube.client.answer import Answer
 from hanse.kube.client.bounds import MisbehavingMemberError
 from hanse.kube.client.discovery import ServedResource, read_discovery
-from hanse.kube.client.expect import Answer
 from hanse.kube.client.requests import ApiRequest, GroupVersionResource
 from hanse.kube.kinds.kubernetes import core
 from hanse.kube.model.objects import api_version, child, sequence
 from hanse_syncer.decide.contents import Contents, Item, item_of, judge
 from hanse_syncer.decide.errors import SyncCondition, SyncError
 from hanse_syncer.member import served
-from hanse_syncer.member.member import LinkDownError, Member
+from hanse_syncer.member.client import LinkDownError, MemberClient
 
 _MOMENTARY: Final = frozenset({core.EVENT.group_plural, core.EVENTS_K8S_IO_EVENT.group_plural})
 _COMPUTED: Final = frozenset({"metrics.k8s.io", "custom.metrics.k8s.io", "external.metrics.k8s.io"})
@@ -49,7 +49,7 @@ class Hidden(Exception):  # noqa: N818 - an outcome on its way, not a defect
 
 
 async def contents(
-    member: Member, namespace: str, *, known: Iterable[ApiResource], federation_id: str
+    member: MemberClient, namespace: str, *, known: Iterable[ApiResource], federation_id: str
 ) -> Contents:
     """Return what of a namespace is not ours. `known` is what the member served when it was last asked.
 
@@ -67,7 +67,7 @@ async def contents(
     return await _judged(items, chosen)
 
 
-async def instances(member: Member, definition: Mapping[str, Any], *, federation_id: str) -> Contents:
+async def instances(member: MemberClient, definition: Mapping[str, Any], *, federation_id: str) -> Contents:
     """Return what of the kind of a CustomResourceDefinition is not ours. Raises as `contents`."""
     plural = str(child(definition, "spec", "names", "plural"))
     versions = (v for v in sequence(definition, "spec", "versions") if child(v, "served"))
@@ -87,7 +87,8 @@ async def instances(member: Member, definition: Mapping[str, Any], *, federation
 
 
 async def _judged(items: list[Item], kinds: Iterable[ServedResource]) -> Contents:
-    """Judge in a thread: a hundred thousand items take half a second, which may not hold the loop."""
+    """Return the judgement, made in a thread: a hundred thousand items take half a second, which may not hold
+    the loop."""
     return await asyncio.to_thread(judge, items, listed={(kind.group, kind.kind) for kind in kinds})
 
 
@@ -106,7 +107,7 @@ def listable(kinds: Iterable[ServedResource]) -> list[ServedResource]:
     ]
 
 
-async def _served(member: Member, known: Iterable[ApiResource]) -> list[ServedResource]:
+async def _served(member: MemberClient, known: Iterable[ApiResource]) -> list[ServedResource]:
     """Return what the member serves at the moment.
 
     What it served before and does not tell of now it has to deny: a document that leaves something out, as
@@ -135,8 +136,8 @@ async def _served(member: Member, known: Iterable[ApiResource]) -> list[ServedRe
     return found
 
 
-async def _denied(member: Member, api_version: str, resource: str) -> bool:
-    """Whether the member says that it does not serve the resource."""
+async def _denied(member: MemberClient, api_version: str, resource: str) -> bool:
+    """Return whether the member says that it does not serve the resource."""
     try:
         return await member.lacks(api_version, resource)
     except SyncError:
@@ -144,7 +145,7 @@ async def _denied(member: Member, api_version: str, resource: str) -> bool:
 
 
 async def _items(
-    member: Member, kind: ServedResource, namespace: str, *, federation_id: str, most: int
+    member: MemberClient, kind: ServedResource, namespace: str, *, federation_id: str, most: int
 ) -> list[Item]:
     """Return all objects of one kind. Raises Hidden for more than `most`, SyncError for a list without
     end."""
@@ -168,9 +169,9 @@ async def _items(
     return found
 
 
-async def _shown(member: Member, request: ApiRequest, *, what: str) -> Answer:
+async def _shown(member: MemberClient, request: ApiRequest, *, what: str) -> Answer:
     """Return what was asked for. Raises Hidden where the member refuses it, SyncError where that may pass,
-    and as `Member.send_page`."""
+    and as `MemberClient.send_page`."""
     try:
         answer = await member.send_page(request)
     except SyncError as error:
@@ -183,5 +184,5 @@ async def _shown(member: Member, request: ApiRequest, *, what: str) -> Answer:
 
 
 def _unknown(message: str, retry_after: float | None = None) -> SyncError:
-    """What is there will be known later: nothing is deleted, and nothing let go of, before."""
+    """Return the error for what will be known later: nothing is deleted or released before."""
     return SyncError(SyncCondition(sync.WAITING, "ContentsUnknown", message), retry_after=retry_after)

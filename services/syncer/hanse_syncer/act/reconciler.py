@@ -1,6 +1,6 @@
 """Brings one object of one member to what the federation wants, and writes down how it is.
 
-Owns the flow: read the world, ask `plan` for the next action, have it carried out; and that nothing is
+Owns the flow: read the federation, ask `plan` for the next action, have it carried out; and that nothing is
 written of what belongs to the member itself, whatever a placement says. It is level based: nothing is
 remembered that matters, and running twice equals running once.
 
@@ -22,24 +22,24 @@ from hanse.errors import HanseError, InvalidArgumentError
 from hanse.federation import belongings
 from hanse.federation.placements import is_placed_in
 from hanse.kube.model.objects import Object
+from hanse.paths import namespace_path
 from hanse.process.telemetry import get_logger
-from hanse.store.paths import namespace_path
 from hanse_syncer.act import waiting
 from hanse_syncer.act.applying import Applying
 from hanse_syncer.act.context import ReconcileContext
 from hanse_syncer.act.removal import Removal
 from hanse_syncer.act.request import SyncRequest
+from hanse_syncer.act.state_recorder import UNREACHABLE, StateRecorder
 from hanse_syncer.decide import plan
 from hanse_syncer.decide.errors import BELONGS, SyncCondition, SyncError
 from hanse_syncer.decide.plan import Desired, Seen, SyncAction
 from hanse_syncer.decide.render import Manifest
-from hanse_syncer.member.member import LinkDownError
-from hanse_syncer.report.state_recorder import UNREACHABLE, StateRecorder
+from hanse_syncer.member.client import LinkDownError
 
 _log = get_logger(__name__)
 
-PATIENCE_SECONDS: Final = 1.0
-"""How long a decision for the newest generation, or our own namespace, is waited for."""
+NAMESPACE_SECONDS: Final = 1.0
+"""How long our own namespace is waited for."""
 
 
 class ObjectReconciler:
@@ -54,9 +54,9 @@ class ObjectReconciler:
 
     async def reconcile(self, path: str) -> Result | None:
         """Reconcile the object at `path`. Raises LinkDownError."""
-        request = await self._informed(path)
-        if self._undecided(request):
-            return Result(requeue_after=PATIENCE_SECONDS)
+        request = self._context.request(path)
+        if request.desired is Desired.PRESENT and self._context.federation.awaits_decision(path):
+            return None  # this is looked at again with the decision, or when it is late
         try:
             result = await self._act(request)
         except SyncError as error:
@@ -79,39 +79,6 @@ class ObjectReconciler:
         request.transient.failures = 0
         request.transient.forced = False
         return result
-
-    async def _informed(self, path: str) -> SyncRequest:
-        """Return the request, knowing of the cluster all that the scheduler knew that had the object leave
-        it.
-
-        The cluster's record comes by another watch than the placement: it may say that the cluster leaves the
-        federation and keeps its objects. Raises DeadlineError while that cannot be known.
-        """
-        world = self._context.world
-        request = self._context.request(path)
-        while _is_released(request) and world.clusters.revision < request.placement_revision:
-            await world.clusters.reached(request.placement_revision)
-            request = self._context.request(path)
-        return request
-
-    def _undecided(self, request: SyncRequest) -> bool:
-        """Whether the object and its placement are of different generations, and there is still time to wait.
-
-        Either the scheduler has not decided yet, or its decision came before the object that it is about:
-        the two are followed by different watches.
-        """
-        if (
-            request.desired is not Desired.PRESENT
-            or request.intent is None
-            or request.placement is None
-            or request.intent.generation == request.placement.generation
-        ):
-            request.transient.decision_until = None
-            return False
-        now = self._context.monotonic()
-        if request.transient.decision_until is None:
-            request.transient.decision_until = now + PATIENCE_SECONDS
-        return now < request.transient.decision_until
 
     async def _act(self, request: SyncRequest) -> Result | None:
         context = self._context
@@ -156,7 +123,7 @@ class ObjectReconciler:
         if request.desired is Desired.UNKNOWN and (
             action is SyncAction.REPORT or context.view.seen(request.target)[0]
         ):
-            context.suspect(request.path)
+            context.consider_orphan(request.path)
         return None
 
     def unreachable(self, path: str, message: str, *, reason: str = UNREACHABLE) -> None:
@@ -176,7 +143,7 @@ class ObjectReconciler:
             if self._namespace_pending(request):
                 context = self._context
                 context.waiting.add(waiting.namespace(request.key.namespace), request.path)
-                return Result(requeue_after=PATIENCE_SECONDS)
+                return Result(requeue_after=NAMESPACE_SECONDS)
             return await self._applying.create(request, manifest)
         if action is SyncAction.APPLY and belongings.is_told_by_content(
             request.key.group, request.key.resource
@@ -194,14 +161,14 @@ class ObjectReconciler:
             assert live is not None
             return await self._applying.compare(request, manifest, live)
         self._recorder.noted(request, manifest)
-        return await self._recorder.look_at_pods(request, manifest)
+        return await self._recorder.count_stuck_pods(request, manifest)
 
     def _namespace_pending(self, request: SyncRequest) -> bool:
-        """Whether the object's namespace is one of ours that is on its way into this cluster."""
+        """Return whether the object's namespace is one of ours that is on its way into this cluster."""
         if not request.key.namespace or belongings.is_system_namespace(request.key.namespace):
             return False  # that one is there
         path = namespace_path(request.key.namespace)
-        placement = self._context.world.placement(path)
+        placement = self._context.federation.placement(path)
         if placement is None or not is_placed_in(placement.value, self._context.cluster):
             return False
         state = self._context.states.get(path)
@@ -209,10 +176,5 @@ class ObjectReconciler:
             return False
         now, transient = self._context.monotonic(), request.transient
         if transient.namespace_until is None:
-            transient.namespace_until = now + PATIENCE_SECONDS
+            transient.namespace_until = now + NAMESPACE_SECONDS
         return now < transient.namespace_until
-
-
-def _is_released(request: SyncRequest) -> bool:
-    """Whether the object is to be deleted there only because it is no longer placed there."""
-    return request.desired is Desired.ABSENT and request.intent is not None and not request.intent.deleting

@@ -17,9 +17,9 @@ from hanse.api.syncer.v1 import sync_state_pb2 as sync
 from hanse.api.syncer.v1.sync_state_pb2 import SyncState
 from hanse.control.reconcile import Result
 from hanse.federation import belongings
-from hanse.kube.client.expect import Answer
+from hanse.kube.client.answer import Answer
 from hanse.kube.kinds.kubernetes import core, extensions
-from hanse.kube.model.objects import Object
+from hanse.kube.model.objects import Object, is_deleting
 from hanse_syncer import ownership
 from hanse_syncer.act import namespaces
 from hanse_syncer.act.context import ReconcileContext
@@ -27,13 +27,13 @@ from hanse_syncer.act.request import SyncRequest
 from hanse_syncer.decide.contents import Contents, phrase
 from hanse_syncer.decide.errors import SyncCondition, SyncError
 from hanse_syncer.decide.plan import Desired
-from hanse_syncer.member.verdicts import MemberVerdict
+from hanse_syncer.decide.verdicts import MemberVerdict
 from hanse_syncer.report import transitions
 
 _STILL_DELETING_SECONDS = 5.0
 _COLLECTED_SECONDS = 30.0
 """How long the member's collector may take for what has lost its owners, since it last did something."""
-_LONGEST_LOOK = 5.0
+_LONGEST_WAIT = 5.0
 """The longest time, in seconds, between two looks at what is still being removed."""
 
 
@@ -45,7 +45,7 @@ class Removal:
 
     async def remove(self, request: SyncRequest) -> Result | None:
         """Delete the object by the uid that is known. Raises SyncError, LinkDownError."""
-        if _must_look(request):
+        if _must_read(request):
             return await self.search(request)
         version = self._version(request)
         return await (self._delete(request, request.uid, version) if version else self.search(request))
@@ -76,7 +76,7 @@ class Removal:
             return await self._release(request, uid, why=f"{belongs}; it was left in the cluster")
         if request.desired is Desired.RELEASED:
             return await self._release(request, uid, why="it was asked to be left in the cluster")
-        if live["metadata"].get("deletionTimestamp"):
+        if is_deleting(live):
             return self._deleting(request, live)
         if _is_namespace(request):
             return await self._namespace(request, uid, version)
@@ -112,29 +112,36 @@ class Removal:
             raise SyncError.of(verdict, answer)
         context.metrics.deletes.add(1, {"hanse.cluster": context.cluster})
         live = answer.document
-        if (live.get("metadata") or {}).get("deletionTimestamp"):
+        if is_deleting(live):
             return self._deleting(request, live)
         await context.member.confirm_deleted(request.target, answer, uid=uid)
         return self._gone(request, reason="Removed", message="deleted")
 
     def _is_current(self, request: SyncRequest) -> bool:
-        """Whether the object and its placement are still those on which the request was decided."""
-        intent, entry = self._context.world.intent(request.path), self._context.world.placement(request.path)
+        """Return whether the object and its placement are still those on which the request was decided."""
+        intent, entry = (
+            self._context.federation.intent(request.path),
+            self._context.federation.placement(request.path),
+        )
         return (intent.revision if intent is not None else 0) == (
             request.intent.revision if request.intent is not None else 0
         ) and (entry.mod_revision if entry is not None else 0) == request.placement_revision
 
     async def _changed(self, request: SyncRequest, answer: Answer) -> Result | None:
-        """Another object has that name now, or its API is gone: look before anything else is done."""
+        """Have the object read again: it has changed, another one has that name, or its API is gone.
+
+        Its uid stays known: if it is the same object it is ours, whatever has become its owner meanwhile.
+        """
         if request.uid:
-            self._removing(request, "changed meanwhile" if request.sealed else answer.message, uid="")
+            message = "changed meanwhile" if request.sealed else answer.message
+            self._removing(request, message, uid=request.uid)
         self._context.view.note(request.target, None)
         return Result(requeue_after=0.05)
 
     async def _namespace(self, request: SyncRequest, uid: str, version: str) -> Result | None:
         context = self._context
         name = request.key.name
-        if context.world.wanted_inside(name, context.cluster):
+        if context.federation.wanted_inside(name, context.cluster):
             raise SyncError(
                 SyncCondition(
                     sync.WAITING, "NamespaceInUse", f"objects in namespace {name} are still placed here"
@@ -172,7 +179,7 @@ class Removal:
         if found.going:
             raise SyncError(
                 SyncCondition(sync.WAITING, "ContentsGoing", phrase(found.going, what="still being removed")),
-                retry_after=min(_LONGEST_LOOK, 0.25 * 2.0 ** min(request.transient.failures, 8)),
+                retry_after=min(_LONGEST_WAIT, 0.25 * 2.0 ** min(request.transient.failures, 8)),
             )
         return ""
 
@@ -220,8 +227,9 @@ class Removal:
         return None
 
 
-def _must_look(request: SyncRequest) -> bool:
-    """Whether the object has to be read before it is deleted: more goes with it, or it may not be ours."""
+def _must_read(request: SyncRequest) -> bool:
+    """Return whether the object has to be read before it is deleted: more goes with it, or it may not be
+    ours."""
     content = belongings.is_told_by_content(request.key.group, request.key.resource)
     return _is_namespace(request) or _is_definition(request) or content or bool(request.belongs())
 

@@ -20,9 +20,9 @@ from hanse.kube.kinds.kubernetes import core
 from hanse.kube.model.objects import Object, child
 from hanse.store.keys import ObjectKey
 from hanse_syncer.decide.plan import Desired
-from hanse_syncer.member.member import Target
+from hanse_syncer.federation.intent import Intent
+from hanse_syncer.member.client import MemberObject
 from hanse_syncer.report.transitions import Subject
-from hanse_syncer.world import Intent
 
 
 @dataclass(slots=True)
@@ -36,10 +36,8 @@ class TransientState:
     """The newest object that the watch brought, until it is looked at."""
     repairs: int = 0
     repaired_at: float = float("-inf")
-    looked_at: float = float("-inf")
+    queued_at: float = float("-inf")
     lagging_since: float | None = None
-    decision_until: float | None = None
-    """Until when the scheduler's decision on the newest generation is waited for."""
     namespace_until: float | None = None
     """Until when our own namespace is waited for without asking the member."""
     stuck: frozenset[str] = frozenset()
@@ -61,7 +59,7 @@ class SyncRequest:
     entry: ClusterPlacement | None
     """The cluster's part of the placement, where it is desired."""
     state: SyncState | None
-    target: Target
+    target: MemberObject
     transient: TransientState
 
     @property

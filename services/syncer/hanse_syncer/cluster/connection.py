@@ -1,7 +1,7 @@
 """One connection to one member, and everything that works over it.
 
 Owns `MemberConnection`, a value: the session, the reconcile context that belongs to it, and the reconciler.
-It is made anew for every credential, so nothing that was learned by one connection is believed by the next.
+It is made again for every credential, so nothing that was learned by one connection is believed by the next.
 
 Next: `hanse_syncer.cluster.connector`, which keeps one open.
 """
@@ -12,13 +12,13 @@ from dataclasses import dataclass
 
 from hanse_syncer.act.context import ReconcileContext
 from hanse_syncer.act.reconciler import ObjectReconciler
-from hanse_syncer.member.session import Session
+from hanse_syncer.member.session import MemberSession
 
 
 @dataclass(frozen=True, slots=True)
 class MemberConnection:
     """A session with what was made for it."""
 
-    session: Session
+    session: MemberSession
     context: ReconcileContext
     reconciler: ObjectReconciler

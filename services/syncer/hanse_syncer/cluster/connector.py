@@ -24,8 +24,8 @@ from hanse.kube.client.bounds import MisbehavingMemberError
 from hanse.process.telemetry import get_logger
 from hanse.security.credentials import Sealer
 from hanse_syncer.cluster.connection import MemberConnection
+from hanse_syncer.federation.state import FederationState
 from hanse_syncer.member.behaviour import Behaviour
-from hanse_syncer.world import World
 
 _log = get_logger(__name__)
 
@@ -40,14 +40,14 @@ class MemberConnector:
         self,
         cluster: str,
         *,
-        world: World,
+        federation: FederationState,
         sealer: Sealer,
         behaviour: Behaviour,
         connect: Callable[[bytes], MemberConnection],
         opened: Callable[[MemberConnection, bool], None],
     ) -> None:
         self._cluster = cluster
-        self._world = world
+        self._federation = federation
         self._sealer = sealer
         self._behaviour = behaviour
         self._connect = connect
@@ -77,7 +77,7 @@ class MemberConnector:
         first = True
         while True:
             self._changed.clear()
-            sealed = self._world.credential(self._cluster)
+            sealed = self._federation.credential(self._cluster)
             connection = self._make(sealed) if sealed is not None else None
             if sealed is None or connection is None:
                 await self._changed.wait()
@@ -133,8 +133,8 @@ class MemberConnector:
             self._changed.clear()
 
     def _has_other_credential(self, sealed: bytes) -> bool:
-        """Whether there is another credential than that of the connection, which was sealed so."""
-        now = self._world.credential(self._cluster)
+        """Return whether there is another credential than that of the connection, which was sealed so."""
+        now = self._federation.credential(self._cluster)
         if now is None or now == sealed:
             return now is None
         try:
@@ -145,7 +145,7 @@ class MemberConnector:
 
     def _refresh_catalogue(self) -> None:
         """Take in what the member serves now, and wake what waited for that."""
-        catalogue = self._world.catalogue(self._cluster)
+        catalogue = self._federation.catalogue(self._cluster)
         if catalogue is None or catalogue is self._catalogue or self._latest is None:
             return
         self._catalogue = catalogue

@@ -18,12 +18,12 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Final
 
-from hanse.api.syncer.v1 import sync_state_pb2 as sync
 from hanse.control.controller import Controller
 from hanse.control.queue import WorkQueue
 from hanse.control.reconcile import Request, Result
+from hanse.federation.confirmation import is_removed
+from hanse.paths import resource_path_of
 from hanse.store import Compare
-from hanse.store.paths import resource_path_of
 from hanse_syncer import ownership
 from hanse_syncer.act.context import ReconcileContext
 from hanse_syncer.act.reconciler import ObjectReconciler
@@ -36,9 +36,9 @@ from hanse_syncer.cluster.member_events import MemberEventHandler
 from hanse_syncer.cluster.parking import ParkedKeys, ParkingReconciler
 from hanse_syncer.member import connection as member_connection
 from hanse_syncer.member.behaviour import Behaviour
+from hanse_syncer.member.client import MemberClient
 from hanse_syncer.member.limiter import Limiter
-from hanse_syncer.member.member import Member
-from hanse_syncer.member.session import Session
+from hanse_syncer.member.session import MemberSession
 from hanse_syncer.orphans.reporter import OrphanReporter
 from hanse_syncer.orphans.scanner import OrphanScanner
 from hanse_syncer.report.state_table import SyncStateTable
@@ -61,15 +61,26 @@ class ClusterController:
         self.dependencies = dependencies
         self.queue = WorkQueue(f"syncer-{cluster}")
         self.states = SyncStateTable(
-            dependencies.writer, cluster, fence=fence, window=dependencies.report_window
+            dependencies.writer,
+            cluster,
+            fence=fence,
+            window=dependencies.report_window,
+            monotonic=dependencies.monotonic,
         )
-        self.behaviour = Behaviour(dependencies.store, cluster, fence=fence, pauses=dependencies.pauses)
+        self.behaviour = Behaviour(
+            dependencies.store,
+            cluster,
+            fence=fence,
+            clock=dependencies.clock,
+            monotonic=dependencies.monotonic,
+            pauses=dependencies.pauses,
+        )
         self._limiter = Limiter(maximum=dependencies.concurrency)
         self._parked = ParkedKeys(self.queue.add)
         self._in_flight = InFlight()
         self._connector = MemberConnector(
             cluster,
-            world=dependencies.world,
+            federation=dependencies.federation,
             sealer=dependencies.sealer,
             behaviour=self.behaviour,
             connect=self._connect,
@@ -77,7 +88,7 @@ class ClusterController:
         )
         self.orphans = self._orphan_scanner(fence)
         self._member_events = MemberEventHandler(
-            world=dependencies.world,
+            federation=dependencies.federation,
             states=self.states,
             queue=self.queue,
             orphans=self.orphans,
@@ -87,12 +98,7 @@ class ClusterController:
             monotonic=dependencies.monotonic,
         )
         self._federation_events = FederationEventHandler(
-            world=dependencies.world,
-            queue=self.queue,
-            orphans=self.orphans,
-            latest=self._connector.latest,
-            cluster_changed=self._connector.cluster_changed,
-            monotonic=dependencies.monotonic,
+            queue=self.queue, orphans=self.orphans, cluster_changed=self._connector.cluster_changed
         )
         self._reconciler = ParkingReconciler(
             cluster,
@@ -132,7 +138,7 @@ class ClusterController:
         dependencies = self.dependencies
         dependencies.metrics.begin(self.cluster)
         self.states.load(await dependencies.loader.load(self.cluster))
-        unlisten = dependencies.world.listen(self.cluster, self._federation_events)
+        unlisten = dependencies.federation.listen(self.cluster, self._federation_events)
         try:
             async with asyncio.TaskGroup() as group:
                 tasks = [
@@ -179,7 +185,7 @@ class ClusterController:
     def _paths(self) -> set[str]:
         """Return the paths of all objects that are or should be in the cluster."""
         known = {path for path, _ in self.states.items()}
-        return known.union(self.dependencies.world.placed(self.cluster))
+        return known.union(self.dependencies.federation.placed(self.cluster))
 
     def _queue_all(self) -> None:
         """Queue everything, what others need first."""
@@ -198,7 +204,7 @@ class ClusterController:
         """Have all resources listed that there are objects of, before any of them is written to."""
         of_each: dict[str, str] = {}
         for path, state in self.states.items():
-            if state.phase != sync.REMOVED:
+            if not is_removed(state):
                 of_each.setdefault(resource_path_of(path), path)
         for path in of_each.values():
             connection.session.follow(connection.context.request(path).target)
@@ -209,7 +215,7 @@ class ClusterController:
         It may have been restored from a backup meanwhile.
         """
         self.behaviour.behaves()
-        self.orphans.look()
+        self.orphans.scan_soon()
         self._parked.release()
 
     def _connect(self, sealed: bytes) -> MemberConnection:
@@ -220,13 +226,13 @@ class ClusterController:
                 self.cluster,
                 sealed,
                 dependencies.sealer,
-                known_id=dependencies.world.cluster_id(self.cluster),
+                known_id=dependencies.federation.cluster_id(self.cluster),
             ),
             timeout=dependencies.request_seconds,
             connections=dependencies.concurrency + _SPARE_CONNECTIONS,
         )
-        member = Member(client, cluster=self.cluster, limiter=self._limiter)
-        session = Session(
+        member = MemberClient(client, cluster=self.cluster, limiter=self._limiter)
+        session = MemberSession(
             client,
             member,
             selector=ownership.selector(dependencies.federation_id),
@@ -240,7 +246,7 @@ class ClusterController:
         context = ReconcileContext(
             cluster=self.cluster,
             federation_id=dependencies.federation_id,
-            world=dependencies.world,
+            federation=dependencies.federation,
             member=member,
             states=self.states,
             view=session,
@@ -251,22 +257,22 @@ class ClusterController:
             clock=dependencies.clock,
             monotonic=dependencies.monotonic,
             wake=partial(self.queue.add, urgent=True),
-            suspect=self.orphans.suspect,
+            consider_orphan=self.orphans.consider,
             endpoints=session.endpoints,
         )
-        self.orphans.look()
+        self.orphans.scan_soon()
         return MemberConnection(session, context, ObjectReconciler(context))
 
     def _orphan_scanner(self, fence: Callable[[], Compare]) -> OrphanScanner:
         dependencies = self.dependencies
         return OrphanScanner(
             self.cluster,
-            world=dependencies.world,
+            federation=dependencies.federation,
             states=self.states,
             report=OrphanReporter(
                 self.cluster,
                 store=dependencies.store,
-                world=dependencies.world,
+                federation=dependencies.federation,
                 fence=fence,
                 events=dependencies.events,
                 metrics=dependencies.metrics,
@@ -277,8 +283,9 @@ class ClusterController:
             settled=lambda: self.settled,
             interval=dependencies.orphan_interval,
             settle=dependencies.orphan_settle,
+            monotonic=dependencies.monotonic,
         )
 
-    def _session(self) -> Session | None:
+    def _session(self) -> MemberSession | None:
         connection = self._connector.current()
         return connection.session if connection is not None else None

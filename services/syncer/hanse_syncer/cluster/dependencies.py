@@ -19,11 +19,11 @@ from hanse.backoff import Backoff
 from hanse.federation.events import EventRecorder
 from hanse.security.credentials import Sealer
 from hanse.store import BatchWriter, Store
-from hanse_syncer.decide.render import Renderer
+from hanse_syncer.decide.render import ManifestRenderer
+from hanse_syncer.federation.state import FederationState
 from hanse_syncer.member.behaviour import PAUSES
 from hanse_syncer.report.metrics import SyncerMetrics
-from hanse_syncer.report.state_table import SyncStateLoader
-from hanse_syncer.world import World
+from hanse_syncer.report.state_loader import SyncStateLoader
 
 
 def _now() -> datetime:
@@ -37,10 +37,10 @@ class SyncerDependencies:
     store: Store
     writer: BatchWriter
     """Of sync states; it has no spacing of its own, since the sync state tables keep theirs."""
-    world: World
+    federation: FederationState
     sealer: Sealer
     federation_id: str
-    renderer: Renderer
+    renderer: ManifestRenderer
     loader: SyncStateLoader
     events: EventRecorder
     metrics: SyncerMetrics

@@ -15,16 +15,17 @@ from collections.abc import Callable
 from functools import partial
 from typing import Final
 
-from hanse.api.syncer.v1 import sync_state_pb2 as sync
 from hanse.control.queue import WorkQueue
+from hanse.federation.confirmation import is_removed
 from hanse.kube.model.objects import Object
+from hanse.paths import path_to
 from hanse_syncer.cluster.connection import MemberConnection
 from hanse_syncer.cluster.in_flight import InFlight
 from hanse_syncer.decide.plan import Seen
+from hanse_syncer.federation.state import FederationState
 from hanse_syncer.orphans.scanner import OrphanScanner
 from hanse_syncer.report import transitions
 from hanse_syncer.report.state_table import SyncStateTable
-from hanse_syncer.world import World
 
 REPORT_WINDOW_SECONDS: Final = 0.1
 """How often an object that its member changes all the time is reconciled."""
@@ -36,7 +37,7 @@ class MemberEventHandler:
     def __init__(
         self,
         *,
-        world: World,
+        federation: FederationState,
         states: SyncStateTable,
         queue: WorkQueue,
         orphans: OrphanScanner,
@@ -45,7 +46,7 @@ class MemberEventHandler:
         current: Callable[[], MemberConnection | None],
         monotonic: Callable[[], float],
     ) -> None:
-        self._world = world
+        self._federation = federation
         self._states = states
         self._queue = queue
         self._orphans = orphans
@@ -72,11 +73,11 @@ class MemberEventHandler:
         up = current is not None and current.session.up
         transient.live = live if up else None  # nothing is kept of one that is not reconciled soon
         now = self._monotonic()
-        wait = transient.looked_at + REPORT_WINDOW_SECONDS - now
+        wait = transient.queued_at + REPORT_WINDOW_SECONDS - now
         if wait > 0:
             self._queue.add_after(path, wait)
         else:
-            transient.looked_at = now
+            transient.queued_at = now
             self._queue.add(path)
 
     def vanished(self, path: str) -> None:
@@ -85,7 +86,7 @@ class MemberEventHandler:
             return
         self._orphans.changed(path)
         state = self._states.get(path)
-        if state is not None and state.phase != sync.REMOVED:
+        if state is not None and not is_removed(state):
             self._queue.add(path)
 
     def listed(self, prefix: str) -> None:
@@ -93,19 +94,19 @@ class MemberEventHandler:
 
         That a new one was needed can mean that the member was restored: then other kinds have changed unseen.
         """
-        self._orphans.look()
+        self._orphans.scan_soon()
         connection = self._current()
         if connection is None:
             return
         for path, state in self._states.items():
-            if path.startswith(prefix) and state.phase != sync.REMOVED and not connection.session.shows(path):
+            if path.startswith(prefix) and not is_removed(state) and not connection.session.shows(path):
                 self._queue.add(path)
 
     def endpoints_changed(self, namespace: str, service: str) -> None:
         """The ready endpoints of a Service changed."""
-        path = f"core/services/{namespace}/{service}"
+        path = path_to(group="", resource="services", namespace=namespace, name=service)
         state, connection = self._states.get(path), self._current()
-        if state is None or state.phase == sync.REMOVED or connection is None:
+        if state is None or is_removed(state) or connection is None:
             return
         ready = connection.session.endpoints(namespace, service)
         if ready is not None:
@@ -113,7 +114,7 @@ class MemberEventHandler:
 
     def _unexpected(self, path: str) -> None:
         """An object with our marks and without a sync state: placed here and new, or an orphan."""
-        if self._world.intent(path) is not None or self._world.placement(path) is not None:
+        if self._federation.intent(path) is not None or self._federation.placement(path) is not None:
             self._queue.add(path)
         else:
-            self._orphans.suspect(path)
+            self._orphans.consider(path)

@@ -16,10 +16,10 @@ from collections.abc import Callable
 from hanse.control.reconcile import Result
 from hanse.kube.client.bounds import MisbehavingMemberError
 from hanse.process.telemetry import get_logger
+from hanse_syncer.act.state_recorder import UNREACHABLE
 from hanse_syncer.cluster.connection import MemberConnection
 from hanse_syncer.member.behaviour import REASON
-from hanse_syncer.member.member import LinkDownError
-from hanse_syncer.report.state_recorder import UNREACHABLE
+from hanse_syncer.member.client import LinkDownError
 
 _log = get_logger(__name__)
 

@@ -20,7 +20,7 @@ from typing import Any, Final
 from hanse.federation import belongings
 from hanse.kube.client.bounds import FOLLOWED_NAME_CHARS
 from hanse.kube.kinds.kubernetes import core, networking
-from hanse.kube.model.objects import annotations_of, child, labels_of, mapping, name_of, sequence
+from hanse.kube.model.objects import annotations_of, child, is_deleting, labels_of, mapping, name_of, sequence
 from hanse_syncer import ownership
 
 _SERVICES: Final = core.SERVICE.group_plural
@@ -93,7 +93,7 @@ def item_of(group: str, resource: str, obj: Mapping[str, Any], *, federation_id:
         uid=str(child(whole, "metadata", "uid") or ""),
         ours=ownership.owned(whole, federation_id) and not ownership.is_copy(whole),
         owners=tuple(_owner(each) for each in sequence(mapping(whole, "metadata"), "ownerReferences")),
-        deleting=bool(child(whole, "metadata", "deletionTimestamp")),
+        deleting=is_deleting(whole),
         service=service,
         account=account,
         collected=identity == _ENDPOINTS and bool(made),

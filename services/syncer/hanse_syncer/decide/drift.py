@@ -36,7 +36,7 @@ _UNREAL: Final = ("resourceVersion", "managedFields", "generation", "selfLink")
 
 
 def contained(rendered: object, live: object) -> bool:
-    """Whether everything in `rendered` is in `live`.
+    """Return whether everything in `rendered` is in `live`.
 
     Fields that only `live` has are other people's. An empty value is in an object that does not have the
     field. Items of a list are matched by their key where they have one: then `live` may have more of them,
@@ -54,7 +54,8 @@ def contained(rendered: object, live: object) -> bool:
 
 
 def in_sync(rendered: Object, live: Object) -> bool:
-    """Whether a member's whole object has what was rendered, in whatever version the member answers."""
+    """Return whether a member's whole object has what was rendered, in whatever version the member
+    answers."""
     if core.SECRET.matches(rendered) and rendered.get("stringData"):
         return False
     return all(contained(value, live.get(key)) for key, value in rendered.items() if key != "apiVersion")
@@ -145,7 +146,7 @@ def _looked_up(
 
 
 def _empty(value: object) -> bool:
-    """Whether a value says no more than an absent field: servers leave such values out."""
+    """Return whether a value says no more than an absent field: servers leave such values out."""
     if value is None or value == "" or value is False or (value == 0 and not isinstance(value, str)):
         return True
     if isinstance(value, Mapping):

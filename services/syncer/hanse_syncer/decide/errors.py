@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Final, Self
 
 from hanse.api.syncer.v1 import sync_state_pb2 as sync
-from hanse.kube.client.expect import Answer
-from hanse_syncer.member.verdicts import MemberVerdict
+from hanse.kube.client.answer import Answer
+from hanse_syncer.decide.verdicts import MemberVerdict
 
 BELONGS: Final = "BelongsToCluster"
 """Reason of the conflict about what belongs to the cluster itself."""

@@ -28,12 +28,12 @@ def never(spec: Mapping[str, Any], status: Mapping[str, Any]) -> bool:
 
 
 def replicas_lag(spec: Mapping[str, Any], status: Mapping[str, Any]) -> bool:
-    """Report whether a workload with replicas lags."""
+    """Return whether a workload with replicas lags."""
     return count(status.get("readyReplicas")) < count(spec.get("replicas"), 1)
 
 
 def job_lags(spec: Mapping[str, Any], status: Mapping[str, Any]) -> bool:
-    """Report whether a Job lags."""
+    """Return whether a Job lags."""
     return not is_finished(status) and count(status.get("ready")) < count(status.get("active"))
 
 
@@ -176,5 +176,5 @@ def by_conditions(
 
 
 def is_finished(status: Mapping[str, Any]) -> bool:
-    """Report whether the status of a Job says that it has completed or failed."""
+    """Return whether the status of a Job says that it has completed or failed."""
     return any(_condition(status, kind).get("status") == "True" for kind in ("Complete", "Failed"))

@@ -23,7 +23,7 @@ from hanse.kube.kinds.kubernetes import (
     security,
     storage,
 )
-from hanse.kube.model.objects import Object
+from hanse.kube.model.objects import Object, is_deleting
 from hanse.kube.model.untrusted import count, mapping
 from hanse_syncer.decide import health, retained
 from hanse_syncer.decide.health import HealthRule, LagRule, by_conditions, never
@@ -93,20 +93,20 @@ def _rules_of(obj: Mapping[str, Any]) -> SyncRules:
 
 
 def is_stateless(group: str, resource: str) -> bool:
-    """Report whether objects of a resource have no status: there only metadata is watched."""
+    """Return whether objects of a resource have no status: there only metadata is watched."""
     return (group, resource) in _STATELESS_RESOURCES
 
 
 def health_of(obj: Mapping[str, Any]) -> Health.ValueType:
     """Return the health of a live object. An object that is being deleted is on its way."""
     metadata = mapping(obj.get("metadata"))
-    if metadata.get("deletionTimestamp"):
+    if is_deleting(obj):
         return PROGRESSING
     return _rules_of(obj).health(mapping(obj.get("spec")), mapping(obj.get("status")), metadata)
 
 
 def lags(obj: Mapping[str, Any]) -> bool:
-    """Report whether a workload has fewer ready Pods than it wants, so that some may be unschedulable."""
+    """Return whether a workload has fewer ready Pods than it wants, so that some may be unschedulable."""
     return _rules_of(obj).lags(mapping(obj.get("spec")), mapping(obj.get("status")))
 
 

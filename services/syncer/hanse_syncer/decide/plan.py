@@ -22,9 +22,9 @@ from hanse.api.registry.v1.cluster_pb2 import ApiResource
 from hanse.api.scheduler.v1.placement_pb2 import ClusterPlacement, Placement
 from hanse.api.syncer.v1 import sync_state_pb2 as sync
 from hanse.api.syncer.v1.sync_state_pb2 import SyncState
-from hanse.federation.confirmation import confirmation_of, is_confirmed
+from hanse.federation.confirmation import confirmation_of, is_confirmed, is_removed
 from hanse.federation.placements import after_revisions, is_releasing, placement_in
-from hanse_syncer.world import Intent
+from hanse_syncer.federation.intent import Intent
 
 
 class Desired(enum.Enum):
@@ -144,7 +144,7 @@ def next_action(
         return _present(state, rendered_hash=rendered_hash, seen=seen, listed=listed, force=force)
     if state is None and seen is None and not listed:
         return SyncAction.SEARCH
-    if state is not None and state.phase == sync.REMOVED and seen is None and not outdated:
+    if state is not None and is_removed(state) and seen is None and not outdated:
         return SyncAction.NOTHING
     if state is None and seen is None:
         return SyncAction.SEARCH
@@ -156,7 +156,7 @@ def next_action(
 def _unknown(state: SyncState | None) -> SyncAction:
     if state is None:
         return SyncAction.NOTHING
-    return SyncAction.FORGET if state.phase == sync.REMOVED or not state.member_uid else SyncAction.REPORT
+    return SyncAction.FORGET if is_removed(state) or not state.member_uid else SyncAction.REPORT
 
 
 def _present(
@@ -164,7 +164,7 @@ def _present(
 ) -> SyncAction:
     if state is not None and state.delete_uid:
         return SyncAction.KEEP
-    uid = state.member_uid if state is not None and state.phase != sync.REMOVED else ""
+    uid = state.member_uid if state is not None and not is_removed(state) else ""
     if not uid:
         return SyncAction.APPLY if seen is not None else SyncAction.CREATE
     assert state is not None

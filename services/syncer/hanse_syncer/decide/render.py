@@ -1,6 +1,6 @@
 """What one cluster gets: the template of an object made into the manifest for that cluster.
 
-Owns `Manifest` and how it is made and encoded. Pure functions, no I/O; a `Renderer` keeps the last
+Owns `Manifest` and how it is made and encoded. Pure functions, no I/O; a `ManifestRenderer` keeps the last
 manifests, because what is the same for all clusters is rendered and encoded once and not once per cluster.
 
 Order: take off what is not a member's business, set the replicas that the scheduler gave, apply the
@@ -147,7 +147,7 @@ def _identity(obj: Mapping[str, Any]) -> tuple[Any, ...]:
     return obj.get("apiVersion"), obj.get("kind"), fixed
 
 
-class Renderer:
+class ManifestRenderer:
     """Renders, and remembers the last `capacity` manifests by what went into them.
 
     Used from one event loop. A template is named by its key and revision.

@@ -76,7 +76,7 @@ def _drop(obj: Object, *path: str) -> Object:
 def service(obj: Object) -> Object:
     """Return a Service without addresses and health check ports: each member allocates them.
 
-    "None" (headless) is a wish.
+    "None" (headless) is asked for.
     """
     spec = obj.get("spec") or {}
     if spec.get("clusterIP") != "None":

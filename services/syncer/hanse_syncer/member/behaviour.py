@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Final
 
 from hanse.api.type.v1 import condition_pb2
@@ -42,8 +42,13 @@ class Behaviour:
         cluster: str,
         *,
         fence: Callable[[], Compare],
+        clock: Callable[[], datetime],
+        monotonic: Callable[[], float],
         pauses: Backoff = PAUSES,
     ) -> None:
+        """`clock` is the time of day, `monotonic` counts seconds."""
+        self._clock = clock
+        self._monotonic = monotonic
         self._store = store
         self._cluster = cluster
         self._fence = fence
@@ -56,8 +61,8 @@ class Behaviour:
         """What it did, while it is suspended or on probation; else empty."""
 
     def misbehaved(self, error: MisbehavingMemberError) -> float:
-        """It did it again; return for how many seconds to leave it alone."""
-        now = asyncio.get_running_loop().time()
+        """Count one more misbehaviour; return for how many seconds to leave the member alone."""
+        now = self._monotonic()
         self._strikes = 1 if now - self._last > GOOD_SECONDS else self._strikes + 1
         self._last = now
         self.why = error.message[:MAX_MESSAGE]
@@ -102,7 +107,7 @@ class Behaviour:
             report = condition_pb2.Condition(
                 type="Behaves", status=condition_pb2.FALSE, reason=REASON, message=why
             )
-            report.last_transition_time.FromDatetime(datetime.now(UTC))
+            report.last_transition_time.FromDatetime(self._clock())
             op = Put(key, report.SerializeToString(), lease=fence.number)  # the fence compares the lease
         result = await self._store.txn([fence, Compare.exists(keys.cluster(self._cluster))], [op])
         return result.succeeded

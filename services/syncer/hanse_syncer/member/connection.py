@@ -1,6 +1,6 @@
 """Connections to members: from the sealed credential to a client.
 
-Owns the opening of credentials. Next: `hanse.kube.client.client` for the client, `hanse_syncer.member.member`
+Owns the opening of credentials. Next: `hanse.kube.client.client` for the client, `hanse_syncer.member.client`
 for requests.
 """
 
@@ -15,7 +15,7 @@ from hanse.store.decoding import decode
 
 
 def access(cluster: str, sealed: bytes, sealer: Sealer, *, known_id: str = "") -> ClusterAccess:
-    """Open the credential of a cluster. Raises DataLossError.
+    """Return the access that the credential of a cluster gives. Raises DataLossError.
 
     `known_id` is the cluster's id by the registry: it counts where the credential does not have it.
     """

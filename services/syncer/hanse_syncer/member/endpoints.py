@@ -30,7 +30,7 @@ def counted(endpoint: Mapping[str, Any]) -> Object:
 
 
 def ready_endpoints(slices: Iterable[Mapping[str, Any]]) -> list[ZoneEndpoints]:
-    """Count the ready endpoints by zone, sorted by zone.
+    """Return the numbers of ready endpoints, sorted by zone.
 
     An endpoint whose `ready` is not said counts as ready (discovery.k8s.io/v1). One that is in several
     slices, as every pod of a dual-stack Service is, counts once. Slices may have any shape: what is no

@@ -78,11 +78,11 @@ class ObservedObjects:
             self.known[namespace, name] = seen
 
     @contextmanager
-    def listing(self) -> Iterator[_Listing]:
+    def listing(self) -> Iterator[_ObjectListing]:
         """Begin a list."""
         self._noted = set()
         try:
-            yield _Listing(self)
+            yield _ObjectListing(self)
         finally:
             self._noted = None
 
@@ -134,7 +134,7 @@ class ObservedObjects:
             self._observer.changed(*identity, seen, live)
 
 
-class _Listing:
+class _ObjectListing:
     """A list that is being read."""
 
     def __init__(self, objects: ObservedObjects) -> None:
@@ -159,7 +159,7 @@ def _seen(item: Mapping[str, Any]) -> Seen:
 
 
 def _newer(seen: Seen, known: Seen) -> bool:
-    """Whether `seen` is news: an answer to an apply can be ahead of the watch, which then brings older ones.
+    """Return whether `seen` is news: the watch can be behind the answer to an apply.
 
     Versions of one resource are ordered as numbers (KEP-5504); where they are no numbers, any other is news.
     """

@@ -10,11 +10,12 @@ from contextlib import aclosing
 from typing import Any, Final
 
 from hanse.kube.client import requests
-from hanse.kube.client.expect import Answer
+from hanse.kube.client.answer import Answer
 from hanse.kube.client.requests import ApiRequest, GroupVersionResource
 from hanse.kube.kinds.kubernetes import batch, core
+from hanse.kube.model.objects import is_deleting
 from hanse.kube.model.untrusted import mapping, mappings
-from hanse_syncer.member.member import Member
+from hanse_syncer.member.client import MemberClient
 
 PODS: Final = GroupVersionResource.of_kind(core.POD)
 PAGE: Final = 100
@@ -24,10 +25,10 @@ MAX_PAGES: Final = 10
 
 
 def unschedulable(pods: Iterable[Mapping[str, Any]]) -> int:
-    """Count the pods that the scheduler has found no node for."""
+    """Return the number of pods that the scheduler has found no node for."""
     count = 0
     for pod in pods:
-        if mapping(pod.get("metadata")).get("deletionTimestamp"):
+        if is_deleting(pod):
             continue
         count += any(
             condition.get("type") == "PodScheduled"
@@ -65,8 +66,9 @@ class _RefusedError(Exception):
     """The member does not list pods."""
 
 
-async def count_unschedulable(member: Member, namespace: str, selector: str) -> int | None:
-    """Ask the member; None if it did not say. Raises LinkDownError."""
+async def count_unschedulable(member: MemberClient, namespace: str, selector: str) -> int | None:
+    """Return how many pods the member has that no node has room for; None if it did not say. Raises
+    LinkDownError."""
 
     async def send(request: ApiRequest) -> Answer:
         answer = await member.send_page(request)

@@ -1,7 +1,7 @@
 """One connection to one member and all that follows it: informers, endpoint slices, the link's state.
 
-Owns `Session`. It ends when the credential changes; the controller then opens the next one, and what was
-known of the member is listed anew.
+Owns `MemberSession`. It ends when the credential changes; the controller then opens the next one, and what
+was known of the member is listed again.
 
 Concurrency: one task per informer in the session's task group. Nothing here waits for a member that is down:
 `up` says whether it answers, and one task asks it until it does. A member that misbehaves ends the session.
@@ -24,12 +24,12 @@ from hanse.kube.client.client import KubeClient
 from hanse.kube.client.informer import Informer
 from hanse.kube.kinds.kubernetes import core
 from hanse.kube.model.objects import Object
+from hanse.paths import CLUSTER_SCOPE, parts_of, resource_path
 from hanse.process.telemetry import get_logger
-from hanse.store.paths import parts_of, resource_path
 from hanse_syncer.decide import kinds
 from hanse_syncer.decide.plan import Seen
+from hanse_syncer.member.client import MemberClient, MemberObject
 from hanse_syncer.member.endpoints import SERVICE_NAME_LABEL
-from hanse_syncer.member.member import Member, Target
 from hanse_syncer.member.observed import ObservedObjects
 from hanse_syncer.member.slices import ENDPOINT_SLICES, EndpointSliceStore
 
@@ -39,13 +39,13 @@ PROBATION_SECONDS: Final = 0.5
 _PROBES: Final = Backoff(base=0.1, limit=5.0, jitter=0.2)
 
 
-class Session:
+class MemberSession:
     """What is known of a member by one connection; implements `hanse_syncer.act.context.MemberView`."""
 
     def __init__(
         self,
         client: KubeClient,
-        member: Member,
+        member: MemberClient,
         *,
         selector: str,
         changed: Callable[[str, Seen, Object | None], None],
@@ -118,7 +118,7 @@ class Session:
             self.up = False
             self._misbehaved.set_exception(error)
 
-    def follow(self, target: Target) -> None:
+    def follow(self, target: MemberObject) -> None:
         """Have the resource of an object listed and watched."""
         self._objects(target)
 
@@ -138,14 +138,14 @@ class Session:
             _log.warning("a member does not answer", cluster=self.member.cluster)
             self._lost.set()
 
-    def seen(self, target: Target) -> tuple[Seen | None, bool]:
+    def seen(self, target: MemberObject) -> tuple[Seen | None, bool]:
         """Return what is shown of the object, and whether its resource has been listed; follow that."""
         objects = self._objects(target)
         if objects is None:
             return None, False
         return objects.seen(target.key.namespace, target.key.name), objects.is_listed
 
-    def note(self, target: Target, seen: Seen | None) -> None:
+    def note(self, target: MemberObject, seen: Seen | None) -> None:
         """Take in what an answer said of the object."""
         objects = self._objects(target)
         if objects is None:
@@ -156,7 +156,7 @@ class Session:
             objects.note(target.key.namespace, target.key.name, seen)
 
     def shows(self, path: str) -> bool:
-        """Whether the member shows the object at `path`."""
+        """Return whether the member shows the object at `path`."""
         group, resource, namespace, name = parts_of(path)
         found = self._followed.get((group, resource))
         return found is not None and found.objects.seen(namespace, name) is not None
@@ -182,7 +182,7 @@ class Session:
     def _is_full(self) -> bool:
         return sum(len(followed.objects.known) for followed in self._followed.values()) >= FOLLOWED_OBJECTS
 
-    def _objects(self, target: Target) -> ObservedObjects | None:
+    def _objects(self, target: MemberObject) -> ObservedObjects | None:
         """Return what is shown of the resource of an object, in its version; follow it if nobody does."""
         identity = (target.key.group, target.key.resource)
         found = self._followed.get(identity)
@@ -194,7 +194,12 @@ class Session:
             found.task.cancel()
         metadata_only = kinds.is_stateless(*identity)
         objects = ObservedObjects(
-            _PathObserver(self, resource_path(target.key.group, target.key.resource)),
+            _PathObserver(
+                resource_path(target.key.group, target.key.resource),
+                changed=self._changed,
+                vanished=self._vanished,
+                listed=self._listed,
+            ),
             metadata_only=metadata_only,
             full=self._is_full,
         )
@@ -246,15 +251,27 @@ def _first(group: BaseExceptionGroup[BaseException]) -> MisbehavingMemberError:
 class _PathObserver:
     """Turns the names of one resource's objects into paths."""
 
-    def __init__(self, session: Session, prefix: str) -> None:
-        self._session = session
+    def __init__(
+        self,
+        prefix: str,
+        *,
+        changed: Callable[[str, Seen, Object | None], None],
+        vanished: Callable[[str], None],
+        listed: Callable[[str], None],
+    ) -> None:
         self._prefix = prefix
+        self._changed = changed
+        self._vanished = vanished
+        self._listed = listed
 
     def changed(self, namespace: str, name: str, seen: Seen, live: Object | None) -> None:
-        self._session._changed(f"{self._prefix}/{namespace or '_'}/{name}", seen, live)
+        self._changed(self._path(namespace, name), seen, live)
 
     def vanished(self, namespace: str, name: str) -> None:
-        self._session._vanished(f"{self._prefix}/{namespace or '_'}/{name}")
+        self._vanished(self._path(namespace, name))
 
     def listed(self) -> None:
-        self._session._listed(f"{self._prefix}/")
+        self._listed(f"{self._prefix}/")
+
+    def _path(self, namespace: str, name: str) -> str:
+        return f"{self._prefix}/{namespace or CLUSTER_SCOPE}/{name}"

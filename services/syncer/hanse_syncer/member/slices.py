@@ -93,7 +93,7 @@ class Slices:
         return set(self._by_service)
 
     def of(self, service: tuple[str, str]) -> Iterable[Object]:
-        """The slices of a Service."""
+        """Return the slices of a Service."""
         return self._by_service.get(service, {}).values()
 
     def take(self, item: Mapping[str, Any], *, gone: bool) -> set[tuple[str, str]]:

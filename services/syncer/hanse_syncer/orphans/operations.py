@@ -28,11 +28,12 @@ from hanse.errors import (
     UnavailableError,
 )
 from hanse.federation import belongings
+from hanse.federation.records import decode_placement
+from hanse.kube.client.answer import Answer
 from hanse.kube.client.client import KubeClient
-from hanse.kube.client.expect import Answer
 from hanse.kube.client.requests import GroupVersionResource
 from hanse.kube.kinds.kubernetes import core, extensions
-from hanse.kube.model.objects import Object, child
+from hanse.kube.model.objects import Object, is_deleting
 from hanse.security.credentials import Sealer
 from hanse.store import Store, keys
 from hanse.store.decoding import decode
@@ -42,12 +43,13 @@ from hanse_syncer.act import namespaces
 from hanse_syncer.decide import kinds, plan, retained
 from hanse_syncer.decide.contents import phrase
 from hanse_syncer.decide.errors import SyncError
+from hanse_syncer.decide.verdicts import MemberVerdict
+from hanse_syncer.federation.intent import Intent, decode_intent
+from hanse_syncer.federation.state import FederationState
 from hanse_syncer.member import connection
+from hanse_syncer.member.client import MemberClient, MemberObject
 from hanse_syncer.member.limiter import Limiter
-from hanse_syncer.member.member import Member, Target
-from hanse_syncer.member.verdicts import MemberVerdict
 from hanse_syncer.orphans import rules as orphans
-from hanse_syncer.world import Intent, World, decode_intent, decode_placement
 
 _PAGE: Final = 500
 
@@ -59,8 +61,8 @@ class _Found:
     key: ObjectKey
     cluster: str
     client: KubeClient
-    member: Member
-    target: Target
+    member: MemberClient
+    target: MemberObject
     live: Object
     resources: list[ApiResource]
 
@@ -68,9 +70,9 @@ class _Found:
 class OrphanOperations:
     """Answers for the orphans of all clusters. `timeout` (seconds) is for one answer of a member."""
 
-    def __init__(self, *, store: Store, world: World, sealer: Sealer, timeout: float) -> None:
+    def __init__(self, *, store: Store, federation: FederationState, sealer: Sealer, timeout: float) -> None:
         self._store = store
-        self._world = world
+        self._federation = federation
         self._sealer = sealer
         self._timeout = timeout
 
@@ -83,7 +85,7 @@ class OrphanOperations:
         """
         if cluster:
             self._known(cluster)
-        wanted = {keys.orphans(name) for name in ([cluster] if cluster else self._world.cluster_names())}
+        wanted = {keys.orphans(name) for name in ([cluster] if cluster else self._federation.cluster_names())}
         found: list[OrphanReport] = []
         stored = await self._store.range(f"{keys.ORPHANS}/")
         for kv in stored.items:
@@ -131,7 +133,7 @@ class OrphanOperations:
                 )
             if verdict not in (MemberVerdict.DONE, MemberVerdict.ABSENT):
                 raise _refused(found.cluster, answer)
-            if verdict is MemberVerdict.DONE and not child(answer.document, "metadata", "deletionTimestamp"):
+            if verdict is MemberVerdict.DONE and not is_deleting(answer.document):
                 await found.member.confirm_deleted(found.target, answer, uid=member_uid)
             return found.key.path()
 
@@ -140,8 +142,8 @@ class OrphanOperations:
         """Read the orphan, and make sure that it is one."""
         key, cluster = orphans.parse_name(name)
         self._known(cluster)
-        sealed = self._world.credential(cluster)
-        catalogue = self._world.catalogue(cluster)
+        sealed = self._federation.credential(cluster)
+        catalogue = self._federation.catalogue(cluster)
         if sealed is None or catalogue is None:
             raise FailedPreconditionError(
                 f"cluster {cluster} was never reached: there is no credential of it, or nobody knows what it "
@@ -153,16 +155,16 @@ class OrphanOperations:
         served = [r for r in catalogue.resources if (r.group, r.resource) == (key.group, key.resource)]
         if not served:
             raise _absent(name, key, cluster)
-        target = Target(key, plan.choose_version(served, ""), kind=served[0].kind)
+        target = MemberObject(key, plan.choose_version(served, ""), kind=served[0].kind)
         await self._sealer.fetch([sealed])
         client = connection.client(
-            connection.access(cluster, sealed, self._sealer, known_id=self._world.cluster_id(cluster)),
+            connection.access(cluster, sealed, self._sealer, known_id=self._federation.cluster_id(cluster)),
             timeout=self._timeout,
             connections=1,
         )
         try:
             async with client:
-                member = Member(client, cluster=cluster, limiter=Limiter(maximum=1))
+                member = MemberClient(client, cluster=cluster, limiter=Limiter(maximum=1))
                 live = await self._live(member, target, name=name, member_uid=member_uid)
                 yield _Found(key, cluster, client, member, target, live, list(catalogue.resources))
         except SyncError as error:
@@ -171,7 +173,9 @@ class OrphanOperations:
             said = str(error) or type(error).__name__
             raise UnavailableError(f"cluster {cluster} did not answer: {said}") from error
 
-    async def _live(self, member: Member, target: Target, *, name: str, member_uid: str) -> Object:
+    async def _live(
+        self, member: MemberClient, target: MemberObject, *, name: str, member_uid: str
+    ) -> Object:
         answer = await member.get(target)
         verdict = member.verdict(target, answer)
         if verdict is MemberVerdict.ABSENT:
@@ -196,7 +200,7 @@ class OrphanOperations:
     async def _refuse_wanted(self, key: ObjectKey, cluster: str) -> None:
         """Raise FailedPreconditionError if the store, as it is now, explains the object."""
         intent_kv, placement_kv = await asyncio.gather(
-            self._world.store.get(key.key()), self._world.store.get(key.key(keys.PLACEMENTS))
+            self._federation.store.get(key.key()), self._federation.store.get(key.key(keys.PLACEMENTS))
         )
         try:
             intent = decode_intent(intent_kv) if intent_kv is not None else None
@@ -266,13 +270,13 @@ class OrphanOperations:
         return said if names else ""
 
     def _federation_id(self) -> str:
-        federation = self._world.federation.get(keys.FEDERATION)
+        federation = self._federation.founding.get(keys.FEDERATION)
         if federation is None:
             raise UnavailableError("the federation is not founded yet: start the apiserver")
         return federation.id
 
     def _known(self, cluster: str) -> None:
-        if self._world.cluster(cluster) is None:
+        if self._federation.cluster(cluster) is None:
             raise NotFoundError(
                 f"the federation has no cluster {cluster}",
                 reason="CLUSTER_NOT_FOUND",
@@ -287,7 +291,7 @@ def listed(reports: list[OrphanReport]) -> list[tuple[str, Orphan]]:
 
 
 def _decided(intent: Intent, placement: Placement) -> bool:
-    """Whether the placement is of the object as it is now."""
+    """Return whether the placement is of the object as it is now."""
     return (intent.uid, intent.generation) == (placement.object.uid, placement.generation)
 
 

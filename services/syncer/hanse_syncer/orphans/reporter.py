@@ -24,9 +24,9 @@ from hanse.process.telemetry import get_logger
 from hanse.store import Compare, Delete, Put, Store, keys
 from hanse.store.decoding import carry, decode
 from hanse.well_known import API_VERSION
+from hanse_syncer.federation.state import FederationState
 from hanse_syncer.orphans import rules as orphans
 from hanse_syncer.report.metrics import SyncerMetrics
-from hanse_syncer.world import World
 
 _log = get_logger(__name__)
 _RETRY_SECONDS: Final = 1.0
@@ -40,7 +40,7 @@ class OrphanReporter:
         cluster: str,
         *,
         store: Store,
-        world: World,
+        federation: FederationState,
         fence: Callable[[], Compare],
         events: EventRecorder,
         metrics: SyncerMetrics,
@@ -51,14 +51,14 @@ class OrphanReporter:
         """How many more there are, for which there is no room."""
         self._cluster = cluster
         self._store = store
-        self._world = world
+        self._federation = federation
         self._fence = fence
         self._events = events
         self._metrics = metrics
         self._clock = clock
         self._stored: OrphanReport | None = None
         """What the store has; None while that is not known."""
-        self._fresh: list[Orphan] = []
+        self._new: list[Orphan] = []
 
     @property
     def full(self) -> bool:
@@ -70,7 +70,7 @@ class OrphanReporter:
         known = self.listed.get(path)
         if known is None or known.member_uid != orphan.member_uid:
             orphan.found_time.FromDatetime(self._clock())
-            self._fresh.append(orphan)
+            self._new.append(orphan)
         else:
             orphan.found_time.CopyFrom(known.found_time)
         self.listed[path] = orphan
@@ -127,10 +127,10 @@ class OrphanReporter:
             )
         self._stored = report
 
-    def tell(self) -> None:
+    def announce(self) -> None:
         """Say in the log and by an Event on the Cluster what is listed since the last call."""
-        fresh, self._fresh = self._fresh, []
-        for orphan in fresh:
+        new, self._new = self._new, []
+        for orphan in new:
             _log.warning(
                 "an orphan was found; it is left alone",
                 cluster=self._cluster,
@@ -138,16 +138,16 @@ class OrphanReporter:
                 uid=orphan.member_uid,
                 message=orphan.message,
             )
-        known = self._world.cluster(self._cluster)
-        if not fresh or known is None:
+        known = self._federation.cluster(self._cluster)
+        if not new or known is None:
             return
-        first = str(orphans.parse_name(fresh[0].name)[0])
-        others = f" and {len(fresh) - 1} more" if len(fresh) > 1 else ""
+        first = str(orphans.parse_name(new[0].name)[0])
+        others = f" and {len(new) - 1} more" if len(new) > 1 else ""
         self._events.record(
             InvolvedObject(API_VERSION, "Cluster", "", self._cluster, known.uid),
             type_="Warning",
             reason="OrphanFound",
-            message=f"cluster {self._cluster}: {first}{others}: {fresh[0].message}; "
+            message=f"cluster {self._cluster}: {first}{others}: {new[0].message}; "
             f"see `hanse orphans {self._cluster}`",
         )
 

@@ -17,15 +17,16 @@ from typing import Any, Final
 from hanse.api.registry.v1.cluster_pb2 import ApiResource
 from hanse.api.scheduler.v1.placement_pb2 import Placement
 from hanse.api.syncer.v1 import orphan_pb2 as pb
-from hanse.api.type.v1.object_reference_pb2 import ObjectReference
 from hanse.errors import InvalidArgumentError
 from hanse.federation.placements import is_named
 from hanse.federation.propagation import placeable
+from hanse.federation.references import reference_to
 from hanse.kube.kinds.kubernetes import core, networking
+from hanse.kube.model.objects import is_deleting
 from hanse.store import keys
 from hanse.store.keys import ObjectKey
 from hanse_syncer import ownership
-from hanse_syncer.world import Intent
+from hanse_syncer.federation.intent import Intent
 
 MAX_LISTED: Final = 100
 """Orphans of one cluster that are stored by name; of more there is the number only."""
@@ -59,16 +60,16 @@ def places(resources: Iterable[ApiResource]) -> list[ApiResource]:
 
 
 def is_path(path: str) -> bool:
-    """Whether `path` names one object, whatever a member called it."""
+    """Return whether `path` names one object, whatever a member called it."""
     parts = path.split("/")
     return len(parts) == 4 and all(0 < len(part) <= MAX_NAME for part in parts)
 
 
 def is_ours(item: Mapping[str, Any], federation_id: str) -> bool:
-    """Whether we made an object of a member, and it is not on its way out."""
+    """Return whether we made an object of a member, and it is not on its way out."""
     metadata = item.get("metadata") or {}
     made_for_another = bool(metadata.get("ownerReferences"))
-    going = bool(metadata.get("deletionTimestamp"))
+    going = is_deleting(item)
     return ownership.owned(item, federation_id) and not made_for_another and not going
 
 
@@ -91,14 +92,7 @@ def orphan(
         message = "it carries the federation's marks, and the object's placement leaves this cluster out"
     return pb.Orphan(
         name=f"{PREFIX}{key.path()}/{cluster}",
-        object=ObjectReference(
-            group=key.group,
-            version=served.version,
-            resource=key.resource,
-            kind=served.kind,
-            namespace=key.namespace,
-            name=key.name,
-        ),
+        object=reference_to(key, version=served.version, kind=served.kind),
         cluster=cluster,
         member_uid=uid,
         reason=reason,

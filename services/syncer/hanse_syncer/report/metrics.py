@@ -24,7 +24,7 @@ class CountedStates(Protocol):
         """How many there are of each phase."""
 
 
-class Held(Protocol):
+class CountedCluster(Protocol):
     """A cluster that this process keeps."""
 
     @property
@@ -35,9 +35,9 @@ class Held(Protocol):
 class SyncerMetrics:
     """The instruments, made once per process."""
 
-    def __init__(self, meter: Meter, held: Mapping[str, Held] | None = None) -> None:
+    def __init__(self, meter: Meter, held: Mapping[str, CountedCluster] | None = None) -> None:
         """`held` has the clusters that this process keeps, as of now, by name."""
-        self._held: Mapping[str, Held] = {} if held is None else held
+        self._held: Mapping[str, CountedCluster] = {} if held is None else held
         meter.create_observable_gauge(
             "hanse.syncer.clusters",
             callbacks=[lambda _: [Observation(len(self._held))]],

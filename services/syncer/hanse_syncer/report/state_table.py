@@ -10,22 +10,23 @@ bounded for each cluster: bytes of statuses in all, and bytes written per second
 
 Concurrency: `update` and `drop` never wait; one task per table, `run`, writes, one commit after the other.
 
-Next: `hanse_syncer.report.transitions` for what is in a state.
+Next: `hanse_syncer.report.transitions` for what is in a state, `hanse_syncer.report.state_loader` for how a
+table begins.
 """
 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 
 from hanse.api.syncer.v1.sync_state_pb2 import SyncState
-from hanse.boundary import Boundary
-from hanse.errors import FailedPreconditionError, HanseError, InvalidArgumentError, UnavailableError
+from hanse.errors import FailedPreconditionError, InvalidArgumentError
 from hanse.kube.client.pace import Bucket
 from hanse.process.telemetry import get_logger
-from hanse.store import NOT_NOW, BatchWriter, Compare, Delete, Op, Put, Store, is_too_large, keys
-from hanse.store.decoding import carry, decode
+from hanse.store import NOT_NOW, BatchWriter, Compare, Delete, Op, Put, is_too_large, keys
+from hanse.store.decoding import carry
 from hanse_syncer.report import transitions
 
 _log = get_logger(__name__)
@@ -35,7 +36,7 @@ MAX_OPS = 32
 MAX_BYTES = 256 * 1024
 """States in one commit, in bytes; one that is larger has a commit of its own."""
 TICK_SECONDS = 0.025
-"""How far apart the commits of one book are under load; a book that was quiet for so long writes at once."""
+"""How far apart the commits of one table are under load; one that was quiet for so long writes at once."""
 MAX_STATUS_TOTAL = 64 * 1024 * 1024
 """Bytes of the statuses of all objects in one cluster. Ten thousand Deployments have 15 MiB; etcd takes 2 GiB
 in all by default."""
@@ -56,9 +57,16 @@ class SyncStateTable:
     """The sync states of `cluster`, by the object's path."""
 
     def __init__(
-        self, writer: BatchWriter, cluster: str, *, fence: Callable[[], Compare], window: float = 0.2
+        self,
+        writer: BatchWriter,
+        cluster: str,
+        *,
+        fence: Callable[[], Compare],
+        window: float = 0.2,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`writer` is shared by all tables of the process."""
+        """`writer` is shared by all tables of the process, and so is the clock `monotonic` (in seconds)."""
+        self._monotonic = monotonic
         self._writer = writer
         self._cluster = cluster
         self._fence = fence
@@ -142,7 +150,7 @@ class SyncStateTable:
             await self._committed.wait()
 
     async def flush(self, timeout: float) -> bool:
-        """Write everything that is held back; returns whether it was all written within `timeout` seconds."""
+        """Write everything that is held back; return whether it was all written within `timeout` seconds."""
         for path, timer in list(self._held.items()):
             timer.cancel()
             self._release(path)
@@ -169,12 +177,12 @@ class SyncStateTable:
 
     async def _tick(self) -> None:
         """Wait for the next tick, unless nothing was written for so long, or there is enough for a commit."""
-        now = asyncio.get_running_loop().time()
+        now = self._monotonic()
         if now - self._committed_at < TICK_SECONDS and len(self._ready) < MAX_OPS:
             await asyncio.sleep(TICK_SECONDS - now % TICK_SECONDS)
 
     async def _write(self, ops: list[Op]) -> None:
-        self._committed_at = asyncio.get_running_loop().time()
+        self._committed_at = self._monotonic()
         there = Compare.exists(keys.cluster(self._cluster))
         large = sum(max(0, len(op.value) - SMALL_BYTES) for op in ops if isinstance(op, Put))
         await asyncio.sleep(self._large.take(self._committed_at, large))
@@ -219,7 +227,7 @@ class SyncStateTable:
         return shorter
 
     def _take(self) -> list[Op]:
-        now = asyncio.get_running_loop().time()
+        now = self._monotonic()
         ops: list[Op] = []
         size = 0
         while self._ready and len(ops) < MAX_OPS:
@@ -244,12 +252,11 @@ class SyncStateTable:
         self._clean.clear()
         if path in self._ready:
             return
-        loop = asyncio.get_running_loop()
         held = self._held.get(path)
-        wait = self._written_at.get(path, float("-inf")) + self._window - loop.time()
+        wait = self._written_at.get(path, float("-inf")) + self._window - self._monotonic()
         if lazy and wait > 0:
             if held is None:
-                self._held[path] = loop.call_later(wait, self._release, path)
+                self._held[path] = asyncio.get_running_loop().call_later(wait, self._release, path)
             return
         if held is not None:
             held.cancel()
@@ -259,58 +266,3 @@ class SyncStateTable:
         self._held.pop(path, None)
         self._ready[path] = None
         self._wake.set()
-
-
-async def load_states(store: Store) -> dict[str, list[tuple[str, SyncState]]]:
-    """Read all sync states in pages, at one revision; return them by cluster.
-
-    One that cannot be read is as if nobody had written it yet: the member is asked before anything is done.
-    """
-    boundary = Boundary("sync states")
-    found: dict[str, list[tuple[str, SyncState]]] = {}
-    after: str | None = None
-    revision = 0
-    while True:
-        page = await store.range(f"{keys.SYNCSTATES}/", start_after=after, limit=2000, revision=revision)
-        for kv in page.items:
-            try:
-                key, cluster = keys.parse_sync_state(kv.key)
-                state = decode(SyncState, kv.value)
-            except (HanseError, ValueError) as error:
-                boundary.failed(kv.key, error)
-                continue
-            found.setdefault(cluster, []).append((key.path(), state))
-        if not page.more:
-            return found
-        after, revision = page.items[-1].key, page.revision
-
-
-class SyncStateLoader:
-    """Reads the sync states for several clusters with one pass where they ask at about the same time."""
-
-    def __init__(self, store: Store) -> None:
-        self._store = store
-        self._running: asyncio.Task[dict[str, list[tuple[str, SyncState]]]] | None = None
-        self._next: asyncio.Task[dict[str, list[tuple[str, SyncState]]]] | None = None
-
-    async def load(self, cluster: str) -> list[tuple[str, SyncState]]:
-        """Return the states of `cluster`, as new as the call: no pass that began before it is used."""
-        if self._next is None:
-            self._next = asyncio.create_task(self._after(self._running), name="load-sync-states")
-        states = await asyncio.shield(self._next)
-        return states.get(cluster, [])
-
-    async def _after(
-        self, before: asyncio.Task[dict[str, list[tuple[str, SyncState]]]] | None
-    ) -> dict[str, list[tuple[str, SyncState]]]:
-        if before is not None:
-            await asyncio.wait([before])
-        else:
-            await asyncio.sleep(0.02)
-        self._running, self._next = self._next, None
-        while True:
-            try:
-                return await load_states(self._store)
-            except UnavailableError as error:
-                _log.warning("sync states cannot be read yet", error=str(error))
-                await asyncio.sleep(_RETRY_SECONDS)

@@ -18,7 +18,8 @@ import orjson
 
 from hanse.api.syncer.v1 import sync_state_pb2 as sync
 from hanse.api.syncer.v1.sync_state_pb2 import SyncState, ZoneEndpoints
-from hanse.api.type.v1.object_reference_pb2 import ObjectReference
+from hanse.federation.confirmation import is_removed
+from hanse.federation.references import reference_to
 from hanse.kube.model import untrusted
 from hanse.store.keys import ObjectKey
 from hanse_syncer.decide import kinds
@@ -51,13 +52,10 @@ def _next(subject: Subject, before: SyncState | None) -> SyncState:
     key = subject.key
     state.name = f"syncStates/{key.path()}/{subject.cluster}"
     state.cluster = subject.cluster
-    reference = ObjectReference(
-        group=key.group,
+    reference = reference_to(
+        key,
         version=state.object.version,
-        resource=key.resource,
         kind=state.object.kind,
-        namespace=key.namespace,
-        name=key.name,
         uid=subject.uid or state.object.uid,
     )
     state.object.CopyFrom(reference)
@@ -79,7 +77,8 @@ def applied(
     now: datetime,
     repaired: bool = False,
 ) -> SyncState:
-    """The member has the manifest; `live` is what it answered. `repaired` counts a repair of drift."""
+    """Return the state after an apply; `live` is what the member answered. `repaired` counts a repair of
+    drift."""
     state = _next(subject, before)
     _phase(state, sync.APPLIED, now)
     state.reason = state.message = ""
@@ -100,7 +99,7 @@ def applied(
 def confirmed(
     subject: Subject, before: SyncState | None, *, manifest: Manifest, live: Mapping[str, Any], now: datetime
 ) -> SyncState:
-    """The member was found to have the manifest, without having been written to."""
+    """Return the state of an object that was found to have the manifest without a write."""
     state = _next(subject, before)
     _phase(state, sync.APPLIED, now)
     state.reason = state.message = ""
@@ -114,7 +113,7 @@ def confirmed(
 
 
 def noted(subject: Subject, before: SyncState | None) -> SyncState:
-    """A newer generation or placement of the object renders the same manifest: note what was acted on."""
+    """Return the state when a newer generation or placement renders the same manifest."""
     state = _next(subject, before)
     state.applied_generation = subject.generation
     state.placement_revision = subject.placement_revision
@@ -131,9 +130,9 @@ def failed(
     now: datetime,
     failures: int = 0,
 ) -> SyncState:
-    """The member does not have what it should, for `reason`."""
+    """Return the state of an object that is not as it should be, for `reason`."""
     state = _next(subject, before)
-    if state.phase == sync.REMOVED:
+    if is_removed(state):
         _clear_member(state)
     _phase(state, phase, now)
     reason, message = reason[:MAX_REASON], message[:MAX_MESSAGE]
@@ -146,7 +145,7 @@ def failed(
 def deleting(
     subject: Subject, before: SyncState | None, *, uid: str, version: str, now: datetime
 ) -> SyncState:
-    """A DELETE of the member's object `uid` in its resourceVersion `version` is about to be sent.
+    """Return the state before a DELETE of object `uid` in resourceVersion `version` is sent.
 
     What was said of an earlier one stands until this one has an outcome.
     """
@@ -159,7 +158,7 @@ def deleting(
 
 
 def removing(subject: Subject, before: SyncState | None, *, message: str, now: datetime) -> SyncState:
-    """The member is deleting it."""
+    """Return the state while the member deletes the object."""
     state = _next(subject, before)
     _phase(state, sync.REMOVING, now)
     state.reason = "Deleting"
@@ -170,7 +169,7 @@ def removing(subject: Subject, before: SyncState | None, *, message: str, now: d
 def removed(
     subject: Subject, before: SyncState | None, *, reason: str, message: str, now: datetime
 ) -> SyncState:
-    """Nothing of ours is left in the member."""
+    """Return the state when nothing of ours is left in the member."""
     state = _next(subject, before)
     _phase(state, sync.REMOVED, now)
     _clear_member(state)
@@ -186,7 +185,7 @@ def counted(
     ready: Sequence[ZoneEndpoints] | None = None,
     unschedulable: int | None = None,
 ) -> SyncState:
-    """Endpoints or unschedulable pods were counted anew."""
+    """Return the state after endpoints or unschedulable pods were counted again."""
     state = SyncState()
     if before is not None:
         state.CopyFrom(before)
@@ -199,7 +198,8 @@ def counted(
 
 
 def without_status(before: SyncState, *, bound: str) -> SyncState:
-    """The same without what the member says of it; `bound` says how much would have been reported."""
+    """Return the state without what the member says of the object; `bound` says how much would have been
+    reported."""
     state = SyncState()
     state.CopyFrom(before)
     _leave_out_status(state, bound)

@@ -10,20 +10,14 @@ import base64
 import binascii
 import os
 import ssl
-import subprocess
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
-import orjson
-
 from hanse.documents import yaml_document
 from hanse.errors import ConfigError, InvalidArgumentError
-
-EXEC_SECONDS = 60.0
-"""How long an exec credential plugin may take; it may ask a cloud, never a person."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +48,8 @@ class ClusterAccess:
         """Read a kubeconfig (a path, or its parsed form) and return how to reach `context`'s cluster.
 
         `context` defaults to the current one. Understands certificate data and files, tokens and token
-        files, basic credentials and exec plugins (run once, without a terminal).
+        files, and basic credentials; who has an exec plugin or an auth-provider has a credential issued first
+        (`hanse_cli.issued`).
 
         Raises ConfigError that names what is missing or unreadable.
         """
@@ -73,8 +68,6 @@ class ClusterAccess:
             token = _file(base, str(user["tokenFile"]), "tokenFile").decode().strip()
         certificate = _pem(user, "client-certificate", base)
         key = _pem(user, "client-key", base)
-        if "exec" in user and not token and not certificate:
-            token, certificate, key = _run_plugin(user["exec"], cluster, base)
         return cls(
             server=server.rstrip("/"),
             ca_pem=_pem(cluster, "certificate-authority", base),
@@ -152,34 +145,3 @@ def _pem(section: Mapping[str, Any], name: str, base: Path) -> bytes:
         except binascii.Error as error:
             raise ConfigError(f"{name}-data in the kubeconfig is not base64: {error}") from error
     return _file(base, str(section[name]), name) if section.get(name) else b""
-
-
-def _run_plugin(
-    plugin: Mapping[str, Any], cluster: Mapping[str, Any], base: Path
-) -> tuple[str, bytes, bytes]:
-    """Run a credential plugin (client.authentication.k8s.io); return its token, certificate and key."""
-    command = str(plugin.get("command") or "")
-    if "/" in command:
-        command = str(base / command)
-    spec: dict[str, Any] = {"interactive": False}
-    if plugin.get("provideClusterInfo"):
-        spec["cluster"] = dict(cluster)
-    info = {"apiVersion": plugin.get("apiVersion"), "kind": "ExecCredential", "spec": spec}
-    environment = {**os.environ, "KUBERNETES_EXEC_INFO": orjson.dumps(info).decode()}
-    environment |= {str(e["name"]): str(e["value"]) for e in plugin.get("env") or ()}
-    try:
-        done = subprocess.run(
-            [command, *map(str, plugin.get("args") or ())],
-            env=environment, capture_output=True, timeout=EXEC_SECONDS, check=True, stdin=subprocess.DEVNULL,
-        )  # fmt: skip
-        status = orjson.loads(done.stdout).get("status") or {}
-    except subprocess.CalledProcessError as error:
-        said = error.stderr.decode(errors="replace").strip()
-        raise ConfigError(f"the credential plugin {command} failed: {said}") from error
-    except (OSError, subprocess.TimeoutExpired, orjson.JSONDecodeError, AttributeError) as error:
-        raise ConfigError(f"the credential plugin {command} gave no credentials: {error}") from error
-    return (
-        str(status.get("token") or ""),
-        str(status.get("clientCertificateData") or "").encode(),
-        str(status.get("clientKeyData") or "").encode(),
-    )

@@ -17,6 +17,7 @@ from typing import Final
 
 from hanse.documents import structure
 from hanse.errors import UnavailableError
+from hanse.kube.kinds.kubernetes import core
 
 _KIB: Final = 1024
 _MIB: Final = 1024 * 1024
@@ -155,7 +156,7 @@ def answer_bound(method: str, path: str) -> Bound:
     rest = segments[2:] if root == "api" else segments[3:]
     if not rest:
         return DISCOVERY
-    if rest[0] == "namespaces" and len(rest) > 2:
+    if rest[0] == core.NAMESPACE.plural and len(rest) > 2:
         rest = rest[2:]
     return PAGE if len(rest) == 1 and method in ("GET", "DELETE") else OBJECT
 

@@ -20,8 +20,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
+from hanse.kube.client.answer import WrongAnswerError
 from hanse.kube.client.bounds import CATALOGUE_RESOURCES, NAME_CHARS, MisbehavingMemberError
-from hanse.kube.client.expect import WrongAnswerError
 from hanse.kube.model.objects import Object, api_version
 
 KIND: Final = "APIGroupDiscoveryList"

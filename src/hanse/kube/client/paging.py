@@ -13,8 +13,8 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
+from hanse.kube.client.answer import Answer
 from hanse.kube.client.bounds import LIST_BYTES, AnswerTooLongError, ListBudget
-from hanse.kube.client.expect import Answer
 from hanse.kube.client.requests import ApiRequest, page_of
 from hanse.kube.model.objects import Object, mapping
 

@@ -4,7 +4,7 @@ Owns paths, query parameters and media types: whoever asks a member for somethin
 that no other module builds a path or an Accept header. Where metadata alone is asked for, an API server that
 cannot give it may answer with the whole object. Pure functions and values.
 
-Next: `hanse.kube.client.transport`, which sends them, and `hanse.kube.client.expect` for the answers.
+Next: `hanse.kube.client.transport`, which sends them, and `hanse.kube.client.answer` for the answers.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import orjson
 from hanse.kube.client import expect
 from hanse.kube.client.expect import ADeletion, AList, AnAccessReview, AnObject, Expected
 from hanse.kube.kinds.kind import Kind
-from hanse.kube.kinds.kubernetes import core
+from hanse.kube.kinds.kubernetes import core, security
 from hanse.kube.model.objects import Object, api_version, parse_api_version
 
 JSON: Final = "application/json"
@@ -281,7 +281,7 @@ def review_access(**attributes: Any) -> ApiRequest:
     """Ask whether one may do something: `verb`, `group` and `resource` of SelfSubjectAccessReview."""
     review = {
         "apiVersion": "authorization.k8s.io/v1",
-        "kind": "SelfSubjectAccessReview",
+        "kind": security.SELF_SUBJECT_ACCESS_REVIEW.name,
         "spec": {"resourceAttributes": attributes},
     }
     return ApiRequest("POST", _REVIEWS, AnAccessReview(), body=orjson.dumps(review))

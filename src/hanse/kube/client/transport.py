@@ -2,7 +2,7 @@
 
 Owns how a request is put together, what an answer without success means, and the stream of a watch; used from
 the event loop that entered it, by any number of tasks at once. Every request says what it expects, and
-nothing that is not the answer to it leaves this module (`hanse.kube.client.expect`). Where the access has the
+nothing that is not the answer to it leaves this module (`hanse.kube.client.answer`). Where the access has the
 id of the cluster, each connection is used only after the server has shown that it is that cluster.
 
 Errors are `HanseError`s made from the server's Status. It retries what the server refused with 429 and a time
@@ -15,13 +15,12 @@ from __future__ import annotations
 
 import asyncio
 import base64
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from types import TracebackType
 from typing import Final, Self
 from urllib.parse import quote, urlencode
 
-import orjson
 from opentelemetry import propagate
 
 from hanse.errors import OUTCOME_UNKNOWN as UNKNOWN
@@ -34,18 +33,17 @@ from hanse.errors import (
     UnavailableError,
 )
 from hanse.kube.client.access import ClusterAccess
-from hanse.kube.client.bounds import EVENT, Bound, answer_bound, is_dense, may_be_dense
-from hanse.kube.client.expect import (
+from hanse.kube.client.answer import (
     Absence,
-    AnObject,
     Answer,
-    Expected,
     IdentityMismatchError,
     WrongAnswerError,
     absence,
     verified,
-    wrong_type,
 )
+from hanse.kube.client.bounds import EVENT, Bound, answer_bound, is_dense, may_be_dense
+from hanse.kube.client.event_stream import event_of, lines_of, read_whole, within
+from hanse.kube.client.expect import AnObject, Expected
 from hanse.kube.client.http.connection import HttpAnswer, HttpConnection, LongAnswerError
 from hanse.kube.client.http.pool import HttpPool, NotConnectedError
 from hanse.kube.client.pace import Pace
@@ -189,11 +187,11 @@ class KubeTransport:
             async with self._open().stream(request, head_seconds=idle_seconds) as (answer, pieces):
                 if answer.status != 200:
                     async with asyncio.timeout(self._timeout):
-                        body = await _all(pieces, self.access.server)
+                        body = await read_whole(pieces, self.access.server)
                     found = self._verified(watch, HttpAnswer(answer.status, answer.headers, body))
                     raise error_of(found, expect, asked=asked)
-                within = _within(pieces, idle_seconds)
-                async with aclosing(_lines(within, self.access.server)) as lines:
+                received = within(pieces, idle_seconds)
+                async with aclosing(lines_of(received, self.access.server)) as lines:
                     async for line in lines:
                         await self._pace.took(len(line))
                         await self._check_dense(line, EVENT)
@@ -253,9 +251,9 @@ class KubeTransport:
 
     def _event(self, line: bytes, expect: AnObject, *, asked: str) -> tuple[str, Object]:
         try:
-            return _event(line, expect, asked=asked)
+            return event_of(line, expect, asked=asked)
         except HanseError:
-            return _event(self._redacted(line), expect, asked=asked)  # raises again
+            return event_of(self._redacted(line), expect, asked=asked)  # raises again
 
     def _open(self) -> HttpPool:
         if self._pool is None:
@@ -316,64 +314,6 @@ def _unreachable(server: str, error: Exception, *, sent: bool) -> HanseError:
     if isinstance(error, TimeoutError):
         return DeadlineError(f"{server} did not answer in time: {said}", reason=reason)
     return UnavailableError(f"{server} cannot be reached: {said}", reason=reason)
-
-
-async def _within(pieces: AsyncIterator[bytes], seconds: float) -> AsyncIterator[bytes]:
-    """Yield the pieces of a stream. Raises TimeoutError if nothing comes for so long."""
-    while True:
-        async with asyncio.timeout(seconds):
-            piece = await anext(pieces, b"")
-        if not piece:
-            return
-        yield piece
-
-
-async def _all(pieces: AsyncIterator[bytes], server: str) -> bytes:
-    """Return a stream to its end, as far as an event's bound. Raises MisbehavingMemberError."""
-    body = bytearray()
-    async for piece in pieces:
-        body += piece
-        if len(body) > EVENT.bytes:
-            raise EVENT.exceeded(server)
-    return bytes(body)
-
-
-async def _lines(pieces: AsyncIterator[bytes], server: str) -> AsyncGenerator[bytes, None]:
-    """Yield the lines of a stream. Raises MisbehavingMemberError for one that is longer than any event."""
-    pending = bytearray()
-    async for chunk in pieces:
-        start = 0
-        while (end := chunk.find(b"\n", start)) >= 0:
-            line = bytes(pending + chunk[start:end]) if pending else chunk[start:end]
-            pending, start = bytearray(), end + 1
-            if line:
-                yield line
-        pending += chunk[start:]
-        if len(pending) > EVENT.bytes:
-            raise EVENT.exceeded(server)
-
-
-def _event(line: bytes, expect: AnObject, *, asked: str) -> tuple[str, Object]:
-    try:
-        event = orjson.loads(line)
-        kind, obj = str(event["type"]), event["object"]
-    except (orjson.JSONDecodeError, KeyError, TypeError) as error:
-        raise WrongAnswerError(f"{asked} delivered something that is no event: {line[:100]!r}") from error
-    if kind == "ERROR":
-        code = obj.get("code") if not wrong_type(obj, "v1", "Status") else 500
-        raise from_status(code if type(code) is int else 500, obj if isinstance(obj, dict) else None)
-    if kind == "BOOKMARK":
-        fault = wrong_type(obj, expect.api_version, expect.kind, partial=expect.partial)
-        metadata = obj.get("metadata") if isinstance(obj, dict) else None
-        version = metadata.get("resourceVersion") if isinstance(metadata, dict) else None
-        fault = fault or ("" if isinstance(version, str) and version else "has no resourceVersion")
-    elif kind in ("ADDED", "MODIFIED", "DELETED"):
-        fault = expect.fault(obj)
-    else:
-        fault = "is none that a watch has"
-    if fault:
-        raise WrongAnswerError(f"{asked} delivered an event {kind[:20]} that {fault}")
-    return kind, obj
 
 
 def _forms(token: str) -> tuple[bytes, ...]:

@@ -1,42 +1,36 @@
-"""All objects in memory: follows the store in one watch and serves lists and watches from there.
+"""All objects in memory: takes in what is followed of the store and serves lists and watches from there.
 
-One task (`run`) takes in the store's changes; everything else is synchronous and sees a consistent state. A
-revision of the store is applied whole before anybody else runs. After a compaction it lists again and tells
-subscribers the difference; watches end, since nobody knows what they missed. Reads wait until the cache has
-seen what this process wrote (`fresh`). A value that cannot be read, a view that fails on an object and a
-subscriber that raises are that object's trouble: it is served with the reason
-(`hanse.kube.engine.unreadable`), and all others are served on. Next: `hanse.kube.engine.history` for windows
-and watches, `hanse.kube.engine.resources.store` for writes.
+`hanse.store.follow.list_watch` follows the store in one span and has changes taken in; everything else is
+synchronous and sees a consistent state. A revision of the store is applied whole before anybody else runs.
+After a compaction the store is listed again and subscribers are told the difference; watches end, since
+nobody knows what they missed. Reads wait until the cache has seen what this process wrote (`fresh`). A value
+that cannot be read, a view that fails on an object and a subscriber that raises are that object's trouble:
+it is served with the reason (`hanse.kube.engine.unreadable`), and all others are served on. Next:
+`hanse.kube.engine.history` for windows and watches, `hanse.kube.engine.resources.store` for writes.
 """
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import partial
 from itertools import groupby
 from types import MappingProxyType
-from typing import Any
-
-import structlog
 
 from hanse.boundary import Boundary
-from hanse.errors import CompactedError, DeadlineError, FailedPreconditionError, HanseError
+from hanse.errors import HanseError
 from hanse.kube.engine import unreadable
 from hanse.kube.engine.history import Position, ResourceHistory
 from hanse.kube.engine.hooks import Deferred, View
 from hanse.kube.engine.served import ObjectChange, ServedObject, version_of, with_version
 from hanse.kube.model.objects import Object
 from hanse.store import Event, KeyValue, Store, WatchBatch
+from hanse.store.follow.list_watch import Commit, ListWatch
 from hanse.store.history.log import WINDOW
 from hanse.store.history.logged import LoggedHistory
 from hanse.store.keys import OBJECTS, ObjectKey, resource_prefix
-
-PAGE = 2000
-"""Keys per range request when loading."""
-
-TAKE = 200
-"""Events that are taken in at a time; more of them only if they are of one revision."""
+from hanse.store.spans import Span
 
 FRESH_SECONDS = 10.0
 """How long a read waits for the cache to catch up before it fails with 504."""
@@ -45,7 +39,6 @@ SETTLE_SECONDS = 0.5
 """How long the answer to a write waits for what the view adds to it; normally a millisecond or two."""
 
 _OBJECTS = f"{OBJECTS}/"
-_log = structlog.get_logger(__name__)
 
 
 class ObjectCache:
@@ -86,11 +79,16 @@ class ObjectCache:
         self._strays: set[str] = set()
         self.boundary = Boundary("object cache")
         self._floor = 0
-        self._loaded = asyncio.Event()
         self._expected = 0
-        self._waiters: list[tuple[int, asyncio.Future[None]]] = []
         self._subscribers: list[Callable[[ObjectChange], None]] = []
-        self.revision = 0
+        # Views need other prefixes in the same order of revisions, so one span from the first to the last.
+        span = Span(min(self._prefixes), max(self._prefixes))
+        self._list_watch = ListWatch(store, self, self._prefixes, spans=(span,), asks=False)
+
+    @property
+    def revision(self) -> int:
+        """The revision up to which everything has been taken in; 0 before the first list."""
+        return self._list_watch.revision
 
     # Reading.
 
@@ -183,26 +181,11 @@ class ObjectCache:
         if self.revision < self._expected:
             await self.reached(self._expected)
         if self._shared:
-            await self._catch_up()
-
-    async def _catch_up(self) -> None:
-        """Wait for what is in the store now; what is written while this waits is not waited for."""
-        async with _deadline("the cache to catch up with the store"):
-            wanted = await self._store.revision()
-            while (seen := self.revision) < wanted:
-                if await self._store.unchanged_since(_OBJECTS, seen, count=self._count) is not None:
-                    return
-                if self.revision == seen:
-                    await self.reached(seen + 1)
+            await self._list_watch.caught_up(_OBJECTS, FRESH_SECONDS)
 
     async def reached(self, revision: int, timeout: float = FRESH_SECONDS) -> None:
         """Wait until the cache has everything up to `revision`. Raises DeadlineError after `timeout` s."""
-        if self.revision >= revision:
-            return
-        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiters.append((revision, waiter))
-        async with _deadline(f"the cache to reach revision {revision}; it is at {self.revision}", timeout):
-            await waiter
+        await self._list_watch.reached(revision, timeout)
 
     async def settled(self, revision: int) -> None:
         """Wait a little for all that a view adds to an object written at `revision`.
@@ -211,12 +194,12 @@ class ObjectCache:
         so a watch that is late or broken delays the answer and is no failure.
         """
         if self._view is not None:
-            with suppress(DeadlineError):
+            with suppress(HanseError):
                 await self.reached(revision, SETTLE_SECONDS)
 
     async def synced(self) -> None:
         """Wait until the first list is in."""
-        await self._loaded.wait()
+        await self._list_watch.synced()
 
     # Following the store.
 
@@ -225,70 +208,39 @@ class ObjectCache:
 
         Raises FailedPreconditionError if the store's history went back: nothing that is here holds then.
         """
-        load = True
-        delay = 0.1
-        while True:
-            try:
-                if load:
-                    await self._load()
-                    load, delay = False, 0.1
-                await self._follow()
-            except CompactedError:
-                load = True
-            except FailedPreconditionError:
-                raise
-            except HanseError as error:
-                _log.warning("the object cache lost the store", error=str(error), retry_seconds=delay)
-                await asyncio.sleep(delay)
-                delay = min(delay * 2, 5.0)
-            except Exception as error:  # noqa: BLE001 - what is known is served on, and read again
-                self.boundary.failed("the store", error)
-                load = True
-                await asyncio.sleep(delay)
-                delay = min(delay * 2, 5.0)
+        await self._list_watch.run()
 
-    async def _follow(self) -> None:
-        # Views need other prefixes in the same order of revisions, so one watch from the first to the last.
-        first, last = min(self._prefixes), max(self._prefixes)
-        more: dict[str, Any] = {"through": last} if last != first else {}
-        async for batch in self._store.watch(first, start_revision=self.revision + 1, **more):
-            for part in _parts(batch):
-                for event in part.events:
-                    await self._prepared(event.kv)
-                self._take(part)
-                if part is not batch:
-                    await asyncio.sleep(0)
+    def key_count(self, prefix: str) -> int:
+        """Return how many keys there are under objects/; nobody asks for those of the view."""
+        return self._count if prefix == _OBJECTS else 0
 
-    async def _load(self) -> None:
-        """List everything at one revision; at the first time fill the cache, later emit the difference."""
-        intents: dict[ObjectKey, tuple[Object, int]] = {}
-        self._broken.clear()
-        self._strays.clear()
-        events: list[Event] = []
-        revision = 0
-        for prefix in self._prefixes:
-            after: str | None = None
-            while True:
-                page = await self._store.range(prefix, start_after=after, limit=PAGE, revision=revision)
-                revision = revision or page.revision
-                for kv in page.items:
-                    if prefix == _OBJECTS:
-                        if (key := self._key(kv)) is not None:
-                            await self._prepared(kv)
-                            intents[key] = self._take_in(key, kv)
-                    else:
-                        events.append(Event("put", kv))
-                if not page.more:
-                    break
-                after = page.items[-1].key
-        self._count = len(intents) + len(self._strays)
-        affected = self._reset_view(events)
-        if not self._loaded.is_set():
-            self._fill(intents, affected, revision)
+    async def prepare(self, batch: WatchBatch) -> Commit:
+        """Read whole revisions of the store; return what takes them in."""
+        for event in batch.events:
+            await self._prepared(event.kv)
+        return partial(self._take, batch)
+
+    async def prepare_list(self, pages: AsyncIterator[Sequence[KeyValue]]) -> Commit:
+        """Read a list of everything; return what fills the cache, or tells the difference later on."""
+        listed = _Listed()
+        async for page in pages:
+            for kv in page:
+                if not kv.key.startswith(_OBJECTS):
+                    listed.parts.append(Event("put", kv))
+                elif (key := self._key(kv, listed.strays)) is not None:
+                    await self._prepared(kv)
+                    listed.intents[key] = self._take_in(key, kv, listed.broken)
+        return partial(self._take_list, listed, self.revision)
+
+    def _take_list(self, listed: _Listed, seen: int, revision: int) -> None:
+        """Have what was listed at `revision`, where everything up to `seen` was known before."""
+        self._broken, self._strays = listed.broken, listed.strays
+        self._count = len(listed.intents) + len(listed.strays)
+        affected = self._reset_view(listed.parts)
+        if not seen:
+            self._fill(listed.intents, affected, revision)
         else:
-            self._replace(intents, affected, revision)
-        self._advance(revision)
-        self._loaded.set()
+            self._replace(listed.intents, affected, seen=seen, revision=revision)
 
     async def _prepared(self, kv: KeyValue) -> None:
         for prefix, function in self._prepare:
@@ -296,7 +248,7 @@ class ObjectCache:
                 await function(kv.value)
 
     def _reset_view(self, events: list[Event]) -> dict[ObjectKey, int]:
-        """Give the view everything anew; return the objects it speaks of and the newest revision of each."""
+        """Give the view everything again; return the objects it speaks of and the newest revision of each."""
         affected: dict[ObjectKey, int] = {}
         if self._view is not None:
             self._view.reset()
@@ -319,7 +271,12 @@ class ObjectCache:
             self.log(group, resource).load(entries)
 
     def _replace(
-        self, intents: dict[ObjectKey, tuple[Object, int]], affected: dict[ObjectKey, int], revision: int
+        self,
+        intents: dict[ObjectKey, tuple[Object, int]],
+        affected: dict[ObjectKey, int],
+        *,
+        seen: int,
+        revision: int,
     ) -> None:
         """Tell subscribers the difference to a list at `revision`, in the order of revisions; end watches.
 
@@ -332,7 +289,7 @@ class ObjectCache:
         for key in sorted(known | intents.keys() | affected.keys()):
             intent, written = intents.get(key, (None, 0))
             parts = affected.get(key, 0)
-            version = version_of(written=written, parts=parts, seen=self.revision, now=revision)
+            version = version_of(written=written, parts=parts, seen=seen, now=revision)
             entry = self._entry(key, intent, written, version)
             found.append((version if entry else revision, key, entry))
         for at, key, entry in sorted(found, key=lambda each: each[0]):
@@ -341,7 +298,7 @@ class ObjectCache:
         for log in self._logs.values():
             log.relisted(revision)
 
-    def _take(self, batch: WatchBatch) -> None:
+    def _take(self, batch: WatchBatch, _: int) -> None:
         """Take in what happened, revision by revision.
 
         What the view says of an object is put together once for all changes of its parts that follow one
@@ -361,7 +318,6 @@ class ObjectCache:
             for event in objects:
                 self._take_object(event, affected)
         self._take_parts(affected)
-        self._advance(batch.revision)
 
     def _take_object(self, event: Event, affected: dict[ObjectKey, int]) -> None:
         path, revision = event.kv.key, event.kv.mod_revision
@@ -370,7 +326,7 @@ class ObjectCache:
             self._count -= 1
             return
         known_stray = path in self._strays
-        key = self._key(event.kv)
+        key = self._key(event.kv, self._strays)
         if key is None:
             self._count += not known_stray
             return
@@ -381,7 +337,7 @@ class ObjectCache:
             self._change(key, self._entry(key, None, 0, revision), revision)
             return
         self._count += not there
-        known = self._take_in(key, event.kv)
+        known = self._take_in(key, event.kv, self._broken)
         version = version_of(written=revision, parts=affected.pop(key, 0))
         self._change(key, self._entry(key, *known, version), version)
 
@@ -393,16 +349,16 @@ class ObjectCache:
             version = version_of(written=written, parts=revision)
             self._change(key, self._entry(key, intent, written, version), version)
 
-    def _key(self, kv: KeyValue) -> ObjectKey | None:
+    def _key(self, kv: KeyValue, strays: set[str]) -> ObjectKey | None:
         """Return which object a key is of; None, and a line in the log, for one that is no object's."""
         try:
             return ObjectKey.parse(kv.key)
         except HanseError as error:
-            self._strays.add(kv.key)
+            strays.add(kv.key)
             self.boundary.failed(kv.key, error)
             return None
 
-    def _take_in(self, key: ObjectKey, kv: KeyValue) -> tuple[Object, int]:
+    def _take_in(self, key: ObjectKey, kv: KeyValue, broken: dict[ObjectKey, str]) -> tuple[Object, int]:
         """Return the stored object, or what is served in its place, and the revision that wrote it.
 
         A value that cannot be read must not stop the others, and is not nothing: if the object was known
@@ -410,12 +366,12 @@ class ObjectCache:
         """
         obj, why = unreadable.decode(key, kv.value)
         if not why:
-            self._broken.pop(key, None)
+            broken.pop(key, None)
             return obj, kv.mod_revision
         self.boundary.failed(kv.key, ValueError(why))
         old = self.get(key)
-        known = old.intent if old is not None and key not in self._broken else None
-        self._broken[key] = why
+        known = old.intent if old is not None and key not in broken else None
+        broken[key] = why
         return unreadable.marked(known, why) if known is not None else obj, kv.mod_revision
 
     def _applied(self, event: Event) -> Iterable[ObjectKey]:
@@ -495,31 +451,16 @@ class ObjectCache:
             except Exception as error:  # noqa: BLE001 - of one object; the others are told on
                 self.boundary.failed(str(change.key), error)
 
-    def _advance(self, revision: int) -> None:
-        self.revision = max(self.revision, revision)
-        if not self._waiters:
-            return
-        waiting = []
-        for wanted, waiter in self._waiters:
-            if wanted > self.revision:
-                waiting.append((wanted, waiter))
-            elif not waiter.done():
-                waiter.set_result(None)
-        self._waiters = [(wanted, waiter) for wanted, waiter in waiting if not waiter.done()]
 
+@dataclass(slots=True)
+class _Listed:
+    """What a list of everything has."""
 
-def _parts(batch: WatchBatch) -> Iterator[WatchBatch]:
-    """Yield a long batch in parts of whole revisions, between which the loop has its turn."""
-    if len(batch.events) <= TAKE:
-        yield batch
-        return
-    part: list[Event] = []
-    for event in batch.events:
-        if len(part) >= TAKE and event.kv.mod_revision > part[-1].kv.mod_revision:
-            yield WatchBatch(part[-1].kv.mod_revision, tuple(part))
-            part = []
-        part.append(event)
-    yield WatchBatch(batch.revision, tuple(part))
+    intents: dict[ObjectKey, tuple[Object, int]] = field(default_factory=dict)
+    broken: dict[ObjectKey, str] = field(default_factory=dict)
+    strays: set[str] = field(default_factory=set)
+    parts: list[Event] = field(default_factory=list)
+    """What the view follows."""
 
 
 def _same(old: Object, new: Object) -> bool:
@@ -527,12 +468,3 @@ def _same(old: Object, new: Object) -> bool:
     if old["metadata"] != {**new["metadata"], "resourceVersion": old["metadata"]["resourceVersion"]}:
         return False
     return all(old.get(k) == new.get(k) for k in old.keys() | new.keys() if k != "metadata")
-
-
-@asynccontextmanager
-async def _deadline(what: str, seconds: float = FRESH_SECONDS) -> AsyncIterator[None]:
-    try:
-        async with asyncio.timeout(seconds):
-            yield
-    except TimeoutError:
-        raise DeadlineError(f"timed out waiting for {what}") from None

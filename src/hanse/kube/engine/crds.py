@@ -27,22 +27,24 @@ from hanse.errors import HanseError, InvalidArgumentError, NotFoundError
 from hanse.kube.engine import unreadable
 from hanse.kube.engine.cache import ObjectCache
 from hanse.kube.engine.hooks import AdmissionRequest
-from hanse.kube.engine.lifecycle import invalid, timestamp
+from hanse.kube.engine.lifecycle import invalid
 from hanse.kube.engine.options import DeleteOptions
 from hanse.kube.engine.resources.store import ResourceStore
 from hanse.kube.engine.served import ObjectChange
 from hanse.kube.kinds.catalogue import Catalogue
 from hanse.kube.kinds.fields.crds import load_errors, reserved_group_error
 from hanse.kube.kinds.kind import PrinterColumn, ScalePaths, SelectableField
+from hanse.kube.kinds.kubernetes import extensions
 from hanse.kube.kinds.resource_info import ResourceInfo
 from hanse.kube.model import jsonpath
-from hanse.kube.model.objects import Object, mapping, name_of, sequence
+from hanse.kube.model.objects import Object, is_deleting, mapping, name_of, sequence
 from hanse.kube.model.status import Cause
+from hanse.kube.model.times import format_time
 from hanse.kube.model.untrusted import mappings, text
 from hanse.kube.wire import openapi
 from hanse.numbers import whole_number
 
-GROUP, PLURAL = "apiextensions.k8s.io", "customresourcedefinitions"
+GROUP, PLURAL = extensions.CUSTOM_RESOURCE_DEFINITION.group_plural
 CLEANUP = "customresourcecleanup.apiextensions.k8s.io"
 """Finalizer that keeps a CRD until its objects are gone."""
 
@@ -92,7 +94,7 @@ class CrdAdmission:
         return result
 
     def _status(self, old: dict[str, Any], spec: dict[str, Any]) -> dict[str, Any]:
-        now = timestamp(self._clock())
+        now = format_time(self._clock())
         storage = [str(v.get("name") or "") for v in mappings(spec.get("versions")) if v.get("storage")]
         stored = [*(old.get("storedVersions") or ())]
         stored += [v for v in storage if v not in stored]
@@ -334,7 +336,7 @@ class CrdController:
             self._serve(change.entry.object)
 
     def _serve(self, crd: Object) -> None:
-        if crd["metadata"].get("deletionTimestamp"):
+        if is_deleting(crd):
             self._deleting.set()
         try:
             infos = self._definitions.infos_of(crd)
@@ -364,7 +366,7 @@ class CrdController:
             pending = False
             for entry in self._cache.objects(GROUP, PLURAL):
                 metadata = entry.object["metadata"]
-                if metadata.get("deletionTimestamp") and CLEANUP in sequence(metadata, "finalizers"):
+                if is_deleting(entry.object) and CLEANUP in sequence(metadata, "finalizers"):
                     done = False
                     with self._boundary.around(entry.key.name):
                         done = await self._clean(entry.key.name)

@@ -27,6 +27,7 @@ from hanse.kube.engine.garbage import GarbageCollector
 from hanse.kube.engine.hooks import Admission, Room, View
 from hanse.kube.engine.resources.store import ResourceStore
 from hanse.kube.kinds.catalogue import Catalogue
+from hanse.kube.kinds.kubernetes import core
 from hanse.store import Store
 from hanse.turns import Turns
 
@@ -165,9 +166,9 @@ class KubeEngine:
         self._tasks.clear()
 
     async def _ensure_namespace(self, name: str) -> None:
-        info = self.catalogue.require("", "v1", "namespaces")
-        obj = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
-        if any(entry.key.name == name for entry in self.cache.objects("", "namespaces")):
+        info = self.catalogue.require_kind(core.NAMESPACE)
+        obj = {"apiVersion": info.api_version, "kind": info.kind, "metadata": {"name": name}}
+        if any(entry.key.name == name for entry in self.cache.objects(*core.NAMESPACE.group_plural)):
             return
         try:
             await self.resources.create(info, obj)

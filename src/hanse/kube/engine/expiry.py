@@ -23,7 +23,9 @@ import structlog
 from hanse.errors import HanseError
 from hanse.kube.engine.cache import ObjectCache
 from hanse.kube.engine.served import ServedObject
+from hanse.kube.kinds.kubernetes import core
 from hanse.kube.model.objects import Object, mapping, sequence
+from hanse.kube.model.times import parse_time
 from hanse.store import Compare, Delete, Store
 from hanse.store.keys import ObjectKey
 
@@ -37,7 +39,7 @@ MOST_EVENTS: Final = 1000
 
 SWEEP_SECONDS: Final = 60.0
 _BATCH: Final = 100
-_EVENTS: Final = ("", "events")  # where both groups' Events are stored
+_EVENTS: Final = core.EVENT.group_plural  # where both groups' Events are stored
 _log = structlog.get_logger(__name__)
 
 
@@ -146,15 +148,5 @@ def last_seen(event: Object) -> datetime:
         event.get("eventTime"),
         mapping(event, "metadata").get("creationTimestamp"),
     )
-    moments = [moment for value in said if (moment := _moment(value))]
+    moments = [moment for value in said if (moment := parse_time(value))]
     return max(moments, default=datetime.min.replace(tzinfo=UTC))
-
-
-def _moment(value: object) -> datetime | None:
-    if not isinstance(value, str):
-        return None
-    try:
-        moment = datetime.fromisoformat(value)
-    except ValueError:
-        return None
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

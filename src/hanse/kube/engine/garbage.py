@@ -5,7 +5,7 @@
 - An owner that is deleted in the foreground waits for dependents that block it; one that orphans them
   loses its finalizer once no dependent names it.
 
-One task takes keys off a set; every decision is made anew from the cache, so running twice is running once,
+One task takes keys off a set; every decision is made again from the cache, so running twice is running once,
 and a failed step is tried again. Next: `hanse.kube.engine.lifecycle` for the finalizers.
 """
 
@@ -25,7 +25,8 @@ from hanse.kube.engine.options import DeleteOptions
 from hanse.kube.engine.resources.store import ResourceStore
 from hanse.kube.engine.served import ObjectChange, ServedObject
 from hanse.kube.kinds.catalogue import Catalogue
-from hanse.kube.model.objects import Object, mapping, parse_api_version, sequence
+from hanse.kube.kinds.kubernetes import core
+from hanse.kube.model.objects import Object, is_deleting, mapping, parse_api_version, sequence
 from hanse.store.keys import ObjectKey
 
 RETRY_SECONDS = 0.5
@@ -60,7 +61,7 @@ class GarbageCollector:
             self._todo |= self._owners.keys()
             for key in self._uids.values():
                 known = self._cache.get(key)
-                if known is not None and known.object["metadata"].get("deletionTimestamp"):
+                if known is not None and is_deleting(known.object):
                     self._add(key)
             self._wake.set()
             while True:
@@ -80,7 +81,7 @@ class GarbageCollector:
             return
         if change.type != "DELETED":
             self._index(change.entry)
-            if change.entry.object["metadata"].get("deletionTimestamp") or change.key in self._owners:
+            if is_deleting(change.entry.object) or change.key in self._owners:
                 self._add(change.key)
             return
         self._forget(change.key)
@@ -90,8 +91,8 @@ class GarbageCollector:
         self._add(*self._dependents.get(uid, ()))
         self._add(*(self._uids[o] for o in _owner_uids(change.entry.object) if o in self._uids))
         if change.key.namespace:
-            space = self._cache.get(ObjectKey("", "namespaces", "", change.key.namespace))
-            if space is not None and space.object["metadata"].get("deletionTimestamp"):
+            space = self._cache.get(ObjectKey(*core.NAMESPACE.group_plural, "", change.key.namespace))
+            if space is not None and is_deleting(space.object):
                 self._add(space.key)
 
     def _index(self, entry: ServedObject) -> None:
@@ -124,7 +125,7 @@ class GarbageCollector:
         if entry is None:
             return True
         try:
-            if entry.object["metadata"].get("deletionTimestamp"):
+            if is_deleting(entry.object):
                 return await self._deleting(entry)
             return await self._owned(entry)
         except NotFoundError:
@@ -142,7 +143,7 @@ class GarbageCollector:
             return await self._foreground(entry)
         if ORPHAN in finalizers:
             return await self._orphan(entry)
-        if (entry.key.group, entry.key.resource) == ("", "namespaces"):
+        if (entry.key.group, entry.key.resource) == core.NAMESPACE.group_plural:
             return await self._namespace(entry)
         return True
 
@@ -157,9 +158,7 @@ class GarbageCollector:
             for entry in self._cache.objects(group, resource, name)
             if entry.intent is not None
         ]
-        await asyncio.gather(
-            *(self._delete(e) for e in contents if not e.object["metadata"].get("deletionTimestamp"))
-        )
+        await asyncio.gather(*(self._delete(e) for e in contents if not is_deleting(e.object)))
         await self._cache.fresh()
         if any(
             e.intent is not None
@@ -167,7 +166,7 @@ class GarbageCollector:
             for e in self._cache.objects(group, resource, name)
         ):
             return False
-        info = self._catalogue.require("", "v1", "namespaces")
+        info = self._catalogue.require_kind(core.NAMESPACE)
         await self._resources.modify(info, name=name, change=_finalized, subresource="finalize")
         return True
 
@@ -180,7 +179,7 @@ class GarbageCollector:
                 for o in sequence(dependent.object, "metadata", "ownerReferences")
             )
             waiting |= blocks
-            if not dependent.object["metadata"].get("deletionTimestamp"):
+            if not is_deleting(dependent.object):
                 await self._delete(dependent, propagation="Foreground" if self._of(dependent.uid) else "")
         if waiting:
             return True  # the deletion of the last dependent brings the owner back here

@@ -87,7 +87,7 @@ class View(Protocol):
         ...
 
     def reset(self) -> None:
-        """Forget everything: the cache lists all prefixes anew (start, or after a compaction)."""
+        """Forget everything: the cache lists all prefixes again (start, or after a compaction)."""
         ...
 
     def apply(self, event: Event) -> Iterable[ObjectKey]:

@@ -16,26 +16,19 @@ from datetime import datetime
 from typing import Any, Literal
 
 from hanse.errors import ConflictError, InvalidArgumentError
+from hanse.kube.kinds.kubernetes import core
 from hanse.kube.kinds.resource_info import ResourceInfo
 from hanse.kube.model.objects import Object, mapping
 from hanse.kube.model.status import Cause, InvalidObjectError
+from hanse.kube.model.times import format_time
 
 Propagation = Literal["", "Background", "Foreground", "Orphan"]
 
 FOREGROUND = "foregroundDeletion"
 ORPHAN = "orphan"
 
-_KEEP_STATUS = frozenset(
-    {("", "nodes"), ("", "persistentvolumes"), ("apiregistration.k8s.io", "apiservices")}
-)
-_PHASES = {("", "namespaces"): "Active", ("", "pods"): "Pending", ("", "persistentvolumeclaims"): "Pending"}
 _ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
 _RANDOM = 5
-
-
-def timestamp(now: datetime) -> str:
-    """Return a time as Kubernetes writes it in metadata: UTC, whole seconds."""
-    return now.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def invalid(info: ResourceInfo, name: str, *causes: Cause) -> InvalidObjectError:
@@ -55,13 +48,13 @@ def for_create(info: ResourceInfo, obj: Object, *, namespace: str, name: str, no
     metadata["name"] = name
     if namespace:
         metadata["namespace"] = namespace
-    metadata |= {"uid": str(uuid.uuid4()), "creationTimestamp": timestamp(now), "generation": 1}
+    metadata |= {"uid": str(uuid.uuid4()), "creationTimestamp": format_time(now), "generation": 1}
     result = {**obj, "metadata": metadata}
-    if "status" in info.subresources and info.storage_key not in _KEEP_STATUS:
+    if "status" in info.subresources and not info.strategy.keeps_status:
         result.pop("status", None)
-    if info.storage_key in _PHASES:
-        result["status"] = {"phase": _PHASES[info.storage_key]}
-    if info.storage_key == ("", "namespaces"):
+    if info.strategy.first_status:
+        result["status"] = dict(info.strategy.first_status)
+    if info.storage_key == core.NAMESPACE.group_plural:
         result["spec"] = {**mapping(obj, "spec"), "finalizers": ["kubernetes"]}
         metadata["labels"] = {**(metadata.get("labels") or {}), "kubernetes.io/metadata.name": name}
     return normalize(info, result)
@@ -75,7 +68,7 @@ _SERVER_OWNED = frozenset(
 
 def normalize(info: ResourceInfo, obj: Object) -> Object:
     """Move write-only fields to where they are kept: a Secret's stringData becomes data."""
-    if info.storage_key == ("", "secrets") and obj.get("stringData"):
+    if info.storage_key == core.SECRET.group_plural and obj.get("stringData"):
         if not all(isinstance(v, str) for v in obj["stringData"].values()):
             raise InvalidArgumentError("stringData of a Secret must map strings to strings")
         encoded = {k: base64.b64encode(v.encode()).decode() for k, v in obj["stringData"].items()}
@@ -121,7 +114,7 @@ def for_update(info: ResourceInfo, new: Object, current: Object, *, subresource:
         result.pop("status", None)
         if "status" in current:
             result["status"] = current["status"]
-    if info.storage_key == ("", "namespaces") and subresource != "finalize":
+    if info.storage_key == core.NAMESPACE.group_plural and subresource != "finalize":
         result["spec"] = {
             **mapping(new, "spec"),
             "finalizers": mapping(current, "spec").get("finalizers", []),
@@ -190,7 +183,7 @@ def has_finished_deletion(obj: Object) -> bool:
         return False
     if int(metadata.get("deletionGracePeriodSeconds") or 0) > 0:
         return False
-    return not (obj.get("kind") == "Namespace" and mapping(obj, "spec").get("finalizers"))
+    return not (core.NAMESPACE.matches(obj) and mapping(obj, "spec").get("finalizers"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,7 +213,7 @@ def for_delete(
     metadata["finalizers"] = _finalizers(old.get("finalizers") or [], propagation)
     grace = _grace(info, current, grace_seconds) if graceful_pods else 0
     if not old.get("deletionTimestamp"):
-        metadata["deletionTimestamp"] = timestamp(now) if not grace else _later(now, grace)
+        metadata["deletionTimestamp"] = format_time(now) if not grace else _later(now, grace)
         metadata["deletionGracePeriodSeconds"] = grace
         metadata["generation"] = int(old.get("generation") or 0) + 1
     elif grace < int(old.get("deletionGracePeriodSeconds") or 0):
@@ -228,7 +221,7 @@ def for_delete(
     if not metadata["finalizers"]:
         del metadata["finalizers"]
     result = {**current, "metadata": metadata}
-    if info.storage_key == ("", "namespaces"):
+    if info.storage_key == core.NAMESPACE.group_plural:
         result["status"] = {**mapping(current, "status"), "phase": "Terminating"}
     return Deletion(has_finished_deletion(result), result)
 
@@ -242,7 +235,7 @@ def _finalizers(present: list[str], propagation: Propagation) -> list[str]:
 
 
 def _grace(info: ResourceInfo, pod: Object, asked: int | None) -> int:
-    if info.storage_key != ("", "pods") or not mapping(pod, "spec").get("nodeName"):
+    if info.storage_key != core.POD.group_plural or not mapping(pod, "spec").get("nodeName"):
         return 0
     if mapping(pod, "status").get("phase") in ("Succeeded", "Failed"):
         return 0
@@ -251,4 +244,4 @@ def _grace(info: ResourceInfo, pod: Object, asked: int | None) -> int:
 
 
 def _later(now: datetime, seconds: int) -> str:
-    return timestamp(datetime.fromtimestamp(now.timestamp() + seconds, tz=now.tzinfo))
+    return format_time(datetime.fromtimestamp(now.timestamp() + seconds, tz=now.tzinfo))

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from hanse.errors import NotFoundError
+from hanse.kube.kinds.kind import Kind
 from hanse.kube.kinds.registry import KindRegistry
 from hanse.kube.kinds.resource_info import ResourceInfo
 from hanse.kube.merge.schema import Schema, SchemaSet
@@ -74,6 +75,10 @@ class Catalogue:
                 metadata={"group": group, "version": version, "resource": plural},
             )
         return info
+
+    def require_kind(self, kind: Kind) -> ResourceInfo:
+        """Return the resource of a kind in its preferred version. Raises NotFoundError if none is served."""
+        return self.require(kind.group, kind.versions[0], kind.plural)
 
     def by_kind(self, group: str, version: str, kind: str) -> ResourceInfo | None:
         """Return the resource of a kind; None if it is not served."""

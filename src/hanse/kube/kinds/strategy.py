@@ -86,7 +86,8 @@ def _no_change_errors(old: Object, new: Object) -> Iterator[FieldError]:
 class Strategy:
     """What is done with objects of a kind.
 
-    `name_problems` is the form of names. `defaults` fills in, in place, what a user does not say. `rules`
+    `name_problems` is the form of names. `keeps_status` says that an object may be created with a status,
+    `first_status` is that of a new one. `defaults` fills in, in place, what a user does not say. `rules`
     yields what is wrong with an object that has right types and its defaults. `immutable` are paths that an
     update may not change once they are set; `update_rules` yields what else the second object may not have
     changed of the first. `table` is what `kubectl get` shows, None for name and age. `conversions` are by
@@ -94,6 +95,8 @@ class Strategy:
     """
 
     name_problems: Callable[[str], Iterable[str]] = subdomain_problems
+    keeps_status: bool = False
+    first_status: Mapping[str, Any] = field(default_factory=dict)
     defaults: Callable[[Object], None] | None = None
     rules: Callable[[Object], Iterator[FieldError]] = _no_errors
     immutable: tuple[str, ...] = ()

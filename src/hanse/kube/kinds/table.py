@@ -7,7 +7,7 @@ ones that they declare, everything else name and age. Pure functions. Next: `han
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from hanse.kube.kinds.kind import PrinterColumn
@@ -15,6 +15,7 @@ from hanse.kube.kinds.resource_info import ResourceInfo
 from hanse.kube.kinds.strategy import Cell, Column, TableLayout
 from hanse.kube.model import jsonpath
 from hanse.kube.model.objects import Object
+from hanse.kube.model.times import parse_time
 
 
 def _name_and_age(obj: Object, now: datetime) -> Sequence[Cell]:
@@ -60,17 +61,6 @@ def age(timestamp: Any, now: datetime) -> str:
     """Return how long ago an RFC 3339 time was, as kubectl writes it; `<unknown>` if it is none."""
     then = parse_time(timestamp)
     return human_duration((now - then).total_seconds()) if then else "<unknown>"
-
-
-def parse_time(timestamp: Any) -> datetime | None:
-    """Return an RFC 3339 time, None if it is none."""
-    if not isinstance(timestamp, str) or not timestamp:
-        return None
-    try:
-        then = datetime.fromisoformat(timestamp)
-    except ValueError:
-        return None
-    return then if then.tzinfo else then.replace(tzinfo=UTC)
 
 
 _MINUTE, _HOUR, _DAY, _YEAR = 60, 3600, 86400, 86400 * 365

@@ -25,7 +25,6 @@ from hanse.kube.merge.managed import (
     Managers,
     decode,
     encode,
-    format_time,
     owned,
     release,
     with_managed,
@@ -35,6 +34,7 @@ from hanse.kube.merge.removal import remove
 from hanse.kube.merge.schema import ANY, Schema
 from hanse.kube.merge.typed import fields_of, merge
 from hanse.kube.model.objects import Object, mapping
+from hanse.kube.model.times import format_time
 
 _SERVER_META = frozenset(
     {

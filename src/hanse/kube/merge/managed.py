@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, NamedTuple
 
 from hanse.errors import InvalidArgumentError
@@ -28,6 +28,7 @@ from hanse.kube.merge.fieldsets import (
 )
 from hanse.kube.merge.schema import ANY, Schema
 from hanse.kube.model.objects import Object, mapping
+from hanse.kube.model.times import format_time
 
 APPLY = "Apply"
 UPDATE = "Update"
@@ -80,11 +81,6 @@ class ManagedFieldsEntry:
 
 
 Managers = dict[ManagerId, ManagedFieldsEntry]
-
-
-def format_time(now: datetime) -> str:
-    """Return an aware time as Kubernetes writes it: UTC, whole seconds, 'Z'."""
-    return now.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def decode(entries: Any) -> Managers:

@@ -6,10 +6,11 @@ Owns how one is written. Pure. Next: `hanse.federation.events`, which sends them
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Final, Literal, Self, TypeAlias
 
 from hanse.kube.model.objects import Object, child, name_of, namespace_of
+from hanse.kube.model.times import format_time
 
 EventType: TypeAlias = Literal["Normal", "Warning"]
 
@@ -57,7 +58,7 @@ def new_event(
     Those of cluster-scoped objects are in the namespace default. `suffix` tells apart the Events of one
     object: those of the same suffix are one. `host` is the process of the component.
     """
-    stamp = now.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    stamp = format_time(now)
     source = {"component": component, "host": host} if host else {"component": component}
     return {
         "apiVersion": "v1",

@@ -105,3 +105,8 @@ def labels_of(obj: Object) -> dict[str, str]:
 def annotations_of(obj: Object) -> dict[str, str]:
     """Return metadata.annotations, or an empty dict."""
     return mapping(obj, "metadata", "annotations")
+
+
+def is_deleting(obj: Any) -> bool:
+    """Return whether the object's deletion was asked for; it may still wait for finalizers."""
+    return bool(child(obj, "metadata", "deletionTimestamp"))

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from hanse.kube.kinds.kubernetes import security
 from hanse.kube.model.identity import AUTHENTICATED_GROUP, Attributes, User
 from hanse.security.auth import ADMINS, MASTERS, identity_from_der
 from hanse.security.revocation import DenyList
@@ -125,9 +126,9 @@ def is_self_service(attributes: Attributes) -> bool:
 
 _SELF_REVIEWS = frozenset(
     {
-        ("authentication.k8s.io", "selfsubjectreviews"),
-        ("authorization.k8s.io", "selfsubjectaccessreviews"),
-        ("authorization.k8s.io", "selfsubjectrulesreviews"),
+        security.SELF_SUBJECT_REVIEW.group_plural,
+        security.SELF_SUBJECT_ACCESS_REVIEW.group_plural,
+        security.SELF_SUBJECT_RULES_REVIEW.group_plural,
     }
 )
 

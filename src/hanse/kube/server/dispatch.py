@@ -15,6 +15,7 @@ from aiohttp.typedefs import Handler
 from hanse.errors import InvalidArgumentError, NotFoundError, PermissionDeniedError, UnauthenticatedError
 from hanse.flow import Flow
 from hanse.kube.engine.engine import KubeEngine
+from hanse.kube.kinds.kubernetes import core
 from hanse.kube.model.identity import Attributes, User
 from hanse.kube.model.status import METHOD_NOT_ALLOWED
 from hanse.kube.server.auth import Authenticator, Authorizer, Credentials, bearer_token
@@ -63,8 +64,8 @@ class Dispatcher:
         )
         self._reviews = Reviews(authenticator=authenticator, authorizer=authorizer)
         self._subresources: dict[tuple[str, str, str], SubresourceHandler] = {
-            ("", "pods", "binding"): write.bind,
-            ("", "pods", "eviction"): write.evict,
+            (*core.POD.group_plural, "binding"): write.bind,
+            (*core.POD.group_plural, "eviction"): write.evict,
             **subresources,
         }
         self.stopping = Stopping()

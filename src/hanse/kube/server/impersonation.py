@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from urllib.parse import unquote
 
 from hanse.errors import InvalidArgumentError
+from hanse.kube.kinds.kubernetes import core
 from hanse.kube.model.identity import ANONYMOUS_USER, AUTHENTICATED_GROUP, UNAUTHENTICATED_GROUP, User
 from hanse.kube.model.names import label_problems, subdomain_problems
 from hanse.kube.server.request import ResourcePath
@@ -63,7 +64,7 @@ def impersonation_of(headers: Iterable[tuple[str, str]]) -> Impersonation | None
     else:
         namespace, account_name = account
         groups = given or (_SERVICE_ACCOUNTS_GROUP, f"{_SERVICE_ACCOUNTS_GROUP}:{namespace}")
-        asked = [ResourcePath("", "v1", "serviceaccounts", namespace, account_name)]
+        asked = [ResourcePath("", "v1", core.SERVICE_ACCOUNT.plural, namespace, account_name)]
     asked += [ResourcePath("", "v1", "groups", name=group) for group in given]
     for key, each in extra.items():
         asked += [ResourcePath(_AUTHENTICATION, "v1", "userextras", "", value, key) for value in each]

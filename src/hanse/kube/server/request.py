@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from aiohttp import web
 
 from hanse.errors import InvalidArgumentError
+from hanse.kube.kinds.kubernetes import core
 from hanse.kube.kinds.resource_info import ResourceInfo
 from hanse.kube.model.identity import User
 from hanse.numbers import MAX_WHOLE, whole_number
@@ -58,7 +59,7 @@ def parse_path(path: str) -> ResourcePath | None:
     if watch:
         rest = rest[1:]
     namespace = ""
-    if rest[0] == "namespaces" and len(rest) > 2 and rest[2] not in _NAMESPACE_SUBRESOURCES:
+    if rest[0] == core.NAMESPACE.plural and len(rest) > 2 and rest[2] not in _NAMESPACE_SUBRESOURCES:
         namespace, rest = rest[1], rest[2:]
     name = rest[1] if len(rest) > 1 else ""
     subresource = rest[2] if len(rest) > 2 else ""

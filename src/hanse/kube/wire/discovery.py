@@ -9,12 +9,13 @@ from collections.abc import Iterable
 from typing import Any, Literal
 
 from hanse.kube.kinds.catalogue import Catalogue
+from hanse.kube.kinds.kubernetes import core
 from hanse.kube.kinds.resource_info import ResourceInfo
 from hanse.kube.model.objects import Object, api_version
 
 _SUBRESOURCE_VERBS = ("get", "patch", "update")
 _CREATE_ONLY = {
-    "binding": ("", "v1", "Binding"),
+    "binding": ("", "v1", core.BINDING.name),
     "eviction": ("policy", "v1", "Eviction"),
     "token": ("authentication.k8s.io", "v1", "TokenRequest"),
 }

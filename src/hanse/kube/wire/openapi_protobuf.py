@@ -1,28 +1,28 @@
 """The OpenAPI v2 document in the protobuf form that kubectl reads: `openapi.v2.Document` of gnostic.
 
-kubectl checks the items of a `kind: List` against this document, and reads it in no other form. Owns one
-encoder of what `hanse.kube.wire.openapi` writes into its documents; what Kubernetes' clients do not read
-(responses, security, tags) is left out. Field numbers: github.com/google/gnostic-models,
+kubectl checks the items of a `kind: List` against this document, and reads it in no other form. Owns the
+messages of what `hanse.kube.wire.openapi` writes into its documents, and how they are filled; what clients do
+not read (responses, security, tags) is omitted. Field numbers: github.com/google/gnostic-models,
 openapiv2/OpenAPIv2.proto. Pure. Next: `hanse.kube.server.endpoints.discovery`, which serves and caches it.
 """
 
 from __future__ import annotations
 
-import struct
-from collections.abc import Mapping, Sequence
-from typing import Any
+import functools
+from collections.abc import Mapping
+from typing import Any, Final
 
 import orjson
+from google.protobuf.message import Message
 
 from hanse.kube.model.objects import Object
+from hanse.kube.wire.messages import MessageField, MessagePool, field_name, get
 
-_VARINT, _FIXED64, _BYTES = 0, 1, 2
-
-_METHODS = {"get": 2, "put": 3, "post": 4, "delete": 5, "options": 6, "head": 7, "patch": 8}
-_STRINGS = {"$ref": 1, "format": 2, "title": 3, "description": 4, "pattern": 13}
-_DOUBLES = {"multipleOf": 6, "maximum": 7, "minimum": 9}
-_FLAGS = {"exclusiveMaximum": 8, "exclusiveMinimum": 10, "uniqueItems": 16, "readOnly": 27}
-_NUMBERS = {
+_METHODS: Final = {"get": 2, "put": 3, "post": 4, "delete": 5, "options": 6, "head": 7, "patch": 8}
+_STRINGS: Final = {"$ref": 1, "format": 2, "title": 3, "description": 4, "pattern": 13}
+_DOUBLES: Final = {"multipleOf": 6, "maximum": 7, "minimum": 9}
+_FLAGS: Final = {"exclusiveMaximum": 8, "exclusiveMinimum": 10, "uniqueItems": 16, "readOnly": 27}
+_NUMBERS: Final = {
     "maxLength": 11, "minLength": 12, "maxItems": 14, "minItems": 15, "maxProperties": 17,
     "minProperties": 18,
 }  # fmt: skip
@@ -33,127 +33,169 @@ _DEFAULT, _REQUIRED, _ENUM, _ADDITIONAL, _TYPE, _ITEMS, _ALL_OF, _PROPERTIES, _E
 
 def encode_document(document: Object) -> bytes:
     """Return an OpenAPI v2 document (decoded JSON) as a serialized `openapi.v2.Document`."""
-    info = document["info"]
-    paths = b"".join(_field(2, _named(name, _path(item))) for name, item in document["paths"].items())
-    definitions = b"".join(
-        _field(1, _named(name, encode_schema(schema))) for name, schema in document["definitions"].items()
-    )
-    return b"".join(
-        (
-            _text(1, document["swagger"]),
-            _field(2, _text(1, info["title"]) + _text(2, info["version"])),
-            _field(8, paths),
-            _field(9, definitions),
-        )
-    )
+    message = _pool().new("Document")
+    _set(message, 1, document["swagger"])
+    _set(get(message, 2), 1, document["info"]["title"])
+    _set(get(message, 2), 2, document["info"]["version"])
+    for name, item in document["paths"].items():
+        path = _named(_add(get(message, 8), 2), name)
+        for method, operation in item.items():
+            _operation(get(path, _METHODS[method]), operation)
+    for name, schema in document["definitions"].items():
+        _schema(_named(_add(get(message, 9), 1), name), schema)
+    return message.SerializeToString()
 
 
 def encode_schema(schema: Mapping[str, Any]) -> bytes:
-    """Return a schema as a serialized `openapi.v2.Schema`; other keywords are left out."""
-    out: list[bytes] = []
+    """Return a schema as a serialized `openapi.v2.Schema`; other keywords are omitted."""
+    message = _pool().new("Schema")
+    _schema(message, schema)
+    return message.SerializeToString()
+
+
+@functools.lru_cache(maxsize=1)
+def _pool() -> MessagePool:
+    """Return the messages with the fields that are written. The source has the names as they are here."""
+
+    def one(number: int, kind: str) -> MessageField:
+        return MessageField(number, kind)
+
+    def many(number: int, kind: str) -> MessageField:
+        return MessageField(number, kind, repeated=True)
+
+    return MessagePool(
+        "openapi",
+        {
+            "Any": [one(2, "string")],
+            "NamedAny": [one(1, "string"), one(2, "Any")],
+            "AdditionalPropertiesItem": [one(1, "Schema"), one(2, "bool")],
+            "TypeItem": [many(1, "string")],
+            "ItemsItem": [many(1, "Schema")],
+            "NamedSchema": [one(1, "string"), one(2, "Schema")],
+            "Properties": [many(1, "NamedSchema")],
+            "Schema": [
+                *(one(number, "string") for number in _STRINGS.values()),
+                *(one(number, "double") for number in _DOUBLES.values()),
+                *(one(number, "bool") for number in _FLAGS.values()),
+                *(one(number, "int64") for number in _NUMBERS.values()),
+                one(_DEFAULT, "Any"),
+                many(_REQUIRED, "string"),
+                many(_ENUM, "Any"),
+                one(_ADDITIONAL, "AdditionalPropertiesItem"),
+                one(_TYPE, "TypeItem"),
+                one(_ITEMS, "ItemsItem"),
+                many(_ALL_OF, "Schema"),
+                one(_PROPERTIES, "Properties"),
+                many(_EXTENSION, "NamedAny"),
+            ],
+            "QueryParameterSubSchema": [
+                one(2, "string"),
+                one(4, "string"),
+                one(6, "string"),
+                one(20, "bool"),
+            ],
+            "NonBodyParameter": [one(3, "QueryParameterSubSchema")],
+            "Parameter": [one(2, "NonBodyParameter")],
+            "ParametersItem": [one(1, "Parameter")],
+            "Operation": [
+                one(5, "string"),
+                many(7, "string"),
+                many(8, "ParametersItem"),
+                many(13, "NamedAny"),
+            ],
+            "PathItem": [one(number, "Operation") for number in _METHODS.values()],
+            "NamedPathItem": [one(1, "string"), one(2, "PathItem")],
+            "Paths": [many(2, "NamedPathItem")],
+            "Definitions": [many(1, "NamedSchema")],
+            "Info": [one(1, "string"), one(2, "string")],
+            "Document": [one(1, "string"), one(2, "Info"), one(8, "Paths"), one(9, "Definitions")],
+        },
+    )
+
+
+def _schema(message: Message, schema: Mapping[str, Any]) -> None:
     for name, value in schema.items():
         if name in _STRINGS:
-            out.append(_text(_STRINGS[name], value))
+            _set(message, _STRINGS[name], value)
         elif name.startswith("x-"):
-            out.append(_field(_EXTENSION, _named_any(name, value)))
+            _named_any(message, _EXTENSION, name, value)
         elif name in _DOUBLES:
-            out.append(_key(_DOUBLES[name], _FIXED64) + struct.pack("<d", value))
+            _set(message, _DOUBLES[name], float(value))
         elif name in _NUMBERS:
-            out.append(_key(_NUMBERS[name], _VARINT) + _varint(int(value)))
+            _set(message, _NUMBERS[name], int(value))
         elif name in _FLAGS:
-            out.append(_key(_FLAGS[name], _VARINT) + _varint(int(value)))
+            _set(message, _FLAGS[name], bool(value))
         else:
-            out.append(_structured(name, value))
-    return b"".join(out)
+            _structured(message, name, value)
 
 
-def _structured(name: str, value: Any) -> bytes:
+def _structured(message: Message, name: str, value: Any) -> None:
     match name:
         case "default":
-            return _field(_DEFAULT, _any(value))
+            _any(get(message, _DEFAULT), value)
         case "required":
-            return b"".join(_text(_REQUIRED, item) for item in value)
+            get(message, _REQUIRED).extend(item.encode() for item in value)
         case "enum":
-            return b"".join(_field(_ENUM, _any(item)) for item in value)
+            for item in value:
+                _any(_add(message, _ENUM), item)
         case "additionalProperties":
             if isinstance(value, bool):
-                return _field(_ADDITIONAL, _key(2, _VARINT) + _varint(int(value)))
-            return _field(_ADDITIONAL, _field(1, encode_schema(value)))
+                _set(get(message, _ADDITIONAL), 2, value)
+            else:
+                _filled(get(get(message, _ADDITIONAL), 1), value)
         case "type":
-            return _field(_TYPE, _text(1, value))
+            get(get(message, _TYPE), 1).append(value.encode())
         case "items":
-            return _field(_ITEMS, _field(1, encode_schema(value)))
+            _schema(_add(get(message, _ITEMS), 1), value)
         case "allOf":
-            return b"".join(_field(_ALL_OF, encode_schema(item)) for item in value)
+            for item in value:
+                _schema(_add(message, _ALL_OF), item)
         case "properties":
-            named = (_field(1, _named(key, encode_schema(item))) for key, item in value.items())
-            return _field(_PROPERTIES, b"".join(named))
-    return b""
+            properties = get(message, _PROPERTIES)
+            properties.SetInParent()
+            for key, item in value.items():
+                _schema(_named(_add(properties, 1), key), item)
 
 
-def _path(item: Mapping[str, Any]) -> bytes:
-    return b"".join(_field(_METHODS[method], _operation(op)) for method, op in item.items())
+def _filled(message: Message, schema: Mapping[str, Any]) -> None:
+    message.SetInParent()
+    _schema(message, schema)
 
 
-def _operation(operation: Mapping[str, Any]) -> bytes:
-    consumes: Sequence[str] = operation.get("consumes", ())
-    return b"".join(
-        (
-            _text(5, operation["operationId"]),
-            *(_text(7, media) for media in consumes),
-            *(_field(8, _parameter(parameter)) for parameter in operation["parameters"]),
-            *(
-                _field(13, _named_any(name, value))
-                for name, value in operation.items()
-                if name.startswith("x-")
-            ),
-        )
-    )
+def _operation(message: Message, operation: Mapping[str, Any]) -> None:
+    _set(message, 5, operation["operationId"])
+    get(message, 7).extend(media.encode() for media in operation.get("consumes", ()))
+    for parameter in operation["parameters"]:
+        query = get(get(get(_add(message, 8), 1), 2), 3)
+        _set(query, 2, parameter["in"])
+        _set(query, 4, parameter["name"])
+        _set(query, 6, parameter["type"])
+        _set(query, 20, bool(parameter["uniqueItems"]))
+    for name, value in operation.items():
+        if name.startswith("x-"):
+            _named_any(message, 13, name, value)
 
 
-def _parameter(parameter: Mapping[str, Any]) -> bytes:
-    """Return a query parameter as a ParametersItem, three messages deep."""
-    query = b"".join(
-        (
-            _text(2, parameter["in"]),
-            _text(4, parameter["name"]),
-            _text(6, parameter["type"]),
-            _key(20, _VARINT) + _varint(int(parameter["uniqueItems"])),
-        )
-    )
-    return _field(1, _field(2, _field(3, query)))
+def _named(message: Message, name: str) -> Message:
+    """Set the name of a named value; return the value."""
+    _set(message, 1, name)
+    value: Message = get(message, 2)
+    value.SetInParent()
+    return value
 
 
-def _named(name: str, value: bytes) -> bytes:
-    return _text(1, name) + _field(2, value)
+def _named_any(message: Message, number: int, name: str, value: Any) -> None:
+    _any(_named(_add(message, number), name), value)
 
 
-def _named_any(name: str, value: Any) -> bytes:
-    return _named(name, _any(value))
+def _any(message: Message, value: Any) -> None:
+    _set(message, 2, orjson.dumps(value))  # the message holds YAML, which JSON is
 
 
-def _any(value: Any) -> bytes:
-    # The message holds YAML, which JSON is.
-    return _field(2, orjson.dumps(value))
+def _set(message: Message, number: int, value: Any) -> None:
+    setattr(message, field_name(number), value.encode() if isinstance(value, str) else value)
 
 
-def _text(number: int, value: str) -> bytes:
-    return _field(number, value.encode())
-
-
-def _field(number: int, payload: bytes) -> bytes:
-    return _key(number, _BYTES) + _varint(len(payload)) + payload
-
-
-def _key(number: int, wire: int) -> bytes:
-    return _varint(number << 3 | wire)
-
-
-def _varint(value: int) -> bytes:
-    value &= (1 << 64) - 1
-    out = bytearray()
-    while value > 0x7F:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    out.append(value)
-    return bytes(out)
+def _add(message: Message, number: int) -> Message:
+    added: Message = get(message, number).add()
+    return added

@@ -7,7 +7,7 @@ there, for as long as it takes, and only in the same history: etcd must tell the
 again, and nothing between that and the position. An etcd that lost its last writes soon reaches their
 revisions with others. One stream per watch, so that a slow reader delays only itself.
 
-Next: `hanse.store.etcd.wire` for decoding, `hanse.store.mirror` for who reads this.
+Next: `hanse.store.etcd.wire` for decoding, `hanse.store.follow.list_watch` for who reads this.
 """
 
 from __future__ import annotations

@@ -15,6 +15,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from functools import partial
+from itertools import groupby
 from typing import Any, Final, TypeAlias
 
 from hanse.store.follow.collection import Collection, Decoded, Difference
@@ -56,7 +57,7 @@ class _Collections:
         self._collections = collections
         self._by_prefix = {collection.prefix: collection for collection in collections}
 
-    def count(self, prefix: str) -> int:
+    def key_count(self, prefix: str) -> int:
         """Return how many keys a collection has."""
         return self._by_prefix[prefix].count()
 
@@ -80,16 +81,18 @@ class _Collections:
         return partial(self._apply, events, [each for _, each in decoded])
 
     def _apply(
-        self, events: Sequence[tuple[Collection[Any], Event]], decoded: Sequence[Decoded[Any]], _: int
+        self, events: Sequence[tuple[Collection[Any], Event]], decoded: Sequence[Decoded[Any]], revision: int
     ) -> None:
+        """Change the collections and tell subscribers, revision by revision: they see what they hear of."""
         written = iter(decoded)
-        told: list[tuple[Collection[Any], Difference[Any] | None]] = []
-        for collection, event in events:
-            if event.kind == "delete":
-                told.append((collection, collection.drop(event.kv.key, event.kv.mod_revision)))
-            else:
-                told.append((collection, collection.set(next(written))))
-        _tell(told)
+        for _, of_one in groupby(events, key=lambda each: each[1].kv.mod_revision):
+            told: list[tuple[Collection[Any], Difference[Any] | None]] = []
+            for collection, event in of_one:
+                if event.kind == "delete":
+                    told.append((collection, collection.drop(event.kv.key, event.kv.mod_revision)))
+                else:
+                    told.append((collection, collection.set(next(written))))
+            _tell(told)
 
     def _replace(
         self, there: set[str], changed: Sequence[tuple[Collection[Any], Decoded[Any]]], revision: int

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, asynccontextmanager
 from typing import Final, Protocol, Self, TypeAlias
 
 import structlog
@@ -64,7 +64,7 @@ class Consumer(Protocol):
     async def prepare(self, batch: WatchBatch) -> Commit:
         """Read whole revisions of one span, keys under no prefix among them; return what takes them in."""
 
-    def count(self, prefix: str) -> int:
+    def key_count(self, prefix: str) -> int:
         """Return how many keys there are under a prefix, those that cannot be read among them."""
 
 
@@ -117,18 +117,11 @@ class ListWatch:
             return
         if self._asks:
             self._wanted.set()
-        try:
-            async with asyncio.timeout(timeout):
-                if len(marks) == 1:
-                    await marks[0].reached(revision)
-                else:
-                    await asyncio.gather(*(mark.reached(revision) for mark in marks))
-        except TimeoutError:
-            raise DeadlineError(
-                f"{self._name} is at revision {self.revision} and did not reach {revision} "
-                f"within {timeout:g} s: etcd is slow or out of reach",
-                reason="STALE",
-            ) from None
+        async with self._deadline(timeout, f"did not reach {revision}"):
+            if len(marks) == 1:
+                await marks[0].reached(revision)
+            else:
+                await asyncio.gather(*(mark.reached(revision) for mark in marks))
 
     async def current(self, timeout: float = 10.0, *, prefix: str = "") -> int:
         """Wait until all spans, or that of `prefix`, are as new as the store is now; return the revision.
@@ -144,6 +137,20 @@ class ListWatch:
             await self._ask_once(behind)
         await self.reached(revision, timeout, prefix=prefix)
         return min(mark.revision for mark in marks)
+
+    async def caught_up(self, prefix: str, timeout: float = 10.0) -> None:
+        """Wait until what is under one prefix is as new as the store is now; the rest of its span may lag.
+
+        What is written there while this waits is not waited for. Raises as `current`.
+        """
+        mark = self.watermark(prefix)
+        async with self._deadline(timeout, "did not catch up with the store"):
+            wanted = await self._store.revision()
+            while (seen := mark.revision) < wanted:
+                if await self._unchanged_since(prefix, seen) is not None:
+                    return
+                if mark.revision == seen:
+                    await mark.reached(seen + 1)
 
     async def failed(self) -> None:
         """Wait until the store is no longer followed, and raise what ended that; nothing if it was closed.
@@ -189,6 +196,18 @@ class ListWatch:
     @property
     def _name(self) -> str:
         return self._prefixes[0].partition("/")[0] or "all"
+
+    @asynccontextmanager
+    async def _deadline(self, seconds: float, missed: str) -> AsyncIterator[None]:
+        try:
+            async with asyncio.timeout(seconds):
+                yield
+        except TimeoutError:
+            raise DeadlineError(
+                f"{self._name} is at revision {self.revision} and {missed} within {seconds:g} s: "
+                "etcd is slow or out of reach",
+                reason="STALE",
+            ) from None
 
     def _of(self, prefix: str) -> Sequence[Watermark]:
         return (self.watermark(prefix),) if prefix else self._marks
@@ -275,15 +294,15 @@ class ListWatch:
 
     async def _ask_span(self, mark: Watermark) -> None:
         known = mark.revision
-        answers = await asyncio.gather(
-            *(
-                self._store.unchanged_since(prefix, known, count=self._consumer.count(prefix))
-                for prefix in mark.prefixes
-            )
-        )
+        answers = await asyncio.gather(*(self._unchanged_since(prefix, known) for prefix in mark.prefixes))
         fresh = [answer for answer in answers if answer is not None]
         if len(fresh) == len(answers):
             mark.advance(min(fresh))
+
+    async def _unchanged_since(self, prefix: str, revision: int) -> int | None:
+        """Return the store's revision if nothing under `prefix` changed since what has been taken in."""
+        count = self._consumer.key_count(prefix)
+        return await self._store.unchanged_since(prefix, revision, count=count)
 
 
 class _Listing:

@@ -12,6 +12,7 @@ from hanse.kube.engine.options import DeleteOptions
 from hanse.kube.engine.resources import checks, errors
 from hanse.kube.engine.resources.context import WriteContext
 from hanse.kube.engine.resources.transactions import ATTEMPTS, StoredObject
+from hanse.kube.kinds.kubernetes import core
 from hanse.kube.kinds.resource_info import ResourceInfo
 from hanse.kube.model.objects import Object, mapping
 from hanse.store.keys import ObjectKey
@@ -64,7 +65,7 @@ class ObjectDeletion:
         present = metadata.get("finalizers") or []
         missing = [name for name in self._context.cache.keepers(key) if name not in present]
         obj = {"apiVersion": stored.api_version, "kind": stored.kind, **current.object}
-        if key.group == "" and key.resource == "namespaces":
+        if (key.group, key.resource) == core.NAMESPACE.group_plural:
             obj["spec"] = {**mapping(obj, "spec"), "finalizers": ["kubernetes"]}
         return {**obj, "metadata": {**metadata, "finalizers": [*present, *missing]}}
 

@@ -16,6 +16,7 @@ from hanse.errors import (
     PermissionDeniedError,
     UnimplementedError,
 )
+from hanse.kube.kinds.kubernetes import core
 from hanse.kube.kinds.resource_info import ResourceInfo
 from hanse.kube.merge.apply import ApplyConflictError
 from hanse.kube.model.fielderrors import FieldError
@@ -121,4 +122,4 @@ def _details(info: ResourceInfo, key: ObjectKey) -> dict[str, str]:
 
 
 def _about_namespace(namespace: str) -> dict[str, str]:
-    return {"name": namespace, "kind": "namespaces"}
+    return {"name": namespace, "kind": core.NAMESPACE.plural}

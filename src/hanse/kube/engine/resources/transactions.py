@@ -19,8 +19,9 @@ from hanse.kube.engine.expiry import EventLeases, is_event
 from hanse.kube.engine.hooks import Room
 from hanse.kube.engine.resources import errors
 from hanse.kube.kinds.catalogue import Catalogue
+from hanse.kube.kinds.kubernetes import core
 from hanse.kube.kinds.resource_info import ResourceInfo
-from hanse.kube.model.objects import Object, mapping
+from hanse.kube.model.objects import Object, is_deleting, mapping
 from hanse.store import Compare, Delete, Get, KeyValue, Put, Store, TxnResult
 from hanse.store.keys import ObjectKey
 
@@ -124,7 +125,7 @@ class ObjectTransactions:
         (its quota is looked at again as a write is applied): then the step is done, and is not taken again
         for what has come in its place.
         """
-        leaving = bool(new["metadata"].get("deletionTimestamp")) or lifecycle.has_finished_deletion(new)
+        leaving = is_deleting(new) or lifecycle.has_finished_deletion(new)
         if self._room is not None and self._room.tight and not leaving:
             self._room.check_room(len(orjson.dumps(new)) - len(orjson.dumps(current.object)))
         for attempt in range(ROOM_ATTEMPTS + 1):
@@ -190,12 +191,12 @@ def _found(result: TxnResult, key: ObjectKey, index: int = 0) -> StoredObject | 
 
 
 def _namespace_key(namespace: str) -> ObjectKey:
-    return ObjectKey("", "namespaces", "", namespace)
+    return ObjectKey(*core.NAMESPACE.group_plural, "", namespace)
 
 
 def _check_open(namespace: str, found: StoredObject | None) -> StoredObject:
     if found is None:
         raise errors.no_namespace(namespace)
-    if found.object["metadata"].get("deletionTimestamp"):
+    if is_deleting(found.object):
         raise errors.terminating(namespace)
     return found

@@ -77,7 +77,7 @@ def _default_stateful_set(obj: Object) -> None:
     policy = ensure(spec, "persistentVolumeClaimRetentionPolicy")
     fill(policy, {"whenDeleted": "Retain", "whenScaled": "Retain"})
     for claim in dicts(spec, "volumeClaimTemplates"):
-        fill(claim, {"apiVersion": "v1", "kind": "PersistentVolumeClaim"})
+        fill(claim, {"apiVersion": "v1", "kind": core.PERSISTENT_VOLUME_CLAIM.name})
         default_claim(claim)
 
 

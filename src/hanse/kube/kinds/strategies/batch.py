@@ -22,10 +22,11 @@ from hanse.kube.kinds.fields.pod_defaults import default_template
 from hanse.kube.kinds.fields.rules import IMMUTABLE, negative_errors, template_errors
 from hanse.kube.kinds.kubernetes.batch import CRON_JOB, JOB
 from hanse.kube.kinds.strategy import Cell, Strategy
-from hanse.kube.kinds.table import age, human_duration, parse_time
+from hanse.kube.kinds.table import age, human_duration
 from hanse.kube.merge.typed import same
 from hanse.kube.model.fielderrors import FieldError, invalid, not_supported, required
-from hanse.kube.model.objects import Object, mapping, name_of, sequence
+from hanse.kube.model.objects import Object, is_deleting, mapping, name_of, sequence
+from hanse.kube.model.times import parse_time
 
 MAX_INT32 = 2**31 - 1
 
@@ -148,7 +149,7 @@ def _job_status(obj: Object) -> str:
     ):  # fmt: skip
         if condition in true:
             return text
-    return "Terminating" if obj["metadata"].get("deletionTimestamp") else "Running"
+    return "Terminating" if is_deleting(obj) else "Running"
 
 
 def _cron_job_row(obj: Object, now: datetime) -> Sequence[Cell]:

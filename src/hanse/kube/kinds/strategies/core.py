@@ -176,13 +176,17 @@ STRATEGIES: Final = {
     ),
     LIMIT_RANGE: Strategy(defaults=_default_limit_range),
     NAMESPACE: Strategy(
-        name_problems=label_problems, defaults=_default_namespace, table=columns("Status,Age", _namespace_row)
+        first_status={"phase": "Active"},
+        name_problems=label_problems,
+        defaults=_default_namespace,
+        table=columns("Status,Age", _namespace_row),
     ),
     NODE: Strategy(
+        keeps_status=True,
         table=columns(
             "Status,Roles,Age,Version,Internal-IP*,External-IP*,OS-Image*,Kernel-Version*,Container-Runtime*",
             _node_row,
-        )
+        ),
     ),
     RESOURCE_QUOTA: Strategy(table=columns("Request,Limit,Age", _quota_row)),
     SECRET: Strategy(

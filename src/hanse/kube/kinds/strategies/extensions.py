@@ -39,7 +39,7 @@ def _default_webhooks(obj: Object) -> None:
                 "timeoutSeconds": 10,
             },
         )
-        if obj.get("kind") == "MutatingWebhookConfiguration":
+        if MUTATING_WEBHOOK_CONFIGURATION.matches(obj):
             webhook.setdefault("reinvocationPolicy", "Never")
         for rule in dicts(webhook, "rules"):
             rule.setdefault("scope", "*")
@@ -118,7 +118,7 @@ _POLICY_BINDING: Final = Strategy(
 )
 
 STRATEGIES: Final = {
-    API_SERVICE: Strategy(table=columns("Service,Available,Age", _api_service_row)),
+    API_SERVICE: Strategy(keeps_status=True, table=columns("Service,Available,Age", _api_service_row)),
     CUSTOM_RESOURCE_DEFINITION: Strategy(
         defaults=_default_crd,
         rules=_definition_errors,

@@ -16,7 +16,7 @@ from hanse.kube.kinds.kubernetes.core import POD, POD_TEMPLATE
 from hanse.kube.kinds.strategy import Cell, Strategy
 from hanse.kube.merge.typed import same
 from hanse.kube.model.fielderrors import FieldError, forbidden
-from hanse.kube.model.objects import Object, child, mapping, sequence
+from hanse.kube.model.objects import Object, child, is_deleting, mapping, sequence
 
 
 def _pod_errors(obj: Object) -> Iterator[FieldError]:
@@ -77,13 +77,14 @@ def _pod_status(obj: Object) -> str:
             reason = waiting
         elif ended:
             reason = ended.get("reason") or f"ExitCode:{ended.get('exitCode', 0)}"
-    if obj["metadata"].get("deletionTimestamp"):
+    if is_deleting(obj):
         return "Unknown" if status.get("reason") == "NodeLost" else "Terminating"
     return reason
 
 
 STRATEGIES: Final = {
     POD: Strategy(
+        first_status={"phase": "Pending"},
         defaults=default_pod,
         rules=_pod_errors,
         update_rules=_pod_changes,

@@ -11,6 +11,7 @@ from typing import Final
 
 from hanse.kube.kinds.fields.cells import NONE, columns
 from hanse.kube.kinds.fields.filling import dicts, section
+from hanse.kube.kinds.kubernetes.core import SERVICE_ACCOUNT
 from hanse.kube.kinds.kubernetes.security import (
     CERTIFICATE_SIGNING_REQUEST,
     CLUSTER_ROLE,
@@ -68,14 +69,14 @@ def _binding_row(obj: Object, now: datetime) -> Sequence[Cell]:
     by_kind: dict[str, list[str]] = {}
     for subject in sequence(obj, "subjects"):
         name = str(subject.get("name"))
-        if subject.get("kind") == "ServiceAccount":
+        if subject.get("kind") == SERVICE_ACCOUNT.name:
             name = f"{subject.get('namespace')}/{name}"
         by_kind.setdefault(str(subject.get("kind")), []).append(name)
     return (
         f"{role.get('kind')}/{role.get('name')}",
         ", ".join(by_kind.get("User", [])),
         ", ".join(by_kind.get("Group", [])),
-        ", ".join(by_kind.get("ServiceAccount", [])),
+        ", ".join(by_kind.get(SERVICE_ACCOUNT.name, [])),
     )
 
 

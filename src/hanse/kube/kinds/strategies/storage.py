@@ -16,7 +16,7 @@ from hanse.kube.kinds.kubernetes import core, storage
 from hanse.kube.kinds.strategy import Cell, Strategy
 from hanse.kube.merge.typed import same
 from hanse.kube.model.fielderrors import FieldError, forbidden, not_supported, required
-from hanse.kube.model.objects import Object, child, mapping, sequence
+from hanse.kube.model.objects import Object, child, is_deleting, mapping, sequence
 
 
 def default_claim(obj: Object) -> None:
@@ -88,7 +88,7 @@ def _modes(values: Iterable[str]) -> str:
 def _claim_row(obj: Object, now: datetime) -> Sequence[Cell]:
     spec, status = mapping(obj, "spec"), mapping(obj, "status")
     bound = bool(spec.get("volumeName"))
-    phase = "Terminating" if obj["metadata"].get("deletionTimestamp") else status.get("phase", "")
+    phase = "Terminating" if is_deleting(obj) else status.get("phase", "")
     return (
         phase,
         spec.get("volumeName", ""),
@@ -107,7 +107,7 @@ def _volume_row(obj: Object, now: datetime) -> Sequence[Cell]:
         mapping(spec, "capacity").get("storage", ""),
         _modes(sequence(spec, "accessModes")),
         spec.get("persistentVolumeReclaimPolicy", ""),
-        "Terminating" if obj["metadata"].get("deletionTimestamp") else status.get("phase", ""),
+        "Terminating" if is_deleting(obj) else status.get("phase", ""),
         f"{claim.get('namespace')}/{claim.get('name')}" if claim else "",
         spec.get("storageClassName", ""),
         spec.get("volumeAttributesClassName") or UNSET,
@@ -134,6 +134,7 @@ def _migration_row(obj: Object, now: datetime) -> Sequence[Cell]:
 
 STRATEGIES: Final = {
     core.PERSISTENT_VOLUME: Strategy(
+        keeps_status=True,
         defaults=_default_volume,
         table=columns(
             "Capacity,Access Modes,Reclaim Policy,Status,Claim,StorageClass,VolumeAttributesClass,Reason,Age,"
@@ -142,6 +143,7 @@ STRATEGIES: Final = {
         ),
     ),
     core.PERSISTENT_VOLUME_CLAIM: Strategy(
+        first_status={"phase": "Pending"},
         defaults=default_claim,
         rules=_claim_errors,
         update_rules=_claim_changes,

@@ -11,6 +11,7 @@ import orjson
 from aiohttp import web
 
 from hanse.errors import HanseError, InvalidArgumentError
+from hanse.kube.kinds.kubernetes import security
 from hanse.kube.model.identity import Attributes, User
 from hanse.kube.model.objects import Object, mapping, sequence
 from hanse.kube.server.auth import Authenticator, Authorizer, Credentials
@@ -36,13 +37,13 @@ class Reviews:
             raise InvalidArgumentError("the body of the request must be a review")
         spec = mapping(body, "spec")
         match call.info.plural:
-            case "selfsubjectreviews":
+            case security.SELF_SUBJECT_REVIEW.plural:
                 status: dict[str, Any] = {"userInfo": user_info(call.user)}
-            case "tokenreviews":
+            case security.TOKEN_REVIEW.plural:
                 status = await self._token(str(spec.get("token") or ""))
-            case "selfsubjectaccessreviews":
+            case security.SELF_SUBJECT_ACCESS_REVIEW.plural:
                 status = await self._access(call.user, spec)
-            case "selfsubjectrulesreviews":
+            case security.SELF_SUBJECT_RULES_REVIEW.plural:
                 status = await self._rules(call.user, str(spec.get("namespace") or ""))
             case _:
                 if not spec.get("user") and not spec.get("groups"):
@@ -56,7 +57,7 @@ class Reviews:
             "spec": spec,
             "status": status,
         }
-        if call.info.plural == "selfsubjectreviews":
+        if call.info.plural == security.SELF_SUBJECT_REVIEW.plural:
             del review["spec"]
         return await respond(call.request, orjson.dumps(review), status=201)
 

@@ -1,15 +1,32 @@
 """The path of an object: `<group|core>/<resource>/<namespace|_>/<name>`, which all keys about it end with.
 
-Owns taking paths apart and putting them together: queues, indexes and records are keyed by path, because the
-object, its placement and its sync states have one path. Keys are checked by `hanse.store.keys` when they are
-written or parsed; here nothing is. Of a path that is too short, what is missing is "".
+Owns how the empty group and cluster scope are written, and taking paths apart and putting them together.
+Queues, indexes and records are keyed by path, because the object, its placement and its sync states have one;
+resource names in requests are made of it too. Keys are checked by `hanse.store.keys` when they are written or
+parsed; here nothing is. Of a path that is too short, what is missing is "".
 
-Pure functions, no state. Next: `hanse.store.keys`, for whole keys.
+Pure functions, no state; imports nothing of Hanse. Next: `hanse.store.keys`, for whole keys.
 """
 
 from __future__ import annotations
 
-from hanse.store.keys import CLUSTER_SCOPE, CORE, parse_group, parse_namespace
+from typing import Final
+
+CORE: Final = "core"
+"""How the empty API group is written."""
+
+CLUSTER_SCOPE: Final = "_"
+"""How no namespace is written."""
+
+
+def parse_group(segment: str) -> str:
+    """Return the API group that a segment names, "" for core."""
+    return "" if segment == CORE else segment
+
+
+def parse_namespace(segment: str) -> str:
+    """Return the namespace that a segment names, "" for cluster scope."""
+    return "" if segment == CLUSTER_SCOPE else segment
 
 
 def path_of(key: str) -> str:

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hanse.store import paths
-from hanse.store.keys import CLUSTER_SCOPE, CORE, OBJECTS, PLACEMENTS, ObjectKey
+from hanse import paths
+from hanse.paths import CLUSTER_SCOPE, CORE
+from hanse.store.keys import OBJECTS, PLACEMENTS, ObjectKey
 
 SEGMENTS = st.text(st.characters(exclude_characters="/", categories=["L", "N", "P"]), min_size=1, max_size=20)
 KEYS = st.builds(

@@ -1,7 +1,7 @@
 """Drops the sync states and the reports of orphans of clusters that are no longer in the federation.
 
 Owns that and nothing else: a cluster that was dropped by force has no controller that could. One syncer at a
-time is the janitor, by election; each deletion is fenced, and compares that the cluster is really not there.
+time does it, by election; each deletion is fenced, and compares that the cluster is really not there.
 
 Concurrency: one task. Next: `hanse_syncer.report.state_table`, for the states of clusters that are there.
 """
@@ -15,27 +15,29 @@ from hanse.control.leading import lead
 from hanse.errors import HanseError
 from hanse.process.telemetry import get_logger
 from hanse.store import Compare, Delete, Leadership, Store, keys
+from hanse_syncer.federation.state import FederationState
 from hanse_syncer.report.state_table import MAX_OPS
-from hanse_syncer.world import World
 
 _log = get_logger(__name__)
 ELECTION: Final = "syncer-janitor"
 _PAGE: Final = 5000
 
 
-class Janitor:
-    """Sweeps at its election and whenever a cluster is gone."""
+class DepartedClusterCollector:
+    """Collects when it is elected and whenever a cluster is gone."""
 
-    def __init__(self, store: Store, world: World, *, identity: str, lease_seconds: int = 10) -> None:
+    def __init__(
+        self, store: Store, federation: FederationState, *, identity: str, lease_seconds: int = 10
+    ) -> None:
         self._store = store
-        self._world = world
+        self._federation = federation
         self._identity = identity
         self._lease_seconds = lease_seconds
         self._changed = asyncio.Event()
 
     async def run(self) -> None:
-        """Sweep until cancelled."""
-        self._world.watch_clusters(self._changed.set)
+        """Collect until cancelled."""
+        self._federation.watch_clusters(self._changed.set)
         await lead(
             self._store,
             election=ELECTION,
@@ -48,21 +50,21 @@ class Janitor:
         known: set[str] | None = None
         while True:
             self._changed.clear()
-            names = set(self._world.cluster_names())
+            names = set(self._federation.cluster_names())
             if known is None or known - names:
-                await self.sweep(leadership)
+                await self.collect(leadership)
             known = names
             await self._changed.wait()
 
-    async def sweep(self, leadership: Leadership) -> int:
-        """Delete what is stored of clusters that do not exist; returns how many keys."""
+    async def collect(self, leadership: Leadership) -> int:
+        """Delete what is stored of clusters that do not exist; return how many keys."""
         after: str | None = None
         deleted = 0
         while True:
             page = await self._store.range(
                 f"{keys.SYNCSTATES}/", start_after=after, limit=_PAGE, keys_only=True
             )
-            names = set(self._world.cluster_names())
+            names = set(self._federation.cluster_names())
             by_cluster: dict[str, list[str]] = {}
             for kv in page.items:
                 cluster = _cluster_of(kv.key)
@@ -75,7 +77,7 @@ class Janitor:
             after = page.items[-1].key
         for kv in (await self._store.range(f"{keys.ORPHANS}/", keys_only=True)).items:
             cluster = _cluster_of(kv.key)
-            if cluster and cluster not in self._world.cluster_names():
+            if cluster and cluster not in self._federation.cluster_names():
                 deleted += await self._delete(leadership, cluster, [kv.key])
         return deleted
 

@@ -1,10 +1,10 @@
 """What the federation wants: intents, placements, clusters and what each cluster serves, as of now.
 
-Owns the mirrors of the prefixes that others write, and tells who is concerned by a change: a listener is
-called with the cluster, the object's path and whether a person waits for it. The listeners of one cluster
-hear of nothing else.
+Owns `FederationState`: what others write, followed in one span, so that it is the state of one revision at
+all times, and who is concerned by a change: a listener is called with the object's path and whether a person
+waits for it. The listeners of one cluster hear of nothing else.
 
-Concurrency: one event loop; everything here is read between two awaits and is as new as the watches are.
+Concurrency: one event loop; everything here is read between two awaits.
 
 Next: `hanse_syncer.decide.plan` for what follows from it, `hanse_syncer.cluster.controller` for who listens.
 """
@@ -15,80 +15,26 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
-from typing import Any, Protocol, Self
-
-import orjson
+from typing import Final, Protocol, Self
 
 from hanse.api.federation.v1.federation_pb2 import Federation
 from hanse.api.registry.v1.cluster_pb2 import ApiCatalogue, Cluster
 from hanse.api.scheduler.v1.placement_pb2 import Placement
 from hanse.errors import HanseError
-from hanse.federation import belongings
 from hanse.federation.placements import is_named, is_placed_in
-from hanse.federation.propagation import placeable
-from hanse.federation.tracing import traceparent_of
-from hanse.kube.engine import unreadable
-from hanse.kube.engine.lifecycle import ORPHAN
+from hanse.federation.records import decode_catalogue, decode_cluster, decode_placement
+from hanse.paths import namespace_of, path_of
 from hanse.security.credentials import Sealer, sealed_with
 from hanse.security.keyring import KeyName
-from hanse.store import Entry, KeyValue, Mirror, Store, keys
-from hanse.store.decoding import decode
-from hanse.store.paths import namespace_of, path_of
+from hanse.store import Collection, Follower, Store, Versioned, keys
+from hanse.store.decoding import decode, leased
+from hanse.store.spans import Span
+from hanse_syncer.federation.decisions import PendingDecisions, is_decided
+from hanse_syncer.federation.intent import Intent, decode_intent
 
-
-@dataclass(frozen=True, slots=True)
-class Intent:
-    """One federated object: its encoded form and what decisions need of it."""
-
-    encoded: bytes = field(repr=False)
-    revision: int
-    uid: str
-    generation: int
-    deleting: bool
-    orphan: bool
-    api_version: str
-    kind: str
-    traceparent: str
-    belongs: str = ""
-    """Why it belongs to each cluster itself; empty if it does not."""
-    sealed: bool = False
-    """Whether it is sealed in etcd: what a cluster says of it may have values, and is not written down."""
-
-    def object(self) -> dict[str, Any]:
-        """Decode the whole object."""
-        decoded: dict[str, Any] = orjson.loads(self.encoded)
-        return decoded
-
-
-def decode_intent(kv: KeyValue) -> Intent | None:
-    """Decode a value under objects/; None for what never goes to members. Raises ValueError."""
-    key = keys.ObjectKey.parse(kv.key)
-    if not placeable(key.group, key.resource):
-        return None
-    obj, why = unreadable.decode(key, kv.value)
-    if why:
-        raise ValueError(why)
-    metadata = obj["metadata"]
-    return Intent(
-        encoded=kv.value,
-        revision=kv.mod_revision,
-        uid=str(metadata.get("uid") or ""),
-        generation=int(metadata.get("generation") or 0),
-        deleting=bool(metadata.get("deletionTimestamp")),
-        orphan=ORPHAN in (metadata.get("finalizers") or ()),
-        api_version=str(obj["apiVersion"]),
-        kind=str(obj["kind"]),
-        traceparent=traceparent_of(obj),
-        belongs=belongings.of(key.group, key.resource, obj),
-        sealed=kv.sealed,
-    )
-
-
-def decode_placement(kv: KeyValue) -> Placement:
-    """Decode a value under placements/. Raises ValueError, InvalidArgumentError for a key of no object."""
-    keys.ObjectKey.parse(kv.key)
-    return decode(Placement, kv.value)
+SPAN: Final = Span(f"{keys.CATALOGUES}/", f"{keys.PLACEMENTS}/")
+"""In one order come a cluster, an object and its placement: what the scheduler knew of the cluster when it
+decided is known here before the decision."""
 
 
 class Listener(Protocol):
@@ -97,80 +43,59 @@ class Listener(Protocol):
     def concerned(self, path: str, *, urgent: bool) -> None:
         """Something about the object at `path` changed for the cluster."""
 
-    def incomplete(self, path: str) -> None:
-        """The object at `path` or its placement changed, and the other one's change is to come."""
-
     def cluster_changed(self) -> None:
         """The cluster itself, its credential or its catalogue changed."""
 
 
-class World:
-    """The mirrors. Use with `async with`; it returns when all of them have their first list."""
+class FederationState:
+    """What is followed. Use with `async with`; it returns when the first list is in."""
 
     def __init__(self, store: Store) -> None:
         self.store = store
-        self.intents: Mirror[Intent | None] = Mirror(store, f"{keys.OBJECTS}/", decode_intent)
-        self.placements: Mirror[Placement] = Mirror(store, f"{keys.PLACEMENTS}/", decode_placement)
-        self.clusters: Mirror[Cluster] = Mirror(
-            store, f"{keys.CLUSTERS}/", lambda kv: decode(Cluster, kv.value)
-        )
-        self.credentials: Mirror[bytes] = Mirror(store, f"{keys.CREDENTIALS}/", lambda kv: kv.value)
-        self.catalogues: Mirror[ApiCatalogue] = Mirror(
-            store, f"{keys.CATALOGUES}/", lambda kv: decode(ApiCatalogue, kv.value)
-        )
-        self.federation: Mirror[Federation] = Mirror(
-            store, keys.FEDERATION, lambda kv: decode(Federation, kv.value)
+        self.catalogues = Collection(f"{keys.CATALOGUES}/", decode_catalogue)
+        self.clusters = Collection(f"{keys.CLUSTERS}/", decode_cluster)
+        self.credentials = Collection(f"{keys.CREDENTIALS}/", lambda kv: kv.value)
+        self.founding = Collection(keys.FEDERATION, lambda kv: decode(Federation, kv.value))
+        self.syncers = Collection(f"{keys.MEMBERS}/syncer/", leased)
+        self.intents = Collection(f"{keys.OBJECTS}/", decode_intent)
+        self.placements = Collection(f"{keys.PLACEMENTS}/", decode_placement)
+        self.follower = Follower(
+            store,
+            self.catalogues,
+            self.clusters,
+            self.credentials,
+            self.founding,
+            self.syncers,
+            self.intents,
+            self.placements,
+            spans=(SPAN,),
         )
         self._listeners: dict[str, Listener] = {}
         self._cluster_watchers: list[Callable[[], None]] = []
-        self._stack = AsyncExitStack()
         self._founded = asyncio.Event()
-
-    async def __aenter__(self) -> Self:
+        self._pending = PendingDecisions(self._decision_is_late)
         self.intents.subscribe(self._intent_changed)
         self.placements.subscribe(self._placement_changed)
         self.clusters.subscribe(self._cluster_changed)
         self.credentials.subscribe(self._credential_changed)
         self.catalogues.subscribe(self._catalogue_changed)
-        self.federation.subscribe(self._federation_changed)
-        for mirror in self._mirrors():
-            await self._stack.enter_async_context(mirror)
-        try:
-            for mirror in self._mirrors():
-                await mirror.synced()
-        except BaseException:
-            await self._stack.aclose()
-            raise
+        self.founding.subscribe(self._federation_changed)
+
+    async def __aenter__(self) -> Self:
+        async with AsyncExitStack() as stack:
+            stack.callback(self._pending.close)
+            await stack.enter_async_context(self.follower)
+            await self.follower.synced()
+            self._stack = stack.pop_all()
         return self
 
     async def __aexit__(self, *_: object) -> None:
         await self._stack.aclose()
 
-    async def failed(self) -> None:
-        """Wait until one of the mirrors ends, and raise what ended it; nothing if it was closed."""
-        waits = [asyncio.create_task(mirror.failed()) for mirror in self._mirrors()]
-        try:
-            done, _ = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-            for wait in done:
-                wait.result()
-        finally:
-            for wait in waits:
-                wait.cancel()
-
-    def _mirrors(self) -> tuple[Mirror[Any], ...]:
-        return (
-            self.federation,
-            self.clusters,
-            self.credentials,
-            self.catalogues,
-            self.intents,
-            self.placements,
-        )
-
     async def federation_id(self) -> str:
         """Return the federation's id; wait for the apiserver to found it."""
         await self._founded.wait()
-        federation = self.federation.get(keys.FEDERATION)
+        federation = self.founding.get(keys.FEDERATION)
         assert federation is not None
         return federation.id
 
@@ -178,34 +103,25 @@ class World:
         """Return the intent at `<group>/<resource>/<namespace>/<name>`."""
         return self.intents.get(f"{keys.OBJECTS}/{path}")
 
-    def placement(self, path: str) -> Entry[Placement] | None:
+    def placement(self, path: str) -> Versioned[Placement] | None:
         """Return the placement of the object at `path`, with its revision."""
-        return self.placements.entry(f"{keys.PLACEMENTS}/{path}")
+        return self.placements.versioned(f"{keys.PLACEMENTS}/{path}")
 
     def unreadable(self, path: str) -> bool:
-        """Whether the object at `path` or its placement is stored, cannot be read, and never could be.
+        """Return whether the object at `path` or its placement is stored, cannot be read, and never could be.
 
         What it says is not known, which is not the same as that it is not there.
         """
-        stored: tuple[tuple[Mirror[Any], str], ...] = (
-            (self.intents, f"{keys.OBJECTS}/{path}"),
-            (self.placements, f"{keys.PLACEMENTS}/{path}"),
+        return self.intents.is_unknown(f"{keys.OBJECTS}/{path}") or self.placements.is_unknown(
+            f"{keys.PLACEMENTS}/{path}"
         )
-        return any(key in mirror.broken and key not in mirror for mirror, key in stored)
 
-    def is_incomplete(self, path: str) -> bool:
-        """Whether the object at `path` and its placement are of different generations.
+    def awaits_decision(self, path: str) -> bool:
+        """Return whether the scheduler's decision on the newest generation is still waited for.
 
-        Then news of the older one are to come: the two are followed by different watches, and the scheduler
-        needs a moment. An object that is being deleted waits for no decision.
+        Whoever has one of its clusters is told when it has, or when it is late.
         """
-        intent, entry = self.intent(path), self.placement(path)
-        if entry is None or (intent is not None and intent.deleting):
-            return False
-        return intent is None or (intent.uid, intent.generation) != (
-            entry.value.object.uid,
-            entry.value.generation,
-        )
+        return self._pending.waits(path)
 
     def cluster(self, name: str) -> Cluster | None:
         """Return the compiled view of a cluster."""
@@ -250,13 +166,12 @@ class World:
                 yield path_of(key)
 
     def wanted_inside(self, namespace: str, cluster: str) -> bool:
-        """Whether anything in the namespace is desired in the cluster and not being deleted.
+        """Return whether anything in the namespace is desired in the cluster and not being deleted.
 
         What cannot be read may be.
         """
-        for key in self.placements.broken:
-            if key not in self.placements and namespace_of(path_of(key)) == namespace:
-                return True
+        if any(namespace_of(path_of(key)) == namespace for key in self.placements.unknown()):
+            return True
         for key, placement in self.placements.items():
             if namespace_of(path_of(key)) != namespace or not is_placed_in(placement, cluster):
                 continue
@@ -285,8 +200,9 @@ class World:
             return
         path = path_of(key)
         placement = self.placements.get(f"{keys.PLACEMENTS}/{path}")
-        if placement is not None:
-            self._tell(path, _clusters(placement), whole=new is None or not self.is_incomplete(path))
+        waits = self._pending.update(path, decided=is_decided(new, placement))
+        if placement is not None and not waits:
+            self._tell(path, _clusters(placement))
 
     def _placement_changed(
         self, key: str, old: Placement | None, new: Placement | None, revision: int
@@ -300,19 +216,20 @@ class World:
         else:
             names = set(before) | set(after)
         path = path_of(key)
-        whole = not self.is_incomplete(path)
-        self._tell(path, names & after.keys(), whole=whole)
-        self._tell(path, names - after.keys(), whole=True)
+        if self._pending.update(path, decided=is_decided(self.intent(path), new)):
+            names -= after.keys()  # those that are left are not concerned by what is to be decided
+        self._tell(path, names)
 
-    def _tell(self, path: str, clusters: Iterable[str], *, whole: bool) -> None:
+    def _decision_is_late(self, path: str) -> None:
+        placement = self.placements.get(f"{keys.PLACEMENTS}/{path}")
+        if placement is not None:
+            self._tell(path, _clusters(placement))
+
+    def _tell(self, path: str, clusters: Iterable[str]) -> None:
         for cluster in clusters:
             listener = self._listeners.get(cluster)
-            if listener is None:
-                continue
-            if whole:
+            if listener is not None:
                 listener.concerned(path, urgent=True)
-            else:
-                listener.incomplete(path)
 
     def _cluster_changed(self, key: str, old: Cluster | None, new: Cluster | None, revision: int) -> None:
         self._tell_cluster(key)
@@ -346,5 +263,6 @@ def _clusters(placement: Placement) -> dict[str, bytes]:
 
 
 def _same_object(old: Placement, new: Placement) -> bool:
-    """Whether two placements are of the same generation of the same object, and not of one made again."""
+    """Return whether two placements are of the same generation of the same object, and not of one made
+    again."""
     return (old.object.uid, old.generation) == (new.object.uid, new.generation)

@@ -17,7 +17,7 @@ would be made up for by a second request when a field is taken out later (the ow
 
 Concurrency: any number of requests at once; `hanse_syncer.member.limiter` says how many are wise.
 
-Next: `hanse.kube.client.requests` for the requests, `hanse_syncer.member.verdicts` for what answers mean.
+Next: `hanse.kube.client.requests` for the requests, `hanse_syncer.decide.verdicts` for what answers mean.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ from typing import Final
 from hanse.api.syncer.v1 import sync_state_pb2 as sync
 from hanse.errors import HanseError, UnavailableError
 from hanse.kube.client import requests
+from hanse.kube.client.answer import Answer, WrongAnswerError
 from hanse.kube.client.bounds import AnswerTooLongError, MisbehavingMemberError
 from hanse.kube.client.client import KubeClient
-from hanse.kube.client.expect import Answer, WrongAnswerError
 from hanse.kube.client.paging import PAGE, ListPage, Send, list_pages
 from hanse.kube.client.requests import ApiRequest, GroupVersionResource
 from hanse.kube.model.objects import Object, child, sequence
@@ -41,8 +41,8 @@ from hanse.store.keys import ObjectKey
 from hanse.well_known import FIELD_MANAGER
 from hanse_syncer.decide.errors import SyncCondition, SyncError
 from hanse_syncer.decide.render import Manifest
+from hanse_syncer.decide.verdicts import MemberVerdict, verdict_of
 from hanse_syncer.member.limiter import Limiter
-from hanse_syncer.member.verdicts import MemberVerdict, verdict_of
 
 NEW_OBJECT: Final = "1"
 """resourceVersion that no object has: with it, an apply creates and never changes. See the module."""
@@ -55,7 +55,7 @@ class LinkDownError(UnavailableError):
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class MemberObject:
     """One object of a member: where it is, in the version that the member is asked for."""
 
     key: ObjectKey
@@ -71,7 +71,7 @@ class Target:
         return GroupVersionResource(self.api_version, self.key.resource, self.kind)
 
 
-class Member:
+class MemberClient:
     """One member's API server."""
 
     def __init__(self, client: KubeClient, *, cluster: str, limiter: Limiter) -> None:
@@ -80,20 +80,20 @@ class Member:
         self.cluster = cluster
         self.limiter = limiter
 
-    async def create(self, target: Target, manifest: Manifest) -> Answer:
+    async def create(self, target: MemberObject, manifest: Manifest) -> Answer:
         """Apply the manifest if nothing of that name is there."""
         return await self._apply(target, manifest.body(resource_version=NEW_OBJECT))
 
-    async def apply(self, target: Target, manifest: Manifest, *, uid: str) -> Answer:
+    async def apply(self, target: MemberObject, manifest: Manifest, *, uid: str) -> Answer:
         """Apply the manifest to the object with that uid, and to no other."""
         return await self._apply(target, manifest.body(uid=uid), uid=uid)
 
-    async def get(self, target: Target) -> Answer:
+    async def get(self, target: MemberObject) -> Answer:
         """Read the object."""
         key = target.key
         return await self.send(requests.get_object(target.resource, key.name, namespace=key.namespace))
 
-    async def delete(self, target: Target, *, uid: str, version: str) -> Answer:
+    async def delete(self, target: MemberObject, *, uid: str, version: str) -> Answer:
         """Delete the object with that uid in that resourceVersion, and no other.
 
         A request that arrives late, when the object has been written to meanwhile, does nothing.
@@ -105,7 +105,7 @@ class Member:
             )
         )
 
-    async def confirm_deleted(self, target: Target, answer: Answer, *, uid: str) -> None:
+    async def confirm_deleted(self, target: MemberObject, answer: Answer, *, uid: str) -> None:
         """Read the object if the answer to its DELETE is no Status about it. Raises SyncError if it is there.
 
         An API server answers some kinds with the object, unchanged, when it has deleted it; a cache does so
@@ -123,7 +123,7 @@ class Member:
             said = "the cluster accepted the deletion, but the object is still there"
             raise SyncError(SyncCondition(sync.FAILED, "NotDeleted", said), transient=True)
 
-    async def merge(self, target: Target, patch: Object) -> Answer:
+    async def merge(self, target: MemberObject, patch: Object) -> Answer:
         """Patch the object by JSON merge patch."""
         key = target.key
         return await self.send(
@@ -133,7 +133,8 @@ class Member:
         )
 
     async def lacks(self, api_version: str, resource: str) -> bool:
-        """Whether the member itself says, in a discovery document, that it does not serve the resource."""
+        """Return whether the member itself says, in a discovery document, that it does not serve the
+        resource."""
         served = await self.send(requests.resources_of(api_version))
         if served.ok:
             return resource not in {child(each, "name") for each in served.document["resources"]}
@@ -148,18 +149,18 @@ class Member:
         return bool(versions) and api_version not in versions
 
     async def answers(self) -> bool:
-        """Whether the API server answers at all; for a member that did not."""
+        """Return whether the API server answers at all; for a member that did not."""
         try:
             answer = await self.send(requests.VERSION)
         except (LinkDownError, SyncError):
             return False
         return answer.status != 429 and answer.status < 500
 
-    def verdict(self, target: Target, answer: Answer) -> MemberVerdict:
+    def verdict(self, target: MemberObject, answer: Answer) -> MemberVerdict:
         """Return what the answer means for the target."""
         return verdict_of(answer, target.resource.object(target.key.namespace, target.key.name))
 
-    async def _apply(self, target: Target, body: bytes, *, uid: str = "") -> Answer:
+    async def _apply(self, target: MemberObject, body: bytes, *, uid: str = "") -> Answer:
         key = target.key
         return await self.send(
             requests.apply_object(

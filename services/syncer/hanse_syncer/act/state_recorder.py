@@ -52,7 +52,7 @@ class StateRecorder:
     def applied(
         self, request: SyncRequest, manifest: Manifest, live: Object, *, repaired: bool
     ) -> Result | None:
-        """The member has the manifest; `live` is what it answered. `repaired` counts a repair of drift."""
+        """Record an apply; `live` is what the member answered. `repaired` counts a repair of drift."""
         context = self._context
         if repaired:
             context.metrics.repairs.add(1, {"hanse.cluster": context.cluster})
@@ -76,7 +76,7 @@ class StateRecorder:
         return self._lag(request)
 
     async def confirmed(self, request: SyncRequest, manifest: Manifest, live: Object) -> Result | None:
-        """The member was found to have the manifest, without having been written to."""
+        """Record that the member has the manifest without a write."""
         context = self._context
         subject, now = request.subject(context.cluster), context.clock()
         self._note_live(request, live)
@@ -88,7 +88,7 @@ class StateRecorder:
             lazy=True,
         )
         self._wake_others(request, live)
-        return await self.look_at_pods(request, manifest)
+        return await self.count_stuck_pods(request, manifest)
 
     def noted(self, request: SyncRequest, manifest: Manifest) -> None:
         """Nothing to do: but the state should say that this generation and placement have been done."""
@@ -100,7 +100,7 @@ class StateRecorder:
         ):
             self._context.states.update(request.path, lambda before: transitions.noted(subject, before))
 
-    async def look_at_pods(self, request: SyncRequest, manifest: Manifest) -> Result | None:
+    async def count_stuck_pods(self, request: SyncRequest, manifest: Manifest) -> Result | None:
         """Count the pods of a workload that lags for which no node has room; return when to look again."""
         again = self._lag(request)
         since = request.transient.lagging_since
@@ -122,7 +122,7 @@ class StateRecorder:
         return Result(requeue_after=_LAG_AGAIN_SECONDS)
 
     def failed(self, request: SyncRequest, error: SyncError) -> Result:
-        """The member does not have it, for a reason that it gave; return when to try again."""
+        """Record why the member does not have the manifest; return when to try again."""
         context, transient, condition = self._context, request.transient, error.condition
         if request.sealed:
             condition = condition.unquoted()
@@ -186,7 +186,7 @@ class StateRecorder:
         )
 
     def _with_endpoints(self, request: SyncRequest, state: SyncState) -> SyncState:
-        """Services carry their ready endpoints; what is not known leaves what was known before."""
+        """Return the state with the ready endpoints of a Service, as far as they are known."""
         if (request.key.group, request.key.resource) != core.SERVICE.group_plural:
             return state
         ready = self._context.endpoints(request.key.namespace, request.key.name)
@@ -216,7 +216,7 @@ class StateRecorder:
                 context.wake(path)
 
     def _lag(self, request: SyncRequest) -> Result | None:
-        """Look again soon if the workload lags, for pods that cannot be scheduled."""
+        """Return when to look for pods that cannot be scheduled, if the workload lags."""
         state = self._context.states.get(request.path)
         lagging = state is not None and state.HasField("replicas") and state.health == sync.PROGRESSING
         if not lagging:
@@ -227,7 +227,7 @@ class StateRecorder:
         return Result(requeue_after=_LAG_SECONDS)
 
     def _pending(self, request: SyncRequest) -> bool:
-        """Whether there is something to send to the member."""
+        """Return whether there is something to send to the member."""
         assert request.intent is not None
         assert request.entry is not None
         if request.state is None or request.state.phase != sync.APPLIED:

@@ -4,12 +4,13 @@ Owns `MemberCluster`: the parts of the registry's compiled view and API catalogu
 and nothing that changes with a heartbeat. Two equal views lead to equal decisions, so an update that
 leaves the view equal is ignored. Immutable.
 
-Next: `hanse_scheduler.state.world`, which keeps all views; `hanse_scheduler.decide.filtering`, which judges
-them.
+Next: `hanse_scheduler.state.scheduler_state`, which keeps all views; `hanse_scheduler.decide.filtering`,
+which judges them.
 """
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
@@ -21,12 +22,9 @@ from hanse.api.registry.v1.cluster_pb2 import (
     ClusterState,
 )
 from hanse.api.type.v1.condition_pb2 import TRUE
-from hanse.federation.clusters import is_leaving, is_reachable
-from hanse.well_known import CLUSTER_LABEL, is_own_taint
+from hanse.federation.clusters import is_leaving, is_reachable, is_ready, ready_condition
+from hanse.well_known import CLUSTER_LABEL, REGION_LABEL, is_own_taint
 from hanse_scheduler.times import seconds_of
-
-REGION_LABEL = "topology.kubernetes.io/region"
-"""Label that every cluster of a known region is given, unless it has it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +56,7 @@ class MemberCluster:
     since: float = 0.0
     leaving: bool = False
     reachable: bool = True
+    ready: bool = True
 
 
 def view_of(message: Cluster) -> MemberCluster:
@@ -70,14 +69,8 @@ def view_of(message: Cluster) -> MemberCluster:
     reachable = is_reachable(message)
     since = 0.0
     if not reachable:
-        since = next(
-            (
-                seconds_of(condition.last_transition_time)
-                for condition in message.conditions
-                if condition.type == "Ready" and condition.status != TRUE
-            ),
-            0.0,
-        )
+        ready = ready_condition(message)
+        since = seconds_of(ready.last_transition_time) if ready and ready.status != TRUE else 0.0
     return MemberCluster(
         name=name,
         state=message.state,
@@ -98,12 +91,39 @@ def view_of(message: Cluster) -> MemberCluster:
         since=since,
         leaving=is_leaving(message),
         reachable=reachable,
+        ready=is_ready(message),
     )
 
 
-def served_by(catalogue: ApiCatalogue) -> frozenset[tuple[str, str]]:
-    """Return the (group, resource) pairs that a cluster serves."""
-    return frozenset((item.group, item.resource) for item in catalogue.resources)
+class Serving(enum.Enum):
+    """Whether a cluster serves a resource, as far as is known."""
+
+    YES = "yes"
+    NO = "no"
+    UNKNOWN = "unknown"
+    """Whatever serves its group there is away, and nothing was known of the resource before."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServedKinds:
+    """The (group, resource) pairs that a cluster serves, and the groups of which it cannot tell all now."""
+
+    kinds: frozenset[tuple[str, str]]
+    unknown_groups: frozenset[str] = frozenset()
+
+    def serving(self, group: str, resource: str) -> Serving:
+        """Return whether it serves a resource."""
+        if (group, resource) in self.kinds:
+            return Serving.YES
+        return Serving.UNKNOWN if group in self.unknown_groups else Serving.NO
+
+
+def served_by(catalogue: ApiCatalogue) -> ServedKinds:
+    """Return what a cluster serves."""
+    return ServedKinds(
+        frozenset((item.group, item.resource) for item in catalogue.resources),
+        frozenset(item.group for item in catalogue.unknown),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,13 +134,13 @@ class ClusterTable:
     """
 
     clusters: Mapping[str, MemberCluster]
-    served: Mapping[str, frozenset[tuple[str, str]]] = field(default_factory=dict)
+    served: Mapping[str, ServedKinds] = field(default_factory=dict)
     version: int = 0
 
-    def serves(self, cluster: str, *, group: str, resource: str) -> bool:
-        """Return whether the cluster serves the resource, as far as is known."""
+    def serves(self, cluster: str, *, group: str, resource: str) -> Serving:
+        """Return whether the cluster serves the resource; YES for one that has told nothing yet."""
         known = self.served.get(cluster)
-        return known is None or (group, resource) in known
+        return Serving.YES if known is None else known.serving(group, resource)
 
     @classmethod
     def of(cls, views: Iterable[MemberCluster]) -> ClusterTable:

@@ -1,11 +1,11 @@
 """What an answer of a member's API server means for one object.
 
 Owns the reading of status codes and Status objects of answers that were found to count
-(`hanse.kube.client.expect`). It is strict with 404: only an API server that names the very object has said
+(`hanse.kube.client.answer`). It is strict with 404: only an API server that names the very object has said
 that it is gone; a proxy's page, an API that is not served and a missing namespace are something else. Pure
 functions.
 
-Next: `hanse_syncer.member.member`, which asks, and `hanse_syncer.act.reconciler`, which acts on the verdicts.
+Next: `hanse_syncer.member.client`, which asks, and `hanse_syncer.act.reconciler`, which acts on the verdicts.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ import enum
 from collections.abc import Mapping
 from typing import Final
 
-from hanse.kube.client.expect import Absence, AnObject, Answer, absence
+from hanse.kube.client.answer import Absence, Answer, absence
+from hanse.kube.client.expect import AnObject
 from hanse.kube.model.objects import Object, sequence
 
 

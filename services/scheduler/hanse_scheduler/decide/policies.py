@@ -14,10 +14,9 @@ for the other kind.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
-from typing import Any, Generic, Literal, Protocol, TypeAlias, TypeVar
+from typing import Any, Literal, TypeAlias, TypeVar
 
 from hanse.boundary import reason_of
 from hanse.errors import HanseError, InvalidArgumentError, shown
@@ -32,6 +31,7 @@ from hanse.kube.model.objects import (
     sequence,
 )
 from hanse.kube.model.selectors import LabelSelector
+from hanse.kube.model.times import parse_time
 from hanse_scheduler.decide.planner import Preferences
 from hanse_scheduler.decide.preferences import preferences_from
 from hanse_scheduler.decide.taints import Toleration, toleration_from
@@ -125,52 +125,6 @@ class OverridePolicy:
     rules: tuple[OverrideRule, ...] = ()
 
 
-class _Policy(Protocol):
-    @property
-    def head(self) -> PolicyHead: ...
-
-
-P = TypeVar("P", bound=_Policy)
-
-
-class PolicyIndex(Generic[P]):
-    """Policies by the group and kind that they are about. `version` counts its changes."""
-
-    def __init__(self) -> None:
-        self.version = 0
-        self._by_key: dict[str, P] = {}
-        self._by_kind: dict[tuple[str, str], dict[str, P]] = {}
-
-    def set(self, key: str, policy: P | None) -> P | None:
-        """Put or (None) remove the policy stored at `key`; return what was there."""
-        self.version += 1
-        old = self._by_key.pop(key, None)
-        if old is not None:
-            for selector in old.head.selectors:
-                self._by_kind.get((selector.group, selector.kind), {}).pop(key, None)
-        if policy is not None:
-            self._by_key[key] = policy
-            for selector in policy.head.selectors:
-                self._by_kind.setdefault((selector.group, selector.kind), {})[key] = policy
-        return old
-
-    def about(self, obj: Object, *, group: str) -> tuple[P, ...]:
-        """Return the policies that may select the object: they are about its kind, and in its namespace."""
-        candidates = self._by_kind.get((group, str(obj.get("kind", ""))))
-        if not candidates:
-            return ()
-        near = ("", namespace_of(obj))
-        return tuple(policy for policy in candidates.values() if policy.head.namespace in near)
-
-    def __len__(self) -> int:
-        return len(self._by_key)
-
-
-def selecting(policies: Iterable[P], obj: Object, *, group: str) -> list[P]:
-    """Return those of the policies that select the object."""
-    return [policy for policy in policies if selects(policy.head, obj, group=group)]
-
-
 def selects(head: PolicyHead, obj: Object, *, group: str) -> bool:
     """Return whether the policy is about the object."""
     return any(True for _ in _selectors(head, obj, group=group))
@@ -189,20 +143,6 @@ def _selectors(head: PolicyHead, obj: Object, *, group: str) -> Iterator[Resourc
     for selector in head.selectors:
         if selector.group == group and selector.kind == kind and selector.matches(obj):
             yield selector
-
-
-def deciding(policies: Iterable[PlacementPolicy]) -> PlacementPolicy | None:
-    """Return the placement policy that wins."""
-    return min(policies, key=lambda item: _rank(item.head), default=None)
-
-
-def applying(policies: Iterable[OverridePolicy]) -> list[OverridePolicy]:
-    """Return the override policies in the order in which they apply: what wins comes last."""
-    return sorted(policies, key=lambda item: _rank(item.head), reverse=True)
-
-
-def _rank(head: PolicyHead) -> tuple[int, bool, float, str, str]:
-    return -head.priority, not head.namespace, head.created, head.namespace, head.name
 
 
 def compile_placement(obj: Object, *, fault: str = "") -> PlacementPolicy:
@@ -353,7 +293,5 @@ def _replace(head: PolicyHead, *, selectors: tuple[ResourceSelector, ...], error
 
 
 def _epoch(stamp: Any) -> float:
-    try:
-        return datetime.fromisoformat(stamp).timestamp()
-    except (TypeError, ValueError):
-        return 0.0
+    moment = parse_time(stamp)
+    return moment.timestamp() if moment is not None else 0.0

@@ -1,0 +1,1 @@
+"""What the federation wants, as the syncer follows it. Next: `hanse_syncer.federation.state`."""
