@@ -104,7 +104,7 @@ def lint() -> int:
 
 
 def clients(folder: Path) -> int:
-    """Generates clients in other languages below `folder`; returns the exit status of buf.
+    """Generate clients in other languages below `folder`; returns the exit status of buf.
 
     Each plugin of ``buf.gen.yaml`` must be on PATH, and protoc, which makes Java.
     """

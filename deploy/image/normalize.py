@@ -37,7 +37,7 @@ def compile_modules(layer: Path) -> None:
 
 
 def settle(path: Path, *, epoch: int) -> None:
-    """Gives one file, link or folder to root, without set-user-id, writable by root only, and of one age."""
+    """Give one file, link or folder to root, without set-user-id, writable by root only, and of one age."""
     mode = path.lstat().st_mode
     os.lchown(path, 0, 0)
     if stat.S_ISDIR(mode):
@@ -48,7 +48,7 @@ def settle(path: Path, *, epoch: int) -> None:
 
 
 def main() -> None:
-    """Does it for each layer, folders after what is in them."""
+    """Doe it for each layer, folders after what is in them."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--epoch", type=int, required=True, help="time of everything, in seconds")
     epoch: int = parser.parse_args().epoch

@@ -51,12 +51,12 @@ TEXTS = {
 
 
 def canonical(path: Path) -> Path:
-    """The path with all links of its folders followed, but not the file's own."""
+    """Return the path with all links of its folders followed, but not the file's own."""
     return path.parent.resolve() / path.name
 
 
 def with_targets(path: Path) -> Iterator[Path]:
-    """The path, and what it is a link to, one after the other."""
+    """Yield the path, and what it is a link to, one after the other."""
     while True:
         path = canonical(path)
         yield path
@@ -66,7 +66,7 @@ def with_targets(path: Path) -> Iterator[Path]:
 
 
 def standard_library() -> Iterator[Path]:
-    """The files of Python: its programs, its modules, its extensions."""
+    """Yield the files of Python: its programs, its modules, its extensions."""
     for name in ("python3", Path(sys.executable).resolve().name):
         yield from with_targets(Path(sys.base_prefix) / "bin" / name)
     for folder, folders, names in os.walk(LIBRARY):
@@ -81,7 +81,7 @@ def standard_library() -> Iterator[Path]:
 
 
 def loaded(files: Iterable[Path]) -> Iterator[Path]:
-    """The shared libraries of the system that these programs and libraries load, and the loader."""
+    """Yield the shared libraries of the system that these programs and libraries load, and the loader."""
     wanted = [str(path) for path in files if path.is_file() and path.open("rb").read(4) == b"\x7fELF"]
     listed = subprocess.run(["ldd", *wanted], capture_output=True, text=True, check=True).stdout
     if missing := sorted(set(re.findall(r"(\S+) => not found", listed))):
@@ -92,7 +92,7 @@ def loaded(files: Iterable[Path]) -> Iterator[Path]:
 
 
 def owners() -> dict[str, str]:
-    """The package of each file, as Debian's name:architecture or name."""
+    """Return the package of each file, as Debian's name:architecture or name."""
     found: dict[str, str] = {}
     for listing in sorted((DPKG / "info").glob("*.list")):
         for line in listing.read_text().splitlines():
@@ -101,7 +101,7 @@ def owners() -> dict[str, str]:
 
 
 def copy(path: Path) -> None:
-    """Copies one file or link."""
+    """Copy one file or link."""
     target = OUT / path.relative_to("/")
     target.parent.mkdir(parents=True, exist_ok=True)
     if not os.path.lexists(target):
@@ -109,7 +109,7 @@ def copy(path: Path) -> None:
 
 
 def record(packages: Iterable[str]) -> None:
-    """Writes what dpkg knows of these packages, and their copyright files."""
+    """Write what dpkg knows of these packages, and their copyright files."""
     stanzas = (DPKG / "status").read_text().strip().split("\n\n")
     known: dict[str, str] = {}
     for stanza in stanzas:
@@ -128,7 +128,7 @@ def record(packages: Iterable[str]) -> None:
 
 
 def main() -> None:
-    """Writes it."""
+    """Write it."""
     for folder in FOLDERS:
         (OUT / folder).mkdir(parents=True, exist_ok=True)
     for name, target in LINKS.items():

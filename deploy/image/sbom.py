@@ -38,7 +38,7 @@ def python_distributions() -> Iterator[Distribution]:
 
 
 def license_of(distribution: Distribution) -> list[License]:
-    """What the distribution says of its license, as an expression where it is one."""
+    """Return what the distribution says of its license, as an expression where it is one."""
     said = field(distribution, "License-Expression") or field(distribution, "License")
     classifiers = distribution.metadata.get_all("Classifier") or []
     names = [each.rpartition(" :: ")[2] for each in classifiers if each.startswith("License ::")]
@@ -47,12 +47,12 @@ def license_of(distribution: Distribution) -> list[License]:
 
 
 def field(distribution: Distribution, name: str) -> str:
-    """A field of its metadata; empty if there is none."""
+    """Return a field of its metadata; empty if there is none."""
     return next(iter(distribution.metadata.get_all(name) or ()), "")
 
 
 def python_component(distribution: Distribution) -> Component:
-    """The entry of a distribution."""
+    """Return the entry of a distribution."""
     name = canonicalize_name(distribution.name)
     return Component(
         type=ComponentType.APPLICATION if name == "hanse" else ComponentType.LIBRARY,
@@ -66,7 +66,7 @@ def python_component(distribution: Distribution) -> Component:
 
 
 def debian_components() -> Iterator[Component]:
-    """The entries of the Debian packages."""
+    """Yield the entries of the Debian packages."""
     text = (OUT / "root/etc/os-release").read_text()
     release = dict(re.findall(r'^(\w+)="?([^"\n]*)"?$', text, re.MULTILINE))
     for path in sorted((OUT / "root/var/lib/dpkg/status.d").iterdir()):
@@ -93,7 +93,7 @@ def debian_components() -> Iterator[Component]:
 
 
 def interpreter() -> Component:
-    """The entry of Python, which not every base has from a package."""
+    """Return the entry of Python, which not every base has from a package."""
     version = platform.python_version()
     return Component(
         type=ComponentType.PLATFORM,
@@ -107,7 +107,7 @@ def interpreter() -> Component:
 
 
 def needs(distribution: Distribution) -> Iterator[NormalizedName]:
-    """The names of the distributions that this one requires in the image."""
+    """Yield the names of the distributions that this one requires in the image."""
     for text in distribution.requires or ():
         requirement = Requirement(text)
         if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
@@ -115,7 +115,7 @@ def needs(distribution: Distribution) -> Iterator[NormalizedName]:
 
 
 def bill(*, epoch: int) -> Bom:
-    """The whole list; `epoch` is its time in seconds."""
+    """Return the whole list; `epoch` is its time in seconds."""
     found = {canonicalize_name(each.name): each for each in python_distributions()}
     entries: dict[str, Component] = {name: python_component(each) for name, each in found.items()}
     system = [interpreter(), *debian_components()]
@@ -131,7 +131,7 @@ def bill(*, epoch: int) -> Bom:
 
 
 def main() -> None:
-    """Writes it."""
+    """Write it."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--epoch", type=int, required=True, help="time of the list, in seconds")
     TARGET.parent.mkdir(parents=True, exist_ok=True)

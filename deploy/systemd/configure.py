@@ -79,7 +79,7 @@ class Machine:
         return cls(**values)
 
     def of_service(self, name: str, folder: Path) -> dict[str, Value]:
-        """The settings of one service, whose files are in `folder`."""
+        """Return the settings of one service, whose files are in `folder`."""
         own: dict[str, Value] = {
             "listen": f"{self.address}:{PORTS[name]}",
             "metrics_listen": f"127.0.0.1:{METRICS[name]}",
@@ -101,7 +101,7 @@ class Machine:
 
 
 def place(path: Path, content: bytes, *, group: str, mode: int) -> None:
-    """Writes a file of root's that a group can read, whole at any moment, unless it is as it should be."""
+    """Write a file of root's that a group can read, whole at any moment, unless it is as it should be."""
     if path.exists() and path.read_bytes() == content:
         return
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -114,7 +114,9 @@ def place(path: Path, content: bytes, *, group: str, mode: int) -> None:
 
 
 def current(pki: Path, authority: CertificateAuthority, name: str, machine: Machine) -> KeyPair:
-    """The certificate of a service or `admin`, issued again if it is near its end or for other names."""
+    """Return the certificate of a service or `admin`, issued again if it is near its end or for other
+    names.
+    """
     said = [machine.address, *machine.names, "127.0.0.1", "localhost"]
     dns_names = [
         *(each for each in said if not _is_address(each)),
@@ -147,7 +149,7 @@ def _is_address(text: str) -> bool:
 
 
 def sealing_keys(pki: Path, *, first: bool) -> dict[str, bytes]:
-    """The keys that seal, made at the first time only. Raises ConfigError for one that is gone."""
+    """Return the keys that seal, made at the first time only. Raises ConfigError for one that is gone."""
     for name in ("credentials.key", "secrets.key"):
         if not first and not (pki / name).exists():
             raise ConfigError(f"{pki / name} is gone: restore it, or what it has sealed stays unreadable")
@@ -169,7 +171,7 @@ def etcd_files(machine: Machine, name: str) -> TlsFiles:
 
 
 async def give_rights(machine: Machine) -> None:
-    """Gives each service its rights in etcd, if there is a certificate of etcd's root."""
+    """Give each service its rights in etcd, if there is a certificate of etcd's root."""
     if not (machine.etcd_certificates / "root.crt").exists():
         return
     roles = await Roles.connect(machine.etcd_endpoints, prefix=PREFIX, tls=etcd_files(machine, "root"))
@@ -180,7 +182,7 @@ async def give_rights(machine: Machine) -> None:
 
 
 def configure(directory: Path) -> None:
-    """Does all of it."""
+    """Doe all of it."""
     machine = Machine.read(directory / "machine.toml")
     certificates = {name: etcd_files(machine, name) for name in NAMES}
     pki = directory / "pki"
@@ -207,7 +209,7 @@ def configure(directory: Path) -> None:
 
 
 def administrator(folder: Path, machine: Machine, authority: CertificateAuthority, pair: KeyPair) -> None:
-    """Writes what `kubectl` and `hanse` need, for root."""
+    """Write what `kubectl` and `hanse` need, for root."""
     folder.mkdir(mode=0o700, exist_ok=True)
     endpoints = {
         ("federation" if name == "apiserver" else name): f"{machine.address}:{PORTS[name]}" for name in NAMES
@@ -227,7 +229,7 @@ def administrator(folder: Path, machine: Machine, authority: CertificateAuthorit
 
 
 def main() -> int:
-    """Runs it; what is wrong is one line and status 2."""
+    """Run it; what is wrong is one line and status 2."""
     parser = argparse.ArgumentParser(description="Write Hanse's settings, certificates and keys.")
     parser.add_argument("--directory", type=Path, default=Path("/etc/hanse"))
     try:

@@ -194,7 +194,8 @@ def fill(
     then, and where that fails too it is said, and no other run takes it."""
     every = list(manifests)
     workload = _stateful_set(every)
-    assert workload is not None
+    if workload is None:
+        raise ConfigError("the manifests have no StatefulSet of etcd")
     image = next(_images(every))
     volumes, pods = claims(workload), holders(workload, image)
     try:

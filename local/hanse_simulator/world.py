@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from hanse.errors import NotFoundError
+from hanse.errors import InternalError, NotFoundError
 from hanse.kube.engine.engine import KubeEngine
 from hanse.kube.engine.lifecycle import Propagation
 from hanse.kube.engine.options import DeleteOptions, WriteOptions
@@ -107,7 +107,8 @@ class ClusterContext:
 
     def matching(self, resource: Resource, namespace: str, selector: LabelSelector) -> list[Object]:
         """Return the Pods or ReplicaSets in a namespace that a selector selects, in order of name."""
-        assert resource in _LABELLED, resource
+        if resource not in _LABELLED:
+            raise InternalError(f"{resource} is not indexed by labels")
         for requirement in selector.requirements:
             if requirement.operator == "In" and len(requirement.values) == 1:
                 (value,) = requirement.values
@@ -127,7 +128,8 @@ class ClusterContext:
     def info(self, resource: Resource) -> ResourceInfo:
         """Return what the engine knows about a resource."""
         info = self.engine.catalogue.storage(*resource)
-        assert info is not None, resource
+        if info is None:
+            raise InternalError(f"the engine has no resource {resource}")
         return info
 
     async def create(self, resource: Resource, obj: Mapping[str, Any], *, manager: str = MANAGER) -> Object:

@@ -17,7 +17,7 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 
 
-class Verdict(Enum):
+class SeatDecision(Enum):
     """What becomes of an arrival."""
 
     SEATED = "seated"
@@ -47,23 +47,23 @@ class FairShare(Generic[T]):
         self.waiting = 0
         """How many wait."""
 
-    def arrive(self, user: str, ticket: T) -> Verdict:
+    def arrive(self, user: str, ticket: T) -> SeatDecision:
         """Take a seat if one is free and the user has fewer than its bound; else queue if there is room."""
         state = self._users.get(user)
         if state is None:
             state = self._users[user] = _User()
         if self.taken < self._seats and state.seats < self._per_user:
             self._sit(state)
-            return Verdict.SEATED
+            return SeatDecision.SEATED
         if len(state.queue) >= self._queued_per_user:
-            verdict = Verdict.REFUSED_USER
+            verdict = SeatDecision.REFUSED_USER
         elif self.waiting >= self._queued:
-            verdict = Verdict.REFUSED_ALL
+            verdict = SeatDecision.REFUSED_ALL
         else:
             state.queue.append(ticket)
             self._waiting.setdefault(user, state)
             self.waiting += 1
-            return Verdict.WAITS
+            return SeatDecision.WAITS
         self._forget(user, state)
         return verdict
 
@@ -122,18 +122,18 @@ class Quota:
         self.taken = 0
         """How many there are."""
 
-    def arrive(self, user: str) -> Verdict:
+    def arrive(self, user: str) -> SeatDecision:
         """Count one more, unless the user or all have as many as they may. Never waits."""
         if self._users[user] >= self._per_user:
-            return Verdict.REFUSED_USER
+            return SeatDecision.REFUSED_USER
         if self.taken >= self._total:
-            verdict = Verdict.REFUSED_ALL
+            verdict = SeatDecision.REFUSED_ALL
             if not self._users[user]:
                 del self._users[user]
             return verdict
         self._users[user] += 1
         self.taken += 1
-        return Verdict.SEATED
+        return SeatDecision.SEATED
 
     def leave(self, user: str) -> None:
         """Count one less."""

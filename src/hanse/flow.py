@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from opentelemetry import metrics
 
 from hanse.errors import ResourceExhaustedError
-from hanse.fairshare import FairShare, Quota, Verdict
+from hanse.fairshare import FairShare, Quota, SeatDecision
 from hanse.security.auth import SERVICES
 
 TOO_MANY_REQUESTS = "TOO_MANY_REQUESTS"
@@ -69,7 +69,7 @@ class Flow:
     """The bounds of one server."""
 
     def __init__(self, limits: FlowLimits | None = None, *, groups: Iterable[str] | None = None) -> None:
-        """Who is in none of `groups` may only ask about itself; None counts everybody as a user."""
+        """Let who is in none of `groups` only ask about itself; None counts everybody as a user."""
         limits = limits or FlowLimits()
         self._groups = None if groups is None else frozenset(groups)
         self._seconds = limits.queue_seconds
@@ -110,8 +110,8 @@ class Flow:
         """Count a watch while it lasts. Raises ResourceExhaustedError."""
         quota = self._service_watches if SERVICES in groups else self._watches
         verdict = quota.arrive(user)
-        if verdict is not Verdict.SEATED:
-            whose = f"{user} has" if verdict is Verdict.REFUSED_USER else "all users together have"
+        if verdict is not SeatDecision.SEATED:
+            whose = f"{user} has" if verdict is SeatDecision.REFUSED_USER else "all users together have"
             raise self._refuse(
                 f"too many watches: {whose} as many open as this server allows; close some",
                 reason=TOO_MANY_WATCHES,
@@ -125,10 +125,10 @@ class Flow:
     async def _sit(self, share: FairShare[_Ticket], user: str) -> None:
         ticket = _Ticket()
         verdict = share.arrive(user, ticket)
-        if verdict is Verdict.SEATED:
+        if verdict is SeatDecision.SEATED:
             return
-        if verdict is not Verdict.WAITS:
-            whose = f"of {user} " if verdict is Verdict.REFUSED_USER else ""
+        if verdict is not SeatDecision.WAITS:
+            whose = f"of {user} " if verdict is SeatDecision.REFUSED_USER else ""
             raise self._too_many(f"as many requests {whose}wait already as this server allows")
         ticket.waiter = asyncio.get_running_loop().create_future()
         self._waiting.add(1)

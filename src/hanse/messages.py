@@ -26,7 +26,9 @@ def word_of(enum: EnumDescriptor, number: int) -> str:
 
 
 def is_time(stamp: Timestamp) -> bool:
-    """Whether a timestamp is one that protobuf allows: what is not can be stored, and written nowhere."""
+    """Return whether a timestamp is one that protobuf allows: what is not can be stored, and written
+    nowhere.
+    """
     return _FIRST_SECOND <= stamp.seconds <= _LAST_SECOND and 0 <= stamp.nanos < 1_000_000_000
 
 

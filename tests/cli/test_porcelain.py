@@ -410,7 +410,7 @@ def test_a_job_is_told_by_what_has_succeeded(
     health: Health.ValueType, status: dict[str, Any], words: str
 ) -> None:
     """One that has ended has nothing ready and is as it should be; of its completions this cluster has 3."""
-    job = {"kind": "Job", "spec": {"completions": 9}}
+    job = {"apiVersion": "batch/v1", "kind": "Job", "spec": {"completions": 9}}
     state = SyncState(
         cluster="eu-west",
         phase=SyncPhase.APPLIED,

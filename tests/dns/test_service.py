@@ -244,6 +244,30 @@ async def test_large_record_sets_are_split_over_transactions() -> None:
     assert (await store.range("records/", count_only=True)).count == 31
 
 
+async def test_a_record_set_tells_since_when_it_is_served() -> None:
+    """The time stays while addresses change; a record set of an older release has none, and gets none."""
+    store = MemoryStore()
+    await store.put("leader", b"")
+    key = keys.record("example.org", EU.rstrip("."))
+
+    async def written(address: str) -> record_set_pb2.RecordSet:
+        journal = Journal(store, zone="example.org", fence=Compare.exists("leader"))
+        await journal.load()
+        record = CompiledRecord(EU, (Target(address, "eu"),), Scope.GLOBAL, "")
+        assert await journal.apply({("shop", "web"): (record,)}, ttl=30, traceparents={}) == 1
+        stored = await store.get(key)
+        assert stored is not None
+        return record_set_pb2.RecordSet.FromString(stored.value)
+
+    first, second = await written("192.0.2.1"), await written("192.0.2.2")
+    assert first.create_time == first.update_time == second.create_time
+    assert second.update_time.ToNanoseconds() > first.update_time.ToNanoseconds()
+    second.ClearField("create_time")
+    await store.put(key, second.SerializeToString())
+    assert not (await written("192.0.2.3")).HasField("create_time")
+    await store.close()
+
+
 async def test_the_rpcs_say_what_is_served(federation: Federation) -> None:
     """Zones, record sets, a watch, and a resolution with its reason."""
     await federation.until(EU, ["127.0.1.1"])

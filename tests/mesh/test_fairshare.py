@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hanse.errors import ResourceExhaustedError
-from hanse.fairshare import FairShare, Quota, Verdict
+from hanse.fairshare import FairShare, Quota, SeatDecision
 from hanse.flow import Flow, FlowLimits
 
 steps = st.lists(
@@ -27,8 +27,8 @@ def test_seats_and_queues_keep_their_bounds_and_no_seat_is_left_empty(taken: lis
     for ticket, (step, user) in enumerate(taken):
         if step == "arrive":
             verdict = share.arrive(user, ticket)
-            seated[user] += verdict is Verdict.SEATED
-            if verdict is Verdict.WAITS:
+            seated[user] += verdict is SeatDecision.SEATED
+            if verdict is SeatDecision.WAITS:
                 queues[user].append(ticket)
         elif step == "leave" and seated[user]:
             seated[user] -= 1
@@ -73,7 +73,7 @@ def test_a_quota_is_never_exceeded_and_given_back_whole(steps: list[tuple[bool, 
     for arrives, user in steps:
         if arrives:
             fits = held[user] < 2 and held.total() < 4
-            assert (quota.arrive(user) is Verdict.SEATED) == fits
+            assert (quota.arrive(user) is SeatDecision.SEATED) == fits
             held[user] += fits
         elif held[user]:
             quota.leave(user)

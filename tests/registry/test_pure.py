@@ -11,7 +11,7 @@ from hanse_registry.member.credentials import end_of, fingerprint, read_kubeconf
 from hanse_registry.member.health import ClusterHealth, ProbeOutcome, Standing, after
 from hanse_registry.member.inventory import Topology, capacity, catalogue, topology
 from hanse_registry.member.probe import Inventory
-from hanse_registry.membership import compile_cluster, standing_of
+from hanse_registry.membership import compile_cluster, standing_of, with_update_time
 from hanse_registry.names import check_id, parse_name
 from hanse_registry.updating import difference
 from hypothesis import given
@@ -202,6 +202,18 @@ def test_nothing_new_compiles_to_the_same_message() -> None:
         health=after(standing_of(ready), OK, threshold=1), previous=ready, now=NOW + timedelta(hours=1)
     )
     assert again == ready
+
+
+def test_the_time_of_the_last_change_is_kept_while_nothing_changes() -> None:
+    """An older release stored none: what has not changed since has none, and is not written for it."""
+    first, later = datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 1, 2, tzinfo=UTC)
+    made = with_update_time(cluster_pb2.Cluster(name="clusters/a"), None, first)
+    assert made.update_time.ToDatetime(tzinfo=UTC) == first
+    assert with_update_time(cluster_pb2.Cluster(name="clusters/a"), made, later) == made
+    changed = with_update_time(cluster_pb2.Cluster(name="clusters/a", region="eu"), made, later)
+    assert changed.update_time.ToDatetime(tzinfo=UTC) == later
+    older = cluster_pb2.Cluster(name="clusters/a")
+    assert with_update_time(cluster_pb2.Cluster(name="clusters/a"), older, later) == older
 
 
 def test_what_the_user_says_wins_over_what_the_nodes_say() -> None:

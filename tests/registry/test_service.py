@@ -14,7 +14,7 @@ import pytest
 from google.protobuf import empty_pb2
 from hanse_registry import service
 from hanse_registry.controller import Registrar
-from hanse_registry.intent import Intent
+from hanse_registry.intent import ClusterIntents
 from hanse_registry.member.probe import MemberApi
 from hanse_registry.metrics import STATES, RegistryMetrics
 from hanse_registry.service import RegistryServicer
@@ -271,7 +271,7 @@ async def world() -> AsyncIterator[World]:
     servicer = Objects(store)  # type: ignore[abstract]  # the registry calls no other method
     objects.add(add_FederationServiceServicer_to_server, servicer)
     async with objects, RpcChannel(objects.address, tls=None) as intents_channel:
-        intents = Intent(FederationServiceStub(intents_channel))
+        intents = ClusterIntents(FederationServiceStub(intents_channel))
         sealer = found.sealer
         registrar = Registrar(
             store=store,

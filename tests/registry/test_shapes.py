@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 import pytest
-from hanse_registry import intent, keeper
+from hanse_registry import intent, membership_controller
 from hanse_registry.controller import stored_cluster
 from hanse_registry.member.health import ClusterHealth
 from hanse_registry.member.inventory import MAX_RESOURCES, MAX_ZONES, capacity, topology
@@ -85,7 +85,7 @@ def test_an_absurd_quantity_is_none(text: Any) -> None:
 @given(obj=gone_wrong(CLUSTER))
 @settings(max_examples=200)
 def test_any_stored_cluster_object_is_compiled_or_unreadable(obj: Any) -> None:
-    """A Cluster of another release makes no keeper fail."""
+    """A Cluster of another release makes no controller fail."""
     where = intent.object_key("eu")
     with contextlib.suppress(ValueError, HanseError):
         stored = intent.decode(KeyValue(where, orjson.dumps(obj), 1, 1, 1))
@@ -153,26 +153,26 @@ async def test_keys_that_no_cluster_has_keep_no_registry_from_leading(world: Wor
     await world.until("eu", cluster_pb2.READY)
 
 
-async def test_one_keepers_error_reaches_no_other(world: World, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+async def test_one_controllers_error_reaches_no_other(world: World, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
     """An error about one cluster, of whatever class, does not end the attention to the others."""
     await world.join("a")
     await world.until("a", cluster_pb2.READY)
     runs: list[str] = []
-    run = keeper.Keeper.run
+    run = membership_controller.MembershipController.run
 
-    async def counted(self: keeper.Keeper) -> None:
+    async def counted(self: membership_controller.MembershipController) -> None:
         runs.append(self._name)
         if self._name == "b":
             raise InvalidArgumentError("of this cluster alone")
         await run(self)
 
-    monkeypatch.setattr(keeper.Keeper, "run", counted)
+    monkeypatch.setattr(membership_controller.MembershipController, "run", counted)
     with contextlib.suppress(HanseError):
         await world.join("b")
     await world.join("c")
     await world.until("c", cluster_pb2.READY)
     assert runs.count("b") >= 1
-    assert "a" not in runs  # its keeper was not hired again
+    assert "a" not in runs  # its controller was not started again
 
 
 async def test_junk_in_the_registrys_prefixes_keeps_no_cluster_away(world: World) -> None:  # noqa: F811

@@ -8,11 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from hanse.store.admin.checkup import Checkup, Member, examine, faults
+from hanse.store.admin.checkup import Checkup, EtcdMember, examine, faults
 from hanse.store.admin.roles import ROOT
 from tests.support.etcd_cluster import EtcdCluster
 
-MEMBERS = tuple(Member(id=number, version="3.5.35", leader=1, in_use=10, quota=100) for number in (1, 2, 3))
+MEMBERS = tuple(
+    EtcdMember(id=number, version="3.5.35", leader=1, in_use=10, quota=100) for number in (1, 2, 3)
+)
 WELL = Checkup(listed={1: "a", 2: "b", 3: "c"}, members=MEMBERS)
 
 

@@ -26,9 +26,9 @@ from hanse.store import (
     Store,
     WatchBatch,
 )
-from hanse.store.follow import list_watch
+from hanse.store.follow import list_watch, listing
+from hanse.store.follow.batches import whole_revisions
 from hanse.store.follow.follower import LARGE_BYTES
-from hanse.store.follow.list_watch import whole_revisions
 from hanse.store.follow.watermark import Watermark
 from hanse.store.spans import Span
 from tests.store.contract import DEADLINE
@@ -354,7 +354,7 @@ async def test_a_list_has_many_pages_and_a_burst_many_parts(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What takes several requests and several turns is complete and in order."""
-    monkeypatch.setattr(list_watch, "PAGE", 3)
+    monkeypatch.setattr(listing, "PAGE", 3)
     monkeypatch.setattr(list_watch, "TAKE", 4)
     for number in range(10):
         await store.put(f"m/{number}", b"")

@@ -8,8 +8,8 @@ import pytest
 from hanse_syncer.decide import kinds
 
 from hanse.api.syncer.v1.sync_state_pb2 import HEALTHY, PROGRESSING
+from hanse.kube.kinds.builtin import KUBERNETES
 from hanse.kube.kinds.kind import Kind
-from hanse.kube.kinds.registry import KUBERNETES
 
 PODS = [kind for kind in KUBERNETES if kind.pod_count]
 

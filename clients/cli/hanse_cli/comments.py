@@ -19,24 +19,24 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor, MethodDescri
 
 
 def of_service(service: ServiceDescriptor) -> str:
-    """The comment of a service."""
+    """Return the comment of a service."""
     return _comments(_stub_file(service.file.name, "_pb2_grpc.pyi")).get(f"{service.name}Stub", "")
 
 
 def of_method(method: MethodDescriptor) -> str:
-    """The comment of a method."""
+    """Return the comment of a method."""
     service = method.containing_service
     comments = _comments(_stub_file(service.file.name, "_pb2_grpc.pyi"))
     return comments.get(f"{service.name}Stub.{method.name}", "")
 
 
 def of_message(message: Descriptor) -> str:
-    """The comment of a message."""
+    """Return the comment of a message."""
     return _comments(_stub_file(message.file.name, "_pb2.pyi")).get(_path(message), "")
 
 
 def of_field(field: FieldDescriptor) -> str:
-    """The comment of a field."""
+    """Return the comment of a field."""
     message = field.containing_type
     if message is None:
         return ""

@@ -43,12 +43,12 @@ _BY_CODE: Mapping[grpc.StatusCode, int] = {
 
 
 def status_of(error: HanseError) -> int:
-    """The exit status for an error."""
+    """Return the exit status for an error."""
     return _BY_CODE.get(error.code, FAILED)
 
 
 def sentence(error: HanseError) -> str:
-    """The error as one line. Errors of the transport are put into words that say what to do."""
+    """Return the error as one line. Errors of the transport are put into words that say what to do."""
     text = one_line(error.message)
     if error.code == grpc.StatusCode.UNAVAILABLE and _from_transport(text):
         return (
@@ -61,7 +61,7 @@ def sentence(error: HanseError) -> str:
 
 
 def usage_sentence(error: click.ClickException) -> str:
-    """A mistake on the command line as one line that says where help is."""
+    """Return a mistake on the command line as one line that says where help is."""
     text = one_line(error.format_message())
     context = getattr(error, "ctx", None)
     return f"{text.rstrip('.')}; see `{context.command_path} --help`" if context else text
@@ -90,7 +90,7 @@ def _from_transport(text: str) -> bool:
 
 
 def _short(text: str) -> str:
-    """The address and the reason in gRPC's long explanation."""
+    """Return the address and the reason in gRPC's long explanation."""
     address = re.search(r"ipv[46]:(\S+:\d+)", text)
     reason = text
     for mark in ("last error: ", "Failed to connect to remote host: "):

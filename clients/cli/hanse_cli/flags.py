@@ -29,7 +29,7 @@ from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescript
 from google.protobuf.message import Message
 
 from hanse.documents import yaml_document
-from hanse.errors import InvalidArgumentError
+from hanse.errors import InternalError, InvalidArgumentError
 from hanse_cli import comments
 
 M = TypeVar("M", bound=Message)
@@ -69,7 +69,7 @@ class FieldFlag:
 
 
 def flags_of(message: Descriptor) -> Iterator[FieldFlag]:
-    """The flags for a request, outer fields before their inner ones."""
+    """Yield the flags for a request, outer fields before their inner ones."""
     yield from _flags(message, (), (message,))
 
 
@@ -88,24 +88,24 @@ def _flags(
 
 
 def behaviors(field: FieldDescriptor) -> tuple[int, ...]:
-    """The google.api.field_behavior annotations of a field."""
+    """Return the google.api.field_behavior annotations of a field."""
     options: Any = field.GetOptions()
     return tuple(options.Extensions[field_behavior_pb2.field_behavior])
 
 
 def is_required(field: FieldDescriptor) -> bool:
-    """Whether a request needs the field."""
+    """Return whether a request needs the field."""
     return field_behavior_pb2.REQUIRED in behaviors(field)
 
 
 def is_map(field: FieldDescriptor) -> bool:
-    """Whether the field is a map."""
+    """Return whether the field is a map."""
     inner = field.message_type
     return inner is not None and bool(inner.GetOptions().map_entry)
 
 
 def options_of(message: Descriptor) -> list[click.Parameter]:
-    """The click options for a request."""
+    """Return the click options for a request."""
     options: list[click.Parameter] = [_option(each) for each in flags_of(message)]
     options.append(
         click.Option(
@@ -157,7 +157,7 @@ def _message_metavar(message: Descriptor) -> str:
 
 
 def enum_names(enum: EnumDescriptor) -> list[str]:
-    """The names of an enum that a user may give: all but the zero value, which means nothing."""
+    """Return the names of an enum that a user may give: all but the zero value, which means nothing."""
     return [value.name for value in enum.values if value.number != 0]
 
 
@@ -212,7 +212,8 @@ def _entry(each: FieldFlag, text: str) -> tuple[str, Any]:
     key, separator, value = text.partition("=")
     if not separator:
         raise click.UsageError(f"{each.flag} {text!r} must be KEY=VALUE")
-    assert each.field.message_type is not None
+    if each.field.message_type is None:
+        raise InternalError(f"{each.flag} is no map")
     inner = each.field.message_type.fields_by_name["value"]
     if inner.message_type is not None:
         return key, _json(each.flag, value)
@@ -235,13 +236,13 @@ def _single(each: FieldFlag, value: Any) -> Any:
 
 
 def _camel(path: str) -> str:
-    """A field mask path as protobuf's JSON wants it: updateTime for update_time."""
+    """Return a field mask path as protobuf's JSON wants it: updateTime for update_time."""
     words = path.split("_")
     return words[0] + "".join(word[:1].upper() + word[1:] for word in words[1:])
 
 
 def read_bytes(flag: str, value: str) -> bytes:
-    """The bytes that a user gave as text, @FILE or @-. Raises click.UsageError."""
+    """Return the bytes that a user gave as text, @FILE or @-. Raises click.UsageError."""
     if not value.startswith("@"):
         return value.encode()
     try:

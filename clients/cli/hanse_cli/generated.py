@@ -74,17 +74,17 @@ class ServiceGroup(click.Group):
         return {kebab(method.name): method for method in self._service.descriptor.methods}
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """The methods' commands in the order of the contract."""
+        """Return the methods' commands in the order of the contract."""
         return list(self._methods())
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """The command of a method."""
+        """Return the command of a method."""
         method = self._methods().get(cmd_name)
         return None if method is None else command_of(self._service.command, method)
 
 
 def command_of(service: str, method: MethodDescriptor) -> click.Command:
-    """The command that calls a method."""
+    """Return the command that calls a method."""
     positional = next((field for field in method.input_type.fields if field.name in {"name", "parent"}), None)
 
     @output_option()

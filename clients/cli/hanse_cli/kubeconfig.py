@@ -134,7 +134,7 @@ def _inlined(entry: dict[str, Any], path: Path) -> dict[str, Any]:
 
 
 def _read(kubeconfig: Path, name: str) -> bytes:
-    """A file named in a kubeconfig; relative names are relative to it."""
+    """Return a file named in a kubeconfig; relative names are relative to it."""
     try:
         return (kubeconfig.parent / name).read_bytes()
     except OSError as error:

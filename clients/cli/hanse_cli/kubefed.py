@@ -32,11 +32,11 @@ class KubefedGroup(click.Group):
     """The root command; finds the commands of plug-ins when they are asked for."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """All commands."""
+        """Return all commands."""
         return sorted({*self.commands, *plugins(GROUP)})
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """A command by its name."""
+        """Return a command by its name."""
         return super().get_command(ctx, cmd_name) or plugins(GROUP).get(cmd_name)
 
 
@@ -49,7 +49,7 @@ def kubefed(context: click.Context, config: str | None) -> None:
 
 
 def _v1_flags(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The flags of v1 that mean nothing here."""
+    """Return the flags of v1 that mean nothing here."""
     for flag in ("--host-cluster-context", "--federation-system-namespace", "--secret-name", "--context"):
         function = click.option(flag, hidden=True, expose_value=False)(function)
     return function
@@ -94,6 +94,6 @@ kubefed.add_command(version_command)
 
 
 def main() -> NoReturn:
-    """The entry point of `kubefed`."""
+    """Run the command `kubefed`."""
     end_in_order()
     sys.exit(run(kubefed, sys.argv[1:], program="kubefed"))

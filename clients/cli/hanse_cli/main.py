@@ -37,11 +37,11 @@ class HanseGroup(click.Group):
     """The root command; finds the commands of services and plug-ins when they are asked for."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """The commands for people, then the services."""
+        """Return the commands for people, then the services."""
         return [*sorted({*self.commands, *_plugins()}), *_services()]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """A command by its name."""
+        """Return a command by its name."""
         if cmd_name in _services():
             return _service_group(cmd_name)
         return super().get_command(ctx, cmd_name) or _plugins().get(cmd_name)
@@ -150,7 +150,7 @@ def end_in_order() -> None:
 
 
 def main() -> NoReturn:
-    """The entry point of `hanse`."""
+    """Run the command `hanse`."""
     _add_porcelain()
     end_in_order()
     sys.exit(run(hanse, sys.argv[1:], program="hanse"))

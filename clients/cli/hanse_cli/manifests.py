@@ -24,7 +24,7 @@ _FIRST = {"Namespace": 0, "CustomResourceDefinition": 1}
 
 
 def read(sources: Iterable[str]) -> list[Manifest]:
-    """All manifests in files, folders and `-`. Raises InvalidArgumentError that names the file."""
+    """Return all manifests in files, folders and `-`. Raises InvalidArgumentError that names the file."""
     found = [
         manifest for source in sources for name, text in _texts(source) for manifest in parse(text, name)
     ]
@@ -34,7 +34,7 @@ def read(sources: Iterable[str]) -> list[Manifest]:
 
 
 def title(manifest: Manifest) -> str:
-    """How a manifest is called before its resource is known, such as deployment.apps/web."""
+    """Return how a manifest is called before its resource is known, such as deployment.apps/web."""
     group, slash, _ = str(manifest["apiVersion"]).partition("/")
     suffix = f".{group}" if slash else ""
     return f"{manifest['kind'].lower()}{suffix}/{manifest['metadata']['name']}"
@@ -58,7 +58,9 @@ def _texts(source: str) -> Iterator[tuple[str, str]]:
 
 
 def parse(text: str, name: str) -> Iterator[Manifest]:
-    """The manifests in a text of YAML documents or JSON; lists are opened. Raises InvalidArgumentError."""
+    """Yield the manifests in a text of YAML documents or JSON; lists are opened. Raises
+    InvalidArgumentError.
+    """
     documents = yaml_documents(text, what=name)
     for number, document in enumerate(documents, start=1):
         if document is None:

@@ -34,7 +34,7 @@ _CELL = 60
 
 
 def to_document(message: Message) -> dict[str, Any]:
-    """The message as plain JSON values."""
+    """Return the message as plain JSON values."""
     try:
         document: dict[str, Any] = json_format.MessageToDict(message)
     except (ValueError, json_format.Error):  # of a time that is none
@@ -61,7 +61,7 @@ def _open_bytes(message: Message, document: dict[str, Any]) -> dict[str, Any]:
 
 
 def _with_times(message: Message) -> Message:
-    """The message without the timestamps that are no times."""
+    """Return the message without the timestamps that are no times."""
     kept = copy.deepcopy(message)
     waiting = [kept]
     while waiting:
@@ -100,12 +100,12 @@ def to_json(document: Any) -> str:
 
 
 def fields_of(message: Message) -> list[FieldDescriptor]:
-    """The fields of a message in the order of its definition."""
+    """Return the fields of a message in the order of its definition."""
     return [cast(FieldDescriptor, field) for field in message.DESCRIPTOR.fields]
 
 
 def list_field(message: Message) -> FieldDescriptor | None:
-    """The repeated field of a list response; None if the message is not one."""
+    """Return the repeated field of a list response; None if the message is not one."""
     fields = fields_of(message)
     repeated = [field for field in fields if field.is_repeated and field.message_type is not None]
     if len(repeated) == 1 and all(
@@ -131,7 +131,7 @@ def _has_column(field: FieldDescriptor) -> bool:
 
 
 def cell(message: Message, field: FieldDescriptor) -> str:
-    """One field in one line; empty if it is not set."""
+    """Return one field in one line; empty if it is not set."""
     value = getattr(message, field.name)
     if is_map(field):
         return _cut(",".join(f"{key}={value[key]}" for key in sorted(value)))
@@ -156,7 +156,7 @@ def _one(field: FieldDescriptor, value: Any) -> str:
 
 
 def _brief(kind: str, value: Any) -> str:
-    """A nested message in a few words."""
+    """Return a nested message in a few words."""
     if kind == "google.protobuf.Timestamp":
         return since(value)
     if kind == "hanse.api.type.v1.ObjectReference":
@@ -174,13 +174,13 @@ def _brief(kind: str, value: Any) -> str:
 
 
 def since(stamp: Timestamp) -> str:
-    """How long ago a time of a message is; "" for one that is no time."""
+    """Return how long ago a time of a message is; "" for one that is no time."""
     moment = moment_of(stamp)
     return ago(moment) if moment is not None else ""
 
 
 def ago(moment: datetime, *, now: datetime | None = None) -> str:
-    """How long ago, in one unit, as kubectl shows ages; in the future with a + before it."""
+    """Return how long ago, in one unit, as kubectl shows ages; in the future with a + before it."""
     seconds = ((now or datetime.now(UTC)) - moment).total_seconds()
     sign, seconds = ("+", -seconds) if seconds < 0 else ("", seconds)
     for unit, size in (("d", 86400), ("h", 3600), ("m", 60)):
@@ -201,7 +201,7 @@ class Printer:
         self.output = output
 
     def message(self, message: Message) -> None:
-        """One message: its fields below each other, or as a document."""
+        """Print one message: its fields below each other, or as a document."""
         if self.output != "table":
             self.document(to_document(message))
             return
@@ -213,11 +213,11 @@ class Printer:
         click.echo(to_yaml(to_document(message)).rstrip())
 
     def document(self, document: Any) -> None:
-        """One document in JSON or YAML."""
+        """Print one document in JSON or YAML."""
         click.echo(to_json(document) if self.output == "json" else to_yaml(document).rstrip())
 
     def event(self, message: Message) -> None:
-        """One message of a stream, at once: a line, a line of JSON, or a YAML document."""
+        """Print one message of a stream, at once: a line, a line of JSON, or a YAML document."""
         if self.output == "json":
             click.echo(json.dumps(to_document(message), ensure_ascii=False))
         elif self.output == "yaml":
@@ -227,7 +227,7 @@ class Printer:
         sys.stdout.flush()
 
     def table(self, header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-        """A table without lines, as kubectl's. No rows: a sentence on standard error."""
+        """Print a table without lines, as kubectl's. No rows: a sentence on standard error."""
         rows = list(rows)
         if not rows:
             click.echo("nothing found", err=True)
@@ -241,7 +241,7 @@ class Printer:
 
 
 def event_line(message: Message) -> str:
-    """A message of a stream in one line: what happened, to what, and what it is like now."""
+    """Return a message of a stream in one line: what happened, to what, and what it is like now."""
     words: list[str] = []
     for field in fields_of(message):
         if field.message_type is not None and not field.is_repeated and message.HasField(field.name):

@@ -30,12 +30,12 @@ OF_EXTRAS: Final[Mapping[str, tuple[str, Sequence[str]]]] = {
 
 
 def plugins(group: str) -> dict[str, click.Command]:
-    """The commands of an entry point group, by name."""
+    """Return the commands of an entry point group, by name."""
     return {str(command.name): command for point in entry_points(group=group) for command in _load(point)}
 
 
 def _load(point: EntryPoint) -> Sequence[click.Command]:
-    """The commands of one plug-in; those that only tell what to install where a package is missing."""
+    """Return the commands of one plug-in; those that only tell what to install where a package is missing."""
     extra, names = OF_EXTRAS.get(point.value, ("", ()))
     try:
         commands: Sequence[click.Command] = point.load()()
@@ -47,13 +47,13 @@ def _load(point: EntryPoint) -> Sequence[click.Command]:
 
 
 def is_of_an_extra(error: Exception) -> bool:
-    """Whether a dependency is missing, and no module of Hanse."""
+    """Return whether a dependency is missing, and no module of Hanse."""
     missing = error.name if isinstance(error, ModuleNotFoundError) else None
     return missing is not None and not missing.startswith("hanse")
 
 
 def needs_extra(what: str, *, extra: str) -> FailedPreconditionError:
-    """The error for what the client alone cannot do."""
+    """Return the error for what the client alone cannot do."""
     return FailedPreconditionError(
         f"{what} needs more than the client, which is all that is installed: "
         f"run `pip install 'hanse[{extra}]'`"
@@ -61,7 +61,7 @@ def needs_extra(what: str, *, extra: str) -> FailedPreconditionError:
 
 
 def not_installed(name: str, *, extra: str) -> click.Command:
-    """A command that takes any arguments, and says what to install to have it."""
+    """Return a command that takes any arguments, and says what to install to have it."""
 
     def callback(arguments: Sequence[str]) -> None:
         raise needs_extra(f"`{name}`", extra=extra)

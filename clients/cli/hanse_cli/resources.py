@@ -50,7 +50,7 @@ class NamedResource:
         return VIEWS.get((self.resource.group, self.resource.resource), self.resource.group)
 
     def reference(self, namespace: str) -> ObjectReference:
-        """The object in `namespace`; the namespace is left out where the resource has none."""
+        """Return the object in `namespace`; the namespace is left out where the resource has none."""
         return ObjectReference(
             group=self.group,
             version=self.resource.version,
@@ -81,7 +81,7 @@ class Resources:
                 return cls(found)
 
     def find(self, word: str) -> Resource:
-        """The resource that a user calls `word`. Raises NotFoundError with what is close to it."""
+        """Return the resource that a user calls `word`. Raises NotFoundError with what is close to it."""
         name, _, suffix = word.lower().partition(".")
         for resource in self._resources:
             if name in _names(resource) and suffix in {
@@ -97,7 +97,7 @@ class Resources:
         raise NotFoundError(f"the federation serves no resource {word}: {hint}")
 
     def of_manifest(self, manifest: dict[str, Any]) -> Resource:
-        """The resource of a manifest's apiVersion and kind. Raises NotFoundError."""
+        """Return the resource of a manifest's apiVersion and kind. Raises NotFoundError."""
         group, _, version = str(manifest["apiVersion"]).rpartition("/")
         for resource in self._resources:
             if (resource.group, resource.version, resource.kind) == (group, version, manifest["kind"]):
@@ -114,8 +114,9 @@ def _names(resource: Resource) -> set[str]:
 
 
 def targets(words: Sequence[str], resources: Resources) -> list[NamedResource]:
-    """What the arguments of get, delete or explain mean: `deploy`, `deploy web db`, `deploy/web cm/conf`,
-    `deploy,svc`. Raises NotFoundError and InvalidArgumentError."""
+    """Return what the arguments of get, delete or explain mean: `deploy`, `deploy web db`, `deploy/web
+    cm/conf`, `deploy,svc`. Raises NotFoundError and InvalidArgumentError.
+    """
     if not words or not words[0]:
         raise click.UsageError("say what: a resource such as deploy, or an object such as deploy/web")
     if any("/" in word for word in words):

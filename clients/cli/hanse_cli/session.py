@@ -36,7 +36,7 @@ class GlobalOptions:
     """Deadline of one call in seconds."""
 
     def client(self) -> HanseClient:
-        """A client of the federation. Raises ConfigError if none is configured."""
+        """Return a client of the federation. Raises ConfigError if none is configured."""
         return HanseClient(ClientConfig.find(self.config), timeout=self.timeout)
 
 
@@ -81,7 +81,7 @@ def run(session: GlobalOptions, work: Callable[[HanseClient], Awaitable[R]]) -> 
 
 
 def output_option(*more: str, default: str = "table") -> Callable[[Any], Any]:
-    """The option -o with table, json, yaml and `more`."""
+    """Return the option -o with table, json, yaml and `more`."""
     return click.option(
         "-o",
         "--output",

@@ -44,12 +44,12 @@ class HanseClient:
 
     @classmethod
     def from_config(cls, path: str | Path | None = None, *, timeout: float = DEFAULT_TIMEOUT) -> Self:
-        """A client configured by the file at `path`, or by the one that is found; see
+        """Return a client configured by the file at `path`, or by the one that is found; see
         `hanse_client.config`. Raises ConfigError."""
         return cls(ClientConfig.find(path), timeout=timeout)
 
     def channel(self, service: str) -> RpcChannel:
-        """The channel to a service. Raises ConfigError if its address is not configured, and what
+        """Return the channel to a service. Raises ConfigError if its address is not configured, and what
         `hanse_client.forwarding` raises for one in a host cluster."""
         if self._forwards and self._forwards.has_ended(service) and service in self._channels:
             self._closed.append(self._channels.pop(service))

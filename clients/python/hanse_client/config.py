@@ -63,7 +63,7 @@ class ClientConfig:
             ) from None
 
     def server_name(self, service: str) -> str:
-        """The name to expect in a service's certificate; empty for the host of its address."""
+        """Return the name to expect in a service's certificate; empty for the host of its address."""
         return self.server_names.get(
             service, server_name("apiserver" if service == "federation" else service)
         )

@@ -77,7 +77,7 @@ class Forwards:
         return f"127.0.0.1:{port}"
 
     def has_ended(self, service: str) -> bool:
-        """Whether the way to a service is closed: kubectl ends with the Pod to which it led."""
+        """Return whether the way to a service is closed: kubectl ends with the Pod to which it led."""
         process = self._processes.get(service)
         return process is not None and process.poll() is not None
 
@@ -87,8 +87,10 @@ class Forwards:
 
 
 def forward(stack: ExitStack, command: Sequence[str], port: int) -> int:
-    """The port of 127.0.0.1 that leads to `port` of what a command of `kubectl port-forward` names, until the
-    stack is closed. Raises UnavailableError with what kubectl says, FailedPreconditionError without it."""
+    """Return the port of 127.0.0.1 that leads to `port` of what a command of `kubectl port-forward` names,
+    until the stack is closed. Raises UnavailableError with what kubectl says, FailedPreconditionError
+    without it.
+    """
     return _forwarded(stack, command, port)[1]
 
 

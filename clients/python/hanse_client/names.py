@@ -37,7 +37,7 @@ def sync_state_parent(reference: ObjectReference) -> str:
 
 
 def quoted(text: str) -> str:
-    """The text as a filter has it, in quotes."""
+    """Return the text as a filter has it, in quotes."""
     escaped = text.replace("\\", "\\\\").replace('"', '\\"')
     return f'"{escaped}"'
 

@@ -156,13 +156,15 @@ def backup(
 
 def _target(file: Path | None, into: Path | None, name: str, keep: int | None) -> Path:
     """Return the new file. Raises ConfigError."""
-    if (file is None) == (into is None):
-        raise ConfigError("name one of them: a new FILE, or a directory with --into")
+    wrong = ConfigError("name one of them: a new FILE, or a directory with --into")
     if into is None:
-        assert file is not None
+        if file is None:
+            raise wrong
         if keep:
             raise ConfigError("--keep is for a directory: give --into too")
         return file.absolute()
+    if file is not None:
+        raise wrong
     if not re.fullmatch(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?", name):
         raise ConfigError(
             f"--name {name!r} cannot begin the name of a file: use lower case letters and digits"

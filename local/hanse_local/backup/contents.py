@@ -34,6 +34,7 @@ from hanse.errors import (
     ConfigError,
     DataLossError,
     FailedPreconditionError,
+    InternalError,
     PermissionDeniedError,
 )
 from hanse.process.settings import TlsFiles
@@ -383,7 +384,8 @@ class Backup:
             name, size = self._next()
             if name != MANIFEST or size > _MOST_MANIFEST:
                 raise self._wrong(f"it begins with {name}")
-            assert self._file is not None
+            if self._file is None:
+                raise InternalError("no part of the backup is open")
             self.manifest = BackupManifest.decode(self._file.read())
         except BaseException:
             self._reader.close()
@@ -403,7 +405,8 @@ class Backup:
             raise self._wrong(f"it has {name} of {size} bytes where {part.name} of {part.size} should be")
         digest = hashlib.sha256()
         with open(target or os.devnull, "wb", opener=_private if target else None) as file:
-            assert self._file is not None
+            if self._file is None:
+                raise InternalError("no part of the backup is open")
             while content := self._file.read(_PIECE):
                 digest.update(content)
                 file.write(content)

@@ -29,7 +29,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from hanse.errors import FailedPreconditionError
+from hanse.errors import ConfigError, FailedPreconditionError
 
 MODULE = Path(__file__).parent / "etcd_go"
 PROGRAMS: Mapping[str, str] = {
@@ -54,7 +54,8 @@ _TOO_OLD = re.compile(r"requires go >=|unknown directive|invalid go version")
 def version() -> str:
     """Return the version of etcd that is built, such as 3.5.35."""
     found = re.search(rf"^\s*{PROGRAMS['etcd']} v(\S+)", (MODULE / "go.mod").read_text(), re.MULTILINE)
-    assert found is not None
+    if found is None:
+        raise ConfigError(f"{MODULE / 'go.mod'} does not name the version of etcd")
     return found[1]
 
 

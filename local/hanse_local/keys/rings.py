@@ -119,7 +119,8 @@ def rotate(data: DataDir, ring: Ring, *, timeout: float, say: Callable[[str], No
             f"the {ring.name} are sealed by the KMS plugin at {ring.kms_socket}: rotate its key there; what "
             "is sealed with the old one is sealed again by itself"
         )
-    assert ring.key_file is not None
+    if ring.key_file is None:
+        raise FailedPreconditionError(f"the {ring.name} have no key file")
     deadline = time.monotonic() + timeout
     key = add_key(ring.key_file)
     say(f"{ring.name}: key {key.id} was added; waiting until all processes can open with it")

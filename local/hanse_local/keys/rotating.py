@@ -31,7 +31,7 @@ from typing import Any, Final
 
 from cryptography import x509
 
-from hanse.errors import ConfigError, DeadlineError, FailedPreconditionError
+from hanse.errors import ConfigError, DeadlineError, FailedPreconditionError, InternalError
 from hanse.process.settings import RELOAD_SECONDS
 from hanse.security.pki import CertificateAuthority, KeyPair, issued_by
 from hanse.security.rotation import Stage, begin, finish, stage_of, successor, switch
@@ -94,7 +94,8 @@ class _Rotation:
         elif overlap is not None:
             found = replace(found, end=time.time() + overlap.total_seconds())
             found.save(self._data)
-        assert found.end is not None
+        if found.end is None:
+            raise InternalError("the overlap has no end")
         renew(self._data)  # the kubeconfig, which must trust the new one by now
         time.sleep(max(0.0, min(found.end - time.time(), self._settle)))
         if time.time() < found.end:

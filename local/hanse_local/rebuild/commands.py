@@ -123,7 +123,8 @@ def _show(plan: Sequence[Rebuilt], reading: Reading, console: Console) -> None:
 
 def _reviewed(path: Path | None) -> list[dict[str, Any]]:
     """Return the manifests of a plan. Raises ConfigError."""
-    assert path is not None
+    if path is None:
+        raise ConfigError("name the file of the plan")
     try:
         documents = [each for each in yaml_documents(path.read_bytes(), what=str(path)) if each is not None]
     except (OSError, InvalidArgumentError) as error:

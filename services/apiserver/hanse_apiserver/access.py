@@ -78,7 +78,7 @@ class TokenFileAuthenticator:
     """Knows the bearer tokens of a token file, which is read again when it changes."""
 
     def __init__(self, path: Path) -> None:
-        """Raises ConfigError if the file cannot be read."""
+        """Raise ConfigError if the file cannot be read."""
         self.tokens = TokenFile(path)
 
     async def authenticate(self, credentials: Credentials) -> User | None:

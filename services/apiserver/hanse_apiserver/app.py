@@ -251,7 +251,7 @@ class RestTls:
     """
 
     def __init__(self, files: TlsFiles) -> None:
-        """Raises ConfigError for files that cannot be used."""
+        """Raise ConfigError for files that cannot be used."""
         self.files = files
         self.context = self._current = self._made()
         """What the server listens with."""

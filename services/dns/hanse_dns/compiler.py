@@ -77,7 +77,7 @@ def compile_service(
     clusters: Sequence[ClusterView],
     presences: Mapping[str, Presence],
 ) -> tuple[CompiledRecord, ...]:
-    """The record sets of a Service, sorted by name.
+    """Return the record sets of a Service, sorted by name.
 
     `clusters` are all of the federation: every zone and region of theirs gets a name, whether or not the
     Service runs there. `presences` is by cluster name; clusters that lack the Service are not in it. Places
@@ -101,7 +101,7 @@ def compile_service(
 def serving_clusters(
     clusters: Iterable[ClusterView], presences: Mapping[str, Presence]
 ) -> tuple[list[ClusterView], str]:
-    """The clusters whose addresses count, and what to add to the reason if they are not fresh."""
+    """Return the clusters whose addresses count, and what to add to the reason if they are not fresh."""
     healthy = [c for c in clusters if c.name in presences and presences[c.name].healthy]
     reachable = [c for c in healthy if c.reachable]
     if healthy and not reachable:
@@ -110,7 +110,7 @@ def serving_clusters(
 
 
 def places(clusters: Iterable[ClusterView]) -> list[Place]:
-    """The globe, every region and every zone of a region."""
+    """Return the globe, every region and every zone of a region."""
     found = {Place()}
     for cluster in clusters:
         if cluster.region:
@@ -120,7 +120,7 @@ def places(clusters: Iterable[ClusterView]) -> list[Place]:
 
 
 def nearest(place: Place, serving: Sequence[ClusterView]) -> tuple[Scope, list[ClusterView], str]:
-    """The nearest scope of `place` in which somebody serves, who that is, and why."""
+    """Return the nearest scope of `place` in which somebody serves, who that is, and why."""
     region = [c for c in serving if c.region == place.region]
     lacking = []
     if place.zone:

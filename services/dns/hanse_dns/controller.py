@@ -35,7 +35,7 @@ _log = get_logger(__name__)
 
 
 def service_of(key: str) -> Service:
-    """The Service that a key of an object or of a sync state is of."""
+    """Return the Service that a key of an object or of a sync state is of."""
     _, _, namespace, name = parts_of(path_of(key))
     return namespace, name
 
@@ -58,28 +58,28 @@ class Compilation:
         self._wake = asyncio.Event()
 
     def touch(self, services: Iterable[Service]) -> None:
-        """Marks Services to be compiled again."""
+        """Mark Services to be compiled again."""
         self._touched.update(services)
         if self._touched:
             self._wake.set()
 
     def touch_all(self) -> None:
-        """Marks every Service."""
+        """Mark every Service."""
         self.touch(service_of(key) for key, _ in self._services.items())
 
     async def take(self) -> set[Service]:
-        """Waits until something is marked, and takes all the marks."""
+        """Wait until something is marked, and takes all the marks."""
         await self._wake.wait()
         self._wake.clear()
         touched, self._touched = self._touched, set()
         return touched
 
     def blind(self) -> bool:
-        """Whether a cluster is stored that never could be read: it may be one that some name is of."""
+        """Return whether a cluster is stored that never could be read: it may be one that some name is of."""
         return bool(self._clusters.unknown())
 
     def compile(self, service: Service) -> tuple[CompiledRecord, ...] | None:
-        """The record sets that a Service should have now; none if it is not to have names.
+        """Return the record sets that a Service should have now; none if it is not to have names.
 
         None if that cannot be known, because something that is stored of it never could be read, or the
         compiler fails on it: then its names stay as they are.
@@ -114,7 +114,7 @@ class Compilation:
         )
 
     def traceparent(self, service: Service) -> str:
-        """The trace that the last change of a Service belongs to."""
+        """Return the trace that the last change of a Service belongs to."""
         intent = self._intent(service)
         return intent.traceparent if intent else ""
 

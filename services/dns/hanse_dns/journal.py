@@ -40,7 +40,7 @@ Compiled = Mapping[tuple[str, str], tuple[CompiledRecord, ...]]
 def message(
     *, zone: str, service: tuple[str, str], record: CompiledRecord, ttl: int, traceparent: str
 ) -> record_set_pb2.RecordSet:
-    """A compiled record as it is stored, without its time."""
+    """Return a compiled record as it is stored, without its time."""
     found = record_set_pb2.RecordSet(
         name=f"zones/{zone}/recordSets/{record.fqdn.rstrip('.')}",
         fqdn=record.fqdn,
@@ -61,7 +61,7 @@ def message(
 
 
 def stored_record(kv: KeyValue) -> record_set_pb2.RecordSet:
-    """A stored record set. Raises ValueError for what is none, or is of another name than its key."""
+    """Return a stored record set. Raises ValueError for what is none, or is of another name than its key."""
     found = decode(record_set_pb2.RecordSet, kv.value)
     if keys.last_segment(kv.key) != found.fqdn.rstrip("."):
         raise ValueError(f"the stored record set is of {found.fqdn!r}")
@@ -69,7 +69,7 @@ def stored_record(kv: KeyValue) -> record_set_pb2.RecordSet:
 
 
 def same(left: record_set_pb2.RecordSet, right: record_set_pb2.RecordSet) -> bool:
-    """Whether two record sets say the same, whenever and by whichever trace they were written."""
+    """Return whether two record sets say the same, whenever and by whichever trace they were written."""
     return (left.fqdn, left.ttl, left.scope, left.reason, left.endpoints) == (
         right.fqdn,
         right.ttl,
@@ -80,7 +80,7 @@ def same(left: record_set_pb2.RecordSet, right: record_set_pb2.RecordSet) -> boo
 
 
 def _fits(ops: Sequence[Op]) -> bool:
-    """Whether operations fit into one transaction."""
+    """Return whether operations fit into one transaction."""
     size = sum(len(op.value) for op in ops if isinstance(op, Put))
     return len(ops) <= MAX_OPS and size <= MAX_BYTES
 
@@ -114,7 +114,7 @@ class Journal:
         return set(self._records)
 
     async def load(self) -> None:
-        """Reads everything that is stored. Raises UnavailableError."""
+        """Read everything that is stored. Raises UnavailableError."""
         self._records.clear()
         stored = await self._store.range(f"{keys.RECORDS}/{self._zone}/")
         for item in stored.items:
@@ -133,7 +133,9 @@ class Journal:
             self._records.setdefault(service, {})[found.fqdn] = found
 
     def _read_zone(self, item: KeyValue) -> record_set_pb2.Zone:
-        """The stored zone; for one that cannot be read one with a higher serial than it can have had."""
+        """Return the stored zone; for one that cannot be read one with a higher serial than it can have
+        had.
+        """
         try:
             return decode(record_set_pb2.Zone, item.value)
         except ValueError as error:
@@ -148,7 +150,7 @@ class Journal:
         traceparents: Mapping[tuple[str, str], str],
         keep: bool = False,
     ) -> int:
-        """Makes the record sets of the Services in `wanted` what it says; returns how many it changed.
+        """Make the record sets of the Services in `wanted` what it says; returns how many it changed.
 
         With `keep` no name is deleted of a Service that is to have names: it is not known where it may be.
 
@@ -187,7 +189,7 @@ class Journal:
     def _changes(
         self, service: tuple[str, str], wanted: Iterable[record_set_pb2.RecordSet], *, keep: bool
     ) -> list[Op]:
-        """The operations for one Service; the journal is taken to have them done."""
+        """Return the operations for one Service; the journal is taken to have them done."""
         stored = self._records.get(service, {})
         now = Timestamp()
         now.FromNanoseconds(time.time_ns())
@@ -200,6 +202,8 @@ class Journal:
                 after[record.fqdn] = before
                 continue
             record.update_time.CopyFrom(now)
+            if before is None or before.HasField("create_time"):
+                record.create_time.CopyFrom(now if before is None else before.create_time)
             after[record.fqdn] = record
             ops.append(Put(self._key(record.fqdn), record.SerializeToString()))
         if keep:

@@ -51,7 +51,7 @@ class Naming:
     suffix: str
 
     def __post_init__(self) -> None:
-        """Raises ConfigError unless both parts can stand in a DNS name."""
+        """Raise ConfigError unless both parts can stand in a DNS name."""
         check_names(self.federation, self.suffix)
 
     @property
@@ -60,7 +60,7 @@ class Naming:
         return f"{self.suffix}."
 
     def fqdn(self, namespace: str, service: str, place: Place) -> str:
-        """The name of a Service at `place`, with the dot at its end.
+        """Return the name of a Service at `place`, with the dot at its end.
 
         Raises InvalidArgumentError if a part is no DNS label or the whole is longer than 253 characters.
         """
@@ -80,7 +80,7 @@ class Naming:
 
 
 def check_label(what: str, label: str) -> None:
-    """Raises InvalidArgumentError, naming `what`, unless `label` is a DNS label."""
+    """Raise InvalidArgumentError, naming `what`, unless `label` is a DNS label."""
     if not LABEL.fullmatch(label):
         raise InvalidArgumentError(
             f"{what} {label!r} is not a DNS label: use lower case letters, digits and '-', at most 63"

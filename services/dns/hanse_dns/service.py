@@ -42,14 +42,14 @@ class DnsServicer(dns_service_pb2_grpc.DnsServiceServicer):
         self._zone_name = f"zones/{answering.zone_name}"
 
     async def GetZone(self, request: dns_service_pb2.GetZoneRequest, context: Any) -> record_set_pb2.Zone:
-        """The zone, if it is named. Raises NotFoundError."""
+        """Return the zone, if it is named. Raises NotFoundError."""
         self._check_zone(request.name)
         return self._zone()
 
     async def ListZones(
         self, request: dns_service_pb2.ListZonesRequest, context: Any
     ) -> dns_service_pb2.ListZonesResponse:
-        """All one of them."""
+        """Return the zones, of which there is one."""
         page = slice_page(
             [(self._zone_name, self._zone())],
             revision=self._answering.records.revision,
@@ -61,7 +61,7 @@ class DnsServicer(dns_service_pb2_grpc.DnsServiceServicer):
     async def GetRecordSet(
         self, request: dns_service_pb2.GetRecordSetRequest, context: Any
     ) -> record_set_pb2.RecordSet:
-        """One record set. Raises NotFoundError."""
+        """Return one record set. Raises NotFoundError."""
         parent, separator, fqdn = request.name.partition("/recordSets/")
         if not separator or not fqdn:
             raise InvalidArgumentError(
@@ -79,7 +79,7 @@ class DnsServicer(dns_service_pb2_grpc.DnsServiceServicer):
     async def ListRecordSets(
         self, request: dns_service_pb2.ListRecordSetsRequest, context: Any
     ) -> dns_service_pb2.ListRecordSetsResponse:
-        """A page of record sets, of those that the filter chooses."""
+        """Return a page of record sets, of those that the filter chooses."""
         self._check_zone(request.parent, field="parent")
         chosen_by = ListFilter.parse(request.filter, record_set_pb2.RecordSet.DESCRIPTOR)
         chosen = [(key, record) for key, record in self._answering.record_sets() if chosen_by.matches(record)]
@@ -97,7 +97,7 @@ class DnsServicer(dns_service_pb2_grpc.DnsServiceServicer):
     async def WatchRecordSets(
         self, request: dns_service_pb2.WatchRecordSetsRequest, context: Any
     ) -> AsyncIterator[dns_service_pb2.WatchRecordSetsResponse]:
-        """The record sets as they are, then every change."""
+        """Yield the record sets as they are, then every change."""
 
         def selected(_: str, value: Stored) -> bool:
             return isinstance(value, record_set_pb2.RecordSet)
@@ -116,7 +116,7 @@ class DnsServicer(dns_service_pb2_grpc.DnsServiceServicer):
     async def Resolve(
         self, request: dns_service_pb2.ResolveRequest, context: Any
     ) -> dns_service_pb2.ResolveResponse:
-        """The name server's own answer. Raises InvalidArgumentError for what is no name or no type."""
+        """Return the name server's own answer. Raises InvalidArgumentError for what is no name or no type."""
         origin = dns.name.from_text(f"{self._answering.zone_name}.")
         try:
             name = dns.name.from_text(request.fqdn, origin=None if request.fqdn.endswith(".") else origin)

@@ -36,7 +36,7 @@ class ServiceIntent:
 
 
 def cluster_view(kv: KeyValue) -> ClusterView:
-    """A cluster as `registry` stores it. Raises ValueError."""
+    """Return a cluster as `registry` stores it. Raises ValueError."""
     message = decode_cluster(kv)
     return ClusterView(
         name=keys.last_segment(kv.key),
@@ -47,7 +47,7 @@ def cluster_view(kv: KeyValue) -> ClusterView:
 
 
 def service_intent(kv: KeyValue) -> ServiceIntent:
-    """A Service as `apiserver` stores it. One that is being deleted loses its names first."""
+    """Return a Service as `apiserver` stores it. One that is being deleted loses its names first."""
     stored, why = unreadable.decode(keys.ObjectKey.parse(kv.key), kv.value)
     if why:
         raise ValueError(why)
@@ -60,7 +60,7 @@ def service_intent(kv: KeyValue) -> ServiceIntent:
 
 
 def presence(kv: KeyValue) -> Presence | None:
-    """A Service in one cluster as `syncer` stores it; None if there is nothing of ours.
+    """Return a Service in one cluster as `syncer` stores it; None if there is nothing of ours.
 
     What no DNS message can carry is no address, whatever the member says. Raises ValueError.
     """

@@ -16,7 +16,7 @@ from hanse.security.keyring import create_key_file
 from hanse.security.rings import CREDENTIALS
 from hanse.service.shell import ServiceShell, run_service
 from hanse_registry.controller import Registrar
-from hanse_registry.intent import Intent
+from hanse_registry.intent import ClusterIntents
 from hanse_registry.member.probe import MemberApi
 from hanse_registry.metrics import RegistryMetrics
 from hanse_registry.service import POLICY, RegistryServicer
@@ -25,7 +25,7 @@ from hanse_registry.settings import RegistrySettings
 
 @contextlib.asynccontextmanager
 async def connect(access: ClusterAccess) -> AsyncIterator[MemberApi]:
-    """A connection to a member."""
+    """Provide a connection to a member."""
     async with KubeClient(access) as client:
         yield client
 
@@ -40,7 +40,7 @@ async def serve(shell: ServiceShell[RegistrySettings]) -> None:
     ring = shell.key_ring(CREDENTIALS)
     sealer = Sealer(ring.ring)
     store = await shell.connect_store()
-    intents = Intent(await shell.apiserver(wait_for_ready=True))
+    intents = ClusterIntents(await shell.apiserver(wait_for_ready=True))
     registrar = Registrar(
         store=store,
         settings=settings,

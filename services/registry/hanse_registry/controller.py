@@ -1,9 +1,10 @@
-"""Gives every cluster a keeper while this registry leads.
+"""A controller for every cluster, while this registry leads.
 
-Owns `Registrar`: it follows the Cluster objects and the credentials, starts a keeper for each cluster, tells
-it what changed, and stops it when the object is gone. A CustomResourceDefinition that reached a cluster has
-its catalogue read again at once, because the objects of the new kind wait for it. Views of clusters that have
-no object any more are removed, once the objects were read. `hanse_registry.keeper` is next.
+Owns `Registrar`: it follows the Cluster objects and the credentials, starts a controller for each cluster,
+tells it what changed, and stops it when the object is gone. A CustomResourceDefinition that reached a cluster
+has its catalogue read again at once, because the objects of the new kind wait for it. Views of clusters that
+have no object any more are removed, once the objects were read. `hanse_registry.membership_controller` is
+next.
 """
 
 from __future__ import annotations
@@ -27,21 +28,21 @@ from hanse.store import Collection, Compare, Delete, Follower, KeyValue, Store, 
 from hanse.store.decoding import decode, leased
 from hanse.store.election import Leadership
 from hanse_registry import intent
-from hanse_registry.intent import Intent
-from hanse_registry.keeper import Connect, Keeper
+from hanse_registry.intent import ClusterIntents
 from hanse_registry.member.credentials import end_of, fingerprint, to_access
+from hanse_registry.membership_controller import Connect, MembershipController
 from hanse_registry.resealing import Resealer
 from hanse_registry.settings import RegistrySettings
 
 ELECTION = "registry"
 REHIRE_SECONDS = 5.0
-"""After so long a cluster whose keeper failed gets another."""
+"""After so long a cluster whose controller failed gets another."""
 _log = get_logger(__name__)
 _CUSTOM_KINDS = f"{keys.SYNCSTATES}/apiextensions.k8s.io/customresourcedefinitions/"
 
 
 def stored_cluster(kv: KeyValue) -> cluster_pb2.Cluster:
-    """A compiled cluster; its etag is the revision that wrote it. Raises ValueError."""
+    """Return a compiled cluster; its etag is the revision that wrote it. Raises ValueError."""
     cluster = decode_cluster(kv)
     cluster.etag = str(kv.mod_revision)
     return cluster
@@ -56,7 +57,7 @@ class Registrar:
         store: Store,
         settings: RegistrySettings,
         sealer: Sealer,
-        intents: Intent,
+        intents: ClusterIntents,
         connect: Connect,
         identity: str,
     ) -> None:
@@ -85,7 +86,7 @@ class Registrar:
         )
         self.credential_ends: dict[str, float] = {}
         """When the credentials end that do, by cluster, in seconds since the epoch."""
-        self._keepers: dict[str, Keeper] = {}
+        self._controllers: dict[str, MembershipController] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._leadership: Leadership | None = None
         self._group: asyncio.TaskGroup | None = None
@@ -118,16 +119,16 @@ class Registrar:
 
     def look(self, cluster: str) -> None:
         """Has a cluster probed now. Raises NotFoundError if this registry does not attend to it."""
-        keeper = self._keepers.get(cluster)
-        if keeper is None:
+        controller = self._controllers.get(cluster)
+        if controller is None:
             raise NotFoundError(
                 f"cluster {cluster} is not attended to here; try again in a moment",
                 metadata={"name": f"clusters/{cluster}"},
             )
-        keeper.look()
+        controller.look()
 
     def access(self, cluster: str) -> tuple[ClusterAccess | None, str]:
-        """The credential of a cluster and its fingerprint; (None, "") if there is none."""
+        """Return the credential of a cluster and its fingerprint; (None, "") if there is none."""
         sealed = self.credentials.get(keys.credential(cluster))
         if sealed is None:
             return None, ""
@@ -135,7 +136,7 @@ class Registrar:
         return to_access(message), fingerprint(sealed)
 
     def keys_in_use(self) -> Counter[KeyName]:
-        """How many credentials are sealed with which key."""
+        """Return how many credentials are sealed with which key."""
         names = (sealed_with(sealed) for _, sealed in self.credentials.items())
         return Counter(name for name in names if name is not None)
 
@@ -147,7 +148,7 @@ class Registrar:
                 self._leadership, self._group = leadership, group
                 for key, stored in list(self.objects.items()):
                     with self._boundary.around(key):
-                        self._attend(keys.last_segment(key), stored)
+                        self._follow_cluster(keys.last_segment(key), stored)
                 await self._reseal(leadership)
             finally:
                 self._step_down()
@@ -155,7 +156,7 @@ class Registrar:
     def _step_down(self) -> None:
         """Start nothing any more in this leadership; the group ends what runs."""
         self._leadership = self._group = None
-        self._tasks, self._keepers = {}, {}
+        self._tasks, self._controllers = {}, {}
 
     async def _reseal(self, leadership: Leadership) -> None:
         """Seal credentials again; after an error again."""
@@ -167,7 +168,7 @@ class Registrar:
                 await asyncio.sleep(REHIRE_SECONDS)
 
     async def _forget_strangers(self, leadership: Leadership) -> None:
-        """Removes what is stored of clusters whose object is gone."""
+        """Remove what is stored of clusters whose object is gone."""
         await self.follower.current()
         for key in [key for key, _ in self.clusters.items()]:
             name = keys.last_segment(key)
@@ -176,12 +177,12 @@ class Registrar:
                 await self._forget(leadership, name, credential=self.credential_revision(name))
 
     def credential_revision(self, name: str) -> int:
-        """The revision that wrote the credential of a cluster; 0 if there is none."""
+        """Return the revision that wrote the credential of a cluster; 0 if there is none."""
         found = self.credentials.versioned(keys.credential(name))
         return found.mod_revision if found is not None else 0
 
     async def _forget(self, leadership: Leadership, name: str, *, credential: int) -> None:
-        """Removes what is stored of a cluster whose object is gone.
+        """Remove what is stored of a cluster whose object is gone.
 
         A credential of another revision than `credential` stays: it came with a cluster that joins now.
         """
@@ -191,21 +192,23 @@ class Registrar:
         await self._store.txn([*alone, Compare.mod(secret, credential)], [Delete(secret)])
         _log.info("cluster forgotten, its object is gone", cluster=name)
 
-    def _attend(self, name: str, stored: Object) -> None:
-        """Tells the keeper of a cluster its object, and hires one if there is none."""
-        keeper = self._keepers.get(name)
-        if keeper is not None:
-            keeper.tell(stored)
+    def _follow_cluster(self, name: str, stored: Object) -> None:
+        """Tells the controller of a cluster its object, and starts one if there is none."""
+        controller = self._controllers.get(name)
+        if controller is not None:
+            controller.tell(stored)
         elif self._leadership is not None and self._group is not None:
             if name in self._tasks:
                 self._tasks[
                     name
                 ].cancel()  # it waits after an error, and what the error came from has changed
-            keeper = self._hire(name, stored, self._leadership)
-            self._tasks[name] = self._group.create_task(self._keep(name, keeper), name=f"keeper-{name}")
+            controller = self._start(name, stored, self._leadership)
+            self._tasks[name] = self._group.create_task(
+                self._supervise(name, controller), name=f"controller-{name}"
+            )
 
-    def _hire(self, name: str, stored: Object, leadership: Leadership) -> Keeper:
-        keeper = self._keepers[name] = Keeper(
+    def _start(self, name: str, stored: Object, leadership: Leadership) -> MembershipController:
+        controller = self._controllers[name] = MembershipController(
             name,
             store=self._store,
             settings=self._settings,
@@ -215,62 +218,64 @@ class Registrar:
             previous=without_etag(self.clusters.get(keys.cluster(name))),
         )
         self._give(name)
-        keeper.tell_orphans(self.orphans.get(keys.orphans(name)))
-        keeper.tell(stored)
-        keeper.report(self.reports.get(keys.member_report(name)))
-        return keeper
+        controller.tell_orphans(self.orphans.get(keys.orphans(name)))
+        controller.tell(stored)
+        controller.report(self.reports.get(keys.member_report(name)))
+        return controller
 
-    async def _keep(self, name: str, keeper: Keeper) -> None:
-        """Run the keeper of a cluster until the cluster has left.
+    async def _supervise(self, name: str, controller: MembershipController) -> None:
+        """Run the controller of a cluster until the cluster has left.
 
         That leadership or the store is lost ends this leadership, and the next one begins with all. Any other
-        error, such as a value that the store refuses, is of this cluster alone, and so is the new keeper.
+        error, such as a value that the store refuses, is of this cluster alone, and so is the new controller.
         """
         task = asyncio.current_task()
         while True:
             try:
-                await keeper.run()
+                await controller.run()
             except (ConflictError, UnavailableError):
                 self._step_down()
                 raise
             except Exception as error:  # noqa: BLE001 - of this cluster; all others go on
-                _log.error("keeper failed, another is hired", cluster=name, exc_info=error)
+                _log.error(
+                    "the controller of a cluster failed, another one starts", cluster=name, exc_info=error
+                )
                 if self._tasks.get(name) is not task:
                     return  # the cluster is no longer this task's
             else:
                 break
-            self._keepers.pop(name, None)
+            self._controllers.pop(name, None)
             await asyncio.sleep(REHIRE_SECONDS)
             stored, leadership = self.objects.get(intent.object_key(name)), self._leadership
             if stored is None or leadership is None:
                 break
-            keeper = self._hire(name, stored, leadership)
+            controller = self._start(name, stored, leadership)
         if self._tasks.get(name) is task:
             del self._tasks[name]
-            self._keepers.pop(name, None)
+            self._controllers.pop(name, None)
 
     def _give(self, name: str) -> None:
-        keeper = self._keepers.get(name)
-        if keeper is None:
+        controller = self._controllers.get(name)
+        if controller is None:
             return
         try:
-            keeper.give(*self.access(name))
-        except UnavailableError as error:  # not known now: what the keeper has goes on
+            controller.give(*self.access(name))
+        except UnavailableError as error:  # not known now: what the controller has goes on
             _log.warning("a credential cannot be opened now", cluster=name, error=error.message)
-            keeper.give(None, "", why=error.message)
+            controller.give(None, "", why=error.message)
         except Exception as error:  # noqa: BLE001 - of this cluster; its condition says that it has none
             self._boundary.failed(f"credential of {name}", error)
-            keeper.give(None, "unreadable")
+            controller.give(None, "unreadable")
 
     def _object_changed(self, key: str, old: Object | None, new: Object | None, revision: int) -> None:
         if self._leadership is None:
             return
         name = keys.last_segment(key)
         if new is not None:
-            self._attend(name, new)
+            self._follow_cluster(name, new)
             return
         task = self._tasks.pop(name, None)
-        self._keepers.pop(name, None)
+        self._controllers.pop(name, None)
         if task is not None and self._group is not None:
             task.cancel()
             forgetting = self._forget_removed(
@@ -289,7 +294,7 @@ class Registrar:
             _log.error("cluster not forgotten", cluster=name, exc_info=error)
 
     def _ring_changed(self) -> None:
-        """What could not be opened is tried again."""
+        """Try again what could not be opened."""
         for key in list(self.unreadable_credentials):
             self._credential_changed(key, None, None, 0)
 
@@ -318,15 +323,17 @@ class Registrar:
         new: orphan_pb2.OrphanReport | None,
         revision: int,
     ) -> None:
-        keeper = self._keepers.get(keys.last_segment(key))
-        if keeper is not None:
-            keeper.tell_orphans(new)
+        controller = self._controllers.get(keys.last_segment(key))
+        if controller is not None:
+            controller.tell_orphans(new)
 
     def _custom_kind_changed(self, key: str, old: bytes | None, new: bytes | None, revision: int) -> None:
-        """A kind of the federation came to a cluster, or left it: what the cluster serves has changed."""
-        keeper = self._keepers.get(keys.last_segment(key))
-        if keeper is not None:
-            keeper.look()
+        """Take note that a kind of the federation came to a cluster, or left it: what the cluster serves
+        has changed.
+        """
+        controller = self._controllers.get(keys.last_segment(key))
+        if controller is not None:
+            controller.look()
 
     def _report_changed(
         self,
@@ -335,13 +342,13 @@ class Registrar:
         new: condition_pb2.Condition | None,
         revision: int,
     ) -> None:
-        keeper = self._keepers.get(keys.last_segment(key))
-        if keeper is not None:
-            keeper.report(new)
+        controller = self._controllers.get(keys.last_segment(key))
+        if controller is not None:
+            controller.report(new)
 
 
 def without_etag(cluster: cluster_pb2.Cluster | None) -> cluster_pb2.Cluster | None:
-    """A cluster as it is stored."""
+    """Return a cluster as it is stored."""
     if cluster is None:
         return None
     stored = cluster_pb2.Cluster()

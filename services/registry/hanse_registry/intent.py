@@ -24,7 +24,7 @@ PREFIX = keys.resource_prefix(group=GROUP, resource=RESOURCE)
 
 
 def decode(kv: KeyValue) -> Object:
-    """A stored Cluster object. Raises ValueError for what is none."""
+    """Return a stored Cluster object. Raises ValueError for what is none."""
     found, why = unreadable.decode(keys.ObjectKey.parse(kv.key), kv.value)
     if why:
         raise ValueError(why)
@@ -32,18 +32,18 @@ def decode(kv: KeyValue) -> Object:
 
 
 def object_key(cluster: str) -> str:
-    """The key of a Cluster object."""
+    """Return the key of a Cluster object."""
     return keys.ObjectKey(GROUP, RESOURCE, "", cluster).key()
 
 
-class Intent:
+class ClusterIntents:
     """Creates, changes and deletes Cluster objects."""
 
     def __init__(self, stub: FederationServiceStub) -> None:
         self._stub = stub
 
     async def create(self, cluster: str, *, spec: dict[str, Any], labels: dict[str, str]) -> None:
-        """Creates a Cluster. Raises AlreadyExistsError."""
+        """Create a Cluster. Raises AlreadyExistsError."""
         manifest = {
             "apiVersion": API_VERSION,
             "kind": "Cluster",
@@ -56,7 +56,7 @@ class Intent:
         await self._stub.CreateObject(request)
 
     async def patch(self, cluster: str, change: dict[str, Any]) -> tuple[Object, int]:
-        """Changes a Cluster by a JSON merge patch; returns it with the revision at which it is so.
+        """Change a Cluster by a JSON merge patch; returns it with the revision at which it is so.
 
         Raises NotFoundError, ConflictError.
         """
@@ -74,7 +74,7 @@ class Intent:
         await self._stub.DeleteObject(federation_service_pb2.DeleteObjectRequest(name=name_of(cluster)))
 
     async def finish(self, cluster: str) -> None:
-        """Takes the finalizer off, so that the Cluster goes. Harmless if it is gone already."""
+        """Take the finalizer off, so that the Cluster goes. Harmless if it is gone already."""
         try:
             found: federation_pb2.Object = await self._stub.GetObject(
                 federation_service_pb2.GetObjectRequest(name=name_of(cluster))
@@ -102,5 +102,5 @@ class Intent:
 
 
 def name_of(cluster: str) -> str:
-    """The resource name of a Cluster object in FederationService."""
+    """Return the resource name of a Cluster object in FederationService."""
     return f"objects/{GROUP}/{RESOURCE}/_/{cluster}"

@@ -51,7 +51,7 @@ def compile_cluster(
     orphans: orphan_pb2.OrphanReport | None = None,
     now: datetime,
 ) -> cluster_pb2.Cluster:
-    """The cluster as it is now.
+    """Return the cluster as it is now.
 
     `stored` is the Cluster object. `previous` is what was stored before: times of transitions and, while no
     inventory could be taken, what is known of the cluster are kept from it. `held_by` is what a cluster that
@@ -71,11 +71,22 @@ def compile_cluster(
     told = orphans_condition(stored["metadata"]["name"], orphans, previous)
     if told is not None:
         cluster.conditions.append(since(told, previous, now))
-    return carry(previous, cluster)
+    return with_update_time(carry(previous, cluster), previous, now)
+
+
+def with_update_time(
+    cluster: cluster_pb2.Cluster, previous: cluster_pb2.Cluster | None, now: datetime
+) -> cluster_pb2.Cluster:
+    """Return the cluster with the time of its last change: now, unless it is as it was."""
+    if previous is not None and previous.HasField("update_time"):
+        cluster.update_time.CopyFrom(previous.update_time)
+    if cluster != previous:
+        cluster.update_time.FromDatetime(now)
+    return cluster
 
 
 def intended(stored: Object) -> cluster_pb2.Cluster:
-    """What the user's object says of the cluster, and nothing else."""
+    """Return what the user's object says of the cluster, and nothing else."""
     metadata, spec = stored["metadata"], mapping(stored, "spec")
     cluster = cluster_pb2.Cluster(
         name=f"clusters/{metadata['name']}",
@@ -95,7 +106,7 @@ def intended(stored: Object) -> cluster_pb2.Cluster:
 
 
 def says(cluster: cluster_pb2.Cluster, stored: Object) -> bool:
-    """Whether a compiled cluster has all that the user's object says of it.
+    """Return whether a compiled cluster has all that the user's object says of it.
 
     Of a region or zones that the user does not give it may have any: they are those of the nodes.
     """
@@ -108,7 +119,7 @@ def says(cluster: cluster_pb2.Cluster, stored: Object) -> bool:
 def add_inventory(
     cluster: cluster_pb2.Cluster, inventory: Inventory | None, previous: cluster_pb2.Cluster | None
 ) -> None:
-    """Fills in what the cluster has, or what it had when it was looked at last."""
+    """Fill in what the cluster has, or what it had when it was looked at last."""
     if inventory is not None:
         cluster.region = cluster.region or inventory.topology.region
         cluster.zones[:] = cluster.zones or inventory.topology.zones
@@ -128,7 +139,7 @@ def add_inventory(
 def condition_of_health(
     health: ClusterHealth, previous: cluster_pb2.Cluster | None, now: datetime
 ) -> condition_pb2.Condition:
-    """The condition "Ready"; the time of its last transition stays until its status changes."""
+    """Return the condition "Ready"; the time of its last transition stays until its status changes."""
     condition = condition_pb2.Condition(
         type="Ready",
         status=condition_pb2.TRUE if health.standing is Standing.READY else condition_pb2.UNKNOWN,
@@ -141,7 +152,7 @@ def condition_of_health(
 def orphans_condition(
     name: str, report: orphan_pb2.OrphanReport | None, previous: cluster_pb2.Cluster | None
 ) -> condition_pb2.Condition | None:
-    """The condition "Orphans"; None for a cluster that never had one."""
+    """Return the condition "Orphans"; None for a cluster that never had one."""
     condition = condition_pb2.Condition(type="Orphans")
     if report is None or not report.total:
         known = previous.conditions if previous is not None else ()
@@ -166,7 +177,7 @@ def orphans_condition(
 def since(
     condition: condition_pb2.Condition, previous: cluster_pb2.Cluster | None, now: datetime
 ) -> condition_pb2.Condition:
-    """The condition with the time since which its status is what it is."""
+    """Return the condition with the time since which its status is what it is."""
     for before in previous.conditions if previous is not None else ():
         if before.type == condition.type and before.status == condition.status:
             condition.last_transition_time.CopyFrom(before.last_transition_time)
@@ -176,7 +187,7 @@ def since(
 
 
 def standing_of(cluster: cluster_pb2.Cluster | None) -> ClusterHealth:
-    """The health that a stored cluster stands for, to go on from after a restart."""
+    """Return the health that a stored cluster stands for, to go on from after a restart."""
     condition = ready_condition(cluster) if cluster is not None else None
     if cluster is None or condition is None:
         return ClusterHealth()
@@ -186,7 +197,7 @@ def standing_of(cluster: cluster_pb2.Cluster | None) -> ClusterHealth:
 
 
 def taint(entry: dict[str, Any]) -> cluster_pb2.Taint:
-    """A taint of a Cluster object."""
+    """Return a taint of a Cluster object."""
     found = cluster_pb2.Taint(
         key=text(entry.get("key")),
         value=text(entry.get("value")),
@@ -197,7 +208,7 @@ def taint(entry: dict[str, Any]) -> cluster_pb2.Taint:
 
 
 def set_time(timestamp: Timestamp, value: Any) -> None:
-    """Sets a timestamp from a Kubernetes time, if there is one that can be read."""
+    """Set a timestamp from a Kubernetes time, if there is one that can be read."""
     moment = parse_time(value)
     if moment is not None:
         with contextlib.suppress(ValueError, OverflowError):

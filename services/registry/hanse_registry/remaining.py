@@ -3,7 +3,7 @@
 Owns the question that an unjoin, and a join under a name that was taken before, wait for, and the words that
 say which object it is. What cannot be read counts as there: unknown is not empty. Reads only.
 
-Next: `hanse_registry.keeper`, which asks once a second while a cluster leaves.
+Next: `hanse_registry.membership_controller`, which asks once a second while a cluster leaves.
 """
 
 from __future__ import annotations

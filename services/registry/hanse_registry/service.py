@@ -39,12 +39,12 @@ from hanse.well_known import FORCE_UNJOIN, GROUP
 from hanse_registry import intent
 from hanse_registry.catalogues import stored_catalogue
 from hanse_registry.controller import Registrar
-from hanse_registry.intent import Intent
-from hanse_registry.keeper import Connect
+from hanse_registry.intent import ClusterIntents
 from hanse_registry.member.credentials import fingerprint, read_kubeconfig, to_message
 from hanse_registry.member.probe import Inventory, take_inventory
 from hanse_registry.member.rights import in_use, missing
 from hanse_registry.membership import intended, says
+from hanse_registry.membership_controller import Connect
 from hanse_registry.names import check_id, parse_name
 from hanse_registry.remaining import held_by
 from hanse_registry.updating import changed_since, check_etag, check_mask, difference, gives_up, named
@@ -83,7 +83,7 @@ class RegistryServicer(registry_service_pb2_grpc.RegistryServiceServicer):
     """Serves RegistryService."""
 
     def __init__(
-        self, *, store: Store, registrar: Registrar, intents: Intent, sealer: Sealer, connect: Connect
+        self, *, store: Store, registrar: Registrar, intents: ClusterIntents, sealer: Sealer, connect: Connect
     ) -> None:
         self._store = store
         self._registrar = registrar
@@ -95,7 +95,7 @@ class RegistryServicer(registry_service_pb2_grpc.RegistryServiceServicer):
     async def JoinCluster(
         self, request: registry_service_pb2.JoinClusterRequest, context: Any
     ) -> cluster_pb2.Cluster:
-        """Checks the cluster, creates the Cluster, stores the credential, and waits for its first probe."""
+        """Check the cluster, creates the Cluster, stores the credential, and waits for its first probe."""
         name = check_id(request.cluster_id, field="cluster_id")
         access = read_kubeconfig(request.kubeconfig, context=request.context)
         credential = to_message(access)  # refuses what cannot be stored before anything is asked
@@ -133,7 +133,7 @@ class RegistryServicer(registry_service_pb2_grpc.RegistryServiceServicer):
     async def ReplaceCredential(
         self, request: registry_service_pb2.ReplaceCredentialRequest, context: Any
     ) -> cluster_pb2.Cluster:
-        """Checks that the new credential reaches the same cluster and may do there what is done, stores it,
+        """Check that the new credential reaches the same cluster and may do there what is done, stores it,
         and waits for a probe with it."""
         name = parse_name(request.name)
         access = read_kubeconfig(request.kubeconfig, context=request.context)
@@ -198,13 +198,13 @@ class RegistryServicer(registry_service_pb2_grpc.RegistryServiceServicer):
     async def GetCluster(
         self, request: registry_service_pb2.GetClusterRequest, context: Any
     ) -> cluster_pb2.Cluster:
-        """One cluster. Raises NotFoundError."""
+        """Return one cluster. Raises NotFoundError."""
         return await self._cluster(parse_name(request.name))
 
     async def ListClusters(
         self, request: registry_service_pb2.ListClustersRequest, context: Any
     ) -> registry_service_pb2.ListClustersResponse:
-        """A page of clusters."""
+        """Return a page of clusters."""
         revision = await self._registrar.clusters.current()
         selector = LabelSelector.parse(request.label_selector)
         chosen_by = ListFilter.parse(request.filter, cluster_pb2.Cluster.DESCRIPTOR)
@@ -227,7 +227,7 @@ class RegistryServicer(registry_service_pb2_grpc.RegistryServiceServicer):
     async def UpdateCluster(
         self, request: registry_service_pb2.UpdateClusterRequest, context: Any
     ) -> cluster_pb2.Cluster:
-        """Changes what the user says of a cluster; with an etag only if nobody else did meanwhile.
+        """Change what the user says of a cluster; with an etag only if nobody else did meanwhile.
 
         Returns the cluster as it is stored, once the leading registry has taken the change up. Raises
         DeadlineError if it does not; the change is stored all the same.
@@ -258,7 +258,7 @@ class RegistryServicer(registry_service_pb2_grpc.RegistryServiceServicer):
     async def WatchClusters(
         self, request: registry_service_pb2.WatchClustersRequest, context: Any
     ) -> AsyncIterator[registry_service_pb2.WatchClustersResponse]:
-        """The clusters as they are, then every change."""
+        """Yield the clusters as they are, then every change."""
         async with aclosing(watch(self._history, request.revision)) as messages:
             async for message in messages:
                 response = registry_service_pb2.WatchClustersResponse(
@@ -273,7 +273,7 @@ class RegistryServicer(registry_service_pb2_grpc.RegistryServiceServicer):
     async def GetApiCatalogue(
         self, request: registry_service_pb2.GetApiCatalogueRequest, context: Any
     ) -> cluster_pb2.ApiCatalogue:
-        """What a cluster serves. Raises NotFoundError while nobody looked."""
+        """Return what a cluster serves. Raises NotFoundError while nobody looked."""
         name = parse_name(request.name, child="apiCatalogue")
         found = await stored_catalogue(self._store, name)
         if found is None:
@@ -286,7 +286,7 @@ class RegistryServicer(registry_service_pb2_grpc.RegistryServiceServicer):
     async def ProbeCluster(
         self, request: registry_service_pb2.ProbeClusterRequest, context: Any
     ) -> cluster_pb2.Cluster:
-        """Looks at a cluster now: asks it over a connection of its own, and has its keeper look too."""
+        """Look at a cluster now: asks it over a connection of its own, and has its controller look too."""
         name = parse_name(request.name)
         cluster = await self._cluster(name)
         access, _ = self._registrar.access(name)
@@ -310,7 +310,7 @@ class RegistryServicer(registry_service_pb2_grpc.RegistryServiceServicer):
     async def _store_credential(
         self, name: str, credential: cluster_pb2.ClusterCredential, *, known: int
     ) -> str:
-        """Stores it over that of revision `known` (0: none); returns its fingerprint.
+        """Store it over that of revision `known` (0: none); returns its fingerprint.
 
         Raises ConflictError if there is another.
         """
@@ -325,7 +325,7 @@ class RegistryServicer(registry_service_pb2_grpc.RegistryServiceServicer):
         return fingerprint(sealed)
 
     async def _cluster(self, name: str) -> cluster_pb2.Cluster:
-        """A copy of a cluster as it is now. Raises NotFoundError.
+        """Return a copy of a cluster as it is now. Raises NotFoundError.
 
         There is one as long as there is its object, the first that comes and the last that goes.
         """
@@ -345,7 +345,7 @@ class RegistryServicer(registry_service_pb2_grpc.RegistryServiceServicer):
         return cluster
 
     async def _forgotten(self, name: str) -> None:
-        """Waits until no placement and no sync state speaks of an earlier cluster of that name.
+        """Wait until no placement and no sync state speaks of an earlier cluster of that name.
 
         What the scheduler wanted taken out of one that was unjoined by force is not to be taken out of one
         that joins: what was there was to stay. Raises FailedPreconditionError if that takes too long.
@@ -366,7 +366,7 @@ class RegistryServicer(registry_service_pb2_grpc.RegistryServiceServicer):
     async def _seen(
         self, name: str, condition: Callable[[cluster_pb2.Cluster], bool], *, timeout: float
     ) -> cluster_pb2.Cluster | None:
-        """Waits until a cluster is as wanted; None if that takes longer than `timeout` seconds."""
+        """Wait until a cluster is as wanted; None if that takes longer than `timeout` seconds."""
         seen: asyncio.Future[cluster_pb2.Cluster] = asyncio.get_running_loop().create_future()
 
         def changed(key: str, old: object, new: cluster_pb2.Cluster | None, revision: int) -> None:
@@ -383,7 +383,7 @@ class RegistryServicer(registry_service_pb2_grpc.RegistryServiceServicer):
             unsubscribe()
 
     def _refuse_another(self, name: str, found: Inventory) -> None:
-        """Raises FailedPreconditionError if the member of that name is another cluster."""
+        """Raise FailedPreconditionError if the member of that name is another cluster."""
         viewed = self._registrar.clusters.get(keys.cluster(name))
         known = self._id_of(name) or (viewed.cluster_id if viewed is not None else "")
         if known not in ("", found.cluster_id):
@@ -395,7 +395,7 @@ class RegistryServicer(registry_service_pb2_grpc.RegistryServiceServicer):
             )
 
     def _refuse_twice(self, name: str, found: Inventory) -> None:
-        """Raises FailedPreconditionError if the same cluster is a member by another name."""
+        """Raise FailedPreconditionError if the same cluster is a member by another name."""
         for key, cluster in self._registrar.clusters.items():
             other = keys.last_segment(key)
             if found.cluster_id and cluster.cluster_id == found.cluster_id and other != name:
@@ -404,7 +404,7 @@ class RegistryServicer(registry_service_pb2_grpc.RegistryServiceServicer):
             raise already_member(other)
 
     async def _withdraw_if_twice(self, name: str, found: Inventory, *, created: bool) -> None:
-        """Takes the join back if somebody who joined the same cluster by another name was earlier.
+        """Take the join back if somebody who joined the same cluster by another name was earlier.
 
         Each of those who join at the same time has stored its credential before it looks, so that all of
         them find the earliest one. Nothing is removed from the cluster. Raises FailedPreconditionError.
@@ -437,7 +437,7 @@ class RegistryServicer(registry_service_pb2_grpc.RegistryServiceServicer):
         return ""
 
     def _id_of(self, name: str) -> str:
-        """The id of the cluster that a credential is for; "" if it cannot be read or has none."""
+        """Return the id of the cluster that a credential is for; "" if it cannot be read or has none."""
         try:
             access, _ = self._registrar.access(name)
         except (HanseError, ValueError):
@@ -446,7 +446,7 @@ class RegistryServicer(registry_service_pb2_grpc.RegistryServiceServicer):
 
 
 def already_member(other: str) -> FailedPreconditionError:
-    """The error for a cluster that is a member as `other`."""
+    """Return the error for a cluster that is a member as `other`."""
     return FailedPreconditionError(
         f"this cluster is in the federation already, as {other}: by two names its capacity would count "
         "twice, and what is removed by one would be gone by the other",
@@ -456,7 +456,7 @@ def already_member(other: str) -> FailedPreconditionError:
 
 
 def refuse_federation(found: Inventory) -> None:
-    """Raises FailedPreconditionError if what was found is a federation's API server and no cluster's.
+    """Raise FailedPreconditionError if what was found is a federation's API server and no cluster's.
 
     As a member of itself a federation would place everything in itself, and delete it there on the way out.
     """
@@ -469,7 +469,7 @@ def refuse_federation(found: Inventory) -> None:
 
 
 def preview(name: str, server: str, found: Inventory) -> cluster_pb2.Cluster:
-    """A cluster that was looked at and is not stored."""
+    """Return a cluster that was looked at and is not stored."""
     return cluster_pb2.Cluster(
         name=f"clusters/{name}",
         server=server,

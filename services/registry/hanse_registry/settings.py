@@ -27,7 +27,7 @@ class RegistrySettings(ServiceSettings):
     """Seconds after which another registry takes over from a leader that died."""
 
     def validate(self) -> None:
-        """Checks that all numbers are positive. Raises ConfigError."""
+        """Check that all numbers are positive. Raises ConfigError."""
         super().validate()
         for setting in (
             "probe_interval",

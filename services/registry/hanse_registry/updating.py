@@ -20,18 +20,18 @@ EFFECTS = {cluster_pb2.NO_SCHEDULE: "NoSchedule", cluster_pb2.NO_EXECUTE: "NoExe
 
 
 def named(cluster: str) -> dict[str, str]:
-    """The metadata of an error that is about a cluster."""
+    """Return the metadata of an error that is about a cluster."""
     return {"name": f"clusters/{cluster}"}
 
 
 def check_etag(cluster: cluster_pb2.Cluster, etag: str) -> None:
-    """Raises ConflictError if an etag is given and is not the current one."""
+    """Raise ConflictError if an etag is given and is not the current one."""
     if etag and etag != cluster.etag:
         raise changed_since(cluster, etag)
 
 
 def changed_since(cluster: cluster_pb2.Cluster, etag: str) -> ConflictError:
-    """What to raise if a cluster is no longer what `etag` stands for."""
+    """Return what to raise if a cluster is no longer what `etag` stands for."""
     return ConflictError(
         f"{cluster.name} changed since it was read (etag {etag}, now {cluster.etag}): read it again",
         metadata={"name": cluster.name, "etag": cluster.etag},
@@ -39,7 +39,7 @@ def changed_since(cluster: cluster_pb2.Cluster, etag: str) -> ConflictError:
 
 
 def check_mask(mask: FieldMask) -> None:
-    """Raises InvalidArgumentError if a mask names a field that a user cannot change."""
+    """Raise InvalidArgumentError if a mask names a field that a user cannot change."""
     for path in mask.paths:
         field = path.partition(".")[0]
         known = field in cluster_pb2.Cluster.DESCRIPTOR.fields_by_name
@@ -53,7 +53,7 @@ def check_mask(mask: FieldMask) -> None:
 
 
 def difference(current: cluster_pb2.Cluster, wanted: cluster_pb2.Cluster) -> dict[str, Any]:
-    """The JSON merge patch that makes a Cluster object say what `wanted` says."""
+    """Return the JSON merge patch that makes a Cluster object say what `wanted` says."""
     metadata: dict[str, Any] = {}
     for field in ("labels", "annotations"):
         old, new = dict(getattr(current, field)), dict(getattr(wanted, field))
@@ -74,13 +74,15 @@ def difference(current: cluster_pb2.Cluster, wanted: cluster_pb2.Cluster) -> dic
 
 
 def gives_up(change: dict[str, Any], stored: Object) -> bool:
-    """Whether a patch takes a region or zones off the object, so that those of the nodes hold again."""
+    """Return whether a patch takes a region or zones off the object, so that those of the nodes hold
+    again.
+    """
     wanted, given = change.get("spec", {}), stored.get("spec") or {}
     return any(field in wanted and not wanted[field] and given.get(field) for field in ("region", "zones"))
 
 
 def taint_of(entry: cluster_pb2.Taint) -> dict[str, str]:
-    """A taint as a Cluster object has it."""
+    """Return a taint as a Cluster object has it."""
     found = {"key": entry.key, "effect": EFFECTS.get(entry.effect, "NoSchedule")}
     if entry.value:
         found["value"] = entry.value

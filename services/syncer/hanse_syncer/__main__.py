@@ -95,7 +95,7 @@ async def serve(shell: ServiceShell[SyncerSettings]) -> None:
 
 
 def _look_again(controllers: Mapping[str, ClusterController]) -> None:
-    """A credential that could not be opened may be opened now."""
+    """Look again at credentials that could not be opened."""
     for controller in controllers.values():
         controller.cluster_changed()
 

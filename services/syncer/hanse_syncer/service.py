@@ -82,7 +82,9 @@ class SyncerServicer(rpc.SyncerServiceServicer):
         controllers: Mapping[str, ClusterController],
         timeout: float = 10.0,
     ) -> None:
-        """`controllers` are those that run here now; `timeout` (seconds) is for one answer of a member."""
+        """Serve what `controllers` know, those that run here now; `timeout` (seconds) is for one answer of
+        a member.
+        """
         self._store = store
         self._federation = federation
         self._renderer = renderer

@@ -50,7 +50,7 @@ class QueueMetrics:
         self._depth = 0
 
     def added(self) -> None:
-        """A key was added."""
+        """Take note that a key was added."""
         self._depth += 1
 
     def dropped(self, count: int) -> None:
@@ -58,16 +58,16 @@ class QueueMetrics:
         self._depth -= count
 
     def retried(self) -> None:
-        """A key failed and will be looked at again."""
+        """Take note that a key failed and will be looked at again."""
         self._retries.add(1, self._attributes)
 
     def taken(self, waited: float) -> None:
-        """A key was taken after it had waited for some seconds."""
+        """Take note that a key was taken after it had waited for some seconds."""
         self._depth -= 1
         self._wait.record(waited, self._attributes)
 
     def finished(self, worked: float) -> None:
-        """The work on a key ended after some seconds."""
+        """Take note that the work on a key ended after some seconds."""
         self._work.record(worked, self._attributes)
 
     def _observe(self, options: CallbackOptions) -> Iterable[Observation]:

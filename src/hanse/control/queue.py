@@ -63,11 +63,11 @@ class WorkQueue:
         self._closed = False
 
     def __len__(self) -> int:
-        """How many keys could be taken now. Keys being worked on and delayed ones do not count."""
+        """Return how many keys could be taken now. Keys being worked on and delayed ones do not count."""
         return len(self._urgent) + len(self._bulk)
 
     def __contains__(self, key: str) -> bool:
-        """Whether the key waits, now or delayed, or is to be taken again."""
+        """Return whether the key waits, now or delayed, or is to be taken again."""
         return key in self._urgent or key in self._bulk or key in self._again or key in self._delayed
 
     @property
@@ -118,14 +118,14 @@ class WorkQueue:
         return delay
 
     def forget(self, key: str) -> None:
-        """The key succeeded: reset its backoff, and drop a retry that still waits."""
+        """Reset the key's backoff, and drop a retry that still waits."""
         self._failures.pop(key, None)
         delay = self._delayed.get(key)
         if delay is not None and delay.retry:
             del self._delayed[key]
 
     def failures(self, key: str) -> int:
-        """How many times in a row the key has failed."""
+        """Return how many times in a row the key has failed."""
         return self._failures.get(key, 0)
 
     async def get(self) -> str:
@@ -152,7 +152,7 @@ class WorkQueue:
                     waiter.cancel()
 
     def done(self, key: str) -> None:
-        """The key has been worked on; if it was added meanwhile it waits again."""
+        """Take note that the key has been worked on; if it was added meanwhile it waits again."""
         taken = self._working.pop(key, None)
         if taken is not None:
             self._metrics.finished(_now() - taken)

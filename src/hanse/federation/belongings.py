@@ -242,7 +242,7 @@ def _carried(group: str, resource: str, obj: Object) -> str:
 
 
 def _token(obj: Object, annotations: dict[str, str]) -> str:
-    """The Secrets that clusters before Kubernetes 1.24 made for each ServiceAccount."""
+    """Return the Secrets that clusters before Kubernetes 1.24 made for each ServiceAccount."""
     account = str(annotations.get(_ACCOUNT) or "")
     if not account or obj.get("type", _TOKEN_TYPE) != _TOKEN_TYPE:
         return ""

@@ -24,6 +24,7 @@ from typing import Self
 
 from opentelemetry import metrics
 
+from hanse.errors import InternalError
 from hanse.process.telemetry import get_logger
 
 BOUND = 0.05
@@ -100,7 +101,8 @@ class LoopWatchdog:
             self._watcher.join(1.0)
 
     def _schedule(self) -> None:
-        assert self._loop is not None
+        if self._loop is None:
+            raise InternalError("the watchdog was not started")
         self._cpu = time.thread_time()
         self._due = time.monotonic() + BEAT
         self._timer = self._loop.call_later(BEAT, self._beat)

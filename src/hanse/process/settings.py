@@ -278,14 +278,15 @@ def split_address(address: str, *, setting: str = "address") -> tuple[str, int]:
 
 
 def _is_endpoint(url: str) -> bool:
-    """Whether gRPC can be spoken there: http(s)://host or host:port or both, and no path."""
+    """Return whether gRPC can be spoken there: http(s)://host or host:port or both, and no path."""
     match = re.fullmatch(r"(https?://)?([\w.-]+|\[[0-9a-fA-F:.]+\])(:\d{1,5})?/?", url)
     return match is not None and bool(match[1] or match[3]) and 0 < int((match[3] or ":443")[1:]) < 65536
 
 
 def check_names(federation_name: str, dns_suffix: str) -> None:
-    """The rule for a federation's name and DNS suffix wherever they are given: names of Services end in
-    them, and once there are such names they stand. Raises ConfigError that names the setting."""
+    """Check by the rule for a federation's name and DNS suffix wherever they are given: names of Services
+    end in them, and once there are such names they stand. Raises ConfigError that names the setting.
+    """
     labels = dns_suffix.split(".")
     for setting, what, label in (
         ("federation_name", f"federation name {federation_name!r}", federation_name),
@@ -464,13 +465,13 @@ def _unknown(what: str, name: str, fields: Mapping[str, _Field], *, listed: str 
     return ConfigError(f"{what} is unknown{hint}", reason="CONFIG_UNKNOWN", metadata={"setting": name})
 
 
-class _Parser(argparse.ArgumentParser):
+class _ArgumentParser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         raise ConfigError(f"{message}; see --help", metadata={"setting": "argv"})
 
 
 def _parse_flags(cls: type[Settings], fields: Mapping[str, _Field], argv: Sequence[str]) -> dict[str, Any]:
-    parser = _Parser(
+    parser = _ArgumentParser(
         prog=f"python -m hanse_{cls.service}" if cls.service else None,
         description=inspect.getdoc(cls),
         allow_abbrev=False,

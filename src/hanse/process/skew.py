@@ -77,7 +77,7 @@ class Peers:
         self._met: dict[tuple[str, str], float] = {}
 
     def note(self, name: str, version: str) -> None:
-        """A peer `name` is of release `version`; empty for one that does not tell."""
+        """Take note that a peer `name` is of release `version`; empty for one that does not tell."""
         known = (name, version) in self._met
         if not version or (not known and len(self._met) >= MAX_PEERS):
             return

@@ -62,7 +62,7 @@ class CallObserver:
         return Observation(self, method, span)
 
     def answered(self, trailers: grpc.aio.Metadata | None) -> None:
-        """A call was answered with these trailing metadata."""
+        """Take note that a call was answered with these trailing metadata."""
         if self._peer:
             skew.PEERS.note(self._peer, skew.told(trailers))
 
@@ -88,7 +88,7 @@ class Observation:
         return (*pairs, ("traceparent", traceparent))
 
     def answered(self, trailers: grpc.aio.Metadata | None) -> None:
-        """The server has answered, with these trailing metadata."""
+        """Take note that the server has answered, with these trailing metadata."""
         self._observer.answered(trailers)
 
     def end(self, code: grpc.StatusCode, message: str = "") -> None:

@@ -37,6 +37,7 @@ from hanse import __version__
 from hanse.errors import (
     DeadlineError,
     HanseError,
+    InternalError,
     InvalidArgumentError,
     ResourceExhaustedError,
     UnavailableError,
@@ -178,7 +179,8 @@ class Pipeline:
         self, method: str, inner: Any, requests: _Requests, stream: Any, context: ServicerContext
     ) -> None:
         task = asyncio.current_task()
-        assert task is not None
+        if task is None:
+            raise InternalError("a stream is served outside a task")
         self._streams[task] = None
         self._open.add(1, {"rpc.method": method})
         with self._call(method, context) as call:
@@ -242,7 +244,7 @@ class Pipeline:
         return caller
 
     @contextlib.contextmanager
-    def _call(self, method: str, context: ServicerContext) -> Iterator[_Call]:
+    def _call(self, method: str, context: ServicerContext) -> Iterator[_ServedCall]:
         attributes: dict[str, str] = {"rpc.system.name": "grpc", "rpc.method": method}
         span = self._tracer.start_span(
             method,
@@ -251,7 +253,7 @@ class Pipeline:
             attributes=attributes,
         )
         token = otel_context.attach(trace.set_span_in_context(span))
-        call = _Call(method, span)
+        call = _ServedCall(method, span)
         start = time.perf_counter()
         try:
             yield call
@@ -267,7 +269,7 @@ class Pipeline:
             span.end()
             otel_context.detach(token)
 
-    async def _failed(self, call: _Call, error: BaseException, context: ServicerContext) -> None:
+    async def _failed(self, call: _ServedCall, error: BaseException, context: ServicerContext) -> None:
         """End the call with what `error` means. Always raises."""
         if isinstance(error, grpc.aio.AbortError):  # a handler that aborted by itself
             call.code = _code_of(context)
@@ -285,7 +287,7 @@ class Pipeline:
         await context.abort(status.code, status.details, status.trailing_metadata)
 
 
-class _Call:
+class _ServedCall:
     """What is known of one call when it ends."""
 
     __slots__ = ("code", "message", "method", "span")

@@ -57,7 +57,7 @@ class Policy:
 
     @classmethod
     def allow_all(cls) -> Policy:
-        """A policy that allows everyone everything, even without TLS. For tests only."""
+        """Return a policy that allows everyone everything, even without TLS. For tests only."""
         policy = cls({})
         policy._open = True
         return policy

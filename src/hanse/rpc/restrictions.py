@@ -21,7 +21,7 @@ from typing import Any, Final, NoReturn
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from hanse.errors import InvalidArgumentError, shown
+from hanse.errors import InternalError, InvalidArgumentError, shown
 
 Test = Callable[[Any], bool]
 ORDERS: Final[Mapping[str, Callable[[Any, Any], bool]]] = {
@@ -79,7 +79,7 @@ def restrict(descriptor: Descriptor, path: Sequence[str], sign: str, operand: Op
 
 
 def _of_scalar(found: FieldDescriptor, sign: str, operand: Operand, name: str) -> Test:
-    """What is not set is not equal to anything, and in no order."""
+    """Return what is not set is not equal to anything, and in no order."""
     first, unset = found.name, sign == "!="
     compare = _compare(found, "=" if sign == ":" else sign, operand.text, name)
     if not found.has_presence:
@@ -88,7 +88,7 @@ def _of_scalar(found: FieldDescriptor, sign: str, operand: Operand, name: str) -
 
 
 def _of_list(found: FieldDescriptor, rest: Sequence[str], sign: str, operand: Operand, name: str) -> Test:
-    """Whether one element at least is so."""
+    """Return whether one element at least is so."""
     first, inner = found.name, found.message_type
     if sign != ":":
         refuse(f"{first} is a list: ask with {name}:VALUE for what it has")
@@ -116,7 +116,8 @@ def _of_map(found: FieldDescriptor, rest: Sequence[str], sign: str, operand: Ope
         return lambda message: operand.text in getattr(message, first)
     if (sign, operand) == (":", ANY):
         return lambda message: key in getattr(message, first)
-    assert found.message_type is not None
+    if found.message_type is None:
+        raise InternalError(f"{name} is no map")
     values = found.message_type.fields_by_name["value"]
     compare, unset = _compare(values, "=" if sign == ":" else sign, operand.text, name), sign == "!="
 
@@ -168,7 +169,9 @@ def _number(text: str, name: str) -> float:
 
 
 def _wildcard(text: str, sign: str) -> Test:
-    """A text with a star at either end stands for all that begins, ends, or goes on so."""
+    """Return the test for a text; one with a star at either end stands for all that begins, ends, or goes
+    on so.
+    """
     starts, ends = text.endswith("*"), text.startswith("*")
     bare = text.strip("*")
     wanted = sign == "="

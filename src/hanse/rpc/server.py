@@ -216,7 +216,7 @@ class _Collector:
         self.services: dict[str, Mapping[str, Handler]] = {}
 
     def add_generic_rpc_handlers(self, handlers: Iterable[object]) -> None:
-        """Generated code adds the same handlers again below; those are the ones to keep."""
+        """Ignore these: generated code adds the same handlers again below, which are the ones to keep."""
 
     def add_registered_method_handlers(self, service: str, handlers: Mapping[str, Handler]) -> None:
         self.services[service] = handlers

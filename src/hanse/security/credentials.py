@@ -75,7 +75,7 @@ class Sealer:
         await self.ring.fetch([name for each in envelopes if (name := sealed_with(each)) is not None])
 
     def needs_resealing(self, cluster: str, envelope: bytes) -> bool:
-        """Whether the envelope was sealed with a key that is no longer the first."""
+        """Return whether the envelope was sealed with a key that is no longer the first."""
         return not self.ring.is_current(_split(cluster, envelope)[0])
 
 

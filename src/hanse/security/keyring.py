@@ -184,7 +184,7 @@ def read_keys(path: Path) -> tuple[Key, ...]:
 
 
 def _is_private(status: os.stat_result) -> bool:
-    """Whether a file is its owner's alone, or root's and readable by a group.
+    """Return whether a file is its owner's alone, or root's and readable by a group.
 
     The latter is how Kubernetes mounts a Secret for a Pod that is not root's: `fsGroup` gives it the group,
     and nobody in it can change the mode.

@@ -247,12 +247,12 @@ class CertificateAuthority:
         return pair.write(directory, name, ca_pem=self.ca_pem)
 
     def has_issued(self, certificate: x509.Certificate) -> bool:
-        """Whether `certificate` carries this authority's signature. Says nothing about its dates."""
+        """Return whether `certificate` carries this authority's signature. Says nothing about its dates."""
         return issued_by(certificate, self.pair.cert_pem)
 
 
 def issued_by(certificate: x509.Certificate, authorities_pem: bytes) -> bool:
-    """Whether `certificate` carries the signature of one of these authorities. Says nothing about its
+    """Return whether `certificate` carries the signature of one of these authorities. Says nothing about its
     dates."""
     for authority_pem in certificates_of(authorities_pem):
         try:
@@ -264,7 +264,7 @@ def issued_by(certificate: x509.Certificate, authorities_pem: bytes) -> bool:
 
 
 def belong(cert_pem: bytes, key_pem: bytes) -> bool:
-    """Whether a certificate and a private key, both PEM, can be read and are of one pair."""
+    """Return whether a certificate and a private key, both PEM, can be read and are of one pair."""
     try:
         KeyPair(cert_pem, key_pem).check("the authority")
     except ConfigError:
@@ -275,7 +275,7 @@ def belong(cert_pem: bytes, key_pem: bytes) -> bool:
 def needs_renewal(
     certificate: x509.Certificate, *, now: dt.datetime | None = None, before_days: float = RENEW_BEFORE_DAYS
 ) -> bool:
-    """Whether the certificate ends within `before_days` (or a third of its life, if that is less)."""
+    """Return whether the certificate ends within `before_days` (or a third of its life, if that is less)."""
     now = now or dt.datetime.now(dt.UTC)
     life = certificate.not_valid_after_utc - certificate.not_valid_before_utc
     return certificate.not_valid_after_utc - now < min(dt.timedelta(days=before_days), life / 3)

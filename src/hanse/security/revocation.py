@@ -117,7 +117,7 @@ class Authorities:
         return self.gone != before
 
     def orphaned(self, certificate: bytes) -> bool:
-        """Whether `certificate`, DER, is of an authority that is gone, and of none that is trusted."""
+        """Return whether `certificate`, DER, is of an authority that is gone, and of none that is trusted."""
         if not self.gone:
             return False
         from cryptography import x509

@@ -133,25 +133,25 @@ class RingKeeper:
         return f"{path} lacks keys that are in use: {words}; put their lines back, `hanse keys status` counts"
 
     def sealed(self) -> Iterable[Observation]:
-        """How much is sealed with each key, as an observation."""
+        """Yield how much is sealed with each key, as an observation."""
         found: Counter[str] = Counter(dict.fromkeys((key.id for key in self.ring.keys), 0))
         for name, count in self._in_use().items():
             found[name.id] += count
         return [Observation(count, {_RING: self.name, _KEY: key}) for key, count in found.items()]
 
     def unreadable(self) -> Iterable[Observation]:
-        """How much cannot be opened, as an observation."""
+        """Yield how much cannot be opened, as an observation."""
         return [Observation(self._unreadable(), {_RING: self.name})]
 
     def positions(self) -> Iterable[Observation]:
-        """The place of each key, as an observation."""
+        """Yield the place of each key, as an observation."""
         offset = 1 if self._kms is None else 2  # the plugin seals
         return [
             Observation(at, {_RING: self.name, _KEY: key.id}) for at, key in enumerate(self.ring.keys, offset)
         ]
 
     def problems(self) -> Iterable[Observation]:
-        """Whether something is wrong, as an observation."""
+        """Yield whether something is wrong, as an observation."""
         return [Observation(int(bool(self.problem)), {_RING: self.name})]
 
 

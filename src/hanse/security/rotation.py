@@ -22,7 +22,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
-from hanse.errors import ConfigError, FailedPreconditionError
+from hanse.errors import ConfigError, DataLossError, FailedPreconditionError
 from hanse.security.pki import CertificateAuthority, NewFile, belong, write_file, write_files
 from hanse.security.subject import certificates_of
 
@@ -44,7 +44,7 @@ class Stage(StrEnum):
 
 
 def stage_of(directory: Path) -> Stage:
-    """The stage that a directory is in. Raises ConfigError if it has no authority that can be used."""
+    """Return the stage that a directory is in. Raises ConfigError if it has no authority that can be used."""
     trusted = certificates_of(CertificateAuthority.read(directory).ca_pem)
     if (following := _next(directory)) is not None and following in trusted:
         return Stage.TRUSTED
@@ -52,7 +52,7 @@ def stage_of(directory: Path) -> Stage:
 
 
 def successor(directory: Path) -> CertificateAuthority | None:
-    """The authority that is to follow, if it is trusted already."""
+    """Return the authority that is to follow, if it is trusted already."""
     if stage_of(directory) is not Stage.TRUSTED:
         return None
     return CertificateAuthority.read(directory, NEXT)
@@ -74,7 +74,8 @@ def begin(directory: Path, *, name: str) -> None:
             ]
         )
     following = _next(directory)
-    assert following is not None
+    if following is None:
+        raise DataLossError(f"the next authority in {directory} is gone")
     trusted = CertificateAuthority.read(directory).ca_pem
     if following not in certificates_of(trusted):
         write_file(directory / "ca.crt", trusted.rstrip() + b"\n" + following, mode=0o644)
@@ -110,7 +111,7 @@ def finish(directory: Path) -> None:
 
 
 def past(directory: Path) -> tuple[bytes, ...]:
-    """The certificates, PEM, of authorities that were replaced."""
+    """Return the certificates, PEM, of authorities that were replaced."""
     try:
         return certificates_of((directory / OLD).read_bytes())
     except FileNotFoundError:
@@ -120,7 +121,7 @@ def past(directory: Path) -> tuple[bytes, ...]:
 
 
 def _next(directory: Path) -> bytes | None:
-    """The certificate of the authority that is to follow, PEM; None if there is none with its key."""
+    """Return the certificate of the authority that is to follow, PEM; None if there is none with its key."""
     try:
         cert_pem = (directory / f"{NEXT}.crt").read_bytes()
         key_pem = (directory / f"{NEXT}.key").read_bytes()

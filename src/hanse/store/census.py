@@ -125,7 +125,7 @@ async def _take(
 def _tried(
     items: Iterable[KeyValue], open_one: Callable[[KeyValue], bytes] | None
 ) -> Iterator[tuple[KeyValue, str]]:
-    """Each with why it cannot be opened, "" if it can; none if there is nothing to open with."""
+    """Yield each with why it cannot be opened, "" if it can; none if there is nothing to open with."""
     if open_one is None:
         return
     for kv in items:

@@ -64,7 +64,7 @@ def _carry(before: Message, after: Message) -> None:
 
 
 def _by_name(elements: Iterable[Message], first: str) -> dict[Any, Message]:
-    """The elements by their first field; those that share it are left out."""
+    """Return the elements by their first field; those that share it are left out."""
     counts = Counter(getattr(each, first) for each in elements)
     return {getattr(each, first): each for each in elements if counts[getattr(each, first)] == 1}
 

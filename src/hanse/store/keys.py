@@ -82,7 +82,7 @@ def check(key: str) -> None:
 
 
 def _are_segments(key: str, parts: list[str]) -> bool:
-    """Whether each part of the key is what `segment` returns."""
+    """Return whether each part of the key is what `segment` returns."""
     if _UNFIT_KEY.search(key) or not all(parts):
         return False
     return len(key) <= MAX_SEGMENT or max(map(len, parts)) <= MAX_SEGMENT

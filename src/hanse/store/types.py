@@ -38,7 +38,7 @@ second try would be refused too."""
 
 
 def is_too_large(error: Exception) -> bool:
-    """Whether a write was refused for its size."""
+    """Return whether a write was refused for its size."""
     return isinstance(error, InvalidArgumentError) and error.reason == VALUE_TOO_LARGE
 
 

@@ -10,7 +10,7 @@ from typing import Final
 
 import pytest
 
-from hanse.kube.kinds.registry import KUBERNETES
+from hanse.kube.kinds.builtin import KUBERNETES
 
 ROOT: Final = Path(__file__).parents[3]
 DECLARATIONS: Final = ROOT / "src/hanse/kube/kinds/kubernetes"
@@ -34,7 +34,7 @@ EXCEPTIONS: Final = {
         "below the kinds; the words of the setting sealed_kinds",
     ),
     "src/hanse/store/__init__.py": ({"Event"}, "an event of a watch"),
-    "src/hanse/store/paths.py": ({"namespaces"}, "below the kinds; the path of a namespace's key"),
+    "src/hanse/paths.py": ({"namespaces"}, "below the kinds; the path of a namespace's key"),
     "src/hanse/store/rights.py": ({"services"}, "below the kinds; what dns may read"),
     "services/dns/hanse_dns/names.py": ({"Service"}, "a word of messages"),
     "local/hanse_simulator/faults.py": ({"namespaces"}, "a field of a rule of faults"),

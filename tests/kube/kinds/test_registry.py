@@ -11,9 +11,10 @@ import pytest
 from hanse.federation.kinds import KINDS as HANSE
 from hanse.federation.strategies import STRATEGIES as HANSE_STRATEGIES
 from hanse.federation.strategies import federation_kinds
+from hanse.kube.kinds.builtin import KUBERNETES
 from hanse.kube.kinds.catalogue import Catalogue
 from hanse.kube.kinds.kind import Kind, by_group_kind, by_group_plural
-from hanse.kube.kinds.registry import KUBERNETES, KindRegistry
+from hanse.kube.kinds.registry import KindRegistry
 from hanse.kube.kinds.strategies.kubernetes import STRATEGIES, kubernetes
 from hanse.kube.kinds.strategy import NO_STRATEGY, Strategy
 from hanse.kube.kinds.table import layout

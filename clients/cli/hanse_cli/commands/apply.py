@@ -88,7 +88,7 @@ class _Kinds:
         self._absent: set[tuple[str, str]] = set()
 
     async def of(self, manifest: manifests.Manifest) -> Resource:
-        """The resource of a manifest. Raises NotFoundError."""
+        """Return the resource of a manifest. Raises NotFoundError."""
         deadline = time.monotonic() + _CRD_SECONDS
         kind = (manifest["apiVersion"], manifest["kind"])
         while True:
@@ -141,7 +141,7 @@ async def _apply_one(
 
 
 def _intent(stored: Object) -> dict[str, Any]:
-    """An object without what changes by itself."""
+    """Return an object without what changes by itself."""
     manifest: dict[str, Any] = json.loads(stored.manifest)
     metadata = {
         key: value

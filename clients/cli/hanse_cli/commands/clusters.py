@@ -44,7 +44,7 @@ HEADER = ["NAME", "STATE", "REGION", "ZONES", "VERSION", "NODES", "CPU", "MEMORY
 
 
 async def list_clusters(client: HanseClient, *, selector: str = "") -> list[Cluster]:
-    """All clusters of the federation."""
+    """Return all clusters of the federation."""
     found: list[Cluster] = []
     request = ListClustersRequest(page_size=500, label_selector=selector)
     while True:
@@ -56,7 +56,7 @@ async def list_clusters(client: HanseClient, *, selector: str = "") -> list[Clus
 
 
 def cluster_row(cluster: Cluster) -> list[str]:
-    """A cluster as a row below HEADER."""
+    """Return a cluster as a row below HEADER."""
     capacity = cluster.capacity
     created = since(cluster.create_time) if cluster.HasField("create_time") else ""
     state = word_of(ClusterState.DESCRIPTOR, cluster.state) + (",cordoned" if cluster.unschedulable else "")
@@ -75,7 +75,9 @@ def cluster_row(cluster: Cluster) -> list[str]:
 
 
 def _why(cluster: Cluster) -> str:
-    """Why a cluster is not ready, and what nobody wants there; of one that leaves, what that waits for."""
+    """Return why a cluster is not ready, and what nobody wants there; of one that leaves, what that waits
+    for.
+    """
     ready = _condition(cluster, "Ready")
     if cluster.state == ClusterState.UNJOINING:
         waits = _leaving(cluster.name.removeprefix("clusters/"), orphan=cluster.orphan_objects)
@@ -91,17 +93,17 @@ def _why(cluster: Cluster) -> str:
 
 
 def answers(cluster: Cluster) -> bool:
-    """Whether the cluster can be reached at present, by what the registry says of it."""
+    """Return whether the cluster can be reached at present, by what the registry says of it."""
     return _condition(cluster, "Ready").status == ConditionStatus.TRUE
 
 
 def _condition(cluster: Cluster, kind: str) -> Condition:
-    """The condition of that type; an empty one if there is none."""
+    """Return the condition of that type; an empty one if there is none."""
     return next((each for each in cluster.conditions if each.type == kind), Condition())
 
 
 def _leaving(name: str, *, orphan: bool) -> str:
-    """What a cluster that leaves waits for, and what shows more."""
+    """Return what a cluster that leaves waits for, and what shows more."""
     until = "Hanse's marks are taken off its objects" if orphan else "what Hanse put there is removed"
     return f"waits until {until}: see `hanse syncer list-sync-states --filter cluster={name}`"
 

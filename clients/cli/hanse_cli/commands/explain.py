@@ -96,7 +96,7 @@ async def explain(client: HanseClient, target: NamedResource, namespace: str) ->
 async def _explanation(
     client: HanseClient, target: NamedResource, reference: ObjectReference
 ) -> ExplainPlacementResponse:
-    """What the scheduler says of an object that exists."""
+    """Return what the scheduler says of an object that exists."""
     try:
         return await client.scheduler.ExplainPlacement(ExplainPlacementRequest(object=reference))
     except NotFoundError:
@@ -108,7 +108,9 @@ async def _explanation(
 
 
 async def _offline(client: HanseClient) -> frozenset[str]:
-    """The clusters that cannot be reached; none known without the registry, whose word is an addition."""
+    """Return the clusters that cannot be reached; none known without the registry, whose word is an
+    addition.
+    """
     try:
         page = await client.registry.ListClusters(ListClustersRequest(page_size=1000))
     except HanseError:
@@ -119,7 +121,9 @@ async def _offline(client: HanseClient) -> frozenset[str]:
 
 
 def _may_have_placement(target: NamedResource) -> bool:
-    """A policy can place what does not propagate by default, but never the federation's own kinds."""
+    """Return whether it can be placed: a policy can place what does not propagate by default, but never
+    the federation's own kinds.
+    """
     return target.resource.group not in OWN_GROUPS
 
 
@@ -137,7 +141,7 @@ async def _states(client: HanseClient, parent: str) -> list[SyncState]:
 async def _records(
     client: HanseClient, target: NamedResource, manifest: Mapping[str, Any], namespace: str
 ) -> list[RecordSet]:
-    """The names of the object: a Service's own, or those of the Services that select its pods.
+    """Return the names of the object: a Service's own, or those of the Services that select its pods.
 
     Names are an addition to the page: without the dns service the page is shown without them.
     """
@@ -175,7 +179,7 @@ def _selects(service: Mapping[str, Any], labels: Mapping[str, str]) -> bool:
 
 
 def _console() -> Console:
-    """Standard output; wide where there is no terminal, so that nothing is broken for programs."""
+    """Return standard output; wide where there is no terminal, so that nothing is broken for programs."""
     console = Console(highlight=False)
     return console if console.is_terminal else Console(highlight=False, width=NO_TERMINAL_WIDTH)
 

@@ -14,7 +14,10 @@ from typing import Any
 from hanse.api.scheduler.v1.placement_pb2 import ClusterPlacement
 from hanse.api.syncer.v1.sync_state_pb2 import Health, SyncState
 from hanse.messages import word_of
-from hanse_cli.commands.objects import get
+from hanse_cli.commands.objects import get, group_kind
+
+_JOB = ("batch", "Job")
+_SERVICE = ("", "Service")
 
 
 def live_words(
@@ -23,9 +26,9 @@ def live_words(
     """Such as `healthy` and `2/3 ready`; nothing if it is not known. `manifest` is the federated object."""
     if state is None or not state.health:
         return []
-    kind = manifest.get("kind")
-    words = _job_words(state, manifest=manifest, placed=placed) if kind == "Job" else _words(state)
-    if kind == "Service" and get(manifest, "spec.type") != "ExternalName":
+    kind = group_kind(manifest)
+    words = _job_words(state, manifest=manifest, placed=placed) if kind == _JOB else _words(state)
+    if kind == _SERVICE and get(manifest, "spec.type") != "ExternalName":
         endpoints = sum(each.ready for each in state.ready_endpoints)
         words.append(f"{endpoints or 'no'} ready endpoint{'' if endpoints == 1 else 's'}")
     if state.unschedulable_pods:
@@ -47,7 +50,7 @@ def _words(state: SyncState) -> list[str]:
 
 
 def _job_words(state: SyncState, *, manifest: Mapping[str, Any], placed: ClusterPlacement) -> list[str]:
-    """How far a Job is. One that has ended is neither healthy nor ready, but complete or failed."""
+    """Return how far a Job is. One that has ended is neither healthy nor ready, but complete or failed."""
     status = _status(state)
     wanted = placed.completions if placed.HasField("completions") else get(manifest, "spec.completions")
     of = "" if wanted is None else f"/{wanted}"
@@ -70,7 +73,7 @@ def _holds(status: Mapping[str, Any], condition: str) -> bool:
 
 
 def _status(state: SyncState) -> Mapping[str, Any]:
-    """The member's status; empty if there is none that can be read."""
+    """Return the member's status; empty if there is none that can be read."""
     try:
         status = json.loads(state.status or b"{}")
     except ValueError:

@@ -28,7 +28,7 @@ HEADER = ["NAME", "TTL", "FROM", "ADDRESSES", "WHY"]
 
 
 async def list_zones(client: HanseClient) -> list[Zone]:
-    """All zones of the federation."""
+    """Return all zones of the federation."""
     found: list[Zone] = []
     request = ListZonesRequest(page_size=500)
     while True:
@@ -40,7 +40,7 @@ async def list_zones(client: HanseClient) -> list[Zone]:
 
 
 async def list_record_sets(client: HanseClient, *, zone: str, service: str = "") -> list[RecordSet]:
-    """The record sets of a zone, or of one Service ("namespace/name") in it."""
+    """Return the record sets of a zone, or of one Service ("namespace/name") in it."""
     found: list[RecordSet] = []
     namespace, _, name = service.partition("/")
     chosen = ""
@@ -56,7 +56,7 @@ async def list_record_sets(client: HanseClient, *, zone: str, service: str = "")
 
 
 def record_row(record: RecordSet) -> list[str]:
-    """A record set as a row below HEADER."""
+    """Return a record set as a row below HEADER."""
     return [
         record.fqdn.removesuffix("."),
         str(record.ttl),
@@ -72,7 +72,7 @@ def scope_word(scope: AnswerScope.ValueType) -> str:
 
 
 def addresses(record: RecordSet) -> str:
-    """The addresses, each with its cluster."""
+    """Return the addresses, each with its cluster."""
     return ", ".join(
         f"{each.address} ({each.cluster})" if each.cluster else each.address for each in record.endpoints
     )
@@ -100,7 +100,9 @@ async def _names(client: HanseClient, *, service: str, namespace: str, output: s
 
 
 async def _why_none(client: HanseClient, service: str) -> str:
-    """Why a Service ("namespace/name") has no names. Raises NotFoundError if there is no such Service."""
+    """Return why a Service ("namespace/name") has no names. Raises NotFoundError if there is no such
+    Service.
+    """
     namespace, _, name = service.partition("/")
     if not namespace or not name or "/" in name:
         raise click.UsageError(f"{service!r} must be NAME or NAMESPACE/NAME of a Service")

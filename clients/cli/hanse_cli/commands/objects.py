@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from hanse.well_known import GROUP
 from hanse_cli.output import ago
 
 Object = Mapping[str, Any]
@@ -24,7 +25,7 @@ def object_table(objects: Sequence[Object], *, with_namespace: bool) -> tuple[li
     columns: list[Column] = [("NAMESPACE", _namespace)] * with_namespace
     columns += [
         ("NAME", _name),
-        *_COLUMNS.get(str(objects[0].get("kind")), []),
+        *_COLUMNS.get(group_kind(objects[0]), []),
         ("CLUSTERS", _clusters),
         ("AGE", _age),
     ]
@@ -37,8 +38,14 @@ def object_table(objects: Sequence[Object], *, with_namespace: bool) -> tuple[li
     return [columns[index][0] for index in keep], [[row[index] for index in keep] for row in rows]
 
 
+def group_kind(manifest: Object) -> tuple[str, str]:
+    """Return the group ("" for core) and the kind of a manifest."""
+    group, slash, _ = str(manifest.get("apiVersion") or "").partition("/")
+    return group if slash else "", str(manifest.get("kind"))
+
+
 def get(document: Object, path: str, default: Any = None) -> Any:
-    """The value at a dotted path; `default` if there is none on the way."""
+    """Return the value at a dotted path; `default` if there is none on the way."""
     value: Any = document
     for part in path.split("."):
         if not isinstance(value, Mapping) or part not in value:
@@ -64,7 +71,7 @@ def _age(each: Object) -> str:
 
 
 def _clusters(each: Object) -> str:
-    """The clusters in the merged status: a list of entries with a name, or a mapping by name."""
+    """Return the clusters in the merged status: a list of entries with a name, or a mapping by name."""
     clusters = get(each, "status.clusters")
     if isinstance(clusters, Mapping):
         return ",".join(sorted(clusters))
@@ -114,26 +121,34 @@ def _data(each: Object) -> str:
 
 
 _WORKLOAD: list[Column] = [("READY", _ready)]
-_COLUMNS: Mapping[str, list[Column]] = {
-    "Deployment": [
+_FEDERATION_V1 = "federation"
+_CLUSTER: list[Column] = [
+    ("STATE", _text("status.state")),
+    ("REGION", _text("status.region")),
+    ("ZONES", _zones),
+    ("VERSION", _text("status.kubernetesVersion")),
+]
+_COLUMNS: Mapping[tuple[str, str], list[Column]] = {
+    ("apps", "Deployment"): [
         *_WORKLOAD,
         ("UP-TO-DATE", _number("status.updatedReplicas")),
         ("AVAILABLE", _number("status.availableReplicas")),
     ],
-    "ReplicaSet": _WORKLOAD,
-    "StatefulSet": _WORKLOAD,
-    "DaemonSet": _WORKLOAD,
-    "Job": [
+    ("apps", "ReplicaSet"): _WORKLOAD,
+    ("apps", "StatefulSet"): _WORKLOAD,
+    ("apps", "DaemonSet"): _WORKLOAD,
+    ("batch", "Job"): [
         ("COMPLETIONS", lambda each: f"{get(each, 'status.succeeded', 0)}/{get(each, 'spec.completions', 1)}")
     ],
-    "Service": [("TYPE", _text("spec.type", "ClusterIP")), ("EXTERNAL-IP", _external), ("PORTS", _ports)],
-    "ConfigMap": [("DATA", _data)],
-    "Secret": [("TYPE", _text("type", "Opaque")), ("DATA", _data)],
-    "Cluster": [
-        ("STATE", _text("status.state")),
-        ("REGION", _text("status.region")),
-        ("ZONES", _zones),
-        ("VERSION", _text("status.kubernetesVersion")),
+    ("", "Service"): [
+        ("TYPE", _text("spec.type", "ClusterIP")),
+        ("EXTERNAL-IP", _external),
+        ("PORTS", _ports),
     ],
-    "Namespace": [("STATUS", _text("status.phase", "Active"))],
+    ("", "ConfigMap"): [("DATA", _data)],
+    ("", "Secret"): [("TYPE", _text("type", "Opaque")), ("DATA", _data)],
+    (GROUP, "Cluster"): _CLUSTER,
+    (_FEDERATION_V1, "Cluster"): _CLUSTER,
+    ("", "Namespace"): [("STATUS", _text("status.phase", "Active"))],
 }
+"""Columns besides the name, by group and kind: another group's kind of the same name has none."""

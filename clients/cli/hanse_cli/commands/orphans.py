@@ -51,7 +51,7 @@ class _Group(click.Group):
         return super().parse_args(ctx, args)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """The command of that name; what is none is a cluster, for `list`."""
+        """Return the command of that name; what is none is a cluster, for `list`."""
         return super().get_command(ctx, cmd_name) or self.commands[_LIST]
 
 
@@ -136,7 +136,7 @@ async def adopt_command(
 
 
 async def list_orphans(client: HanseClient, cluster: str = "") -> tuple[list[Orphan], int]:
-    """All orphans that are listed, and how many there are."""
+    """Return all orphans that are listed, and how many there are."""
     found: list[Orphan] = []
     request = ListOrphansRequest(page_size=500, cluster=cluster)
     while True:
@@ -148,7 +148,9 @@ async def list_orphans(client: HanseClient, cluster: str = "") -> tuple[list[Orp
 
 
 def orphan_name(cluster: str, what: str, namespace: str) -> str:
-    """The resource name of `what`, RESOURCE[.GROUP]/NAME as it is listed. Raises InvalidArgumentError."""
+    """Return the resource name of `what`, RESOURCE[.GROUP]/NAME as it is listed. Raises
+    InvalidArgumentError.
+    """
     kind, separator, name = what.partition("/")
     resource, _, group = kind.partition(".")
     if not separator or not resource or not name or "/" in name:

@@ -75,7 +75,7 @@ class ExplainPage:
     """Why the object goes to no cluster at all, if it is of those that do not; the scheduler's words."""
 
     def document(self) -> dict[str, Any]:
-        """The page as plain values."""
+        """Return the page as plain values."""
         return asdict(self)
 
 
@@ -202,7 +202,7 @@ def _pending(
 
 
 def _pending_outside(current: Placement, states: Mapping[str, SyncState]) -> Iterable[str]:
-    """What is to come in clusters that are not among the placed ones."""
+    """Yield what is to come in clusters that are not among the placed ones."""
     for refused in current.refused:
         if refused.reason in WAITED_FOR:
             yield f"{refused.cluster}: {_why(refused.reason, refused.message)}"
@@ -249,7 +249,7 @@ def _said(state: SyncState | None) -> str:
 
 
 def _differs(explanation: ExplainPlacementResponse) -> bool:
-    """Whether a decision made now would send the object elsewhere, or with other replicas."""
+    """Return whether a decision made now would send the object elsewhere, or with other replicas."""
     return _targets(explanation.decision) != _targets(explanation.current)
 
 

@@ -43,7 +43,9 @@ def job(obj: Object, members: Sequence[Member], decision: Decision, now: str) ->
 
 
 def _finishers(counted: Sequence[Member]) -> Sequence[Member]:
-    """A Job that completed stays completed, whether its cluster can be reached or not."""
+    """Return the members with a Job that completed as reachable ones: it stays completed wherever they
+    are.
+    """
     return [
         Member(cluster=m.cluster, phase=m.phase or "Waiting", status=m.status)
         if "Complete" in untrusted.conditions(m.status)

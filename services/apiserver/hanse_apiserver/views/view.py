@@ -79,7 +79,7 @@ class FederationView:
         return (SYNC_FINALIZER,) if key in self._parts or self.is_unreadable(key) else ()
 
     def is_unreadable(self, key: ObjectKey) -> bool:
-        """Whether the object's placement or one of its sync states is stored and cannot be read."""
+        """Return whether the object's placement or one of its sync states is stored and cannot be read."""
         return bool(self._unreadable) and any(
             path == key.key(PLACEMENTS) or path.startswith(key.sync_states()) for path in self._unreadable
         )
@@ -97,7 +97,9 @@ class FederationView:
         return self._clusters.get(name)
 
     def is_reachable(self, cluster: str) -> bool:
-        """Whether what is known of the cluster is current. Nothing says no of one that is not stored."""
+        """Return whether what is known of the cluster is current. Nothing says no of one that is not
+        stored.
+        """
         known = self._clusters.get(cluster)
         return known is None or is_reachable(known)
 
@@ -122,7 +124,9 @@ class FederationView:
         return ()
 
     def _unread(self, path: str, revision: int) -> Iterable[ObjectKey]:
-        """A sync state is there and cannot be read: what it says is unknown, which confirms nothing."""
+        """Return the state in place of one that cannot be read: what it says is unknown, which confirms
+        nothing.
+        """
         if not path.startswith(_SYNCSTATES):
             return ()
         try:

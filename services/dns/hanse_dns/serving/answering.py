@@ -67,17 +67,17 @@ class Answering:
         return self._zone.serial
 
     def record_sets(self) -> list[tuple[str, record_set_pb2.RecordSet]]:
-        """What is served, by key."""
+        """Return what is served, by key."""
         found = ((key, value) for key, value in self.records.items())
         return sorted((key, value) for key, value in found if isinstance(value, record_set_pb2.RecordSet))
 
     def record_set(self, fqdn: str) -> record_set_pb2.RecordSet | None:
-        """The record set of a name, given with or without the dot at its end."""
+        """Return the record set of a name, given with or without the dot at its end."""
         found = self.records.get(f"{keys.RECORDS}/{self.zone_name}/{fqdn.rstrip('.').lower()}")
         return found if isinstance(found, record_set_pb2.RecordSet) else None
 
     def respond(self, message: bytes, tcp: bool, client: str = "") -> bytes | None:
-        """The response to a DNS message from an address, or None where none may be sent.
+        """Return the response to a DNS message from an address, or None where none may be sent.
 
         Without `client` it is the service's own question.
         """

@@ -50,7 +50,7 @@ class RecordGroup:
     records: tuple[bytes, ...]
 
     def rotated(self, turn: int) -> bytes:
-        """All records, beginning with number `turn` modulo their count."""
+        """Return all records, beginning with number `turn` modulo their count."""
         start = turn % len(self.records)
         return b"".join(self.records[start:] + self.records[:start])
 
@@ -87,7 +87,7 @@ class CompiledZone:
         self.set_serial(serial)
 
     def set_serial(self, serial: int) -> None:
-        """Changes the serial of the SOA record, RFC 1982 arithmetic modulo 2**32."""
+        """Change the serial of the SOA record, RFC 1982 arithmetic modulo 2**32."""
         self.serial = serial & 0xFFFFFFFF
         soa = wire(self._name_servers[0][0]) + wire(f"hostmaster.{self.origin_text}")
         soa += struct.pack("!IIIII", self.serial, SOA_REFRESH, SOA_RETRY, SOA_EXPIRE, self._negative_ttl)
@@ -99,7 +99,7 @@ class CompiledZone:
         self.negative_soa = record(self.origin, SOA, soa, self._negative_ttl)
 
     def put(self, name: Name) -> None:
-        """Adds a name below the origin or replaces its records.
+        """Add a name below the origin or replaces its records.
 
         The names between it and the origin come to exist with it, and answer NODATA (RFC 8020). Raises
         DNSException, and changes nothing, if the name or an address of it fits into no DNS message.
@@ -113,7 +113,7 @@ class CompiledZone:
             self.nodes.setdefault(ancestor, {})
 
     def remove(self, fqdn: str) -> None:
-        """Takes a name out, and the names above it that only existed for it."""
+        """Take a name out, and the names above it that only existed for it."""
         owner = wire(fqdn)
         if owner not in self._named:
             return
@@ -127,7 +127,7 @@ class CompiledZone:
                 self.nodes.pop(name, None)
 
     def contains(self, name: bytes) -> bool:
-        """Whether `name`, lower case wire format, is at or below the origin."""
+        """Return whether `name`, lower case wire format, is at or below the origin."""
         if not name.endswith(self.origin):
             return False
         rest = len(name) - len(self.origin)
@@ -137,7 +137,7 @@ class CompiledZone:
         return position == rest
 
     def _ancestors(self, owner: bytes) -> list[bytes]:
-        """The names between `owner` and the origin, without both."""
+        """Return the names between `owner` and the origin, without both."""
         found = []
         name = owner[1 + owner[0] :]
         while len(name) > len(self.origin):
@@ -147,7 +147,7 @@ class CompiledZone:
 
 
 def address_records(name: Name) -> Node:
-    """The A and AAAA records of a name, or a CNAME when all it has is a host name.
+    """Return the A and AAAA records of a name, or a CNAME when all it has is a host name.
 
     A CNAME tolerates no record beside it (RFC 1034 section 3.6.2), so host names only count where there is
     no address, and the first stands for all.
@@ -169,18 +169,18 @@ def address_records(name: Name) -> Node:
 
 
 def group(rdata: Sequence[tuple[int, bytes]], ttl: int) -> RecordGroup:
-    """A record group whose owner is the question's name."""
+    """Return a record group whose owner is the question's name."""
     unique = tuple(dict.fromkeys(rdata))
     return RecordGroup(tuple(record(QUESTION_NAME, kind, data, ttl) for kind, data in unique))
 
 
 def record(owner: bytes, kind: int, rdata: bytes, ttl: int) -> bytes:
-    """One resource record in wire format, RFC 1035 section 4.1.3."""
+    """Return one resource record in wire format, RFC 1035 section 4.1.3."""
     return owner + struct.pack("!HHIH", kind, IN, ttl, len(rdata)) + rdata
 
 
 def wire(fqdn: str) -> bytes:
-    """A name in lower case wire format without compression."""
+    """Return a name in lower case wire format without compression."""
     return dns.name.from_text(fqdn).canonicalize().to_wire() or b"\x00"
 
 
@@ -192,7 +192,7 @@ def compile_zone(
     name_servers: Sequence[tuple[str, str]],
     negative_ttl: int,
 ) -> CompiledZone:
-    """A zone with `names` in it; see `CompiledZone` for the rest."""
+    """Return a zone with `names` in it; see `CompiledZone` for the rest."""
     zone = CompiledZone(origin=origin, serial=serial, name_servers=name_servers, negative_ttl=negative_ttl)
     for name in names:
         zone.put(name)

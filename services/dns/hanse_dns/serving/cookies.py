@@ -44,7 +44,7 @@ class Cookies:
         self._secrets = secrets_
 
     def check(self, cookie: bytes, client: str, *, now: float) -> tuple[bytes, bool]:
-        """The cookie to answer with, client's part first, and whether the one that came is good.
+        """Return the cookie to answer with, client's part first, and whether the one that came is good.
 
         `cookie` is the option's data, 8 or 16 to 40 bytes; `now` is seconds since the epoch.
         """
@@ -72,7 +72,7 @@ class RandomSecrets:
         self._made: float | None = None
 
     def __call__(self, now: float) -> Sequence[bytes]:
-        """The newest, and the one before."""
+        """Return the newest, and the one before."""
         if self._made is None:
             self._made = now
         elif now - self._made >= ROTATE_SECONDS:
@@ -85,14 +85,14 @@ class FileSecrets:
     """Secrets in a file, 32 hexadecimal digits a line; the first makes cookies. A change is followed."""
 
     def __init__(self, path: Path) -> None:
-        """Raises ConfigError for a file that cannot be read or has no secret."""
+        """Raise ConfigError for a file that cannot be read or has no secret."""
         self._path = path
         self._known = self._read()
         self._stamp = path.stat().st_mtime_ns
         self._checked = 0.0
 
     def __call__(self, now: float) -> Sequence[bytes]:
-        """What the file says; the last that could be read."""
+        """Return what the file says; the last that could be read."""
         if abs(now - self._checked) >= CHECK_SECONDS:
             self._checked = now
             try:
@@ -120,7 +120,7 @@ class FileSecrets:
 
 
 def _server_cookie(client_cookie: bytes, address: bytes, stamp: int, secret: bytes) -> bytes:
-    """The server cookie of RFC 9018 section 4."""
+    """Return the server cookie of RFC 9018 section 4."""
     head = _HEAD + stamp.to_bytes(4, "big")
     return head + siphash(secret, client_cookie + head + address).to_bytes(8, "little")
 

@@ -49,11 +49,11 @@ class Guarding:
         )
 
     def cookie(self, cookie: bytes, client: str) -> tuple[bytes, bool]:
-        """The cookie to answer with, and whether the client's is good."""
+        """Return the cookie to answer with, and whether the client's is good."""
         return self._cookies.check(cookie, client, now=self._clock())
 
     def judge(self, client: str, kind: Hashable) -> Verdict:
-        """What becomes of a response of this kind."""
+        """Return what becomes of a response of this kind."""
         if self._limiter is None:
             return Verdict.SEND
         verdict = self._limiter.judge(client, kind, now=self._monotonic())

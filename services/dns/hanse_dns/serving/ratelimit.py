@@ -59,7 +59,7 @@ class RateLimiter:
         self._counts: OrderedDict[int, _Count] = OrderedDict()
 
     def __len__(self) -> int:
-        """How many counts are kept."""
+        """Return how many counts are kept."""
         return len(self._counts)
 
     def judge(self, client: str, kind: Hashable, *, now: float) -> Verdict:
@@ -90,7 +90,9 @@ class RateLimiter:
 
 
 def network_of(client: str) -> bytes:
-    """The network of an address: /24 of IPv4, /56 of IPv6. What is no address is a network of its own."""
+    """Return the network of an address: /24 of IPv4, /56 of IPv6. What is no address is a network of its
+    own.
+    """
     address = client.partition("%")[0]
     try:
         if ":" not in address:

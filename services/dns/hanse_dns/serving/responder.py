@@ -69,10 +69,10 @@ class Guard(Protocol):
     """Who may be answered: `hanse_dns.serving.guarding`."""
 
     def cookie(self, cookie: bytes, client: str) -> tuple[bytes, bool]:
-        """The cookie to answer with, and whether the client's is good."""
+        """Return the cookie to answer with, and whether the client's is good."""
 
     def judge(self, client: str, kind: Hashable) -> Verdict:
-        """What becomes of a response of this kind."""
+        """Return what becomes of a response of this kind."""
 
 
 def respond(
@@ -84,7 +84,7 @@ def respond(
     client: str = "",
     guard: Guard | None = None,
 ) -> tuple[bytes | None, int]:
-    """The response to `message`, or None where none may be sent, and its response code.
+    """Return the response to `message`, or None where none may be sent, and its response code.
 
     `zone` is None while nothing is known yet (SERVFAIL). `turn` rotates the order of addresses. Over UDP an
     answer that does not fit is sent empty with TC set, so that the resolver comes back over TCP. `guard` is
@@ -128,14 +128,16 @@ def respond(
 
 
 def limited(reply: Reply, code: int, verdict: Verdict) -> tuple[bytes | None, int]:
-    """What is sent of a response that is over the rate, and its code."""
+    """Return what is sent of a response that is over the rate, and its code."""
     if verdict is Verdict.DROP:
         return None, code
     return (reply.bare(BADCOOKIE), BADCOOKIE) if reply.cookie else (reply.bare(code, TC), code)
 
 
 def kind_of(reply: Reply, question: Question | None, code: int, zone: CompiledZone | None) -> Hashable:
-    """What a response says, as far as it counts for its rate: whoever asks for random names gets one kind."""
+    """Return what a response says, as far as it counts for its rate: whoever asks for random names gets
+    one kind.
+    """
     if code == NXDOMAIN:
         return code, zone.origin if zone else b""
     if code != NOERROR or question is None:
@@ -144,7 +146,7 @@ def kind_of(reply: Reply, question: Question | None, code: int, zone: CompiledZo
 
 
 def failure(message: bytes) -> bytes | None:
-    """The response SERVFAIL to a message that could not be answered; None where none may be sent."""
+    """Return the response SERVFAIL to a message that could not be answered; None where none may be sent."""
     if len(message) < HEADER.size or message[2] & 0x80:
         return None
     ident, flags = struct.unpack_from("!HH", message)
@@ -152,7 +154,7 @@ def failure(message: bytes) -> bytes | None:
 
 
 def fill(reply: Reply, question: Question, zone: CompiledZone | None, turn: int) -> int:
-    """Puts the records that answer `question` into `reply` and returns the response code."""
+    """Put the records that answer `question` into `reply` and returns the response code."""
     if question.klass != IN or question.kind in {AXFR, IXFR}:
         return REFUSED
     if zone is None:
@@ -181,7 +183,7 @@ def fill(reply: Reply, question: Question, zone: CompiledZone | None, turn: int)
 
 
 def any_answer(node: Node) -> bytes:
-    """One record group for ANY, or the HINFO of RFC 8482 for a name that has none."""
+    """Return one record group for ANY, or the HINFO of RFC 8482 for a name that has none."""
     for group in node.values():
         return group.records[0]
     return QUESTION_NAME + struct.pack("!HHIH", HINFO, IN, 3600, len(RFC8482)) + RFC8482
@@ -201,7 +203,9 @@ class Reply:
     authority: list[bytes] = field(default_factory=list)
 
     def encode(self, code: int, *, limit: int = CLASSIC_LIMIT) -> bytes:
-        """The message in wire format, cut to its question with TC set if it is longer than `limit` bytes."""
+        """Return the message in wire format, cut to its question with TC set if it is longer than `limit`
+        bytes.
+        """
         opt = self._opt(code)
         answers = self.answers or len(self.answer)
         body = b"".join((self.question, *self.answer, *self.authority, opt))
@@ -217,7 +221,7 @@ class Reply:
         return max(CLASSIC_LIMIT, min(self.edns.size, EDNS_LIMIT)) if self.edns else CLASSIC_LIMIT
 
     def bare(self, code: int, flags: int = 0) -> bytes:
-        """The message with its question and nothing else, which is no longer than what was asked."""
+        """Return the message with its question and nothing else, which is no longer than what was asked."""
         opt = self._opt(code)
         counts = (1 if self.question else 0, 0, 0, 1 if opt else 0)
         head = HEADER.pack(self.ident, self.flags | flags | (code & 0xF), *counts)
@@ -231,7 +235,7 @@ class Reply:
 
 
 def read_question(message: bytes) -> tuple[Question, int]:
-    """The only question of a message, and the offset behind it. Raises MalformedError."""
+    """Return the only question of a message, and the offset behind it. Raises MalformedError."""
     end = read_name(message, HEADER.size)
     if end + 4 > len(message):
         raise MalformedError
@@ -241,7 +245,7 @@ def read_question(message: bytes) -> tuple[Question, int]:
 
 
 def read_name(message: bytes, position: int) -> int:
-    """The offset behind an uncompressed name that begins at `position`. Raises MalformedError."""
+    """Return the offset behind an uncompressed name that begins at `position`. Raises MalformedError."""
     start = position
     while True:
         if position >= len(message):
@@ -259,7 +263,9 @@ def read_name(message: bytes, position: int) -> int:
 
 
 def read_edns(message: bytes, position: int, additionals: int) -> Edns | None:
-    """The EDNS record of the additional section, if there is one. Raises MalformedError on two of them."""
+    """Return the EDNS record of the additional section, if there is one. Raises MalformedError on two of
+    them.
+    """
     found = None
     for _ in range(additionals):
         end = skip_owner(message, position)
@@ -278,7 +284,7 @@ def read_edns(message: bytes, position: int, additionals: int) -> Edns | None:
 
 
 def read_cookie(options: bytes) -> bytes:
-    """The first cookie among the options of an EDNS record, "" without one. Raises MalformedError."""
+    """Return the first cookie among the options of an EDNS record, "" without one. Raises MalformedError."""
     position = 0
     while position + 4 <= len(options):
         code, length = struct.unpack_from("!HH", options, position)
@@ -295,7 +301,9 @@ def read_cookie(options: bytes) -> bytes:
 
 
 def skip_owner(message: bytes, position: int) -> int:
-    """The offset behind an owner name, which may end in a compression pointer. Raises MalformedError."""
+    """Return the offset behind an owner name, which may end in a compression pointer. Raises
+    MalformedError.
+    """
     while True:
         if position >= len(message):
             raise MalformedError

@@ -100,7 +100,7 @@ class NameServer:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Stops to serve and closes every connection."""
+        """Stop to serve and closes every connection."""
         if self._transport is not None:
             self._transport.close()
         if self._server is not None:

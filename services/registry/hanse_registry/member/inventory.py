@@ -104,7 +104,7 @@ def _quantity(said: object) -> Quantity | None:
 
 
 def is_ready(node_status: Mapping[str, Any]) -> bool:
-    """Whether a node says that it is ready."""
+    """Return whether a node says that it is ready."""
     return any(
         condition.get("type") == "Ready" and condition.get("status") == "True"
         for condition in mappings(node_status.get("conditions"))

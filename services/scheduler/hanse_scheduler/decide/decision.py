@@ -266,26 +266,24 @@ def _cluster_placement(
     share: Share | None,
 ) -> ClusterPlacement:
     """Return the entry of one cluster; one that is suspended keeps the overrides that it has."""
-    result = ClusterPlacement(
+    suspended = share is not None and share.suspended
+    replicas = share.replicas if share is not None else None
+    message = each.chosen_message
+    if share is not None and share.message:
+        message = f"{message}; {share.message}"
+    if overrides.replicas is not None and not suspended:
+        replicas = overrides.replicas
+        message = f"{message}; replicas set to {replicas} by {overrides.policies[-1]}"
+    return ClusterPlacement(
         cluster=each.cluster.name,
         reason=each.chosen_reason,
-        message=each.chosen_message,
-        overrides=overrides.operations,
+        message=message,
+        overrides=before.overrides if suspended and before is not None else overrides.operations,
+        replicas=replicas,
+        completions=share.completions if share is not None else None,
+        suspended=suspended,
         after_revision=previous_revision if before is None else before.after_revision,
     )
-    if share is not None:
-        result.replicas = share.replicas
-        if share.completions is not None:
-            result.completions = share.completions
-        if share.message:
-            result.message += f"; {share.message}"
-        result.suspended = share.suspended
-    if overrides.replicas is not None and not result.suspended:
-        result.replicas = overrides.replicas
-        result.message += f"; replicas set to {overrides.replicas} by {overrides.policies[-1]}"
-    if result.suspended and before is not None:
-        result.overrides = before.overrides
-    return result
 
 
 def _planner_key(key: ObjectKey) -> str:

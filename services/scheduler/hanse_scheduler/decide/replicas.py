@@ -9,6 +9,7 @@ Pure. Next: `hanse_scheduler.decide.division`, which divides, `hanse_scheduler.d
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Final
 
 from hanse.api.scheduler.v1.placement_pb2 import ClusterPlacement
 from hanse.kube.model.objects import annotations_of
@@ -21,6 +22,8 @@ from hanse_scheduler.decide.policies import PlacementPolicy
 from hanse_scheduler.decide.preferences import parse_preferences
 from hanse_scheduler.decide.workloads import WORKLOADS, WorkloadKind, totals_of
 from hanse_scheduler.trace import DecisionTrace
+
+_NOWHERE: Final = ClusterPlacement()
 
 
 def workload_kind(inputs: DecisionInput) -> WorkloadKind | None:
@@ -86,7 +89,7 @@ def _replicas_in(
     each: Eligibility, *, before: ClusterPlacement | None, observed: Observed | None
 ) -> ClusterReplicas:
     live = observed if observed is not None and not observed.removed else None
-    entry = before if before is not None else ClusterPlacement()
+    entry = before if before is not None else _NOWHERE
     return ClusterReplicas(
         cluster=each.cluster,
         placed=before is not None,

@@ -47,9 +47,7 @@ def toleration_from(item: Any, *, where: str) -> Toleration:
         raise InvalidArgumentError(f"{where}.operator is {operator!r}: use Equal or Exists")
     effect = item.get("effect") or ""
     if effect not in ("", "NoSchedule", "NoExecute"):
-        raise InvalidArgumentError(
-            f"{where}.effect is {effect!r}: use NoSchedule or NoExecute, or leave it out"
-        )
+        raise InvalidArgumentError(f"{where}.effect is {effect!r}: use NoSchedule or NoExecute, or omit it")
     key = item.get("key") or ""
     if not key and operator == "Equal":
         raise InvalidArgumentError(f"{where}.key is empty: name a taint, or use operator Exists")

@@ -22,8 +22,8 @@ from hanse.documents import json_document
 from hanse.errors import ConflictError, InvalidArgumentError
 from hanse.federation.kinds import KINDS as HANSE
 from hanse.kube.engine import unreadable
+from hanse.kube.kinds.builtin import KUBERNETES
 from hanse.kube.kinds.kubernetes import extensions
-from hanse.kube.kinds.registry import KUBERNETES, KindRegistry
 from hanse.kube.model.objects import Object, child, gvk_of, name_of, namespace_of
 from hanse.security.envelope import shown
 from hanse.store import KeyValue, Store
@@ -35,6 +35,8 @@ from hanse_scheduler.state.records import record_of
 from hanse_scheduler.state.scheduler_state import SchedulerState
 
 _CRDS = extensions.CUSTOM_RESOURCE_DEFINITION.group_plural
+_KINDS = {kind.group_kind: kind for kind in (*KUBERNETES, *HANSE)}
+"""What is served besides what CRDs define."""
 
 
 class Evaluator:
@@ -48,7 +50,6 @@ class Evaluator:
         self._rules = rules
         self._clock = clock
         self._cache = EligibilityCache()
-        self._kinds = KindRegistry((*KUBERNETES, *HANSE))
         self._boundary = Boundary("scheduler decisions")
 
     async def decide(
@@ -114,7 +115,7 @@ class Evaluator:
 
     async def _key_of(self, obj: Object) -> ObjectKey:
         gvk = gvk_of(obj)
-        kind = self._kinds.by_kind(gvk.group, gvk.kind)
+        kind = _KINDS.get((gvk.group, gvk.kind))
         if kind is not None and gvk.version in kind.versions:
             plural, namespaced = kind.plural, kind.namespaced
         else:

@@ -12,15 +12,15 @@ from __future__ import annotations
 
 import random
 from contextlib import nullcontext
-from typing import Any, Final
+from typing import Any
 
 import orjson
 
 from hanse.api.scheduler.v1 import placement_pb2 as placements
 from hanse.api.syncer.v1 import sync_state_pb2 as sync
 from hanse.api.syncer.v1.sync_state_pb2 import SyncState
-from hanse.backoff import Backoff
 from hanse.control.reconcile import Result
+from hanse.errors import InternalError
 from hanse.kube.client.answer import Answer
 from hanse.kube.kinds.kubernetes import batch
 from hanse.kube.model.objects import Object, is_deleting
@@ -31,6 +31,7 @@ from hanse.well_known import KEPT
 from hanse_syncer import ownership
 from hanse_syncer.act import waiting
 from hanse_syncer.act.context import ReconcileContext
+from hanse_syncer.act.repairs import repair_wait
 from hanse_syncer.act.request import SyncRequest
 from hanse_syncer.act.state_recorder import StateRecorder
 from hanse_syncer.decide import drift, health
@@ -38,10 +39,6 @@ from hanse_syncer.decide.errors import BELONGS, SyncCondition, SyncError
 from hanse_syncer.decide.render import Manifest
 from hanse_syncer.decide.verdicts import MemberVerdict
 from hanse_syncer.report import transitions
-
-_REPAIRS: Final = Backoff(base=0.1, limit=60.0)
-_QUIET_SECONDS: Final = 60.0
-"""After so long without a repair the next one is made at once again."""
 
 
 class Applying:
@@ -96,7 +93,7 @@ class Applying:
         context.view.note(request.target, None)
         if self._is_finished(request, manifest):
             return None
-        wait = self._repair_wait(request)
+        wait = repair_wait(request.transient, self._context.monotonic(), self._random)
         if wait > 0:
             return Result(requeue_after=wait)
         return await self.create(request, manifest, repaired=True)
@@ -104,7 +101,8 @@ class Applying:
     async def compare(self, request: SyncRequest, manifest: Manifest, live: Object) -> Result | None:
         """Compare what is rendered with the live object; put right what differs."""
         context = self._context
-        assert request.state is not None
+        if request.state is None:
+            raise InternalError("an object without a sync state is not compared")
         metadata = live["metadata"]
         if is_deleting(live):
             return Result(requeue_after=5.0)  # somebody deletes it there; when it is gone it is made again
@@ -117,7 +115,7 @@ class Applying:
         in_sync = await context.turns.run(is_heavy(live), drift.in_sync, manifest.object, live)
         if in_sync or drift.fingerprint(live) == request.transient.fingerprint:
             return await self._recorder.confirmed(request, manifest, live)
-        wait = self._repair_wait(request)
+        wait = repair_wait(request.transient, self._context.monotonic(), self._random)
         if wait > 0:
             return Result(requeue_after=wait)
         return await self.apply(
@@ -131,7 +129,8 @@ class Applying:
         twice if need be, before it counts as kept; what is being deleted is waited for, and made again.
         """
         context, state = self._context, request.state
-        assert state is not None
+        if state is None:
+            raise InternalError("an object without a sync state is not kept")
         answer = await context.member.get(request.target)
         verdict = context.member.verdict(request.target, answer)
         if verdict is MemberVerdict.ABSENT:
@@ -267,21 +266,6 @@ class Applying:
 
             self._context.states.update(request.path, change)
         return finished
-
-    def _repair_wait(self, request: SyncRequest) -> float:
-        """Return how long to leave drift alone: two who fight over a field must not make a storm."""
-        now, transient = self._context.monotonic(), request.transient
-        quiet = now - transient.repaired_at
-        if quiet > _QUIET_SECONDS:
-            transient.repairs = 0
-        wait = 0.0
-        if transient.repairs:
-            wait = max(0.0, _REPAIRS.delay(transient.repairs, rng=self._random) - quiet)
-        if wait <= 0.01:
-            transient.repairs += 1
-            transient.repaired_at = now
-            return 0.0
-        return wait
 
     def _error(self, request: SyncRequest, verdict: MemberVerdict, answer: Answer) -> SyncError:
         return SyncError.of(

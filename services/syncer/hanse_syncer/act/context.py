@@ -19,6 +19,7 @@ from opentelemetry.trace import Tracer
 
 from hanse.api.registry.v1.cluster_pb2 import ApiResource
 from hanse.api.syncer.v1.sync_state_pb2 import SyncState, ZoneEndpoints
+from hanse.errors import InternalError
 from hanse.federation.clusters import leaves_objects
 from hanse.federation.events import EventRecorder
 from hanse.federation.references import is_same_object
@@ -144,8 +145,10 @@ class ReconcileContext:
 
     def render(self, request: SyncRequest) -> Manifest:
         """Return what the cluster should have. Raises InvalidArgumentError for senseless overrides."""
-        assert request.intent is not None
-        assert request.entry is not None
+        if request.intent is None:
+            raise InternalError("an object without an intent is not rendered")
+        if request.entry is None:
+            raise InternalError("an object without a placement is not rendered")
         return self.renderer.render(
             request.intent.encoded,
             key=request.path,

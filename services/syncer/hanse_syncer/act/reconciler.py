@@ -18,7 +18,7 @@ from typing import Final
 from hanse.api.syncer.v1 import sync_state_pb2 as sync
 from hanse.boundary import Boundary
 from hanse.control.reconcile import Result
-from hanse.errors import HanseError, InvalidArgumentError
+from hanse.errors import HanseError, InternalError, InvalidArgumentError
 from hanse.federation import belongings
 from hanse.federation.placements import is_placed_in
 from hanse.kube.model.objects import Object
@@ -158,7 +158,8 @@ class ObjectReconciler:
         if action is SyncAction.CHECK:
             return await self._applying.check(request, manifest)
         if action is SyncAction.COMPARE:
-            assert live is not None
+            if live is None:
+                raise InternalError("an object that is not in the member is not compared")
             return await self._applying.compare(request, manifest, live)
         self._recorder.noted(request, manifest)
         return await self._recorder.count_stuck_pods(request, manifest)

@@ -16,7 +16,7 @@ from hanse.api.syncer.v1 import sync_state_pb2 as sync
 from hanse.api.syncer.v1.sync_state_pb2 import SyncState
 from hanse.backoff import Backoff
 from hanse.control.reconcile import Result
-from hanse.errors import InvalidArgumentError
+from hanse.errors import InternalError, InvalidArgumentError
 from hanse.kube.kinds.kubernetes import core, extensions
 from hanse.kube.model.objects import Object, child
 from hanse.process.telemetry import get_logger
@@ -166,7 +166,9 @@ class StateRecorder:
         return Result(requeue_after=delay)
 
     def unreachable(self, request: SyncRequest, message: str, *, reason: str = UNREACHABLE) -> None:
-        """The member does not answer: a change waits for it, and what was known of the object stands."""
+        """Take note that the member does not answer: a change waits for it, and what was known of the
+        object stands.
+        """
         if request.desired in (Desired.UNTOUCHED, Desired.UNKNOWN):
             return
         if request.desired is Desired.PRESENT and not self._pending(request):
@@ -197,7 +199,7 @@ class StateRecorder:
         self._context.view.note(request.target, Seen(str(metadata["uid"]), str(metadata["resourceVersion"])))
 
     def _wake_others(self, request: SyncRequest, live: Object) -> None:
-        """What waits for this namespace, or for the resource that this definition defines, can go on."""
+        """Wake what waits for this namespace, or for the resource that this definition defines."""
         context = self._context
         resource = (request.key.group, request.key.resource)
         if resource == core.NAMESPACE.group_plural:
@@ -228,8 +230,10 @@ class StateRecorder:
 
     def _pending(self, request: SyncRequest) -> bool:
         """Return whether there is something to send to the member."""
-        assert request.intent is not None
-        assert request.entry is not None
+        if request.intent is None:
+            raise InternalError("an object without an intent lags behind nothing")
+        if request.entry is None:
+            raise InternalError("an object without a placement lags behind nothing")
         if request.state is None or request.state.phase != sync.APPLIED:
             return True
         try:

@@ -68,7 +68,7 @@ class MemberConnector:
         return self._latest
 
     def cluster_changed(self) -> None:
-        """The cluster, its credential, its catalogue or the keys of the sealer changed."""
+        """Take note that the cluster, its credential, its catalogue or the keys of the sealer changed."""
         self._changed.set()
 
     async def run(self) -> None:

@@ -179,7 +179,7 @@ class ClusterController:
         return len(chosen)
 
     def cluster_changed(self) -> None:
-        """The cluster, its credential, its catalogue or the keys of the sealer changed."""
+        """Take note that the cluster, its credential, its catalogue or the keys of the sealer changed."""
         self._connector.cluster_changed()
 
     def _paths(self) -> set[str]:
@@ -193,7 +193,9 @@ class ClusterController:
             self.queue.add(path)
 
     def _opened(self, connection: MemberConnection, first: bool) -> None:
-        """A connection is open. It knows nothing of the member: what has not been queued yet is queued."""
+        """Take note that a connection is open. It knows nothing of the member: what has not been queued
+        yet is queued.
+        """
         if self.behaviour.why:
             self._follow_all(connection)
         self._parked.release()
@@ -210,7 +212,7 @@ class ClusterController:
             connection.session.follow(connection.context.request(path).target)
 
     def _answers_again(self) -> None:
-        """The member answers: it is no longer held against it that it misbehaved.
+        """Take note that the member answers: it is no longer held against it that it misbehaved.
 
         It may have been restored from a backup meanwhile.
         """

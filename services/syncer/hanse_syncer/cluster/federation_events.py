@@ -38,5 +38,5 @@ class FederationEventHandler:
         self._queue.add(path, urgent=urgent)
 
     def cluster_changed(self) -> None:
-        """The cluster, its credential or its catalogue changed."""
+        """Take note that the cluster, its credential or its catalogue changed."""
         self._on_cluster_changed()

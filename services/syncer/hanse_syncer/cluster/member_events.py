@@ -17,6 +17,7 @@ from typing import Final
 
 from hanse.control.queue import WorkQueue
 from hanse.federation.confirmation import is_removed
+from hanse.kube.kinds.kubernetes import core
 from hanse.kube.model.objects import Object
 from hanse.paths import path_to
 from hanse_syncer.cluster.connection import MemberConnection
@@ -56,7 +57,9 @@ class MemberEventHandler:
         self._monotonic = monotonic
 
     def changed(self, path: str, seen: Seen, live: Object | None) -> None:
-        """The member has an object with our marks at `path`; `live` is the whole of it, if it was sent."""
+        """Take note that the member has an object with our marks at `path`; `live` is the whole of it, if
+        it was sent.
+        """
         if self._in_flight.defer(path, partial(self.changed, path, seen, live)):
             return
         state = self._states.get(path)
@@ -81,7 +84,7 @@ class MemberEventHandler:
             self._queue.add(path)
 
     def vanished(self, path: str) -> None:
-        """The member no longer shows the object."""
+        """Take note that the member no longer shows the object."""
         if self._in_flight.defer(path, partial(self.vanished, path)):
             return
         self._orphans.changed(path)
@@ -90,7 +93,7 @@ class MemberEventHandler:
             self._queue.add(path)
 
     def listed(self, prefix: str) -> None:
-        """A list is complete: whatever of ours it does not have is asked for by name.
+        """Take note that a list is complete: whatever of ours it does not have is asked for by name.
 
         That a new one was needed can mean that the member was restored: then other kinds have changed unseen.
         """
@@ -103,8 +106,8 @@ class MemberEventHandler:
                 self._queue.add(path)
 
     def endpoints_changed(self, namespace: str, service: str) -> None:
-        """The ready endpoints of a Service changed."""
-        path = path_to(group="", resource="services", namespace=namespace, name=service)
+        """Take note that the ready endpoints of a Service changed."""
+        path = path_to(group="", resource=core.SERVICE.plural, namespace=namespace, name=service)
         state, connection = self._states.get(path), self._current()
         if state is None or is_removed(state) or connection is None:
             return
@@ -113,7 +116,9 @@ class MemberEventHandler:
             self._states.update(path, lambda before: transitions.counted(before, ready=ready), lazy=True)
 
     def _unexpected(self, path: str) -> None:
-        """An object with our marks and without a sync state: placed here and new, or an orphan."""
+        """Take note of an object with our marks and without a sync state: placed here and new, or an
+        orphan.
+        """
         if self._federation.intent(path) is not None or self._federation.placement(path) is not None:
             self._queue.add(path)
         else:

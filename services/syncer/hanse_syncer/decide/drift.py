@@ -135,7 +135,8 @@ def _looked_up(
     """
     places: dict[tuple[str, ...], dict[tuple[object, ...], int]] = {}
     for item in rendered:
-        assert isinstance(item, Mapping)
+        if not isinstance(item, Mapping):
+            raise TypeError("an item of a list with keys is no object")
         given = tuple(key for key in keys if key in item)
         if given not in places:
             known = places[given] = {}

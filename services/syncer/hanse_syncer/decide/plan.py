@@ -22,6 +22,7 @@ from hanse.api.registry.v1.cluster_pb2 import ApiResource
 from hanse.api.scheduler.v1.placement_pb2 import ClusterPlacement, Placement
 from hanse.api.syncer.v1 import sync_state_pb2 as sync
 from hanse.api.syncer.v1.sync_state_pb2 import SyncState
+from hanse.errors import InternalError
 from hanse.federation.confirmation import confirmation_of, is_confirmed, is_removed
 from hanse.federation.placements import after_revisions, is_releasing, placement_in
 from hanse_syncer.federation.intent import Intent
@@ -167,7 +168,8 @@ def _present(
     uid = state.member_uid if state is not None and not is_removed(state) else ""
     if not uid:
         return SyncAction.APPLY if seen is not None else SyncAction.CREATE
-    assert state is not None
+    if state is None:
+        raise InternalError("an object without a sync state has no uid")
     if state.applied_hash != rendered_hash or state.phase != sync.APPLIED:
         return SyncAction.APPLY
     if force:

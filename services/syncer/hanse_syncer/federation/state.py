@@ -20,7 +20,7 @@ from typing import Final, Protocol, Self
 from hanse.api.federation.v1.federation_pb2 import Federation
 from hanse.api.registry.v1.cluster_pb2 import ApiCatalogue, Cluster
 from hanse.api.scheduler.v1.placement_pb2 import Placement
-from hanse.errors import HanseError
+from hanse.errors import HanseError, InternalError
 from hanse.federation.placements import is_named, is_placed_in
 from hanse.federation.records import decode_catalogue, decode_cluster, decode_placement
 from hanse.paths import namespace_of, path_of
@@ -44,7 +44,7 @@ class Listener(Protocol):
         """Something about the object at `path` changed for the cluster."""
 
     def cluster_changed(self) -> None:
-        """The cluster itself, its credential or its catalogue changed."""
+        """Take note that the cluster itself, its credential or its catalogue changed."""
 
 
 class FederationState:
@@ -96,7 +96,8 @@ class FederationState:
         """Return the federation's id; wait for the apiserver to found it."""
         await self._founded.wait()
         federation = self.founding.get(keys.FEDERATION)
-        assert federation is not None
+        if federation is None:
+            raise InternalError("the federation is founded and not there")
         return federation.id
 
     def intent(self, path: str) -> Intent | None:

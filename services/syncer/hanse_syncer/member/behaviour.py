@@ -6,7 +6,7 @@ its lists are in. What was found is told to the registry at `memberreports/<clus
 the cluster, so that it is there for as long as somebody means it.
 
 Concurrency: used by the cluster's controller; one task, `run`, writes the report. Next:
-`hanse_syncer.cluster.controller`, `hanse_registry.keeper`, which makes a state of the report.
+`hanse_syncer.cluster.controller`, `hanse_registry.membership_controller`, which makes a state of the report.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ class Behaviour:
         return pause
 
     def behaves(self) -> None:
-        """Its lists are in: it is as it should be."""
+        """Take note that its lists are in: it is as it should be."""
         if self.why:
             _log.info("a member behaves again", cluster=self._cluster)
             self.why = ""

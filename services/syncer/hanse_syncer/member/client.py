@@ -75,7 +75,9 @@ class MemberClient:
     """One member's API server."""
 
     def __init__(self, client: KubeClient, *, cluster: str, limiter: Limiter) -> None:
-        """The client's own timeout is each request's deadline; it must not retry by itself."""
+        """Send requests by `client`, whose timeout is each request's deadline; it must not retry by
+        itself.
+        """
         self.client = client
         self.cluster = cluster
         self.limiter = limiter

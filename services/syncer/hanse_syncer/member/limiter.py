@@ -21,7 +21,7 @@ class Limiter:
         patience: float = 1.0,
         cooldown: float = 0.5,
     ) -> None:
-        """An answer within `patience` seconds is quick. The limit is never below 1."""
+        """Take an answer within `patience` seconds as quick. The limit is never below 1."""
         self._limit = float(min(initial, maximum))
         self._maximum = float(maximum)
         self._patience = patience

@@ -32,13 +32,13 @@ class ObjectObserver(Protocol):
     """Who is told. Methods are called in the informer's task and must be quick."""
 
     def changed(self, namespace: str, name: str, seen: Seen, live: Object | None) -> None:
-        """The object is there; `live` is the whole of it where the watch brought it."""
+        """Take note that the object is there; `live` is the whole of it where the watch brought it."""
 
     def vanished(self, namespace: str, name: str) -> None:
-        """The object is no longer shown."""
+        """Take note that the object is no longer shown."""
 
     def listed(self) -> None:
-        """A list is complete."""
+        """Take note that a list is complete."""
 
 
 class ObservedObjects:

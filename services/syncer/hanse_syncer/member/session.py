@@ -55,7 +55,7 @@ class MemberSession:
         back: Callable[[], None],
         probation: bool = False,
     ) -> None:
-        """The callables are told of a path (`listed`: of a path's prefix; `back`: the member answers).
+        """Tell the callables of a path (`listed`: of a path's prefix; `back`: the member answers).
 
         On `probation` it is not `up` before everything that is followed has been listed.
         """
@@ -113,7 +113,7 @@ class MemberSession:
                     followed.task.cancel()
 
     def misbehaved(self, error: MisbehavingMemberError) -> None:
-        """An answer to one of our own requests was too much: the session ends."""
+        """Take note that an answer to one of our own requests was too much: the session ends."""
         if self._misbehaved is not None and not self._misbehaved.done():
             self.up = False
             self._misbehaved.set_exception(error)
@@ -132,7 +132,7 @@ class MemberSession:
         self._back()
 
     def lost(self) -> None:
-        """The member did not answer: ask it until it does."""
+        """Take note that the member did not answer: ask it until it does."""
         if self.up:
             self.up = False
             _log.warning("a member does not answer", cluster=self.member.cluster)
@@ -244,7 +244,8 @@ def _first(group: BaseExceptionGroup[BaseException]) -> MisbehavingMemberError:
     found: BaseException = group
     while isinstance(found, BaseExceptionGroup):
         found = found.exceptions[0]
-    assert isinstance(found, MisbehavingMemberError)
+    if not isinstance(found, MisbehavingMemberError):
+        raise found
     return found
 
 

@@ -76,7 +76,7 @@ class OrphanReporter:
         self.listed[path] = orphan
 
     def drop(self, path: str) -> None:
-        """It is no orphan, or not any more."""
+        """Take note that it is no orphan, or not any more."""
         self.listed.pop(path, None)
 
     async def load(self) -> None:
@@ -152,5 +152,5 @@ class OrphanReporter:
         )
 
     def close(self) -> None:
-        """This process has the cluster no more: it counts nothing there."""
+        """Take note that this process has the cluster no more: it counts nothing there."""
         self._metrics.orphans.pop(self._cluster, None)

@@ -97,7 +97,7 @@ class OrphanScanner:
         self._wake = asyncio.Event()
 
     def consider(self, path: str) -> None:
-        """The object at `path` may be an orphan, or may be one no longer."""
+        """Take note that the object at `path` may be an orphan, or may be one no longer."""
         if len(self._candidates) < MAX_CANDIDATES and orphans.is_path(path):
             self._candidates.add(path)
             self._wake.set()

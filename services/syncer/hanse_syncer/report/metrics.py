@@ -79,7 +79,7 @@ class SyncerMetrics:
         )
 
     def begin(self, cluster: str) -> None:
-        """This process keeps a cluster from now on: what is counted of it is there, and 0."""
+        """Take note that this process keeps a cluster from now on: what is counted of it is there, and 0."""
         for counter in (self.deletes, self.repairs, self.conflicts):
             counter.add(0, {"hanse.cluster": cluster})
 

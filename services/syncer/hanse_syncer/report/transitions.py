@@ -208,7 +208,9 @@ def without_status(before: SyncState, *, bound: str) -> SyncState:
 
 
 def _leave_out_status(state: SyncState, bound: str) -> None:
-    """The status there is too large to be reported. That an apply failed is the more important reason."""
+    """Return the state without a status that is too large to be reported. That an apply failed is the more
+    important reason.
+    """
     size, state.status = len(state.status), b""
     if not state.reason:
         state.reason = "StatusTooLarge"

@@ -136,12 +136,12 @@ FOLLOWED_OBJECTS: Final = 200_000
 
 
 def may_be_dense(body: bytes) -> bool:
-    """Whether `is_dense` must be asked, which takes some 20 ms for each MiB and is for a thread."""
+    """Return whether `is_dense` must be asked, which takes some 20 ms for each MiB and is for a thread."""
     return len(body) > _LIGHT_BYTES
 
 
 def is_dense(body: bytes) -> bool:
-    """Whether an answer has more keys, maps and lists than may be decoded at once."""
+    """Return whether an answer has more keys, maps and lists than may be decoded at once."""
     return any(_KEY * found.colons + _BRACKET * found.brackets > MAX_WEIGHT for found in structure(body))
 
 
@@ -165,7 +165,7 @@ class ListBudget:
     """What one list may still bring; `page` takes in each page."""
 
     def __init__(self, what: str, bytes_in_all: int = LIST_BYTES) -> None:
-        """`what` names the list in messages, as "the list of pods of https://..."."""
+        """Bound the list that `what` names in messages, as "the list of pods of https://..."."""
         self._what = what
         self._most = bytes_in_all
         self._seen: set[tuple[str, str]] = set()

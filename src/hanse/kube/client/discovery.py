@@ -101,7 +101,9 @@ def read_discovery(documents: Sequence[Any]) -> ServedApis:
 
 
 def is_name(value: object, longest: int) -> bool:
-    """Whether it is what Kubernetes has for names and label values: letters, digits, and -_. between them."""
+    """Return whether it is what Kubernetes has for names and label values: letters, digits, and -_.
+    between them.
+    """
     return isinstance(value, str) and len(value) <= longest and _NAME.fullmatch(value) is not None
 
 

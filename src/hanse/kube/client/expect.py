@@ -34,11 +34,11 @@ class Expected(Protocol):
         ...
 
     def names(self, details: Mapping[str, Any]) -> bool:
-        """Whether the details of a 404's Status are about what was asked for."""
+        """Return whether the details of a 404's Status are about what was asked for."""
         ...
 
     def names_namespace(self, details: Mapping[str, Any]) -> bool:
-        """Whether they are about the namespace that it is in."""
+        """Return whether they are about the namespace that it is in."""
         ...
 
 
@@ -72,14 +72,14 @@ class AnObject:
         return fault
 
     def names(self, details: Mapping[str, Any]) -> bool:
-        """Whether they name this very object."""
+        """Return whether they name this very object."""
         kind, group = details.get("kind") or "", details.get("group") or ""
         if self.api_version and group not in ("", self.api_version.rpartition("/")[0]):
             return False
         return bool(self.name) and details.get("name") == self.name and kind in ("", self.resource, self.kind)
 
     def names_namespace(self, details: Mapping[str, Any]) -> bool:
-        """Whether they name its namespace."""
+        """Return whether they name its namespace."""
         name = details.get("name")
         return (
             bool(self.namespace) and name == self.namespace and details.get("kind") == core.NAMESPACE.plural

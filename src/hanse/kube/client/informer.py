@@ -35,27 +35,27 @@ LASTING_SECONDS: Final = 10.0
 """A watch that lasts so long shows that the server can be followed."""
 
 
-class Listing(Protocol):
+class ListedObjects(Protocol):
     """A list that is being read."""
 
     def add(self, item: Object) -> None:
         """Take in an object of it."""
 
     async def commit(self) -> None:
-        """The list is complete: what is not in it is not there."""
+        """Take note that the list is complete: what is not in it is not there."""
 
 
 class InformerStore(Protocol):
     """What an informer feeds. It keeps of the objects what it needs."""
 
-    def listing(self) -> AbstractContextManager[Listing]:
+    def listing(self) -> AbstractContextManager[ListedObjects]:
         """Begin a list; it ends with the context, complete or not."""
 
     def put(self, obj: Object) -> None:
-        """An object was added or changed."""
+        """Take note that an object was added or changed."""
 
     def remove(self, obj: Object) -> None:
-        """An object was deleted, or does not match the selector any more."""
+        """Take note that an object was deleted, or does not match the selector any more."""
 
 
 class Informer:
@@ -72,7 +72,7 @@ class Informer:
         watch_metadata: bool = False,
         **logged: str,
     ) -> None:
-        """Lists and watches bring the metadata alone where that is asked for; `logged` is in each event."""
+        """List and watches bring the metadata alone where that is asked for; `logged` is in each event."""
         self.resource = resource
         self._client = client
         self._store = store
@@ -160,7 +160,7 @@ class WatchPacing:
         self._random = random.Random()  # noqa: S311 - jitter
 
     def watching(self) -> None:
-        """A watch begins."""
+        """Take note that a watch begins."""
         self._began = asyncio.get_running_loop().time()
 
     def ended(self, *, failed: bool = False) -> int:
@@ -176,7 +176,7 @@ class WatchPacing:
 
 
 def must_list(error: Exception, failures: int) -> bool:
-    """Whether a watch that failed cannot simply be resumed.
+    """Return whether a watch that failed cannot simply be resumed.
 
     A server that does not answer, or not now, will go on where it was; but any other answer, such as that it
     does not know a version yet, may be said for ever. After a while nothing is taken for granted.

@@ -74,7 +74,7 @@ class Pace:
         self._bucket: Bucket | None = None
 
     async def took(self, size: int) -> None:
-        """An event of so many bytes came: wait as long as that is too fast.
+        """Take note that an event of so many bytes came: wait as long as that is too fast.
 
         Raises MisbehavingMemberError when it has been for so long; what comes then is counted from the start.
         """

@@ -243,8 +243,9 @@ class KubeTransport:
             return redacted()  # raises again
 
     def _redacted(self, said: bytes) -> bytes:
-        """What a server said that is not what it was asked for, without the token that it was sent: a proxy
-        may repeat the request, and errors are logged, stored and shown."""
+        """Return what a server said that is not what it was asked for, without the token that it was sent:
+        a proxy may repeat the request, and errors are logged, stored and shown.
+        """
         for form in _forms(self.access.token):
             said = said.replace(form, REDACTED)
         return said
@@ -317,6 +318,6 @@ def _unreachable(server: str, error: Exception, *, sent: bool) -> HanseError:
 
 
 def _forms(token: str) -> tuple[bytes, ...]:
-    """How a token may stand in what is said: as it is, in JSON with slashes escaped, in a URL."""
+    """Return how a token may stand in what is said: as it is, in JSON with slashes escaped, in a URL."""
     forms = dict.fromkeys((token, token.replace("/", "\\/"), quote(token, safe="")))
     return tuple(form.encode() for form in forms if form)

@@ -19,7 +19,7 @@ from itertools import groupby
 from types import MappingProxyType
 
 from hanse.boundary import Boundary
-from hanse.errors import HanseError
+from hanse.errors import HanseError, InternalError
 from hanse.kube.engine import unreadable
 from hanse.kube.engine.history import Position, ResourceHistory
 from hanse.kube.engine.hooks import Deferred, View
@@ -376,7 +376,8 @@ class ObjectCache:
 
     def _applied(self, event: Event) -> Iterable[ObjectKey]:
         """Give the view an event; return what may look different. One that it fails on changes nothing."""
-        assert self._view is not None
+        if self._view is None:
+            raise InternalError("this cache has no view")
         try:
             return list(self._view.apply(event))
         except Exception as error:  # noqa: BLE001 - of one value; the others are followed on

@@ -216,7 +216,7 @@ _NAME = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?", re.ASCII)
 
 
 def _is_name(value: Any) -> bool:
-    """Whether a value can stand in paths and keys."""
+    """Return whether a value can stand in paths and keys."""
     return isinstance(value, str) and _NAME.fullmatch(value) is not None
 
 

@@ -12,15 +12,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Literal, TypeVar
+from typing import Any, Final, Literal, NamedTuple, TypeVar
 
 ALL_VERBS: Final = ("create", "delete", "deletecollection", "get", "list", "patch", "update", "watch")
 READ_VERBS: Final = ("get", "list", "watch")
 CREATE: Final = ("create",)
 
 
-@dataclass(frozen=True, slots=True)
-class SelectableField:
+class SelectableField(NamedTuple):
     """A field that a field selector may name: the label it goes by, and its path where that is another.
 
     `absent` is what the field is in an object that does not have it.
@@ -31,8 +30,7 @@ class SelectableField:
     absent: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class ScalePaths:
+class ScalePaths(NamedTuple):
     """Where the scale subresource finds the replicas that are wanted, those that there are, and the selector.
 
     `form` says what is at `selector`: a text, a LabelSelector, or a map of labels. `default` is the number of
@@ -46,8 +44,7 @@ class ScalePaths:
     default: int = 1
 
 
-@dataclass(frozen=True, slots=True)
-class PrinterColumn:
+class PrinterColumn(NamedTuple):
     """A column of `kubectl get` as a CRD declares it; priority 0 is always shown, others with -o wide."""
 
     name: str
@@ -58,7 +55,7 @@ class PrinterColumn:
     priority: int = 0
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Kind:
     """One kind in all its versions.
 

@@ -1,49 +1,17 @@
 """The kinds that a server knows from its start, each with its strategy.
 
 A `KindRegistry` is a value: made once, given to an engine's catalogue, never changed. What CRDs add at run
-time is in the catalogue alone. `KUBERNETES` has Kubernetes' own kinds; what is left out, and why, is in
-tests/real/test_discovery.py. Next: `hanse.kube.kinds.catalogue`.
+time is in the catalogue alone. Next: `hanse.kube.kinds.catalogue`; `hanse.kube.kinds.builtin` for Kubernetes'
+own kinds.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Final
 
 from hanse.kube.kinds.kind import Kind
-from hanse.kube.kinds.kubernetes import (
-    apps,
-    autoscaling,
-    batch,
-    core,
-    extensions,
-    networking,
-    scheduling,
-    security,
-    storage,
-)
 from hanse.kube.kinds.resource_info import ResourceInfo
 from hanse.kube.kinds.strategy import NO_STRATEGY, Strategy
-
-_DISCOVERY: Final = (
-    "", "apiregistration.k8s.io", "apps", "events.k8s.io", "authentication.k8s.io", "authorization.k8s.io",
-    "autoscaling", "batch", "certificates.k8s.io", "networking.k8s.io", "policy", "rbac.authorization.k8s.io",
-    "storage.k8s.io", "admissionregistration.k8s.io", "apiextensions.k8s.io", "scheduling.k8s.io",
-    "coordination.k8s.io", "node.k8s.io", "discovery.k8s.io", "resource.k8s.io",
-    "flowcontrol.apiserver.k8s.io", "storagemigration.k8s.io",
-)  # fmt: skip
-"""Kubernetes' groups in the order of discovery, which decides what a short name means to kubectl."""
-
-KUBERNETES: Final = tuple(
-    sorted(
-        (
-            *core.KINDS, *apps.KINDS, *autoscaling.KINDS, *batch.KINDS, *extensions.KINDS, *networking.KINDS,
-            *scheduling.KINDS, *security.KINDS, *storage.KINDS,
-        ),
-        key=lambda kind: (_DISCOVERY.index(kind.group), kind.plural),
-    )
-)  # fmt: skip
-"""Kubernetes' own kinds in discovery order."""
 
 
 class KindRegistry:

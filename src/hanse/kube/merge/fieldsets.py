@@ -32,7 +32,7 @@ LEAF: Fields = {}
 
 
 def is_member(subtree: Fields) -> bool:
-    """True if the path of this subtree is itself in the set (the root never is)."""
+    """Return True if the path of this subtree is itself in the set (the root never is)."""
     return not subtree or "." in subtree
 
 
@@ -126,7 +126,7 @@ def intersection(a: Fields, b: Fields) -> Fields:
 
 
 def contains(fields: Fields, path: Iterable[str]) -> bool:
-    """True if the path (trie elements from the root) is in the set."""
+    """Return True if the path (trie elements from the root) is in the set."""
     node: Fields | None = fields
     empty = True
     for element in path:
@@ -167,7 +167,7 @@ def extracted(value: Any, fields: Fields) -> Any:
 
 
 def _subtree_of(item: Any, number: int, elements: Fields) -> Fields | None:
-    """The subtree of the element that names an item of a list; None if none does."""
+    """Return the subtree of the element that names an item of a list; None if none does."""
     for element, subtree in elements.items():
         kind, text = element[0], element[2:]
         if kind == "i" and text == str(number):

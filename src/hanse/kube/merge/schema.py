@@ -135,7 +135,9 @@ class Schema:
         return self._properties.keys()
 
     def declares(self, name: str) -> bool:
-        """True if `name` is a declared field (and not only allowed by additional or preserved fields)."""
+        """Return True if `name` is a declared field (and not only allowed by additional or preserved
+        fields).
+        """
         return name in self._properties
 
     def field(self, name: str) -> Schema | None:
@@ -167,7 +169,7 @@ class Schema:
         return ANY if self.preserve or self.shape == "any" or raw is True else None
 
     def keys_defaults(self) -> dict[str, Any]:
-        """The defaults that this list's map keys have in its items' schema, by key."""
+        """Return the defaults that this list's map keys have in its items' schema, by key."""
         if self.key_defaults is None:
             item = self.element
             found = {key: item.field(key) for key in self.list_keys} if item else {}
@@ -221,7 +223,7 @@ class SchemaSet:
         return self.named(name) if name else None
 
     def kinds(self) -> list[GroupVersionKind]:
-        """Every kind that `lookup` knows, sorted."""
+        """Return every kind that `lookup` knows, sorted."""
         return sorted({*self._kinds, *self._custom})
 
     def with_kind(
@@ -285,7 +287,7 @@ class SchemaSet:
     # What serving OpenAPI needs.
 
     def definition_names(self) -> list[str]:
-        """The full names of all built-in definitions, sorted."""
+        """Return the full names of all built-in definitions, sorted."""
         return sorted(self._index)
 
     def definition_name(self, group: str, version: str, kind: str) -> str | None:

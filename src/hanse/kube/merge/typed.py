@@ -73,7 +73,7 @@ def item_element(schema: Schema, item: Any, path: str) -> str:
 
 
 def kind_of(value: Any, schema: Schema) -> Walk:
-    """How a value is walked: field by field, item by item, or as a whole."""
+    """Return how a value is walked: field by field, item by item, or as a whole."""
     if schema.shape == "scalar" or schema.atomic:
         return "leaf"
     if isinstance(value, dict):

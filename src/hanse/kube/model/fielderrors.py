@@ -78,32 +78,32 @@ def _shown(value: Any) -> str:
 
 
 def required(field: str, message: str = "") -> FieldError:
-    """A field that must be set is not."""
+    """Return the error for a field that must be set and is not."""
     return FieldError(field, "FieldValueRequired", message)
 
 
 def invalid(field: str, value: Any, message: str) -> FieldError:
-    """A value is not allowed."""
+    """Return the error for a value that is not allowed."""
     return FieldError(field, "FieldValueInvalid", message, value)
 
 
 def forbidden(field: str, message: str) -> FieldError:
-    """A field may not be set, or not be changed."""
+    """Return the error for a field that may not be set, or not be changed."""
     return FieldError(field, "FieldValueForbidden", message)
 
 
 def duplicate(field: str, value: Any) -> FieldError:
-    """A value must be unique and is not."""
+    """Return the error for a value that must be unique and is not."""
     return FieldError(field, "FieldValueDuplicate", "", value)
 
 
 def too_long(field: str, limit: int) -> FieldError:
-    """A value has more than `limit` bytes."""
+    """Return the error for a value of more than `limit` bytes."""
     return FieldError(field, "FieldValueTooLong", f"may not be more than {limit} bytes")
 
 
 def not_supported(field: str, value: Any, supported: Iterable[str]) -> FieldError:
-    """A value is none of those that are possible."""
+    """Return the error for a value that is none of those that are possible."""
     listed = ", ".join(f'"{name}"' for name in supported)
     return FieldError(field, "FieldValueNotSupported", f"supported values: {listed}", value)
 

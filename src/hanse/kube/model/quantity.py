@@ -59,11 +59,11 @@ class Quantity:
         return Fraction(self.nanos, NANOS)
 
     def as_int(self) -> int:
-        """The amount as a whole number, rounded up."""
+        """Return the amount as a whole number, rounded up."""
         return -(-self.nanos // NANOS)
 
     def milli(self) -> int:
-        """The amount in thousandths, rounded up."""
+        """Return the amount in thousandths, rounded up."""
         return -(-self.nanos // (NANOS // 1000))
 
     def __add__(self, other: Quantity) -> Quantity:

@@ -48,7 +48,7 @@ class LabelRequirement:
     values: frozenset[str] = frozenset()
 
     def matches(self, labels: Mapping[str, str]) -> bool:
-        """True if the labels meet the condition; `NotIn` is met where the label is absent."""
+        """Return True if the labels meet the condition; `NotIn` is met where the label is absent."""
         value = labels.get(self.key)
         if self.operator == "In":
             return value is not None and value in self.values
@@ -85,12 +85,12 @@ class LabelSelector:
 
     @classmethod
     def everything(cls) -> LabelSelector:
-        """The selector that matches every object."""
+        """Return the selector that matches every object."""
         return cls()
 
     @classmethod
     def nothing(cls) -> LabelSelector:
-        """The selector that matches no object."""
+        """Return the selector that matches no object."""
         return cls(matches_nothing=True)
 
     @classmethod
@@ -147,7 +147,7 @@ class LabelSelector:
         return not self.requirements and not self.matches_nothing
 
     def matches(self, labels: Mapping[str, str]) -> bool:
-        """True if an object with these labels is selected."""
+        """Return True if an object with these labels is selected."""
         if self.matches_nothing:
             return False
         return all(requirement.matches(labels) for requirement in self.requirements)
@@ -291,7 +291,7 @@ class FieldRequirement:
     absent: str = field(default="", repr=False, compare=False)
 
     def matches(self, obj: Object) -> bool:
-        """True if the object meets the condition."""
+        """Return True if the object meets the condition."""
         node: Any = obj
         for step in self.steps:
             node = node.get(step) if isinstance(node, dict) else None
@@ -335,7 +335,7 @@ class FieldSelector:
         return not self.requirements
 
     def matches(self, obj: Object) -> bool:
-        """True if the object is selected."""
+        """Return True if the object is selected."""
         return all(requirement.matches(obj) for requirement in self.requirements)
 
     def exact(self, path: str) -> str | None:

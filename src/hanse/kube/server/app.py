@@ -191,6 +191,8 @@ async def _expected(request: web.Request) -> None:
 
 
 def _is_no_parse_error(record: logging.LogRecord) -> bool:
-    """Whether a line is not about a request that cannot be read, which anybody can send at any rate."""
+    """Return whether a line is not about a request that cannot be read, which anybody can send at any
+    rate.
+    """
     error = record.exc_info[1] if record.exc_info else None
     return not isinstance(error, HttpProcessingError)

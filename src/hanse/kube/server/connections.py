@@ -22,7 +22,7 @@ from aiohttp.http_exceptions import LineTooLong
 from aiohttp.typedefs import Handler
 from opentelemetry import metrics
 
-from hanse.errors import InvalidArgumentError, shown
+from hanse.errors import InternalError, InvalidArgumentError, shown
 from hanse.kube.model.status import REQUEST_TOO_LARGE
 from hanse.kube.server.auth import bearer_token
 from hanse.kube.server.errors import failure
@@ -164,19 +164,19 @@ class GuardedConnection(web.RequestHandler):
         return response
 
     def pause_writing(self) -> None:
-        """The client is behind: from now on it must read."""
+        """Take note that the client is behind: from now on it must read."""
         super().pause_writing()
         self._await_reading()
 
     def resume_writing(self) -> None:
-        """The client has read."""
+        """Take note that the client has read."""
         if self._stall_timer is not None:
             self._stall_timer.cancel()
             self._stall_timer = None
         super().resume_writing()
 
     def began(self, token: str | None = None) -> None:
-        """A whole head has come; its request, with this bearer token, is being handled."""
+        """Take note that a whole head has come; its request, with this bearer token, is being handled."""
         self._busy = True
         self.token = token
         if self._head_timer is not None:
@@ -184,7 +184,7 @@ class GuardedConnection(web.RequestHandler):
             self._head_timer = None
 
     def ended(self) -> None:
-        """The request has been handled."""
+        """Take note that the request has been handled."""
         self._busy = False
         self.token = None
 
@@ -252,7 +252,8 @@ class GuardedSite(web.BaseSite):
         """Listen. Raises OSError."""
         await super().start()
         server = self._runner.server
-        assert server is not None
+        if server is None:
+            raise InternalError("the runner has no server")
         tls = self._ssl_context
         self._server = await asyncio.get_running_loop().create_server(
             lambda: GuardedConnection(server, self._connections),

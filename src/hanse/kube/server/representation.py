@@ -21,7 +21,7 @@ from aiohttp import web
 
 from hanse.boundary import Boundary
 from hanse.documents import to_yaml
-from hanse.errors import InvalidArgumentError
+from hanse.errors import InternalError, InvalidArgumentError
 from hanse.kube.engine import unreadable
 from hanse.kube.engine.served import ServedObject, with_version
 from hanse.kube.kinds.conversion import is_stored_form, to_served
@@ -152,7 +152,8 @@ class Renderer:
         return cells
 
     def _table_head(self, metadata: Mapping[str, Any], *, headed: bool = False) -> dict[str, Any]:
-        assert self._layout is not None
+        if self._layout is None:
+            raise InternalError("no table was asked for")
         return {
             "kind": "Table",
             "apiVersion": META,
@@ -161,7 +162,8 @@ class Renderer:
         }
 
     def _row(self, obj: Object) -> dict[str, Any]:
-        assert self._layout is not None
+        if self._layout is None:
+            raise InternalError("no table was asked for")
         row: dict[str, Any] = {"cells": self._cells(self._layout, obj)}
         if self._include == "Metadata":
             row["object"] = metadata_only(obj)

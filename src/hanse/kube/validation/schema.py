@@ -153,7 +153,7 @@ def _size_errors(
 
 
 def _fits(value: Any, raw: Mapping[str, Any], work: Work) -> bool:
-    """True if a value meets a schema that stands in a logical combination (value validations only)."""
+    """Return True if a value meets a schema that stands in a logical combination (value validations only)."""
     if next(_value_errors(value, raw, "", work), None) is not None:
         return False
     if "type" in raw and not _is_a(value, raw["type"]):

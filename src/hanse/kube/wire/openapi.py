@@ -12,6 +12,7 @@ from typing import Any
 
 import orjson
 
+from hanse.errors import InternalError
 from hanse.kube.kinds.catalogue import Catalogue
 from hanse.kube.kinds.resource_info import ResourceInfo
 from hanse.kube.merge.schema import ANY, LIST_META, OBJECT_META, Schema, SchemaSet
@@ -128,7 +129,8 @@ def _definitions(catalogue: Catalogue, infos: list[ResourceInfo], *, prefix: str
 
 
 def _own(info: ResourceInfo, prefix: str) -> dict[str, Any]:
-    assert info.schema is not None
+    if info.schema is None:
+        raise InternalError(f"{info.kind} has no schema of its own")
     properties = dict(info.schema.get("properties") or {})
     properties["apiVersion"] = {"type": "string", "description": "The group and version of this form."}
     properties["kind"] = {"type": "string", "description": "The kind of the object."}
@@ -225,7 +227,8 @@ def _parameters(action: str) -> list[str]:
 
 
 def _patch_types(info: ResourceInfo) -> tuple[str, ...]:
-    """The forms of patches that a kind takes: the strategic one only where Kubernetes defines the kind.
+    """Return the forms of patches that a kind takes: the strategic one only where Kubernetes defines the
+    kind.
 
     kubectl chooses the form of its own patches by this.
     """

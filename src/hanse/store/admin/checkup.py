@@ -34,7 +34,7 @@ _REMEDIES: Final[Mapping[str, str]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Member:
+class EtcdMember:
     """What one member says of itself. Sizes are in bytes; a quota of 0 is one that it does not tell."""
 
     id: int
@@ -51,7 +51,7 @@ class Checkup:
     listed: Mapping[int, str] = field(default_factory=dict)
     """Names of the members that etcd says it has, by id; empty is the name of one that never started."""
     learners: frozenset[int] = frozenset()
-    members: tuple[Member, ...] = ()
+    members: tuple[EtcdMember, ...] = ()
     silent: Mapping[str, str] = field(default_factory=dict)
     """Why not, for each endpoint that does not answer."""
     alarms: tuple[tuple[int, str], ...] = ()
@@ -67,7 +67,7 @@ async def examine(
     answers = await asyncio.gather(
         *(_ask(each, tls=tls, tls_server_name=tls_server_name) for each in endpoints), return_exceptions=True
     )
-    members: list[Member] = []
+    members: list[EtcdMember] = []
     silent: dict[str, str] = {}
     found: _Whole | None = None
     for endpoint, answer in zip(endpoints, answers, strict=True):
@@ -100,13 +100,15 @@ class _Whole:
     unreadable: str
 
 
-async def _ask(endpoint: str, *, tls: TlsFiles | None, tls_server_name: str | None) -> tuple[Member, _Whole]:
+async def _ask(
+    endpoint: str, *, tls: TlsFiles | None, tls_server_name: str | None
+) -> tuple[EtcdMember, _Whole]:
     channel = await open_channel([endpoint], tls=tls, tls_server_name=tls_server_name, timeout=ASK_SECONDS)
     try:
         status: Any = await channel.read(
             channel.maintenance.Status, pb.StatusRequest(), what="read etcd's status"
         )
-        member = Member(
+        member = EtcdMember(
             id=int(status.header.member_id),
             version=str(status.version),
             leader=int(status.leader),
@@ -140,7 +142,7 @@ async def _alarms(channel: EtcdChannel) -> tuple[tuple[int, str], ...]:
 
 
 async def _read(channel: EtcdChannel) -> str:
-    """Why a linearizable read fails; empty if it does not."""
+    """Return why a linearizable read fails; empty if it does not."""
     try:
         await channel.read(channel.kv.Range, pb.RangeRequest(key=b"health"), what="read from etcd")
     except PermissionDeniedError:
@@ -151,7 +153,9 @@ async def _read(channel: EtcdChannel) -> str:
 
 
 def faults(found: Checkup, *, quota: int = 0) -> list[str]:
-    """What stands in the way of a change, each with its remedy. `quota` is for a member that tells none."""
+    """Return what stands in the way of a change, each with its remedy. `quota` is for a member that tells
+    none.
+    """
     if not found.members:
         told = "; ".join(f"{where}: {why}" for where, why in found.silent.items())
         return [f"no member of etcd answers ({told}): bring them back first"]

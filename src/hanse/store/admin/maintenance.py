@@ -143,7 +143,7 @@ class EtcdMaintenance:
         await self._by_any(work)
 
     async def _answers(self, number: int) -> int:
-        """`number`, if that member answers."""
+        """Return `number`, if that member answers."""
         await read_status(self._asking[number])
         return number
 
@@ -159,7 +159,7 @@ class EtcdMaintenance:
 
 
 async def _of_those_that_answer(questions: Iterable[Awaitable[_Answer]]) -> list[_Answer]:
-    """The answers of those members that give one. Raises UnavailableError if none does."""
+    """Return the answers of those members that give one. Raises UnavailableError if none does."""
     results = await asyncio.gather(*questions, return_exceptions=True)
     found = [each for each in results if not isinstance(each, BaseException)]
     if not found:

@@ -101,5 +101,5 @@ async def _receive(channel: EtcdChannel, file: BinaryIO) -> int:
 
 
 def code_name(error: grpc.aio.AioRpcError) -> str:
-    """The name of an error's code."""
+    """Return the name of an error's code."""
     return str(error.code().name)

@@ -25,7 +25,7 @@ import structlog
 from opentelemetry import metrics
 from opentelemetry.metrics import CallbackOptions, Observation
 
-from hanse.errors import STORE_FULL, HanseError, PermissionDeniedError, ResourceExhaustedError
+from hanse.errors import STORE_FULL, HanseError, InternalError, PermissionDeniedError, ResourceExhaustedError
 from hanse.process.settings import ETCD_HISTORY_SECONDS
 from hanse.store.admin.maintenance import NO_SPACE, Maintenance, StoreStatus
 
@@ -61,7 +61,7 @@ class Limits:
     quota: int
 
     def grown_out(self, status: StoreStatus, more: int = 0) -> bool:
-        """Whether only the reserve is left once `more` bytes are written.
+        """Return whether only the reserve is left once `more` bytes are written.
 
         By what is used; and by the size of the file, which etcd looks at, though less of it is a reserve:
         much of what the file has grown by comes back.
@@ -72,16 +72,16 @@ class Limits:
         )
 
     def near(self, status: StoreStatus) -> bool:
-        """Whether the database nears its quota, or has reached it."""
+        """Return whether the database nears its quota, or has reached it."""
         return status.full or (bool(self.quota) and status.size >= self.quota * NEAR)
 
     def worth_defragmenting(self, status: StoreStatus) -> bool:
-        """Whether much of the database is free and given back only by a defragmentation."""
+        """Return whether much of the database is free and given back only by a defragmentation."""
         free = status.size - status.in_use
         return free >= (self.quota or status.size) * WORTH
 
     def fits(self, status: StoreStatus) -> bool:
-        """Whether etcd would take writes again without its alarm: it compares the size of the file."""
+        """Return whether etcd would take writes again without its alarm: it compares the size of the file."""
         return not self.quota or status.size < self.quota
 
 
@@ -238,7 +238,7 @@ class Upkeep:
             await self._defragment()
 
     def _history_seconds(self) -> float:
-        """How much history is kept now."""
+        """Return how much history is kept now."""
         kept = self._compact_seconds or NEAR_HISTORY_SECONDS
         last = self._status is not None and self.limits.grown_out(self._status)
         return min(LAST_HISTORY_SECONDS if last else NEAR_HISTORY_SECONDS, kept)
@@ -246,7 +246,8 @@ class Upkeep:
     def _say(self) -> None:
         """Tell what is wrong."""
         status = self._status
-        assert status is not None
+        if status is None:
+            raise InternalError("the status of etcd is not known yet")
         said = []
         if status.full:
             said.append(f"{STORE_FULL}: etcd's alarm {NO_SPACE} is raised and no room could be made")

@@ -63,7 +63,7 @@ class Silence:
             _log.info("etcd answers again", etcd=self._where)
 
     def failed(self, cause: str) -> None:
-        """An attempt failed, since `cause`."""
+        """Take note that an attempt failed, since `cause`."""
         self._cause = cause
 
     def due(self) -> float:

@@ -1,6 +1,7 @@
 """Following the store: list, watch, list again, in one place.
 
 - `list_watch`: the machine, which feeds a consumer and knows how far it is
+- `listing`, `batches`: one list at one revision; long batches in parts
 - `watermark`: how far one range is, and who waits for more
 - `collection`: the decoded values of a prefix, and its subscribers
 - `follower`: collections fed by one list-watch; what services use

@@ -56,7 +56,7 @@ class Difference(Generic[T]):
 
 
 @dataclass(frozen=True, slots=True)
-class Decoded(Generic[T]):
+class DecodedValue(Generic[T]):
     """What came of a stored value: `result` is what was raised if it cannot be read."""
 
     key: str
@@ -98,7 +98,7 @@ class Collection(Generic[T]):
         return MappingProxyType(self._broken)
 
     def is_unknown(self, key: str) -> bool:
-        """Whether a key is stored, and none of its values could ever be read.
+        """Return whether a key is stored, and none of its values could ever be read.
 
         What it says is not known, which is not the same as that it is not there.
         """
@@ -154,16 +154,16 @@ class Collection(Generic[T]):
             raise ValueError(f"{self.prefix} is followed already")
         self._follower = follower
 
-    def decode(self, kv: KeyValue) -> Decoded[T]:
+    def decode(self, kv: KeyValue) -> DecodedValue[T]:
         """Decode a stored value. Pure."""
         try:
             keys.check(kv.key)
             value = Versioned(self._decode(kv), kv.mod_revision, kv.create_revision)
-            return Decoded(kv.key, kv.mod_revision, value)
+            return DecodedValue(kv.key, kv.mod_revision, value)
         except Exception as error:  # noqa: BLE001 - one bad value must not stop the others
-            return Decoded(kv.key, kv.mod_revision, error)
+            return DecodedValue(kv.key, kv.mod_revision, error)
 
-    def set(self, decoded: Decoded[T]) -> Difference[T] | None:
+    def set(self, decoded: DecodedValue[T]) -> Difference[T] | None:
         """Take a value in; return what subscribers are to be told."""
         key, result = decoded.key, decoded.result
         if isinstance(result, Exception):
@@ -188,7 +188,7 @@ class Collection(Generic[T]):
             self._tell_one(subscriber, difference)
 
     def differs(self, kv: KeyValue) -> bool:
-        """Whether a listed value is not what is known of its key.
+        """Return whether a listed value is not what is known of its key.
 
         What could not be read may be readable now, though nobody has written it: an encryption key came back.
         """

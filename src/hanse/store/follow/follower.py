@@ -18,7 +18,7 @@ from functools import partial
 from itertools import groupby
 from typing import Any, Final, TypeAlias
 
-from hanse.store.follow.collection import Collection, Decoded, Difference
+from hanse.store.follow.collection import Collection, DecodedValue, Difference
 from hanse.store.follow.list_watch import Commit, ListWatch
 from hanse.store.spans import Span
 from hanse.store.types import Event, KeyValue, Store, WatchBatch
@@ -64,7 +64,7 @@ class _Collections:
     async def prepare_list(self, pages: AsyncIterator[Sequence[KeyValue]]) -> Commit:
         """Decode what differs from what is known; return what replaces it."""
         there: set[str] = set()
-        changed: list[tuple[Collection[Any], Decoded[Any]]] = []
+        changed: list[tuple[Collection[Any], DecodedValue[Any]]] = []
         async for page in pages:
             owned = self._owned(page)
             there.update(kv.key for _, kv in owned)
@@ -81,7 +81,10 @@ class _Collections:
         return partial(self._apply, events, [each for _, each in decoded])
 
     def _apply(
-        self, events: Sequence[tuple[Collection[Any], Event]], decoded: Sequence[Decoded[Any]], revision: int
+        self,
+        events: Sequence[tuple[Collection[Any], Event]],
+        decoded: Sequence[DecodedValue[Any]],
+        revision: int,
     ) -> None:
         """Change the collections and tell subscribers, revision by revision: they see what they hear of."""
         written = iter(decoded)
@@ -95,7 +98,7 @@ class _Collections:
             _tell(told)
 
     def _replace(
-        self, there: set[str], changed: Sequence[tuple[Collection[Any], Decoded[Any]]], revision: int
+        self, there: set[str], changed: Sequence[tuple[Collection[Any], DecodedValue[Any]]], revision: int
     ) -> None:
         """Make the collections what the list says; tell the difference in the order of revisions.
 
@@ -116,9 +119,9 @@ class _Collections:
         return None
 
 
-async def _decoded(found: Sequence[_Owned]) -> list[tuple[Collection[Any], Decoded[Any]]]:
+async def _decoded(found: Sequence[_Owned]) -> list[tuple[Collection[Any], DecodedValue[Any]]]:
     """Decode values, in turns of the loop."""
-    decoded: list[tuple[Collection[Any], Decoded[Any]]] = []
+    decoded: list[tuple[Collection[Any], DecodedValue[Any]]] = []
     until = time.perf_counter() + SLICE_SECONDS
     for collection, kv in found:
         if len(kv.value) > LARGE_BYTES:

@@ -20,7 +20,7 @@ promises.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager
 from typing import Final, Protocol, Self, TypeAlias
 
@@ -30,18 +30,17 @@ from hanse.boundary import Boundary
 from hanse.errors import (
     CompactedError,
     DeadlineError,
-    FailedPreconditionError,
     HanseError,
+    InternalError,
     UnavailableError,
 )
-from hanse.store.follow.watermark import Watermark
+from hanse.store.follow.batches import whole_revisions
+from hanse.store.follow.listing import StoreListing
+from hanse.store.follow.watermark import Watermark, watermarks
 from hanse.store.spans import Span
-from hanse.store.types import Event, KeyValue, Store, WatchBatch
+from hanse.store.types import KeyValue, Store, WatchBatch
 
 _log = structlog.get_logger(__name__)
-
-PAGE: Final = 2000
-"""Keys per request of a list."""
 
 TAKE: Final = 200
 """Events that are prepared and committed at once; more of them only if they are of one revision."""
@@ -87,7 +86,7 @@ class ListWatch:
         self._store = store
         self._consumer = consumer
         self._prefixes = tuple(prefixes)
-        self._marks = _watermarks(self._prefixes, spans)
+        self._marks = watermarks(self._prefixes, spans)
         self._asks = asks
         self._wanted = asyncio.Event()
         self._boundary = Boundary(f"follower {self._name}")
@@ -157,7 +156,8 @@ class ListWatch:
 
         For whoever entered it: what it has taken in is old afterwards, and nothing tells so.
         """
-        assert self._task is not None
+        if self._task is None:
+            raise InternalError("the follower was not entered")
         await asyncio.wait([self._task])
         if not self._task.cancelled():
             self._task.result()
@@ -187,7 +187,8 @@ class ListWatch:
 
     async def __aexit__(self, *_: object) -> None:
         task = self._task
-        assert task is not None
+        if task is None:
+            raise InternalError("the follower was not entered")
         task.cancel()
         await asyncio.wait([task])
         if not task.cancelled():
@@ -240,7 +241,7 @@ class ListWatch:
                 delay = min(delay * 2, _RETRY_MOST)
 
     async def _list(self) -> None:
-        listing = _Listing(self._store, self._prefixes, seen=max(mark.revision for mark in self._marks))
+        listing = StoreListing(self._store, self._prefixes, seen=max(mark.revision for mark in self._marks))
         async with aclosing(listing.pages()) as pages:
             commit = await self._consumer.prepare_list(pages)
         for mark in self._marks:
@@ -303,64 +304,6 @@ class ListWatch:
         """Return the store's revision if nothing under `prefix` changed since what has been taken in."""
         count = self._consumer.key_count(prefix)
         return await self._store.unchanged_since(prefix, revision, count=count)
-
-
-class _Listing:
-    """One list of several prefixes, all of it at the revision of the first page."""
-
-    def __init__(self, store: Store, prefixes: Sequence[str], *, seen: int) -> None:
-        self._store = store
-        self._prefixes = prefixes
-        self._seen = seen
-        self.revision = 0
-
-    async def pages(self) -> AsyncGenerator[Sequence[KeyValue], None]:
-        """Yield what there is. Raises `FailedPreconditionError` if the store is older than what was seen."""
-        for prefix in self._prefixes:
-            after: str | None = None
-            while True:
-                page = await self._store.range(prefix, start_after=after, limit=PAGE, revision=self.revision)
-                if not self.revision:
-                    self.revision = self._checked(page.revision)
-                yield page.items
-                if not page.more:
-                    break
-                after = page.items[-1].key
-
-    def _checked(self, revision: int) -> int:
-        if revision < self._seen:
-            raise FailedPreconditionError(
-                f"etcd is at revision {revision}, but {self._prefixes[0]} was at {self._seen} before: "
-                "it was restored from a backup or replaced. Nothing is concluded from that; check etcd, then "
-                "restart.",
-                reason="REVISION_REGRESSED",
-            )
-        return revision
-
-
-def whole_revisions(batch: WatchBatch, most: int) -> Iterator[WatchBatch]:
-    """Yield a long batch in parts of some `most` events, cut between revisions; a short one as it is."""
-    if len(batch.events) <= most:
-        yield batch
-        return
-    part: list[Event] = []
-    for event in batch.events:
-        if len(part) >= most and event.kv.mod_revision > part[-1].kv.mod_revision:
-            yield WatchBatch(part[-1].kv.mod_revision, tuple(part))
-            part = []
-        part.append(event)
-    yield WatchBatch(batch.revision, tuple(part))
-
-
-def _watermarks(prefixes: Sequence[str], spans: Sequence[Span]) -> tuple[Watermark, ...]:
-    """Return a watermark for each span. Raises ValueError if a prefix lies in none, or in two."""
-    if not spans:
-        return tuple(Watermark(Span(prefix), (prefix,)) for prefix in prefixes)
-    for prefix in prefixes:
-        if sum(span.has(prefix) for span in spans) != 1:
-            raise ValueError(f"{prefix} is in none of the spans, or in several: {', '.join(map(str, spans))}")
-    inside = ((span, tuple(prefix for prefix in prefixes if span.has(prefix))) for span in spans)
-    return tuple(Watermark(span, found) for span, found in inside)
 
 
 def _cause(group: BaseExceptionGroup[Exception]) -> Exception:

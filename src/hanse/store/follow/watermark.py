@@ -1,6 +1,7 @@
 """How far one range of keys has been followed, and who waits for it to come further.
 
 Owns `Watermark`: everything up to its revision under its prefixes has been taken in. It only grows.
+`watermarks` makes one for each span.
 
 Concurrency: one event loop; it is moved between two awaits, and wakes those who wait after that.
 
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import heapq
+from collections.abc import Sequence
 
 from hanse.store.spans import Span
 
@@ -65,3 +67,14 @@ class Watermark:
             if self._waiters and self._waiters[0][2].done():
                 self._waiters = [each for each in self._waiters if not each[2].done()]
                 heapq.heapify(self._waiters)
+
+
+def watermarks(prefixes: Sequence[str], spans: Sequence[Span]) -> tuple[Watermark, ...]:
+    """Return a watermark for each span. Raises ValueError if a prefix lies in none, or in two."""
+    if not spans:
+        return tuple(Watermark(Span(prefix), (prefix,)) for prefix in prefixes)
+    for prefix in prefixes:
+        if sum(span.has(prefix) for span in spans) != 1:
+            raise ValueError(f"{prefix} is in none of the spans, or in several: {', '.join(map(str, spans))}")
+    inside = ((span, tuple(prefix for prefix in prefixes if span.has(prefix))) for span in spans)
+    return tuple(Watermark(span, found) for span, found in inside)

@@ -91,6 +91,7 @@ class RecordSet(_message.Message):
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
     REVISION_FIELD_NUMBER: _builtins.int
     TRACEPARENT_FIELD_NUMBER: _builtins.int
+    CREATE_TIME_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """"zones/{zone}/recordSets/{fqdn}", without the dot at the end."""
     fqdn: _builtins.str
@@ -119,6 +120,10 @@ class RecordSet(_message.Message):
     def update_time(self) -> _timestamp_pb2.Timestamp:
         """When the record set changed last."""
 
+    @_builtins.property
+    def create_time(self) -> _timestamp_pb2.Timestamp:
+        """When the name was served first. Unset in record sets that were stored before this field existed."""
+
     def __init__(
         self,
         *,
@@ -132,10 +137,11 @@ class RecordSet(_message.Message):
         update_time: _timestamp_pb2.Timestamp | None = ...,
         revision: _builtins.int = ...,
         traceparent: _builtins.str = ...,
+        create_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["service", b"service", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "service", b"service", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["endpoints", b"endpoints", "fqdn", b"fqdn", "name", b"name", "reason", b"reason", "revision", b"revision", "scope", b"scope", "service", b"service", "traceparent", b"traceparent", "ttl", b"ttl", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "endpoints", b"endpoints", "fqdn", b"fqdn", "name", b"name", "reason", b"reason", "revision", b"revision", "scope", b"scope", "service", b"service", "traceparent", b"traceparent", "ttl", b"ttl", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

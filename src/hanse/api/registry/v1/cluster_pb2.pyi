@@ -241,6 +241,7 @@ class Cluster(_message.Message):
     DELETE_TIME_FIELD_NUMBER: _builtins.int
     ORPHAN_OBJECTS_FIELD_NUMBER: _builtins.int
     CREDENTIAL_HASH_FIELD_NUMBER: _builtins.int
+    UPDATE_TIME_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """"clusters/{cluster}". Example: "clusters/eu-west"."""
     uid: _builtins.str
@@ -301,6 +302,12 @@ class Cluster(_message.Message):
     def delete_time(self) -> _timestamp_pb2.Timestamp:
         """When its unjoin was asked for; unset while nobody did."""
 
+    @_builtins.property
+    def update_time(self) -> _timestamp_pb2.Timestamp:
+        """When anything of it changed last. Unset in clusters that were stored before this field existed and have not
+        changed since.
+        """
+
     def __init__(
         self,
         *,
@@ -324,10 +331,11 @@ class Cluster(_message.Message):
         delete_time: _timestamp_pb2.Timestamp | None = ...,
         orphan_objects: _builtins.bool = ...,
         credential_hash: _builtins.str = ...,
+        update_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["capacity", b"capacity", "create_time", b"create_time", "delete_time", b"delete_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["capacity", b"capacity", "create_time", b"create_time", "delete_time", b"delete_time", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["annotations", b"annotations", "capacity", b"capacity", "catalogue_hash", b"catalogue_hash", "cluster_id", b"cluster_id", "conditions", b"conditions", "create_time", b"create_time", "credential_hash", b"credential_hash", "delete_time", b"delete_time", "etag", b"etag", "kubernetes_version", b"kubernetes_version", "labels", b"labels", "name", b"name", "orphan_objects", b"orphan_objects", "region", b"region", "server", b"server", "state", b"state", "taints", b"taints", "uid", b"uid", "unschedulable", b"unschedulable", "zones", b"zones"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["annotations", b"annotations", "capacity", b"capacity", "catalogue_hash", b"catalogue_hash", "cluster_id", b"cluster_id", "conditions", b"conditions", "create_time", b"create_time", "credential_hash", b"credential_hash", "delete_time", b"delete_time", "etag", b"etag", "kubernetes_version", b"kubernetes_version", "labels", b"labels", "name", b"name", "orphan_objects", b"orphan_objects", "region", b"region", "server", b"server", "state", b"state", "taints", b"taints", "uid", b"uid", "unschedulable", b"unschedulable", "update_time", b"update_time", "zones", b"zones"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -19,6 +19,7 @@ from typing import Final, cast
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
+from hanse.errors import InternalError
 from hanse.kube.client.bounds import FRAMING_PER_BYTE, HEAD_BYTES, OBJECT, Bound
 
 _HIGH_WATER: Final = 1024 * 1024
@@ -92,8 +93,10 @@ class HttpConnection(asyncio.Protocol):
         The future raises BrokenConnectionError, LongAnswerError for a body above `bound`, packed or not; what
         is streamed has no bound. Whoever stops waiting for it must `close`.
         """
-        assert self._transport is not None
-        assert self.reusable
+        if self._transport is None:
+            raise InternalError("the connection is not open")
+        if not self.reusable:
+            raise InternalError("a connection that cannot be used again was given a request")
         self._parser = HttpResponseParser(self)
         self._answer = asyncio.get_running_loop().create_future()
         self._streamed = stream
@@ -133,11 +136,11 @@ class HttpConnection(asyncio.Protocol):
     # --- told by the transport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """The connection stands."""
+        """Take note that the connection stands."""
         self._transport = cast(asyncio.Transport, transport)
 
     def data_received(self, data: bytes) -> None:
-        """Bytes came."""
+        """Take note that bytes came."""
         if self._complete or self._parser is None:
             self.close()  # an answer that nobody asked for
             return
@@ -151,11 +154,11 @@ class HttpConnection(asyncio.Protocol):
             self._fail(f"the head, or what is between the body's parts, is longer than {HEAD_BYTES} bytes")
 
     def eof_received(self) -> bool:
-        """The server sends no more; the transport closes itself."""
+        """Let the transport close itself: the server sends no more."""
         return False
 
     def connection_lost(self, error: Exception | None) -> None:
-        """The connection is gone."""
+        """Take note that the connection is gone."""
         self._closing = True
         if self._complete:
             return
@@ -167,25 +170,26 @@ class HttpConnection(asyncio.Protocol):
     # --- told by the parser
 
     def on_message_begin(self) -> None:
-        """An answer begins; after the last one that is one that nobody asked for."""
+        """Take note that an answer begins; after the last one that is one that nobody asked for."""
         self._headers = {}
         self._closing = self._closing or self._complete
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """One header; those of the same name are joined."""
+        """Add a header; those of the same name are joined."""
         key, text = name.decode("latin-1").lower(), value.decode("latin-1")
         known = self._headers.get(key)
         self._headers[key] = text if known is None else f"{known}, {text}"
 
     def on_headers_complete(self) -> None:
-        """The head of the answer is in."""
-        assert self._parser is not None
+        """Take note that the head of the answer is in."""
+        if self._parser is None:
+            raise InternalError("no answer is expected")
         self._status = self._parser.get_status_code()
         if self._streamed and self._status >= 200:
             self._settle(HttpAnswer(self._status, self._headers))
 
     def on_body(self, body: bytes) -> None:
-        """A piece of the body."""
+        """Add a piece of the body."""
         if self._error is not None:
             return
         self._body_size += len(body)
@@ -199,19 +203,21 @@ class HttpConnection(asyncio.Protocol):
         self._size += len(body) + _PIECE_COST
         if self._size > _HIGH_WATER and not self._paused and not self._closing:
             self._paused = True
-            assert self._transport is not None
+            if self._transport is None:
+                raise InternalError("the connection is not open")
             self._transport.pause_reading()
         self._wake()
 
     def on_message_complete(self) -> None:
-        """The answer is in."""
+        """Take note that the answer is in."""
         if self._status < 200:  # 100 Continue and the like: the answer is to come
             self._reset()
             return
         if self._complete or self._error is not None:
             return
         self._complete = True
-        assert self._parser is not None
+        if self._parser is None:
+            raise InternalError("no answer is expected")
         if not self._parser.should_keep_alive() or self._parser.should_upgrade():
             self._closing = True
         if self._streamed:
@@ -232,7 +238,7 @@ class HttpConnection(asyncio.Protocol):
         self._settle(HttpAnswer(self._status, self._headers, body))
 
     def _ends_with_connection(self) -> bool:
-        """Whether the body has no length of its own, so that the end of the connection is its end."""
+        """Return whether the body has no length of its own, so that the end of the connection is its end."""
         return "content-length" not in self._headers and "transfer-encoding" not in self._headers
 
     def _reset(self) -> None:

@@ -19,7 +19,7 @@ from contextlib import asynccontextmanager
 from typing import Final
 from urllib.parse import unquote, urlsplit
 
-from hanse.errors import ConfigError
+from hanse.errors import ConfigError, InternalError
 from hanse.kube.client.bounds import OBJECT, Bound
 from hanse.kube.client.http.connection import (
     BrokenConnectionError,
@@ -189,7 +189,8 @@ class HttpPool:
             await tunnel.opened
             connection = HttpConnection()
             secured = await loop.start_tls(transport, connection, self._tls, server_hostname=name)
-            assert secured is not None
+            if secured is None:
+                raise InternalError("the TLS handshake through the proxy gave no transport")
             connection.connection_made(secured)
             return connection
         except BaseException:
@@ -210,7 +211,7 @@ class _Tunnel(asyncio.Protocol):
         self._head = b""
 
     def data_received(self, data: bytes) -> None:
-        """A part of what the proxy says."""
+        """Add a part of what the proxy says."""
         self._head += data
         if self.opened.done():
             return
@@ -225,7 +226,7 @@ class _Tunnel(asyncio.Protocol):
             self.opened.set_exception(NotConnectedError("the proxy's answer is no answer"))
 
     def connection_lost(self, error: Exception | None) -> None:
-        """The proxy has gone."""
+        """Take note that the proxy has gone."""
         if not self.opened.done():
             self.opened.set_exception(NotConnectedError("the proxy closed the connection"))
 

@@ -49,8 +49,9 @@ class ObjectPreparation:
         turns: Turns,
         added: Sequence[str] = (),
     ) -> None:
-        """`added` are paths that a view adds to what is served: unknown, and no mistake. `turns` is where
-        large objects are worked at."""
+        """Prepare writes. `added` are paths that a view adds to what is served: unknown, and no mistake.
+        `turns` is where large objects are worked at.
+        """
         self._turns = turns
         self._added = frozenset(added)
         self._catalogue = catalogue

@@ -100,7 +100,7 @@ def _container_errors(container: dict[str, Any], where: str, volumes: set[str]) 
 
 
 def is_port(value: Any) -> bool:
-    """True for a port number."""
+    """Return whether it is a port number."""
     return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= 65535
 
 

@@ -1,6 +1,6 @@
 """Groups autoscaling and policy: what changes how many Pods there are, and bounds it.
 
-Pure data. Next: `hanse.kube.kinds.registry`.
+Pure data. Next: `hanse.kube.kinds.builtin`.
 """
 
 from __future__ import annotations

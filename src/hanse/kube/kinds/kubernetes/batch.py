@@ -1,6 +1,6 @@
 """Group batch: Jobs and CronJobs.
 
-Pure data. Next: `hanse.kube.kinds.registry`.
+Pure data. Next: `hanse.kube.kinds.builtin`.
 """
 
 from __future__ import annotations

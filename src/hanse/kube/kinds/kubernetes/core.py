@@ -1,6 +1,6 @@
 """The core group, and its Events as events.k8s.io shows them.
 
-Pure data. Next: `hanse.kube.kinds.registry`.
+Pure data. Next: `hanse.kube.kinds.builtin`.
 """
 
 from __future__ import annotations

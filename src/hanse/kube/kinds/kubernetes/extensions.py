@@ -1,6 +1,6 @@
 """Groups that extend the API server itself: admission, custom resources, aggregated APIs.
 
-Pure data. Next: `hanse.kube.kinds.registry`.
+Pure data. Next: `hanse.kube.kinds.builtin`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Groups networking.k8s.io and discovery.k8s.io: Ingresses, policies, endpoints.
 
-Pure data. Next: `hanse.kube.kinds.registry`.
+Pure data. Next: `hanse.kube.kinds.builtin`.
 """
 
 from __future__ import annotations

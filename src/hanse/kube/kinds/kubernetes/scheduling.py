@@ -1,6 +1,6 @@
 """Groups scheduling, coordination, node, resource and flowcontrol: what Pods run on, and how.
 
-Pure data. Next: `hanse.kube.kinds.registry`.
+Pure data. Next: `hanse.kube.kinds.builtin`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Groups authentication, authorization, certificates and rbac: who may do what.
 
-Pure data. Next: `hanse.kube.kinds.registry`.
+Pure data. Next: `hanse.kube.kinds.builtin`.
 """
 
 from __future__ import annotations

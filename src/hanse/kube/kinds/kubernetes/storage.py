@@ -1,6 +1,6 @@
 """Groups storage.k8s.io and storagemigration.k8s.io.
 
-Pure data. Next: `hanse.kube.kinds.registry`.
+Pure data. Next: `hanse.kube.kinds.builtin`.
 """
 
 from __future__ import annotations

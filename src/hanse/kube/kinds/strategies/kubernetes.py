@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from hanse.kube.kinds.registry import KUBERNETES, KindRegistry
+from hanse.kube.kinds.builtin import KUBERNETES
+from hanse.kube.kinds.registry import KindRegistry
 from hanse.kube.kinds.strategies import (
     apps,
     autoscaling,

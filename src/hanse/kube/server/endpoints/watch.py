@@ -171,7 +171,8 @@ def _leaving(change: ObjectChange) -> ServedObject:
     if change.type == "DELETED":
         return change.entry
     before = change.previous
-    assert before is not None
+    if before is None:
+        raise InternalError("a change that leaves the selection has a state before")
     obj = with_version(before.object, change.revision)
     return ServedObject(
         before.key,

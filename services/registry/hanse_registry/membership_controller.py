@@ -1,7 +1,7 @@
 """Keeps the view of one cluster true: probes it, takes its inventory, and sees it off when it leaves.
 
 One task per cluster, so that a cluster that hangs delays nobody else. What it finds is compiled and stored
-only if it differs from what is stored. `hanse_registry.controller` starts and stops keepers.
+only if it differs from what is stored. `hanse_registry.controller` starts and stops controllers.
 """
 
 from __future__ import annotations
@@ -18,14 +18,20 @@ from hanse.api.registry.v1 import cluster_pb2
 from hanse.api.syncer.v1 import orphan_pb2
 from hanse.api.type.v1 import condition_pb2
 from hanse.boundary import Boundary
-from hanse.errors import ConflictError, HanseError, InvalidArgumentError, ResourceExhaustedError
+from hanse.errors import (
+    ConflictError,
+    HanseError,
+    InternalError,
+    InvalidArgumentError,
+    ResourceExhaustedError,
+)
 from hanse.kube.client.access import ClusterAccess
 from hanse.kube.model.objects import Object, is_deleting
 from hanse.process.telemetry import get_logger
 from hanse.store import Compare, Delete, Op, Put, Store, is_too_large, keys
 from hanse.well_known import FORCE_UNJOIN
 from hanse_registry.catalogues import stored_catalogue
-from hanse_registry.intent import Intent, object_key
+from hanse_registry.intent import ClusterIntents, object_key
 from hanse_registry.member.health import ClusterHealth, ProbeOutcome, Standing, after
 from hanse_registry.member.probe import MISBEHAVING, Inventory, MemberApi, outcome_of, probe, take_inventory
 from hanse_registry.membership import compile_cluster, standing_of
@@ -34,7 +40,7 @@ from hanse_registry.settings import RegistrySettings
 
 Connect = Callable[[ClusterAccess], AbstractAsyncContextManager[MemberApi]]
 """Opens a connection to a member."""
-FAREWELL_INTERVAL = 1.0
+LEAVE_INTERVAL = 1.0
 """Seconds between two looks at what is left of a cluster that leaves."""
 DOUBT_PAUSE = 300.0
 """Most seconds between two looks at all that a cluster has that is not to be trusted."""
@@ -43,7 +49,7 @@ SEPARATE_BYTES = 512 * 1024
 _log = get_logger(__name__)
 
 
-class Keeper:
+class MembershipController:
     """The registry's attention to one cluster."""
 
     def __init__(
@@ -52,12 +58,12 @@ class Keeper:
         *,
         store: Store,
         settings: RegistrySettings,
-        intent: Intent,
+        intent: ClusterIntents,
         connect: Connect,
         fence: Compare,
         previous: cluster_pb2.Cluster | None,
     ) -> None:
-        """`previous` is what is stored of the cluster; the keeper goes on from there."""
+        """`previous` is what is stored of the cluster; the controller goes on from there."""
         self._name = cluster
         self._store = store
         self._settings = settings
@@ -89,7 +95,7 @@ class Keeper:
         self._reported: ProbeOutcome | None = None
 
     def report(self, condition: condition_pb2.Condition | None) -> None:
-        """What the syncer says of how the cluster behaves; None if it says nothing."""
+        """Take in what the syncer says of how the cluster behaves; None if it says nothing."""
         reported = None
         if condition is not None:
             reported = ProbeOutcome(condition.reason or MISBEHAVING, condition.message, Standing.MISBEHAVING)
@@ -98,13 +104,13 @@ class Keeper:
             self._changed.set()
 
     def tell(self, stored: Object) -> None:
-        """The Cluster object is this now."""
+        """Take in the Cluster object."""
         if stored != self._object:
             self._object = stored
             self._changed.set()
 
     def give(self, access: ClusterAccess | None, credential_hash: str, *, why: str = "") -> None:
-        """The credential is this now; None if there is none, or `why` it cannot be opened."""
+        """Take in the credential; None if there is none, or `why` it cannot be opened."""
         if why and self._access is not None:
             return  # it cannot be told whether it is another: what is known holds
         if why != self._locked:
@@ -120,7 +126,7 @@ class Keeper:
             self._changed.set()
 
     def tell_orphans(self, report: orphan_pb2.OrphanReport | None) -> None:
-        """The syncer reports these orphans in the cluster now; None if there are none."""
+        """Take in the orphans that the syncer reports in the cluster; None if there are none."""
         if report != self._orphans:
             self._orphans = report
             self._changed.set()
@@ -145,11 +151,11 @@ class Keeper:
                             ProbeOutcome(error.reason, error.message),
                             threshold=self._settings.failure_threshold,
                         )
-                if await self._attend(api):
+                if await self._follow_connection(api):
                     return
 
-    async def _attend(self, api: MemberApi | None) -> bool:
-        """Looks at the cluster again and again over one connection; True when the cluster has left."""
+    async def _follow_connection(self, api: MemberApi | None) -> bool:
+        """Look at the cluster again and again over one connection; True when the cluster has left."""
         self._inventory_at = 0.0
         while not self._reconnect.is_set():
             self._changed.clear()
@@ -185,14 +191,14 @@ class Keeper:
                 await self._record(self._object)
                 if is_deleting(self._object):
                     if await self._has_left():
-                        await self._farewell()
+                        await self._forget()
                         return True
                     await self._record(self._object)  # with what it waits for
             await self._pause()
         return False
 
     async def _take_inventory(self, api: MemberApi) -> None:
-        """Looks at all that it has and serves. If that cannot be believed, what was known before stays.
+        """Look at all that it has and serves. If that cannot be believed, what was known before stays.
 
         One that is not to be trusted is asked ever less often, and is fine as soon as it answers as it
         should.
@@ -218,7 +224,7 @@ class Keeper:
         self._inventory_at = asyncio.get_running_loop().time() + pause
 
     async def _record(self, stored: Object) -> None:
-        """Stores what is known if it is new."""
+        """Store what is known if it is new."""
         now = datetime.now(UTC)
         cluster = compile_cluster(
             stored,
@@ -258,12 +264,13 @@ class Keeper:
             raise ConflictError("another registry leads now", reason="NOT_LEADER")
 
     async def _has_left(self) -> bool:
-        """Whether nothing of the cluster is left to be removed, or the user will not wait.
+        """Return whether nothing of the cluster is left to be removed, or the user will not wait.
 
         It must have been so for a while: a placement that was decided just before the scheduler learnt of the
         unjoin may be stored after the first look.
         """
-        assert self._object is not None
+        if self._object is None:
+            raise InternalError("the Cluster object is not known yet")
         if (self._object["metadata"].get("annotations") or {}).get(FORCE_UNJOIN) == "true":
             return True
         self._held_by = await held_by(self._store, self._name)
@@ -272,9 +279,9 @@ class Keeper:
             self._free_since = None
         elif self._free_since is None:
             self._free_since = now
-        return self._free_since is not None and now - self._free_since >= FAREWELL_INTERVAL / 2
+        return self._free_since is not None and now - self._free_since >= LEAVE_INTERVAL / 2
 
-    async def _farewell(self) -> None:
+    async def _forget(self) -> None:
         """Forgets the cluster, its credential first, and lets the Cluster object go."""
         ops = [Delete(key(self._name)) for key in (keys.credential, keys.catalogue, keys.cluster)]
         result = await self._store.txn([self._fence], ops)
@@ -285,15 +292,15 @@ class Keeper:
                 await self._intent.finish(self._name)
             except HanseError as error:
                 _log.warning("cannot finish the unjoin yet", cluster=self._name, error=error.message)
-                await asyncio.sleep(FAREWELL_INTERVAL)
+                await asyncio.sleep(LEAVE_INTERVAL)
             else:
                 _log.info("cluster has left", cluster=self._name)
                 return
 
     async def _pause(self) -> None:
-        """Waits for the next turn, or for a reason to look earlier."""
+        """Wait for the next turn, or for a reason to look earlier."""
         leaving = self._object is not None and is_deleting(self._object)
-        seconds = FAREWELL_INTERVAL if leaving else self._settings.probe_interval
+        seconds = LEAVE_INTERVAL if leaving else self._settings.probe_interval
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._changed.wait()
