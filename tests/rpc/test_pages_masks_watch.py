@@ -34,7 +34,7 @@ from hanse.rpc.pagination import (
 )
 from hanse.rpc.watch import Change, WatchHub
 from hanse.store.memory import MemoryStore
-from tests.support.follow import following
+from tests.support.stores.follow import following
 
 # --- pages ---
 
