@@ -101,9 +101,9 @@ def hanse(context: click.Context, config: str | None, timeout: float) -> None:
 
 
 def _add_porcelain() -> None:
-    from hanse_cli.commands import apply, clusters, explain, names, orphans, version
+    from hanse_cli.commands import apply, clusters, completion, explain, names, orphans, version
 
-    for module in (apply, clusters, explain, names, orphans, version):
+    for module in (apply, clusters, completion, explain, names, orphans, version):
         for command in module.COMMANDS:
             hanse.add_command(command)
 

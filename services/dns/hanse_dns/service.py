@@ -6,6 +6,7 @@ All answers come from the zone that is served (`hanse_dns.serving.answering`); n
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from typing import Any
 
 import dns.exception
@@ -16,18 +17,18 @@ import dns.rcode
 import dns.rdatatype
 
 from hanse.api.dns.v1 import dns_service_pb2, dns_service_pb2_grpc, record_set_pb2
-from hanse.api.type.v1 import change_pb2
 from hanse.errors import InvalidArgumentError, NotFoundError
 from hanse.rpc.filters import ListFilter
 from hanse.rpc.pagination import slice_page
 from hanse.rpc.policy import Policy, group
-from hanse.rpc.watch import WatchHub
+from hanse.rpc.watch import CHANGE_KINDS
 from hanse.security.auth import VIEWERS
+from hanse.store.history.contract import watch
+from hanse.store.history.logged import CollectionHistory
 from hanse_dns.serving.answering import Answering, Stored
 
 POLICY = Policy({"hanse.api.dns.v1.DnsService/*": [group(VIEWERS)]})
 """Who wants to know a name asks the name server; the list of all is for viewers."""
-KINDS = {"updated": change_pb2.UPDATED, "deleted": change_pb2.DELETED, "bookmark": change_pb2.BOOKMARK}
 
 
 class DnsServicer(dns_service_pb2_grpc.DnsServiceServicer):
@@ -37,7 +38,7 @@ class DnsServicer(dns_service_pb2_grpc.DnsServiceServicer):
         """`server` is the name server's host:port."""
         self._answering = answering
         self._server = server
-        self._hub: WatchHub[Stored] = WatchHub(answering.records)
+        self._history = CollectionHistory(answering.records, lambda value, _: value)
         self._zone_name = f"zones/{answering.zone_name}"
 
     async def GetZone(self, request: dns_service_pb2.GetZoneRequest, context: Any) -> record_set_pb2.Zone:
@@ -97,18 +98,20 @@ class DnsServicer(dns_service_pb2_grpc.DnsServiceServicer):
         self, request: dns_service_pb2.WatchRecordSetsRequest, context: Any
     ) -> AsyncIterator[dns_service_pb2.WatchRecordSetsResponse]:
         """Yield the record sets as they are, then every change."""
-        changes = self._hub.watch(
-            request.revision, select=lambda key, value: isinstance(value, record_set_pb2.RecordSet)
-        )
-        async for change in changes:
-            response = dns_service_pb2.WatchRecordSetsResponse(
-                kind=KINDS[change.kind], revision=change.revision
-            )
-            if change.kind == "updated" and isinstance(change.value, record_set_pb2.RecordSet):
-                response.record_set.CopyFrom(change.value)
-            elif change.kind == "deleted" and change.value is not None:
-                response.record_set.name = change.value.name
-            yield response
+
+        def selected(_: str, value: Stored) -> bool:
+            return isinstance(value, record_set_pb2.RecordSet)
+
+        async with aclosing(watch(self._history, request.revision, select=selected)) as messages:
+            async for message in messages:
+                response = dns_service_pb2.WatchRecordSetsResponse(
+                    kind=CHANGE_KINDS[message.kind], revision=message.revision
+                )
+                if message.kind == "updated" and isinstance(message.value, record_set_pb2.RecordSet):
+                    response.record_set.CopyFrom(message.value)
+                elif message.kind == "deleted" and message.value is not None:
+                    response.record_set.name = message.value.name
+                yield response
 
     async def Resolve(
         self, request: dns_service_pb2.ResolveRequest, context: Any

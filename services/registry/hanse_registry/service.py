@@ -9,11 +9,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing
 from functools import partial
 from typing import Any
 
 from hanse.api.registry.v1 import cluster_pb2, registry_service_pb2, registry_service_pb2_grpc
-from hanse.api.type.v1 import change_pb2
 from hanse.errors import (
     AlreadyExistsError,
     ConflictError,
@@ -29,10 +29,12 @@ from hanse.rpc.filters import ListFilter
 from hanse.rpc.masks import apply_update
 from hanse.rpc.pagination import slice_page
 from hanse.rpc.policy import Policy, group
-from hanse.rpc.watch import WatchHub
+from hanse.rpc.watch import CHANGE_KINDS
 from hanse.security.auth import VIEWERS
 from hanse.security.credentials import Sealer
 from hanse.store import Compare, Delete, Put, Store, keys
+from hanse.store.history.contract import watch
+from hanse.store.history.logged import CollectionHistory
 from hanse.well_known import FORCE_UNJOIN, GROUP
 from hanse_registry import intent
 from hanse_registry.catalogues import stored_catalogue
@@ -75,7 +77,6 @@ POLICY = Policy(
     }
 )
 """Viewers may look; who belongs to the federation, and what its clusters are asked, is for admins to say."""
-KINDS = {"updated": change_pb2.UPDATED, "deleted": change_pb2.DELETED, "bookmark": change_pb2.BOOKMARK}
 
 
 class RegistryServicer(registry_service_pb2_grpc.RegistryServiceServicer):
@@ -89,7 +90,7 @@ class RegistryServicer(registry_service_pb2_grpc.RegistryServiceServicer):
         self._intents = intents
         self._sealer = sealer
         self._connect = connect
-        self._hub: WatchHub[cluster_pb2.Cluster] = WatchHub(registrar.clusters)
+        self._history = CollectionHistory(registrar.clusters, lambda value, _: value)
 
     async def JoinCluster(
         self, request: registry_service_pb2.JoinClusterRequest, context: Any
@@ -258,15 +259,16 @@ class RegistryServicer(registry_service_pb2_grpc.RegistryServiceServicer):
         self, request: registry_service_pb2.WatchClustersRequest, context: Any
     ) -> AsyncIterator[registry_service_pb2.WatchClustersResponse]:
         """Yield the clusters as they are, then every change."""
-        async for change in self._hub.watch(request.revision):
-            response = registry_service_pb2.WatchClustersResponse(
-                kind=KINDS[change.kind], revision=change.revision
-            )
-            if change.value is not None and change.kind == "updated":
-                response.cluster.CopyFrom(change.value)
-            elif change.value is not None:
-                response.cluster.name = change.value.name
-            yield response
+        async with aclosing(watch(self._history, request.revision)) as messages:
+            async for message in messages:
+                response = registry_service_pb2.WatchClustersResponse(
+                    kind=CHANGE_KINDS[message.kind], revision=message.revision
+                )
+                if message.kind == "updated" and message.value is not None:
+                    response.cluster.CopyFrom(message.value)
+                elif message.kind == "deleted" and message.value is not None:
+                    response.cluster.name = message.value.name
+                yield response
 
     async def GetApiCatalogue(
         self, request: registry_service_pb2.GetApiCatalogueRequest, context: Any

@@ -10,7 +10,8 @@ Next: `hanse_scheduler.placing.evaluator` for explanations, `hanse_scheduler.pla
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Iterator
+from contextlib import aclosing
 from typing import Any
 
 from google.protobuf.message import DecodeError
@@ -18,7 +19,6 @@ from google.protobuf.message import DecodeError
 from hanse.api.scheduler.v1 import scheduler_service_pb2 as pb
 from hanse.api.scheduler.v1 import scheduler_service_pb2_grpc
 from hanse.api.scheduler.v1.placement_pb2 import Placement
-from hanse.api.type.v1 import change_pb2
 from hanse.errors import ConflictError, FailedPreconditionError, InvalidArgumentError, NotFoundError
 from hanse.federation.placements import is_placed_in
 from hanse.federation.references import key_of
@@ -26,8 +26,10 @@ from hanse.rpc.filters import ListFilter
 from hanse.rpc.pagination import list_page, message_page
 from hanse.rpc.parents import parent_prefix
 from hanse.rpc.policy import Policy
-from hanse.rpc.watch import WatchHub
-from hanse.store import Collection, KeyValue, Store
+from hanse.rpc.watch import CHANGE_KINDS
+from hanse.store import KeyValue, Store
+from hanse.store.history.contract import watch
+from hanse.store.history.logged import CollectionHistory
 from hanse.store.keys import PLACEMENTS
 from hanse_scheduler.decide.decision import PlacementDecision
 from hanse_scheduler.leading import PlacementController
@@ -44,7 +46,6 @@ POLICY = Policy(
 )
 """No service asks another where things go, so this is for admins."""
 
-_KINDS = {"updated": change_pb2.UPDATED, "deleted": change_pb2.DELETED, "bookmark": change_pb2.BOOKMARK}
 _ATTEMPTS = 5
 
 
@@ -58,7 +59,7 @@ class SchedulerServicer(scheduler_service_pb2_grpc.SchedulerServiceServicer):
         self._state = state
         self._evaluator = evaluator
         self._scheduler = scheduler
-        self._hub: WatchHub[Placement] = WatchHub(_Placements(state.placements))
+        self._history = CollectionHistory(state.placements, _with_revision)
 
     async def GetPlacement(self, request: pb.GetPlacementRequest, context: Any) -> Placement:
         """Return one placement. Raises NotFoundError."""
@@ -84,7 +85,7 @@ class SchedulerServicer(scheduler_service_pb2_grpc.SchedulerServiceServicer):
         revision = await self._state.follower.current()
         chosen = [
             (name, placement)
-            for name, placement in _Placements(self._state.placements).items()
+            for name, placement in self._presented()
             if name.startswith(prefix) and chosen_by.matches(placement)
         ]
         page = message_page(
@@ -106,13 +107,24 @@ class SchedulerServicer(scheduler_service_pb2_grpc.SchedulerServiceServicer):
         prefix = parent_prefix(request.parent, PLACEMENTS, depth=3)
         if not request.revision:
             await self._state.follower.current()
-        async for change in self._hub.watch(request.revision, select=lambda name, _: name.startswith(prefix)):
-            response = pb.WatchPlacementsResponse(kind=_KINDS[change.kind], revision=change.revision)
-            if change.kind == "updated" and change.value is not None:
-                response.placement.CopyFrom(change.value)
-            elif change.kind == "deleted":
-                response.placement.name = change.key
-            yield response
+
+        def selected(name: str, _: Placement) -> bool:
+            return name.startswith(prefix)
+
+        async with aclosing(watch(self._history, request.revision, select=selected)) as messages:
+            async for message in messages:
+                response = pb.WatchPlacementsResponse(
+                    kind=CHANGE_KINDS[message.kind], revision=message.revision
+                )
+                if message.kind == "updated" and message.value is not None:
+                    response.placement.CopyFrom(message.value)
+                elif message.key is not None:
+                    response.placement.name = message.key
+                yield response
+
+    def _presented(self) -> Iterator[tuple[str, Placement]]:
+        for name, found in self._state.placements.all_versioned():
+            yield name, _with_revision(found.value, found.mod_revision)
 
     async def ExplainPlacement(
         self, request: pb.ExplainPlacementRequest, context: Any
@@ -175,32 +187,6 @@ class SchedulerServicer(scheduler_service_pb2_grpc.SchedulerServiceServicer):
         if stored is not None:
             response.current.CopyFrom(_with_revision(stored.value, stored.revision))
         return response
-
-
-class _Placements:
-    """The placements that are followed, each with its revision, as `WatchHub` wants them."""
-
-    def __init__(self, placements: Collection[Placement]) -> None:
-        self._placements = placements
-
-    @property
-    def revision(self) -> int:
-        return self._placements.revision
-
-    async def reached(self, revision: int, timeout: float) -> None:
-        await self._placements.reached(revision, timeout)
-
-    def items(self) -> Iterable[tuple[str, Placement]]:
-        for key, found in self._placements.all_versioned():
-            yield key, _with_revision(found.value, found.mod_revision)
-
-    def subscribe(
-        self, on_change: Callable[[str, Placement | None, Placement | None, int], None]
-    ) -> Callable[[], None]:
-        def changed(key: str, old: Placement | None, new: Placement | None, revision: int) -> None:
-            on_change(key, old, _with_revision(new, revision) if new is not None else None, revision)
-
-        return self._placements.subscribe(changed)
 
 
 def _with_revision(placement: Placement, revision: int) -> Placement:

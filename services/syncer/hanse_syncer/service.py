@@ -22,9 +22,8 @@ from hanse.api.scheduler.v1.placement_pb2 import ClusterPlacement
 from hanse.api.syncer.v1 import syncer_service_pb2 as pb
 from hanse.api.syncer.v1 import syncer_service_pb2_grpc as rpc
 from hanse.api.syncer.v1.sync_state_pb2 import SyncState
-from hanse.api.type.v1 import change_pb2 as change
 from hanse.api.type.v1.object_reference_pb2 import ObjectReference
-from hanse.errors import FutureRevisionError, HanseError, InvalidArgumentError, NotFoundError
+from hanse.errors import HanseError, InvalidArgumentError, NotFoundError
 from hanse.federation.references import key_of
 from hanse.paths import path_of
 from hanse.rpc.filters import ListFilter
@@ -38,8 +37,11 @@ from hanse.rpc.pagination import (
 )
 from hanse.rpc.parents import parent_prefix
 from hanse.rpc.policy import Policy
+from hanse.rpc.watch import CHANGE_KINDS
 from hanse.security.credentials import Sealer
 from hanse.store import KeyValue, Store, keys
+from hanse.store.history.contract import watch
+from hanse.store.history.stored import StoreHistory
 from hanse.store.keys import ObjectKey
 from hanse_syncer.cluster.controller import ClusterController
 from hanse_syncer.decide import drift, plan
@@ -142,38 +144,17 @@ class SyncerServicer(rpc.SyncerServiceServicer):
     async def WatchSyncStates(
         self, request: pb.WatchSyncStatesRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> AsyncIterator[pb.WatchSyncStatesResponse]:
-        prefix = _prefix(request.parent)
-        revision = request.revision
-        if revision and revision > (newest := await self._store.revision()):
-            raise FutureRevisionError(revision, current=newest)
-        if not revision:
-            after: str | None = None
-            while True:
-                page = await self._store.range(prefix, start_after=after, limit=_SCAN, revision=revision)
-                revision = revision or page.revision
-                for kv in page.items:
-                    yield pb.WatchSyncStatesResponse(kind=change.UPDATED, sync_state=_decode(kv))
-                if not page.more:
-                    break
-                after = page.items[-1].key
-            yield pb.WatchSyncStatesResponse(kind=change.BOOKMARK, revision=revision)
-        watch: Any = self._store.watch(prefix, start_revision=revision + 1)
-        async with aclosing(watch):
-            async for batch in watch:
-                for event in batch.events:
-                    where = event.kv.mod_revision - (event is not batch.events[-1])
-                    if event.kind == "delete":
-                        name = _PREFIX + path_of(event.kv.key)
-                        yield pb.WatchSyncStatesResponse(
-                            kind=change.DELETED, sync_state=SyncState(name=name), revision=where
-                        )
-                    else:
-                        state = _decode(event.kv)
-                        yield pb.WatchSyncStatesResponse(
-                            kind=change.UPDATED, sync_state=state, revision=where
-                        )
-                if not batch.events:
-                    yield pb.WatchSyncStatesResponse(kind=change.BOOKMARK, revision=batch.revision)
+        history = StoreHistory(self._store, _prefix(request.parent))
+        async with aclosing(watch(history, request.revision)) as messages:
+            async for message in messages:
+                response = pb.WatchSyncStatesResponse(
+                    kind=CHANGE_KINDS[message.kind], revision=message.revision
+                )
+                if message.kind == "updated" and message.value is not None:
+                    response.sync_state.CopyFrom(_decode(message.value))
+                elif message.key is not None:
+                    response.sync_state.name = _PREFIX + path_of(message.key)
+                yield response
 
     async def RenderObject(
         self, request: pb.RenderObjectRequest, context: grpc.aio.ServicerContext[Any, Any]

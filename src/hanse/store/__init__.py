@@ -10,7 +10,7 @@ Everything is for one event loop; see each module for its own rule.
 - `batch`: many small commits as few transactions
 - `election`: one leader at a time, and the fence for what it writes
 - `follow`: prefixes followed into collections of decoded values
-- `versions`: which etcd can be trusted
+- `history`: what changed lately, and what watches of it promise
 - `maintenance`, `upkeep`, `fullness`: keeping etcd from filling up, making room in it, saying that it is full
 
 Next: `hanse.store.types`.

@@ -15,7 +15,7 @@ from hanse.federation.propagation import object_propagates, propagates
 from hanse.federation.strategies import federation_kinds
 from hanse.kube.engine.cache import ObjectCache
 from hanse.kube.engine.crds import _priority
-from hanse.kube.engine.history import ResourceLog
+from hanse.kube.engine.history import ResourceHistory
 from hanse.kube.engine.served import ObjectChange, ServedObject
 from hanse.kube.kinds.catalogue import Catalogue
 from hanse.kube.kinds.strategies.kubernetes import kubernetes
@@ -40,7 +40,7 @@ def _entry(name: str, revision: int) -> ServedObject:
 @given(st.lists(st.sampled_from("abc"), max_size=30), st.integers(min_value=1, max_value=8))
 def test_history_shows_every_state_within_its_window(names: list[str], window: int) -> None:
     """`at` gives the state of each revision, or says that it is too old; never another state."""
-    log = ResourceLog(floor=0, window=window)
+    log = ResourceHistory(floor=0, window=window)
     states = [dict[str, int]()]
     for revision, name in enumerate(names, start=1):
         now = dict(states[-1])

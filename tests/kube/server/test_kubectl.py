@@ -86,7 +86,7 @@ async def test_watching_a_table(kubectl: Kubectl, world: World, manifest: Path) 
     async with world.client() as client:
 
         async def watched() -> bool:
-            return bool(world.engine.cache.log("apps", "deployments")._wakers)
+            return bool(world.engine.cache.log("apps", "deployments").readers)
 
         await until(watched, what="kubectl watches")
         await client.patch(

@@ -13,11 +13,8 @@ from pathlib import Path
 import orjson
 import pytest
 
-from hanse.kube.engine.history import ResourceLog
-from hanse.kube.engine.served import ObjectChange, ServedObject
 from hanse.kube.model.objects import Object
 from hanse.store import MemoryStore
-from hanse.store.keys import ObjectKey
 from hanse.turns import Turns, is_heavy
 from tests.kube.server.world import World, config_map, deployment, widget_crd
 from tests.support.looplag import responsive
@@ -215,45 +212,3 @@ def test_what_is_heavy_is_found(value: Object | list[Object]) -> None:
     """By the number of values, wherever they are."""
     assert is_heavy({"spec": {"x": value}})
     assert not is_heavy({"spec": {"x": [value][:0], "y": "z" * 100_000}})
-
-
-def change(revision: int, name: str) -> ObjectChange:
-    """An addition at a revision."""
-    key = ObjectKey("", "configmaps", "default", name)
-    obj = {"metadata": {"name": name, "resourceVersion": str(revision)}}
-    entry = ServedObject(key, obj=obj, intent=obj, intent_revision=revision, revision=revision)
-    return ObjectChange(revision, "ADDED", key, entry, None)
-
-
-async def test_many_watches_are_woken_in_turns_and_none_is_forgotten() -> None:
-    """However fast changes follow one another."""
-    log = ResourceLog(floor=0)
-    wakers = [asyncio.Event() for _ in range(1000)]
-    for waker in wakers:
-        log.enter(waker)
-    log.append(change(1, "a"))
-    assert 0 < sum(waker.is_set() for waker in wakers) < len(wakers)
-    gone = next(waker for waker in wakers if not waker.is_set())
-    log.leave(gone)
-    first = next(waker for waker in wakers if waker.is_set())
-    first.clear()
-    log.append(change(2, "b"))
-    async with asyncio.timeout(10):
-        for waker in wakers:
-            if waker is not gone:
-                await waker.wait()
-    assert not gone.is_set()
-
-
-def test_a_reader_gets_some_changes_in_whole_revisions() -> None:
-    """And all of them, one time after the other."""
-    log = ResourceLog(floor=0)
-    revisions = [1, 1, 1, 2, 3, 3, 4, 5]
-    for number, revision in enumerate(revisions):
-        log.append(change(revision, str(number)))
-    read: list[list[int]] = []
-    sequence = 0
-    while changes := log.read(sequence, limit=2):
-        sequence += len(changes)
-        read.append([each.revision for each in changes])
-    assert read == [[1, 1, 1], [2, 3, 3], [4, 5]]

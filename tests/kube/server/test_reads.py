@@ -321,7 +321,7 @@ async def test_a_version_that_the_store_has_not_reached_is_too_large(
 ) -> None:
     """As after a restore of etcd: client-go lists again by this very cause, instead of waiting until the
     version is reached by other writes and missing those."""
-    monkeypatch.setattr(read, "REACH_SECONDS", 0.05)
+    monkeypatch.setattr(read, "CATCH_UP_SECONDS", 0.05)
     async with world.client() as client:
         await client.create(CONFIGMAPS, config_map("a"))
         now = world.engine.cache.revision

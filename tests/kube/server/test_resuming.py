@@ -7,13 +7,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
 import orjson
-import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from hanse.errors import CompactedError
 from hanse.kube.engine.cache import ObjectCache
-from hanse.kube.engine.history import ResourceLog
 from hanse.kube.engine.served import ObjectChange, ServedObject
 from hanse.store import MemoryStore, Put, Store
 from hanse.store.keys import ObjectKey
@@ -51,26 +46,6 @@ async def _following(store: Store) -> AsyncIterator[ObjectCache]:
             await running
 
 
-@given(st.lists(st.integers(min_value=1, max_value=4), max_size=8), st.integers(min_value=1, max_value=12))
-def test_whoever_got_a_part_of_a_revision_gets_the_rest(sizes: list[int], window: int) -> None:
-    """From any change that a client got last, resuming gives all later ones, or says that it cannot."""
-    log = ResourceLog(floor=0, window=window)
-    changes = [_change(f"{at}-{n}", at) for at, size in enumerate(sizes, start=1) for n in range(size)]
-    for change in changes:
-        log.append(change)
-    for position, last in enumerate(changes):
-        newest = last.revision == len(sizes)
-        alone = sizes[last.revision - 1] == 1
-        try:
-            got = log.read(log.resume(last.revision))
-        except CompactedError:
-            assert not newest
-            assert len(changes) - position > window or not alone
-            continue
-        assert set(changes[position + 1 :]) <= set(got)
-        assert not alone or last not in got
-
-
 async def test_a_watch_that_resumes_within_a_transaction_gets_the_rest(memory: MemoryStore) -> None:
     """Two objects of one transaction: who got the first only and resumes at its version gets the second."""
     async with _following(memory) as cache:
@@ -102,30 +77,6 @@ async def test_a_restart_remembers_the_transaction_that_it_listed_at(memory: Mem
         log = cache.log("", "configmaps")
         assert {change.key.name for change in log.read(log.resume(last))} == {"a", "b"}
         assert {entry.key.name for entry in log.at(last, None)} == {"old", "a", "b"}
-
-
-def test_a_revision_of_which_two_changes_left_the_window_is_too_old() -> None:
-    """What a client may have missed is not there any more: it must list again. One that is gone it had."""
-    log = ResourceLog(floor=0, window=3)
-    for name in "abc":
-        log.append(_change(name, 5))
-    log.append(_change("d", 6))
-    assert [change.key.name for change in log.read(log.resume(5))] == ["b", "c", "d"]
-    log.append(_change("e", 7))
-    with pytest.raises(CompactedError, match="too old resource version: 5"):
-        log.resume(5)
-
-
-def test_the_newest_revision_is_never_too_old() -> None:
-    """However many objects one revision changed, a client that lists at it can watch from there."""
-    log = ResourceLog(floor=0, window=2)
-    log.append(_change("a", 4))
-    for name in "bcdef":
-        log.append(_change(name, 5))
-    assert [change.key.name for change in log.read(log.resume(5))] == list("bcdef")
-    log.append(_change("g", 6))
-    assert [change.key.name for change in log.read(log.resume(6))] == []
-    assert log.floor == 5
 
 
 async def test_a_client_that_breaks_off_after_the_first_line_gets_the_others(both: World) -> None:

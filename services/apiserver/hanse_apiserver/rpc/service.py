@@ -2,12 +2,13 @@
 
 Owns the servicer and its policy. Writes go through the engine's `ResourceStore`, reads come from its cache,
 and the same authorizer decides, so that there is one truth and two ways to say it. Next:
-`hanse_apiserver.rpc.objects` for names and forms, `hanse_apiserver.rpc.watch` for the stream.
+`hanse_apiserver.rpc.objects` for names and forms, `hanse.store.history.contract` for what a watch promises.
 """
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable
+from contextlib import aclosing
 from typing import Any, Final
 
 import grpc
@@ -16,7 +17,6 @@ from google.protobuf.empty_pb2 import Empty
 from hanse.api.federation.v1 import federation_pb2 as fed
 from hanse.api.federation.v1 import federation_service_pb2 as rpc
 from hanse.api.federation.v1.federation_service_pb2_grpc import FederationServiceServicer
-from hanse.api.type.v1.change_pb2 import DELETED
 from hanse.errors import InvalidArgumentError, NotFoundError, PermissionDeniedError
 from hanse.kube.engine.engine import KubeEngine
 from hanse.kube.engine.lifecycle import Propagation
@@ -25,17 +25,18 @@ from hanse.kube.engine.served import ServedObject
 from hanse.kube.kinds.resource_info import ResourceInfo
 from hanse.kube.kinds.selectable import field_selector
 from hanse.kube.model.identity import Attributes, User
-from hanse.kube.model.objects import Object, mapping
+from hanse.kube.model.objects import mapping
 from hanse.kube.model.selectors import LabelSelector
 from hanse.kube.server.auth import Authorizer
 from hanse.rpc.interceptor import current_identity
 from hanse.rpc.pagination import message_page, slice_page
 from hanse.rpc.policy import Policy, group, service
+from hanse.rpc.watch import CHANGE_KINDS
+from hanse.store.history.contract import WatchMessage, watch
 from hanse.store.keys import ObjectKey
 from hanse.well_known import CLI_FIELD_MANAGER
 from hanse_apiserver.access import user_of
 from hanse_apiserver.rpc import objects as rpc_objects
-from hanse_apiserver.rpc import watch as rpc_watch
 
 SERVICE: Final = "hanse.api.federation.v1.FederationService"
 _SUBRESOURCES: Final = ("", "status", "scale")
@@ -260,15 +261,14 @@ class FederationService(FederationServiceServicer):
         await self._allow("watch", info, namespace=namespace or "")
         labels = LabelSelector.parse(request.label_selector)
         await self._engine.cache.fresh()
-        changes = rpc_watch.watch(
-            self._engine.cache,
-            group_,
-            resource,
-            select=lambda e: (namespace is None or e.key.namespace == namespace) and labels.matches(e.labels),
-            revision=request.revision,
-        )
-        async for change in changes:
-            yield _watch_message(info, change)
+
+        def selected(key: ObjectKey, entry: ServedObject) -> bool:
+            return (namespace is None or key.namespace == namespace) and labels.matches(entry.labels)
+
+        history = self._engine.cache.history(group_, resource)
+        async with aclosing(watch(history, request.revision, select=selected)) as messages:
+            async for message in messages:
+                yield _watch_message(info, message)
 
     async def _allow(
         self, verb: str, info: ResourceInfo, *, namespace: str = "", name: str = "", subresource: str = ""
@@ -315,15 +315,14 @@ def _message(info: ResourceInfo, entry: ServedObject) -> fed.Object:
     return rpc_objects.message_of(info, entry.object, encoded=entry.encoded)
 
 
-def _watch_message(info: ResourceInfo, change: rpc_watch.Sent) -> rpc.WatchObjectsResponse:
-    response = rpc.WatchObjectsResponse(kind=change.kind, revision=change.revision)
-    if change.entry is None:
-        return response
-    if change.kind == DELETED:
-        obj: Object = change.entry.object
-        key: ObjectKey = change.entry.key
-        response.object.name = key.key()
-        response.object.reference.CopyFrom(rpc_objects.reference_of(info, obj))
-    else:
-        response.object.CopyFrom(_message(info, change.entry))
+def _watch_message(
+    info: ResourceInfo, message: WatchMessage[ObjectKey, ServedObject]
+) -> rpc.WatchObjectsResponse:
+    response = rpc.WatchObjectsResponse(kind=CHANGE_KINDS[message.kind], revision=message.revision)
+    entry = message.value
+    if entry is not None and message.kind == "deleted":
+        response.object.name = entry.key.key()
+        response.object.reference.CopyFrom(rpc_objects.reference_of(info, entry.object))
+    elif entry is not None:
+        response.object.CopyFrom(_message(info, entry))
     return response

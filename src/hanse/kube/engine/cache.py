@@ -11,7 +11,6 @@ it is served with the reason (`hanse.kube.engine.unreadable`), and all others ar
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -22,12 +21,14 @@ from types import MappingProxyType
 from hanse.boundary import Boundary
 from hanse.errors import HanseError, InternalError
 from hanse.kube.engine import unreadable
-from hanse.kube.engine.history import WINDOW, Position, ResourceLog
+from hanse.kube.engine.history import Position, ResourceHistory
 from hanse.kube.engine.hooks import Deferred, View
-from hanse.kube.engine.served import ChangeType, ObjectChange, ServedObject, version_of, with_version
+from hanse.kube.engine.served import ObjectChange, ServedObject, version_of, with_version
 from hanse.kube.model.objects import Object
 from hanse.store import Event, KeyValue, Store, WatchBatch
-from hanse.store.follow.list_watch import TAKE, Commit, ListWatch
+from hanse.store.follow.list_watch import Commit, ListWatch
+from hanse.store.history.log import WINDOW
+from hanse.store.history.logged import LoggedHistory
 from hanse.store.keys import OBJECTS, ObjectKey, resource_prefix
 from hanse.store.spans import Span
 
@@ -66,7 +67,7 @@ class ObjectCache:
         self._window = window
         self._shared = shared
         self._prefixes = (_OBJECTS, *(view.prefixes if view else ()))
-        self._logs: dict[tuple[str, str], ResourceLog] = {}
+        self._logs: dict[tuple[str, str], ResourceHistory] = {}
         self._count = 0
         self._kind_of = kind_of
         self._shown = shown
@@ -114,35 +115,19 @@ class ObjectCache:
         """Return group and plural of every resource that has or had objects."""
         return list(self._logs)
 
-    def log(self, group: str, resource: str) -> ResourceLog:
+    def log(self, group: str, resource: str) -> ResourceHistory:
         """Return a resource's log; an empty one if nothing ever happened."""
         log = self._logs.get((group, resource))
         if log is None:
-            log = self._logs[(group, resource)] = ResourceLog(floor=self._floor, window=self._window)
+            log = self._logs[(group, resource)] = ResourceHistory(floor=self._floor, window=self._window)
         return log
 
-    async def watch(
-        self, group: str, resource: str, *, since: int | None = None
-    ) -> AsyncIterator[tuple[ObjectChange, ...]]:
-        """Yield the changes of a resource after revision `since` (None: from now), as they come, in order.
-
-        Raises CompactedError if they are no longer all known.
-        """
+    def history(self, group: str, resource: str) -> LoggedHistory[ObjectKey, ServedObject]:
+        """Return the history of a resource, for watches by `hanse.store.history.contract`."""
         log = self.log(group, resource)
-        sequence = log.after(self.revision if since is None else since)
-        waker = asyncio.Event()
-        log.enter(waker)
-        try:
-            while True:
-                waker.clear()
-                changes = log.read(sequence, limit=TAKE)
-                if changes:
-                    sequence += len(changes)
-                    yield changes
-                else:
-                    await waker.wait()
-        finally:
-            log.leave(waker)
+        return LoggedHistory(
+            log.reader, following=self, states=lambda: ((entry.key, entry) for entry in log.snapshot(None))
+        )
 
     def subscribe(self, callback: Callable[[ObjectChange], None]) -> Callable[[], None]:
         """Call `callback` for every change of every resource, at once and in order; returns how to stop."""
@@ -311,7 +296,7 @@ class ObjectCache:
             self._change(key, entry, at)
         self._floor = revision
         for log in self._logs.values():
-            log.restart(revision)
+            log.relisted(revision)
 
     def _take(self, batch: WatchBatch, _: int) -> None:
         """Take in what happened, revision by revision.
@@ -484,6 +469,3 @@ def _same(old: Object, new: Object) -> bool:
     if old["metadata"] != {**new["metadata"], "resourceVersion": old["metadata"]["resourceVersion"]}:
         return False
     return all(old.get(k) == new.get(k) for k in old.keys() | new.keys() if k != "metadata")
-
-
-__all__ = ["ChangeType", "ObjectCache", "ObjectChange", "ServedObject"]

@@ -7,7 +7,7 @@ held by any number of watches. Next: `hanse.kube.engine.cache`.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import orjson
 
@@ -15,9 +15,9 @@ from hanse.boundary import reason_of
 from hanse.kube.engine import unreadable
 from hanse.kube.engine.hooks import Deferred
 from hanse.kube.model.objects import Object
+from hanse.store.history.changes import ChangeType
 from hanse.store.keys import ObjectKey
 
-ChangeType = Literal["ADDED", "MODIFIED", "DELETED"]
 _EMPTY: dict[str, str] = {}
 
 
@@ -114,6 +114,16 @@ class ObjectChange:
     key: ObjectKey
     entry: ServedObject
     previous: ServedObject | None
+
+    @property
+    def old(self) -> ServedObject | None:
+        """Return the state before."""
+        return self.previous
+
+    @property
+    def new(self) -> ServedObject | None:
+        """Return the state from now on; None if the object is gone."""
+        return None if self.type == "DELETED" else self.entry
 
 
 def version_of(*, written: int, parts: int, seen: int = 0, now: int = 0) -> int:

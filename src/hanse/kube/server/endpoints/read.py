@@ -19,7 +19,7 @@ from aiohttp import web
 
 from hanse import errors
 from hanse.boundary import Boundary
-from hanse.errors import CompactedError, DeadlineError, InvalidArgumentError, NotFoundError
+from hanse.errors import CompactedError, FutureRevisionError, InvalidArgumentError, NotFoundError
 from hanse.kube.engine.cache import ObjectCache
 from hanse.kube.engine.served import ServedObject
 from hanse.kube.kinds.selectable import field_selector
@@ -29,9 +29,7 @@ from hanse.kube.server.negotiation import parse_accept
 from hanse.kube.server.representation import Renderer, respond, respond_in_pieces, shown
 from hanse.kube.server.request import Call
 from hanse.numbers import MAX_WHOLE
-
-REACH_SECONDS = 3.0
-"""How long a version that is not there yet is waited for; kube-apiserver's time."""
+from hanse.store.history.contract import CATCH_UP_SECONDS, caught_up
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,8 +98,8 @@ async def get(call: Call, cache: ObjectCache) -> web.StreamResponse:
 async def reach(cache: ObjectCache, version: int) -> None:
     """Wait for a version that a client has from somewhere. Raises TooLargeVersionError."""
     try:
-        await cache.reached(version, REACH_SECONDS)
-    except DeadlineError:
+        await caught_up(cache, version, CATCH_UP_SECONDS)
+    except FutureRevisionError:
         raise TooLargeVersionError(version, current=cache.revision) from None
 
 

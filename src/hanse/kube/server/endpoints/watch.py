@@ -20,14 +20,17 @@ from aiohttp import web
 
 from hanse.errors import CompactedError, HanseError, InternalError, InvalidArgumentError
 from hanse.kube.engine.cache import ObjectCache
-from hanse.kube.engine.history import ResourceLog
-from hanse.kube.engine.served import ChangeType, ObjectChange, ServedObject, with_version
+from hanse.kube.engine.history import ResourceHistory
+from hanse.kube.engine.served import ObjectChange, ServedObject, with_version
 from hanse.kube.kinds.conversion import is_stored_form
 from hanse.kube.model.status import BAD_OPTIONS, to_status
 from hanse.kube.server.endpoints.read import Filter, reach, renderer
 from hanse.kube.server.negotiation import JSON, TURNS
 from hanse.kube.server.representation import META, Renderer
 from hanse.kube.server.request import Call
+from hanse.store.history.changes import ChangeType, seen_through
+from hanse.store.history.log import LogReader
+from hanse.store.keys import ObjectKey
 
 BOOKMARK_SECONDS = 10.0
 """How often a watch that allows bookmarks gets one, if the revision has gone on."""
@@ -79,8 +82,8 @@ class _Stream:
         self.render: Renderer = renderer(call, cache)
         self.plain = self.filter.everything and self.filter.namespace in (None, "")
         self.whole = self.render.wanted.shape == "object" and is_stored_form(call.info)
-        self.log: ResourceLog = cache.log(*call.info.storage_key)
-        self.sequence = 0
+        self.log: ResourceHistory = cache.log(*call.info.storage_key)
+        self.position = 0
         self.bookmarks = call.flag("allowWatchBookmarks")
         self.bookmarked = 0
         self.began = 0
@@ -97,22 +100,19 @@ class _Stream:
             if self.plain:
                 yield self.line(change.type, change.entry)
                 continue
-            now = change.type != "DELETED" and self._matches(change.entry)
-            before = change.previous is not None and self._matches(change.previous)
-            if now:
-                yield self.line("MODIFIED" if before else "ADDED", change.entry)
-            elif before:
-                yield self.line("DELETED", _leaving(change))
-            else:
+            seen = seen_through(change, self._matches)
+            if seen is None:
                 yield b""
+            else:
+                yield self.line(seen, _leaving(change) if seen == "DELETED" else change.entry)
 
-    def _matches(self, entry: ServedObject) -> bool:
+    def _matches(self, _: ObjectKey, entry: ServedObject) -> bool:
         return self.filter.matches(self.call, entry, self.cache.boundary)
 
     def first(self, entries: Iterable[ServedObject], *, complete: bool) -> Iterator[bytes]:
         """Yield the events to begin with, and if they are `complete` the bookmark that says so."""
         for entry in entries:
-            yield self.line("ADDED", entry) if self._matches(entry) else b""
+            yield self.line("ADDED", entry) if self._matches(entry.key, entry) else b""
         if complete:
             yield self.bookmark(initial_end=True, revision=self.began)
 
@@ -158,11 +158,11 @@ class _Stream:
             if self.call.query.get("resourceVersion") != "0":
                 await self.cache.fresh()
             await reach(self.cache, version)
-            self.sequence = self.log.end
+            self.position = self.log.end
             self.began = self.cache.revision
             return self.first(self.log.snapshot(self.filter.namespace), complete=initial == "true")
         await reach(self.cache, version)
-        self.sequence = self.log.resume(version) if version else self.log.end
+        self.position = self.log.resume(version) if version else self.log.end
         return ()
 
 
@@ -201,15 +201,15 @@ async def watch(call: Call, cache: ObjectCache, stopping: Stopping) -> web.Strea
         end = -math.inf
     response = web.StreamResponse(headers={"Content-Type": JSON})
     await response.prepare(call.request)
-    waker = asyncio.Event()
-    stream.log.enter(waker)
-    stopping.enter(waker)
+    reader = LogReader(stream.log, stream.position)
+    stopping.enter(reader.waker)
     try:
         if failure is not None:
             await response.write(_error(failure))
         elif loop.time() < end:
             await _write(stream, response, first)
-            await _follow(stream, response, waker, stopping, end=end)
+            with reader:
+                await _follow(stream, response, reader, stopping, end=end)
     except HanseError as error:
         await response.write(_error(error))
     except ConnectionResetError:
@@ -219,21 +219,24 @@ async def watch(call: Call, cache: ObjectCache, stopping: Stopping) -> web.Strea
         said = f"an internal error occurred: {type(error).__name__}; the server's log says more"
         await response.write(_error(InternalError(said)))
     finally:
-        stream.log.leave(waker)
-        stopping.leave(waker)
+        stopping.leave(reader.waker)
     return response
 
 
 async def _follow(
-    stream: _Stream, response: web.StreamResponse, waker: asyncio.Event, stopping: Stopping, *, end: float
+    stream: _Stream,
+    response: web.StreamResponse,
+    reader: LogReader[ObjectChange],
+    stopping: Stopping,
+    *,
+    end: float,
 ) -> None:
     loop = asyncio.get_running_loop()
     next_bookmark = loop.time() + BOOKMARK_SECONDS
     while not stopping.is_set:
-        waker.clear()
-        changes = stream.log.read(stream.sequence, limit=_BATCH_CHANGES)
+        until = min(end, next_bookmark) if stream.bookmarks else end
+        changes = await reader.read(limit=_BATCH_CHANGES, within=until - loop.time())
         if changes:
-            stream.sequence += len(changes)
             await _write(stream, response, stream.lines(changes))
             continue
         now = loop.time()
@@ -243,13 +246,6 @@ async def _follow(
             next_bookmark = now + BOOKMARK_SECONDS
             if stream.cache.revision > stream.bookmarked:
                 await response.write(stream.bookmark())
-                continue
-        until = min(end, next_bookmark) if stream.bookmarks else end
-        try:
-            async with asyncio.timeout(until - now):
-                await waker.wait()
-        except TimeoutError:
-            continue
 
 
 async def _write(stream: _Stream, response: web.StreamResponse, lines: Iterable[bytes]) -> None:

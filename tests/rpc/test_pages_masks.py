@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable
-
-import grpc
 import pytest
 from google.protobuf import descriptor_pb2
 from google.protobuf.field_mask_pb2 import FieldMask
@@ -15,10 +11,7 @@ from hypothesis import strategies as st
 
 from hanse.api.registry.v1 import cluster_pb2
 from hanse.errors import (
-    CompactedError,
     ConflictError,
-    DeadlineError,
-    FutureRevisionError,
     InvalidArgumentError,
 )
 from hanse.rpc.etags import check_etag, etag_of
@@ -32,9 +25,7 @@ from hanse.rpc.pagination import (
     page_size,
     slice_page,
 )
-from hanse.rpc.watch import Change, WatchHub
 from hanse.store.memory import MemoryStore
-from tests.support.stores.follow import following
 
 # --- pages ---
 
@@ -157,181 +148,6 @@ def test_an_old_etag_is_a_conflict() -> None:
     check_etag(etag_of(5), 5, name="clusters/a")
     with pytest.raises(ConflictError, match="clusters/a has changed"):
         check_etag(etag_of(4), 5, name="clusters/a")
-
-
-# --- watch ---
-
-OnChange = Callable[[str, str | None, str | None, int], None]
-
-
-class FakeMirror:
-    """A mirror that is told what happens, transaction by transaction."""
-
-    def __init__(self) -> None:
-        self.values: dict[str, str] = {}
-        self.revision = 10
-        self.listeners: list[OnChange] = []
-
-    async def reached(self, revision: int, timeout: float) -> None:
-        """Ask again and again, as no test waits long."""
-        try:
-            async with asyncio.timeout(timeout):
-                while self.revision < revision:  # noqa: ASYNC110
-                    await asyncio.sleep(0.005)
-        except TimeoutError:
-            raise DeadlineError(f"revision {revision} was not reached") from None
-
-    def items(self) -> Iterable[tuple[str, str]]:
-        return self.values.items()
-
-    def subscribe(self, on_change: OnChange) -> Callable[[], None]:
-        self.listeners.append(on_change)
-        return lambda: self.listeners.remove(on_change)
-
-    def commit(self, **changes: str | None) -> int:
-        """One transaction; None deletes."""
-        self.revision += 1
-        for key, new in changes.items():
-            old = self.values.pop(key, None)
-            if new is not None:
-                self.values[key] = new
-            for listener in tuple(self.listeners):
-                listener(key, old, new, self.revision)
-        return self.revision
-
-
-async def take(stream: AsyncIterator[Change[str]], count: int) -> list[Change[str]]:
-    """The next messages of a stream."""
-    found: list[Change[str]] = []
-    async with asyncio.timeout(5):
-        while len(found) < count:
-            found.append(await anext(stream))
-    return found
-
-
-async def test_a_watch_from_nothing_gets_everything_then_changes() -> None:
-    """State with revision 0, a bookmark, then live changes with their revision."""
-    mirror = FakeMirror()
-    mirror.commit(a="1", b="1")
-    hub: WatchHub[str] = WatchHub(mirror)
-    stream = hub.watch()
-    first = await take(stream, 3)
-    assert [(each.kind, each.key, each.revision) for each in first] == [
-        ("updated", "a", 0),
-        ("updated", "b", 0),
-        ("bookmark", "", 11),
-    ]
-    waiting = asyncio.ensure_future(take(stream, 1))
-    await asyncio.sleep(0)
-    mirror.commit(a=None)
-    assert await waiting == [Change("deleted", "a", "1", 12)]
-
-
-async def test_a_broken_stream_resumes_without_losing_half_a_transaction() -> None:
-    """Resuming at any message's revision repeats at most its transaction and loses nothing."""
-    mirror = FakeMirror()
-    hub: WatchHub[str] = WatchHub(mirror)
-    mirror.commit(a="1", b="1", c="1")
-    mirror.commit(d="1")
-    messages = await take(hub.watch(10), 4)
-    assert [each.revision for each in messages] == [10, 10, 11, 12]
-    for seen, message in enumerate(messages, start=1):
-        have = {each.key for each in messages[:seen]}
-        if message.revision < 12:
-            rest = await take(hub.watch(message.revision), {10: 4, 11: 1}[message.revision])
-            have |= {each.key for each in rest}
-        assert have == set("abcd")
-
-
-async def test_a_watch_of_forgotten_changes_is_compacted() -> None:
-    """The error says where one can resume, for a late client and for a slow one."""
-    mirror = FakeMirror()
-    hub: WatchHub[str] = WatchHub(mirror, history=3)
-    slow = hub.watch(10)
-    mirror.commit(a="0")
-    await take(slow, 1)
-    for number in range(10):
-        mirror.commit(a=str(number))
-    with pytest.raises(CompactedError) as caught:
-        await take(slow, 1)
-    assert caught.value.compact_revision == 18
-    with pytest.raises(CompactedError):
-        await take(hub.watch(17), 1)
-    assert [each.revision for each in await take(hub.watch(18), 3)] == [19, 20, 21]
-
-
-async def test_a_watch_of_a_revision_to_come_waits_for_it_a_while() -> None:
-    """What another process has seen already arrives; what does not is out of range."""
-    mirror = FakeMirror()
-    hub: WatchHub[str] = WatchHub(mirror, catch_up_seconds=0.1)
-    waiting = asyncio.ensure_future(take(hub.watch(11), 1))
-    await asyncio.sleep(0.01)
-    mirror.commit(a="1")
-    mirror.commit(b="1")
-    assert await waiting == [Change("updated", "b", "1", 12)]
-    with pytest.raises(FutureRevisionError, match="no revision 99999999 yet, the newest is 12") as caught:
-        await take(hub.watch(99999999), 1)
-    assert caught.value.code is grpc.StatusCode.OUT_OF_RANGE
-    assert caught.value.reason == "FUTURE_REVISION"
-
-
-async def test_a_selected_watch_sees_values_leave_the_selection() -> None:
-    """A value that is no longer chosen is sent as deleted."""
-    mirror = FakeMirror()
-    hub: WatchHub[str] = WatchHub(mirror)
-    mirror.commit(a="in", b="out")
-    mirror.commit(a="out")
-    mirror.commit(b="in")
-    stream = hub.watch(10, select=lambda _, value: value == "in")
-    assert [(each.kind, each.key) for each in await take(stream, 3)] == [
-        ("updated", "a"),
-        ("deleted", "a"),
-        ("updated", "b"),
-    ]
-
-
-async def test_an_idle_watch_gets_bookmarks_and_ends_with_the_hub() -> None:
-    """A revision that moved on elsewhere is told, so that resuming stays possible."""
-    mirror = FakeMirror()
-    hub: WatchHub[str] = WatchHub(mirror, bookmark_seconds=0.01)
-    stream = hub.watch(10)
-    mirror.revision = 50
-    assert await take(stream, 1) == [Change("bookmark", "", None, 50)]
-    hub.close()
-    with pytest.raises(StopAsyncIteration):
-        await take(stream, 1)
-    assert not mirror.listeners
-
-
-async def test_a_hub_follows_a_store() -> None:
-    """From a store to a stream, through a follower, also where that had to list again."""
-    store = MemoryStore()
-    async with following(store, "things/", lambda kv: kv.value.decode()) as things:
-        hub: WatchHub[str] = WatchHub(things)
-        stream = hub.watch()
-        assert [each.kind for each in await take(stream, 1)] == ["bookmark"]
-        await store.put("things/a", b"1")
-        revision = await store.put("things/b", b"2")
-        assert [each.value for each in await take(stream, 2)] == ["1", "2"]
-        await store.delete("things/a")
-        assert [(each.kind, each.key) for each in await take(hub.watch(revision), 1)] == [
-            ("deleted", "things/a")
-        ]
-        hub.close()
-    await store.close()
-
-
-async def test_a_difference_that_is_told_in_no_order_is_not_lost() -> None:
-    """After a fresh list changes come with older revisions than ones before them."""
-    mirror = FakeMirror()
-    hub: WatchHub[str] = WatchHub(mirror)
-    stream = hub.watch(10)
-    mirror.revision = 20
-    for key, revision in (("gone", 20), ("b", 15), ("c", 12)):
-        for listener in mirror.listeners:
-            listener(key, None, key, revision)
-    assert {each.key for each in await take(stream, 3)} == {"gone", "b", "c"}
-    assert {each.key for each in await take(hub.watch(14), 3)} == {"gone", "b", "c"}
 
 
 async def test_a_page_has_no_more_bytes_than_one_answer_takes(monkeypatch: pytest.MonkeyPatch) -> None:

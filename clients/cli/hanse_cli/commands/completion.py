@@ -1,0 +1,32 @@
+"""`hanse completion`: the script by which a shell completes commands, options and their choices.
+
+Owns the command. The shell asks `hanse` itself for what fits, so the script does not go out of date.
+
+Concurrency: none.
+
+Next: `hanse_cli.main`.
+"""
+
+from __future__ import annotations
+
+import click
+from click.shell_completion import BashComplete, FishComplete, ZshComplete
+
+SHELLS = {"bash": BashComplete, "zsh": ZshComplete, "fish": FishComplete}
+
+
+@click.command("completion")
+@click.argument("shell", type=click.Choice(list(SHELLS)))
+@click.pass_context
+def completion(context: click.Context, shell: str) -> None:
+    """Print the completion script of a shell.
+
+    For bash `source <(hanse completion bash)`, for zsh the same, for fish `hanse completion fish | source`.
+    """
+    root = context.find_root()
+    program = root.info_name or "hanse"
+    variable = f"_{program.replace('-', '_').upper()}_COMPLETE"
+    click.echo(SHELLS[shell](root.command, {}, program, variable).source())
+
+
+COMMANDS = (completion,)
