@@ -28,7 +28,7 @@ from hanse_local.backup.commands import backup, restore
 from hanse_local.checks import check_options
 from hanse_local.command_line import FAILED, WRONG_INPUT, data_dir_option, reported
 from hanse_local.display import (
-    Progress,
+    StartProgress,
     phase_of,
     print_failure,
     print_problems,
@@ -202,7 +202,7 @@ def up(
     values["log_level"] = values["log_level"] or ""
     options = UpOptions(ports=ports, **values)
     console = Console(stderr=True)
-    progress = Progress(console)
+    progress = StartProgress(console)
     try:
         check_options(options)
         if detach:
@@ -216,7 +216,7 @@ def up(
         sys.exit(WRONG_INPUT if isinstance(error, ConfigError) else FAILED)
 
 
-def _in_foreground(data: DataDir, options: UpOptions, console: Console, progress: Progress) -> None:
+def _in_foreground(data: DataDir, options: UpOptions, console: Console, progress: StartProgress) -> None:
     if is_held(data):
         raise already_running(data)
     phase = ""

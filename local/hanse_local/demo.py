@@ -54,7 +54,7 @@ from hanse.errors import DeadlineError, HanseError, NotFoundError, UnavailableEr
 from hanse.federation.clusters import is_ready
 from hanse.federation.placements import is_placed_in
 from hanse.messages import word_of
-from hanse_local.display import Progress, print_failure, print_ready
+from hanse_local.display import StartProgress, print_failure, print_ready
 from hanse_local.layout import DEFAULT, DataDir
 from hanse_local.options import UpOptions
 from hanse_local.supervise import background
@@ -344,7 +344,7 @@ def up(data: DataDir, options: UpOptions, console: Console) -> dict[str, Any]:
     """Bring the federation up in the background unless it runs; lost simulated clusters come back."""
     snapshot = background.query(data)
     if snapshot is None:
-        progress = Progress(console)
+        progress = StartProgress(console)
         with progress.running():
             snapshot = background.start(data, options, follow=progress.follow)
     else:

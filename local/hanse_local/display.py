@@ -30,7 +30,7 @@ _COLORS = {
 }
 
 
-class Progress:
+class StartProgress:
     """Shows a federation's start: one line that changes, and one line for each process that is ready.
 
     On a terminal the line is animated; elsewhere only lines are printed.

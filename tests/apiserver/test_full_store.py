@@ -16,7 +16,7 @@ from hanse.process.health import Health
 from hanse.store import Compare, EtcdStore, Op, Put, TxnResult
 from hanse.store.admin.maintenance import EtcdMaintenance
 from tests.apiserver.world import World, config_map, namespace
-from tests.support.etcd import EtcdServer
+from tests.support.stores.etcd import EtcdServer
 from tests.support.waiting import until
 
 QUOTA = 16 << 20

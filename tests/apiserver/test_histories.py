@@ -12,7 +12,7 @@ import pytest
 from hanse.store import EtcdStore
 from tests.apiserver.world import World, namespace
 from tests.chaos.recorders import Recording
-from tests.support.etcd import EtcdServer
+from tests.support.stores.etcd import EtcdServer
 from tests.system.harness import Api
 
 KEYS = [f"k{number}" for number in range(6)]

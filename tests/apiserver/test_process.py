@@ -19,7 +19,7 @@ from hanse.security.auth import service_name
 from hanse.security.pki import CertificateAuthority
 from hanse.store import EtcdStore
 from tests.apiserver.world import DEADLINE, World, config_map, namespace
-from tests.support.etcd import EtcdServer
+from tests.support.stores.etcd import EtcdServer
 from tests.support.waiting import until
 
 

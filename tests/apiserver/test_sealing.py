@@ -23,8 +23,8 @@ from hanse.store import EtcdStore, MemoryStore
 from hanse.store.keys import ObjectKey
 from hanse.store.sealed import SealedStore
 from tests.apiserver.world import World, namespace
-from tests.support.etcd import EtcdServer
-from tests.support.kms import PluginServer
+from tests.support.stores.etcd import EtcdServer
+from tests.support.stores.kms import PluginServer
 from tests.support.waiting import until
 
 SECRETS = "/api/v1/namespaces/shop/secrets"

@@ -33,7 +33,7 @@ from hanse.security.pki import CertificateAuthority
 from hanse.store import MemoryStore, Store
 from hanse.store.keys import ObjectKey
 from tests.support import objects
-from tests.support.programs import Ran, run_program
+from tests.support.machine.programs import Ran, run_program
 
 DEADLINE = 30.0
 WEB = ObjectKey("apps", "deployments", "shop", "web")

@@ -2,7 +2,7 @@
 
 Owns a thread with an event loop in which the proxies run, so that tests stay synchronous.
 
-Concurrency: one loop in one thread. Next: `tests.support.proxy`.
+Concurrency: one loop in one thread. Next: `tests.support.machine.proxy`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Self
 
-from tests.support.proxy import Proxy
+from tests.support.machine.proxy import Proxy
 
 CONTROL = ("registry", "scheduler", "syncer", "dns")
 SECONDS = 15.0

@@ -19,7 +19,7 @@ from hanse.security.auth import service_name
 from hanse.store import EtcdStore
 from hanse.store.admin.roles import ROOT
 from tests.chaos.bulk import Bulk, intent_everywhere
-from tests.support.etcd_cluster import EtcdCluster
+from tests.support.stores.etcd_cluster import EtcdCluster
 from tests.system.harness import SERVICES, Federation, Simulated, Witness, until
 from tests.system.suite.base import fresh_namespace
 

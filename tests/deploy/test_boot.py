@@ -14,7 +14,7 @@ import pytest
 
 from tests.deploy.manifests import SERVICES, build, container, needs_kubectl
 from tests.deploy.processes import DEADLINE, Host
-from tests.support.etcd import find_etcd
+from tests.support.stores.etcd import find_etcd
 
 pytestmark = needs_kubectl
 

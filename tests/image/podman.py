@@ -17,7 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from tests.support import cgroups
+from tests.support.machine import cgroups
 
 BASE = "localhost/hanse-base:test"
 BASE_SCRIPT = Path(__file__).parent / "base.sh"

@@ -20,7 +20,7 @@ from hanse.security.pki import CertificateAuthority
 from hanse.store.admin.roles import ROOT as ETCD_ROOT
 from tests.image.federation import NAMES
 from tests.image.podman import Podman
-from tests.support.etcd import find_etcd
+from tests.support.stores.etcd import find_etcd
 
 ROOT = Path(__file__).resolve().parents[2]
 PYTHON = "3.11"

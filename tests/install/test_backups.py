@@ -37,7 +37,7 @@ from hanse.store.keys import FEDERATION
 from tests.deploy.manifests import Manifest, build, named, needs_kubectl, of_kind
 from tests.deploy.processes import DEADLINE, Host
 from tests.install import kubectl_shim
-from tests.support.etcd import find_etcd
+from tests.support.stores.etcd import find_etcd
 
 pytestmark = [needs_kubectl, pytest.mark.timeout(300)]
 OPTIONS = InitOptions("hanse", overlay="single", image="hanse:1")

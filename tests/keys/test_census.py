@@ -25,7 +25,7 @@ from hanse.security.sealing import ObjectSealer
 from hanse.store import MemoryStore, census, keys
 from hanse.store.census import take_credentials, take_objects
 from hanse.store.keys import ObjectKey
-from tests.support.kms import PluginServer
+from tests.support.stores.kms import PluginServer
 
 OBJECT = b'{"apiVersion":"v1","kind":"Secret","metadata":{"name":"a","namespace":"b"}}'
 

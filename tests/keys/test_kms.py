@@ -23,8 +23,8 @@ from hanse.security.sealing import ObjectSealer
 from hanse.store import MemoryStore
 from hanse.store.keys import ObjectKey
 from hanse.store.sealed import SealedStore
-from tests.support.follow import following
-from tests.support.kms import Plugin, PluginServer
+from tests.support.stores.follow import following
+from tests.support.stores.kms import Plugin, PluginServer
 from tests.support.waiting import until
 
 KEY = ObjectKey("", "secrets", "shop", "db").key()

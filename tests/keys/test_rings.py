@@ -28,7 +28,7 @@ from hanse.security.sealing import ObjectSealer
 from hanse.store import Compare, MemoryStore, keys
 from hanse.store.keys import ObjectKey
 from hanse.store.sealed import SealedStore
-from tests.support.follow import following
+from tests.support.stores.follow import following
 from tests.support.waiting import until
 
 ENCODED = (

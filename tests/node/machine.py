@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.node import files
-from tests.support import cgroups
+from tests.support.machine import cgroups
 
 HERE = Path(__file__).resolve().parent
 START_SECONDS = 180.0

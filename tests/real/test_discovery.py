@@ -16,8 +16,8 @@ from hanse.kube.kinds.strategies.kubernetes import kubernetes
 from hanse.kube.model.objects import Object
 from hanse.kube.wire import discovery
 from tests.real.realcluster import ClusterSpec, RealClusters
+from tests.support.machine.raw import raw
 from tests.support.object_client import ObjectClient
-from tests.support.raw import raw
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -34,8 +34,8 @@ from tests.deploy.processes import DEADLINE, Host
 from tests.install import kubectl_shim
 from tests.real.federation import Federation
 from tests.real.realcluster import ClusterSpec, Json, RealCluster, RealClusters, until
-from tests.support.etcd import find_etcd
-from tests.support.etcd_cluster import EtcdCluster
+from tests.support.stores.etcd import find_etcd
+from tests.support.stores.etcd_cluster import EtcdCluster
 from tests.system.harness.api import Api
 from tests.system.harness.dump import differences, dump, unversioned
 

@@ -24,9 +24,8 @@ from hanse.federation.events import EventRecorder
 from hanse.kube.model.objects import Object
 from hanse.store import MemoryStore, Store, keys
 from hanse.store.keys import ObjectKey
+from tests.scheduler.builders import NOW, cluster_message, sync_state
 from tests.support.waiting import until
-
-from .builders import NOW, cluster_message, sync_state
 
 DEADLINE = 5.0
 

@@ -24,8 +24,7 @@ from hanse.api.scheduler.v1.placement_pb2 import (
 )
 from hanse.kube.model.objects import Object
 from hanse.store.keys import ObjectKey
-
-from .builders import NOW, WEB, deployment
+from tests.scheduler.builders import NOW, WEB, deployment
 
 EARLIER = NOW - 3600
 

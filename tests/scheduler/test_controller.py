@@ -17,8 +17,8 @@ from hanse.federation.events import EventRecorder
 from hanse.process.telemetry import setup
 from hanse.store import Compare, Put, TxnResult, keys
 from hanse.store.keys import ObjectKey
+from tests.scheduler.builders import CONFIG, NOW, SELECTOR, WEB, config, deployment, policy_object, selector
 
-from .builders import CONFIG, NOW, SELECTOR, WEB, config, deployment, policy_object, selector
 from .conftest import Federation
 
 NAMESPACE = ObjectKey("", "namespaces", "", "shop")

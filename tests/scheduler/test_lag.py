@@ -12,9 +12,9 @@ from hanse_scheduler.state.scheduler_state import SchedulerState
 
 from hanse.store import MemoryStore
 from hanse.store.keys import ObjectKey
+from tests.scheduler.builders import NOW, config, policy_object
 from tests.support.looplag import responsive
 
-from .builders import NOW, config, policy_object
 from .conftest import Federation
 
 OBJECTS = 1500

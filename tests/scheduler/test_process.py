@@ -14,10 +14,10 @@ import orjson
 import pytest
 
 from hanse.store import EtcdStore
-from tests.support.etcd import EtcdServer
+from tests.scheduler.builders import CONFIG, WEB, config, deployment
+from tests.support.stores.etcd import EtcdServer
 from tests.support.waiting import until
 
-from .builders import CONFIG, WEB, config, deployment
 from .conftest import Clock, Federation
 
 Start = Callable[[str], subprocess.Popen[bytes]]

@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 
 from hanse.api.scheduler.v1.placement_pb2 import ClusterPlacement, ClusterRelease, Placement
 from hanse.federation.placements import named_clusters
-
-from .builders import NOW
+from tests.scheduler.builders import NOW
 
 NAMES = ("a", "b", "c", "d", "e")
 CLUSTERS = st.frozensets(st.sampled_from(NAMES))

@@ -20,8 +20,8 @@ from hanse.rpc.channel import RpcChannel
 from hanse.rpc.policy import Policy
 from hanse.rpc.server import RpcServer
 from hanse.store.keys import ObjectKey
+from tests.scheduler.builders import CONFIG, SELECTOR, WEB, config, deployment
 
-from .builders import CONFIG, SELECTOR, WEB, config, deployment
 from .conftest import Federation, Process, where
 
 WEB_NAME = "placements/apps/deployments/shop/web"

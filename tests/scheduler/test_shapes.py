@@ -31,9 +31,9 @@ from hanse.errors import HanseError
 from hanse.federation.records import decode_placement
 from hanse.store import KeyValue, keys
 from hanse.store.keys import ObjectKey
+from tests.scheduler.builders import CONFIG, NOW, WEB, config, deployment, policy_object, table
 from tests.support.shapes import anything, gone_wrong
 
-from .builders import CONFIG, NOW, WEB, config, deployment, policy_object, table
 from .conftest import Federation
 from .test_service import serve
 

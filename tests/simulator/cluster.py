@@ -17,8 +17,8 @@ from hanse.kube.client.access import ClusterAccess
 from hanse.kube.client.requests import GroupVersionResource
 from hanse.kube.model.objects import Object, mapping
 from hanse.store import MemoryStore, Store
+from tests.support.machine.programs import Ran, run_program
 from tests.support.object_client import ObjectClient
-from tests.support.programs import Ran, run_program
 
 PODS = GroupVersionResource("v1", "pods")
 NODES = GroupVersionResource("v1", "nodes")

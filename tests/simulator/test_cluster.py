@@ -34,10 +34,10 @@ from tests.simulator.cluster import (
     running,
     workload,
 )
-from tests.support.etcd import EtcdServer
+from tests.support.machine.raw import raw
 from tests.support.object_client import ObjectClient
 from tests.support.objects import service
-from tests.support.raw import raw
+from tests.support.stores.etcd import EtcdServer
 
 needs_kubectl = pytest.mark.skipif(not shutil.which("kubectl"), reason="kubectl is not installed")
 FAULTS = "/_sim/faults"

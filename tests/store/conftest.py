@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from hanse.store import EtcdStore, MemoryStore, Store
-from tests.support.etcd import EtcdServer
+from tests.support.stores.etcd import EtcdServer
 
 _prefixes = itertools.count()
 

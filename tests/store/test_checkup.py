@@ -10,7 +10,7 @@ import pytest
 
 from hanse.store.admin.checkup import Checkup, EtcdMember, examine, faults
 from hanse.store.admin.roles import ROOT
-from tests.support.etcd_cluster import EtcdCluster
+from tests.support.stores.etcd_cluster import EtcdCluster
 
 MEMBERS = tuple(
     EtcdMember(id=number, version="3.5.35", leader=1, in_use=10, quota=100) for number in (1, 2, 3)

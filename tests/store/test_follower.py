@@ -32,7 +32,7 @@ from hanse.store.follow.follower import LARGE_BYTES
 from hanse.store.follow.watermark import Watermark
 from hanse.store.spans import Span
 from tests.store.contract import DEADLINE
-from tests.support.etcd import EtcdServer
+from tests.support.stores.etcd import EtcdServer
 from tests.support.waiting import until
 
 Change = tuple[str, str | None, str | None]

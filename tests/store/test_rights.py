@@ -19,7 +19,7 @@ from hanse.store import Compare, EtcdStore, Put, keys
 from hanse.store.admin.roles import ROOT, Roles, main
 from hanse.store.rights import RIGHTS, permissions
 from hanse.store.spans import Span
-from tests.support.etcd import EtcdServer
+from tests.support.stores.etcd import EtcdServer
 
 SERVICES = tuple(RIGHTS)
 KEYS = (

@@ -33,7 +33,7 @@ from hanse.rpc.policy import Policy
 from hanse.rpc.server import RpcServer
 from hanse.security.credentials import Sealer
 from hanse.store import EtcdStore
-from tests.support.etcd import EtcdServer
+from tests.support.stores.etcd import EtcdServer
 from tests.support.waiting import until
 from tests.syncer.harness import FEDERATION_ID, Federation, Member, config_map, federation
 

@@ -12,7 +12,7 @@ import pytest
 
 from hanse.store import EtcdStore, MemoryStore, Store
 from tests.kube.server.world import Kubectl, World
-from tests.support.etcd import EtcdServer
+from tests.support.stores.etcd import EtcdServer
 
 _prefixes = itertools.count()
 

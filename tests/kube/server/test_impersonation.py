@@ -15,8 +15,8 @@ from hanse.kube.model.objects import Object
 from hanse.kube.server.impersonation import impersonation_of
 from hanse.store import MemoryStore
 from tests.kube.server.world import CONFIGMAPS, Kubectl, World, config_map
+from tests.support.machine.raw import raw
 from tests.support.object_client import ObjectClient
-from tests.support.raw import raw
 
 CONFIG_MAPS = "/api/v1/namespaces/default/configmaps"
 WHO = "/apis/authentication.k8s.io/v1/selfsubjectreviews"

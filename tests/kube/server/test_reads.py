@@ -15,8 +15,8 @@ from hanse.kube.client.requests import GroupVersionResource
 from hanse.kube.server.endpoints import read
 from hanse.store import MemoryStore, Store, WatchBatch
 from tests.kube.server.world import CONFIGMAPS, CRDS, DEPLOYMENTS, World, config_map, deployment, widget_crd
+from tests.support.machine.raw import raw
 from tests.support.object_client import ObjectClient
-from tests.support.raw import raw
 from tests.support.waiting import until
 
 

@@ -14,8 +14,8 @@ from hanse.kube.client.expect import ADocument
 from hanse.kube.client.requests import GroupVersionResource
 from hanse.store import MAX_REQUEST_BYTES
 from tests.kube.server.world import CONFIGMAPS, World
+from tests.support.machine.raw import raw
 from tests.support.object_client import ObjectClient
-from tests.support.raw import raw
 
 REVIEWS = GroupVersionResource("authorization.k8s.io/v1", "selfsubjectaccessreviews")
 

@@ -15,7 +15,7 @@ from hanse.errors import (
     PermissionDeniedError,
 )
 from tests.kube.server.world import CONFIGMAPS, DEPLOYMENTS, NAMESPACES, World, config_map, deployment
-from tests.support.raw import raw
+from tests.support.machine.raw import raw
 from tests.support.waiting import until
 
 

@@ -29,8 +29,8 @@ from hanse.security.pki import CertificateAuthority
 from hanse.store import Store
 from tests.support import objects
 from tests.support.access import AllowListed, FixedTokens
+from tests.support.machine.programs import Ran, run_program
 from tests.support.object_client import ObjectClient
-from tests.support.programs import Ran, run_program
 
 DEADLINE = 15.0
 CONFIGMAPS = GroupVersionResource("v1", "configmaps")

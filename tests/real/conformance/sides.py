@@ -12,8 +12,8 @@ from typing import Any
 import orjson
 
 from hanse.kube.model.objects import Object
+from tests.support.machine.raw import raw
 from tests.support.object_client import ObjectClient
-from tests.support.raw import raw
 
 JSON = "application/json"
 PATCHES = {

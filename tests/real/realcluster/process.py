@@ -15,7 +15,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.support.freezing import freeze, thaw
+from tests.support.machine.freezing import freeze, thaw
 
 POLL_SECONDS = 0.02
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from tests.support.freezing import freeze, thaw
+from tests.support.machine.freezing import freeze, thaw
 
 if TYPE_CHECKING:
     from .federation import Federation

@@ -14,8 +14,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from tests.support.etcd import EtcdServer
-from tests.support.freezing import freeze, thaw
+from tests.support.machine.freezing import freeze, thaw
+from tests.support.stores.etcd import EtcdServer
 
 from .members import NAMES, REGIONS, labels
 from .waiting import until

@@ -16,8 +16,7 @@ from hanse.control.reconcile import Result
 from hanse.errors import InvalidArgumentError
 from hanse.kube.client.answer import Answer
 from hanse.well_known import FEDERATION_LABEL, MANAGED_BY_LABEL
-
-from .reconciling import OURS, PATH, Reconciling, absent, reconciling, refusal
+from tests.syncer.reconciling import OURS, PATH, Reconciling, absent, reconciling, refusal
 
 
 @pytest.fixture

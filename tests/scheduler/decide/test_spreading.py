@@ -11,7 +11,7 @@ from hanse_scheduler.decide.spreading import choose
 from hypothesis import given
 from hypothesis import strategies as st
 
-from .builders import view
+from tests.scheduler.builders import view
 
 NAMES = ("a", "b", "c", "d", "e", "f")
 CLUSTERS = st.lists(

@@ -21,8 +21,7 @@ from hanse.api.registry.v1.cluster_pb2 import (
     PENDING,
     READY,
 )
-
-from .builders import NOW, offline, policy_object, view
+from tests.scheduler.builders import NOW, offline, policy_object, view
 
 NO_SCHEDULE = ClusterTaint(key="gpu", value="", execute=False, added=NOW)
 NO_EXECUTE = ClusterTaint(key="gpu", value="", execute=True, added=NOW)

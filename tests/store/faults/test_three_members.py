@@ -13,7 +13,7 @@ from hanse.errors import ResourceExhaustedError, UnavailableError
 from hanse.store import EtcdStore
 from hanse.store.admin.maintenance import EtcdMaintenance
 from hanse.store.admin.roles import ROOT
-from tests.support.etcd_cluster import EtcdCluster
+from tests.support.stores.etcd_cluster import EtcdCluster
 
 QUOTA = 8 << 20
 

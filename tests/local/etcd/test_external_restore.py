@@ -24,9 +24,9 @@ from hanse.security.keyring import new_key
 from hanse.store import EtcdStore
 from hanse.store.admin.roles import ROOT
 from hanse.store.keys import FEDERATION
-from tests.support.etcd_cluster import EtcdCluster, EtcdMember
+from tests.support.stores.etcd_cluster import EtcdCluster, EtcdMember
 
-OPERATIONS = Path(__file__).resolve().parents[2] / "docs" / "operations.md"
+OPERATIONS = Path(__file__).resolve().parents[3] / "docs" / "operations.md"
 SECRET = Secret(keys=[new_key()])
 OBJECT = "objects/core/configmaps/default/a"
 

@@ -11,7 +11,7 @@ from hanse_scheduler.decide.workloads import Totals
 from hypothesis import given
 from hypothesis import strategies as st
 
-from .builders import NOW, offline, view
+from tests.scheduler.builders import NOW, offline, view
 
 TOLERATION = 60.0
 COUNTS = st.none() | st.integers(0, 12)

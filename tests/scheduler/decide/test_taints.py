@@ -12,8 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hanse.errors import InvalidArgumentError
-
-from .builders import NOW
+from tests.scheduler.builders import NOW
 
 TAINTS = st.lists(
     st.builds(

@@ -11,8 +11,7 @@ from hanse_syncer.member.client import LinkDownError
 from hanse.api.syncer.v1 import sync_state_pb2 as sync
 from hanse.control.reconcile import Result
 from hanse.kube.client.answer import Answer
-
-from .reconciling import OURS, PATH, Reconciling, absent, ok, reconciling, refusal
+from tests.syncer.reconciling import OURS, PATH, Reconciling, absent, ok, reconciling, refusal
 
 
 @pytest.fixture

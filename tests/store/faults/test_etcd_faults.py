@@ -14,9 +14,9 @@ import pytest
 from hanse.errors import OUTCOME_UNKNOWN, CompactedError, FailedPreconditionError, UnavailableError
 from hanse.store import Collection, Compare, Election, EtcdStore, Follower, KeyValue, Put
 from tests.store.contract import DEADLINE, Seen, collect, events
-from tests.support.etcd import EtcdServer
-from tests.support.follow import following
-from tests.support.proxy import Proxy
+from tests.support.machine.proxy import Proxy
+from tests.support.stores.etcd import EtcdServer
+from tests.support.stores.follow import following
 from tests.support.waiting import until
 
 

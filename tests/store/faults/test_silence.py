@@ -14,7 +14,7 @@ from hanse.errors import UnavailableError
 from hanse.store import EtcdStore
 from hanse.store.etcd import silence
 from hanse.store.etcd.silence import AGAIN_SECONDS, FIRST_SECONDS, Silence
-from tests.support.etcd import EtcdServer, free_ports
+from tests.support.stores.etcd import EtcdServer, free_ports
 
 
 def test_silence_is_told_after_three_seconds_and_every_ten() -> None:

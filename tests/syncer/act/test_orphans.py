@@ -30,8 +30,8 @@ from hanse.security.auth import ADMINS, SERVICES, Identity, service_name
 from hanse.store import keys
 from hanse.store.keys import ObjectKey
 from tests.support.waiting import until
+from tests.syncer.faults.test_liars import lie, said
 from tests.syncer.harness import FEDERATION_ID, Federation, Member, Object, config_map, federation
-from tests.syncer.test_liars import lie, said
 from tests.syncer.test_service import served
 
 WEB = "core/configmaps/default/web"

@@ -25,8 +25,7 @@ from hanse.api.registry.v1.cluster_pb2 import (
 from hanse.api.scheduler.v1.placement_pb2 import ClusterPlacement, Placement
 from hanse.federation.confirmation import Confirmation
 from hanse.store.keys import ObjectKey
-
-from .builders import (
+from tests.scheduler.builders import (
     CONFIG,
     NOW,
     PREFERENCES,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hanse.api.syncer.v1 import sync_state_pb2 as sync
-from tests.support.full import FullableStore
+from tests.support.stores.full import FullableStore
 from tests.support.waiting import until
 from tests.syncer.harness import Federation, config_map, federation
 

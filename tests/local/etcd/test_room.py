@@ -17,7 +17,7 @@ from hanse.store import EtcdStore
 from hanse.store.admin import upkeep
 from hanse.store.admin.roles import ROOT, Roles
 from tests.local.fakes import plan_of
-from tests.support.etcd import EtcdServer
+from tests.support.stores.etcd import EtcdServer
 
 
 async def forgotten(store: EtcdStore, revision: int) -> bool:

@@ -15,8 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hanse.api.scheduler.v1.placement_pb2 import ClusterPlacement
-
-from .builders import NOW, offline, policy_object, view
+from tests.scheduler.builders import NOW, offline, policy_object, view
 
 
 def each(name: str = "a", *, admits: bool = True, leave_at: float = math.inf) -> Eligibility:

@@ -18,7 +18,7 @@ from hanse.store.admin.maintenance import EtcdMaintenance, StoreStatus
 from hanse.store.admin.upkeep import AGAIN_SECONDS, RESERVE, History, Limits, Upkeep
 from hanse.store.etcd.fullness import REMEDY, Fullness
 from tests.store.contract import DEADLINE, events
-from tests.support.etcd import EtcdServer
+from tests.support.stores.etcd import EtcdServer
 from tests.support.waiting import until
 
 QUOTA = 8 << 20

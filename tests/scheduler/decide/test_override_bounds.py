@@ -14,8 +14,7 @@ from hanse_syncer.decide.render import render
 from hanse.api.scheduler.v1.placement_pb2 import ClusterPlacement
 from hanse.errors import InvalidArgumentError
 from hanse.kube.merge.json_patch import MAX_OPERATIONS, MAX_POLICY_COPIED_BYTES, JsonPatcher
-
-from .builders import view
+from tests.scheduler.builders import view
 
 OBJ = {
     "apiVersion": "v1",

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from hanse.errors import InvalidArgumentError
 from hanse.process.telemetry import _JsonRenderer
 from hanse.store import EtcdStore, MemoryStore, keys
-from tests.support.etcd import EtcdServer
-from tests.support.follow import following
+from tests.support.stores.etcd import EtcdServer
+from tests.support.stores.follow import following
 
 BAD = ("clusters/\udcff", "clusters/a\udcfeb")
 

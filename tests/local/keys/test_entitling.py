@@ -17,7 +17,7 @@ from hanse.errors import PermissionDeniedError
 from hanse.process.settings import TlsFiles
 from hanse.store import EtcdStore, keys
 from tests.local.fakes import plan_of
-from tests.support.etcd import EtcdServer
+from tests.support.stores.etcd import EtcdServer
 
 
 @pytest.fixture

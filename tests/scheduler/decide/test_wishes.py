@@ -17,8 +17,7 @@ from hanse_scheduler.decide.selector import parse_cluster_selector
 from hanse_scheduler.state.policy_index import PolicyIndex, applying, deciding, selecting
 
 from hanse.errors import InvalidArgumentError
-
-from .builders import config, deployment, policy_object
+from tests.scheduler.builders import config, deployment, policy_object
 
 LABELS = {"tier": "prod", "rank": "5", "region": "eu"}
 

@@ -21,7 +21,7 @@ from typing import Self
 
 from hanse_local.etcd import binary as etcd
 
-from tests.support.freezing import freeze, thaw
+from tests.support.machine.freezing import freeze, thaw
 
 
 def find_etcd() -> str:
