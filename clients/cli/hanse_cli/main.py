@@ -4,7 +4,7 @@ Owns the root command and the edge where errors become one line and an exit stat
 Nothing below prints a traceback; with HANSE_DEBUG=1 a defect shows its own. Plug-ins are click commands
 from functions in the entry point group `hanse.commands`.
 
-Next: `hanse_cli.generated`, `hanse_cli.porcelain`.
+Next: `hanse_cli.generated`, and `hanse_cli.commands` for those that are for people.
 """
 
 from __future__ import annotations
