@@ -28,10 +28,18 @@ from hanse.api.registry.v1 import registry_service_pb2_grpc as registry_grpc
 from hanse.api.registry.v1.cluster_pb2 import Cluster, ClusterState
 from hanse.api.scheduler.v1 import scheduler_service_pb2 as scheduler
 from hanse.api.scheduler.v1 import scheduler_service_pb2_grpc as scheduler_grpc
+from hanse.api.scheduler.v1.placement_pb2 import Placement
 from hanse.api.syncer.v1 import syncer_service_pb2 as syncer
 from hanse.api.syncer.v1 import syncer_service_pb2_grpc as syncer_grpc
 from hanse.api.type.v1.change_pb2 import ChangeKind
-from hanse.errors import AlreadyExistsError, ConflictError, HanseError, NotFoundError, PermissionDeniedError
+from hanse.errors import (
+    AlreadyExistsError,
+    ConflictError,
+    HanseError,
+    NotFoundError,
+    PermissionDeniedError,
+    UnavailableError,
+)
 from hanse.rpc.filters import ListFilter
 from hanse.rpc.policy import Policy
 from hanse.rpc.server import RpcServer
@@ -121,6 +129,12 @@ class World:
     """Names under which objects can be created; all others are taken."""
     looks_until_left: int = 0
     """How often a cluster that was unjoined is still there when it is looked at."""
+    placements: dict[str, Placement] = field(default_factory=dict)
+    diffs: list[syncer.ClusterDiff] = field(default_factory=list)
+    changes: list[Any] = field(default_factory=list)
+    """What a watch of objects or placements sends."""
+    holds: bool = False
+    """Whether a watch that has sent all stays open."""
     config: Path = Path()
     port: int = 0
 
@@ -199,7 +213,7 @@ class Registry(registry_grpc.RegistryServiceServicer):
             yield registry.WatchClustersResponse(
                 kind=ChangeKind.UPDATED, cluster=self.world.clusters[name], revision=7
             )
-        if request.revision == 0:
+        if request.revision == 0 or self.world.holds:
             await asyncio.sleep(600)
 
     async def GetApiCatalogue(self, request: registry.GetApiCatalogueRequest, context: Any) -> Any:
@@ -238,7 +252,7 @@ class Federated(federation_grpc.FederationServiceServicer):
         found = [
             self._stored(name) for name in sorted(self.world.objects) if name.startswith(request.parent + "/")
         ]
-        return federation.ListObjectsResponse(objects=found)
+        return federation.ListObjectsResponse(objects=found, revision=7)
 
     async def CreateObject(self, request: federation.CreateObjectRequest, context: Any) -> Object:
         self.world.requests.append(request)
@@ -276,8 +290,11 @@ class Federated(federation_grpc.FederationServiceServicer):
     async def WatchObjects(
         self, request: Any, context: Any
     ) -> AsyncIterator[federation.WatchObjectsResponse]:
-        return
-        yield
+        self.world.requests.append(request)
+        for change in self.world.changes:
+            yield change
+        if self.world.holds:
+            await asyncio.sleep(600)
 
 
 class Scheduler(scheduler_grpc.SchedulerServiceServicer):
@@ -295,7 +312,44 @@ class Scheduler(scheduler_grpc.SchedulerServiceServicer):
     async def GetPlacement(self, request: Any, context: Any) -> Any:
         raise NotFoundError("no")
 
-    ListPlacements = WatchPlacements = PreviewPlacement = RebalancePlacement = EvictPlacement = GetPlacement  # type: ignore[assignment]
+    PreviewPlacement = GetPlacement
+
+    async def ListPlacements(
+        self, request: scheduler.ListPlacementsRequest, context: Any
+    ) -> scheduler.ListPlacementsResponse:
+        self.world.requests.append(request)
+        chosen_by = ListFilter.parse(request.filter, Placement.DESCRIPTOR)
+        below = [self.world.placements[name] for name in sorted(self.world.placements)]
+        found = [each for each in below if each.name.startswith(request.parent) and chosen_by.matches(each)]
+        return scheduler.ListPlacementsResponse(placements=found, revision=7)
+
+    async def WatchPlacements(
+        self, request: scheduler.WatchPlacementsRequest, context: Any
+    ) -> AsyncIterator[scheduler.WatchPlacementsResponse]:
+        self.world.requests.append(request)
+        for change in self.world.changes:
+            yield change
+
+    async def RebalancePlacement(
+        self, request: scheduler.RebalancePlacementRequest, context: Any
+    ) -> Placement:
+        self.world.requests.append(request)
+        return self._placement(request.name)
+
+    async def EvictPlacement(self, request: scheduler.EvictPlacementRequest, context: Any) -> Placement:
+        self.world.requests.append(request)
+        placement = self._placement(request.name)
+        if request.name.endswith("/stuck"):
+            raise UnavailableError("this scheduler does not lead")
+        kept = [each for each in placement.clusters if each.cluster != request.cluster]
+        del placement.clusters[:]
+        placement.clusters.extend(kept)
+        return placement
+
+    def _placement(self, name: str) -> Placement:
+        if name not in self.world.placements:
+            raise NotFoundError(f"{name} does not exist")
+        return self.world.placements[name]
 
 
 class Syncer(syncer_grpc.SyncerServiceServicer):
@@ -313,7 +367,12 @@ class Syncer(syncer_grpc.SyncerServiceServicer):
     async def GetSyncState(self, request: Any, context: Any) -> Any:
         raise NotFoundError("no")
 
-    WatchSyncStates = DiffObject = RenderObject = Resync = GetSyncState  # type: ignore[assignment]
+    WatchSyncStates = RenderObject = Resync = GetSyncState  # type: ignore[assignment]
+
+    async def DiffObject(self, request: syncer.DiffObjectRequest, context: Any) -> syncer.DiffObjectResponse:
+        self.world.requests.append(request)
+        found = [each for each in self.world.diffs if request.cluster in ("", each.cluster)]
+        return syncer.DiffObjectResponse(diffs=found)
 
     async def ListOrphans(
         self, request: syncer.ListOrphansRequest, context: Any

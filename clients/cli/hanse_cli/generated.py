@@ -143,7 +143,7 @@ async def _list(stub: Any, request: Any, printer: Printer, *, every: bool) -> No
         request.page_token = answer.next_page_token
         page = await stub(request)
         _extend(answer, page)
-    if answer.next_page_token and printer.output == "table":
+    if answer.next_page_token and not printer.structured:
         printer.message(answer)
         click.echo(f"more with --page-token {answer.next_page_token}", err=True)
         return

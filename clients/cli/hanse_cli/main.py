@@ -4,7 +4,7 @@ Owns the root command and the edge where errors become one line and an exit stat
 Nothing below prints a traceback; with HANSE_DEBUG=1 a defect shows its own. Plug-ins are click commands
 from functions in the entry point group `hanse.commands`.
 
-Next: `hanse_cli.generated`, and `hanse_cli.commands` for those that are for people.
+Next: `hanse_cli.generated`, `hanse_cli.commands.clusters`.
 """
 
 from __future__ import annotations
@@ -101,9 +101,19 @@ def hanse(context: click.Context, config: str | None, timeout: float) -> None:
 
 
 def _add_porcelain() -> None:
-    from hanse_cli.commands import apply, clusters, completion, explain, names, orphans, version
+    from hanse_cli.commands import (
+        apply,
+        clusters,
+        completion,
+        explain,
+        get,
+        names,
+        orphans,
+        placements,
+        version,
+    )
 
-    for module in (apply, clusters, completion, explain, names, orphans, version):
+    for module in (apply, get, clusters, completion, explain, names, orphans, placements, version):
         for command in module.COMMANDS:
             hanse.add_command(command)
 

@@ -1,7 +1,8 @@
 """Messages as tables, JSON and YAML.
 
 Owns how a protobuf message is shown. JSON is protobuf's own, except that bytes which hold a JSON object or
-list, such as manifests, are shown as what they hold; `--request` takes them back like that.
+list, such as manifests, are shown as what they hold; `--request` takes them back like that. Cells are cut to
+fit a terminal only: a program that reads a table, and a person who asks for `-o wide`, gets all of them.
 
 Pure functions; `Printer` alone writes, to standard output.
 
@@ -30,7 +31,13 @@ from hanse_cli.flags import is_map
 from hanse_cli.plain import plain
 
 _NOT_IN_TABLES = frozenset({"etag", "traceparent", "uid", "revision"})
-_CELL = 60
+STRUCTURED = frozenset({"json", "yaml"})
+WIDE = "wide"
+"""The form of a table with all columns, none of them cut."""
+CELL = 60
+"""Longest cell of a table on a terminal, in characters."""
+_EVENT_WORDS = 8
+"""Most fields of one message of a stream in a line."""
 
 
 def to_document(message: Message) -> dict[str, Any]:
@@ -115,33 +122,38 @@ def list_field(message: Message) -> FieldDescriptor | None:
     return None
 
 
-def rows_of(items: Sequence[Message]) -> tuple[list[str], list[list[str]]]:
-    """Columns and rows of a table of like messages; columns without any content are left out."""
+def rows_of(
+    items: Sequence[Message], *, limit: int | None, wide: bool = False
+) -> tuple[list[str], list[list[str]]]:
+    """Return columns and rows of a table of like messages; columns without any content are left out.
+
+    `limit` is the longest cell in characters, None for none; `wide` adds what is for programs and experts.
+    """
     if not items:
         return [], []
-    fields = [field for field in fields_of(items[0]) if _has_column(field)]
-    rows = [[cell(item, field) for field in fields] for item in items]
+    fields = [field for field in fields_of(items[0]) if _has_column(field, wide=wide)]
+    rows = [[cell(item, field, limit=limit) for field in fields] for item in items]
     used = [index for index in range(len(fields)) if any(row[index] for row in rows)]
     header = [fields[index].name.replace("_", " ").upper() for index in used]
     return header, [[row[index] for index in used] for row in rows]
 
 
-def _has_column(field: FieldDescriptor) -> bool:
-    return field.name not in _NOT_IN_TABLES and field.type != FieldDescriptor.TYPE_BYTES
+def _has_column(field: FieldDescriptor, *, wide: bool) -> bool:
+    return (wide or field.name not in _NOT_IN_TABLES) and field.type != FieldDescriptor.TYPE_BYTES
 
 
-def cell(message: Message, field: FieldDescriptor) -> str:
-    """Return one field in one line; empty if it is not set."""
+def cell(message: Message, field: FieldDescriptor, *, limit: int | None = CELL) -> str:
+    """Return one field in one line of at most `limit` characters; empty if it is not set."""
     value = getattr(message, field.name)
     if is_map(field):
-        return _cut(",".join(f"{key}={value[key]}" for key in sorted(value)))
+        return _cut(",".join(f"{key}={value[key]}" for key in sorted(value)), limit)
     if field.is_repeated:
-        return _cut(",".join(_one(field, item) for item in value))
+        return _cut(",".join(_one(field, item) for item in value), limit)
     if field.has_presence and not message.HasField(field.name):
         return ""
     if not field.has_presence and not value:
         return ""
-    return _cut(_one(field, value))
+    return _cut(_one(field, value), limit)
 
 
 def _one(field: FieldDescriptor, value: Any) -> str:
@@ -189,9 +201,9 @@ def ago(moment: datetime, *, now: datetime | None = None) -> str:
     return f"{sign}{int(seconds)}s"
 
 
-def _cut(text: str) -> str:
+def _cut(text: str, limit: int | None) -> str:
     text = plain(text)
-    return text if len(text) <= _CELL else text[: _CELL - 1] + "…"
+    return text if limit is None or len(text) <= limit else text[: limit - 1] + "…"
 
 
 class Printer:
@@ -199,15 +211,19 @@ class Printer:
 
     def __init__(self, output: str) -> None:
         self.output = output
+        self.wide = output == WIDE
+        self.structured = output in STRUCTURED
+        """Whether documents are printed, for programs, and no tables."""
+        self._limit = CELL if not self.wide and sys.stdout.isatty() else None
 
     def message(self, message: Message) -> None:
         """Print one message: its fields below each other, or as a document."""
-        if self.output != "table":
+        if self.structured:
             self.document(to_document(message))
             return
         listed = list_field(message)
         if listed is not None:
-            header, rows = rows_of(list(getattr(message, listed.name)))
+            header, rows = rows_of(list(getattr(message, listed.name)), limit=self._limit, wide=self.wide)
             self.table(header, rows)
             return
         click.echo(to_yaml(to_document(message)).rstrip())
@@ -218,42 +234,70 @@ class Printer:
 
     def event(self, message: Message) -> None:
         """Print one message of a stream, at once: a line, a line of JSON, or a YAML document."""
-        if self.output == "json":
-            click.echo(json.dumps(to_document(message), ensure_ascii=False))
-        elif self.output == "yaml":
-            click.echo(f"---\n{to_yaml(to_document(message)).rstrip()}")
-        else:
-            click.echo(event_line(message))
+        if self.structured:
+            self.change(to_document(message))
+            return
+        click.echo(event_line(message, limit=self._limit, wide=self.wide))
         sys.stdout.flush()
 
     def table(self, header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
         """Print a table without lines, as kubectl's. No rows: a sentence on standard error."""
         rows = list(rows)
-        if not rows:
+        if rows:
+            GrowingTable(header).add(rows)
+        else:
             click.echo("nothing found", err=True)
+
+    def change(self, document: Any) -> None:
+        """Print one document of several that follow each other: a line of JSON, or a YAML document."""
+        if self.output == "json":
+            click.echo(json.dumps(document, ensure_ascii=False))
+        else:
+            click.echo(f"---\n{to_yaml(document).rstrip()}")
+        sys.stdout.flush()
+
+
+class GrowingTable:
+    """A table whose rows come bit by bit; its header is printed with the first of them.
+
+    A column never gets narrower: as in kubectl, later rows are aligned with those before, as far as they fit.
+    """
+
+    def __init__(self, header: Sequence[str]) -> None:
+        self._header = list(header)
+        self._widths: list[int] = []
+
+    def add(self, rows: Iterable[Sequence[str]]) -> None:
+        """Print further rows, at once."""
+        lines = [[plain(text) for text in row] for row in rows]
+        if not lines:
             return
-        lines = [list(header), *([plain(text) for text in row] for row in rows)]
-        widths = [max(len(line[index]) for line in lines) for index in range(len(header))]
+        if not self._widths:
+            self._widths = [0] * len(self._header)
+            lines = [self._header, *lines]
+        self._widths = [
+            max(width, *(len(line[index]) for line in lines)) for index, width in enumerate(self._widths)
+        ]
         for line in lines:
-            click.echo(
-                "  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip()
-            )
+            padded = (text.ljust(width) for text, width in zip(line, self._widths, strict=True))
+            click.echo("  ".join(padded).rstrip())
+        sys.stdout.flush()
 
 
-def event_line(message: Message) -> str:
+def event_line(message: Message, *, limit: int | None, wide: bool) -> str:
     """Return a message of a stream in one line: what happened, to what, and what it is like now."""
     words: list[str] = []
     for field in fields_of(message):
         if field.message_type is not None and not field.is_repeated and message.HasField(field.name):
             inner = getattr(message, field.name)
-            columns = [each for each in inner.DESCRIPTOR.fields if _has_column(each)]
-            shown = [cell(inner, each) for each in columns]
+            columns = [each for each in inner.DESCRIPTOR.fields if _has_column(each, wide=wide)]
+            shown = [cell(inner, each, limit=limit) for each in columns]
             words += [
                 each if column.name == "name" else f"{column.name}={each}"
                 for column, each in zip(columns, shown, strict=True)
                 if each
-            ][:8]
+            ][: None if wide else _EVENT_WORDS]
         elif field.message_type is None:
-            shown_value = cell(message, field)
+            shown_value = cell(message, field, limit=limit)
             words += [f"@{shown_value}" if field.name == "revision" else shown_value] if shown_value else []
     return " ".join(words)

@@ -17,6 +17,14 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 import click
 from hanse_client import ClientConfig, HanseClient
 
+OUTPUTS = ("table", "wide", "json", "yaml")
+"""Forms of the output of every command that shows something."""
+files_option = click.option(
+    "-f", "--filename", "files", multiple=True, metavar="FILE|DIR|-", help="Manifests; may be given again."
+)
+namespace_option = click.option(
+    "-n", "--namespace", default="default", show_default=True, help="For objects that name none."
+)
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -51,6 +59,22 @@ def with_client(function: Callable[Concatenate[HanseClient, P], Awaitable[R]]) -
     return callback
 
 
+def watchable(callback: Callable[P, R]) -> Callable[P, R | int]:
+    """Give a command the option -w; while it watches Ctrl-C ends it in order, with status 0."""
+
+    @functools.wraps(callback)
+    def watching(*args: P.args, **kwargs: P.kwargs) -> R | int:
+        try:
+            return callback(*args, **kwargs)
+        except KeyboardInterrupt:
+            if not kwargs.get("watch"):
+                raise
+            return 0
+
+    option = click.option("-w", "--watch", is_flag=True, help="Then show every change, until Ctrl-C.")
+    return option(watching)
+
+
 def run(session: GlobalOptions, work: Callable[[HanseClient], Awaitable[R]]) -> R:
     """Run `work` with an open client to its end. Raises KeyboardInterrupt on Ctrl-C.
 
@@ -81,12 +105,12 @@ def run(session: GlobalOptions, work: Callable[[HanseClient], Awaitable[R]]) -> 
 
 
 def output_option(*more: str, default: str = "table") -> Callable[[Any], Any]:
-    """Return the option -o with table, json, yaml and `more`."""
+    """Return the option -o with table, wide, json, yaml and `more`."""
     return click.option(
         "-o",
         "--output",
-        type=click.Choice(["table", "json", "yaml", *more]),
+        type=click.Choice([*OUTPUTS, *more]),
         default=default,
         show_default=True,
-        help="Form of the output.",
+        help="Form of the output; wide is a table with more columns.",
     )

@@ -1,11 +1,11 @@
-"""`hanse apply`, `get` and `delete`: the objects of the federation without kubectl.
+"""`hanse apply` and `delete`: the objects of the federation without kubectl.
 
 They go through FederationService and mean what they mean in kubectl: apply is a server-side apply, and an
 object that apply or delete cannot do does not keep the others from being done.
 
 Concurrency: one call at a time; `delete` waits until the federation confirms.
 
-Next: `hanse_cli.commands.explain`.
+Next: `hanse_cli.commands.get`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any
 
 import click
 from hanse_client import HanseClient
-from hanse_client.names import collection_name, object_name
+from hanse_client.names import object_name
 
 from hanse.api.federation.v1.federation_pb2 import Object, Resource
 from hanse.api.federation.v1.federation_service_pb2 import (
@@ -26,33 +26,23 @@ from hanse.api.federation.v1.federation_service_pb2 import (
     DeleteObjectRequest,
     DeletePropagation,
     GetObjectRequest,
-    ListObjectsRequest,
 )
 from hanse.errors import ConflictError, DeadlineError, NotFoundError
 from hanse.well_known import CLI_FIELD_MANAGER
 from hanse_cli import manifests
-from hanse_cli.commands.objects import object_table
 from hanse_cli.failures import Failures
-from hanse_cli.output import Printer
 from hanse_cli.resources import NamedResource, Resources, targets
-from hanse_cli.session import Seconds, output_option, with_client
+from hanse_cli.session import Seconds, files_option, namespace_option, with_client
 
-_PAGE = 500
 _CRD_SECONDS = 10.0
 _POLL = 0.1
 _FIELDS_OF_OTHERS = "Apply failed with"
 """How Kubernetes' message of an apply begins that would change what others manage."""
-_files = click.option(
-    "-f", "--filename", "files", multiple=True, metavar="FILE|DIR|-", help="Manifests; may be given again."
-)
-_namespace = click.option(
-    "-n", "--namespace", default="default", show_default=True, help="For objects that name none."
-)
 
 
 @click.command("apply")
-@_files
-@_namespace
+@files_option
+@namespace_option
 @click.option("--force", is_flag=True, help="Take over fields that others manage.")
 @click.option("--dry-run", is_flag=True, help="Check everything, store nothing.")
 @with_client
@@ -151,109 +141,10 @@ def _intent(stored: Object) -> dict[str, Any]:
     return {key: value for key, value in manifest.items() if key != "status"} | {"metadata": metadata}
 
 
-@click.command("get")
-@click.argument("what", nargs=-1, metavar="RESOURCE [NAME...] | RESOURCE/NAME...")
-@_files
-@_namespace
-@click.option("-A", "--all-namespaces", "everywhere", is_flag=True, help="In all namespaces.")
-@click.option("-l", "--selector", default="", help="Kubernetes label selector.")
-@click.option("--field-selector", default="", help="Such as metadata.name=web.")
-@output_option("name")
-@with_client
-async def get_command(
-    client: HanseClient,
-    *,
-    what: Sequence[str],
-    files: Sequence[str],
-    namespace: str,
-    everywhere: bool,
-    selector: str,
-    field_selector: str,
-    output: str,
-) -> None:
-    """Show objects of the federation, with the status of all members merged in."""
-    resources = await Resources.load(client)
-    wanted: list[tuple[NamedResource, str]]
-    if files:
-        wanted = [
-            (
-                NamedResource(resources.of_manifest(each), each["metadata"]["name"]),
-                each["metadata"].get("namespace", namespace),
-            )
-            for each in manifests.read(files)
-        ]
-    else:
-        wanted = [(target, "" if everywhere else namespace) for target in targets(what, resources)]
-    found: list[tuple[NamedResource, list[dict[str, Any]]]] = []
-    for target, place in wanted:
-        objects = await _fetch(client, target, place, selector=selector, field_selector=field_selector)
-        if found and found[-1][0].resource == target.resource:
-            found[-1][1].extend(objects)
-        else:
-            found.append((target, objects))
-    single = len(wanted) == 1 and bool(wanted[0][0].name)
-    _show(found, output=output, single=single, with_namespace=everywhere)
-
-
-async def _fetch(
-    client: HanseClient, target: NamedResource, namespace: str, *, selector: str, field_selector: str
-) -> list[dict[str, Any]]:
-    if target.name:
-        if target.resource.namespaced and not namespace:
-            raise click.UsageError("a name and --all-namespaces do not go together: give --namespace")
-        request = GetObjectRequest(name=object_name(target.reference(namespace)))
-        return [json.loads((await client.federation.GetObject(request)).manifest)]
-    parent = collection_name(
-        group=target.group,
-        resource=target.resource.resource,
-        namespace=namespace if target.resource.namespaced else "",
-    )
-    found: list[dict[str, Any]] = []
-    token = ""
-    while True:
-        page = await client.federation.ListObjects(
-            ListObjectsRequest(
-                parent=parent,
-                page_size=_PAGE,
-                page_token=token,
-                label_selector=selector,
-                field_selector=field_selector,
-            )
-        )
-        found.extend(json.loads(each.manifest) for each in page.objects)
-        token = page.next_page_token
-        if not token:
-            return found
-
-
-def _show(
-    found: list[tuple[NamedResource, list[dict[str, Any]]]],
-    *,
-    output: str,
-    single: bool,
-    with_namespace: bool,
-) -> None:
-    printer = Printer(output)
-    everything = [each for _, objects in found for each in objects]
-    if output == "name":
-        for target, objects in found:
-            for each in objects:
-                click.echo(NamedResource(target.resource, each["metadata"]["name"]).title)
-    elif output != "table":
-        listed = {"apiVersion": "v1", "kind": "List", "items": everything}
-        printer.document(everything[0] if single else listed)
-    else:
-        for number, (target, objects) in enumerate(found):
-            if number:
-                click.echo()
-            header, rows = object_table(objects, with_namespace=with_namespace and target.resource.namespaced)
-            printer.table(header, rows)
-
-
 @click.command("delete")
 @click.argument("what", nargs=-1, metavar="RESOURCE NAME... | RESOURCE/NAME...")
-@_files
-@_namespace
+@files_option
+@namespace_option
 @click.option(
     "--cascade",
     type=click.Choice(["background", "foreground", "orphan"]),
@@ -327,4 +218,4 @@ async def _gone(client: HanseClient, target: NamedResource, name: str, *, deadli
         await asyncio.sleep(_POLL)
 
 
-COMMANDS: list[click.Command] = [apply_command, get_command, delete_command]
+COMMANDS: list[click.Command] = [apply_command, delete_command]

@@ -24,14 +24,17 @@ from hanse.api.registry.v1.registry_service_pb2 import (
     ListClustersRequest,
     ReplaceCredentialRequest,
     UnjoinClusterRequest,
+    WatchClustersRequest,
+    WatchClustersResponse,
 )
+from hanse.api.type.v1.change_pb2 import ChangeKind
 from hanse.api.type.v1.condition_pb2 import Condition, ConditionStatus
 from hanse.errors import DeadlineError, NotFoundError
 from hanse.messages import word_of
 from hanse_cli import kubeconfig
-from hanse_cli.output import Printer, since, to_document
+from hanse_cli.output import GrowingTable, Printer, cell, since, to_document
 from hanse_cli.plain import plain
-from hanse_cli.session import Seconds, output_option, with_client
+from hanse_cli.session import Seconds, output_option, watchable, with_client
 
 _REPLACE_SECONDS = 60.0
 """Deadline of a call that looks at a whole cluster, asks about rights and waits for a probe."""
@@ -41,17 +44,26 @@ short_lived_option = click.option(
     "--short-lived", is_flag=True, help="Take a credential from a plugin or provider though it ends soon."
 )
 HEADER = ["NAME", "STATE", "REGION", "ZONES", "VERSION", "NODES", "CPU", "MEMORY", "AGE", "WHY"]
+WIDE_HEADER = [*HEADER, "ADDRESS", "TAINTS", "LABELS", "UID"]
 
 
 async def list_clusters(client: HanseClient, *, selector: str = "") -> list[Cluster]:
     """Return all clusters of the federation."""
+    found, _ = await _clusters_at(client, selector=selector)
+    return found
+
+
+async def _clusters_at(client: HanseClient, *, selector: str) -> tuple[list[Cluster], int]:
+    """Return all clusters, and the revision after which a watch tells what has changed since."""
     found: list[Cluster] = []
+    revision = 0
     request = ListClustersRequest(page_size=500, label_selector=selector)
     while True:
         page = await client.registry.ListClusters(request)
         found.extend(page.clusters)
+        revision = revision or page.revision
         if not page.next_page_token:
-            return found
+            return found, revision
         request.page_token = page.next_page_token
 
 
@@ -72,6 +84,13 @@ def cluster_row(cluster: Cluster) -> list[str]:
         created,
         _why(cluster),
     ]
+
+
+def wide_cluster_row(cluster: Cluster) -> list[str]:
+    """Return a cluster as a row below WIDE_HEADER."""
+    fields = Cluster.DESCRIPTOR.fields_by_name
+    more = [cell(cluster, fields[name], limit=None) for name in ("server", "taints", "labels", "uid")]
+    return [*cluster_row(cluster), *more]
 
 
 def _why(cluster: Cluster) -> str:
@@ -111,15 +130,45 @@ def _leaving(name: str, *, orphan: bool) -> str:
 @click.command("clusters")
 @click.option("-l", "--selector", default="", help="Kubernetes label selector.")
 @output_option()
+@watchable
 @with_client
-async def clusters_command(client: HanseClient, *, selector: str, output: str) -> None:
+async def clusters_command(client: HanseClient, *, selector: str, output: str, watch: bool) -> None:
     """Show the clusters of the federation."""
-    clusters = await list_clusters(client, selector=selector)
+    if watch and selector:
+        raise click.UsageError("--watch tells of every cluster: omit --selector")
+    clusters, revision = await _clusters_at(client, selector=selector)
     printer = Printer(output)
-    if output != "table":
+    if watch:
+        await _watch(client, printer, clusters, revision)
+    elif printer.structured:
         printer.document([to_document(cluster) for cluster in clusters])
-        return
-    printer.table(HEADER, [cluster_row(cluster) for cluster in clusters])
+    elif printer.wide:
+        printer.table(WIDE_HEADER, [wide_cluster_row(cluster) for cluster in clusters])
+    else:
+        printer.table(HEADER, [cluster_row(cluster) for cluster in clusters])
+
+
+async def _watch(client: HanseClient, printer: Printer, clusters: Sequence[Cluster], revision: int) -> None:
+    """Print the clusters, then each that changes; one that has left by its name, as LEFT."""
+    table = GrowingTable(WIDE_HEADER if printer.wide else HEADER)
+    row = wide_cluster_row if printer.wide else cluster_row
+    if printer.structured:
+        for cluster in clusters:
+            printer.change(to_document(cluster))
+    else:
+        table.add([row(cluster) for cluster in clusters])
+    async for change in client.registry.WatchClusters(WatchClustersRequest(revision=revision)):
+        if change.kind == ChangeKind.BOOKMARK:
+            continue
+        if printer.structured:
+            printer.event(change)
+        else:
+            cells = row(change.cluster)
+            table.add([[cells[0], "LEFT", *([""] * (len(cells) - 2))]] if _left(change) else [cells])
+
+
+def _left(change: WatchClustersResponse) -> bool:
+    return change.kind == ChangeKind.DELETED
 
 
 def document_of(path: Path, context: str, *, short_lived: bool) -> bytes:

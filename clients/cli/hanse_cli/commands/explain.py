@@ -42,14 +42,15 @@ from hanse_cli.plain import plain_all
 from hanse_cli.resources import NamedResource, Resources, targets
 from hanse_cli.session import output_option, with_client
 
-NO_TERMINAL_WIDTH = 200
+NO_TERMINAL_WIDTH = 1_000_000
+"""Width in characters where no terminal reads: no line is wrapped."""
 _COLORS = {PLACED: "green", "refused": "dim", "leaving": "yellow", "suspended": "red"}
 
 
 @click.command("explain")
 @click.argument("what", nargs=-1, required=True, metavar="RESOURCE/NAME")
 @click.option("-n", "--namespace", default="default", show_default=True)
-@click.option("--steps", is_flag=True, help="Show how the scheduler came to its decision.")
+@click.option("--steps", is_flag=True, help="Show how the scheduler came to its decision, as -o wide does.")
 @output_option()
 @with_client
 async def explain_command(
@@ -61,10 +62,11 @@ async def explain_command(
         if not target.name:
             raise click.UsageError("say which: RESOURCE/NAME, such as deploy/web")
         page = await explain(client, target, namespace)
-        if output == "table":
-            show(_console(), page, steps=steps)
+        printer = Printer(output)
+        if printer.structured:
+            printer.document(page.document())
         else:
-            Printer(output).document(page.document())
+            show(_console(), page, steps=steps or printer.wide)
 
 
 async def explain(client: HanseClient, target: NamedResource, namespace: str) -> ExplainPage:
@@ -179,7 +181,7 @@ def _selects(service: Mapping[str, Any], labels: Mapping[str, str]) -> bool:
 
 
 def _console() -> Console:
-    """Return standard output; wide where there is no terminal, so that nothing is broken for programs."""
+    """Return standard output; where there is no terminal no line is wrapped, whatever its length."""
     console = Console(highlight=False)
     return console if console.is_terminal else Console(highlight=False, width=NO_TERMINAL_WIDTH)
 

@@ -21,10 +21,11 @@ from hanse.api.type.v1.object_reference_pb2 import ObjectReference
 from hanse.messages import word_of
 from hanse_cli.commands.objects import get
 from hanse_cli.generated import SERVICES, ServiceGroup
-from hanse_cli.output import Printer, to_document
-from hanse_cli.session import output_option, with_client
+from hanse_cli.output import Printer, since, to_document
+from hanse_cli.session import OUTPUTS, output_option, with_client
 
 HEADER = ["NAME", "TTL", "FROM", "ADDRESSES", "WHY"]
+WIDE_HEADER = [*HEADER, "SERVICE", "CHANGED", "AGE"]
 
 
 async def list_zones(client: HanseClient) -> list[Zone]:
@@ -66,6 +67,16 @@ def record_row(record: RecordSet) -> list[str]:
     ]
 
 
+def wide_record_row(record: RecordSet) -> list[str]:
+    """Return a record set as a row below WIDE_HEADER."""
+    return [
+        *record_row(record),
+        f"{record.service.namespace}/{record.service.name}",
+        since(record.update_time) if record.HasField("update_time") else "",
+        since(record.create_time) if record.HasField("create_time") else "",
+    ]
+
+
 def scope_word(scope: AnswerScope.ValueType) -> str:
     """`zone`, `region` or `global`."""
     return word_of(AnswerScope.DESCRIPTOR, scope).lower() if scope else ""
@@ -86,13 +97,16 @@ async def _names(client: HanseClient, *, service: str, namespace: str, output: s
         records += await list_record_sets(client, zone=zone.name, service=wanted)
     without = await _why_none(client, wanted) if wanted and not records else ""
     printer = Printer(output)
-    if output != "table":
+    if printer.structured:
         printer.document([to_document(record) for record in records])
         return
     if without:
         click.echo(without, err=True)
         return
-    printer.table(HEADER, [record_row(record) for record in records])
+    if printer.wide:
+        printer.table(WIDE_HEADER, [wide_record_row(record) for record in records])
+    else:
+        printer.table(HEADER, [record_row(record) for record in records])
     for zone in zones:
         if zone.server:
             host, _, port = zone.server.rpartition(":")
@@ -138,7 +152,7 @@ def dns_group() -> click.Group:
             names(output=output)
 
     parameters: Sequence[click.Parameter] = [
-        click.Option(["-o", "--output"], type=click.Choice(["table", "json", "yaml"]), default="table")
+        click.Option(["-o", "--output"], type=click.Choice(OUTPUTS), default="table")
     ]
     return ServiceGroup(
         SERVICES["dns"], invoke_without_command=True, callback=callback, params=list(parameters)

@@ -16,26 +16,31 @@ from hanse_cli.output import ago
 
 Object = Mapping[str, Any]
 Column = tuple[str, Callable[[Object], str]]
+AGE = "AGE"
 
 
-def object_table(objects: Sequence[Object], *, with_namespace: bool) -> tuple[list[str], list[list[str]]]:
-    """Header and rows for objects of one kind."""
+def object_table(
+    objects: Sequence[Object], *, with_namespace: bool, wide: bool = False
+) -> tuple[list[str], list[list[str]]]:
+    """Return header and rows for objects of one kind; `wide` says why each cluster has what it has."""
     if not objects:
         return [], []
-    columns: list[Column] = [("NAMESPACE", _namespace)] * with_namespace
-    columns += [
-        ("NAME", _name),
-        *_COLUMNS.get(group_kind(objects[0]), []),
-        ("CLUSTERS", _clusters),
-        ("AGE", _age),
-    ]
+    columns = columns_of(group_kind(objects[0]), with_namespace=with_namespace, wide=wide)
     rows = [[text(each) for _, text in columns] for each in objects]
     keep = [
         index
         for index, (title, _) in enumerate(columns)
-        if title != "CLUSTERS" or any(row[index] for row in rows)
+        if title not in _MAY_BE_ABSENT or any(row[index] for row in rows)
     ]
     return [columns[index][0] for index in keep], [[row[index] for index in keep] for row in rows]
+
+
+def columns_of(kind: tuple[str, str], *, with_namespace: bool, wide: bool) -> list[Column]:
+    """Return all columns of a table of objects of a group and kind."""
+    columns: list[Column] = [("NAMESPACE", _namespace)] * with_namespace
+    columns += [("NAME", _name), *_COLUMNS.get(kind, []), ("CLUSTERS", _clusters), (AGE, _age)]
+    columns += [*_WIDE.get(kind, []), *_WIDE_OF_ALL] * wide
+    return columns
 
 
 def group_kind(manifest: Object) -> tuple[str, str]:
@@ -82,6 +87,26 @@ def _clusters(each: Object) -> str:
         ]
         return ",".join(sorted(names))
     return ""
+
+
+def _reasons(each: Object) -> str:
+    """Return the phase of the object in each cluster, with the reason where it is not as it should be."""
+    clusters = get(each, "status.clusters")
+    told = [entry for entry in clusters if isinstance(entry, Mapping)] if isinstance(clusters, list) else []
+    return ", ".join(
+        f"{entry.get('name')}: {' '.join(str(entry[key]) for key in ('phase', 'reason') if entry.get(key))}"
+        for entry in told
+    )
+
+
+def _containers(each: Object) -> Sequence[Object]:
+    found = get(each, "spec.template.spec.containers") or []
+    return [container for container in found if isinstance(container, Mapping)]
+
+
+def _selector(each: Object) -> str:
+    wanted = get(each, "spec.selector.matchLabels", get(each, "spec.selector"))
+    return ",".join(f"{key}={wanted[key]}" for key in sorted(wanted)) if isinstance(wanted, Mapping) else ""
 
 
 def _ready(each: Object) -> str:
@@ -152,3 +177,22 @@ _COLUMNS: Mapping[tuple[str, str], list[Column]] = {
     ("", "Namespace"): [("STATUS", _text("status.phase", "Active"))],
 }
 """Columns besides the name, by group and kind: another group's kind of the same name has none."""
+_PODS: list[Column] = [
+    ("CONTAINERS", lambda each: ",".join(str(one.get("name", "")) for one in _containers(each))),
+    ("IMAGES", lambda each: ",".join(str(one.get("image", "")) for one in _containers(each))),
+    ("SELECTOR", _selector),
+]
+_MEMBER: list[Column] = [("ADDRESS", _text("spec.server"))]
+_WIDE: Mapping[tuple[str, str], list[Column]] = {
+    ("apps", "Deployment"): _PODS,
+    ("apps", "ReplicaSet"): _PODS,
+    ("apps", "StatefulSet"): _PODS,
+    ("apps", "DaemonSet"): _PODS,
+    ("batch", "Job"): _PODS,
+    ("", "Service"): [("SELECTOR", _selector)],
+    (GROUP, "Cluster"): _MEMBER,
+}
+"""Further columns of `-o wide`, by group and kind."""
+_WIDE_OF_ALL: list[Column] = [("REASONS", _reasons), ("GENERATION", _text("metadata.generation"))]
+_MAY_BE_ABSENT = frozenset({"CLUSTERS", "REASONS", "GENERATION"})
+"""Columns that are shown only if an object has something there."""

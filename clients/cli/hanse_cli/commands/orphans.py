@@ -20,7 +20,7 @@ from hanse_client import HanseClient
 from hanse_client.names import object_name
 
 from hanse.api.federation.v1.federation_service_pb2 import CreateObjectRequest, GetObjectRequest
-from hanse.api.syncer.v1.orphan_pb2 import NOT_PLACED_THERE, Orphan
+from hanse.api.syncer.v1.orphan_pb2 import NOT_PLACED_THERE, Orphan, OrphanReason
 from hanse.api.syncer.v1.syncer_service_pb2 import (
     DeleteOrphanRequest,
     ExportOrphanRequest,
@@ -28,6 +28,7 @@ from hanse.api.syncer.v1.syncer_service_pb2 import (
 )
 from hanse.api.type.v1.object_reference_pb2 import ObjectReference
 from hanse.errors import AlreadyExistsError, InvalidArgumentError, NotFoundError
+from hanse.messages import word_of
 from hanse.paths import path_to
 from hanse.well_known import CLI_FIELD_MANAGER, CLUSTER_LABEL, CLUSTER_SELECTOR
 from hanse_cli.output import Printer, since, to_document
@@ -35,6 +36,7 @@ from hanse_cli.plain import argument, plain
 from hanse_cli.session import output_option, with_client
 
 HEADER = ["CLUSTER", "OBJECT", "NAMESPACE", "SINCE", "WHY"]
+WIDE_HEADER = [*HEADER, "REASON", "UID"]
 _CONTAINERS = {("", "namespaces"): 0, ("apiextensions.k8s.io", "customresourcedefinitions"): 0}
 """What holds others: adopted first, removed last."""
 _LIST = "list"
@@ -68,13 +70,14 @@ async def list_command(client: HanseClient, *, cluster: str, output: str) -> Non
     """List the orphans of CLUSTER, or of all, with the commands to remove or adopt each."""
     found, total = await list_orphans(client, cluster)
     printer = Printer(output)
-    if output != "table":
+    if printer.structured:
         printer.document([to_document(orphan) for orphan in found])
         return
     if not found:
         click.echo("no orphans")
         return
-    printer.table(HEADER, [_row(orphan) for orphan in found])
+    header = WIDE_HEADER if printer.wide else HEADER
+    printer.table(header, [_row(orphan)[: len(header)] for orphan in found])
     click.echo("\nTo remove them from their clusters:")
     for orphan in sorted(found, key=_depth, reverse=True):
         click.echo(f"  {_command('remove', orphan)}")
@@ -159,8 +162,11 @@ def orphan_name(cluster: str, what: str, namespace: str) -> str:
 
 
 def _row(orphan: Orphan) -> list[str]:
+    """Return an orphan as a row below WIDE_HEADER, of which HEADER is the beginning."""
     found = since(orphan.found_time) if orphan.HasField("found_time") else ""
-    return [orphan.cluster, _title(orphan), orphan.object.namespace, found, orphan.message]
+    reason = word_of(OrphanReason.DESCRIPTOR, orphan.reason)
+    shown = [orphan.cluster, _title(orphan), orphan.object.namespace, found, orphan.message]
+    return [*shown, reason, orphan.member_uid]
 
 
 def _title(orphan: Orphan) -> str:
