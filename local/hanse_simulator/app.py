@@ -4,7 +4,8 @@
 async context manager over any store. The order of the start is: load, make what a new cluster has, start the
 controllers, serve; the stop is the other way round.
 
-Everything runs in one event loop. Next: `hanse_simulator.world` and `.loops` for how controllers work.
+Everything runs in one event loop. Next: `hanse_simulator.world` and
+`hanse_simulator.controllers.loops` for how controllers work.
 """
 
 from __future__ import annotations

@@ -46,7 +46,7 @@ def _certificate(wanted: Certificate) -> dict[str, Any]:
 
 
 def certificates_text() -> str:
-    """components/cert-manager/certificates.yaml."""
+    """deploy/k8s/components/cert-manager/certificates.yaml."""
     documents = [to_yaml(_certificate(each)) for each in certificates(NAMESPACE)]
     return f"{_HEAD}: the same certificates as `python -m hanse.installation` issues.\n" + "---\n".join(
         documents
@@ -54,7 +54,7 @@ def certificates_text() -> str:
 
 
 def rules_text() -> str:
-    """components/monitoring/rules.yaml."""
+    """deploy/k8s/components/monitoring/rules.yaml."""
     rule = {
         "apiVersion": "monitoring.coreos.com/v1",
         "kind": "PrometheusRule",

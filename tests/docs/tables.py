@@ -1,11 +1,12 @@
 """The tables that follow from the code: settings and who may call which RPC (docs/operations.md), and who may
-read and write which keys (ARCHITECTURE.md).
+read and write which keys, and the packages (ARCHITECTURE.md).
 
 `python -m tests.docs.tables` writes them; `test_docs` compares. Pure, but for that.
 """
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import re
 from pathlib import Path
@@ -105,6 +106,38 @@ def rights_table() -> str:
     return "\n".join([*rows, ""])
 
 
+PACKAGES = ("src/hanse", "services", "clients", "local")
+"""Where the packages of the product are."""
+
+
+def packages_tree() -> str:
+    """All packages, each with the first sentence of its docstring."""
+    lines: list[str] = []
+    for root in PACKAGES:
+        for init in sorted((ROOT / root).rglob("__init__.py")):
+            if init.is_relative_to(ROOT / "src" / "hanse" / "api"):
+                continue
+            module = ".".join(init.parent.relative_to(ROOT / "src" if root == "src/hanse" else ROOT).parts)
+            module = re.sub(r"^(?:services|clients)\.\w+\.|^local\.", "", module)
+            depth = module.count(".")
+            docstring = (ast.get_docstring(ast.parse(init.read_text())) or "").split("\n\n")[0]
+            said = re.split(r"\.(?:\s|$)", " ".join(docstring.split()))[0].replace("`", "")
+            name = "  " * depth + module.rpartition(".")[2]
+            lines.append(f"{name:<18} {_cut(said, 100)}")
+        lines.append("")
+    return "```\n" + "\n".join(lines).rstrip() + "\n```\n"
+
+
+def _cut(sentence: str, length: int) -> str:
+    """A sentence, up to its last comma or colon before `length` if it is longer."""
+    return sentence if len(sentence) <= length else re.split(r"[,:;](?=[^,:;]*$)", sentence[:length])[0]
+
+
+def architecture(text: str) -> str:
+    """`text` of ARCHITECTURE.md with all tables as they should be."""
+    return replaced(replaced(text, "rights", rights_table()), "packages", packages_tree())
+
+
 def replaced(text: str, name: str, content: str) -> str:
     """`text` with `content` between the two comments called `name`."""
     pattern = rf"(<!-- {name}: begin[^>]*-->\n).*?(<!-- {name}: end -->)"
@@ -121,4 +154,4 @@ def written(text: str) -> str:
 
 if __name__ == "__main__":
     OPERATIONS.write_text(written(OPERATIONS.read_text()))
-    ARCHITECTURE.write_text(replaced(ARCHITECTURE.read_text(), "rights", rights_table()))
+    ARCHITECTURE.write_text(architecture(ARCHITECTURE.read_text()))

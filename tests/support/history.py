@@ -17,7 +17,7 @@ told.
 
 Times are in seconds of one clock. A state is a text that no two writes share, or None for absence.
 
-Next: `tests.support.recorders`, which records.
+Next: `tests.chaos.recorders`, which records.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ it is placed in, or is to leave, has a sync state that says REMOVED, or when it 
 transaction that compares the object and its placement removes the finalizer, or the object if nothing else
 keeps it. Level-based: several apiservers may do it at once, and a restart looks at everything again.
 
-Next: `hanse_syncer` for the other half of the handshake.
+Next: `hanse_syncer.decide.plan` for the other half of the handshake.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Finds the programs of a control plane: builds the Kubernetes ones, looks for etcd.
 
-Nothing is kept here; a build is kept by `controlplane/build.sh`. The next module is `process`.
+Nothing is kept here; a build is kept by `tests/real/controlplane/build.sh`. The next module is `process`.
 """
 
 import os

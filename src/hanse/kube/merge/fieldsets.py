@@ -8,7 +8,7 @@ Keys and values are canonical JSON (sorted, compact), so two equal paths are equ
 Sets are immutable by convention: all functions return new dicts that may share subtrees with their
 arguments. Pure, safe from any task. The format is that of Kubernetes' FieldsV1 (structured-merge-diff).
 
-Next: `merge` makes sets from objects, `managed` keeps them per manager.
+Next: `typed` makes sets from objects, `managed` keeps them per manager.
 """
 
 from __future__ import annotations

@@ -7,7 +7,8 @@ tasks or threads is safe.
 
 Descriptions are a separate file, read only when OpenAPI is served.
 
-Next: `merge` and `apply` for who uses the list semantics, `validation` and `defaults` for the rest.
+Next: `typed` and `apply` for who uses the list semantics, `hanse.kube.validation.schema` and
+`hanse.kube.kinds.defaults` for the rest.
 """
 
 from __future__ import annotations

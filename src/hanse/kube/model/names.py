@@ -2,7 +2,7 @@
 
 Every check returns the list of problems, empty if the value is fine. Safe from any task.
 
-Next: `selectors` and `validation`.
+Next: `selectors` and `hanse.kube.validation.objects`.
 """
 
 from __future__ import annotations

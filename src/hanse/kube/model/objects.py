@@ -4,7 +4,8 @@ Owns the type `Object`, group/version/kind, and reading metadata without trippin
 Pure and stateless: safe from any task or thread. Nothing here, and nothing in the merge modules, changes
 its inputs; results may share sub-objects with them, so treat every `Object` as immutable.
 
-Next: `schema` for what the fields mean, `apply` and `patch` for changing objects.
+Next: `hanse.kube.merge.schema` for what the fields mean, `hanse.kube.merge.apply` and
+`hanse.kube.merge.patch` for changing objects.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
 """From a request to its handler: who is calling, or acts as whom, what about, may they, and who answers.
 
-Stateless between requests. Next: `hanse.kube.server.endpoints.read`, `.watch`, `.write`, `.reviews`,
-`.discovery`.
+Stateless between requests. Next: `hanse.kube.server.endpoints`, a module for each group of verbs.
 """
 
 from __future__ import annotations

@@ -2,8 +2,9 @@
 
 kubectl checks the items of a `kind: List` against this document, and reads it in no other form. Owns the
 messages of what `hanse.kube.wire.openapi` writes into its documents, and how they are filled; what clients do
-not read (responses, security, tags) is omitted. Field numbers: github.com/google/gnostic-models,
-openapiv2/OpenAPIv2.proto. Pure. Next: `hanse.kube.server.endpoints.discovery`, which serves and caches it.
+not read (responses, security, tags) is omitted. Field numbers: those of OpenAPIv2.proto in
+github.com/google/gnostic-models. Pure. Next: `hanse.kube.server.endpoints.discovery`, which serves and caches
+it.
 """
 
 from __future__ import annotations
