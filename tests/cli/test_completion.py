@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from hanse_cli.commands.values import DEADLINE, _seconds
 
 from hanse.api.registry.v1.cluster_pb2 import Cluster
 from tests.cli.conftest import World
@@ -59,39 +60,43 @@ def filled(world: World) -> World:
     return world
 
 
-VALUES = [
-    ("hanse unjoin eu", ["eu-east", "eu-west"]),
-    ("hanse drain u", ["us"]),
-    ("hanse orphans eu-w", ["eu-west"]),
-    ("hanse evict deploy/web --cluster us", ["us"]),
-    ("hanse registry get-cluster clusters/u", ["clusters/us"]),
-    ("hanse get deployments a", ["api"]),
-    ("hanse get -n shop deploy/w", ["deploy/web"]),
-    ("hanse get --all-namespaces deploy w", ["web"]),
-    ("hanse explain configm", ["configmaps"]),
-    ("hanse get deploy -n s", ["shop"]),
-    ("hanse get nonsense x", []),
-]
+PATIENT = {"HANSE_COMPLETION_TIMEOUT": "60"}
+"""A busy machine is no federation that cannot be reached."""
+VALUES: dict[str, list[str]] = {
+    "hanse unjoin eu": ["eu-east", "eu-west"],
+    "hanse drain u": ["us"],
+    "hanse orphans eu-w": ["eu-west"],
+    "hanse evict deploy/web --cluster us": ["us"],
+    "hanse registry get-cluster clusters/u": ["clusters/us"],
+    "hanse get deployments a": ["api"],
+    "hanse get -n shop deploy/w": ["deploy/web"],
+    "hanse get --all-namespaces deploy w": ["web"],
+    "hanse explain configm": ["configmaps"],
+    "hanse get deploy -n s": ["shop"],
+    "hanse get nonsense x": [],
+}
 
 
-@pytest.mark.parametrize(("line", "offered"), VALUES, ids=[line for line, _ in VALUES])
-def test_values_are_asked_from_the_federation_by_bash(filled: World, line: str, offered: list[str]) -> None:
-    """By the script itself: what bash offers for the last word, and no word on standard error."""
-    words = line.split()
-    script = (
-        "source <(hanse completion bash)\n"
-        f"COMP_WORDS=({' '.join(map(shlex.quote, words))}); COMP_CWORD={len(words) - 1}\n"
-        "_hanse_completion hanse\n"
-        'printf "%s\\n" "${COMPREPLY[@]}"\n'
-    )
-    result = bash(script, config=str(filled.config))
-    assert (result.stdout.split(), result.stderr) == (offered, "")
+def test_values_are_asked_from_the_federation_by_bash(filled: World) -> None:
+    """By the script itself: what bash offers for the last word of a line, and nothing on standard error."""
+    script = ["source <(hanse completion bash)"]
+    for line in VALUES:
+        words = line.split()
+        script += [
+            f"COMP_WORDS=({' '.join(map(shlex.quote, words))}); COMP_CWORD={len(words) - 1}; COMPREPLY=()",
+            "_hanse_completion hanse",
+            'echo "${COMPREPLY[@]}"',
+        ]
+    result = bash("\n".join(script), config=str(filled.config), **PATIENT)
+    offered = [line.split() for line in result.stdout.splitlines()]
+    assert dict(zip(VALUES, offered, strict=True)) == VALUES
+    assert result.stderr == ""
 
 
 @pytest.mark.parametrize("shell", ["zsh", "fish"])
 def test_values_are_asked_by_other_shells(filled: World, shell: str) -> None:
     """By the protocol of their scripts."""
-    asked = {"COMP_WORDS": "hanse unjoin", "COMP_CWORD": "eu" if shell == "fish" else "2"}
+    asked = {"COMP_WORDS": "hanse unjoin", "COMP_CWORD": "eu" if shell == "fish" else "2", **PATIENT}
     if shell == "zsh":
         asked["COMP_WORDS"] += " eu"
     said = hanse(_HANSE_COMPLETE=f"{shell}_complete", HANSE_CONFIG=str(filled.config), **asked)
@@ -101,7 +106,9 @@ def test_values_are_asked_by_other_shells(filled: World, shell: str) -> None:
 def test_the_configuration_on_the_line_is_used(filled: World) -> None:
     """Before the command and after it."""
     for line in (f"hanse --config {filled.config} unjoin u", f"hanse unjoin --config {filled.config} u"):
-        said = hanse(_HANSE_COMPLETE="bash_complete", COMP_WORDS=line, COMP_CWORD=str(line.count(" ")))
+        said = hanse(
+            _HANSE_COMPLETE="bash_complete", COMP_WORDS=line, COMP_CWORD=str(line.count(" ")), **PATIENT
+        )
         assert said == "plain,us\n"
 
 
@@ -122,10 +129,17 @@ def test_a_shell_is_told_nothing_by_what_cannot_be_reached(tmp_path: Path) -> No
             assert (result.returncode, result.stdout.strip(), result.stderr) == (0, "", ""), name
 
 
-def bash(script: str, *, config: str) -> subprocess.CompletedProcess[str]:
+@pytest.mark.parametrize("text", ["", "x", "0", "-1", "inf", "nan"])
+def test_a_wrong_deadline_is_a_second(text: str) -> None:
+    """Nothing in the environment makes a shell wait for ever."""
+    assert _seconds(text) == DEADLINE
+    assert _seconds("2.5") == 2.5
+
+
+def bash(script: str, *, config: str, **variables: str) -> subprocess.CompletedProcess[str]:
     """Run a script by bash, with the installed `hanse` first on PATH."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    environment = {**os.environ, "PATH": path, "HANSE_CONFIG": config}
+    environment = {**os.environ, "PATH": path, "HANSE_CONFIG": config, **variables}
     return subprocess.run(
-        ["bash", "-c", script], capture_output=True, text=True, check=False, env=environment, timeout=60
+        ["bash", "-c", script], capture_output=True, text=True, check=False, env=environment
     )

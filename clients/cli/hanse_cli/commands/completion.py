@@ -22,6 +22,7 @@ def completion(context: click.Context, shell: str) -> None:
     """Print the completion script of a shell.
 
     For bash `source <(hanse completion bash)`, for zsh the same, for fish `hanse completion fish | source`.
+    A federation is given a second to tell names; HANSE_COMPLETION_TIMEOUT has other seconds.
     """
     root = context.find_root()
     program = root.info_name or "hanse"

@@ -1,8 +1,8 @@
 """Values that a shell completes: clusters, resources, objects and namespaces, asked from the federation.
 
-Owns the options and arguments that have such values, and the rule for asking: a shell waits a second at most,
-and is told nothing by a federation that cannot be reached. Where services are reached through kubectl nothing
-is asked at all, since opening that way takes longer.
+Owns the options and arguments that have such values, and the rule for asking: a shell waits a second unless
+its user lets it wait longer, and is told nothing by a federation that cannot be reached. Where services are
+reached through kubectl nothing is asked at all, since opening that way takes longer.
 
 Concurrency: one call at a time, under one deadline.
 
@@ -12,6 +12,8 @@ Next: `hanse_cli.commands.completion`.
 from __future__ import annotations
 
 import asyncio
+import math
+import os
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import replace
 from typing import Final
@@ -28,7 +30,8 @@ from hanse_cli.resources import NamedResource, Resources
 from hanse_cli.session import GlobalOptions, run
 
 DEADLINE: Final = 1.0
-"""Seconds that a shell waits for values."""
+"""Seconds that a shell waits for values, unless HANSE_COMPLETION_TIMEOUT says otherwise."""
+_VARIABLE: Final = "HANSE_COMPLETION_TIMEOUT"
 _PAGE: Final = 500
 """Most clusters of one page, and most objects that are offered."""
 Values = Callable[[HanseClient, click.Context, str], Awaitable[Iterable[str]]]
@@ -42,15 +45,16 @@ def completes(values: Values) -> Completer:
         context: click.Context, _parameter: click.Parameter, incomplete: str
     ) -> list[CompletionItem]:
         given = context.find_object(GlobalOptions) or GlobalOptions()
+        seconds = _seconds(os.environ.get(_VARIABLE, ""))
 
         async def ask(client: HanseClient) -> Iterable[str]:
             if client.config.host_cluster is not None:
                 return ()
-            async with asyncio.timeout(DEADLINE):
+            async with asyncio.timeout(seconds):
                 return await values(client, context, incomplete)
 
         try:
-            found = run(replace(given, timeout=DEADLINE), ask)
+            found = run(replace(given, timeout=seconds), ask)
         except (HanseError, TimeoutError, OSError):  # in the middle of a line no error is shown
             return []
         return [
@@ -60,6 +64,15 @@ def completes(values: Values) -> Completer:
         ]
 
     return complete
+
+
+def _seconds(text: str) -> float:
+    """Return the deadline that a user has set; DEADLINE for what is no number above 0."""
+    try:
+        seconds = float(text)
+    except ValueError:
+        return DEADLINE
+    return seconds if 0 < seconds < math.inf else DEADLINE
 
 
 async def _clusters(client: HanseClient, _context: click.Context, _incomplete: str) -> Iterable[str]:
