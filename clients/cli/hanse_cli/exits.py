@@ -1,8 +1,8 @@
 """Exit statuses, and errors as one line for a person.
 
-0 done; 1 it failed or was refused; 2 wrong usage or input; 3 (`hanse status`) nothing runs; 4 not found;
-5 exists already, or changed meanwhile; 6 a service cannot be reached or is too slow; 7 not allowed; 70 a
-defect of Hanse; 130 interrupted.
+0 done; 1 it failed or was refused, or (`hanse diff`) something differs; 2 wrong usage or input; 3 (`hanse
+status`) nothing runs; 4 not found; 5 exists already, or changed meanwhile; 6 a service cannot be reached or
+is too slow; 7 not allowed; 70 a defect of Hanse; 130 interrupted.
 
 Pure functions, and one write to standard error.
 

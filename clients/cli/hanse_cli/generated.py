@@ -18,15 +18,17 @@ from importlib import import_module
 from typing import Any, cast
 
 import click
+from google.api import resource_pb2
 from google.protobuf import message_factory
-from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
+from google.protobuf.descriptor import FieldDescriptor, MethodDescriptor, ServiceDescriptor
 from google.protobuf.message import Message
 from hanse_client import HanseClient
 
 from hanse_cli import comments
+from hanse_cli.commands.values import complete_cluster_names
 from hanse_cli.flags import build, flags_of, options_of
 from hanse_cli.output import Printer, list_field
-from hanse_cli.session import GlobalOptions, output_option, run
+from hanse_cli.session import GlobalOptions, output_option, run, with_global_options
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +82,7 @@ class ServiceGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Return the command of a method."""
         method = self._methods().get(cmd_name)
-        return None if method is None else command_of(self._service.command, method)
+        return None if method is None else with_global_options(command_of(self._service.command, method))
 
 
 def command_of(service: str, method: MethodDescriptor) -> click.Command:
@@ -116,7 +118,9 @@ def command_of(service: str, method: MethodDescriptor) -> click.Command:
 
     arguments: list[click.Parameter] = []
     if positional is not None:
-        arguments = [click.Argument(["resource"], required=False, metavar=f"[{positional.name.upper()}]")]
+        complete = complete_cluster_names if _names_cluster(positional) else None
+        metavar = f"[{positional.name.upper()}]"
+        arguments = [click.Argument(["resource"], required=False, metavar=metavar, shell_complete=complete)]
     flags = options_of(method.input_type)
     extra: list[click.Parameter] = list(getattr(callback, "__click_params__", []))
     if not _is_list(method):
@@ -127,6 +131,11 @@ def command_of(service: str, method: MethodDescriptor) -> click.Command:
         callback=callback,
         help=comments.of_method(method),
     )
+
+
+def _names_cluster(field: FieldDescriptor) -> bool:
+    options: Any = field.GetOptions()
+    return str(options.Extensions[resource_pb2.resource_reference].type) == "hanse.dev/Cluster"
 
 
 def _is_list(method: MethodDescriptor) -> bool:

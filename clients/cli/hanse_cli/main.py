@@ -21,16 +21,16 @@ from hanse import __version__
 from hanse.errors import HanseError
 from hanse_cli import exits
 from hanse_cli.plugins import is_of_an_extra, needs_extra, plugins
-from hanse_cli.session import GlobalOptions, Seconds
+from hanse_cli.session import global_options, with_global_options
 
 GROUP = "hanse.commands"
 DEBUG = "HANSE_DEBUG"
 _SHORT_HELP = 120
 """Longest help of a command in the list of commands, in characters; longer ones are cut off."""
 EPILOG = """\b
-Exit status: 0 done; 1 failed or refused; 2 wrong usage or input; 3 (status) nothing runs; 4 not found;
-5 exists already or changed meanwhile; 6 a service cannot be reached; 7 not allowed; 70 a defect;
-130 interrupted."""
+Exit status: 0 done; 1 failed or refused, or (diff) something differs; 2 wrong usage or input;
+3 (status) nothing runs; 4 not found; 5 exists already or changed meanwhile; 6 a service cannot be reached;
+7 not allowed; 70 a defect; 130 interrupted."""
 
 
 class HanseGroup(click.Group):
@@ -43,8 +43,9 @@ class HanseGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Return a command by its name."""
         if cmd_name in _services():
-            return _service_group(cmd_name)
-        return super().get_command(ctx, cmd_name) or _plugins().get(cmd_name)
+            return with_global_options(_service_group(cmd_name))
+        command = super().get_command(ctx, cmd_name) or _plugins().get(cmd_name)
+        return None if command is None else with_global_options(command)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Two lists: commands and services."""
@@ -77,27 +78,15 @@ def _plugins() -> dict[str, click.Command]:
     return plugins(GROUP)
 
 
-@click.group(cls=HanseGroup, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
-@click.option(
-    "--config",
-    metavar="FILE",
-    envvar="HANSE_CONFIG",
-    show_envvar=True,
-    help="Where the services are. [default: .hanse/client.toml, then ~/.hanse/client.toml]",
-)
-@click.option(
-    "--timeout",
-    type=Seconds(min=0, min_open=True),
-    default=10.0,
-    show_default=True,
-    metavar="SECONDS",
-    help="Deadline of one call.",
+@click.group(
+    cls=HanseGroup,
+    params=global_options(),
+    epilog=EPILOG,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 @click.version_option(__version__, message="hanse %(version)s", help="Show the version of this program.")
-@click.pass_context
-def hanse(context: click.Context, config: str | None, timeout: float) -> None:
+def hanse() -> None:
     """Many Kubernetes clusters used as one, each left sovereign."""
-    context.obj = GlobalOptions(config=config, timeout=timeout)
 
 
 def _add_porcelain() -> None:
@@ -105,15 +94,29 @@ def _add_porcelain() -> None:
         apply,
         clusters,
         completion,
+        diff,
         explain,
         get,
         names,
         orphans,
         placements,
+        placing,
         version,
     )
 
-    for module in (apply, get, clusters, completion, explain, names, orphans, placements, version):
+    for module in (
+        apply,
+        get,
+        clusters,
+        completion,
+        diff,
+        explain,
+        names,
+        orphans,
+        placements,
+        placing,
+        version,
+    ):
         for command in module.COMMANDS:
             hanse.add_command(command)
 

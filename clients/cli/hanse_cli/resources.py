@@ -96,6 +96,10 @@ class Resources:
         hint = f"did you mean {close[0]}?" if close else "see `hanse federation list-resources`"
         raise NotFoundError(f"the federation serves no resource {word}: {hint}")
 
+    def plurals(self) -> list[str]:
+        """Return the plural names of all resources, such as deployments."""
+        return [resource.resource for resource in self._resources]
+
     def of_manifest(self, manifest: dict[str, Any]) -> Resource:
         """Return the resource of a manifest's apiVersion and kind. Raises NotFoundError."""
         group, _, version = str(manifest["apiVersion"]).rpartition("/")
@@ -135,3 +139,13 @@ def targets(words: Sequence[str], resources: Resources) -> list[NamedResource]:
             "several resources and names do not go together: write RESOURCE/NAME for each"
         )
     return [NamedResource(resources.find(kind), name) for kind in kinds for name in (names or [""])]
+
+
+async def named_objects(client: HanseClient, words: Sequence[str]) -> list[NamedResource]:
+    """Return the objects that the arguments of a command name. Raises what `targets` raises, and
+    click.UsageError for a resource without a name.
+    """
+    found = targets(words, await Resources.load(client))
+    if not all(target.name for target in found):
+        raise click.UsageError("say which: RESOURCE/NAME, such as deploy/web")
+    return found

@@ -11,7 +11,7 @@ import asyncio
 import functools
 import signal
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import click
@@ -19,12 +19,6 @@ from hanse_client import ClientConfig, HanseClient
 
 OUTPUTS = ("table", "wide", "json", "yaml")
 """Forms of the output of every command that shows something."""
-files_option = click.option(
-    "-f", "--filename", "files", multiple=True, metavar="FILE|DIR|-", help="Manifests; may be given again."
-)
-namespace_option = click.option(
-    "-n", "--namespace", default="default", show_default=True, help="For objects that name none."
-)
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -37,7 +31,7 @@ class Seconds(click.FloatRange):
 
 @dataclass(frozen=True, slots=True)
 class GlobalOptions:
-    """The options that stand before the command."""
+    """The options of every command. They may stand before it or after it; the later one wins."""
 
     config: str | None = None
     timeout: float = 10.0
@@ -46,6 +40,49 @@ class GlobalOptions:
     def client(self) -> HanseClient:
         """Return a client of the federation. Raises ConfigError if none is configured."""
         return HanseClient(ClientConfig.find(self.config), timeout=self.timeout)
+
+
+def global_options() -> list[click.Option]:
+    """Return the options that the root command and every command below it take."""
+    return [
+        click.Option(
+            ["--config"],
+            metavar="FILE",
+            expose_value=False,
+            callback=_keep("config"),
+            help="Where the services are. [env var: HANSE_CONFIG; default: .hanse/client.toml, then "
+            "~/.hanse/client.toml]",
+        ),
+        click.Option(
+            ["--timeout"],
+            type=Seconds(min=0, min_open=True),
+            metavar="SECONDS",
+            expose_value=False,
+            callback=_keep("timeout"),
+            help=f"Deadline of one call. [default: {GlobalOptions().timeout}]",
+        ),
+    ]
+
+
+def _keep(name: str) -> Callable[[click.Context, click.Parameter, Any], None]:
+    """Return a callback that notes a global option for the command of the context and those below it."""
+
+    def keep(context: click.Context, _parameter: click.Parameter, value: Any) -> None:
+        if value is not None:
+            given = context.find_object(GlobalOptions) or GlobalOptions()
+            context.obj = replace(given, **{name: value})
+
+    return keep
+
+
+def with_global_options(command: click.Command) -> click.Command:
+    """Let a command, and those below it, take the global options too, but for those that are its own."""
+    taken = {flag for parameter in command.params for flag in parameter.opts}
+    command.params += [option for option in global_options() if not taken & {*option.opts}]
+    if isinstance(command, click.Group):
+        for each in command.commands.values():
+            with_global_options(each)
+    return command
 
 
 def with_client(function: Callable[Concatenate[HanseClient, P], Awaitable[R]]) -> Callable[P, R]:

@@ -30,9 +30,10 @@ from hanse.api.federation.v1.federation_service_pb2 import (
 from hanse.errors import ConflictError, DeadlineError, NotFoundError
 from hanse.well_known import CLI_FIELD_MANAGER
 from hanse_cli import manifests
+from hanse_cli.commands.values import complete_objects, files_option, namespace_option
 from hanse_cli.failures import Failures
 from hanse_cli.resources import NamedResource, Resources, targets
-from hanse_cli.session import Seconds, files_option, namespace_option, with_client
+from hanse_cli.session import Seconds, with_client
 
 _CRD_SECONDS = 10.0
 _POLL = 0.1
@@ -142,7 +143,9 @@ def _intent(stored: Object) -> dict[str, Any]:
 
 
 @click.command("delete")
-@click.argument("what", nargs=-1, metavar="RESOURCE NAME... | RESOURCE/NAME...")
+@click.argument(
+    "what", nargs=-1, metavar="RESOURCE NAME... | RESOURCE/NAME...", shell_complete=complete_objects
+)
 @files_option
 @namespace_option
 @click.option(

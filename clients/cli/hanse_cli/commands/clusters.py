@@ -32,6 +32,7 @@ from hanse.api.type.v1.condition_pb2 import Condition, ConditionStatus
 from hanse.errors import DeadlineError, NotFoundError
 from hanse.messages import word_of
 from hanse_cli import kubeconfig
+from hanse_cli.commands.values import complete_clusters
 from hanse_cli.output import GrowingTable, Printer, cell, since, to_document
 from hanse_cli.plain import plain
 from hanse_cli.session import Seconds, output_option, watchable, with_client
@@ -270,7 +271,7 @@ def credentials_group() -> None:
 
 
 @credentials_group.command("set")
-@click.argument("name")
+@click.argument("name", shell_complete=complete_clusters)
 @click.option(
     "--cluster-kubeconfig", "path", required=True, metavar="FILE", type=FILE, help="How to reach the cluster."
 )
@@ -311,7 +312,7 @@ async def set_credential_command(
 
 
 @click.command("unjoin")
-@click.argument("name")
+@click.argument("name", shell_complete=complete_clusters)
 @click.option("--orphan", is_flag=True, help="Leave the objects there; only Hanse's marks are taken off.")
 @click.option("--force", is_flag=True, help="Even if it cannot be reached; what is there stays there.")
 @click.option("--wait/--no-wait", default=True, help="Wait until it has left. [default: wait]")

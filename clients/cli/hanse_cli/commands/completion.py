@@ -1,10 +1,10 @@
-"""`hanse completion`: the script by which a shell completes commands, options and their choices.
+"""`hanse completion`: the script by which a shell completes commands, options, choices and values.
 
 Owns the command. The shell asks `hanse` itself for what fits, so the script does not go out of date.
 
 Concurrency: none.
 
-Next: `hanse_cli.main`.
+Next: `hanse_cli.commands.values`.
 """
 
 from __future__ import annotations

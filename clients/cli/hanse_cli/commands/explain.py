@@ -37,9 +37,10 @@ from hanse_cli.commands.clusters import answers
 from hanse_cli.commands.names import list_record_sets, list_zones
 from hanse_cli.commands.objects import get
 from hanse_cli.commands.page import PLACED, ExplainPage, compile_page
+from hanse_cli.commands.values import complete_objects, namespace_option
 from hanse_cli.output import Printer
 from hanse_cli.plain import plain_all
-from hanse_cli.resources import NamedResource, Resources, targets
+from hanse_cli.resources import NamedResource, named_objects
 from hanse_cli.session import output_option, with_client
 
 NO_TERMINAL_WIDTH = 1_000_000
@@ -48,8 +49,8 @@ _COLORS = {PLACED: "green", "refused": "dim", "leaving": "yellow", "suspended": 
 
 
 @click.command("explain")
-@click.argument("what", nargs=-1, required=True, metavar="RESOURCE/NAME")
-@click.option("-n", "--namespace", default="default", show_default=True)
+@click.argument("what", nargs=-1, required=True, metavar="RESOURCE/NAME", shell_complete=complete_objects)
+@namespace_option
 @click.option("--steps", is_flag=True, help="Show how the scheduler came to its decision, as -o wide does.")
 @output_option()
 @with_client
@@ -57,10 +58,7 @@ async def explain_command(
     client: HanseClient, *, what: tuple[str, ...], namespace: str, steps: bool, output: str
 ) -> None:
     """Say why each cluster has what it has, and what waits for what."""
-    resources = await Resources.load(client)
-    for target in targets(what, resources):
-        if not target.name:
-            raise click.UsageError("say which: RESOURCE/NAME, such as deploy/web")
+    for target in await named_objects(client, what):
         page = await explain(client, target, namespace)
         printer = Printer(output)
         if printer.structured:

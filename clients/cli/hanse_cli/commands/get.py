@@ -24,15 +24,18 @@ from hanse.api.federation.v1.federation_service_pb2 import (
 from hanse.api.type.v1.change_pb2 import ChangeKind
 from hanse_cli import manifests
 from hanse_cli.commands.objects import AGE, columns_of, object_table
+from hanse_cli.commands.values import complete_objects, files_option, namespace_option
 from hanse_cli.output import GrowingTable, Printer
 from hanse_cli.resources import NamedResource, Resources, targets
-from hanse_cli.session import files_option, namespace_option, output_option, watchable, with_client
+from hanse_cli.session import output_option, watchable, with_client
 
 _PAGE = 500
 
 
 @click.command("get")
-@click.argument("what", nargs=-1, metavar="RESOURCE [NAME...] | RESOURCE/NAME...")
+@click.argument(
+    "what", nargs=-1, metavar="RESOURCE [NAME...] | RESOURCE/NAME...", shell_complete=complete_objects
+)
 @files_option
 @namespace_option
 @click.option("-A", "--all-namespaces", "everywhere", is_flag=True, help="In all namespaces.")

@@ -20,6 +20,7 @@ from hanse.api.federation.v1.federation_service_pb2 import GetObjectRequest
 from hanse.api.type.v1.object_reference_pb2 import ObjectReference
 from hanse.messages import word_of
 from hanse_cli.commands.objects import get
+from hanse_cli.commands.values import complete_namespaces
 from hanse_cli.generated import SERVICES, ServiceGroup
 from hanse_cli.output import Printer, since, to_document
 from hanse_cli.session import OUTPUTS, output_option, with_client
@@ -131,7 +132,12 @@ async def _why_none(client: HanseClient, service: str) -> str:
 @click.command("names")
 @click.argument("service", default="")
 @click.option(
-    "-n", "--namespace", default="default", show_default=True, help="Of SERVICE, unless it is NS/NAME."
+    "-n",
+    "--namespace",
+    default="default",
+    show_default=True,
+    help="Of SERVICE, unless it is NS/NAME.",
+    shell_complete=complete_namespaces,
 )
 @output_option()
 @with_client

@@ -31,6 +31,7 @@ from hanse.errors import AlreadyExistsError, InvalidArgumentError, NotFoundError
 from hanse.messages import word_of
 from hanse.paths import path_to
 from hanse.well_known import CLI_FIELD_MANAGER, CLUSTER_LABEL, CLUSTER_SELECTOR
+from hanse_cli.commands.values import complete_clusters, complete_namespaces
 from hanse_cli.output import Printer, since, to_document
 from hanse_cli.plain import argument, plain
 from hanse_cli.session import output_option, with_client
@@ -63,7 +64,7 @@ def orphans_command() -> None:
 
 
 @orphans_command.command(_LIST)
-@click.argument("cluster", required=False, default="")
+@click.argument("cluster", required=False, default="", shell_complete=complete_clusters)
 @output_option()
 @with_client
 async def list_command(client: HanseClient, *, cluster: str, output: str) -> None:
@@ -94,9 +95,9 @@ async def list_command(client: HanseClient, *, cluster: str, output: str) -> Non
 
 
 @orphans_command.command("remove")
-@click.argument("cluster")
+@click.argument("cluster", shell_complete=complete_clusters)
 @click.argument("what", metavar="RESOURCE[.GROUP]/NAME")
-@click.option("-n", "--namespace", default="", help="Its namespace.")
+@click.option("-n", "--namespace", default="", help="Its namespace.", shell_complete=complete_namespaces)
 @click.option("--uid", default="", help="metadata.uid that it must have. [default: the one that is listed]")
 @with_client
 async def remove_command(client: HanseClient, *, cluster: str, what: str, namespace: str, uid: str) -> None:
@@ -108,9 +109,9 @@ async def remove_command(client: HanseClient, *, cluster: str, what: str, namesp
 
 
 @orphans_command.command("adopt")
-@click.argument("cluster")
+@click.argument("cluster", shell_complete=complete_clusters)
 @click.argument("what", metavar="RESOURCE[.GROUP]/NAME")
-@click.option("-n", "--namespace", default="", help="Its namespace.")
+@click.option("-n", "--namespace", default="", help="Its namespace.", shell_complete=complete_namespaces)
 @click.option("--uid", default="", help="metadata.uid that it must have. [default: the one that is listed]")
 @click.option("--everywhere", is_flag=True, help="Place it by policies and defaults, not in CLUSTER alone.")
 @with_client

@@ -19,6 +19,7 @@ from hanse.api.scheduler.v1.placement_pb2 import Placement
 from hanse.api.scheduler.v1.scheduler_service_pb2 import ListPlacementsRequest, WatchPlacementsRequest
 from hanse.api.type.v1.change_pb2 import ChangeKind
 from hanse.paths import resource_path
+from hanse_cli.commands.values import complete_namespaces, complete_objects
 from hanse_cli.output import GrowingTable, Printer, since, to_document
 from hanse_cli.resources import Resources, targets
 from hanse_cli.session import output_option, watchable, with_client
@@ -74,8 +75,16 @@ def clusters_of(placement: Placement) -> str:
 
 
 @click.command("placements")
-@click.argument("what", required=False, default="", metavar="[RESOURCE | RESOURCE/NAME]")
-@click.option("-n", "--namespace", default="", help="Only there. [default: all; of RESOURCE/NAME: default]")
+@click.argument(
+    "what", required=False, default="", metavar="[RESOURCE | RESOURCE/NAME]", shell_complete=complete_objects
+)
+@click.option(
+    "-n",
+    "--namespace",
+    default="",
+    help="Only there. [default: all; of RESOURCE/NAME: default]",
+    shell_complete=complete_namespaces,
+)
 @output_option()
 @watchable
 @with_client
