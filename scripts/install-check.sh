@@ -54,6 +54,7 @@ version=${VENV:-.venv}
 step "building the wheel" "${VENV:-.venv}/bin/python" -m hatchling build --target wheel --directory "$work"
 wheel=$(echo "$work"/*.whl)
 found=$(pythons)
+grep -o "^[^ #]*==[^ ]*" requirements.lock >"$work/versions"
 [ -n "$found" ] || { echo "install-check: no Python 3.11 or newer with venv is at hand; name one in PYTHONS" >&2; exit 1; }
 
 echo "$found" >"$work/pythons"
@@ -62,7 +63,7 @@ while read -r python version; do
   venv=$work/venv-$version
   cd "$root"
   step "making a virtual environment" "$python" -m venv "$venv"
-  step "pip install" "$venv/bin/pip" install --quiet --disable-pip-version-check ${PINNED:+--constraint="$root/requirements.lock"} \
+  step "pip install" "$venv/bin/pip" install --quiet --disable-pip-version-check ${PINNED:+--constraint="$work/versions"} \
     "$wheel[local]"
   cd "$work" # from here on nothing of the source is at hand
   step "pip check" "$venv/bin/pip" check
@@ -79,7 +80,7 @@ while read -r python version; do
   client=$work/client-$version
   step "making a virtual environment" "$python" -m venv "$client"
   step "pip install of the client" "$client/bin/pip" install --quiet --disable-pip-version-check \
-    ${PINNED:+--constraint="$root/requirements.lock"} "$wheel"
+    ${PINNED:+--constraint="$work/versions"} "$wheel"
   step "pip check of the client" "$client/bin/pip" check
   says "hanse clusters of the client" eu-west "$client/bin/hanse" clusters
   says "hanse explain of the client" "replicas" "$client/bin/hanse" explain deploy/web -n shop

@@ -50,7 +50,8 @@ if ! fits "$venv/bin/python"; then
 fi
 
 echo "installing the dependencies in $lock"
-"$venv/bin/python" -m pip install --quiet --disable-pip-version-check --requirement "$lock"
+"$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes \
+  --requirement "$lock"
 "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 printf '%s' "$wanted" >"$stamp"
 if [ "$kind" = dev ]; then

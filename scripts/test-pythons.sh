@@ -22,7 +22,8 @@ pythons | while read -r python version; do
     rm -rf "$cache/$version-"*
     mkdir -p "$cache"
     "$python" -m venv "$venv"
-    "$venv/bin/pip" install --quiet --disable-pip-version-check --requirement requirements-dev.lock
+    "$venv/bin/pip" install --quiet --disable-pip-version-check --no-deps --require-hashes \
+      --requirement requirements-dev.lock
     touch "$venv/done"
   fi
   roots=$(echo src services/* clients/* local)

@@ -43,7 +43,7 @@ python3 -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' 2
 new=/opt/hanse-$(date -u +%Y%m%dT%H%M%SZ)
 trap 'rm -rf "$new"' EXIT
 python3 -m venv "$new"
-"$new/bin/pip" install --quiet --disable-pip-version-check "$@" "$wheel" || die "pip cannot install $wheel"
+"$new/bin/pip" install --quiet --disable-pip-version-check "$@" "$wheel[server]" || die "pip cannot install $wheel"
 "$new/bin/pip" uninstall --quiet --yes pip
 version=$("$new/bin/python" -c 'from importlib.metadata import version; print(version("hanse"))')
 install -D -m 644 "$here/configure.py" "$new/libexec/configure.py"

@@ -80,8 +80,10 @@ def wheels(directory: Path) -> str:
     subprocess.run(build, cwd=ROOT, capture_output=True, check=True)
     (wheel,) = directory.glob("*.whl")
     fetch = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"]
-    fetch += ["--only-binary=:all:", f"--python-version={PYTHON}", "--constraint=requirements.lock"]
-    subprocess.run([*fetch, f"--dest={directory}", str(wheel)], cwd=ROOT, check=True, timeout=300)
+    fetch += ["--only-binary=:all:", f"--python-version={PYTHON}", "--no-deps", "--require-hashes"]
+    subprocess.run(
+        [*fetch, "-r", "requirements.lock", "-d", str(directory)], cwd=ROOT, check=True, timeout=300
+    )
     return wheel.name
 
 

@@ -130,6 +130,7 @@ class Apiserver:
                 short_name=settings.federation_name,
                 dns_suffix=settings.dns_suffix,
                 expected=settings.federation_id,
+                clock=self.engine.clock,
             )
             if self.upkeep is not None:
                 looking = self._create_task(self.upkeep.run(), name="upkeep of etcd")

@@ -9,11 +9,13 @@ Idempotent; any number of apiservers may do it at once. Next: `hanse_apiserver.a
 from __future__ import annotations
 
 import uuid
-from datetime import UTC, datetime
+from collections.abc import Callable
+from datetime import datetime
 
 from hanse import __version__
 from hanse.api.federation.v1.federation_pb2 import Federation
 from hanse.errors import FEDERATION_DIFFERS, FEDERATION_LOST, DataLossError, FailedPreconditionError
+from hanse.kube.model.times import utc_now
 from hanse.process.settings import check_names
 from hanse.process.telemetry import get_logger
 from hanse.store import Compare, Get, Put, Store
@@ -23,7 +25,14 @@ from hanse.store.keys import FEDERATION
 _log = get_logger(__name__)
 
 
-async def found(store: Store, *, short_name: str, dns_suffix: str, expected: str = "") -> Federation:
+async def found(
+    store: Store,
+    *,
+    short_name: str,
+    dns_suffix: str,
+    expected: str = "",
+    clock: Callable[[], datetime] = utc_now,
+) -> Federation:
     """Return the federation, which is founded with this name and suffix if it does not exist.
 
     With the id that is `expected`, none is founded, and no other taken: raises FailedPreconditionError
@@ -32,7 +41,7 @@ async def found(store: Store, *, short_name: str, dns_suffix: str, expected: str
     """
     check_names(short_name, dns_suffix)
     new = Federation(name="federation", id=str(uuid.uuid4()), short_name=short_name, dns_suffix=dns_suffix)
-    new.create_time.FromDatetime(datetime.now(UTC).replace(microsecond=0))
+    new.create_time.FromDatetime(clock().replace(microsecond=0))
     there = await store.get(FEDERATION)  # a store that is full takes no transaction that could write
     if there is None and expected:
         raise FailedPreconditionError(

@@ -10,7 +10,7 @@ else writes it.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -100,10 +100,14 @@ def _parts(ops: Sequence[Op]) -> Iterator[list[Op]]:
 class Journal:
     """The stored record sets of one zone, held by the leader."""
 
-    def __init__(self, store: Store, *, zone: str, fence: Compare) -> None:
+    def __init__(
+        self, store: Store, *, zone: str, fence: Compare, clock: Callable[[], float] = time.time
+    ) -> None:
+        """`clock` returns seconds since the epoch."""
         self._store = store
         self._zone = zone
         self._fence = fence
+        self._clock = clock
         self._records: dict[tuple[str, str], dict[str, record_set_pb2.RecordSet]] = {}
         self._stored_zone: record_set_pb2.Zone | None = None
         self._boundary = Boundary("dns journal")
@@ -140,7 +144,7 @@ class Journal:
             return decode(record_set_pb2.Zone, item.value)
         except ValueError as error:
             self._boundary.failed(item.key, error)
-            return record_set_pb2.Zone(serial=int(time.time()))
+            return record_set_pb2.Zone(serial=int(self._clock()))
 
     async def apply(
         self,
@@ -192,7 +196,7 @@ class Journal:
         """Return the operations for one Service; the journal is taken to have them done."""
         stored = self._records.get(service, {})
         now = Timestamp()
-        now.FromNanoseconds(time.time_ns())
+        now.FromNanoseconds(int(self._clock() * 1e9))
         after: dict[str, record_set_pb2.RecordSet] = {}
         ops: list[Op] = []
         for made in wanted:

@@ -35,7 +35,7 @@ from hanse_registry.resealing import Resealer
 from hanse_registry.settings import RegistrySettings
 
 ELECTION = "registry"
-REHIRE_SECONDS = 5.0
+RETRY_SECONDS = 5.0
 """After so long a cluster whose controller failed gets another."""
 _log = get_logger(__name__)
 _CUSTOM_KINDS = f"{keys.SYNCSTATES}/apiextensions.k8s.io/customresourcedefinitions/"
@@ -103,7 +103,7 @@ class Registrar:
 
     @property
     def leads(self) -> bool:
-        """Whether this registry attends to clusters now."""
+        """Whether this registry leads, and so keeps the clusters' records."""
         return self._leadership is not None
 
     async def run(self) -> None:
@@ -118,11 +118,13 @@ class Registrar:
         )
 
     def look(self, cluster: str) -> None:
-        """Has a cluster probed now. Raises NotFoundError if this registry does not attend to it."""
+        """Have a cluster probed now. Raises NotFoundError if this registry does not lead, or has no such
+        cluster.
+        """
         controller = self._controllers.get(cluster)
         if controller is None:
             raise NotFoundError(
-                f"cluster {cluster} is not attended to here; try again in a moment",
+                f"this registry does not lead, so it does not probe cluster {cluster}; try again in a moment",
                 metadata={"name": f"clusters/{cluster}"},
             )
         controller.look()
@@ -144,7 +146,7 @@ class Registrar:
         """Keep the views of all clusters true until cancelled. A task that fails ends this leadership."""
         async with asyncio.TaskGroup() as group:
             try:
-                await self._forget_strangers(leadership)
+                await self._remove_departed(leadership)
                 self._leadership, self._group = leadership, group
                 for key, stored in list(self.objects.items()):
                     with self._boundary.around(key):
@@ -159,15 +161,15 @@ class Registrar:
         self._tasks, self._controllers = {}, {}
 
     async def _reseal(self, leadership: Leadership) -> None:
-        """Seal credentials again; after an error again."""
+        """Seal credentials again; once more after an error."""
         while True:
             try:
                 await self._resealer.run(leadership.fence())
             except Exception as error:  # noqa: BLE001 - what the old key has sealed can still be opened
                 _log.error("credentials are not sealed again, trying again", exc_info=error)
-                await asyncio.sleep(REHIRE_SECONDS)
+                await asyncio.sleep(RETRY_SECONDS)
 
-    async def _forget_strangers(self, leadership: Leadership) -> None:
+    async def _remove_departed(self, leadership: Leadership) -> None:
         """Remove what is stored of clusters whose object is gone."""
         await self.follower.current()
         for key in [key for key, _ in self.clusters.items()]:
@@ -245,7 +247,7 @@ class Registrar:
             else:
                 break
             self._controllers.pop(name, None)
-            await asyncio.sleep(REHIRE_SECONDS)
+            await asyncio.sleep(RETRY_SECONDS)
             stored, leadership = self.objects.get(intent.object_key(name)), self._leadership
             if stored is None or leadership is None:
                 break

@@ -11,7 +11,7 @@ import contextlib
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import partial
 
 from hanse.api.registry.v1 import cluster_pb2
@@ -27,6 +27,7 @@ from hanse.errors import (
 )
 from hanse.kube.client.access import ClusterAccess
 from hanse.kube.model.objects import Object, is_deleting
+from hanse.kube.model.times import utc_now
 from hanse.process.telemetry import get_logger
 from hanse.store import Compare, Delete, Op, Put, Store, is_too_large, keys
 from hanse.well_known import FORCE_UNJOIN
@@ -62,8 +63,10 @@ class MembershipController:
         connect: Connect,
         fence: Compare,
         previous: cluster_pb2.Cluster | None,
+        clock: Callable[[], datetime] = utc_now,
     ) -> None:
         """`previous` is what is stored of the cluster; the controller goes on from there."""
+        self._clock = clock
         self._name = cluster
         self._store = store
         self._settings = settings
@@ -225,7 +228,7 @@ class MembershipController:
 
     async def _record(self, stored: Object) -> None:
         """Store what is known if it is new."""
-        now = datetime.now(UTC)
+        now = self._clock()
         cluster = compile_cluster(
             stored,
             health=self._health,

@@ -26,7 +26,7 @@ import socket
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from functools import partial
 from types import TracebackType
-from typing import Any, Generic, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 from hanse.api.federation.v1.federation_service_pb2_grpc import FederationServiceStub
 from hanse.errors import ConfigError
@@ -37,10 +37,12 @@ from hanse.rpc.channel import RpcChannel
 from hanse.rpc.policy import Policy
 from hanse.rpc.server import RpcServer
 from hanse.security.revocation import DenyList
-from hanse.security.rings import RingKeeper, observe_rings
 from hanse.service.runtime import Runtime, run
 from hanse.store import EtcdStore
 from hanse.store.etcd.fullness import Fullness
+
+if TYPE_CHECKING:
+    from hanse.security.rings import RingKeeper
 
 S = TypeVar("S", bound=ServiceSettings)
 T = TypeVar("T")
@@ -112,6 +114,8 @@ class ServiceShell(Generic[S]):
         wrong with it. Nothing is asked before `RingKeeper.prepare`, or followed before `follow_key_rings`.
         Raises ConfigError.
         """
+        from hanse.security.rings import RingKeeper  # with gRPC of KMS, which only holders of keys need
+
         return RingKeeper(
             name,
             key_file=getattr(self.settings, f"{name}_key_file"),
@@ -121,6 +125,8 @@ class ServiceShell(Generic[S]):
 
     def follow_key_rings(self, *rings: RingKeeper) -> None:
         """Follow the rings of this process, and show them as metrics. Once for all of them."""
+        from hanse.security.rings import observe_rings
+
         observe_rings(self.telemetry.meter, *rings)
         for ring in rings:
             self.start(ring.run(), name=f"{ring.name} keys")

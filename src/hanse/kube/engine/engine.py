@@ -11,10 +11,10 @@ event loop. Next: `hanse.kube.engine.resources.store` for writes, `hanse.kube.en
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from datetime import UTC, datetime
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import structlog
 
@@ -107,9 +107,9 @@ class KubeEngine:
 
     async def __aenter__(self) -> Self:
         """Start; returns when the cache holds everything that the store held."""
-        self._start(self.cache.run(), "object cache")
+        following = self._start(self.cache.run(), "object cache")
         try:
-            await self._synced()
+            await self._synced(following)
             self._crds.start()
             self._start(self._crds.run(), "crds")
             if self._garbage is not None:
@@ -147,17 +147,19 @@ class KubeEngine:
         info = self.catalogue.storage(group, resource)
         return (info.api_version, info.kind) if info is not None else ("", "")
 
-    def _start(self, work: object, name: str) -> None:
-        task: asyncio.Task[None] = asyncio.create_task(work, name=name)  # type: ignore[arg-type]
+    def _start(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+        task = asyncio.create_task(work, name=name)
         task.add_done_callback(_report)
         self._tasks.append(task)
+        return task
 
-    async def _synced(self) -> None:
+    async def _synced(self, following: asyncio.Task[None]) -> None:
+        """Wait until the cache has everything. Raises what ended its following."""
         synced = asyncio.create_task(self.cache.synced())
-        await asyncio.wait({synced, *self._tasks}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({synced, following}, return_when=asyncio.FIRST_COMPLETED)
         if not synced.done():
             synced.cancel()
-            await self._tasks[0]
+            await following
 
     async def _stop(self) -> None:
         for task in self._tasks:

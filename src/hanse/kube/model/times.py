@@ -1,12 +1,17 @@
 """Times as Kubernetes writes them in objects: RFC 3339 in UTC, in whole seconds.
 
-Pure. Next: `hanse.kube.engine.lifecycle`, which writes them.
+Pure, but for `utc_now`. Next: `hanse.kube.engine.lifecycle`, which writes them.
 """
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
 from typing import Any
+
+
+def utc_now() -> datetime:
+    """Return the time now, aware: the clock of whoever is given no other."""
+    return datetime.now(UTC)
 
 
 def format_time(moment: datetime) -> str:
