@@ -118,7 +118,7 @@ async def test_growth_is_refused_while_there_is_room_for_deletes(
             size = max(500, size // 2) if refused else size
             return bool(refused) and "STORE_FULL" in world.health.warnings.get("store", "")
 
-        await until(filled, what="creation is refused, and the health page says so")
+        await until(filled, what="creation is refused, and the health page says so", every=0.1)
         assert "delete what is not needed" in refused
         assert not (await maintenance.status()).full
         patch = {"data": {"x": os.urandom(250_000).hex()}}

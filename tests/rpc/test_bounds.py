@@ -96,10 +96,11 @@ async def test_a_flood_of_one_caller_waits_and_is_refused_and_services_go_on(tls
         assert [await each for each in serving] == [None, None, None]
         outcomes = [await each for each in waiting]
         assert outcomes.count(None) == 2
-        first, second = Stub(low).watch(Text()), Stub(low).watch(Text())
-        await anext(aiter(first))
+        first = Stub(low).watch(Text())
+        answers = aiter(first)  # kept: a stream that nobody holds is cancelled
+        await anext(answers)
         with pytest.raises(ResourceExhaustedError) as caught:
-            await anext(aiter(second))
+            await anext(aiter(Stub(low).watch(Text())))
         assert caught.value.reason == "TOO_MANY_WATCHES"
         first.cancel()
 
