@@ -12,7 +12,7 @@ import dns.flags
 import dns.message
 import dns.rcode
 import pytest
-from hanse_dns.serving.answers import Name, compile_zone
+from hanse_dns.serving.answers import Name
 from hanse_dns.serving.cookies import Cookies, FileSecrets, RandomSecrets
 from hanse_dns.serving.guarding import Guarding
 from hanse_dns.serving.ratelimit import RateLimiter, Verdict, network_of
@@ -22,6 +22,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hanse.errors import ConfigError
+from tests.dns.zones import compile_zone
 
 WEB = "web.shop.hanse.svc.example.org."
 ZONE = compile_zone(

@@ -12,13 +12,14 @@ import dns.rcode
 import dns.rdataclass
 import dns.rdatatype
 import pytest
-from hanse_dns.serving.answers import CompiledZone, Name, compile_zone
+from hanse_dns.serving.answers import CompiledZone, Name
 from hanse_dns.serving.responder import respond
 from hanse_dns.settings import DnsSettings
 from hypothesis import given
 from hypothesis import strategies as st
 
 from hanse.errors import ConfigError
+from tests.dns.zones import compile_zone
 
 WEB = "web.shop.hanse.svc.example.org."
 

@@ -13,13 +13,14 @@ import dns.flags
 import dns.message
 import hanse_dns.serving.server as server_module
 import pytest
-from hanse_dns.serving.answers import Name, compile_zone
+from hanse_dns.serving.answers import Name
 from hanse_dns.serving.guarding import Guarding
 from hanse_dns.serving.responder import respond
 from hanse_dns.serving.server import NameServer
 from hanse_dns.settings import DnsSettings
 
 from hanse.errors import ConfigError
+from tests.dns.zones import compile_zone
 
 WEB = "web.shop.hanse.svc.example.org."
 ZONE = compile_zone(

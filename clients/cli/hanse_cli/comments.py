@@ -30,11 +30,6 @@ def of_method(method: MethodDescriptor) -> str:
     return comments.get(f"{service.name}Stub.{method.name}", "")
 
 
-def of_message(message: Descriptor) -> str:
-    """Return the comment of a message."""
-    return _comments(_stub_file(message.file.name, "_pb2.pyi")).get(_path(message), "")
-
-
 def of_field(field: FieldDescriptor) -> str:
     """Return the comment of a field."""
     message = field.containing_type

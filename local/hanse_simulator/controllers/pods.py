@@ -12,7 +12,7 @@ from typing import Any
 
 import orjson
 
-from hanse.kube.model.objects import Object, is_deleting, mapping, name_of, sequence
+from hanse.kube.model.objects import Object, is_deleting, mapping, name_of
 from hanse_simulator.world import condition, is_true, owner_reference, parse_time, seconds_until
 
 _ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
@@ -135,8 +135,3 @@ def _clean(value: Any) -> Any:
     if isinstance(value, list):
         return [_clean(v) for v in value]
     return value
-
-
-def container_images(pod: Object) -> list[str]:
-    """Return the images of a Pod's containers, in order."""
-    return [str(c.get("image") or "") for c in sequence(pod, "spec", "containers")]

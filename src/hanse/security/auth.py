@@ -124,18 +124,6 @@ def identity_from_auth_context(auth_context: Mapping[str, Iterable[bytes]]) -> I
     return None
 
 
-def identity_from_ssl(ssl_object: ssl.SSLObject | ssl.SSLSocket | None) -> Identity | None:
-    """Return the caller of an HTTPS connection from its ssl object; None without a client certificate.
-
-    For aiohttp: `request.transport.get_extra_info("ssl_object")`. The ssl context must verify client
-    certificates (CERT_OPTIONAL or CERT_REQUIRED), else Python gives none.
-    """
-    if ssl_object is None or ssl_object.context.verify_mode == ssl.CERT_NONE:
-        return None
-    der = ssl_object.getpeercert(binary_form=True)
-    return identity_from_der(der) if der else None
-
-
 class TokenFile:
     """Bearer tokens in Kubernetes' static token file: `token,user,uid[,"group1,group2"]` per line.
 

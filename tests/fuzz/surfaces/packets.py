@@ -14,10 +14,11 @@ from random import Random
 import dns.edns
 import dns.exception
 import dns.message
-from hanse_dns.serving.answers import CompiledZone, Name, compile_zone
+from hanse_dns.serving.answers import CompiledZone, Name
 from hanse_dns.serving.responder import respond
 from hanse_dns.serving.server import NameServer
 
+from tests.dns.zones import compile_zone
 from tests.fuzz import mutations
 from tests.fuzz.engine import Input
 from tests.fuzz.loops import WatchedLoop

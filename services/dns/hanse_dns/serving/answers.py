@@ -10,7 +10,7 @@ from __future__ import annotations
 import ipaddress
 import struct
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import dns.name
@@ -182,18 +182,3 @@ def record(owner: bytes, kind: int, rdata: bytes, ttl: int) -> bytes:
 def wire(fqdn: str) -> bytes:
     """Return a name in lower case wire format without compression."""
     return dns.name.from_text(fqdn).canonicalize().to_wire() or b"\x00"
-
-
-def compile_zone(
-    *,
-    origin: str,
-    serial: int,
-    names: Iterable[Name],
-    name_servers: Sequence[tuple[str, str]],
-    negative_ttl: int,
-) -> CompiledZone:
-    """Return a zone with `names` in it; see `CompiledZone` for the rest."""
-    zone = CompiledZone(origin=origin, serial=serial, name_servers=name_servers, negative_ttl=negative_ttl)
-    for name in names:
-        zone.put(name)
-    return zone

@@ -116,11 +116,6 @@ def group_kind_of(obj: Mapping[str, Any]) -> tuple[str, str]:
     return group_of(obj), str(obj.get("kind"))
 
 
-def by_group_kind(table: Mapping[Kind, T]) -> dict[tuple[str, str], T]:
-    """Return a table by kind as one by (group, kind), for objects that are known by what they carry."""
-    return {kind.group_kind: value for kind, value in table.items()}
-
-
 def by_group_plural(table: Mapping[Kind, T]) -> dict[tuple[str, str], T]:
     """Return a table by kind as one by (group, plural), for objects that are known by their key."""
     return {kind.group_plural: value for kind, value in table.items()}

@@ -47,13 +47,6 @@ def encode_document(document: Object) -> bytes:
     return message.SerializeToString()
 
 
-def encode_schema(schema: Mapping[str, Any]) -> bytes:
-    """Return a schema as a serialized `openapi.v2.Schema`; other keywords are omitted."""
-    message = _pool().new("Schema")
-    _schema(message, schema)
-    return message.SerializeToString()
-
-
 @functools.lru_cache(maxsize=1)
 def _pool() -> MessagePool:
     """Return the messages with the fields that are written. The source has the names as they are here."""
