@@ -46,7 +46,7 @@ def deployment(
     *,
     namespace: str = "",
     replicas: int | None = 2,
-    containers: tuple[Object, ...] = (),
+    containers: tuple[Object, ...] | None = None,
     app: str = "",
     metadata: Mapping[str, Any] | None = None,
     **spec: Any,
@@ -54,7 +54,10 @@ def deployment(
     """Return a Deployment whose Pods have the label app=`app` (empty: `name`); `replicas` None omits them."""
     labels = {"app": app or name}
     counted = {} if replicas is None else {"replicas": replicas}
-    template = {"metadata": {"labels": labels}, "spec": {"containers": list(containers or (container(),))}}
+    template = {
+        "metadata": {"labels": labels},
+        "spec": {"containers": list(containers if containers is not None else (container(),))},
+    }
     whole = {**counted, "selector": {"matchLabels": labels}, "template": template, **spec}
     return build(
         "apps/v1", "Deployment", name=name, namespace=namespace, metadata=dict(metadata or {}), spec=whole

@@ -60,9 +60,9 @@ def config_map(name: str, data: Any = None, **metadata: Any) -> Object:
     return {**objects.config_map(name, **metadata), **({} if data is None else {"data": data})}
 
 
-def deployment(*containers: Object, name: str = "q", **spec: Any) -> Object:
+def deployment(*containers: Object, name: str = "q", replicas: int | None = None, **spec: Any) -> Object:
     """A small Deployment."""
-    return objects.deployment(name, app="a", replicas=None, containers=containers, **spec)
+    return objects.deployment(name, app="a", replicas=replicas, containers=containers, **spec)
 
 
 def container(name: str, **fields: Any) -> Object:
