@@ -118,13 +118,12 @@ class Registrar:
         )
 
     def look(self, cluster: str) -> None:
-        """Have a cluster probed now. Raises NotFoundError if this registry does not lead, or has no such
-        cluster.
-        """
+        """Have a cluster probed now. Raises NotFoundError if this registry does not probe it."""
         controller = self._controllers.get(cluster)
         if controller is None:
             raise NotFoundError(
-                f"this registry does not lead, so it does not probe cluster {cluster}; try again in a moment",
+                f"this registry does not probe cluster {cluster} now: it does not lead, or has just "
+                "begun to; try again in a moment",
                 metadata={"name": f"clusters/{cluster}"},
             )
         controller.look()
