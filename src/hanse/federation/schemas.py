@@ -156,6 +156,15 @@ def policy_spec(*, with_namespace: bool) -> Schema:
         tolerationSeconds=_integer(
             "How long an unreachable cluster keeps its replicas before they move.", format="int64", minimum=0
         ),
+        whenUnknown=_string(
+            "What becomes of work that a cluster was given and of which nobody knows whether it is done, or "
+            "has stopped. Wait: it is not started elsewhere. Restart: it is, after tolerationSeconds.",
+            enum=["Wait", "Restart"], default="Wait",
+        ),
+        atMostOne=_boolean(
+            "Whether an object must not run in two clusters at a time: it goes to one, and moves when the "
+            "old one has confirmed that nothing of it is left. Absent: its label hanse.dev/at-most-one says."
+        ),
     )  # fmt: skip
 
 

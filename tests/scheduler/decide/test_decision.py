@@ -582,6 +582,10 @@ def test_broken_policy_changes_nothing() -> None:
 JOB = ObjectKey("batch", "jobs", "shop", "web")
 
 
+RESTART = policy_object(resourceSelectors=[{"apiVersion": "batch/v1", "kind": "Job"}], whenUnknown="Restart")
+"""What nobody knows to be done is started elsewhere."""
+
+
 def job(**spec: Any) -> dict[str, Any]:
     return workload("batch/v1", "Job", spec)
 
@@ -621,14 +625,33 @@ def test_jobs_completions_are_taken_over_once() -> None:
         table("a", offline("b"), "c"),
         key=JOB,
         previous=before,
+        policy=RESTART,
         now=NOW + 60,
     )
     assert suspended(moved) == {"b"}
     assert set(placed(moved)) == {"a", "c"}
     back = run(
-        job(parallelism=4, completions=10), table("a", "b", "c"), key=JOB, previous=moved, now=NOW + 90
+        job(parallelism=4, completions=10),
+        table("a", "b", "c"),
+        key=JOB,
+        previous=moved,
+        policy=RESTART,
+        now=NOW + 90,
     )
     assert placed(back)["b"] == 0
+
+
+def test_completions_that_may_be_done_are_not_taken_over() -> None:
+    """What a cluster that is out of reach was given is not started elsewhere if no policy says so."""
+    before = run(job(parallelism=4, completions=10), table("a", "b"), key=JOB)
+    away = table("a", offline("b"), "c")
+    waiting = run(job(parallelism=4, completions=10), away, key=JOB, previous=before, now=NOW + 1)
+    assert waiting.placement is not None
+    assert (waiting.placement.withheld, waiting.reconsider_at) == (0, NOW + 60)
+    later = run(job(parallelism=4, completions=10), away, key=JOB, previous=waiting, now=NOW + 60)
+    assert later.placement is not None
+    assert placed(later) == placed(before)
+    assert later.placement.withheld == 5
 
 
 def test_indexed_job_runs_whole_in_one_cluster() -> None:

@@ -7,7 +7,6 @@ import math
 import pytest
 from hanse_scheduler.decide.division import ClusterReplicas, Division, divide
 from hanse_scheduler.decide.planner import DEFAULT_PREFERENCES, ClusterPreference, Preferences
-from hanse_scheduler.decide.workloads import Totals
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -26,7 +25,6 @@ def in_cluster(
     suspended: bool = False,
     reported: int | None = None,
     unschedulable: int = 0,
-    completions: int | None = None,
 ) -> ClusterReplicas:
     """What a cluster has, placed there if it was told a number."""
     return ClusterReplicas(
@@ -34,7 +32,6 @@ def in_cluster(
         placed=assigned is not None,
         suspended=suspended and assigned is not None,
         assigned=assigned,
-        assigned_completions=completions if assigned is not None else None,
         reported=reported,
         unschedulable=unschedulable,
     )
@@ -68,11 +65,11 @@ PREFERENCES = st.sampled_from(
 
 
 def share(
-    totals: Totals | int, clusters: list[ClusterReplicas], preferences: Preferences = DEFAULT_PREFERENCES
+    total: int, clusters: list[ClusterReplicas], preferences: Preferences = DEFAULT_PREFERENCES
 ) -> Division:
     """Divide at NOW."""
     return divide(
-        totals if isinstance(totals, Totals) else Totals(totals),
+        total,
         clusters=clusters,
         preferences=preferences,
         toleration=TOLERATION,
@@ -232,64 +229,3 @@ def test_maxima_that_are_too_small_are_noted() -> None:
     division = share(9, [in_cluster("a"), in_cluster("b")], preferences)
     assert counts(division) == {"a": 2, "b": 2}
     assert division.notes == ["5 of 9 replicas have no cluster that may or can run them"]
-
-
-JOBS = st.lists(
-    st.builds(
-        in_cluster,
-        st.sampled_from(NAMES),
-        away_since=st.sampled_from([None, None, NOW - 10]),
-        assigned=COUNTS,
-        completions=st.integers(0, 9),
-    ),
-    unique_by=lambda item: item.cluster.name,
-    min_size=1,
-)
-
-
-@given(st.integers(1, 9), st.integers(0, 12), JOBS)
-def test_completions_are_told_once(
-    parallelism: int, completions: int, clusters: list[ClusterReplicas]
-) -> None:
-    """No completion is given to two clusters that work, and none that was told is changed."""
-    division = share(Totals(parallelism, completions), clusters)
-    working = {
-        name: item.completions or 0
-        for name, item in division.shares.items()
-        if item.replicas and not item.suspended
-    }
-    assert sum(working.values()) <= completions
-    for item in clusters:
-        found = division.shares.get(item.cluster.name)
-        if item.placed and found is not None:
-            assert found.completions == item.assigned_completions
-
-
-@given(JOBS)
-def test_an_indivisible_job_runs_in_one_cluster(clusters: list[ClusterReplicas]) -> None:
-    """Each Pod of an Indexed Job has an index that counts once."""
-    whole = [
-        in_cluster(
-            item.cluster.name,
-            away_since=item.cluster.since or None,
-            assigned=4 if item.placed else None,
-            completions=6,
-        )
-        for item in clusters
-    ]
-    division = share(Totals(4, 6, indivisible=True), whole)
-    assert sum(1 for item in division.shares.values() if item.replicas) <= 1
-
-
-def test_a_job_that_is_paused_keeps_its_completions() -> None:
-    """Parallelism 0 in all is 0 everywhere; who works has the completions that it was assigned."""
-    clusters = [in_cluster("a", assigned=2, completions=3), in_cluster("b", assigned=2, completions=3)]
-    division = share(Totals(0, 6), clusters)
-    assert counts(division) == {"a": 0, "b": 0}
-    assert {item.completions for item in division.shares.values()} == {3}
-
-
-def test_completions_that_nobody_can_run_are_noted() -> None:
-    """Where every cluster is away and has none, all are left."""
-    division = share(Totals(2, 6), [in_cluster("a", away_since=NOW - 10)])
-    assert division.notes == ["6 of 6 completions have no cluster that may run them"]

@@ -16,7 +16,7 @@ from hanse.kube.kinds.kind import Kind, by_group_plural
 from hanse.kube.kinds.kubernetes import apps, autoscaling, batch, core, extensions, networking
 from hanse.kube.model import untrusted
 from hanse.kube.model.objects import Object, mapping
-from hanse_apiserver.aggregate import others, workloads
+from hanse_apiserver.aggregate import jobs, others, workloads
 from hanse_apiserver.aggregate.members import UNREACHABLE, Decision, Member, ingress_of
 
 Rule = Callable[[Object, Sequence[Member], Decision, str], Object]
@@ -28,7 +28,7 @@ RULES: Final[Mapping[Kind, Rule]] = {
     apps.STATEFUL_SET: workloads.stateful_set,
     autoscaling.HORIZONTAL_POD_AUTOSCALER: others.autoscaler,
     autoscaling.POD_DISRUPTION_BUDGET: others.budget,
-    batch.JOB: others.job,
+    batch.JOB: jobs.fold_job,
     core.NAMESPACE: others.stored,
     core.PERSISTENT_VOLUME_CLAIM: others.claim,
     core.REPLICATION_CONTROLLER: workloads.replica_set,

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from hanse.api.type.v1.job_run_pb2 import JobRun
 from hanse.kube.model import untrusted
 from hanse.kube.model.objects import Object, mapping
 
@@ -24,12 +25,16 @@ UNREACHABLE = "Unreachable"
 class Decision:
     """What the scheduler decided. `generation` is that of the object it decided on, 0 for never.
 
-    `revision` is the store revision at which the decision became what it is; 0 if that is not known.
+    `revision` is the store revision at which the decision became what it is; 0 if that is not known. `runs`
+    are those of a Job as they are known by now, `withheld` and `unplaced` as in a placement.
     """
 
     generation: int = 0
     error: str = ""
     revision: int = 0
+    runs: tuple[JobRun, ...] = ()
+    withheld: int = 0
+    unplaced: int = 0
 
 
 @dataclass(frozen=True, slots=True)

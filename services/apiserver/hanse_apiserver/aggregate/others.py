@@ -1,4 +1,4 @@
-"""Every other kind: Jobs, Services, Ingresses, claims, autoscalers, budgets, and what nobody here knows.
+"""Every other kind: Services, Ingresses, claims, autoscalers, budgets, and what nobody here knows.
 Pure.
 
 Each function gives the status of the federated object from its members'. `generic` is for kinds without a
@@ -19,39 +19,6 @@ from hanse.kube.model.quantity import Quantity
 from hanse_apiserver.aggregate import conditions
 from hanse_apiserver.aggregate.generation import observed_generation
 from hanse_apiserver.aggregate.members import Decision, Member, ingress_of, time_of, total
-
-
-def job(obj: Object, members: Sequence[Member], decision: Decision, now: str) -> Object:
-    """Fold Jobs: complete when complete everywhere, failed when failed anywhere."""
-    counted = [m for m in members if m.counted]
-    status: Object = {}
-    for name in ("active", "succeeded", "failed", "terminating"):
-        if value := total(counted, name):
-            status[name] = value
-    if ready := total((m for m in counted if m.reports), "ready"):
-        status["ready"] = ready
-    starts = [start for m in counted if (start := time_of(m, "startTime"))]
-    if starts:
-        status["startTime"] = min(starts)
-    ends = [end for m in counted if (end := time_of(m, "completionTime"))]
-    if ends and len(ends) == len(counted):
-        status["completionTime"] = max(ends)
-    folded = conditions.fold(_finishers(counted), now=now)
-    # A Job that has not finished says nothing; only what holds is worth saying.
-    kept = [c for c in folded if c["status"] == "True"]
-    return status | ({"conditions": kept} if kept else {})
-
-
-def _finishers(counted: Sequence[Member]) -> Sequence[Member]:
-    """Return the members with a Job that completed as reachable ones: it stays completed wherever they
-    are.
-    """
-    return [
-        Member(cluster=m.cluster, phase=m.phase or "Waiting", status=m.status)
-        if "Complete" in untrusted.conditions(m.status)
-        else m
-        for m in counted
-    ]
 
 
 def load_balanced(obj: Object, members: Sequence[Member], decision: Decision, now: str) -> Object:

@@ -245,6 +245,7 @@ class FederationService(FederationServiceServicer):
             )
         options = DeleteOptions(
             user=user,
+            uid=request.uid or None,
             resource_version=request.etag or None,
             propagation=_PROPAGATIONS[request.propagation],
             dry_run=request.validate_only,

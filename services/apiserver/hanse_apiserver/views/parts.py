@@ -18,8 +18,11 @@ import orjson
 from hanse.api.scheduler.v1.placement_pb2 import Placement
 from hanse.api.syncer.v1 import sync_state_pb2 as sync
 from hanse.api.syncer.v1.sync_state_pb2 import SyncState
+from hanse.api.type.v1.job_run_pb2 import JobRun
 from hanse.federation.confirmation import Confirmation, confirmation_of, is_confirmed
+from hanse.federation.job_runs import remembered
 from hanse.federation.placements import after_revisions
+from hanse.federation.references import is_same_object
 from hanse.kube.model import untrusted
 from hanse.store.decoding import decode
 from hanse_apiserver.aggregate.members import Decision, Member
@@ -120,6 +123,7 @@ class Parts:
         leaving = {r.cluster for r in placement.releasing}
         names: Iterable[str] = sorted(placed.keys() | leaving | self.states.keys())
         members: list[Member] = []
+        seen: dict[str, JobRun] = {}
         for name in names:
             given = placed.get(name)
             state = self.states.get(name)
@@ -127,6 +131,8 @@ class Parts:
             if state and not state.value:
                 found.reason = UNREADABLE
                 found.message = "its stored sync state cannot be read; see the log"
+            if found.HasField("run") and is_same_object(placement.object.uid, found.object.uid):
+                seen[name] = found.run
             status, why = status_of(found.status)
             members.append(
                 Member(
@@ -152,8 +158,17 @@ class Parts:
             generation=placement.generation,
             error=placement.error,
             revision=self.placed.since if self.placed else 0,
+            runs=_runs(placement, seen),
+            withheld=placement.withheld,
+            unplaced=placement.unplaced,
         )
         return members, decision, time_of(placement.update_time)
+
+
+def _runs(placement: Placement, seen: Mapping[str, JobRun]) -> tuple[JobRun, ...]:
+    """Return the runs of a Job: those of the placement, with what clusters have done since it was written."""
+    exists = {run.cluster for run in placement.runs} | seen.keys()
+    return tuple(remembered(placement.runs, seen, exists=exists)) if exists else ()
 
 
 _PHASES = {number: words(name) if number else "" for name, number in sync.SyncPhase.items()}

@@ -14,6 +14,7 @@ for what is done with a decision.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -24,15 +25,23 @@ from hanse.federation.confirmation import is_confirmed
 from hanse.kube.model.objects import annotations_of, is_deleting, mapping
 from hanse.store.keys import ObjectKey
 from hanse.well_known import CLUSTER_SELECTOR
-from hanse_scheduler.decide.candidates import candidates_of, limit, note_candidates
+from hanse_scheduler.decide.candidates import Candidates, candidates_of, limit, note_candidates
 from hanse_scheduler.decide.division import Share
 from hanse_scheduler.decide.filtering import ClusterRequirements, Eligibility, EligibilityCache
 from hanse_scheduler.decide.inputs import DecisionInput, Rules
+from hanse_scheduler.decide.once.job_division import whole_runs
+from hanse_scheduler.decide.once.run_ledger import (
+    JobsHeld,
+    is_job,
+    ledger_of,
+    unconfirmed_releases,
+    with_given,
+)
 from hanse_scheduler.decide.overrides import NONE, Overrides, Overriding
 from hanse_scheduler.decide.policies import names
-from hanse_scheduler.decide.replicas import divide_replicas, preferences_of, take_in
+from hanse_scheduler.decide.replicas import divide_replicas, preferences_of, restarts, take_in
 from hanse_scheduler.decide.selector import EVERYTHING, parse_cluster_selector
-from hanse_scheduler.handshake.builder import PlacementBuilder
+from hanse_scheduler.handshake.builder import PlacementBuilder, WorkGiven
 from hanse_scheduler.handshake.releases import ClusterFacts, ReleaseRules
 from hanse_scheduler.reasons import BELONGS
 from hanse_scheduler.times import seconds_of
@@ -68,12 +77,15 @@ def decide(
 ) -> PlacementDecision:
     """Return the decision at `now` (seconds since the epoch). Never raises for what people wrote."""
     trace = DecisionTrace(enabled=explain)
+    facts = _facts(inputs)
+    runs = ledger_of(inputs, confirmed=facts.confirmed)
     builder = PlacementBuilder(
         inputs.key,
         inputs.obj,
         previous=inputs.previous,
-        rules=ReleaseRules(facts=_facts(inputs), revision=inputs.previous.revision, now=now),
+        rules=ReleaseRules(facts=facts, revision=inputs.previous.revision, now=now),
         trace=trace,
+        runs=runs,
     )
     reconsider_at = math.inf
     if is_deleting(inputs.obj):
@@ -87,7 +99,13 @@ def decide(
     else:
         try:
             placement, reconsider_at = _place(
-                inputs, builder=builder, trace=trace, rules=rules, now=now, cache=cache or EligibilityCache()
+                inputs,
+                builder=builder,
+                trace=trace,
+                rules=rules,
+                now=now,
+                cache=cache or EligibilityCache(),
+                held=JobsHeld(runs, unconfirmed_releases(inputs, facts.confirmed)),
             )
         except InvalidArgumentError as error:
             trace.note("error", str(error))
@@ -156,6 +174,7 @@ def _place(
     rules: Rules,
     now: float,
     cache: EligibilityCache,
+    held: JobsHeld,
 ) -> tuple[Placement, float]:
     """Return the placement and when to decide again. Raises InvalidArgumentError for what people wrote."""
     obj, policy = inputs.obj, inputs.policy
@@ -188,9 +207,11 @@ def _place(
         rules=rules,
         now=now,
         key=_planner_key(inputs.key),
+        held=held,
     )
     if division is not None:
         take_in(division, candidates, trace)
+    whole = _whole_runs(inputs, candidates, placed=placed, held=held) if division is None else {}
     overriding = Overriding(obj, inputs.overrides) if inputs.overrides else None
     clusters = [
         _cluster_placement(
@@ -199,6 +220,7 @@ def _place(
             previous_revision=inputs.previous.revision,
             overrides=_overrides(overriding, each, trace),
             share=division.shares[name] if division else None,
+            run=whole.get(name, 0),
         )
         for name, each in sorted(candidates.chosen.items())
     ]
@@ -209,6 +231,13 @@ def _place(
         policy=policy.head.title if policy else "",
         adopt=policy is not None and policy.adopt,
         reconsider_at=candidates.reconsider_at,
+        work=WorkGiven(
+            runs=with_given(held.runs, clusters, inputs=inputs, whole=bool(whole))
+            if is_job(inputs)
+            else None,
+            unplaced=division.unplaced if division is not None else 0,
+            withheld=division.withheld if division is not None else 0,
+        ),
     )
     size = placement.ByteSize()
     if size > MAX_PLACEMENT_BYTES:
@@ -218,6 +247,16 @@ def _place(
             reason="PLACEMENT_TOO_LARGE",
         )
     return placement, candidates.reconsider_at
+
+
+def _whole_runs(
+    inputs: DecisionInput, candidates: Candidates, *, placed: Mapping[str, ClusterPlacement], held: JobsHeld
+) -> dict[str, int]:
+    """Return the run of each cluster that has a Job for itself; nothing for other objects."""
+    if not is_job(inputs):
+        return {}
+    chosen = {name: name in placed for name in candidates.chosen}
+    return whole_runs(chosen, runs=held.runs, restart=restarts(inputs.policy), removing=held.removing)
 
 
 def _requirements(inputs: DecisionInput, rules: Rules) -> ClusterRequirements:
@@ -264,6 +303,7 @@ def _cluster_placement(
     previous_revision: int,
     overrides: Overrides,
     share: Share | None,
+    run: int = 0,
 ) -> ClusterPlacement:
     """Return the entry of one cluster; one that is suspended keeps the overrides that it has."""
     suspended = share is not None and share.suspended
@@ -283,6 +323,7 @@ def _cluster_placement(
         completions=share.completions if share is not None else None,
         suspended=suspended,
         after_revision=previous_revision if before is None else before.after_revision,
+        run=share.run if share is not None else run,
     )
 
 

@@ -1,8 +1,7 @@
 """How a workload's number is shared out over the clusters that it goes to.
 
 Owns what is fed into the planner and what comes of it: which clusters count while some cannot be reached,
-what runs where now, what a cluster without replicas gets, and how a Job's completions follow its
-parallelism. Rules:
+what runs where now, and what a cluster without replicas gets. Rules:
 
 - What a cluster was assigned last is what runs there now; what it reports counts where it was told nothing.
 - A cluster that is out of reach keeps its replicas for the toleration. Then it is suspended: its replicas
@@ -11,23 +10,21 @@ parallelism. Rules:
   object that is to run 0 replicas in all goes everywhere with 0.
 - Without `rebalance` what runs stays where it runs, as far as the total allows. Where that gives a cluster
   more or less than its share, the message says so.
-- A Job's completions cannot be changed in a member, so they stay where they are once assigned. A cluster
-whose completions others took over gets parallelism 0. An Indexed Job runs whole in one cluster.
 
-Pure. Next: `hanse_scheduler.decide.planner` for the arithmetic.
+Pure. Next: `hanse_scheduler.decide.planner` for the arithmetic, `hanse_scheduler.decide.once.job_division`
+for Jobs.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from hanse_scheduler.decide.clusters import MemberCluster
-from hanse_scheduler.decide.planner import ClusterPreference, Preferences, order, plan
-from hanse_scheduler.decide.workloads import Totals
+from hanse_scheduler.decide.planner import ClusterPreference, Preferences, plan
 
-_LEFT_OUT = ("NotInPreferences", "the replica preferences name neither it nor *")
+LEFT_OUT = ("NotInPreferences", "the replica preferences name neither it nor *")
 """Reason and message for a cluster that the preferences leave out."""
 
 
@@ -63,26 +60,32 @@ class ClusterReplicas:
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """What one cluster gets."""
+    """What one cluster gets. `run` is the number of a Job's run, 0 for other objects."""
 
     replicas: int
     completions: int | None = None
     suspended: bool = False
     message: str = ""
+    run: int = 0
 
 
 @dataclass(slots=True)
 class Division:
-    """Shares and refusals (reason, message) by cluster; `reconsider_at` is in seconds since the epoch."""
+    """Shares and refusals (reason, message) by cluster; `reconsider_at` is in seconds since the epoch.
+
+    `unplaced` is what no cluster may or can run, `withheld` what may be done and is not started again.
+    """
 
     shares: dict[str, Share] = field(default_factory=dict)
     refused: dict[str, tuple[str, str]] = field(default_factory=dict)
     reconsider_at: float = math.inf
     notes: list[str] = field(default_factory=list)
+    unplaced: int = 0
+    withheld: int = 0
 
 
 def divide(
-    totals: Totals,
+    total: int,
     *,
     clusters: Sequence[ClusterReplicas],
     preferences: Preferences,
@@ -90,9 +93,9 @@ def divide(
     now: float,
     key: str,
 ) -> Division:
-    """Return how `totals` is shared out. `toleration` is in seconds, `key` is `namespace/name`."""
+    """Return how `total` is shared out. `toleration` is in seconds, `key` is `namespace/name`."""
     result = Division()
-    active, away = _split(clusters, toleration=toleration, now=now, result=result)
+    active, away = split(clusters, toleration=toleration, now=now, result=result)
     for item in away:
         result.shares[item.cluster.name] = Share(
             replicas=item.current or 0,
@@ -100,14 +103,11 @@ def divide(
             suspended=True,
             message="out of reach for longer than the toleration: its replicas count elsewhere meanwhile",
         )
-    if totals.completions is not None or totals.indivisible:
-        _divide_job(totals, active=active, preferences=preferences, key=key, result=result)
-    else:
-        _divide_replicas(totals.replicas, active=active, preferences=preferences, key=key, result=result)
+    _divide_replicas(total, active=active, preferences=preferences, key=key, result=result)
     return result
 
 
-def _split(
+def split(
     clusters: Sequence[ClusterReplicas], *, toleration: float, now: float, result: Division
 ) -> tuple[list[ClusterReplicas], list[ClusterReplicas]]:
     """Return who takes part and who is suspended."""
@@ -157,7 +157,7 @@ def _divide_replicas(
         stays = _stays(planned.replicas[name], share=shares.replicas[name])
         if not targets[name] and not item.placed and (total or own is None):
             result.refused[name] = (
-                _LEFT_OUT
+                LEFT_OUT
                 if own is None
                 else (
                     "NoReplicas",
@@ -174,101 +174,8 @@ def _divide_replicas(
         result.shares[name] = Share(replicas=targets[name], message=message)
     missing = total - sum(planned.replicas.values())
     if missing > 0:
+        result.unplaced = missing
         result.notes.append(f"{missing} of {total} replicas have no cluster that may or can run them")
-
-
-def _divide_job(
-    totals: Totals, *, active: Sequence[ClusterReplicas], preferences: Preferences, key: str, result: Division
-) -> None:
-    """Share out a Job with completions: those assigned stay, the rest goes to clusters that have none yet."""
-    whole = totals.completions
-    work = whole if whole is not None else 1
-    placed = sorted(
-        (item for item in active if item.placed), key=lambda item: (item.suspended, item.cluster.name)
-    )
-    fresh = [item for item in active if not item.placed and item.cluster.reachable]
-    working: dict[str, int] = {}
-    left = work
-    for item in placed:
-        has = item.assigned_completions if item.assigned_completions is not None else work
-        if has > left or has == 0:
-            result.shares[item.cluster.name] = Share(
-                replicas=0,
-                completions=item.assigned_completions,
-                message="other clusters have taken its completions over, so it starts no more Pods",
-            )
-            continue
-        working[item.cluster.name] = has
-        left -= has
-    if left > 0:
-        working |= _fresh_completions(
-            left, totals=totals, fresh=fresh, busy=len(working), preferences=preferences, key=key
-        )
-    parallel = _parallelism(totals, working=working, active=active, preferences=preferences, key=key)
-    for item in active:
-        name = item.cluster.name
-        if name in working:
-            done = f", {working[name]} of {whole} completions" if whole is not None else ""
-            result.shares[name] = Share(
-                replicas=parallel[name],
-                completions=working[name] if whole is not None else None,
-                message=f"parallelism {parallel[name]} of {totals.replicas}{done}",
-            )
-        elif name not in result.shares:
-            why = "the Job runs whole in another cluster" if totals.indivisible else "nothing is left for it"
-            result.refused[name] = _LEFT_OUT if preferences.of(name) is None else ("NoReplicas", why)
-    assigned = sum(working.values())
-    if assigned < work:
-        result.notes.append(f"{work - assigned} of {work} completions have no cluster that may run them")
-
-
-def _fresh_completions(
-    left: int,
-    *,
-    totals: Totals,
-    fresh: Sequence[ClusterReplicas],
-    busy: int,
-    preferences: Preferences,
-    key: str,
-) -> dict[str, int]:
-    names = [item.cluster.name for item in fresh]
-    if totals.indivisible:
-        first = order(names, preferences, key)[:1] if not busy else []
-        return dict.fromkeys(first, left)
-    slots = plan(max(totals.replicas, 1), clusters=names, preferences=preferences, key=key).replicas
-    running = [name for name in names if slots[name] > 0]
-    shares = plan(left, clusters=running, preferences=_weights_only(preferences), key=key).replicas
-    return {name: count for name, count in shares.items() if count > 0}
-
-
-def _parallelism(
-    totals: Totals,
-    *,
-    working: Mapping[str, int],
-    active: Sequence[ClusterReplicas],
-    preferences: Preferences,
-    key: str,
-) -> dict[str, int]:
-    """Return parallelism for the clusters that work: at least 1 each unless the Job is paused with 0."""
-    if totals.replicas == 0 or not working:
-        return dict.fromkeys(working, 0)
-    current = {item.cluster.name: item.current for item in active if item.placed and item.current}
-    shares = plan(
-        totals.replicas,
-        clusters=list(working),
-        preferences=preferences,
-        current={name: count for name, count in current.items() if count is not None and name in working},
-        key=key,
-    ).replicas
-    return {name: max(1, count) for name, count in shares.items()}
-
-
-def _weights_only(preferences: Preferences) -> Preferences:
-    """Return the preferences without minima and maxima, which are about parallelism; as v1 did."""
-    return Preferences(
-        clusters={name: ClusterPreference(weight=item.weight) for name, item in preferences.clusters.items()},
-        rebalance=True,
-    )
 
 
 def _preference(preferences: Preferences, item: ClusterReplicas) -> ClusterPreference:

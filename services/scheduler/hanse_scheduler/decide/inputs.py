@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from hanse.api.type.v1.job_run_pb2 import JobRun
 from hanse.federation.confirmation import Confirmation
 from hanse.kube.model.objects import Object
 from hanse.store.keys import ObjectKey
@@ -26,6 +27,10 @@ class Observed:
     confirmation: Confirmation | None = None
     replicas: int | None = None
     unschedulable: int = 0
+    run: JobRun | None = None
+    """For a Job: its run there, as the syncer knows it."""
+    uid: str = ""
+    """metadata.uid of the federated object that the sync state is about, if it has a run."""
 
     @property
     def removed(self) -> bool:

@@ -12,11 +12,14 @@ from collections.abc import Mapping
 from typing import Final
 
 from hanse.api.scheduler.v1.placement_pb2 import ClusterPlacement
+from hanse.kube.kinds.kubernetes import batch
 from hanse.kube.model.objects import annotations_of
 from hanse_scheduler.decide.candidates import Candidates
 from hanse_scheduler.decide.division import ClusterReplicas, Division, divide
 from hanse_scheduler.decide.filtering import Eligibility
 from hanse_scheduler.decide.inputs import DecisionInput, Observed, Rules
+from hanse_scheduler.decide.once.job_division import JobSituation, divide_job
+from hanse_scheduler.decide.once.run_ledger import JobsHeld
 from hanse_scheduler.decide.planner import DEFAULT_PREFERENCES, Preferences
 from hanse_scheduler.decide.policies import PlacementPolicy
 from hanse_scheduler.decide.preferences import parse_preferences
@@ -40,19 +43,33 @@ def divide_replicas(
     rules: Rules,
     now: float,
     key: str,
+    held: JobsHeld,
 ) -> Division | None:
     """Return how the object's replicas are shared out over the candidates; None if they are not divided."""
     kind, policy = workload_kind(inputs), inputs.policy
     if kind is None or not _is_divided(kind, policy):
         return None
+    clusters = [
+        _replicas_in(each, before=placed.get(name), observed=inputs.observed.get(name))
+        for name, each in sorted(candidates.chosen.items())
+    ]
+    totals, toleration = totals_of(inputs.obj, kind), _toleration(policy, rules)
+    if kind.kind is batch.JOB:
+        situation = JobSituation(
+            runs=held.runs,
+            removing=held.removing,
+            restart=restarts(policy),
+            preferences=preferences,
+            toleration=toleration,
+            now=now,
+            key=key,
+        )
+        return divide_job(totals, clusters=clusters, situation=situation)
     return divide(
-        totals_of(inputs.obj, kind),
-        clusters=[
-            _replicas_in(each, before=placed.get(name), observed=inputs.observed.get(name))
-            for name, each in sorted(candidates.chosen.items())
-        ],
+        totals.replicas,
+        clusters=clusters,
         preferences=preferences,
-        toleration=_toleration(policy, rules),
+        toleration=toleration,
         now=now,
         key=key,
     )
@@ -71,6 +88,11 @@ def preferences_of(inputs: DecisionInput) -> Preferences:
     if inputs.rebalance and not result.rebalance:
         return Preferences(clusters=result.clusters, rebalance=True)
     return result
+
+
+def restarts(policy: PlacementPolicy | None) -> bool:
+    """Return whether work of which nobody knows whether it is done is started elsewhere."""
+    return policy is not None and policy.when_unknown == "Restart"
 
 
 def _is_divided(kind: WorkloadKind, policy: PlacementPolicy | None) -> bool:

@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from hanse.api.scheduler.v1.placement_pb2 import (
@@ -25,6 +26,7 @@ from hanse.api.scheduler.v1.placement_pb2 import (
     ClusterRelease,
     Placement,
 )
+from hanse.api.type.v1.job_run_pb2 import JobRun
 from hanse.api.type.v1.object_reference_pb2 import ObjectReference
 from hanse.federation.placements import named_clusters, placed_clusters
 from hanse.federation.references import reference_to
@@ -43,6 +45,19 @@ MAX_MESSAGE: Final = 1024
 """Longest message and error of a placement, in characters: some quote a whole selector."""
 
 
+@dataclass(frozen=True, slots=True)
+class WorkGiven:
+    """What a placement says of work besides its clusters; see its fields of the same names.
+
+    `runs` None keeps those that are known.
+    """
+
+    runs: Sequence[JobRun] | None = None
+    unplaced: int = 0
+    withheld: int = 0
+    at_most_one: bool = False
+
+
 class PlacementBuilder:
     """Builds the next placement of the object `obj` at `key`."""
 
@@ -54,13 +69,16 @@ class PlacementBuilder:
         previous: PreviousPlacement,
         rules: ReleaseRules,
         trace: DecisionTrace,
+        runs: Sequence[JobRun] = (),
     ) -> None:
-        """`rules` say what has to be released; new releases are noted in `trace`."""
+        """`rules` say what has to be released; new releases are noted in `trace`. `runs` are those of a
+        Job."""
         self._obj = obj
         self._reference = reference_of(key, obj)
         self._previous = previous
         self._rules = rules
         self._trace = trace
+        self._runs = runs
 
     def place(
         self,
@@ -71,12 +89,15 @@ class PlacementBuilder:
         policy: str,
         adopt: bool,
         reconsider_at: float,
+        work: WorkGiven = WorkGiven(),
     ) -> Placement:
         """Return the placement that says all this and releases what is no longer placed.
 
         `evicted` has the time of each eviction by cluster; it and `reconsider_at` are in seconds since the
         epoch, the latter inf for never.
         """
+        if work.runs is not None:
+            self._runs = work.runs
         result = Placement(
             name=placement_name(self._reference),
             object=self._reference,
@@ -84,6 +105,9 @@ class PlacementBuilder:
             clusters=clusters,
             policy=policy,
             conflict_resolution=ADOPT if adopt else ABORT,
+            unplaced=work.unplaced,
+            withheld=work.withheld,
+            at_most_one=work.at_most_one,
             evicted=[
                 ClusterEviction(cluster=name, evict_time=timestamp_of(time))
                 for name, time in sorted(evicted.items())
@@ -109,7 +133,7 @@ class PlacementBuilder:
             conflict_resolution=ABORT,
         )
         result.releasing.extend(self._releases(result, {}))
-        return self._finish(result) if result.releasing else None
+        return self._finish(result) if result.releasing or self._runs else None
 
     def keep_with_error(self, error: str) -> Placement:
         """Return the previous placement with the error; without one, a placement that only has the error.
@@ -156,7 +180,12 @@ class PlacementBuilder:
         )
         result.releasing.extend(self._rules.while_deleting(before, placed_clusters(result)))
         self._prune_refusals(result)
+        self._remember(result)
         return self._finish(result) if self._previous.differs(result) else result
+
+    def _remember(self, placement: Placement) -> None:
+        del placement.runs[:]
+        placement.runs.extend(self._runs)
 
     def _releases(self, placement: Placement, refused: Mapping[str, Refusal]) -> list[ClusterRelease]:
         """Return what the placement's clusters leave to be released, sorted by cluster."""
@@ -189,6 +218,7 @@ class PlacementBuilder:
                 before.create_time if before.HasField("create_time") else before.update_time
             )
         placement.update_time.CopyFrom(now)
+        self._remember(placement)
         _shorten(placement)
         placement.traceparent = traceparent_of(self._obj)
         return carry(before, placement)

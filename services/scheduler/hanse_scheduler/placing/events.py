@@ -1,7 +1,8 @@
 """Kubernetes Events about decisions that people should know of: what `kubectl describe` shows.
 
 Owns which decisions deserve one: something cannot be understood; what belongs to clusters was asked for;
-replicas moved away from a cluster that is out of reach. The same thing is said once, when it begins. Pure.
+replicas moved away from a cluster that is out of reach; work has no cluster, or nobody knows whether it is
+done. The same thing is said once, when it begins. Pure.
 
 Next: `hanse.federation.events`, which sends them; `hanse_scheduler.placing.reconciler`, which records.
 """
@@ -39,6 +40,18 @@ def notices(before: Placement | None, after: Placement) -> Iterator[Notice]:
     refused = _belonging(after)
     if refused and (before is None or _belonging(before) != refused):
         yield Notice("PlacementRefused", refused)
+    if after.withheld and (before is None or not before.withheld):
+        yield Notice(
+            "OutcomeUnknown",
+            f"{after.withheld} of what was asked may be done or not: a cluster that was given it does not "
+            "answer, or its Job is gone. It is not started again; a policy with whenUnknown: Restart "
+            "starts it",
+        )
+    if after.unplaced and (before is None or before.unplaced != after.unplaced):
+        what = "completions or Pods" if after.runs else "replicas"
+        yield Notice("ReplicasUnplaced", f"{after.unplaced} {what} have no cluster that may or can run them")
+    if before is not None and before.unplaced and not after.unplaced:
+        yield Notice("ReplicasPlaced", "everything that was asked has a cluster again", warning=False)
     was = suspended_clusters(before) if before is not None else frozenset()
     now = suspended_clusters(after)
     for name in sorted(now - was):

@@ -9,6 +9,7 @@ Pure. Next: `hanse_scheduler.state.scheduler_state`, which indexes them.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
@@ -38,7 +39,7 @@ from hanse_scheduler.decide.policies import (
 )
 from hanse_scheduler.decide.workloads import WORKLOADS
 
-_SPEC_FIELDS: Final = ("replicas", "parallelism", "completions", "completionMode")
+_SPEC_FIELDS: Final = ("replicas", "parallelism", "completions", "completionMode", "ttlSecondsAfterFinished")
 _METADATA_FIELDS: Final = ("name", "namespace", "uid", "generation", "labels", "deletionTimestamp")
 _ANNOTATIONS: Final = (CLUSTER_SELECTOR, *(kind.annotation for kind in WORKLOADS.values() if kind.annotation))
 
@@ -109,6 +110,8 @@ def observed_of(state: SyncState) -> Observed:
         confirmation=confirmation_of(state),
         replicas=state.replicas if state.HasField("replicas") else None,
         unschedulable=state.unschedulable_pods,
+        run=state.run if state.HasField("run") else None,
+        uid=sys.intern(state.object.uid) if state.HasField("run") else "",
     )
 
 

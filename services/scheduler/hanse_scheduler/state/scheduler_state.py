@@ -262,6 +262,8 @@ class SchedulerState:
         stored = self._in_force.get(path)
         if after is None:
             return False
+        if after.run is not None and (before is None or before.run != after.run):
+            return True
         if stored is None:
             return path in self._records and not after.removed
         if after.removed:

@@ -12,19 +12,16 @@ from __future__ import annotations
 
 import random
 from contextlib import nullcontext
-from typing import Any
-
-import orjson
+from typing import Any, Final
 
 from hanse.api.scheduler.v1 import placement_pb2 as placements
 from hanse.api.syncer.v1 import sync_state_pb2 as sync
-from hanse.api.syncer.v1.sync_state_pb2 import SyncState
+from hanse.api.type.v1 import job_run_pb2 as job
 from hanse.control.reconcile import Result
 from hanse.errors import InternalError
+from hanse.federation import job_runs
 from hanse.kube.client.answer import Answer
-from hanse.kube.kinds.kubernetes import batch
 from hanse.kube.model.objects import Object, is_deleting
-from hanse.kube.model.untrusted import mapping
 from hanse.process.telemetry import span_from_traceparent
 from hanse.turns import is_heavy
 from hanse.well_known import KEPT
@@ -34,11 +31,14 @@ from hanse_syncer.act.context import ReconcileContext
 from hanse_syncer.act.repairs import repair_wait
 from hanse_syncer.act.request import SyncRequest
 from hanse_syncer.act.state_recorder import StateRecorder
-from hanse_syncer.decide import drift, health
+from hanse_syncer.decide import drift, job_claims
 from hanse_syncer.decide.errors import BELONGS, SyncCondition, SyncError
 from hanse_syncer.decide.render import Manifest
 from hanse_syncer.decide.verdicts import MemberVerdict
 from hanse_syncer.report import transitions
+
+_MAY_HAVE_STARTED: Final = frozenset({MemberVerdict.DONE, MemberVerdict.CHANGED, MemberVerdict.BROKEN})
+"""What a member may answer to the creation of an object that it has then, or may have."""
 
 
 class Applying:
@@ -53,10 +53,10 @@ class Applying:
         self, request: SyncRequest, manifest: Manifest, *, repaired: bool = False
     ) -> Result | None:
         """Apply the manifest if nothing of that name is there; else look at what is."""
-        started = self._context.monotonic()
+        if not self._may_create(request, manifest):
+            return await self.resolve(request, manifest)
         with self._span(request):
-            answer = await self._context.member.create(request.target, manifest)
-        verdict = self._count(request, answer, started)
+            verdict, answer = await self._create(request, manifest)
         if verdict is MemberVerdict.DONE:
             return self._applied(request, manifest, answer.document, repaired=repaired)
         if verdict is MemberVerdict.CHANGED:
@@ -91,8 +91,8 @@ class Applying:
         if verdict is not MemberVerdict.ABSENT:
             raise self._error(request, verdict, answer)
         context.view.note(request.target, None)
-        if self._is_finished(request, manifest):
-            return None
+        if not self._may_create(request, manifest):
+            return self._ended(request)
         wait = repair_wait(request.transient, self._context.monotonic(), self._random)
         if wait > 0:
             return Result(requeue_after=wait)
@@ -182,9 +182,9 @@ class Applying:
         verdict = context.member.verdict(request.target, answer)
         if verdict is MemberVerdict.ABSENT:
             context.view.note(request.target, None)
-            started = self._context.monotonic()
-            created = await context.member.create(request.target, manifest)
-            verdict = self._count(request, created, started)
+            if not self._may_create(request, manifest):
+                return self._ended(request)
+            verdict, created = await self._create(request, manifest)
             if verdict is MemberVerdict.DONE:
                 return self._applied(request, manifest, created.document, repaired=bool(request.uid))
             if verdict is MemberVerdict.CHANGED:
@@ -244,28 +244,45 @@ class Applying:
             )
         return SyncError(condition, slow=True)
 
-    def _is_finished(self, request: SyncRequest, manifest: Manifest) -> bool:
-        """Return whether it is a Job that finished and that the member then cleaned up: it must not run
-        twice."""
-        spec = manifest.object.get("spec") or {}
-        if (
-            not batch.JOB.matches(manifest.object)
-            or "ttlSecondsAfterFinished" not in spec
-            or request.state is None
-        ):
-            return False
-        status = orjson.loads(request.state.status) if request.state.status else {}
-        finished = health.is_finished(mapping(status))
-        if finished:
-            subject = request.subject(self._context.cluster)
+    async def _create(self, request: SyncRequest, manifest: Manifest) -> tuple[MemberVerdict, Answer]:
+        """Have the member create the object; that a Job is to start is stored before."""
+        context, started = self._context, self._context.monotonic()
+        if request.run is not None:
+            subject, now = request.subject(context.cluster), context.clock()
+            context.states.update(request.path, lambda before: transitions.claimed(subject, before, now=now))
+            await context.states.stored(request.path)
+            if not context.is_current(request):
+                raise _changed_concurrently()
+            started = context.monotonic()
+        answer = await context.member.create(request.target, manifest)
+        verdict = self._count(request, answer, started)
+        if request.run is not None and verdict not in _MAY_HAVE_STARTED:
+            subject = request.subject(context.cluster)
+            context.states.update(request.path, lambda before: transitions.unclaimed(subject, before))
+        return verdict, answer
 
-            def change(before: SyncState | None) -> SyncState:
-                state = transitions.noted(subject, before)
-                state.reason, state.message = "Finished", "the Job has finished and its time to live is over"
-                return state
+    def _may_create(self, request: SyncRequest, manifest: Manifest) -> bool:
+        return job_claims.may_create(request.run, manifest.object, now=self._context.clock())
 
-            self._context.states.update(request.path, change)
-        return finished
+    def _ended(self, request: SyncRequest) -> Result | None:
+        """Record that the Job of a run is gone, which is not started again."""
+        context = self._context
+        if request.run is None:
+            raise InternalError("what is no Job has no run that could have ended")
+        sent = request.state is not None and bool(request.state.delete_uid)
+        ending = transitions.RunEnding(taken_away=sent and request.ttl is None, ttl=request.ttl)
+        run = job_runs.gone(request.run, taken_away=ending.taken_away, ttl=ending.ttl)
+        reason, message = job_claims.explained(run)
+        subject, now = request.subject(context.cluster), context.clock()
+        before, after = context.states.update(
+            request.path,
+            lambda before: transitions.ended(
+                subject, before, ending=ending, reason=reason, message=message, now=now
+            ),
+        )
+        if run.outcome == job.LOST and (before is None or before.reason != after.reason):
+            context.record(request, type_="Warning", reason=reason, message=message)
+        return None
 
     def _error(self, request: SyncRequest, verdict: MemberVerdict, answer: Answer) -> SyncError:
         return SyncError.of(

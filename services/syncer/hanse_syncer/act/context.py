@@ -28,7 +28,7 @@ from hanse.store.keys import ObjectKey
 from hanse.turns import Turns
 from hanse_syncer.act.request import SyncRequest, TransientState
 from hanse_syncer.act.waiting import Waiting
-from hanse_syncer.decide import kinds, plan
+from hanse_syncer.decide import job_claims, kinds, plan
 from hanse_syncer.decide.plan import Desired, Seen
 from hanse_syncer.decide.render import Manifest, ManifestRenderer
 from hanse_syncer.federation.intent import Intent
@@ -127,7 +127,22 @@ class ReconcileContext:
                 kind=intent.kind if intent is not None else "",
             ),
             transient=self.transient(path),
+            run=job_claims.current_run(
+                key,
+                placement=placement,
+                entry=placed,
+                state=state,
+                cluster=self.cluster,
+                uid=intent.uid if intent is not None else "",
+            ),
         )
+
+    def is_current(self, request: SyncRequest) -> bool:
+        """Return whether the object and its placement are still those on which the request was decided."""
+        intent, entry = self.federation.intent(request.path), self.federation.placement(request.path)
+        return (intent.revision if intent is not None else 0) == (
+            request.intent.revision if request.intent is not None else 0
+        ) and (entry.mod_revision if entry is not None else 0) == request.placement_revision
 
     def _leaves_objects(self) -> bool:
         """Return whether the cluster leaves the federation and keeps its objects."""

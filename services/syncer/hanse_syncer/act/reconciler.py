@@ -21,7 +21,7 @@ from hanse.control.reconcile import Result
 from hanse.errors import HanseError, InternalError, InvalidArgumentError
 from hanse.federation import belongings
 from hanse.federation.placements import is_placed_in
-from hanse.kube.model.objects import Object
+from hanse.kube.model.objects import Object, child
 from hanse.paths import namespace_path
 from hanse.process.telemetry import get_logger
 from hanse_syncer.act import waiting
@@ -104,6 +104,10 @@ class ObjectReconciler:
             ),
         )
         live, request.transient.live = request.transient.live, None
+        last, request.transient.last = request.transient.last or live, None
+        if last is not None and request.run is not None and _is_the_known(last, request):
+            self._recorder.ran(request, last)
+            request = context.request(request.path)
         if manifest is not None:
             return await self._ensure_present(request, manifest, action=action, seen=seen, live=live)
         return await self._ensure_absent(request, action)
@@ -179,3 +183,8 @@ class ObjectReconciler:
         if transient.namespace_until is None:
             transient.namespace_until = now + NAMESPACE_SECONDS
         return now < transient.namespace_until
+
+
+def _is_the_known(live: Object, request: SyncRequest) -> bool:
+    """Return whether what the watch brought is the very object that the sync state is about."""
+    return bool(request.uid) and child(live, "metadata", "uid") == request.uid

@@ -16,7 +16,7 @@ from collections.abc import Awaitable
 from hanse.api.syncer.v1 import sync_state_pb2 as sync
 from hanse.api.syncer.v1.sync_state_pb2 import SyncState
 from hanse.control.reconcile import Result
-from hanse.federation import belongings
+from hanse.federation import belongings, job_runs
 from hanse.kube.client.answer import Answer
 from hanse.kube.kinds.kubernetes import core, extensions
 from hanse.kube.model.objects import Object, is_deleting
@@ -76,6 +76,8 @@ class Removal:
             return await self._release(request, uid, why=f"{belongs}; it was left in the cluster")
         if request.desired is Desired.RELEASED:
             return await self._release(request, uid, why="it was asked to be left in the cluster")
+        if request.run is not None:
+            self._see_run(request, live)
         if is_deleting(live):
             return self._deleting(request, live)
         if _is_namespace(request):
@@ -100,9 +102,11 @@ class Removal:
             lambda before: transitions.deleting(subject, before, uid=uid, version=version, now=now),
         )
         await context.states.stored(request.path)
-        if not self._is_current(request):
+        if not context.is_current(request):
             return Result(requeue_after=0.0)
-        answer = await context.member.delete(request.target, uid=uid, version=version)
+        answer = await context.member.delete(
+            request.target, uid=uid, version=version, foreground=_must_have_stopped(request)
+        )
         verdict = context.member.verdict(request.target, answer)
         if verdict is MemberVerdict.ABSENT:
             return self._gone(request, reason="Removed", message="nothing is left in the cluster")
@@ -115,17 +119,7 @@ class Removal:
         if is_deleting(live):
             return self._deleting(request, live)
         await context.member.confirm_deleted(request.target, answer, uid=uid)
-        return self._gone(request, reason="Removed", message="deleted")
-
-    def _is_current(self, request: SyncRequest) -> bool:
-        """Return whether the object and its placement are still those on which the request was decided."""
-        intent, entry = (
-            self._context.federation.intent(request.path),
-            self._context.federation.placement(request.path),
-        )
-        return (intent.revision if intent is not None else 0) == (
-            request.intent.revision if request.intent is not None else 0
-        ) and (entry.mod_revision if entry is not None else 0) == request.placement_revision
+        return self._gone(request, reason="Removed", message="deleted", deleted=True)
 
     async def _changed(self, request: SyncRequest, answer: Answer) -> Result | None:
         """Have the object read again: it has changed, another one has that name, or its API is gone.
@@ -201,28 +195,48 @@ class Removal:
         if _is_namespace(request):
             finalizers = "its contents"
         message = f"the cluster is deleting it and waits for {finalizers}"
-        self._removing(request, message, uid=str(live["metadata"]["uid"]))
+        self._removing(request, message, uid=str(live["metadata"]["uid"]), accepted=True)
         return Result(requeue_after=_STILL_DELETING_SECONDS)
 
-    def _removing(self, request: SyncRequest, message: str, *, uid: str) -> None:
+    def _removing(self, request: SyncRequest, message: str, *, uid: str, accepted: bool = False) -> None:
+        """Record that the object is being removed; `accepted` if the member has said that it is."""
         subject, now = request.subject(self._context.cluster), self._context.clock()
 
         def change(before: SyncState | None) -> SyncState:
             state = transitions.removing(subject, before, message=message, now=now)
             state.member_uid = uid
+            if accepted and state.HasField("run"):
+                state.run.CopyFrom(job_runs.stopping(state.run))
             return state
 
         self._context.states.update(request.path, change)
 
-    def _gone(self, request: SyncRequest, *, reason: str, message: str) -> Result | None:
+    def _see_run(self, request: SyncRequest, live: Object) -> None:
+        """Record how far the Job is before it goes."""
+        subject = request.subject(self._context.cluster)
+        self._context.states.update(request.path, lambda before: transitions.seen(subject, before, live=live))
+
+    def _gone(
+        self, request: SyncRequest, *, reason: str, message: str, deleted: bool = False
+    ) -> Result | None:
+        """Record that nothing of ours is left; `deleted` if that is so by a DELETE that the member
+        confirmed."""
         context = self._context
         context.view.note(request.target, None)
         context.transients.pop(request.path, None)
         context.waiting.remove(request.path)
         subject, now = request.subject(context.cluster), context.clock()
+        sent = request.state is not None and bool(request.state.delete_uid)
+        ending = transitions.RunEnding(
+            taken_away=deleted or (sent and request.ttl is None),
+            left=reason in ("Released", "NotOurs"),
+            ttl=request.ttl,
+        )
         context.states.update(
             request.path,
-            lambda before: transitions.removed(subject, before, reason=reason, message=message, now=now),
+            lambda before: transitions.removed(
+                subject, before, reason=reason, message=message, now=now, ending=ending
+            ),
         )
         return None
 
@@ -232,6 +246,12 @@ def _must_read(request: SyncRequest) -> bool:
     ours."""
     content = belongings.is_told_by_content(request.key.group, request.key.resource)
     return _is_namespace(request) or _is_definition(request) or content or bool(request.belongs())
+
+
+def _must_have_stopped(request: SyncRequest) -> bool:
+    """Return whether the object counts as gone only when its Pods are: others take over what it did."""
+    at_most_one = request.placement is not None and request.placement.at_most_one
+    return request.run is not None or at_most_one
 
 
 def _is_namespace(request: SyncRequest) -> bool:

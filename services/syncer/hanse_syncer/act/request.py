@@ -15,10 +15,12 @@ from dataclasses import dataclass
 
 from hanse.api.scheduler.v1.placement_pb2 import ClusterPlacement, Placement
 from hanse.api.syncer.v1.sync_state_pb2 import SyncState
+from hanse.api.type.v1.job_run_pb2 import JobRun
 from hanse.federation import belongings
 from hanse.kube.kinds.kubernetes import core
 from hanse.kube.model.objects import Object, child
 from hanse.store.keys import ObjectKey
+from hanse_syncer.decide import job_claims
 from hanse_syncer.decide.plan import Desired
 from hanse_syncer.federation.intent import Intent
 from hanse_syncer.member.client import MemberObject
@@ -34,6 +36,8 @@ class TransientState:
     """Of the live object that was found to be right after an apply."""
     live: Object | None = None
     """The newest object that the watch brought, until it is looked at."""
+    last: Object | None = None
+    """A Job as it was when the watch showed it last, until that is written down."""
     repairs: int = 0
     repaired_at: float = float("-inf")
     queued_at: float = float("-inf")
@@ -61,11 +65,18 @@ class SyncRequest:
     state: SyncState | None
     target: MemberObject
     transient: TransientState
+    run: JobRun | None = None
+    """For a Job: the run that the cluster has or is to start, by all that is known of it."""
 
     @property
     def uid(self) -> str:
         """The uid that the member's object was last known by; empty if there is none."""
         return self.state.member_uid if self.state is not None else ""
+
+    @property
+    def ttl(self) -> int | None:
+        """For how many seconds a Job stays after it has finished; None if it stays, or that is not known."""
+        return job_claims.ttl_of(self.intent.object()) if self.run is not None and self.intent else None
 
     @property
     def sealed(self) -> bool:
@@ -101,4 +112,5 @@ class SyncRequest:
             generation=self.intent.generation if self.intent is not None else 0,
             placement_revision=self.placement_revision,
             traceparent=traceparent,
+            run=self.run,
         )

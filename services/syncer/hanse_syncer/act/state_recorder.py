@@ -90,6 +90,11 @@ class StateRecorder:
         self._wake_others(request, live)
         return await self.count_stuck_pods(request, manifest)
 
+    def ran(self, request: SyncRequest, live: Object) -> None:
+        """Record how far a Job is by what the watch brought of it last, which may be gone by now."""
+        subject = request.subject(self._context.cluster)
+        self._context.states.update(request.path, lambda before: transitions.seen(subject, before, live=live))
+
     def noted(self, request: SyncRequest, manifest: Manifest) -> None:
         """Nothing to do: but the state should say that this generation and placement have been done."""
         state, subject = request.state, request.subject(self._context.cluster)

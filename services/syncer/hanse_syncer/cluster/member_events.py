@@ -17,7 +17,7 @@ from typing import Final
 
 from hanse.control.queue import WorkQueue
 from hanse.federation.confirmation import is_removed
-from hanse.kube.kinds.kubernetes import core
+from hanse.kube.kinds.kubernetes import batch, core
 from hanse.kube.model.objects import Object
 from hanse.paths import path_to
 from hanse_syncer.cluster.connection import MemberConnection
@@ -30,6 +30,9 @@ from hanse_syncer.report.state_table import SyncStateTable
 
 REPORT_WINDOW_SECONDS: Final = 0.1
 """How often an object that its member changes all the time is reconciled."""
+
+
+_JOBS: Final = f"{batch.JOB.group}/{batch.JOB.plural}/"
 
 
 class MemberEventHandler:
@@ -83,10 +86,13 @@ class MemberEventHandler:
             transient.queued_at = now
             self._queue.add(path)
 
-    def vanished(self, path: str) -> None:
-        """Take note that the member no longer shows the object."""
-        if self._in_flight.defer(path, partial(self.vanished, path)):
+    def vanished(self, path: str, last: Object | None = None) -> None:
+        """Take note that the member no longer shows the object; `last` is what it was, if the watch said."""
+        if self._in_flight.defer(path, partial(self.vanished, path, last)):
             return
+        connection = self._latest()
+        if last is not None and connection is not None and path.startswith(_JOBS):
+            connection.context.transient(path).last = last
         self._orphans.changed(path)
         state = self._states.get(path)
         if state is not None and not is_removed(state):

@@ -95,15 +95,23 @@ class MemberClient:
         key = target.key
         return await self.send(requests.get_object(target.resource, key.name, namespace=key.namespace))
 
-    async def delete(self, target: MemberObject, *, uid: str, version: str) -> Answer:
-        """Delete the object with that uid in that resourceVersion, and no other.
+    async def delete(
+        self, target: MemberObject, *, uid: str, version: str, foreground: bool = False
+    ) -> Answer:
+        """Delete the object with that uid in that resourceVersion, and no other; `foreground`: its Pods
+        first.
 
         A request that arrives late, when the object has been written to meanwhile, does nothing.
         """
         key = target.key
         return await self.send(
             requests.delete_object(
-                target.resource, key.name, namespace=key.namespace, uid=uid, version=version
+                target.resource,
+                key.name,
+                namespace=key.namespace,
+                uid=uid,
+                version=version,
+                foreground=foreground,
             )
         )
 

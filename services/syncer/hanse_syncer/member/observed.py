@@ -34,7 +34,7 @@ class ObjectObserver(Protocol):
     def changed(self, namespace: str, name: str, seen: Seen, live: Object | None) -> None:
         """Take note that the object is there; `live` is the whole of it where the watch brought it."""
 
-    def vanished(self, namespace: str, name: str) -> None:
+    def vanished(self, namespace: str, name: str, last: Object | None) -> None:
         """Take note that the object is no longer shown."""
 
     def listed(self) -> None:
@@ -94,7 +94,7 @@ class ObservedObjects:
         """Take in that the watch shows an object no more."""
         identity = _identity(obj)
         self.known.pop(identity, None)
-        self._observer.vanished(*identity)
+        self._observer.vanished(*identity, None if self._metadata_only else obj)
 
     async def replace(self, listed: list[tuple[Identity, Seen]]) -> None:
         """Take in a list that is complete."""
@@ -111,7 +111,7 @@ class ObservedObjects:
             self._take(identity, seen, live=None)
         for identity in [identity for identity in self.known if identity not in shown]:
             del self.known[identity]
-            self._observer.vanished(*identity)
+            self._observer.vanished(*identity, None)
         self.is_listed = True
         self._observer.listed()
 

@@ -49,7 +49,7 @@ class MemberSession:
         *,
         selector: str,
         changed: Callable[[str, Seen, Object | None], None],
-        vanished: Callable[[str], None],
+        vanished: Callable[[str, Object | None], None],
         listed: Callable[[str], None],
         endpoints_changed: Callable[[str, str], None],
         back: Callable[[], None],
@@ -257,7 +257,7 @@ class _PathObserver:
         prefix: str,
         *,
         changed: Callable[[str, Seen, Object | None], None],
-        vanished: Callable[[str], None],
+        vanished: Callable[[str, Object | None], None],
         listed: Callable[[str], None],
     ) -> None:
         self._prefix = prefix
@@ -268,8 +268,8 @@ class _PathObserver:
     def changed(self, namespace: str, name: str, seen: Seen, live: Object | None) -> None:
         self._changed(self._path(namespace, name), seen, live)
 
-    def vanished(self, namespace: str, name: str) -> None:
-        self._vanished(self._path(namespace, name))
+    def vanished(self, namespace: str, name: str, last: Object | None) -> None:
+        self._vanished(self._path(namespace, name), last)
 
     def listed(self) -> None:
         self._listed(f"{self._prefix}/")

@@ -18,8 +18,10 @@ import orjson
 
 from hanse.api.syncer.v1 import sync_state_pb2 as sync
 from hanse.api.syncer.v1.sync_state_pb2 import SyncState, ZoneEndpoints
+from hanse.api.type.v1.job_run_pb2 import JobRun
+from hanse.federation import job_runs
 from hanse.federation.confirmation import is_removed
-from hanse.federation.references import reference_to
+from hanse.federation.references import is_same_object, reference_to
 from hanse.kube.model import untrusted
 from hanse.store.keys import ObjectKey
 from hanse_syncer.decide import kinds
@@ -43,6 +45,21 @@ class Subject:
     generation: int
     placement_revision: int
     traceparent: str = ""
+    run: JobRun | None = None
+    """For a Job: what was known of its run in the cluster."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunEnding:
+    """How a Job left the cluster.
+
+    `taken_away`: by a DELETE of the federation. `left`: it is there, and no longer the federation's. `ttl`
+    is its ttlSecondsAfterFinished.
+    """
+
+    taken_away: bool = False
+    left: bool = False
+    ttl: int | None = None
 
 
 def _next(subject: Subject, before: SyncState | None) -> SyncState:
@@ -59,7 +76,16 @@ def _next(subject: Subject, before: SyncState | None) -> SyncState:
         uid=subject.uid or state.object.uid,
     )
     state.object.CopyFrom(reference)
+    if subject.run is not None:
+        state.run.CopyFrom(_run(subject.run, before, uid=subject.uid))
     return state
+
+
+def _run(known: JobRun, before: SyncState | None, *, uid: str) -> JobRun:
+    """Return the run with what was learned of it since the request was made."""
+    if before is None or before.run.number != known.number or not is_same_object(before.object.uid, uid):
+        return known
+    return job_runs.merged(known, before.run)
 
 
 def _phase(state: SyncState, phase: sync.SyncPhase.ValueType, now: datetime) -> None:
@@ -166,11 +192,63 @@ def removing(subject: Subject, before: SyncState | None, *, message: str, now: d
     return state
 
 
-def removed(
-    subject: Subject, before: SyncState | None, *, reason: str, message: str, now: datetime
-) -> SyncState:
-    """Return the state when nothing of ours is left in the member."""
+def seen(subject: Subject, before: SyncState | None, *, live: Mapping[str, Any]) -> SyncState:
+    """Return the state of a Job after a look at it, whatever becomes of it."""
     state = _next(subject, before)
+    _observe_run(state, live)
+    return state
+
+
+def claimed(subject: Subject, before: SyncState | None, *, now: datetime) -> SyncState:
+    """Return the state before a Job is created: whatever becomes of the request, the next one knows of it."""
+    state = _next(subject, before)
+    if is_removed(state):
+        _clear_member(state)
+    if state.phase in (sync.SYNC_PHASE_UNSPECIFIED, sync.REMOVED):
+        _phase(state, sync.WAITING, now)
+        state.reason, state.message = "Starting", "the cluster is asked to start the Job"
+    state.run.CopyFrom(job_runs.claimed(state.run, now))
+    return state
+
+
+def unclaimed(subject: Subject, before: SyncState | None) -> SyncState:
+    """Return the state after the cluster has refused to create a Job."""
+    state = _next(subject, before)
+    state.run.CopyFrom(job_runs.refused(state.run))
+    return state
+
+
+def ended(
+    subject: Subject, before: SyncState | None, *, ending: RunEnding, reason: str, message: str, now: datetime
+) -> SyncState:
+    """Return the state of a Job that is not there, and that is not created again."""
+    state = _next(subject, before)
+    _phase(state, sync.APPLIED, now)
+    state.run.CopyFrom(job_runs.gone(state.run, taken_away=ending.taken_away, ttl=ending.ttl))
+    state.reason, state.message = reason, message[:MAX_MESSAGE]
+    state.applied_generation = subject.generation
+    state.placement_revision = subject.placement_revision
+    state.failures = 0
+    state.delete_uid = state.delete_resource_version = ""
+    return state
+
+
+def removed(
+    subject: Subject,
+    before: SyncState | None,
+    *,
+    reason: str,
+    message: str,
+    now: datetime,
+    ending: RunEnding = RunEnding(),
+) -> SyncState:
+    """Return the state when nothing of ours is left in the member; `ending` says how a Job left it."""
+    state = _next(subject, before)
+    if state.HasField("run"):
+        if ending.left and job_runs.was_started(state.run):
+            state.run.CopyFrom(job_runs.lost(state.run, "JobLeft", "its Job was left to its cluster"))
+        else:
+            state.run.CopyFrom(job_runs.gone(state.run, taken_away=ending.taken_away, ttl=ending.ttl))
     _phase(state, sync.REMOVED, now)
     _clear_member(state)
     state.reason = reason[:MAX_REASON]
@@ -219,6 +297,7 @@ def _leave_out_status(state: SyncState, bound: str) -> None:
 
 def _observe(state: SyncState, live: Mapping[str, Any]) -> None:
     metadata = untrusted.mapping(live.get("metadata"))
+    _observe_run(state, live)
     state.member_uid = untrusted.text(metadata.get("uid"))
     state.member_resource_version = untrusted.text(metadata.get("resourceVersion"))
     state.member_generation = untrusted.generation(metadata.get("generation"))
@@ -237,6 +316,14 @@ def _observe(state: SyncState, live: Mapping[str, Any]) -> None:
         state.replicas = replicas
     if not kinds.lags(live):
         state.unschedulable_pods = 0
+
+
+def _observe_run(state: SyncState, live: Mapping[str, Any]) -> None:
+    """Take in how far the live object's run is, if it is a Job."""
+    if state.HasField("run"):
+        uid = untrusted.text(untrusted.mapping(live.get("metadata")).get("uid"))
+        status = untrusted.mapping(live.get("status"))
+        state.run.CopyFrom(job_runs.observed(state.run, uid=uid, status=status))
 
 
 def _status(status: Any) -> tuple[bytes, str]:

@@ -240,13 +240,20 @@ def merge_object(
 
 
 def delete_object(
-    resource: GroupVersionResource, name: str, *, namespace: str = "", uid: str = "", version: str = ""
+    resource: GroupVersionResource,
+    name: str,
+    *,
+    namespace: str = "",
+    uid: str = "",
+    version: str = "",
+    foreground: bool = False,
 ) -> ApiRequest:
     """Delete an object; with `uid` or `version` (its resourceVersion) only that very one.
 
-    Its dependents go by the cluster's own collector.
+    Its dependents go by the cluster's own collector: after it, or before it with `foreground`.
     """
-    options: Object = {"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": "Background"}
+    propagation = "Foreground" if foreground else "Background"
+    options: Object = {"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": propagation}
     preconditions = query(uid=uid, resourceVersion=version)
     if preconditions:
         options["preconditions"] = preconditions

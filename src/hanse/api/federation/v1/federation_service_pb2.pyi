@@ -399,6 +399,7 @@ class DeleteObjectRequest(_message.Message):
     ETAG_FIELD_NUMBER: _builtins.int
     PROPAGATION_FIELD_NUMBER: _builtins.int
     VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
+    UID_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """"objects/{group}/{resource}/{namespace}/{object}"."""
     etag: _builtins.str
@@ -407,6 +408,8 @@ class DeleteObjectRequest(_message.Message):
     """What happens in the members."""
     validate_only: _builtins.bool
     """Check everything, delete nothing."""
+    uid: _builtins.str
+    """If set, must be metadata.uid of the object."""
     def __init__(
         self,
         *,
@@ -414,10 +417,11 @@ class DeleteObjectRequest(_message.Message):
         etag: _builtins.str = ...,
         propagation: Global___DeletePropagation.ValueType = ...,
         validate_only: _builtins.bool = ...,
+        uid: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["etag", b"etag", "name", b"name", "propagation", b"propagation", "validate_only", b"validate_only"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["etag", b"etag", "name", b"name", "propagation", b"propagation", "uid", b"uid", "validate_only", b"validate_only"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -9,6 +9,7 @@ from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from hanse.api.type.v1 import job_run_pb2 as _job_run_pb2
 from hanse.api.type.v1 import object_reference_pb2 as _object_reference_pb2
 import builtins as _builtins
 import sys
@@ -59,6 +60,7 @@ class ClusterPlacement(_message.Message):
     COMPLETIONS_FIELD_NUMBER: _builtins.int
     SUSPENDED_FIELD_NUMBER: _builtins.int
     AFTER_REVISION_FIELD_NUMBER: _builtins.int
+    RUN_FIELD_NUMBER: _builtins.int
     cluster: _builtins.str
     """Name of the cluster. Example: "eu-west"."""
     replicas: _builtins.int
@@ -82,6 +84,8 @@ class ClusterPlacement(_message.Message):
     syncer confirmed to be removed while it acted on that or an earlier placement says nothing of what it has
     applied since.
     """
+    run: _builtins.int
+    """For a Job: number of the run that the cluster has or is to start; see Placement.runs. 0 for other objects."""
     def __init__(
         self,
         *,
@@ -93,10 +97,11 @@ class ClusterPlacement(_message.Message):
         completions: _builtins.int | None = ...,
         suspended: _builtins.bool = ...,
         after_revision: _builtins.int = ...,
+        run: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_completions", b"_completions", "_replicas", b"_replicas", "completions", b"completions", "replicas", b"replicas"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_completions", b"_completions", "_replicas", b"_replicas", "after_revision", b"after_revision", "cluster", b"cluster", "completions", b"completions", "message", b"message", "overrides", b"overrides", "reason", b"reason", "replicas", b"replicas", "suspended", b"suspended"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_completions", b"_completions", "_replicas", b"_replicas", "after_revision", b"after_revision", "cluster", b"cluster", "completions", b"completions", "message", b"message", "overrides", b"overrides", "reason", b"reason", "replicas", b"replicas", "run", b"run", "suspended", b"suspended"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__completions: _TypeAlias = _typing.Literal["completions"]  # noqa: Y015
     _WhichOneofArgType__completions: _TypeAlias = _typing.Literal["_completions", b"_completions"]  # noqa: Y015
@@ -230,6 +235,10 @@ class Placement(_message.Message):
     RECONSIDER_TIME_FIELD_NUMBER: _builtins.int
     EVICTED_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
+    RUNS_FIELD_NUMBER: _builtins.int
+    UNPLACED_FIELD_NUMBER: _builtins.int
+    WITHHELD_FIELD_NUMBER: _builtins.int
+    AT_MOST_ONE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """"placements/{group}/{resource}/{namespace}/{object}", with "core" for the core group and "_" for no
     namespace.
@@ -248,6 +257,16 @@ class Placement(_message.Message):
     """W3C traceparent of the change that caused the decision."""
     revision: _builtins.int
     """etcd revision; set when read, not stored."""
+    unplaced: _builtins.int
+    """For a Job: completions, or Pods of one without a fixed number, that no cluster runs or may run."""
+    withheld: _builtins.int
+    """For a Job: completions, or Pods of one without a fixed number, of which nobody knows whether they are done, and
+    which are not started again for that reason.
+    """
+    at_most_one: _builtins.bool
+    """The object must not run in two places: it moves to another cluster only when the old one has confirmed that
+    nothing of it is left, Pods included.
+    """
     @_builtins.property
     def object(self) -> _object_reference_pb2.ObjectReference:
         """The object."""
@@ -282,6 +301,10 @@ class Placement(_message.Message):
         have not changed since.
         """
 
+    @_builtins.property
+    def runs(self) -> _containers.RepeatedCompositeFieldContainer[_job_run_pb2.JobRun]:
+        """For a Job: every run that a cluster was given since the Job was created, sorted by cluster and number."""
+
     def __init__(
         self,
         *,
@@ -300,10 +323,14 @@ class Placement(_message.Message):
         reconsider_time: _timestamp_pb2.Timestamp | None = ...,
         evicted: _abc.Iterable[Global___ClusterEviction] | None = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
+        runs: _abc.Iterable[_job_run_pb2.JobRun] | None = ...,
+        unplaced: _builtins.int = ...,
+        withheld: _builtins.int = ...,
+        at_most_one: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "object", b"object", "reconsider_time", b"reconsider_time", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["clusters", b"clusters", "conflict_resolution", b"conflict_resolution", "create_time", b"create_time", "error", b"error", "evicted", b"evicted", "generation", b"generation", "name", b"name", "object", b"object", "policy", b"policy", "reconsider_time", b"reconsider_time", "refused", b"refused", "releasing", b"releasing", "revision", b"revision", "traceparent", b"traceparent", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at_most_one", b"at_most_one", "clusters", b"clusters", "conflict_resolution", b"conflict_resolution", "create_time", b"create_time", "error", b"error", "evicted", b"evicted", "generation", b"generation", "name", b"name", "object", b"object", "policy", b"policy", "reconsider_time", b"reconsider_time", "refused", b"refused", "releasing", b"releasing", "revision", b"revision", "runs", b"runs", "traceparent", b"traceparent", "unplaced", b"unplaced", "update_time", b"update_time", "withheld", b"withheld"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,0 +1,222 @@
+"""Sharing a Job out: what is done, or may be done, is given to nobody again."""
+
+from __future__ import annotations
+
+import pytest
+from hanse_scheduler.decide.division import ClusterReplicas, Division
+from hanse_scheduler.decide.once.job_division import RUN_ENDED, JobSituation, divide_job, whole_runs
+from hanse_scheduler.decide.planner import DEFAULT_PREFERENCES
+from hanse_scheduler.decide.workloads import Totals
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hanse.api.type.v1 import job_run_pb2 as job
+from hanse.api.type.v1.job_run_pb2 import JobRun
+from hanse.federation.job_runs import is_open, latest
+from hanse.federation.job_work import account
+from tests.scheduler.builders import NOW, offline, view
+
+TOLERATION = 60.0
+NAMES = ("a", "b", "c", "d")
+
+
+def in_cluster(
+    name: str, *, placed: bool = True, away_since: float | None = None, assigned: int = 1
+) -> ClusterReplicas:
+    """A candidate, which has the Job if it is placed."""
+    return ClusterReplicas(
+        cluster=view(name) if away_since is None else offline(name, since=away_since),
+        placed=placed,
+        assigned=assigned if placed else None,
+    )
+
+
+def ran(
+    cluster: str,
+    outcome: job.RunOutcome.ValueType = job.RUNNING,
+    *,
+    completions: int | None = None,
+    succeeded: int = 0,
+    number: int = 1,
+    indexes: str = "",
+) -> JobRun:
+    """A run of the Job."""
+    return JobRun(
+        cluster=cluster,
+        number=number,
+        outcome=outcome,
+        completions=completions,
+        succeeded=succeeded,
+        completed_indexes=indexes,
+        member_uid="u" if outcome != job.PENDING else "",
+    )
+
+
+def share(
+    totals: Totals,
+    clusters: list[ClusterReplicas],
+    *runs: JobRun,
+    restart: bool = False,
+    removing: tuple[str, ...] = (),
+) -> Division:
+    """Divide at NOW."""
+    situation = JobSituation(
+        runs=runs,
+        removing=removing,
+        restart=restart,
+        preferences=DEFAULT_PREFERENCES,
+        toleration=TOLERATION,
+        now=NOW,
+        key="shop/web",
+    )
+    return divide_job(totals, clusters=clusters, situation=situation)
+
+
+RUNS = st.lists(
+    st.builds(
+        ran,
+        st.sampled_from(NAMES),
+        st.sampled_from(
+            [job.PENDING, job.STARTING, job.RUNNING, job.COMPLETE, job.STOPPED, job.LOST, job.FAILED]
+        ),
+        completions=st.integers(0, 9),
+        succeeded=st.integers(0, 9),
+    ),
+    unique_by=lambda run: run.cluster,
+)
+CLUSTERS = st.lists(
+    st.builds(
+        in_cluster,
+        st.sampled_from(NAMES),
+        placed=st.booleans(),
+        away_since=st.sampled_from([None, None, NOW - 10, NOW - 100]),
+        assigned=st.integers(0, 4),
+    ),
+    unique_by=lambda item: item.cluster.name,
+    min_size=1,
+)
+
+
+@given(st.integers(0, 9), st.integers(0, 12), CLUSTERS, RUNS, st.booleans())
+def test_no_completion_is_started_twice(
+    parallelism: int, completions: int, clusters: list[ClusterReplicas], runs: list[JobRun], restart: bool
+) -> None:
+    """What is newly given is no more than what is neither done, nor given, nor withheld."""
+    division = share(Totals(parallelism, completions), clusters, *runs, restart=restart)
+    moved = [name for name, item in division.shares.items() if item.suspended]
+    work = account(runs, completions=completions, moved=moved, restart=restart)
+    new = {
+        name: item.completions or 0
+        for name, item in division.shares.items()
+        if not item.suspended and (run := latest(runs, name), item.run)[1] > (run.number if run else 0)
+    }
+    assert sum(new.values()) <= work.left
+    assert not (work.failed and new)
+    for name, item in division.shares.items():
+        run = latest(runs, name)
+        if run is not None and item.run == run.number and not item.suspended:
+            assert (item.completions or 0) == run.completions, "a member cannot change its completions"
+    for name in new:
+        run = latest(runs, name)
+        assert run is None or not is_open(run) or (restart and run.outcome == job.LOST)
+
+
+@given(CLUSTERS)
+def test_an_indexed_job_runs_in_one_cluster(clusters: list[ClusterReplicas]) -> None:
+    """Each Pod of an Indexed Job has an index that counts once."""
+    fresh = [in_cluster(item.cluster.name, placed=False) for item in clusters]
+    division = share(Totals(4, 6, indivisible=True), fresh)
+    assert [item.completions for item in division.shares.values()] == [6]
+
+
+@pytest.mark.parametrize(
+    ("indexes", "succeeded", "left"),
+    [("", 0, 6), ("4-5", 2, 4), ("0", 1, None), ("0,5", 2, None), ("", 2, None)],
+)
+def test_finished_indexes_are_not_repeated(indexes: str, succeeded: int, left: int | None) -> None:
+    """What is left of an Indexed Job runs elsewhere if it is the indexes up to some n, and else nowhere."""
+    stopped = ran("a", job.STOPPED, completions=6, succeeded=succeeded, indexes=indexes)
+    division = share(Totals(2, 6, indivisible=True), [in_cluster("b", placed=False)], stopped)
+    assert [item.completions for item in division.shares.values()] == ([left] if left else [])
+    assert division.unplaced == (0 if left else 6 - succeeded)
+
+
+def test_a_finished_job_is_given_to_nobody() -> None:
+    """Wherever its cluster is now: `job-rerun`."""
+    done = ran("a", job.COMPLETE, completions=1, succeeded=1)
+    for clusters in (
+        [in_cluster("a", away_since=NOW - 100), in_cluster("b", placed=False)],
+        [in_cluster("b", placed=False)],
+        [in_cluster("a", placed=False), in_cluster("b", placed=False)],
+    ):
+        for restart in (False, True):
+            division = share(Totals(1, 1), clusters, done, restart=restart)
+            assert {item.run for item in division.shares.values()} <= {1}
+            assert division.unplaced == division.withheld == 0
+
+
+def test_the_remainder_is_divided() -> None:
+    """What succeeded before the federation took a Job away counts, and the rest is run elsewhere."""
+    stopped = ran("a", job.STOPPED, completions=6, succeeded=4)
+    division = share(Totals(2, 6), [in_cluster("b", placed=False)], stopped)
+    assert {name: item.completions for name, item in division.shares.items()} == {"b": 2}
+
+
+def test_a_cluster_that_ended_is_called_back_for_what_nobody_else_can_run() -> None:
+    """It is released first, and has a run of another number when its Job is gone."""
+    runs = (
+        ran("a", job.COMPLETE, completions=3, succeeded=3),
+        ran("b", job.STOPPED, completions=3, succeeded=1),
+    )
+    division = share(Totals(2, 6), [in_cluster("a")], *runs)
+    assert division.refused["a"][0] == RUN_ENDED
+    division = share(Totals(2, 6), [in_cluster("a", placed=False)], *runs, removing=("a",))
+    assert not division.shares
+    division = share(Totals(2, 6), [in_cluster("a", placed=False)], *runs)
+    assert (division.shares["a"].run, division.shares["a"].completions) == (2, 2)
+
+
+@pytest.mark.parametrize("outcome", [job.RUNNING, job.PENDING, job.LOST])
+def test_what_may_be_done_is_withheld_unless_a_policy_says_restart(
+    outcome: job.RunOutcome.ValueType,
+) -> None:
+    """A cluster that is silent for the toleration, or whose Job is gone, may have done its part."""
+    clusters = [in_cluster("a", away_since=NOW - 100), in_cluster("b", placed=False)]
+    run = ran("a", outcome, completions=4, succeeded=1)
+    division = share(Totals(2, 4), clusters, run)
+    assert (division.withheld, division.unplaced, division.shares.get("b")) == (3, 0, None)
+    division = share(Totals(2, 4), clusters, run, restart=True)
+    assert division.shares["b"].completions == 3
+
+
+def test_when_a_part_has_failed_no_other_starts_pods() -> None:
+    """As the Pods of a Job that has failed are stopped."""
+    runs = ran("a", job.FAILED, completions=3), ran("b", completions=3, succeeded=1)
+    division = share(Totals(2, 6), [in_cluster("a"), in_cluster("b"), in_cluster("c", placed=False)], *runs)
+    assert division.shares["b"].replicas == 0
+    assert "c" in division.refused
+    assert division.unplaced == 0
+
+
+def test_a_job_without_completions_is_not_begun_again() -> None:
+    """Once one has succeeded, or may have, no other cluster begins to work on it."""
+    clusters = [in_cluster("a"), in_cluster("b", placed=False)]
+    for run in (ran("a", job.COMPLETE, succeeded=1), ran("a", job.LOST), ran("a", succeeded=1), ran("a")):
+        assert "b" in share(Totals(4), clusters, run).refused
+    assert share(Totals(4), clusters, ran("a", job.STOPPED)).shares["b"].replicas > 0
+    assert len(share(Totals(4), [in_cluster("a", placed=False), in_cluster("b", placed=False)]).shares) == 2
+
+
+def test_completions_that_nobody_can_run_are_counted() -> None:
+    """Where every cluster is away and has none, all are left."""
+    division = share(Totals(2, 6), [in_cluster("a", placed=False, away_since=NOW - 10)])
+    assert division.notes == ["6 of 6 completions have no cluster that may run them"]
+    assert division.unplaced == 6
+
+
+def test_a_copy_is_started_again_only_where_it_was_stopped() -> None:
+    """With the mode Duplicated each cluster has the Job for itself, once."""
+    runs = [ran("a", job.STOPPED), ran("b", job.COMPLETE), ran("c", job.LOST)]
+    clusters = {"a": False, "b": False, "c": False, "d": False}
+    assert whole_runs(clusters, runs=runs, restart=False, removing=()) == {"a": 2, "b": 1, "c": 1, "d": 1}
+    assert whole_runs(clusters, runs=runs, restart=True, removing=("a",)) == {"a": 1, "b": 1, "c": 2, "d": 1}
