@@ -284,6 +284,9 @@ async def test_services_may_only_do_what_they_need(world: World) -> None:
         await syncer.DeleteObject(rpc.DeleteObjectRequest(name=NAME))
     with pytest.raises(PermissionDeniedError):
         await syncer.ListObjects(rpc.ListObjectsRequest(parent="objects/core/secrets"))
+    scheduler = world.rpc("hanse:service:scheduler", "hanse:services")
+    with pytest.raises(PermissionDeniedError):
+        await scheduler.DeleteObject(rpc.DeleteObjectRequest(name=NAME))
     cluster = {"apiVersion": "hanse.dev/v1alpha1", "kind": "Cluster", "metadata": {"name": "eu"}, "spec": {}}
     manifest = orjson.dumps(cluster)
     with pytest.raises(PermissionDeniedError):

@@ -68,6 +68,7 @@ class Member:
     """A cluster: whether it is in the federation and answers, its Job, and the syncer's record of it."""
 
     joined: bool = True
+    uid: str = "joined-0"
     away_since: float = 0.0
     job: MemberJob | None = None
     state: SyncState | None = None
@@ -92,9 +93,8 @@ class JobOfAFederation(RuleBasedStateMachine):
         parallelism=st.integers(1, 3),
         indexed=st.booleans(),
         ttl=st.booleans(),
-        duplicated=st.just(False),
     )
-    def begin(self, completions: int, parallelism: int, indexed: bool, ttl: bool, duplicated: bool) -> None:
+    def begin(self, completions: int, parallelism: int, indexed: bool, ttl: bool) -> None:
         self.completions, self.indexed, self.ttl = completions, indexed, ttl
         spec: dict[str, Any] = {"completions": completions, "parallelism": parallelism}
         if indexed:
@@ -113,7 +113,9 @@ class JobOfAFederation(RuleBasedStateMachine):
             key=KEY,
             obj=self.obj,
             table=ClusterTable.of(
-                offline(name, since=each.away_since) if each.away_since else view(name)
+                offline(name, since=each.away_since, uid=each.uid)
+                if each.away_since
+                else view(name, uid=each.uid)
                 for name, each in joined.items()
             ),
             previous=PreviousPlacement(self.placement, self.revision if self.placement else 0),
@@ -141,7 +143,15 @@ class JobOfAFederation(RuleBasedStateMachine):
             return
         entry = placement_in(placement, name)
         releasing = is_releasing(placement, name)
-        run = current_run(KEY, placement=placement, entry=entry, state=member.state, cluster=name, uid="u1")
+        run = current_run(
+            KEY,
+            placement=placement,
+            entry=entry,
+            state=member.state,
+            cluster=name,
+            uid="u1",
+            membership=member.uid,
+        )
         if entry is not None and run is not None:
             self._present(member, run, completions=entry.completions, parallelism=entry.replicas, crash=crash)
         elif releasing and run is not None:
@@ -243,7 +253,8 @@ class JobOfAFederation(RuleBasedStateMachine):
         """A cluster joins by that name: the old one as it is, or an empty one."""
         member = self.members[name]
         if not member.joined:
-            self.members[name] = Member(job=None if rebuilt else member.job)
+            self.uids += 1
+            self.members[name] = Member(uid=f"joined-{self.uids}", job=None if rebuilt else member.job)
 
     @invariant()
     def nothing_is_done_twice(self) -> None:
@@ -266,7 +277,7 @@ TestNothingIsDoneTwice.settings = settings(max_examples=300, stateful_step_count
 def test_left_alone_a_job_completes() -> None:
     """Safe is not enough: without faults everything that was asked is done, once."""
     machine = JobOfAFederation()
-    machine.begin(completions=5, parallelism=2, indexed=False, ttl=True, duplicated=False)
+    machine.begin(completions=5, parallelism=2, indexed=False, ttl=True)
     for _ in range(8):
         for name in NAMES:
             machine.look(name, crash=False)

@@ -6,6 +6,7 @@ import pytest
 
 from tests.system.suite.acceptance import AcceptanceSuite
 from tests.system.suite.guides import GuidesSuite
+from tests.system.suite.jobs import JobSuite
 from tests.system.suite.membership import MembershipSuite
 from tests.system.suite.objects import ObjectSuite
 from tests.system.suite.ownership import OwnershipSuite
@@ -49,6 +50,10 @@ class TestTelemetry(TelemetrySuite):
 
 class TestGuides(GuidesSuite):
     """What the guides show."""
+
+
+class TestJobs(JobSuite):
+    """Work that is done is done."""
 
 
 class TestMembership(MembershipSuite):

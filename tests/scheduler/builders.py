@@ -35,9 +35,9 @@ def view(name: str, **fields: Any) -> MemberCluster:
     return MemberCluster(name=name, **fields)
 
 
-def offline(name: str, since: float = NOW) -> MemberCluster:
+def offline(name: str, since: float = NOW, **fields: Any) -> MemberCluster:
     """A cluster that is out of reach."""
-    return view(name, state=OFFLINE, since=since)
+    return view(name, state=OFFLINE, since=since, **fields)
 
 
 def table(*views: MemberCluster | str) -> ClusterTable:

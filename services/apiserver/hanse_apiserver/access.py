@@ -2,7 +2,8 @@
 
 Owns `FederationAuthorizer` and the token file's authenticator. Members of the admin groups may do everything
 and act as anybody, members of the viewer groups may ask what is served and read everything but Secrets. Of
-Hanse's own services each may do what it needs: registry, scheduler and syncer report Events, the registry
+Hanse's own services each may do what it needs: registry, scheduler and syncer report Events, the scheduler
+deletes Jobs whose time is over, the registry
 writes Clusters, the syncer reads what it syncs, and dns may do nothing. Everybody else who is authenticated
 may ask who they are and what they may do, and nothing more; nobody is authenticated without a certificate or
 a token. RBAC objects are stored and served, and not yet obeyed.
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import Final
 
 from hanse.errors import UnauthenticatedError
-from hanse.kube.kinds.kubernetes import core
+from hanse.kube.kinds.kubernetes import batch, core
 from hanse.kube.model.identity import ANONYMOUS, AUTHENTICATED_GROUP, Attributes, User
 from hanse.kube.server.auth import AccessDecision, Credentials, is_self_review, is_self_service
 from hanse.security.auth import ADMINS, MASTERS, SERVICES, Identity, TokenFile, service_name
@@ -69,6 +70,8 @@ def _service_may(attributes: Attributes) -> bool:
         "update",
     ):
         return name in (_REGISTRY, _SCHEDULER, _SYNCER)
+    if (attributes.group, attributes.resource) == batch.JOB.group_plural and attributes.verb == "delete":
+        return name == _SCHEDULER  # for ttlSecondsAfterFinished
     if name == _SYNCER:
         return _may_view(attributes)
     return name == _REGISTRY and (attributes.group, attributes.resource) == (GROUP, "clusters")

@@ -12,6 +12,7 @@ from hanse_scheduler import metrics
 from hanse_scheduler.leading import PlacementController
 from hanse_scheduler.placing.evaluator import Evaluator
 from hanse_scheduler.placing.events import COMPONENT
+from hanse_scheduler.placing.finished_jobs import FinishedJobCollector, object_deleter
 from hanse_scheduler.service import POLICY, SchedulerServicer
 from hanse_scheduler.settings import SchedulerSettings
 from hanse_scheduler.state.scheduler_state import SchedulerState
@@ -22,9 +23,11 @@ async def serve(shell: ServiceShell[SchedulerSettings]) -> None:
     settings = shell.settings
     store = await shell.connect_store()
     state = await shell.enter(SchedulerState(store, clock=time.time))
-    recorder = None
+    recorder = collector = None
     if settings.apiserver_endpoint:
-        send = event_sender(await shell.apiserver(), component=COMPONENT)
+        apiserver = await shell.apiserver()
+        send = event_sender(apiserver, component=COMPONENT)
+        collector = FinishedJobCollector(object_deleter(apiserver), clock=time.time)
         recorder = EventRecorder(send, component=COMPONENT)
         shell.start(recorder.run(), name="events")
     evaluator = Evaluator(store=store, state=state, rules=settings.rules, clock=time.time)
@@ -37,6 +40,7 @@ async def serve(shell: ServiceShell[SchedulerSettings]) -> None:
         ttl=settings.leader_ttl,
         workers=settings.workers,
         recorder=recorder,
+        collector=collector,
     )
     metrics.observe(shell.telemetry.meter, state=state, scheduler=scheduler)
     await state.follower.synced()

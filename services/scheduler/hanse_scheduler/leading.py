@@ -24,6 +24,7 @@ from hanse.store import Store
 from hanse.store.batch import BatchWriter
 from hanse.store.election import Leadership
 from hanse_scheduler.placing.evaluator import Evaluator
+from hanse_scheduler.placing.finished_jobs import FinishedJobCollector
 from hanse_scheduler.placing.reconciler import PlacementReconciler
 from hanse_scheduler.state.scheduler_state import SchedulerState
 
@@ -48,6 +49,7 @@ class PlacementController:
         ttl: int = 10,
         workers: int = 128,
         recorder: EventRecorder | None = None,
+        collector: FinishedJobCollector | None = None,
     ) -> None:
         """`ttl` is the leader lease's, in seconds; `workers` how many objects are in work at once."""
         self._store = store
@@ -58,6 +60,7 @@ class PlacementController:
         self._ttl = ttl
         self._workers = workers
         self._recorder = recorder
+        self._collector = collector
         self._reconciler: PlacementReconciler | None = None
         self._task: asyncio.Task[None] | None = None
         self.leading = asyncio.Event()
@@ -109,6 +112,7 @@ class PlacementController:
             evaluator=self._evaluator,
             clock=self._clock,
             recorder=self._recorder,
+            collector=self._collector,
         )
         queue = WorkQueue("placements")
         controller = Controller("scheduler", reconciler, queue, workers=self._workers)

@@ -21,7 +21,7 @@ left to be done, and `hanse.federation.indexes`.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any, Final
 
@@ -167,15 +167,17 @@ def merged(known: JobRun, seen: JobRun) -> JobRun:
     if not known.HasField("completions") and seen.HasField("completions"):
         result.completions = seen.completions
     result.whole = known.whole or seen.whole
+    result.membership = seen.membership or known.membership
     return result
 
 
 def remembered(
-    known: Iterable[JobRun], seen: Mapping[str, JobRun], *, exists: Collection[str]
+    known: Iterable[JobRun], seen: Mapping[str, JobRun], *, memberships: Mapping[str, str]
 ) -> list[JobRun]:
     """Return all runs of a Job, sorted: those that are known, with what clusters were seen to do since.
 
-    `seen` is by cluster. What was not seen to end in a cluster that does not exist any more is lost.
+    `seen` is by cluster, `memberships` has the uids of the clusters that there are. What was not seen to
+    end in a cluster that has left is lost, also if another has its name now.
     """
     runs = {(run.cluster, run.number): run for run in known}
     for cluster, run in seen.items():
@@ -184,10 +186,28 @@ def remembered(
             runs[cluster, run.number] = merged(before, run) if before is not None else run
     return [
         run
-        if run.cluster in exists
+        if run.cluster in memberships and is_of(run, memberships[run.cluster])
         else lost(run, "ClusterGone", "its cluster left before it was seen to end")
         for _, run in sorted(runs.items())
     ]
+
+
+def is_of(run: JobRun, membership: str) -> bool:
+    """Return whether the run was given to a cluster while it was the member with that uid; "" may be any."""
+    return not run.membership or not membership or run.membership == membership
+
+
+def in_membership(run: JobRun, membership: str) -> JobRun:
+    """Return what a cluster that is the member `membership` knows of a run when it has not looked yet.
+
+    What another member of its name was to start may have been started.
+    """
+    result = _copy(run)
+    if not is_of(run, membership) and not was_started(run):
+        result = lost(run, "ClusterGone", "its cluster left before it was seen to start")
+    if membership:
+        result.membership = membership
+    return result
 
 
 def latest(runs: Iterable[JobRun], cluster: str) -> JobRun | None:

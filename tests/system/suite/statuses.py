@@ -1,6 +1,6 @@
 """One status for many members: what kubectl shows and waits for.
 
-Next: `membership`.
+Next: `jobs`.
 """
 
 from __future__ import annotations

@@ -72,7 +72,7 @@ def policy(*, admin_groups: Iterable[str] = (), viewer_groups: Iterable[str] = (
             f"{SERVICE}/UpdateObject": admins,
             f"{SERVICE}/ApplyObject": admins,
             f"{SERVICE}/PatchObject": [registry, *admins],
-            f"{SERVICE}/DeleteObject": [registry, *admins],
+            f"{SERVICE}/DeleteObject": [registry, scheduler, *admins],
         }
     )
 

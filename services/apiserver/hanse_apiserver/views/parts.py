@@ -167,8 +167,8 @@ class Parts:
 
 def _runs(placement: Placement, seen: Mapping[str, JobRun]) -> tuple[JobRun, ...]:
     """Return the runs of a Job: those of the placement, with what clusters have done since it was written."""
-    exists = {run.cluster for run in placement.runs} | seen.keys()
-    return tuple(remembered(placement.runs, seen, exists=exists)) if exists else ()
+    memberships = dict.fromkeys((run.cluster for run in placement.runs), "") | dict.fromkeys(seen, "")
+    return tuple(remembered(placement.runs, seen, memberships=memberships)) if memberships else ()
 
 
 _PHASES = {number: words(name) if number else "" for name, number in sync.SyncPhase.items()}

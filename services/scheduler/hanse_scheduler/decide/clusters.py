@@ -57,6 +57,8 @@ class MemberCluster:
     leaving: bool = False
     reachable: bool = True
     ready: bool = True
+    uid: str = ""
+    """metadata.uid of the Cluster object."""
 
 
 def view_of(message: Cluster) -> MemberCluster:
@@ -92,6 +94,7 @@ def view_of(message: Cluster) -> MemberCluster:
         leaving=is_leaving(message),
         reachable=reachable,
         ready=is_ready(message),
+        uid=message.uid,
     )
 
 

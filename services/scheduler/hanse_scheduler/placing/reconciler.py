@@ -29,6 +29,7 @@ from hanse.store.keys import OBJECTS, PLACEMENTS
 from hanse_scheduler.decide.decision import PlacementDecision
 from hanse_scheduler.placing import events
 from hanse_scheduler.placing.evaluator import Evaluator
+from hanse_scheduler.placing.finished_jobs import FinishedJobCollector
 from hanse_scheduler.state.scheduler_state import SchedulerState
 
 UNREADABLE_SECONDS = 5.0
@@ -50,6 +51,7 @@ class PlacementReconciler:
         evaluator: Evaluator,
         clock: Callable[[], float],
         recorder: EventRecorder | None = None,
+        collector: FinishedJobCollector | None = None,
     ) -> None:
         self._writer = writer
         self._state = state
@@ -57,6 +59,7 @@ class PlacementReconciler:
         self._evaluator = evaluator
         self._clock = clock
         self._recorder = recorder
+        self._collector = collector
         meter = metrics.get_meter("hanse")
         self._writes = meter.create_counter(
             "hanse.placement.writes", unit="{placement}", description="Placements written or deleted."
@@ -84,7 +87,7 @@ class PlacementReconciler:
             if decision is None:
                 continue
             if not decision.changed or await self._store_decision(path, decision):
-                return self._again(decision)
+                return self._again(min(decision.reconsider_at, await self._collect(path, decision)))
         raise ConflictError(f"{path} keeps changing while it is decided on; it is tried again")
 
     async def change(self, path: str, *, rebalance: bool = False, evict: str = "") -> Placement:
@@ -119,10 +122,17 @@ class PlacementReconciler:
                 raise UnavailableError("this scheduler does not lead any more: send the request again")
         raise ConflictError(f"{path} keeps changing while it is decided on: send the request again")
 
-    def _again(self, decision: PlacementDecision) -> Result | None:
-        if not math.isfinite(decision.reconsider_at):
+    def _again(self, when: float) -> Result | None:
+        if not math.isfinite(when):
             return None
-        return Result(requeue_after=max(0.0, decision.reconsider_at - self._clock()))
+        return Result(requeue_after=max(0.0, when - self._clock()))
+
+    async def _collect(self, path: str, decision: PlacementDecision) -> float:
+        """Delete a finished Job whose time is over; return when to look again."""
+        record = self._state.record(path)
+        if self._collector is None or record is None or self._leadership.lost.is_set():
+            return math.inf
+        return await self._collector.collect(path, record.reduced, decision.placement)
 
     async def _store_decision(self, path: str, decision: PlacementDecision) -> bool:
         """Write the decision, which was made just now; return False if what it was made on has changed."""

@@ -134,6 +134,7 @@ class ReconcileContext:
                 state=state,
                 cluster=self.cluster,
                 uid=intent.uid if intent is not None else "",
+                membership=cluster.uid if (cluster := self.federation.cluster(self.cluster)) else "",
             ),
         )
 

@@ -33,6 +33,7 @@ def current_run(
     state: SyncState | None,
     cluster: str,
     uid: str,
+    membership: str = "",
 ) -> JobRun | None:
     """Return the run that the cluster has or is to start; None for what is no Job, or was never given there.
 
@@ -56,13 +57,11 @@ def current_run(
         outcome=job.PENDING,
         completions=entry.completions if entry is not None and entry.HasField("completions") else None,
     )
-    if own is None:
-        return known
-    if own.run.number == number:
-        return job_runs.merged(known, own.run)
-    if not own.run.number and own.member_uid:  # written before runs were: it says the same
-        return job_runs.observed(known, uid=own.member_uid, status=_status(own.status))
-    return known
+    if own is not None and own.run.number == number:
+        known = job_runs.merged(known, own.run)
+    elif own is not None and not own.run.number and own.member_uid:  # written before runs were: the same
+        known = job_runs.observed(known, uid=own.member_uid, status=_status(own.status))
+    return job_runs.in_membership(known, membership)
 
 
 def may_create(run: JobRun | None, manifest: Mapping[str, Any], *, now: datetime) -> bool:

@@ -53,7 +53,8 @@ def ledger_of(inputs: DecisionInput, *, confirmed: Collection[str]) -> list[JobR
     """
     if not is_job(inputs):
         return []
-    uid, exists = str(mapping(inputs.obj, "metadata").get("uid", "")), inputs.table.clusters
+    uid = str(mapping(inputs.obj, "metadata").get("uid", ""))
+    memberships = {name: each.uid for name, each in inputs.table.clusters.items()}
     before = inputs.previous.placement
     known: list[JobRun] = []
     if before is not None and inputs.previous.is_about(inputs.obj):
@@ -68,7 +69,7 @@ def ledger_of(inputs: DecisionInput, *, confirmed: Collection[str]) -> list[JobR
         gone(run, taken_away=False)
         if run.cluster in confirmed and is_open(run) and run.number == newest.get(run.cluster)
         else run
-        for run in remembered(known, seen, exists=exists)
+        for run in remembered(known, seen, memberships=memberships)
     ]
 
 
@@ -91,6 +92,7 @@ def with_given(
                     outcome=job.PENDING,
                     completions=completions,
                     whole=whole,
+                    membership=inputs.table.clusters[entry.cluster].uid,
                 )
             )
     return sorted(result, key=lambda run: (run.cluster, run.number))

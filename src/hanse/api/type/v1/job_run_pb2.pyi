@@ -85,6 +85,7 @@ class JobRun(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
     WHOLE_FIELD_NUMBER: _builtins.int
+    MEMBERSHIP_FIELD_NUMBER: _builtins.int
     cluster: _builtins.str
     """Name of the cluster."""
     number: _builtins.int
@@ -109,6 +110,10 @@ class JobRun(_message.Message):
     """One sentence for people."""
     whole: _builtins.bool
     """Whether the cluster has a copy of the whole Job, as a policy with the mode Duplicated asks for, and no share."""
+    membership: _builtins.str
+    """metadata.uid of the Cluster object: a cluster that leaves and joins again, by whatever name, is another one that
+    starts nothing of what this one was given.
+    """
     @_builtins.property
     def claim_time(self) -> _timestamp_pb2.Timestamp:
         """When the cluster was asked to start it."""
@@ -139,10 +144,11 @@ class JobRun(_message.Message):
         reason: _builtins.str = ...,
         message: _builtins.str = ...,
         whole: _builtins.bool = ...,
+        membership: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_completions", b"_completions", "claim_time", b"claim_time", "completions", b"completions", "end_time", b"end_time", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_completions", b"_completions", "active", b"active", "claim_time", b"claim_time", "cluster", b"cluster", "completed_indexes", b"completed_indexes", "completions", b"completions", "end_time", b"end_time", "failed", b"failed", "member_uid", b"member_uid", "message", b"message", "number", b"number", "outcome", b"outcome", "reason", b"reason", "start_time", b"start_time", "succeeded", b"succeeded", "whole", b"whole"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_completions", b"_completions", "active", b"active", "claim_time", b"claim_time", "cluster", b"cluster", "completed_indexes", b"completed_indexes", "completions", b"completions", "end_time", b"end_time", "failed", b"failed", "member_uid", b"member_uid", "membership", b"membership", "message", b"message", "number", b"number", "outcome", b"outcome", "reason", b"reason", "start_time", b"start_time", "succeeded", b"succeeded", "whole", b"whole"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__completions: _TypeAlias = _typing.Literal["completions"]  # noqa: Y015
     _WhichOneofArgType__completions: _TypeAlias = _typing.Literal["_completions", b"_completions"]  # noqa: Y015
