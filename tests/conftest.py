@@ -8,10 +8,13 @@ Tests that share a fixture stay on one worker (`group_of`).
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 from hypothesis import HealthCheck, settings
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
@@ -102,3 +105,18 @@ def pytest_configure(config: pytest.Config) -> None:
     """
     asyncio.set_event_loop(None)
     config.pluginmanager.register(SkipGuard(), "hanse-skip-guard")
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_found() -> Iterator[None]:
+    """Take back what a test made of the process's logging: its stream ends with the test."""
+    root = logging.getLogger()
+    configured, before = structlog.is_configured(), structlog.get_config()
+    handlers, level = list(root.handlers), root.level
+    yield
+    if structlog.get_config() != before:
+        structlog.configure(**before) if configured else structlog.reset_defaults()
+    for handler in [each for each in root.handlers if each not in handlers]:
+        if type(handler).__module__.startswith("hanse"):
+            root.removeHandler(handler)
+            root.setLevel(level)
