@@ -1,7 +1,9 @@
 """The times of a stored record: when there was one first, and when anything of it changed last.
 
 Owns `stamp`, which every writer of a record with `create_time` and `update_time` calls before it writes. etcd
-keeps no times, so they are in the record. Pure. Next: `hanse.store.decoding`, whose `carry` is called before.
+keeps no times, so they are in the record. Pure.
+
+Next: `hanse.store.decoding`, which keeps what a newer release has stored.
 """
 
 from __future__ import annotations

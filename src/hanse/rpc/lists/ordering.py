@@ -43,7 +43,7 @@ class _Descending:
 
 
 @dataclass(frozen=True, slots=True)
-class _Field:
+class _OrderField:
     name: str
     value_of: Callable[[Any], Any]
     kind: type
@@ -54,7 +54,7 @@ class _Field:
 class ListOrder:
     """An order that was read. Without fields it is the order of the names."""
 
-    fields: tuple[_Field, ...] = ()
+    fields: tuple[_OrderField, ...] = ()
 
     def __bool__(self) -> bool:
         return bool(self.fields)
@@ -104,13 +104,13 @@ def _comparable(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
-def _is(value: object, field: _Field) -> bool:
+def _is(value: object, field: _OrderField) -> bool:
     if field.kind is list:
         return isinstance(value, list) and len(value) == 2 and all(type(part) is int for part in value)
     return type(value) is field.kind
 
 
-def _read(part: str, descriptor: Descriptor) -> _Field:
+def _read(part: str, descriptor: Descriptor) -> _OrderField:
     words = part.split()
     if not words:
         _refuse("a field is missing between two commas")
@@ -118,7 +118,7 @@ def _read(part: str, descriptor: Descriptor) -> _Field:
     if rest not in ([], ["asc"], ["desc"]):
         _refuse(f"after {name} only desc is expected, and not {shown(' '.join(rest))}")
     value_of, kind = _reader(name, name.split("."), descriptor)
-    return _Field(name, value_of, kind, descends=rest == ["desc"])
+    return _OrderField(name, value_of, kind, descends=rest == ["desc"])
 
 
 def _reader(name: str, path: Sequence[str], descriptor: Descriptor) -> tuple[Callable[[Any], Any], type]:
