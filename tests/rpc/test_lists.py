@@ -76,7 +76,7 @@ def values(cluster: cluster_pb2.Cluster, order: str) -> list[tuple[Any, bool]]:
     for part in filter(None, order.split(",")):
         name, *rest = part.split()
         if name == "create_time":
-            value: Any = (cluster.HasField(name), cluster.create_time.ToNanoseconds())
+            value: Any = (cluster.HasField("create_time"), cluster.create_time.ToNanoseconds())
         elif name == "capacity.ready_nodes":
             value = (cluster.HasField("capacity"), cluster.capacity.ready_nodes)
         else:
