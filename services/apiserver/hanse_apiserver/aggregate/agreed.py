@@ -1,7 +1,7 @@
 """What all members say alike: the fields of a status that a client may wait for at the top. Pure.
 
 A field is shown only if every cluster that counts can be reached, has the object, and gives the field the
-same value, types included. Objects are compared field by field, so that what is equal in them shows beside
+same value (true is not 1). Objects are compared field by field, so that what is equal in them shows beside
 what is not; lists are compared whole, because their items have no names here. One silent cluster is enough to
 show nothing: what it would say is unknown.
 
