@@ -34,7 +34,7 @@ from hanse_syncer.act.context import ReconcileContext
 from hanse_syncer.act.repairs import repair_wait
 from hanse_syncer.act.request import SyncRequest
 from hanse_syncer.act.state_recorder import StateRecorder
-from hanse_syncer.decide import drift, health
+from hanse_syncer.decide import fingerprints, health
 from hanse_syncer.decide.errors import BELONGS, SyncCondition, SyncError
 from hanse_syncer.decide.render import Manifest
 from hanse_syncer.decide.verdicts import MemberVerdict
@@ -58,7 +58,7 @@ class Applying:
             answer = await self._context.member.create(request.target, manifest)
         verdict = self._count(request, answer, started)
         if verdict is MemberVerdict.DONE:
-            return self._applied(request, manifest, answer.document, repaired=repaired)
+            return await self._applied(request, manifest, answer.document, repaired=repaired)
         if verdict is MemberVerdict.CHANGED:
             return await self.resolve(request, manifest)
         raise self._error(request, verdict, answer)
@@ -76,7 +76,7 @@ class Applying:
         if verdict is MemberVerdict.DONE:
             live = answer.document
             repaired = bool(repairing) and live["metadata"]["resourceVersion"] != repairing
-            return self._applied(request, manifest, live, repaired=repaired)
+            return await self._applied(request, manifest, live, repaired=repaired)
         if verdict in (MemberVerdict.CHANGED, MemberVerdict.ABSENT):
             return await self.resolve(request, manifest)
         raise self._error(request, verdict, answer)
@@ -112,8 +112,8 @@ class Applying:
             return await self.apply(request, manifest, uid=str(metadata["uid"]))
         if request.belongs(live):
             raise self._conflict(request, live)
-        in_sync = await context.turns.run(is_heavy(live), drift.in_sync, manifest.object, live)
-        if in_sync or drift.fingerprint(live) == request.transient.fingerprint:
+        found = await context.turns.run(is_heavy(live), fingerprints.fingerprint, live, manifest.object)
+        if found == request.state.fingerprint and manifest.hash == request.state.applied_hash:
             return await self._recorder.confirmed(request, manifest, live)
         wait = repair_wait(request.transient, self._context.monotonic(), self._random)
         if wait > 0:
@@ -167,13 +167,13 @@ class Applying:
             )
             raise SyncError(condition, retry_after=5.0)
 
-    def _applied(
+    async def _applied(
         self, request: SyncRequest, manifest: Manifest, live: Object, *, repaired: bool
     ) -> Result | None:
         """Record the apply, unless the member is deleting the object all the same."""
         if is_deleting(live):
             raise _being_deleted()
-        return self._recorder.applied(request, manifest, live, repaired=repaired)
+        return await self._recorder.applied(request, manifest, live, repaired=repaired)
 
     async def resolve(self, request: SyncRequest, manifest: Manifest) -> Result | None:
         """Read what is there, which is not what was expected or cannot be known without, and decide."""
@@ -186,7 +186,7 @@ class Applying:
             created = await context.member.create(request.target, manifest)
             verdict = self._count(request, created, started)
             if verdict is MemberVerdict.DONE:
-                return self._applied(request, manifest, created.document, repaired=bool(request.uid))
+                return await self._applied(request, manifest, created.document, repaired=bool(request.uid))
             if verdict is MemberVerdict.CHANGED:
                 raise _changed_concurrently()
             raise self._error(request, verdict, created)
@@ -201,7 +201,7 @@ class Applying:
         applied = await context.member.apply(request.target, manifest, uid=uid)
         verdict = context.member.verdict(request.target, applied)
         if verdict is MemberVerdict.DONE:
-            return self._applied(request, manifest, applied.document, repaired=uid == request.uid)
+            return await self._applied(request, manifest, applied.document, repaired=uid == request.uid)
         if verdict in (MemberVerdict.CHANGED, MemberVerdict.ABSENT):
             raise _changed_concurrently()
         raise self._error(request, verdict, applied)

@@ -28,7 +28,7 @@ from hanse.store.keys import ObjectKey
 from hanse.turns import Turns
 from hanse_syncer.act.request import SyncRequest, TransientState
 from hanse_syncer.act.waiting import Waiting
-from hanse_syncer.decide import kinds, plan
+from hanse_syncer.decide import plan
 from hanse_syncer.decide.plan import Desired, Seen
 from hanse_syncer.decide.render import Manifest, ManifestRenderer
 from hanse_syncer.federation.intent import Intent
@@ -123,7 +123,6 @@ class ReconcileContext:
             target=MemberObject(
                 key,
                 self.api_version(key, _known_version(key, intent, state)),
-                metadata_only=kinds.is_stateless(key.group, key.resource),
                 kind=intent.kind if intent is not None else "",
             ),
             transient=self.transient(path),

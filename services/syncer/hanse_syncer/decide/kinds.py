@@ -129,3 +129,8 @@ def desired_replicas(obj: Mapping[str, Any]) -> int | None:
 def without_members_own(obj: Object) -> Object:
     """Return `obj` without its status and without the fields that each member decides itself."""
     return _rules_of(obj).strip({key: value for key, value in obj.items() if key != "status"})
+
+
+def without_write_only(obj: Object) -> Object:
+    """Return `obj` with fields that can only be written turned into what is stored of them."""
+    return retained.stored_secret(obj) if core.SECRET.matches(obj) else obj

@@ -4,10 +4,11 @@ Owns `Manifest` and how it is made and encoded. Pure functions, no I/O; a `Manif
 manifests, because what is the same for all clusters is rendered and encoded once and not once per cluster.
 
 Order: take off what is not a member's business, set the replicas that the scheduler gave, apply the
-override patches, put the marks of ownership on (last, so that no override can take them off).
+override patches, turn what can only be written into what is stored of it, put the marks of ownership on
+(last, so that no override can take them off).
 
-Next: `hanse_syncer.decide.retained` for the fields that are left out, `hanse_syncer.decide.drift` for
-comparing.
+Next: `hanse_syncer.decide.retained` for the fields that are left out, `hanse_syncer.decide.fingerprints`
+for comparing.
 """
 
 from __future__ import annotations
@@ -86,7 +87,7 @@ def render(
         obj["apiVersion"] = api_version
     obj = _with_replicas(obj, placement)
     if placement.overrides:
-        obj = _overridden(obj, placement.overrides)
+        obj = kinds.without_write_only(_overridden(obj, placement.overrides))
     metadata = dict(obj["metadata"])
     metadata["labels"] = {**(metadata.get("labels") or {}), **ownership.labels(federation_id)}
     obj = {**obj, "metadata": metadata}

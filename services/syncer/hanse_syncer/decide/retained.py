@@ -8,6 +8,7 @@ Next: `hanse_syncer.decide.kinds`, which says which list is for which kind.
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -109,3 +110,12 @@ def job(obj: Object) -> Object:
 def namespace(obj: Object) -> Object:
     """Return a Namespace without what each member does itself: finalizers of the spec, the label."""
     return _drop(_drop(obj, "spec"), "metadata", "labels", "kubernetes.io/metadata.name")
+
+
+def stored_secret(obj: Object) -> Object:
+    """Return a Secret with its stringData where it is stored: nobody owns what it was made into."""
+    plain = obj.get("stringData")
+    if not isinstance(plain, dict) or not all(isinstance(value, str) for value in plain.values()):
+        return obj
+    encoded = {name: base64.b64encode(value.encode()).decode() for name, value in plain.items()}
+    return {**_drop(obj, "stringData"), "data": {**(obj.get("data") or {}), **encoded}}

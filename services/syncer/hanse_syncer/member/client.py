@@ -60,8 +60,6 @@ class MemberObject:
 
     key: ObjectKey
     api_version: str
-    metadata_only: bool = False
-    """Answers need to have the metadata only."""
     kind: str = ""
     """Its kind, where that is known: answers of another kind are told."""
 
@@ -172,7 +170,6 @@ class MemberClient:
                 namespace=key.namespace,
                 uid=uid,
                 field_manager=FIELD_MANAGER,
-                partial=target.metadata_only,
             )
         )
 

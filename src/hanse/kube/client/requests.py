@@ -202,21 +202,19 @@ def apply_object(
     field_manager: str,
     namespace: str = "",
     uid: str = "",
-    partial: bool = False,
+    dry_run: bool = False,
 ) -> ApiRequest:
     """Server-side apply an object, as the owner of every field in it; with `uid`, of that very one.
 
-    The answer may be of the metadata alone. An apply refuses fields that no schema knows in any case; to be
-    warned as well has the API server parse the body a second time, as YAML, which costs it a tenth of the
-    request.
+    An apply refuses fields that no schema knows in any case; to be warned as well has the API server parse
+    the body a second time, as YAML, which costs it a tenth of the request. A `dry_run` stores nothing.
     """
     return ApiRequest(
         "PATCH",
-        resource.url(namespace, name) + _apply_query(field_manager),
-        resource.object(namespace, name, uid=uid, partial=partial),
+        resource.url(namespace, name) + _apply_query(field_manager) + ("&dryRun=All" if dry_run else ""),
+        resource.object(namespace, name, uid=uid, stored=not dry_run),
         body=body,
         content=APPLY_PATCH,
-        accept=_METADATA if partial else JSON,
     )
 
 
