@@ -25,6 +25,7 @@ from hanse_syncer.act import waiting
 from hanse_syncer.act.context import ReconcileContext
 from hanse_syncer.act.request import SyncRequest
 from hanse_syncer.decide import fingerprints, kinds
+from hanse_syncer.decide.caveats import Caveat
 from hanse_syncer.decide.errors import SyncError
 from hanse_syncer.decide.plan import Desired, Seen
 from hanse_syncer.decide.render import Manifest
@@ -51,7 +52,13 @@ class StateRecorder:
         self._random = random.Random()  # noqa: S311 - jitter
 
     async def applied(
-        self, request: SyncRequest, manifest: Manifest, live: Object, *, repaired: bool
+        self,
+        request: SyncRequest,
+        manifest: Manifest,
+        live: Object,
+        *,
+        repaired: bool,
+        caveat: Caveat | None = None,
     ) -> Result | None:
         """Record an apply; `live` is what the member answered. `repaired` counts a repair of drift."""
         context = self._context
@@ -74,7 +81,7 @@ class StateRecorder:
                     live=live,
                     now=now,
                     fingerprint=fingerprint,
-                    caveat=fingerprints.caveat_of(live),
+                    caveat=caveat or fingerprints.caveat_of(live),
                     repaired=repaired,
                 ),
             ),

@@ -13,7 +13,8 @@ from typing import Final
 
 OWNERSHIP_UNKNOWN: Final = "OwnershipUnknown"
 FIELDS_NOT_SERVED: Final = "FieldsNotServed"
-REASONS: Final = frozenset({OWNERSHIP_UNKNOWN, FIELDS_NOT_SERVED})
+APPLIED_BY_PATCH: Final = "AppliedByPatch"
+REASONS: Final = frozenset({OWNERSHIP_UNKNOWN, FIELDS_NOT_SERVED, APPLIED_BY_PATCH})
 
 
 @dataclass(frozen=True, slots=True)

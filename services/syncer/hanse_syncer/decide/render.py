@@ -59,6 +59,10 @@ class Manifest:
         annotations = {**(metadata.get("annotations") or {}), name: value}
         return _encode({**self.object, "metadata": {**metadata, "annotations": annotations}})
 
+    def of(self, obj: Object) -> Manifest:
+        """Return the manifest of another object, made out of this one's."""
+        return _encode(obj)
+
     @property
     def api_version(self) -> str:
         """apiVersion of the manifest."""

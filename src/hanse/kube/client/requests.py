@@ -223,14 +223,33 @@ def _apply_query(field_manager: str) -> str:
     return f"?fieldManager={quote(field_manager, safe='')}&force=true&fieldValidation=Ignore"
 
 
-def merge_object(
-    resource: GroupVersionResource, name: str, patch: Object, *, field_manager: str, namespace: str = ""
+def create_object(
+    resource: GroupVersionResource, name: str, body: bytes, *, field_manager: str, namespace: str = ""
 ) -> ApiRequest:
-    """Patch an object by JSON merge patch."""
+    """POST an object, `name` in `body`; fields that no schema knows are left out."""
+    return ApiRequest(
+        "POST",
+        resource.url(namespace),
+        resource.object(namespace, name),
+        params={"fieldManager": field_manager, "fieldValidation": "Ignore"},
+        body=body,
+    )
+
+
+def merge_object(
+    resource: GroupVersionResource,
+    name: str,
+    patch: Object,
+    *,
+    field_manager: str,
+    namespace: str = "",
+    uid: str = "",
+) -> ApiRequest:
+    """Patch an object by JSON merge patch; with `uid`, that very one."""
     return ApiRequest(
         "PATCH",
         resource.url(namespace, name),
-        resource.object(namespace, name),
+        resource.object(namespace, name, uid=uid),
         params={"fieldManager": field_manager},
         body=orjson.dumps(patch),
         content=MERGE_PATCH,
