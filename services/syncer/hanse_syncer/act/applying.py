@@ -32,14 +32,14 @@ from hanse_syncer import ownership
 from hanse_syncer.act import waiting
 from hanse_syncer.act.context import ReconcileContext
 from hanse_syncer.act.delivery import Delivered, Delivery
-from hanse_syncer.act.repairs import repair_wait
+from hanse_syncer.act.repairs import remember, repair_wait
 from hanse_syncer.act.request import SyncRequest
 from hanse_syncer.act.state_recorder import StateRecorder
 from hanse_syncer.decide import fingerprints, health
 from hanse_syncer.decide.errors import BELONGS, SyncCondition, SyncError
 from hanse_syncer.decide.render import Manifest
 from hanse_syncer.decide.verdicts import MemberVerdict
-from hanse_syncer.report import transitions
+from hanse_syncer.report import contention, transitions
 
 
 class Applying:
@@ -96,9 +96,8 @@ class Applying:
         context.view.note(request.target, None)
         if self._is_finished(request, manifest):
             return None
-        wait = repair_wait(request.transient, self._context.monotonic(), self._random)
-        if wait > 0:
-            return Result(requeue_after=wait)
+        if wait := self._repair_wait(request, None):
+            return wait
         return await self.create(request, manifest, repaired=True)
 
     async def compare(self, request: SyncRequest, manifest: Manifest, live: Object) -> Result | None:
@@ -110,18 +109,35 @@ class Applying:
         if is_deleting(live):
             return Result(requeue_after=5.0)  # somebody deletes it there; when it is gone it is made again
         if str(metadata["uid"]) != request.uid:
+            if not self._may_take(request, live, str(metadata["uid"])):
+                raise self._conflict(request, live)
+            if wait := self._repair_wait(request, live):
+                return wait
             return await self.resolve(request, manifest)
         if request.belongs(live):
             raise self._conflict(request, live)
         found = await context.turns.run(is_heavy(live), fingerprints.fingerprint, live, manifest.object)
         if found == request.state.fingerprint and manifest.hash == request.state.applied_hash:
             return await self._recorder.confirmed(request, manifest, live)
-        wait = repair_wait(request.transient, self._context.monotonic(), self._random)
-        if wait > 0:
-            return Result(requeue_after=wait)
+        if wait := self._repair_wait(request, live):
+            return wait
         return await self.apply(
             request, manifest, uid=request.uid, repairing=str(metadata["resourceVersion"])
         )
+
+    def _repair_wait(self, request: SyncRequest, live: Object | None) -> Result | None:
+        """Return when to put drift right, None for now. `live` is what was found, None for nothing."""
+        context, transient = self._context, request.transient
+        now = context.monotonic()
+        if request.state is not None:
+            remember(transient, request.state.contention, now=now, clock=context.clock())
+        transient.removed = live is None
+        transient.undone_by = contention.undone_by(live) if live is not None else ""
+        wait = repair_wait(transient, now, self._random)
+        if wait <= 0:
+            return None
+        self._recorder.contested(request)
+        return Result(requeue_after=wait)
 
     async def keep(self, request: SyncRequest, manifest: Manifest) -> Result | None:
         """Keep an object whose DELETE is taken back: that may have been carried out, or may still arrive.
@@ -205,13 +221,24 @@ class Applying:
         if uid == request.uid or ownership.owned(live, context.federation_id):
             delivered = await self._delivery.apply(request.target, manifest, uid=uid)
         else:
-            delivered = await self._delivery.adopt(request.target, manifest, live)
+            delivered = await self._adopt(request, manifest, live)
         verdict = context.member.verdict(request.target, delivered.answer)
         if verdict is MemberVerdict.DONE:
             return await self._applied(request, manifest, delivered, repaired=uid == request.uid)
         if verdict in (MemberVerdict.CHANGED, MemberVerdict.ABSENT):
             raise _changed_concurrently()
         raise self._error(request, verdict, delivered.answer)
+
+    async def _adopt(self, request: SyncRequest, manifest: Manifest, live: Object) -> Delivered:
+        delivered = await self._delivery.adopt(request.target, manifest, live)
+        if delivered.answer.ok:
+            self._context.record(
+                request,
+                type_="Normal",
+                reason="Adopted",
+                message="an existing object was taken over, as the policy says",
+            )
+        return delivered
 
     def _may_take(self, request: SyncRequest, live: Object, uid: str) -> bool:
         """Return whether the live object is ours, or may become ours; never what belongs to the cluster
@@ -222,15 +249,7 @@ class Applying:
         if ownership.owned(live, context.federation_id) or uid == request.uid:
             return True
         adopt = request.placement is not None and request.placement.conflict_resolution == placements.ADOPT
-        if not adopt or ownership.other_federation(live, context.federation_id):
-            return False
-        context.record(
-            request,
-            type_="Normal",
-            reason="Adopted",
-            message="an existing object was taken over, as the policy says",
-        )
-        return True
+        return adopt and not ownership.other_federation(live, context.federation_id)
 
     def _conflict(self, request: SyncRequest, live: Object) -> SyncError:
         context = self._context
