@@ -295,7 +295,7 @@ TWICE: list[tuple[Object, Callable[[Object], Object], str]] = [
     (deployment("ports"), lambda o: pod_of(o)["containers"][0], "ports"),
     (deployment("pull"), pod_of, "imagePullSecrets"),
     (deployment("hosts"), pod_of, "hostAliases"),
-    (objects.build("v1", "ServiceAccount", name="twice"), lambda o: o, "imagePullSecrets"),
+    (objects.build("v1", "ServiceAccount", name="twice"), lambda o: o, "secrets"),
 ]
 ITEMS: dict[str, list[Object]] = {
     "env": [{"name": "A", "value": "1"}, {"name": "A", "value": "2"}],
@@ -304,6 +304,7 @@ ITEMS: dict[str, list[Object]] = {
         {"containerPort": 80, "name": "x", "protocol": "TCP"},
     ],
     "imagePullSecrets": [{"name": "a"}, {"name": "a"}],
+    "secrets": [{"name": "a"}, {"name": "a"}],
     "hostAliases": [{"ip": "192.0.2.1", "hostnames": ["a"]}, {"ip": "192.0.2.1", "hostnames": ["b"]}],
 }
 

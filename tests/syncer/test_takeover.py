@@ -254,6 +254,9 @@ def test_fields_that_a_schema_lacks_are_taken_out_and_named() -> None:
     found = inapplicable.problems(said(message))
     assert found is not None
     assert (found.unmergeable, found.mistyped) == (False, False)
+    single = inapplicable.problems(said(f"{PREFIX}.spec.color: field not declared in schema"))
+    assert single is not None
+    assert single.lacking == (".spec.color",)
     assert inapplicable.without(cart, found.lacking) == {
         "metadata": {"annotations": {"a.b/c": "x"}},
         "spec": {"size": 1, "l": [{"name": "a"}, {"name": "b"}], "m.n": {"o": {"r": 2}}},
@@ -267,6 +270,7 @@ def test_fields_that_a_schema_lacks_are_taken_out_and_named() -> None:
 @pytest.mark.parametrize(
     ("message", "unmergeable", "mistyped"),
     [
+        (f"{PREFIX}.spec.x: expected string, got &value.valueUnstructured{{Value:1}}", False, True),
         (f'{PREFIX}.spec.l: duplicate entries for key [name="a"]', True, False),
         (
             f'{PREFIX}.secrets: element 0: an element of the list omits all key fields ["name"]',

@@ -42,7 +42,7 @@ from hanse.store.history.stored import StoreHistory
 from hanse.store.keys import ObjectKey
 from hanse.well_known import FIELD_MANAGER
 from hanse_syncer.cluster.controller import ClusterController
-from hanse_syncer.decide import drift, fingerprints, plan
+from hanse_syncer.decide import drift, fingerprints
 from hanse_syncer.decide.render import Manifest, ManifestRenderer
 from hanse_syncer.federation.intent import Intent
 from hanse_syncer.federation.state import FederationState
@@ -222,14 +222,7 @@ class SyncerServicer(rpc.SyncerServiceServicer):
             key=key.path(),
             revision=intent.revision,
             placement=entry,
-            api_version=self._api_version(key, intent, entry.cluster),
         )
-
-    def _api_version(self, key: ObjectKey, intent: Intent, cluster: str) -> str:
-        catalogue = self._federation.catalogue(cluster)
-        resources = catalogue.resources if catalogue is not None else ()
-        served = [r for r in resources if (r.group, r.resource) == (key.group, key.resource)]
-        return plan.choose_version(served, intent.api_version)
 
     async def _diff(self, key: ObjectKey, intent: Intent, entry: ClusterPlacement) -> pb.ClusterDiff:
         cluster = entry.cluster

@@ -153,8 +153,14 @@ class ReconcileContext:
             key=request.path,
             revision=request.intent.revision,
             placement=request.entry,
-            api_version=request.target.api_version,
         )
+
+    def unspoken(self, request: SyncRequest) -> tuple[str, ...]:
+        """Return the versions of the object's resource that the member serves, if not that of the object."""
+        if request.intent is None:
+            return ()
+        key = request.key
+        return plan.unspoken(self.served.get((key.group, key.resource), ()), request.intent.api_version)
 
     def api_version(self, key: ObjectKey, wanted: str) -> str:
         """Return the apiVersion for requests about `key`: `wanted` if the member serves it."""

@@ -17,7 +17,9 @@ Concurrency: called for one object at a time. Next: `hanse_syncer.decide.takeove
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import Final
 
 from hanse.api.syncer.v1 import sync_state_pb2 as sync
 from hanse.kube.client.answer import Answer
@@ -28,6 +30,12 @@ from hanse_syncer.decide.caveats import Caveat
 from hanse_syncer.decide.errors import SyncCondition, SyncError
 from hanse_syncer.decide.render import Manifest
 from hanse_syncer.member.client import MemberClient, MemberObject
+
+_TRIES: Final = 5
+_NOTHING: Final = Answer(200, {}, b"", {})
+"""There is nothing to write."""
+_CHANGED: Final = Answer(409, {}, b"", {"kind": "Status", "reason": "Conflict"})
+"""It changes all the time, or another object is there by now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,12 +69,14 @@ class Delivery:
         return delivered
 
     async def _taken(self, target: MemberObject, manifest: Manifest, live: Object) -> Delivered:
-        managed = takeover.adopted(live, retained=kinds.retained_paths(live))
-        if managed is not None:
-            answer = await self._member.own(target, live, managed)
-            if not answer.ok:
-                return Delivered(answer)
-        return await self._deliver(target, manifest, uid=str(live["metadata"]["uid"]))
+        uid = str(live["metadata"]["uid"])
+
+        async def own(newest: Object) -> Answer:
+            managed = takeover.adopted(newest, retained=kinds.retained_paths(newest))
+            return _NOTHING if managed is None else await self._member.own(target, newest, managed)
+
+        owned = await self._on_newest(target, own, uid=uid)
+        return await self._deliver(target, manifest, uid=uid) if owned.ok else Delivered(owned)
 
     async def _deliver(self, target: MemberObject, manifest: Manifest, *, uid: str) -> Delivered:
         answer = await self._send(target, manifest, uid=uid)
@@ -97,37 +107,56 @@ class Delivery:
 
     async def _as_apply(self, target: MemberObject, manifest: Manifest, answer: Answer) -> Answer:
         """Have what an earlier patch wrote count as applied, so that fields taken out go away."""
-        live = answer.document
-        if not takeover.updated_by_us(live):
+        if not takeover.updated_by_us(answer.document):
             return answer
-        owned = await self._member.own(target, live, takeover.as_apply(live))
-        return await self._send(target, manifest, uid=str(live["metadata"]["uid"])) if owned.ok else owned
+
+        async def own(live: Object) -> Answer:
+            return await self._member.own(target, live, takeover.as_apply(live))
+
+        uid = str(answer.document["metadata"]["uid"])
+        owned = await self._on_newest(target, own, uid=uid)
+        return await self._send(target, manifest, uid=uid) if owned.ok else owned
 
     async def _against_others(
         self, target: MemberObject, manifest: Manifest, refusal: Answer, *, uid: str
     ) -> Answer:
         """Take over what stands in the way, if something does that can go, and apply again."""
         causes = sequence(refusal.document, "details", "causes")
-        read = await self._member.get(target)
-        if not read.ok or child(read.document, "metadata", "uid") != uid:
-            return refusal
-        live = read.document
-        retained = kinds.retained_paths(live)
-        managed = takeover.contested(live, manifest.object, causes, retained=retained)
-        if managed is None:
-            return refusal
-        owned = await self._member.own(target, live, managed)
+
+        async def own(live: Object) -> Answer:
+            retained = kinds.retained_paths(live)
+            managed = takeover.contested(live, manifest.object, causes, retained=retained)
+            return refusal if managed is None else await self._member.own(target, live, managed)
+
+        owned = await self._on_newest(target, own, uid=uid)
         return await self._send(target, manifest, uid=uid) if owned.ok else owned
 
     async def _without_apply(self, target: MemberObject, manifest: Manifest, *, uid: str) -> Answer:
         if not uid:
             return await self._member.post(target, manifest)
-        read = await self._member.get(target)
-        if not read.ok:
-            return read
-        change = inapplicable.patch(read.document, manifest.object)
-        change["metadata"]["uid"] = uid  # where another object is there by now, that is told
-        return await self._member.update(target, change, uid=uid)
+
+        async def update(live: Object) -> Answer:
+            return await self._member.update(target, inapplicable.patch(live, manifest.object), uid=uid)
+
+        return await self._on_newest(target, update, uid=uid)
+
+    async def _on_newest(
+        self, target: MemberObject, write: Callable[[Object], Awaitable[Answer]], *, uid: str
+    ) -> Answer:
+        """Read the object and have a change of it written; again, if it was changed in between.
+
+        A controller that counts Pods changes it often, which is nobody's conflict with us.
+        """
+        for _ in range(_TRIES):
+            read = await self._member.get(target)
+            if not read.ok:
+                return read
+            if child(read.document, "metadata", "uid") != uid:
+                break
+            answer = await write(read.document)
+            if answer.status != 409:
+                return answer
+        return _CHANGED
 
 
 def _refused(reason: str, answer: Answer) -> SyncError:

@@ -27,9 +27,8 @@ from hanse.kube.model.untrusted import mapping, text
 from hanse_syncer.decide import caveats, takeover
 from hanse_syncer.decide.caveats import Caveat
 
-_LACKING: Final = re.compile(r"(\.\S.*?): field not declared in schema")
+_LACKING: Final = re.compile(r"(?:^|\s)(\.[^\s:].*?): field not declared in schema")
 _UNMERGEABLE: Final = ("duplicate entries for key", "omits all key fields", "omits key field")
-_MISTYPED: Final = re.compile(r"(\.\S.*?): expected ")
 _CONFIGURATION: Final = "failed to create typed"
 _INDEX: Final = re.compile(r"\[([^\]]*)\]")
 _SHOWN: Final = 5

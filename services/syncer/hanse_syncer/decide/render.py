@@ -79,17 +79,13 @@ def render(
     *,
     placement: ClusterPlacement,
     federation_id: str,
-    api_version: str = "",
 ) -> Manifest:
-    """Return what the placement's cluster gets of `template`.
+    """Return what the placement's cluster gets of `template`, in the template's apiVersion.
 
-    `api_version` replaces the template's, for a member that serves the resource in another version only.
     Raises InvalidArgumentError (`OVERRIDE_INVALID`) for overrides that cannot be applied, or that change what
     the object is.
     """
     obj = kinds.without_members_own({**template, "metadata": retained.metadata(template)})
-    if api_version:
-        obj["apiVersion"] = api_version
     obj = _with_partition(_with_replicas(obj, placement), placement)
     if placement.overrides:
         obj = kinds.without_write_only(_overridden(obj, placement.overrides))
@@ -182,7 +178,6 @@ class ManifestRenderer:
         key: str,
         revision: int,
         placement: ClusterPlacement,
-        api_version: str = "",
     ) -> Manifest:
         """Return the manifest for `encoded`, which `key` held at `revision`. Raises as `render`."""
         if not self.federation_id:
@@ -194,7 +189,6 @@ class ManifestRenderer:
             placement.completions if placement.HasField("completions") else None,
             placement.partition if placement.HasField("partition") else None,
             placement.overrides,
-            api_version,
         )
         found = self._kept.get(identity)
         if found is not None:
@@ -204,7 +198,6 @@ class ManifestRenderer:
             orjson.loads(encoded),
             placement=placement,
             federation_id=self.federation_id,
-            api_version=api_version,
         )
         self._kept[identity] = manifest
         if len(self._kept) > self._capacity:
