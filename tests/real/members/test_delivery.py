@@ -254,7 +254,7 @@ NEW = [
 async def test_what_is_adopted_becomes_what_the_federation_has(
     one: OneMember, legacy: Object, new: Object
 ) -> None:
-    """What kubectl applied there by itself is replaced: the same as if it had been made anew."""
+    """What kubectl applied there by itself is replaced: it is the same as one that is created."""
     collection, _, _ = one.path(legacy).rpartition("/")
     live = await one.api.create(f"{collection}?fieldManager=kubectl-client-side-apply", legacy)
     found = await one.delivery.adopt(one.target(new), manifest_of(new), live)
