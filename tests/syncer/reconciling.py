@@ -65,8 +65,8 @@ def absent() -> Answer:
 
 def _ours(body: Object) -> Object:
     """Return the entry of managedFields that an apply of a ConfigMap leaves."""
-    fields = {f"f:{name}": {} for name in body.get("data") or {}}
-    labels = {f"f:{name}": {} for name in body["metadata"].get("labels") or {}}
+    fields: Object = {f"f:{name}": {} for name in body.get("data") or {}}
+    labels: Object = {f"f:{name}": {} for name in body["metadata"].get("labels") or {}}
     return {
         "manager": FIELD_MANAGER,
         "operation": "Apply",
