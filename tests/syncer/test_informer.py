@@ -35,7 +35,7 @@ class Notes:
         """An object is there."""
         self.changes.append((name, seen.resource_version))
 
-    def vanished(self, namespace: str, name: str) -> None:
+    def vanished(self, namespace: str, name: str, last: dict[str, Any] | None) -> None:
         """An object is gone."""
         self.changes.append((name, "gone"))
 

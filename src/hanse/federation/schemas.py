@@ -161,10 +161,6 @@ def policy_spec(*, with_namespace: bool) -> Schema:
             "has stopped. Wait: it is not started elsewhere. Restart: it is, after tolerationSeconds.",
             enum=["Wait", "Restart"], default="Wait",
         ),
-        atMostOne=_boolean(
-            "Whether an object must not run in two clusters at a time: it goes to one, and moves when the "
-            "old one has confirmed that nothing of it is left. Absent: its label hanse.dev/at-most-one says."
-        ),
     )  # fmt: skip
 
 

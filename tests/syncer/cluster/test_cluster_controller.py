@@ -6,7 +6,6 @@ import asyncio
 import functools
 import threading
 from collections import Counter
-from collections.abc import AsyncIterator
 from typing import Any
 
 import orjson
@@ -14,7 +13,7 @@ import pytest
 from aiohttp import web
 from hanse_syncer import ownership
 from hanse_syncer.cluster.controller import ClusterController
-from hanse_syncer.decide import drift
+from hanse_syncer.decide import fingerprints
 from hanse_syncer.report.metrics import SyncerMetrics
 
 from hanse.api.scheduler.v1 import placement_pb2 as placements
@@ -23,8 +22,9 @@ from hanse.api.syncer.v1 import sync_state_pb2 as sync
 from hanse.kube.model.objects import Object
 from hanse.process.settings import ServiceSettings
 from hanse.process.telemetry import setup
+from tests.support.federation.federation import FEDERATION_ID, Federation
 from tests.support.waiting import until
-from tests.syncer.harness import FEDERATION_ID, Federation, config_map, deployment, federation
+from tests.syncer.harness import config_map, deployment
 
 WEB = "core/configmaps/default/web"
 DEPLOY = "apps/deployments/default/web"
@@ -33,13 +33,6 @@ DEPLOY = "apps/deployments/default/web"
 def settled(controller: ClusterController) -> bool:
     """Whether the controller has nothing left to look at."""
     return controller.settled
-
-
-@pytest.fixture
-async def fed() -> AsyncIterator[Federation]:
-    """A federation with the members a and b."""
-    async with federation("a", "b") as running:
-        yield running
 
 
 async def test_object_reaches_every_placed_member(fed: Federation) -> None:
@@ -78,14 +71,14 @@ async def test_large_objects_are_compared_beside_the_loop(
 ) -> None:
     """A change of one of thousands of items is found and put right, and nobody waits for the comparison."""
     threads: dict[str, set[bool]] = {}
-    in_sync = drift.in_sync
+    fingerprint = fingerprints.fingerprint
 
-    def recorded(rendered: Object, live: Object) -> bool:
+    def recorded(live: Object, manifest: Object) -> bytes:
         beside = threading.current_thread() is not threading.main_thread()
         threads.setdefault(live["metadata"]["name"], set()).add(beside)
-        return in_sync(rendered, live)
+        return fingerprint(live, manifest)
 
-    monkeypatch.setattr(drift, "in_sync", recorded)
+    monkeypatch.setattr(fingerprints, "fingerprint", recorded)
     large, small = config_map(), config_map()
     large["data"] = {f"k{number}": "v" for number in range(5000)}
     other = WEB.replace("web", "small")

@@ -4,8 +4,8 @@ cluster.
 Owns the fold of Jobs. Counts of Pods that succeeded or failed are those of all runs that the federation
 remembers; counts of Pods that run are those of the clusters that have the Job now. Conditions come in the
 order of batch/v1: what leads to an end (SuccessCriteriaMet, FailureTarget) stands before the end (Complete,
-Failed), and a Job is Complete only when what succeeded reaches what was asked. Two conditions are the
-federation's own: OutcomeUnknown and CompletionsUnplaced. Pure.
+Failed), and a Job is Complete only when what succeeded reaches what was asked. OutcomeUnknown is the
+federation's own: nobody knows whether a part is done. Pure.
 
 Next: `hanse.federation.job_work` for the law, `hanse_apiserver.aggregate.fold`.
 """
@@ -27,7 +27,6 @@ from hanse_apiserver.aggregate import conditions
 from hanse_apiserver.aggregate.members import Decision, Member, time_of, total
 
 OUTCOME_UNKNOWN: Final = "OutcomeUnknown"
-UNPLACED: Final = "CompletionsUnplaced"
 _ENDS: Final = frozenset({"SuccessCriteriaMet", "Complete", "Failed"})
 """What the federation says itself, and does not fold: an end in one cluster is not the end of the Job."""
 
@@ -105,9 +104,6 @@ def _doubts(
             "started again; a policy with whenUnknown: Restart starts them"
         )
         result.append(_condition(OUTCOME_UNKNOWN, OUTCOME_UNKNOWN, message, now))
-    if decision.unplaced:
-        message = f"{decision.unplaced}{of} have no cluster that may run them; see its placement"
-        result.append(_condition(UNPLACED, "NoCluster", message, now))
     return result
 
 

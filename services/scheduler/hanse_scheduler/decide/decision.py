@@ -14,7 +14,7 @@ for what is done with a decision.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -26,7 +26,7 @@ from hanse.kube.model.objects import annotations_of, is_deleting, mapping
 from hanse.store.keys import ObjectKey
 from hanse.well_known import CLUSTER_SELECTOR
 from hanse_scheduler.decide.candidates import Candidates, candidates_of, limit, note_candidates
-from hanse_scheduler.decide.division import Share
+from hanse_scheduler.decide.division import Division, Share
 from hanse_scheduler.decide.filtering import ClusterRequirements, Eligibility, EligibilityCache
 from hanse_scheduler.decide.inputs import DecisionInput, Rules
 from hanse_scheduler.decide.once.job_division import whole_runs
@@ -39,8 +39,16 @@ from hanse_scheduler.decide.once.run_ledger import (
 )
 from hanse_scheduler.decide.overrides import NONE, Overrides, Overriding
 from hanse_scheduler.decide.policies import names
-from hanse_scheduler.decide.replicas import divide_replicas, preferences_of, restarts, take_in
+from hanse_scheduler.decide.replicas import (
+    divide_replicas,
+    preferences_of,
+    restarts,
+    take_in,
+    workload_kind,
+)
 from hanse_scheduler.decide.selector import EVERYTHING, parse_cluster_selector
+from hanse_scheduler.decide.stateful.partition import divide_partition
+from hanse_scheduler.decide.workloads import shortfall
 from hanse_scheduler.handshake.builder import PlacementBuilder, WorkGiven
 from hanse_scheduler.handshake.releases import ClusterFacts, ReleaseRules
 from hanse_scheduler.reasons import BELONGS
@@ -110,6 +118,8 @@ def decide(
         except InvalidArgumentError as error:
             trace.note("error", str(error))
             placement = builder.keep_with_error(str(error))
+            kind = workload_kind(inputs)
+            placement.unplaced_replicas = shortfall(inputs.obj, kind, placement.clusters) if kind else 0
     return PlacementDecision(
         placement=placement,
         changed=inputs.previous.differs(placement),
@@ -224,6 +234,8 @@ def _place(
         )
         for name, each in sorted(candidates.chosen.items())
     ]
+    if division is not None:
+        divide_partition(obj, clusters, before=placed)
     placement = builder.place(
         clusters=clusters,
         refused=candidates.refused,
@@ -235,10 +247,10 @@ def _place(
             runs=with_given(held.runs, clusters, inputs=inputs, whole=bool(whole))
             if is_job(inputs)
             else None,
-            unplaced=division.unplaced if division is not None else 0,
             withheld=division.withheld if division is not None else 0,
         ),
     )
+    placement.unplaced_replicas = _unplaced(inputs, division, clusters)
     size = placement.ByteSize()
     if size > MAX_PLACEMENT_BYTES:
         raise InvalidArgumentError(
@@ -259,6 +271,15 @@ def _whole_runs(
     return whole_runs(chosen, runs=held.runs, restart=restarts(inputs.policy), removing=held.removing)
 
 
+def _unplaced(inputs: DecisionInput, division: Division | None, clusters: Sequence[ClusterPlacement]) -> int:
+    """Return how many of the object's replicas no cluster is to run. What an override policy sets is asked
+    for."""
+    if division is not None:
+        return division.unplaced
+    kind = workload_kind(inputs)
+    return shortfall(inputs.obj, kind, clusters) if kind is not None and not clusters else 0
+
+
 def _requirements(inputs: DecisionInput, rules: Rules) -> ClusterRequirements:
     """Return what the object requires of clusters. Raises InvalidArgumentError for a selector that is
     none."""
@@ -270,6 +291,7 @@ def _requirements(inputs: DecisionInput, rules: Rules) -> ClusterRequirements:
         annotated=annotation is not None,
         policy=inputs.policy,
         everywhere=rules.everywhere and inputs.propagates,
+        version=str(inputs.obj.get("apiVersion") or "").rpartition("/")[2],
     )
 
 

@@ -73,7 +73,8 @@ class Share:
 class Division:
     """Shares and refusals (reason, message) by cluster; `reconsider_at` is in seconds since the epoch.
 
-    `unplaced` is what no cluster may or can run, `withheld` what may be done and is not started again.
+    `unplaced` is how many replicas (completions, of a Job with a number of them) no cluster gets, `withheld`
+    what may be done and is not started again.
     """
 
     shares: dict[str, Share] = field(default_factory=dict)

@@ -106,8 +106,6 @@ class PlacementPolicy:
     toleration_seconds: float | None = None
     when_unknown: WhenUnknown = ""
     """What becomes of work of which nobody knows whether it is done; "" is Wait."""
-    at_most_one: bool | None = None
-    """Whether what it selects must not run in two places; None leaves it to the object."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +174,6 @@ def compile_placement(obj: Object, *, fault: str = "") -> PlacementPolicy:
             adopt=_one_of(spec, "conflictResolution", ("", "Abort", "Adopt"), head=head) == "Adopt",
             toleration_seconds=_count(spec, "tolerationSeconds", head=head),
             when_unknown=_one_of(spec, "whenUnknown", ("", "Wait", "Restart"), head=head),
-            at_most_one=_flag(spec, "atMostOne", head=head),
         )
     except Exception as error:  # noqa: BLE001 - of this policy; objects that it selects keep what they have
         return PlacementPolicy(head=_broken(head, error))
@@ -270,13 +267,6 @@ def _count(spec: dict[str, Any], name: str, *, head: PolicyHead) -> int | None:
         return None
     if type(value) is not int or value < 0:
         raise InvalidArgumentError(f"{head.title}: {name} is {shown(value)}, not a whole number of 0 or more")
-    return value
-
-
-def _flag(spec: dict[str, Any], name: str, *, head: PolicyHead) -> bool | None:
-    value = spec.get(name)
-    if value is not None and not isinstance(value, bool):
-        raise InvalidArgumentError(f"{head.title}: {name} is {shown(value)}, not true or false")
     return value
 
 

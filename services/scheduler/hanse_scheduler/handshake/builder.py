@@ -53,9 +53,7 @@ class WorkGiven:
     """
 
     runs: Sequence[JobRun] | None = None
-    unplaced: int = 0
     withheld: int = 0
-    at_most_one: bool = False
 
 
 class PlacementBuilder:
@@ -105,9 +103,7 @@ class PlacementBuilder:
             clusters=clusters,
             policy=policy,
             conflict_resolution=ADOPT if adopt else ABORT,
-            unplaced=work.unplaced,
             withheld=work.withheld,
-            at_most_one=work.at_most_one,
             evicted=[
                 ClusterEviction(cluster=name, evict_time=timestamp_of(time))
                 for name, time in sorted(evicted.items())

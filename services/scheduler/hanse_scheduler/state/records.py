@@ -39,7 +39,9 @@ from hanse_scheduler.decide.policies import (
 )
 from hanse_scheduler.decide.workloads import WORKLOADS
 
-_SPEC_FIELDS: Final = ("replicas", "parallelism", "completions", "completionMode", "ttlSecondsAfterFinished")
+_SPEC_FIELDS: Final = (
+    "replicas", "parallelism", "completions", "completionMode", "ttlSecondsAfterFinished", "updateStrategy",
+)  # fmt: skip
 _METADATA_FIELDS: Final = ("name", "namespace", "uid", "generation", "labels", "deletionTimestamp")
 _ANNOTATIONS: Final = (CLUSTER_SELECTOR, *(kind.annotation for kind in WORKLOADS.values() if kind.annotation))
 

@@ -250,8 +250,7 @@ def _must_read(request: SyncRequest) -> bool:
 
 def _must_have_stopped(request: SyncRequest) -> bool:
     """Return whether the object counts as gone only when its Pods are: others take over what it did."""
-    at_most_one = request.placement is not None and request.placement.at_most_one
-    return request.run is not None or at_most_one
+    return request.run is not None
 
 
 def _is_namespace(request: SyncRequest) -> bool:

@@ -29,7 +29,7 @@ from hanse.api.type.v1 import job_run_pb2 as hanse_dot_api_dot_type_dot_v1_dot_j
 from hanse.api.type.v1 import object_reference_pb2 as hanse_dot_api_dot_type_dot_v1_dot_object__reference__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&hanse/api/scheduler/v1/placement.proto\x12\x16hanse.api.scheduler.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1fhanse/api/type/v1/job_run.proto\x1a(hanse/api/type/v1/object_reference.proto\"\x93\x02\n\x10\x43lusterPlacement\x12\x15\n\x07\x63luster\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03\x12\x1b\n\x08replicas\x18\x02 \x01(\x05\x42\x04\xe2\x41\x01\x03H\x00\x88\x01\x01\x12\x14\n\x06reason\x18\x03 \x01(\tB\x04\xe2\x41\x01\x03\x12\x15\n\x07message\x18\x04 \x01(\tB\x04\xe2\x41\x01\x03\x12\x17\n\toverrides\x18\x05 \x01(\x0c\x42\x04\xe2\x41\x01\x03\x12\x1e\n\x0b\x63ompletions\x18\x06 \x01(\x05\x42\x04\xe2\x41\x01\x03H\x01\x88\x01\x01\x12\x17\n\tsuspended\x18\x07 \x01(\x08\x42\x04\xe2\x41\x01\x03\x12\x1c\n\x0e\x61\x66ter_revision\x18\x08 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x11\n\x03run\x18\t \x01(\x05\x42\x04\xe2\x41\x01\x03\x42\x0b\n\t_replicasB\x0e\n\x0c_completions\"T\n\x0e\x43lusterRefusal\x12\x15\n\x07\x63luster\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03\x12\x14\n\x06reason\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\x12\x15\n\x07message\x18\x03 \x01(\tB\x04\xe2\x41\x01\x03\"\xaa\x01\n\x0e\x43lusterRelease\x12\x15\n\x07\x63luster\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03\x12\x14\n\x06reason\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\x12\x15\n\x07message\x18\x03 \x01(\tB\x04\xe2\x41\x01\x03\x12\x36\n\x0crelease_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x1c\n\x0e\x61\x66ter_revision\x18\x05 \x01(\x03\x42\x04\xe2\x41\x01\x03\"^\n\x0f\x43lusterEviction\x12\x15\n\x07\x63luster\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03\x12\x34\n\nevict_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\"\xaa\x07\n\tPlacement\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x08\x12\x38\n\x06object\x18\x02 \x01(\x0b\x32\".hanse.api.type.v1.ObjectReferenceB\x04\xe2\x41\x01\x03\x12\x18\n\ngeneration\x18\x03 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12@\n\x08\x63lusters\x18\x04 \x03(\x0b\x32(.hanse.api.scheduler.v1.ClusterPlacementB\x04\xe2\x41\x01\x03\x12=\n\x07refused\x18\x05 \x03(\x0b\x32&.hanse.api.scheduler.v1.ClusterRefusalB\x04\xe2\x41\x01\x03\x12?\n\treleasing\x18\x06 \x03(\x0b\x32&.hanse.api.scheduler.v1.ClusterReleaseB\x04\xe2\x41\x01\x03\x12\x14\n\x06policy\x18\x07 \x01(\tB\x04\xe2\x41\x01\x03\x12M\n\x13\x63onflict_resolution\x18\x08 \x01(\x0e\x32*.hanse.api.scheduler.v1.ConflictResolutionB\x04\xe2\x41\x01\x03\x12\x13\n\x05\x65rror\x18\t \x01(\tB\x04\xe2\x41\x01\x03\x12\x35\n\x0bupdate_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x19\n\x0btraceparent\x18\x0b \x01(\tB\x04\xe2\x41\x01\x03\x12\x16\n\x08revision\x18\x0c \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x39\n\x0freconsider_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12>\n\x07\x65victed\x18\x0e \x03(\x0b\x32\'.hanse.api.scheduler.v1.ClusterEvictionB\x04\xe2\x41\x01\x03\x12\x35\n\x0b\x63reate_time\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12-\n\x04runs\x18\x10 \x03(\x0b\x32\x19.hanse.api.type.v1.JobRunB\x04\xe2\x41\x01\x03\x12\x16\n\x08unplaced\x18\x11 \x01(\x05\x42\x04\xe2\x41\x01\x03\x12\x16\n\x08withheld\x18\x12 \x01(\x05\x42\x04\xe2\x41\x01\x03\x12\x19\n\x0b\x61t_most_one\x18\x13 \x01(\x08\x42\x04\xe2\x41\x01\x03:c\xea\x41`\n\x13hanse.dev/Placement\x12\x32placements/{group}/{resource}/{namespace}/{object}*\nplacements2\tplacement*O\n\x12\x43onflictResolution\x12#\n\x1f\x43ONFLICT_RESOLUTION_UNSPECIFIED\x10\x00\x12\t\n\x05\x41\x42ORT\x10\x01\x12\t\n\x05\x41\x44OPT\x10\x02\x42\x46\n\x1a\x64\x65v.hanse.api.scheduler.v1P\x01Z&hanse.dev/api/scheduler/v1;schedulerv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&hanse/api/scheduler/v1/placement.proto\x12\x16hanse.api.scheduler.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1fhanse/api/type/v1/job_run.proto\x1a(hanse/api/type/v1/object_reference.proto\"\xbf\x02\n\x10\x43lusterPlacement\x12\x15\n\x07\x63luster\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03\x12\x1b\n\x08replicas\x18\x02 \x01(\x05\x42\x04\xe2\x41\x01\x03H\x00\x88\x01\x01\x12\x14\n\x06reason\x18\x03 \x01(\tB\x04\xe2\x41\x01\x03\x12\x15\n\x07message\x18\x04 \x01(\tB\x04\xe2\x41\x01\x03\x12\x17\n\toverrides\x18\x05 \x01(\x0c\x42\x04\xe2\x41\x01\x03\x12\x1e\n\x0b\x63ompletions\x18\x06 \x01(\x05\x42\x04\xe2\x41\x01\x03H\x01\x88\x01\x01\x12\x17\n\tsuspended\x18\x07 \x01(\x08\x42\x04\xe2\x41\x01\x03\x12\x1c\n\x0e\x61\x66ter_revision\x18\x08 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x11\n\x03run\x18\t \x01(\x05\x42\x04\xe2\x41\x01\x03\x12\x1c\n\tpartition\x18\x14 \x01(\x05\x42\x04\xe2\x41\x01\x03H\x02\x88\x01\x01\x42\x0b\n\t_replicasB\x0e\n\x0c_completionsB\x0c\n\n_partition\"T\n\x0e\x43lusterRefusal\x12\x15\n\x07\x63luster\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03\x12\x14\n\x06reason\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\x12\x15\n\x07message\x18\x03 \x01(\tB\x04\xe2\x41\x01\x03\"\xaa\x01\n\x0e\x43lusterRelease\x12\x15\n\x07\x63luster\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03\x12\x14\n\x06reason\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\x12\x15\n\x07message\x18\x03 \x01(\tB\x04\xe2\x41\x01\x03\x12\x36\n\x0crelease_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x1c\n\x0e\x61\x66ter_revision\x18\x05 \x01(\x03\x42\x04\xe2\x41\x01\x03\"^\n\x0f\x43lusterEviction\x12\x15\n\x07\x63luster\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03\x12\x34\n\nevict_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\"\x98\x07\n\tPlacement\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x08\x12\x38\n\x06object\x18\x02 \x01(\x0b\x32\".hanse.api.type.v1.ObjectReferenceB\x04\xe2\x41\x01\x03\x12\x18\n\ngeneration\x18\x03 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12@\n\x08\x63lusters\x18\x04 \x03(\x0b\x32(.hanse.api.scheduler.v1.ClusterPlacementB\x04\xe2\x41\x01\x03\x12=\n\x07refused\x18\x05 \x03(\x0b\x32&.hanse.api.scheduler.v1.ClusterRefusalB\x04\xe2\x41\x01\x03\x12?\n\treleasing\x18\x06 \x03(\x0b\x32&.hanse.api.scheduler.v1.ClusterReleaseB\x04\xe2\x41\x01\x03\x12\x14\n\x06policy\x18\x07 \x01(\tB\x04\xe2\x41\x01\x03\x12M\n\x13\x63onflict_resolution\x18\x08 \x01(\x0e\x32*.hanse.api.scheduler.v1.ConflictResolutionB\x04\xe2\x41\x01\x03\x12\x13\n\x05\x65rror\x18\t \x01(\tB\x04\xe2\x41\x01\x03\x12\x35\n\x0bupdate_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x19\n\x0btraceparent\x18\x0b \x01(\tB\x04\xe2\x41\x01\x03\x12\x16\n\x08revision\x18\x0c \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x39\n\x0freconsider_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12>\n\x07\x65victed\x18\x0e \x03(\x0b\x32\'.hanse.api.scheduler.v1.ClusterEvictionB\x04\xe2\x41\x01\x03\x12\x35\n\x0b\x63reate_time\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12-\n\x04runs\x18\x10 \x03(\x0b\x32\x19.hanse.api.type.v1.JobRunB\x04\xe2\x41\x01\x03\x12\x16\n\x08withheld\x18\x12 \x01(\x05\x42\x04\xe2\x41\x01\x03\x12\x1f\n\x11unplaced_replicas\x18\x1e \x01(\x05\x42\x04\xe2\x41\x01\x03:c\xea\x41`\n\x13hanse.dev/Placement\x12\x32placements/{group}/{resource}/{namespace}/{object}*\nplacements2\tplacement*O\n\x12\x43onflictResolution\x12#\n\x1f\x43ONFLICT_RESOLUTION_UNSPECIFIED\x10\x00\x12\t\n\x05\x41\x42ORT\x10\x01\x12\t\n\x05\x41\x44OPT\x10\x02\x42\x46\n\x1a\x64\x65v.hanse.api.scheduler.v1P\x01Z&hanse.dev/api/scheduler/v1;schedulerv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -55,6 +55,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CLUSTERPLACEMENT'].fields_by_name['after_revision']._serialized_options = b'\342A\001\003'
   _globals['_CLUSTERPLACEMENT'].fields_by_name['run']._loaded_options = None
   _globals['_CLUSTERPLACEMENT'].fields_by_name['run']._serialized_options = b'\342A\001\003'
+  _globals['_CLUSTERPLACEMENT'].fields_by_name['partition']._loaded_options = None
+  _globals['_CLUSTERPLACEMENT'].fields_by_name['partition']._serialized_options = b'\342A\001\003'
   _globals['_CLUSTERREFUSAL'].fields_by_name['cluster']._loaded_options = None
   _globals['_CLUSTERREFUSAL'].fields_by_name['cluster']._serialized_options = b'\342A\001\003'
   _globals['_CLUSTERREFUSAL'].fields_by_name['reason']._loaded_options = None
@@ -107,24 +109,22 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PLACEMENT'].fields_by_name['create_time']._serialized_options = b'\342A\001\003'
   _globals['_PLACEMENT'].fields_by_name['runs']._loaded_options = None
   _globals['_PLACEMENT'].fields_by_name['runs']._serialized_options = b'\342A\001\003'
-  _globals['_PLACEMENT'].fields_by_name['unplaced']._loaded_options = None
-  _globals['_PLACEMENT'].fields_by_name['unplaced']._serialized_options = b'\342A\001\003'
   _globals['_PLACEMENT'].fields_by_name['withheld']._loaded_options = None
   _globals['_PLACEMENT'].fields_by_name['withheld']._serialized_options = b'\342A\001\003'
-  _globals['_PLACEMENT'].fields_by_name['at_most_one']._loaded_options = None
-  _globals['_PLACEMENT'].fields_by_name['at_most_one']._serialized_options = b'\342A\001\003'
+  _globals['_PLACEMENT'].fields_by_name['unplaced_replicas']._loaded_options = None
+  _globals['_PLACEMENT'].fields_by_name['unplaced_replicas']._serialized_options = b'\342A\001\003'
   _globals['_PLACEMENT']._loaded_options = None
   _globals['_PLACEMENT']._serialized_options = b'\352A`\n\023hanse.dev/Placement\0222placements/{group}/{resource}/{namespace}/{object}*\nplacements2\tplacement'
-  _globals['_CONFLICTRESOLUTION']._serialized_start=1808
-  _globals['_CONFLICTRESOLUTION']._serialized_end=1887
+  _globals['_CONFLICTRESOLUTION']._serialized_start=1834
+  _globals['_CONFLICTRESOLUTION']._serialized_end=1913
   _globals['_CLUSTERPLACEMENT']._serialized_start=235
-  _globals['_CLUSTERPLACEMENT']._serialized_end=510
-  _globals['_CLUSTERREFUSAL']._serialized_start=512
-  _globals['_CLUSTERREFUSAL']._serialized_end=596
-  _globals['_CLUSTERRELEASE']._serialized_start=599
-  _globals['_CLUSTERRELEASE']._serialized_end=769
-  _globals['_CLUSTEREVICTION']._serialized_start=771
-  _globals['_CLUSTEREVICTION']._serialized_end=865
-  _globals['_PLACEMENT']._serialized_start=868
-  _globals['_PLACEMENT']._serialized_end=1806
+  _globals['_CLUSTERPLACEMENT']._serialized_end=554
+  _globals['_CLUSTERREFUSAL']._serialized_start=556
+  _globals['_CLUSTERREFUSAL']._serialized_end=640
+  _globals['_CLUSTERRELEASE']._serialized_start=643
+  _globals['_CLUSTERRELEASE']._serialized_end=813
+  _globals['_CLUSTEREVICTION']._serialized_start=815
+  _globals['_CLUSTEREVICTION']._serialized_end=909
+  _globals['_PLACEMENT']._serialized_start=912
+  _globals['_PLACEMENT']._serialized_end=1832
 # @@protoc_insertion_point(module_scope)

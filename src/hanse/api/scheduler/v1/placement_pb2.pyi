@@ -61,6 +61,7 @@ class ClusterPlacement(_message.Message):
     SUSPENDED_FIELD_NUMBER: _builtins.int
     AFTER_REVISION_FIELD_NUMBER: _builtins.int
     RUN_FIELD_NUMBER: _builtins.int
+    PARTITION_FIELD_NUMBER: _builtins.int
     cluster: _builtins.str
     """Name of the cluster. Example: "eu-west"."""
     replicas: _builtins.int
@@ -86,6 +87,11 @@ class ClusterPlacement(_message.Message):
     """
     run: _builtins.int
     """For a Job: number of the run that the cluster has or is to start; see Placement.runs. 0 for other objects."""
+    partition: _builtins.int
+    """For a StatefulSet whose replicas are divided and that updates by partition: the partition of this cluster, so
+    that as many Pods as the template asks for are updated in all clusters together. Unset where the template's
+    holds.
+    """
     def __init__(
         self,
         *,
@@ -98,17 +104,22 @@ class ClusterPlacement(_message.Message):
         suspended: _builtins.bool = ...,
         after_revision: _builtins.int = ...,
         run: _builtins.int = ...,
+        partition: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_completions", b"_completions", "_replicas", b"_replicas", "completions", b"completions", "replicas", b"replicas"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_completions", b"_completions", "_partition", b"_partition", "_replicas", b"_replicas", "completions", b"completions", "partition", b"partition", "replicas", b"replicas"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_completions", b"_completions", "_replicas", b"_replicas", "after_revision", b"after_revision", "cluster", b"cluster", "completions", b"completions", "message", b"message", "overrides", b"overrides", "reason", b"reason", "replicas", b"replicas", "run", b"run", "suspended", b"suspended"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_completions", b"_completions", "_partition", b"_partition", "_replicas", b"_replicas", "after_revision", b"after_revision", "cluster", b"cluster", "completions", b"completions", "message", b"message", "overrides", b"overrides", "partition", b"partition", "reason", b"reason", "replicas", b"replicas", "run", b"run", "suspended", b"suspended"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__completions: _TypeAlias = _typing.Literal["completions"]  # noqa: Y015
     _WhichOneofArgType__completions: _TypeAlias = _typing.Literal["_completions", b"_completions"]  # noqa: Y015
+    _WhichOneofReturnType__partition: _TypeAlias = _typing.Literal["partition"]  # noqa: Y015
+    _WhichOneofArgType__partition: _TypeAlias = _typing.Literal["_partition", b"_partition"]  # noqa: Y015
     _WhichOneofReturnType__replicas: _TypeAlias = _typing.Literal["replicas"]  # noqa: Y015
     _WhichOneofArgType__replicas: _TypeAlias = _typing.Literal["_replicas", b"_replicas"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__completions) -> _WhichOneofReturnType__completions | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__partition) -> _WhichOneofReturnType__partition | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__replicas) -> _WhichOneofReturnType__replicas | None: ...
 
@@ -236,9 +247,8 @@ class Placement(_message.Message):
     EVICTED_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     RUNS_FIELD_NUMBER: _builtins.int
-    UNPLACED_FIELD_NUMBER: _builtins.int
     WITHHELD_FIELD_NUMBER: _builtins.int
-    AT_MOST_ONE_FIELD_NUMBER: _builtins.int
+    UNPLACED_REPLICAS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """"placements/{group}/{resource}/{namespace}/{object}", with "core" for the core group and "_" for no
     namespace.
@@ -257,15 +267,14 @@ class Placement(_message.Message):
     """W3C traceparent of the change that caused the decision."""
     revision: _builtins.int
     """etcd revision; set when read, not stored."""
-    unplaced: _builtins.int
-    """For a Job: completions, or Pods of one without a fixed number, that no cluster runs or may run."""
     withheld: _builtins.int
     """For a Job: completions, or Pods of one without a fixed number, of which nobody knows whether they are done, and
     which are not started again for that reason.
     """
-    at_most_one: _builtins.bool
-    """The object must not run in two places: it moves to another cluster only when the old one has confirmed that
-    nothing of it is left, Pods included.
+    unplaced_replicas: _builtins.int
+    """Replicas that the object asks for and that no cluster is to run; for a Job with a number of completions, the
+    completions that no cluster is to reach. While there are any, no condition of the object holds that speaks of
+    all of them.
     """
     @_builtins.property
     def object(self) -> _object_reference_pb2.ObjectReference:
@@ -324,13 +333,12 @@ class Placement(_message.Message):
         evicted: _abc.Iterable[Global___ClusterEviction] | None = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
         runs: _abc.Iterable[_job_run_pb2.JobRun] | None = ...,
-        unplaced: _builtins.int = ...,
         withheld: _builtins.int = ...,
-        at_most_one: _builtins.bool = ...,
+        unplaced_replicas: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "object", b"object", "reconsider_time", b"reconsider_time", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["at_most_one", b"at_most_one", "clusters", b"clusters", "conflict_resolution", b"conflict_resolution", "create_time", b"create_time", "error", b"error", "evicted", b"evicted", "generation", b"generation", "name", b"name", "object", b"object", "policy", b"policy", "reconsider_time", b"reconsider_time", "refused", b"refused", "releasing", b"releasing", "revision", b"revision", "runs", b"runs", "traceparent", b"traceparent", "unplaced", b"unplaced", "update_time", b"update_time", "withheld", b"withheld"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["clusters", b"clusters", "conflict_resolution", b"conflict_resolution", "create_time", b"create_time", "error", b"error", "evicted", b"evicted", "generation", b"generation", "name", b"name", "object", b"object", "policy", b"policy", "reconsider_time", b"reconsider_time", "refused", b"refused", "releasing", b"releasing", "revision", b"revision", "runs", b"runs", "traceparent", b"traceparent", "unplaced_replicas", b"unplaced_replicas", "update_time", b"update_time", "withheld", b"withheld"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
