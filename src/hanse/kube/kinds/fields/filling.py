@@ -12,9 +12,10 @@ Spec = dict[str, Any]
 
 
 def fill(target: Spec, values: Spec) -> None:
-    """Set what is absent."""
+    """Set what is absent; an empty text is."""
     for key, value in values.items():
-        target.setdefault(key, value)
+        if target.get(key) in (None, "") and target.get(key) != value:
+            target[key] = value
 
 
 def dicts(owner: Any, field: str) -> list[Spec]:

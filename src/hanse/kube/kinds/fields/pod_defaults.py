@@ -2,7 +2,7 @@
 
 Everything here fills in a spec in place. Source: the behaviour of Kubernetes' core/v1 defaulting.
 
-Next: `hanse.kube.kinds.fields.pod_rules`.
+Next: `hanse.kube.kinds.types.pods`.
 """
 
 from __future__ import annotations
@@ -83,13 +83,13 @@ def _default_container(container: Spec, *, host_network: bool) -> None:
         },
     )
     for port in dicts(container, "ports"):
-        port.setdefault("protocol", "TCP")
+        fill(port, {"protocol": "TCP"})
         if host_network and "containerPort" in port and not port.get("hostPort"):
             port["hostPort"] = port["containerPort"]
     for variable in dicts(container, "env"):
         reference = section(section(variable, "valueFrom"), "fieldRef")
         if reference is not None:
-            reference.setdefault("apiVersion", "v1")
+            fill(reference, {"apiVersion": "v1"})
     for probe in ("livenessProbe", "readinessProbe", "startupProbe"):
         _default_probe(section(container, probe))
     lifecycle = section(container, "lifecycle")
@@ -143,4 +143,4 @@ def _default_items(source: Spec | None) -> None:
     for item in dicts(source, "items"):
         reference = section(item, "fieldRef")
         if reference is not None:
-            reference.setdefault("apiVersion", "v1")
+            fill(reference, {"apiVersion": "v1"})

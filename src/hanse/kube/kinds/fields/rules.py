@@ -1,7 +1,7 @@
 """Rules that several kinds have in common: labels, counts, Pod templates and what selects them, rollouts.
 
 Pure generators of `FieldError`, with Kubernetes' messages. They expect right types and defaults filled in;
-what they do not check, a member's own API server does. Next: `hanse.kube.kinds.fields.pod_rules`.
+what they do not check, a member's own API server does. Next: `hanse.kube.kinds.types.pods`.
 """
 
 from __future__ import annotations
@@ -10,14 +10,15 @@ from collections.abc import Iterator
 from typing import Any
 
 from hanse.errors import InvalidArgumentError
-from hanse.kube.kinds.fields.pod_rules import NOT_NEGATIVE, pod_spec_errors
-from hanse.kube.model.fielderrors import FieldError, invalid, not_supported, required
+from hanse.kube.kinds.types.pods import claims_of, pod_spec
+from hanse.kube.model.fielderrors import FieldError, forbidden, invalid, not_supported, required
 from hanse.kube.model.names import label_value_problems, qualified_name_problems
-from hanse.kube.model.objects import Object, mapping
+from hanse.kube.model.objects import Object, mapping, sequence
 from hanse.kube.model.selectors import LabelSelector
 from hanse.numbers import whole_number
 
 IMMUTABLE = "field is immutable"
+NOT_NEGATIVE = "must be greater than or equal to 0"
 
 
 MAX_LABELS = 1_000
@@ -43,11 +44,17 @@ def negative_errors(spec: dict[str, Any], *fields: str, path: str = "spec") -> I
             yield invalid(f"{path}.{field}", value, NOT_NEGATIVE)
 
 
-def template_errors(spec: dict[str, Any], path: str, restart: tuple[str, ...]) -> Iterator[FieldError]:
+def template_errors(
+    spec: dict[str, Any], path: str, restart: tuple[str, ...], *, volumes: tuple[str, ...] = ()
+) -> Iterator[FieldError]:
     template = mapping(spec, "template")
     yield from label_errors(mapping(template, "metadata", "labels"), f"{path}.template.metadata.labels")
     pod = mapping(template, "spec")
-    yield from pod_spec_errors(pod, f"{path}.template.spec")
+    if sequence(pod, "ephemeralContainers"):
+        yield forbidden(f"{path}.template.spec.ephemeralContainers", "not allowed in pod template")
+    if pod.get("activeDeadlineSeconds") is not None and "Always" in restart:
+        yield forbidden(f"{path}.template.spec.activeDeadlineSeconds", "is not supported here")
+    yield from pod_spec(pod, f"{path}.template.spec", volumes=volumes)
     policy = pod.get("restartPolicy")
     if policy == "Always" and "Always" not in restart:
         listed = ", ".join(f'"{name}"' for name in restart)
@@ -74,7 +81,7 @@ def selected_template_errors(obj: Object, kind: str) -> Iterator[FieldError]:
             if not matched:
                 message = "`selector` does not match template `labels`"
                 yield invalid("spec.template.metadata.labels", labels, message)
-    yield from template_errors(spec, "spec", ("Always",))
+    yield from template_errors(spec, "spec", ("Always",), volumes=claims_of(obj))
 
 
 def rolling_errors(rolling: dict[str, Any], path: str) -> Iterator[FieldError]:
@@ -84,7 +91,7 @@ def rolling_errors(rolling: dict[str, Any], path: str) -> Iterator[FieldError]:
         if isinstance(value, str):
             digits = value.removesuffix("%")
             percent = whole_number(digits)
-            if digits == value or percent is None:
+            if percent is None or digits == value:
                 yield invalid(
                     f"{path}.{field}",
                     value,

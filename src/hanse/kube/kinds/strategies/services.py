@@ -11,13 +11,19 @@ from typing import Any, Final
 
 from hanse.kube.kinds.fields.cells import NONE, UNSET, columns, ingress_addresses, join, labels_text
 from hanse.kube.kinds.fields.filling import dicts, ensure, fill
-from hanse.kube.kinds.fields.pod_rules import PORT_MESSAGE, is_port
 from hanse.kube.kinds.fields.rules import label_errors
 from hanse.kube.kinds.kubernetes import core, networking
 from hanse.kube.kinds.strategy import Cell, Strategy
 from hanse.kube.model.fielderrors import FieldError, duplicate, forbidden, invalid, not_supported, required
 from hanse.kube.model.names import label_1035_problems, label_problems
 from hanse.kube.model.objects import Object, mapping, sequence
+
+from hanse.kube.kinds.types.checks import PORT_MESSAGE
+
+
+def is_port(v: Any) -> bool:
+    return isinstance(v, int) and 1 <= v <= 65535
+
 
 _SERVICE_TYPES = ("ClusterIP", "ExternalName", "LoadBalancer", "NodePort")
 
