@@ -34,7 +34,7 @@ _ABSENT: Any = object()
 
 
 class Broken(NamedTuple):
-    """An object that is changed in one place. `what` says where and how; `group` is the type and its field."""
+    """An object that is changed in one place: `what` says where and how, `group` names type and field."""
 
     what: str
     group: str

@@ -57,7 +57,9 @@ class Judged:
     def __str__(self) -> str:
         said = self.real if self.ours.accepted else self.ours
         who = "only refused there" if self.ours.accepted else "only refused here"
-        return f"{self.broken.group}: {self.kind} {self.broken.what}: {who} {said.status}: {said.message[:300]}"
+        return (
+            f"{self.broken.group}: {self.kind} {self.broken.what}: {who} {said.status}: {said.message[:300]}"
+        )
 
 
 def resource_of(catalogue: Catalogue, obj: Object) -> ResourceInfo:
@@ -78,7 +80,7 @@ def judge(catalogue: Catalogue, info: ResourceInfo, obj: Object) -> Verdict:
     stored = catalogue.storage(info.storage_group, info.storage_resource) or info
     new = to_stored(info, read.obj, current=None)
     full = apply_defaults(new, catalogue.schema(stored), strategy=stored.strategy)
-    errors = validate(full, catalogue.schema(stored), strict=False, strategy=stored.strategy)
+    errors = validate(full, catalogue.schema(stored), strict=False, strategy=stored.strategy, new=True)
     return Verdict(422, "; ".join(map(str, errors))) if errors else Verdict(201, "")
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import orjson
 
-from hanse.kube.kinds.types.table import TYPE_CHECKS
+from hanse.kube.kinds.types.table import LEAVES, TYPE_CHECKS
 from hanse.kube.merge.schema import ANY, Schema
 from hanse.kube.merge.typed import same
 from hanse.kube.model.fielderrors import FieldError, duplicate, invalid, not_supported, required
@@ -59,6 +59,10 @@ def _builtin_errors(value: Any, schema: Schema, path: str) -> Iterator[FieldErro
             for name in schema.required:
                 if name not in value and _enforced(name, schema):
                     yield required(_at(path, name))
+        if schema.name in LEAVES:
+            return
+        if not path and "spec" not in value and schema.declares("spec"):
+            yield from _builtin_errors({}, schema.field("spec") or ANY, "spec")
         for name, item in value.items():
             if isinstance(item, dict | list) and (path or name not in ("status", "metadata")):
                 yield from _builtin_errors(item, schema.field(name) or ANY, _at(path, name))

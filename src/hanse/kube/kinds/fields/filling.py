@@ -12,9 +12,15 @@ Spec = dict[str, Any]
 
 
 def fill(target: Spec, values: Spec) -> None:
-    """Set what is absent; an empty text is."""
+    """Set what is absent."""
     for key, value in values.items():
-        if target.get(key) in (None, "") and target.get(key) != value:
+        target.setdefault(key, value)
+
+
+def fill_texts(target: Spec, values: dict[str, str]) -> None:
+    """Set texts that are absent or empty: fields that are no pointers in Go, where the two are the same."""
+    for key, value in values.items():
+        if not target.get(key):
             target[key] = value
 
 

@@ -45,10 +45,14 @@ def negative_errors(spec: dict[str, Any], *fields: str, path: str = "spec") -> I
 
 
 def template_errors(
-    spec: dict[str, Any], path: str, restart: tuple[str, ...], *, volumes: tuple[str, ...] = ()
+    spec: dict[str, Any], path: str, restart: tuple[str, ...], *, volumes: tuple[str, ...] | None = None
 ) -> Iterator[FieldError]:
     template = mapping(spec, "template")
-    yield from label_errors(mapping(template, "metadata", "labels"), f"{path}.template.metadata.labels")
+    metadata = mapping(template, "metadata")
+    yield from label_errors(mapping(metadata, "labels"), f"{path}.template.metadata.labels")
+    for key in mapping(metadata, "annotations"):
+        for problem in qualified_name_problems(key.lower()):
+            yield invalid(f"{path}.template.annotations", key, problem)
     pod = mapping(template, "spec")
     if sequence(pod, "ephemeralContainers"):
         yield forbidden(f"{path}.template.spec.ephemeralContainers", "not allowed in pod template")
@@ -65,26 +69,35 @@ def template_errors(
 
 def selected_template_errors(obj: Object, kind: str) -> Iterator[FieldError]:
     spec = mapping(obj, "spec")
-    yield from negative_errors(spec, "replicas", "minReadySeconds", "revisionHistoryLimit")
+    yield from negative_errors(spec, "replicas", "minReadySeconds")
+    if kind != "statefulset":
+        yield from negative_errors(spec, "revisionHistoryLimit")
     selector = spec.get("selector")
     if selector is None:
         yield required("spec.selector")
     elif not (selector.get("matchLabels") or selector.get("matchExpressions")):
         yield invalid("spec.selector", selector, f"empty selector is invalid for {kind}")
     else:
-        labels = mapping(spec, "template", "metadata", "labels")
-        try:
-            matched = LabelSelector.from_object(selector).matches(labels)
-        except InvalidArgumentError as error:
-            yield invalid("spec.selector", selector, str(error))
-        else:
-            if not matched:
-                message = "`selector` does not match template `labels`"
-                yield invalid("spec.template.metadata.labels", labels, message)
+        yield from selected_errors(spec)
     yield from template_errors(spec, "spec", ("Always",), volumes=claims_of(obj))
 
 
-def rolling_errors(rolling: dict[str, Any], path: str) -> Iterator[FieldError]:
+def selected_errors(spec: dict[str, Any]) -> Iterator[FieldError]:
+    """Yield the error for a selector that does not select the Pods of its own template."""
+    labels = mapping(spec, "template", "metadata", "labels")
+    try:
+        matched = LabelSelector.from_object(spec["selector"]).matches(labels)
+    except InvalidArgumentError as error:
+        yield invalid("spec.selector", spec["selector"], str(error))
+    else:
+        if not matched:
+            message = "`selector` does not match template `labels`"
+            yield invalid("spec.template.metadata.labels", labels, message)
+
+
+def rolling_errors(
+    rolling: dict[str, Any], path: str, *, surge_bounded: bool = False
+) -> Iterator[FieldError]:
     parsed: dict[str, int] = {}
     for field in ("maxUnavailable", "maxSurge"):
         value = rolling.get(field)
@@ -100,7 +113,7 @@ def rolling_errors(rolling: dict[str, Any], path: str) -> Iterator[FieldError]:
                 )
                 continue
             parsed[field] = percent
-            if field == "maxUnavailable" and parsed[field] > 100:
+            if (field == "maxUnavailable" or surge_bounded) and parsed[field] > 100:
                 yield invalid(f"{path}.{field}", value, "must not be greater than 100%")
         elif isinstance(value, int):
             parsed[field] = value

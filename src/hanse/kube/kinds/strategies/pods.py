@@ -24,10 +24,17 @@ def _pod_errors(obj: Object) -> Iterator[FieldError]:
     yield from pod_spec(mapping(obj, "spec"), "spec", is_pod=True)
 
 
+def _pod_creation_errors(obj: Object) -> Iterator[FieldError]:
+    if sequence(obj, "spec", "ephemeralContainers"):
+        yield forbidden("spec.ephemeralContainers", "cannot be set on create")
+
+
 def _template_errors(obj: Object) -> Iterator[FieldError]:
     metadata = mapping(obj, "template", "metadata")
     yield from label_errors(mapping(metadata, "labels"), "template.metadata.labels")
     yield from pod_spec(mapping(obj, "template", "spec"), "template.spec")
+    if sequence(obj, "template", "spec", "ephemeralContainers"):
+        yield forbidden("template.spec.ephemeralContainers", "not allowed in pod template")
 
 
 def _pod_changes(old: Object, new: Object) -> Iterator[FieldError]:
@@ -94,6 +101,7 @@ STRATEGIES: Final = {
         first_status={"phase": "Pending"},
         defaults=default_pod,
         rules=_pod_errors,
+        create_rules=_pod_creation_errors,
         update_rules=_pod_changes,
         table=columns("Ready,Status,Restarts,Age,IP*,Node*,Nominated Node*,Readiness Gates*", _pod_row),
     ),

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Final
 
-from hanse.kube.kinds.types.checks import POSITIVE, Always, Check, Given, choice, each, struct, text, within
+from hanse.kube.kinds.types.checks import POSITIVE, Check, Given, Plain, choice, each, struct, text, within
 from hanse.kube.kinds.types.metadata import LABEL_KEY, requirement
 from hanse.kube.model.fielderrors import FieldError, duplicate, invalid, not_supported, required
 from hanse.kube.model.names import label_problems, label_value_problems, subdomain_problems
@@ -158,15 +158,18 @@ TYPES: Final[dict[str, Check]] = {
     ),
     "core.v1.PreferredSchedulingTerm": struct(_preferred),
     "core.v1.Taint": struct(
-        key=Given(LABEL_KEY), value=text(label_value_problems), effect=Given(choice(*_EFFECTS)), needs="effect"
+        key=Plain(LABEL_KEY),
+        value=text(label_value_problems),
+        effect=Given(choice(*_EFFECTS)),
+        needs="effect",
     ),
     "core.v1.Toleration": struct(_toleration, key=LABEL_KEY, effect=choice(*_EFFECTS)),
     "core.v1.TopologySpreadConstraint": struct(
         _spread,
         needs="topologyKey",
-        maxSkew=Always(POSITIVE, 0),
+        maxSkew=Plain(POSITIVE, 0),
         minDomains=Given(POSITIVE),
-        whenUnsatisfiable=Always(choice("DoNotSchedule", "ScheduleAnyway")),
+        whenUnsatisfiable=Plain(choice("DoNotSchedule", "ScheduleAnyway")),
         nodeAffinityPolicy=Given(choice("Honor", "Ignore")),
         nodeTaintsPolicy=Given(choice("Honor", "Ignore")),
     ),

@@ -1,9 +1,10 @@
 """What the rules of a type are made of: checks of one field, and how several become the rule of a struct.
 
-The law that every rule of a type keeps: *it says what kube-apiserver says of the same value, and never more*.
-A field that is absent or has Go's zero value is not checked, unless it is `required`, or the check is `given`
-(pointers in Go, whose zero value is a value). Types in `hanse.kube.kinds.types` are found by their name in the
-schema, so that a Pod template is looked at alike in every workload. Pure. Next: `hanse.kube.kinds.types.table`.
+The law that every rule of a type keeps: *it says what kube-apiserver says of the same value, and never
+more*. A field that is absent or has Go's zero value is not checked, unless it is needed, `Given` (a pointer
+in Go, whose zero value is a value) or `Plain` (a field whose zero value is checked like any other). Types are
+found by their name in the schema, so that a Pod template is looked at alike in every workload. Pure. Next:
+`hanse.kube.kinds.types.table`.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ class Given:
 
 
 @dataclass(frozen=True, slots=True)
-class Always:
+class Plain:
     """A check of a field whose zero value Go has where the field is absent, and checks like any other."""
 
     check: Check
@@ -60,8 +61,8 @@ def is_zero(value: Any) -> bool:
     return value in _ZERO if not isinstance(value, dict | list) else not value
 
 
-def struct(*rules: Check, needs: str = "", **fields: Check | Given | Always) -> Check:
-    """Return the check of a struct: its fields, those that must be there (`needs`), and rules of the whole."""
+def struct(*rules: Check, needs: str = "", **fields: Check | Given | Plain) -> Check:
+    """Return the check of a struct: its fields, those that it `needs`, and rules of the whole."""
     wanted = tuple(needs.split())
 
     def check(value: Any, where: str) -> Iterator[FieldError]:
@@ -69,11 +70,11 @@ def struct(*rules: Check, needs: str = "", **fields: Check | Given | Always) -> 
             return
         for name in wanted:
             if is_zero(value.get(name)):
-                yield required(f"{where}.{name}")
+                yield required(f"{where}.{name}".lstrip("."))
         for name, of_field in fields.items():
             found = value.get(name.rstrip("_"))
-            at = f"{where}.{name.rstrip('_')}"
-            if isinstance(of_field, Always):
+            at = f"{where}.{name.rstrip('_')}".lstrip(".")
+            if isinstance(of_field, Plain):
                 yield from of_field.check(of_field.zero if found is None else found, at)
             elif isinstance(of_field, Given):
                 if found is not None:

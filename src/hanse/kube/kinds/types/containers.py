@@ -13,9 +13,9 @@ from hanse.kube.kinds.types.checks import (
     MAX_INT32,
     NOT_NEGATIVE,
     PORT,
-    Always,
     Check,
     Given,
+    Plain,
     amount,
     at_most,
     choice,
@@ -360,7 +360,7 @@ TYPES: Final[dict[str, Check]] = {
         procMount=Given(choice("Default", "Unmasked")),
     ),
     "core.v1.SeccompProfile": struct(
-        _seccomp, type=Always(choice("Localhost", "RuntimeDefault", "Unconfined"))
+        _seccomp, type=Plain(choice("Localhost", "RuntimeDefault", "Unconfined"))
     ),
     "core.v1.AppArmorProfile": struct(
         _apparmor, needs="type", type=choice("Localhost", "RuntimeDefault", "Unconfined")
@@ -384,6 +384,8 @@ def probes_errors(value: Any, where: str) -> Iterator[FieldError]:
             yield invalid(f"{where}.{name}.successThreshold", threshold, "must be 1")
     if mapping(value, "readinessProbe").get("terminationGracePeriodSeconds") is not None:
         at = f"{where}.readinessProbe.terminationGracePeriodSeconds"
-        yield invalid(at, value["readinessProbe"]["terminationGracePeriodSeconds"], "must not be set for readinessProbes")
-
-
+        yield invalid(
+            at,
+            value["readinessProbe"]["terminationGracePeriodSeconds"],
+            "must not be set for readinessProbes",
+        )

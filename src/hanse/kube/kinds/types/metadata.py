@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Final
 
-from hanse.kube.kinds.types.checks import Check, each, entries, struct, text
+from hanse.kube.kinds.types.checks import Check, each, entries, nothing, struct, text
 from hanse.kube.model.fielderrors import FieldError, forbidden, invalid, required
 from hanse.kube.model.names import label_value_problems, qualified_name_problems
 
@@ -46,6 +46,7 @@ def requirement(*, comparing: bool = False, values: Check | None = LABEL_VALUE) 
 
 TYPES: Final[dict[str, Check]] = {
     "meta.v1.LabelSelector": struct(matchLabels=LABELS),
+    "meta.v1.ObjectMeta": nothing,
     "meta.v1.LabelSelectorRequirement": requirement(),
 }
 """The checks of these types, by their short names."""

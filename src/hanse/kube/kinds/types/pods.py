@@ -10,12 +10,13 @@ import re
 from collections.abc import Iterator
 from typing import Any, Final
 
+from hanse.kube.kinds.kubernetes import apps
 from hanse.kube.kinds.types.affinity import spreads
 from hanse.kube.kinds.types.checks import (
     MAX_INT32,
-    Always,
     Check,
     Given,
+    Plain,
     address,
     amount,
     choice,
@@ -34,33 +35,44 @@ from hanse.kube.model.fielderrors import FieldError, duplicate, forbidden, inval
 from hanse.kube.model.names import label_problems, qualified_name_problems, subdomain_problems
 from hanse.kube.model.objects import mapping, sequence
 
+_LABEL: Final = text(label_problems)
+_SUBDOMAIN: Final = text(subdomain_problems)
+_QUALIFIED: Final = text(qualified_name_problems)
 _CONTAINERS: Final = ("containers", "initContainers", "ephemeralContainers")
-_SYSCTL: Final = re.compile(r"([a-z0-9]([-_a-z0-9]*[a-z0-9])?[./])*[a-z0-9][-_a-z0-9]*([a-z0-9])?|[a-z0-9]([-_a-z0-9]*[a-z0-9])?([./][a-z0-9]([-_a-z0-9]*[a-z0-9])?)*")
+_PART: Final = "[a-z0-9]([-_a-z0-9]*[a-z0-9])?"
+_SYSCTL: Final = re.compile(rf"({_PART}[./])*{_PART}")
 _SOURCES: Final = (
     "awsElasticBlockStore", "azureDisk", "azureFile", "cephfs", "cinder", "configMap", "csi", "downwardAPI",
     "emptyDir", "ephemeral", "fc", "flexVolume", "flocker", "gcePersistentDisk", "gitRepo", "glusterfs",
     "hostPath", "image", "iscsi", "nfs", "persistentVolumeClaim", "photonPersistentDisk", "portworxVolume",
     "projected", "quobyte", "rbd", "scaleIO", "secret", "storageos", "vsphereVolume",
 )  # fmt: skip
-_WINDOWS_POD: Final = ("appArmorProfile", "seLinuxOptions", "seccompProfile", "fsGroup", "fsGroupChangePolicy",
-                       "sysctls", "runAsUser", "runAsGroup", "supplementalGroups",
+_WINDOWS_POD: Final = ("appArmorProfile", "seLinuxOptions", "seccompProfile", "fsGroup",
+                       "fsGroupChangePolicy", "sysctls", "runAsUser", "runAsGroup", "supplementalGroups",
                        "supplementalGroupsPolicy")  # fmt: skip
 _WINDOWS_CONTAINER: Final = ("appArmorProfile", "seLinuxOptions", "seccompProfile", "capabilities",
                              "readOnlyRootFilesystem", "privileged", "allowPrivilegeEscalation", "procMount",
                              "runAsUser", "runAsGroup")  # fmt: skip
 
 
-def claims_of(obj: Any) -> tuple[str, ...]:
-    """Return the names of the volumes that a StatefulSet makes for each of its Pods."""
+def claims_of(obj: Any) -> tuple[str, ...] | None:
+    """Return the names of the volumes that a StatefulSet makes for each of its Pods; None for other kinds."""
+    if not apps.STATEFUL_SET.matches(obj):
+        return None
     templates = sequence(obj, "spec", "volumeClaimTemplates")
     return tuple(name for each_ in templates if (name := mapping(each_, "metadata").get("name")))
 
 
-def pod_spec(value: Any, where: str, *, volumes: tuple[str, ...] = (), is_pod: bool = False) -> Iterator[FieldError]:
-    """Yield what is wrong between the parts of a Pod spec. `is_pod` tells a Pod from a template of Pods."""
+def pod_spec(
+    value: Any, where: str, *, volumes: tuple[str, ...] | None = None, is_pod: bool = False
+) -> Iterator[FieldError]:
+    """Yield what is wrong between the parts of a Pod spec. `is_pod` tells a Pod from a template of Pods.
+
+    `volumes` are those that a StatefulSet adds, which names its Pods itself; None for every other owner.
+    """
     given = sequence(value, "volumes")
     known = {str(each_.get("name")): each_ for each_ in given} | {
-        name: {"persistentVolumeClaim": {}} for name in volumes
+        name: {"persistentVolumeClaim": {}} for name in volumes or ()
     }
     if not sequence(value, "containers"):
         yield required(f"{where}.containers")
@@ -77,7 +89,10 @@ def pod_spec(value: Any, where: str, *, volumes: tuple[str, ...] = (), is_pod: b
             yield from _of_the_pod(item, at, value)
     yield from _host_ports(value, where, is_pod=is_pod)
     yield from _settings(value, where)
+    yield from _host_process(value, where)
     yield from _operating_system(value, where)
+    if volumes is None:
+        yield from struct(hostname=_LABEL, subdomain=_LABEL)(value, where)
 
 
 def _mounted(item: Any, at: str, known: dict[str, Any]) -> Iterator[FieldError]:
@@ -119,9 +134,6 @@ def _of_the_pod(item: Any, at: str, pod: Any) -> Iterator[FieldError]:
         if seconds is not None and isinstance(grace, int) and not 0 <= seconds <= max(grace, 1):
             message = f"must be non-negative and less than terminationGracePeriodSeconds ({grace})"
             yield invalid(f"{at}.lifecycle.{name}.sleep", seconds, message)
-    if mapping(item, "lifecycle").get("stopSignal") is not None and not mapping(pod, "os").get("name"):
-        message = "may not be set for containers with empty `spec.os.name`"
-        yield forbidden(f"{at}.lifecycle.stopSignal", message)
     claims = {claim.get("name"): claim for claim in sequence(pod, "resourceClaims")}
     seen: set[tuple[Any, Any]] = set()
     for index, claim in enumerate(sequence(item, "resources", "claims")):
@@ -158,6 +170,23 @@ def _host_ports(value: Any, where: str, *, is_pod: bool) -> Iterator[FieldError]
             seen.add(key)
 
 
+def _host_process(value: Any, where: str) -> Iterator[FieldError]:
+    of_pod = mapping(value, "securityContext", "windowsOptions").get("hostProcess")
+    chosen = [
+        of_pod if said is None else said
+        for field in _CONTAINERS
+        for item in sequence(value, field)
+        for said in [mapping(item, "securityContext", "windowsOptions").get("hostProcess")]
+    ]
+    if any(chosen):
+        if not all(chosen):
+            message = "If pod contains any hostProcess containers then all must be HostProcess containers"
+            yield invalid(where, "", message)
+        if not value.get("hostNetwork"):
+            message = "hostNetwork must be true if pod contains any hostProcess containers"
+            yield invalid(f"{where}.hostNetwork", False, message)
+
+
 def _settings(value: Any, where: str) -> Iterator[FieldError]:
     config = mapping(value, "dnsConfig")
     if value.get("dnsPolicy") == "None":
@@ -166,38 +195,55 @@ def _settings(value: Any, where: str) -> Iterator[FieldError]:
         elif not config.get("nameservers"):
             message = "must provide at least one DNS nameserver when `dnsPolicy` is None"
             yield required(f"{where}.dnsConfig.nameservers", message)
-    if value.get("shareProcessNamespace") and value.get("hostPID"):
-        message = "ShareProcessNamespace and HostPID cannot both be enabled"
-        yield invalid(f"{where}.shareProcessNamespace", True, message)
     account, old = value.get("serviceAccountName"), value.get("serviceAccount")
     if account and old and account != old:
         message = f'must be the same as serviceAccountName: "{account}"'
         yield invalid(f"{where}.deprecatedServiceAccount", old, message)
-    if value.get("hostUsers") is False:
-        for name, shown in (("hostPID", "HostPID"), ("hostIPC", "HostIPC")):
+    if value.get("hostnameOverride") is not None:
+        for name in ("hostNetwork", "setHostnameAsFQDN"):
             if value.get(name):
-                yield forbidden(f"{where}.{shown}", "when `hostUsers` is false")
-        for field in _CONTAINERS:
-            for index, item in enumerate(sequence(value, field)):
-                if item.get("volumeDevices"):
-                    at = f"{where}.{field}[{index}].volumeDevices"
-                    yield forbidden(at, "when `hostUsers` is false")
-    override = value.get("hostnameOverride")
-    if override is not None:
-        if value.get("hostNetwork"):
-            yield forbidden(f"{where}.hostnameOverride", "may not be specified when hostNetwork is true")
-        if value.get("setHostnameAsFQDN"):
-            yield forbidden(f"{where}.hostnameOverride", "may not be specified when setHostnameAsFQDN is true")
+                yield forbidden(f"{where}.hostnameOverride", f"may not be specified when {name} is true")
+    yield from _host(value, where)
+    yield from _sysctls(value, where)
+    yield from _pod_resources(value, where)
+
+
+def _host(value: Any, where: str) -> Iterator[FieldError]:
+    if value.get("shareProcessNamespace") and value.get("hostPID"):
+        message = "ShareProcessNamespace and HostPID cannot both be enabled"
+        yield invalid(f"{where}.shareProcessNamespace", True, message)
+    if value.get("hostUsers") is not False:
+        return
+    for name, shown in (("hostPID", "HostPID"), ("hostIPC", "HostIPC")):
+        if value.get(name):
+            yield forbidden(f"{where}.{shown}", "when `hostUsers` is false")
+    for field in _CONTAINERS:
+        for index, item in enumerate(sequence(value, field)):
+            if item.get("volumeDevices"):
+                at = f"{where}.{field}[{index}].volumeDevices"
+                yield forbidden(at, "when `hostUsers` is false")
+
+
+_OF_THE_HOST: Final = (
+    ("hostNetwork", ("net.",)),
+    ("hostIPC", ("fs.mqueue.", "kernel.msg", "kernel.sem", "kernel.shm")),
+)
+
+
+def _sysctls(value: Any, where: str) -> Iterator[FieldError]:
     seen: set[str] = set()
     for index, sysctl in enumerate(sequence(value, "securityContext", "sysctls")):
-        name = sysctl.get("name")
+        name = sysctl.get("name") or ""
         at = f"{where}.securityContext.sysctls[{index}].name"
         if name and name in seen:
             yield duplicate(at, name)
-        seen.add(name or "")
-        for host, prefixes in (("hostNetwork", ("net.",)), ("hostIPC", ("fs.mqueue.", "kernel.msg", "kernel.sem", "kernel.shm"))):
-            if value.get(host) and (name or "").replace("/", ".").startswith(prefixes):
+        seen.add(name)
+        for host, prefixes in _OF_THE_HOST:
+            if value.get(host) and name.replace("/", ".").startswith(prefixes):
                 yield invalid(at, name, f"may not be specified when '{host}' is true")
+
+
+def _pod_resources(value: Any, where: str) -> Iterator[FieldError]:
     resources = mapping(value, "resources")
     for field in ("limits", "requests"):
         for name in mapping(resources, field):
@@ -305,16 +351,12 @@ def _resource_claim(value: Any, where: str) -> Iterator[FieldError]:
         yield invalid(where, value, f"must specify one of: {both.replace(' or', ',')}")
 
 
-_LABEL: Final = text(label_problems)
-_SUBDOMAIN: Final = text(subdomain_problems)
-_QUALIFIED: Final = text(qualified_name_problems)
-
 TYPES: Final[dict[str, Check]] = {
     "core.v1.EvictionResponder": nothing,
     "core.v1.HostAlias": struct(ip=Given(address), hostnames=each(_SUBDOMAIN), needs="ip"),
     "core.v1.PodDNSConfig": struct(nameservers=_nameservers, searches=_searches),
     "core.v1.PodDNSConfigOption": struct(needs="name"),
-    "core.v1.PodReadinessGate": struct(conditionType=Always(_QUALIFIED)),
+    "core.v1.PodReadinessGate": struct(conditionType=Plain(_QUALIFIED)),
     "core.v1.PodResourceClaim": struct(
         _resource_claim,
         needs="name",
@@ -322,7 +364,7 @@ TYPES: Final[dict[str, Check]] = {
         resourceClaimName=Given(_SUBDOMAIN),
         resourceClaimTemplateName=Given(_SUBDOMAIN),
     ),
-    "core.v1.PodSchedulingGate": struct(name=Always(_QUALIFIED)),
+    "core.v1.PodSchedulingGate": struct(name=Plain(_QUALIFIED)),
     "core.v1.PodSecurityContext": struct(
         _runs,
         fsGroup=USER,
@@ -342,10 +384,8 @@ TYPES: Final[dict[str, Check]] = {
         serviceAccountName=_SUBDOMAIN,
         nodeName=_SUBDOMAIN,
         activeDeadlineSeconds=Given(within(1, MAX_INT32, "must be between 1 and 2147483647, inclusive")),
-        hostname=_LABEL,
         hostnameOverride=Given(_override),
         overhead=overhead,
-        subdomain=_LABEL,
         priorityClassName=_SUBDOMAIN,
         runtimeClassName=Given(_SUBDOMAIN),
         preemptionPolicy=Given(choice("Never", "PreemptLowerPriority")),

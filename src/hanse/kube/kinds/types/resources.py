@@ -86,8 +86,10 @@ def container_name_errors(name: str, where: str) -> Iterator[FieldError]:
     if "/" not in name:
         if name not in CONTAINER_RESOURCES and not is_huge_page(name) and not found:
             yield invalid(where, name, "must be a standard resource for containers")
-    elif not found and not is_native(name) and (
-        name.startswith("requests.") or len(qualified_name_problems(f"requests.{name}")) > 0
+    elif (
+        not found
+        and not is_native(name)
+        and (name.startswith("requests.") or len(qualified_name_problems(f"requests.{name}")) > 0)
     ):
         yield invalid(where, name, "doesn't follow extended resource name standard")
 
@@ -120,7 +122,9 @@ def requirements_errors(value: Mapping[str, Any], where: str) -> Iterator[FieldE
             yield from amount_errors(name, said, f"{where}.{field}[{name}]")
             found = amount(said)
             if is_huge_page(name) and found is not None and not _fits_pages(name, found):
-                yield invalid(f"{where}.{field}[{name}]", str(said), "must be a multiple of the size of a page")
+                yield invalid(
+                    f"{where}.{field}[{name}]", str(said), "must be a multiple of the size of a page"
+                )
     for name, said in requests.items():
         asked, most = amount(said), amount(limits[name]) if name in limits else None
         if name not in limits:

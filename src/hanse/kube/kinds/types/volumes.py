@@ -10,25 +10,24 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from hanse.kube.kinds.types.checks import (
-    MAX_INT32,
     Check,
     Given,
     absolute,
     amount,
     choice,
     descending,
-    each,
     local_path,
     no_backsteps,
+    nothing,
     quantity,
     struct,
     text,
     within,
 )
-from hanse.kube.kinds.types.containers import USER, downward_file
+from hanse.kube.kinds.types.containers import downward_file
 from hanse.kube.kinds.types.resources import amount_errors
 from hanse.kube.model.fielderrors import FieldError, forbidden, invalid, not_supported, required
-from hanse.kube.model.names import label_problems, qualified_name_problems, subdomain_problems
+from hanse.kube.model.names import label_problems, subdomain_problems
 from hanse.kube.model.objects import mapping, sequence
 
 _MODE: Final = within(0, 0o777, "must be a number between 0 and 0777 (octal), both inclusive")
@@ -36,7 +35,9 @@ _PARTITION: Final = within(0, 255, "must be between 0 and 255, inclusive")
 _PULL: Final = choice("Always", "IfNotPresent", "Never")
 _HOST_TYPES: Final = ("", "DirectoryOrCreate", "Directory", "FileOrCreate", "File", "Socket", "CharDevice",
                       "BlockDevice")  # fmt: skip
-_NAME: Final = re.compile(r"iqn\.\d{4}-\d{2}\.([[:alnum:]-.]+)(:[^,;*&$|\s]+)$".replace("[:alnum:]", "A-Za-z0-9"))
+_NAME: Final = re.compile(
+    r"iqn\.\d{4}-\d{2}\.([[:alnum:]-.]+)(:[^,;*&$|\s]+)$".replace("[:alnum:]", "A-Za-z0-9")
+)
 _EUI: Final = re.compile(r"eui.[A-Fa-f0-9]{16}$")
 _NAA: Final = re.compile(r"naa.[A-Fa-f0-9]{32}$")
 _KEY_TYPES: Final = ("RSA3072", "RSA4096", "ECDSAP256", "ECDSAP384", "ECDSAP521", "ED25519")
@@ -58,9 +59,15 @@ def signer_name(value: Any, where: str) -> Iterator[FieldError]:
         return
     domain, slash, path = value.partition("/")
     if not slash or "/" in path:
-        yield invalid(where, value, "must be a fully qualified domain and path of the form 'example.com/signer-name'")
+        yield invalid(
+            where, value, "must be a fully qualified domain and path of the form 'example.com/signer-name'"
+        )
         return
-    problems = subdomain_problems(domain) if domain.count(".") else ["should be a domain with at least two segments separated by dots"]
+    problems = (
+        subdomain_problems(domain)
+        if domain.count(".")
+        else ["should be a domain with at least two segments separated by dots"]
+    )
     problems += subdomain_problems(path)
     if len(value) > 253 + 1 + 63 + 1 + 253:
         problems.append("is too long")
@@ -233,7 +240,9 @@ def _claim(value: Any, where: str) -> Iterator[FieldError]:
         if mapping(reference).get("namespace"):
             message = "may not be specified when dataSourceRef.namespace is specified"
             yield invalid(where, f"{where}.dataSource", message)
-        elif any((source.get(f) or "") != (reference.get(f) or "") for f in ("apiGroup", "kind", "name")):
+        elif source.get("kind") in ("PersistentVolumeClaim", "VolumeSnapshot") and any(
+            (source.get(f) or "") != (reference.get(f) or "") for f in ("apiGroup", "kind", "name")
+        ):
             yield invalid(where, f"{where}.dataSource", "must match dataSourceRef")
 
 
@@ -272,7 +281,7 @@ def _persistent(value: Any, where: str) -> Iterator[FieldError]:
         if (amount(said) or 0) <= 0:
             yield invalid(f"{at}[{name}]", str(said), "must be greater than zero")
     given = [name for name in PERSISTENT_SOURCES if value.get(name) is not None]
-    for extra in given[1:]:
+    for extra in [name for name in given if name != "flexVolume"][1:]:
         yield forbidden(f"{where}.{extra}", "may not specify more than 1 volume type")
     if not given:
         yield required(where, "must specify a volume type")
@@ -290,11 +299,24 @@ def _persistent(value: Any, where: str) -> Iterator[FieldError]:
             yield required(f"{where}.csi", "has to be specified when using volumeAttributesClassName")
 
 
+def _reference(value: Any, where: str) -> Iterator[FieldError]:
+    """Check the source of a claim; one in another namespace is dropped where that is not enabled."""
+    if not value.get("namespace"):
+        yield from _DATA_SOURCE(value, where)
+
+
+def _csi_secrets(value: Any, where: str) -> Iterator[FieldError]:
+    for field in _CSI_SECRETS:
+        if value.get(field) is not None:
+            yield from _SECRET(value[field], f"{where}.{field}")
+
+
+_CSI_SECRETS: Final = ("controllerExpandSecretRef", "controllerPublishSecretRef", "nodeExpandSecretRef",
+                       "nodePublishSecretRef")  # fmt: skip
+_SECRET: Final = struct(needs="name namespace", name=text(subdomain_problems), namespace=text(label_problems))
 _ISCSI: Final = struct(_iscsi, needs="targetPortal iqn", lun=_PARTITION)
 _ATTACHED: Final = struct(needs="pdName", partition=_PARTITION)
-_DATA_SOURCE: Final = struct(
-    _data_source, needs="name kind", apiGroup=text(subdomain_problems), namespace=text(label_problems)
-)
+_DATA_SOURCE: Final = struct(_data_source, needs="name kind", apiGroup=text(subdomain_problems))
 _GLUSTER: Final = struct(needs="endpoints path")
 _RBD: Final = struct(needs="monitors image")
 _FLEX: Final = struct(_flex, needs="driver")
@@ -310,7 +332,9 @@ TYPES: Final[dict[str, Check]] = {
     ),
     "core.v1.AzureFilePersistentVolumeSource": struct(needs="secretName shareName"),
     "core.v1.AzureFileVolumeSource": struct(needs="secretName shareName"),
-    "core.v1.CSIPersistentVolumeSource": struct(needs="driver volumeHandle", driver=driver_name),
+    "core.v1.CSIPersistentVolumeSource": struct(
+        _csi_secrets, needs="driver volumeHandle", driver=driver_name
+    ),
     "core.v1.CSIVolumeSource": struct(_publish_secret, needs="driver", driver=driver_name),
     "core.v1.CephFSPersistentVolumeSource": struct(needs="monitors"),
     "core.v1.CephFSVolumeSource": struct(needs="monitors"),
@@ -344,6 +368,7 @@ TYPES: Final[dict[str, Check]] = {
         volumeAttributesClassName=text(subdomain_problems),
         volumeMode=Given(choice("Block", "Filesystem")),
     ),
+    "core.v1.PersistentVolumeClaimStatus": nothing,
     "core.v1.PersistentVolumeClaimVolumeSource": struct(needs="claimName"),
     "core.v1.PersistentVolumeSpec": struct(
         _persistent,
@@ -380,8 +405,8 @@ TYPES: Final[dict[str, Check]] = {
         _named_secret,
         needs="volumeName", volumeName=text(label_problems), volumeNamespace=text(label_problems),
     ),
-    "core.v1.TypedLocalObjectReference": _DATA_SOURCE,
-    "core.v1.TypedObjectReference": _DATA_SOURCE,
+    "core.v1.TypedLocalObjectReference": nothing,
+    "core.v1.TypedObjectReference": _reference,
     "core.v1.VolumeProjection": struct(_projection),
     "core.v1.VsphereVirtualDiskVolumeSource": struct(needs="volumePath"),
 }  # fmt: skip
