@@ -32,7 +32,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 SEED: Final = 9
 SAMPLE: Final = 2_500
-"""Broken objects that are compared here; `python -m tests.real.verdicts` compares all of some 90 000."""
+"""Broken objects that are compared here; `python -m tests.real.verdicts` compares all of some 27 000."""
 
 ACCOUNT: Final = f"/api/v1/namespaces/{NAMESPACE}/serviceaccounts/default"
 
@@ -68,8 +68,10 @@ async def sides(assets_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> A
     """The engine in memory, and a real control plane without Priority and Fairness."""
     directory = tmp_path_factory.mktemp("verdicts")
     async with AsyncExitStack() as stack:
-        world = World(MemoryStore(), directory, catalogue=Catalogue(kubernetes()))
-        ours = await stack.enter_async_context(await stack.enter_async_context(world))
+        store = MemoryStore()
+        stack.push_async_callback(store.close)
+        world = await stack.enter_async_context(World(store, directory, catalogue=Catalogue(kubernetes())))
+        ours = await stack.enter_async_context(ObjectClient(world.access(), user_agent="verdicts", retries=0))
         specs = [ClusterSpec("one", throttle=False)]
         clusters = await stack.enter_async_context(RealClusters(assets_dir, directory / "real", specs))
         access = ClusterAccess.from_kubeconfig(clusters["one"].kubeconfig_path)
@@ -91,7 +93,7 @@ async def test_broken_objects_get_the_same_verdict(sides: Sides) -> None:
     """Objects with one field broken, a sample of all of them, are accepted or refused by both."""
     broken = list(everything(sides.catalogue, kind="", most=1, valid=False))
     sample = random.Random(SEED).sample(broken, SAMPLE)
-    assert len(broken) > 20 * SAMPLE
+    assert len(broken) > 10 * SAMPLE
     unknown, refused = [], 0
     async for one in compare(sides.real, sides.catalogue, sample):
         refused += not one.real.accepted
@@ -111,4 +113,4 @@ async def test_a_service_that_changes_its_type_has_the_same_spec(
     name = f"{before}-{after}-{how}".lower()
     ours: Updated = await spec_after(sides.ours, name, before, after, how)
     real: Updated = await spec_after(sides.real, name, before, after, how)
-    assert ours == real
+    assert ours == real, f"ours {ours}\nreal {real}"

@@ -19,9 +19,7 @@ class KnownVerdict(NamedTuple):
 KNOWN_VERDICTS: Final = (
     KnownVerdict(r"meta\.v1\.ObjectMeta\.generation: ", "the federation counts generations itself"),
     KnownVerdict(r"meta\.v1\.ObjectMeta\.generateName: ", "the name that is made of it is checked"),
-    KnownVerdict(
-        r"meta\.v1\.ObjectMeta\.\S+: (Event|IPAddress|PodDisruptionBudget) ", "names of members' own"
-    ),
+    KnownVerdict(r"meta\.v1\.ObjectMeta\.\S+: (Event|IPAddress|PodDisruptionBudget) ", "names of their own"),
     KnownVerdict(
         r"meta\.v1\.ObjectMeta\.ownerReferences: .* an item twice: only refused here",
         "kube-apiserver drops what is there twice; two controllers are a mistake here",

@@ -60,7 +60,6 @@ async def spec_after(client: ObjectClient, name: str, before: str, after: str, h
     wanted = _service(name, SERVICES[after])
     match how:
         case "put":
-            wanted["metadata"]["resourceVersion"] = created[1]["metadata"]["resourceVersion"]
             answer = await _send(client, "PUT", path, wanted)
         case "apply":
             answer = await _send(client, "PATCH", path, wanted, apply, applied)

@@ -1,9 +1,10 @@
 """What an update makes of a Service: values that were given away are kept, and those of another type go.
 
 The law: *after an update a Service has the spec that kube-apiserver would leave it*, so that it can be
-created again as it is. What a client does not say of addresses and ports stays as it was while the type still has
-them. What the new type does not have goes, if the update did not change it; what it did change is left for
-validation to refuse. Pure; changes the new object in place. Next: `hanse.kube.kinds.strategies.services`.
+created again as it is. What a client does not say of addresses and ports stays as it was while the type
+still has them. What the new type does not have goes, if the update did not change it; what it did change is
+left for validation to refuse. Pure; changes the new object in place. Next:
+`hanse.kube.kinds.strategies.services`.
 """
 
 from __future__ import annotations

@@ -37,6 +37,8 @@ def _default_service(obj: Object) -> None:
         fill_texts(spec, {"externalTrafficPolicy": "Cluster"})
     if reachable or spec["type"] == "ClusterIP":
         spec.setdefault("internalTrafficPolicy", "Cluster")
+    if spec["type"] == "ExternalName":
+        spec.pop("internalTrafficPolicy", None)
     if spec["type"] == "LoadBalancer":
         spec.setdefault("allocateLoadBalancerNodePorts", True)
 
@@ -61,6 +63,9 @@ def _service_changes(old: Object, new: Object) -> Iterator[FieldError]:
     if "ExternalName" in (before.get("type"), after.get("type")):
         return
     address, wanted = before.get("clusterIP"), after.get("clusterIP")
+    if not address and wanted == "None":
+        # Nobody said an address, so each member has given one away.
+        yield invalid("spec.clusterIPs[0]", [wanted], "may not change once set")
     if address and wanted is not None and wanted != address:
         yield invalid("spec.clusterIPs[0]", [wanted], "may not change once set")
 
