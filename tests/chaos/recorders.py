@@ -346,7 +346,9 @@ class RestWatcher:
                     raise ApiError(int(obj.get("code", 0)), str(obj.get("reason")), str(obj.get("message")))
                 at = version_of(obj)
                 state = state_of(obj)
-                if state is not None:
+                if state is None:  # a bookmark, or an object that no writer made
+                    self._steps.append(Told(at))
+                else:
                     gone = kind == "DELETED"
                     self._steps.append(Saw(obj["metadata"]["name"], None if gone else state, at))
         return at
@@ -416,6 +418,8 @@ class RpcWatcher:
         state = state_of(obj)
         if state is not None:
             self._steps.append(Saw(obj["metadata"]["name"], state, version_of(obj)))
+        elif message.revision:
+            self._steps.append(Told(message.revision))
 
 
 class RpcWriter:

@@ -72,6 +72,14 @@ def test_a_line_that_cannot_be_written_fails_nobody(stream: io.StringIO) -> None
     logging.getLogger("other").warning("lost too")
 
 
+def test_logs_follow_standard_error(stream: io.StringIO, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a stream of their own, logs go where standard error is when they are written."""
+    configure_logging(service_name="test")
+    monkeypatch.setattr("sys.stderr", stream)
+    get_logger("a").info("hello")
+    assert lines(stream)[0]["event"] == "hello"
+
+
 def test_logs_are_json_with_the_trace(stream: io.StringIO) -> None:
     """structlog and logging end up in one stream, with the ids of the current span."""
     telemetry = setup("test", ServiceSettings(), install=False)

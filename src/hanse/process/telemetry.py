@@ -222,7 +222,7 @@ def configure_logging(
 ) -> None:
     """Make structlog and the standard library's logging write one stream of events."""
     number = logging.getLevelNamesMapping()[level.upper()]
-    output = stream or sys.stderr
+    output = _Forgiving(stream)
     processors: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
@@ -242,7 +242,7 @@ def configure_logging(
     structlog.configure(
         processors=[*processors, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(number),
-        logger_factory=structlog.WriteLoggerFactory(cast(TextIO, _Forgiving(output))),
+        logger_factory=structlog.WriteLoggerFactory(cast(TextIO, output)),
         cache_logger_on_first_use=False,
     )
     root = logging.getLogger()
@@ -254,10 +254,20 @@ def configure_logging(
 
 
 class _Forgiving:
-    """A stream that loses what cannot be written: a log on a full disk must not fail who logs."""
+    """A stream that loses what cannot be written: a log on a full disk must not fail who logs.
 
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
+    Without a stream, what is standard error at that time is written to.
+    """
+
+    def __init__(self, stream: TextIO | None) -> None:
+        self._given = stream
+
+    @property
+    def _stream(self) -> TextIO:
+        return self._given or sys.stderr
+
+    def isatty(self) -> bool:
+        return self._stream.isatty()
 
     def write(self, text: str) -> int:
         try:
