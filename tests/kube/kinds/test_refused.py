@@ -1,4 +1,4 @@
-"""What every member would refuse is refused at once: an example of each kind of mistake, and its counterpart."""
+"""What every member would refuse is refused at once: an example of each kind of mistake."""
 
 from __future__ import annotations
 

@@ -405,7 +405,7 @@ TYPES: Final[dict[str, Check]] = {
         name=_LABEL,
         port=Plain(PORT, 0),
         protocol=_PROTOCOL,
-        targetPort=port_or_name(text(port_name_problems)),
+        targetPort=Given(port_or_name(text(port_name_problems))),
         appProtocol=_QUALIFIED,
     ),
     "core.v1.ServiceSpec": struct(
