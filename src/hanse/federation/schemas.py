@@ -159,7 +159,7 @@ def policy_spec(*, with_namespace: bool) -> Schema:
                 ("path", "fold"),
                 path=_string("The path below status, with dots; * is for all that no other entry names."),
                 fold=_string(
-                    "Equal: if all members have the same value; Sum, Min, Max: of numbers; Hidden: not at all.",
+                    "Equal: if all members say the same; Sum, Min, Max: of numbers; Hidden: not at all.",
                     enum=["Equal", "Sum", "Min", "Max", "Hidden"],
                 ),
             ),
