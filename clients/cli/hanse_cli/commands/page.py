@@ -188,9 +188,9 @@ def _pending(
         yield "it runs nowhere: no cluster takes it; the reasons are above"
     if current.unplaced_replicas and current.clusters:
         active = [each for each in current.clusters if not each.suspended]
-        placed = sum(each.completions or each.replicas for each in active)
         missing = current.unplaced_replicas
-        yield f"{missing} of {missing + placed} replicas have no cluster; the reasons are above"
+        whole = missing + sum(each.completions or each.replicas for each in active)
+        yield f"{missing} of {whole} replicas have no cluster; the reasons are above"
     if current.error:
         yield f"the scheduler cannot decide, so the placement before stands: {current.error}"
     if current.generation < generation:
