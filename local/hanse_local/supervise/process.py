@@ -26,6 +26,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
+from hanse.background import OwnedTasks
 from hanse.errors import DataLossError
 from hanse_local.supervise.identity import ProcessIdentity
 from hanse_local.supervise.readiness import Always, Readiness
@@ -99,6 +100,7 @@ class Process:
         self._on_change = on_change
         self._wanted = False
         self._wake = asyncio.Event()
+        self._tasks = OwnedTasks()
         self._popen: asyncio.subprocess.Process | None = None
 
     @property
@@ -214,12 +216,11 @@ class Process:
         self._set(ProcessState.STARTING)
         if not self._wanted:  # stopped while it was being started
             self._signal(signal.SIGKILL)
-        watcher = asyncio.create_task(self._follow(popen.pid))
+        self._tasks.start(self._follow(popen.pid), name=f"watch {self.spec.name}")
         try:
             self.exit_code = await popen.wait()
         finally:
-            watcher.cancel()
-            await asyncio.wait([watcher])
+            await self._tasks.close()
         self.identity = None
         self.endpoints = {}
         self.trouble = self.release = ""

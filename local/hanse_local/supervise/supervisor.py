@@ -23,6 +23,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from hanse.background import OwnedTasks
 from hanse.errors import FailedPreconditionError, NotFoundError
 from hanse_local.supervise.files import DAMAGED, OwnFiles
 from hanse_local.supervise.identity import ProcessIdentity
@@ -60,14 +61,14 @@ class Supervisor:
         self._files = files or OwnFiles()
         self._on_change = on_change
         self._processes = {spec.name: Process(spec, on_change=self._changed) for spec in specs}
-        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._tasks = OwnedTasks()
         self.hurry = asyncio.Event()
         """Set it to stop without waiting for anybody's grace."""
 
     async def __aenter__(self) -> Self:
         end_leftovers(self._record)
         for name, process in self._processes.items():
-            self._tasks[name] = asyncio.create_task(process.run(), name=f"supervise {name}")
+            self._tasks.start(process.run(), name=f"supervise {name}")
         return self
 
     async def __aexit__(
@@ -79,9 +80,7 @@ class Supervisor:
         try:
             await self.stop()
         finally:
-            for task in self._tasks.values():
-                task.cancel()
-            await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+            await self._tasks.close()
             self._files.remove(self._record)
 
     @property
@@ -119,12 +118,11 @@ class Supervisor:
         """Stop the highest stop tier first, the members of one at the same time."""
         last_first = sorted(self.processes, key=_stop_tier, reverse=True)
         for _, tier in groupby(last_first, key=_stop_tier):
-            stops = [asyncio.create_task(self._stop(process)) for process in tier]
-            await asyncio.gather(*stops)
+            await asyncio.gather(*(self._stop(process) for process in tier))
 
     async def _stop(self, process: Process) -> None:
-        orderly = asyncio.create_task(process.stop())
-        hurry = asyncio.create_task(self.hurry.wait())
+        orderly = self._tasks.start(process.stop(), name=f"stop {process.spec.name}", told=True)
+        hurry = self._tasks.start(self.hurry.wait(), name="hurry")
         await asyncio.wait({orderly, hurry}, return_when=asyncio.FIRST_COMPLETED)
         if not orderly.done():
             process.kill()
