@@ -56,11 +56,17 @@ class Supervisor:
         record: Path,
         on_change: Callable[[], None] = lambda: None,
         files: OwnFiles | None = None,
+        clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._record = record
         self._files = files or OwnFiles()
         self._on_change = on_change
-        self._processes = {spec.name: Process(spec, on_change=self._changed) for spec in specs}
+        self._monotonic = monotonic
+        self._processes = {
+            spec.name: Process(spec, on_change=self._changed, clock=clock, monotonic=monotonic)
+            for spec in specs
+        }
         self._tasks = OwnedTasks()
         self.hurry = asyncio.Event()
         """Set it to stop without waiting for anybody's grace."""
@@ -130,13 +136,13 @@ class Supervisor:
         await orderly
 
     async def _ready(self, members: tuple[Process, ...], *, timeout: float) -> None:
-        deadline = time.monotonic() + timeout
+        deadline = self._monotonic() + timeout
         while waiting := [process for process in members if process.state is not ProcessState.READY]:
             for process in waiting:
                 if process.failed_to_start:
                     ended = f"ended with status {process.exit_code} before it was ready"
                     raise _failure(process, ended if process.exit_code is not None else process.problem)
-            if time.monotonic() > deadline:
+            if self._monotonic() > deadline:
                 raise _failure(waiting[0], f"was not ready after {timeout:.0f} s")
             await asyncio.sleep(_POLL)
 
@@ -185,7 +191,7 @@ def _failure(process: Process, problem: str) -> StartError:
 
 def _recent_restarts(process: Process) -> int:
     """Return how often it was started again in the window of a crash loop."""
-    ends = process.ends_since(time.time() - CRASH_LOOP_SECONDS)
+    ends = process.ends_within(CRASH_LOOP_SECONDS)
     return max(0, ends - (process.state is ProcessState.PAUSED))
 
 
