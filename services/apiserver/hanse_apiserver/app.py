@@ -108,7 +108,7 @@ class Apiserver:
             store,
             catalogue=catalogue,
             view=self.view,
-            admission=[FederationAdmission()],
+            admission=[FederationAdmission(node_ports=settings.node_ports())],
             hidden_annotations=(TRACEPARENT,),
             shared=settings.shared,
             event_ttl=settings.event_ttl,
