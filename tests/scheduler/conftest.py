@@ -19,7 +19,7 @@ from hanse_scheduler.times import timestamp_of
 
 from hanse.api.registry.v1.cluster_pb2 import OFFLINE, ApiCatalogue, ApiResource
 from hanse.api.scheduler.v1.placement_pb2 import Placement
-from hanse.api.syncer.v1.sync_state_pb2 import APPLIED, REMOVED, SyncPhase
+from hanse.api.syncer.v1.sync_state_pb2 import APPLIED, HEALTHY, REMOVED, SyncPhase
 from hanse.federation.events import EventRecorder
 from hanse.kube.model.objects import Object
 from hanse.store import MemoryStore, Store, keys
@@ -121,6 +121,13 @@ class Federation:
         state = sync_state(key, cluster, phase, **fields)
         state.transition_time.CopyFrom(timestamp_of(self.clock.now))
         await self.store.put(key.sync_state(cluster), state.SerializeToString())
+
+    async def ready(
+        self, key: ObjectKey, cluster: str, replicas: int | None = None, *, generation: int = 1
+    ) -> None:
+        """Say that a cluster has what is placed there now, healthy, with so many replicas ready."""
+        counted = {} if replicas is None else {"replicas": replicas, "ready_replicas": replicas}
+        await self.synced(key, cluster, applied_generation=generation, health=HEALTHY, **counted)
 
     async def removed(self, key: ObjectKey, cluster: str) -> None:
         """Confirm that nothing is left in a cluster."""

@@ -30,9 +30,10 @@ from hanse_scheduler.decide.filtering import ClusterRequirements, Eligibility, E
 from hanse_scheduler.decide.inputs import DecisionInput, Rules
 from hanse_scheduler.decide.overrides import NONE, Overrides, Overriding
 from hanse_scheduler.decide.policies import names
-from hanse_scheduler.decide.replicas import divide_replicas, preferences_of, take_in
+from hanse_scheduler.decide.replicas import divide_replicas, next_of, preferences_of, take_in
 from hanse_scheduler.decide.selector import EVERYTHING, parse_cluster_selector
 from hanse_scheduler.handshake.builder import PlacementBuilder
+from hanse_scheduler.handshake.entries import note_step, take_step
 from hanse_scheduler.handshake.releases import ClusterFacts, ReleaseRules
 from hanse_scheduler.reasons import BELONGS
 from hanse_scheduler.times import seconds_of
@@ -192,23 +193,45 @@ def _place(
     if division is not None:
         take_in(division, candidates, trace)
     overriding = Overriding(obj, inputs.overrides) if inputs.overrides else None
-    clusters = [
-        _cluster_placement(
+    clusters = {
+        name: _cluster_placement(
             each,
             before=placed.get(name),
             previous_revision=inputs.previous.revision,
             overrides=_overrides(overriding, each, trace),
             share=division.shares[name] if division else None,
         )
-        for name, each in sorted(candidates.chosen.items())
-    ]
+        for name, each in candidates.chosen.items()
+    }
+    step = next_of(
+        inputs,
+        eligible=eligible,
+        candidates=candidates,
+        placed=placed,
+        targets=clusters,
+        divided=division is not None,
+        rules=rules,
+        now=now,
+    )
+    if step is not None:
+        take_step(
+            step,
+            clusters,
+            placed=placed,
+            refused=candidates.refused,
+            divided=division is not None,
+            revision=inputs.previous.revision,
+        )
+        note_step(step, clusters, trace)
+        candidates.reconsider_at = min(candidates.reconsider_at, step.reconsider_at)
     placement = builder.place(
-        clusters=clusters,
+        clusters=[clusters[name] for name in sorted(clusters)],
         refused=candidates.refused,
         evicted=evicted,
         policy=policy.head.title if policy else "",
         adopt=policy is not None and policy.adopt,
         reconsider_at=candidates.reconsider_at,
+        move=step.move if step is not None else None,
     )
     size = placement.ByteSize()
     if size > MAX_PLACEMENT_BYTES:

@@ -35,6 +35,7 @@ from hanse.kube.model.times import parse_time
 from hanse_scheduler.decide.planner import Preferences
 from hanse_scheduler.decide.preferences import preferences_from
 from hanse_scheduler.decide.taints import Toleration, toleration_from
+from hanse_scheduler.handshake.moves import MoveRules, move_rules
 
 PLACEMENT_RESOURCES = ("placementpolicies", "clusterplacementpolicies")
 OVERRIDE_RESOURCES = ("overridepolicies", "clusteroverridepolicies")
@@ -103,6 +104,7 @@ class PlacementPolicy:
     preferences: Preferences | None = None
     adopt: bool = False
     toleration_seconds: float | None = None
+    moves: MoveRules | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +172,7 @@ def compile_placement(obj: Object, *, fault: str = "") -> PlacementPolicy:
             preferences=preferences_from(divided, where=where) if "clusters" in divided else None,
             adopt=_one_of(spec, "conflictResolution", ("", "Abort", "Adopt"), head=head) == "Adopt",
             toleration_seconds=_count(spec, "tolerationSeconds", head=head),
+            moves=move_rules(mapping(spec, "move"), where=f"{head.title}: spec.move"),
         )
     except Exception as error:  # noqa: BLE001 - of this policy; objects that it selects keep what they have
         return PlacementPolicy(head=_broken(head, error))

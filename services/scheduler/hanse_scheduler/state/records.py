@@ -9,12 +9,14 @@ Pure. Next: `hanse_scheduler.state.scheduler_state`, which indexes them.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
 
 import orjson
 
+from hanse.api.syncer.v1 import sync_state_pb2 as sync
 from hanse.api.syncer.v1.sync_state_pb2 import SyncState
 from hanse.federation import belongings, records
 from hanse.federation.confirmation import confirmation_of
@@ -27,7 +29,7 @@ from hanse.store import KeyValue
 from hanse.store.keys import ObjectKey
 from hanse.well_known import CLUSTER_SELECTOR, GROUP
 from hanse_scheduler.decide.clusters import MemberCluster, ServedKinds, served_by, view_of
-from hanse_scheduler.decide.inputs import Observed
+from hanse_scheduler.decide.inputs import Observed, Readiness
 from hanse_scheduler.decide.policies import (
     OVERRIDE_RESOURCES,
     PLACEMENT_RESOURCES,
@@ -109,6 +111,20 @@ def observed_of(state: SyncState) -> Observed:
         confirmation=confirmation_of(state),
         replicas=state.replicas if state.HasField("replicas") else None,
         unschedulable=state.unschedulable_pods,
+        readiness=_readiness(state),
+    )
+
+
+def _readiness(state: SyncState) -> Readiness | None:
+    """Return how ready the object is, as far as what is wanted was applied."""
+    if state.phase != sync.APPLIED:
+        return None
+    return Readiness(
+        uid=sys.intern(state.object.uid),
+        generation=state.applied_generation,
+        placement_revision=state.placement_revision,
+        replicas=state.ready_replicas if state.HasField("ready_replicas") else None,
+        healthy=state.health == sync.HEALTHY,
     )
 
 

@@ -150,6 +150,7 @@ class SyncState(_message.Message):
     PLACEMENT_REVISION_FIELD_NUMBER: _builtins.int
     DELETE_UID_FIELD_NUMBER: _builtins.int
     DELETE_RESOURCE_VERSION_FIELD_NUMBER: _builtins.int
+    READY_REPLICAS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """"syncStates/{group}/{resource}/{namespace}/{object}/{cluster}", with "core" for the core group and "_" for
     no namespace.
@@ -196,6 +197,11 @@ class SyncState(_message.Message):
     """
     delete_resource_version: _builtins.str
     """metadata.resourceVersion that the DELETE names: it does nothing to the object in any other version."""
+    ready_replicas: _builtins.int
+    """For workloads: Pods of the member's object that are ready and of the revision that was applied last, as its status
+    says; a lower bound while both are counted apart. Unset if it does not say yet: its controller has not seen that
+    revision.
+    """
     @_builtins.property
     def object(self) -> _object_reference_pb2.ObjectReference:
         """The object."""
@@ -240,13 +246,19 @@ class SyncState(_message.Message):
         placement_revision: _builtins.int = ...,
         delete_uid: _builtins.str = ...,
         delete_resource_version: _builtins.str = ...,
+        ready_replicas: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_replicas", b"_replicas", "apply_time", b"apply_time", "object", b"object", "replicas", b"replicas", "transition_time", b"transition_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_ready_replicas", b"_ready_replicas", "_replicas", b"_replicas", "apply_time", b"apply_time", "object", b"object", "ready_replicas", b"ready_replicas", "replicas", b"replicas", "transition_time", b"transition_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_replicas", b"_replicas", "applied_generation", b"applied_generation", "applied_hash", b"applied_hash", "apply_time", b"apply_time", "cluster", b"cluster", "delete_resource_version", b"delete_resource_version", "delete_uid", b"delete_uid", "drift_repairs", b"drift_repairs", "failures", b"failures", "health", b"health", "member_generation", b"member_generation", "member_resource_version", b"member_resource_version", "member_uid", b"member_uid", "message", b"message", "name", b"name", "object", b"object", "phase", b"phase", "placement_revision", b"placement_revision", "ready_endpoints", b"ready_endpoints", "reason", b"reason", "replicas", b"replicas", "revision", b"revision", "status", b"status", "traceparent", b"traceparent", "transition_time", b"transition_time", "unschedulable_pods", b"unschedulable_pods"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_ready_replicas", b"_ready_replicas", "_replicas", b"_replicas", "applied_generation", b"applied_generation", "applied_hash", b"applied_hash", "apply_time", b"apply_time", "cluster", b"cluster", "delete_resource_version", b"delete_resource_version", "delete_uid", b"delete_uid", "drift_repairs", b"drift_repairs", "failures", b"failures", "health", b"health", "member_generation", b"member_generation", "member_resource_version", b"member_resource_version", "member_uid", b"member_uid", "message", b"message", "name", b"name", "object", b"object", "phase", b"phase", "placement_revision", b"placement_revision", "ready_endpoints", b"ready_endpoints", "ready_replicas", b"ready_replicas", "reason", b"reason", "replicas", b"replicas", "revision", b"revision", "status", b"status", "traceparent", b"traceparent", "transition_time", b"transition_time", "unschedulable_pods", b"unschedulable_pods"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__ready_replicas: _TypeAlias = _typing.Literal["ready_replicas"]  # noqa: Y015
+    _WhichOneofArgType__ready_replicas: _TypeAlias = _typing.Literal["_ready_replicas", b"_ready_replicas"]  # noqa: Y015
     _WhichOneofReturnType__replicas: _TypeAlias = _typing.Literal["replicas"]  # noqa: Y015
     _WhichOneofArgType__replicas: _TypeAlias = _typing.Literal["_replicas", b"_replicas"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__ready_replicas) -> _WhichOneofReturnType__ready_replicas | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__replicas) -> _WhichOneofReturnType__replicas | None: ...
 
 Global___SyncState: _TypeAlias = SyncState  # noqa: Y015
