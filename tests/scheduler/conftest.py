@@ -126,7 +126,7 @@ class Federation:
         self, key: ObjectKey, cluster: str, replicas: int | None = None, *, generation: int = 1
     ) -> None:
         """Say that a cluster has what is placed there now, healthy, with so many replicas ready."""
-        counted = {} if replicas is None else {"replicas": replicas, "ready_replicas": replicas}
+        counted: dict[str, Any] = {} if replicas is None else {"replicas": replicas, "ready_replicas": replicas}
         await self.synced(key, cluster, applied_generation=generation, health=HEALTHY, **counted)
 
     async def removed(self, key: ObjectKey, cluster: str) -> None:

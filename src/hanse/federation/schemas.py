@@ -142,8 +142,8 @@ def policy_spec(*, with_namespace: bool) -> Schema:
         "How the selected objects move between clusters: old replicas stay until as many new ones are ready.",
         maxSurge={
             "x-kubernetes-int-or-string": True,
-            "description": "How many replicas there may be beyond those that are wanted while an object moves "
-            "whose replicas are divided: a number, or a percentage such as 25%; at least 1 counts. "
+            "description": "How many replicas there may be beyond those that are wanted while an object "
+            "moves whose replicas are divided: a number, or a percentage such as 25%; at least 1 counts. "
             "Absent means 100%.",
         },
         deadlineSeconds=_integer(

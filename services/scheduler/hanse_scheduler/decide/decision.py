@@ -14,6 +14,7 @@ for what is done with a decision.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -25,13 +26,21 @@ from hanse.kube.model.objects import annotations_of, is_deleting, mapping
 from hanse.store.keys import ObjectKey
 from hanse.well_known import CLUSTER_SELECTOR
 from hanse_scheduler.decide.candidates import candidates_of, limit, note_candidates
-from hanse_scheduler.decide.division import Share
+from hanse_scheduler.decide.division import Division, Share
 from hanse_scheduler.decide.filtering import ClusterRequirements, Eligibility, EligibilityCache
 from hanse_scheduler.decide.inputs import DecisionInput, Rules
 from hanse_scheduler.decide.overrides import NONE, Overrides, Overriding
 from hanse_scheduler.decide.policies import names
-from hanse_scheduler.decide.replicas import divide_replicas, next_of, preferences_of, take_in
+from hanse_scheduler.decide.replicas import (
+    divide_replicas,
+    next_of,
+    preferences_of,
+    take_in,
+    workload_kind,
+)
 from hanse_scheduler.decide.selector import EVERYTHING, parse_cluster_selector
+from hanse_scheduler.decide.stateful.partition import divide_partition
+from hanse_scheduler.decide.workloads import shortfall
 from hanse_scheduler.handshake.builder import PlacementBuilder
 from hanse_scheduler.handshake.entries import note_step, take_step
 from hanse_scheduler.handshake.releases import ClusterFacts, ReleaseRules
@@ -93,6 +102,8 @@ def decide(
         except InvalidArgumentError as error:
             trace.note("error", str(error))
             placement = builder.keep_with_error(str(error))
+            kind = workload_kind(inputs)
+            placement.unplaced_replicas = shortfall(inputs.obj, kind, placement.clusters) if kind else 0
     return PlacementDecision(
         placement=placement,
         changed=inputs.previous.differs(placement),
@@ -203,6 +214,8 @@ def _place(
         )
         for name, each in candidates.chosen.items()
     }
+    if division is not None:
+        divide_partition(obj, list(clusters.values()), before=placed)
     step = next_of(
         inputs,
         eligible=eligible,
@@ -233,6 +246,7 @@ def _place(
         reconsider_at=candidates.reconsider_at,
         move=step.move if step is not None else None,
     )
+    placement.unplaced_replicas = _unplaced(inputs, division, placement.clusters)
     size = placement.ByteSize()
     if size > MAX_PLACEMENT_BYTES:
         raise InvalidArgumentError(
@@ -241,6 +255,15 @@ def _place(
             reason="PLACEMENT_TOO_LARGE",
         )
     return placement, candidates.reconsider_at
+
+
+def _unplaced(inputs: DecisionInput, division: Division | None, clusters: Sequence[ClusterPlacement]) -> int:
+    """Return how many of the object's replicas no cluster is to run. What an override policy sets is asked
+    for; what a cluster keeps until it has moved runs there."""
+    if division is not None:
+        return max(0, division.unplaced - sum(each.replicas for each in clusters if each.leaving))
+    kind = workload_kind(inputs)
+    return shortfall(inputs.obj, kind, clusters) if kind is not None and not clusters else 0
 
 
 def _requirements(inputs: DecisionInput, rules: Rules) -> ClusterRequirements:

@@ -54,8 +54,8 @@ class ClusterCount:
 
     @property
     def old_running(self) -> int:
-        """How many of the old ones may run; of a cluster that was moved to only those that are ready."""
-        if self.base is not None:
+        """How many of the old ones may run; of a cluster that was moved to none that is known not to."""
+        if self.base is not None and self.ready is not None:
             return self.old_ready
         return max(0, self.has - self.stuck - self.stays)
 
@@ -116,8 +116,9 @@ def next_step(clusters: Sequence[ClusterCount], *, wanted: int, surge: int) -> H
 def _keep(kept: dict[str, int], clusters: Sequence[ClusterCount], *, at_most: int) -> None:
     """Keep old replicas, those that are ready first, and none that cannot run."""
     ready = [(each, each.old_ready) for each in clusters]
-    rest = [(each, each.old_running) for each in clusters]
-    for each, limit in (*ready, *rest):
+    running = [(each, each.old_running) for each in clusters if each.base is None]
+    unknown = [(each, each.old_running) for each in clusters if each.base is not None]
+    for each, limit in (*ready, *running, *unknown):
         more = max(0, min(limit - kept[each.cluster], at_most))
         kept[each.cluster] += more
         at_most -= more

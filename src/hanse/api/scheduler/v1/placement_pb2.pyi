@@ -91,6 +91,7 @@ class ClusterPlacement(_message.Message):
     COMPLETIONS_FIELD_NUMBER: _builtins.int
     SUSPENDED_FIELD_NUMBER: _builtins.int
     AFTER_REVISION_FIELD_NUMBER: _builtins.int
+    PARTITION_FIELD_NUMBER: _builtins.int
     TARGET_REPLICAS_FIELD_NUMBER: _builtins.int
     BASE_REPLICAS_FIELD_NUMBER: _builtins.int
     LEAVING_FIELD_NUMBER: _builtins.int
@@ -117,6 +118,11 @@ class ClusterPlacement(_message.Message):
     there; 0 if there was none. What the syncer said (that it is removed, that replicas are ready) while it acted on
     that or an earlier placement says nothing of what it has applied since.
     """
+    partition: _builtins.int
+    """For a StatefulSet whose replicas are divided and that updates by partition: the partition of this cluster, so
+    that as many Pods as the template asks for are updated in all clusters together. Unset where the template's
+    holds.
+    """
     target_replicas: _builtins.int
     """While the object moves: the replicas that the cluster has once the move is over. Until then `replicas` says what
     it has. Unset if nothing changes there.
@@ -138,18 +144,21 @@ class ClusterPlacement(_message.Message):
         completions: _builtins.int | None = ...,
         suspended: _builtins.bool = ...,
         after_revision: _builtins.int = ...,
+        partition: _builtins.int | None = ...,
         target_replicas: _builtins.int | None = ...,
         base_replicas: _builtins.int | None = ...,
         leaving: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_base_replicas", b"_base_replicas", "_completions", b"_completions", "_replicas", b"_replicas", "_target_replicas", b"_target_replicas", "base_replicas", b"base_replicas", "completions", b"completions", "replicas", b"replicas", "target_replicas", b"target_replicas"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_base_replicas", b"_base_replicas", "_completions", b"_completions", "_partition", b"_partition", "_replicas", b"_replicas", "_target_replicas", b"_target_replicas", "base_replicas", b"base_replicas", "completions", b"completions", "partition", b"partition", "replicas", b"replicas", "target_replicas", b"target_replicas"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_base_replicas", b"_base_replicas", "_completions", b"_completions", "_replicas", b"_replicas", "_target_replicas", b"_target_replicas", "after_revision", b"after_revision", "base_replicas", b"base_replicas", "cluster", b"cluster", "completions", b"completions", "leaving", b"leaving", "message", b"message", "overrides", b"overrides", "reason", b"reason", "replicas", b"replicas", "suspended", b"suspended", "target_replicas", b"target_replicas"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_base_replicas", b"_base_replicas", "_completions", b"_completions", "_partition", b"_partition", "_replicas", b"_replicas", "_target_replicas", b"_target_replicas", "after_revision", b"after_revision", "base_replicas", b"base_replicas", "cluster", b"cluster", "completions", b"completions", "leaving", b"leaving", "message", b"message", "overrides", b"overrides", "partition", b"partition", "reason", b"reason", "replicas", b"replicas", "suspended", b"suspended", "target_replicas", b"target_replicas"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__base_replicas: _TypeAlias = _typing.Literal["base_replicas"]  # noqa: Y015
     _WhichOneofArgType__base_replicas: _TypeAlias = _typing.Literal["_base_replicas", b"_base_replicas"]  # noqa: Y015
     _WhichOneofReturnType__completions: _TypeAlias = _typing.Literal["completions"]  # noqa: Y015
     _WhichOneofArgType__completions: _TypeAlias = _typing.Literal["_completions", b"_completions"]  # noqa: Y015
+    _WhichOneofReturnType__partition: _TypeAlias = _typing.Literal["partition"]  # noqa: Y015
+    _WhichOneofArgType__partition: _TypeAlias = _typing.Literal["_partition", b"_partition"]  # noqa: Y015
     _WhichOneofReturnType__replicas: _TypeAlias = _typing.Literal["replicas"]  # noqa: Y015
     _WhichOneofArgType__replicas: _TypeAlias = _typing.Literal["_replicas", b"_replicas"]  # noqa: Y015
     _WhichOneofReturnType__target_replicas: _TypeAlias = _typing.Literal["target_replicas"]  # noqa: Y015
@@ -158,6 +167,8 @@ class ClusterPlacement(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__base_replicas) -> _WhichOneofReturnType__base_replicas | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__completions) -> _WhichOneofReturnType__completions | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__partition) -> _WhichOneofReturnType__partition | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__replicas) -> _WhichOneofReturnType__replicas | None: ...
     @_typing.overload
@@ -328,6 +339,7 @@ class Placement(_message.Message):
     RECONSIDER_TIME_FIELD_NUMBER: _builtins.int
     EVICTED_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
+    UNPLACED_REPLICAS_FIELD_NUMBER: _builtins.int
     MOVE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """"placements/{group}/{resource}/{namespace}/{object}", with "core" for the core group and "_" for no
@@ -347,6 +359,11 @@ class Placement(_message.Message):
     """W3C traceparent of the change that caused the decision."""
     revision: _builtins.int
     """etcd revision; set when read, not stored."""
+    unplaced_replicas: _builtins.int
+    """Replicas that the object asks for and that no cluster is to run; for a Job with a number of completions, the
+    completions that no cluster is to reach. While there are any, no condition of the object holds that speaks of
+    all of them.
+    """
     @_builtins.property
     def object(self) -> _object_reference_pb2.ObjectReference:
         """The object."""
@@ -403,11 +420,12 @@ class Placement(_message.Message):
         reconsider_time: _timestamp_pb2.Timestamp | None = ...,
         evicted: _abc.Iterable[Global___ClusterEviction] | None = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
+        unplaced_replicas: _builtins.int = ...,
         move: Global___PlacementMove | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "move", b"move", "object", b"object", "reconsider_time", b"reconsider_time", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["clusters", b"clusters", "conflict_resolution", b"conflict_resolution", "create_time", b"create_time", "error", b"error", "evicted", b"evicted", "generation", b"generation", "move", b"move", "name", b"name", "object", b"object", "policy", b"policy", "reconsider_time", b"reconsider_time", "refused", b"refused", "releasing", b"releasing", "revision", b"revision", "traceparent", b"traceparent", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["clusters", b"clusters", "conflict_resolution", b"conflict_resolution", "create_time", b"create_time", "error", b"error", "evicted", b"evicted", "generation", b"generation", "move", b"move", "name", b"name", "object", b"object", "policy", b"policy", "reconsider_time", b"reconsider_time", "refused", b"refused", "releasing", b"releasing", "revision", b"revision", "traceparent", b"traceparent", "unplaced_replicas", b"unplaced_replicas", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

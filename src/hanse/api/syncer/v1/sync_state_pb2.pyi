@@ -150,6 +150,8 @@ class SyncState(_message.Message):
     PLACEMENT_REVISION_FIELD_NUMBER: _builtins.int
     DELETE_UID_FIELD_NUMBER: _builtins.int
     DELETE_RESOURCE_VERSION_FIELD_NUMBER: _builtins.int
+    CREATE_TIME_FIELD_NUMBER: _builtins.int
+    UPDATE_TIME_FIELD_NUMBER: _builtins.int
     READY_REPLICAS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """"syncStates/{group}/{resource}/{namespace}/{object}/{cluster}", with "core" for the core group and "_" for
@@ -218,6 +220,16 @@ class SyncState(_message.Message):
     def apply_time(self) -> _timestamp_pb2.Timestamp:
         """When it was applied last."""
 
+    @_builtins.property
+    def create_time(self) -> _timestamp_pb2.Timestamp:
+        """When the object had a state in the cluster first. Unset in states that were stored before this field existed."""
+
+    @_builtins.property
+    def update_time(self) -> _timestamp_pb2.Timestamp:
+        """When anything of the state changed last. Unset in states that were stored before this field existed and have
+        not changed since.
+        """
+
     def __init__(
         self,
         *,
@@ -246,11 +258,13 @@ class SyncState(_message.Message):
         placement_revision: _builtins.int = ...,
         delete_uid: _builtins.str = ...,
         delete_resource_version: _builtins.str = ...,
+        create_time: _timestamp_pb2.Timestamp | None = ...,
+        update_time: _timestamp_pb2.Timestamp | None = ...,
         ready_replicas: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_ready_replicas", b"_ready_replicas", "_replicas", b"_replicas", "apply_time", b"apply_time", "object", b"object", "ready_replicas", b"ready_replicas", "replicas", b"replicas", "transition_time", b"transition_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_ready_replicas", b"_ready_replicas", "_replicas", b"_replicas", "apply_time", b"apply_time", "create_time", b"create_time", "object", b"object", "ready_replicas", b"ready_replicas", "replicas", b"replicas", "transition_time", b"transition_time", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_ready_replicas", b"_ready_replicas", "_replicas", b"_replicas", "applied_generation", b"applied_generation", "applied_hash", b"applied_hash", "apply_time", b"apply_time", "cluster", b"cluster", "delete_resource_version", b"delete_resource_version", "delete_uid", b"delete_uid", "drift_repairs", b"drift_repairs", "failures", b"failures", "health", b"health", "member_generation", b"member_generation", "member_resource_version", b"member_resource_version", "member_uid", b"member_uid", "message", b"message", "name", b"name", "object", b"object", "phase", b"phase", "placement_revision", b"placement_revision", "ready_endpoints", b"ready_endpoints", "ready_replicas", b"ready_replicas", "reason", b"reason", "replicas", b"replicas", "revision", b"revision", "status", b"status", "traceparent", b"traceparent", "transition_time", b"transition_time", "unschedulable_pods", b"unschedulable_pods"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_ready_replicas", b"_ready_replicas", "_replicas", b"_replicas", "applied_generation", b"applied_generation", "applied_hash", b"applied_hash", "apply_time", b"apply_time", "cluster", b"cluster", "create_time", b"create_time", "delete_resource_version", b"delete_resource_version", "delete_uid", b"delete_uid", "drift_repairs", b"drift_repairs", "failures", b"failures", "health", b"health", "member_generation", b"member_generation", "member_resource_version", b"member_resource_version", "member_uid", b"member_uid", "message", b"message", "name", b"name", "object", b"object", "phase", b"phase", "placement_revision", b"placement_revision", "ready_endpoints", b"ready_endpoints", "ready_replicas", b"ready_replicas", "reason", b"reason", "replicas", b"replicas", "revision", b"revision", "status", b"status", "traceparent", b"traceparent", "transition_time", b"transition_time", "unschedulable_pods", b"unschedulable_pods", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__ready_replicas: _TypeAlias = _typing.Literal["ready_replicas"]  # noqa: Y015
     _WhichOneofArgType__ready_replicas: _TypeAlias = _typing.Literal["_ready_replicas", b"_ready_replicas"]  # noqa: Y015
