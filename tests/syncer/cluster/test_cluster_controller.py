@@ -22,8 +22,9 @@ from hanse.api.syncer.v1 import sync_state_pb2 as sync
 from hanse.kube.model.objects import Object
 from hanse.process.settings import ServiceSettings
 from hanse.process.telemetry import setup
+from tests.support.federation.federation import FEDERATION_ID, Federation
 from tests.support.waiting import until
-from tests.syncer.harness import FEDERATION_ID, Federation, config_map, deployment
+from tests.syncer.harness import config_map, deployment
 
 WEB = "core/configmaps/default/web"
 DEPLOY = "apps/deployments/default/web"

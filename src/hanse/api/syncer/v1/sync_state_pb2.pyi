@@ -120,6 +120,48 @@ class ZoneEndpoints(_message.Message):
 Global___ZoneEndpoints: _TypeAlias = ZoneEndpoints  # noqa: Y015
 
 @_typing.final
+class Contention(_message.Message):
+    """Repairs of one object that follow each other: somebody undoes each of them."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REPAIRS_FIELD_NUMBER: _builtins.int
+    FIRST_TIME_FIELD_NUMBER: _builtins.int
+    LAST_TIME_FIELD_NUMBER: _builtins.int
+    MANAGER_FIELD_NUMBER: _builtins.int
+    REMOVED_FIELD_NUMBER: _builtins.int
+    repairs: _builtins.int
+    """Repairs in a row. From three on the object is contested, which is the reason of the sync state."""
+    manager: _builtins.str
+    """Field manager that undid the last one, by the managedFields of the member's object; empty where that is gone."""
+    removed: _builtins.bool
+    """Whether the object was gone, and not only changed, when it was put right last."""
+    @_builtins.property
+    def first_time(self) -> _timestamp_pb2.Timestamp:
+        """When the first of them was made."""
+
+    @_builtins.property
+    def last_time(self) -> _timestamp_pb2.Timestamp:
+        """When the last of them was made."""
+
+    def __init__(
+        self,
+        *,
+        repairs: _builtins.int = ...,
+        first_time: _timestamp_pb2.Timestamp | None = ...,
+        last_time: _timestamp_pb2.Timestamp | None = ...,
+        manager: _builtins.str = ...,
+        removed: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["first_time", b"first_time", "last_time", b"last_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["first_time", b"first_time", "last_time", b"last_time", "manager", b"manager", "removed", b"removed", "repairs", b"repairs"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Contention: _TypeAlias = Contention  # noqa: Y015
+
+@_typing.final
 class SyncState(_message.Message):
     """One object in one cluster. Written by the syncer that holds the cluster's lease."""
 
@@ -152,6 +194,7 @@ class SyncState(_message.Message):
     DELETE_RESOURCE_VERSION_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
+    CONTENTION_FIELD_NUMBER: _builtins.int
     READY_REPLICAS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """"syncStates/{group}/{resource}/{namespace}/{object}/{cluster}", with "core" for the core group and "_" for
@@ -230,6 +273,10 @@ class SyncState(_message.Message):
         not changed since.
         """
 
+    @_builtins.property
+    def contention(self) -> Global___Contention:
+        """Repairs that follow each other; unset once what was put right has stayed so for a while."""
+
     def __init__(
         self,
         *,
@@ -260,11 +307,12 @@ class SyncState(_message.Message):
         delete_resource_version: _builtins.str = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
         update_time: _timestamp_pb2.Timestamp | None = ...,
+        contention: Global___Contention | None = ...,
         ready_replicas: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_ready_replicas", b"_ready_replicas", "_replicas", b"_replicas", "apply_time", b"apply_time", "create_time", b"create_time", "object", b"object", "ready_replicas", b"ready_replicas", "replicas", b"replicas", "transition_time", b"transition_time", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_ready_replicas", b"_ready_replicas", "_replicas", b"_replicas", "apply_time", b"apply_time", "contention", b"contention", "create_time", b"create_time", "object", b"object", "ready_replicas", b"ready_replicas", "replicas", b"replicas", "transition_time", b"transition_time", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_ready_replicas", b"_ready_replicas", "_replicas", b"_replicas", "applied_generation", b"applied_generation", "applied_hash", b"applied_hash", "apply_time", b"apply_time", "cluster", b"cluster", "create_time", b"create_time", "delete_resource_version", b"delete_resource_version", "delete_uid", b"delete_uid", "drift_repairs", b"drift_repairs", "failures", b"failures", "health", b"health", "member_generation", b"member_generation", "member_resource_version", b"member_resource_version", "member_uid", b"member_uid", "message", b"message", "name", b"name", "object", b"object", "phase", b"phase", "placement_revision", b"placement_revision", "ready_endpoints", b"ready_endpoints", "ready_replicas", b"ready_replicas", "reason", b"reason", "replicas", b"replicas", "revision", b"revision", "status", b"status", "traceparent", b"traceparent", "transition_time", b"transition_time", "unschedulable_pods", b"unschedulable_pods", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_ready_replicas", b"_ready_replicas", "_replicas", b"_replicas", "applied_generation", b"applied_generation", "applied_hash", b"applied_hash", "apply_time", b"apply_time", "cluster", b"cluster", "contention", b"contention", "create_time", b"create_time", "delete_resource_version", b"delete_resource_version", "delete_uid", b"delete_uid", "drift_repairs", b"drift_repairs", "failures", b"failures", "health", b"health", "member_generation", b"member_generation", "member_resource_version", b"member_resource_version", "member_uid", b"member_uid", "message", b"message", "name", b"name", "object", b"object", "phase", b"phase", "placement_revision", b"placement_revision", "ready_endpoints", b"ready_endpoints", "ready_replicas", b"ready_replicas", "reason", b"reason", "replicas", b"replicas", "revision", b"revision", "status", b"status", "traceparent", b"traceparent", "transition_time", b"transition_time", "unschedulable_pods", b"unschedulable_pods", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__ready_replicas: _TypeAlias = _typing.Literal["ready_replicas"]  # noqa: Y015
     _WhichOneofArgType__ready_replicas: _TypeAlias = _typing.Literal["_ready_replicas", b"_ready_replicas"]  # noqa: Y015
