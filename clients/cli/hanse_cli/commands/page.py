@@ -140,7 +140,7 @@ def _placed_row(
     replicas = str(placed.replicas) if placed.HasField("replicas") else ""
     return ClusterRow(
         cluster=placed.cluster,
-        decision=SUSPENDED if placed.suspended else PLACED,
+        decision=SUSPENDED if placed.suspended else RELEASING if placed.leaving else PLACED,
         why=_why(placed.reason, placed.message),
         replicas=replicas,
         applied=_applied(state),
@@ -188,6 +188,8 @@ def _pending(
         yield "it runs nowhere: no cluster takes it; the reasons are above"
     if current.unplaced_replicas and current.clusters:
         yield f"{current.unplaced_replicas} of what it asks for has no cluster; the reasons are above"
+    if current.HasField("move"):
+        yield f"it moves between clusters: {current.move.message}"
     if current.error:
         yield f"the scheduler cannot decide, so the placement before stands: {current.error}"
     if current.generation < generation:

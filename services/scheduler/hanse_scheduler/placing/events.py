@@ -63,7 +63,7 @@ def _moving(before: Placement | None, after: Placement) -> Iterator[Notice]:
     """Yield that a move begins, is late, is given up, or is over."""
     known = before.move if before is not None and before.HasField("move") else None
     if after.HasField("move"):
-        new = known is None or (known.aim != after.move.aim and known.start_time != after.move.start_time)
+        new = known is None or known.start_time != after.move.start_time
         if after.move.phase == LATE and (new or (known is not None and known.phase != LATE)):
             yield Notice("MoveLate", after.move.message)
         elif after.move.phase == ABORTED and (new or (known is not None and known.phase != ABORTED)):
