@@ -154,7 +154,7 @@ def test_what_cannot_run_is_not_kept() -> None:
     full = ClusterCount(cluster="a", has=3, target=0, stuck=2)
     sound = ClusterCount(cluster="b", has=3, target=0, ready=3)
     new = ClusterCount(cluster="c", has=6, target=6, base=0, ready=3)
-    assert next_step([full, sound, new], wanted=6, surge=6).counts == {"a": 1, "b": 2, "c": 6}
+    assert next_step([full, sound, new], wanted=6, surge=6).counts == {"a": 0, "b": 3, "c": 6}
 
 
 def test_scaled_down_on_the_way() -> None:

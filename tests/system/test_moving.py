@@ -48,6 +48,9 @@ def test_old_replicas_stay_until_the_new_ones_are_ready(federation: Federation, 
         found = api.find(*path)
         return int(found.get("status", {}).get("readyReplicas", 0)) if found else 0
 
+    def explained() -> str:
+        return federation.hanse("explain", "deploy/api", "-n", ns)
+
     federation.apply(
         policy(ns, "eu-west"),
         broken_in(ns, "on-prem"),

@@ -8,11 +8,11 @@ in force, and its *target*. Of those that it has,
 - the rest counts as it is, except in a cluster that the object moves to: there those beyond its `base` count
   only as far as they are known to be ready.
 
-Old replicas stay as long as what counts is less than what is wanted; those that are ready stay longest. New
-ones are added as long as all together are not more than what is wanted and the surge. So nobody is left with
-fewer ready replicas than before or than wanted because of a move; the budget holds at each step; and each
-step goes on as soon as what the last one added is ready. Of a failed step nothing goes on, and nothing is
-lost.
+Old replicas stay as long as what counts is less than what is wanted; those that are ready stay longest, and
+where it is not known how many are, all do. New ones are added as long as all together are not more than what
+is wanted and the surge. So nobody is left with fewer ready replicas than before or than wanted because of a
+move; the budget holds at each step; and each step goes on as soon as what the last one added is ready. Of a
+failed step nothing goes on, and nothing is lost.
 
 An object that is not divided counts by clusters: it has 1 or 0, and is ready or not.
 
@@ -53,13 +53,6 @@ class ClusterCount:
         return self.has - self.stays
 
     @property
-    def old_running(self) -> int:
-        """How many of the old ones may run; of a cluster that was moved to none that is known not to."""
-        if self.base is not None and self.ready is not None:
-            return self.old_ready
-        return max(0, self.has - self.stuck - self.stays)
-
-    @property
     def counts(self) -> int:
         """How many of those that stay count as replicas that somebody can rely on."""
         if self.base is None:
@@ -68,11 +61,15 @@ class ClusterCount:
 
     @property
     def old_ready(self) -> int:
-        """How many of the old ones are ready; all if that is not known, unless they are new themselves."""
-        known = self.ready
-        if known is None:
-            known = self.has - self.stuck if self.base is None else self.base
-        return max(0, min(known, self.has) - self.stays)
+        """How many of the old ones are known to be ready."""
+        return max(0, min(self.ready or 0, self.has) - self.stays)
+
+    @property
+    def old_running(self) -> int:
+        """How many of the old ones may run; of a cluster that was moved to none that is known not to."""
+        if self.base is not None and self.ready is not None:
+            return self.old_ready
+        return max(0, self.has - self.stuck - self.stays)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,11 +111,19 @@ def next_step(clusters: Sequence[ClusterCount], *, wanted: int, surge: int) -> H
 
 
 def _keep(kept: dict[str, int], clusters: Sequence[ClusterCount], *, at_most: int) -> None:
-    """Keep old replicas, those that are ready first, and none that cannot run."""
-    ready = [(each, each.old_ready) for each in clusters]
-    running = [(each, each.old_running) for each in clusters if each.base is None]
-    unknown = [(each, each.old_running) for each in clusters if each.base is not None]
-    for each, limit in (*ready, *running, *unknown):
-        more = max(0, min(limit - kept[each.cluster], at_most))
-        kept[each.cluster] += more
-        at_most -= more
+    """Keep old replicas: those that are ready first, then all that may be, then others."""
+
+    def keep(each: ClusterCount, more: int) -> int:
+        added = max(0, min(more, each.old_running - kept[each.cluster]))
+        kept[each.cluster] += added
+        return added
+
+    for each in clusters:
+        at_most -= keep(each, min(each.old_ready, at_most)) if each.ready is not None else 0
+    if at_most <= 0:
+        return
+    for each in clusters:
+        if each.ready is None:  # which of these are ready, if any, nobody knows
+            keep(each, each.has)
+        else:
+            at_most -= keep(each, at_most)
