@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 from hanse_scheduler.decide.clusters import ClusterTable, ClusterTaint, MemberCluster
 from hanse_scheduler.decide.decision import PlacementDecision, decide
-from hanse_scheduler.decide.inputs import DecisionInput, Observed, Readiness, Rules
+from hanse_scheduler.decide.inputs import AppliedReadiness, DecisionInput, Observed, Rules
 from hanse_scheduler.decide.policies import compile_override, compile_placement
 from hanse_scheduler.handshake.previous import PreviousPlacement
 
@@ -165,7 +165,7 @@ def ready(replicas: int | None = None, *, generation: int = 1, revision: int = 2
     """What is applied, healthy, and ready with so many replicas."""
     return Observed(
         replicas=replicas,
-        readiness=Readiness(
+        readiness=AppliedReadiness(
             uid="u1", generation=generation, placement_revision=revision, replicas=replicas, healthy=True
         ),
         **more,

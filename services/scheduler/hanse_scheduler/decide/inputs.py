@@ -22,7 +22,7 @@ from hanse_scheduler.handshake.previous import PreviousPlacement
 
 
 @dataclass(frozen=True, slots=True)
-class Readiness:
+class AppliedReadiness:
     """How ready an object is in a cluster where it has been applied, and which object in which state that is.
 
     `replicas` are the ready ones, None if they are not counted; `healthy` says whether the whole object is.
@@ -56,7 +56,7 @@ class Observed:
     confirmation: Confirmation | None = None
     replicas: int | None = None
     unschedulable: int = 0
-    readiness: Readiness | None = None
+    readiness: AppliedReadiness | None = None
 
     @property
     def removed(self) -> bool:

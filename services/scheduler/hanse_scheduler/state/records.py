@@ -29,7 +29,7 @@ from hanse.store import KeyValue
 from hanse.store.keys import ObjectKey
 from hanse.well_known import CLUSTER_SELECTOR, GROUP
 from hanse_scheduler.decide.clusters import MemberCluster, ServedKinds, served_by, view_of
-from hanse_scheduler.decide.inputs import Observed, Readiness
+from hanse_scheduler.decide.inputs import AppliedReadiness, Observed
 from hanse_scheduler.decide.policies import (
     OVERRIDE_RESOURCES,
     PLACEMENT_RESOURCES,
@@ -115,11 +115,11 @@ def observed_of(state: SyncState) -> Observed:
     )
 
 
-def _readiness(state: SyncState) -> Readiness | None:
+def _readiness(state: SyncState) -> AppliedReadiness | None:
     """Return how ready the object is, as far as what is wanted was applied."""
     if state.phase != sync.APPLIED:
         return None
-    return Readiness(
+    return AppliedReadiness(
         uid=sys.intern(state.object.uid),
         generation=state.applied_generation,
         placement_revision=state.placement_revision,
