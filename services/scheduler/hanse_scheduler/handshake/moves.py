@@ -174,23 +174,23 @@ def plan_move(request: MoveRequest, *, rules: MoveRules, now: float) -> MoveStep
     move.aim = _aim(request, [name for name in request.origins if step.kept[name]])
     if not _waits(step, clusters):
         move.message = f"{_keeping(step)} it until the workloads of its namespace have left"
-        return _going_on(step, clusters, move=move, reconsider_at=math.inf)
+        return _going_on(step, clusters, request, move=move, reconsider_at=math.inf)
     deadline = started + rules.deadline
     move.deadline_time.CopyFrom(timestamp_of(deadline))
     if now < deadline:
         move.message = _progress(step, clusters, divided=request.divided)
-        return _going_on(step, clusters, move=move, reconsider_at=deadline)
+        return _going_on(step, clusters, request, move=move, reconsider_at=deadline)
     if rules.on_deadline == "Proceed":
-        return _proceeding(clusters)
+        return _proceeding(clusters, request)
     if rules.on_deadline == "Abort":
         move.phase = ABORTED
         move.message = (
             f"given up after {rules.deadline:g} s: {_progress(step, clusters, divided=request.divided)}"
         )
-        return _giving_up(step, clusters, move)
+        return _giving_up(step, clusters, request, move)
     move.phase = LATE
     move.message = f"late by its deadline: {_progress(step, clusters, divided=request.divided)}"
-    return _going_on(step, clusters, move=move, reconsider_at=math.inf)
+    return _going_on(step, clusters, request, move=move, reconsider_at=math.inf)
 
 
 def _destination(name: str, each: Destination, entry: ClusterPlacement | None) -> ClusterCount:
@@ -242,11 +242,16 @@ def _settled(step: HandoverStep) -> MoveStep:
 
 
 def _going_on(
-    step: HandoverStep, clusters: list[ClusterCount], *, move: PlacementMove, reconsider_at: float
+    step: HandoverStep,
+    clusters: list[ClusterCount],
+    request: MoveRequest,
+    *,
+    move: PlacementMove,
+    reconsider_at: float,
 ) -> MoveStep:
     return MoveStep(
         counts=step.counts,
-        leaving=frozenset(each.cluster for each in clusters if not each.target and step.kept[each.cluster]),
+        leaving=frozenset(name for name in request.origins if step.kept[name]),
         bases={each.cluster: each.base for each in clusters if each.base is not None},
         move=move,
         reconsider_at=reconsider_at,
@@ -254,9 +259,9 @@ def _going_on(
     )
 
 
-def _proceeding(clusters: list[ClusterCount]) -> MoveStep:
+def _proceeding(clusters: list[ClusterCount], request: MoveRequest) -> MoveStep:
     """Return the end of a move that does not wait any longer; what is pinned stays all the same."""
-    pinned = {each.cluster: each.has for each in clusters if each.pinned and not each.target}
+    pinned = {each.cluster: each.has for each in clusters if each.pinned and each.cluster in request.origins}
     return MoveStep(
         counts={each.cluster: each.target for each in clusters} | pinned,
         leaving=frozenset(pinned),
@@ -264,17 +269,19 @@ def _proceeding(clusters: list[ClusterCount]) -> MoveStep:
     )
 
 
-def _giving_up(step: HandoverStep, clusters: list[ClusterCount], move: PlacementMove) -> MoveStep:
+def _giving_up(
+    step: HandoverStep, clusters: list[ClusterCount], request: MoveRequest, move: PlacementMove
+) -> MoveStep:
     """Return what stays of a move that is given up: old replicas, and new ones that are ready."""
     counts = {each.cluster: each.counts + step.kept[each.cluster] for each in clusters}
-    arrived = {each.cluster for each in clusters if each.target and (each.base != 0 or each.counts)}
+    new = [each for each in clusters if each.cluster in request.destinations]
     return MoveStep(
         counts=counts,
-        leaving=frozenset(each.cluster for each in clusters if not each.target and counts[each.cluster]),
+        leaving=frozenset(name for name in request.origins if counts[name]),
         refused={
             each.cluster: (MOVE_ABORTED, move.message)
-            for each in clusters
-            if each.target and each.cluster not in arrived
+            for each in new
+            if each.base == 0 and not counts[each.cluster]
         },
         move=move,
         note=move.message,
