@@ -33,6 +33,7 @@ from hanse_scheduler.decide.overrides import NONE, Overrides, Overriding
 from hanse_scheduler.decide.policies import names
 from hanse_scheduler.decide.replicas import (
     divide_replicas,
+    kept_when_closed,
     next_of,
     preferences_of,
     take_in,
@@ -211,6 +212,7 @@ def _place(
             previous_revision=inputs.previous.revision,
             overrides=_overrides(overriding, each, trace),
             share=division.shares[name] if division else None,
+            kept=kept_when_closed(inputs, each, placed.get(name)),
         )
         for name, each in candidates.chosen.items()
     }
@@ -247,6 +249,7 @@ def _place(
         move=step.move if step is not None else None,
     )
     placement.unplaced_replicas = _unplaced(inputs, division, placement.clusters)
+    placement.status_fields.extend(policy.status_fields if policy is not None else ())
     size = placement.ByteSize()
     if size > MAX_PLACEMENT_BYTES:
         raise InvalidArgumentError(
@@ -311,13 +314,20 @@ def _cluster_placement(
     previous_revision: int,
     overrides: Overrides,
     share: Share | None,
+    kept: int | None,
 ) -> ClusterPlacement:
-    """Return the entry of one cluster; one that is suspended keeps the overrides that it has."""
+    """Return the entry of one cluster; one that is suspended keeps the overrides that it has.
+
+    `kept` are the replicas of one that takes nothing new, None if it gets what all get.
+    """
     suspended = share is not None and share.suspended
     replicas = share.replicas if share is not None else None
     message = each.chosen_message
     if share is not None and share.message:
         message = f"{message}; {share.message}"
+    if kept is not None and share is None:
+        replicas = kept
+        message = f"{message}; it gets no more than {kept} replicas: {each.message}"
     if overrides.replicas is not None and not suspended:
         replicas = overrides.replicas
         message = f"{message}; replicas set to {replicas} by {overrides.policies[-1]}"

@@ -50,13 +50,16 @@ class AppliedReadiness:
 class Observed:
     """What the scheduler needs of a sync state. `confirmation` is of one that says that nothing is left.
 
-    `readiness` is None unless what the federation wants was applied.
+    `readiness` is None unless what the federation wants was applied. `refusal` says why the cluster does not
+    take it, "" if it does, and `refused_since` since when, in seconds since the epoch.
     """
 
     confirmation: Confirmation | None = None
     replicas: int | None = None
     unschedulable: int = 0
     readiness: AppliedReadiness | None = None
+    refusal: str = ""
+    refused_since: float = 0.0
 
     @property
     def removed(self) -> bool:

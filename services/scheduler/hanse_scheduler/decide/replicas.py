@@ -115,7 +115,24 @@ def _replicas_in(
         assigned_completions=entry.completions if entry.HasField("completions") else None,
         reported=live.replicas if live else None,
         unschedulable=live.unschedulable if live else 0,
+        closed=each.message if before is not None and each.cluster.reachable and not each.admits else "",
+        has=entry.replicas if entry.HasField("replicas") else live.replicas if live else None,
+        refuses=live.refusal if live else "",
+        refuses_since=live.refused_since if live else 0.0,
     )
+
+
+def kept_when_closed(inputs: DecisionInput, each: Eligibility, before: ClusterPlacement | None) -> int | None:
+    """Return how many replicas of what is not divided a cluster keeps that takes nothing new.
+
+    None if it gets the template's number, as every cluster does.
+    """
+    kind = workload_kind(inputs)
+    if kind is None or kind.kind is batch.JOB or before is None or each.admits or not each.cluster.reachable:
+        return None
+    known = inputs.observed.get(each.cluster.name, _NOT_OBSERVED).replicas
+    has = before.replicas if before.HasField("replicas") else known
+    return has if has is not None and has < totals_of(inputs.obj, kind).replicas else None
 
 
 def _assigned(entry: ClusterPlacement, live: Observed | None, *, turning_back: bool) -> int | None:

@@ -39,10 +39,15 @@ from hanse_scheduler.decide.policies import (
     compile_placement,
 )
 from hanse_scheduler.decide.workloads import WORKLOADS
+from hanse_scheduler.times import seconds_of
 
 _SPEC_FIELDS: Final = ("replicas", "parallelism", "completions", "completionMode", "updateStrategy")
 _METADATA_FIELDS: Final = ("name", "namespace", "uid", "generation", "labels", "deletionTimestamp")
 _ANNOTATIONS: Final = (CLUSTER_SELECTOR, *(kind.annotation for kind in WORKLOADS.values() if kind.annotation))
+
+
+_REFUSED: Final = frozenset({sync.FAILED, sync.CONFLICT, sync.WAITING})
+"""Phases in which a cluster that answers does not have what it was given."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,11 +112,14 @@ def decode_served(kv: KeyValue) -> ServedKinds:
 
 def observed_of(state: SyncState) -> Observed:
     """Return what a sync state says that decisions depend on."""
+    refused = state.phase in _REFUSED
     return Observed(
         confirmation=confirmation_of(state),
         replicas=state.replicas if state.HasField("replicas") else None,
         unschedulable=state.unschedulable_pods,
         readiness=_readiness(state),
+        refusal=sys.intern(state.reason or "Refused") if refused else "",
+        refused_since=seconds_of(state.transition_time) if refused else 0.0,
     )
 
 

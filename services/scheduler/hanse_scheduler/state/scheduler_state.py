@@ -295,6 +295,8 @@ class SchedulerState:
             return after != before
         if (before is None or before.removed) and not is_named(stored.value, cluster):
             return True
+        if bool(after.refusal) != bool(before is not None and before.refusal):
+            return True
         return after.unschedulable != (before.unschedulable if before else 0) or (
             after.unschedulable > 0 and before is not None and after.replicas != before.replicas
         )
