@@ -36,6 +36,7 @@ class Decision:
 class Member:
     """The object in one cluster.
 
+    One that is `refused` answers, and refuses the credential; it is not `reachable` here: nobody can look.
     `phase` is the sync phase in CamelCase, "" if the syncer has said nothing yet. `desired` is what the
     scheduler gave (for a Job its parallelism), `replicas` what the live object asks for. `status` is the live
     object's, `size` how many bytes it has. `placement_revision` is the placement that the syncer acted on.
@@ -46,6 +47,7 @@ class Member:
     releasing: bool = False
     suspended: bool = False
     reachable: bool = True
+    refused: bool = False
     phase: str = ""
     reason: str = ""
     message: str = ""
