@@ -33,19 +33,14 @@ from hanse.rpc.policy import Policy
 from hanse.rpc.server import RpcServer
 from hanse.security.credentials import Sealer
 from hanse.store import EtcdStore
+from tests.support.federation.federation import FEDERATION_ID, Federation
+from tests.support.federation.member import Member
 from tests.support.stores.etcd import EtcdServer
 from tests.support.waiting import until
-from tests.syncer.harness import FEDERATION_ID, Federation, Member, config_map, federation
+from tests.syncer.harness import config_map
 
 WEB = "core/configmaps/default/web"
 REFERENCE = ObjectReference(resource="configmaps", namespace="default", name="web")
-
-
-@pytest.fixture
-async def fed() -> AsyncIterator[Federation]:
-    """A federation with the members a and b."""
-    async with federation("a", "b") as running:
-        yield running
 
 
 @asynccontextmanager
@@ -85,6 +80,7 @@ async def test_states_are_got_listed_and_watched(fed: Federation) -> None:
         state = await stub.GetSyncState(pb.GetSyncStateRequest(name=name))
         assert (state.name, state.phase) == (name, sync.APPLIED)
         assert state.revision > 0
+        assert 0 < state.create_time.ToNanoseconds() <= state.update_time.ToNanoseconds()
         with pytest.raises(NotFoundError):
             await stub.GetSyncState(pb.GetSyncStateRequest(name=f"syncStates/{WEB}/a"))
         with pytest.raises(InvalidArgumentError):
@@ -103,6 +99,11 @@ async def test_states_are_got_listed_and_watched(fed: Federation) -> None:
             if not token:
                 break
         assert found == [f"syncStates/{path}/a" for path in paths]
+
+        turned = await stub.ListSyncStates(pb.ListSyncStatesRequest(order_by="cluster desc, name desc"))
+        assert [each.name for each in turned.sync_states] == [
+            f"syncStates/{path}/{name}" for name in ("b", "a") for path in reversed(paths)
+        ]
 
         stream = stub.WatchSyncStates(pb.WatchSyncStatesRequest(parent=f"syncStates/{paths[0]}"))
         seen: list[Any] = []
@@ -150,7 +151,7 @@ async def test_process_syncs_survives_kill_and_stops(tmp_path: Path) -> None:
     with EtcdServer(tmp_path / "etcd") as etcd:
         store = await EtcdStore.connect([etcd.endpoint])
         async with Member("a") as member:
-            fed = Federation([member])
+            fed = Federation(members=[member])
             await fed.store.close()
             fed.store = store
             fed.sealer = Sealer.from_file(key_file, create=True)

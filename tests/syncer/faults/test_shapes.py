@@ -25,9 +25,10 @@ from hanse.errors import HanseError
 from hanse.kube.model.untrusted import MAX_STATUS_BYTES
 from hanse.store import KeyValue, MemoryStore
 from hanse.store.keys import ObjectKey
+from tests.support.federation.federation import Federation, federation
 from tests.support.shapes import anything, deep, gone_wrong
 from tests.support.waiting import until
-from tests.syncer.harness import Federation, config_map, federation
+from tests.syncer.harness import config_map
 from tests.syncer.test_service import served
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

@@ -63,7 +63,7 @@ class FederationView:
     @property
     def fields(self) -> Sequence[str]:
         """Return what is served and never stored."""
-        return ("status.clusters",)
+        return ("status.clusters", "status.desiredReplicas")
 
     def reset(self) -> None:
         """Forget everything; all is given again."""

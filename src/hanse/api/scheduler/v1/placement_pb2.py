@@ -28,7 +28,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from hanse.api.type.v1 import object_reference_pb2 as hanse_dot_api_dot_type_dot_v1_dot_object__reference__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&hanse/api/scheduler/v1/placement.proto\x12\x16hanse.api.scheduler.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a(hanse/api/type/v1/object_reference.proto\"\x80\x02\n\x10\x43lusterPlacement\x12\x15\n\x07\x63luster\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03\x12\x1b\n\x08replicas\x18\x02 \x01(\x05\x42\x04\xe2\x41\x01\x03H\x00\x88\x01\x01\x12\x14\n\x06reason\x18\x03 \x01(\tB\x04\xe2\x41\x01\x03\x12\x15\n\x07message\x18\x04 \x01(\tB\x04\xe2\x41\x01\x03\x12\x17\n\toverrides\x18\x05 \x01(\x0c\x42\x04\xe2\x41\x01\x03\x12\x1e\n\x0b\x63ompletions\x18\x06 \x01(\x05\x42\x04\xe2\x41\x01\x03H\x01\x88\x01\x01\x12\x17\n\tsuspended\x18\x07 \x01(\x08\x42\x04\xe2\x41\x01\x03\x12\x1c\n\x0e\x61\x66ter_revision\x18\x08 \x01(\x03\x42\x04\xe2\x41\x01\x03\x42\x0b\n\t_replicasB\x0e\n\x0c_completions\"T\n\x0e\x43lusterRefusal\x12\x15\n\x07\x63luster\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03\x12\x14\n\x06reason\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\x12\x15\n\x07message\x18\x03 \x01(\tB\x04\xe2\x41\x01\x03\"\xaa\x01\n\x0e\x43lusterRelease\x12\x15\n\x07\x63luster\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03\x12\x14\n\x06reason\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\x12\x15\n\x07message\x18\x03 \x01(\tB\x04\xe2\x41\x01\x03\x12\x36\n\x0crelease_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x1c\n\x0e\x61\x66ter_revision\x18\x05 \x01(\x03\x42\x04\xe2\x41\x01\x03\"^\n\x0f\x43lusterEviction\x12\x15\n\x07\x63luster\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03\x12\x34\n\nevict_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\"\xb0\x06\n\tPlacement\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x08\x12\x38\n\x06object\x18\x02 \x01(\x0b\x32\".hanse.api.type.v1.ObjectReferenceB\x04\xe2\x41\x01\x03\x12\x18\n\ngeneration\x18\x03 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12@\n\x08\x63lusters\x18\x04 \x03(\x0b\x32(.hanse.api.scheduler.v1.ClusterPlacementB\x04\xe2\x41\x01\x03\x12=\n\x07refused\x18\x05 \x03(\x0b\x32&.hanse.api.scheduler.v1.ClusterRefusalB\x04\xe2\x41\x01\x03\x12?\n\treleasing\x18\x06 \x03(\x0b\x32&.hanse.api.scheduler.v1.ClusterReleaseB\x04\xe2\x41\x01\x03\x12\x14\n\x06policy\x18\x07 \x01(\tB\x04\xe2\x41\x01\x03\x12M\n\x13\x63onflict_resolution\x18\x08 \x01(\x0e\x32*.hanse.api.scheduler.v1.ConflictResolutionB\x04\xe2\x41\x01\x03\x12\x13\n\x05\x65rror\x18\t \x01(\tB\x04\xe2\x41\x01\x03\x12\x35\n\x0bupdate_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x19\n\x0btraceparent\x18\x0b \x01(\tB\x04\xe2\x41\x01\x03\x12\x16\n\x08revision\x18\x0c \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x39\n\x0freconsider_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12>\n\x07\x65victed\x18\x0e \x03(\x0b\x32\'.hanse.api.scheduler.v1.ClusterEvictionB\x04\xe2\x41\x01\x03\x12\x35\n\x0b\x63reate_time\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03:c\xea\x41`\n\x13hanse.dev/Placement\x12\x32placements/{group}/{resource}/{namespace}/{object}*\nplacements2\tplacement*O\n\x12\x43onflictResolution\x12#\n\x1f\x43ONFLICT_RESOLUTION_UNSPECIFIED\x10\x00\x12\t\n\x05\x41\x42ORT\x10\x01\x12\t\n\x05\x41\x44OPT\x10\x02\x42\x46\n\x1a\x64\x65v.hanse.api.scheduler.v1P\x01Z&hanse.dev/api/scheduler/v1;schedulerv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&hanse/api/scheduler/v1/placement.proto\x12\x16hanse.api.scheduler.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a(hanse/api/type/v1/object_reference.proto\"\xac\x02\n\x10\x43lusterPlacement\x12\x15\n\x07\x63luster\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03\x12\x1b\n\x08replicas\x18\x02 \x01(\x05\x42\x04\xe2\x41\x01\x03H\x00\x88\x01\x01\x12\x14\n\x06reason\x18\x03 \x01(\tB\x04\xe2\x41\x01\x03\x12\x15\n\x07message\x18\x04 \x01(\tB\x04\xe2\x41\x01\x03\x12\x17\n\toverrides\x18\x05 \x01(\x0c\x42\x04\xe2\x41\x01\x03\x12\x1e\n\x0b\x63ompletions\x18\x06 \x01(\x05\x42\x04\xe2\x41\x01\x03H\x01\x88\x01\x01\x12\x17\n\tsuspended\x18\x07 \x01(\x08\x42\x04\xe2\x41\x01\x03\x12\x1c\n\x0e\x61\x66ter_revision\x18\x08 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x1c\n\tpartition\x18\x14 \x01(\x05\x42\x04\xe2\x41\x01\x03H\x02\x88\x01\x01\x42\x0b\n\t_replicasB\x0e\n\x0c_completionsB\x0c\n\n_partition\"T\n\x0e\x43lusterRefusal\x12\x15\n\x07\x63luster\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03\x12\x14\n\x06reason\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\x12\x15\n\x07message\x18\x03 \x01(\tB\x04\xe2\x41\x01\x03\"\xaa\x01\n\x0e\x43lusterRelease\x12\x15\n\x07\x63luster\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03\x12\x14\n\x06reason\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\x12\x15\n\x07message\x18\x03 \x01(\tB\x04\xe2\x41\x01\x03\x12\x36\n\x0crelease_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x1c\n\x0e\x61\x66ter_revision\x18\x05 \x01(\x03\x42\x04\xe2\x41\x01\x03\"^\n\x0f\x43lusterEviction\x12\x15\n\x07\x63luster\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03\x12\x34\n\nevict_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\"\xd1\x06\n\tPlacement\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x08\x12\x38\n\x06object\x18\x02 \x01(\x0b\x32\".hanse.api.type.v1.ObjectReferenceB\x04\xe2\x41\x01\x03\x12\x18\n\ngeneration\x18\x03 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12@\n\x08\x63lusters\x18\x04 \x03(\x0b\x32(.hanse.api.scheduler.v1.ClusterPlacementB\x04\xe2\x41\x01\x03\x12=\n\x07refused\x18\x05 \x03(\x0b\x32&.hanse.api.scheduler.v1.ClusterRefusalB\x04\xe2\x41\x01\x03\x12?\n\treleasing\x18\x06 \x03(\x0b\x32&.hanse.api.scheduler.v1.ClusterReleaseB\x04\xe2\x41\x01\x03\x12\x14\n\x06policy\x18\x07 \x01(\tB\x04\xe2\x41\x01\x03\x12M\n\x13\x63onflict_resolution\x18\x08 \x01(\x0e\x32*.hanse.api.scheduler.v1.ConflictResolutionB\x04\xe2\x41\x01\x03\x12\x13\n\x05\x65rror\x18\t \x01(\tB\x04\xe2\x41\x01\x03\x12\x35\n\x0bupdate_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x19\n\x0btraceparent\x18\x0b \x01(\tB\x04\xe2\x41\x01\x03\x12\x16\n\x08revision\x18\x0c \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x39\n\x0freconsider_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12>\n\x07\x65victed\x18\x0e \x03(\x0b\x32\'.hanse.api.scheduler.v1.ClusterEvictionB\x04\xe2\x41\x01\x03\x12\x35\n\x0b\x63reate_time\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x1f\n\x11unplaced_replicas\x18\x1e \x01(\x05\x42\x04\xe2\x41\x01\x03:c\xea\x41`\n\x13hanse.dev/Placement\x12\x32placements/{group}/{resource}/{namespace}/{object}*\nplacements2\tplacement*O\n\x12\x43onflictResolution\x12#\n\x1f\x43ONFLICT_RESOLUTION_UNSPECIFIED\x10\x00\x12\t\n\x05\x41\x42ORT\x10\x01\x12\t\n\x05\x41\x44OPT\x10\x02\x42\x46\n\x1a\x64\x65v.hanse.api.scheduler.v1P\x01Z&hanse.dev/api/scheduler/v1;schedulerv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -52,6 +52,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CLUSTERPLACEMENT'].fields_by_name['suspended']._serialized_options = b'\342A\001\003'
   _globals['_CLUSTERPLACEMENT'].fields_by_name['after_revision']._loaded_options = None
   _globals['_CLUSTERPLACEMENT'].fields_by_name['after_revision']._serialized_options = b'\342A\001\003'
+  _globals['_CLUSTERPLACEMENT'].fields_by_name['partition']._loaded_options = None
+  _globals['_CLUSTERPLACEMENT'].fields_by_name['partition']._serialized_options = b'\342A\001\003'
   _globals['_CLUSTERREFUSAL'].fields_by_name['cluster']._loaded_options = None
   _globals['_CLUSTERREFUSAL'].fields_by_name['cluster']._serialized_options = b'\342A\001\003'
   _globals['_CLUSTERREFUSAL'].fields_by_name['reason']._loaded_options = None
@@ -102,18 +104,20 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PLACEMENT'].fields_by_name['evicted']._serialized_options = b'\342A\001\003'
   _globals['_PLACEMENT'].fields_by_name['create_time']._loaded_options = None
   _globals['_PLACEMENT'].fields_by_name['create_time']._serialized_options = b'\342A\001\003'
+  _globals['_PLACEMENT'].fields_by_name['unplaced_replicas']._loaded_options = None
+  _globals['_PLACEMENT'].fields_by_name['unplaced_replicas']._serialized_options = b'\342A\001\003'
   _globals['_PLACEMENT']._loaded_options = None
   _globals['_PLACEMENT']._serialized_options = b'\352A`\n\023hanse.dev/Placement\0222placements/{group}/{resource}/{namespace}/{object}*\nplacements2\tplacement'
-  _globals['_CONFLICTRESOLUTION']._serialized_start=1634
-  _globals['_CONFLICTRESOLUTION']._serialized_end=1713
+  _globals['_CONFLICTRESOLUTION']._serialized_start=1711
+  _globals['_CONFLICTRESOLUTION']._serialized_end=1790
   _globals['_CLUSTERPLACEMENT']._serialized_start=202
-  _globals['_CLUSTERPLACEMENT']._serialized_end=458
-  _globals['_CLUSTERREFUSAL']._serialized_start=460
-  _globals['_CLUSTERREFUSAL']._serialized_end=544
-  _globals['_CLUSTERRELEASE']._serialized_start=547
-  _globals['_CLUSTERRELEASE']._serialized_end=717
-  _globals['_CLUSTEREVICTION']._serialized_start=719
-  _globals['_CLUSTEREVICTION']._serialized_end=813
-  _globals['_PLACEMENT']._serialized_start=816
-  _globals['_PLACEMENT']._serialized_end=1632
+  _globals['_CLUSTERPLACEMENT']._serialized_end=502
+  _globals['_CLUSTERREFUSAL']._serialized_start=504
+  _globals['_CLUSTERREFUSAL']._serialized_end=588
+  _globals['_CLUSTERRELEASE']._serialized_start=591
+  _globals['_CLUSTERRELEASE']._serialized_end=761
+  _globals['_CLUSTEREVICTION']._serialized_start=763
+  _globals['_CLUSTEREVICTION']._serialized_end=857
+  _globals['_PLACEMENT']._serialized_start=860
+  _globals['_PLACEMENT']._serialized_end=1709
 # @@protoc_insertion_point(module_scope)
