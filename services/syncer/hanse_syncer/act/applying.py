@@ -31,14 +31,14 @@ from hanse.well_known import KEPT
 from hanse_syncer import ownership
 from hanse_syncer.act import waiting
 from hanse_syncer.act.context import ReconcileContext
-from hanse_syncer.act.repairs import repair_wait
+from hanse_syncer.act.repairs import remember, repair_wait
 from hanse_syncer.act.request import SyncRequest
 from hanse_syncer.act.state_recorder import StateRecorder
 from hanse_syncer.decide import drift, health
 from hanse_syncer.decide.errors import BELONGS, SyncCondition, SyncError
 from hanse_syncer.decide.render import Manifest
 from hanse_syncer.decide.verdicts import MemberVerdict
-from hanse_syncer.report import transitions
+from hanse_syncer.report import contention, transitions
 
 
 class Applying:
@@ -93,9 +93,8 @@ class Applying:
         context.view.note(request.target, None)
         if self._is_finished(request, manifest):
             return None
-        wait = repair_wait(request.transient, self._context.monotonic(), self._random)
-        if wait > 0:
-            return Result(requeue_after=wait)
+        if wait := self._repair_wait(request, None):
+            return wait
         return await self.create(request, manifest, repaired=True)
 
     async def compare(self, request: SyncRequest, manifest: Manifest, live: Object) -> Result | None:
@@ -109,18 +108,33 @@ class Applying:
         if str(metadata["uid"]) != request.uid:
             if not self._may_take(request, live, str(metadata["uid"])):
                 raise self._conflict(request, live)
+            if wait := self._repair_wait(request, live):
+                return wait
             return await self.apply(request, manifest, uid=str(metadata["uid"]))
         if request.belongs(live):
             raise self._conflict(request, live)
         in_sync = await context.turns.run(is_heavy(live), drift.in_sync, manifest.object, live)
         if in_sync or drift.fingerprint(live) == request.transient.fingerprint:
             return await self._recorder.confirmed(request, manifest, live)
-        wait = repair_wait(request.transient, self._context.monotonic(), self._random)
-        if wait > 0:
-            return Result(requeue_after=wait)
+        if wait := self._repair_wait(request, live):
+            return wait
         return await self.apply(
             request, manifest, uid=request.uid, repairing=str(metadata["resourceVersion"])
         )
+
+    def _repair_wait(self, request: SyncRequest, live: Object | None) -> Result | None:
+        """Return when to put drift right, None for now. `live` is what was found, None for nothing."""
+        context, transient = self._context, request.transient
+        now = context.monotonic()
+        if request.state is not None:
+            remember(transient, request.state.contention, now=now, clock=context.clock())
+        transient.removed = live is None
+        transient.undone_by = contention.undone_by(live) if live is not None else ""
+        wait = repair_wait(transient, now, self._random)
+        if wait <= 0:
+            return None
+        self._recorder.contested(request)
+        return Result(requeue_after=wait)
 
     async def keep(self, request: SyncRequest, manifest: Manifest) -> Result | None:
         """Keep an object whose DELETE is taken back: that may have been carried out, or may still arrive.

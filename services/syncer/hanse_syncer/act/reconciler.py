@@ -30,7 +30,7 @@ from hanse_syncer.act.applying import Applying
 from hanse_syncer.act.context import ReconcileContext
 from hanse_syncer.act.removal import Removal
 from hanse_syncer.act.request import SyncRequest
-from hanse_syncer.act.state_recorder import UNREACHABLE, StateRecorder
+from hanse_syncer.act.state_recorder import UNREACHABLE, StateRecorder, sooner
 from hanse_syncer.decide import plan
 from hanse_syncer.decide.errors import BELONGS, SyncCondition, SyncError
 from hanse_syncer.decide.plan import Desired, Seen, SyncAction
@@ -166,7 +166,10 @@ class ObjectReconciler:
                 raise InternalError("an object that is not in the member is not compared")
             return await self._applying.compare(request, manifest, live)
         self._recorder.noted(request, manifest)
-        return await self._recorder.count_stuck_pods(request, manifest)
+        quiet = self._recorder.quiet(request)
+        if quiet is not None and not quiet.requeue_after:
+            return await self._applying.check(request, manifest)  # it may be healthy again
+        return sooner(await self._recorder.count_stuck_pods(request, manifest), quiet)
 
     def _namespace_pending(self, request: SyncRequest) -> bool:
         """Return whether the object's namespace is one of ours that is on its way into this cluster."""

@@ -36,6 +36,10 @@ class TransientState:
     """The newest object that the watch brought, until it is looked at."""
     repairs: int = 0
     repaired_at: float = float("-inf")
+    undone_by: str = ""
+    """Field manager that undid the last repair, as far as it is known."""
+    removed: bool = False
+    """Whether the object was gone when it was found not to be right."""
     queued_at: float = float("-inf")
     lagging_since: float | None = None
     namespace_until: float | None = None

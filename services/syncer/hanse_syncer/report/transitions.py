@@ -17,13 +17,14 @@ from typing import Any, Final
 import orjson
 
 from hanse.api.syncer.v1 import sync_state_pb2 as sync
-from hanse.api.syncer.v1.sync_state_pb2 import SyncState, ZoneEndpoints
+from hanse.api.syncer.v1.sync_state_pb2 import Contention, SyncState, ZoneEndpoints
 from hanse.federation.confirmation import is_removed
 from hanse.federation.references import reference_to
 from hanse.kube.model import untrusted
 from hanse.store.keys import ObjectKey
 from hanse_syncer.decide import kinds
 from hanse_syncer.decide.render import Manifest
+from hanse_syncer.report import contention
 
 MAX_MESSAGE: Final = untrusted.MAX_MESSAGE
 """Longest message, in characters."""
@@ -76,10 +77,15 @@ def applied(
     live: Mapping[str, Any],
     now: datetime,
     repaired: bool = False,
+    fight: Contention | None = None,
 ) -> SyncState:
     """Return the state after an apply; `live` is what the member answered. `repaired` counts a repair of
-    drift."""
+    drift, `fight` is what is known of repairs in a row; a new manifest ends them."""
     state = _next(subject, before)
+    if fight is not None:
+        state.contention.CopyFrom(fight)
+    elif state.applied_hash != manifest.hash:
+        state.ClearField("contention")
     _phase(state, sync.APPLIED, now)
     state.reason = state.message = ""
     state.object.version = manifest.api_version.rpartition("/")[2]
@@ -93,14 +99,26 @@ def applied(
     state.drift_repairs += int(repaired)
     state.delete_uid = state.delete_resource_version = ""
     _observe(state, live)
+    contention.mark(state)
     return state
 
 
 def confirmed(
-    subject: Subject, before: SyncState | None, *, manifest: Manifest, live: Mapping[str, Any], now: datetime
+    subject: Subject,
+    before: SyncState | None,
+    *,
+    manifest: Manifest,
+    live: Mapping[str, Any],
+    now: datetime,
+    settled: bool = False,
 ) -> SyncState:
-    """Return the state of an object that was found to have the manifest without a write."""
+    """Return the state of an object that was found to have the manifest without a write.
+
+    `settled`: what was put right has stayed so for long enough.
+    """
     state = _next(subject, before)
+    if settled:
+        state.ClearField("contention")
     _phase(state, sync.APPLIED, now)
     state.reason = state.message = ""
     state.failures = 0
@@ -109,6 +127,18 @@ def confirmed(
     state.applied_generation = subject.generation
     state.placement_revision = subject.placement_revision
     _observe(state, live)
+    contention.mark(state)
+    return state
+
+
+def contested(subject: Subject, before: SyncState | None, *, fight: Contention) -> SyncState:
+    """Return the state while drift of a contested object is left alone; one that is gone has no status."""
+    state = _next(subject, before)
+    state.contention.CopyFrom(fight)
+    if fight.removed:
+        for name in ("status", "ready_endpoints", "replicas", "unschedulable_pods"):
+            state.ClearField(name)
+    contention.mark(state)
     return state
 
 
@@ -267,5 +297,6 @@ def _clear_member(state: SyncState) -> None:
         "failures",
         "delete_uid",
         "delete_resource_version",
+        "contention",
     ):
         state.ClearField(name)
