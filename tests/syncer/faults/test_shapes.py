@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 import pytest
 from aiohttp import web
-from hanse_syncer.decide import drift, kinds
+from hanse_syncer.decide import drift, fingerprints, kinds
 from hanse_syncer.decide.render import render
 from hanse_syncer.federation.intent import decode_intent
 from hanse_syncer.federation.state import FederationState
@@ -91,8 +91,9 @@ def test_any_live_object_is_judged_and_reported(group: str, kind: str, live: Any
     stored = state.SerializeToString()
     assert sync.SyncState.FromString(stored) == state
     assert not state.status or isinstance(orjson.loads(state.status), dict)
-    drift.in_sync(TEMPLATE, live)
-    drift.difference(TEMPLATE, live)
+    assert fingerprints.fingerprint(live, TEMPLATE)
+    drift.changes(live, LIVE)
+    drift.changes_to_manifest(live, TEMPLATE)
 
 
 def test_a_status_that_cannot_be_stored_is_left_out_with_the_reason() -> None:

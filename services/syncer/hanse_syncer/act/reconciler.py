@@ -92,6 +92,7 @@ class ObjectReconciler:
                 SyncCondition(sync.CONFLICT, BELONGS, f"{belongs}; nothing of it is written"), slow=True
             )
         if request.desired is Desired.PRESENT:
+            self._refuse_other_version(request)
             manifest = self._context.render(request)
         seen, listed = context.view.seen(request.target)
         if seen is not None and request.transient.live is not None:
@@ -111,6 +112,14 @@ class ObjectReconciler:
         if manifest is not None:
             return await self._ensure_present(request, manifest, action=action, seen=seen, live=live)
         return await self._ensure_absent(request, action)
+
+    def _refuse_other_version(self, request: SyncRequest) -> None:
+        """Raise SyncError if the member serves the kind in other versions than the object's alone."""
+        if request.intent is not None and (served := self._context.unspoken(request)):
+            kind, version = request.intent.kind, request.intent.api_version
+            said = f"the cluster serves {kind} in {', '.join(served)}, not in {version}: nothing is written"
+            token = waiting.api(request.key.group, request.key.resource)
+            raise SyncError(SyncCondition(sync.WAITING, "ApiNotServed", said), waits_for=token)
 
     async def _ensure_absent(self, request: SyncRequest, action: SyncAction) -> Result | None:
         context = self._context

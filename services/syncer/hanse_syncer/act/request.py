@@ -30,8 +30,6 @@ class TransientState:
     """What is worth remembering of an object between looks, and can be lost without harm."""
 
     failures: int = 0
-    fingerprint: bytes = b""
-    """Of the live object that was found to be right after an apply."""
     live: Object | None = None
     """The newest object that the watch brought, until it is looked at."""
     repairs: int = 0

@@ -21,11 +21,13 @@ from hanse.federation.contention import CONTESTED, CONTESTED_AFTER, is_contested
 from hanse.kube.kinds.kubernetes import core, extensions
 from hanse.kube.model.objects import Object, child
 from hanse.process.telemetry import get_logger
+from hanse.turns import is_heavy
 from hanse_syncer.act import waiting
 from hanse_syncer.act.context import ReconcileContext
 from hanse_syncer.act.repairs import quiet_left, remember
 from hanse_syncer.act.request import SyncRequest
-from hanse_syncer.decide import drift, kinds
+from hanse_syncer.decide import fingerprints, kinds
+from hanse_syncer.decide.caveats import Caveat
 from hanse_syncer.decide.errors import SyncError
 from hanse_syncer.decide.plan import Desired, Seen
 from hanse_syncer.decide.render import Manifest
@@ -57,8 +59,14 @@ class StateRecorder:
         self._context = context
         self._random = random.Random()  # noqa: S311 - jitter
 
-    def applied(
-        self, request: SyncRequest, manifest: Manifest, live: Object, *, repaired: bool
+    async def applied(
+        self,
+        request: SyncRequest,
+        manifest: Manifest,
+        live: Object,
+        *,
+        repaired: bool,
+        caveat: Caveat | None = None,
     ) -> Result | None:
         """Record an apply; `live` is what the member answered. `repaired` counts a repair of drift."""
         context = self._context
@@ -68,8 +76,7 @@ class StateRecorder:
         self._note_live(request, live)
         context.waiting.remove(request.path)
         request.transient.namespace_until = None
-        if not request.target.metadata_only:
-            request.transient.fingerprint = drift.fingerprint(live)
+        fingerprint = await context.turns.run(is_heavy(live), fingerprints.fingerprint, live, manifest.object)
         subject, now = request.subject(context.cluster), context.clock()
         if request.state is not None and request.state.applied_hash != manifest.hash:
             request.transient.repairs = 0
@@ -79,7 +86,15 @@ class StateRecorder:
             lambda before: self._with_endpoints(
                 request,
                 transitions.applied(
-                    subject, before, manifest=manifest, live=live, now=now, repaired=repaired, fight=fight
+                    subject,
+                    before,
+                    manifest=manifest,
+                    live=live,
+                    now=now,
+                    fingerprint=fingerprint,
+                    caveat=caveat or fingerprints.caveat_of(live),
+                    repaired=repaired,
+                    fight=fight,
                 ),
             ),
         )

@@ -22,7 +22,8 @@ from hanse.federation.confirmation import is_removed
 from hanse.federation.references import reference_to
 from hanse.kube.model import untrusted
 from hanse.store.keys import ObjectKey
-from hanse_syncer.decide import kinds
+from hanse_syncer.decide import caveats, kinds
+from hanse_syncer.decide.caveats import Caveat
 from hanse_syncer.decide.render import Manifest
 from hanse_syncer.report import contention
 
@@ -76,18 +77,25 @@ def applied(
     manifest: Manifest,
     live: Mapping[str, Any],
     now: datetime,
+    fingerprint: bytes = b"",
+    caveat: Caveat | None = None,
     repaired: bool = False,
     fight: Contention | None = None,
 ) -> SyncState:
-    """Return the state after an apply; `live` is what the member answered. `repaired` counts a repair of
-    drift, `fight` is what is known of repairs in a row; a new manifest ends them."""
+    """Return the state after an apply; `live` is what the member answered, `fingerprint` what is ours in it.
+
+    `repaired` counts a repair of drift, `fight` is what is known of repairs in a row; a new manifest ends
+    them.
+    """
     state = _next(subject, before)
     if fight is not None:
         state.contention.CopyFrom(fight)
     elif state.applied_hash != manifest.hash:
         state.ClearField("contention")
     _phase(state, sync.APPLIED, now)
-    state.reason = state.message = ""
+    state.reason = caveat.reason if caveat is not None else ""
+    state.message = caveat.message[:MAX_MESSAGE] if caveat is not None else ""
+    state.fingerprint = fingerprint
     state.object.version = manifest.api_version.rpartition("/")[2]
     state.object.kind = manifest.kind
     state.applied_hash = manifest.hash
@@ -120,7 +128,8 @@ def confirmed(
     if settled:
         state.ClearField("contention")
     _phase(state, sync.APPLIED, now)
-    state.reason = state.message = ""
+    if state.reason not in caveats.REASONS:
+        state.reason = state.message = ""
     state.failures = 0
     state.delete_uid = state.delete_resource_version = ""
     state.applied_hash = manifest.hash
@@ -286,6 +295,7 @@ def _clear_member(state: SyncState) -> None:
     for name in (
         "applied_hash",
         "applied_generation",
+        "fingerprint",
         "member_uid",
         "member_resource_version",
         "member_generation",
