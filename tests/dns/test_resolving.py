@@ -12,7 +12,7 @@ import pytest
 from hanse_dns.compiler import ClusterView, LeftOut, Presence, answered, compile_service
 from hanse_dns.names import Naming
 from hanse_dns.resolution import FamilyAnswer, Resolution, renewed, usable
-from hanse_dns.resolving import AT_ONCE, MAX_HOSTS, HostNames
+from hanse_dns.resolving import AT_ONCE, HostNames
 from hanse_dns.settings import DnsSettings
 from hanse_dns.upstream import Upstream
 from hypothesis import given
@@ -254,19 +254,20 @@ async def test_lookups_are_bounded_and_one_that_hangs_holds_nobody_up() -> None:
             raise RuntimeError(host)
         return FamilyAnswer(("10.0.0.1",), 60), NONE
 
-    names = HostNames(ask, monotonic=asyncio.get_running_loop().time, changed=lambda host: None)
+    limit = 100
+    names = HostNames(ask, monotonic=asyncio.get_running_loop().time, changed=lambda host: None, limit=limit)
     task = asyncio.create_task(names.run())
     names.want("slow.example.net")
     names.want("bad.example.net")
-    for number in range(MAX_HOSTS + 10):
+    for number in range(limit + 10):
         names.want(f"n{number}.example.net")
     await asyncio.sleep(1)
     assert names.of("n0.example.net").addresses == ("10.0.0.1",)
     assert most == AT_ONCE
     await asyncio.sleep(600)
     assert names.of("bad.example.net").problem == "the resolver fails"
-    assert names.of(f"n{MAX_HOSTS - 3}.example.net").addresses == ("10.0.0.1",)
-    assert names.of(f"n{MAX_HOSTS + 5}.example.net").addresses == ()
+    assert names.of(f"n{limit - 3}.example.net").addresses == ("10.0.0.1",)
+    assert names.of(f"n{limit + 5}.example.net").addresses == ()
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
 

@@ -30,17 +30,28 @@ MAX_HOSTS: Final = 10_000
 SHORTEST_SECONDS: Final = 5.0
 LONGEST_SECONDS: Final = 3600.0
 """A name is asked for again after its TTL, but no sooner and no later than this."""
+TICK_SECONDS: Final = 0.01
+"""What is due within this is waited for as long: a timer may be early."""
 RETRIES: Final = Backoff(base=5.0, limit=60.0, jitter=0.1)
 NOT_ASKED: Final = Resolution(problem="it was not resolved yet")
 _log = get_logger(__name__)
 
 
 class HostNames:
-    """The host names that are wanted, and what is known of them. `monotonic` counts seconds."""
+    """The host names that are wanted, at most `limit`, and what is known of them.
+
+    `monotonic` counts seconds.
+    """
 
     def __init__(
-        self, lookup: Lookup, *, monotonic: Callable[[], float], changed: Callable[[str], None]
+        self,
+        lookup: Lookup,
+        *,
+        monotonic: Callable[[], float],
+        changed: Callable[[str], None],
+        limit: int = MAX_HOSTS,
     ) -> None:
+        self._limit = limit
         self._lookup = lookup
         self._monotonic = monotonic
         self._changed = changed
@@ -55,8 +66,8 @@ class HostNames:
         self._random = random.Random()  # noqa: S311 - jitter
 
     def want(self, host: str) -> None:
-        """Have a host name resolved from now on; at most `MAX_HOSTS` are."""
-        if host not in self._due and len(self._due) < MAX_HOSTS:
+        """Have a host name resolved from now on; at most `limit` are."""
+        if host not in self._due and len(self._due) < self._limit:
             self._ask_at(host, self._monotonic())
 
     def drop(self, host: str) -> None:
@@ -88,7 +99,9 @@ class HostNames:
                         self._asking.add(host)
                         group.create_task(self._ask(host, places), name=f"lookup {host}")
                 try:
-                    async with asyncio.timeout(self._queue[0][0] - now if self._queue else None):
+                    async with asyncio.timeout(
+                        max(TICK_SECONDS, self._queue[0][0] - now) if self._queue else None
+                    ):
                         await self._wake.wait()
                 except TimeoutError:
                     continue
