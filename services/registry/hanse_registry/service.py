@@ -28,11 +28,10 @@ from hanse.kube.model.selectors import LabelSelector
 from hanse.rpc.lists.query import ListQuery
 from hanse.rpc.masks import apply_update
 from hanse.rpc.policy import Policy, group
-from hanse.rpc.watch import CHANGE_KINDS
+from hanse.rpc.watch import responses
 from hanse.security.auth import VIEWERS
 from hanse.security.credentials import Sealer
 from hanse.store import Compare, Delete, Put, Store, keys
-from hanse.store.history.contract import watch
 from hanse.store.history.logged import CollectionHistory
 from hanse.well_known import FORCE_UNJOIN, GROUP
 from hanse_registry import intent
@@ -251,15 +250,15 @@ class RegistryServicer(registry_service_pb2_grpc.RegistryServiceServicer):
         self, request: registry_service_pb2.WatchClustersRequest, context: Any
     ) -> AsyncIterator[registry_service_pb2.WatchClustersResponse]:
         """Yield the clusters as they are, then every change."""
-        async with aclosing(watch(self._history, request.revision)) as messages:
-            async for message in messages:
-                response = registry_service_pb2.WatchClustersResponse(
-                    kind=CHANGE_KINDS[message.kind], revision=message.revision
-                )
-                if message.kind == "updated" and message.value is not None:
-                    response.cluster.CopyFrom(message.value)
-                elif message.kind == "deleted" and message.value is not None:
-                    response.cluster.name = message.value.name
+        told = responses(
+            self._history,
+            request.revision,
+            registry_service_pb2.WatchClustersResponse,
+            put=lambda response, cluster: response.cluster.CopyFrom(cluster),
+            gone=lambda response, key, _: response.cluster.MergeFrom(cluster_pb2.Cluster(name=key)),
+        )
+        async with aclosing(told):
+            async for response in told:
                 yield response
 
     async def GetApiCatalogue(
