@@ -28,7 +28,7 @@ def cart(spec: Any) -> Object:
 def filled(value: Any) -> Any:
     """What a schema with defaults for `c` and `d` makes of a value."""
     if isinstance(value, dict):
-        return {"c": {"d": 1}, "d": 2} | {name: filled(item) for name, item in value.items()}
+        return {"c": [1], "d": 2} | {name: filled(item) for name, item in value.items()}
     return [filled(item) for item in value] if isinstance(value, list) else value
 
 
@@ -72,7 +72,7 @@ def test_what_an_apply_names_is_the_authors() -> None:
     """Though the value is that of the default."""
     first = stored({"a": 1})
     entry = {"manager": "m", "operation": "Apply", "fieldsV1": {"f:spec": {"f:a": {}, "f:d": {}}}}
-    again = stored({"a": 1, "c": {"d": 1}, "d": 2}, old=first, managedFields=[entry])
+    again = stored({"a": 1, "c": [1], "d": 2}, old=first, managedFields=[entry])
     assert as_written(again)["spec"] == {"a": 1, "d": 2}
 
 
