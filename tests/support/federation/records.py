@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import orjson
@@ -144,7 +145,9 @@ class Records:
     ) -> int:
         """Write a placement; its generation is that of the object unless said otherwise."""
         named = key_of(key)
-        metadata = (await self.intent(named) or {}).get("metadata", {})
+        metadata: Object = {}
+        with suppress(orjson.JSONDecodeError):  # a scheduler keeps what it placed before it became unreadable
+            metadata = (await self.intent(named) or {}).get("metadata", {})
         placement = Placement(
             name=named.key(keys.PLACEMENTS),
             object=ObjectReference(
