@@ -11,8 +11,8 @@ from hanse_apiserver.views.derived import placement_key, placement_object
 from hanse.api.registry.v1 import cluster_pb2 as registry
 from hanse.api.scheduler.v1.placement_pb2 import Placement
 from hanse.api.syncer.v1 import sync_state_pb2 as sync
-from hanse.federation.authorship import as_written
 from hanse.federation.kinds import KINDS
+from hanse.federation.stored.authorship import as_written
 from hanse.store.keys import ObjectKey
 from tests.apiserver.world import WEB, World, config_map, deployment, rolled_out
 from tests.support.waiting import until

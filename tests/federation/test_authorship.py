@@ -8,7 +8,7 @@ import orjson
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hanse.federation.authorship import as_written, defaulted_of, with_defaulted
+from hanse.federation.stored.authorship import as_written, defaulted_of, with_defaulted
 from hanse.well_known import DEFAULTED
 
 Object = dict[str, Any]

@@ -14,8 +14,8 @@ from __future__ import annotations
 from typing import Final
 
 from hanse.errors import PermissionDeniedError
-from hanse.federation.authorship import with_defaulted
 from hanse.federation.propagation import placeable
+from hanse.federation.stored.authorship import with_defaulted
 from hanse.federation.tracing import with_traceparent
 from hanse.kube.engine.hooks import AdmissionRequest
 from hanse.kube.engine.lifecycle import ORPHAN, unchanged

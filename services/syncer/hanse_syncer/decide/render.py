@@ -23,7 +23,7 @@ import orjson
 
 from hanse.api.scheduler.v1.placement_pb2 import ClusterPlacement
 from hanse.errors import HanseError, InvalidArgumentError, UnavailableError
-from hanse.federation.authorship import as_written
+from hanse.federation.stored.authorship import as_written
 from hanse.kube.merge.json_patch import MAX_POLICY_COPIED_BYTES, json_patch
 from hanse.kube.model.objects import Object
 from hanse.kube.model.untrusted import mapping
