@@ -218,6 +218,7 @@ def _place(
         reconsider_at=candidates.reconsider_at,
     )
     placement.unplaced_replicas = _unplaced(inputs, division, clusters)
+    placement.status_fields.extend(policy.status_fields if policy is not None else ())
     size = placement.ByteSize()
     if size > MAX_PLACEMENT_BYTES:
         raise InvalidArgumentError(
