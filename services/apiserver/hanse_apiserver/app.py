@@ -53,6 +53,7 @@ from hanse_apiserver import founding
 from hanse_apiserver.access import FederationAuthorizer, TokenFileAuthenticator
 from hanse_apiserver.admission import FederationAdmission
 from hanse_apiserver.finalize import SyncFinalizer
+from hanse_apiserver.policy_admission import PolicyAdmission
 from hanse_apiserver.resealing import keep_sealed
 from hanse_apiserver.rpc import service as federation_service
 from hanse_apiserver.rpc.service import FederationService
@@ -108,7 +109,7 @@ class Apiserver:
             store,
             catalogue=catalogue,
             view=self.view,
-            admission=[FederationAdmission()],
+            admission=[FederationAdmission(), PolicyAdmission(self.view.unresolved)],
             hidden_annotations=(TRACEPARENT,),
             shared=settings.shared,
             event_ttl=settings.event_ttl,

@@ -22,8 +22,8 @@ from hanse.api.registry.v1.cluster_pb2 import (
     ClusterState,
 )
 from hanse.api.type.v1.condition_pb2 import TRUE
-from hanse.federation.clusters import is_leaving, is_reachable, is_ready, ready_condition
-from hanse.well_known import CLUSTER_LABEL, REGION_LABEL, is_own_taint
+from hanse.federation.clusters import is_leaving, is_reachable, is_ready, labels_of, ready_condition
+from hanse.well_known import is_own_taint
 from hanse_scheduler.times import seconds_of
 
 
@@ -61,20 +61,15 @@ class MemberCluster:
 
 def view_of(message: Cluster) -> MemberCluster:
     """Return what matters of the registry's message."""
-    name = message.name.rpartition("/")[2]
-    labels = dict(message.labels)
-    labels.setdefault(CLUSTER_LABEL, name)
-    if message.region:
-        labels.setdefault(REGION_LABEL, message.region)
     reachable = is_reachable(message)
     since = 0.0
     if not reachable:
         ready = ready_condition(message)
         since = seconds_of(ready.last_transition_time) if ready and ready.status != TRUE else 0.0
     return MemberCluster(
-        name=name,
+        name=message.name.rpartition("/")[2],
         state=message.state,
-        labels=labels,
+        labels=labels_of(message),
         taints=tuple(
             ClusterTaint(
                 key=taint.key,

@@ -210,6 +210,8 @@ def _place(
         adopt=policy is not None and policy.adopt,
         reconsider_at=candidates.reconsider_at,
     )
+    placement.shadowed_policies.extend(inputs.shadowed)
+    placement.override_policies.extend(inputs.changing)
     size = placement.ByteSize()
     if size > MAX_PLACEMENT_BYTES:
         raise InvalidArgumentError(

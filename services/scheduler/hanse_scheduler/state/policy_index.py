@@ -62,9 +62,9 @@ def selecting(policies: Iterable[P], obj: Object, *, group: str) -> list[P]:
     return [policy for policy in policies if selects(policy.head, obj, group=group)]
 
 
-def deciding(policies: Iterable[PlacementPolicy]) -> PlacementPolicy | None:
-    """Return the placement policy that wins."""
-    return min(policies, key=lambda item: _rank(item.head), default=None)
+def ranking(policies: Iterable[PlacementPolicy]) -> list[PlacementPolicy]:
+    """Return the placement policies by precedence: the first decides."""
+    return sorted(policies, key=lambda item: _rank(item.head))
 
 
 def applying(policies: Iterable[OverridePolicy]) -> list[OverridePolicy]:

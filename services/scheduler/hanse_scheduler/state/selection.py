@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -28,7 +28,7 @@ from hanse_scheduler.decide.policies import (
     selects,
 )
 from hanse_scheduler.state.object_index import ObjectIndex
-from hanse_scheduler.state.policy_index import PolicyIndex, applying, deciding, selecting
+from hanse_scheduler.state.policy_index import PolicyIndex, applying, ranking, selecting
 from hanse_scheduler.state.records import ObjectRecord
 
 MANY_SELECTORS: Final = 5_000
@@ -37,11 +37,12 @@ MANY_SELECTORS: Final = 5_000
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """The placement policy that decides about an object, if any, and the override policies in the order in
-    which they apply."""
+    """The placement policy that decides about an object, if any, those that it takes precedence over, and the
+    override policies in the order in which they apply."""
 
     placing: PlacementPolicy | None
     changing: list[OverridePolicy]
+    shadowed: Sequence[PlacementPolicy] = ()
 
 
 class PolicySelection:
@@ -135,4 +136,9 @@ def _selection(
     found = selecting(placing, record.reduced, group=group)
     if record.belongs:
         found = [policy for policy in found if names(policy.head, record.reduced, group=group)]
-    return Selection(deciding(found), applying(selecting(changing, record.reduced, group=group)))
+    ranked = ranking(found)
+    return Selection(
+        placing=ranked[0] if ranked else None,
+        changing=applying(selecting(changing, record.reduced, group=group)),
+        shadowed=ranked[1:],
+    )

@@ -230,6 +230,8 @@ class Placement(_message.Message):
     RECONSIDER_TIME_FIELD_NUMBER: _builtins.int
     EVICTED_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
+    SHADOWED_POLICIES_FIELD_NUMBER: _builtins.int
+    OVERRIDE_POLICIES_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """"placements/{group}/{resource}/{namespace}/{object}", with "core" for the core group and "_" for no
     namespace.
@@ -282,6 +284,16 @@ class Placement(_message.Message):
         have not changed since.
         """
 
+    @_builtins.property
+    def shadowed_policies(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Placement policies that select the object too and that `policy` takes precedence over, the next in rank first;
+        at most 8. Example: "ClusterPlacementPolicy everywhere".
+        """
+
+    @_builtins.property
+    def override_policies(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Override policies that select the object, in the order in which they apply; at most 8."""
+
     def __init__(
         self,
         *,
@@ -300,10 +312,12 @@ class Placement(_message.Message):
         reconsider_time: _timestamp_pb2.Timestamp | None = ...,
         evicted: _abc.Iterable[Global___ClusterEviction] | None = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
+        shadowed_policies: _abc.Iterable[_builtins.str] | None = ...,
+        override_policies: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "object", b"object", "reconsider_time", b"reconsider_time", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["clusters", b"clusters", "conflict_resolution", b"conflict_resolution", "create_time", b"create_time", "error", b"error", "evicted", b"evicted", "generation", b"generation", "name", b"name", "object", b"object", "policy", b"policy", "reconsider_time", b"reconsider_time", "refused", b"refused", "releasing", b"releasing", "revision", b"revision", "traceparent", b"traceparent", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["clusters", b"clusters", "conflict_resolution", b"conflict_resolution", "create_time", b"create_time", "error", b"error", "evicted", b"evicted", "generation", b"generation", "name", b"name", "object", b"object", "override_policies", b"override_policies", "policy", b"policy", "reconsider_time", b"reconsider_time", "refused", b"refused", "releasing", b"releasing", "revision", b"revision", "shadowed_policies", b"shadowed_policies", "traceparent", b"traceparent", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
