@@ -11,8 +11,8 @@ SEED ?= 0
 SOURCES := src services/registry services/scheduler services/syncer services/dns services/apiserver \
 	clients/python clients/cli local
 CHECKED := $(SOURCES) tests scripts benchmarks deploy/image deploy/systemd
-# Two workers: one drives a federation, the other runs the rest.
-PARALLEL := -n 2 --dist loadgroup --no-loadscope-reorder
+# Two workers, each of which drives a federation first; tests/conftest.py says which tests stay together.
+PARALLEL := -n 2
 export VENV
 
 .PHONY: help run stop status image test test-pythons test-image test-node install-check test-real fuzz lint types format proto clients docs lock bench clean distclean setup setup-dev

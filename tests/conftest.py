@@ -1,5 +1,7 @@
 """What holds for every test: a skip that nobody announced is a failure where CI is set.
 
+Tests that share a fixture stay on one worker (`group_of`).
+
 ``tests/allowed_skips.txt`` names, one a line, the reasons for which a test may be left out.
 """
 
@@ -14,6 +16,8 @@ from pathlib import Path
 import pytest
 import structlog
 from hypothesis import HealthCheck, settings
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 settings.register_profile(
     "untimed", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow]
@@ -64,11 +68,32 @@ class SkipGuard:
             terminalreporter.write_line(f"unexpected skip: {line}", red=True)
 
 
+def group_of(nodeid: str) -> str:
+    """Return what a test is kept together with: its folder where that has one federation, else its file."""
+    folder = next((f"tests/{each}" for each in WHOLE if nodeid.startswith(f"tests/{each}/")), None)
+    return folder or nodeid.partition("::")[0]
+
+
+class GroupScheduling(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
+    """Gives each group of tests to one worker, in the order of collection.
+
+    A federation or a module's fixtures are made once then. (`--dist loadgroup` does it by a suffix of node
+    ids that pytest no longer lets a plugin write: all tests were dealt out one by one.)
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        return group_of(nodeid)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> GroupScheduling:
+    """Makes the scheduler, whatever `--dist` says."""
+    config.option.loadscopereorder = False
+    return GroupScheduling(config, log)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keeps together what shares a federation or a module's fixtures, and begins with what takes longest."""
-    for item in items:
-        folder = next((each for each in WHOLE if item.nodeid.startswith(f"tests/{each}/")), None)
-        item.add_marker(pytest.mark.xdist_group(folder or item.nodeid.partition("::")[0]))
+    """Begins with what takes longest."""
     items.sort(key=lambda item: not item.nodeid.startswith(tuple(f"tests/{each}/" for each in WHOLE)))
 
 

@@ -89,11 +89,11 @@ async def test_the_status_says_who_takes_precedence(world: World) -> None:
 
 async def test_what_names_nothing_is_said_at_once_and_until_it_is_there(world: World) -> None:
     """As a warning to whoever writes it, and as a condition that a joining cluster ends."""
-    await world.cluster("us-east")
+    await world.cluster("eu-west")
     ran = await world.kubectl(
         "apply", "-f", "-", stdin=str(policy(clusterNames=["eu-wset"])).replace("'", '"')
     )
-    assert "Warning: spec.clusterNames: there is no cluster 'eu-wset': did you mean 'us-east'?" in ran.err
+    assert "Warning: spec.clusterNames: there is no cluster 'eu-wset': did you mean 'eu-west'?" in ran.err
     mine = await world.get(f"{POLICIES}/web")
     assert condition(mine, "ReferencesResolved")[:2] == ("False", "NamesNothing")
     table = await world.kubectl("get", "placementpolicies", "-n", "shop")

@@ -150,9 +150,7 @@ def test_unplaced_replicas_add_up(changes: list[tuple[str, int | None, int | Non
     unplaced = UnplacedReplicas()
     missing: dict[str, int] = {}
     for path, wanted, placed, propagates in changes:
-        placement = (
-            None if placed is None else Placement(clusters=[ClusterPlacement(cluster="x", replicas=placed)])
-        )
+        placement = None if placed is None else Placement(unplaced_replicas=max(0, (wanted or 0) - placed))
         found = None if wanted is None else record("Deployment", replicas=wanted, propagates=propagates)
         unplaced.update(path, found, placement)
         counts = path.startswith("apps/") and wanted is not None and propagates

@@ -26,7 +26,7 @@ from opentelemetry.metrics import NoOpMeter
 from hanse.api.federation.v1.federation_pb2 import Federation as FederationMessage
 from hanse.api.registry.v1.cluster_pb2 import READY, ApiCatalogue, ApiResource, Cluster, ClusterCredential
 from hanse.api.scheduler.v1.placement_pb2 import ClusterPlacement, ClusterRelease, Placement
-from hanse.api.syncer.v1.sync_state_pb2 import SyncPhase, SyncState
+from hanse.api.syncer.v1.sync_state_pb2 import APPLIED, SyncPhase, SyncState
 from hanse.api.type.v1.object_reference_pb2 import ObjectReference
 from hanse.backoff import Backoff
 from hanse.federation.events import EventRecorder
@@ -243,6 +243,18 @@ class Federation:
             **fields,
         )
         await self.store.put(key.key("placements"), placement.SerializeToString())
+
+    async def spread(self, paths: Sequence[str]) -> None:
+        """Place a ConfigMap at each path in all members."""
+        for path in paths:
+            await self.put(path, config_map())
+            await self.place(path, *self.members)
+
+    async def arrived(self, paths: Sequence[str], *clusters: str) -> None:
+        """Wait until each is applied in each of the clusters."""
+        for path in paths:
+            for name in clusters:
+                await self.reaches(path, name, APPLIED, seconds=20)
 
     async def unplace(self, path: str) -> None:
         """Delete a placement."""

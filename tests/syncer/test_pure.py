@@ -209,6 +209,30 @@ def test_renderer_shares_what_is_the_same() -> None:
     assert make(1, place(replicas=1)) is not make(1, place(replicas=2))
 
 
+def test_the_partition_of_the_cluster_replaces_that_of_the_template() -> None:
+    """A divided StatefulSet gets its part of the partition; the rest of its strategy is passed on."""
+    strategy = {"type": "RollingUpdate", "rollingUpdate": {"partition": 2, "maxUnavailable": 1}}
+    canary = {
+        "apiVersion": "apps/v1",
+        "kind": "StatefulSet",
+        "metadata": {"name": "canary", "namespace": "st"},
+        "spec": {"replicas": 4, "updateStrategy": strategy},
+    }
+    manifest = render(canary, placement=place(replicas=2, partition=1), federation_id=FED)
+    assert manifest.object["spec"] == {
+        "replicas": 2,
+        "updateStrategy": {"type": "RollingUpdate", "rollingUpdate": {"partition": 1, "maxUnavailable": 1}},
+    }
+    whole = render(canary, placement=place(), federation_id=FED)
+    assert whole.object["spec"]["updateStrategy"] == strategy
+    make = ManifestRenderer(FED)
+    hashes = {
+        make.render(orjson.dumps(canary), key="x", revision=1, placement=place(partition=each)).hash
+        for each in (0, 1, 2)
+    }
+    assert len(hashes) == 3
+
+
 # --- drift
 
 

@@ -35,17 +35,10 @@ from hanse.security.credentials import Sealer
 from hanse.store import EtcdStore
 from tests.support.stores.etcd import EtcdServer
 from tests.support.waiting import until
-from tests.syncer.harness import FEDERATION_ID, Federation, Member, config_map, federation
+from tests.syncer.harness import FEDERATION_ID, Federation, Member, config_map
 
 WEB = "core/configmaps/default/web"
 REFERENCE = ObjectReference(resource="configmaps", namespace="default", name="web")
-
-
-@pytest.fixture
-async def fed() -> AsyncIterator[Federation]:
-    """A federation with the members a and b."""
-    async with federation("a", "b") as running:
-        yield running
 
 
 @asynccontextmanager

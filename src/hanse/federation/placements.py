@@ -2,7 +2,7 @@
 
 Owns the reading of `Placement.clusters` and `Placement.releasing` by cluster. A placement names a cluster
 if the object is placed there or is still to leave it: then something of the object may be there. Of a cluster
-in both lists the release counts, as the later word.
+in both lists the release counts, as the later word. And what is said of replicas that have no cluster.
 
 Pure functions. Next: `hanse.federation.confirmation`, for when a named cluster is done.
 """
@@ -54,3 +54,15 @@ def after_revisions(placement: Placement) -> dict[str, int]:
     return {entry.cluster: entry.after_revision for entry in placement.clusters} | {
         entry.cluster: entry.after_revision for entry in placement.releasing
     }
+
+
+def unplaced_sentence(placement: Placement) -> str:
+    """Return what is said of replicas that have no cluster, "" if each has one: `7 of 12 replicas ...`."""
+    missing = placement.unplaced_replicas
+    if not missing:
+        return ""
+    active = [entry for entry in placement.clusters if not entry.suspended]
+    whole = any(entry.HasField("completions") for entry in active)
+    placed = sum(entry.completions if whole else entry.replicas for entry in active)
+    noun = "completions" if whole else "replicas"
+    return f"{missing} of {missing + placed} {noun} have no cluster that may or can run them"

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import aclosing
 from pathlib import Path
 
@@ -13,12 +12,12 @@ import pytest
 from hanse.errors import STORE_FULL, HanseError, PermissionDeniedError, ResourceExhaustedError
 from hanse.process.settings import ServiceSettings
 from hanse.process.telemetry import setup
-from hanse.store import Compare, Election, EtcdStore, Get, Put, Store
-from hanse.store.admin.maintenance import EtcdMaintenance, StoreStatus
+from hanse.store import Compare, Election, Get, Put
+from hanse.store.admin.maintenance import StoreStatus
 from hanse.store.admin.upkeep import AGAIN_SECONDS, RESERVE, History, Limits, Upkeep
 from hanse.store.etcd.fullness import REMEDY, Fullness
 from tests.store.contract import DEADLINE, events
-from tests.support.stores.etcd import EtcdServer
+from tests.support.stores.small_etcd import SmallEtcd, small_etcd
 from tests.support.waiting import until
 
 QUOTA = 8 << 20
@@ -26,151 +25,111 @@ MIB = 1 << 20
 
 
 @pytest.fixture
-def small(tmp_path: Path) -> Iterator[EtcdServer]:
+async def small(tmp_path: Path) -> AsyncIterator[SmallEtcd]:
     """An etcd with a small quota."""
-    with EtcdServer(tmp_path / "etcd", arguments=[f"--quota-backend-bytes={QUOTA}"]) as server:
-        yield server
+    async with small_etcd(tmp_path / "etcd", quota=QUOTA) as running:
+        yield running
 
 
-@pytest.fixture
-async def direct(small: EtcdServer) -> AsyncIterator[EtcdStore]:
-    """A store over it."""
-    store = await EtcdStore.connect([small.endpoint])
-    yield store
-    await store.close()
-
-
-@pytest.fixture
-async def maintenance(small: EtcdServer) -> AsyncIterator[EtcdMaintenance]:
-    """Its maintenance."""
-    made = await EtcdMaintenance.connect([small.endpoint])
-    yield made
-    await made.close()
-
-
-async def fill(store: Store, *, history: bool = True) -> None:
-    """Write until it is full: over and over to one key, or to keys of its own."""
-    for number in range(100):
-        try:
-            await store.put("fill" if history else f"fill/{number:03}", os.urandom(MIB // 2))
-        except ResourceExhaustedError:
-            return
-    raise AssertionError("it was never full")
-
-
-async def is_full(maintenance: EtcdMaintenance) -> None:
-    """Wait until etcd has raised its alarm, which it does after the first refusal."""
-    async with asyncio.timeout(DEADLINE):
-        while not (await maintenance.status()).full:  # noqa: ASYNC110 - etcd tells nobody
-            await asyncio.sleep(0.01)
-
-
-async def test_what_a_full_etcd_takes(direct: EtcdStore, maintenance: EtcdMaintenance) -> None:
+async def test_what_a_full_etcd_takes(small: SmallEtcd) -> None:
     """Reads, watches, leases that are there and deletes go on; what writes and what grants a lease is refused
     with STORE_FULL and the remedy."""
-    revision = await direct.put("a", b"1")
-    lease = await direct.grant(5)
-    await fill(direct)
-    await is_full(maintenance)
+    revision = await small.store.put("a", b"1")
+    lease = await small.store.grant(5)
+    await small.fill()
     for refused in (
-        direct.put("b", b""),
-        direct.txn([Compare.absent("b")], [Put("b", b"")]),
-        direct.txn([Compare.absent("a")], [Put("a", b"")], [Get("a")]),
-        direct.grant(5),
-        direct.grant_once(5),
+        small.store.put("b", b""),
+        small.store.txn([Compare.absent("b")], [Put("b", b"")]),
+        small.store.txn([Compare.absent("a")], [Put("a", b"")], [Get("a")]),
+        small.store.grant(5),
+        small.store.grant_once(5),
     ):
         with pytest.raises(ResourceExhaustedError, match="compact and defragment") as caught:
             await refused
         assert caught.value.reason == STORE_FULL
         assert caught.value.retry_after is None, "kubectl would wait for it instead of saying so"
-    assert await direct.get("a") is not None
-    async with aclosing(direct.watch("a", start_revision=revision)) as watch:
-        assert await direct.delete("a")
+    assert await small.store.get("a") is not None
+    async with aclosing(small.store.watch("a", start_revision=revision)) as watch:
+        assert await small.store.delete("a")
         assert [event[0] for event in await events(watch, 2)] == ["put", "delete"]
     assert not lease.lost.is_set()
     await lease.revoke()
 
 
-async def test_a_candidate_waits_for_room(direct: EtcdStore, maintenance: EtcdMaintenance) -> None:
+async def test_a_candidate_waits_for_room(small: SmallEtcd) -> None:
     """An election in a full store ends nobody: the candidate leads once there is room."""
-    await fill(direct)
-    await is_full(maintenance)
-    campaign = asyncio.create_task(Election(direct, "e", "one", ttl=5).campaign())
+    await small.fill()
+    campaign = asyncio.create_task(Election(small.store, "e", "one", ttl=5).campaign())
     await asyncio.sleep(0.2)
     assert not campaign.done()
-    assert await upkeep_of(direct, maintenance).make_room()
+    assert await upkeep_of(small).make_room()
     async with asyncio.timeout(DEADLINE):
         await (await campaign).resign()
 
 
-def upkeep_of(store: EtcdStore, maintenance: EtcdMaintenance) -> Upkeep:
+def upkeep_of(small: SmallEtcd) -> Upkeep:
     """What looks after a real etcd."""
-    return Upkeep(maintenance, revision=store.revision, quota=QUOTA)
+    return Upkeep(small.maintenance, revision=small.store.revision, quota=QUOTA)
 
 
-async def test_room_is_made_of_history(direct: EtcdStore, maintenance: EtcdMaintenance) -> None:
+async def test_room_is_made_of_history(small: SmallEtcd) -> None:
     """An etcd that is full of history is compacted and defragmented, and its alarm is taken back."""
-    await fill(direct)
-    await is_full(maintenance)
-    before = await maintenance.status()
-    upkeep = upkeep_of(direct, maintenance)
+    await small.fill()
+    before = await small.maintenance.status()
+    upkeep = upkeep_of(small)
     assert await upkeep.make_room()
-    after = await maintenance.status()
+    after = await small.maintenance.status()
     assert not after.full
     assert after.size < before.size / 2
-    await direct.put("b", b"x" * MIB)
+    await small.store.put("b", b"x" * MIB)
     assert upkeep.status is not None
     assert upkeep.status.version
 
 
-async def test_an_etcd_that_is_full_of_what_is_wanted_stays_so(
-    direct: EtcdStore, maintenance: EtcdMaintenance
-) -> None:
+async def test_an_etcd_that_is_full_of_what_is_wanted_stays_so(small: SmallEtcd) -> None:
     """Nothing that is stored is given up; what an expendable part gives up makes room."""
-    await fill(direct, history=False)
-    await is_full(maintenance)
-    upkeep = upkeep_of(direct, maintenance)
-    stored = (await direct.range("")).count
+    await small.fill(history=False)
+    upkeep = upkeep_of(small)
+    stored = (await small.store.range("")).count
     await upkeep.make_room()
-    assert (await direct.range("")).count == stored
+    assert (await small.store.range("")).count == stored
 
     async def give_up() -> int:
-        keys = [kv.key for kv in (await direct.range("fill/", keys_only=True)).items]
-        return sum([await direct.delete(key) for key in keys])
+        keys = [kv.key for kv in (await small.store.range("fill/", keys_only=True)).items]
+        return sum([await small.store.delete(key) for key in keys])
 
-    if (await maintenance.status()).full:
-        upkeep = Upkeep(maintenance, revision=direct.revision, quota=QUOTA, give_up=give_up)
+    if (await small.maintenance.status()).full:
+        upkeep = Upkeep(small.maintenance, revision=small.store.revision, quota=QUOTA, give_up=give_up)
         assert await upkeep.make_room()
-    await direct.put("b", b"x")
+    await small.store.put("b", b"x")
 
 
-async def test_fullness_is_told_and_taken_back(direct: EtcdStore, maintenance: EtcdMaintenance) -> None:
+async def test_fullness_is_told_and_taken_back(small: SmallEtcd) -> None:
     """Who must say so hears at once, and hears when it is over."""
     told: list[str] = [""]
-    following = asyncio.create_task(Fullness(direct, told.append, ask_seconds=0.1).run())
+    following = asyncio.create_task(Fullness(small.store, told.append, ask_seconds=0.1).run())
     try:
-        await fill(direct)
+        await small.fill()
         await until(lambda: told[-1] == REMEDY)
-        await is_full(maintenance)
-        assert await upkeep_of(direct, maintenance).make_room()
+        assert await upkeep_of(small).make_room()
         await until(lambda: told[-1] == "")
     finally:
         following.cancel()
         await asyncio.wait([following])
 
 
-async def test_old_history_is_compacted(direct: EtcdStore, maintenance: EtcdMaintenance) -> None:
+async def test_old_history_is_compacted(small: SmallEtcd) -> None:
     """Whoever runs etcd: history older than the setting goes, and what is newer stays."""
-    first = await direct.put("a", b"1")
-    await direct.put("a", b"2")
-    upkeep = Upkeep(maintenance, revision=direct.revision, compact_seconds=0.2)
+    first = await small.store.put("a", b"1")
+    await small.store.put("a", b"2")
+    upkeep = Upkeep(small.maintenance, revision=small.store.revision, compact_seconds=0.2)
     await upkeep._look()
     await asyncio.sleep(0.3)
-    newest = await direct.put("a", b"3")
+    newest = await small.store.put("a", b"3")
     await upkeep._look()
     with pytest.raises(HanseError, match="compacted"):
-        await direct.get("a", revision=first)
-    kv = await direct.get("a", revision=newest - 1)
+        await small.store.get("a", revision=first)
+    kv = await small.store.get("a", revision=newest - 1)
     assert kv is not None
     assert kv.value == b"2"
 

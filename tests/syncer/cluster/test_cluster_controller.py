@@ -6,7 +6,6 @@ import asyncio
 import functools
 import threading
 from collections import Counter
-from collections.abc import AsyncIterator
 from typing import Any
 
 import orjson
@@ -24,7 +23,7 @@ from hanse.kube.model.objects import Object
 from hanse.process.settings import ServiceSettings
 from hanse.process.telemetry import setup
 from tests.support.waiting import until
-from tests.syncer.harness import FEDERATION_ID, Federation, config_map, deployment, federation
+from tests.syncer.harness import FEDERATION_ID, Federation, config_map, deployment
 
 WEB = "core/configmaps/default/web"
 DEPLOY = "apps/deployments/default/web"
@@ -33,13 +32,6 @@ DEPLOY = "apps/deployments/default/web"
 def settled(controller: ClusterController) -> bool:
     """Whether the controller has nothing left to look at."""
     return controller.settled
-
-
-@pytest.fixture
-async def fed() -> AsyncIterator[Federation]:
-    """A federation with the members a and b."""
-    async with federation("a", "b") as running:
-        yield running
 
 
 async def test_object_reaches_every_placed_member(fed: Federation) -> None:

@@ -17,31 +17,10 @@ from hanse.security.sealing import ObjectSealer
 from hanse.store import WatchBatch, keys
 from hanse.store.sealed import SealedStore
 from tests.support.waiting import until
-from tests.syncer.harness import Federation, config_map, federation
+from tests.syncer.harness import Federation, config_map
 
 WEB = "core/configmaps/default/web"
 PATHS = [f"core/configmaps/default/c{number}" for number in range(20)]
-
-
-@pytest.fixture
-async def fed() -> AsyncIterator[Federation]:
-    """A federation with the members a and b."""
-    async with federation("a", "b") as running:
-        yield running
-
-
-async def spread(fed: Federation, paths: list[str]) -> None:
-    """Place an object at each path in both members."""
-    for path in paths:
-        await fed.put(path, config_map())
-        await fed.place(path, "a", "b")
-
-
-async def arrived(fed: Federation, paths: list[str], *clusters: str) -> None:
-    """Wait until everything is applied."""
-    for path in paths:
-        for name in clusters:
-            await fed.reaches(path, name, sync.APPLIED, seconds=20)
 
 
 def only_patches(fed: Federation) -> bool:
@@ -59,21 +38,21 @@ async def test_dead_member_delays_nobody(fed: Federation) -> None:
 
     fed.members["a"].fault = hang
     async with fed.syncer(timeout=0.5):
-        await spread(fed, PATHS)
-        await arrived(fed, PATHS, "b")
+        await fed.spread(PATHS)
+        await fed.arrived(PATHS, "b")
         state = await fed.reaches(PATHS[0], "a", sync.UNREACHABLE)
         assert state.reason == "MemberUnreachable"
         fed.members["a"].fault = None
         hung.set()
-        await arrived(fed, PATHS, "a")
+        await fed.arrived(PATHS, "a")
     assert only_patches(fed)
 
 
 async def test_member_that_stops_and_returns_is_not_rewritten(fed: Federation) -> None:
     """A member that was away is watched again; what did not change is not written."""
     async with fed.syncer(timeout=1.0):
-        await spread(fed, PATHS)
-        await arrived(fed, PATHS, "a", "b")
+        await fed.spread(PATHS)
+        await fed.arrived(PATHS, "a", "b")
         member = fed.members["a"]
         member.writes.clear()
         await member.stop()
@@ -105,10 +84,10 @@ async def test_throttling_is_honoured(fed: Federation) -> None:
     fed.members["a"].fault = throttle
     async with fed.syncer() as sharing:
         await until(lambda: len(sharing.controllers) == 2, what="both clusters are held")
-        await spread(fed, PATHS)
+        await fed.spread(PATHS)
         await until(lambda: refused, what="the member refuses")
         assert sharing.controllers["a"].limit < sharing.controllers["b"].limit
-        await arrived(fed, PATHS, "b", "a")
+        await fed.arrived(PATHS, "b", "a")
     assert len(refused) <= len(PATHS) + 10
     assert only_patches(fed)
 
@@ -124,18 +103,18 @@ async def test_internal_errors_are_retried(fed: Federation) -> None:
 
     fed.members["a"].fault = fail
     async with fed.syncer():
-        await spread(fed, PATHS)
+        await fed.spread(PATHS)
         state = await fed.reaches(PATHS[0], "a", sync.FAILED)
         assert "no leader" in state.message
         broken = False
-        await arrived(fed, PATHS, "a", "b")
+        await fed.arrived(PATHS, "a", "b")
 
 
 async def test_lying_empty_list_changes_nothing(fed: Federation) -> None:
     """A member whose lists are empty though its objects are there gets no write at all."""
     async with fed.syncer():
-        await spread(fed, PATHS)
-        await arrived(fed, PATHS, "a", "b")
+        await fed.spread(PATHS)
+        await fed.arrived(PATHS, "a", "b")
     for member in fed.members.values():
         member.writes.clear()
 
@@ -171,8 +150,8 @@ async def test_lying_empty_list_changes_nothing(fed: Federation) -> None:
 async def test_failing_lists_do_not_stop_changes(fed: Federation) -> None:
     """While a member cannot list, changes still reach it, and nothing is concluded about the rest."""
     async with fed.syncer():
-        await spread(fed, PATHS)
-        await arrived(fed, PATHS, "a", "b")
+        await fed.spread(PATHS)
+        await fed.arrived(PATHS, "a", "b")
     member = fed.members["a"]
     member.writes.clear()
 
@@ -203,8 +182,8 @@ async def test_compacted_watch_lists_again(fed: Federation) -> None:
     member = fed.members["a"]
     member.fault = compact
     async with fed.syncer(timeout=1.0):
-        await spread(fed, PATHS)
-        await arrived(fed, PATHS, "a", "b")
+        await fed.spread(PATHS)
+        await fed.arrived(PATHS, "a", "b")
         gone = True
         await member.stop()
         await member.change(PATHS[0], lambda obj: {**obj, "data": {"value": "spoilt"}})
@@ -220,12 +199,12 @@ async def test_crash_in_the_middle_is_finished_by_the_next(fed: Federation) -> N
     """A syncer that is cut off in the middle of a bulk apply is followed by one that finishes it."""
     async with fed.syncer("one") as sharing:
         await until(lambda: len(sharing.controllers) == 2, what="both clusters are held")
-        await spread(fed, PATHS)
+        await fed.spread(PATHS)
         await until(lambda: len(fed.members["a"].writes) >= 3, what="some are applied")
         for controller in sharing.controllers.values():
             controller.queue.clear()
     async with fed.syncer("two"):
-        await arrived(fed, PATHS, "a", "b")
+        await fed.arrived(PATHS, "a", "b")
     assert only_patches(fed)
     for member in fed.members.values():
         assert all(member.get(path) for path in PATHS)
@@ -235,8 +214,8 @@ async def test_deletion_is_finished_after_an_outage(fed: Federation) -> None:
     """An object that is deleted while its member is away is removed there when it returns."""
     member = fed.members["a"]
     async with fed.syncer(timeout=1.0):
-        await spread(fed, [WEB])
-        await arrived(fed, [WEB], "a", "b")
+        await fed.spread([WEB])
+        await fed.arrived([WEB], "a", "b")
         await member.stop()
         await fed.mark_deleted(WEB)
         await fed.reaches(WEB, "b", sync.REMOVED)
@@ -259,8 +238,8 @@ async def test_page_of_a_proxy_is_no_confirmation(fed: Federation) -> None:
 
     member.fault = proxy
     async with fed.syncer():
-        await spread(fed, [WEB])
-        await arrived(fed, [WEB], "a", "b")
+        await fed.spread([WEB])
+        await fed.arrived([WEB], "a", "b")
         lying = True
         await fed.mark_deleted(WEB)
         await fed.reaches(WEB, "b", sync.REMOVED)
@@ -274,14 +253,14 @@ async def test_new_credential_is_used_at_once(fed: Federation) -> None:
     """When the stored credential changes the syncer connects again with it."""
     member = fed.members["a"]
     async with fed.syncer(timeout=1.0):
-        await spread(fed, [WEB])
-        await arrived(fed, [WEB], "a", "b")
+        await fed.spread([WEB])
+        await fed.arrived([WEB], "a", "b")
         await member.stop()
         member.port = 0
         await member.start()
         await fed.join(member)
-        await spread(fed, PATHS[:3])
-        await arrived(fed, PATHS[:3], "a", "b")
+        await fed.spread(PATHS[:3])
+        await fed.arrived(PATHS[:3], "a", "b")
 
 
 async def test_states_of_a_cluster_that_was_dropped_go(fed: Federation) -> None:
@@ -290,8 +269,8 @@ async def test_states_of_a_cluster_that_was_dropped_go(fed: Federation) -> None:
     from hanse_syncer.orphans.departed import DepartedClusterCollector
 
     async with fed.syncer():
-        await spread(fed, PATHS[:3])
-        await arrived(fed, PATHS[:3], "a", "b")
+        await fed.spread(PATHS[:3])
+        await fed.arrived(PATHS[:3], "a", "b")
     async with FederationState(fed.store) as state:
         collector = asyncio.create_task(
             DepartedClusterCollector(fed.store, state, identity="collector").run()
@@ -310,8 +289,8 @@ async def test_states_of_a_cluster_that_was_dropped_go(fed: Federation) -> None:
 async def test_object_that_is_made_again_arrives_again(fed: Federation) -> None:
     """An object deleted and created again under its name is applied, though its placement names the same."""
     async with fed.syncer() as sharing:
-        await spread(fed, [WEB])
-        await arrived(fed, [WEB], "a", "b")
+        await fed.spread([WEB])
+        await fed.arrived([WEB], "a", "b")
         await fed.mark_deleted(WEB)
         for name in fed.members:
             await fed.reaches(WEB, name, sync.REMOVED)
@@ -326,7 +305,7 @@ async def test_object_that_is_made_again_arrives_again(fed: Federation) -> None:
         await until(shown, what="the new object is known")
         await until(lambda: all(p.queue.idle for p in sharing.controllers.values()), what="all are idle")
         await fed.place(WEB, "a", "b")
-        await arrived(fed, [WEB], "a", "b")
+        await fed.arrived([WEB], "a", "b")
         for member in fed.members.values():
             live = member.get(WEB)
             assert live is not None
@@ -350,13 +329,13 @@ async def test_objects_stay_in_a_cluster_that_keeps_them_whichever_news_comes_fi
 
     monkeypatch.setattr(fed.store, "watch", held)
     async with fed.syncer():
-        await spread(fed, [WEB])
-        await arrived(fed, [WEB], "a")
+        await fed.spread([WEB])
+        await fed.arrived([WEB], "a")
         gate.clear()
         await fed.set_cluster("a", state=UNJOINING, orphan_objects=True)
         await fed.place(WEB, "b", releasing=["a"])
-        await spread(fed, PATHS)
-        await arrived(fed, PATHS, "a")
+        await fed.spread(PATHS)
+        await fed.arrived(PATHS, "a")
         assert ("DELETE", "/api/v1/namespaces/default/configmaps/web") not in fed.members["a"].writes
         gate.set()
         state = await fed.reaches(WEB, "a", sync.REMOVED)
@@ -369,8 +348,8 @@ async def test_objects_stay_in_a_cluster_that_keeps_them_whichever_news_comes_fi
 async def test_nothing_is_remembered_of_what_is_gone(fed: Federation) -> None:
     """After an object was deleted everywhere, no memory of it is kept for any cluster."""
     async with fed.syncer() as sharing:
-        await spread(fed, [WEB])
-        await arrived(fed, [WEB], "a", "b")
+        await fed.spread([WEB])
+        await fed.arrived([WEB], "a", "b")
         await fed.mark_deleted(WEB)
         for name in fed.members:
             await fed.reaches(WEB, name, sync.REMOVED)
@@ -382,8 +361,8 @@ async def test_nothing_is_remembered_of_what_is_gone(fed: Federation) -> None:
         for name in fed.members:
             await until(lambda name=name: forgotten(name), what=f"the state in {name} is dropped")  # type: ignore[misc]
         await fed.unplace(WEB)
-        await spread(fed, PATHS)
-        await arrived(fed, PATHS, "a", "b")
+        await fed.spread(PATHS)
+        await fed.arrived(PATHS, "a", "b")
         for controller in sharing.controllers.values():
             assert controller.connection is not None
             assert WEB not in controller.connection.context.transients

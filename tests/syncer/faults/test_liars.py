@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from typing import Any, Final
 
 import orjson
@@ -14,7 +14,7 @@ from hanse.api.registry.v1.cluster_pb2 import ClusterCredential
 from hanse.api.syncer.v1 import sync_state_pb2 as sync
 from hanse.store import keys
 from tests.support.waiting import until
-from tests.syncer.harness import TOKEN, Federation, Member, config_map, federation
+from tests.syncer.harness import TOKEN, Federation, Member, config_map
 
 WEB: Final = "core/configmaps/shop/web"
 SHOP: Final = "core/namespaces/_/shop"
@@ -63,13 +63,6 @@ LIES: Final[dict[str, Callable[[], web.Response]]] = {
 }
 
 SOME_LIES: Final = list(LIES)[::3]
-
-
-@pytest.fixture
-async def fed() -> AsyncIterator[Federation]:
-    """A federation with two members."""
-    async with federation("a", "b") as running:
-        yield running
 
 
 def lie(member: Member, says: Callable[[], web.Response], *, about: str, methods: str) -> list[str]:

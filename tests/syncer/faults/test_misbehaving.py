@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import tracemalloc
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -26,32 +26,11 @@ from hanse.kube.client.pace import Pace
 from hanse.store import BatchWriter, Compare, MemoryStore, TxnResult, keys
 from hanse.store.keys import ObjectKey
 from tests.support.waiting import until
-from tests.syncer.harness import FEDERATION_ID, Federation, config_map, federation
+from tests.syncer.harness import FEDERATION_ID, Federation, config_map
 
 PATHS = [f"core/configmaps/default/c{number}" for number in range(10)]
 LATER = "core/configmaps/default/later"
 MIB = 1024 * 1024
-
-
-@pytest.fixture
-async def fed() -> AsyncIterator[Federation]:
-    """A federation with the members a and b."""
-    async with federation("a", "b") as running:
-        yield running
-
-
-async def spread(fed: Federation, paths: list[str]) -> None:
-    """Place an object at each path in both members."""
-    for path in paths:
-        await fed.put(path, config_map())
-        await fed.place(path, "a", "b")
-
-
-async def arrived(fed: Federation, paths: list[str], *clusters: str) -> None:
-    """Wait until everything is applied."""
-    for path in paths:
-        for name in clusters:
-            await fed.reaches(path, name, sync.APPLIED, seconds=20)
 
 
 async def reported(fed: Federation, cluster: str) -> condition_pb2.Condition | None:
@@ -149,8 +128,8 @@ async def test_a_member_that_says_too_much_is_left_alone(
     member = fed.members["a"]
     member.fault = fault
     async with fed.syncer():
-        await spread(fed, PATHS)
-        await arrived(fed, PATHS, "b")
+        await fed.spread(PATHS)
+        await fed.arrived(PATHS, "b")
         found = await is_reported(fed, "a")
         assert (found.type, found.status, found.reason) == (
             "Behaves",
@@ -166,7 +145,7 @@ async def test_a_member_that_says_too_much_is_left_alone(
         assert state.reason in ("MisbehavingMember", "MemberUnreachable")
         member.fault = None
         await is_well(fed, "a")
-        await arrived(fed, [*PATHS, LATER], "a")
+        await fed.arrived([*PATHS, LATER], "a")
     assert all(method == "PATCH" for each in fed.members.values() for method, _ in each.writes)
 
 
@@ -174,8 +153,8 @@ async def test_nothing_is_written_before_a_suspended_member_has_proved_itself(fe
     """While its lists are wrong, neither what is new nor what is to go is sent to it."""
     member = fed.members["a"]
     async with fed.syncer():
-        await spread(fed, PATHS)
-        await arrived(fed, PATHS, "a", "b")
+        await fed.spread(PATHS)
+        await fed.arrived(PATHS, "a", "b")
     async with fed.syncer():
         member.fault = huge_list
         await is_reported(fed, "a")
@@ -237,8 +216,8 @@ async def test_endless_lists_cost_little_memory(fed: Federation) -> None:
     """At the real bounds a list without end is cut off, and what it brought is let go."""
     member = fed.members["a"]
     async with fed.syncer():
-        await spread(fed, PATHS[:1])
-        await arrived(fed, PATHS[:1], "a", "b")
+        await fed.spread(PATHS[:1])
+        await fed.arrived(PATHS[:1], "a", "b")
     member.fault = endless_list(500)
     tracemalloc.start()
     try:
@@ -282,8 +261,8 @@ async def test_a_flood_of_events_is_read_at_a_pace_and_then_suspends(
     )
     member = fed.members["a"]
     async with fed.syncer():
-        await spread(fed, PATHS)
-        await arrived(fed, PATHS, "a", "b")
+        await fed.spread(PATHS)
+        await fed.arrived(PATHS, "a", "b")
     member.fault = flood
     async with fed.syncer():
         found = await is_reported(fed, "a")
@@ -298,7 +277,7 @@ async def test_a_report_goes_with_the_lease_of_the_cluster(fed: Federation) -> N
     """A syncer that gives a cluster up takes its report along: nobody is held to what nobody means."""
     fed.members["a"].fault = huge_list
     async with fed.syncer():
-        await spread(fed, PATHS[:1])
+        await fed.spread(PATHS[:1])
         await is_reported(fed, "a")
     assert await reported(fed, "a") is None
 

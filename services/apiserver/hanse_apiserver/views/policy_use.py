@@ -86,7 +86,7 @@ class PolicyUse:
                 _add(use.clusters, cluster, by)
         for title in named.shadowed:
             _add(self._uses.setdefault(title, Use()).shadowed, named.decides, by)
-        for title in named.titles:
+        for title in set(named.titles):
             use = self._uses[title]
             if not use.objects and not use.shadowed:
                 del self._uses[title]

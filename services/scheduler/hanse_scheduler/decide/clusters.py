@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from hanse.api.registry.v1.cluster_pb2 import (
     NO_EXECUTE,
@@ -23,7 +23,9 @@ from hanse.api.registry.v1.cluster_pb2 import (
 )
 from hanse.api.type.v1.condition_pb2 import TRUE
 from hanse.federation.clusters import is_leaving, is_reachable, is_ready, labels_of, ready_condition
-from hanse.well_known import is_own_taint
+from hanse.kube.model.objects import Object, mapping, sequence
+from hanse.kube.model.times import parse_time
+from hanse.well_known import CLUSTER_LABEL, REGION_LABEL, is_own_taint
 from hanse_scheduler.times import seconds_of
 
 
@@ -88,6 +90,40 @@ def view_of(message: Cluster) -> MemberCluster:
         reachable=reachable,
         ready=is_ready(message),
     )
+
+
+def supposing(view: MemberCluster, cluster: Object) -> MemberCluster:
+    """Return a cluster as it would be if its object of `hanse.dev` was stored as `cluster`.
+
+    Taints that the object has no time for count from now on, which is time 0: not known.
+    """
+    spec = mapping(cluster, "spec")
+    region = str(spec.get("region") or view.region)
+    labels = {**mapping(cluster, "metadata", "labels")}
+    labels.setdefault(CLUSTER_LABEL, view.name)
+    if region:
+        labels.setdefault(REGION_LABEL, region)
+    return replace(
+        view,
+        labels=labels,
+        taints=tuple(
+            ClusterTaint(
+                key=str(taint.get("key", "")),
+                value=str(taint.get("value") or ""),
+                execute=taint.get("effect") == "NoExecute",
+                added=_epoch(taint.get("timeAdded")),
+            )
+            for taint in map(mapping, sequence(spec, "taints"))
+            if not is_own_taint(str(taint.get("key", "")))
+        ),
+        unschedulable=bool(spec.get("unschedulable")),
+        region=region,
+    )
+
+
+def _epoch(stamp: object) -> float:
+    moment = parse_time(stamp)
+    return moment.timestamp() if moment is not None else 0.0
 
 
 class Serving(enum.Enum):

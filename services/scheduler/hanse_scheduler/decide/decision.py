@@ -14,6 +14,7 @@ for what is done with a decision.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -25,13 +26,15 @@ from hanse.kube.model.objects import annotations_of, is_deleting, mapping
 from hanse.store.keys import ObjectKey
 from hanse.well_known import CLUSTER_SELECTOR
 from hanse_scheduler.decide.candidates import candidates_of, limit, note_candidates
-from hanse_scheduler.decide.division import Share
+from hanse_scheduler.decide.division import Division, Share
 from hanse_scheduler.decide.filtering import ClusterRequirements, Eligibility, EligibilityCache
 from hanse_scheduler.decide.inputs import DecisionInput, Rules
 from hanse_scheduler.decide.overrides import NONE, Overrides, Overriding
 from hanse_scheduler.decide.policies import names
-from hanse_scheduler.decide.replicas import divide_replicas, preferences_of, take_in
+from hanse_scheduler.decide.replicas import divide_replicas, preferences_of, take_in, workload_kind
 from hanse_scheduler.decide.selector import EVERYTHING, parse_cluster_selector
+from hanse_scheduler.decide.stateful.partition import divide_partition
+from hanse_scheduler.decide.workloads import shortfall
 from hanse_scheduler.handshake.builder import PlacementBuilder
 from hanse_scheduler.handshake.releases import ClusterFacts, ReleaseRules
 from hanse_scheduler.reasons import BELONGS
@@ -92,6 +95,8 @@ def decide(
         except InvalidArgumentError as error:
             trace.note("error", str(error))
             placement = builder.keep_with_error(str(error))
+            kind = workload_kind(inputs)
+            placement.unplaced_replicas = shortfall(inputs.obj, kind, placement.clusters) if kind else 0
     return PlacementDecision(
         placement=placement,
         changed=inputs.previous.differs(placement),
@@ -202,6 +207,8 @@ def _place(
         )
         for name, each in sorted(candidates.chosen.items())
     ]
+    if division is not None:
+        divide_partition(obj, clusters, before=placed)
     placement = builder.place(
         clusters=clusters,
         refused=candidates.refused,
@@ -212,6 +219,7 @@ def _place(
     )
     placement.shadowed_policies.extend(inputs.shadowed)
     placement.override_policies.extend(inputs.changing)
+    placement.unplaced_replicas = _unplaced(inputs, division, clusters)
     size = placement.ByteSize()
     if size > MAX_PLACEMENT_BYTES:
         raise InvalidArgumentError(
@@ -220,6 +228,15 @@ def _place(
             reason="PLACEMENT_TOO_LARGE",
         )
     return placement, candidates.reconsider_at
+
+
+def _unplaced(inputs: DecisionInput, division: Division | None, clusters: Sequence[ClusterPlacement]) -> int:
+    """Return how many of the object's replicas no cluster is to run. What an override policy sets is asked
+    for."""
+    if division is not None:
+        return division.unplaced
+    kind = workload_kind(inputs)
+    return shortfall(inputs.obj, kind, clusters) if kind is not None and not clusters else 0
 
 
 def _requirements(inputs: DecisionInput, rules: Rules) -> ClusterRequirements:

@@ -73,12 +73,16 @@ class Share:
 
 @dataclass(slots=True)
 class Division:
-    """Shares and refusals (reason, message) by cluster; `reconsider_at` is in seconds since the epoch."""
+    """Shares and refusals (reason, message) by cluster; `reconsider_at` is in seconds since the epoch.
+
+    `unplaced` is how many replicas (completions, of a Job with a number of them) no cluster gets.
+    """
 
     shares: dict[str, Share] = field(default_factory=dict)
     refused: dict[str, tuple[str, str]] = field(default_factory=dict)
     reconsider_at: float = math.inf
     notes: list[str] = field(default_factory=list)
+    unplaced: int = 0
 
 
 def divide(
@@ -174,6 +178,7 @@ def _divide_replicas(
         result.shares[name] = Share(replicas=targets[name], message=message)
     missing = total - sum(planned.replicas.values())
     if missing > 0:
+        result.unplaced = missing
         result.notes.append(f"{missing} of {total} replicas have no cluster that may or can run them")
 
 
@@ -219,6 +224,7 @@ def _divide_job(
             result.refused[name] = _LEFT_OUT if preferences.of(name) is None else ("NoReplicas", why)
     assigned = sum(working.values())
     if assigned < work:
+        result.unplaced = work - assigned
         result.notes.append(f"{work - assigned} of {work} completions have no cluster that may run them")
 
 

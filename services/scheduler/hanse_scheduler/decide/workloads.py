@@ -72,14 +72,18 @@ def totals_of(obj: Object, workload: WorkloadKind) -> Totals:
 def shortfall(obj: Object, workload: WorkloadKind, clusters: Iterable[ClusterPlacement]) -> int:
     """Return how many replicas of the object are in no cluster; suspended ones count elsewhere.
 
-    A cluster that has no number of its own has them all.
+    Of a Job with a number of completions these are counted. A cluster that has no number of its own has them
+    all.
     """
-    wanted = totals_of(obj, workload).replicas
-    return max(0, wanted - sum(_share(each, wanted) for each in clusters if not each.suspended))
-
-
-def _share(cluster: ClusterPlacement, wanted: int) -> int:
-    return cluster.replicas if cluster.HasField("replicas") else wanted
+    totals = totals_of(obj, workload)
+    active = [each for each in clusters if not each.suspended]
+    if totals.completions is not None:
+        wanted = totals.completions
+        has = [each.completions if each.HasField("completions") else wanted for each in active]
+    else:
+        wanted = totals.replicas
+        has = [each.replicas if each.HasField("replicas") else wanted for each in active]
+    return max(0, wanted - sum(has))
 
 
 def _number(value: object, *, default: int) -> int:

@@ -1,7 +1,8 @@
 """Kubernetes Events about decisions that people should know of: what `kubectl describe` shows.
 
 Owns which decisions deserve one: something cannot be understood; what belongs to clusters was asked for;
-replicas moved away from a cluster that is out of reach. The same thing is said once, when it begins. Pure.
+replicas have no cluster, or moved away from one that is out of reach. The same thing is said once, when it
+begins. Pure.
 
 Next: `hanse.federation.events`, which sends them; `hanse_scheduler.placing.reconciler`, which records.
 """
@@ -13,12 +14,14 @@ from dataclasses import dataclass
 
 from hanse.api.scheduler.v1.placement_pb2 import Placement
 from hanse.federation.events import EventRecorder
-from hanse.federation.placements import suspended_clusters
+from hanse.federation.placements import suspended_clusters, unplaced_sentence
 from hanse.kube.model.events import EventType, InvolvedObject
 from hanse.kube.model.objects import Object
 from hanse_scheduler.reasons import BELONGS
 
 COMPONENT = "hanse-scheduler"
+MAX_REASONS = 600
+"""Characters of the clusters' reasons in one Event: its message has at most 1024."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +42,7 @@ def notices(before: Placement | None, after: Placement) -> Iterator[Notice]:
     refused = _belonging(after)
     if refused and (before is None or _belonging(before) != refused):
         yield Notice("PlacementRefused", refused)
+    yield from _unplaced(before, after)
     was = suspended_clusters(before) if before is not None else frozenset()
     now = suspended_clusters(after)
     for name in sorted(now - was):
@@ -52,6 +56,19 @@ def notices(before: Placement | None, after: Placement) -> Iterator[Notice]:
 def _belonging(placement: Placement) -> str:
     """Return what is said of an object that belongs to clusters themselves, "" of any other."""
     return next((item.message for item in placement.refused if item.reason == BELONGS), "")
+
+
+def _unplaced(before: Placement | None, after: Placement) -> Iterator[Notice]:
+    """Yield that replicas have no cluster, when their number changes, and that all have one again."""
+    known = before.unplaced_replicas if before is not None else 0
+    if after.unplaced_replicas and after.unplaced_replicas != known:
+        said = [(each.cluster, each.message) for each in after.clusters]
+        said += [(each.cluster, each.message) for each in after.refused]
+        why = [f"{cluster}: {message}" for cluster, message in said if message]
+        reasons = f" ({'; '.join(why)})"[:MAX_REASONS] if why else ""
+        yield Notice("ReplicasUnplaced", f"{unplaced_sentence(after)}{reasons}")
+    if known and not after.unplaced_replicas:
+        yield Notice("ReplicasPlaced", "all of it has clusters again", warning=False)
 
 
 def record(recorder: EventRecorder, obj: Object, before: Placement | None, after: Placement) -> None:

@@ -53,6 +53,10 @@ class PolicyIndex(Generic[P]):
         near = ("", namespace_of(obj))
         return tuple(policy for policy in candidates.values() if policy.head.namespace in near)
 
+    def heads(self, title: str) -> list[PolicyHead]:
+        """Return the head of the policy with this title, if there is one."""
+        return [policy.head for policy in self._by_key.values() if policy.head.title == title]
+
     def __len__(self) -> int:
         return len(self._by_key)
 

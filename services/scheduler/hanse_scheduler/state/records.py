@@ -38,7 +38,7 @@ from hanse_scheduler.decide.policies import (
 )
 from hanse_scheduler.decide.workloads import WORKLOADS
 
-_SPEC_FIELDS: Final = ("replicas", "parallelism", "completions", "completionMode")
+_SPEC_FIELDS: Final = ("replicas", "parallelism", "completions", "completionMode", "updateStrategy")
 _METADATA_FIELDS: Final = ("name", "namespace", "uid", "generation", "labels", "deletionTimestamp")
 _ANNOTATIONS: Final = (CLUSTER_SELECTOR, *(kind.annotation for kind in WORKLOADS.values() if kind.annotation))
 

@@ -57,7 +57,7 @@ from hanse_scheduler.state.records import (
     decode_observed,
     decode_served,
 )
-from hanse_scheduler.state.selection import PolicySelection, Selection
+from hanse_scheduler.state.selection import PolicySelection, Selection, SupposedPolicy
 from hanse_scheduler.state.unplaced import UnplacedReplicas
 
 OnDirty = Callable[[str, bool], None]
@@ -167,9 +167,16 @@ class SchedulerState:
         """Return the placement in force, as new as this process has written or seen it."""
         return self._in_force.get(path)
 
-    async def selection(self, path: str, record: ObjectRecord) -> Selection | None:
+    async def selection(
+        self, path: str, record: ObjectRecord, *, supposing: SupposedPolicy | None = None
+    ) -> Selection | None:
         """Return the policies that select the object; None if policies changed while that was found out."""
-        return await self._policies.of(path, record)
+        return await self._policies.of(path, record, supposing=supposing)
+
+    def about(self, supposed: SupposedPolicy) -> Iterator[str]:
+        """Yield the objects that a policy selects, as it is stored or as it is supposed; see
+        `PolicySelection.about`."""
+        return self._policies.about(supposed)
 
     def decision_input(self, path: str, record: ObjectRecord, selection: Selection) -> DecisionInput:
         """Return what a decision about the object needs, without override policies."""

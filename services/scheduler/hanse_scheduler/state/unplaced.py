@@ -28,7 +28,9 @@ class UnplacedReplicas:
             return
         missing = 0
         if record is not None and record.propagates:
-            missing = shortfall(record.reduced, kind, placement.clusters if placement is not None else ())
+            missing = (
+                placement.unplaced_replicas if placement is not None else shortfall(record.reduced, kind, ())
+            )
         self.total += missing - self._missing.pop(path, 0)
         if missing:
             self._missing[path] = missing

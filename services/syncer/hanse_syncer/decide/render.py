@@ -3,8 +3,8 @@
 Owns `Manifest` and how it is made and encoded. Pure functions, no I/O; a `ManifestRenderer` keeps the last
 manifests, because what is the same for all clusters is rendered and encoded once and not once per cluster.
 
-Order: take off what is not a member's business, set the replicas that the scheduler gave, apply the
-override patches, put the marks of ownership on (last, so that no override can take them off).
+Order: take off what is not a member's business, set the replicas and the partition that the scheduler gave,
+apply the override patches, put the marks of ownership on (last, so that no override can take them off).
 
 Next: `hanse_syncer.decide.retained` for the fields that are left out, `hanse_syncer.decide.drift` for
 comparing.
@@ -24,6 +24,7 @@ from hanse.api.scheduler.v1.placement_pb2 import ClusterPlacement
 from hanse.errors import HanseError, InvalidArgumentError, UnavailableError
 from hanse.kube.merge.json_patch import MAX_POLICY_COPIED_BYTES, json_patch
 from hanse.kube.model.objects import Object
+from hanse.kube.model.untrusted import mapping
 from hanse.store import MAX_REQUEST_BYTES
 from hanse_syncer import ownership
 from hanse_syncer.decide import kinds, retained
@@ -84,7 +85,7 @@ def render(
     obj = kinds.without_members_own({**template, "metadata": retained.metadata(template)})
     if api_version:
         obj["apiVersion"] = api_version
-    obj = _with_replicas(obj, placement)
+    obj = _with_partition(_with_replicas(obj, placement), placement)
     if placement.overrides:
         obj = _overridden(obj, placement.overrides)
     metadata = dict(obj["metadata"])
@@ -109,6 +110,16 @@ def _with_replicas(obj: Object, placement: ClusterPlacement) -> Object:
     if placement.HasField("completions"):
         changes["completions"] = placement.completions
     return {**obj, "spec": {**(obj.get("spec") or {}), **changes}} if changes else obj
+
+
+def _with_partition(obj: Object, placement: ClusterPlacement) -> Object:
+    """Return the object with the cluster's part of the update partition, if there is one."""
+    if not placement.HasField("partition"):
+        return obj
+    spec = mapping(obj.get("spec"))
+    strategy = mapping(spec.get("updateStrategy"))
+    rolling = {**mapping(strategy.get("rollingUpdate")), "partition": placement.partition}
+    return {**obj, "spec": {**spec, "updateStrategy": {**strategy, "rollingUpdate": rolling}}}
 
 
 def _overridden(obj: Object, overrides: bytes) -> Object:
@@ -176,6 +187,7 @@ class ManifestRenderer:
             revision,
             placement.replicas if placement.HasField("replicas") else None,
             placement.completions if placement.HasField("completions") else None,
+            placement.partition if placement.HasField("partition") else None,
             placement.overrides,
             api_version,
         )

@@ -59,6 +59,7 @@ class ClusterPlacement(_message.Message):
     COMPLETIONS_FIELD_NUMBER: _builtins.int
     SUSPENDED_FIELD_NUMBER: _builtins.int
     AFTER_REVISION_FIELD_NUMBER: _builtins.int
+    PARTITION_FIELD_NUMBER: _builtins.int
     cluster: _builtins.str
     """Name of the cluster. Example: "eu-west"."""
     replicas: _builtins.int
@@ -82,6 +83,11 @@ class ClusterPlacement(_message.Message):
     syncer confirmed to be removed while it acted on that or an earlier placement says nothing of what it has
     applied since.
     """
+    partition: _builtins.int
+    """For a StatefulSet whose replicas are divided and that updates by partition: the partition of this cluster, so
+    that as many Pods as the template asks for are updated in all clusters together. Unset where the template's
+    holds.
+    """
     def __init__(
         self,
         *,
@@ -93,17 +99,22 @@ class ClusterPlacement(_message.Message):
         completions: _builtins.int | None = ...,
         suspended: _builtins.bool = ...,
         after_revision: _builtins.int = ...,
+        partition: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_completions", b"_completions", "_replicas", b"_replicas", "completions", b"completions", "replicas", b"replicas"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_completions", b"_completions", "_partition", b"_partition", "_replicas", b"_replicas", "completions", b"completions", "partition", b"partition", "replicas", b"replicas"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_completions", b"_completions", "_replicas", b"_replicas", "after_revision", b"after_revision", "cluster", b"cluster", "completions", b"completions", "message", b"message", "overrides", b"overrides", "reason", b"reason", "replicas", b"replicas", "suspended", b"suspended"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_completions", b"_completions", "_partition", b"_partition", "_replicas", b"_replicas", "after_revision", b"after_revision", "cluster", b"cluster", "completions", b"completions", "message", b"message", "overrides", b"overrides", "partition", b"partition", "reason", b"reason", "replicas", b"replicas", "suspended", b"suspended"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__completions: _TypeAlias = _typing.Literal["completions"]  # noqa: Y015
     _WhichOneofArgType__completions: _TypeAlias = _typing.Literal["_completions", b"_completions"]  # noqa: Y015
+    _WhichOneofReturnType__partition: _TypeAlias = _typing.Literal["partition"]  # noqa: Y015
+    _WhichOneofArgType__partition: _TypeAlias = _typing.Literal["_partition", b"_partition"]  # noqa: Y015
     _WhichOneofReturnType__replicas: _TypeAlias = _typing.Literal["replicas"]  # noqa: Y015
     _WhichOneofArgType__replicas: _TypeAlias = _typing.Literal["_replicas", b"_replicas"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__completions) -> _WhichOneofReturnType__completions | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__partition) -> _WhichOneofReturnType__partition | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__replicas) -> _WhichOneofReturnType__replicas | None: ...
 
@@ -232,6 +243,7 @@ class Placement(_message.Message):
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     SHADOWED_POLICIES_FIELD_NUMBER: _builtins.int
     OVERRIDE_POLICIES_FIELD_NUMBER: _builtins.int
+    UNPLACED_REPLICAS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """"placements/{group}/{resource}/{namespace}/{object}", with "core" for the core group and "_" for no
     namespace.
@@ -250,6 +262,11 @@ class Placement(_message.Message):
     """W3C traceparent of the change that caused the decision."""
     revision: _builtins.int
     """etcd revision; set when read, not stored."""
+    unplaced_replicas: _builtins.int
+    """Replicas that the object asks for and that no cluster is to run; for a Job with a number of completions, the
+    completions that no cluster is to reach. While there are any, no condition of the object holds that speaks of
+    all of them.
+    """
     @_builtins.property
     def object(self) -> _object_reference_pb2.ObjectReference:
         """The object."""
@@ -314,10 +331,11 @@ class Placement(_message.Message):
         create_time: _timestamp_pb2.Timestamp | None = ...,
         shadowed_policies: _abc.Iterable[_builtins.str] | None = ...,
         override_policies: _abc.Iterable[_builtins.str] | None = ...,
+        unplaced_replicas: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "object", b"object", "reconsider_time", b"reconsider_time", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["clusters", b"clusters", "conflict_resolution", b"conflict_resolution", "create_time", b"create_time", "error", b"error", "evicted", b"evicted", "generation", b"generation", "name", b"name", "object", b"object", "override_policies", b"override_policies", "policy", b"policy", "reconsider_time", b"reconsider_time", "refused", b"refused", "releasing", b"releasing", "revision", b"revision", "shadowed_policies", b"shadowed_policies", "traceparent", b"traceparent", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["clusters", b"clusters", "conflict_resolution", b"conflict_resolution", "create_time", b"create_time", "error", b"error", "evicted", b"evicted", "generation", b"generation", "name", b"name", "object", b"object", "override_policies", b"override_policies", "policy", b"policy", "reconsider_time", b"reconsider_time", "refused", b"refused", "releasing", b"releasing", "revision", b"revision", "shadowed_policies", b"shadowed_policies", "traceparent", b"traceparent", "unplaced_replicas", b"unplaced_replicas", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,0 +1,1 @@
+"""What is divided of a StatefulSet besides its replicas: pure functions."""

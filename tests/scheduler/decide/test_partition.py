@@ -1,0 +1,165 @@
+"""How a StatefulSet's partition is divided, and what is said of replicas that have no cluster."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hanse_scheduler.decide.stateful.partition import divided, partition_of
+from hanse_scheduler.placing.events import notices
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hanse.api.scheduler.v1.placement_pb2 import Placement
+from hanse.federation.placements import unplaced_sentence
+from hanse.kube.model.objects import Object
+from hanse.store.keys import ObjectKey
+from tests.scheduler.builders import NOW, deployment, offline, placed, policy_object, run, table, workload
+
+CANARY = ObjectKey("apps", "statefulsets", "shop", "web")
+SELECTED = [{"apiVersion": "apps/v1", "kind": "StatefulSet"}, {"apiVersion": "apps/v1", "kind": "Deployment"}]
+
+shares = st.dictionaries(st.sampled_from("abcdef"), st.integers(0, 40), min_size=1)
+
+
+def stateful_set(replicas: int, partition: int, **strategy: Any) -> Object:
+    """A StatefulSet that updates from its partition on."""
+    rolling = {"type": "RollingUpdate", "rollingUpdate": {"partition": partition}}
+    return workload("apps/v1", "StatefulSet", {"replicas": replicas, "updateStrategy": strategy or rolling})
+
+
+def partitions(placement: Placement | None) -> dict[str, int | None]:
+    """The partition of each cluster, None where the template's holds."""
+    assert placement is not None
+    return {
+        each.cluster: each.partition if each.HasField("partition") else None for each in placement.clusters
+    }
+
+
+def divided_policy(**replicas: Any) -> Object:
+    """A policy that divides replicas."""
+    return policy_object(replicas={"mode": "Divided", **replicas}, resourceSelectors=SELECTED)
+
+
+@given(shares, st.integers(0, 300), st.integers(0, 5))
+def test_exactly_as_many_pods_update_as_the_partition_leaves(
+    replicas: dict[str, int], partition: int, unplaced: int
+) -> None:
+    """The partitions add up to the whole; what has no cluster makes fewer Pods update, never more."""
+    asked = sum(replicas.values()) + unplaced
+    found = divided(partition, asked=asked, replicas=replicas)
+    updated = sum(max(0, replicas[name] - found[name]) for name in replicas)
+    assert updated == max(0, sum(replicas.values()) - partition)
+    assert updated <= max(0, asked - partition)
+    if partition < asked:
+        assert all(0 <= found[name] <= replicas[name] for name in replicas)
+        assert sum(found.values()) == min(partition, sum(replicas.values()))
+
+
+@given(shares, st.integers(0, 3))
+def test_a_smaller_partition_takes_no_update_back(replicas: dict[str, int], unplaced: int) -> None:
+    """As the whole partition falls, that of no cluster rises: a Pod that was updated stays updated."""
+    asked = sum(replicas.values()) + unplaced
+    before = divided(0, asked=asked, replicas=replicas)
+    for partition in range(1, asked + 2):
+        now = divided(partition, asked=asked, replicas=replicas)
+        assert all(now[name] >= before[name] for name in replicas)
+        before = now
+
+
+@given(shares, st.integers(0, 240))
+def test_each_cluster_keeps_about_its_part(replicas: dict[str, int], partition: int) -> None:
+    """A cluster's partition is in proportion to its replicas, to less than one Pod for each cluster."""
+    running = sum(replicas.values())
+    if 0 < partition < running:
+        found = divided(partition, asked=running, replicas=replicas)
+        for name, count in replicas.items():
+            assert abs(found[name] - partition * count / running) <= len(replicas)
+
+
+def test_a_divided_set_updates_exactly_as_many_pods_as_asked() -> None:
+    """4 replicas with partition 2 in two clusters: one Pod of each is updated, which is 2 of 4."""
+    decision = run(stateful_set(4, 2), table("eu-west", "us-east"), key=CANARY, policy=divided_policy())
+    assert placed(decision) == {"eu-west": 2, "us-east": 2}
+    assert partitions(decision.placement) == {"eu-west": 1, "us-east": 1}
+
+
+def test_a_partition_that_updates_nothing_updates_nothing_anywhere() -> None:
+    """A partition of all replicas or more is given to each cluster as it is: scaling up updates nothing."""
+    decision = run(stateful_set(4, 7), table("a", "b"), key=CANARY, policy=divided_policy())
+    assert partitions(decision.placement) == {"a": 7, "b": 7}
+
+
+@pytest.mark.parametrize(
+    "obj",
+    [stateful_set(4, 0), stateful_set(4, 2, type="OnDelete"), deployment(4)],
+    ids=["none", "OnDelete", "other"],
+)
+def test_what_has_no_partition_gets_none(obj: Object) -> None:
+    """Without a partition, with OnDelete and for other kinds the template is passed on as it is."""
+    assert partition_of(obj) == 0
+    key = CANARY if obj["kind"] == "StatefulSet" else ObjectKey("apps", "deployments", "shop", "web")
+    decision = run(obj, table("a", "b"), key=key, policy=divided_policy())
+    assert set(partitions(decision.placement).values()) == {None}
+
+
+def test_a_set_that_is_not_divided_keeps_the_partition_of_the_template() -> None:
+    """Where each cluster runs the whole number, the template's partition holds in each."""
+    decision = run(stateful_set(4, 2), table("a", "b"), key=CANARY)
+    assert partitions(decision.placement) == {"a": None, "b": None}
+
+
+def test_a_suspended_cluster_keeps_its_partition() -> None:
+    """A cluster that is out of reach is left as it is; the others divide the whole partition."""
+    before = run(stateful_set(4, 2), table("a", "b"), key=CANARY, policy=divided_policy())
+    after = run(
+        stateful_set(4, 2),
+        table(offline("a", since=NOW - 100), "b"),
+        key=CANARY,
+        policy=divided_policy(),
+        previous=before,
+    )
+    assert partitions(after.placement) == {"a": 1, "b": 2}
+
+
+def test_replicas_without_a_cluster_are_counted_and_named() -> None:
+    """With room for 5 of 12 the placement says that 7 have no cluster, and an Event names them once."""
+    policy = divided_policy(clusters={"*": {"maxReplicas": 5, "weight": 1}})
+    decision = run(deployment(12), table("a"), policy=policy)
+    assert decision.placement is not None
+    assert (placed(decision), decision.placement.unplaced_replicas) == ({"a": 5}, 7)
+    (notice,) = notices(None, decision.placement)
+    assert notice.reason == "ReplicasUnplaced"
+    assert notice.warning
+    assert notice.message.startswith("7 of 12 replicas have no cluster that may or can run them (a: ")
+    assert list(notices(decision.placement, decision.placement)) == []
+    again = run(deployment(12), table("a", "b", "c"), policy=policy, previous=decision)
+    assert again.placement is not None
+    assert again.placement.unplaced_replicas == 0
+    (notice,) = notices(decision.placement, again.placement)
+    assert (notice.reason, notice.warning) == ("ReplicasPlaced", False)
+
+
+def test_what_an_override_sets_is_asked_for() -> None:
+    """An override policy that makes a cluster run fewer leaves no replicas without a cluster."""
+    override = policy_object("ClusterOverridePolicy", rules=[{"replicas": 1}])
+    decision = run(deployment(4), table("a"), overrides=[override])
+    assert decision.placement is not None
+    assert (placed(decision), decision.placement.unplaced_replicas) == ({"a": 1}, 0)
+
+
+def test_a_decision_that_fails_does_not_hide_replicas_without_a_cluster() -> None:
+    """Who scales up and breaks the annotation at once is told of both."""
+    before = run(deployment(4), table("a", "b"))
+    bad = {"federation.kubernetes.io/deployment-preferences": "{"}
+    after = run(deployment(12, **bad), table("a", "b"), previous=before)
+    assert after.placement is not None
+    assert after.placement.error
+    assert after.placement.unplaced_replicas == 8
+
+
+def test_an_object_without_any_cluster_has_none_of_its_replicas_placed() -> None:
+    """Nothing is placed, so everything is missing; an object without replicas misses nothing."""
+    decision = run(deployment(3), table())
+    assert decision.placement is not None
+    assert unplaced_sentence(decision.placement) == "3 of 3 replicas have no cluster that may or can run them"
