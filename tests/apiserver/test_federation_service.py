@@ -140,6 +140,16 @@ async def test_lists_are_paged_and_selected(world: World) -> None:
         rpc.ListObjectsRequest(parent="objects/core/configmaps", label_selector="odd=1")
     )
     assert [o.reference.name for o in odd.objects] == ["c1", "c3"]
+    turned = await stub.ListObjects(
+        rpc.ListObjectsRequest(parent="objects/core/configmaps", label_selector="odd=0", order_by="name desc")
+    )
+    assert [o.reference.name for o in turned.objects] == ["c4", "c2", "c0"]
+    first = turned.objects[0]
+    created = orjson.loads(first.manifest)["metadata"]["creationTimestamp"]
+    assert first.create_time.ToJsonString() == created
+    assert first.update_time.ToNanoseconds() >= first.create_time.ToNanoseconds()
+    with pytest.raises(InvalidArgumentError, match="order_by cannot be used: manifest has no order"):
+        await stub.ListObjects(rpc.ListObjectsRequest(parent="objects/core/configmaps", order_by="manifest"))
     one = await stub.ListObjects(
         rpc.ListObjectsRequest(parent="objects/core/configmaps/shop", field_selector="metadata.name=c4")
     )

@@ -40,7 +40,7 @@ from hanse.errors import (
     PermissionDeniedError,
     UnavailableError,
 )
-from hanse.rpc.filters import ListFilter
+from hanse.rpc.lists.filters import ListFilter
 from hanse.rpc.policy import Policy
 from hanse.rpc.server import RpcServer
 

@@ -278,6 +278,17 @@ async def test_the_rpcs_say_what_is_served(federation: Federation) -> None:
         stub = DnsServiceStub(channel)
         zones = await stub.ListZones(dns_service_pb2.ListZonesRequest())
         assert [(zone.origin, zone.record_sets) for zone in zones.zones] == [("example.org.", 7)]
+        zone = zones.zones[0]
+        assert zone.create_time.ToNanoseconds() > 0
+        assert zone.update_time.ToNanoseconds() >= zone.create_time.ToNanoseconds()
+        turned = await stub.ListRecordSets(
+            dns_service_pb2.ListRecordSetsRequest(
+                parent="zones/example.org", order_by="scope desc, fqdn desc"
+            )
+        )
+        places = [(-record.scope, [-ord(c) for c in record.fqdn]) for record in turned.record_sets]
+        assert places == sorted(places)
+        assert len(places) == 7
         first = await stub.ListRecordSets(
             dns_service_pb2.ListRecordSetsRequest(parent="zones/example.org", page_size=5, filter=OF_WEB)
         )

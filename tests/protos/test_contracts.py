@@ -94,6 +94,29 @@ def test_every_resource_has_a_name_of_its_pattern(kind: str) -> None:
     assert said.plural
 
 
+def test_every_resource_has_its_times() -> None:
+    """When it was made and changed last (AIP-148), where that is known."""
+    lacking = {
+        kind: sorted({"create_time", "update_time"} - set(message.fields_by_name))
+        for kind, message in RESOURCES.items()
+        if not {"create_time", "update_time"} <= set(message.fields_by_name)
+    }
+    assert lacking == {
+        "hanse.dev/Federation": ["update_time"],
+        "hanse.dev/Resource": ["create_time", "update_time"],
+    }
+
+
+def test_long_lists_can_be_ordered() -> None:
+    """Lists of what there may be thousands of have order_by (AIP-132)."""
+    unordered = {
+        method.name
+        for method in METHODS
+        if method.name.startswith("List") and "order_by" not in method.input_type.fields_by_name
+    }
+    assert unordered == {"ListZones", "ListResources"}
+
+
 def test_all_that_is_got_or_listed_is_a_resource() -> None:
     """What Get returns and List has pages of has a resource's annotation."""
     for method in METHODS:

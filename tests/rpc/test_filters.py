@@ -16,8 +16,8 @@ from hanse.api.scheduler.v1.placement_pb2 import ClusterPlacement, ClusterReleas
 from hanse.api.syncer.v1 import sync_state_pb2 as sync
 from hanse.api.syncer.v1.sync_state_pb2 import SyncState
 from hanse.errors import InvalidArgumentError
-from hanse.rpc.filters import MAX_CHARS, MAX_DEPTH, ListFilter
-from hanse.rpc.parents import parent_prefix
+from hanse.rpc.lists.filters import MAX_CHARS, MAX_DEPTH, ListFilter
+from hanse.rpc.lists.parents import parent_prefix
 
 EU = Cluster(
     name="clusters/eu-west",

@@ -1,11 +1,10 @@
-"""Pages, field masks, etags and watch streams, as servicers use them."""
+"""Page tokens, field masks and etags, as servicers use them."""
 
 from __future__ import annotations
 
 import pytest
 from google.protobuf import descriptor_pb2
 from google.protobuf.field_mask_pb2 import FieldMask
-from google.protobuf.wrappers_pb2 import BytesValue
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -15,17 +14,8 @@ from hanse.errors import (
     InvalidArgumentError,
 )
 from hanse.rpc.etags import check_etag, etag_of
+from hanse.rpc.lists.pagination import PageToken, decode_page_token, encode_page_token, page_size
 from hanse.rpc.masks import apply_update, project
-from hanse.rpc.pagination import (
-    PageToken,
-    decode_page_token,
-    encode_page_token,
-    list_page,
-    message_page,
-    page_size,
-    slice_page,
-)
-from hanse.store.memory import MemoryStore
 
 # --- pages ---
 
@@ -57,40 +47,6 @@ def test_page_sizes_are_bounded() -> None:
     assert [page_size(0), page_size(7), page_size(10**6)] == [100, 7, 1000]
     with pytest.raises(InvalidArgumentError):
         page_size(-1)
-
-
-async def test_pages_of_a_store_are_of_one_revision() -> None:
-    """What is written or deleted between two pages does not show."""
-    store = MemoryStore()
-    for name in "abcde":
-        await store.put(f"things/{name}", b"1")
-    first = await list_page(store, "things/", size=2)
-    await store.put("things/c", b"2")
-    await store.delete("things/d")
-    await store.put("things/f", b"1")
-    second = await list_page(store, "things/", size=2, token=first.next_page_token)
-    third = await list_page(store, "things/", size=2, token=second.next_page_token)
-    items = [*first.items, *second.items, *third.items]
-    assert [item.key for item in items] == [f"things/{name}" for name in "abcde"]
-    assert {item.value for item in items} == {b"1"}
-    assert first.revision == second.revision == third.revision
-    assert third.next_page_token == ""
-    await store.close()
-
-
-@given(st.lists(st.text(min_size=1), unique=True), st.integers(1, 5))
-def test_pages_of_a_sequence_are_the_sequence(keys: list[str], size: int) -> None:
-    """Every item once, in order, whatever the page size."""
-    items = [(key, key) for key in sorted(keys)]
-    found: list[str] = []
-    token = ""
-    while True:
-        page = slice_page(items, revision=9, size=size, token=token)
-        found += page.items
-        assert page.revision == 9
-        if not (token := page.next_page_token):
-            break
-    assert found == sorted(keys)
 
 
 # --- masks and etags ---
@@ -148,36 +104,3 @@ def test_an_old_etag_is_a_conflict() -> None:
     check_etag(etag_of(5), 5, name="clusters/a")
     with pytest.raises(ConflictError, match="clusters/a has changed"):
         check_etag(etag_of(4), 5, name="clusters/a")
-
-
-async def test_a_page_has_no_more_bytes_than_one_answer_takes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Large items make short pages, the largest a page of its own; none makes a list fail."""
-    monkeypatch.setattr("hanse.rpc.pagination.MAX_PAGE_BYTES", 1000)
-    sizes = [1, 500, 500, 1, 2000, 1, 1]
-    store = MemoryStore()
-    for number, size in enumerate(sizes):
-        await store.put(f"p/{number}", b"x" * size)
-    found: list[list[int]] = []
-    token = ""
-    while True:
-        read = await list_page(store, "p/", size=1000, token=token)
-        found.append([len(kv.value) for kv in read.items])
-        token = read.next_page_token
-        if not token:
-            break
-    assert found == [sizes[:2], sizes[2:4], sizes[4:5], sizes[5:]]
-    items = [(f"{number}", size) for number, size in enumerate(sizes)]
-    pages: list[list[int]] = []
-    while True:
-        page = message_page(
-            items,
-            lambda size: BytesValue(value=b"x" * (size - size // 4)),
-            revision=1,
-            size=1000,
-            token=token,
-        )
-        pages.append([len(message.value) for message in page.items])
-        token = page.next_page_token
-        if not token:
-            break
-    assert pages == [[1, 375, 375, 1], [1500], [1, 1]]

@@ -78,6 +78,7 @@ async def test_states_are_got_listed_and_watched(fed: Federation) -> None:
         state = await stub.GetSyncState(pb.GetSyncStateRequest(name=name))
         assert (state.name, state.phase) == (name, sync.APPLIED)
         assert state.revision > 0
+        assert 0 < state.create_time.ToNanoseconds() <= state.update_time.ToNanoseconds()
         with pytest.raises(NotFoundError):
             await stub.GetSyncState(pb.GetSyncStateRequest(name=f"syncStates/{WEB}/a"))
         with pytest.raises(InvalidArgumentError):
@@ -96,6 +97,11 @@ async def test_states_are_got_listed_and_watched(fed: Federation) -> None:
             if not token:
                 break
         assert found == [f"syncStates/{path}/a" for path in paths]
+
+        turned = await stub.ListSyncStates(pb.ListSyncStatesRequest(order_by="cluster desc, name desc"))
+        assert [each.name for each in turned.sync_states] == [
+            f"syncStates/{path}/{name}" for name in ("b", "a") for path in reversed(paths)
+        ]
 
         stream = stub.WatchSyncStates(pb.WatchSyncStatesRequest(parent=f"syncStates/{paths[0]}"))
         seen: list[Any] = []

@@ -80,7 +80,7 @@ def test_a_credential_is_replaced_in_place(
         return federation.run(words, **values)
 
     # It expires.
-    brief = certificate("brief", "system:masters", seconds=40)
+    brief = certificate("brief", "system:masters", seconds=15)
     put(brief)
     over = KeyPair.read(folder, "brief").certificate.not_valid_after_utc
     until(lambda: datetime.now(UTC) > over, what="the certificate's own end", seconds=60)

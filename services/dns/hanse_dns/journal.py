@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -20,6 +21,7 @@ from hanse.errors import ConflictError, InvalidArgumentError
 from hanse.kube.kinds.kubernetes import core
 from hanse.store import Compare, Delete, KeyValue, Op, Put, Store, keys
 from hanse.store.decoding import carry, decode
+from hanse.store.times import stamp
 from hanse_dns.compiler import CompiledRecord, Scope
 
 MAX_OPS = 120
@@ -227,7 +229,8 @@ class Journal:
             serial=((before.serial if before is not None else 0) + 1) & 0xFFFFFFFF or 1,
             record_sets=sum(map(len, self._records.values())),
         )
-        self._stored_zone = carry(before, zone)
+        now = datetime.fromtimestamp(self._clock(), UTC)
+        self._stored_zone = stamp(before, carry(before, zone), now=now)
         serial = Put(keys.record(self._zone, APEX), zone.SerializeToString())
         result = await self._store.txn([self._fence], [*batch, serial])
         if not result.succeeded:

@@ -18,8 +18,7 @@ import dns.rdatatype
 
 from hanse.api.dns.v1 import dns_service_pb2, dns_service_pb2_grpc, record_set_pb2
 from hanse.errors import InvalidArgumentError, NotFoundError
-from hanse.rpc.filters import ListFilter
-from hanse.rpc.pagination import slice_page
+from hanse.rpc.lists.query import ListQuery
 from hanse.rpc.policy import Policy, group
 from hanse.rpc.watch import CHANGE_KINDS
 from hanse.security.auth import VIEWERS
@@ -50,12 +49,8 @@ class DnsServicer(dns_service_pb2_grpc.DnsServiceServicer):
         self, request: dns_service_pb2.ListZonesRequest, context: Any
     ) -> dns_service_pb2.ListZonesResponse:
         """Return the zones, of which there is one."""
-        page = slice_page(
-            [(self._zone_name, self._zone())],
-            revision=self._answering.records.revision,
-            size=request.page_size,
-            token=request.page_token,
-        )
+        query = ListQuery.of(request, record_set_pb2.Zone.DESCRIPTOR)
+        page = query.page([(self._zone_name, self._zone())], revision=self._answering.records.revision)
         return dns_service_pb2.ListZonesResponse(zones=page.items, next_page_token=page.next_page_token)
 
     async def GetRecordSet(
@@ -81,15 +76,8 @@ class DnsServicer(dns_service_pb2_grpc.DnsServiceServicer):
     ) -> dns_service_pb2.ListRecordSetsResponse:
         """Return a page of record sets, of those that the filter chooses."""
         self._check_zone(request.parent, field="parent")
-        chosen_by = ListFilter.parse(request.filter, record_set_pb2.RecordSet.DESCRIPTOR)
-        chosen = [(key, record) for key, record in self._answering.record_sets() if chosen_by.matches(record)]
-        page = slice_page(
-            chosen,
-            revision=self._answering.records.revision,
-            size=request.page_size,
-            token=request.page_token,
-            scope=f"{request.parent}\0{request.filter}",
-        )
+        query = ListQuery.of(request, record_set_pb2.RecordSet.DESCRIPTOR)
+        page = query.page(self._answering.record_sets(), revision=self._answering.records.revision)
         return dns_service_pb2.ListRecordSetsResponse(
             record_sets=page.items, next_page_token=page.next_page_token, revision=page.revision
         )
@@ -146,7 +134,10 @@ class DnsServicer(dns_service_pb2_grpc.DnsServiceServicer):
         return response
 
     def _zone(self) -> record_set_pb2.Zone:
+        stored = self._answering.stored_zone
         return record_set_pb2.Zone(
+            create_time=stored.create_time if stored is not None and stored.HasField("create_time") else None,
+            update_time=stored.update_time if stored is not None and stored.HasField("update_time") else None,
             name=self._zone_name,
             origin=f"{self._answering.zone_name}.",
             serial=self._answering.serial,

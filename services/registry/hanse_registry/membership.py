@@ -7,19 +7,16 @@ a probe that finds nothing new writes nothing. `says` tells whether a cluster ha
 
 from __future__ import annotations
 
-import contextlib
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
-
-from google.protobuf.timestamp_pb2 import Timestamp
 
 from hanse.api.registry.v1 import cluster_pb2
 from hanse.api.syncer.v1 import orphan_pb2
 from hanse.api.type.v1 import condition_pb2
 from hanse.federation.clusters import ready_condition
+from hanse.federation.times import set_time
 from hanse.federation.tracing import served_annotations
 from hanse.kube.model.objects import Object, is_deleting, mapping, sequence
-from hanse.kube.model.times import parse_time
 from hanse.kube.model.untrusted import mappings, text
 from hanse.store.decoding import carry
 from hanse_registry.member.health import ClusterHealth, Standing
@@ -205,11 +202,3 @@ def taint(entry: dict[str, Any]) -> cluster_pb2.Taint:
     )
     set_time(found.time_added, entry.get("timeAdded"))
     return found
-
-
-def set_time(timestamp: Timestamp, value: Any) -> None:
-    """Set a timestamp from a Kubernetes time, if there is one that can be read."""
-    moment = parse_time(value)
-    if moment is not None:
-        with contextlib.suppress(ValueError, OverflowError):
-            timestamp.FromDatetime(moment.astimezone(UTC))

@@ -20,6 +20,7 @@ from hanse.api.type.v1 import condition_pb2
 from hanse.boundary import Boundary
 from hanse.errors import (
     ConflictError,
+    DataLossError,
     HanseError,
     InternalError,
     InvalidArgumentError,
@@ -30,6 +31,8 @@ from hanse.kube.model.objects import Object, is_deleting
 from hanse.kube.model.times import utc_now
 from hanse.process.telemetry import get_logger
 from hanse.store import Compare, Delete, Op, Put, Store, is_too_large, keys
+from hanse.store.decoding import carry
+from hanse.store.times import stamp
 from hanse.well_known import FORCE_UNJOIN
 from hanse_registry.catalogues import stored_catalogue
 from hanse_registry.intent import ClusterIntents, object_key
@@ -246,7 +249,8 @@ class MembershipController:
         ops: list[Op] = [Put(keys.cluster(self._name), cluster.SerializeToString())]
         known = self._stored.catalogue_hash if self._stored is not None else ""
         if self._inventory is not None and self._inventory.catalogue.hash != known:
-            catalogue = Put(keys.catalogue(self._name), self._inventory.catalogue.SerializeToString())
+            served = await self._stamped(self._inventory.catalogue, now)
+            catalogue = Put(keys.catalogue(self._name), served.SerializeToString())
             if len(catalogue.value) > SEPARATE_BYTES:  # both may not fit into one request
                 await self._store.txn(compares, [catalogue])
             else:
@@ -265,6 +269,15 @@ class MembershipController:
             self._stored = cluster
         elif await self._store.get(there) is not None:
             raise ConflictError("another registry leads now", reason="NOT_LEADER")
+
+    async def _stamped(self, found: cluster_pb2.ApiCatalogue, now: datetime) -> cluster_pb2.ApiCatalogue:
+        """Return a catalogue with its times, to take the place of the one that is stored."""
+        before = None
+        with contextlib.suppress(DataLossError):  # it takes the place of what cannot be read, too
+            before = await stored_catalogue(self._store, self._name)
+        made = cluster_pb2.ApiCatalogue()
+        made.CopyFrom(found)
+        return stamp(before, carry(before, made), now=now)
 
     async def _has_left(self) -> bool:
         """Return whether nothing of the cluster is left to be removed, or the user will not wait.

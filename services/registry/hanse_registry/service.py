@@ -25,9 +25,8 @@ from hanse.errors import (
 from hanse.federation.clusters import is_leaving, is_ready
 from hanse.kube.model.objects import is_deleting
 from hanse.kube.model.selectors import LabelSelector
-from hanse.rpc.filters import ListFilter
+from hanse.rpc.lists.query import ListQuery
 from hanse.rpc.masks import apply_update
-from hanse.rpc.pagination import slice_page
 from hanse.rpc.policy import Policy, group
 from hanse.rpc.watch import CHANGE_KINDS
 from hanse.security.auth import VIEWERS
@@ -207,19 +206,10 @@ class RegistryServicer(registry_service_pb2_grpc.RegistryServiceServicer):
         """Return a page of clusters."""
         revision = await self._registrar.clusters.current()
         selector = LabelSelector.parse(request.label_selector)
-        chosen_by = ListFilter.parse(request.filter, cluster_pb2.Cluster.DESCRIPTOR)
-        chosen = [
-            (key, cluster)
-            for key, cluster in sorted(self._registrar.clusters.items())
-            if selector.matches(cluster.labels) and chosen_by.matches(cluster)
-        ]
-        page = slice_page(
-            chosen,
-            revision=revision,
-            size=request.page_size,
-            token=request.page_token,
-            scope=f"{request.label_selector}\0{request.filter}",
-        )
+        query = ListQuery.of(request, cluster_pb2.Cluster.DESCRIPTOR)
+        clusters = self._registrar.clusters.items()
+        chosen = ((key, cluster) for key, cluster in clusters if selector.matches(cluster.labels))
+        page = query.page(chosen, revision=revision)
         return registry_service_pb2.ListClustersResponse(
             clusters=page.items, next_page_token=page.next_page_token, revision=page.revision
         )

@@ -22,9 +22,8 @@ from hanse.api.scheduler.v1.placement_pb2 import Placement
 from hanse.errors import ConflictError, FailedPreconditionError, InvalidArgumentError, NotFoundError
 from hanse.federation.placements import is_placed_in
 from hanse.federation.references import key_of
-from hanse.rpc.filters import ListFilter
-from hanse.rpc.pagination import list_page, message_page
-from hanse.rpc.parents import parent_prefix
+from hanse.rpc.lists.parents import parent_prefix
+from hanse.rpc.lists.query import ListQuery
 from hanse.rpc.policy import Policy, service
 from hanse.rpc.watch import CHANGE_KINDS
 from hanse.store import KeyValue, Store
@@ -79,28 +78,13 @@ class SchedulerServicer(scheduler_service_pb2_grpc.SchedulerServiceServicer):
     ) -> pb.ListPlacementsResponse:
         """Return one page of placements."""
         prefix = parent_prefix(request.parent, PLACEMENTS, depth=3)
-        chosen_by = ListFilter.parse(request.filter, Placement.DESCRIPTOR)
-        if not request.filter:
-            read = await list_page(self._store, prefix, size=request.page_size, token=request.page_token)
-            return pb.ListPlacementsResponse(
-                placements=[_decode(kv) for kv in read.items],
-                next_page_token=read.next_page_token,
-                revision=read.revision,
-            )
-        revision = await self._state.follower.current()
-        chosen = [
-            (name, placement)
-            for name, placement in self._presented()
-            if name.startswith(prefix) and chosen_by.matches(placement)
-        ]
-        page = message_page(
-            sorted(chosen, key=lambda item: item[0]),
-            lambda placement: placement,
-            revision=revision,
-            size=request.page_size,
-            token=request.page_token,
-            scope=f"{prefix}\0{request.filter}",
-        )
+        query = ListQuery.of(request, Placement.DESCRIPTOR)
+        if query.plain:
+            page = await query.read(self._store, prefix, _decode)
+        else:
+            revision = await self._state.follower.current()
+            chosen = (found for found in self._presented() if found[0].startswith(prefix))
+            page = query.page(chosen, revision=revision)
         return pb.ListPlacementsResponse(
             placements=page.items, next_page_token=page.next_page_token, revision=page.revision
         )

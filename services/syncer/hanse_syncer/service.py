@@ -21,21 +21,14 @@ from google.protobuf.message import DecodeError
 from hanse.api.scheduler.v1.placement_pb2 import ClusterPlacement
 from hanse.api.syncer.v1 import syncer_service_pb2 as pb
 from hanse.api.syncer.v1 import syncer_service_pb2_grpc as rpc
+from hanse.api.syncer.v1.orphan_pb2 import Orphan
 from hanse.api.syncer.v1.sync_state_pb2 import SyncState
 from hanse.api.type.v1.object_reference_pb2 import ObjectReference
 from hanse.errors import HanseError, InvalidArgumentError, NotFoundError
 from hanse.federation.references import key_of
 from hanse.paths import path_of
-from hanse.rpc.filters import ListFilter
-from hanse.rpc.pagination import (
-    MAX_PAGE_BYTES,
-    PageToken,
-    decode_page_token,
-    encode_page_token,
-    page_size,
-    slice_page,
-)
-from hanse.rpc.parents import parent_prefix
+from hanse.rpc.lists.parents import parent_prefix
+from hanse.rpc.lists.query import ListQuery
 from hanse.rpc.policy import Policy
 from hanse.rpc.watch import CHANGE_KINDS
 from hanse.security.credentials import Sealer
@@ -66,7 +59,6 @@ POLICY: Final = Policy(
 """No service asks another, and whole objects are shown, Secrets too: this is for admins."""
 
 _PREFIX: Final = "syncStates/"
-_SCAN: Final = 1000
 
 
 class SyncerServicer(rpc.SyncerServiceServicer):
@@ -109,37 +101,18 @@ class SyncerServicer(rpc.SyncerServiceServicer):
     async def ListSyncStates(
         self, request: pb.ListSyncStatesRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> pb.ListSyncStatesResponse:
-        limit = page_size(request.page_size)
         prefix = _prefix(request.parent)
-        chosen_by = ListFilter.parse(request.filter, SyncState.DESCRIPTOR)
-        cluster = chosen_by.fixed.get("cluster")  # the end of the key, so that others need not be decoded
-        scope = f"{prefix}\0{request.filter}"
-        token = decode_page_token(request.page_token, scope=scope)
-        after, revision = (token.last_key, token.revision) if token else (None, 0)
-        states: list[SyncState] = []
-        size, last_key = 0, ""
-        while True:
-            page = await self._store.range(prefix, start_after=after, limit=_SCAN, revision=revision)
-            revision = revision or page.revision
-            for kv in page.items:
-                if cluster is not None and keys.last_segment(kv.key) != cluster:
-                    continue
-                state = _decode(kv)
-                if not chosen_by.matches(state):
-                    continue
-                size += len(kv.value)
-                if states and (len(states) == limit or size > MAX_PAGE_BYTES):
-                    following = encode_page_token(
-                        PageToken(revision=revision, last_key=last_key), scope=scope
-                    )
-                    return pb.ListSyncStatesResponse(
-                        sync_states=states, next_page_token=following, revision=revision
-                    )
-                states.append(state)
-                last_key = kv.key
-            if not page.more:
-                return pb.ListSyncStatesResponse(sync_states=states, revision=revision)
-            after = page.items[-1].key
+        query = ListQuery.of(request, SyncState.DESCRIPTOR)
+        cluster = query.chosen_by.fixed.get("cluster")  # the end of the key: others need not be decoded
+        page = await query.read(
+            self._store,
+            prefix,
+            _decode,
+            wanted=lambda key: cluster is None or keys.last_segment(key) == cluster,
+        )
+        return pb.ListSyncStatesResponse(
+            sync_states=page.items, next_page_token=page.next_page_token, revision=page.revision
+        )
 
     async def WatchSyncStates(
         self, request: pb.WatchSyncStatesRequest, context: grpc.aio.ServicerContext[Any, Any]
@@ -190,13 +163,8 @@ class SyncerServicer(rpc.SyncerServiceServicer):
         self, request: pb.ListOrphansRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> pb.ListOrphansResponse:
         reports = await self._orphans.reports(request.cluster)
-        page = slice_page(
-            orphan_operations.listed(reports),
-            revision=0,
-            size=request.page_size,
-            token=request.page_token,
-            scope=request.cluster,
-        )
+        query = ListQuery.of(request, Orphan.DESCRIPTOR)
+        page = query.page(orphan_operations.listed(reports), revision=0)
         total = sum(report.total for report in reports)
         return pb.ListOrphansResponse(
             orphans=page.items, next_page_token=page.next_page_token, total_size=total

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hanse.federation.policies.impact import Impact, Limits, ObjectImpact, confirms, confirms_unknown
+from hanse.federation.policies.impact import Impact, ImpactLimits, ObjectImpact, confirms, confirms_unknown
 
 DIVISIONS = st.dictionaries(st.sampled_from(["eu", "us", "ap"]), st.integers(0, 50))
 
@@ -43,15 +43,15 @@ def test_nothing_is_lost_where_nothing_changes(division: dict[str, int]) -> None
 )
 def test_the_default_limits(losses: list[ObjectImpact], exceeded: bool) -> None:
     """A last replica counts always, a share only of more than five objects."""
-    assert Limits().exceeded(Impact.of(losses)) is exceeded
+    assert ImpactLimits().exceeded(Impact.of(losses)) is exceeded
 
 
 def test_limits_can_be_set() -> None:
     """Without the rule of the last replica, only the share counts."""
     emptied = Impact.of([ObjectImpact("a", replicas=4, removed=4, moved=0)])
-    assert not Limits(last_replica=False).exceeded(emptied)
-    assert Limits(last_replica=False, objects=0).exceeded(emptied)
-    assert not Limits(last_replica=False, objects=0, percent=100).exceeded(emptied)
+    assert not ImpactLimits(last_replica=False).exceeded(emptied)
+    assert ImpactLimits(last_replica=False, objects=0).exceeded(emptied)
+    assert not ImpactLimits(last_replica=False, objects=0, percent=100).exceeded(emptied)
 
 
 @given(removed=st.integers(0, 10**6), moved=st.integers(0, 10**6), more=st.integers(1, 9))

@@ -38,7 +38,7 @@ from hanse.kube.server.negotiation import parse_accept
 from hanse.kube.server.request import parse_path
 from hanse.kube.validation.objects import validate
 from hanse.kube.wire.protobuf import MAGIC, decode_object
-from hanse.rpc.pagination import PageToken, decode_page_token, encode_page_token
+from hanse.rpc.lists.pagination import PageToken, decode_page_token, encode_page_token
 from tests.apiserver.world import deployment
 from tests.fuzz import mutations
 from tests.fuzz.engine import Input

@@ -37,13 +37,15 @@ COMMAND_SECONDS = 120.0
 FAST: Mapping[str, str] = {
     "registry.probe_interval": "0.4",
     "registry.probe_timeout": "1.5",
+    "registry.inventory_interval": "2",
     "registry.leader_ttl": "4",
     "scheduler.leader_ttl": "4",
     "dns.leader_ttl": "4",
     "syncer.lease_seconds": "4",
     "scheduler.toleration_seconds": "2",
 }
-"""Settings with which a lost cluster is noticed, its replicas move, and leaders are replaced, in seconds."""
+"""Settings with which a lost cluster is noticed, one that says too much is found out and forgiven, replicas
+move, and leaders are replaced, in seconds."""
 
 
 def traces(data_dir: Path) -> dict[str, str]:

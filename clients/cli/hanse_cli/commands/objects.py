@@ -110,7 +110,9 @@ def _selector(each: Object) -> str:
 
 
 def _ready(each: Object) -> str:
-    wanted = get(each, "spec.replicas", get(each, "status.desiredNumberScheduled", 1))
+    wanted = get(each, "status.desiredReplicas", get(each, "spec.replicas"))
+    if wanted is None:
+        wanted = get(each, "status.desiredNumberScheduled", 1)
     ready = get(each, "status.readyReplicas", get(each, "status.numberReady", 0))
     return f"{ready}/{wanted}"
 

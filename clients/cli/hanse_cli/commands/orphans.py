@@ -164,7 +164,7 @@ def orphan_name(cluster: str, what: str, namespace: str) -> str:
 
 def _row(orphan: Orphan) -> list[str]:
     """Return an orphan as a row below WIDE_HEADER, of which HEADER is the beginning."""
-    found = since(orphan.found_time) if orphan.HasField("found_time") else ""
+    found = since(orphan.create_time) if orphan.HasField("create_time") else ""
     reason = word_of(OrphanReason.DESCRIPTOR, orphan.reason)
     shown = [orphan.cluster, _title(orphan), orphan.object.namespace, found, orphan.message]
     return [*shown, reason, orphan.member_uid]

@@ -186,6 +186,8 @@ def _pending(
     current = explanation.current
     if not current.clusters and not current.error and not stays:
         yield "it runs nowhere: no cluster takes it; the reasons are above"
+    if current.unplaced_replicas and current.clusters:
+        yield f"{current.unplaced_replicas} of what it asks for has no cluster; the reasons are above"
     if current.error:
         yield f"the scheduler cannot decide, so the placement before stands: {current.error}"
     if current.generation < generation:

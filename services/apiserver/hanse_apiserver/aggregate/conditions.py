@@ -2,7 +2,9 @@
 
 A condition holds for the federation if it holds in every counted cluster. One that speaks of trouble
 (`ReplicaFailure`, `Failed`, ...) holds if it holds anywhere. "Unknown is not false": a cluster that cannot be
-reached, or has not reported yet, makes a condition Unknown, not False, unless another says False.
+reached, or has not reported yet, makes a condition Unknown, not False, unless another says False. The whole
+is what the object asks for, not what is placed: while replicas have no cluster, nothing holds for all of
+them.
 
 Next: `hanse_apiserver.aggregate.workloads`.
 """
@@ -27,6 +29,7 @@ TROUBLE: Final = frozenset(
 NOT_REPORTED: Final = "NotReported"
 UNREACHABLE: Final = "ClusterUnreachable"
 NO_CLUSTERS: Final = "NoClusters"
+UNPLACED: Final = "ReplicasUnplaced"
 
 _RANK = {"False": 0, "Unknown": 1, "True": 2}
 _DONE = {"NewReplicaSetAvailable": 1, "MinimumReplicasAvailable": 1}
@@ -41,19 +44,24 @@ class _Said(NamedTuple):
 
 
 def fold(
-    members: Sequence[Member], *, always: Sequence[str] = (), now: str = "", error: str = ""
+    members: Sequence[Member],
+    *,
+    always: Sequence[str] = (),
+    now: str = "",
+    error: str = "",
+    shortage: str = "",
 ) -> list[Object]:
     """Return the folded conditions of the counted `members`, by type in order of first appearance.
 
     Types in `always` are given even if no member has them yet. `now` is the time to say if no member
-    gives one; `error` says why there are no clusters, if there are none.
+    gives one; `error` says why there are no clusters, if there are none; `shortage` that replicas have none.
     """
     counted = [(m, _by_type(m)) for m in members if m.counted]
     if not counted:
         return [_nowhere(kind, now, error) for kind in always]
     types = dict.fromkeys(kind for _, found in counted for kind in found)
     types.update(dict.fromkeys(always))
-    return [folded for kind in types if (folded := _fold(kind, counted, now))]
+    return [folded for kind in types if (folded := _fold(kind, counted, now, shortage))]
 
 
 _ByType = dict[str, Mapping[str, Any]]
@@ -74,7 +82,7 @@ def _nowhere(kind: str, now: str, error: str) -> Object:
     return condition | ({"lastTransitionTime": now} if now else {})
 
 
-def _fold(kind: str, counted: Sequence[tuple[Member, _ByType]], now: str) -> Object | None:
+def _fold(kind: str, counted: Sequence[tuple[Member, _ByType]], now: str, shortage: str) -> Object | None:
     if kind in TROUBLE:
         said = [_said(m, found[kind], trouble=True) for m, found in counted if kind in found]
         if not said:
@@ -82,11 +90,15 @@ def _fold(kind: str, counted: Sequence[tuple[Member, _ByType]], now: str) -> Obj
         worst = max(said, key=lambda s: _RANK[s.status])
     else:
         said = [_said(m, found[kind], trouble=False) if kind in found else _silent(m) for m, found in counted]
+        if shortage:
+            said.append(_Said("", "False", UNPLACED, shortage, _NOTHING))
         worst = min(said, key=lambda s: (_RANK[s.status], _DONE.get(s.reason, 0)))
     folded: Object = {"type": kind, "status": worst.status}
     if worst.reason:
         folded["reason"] = worst.reason
-    folded["message"] = _message(worst, [s for s in said if s.status == worst.status], of=len(counted))
+    folded["message"] = _message(
+        worst, [s for s in said if s.status == worst.status], of=len(counted) + bool(shortage)
+    )
     for name in untrusted.TIMES:
         times = [s.condition[name] for s in said if s.condition.get(name)]
         if times:
@@ -107,7 +119,7 @@ def _silent(member: Member) -> _Said:
     """Return why a member says nothing of a condition."""
     if not member.reachable:
         return _Said(member.cluster, "Unknown", UNREACHABLE, "cannot be reached", _NOTHING)
-    if member.phase in _UNDONE:
+    if member.phase in _UNDONE or member.contested:
         return _Said(member.cluster, "Unknown", member.reason or member.phase, member.message, _NOTHING)
     return _Said(member.cluster, "Unknown", NOT_REPORTED, "has not reported yet", _NOTHING)
 
@@ -124,6 +136,9 @@ def _message(worst: _Said, same: Sequence[_Said], *, of: int) -> str:
         return worst.message
     if worst.status == "True" and len(same) == of:
         return f"in all {of} clusters"
-    return "; ".join(f"{s.cluster}: {s.message or s.reason or s.status}" for s in same[:4]) + (
-        f"; and {len(same) - 4} more" if len(same) > 4 else ""
-    )
+    return "; ".join(_words(s) for s in same[:4]) + (f"; and {len(same) - 4} more" if len(same) > 4 else "")
+
+
+def _words(said: _Said) -> str:
+    words = said.message or said.reason or said.status
+    return f"{said.cluster}: {words}" if said.cluster else words

@@ -15,8 +15,9 @@ from typing import Final
 from hanse.kube.kinds.kind import Kind, by_group_plural
 from hanse.kube.kinds.kubernetes import apps, autoscaling, batch, core, extensions, networking
 from hanse.kube.model import untrusted
-from hanse.kube.model.objects import Object, mapping
+from hanse.kube.model.objects import Object, mapping, sequence
 from hanse_apiserver.aggregate import others, workloads
+from hanse_apiserver.aggregate.federation_conditions import federation_conditions
 from hanse_apiserver.aggregate.members import UNREACHABLE, Decision, Member, ingress_of
 
 Rule = Callable[[Object, Sequence[Member], Decision, str], Object]
@@ -64,6 +65,8 @@ def aggregate(
     """
     rule = _BY_RESOURCE.get((group, resource))
     status = (rule or others.generic)(obj, members, decision, now)
+    if own := federation_conditions(members, decision, now):
+        status = {**status, "conditions": [*sequence(status, "conditions"), *own]}
     clusters = []
     room = MAX_WHOLE_BYTES
     for member in members:

@@ -22,8 +22,12 @@ def generation_of(obj: Object) -> int:
     return value if type(value) is int else 0
 
 
-def observed_by(member: Member, obj: Object, decision: Decision) -> int:
-    """Return the newest generation of the federated object that a member has certainly observed."""
+def observed_by(member: Member, obj: Object, decision: Decision, *, told: bool = False) -> int:
+    """Return the newest generation of the federated object that a member has certainly observed.
+
+    `told` is for kinds whose controller always says what it has observed: where it says nothing, it has seen
+    nothing.
+    """
     generation = generation_of(obj)
     if not member.phase or member.phase == "Removed":
         return max(0, generation - 1)
@@ -31,13 +35,15 @@ def observed_by(member: Member, obj: Object, decision: Decision) -> int:
     acted = member.placement_revision
     if applied and acted and decision.revision and acted < decision.revision:
         return applied - 1
-    seen = member.status.get("observedGeneration")
+    seen = member.status.get("observedGeneration", 0 if told else None)
     if applied and seen is not None and untrusted.generation(seen) < member.member_generation:
         return applied - 1
     return applied
 
 
-def observed_generation(members: Sequence[Member], obj: Object, decision: Decision) -> int:
-    """Return the generation that the scheduler and every counted member have observed."""
-    seen = [observed_by(m, obj, decision) for m in members if m.counted]
+def observed_generation(
+    members: Sequence[Member], obj: Object, decision: Decision, *, told: bool = False
+) -> int:
+    """Return the generation that the scheduler and every counted member have observed; `told` as above."""
+    seen = [observed_by(m, obj, decision, told=told) for m in members if m.counted]
     return min([decision.generation, generation_of(obj), *seen])

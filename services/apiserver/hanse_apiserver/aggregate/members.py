@@ -25,11 +25,14 @@ class Decision:
     """What the scheduler decided. `generation` is that of the object it decided on, 0 for never.
 
     `revision` is the store revision at which the decision became what it is; 0 if that is not known.
+    `unplaced` is how many replicas (or completions) no cluster is to run, `shortage` says so in a sentence.
     """
 
     generation: int = 0
     error: str = ""
     revision: int = 0
+    unplaced: int = 0
+    shortage: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +40,9 @@ class Member:
     """The object in one cluster.
 
     `phase` is the sync phase in CamelCase, "" if the syncer has said nothing yet. `desired` is what the
-    scheduler gave (for a Job its parallelism), `replicas` what the live object asks for. `status` is the live
-    object's, `size` how many bytes it has. `placement_revision` is the placement that the syncer acted on.
+    scheduler gave (for a Job its parallelism), `replicas` what the live object asks for, `partition` its
+    part of a StatefulSet's partition. `status` is the live object's, `size` how many bytes it has.
+    `placement_revision` is the placement that the syncer acted on.
     """
 
     cluster: str
@@ -57,6 +61,9 @@ class Member:
     placement_revision: int = 0
     replicas: int | None = None
     desired: int | None = None
+    partition: int | None = None
+    contested: bool = False
+    """Whether the member undoes what is put right, again and again."""
 
     @property
     def counted(self) -> bool:
@@ -75,6 +82,13 @@ class Member:
         if self.desired is not None:
             return self.desired
         value = mapping(obj, "spec").get(path)
+        return value if type(value) is int else 1
+
+    def asked(self, obj: Object) -> int:
+        """Return how many pods the member is to run by what was decided, whatever its live object says."""
+        if self.desired is not None:
+            return self.desired
+        value = mapping(obj, "spec").get("replicas")
         return value if type(value) is int else 1
 
     def number(self, name: str) -> int:

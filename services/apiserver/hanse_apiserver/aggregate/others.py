@@ -2,7 +2,8 @@
 Pure.
 
 Each function gives the status of the federated object from its members'. `generic` is for kinds without a
-rule of their own, custom resources among them: conditions are folded, the rest is per cluster.
+rule of their own, custom resources among them: conditions are folded, what all members say alike is at the
+top, the rest is per cluster.
 
 Next: `hanse_apiserver.aggregate.fold`, which chooses.
 """
@@ -16,7 +17,7 @@ from hanse.errors import InvalidArgumentError
 from hanse.kube.model import untrusted
 from hanse.kube.model.objects import Object, mapping
 from hanse.kube.model.quantity import Quantity
-from hanse_apiserver.aggregate import conditions
+from hanse_apiserver.aggregate import agreed, conditions
 from hanse_apiserver.aggregate.generation import observed_generation
 from hanse_apiserver.aggregate.members import Decision, Member, ingress_of, time_of, total
 
@@ -36,7 +37,7 @@ def job(obj: Object, members: Sequence[Member], decision: Decision, now: str) ->
     ends = [end for m in counted if (end := time_of(m, "completionTime"))]
     if ends and len(ends) == len(counted):
         status["completionTime"] = max(ends)
-    folded = conditions.fold(_finishers(counted), now=now)
+    folded = conditions.fold(_finishers(counted), now=now, shortage=decision.shortage)
     # A Job that has not finished says nothing; only what holds is worth saying.
     kept = [c for c in folded if c["status"] == "True"]
     return status | ({"conditions": kept} if kept else {})
@@ -104,10 +105,11 @@ def autoscaler(obj: Object, members: Sequence[Member], decision: Decision, now: 
     """Fold HorizontalPodAutoscalers: replicas summed; metrics are per cluster unless there is one cluster."""
     counted = [m for m in members if m.counted]
     status: Object = {
-        "observedGeneration": observed_generation(members, obj, decision),
         "currentReplicas": total(counted, "currentReplicas"),
         "desiredReplicas": total(counted, "desiredReplicas"),
     }
+    if any("observedGeneration" in m.status for m in counted):  # Kubernetes' controller does not say it
+        status["observedGeneration"] = max(0, observed_generation(members, obj, decision, told=True))
     times = [scaled for m in counted if (scaled := time_of(m, "lastScaleTime"))]
     if times:
         status["lastScaleTime"] = max(times)
@@ -122,7 +124,7 @@ def budget(obj: Object, members: Sequence[Member], decision: Decision, now: str)
     counted = [m for m in members if m.counted]
     seen = [m for m in counted if m.reports]
     status: Object = {
-        "observedGeneration": observed_generation(members, obj, decision),
+        "observedGeneration": max(0, observed_generation(members, obj, decision, told=True)),
         "currentHealthy": total(seen, "currentHealthy"),
         "desiredHealthy": total(counted, "desiredHealthy"),
         "disruptionsAllowed": total(seen, "disruptionsAllowed"),
@@ -138,15 +140,32 @@ def stored(obj: Object, members: Sequence[Member], decision: Decision, now: str)
 
 
 def generic(obj: Object, members: Sequence[Member], decision: Decision, now: str) -> Object:
-    """Fold a kind that nobody here knows: what is stored, with the members' conditions folded.
+    """Fold a kind that nobody here knows: what all members say alike, with their conditions folded.
 
-    `observedGeneration` is given if a member gives one.
+    What was stored stays underneath, as far as no member says something else. `observedGeneration` is given
+    if a member gives one; each condition has it, so that `kubectl wait` does not take an old one for new.
     """
-    status = dict(mapping(obj, "status"))
     counted = [m for m in members if m.counted]
-    if any("observedGeneration" in m.status for m in counted):
-        status["observedGeneration"] = max(0, observed_generation(members, obj, decision))
-    folded = conditions.fold(members, now=now)
-    if folded:
-        status["conditions"] = folded
+    told = any("observedGeneration" in m.status for m in counted)
+    observed = max(0, observed_generation(members, obj, decision, told=told))
+    said = {name for m in counted for name in m.status}
+    status = {name: value for name, value in mapping(obj, "status").items() if name not in said}
+    status |= agreed.fields(counted)
+    if told:
+        status["observedGeneration"] = observed
+    if folded := conditions.fold(members, now=now):
+        old = {kind for m in counted for kind in _outdated(m)}
+        status["conditions"] = [
+            {**each, "observedGeneration": max(0, observed - (each["type"] in old))} for each in folded
+        ]
     return status
+
+
+def _outdated(member: Member) -> set[str]:
+    """Return the types of the member's conditions that say that they are of an older generation there."""
+    return {
+        untrusted.text(each.get("type"), untrusted.MAX_WORD)
+        for each in untrusted.mappings(member.status.get("conditions"))
+        if "observedGeneration" in each
+        and untrusted.generation(each["observedGeneration"]) < member.member_generation
+    }

@@ -3,7 +3,9 @@
 A rollout of the federated object is complete, by kubectl's rules, exactly when it is complete in every
 counted cluster. The sums alone do not give that where every cluster runs the whole number (the first cluster
 to finish would satisfy `updatedReplicas >= spec.replicas`), so `observedGeneration` is held one back while
-the sums look complete and a cluster is not.
+the sums look complete and a cluster is not. Pods count as updated only where the newest generation has been
+observed: what a member that lags calls up to date is of the generation before. `desiredReplicas` is what all
+clusters together are to run, which differs from `spec.replicas` where each runs the whole number.
 
 Rules of completeness: k8s.io/kubectl/pkg/polymorphichelpers/rollout_status.go.
 
@@ -21,19 +23,20 @@ from hanse_apiserver.aggregate import conditions
 from hanse_apiserver.aggregate.generation import generation_of, observed_by, observed_generation
 from hanse_apiserver.aggregate.members import Decision, Member, total
 
-Complete = Callable[[Mapping[str, Any], int], bool]
-"""Whether a status is that of a finished rollout to so many pods."""
+Complete = Callable[[Mapping[str, Any], int, int], bool]
+"""Whether a status is that of a finished rollout to so many pods, below the partition excepted."""
 
 _READY: Final = frozenset(
     {"readyReplicas", "availableReplicas", "numberReady", "numberAvailable", "fullyLabeledReplicas"}
 )
+_UPDATED: Final = frozenset({"updatedReplicas", "updatedNumberScheduled"})
 
 
 def _count(status: Mapping[str, Any], name: str) -> int:
     return untrusted.count(status.get(name))
 
 
-def deployment_complete(status: Mapping[str, Any], wanted: int) -> bool:
+def deployment_complete(status: Mapping[str, Any], wanted: int, partition: int = 0) -> bool:
     """Report whether a Deployment's status says that its rollout is complete."""
     updated = _count(status, "updatedReplicas")
     return (
@@ -43,19 +46,30 @@ def deployment_complete(status: Mapping[str, Any], wanted: int) -> bool:
     )
 
 
-def replica_set_complete(status: Mapping[str, Any], wanted: int) -> bool:
+def replica_set_complete(status: Mapping[str, Any], wanted: int, partition: int = 0) -> bool:
     """Report whether a ReplicaSet runs what it should."""
     return _count(status, "availableReplicas") >= wanted
 
 
-def stateful_set_complete(status: Mapping[str, Any], wanted: int) -> bool:
-    """Report whether a StatefulSet's status says that its rollout is complete."""
+def partitioned_complete(status: Mapping[str, Any], wanted: int, partition: int = 0) -> bool:
+    """Report whether a StatefulSet's status says that its rollout down to the partition is complete."""
+    ready, updated = _count(status, "readyReplicas"), _count(status, "updatedReplicas")
+    return ready >= wanted and updated >= wanted - partition
+
+
+def stateful_set_complete(status: Mapping[str, Any], wanted: int, partition: int = 0) -> bool:
+    """Report whether the status of a StatefulSet without a partition says that its rollout is complete."""
     return _count(status, "readyReplicas") >= wanted and status.get("updateRevision") == status.get(
         "currentRevision"
     )
 
 
-def daemon_set_complete(status: Mapping[str, Any], wanted: int) -> bool:
+def never_rolls(status: Mapping[str, Any], wanted: int, partition: int = 0) -> bool:
+    """Report that what is updated when somebody deletes Pods (OnDelete) has no rollout that could be open."""
+    return True
+
+
+def daemon_set_complete(status: Mapping[str, Any], wanted: int, partition: int = 0) -> bool:
     """Report whether a DaemonSet's status says that its rollout is complete."""
     desired = _count(status, "desiredNumberScheduled")
     return (
@@ -65,14 +79,17 @@ def daemon_set_complete(status: Mapping[str, Any], wanted: int) -> bool:
 
 def deployment(obj: Object, members: Sequence[Member], decision: Decision, now: str) -> Object:
     """Fold Deployments. What a cluster has not made yet, or cannot be seen, counts as unavailable."""
-    status = _sums(
-        members, ("replicas", "updatedReplicas", "readyReplicas", "availableReplicas", "terminatingReplicas")
-    )
-    unavailable = sum(_unavailable(m, obj) for m in members if m.counted)
+    names = ("replicas", "updatedReplicas", "readyReplicas", "availableReplicas", "terminatingReplicas")
+    status = _desired(obj, members, decision) | _sums(obj, members, decision, names)
+    unavailable = sum(_unavailable(m, obj) for m in members if m.counted) + decision.unplaced
     if unavailable:
         status["unavailableReplicas"] = unavailable
     status["conditions"] = conditions.fold(
-        members, always=("Available", "Progressing"), now=now, error=decision.error
+        members,
+        always=("Available", "Progressing"),
+        now=now,
+        error=decision.error,
+        shortage=decision.shortage,
     )
     return _gated(obj, members, decision, status, deployment_complete)
 
@@ -80,21 +97,36 @@ def deployment(obj: Object, members: Sequence[Member], decision: Decision, now: 
 def replica_set(obj: Object, members: Sequence[Member], decision: Decision, now: str) -> Object:
     """Fold ReplicaSets and ReplicationControllers."""
     names = ("replicas", "fullyLabeledReplicas", "readyReplicas", "availableReplicas", "terminatingReplicas")
-    status = {"replicas": 0, **_sums(members, names)}
-    status["conditions"] = conditions.fold(members, now=now)
+    status = {"replicas": 0, **_desired(obj, members, decision), **_sums(obj, members, decision, names)}
+    status["conditions"] = conditions.fold(members, now=now, shortage=decision.shortage)
     return _gated(obj, members, decision, status, replica_set_complete)
 
 
 def stateful_set(obj: Object, members: Sequence[Member], decision: Decision, now: str) -> Object:
     """Fold StatefulSets. The revisions are equal only if they are equal in every cluster."""
-    names = ("replicas", "readyReplicas", "currentReplicas", "updatedReplicas", "availableReplicas")
-    status = {"replicas": 0, "availableReplicas": 0, **_sums(members, names)}
+    names = ("replicas", "readyReplicas", "updatedReplicas", "availableReplicas")
+    status = {
+        "replicas": 0,
+        "availableReplicas": 0,
+        **_desired(obj, members, decision),
+        **_sums(obj, members, decision, names),
+    }
     counted = [m for m in members if m.counted]
     current, update = _revisions(counted)
     if update:
         status["currentRevision"], status["updateRevision"] = current, update
-    status["conditions"] = conditions.fold(members, now=now)
-    return _gated(obj, members, decision, status, stateful_set_complete)
+    # Of a cluster that is done all Pods are of its current revision, which is the new one elsewhere.
+    old = [m for m in counted if current == update or _revision(m, "currentRevision") == current]
+    if replicas := total(old, "currentReplicas"):
+        status["currentReplicas"] = replicas
+    status["conditions"] = conditions.fold(members, now=now, shortage=decision.shortage)
+    strategy = mapping(obj, "spec", "updateStrategy")
+    complete: Complete = stateful_set_complete
+    if strategy.get("type") == "OnDelete":
+        complete = never_rolls
+    elif type(mapping(strategy, "rollingUpdate").get("partition")) is int:
+        complete = partitioned_complete
+    return _gated(obj, members, decision, status, complete)
 
 
 def daemon_set(obj: Object, members: Sequence[Member], decision: Decision, now: str) -> Object:
@@ -106,20 +138,34 @@ def daemon_set(obj: Object, members: Sequence[Member], decision: Decision, now: 
     required = dict.fromkeys(
         ("currentNumberScheduled", "numberMisscheduled", "desiredNumberScheduled", "numberReady"), 0
     )
-    status: Object = {**required, **_sums(members, names)}
+    status: Object = {**required, **_sums(obj, members, decision, names)}
     missing = status["desiredNumberScheduled"] - status.get("numberAvailable", 0)
     if missing > 0:
         status["numberUnavailable"] = missing
     status["conditions"] = conditions.fold(members, now=now)
-    return _gated(obj, members, decision, status, daemon_set_complete)
+    rolls = mapping(obj, "spec", "updateStrategy").get("type") != "OnDelete"
+    return _gated(obj, members, decision, status, daemon_set_complete if rolls else never_rolls)
 
 
-def _sums(members: Sequence[Member], names: Sequence[str]) -> Object:
-    """Sum numbers over the counted members; zero is left out, as Kubernetes does. Nobody unseen is ready."""
+def _sums(obj: Object, members: Sequence[Member], decision: Decision, names: Sequence[str]) -> Object:
+    """Sum numbers over the counted members; zero is left out, as Kubernetes does.
+
+    Nobody unseen is ready, and nobody that has not observed the newest generation is updated to it.
+    """
     counted = [m for m in members if m.counted]
     seen = [m for m in counted if m.reports]
-    sums = ((name, total(seen if name in _READY else counted, name)) for name in names)
+    current = [m for m in counted if observed_by(m, obj, decision, told=True) >= generation_of(obj)]
+    of = dict.fromkeys(_READY, seen) | dict.fromkeys(_UPDATED, current)
+    sums = ((name, total(of.get(name, counted), name)) for name in names)
     return {name: value for name, value in sums if value}
+
+
+def _desired(obj: Object, members: Sequence[Member], decision: Decision) -> Object:
+    """Return how many Pods are asked for in all: those of each cluster, and those that have none."""
+    counted = [m for m in members if m.counted]
+    if not counted and not decision.unplaced:
+        return {}
+    return {"desiredReplicas": sum(m.asked(obj) for m in counted) + decision.unplaced}
 
 
 def _unavailable(member: Member, obj: Object) -> int:
@@ -147,9 +193,9 @@ def _gated(
     obj: Object, members: Sequence[Member], decision: Decision, status: Object, complete: Complete
 ) -> Object:
     generation = generation_of(obj)
-    observed = observed_generation(members, obj, decision)
+    observed = observed_generation(members, obj, decision, told=True)
     spec = mapping(obj, "spec").get("replicas")
-    looks_complete = complete(status, spec if type(spec) is int else 1)
+    looks_complete = complete(status, spec if type(spec) is int else 1, _partition(obj))
     if observed >= generation and looks_complete and not _all_complete(obj, members, decision, complete):
         observed = generation - 1
     if not status["conditions"]:
@@ -160,8 +206,13 @@ def _gated(
 def _all_complete(obj: Object, members: Sequence[Member], decision: Decision, complete: Complete) -> bool:
     return all(
         m.reports
-        and observed_by(m, obj, decision) >= generation_of(obj)
-        and complete(m.status, m.wanted(obj))
+        and observed_by(m, obj, decision, told=True) >= generation_of(obj)
+        and complete(m.status, m.wanted(obj), _partition(obj) if m.partition is None else m.partition)
         for m in members
         if m.counted
     )
+
+
+def _partition(obj: Object) -> int:
+    value = mapping(obj, "spec", "updateStrategy", "rollingUpdate").get("partition")
+    return value if type(value) is int else 0

@@ -15,6 +15,7 @@ from hanse.api.type.v1.object_reference_pb2 import ObjectReference
 from hanse.documents import json_document
 from hanse.errors import InvalidArgumentError, shown
 from hanse.federation.propagation import propagates
+from hanse.federation.times import set_time, set_write_time
 from hanse.kube.kinds.catalogue import Catalogue
 from hanse.kube.kinds.resource_info import ResourceInfo
 from hanse.kube.model.objects import Object, gvk_of, mapping, name_of, namespace_of
@@ -92,12 +93,15 @@ def message_of(info: ResourceInfo, obj: Object, *, encoded: bytes | None = None)
     """Return an object as a message; `encoded` is its JSON, if that is known."""
     metadata = mapping(obj, "metadata")
     key = key_of(info, obj)
-    return ObjectMessage(
+    message = ObjectMessage(
         name=key.key(OBJECTS) if key.name else "",
         reference=reference_of(info, obj),
         manifest=encoded if encoded is not None else orjson.dumps(obj),
         etag=str(metadata.get("resourceVersion") or ""),
     )
+    set_time(message.create_time, metadata.get("creationTimestamp"))
+    set_write_time(message.update_time, metadata)
+    return message
 
 
 def reference_of(info: ResourceInfo, obj: Object) -> ObjectReference:

@@ -29,7 +29,7 @@ from hanse.kube.model.objects import mapping
 from hanse.kube.model.selectors import LabelSelector
 from hanse.kube.server.auth import Authorizer
 from hanse.rpc.interceptor import current_identity
-from hanse.rpc.pagination import message_page, slice_page
+from hanse.rpc.lists.query import ListQuery
 from hanse.rpc.policy import Policy, group, service
 from hanse.rpc.watch import CHANGE_KINDS
 from hanse.store.history.contract import WatchMessage, watch
@@ -99,19 +99,11 @@ class FederationService(FederationServiceServicer):
         self, request: rpc.ListResourcesRequest, context: Context
     ) -> rpc.ListResourcesResponse:
         """List the resources that are served, by group, version and name."""
-        infos = sorted(self._engine.catalogue, key=lambda i: (i.group, i.version, i.plural))
-        items = [(f"{i.group}/{i.version}/{i.plural}", i) for i in infos]
-        page = slice_page(
-            items,
-            revision=self._engine.catalogue.generation,
-            size=request.page_size,
-            token=request.page_token,
-            scope="resources",
+        items = [(f"{i.group}/{i.version}/{i.plural}", i) for i in self._engine.catalogue]
+        page = ListQuery.of(request, fed.Resource.DESCRIPTOR).page_of(
+            items, rpc_objects.resource_message, revision=self._engine.catalogue.generation
         )
-        return rpc.ListResourcesResponse(
-            resources=[rpc_objects.resource_message(i) for i in page.items],
-            next_page_token=page.next_page_token,
-        )
+        return rpc.ListResourcesResponse(resources=page.items, next_page_token=page.next_page_token)
 
     async def GetObject(self, request: rpc.GetObjectRequest, context: Context) -> fed.Object:
         """Return one object."""
@@ -135,21 +127,19 @@ class FederationService(FederationServiceServicer):
         await self._allow("list", info, namespace=namespace or "")
         labels = LabelSelector.parse(request.label_selector)
         fields = field_selector(info, request.field_selector)
+        query = ListQuery.of(request, fed.Object.DESCRIPTOR)
         await self._engine.cache.fresh()
         cache = self._engine.cache
-        items = [
+        items = (
             (f"{entry.key.namespace}/{entry.key.name}", entry)
             for entry in cache.objects(group_, resource, namespace)
             if labels.matches(entry.labels) and (not request.field_selector or fields.matches(entry.object))
-        ]
-        items.sort(key=lambda item: item[0])
-        page = message_page(
+        )
+        page = query.page_of(
             items,
             lambda entry: _message(info, entry),
             revision=cache.revision,
-            size=request.page_size,
-            token=request.page_token,
-            scope=f"{request.parent}\0{request.label_selector}\0{request.field_selector}",
+            header_of=lambda entry: rpc_objects.message_of(info, entry.object, encoded=b""),
         )
         return rpc.ListObjectsResponse(
             objects=page.items,

@@ -19,7 +19,8 @@ from hanse.api.scheduler.v1.placement_pb2 import Placement
 from hanse.api.syncer.v1 import sync_state_pb2 as sync
 from hanse.api.syncer.v1.sync_state_pb2 import SyncState
 from hanse.federation.confirmation import Confirmation, confirmation_of, is_confirmed
-from hanse.federation.placements import after_revisions
+from hanse.federation.contention import is_contested
+from hanse.federation.placements import after_revisions, unplaced_sentence
 from hanse.kube.model import untrusted
 from hanse.store.decoding import decode
 from hanse_apiserver.aggregate.members import Decision, Member
@@ -149,12 +150,16 @@ class Parts:
                     placement_revision=found.placement_revision,
                     replicas=found.replicas if found.HasField("replicas") else None,
                     desired=given.replicas if given and given.HasField("replicas") else None,
+                    partition=given.partition if given and given.HasField("partition") else None,
+                    contested=is_contested(found),
                 )
             )
         decision = Decision(
             generation=placement.generation,
             error=placement.error,
             revision=self.placed.since if self.placed else 0,
+            unplaced=placement.unplaced_replicas,
+            shortage=unplaced_sentence(placement),
         )
         return members, decision, time_of(placement.update_time)
 

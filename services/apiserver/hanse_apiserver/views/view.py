@@ -69,7 +69,7 @@ class FederationView:
     @property
     def fields(self) -> Sequence[str]:
         """Return what is served and never stored."""
-        return ("status.clusters",)
+        return ("status.clusters", "status.desiredReplicas")
 
     def reset(self) -> None:
         """Forget everything; all is given again."""
@@ -99,6 +99,11 @@ class FederationView:
     def parts(self, key: ObjectKey) -> Parts | None:
         """Return what is known of an object; None for nothing."""
         return self._parts.get(key)
+
+    def is_placed(self, key: ObjectKey) -> bool:
+        """Return whether a placement names clusters for the object."""
+        parts = self._parts.get(key)
+        return parts is not None and parts.placed is not None and bool(parts.placed.after)
 
     def cluster(self, name: str) -> registry.Cluster | None:
         """Return what the registry knows of a cluster."""

@@ -66,6 +66,12 @@ class Answering:
         """The serial of the zone as it is served."""
         return self._zone.serial
 
+    @property
+    def stored_zone(self) -> record_set_pb2.Zone | None:
+        """The zone as the leader has stored it; None before it had a name."""
+        found = self.records.get(self._apex)
+        return found if isinstance(found, record_set_pb2.Zone) else None
+
     def record_sets(self) -> list[tuple[str, record_set_pb2.RecordSet]]:
         """Return what is served, by key."""
         found = ((key, value) for key, value in self.records.items())

@@ -66,6 +66,7 @@ class ClusterController:
             fence=fence,
             window=dependencies.report_window,
             monotonic=dependencies.monotonic,
+            clock=dependencies.clock,
         )
         self.behaviour = Behaviour(
             dependencies.store,

@@ -286,8 +286,22 @@ class OrphanOperations:
 
 def listed(reports: list[OrphanReport]) -> list[tuple[str, Orphan]]:
     """Return the orphans that are listed, each with what they are ordered by: the cluster, then the name."""
-    found = [(f"{orphan.cluster}/{orphan.name}", orphan) for report in reports for orphan in report.orphans]
+    found = [
+        (f"{orphan.cluster}/{orphan.name}", _with_create_time(orphan))
+        for report in reports
+        for orphan in report.orphans
+    ]
     return sorted(found, key=lambda each: each[0])
+
+
+def _with_create_time(orphan: Orphan) -> Orphan:
+    """Return an orphan as it is shown: an earlier release has stored its create_time as found_time alone."""
+    if orphan.HasField("create_time") or not orphan.HasField("found_time"):
+        return orphan
+    shown = Orphan()
+    shown.CopyFrom(orphan)
+    shown.create_time.CopyFrom(orphan.found_time)
+    return shown
 
 
 def _decided(intent: Intent, placement: Placement) -> bool:

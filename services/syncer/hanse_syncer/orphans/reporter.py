@@ -23,6 +23,7 @@ from hanse.kube.model.events import InvolvedObject
 from hanse.process.telemetry import get_logger
 from hanse.store import Compare, Delete, Put, Store, keys
 from hanse.store.decoding import carry, decode
+from hanse.store.times import stamp
 from hanse.well_known import API_VERSION
 from hanse_syncer.federation.state import FederationState
 from hanse_syncer.orphans import rules as orphans
@@ -68,12 +69,15 @@ class OrphanReporter:
     def add(self, path: str, orphan: Orphan) -> None:
         """List an orphan. The time of one that is known is that of its first finding."""
         known = self.listed.get(path)
-        if known is None or known.member_uid != orphan.member_uid:
-            orphan.found_time.FromDatetime(self._clock())
+        if known is not None and known.member_uid != orphan.member_uid:
+            known = None
+        if known is None:
             self._new.append(orphan)
-        else:
+        elif known.HasField("found_time"):
             orphan.found_time.CopyFrom(known.found_time)
-        self.listed[path] = orphan
+        self.listed[path] = stamp(known, carry(known, orphan), now=self._clock())
+        if known is None:
+            orphan.found_time.CopyFrom(orphan.create_time)
 
     def drop(self, path: str) -> None:
         """Take note that it is no orphan, or not any more."""

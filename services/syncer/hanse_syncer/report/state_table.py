@@ -20,13 +20,16 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from datetime import datetime
 
 from hanse.api.syncer.v1.sync_state_pb2 import SyncState
 from hanse.errors import FailedPreconditionError, InvalidArgumentError
 from hanse.kube.client.pace import Bucket
+from hanse.kube.model.times import utc_now
 from hanse.process.telemetry import get_logger
 from hanse.store import NOT_NOW, BatchWriter, Compare, Delete, Op, Put, is_too_large, keys
 from hanse.store.decoding import carry
+from hanse.store.times import stamp
 from hanse_syncer.report import transitions
 
 _log = get_logger(__name__)
@@ -64,8 +67,12 @@ class SyncStateTable:
         fence: Callable[[], Compare],
         window: float = 0.2,
         monotonic: Callable[[], float] = time.monotonic,
+        clock: Callable[[], datetime] = utc_now,
     ) -> None:
-        """`writer` is shared by all tables of the process, and so is the clock `monotonic` (in seconds)."""
+        """`writer` is shared by all tables of the process, and so are the clocks: `monotonic` (in seconds),
+        and `clock`, which tells the time of day.
+        """
+        self._clock = clock
         self._monotonic = monotonic
         self._writer = writer
         self._cluster = cluster
@@ -120,6 +127,7 @@ class SyncStateTable:
             after = transitions.without_status(
                 after, bound=f"at most {MAX_STATUS_TOTAL} for all of a cluster"
             )
+        after = stamp(before, after, now=self._clock())
         if before != after:
             self._status_bytes += len(after.status) - had
             self._count(before, after)

@@ -1,9 +1,9 @@
 """What a change of a policy, a cluster or an object takes away from what runs, and when that is too much.
 
-Owns `Impact`, `Limits` and the annotation `hanse.dev/confirm-impact`, by which whoever makes the change says
-that it is meant. Its value names the numbers, such as `removed=30,moved=4`: no more than that may be lost.
-What follows a space is a comment. It counts for the one write that sets or changes it, so that what was
-confirmed once confirms nothing that somebody does later.
+Owns `Impact`, `ImpactLimits` and the annotation `hanse.dev/confirm-impact`, by which whoever makes the
+change says that it is meant. Its value names the numbers, such as `removed=30,moved=4`: no more than that
+may be lost. What follows a space is a comment. It counts for the one write that sets or changes it, so that
+what was confirmed once confirms nothing that somebody does later.
 
 Pure functions. Next: `hanse_scheduler.placing.impact`, which counts; `hanse_apiserver.impact_admission`,
 which refuses.
@@ -83,7 +83,7 @@ class Impact:
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class ImpactLimits:
     """What needs no confirmation: up to `percent` of the replicas of any number of objects, or any share of
     up to `objects` of them, as long as none loses its last replica (with `last_replica`).
     """

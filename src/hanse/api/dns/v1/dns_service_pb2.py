@@ -30,7 +30,7 @@ from hanse.api.dns.v1 import record_set_pb2 as hanse_dot_api_dot_dns_dot_v1_dot_
 from hanse.api.type.v1 import change_pb2 as hanse_dot_api_dot_type_dot_v1_dot_change__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"hanse/api/dns/v1/dns_service.proto\x12\x10hanse.api.dns.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x17google/api/client.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a!hanse/api/dns/v1/record_set.proto\x1a\x1ehanse/api/type/v1/change.proto\"7\n\x0eGetZoneRequest\x12%\n\x04name\x18\x01 \x01(\tB\x17\xe2\x41\x01\x02\xfa\x41\x10\n\x0ehanse.dev/Zone\"E\n\x10ListZonesRequest\x12\x17\n\tpage_size\x18\x01 \x01(\x05\x42\x04\xe2\x41\x01\x01\x12\x18\n\npage_token\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01\"S\n\x11ListZonesResponse\x12%\n\x05zones\x18\x01 \x03(\x0b\x32\x16.hanse.api.dns.v1.Zone\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"A\n\x13GetRecordSetRequest\x12*\n\x04name\x18\x01 \x01(\tB\x1c\xe2\x41\x01\x02\xfa\x41\x15\n\x13hanse.dev/RecordSet\"\x98\x01\n\x15ListRecordSetsRequest\x12\'\n\x06parent\x18\x01 \x01(\tB\x17\xe2\x41\x01\x02\xfa\x41\x10\n\x0ehanse.dev/Zone\x12\x17\n\tpage_size\x18\x02 \x01(\x05\x42\x04\xe2\x41\x01\x01\x12\x18\n\npage_token\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\x12\x14\n\x06\x66ilter\x18\x05 \x01(\tB\x04\xe2\x41\x01\x01J\x04\x08\x04\x10\x05R\x07service\"u\n\x16ListRecordSetsResponse\x12\x30\n\x0brecord_sets\x18\x01 \x03(\x0b\x32\x1b.hanse.api.dns.v1.RecordSet\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x10\n\x08revision\x18\x03 \x01(\x03\"0\n\x16WatchRecordSetsRequest\x12\x16\n\x08revision\x18\x01 \x01(\x03\x42\x04\xe2\x41\x01\x01\"\x89\x01\n\x17WatchRecordSetsResponse\x12+\n\x04kind\x18\x01 \x01(\x0e\x32\x1d.hanse.api.type.v1.ChangeKind\x12/\n\nrecord_set\x18\x02 \x01(\x0b\x32\x1b.hanse.api.dns.v1.RecordSet\x12\x10\n\x08revision\x18\x03 \x01(\x03\"8\n\x0eResolveRequest\x12\x12\n\x04\x66qdn\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x12\n\x04type\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01\"b\n\x0fResolveResponse\x12\r\n\x05rcode\x18\x01 \x01(\t\x12\x0f\n\x07\x61nswers\x18\x02 \x03(\t\x12/\n\nrecord_set\x18\x03 \x01(\x0b\x32\x1b.hanse.api.dns.v1.RecordSet2\x82\x06\n\nDnsService\x12\x66\n\x07GetZone\x12 .hanse.api.dns.v1.GetZoneRequest\x1a\x16.hanse.api.dns.v1.Zone\"!\xda\x41\x04name\x82\xd3\xe4\x93\x02\x14\x12\x12/v1/{name=zones/*}\x12j\n\tListZones\x12\".hanse.api.dns.v1.ListZonesRequest\x1a#.hanse.api.dns.v1.ListZonesResponse\"\x14\xda\x41\x00\x82\xd3\xe4\x93\x02\x0b\x12\t/v1/zones\x12\x82\x01\n\x0cGetRecordSet\x12%.hanse.api.dns.v1.GetRecordSetRequest\x1a\x1b.hanse.api.dns.v1.RecordSet\".\xda\x41\x04name\x82\xd3\xe4\x93\x02!\x12\x1f/v1/{name=zones/*/recordSets/*}\x12\x95\x01\n\x0eListRecordSets\x12\'.hanse.api.dns.v1.ListRecordSetsRequest\x1a(.hanse.api.dns.v1.ListRecordSetsResponse\"0\xda\x41\x06parent\x82\xd3\xe4\x93\x02!\x12\x1f/v1/{parent=zones/*}/recordSets\x12\x86\x01\n\x0fWatchRecordSets\x12(.hanse.api.dns.v1.WatchRecordSetsRequest\x1a).hanse.api.dns.v1.WatchRecordSetsResponse\"\x1c\x82\xd3\xe4\x93\x02\x16\x12\x14/v1/recordSets:watch0\x01\x12z\n\x07Resolve\x12 .hanse.api.dns.v1.ResolveRequest\x1a!.hanse.api.dns.v1.ResolveResponse\"*\xda\x41\tfqdn,type\x82\xd3\xe4\x93\x02\x18\x12\x16/v1/recordSets:resolveB4\n\x14\x64\x65v.hanse.api.dns.v1P\x01Z\x1ahanse.dev/api/dns/v1;dnsv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"hanse/api/dns/v1/dns_service.proto\x12\x10hanse.api.dns.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x17google/api/client.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a!hanse/api/dns/v1/record_set.proto\x1a\x1ehanse/api/type/v1/change.proto\"7\n\x0eGetZoneRequest\x12%\n\x04name\x18\x01 \x01(\tB\x17\xe2\x41\x01\x02\xfa\x41\x10\n\x0ehanse.dev/Zone\"E\n\x10ListZonesRequest\x12\x17\n\tpage_size\x18\x01 \x01(\x05\x42\x04\xe2\x41\x01\x01\x12\x18\n\npage_token\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01\"S\n\x11ListZonesResponse\x12%\n\x05zones\x18\x01 \x03(\x0b\x32\x16.hanse.api.dns.v1.Zone\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"A\n\x13GetRecordSetRequest\x12*\n\x04name\x18\x01 \x01(\tB\x1c\xe2\x41\x01\x02\xfa\x41\x15\n\x13hanse.dev/RecordSet\"\xb0\x01\n\x15ListRecordSetsRequest\x12\'\n\x06parent\x18\x01 \x01(\tB\x17\xe2\x41\x01\x02\xfa\x41\x10\n\x0ehanse.dev/Zone\x12\x17\n\tpage_size\x18\x02 \x01(\x05\x42\x04\xe2\x41\x01\x01\x12\x18\n\npage_token\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\x12\x14\n\x06\x66ilter\x18\x05 \x01(\tB\x04\xe2\x41\x01\x01\x12\x16\n\x08order_by\x18\x06 \x01(\tB\x04\xe2\x41\x01\x01J\x04\x08\x04\x10\x05R\x07service\"u\n\x16ListRecordSetsResponse\x12\x30\n\x0brecord_sets\x18\x01 \x03(\x0b\x32\x1b.hanse.api.dns.v1.RecordSet\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x10\n\x08revision\x18\x03 \x01(\x03\"0\n\x16WatchRecordSetsRequest\x12\x16\n\x08revision\x18\x01 \x01(\x03\x42\x04\xe2\x41\x01\x01\"\x89\x01\n\x17WatchRecordSetsResponse\x12+\n\x04kind\x18\x01 \x01(\x0e\x32\x1d.hanse.api.type.v1.ChangeKind\x12/\n\nrecord_set\x18\x02 \x01(\x0b\x32\x1b.hanse.api.dns.v1.RecordSet\x12\x10\n\x08revision\x18\x03 \x01(\x03\"8\n\x0eResolveRequest\x12\x12\n\x04\x66qdn\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x12\n\x04type\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01\"b\n\x0fResolveResponse\x12\r\n\x05rcode\x18\x01 \x01(\t\x12\x0f\n\x07\x61nswers\x18\x02 \x03(\t\x12/\n\nrecord_set\x18\x03 \x01(\x0b\x32\x1b.hanse.api.dns.v1.RecordSet2\x82\x06\n\nDnsService\x12\x66\n\x07GetZone\x12 .hanse.api.dns.v1.GetZoneRequest\x1a\x16.hanse.api.dns.v1.Zone\"!\xda\x41\x04name\x82\xd3\xe4\x93\x02\x14\x12\x12/v1/{name=zones/*}\x12j\n\tListZones\x12\".hanse.api.dns.v1.ListZonesRequest\x1a#.hanse.api.dns.v1.ListZonesResponse\"\x14\xda\x41\x00\x82\xd3\xe4\x93\x02\x0b\x12\t/v1/zones\x12\x82\x01\n\x0cGetRecordSet\x12%.hanse.api.dns.v1.GetRecordSetRequest\x1a\x1b.hanse.api.dns.v1.RecordSet\".\xda\x41\x04name\x82\xd3\xe4\x93\x02!\x12\x1f/v1/{name=zones/*/recordSets/*}\x12\x95\x01\n\x0eListRecordSets\x12\'.hanse.api.dns.v1.ListRecordSetsRequest\x1a(.hanse.api.dns.v1.ListRecordSetsResponse\"0\xda\x41\x06parent\x82\xd3\xe4\x93\x02!\x12\x1f/v1/{parent=zones/*}/recordSets\x12\x86\x01\n\x0fWatchRecordSets\x12(.hanse.api.dns.v1.WatchRecordSetsRequest\x1a).hanse.api.dns.v1.WatchRecordSetsResponse\"\x1c\x82\xd3\xe4\x93\x02\x16\x12\x14/v1/recordSets:watch0\x01\x12z\n\x07Resolve\x12 .hanse.api.dns.v1.ResolveRequest\x1a!.hanse.api.dns.v1.ResolveResponse\"*\xda\x41\tfqdn,type\x82\xd3\xe4\x93\x02\x18\x12\x16/v1/recordSets:resolveB4\n\x14\x64\x65v.hanse.api.dns.v1P\x01Z\x1ahanse.dev/api/dns/v1;dnsv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -54,6 +54,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTRECORDSETSREQUEST'].fields_by_name['page_token']._serialized_options = b'\342A\001\001'
   _globals['_LISTRECORDSETSREQUEST'].fields_by_name['filter']._loaded_options = None
   _globals['_LISTRECORDSETSREQUEST'].fields_by_name['filter']._serialized_options = b'\342A\001\001'
+  _globals['_LISTRECORDSETSREQUEST'].fields_by_name['order_by']._loaded_options = None
+  _globals['_LISTRECORDSETSREQUEST'].fields_by_name['order_by']._serialized_options = b'\342A\001\001'
   _globals['_WATCHRECORDSETSREQUEST'].fields_by_name['revision']._loaded_options = None
   _globals['_WATCHRECORDSETSREQUEST'].fields_by_name['revision']._serialized_options = b'\342A\001\001'
   _globals['_RESOLVEREQUEST'].fields_by_name['fqdn']._loaded_options = None
@@ -81,17 +83,17 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETRECORDSETREQUEST']._serialized_start=451
   _globals['_GETRECORDSETREQUEST']._serialized_end=516
   _globals['_LISTRECORDSETSREQUEST']._serialized_start=519
-  _globals['_LISTRECORDSETSREQUEST']._serialized_end=671
-  _globals['_LISTRECORDSETSRESPONSE']._serialized_start=673
-  _globals['_LISTRECORDSETSRESPONSE']._serialized_end=790
-  _globals['_WATCHRECORDSETSREQUEST']._serialized_start=792
-  _globals['_WATCHRECORDSETSREQUEST']._serialized_end=840
-  _globals['_WATCHRECORDSETSRESPONSE']._serialized_start=843
-  _globals['_WATCHRECORDSETSRESPONSE']._serialized_end=980
-  _globals['_RESOLVEREQUEST']._serialized_start=982
-  _globals['_RESOLVEREQUEST']._serialized_end=1038
-  _globals['_RESOLVERESPONSE']._serialized_start=1040
-  _globals['_RESOLVERESPONSE']._serialized_end=1138
-  _globals['_DNSSERVICE']._serialized_start=1141
-  _globals['_DNSSERVICE']._serialized_end=1911
+  _globals['_LISTRECORDSETSREQUEST']._serialized_end=695
+  _globals['_LISTRECORDSETSRESPONSE']._serialized_start=697
+  _globals['_LISTRECORDSETSRESPONSE']._serialized_end=814
+  _globals['_WATCHRECORDSETSREQUEST']._serialized_start=816
+  _globals['_WATCHRECORDSETSREQUEST']._serialized_end=864
+  _globals['_WATCHRECORDSETSRESPONSE']._serialized_start=867
+  _globals['_WATCHRECORDSETSRESPONSE']._serialized_end=1004
+  _globals['_RESOLVEREQUEST']._serialized_start=1006
+  _globals['_RESOLVEREQUEST']._serialized_end=1062
+  _globals['_RESOLVERESPONSE']._serialized_start=1064
+  _globals['_RESOLVERESPONSE']._serialized_end=1162
+  _globals['_DNSSERVICE']._serialized_start=1165
+  _globals['_DNSSERVICE']._serialized_end=1935
 # @@protoc_insertion_point(module_scope)

@@ -128,6 +128,7 @@ class ListRecordSetsRequest(_message.Message):
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     FILTER_FIELD_NUMBER: _builtins.int
+    ORDER_BY_FIELD_NUMBER: _builtins.int
     parent: _builtins.str
     """"zones/{zone}"."""
     page_size: _builtins.int
@@ -136,6 +137,11 @@ class ListRecordSetsRequest(_message.Message):
     """next_page_token of the page before."""
     filter: _builtins.str
     """AIP-160 filter over the fields of RecordSet. Example: "service.namespace = shop AND service.name = web"."""
+    order_by: _builtins.str
+    """AIP-132 order: fields of RecordSet, with commas between them and "desc" after one that descends; those that are not
+    set come first, and equal ones are in the order of their names. Empty means the order of the names.
+    Example: "update_time desc".
+    """
     def __init__(
         self,
         *,
@@ -143,10 +149,11 @@ class ListRecordSetsRequest(_message.Message):
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
         filter: _builtins.str = ...,
+        order_by: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "page_size", b"page_size", "page_token", b"page_token", "parent", b"parent"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "order_by", b"order_by", "page_size", b"page_size", "page_token", b"page_token", "parent", b"parent"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

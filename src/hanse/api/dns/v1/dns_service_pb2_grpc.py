@@ -94,7 +94,7 @@ class DnsServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListRecordSets(self, request, context):
-        """Lists record sets, ordered by name.
+        """Lists record sets, ordered by name unless order_by says otherwise.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

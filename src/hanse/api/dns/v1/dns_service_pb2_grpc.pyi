@@ -24,7 +24,7 @@ class DnsServiceStub:
     GetRecordSet: _aio.UnaryUnaryMultiCallable[_dns_service_pb2.GetRecordSetRequest, _record_set_pb2.RecordSet]
     """Gets a record set."""
     ListRecordSets: _aio.UnaryUnaryMultiCallable[_dns_service_pb2.ListRecordSetsRequest, _dns_service_pb2.ListRecordSetsResponse]
-    """Lists record sets, ordered by name."""
+    """Lists record sets, ordered by name unless order_by says otherwise."""
     WatchRecordSets: _aio.UnaryStreamMultiCallable[_dns_service_pb2.WatchRecordSetsRequest, _dns_service_pb2.WatchRecordSetsResponse]
     """Sends the record sets as they are, then every change."""
     Resolve: _aio.UnaryUnaryMultiCallable[_dns_service_pb2.ResolveRequest, _dns_service_pb2.ResolveResponse]
@@ -63,7 +63,7 @@ class DnsServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _dns_service_pb2.ListRecordSetsRequest,
         context: _aio.ServicerContext[_dns_service_pb2.ListRecordSetsRequest, _abc.Awaitable[_dns_service_pb2.ListRecordSetsResponse]],
     ) -> _abc.Awaitable[_dns_service_pb2.ListRecordSetsResponse]:
-        """Lists record sets, ordered by name."""
+        """Lists record sets, ordered by name unless order_by says otherwise."""
 
     @_abc_1.abstractmethod
     def WatchRecordSets(

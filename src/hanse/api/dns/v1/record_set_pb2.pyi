@@ -158,6 +158,8 @@ class Zone(_message.Message):
     SERIAL_FIELD_NUMBER: _builtins.int
     RECORD_SETS_FIELD_NUMBER: _builtins.int
     SERVER_FIELD_NUMBER: _builtins.int
+    CREATE_TIME_FIELD_NUMBER: _builtins.int
+    UPDATE_TIME_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """"zones/{zone}". Example: "zones/example.org"."""
     origin: _builtins.str
@@ -168,6 +170,16 @@ class Zone(_message.Message):
     """Names in the zone that have records."""
     server: _builtins.str
     """Address that it is served at. Example: "127.0.0.1:5353"."""
+    @_builtins.property
+    def create_time(self) -> _timestamp_pb2.Timestamp:
+        """When the first of its names was served. Unset in a zone that was stored before this field existed, and while it
+        never had a name.
+        """
+
+    @_builtins.property
+    def update_time(self) -> _timestamp_pb2.Timestamp:
+        """When its serial grew last. Unset like create_time, until it grows."""
+
     def __init__(
         self,
         *,
@@ -176,10 +188,12 @@ class Zone(_message.Message):
         serial: _builtins.int = ...,
         record_sets: _builtins.int = ...,
         server: _builtins.str = ...,
+        create_time: _timestamp_pb2.Timestamp | None = ...,
+        update_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "origin", b"origin", "record_sets", b"record_sets", "serial", b"serial", "server", b"server"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "name", b"name", "origin", b"origin", "record_sets", b"record_sets", "serial", b"serial", "server", b"server", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -28,7 +28,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from hanse.api.type.v1 import object_reference_pb2 as hanse_dot_api_dot_type_dot_v1_dot_object__reference__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(hanse/api/federation/v1/federation.proto\x12\x17hanse.api.federation.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a(hanse/api/type/v1/object_reference.proto\"\x8a\x02\n\nFederation\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x08\x12\x10\n\x02id\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\x12\x18\n\nshort_name\x18\x03 \x01(\tB\x04\xe2\x41\x01\x03\x12\x18\n\ndns_suffix\x18\x04 \x01(\tB\x04\xe2\x41\x01\x03\x12\x15\n\x07version\x18\x05 \x01(\tB\x04\xe2\x41\x01\x03\x12\x35\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x14\n\x06server\x18\x07 \x01(\tB\x04\xe2\x41\x01\x03:>\xea\x41;\n\x14hanse.dev/Federation\x12\nfederation*\x0b\x66\x65\x64\x65rations2\nfederation\"\xde\x01\n\x06Object\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x08\x12;\n\treference\x18\x02 \x01(\x0b\x32\".hanse.api.type.v1.ObjectReferenceB\x04\xe2\x41\x01\x03\x12\x16\n\x08manifest\x18\x03 \x01(\x0c\x42\x04\xe2\x41\x01\x03\x12\x12\n\x04\x65tag\x18\x04 \x01(\tB\x04\xe2\x41\x01\x03:W\xea\x41T\n\x10hanse.dev/Object\x12/objects/{group}/{resource}/{namespace}/{object}*\x07objects2\x06object\"\xc8\x02\n\x08Resource\x12\x13\n\x05group\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03\x12\x15\n\x07version\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\x12\x16\n\x08resource\x18\x03 \x01(\tB\x04\xe2\x41\x01\x03\x12\x12\n\x04kind\x18\x04 \x01(\tB\x04\xe2\x41\x01\x03\x12\x16\n\x08singular\x18\x05 \x01(\tB\x04\xe2\x41\x01\x03\x12\x19\n\x0bshort_names\x18\x06 \x03(\tB\x04\xe2\x41\x01\x03\x12\x18\n\nnamespaced\x18\x07 \x01(\x08\x42\x04\xe2\x41\x01\x03\x12\x13\n\x05verbs\x18\x08 \x03(\tB\x04\xe2\x41\x01\x03\x12\x18\n\npropagates\x18\t \x01(\x08\x42\x04\xe2\x41\x01\x03\x12\x12\n\x04name\x18\n \x01(\tB\x04\xe2\x41\x01\x08:T\xea\x41Q\n\x12hanse.dev/Resource\x12&resources/{group}/{version}/{resource}*\tresources2\x08resourceBI\n\x1b\x64\x65v.hanse.api.federation.v1P\x01Z(hanse.dev/api/federation/v1;federationv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(hanse/api/federation/v1/federation.proto\x12\x17hanse.api.federation.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a(hanse/api/type/v1/object_reference.proto\"\x8a\x02\n\nFederation\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x08\x12\x10\n\x02id\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\x12\x18\n\nshort_name\x18\x03 \x01(\tB\x04\xe2\x41\x01\x03\x12\x18\n\ndns_suffix\x18\x04 \x01(\tB\x04\xe2\x41\x01\x03\x12\x15\n\x07version\x18\x05 \x01(\tB\x04\xe2\x41\x01\x03\x12\x35\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x14\n\x06server\x18\x07 \x01(\tB\x04\xe2\x41\x01\x03:>\xea\x41;\n\x14hanse.dev/Federation\x12\nfederation*\x0b\x66\x65\x64\x65rations2\nfederation\"\xcc\x02\n\x06Object\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x08\x12;\n\treference\x18\x02 \x01(\x0b\x32\".hanse.api.type.v1.ObjectReferenceB\x04\xe2\x41\x01\x03\x12\x16\n\x08manifest\x18\x03 \x01(\x0c\x42\x04\xe2\x41\x01\x03\x12\x12\n\x04\x65tag\x18\x04 \x01(\tB\x04\xe2\x41\x01\x03\x12\x35\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x35\n\x0bupdate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03:W\xea\x41T\n\x10hanse.dev/Object\x12/objects/{group}/{resource}/{namespace}/{object}*\x07objects2\x06object\"\xc8\x02\n\x08Resource\x12\x13\n\x05group\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03\x12\x15\n\x07version\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\x12\x16\n\x08resource\x18\x03 \x01(\tB\x04\xe2\x41\x01\x03\x12\x12\n\x04kind\x18\x04 \x01(\tB\x04\xe2\x41\x01\x03\x12\x16\n\x08singular\x18\x05 \x01(\tB\x04\xe2\x41\x01\x03\x12\x19\n\x0bshort_names\x18\x06 \x03(\tB\x04\xe2\x41\x01\x03\x12\x18\n\nnamespaced\x18\x07 \x01(\x08\x42\x04\xe2\x41\x01\x03\x12\x13\n\x05verbs\x18\x08 \x03(\tB\x04\xe2\x41\x01\x03\x12\x18\n\npropagates\x18\t \x01(\x08\x42\x04\xe2\x41\x01\x03\x12\x12\n\x04name\x18\n \x01(\tB\x04\xe2\x41\x01\x08:T\xea\x41Q\n\x12hanse.dev/Resource\x12&resources/{group}/{version}/{resource}*\tresources2\x08resourceBI\n\x1b\x64\x65v.hanse.api.federation.v1P\x01Z(hanse.dev/api/federation/v1;federationv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -60,6 +60,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_OBJECT'].fields_by_name['manifest']._serialized_options = b'\342A\001\003'
   _globals['_OBJECT'].fields_by_name['etag']._loaded_options = None
   _globals['_OBJECT'].fields_by_name['etag']._serialized_options = b'\342A\001\003'
+  _globals['_OBJECT'].fields_by_name['create_time']._loaded_options = None
+  _globals['_OBJECT'].fields_by_name['create_time']._serialized_options = b'\342A\001\003'
+  _globals['_OBJECT'].fields_by_name['update_time']._loaded_options = None
+  _globals['_OBJECT'].fields_by_name['update_time']._serialized_options = b'\342A\001\003'
   _globals['_OBJECT']._loaded_options = None
   _globals['_OBJECT']._serialized_options = b'\352AT\n\020hanse.dev/Object\022/objects/{group}/{resource}/{namespace}/{object}*\007objects2\006object'
   _globals['_RESOURCE'].fields_by_name['group']._loaded_options = None
@@ -87,7 +91,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_FEDERATION']._serialized_start=205
   _globals['_FEDERATION']._serialized_end=471
   _globals['_OBJECT']._serialized_start=474
-  _globals['_OBJECT']._serialized_end=696
-  _globals['_RESOURCE']._serialized_start=699
-  _globals['_RESOURCE']._serialized_end=1027
+  _globals['_OBJECT']._serialized_end=806
+  _globals['_RESOURCE']._serialized_start=809
+  _globals['_RESOURCE']._serialized_end=1137
 # @@protoc_insertion_point(module_scope)

@@ -78,6 +78,8 @@ class Object(_message.Message):
     REFERENCE_FIELD_NUMBER: _builtins.int
     MANIFEST_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
+    CREATE_TIME_FIELD_NUMBER: _builtins.int
+    UPDATE_TIME_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """"objects/{group}/{resource}/{namespace}/{object}", with "core" for the core group and "_" for no namespace."""
     manifest: _builtins.bytes
@@ -88,6 +90,16 @@ class Object(_message.Message):
     def reference(self) -> _object_reference_pb2.ObjectReference:
         """What it is."""
 
+    @_builtins.property
+    def create_time(self) -> _timestamp_pb2.Timestamp:
+        """metadata.creationTimestamp."""
+
+    @_builtins.property
+    def update_time(self) -> _timestamp_pb2.Timestamp:
+        """When somebody wrote it last: the newest time of metadata.managedFields, of its deletion and of its creation. What
+        the members report of it since does not count; see SyncState.update_time.
+        """
+
     def __init__(
         self,
         *,
@@ -95,10 +107,12 @@ class Object(_message.Message):
         reference: _object_reference_pb2.ObjectReference | None = ...,
         manifest: _builtins.bytes = ...,
         etag: _builtins.str = ...,
+        create_time: _timestamp_pb2.Timestamp | None = ...,
+        update_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["reference", b"reference"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "reference", b"reference", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["etag", b"etag", "manifest", b"manifest", "name", b"name", "reference", b"reference"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "etag", b"etag", "manifest", b"manifest", "name", b"name", "reference", b"reference", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

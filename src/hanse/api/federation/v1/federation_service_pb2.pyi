@@ -186,6 +186,7 @@ class ListObjectsRequest(_message.Message):
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     LABEL_SELECTOR_FIELD_NUMBER: _builtins.int
     FIELD_SELECTOR_FIELD_NUMBER: _builtins.int
+    ORDER_BY_FIELD_NUMBER: _builtins.int
     parent: _builtins.str
     """"objects/{group}/{resource}" for all namespaces, or "objects/{group}/{resource}/{namespace}"."""
     page_size: _builtins.int
@@ -196,6 +197,11 @@ class ListObjectsRequest(_message.Message):
     """Kubernetes label selector."""
     field_selector: _builtins.str
     """Kubernetes field selector. Example: "metadata.name=web"."""
+    order_by: _builtins.str
+    """AIP-132 order: fields of Object, with commas between them and "desc" after one that descends; those that are not
+    set come first, and equal ones are in the order of namespace and name. Empty means the same.
+    Example: "create_time desc".
+    """
     def __init__(
         self,
         *,
@@ -204,10 +210,11 @@ class ListObjectsRequest(_message.Message):
         page_token: _builtins.str = ...,
         label_selector: _builtins.str = ...,
         field_selector: _builtins.str = ...,
+        order_by: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["field_selector", b"field_selector", "label_selector", b"label_selector", "page_size", b"page_size", "page_token", b"page_token", "parent", b"parent"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["field_selector", b"field_selector", "label_selector", b"label_selector", "order_by", b"order_by", "page_size", b"page_size", "page_token", b"page_token", "parent", b"parent"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -115,7 +115,7 @@ class FederationServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListObjects(self, request, context):
-        """Lists objects of one resource, ordered by namespace and name.
+        """Lists objects of one resource, ordered by namespace and name unless order_by says otherwise.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -25,7 +25,7 @@ class FederationServiceStub:
     GetObject: _aio.UnaryUnaryMultiCallable[_federation_service_pb2.GetObjectRequest, _federation_pb2.Object]
     """Gets an object."""
     ListObjects: _aio.UnaryUnaryMultiCallable[_federation_service_pb2.ListObjectsRequest, _federation_service_pb2.ListObjectsResponse]
-    """Lists objects of one resource, ordered by namespace and name."""
+    """Lists objects of one resource, ordered by namespace and name unless order_by says otherwise."""
     CreateObject: _aio.UnaryUnaryMultiCallable[_federation_service_pb2.CreateObjectRequest, _federation_pb2.Object]
     """Creates an object. ALREADY_EXISTS if its name is taken."""
     UpdateObject: _aio.UnaryUnaryMultiCallable[_federation_service_pb2.UpdateObjectRequest, _federation_pb2.Object]
@@ -74,7 +74,7 @@ class FederationServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _federation_service_pb2.ListObjectsRequest,
         context: _aio.ServicerContext[_federation_service_pb2.ListObjectsRequest, _abc.Awaitable[_federation_service_pb2.ListObjectsResponse]],
     ) -> _abc.Awaitable[_federation_service_pb2.ListObjectsResponse]:
-        """Lists objects of one resource, ordered by namespace and name."""
+        """Lists objects of one resource, ordered by namespace and name unless order_by says otherwise."""
 
     @_abc_1.abstractmethod
     def CreateObject(

@@ -441,10 +441,12 @@ class ApiCatalogue(_message.Message):
     HASH_FIELD_NUMBER: _builtins.int
     RESOURCES_FIELD_NUMBER: _builtins.int
     UNKNOWN_FIELD_NUMBER: _builtins.int
+    CREATE_TIME_FIELD_NUMBER: _builtins.int
+    UPDATE_TIME_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """"clusters/{cluster}/apiCatalogue"."""
     hash: _builtins.str
-    """Hash over all that follows."""
+    """Hash over the resources and what is unknown."""
     @_builtins.property
     def resources(self) -> _containers.RepeatedCompositeFieldContainer[Global___ApiResource]:
         """The resources, sorted by group, version and resource."""
@@ -455,6 +457,16 @@ class ApiCatalogue(_message.Message):
         have what was known of it before.
         """
 
+    @_builtins.property
+    def create_time(self) -> _timestamp_pb2.Timestamp:
+        """When the first catalogue of the cluster was stored. Unset if that was before this field existed."""
+
+    @_builtins.property
+    def update_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was found that the cluster serves something else than before. Unset in catalogues that were stored before
+        this field existed.
+        """
+
     def __init__(
         self,
         *,
@@ -462,10 +474,12 @@ class ApiCatalogue(_message.Message):
         hash: _builtins.str = ...,
         resources: _abc.Iterable[Global___ApiResource] | None = ...,
         unknown: _abc.Iterable[Global___ApiGroupVersion] | None = ...,
+        create_time: _timestamp_pb2.Timestamp | None = ...,
+        update_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["hash", b"hash", "name", b"name", "resources", b"resources", "unknown", b"unknown"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "hash", b"hash", "name", b"name", "resources", b"resources", "unknown", b"unknown", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -183,6 +183,7 @@ class ListClustersRequest(_message.Message):
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     LABEL_SELECTOR_FIELD_NUMBER: _builtins.int
     FILTER_FIELD_NUMBER: _builtins.int
+    ORDER_BY_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
     """At most this many; 0 means 100; 1000 at most."""
     page_token: _builtins.str
@@ -191,6 +192,11 @@ class ListClustersRequest(_message.Message):
     """Kubernetes label selector. Example: "tier=prod,region notin (eu)"."""
     filter: _builtins.str
     """AIP-160 filter over the fields of Cluster. Example: "state = READY AND region = eu"."""
+    order_by: _builtins.str
+    """AIP-132 order: fields of Cluster, with commas between them and "desc" after one that descends; those that are not
+    set come first, and equal ones are in the order of their names. Empty means the order of the names.
+    Example: "region, capacity.ready_nodes desc".
+    """
     def __init__(
         self,
         *,
@@ -198,10 +204,11 @@ class ListClustersRequest(_message.Message):
         page_token: _builtins.str = ...,
         label_selector: _builtins.str = ...,
         filter: _builtins.str = ...,
+        order_by: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "label_selector", b"label_selector", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "label_selector", b"label_selector", "order_by", b"order_by", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -35,7 +35,7 @@ class RegistryServiceStub:
     GetCluster: _aio.UnaryUnaryMultiCallable[_registry_service_pb2.GetClusterRequest, _cluster_pb2.Cluster]
     """Gets a cluster."""
     ListClusters: _aio.UnaryUnaryMultiCallable[_registry_service_pb2.ListClustersRequest, _registry_service_pb2.ListClustersResponse]
-    """Lists clusters, ordered by name."""
+    """Lists clusters, ordered by name unless order_by says otherwise."""
     UpdateCluster: _aio.UnaryUnaryMultiCallable[_registry_service_pb2.UpdateClusterRequest, _cluster_pb2.Cluster]
     """Updates labels, annotations, region, zones, taints, unschedulable, orphan_objects, and returns the cluster as
     it is stored then. INVALID_ARGUMENT if the mask names another field.
@@ -99,7 +99,7 @@ class RegistryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _registry_service_pb2.ListClustersRequest,
         context: _aio.ServicerContext[_registry_service_pb2.ListClustersRequest, _abc.Awaitable[_registry_service_pb2.ListClustersResponse]],
     ) -> _abc.Awaitable[_registry_service_pb2.ListClustersResponse]:
-        """Lists clusters, ordered by name."""
+        """Lists clusters, ordered by name unless order_by says otherwise."""
 
     @_abc_1.abstractmethod
     def UpdateCluster(

@@ -31,7 +31,7 @@ from hanse.api.type.v1 import change_pb2 as hanse_dot_api_dot_type_dot_v1_dot_ch
 from hanse.api.type.v1 import object_reference_pb2 as hanse_dot_api_dot_type_dot_v1_dot_object__reference__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n.hanse/api/scheduler/v1/scheduler_service.proto\x12\x16hanse.api.scheduler.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x17google/api/client.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a&hanse/api/scheduler/v1/placement.proto\x1a\x1ehanse/api/type/v1/change.proto\x1a(hanse/api/type/v1/object_reference.proto\"A\n\x13GetPlacementRequest\x12*\n\x04name\x18\x01 \x01(\tB\x1c\xe2\x41\x01\x02\xfa\x41\x15\n\x13hanse.dev/Placement\"\xb0\x01\n\x15ListPlacementsRequest\x12\x17\n\tpage_size\x18\x01 \x01(\x05\x42\x04\xe2\x41\x01\x01\x12\x18\n\npage_token\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01\x12,\n\x06parent\x18\x05 \x01(\tB\x1c\xe2\x41\x01\x01\xfa\x41\x15\x12\x13hanse.dev/Placement\x12\x14\n\x06\x66ilter\x18\x06 \x01(\tB\x04\xe2\x41\x01\x01J\x04\x08\x03\x10\x04J\x04\x08\x04\x10\x05R\x0bname_prefixR\x07\x63luster\"z\n\x16ListPlacementsResponse\x12\x35\n\nplacements\x18\x01 \x03(\x0b\x32!.hanse.api.scheduler.v1.Placement\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x10\n\x08revision\x18\x03 \x01(\x03\"q\n\x16WatchPlacementsRequest\x12\x16\n\x08revision\x18\x01 \x01(\x03\x42\x04\xe2\x41\x01\x01\x12,\n\x06parent\x18\x03 \x01(\tB\x1c\xe2\x41\x01\x01\xfa\x41\x15\x12\x13hanse.dev/PlacementJ\x04\x08\x02\x10\x03R\x0bname_prefix\"\x8e\x01\n\x17WatchPlacementsResponse\x12+\n\x04kind\x18\x01 \x01(\x0e\x32\x1d.hanse.api.type.v1.ChangeKind\x12\x34\n\tplacement\x18\x02 \x01(\x0b\x32!.hanse.api.scheduler.v1.Placement\x12\x10\n\x08revision\x18\x03 \x01(\x03\"S\n\x17\x45xplainPlacementRequest\x12\x38\n\x06object\x18\x01 \x01(\x0b\x32\".hanse.api.type.v1.ObjectReferenceB\x04\xe2\x41\x01\x02\"=\n\x0b\x45xplainStep\x12\x0c\n\x04step\x18\x01 \x01(\t\x12\x0f\n\x07\x63luster\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\"\xb7\x01\n\x18\x45xplainPlacementResponse\x12\x33\n\x08\x64\x65\x63ision\x18\x01 \x01(\x0b\x32!.hanse.api.scheduler.v1.Placement\x12\x32\n\x05steps\x18\x02 \x03(\x0b\x32#.hanse.api.scheduler.v1.ExplainStep\x12\x32\n\x07\x63urrent\x18\x03 \x01(\x0b\x32!.hanse.api.scheduler.v1.Placement\"1\n\x17PreviewPlacementRequest\x12\x16\n\x08manifest\x18\x01 \x01(\x0c\x42\x04\xe2\x41\x01\x02\"E\n\x14PreviewPolicyRequest\x12\x16\n\x08manifest\x18\x01 \x01(\x0c\x42\x04\xe2\x41\x01\x02\x12\x15\n\x07\x64\x65leted\x18\x02 \x01(\x08\x42\x04\xe2\x41\x01\x01\"\xaa\x01\n\x15PreviewPolicyResponse\x12\x0f\n\x07objects\x18\x01 \x01(\x05\x12\x10\n\x08replicas\x18\x02 \x01(\x03\x12\x18\n\x10removed_replicas\x18\x03 \x01(\x03\x12\x16\n\x0emoved_replicas\x18\x04 \x01(\x03\x12\x15\n\remptied_count\x18\x05 \x01(\x05\x12\x0f\n\x07\x65mptied\x18\x06 \x03(\t\x12\x14\n\x0c\x63onfirmation\x18\x07 \x01(\t\"G\n\x19RebalancePlacementRequest\x12*\n\x04name\x18\x01 \x01(\tB\x1c\xe2\x41\x01\x02\xfa\x41\x15\n\x13hanse.dev/Placement\"Z\n\x15\x45victPlacementRequest\x12*\n\x04name\x18\x01 \x01(\tB\x1c\xe2\x41\x01\x02\xfa\x41\x15\n\x13hanse.dev/Placement\x12\x15\n\x07\x63luster\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\x32\xf4\t\n\x10SchedulerService\x12\x8c\x01\n\x0cGetPlacement\x12+.hanse.api.scheduler.v1.GetPlacementRequest\x1a!.hanse.api.scheduler.v1.Placement\",\xda\x41\x04name\x82\xd3\xe4\x93\x02\x1f\x12\x1d/v1/{name=placements/*/*/*/*}\x12\x8a\x01\n\x0eListPlacements\x12-.hanse.api.scheduler.v1.ListPlacementsRequest\x1a..hanse.api.scheduler.v1.ListPlacementsResponse\"\x19\xda\x41\x00\x82\xd3\xe4\x93\x02\x10\x12\x0e/v1/placements\x12\x92\x01\n\x0fWatchPlacements\x12..hanse.api.scheduler.v1.WatchPlacementsRequest\x1a/.hanse.api.scheduler.v1.WatchPlacementsResponse\"\x1c\x82\xd3\xe4\x93\x02\x16\x12\x14/v1/placements:watch0\x01\x12\xa1\x01\n\x10\x45xplainPlacement\x12/.hanse.api.scheduler.v1.ExplainPlacementRequest\x1a\x30.hanse.api.scheduler.v1.ExplainPlacementResponse\"*\xda\x41\x06object\x82\xd3\xe4\x93\x02\x1b\"\x16/v1/placements:explain:\x01*\x12\xa3\x01\n\x10PreviewPlacement\x12/.hanse.api.scheduler.v1.PreviewPlacementRequest\x1a\x30.hanse.api.scheduler.v1.ExplainPlacementResponse\",\xda\x41\x08manifest\x82\xd3\xe4\x93\x02\x1b\"\x16/v1/placements:preview:\x01*\x12\x98\x01\n\rPreviewPolicy\x12,.hanse.api.scheduler.v1.PreviewPolicyRequest\x1a-.hanse.api.scheduler.v1.PreviewPolicyResponse\"*\xda\x41\x08manifest\x82\xd3\xe4\x93\x02\x19\"\x14/v1/policies:preview:\x01*\x12\xa5\x01\n\x12RebalancePlacement\x12\x31.hanse.api.scheduler.v1.RebalancePlacementRequest\x1a!.hanse.api.scheduler.v1.Placement\"9\xda\x41\x04name\x82\xd3\xe4\x93\x02,\"\'/v1/{name=placements/*/*/*/*}:rebalance:\x01*\x12\xa1\x01\n\x0e\x45victPlacement\x12-.hanse.api.scheduler.v1.EvictPlacementRequest\x1a!.hanse.api.scheduler.v1.Placement\"=\xda\x41\x0cname,cluster\x82\xd3\xe4\x93\x02(\"#/v1/{name=placements/*/*/*/*}:evict:\x01*BF\n\x1a\x64\x65v.hanse.api.scheduler.v1P\x01Z&hanse.dev/api/scheduler/v1;schedulerv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n.hanse/api/scheduler/v1/scheduler_service.proto\x12\x16hanse.api.scheduler.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x17google/api/client.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a&hanse/api/scheduler/v1/placement.proto\x1a\x1ehanse/api/type/v1/change.proto\x1a(hanse/api/type/v1/object_reference.proto\"A\n\x13GetPlacementRequest\x12*\n\x04name\x18\x01 \x01(\tB\x1c\xe2\x41\x01\x02\xfa\x41\x15\n\x13hanse.dev/Placement\"\xc8\x01\n\x15ListPlacementsRequest\x12\x17\n\tpage_size\x18\x01 \x01(\x05\x42\x04\xe2\x41\x01\x01\x12\x18\n\npage_token\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01\x12,\n\x06parent\x18\x05 \x01(\tB\x1c\xe2\x41\x01\x01\xfa\x41\x15\x12\x13hanse.dev/Placement\x12\x14\n\x06\x66ilter\x18\x06 \x01(\tB\x04\xe2\x41\x01\x01\x12\x16\n\x08order_by\x18\x07 \x01(\tB\x04\xe2\x41\x01\x01J\x04\x08\x03\x10\x04J\x04\x08\x04\x10\x05R\x0bname_prefixR\x07\x63luster\"z\n\x16ListPlacementsResponse\x12\x35\n\nplacements\x18\x01 \x03(\x0b\x32!.hanse.api.scheduler.v1.Placement\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x10\n\x08revision\x18\x03 \x01(\x03\"q\n\x16WatchPlacementsRequest\x12\x16\n\x08revision\x18\x01 \x01(\x03\x42\x04\xe2\x41\x01\x01\x12,\n\x06parent\x18\x03 \x01(\tB\x1c\xe2\x41\x01\x01\xfa\x41\x15\x12\x13hanse.dev/PlacementJ\x04\x08\x02\x10\x03R\x0bname_prefix\"\x8e\x01\n\x17WatchPlacementsResponse\x12+\n\x04kind\x18\x01 \x01(\x0e\x32\x1d.hanse.api.type.v1.ChangeKind\x12\x34\n\tplacement\x18\x02 \x01(\x0b\x32!.hanse.api.scheduler.v1.Placement\x12\x10\n\x08revision\x18\x03 \x01(\x03\"S\n\x17\x45xplainPlacementRequest\x12\x38\n\x06object\x18\x01 \x01(\x0b\x32\".hanse.api.type.v1.ObjectReferenceB\x04\xe2\x41\x01\x02\"=\n\x0b\x45xplainStep\x12\x0c\n\x04step\x18\x01 \x01(\t\x12\x0f\n\x07\x63luster\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\"\xb7\x01\n\x18\x45xplainPlacementResponse\x12\x33\n\x08\x64\x65\x63ision\x18\x01 \x01(\x0b\x32!.hanse.api.scheduler.v1.Placement\x12\x32\n\x05steps\x18\x02 \x03(\x0b\x32#.hanse.api.scheduler.v1.ExplainStep\x12\x32\n\x07\x63urrent\x18\x03 \x01(\x0b\x32!.hanse.api.scheduler.v1.Placement\"1\n\x17PreviewPlacementRequest\x12\x16\n\x08manifest\x18\x01 \x01(\x0c\x42\x04\xe2\x41\x01\x02\"E\n\x14PreviewPolicyRequest\x12\x16\n\x08manifest\x18\x01 \x01(\x0c\x42\x04\xe2\x41\x01\x02\x12\x15\n\x07\x64\x65leted\x18\x02 \x01(\x08\x42\x04\xe2\x41\x01\x01\"\xaa\x01\n\x15PreviewPolicyResponse\x12\x0f\n\x07objects\x18\x01 \x01(\x05\x12\x10\n\x08replicas\x18\x02 \x01(\x03\x12\x18\n\x10removed_replicas\x18\x03 \x01(\x03\x12\x16\n\x0emoved_replicas\x18\x04 \x01(\x03\x12\x15\n\remptied_count\x18\x05 \x01(\x05\x12\x0f\n\x07\x65mptied\x18\x06 \x03(\t\x12\x14\n\x0c\x63onfirmation\x18\x07 \x01(\t\"G\n\x19RebalancePlacementRequest\x12*\n\x04name\x18\x01 \x01(\tB\x1c\xe2\x41\x01\x02\xfa\x41\x15\n\x13hanse.dev/Placement\"Z\n\x15\x45victPlacementRequest\x12*\n\x04name\x18\x01 \x01(\tB\x1c\xe2\x41\x01\x02\xfa\x41\x15\n\x13hanse.dev/Placement\x12\x15\n\x07\x63luster\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\x32\xf4\t\n\x10SchedulerService\x12\x8c\x01\n\x0cGetPlacement\x12+.hanse.api.scheduler.v1.GetPlacementRequest\x1a!.hanse.api.scheduler.v1.Placement\",\xda\x41\x04name\x82\xd3\xe4\x93\x02\x1f\x12\x1d/v1/{name=placements/*/*/*/*}\x12\x8a\x01\n\x0eListPlacements\x12-.hanse.api.scheduler.v1.ListPlacementsRequest\x1a..hanse.api.scheduler.v1.ListPlacementsResponse\"\x19\xda\x41\x00\x82\xd3\xe4\x93\x02\x10\x12\x0e/v1/placements\x12\x92\x01\n\x0fWatchPlacements\x12..hanse.api.scheduler.v1.WatchPlacementsRequest\x1a/.hanse.api.scheduler.v1.WatchPlacementsResponse\"\x1c\x82\xd3\xe4\x93\x02\x16\x12\x14/v1/placements:watch0\x01\x12\xa1\x01\n\x10\x45xplainPlacement\x12/.hanse.api.scheduler.v1.ExplainPlacementRequest\x1a\x30.hanse.api.scheduler.v1.ExplainPlacementResponse\"*\xda\x41\x06object\x82\xd3\xe4\x93\x02\x1b\"\x16/v1/placements:explain:\x01*\x12\xa3\x01\n\x10PreviewPlacement\x12/.hanse.api.scheduler.v1.PreviewPlacementRequest\x1a\x30.hanse.api.scheduler.v1.ExplainPlacementResponse\",\xda\x41\x08manifest\x82\xd3\xe4\x93\x02\x1b\"\x16/v1/placements:preview:\x01*\x12\x98\x01\n\rPreviewPolicy\x12,.hanse.api.scheduler.v1.PreviewPolicyRequest\x1a-.hanse.api.scheduler.v1.PreviewPolicyResponse\"*\xda\x41\x08manifest\x82\xd3\xe4\x93\x02\x19\"\x14/v1/policies:preview:\x01*\x12\xa5\x01\n\x12RebalancePlacement\x12\x31.hanse.api.scheduler.v1.RebalancePlacementRequest\x1a!.hanse.api.scheduler.v1.Placement\"9\xda\x41\x04name\x82\xd3\xe4\x93\x02,\"\'/v1/{name=placements/*/*/*/*}:rebalance:\x01*\x12\xa1\x01\n\x0e\x45victPlacement\x12-.hanse.api.scheduler.v1.EvictPlacementRequest\x1a!.hanse.api.scheduler.v1.Placement\"=\xda\x41\x0cname,cluster\x82\xd3\xe4\x93\x02(\"#/v1/{name=placements/*/*/*/*}:evict:\x01*BF\n\x1a\x64\x65v.hanse.api.scheduler.v1P\x01Z&hanse.dev/api/scheduler/v1;schedulerv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -49,6 +49,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTPLACEMENTSREQUEST'].fields_by_name['parent']._serialized_options = b'\342A\001\001\372A\025\022\023hanse.dev/Placement'
   _globals['_LISTPLACEMENTSREQUEST'].fields_by_name['filter']._loaded_options = None
   _globals['_LISTPLACEMENTSREQUEST'].fields_by_name['filter']._serialized_options = b'\342A\001\001'
+  _globals['_LISTPLACEMENTSREQUEST'].fields_by_name['order_by']._loaded_options = None
+  _globals['_LISTPLACEMENTSREQUEST'].fields_by_name['order_by']._serialized_options = b'\342A\001\001'
   _globals['_WATCHPLACEMENTSREQUEST'].fields_by_name['revision']._loaded_options = None
   _globals['_WATCHPLACEMENTSREQUEST'].fields_by_name['revision']._serialized_options = b'\342A\001\001'
   _globals['_WATCHPLACEMENTSREQUEST'].fields_by_name['parent']._loaded_options = None
@@ -86,29 +88,29 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETPLACEMENTREQUEST']._serialized_start=303
   _globals['_GETPLACEMENTREQUEST']._serialized_end=368
   _globals['_LISTPLACEMENTSREQUEST']._serialized_start=371
-  _globals['_LISTPLACEMENTSREQUEST']._serialized_end=547
-  _globals['_LISTPLACEMENTSRESPONSE']._serialized_start=549
-  _globals['_LISTPLACEMENTSRESPONSE']._serialized_end=671
-  _globals['_WATCHPLACEMENTSREQUEST']._serialized_start=673
-  _globals['_WATCHPLACEMENTSREQUEST']._serialized_end=786
-  _globals['_WATCHPLACEMENTSRESPONSE']._serialized_start=789
-  _globals['_WATCHPLACEMENTSRESPONSE']._serialized_end=931
-  _globals['_EXPLAINPLACEMENTREQUEST']._serialized_start=933
-  _globals['_EXPLAINPLACEMENTREQUEST']._serialized_end=1016
-  _globals['_EXPLAINSTEP']._serialized_start=1018
-  _globals['_EXPLAINSTEP']._serialized_end=1079
-  _globals['_EXPLAINPLACEMENTRESPONSE']._serialized_start=1082
-  _globals['_EXPLAINPLACEMENTRESPONSE']._serialized_end=1265
-  _globals['_PREVIEWPLACEMENTREQUEST']._serialized_start=1267
-  _globals['_PREVIEWPLACEMENTREQUEST']._serialized_end=1316
-  _globals['_PREVIEWPOLICYREQUEST']._serialized_start=1318
-  _globals['_PREVIEWPOLICYREQUEST']._serialized_end=1387
-  _globals['_PREVIEWPOLICYRESPONSE']._serialized_start=1390
-  _globals['_PREVIEWPOLICYRESPONSE']._serialized_end=1560
-  _globals['_REBALANCEPLACEMENTREQUEST']._serialized_start=1562
-  _globals['_REBALANCEPLACEMENTREQUEST']._serialized_end=1633
-  _globals['_EVICTPLACEMENTREQUEST']._serialized_start=1635
-  _globals['_EVICTPLACEMENTREQUEST']._serialized_end=1725
-  _globals['_SCHEDULERSERVICE']._serialized_start=1728
-  _globals['_SCHEDULERSERVICE']._serialized_end=2996
+  _globals['_LISTPLACEMENTSREQUEST']._serialized_end=571
+  _globals['_LISTPLACEMENTSRESPONSE']._serialized_start=573
+  _globals['_LISTPLACEMENTSRESPONSE']._serialized_end=695
+  _globals['_WATCHPLACEMENTSREQUEST']._serialized_start=697
+  _globals['_WATCHPLACEMENTSREQUEST']._serialized_end=810
+  _globals['_WATCHPLACEMENTSRESPONSE']._serialized_start=813
+  _globals['_WATCHPLACEMENTSRESPONSE']._serialized_end=955
+  _globals['_EXPLAINPLACEMENTREQUEST']._serialized_start=957
+  _globals['_EXPLAINPLACEMENTREQUEST']._serialized_end=1040
+  _globals['_EXPLAINSTEP']._serialized_start=1042
+  _globals['_EXPLAINSTEP']._serialized_end=1103
+  _globals['_EXPLAINPLACEMENTRESPONSE']._serialized_start=1106
+  _globals['_EXPLAINPLACEMENTRESPONSE']._serialized_end=1289
+  _globals['_PREVIEWPLACEMENTREQUEST']._serialized_start=1291
+  _globals['_PREVIEWPLACEMENTREQUEST']._serialized_end=1340
+  _globals['_PREVIEWPOLICYREQUEST']._serialized_start=1342
+  _globals['_PREVIEWPOLICYREQUEST']._serialized_end=1411
+  _globals['_PREVIEWPOLICYRESPONSE']._serialized_start=1414
+  _globals['_PREVIEWPOLICYRESPONSE']._serialized_end=1584
+  _globals['_REBALANCEPLACEMENTREQUEST']._serialized_start=1586
+  _globals['_REBALANCEPLACEMENTREQUEST']._serialized_end=1657
+  _globals['_EVICTPLACEMENTREQUEST']._serialized_start=1659
+  _globals['_EVICTPLACEMENTREQUEST']._serialized_end=1749
+  _globals['_SCHEDULERSERVICE']._serialized_start=1752
+  _globals['_SCHEDULERSERVICE']._serialized_end=3020
 # @@protoc_insertion_point(module_scope)

@@ -53,6 +53,7 @@ class ListPlacementsRequest(_message.Message):
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     PARENT_FIELD_NUMBER: _builtins.int
     FILTER_FIELD_NUMBER: _builtins.int
+    ORDER_BY_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
     """At most this many; 0 means 100; 1000 at most."""
     page_token: _builtins.str
@@ -61,6 +62,11 @@ class ListPlacementsRequest(_message.Message):
     """"placements/{group}/{resource}/{namespace}", or a shorter one; empty means "placements", which is all."""
     filter: _builtins.str
     """AIP-160 filter over the fields of Placement. Example: "clusters.cluster:eu OR releasing.cluster:eu"."""
+    order_by: _builtins.str
+    """AIP-132 order: fields of Placement, with commas between them and "desc" after one that descends; those that are not
+    set come first, and equal ones are in the order of their names. Empty means the order of the names.
+    Example: "policy, update_time desc".
+    """
     def __init__(
         self,
         *,
@@ -68,10 +74,11 @@ class ListPlacementsRequest(_message.Message):
         page_token: _builtins.str = ...,
         parent: _builtins.str = ...,
         filter: _builtins.str = ...,
+        order_by: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "page_size", b"page_size", "page_token", b"page_token", "parent", b"parent"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "order_by", b"order_by", "page_size", b"page_size", "page_token", b"page_token", "parent", b"parent"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -90,7 +90,7 @@ class SchedulerServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListPlacements(self, request, context):
-        """Lists placements, ordered by name.
+        """Lists placements, ordered by name unless order_by says otherwise.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -20,7 +20,7 @@ class SchedulerServiceStub:
     GetPlacement: _aio.UnaryUnaryMultiCallable[_scheduler_service_pb2.GetPlacementRequest, _placement_pb2.Placement]
     """Gets a placement."""
     ListPlacements: _aio.UnaryUnaryMultiCallable[_scheduler_service_pb2.ListPlacementsRequest, _scheduler_service_pb2.ListPlacementsResponse]
-    """Lists placements, ordered by name."""
+    """Lists placements, ordered by name unless order_by says otherwise."""
     WatchPlacements: _aio.UnaryStreamMultiCallable[_scheduler_service_pb2.WatchPlacementsRequest, _scheduler_service_pb2.WatchPlacementsResponse]
     """Sends the placements as they are, then every change."""
     ExplainPlacement: _aio.UnaryUnaryMultiCallable[_scheduler_service_pb2.ExplainPlacementRequest, _scheduler_service_pb2.ExplainPlacementResponse]
@@ -57,7 +57,7 @@ class SchedulerServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _scheduler_service_pb2.ListPlacementsRequest,
         context: _aio.ServicerContext[_scheduler_service_pb2.ListPlacementsRequest, _abc.Awaitable[_scheduler_service_pb2.ListPlacementsResponse]],
     ) -> _abc.Awaitable[_scheduler_service_pb2.ListPlacementsResponse]:
-        """Lists placements, ordered by name."""
+        """Lists placements, ordered by name unless order_by says otherwise."""
 
     @_abc_1.abstractmethod
     def WatchPlacements(

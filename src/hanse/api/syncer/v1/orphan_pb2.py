@@ -28,7 +28,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from hanse.api.type.v1 import object_reference_pb2 as hanse_dot_api_dot_type_dot_v1_dot_object__reference__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n hanse/api/syncer/v1/orphan.proto\x12\x13hanse.api.syncer.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a(hanse/api/type/v1/object_reference.proto\"\xf0\x02\n\x06Orphan\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x08\x12\x38\n\x06object\x18\x02 \x01(\x0b\x32\".hanse.api.type.v1.ObjectReferenceB\x04\xe2\x41\x01\x03\x12\x15\n\x07\x63luster\x18\x03 \x01(\tB\x04\xe2\x41\x01\x03\x12\x18\n\nmember_uid\x18\x04 \x01(\tB\x04\xe2\x41\x01\x03\x12\x37\n\x06reason\x18\x05 \x01(\x0e\x32!.hanse.api.syncer.v1.OrphanReasonB\x04\xe2\x41\x01\x03\x12\x15\n\x07message\x18\x06 \x01(\tB\x04\xe2\x41\x01\x03\x12\x34\n\nfound_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03:a\xea\x41^\n\x10hanse.dev/Orphan\x12\x39orphans/{group}/{resource}/{namespace}/{object}/{cluster}*\x07orphans2\x06orphan\"\\\n\x0cOrphanReport\x12\x0f\n\x07\x63luster\x18\x01 \x01(\t\x12,\n\x07orphans\x18\x02 \x03(\x0b\x32\x1b.hanse.api.syncer.v1.Orphan\x12\r\n\x05total\x18\x03 \x01(\x05*W\n\x0cOrphanReason\x12\x1d\n\x19ORPHAN_REASON_UNSPECIFIED\x10\x00\x12\x12\n\x0eNO_SUCH_OBJECT\x10\x01\x12\x14\n\x10NOT_PLACED_THERE\x10\x02\x42=\n\x17\x64\x65v.hanse.api.syncer.v1P\x01Z hanse.dev/api/syncer/v1;syncerv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n hanse/api/syncer/v1/orphan.proto\x12\x13hanse.api.syncer.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a(hanse/api/type/v1/object_reference.proto\"\xe0\x03\n\x06Orphan\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x08\x12\x38\n\x06object\x18\x02 \x01(\x0b\x32\".hanse.api.type.v1.ObjectReferenceB\x04\xe2\x41\x01\x03\x12\x15\n\x07\x63luster\x18\x03 \x01(\tB\x04\xe2\x41\x01\x03\x12\x18\n\nmember_uid\x18\x04 \x01(\tB\x04\xe2\x41\x01\x03\x12\x37\n\x06reason\x18\x05 \x01(\x0e\x32!.hanse.api.syncer.v1.OrphanReasonB\x04\xe2\x41\x01\x03\x12\x15\n\x07message\x18\x06 \x01(\tB\x04\xe2\x41\x01\x03\x12\x36\n\nfound_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x06\x18\x01\xe2\x41\x01\x03\x12\x35\n\x0b\x63reate_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x35\n\x0bupdate_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03:a\xea\x41^\n\x10hanse.dev/Orphan\x12\x39orphans/{group}/{resource}/{namespace}/{object}/{cluster}*\x07orphans2\x06orphan\"\\\n\x0cOrphanReport\x12\x0f\n\x07\x63luster\x18\x01 \x01(\t\x12,\n\x07orphans\x18\x02 \x03(\x0b\x32\x1b.hanse.api.syncer.v1.Orphan\x12\r\n\x05total\x18\x03 \x01(\x05*W\n\x0cOrphanReason\x12\x1d\n\x19ORPHAN_REASON_UNSPECIFIED\x10\x00\x12\x12\n\x0eNO_SUCH_OBJECT\x10\x01\x12\x14\n\x10NOT_PLACED_THERE\x10\x02\x42=\n\x17\x64\x65v.hanse.api.syncer.v1P\x01Z hanse.dev/api/syncer/v1;syncerv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -49,13 +49,17 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ORPHAN'].fields_by_name['message']._loaded_options = None
   _globals['_ORPHAN'].fields_by_name['message']._serialized_options = b'\342A\001\003'
   _globals['_ORPHAN'].fields_by_name['found_time']._loaded_options = None
-  _globals['_ORPHAN'].fields_by_name['found_time']._serialized_options = b'\342A\001\003'
+  _globals['_ORPHAN'].fields_by_name['found_time']._serialized_options = b'\030\001\342A\001\003'
+  _globals['_ORPHAN'].fields_by_name['create_time']._loaded_options = None
+  _globals['_ORPHAN'].fields_by_name['create_time']._serialized_options = b'\342A\001\003'
+  _globals['_ORPHAN'].fields_by_name['update_time']._loaded_options = None
+  _globals['_ORPHAN'].fields_by_name['update_time']._serialized_options = b'\342A\001\003'
   _globals['_ORPHAN']._loaded_options = None
   _globals['_ORPHAN']._serialized_options = b'\352A^\n\020hanse.dev/Orphan\0229orphans/{group}/{resource}/{namespace}/{object}/{cluster}*\007orphans2\006orphan'
-  _globals['_ORPHANREASON']._serialized_start=657
-  _globals['_ORPHANREASON']._serialized_end=744
+  _globals['_ORPHANREASON']._serialized_start=769
+  _globals['_ORPHANREASON']._serialized_end=856
   _globals['_ORPHAN']._serialized_start=193
-  _globals['_ORPHAN']._serialized_end=561
-  _globals['_ORPHANREPORT']._serialized_start=563
-  _globals['_ORPHANREPORT']._serialized_end=655
+  _globals['_ORPHAN']._serialized_end=673
+  _globals['_ORPHANREPORT']._serialized_start=675
+  _globals['_ORPHANREPORT']._serialized_end=767
 # @@protoc_insertion_point(module_scope)

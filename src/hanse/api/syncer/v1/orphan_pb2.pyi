@@ -19,6 +19,11 @@ if sys.version_info >= (3, 11):
 else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
+if sys.version_info >= (3, 13):
+    from warnings import deprecated as _deprecated
+else:
+    from typing_extensions import deprecated as _deprecated
+
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class _OrphanReason:
@@ -60,6 +65,8 @@ class Orphan(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
     FOUND_TIME_FIELD_NUMBER: _builtins.int
+    CREATE_TIME_FIELD_NUMBER: _builtins.int
+    UPDATE_TIME_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """"orphans/{group}/{resource}/{namespace}/{object}/{cluster}", with "core" for the core group and "_" for no
     namespace.
@@ -77,8 +84,19 @@ class Orphan(_message.Message):
         """The object, without a uid: the federation's object of that name, if there is one, is another."""
 
     @_builtins.property
+    @_deprecated("""This field has been marked as deprecated using proto field options.""")
     def found_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was found first. Use create_time, which is the same."""
+
+    @_builtins.property
+    def create_time(self) -> _timestamp_pb2.Timestamp:
         """When it was found first."""
+
+    @_builtins.property
+    def update_time(self) -> _timestamp_pb2.Timestamp:
+        """When what is said of it changed last. Unset in orphans that were stored before this field existed and have not
+        changed since.
+        """
 
     def __init__(
         self,
@@ -90,10 +108,12 @@ class Orphan(_message.Message):
         reason: Global___OrphanReason.ValueType = ...,
         message: _builtins.str = ...,
         found_time: _timestamp_pb2.Timestamp | None = ...,
+        create_time: _timestamp_pb2.Timestamp | None = ...,
+        update_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["found_time", b"found_time", "object", b"object"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "found_time", b"found_time", "object", b"object", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster", b"cluster", "found_time", b"found_time", "member_uid", b"member_uid", "message", b"message", "name", b"name", "object", b"object", "reason", b"reason"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster", b"cluster", "create_time", b"create_time", "found_time", b"found_time", "member_uid", b"member_uid", "message", b"message", "name", b"name", "object", b"object", "reason", b"reason", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -28,7 +28,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from hanse.api.type.v1 import object_reference_pb2 as hanse_dot_api_dot_type_dot_v1_dot_object__reference__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$hanse/api/syncer/v1/sync_state.proto\x12\x13hanse.api.syncer.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a(hanse/api/type/v1/object_reference.proto\"8\n\rZoneEndpoints\x12\x12\n\x04zone\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03\x12\x13\n\x05ready\x18\x02 \x01(\x05\x42\x04\xe2\x41\x01\x03\"\xf5\x07\n\tSyncState\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x08\x12\x38\n\x06object\x18\x02 \x01(\x0b\x32\".hanse.api.type.v1.ObjectReferenceB\x04\xe2\x41\x01\x03\x12\x15\n\x07\x63luster\x18\x03 \x01(\tB\x04\xe2\x41\x01\x03\x12\x33\n\x05phase\x18\x04 \x01(\x0e\x32\x1e.hanse.api.syncer.v1.SyncPhaseB\x04\xe2\x41\x01\x03\x12\x14\n\x06reason\x18\x05 \x01(\tB\x04\xe2\x41\x01\x03\x12\x15\n\x07message\x18\x06 \x01(\tB\x04\xe2\x41\x01\x03\x12\x1a\n\x0c\x61pplied_hash\x18\x07 \x01(\tB\x04\xe2\x41\x01\x03\x12 \n\x12\x61pplied_generation\x18\x08 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x18\n\nmember_uid\x18\t \x01(\tB\x04\xe2\x41\x01\x03\x12%\n\x17member_resource_version\x18\n \x01(\tB\x04\xe2\x41\x01\x03\x12\x1f\n\x11member_generation\x18\x0b \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x14\n\x06status\x18\x0c \x01(\x0c\x42\x04\xe2\x41\x01\x03\x12\x31\n\x06health\x18\r \x01(\x0e\x32\x1b.hanse.api.syncer.v1.HealthB\x04\xe2\x41\x01\x03\x12\x41\n\x0fready_endpoints\x18\x0e \x03(\x0b\x32\".hanse.api.syncer.v1.ZoneEndpointsB\x04\xe2\x41\x01\x03\x12\x39\n\x0ftransition_time\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x34\n\napply_time\x18\x10 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x16\n\x08\x66\x61ilures\x18\x11 \x01(\x05\x42\x04\xe2\x41\x01\x03\x12\x1b\n\rdrift_repairs\x18\x12 \x01(\x05\x42\x04\xe2\x41\x01\x03\x12\x19\n\x0btraceparent\x18\x13 \x01(\tB\x04\xe2\x41\x01\x03\x12\x16\n\x08revision\x18\x14 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x1b\n\x08replicas\x18\x15 \x01(\x05\x42\x04\xe2\x41\x01\x03H\x00\x88\x01\x01\x12 \n\x12unschedulable_pods\x18\x16 \x01(\x05\x42\x04\xe2\x41\x01\x03\x12 \n\x12placement_revision\x18\x17 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x18\n\ndelete_uid\x18\x18 \x01(\tB\x04\xe2\x41\x01\x03\x12%\n\x17\x64\x65lete_resource_version\x18\x19 \x01(\tB\x04\xe2\x41\x01\x03:m\xea\x41j\n\x13hanse.dev/SyncState\x12<syncStates/{group}/{resource}/{namespace}/{object}/{cluster}*\nsyncStates2\tsyncStateB\x0b\n\t_replicas*\x87\x01\n\tSyncPhase\x12\x1a\n\x16SYNC_PHASE_UNSPECIFIED\x10\x00\x12\x0b\n\x07\x41PPLIED\x10\x01\x12\n\n\x06\x46\x41ILED\x10\x02\x12\x0c\n\x08\x43ONFLICT\x10\x03\x12\x0c\n\x08REMOVING\x10\x04\x12\x0b\n\x07REMOVED\x10\x05\x12\x0f\n\x0bUNREACHABLE\x10\x06\x12\x0b\n\x07WAITING\x10\x07*L\n\x06Health\x12\x16\n\x12HEALTH_UNSPECIFIED\x10\x00\x12\x0b\n\x07HEALTHY\x10\x01\x12\x0f\n\x0bPROGRESSING\x10\x02\x12\x0c\n\x08\x44\x45GRADED\x10\x03\x42=\n\x17\x64\x65v.hanse.api.syncer.v1P\x01Z hanse.dev/api/syncer/v1;syncerv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$hanse/api/syncer/v1/sync_state.proto\x12\x13hanse.api.syncer.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a(hanse/api/type/v1/object_reference.proto\"8\n\rZoneEndpoints\x12\x12\n\x04zone\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03\x12\x13\n\x05ready\x18\x02 \x01(\x05\x42\x04\xe2\x41\x01\x03\"\xbc\x01\n\nContention\x12\x15\n\x07repairs\x18\x01 \x01(\x05\x42\x04\xe2\x41\x01\x03\x12\x34\n\nfirst_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x33\n\tlast_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x15\n\x07manager\x18\x04 \x01(\tB\x04\xe2\x41\x01\x03\x12\x15\n\x07removed\x18\x05 \x01(\x08\x42\x04\xe2\x41\x01\x03\"\x9e\t\n\tSyncState\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x08\x12\x38\n\x06object\x18\x02 \x01(\x0b\x32\".hanse.api.type.v1.ObjectReferenceB\x04\xe2\x41\x01\x03\x12\x15\n\x07\x63luster\x18\x03 \x01(\tB\x04\xe2\x41\x01\x03\x12\x33\n\x05phase\x18\x04 \x01(\x0e\x32\x1e.hanse.api.syncer.v1.SyncPhaseB\x04\xe2\x41\x01\x03\x12\x14\n\x06reason\x18\x05 \x01(\tB\x04\xe2\x41\x01\x03\x12\x15\n\x07message\x18\x06 \x01(\tB\x04\xe2\x41\x01\x03\x12\x1a\n\x0c\x61pplied_hash\x18\x07 \x01(\tB\x04\xe2\x41\x01\x03\x12 \n\x12\x61pplied_generation\x18\x08 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x18\n\nmember_uid\x18\t \x01(\tB\x04\xe2\x41\x01\x03\x12%\n\x17member_resource_version\x18\n \x01(\tB\x04\xe2\x41\x01\x03\x12\x1f\n\x11member_generation\x18\x0b \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x14\n\x06status\x18\x0c \x01(\x0c\x42\x04\xe2\x41\x01\x03\x12\x31\n\x06health\x18\r \x01(\x0e\x32\x1b.hanse.api.syncer.v1.HealthB\x04\xe2\x41\x01\x03\x12\x41\n\x0fready_endpoints\x18\x0e \x03(\x0b\x32\".hanse.api.syncer.v1.ZoneEndpointsB\x04\xe2\x41\x01\x03\x12\x39\n\x0ftransition_time\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x34\n\napply_time\x18\x10 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x16\n\x08\x66\x61ilures\x18\x11 \x01(\x05\x42\x04\xe2\x41\x01\x03\x12\x1b\n\rdrift_repairs\x18\x12 \x01(\x05\x42\x04\xe2\x41\x01\x03\x12\x19\n\x0btraceparent\x18\x13 \x01(\tB\x04\xe2\x41\x01\x03\x12\x16\n\x08revision\x18\x14 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x1b\n\x08replicas\x18\x15 \x01(\x05\x42\x04\xe2\x41\x01\x03H\x00\x88\x01\x01\x12 \n\x12unschedulable_pods\x18\x16 \x01(\x05\x42\x04\xe2\x41\x01\x03\x12 \n\x12placement_revision\x18\x17 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x18\n\ndelete_uid\x18\x18 \x01(\tB\x04\xe2\x41\x01\x03\x12%\n\x17\x64\x65lete_resource_version\x18\x19 \x01(\tB\x04\xe2\x41\x01\x03\x12\x35\n\x0b\x63reate_time\x18\x1a \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x35\n\x0bupdate_time\x18\x1b \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x39\n\ncontention\x18( \x01(\x0b\x32\x1f.hanse.api.syncer.v1.ContentionB\x04\xe2\x41\x01\x03:m\xea\x41j\n\x13hanse.dev/SyncState\x12<syncStates/{group}/{resource}/{namespace}/{object}/{cluster}*\nsyncStates2\tsyncStateB\x0b\n\t_replicas*\x87\x01\n\tSyncPhase\x12\x1a\n\x16SYNC_PHASE_UNSPECIFIED\x10\x00\x12\x0b\n\x07\x41PPLIED\x10\x01\x12\n\n\x06\x46\x41ILED\x10\x02\x12\x0c\n\x08\x43ONFLICT\x10\x03\x12\x0c\n\x08REMOVING\x10\x04\x12\x0b\n\x07REMOVED\x10\x05\x12\x0f\n\x0bUNREACHABLE\x10\x06\x12\x0b\n\x07WAITING\x10\x07*L\n\x06Health\x12\x16\n\x12HEALTH_UNSPECIFIED\x10\x00\x12\x0b\n\x07HEALTHY\x10\x01\x12\x0f\n\x0bPROGRESSING\x10\x02\x12\x0c\n\x08\x44\x45GRADED\x10\x03\x42=\n\x17\x64\x65v.hanse.api.syncer.v1P\x01Z hanse.dev/api/syncer/v1;syncerv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -40,6 +40,16 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ZONEENDPOINTS'].fields_by_name['zone']._serialized_options = b'\342A\001\003'
   _globals['_ZONEENDPOINTS'].fields_by_name['ready']._loaded_options = None
   _globals['_ZONEENDPOINTS'].fields_by_name['ready']._serialized_options = b'\342A\001\003'
+  _globals['_CONTENTION'].fields_by_name['repairs']._loaded_options = None
+  _globals['_CONTENTION'].fields_by_name['repairs']._serialized_options = b'\342A\001\003'
+  _globals['_CONTENTION'].fields_by_name['first_time']._loaded_options = None
+  _globals['_CONTENTION'].fields_by_name['first_time']._serialized_options = b'\342A\001\003'
+  _globals['_CONTENTION'].fields_by_name['last_time']._loaded_options = None
+  _globals['_CONTENTION'].fields_by_name['last_time']._serialized_options = b'\342A\001\003'
+  _globals['_CONTENTION'].fields_by_name['manager']._loaded_options = None
+  _globals['_CONTENTION'].fields_by_name['manager']._serialized_options = b'\342A\001\003'
+  _globals['_CONTENTION'].fields_by_name['removed']._loaded_options = None
+  _globals['_CONTENTION'].fields_by_name['removed']._serialized_options = b'\342A\001\003'
   _globals['_SYNCSTATE'].fields_by_name['name']._loaded_options = None
   _globals['_SYNCSTATE'].fields_by_name['name']._serialized_options = b'\342A\001\010'
   _globals['_SYNCSTATE'].fields_by_name['object']._loaded_options = None
@@ -90,14 +100,22 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SYNCSTATE'].fields_by_name['delete_uid']._serialized_options = b'\342A\001\003'
   _globals['_SYNCSTATE'].fields_by_name['delete_resource_version']._loaded_options = None
   _globals['_SYNCSTATE'].fields_by_name['delete_resource_version']._serialized_options = b'\342A\001\003'
+  _globals['_SYNCSTATE'].fields_by_name['create_time']._loaded_options = None
+  _globals['_SYNCSTATE'].fields_by_name['create_time']._serialized_options = b'\342A\001\003'
+  _globals['_SYNCSTATE'].fields_by_name['update_time']._loaded_options = None
+  _globals['_SYNCSTATE'].fields_by_name['update_time']._serialized_options = b'\342A\001\003'
+  _globals['_SYNCSTATE'].fields_by_name['contention']._loaded_options = None
+  _globals['_SYNCSTATE'].fields_by_name['contention']._serialized_options = b'\342A\001\003'
   _globals['_SYNCSTATE']._loaded_options = None
   _globals['_SYNCSTATE']._serialized_options = b'\352Aj\n\023hanse.dev/SyncState\022<syncStates/{group}/{resource}/{namespace}/{object}/{cluster}*\nsyncStates2\tsyncState'
-  _globals['_SYNCPHASE']._serialized_start=1271
-  _globals['_SYNCPHASE']._serialized_end=1406
-  _globals['_HEALTH']._serialized_start=1408
-  _globals['_HEALTH']._serialized_end=1484
+  _globals['_SYNCPHASE']._serialized_start=1631
+  _globals['_SYNCPHASE']._serialized_end=1766
+  _globals['_HEALTH']._serialized_start=1768
+  _globals['_HEALTH']._serialized_end=1844
   _globals['_ZONEENDPOINTS']._serialized_start=196
   _globals['_ZONEENDPOINTS']._serialized_end=252
-  _globals['_SYNCSTATE']._serialized_start=255
-  _globals['_SYNCSTATE']._serialized_end=1268
+  _globals['_CONTENTION']._serialized_start=255
+  _globals['_CONTENTION']._serialized_end=443
+  _globals['_SYNCSTATE']._serialized_start=446
+  _globals['_SYNCSTATE']._serialized_end=1628
 # @@protoc_insertion_point(module_scope)

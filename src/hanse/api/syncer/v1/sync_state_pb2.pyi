@@ -120,6 +120,48 @@ class ZoneEndpoints(_message.Message):
 Global___ZoneEndpoints: _TypeAlias = ZoneEndpoints  # noqa: Y015
 
 @_typing.final
+class Contention(_message.Message):
+    """Repairs of one object that follow each other: somebody undoes each of them."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REPAIRS_FIELD_NUMBER: _builtins.int
+    FIRST_TIME_FIELD_NUMBER: _builtins.int
+    LAST_TIME_FIELD_NUMBER: _builtins.int
+    MANAGER_FIELD_NUMBER: _builtins.int
+    REMOVED_FIELD_NUMBER: _builtins.int
+    repairs: _builtins.int
+    """Repairs in a row. From three on the object is contested, which is the reason of the sync state."""
+    manager: _builtins.str
+    """Field manager that undid the last one, by the managedFields of the member's object; empty where that is gone."""
+    removed: _builtins.bool
+    """Whether the object was gone, and not only changed, when it was put right last."""
+    @_builtins.property
+    def first_time(self) -> _timestamp_pb2.Timestamp:
+        """When the first of them was made."""
+
+    @_builtins.property
+    def last_time(self) -> _timestamp_pb2.Timestamp:
+        """When the last of them was made."""
+
+    def __init__(
+        self,
+        *,
+        repairs: _builtins.int = ...,
+        first_time: _timestamp_pb2.Timestamp | None = ...,
+        last_time: _timestamp_pb2.Timestamp | None = ...,
+        manager: _builtins.str = ...,
+        removed: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["first_time", b"first_time", "last_time", b"last_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["first_time", b"first_time", "last_time", b"last_time", "manager", b"manager", "removed", b"removed", "repairs", b"repairs"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Contention: _TypeAlias = Contention  # noqa: Y015
+
+@_typing.final
 class SyncState(_message.Message):
     """One object in one cluster. Written by the syncer that holds the cluster's lease."""
 
@@ -150,6 +192,9 @@ class SyncState(_message.Message):
     PLACEMENT_REVISION_FIELD_NUMBER: _builtins.int
     DELETE_UID_FIELD_NUMBER: _builtins.int
     DELETE_RESOURCE_VERSION_FIELD_NUMBER: _builtins.int
+    CREATE_TIME_FIELD_NUMBER: _builtins.int
+    UPDATE_TIME_FIELD_NUMBER: _builtins.int
+    CONTENTION_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """"syncStates/{group}/{resource}/{namespace}/{object}/{cluster}", with "core" for the core group and "_" for
     no namespace.
@@ -212,6 +257,20 @@ class SyncState(_message.Message):
     def apply_time(self) -> _timestamp_pb2.Timestamp:
         """When it was applied last."""
 
+    @_builtins.property
+    def create_time(self) -> _timestamp_pb2.Timestamp:
+        """When the object had a state in the cluster first. Unset in states that were stored before this field existed."""
+
+    @_builtins.property
+    def update_time(self) -> _timestamp_pb2.Timestamp:
+        """When anything of the state changed last. Unset in states that were stored before this field existed and have
+        not changed since.
+        """
+
+    @_builtins.property
+    def contention(self) -> Global___Contention:
+        """Repairs that follow each other; unset once what was put right has stayed so for a while."""
+
     def __init__(
         self,
         *,
@@ -240,10 +299,13 @@ class SyncState(_message.Message):
         placement_revision: _builtins.int = ...,
         delete_uid: _builtins.str = ...,
         delete_resource_version: _builtins.str = ...,
+        create_time: _timestamp_pb2.Timestamp | None = ...,
+        update_time: _timestamp_pb2.Timestamp | None = ...,
+        contention: Global___Contention | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_replicas", b"_replicas", "apply_time", b"apply_time", "object", b"object", "replicas", b"replicas", "transition_time", b"transition_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_replicas", b"_replicas", "apply_time", b"apply_time", "contention", b"contention", "create_time", b"create_time", "object", b"object", "replicas", b"replicas", "transition_time", b"transition_time", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_replicas", b"_replicas", "applied_generation", b"applied_generation", "applied_hash", b"applied_hash", "apply_time", b"apply_time", "cluster", b"cluster", "delete_resource_version", b"delete_resource_version", "delete_uid", b"delete_uid", "drift_repairs", b"drift_repairs", "failures", b"failures", "health", b"health", "member_generation", b"member_generation", "member_resource_version", b"member_resource_version", "member_uid", b"member_uid", "message", b"message", "name", b"name", "object", b"object", "phase", b"phase", "placement_revision", b"placement_revision", "ready_endpoints", b"ready_endpoints", "reason", b"reason", "replicas", b"replicas", "revision", b"revision", "status", b"status", "traceparent", b"traceparent", "transition_time", b"transition_time", "unschedulable_pods", b"unschedulable_pods"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_replicas", b"_replicas", "applied_generation", b"applied_generation", "applied_hash", b"applied_hash", "apply_time", b"apply_time", "cluster", b"cluster", "contention", b"contention", "create_time", b"create_time", "delete_resource_version", b"delete_resource_version", "delete_uid", b"delete_uid", "drift_repairs", b"drift_repairs", "failures", b"failures", "health", b"health", "member_generation", b"member_generation", "member_resource_version", b"member_resource_version", "member_uid", b"member_uid", "message", b"message", "name", b"name", "object", b"object", "phase", b"phase", "placement_revision", b"placement_revision", "ready_endpoints", b"ready_endpoints", "reason", b"reason", "replicas", b"replicas", "revision", b"revision", "status", b"status", "traceparent", b"traceparent", "transition_time", b"transition_time", "unschedulable_pods", b"unschedulable_pods", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__replicas: _TypeAlias = _typing.Literal["replicas"]  # noqa: Y015
     _WhichOneofArgType__replicas: _TypeAlias = _typing.Literal["_replicas", b"_replicas"]  # noqa: Y015

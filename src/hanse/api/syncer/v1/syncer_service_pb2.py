@@ -33,7 +33,7 @@ from hanse.api.type.v1 import change_pb2 as hanse_dot_api_dot_type_dot_v1_dot_ch
 from hanse.api.type.v1 import object_reference_pb2 as hanse_dot_api_dot_type_dot_v1_dot_object__reference__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(hanse/api/syncer/v1/syncer_service.proto\x12\x13hanse.api.syncer.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x17google/api/client.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1bgoogle/protobuf/empty.proto\x1a hanse/api/syncer/v1/orphan.proto\x1a$hanse/api/syncer/v1/sync_state.proto\x1a\x1ehanse/api/type/v1/change.proto\x1a(hanse/api/type/v1/object_reference.proto\"A\n\x13GetSyncStateRequest\x12*\n\x04name\x18\x01 \x01(\tB\x1c\xe2\x41\x01\x02\xfa\x41\x15\n\x13hanse.dev/SyncState\"\xbe\x01\n\x15ListSyncStatesRequest\x12\x17\n\tpage_size\x18\x01 \x01(\x05\x42\x04\xe2\x41\x01\x01\x12\x18\n\npage_token\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01\x12,\n\x06parent\x18\x06 \x01(\tB\x1c\xe2\x41\x01\x01\xfa\x41\x15\x12\x13hanse.dev/SyncState\x12\x14\n\x06\x66ilter\x18\x07 \x01(\tB\x04\xe2\x41\x01\x01J\x04\x08\x03\x10\x04J\x04\x08\x04\x10\x05J\x04\x08\x05\x10\x06R\x0bname_prefixR\x07\x63lusterR\x06phases\"x\n\x16ListSyncStatesResponse\x12\x33\n\x0bsync_states\x18\x01 \x03(\x0b\x32\x1e.hanse.api.syncer.v1.SyncState\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x10\n\x08revision\x18\x03 \x01(\x03\"q\n\x16WatchSyncStatesRequest\x12\x16\n\x08revision\x18\x01 \x01(\x03\x42\x04\xe2\x41\x01\x01\x12,\n\x06parent\x18\x03 \x01(\tB\x1c\xe2\x41\x01\x01\xfa\x41\x15\x12\x13hanse.dev/SyncStateJ\x04\x08\x02\x10\x03R\x0bname_prefix\"\x8c\x01\n\x17WatchSyncStatesResponse\x12+\n\x04kind\x18\x01 \x01(\x0e\x32\x1d.hanse.api.type.v1.ChangeKind\x12\x32\n\nsync_state\x18\x02 \x01(\x0b\x32\x1e.hanse.api.syncer.v1.SyncState\x12\x10\n\x08revision\x18\x03 \x01(\x03\"d\n\x11\x44iffObjectRequest\x12\x38\n\x06object\x18\x01 \x01(\x0b\x32\".hanse.api.type.v1.ObjectReferenceB\x04\xe2\x41\x01\x02\x12\x15\n\x07\x63luster\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01\"M\n\x0b\x43lusterDiff\x12\x0f\n\x07\x63luster\x18\x01 \x01(\t\x12\x0f\n\x07in_sync\x18\x02 \x01(\x08\x12\r\n\x05patch\x18\x03 \x01(\x0c\x12\r\n\x05\x65rror\x18\x04 \x01(\t\"E\n\x12\x44iffObjectResponse\x12/\n\x05\x64iffs\x18\x01 \x03(\x0b\x32 .hanse.api.syncer.v1.ClusterDiff\"f\n\x13RenderObjectRequest\x12\x38\n\x06object\x18\x01 \x01(\x0b\x32\".hanse.api.type.v1.ObjectReferenceB\x04\xe2\x41\x01\x02\x12\x15\n\x07\x63luster\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01\"C\n\x10RenderedManifest\x12\x0f\n\x07\x63luster\x18\x01 \x01(\t\x12\x10\n\x08manifest\x18\x02 \x01(\x0c\x12\x0c\n\x04hash\x18\x03 \x01(\t\"P\n\x14RenderObjectResponse\x12\x38\n\tmanifests\x18\x01 \x03(\x0b\x32%.hanse.api.syncer.v1.RenderedManifest\"`\n\rResyncRequest\x12\x38\n\x06object\x18\x01 \x01(\x0b\x32\".hanse.api.type.v1.ObjectReferenceB\x04\xe2\x41\x01\x01\x12\x15\n\x07\x63luster\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01\" \n\x0eResyncResponse\x12\x0e\n\x06queued\x18\x01 \x01(\x05\"^\n\x12ListOrphansRequest\x12\x17\n\tpage_size\x18\x01 \x01(\x05\x42\x04\xe2\x41\x01\x01\x12\x18\n\npage_token\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01\x12\x15\n\x07\x63luster\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\"p\n\x13ListOrphansResponse\x12,\n\x07orphans\x18\x01 \x03(\x0b\x32\x1b.hanse.api.syncer.v1.Orphan\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x12\n\ntotal_size\x18\x03 \x01(\x05\"X\n\x13\x45xportOrphanRequest\x12\'\n\x04name\x18\x01 \x01(\tB\x19\xe2\x41\x01\x02\xfa\x41\x12\n\x10hanse.dev/Orphan\x12\x18\n\nmember_uid\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\"(\n\x14\x45xportOrphanResponse\x12\x10\n\x08manifest\x18\x01 \x01(\x0c\"X\n\x13\x44\x65leteOrphanRequest\x12\'\n\x04name\x18\x01 \x01(\tB\x19\xe2\x41\x01\x02\xfa\x41\x12\n\x10hanse.dev/Orphan\x12\x18\n\nmember_uid\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\x32\xe9\t\n\rSyncerService\x12\x88\x01\n\x0cGetSyncState\x12(.hanse.api.syncer.v1.GetSyncStateRequest\x1a\x1e.hanse.api.syncer.v1.SyncState\".\xda\x41\x04name\x82\xd3\xe4\x93\x02!\x12\x1f/v1/{name=syncStates/*/*/*/*/*}\x12\x84\x01\n\x0eListSyncStates\x12*.hanse.api.syncer.v1.ListSyncStatesRequest\x1a+.hanse.api.syncer.v1.ListSyncStatesResponse\"\x19\xda\x41\x00\x82\xd3\xe4\x93\x02\x10\x12\x0e/v1/syncStates\x12\x8c\x01\n\x0fWatchSyncStates\x12+.hanse.api.syncer.v1.WatchSyncStatesRequest\x1a,.hanse.api.syncer.v1.WatchSyncStatesResponse\"\x1c\x82\xd3\xe4\x93\x02\x16\x12\x14/v1/syncStates:watch0\x01\x12\x86\x01\n\nDiffObject\x12&.hanse.api.syncer.v1.DiffObjectRequest\x1a\'.hanse.api.syncer.v1.DiffObjectResponse\"\'\xda\x41\x06object\x82\xd3\xe4\x93\x02\x18\"\x13/v1/syncStates:diff:\x01*\x12\x8e\x01\n\x0cRenderObject\x12(.hanse.api.syncer.v1.RenderObjectRequest\x1a).hanse.api.syncer.v1.RenderObjectResponse\")\xda\x41\x06object\x82\xd3\xe4\x93\x02\x1a\"\x15/v1/syncStates:render:\x01*\x12s\n\x06Resync\x12\".hanse.api.syncer.v1.ResyncRequest\x1a#.hanse.api.syncer.v1.ResyncResponse\" \x82\xd3\xe4\x93\x02\x1a\"\x15/v1/syncStates:resync:\x01*\x12x\n\x0bListOrphans\x12\'.hanse.api.syncer.v1.ListOrphansRequest\x1a(.hanse.api.syncer.v1.ListOrphansResponse\"\x16\xda\x41\x00\x82\xd3\xe4\x93\x02\r\x12\x0b/v1/orphans\x12\xa2\x01\n\x0c\x45xportOrphan\x12(.hanse.api.syncer.v1.ExportOrphanRequest\x1a).hanse.api.syncer.v1.ExportOrphanResponse\"=\xda\x41\x0fname,member_uid\x82\xd3\xe4\x93\x02%\x12#/v1/{name=orphans/*/*/*/*/*}:export\x12\x88\x01\n\x0c\x44\x65leteOrphan\x12(.hanse.api.syncer.v1.DeleteOrphanRequest\x1a\x16.google.protobuf.Empty\"6\xda\x41\x0fname,member_uid\x82\xd3\xe4\x93\x02\x1e*\x1c/v1/{name=orphans/*/*/*/*/*}B=\n\x17\x64\x65v.hanse.api.syncer.v1P\x01Z hanse.dev/api/syncer/v1;syncerv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(hanse/api/syncer/v1/syncer_service.proto\x12\x13hanse.api.syncer.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x17google/api/client.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1bgoogle/protobuf/empty.proto\x1a hanse/api/syncer/v1/orphan.proto\x1a$hanse/api/syncer/v1/sync_state.proto\x1a\x1ehanse/api/type/v1/change.proto\x1a(hanse/api/type/v1/object_reference.proto\"A\n\x13GetSyncStateRequest\x12*\n\x04name\x18\x01 \x01(\tB\x1c\xe2\x41\x01\x02\xfa\x41\x15\n\x13hanse.dev/SyncState\"\xd6\x01\n\x15ListSyncStatesRequest\x12\x17\n\tpage_size\x18\x01 \x01(\x05\x42\x04\xe2\x41\x01\x01\x12\x18\n\npage_token\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01\x12,\n\x06parent\x18\x06 \x01(\tB\x1c\xe2\x41\x01\x01\xfa\x41\x15\x12\x13hanse.dev/SyncState\x12\x14\n\x06\x66ilter\x18\x07 \x01(\tB\x04\xe2\x41\x01\x01\x12\x16\n\x08order_by\x18\x08 \x01(\tB\x04\xe2\x41\x01\x01J\x04\x08\x03\x10\x04J\x04\x08\x04\x10\x05J\x04\x08\x05\x10\x06R\x0bname_prefixR\x07\x63lusterR\x06phases\"x\n\x16ListSyncStatesResponse\x12\x33\n\x0bsync_states\x18\x01 \x03(\x0b\x32\x1e.hanse.api.syncer.v1.SyncState\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x10\n\x08revision\x18\x03 \x01(\x03\"q\n\x16WatchSyncStatesRequest\x12\x16\n\x08revision\x18\x01 \x01(\x03\x42\x04\xe2\x41\x01\x01\x12,\n\x06parent\x18\x03 \x01(\tB\x1c\xe2\x41\x01\x01\xfa\x41\x15\x12\x13hanse.dev/SyncStateJ\x04\x08\x02\x10\x03R\x0bname_prefix\"\x8c\x01\n\x17WatchSyncStatesResponse\x12+\n\x04kind\x18\x01 \x01(\x0e\x32\x1d.hanse.api.type.v1.ChangeKind\x12\x32\n\nsync_state\x18\x02 \x01(\x0b\x32\x1e.hanse.api.syncer.v1.SyncState\x12\x10\n\x08revision\x18\x03 \x01(\x03\"d\n\x11\x44iffObjectRequest\x12\x38\n\x06object\x18\x01 \x01(\x0b\x32\".hanse.api.type.v1.ObjectReferenceB\x04\xe2\x41\x01\x02\x12\x15\n\x07\x63luster\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01\"M\n\x0b\x43lusterDiff\x12\x0f\n\x07\x63luster\x18\x01 \x01(\t\x12\x0f\n\x07in_sync\x18\x02 \x01(\x08\x12\r\n\x05patch\x18\x03 \x01(\x0c\x12\r\n\x05\x65rror\x18\x04 \x01(\t\"E\n\x12\x44iffObjectResponse\x12/\n\x05\x64iffs\x18\x01 \x03(\x0b\x32 .hanse.api.syncer.v1.ClusterDiff\"f\n\x13RenderObjectRequest\x12\x38\n\x06object\x18\x01 \x01(\x0b\x32\".hanse.api.type.v1.ObjectReferenceB\x04\xe2\x41\x01\x02\x12\x15\n\x07\x63luster\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01\"C\n\x10RenderedManifest\x12\x0f\n\x07\x63luster\x18\x01 \x01(\t\x12\x10\n\x08manifest\x18\x02 \x01(\x0c\x12\x0c\n\x04hash\x18\x03 \x01(\t\"P\n\x14RenderObjectResponse\x12\x38\n\tmanifests\x18\x01 \x03(\x0b\x32%.hanse.api.syncer.v1.RenderedManifest\"`\n\rResyncRequest\x12\x38\n\x06object\x18\x01 \x01(\x0b\x32\".hanse.api.type.v1.ObjectReferenceB\x04\xe2\x41\x01\x01\x12\x15\n\x07\x63luster\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01\" \n\x0eResyncResponse\x12\x0e\n\x06queued\x18\x01 \x01(\x05\"v\n\x12ListOrphansRequest\x12\x17\n\tpage_size\x18\x01 \x01(\x05\x42\x04\xe2\x41\x01\x01\x12\x18\n\npage_token\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01\x12\x15\n\x07\x63luster\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\x12\x16\n\x08order_by\x18\x04 \x01(\tB\x04\xe2\x41\x01\x01\"p\n\x13ListOrphansResponse\x12,\n\x07orphans\x18\x01 \x03(\x0b\x32\x1b.hanse.api.syncer.v1.Orphan\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x12\n\ntotal_size\x18\x03 \x01(\x05\"X\n\x13\x45xportOrphanRequest\x12\'\n\x04name\x18\x01 \x01(\tB\x19\xe2\x41\x01\x02\xfa\x41\x12\n\x10hanse.dev/Orphan\x12\x18\n\nmember_uid\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\"(\n\x14\x45xportOrphanResponse\x12\x10\n\x08manifest\x18\x01 \x01(\x0c\"X\n\x13\x44\x65leteOrphanRequest\x12\'\n\x04name\x18\x01 \x01(\tB\x19\xe2\x41\x01\x02\xfa\x41\x12\n\x10hanse.dev/Orphan\x12\x18\n\nmember_uid\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\x32\xe9\t\n\rSyncerService\x12\x88\x01\n\x0cGetSyncState\x12(.hanse.api.syncer.v1.GetSyncStateRequest\x1a\x1e.hanse.api.syncer.v1.SyncState\".\xda\x41\x04name\x82\xd3\xe4\x93\x02!\x12\x1f/v1/{name=syncStates/*/*/*/*/*}\x12\x84\x01\n\x0eListSyncStates\x12*.hanse.api.syncer.v1.ListSyncStatesRequest\x1a+.hanse.api.syncer.v1.ListSyncStatesResponse\"\x19\xda\x41\x00\x82\xd3\xe4\x93\x02\x10\x12\x0e/v1/syncStates\x12\x8c\x01\n\x0fWatchSyncStates\x12+.hanse.api.syncer.v1.WatchSyncStatesRequest\x1a,.hanse.api.syncer.v1.WatchSyncStatesResponse\"\x1c\x82\xd3\xe4\x93\x02\x16\x12\x14/v1/syncStates:watch0\x01\x12\x86\x01\n\nDiffObject\x12&.hanse.api.syncer.v1.DiffObjectRequest\x1a\'.hanse.api.syncer.v1.DiffObjectResponse\"\'\xda\x41\x06object\x82\xd3\xe4\x93\x02\x18\"\x13/v1/syncStates:diff:\x01*\x12\x8e\x01\n\x0cRenderObject\x12(.hanse.api.syncer.v1.RenderObjectRequest\x1a).hanse.api.syncer.v1.RenderObjectResponse\")\xda\x41\x06object\x82\xd3\xe4\x93\x02\x1a\"\x15/v1/syncStates:render:\x01*\x12s\n\x06Resync\x12\".hanse.api.syncer.v1.ResyncRequest\x1a#.hanse.api.syncer.v1.ResyncResponse\" \x82\xd3\xe4\x93\x02\x1a\"\x15/v1/syncStates:resync:\x01*\x12x\n\x0bListOrphans\x12\'.hanse.api.syncer.v1.ListOrphansRequest\x1a(.hanse.api.syncer.v1.ListOrphansResponse\"\x16\xda\x41\x00\x82\xd3\xe4\x93\x02\r\x12\x0b/v1/orphans\x12\xa2\x01\n\x0c\x45xportOrphan\x12(.hanse.api.syncer.v1.ExportOrphanRequest\x1a).hanse.api.syncer.v1.ExportOrphanResponse\"=\xda\x41\x0fname,member_uid\x82\xd3\xe4\x93\x02%\x12#/v1/{name=orphans/*/*/*/*/*}:export\x12\x88\x01\n\x0c\x44\x65leteOrphan\x12(.hanse.api.syncer.v1.DeleteOrphanRequest\x1a\x16.google.protobuf.Empty\"6\xda\x41\x0fname,member_uid\x82\xd3\xe4\x93\x02\x1e*\x1c/v1/{name=orphans/*/*/*/*/*}B=\n\x17\x64\x65v.hanse.api.syncer.v1P\x01Z hanse.dev/api/syncer/v1;syncerv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -51,6 +51,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTSYNCSTATESREQUEST'].fields_by_name['parent']._serialized_options = b'\342A\001\001\372A\025\022\023hanse.dev/SyncState'
   _globals['_LISTSYNCSTATESREQUEST'].fields_by_name['filter']._loaded_options = None
   _globals['_LISTSYNCSTATESREQUEST'].fields_by_name['filter']._serialized_options = b'\342A\001\001'
+  _globals['_LISTSYNCSTATESREQUEST'].fields_by_name['order_by']._loaded_options = None
+  _globals['_LISTSYNCSTATESREQUEST'].fields_by_name['order_by']._serialized_options = b'\342A\001\001'
   _globals['_WATCHSYNCSTATESREQUEST'].fields_by_name['revision']._loaded_options = None
   _globals['_WATCHSYNCSTATESREQUEST'].fields_by_name['revision']._serialized_options = b'\342A\001\001'
   _globals['_WATCHSYNCSTATESREQUEST'].fields_by_name['parent']._loaded_options = None
@@ -73,6 +75,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTORPHANSREQUEST'].fields_by_name['page_token']._serialized_options = b'\342A\001\001'
   _globals['_LISTORPHANSREQUEST'].fields_by_name['cluster']._loaded_options = None
   _globals['_LISTORPHANSREQUEST'].fields_by_name['cluster']._serialized_options = b'\342A\001\001'
+  _globals['_LISTORPHANSREQUEST'].fields_by_name['order_by']._loaded_options = None
+  _globals['_LISTORPHANSREQUEST'].fields_by_name['order_by']._serialized_options = b'\342A\001\001'
   _globals['_EXPORTORPHANREQUEST'].fields_by_name['name']._loaded_options = None
   _globals['_EXPORTORPHANREQUEST'].fields_by_name['name']._serialized_options = b'\342A\001\002\372A\022\n\020hanse.dev/Orphan'
   _globals['_EXPORTORPHANREQUEST'].fields_by_name['member_uid']._loaded_options = None
@@ -102,39 +106,39 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETSYNCSTATEREQUEST']._serialized_start=355
   _globals['_GETSYNCSTATEREQUEST']._serialized_end=420
   _globals['_LISTSYNCSTATESREQUEST']._serialized_start=423
-  _globals['_LISTSYNCSTATESREQUEST']._serialized_end=613
-  _globals['_LISTSYNCSTATESRESPONSE']._serialized_start=615
-  _globals['_LISTSYNCSTATESRESPONSE']._serialized_end=735
-  _globals['_WATCHSYNCSTATESREQUEST']._serialized_start=737
-  _globals['_WATCHSYNCSTATESREQUEST']._serialized_end=850
-  _globals['_WATCHSYNCSTATESRESPONSE']._serialized_start=853
-  _globals['_WATCHSYNCSTATESRESPONSE']._serialized_end=993
-  _globals['_DIFFOBJECTREQUEST']._serialized_start=995
-  _globals['_DIFFOBJECTREQUEST']._serialized_end=1095
-  _globals['_CLUSTERDIFF']._serialized_start=1097
-  _globals['_CLUSTERDIFF']._serialized_end=1174
-  _globals['_DIFFOBJECTRESPONSE']._serialized_start=1176
-  _globals['_DIFFOBJECTRESPONSE']._serialized_end=1245
-  _globals['_RENDEROBJECTREQUEST']._serialized_start=1247
-  _globals['_RENDEROBJECTREQUEST']._serialized_end=1349
-  _globals['_RENDEREDMANIFEST']._serialized_start=1351
-  _globals['_RENDEREDMANIFEST']._serialized_end=1418
-  _globals['_RENDEROBJECTRESPONSE']._serialized_start=1420
-  _globals['_RENDEROBJECTRESPONSE']._serialized_end=1500
-  _globals['_RESYNCREQUEST']._serialized_start=1502
-  _globals['_RESYNCREQUEST']._serialized_end=1598
-  _globals['_RESYNCRESPONSE']._serialized_start=1600
-  _globals['_RESYNCRESPONSE']._serialized_end=1632
-  _globals['_LISTORPHANSREQUEST']._serialized_start=1634
-  _globals['_LISTORPHANSREQUEST']._serialized_end=1728
-  _globals['_LISTORPHANSRESPONSE']._serialized_start=1730
-  _globals['_LISTORPHANSRESPONSE']._serialized_end=1842
-  _globals['_EXPORTORPHANREQUEST']._serialized_start=1844
-  _globals['_EXPORTORPHANREQUEST']._serialized_end=1932
-  _globals['_EXPORTORPHANRESPONSE']._serialized_start=1934
-  _globals['_EXPORTORPHANRESPONSE']._serialized_end=1974
-  _globals['_DELETEORPHANREQUEST']._serialized_start=1976
-  _globals['_DELETEORPHANREQUEST']._serialized_end=2064
-  _globals['_SYNCERSERVICE']._serialized_start=2067
-  _globals['_SYNCERSERVICE']._serialized_end=3324
+  _globals['_LISTSYNCSTATESREQUEST']._serialized_end=637
+  _globals['_LISTSYNCSTATESRESPONSE']._serialized_start=639
+  _globals['_LISTSYNCSTATESRESPONSE']._serialized_end=759
+  _globals['_WATCHSYNCSTATESREQUEST']._serialized_start=761
+  _globals['_WATCHSYNCSTATESREQUEST']._serialized_end=874
+  _globals['_WATCHSYNCSTATESRESPONSE']._serialized_start=877
+  _globals['_WATCHSYNCSTATESRESPONSE']._serialized_end=1017
+  _globals['_DIFFOBJECTREQUEST']._serialized_start=1019
+  _globals['_DIFFOBJECTREQUEST']._serialized_end=1119
+  _globals['_CLUSTERDIFF']._serialized_start=1121
+  _globals['_CLUSTERDIFF']._serialized_end=1198
+  _globals['_DIFFOBJECTRESPONSE']._serialized_start=1200
+  _globals['_DIFFOBJECTRESPONSE']._serialized_end=1269
+  _globals['_RENDEROBJECTREQUEST']._serialized_start=1271
+  _globals['_RENDEROBJECTREQUEST']._serialized_end=1373
+  _globals['_RENDEREDMANIFEST']._serialized_start=1375
+  _globals['_RENDEREDMANIFEST']._serialized_end=1442
+  _globals['_RENDEROBJECTRESPONSE']._serialized_start=1444
+  _globals['_RENDEROBJECTRESPONSE']._serialized_end=1524
+  _globals['_RESYNCREQUEST']._serialized_start=1526
+  _globals['_RESYNCREQUEST']._serialized_end=1622
+  _globals['_RESYNCRESPONSE']._serialized_start=1624
+  _globals['_RESYNCRESPONSE']._serialized_end=1656
+  _globals['_LISTORPHANSREQUEST']._serialized_start=1658
+  _globals['_LISTORPHANSREQUEST']._serialized_end=1776
+  _globals['_LISTORPHANSRESPONSE']._serialized_start=1778
+  _globals['_LISTORPHANSRESPONSE']._serialized_end=1890
+  _globals['_EXPORTORPHANREQUEST']._serialized_start=1892
+  _globals['_EXPORTORPHANREQUEST']._serialized_end=1980
+  _globals['_EXPORTORPHANRESPONSE']._serialized_start=1982
+  _globals['_EXPORTORPHANRESPONSE']._serialized_end=2022
+  _globals['_DELETEORPHANREQUEST']._serialized_start=2024
+  _globals['_DELETEORPHANREQUEST']._serialized_end=2112
+  _globals['_SYNCERSERVICE']._serialized_start=2115
+  _globals['_SYNCERSERVICE']._serialized_end=3372
 # @@protoc_insertion_point(module_scope)

@@ -54,6 +54,7 @@ class ListSyncStatesRequest(_message.Message):
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     PARENT_FIELD_NUMBER: _builtins.int
     FILTER_FIELD_NUMBER: _builtins.int
+    ORDER_BY_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
     """At most this many; 0 means 100; 1000 at most."""
     page_token: _builtins.str
@@ -62,6 +63,11 @@ class ListSyncStatesRequest(_message.Message):
     """"syncStates/{group}/{resource}/{namespace}/{object}", or a shorter one; empty means "syncStates", which is all."""
     filter: _builtins.str
     """AIP-160 filter over the fields of SyncState. Example: "cluster = eu AND (phase = FAILED OR phase = CONFLICT)"."""
+    order_by: _builtins.str
+    """AIP-132 order: fields of SyncState, with commas between them and "desc" after one that descends; those that are not
+    set come first, and equal ones are in the order of their names. Empty means the order of the names.
+    Example: "update_time desc".
+    """
     def __init__(
         self,
         *,
@@ -69,10 +75,11 @@ class ListSyncStatesRequest(_message.Message):
         page_token: _builtins.str = ...,
         parent: _builtins.str = ...,
         filter: _builtins.str = ...,
+        order_by: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "page_size", b"page_size", "page_token", b"page_token", "parent", b"parent"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "order_by", b"order_by", "page_size", b"page_size", "page_token", b"page_token", "parent", b"parent"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -395,22 +402,29 @@ class ListOrphansRequest(_message.Message):
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     CLUSTER_FIELD_NUMBER: _builtins.int
+    ORDER_BY_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
     """At most this many; 0 means 100; 1000 at most."""
     page_token: _builtins.str
     """next_page_token of the page before."""
     cluster: _builtins.str
     """Only orphans of this cluster."""
+    order_by: _builtins.str
+    """AIP-132 order: fields of Orphan, with commas between them and "desc" after one that descends; those that are not
+    set come first, and equal ones are in the order of cluster and name. Empty means the same.
+    Example: "create_time desc".
+    """
     def __init__(
         self,
         *,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
         cluster: _builtins.str = ...,
+        order_by: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster", b"cluster", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster", b"cluster", "order_by", b"order_by", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

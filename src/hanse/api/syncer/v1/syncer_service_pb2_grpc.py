@@ -96,7 +96,7 @@ class SyncerServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListSyncStates(self, request, context):
-        """Lists sync states, ordered by name.
+        """Lists sync states, ordered by name unless order_by says otherwise.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -132,7 +132,8 @@ class SyncerServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListOrphans(self, request, context):
-        """Lists what carries the federation's marks in members and nobody wants there, ordered by cluster and name.
+        """Lists what carries the federation's marks in members and nobody wants there, ordered by cluster and name unless
+        order_by says otherwise.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

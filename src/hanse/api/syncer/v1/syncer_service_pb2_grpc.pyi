@@ -21,7 +21,7 @@ class SyncerServiceStub:
     GetSyncState: _aio.UnaryUnaryMultiCallable[_syncer_service_pb2.GetSyncStateRequest, _sync_state_pb2.SyncState]
     """Gets a sync state."""
     ListSyncStates: _aio.UnaryUnaryMultiCallable[_syncer_service_pb2.ListSyncStatesRequest, _syncer_service_pb2.ListSyncStatesResponse]
-    """Lists sync states, ordered by name."""
+    """Lists sync states, ordered by name unless order_by says otherwise."""
     WatchSyncStates: _aio.UnaryStreamMultiCallable[_syncer_service_pb2.WatchSyncStatesRequest, _syncer_service_pb2.WatchSyncStatesResponse]
     """Sends the sync states as they are, then every change."""
     DiffObject: _aio.UnaryUnaryMultiCallable[_syncer_service_pb2.DiffObjectRequest, _syncer_service_pb2.DiffObjectResponse]
@@ -33,7 +33,9 @@ class SyncerServiceStub:
     clusters that this syncer holds.
     """
     ListOrphans: _aio.UnaryUnaryMultiCallable[_syncer_service_pb2.ListOrphansRequest, _syncer_service_pb2.ListOrphansResponse]
-    """Lists what carries the federation's marks in members and nobody wants there, ordered by cluster and name."""
+    """Lists what carries the federation's marks in members and nobody wants there, ordered by cluster and name unless
+    order_by says otherwise.
+    """
     ExportOrphan: _aio.UnaryUnaryMultiCallable[_syncer_service_pb2.ExportOrphanRequest, _syncer_service_pb2.ExportOrphanResponse]
     """Returns an orphan as a manifest with which the federation can be told to want it."""
     DeleteOrphan: _aio.UnaryUnaryMultiCallable[_syncer_service_pb2.DeleteOrphanRequest, _empty_pb2.Empty]
@@ -56,7 +58,7 @@ class SyncerServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _syncer_service_pb2.ListSyncStatesRequest,
         context: _aio.ServicerContext[_syncer_service_pb2.ListSyncStatesRequest, _abc.Awaitable[_syncer_service_pb2.ListSyncStatesResponse]],
     ) -> _abc.Awaitable[_syncer_service_pb2.ListSyncStatesResponse]:
-        """Lists sync states, ordered by name."""
+        """Lists sync states, ordered by name unless order_by says otherwise."""
 
     @_abc_1.abstractmethod
     def WatchSyncStates(
@@ -98,7 +100,9 @@ class SyncerServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _syncer_service_pb2.ListOrphansRequest,
         context: _aio.ServicerContext[_syncer_service_pb2.ListOrphansRequest, _abc.Awaitable[_syncer_service_pb2.ListOrphansResponse]],
     ) -> _abc.Awaitable[_syncer_service_pb2.ListOrphansResponse]:
-        """Lists what carries the federation's marks in members and nobody wants there, ordered by cluster and name."""
+        """Lists what carries the federation's marks in members and nobody wants there, ordered by cluster and name unless
+        order_by says otherwise.
+        """
 
     @_abc_1.abstractmethod
     def ExportOrphan(

@@ -8,7 +8,7 @@ InvalidArgumentError.
 
 Concurrency: pure functions.
 
-Next: `hanse.rpc.pagination`, whose tokens belong to one filter.
+Next: `hanse.rpc.lists.query`, which chooses by filters.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ whole segments: `placements/apps/deployments` is the parent of all Deployments' 
 
 Concurrency: pure functions.
 
-Next: `hanse.rpc.filters`, which choose among what a parent has.
+Next: `hanse.rpc.lists.filters`, which choose among what a parent has.
 """
 
 from __future__ import annotations

@@ -8,12 +8,12 @@ Owns the language, as far as lists take it::
     clusters.cluster:eu-west
 
 AND joins, and so does a space; OR binds closer than AND, as AIP-160 has it; NOT or a minus negates; brackets
-group. What a comparison means is for `hanse.rpc.restrictions`. Texts with other characters than letters,
-digits and `-_./*+` are quoted. Words alone, which would search everything, are refused.
+group. What a comparison means is for `hanse.rpc.lists.restrictions`. Texts with other characters than
+letters, digits and `-_./*+` are quoted. Words alone, which would search everything, are refused.
 
 Concurrency: pure functions.
 
-Next: `hanse.rpc.restrictions`.
+Next: `hanse.rpc.lists.restrictions`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import Message
 
 from hanse.errors import shown
-from hanse.rpc.restrictions import ORDERS, Operand, Test, refuse, restrict
+from hanse.rpc.lists.restrictions import ORDERS, Operand, Test, refuse, restrict
 
 MAX_CHARS: Final = 2048
 MAX_DEPTH: Final = 16

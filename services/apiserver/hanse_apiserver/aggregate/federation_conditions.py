@@ -1,0 +1,42 @@
+"""Conditions that the federation itself sets on an object, whatever its kind: pure.
+
+They are there only while there is something to say:
+
+- `Placed` is False while replicas have no cluster, or the scheduler cannot decide.
+- `Contested` is True while a member undoes what is put right there, again and again.
+
+Next: `hanse_apiserver.aggregate.fold`, which adds them to what the kind's rule gives.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from hanse.federation.contention import CONTESTED
+from hanse.kube.model.objects import Object
+from hanse_apiserver.aggregate.conditions import UNPLACED
+from hanse_apiserver.aggregate.members import Decision, Member
+
+PLACED = "Placed"
+
+
+def federation_conditions(members: Sequence[Member], decision: Decision, now: str) -> list[Object]:
+    """Return the conditions of the federation; `now` is the time to give them."""
+    times = {"lastTransitionTime": now} if now else {}
+    return [{**condition, **times} for condition in _conditions(members, decision)]
+
+
+def _conditions(members: Sequence[Member], decision: Decision) -> Iterator[Object]:
+    if decision.error:
+        yield _condition(PLACED, status="False", reason="PlacementFailed", message=decision.error)
+    elif decision.unplaced:
+        message = f"{decision.shortage}; `hanse explain` says why"
+        yield _condition(PLACED, status="False", reason=UNPLACED, message=message)
+    if contested := [m for m in members if m.counted and m.contested]:
+        words = "; ".join(f"{m.cluster}: {m.message}" for m in contested[:4])
+        more = f"; and {len(contested) - 4} more" if len(contested) > 4 else ""
+        yield _condition(CONTESTED, status="True", reason="RepairedAgainAndAgain", message=words + more)
+
+
+def _condition(kind: str, *, status: str, reason: str, message: str) -> Object:
+    return {"type": kind, "status": status, "reason": reason, "message": message}
