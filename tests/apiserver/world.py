@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import ssl
 import tempfile
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,23 +16,26 @@ from typing import Any, Self
 import aiohttp
 import orjson
 import yaml
+from google.protobuf.timestamp_pb2 import Timestamp
 from hanse_apiserver.app import Apiserver
 from hanse_apiserver.settings import ApiserverSettings
 
 from hanse.api.federation.v1.federation_service_pb2_grpc import FederationServiceStub
 from hanse.api.registry.v1 import cluster_pb2 as registry
-from hanse.api.scheduler.v1.placement_pb2 import ClusterPlacement, ClusterRelease, Placement
+from hanse.api.scheduler.v1.placement_pb2 import ClusterPlacement
 from hanse.api.scheduler.v1.scheduler_service_pb2_grpc import SchedulerServiceStub
 from hanse.api.syncer.v1 import sync_state_pb2 as sync
 from hanse.api.type.v1 import condition_pb2
+from hanse.api.type.v1.object_reference_pb2 import ObjectReference
 from hanse.kube.model.objects import Object
 from hanse.process.settings import TlsFiles
 from hanse.rpc.channel import RpcChannel
 from hanse.security.auth import service_name
 from hanse.security.pki import CertificateAuthority
-from hanse.store import MemoryStore, Store
+from hanse.store import Store
 from hanse.store.keys import ObjectKey
 from tests.support import objects
+from tests.support.federation.records import Chosen, Clock, Key, Records
 from tests.support.machine.programs import Ran, run_program
 
 DEADLINE = 30.0
@@ -78,7 +80,7 @@ class Answer:
     body: Any
 
 
-class World:
+class World(Records):
     """One federation's apiserver and everything around it."""
 
     def __init__(
@@ -88,7 +90,7 @@ class World:
         scheduler: SchedulerServiceStub | None = None,
         **settings: Any,
     ) -> None:
-        self.store: Store = store or MemoryStore()
+        super().__init__(store, clock=Clock(1_790_000_001))
         self.directory = Path(tempfile.mkdtemp(prefix="hanse-apiserver-"))
         self.authority = CertificateAuthority.load_or_create(self.directory)
         self.settings = ApiserverSettings(**{**self._tls_settings(), **settings})
@@ -215,21 +217,26 @@ class World:
 
     # The other services.
 
+    async def write(self, key: str, value: bytes) -> int:
+        """Write a value, and wait until the apiserver has seen it."""
+        revision = await super().write(key, value)
+        await self.apiserver.engine.cache.reached(revision)
+        return revision
+
     async def place(
         self,
-        key: ObjectKey,
-        clusters: dict[str, int | None],
-        *,
-        generation: int = 1,
+        key: Key,
+        *clusters: Chosen,
         releasing: Sequence[str] = (),
+        generation: int | None = 1,
         suspended: Sequence[str] = (),
         after: int = 0,
+        **fields: Any,
     ) -> int:
-        """Write a placement as the scheduler does; returns its revision."""
-        placement = Placement(
-            name=key.key("placements"),
-            generation=generation,
-            clusters=[
+        """Write a placement; `after` is the least revision of the object that is applied."""
+        return await super().place(
+            key,
+            *(
                 ClusterPlacement(
                     cluster=name,
                     replicas=count,
@@ -237,21 +244,21 @@ class World:
                     suspended=name in suspended,
                     after_revision=after,
                 )
-                for name, count in sorted(clusters.items())
-            ],
-            releasing=[ClusterRelease(cluster=name) for name in releasing],
+                for each in clusters
+                if isinstance(each, Mapping)
+                for name, count in sorted(each.items())
+            ),
+            *(each for each in clusters if not isinstance(each, Mapping)),
+            releasing=releasing,
+            generation=generation,
+            create_time=Timestamp(seconds=1_780_000_000),
+            update_time=Timestamp(seconds=1_790_000_000),
+            **fields,
         )
-        placement.create_time.FromSeconds(1_780_000_000)
-        placement.update_time.FromSeconds(1_790_000_000)
-        return await self._put(key.key("placements"), placement.SerializeToString())
-
-    async def unplace(self, key: ObjectKey) -> None:
-        """Delete a placement."""
-        await self.store.delete(key.key("placements"))
 
     async def report(
         self,
-        key: ObjectKey,
+        key: Key,
         cluster: str,
         *,
         phase: sync.SyncPhase.ValueType = sync.APPLIED,
@@ -263,46 +270,34 @@ class World:
         uid: str = "",
         acted_on: int | None = None,
     ) -> int:
-        """Write a sync state as the syncer does, about the present placement; returns its revision."""
-        placed = await self.store.get(key.key("placements"))
-        if acted_on is None:
-            acted_on = placed.mod_revision if placed else 0
-        state = sync.SyncState(
-            name=key.sync_state(cluster),
-            cluster=cluster,
+        """Write what the syncer reports of a healthy object, about the present placement."""
+        about = {} if acted_on is None else {"placement_revision": acted_on}
+        return await self.synced(
+            key,
+            cluster,
             phase=phase,
             message=message,
             health=sync.HEALTHY,
             applied_generation=generation,
             member_generation=member_generation,
-            status=json.dumps(status).encode() if status else b"",
+            status=orjson.dumps(status) if status else b"",
             replicas=replicas,
-            placement_revision=acted_on,
+            object=ObjectReference(uid=uid),
+            **about,
         )
-        state.object.uid = uid
-        state.transition_time.FromSeconds(1_790_000_001)
-        return await self._put(key.sync_state(cluster), state.SerializeToString())
 
-    async def removed(self, key: ObjectKey, *clusters: str) -> None:
-        """Confirm that nothing is left in these clusters."""
-        for cluster in clusters:
-            await self.report(key, cluster, phase=sync.REMOVED)
-
-    async def cluster(self, name: str, state: registry.ClusterState.ValueType = registry.READY) -> None:
-        """Write what the registry knows of a cluster."""
-        cluster = registry.Cluster(
-            name=f"clusters/{name}",
-            region="eu-west",
-            zones=["eu-west-a", "eu-west-b"],
-            state=state,
-            kubernetes_version="v1.34.1",
-            capacity=registry.Capacity(allocatable={"cpu": "4"}, ready_nodes=2, total_nodes=3),
-        )
+    async def cluster(
+        self, name: str, state: registry.ClusterState.ValueType = registry.READY, **fields: Any
+    ) -> int:
+        """Write a cluster with all that a table shows."""
         ready = condition_pb2.TRUE if state == registry.READY else condition_pb2.FALSE
-        cluster.conditions.add(type="Ready", status=ready, reason="Probed", message="answers")
-        await self._put(f"clusters/{name}", cluster.SerializeToString())
-
-    async def _put(self, key: str, value: bytes) -> int:
-        revision = await self.store.put(key, value)
-        await self.apiserver.engine.cache.reached(revision)
-        return revision
+        shown: dict[str, Any] = {
+            "region": "eu-west",
+            "zones": ["eu-west-a", "eu-west-b"],
+            "kubernetes_version": "v1.34.1",
+            "capacity": registry.Capacity(allocatable={"cpu": "4"}, ready_nodes=2, total_nodes=3),
+            "conditions": [
+                condition_pb2.Condition(type="Ready", status=ready, reason="Probed", message="answers")
+            ],
+        }
+        return await super().cluster(name, state, **shown | fields)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
 
 import dns.asyncquery
 import dns.message
@@ -13,11 +11,8 @@ import dns.rcode
 import orjson
 import pytest
 from hanse_dns.compiler import MAX_TARGETS, CompiledRecord, Scope, Target
-from hanse_dns.controller import Compilation, Compiler
 from hanse_dns.journal import Journal
 from hanse_dns.service import DnsServicer
-from hanse_dns.serving.answering import Answering
-from hanse_dns.serving.server import NameServer
 from hanse_dns.settings import DnsSettings
 
 from hanse.api.dns.v1 import dns_service_pb2, record_set_pb2
@@ -29,6 +24,8 @@ from hanse.rpc.channel import RpcChannel
 from hanse.rpc.policy import Policy
 from hanse.rpc.server import RpcServer
 from hanse.store import Compare, MemoryStore, keys
+from tests.support.federation.federation import Federation
+from tests.support.federation.parts import NamesPart, compiling
 
 WEB = keys.ObjectKey("", "services", "shop", "web")
 EU = "web.shop.hanse.svc.eu-west.example.org."
@@ -37,163 +34,134 @@ SETTINGS = DnsSettings()
 OF_WEB = "service.namespace = shop AND service.name = web"
 
 
-@dataclass
-class Federation:
-    """A store and the dns service on it."""
-
-    store: MemoryStore
-    answering: Answering
-    names: NameServer
-
-    async def cluster(
-        self, name: str, *, state: cluster_pb2.ClusterState.ValueType = cluster_pb2.READY
-    ) -> None:
-        """Stores a cluster of zones a and b in the region of its name."""
-        message = cluster_pb2.Cluster(name=f"clusters/{name}", region=name, zones=["a", "b"], state=state)
-        await self.store.put(keys.cluster(name), message.SerializeToString())
-
-    async def service(self, *, kind: str = "LoadBalancer", deleting: bool = False) -> None:
-        """Stores Service shop/web."""
-        metadata = {"name": "web", "namespace": "shop", "uid": "1"}
-        if deleting:
-            metadata["deletionTimestamp"] = "2026-01-01T00:00:00Z"
-        body = {"metadata": metadata, "spec": {"type": kind}}
-        await self.store.put(WEB.key(), orjson.dumps(body))
-
-    async def present(
-        self,
-        cluster: str,
-        *,
-        ip: str,
-        host: str = "",
-        ready: int = 1,
-        phase: sync_state_pb2.SyncPhase.ValueType = sync_state_pb2.APPLIED,
-    ) -> None:
-        """Stores what the syncer sees of Service shop/web in a cluster."""
-        state = sync_state_pb2.SyncState(
-            phase=phase,
-            status=orjson.dumps({"loadBalancer": {"ingress": [{"ip": ip}, {"hostname": host}]}}),
-            ready_endpoints=[sync_state_pb2.ZoneEndpoints(zone="a", ready=ready)],
-        )
-        await self.store.put(WEB.sync_state(cluster), state.SerializeToString())
-
-    async def ask(self, name: str) -> dns.message.Message:
-        """What the name server says over UDP."""
-        query = dns.message.make_query(name, "A")
-        return await dns.asyncquery.udp(query, "127.0.0.1", 5, self.names.port)
-
-    async def addresses(self, name: str) -> list[str]:
-        """The addresses of a name, sorted."""
-        return sorted(item.to_text() for group in (await self.ask(name)).answer for item in group)
-
-    async def until(self, name: str, expected: list[str]) -> None:
-        """Waits until a name has these addresses; fails after five seconds."""
-        found: list[str] = []
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(5):
-                while (found := await self.addresses(name)) != expected:  # noqa: ASYNC110 - asks over the network
-                    await asyncio.sleep(0.01)
-        assert found == expected
+async def cluster(
+    federation: Federation, name: str, *, state: cluster_pb2.ClusterState.ValueType = cluster_pb2.READY
+) -> None:
+    """Store a cluster of zones a and b in the region of its name."""
+    await federation.cluster(name, state, region=name, zones=["a", "b"])
 
 
-@contextlib.asynccontextmanager
-async def compiling(store: MemoryStore, identity: str) -> AsyncIterator[None]:
-    """Runs the half of the service that compiles."""
-    compilation = Compilation(store, SETTINGS)
-    compiler = Compiler(store=store, settings=SETTINGS, compilation=compilation, identity=identity)
-    tasks = [asyncio.create_task(compilation.follower.run()), asyncio.create_task(compiler.run())]
-    try:
-        yield
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+async def service(federation: Federation, *, kind: str = "LoadBalancer", deleting: bool = False) -> None:
+    """Store Service shop/web."""
+    await federation.put(WEB, {"spec": {"type": kind}})
+    if deleting:
+        await federation.mark_deleted(WEB)
+
+
+async def present(
+    federation: Federation,
+    cluster: str,
+    *,
+    ip: str,
+    host: str = "",
+    ready: int = 1,
+    phase: sync_state_pb2.SyncPhase.ValueType = sync_state_pb2.APPLIED,
+) -> None:
+    """Store what the syncer sees of Service shop/web in a cluster."""
+    await federation.synced(
+        WEB,
+        cluster,
+        phase=phase,
+        status=orjson.dumps({"loadBalancer": {"ingress": [{"ip": ip}, {"hostname": host}]}}),
+        ready_endpoints=[sync_state_pb2.ZoneEndpoints(zone="a", ready=ready)],
+    )
 
 
 @pytest.fixture
 async def federation() -> AsyncIterator[Federation]:
     """A federation of eu-west and us-east with Service shop/web in both."""
-    store = MemoryStore()
-    answering = Answering(store, zone="example.org", name_server="ns", address="127.0.0.1", negative_ttl=5)
-    async with answering.follower, NameServer(answering.respond, host="127.0.0.1", port=0) as names:
-        await answering.follower.synced()
-        found = Federation(store, answering, names)
-        for number, cluster in enumerate(("eu-west", "us-east"), start=1):
-            await found.cluster(cluster)
-            await found.present(cluster, ip=f"127.0.{number}.1")
-        await found.service()
-        async with compiling(store, "first"):
-            yield found
-    await store.close()
+    async with Federation() as found:
+        for number, name in enumerate(("eu-west", "us-east"), start=1):
+            await cluster(found, name)
+            await present(found, name, ip=f"127.0.{number}.1")
+        await service(found)
+        yield found
+    await found.store.close()
 
 
-async def test_names_follow_the_health_of_clusters(federation: Federation) -> None:
+@pytest.fixture
+async def names(federation: Federation) -> NamesPart:
+    """Its dns service."""
+    return await federation.start_names("first")
+
+
+async def test_names_follow_the_health_of_clusters(federation: Federation, names: NamesPart) -> None:
     """Zone, region and globe are answered; a lost cluster leaves them; it comes back."""
-    await federation.until(EU, ["127.0.1.1"])
-    await federation.until("web.shop.hanse.svc.example.org.", ["127.0.1.1", "127.0.2.1"])
-    assert await federation.addresses("web.shop.hanse.svc.b.us-east.example.org.") == ["127.0.2.1"]
-    await federation.cluster("eu-west", state=cluster_pb2.OFFLINE)
-    await federation.until(EU, ["127.0.2.1"])
-    await federation.cluster("eu-west")
-    await federation.until(EU, ["127.0.1.1"])
+    await names.until(EU, ["127.0.1.1"])
+    await names.until("web.shop.hanse.svc.example.org.", ["127.0.1.1", "127.0.2.1"])
+    assert await names.addresses("web.shop.hanse.svc.b.us-east.example.org.") == ["127.0.2.1"]
+    await cluster(federation, "eu-west", state=cluster_pb2.OFFLINE)
+    await names.until(EU, ["127.0.2.1"])
+    await cluster(federation, "eu-west")
+    await names.until(EU, ["127.0.1.1"])
 
 
-async def test_no_ready_endpoint_or_a_conflict_takes_an_address_out(federation: Federation) -> None:
+async def test_no_ready_endpoint_or_a_conflict_takes_an_address_out(
+    federation: Federation, names: NamesPart
+) -> None:
     """An address without somebody behind it, or of an object that is not ours, is no answer."""
-    await federation.until(EU, ["127.0.1.1"])
-    await federation.present("eu-west", ip="127.0.1.1", ready=0)
-    await federation.until(EU, ["127.0.2.1"])
-    await federation.present("eu-west", ip="127.0.1.1")
-    await federation.until(EU, ["127.0.1.1"])
-    await federation.present("eu-west", ip="127.0.1.1", phase=sync_state_pb2.CONFLICT)
-    await federation.until(EU, ["127.0.2.1"])
+    await names.until(EU, ["127.0.1.1"])
+    await present(federation, "eu-west", ip="127.0.1.1", ready=0)
+    await names.until(EU, ["127.0.2.1"])
+    await present(federation, "eu-west", ip="127.0.1.1")
+    await names.until(EU, ["127.0.1.1"])
+    await present(federation, "eu-west", ip="127.0.1.1", phase=sync_state_pb2.CONFLICT)
+    await names.until(EU, ["127.0.2.1"])
 
 
 @pytest.mark.parametrize("host", [f"{'x' * 64}.example.com", "a..example.com", f"{'x.' * 130}com"])
-async def test_an_address_that_fits_into_no_answer_is_none(federation: Federation, host: str) -> None:
+async def test_an_address_that_fits_into_no_answer_is_none(
+    federation: Federation, names: NamesPart, host: str
+) -> None:
     """Whatever host name a member reports, all other addresses are answered, and go on changing."""
-    await federation.until(EU, ["127.0.1.1"])
-    await federation.present("eu-west", ip="127.0.1.2", host=host)
-    await federation.until(EU, ["127.0.1.2"])
+    await names.until(EU, ["127.0.1.1"])
+    await present(federation, "eu-west", ip="127.0.1.2", host=host)
+    await names.until(EU, ["127.0.1.2"])
 
 
-async def test_a_stored_name_that_cannot_be_served_stops_no_other(federation: Federation) -> None:
+async def test_a_stored_name_that_cannot_be_served_stops_no_other(
+    federation: Federation, names: NamesPart
+) -> None:
     """A record set that an earlier release wrote, say, is left out, and the zone goes on being followed."""
-    await federation.until(EU, ["127.0.1.1"])
+    await names.until(EU, ["127.0.1.1"])
     bad = record_set_pb2.RecordSet(fqdn="bad.example.org.", ttl=30)
     bad.endpoints.add(address=f"{'x' * 64}.example.com")
     await federation.store.put(keys.record("example.org", "bad.example.org"), bad.SerializeToString())
-    await federation.present("eu-west", ip="127.0.1.2")
-    await federation.until(EU, ["127.0.1.2"])
-    assert (await federation.ask("bad.example.org.")).rcode() == dns.rcode.NXDOMAIN
+    await present(federation, "eu-west", ip="127.0.1.2")
+    await names.until(EU, ["127.0.1.2"])
+    assert (await names.ask("bad.example.org.")).rcode() == dns.rcode.NXDOMAIN
 
 
 @pytest.mark.parametrize("change", ["deleting", "cluster-ip", "gone"])
-async def test_a_service_that_ends_takes_its_names_along(federation: Federation, change: str) -> None:
+async def test_a_service_that_ends_takes_its_names_along(
+    federation: Federation, names: NamesPart, change: str
+) -> None:
     """Names go when the Service is being deleted, is no load balancer any more, or is gone."""
-    await federation.until(EU, ["127.0.1.1"])
+    await names.until(EU, ["127.0.1.1"])
     if change == "gone":
         await federation.store.delete(WEB.key())
     else:
-        await federation.service(
-            kind="ClusterIP" if change == "cluster-ip" else "LoadBalancer", deleting=change == "deleting"
+        await service(
+            federation,
+            kind="ClusterIP" if change == "cluster-ip" else "LoadBalancer",
+            deleting=change == "deleting",
         )
-    await federation.until(EU, [])
-    assert (await federation.ask(EU)).rcode() == dns.rcode.NXDOMAIN
+    await names.until(EU, [])
+    assert (await names.ask(EU)).rcode() == dns.rcode.NXDOMAIN
 
 
-async def test_nothing_is_written_again_that_did_not_change(federation: Federation) -> None:
+async def test_nothing_is_written_again_that_did_not_change(federation: Federation, names: NamesPart) -> None:
     """A second leader finds the journal right and writes nothing; the serial grows with changes only."""
-    await federation.until(EU, ["127.0.1.1"])
+    await names.until(EU, ["127.0.1.1"])
     before = await federation.store.range("records/")
-    serial = federation.answering.serial
-    async with compiling(federation.store, "second"):
-        await federation.present("eu-west", ip="127.0.1.9")
-        await federation.until(EU, ["127.0.1.9"])
+    serial = names.answering.serial
+    async with compiling(federation.store, identity="second"):
+        await present(federation, "eu-west", ip="127.0.1.9")
+        await names.until(EU, ["127.0.1.9"])
     after = await federation.store.range("records/")
     changed = {new.key for new, old in zip(after.items, before.items, strict=True) if new != old}
     assert changed == {key for key in changed if "eu-west" in key or key.endswith(("/@", ".svc.example.org"))}
-    assert federation.answering.serial == serial + 1
+    assert names.answering.serial == serial + 1
 
 
 async def test_the_journal_of_a_former_leader_is_refused() -> None:
@@ -268,10 +236,10 @@ async def test_a_record_set_tells_since_when_it_is_served() -> None:
     await store.close()
 
 
-async def test_the_rpcs_say_what_is_served(federation: Federation) -> None:
+async def test_the_rpcs_say_what_is_served(federation: Federation, names: NamesPart) -> None:
     """Zones, record sets, a watch, and a resolution with its reason."""
-    await federation.until(EU, ["127.0.1.1"])
-    servicer = DnsServicer(federation.answering, server="127.0.0.1:53")
+    await names.until(EU, ["127.0.1.1"])
+    servicer = DnsServicer(names.answering, server="127.0.0.1:53")
     server = RpcServer(listen="127.0.0.1:0", tls=None, policy=Policy.allow_all())
     server.add(add_DnsServiceServicer_to_server, servicer)
     async with server, RpcChannel(server.address, tls=None) as channel:
@@ -317,7 +285,7 @@ async def test_the_rpcs_say_what_is_served(federation: Federation) -> None:
         with pytest.raises(InvalidArgumentError, match="BOGUS"):
             await stub.Resolve(dns_service_pb2.ResolveRequest(fqdn="x", type="BOGUS"))
         watch = stub.WatchRecordSets(dns_service_pb2.WatchRecordSetsRequest(revision=first.revision))
-        await federation.present("eu-west", ip="127.0.1.7")
+        await present(federation, "eu-west", ip="127.0.1.7")
         changed = await asyncio.wait_for(anext(aiter(watch)), 5)
         assert changed.record_set.service.name == "web"
         watch.cancel()

@@ -113,6 +113,29 @@ def test_a_key_that_does_not_fit_is_found(tmp_path: Path) -> None:
         KeyPair.read(tmp_path, "b")
 
 
+def test_a_pair_that_is_being_replaced_is_read_when_it_is_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the two files of a pair a reader with nothing to go on with waits; others are told at once."""
+    old, new = AUTHORITY.issue_local("before"), AUTHORITY.issue_local("after")
+    files = old.write(tmp_path, "one", ca_pem=AUTHORITY.ca_pem)
+    files.key.write_bytes(new.key_pem)
+    pauses: list[float] = []
+
+    def pause(seconds: float) -> None:
+        pauses.append(seconds)
+        if len(pauses) == 2:
+            files.cert.write_bytes(new.cert_pem)
+
+    monkeypatch.setattr("time.sleep", pause)
+    with pytest.raises(ConfigError, match="key values mismatch"):
+        files.read()
+    with pytest.raises(ConfigError, match="key values mismatch"):
+        files.read(again=1)
+    assert files.read(again=3) == (AUTHORITY.ca_pem, new.cert_pem, new.key_pem)
+    assert len(pauses) == 2
+
+
 def test_certificates_are_kept_until_they_must_change(tmp_path: Path) -> None:
     """Issued again when missing, near the end, for another subject, or from another authority."""
     authority = CertificateAuthority.load_or_create(tmp_path)

@@ -56,10 +56,10 @@ class Echo:
 
     async def watch(self, request: Text, context: object) -> AsyncIterator[Text]:
         self.calls += 1
-        yield Text(value=self.behave(request.value))
         try:
+            yield Text(value=self.behave(request.value))
             await asyncio.Event().wait()
-        finally:
+        finally:  # also of a call that is cancelled before the message is written
             self.cancelled.set()
 
     async def sum(self, requests: AsyncIterator[Text], context: object) -> Text:

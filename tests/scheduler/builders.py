@@ -11,16 +11,13 @@ from hanse_scheduler.decide.decision import PlacementDecision, decide
 from hanse_scheduler.decide.inputs import DecisionInput, Observed, Rules
 from hanse_scheduler.decide.policies import compile_override, compile_placement
 from hanse_scheduler.handshake.previous import PreviousPlacement
-from hanse_scheduler.times import timestamp_of
 
-from hanse.api.registry.v1.cluster_pb2 import OFFLINE, READY, Cluster, ClusterState
+from hanse.api.registry.v1.cluster_pb2 import OFFLINE, READY
 from hanse.api.scheduler.v1.placement_pb2 import Placement
-from hanse.api.syncer.v1.sync_state_pb2 import SyncPhase, SyncState
-from hanse.api.type.v1.condition_pb2 import FALSE, TRUE, Condition
 from hanse.kube.model.objects import Object
 from hanse.store.keys import ObjectKey
+from tests.support.federation.records import NOW as NOW
 
-NOW = 1_000_000.0
 WEB = ObjectKey("apps", "deployments", "shop", "web")
 CONFIG = ObjectKey("", "configmaps", "shop", "settings")
 SELECTOR = "federation.alpha.kubernetes.io/cluster-selector"
@@ -157,17 +154,3 @@ def refused(decision: PlacementDecision) -> dict[str, str]:
 def taint(key: str, *, execute: bool = False, added: float = NOW) -> ClusterTaint:
     """A taint without value."""
     return ClusterTaint(key=key, execute=execute, added=added)
-
-
-def cluster_message(
-    name: str, *, state: ClusterState.ValueType = READY, since: float = NOW, **fields: Any
-) -> Cluster:
-    """What the registry stores about a cluster."""
-    condition = Condition(type="Ready", status=TRUE if state == READY else FALSE)
-    condition.last_transition_time.CopyFrom(timestamp_of(since))
-    return Cluster(name=f"clusters/{name}", state=state, conditions=[condition], **fields)
-
-
-def sync_state(key: ObjectKey, cluster: str, phase: SyncPhase.ValueType, **fields: Any) -> SyncState:
-    """What the syncer stores about an object in a cluster."""
-    return SyncState(name=f"syncStates/{key.path()}/{cluster}", cluster=cluster, phase=phase, **fields)

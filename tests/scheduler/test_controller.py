@@ -18,8 +18,8 @@ from hanse.process.telemetry import setup
 from hanse.store import Compare, Put, TxnResult, keys
 from hanse.store.keys import ObjectKey
 from tests.scheduler.builders import CONFIG, NOW, SELECTOR, WEB, config, deployment, policy_object, selector
-
-from .conftest import Federation
+from tests.support.federation.federation import Federation
+from tests.support.waiting import until
 
 NAMESPACE = ObjectKey("", "namespaces", "", "shop")
 POLICY = ObjectKey("hanse.dev", "clusterplacementpolicies", "", "p")
@@ -37,7 +37,7 @@ def namespace(**annotations: str) -> dict[str, Any]:
 async def test_places_a_new_object(federation: Federation) -> None:
     """An object is placed in every ready cluster, with the trace and generation of its change."""
     await federation.clusters("a", "b")
-    await federation.start()
+    await federation.start_scheduler()
     obj = deployment(4)
     trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
     obj["metadata"]["annotations"] = {"hanse.dev/traceparent": trace}
@@ -53,13 +53,13 @@ async def test_restart_writes_nothing(federation: Federation) -> None:
     """A scheduler that starts where everything is decided already writes nothing."""
     await federation.clusters("a", "b")
     async with federation.stack:
-        first = await federation.start()
+        first = await federation.start_scheduler()
         await federation.apply(WEB, deployment(4))
         await federation.apply(CONFIG, config())
         await federation.placed(WEB, {"a": 2, "b": 2})
         await federation.placed(CONFIG, {"a": None, "b": None})
         await federation.settled(first)
-    second = await federation.start("two")
+    second = await federation.start_scheduler("two")
     await federation.settled(second)
     assert await federation.version(WEB) == 1
     assert await federation.version(CONFIG) == 1
@@ -68,7 +68,7 @@ async def test_restart_writes_nothing(federation: Federation) -> None:
 async def test_ignores_what_does_not_matter(federation: Federation) -> None:
     """Sync states that only say that all is well, heartbeats and data of objects lead to no work."""
     await federation.clusters("a", "b")
-    process = await federation.start()
+    process = await federation.start_scheduler()
     await federation.apply(WEB, deployment(4))
     await federation.apply(CONFIG, config())
     await federation.placed(WEB, {"a": 2, "b": 2})
@@ -90,7 +90,7 @@ async def test_ignores_what_does_not_matter(federation: Federation) -> None:
 async def test_cluster_joins_and_unjoins(federation: Federation) -> None:
     """A joining cluster gets what is there; an unjoining one is released and dropped once it is confirmed."""
     await federation.clusters("a")
-    await federation.start()
+    await federation.start_scheduler()
     await federation.apply(CONFIG, config())
     await federation.placed(CONFIG, {"a": None})
     await federation.clusters("b")
@@ -104,13 +104,13 @@ async def test_cluster_joins_and_unjoins(federation: Federation) -> None:
         now = await federation.placement(CONFIG)
         return now is not None and not now.releasing
 
-    await federation.until(forgotten)
+    await until(forgotten)
 
 
 async def test_release_waits_for_its_own_confirmation(federation: Federation) -> None:
     """A confirmation that is older than the release does not end it."""
     await federation.clusters("a", "b")
-    process = await federation.start()
+    process = await federation.start_scheduler()
     await federation.apply(CONFIG, config())
     await federation.placed(CONFIG, {"a": None, "b": None})
     await federation.removed(CONFIG, "b")
@@ -125,13 +125,13 @@ async def test_release_waits_for_its_own_confirmation(federation: Federation) ->
         now = await federation.placement(CONFIG)
         return now is not None and not now.releasing
 
-    await federation.until(forgotten)
+    await until(forgotten)
 
 
 async def test_forced_unjoin_drops_at_once(federation: Federation) -> None:
     """A cluster whose key is gone is no longer in any placement."""
     await federation.clusters("a", "b")
-    await federation.start()
+    await federation.start_scheduler()
     await federation.apply(CONFIG, config())
     await federation.placed(CONFIG, {"a": None, "b": None})
     await federation.store.delete("clusters/b")
@@ -142,7 +142,7 @@ async def test_forced_unjoin_drops_at_once(federation: Federation) -> None:
 async def test_deleted_object_loses_its_placement_last(federation: Federation) -> None:
     """While an object is deleted its placement stands; when it is gone the placement goes."""
     await federation.clusters("a")
-    process = await federation.start()
+    process = await federation.start_scheduler()
     await federation.apply(CONFIG, config())
     await federation.placed(CONFIG, {"a": None})
     dying = config()
@@ -151,14 +151,14 @@ async def test_deleted_object_loses_its_placement_last(federation: Federation) -
     await federation.removed(CONFIG, "a")
     await federation.settled(process)
     assert await federation.version(CONFIG) == 1
-    await federation.delete(CONFIG)
+    await federation.forget(CONFIG)
     await federation.placed(CONFIG, None)
 
 
 async def test_offline_cluster_in_virtual_time(federation: Federation) -> None:
     """Replicas move when the toleration has passed, and come back into play when the cluster does."""
     await federation.clusters("a", "b", "c")
-    process = await federation.start()
+    process = await federation.start_scheduler()
     await federation.apply(WEB, deployment(9))
     await federation.apply(CONFIG, config())
     await federation.placed(WEB, {"a": 3, "b": 3, "c": 3})
@@ -169,7 +169,7 @@ async def test_offline_cluster_in_virtual_time(federation: Federation) -> None:
         placement = await federation.placement(WEB)
         return placement is not None and placement.HasField("reconsider_time")
 
-    await federation.until(on_the_clock)
+    await until(on_the_clock)
     federation.clock.now += 60
     assert process.scheduler.queue is not None
     process.scheduler.queue.add(WEB.path())
@@ -180,7 +180,7 @@ async def test_offline_cluster_in_virtual_time(federation: Federation) -> None:
         placement = await federation.placement(WEB) or Placement()
         return any(item.suspended for item in placement.clusters)
 
-    await federation.until(moved)
+    await until(moved)
     assert sum(item.replicas for item in placement.clusters if not item.suspended) == 9
     assert {item.cluster: item.replicas for item in placement.clusters if item.suspended} == {"c": 3}
     await federation.cluster("c", state=READY)
@@ -190,7 +190,7 @@ async def test_offline_cluster_in_virtual_time(federation: Federation) -> None:
         placement = await federation.placement(WEB) or Placement()
         return not any(item.suspended for item in placement.clusters)
 
-    await federation.until(back)
+    await until(back)
     assert sum(item.replicas for item in placement.clusters) == 9
     assert await federation.version(CONFIG) == 1
 
@@ -198,7 +198,7 @@ async def test_offline_cluster_in_virtual_time(federation: Federation) -> None:
 async def test_time_alone_moves_replicas(federation: Federation) -> None:
     """Nobody needs to poke the scheduler: it looks again when the toleration ends."""
     await federation.clusters("a", "b")
-    await federation.start(rules=Rules(toleration=0.2))
+    await federation.start_scheduler(rules=Rules(toleration=0.2))
     await federation.apply(WEB, deployment(4))
     await federation.placed(WEB, {"a": 2, "b": 2})
     await federation.lose("b")
@@ -216,7 +216,7 @@ async def _turn(federation: Federation) -> None:
 async def test_namespace_follows_its_contents(federation: Federation) -> None:
     """A namespace goes where something in it goes, and leaves when the last object has left."""
     await federation.clusters("a", "b")
-    await federation.start(rules=Rules(everywhere=False))
+    await federation.start_scheduler(rules=Rules(everywhere=False))
     await federation.apply(NAMESPACE, namespace())
     await federation.placed(NAMESPACE, {})
     only_a = selector({"key": "hanse.dev/cluster", "operator": "In", "values": ["a"]})
@@ -234,7 +234,7 @@ async def test_namespace_follows_its_contents(federation: Federation) -> None:
 async def test_policies_apply_as_they_come_and_go(federation: Federation) -> None:
     """Creating, changing and deleting a policy re-decides the objects that it selects."""
     await federation.clusters("a", "b")
-    await federation.start()
+    await federation.start_scheduler()
     await federation.apply(CONFIG, config())
     await federation.placed(CONFIG, {"a": None, "b": None})
     await federation.apply(POLICY, policy_object(clusterNames=["a"], conflictResolution="Adopt"))
@@ -242,14 +242,14 @@ async def test_policies_apply_as_they_come_and_go(federation: Federation) -> Non
     assert placement.policy == "ClusterPlacementPolicy p"
     await federation.apply(POLICY, policy_object(clusterNames=["b"]))
     await federation.placed(CONFIG, {"b": None})
-    await federation.delete(POLICY)
+    await federation.forget(POLICY)
     await federation.placed(CONFIG, {"a": None, "b": None})
 
 
 async def test_override_policies_look_at_the_whole_object(federation: Federation) -> None:
     """A patch is checked against the stored object, data and all, and follows its changes."""
     await federation.clusters("a")
-    await federation.start()
+    await federation.start_scheduler()
     await federation.apply(CONFIG, config())
     await federation.placed(CONFIG, {"a": None})
     patch = [{"op": "replace", "path": "/data/k", "value": "here"}]
@@ -259,7 +259,7 @@ async def test_override_policies_look_at_the_whole_object(federation: Federation
         placement = await federation.placement(CONFIG)
         return placement is not None and placement.clusters[0].overrides == orjson.dumps(patch)
 
-    await federation.until(overridden)
+    await until(overridden)
     changed = config()
     changed["data"] = {}
     await federation.apply(CONFIG, changed)
@@ -268,7 +268,7 @@ async def test_override_policies_look_at_the_whole_object(federation: Federation
         placement = await federation.placement(CONFIG)
         return placement is not None and "ClusterOverridePolicy p" in placement.error
 
-    await federation.until(wrong)
+    await until(wrong)
 
 
 async def test_served_apis_decide(federation: Federation) -> None:
@@ -276,7 +276,7 @@ async def test_served_apis_decide(federation: Federation) -> None:
     await federation.clusters("a", "b")
     await federation.serves("a", ("example.org", "widgets"))
     await federation.serves("b", ("", "configmaps"))
-    await federation.start()
+    await federation.start_scheduler()
     key = ObjectKey("example.org", "widgets", "shop", "w")
     widget = {
         "apiVersion": "example.org/v1",
@@ -299,7 +299,7 @@ async def test_wrong_annotation_becomes_an_event(federation: Federation) -> None
     recorder = EventRecorder(send, component="hanse-scheduler")
     task = asyncio.create_task(recorder.run())
     await federation.clusters("a")
-    process = await federation.start(recorder=recorder)
+    process = await federation.start_scheduler(recorder=recorder)
     await federation.apply(WEB, deployment(3))
     await federation.placed(WEB, {"a": 3})
     await federation.apply(WEB, deployment(3, **{SELECTOR: "{oops"}))
@@ -307,7 +307,7 @@ async def test_wrong_annotation_becomes_an_event(federation: Federation) -> None
     async def told() -> bool:
         return bool(sent)
 
-    await federation.until(told)
+    await until(told)
     await federation.apply(WEB, deployment(4, **{SELECTOR: "{oops"}))
     await federation.settled(process)
     await federation.placed(WEB, {"a": 3})
@@ -328,7 +328,7 @@ async def test_what_belongs_to_clusters_is_refused_with_an_event(federation: Fed
     recorder = EventRecorder(send, component="hanse-scheduler")
     task = asyncio.create_task(recorder.run())
     await federation.clusters("a")
-    process = await federation.start(recorder=recorder)
+    process = await federation.start_scheduler(recorder=recorder)
     lease = ObjectKey("", "namespaces", "", "kube-node-lease")
     made = ObjectKey("apps", "replicasets", "shop", "web-1")
     owner = {"apiVersion": "apps/v1", "kind": "Deployment", "name": "web", "uid": "u", "controller": True}
@@ -350,7 +350,7 @@ async def test_what_belongs_to_clusters_is_refused_with_an_event(federation: Fed
     async def told() -> bool:
         return bool(sent)
 
-    await federation.until(told)
+    await until(told)
     task.cancel()
     placement = await federation.placed(lease, {})
     assert [(item.cluster, item.reason) for item in placement.refused] == [("a", "BelongsToCluster")]
@@ -362,7 +362,7 @@ async def test_what_belongs_to_clusters_is_refused_with_an_event(federation: Fed
 async def test_unreadable_object_is_left_alone(federation: Federation) -> None:
     """An object that cannot be decoded keeps its placement: unknown is not empty."""
     await federation.clusters("a")
-    process = await federation.start()
+    process = await federation.start_scheduler()
     await federation.apply(CONFIG, config())
     await federation.placed(CONFIG, {"a": None})
     await federation.store.put(CONFIG.key(), b"{broken")
@@ -374,8 +374,8 @@ async def test_unreadable_object_is_left_alone(federation: Federation) -> None:
 async def test_failover_fences_the_old_leader(federation: Federation) -> None:
     """When the leader's lease is gone the other goes on, and what the old one still sends is refused."""
     await federation.clusters("a")
-    first = await federation.start("first")
-    second = await federation.start("second", lead=False)
+    first = await federation.start_scheduler("first")
+    second = await federation.start_scheduler("second", lead=False)
     await federation.apply(CONFIG, config())
     await federation.placed(CONFIG, {"a": None})
     assert not second.scheduler.leading.is_set()
@@ -397,7 +397,7 @@ async def test_failover_fences_the_old_leader(federation: Federation) -> None:
 async def test_old_leader_competes_again(federation: Federation) -> None:
     """A scheduler that lost its lease becomes a candidate again."""
     await federation.clusters("a")
-    first = await federation.start("first")
+    first = await federation.start_scheduler("first")
     await federation.store.revoke(first.scheduler.reconciler._leadership.lease_id)
     await federation.apply(CONFIG, config())
     await federation.placed(CONFIG, {"a": None})
@@ -409,7 +409,7 @@ async def test_compaction_loses_nothing(federation: Federation) -> None:
     """After a compacted watch everything is listed again, and what changed meanwhile is decided."""
     store: Any = federation.store
     await federation.clusters("a")
-    await federation.start()
+    await federation.start_scheduler()
     await federation.apply(CONFIG, config())
     await federation.placed(CONFIG, {"a": None})
     store.interrupt_watches()
@@ -423,7 +423,7 @@ async def test_compaction_loses_nothing(federation: Federation) -> None:
 async def test_bulk_of_objects(federation: Federation) -> None:
     """A thousand objects are placed, each by one write."""
     await federation.clusters("a", "b", "c")
-    process = await federation.start()
+    process = await federation.start_scheduler()
     keys = [ObjectKey("", "configmaps", "shop", f"c{number}") for number in range(1000)]
     for key in keys:
         obj = config(uid=key.name)
@@ -434,7 +434,7 @@ async def test_bulk_of_objects(federation: Federation) -> None:
         found = await federation.store.range("placements/core/configmaps/", count_only=True)
         return found.count == len(keys)
 
-    await federation.until(all_placed)
+    await until(all_placed)
     await federation.settled(process)
     found = await federation.store.range("placements/core/configmaps/")
     assert all(kv.version == 1 for kv in found.items)
@@ -443,11 +443,11 @@ async def test_bulk_of_objects(federation: Federation) -> None:
 async def test_indexes_forget(federation: Federation) -> None:
     """When everything is deleted the indexes are empty: memory follows what there is."""
     await federation.clusters("a")
-    process = await federation.start()
+    process = await federation.start_scheduler()
     await federation.apply(CONFIG, config())
     await federation.placed(CONFIG, {"a": None})
     await federation.removed(CONFIG, "a")
-    await federation.delete(CONFIG)
+    await federation.forget(CONFIG)
     await federation.store.delete(CONFIG.sync_state("a"))
     await federation.placed(CONFIG, None)
     await federation.settled(process)
@@ -462,12 +462,12 @@ async def test_a_cluster_that_cannot_be_read_is_not_gone(federation: Federation)
     """A scheduler that starts and cannot read a cluster decides nothing until it can."""
     await federation.clusters("a", "b")
     async with federation.stack:
-        first = await federation.start()
+        first = await federation.start_scheduler()
         await federation.apply(CONFIG, config())
         await federation.placed(CONFIG, {"a": None, "b": None})
         await federation.settled(first)
     await federation.store.put(keys.cluster("b"), b"\xff")
-    second = await federation.start("two")
+    second = await federation.start_scheduler("two")
     await federation.apply(CONFIG, config(annotations=selector({"key": "x", "operator": "DoesNotExist"})))
     await federation.settled(second)
     assert await federation.version(CONFIG) == 1
@@ -481,7 +481,7 @@ async def test_a_policy_that_cannot_be_read_is_not_gone(federation: Federation) 
     """While a policy cannot be read, nothing goes where it may forbid it."""
     await federation.clusters("a", "b")
     await federation.store.put(POLICY.key(), b"{")
-    process = await federation.start()
+    process = await federation.start_scheduler()
     await federation.apply(CONFIG, config())
     await federation.settled(process)
     assert await federation.placement(CONFIG) is None
@@ -491,7 +491,7 @@ async def test_a_policy_that_cannot_be_read_is_not_gone(federation: Federation) 
 
 async def test_replicas_that_are_in_no_cluster_are_counted(federation: Federation) -> None:
     """From the start, for as long as they are asked for and no cluster that answers has them."""
-    process = await federation.start()
+    process = await federation.start_scheduler()
     telemetry = setup("test", SchedulerSettings(), install=False)
     observe(telemetry.meter, state=process.state, scheduler=process.scheduler)
 
@@ -511,6 +511,6 @@ async def test_replicas_that_are_in_no_cluster_are_counted(federation: Federatio
     await federation.placed(WEB, {"a": 2, "b": 2})
     await counted(0)
     await federation.apply(CONFIG, config())
-    await federation.delete(WEB)
+    await federation.forget(WEB)
     await counted(0)
     telemetry.shutdown()

@@ -13,9 +13,8 @@ from hanse_scheduler.state.scheduler_state import SchedulerState
 from hanse.store import MemoryStore
 from hanse.store.keys import ObjectKey
 from tests.scheduler.builders import NOW, config, policy_object
+from tests.support.federation.federation import Federation
 from tests.support.looplag import responsive
-
-from .conftest import Federation
 
 OBJECTS = 1500
 SELECTORS = 1000
@@ -61,7 +60,7 @@ async def test_a_wide_policy_is_compiled_and_compared_in_turns() -> None:
 async def test_an_object_is_compared_with_very_many_selectors_in_a_thread(federation: Federation) -> None:
     """A hundred thousand of them; the one that selects it still decides."""
     await federation.clusters("a", "b")
-    process = await federation.start()
+    process = await federation.start_scheduler()
     for number in range(100):
         spec: dict[str, Any] = {"resourceSelectors": selecting(1, f"other{number}"), "clusterNames": ["b"]}
         await federation.apply(policy_key(f"p{number}"), policy_object(name=f"p{number}", **spec))
@@ -81,7 +80,7 @@ async def test_a_selection_does_not_outlive_a_change_of_policies(
     """What was found in a thread counts only if no policy has changed meanwhile."""
     monkeypatch.setattr(selection, "MANY_SELECTORS", -1)
     await federation.clusters("a", "b")
-    process = await federation.start()
+    process = await federation.start_scheduler()
     key = ObjectKey("", "configmaps", "shop", "settings")
     await federation.apply(key, config())
     await federation.placed(key, {"a": None, "b": None})

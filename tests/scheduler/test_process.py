@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AsyncExitStack
 from pathlib import Path
 
 import orjson
@@ -15,10 +14,9 @@ import pytest
 
 from hanse.store import EtcdStore
 from tests.scheduler.builders import CONFIG, WEB, config, deployment
+from tests.support.federation.federation import Federation
 from tests.support.stores.etcd import EtcdServer
 from tests.support.waiting import until
-
-from .conftest import Clock, Federation
 
 Start = Callable[[str], subprocess.Popen[bytes]]
 
@@ -34,8 +32,8 @@ def etcd(tmp_path: Path) -> Iterator[EtcdServer]:
 async def stored(etcd: EtcdServer) -> AsyncIterator[Federation]:
     """A federation in that etcd."""
     store = await EtcdStore.connect([etcd.endpoint])
-    async with AsyncExitStack() as stack:
-        yield Federation(store=store, clock=Clock(), stack=stack)
+    async with Federation(store) as made:
+        yield made
     await store.close()
 
 
@@ -88,7 +86,7 @@ async def test_failover_between_processes(stored: Federation, start: Start, tmp_
     async def placed() -> bool:
         return await stored.placement(CONFIG) is not None
 
-    await stored.until(placed, seconds=15)
+    await until(placed)
     assert await stored.version(WEB) == 1
     second.send_signal(signal.SIGTERM)
     assert await asyncio.to_thread(second.wait, 10) == 0

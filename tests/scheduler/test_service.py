@@ -21,8 +21,8 @@ from hanse.rpc.policy import Policy
 from hanse.rpc.server import RpcServer
 from hanse.store.keys import ObjectKey
 from tests.scheduler.builders import CONFIG, SELECTOR, WEB, config, deployment
-
-from .conftest import Federation, Process, where
+from tests.support.federation.federation import Federation, where
+from tests.support.federation.parts import SchedulerPart
 
 WEB_NAME = "placements/apps/deployments/shop/web"
 WEB_REFERENCE = ObjectReference(group="apps", resource="deployments", namespace="shop", name="web")
@@ -30,7 +30,7 @@ WEB_REFERENCE = ObjectReference(group="apps", resource="deployments", namespace=
 IN_B = "clusters.cluster:b OR releasing.cluster:b"
 
 
-async def serve(federation: Federation, process: Process) -> Any:
+async def serve(federation: Federation, process: SchedulerPart) -> Any:
     """A stub of a server around the process."""
     servicer = SchedulerServicer(
         store=federation.store,
@@ -49,7 +49,7 @@ async def serve(federation: Federation, process: Process) -> Any:
 async def stub(federation: Federation) -> Any:
     """A scheduler that serves, with Deployment and ConfigMap in two clusters."""
     await federation.clusters("a", "b")
-    process = await federation.start()
+    process = await federation.start_scheduler()
     await federation.apply(WEB, deployment(4))
     await federation.apply(CONFIG, config())
     await federation.placed(WEB, {"a": 2, "b": 2})
@@ -120,7 +120,7 @@ async def test_watch_resumes(federation: Federation, stub: Any) -> None:
     assert kinds == [UPDATED, BOOKMARK]
     await federation.apply(WEB, deployment(6))
     await federation.placed(WEB, {"a": 3, "b": 3})
-    await federation.delete(WEB)
+    await federation.forget(WEB)
     await federation.placed(WEB, None)
     resumed = stub.WatchPlacements(pb.WatchPlacementsRequest(revision=revision, parent="placements/apps"))
     seen = []
@@ -198,8 +198,8 @@ async def test_evict_and_rebalance(federation: Federation, stub: Any) -> None:
 async def test_who_does_not_lead_says_so(federation: Federation) -> None:
     """A standby explains, but refuses to change anything."""
     await federation.clusters("a")
-    await federation.start("leader")
-    standby = await federation.start("standby", lead=False)
+    await federation.start_scheduler("leader")
+    standby = await federation.start_scheduler("standby", lead=False)
     await federation.apply(WEB, deployment(4))
     await federation.placed(WEB, {"a": 4})
     stub = await serve(federation, standby)

@@ -32,9 +32,9 @@ from hanse.federation.records import decode_placement
 from hanse.store import KeyValue, keys
 from hanse.store.keys import ObjectKey
 from tests.scheduler.builders import CONFIG, NOW, WEB, config, deployment, policy_object, table
+from tests.support.federation.federation import Federation
 from tests.support.shapes import anything, gone_wrong
 
-from .conftest import Federation
 from .test_service import serve
 
 OVERRIDE = {
@@ -166,7 +166,7 @@ async def test_junk_in_every_prefix_keeps_nothing_else_from_being_decided(federa
         await federation.store.put(key, b"\xffjunk")
         await federation.store.put(f"{key}0", b"")
     await federation.clusters("a", "b")
-    process = await federation.start()
+    process = await federation.start_scheduler()
     await federation.apply(CONFIG, config())
     await federation.apply(WEB, deployment(4))
     await federation.placed(WEB, {"a": 2, "b": 2})
@@ -182,7 +182,7 @@ async def test_a_defect_in_a_decision_is_that_objects_error(
 ) -> None:
     """The object keeps what it has, its placement says why, and the others are decided on."""
     await federation.clusters("a")
-    process = await federation.start()
+    process = await federation.start_scheduler()
     await federation.apply(CONFIG, config())
     await federation.placed(CONFIG, {"a": None})
 
@@ -204,7 +204,7 @@ async def test_a_defect_in_a_decision_is_that_objects_error(
 async def test_a_placement_that_cannot_be_read_is_listed_with_the_reason(federation: Federation) -> None:
     """One that is junk hides no other from those who ask over gRPC."""
     await federation.clusters("a")
-    process = await federation.start()
+    process = await federation.start_scheduler()
     await federation.apply(CONFIG, config())
     await federation.placed(CONFIG, {"a": None})
     junk = ObjectKey("", "configmaps", "other", "junk").key("placements")

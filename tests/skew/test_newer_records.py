@@ -39,7 +39,6 @@ from hanse.store.keys import ObjectKey
 from hanse.store.memory import MemoryStore
 from tests.scheduler.builders import (
     NOW,
-    cluster_message,
     deployment,
     offline,
     placed,
@@ -48,6 +47,7 @@ from tests.scheduler.builders import (
     suspended,
     table,
 )
+from tests.support.federation.records import cluster_record
 
 M = TypeVar("M", bound=Message)
 STORED = (
@@ -252,11 +252,11 @@ def test_a_cluster_in_a_later_state_keeps_what_it_has_and_gets_nothing_new() -> 
     before = run(deployment(4), table("a", "b"))
     both = {"a": 2, "b": 2}
     assert placed(before) == both
-    later = table(view_of(cluster_message("a")), view_of(in_later_state(condition_pb2.TRUE)))
+    later = table(view_of(cluster_record("a")), view_of(in_later_state(condition_pb2.TRUE)))
     kept = run(deployment(4), later, previous=before)
     assert (placed(kept), suspended(kept)) == (both, set())
     assert refused(run(deployment(4), later)) == {"b": "ClusterNotReady"}
-    lost = table(view_of(cluster_message("a")), view_of(in_later_state(condition_pb2.UNKNOWN)))
+    lost = table(view_of(cluster_record("a")), view_of(in_later_state(condition_pb2.UNKNOWN)))
     assert suspended(run(deployment(4), lost, previous=before)) == {"b"}
     assert suspended(run(deployment(4), table("a", offline("b", NOW - 1000)), previous=before)) == {"b"}
 

@@ -1,4 +1,4 @@
-"""A federation for the syncer's tests; next is `tests.syncer.harness`."""
+"""A federation for the syncer's tests; next is `tests.support.federation.federation`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from tests.syncer.harness import Federation, federation
+from tests.support.federation.federation import Federation, federation
 
 
 @pytest.fixture

@@ -38,6 +38,7 @@ from hanse.kube.client.client import KubeClient
 from hanse.kube.client.requests import APPLY_PATCH, ApiRequest
 from hanse.kube.model.objects import Object
 from hanse.store import BatchWriter, Compare, MemoryStore, Versioned, keys
+from hanse.well_known import FIELD_MANAGER
 
 FEDERATION = "federation-id"
 PATH = "core/configmaps/default/web"
@@ -60,6 +61,18 @@ def refusal(status: int, reason: str = "", message: str = "no", **details: Any) 
 def absent() -> Answer:
     """The API server knows of no ConfigMap web."""
     return refusal(404, "NotFound", 'configmaps "web" not found', name="web", kind="configmaps")
+
+
+def _ours(body: Object) -> Object:
+    """Return the entry of managedFields that an apply of a ConfigMap leaves."""
+    fields: Object = {f"f:{name}": {} for name in body.get("data") or {}}
+    labels: Object = {f"f:{name}": {} for name in body["metadata"].get("labels") or {}}
+    return {
+        "manager": FIELD_MANAGER,
+        "operation": "Apply",
+        "apiVersion": body["apiVersion"],
+        "fieldsV1": {"f:data": fields, "f:metadata": {"f:labels": labels}},
+    }
 
 
 class SimulatedMember(MemberClient):
@@ -135,7 +148,12 @@ class SimulatedMember(MemberClient):
             self.put(uid=f"made-{self._uids}")
             assert self.live is not None
         before = self.live
-        applied = {**before, **body, "metadata": {**before["metadata"], **metadata}}
+        managed = [_ours(body)]
+        applied = {
+            **before,
+            **body,
+            "metadata": {**before["metadata"], **metadata, "managedFields": managed},
+        }
         if applied != before:
             self._version += 1
             applied["metadata"]["resourceVersion"] = str(self._version)

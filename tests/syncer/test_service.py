@@ -33,9 +33,11 @@ from hanse.rpc.policy import Policy
 from hanse.rpc.server import RpcServer
 from hanse.security.credentials import Sealer
 from hanse.store import EtcdStore
+from tests.support.federation.federation import FEDERATION_ID, Federation
+from tests.support.federation.member import Member
 from tests.support.stores.etcd import EtcdServer
 from tests.support.waiting import until
-from tests.syncer.harness import FEDERATION_ID, Federation, Member, config_map
+from tests.syncer.harness import config_map
 
 WEB = "core/configmaps/default/web"
 REFERENCE = ObjectReference(resource="configmaps", namespace="default", name="web")
@@ -149,7 +151,7 @@ async def test_process_syncs_survives_kill_and_stops(tmp_path: Path) -> None:
     with EtcdServer(tmp_path / "etcd") as etcd:
         store = await EtcdStore.connect([etcd.endpoint])
         async with Member("a") as member:
-            fed = Federation([member])
+            fed = Federation(members=[member])
             await fed.store.close()
             fed.store = store
             fed.sealer = Sealer.from_file(key_file, create=True)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
-from contextlib import aclosing
+from contextlib import aclosing, asynccontextmanager
 from typing import Any, Final
 
 import grpc
@@ -26,6 +26,10 @@ from hanse.api.syncer.v1.sync_state_pb2 import SyncState
 from hanse.api.type.v1.object_reference_pb2 import ObjectReference
 from hanse.errors import HanseError, InvalidArgumentError, NotFoundError
 from hanse.federation.references import key_of
+from hanse.kube.client import requests
+from hanse.kube.client.client import KubeClient
+from hanse.kube.client.requests import ApiRequest
+from hanse.kube.model.objects import Object, child
 from hanse.paths import path_of
 from hanse.rpc.lists.parents import parent_prefix
 from hanse.rpc.lists.query import ListQuery
@@ -36,8 +40,9 @@ from hanse.store import KeyValue, Store, keys
 from hanse.store.history.contract import watch
 from hanse.store.history.stored import StoreHistory
 from hanse.store.keys import ObjectKey
+from hanse.well_known import FIELD_MANAGER
 from hanse_syncer.cluster.controller import ClusterController
-from hanse_syncer.decide import drift, plan
+from hanse_syncer.decide import drift, fingerprints
 from hanse_syncer.decide.render import Manifest, ManifestRenderer
 from hanse_syncer.federation.intent import Intent
 from hanse_syncer.federation.state import FederationState
@@ -217,14 +222,7 @@ class SyncerServicer(rpc.SyncerServiceServicer):
             key=key.path(),
             revision=intent.revision,
             placement=entry,
-            api_version=self._api_version(key, intent, entry.cluster),
         )
-
-    def _api_version(self, key: ObjectKey, intent: Intent, cluster: str) -> str:
-        catalogue = self._federation.catalogue(cluster)
-        resources = catalogue.resources if catalogue is not None else ()
-        served = [r for r in resources if (r.group, r.resource) == (key.group, key.resource)]
-        return plan.choose_version(served, intent.api_version)
 
     async def _diff(self, key: ObjectKey, intent: Intent, entry: ClusterPlacement) -> pb.ClusterDiff:
         cluster = entry.cluster
@@ -239,11 +237,34 @@ class SyncerServicer(rpc.SyncerServiceServicer):
         if live is None:
             operations = [{"op": "add", "path": "", "value": manifest.object}]
             return pb.ClusterDiff(cluster=cluster, patch=orjson.dumps(operations))
-        wanted = {name: value for name, value in manifest.object.items() if name != "apiVersion"}
-        operations = await asyncio.to_thread(drift.difference, wanted, live)
+        operations = await self._differences(key, manifest, cluster, live)
         return pb.ClusterDiff(cluster=cluster, in_sync=not operations, patch=orjson.dumps(operations))
 
-    async def _live(self, key: ObjectKey, manifest: Manifest, cluster: str) -> dict[str, Any] | None:
+    async def _differences(
+        self, key: ObjectKey, manifest: Manifest, cluster: str, live: Object
+    ) -> list[Object]:
+        """Return what differs, by the rule by which it is repaired."""
+        stored = await self._store.get(key.sync_state(cluster))
+        state = _decode(stored) if stored is not None else SyncState()
+        found = await asyncio.to_thread(fingerprints.fingerprint, live, manifest.object)
+        if found == state.fingerprint and manifest.hash == state.applied_hash:
+            return []
+        async with self._asked(cluster) as client:
+            applied = await client.ask(_preview(key, manifest, live))
+        if applied.ok:
+            return await asyncio.to_thread(drift.changes, live, applied.document)
+        return await asyncio.to_thread(drift.changes_to_manifest, live, manifest.object)
+
+    async def _live(self, key: ObjectKey, manifest: Manifest, cluster: str) -> Object | None:
+        async with self._asked(cluster) as client:
+            try:
+                return await client.get(_target(key, manifest).resource, key.name, namespace=key.namespace)
+            except NotFoundError:
+                return None
+
+    @asynccontextmanager
+    async def _asked(self, cluster: str) -> AsyncIterator[KubeClient]:
+        """Yield a client of the cluster for one question."""
         sealed = self._federation.credential(cluster)
         if sealed is None:
             raise NotFoundError(f"there is no credential of cluster {cluster}", reason="NO_CREDENTIAL")
@@ -253,12 +274,26 @@ class SyncerServicer(rpc.SyncerServiceServicer):
             timeout=self._timeout,
             connections=1,
         )
-        target = MemberObject(key, manifest.api_version, kind=manifest.kind)
         async with asyncio.timeout(self._timeout), client:
-            try:
-                return await client.get(target.resource, key.name, namespace=key.namespace)
-            except NotFoundError:
-                return None
+            yield client
+
+
+def _target(key: ObjectKey, manifest: Manifest) -> MemberObject:
+    return MemberObject(key, manifest.api_version, kind=manifest.kind)
+
+
+def _preview(key: ObjectKey, manifest: Manifest, live: Object) -> ApiRequest:
+    """Return the request that asks what an apply would make of `live`, and stores nothing."""
+    uid = str(child(live, "metadata", "uid") or "")
+    return requests.apply_object(
+        _target(key, manifest).resource,
+        key.name,
+        manifest.body(uid=uid),
+        namespace=key.namespace,
+        uid=uid,
+        field_manager=FIELD_MANAGER,
+        dry_run=True,
+    )
 
 
 def _uid(member_uid: str) -> str:

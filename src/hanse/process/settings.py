@@ -23,6 +23,7 @@ import re
 import ssl
 import sys
 import textwrap
+import time
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -45,6 +46,7 @@ _SERVICE_LINK = re.compile(r"^(SERVICE_(HOST|PORT)(_\w+)?|PORT(_\d+_(TCP|UDP|SCT
 
 RELOAD_SECONDS = 5.0
 """Within so many seconds each process uses files of certificates that were replaced."""
+_REPLACING_SECONDS = 0.01
 ETCD_HISTORY_SECONDS = 600.0
 """How much history etcd keeps, in seconds, unless a setting says."""
 
@@ -57,12 +59,22 @@ class TlsFiles:
     cert: Path
     key: Path
 
-    def read(self) -> tuple[bytes, bytes, bytes]:
+    def read(self, *, again: int = 0) -> tuple[bytes, bytes, bytes]:
         """Return the bytes of (ca, cert, key). Raises ConfigError that names a file that cannot be used.
 
         Key and certificate are two files, so while they are replaced, or if only one of them could be, they
-        do not belong together. gRPC would take them, and fail at each connection.
+        do not belong together. gRPC would take them, and fail at each connection. They are replaced one right
+        after the other: who has nothing to go on with reads what does not fit `again` so many times, 10 ms
+        apart, before it counts as wrong.
         """
+        for _ in range(again):
+            try:
+                return self._read_once()
+            except ConfigError:
+                time.sleep(_REPLACING_SECONDS)
+        return self._read_once()
+
+    def _read_once(self) -> tuple[bytes, bytes, bytes]:
         found = _read(self.ca), _read(self.cert), _read(self.key)
         self.load(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
         if found != (_read(self.ca), _read(self.cert), _read(self.key)):

@@ -180,7 +180,7 @@ class RpcChannel(grpc.aio.Channel):
             self._files = self._tls.read()
         except (OSError, ConfigError):
             if not self._files:
-                self._files = self._tls.read()
+                self._files = self._tls.read(again=3)
             return  # being replaced: what was read before is good
         self._retired += self._channels.values()
         self._channels.clear()

@@ -65,7 +65,6 @@ def test_the_pages_of_a_list_have_the_version_in_the_token() -> None:
         requests.get_object(PODS, "web", namespace="shop", partial=True),
         requests.list_objects(PODS, metadata_only=True),
         requests.watch_objects(PODS, resource_version="1", metadata_only=True),
-        requests.apply_object(PODS, "web", b"{}", namespace="shop", field_manager="m", partial=True),
     ],
     ids=lambda request: request.method,
 )
@@ -88,6 +87,8 @@ def test_an_apply_is_of_that_object_and_owns_its_fields() -> None:
     assert isinstance(found.expect, AnObject)
     assert (found.expect.uid, found.expect.name, found.expect.kind) == ("u", "web", "Deployment")
     assert str(found) == "PATCH /apis/apps/v1/namespaces/shop/deployments/web"
+    tried = requests.apply_object(DEPLOYMENTS, "web", b"{}", field_manager="a b", dry_run=True)
+    assert parse_qs(tried.path.partition("?")[2])["dryRun"] == ["All"]
 
 
 @pytest.mark.parametrize(

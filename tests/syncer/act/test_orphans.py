@@ -26,12 +26,15 @@ from hanse.errors import (
     PermissionDeniedError,
     UnavailableError,
 )
+from hanse.kube.model.objects import Object
 from hanse.security.auth import ADMINS, SERVICES, Identity, service_name
 from hanse.store import keys
 from hanse.store.keys import ObjectKey
+from tests.support.federation.federation import FEDERATION_ID, Federation, federation
+from tests.support.federation.member import Member
 from tests.support.waiting import until
 from tests.syncer.faults.test_liars import lie, said
-from tests.syncer.harness import FEDERATION_ID, Federation, Member, Object, config_map, federation
+from tests.syncer.harness import config_map
 from tests.syncer.test_service import served
 
 WEB = "core/configmaps/default/web"
@@ -55,7 +58,7 @@ def secret() -> Object:
 async def fed() -> AsyncIterator[Federation]:
     """A federation with the members a and b."""
     async with federation("a", "b") as running:
-        await running.set_cluster("a", uid="cluster-uid")
+        await running.cluster("a", uid="cluster-uid")
         yield running
 
 

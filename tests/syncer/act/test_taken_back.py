@@ -15,8 +15,10 @@ from aiohttp import web
 from hanse.api.syncer.v1 import sync_state_pb2 as sync
 from hanse.api.syncer.v1.sync_state_pb2 import SyncState
 from hanse.errors import NotFoundError
+from tests.support.federation.federation import Federation, federation
+from tests.support.federation.member import TOKEN, Member
 from tests.support.waiting import until
-from tests.syncer.harness import TOKEN, Federation, Member, config_map, federation
+from tests.syncer.harness import config_map
 
 WEB = "core/configmaps/default/web"
 URL = "/api/v1/namespaces/default/configmaps/web"

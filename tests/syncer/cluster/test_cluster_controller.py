@@ -13,7 +13,7 @@ import pytest
 from aiohttp import web
 from hanse_syncer import ownership
 from hanse_syncer.cluster.controller import ClusterController
-from hanse_syncer.decide import drift
+from hanse_syncer.decide import fingerprints
 from hanse_syncer.report.metrics import SyncerMetrics
 
 from hanse.api.scheduler.v1 import placement_pb2 as placements
@@ -22,8 +22,9 @@ from hanse.api.syncer.v1 import sync_state_pb2 as sync
 from hanse.kube.model.objects import Object
 from hanse.process.settings import ServiceSettings
 from hanse.process.telemetry import setup
+from tests.support.federation.federation import FEDERATION_ID, Federation
 from tests.support.waiting import until
-from tests.syncer.harness import FEDERATION_ID, Federation, config_map, deployment
+from tests.syncer.harness import config_map, deployment
 
 WEB = "core/configmaps/default/web"
 DEPLOY = "apps/deployments/default/web"
@@ -70,14 +71,14 @@ async def test_large_objects_are_compared_beside_the_loop(
 ) -> None:
     """A change of one of thousands of items is found and put right, and nobody waits for the comparison."""
     threads: dict[str, set[bool]] = {}
-    in_sync = drift.in_sync
+    fingerprint = fingerprints.fingerprint
 
-    def recorded(rendered: Object, live: Object) -> bool:
+    def recorded(live: Object, manifest: Object) -> bytes:
         beside = threading.current_thread() is not threading.main_thread()
         threads.setdefault(live["metadata"]["name"], set()).add(beside)
-        return in_sync(rendered, live)
+        return fingerprint(live, manifest)
 
-    monkeypatch.setattr(drift, "in_sync", recorded)
+    monkeypatch.setattr(fingerprints, "fingerprint", recorded)
     large, small = config_map(), config_map()
     large["data"] = {f"k{number}": "v" for number in range(5000)}
     other = WEB.replace("web", "small")

@@ -19,8 +19,10 @@ from hanse.errors import FailedPreconditionError
 from hanse.kube.engine.options import WriteOptions
 from hanse.kube.model.objects import Object
 from hanse.store import BatchWriter, Compare, KeyValue, MemoryStore, keys
+from tests.support.federation.federation import FEDERATION_ID, Federation, federation
+from tests.support.federation.member import TOKEN
 from tests.support.waiting import until
-from tests.syncer.harness import FEDERATION_ID, TOKEN, Federation, config_map, deployment, federation
+from tests.syncer.harness import config_map, deployment
 
 NAMESPACE = "core/namespaces/_/shop"
 WEB = "apps/deployments/shop/web"

@@ -16,8 +16,9 @@ from hanse.security.keyring import new_key
 from hanse.security.sealing import ObjectSealer
 from hanse.store import WatchBatch, keys
 from hanse.store.sealed import SealedStore
+from tests.support.federation.federation import Federation
 from tests.support.waiting import until
-from tests.syncer.harness import Federation, config_map
+from tests.syncer.harness import config_map
 
 WEB = "core/configmaps/default/web"
 PATHS = [f"core/configmaps/default/c{number}" for number in range(20)]
@@ -332,7 +333,7 @@ async def test_objects_stay_in_a_cluster_that_keeps_them_whichever_news_comes_fi
         await fed.spread([WEB])
         await fed.arrived([WEB], "a")
         gate.clear()
-        await fed.set_cluster("a", state=UNJOINING, orphan_objects=True)
+        await fed.cluster("a", state=UNJOINING, orphan_objects=True)
         await fed.place(WEB, "b", releasing=["a"])
         await fed.spread(PATHS)
         await fed.arrived(PATHS, "a")

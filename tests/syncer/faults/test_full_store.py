@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from hanse.api.syncer.v1 import sync_state_pb2 as sync
+from tests.support.federation.federation import Federation, federation
 from tests.support.stores.full import FullableStore
 from tests.support.waiting import until
-from tests.syncer.harness import Federation, config_map, federation
+from tests.syncer.harness import config_map
 
 WEB = "core/configmaps/default/web"
 LATE = "core/configmaps/default/late"

@@ -13,8 +13,10 @@ from aiohttp import web
 from hanse.api.registry.v1.cluster_pb2 import ClusterCredential
 from hanse.api.syncer.v1 import sync_state_pb2 as sync
 from hanse.store import keys
+from tests.support.federation.federation import Federation
+from tests.support.federation.member import TOKEN, Member
 from tests.support.waiting import until
-from tests.syncer.harness import TOKEN, Federation, Member, config_map
+from tests.syncer.harness import config_map
 
 WEB: Final = "core/configmaps/shop/web"
 SHOP: Final = "core/namespaces/_/shop"

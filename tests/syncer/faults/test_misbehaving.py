@@ -25,8 +25,9 @@ from hanse.kube.client.bounds import MisbehavingMemberError
 from hanse.kube.client.pace import Pace
 from hanse.store import BatchWriter, Compare, MemoryStore, TxnResult, keys
 from hanse.store.keys import ObjectKey
+from tests.support.federation.federation import FEDERATION_ID, Federation
 from tests.support.waiting import until
-from tests.syncer.harness import FEDERATION_ID, Federation, config_map
+from tests.syncer.harness import config_map
 
 PATHS = [f"core/configmaps/default/c{number}" for number in range(10)]
 LATER = "core/configmaps/default/later"

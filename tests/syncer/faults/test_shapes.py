@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 import pytest
 from aiohttp import web
-from hanse_syncer.decide import drift, kinds
+from hanse_syncer.decide import drift, fingerprints, kinds
 from hanse_syncer.decide.render import render
 from hanse_syncer.federation.intent import decode_intent
 from hanse_syncer.federation.state import FederationState
@@ -25,9 +25,10 @@ from hanse.errors import HanseError
 from hanse.kube.model.untrusted import MAX_STATUS_BYTES
 from hanse.store import KeyValue, MemoryStore
 from hanse.store.keys import ObjectKey
+from tests.support.federation.federation import Federation, federation
 from tests.support.shapes import anything, deep, gone_wrong
 from tests.support.waiting import until
-from tests.syncer.harness import Federation, config_map, federation
+from tests.syncer.harness import config_map
 from tests.syncer.test_service import served
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -90,8 +91,9 @@ def test_any_live_object_is_judged_and_reported(group: str, kind: str, live: Any
     stored = state.SerializeToString()
     assert sync.SyncState.FromString(stored) == state
     assert not state.status or isinstance(orjson.loads(state.status), dict)
-    drift.in_sync(TEMPLATE, live)
-    drift.difference(TEMPLATE, live)
+    assert fingerprints.fingerprint(live, TEMPLATE)
+    drift.changes(live, LIVE)
+    drift.changes_to_manifest(live, TEMPLATE)
 
 
 def test_a_status_that_cannot_be_stored_is_left_out_with_the_reason() -> None:

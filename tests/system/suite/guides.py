@@ -134,12 +134,16 @@ def at_rest(federation: Federation) -> dict[str, Json]:
     """The dump of the member, when nothing of earlier tests is left to be taken out of it."""
     member = federation.member(MEMBER)
 
-    def is_clear() -> bool:
+    def is_clear() -> None:
         kept = {each["metadata"]["name"] for each in federation.api.list("namespaces") if _stays(each)}
-        there = member.list("namespaces")
-        return all(_stays(each) and (each["metadata"]["name"] in kept or not is_ours(each)) for each in there)
+        leaving = [
+            each["metadata"]
+            for each in member.list("namespaces")
+            if not _stays(each) or (is_ours(each) and each["metadata"]["name"] not in kept)
+        ]
+        assert leaving == []
 
-    until(is_clear, what="no namespace is on its way out", seconds=60)
+    until_passes(is_clear, what="no namespace is on its way out", seconds=60)
     return settled(member)
 
 

@@ -141,19 +141,32 @@ class ServedKinds:
 
     kinds: frozenset[tuple[str, str]]
     unknown_groups: frozenset[str] = frozenset()
+    versions: Mapping[tuple[str, str], frozenset[str]] = field(default_factory=dict)
+    """By (group, resource); of a resource that is not here the versions are not known."""
 
-    def serving(self, group: str, resource: str) -> Serving:
-        """Return whether it serves a resource."""
+    def serving(self, group: str, resource: str, version: str = "") -> Serving:
+        """Return whether it serves a resource, in that version if one is given."""
         if (group, resource) in self.kinds:
-            return Serving.YES
+            told = self.versions.get((group, resource), ())
+            if not version or not told or version in told:
+                return Serving.YES
         return Serving.UNKNOWN if group in self.unknown_groups else Serving.NO
+
+    def versions_of(self, group: str, resource: str) -> tuple[str, ...]:
+        """Return the versions in which it serves a resource, sorted."""
+        return tuple(sorted(self.versions.get((group, resource), ())))
 
 
 def served_by(catalogue: ApiCatalogue) -> ServedKinds:
     """Return what a cluster serves."""
+    versions: dict[tuple[str, str], set[str]] = {}
+    for item in catalogue.resources:
+        if item.version:
+            versions.setdefault((item.group, item.resource), set()).add(item.version)
     return ServedKinds(
         frozenset((item.group, item.resource) for item in catalogue.resources),
         frozenset(item.group for item in catalogue.unknown),
+        {identity: frozenset(found) for identity, found in versions.items()},
     )
 
 
@@ -168,10 +181,11 @@ class ClusterTable:
     served: Mapping[str, ServedKinds] = field(default_factory=dict)
     version: int = 0
 
-    def serves(self, cluster: str, *, group: str, resource: str) -> Serving:
-        """Return whether the cluster serves the resource; YES for one that has told nothing yet."""
+    def serves(self, cluster: str, *, group: str, resource: str, version: str = "") -> Serving:
+        """Return whether the cluster serves the resource, in that version if one is given; YES for one that
+        has told nothing yet."""
         known = self.served.get(cluster)
-        return Serving.YES if known is None else known.serving(group, resource)
+        return Serving.YES if known is None else known.serving(group, resource, version)
 
     @classmethod
     def of(cls, views: Iterable[MemberCluster]) -> ClusterTable:

@@ -250,6 +250,7 @@ def _requirements(inputs: DecisionInput, rules: Rules) -> ClusterRequirements:
         annotated=annotation is not None,
         policy=inputs.policy,
         everywhere=rules.everywhere and inputs.propagates,
+        version=str(inputs.obj.get("apiVersion") or "").rpartition("/")[2],
     )
 
 

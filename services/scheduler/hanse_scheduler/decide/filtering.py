@@ -64,6 +64,8 @@ class ClusterRequirements:
     annotated: bool
     policy: PlacementPolicy | None
     everywhere: bool = True
+    version: str = ""
+    """Version of its API; "" for any."""
 
 
 def eligibility(requirements: ClusterRequirements, table: ClusterTable) -> tuple[Eligibility, ...]:
@@ -140,7 +142,8 @@ def _obstacle(
         return "TaintNotTolerated", f"the taint {taint} is not tolerated"
     if cluster.unschedulable:
         return "ClusterUnschedulable", "the cluster is cordoned: nothing new is placed there"
-    serving = table.serves(cluster.name, group=requirements.group, resource=requirements.resource)
+    group, resource = requirements.group, requirements.resource
+    serving = table.serves(cluster.name, group=group, resource=resource, version=requirements.version)
     kind = f"{requirements.resource}.{requirements.group}" if requirements.group else requirements.resource
     away = UNREACHABLE.get(cluster.state)
     if away is not None:
@@ -149,13 +152,22 @@ def _obstacle(
             what, then = f"{what}, and whether it serves {kind} is not known", f"{then} and does"
         return reason, f"{what}; it gets the object when {then}"
     if serving is Serving.NO:
-        return "ApiNotServed", f"the cluster does not serve {kind}"
+        return "ApiNotServed", f"the cluster does not serve {kind}{_in_version(requirements, cluster, table)}"
     if serving is Serving.UNKNOWN:
         why = f"the cluster cannot tell now whether it serves {kind}: the API server behind it is away"
         return "ApiUnknown", f"{why}; it gets the object when it tells and does"
     if not cluster.ready:
         return NOT_READY, "the cluster is not ready; it gets the object when it is"
     return None
+
+
+def _in_version(requirements: ClusterRequirements, cluster: MemberCluster, table: ClusterTable) -> str:
+    """Return in which versions the cluster serves the kind of an object that has another."""
+    known = table.served.get(cluster.name)
+    versions = known.versions_of(requirements.group, requirements.resource) if known is not None else ()
+    if not versions:
+        return ""
+    return f" in {requirements.version}, only in {', '.join(versions)}: they may mean other things"
 
 
 def _why(requirements: ClusterRequirements, chosen_by: str) -> str:

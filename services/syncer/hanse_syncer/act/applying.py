@@ -31,14 +31,15 @@ from hanse.well_known import KEPT
 from hanse_syncer import ownership
 from hanse_syncer.act import waiting
 from hanse_syncer.act.context import ReconcileContext
-from hanse_syncer.act.repairs import repair_wait
+from hanse_syncer.act.delivery import Delivered, Delivery
+from hanse_syncer.act.repairs import remember, repair_wait
 from hanse_syncer.act.request import SyncRequest
 from hanse_syncer.act.state_recorder import StateRecorder
-from hanse_syncer.decide import drift, health
+from hanse_syncer.decide import fingerprints, health
 from hanse_syncer.decide.errors import BELONGS, SyncCondition, SyncError
 from hanse_syncer.decide.render import Manifest
 from hanse_syncer.decide.verdicts import MemberVerdict
-from hanse_syncer.report import transitions
+from hanse_syncer.report import contention, transitions
 
 
 class Applying:
@@ -47,6 +48,7 @@ class Applying:
     def __init__(self, context: ReconcileContext, recorder: StateRecorder) -> None:
         self._context = context
         self._recorder = recorder
+        self._delivery = Delivery(context.member)
         self._random = random.Random()  # noqa: S311 - jitter
 
     async def create(
@@ -55,10 +57,11 @@ class Applying:
         """Apply the manifest if nothing of that name is there; else look at what is."""
         started = self._context.monotonic()
         with self._span(request):
-            answer = await self._context.member.create(request.target, manifest)
+            delivered = await self._delivery.create(request.target, manifest)
+        answer = delivered.answer
         verdict = self._count(request, answer, started)
         if verdict is MemberVerdict.DONE:
-            return self._applied(request, manifest, answer.document, repaired=repaired)
+            return await self._applied(request, manifest, delivered, repaired=repaired)
         if verdict is MemberVerdict.CHANGED:
             return await self.resolve(request, manifest)
         raise self._error(request, verdict, answer)
@@ -71,12 +74,12 @@ class Applying:
             return await self.create(request, manifest)
         started = self._context.monotonic()
         with self._span(request):
-            answer = await self._context.member.apply(request.target, manifest, uid=uid)
+            delivered = await self._delivery.apply(request.target, manifest, uid=uid)
+        answer = delivered.answer
         verdict = self._count(request, answer, started)
         if verdict is MemberVerdict.DONE:
-            live = answer.document
-            repaired = bool(repairing) and live["metadata"]["resourceVersion"] != repairing
-            return self._applied(request, manifest, live, repaired=repaired)
+            repaired = bool(repairing) and answer.document["metadata"]["resourceVersion"] != repairing
+            return await self._applied(request, manifest, delivered, repaired=repaired)
         if verdict in (MemberVerdict.CHANGED, MemberVerdict.ABSENT):
             return await self.resolve(request, manifest)
         raise self._error(request, verdict, answer)
@@ -93,9 +96,8 @@ class Applying:
         context.view.note(request.target, None)
         if self._is_finished(request, manifest):
             return None
-        wait = repair_wait(request.transient, self._context.monotonic(), self._random)
-        if wait > 0:
-            return Result(requeue_after=wait)
+        if wait := self._repair_wait(request, None):
+            return wait
         return await self.create(request, manifest, repaired=True)
 
     async def compare(self, request: SyncRequest, manifest: Manifest, live: Object) -> Result | None:
@@ -109,18 +111,33 @@ class Applying:
         if str(metadata["uid"]) != request.uid:
             if not self._may_take(request, live, str(metadata["uid"])):
                 raise self._conflict(request, live)
-            return await self.apply(request, manifest, uid=str(metadata["uid"]))
+            if wait := self._repair_wait(request, live):
+                return wait
+            return await self.resolve(request, manifest)
         if request.belongs(live):
             raise self._conflict(request, live)
-        in_sync = await context.turns.run(is_heavy(live), drift.in_sync, manifest.object, live)
-        if in_sync or drift.fingerprint(live) == request.transient.fingerprint:
+        found = await context.turns.run(is_heavy(live), fingerprints.fingerprint, live, manifest.object)
+        if found == request.state.fingerprint and manifest.hash == request.state.applied_hash:
             return await self._recorder.confirmed(request, manifest, live)
-        wait = repair_wait(request.transient, self._context.monotonic(), self._random)
-        if wait > 0:
-            return Result(requeue_after=wait)
+        if wait := self._repair_wait(request, live):
+            return wait
         return await self.apply(
             request, manifest, uid=request.uid, repairing=str(metadata["resourceVersion"])
         )
+
+    def _repair_wait(self, request: SyncRequest, live: Object | None) -> Result | None:
+        """Return when to put drift right, None for now. `live` is what was found, None for nothing."""
+        context, transient = self._context, request.transient
+        now = context.monotonic()
+        if request.state is not None:
+            remember(transient, request.state.contention, now=now, clock=context.clock())
+        transient.removed = live is None
+        transient.undone_by = contention.undone_by(live) if live is not None else ""
+        wait = repair_wait(transient, now, self._random)
+        if wait <= 0:
+            return None
+        self._recorder.contested(request)
+        return Result(requeue_after=wait)
 
     async def keep(self, request: SyncRequest, manifest: Manifest) -> Result | None:
         """Keep an object whose DELETE is taken back: that may have been carried out, or may still arrive.
@@ -167,13 +184,16 @@ class Applying:
             )
             raise SyncError(condition, retry_after=5.0)
 
-    def _applied(
-        self, request: SyncRequest, manifest: Manifest, live: Object, *, repaired: bool
+    async def _applied(
+        self, request: SyncRequest, manifest: Manifest, delivered: Delivered, *, repaired: bool
     ) -> Result | None:
         """Record the apply, unless the member is deleting the object all the same."""
+        live = delivered.answer.document
         if is_deleting(live):
             raise _being_deleted()
-        return self._recorder.applied(request, manifest, live, repaired=repaired)
+        return await self._recorder.applied(
+            request, manifest, live, repaired=repaired, caveat=delivered.caveat
+        )
 
     async def resolve(self, request: SyncRequest, manifest: Manifest) -> Result | None:
         """Read what is there, which is not what was expected or cannot be known without, and decide."""
@@ -183,13 +203,13 @@ class Applying:
         if verdict is MemberVerdict.ABSENT:
             context.view.note(request.target, None)
             started = self._context.monotonic()
-            created = await context.member.create(request.target, manifest)
-            verdict = self._count(request, created, started)
+            created = await self._delivery.create(request.target, manifest)
+            verdict = self._count(request, created.answer, started)
             if verdict is MemberVerdict.DONE:
-                return self._applied(request, manifest, created.document, repaired=bool(request.uid))
+                return await self._applied(request, manifest, created, repaired=bool(request.uid))
             if verdict is MemberVerdict.CHANGED:
                 raise _changed_concurrently()
-            raise self._error(request, verdict, created)
+            raise self._error(request, verdict, created.answer)
         if verdict is not MemberVerdict.DONE:
             raise self._error(request, verdict, answer)
         live = answer.document
@@ -198,13 +218,27 @@ class Applying:
             raise _being_deleted()
         if not self._may_take(request, live, uid):
             raise self._conflict(request, live)
-        applied = await context.member.apply(request.target, manifest, uid=uid)
-        verdict = context.member.verdict(request.target, applied)
+        if uid == request.uid or ownership.owned(live, context.federation_id):
+            delivered = await self._delivery.apply(request.target, manifest, uid=uid)
+        else:
+            delivered = await self._adopt(request, manifest, live)
+        verdict = context.member.verdict(request.target, delivered.answer)
         if verdict is MemberVerdict.DONE:
-            return self._applied(request, manifest, applied.document, repaired=uid == request.uid)
+            return await self._applied(request, manifest, delivered, repaired=uid == request.uid)
         if verdict in (MemberVerdict.CHANGED, MemberVerdict.ABSENT):
             raise _changed_concurrently()
-        raise self._error(request, verdict, applied)
+        raise self._error(request, verdict, delivered.answer)
+
+    async def _adopt(self, request: SyncRequest, manifest: Manifest, live: Object) -> Delivered:
+        delivered = await self._delivery.adopt(request.target, manifest, live)
+        if delivered.answer.ok:
+            self._context.record(
+                request,
+                type_="Normal",
+                reason="Adopted",
+                message="an existing object was taken over, as the policy says",
+            )
+        return delivered
 
     def _may_take(self, request: SyncRequest, live: Object, uid: str) -> bool:
         """Return whether the live object is ours, or may become ours; never what belongs to the cluster
@@ -215,15 +249,7 @@ class Applying:
         if ownership.owned(live, context.federation_id) or uid == request.uid:
             return True
         adopt = request.placement is not None and request.placement.conflict_resolution == placements.ADOPT
-        if not adopt or ownership.other_federation(live, context.federation_id):
-            return False
-        context.record(
-            request,
-            type_="Normal",
-            reason="Adopted",
-            message="an existing object was taken over, as the policy says",
-        )
-        return True
+        return adopt and not ownership.other_federation(live, context.federation_id)
 
     def _conflict(self, request: SyncRequest, live: Object) -> SyncError:
         context = self._context

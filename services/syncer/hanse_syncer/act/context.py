@@ -28,7 +28,7 @@ from hanse.store.keys import ObjectKey
 from hanse.turns import Turns
 from hanse_syncer.act.request import SyncRequest, TransientState
 from hanse_syncer.act.waiting import Waiting
-from hanse_syncer.decide import kinds, plan
+from hanse_syncer.decide import plan
 from hanse_syncer.decide.plan import Desired, Seen
 from hanse_syncer.decide.render import Manifest, ManifestRenderer
 from hanse_syncer.federation.intent import Intent
@@ -123,7 +123,6 @@ class ReconcileContext:
             target=MemberObject(
                 key,
                 self.api_version(key, _known_version(key, intent, state)),
-                metadata_only=kinds.is_stateless(key.group, key.resource),
                 kind=intent.kind if intent is not None else "",
             ),
             transient=self.transient(path),
@@ -154,8 +153,14 @@ class ReconcileContext:
             key=request.path,
             revision=request.intent.revision,
             placement=request.entry,
-            api_version=request.target.api_version,
         )
+
+    def unspoken(self, request: SyncRequest) -> tuple[str, ...]:
+        """Return the versions of the object's resource that the member serves, if not that of the object."""
+        if request.intent is None:
+            return ()
+        key = request.key
+        return plan.unspoken(self.served.get((key.group, key.resource), ()), request.intent.api_version)
 
     def api_version(self, key: ObjectKey, wanted: str) -> str:
         """Return the apiVersion for requests about `key`: `wanted` if the member serves it."""

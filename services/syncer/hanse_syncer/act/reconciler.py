@@ -29,7 +29,7 @@ from hanse_syncer.act.applying import Applying
 from hanse_syncer.act.context import ReconcileContext
 from hanse_syncer.act.removal import Removal
 from hanse_syncer.act.request import SyncRequest
-from hanse_syncer.act.state_recorder import UNREACHABLE, StateRecorder
+from hanse_syncer.act.state_recorder import UNREACHABLE, StateRecorder, sooner
 from hanse_syncer.decide import plan
 from hanse_syncer.decide.errors import BELONGS, SyncCondition, SyncError
 from hanse_syncer.decide.plan import Desired, Seen, SyncAction
@@ -88,6 +88,7 @@ class ObjectReconciler:
                 SyncCondition(sync.CONFLICT, BELONGS, f"{belongs}; nothing of it is written"), slow=True
             )
         if request.desired is Desired.PRESENT:
+            self._refuse_other_version(request)
             manifest = self._context.render(request)
         seen, listed = context.view.seen(request.target)
         if seen is not None and request.transient.live is not None:
@@ -107,6 +108,14 @@ class ObjectReconciler:
         if manifest is not None:
             return await self._ensure_present(request, manifest, action=action, seen=seen, live=live)
         return await self._ensure_absent(request, action)
+
+    def _refuse_other_version(self, request: SyncRequest) -> None:
+        """Raise SyncError if the member serves the kind in other versions than the object's alone."""
+        if request.intent is not None and (served := self._context.unspoken(request)):
+            kind, version = request.intent.kind, request.intent.api_version
+            said = f"the cluster serves {kind} in {', '.join(served)}, not in {version}: nothing is written"
+            token = waiting.api(request.key.group, request.key.resource)
+            raise SyncError(SyncCondition(sync.WAITING, "ApiNotServed", said), waits_for=token)
 
     async def _ensure_absent(self, request: SyncRequest, action: SyncAction) -> Result | None:
         context = self._context
@@ -162,7 +171,10 @@ class ObjectReconciler:
                 raise InternalError("an object that is not in the member is not compared")
             return await self._applying.compare(request, manifest, live)
         self._recorder.noted(request, manifest)
-        return await self._recorder.count_stuck_pods(request, manifest)
+        quiet = self._recorder.quiet(request)
+        if quiet is not None and not quiet.requeue_after:
+            return await self._applying.check(request, manifest)  # it may be healthy again
+        return sooner(await self._recorder.count_stuck_pods(request, manifest), quiet)
 
     def _namespace_pending(self, request: SyncRequest) -> bool:
         """Return whether the object's namespace is one of ours that is on its way into this cluster."""

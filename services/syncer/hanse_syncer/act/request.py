@@ -30,12 +30,14 @@ class TransientState:
     """What is worth remembering of an object between looks, and can be lost without harm."""
 
     failures: int = 0
-    fingerprint: bytes = b""
-    """Of the live object that was found to be right after an apply."""
     live: Object | None = None
     """The newest object that the watch brought, until it is looked at."""
     repairs: int = 0
     repaired_at: float = float("-inf")
+    undone_by: str = ""
+    """Field manager that undid the last repair, as far as it is known."""
+    removed: bool = False
+    """Whether the object was gone when it was found not to be right."""
     queued_at: float = float("-inf")
     lagging_since: float | None = None
     namespace_until: float | None = None

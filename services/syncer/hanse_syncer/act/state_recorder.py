@@ -13,22 +13,26 @@ import random
 from typing import Final
 
 from hanse.api.syncer.v1 import sync_state_pb2 as sync
-from hanse.api.syncer.v1.sync_state_pb2 import SyncState
+from hanse.api.syncer.v1.sync_state_pb2 import Contention, SyncState
 from hanse.backoff import Backoff
 from hanse.control.reconcile import Result
 from hanse.errors import InternalError, InvalidArgumentError
+from hanse.federation.contention import CONTESTED, CONTESTED_AFTER, is_contested
 from hanse.kube.kinds.kubernetes import core, extensions
 from hanse.kube.model.objects import Object, child
 from hanse.process.telemetry import get_logger
+from hanse.turns import is_heavy
 from hanse_syncer.act import waiting
 from hanse_syncer.act.context import ReconcileContext
+from hanse_syncer.act.repairs import quiet_left, remember
 from hanse_syncer.act.request import SyncRequest
-from hanse_syncer.decide import drift, kinds
+from hanse_syncer.decide import fingerprints, kinds
+from hanse_syncer.decide.caveats import Caveat
 from hanse_syncer.decide.errors import SyncError
 from hanse_syncer.decide.plan import Desired, Seen
 from hanse_syncer.decide.render import Manifest
 from hanse_syncer.member import pods
-from hanse_syncer.report import transitions
+from hanse_syncer.report import contention, transitions
 
 _log = get_logger(__name__)
 
@@ -42,6 +46,12 @@ _TRANSIENT_FAILURES: Final = 2
 """An error that may pass is written down when it has come so many times in a row."""
 
 
+def sooner(one: Result | None, other: Result | None) -> Result | None:
+    """Return the result that asks for the earlier look."""
+    times = [each.requeue_after for each in (one, other) if each and each.requeue_after is not None]
+    return Result(requeue_after=min(times)) if times else one or other
+
+
 class StateRecorder:
     """Writes the sync states of one cluster."""
 
@@ -49,8 +59,14 @@ class StateRecorder:
         self._context = context
         self._random = random.Random()  # noqa: S311 - jitter
 
-    def applied(
-        self, request: SyncRequest, manifest: Manifest, live: Object, *, repaired: bool
+    async def applied(
+        self,
+        request: SyncRequest,
+        manifest: Manifest,
+        live: Object,
+        *,
+        repaired: bool,
+        caveat: Caveat | None = None,
     ) -> Result | None:
         """Record an apply; `live` is what the member answered. `repaired` counts a repair of drift."""
         context = self._context
@@ -60,35 +76,96 @@ class StateRecorder:
         self._note_live(request, live)
         context.waiting.remove(request.path)
         request.transient.namespace_until = None
-        if not request.target.metadata_only:
-            request.transient.fingerprint = drift.fingerprint(live)
+        fingerprint = await context.turns.run(is_heavy(live), fingerprints.fingerprint, live, manifest.object)
         subject, now = request.subject(context.cluster), context.clock()
-        context.states.update(
+        if request.state is not None and request.state.applied_hash != manifest.hash:
+            request.transient.repairs = 0
+        fight = self._fight(request, repaired=True) if repaired else None
+        known, state = context.states.update(
             request.path,
             lambda before: self._with_endpoints(
                 request,
                 transitions.applied(
-                    subject, before, manifest=manifest, live=live, now=now, repaired=repaired
+                    subject,
+                    before,
+                    manifest=manifest,
+                    live=live,
+                    now=now,
+                    fingerprint=fingerprint,
+                    caveat=caveat or fingerprints.caveat_of(live),
+                    repaired=repaired,
+                    fight=fight,
                 ),
             ),
         )
+        self._tell(request, known, state)
         self._wake_others(request, live)
-        return self._lag(request)
+        return sooner(self._lag(request), self.quiet(request))
+
+    def contested(self, request: SyncRequest) -> None:
+        """Record that drift is left alone for a while, if somebody undoes what is put right again and
+        again."""
+        subject = request.subject(self._context.cluster)
+        fight = self._fight(request, repaired=False)
+        if fight.repairs >= CONTESTED_AFTER:
+            known, state = self._context.states.update(
+                request.path, lambda before: transitions.contested(subject, before, fight=fight)
+            )
+            self._tell(request, known, state)
+
+    def quiet(self, request: SyncRequest) -> Result | None:
+        """Return when to see whether the fight over a contested object is over; None without one."""
+        state = self._context.states.get(request.path)
+        contested = state is not None and is_contested(state)
+        return Result(requeue_after=self._quiet_left(request)) if contested else None
+
+    def _quiet_left(self, request: SyncRequest) -> float:
+        """Return in how many seconds repairs in a row are over if there are no more."""
+        state, now = self._context.states.get(request.path), self._context.monotonic()
+        if state is not None:
+            remember(request.transient, state.contention, now=now, clock=self._context.clock())
+        return quiet_left(request.transient, now)
+
+    def _fight(self, request: SyncRequest, *, repaired: bool) -> Contention:
+        transient = request.transient
+        return contention.contention(
+            request.state,
+            repairs=transient.repairs,
+            now=self._context.clock(),
+            repaired=repaired,
+            manager="" if request.sealed else transient.undone_by,
+            removed=transient.removed,
+        )
+
+    def _tell(self, request: SyncRequest, before: SyncState | None, after: SyncState) -> None:
+        """Record Events when an object becomes contested, and when that is over."""
+        was, now = before is not None and is_contested(before), is_contested(after)
+        if now and not was:
+            message = contention.words(after.contention)
+            self._context.record(request, type_="Warning", reason=CONTESTED, message=message)
+        if was and not now:
+            message = "what was put right stays so"
+            self._context.record(request, type_="Normal", reason="ContestEnded", message=message)
 
     async def confirmed(self, request: SyncRequest, manifest: Manifest, live: Object) -> Result | None:
         """Record that the member has the manifest without a write."""
         context = self._context
         subject, now = request.subject(context.cluster), context.clock()
         self._note_live(request, live)
-        context.states.update(
+        settled = self._quiet_left(request) == 0.0
+        known, state = context.states.update(
             request.path,
             lambda before: self._with_endpoints(
-                request, transitions.confirmed(subject, before, manifest=manifest, live=live, now=now)
+                request,
+                transitions.confirmed(
+                    subject, before, manifest=manifest, live=live, now=now, settled=settled
+                ),
             ),
             lazy=True,
         )
+        self._tell(request, known, state)
         self._wake_others(request, live)
-        return await self.count_stuck_pods(request, manifest)
+        return sooner(await self.count_stuck_pods(request, manifest), self.quiet(request))
 
     def noted(self, request: SyncRequest, manifest: Manifest) -> None:
         """Nothing to do: but the state should say that this generation and placement have been done."""

@@ -38,13 +38,15 @@ class SyncRules:
     """What the syncer knows of a kind.
 
     `strip` returns an object without what each member decides itself. Of a `stateless` kind nothing but
-    metadata is watched. `lags` says whether Pods of it may be unschedulable.
+    metadata is watched. `lags` says whether Pods of it may be unschedulable. `retained` are paths that the
+    member's controllers write: their ownership is never taken over.
     """
 
     health: HealthRule = by_conditions
     strip: Callable[[Object], Object] = _as_it_is
     lags: LagRule = never
     stateless: bool = False
+    retained: tuple[str, ...] = ()
 
 
 _STATELESS: Final = SyncRules(stateless=True)
@@ -57,19 +59,27 @@ RULES: Final[Mapping[Kind, SyncRules]] = {
     apps.STATEFUL_SET: SyncRules(health=health.stateful_set, lags=health.replicas_lag),
     autoscaling.HORIZONTAL_POD_AUTOSCALER: SyncRules(health=health.always),
     autoscaling.POD_DISRUPTION_BUDGET: SyncRules(health=health.always),
-    batch.JOB: SyncRules(health=health.job, strip=retained.job, lags=health.job_lags),
+    batch.JOB: SyncRules(health=health.job, strip=retained.job, lags=health.job_lags, retained=retained.JOB),
     core.CONFIG_MAP: _STATELESS,
     core.ENDPOINTS: _STATELESS,
     core.LIMIT_RANGE: _STATELESS,
-    core.NAMESPACE: SyncRules(health=health.always, strip=retained.namespace),
-    core.PERSISTENT_VOLUME_CLAIM: SyncRules(health=health.claim, strip=retained.claim),
+    core.NAMESPACE: SyncRules(health=health.always, strip=retained.namespace, retained=retained.NAMESPACE),
+    core.PERSISTENT_VOLUME: SyncRules(retained=retained.VOLUME),
+    core.PERSISTENT_VOLUME_CLAIM: SyncRules(health=health.claim, retained=retained.CLAIM),
     core.POD: SyncRules(health=health.pod),
     core.POD_TEMPLATE: _STATELESS,
     core.REPLICATION_CONTROLLER: SyncRules(health=health.replica_set, lags=health.replicas_lag),
     core.SECRET: _STATELESS,
-    core.SERVICE: SyncRules(health=health.service, strip=retained.service),
-    core.SERVICE_ACCOUNT: SyncRules(strip=retained.service_account, stateless=True),
-    extensions.CUSTOM_RESOURCE_DEFINITION: SyncRules(health=health.definition),
+    core.SERVICE: SyncRules(health=health.service, retained=retained.SERVICE),
+    core.SERVICE_ACCOUNT: SyncRules(retained=retained.SERVICE_ACCOUNT, stateless=True),
+    extensions.API_SERVICE: SyncRules(strip=retained.api_service, retained=retained.API_SERVICE),
+    extensions.CUSTOM_RESOURCE_DEFINITION: SyncRules(
+        health=health.definition, strip=retained.definition, retained=retained.DEFINITION
+    ),
+    extensions.MUTATING_WEBHOOK_CONFIGURATION: SyncRules(strip=retained.webhooks, retained=retained.WEBHOOKS),
+    extensions.VALIDATING_WEBHOOK_CONFIGURATION: SyncRules(
+        strip=retained.webhooks, retained=retained.WEBHOOKS
+    ),
     networking.ENDPOINT_SLICE: _STATELESS,
     networking.INGRESS_CLASS: _STATELESS,
     networking.NETWORK_POLICY: _STATELESS,
@@ -129,3 +139,24 @@ def desired_replicas(obj: Mapping[str, Any]) -> int | None:
 def without_members_own(obj: Object) -> Object:
     """Return `obj` without its status and without the fields that each member decides itself."""
     return _rules_of(obj).strip({key: value for key, value in obj.items() if key != "status"})
+
+
+def authored(live: Object) -> Object:
+    """Return what somebody may have written of a member's object: without what its controllers wrote."""
+    kept = without_members_own(live)
+    headless = core.SERVICE.matches(live) and mapping(live.get("spec")).get("clusterIP") == "None"
+    for path in _rules_of(live).retained:
+        if not (headless and path.startswith("spec.clusterIP")):
+            kept = retained.without_path(kept, path)
+    return kept
+
+
+def without_write_only(obj: Object) -> Object:
+    """Return `obj` with fields that can only be written turned into what is stored of them."""
+    return retained.stored_secret(obj) if core.SECRET.matches(obj) else obj
+
+
+def retained_paths(obj: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the paths of an object, such as `spec.ports[].nodePort`, that stay with the member whoever
+    wrote them; what the manifest has of them is applied all the same."""
+    return (*retained.ANNOTATION_PATHS, *_rules_of(obj).retained)

@@ -64,14 +64,29 @@ def desired_in(
 
 
 def choose_version(served: Sequence[ApiResource], wanted: str) -> str:
-    """Return the apiVersion in which to speak with a member: `wanted` if it is served or nothing is known.
+    """Return the apiVersion in which to ask a member for an object: `wanted` if it is served or nothing is
+    known.
 
-    `served` are the versions of one resource that the member serves.
+    `served` are the versions of one resource that the member serves. An object is the same one in each of
+    them, so it can be read and deleted in any. What is written is another matter: see `unspoken`.
     """
-    versions = [f"{each.group}/{each.version}" if each.group else each.version for each in served]
-    if not versions or wanted in versions:
+    if not unspoken(served, wanted):
         return wanted
+    versions = _versions(served)
     return versions[next((index for index, each in enumerate(served) if each.preferred), 0)]
+
+
+def unspoken(served: Sequence[ApiResource], wanted: str) -> tuple[str, ...]:
+    """Return the versions that a member serves of a resource, if `wanted` is not among them.
+
+    Nothing is written then: the same fields in another version may mean something else.
+    """
+    versions = _versions(served)
+    return () if wanted in versions else versions
+
+
+def _versions(served: Sequence[ApiResource]) -> tuple[str, ...]:
+    return tuple(f"{each.group}/{each.version}" if each.group else each.version for each in served)
 
 
 def is_outdated(

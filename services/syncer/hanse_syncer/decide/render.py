@@ -4,10 +4,11 @@ Owns `Manifest` and how it is made and encoded. Pure functions, no I/O; a `Manif
 manifests, because what is the same for all clusters is rendered and encoded once and not once per cluster.
 
 Order: take off what is not a member's business, set the replicas and the partition that the scheduler gave,
-apply the override patches, put the marks of ownership on (last, so that no override can take them off).
+apply the override patches, turn what can only be written into what is stored of it, put the marks of
+ownership on (last, so that no override can take them off).
 
-Next: `hanse_syncer.decide.retained` for the fields that are left out, `hanse_syncer.decide.drift` for
-comparing.
+Next: `hanse_syncer.decide.retained` for the fields that are left out, `hanse_syncer.decide.fingerprints`
+for comparing.
 """
 
 from __future__ import annotations
@@ -58,6 +59,10 @@ class Manifest:
         annotations = {**(metadata.get("annotations") or {}), name: value}
         return _encode({**self.object, "metadata": {**metadata, "annotations": annotations}})
 
+    def of(self, obj: Object) -> Manifest:
+        """Return the manifest of another object, made out of this one's."""
+        return _encode(obj)
+
     @property
     def api_version(self) -> str:
         """apiVersion of the manifest."""
@@ -74,20 +79,16 @@ def render(
     *,
     placement: ClusterPlacement,
     federation_id: str,
-    api_version: str = "",
 ) -> Manifest:
-    """Return what the placement's cluster gets of `template`.
+    """Return what the placement's cluster gets of `template`, in the template's apiVersion.
 
-    `api_version` replaces the template's, for a member that serves the resource in another version only.
     Raises InvalidArgumentError (`OVERRIDE_INVALID`) for overrides that cannot be applied, or that change what
     the object is.
     """
     obj = kinds.without_members_own({**template, "metadata": retained.metadata(template)})
-    if api_version:
-        obj["apiVersion"] = api_version
     obj = _with_partition(_with_replicas(obj, placement), placement)
     if placement.overrides:
-        obj = _overridden(obj, placement.overrides)
+        obj = kinds.without_write_only(_overridden(obj, placement.overrides))
     metadata = dict(obj["metadata"])
     metadata["labels"] = {**(metadata.get("labels") or {}), **ownership.labels(federation_id)}
     obj = {**obj, "metadata": metadata}
@@ -177,7 +178,6 @@ class ManifestRenderer:
         key: str,
         revision: int,
         placement: ClusterPlacement,
-        api_version: str = "",
     ) -> Manifest:
         """Return the manifest for `encoded`, which `key` held at `revision`. Raises as `render`."""
         if not self.federation_id:
@@ -189,7 +189,6 @@ class ManifestRenderer:
             placement.completions if placement.HasField("completions") else None,
             placement.partition if placement.HasField("partition") else None,
             placement.overrides,
-            api_version,
         )
         found = self._kept.get(identity)
         if found is not None:
@@ -199,7 +198,6 @@ class ManifestRenderer:
             orjson.loads(encoded),
             placement=placement,
             federation_id=self.federation_id,
-            api_version=api_version,
         )
         self._kept[identity] = manifest
         if len(self._kept) > self._capacity:

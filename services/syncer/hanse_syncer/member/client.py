@@ -60,8 +60,6 @@ class MemberObject:
 
     key: ObjectKey
     api_version: str
-    metadata_only: bool = False
-    """Answers need to have the metadata only."""
     kind: str = ""
     """Its kind, where that is known: answers of another kind are told."""
 
@@ -89,6 +87,39 @@ class MemberClient:
     async def apply(self, target: MemberObject, manifest: Manifest, *, uid: str) -> Answer:
         """Apply the manifest to the object with that uid, and to no other."""
         return await self._apply(target, manifest.body(uid=uid), uid=uid)
+
+    async def post(self, target: MemberObject, manifest: Manifest) -> Answer:
+        """Create the object if nothing of that name is there, by a POST."""
+        key = target.key
+        return await self.send(
+            requests.create_object(
+                target.resource,
+                key.name,
+                manifest.body(),
+                namespace=key.namespace,
+                field_manager=FIELD_MANAGER,
+            )
+        )
+
+    async def update(self, target: MemberObject, patch: Object, *, uid: str) -> Answer:
+        """Patch the object with that uid, and no other, by JSON merge patch; the patch names it, too."""
+        key = target.key
+        return await self.send(
+            requests.merge_object(
+                target.resource,
+                key.name,
+                patch,
+                namespace=key.namespace,
+                field_manager=FIELD_MANAGER,
+                uid=uid,
+            )
+        )
+
+    async def own(self, target: MemberObject, live: Object, managed: list[Object]) -> Answer:
+        """Write who owns the fields of `live`, and nothing else, if it is there as it was read."""
+        identity = {name: live["metadata"][name] for name in ("uid", "resourceVersion")}
+        patch = {"metadata": {**identity, "managedFields": managed}}
+        return await self.update(target, patch, uid=str(identity["uid"]))
 
     async def get(self, target: MemberObject) -> Answer:
         """Read the object."""
@@ -172,7 +203,6 @@ class MemberClient:
                 namespace=key.namespace,
                 uid=uid,
                 field_manager=FIELD_MANAGER,
-                partial=target.metadata_only,
             )
         )
 

@@ -103,7 +103,7 @@ class OrphanOperations:
     async def export(self, name: str, member_uid: str) -> Object:
         """Return the orphan as a manifest for the federation. Raises as `delete`."""
         async with self._found(name, member_uid) as found:
-            kept = kinds.without_members_own({**found.live, "metadata": retained.metadata(found.live)})
+            kept = kinds.authored({**found.live, "metadata": retained.metadata(found.live)})
             labels = dict(kept["metadata"].get("labels") or {})
             for label in ownership.labels(self._federation_id()):
                 labels.pop(label, None)

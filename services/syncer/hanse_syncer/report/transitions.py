@@ -17,13 +17,15 @@ from typing import Any, Final
 import orjson
 
 from hanse.api.syncer.v1 import sync_state_pb2 as sync
-from hanse.api.syncer.v1.sync_state_pb2 import SyncState, ZoneEndpoints
+from hanse.api.syncer.v1.sync_state_pb2 import Contention, SyncState, ZoneEndpoints
 from hanse.federation.confirmation import is_removed
 from hanse.federation.references import reference_to
 from hanse.kube.model import untrusted
 from hanse.store.keys import ObjectKey
-from hanse_syncer.decide import kinds
+from hanse_syncer.decide import caveats, kinds
+from hanse_syncer.decide.caveats import Caveat
 from hanse_syncer.decide.render import Manifest
+from hanse_syncer.report import contention
 
 MAX_MESSAGE: Final = untrusted.MAX_MESSAGE
 """Longest message, in characters."""
@@ -75,13 +77,25 @@ def applied(
     manifest: Manifest,
     live: Mapping[str, Any],
     now: datetime,
+    fingerprint: bytes = b"",
+    caveat: Caveat | None = None,
     repaired: bool = False,
+    fight: Contention | None = None,
 ) -> SyncState:
-    """Return the state after an apply; `live` is what the member answered. `repaired` counts a repair of
-    drift."""
+    """Return the state after an apply; `live` is what the member answered, `fingerprint` what is ours in it.
+
+    `repaired` counts a repair of drift, `fight` is what is known of repairs in a row; a new manifest ends
+    them.
+    """
     state = _next(subject, before)
+    if fight is not None:
+        state.contention.CopyFrom(fight)
+    elif state.applied_hash != manifest.hash:
+        state.ClearField("contention")
     _phase(state, sync.APPLIED, now)
-    state.reason = state.message = ""
+    state.reason = caveat.reason if caveat is not None else ""
+    state.message = caveat.message[:MAX_MESSAGE] if caveat is not None else ""
+    state.fingerprint = fingerprint
     state.object.version = manifest.api_version.rpartition("/")[2]
     state.object.kind = manifest.kind
     state.applied_hash = manifest.hash
@@ -93,22 +107,47 @@ def applied(
     state.drift_repairs += int(repaired)
     state.delete_uid = state.delete_resource_version = ""
     _observe(state, live)
+    contention.mark(state)
     return state
 
 
 def confirmed(
-    subject: Subject, before: SyncState | None, *, manifest: Manifest, live: Mapping[str, Any], now: datetime
+    subject: Subject,
+    before: SyncState | None,
+    *,
+    manifest: Manifest,
+    live: Mapping[str, Any],
+    now: datetime,
+    settled: bool = False,
 ) -> SyncState:
-    """Return the state of an object that was found to have the manifest without a write."""
+    """Return the state of an object that was found to have the manifest without a write.
+
+    `settled`: what was put right has stayed so for long enough.
+    """
     state = _next(subject, before)
+    if settled:
+        state.ClearField("contention")
     _phase(state, sync.APPLIED, now)
-    state.reason = state.message = ""
+    if state.reason not in caveats.REASONS:
+        state.reason = state.message = ""
     state.failures = 0
     state.delete_uid = state.delete_resource_version = ""
     state.applied_hash = manifest.hash
     state.applied_generation = subject.generation
     state.placement_revision = subject.placement_revision
     _observe(state, live)
+    contention.mark(state)
+    return state
+
+
+def contested(subject: Subject, before: SyncState | None, *, fight: Contention) -> SyncState:
+    """Return the state while drift of a contested object is left alone; one that is gone has no status."""
+    state = _next(subject, before)
+    state.contention.CopyFrom(fight)
+    if fight.removed:
+        for name in ("status", "ready_endpoints", "replicas", "unschedulable_pods"):
+            state.ClearField(name)
+    contention.mark(state)
     return state
 
 
@@ -256,6 +295,7 @@ def _clear_member(state: SyncState) -> None:
     for name in (
         "applied_hash",
         "applied_generation",
+        "fingerprint",
         "member_uid",
         "member_resource_version",
         "member_generation",
@@ -267,5 +307,6 @@ def _clear_member(state: SyncState) -> None:
         "failures",
         "delete_uid",
         "delete_resource_version",
+        "contention",
     ):
         state.ClearField(name)

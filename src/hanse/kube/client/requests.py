@@ -202,21 +202,19 @@ def apply_object(
     field_manager: str,
     namespace: str = "",
     uid: str = "",
-    partial: bool = False,
+    dry_run: bool = False,
 ) -> ApiRequest:
     """Server-side apply an object, as the owner of every field in it; with `uid`, of that very one.
 
-    The answer may be of the metadata alone. An apply refuses fields that no schema knows in any case; to be
-    warned as well has the API server parse the body a second time, as YAML, which costs it a tenth of the
-    request.
+    An apply refuses fields that no schema knows in any case; to be warned as well has the API server parse
+    the body a second time, as YAML, which costs it a tenth of the request. A `dry_run` stores nothing.
     """
     return ApiRequest(
         "PATCH",
-        resource.url(namespace, name) + _apply_query(field_manager),
-        resource.object(namespace, name, uid=uid, partial=partial),
+        resource.url(namespace, name) + _apply_query(field_manager) + ("&dryRun=All" if dry_run else ""),
+        resource.object(namespace, name, uid=uid, stored=not dry_run),
         body=body,
         content=APPLY_PATCH,
-        accept=_METADATA if partial else JSON,
     )
 
 
@@ -225,14 +223,33 @@ def _apply_query(field_manager: str) -> str:
     return f"?fieldManager={quote(field_manager, safe='')}&force=true&fieldValidation=Ignore"
 
 
-def merge_object(
-    resource: GroupVersionResource, name: str, patch: Object, *, field_manager: str, namespace: str = ""
+def create_object(
+    resource: GroupVersionResource, name: str, body: bytes, *, field_manager: str, namespace: str = ""
 ) -> ApiRequest:
-    """Patch an object by JSON merge patch."""
+    """POST an object, `name` in `body`; fields that no schema knows are left out."""
+    return ApiRequest(
+        "POST",
+        resource.url(namespace),
+        resource.object(namespace, name),
+        params={"fieldManager": field_manager, "fieldValidation": "Ignore"},
+        body=body,
+    )
+
+
+def merge_object(
+    resource: GroupVersionResource,
+    name: str,
+    patch: Object,
+    *,
+    field_manager: str,
+    namespace: str = "",
+    uid: str = "",
+) -> ApiRequest:
+    """Patch an object by JSON merge patch; with `uid`, that very one."""
     return ApiRequest(
         "PATCH",
         resource.url(namespace, name),
-        resource.object(namespace, name),
+        resource.object(namespace, name, uid=uid),
         params={"fieldManager": field_manager},
         body=orjson.dumps(patch),
         content=MERGE_PATCH,
