@@ -13,8 +13,8 @@ from hanse.errors import InvalidArgumentError
 from hanse.kube.model.objects import Object
 from hanse.store.keys import ObjectKey
 from tests.scheduler.builders import SELECTOR, config, deployment, policy_object
+from tests.support.federation.federation import Federation, where
 
-from .conftest import Federation, where
 from .test_service import serve
 
 POLICY = ObjectKey("hanse.dev", "clusterplacementpolicies", "", "p")
@@ -44,7 +44,7 @@ def cluster(**spec: Any) -> Object:
 async def stub(federation: Federation) -> Any:
     """Six Deployments of four replicas, whose policy has them in cluster a of a and b."""
     await federation.clusters("a", "b")
-    process = await federation.start()
+    process = await federation.start_scheduler()
     await federation.apply(POLICY, policy_object(clusterNames=["a"]))
     for number, key in enumerate(WEBS):
         await federation.apply(key, web(number))
