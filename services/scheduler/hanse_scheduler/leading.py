@@ -15,6 +15,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Self
 
+from hanse.background import OwnedTasks
 from hanse.control import Controller, WorkQueue
 from hanse.control.leading import lead
 from hanse.errors import UnavailableError
@@ -59,6 +60,7 @@ class PlacementController:
         self._workers = workers
         self._recorder = recorder
         self._reconciler: PlacementReconciler | None = None
+        self._tasks = OwnedTasks()
         self._task: asyncio.Task[None] | None = None
         self.leading = asyncio.Event()
         """Set while this process leads."""
@@ -77,15 +79,14 @@ class PlacementController:
         return self._reconciler
 
     async def __aenter__(self) -> Self:
-        self._task = asyncio.create_task(self.run(), name="scheduler")
+        self._task = self._tasks.start(self.run(), name="scheduler", told=True)
         return self
 
     async def __aexit__(self, *_: object) -> None:
         task, self._task = self._task, None
         if task is None:
             return
-        task.cancel()
-        await asyncio.wait([task])
+        await self._tasks.close()
         if not task.cancelled():
             task.result()
 

@@ -153,6 +153,18 @@ def policy_spec(*, with_namespace: bool) -> Schema:
             enum=["Abort", "Adopt"], default="Abort",
         ),
         priority=_integer("The policy with the highest priority wins; then the older one.", format="int32"),
+        statusFields=_list(
+            _object(
+                "How one field of the members' statuses is shown at the top of the federation's.",
+                ("path", "fold"),
+                path=_string("The path below status, with dots; * is for all that no other entry names."),
+                fold=_string(
+                    "Equal: if all members say the same; Sum, Min, Max: of numbers; Hidden: not at all.",
+                    enum=["Equal", "Sum", "Min", "Max", "Hidden"],
+                ),
+            ),
+            "Fields of the status of custom resources that are not to be folded as others are, by Equal.",
+        ),
         tolerationSeconds=_integer(
             "How long an unreachable cluster keeps its replicas before they move.", format="int64", minimum=0
         ),

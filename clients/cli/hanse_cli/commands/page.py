@@ -187,7 +187,10 @@ def _pending(
     if not current.clusters and not current.error and not stays:
         yield "it runs nowhere: no cluster takes it; the reasons are above"
     if current.unplaced_replicas and current.clusters:
-        yield f"{current.unplaced_replicas} of what it asks for has no cluster; the reasons are above"
+        active = [each for each in current.clusters if not each.suspended]
+        missing = current.unplaced_replicas
+        whole = missing + sum(each.completions or each.replicas for each in active)
+        yield f"{missing} of {whole} replicas have no cluster; the reasons are above"
     if current.error:
         yield f"the scheduler cannot decide, so the placement before stands: {current.error}"
     if current.generation < generation:

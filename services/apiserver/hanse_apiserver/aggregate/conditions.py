@@ -30,6 +30,7 @@ NOT_REPORTED: Final = "NotReported"
 UNREACHABLE: Final = "ClusterUnreachable"
 NO_CLUSTERS: Final = "NoClusters"
 UNPLACED: Final = "ReplicasUnplaced"
+"""Reason where replicas have no cluster, or are refused by theirs."""
 
 _RANK = {"False": 0, "Unknown": 1, "True": 2}
 _DONE = {"NewReplicaSetAvailable": 1, "MinimumReplicasAvailable": 1}

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from hanse.api.scheduler.v1.placement_pb2 import StatusField
 from hanse.kube.model import untrusted
 from hanse.kube.model.objects import Object, mapping
 
@@ -26,6 +27,7 @@ class Decision:
 
     `revision` is the store revision at which the decision became what it is; 0 if that is not known.
     `unplaced` is how many replicas (or completions) no cluster is to run, `shortage` says so in a sentence.
+    `status_fields` is what the policy says of fields of the status.
     """
 
     generation: int = 0
@@ -33,6 +35,7 @@ class Decision:
     revision: int = 0
     unplaced: int = 0
     shortage: str = ""
+    status_fields: tuple[StatusField, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

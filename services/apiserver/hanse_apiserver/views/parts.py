@@ -160,6 +160,7 @@ class Parts:
             revision=self.placed.since if self.placed else 0,
             unplaced=placement.unplaced_replicas,
             shortage=unplaced_sentence(placement),
+            status_fields=tuple(placement.status_fields),
         )
         return members, decision, time_of(placement.update_time)
 

@@ -220,6 +220,7 @@ def _place(
     placement.shadowed_policies.extend(inputs.shadowed)
     placement.override_policies.extend(inputs.changing)
     placement.unplaced_replicas = _unplaced(inputs, division, clusters)
+    placement.status_fields.extend(policy.status_fields if policy is not None else ())
     size = placement.ByteSize()
     if size > MAX_PLACEMENT_BYTES:
         raise InvalidArgumentError(

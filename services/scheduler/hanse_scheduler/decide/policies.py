@@ -16,8 +16,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeAlias, TypeVar
+from typing import Any, Final, Literal, TypeAlias, TypeVar
 
+from hanse.api.scheduler.v1.placement_pb2 import EQUAL, HIDDEN, MAX, MIN, SUM, StatusField
 from hanse.boundary import reason_of
 from hanse.errors import HanseError, InvalidArgumentError, shown
 from hanse.federation.policies.titles import title
@@ -40,6 +41,7 @@ from hanse_scheduler.decide.taints import Toleration, toleration_from
 PLACEMENT_RESOURCES = ("placementpolicies", "clusterplacementpolicies")
 OVERRIDE_RESOURCES = ("overridepolicies", "clusteroverridepolicies")
 
+_FOLDS: Final = {"Equal": EQUAL, "Sum": SUM, "Min": MIN, "Max": MAX, "Hidden": HIDDEN}
 SpreadBy: TypeAlias = Literal["", "region", "zone"]
 Mode: TypeAlias = Literal["", "Duplicated", "Divided"]
 
@@ -103,6 +105,7 @@ class PlacementPolicy:
     preferences: Preferences | None = None
     adopt: bool = False
     toleration_seconds: float | None = None
+    status_fields: tuple[StatusField, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +173,15 @@ def compile_placement(obj: Object, *, fault: str = "") -> PlacementPolicy:
             preferences=preferences_from(divided, where=where) if "clusters" in divided else None,
             adopt=_one_of(spec, "conflictResolution", ("", "Abort", "Adopt"), head=head) == "Adopt",
             toleration_seconds=_count(spec, "tolerationSeconds", head=head),
+            status_fields=tuple(
+                StatusField(
+                    path=str(mapping(item).get("path", "")),
+                    fold=_FOLDS[
+                        _one_of(mapping(item), "fold", ("Equal", "Sum", "Min", "Max", "Hidden"), head=head)
+                    ],
+                )
+                for item in sequence(spec, "statusFields")
+            ),
         )
     except Exception as error:  # noqa: BLE001 - of this policy; objects that it selects keep what they have
         return PlacementPolicy(head=_broken(head, error))

@@ -24,12 +24,20 @@ MAX_RULES = 1_000
 MAX_NAMES = 10_000
 """Cluster names in one list of a policy."""
 
+MAX_STATUS_FIELDS = 100
+"""Status fields that one policy says something of."""
+
+OWN_STATUS_FIELDS = frozenset({"clusters", "conditions", "observedGeneration"})
+"""Fields of the status that the federation makes of the members' by rules of its own."""
+OWN = ", ".join(sorted(OWN_STATUS_FIELDS))
+
 
 def placement_policy_errors(obj: Object) -> Iterator[FieldError]:
     """Yield what is wrong with a PlacementPolicy or ClusterPlacementPolicy."""
     spec = mapping(obj, "spec")
     yield from _selected(spec)
     yield from _choice(spec, "spec")
+    yield from _status_fields(spec)
 
 
 def override_policy_errors(obj: Object) -> Iterator[FieldError]:
@@ -66,6 +74,22 @@ def _choice(spec: Object, where: str) -> Iterator[FieldError]:
     yield from _terms(mapping(spec, "clusterSelector"), f"{where}.clusterSelector")
     for name in ("clusterNames", "excludeClusters"):
         yield from _at_most(sequence(spec, name), f"{where}.{name}", MAX_NAMES)
+
+
+def _status_fields(spec: Object) -> Iterator[FieldError]:
+    fields = sequence(spec, "statusFields")
+    yield from _at_most(fields, "spec.statusFields", MAX_STATUS_FIELDS)
+    seen: set[str] = set()
+    for index, field in enumerate(fields[:MAX_STATUS_FIELDS]):
+        where, path = f"spec.statusFields[{index}].path", str(mapping(field).get("path") or "")
+        if not all(path.split(".")) or path.split(".")[0] in OWN_STATUS_FIELDS:
+            message = f"must name a field below status, such as replicas or address.port; not {OWN}"
+            yield invalid(where, path, message)
+        elif path == "*" and mapping(field).get("fold") not in ("Equal", "Hidden"):
+            yield invalid(where, path, "all fields at once can only be Equal or Hidden")
+        if path in seen:
+            yield FieldError(where, "FieldValueDuplicate", "another entry names the same field", path)
+        seen.add(path)
 
 
 def _terms(selector: dict[str, Any], where: str) -> Iterator[FieldError]:

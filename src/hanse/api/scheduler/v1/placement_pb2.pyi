@@ -45,6 +45,42 @@ ADOPT: ConflictResolution.ValueType  # 2
 """Take it over."""
 Global___ConflictResolution: _TypeAlias = ConflictResolution  # noqa: Y015
 
+class _StatusFold:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _StatusFoldEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_StatusFold.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    STATUS_FOLD_UNSPECIFIED: _StatusFold.ValueType  # 0
+    """Never set; means EQUAL."""
+    EQUAL: _StatusFold.ValueType  # 1
+    """Its value, if it is the same in all members."""
+    SUM: _StatusFold.ValueType  # 2
+    """The sum of the members' numbers."""
+    MIN: _StatusFold.ValueType  # 3
+    """The least of the members' numbers."""
+    MAX: _StatusFold.ValueType  # 4
+    """The largest of the members' numbers."""
+    HIDDEN: _StatusFold.ValueType  # 5
+    """Not at all; status.clusters has it for each cluster."""
+
+class StatusFold(_StatusFold, metaclass=_StatusFoldEnumTypeWrapper):
+    """How a field of the members' statuses is shown in that of the federation's object."""
+
+STATUS_FOLD_UNSPECIFIED: StatusFold.ValueType  # 0
+"""Never set; means EQUAL."""
+EQUAL: StatusFold.ValueType  # 1
+"""Its value, if it is the same in all members."""
+SUM: StatusFold.ValueType  # 2
+"""The sum of the members' numbers."""
+MIN: StatusFold.ValueType  # 3
+"""The least of the members' numbers."""
+MAX: StatusFold.ValueType  # 4
+"""The largest of the members' numbers."""
+HIDDEN: StatusFold.ValueType  # 5
+"""Not at all; status.clusters has it for each cluster."""
+Global___StatusFold: _TypeAlias = StatusFold  # noqa: Y015
+
 @_typing.final
 class ClusterPlacement(_message.Message):
     """A cluster that an object goes to."""
@@ -221,6 +257,32 @@ class ClusterEviction(_message.Message):
 Global___ClusterEviction: _TypeAlias = ClusterEviction  # noqa: Y015
 
 @_typing.final
+class StatusField(_message.Message):
+    """A rule of a policy for one field of the status of custom resources."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PATH_FIELD_NUMBER: _builtins.int
+    FOLD_FIELD_NUMBER: _builtins.int
+    path: _builtins.str
+    """Path below status, with dots. Example: "replicas", "address.port"; "*" stands for all that no other rule names."""
+    fold: Global___StatusFold.ValueType
+    """How it is shown."""
+    def __init__(
+        self,
+        *,
+        path: _builtins.str = ...,
+        fold: Global___StatusFold.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["fold", b"fold", "path", b"path"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StatusField: _TypeAlias = StatusField  # noqa: Y015
+
+@_typing.final
 class Placement(_message.Message):
     """The decision for one object. Written by the scheduler alone, whole, whenever it changes."""
 
@@ -244,6 +306,7 @@ class Placement(_message.Message):
     SHADOWED_POLICIES_FIELD_NUMBER: _builtins.int
     OVERRIDE_POLICIES_FIELD_NUMBER: _builtins.int
     UNPLACED_REPLICAS_FIELD_NUMBER: _builtins.int
+    STATUS_FIELDS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """"placements/{group}/{resource}/{namespace}/{object}", with "core" for the core group and "_" for no
     namespace.
@@ -311,6 +374,10 @@ class Placement(_message.Message):
     def override_policies(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Override policies that select the object, in the order in which they apply; at most 8."""
 
+    @_builtins.property
+    def status_fields(self) -> _containers.RepeatedCompositeFieldContainer[Global___StatusField]:
+        """What the policy says of fields of the status, in its order."""
+
     def __init__(
         self,
         *,
@@ -332,10 +399,11 @@ class Placement(_message.Message):
         shadowed_policies: _abc.Iterable[_builtins.str] | None = ...,
         override_policies: _abc.Iterable[_builtins.str] | None = ...,
         unplaced_replicas: _builtins.int = ...,
+        status_fields: _abc.Iterable[Global___StatusField] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "object", b"object", "reconsider_time", b"reconsider_time", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["clusters", b"clusters", "conflict_resolution", b"conflict_resolution", "create_time", b"create_time", "error", b"error", "evicted", b"evicted", "generation", b"generation", "name", b"name", "object", b"object", "override_policies", b"override_policies", "policy", b"policy", "reconsider_time", b"reconsider_time", "refused", b"refused", "releasing", b"releasing", "revision", b"revision", "shadowed_policies", b"shadowed_policies", "traceparent", b"traceparent", "unplaced_replicas", b"unplaced_replicas", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["clusters", b"clusters", "conflict_resolution", b"conflict_resolution", "create_time", b"create_time", "error", b"error", "evicted", b"evicted", "generation", b"generation", "name", b"name", "object", b"object", "override_policies", b"override_policies", "policy", b"policy", "reconsider_time", b"reconsider_time", "refused", b"refused", "releasing", b"releasing", "revision", b"revision", "shadowed_policies", b"shadowed_policies", "status_fields", b"status_fields", "traceparent", b"traceparent", "unplaced_replicas", b"unplaced_replicas", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
