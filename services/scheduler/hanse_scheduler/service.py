@@ -25,9 +25,8 @@ from hanse.federation.references import key_of
 from hanse.rpc.lists.parents import parent_prefix
 from hanse.rpc.lists.query import ListQuery
 from hanse.rpc.policy import Policy, service
-from hanse.rpc.watch import CHANGE_KINDS
+from hanse.rpc.watch import responses
 from hanse.store import KeyValue, Store
-from hanse.store.history.contract import watch
 from hanse.store.history.logged import CollectionHistory
 from hanse.store.keys import PLACEMENTS
 from hanse_scheduler.decide.decision import PlacementDecision
@@ -100,15 +99,16 @@ class SchedulerServicer(scheduler_service_pb2_grpc.SchedulerServiceServicer):
         def selected(name: str, _: Placement) -> bool:
             return name.startswith(prefix)
 
-        async with aclosing(watch(self._history, request.revision, select=selected)) as messages:
-            async for message in messages:
-                response = pb.WatchPlacementsResponse(
-                    kind=CHANGE_KINDS[message.kind], revision=message.revision
-                )
-                if message.kind == "updated" and message.value is not None:
-                    response.placement.CopyFrom(message.value)
-                elif message.key is not None:
-                    response.placement.name = message.key
+        told = responses(
+            self._history,
+            request.revision,
+            pb.WatchPlacementsResponse,
+            put=lambda response, placement: response.placement.CopyFrom(placement),
+            gone=lambda response, key, _: response.placement.MergeFrom(Placement(name=key)),
+            select=selected,
+        )
+        async with aclosing(told):
+            async for response in told:
                 yield response
 
     def _presented(self) -> Iterator[tuple[str, Placement]]:

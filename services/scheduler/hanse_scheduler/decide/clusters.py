@@ -11,6 +11,7 @@ which judges them.
 from __future__ import annotations
 
 import enum
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
@@ -22,7 +23,14 @@ from hanse.api.registry.v1.cluster_pb2 import (
     ClusterState,
 )
 from hanse.api.type.v1.condition_pb2 import TRUE
-from hanse.federation.clusters import is_leaving, is_reachable, is_ready, labels_of, ready_condition
+from hanse.federation.clusters import (
+    is_leaving,
+    is_reachable,
+    is_ready,
+    labels_of,
+    ready_condition,
+    refuses_credential,
+)
 from hanse.kube.model.objects import Object, mapping, sequence
 from hanse.kube.model.times import parse_time
 from hanse.well_known import CLUSTER_LABEL, REGION_LABEL, is_own_taint
@@ -46,7 +54,11 @@ class ClusterTaint:
 @dataclass(frozen=True, slots=True)
 class MemberCluster:
     """One member cluster. `since` is when it stopped being reachable, in seconds since the epoch; 0 while it
-    is."""
+    is.
+
+    One that refuses the credential is not reachable for a scheduler, since nothing can be changed there, but
+    it is up: its `since` never comes (inf), so that no toleration is ever over.
+    """
 
     name: str
     state: ClusterState.ValueType = READY
@@ -63,9 +75,10 @@ class MemberCluster:
 
 def view_of(message: Cluster) -> MemberCluster:
     """Return what matters of the registry's message."""
-    reachable = is_reachable(message)
-    since = 0.0
-    if not reachable:
+    refuses = refuses_credential(message)
+    reachable = is_reachable(message) and not refuses
+    since = math.inf if refuses else 0.0
+    if not reachable and not refuses:
         ready = ready_condition(message)
         since = seconds_of(ready.last_transition_time) if ready and ready.status != TRUE else 0.0
     return MemberCluster(
