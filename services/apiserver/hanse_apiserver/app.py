@@ -49,10 +49,9 @@ from hanse.store.admin.maintenance import EtcdMaintenance, Maintenance
 from hanse.store.admin.upkeep import Upkeep
 from hanse.store.batch import BatchWriter
 from hanse.store.sealed import SealedStore
-from hanse.well_known import TRACEPARENT
 from hanse_apiserver import founding
 from hanse_apiserver.access import FederationAuthorizer, TokenFileAuthenticator
-from hanse_apiserver.admission import FederationAdmission
+from hanse_apiserver.admission import HIDDEN, FederationAdmission
 from hanse_apiserver.finalize import SyncFinalizer
 from hanse_apiserver.impact_admission import ImpactAdmission
 from hanse_apiserver.policy_admission import PolicyAdmission
@@ -122,7 +121,7 @@ class Apiserver:
                     runs=lambda request: self.view.is_placed(request.key),
                 ),
             ],
-            hidden_annotations=(TRACEPARENT,),
+            hidden_annotations=HIDDEN,
             shared=settings.shared,
             event_ttl=settings.event_ttl,
             room=self.upkeep,

@@ -28,6 +28,7 @@ from hanse.federation.clusters import (
     is_reachable,
     is_ready,
     labels_of,
+    leaves_objects,
     ready_condition,
     refuses_credential,
 )
@@ -71,6 +72,16 @@ class MemberCluster:
     leaving: bool = False
     reachable: bool = True
     ready: bool = True
+    keeps_objects: bool = False
+
+    def keeps_until(self, toleration: float) -> float:
+        """Return until when what moves away is kept here, in seconds since the epoch; inf if for ever.
+
+        A cluster that leaves and keeps its objects as they are needs no time for that.
+        """
+        if self.keeps_objects:
+            return 0.0
+        return math.inf if self.reachable else self.since + toleration
 
 
 def view_of(message: Cluster) -> MemberCluster:
@@ -102,6 +113,7 @@ def view_of(message: Cluster) -> MemberCluster:
         leaving=is_leaving(message),
         reachable=reachable,
         ready=is_ready(message),
+        keeps_objects=leaves_objects(message),
     )
 
 

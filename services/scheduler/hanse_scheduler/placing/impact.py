@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from typing import Final
 
-from hanse.api.scheduler.v1.placement_pb2 import Placement
+from hanse.api.scheduler.v1.placement_pb2 import ClusterPlacement, Placement
 from hanse.errors import InvalidArgumentError
 from hanse.federation.kinds import CLUSTER
 from hanse.federation.policies.impact import Impact, ObjectImpact
@@ -114,23 +114,31 @@ class ImpactPreview:
         yield ObjectImpact.between(
             path,
             replicas_by_cluster(path, record.reduced, stored.value),
-            replicas_by_cluster(path, record.reduced, after if after is not None else Placement()),
+            replicas_by_cluster(path, record.reduced, after or Placement(), moved=True),
         )
 
 
-def replicas_by_cluster(path: str, obj: Object, placement: Placement) -> dict[str, int]:
+def replicas_by_cluster(
+    path: str, obj: Object, placement: Placement, *, moved: bool = False
+) -> dict[str, int]:
     """Return how many replicas of a workload a placement has in each cluster that counts.
 
     Of a DaemonSet, whose number nobody gives, it is 1 in each. Suspended clusters do not count: their
-    replicas are elsewhere.
+    replicas are elsewhere. With `moved`, a move that the placement begins is over.
     """
     workload = WORKLOADS.get(resource_of(path))
     whole = totals_of(obj, workload).replicas if workload is not None else 1
     return {
-        each.cluster: each.replicas if each.HasField("replicas") else whole
+        each.cluster: _replicas(each, whole, moved=moved)
         for each in placement.clusters
-        if not each.suspended
+        if not each.suspended and not (moved and each.leaving)
     }
+
+
+def _replicas(entry: ClusterPlacement, whole: int, *, moved: bool) -> int:
+    if moved and entry.HasField("target_replicas"):
+        return entry.target_replicas
+    return entry.replicas if entry.HasField("replicas") else whole
 
 
 def _runs(path: str) -> bool:
