@@ -104,7 +104,7 @@ def stateful_set(
 
 
 def _rolls(spec: Mapping[str, Any]) -> bool:
-    """Return whether Pods are replaced by themselves: with OnDelete, older ones are as somebody wants them."""
+    """Return whether Pods are replaced by themselves: not so with OnDelete."""
     return mapping(spec.get("updateStrategy")).get("type") != "OnDelete"
 
 
