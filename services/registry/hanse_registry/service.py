@@ -47,8 +47,10 @@ from hanse_registry.names import check_id, parse_name
 from hanse_registry.remaining import held_by
 from hanse_registry.updating import changed_since, check_etag, check_mask, difference, gives_up, named
 
-JOIN_TIMEOUT = 10.0
-"""Seconds that one request to a cluster that joins may take."""
+JOIN_TIMEOUT = 12.0
+"""Seconds that one request to a cluster that joins may take: longer than a connection may take to be made,
+which says better what is wrong (`hanse.kube.client.transport`).
+"""
 READY_TIMEOUT = 10.0
 """Seconds that JoinCluster waits for the new cluster to be probed; it has joined all the same after that."""
 FORGET_TIMEOUT = 10.0
@@ -104,7 +106,7 @@ class RegistryServicer(registry_service_pb2_grpc.RegistryServiceServicer):
         if existing is not None and self._registrar.credentials.get(keys.credential(name)) is not None:
             raise AlreadyExistsError(
                 f"cluster {name} is in the federation: choose another name, or unjoin it; "
-                f"`hanse credentials set {name}` changes how it is reached",
+                f"`hanse update-credentials {name}` changes how it is reached",
                 metadata=named(name),
             )
         if existing is not None and is_deleting(existing):

@@ -9,7 +9,13 @@ from __future__ import annotations
 
 from typing import Final, TypeAlias
 
-from hanse.api.registry.v1.cluster_pb2 import IDENTITY_MISMATCH, MISBEHAVING, OFFLINE, PENDING
+from hanse.api.registry.v1.cluster_pb2 import (
+    CREDENTIAL_REFUSED,
+    IDENTITY_MISMATCH,
+    MISBEHAVING,
+    OFFLINE,
+    PENDING,
+)
 
 Refusal: TypeAlias = tuple[str, str]
 """Reason and message."""
@@ -28,6 +34,11 @@ UNREACHABLE: Final = {
         "ClusterIdentityMismatch",
         "another cluster answers at its address",
         "the cluster itself answers there",
+    ),
+    CREDENTIAL_REFUSED: (
+        "ClusterCredentialRefused",
+        "the cluster refuses the credential",
+        "it accepts one: see `hanse update-credentials`",
     ),
     MISBEHAVING: (
         "ClusterMisbehaving",

@@ -239,7 +239,9 @@ def cluster_schema() -> Schema:
     status = _open("What the registry has found out about the cluster.")
     status["properties"] = {
         "conditions": _conditions(),
-        "state": _string("Pending, Ready, Offline or Unjoining."),
+        "state": _string(
+            "Pending, Ready, Offline, CredentialRefused, IdentityMismatch, Misbehaving or Unjoining."
+        ),
         "region": _string("Its region."),
         "zones": _strings("Its zones."),
         "kubernetesVersion": _string("The version of its API server."),

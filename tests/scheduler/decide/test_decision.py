@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hanse.api.registry.v1.cluster_pb2 import (
+    CREDENTIAL_REFUSED,
     IDENTITY_MISMATCH,
     MISBEHAVING,
     OFFLINE,
@@ -113,6 +114,7 @@ UNREACHABLE = [
     (PENDING, "ClusterPending"),
     (IDENTITY_MISMATCH, "ClusterIdentityMismatch"),
     (MISBEHAVING, "ClusterMisbehaving"),
+    (CREDENTIAL_REFUSED, "ClusterCredentialRefused"),
 ]
 
 

@@ -478,6 +478,37 @@ async def test_refusal_of_the_member_is_reported_with_its_words(fed: Federation)
         await fed.reaches(WEB, "a", sync.APPLIED)
 
 
+@pytest.mark.parametrize("status", [401, 403])
+async def test_a_refused_credential_is_no_objects_fault(fed: Federation, status: int) -> None:
+    """Whatever the member refuses then waits, is written nowhere as a failure of the object, is taken out of
+    nothing, and arrives when the credential is accepted again."""
+    member = fed.members["a"]
+
+    async def refuse(request: web.Request) -> web.StreamResponse | None:
+        reason = {401: "Unauthorized", 403: "Forbidden"}[status]
+        body = {"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": reason, "code": status}
+        return web.json_response({**body, "message": "who are you?"}, status=status)
+
+    async with fed.syncer() as sharing:
+        await fed.put(WEB, config_map())
+        await fed.place(WEB, "a")
+        before = await fed.reaches(WEB, "a", sync.APPLIED)
+        member.fault = refuse
+        await fed.put(WEB, config_map("2"))
+        state = await fed.reaches(WEB, "a", sync.UNREACHABLE)
+        assert state.reason == "CredentialRefused"
+        assert "hanse update-credentials a" in state.message
+        assert (state.member_uid, state.applied_hash) == (before.member_uid, before.applied_hash)
+        await fed.place(WEB, releasing=["a"])  # its removal waits as well
+        assert not sharing.controllers["a"].settled
+        await fed.place(WEB, "a")
+        member.fault = None
+        await fed.reaches(WEB, "a", sync.APPLIED)
+        live = member.get(WEB)
+        assert live is not None
+        assert (live["metadata"]["uid"], live["data"]) == (before.member_uid, {"value": "2"})
+
+
 async def test_two_syncers_share_and_take_over(fed: Federation) -> None:
     """Each cluster is held by one of two syncers; when one stops the other has both, and rewrites nothing."""
     paths = [f"core/configmaps/default/c{number}" for number in range(10)]

@@ -30,7 +30,14 @@ PLACED = "placed"
 SUSPENDED = "suspended"
 REFUSED = "refused"
 WAITED_FOR = frozenset(
-    {"ClusterOffline", "ClusterPending", "ClusterNotReady", "ClusterIdentityMismatch", "ClusterMisbehaving"}
+    {
+        "ClusterOffline",
+        "ClusterPending",
+        "ClusterNotReady",
+        "ClusterIdentityMismatch",
+        "ClusterMisbehaving",
+        "ClusterCredentialRefused",
+    }
 )
 """Reasons of refusals that end by themselves, when the cluster answers."""
 _STAYS = "propagate"

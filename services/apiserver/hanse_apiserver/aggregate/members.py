@@ -42,6 +42,7 @@ class Decision:
 class Member:
     """The object in one cluster.
 
+    One that is `refused` answers, and refuses the credential; it is not `reachable` here: nobody can look.
     `phase` is the sync phase in CamelCase, "" if the syncer has said nothing yet. `desired` is what the
     scheduler gave (for a Job its parallelism), `replicas` what the live object asks for, `partition` its
     part of a StatefulSet's partition. `status` is the live object's, `size` how many bytes it has.
@@ -53,6 +54,7 @@ class Member:
     releasing: bool = False
     suspended: bool = False
     reachable: bool = True
+    refused: bool = False
     phase: str = ""
     reason: str = ""
     message: str = ""

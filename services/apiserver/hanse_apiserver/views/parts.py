@@ -114,7 +114,9 @@ class Parts:
         """Return the placement, decoded; an empty one if there is none."""
         return Placement.FromString(self.placed.value) if self.placed else Placement()
 
-    def members(self, *, reachable: Callable[[str], bool]) -> tuple[list[Member], Decision, str]:
+    def members(
+        self, *, reachable: Callable[[str], bool], refuses: Callable[[str], bool]
+    ) -> tuple[list[Member], Decision, str]:
         """Return the members sorted by cluster, the decision, and when it was made ("" if unknown)."""
         placement = self.placement()
         placed = {c.cluster: c for c in placement.clusters}
@@ -136,6 +138,7 @@ class Parts:
                     releasing=name in leaving,
                     suspended=given.suspended if given else False,
                     reachable=reachable(name) and found.phase != sync.UNREACHABLE,
+                    refused=refuses(name),
                     phase=_PHASES.get(found.phase, str(found.phase)),
                     reason=UNREADABLE if why else found.reason,
                     message=why or found.message,

@@ -22,7 +22,7 @@ from hanse.api.scheduler.v1.placement_pb2 import Placement
 from hanse.api.syncer.v1.sync_state_pb2 import SyncState
 from hanse.boundary import Boundary
 from hanse.errors import HanseError
-from hanse.federation.clusters import is_reachable
+from hanse.federation.clusters import is_observed, refuses_credential
 from hanse.federation.records import decode_cluster
 from hanse.kube.engine.hooks import Deferred
 from hanse.kube.kinds.catalogue import Catalogue
@@ -96,12 +96,17 @@ class FederationView:
         """Return what the registry knows of a cluster."""
         return self._clusters.get(name)
 
-    def is_reachable(self, cluster: str) -> bool:
+    def is_observed(self, cluster: str) -> bool:
         """Return whether what is known of the cluster is current. Nothing says no of one that is not
         stored.
         """
         known = self._clusters.get(cluster)
-        return known is None or is_reachable(known)
+        return known is None or is_observed(known)
+
+    def refuses(self, cluster: str) -> bool:
+        """Return whether the cluster refuses the credential of the federation."""
+        known = self._clusters.get(cluster)
+        return known is not None and refuses_credential(known)
 
     # Taking in.
 
@@ -147,7 +152,7 @@ class FederationView:
         parts = self._parts.get(key)
         if parts is None or not self._has_status(key):
             return intent
-        members, decision, decided = parts.members(reachable=self.is_reachable)
+        members, decision, decided = parts.members(reachable=self.is_observed, refuses=self.refuses)
         if parts.placed is None and not members:
             return intent
         status = self._folded(key, intent, members=members, decision=decision, now=decided)
@@ -215,13 +220,13 @@ class FederationView:
 
     def _cluster(self, event: Event) -> Iterable[ObjectKey]:
         name = parse_cluster(event.kv.key)
-        reachable = self.is_reachable(name)
+        before = self.is_observed(name), self.refuses(name)
         if event.kind == "delete":
             self._clusters.pop(name, None)
         else:
             self._clusters[name] = decode_cluster(event.kv)
         touched = [ObjectKey(GROUP, "clusters", "", name)]
-        if self.is_reachable(name) != reachable:
+        if (self.is_observed(name), self.refuses(name)) != before:
             touched += [
                 key
                 for key, parts in self._parts.items()

@@ -11,6 +11,7 @@ which judges them.
 from __future__ import annotations
 
 import enum
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
@@ -22,7 +23,7 @@ from hanse.api.registry.v1.cluster_pb2 import (
     ClusterState,
 )
 from hanse.api.type.v1.condition_pb2 import TRUE
-from hanse.federation.clusters import is_leaving, is_reachable, is_ready, ready_condition
+from hanse.federation.clusters import is_leaving, is_reachable, is_ready, ready_condition, refuses_credential
 from hanse.well_known import CLUSTER_LABEL, REGION_LABEL, is_own_taint
 from hanse_scheduler.times import seconds_of
 
@@ -44,7 +45,11 @@ class ClusterTaint:
 @dataclass(frozen=True, slots=True)
 class MemberCluster:
     """One member cluster. `since` is when it stopped being reachable, in seconds since the epoch; 0 while it
-    is."""
+    is.
+
+    One that refuses the credential is not reachable for a scheduler, since nothing can be changed there, but
+    it is up: its `since` never comes (inf), so that no toleration is ever over.
+    """
 
     name: str
     state: ClusterState.ValueType = READY
@@ -66,9 +71,10 @@ def view_of(message: Cluster) -> MemberCluster:
     labels.setdefault(CLUSTER_LABEL, name)
     if message.region:
         labels.setdefault(REGION_LABEL, message.region)
-    reachable = is_reachable(message)
-    since = 0.0
-    if not reachable:
+    refuses = refuses_credential(message)
+    reachable = is_reachable(message) and not refuses
+    since = math.inf if refuses else 0.0
+    if not reachable and not refuses:
         ready = ready_condition(message)
         since = seconds_of(ready.last_transition_time) if ready and ready.status != TRUE else 0.0
     return MemberCluster(

@@ -7,6 +7,8 @@ parallelism. Rules:
 - What a cluster was assigned last is what runs there now; what it reports counts where it was told nothing.
 - A cluster that is out of reach keeps its replicas for the toleration. Then it is suspended: its replicas
   count elsewhere until it is back, if there is a reachable cluster to take them.
+- A cluster that refuses the credential is up: what was placed there stays, what was suspended stays
+  suspended, and it gets no more than it has.
 - A cluster whose share is 0 gets nothing, unless it has the object already: there it is scaled to 0. An
   object that is to run 0 replicas in all goes everywhere with 0.
 - Without `rebalance` what runs stays where it runs, as far as the total allows. Where that gives a cluster
@@ -55,6 +57,8 @@ class ClusterReplicas:
     @property
     def capacity(self) -> int | None:
         """Return how many it can run, None if it is not known to be full."""
+        if self.cluster.since == math.inf:
+            return self.current if self.current is not None else 0
         if self.unschedulable <= 0:
             return None
         running = self.reported if self.reported is not None else self.assigned

@@ -20,6 +20,7 @@ from hanse.boundary import Boundary
 from hanse.control.reconcile import Result
 from hanse.errors import HanseError, InternalError, InvalidArgumentError
 from hanse.federation import belongings
+from hanse.federation.clusters import CREDENTIAL_REFUSED
 from hanse.federation.placements import is_placed_in
 from hanse.kube.model.objects import Object
 from hanse.paths import namespace_path
@@ -34,7 +35,7 @@ from hanse_syncer.decide import plan
 from hanse_syncer.decide.errors import BELONGS, SyncCondition, SyncError
 from hanse_syncer.decide.plan import Desired, Seen, SyncAction
 from hanse_syncer.decide.render import Manifest
-from hanse_syncer.member.client import LinkDownError
+from hanse_syncer.member.client import CredentialRefusedError, LinkDownError
 
 _log = get_logger(__name__)
 
@@ -66,7 +67,10 @@ class ObjectReconciler:
                 request, SyncError(SyncCondition(sync.FAILED, "OverrideInvalid", error.message), slow=True)
             )
         except LinkDownError as error:
-            self._recorder.unreachable(request, error.message)
+            refused = isinstance(error, CredentialRefusedError)
+            self._recorder.unreachable(
+                request, error.message, reason=CREDENTIAL_REFUSED if refused else UNREACHABLE
+            )
             raise
         except HanseError:
             raise
