@@ -8,7 +8,7 @@ open all that is in it.
 
 Concurrency: the federation goes on meanwhile; one stream from each etcd.
 
-Next: `hanse_local.backup.manifest`, `hanse_local.backup.reading`; `hanse_local.backup.restoring` is the way back.
+Next: `hanse_local.backup.manifest` and `hanse_local.backup.reading`.
 """
 
 from __future__ import annotations
