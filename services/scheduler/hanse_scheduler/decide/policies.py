@@ -21,6 +21,7 @@ from typing import Any, Final, Literal, TypeAlias, TypeVar
 from hanse.api.scheduler.v1.placement_pb2 import EQUAL, HIDDEN, MAX, MIN, SUM, StatusField
 from hanse.boundary import reason_of
 from hanse.errors import HanseError, InvalidArgumentError, shown
+from hanse.federation.policies.titles import title
 from hanse.kube.model.objects import (
     Object,
     child,
@@ -36,6 +37,7 @@ from hanse.kube.model.times import parse_time
 from hanse_scheduler.decide.planner import Preferences
 from hanse_scheduler.decide.preferences import preferences_from
 from hanse_scheduler.decide.taints import Toleration, toleration_from
+from hanse_scheduler.handshake.moves import MoveRules, move_rules
 
 PLACEMENT_RESOURCES = ("placementpolicies", "clusterplacementpolicies")
 OVERRIDE_RESOURCES = ("overridepolicies", "clusteroverridepolicies")
@@ -79,8 +81,7 @@ class PolicyHead:
     @property
     def title(self) -> str:
         """Return for example `PlacementPolicy shop/web`."""
-        kind, namespace, name = self.kind[:63], self.namespace[:63], self.name[:253]
-        return f"{kind} {namespace}/{name}" if namespace else f"{kind} {name}"
+        return title(self.kind, self.namespace, self.name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +107,7 @@ class PlacementPolicy:
     adopt: bool = False
     toleration_seconds: float | None = None
     status_fields: tuple[StatusField, ...] = ()
+    moves: MoveRules | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +184,7 @@ def compile_placement(obj: Object, *, fault: str = "") -> PlacementPolicy:
                 )
                 for item in sequence(spec, "statusFields")
             ),
+            moves=move_rules(mapping(spec, "move"), where=f"{head.title}: spec.move"),
         )
     except Exception as error:  # noqa: BLE001 - of this policy; objects that it selects keep what they have
         return PlacementPolicy(head=_broken(head, error))
@@ -293,8 +296,8 @@ def _one_of(spec: dict[str, Any], name: str, allowed: tuple[T, ...], *, head: Po
 
 def _broken(head: PolicyHead, error: Exception) -> PolicyHead:
     why = reason_of(error)
-    title = "" if head.title in why else f"{head.title} cannot be used: "
-    return _replace(head, selectors=head.selectors, error=f"{title}{why}; correct the policy")
+    which = "" if head.title in why else f"{head.title} cannot be used: "
+    return _replace(head, selectors=head.selectors, error=f"{which}{why}; correct the policy")
 
 
 def _replace(head: PolicyHead, *, selectors: tuple[ResourceSelector, ...], error: str) -> PolicyHead:
