@@ -79,7 +79,7 @@ proto: setup-dev ## Generate src/hanse/api from protos/.
 docs: setup-dev ## Write the reference of the Python client, the contracts and the settings into build/docs.
 	$(PY) scripts/docs.py
 
-clients: setup-dev ## Generate clients in Go, TypeScript and Java into build/clients (Go, npm and protoc make them).
+clients: setup-dev ## Generate clients in Go, TypeScript and Java into build/clients (see docs/python-client.md).
 	@plugins=$$(bash scripts/plugins/build.sh) && PATH="$$plugins:$$PATH" $(PY) scripts/gen.py --clients build/clients
 	@echo "build/clients: go, typescript, java"
 

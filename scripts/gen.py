@@ -34,7 +34,7 @@ DESCRIBED = "contracts.binpb"
 """The contracts with their comments, for reflection (`hanse.rpc.reflection`)."""
 IMPORTED = ("annotations", "client", "field_behavior", "http", "launch_stage", "resource")
 """What the contracts import of google/api, and what that imports; googleapis-common-protos has it."""
-PLUGINS = ("protoc-gen-go", "protoc-gen-go-grpc", "protoc-gen-es", "protoc")
+PLUGINS = ("protoc-gen-go", "protoc-gen-go-grpc", "protoc-gen-es", "protoc", "grpc_java_plugin")
 """What generates clients in other languages."""
 
 
@@ -106,7 +106,7 @@ def lint() -> int:
 def clients(folder: Path) -> int:
     """Generate clients in other languages below `folder`; returns the exit status of buf.
 
-    Each plugin of ``buf.gen.yaml`` must be on PATH, and protoc, which makes Java.
+    Each plugin of ``buf.gen.yaml`` must be on PATH, and protoc, which makes the messages of Java.
     """
     missing = [name for name in PLUGINS if shutil.which(name) is None]
     if missing:

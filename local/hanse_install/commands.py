@@ -192,7 +192,7 @@ def init(
     output: str,
     **given: Any,
 ) -> None:
-    """Make FEDERATION in a host cluster, or go on with it: upgrade it, or change its flags.
+    """Make FEDERATION in a host cluster; run again, upgrade it or change its flags.
 
     What is applied is what deploy/k8s has. Flags hold for later runs too. An upgrade first looks whether etcd
     is fit for it and takes a backup. The order is etcd, the rights in etcd, the apiserver, the other

@@ -27,6 +27,8 @@ UNJOIN_FINALIZER: Final = "hanse.dev/unjoin"
 
 TRACEPARENT: Final = "hanse.dev/traceparent"
 """Annotation of stored objects with the W3C traceparent of the change; never served."""
+DEFAULTED: Final = "hanse.dev/defaulted"
+"""Annotation of stored custom resources with the fields that their schema filled in; never served."""
 FORCE_UNJOIN: Final = "hanse.dev/force-unjoin"
 """Annotation of a Cluster whose unjoin must not wait for the cluster."""
 UNREADABLE: Final = "hanse.dev/unreadable"
@@ -51,6 +53,10 @@ MANAGED_BY_LABEL: Final = "app.kubernetes.io/managed-by"
 MANAGED_BY: Final = "hanse"
 FEDERATION_LABEL: Final = "hanse.dev/federation"
 """Label of a member's object with the federation's id, so that two federations can share a member."""
+
+CONFIRM_IMPACT: Final = f"{GROUP}/confirm-impact"
+"""Annotation of a policy, a Cluster or a workload: what a change of it may take away from what runs; see
+`hanse.federation.policies.impact`."""
 
 FIELD_MANAGER: Final = "hanse"
 """Field manager of every server-side apply to a member."""

@@ -116,6 +116,16 @@ def test_a_cluster_that_has_not_reported_makes_a_condition_unknown() -> None:
     assert status["clusters"][1]["phase"] == "Pending"
 
 
+def test_a_cluster_that_refuses_the_credential_is_said_to_do_so() -> None:
+    """Nobody knows how many are ready there; it is not called unreachable."""
+    status = fold(member("a", rolled_out(4)), member("b", rolled_out(2), reachable=False, refused=True))
+    assert (status["replicas"], status["readyReplicas"]) == (6, 4)
+    assert status["clusters"][1]["reason"] == "CredentialRefused"
+    assert "refuses the credential" in status["clusters"][1]["message"]
+    (available,) = [each for each in status["conditions"] if each["type"] == "Available"]
+    assert (available["status"], available["reason"]) == ("Unknown", "CredentialRefused")
+
+
 def test_an_unreachable_cluster_has_pods_but_none_that_are_ready() -> None:
     """What it said last counts as existing and not as ready, and its detail says so."""
     status = fold(member("a", rolled_out(4)), member("b", rolled_out(2), reachable=False))

@@ -10,6 +10,8 @@ from hanse_apiserver.aggregate import Decision, Member, aggregate
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hanse.api.scheduler.v1.placement_pb2 import EQUAL, HIDDEN, MAX, MIN, SUM, StatusField
+from hanse.federation.policies.validation import placement_policy_errors
 from hanse.federation.strategies import WORKLOADS, federation_kinds
 from hanse.kube.model.objects import Object
 from tests.apiserver.test_aggregate import GENERATION, condition, deployment, member, rolled_out
@@ -81,6 +83,20 @@ def test_what_is_placed_is_not_what_was_asked_for() -> None:
         "7 of 12 replicas have no cluster; `hanse explain` says why",
     )
     assert (status["unavailableReplicas"], status["desiredReplicas"]) == (7, 12)
+
+
+@pytest.mark.parametrize("trouble", [{"phase": "Failed"}, {"contested": True}], ids=str)
+def test_a_cluster_that_refuses_replicas_is_not_content_with_fewer(trouble: dict[str, Any]) -> None:
+    """Its own Deployment is available with the replicas that it has; the federation's asks for more there."""
+    status = folded(
+        deployment(6),
+        member("a", rolled_out(4), desired=4, replicas=4),
+        member("b", rolled_out(1), desired=2, replicas=1, **trouble),
+        resource="deployments",
+    )
+    available = condition(status, "Available")
+    assert (available["status"], available["message"]) == ("False", "b is to run 2 replicas, and has 1")
+    assert status["observedGeneration"] == GENERATION or trouble.get("phase") == "Failed"
 
 
 @pytest.mark.parametrize("kind", WORKLOADS, ids=repr)
@@ -282,3 +298,43 @@ def test_no_field_at_the_top_is_anything_else_in_a_member(statuses: list[dict[st
     for path, value in each[0].items():
         if all(path in other and repr(other[path]) == repr(value) for other in each):
             assert path in shown
+
+
+def test_a_rule_says_otherwise_of_a_field() -> None:
+    """Numbers are summed, or the least or largest counts; a field is hidden; all others are."""
+    one = {"replicas": 2, "address": {"ip": "a", "port": 80}, "phase": "Ready", "load": 3}
+    two = {"replicas": 3, "address": {"ip": "a", "port": 80}, "phase": "Ready", "load": "high"}
+    found = [member("a", one), member("b", two)]
+    obj = {"metadata": {"generation": GENERATION}}
+
+    def top(*rules: tuple[str, Any]) -> Object:
+        decision = Decision(
+            generation=GENERATION, status_fields=tuple(StatusField(path=p, fold=f) for p, f in rules)
+        )
+        status = aggregate("example.org", "widgets", obj, members=found, decision=decision)
+        return {name: value for name, value in status.items() if name != "clusters"}
+
+    shown = {"address": {"ip": "a", "port": 80}, "phase": "Ready"}
+    assert top() == shown
+    assert top(("replicas", SUM)) == {**shown, "replicas": 5}
+    assert top(("replicas", MIN), ("phase", HIDDEN)) == {"address": shown["address"], "replicas": 2}
+    assert top(("replicas", MAX), ("load", SUM)) == {**shown, "replicas": 3}
+    assert top(("address.ip", HIDDEN)) == {**shown, "address": {"port": 80}}
+    assert top(("*", HIDDEN), ("address.port", EQUAL)) == {"address": {"port": 80}}
+    assert top(("absent.field", MAX), ("absent", EQUAL)) == shown
+
+
+@pytest.mark.parametrize(
+    ("fields", "bad"),
+    [
+        ([{"path": "conditions.x", "fold": "Hidden"}], "spec.statusFields[0].path"),
+        ([{"path": "a..b", "fold": "Equal"}], "spec.statusFields[0].path"),
+        ([{"path": "*", "fold": "Sum"}], "spec.statusFields[0].path"),
+        ([{"path": "a", "fold": "Sum"}, {"path": "a", "fold": "Min"}], "spec.statusFields[1].path"),
+        ([{"path": "a", "fold": "Sum"}, {"path": "*", "fold": "Hidden"}], ""),
+    ],
+)
+def test_a_rule_of_a_field_that_is_none_is_refused(fields: list[Object], bad: str) -> None:
+    """The error names the entry."""
+    errors = [error.field for error in placement_policy_errors({"spec": {"statusFields": fields}})]
+    assert errors == ([bad] if bad else [])

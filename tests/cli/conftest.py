@@ -43,6 +43,7 @@ from hanse.errors import (
 from hanse.rpc.lists.filters import ListFilter
 from hanse.rpc.policy import Policy
 from hanse.rpc.server import RpcServer
+from tests.support.waiting import until
 
 RESOURCES = (
     Resource(
@@ -118,6 +119,8 @@ class World:
         default_factory=scheduler.ExplainPlacementResponse
     )
     states: list[Any] = field(default_factory=list)
+    later_states: list[Any] = field(default_factory=list)
+    """What they are while somebody watches."""
     orphans: list[Any] = field(default_factory=list)
     exported: dict[str, Any] = field(default_factory=dict)
     """What an orphan is exported as."""
@@ -312,7 +315,7 @@ class Scheduler(scheduler_grpc.SchedulerServiceServicer):
     async def GetPlacement(self, request: Any, context: Any) -> Any:
         raise NotFoundError("no")
 
-    PreviewPlacement = GetPlacement
+    PreviewPlacement = PreviewPolicy = GetPlacement
 
     async def ListPlacements(
         self, request: scheduler.ListPlacementsRequest, context: Any
@@ -367,7 +370,22 @@ class Syncer(syncer_grpc.SyncerServiceServicer):
     async def GetSyncState(self, request: Any, context: Any) -> Any:
         raise NotFoundError("no")
 
-    WatchSyncStates = RenderObject = Resync = GetSyncState  # type: ignore[assignment]
+    RenderObject = Resync = GetSyncState
+
+    async def WatchSyncStates(
+        self, request: syncer.WatchSyncStatesRequest, context: Any
+    ) -> AsyncIterator[syncer.WatchSyncStatesResponse]:
+        """Tell of a change after each explanation, twice; the second makes no other page."""
+        self.world.requests.append(request)
+        for times in (2, 3):  # the watch itself has asked once
+
+            def asked(times: int = times) -> bool:
+                kind = syncer.ListSyncStatesRequest
+                return sum(isinstance(each, kind) for each in self.world.requests) >= times
+
+            await until(asked, what="another explanation")
+            self.world.states = self.world.later_states
+            yield syncer.WatchSyncStatesResponse(kind=ChangeKind.UPDATED, revision=8)
 
     async def DiffObject(self, request: syncer.DiffObjectRequest, context: Any) -> syncer.DiffObjectResponse:
         self.world.requests.append(request)

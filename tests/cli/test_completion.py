@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import pty
+import select
 import shlex
 import shutil
 import socket
@@ -101,6 +103,80 @@ def test_values_are_asked_by_other_shells(filled: World, shell: str) -> None:
         asked["COMP_WORDS"] += " eu"
     said = hanse(_HANSE_COMPLETE=f"{shell}_complete", HANSE_CONFIG=str(filled.config), **asked)
     assert [name for name in ("eu-east", "eu-west", "us") if name in said] == ["eu-east", "eu-west"]
+
+
+def test_fish_offers_them(filled: World) -> None:
+    """The real shell: what it would offer for a line, with the help whole."""
+    script = "hanse completion fish | source\n" + "\n".join(
+        f"complete -C {shlex.quote(line)}" for line in FISH
+    )
+    result = real_shell("fish", "-c", script, config=str(filled.config))
+    assert [line.partition("\t")[0] for line in result.splitlines()] == [
+        name for line in FISH for name in FISH[line]
+    ]
+    offered = real_shell(
+        "fish", "-c", "hanse completion fish | source; complete -C 'hanse clusters --con'", config=""
+    )
+    assert offered.strip().endswith("~/.hanse/client.toml]"), offered
+
+
+def test_zsh_completes_them(filled: World, tmp_path: Path) -> None:
+    """The real shell, in a terminal: Tab completes the word."""
+    if shutil.which("zsh") is None:
+        pytest.skip("zsh is not installed")
+    terminal, inside = pty.openpty()
+    environment = {**shell_environment(str(filled.config)), "TERM": "dumb", "HOME": str(tmp_path)}
+    shell = subprocess.Popen(
+        ["zsh", "-f", "-i"],
+        stdin=inside,
+        stdout=inside,
+        stderr=inside,
+        env=environment,
+        start_new_session=True,
+    )
+    os.close(inside)
+    try:
+        begin = f"autoload -Uz compinit; compinit -u -d {tmp_path}/dump; source <(hanse completion zsh)"
+        typed(terminal, f"{begin}; echo rea''dy\n", until="ready\r")
+        for line, completed in ZSH.items():
+            typed(terminal, f"\x15{line}\t", until=completed)
+    finally:
+        shell.kill()
+        shell.wait()
+        os.close(terminal)
+
+
+FISH = {
+    "hanse unjoin eu": ["eu-east", "eu-west"],
+    "hanse get -n shop deploy/w": ["deploy/web"],
+    "hanse expl": ["explain"],
+}
+ZSH = {"hanse drain u": "us ", "hanse orphans eu-w": "eu-west ", "hanse get -n shop deploy/w": "deploy/web "}
+
+
+def shell_environment(config: str) -> dict[str, str]:
+    """The environment of a shell: the installed `hanse` is first on PATH."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    return {**os.environ, "PATH": path, "HANSE_CONFIG": config, **PATIENT}
+
+
+def real_shell(shell: str, *words: str, config: str) -> str:
+    """What a shell prints."""
+    if shutil.which(shell) is None:
+        pytest.skip(f"{shell} is not installed")
+    return subprocess.run(
+        [shell, *words], capture_output=True, text=True, check=True, env=shell_environment(config)
+    ).stdout
+
+
+def typed(terminal: int, keys: str, *, until: str) -> None:
+    """Type keys into a terminal, and wait until it shows a text."""
+    os.write(terminal, keys.encode())
+    shown = ""
+    while until not in shown:
+        ready, _, _ = select.select([terminal], [], [], 60)
+        assert ready, f"{until!r} is not in {shown!r}"
+        shown += os.read(terminal, 4096).decode(errors="replace")
 
 
 def test_the_configuration_on_the_line_is_used(filled: World) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import click
 import pytest
+from click.testing import CliRunner
 from hanse_cli.generated import SERVICES, ServiceGroup
+from hanse_cli.kubefed import kubefed
 from hanse_cli.main import _add_porcelain, hanse
 from hanse_cli.session import GlobalOptions, with_global_options
 
@@ -58,6 +60,21 @@ def test_every_command_has_them() -> None:
     for command in found:
         flags = [flag for parameter in command.params for flag in parameter.opts]
         assert (flags.count("--config"), flags.count("--timeout")) == (1, 1), command.name
+
+
+def test_kubefed_has_them_too(world: World) -> None:
+    """Before its command and after it, as `hanse` has them."""
+    config = str(world.config)
+    for words in (["--config", config, "version"], ["version", "--config", config, "--timeout", "9"]):
+        result = CliRunner().invoke(kubefed, words)
+        assert result.exit_code == 0, result.output
+        assert "0.1.0" in result.output
+    context = click.Context(kubefed)
+    for name in kubefed.list_commands(context):
+        command = kubefed.get_command(context, name)
+        assert command is not None
+        flags = [flag for parameter in command.params for flag in parameter.opts]
+        assert flags.count("--config") == 1, name
 
 
 def test_they_are_added_once() -> None:

@@ -34,9 +34,11 @@ from hanse.api.scheduler.v1.scheduler_service_pb2 import (
     ExplainPlacementRequest,
     ExplainPlacementResponse,
     ExplainStep,
+    WatchPlacementsRequest,
 )
 from hanse.api.syncer.v1.orphan_pb2 import Orphan
 from hanse.api.syncer.v1.sync_state_pb2 import Health, SyncPhase, SyncState, ZoneEndpoints
+from hanse.api.syncer.v1.syncer_service_pb2 import WatchSyncStatesRequest
 from hanse.api.type.v1.condition_pb2 import Condition, ConditionStatus
 from hanse.api.type.v1.object_reference_pb2 import ObjectReference
 from hanse.errors import ConflictError, InvalidArgumentError, UnavailableError
@@ -462,6 +464,25 @@ def test_deletion_says_whom_it_waits_for() -> None:
     states = [applied("eu-west", phase=SyncPhase.REMOVED), applied("us-east", phase=SyncPhase.REMOVING)]
     pending = page_of(placement(), *states, metadata=metadata)
     assert pending[0] == "the object is being deleted; it waits for us-east"
+
+
+def test_explain_goes_on_while_it_is_watched(world: World, hanse: Hanse) -> None:
+    """Each change that makes another page shows it, and no other; the end of the streams ends it."""
+    deployed(world)
+    current = placement()
+    world.explanation = ExplainPlacementResponse(decision=current, current=current)
+    world.states = [applied("eu-west", ready=1, health=Health.PROGRESSING)]
+    world.later_states = [applied("eu-west")]
+    result = hanse("explain", "deploy/web", "-n", "shop", "-w")
+    assert result.status == 0, result.err
+    pages = result.out.split("deployment.apps/web in shop")[1:]
+    assert ["1/4 ready" in page for page in pages] == [True, False]
+    assert ["4/4 ready" in page for page in pages] == [False, True]
+    assert world.last(WatchPlacementsRequest).parent == "placements/apps/deployments/shop"
+    assert world.last(WatchSyncStatesRequest).parent == "syncStates/apps/deployments/shop/web"
+    both = hanse("explain", "deploy/web", "deploy/web2", "-w")
+    assert both.status == 2
+    assert "name one" in both.err
 
 
 def test_explain_merges_three_services_into_one_page(world: World, hanse: Hanse) -> None:

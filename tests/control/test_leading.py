@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 
 from hanse.backoff import Backoff
 from hanse.control.leading import lead
 from hanse.errors import PermissionDeniedError, UnavailableError
-from hanse.store import Election, Leadership, MemoryStore, Put, keys
+from hanse.store import Election, Leadership, MemoryStore, Put, RangeResult, keys
 from hanse.store.memory import MemoryLease
 
 pytestmark = pytest.mark.looptime
@@ -278,3 +281,32 @@ async def test_a_campaign_that_is_refused_is_tried_again() -> None:
     await until(work.working.is_set)
     task.cancel()
     await asyncio.wait([task])
+
+
+async def test_one_that_is_stopped_as_it_wins_resigns() -> None:
+    """Whichever of the two comes first: no lease is left to run out, and no work begins."""
+    stop = asyncio.Event()
+
+    class Late(MemoryStore):
+        """Answers in the moment in which the candidate is told to stop, and is not to be interrupted."""
+
+        turns = 0
+
+        async def range(self, prefix: str, **options: Any) -> RangeResult:
+            found = await super().range(prefix, **options)
+            if options:
+                return found
+            stop.set()
+            for _ in itertools.repeat(None, self.turns):
+                with contextlib.suppress(asyncio.CancelledError):
+                    await asyncio.sleep(0)
+            return found
+
+    for turns in range(6):
+        stop.clear()
+        store, work = Late(), Work()
+        store.turns = turns
+        await start(store, work, stop=stop)
+        assert work.began == []
+        assert (await MemoryStore.range(store, keys.election(ELECTION))).count == 0
+        assert asyncio.get_running_loop().time() < TTL

@@ -264,3 +264,17 @@ def test_a_key_of_another_certificate_or_with_a_password_is_refused(tmp_path: Pa
     )
     with pytest.raises(ConfigError, match=f"with the key {files.key}"):
         files.read()
+
+
+def test_the_clock_says_when_a_certificate_is_valid() -> None:
+    """From which moment on it is issued, and whether its holder is still believed; no test need wait."""
+    moment = dt.datetime(2031, 5, 6, tzinfo=dt.UTC)
+    authority = CertificateAuthority.create(clock=lambda: moment)
+    issued = authority.issue("alice", days=2).certificate
+    assert issued.not_valid_after_utc == moment + dt.timedelta(days=2)
+    der = issued.public_bytes(serialization.Encoding.DER)
+    end = issued.not_valid_after_utc.timestamp()
+    assert identity_from_der(der, clock=lambda: end).name == "alice"
+    with pytest.raises(UnauthenticatedError, match="alice has expired") as over:
+        identity_from_der(der, clock=lambda: end + 1)
+    assert over.value.reason == "CERTIFICATE_EXPIRED"

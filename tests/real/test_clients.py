@@ -27,7 +27,6 @@ ROOT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).resolve().parent / "clients"
 NAME = "web.shop.hanse.svc.example.org"
 LISTED = f"zones/example.org/recordSets/{NAME} GLOBAL 192.0.2.1"
-PACKAGES = ("dns", "federation", "registry", "scheduler", "syncer", "type")
 
 
 def run(*command: str | Path, cwd: Path | None = None, path: str = "") -> str:
@@ -113,12 +112,18 @@ async def test_typescript(generated: Path, tls: Mapping[str, TlsFiles], address:
     ]
 
 
-def test_java(generated: Path) -> None:
-    """There is a class for each message of each package, in the package that the contracts name."""
-    for package in PACKAGES:
-        assert list((generated / "java" / "dev" / "hanse" / "api" / package / "v1").glob("*.java"))
-    placement = generated / "java" / "dev" / "hanse" / "api" / "scheduler" / "v1" / "Placement.java"
-    assert "package dev.hanse.api.scheduler.v1;" in placement.read_text()
+async def test_java(generated: Path, tls: Mapping[str, TlsFiles], address: str, tmp_path: Path) -> None:
+    """All that is generated compiles, and a call and the details of an error come through."""
+    libraries, classes = tmp_path / "libraries", tmp_path / "classes"
+    fetch = ("mvn", "-q", "-B", "dependency:copy-dependencies", f"-DoutputDirectory={libraries}")
+    await asyncio.to_thread(run, *fetch, "-f", HERE / "java" / "pom.xml")
+    sources = [*(generated / "java").rglob("*.java"), HERE / "java" / "Call.java"]
+    compile_all: list[str | Path] = ["javac", "-nowarn", "-cp", f"{libraries}/*", "-d", classes]
+    await asyncio.to_thread(run, *compile_all, *sources)
+    assert (await called(tls, address, "java", "-cp", f"{classes}:{libraries}/*", "Call")).splitlines() == [
+        LISTED,
+        "NOT_FOUND NOT_FOUND zones/example.com",
+    ]
 
 
 async def called(tls: Mapping[str, TlsFiles], address: str, *command: str | Path) -> str:

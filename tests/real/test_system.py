@@ -6,6 +6,7 @@ import pytest
 
 from tests.system.suite.acceptance import AcceptanceSuite
 from tests.system.suite.guides import GuidesSuite
+from tests.system.suite.intents import IntentSuite
 from tests.system.suite.jobs import JobSuite
 from tests.system.suite.membership import MembershipSuite
 from tests.system.suite.objects import ObjectSuite
@@ -42,6 +43,10 @@ class TestOwnership(OwnershipSuite):
 
 class TestStatuses(StatusSuite):
     """One status for many members."""
+
+
+class TestIntents(IntentSuite):
+    """Status against the intent."""
 
 
 class TestTelemetry(TelemetrySuite):

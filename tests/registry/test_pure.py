@@ -10,7 +10,7 @@ import pytest
 from hanse_registry.member.credentials import end_of, fingerprint, read_kubeconfig, to_access, to_message
 from hanse_registry.member.health import ClusterHealth, ProbeOutcome, Standing, after
 from hanse_registry.member.inventory import Topology, capacity, catalogue, topology
-from hanse_registry.member.probe import Inventory
+from hanse_registry.member.probe import Inventory, refused
 from hanse_registry.membership import compile_cluster, standing_of, with_update_time
 from hanse_registry.names import check_id, parse_name
 from hanse_registry.updating import difference
@@ -120,6 +120,45 @@ def test_a_cluster_is_offline_after_threshold_failures_in_a_row_and_never_before
         assert health.standing is Standing.READY
     else:
         assert (health.standing, health.reason) == (Standing.OFFLINE, "Unreachable")
+
+
+REFUSED = refused(401, "Unauthorized")
+
+
+@given(st.lists(st.sampled_from([OK, BAD, REFUSED]), max_size=30), st.integers(1, 5))
+def test_refused_is_not_unreachable(probes: list[ProbeOutcome], threshold: int) -> None:
+    """A cluster is offline only after `threshold` probes in a row without any answer since it was up, and
+    a refusal is an answer; it is ready at once when a probe succeeds, and survives a restart as it is."""
+    health = ClusterHealth()
+    silent = 0
+    for each in probes:
+        before = health
+        silent = silent + 1 if each is BAD else 0
+        health = after(health, each, threshold=threshold)
+        if each is OK:
+            assert health.standing is Standing.READY
+        if health.standing is Standing.OFFLINE and before.standing is not Standing.OFFLINE:
+            assert each is BAD
+        if before.standing is Standing.CREDENTIAL_REFUSED and health.standing is Standing.OFFLINE:
+            assert silent >= threshold
+        if before.standing in (Standing.OFFLINE, Standing.UNKNOWN) and each is REFUSED:
+            assert health.standing is Standing.CREDENTIAL_REFUSED
+        if health.standing is Standing.CREDENTIAL_REFUSED:
+            stored = compiled(health=health)
+            assert (stored.state, stored.conditions[0].status) == (
+                cluster_pb2.CREDENTIAL_REFUSED,
+                condition_pb2.FALSE,
+            )
+            assert standing_of(stored).standing is Standing.CREDENTIAL_REFUSED
+            stored.state = cluster_pb2.UNJOINING
+            assert standing_of(stored).standing is Standing.CREDENTIAL_REFUSED
+
+
+def test_a_refusal_does_not_show_which_cluster_answers() -> None:
+    """That another one does stands until a probe succeeds."""
+    other = after(ClusterHealth(), ProbeOutcome("Why", "no", Standing.IDENTITY_MISMATCH), threshold=3)
+    assert after(other, REFUSED, threshold=1) == other
+    assert after(other, OK, threshold=3).standing is Standing.READY
 
 
 @pytest.mark.parametrize("standing", [Standing.IDENTITY_MISMATCH, Standing.MISBEHAVING])

@@ -129,6 +129,8 @@ class World:
     """Media type and body of answers by host and path that are not what a member of that host would say."""
     rights: set[tuple[str, str]] = field(default_factory=lambda: {("*", "*")})
     """Verb and plural of what credentials may do in members."""
+    refusing: dict[str, int] = field(default_factory=dict)
+    """HTTP status by host of those that refuse every credential but `new`."""
     tokens: dict[str, str] = field(default_factory=dict)
     """The last token by which each host was asked."""
     sealer: Sealer = field(default_factory=lambda: Sealer([new_key()]))
@@ -140,7 +142,7 @@ class World:
         """A connection to a member."""
         host = access.server.removeprefix("https://")
         self.tokens[host] = access.token
-        yield cast("MemberApi", Member(self, host))
+        yield cast("MemberApi", Member(self, host, access.token))
 
     async def join(self, name: str, *, host: str = "", validate_only: bool = False) -> cluster_pb2.Cluster:
         """Joins the member of that host."""
@@ -217,20 +219,36 @@ class World:
 class Member:
     """Answers what a small API server answers."""
 
-    def __init__(self, world: World, host: str) -> None:
+    def __init__(self, world: World, host: str, token: str = "") -> None:
         self.world = world
         self.host = host
+        self.token = token
 
     async def ask(self, request: ApiRequest) -> Answer:
         """One request."""
-        path, body = request.path, request.body
+        path, asked = request.path, request.body
         if self.host in self.world.lost:
             raise UnavailableError("connection refused")
         if self.host in self.world.silent:
             await asyncio.Event().wait()
+        if (status := self.world.refusing.get(self.host)) and self.token != "new":
+            body = {
+                "kind": "Status",
+                "apiVersion": "v1",
+                "status": "Failure",
+                "code": status,
+                "message": "no",
+            }
+            return verified(
+                request.expect,
+                status=status,
+                headers={"content-type": JSON},
+                body=orjson.dumps(body),
+                asked=path,
+            )
         said = self.world.lies.get((self.host, path))
         if said is None:
-            document = self._review(body) if body else {} if path == "/readyz" else self._document(path)
+            document = self._review(asked) if asked else {} if path == "/readyz" else self._document(path)
             said = ("text/plain", b"ok") if path == "/readyz" else (JSON, orjson.dumps(document))
         return verified(
             request.expect, status=200, headers={"content-type": said[0]}, body=said[1], asked=path
@@ -419,7 +437,7 @@ async def test_a_credential_that_cannot_be_opened_is_replaced(world: World) -> N
     sealed = Sealer([new_key()]).seal("eu-west", b"lost")
     await world.store.put(keys.credential("eu-west"), sealed)
     await world.until("eu-west", cluster_pb2.PENDING)
-    with pytest.raises(DataLossError, match="hanse credentials set eu-west"):
+    with pytest.raises(DataLossError, match="hanse update-credentials eu-west"):
         world.registrar.access("eu-west")
     assert (await world.replace("eu-west")).state == cluster_pb2.READY
 
@@ -454,7 +472,7 @@ async def test_a_credential_that_is_no_better_changes_nothing(world: World) -> N
         await world.replace("nowhere")
     assert await world.store.get(keys.credential("eu-west")) == before
     assert (await world.replace("eu-west")).state == cluster_pb2.READY
-    with pytest.raises(AlreadyExistsError, match="hanse credentials set eu-west"):
+    with pytest.raises(AlreadyExistsError, match="hanse update-credentials eu-west"):
         await world.join("eu-west")
 
 
@@ -571,6 +589,25 @@ async def test_a_lost_cluster_is_offline_and_comes_back(world: World) -> None:
     assert (lost.region, lost.conditions[0].reason) == ("eu", "Unreachable")
     world.lost.clear()
     await world.until("eu-west", cluster_pb2.READY)
+
+
+@pytest.mark.parametrize("status", [401, 403])
+async def test_a_cluster_that_refuses_the_credential_is_up(world: World, status: int) -> None:
+    """Its state says so, with what the cluster said and the remedy; another credential ends it, in place."""
+    before = await world.join("eu-west")
+    world.refusing["eu-west"] = status
+    found = await world.until("eu-west", cluster_pb2.CREDENTIAL_REFUSED)
+    (ready,) = [each for each in found.conditions if each.type == "Ready"]
+    assert (ready.status, ready.reason) == (condition_pb2.FALSE, "CredentialRefused")
+    assert str(status) in ready.message
+    assert "hanse update-credentials" in ready.message
+    assert (found.region, found.catalogue_hash) == (before.region, before.catalogue_hash)
+    replaced = await world.replace("eu-west")
+    assert (replaced.state, replaced.uid) == (cluster_pb2.READY, before.uid)
+    world.refusing.clear()
+    await world.replace("eu-west")
+    world.lost.add("eu-west")
+    await world.until("eu-west", cluster_pb2.OFFLINE)
 
 
 async def test_a_ready_cluster_causes_no_writes(world: World) -> None:

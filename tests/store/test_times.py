@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+from google.protobuf.timestamp_pb2 import Timestamp
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -31,3 +32,11 @@ def test_nobody_knows_when_an_old_record_was_made() -> None:
     assert not second.HasField("create_time")
     assert second.update_time.ToDatetime(UTC) == NOW
     assert stamp(SyncState(reason="a"), SyncState(reason="a"), now=NOW) == SyncState(reason="a")
+
+
+@given(st.datetimes(timezones=st.just(UTC)))
+def test_a_time_is_written_as_protobuf_does(now: datetime) -> None:
+    """For every moment."""
+    expected = Timestamp()
+    expected.FromDatetime(now)
+    assert stamp(None, SyncState(), now=now).update_time == expected

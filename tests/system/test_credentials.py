@@ -76,7 +76,7 @@ def test_a_credential_is_replaced_in_place(
         return kubeconfig(folder / name, changed, **files)
 
     def put(file: Path, **values: Any) -> Any:
-        words = ["hanse", "credentials", "set", "eu-west", "--cluster-kubeconfig", str(file)]
+        words = ["hanse", "update-credentials", "eu-west", "--kubeconfig", str(file)]
         return federation.run(words, **values)
 
     # It expires.
@@ -84,7 +84,10 @@ def test_a_credential_is_replaced_in_place(
     put(brief)
     over = KeyPair.read(folder, "brief").certificate.not_valid_after_utc
     until(lambda: datetime.now(UTC) > over, what="the certificate's own end", seconds=60)
-    until(lambda: state(federation)["state"] == "OFFLINE", what="the certificate is over", seconds=60)
+    until(
+        lambda: state(federation)["state"] == "CREDENTIAL_REFUSED", what="the certificate is over", seconds=60
+    )
+    assert "hanse update-credentials" in federation.hanse("clusters")
     assert "hanse_credential_end_seconds" in metrics(federation)
     federation.apply(config_map("default", "shared", step="two"))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tests.system.suite.guides import GuidesSuite
+from tests.system.suite.intents import IntentSuite
 from tests.system.suite.jobs import JobSuite
 from tests.system.suite.membership import MembershipSuite
 from tests.system.suite.objects import ObjectSuite
@@ -26,6 +27,10 @@ class TestOwnership(OwnershipSuite):
 
 class TestStatuses(StatusSuite):
     """One status for many members."""
+
+
+class TestIntents(IntentSuite):
+    """Status against the intent."""
 
 
 class TestTelemetry(TelemetrySuite):

@@ -98,7 +98,9 @@ def _doubt(end: float | None, whose: str, *, now: datetime, short_lived: bool) -
             "the cluster would be out of reach after that. Give a kubeconfig with a token that lasts or a "
             "client certificate, such as a ServiceAccount's, or take this one until then with --short-lived"
         )
-    return f"{whose}: the cluster is out of reach after {until} unless `hanse credentials set` gives another"
+    return (
+        f"{whose}: the cluster is out of reach after {until} unless `hanse update-credentials` gives another"
+    )
 
 
 def _load(path: Path) -> Mapping[str, Any]:

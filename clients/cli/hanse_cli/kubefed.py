@@ -23,7 +23,7 @@ from hanse_cli.commands.clusters import document_of, join, short_lived_option, u
 from hanse_cli.commands.version import version_command
 from hanse_cli.main import end_in_order, run
 from hanse_cli.plugins import plugins
-from hanse_cli.session import GlobalOptions, with_client
+from hanse_cli.session import global_options, with_client, with_global_options
 
 GROUP = "kubefed.commands"
 
@@ -37,15 +37,15 @@ class KubefedGroup(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Return a command by its name."""
-        return super().get_command(ctx, cmd_name) or plugins(GROUP).get(cmd_name)
+        command = super().get_command(ctx, cmd_name) or plugins(GROUP).get(cmd_name)
+        return None if command is None else with_global_options(command)
 
 
-@click.group(cls=KubefedGroup, context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--config", metavar="FILE", envvar="HANSE_CONFIG", show_envvar=True, help="As of `hanse`.")
-@click.pass_context
-def kubefed(context: click.Context, config: str | None) -> None:
+@click.group(
+    cls=KubefedGroup, params=global_options(), context_settings={"help_option_names": ["-h", "--help"]}
+)
+def kubefed() -> None:
     """Make a federation in a host cluster and join clusters, as with Federation v1; `hanse` does the rest."""
-    context.obj = GlobalOptions(config=config)
 
 
 def _v1_flags(function: Callable[..., Any]) -> Callable[..., Any]:

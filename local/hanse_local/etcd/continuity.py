@@ -11,6 +11,7 @@ Next: `hanse_local.supervise.host`, which asks between the start of etcd and tha
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -61,7 +62,14 @@ async def read_id(access: EtcdAccess) -> str:
         ) from error
 
 
-async def found_again(access: EtcdAccess, federation_id: str, short_name: str, dns_suffix: str) -> str:
+async def found_again(
+    access: EtcdAccess,
+    federation_id: str,
+    short_name: str,
+    dns_suffix: str,
+    *,
+    clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+) -> str:
     """Found the federation under the id that it had, in an etcd that has none. Returns the id.
 
     Raises FailedPreconditionError if somebody has founded one meanwhile.
@@ -71,7 +79,7 @@ async def found_again(access: EtcdAccess, federation_id: str, short_name: str, d
     from hanse.store.keys import FEDERATION
 
     made = Federation(name="federation", id=federation_id, short_name=short_name, dns_suffix=dns_suffix)
-    made.create_time.FromDatetime(datetime.now(UTC).replace(microsecond=0))
+    made.create_time.FromDatetime(clock().replace(microsecond=0))
     store = await EtcdStore.connect(access.endpoints, prefix=access.prefix, tls=access.tls)
     try:
         done = await store.txn([Compare.absent(FEDERATION)], [Put(FEDERATION, made.SerializeToString())])

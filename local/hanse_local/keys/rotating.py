@@ -68,7 +68,17 @@ def rotate(data: DataDir, *, overlap: timedelta | None, say: Say, settle: float 
 
 
 class _Rotation:
-    def __init__(self, data: DataDir, running: Mapping[str, Any] | None, say: Say, settle: float) -> None:
+    def __init__(
+        self,
+        data: DataDir,
+        running: Mapping[str, Any] | None,
+        say: Say,
+        settle: float,
+        *,
+        clock: Callable[[], float] = time.time,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._clock, self._sleep = clock, sleep
         self._data = data
         self._say = say
         self._settle = settle if running is not None else 0.0
@@ -92,13 +102,13 @@ class _Rotation:
         if found.end is None:
             found = self._trusted(found, overlap or timedelta())
         elif overlap is not None:
-            found = replace(found, end=time.time() + overlap.total_seconds())
+            found = replace(found, end=self._clock() + overlap.total_seconds())
             found.save(self._data)
         if found.end is None:
             raise InternalError("the overlap has no end")
         renew(self._data)  # the kubeconfig, which must trust the new one by now
-        time.sleep(max(0.0, min(found.end - time.time(), self._settle)))
-        if time.time() < found.end:
+        self._sleep(max(0.0, min(found.end - self._clock(), self._settle)))
+        if self._clock() < found.end:
             self._say(
                 f"the old authorities count until {words_of(found.end)}: give everybody the new kubeconfig "
                 f"({self._data.kubeconfig}), then run this again; --overlap 0 does not wait"
@@ -126,7 +136,7 @@ class _Rotation:
         overlap = self._restart_etcds(overlap)
         self._await(self._takes_new, "does not take the new authority yet")
         seconds = max(length.total_seconds(), self._settle)  # who reads the old kubeconfig now uses it yet
-        overlap = replace(overlap, end=time.time() + seconds, restarted=())
+        overlap = replace(overlap, end=self._clock() + seconds, restarted=())
         overlap.save(self._data)
         renew(self._data)
         self._say(
@@ -212,8 +222,8 @@ class _Rotation:
                         f"{process} {problem}: see `hanse status`, then run this again; until then the old "
                         "and the new authorities count"
                     )
-                time.sleep(0.2)
-        time.sleep(max(0.0, began + self._settle - time.monotonic()))
+                self._sleep(0.2)
+        self._sleep(max(0.0, began + self._settle - time.monotonic()))
 
 
 def _probe(authority: CertificateAuthority) -> KeyPair:

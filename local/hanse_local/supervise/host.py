@@ -21,6 +21,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from hanse import __version__
+from hanse.background import OwnedTasks
 from hanse.documents import yaml_document
 from hanse.errors import (
     ConfigError,
@@ -101,7 +102,8 @@ class Host:
             async with control.serve(self._data.run, self._answer) as socket:
                 lock.announce(socket, write=self._files.hold)
                 self._catch_signals()
-                keeping = asyncio.create_task(self._files.keep(), name="own files")
+                tasks = OwnedTasks()
+                tasks.start(self._files.keep(), name="own files")
                 try:
                     await self._live()
                 except (HanseError, StartError) as error:
@@ -111,7 +113,7 @@ class Host:
                     self._record_failure(cannot_be_brought_up(error))
                     raise
                 finally:
-                    keeping.cancel()
+                    await tasks.close()
                     self._files.retry()
 
     async def _live(self) -> None:

@@ -26,6 +26,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
+from hanse.background import OwnedTasks
 from hanse.errors import DataLossError
 from hanse_local.supervise.identity import ProcessIdentity
 from hanse_local.supervise.readiness import Always, Readiness
@@ -76,14 +77,23 @@ class ProcessSpec:
 class Process:
     """One supervised process."""
 
-    def __init__(self, spec: ProcessSpec, *, on_change: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self,
+        spec: ProcessSpec,
+        *,
+        on_change: Callable[[], None] = lambda: None,
+        clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`clock` tells seconds since the epoch, for what is shown; `monotonic` those of a steady run."""
+        self._clock, self._monotonic = clock, monotonic
         self.spec = spec
         self.state = ProcessState.STOPPED
         self.identity: ProcessIdentity | None = None
         self.endpoints: dict[str, str] = {}
         self.starts = 0
         self.exit_code: int | None = None
-        self.since = time.time()
+        self.since = clock()
         self.ever_ready = False
         self.log_start = 0
         """Where the log was, in bytes, when it was last wanted again: what is before is of earlier runs."""
@@ -99,6 +109,7 @@ class Process:
         self._on_change = on_change
         self._wanted = False
         self._wake = asyncio.Event()
+        self._tasks = OwnedTasks()
         self._popen: asyncio.subprocess.Process | None = None
 
     @property
@@ -112,11 +123,10 @@ class Process:
         """Whether it should run."""
         return self._wanted
 
-    def ends_since(self, moment: float) -> int:
-        """Return how often it ended by itself, or could not be started, since `moment` (seconds since the
-        epoch).
-        """
-        return sum(end >= moment for end in self._ends)
+    def ends_within(self, seconds: float) -> int:
+        """Return how often it ended by itself, or could not be started, in the last `seconds`."""
+        since = self._clock() - seconds
+        return sum(end >= since for end in self._ends)
 
     @property
     def restarts(self) -> int:
@@ -163,12 +173,12 @@ class Process:
                     await self._sleep(None)
                     pause = FIRST_PAUSE
                     continue
-                started = time.monotonic()
+                started = self._monotonic()
                 await self._attempt()
-                if time.monotonic() - started > STEADY_SECONDS:
+                if self._monotonic() - started > STEADY_SECONDS:
                     pause = FIRST_PAUSE
                 if self._wanted:
-                    self._ends.append(time.time())
+                    self._ends.append(self._clock())
                     self._set(ProcessState.PAUSED)
                     await self._sleep(pause)
                     pause = min(pause * 2, LONGEST_PAUSE)
@@ -214,12 +224,11 @@ class Process:
         self._set(ProcessState.STARTING)
         if not self._wanted:  # stopped while it was being started
             self._signal(signal.SIGKILL)
-        watcher = asyncio.create_task(self._follow(popen.pid))
+        self._tasks.start(self._follow(popen.pid), name=f"watch {self.spec.name}")
         try:
             self.exit_code = await popen.wait()
         finally:
-            watcher.cancel()
-            await asyncio.wait([watcher])
+            await self._tasks.close()
         self.identity = None
         self.endpoints = {}
         self.trouble = self.release = ""
@@ -257,7 +266,7 @@ class Process:
     def _set(self, state: ProcessState) -> None:
         if state is not self.state:
             self.state = state
-            self.since = time.time()
+            self.since = self._clock()
             try:
                 self._on_change()
             except Exception as error:  # noqa: BLE001 - who is told must not end what is told of

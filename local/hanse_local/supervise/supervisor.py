@@ -23,6 +23,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from hanse.background import OwnedTasks
 from hanse.errors import FailedPreconditionError, NotFoundError
 from hanse_local.supervise.files import DAMAGED, OwnFiles
 from hanse_local.supervise.identity import ProcessIdentity
@@ -55,19 +56,25 @@ class Supervisor:
         record: Path,
         on_change: Callable[[], None] = lambda: None,
         files: OwnFiles | None = None,
+        clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._record = record
         self._files = files or OwnFiles()
         self._on_change = on_change
-        self._processes = {spec.name: Process(spec, on_change=self._changed) for spec in specs}
-        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._monotonic = monotonic
+        self._processes = {
+            spec.name: Process(spec, on_change=self._changed, clock=clock, monotonic=monotonic)
+            for spec in specs
+        }
+        self._tasks = OwnedTasks()
         self.hurry = asyncio.Event()
         """Set it to stop without waiting for anybody's grace."""
 
     async def __aenter__(self) -> Self:
         end_leftovers(self._record)
         for name, process in self._processes.items():
-            self._tasks[name] = asyncio.create_task(process.run(), name=f"supervise {name}")
+            self._tasks.start(process.run(), name=f"supervise {name}")
         return self
 
     async def __aexit__(
@@ -79,9 +86,7 @@ class Supervisor:
         try:
             await self.stop()
         finally:
-            for task in self._tasks.values():
-                task.cancel()
-            await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+            await self._tasks.close()
             self._files.remove(self._record)
 
     @property
@@ -119,12 +124,11 @@ class Supervisor:
         """Stop the highest stop tier first, the members of one at the same time."""
         last_first = sorted(self.processes, key=_stop_tier, reverse=True)
         for _, tier in groupby(last_first, key=_stop_tier):
-            stops = [asyncio.create_task(self._stop(process)) for process in tier]
-            await asyncio.gather(*stops)
+            await asyncio.gather(*(self._stop(process) for process in tier))
 
     async def _stop(self, process: Process) -> None:
-        orderly = asyncio.create_task(process.stop())
-        hurry = asyncio.create_task(self.hurry.wait())
+        orderly = self._tasks.start(process.stop(), name=f"stop {process.spec.name}", told=True)
+        hurry = self._tasks.start(self.hurry.wait(), name="hurry")
         await asyncio.wait({orderly, hurry}, return_when=asyncio.FIRST_COMPLETED)
         if not orderly.done():
             process.kill()
@@ -132,13 +136,13 @@ class Supervisor:
         await orderly
 
     async def _ready(self, members: tuple[Process, ...], *, timeout: float) -> None:
-        deadline = time.monotonic() + timeout
+        deadline = self._monotonic() + timeout
         while waiting := [process for process in members if process.state is not ProcessState.READY]:
             for process in waiting:
                 if process.failed_to_start:
                     ended = f"ended with status {process.exit_code} before it was ready"
                     raise _failure(process, ended if process.exit_code is not None else process.problem)
-            if time.monotonic() > deadline:
+            if self._monotonic() > deadline:
                 raise _failure(waiting[0], f"was not ready after {timeout:.0f} s")
             await asyncio.sleep(_POLL)
 
@@ -187,7 +191,7 @@ def _failure(process: Process, problem: str) -> StartError:
 
 def _recent_restarts(process: Process) -> int:
     """Return how often it was started again in the window of a crash loop."""
-    ends = process.ends_since(time.time() - CRASH_LOOP_SECONDS)
+    ends = process.ends_within(CRASH_LOOP_SECONDS)
     return max(0, ends - (process.state is ProcessState.PAUSED))
 
 

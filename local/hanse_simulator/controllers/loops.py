@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
+from hanse.background import OwnedTasks
 from hanse.backoff import Backoff
 from hanse.control import Controller, WorkQueue
 from hanse.control.reconcile import Reconciler
@@ -49,6 +50,7 @@ class Loops:
         for loop in loops:
             for resource, mapper in loop.watches.items():
                 self._watchers.setdefault(resource, []).append((mapper, self.queues[loop.name]))
+        self._owned = OwnedTasks()
         self._tasks: list[asyncio.Task[None]] = []
         self._unsubscribe: Callable[[], None] | None = None
 
@@ -62,7 +64,7 @@ class Loops:
             controller = Controller(
                 loop.name, loop.reconciler, self.queues[loop.name], workers=loop.workers, timeout=30.0
             )
-            self._tasks.append(asyncio.create_task(controller.run(), name=f"simulator {loop.name}"))
+            self._tasks.append(self._owned.start(controller.run(), name=f"simulator {loop.name}"))
         return self
 
     async def __aexit__(
@@ -73,9 +75,7 @@ class Loops:
             self._unsubscribe()
         for queue in self.queues.values():
             queue.close()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._owned.close()
         self._tasks.clear()
 
     @property

@@ -6,6 +6,7 @@ nothing. Next: `hanse_simulator.app`.
 
 from __future__ import annotations
 
+from ipaddress import ip_address
 from typing import Any
 
 from hanse.errors import AlreadyExistsError
@@ -121,6 +122,8 @@ def _kubernetes(service_ip: str) -> Object:
 async def _point(world: ClusterContext, address: str) -> None:
     """Let the `kubernetes` Service name where the API is served; the port may differ after a restart."""
     host, _, port = address.rpartition(":")
+    if ip_address(host).is_loopback:
+        return  # no EndpointSlice may hold one; a real control plane has none then, either
     wanted = {
         "endpoints": [{"addresses": [host], "conditions": {"ready": True}}],
         "ports": [{"name": "https", "port": int(port), "protocol": "TCP"}],

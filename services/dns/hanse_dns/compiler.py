@@ -5,19 +5,31 @@ one ready endpoint. A name looks for healthy addresses in its zone, else in its 
 no cluster that answers has any, the last known healthy addresses of those that do not answer stand in: that
 nobody can be asked does not mean that nobody is there. `hanse_dns.controller` is next: it stores what comes
 out.
+
+A load balancer may have a host name instead of an address. A name tells all its clusters: host names are
+resolved to addresses (`hanse_dns.resolution`), and stand beside those of others. Where one host name is all
+that there is, a CNAME is the better answer: who asks resolves it, near to where he is, and always currently.
+A name says which clusters have the Service and are left out, and why.
 """
 
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from hanse.addresses import is_ip_address
 from hanse.errors import InvalidArgumentError
 from hanse_dns.names import Naming, Place
+from hanse_dns.resolution import Resolution
 
 MAX_TARGETS = 1000
 """Addresses of one name: more than a DNS message over TCP takes of any kind but IPv4."""
+MAX_LEFT_OUT = 100
+"""Clusters that a name says are left out."""
+Resolve = Callable[[str], Resolution]
+"""Returns what is known of a host name."""
+UNRESOLVED = Resolution(problem="host names are not resolved")
 
 
 class Scope(enum.Enum):
@@ -53,20 +65,36 @@ class Presence:
 
 @dataclass(frozen=True, slots=True, order=True)
 class Target:
-    """One address of one cluster."""
+    """One address of one cluster. `host` is the host name that was resolved to it; `stale` says why it could
+    not be resolved again.
+    """
 
     address: str
     cluster: str
+    host: str = ""
+    stale: str = ""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class LeftOut:
+    """A cluster that has the Service, of which a name does not answer an address, and why."""
+
+    cluster: str
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class CompiledRecord:
-    """A name, the addresses behind it (sorted; none if nobody is healthy) and why they are these."""
+    """A name, the addresses behind it (sorted; none if nobody is healthy), why they are these, and who is
+    left out. `ttl` is how long resolved addresses may be kept, in seconds; None if none are.
+    """
 
     fqdn: str
     targets: tuple[Target, ...]
     scope: Scope
     reason: str
+    left_out: tuple[LeftOut, ...] = ()
+    ttl: int | None = None
 
 
 def compile_service(
@@ -76,6 +104,7 @@ def compile_service(
     service: str,
     clusters: Sequence[ClusterView],
     presences: Mapping[str, Presence],
+    resolve: Resolve = lambda host: UNRESOLVED,
 ) -> tuple[CompiledRecord, ...]:
     """Return the record sets of a Service, sorted by name.
 
@@ -84,6 +113,9 @@ def compile_service(
     whose names are no DNS labels are left out: they cannot be asked for.
     """
     serving, note = serving_clusters(clusters, presences)
+    unhealthy = [
+        (c, why) for c in clusters if c not in serving and (why := why_not(c, presences.get(c.name)))
+    ]
     records = []
     for place in places(clusters):
         try:
@@ -91,11 +123,72 @@ def compile_service(
         except InvalidArgumentError:
             continue
         scope, chosen, reason = nearest(place, serving)
-        targets = sorted({Target(address, c.name) for c in chosen for address in presences[c.name].addresses})
+        targets, silent, ttl = answered(chosen, presences, resolve=resolve)
         if len(targets) > MAX_TARGETS:
             reason += f"; the first {MAX_TARGETS} of {len(targets)}"
-        records.append(CompiledRecord(fqdn, tuple(targets[:MAX_TARGETS]), scope, reason + note))
+        out = {*silent, *(LeftOut(c.name, why) for c, why in unhealthy if is_in(c, place))}
+        records.append(
+            CompiledRecord(
+                fqdn,
+                tuple(targets[:MAX_TARGETS]),
+                scope,
+                reason + note,
+                left_out=tuple(sorted(out)[:MAX_LEFT_OUT]),
+                ttl=ttl,
+            )
+        )
     return tuple(sorted(records, key=lambda record: record.fqdn))
+
+
+def answered(
+    chosen: Iterable[ClusterView], presences: Mapping[str, Presence], *, resolve: Resolve
+) -> tuple[list[Target], list[LeftOut], int | None]:
+    """Return the addresses of clusters, sorted, who of them is left out, and how long that may be kept.
+
+    One host name that is all there is stays as it is. If none of several can be resolved, the first stands
+    for all, as an answer is better than none.
+    """
+    plain: set[Target] = set()
+    hosts: set[tuple[str, str]] = set()
+    for cluster in chosen:
+        for address in presences[cluster.name].addresses:
+            if is_ip_address(address):
+                plain.add(Target(address, cluster.name))
+            else:
+                hosts.add((cluster.name, address))
+    if not plain and len({host.rstrip(".").lower() for _, host in hosts}) == 1:
+        return sorted(Target(host, name) for name, host in hosts), [], None
+    targets, out, ttls = set(plain), [], []
+    for name, host in sorted(hosts):
+        known = resolve(host)
+        targets |= {Target(address, name, host=host, stale=known.problem) for address in known.addresses}
+        if known.addresses:
+            ttls.append(max(1, known.ttl))
+        else:
+            out.append(LeftOut(name, f"its host name {host} has no address: {known.problem}"))
+    if not targets and hosts:
+        first = min(host for _, host in hosts)
+        out = [each for each, (_, host) in zip(out, sorted(hosts), strict=True) if host != first]
+        return sorted(Target(host, name) for name, host in hosts if host == first), out, None
+    return sorted(targets), out, min(ttls, default=None)
+
+
+def why_not(cluster: ClusterView, presence: Presence | None) -> str:
+    """Return why a cluster that has the Service, and does not serve, is left out; "" if it lacks it."""
+    if presence is None:
+        return ""
+    if not presence.addresses:
+        return "its load balancer has no address"
+    if not presence.ready_endpoints:
+        return "no endpoint is ready"
+    return "the cluster cannot be reached"
+
+
+def is_in(cluster: ClusterView, place: Place) -> bool:
+    """Return whether a cluster is in a place."""
+    return (not place.region or cluster.region == place.region) and (
+        not place.zone or place.zone in cluster.zones
+    )
 
 
 def serving_clusters(

@@ -3,14 +3,17 @@
 Owns `Compilation`: it follows Services, their sync states and the clusters, and notes which Services are
 touched. One task compiles everything that is touched since its last turn and commits it, so a burst of
 changes is one transaction. A failed turn marks its Services again, loads the journal again and retries;
-nothing is forgotten. `hanse_dns.journal` is next.
+nothing is forgotten. Host names of load balancers are resolved by the leader (`hanse_dns.resolving`); what is
+new of one has its Services compiled. `hanse_dns.journal` is next.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable, Mapping
 
+from hanse.addresses import is_ip_address
 from hanse.boundary import Boundary
 from hanse.control.leading import lead
 from hanse.errors import HanseError, ResourceExhaustedError
@@ -21,8 +24,11 @@ from hanse.store import Collection, Follower, Store, keys
 from hanse.store.election import Leadership
 from hanse_dns.compiler import ClusterView, CompiledRecord, Presence, compile_service
 from hanse_dns.journal import Journal
+from hanse_dns.resolution import Resolution
+from hanse_dns.resolving import HostNames
 from hanse_dns.settings import DnsSettings
 from hanse_dns.sources import ServiceIntent, cluster_view, presence, service_intent
+from hanse_dns.upstream import Lookup, Upstream
 
 Service = tuple[str, str]
 """(namespace, name)"""
@@ -40,11 +46,30 @@ def service_of(key: str) -> Service:
     return namespace, name
 
 
+def _is_below(host: str, suffix: str) -> bool:
+    """Return whether a host name is the suffix of the federation, or below it."""
+    return f".{host.rstrip('.').lower()}".endswith(f".{suffix.lower()}")
+
+
 class Compilation:
     """What is known of every Service, and which of them must be compiled again."""
 
-    def __init__(self, store: Store, settings: DnsSettings) -> None:
+    def __init__(
+        self,
+        store: Store,
+        settings: DnsSettings,
+        *,
+        lookup: Lookup | None = None,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`lookup` resolves host names; by default it asks the resolvers of the settings."""
         self._settings = settings
+        self._by_host: dict[str, set[Service]] = {}
+        self.hosts = HostNames(
+            Upstream(settings.dns_upstream) if lookup is None else lookup,
+            monotonic=monotonic,
+            changed=self._host_changed,
+        )
         self._services = Collection(SERVICES, service_intent)
         self._presences = Collection(PRESENCES, presence)
         self._clusters = Collection(f"{keys.CLUSTERS}/", cluster_view)
@@ -111,7 +136,17 @@ class Compilation:
             service=name,
             clusters=sorted((view for _, view in self._clusters.items()), key=lambda view: view.name),
             presences=self._by_service.get(service, {}),
+            resolve=self._resolve,
         )
+
+    def _resolve(self, host: str) -> Resolution:
+        """Return what is known of a host name. Those of the federation itself are not asked for."""
+        if _is_below(host, self._settings.dns_suffix):
+            return Resolution(problem="it is a name of the federation itself")
+        return self.hosts.of(host)
+
+    def _host_changed(self, host: str) -> None:
+        self.touch(self._by_host.get(host, ()))
 
     def traceparent(self, service: Service) -> str:
         """Return the trace that the last change of a Service belongs to."""
@@ -138,7 +173,23 @@ class Compilation:
         else:
             known[cluster] = new
         if old != new:
+            self._follow_hosts(service, known)
             self.touch([service])
+
+    def _follow_hosts(self, service: Service, presences: Mapping[str, Presence]) -> None:
+        """Have the host names of a Service resolved, and those of it that are gone no more."""
+        wanted = {host for each in presences.values() for host in each.addresses if not is_ip_address(host)}
+        for host in [
+            host for host, users in self._by_host.items() if service in users and host not in wanted
+        ]:
+            self._by_host[host].discard(service)
+            if not self._by_host[host]:
+                del self._by_host[host]
+                self.hosts.drop(host)
+        for host in wanted:
+            self._by_host.setdefault(host, set()).add(service)
+            if not _is_below(host, self._settings.dns_suffix):
+                self.hosts.want(host)
 
     def _cluster_changed(
         self, key: str, old: ClusterView | None, new: ClusterView | None, revision: int
@@ -178,17 +229,26 @@ class Compiler:
         try:
             journal = Journal(self._store, zone=self._settings.dns_suffix, fence=leadership.fence())
             await journal.load()
+            self._compilation.hosts.recall(journal.resolutions)
             self._compilation.touch(journal.services)
             self._compilation.touch_all()
-            while True:
-                touched = await self._compilation.take()
-                try:
-                    await self._commit(journal, touched)
-                except ResourceExhaustedError as error:  # to give up the lease would not give it room
-                    _log.warning("names wait for the store", error=str(error), reason=error.reason)
-                    await asyncio.sleep(_FULL_SECONDS)
+            resolving = asyncio.create_task(self._compilation.hosts.run(), name="host names")
+            try:
+                await self._compile(journal)
+            finally:
+                resolving.cancel()
+                await asyncio.gather(resolving, return_exceptions=True)
         finally:
             self.leads = False
+
+    async def _compile(self, journal: Journal) -> None:
+        while True:
+            touched = await self._compilation.take()
+            try:
+                await self._commit(journal, touched)
+            except ResourceExhaustedError as error:  # to give up the lease would not give it room
+                _log.warning("names wait for the store", error=str(error), reason=error.reason)
+                await asyncio.sleep(_FULL_SECONDS)
 
     async def _commit(self, journal: Journal, touched: set[Service]) -> None:
         compiled = {service: self._compilation.compile(service) for service in sorted(touched)}

@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from hanse.addresses import is_ip_address
 from hanse.api.dns.v1 import record_set_pb2
 from hanse.boundary import Boundary
 from hanse.errors import ConflictError, InvalidArgumentError
@@ -23,6 +24,7 @@ from hanse.store import Compare, Delete, KeyValue, Op, Put, Store, keys
 from hanse.store.decoding import carry, decode
 from hanse.store.times import stamp
 from hanse_dns.compiler import CompiledRecord, Scope
+from hanse_dns.resolution import Resolution
 
 MAX_OPS = 120
 """Operations of one transaction; etcd takes 128, and one is the serial's."""
@@ -46,12 +48,17 @@ def message(
     found = record_set_pb2.RecordSet(
         name=f"zones/{zone}/recordSets/{record.fqdn.rstrip('.')}",
         fqdn=record.fqdn,
-        ttl=ttl,
+        ttl=ttl if record.ttl is None else min(ttl, record.ttl),
         scope=SCOPES[record.scope],
         reason=record.reason,
         endpoints=[
-            record_set_pb2.Endpoint(address=target.address, cluster=target.cluster)
+            record_set_pb2.Endpoint(
+                address=target.address, cluster=target.cluster, host_name=target.host, stale=target.stale
+            )
             for target in record.targets
+        ],
+        left_out=[
+            record_set_pb2.LeftOut(cluster=each.cluster, reason=each.reason) for each in record.left_out
         ],
         traceparent=traceparent,
     )
@@ -72,13 +79,37 @@ def stored_record(kv: KeyValue) -> record_set_pb2.RecordSet:
 
 def same(left: record_set_pb2.RecordSet, right: record_set_pb2.RecordSet) -> bool:
     """Return whether two record sets say the same, whenever and by whichever trace they were written."""
-    return (left.fqdn, left.ttl, left.scope, left.reason, left.endpoints) == (
+    return (left.fqdn, left.ttl, left.scope, left.reason, left.endpoints, left.left_out) == (
         right.fqdn,
         right.ttl,
         right.scope,
         right.reason,
         right.endpoints,
+        right.left_out,
     )
+
+
+def resolutions(records: Iterable[record_set_pb2.RecordSet]) -> dict[str, Resolution]:
+    """Return what record sets have of host names that were resolved: the last good addresses survive."""
+    found: dict[str, set[str]] = {}
+    stale: dict[str, str] = {}
+    ttls: dict[str, int] = {}
+    for record in records:
+        for endpoint in record.endpoints:
+            if not endpoint.host_name or not is_ip_address(endpoint.address):
+                continue
+            found.setdefault(endpoint.host_name, set()).add(endpoint.address)
+            ttls[endpoint.host_name] = max(record.ttl, ttls.get(endpoint.host_name, 0))
+            stale[endpoint.host_name] = endpoint.stale
+    return {
+        host: Resolution(
+            ipv4=tuple(sorted(each for each in addresses if ":" not in each)),
+            ipv6=tuple(sorted(each for each in addresses if ":" in each)),
+            ttl=ttls[host],
+            problem=stale[host],
+        )
+        for host, addresses in found.items()
+    }
 
 
 def _fits(ops: Sequence[Op]) -> bool:
@@ -118,6 +149,11 @@ class Journal:
     def services(self) -> set[tuple[str, str]]:
         """The Services that have names, as (namespace, name)."""
         return set(self._records)
+
+    @property
+    def resolutions(self) -> dict[str, Resolution]:
+        """What is stored of host names that were resolved."""
+        return resolutions(record for named in self._records.values() for record in named.values())
 
     async def load(self) -> None:
         """Read everything that is stored. Raises UnavailableError."""

@@ -20,9 +20,8 @@ from hanse.api.dns.v1 import dns_service_pb2, dns_service_pb2_grpc, record_set_p
 from hanse.errors import InvalidArgumentError, NotFoundError
 from hanse.rpc.lists.query import ListQuery
 from hanse.rpc.policy import Policy, group
-from hanse.rpc.watch import CHANGE_KINDS
+from hanse.rpc.watch import responses
 from hanse.security.auth import VIEWERS
-from hanse.store.history.contract import watch
 from hanse.store.history.logged import CollectionHistory
 from hanse_dns.serving.answering import Answering, Stored
 
@@ -90,15 +89,24 @@ class DnsServicer(dns_service_pb2_grpc.DnsServiceServicer):
         def selected(_: str, value: Stored) -> bool:
             return isinstance(value, record_set_pb2.RecordSet)
 
-        async with aclosing(watch(self._history, request.revision, select=selected)) as messages:
-            async for message in messages:
-                response = dns_service_pb2.WatchRecordSetsResponse(
-                    kind=CHANGE_KINDS[message.kind], revision=message.revision
-                )
-                if message.kind == "updated" and isinstance(message.value, record_set_pb2.RecordSet):
-                    response.record_set.CopyFrom(message.value)
-                elif message.kind == "deleted" and message.value is not None:
-                    response.record_set.name = message.value.name
+        def put(response: dns_service_pb2.WatchRecordSetsResponse, value: Stored) -> None:
+            if isinstance(value, record_set_pb2.RecordSet):
+                response.record_set.CopyFrom(value)
+
+        def gone(response: dns_service_pb2.WatchRecordSetsResponse, _: str, value: Stored | None) -> None:
+            if value is not None:
+                response.record_set.name = value.name
+
+        told = responses(
+            self._history,
+            request.revision,
+            dns_service_pb2.WatchRecordSetsResponse,
+            put=put,
+            gone=gone,
+            select=selected,
+        )
+        async with aclosing(told):
+            async for response in told:
                 yield response
 
     async def Resolve(

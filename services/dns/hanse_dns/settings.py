@@ -42,6 +42,10 @@ class DnsSettings(ServiceSettings):
     """File of secrets of DNS cookies that name servers at one address share, 32 hexadecimal digits a line,
     the first makes cookies; empty makes one for each process and changes it every day.
     """
+    dns_upstream: tuple[str, ...] = ()
+    """Resolvers that are asked for the host names of load balancers, as host:port with an IP address,
+    separated by commas; empty asks those of the machine (/etc/resolv.conf).
+    """
     dns_tcp_connections: int = 256
     """TCP connections in all; a new one takes the place of the one that has been idle longest."""
     dns_tcp_connections_per_client: int = 32
@@ -87,6 +91,14 @@ class DnsSettings(ServiceSettings):
                 raise ConfigError(
                     f"setting {setting} is {getattr(self, setting)}: it must be {least} or more",
                     metadata={"setting": setting},
+                )
+        for server in self.dns_upstream:
+            host, _ = split_address(server, setting="dns_upstream")
+            if not is_ip_address(host):
+                raise ConfigError(
+                    f"setting dns_upstream has {server!r}: it must be an IP address and a port, such as "
+                    "10.0.0.10:53",
+                    metadata={"setting": "dns_upstream"},
                 )
         for network in self.dns_rate_limit_exempt:
             try:

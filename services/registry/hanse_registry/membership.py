@@ -13,7 +13,7 @@ from typing import Any
 from hanse.api.registry.v1 import cluster_pb2
 from hanse.api.syncer.v1 import orphan_pb2
 from hanse.api.type.v1 import condition_pb2
-from hanse.federation.clusters import ready_condition
+from hanse.federation.clusters import ready_condition, refuses_credential
 from hanse.federation.times import set_time
 from hanse.federation.tracing import served_annotations
 from hanse.kube.model.objects import Object, is_deleting, mapping, sequence
@@ -29,7 +29,9 @@ STATES = {
     Standing.OFFLINE: cluster_pb2.OFFLINE,
     Standing.IDENTITY_MISMATCH: cluster_pb2.IDENTITY_MISMATCH,
     Standing.MISBEHAVING: cluster_pb2.MISBEHAVING,
+    Standing.CREDENTIAL_REFUSED: cluster_pb2.CREDENTIAL_REFUSED,
 }
+_READY = {Standing.READY: condition_pb2.TRUE, Standing.CREDENTIAL_REFUSED: condition_pb2.FALSE}
 STANDINGS = {state: standing for standing, state in STATES.items()}
 STATED = (
     "uid", "labels", "annotations", "server", "taints", "unschedulable", "orphan_objects", "delete_time",
@@ -139,7 +141,7 @@ def condition_of_health(
     """Return the condition "Ready"; the time of its last transition stays until its status changes."""
     condition = condition_pb2.Condition(
         type="Ready",
-        status=condition_pb2.TRUE if health.standing is Standing.READY else condition_pb2.UNKNOWN,
+        status=_READY.get(health.standing, condition_pb2.UNKNOWN),
         reason=health.reason,
         message=health.message,
     )
@@ -189,6 +191,7 @@ def standing_of(cluster: cluster_pb2.Cluster | None) -> ClusterHealth:
     if cluster is None or condition is None:
         return ClusterHealth()
     ready = Standing.READY if condition.status == condition_pb2.TRUE else Standing.OFFLINE
+    ready = Standing.CREDENTIAL_REFUSED if refuses_credential(cluster) else ready
     standing = STANDINGS.get(cluster.state, ready)  # of one that leaves the state does not tell
     return ClusterHealth(standing, 0, condition.reason, condition.message)
 

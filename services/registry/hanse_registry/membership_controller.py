@@ -217,7 +217,7 @@ class MembershipController:
         except HanseError as error:
             _log.warning("cannot take the inventory", cluster=self._name, error=error.message)
             doubt = outcome_of(error)
-            if doubt.standing is not Standing.OFFLINE:
+            if doubt.standing not in (Standing.OFFLINE, Standing.CREDENTIAL_REFUSED):
                 self._doubt = doubt
                 self._doubted += 1
                 pause = min(max(pause, DOUBT_PAUSE), pause * 2 ** min(self._doubted - 1, 10))

@@ -28,11 +28,10 @@ from hanse.kube.model.selectors import LabelSelector
 from hanse.rpc.lists.query import ListQuery
 from hanse.rpc.masks import apply_update
 from hanse.rpc.policy import Policy, group
-from hanse.rpc.watch import CHANGE_KINDS
+from hanse.rpc.watch import responses
 from hanse.security.auth import VIEWERS
 from hanse.security.credentials import Sealer
 from hanse.store import Compare, Delete, Put, Store, keys
-from hanse.store.history.contract import watch
 from hanse.store.history.logged import CollectionHistory
 from hanse.well_known import FORCE_UNJOIN, GROUP
 from hanse_registry import intent
@@ -48,8 +47,10 @@ from hanse_registry.names import check_id, parse_name
 from hanse_registry.remaining import held_by
 from hanse_registry.updating import changed_since, check_etag, check_mask, difference, gives_up, named
 
-JOIN_TIMEOUT = 10.0
-"""Seconds that one request to a cluster that joins may take."""
+JOIN_TIMEOUT = 12.0
+"""Seconds that one request to a cluster that joins may take: longer than a connection may take to be made,
+which says better what is wrong (`hanse.kube.client.transport`).
+"""
 READY_TIMEOUT = 10.0
 """Seconds that JoinCluster waits for the new cluster to be probed; it has joined all the same after that."""
 FORGET_TIMEOUT = 10.0
@@ -105,7 +106,7 @@ class RegistryServicer(registry_service_pb2_grpc.RegistryServiceServicer):
         if existing is not None and self._registrar.credentials.get(keys.credential(name)) is not None:
             raise AlreadyExistsError(
                 f"cluster {name} is in the federation: choose another name, or unjoin it; "
-                f"`hanse credentials set {name}` changes how it is reached",
+                f"`hanse update-credentials {name}` changes how it is reached",
                 metadata=named(name),
             )
         if existing is not None and is_deleting(existing):
@@ -249,15 +250,15 @@ class RegistryServicer(registry_service_pb2_grpc.RegistryServiceServicer):
         self, request: registry_service_pb2.WatchClustersRequest, context: Any
     ) -> AsyncIterator[registry_service_pb2.WatchClustersResponse]:
         """Yield the clusters as they are, then every change."""
-        async with aclosing(watch(self._history, request.revision)) as messages:
-            async for message in messages:
-                response = registry_service_pb2.WatchClustersResponse(
-                    kind=CHANGE_KINDS[message.kind], revision=message.revision
-                )
-                if message.kind == "updated" and message.value is not None:
-                    response.cluster.CopyFrom(message.value)
-                elif message.kind == "deleted" and message.value is not None:
-                    response.cluster.name = message.value.name
+        told = responses(
+            self._history,
+            request.revision,
+            registry_service_pb2.WatchClustersResponse,
+            put=lambda response, cluster: response.cluster.CopyFrom(cluster),
+            gone=lambda response, key, _: response.cluster.MergeFrom(cluster_pb2.Cluster(name=key)),
+        )
+        async with aclosing(told):
+            async for response in told:
                 yield response
 
     async def GetApiCatalogue(

@@ -15,6 +15,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Self
 
+from hanse.background import OwnedTasks
 from hanse.control import Controller, WorkQueue
 from hanse.control.leading import lead
 from hanse.errors import UnavailableError
@@ -62,6 +63,7 @@ class PlacementController:
         self._recorder = recorder
         self._collector = collector
         self._reconciler: PlacementReconciler | None = None
+        self._tasks = OwnedTasks()
         self._task: asyncio.Task[None] | None = None
         self.leading = asyncio.Event()
         """Set while this process leads."""
@@ -80,15 +82,14 @@ class PlacementController:
         return self._reconciler
 
     async def __aenter__(self) -> Self:
-        self._task = asyncio.create_task(self.run(), name="scheduler")
+        self._task = self._tasks.start(self.run(), name="scheduler", told=True)
         return self
 
     async def __aexit__(self, *_: object) -> None:
         task, self._task = self._task, None
         if task is None:
             return
-        task.cancel()
-        await asyncio.wait([task])
+        await self._tasks.close()
         if not task.cancelled():
             task.result()
 
@@ -117,9 +118,7 @@ class PlacementController:
         queue = WorkQueue("placements")
         controller = Controller("scheduler", reconciler, queue, workers=self._workers)
         await self._state.follower.current()
-        self._state.on_dirty = lambda path, urgent: queue.add(path, urgent=urgent)
-        for path in self._state.paths():
-            queue.add(path)
+        self._state.lead(lambda path, urgent: queue.add(path, urgent=urgent))
         self._reconciler, self.queue = reconciler, queue
         self.leading.set()
         _log.info("leading", identity=self._identity, objects=len(queue))
@@ -128,6 +127,6 @@ class PlacementController:
         finally:
             self.leading.clear()
             self._reconciler, self.queue = None, None
-            self._state.on_dirty = None
+            self._state.rest()
             queue.clear()
             queue.close()

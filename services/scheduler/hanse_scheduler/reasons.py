@@ -9,7 +9,13 @@ from __future__ import annotations
 
 from typing import Final, TypeAlias
 
-from hanse.api.registry.v1.cluster_pb2 import IDENTITY_MISMATCH, MISBEHAVING, OFFLINE, PENDING
+from hanse.api.registry.v1.cluster_pb2 import (
+    CREDENTIAL_REFUSED,
+    IDENTITY_MISMATCH,
+    MISBEHAVING,
+    OFFLINE,
+    PENDING,
+)
 
 Refusal: TypeAlias = tuple[str, str]
 """Reason and message."""
@@ -19,6 +25,8 @@ BY_ANNOTATION: Final = "SelectedByAnnotation"
 BY_POLICY: Final = "SelectedByPolicy"
 BELONGS: Final = "BelongsToCluster"
 """Reason of the refusal of what belongs to each cluster itself."""
+MOVE_ABORTED: Final = "MoveAborted"
+"""Reason of the refusal of a cluster that an object was moving to when the move was given up."""
 UNJOINING: Final[Refusal] = ("ClusterUnjoining", "the cluster is leaving the federation")
 """For a cluster that has no business with any object any more."""
 UNREACHABLE: Final = {
@@ -28,6 +36,11 @@ UNREACHABLE: Final = {
         "ClusterIdentityMismatch",
         "another cluster answers at its address",
         "the cluster itself answers there",
+    ),
+    CREDENTIAL_REFUSED: (
+        "ClusterCredentialRefused",
+        "the cluster refuses the credential",
+        "it accepts one: see `hanse update-credentials`",
     ),
     MISBEHAVING: (
         "ClusterMisbehaving",

@@ -34,10 +34,9 @@ from hanse.paths import path_of
 from hanse.rpc.lists.parents import parent_prefix
 from hanse.rpc.lists.query import ListQuery
 from hanse.rpc.policy import Policy
-from hanse.rpc.watch import CHANGE_KINDS
+from hanse.rpc.watch import responses
 from hanse.security.credentials import Sealer
 from hanse.store import KeyValue, Store, keys
-from hanse.store.history.contract import watch
 from hanse.store.history.stored import StoreHistory
 from hanse.store.keys import ObjectKey
 from hanse.well_known import FIELD_MANAGER
@@ -123,15 +122,17 @@ class SyncerServicer(rpc.SyncerServiceServicer):
         self, request: pb.WatchSyncStatesRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> AsyncIterator[pb.WatchSyncStatesResponse]:
         history = StoreHistory(self._store, _prefix(request.parent))
-        async with aclosing(watch(history, request.revision)) as messages:
-            async for message in messages:
-                response = pb.WatchSyncStatesResponse(
-                    kind=CHANGE_KINDS[message.kind], revision=message.revision
-                )
-                if message.kind == "updated" and message.value is not None:
-                    response.sync_state.CopyFrom(_decode(message.value))
-                elif message.key is not None:
-                    response.sync_state.name = _PREFIX + path_of(message.key)
+        told = responses(
+            history,
+            request.revision,
+            pb.WatchSyncStatesResponse,
+            put=lambda response, kv: response.sync_state.CopyFrom(_decode(kv)),
+            gone=lambda response, key, _: response.sync_state.MergeFrom(
+                SyncState(name=_PREFIX + path_of(key))
+            ),
+        )
+        async with aclosing(told):
+            async for response in told:
                 yield response
 
     async def RenderObject(

@@ -1,4 +1,4 @@
-"""What the syncer can be told. Next: `hanse_syncer.__main__`."""
+"""What the syncer can be told. Next: `hanse_syncer.app`."""
 
 from __future__ import annotations
 

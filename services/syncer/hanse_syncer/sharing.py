@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 from typing import Final
 
+from hanse.background import first_of
 from hanse.control.leading import lead
 from hanse.control.ring import HashRing
 from hanse.errors import HanseError
@@ -63,15 +64,7 @@ class Sharing:
             while not stop.is_set():
                 self._changed.clear()
                 self._rearrange(group)
-                waiters = [
-                    asyncio.create_task(self._changed.wait()),
-                    asyncio.create_task(stop.wait()),
-                ]
-                try:
-                    await asyncio.wait(waiters, return_when=asyncio.FIRST_COMPLETED)
-                finally:
-                    for waiter in waiters:
-                        waiter.cancel()
+                await first_of(self._changed.wait(), stop.wait())
             for stopped, _ in self._held.values():
                 stopped.set()
             if self._held:

@@ -6,7 +6,8 @@ Owns `lead`, the one loop in which a process leads an election. What it promises
 - the lease is given back whenever the work ends, so that the next candidate need not wait for its end;
 - nothing that the work raises ends the loop: it is logged, and this process campaigns again after a pause
   that grows while leaderships are short. Only cancelling, `stop` and a closed store end it;
-- a candidate that is cancelled or stopped while it waits withdraws.
+- a candidate that is cancelled or stopped while it waits withdraws, and one that is stopped in the moment in
+  which it wins resigns before the work begins.
 
 Also the gauge `hanse.leader`: 1 for the one that leads an election, 0 for those that stand by. Nobody leads
 where the sum over all processes is 0.
@@ -37,10 +38,6 @@ _log = get_logger(__name__)
 
 class _Lost(Exception):  # noqa: N818 - not an error: ends the task group
     """The lease is over."""
-
-
-class _Stopped(Exception):  # noqa: N818 - not an error: ends the task group
-    """The candidate was told to stop before it led."""
 
 
 async def lead(
@@ -83,16 +80,41 @@ async def lead(
 async def _lead_once(
     candidate: Election, while_leading: Callable[[Leadership], Awaitable[None]], stop: asyncio.Event
 ) -> None:
-    async with asyncio.TaskGroup() as tasks:
-        stopping = tasks.create_task(_raise_at(stop, _Stopped()), name="candidate told to stop")
-        leadership = await candidate.campaign()
-        stopping.cancel()
-        losing = tasks.create_task(_raise_at(leadership.lost, _Lost()), name="lease of the leader")
-        try:
-            await while_leading(leadership)
-        finally:
-            losing.cancel()
-            await leadership.resign()
+    leadership = await _campaign(candidate, stop)
+    if leadership is None:
+        return
+    try:  # from here on, whatever happens, the lease is given back
+        async with asyncio.TaskGroup() as tasks:
+            losing = tasks.create_task(_raise_at(leadership.lost, _Lost()), name="lease of the leader")
+            try:
+                await while_leading(leadership)
+            finally:
+                losing.cancel()
+    finally:
+        await leadership.resign()
+
+
+async def _campaign(candidate: Election, stop: asyncio.Event) -> Leadership | None:
+    """Return the leadership; None for a candidate that is told to stop, which has resigned if it had won."""
+    campaigning: asyncio.Task[Leadership] | None = None
+    wanted = False
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            campaigning = tasks.create_task(candidate.campaign(), name="campaign")
+            stopping = tasks.create_task(stop.wait(), name="candidate told to stop")
+            await asyncio.wait({campaigning, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            campaigning.cancel()
+            stopping.cancel()
+        won = None if campaigning.cancelled() else campaigning.result()
+        wanted = not stop.is_set()
+    finally:
+        if not wanted and campaigning is not None and _has_won(campaigning):
+            await campaigning.result().resign()
+    return won if wanted else None
+
+
+def _has_won(campaigning: asyncio.Task[Leadership]) -> bool:
+    return campaigning.done() and not campaigning.cancelled() and campaigning.exception() is None
 
 
 def _cancellations() -> int:
@@ -111,7 +133,7 @@ def _report(error: Exception, election: str) -> bool:
     found = list(leaves(error))
     lost = any(isinstance(each, _Lost) for each in found)
     for each in found:
-        if isinstance(each, _Lost | _Stopped):
+        if isinstance(each, _Lost):
             continue
         if not isinstance(each, HanseError):
             _log.error("leading failed unexpectedly, trying again", election=election, exc_info=each)

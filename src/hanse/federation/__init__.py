@@ -5,7 +5,7 @@ By question: `confirmation` (has an object left a cluster?), `clusters` (is it r
 `job_runs` (may a Job be started?), `job_work` (how far is it, and has it ended?), `indexes` (which
 completions of an Indexed Job?), `references` (are two of one object?), `records` (what is stored?),
 `propagation` (what goes to members?), `belongings` (what is a cluster's own?), `tracing` (which change is it
-of?). `kinds`, `schemas`, `policy_validation` and `strategies` are the kinds of hanse.dev; `events` is how
+of?). `kinds`, `schemas`, `policies` and `strategies` are the kinds of hanse.dev; `events` is how
 services record Events.
 
 A rule that two services need comes here in the change that makes the second one need it (ADR 22). Next:

@@ -138,6 +138,24 @@ def policy_spec(*, with_namespace: bool) -> Schema:
         rebalance=_boolean("Move replicas that run already when the division changes."),
         clusters=_map(preference, "Preferences by cluster name; * is for every other cluster."),
     )
+    move = _object(
+        "How the selected objects move between clusters: old replicas stay until as many new ones are ready.",
+        maxSurge={
+            "x-kubernetes-int-or-string": True,
+            "description": "How many replicas there may be beyond those that are wanted while an object "
+            "moves whose replicas are divided: a number, or a percentage such as 25%; at least 1 counts. "
+            "Absent means 100%.",
+        },
+        deadlineSeconds=_integer(
+            "How long a move may take before onDeadline counts; absent means 600.", format="int64", minimum=0
+        ),
+        onDeadline=_string(
+            "What happens to a move that takes longer. Wait (the default): old replicas stay, and Events say "
+            "so. Proceed: old replicas go, ready or not. Abort: what is ready stays, the rest stays where it "
+            "was, until something changes that the move depends on.",
+            enum=["Wait", "Proceed", "Abort"],
+        ),
+    )
     return _object(
         "Where the selected objects go.",
         resourceSelectors=_resource_selectors(with_namespace=with_namespace),
@@ -148,11 +166,24 @@ def policy_spec(*, with_namespace: bool) -> Schema:
         spreadBy=_string("Choose clusters so that they differ in this.", enum=["region", "zone"]),
         tolerations=_list(_toleration(), "Taints of clusters that do not matter."),
         replicas=replicas,
+        move=move,
         conflictResolution=_string(
             "What to do when a member has the object already and it is not the federation's.",
             enum=["Abort", "Adopt"], default="Abort",
         ),
         priority=_integer("The policy with the highest priority wins; then the older one.", format="int32"),
+        statusFields=_list(
+            _object(
+                "How one field of the members' statuses is shown at the top of the federation's.",
+                ("path", "fold"),
+                path=_string("The path below status, with dots; * is for all that no other entry names."),
+                fold=_string(
+                    "Equal: if all members say the same; Sum, Min, Max: of numbers; Hidden: not at all.",
+                    enum=["Equal", "Sum", "Min", "Max", "Hidden"],
+                ),
+            ),
+            "Fields of the status of custom resources that are not to be folded as others are, by Equal.",
+        ),
         tolerationSeconds=_integer(
             "How long an unreachable cluster keeps its replicas before they move.", format="int64", minimum=0
         ),
@@ -200,6 +231,35 @@ def override_spec(*, with_namespace: bool) -> Schema:
     )
 
 
+def policy_status() -> Schema:
+    """Return the schema of the status of a policy."""
+    return _object(
+        "What the policy does. Read-only.",
+        objects=_integer("How many objects it decides about or overrides.", format="int64"),
+        clusters=_list(
+            _object(
+                "A cluster with some of them.",
+                name=_string("The cluster."),
+                objects=_integer("How many of them are placed there.", format="int64"),
+            ),
+            "Where they are placed, by cluster; at most 100.",
+        ),
+        clusterCount=_integer("In how many clusters they are placed.", format="int32"),
+        shadowedObjects=_integer(
+            "How many objects it selects that a policy with precedence decides about.", format="int64"
+        ),
+        shadowedBy=_list(
+            _object(
+                "A policy with precedence.",
+                policy=_string("The policy, for example ClusterPlacementPolicy web."),
+                objects=_integer("How many of the objects it decides about.", format="int64"),
+            ),
+            "The policies with precedence.",
+        ),
+        conditions=_conditions(),
+    )
+
+
 def cluster_schema() -> Schema:
     """Return the schema of a Cluster."""
     taint = _object(
@@ -232,7 +292,9 @@ def cluster_schema() -> Schema:
     status = _open("What the registry has found out about the cluster.")
     status["properties"] = {
         "conditions": _conditions(),
-        "state": _string("Pending, Ready, Offline or Unjoining."),
+        "state": _string(
+            "Pending, Ready, Offline, CredentialRefused, IdentityMismatch, Misbehaving or Unjoining."
+        ),
         "region": _string("Its region."),
         "zones": _strings("Its zones."),
         "kubernetesVersion": _string("The version of its API server."),
@@ -295,6 +357,7 @@ PLACEMENT = kind(
     releasing=_list(_open("A cluster that gives it up."), "Clusters that it is being removed from."),
     policy=_string("The policy that decided."),
     conflictResolution=_string("What happens to foreign objects of that name."),
+    move=_open("The move between clusters that takes place, and how far it is."),
     error=_string("Why nothing could be decided."),
     createTime=_string("When it was decided first.", format="date-time"),
     updateTime=_string("When the decision changed last.", format="date-time"),

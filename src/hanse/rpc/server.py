@@ -27,6 +27,7 @@ from typing import Any, Self
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
+from hanse.background import OwnedTasks
 from hanse.errors import ConfigError
 from hanse.flow import Flow, FlowLimits
 from hanse.process.health import Health
@@ -113,7 +114,7 @@ class RpcServer:
         self._server: grpc.aio.Server | None = None
         self._health_servicer: health_pb2_grpc.HealthServicer | None = None
         self._unsubscribe: Callable[[], None] = lambda: None
-        self._updates: set[asyncio.Task[None]] = set()
+        self._updates, self._following = OwnedTasks(), OwnedTasks()
 
     @property
     def port(self) -> int:
@@ -156,7 +157,7 @@ class RpcServer:
         self._unsubscribe = self._health.subscribe(self._health_changed)
         await server.start()
         self._server = server
-        self._denying = asyncio.create_task(self._deny_list.follow(self._end_denied), name="deny-list")
+        self._following.start(self._deny_list.follow(self._end_denied), name="deny-list")
         return self
 
     async def __aexit__(
@@ -170,9 +171,8 @@ class RpcServer:
         if server is None:
             return
         self._unsubscribe()
-        self._denying.cancel()
-        if self._updates:
-            await asyncio.gather(*self._updates, return_exceptions=True)
+        await self._following.close()
+        await self._updates.drain()
         servicer: Any = self._health_servicer
         await servicer.enter_graceful_shutdown()
         stop = asyncio.ensure_future(server.stop(self._grace))
@@ -198,9 +198,7 @@ class RpcServer:
         self._infrastructure.end_denied()
 
     def _health_changed(self, ready: bool) -> None:
-        task = asyncio.get_running_loop().create_task(self._publish_health())
-        self._updates.add(task)
-        task.add_done_callback(self._updates.discard)
+        self._updates.start(self._publish_health(), name="health")
 
     async def _publish_health(self) -> None:
         servicer: Any = self._health_servicer

@@ -66,24 +66,24 @@ def server_name(service: str) -> str:
     return f"{service}.hanse.internal"
 
 
-def identity_from_pem(pem: bytes) -> Identity:
+def identity_from_pem(pem: bytes, *, clock: Callable[[], float] = time.time) -> Identity:
     """Like `identity_from_der`, for PEM."""
     try:
         der = _der(pem)
     except ValueError as error:
         raise UnauthenticatedError("the client certificate is not valid PEM") from error
-    return identity_from_der(der)
+    return identity_from_der(der, clock=clock)
 
 
-def identity_from_der(der: bytes) -> Identity:
+def identity_from_der(der: bytes, *, clock: Callable[[], float] = time.time) -> Identity:
     """Return the identity in a verified certificate, DER. Remembers what it has read.
 
     TLS looks at a certificate's dates when a connection is made, and a connection may last for long: so its
-    end is looked at here, each time. Raises UnauthenticatedError if it is over (CERTIFICATE_EXPIRED), or the
-    certificate names nobody.
+    end is looked at here, each time, by `clock` (seconds since the epoch). Raises UnauthenticatedError if it
+    is over (CERTIFICATE_EXPIRED), or the certificate names nobody.
     """
     identity, end = _identity_and_end(der)
-    if time.time() > end:
+    if clock() > end:
         raise UnauthenticatedError(
             f"the client certificate of {identity.name} has expired: connect with another",
             reason="CERTIFICATE_EXPIRED",

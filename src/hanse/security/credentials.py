@@ -61,7 +61,7 @@ class Sealer:
         if cipher is None:
             raise DataLossError(
                 f"credentials of cluster {cluster} are sealed with {self.ring.missing(name)}, or give "
-                f"another by `hanse credentials set {cluster} --cluster-kubeconfig FILE`",
+                f"another by `hanse update-credentials {cluster} --kubeconfig FILE`",
                 reason="CREDENTIALS_KEY_UNKNOWN",
                 metadata={"cluster": cluster, "keyId": name.id},
             )
@@ -99,7 +99,7 @@ def _split(cluster: str, envelope: bytes) -> tuple[KeyName, bytes, bytes, bytes]
 def _corrupt(cluster: str) -> DataLossError:
     return DataLossError(
         f"the stored credentials of cluster {cluster} are corrupt or belong to another cluster: "
-        f"give another by `hanse credentials set {cluster} --cluster-kubeconfig FILE`",
+        f"give another by `hanse update-credentials {cluster} --kubeconfig FILE`",
         reason="CREDENTIALS_CORRUPT",
         metadata={"cluster": cluster},
     )

@@ -84,12 +84,22 @@ class KeyPair:
             raise ConfigError(f"{name}: the key does not belong to the certificate; issue it again")
 
 
+Clock = Callable[[], dt.datetime]
+"""Tells the time, aware."""
+
+
+def now_in_utc() -> dt.datetime:
+    """Return the time now: the clock of whoever is given no other."""
+    return dt.datetime.now(dt.UTC)
+
+
 class CertificateAuthority:
     """A certificate authority that issues server and client certificates."""
 
-    def __init__(self, pair: KeyPair, *, trusted: bytes = b"") -> None:
+    def __init__(self, pair: KeyPair, *, trusted: bytes = b"", clock: Clock = now_in_utc) -> None:
         """`trusted` is what is to be trusted, PEM, if that is more than this authority: see
-        `hanse.security.rotation`."""
+        `hanse.security.rotation`. `clock` tells from when on a certificate is valid."""
+        self._clock = clock
         self.pair = pair
         self._trusted = trusted or pair.cert_pem
         self._certificate = pair.certificate
@@ -104,11 +114,13 @@ class CertificateAuthority:
         return self._trusted
 
     @classmethod
-    def create(cls, name: str = "hanse-ca", *, days: int = CA_DAYS) -> CertificateAuthority:
+    def create(
+        cls, name: str = "hanse-ca", *, days: int = CA_DAYS, clock: Clock = now_in_utc
+    ) -> CertificateAuthority:
         """Make a new, self-signed authority."""
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-        now = dt.datetime.now(dt.UTC)
+        now = clock()
         certificate = (
             x509.CertificateBuilder()
             .subject_name(subject)
@@ -122,7 +134,7 @@ class CertificateAuthority:
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
             .sign(key, hashes.SHA256())
         )
-        return cls(_pair(certificate, key))
+        return cls(_pair(certificate, key), clock=clock)
 
     @classmethod
     def load_or_create(cls, directory: Path, *, name: str = "hanse-ca") -> CertificateAuthority:
@@ -165,7 +177,7 @@ class CertificateAuthority:
         `server` and `client` are the extended key usages. A certificate never outlives its authority.
         """
         key = ec.generate_private_key(ec.SECP256R1())
-        now = dt.datetime.now(dt.UTC)
+        now = self._clock()
         until = min(now + dt.timedelta(days=days), self._certificate.not_valid_after_utc)
         names: list[x509.GeneralName] = [x509.DNSName(name) for name in dns_names]
         names += [x509.IPAddress(ipaddress.ip_address(address)) for address in ip_addresses]
@@ -276,7 +288,7 @@ def needs_renewal(
     certificate: x509.Certificate, *, now: dt.datetime | None = None, before_days: float = RENEW_BEFORE_DAYS
 ) -> bool:
     """Return whether the certificate ends within `before_days` (or a third of its life, if that is less)."""
-    now = now or dt.datetime.now(dt.UTC)
+    now = now or now_in_utc()
     life = certificate.not_valid_after_utc - certificate.not_valid_before_utc
     return certificate.not_valid_after_utc - now < min(dt.timedelta(days=before_days), life / 3)
 

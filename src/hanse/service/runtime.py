@@ -30,6 +30,7 @@ from typing import Generic, TypeVar
 import orjson
 import uvloop
 
+from hanse.background import OwnedTasks
 from hanse.errors import ConfigError, HanseError, leaves
 from hanse.process.health import Health, HealthServer
 from hanse.process.looplag import LoopWatchdog
@@ -173,8 +174,9 @@ async def _run_main(runtime: Runtime[S], main: Callable[[Runtime[S]], Awaitable[
     async def call() -> None:
         await main(runtime)
 
-    work = asyncio.create_task(call(), name=f"{runtime.service_name}-main")
-    stopping = asyncio.create_task(runtime.stopping.wait(), name="stop-signal")
+    tasks = OwnedTasks()
+    work = tasks.start(call(), name=f"{runtime.service_name}-main", told=True)
+    stopping = tasks.start(runtime.stopping.wait(), name="stop-signal")
     try:
         await asyncio.wait({work, stopping}, return_when=asyncio.FIRST_COMPLETED)
         if not work.done():
@@ -187,10 +189,7 @@ async def _run_main(runtime: Runtime[S], main: Callable[[Runtime[S]], Awaitable[
     finally:
         runtime.health.set("serving", False, "stopping")
         _kill_later()
-        for task in (stopping, work):
-            if not task.done():
-                task.cancel()
-        await asyncio.gather(stopping, work, return_exceptions=True)
+        await tasks.close()
 
 
 def _handle_signals(runtime: Runtime[S]) -> None:

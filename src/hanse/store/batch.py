@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from hanse.background import OwnedTasks
 from hanse.errors import HanseError, InternalError, UnavailableError
 from hanse.store.types import Compare, Delete, Get, Op, Put, Store, TxnResult
 
@@ -61,7 +62,7 @@ class BatchWriter:
         self._spacing = spacing
         self._next = float("-inf")
         self._waiting: deque[_Commit] = deque()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = OwnedTasks()
         self._scheduled = False
 
     async def commit(self, compares: Sequence[Compare], ops: Sequence[Op]) -> TxnResult:
@@ -79,7 +80,7 @@ class BatchWriter:
     async def close(self) -> None:
         """Wait until everything that was handed in is done."""
         while self._tasks or self._scheduled or self._waiting:
-            await asyncio.wait(self._tasks) if self._tasks else await asyncio.sleep(0)
+            await self._tasks.drain() if self._tasks else await asyncio.sleep(0)
 
     def _schedule(self) -> None:
         """Have what waits sent when its time comes, unless that is arranged or too much is on its way."""
@@ -97,13 +98,8 @@ class BatchWriter:
         loop = asyncio.get_running_loop()
         while len(self._tasks) < self._max_in_flight and (joined := self._take()):
             self._next = loop.time() + self._spacing
-            task = loop.create_task(self._send(joined))
-            self._tasks.add(task)
-            task.add_done_callback(self._sent)
-
-    def _sent(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        self._schedule()
+            task = self._tasks.start(self._send(joined), name="commit")
+            task.add_done_callback(lambda _: self._schedule())
 
     def _take(self) -> list[_Commit]:
         """Take from the front of the queue what fits into one transaction."""

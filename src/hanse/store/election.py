@@ -13,10 +13,11 @@ from __future__ import annotations
 import asyncio
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import structlog
 
+from hanse.background import first_of
 from hanse.errors import CompactedError, HanseError, NotFoundError
 from hanse.store import keys
 from hanse.store.types import NOT_NOW, Compare, KeyValue, LeaseHandle, Put, Store
@@ -133,18 +134,7 @@ class Election:
 
     async def _either(self, lease: LeaseHandle, before: str, revision: int) -> None:
         """Wait until the candidate before is gone or our own lease is lost."""
-        tasks: list[asyncio.Task[Any]] = [
-            asyncio.create_task(self._gone(before, revision)),
-            asyncio.create_task(lease.lost.wait()),
-        ]
-        try:
-            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.wait(tasks)
-        if not tasks[0].cancelled():
-            tasks[0].result()
+        await first_of(self._gone(before, revision), lease.lost.wait())
 
     async def _gone(self, candidate: str, revision: int) -> None:
         """Wait until the key that was there at `revision` is deleted, as far as history tells."""

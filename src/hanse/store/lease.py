@@ -17,6 +17,7 @@ import grpc.aio
 import structlog
 from etcd3aio import _protobuf as pb
 
+from hanse.background import OwnedTasks
 from hanse.errors import NotFoundError
 from hanse.store.etcd.channel import EtcdChannel
 
@@ -33,7 +34,8 @@ class EtcdLease:
         self._ttl = ttl
         self._expires = sent_at + ttl
         self._lost = asyncio.Event()
-        self._task = asyncio.create_task(self._run(), name=f"lease-{lease_id:x}")
+        self._tasks = OwnedTasks()
+        self._tasks.start(self._run(), name=f"lease-{lease_id:x}")
 
     @property
     def id(self) -> int:
@@ -58,8 +60,7 @@ class EtcdLease:
 
     async def abandon(self) -> None:
         """Stop renewing."""
-        self._task.cancel()
-        await asyncio.wait([self._task])
+        await self._tasks.close()
 
     async def _run(self) -> None:
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import itertools
+import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 from hanse.errors import ConfigError
 from hanse.kube.client.bounds import Bound
 from hanse.kube.client.http.connection import BrokenConnectionError, HttpConnection
-from hanse.kube.client.http.pool import HttpPool, NotConnectedError
+from hanse.kube.client.http.pool import HttpPool, NotConnectedError, ProxyError
 from hanse.security.pki import CertificateAuthority
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -338,8 +339,27 @@ async def test_a_proxy_tunnels_to_a_server_with_tls(tmp_path: object) -> None:
         assert asked[0].startswith(f"CONNECT 127.0.0.1:{server.port} ")
         pool.close()
         refused = HttpPool(url, tls=trusting, proxy=f"http://127.0.0.1:{proxy.port}")
-        with pytest.raises(NotConnectedError, match="407"):
+        with pytest.raises(ProxyError, match=rf"its proxy http://127.0.0.1:{proxy.port} refuses .* 407"):
             await refused.request(get(refused))
+
+
+@pytest.mark.parametrize("tls", [True, False])
+async def test_a_dead_proxy_is_named_as_the_proxy(tls: bool) -> None:
+    """And not the server behind it, whether it refuses connections or answers nothing."""
+    context = ssl.create_default_context() if tls else None
+    url = f"{'https' if tls else 'http'}://127.0.0.1:1"
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+        pool = HttpPool(url, tls=context, proxy=f"http://u:p@127.0.0.1:{port}")
+        with pytest.raises(ProxyError, match=f"its proxy http://127.0.0.1:{port} cannot be reached"):
+            await pool.request(get(pool))
+        if not tls:
+            return
+        taken.listen()
+        silent = HttpPool(url, tls=context, proxy=f"http://127.0.0.1:{port}", connect_seconds=0.1)
+        with pytest.raises(ProxyError, match=f"its proxy http://127.0.0.1:{port} does not answer within"):
+            await silent.request(get(silent))
 
 
 @pytest.mark.parametrize("url", ["ftp://host", "https://", "http://[::1", "http://host:port"])

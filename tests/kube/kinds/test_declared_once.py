@@ -24,6 +24,20 @@ WORDS: Final = frozenset({"endpoints", "events", "nodes", "pods", "secrets"})
 
 EXCEPTIONS: Final = {
     "src/hanse/kube/kinds/strategies/networking.py": ({"Ingress"}, "a direction of a NetworkPolicy"),
+    "src/hanse/kube/kinds/strategies/security.py": ({"ClusterRole", "Role"}, "what a reference may name"),
+    "src/hanse/kube/kinds/types/networking.py": ({"Ingress", "Namespace"}, "a direction, and a scope"),
+    "src/hanse/kube/kinds/types/policies.py": (
+        {
+            "ClusterRole", "PersistentVolumeClaim", "Pod", "PriorityClass", "Role", "ServiceAccount",
+            "VolumeAttributesClass", "persistentvolumeclaims",
+        },
+        "values of fields: what a reference, a limit or a quota may name",
+    ),
+    "src/hanse/kube/kinds/types/resources.py": (
+        {"configmaps", "persistentvolumeclaims", "replicationcontrollers", "resourcequotas", "services"},
+        "resources that a quota counts",
+    ),
+    "src/hanse/kube/kinds/types/volumes.py": ({"PersistentVolumeClaim"}, "what a source may name"),
     "src/hanse/kube/model/events.py": ({"Event"}, "below the kinds; it makes one object"),
     "src/hanse/security/rings.py": ({"secrets"}, "the name of a key ring"),
     "src/hanse/security/sealing.py": (

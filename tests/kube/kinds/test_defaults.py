@@ -113,7 +113,11 @@ OBJECTS: list[Object] = [
         "apiVersion": "autoscaling/v2",
         "kind": "HorizontalPodAutoscaler",
         "metadata": {"name": "h"},
-        "spec": {"maxReplicas": 3, "behavior": {}, "scaleTargetRef": {"kind": "Deployment", "name": "d"}},
+        "spec": {
+            "maxReplicas": 3,
+            "behavior": {},
+            "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "d"},
+        },
     },
     {
         "apiVersion": "networking.k8s.io/v1",

@@ -138,7 +138,6 @@ KNOWN: tuple[Known, ...] = (
     Known(r"objects strategy type .*causes\[0\]", _GO),
     Known(r"objects (same ports|schedule|ingress empty|budget) .*causes\[\d\]\.message", _GO),
     Known(r"objects (path type|role|namespace) .*causes\[0\]\.message", "the words differ"),
-    Known(r"objects role ref HTTP: ours 201", "a role reference is not resolved or checked"),
     Known(r"requests no such (group|path) : ", "a Status, where kube-apiserver answers text"),
     Known(r"requests no such version \.details: ", "it says more"),
     Known(

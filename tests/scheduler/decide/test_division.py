@@ -169,6 +169,19 @@ def test_a_suspended_cluster_stays_so_until_it_is_back() -> None:
     assert sum(counts(share(9, [back, in_cluster("b", assigned=9)])).values()) == 9
 
 
+@pytest.mark.parametrize("suspended", [False, True])
+@given(total=st.integers(0, 20), has=st.integers(0, 10))
+def test_nothing_moves_because_a_credential_is_refused(suspended: bool, total: int, has: int) -> None:
+    """However long: what was placed stays, without a share of what is new; what was suspended stays so."""
+    refused = in_cluster("a", assigned=has, suspended=suspended, away_since=math.inf)
+    division = share(total, [refused, in_cluster("b", assigned=max(0, total - has))])
+    assert division.shares["a"].suspended is suspended
+    assert division.shares["a"].replicas <= has
+    assert division.reconsider_at == math.inf
+    if not suspended and total >= has:
+        assert counts(division) == {"a": has, "b": total - has}
+
+
 def test_where_nobody_could_take_them_they_stay() -> None:
     """Without a reachable cluster nothing is suspended, and it says so."""
     division = share(4, [in_cluster("a", assigned=4, away_since=NOW - 100)])

@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hanse.api.registry.v1.cluster_pb2 import (
+    CREDENTIAL_REFUSED,
     IDENTITY_MISMATCH,
     MISBEHAVING,
     OFFLINE,
@@ -92,6 +93,7 @@ def test_what_has_no_business_in_a_cluster_leaves_it_at_once(
         (view("a", state=PENDING), "ClusterPending"),
         (view("a", state=IDENTITY_MISMATCH), "ClusterIdentityMismatch"),
         (view("a", state=MISBEHAVING), "ClusterMisbehaving"),
+        (view("a", state=CREDENTIAL_REFUSED), "ClusterCredentialRefused"),
         (view("a", state=99), "ClusterNotReady"),
     ],
 )
@@ -210,6 +212,7 @@ def test_only_reasons_that_end_by_themselves_are_temporary() -> None:
         "ClusterPending",
         "ClusterIdentityMismatch",
         "ClusterMisbehaving",
+        "ClusterCredentialRefused",
         "ClusterNotReady",
     } == TEMPORARY
 

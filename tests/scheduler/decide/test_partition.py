@@ -10,11 +10,21 @@ from hanse_scheduler.placing.events import notices
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hanse.api.scheduler.v1.placement_pb2 import Placement
+from hanse.api.scheduler.v1.placement_pb2 import SUM, Placement
 from hanse.federation.placements import unplaced_sentence
 from hanse.kube.model.objects import Object
 from hanse.store.keys import ObjectKey
-from tests.scheduler.builders import NOW, deployment, offline, placed, policy_object, run, table, workload
+from tests.scheduler.builders import (
+    NOW,
+    config,
+    deployment,
+    offline,
+    placed,
+    policy_object,
+    run,
+    table,
+    workload,
+)
 
 CANARY = ObjectKey("apps", "statefulsets", "shop", "web")
 SELECTED = [{"apiVersion": "apps/v1", "kind": "StatefulSet"}, {"apiVersion": "apps/v1", "kind": "Deployment"}]
@@ -163,3 +173,11 @@ def test_an_object_without_any_cluster_has_none_of_its_replicas_placed() -> None
     decision = run(deployment(3), table())
     assert decision.placement is not None
     assert unplaced_sentence(decision.placement) == "3 of 3 replicas have no cluster that may or can run them"
+
+
+def test_what_a_policy_says_of_the_status_is_in_the_placement() -> None:
+    """As all that a policy decides is."""
+    policy = policy_object(statusFields=[{"path": "replicas", "fold": "Sum"}])
+    decision = run(config(), table("a"), policy=policy)
+    assert decision.placement is not None
+    assert [(each.path, each.fold) for each in decision.placement.status_fields] == [("replicas", SUM)]

@@ -217,6 +217,23 @@ async def test_foreign_object_is_adopted_where_the_policy_says_so(fed: Federatio
         assert ownership.owned(live, FEDERATION_ID)
 
 
+@pytest.mark.parametrize("marked", [True, False])
+async def test_what_others_wrote_goes_when_it_is_taken_over(fed: Federation, marked: bool) -> None:
+    """By a policy, or because it has our marks and we never applied it, as an orphan that is wanted again."""
+    labels = ownership.labels(FEDERATION_ID) if marked else {"app": "web"}
+    metadata = {"name": "web", "namespace": "default", "labels": labels}
+    theirs = {**config_map("theirs"), "metadata": metadata, "data": {"value": "theirs", "drop": "1"}}
+    await fed.members["a"].create(WEB, theirs)
+    async with fed.syncer():
+        await fed.put(WEB, config_map("ours"))
+        await fed.place(WEB, "a", conflict_resolution=placements.ABORT if marked else placements.ADOPT)
+        await fed.reaches(WEB, "a", sync.APPLIED)
+    live = fed.members["a"].get(WEB)
+    assert live is not None
+    assert live["data"] == {"value": "ours"}
+    assert "app" not in live["metadata"]["labels"]
+
+
 async def test_object_of_another_federation_is_never_adopted(fed: Federation) -> None:
     """What another federation owns stays its own, whatever the policy says."""
     metadata = {"name": "web", "namespace": "default", "labels": ownership.labels("other")}
@@ -476,6 +493,37 @@ async def test_refusal_of_the_member_is_reported_with_its_words(fed: Federation)
         assert (state.reason, state.message) == ("Forbidden", "quota says no")
         fed.members["a"].fault = None
         await fed.reaches(WEB, "a", sync.APPLIED)
+
+
+@pytest.mark.parametrize("status", [401, 403])
+async def test_a_refused_credential_is_no_objects_fault(fed: Federation, status: int) -> None:
+    """Whatever the member refuses then waits, is written nowhere as a failure of the object, is taken out of
+    nothing, and arrives when the credential is accepted again."""
+    member = fed.members["a"]
+
+    async def refuse(request: web.Request) -> web.StreamResponse | None:
+        reason = {401: "Unauthorized", 403: "Forbidden"}[status]
+        body = {"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": reason, "code": status}
+        return web.json_response({**body, "message": "who are you?"}, status=status)
+
+    async with fed.syncer() as sharing:
+        await fed.put(WEB, config_map())
+        await fed.place(WEB, "a")
+        before = await fed.reaches(WEB, "a", sync.APPLIED)
+        member.fault = refuse
+        await fed.put(WEB, config_map("2"))
+        state = await fed.reaches(WEB, "a", sync.UNREACHABLE)
+        assert state.reason == "CredentialRefused"
+        assert "hanse update-credentials a" in state.message
+        assert (state.member_uid, state.applied_hash) == (before.member_uid, before.applied_hash)
+        await fed.place(WEB, releasing=["a"])  # its removal waits as well
+        assert not sharing.controllers["a"].settled
+        await fed.place(WEB, "a")
+        member.fault = None
+        await fed.reaches(WEB, "a", sync.APPLIED)
+        live = member.get(WEB)
+        assert live is not None
+        assert (live["metadata"]["uid"], live["data"]) == (before.member_uid, {"value": "2"})
 
 
 async def test_two_syncers_share_and_take_over(fed: Federation) -> None:

@@ -31,7 +31,9 @@ class FakeSession:
     losses: int = 0
     misbehaviour: list[str] = field(default_factory=list)
 
-    def lost(self) -> None:
+    refusal: str = ""
+
+    def lost(self, error: LinkDownError) -> None:
         """The member did not answer."""
         self.up = False
         self.losses += 1
@@ -126,6 +128,14 @@ async def test_what_a_member_did_is_said_while_it_is_left_alone() -> None:
     link.session.up, link.misbehaviour = False, "its list has no end"
     await link.parking.reconcile(WEB)
     assert link.reconciler.unreached == [(WEB, "its list has no end", REASON)]
+
+
+async def test_a_refused_credential_is_said_while_it_lasts() -> None:
+    """In the member's words, with a reason of its own."""
+    link = Link()
+    link.session.up, link.session.refusal = False, "cluster a refuses the credential: Unauthorized"
+    await link.parking.reconcile(WEB)
+    assert link.reconciler.unreached == [(WEB, link.session.refusal, "CredentialRefused")]
 
 
 async def test_between_two_connections_the_newest_says_what_waits() -> None:

@@ -1,4 +1,4 @@
-"""`hanse clusters`, `join`, `unjoin` and `credentials set`.
+"""`hanse clusters`, `join`, `unjoin` and `update-credentials`, which is `credentials set` too.
 
 Concurrency: one call at a time; waits have a deadline.
 
@@ -37,7 +37,7 @@ from hanse_cli.output import GrowingTable, Printer, cell, since, to_document
 from hanse_cli.plain import plain
 from hanse_cli.session import Seconds, output_option, watchable, with_client
 
-_REPLACE_SECONDS = 60.0
+_LOOK_SECONDS = 60.0
 """Deadline of a call that looks at a whole cluster, asks about rights and waits for a probe."""
 _POLL = 0.1
 FILE = click.Path(path_type=Path, dir_okay=False)
@@ -234,7 +234,7 @@ async def join(
 ) -> None:
     """Join a cluster and wait until it is READY; says so. Raises HanseError."""
     request = JoinClusterRequest(cluster_id=name, kubeconfig=document, labels=labels, validate_only=dry_run)
-    cluster = await client.registry.JoinCluster(request)
+    cluster = await client.registry.JoinCluster(request, timeout=_LOOK_SECONDS)
     if dry_run:
         click.echo(f"cluster {name} can join (dry run)")
         return
@@ -265,22 +265,25 @@ async def _until_ready(
     return cluster
 
 
-@click.group("credentials")
-def credentials_group() -> None:
-    """Change how the clusters of the federation are reached."""
-
-
-@credentials_group.command("set")
+@click.command("update-credentials")
 @click.argument("name", shell_complete=complete_clusters)
 @click.option(
-    "--cluster-kubeconfig", "path", required=True, metavar="FILE", type=FILE, help="How to reach the cluster."
+    "--kubeconfig",
+    "--cluster-kubeconfig",
+    "path",
+    required=True,
+    metavar="FILE",
+    type=FILE,
+    help="How to reach the cluster.",
 )
-@click.option("--cluster-context", "context", default="", help="Context there. [default: its current one]")
+@click.option(
+    "--context", "--cluster-context", "context", default="", help="Context there. [default: its current one]"
+)
 @short_lived_option
 @click.option("--dry-run", is_flag=True, help="Check everything, change nothing.")
 @click.option("--wait-timeout", type=Seconds(min=0), default=30.0, show_default=True, metavar="SECONDS")
 @with_client
-async def set_credential_command(
+async def update_credentials_command(
     client: HanseClient,
     *,
     name: str,
@@ -296,7 +299,7 @@ async def set_credential_command(
     """
     document = document_of(path, context, short_lived=short_lived)
     request = ReplaceCredentialRequest(name=cluster_name(name), kubeconfig=document, validate_only=dry_run)
-    cluster = await client.registry.ReplaceCredential(request, timeout=_REPLACE_SECONDS)
+    cluster = await client.registry.ReplaceCredential(request, timeout=_LOOK_SECONDS)
     if dry_run:
         click.echo(f"cluster {name} can be reached that way (dry run)")
         return
@@ -309,6 +312,14 @@ async def set_credential_command(
         credential_hash=cluster.credential_hash,
     )
     click.echo(plain(f"cluster {name} is reached at {cluster.server} by the new credential"))
+
+
+@click.group("credentials")
+def credentials_group() -> None:
+    """Change how the clusters of the federation are reached."""
+
+
+credentials_group.add_command(update_credentials_command, "set")
 
 
 @click.command("unjoin")
@@ -356,4 +367,10 @@ async def unjoin(
         await asyncio.sleep(_POLL)
 
 
-COMMANDS: list[click.Command] = [clusters_command, join_command, unjoin_command, credentials_group]
+COMMANDS: list[click.Command] = [
+    clusters_command,
+    join_command,
+    unjoin_command,
+    update_credentials_command,
+    credentials_group,
+]

@@ -12,7 +12,14 @@ from __future__ import annotations
 import click
 from click.shell_completion import BashComplete, FishComplete, ZshComplete
 
-SHELLS = {"bash": BashComplete, "zsh": ZshComplete, "fish": FishComplete}
+
+class WholeHelpFishComplete(FishComplete):
+    """Completion of fish that shows a help with commas to its end."""
+
+    source_template = FishComplete.source_template.replace('string split ","', 'string split -m 1 ","')
+
+
+SHELLS = {"bash": BashComplete, "zsh": ZshComplete, "fish": WholeHelpFishComplete}
 
 
 @click.command("completion")

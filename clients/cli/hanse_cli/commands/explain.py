@@ -3,7 +3,7 @@
 Asks the apiserver, the scheduler, the syncer and dns, and shows what `hanse_cli.commands.page` makes of it.
 For a workload the names of the Services that select its pods are shown too.
 
-Concurrency: the services are asked at the same time.
+Concurrency: the services are asked at the same time; a watch follows two of them beside.
 
 Next: `hanse_cli.commands.page`.
 """
@@ -12,12 +12,12 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import click
 from hanse_client import HanseClient
-from hanse_client.names import collection_name, object_name, sync_state_parent
+from hanse_client.names import collection_name, object_name, placement_name, sync_state_parent
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -26,11 +26,17 @@ from rich.text import Text
 from hanse.api.dns.v1.record_set_pb2 import RecordSet
 from hanse.api.federation.v1.federation_service_pb2 import GetObjectRequest, ListObjectsRequest
 from hanse.api.registry.v1.registry_service_pb2 import ListClustersRequest
-from hanse.api.scheduler.v1.scheduler_service_pb2 import ExplainPlacementRequest, ExplainPlacementResponse
+from hanse.api.scheduler.v1.scheduler_service_pb2 import (
+    ExplainPlacementRequest,
+    ExplainPlacementResponse,
+    ListPlacementsRequest,
+    WatchPlacementsRequest,
+)
 from hanse.api.syncer.v1.sync_state_pb2 import SyncState
-from hanse.api.syncer.v1.syncer_service_pb2 import ListSyncStatesRequest
+from hanse.api.syncer.v1.syncer_service_pb2 import ListSyncStatesRequest, WatchSyncStatesRequest
+from hanse.api.type.v1.change_pb2 import ChangeKind
 from hanse.api.type.v1.object_reference_pb2 import ObjectReference
-from hanse.errors import HanseError, NotFoundError
+from hanse.errors import HanseError, NotFoundError, leaves
 from hanse.well_known import OWN_GROUPS
 from hanse_cli import exits
 from hanse_cli.commands.clusters import answers
@@ -41,7 +47,7 @@ from hanse_cli.commands.values import complete_objects, namespace_option
 from hanse_cli.output import Printer
 from hanse_cli.plain import plain_all
 from hanse_cli.resources import NamedResource, named_objects
-from hanse_cli.session import output_option, with_client
+from hanse_cli.session import output_option, watchable, with_client
 
 NO_TERMINAL_WIDTH = 1_000_000
 """Width in characters where no terminal reads: no line is wrapped."""
@@ -53,18 +59,77 @@ _COLORS = {PLACED: "green", "refused": "dim", "leaving": "yellow", "suspended": 
 @namespace_option
 @click.option("--steps", is_flag=True, help="Show how the scheduler came to its decision, as -o wide does.")
 @output_option()
+@watchable
 @with_client
 async def explain_command(
-    client: HanseClient, *, what: tuple[str, ...], namespace: str, steps: bool, output: str
+    client: HanseClient, *, what: tuple[str, ...], namespace: str, steps: bool, output: str, watch: bool
 ) -> None:
     """Say why each cluster has what it has, and what waits for what."""
-    for target in await named_objects(client, what):
-        page = await explain(client, target, namespace)
-        printer = Printer(output)
-        if printer.structured:
-            printer.document(page.document())
-        else:
+    targets = await named_objects(client, what)
+    printer = Printer(output)
+
+    def tell(page: ExplainPage) -> None:
+        if not printer.structured:
             show(_console(), page, steps=steps or printer.wide)
+        elif watch:
+            printer.change(page.document())
+        else:
+            printer.document(page.document())
+
+    if not watch:
+        for target in targets:
+            tell(await explain(client, target, namespace))
+    elif len(targets) == 1:
+        await _watch(client, targets[0], namespace, tell)
+    else:
+        raise click.UsageError("--watch tells of one object: name one")
+
+
+async def _watch(
+    client: HanseClient, target: NamedResource, namespace: str, tell: Callable[[ExplainPage], None]
+) -> None:
+    """Tell the page now, and again whenever something changed that makes another page of it.
+
+    Ends when the services end the streams. Raises HanseError.
+    """
+    reference = target.reference(namespace)
+    placement, below = placement_name(reference), sync_state_parent(reference)
+    above = placement.rpartition("/")[0]
+    placed = await client.scheduler.ListPlacements(ListPlacementsRequest(parent=above, page_size=1))
+    synced = await client.syncer.ListSyncStates(ListSyncStatesRequest(parent=below, page_size=1))
+    news = asyncio.Event()
+    news.set()
+
+    async def placements() -> None:
+        request = WatchPlacementsRequest(parent=above, revision=placed.revision)
+        async for change in client.scheduler.WatchPlacements(request):
+            if change.kind != ChangeKind.BOOKMARK and change.placement.name == placement:
+                news.set()
+
+    async def states() -> None:
+        request = WatchSyncStatesRequest(parent=below, revision=synced.revision)
+        async for change in client.syncer.WatchSyncStates(request):
+            if change.kind != ChangeKind.BOOKMARK:
+                news.set()
+
+    told: dict[str, Any] | None = None
+    try:
+        async with asyncio.TaskGroup() as group:
+            streams = [group.create_task(placements()), group.create_task(states())]
+            for stream in streams:
+                stream.add_done_callback(lambda _: news.set())
+            while True:
+                await news.wait()
+                news.clear()
+                over = all(stream.done() for stream in streams)
+                page = await explain(client, target, namespace)
+                if page.document() != told:
+                    told = page.document()
+                    tell(page)
+                if over:
+                    return
+    except ExceptionGroup as errors:
+        raise next(leaves(errors)) from None
 
 
 async def explain(client: HanseClient, target: NamedResource, namespace: str) -> ExplainPage:

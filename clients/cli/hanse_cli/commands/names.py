@@ -15,7 +15,7 @@ from hanse_client import HanseClient
 from hanse_client.names import object_name, quoted
 
 from hanse.api.dns.v1.dns_service_pb2 import ListRecordSetsRequest, ListZonesRequest
-from hanse.api.dns.v1.record_set_pb2 import AnswerScope, RecordSet, Zone
+from hanse.api.dns.v1.record_set_pb2 import AnswerScope, Endpoint, RecordSet, Zone
 from hanse.api.federation.v1.federation_service_pb2 import GetObjectRequest
 from hanse.api.type.v1.object_reference_pb2 import ObjectReference
 from hanse.messages import word_of
@@ -25,7 +25,7 @@ from hanse_cli.generated import SERVICES, ServiceGroup
 from hanse_cli.output import Printer, since, to_document
 from hanse_cli.session import OUTPUTS, output_option, with_client
 
-HEADER = ["NAME", "TTL", "FROM", "ADDRESSES", "WHY"]
+HEADER = ["NAME", "TTL", "FROM", "ADDRESSES", "LEFT OUT", "WHY"]
 WIDE_HEADER = [*HEADER, "SERVICE", "CHANGED", "AGE"]
 
 
@@ -64,6 +64,7 @@ def record_row(record: RecordSet) -> list[str]:
         str(record.ttl),
         scope_word(record.scope),
         addresses(record),
+        left_out(record),
         record.reason,
     ]
 
@@ -84,10 +85,19 @@ def scope_word(scope: AnswerScope.ValueType) -> str:
 
 
 def addresses(record: RecordSet) -> str:
-    """Return the addresses, each with its cluster."""
-    return ", ".join(
-        f"{each.address} ({each.cluster})" if each.cluster else each.address for each in record.endpoints
-    )
+    """Return the addresses, each with its cluster, and whether it is the last good one of a host name."""
+
+    def of(each: Endpoint) -> str:
+        said = [each.cluster] if each.cluster else []
+        said += [f"last known: {each.host_name}: {each.stale}"] if each.stale else []
+        return f"{each.address} ({'; '.join(said)})" if said else each.address
+
+    return ", ".join(map(of, record.endpoints))
+
+
+def left_out(record: RecordSet) -> str:
+    """Return the clusters that have the Service and are not answered, each with the reason."""
+    return "; ".join(f"{each.cluster}: {each.reason}" for each in record.left_out)
 
 
 async def _names(client: HanseClient, *, service: str, namespace: str, output: str) -> None:

@@ -30,7 +30,14 @@ PLACED = "placed"
 SUSPENDED = "suspended"
 REFUSED = "refused"
 WAITED_FOR = frozenset(
-    {"ClusterOffline", "ClusterPending", "ClusterNotReady", "ClusterIdentityMismatch", "ClusterMisbehaving"}
+    {
+        "ClusterOffline",
+        "ClusterPending",
+        "ClusterNotReady",
+        "ClusterIdentityMismatch",
+        "ClusterMisbehaving",
+        "ClusterCredentialRefused",
+    }
 )
 """Reasons of refusals that end by themselves, when the cluster answers."""
 _STAYS = "propagate"
@@ -140,7 +147,7 @@ def _placed_row(
     replicas = str(placed.replicas) if placed.HasField("replicas") else ""
     return ClusterRow(
         cluster=placed.cluster,
-        decision=SUSPENDED if placed.suspended else PLACED,
+        decision=SUSPENDED if placed.suspended else RELEASING if placed.leaving else PLACED,
         why=_why(placed.reason, placed.message),
         replicas=replicas,
         applied=_applied(state),
@@ -187,7 +194,12 @@ def _pending(
     if not current.clusters and not current.error and not stays:
         yield "it runs nowhere: no cluster takes it; the reasons are above"
     if current.unplaced_replicas and current.clusters:
-        yield f"{current.unplaced_replicas} of what it asks for has no cluster; the reasons are above"
+        active = [each for each in current.clusters if not each.suspended]
+        missing = current.unplaced_replicas
+        whole = missing + sum(each.completions or each.replicas for each in active)
+        yield f"{missing} of {whole} replicas have no cluster; the reasons are above"
+    if current.HasField("move"):
+        yield f"it moves between clusters: {current.move.message}"
     if current.error:
         yield f"the scheduler cannot decide, so the placement before stands: {current.error}"
     if current.generation < generation:

@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
+from hanse.federation.clusters import CREDENTIAL_REFUSED
 from hanse.kube.model import untrusted
 from hanse.kube.model.objects import Object
 from hanse_apiserver.aggregate.members import Member
@@ -30,6 +31,7 @@ NOT_REPORTED: Final = "NotReported"
 UNREACHABLE: Final = "ClusterUnreachable"
 NO_CLUSTERS: Final = "NoClusters"
 UNPLACED: Final = "ReplicasUnplaced"
+"""Reason where replicas have no cluster, or are refused by theirs."""
 
 _RANK = {"False": 0, "Unknown": 1, "True": 2}
 _DONE = {"NewReplicaSetAvailable": 1, "MinimumReplicasAvailable": 1}
@@ -111,14 +113,21 @@ def _fold(kind: str, counted: Sequence[tuple[Member, _ByType]], now: str, shorta
 def _said(member: Member, condition: Mapping[str, Any], *, trouble: bool) -> _Said:
     """Return what a member says of a condition. What an unreachable one said last is no longer known."""
     if not trouble and not member.reports:
-        return _Said(member.cluster, "Unknown", UNREACHABLE, "cannot be reached", condition)
+        return _Said(member.cluster, "Unknown", *_away(member), condition)
     return _Said(member.cluster, condition["status"], condition["reason"], condition["message"], condition)
+
+
+def _away(member: Member) -> tuple[str, str]:
+    """Return the reason and the message for a member that cannot be looked at."""
+    if member.refused:
+        return CREDENTIAL_REFUSED, "refuses the credential"
+    return UNREACHABLE, "cannot be reached"
 
 
 def _silent(member: Member) -> _Said:
     """Return why a member says nothing of a condition."""
     if not member.reachable:
-        return _Said(member.cluster, "Unknown", UNREACHABLE, "cannot be reached", _NOTHING)
+        return _Said(member.cluster, "Unknown", *_away(member), _NOTHING)
     if member.phase in _UNDONE or member.contested:
         return _Said(member.cluster, "Unknown", member.reason or member.phase, member.message, _NOTHING)
     return _Said(member.cluster, "Unknown", NOT_REPORTED, "has not reported yet", _NOTHING)

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
+from hanse.federation.clusters import CREDENTIAL_REFUSED
 from hanse.kube.kinds.kind import Kind, by_group_plural
 from hanse.kube.kinds.kubernetes import apps, autoscaling, batch, core, extensions, networking
 from hanse.kube.model import untrusted
@@ -121,5 +122,7 @@ def _why(member: Member, *, unseen: bool) -> tuple[str, str]:
     if unseen or member.phase == UNREACHABLE:
         said = mapping({"status": member.status}, "status")
         known = "; what it said last is shown, and counts as not ready" if said else ""
+        if member.refused:
+            return CREDENTIAL_REFUSED, f"the cluster answers, but refuses the credential{known}"
         return "ClusterUnreachable", f"the cluster cannot be reached{known}"
     return member.reason, member.message

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from hanse.api.scheduler.v1.placement_pb2 import StatusField
 from hanse.api.type.v1.job_run_pb2 import JobRun
 from hanse.kube.model import untrusted
 from hanse.kube.model.objects import Object, mapping
@@ -27,6 +28,7 @@ class Decision:
 
     `revision` is the store revision at which the decision became what it is; 0 if that is not known.
     `unplaced` is how many replicas (or completions) no cluster is to run, `shortage` says so in a sentence.
+    `status_fields` is what the policy says of fields of the status.
     `runs` are those of a Job as they are known by now, `withheld` what of it is not started again.
     """
 
@@ -35,6 +37,7 @@ class Decision:
     revision: int = 0
     unplaced: int = 0
     shortage: str = ""
+    status_fields: tuple[StatusField, ...] = ()
     runs: tuple[JobRun, ...] = ()
     withheld: int = 0
 
@@ -43,6 +46,7 @@ class Decision:
 class Member:
     """The object in one cluster.
 
+    One that is `refused` answers, and refuses the credential; it is not `reachable` here: nobody can look.
     `phase` is the sync phase in CamelCase, "" if the syncer has said nothing yet. `desired` is what the
     scheduler gave (for a Job its parallelism), `replicas` what the live object asks for, `partition` its
     part of a StatefulSet's partition. `status` is the live object's, `size` how many bytes it has.
@@ -54,6 +58,7 @@ class Member:
     releasing: bool = False
     suspended: bool = False
     reachable: bool = True
+    refused: bool = False
     phase: str = ""
     reason: str = ""
     message: str = ""

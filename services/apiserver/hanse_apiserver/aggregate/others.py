@@ -117,7 +117,7 @@ def generic(obj: Object, members: Sequence[Member], decision: Decision, now: str
     observed = max(0, observed_generation(members, obj, decision, told=told))
     said = {name for m in counted for name in m.status}
     status = {name: value for name, value in mapping(obj, "status").items() if name not in said}
-    status |= agreed.fields(counted)
+    status |= agreed.fields(counted, decision.status_fields)
     if told:
         status["observedGeneration"] = observed
     if folded := conditions.fold(members, now=now):

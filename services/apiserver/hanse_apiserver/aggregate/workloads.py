@@ -89,7 +89,7 @@ def deployment(obj: Object, members: Sequence[Member], decision: Decision, now: 
         always=("Available", "Progressing"),
         now=now,
         error=decision.error,
-        shortage=decision.shortage,
+        shortage=_shortage(obj, members, decision),
     )
     return _gated(obj, members, decision, status, deployment_complete)
 
@@ -98,7 +98,7 @@ def replica_set(obj: Object, members: Sequence[Member], decision: Decision, now:
     """Fold ReplicaSets and ReplicationControllers."""
     names = ("replicas", "fullyLabeledReplicas", "readyReplicas", "availableReplicas", "terminatingReplicas")
     status = {"replicas": 0, **_desired(obj, members, decision), **_sums(obj, members, decision, names)}
-    status["conditions"] = conditions.fold(members, now=now, shortage=decision.shortage)
+    status["conditions"] = conditions.fold(members, now=now, shortage=_shortage(obj, members, decision))
     return _gated(obj, members, decision, status, replica_set_complete)
 
 
@@ -119,7 +119,7 @@ def stateful_set(obj: Object, members: Sequence[Member], decision: Decision, now
     old = [m for m in counted if current == update or _revision(m, "currentRevision") == current]
     if replicas := total(old, "currentReplicas"):
         status["currentReplicas"] = replicas
-    status["conditions"] = conditions.fold(members, now=now, shortage=decision.shortage)
+    status["conditions"] = conditions.fold(members, now=now, shortage=_shortage(obj, members, decision))
     strategy = mapping(obj, "spec", "updateStrategy")
     complete: Complete = stateful_set_complete
     if strategy.get("type") == "OnDelete":
@@ -168,6 +168,19 @@ def _desired(obj: Object, members: Sequence[Member], decision: Decision) -> Obje
     return {"desiredReplicas": sum(m.asked(obj) for m in counted) + decision.unplaced}
 
 
+def _shortage(obj: Object, members: Sequence[Member], decision: Decision) -> str:
+    """Return which replicas are asked for and in no cluster, "" for none.
+
+    They have no cluster, or their cluster refuses them: there the object is content with fewer.
+    """
+    said = [decision.shortage] if decision.shortage else []
+    for member in members:
+        refuses = member.counted and (member.contested or member.phase in ("Failed", "Conflict"))
+        if refuses and member.replicas is not None and member.replicas < member.asked(obj):
+            said.append(f"{member.cluster} is to run {member.asked(obj)} replicas, and has {member.replicas}")
+    return "; ".join(said)
+
+
 def _unavailable(member: Member, obj: Object) -> int:
     if not member.phase:
         return member.wanted(obj)
@@ -207,7 +220,11 @@ def _all_complete(obj: Object, members: Sequence[Member], decision: Decision, co
     return all(
         m.reports
         and observed_by(m, obj, decision, told=True) >= generation_of(obj)
-        and complete(m.status, m.wanted(obj), _partition(obj) if m.partition is None else m.partition)
+        and complete(
+            m.status,
+            max(m.wanted(obj), m.asked(obj)),
+            _partition(obj) if m.partition is None else m.partition,
+        )
         for m in members
         if m.counted
     )

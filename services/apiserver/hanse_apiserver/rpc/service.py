@@ -31,8 +31,7 @@ from hanse.kube.server.auth import Authorizer
 from hanse.rpc.interceptor import current_identity
 from hanse.rpc.lists.query import ListQuery
 from hanse.rpc.policy import Policy, group, service
-from hanse.rpc.watch import CHANGE_KINDS
-from hanse.store.history.contract import WatchMessage, watch
+from hanse.rpc.watch import responses
 from hanse.store.keys import ObjectKey
 from hanse.well_known import CLI_FIELD_MANAGER
 from hanse_apiserver.access import user_of
@@ -257,9 +256,23 @@ class FederationService(FederationServiceServicer):
             return (namespace is None or key.namespace == namespace) and labels.matches(entry.labels)
 
         history = self._engine.cache.history(group_, resource)
-        async with aclosing(watch(history, request.revision, select=selected)) as messages:
-            async for message in messages:
-                yield _watch_message(info, message)
+
+        def gone(response: rpc.WatchObjectsResponse, key: ObjectKey, entry: ServedObject | None) -> None:
+            response.object.name = key.key()
+            if entry is not None:
+                response.object.reference.CopyFrom(rpc_objects.reference_of(info, entry.object))
+
+        told = responses(
+            history,
+            request.revision,
+            rpc.WatchObjectsResponse,
+            put=lambda response, entry: response.object.CopyFrom(_message(info, entry)),
+            gone=gone,
+            select=selected,
+        )
+        async with aclosing(told):
+            async for response in told:
+                yield response
 
     async def _allow(
         self, verb: str, info: ResourceInfo, *, namespace: str = "", name: str = "", subresource: str = ""
@@ -304,16 +317,3 @@ def _subresource(info: ResourceInfo, name: str) -> str:
 
 def _message(info: ResourceInfo, entry: ServedObject) -> fed.Object:
     return rpc_objects.message_of(info, entry.object, encoded=entry.encoded)
-
-
-def _watch_message(
-    info: ResourceInfo, message: WatchMessage[ObjectKey, ServedObject]
-) -> rpc.WatchObjectsResponse:
-    response = rpc.WatchObjectsResponse(kind=CHANGE_KINDS[message.kind], revision=message.revision)
-    entry = message.value
-    if entry is not None and message.kind == "deleted":
-        response.object.name = entry.key.key()
-        response.object.reference.CopyFrom(rpc_objects.reference_of(info, entry.object))
-    elif entry is not None:
-        response.object.CopyFrom(_message(info, entry))
-    return response

@@ -9,7 +9,7 @@ from google.protobuf.descriptor import EnumDescriptor
 
 from hanse.api.registry.v1 import cluster_pb2 as registry
 from hanse.api.type.v1 import condition_pb2
-from hanse.federation.clusters import is_reachable
+from hanse.federation.clusters import is_observed
 from hanse.kube.model.objects import Object, mapping
 from hanse_apiserver.views.protojson import time_of, words
 
@@ -67,7 +67,7 @@ def _condition(condition: condition_pb2.Condition) -> Object:
 def _ready(cluster: registry.Cluster) -> Object:
     return {
         "type": "Ready",
-        "status": "True" if is_reachable(cluster) else "Unknown",
+        "status": "True" if is_observed(cluster) else "Unknown",
         "reason": _word(registry.ClusterState.DESCRIPTOR, cluster.state),
     }
 

@@ -27,6 +27,7 @@ from hanse.federation.references import is_same_object
 from hanse.kube.model import untrusted
 from hanse.store.decoding import decode
 from hanse_apiserver.aggregate.members import Decision, Member
+from hanse_apiserver.views.policy_use import PolicyNames
 from hanse_apiserver.views.protojson import time_of, words
 
 
@@ -43,6 +44,7 @@ class Placed:
     after: Mapping[str, int]
     since: int
     fingerprint: bytes
+    policies: PolicyNames
 
     @classmethod
     def read(cls, value: bytes, revision: int, before: Placed | None) -> Placed:
@@ -62,6 +64,7 @@ class Placed:
             after=after_revisions(message),
             since=since,
             fingerprint=fingerprint,
+            policies=PolicyNames.of(message),
         )
 
 
@@ -117,7 +120,9 @@ class Parts:
         """Return the placement, decoded; an empty one if there is none."""
         return Placement.FromString(self.placed.value) if self.placed else Placement()
 
-    def members(self, *, reachable: Callable[[str], bool]) -> tuple[list[Member], Decision, str]:
+    def members(
+        self, *, reachable: Callable[[str], bool], refuses: Callable[[str], bool]
+    ) -> tuple[list[Member], Decision, str]:
         """Return the members sorted by cluster, the decision, and when it was made ("" if unknown)."""
         placement = self.placement()
         placed = {c.cluster: c for c in placement.clusters}
@@ -142,6 +147,7 @@ class Parts:
                     releasing=name in leaving,
                     suspended=given.suspended if given else False,
                     reachable=reachable(name) and found.phase != sync.UNREACHABLE,
+                    refused=refuses(name),
                     phase=_PHASES.get(found.phase, str(found.phase)),
                     reason=UNREADABLE if why else found.reason,
                     message=why or found.message,
@@ -163,6 +169,7 @@ class Parts:
             revision=self.placed.since if self.placed else 0,
             unplaced=placement.unplaced_replicas,
             shortage=unplaced_sentence(placement),
+            status_fields=tuple(placement.status_fields),
             runs=_runs(placement, seen),
             withheld=placement.withheld,
         )

@@ -3,6 +3,12 @@
 One probe that succeeds makes a cluster ready. `threshold` failed ones in a row make a ready cluster offline;
 a cluster that was never reached stays pending. That a cluster is offline says that nobody knows how it is,
 and never that it is empty. That another cluster answers at its address counts at once.
+
+A cluster that refuses the credential is up: what counts as offline is only that it does not answer. One that
+was ready is asked `threshold` times, since an API server that starts may refuse what it accepts a moment
+later; one that was offline is up with its first refusal; one that refuses is offline after `threshold`
+failures to answer in a row, as one that is ready is. A refusal does not show which cluster answers: that
+another one does stands until a probe succeeds.
 """
 
 from __future__ import annotations
@@ -21,6 +27,11 @@ class Standing(enum.Enum):
     """Another cluster answers at its address."""
     MISBEHAVING = "misbehaving"
     """It answers more than a cluster may, or what no API server answers."""
+    CREDENTIAL_REFUSED = "credential-refused"
+    """It answers, and refuses the credential."""
+
+
+_UP = frozenset({Standing.READY, Standing.CREDENTIAL_REFUSED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +68,15 @@ def after(health: ClusterHealth, outcome: ProbeOutcome, *, threshold: int) -> Cl
     failed = replace(health, failures=health.failures + 1, reason=outcome.reason, message=outcome.message)
     if outcome.standing is Standing.IDENTITY_MISMATCH:
         return replace(failed, standing=outcome.standing)
-    if health.standing is Standing.READY and failed.failures < threshold:
+    if outcome.standing is Standing.CREDENTIAL_REFUSED:
+        if health.standing is Standing.IDENTITY_MISMATCH:
+            return health
+        if health.standing is Standing.CREDENTIAL_REFUSED:
+            return replace(failed, failures=0)
+    if health.standing in _UP and failed.failures < threshold:
         return replace(health, failures=failed.failures)
+    if outcome.standing is Standing.CREDENTIAL_REFUSED:
+        failed = replace(failed, failures=0)
     if health.standing is Standing.UNKNOWN and outcome.standing is Standing.OFFLINE:
         return failed
     return replace(failed, standing=outcome.standing)

@@ -23,6 +23,7 @@ from hanse.errors import (
     UnauthenticatedError,
     UnavailableError,
 )
+from hanse.federation.clusters import CREDENTIAL_REFUSED
 from hanse.kube.client import requests
 from hanse.kube.client.answer import Answer, IdentityMismatchError, WrongAnswerError
 from hanse.kube.client.bounds import NODES as MAX_NODES
@@ -82,9 +83,7 @@ async def probe(api: MemberApi, *, timeout: float) -> ProbeOutcome:
     except (HanseError, OSError) as error:
         return outcome_of(error)
     if answer.status in {401, 403}:
-        return ProbeOutcome(
-            "CredentialRefused", f"the API server refuses the credential (HTTP {answer.status})"
-        )
+        return refused(answer.status, answer.message if answer.document else "")
     if not answer.ok:
         said = answer.body[:200].decode(errors="replace").strip()
         return ProbeOutcome("NotReady", f"/readyz answers HTTP {answer.status}: {said}")
@@ -101,8 +100,21 @@ def outcome_of(error: HanseError | OSError) -> ProbeOutcome:
     if isinstance(error, MisbehavingMemberError):
         return ProbeOutcome(MISBEHAVING, message, Standing.MISBEHAVING)
     if isinstance(error, UnauthenticatedError | PermissionDeniedError):
-        return ProbeOutcome("CredentialRefused", message)
+        return refused(401 if isinstance(error, UnauthenticatedError) else 403, message)
     return ProbeOutcome("Unreachable", message)
+
+
+def refused(status: int, said: str) -> ProbeOutcome:
+    """Return what a refusal of the credential says of a member; `said` is empty if no API server said it."""
+    if status == 401:
+        what = "the cluster answers, but does not accept the credential (HTTP 401)"
+    else:
+        what = (
+            "the cluster answers, but the credential may not even read its namespace kube-system (HTTP 403)"
+        )
+    said = f": {said}" if said else ""
+    remedy = "give another one with `hanse update-credentials`"
+    return ProbeOutcome(CREDENTIAL_REFUSED, f"{what}{said}; {remedy}", Standing.CREDENTIAL_REFUSED)
 
 
 async def take_inventory(

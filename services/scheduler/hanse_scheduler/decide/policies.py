@@ -16,10 +16,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeAlias, TypeVar
+from typing import Any, Final, Literal, TypeAlias, TypeVar
 
+from hanse.api.scheduler.v1.placement_pb2 import EQUAL, HIDDEN, MAX, MIN, SUM, StatusField
 from hanse.boundary import reason_of
 from hanse.errors import HanseError, InvalidArgumentError, shown
+from hanse.federation.policies.titles import title
 from hanse.kube.model.objects import (
     Object,
     child,
@@ -35,10 +37,12 @@ from hanse.kube.model.times import parse_time
 from hanse_scheduler.decide.planner import Preferences
 from hanse_scheduler.decide.preferences import preferences_from
 from hanse_scheduler.decide.taints import Toleration, toleration_from
+from hanse_scheduler.handshake.moves import MoveRules, move_rules
 
 PLACEMENT_RESOURCES = ("placementpolicies", "clusterplacementpolicies")
 OVERRIDE_RESOURCES = ("overridepolicies", "clusteroverridepolicies")
 
+_FOLDS: Final = {"Equal": EQUAL, "Sum": SUM, "Min": MIN, "Max": MAX, "Hidden": HIDDEN}
 SpreadBy: TypeAlias = Literal["", "region", "zone"]
 Mode: TypeAlias = Literal["", "Duplicated", "Divided"]
 WhenUnknown: TypeAlias = Literal["", "Wait", "Restart"]
@@ -78,8 +82,7 @@ class PolicyHead:
     @property
     def title(self) -> str:
         """Return for example `PlacementPolicy shop/web`."""
-        kind, namespace, name = self.kind[:63], self.namespace[:63], self.name[:253]
-        return f"{kind} {namespace}/{name}" if namespace else f"{kind} {name}"
+        return title(self.kind, self.namespace, self.name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +107,8 @@ class PlacementPolicy:
     preferences: Preferences | None = None
     adopt: bool = False
     toleration_seconds: float | None = None
+    status_fields: tuple[StatusField, ...] = ()
+    moves: MoveRules | None = None
     when_unknown: WhenUnknown = ""
     """What becomes of work of which nobody knows whether it is done; "" is Wait."""
 
@@ -173,6 +178,16 @@ def compile_placement(obj: Object, *, fault: str = "") -> PlacementPolicy:
             preferences=preferences_from(divided, where=where) if "clusters" in divided else None,
             adopt=_one_of(spec, "conflictResolution", ("", "Abort", "Adopt"), head=head) == "Adopt",
             toleration_seconds=_count(spec, "tolerationSeconds", head=head),
+            status_fields=tuple(
+                StatusField(
+                    path=str(mapping(item).get("path", "")),
+                    fold=_FOLDS[
+                        _one_of(mapping(item), "fold", ("Equal", "Sum", "Min", "Max", "Hidden"), head=head)
+                    ],
+                )
+                for item in sequence(spec, "statusFields")
+            ),
+            moves=move_rules(mapping(spec, "move"), where=f"{head.title}: spec.move"),
             when_unknown=_one_of(spec, "whenUnknown", ("", "Wait", "Restart"), head=head),
         )
     except Exception as error:  # noqa: BLE001 - of this policy; objects that it selects keep what they have
@@ -285,8 +300,8 @@ def _one_of(spec: dict[str, Any], name: str, allowed: tuple[T, ...], *, head: Po
 
 def _broken(head: PolicyHead, error: Exception) -> PolicyHead:
     why = reason_of(error)
-    title = "" if head.title in why else f"{head.title} cannot be used: "
-    return _replace(head, selectors=head.selectors, error=f"{title}{why}; correct the policy")
+    which = "" if head.title in why else f"{head.title} cannot be used: "
+    return _replace(head, selectors=head.selectors, error=f"{which}{why}; correct the policy")
 
 
 def _replace(head: PolicyHead, *, selectors: tuple[ResourceSelector, ...], error: str) -> PolicyHead:

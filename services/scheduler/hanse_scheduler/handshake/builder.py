@@ -25,6 +25,7 @@ from hanse.api.scheduler.v1.placement_pb2 import (
     ClusterRefusal,
     ClusterRelease,
     Placement,
+    PlacementMove,
 )
 from hanse.api.type.v1.job_run_pb2 import JobRun
 from hanse.api.type.v1.object_reference_pb2 import ObjectReference
@@ -87,6 +88,7 @@ class PlacementBuilder:
         policy: str,
         adopt: bool,
         reconsider_at: float,
+        move: PlacementMove | None = None,
         work: WorkGiven = WorkGiven(),
     ) -> Placement:
         """Return the placement that says all this and releases what is no longer placed.
@@ -103,6 +105,7 @@ class PlacementBuilder:
             clusters=clusters,
             policy=policy,
             conflict_resolution=ADOPT if adopt else ABORT,
+            move=move,
             withheld=work.withheld,
             evicted=[
                 ClusterEviction(cluster=name, evict_time=timestamp_of(time))

@@ -21,6 +21,7 @@ from dataclasses import replace
 
 from hanse.api.scheduler.v1.placement_pb2 import Placement
 from hanse.federation.placements import is_named, is_releasing
+from hanse.federation.policies.titles import title_at
 from hanse.federation.records import decode_placement
 from hanse.kube.kinds.kubernetes import core
 from hanse.paths import namespace_of, namespace_path, parts_of, path_of, resource_of
@@ -37,7 +38,7 @@ from hanse.store.keys import (
 from hanse.store.spans import Span
 from hanse.well_known import GROUP
 from hanse_scheduler.decide.clusters import ClusterTable, MemberCluster, ServedKinds
-from hanse_scheduler.decide.inputs import DecisionInput, Observed
+from hanse_scheduler.decide.inputs import MAX_NAMED, DecisionInput, Observed
 from hanse_scheduler.decide.policies import (
     OVERRIDE_RESOURCES,
     PLACEMENT_RESOURCES,
@@ -56,7 +57,8 @@ from hanse_scheduler.state.records import (
     decode_observed,
     decode_served,
 )
-from hanse_scheduler.state.selection import PolicySelection, Selection
+from hanse_scheduler.state.selection import PolicySelection, Selection, SupposedPolicy
+from hanse_scheduler.state.standing_workloads import StandingWorkloads
 from hanse_scheduler.state.unplaced import UnplacedReplicas
 
 OnDirty = Callable[[str, bool], None]
@@ -95,6 +97,7 @@ class SchedulerState:
         self._records = ObjectIndex()
         self._in_force = PlacementIndex()
         self._unplaced = UnplacedReplicas()
+        self._standing = StandingWorkloads()
         self._observed: dict[str, dict[str, Observed]] = {}
         self._policies = PolicySelection(self._records, selected=self._dirty)
         self.catalogues.subscribe(self._catalogue_changed)
@@ -152,7 +155,7 @@ class SchedulerState:
         if resource in PLACEMENT_RESOURCES:
             if stored is None or not stored.value.clusters:
                 return near
-            return stored.value.policy == _title(resource, namespace, name)
+            return stored.value.policy == title_at(ObjectKey(GROUP, resource, namespace, name))
         if resource in OVERRIDE_RESOURCES:
             return near and (stored is None or any(each.overrides for each in stored.value.clusters))
         return False
@@ -166,9 +169,16 @@ class SchedulerState:
         """Return the placement in force, as new as this process has written or seen it."""
         return self._in_force.get(path)
 
-    async def selection(self, path: str, record: ObjectRecord) -> Selection | None:
+    async def selection(
+        self, path: str, record: ObjectRecord, *, supposing: SupposedPolicy | None = None
+    ) -> Selection | None:
         """Return the policies that select the object; None if policies changed while that was found out."""
-        return await self._policies.of(path, record)
+        return await self._policies.of(path, record, supposing=supposing)
+
+    def about(self, supposed: SupposedPolicy) -> Iterator[str]:
+        """Yield the objects that a policy selects, as it is stored or as it is supposed; see
+        `PolicySelection.about`."""
+        return self._policies.about(supposed)
 
     def decision_input(self, path: str, record: ObjectRecord, selection: Selection) -> DecisionInput:
         """Return what a decision about the object needs, without override policies."""
@@ -181,10 +191,32 @@ class SchedulerState:
             propagates=record.propagates,
             belongs=record.belongs,
             policy=selection.placing,
+            shadowed=[policy.head.title for policy in selection.shadowed[:MAX_NAMED]],
+            changing=[policy.head.title for policy in selection.changing[:MAX_NAMED]],
             previous=PreviousPlacement(stored.value, stored.revision) if stored else PreviousPlacement(),
             observed=self._observed.get(path, _NOTHING),
             contents=self._holding(key) if record.propagates else frozenset(),
+            needed_in=self._standing.needed_by(path) or (),
         )
+
+    def lead(self, on_dirty: OnDirty) -> None:
+        """Report from now on what has to be decided on again, beginning with all there is."""
+        self.on_dirty = on_dirty
+        self._all_dirty(self.paths())
+
+    def rest(self) -> None:
+        """Report nothing any more: another scheduler decides."""
+        self.on_dirty = None
+        self._standing.forget_undecided()
+
+    def deciding(self, path: str) -> None:
+        """Take note that the object is being decided on, by what is known now."""
+        self._standing.deciding(path)
+
+    def decided(self, path: str) -> None:
+        """Take note that the object was decided on, and its placement stored."""
+        stored = self._in_force.get(path)
+        self._all_dirty(self._standing.decided(path, stored.value if stored is not None else None))
 
     def writing(self, path: str) -> AbstractContextManager[None]:
         """While this process writes the placement, that it is followed is no news."""
@@ -203,6 +235,8 @@ class SchedulerState:
 
     def _dirty(self, path: str, *, urgent: bool = False) -> None:
         if self.on_dirty is not None:
+            stored = self._in_force.get(path)
+            self._standing.undecided(path, stored.value if stored is not None else None)
             self.on_dirty(path, urgent)
 
     def _all_dirty(self, paths: Iterable[str]) -> None:
@@ -238,6 +272,7 @@ class SchedulerState:
     def _set_placement(self, path: str, stored: StoredPlacement | None) -> None:
         crossed = self._in_force.set(path, stored)
         self._count_unplaced(path)
+        self._all_dirty(self._standing.update(path, stored.value if stored is not None else None))
         if crossed:
             self._dirty(namespace_path(namespace_of(path)), urgent=True)
 
@@ -268,7 +303,11 @@ class SchedulerState:
             return path in self._records and not after.removed
         if after.removed:
             return is_releasing(stored.value, cluster)
+        if stored.value.HasField("move") and is_named(stored.value, cluster):
+            return after != before
         if (before is None or before.removed) and not is_named(stored.value, cluster):
+            return True
+        if bool(after.refusal) != bool(before is not None and before.refusal):
             return True
         return after.unschedulable != (before.unschedulable if before else 0) or (
             after.unschedulable > 0 and before is not None and after.replicas != before.replicas
@@ -319,13 +358,6 @@ class SchedulerState:
             served=self.table.served if served is None else served,
             version=self.table.version + 1,
         )
-
-
-def _title(resource: str, namespace: str, name: str) -> str:
-    """Return what a placement calls the policy that decided, as `PolicyHead.title` does."""
-    if resource == "clusterplacementpolicies":
-        return f"ClusterPlacementPolicy {name}"
-    return f"PlacementPolicy {namespace}/{name}"
 
 
 def _same_but_for_health(old: MemberCluster, new: MemberCluster) -> bool:

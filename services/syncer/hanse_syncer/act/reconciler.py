@@ -20,6 +20,7 @@ from hanse.boundary import Boundary
 from hanse.control.reconcile import Result
 from hanse.errors import HanseError, InternalError, InvalidArgumentError
 from hanse.federation import belongings
+from hanse.federation.clusters import CREDENTIAL_REFUSED
 from hanse.federation.placements import is_placed_in
 from hanse.kube.model.objects import Object, child
 from hanse.paths import namespace_path
@@ -34,7 +35,7 @@ from hanse_syncer.decide import plan
 from hanse_syncer.decide.errors import BELONGS, SyncCondition, SyncError
 from hanse_syncer.decide.plan import Desired, Seen, SyncAction
 from hanse_syncer.decide.render import Manifest
-from hanse_syncer.member.client import LinkDownError
+from hanse_syncer.member.client import CredentialRefusedError, LinkDownError
 
 _log = get_logger(__name__)
 
@@ -66,7 +67,10 @@ class ObjectReconciler:
                 request, SyncError(SyncCondition(sync.FAILED, "OverrideInvalid", error.message), slow=True)
             )
         except LinkDownError as error:
-            self._recorder.unreachable(request, error.message)
+            refused = isinstance(error, CredentialRefusedError)
+            self._recorder.unreachable(
+                request, error.message, reason=CREDENTIAL_REFUSED if refused else UNREACHABLE
+            )
             raise
         except HanseError:
             raise
@@ -158,14 +162,11 @@ class ObjectReconciler:
                 context.waiting.add(waiting.namespace(request.key.namespace), request.path)
                 return Result(requeue_after=NAMESPACE_SECONDS)
             return await self._applying.create(request, manifest)
-        if action is SyncAction.APPLY and belongings.is_told_by_content(
-            request.key.group, request.key.resource
-        ):
-            return await self._applying.resolve(request, manifest)
         if action is SyncAction.APPLY:
-            return await self._applying.apply(
-                request, manifest, uid=request.uid or (seen.uid if seen else "")
-            )
+            told_by_content = belongings.is_told_by_content(request.key.group, request.key.resource)
+            if told_by_content or (seen is not None and not request.uid):
+                return await self._applying.resolve(request, manifest)
+            return await self._applying.apply(request, manifest, uid=request.uid)
         if action is SyncAction.KEEP:
             return await self._applying.keep(request, manifest)
         if action is SyncAction.CHECK:
@@ -174,7 +175,8 @@ class ObjectReconciler:
             if live is None:
                 raise InternalError("an object that is not in the member is not compared")
             return await self._applying.compare(request, manifest, live)
-        self._recorder.noted(request, manifest)
+        if seen is not None:  # what was said of it before the member has shown it again may be out of date
+            self._recorder.noted(request, manifest)
         quiet = self._recorder.quiet(request)
         if quiet is not None and not quiet.requeue_after:
             return await self._applying.check(request, manifest)  # it may be healthy again

@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from hanse.control.reconcile import Result
+from hanse.federation.clusters import CREDENTIAL_REFUSED
 from hanse.kube.client.bounds import MisbehavingMemberError
 from hanse.process.telemetry import get_logger
 from hanse_syncer.act.state_recorder import UNREACHABLE
@@ -84,7 +85,7 @@ class ParkingReconciler:
             elif isinstance(error.__cause__, MisbehavingMemberError):
                 connection.session.misbehaved(error.__cause__)
             else:
-                connection.session.lost()
+                connection.session.lost(error)
             return None
 
     def _report_unreachable(self, path: str) -> None:
@@ -93,6 +94,8 @@ class ParkingReconciler:
             return
         if why := self._misbehaviour():
             connection.reconciler.unreachable(path, why, reason=REASON)
+        elif refusal := connection.session.refusal:
+            connection.reconciler.unreachable(path, refusal, reason=CREDENTIAL_REFUSED)
         else:
             message = f"cluster {self._cluster} does not answer"
             connection.reconciler.unreachable(path, message, reason=UNREACHABLE)

@@ -4,6 +4,11 @@ Owns which requests are sent for an object, and the rule that one answer teaches
 has a deadline and says what it expects. A transport failure, or another cluster at the address, raises
 `LinkDownError`; an answer that is not the one to the request raises `SyncError`; a refusal is returned.
 
+Which 401 and 403 are about the credential, and which about an object: whoever is not known (401) is not known
+for anything. Whoever is forbidden something (403) may not even read the namespace kube-system if it is the
+credential that is refused, and that is asked then. `CredentialRefusedError` says so: the member is up, no
+object is at fault, and all of them wait. Any other 403 is the answer for that object.
+
 How an object is created without overwriting somebody else's, in one request, with the ownership of fields
 that server-side apply needs (a POST would be recorded as an "Update" by its manager, and fields taken out of
 the template later would stay for ever): server-side apply with `metadata.resourceVersion: "1"`. Where
@@ -29,7 +34,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from hanse.api.syncer.v1 import sync_state_pb2 as sync
-from hanse.errors import HanseError, UnavailableError
+from hanse.errors import HanseError, PermissionDeniedError, UnauthenticatedError, UnavailableError
 from hanse.kube.client import requests
 from hanse.kube.client.answer import Answer, WrongAnswerError
 from hanse.kube.client.bounds import AnswerTooLongError, MisbehavingMemberError
@@ -46,12 +51,20 @@ from hanse_syncer.member.limiter import Limiter
 
 NEW_OBJECT: Final = "1"
 """resourceVersion that no object has: with it, an apply creates and never changes. See the module."""
+ACCEPTED_SECONDS: Final = 2.0
+"""So long after a member has shown that it accepts the credential it is not asked again for a refusal."""
 
 
 class LinkDownError(UnavailableError):
     """The member did not answer at all."""
 
     default_reason = "MEMBER_UNREACHABLE"
+
+
+class CredentialRefusedError(LinkDownError):
+    """The member answered that it does not accept the credential, whatever it is asked."""
+
+    default_reason = "CREDENTIAL_REFUSED"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +92,8 @@ class MemberClient:
         self.client = client
         self.cluster = cluster
         self.limiter = limiter
+        self._accepted_at = float("-inf")
+        """When the member showed last, in the loop's time, that it accepts the credential."""
 
     async def create(self, target: MemberObject, manifest: Manifest) -> Answer:
         """Apply the manifest if nothing of that name is there."""
@@ -190,9 +205,9 @@ class MemberClient:
         return bool(versions) and api_version not in versions
 
     async def answers(self) -> bool:
-        """Return whether the API server answers at all; for a member that did not."""
+        """Return whether the API server answers, and accepts the credential; for a member that did not."""
         try:
-            answer = await self.send(requests.VERSION)
+            answer = await self.send(requests.IDENTITY)
         except (LinkDownError, SyncError):
             return False
         return answer.status != 429 and answer.status < 500
@@ -217,7 +232,7 @@ class MemberClient:
     async def send(self, request: ApiRequest) -> Answer:
         """Send a request when the limiter lets it; return the answer to it, or the refusal.
 
-        Raises LinkDownError, SyncError.
+        Raises LinkDownError, as CredentialRefusedError where the credential is refused, and SyncError.
         """
         loop = asyncio.get_running_loop()
         while (pause := self.limiter.pause_left(loop.time())) > 0:  # noqa: ASYNC110 - it may be prolonged
@@ -230,6 +245,8 @@ class MemberClient:
             raise SyncError(
                 SyncCondition(sync.FAILED, "WrongAnswer", error.message), transient=True
             ) from error
+        except (UnauthenticatedError, PermissionDeniedError) as error:  # said to a new connection
+            raise self._refused(error.message) from error
         except HanseError as error:
             self.limiter.overloaded(loop.time())
             raise LinkDownError(
@@ -240,7 +257,33 @@ class MemberClient:
             self.limiter.overloaded(loop.time(), retry_after=answer.retry_after())
         else:
             self.limiter.answered(loop.time() - started)
+        if answer.status == 401 or (answer.status == 403 and await self._refuses(request)):
+            raise self._refused(answer.message)
         return answer
+
+    async def _refuses(self, request: ApiRequest) -> bool:
+        """Return whether the member, which has answered a request with 403, says it of the credential."""
+        now = asyncio.get_running_loop().time()
+        if request is requests.IDENTITY:
+            return True
+        if now - self._accepted_at < ACCEPTED_SECONDS:
+            return False
+        try:
+            answer = await self.client.ask(requests.IDENTITY)
+        except (UnauthenticatedError, PermissionDeniedError):
+            return True
+        except HanseError:
+            return False  # not known: what was refused is that request
+        if answer.ok:
+            self._accepted_at = now
+        return answer.status in (401, 403)
+
+    def _refused(self, said: str) -> CredentialRefusedError:
+        return CredentialRefusedError(
+            f"cluster {self.cluster} refuses the credential: {said}; give another one with "
+            f"`hanse update-credentials {self.cluster} --kubeconfig FILE`",
+            metadata={"cluster": self.cluster},
+        )
 
     async def pages(
         self, listing: ApiRequest, *, what: str, send: Send, limit: int = PAGE

@@ -24,7 +24,7 @@ def access(cluster: str, sealed: bytes, sealer: Sealer, *, known_id: str = "") -
     except ValueError as error:
         raise DataLossError(
             f"the stored credential of cluster {cluster} cannot be read: {error}; give another by "
-            f"`hanse credentials set {cluster} --cluster-kubeconfig FILE`"
+            f"`hanse update-credentials {cluster} --kubeconfig FILE`"
         ) from error
     return ClusterAccess(
         server=credential.server,

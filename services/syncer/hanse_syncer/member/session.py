@@ -28,7 +28,7 @@ from hanse.paths import CLUSTER_SCOPE, parts_of, resource_path
 from hanse.process.telemetry import get_logger
 from hanse_syncer.decide import kinds
 from hanse_syncer.decide.plan import Seen
-from hanse_syncer.member.client import MemberClient, MemberObject
+from hanse_syncer.member.client import CredentialRefusedError, LinkDownError, MemberClient, MemberObject
 from hanse_syncer.member.endpoints import SERVICE_NAME_LABEL
 from hanse_syncer.member.observed import ObservedObjects
 from hanse_syncer.member.slices import ENDPOINT_SLICES, EndpointSliceStore
@@ -62,6 +62,8 @@ class MemberSession:
         self.client = client
         self.member = member
         self.up = not probation
+        self.refusal = ""
+        """How the member refuses the credential, while it does; else empty."""
         self._probation = probation
         self._selector = selector
         self._changed = changed
@@ -131,11 +133,13 @@ class MemberSession:
         self.up = True
         self._back()
 
-    def lost(self) -> None:
-        """Take note that the member did not answer: ask it until it does."""
+    def lost(self, error: LinkDownError) -> None:
+        """Take note that the member did not answer, or refused the credential: ask it until it does not."""
         if self.up:
             self.up = False
-            _log.warning("a member does not answer", cluster=self.member.cluster)
+            self.refusal = error.message if isinstance(error, CredentialRefusedError) else ""
+            what = "a member refuses the credential" if self.refusal else "a member does not answer"
+            _log.warning(what, cluster=self.member.cluster, error=error.message)
             self._lost.set()
 
     def seen(self, target: MemberObject) -> tuple[Seen | None, bool]:
@@ -175,7 +179,7 @@ class MemberSession:
         while not await self.member.answers():
             attempt += 1
             await asyncio.sleep(_PROBES.delay(attempt, rng=self._random))
-        self.up = True
+        self.up, self.refusal = True, ""
         _log.info("a member answers again", cluster=self.member.cluster, attempts=attempt)
         self._back()
 

@@ -132,9 +132,9 @@ class OrphanScanner:
                     else:
                         await self._check(session, await self._still_unexplained(self._take()))
                     await self._report.write()
-                except LinkDownError:
+                except LinkDownError as error:
                     self._scan_asked = True
-                    session.lost()
+                    session.lost(error)
                 except FailedPreconditionError:
                     raise
                 except UnavailableError as error:

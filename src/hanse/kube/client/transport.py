@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import ssl
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from types import TracebackType
@@ -30,6 +31,7 @@ from hanse.errors import (
     HanseError,
     InvalidArgumentError,
     ResourceExhaustedError,
+    UnauthenticatedError,
     UnavailableError,
 )
 from hanse.kube.client.access import ClusterAccess
@@ -45,7 +47,7 @@ from hanse.kube.client.bounds import EVENT, Bound, answer_bound, is_dense, may_b
 from hanse.kube.client.event_stream import event_of, lines_of, read_whole, within
 from hanse.kube.client.expect import AnObject, Expected
 from hanse.kube.client.http.connection import HttpAnswer, HttpConnection, LongAnswerError
-from hanse.kube.client.http.pool import HttpPool, NotConnectedError
+from hanse.kube.client.http.pool import HttpPool, NotConnectedError, ProxyError
 from hanse.kube.client.pace import Pace
 from hanse.kube.client.requests import IDENTITY, ApiRequest
 from hanse.kube.model.objects import Object
@@ -311,10 +313,40 @@ def _unreachable(server: str, error: Exception, *, sent: bool) -> HanseError:
     if isinstance(error, LongAnswerError):
         return error.bound.exceeded(server)
     said = str(error) or type(error).__name__
+    if (refusal := _certificate_refusal(error)) is not None:
+        return UnauthenticatedError(f"{server} does not accept the client certificate: {refusal}")
     reason = UNKNOWN if sent and not isinstance(error, NotConnectedError) else None
+    if isinstance(error, ProxyError):
+        return UnavailableError(f"{server} cannot be reached: {said}", reason="PROXY_UNREACHABLE")
     if isinstance(error, TimeoutError):
         return DeadlineError(f"{server} did not answer in time: {said}", reason=reason)
     return UnavailableError(f"{server} cannot be reached: {said}", reason=reason)
+
+
+_REFUSALS: Final = (
+    "ALERT_BAD_CERTIFICATE",
+    "ALERT_UNSUPPORTED_CERTIFICATE",
+    "ALERT_CERTIFICATE_REVOKED",
+    "ALERT_CERTIFICATE_EXPIRED",
+    "ALERT_CERTIFICATE_UNKNOWN",
+    "ALERT_UNKNOWN_CA",
+    "ALERT_ACCESS_DENIED",
+    "ALERT_CERTIFICATE_REQUIRED",
+)
+"""What OpenSSL calls the alerts by which a TLS server refuses a client's certificate (RFC 8446, 6.2).
+
+The server has been verified by then: a client shows its certificate after that. The request was not read.
+"""
+
+
+def _certificate_refusal(error: BaseException | None) -> str | None:
+    """Return how the server refused the client certificate, None if that is not what happened."""
+    while error is not None:
+        said = (error.reason or "") if isinstance(error, ssl.SSLError) else ""
+        if said.endswith(_REFUSALS):
+            return said.partition("ALERT_")[2].replace("_", " ").lower()
+        error = error.__cause__
+    return None
 
 
 def _forms(token: str) -> tuple[bytes, ...]:

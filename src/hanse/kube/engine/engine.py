@@ -18,6 +18,7 @@ from typing import Any, Self
 
 import structlog
 
+from hanse.background import OwnedTasks
 from hanse.errors import AlreadyExistsError
 from hanse.kube.engine import crds
 from hanse.kube.engine.cache import ObjectCache
@@ -103,7 +104,9 @@ class KubeEngine:
             GarbageCollector(self.cache, catalogue=catalogue, resources=self.resources) if collect else None
         )
         self._namespaces = tuple(namespaces)
+        self._owned = OwnedTasks()
         self._tasks: list[asyncio.Task[None]] = []
+        """Those that run until the engine is left, also when they have ended before."""
 
     async def __aenter__(self) -> Self:
         """Start; returns when the cache holds everything that the store held."""
@@ -148,23 +151,20 @@ class KubeEngine:
         return (info.api_version, info.kind) if info is not None else ("", "")
 
     def _start(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
-        task = asyncio.create_task(work, name=name)
-        task.add_done_callback(_report)
+        task = self._owned.start(work, name=name)
         self._tasks.append(task)
         return task
 
     async def _synced(self, following: asyncio.Task[None]) -> None:
         """Wait until the cache has everything. Raises what ended its following."""
-        synced = asyncio.create_task(self.cache.synced())
+        synced = self._owned.start(self.cache.synced(), name="first list of the object cache", told=True)
         await asyncio.wait({synced, following}, return_when=asyncio.FIRST_COMPLETED)
         if not synced.done():
             synced.cancel()
             await following
 
     async def _stop(self) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._owned.close()
         self._tasks.clear()
 
     async def _ensure_namespace(self, name: str) -> None:
@@ -176,8 +176,3 @@ class KubeEngine:
             await self.resources.create(info, obj)
         except AlreadyExistsError:
             return
-
-
-def _report(task: asyncio.Task[None]) -> None:
-    if not task.cancelled() and task.exception() is not None:
-        _log.error("a task of the API engine ended", task=task.get_name(), exc_info=task.exception())

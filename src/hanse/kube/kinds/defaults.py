@@ -40,6 +40,15 @@ def apply_defaults(obj: Object, schema: Schema | None, *, strategy: Strategy) ->
     return obj if out == obj else out
 
 
+def carried_over(old: Object, new: Object, *, strategy: Strategy) -> Object:
+    """Return what an update makes of the new object; the object itself if that is the same."""
+    if strategy.carry_over is None:
+        return new
+    out: Object = orjson.loads(orjson.dumps(new))
+    strategy.carry_over(old, out)
+    return new if out == new else out
+
+
 @dataclass(slots=True)
 class _Budget:
     """How many bytes defaults may still bring to one object."""

@@ -86,19 +86,25 @@ def _no_change_errors(old: Object, new: Object) -> Iterator[FieldError]:
 class Strategy:
     """What is done with objects of a kind.
 
-    `name_problems` is the form of names. `keeps_status` says that an object may be created with a status,
-    `first_status` is that of a new one. `defaults` fills in, in place, what a user does not say. `rules`
-    yields what is wrong with an object that has right types and its defaults. `immutable` are paths that an
+    `name_problems` is the form of names; `bare_finalizers` says that a finalizer needs no domain.
+    `keeps_status` says that an object may be created with a status, `first_status` is that of a new one.
+    `defaults` fills in, in place, what a user does not say; `carry_over` brings the second object, in
+    place, to what an update of the first makes of it: what it keeps, and what goes. `rules` yields what is
+    wrong with an object that has right types and its defaults, `create_rules` what is wrong with a new one
+    only; what holds for every value of a type is in `hanse.kube.kinds.types`. `immutable` are paths that an
     update may not change once they are set; `update_rules` yields what else the second object may not have
     changed of the first. `table` is what `kubectl get` shows, None for name and age. `conversions` are by
     version; a version that has none differs in `apiVersion` only.
     """
 
     name_problems: Callable[[str], Iterable[str]] = subdomain_problems
+    bare_finalizers: bool = False
     keeps_status: bool = False
     first_status: Mapping[str, Any] = field(default_factory=dict)
     defaults: Callable[[Object], None] | None = None
+    carry_over: Callable[[Object, Object], None] | None = None
     rules: Callable[[Object], Iterator[FieldError]] = _no_errors
+    create_rules: Callable[[Object], Iterator[FieldError]] = _no_errors
     immutable: tuple[str, ...] = ()
     update_rules: Callable[[Object, Object], Iterator[FieldError]] = _no_change_errors
     table: TableLayout | None = None

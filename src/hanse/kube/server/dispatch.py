@@ -129,7 +129,7 @@ class Dispatcher:
         info = self._engine.catalogue.require(path.group, path.version, path.resource)
         if bool(path.namespace) and not info.namespaced:
             raise NotFoundError("the server could not find the requested resource")
-        call = Call(request, info, path, verb, user)
+        call = Call(request, info, path, verb, user, now=self._engine.clock())
         request[CALL] = call
         if path.subresource:
             return await self._subresource(call)

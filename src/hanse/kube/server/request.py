@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from aiohttp import web
 
@@ -85,6 +86,8 @@ class Call:
     path: ResourcePath
     verb: str
     user: User
+    now: datetime
+    """When it was taken up, by the engine's clock."""
     warnings: list[str] = field(default_factory=list)
 
     @property

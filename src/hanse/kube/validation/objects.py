@@ -58,10 +58,12 @@ def validate(
     strict: bool,
     strategy: Strategy,
     decoded: bool = False,
+    new: bool = False,
 ) -> list[FieldError]:
     """Return all that is wrong with an object that has its defaults; an empty list if it may be stored.
 
-    `strict` counts unknown fields too; `decoded` says that the object has been read as its kind already. With
+    `strict` counts unknown fields too; `decoded` says that the object has been read as its kind already,
+    `new` that it is not stored yet. With
     a value of the wrong type nothing else is checked.
     """
     errors: list[FieldError] = []
@@ -76,9 +78,12 @@ def validate(
         if read.errors:
             return errors
         known = read.obj
-    errors += _metadata_errors(known, strategy)
+    custom = schema is not None and not schema.builtin
+    errors += _metadata_errors(known, strategy, bare=custom or strategy.bare_finalizers)
     found = [] if schema is None else list(schema_errors(known, schema))
     found += strategy.rules(known)
+    if new:
+        found += strategy.create_rules(known)
     return errors + _without_repeats(found)
 
 
@@ -117,7 +122,7 @@ def _immutable_errors(old: Object, new: Object, strategy: Strategy) -> Iterator[
             yield invalid(path, after, IMMUTABLE)
 
 
-def _metadata_errors(obj: Object, strategy: Strategy) -> Iterator[FieldError]:
+def _metadata_errors(obj: Object, strategy: Strategy, *, bare: bool) -> Iterator[FieldError]:
     metadata = mapping(obj, "metadata")
     problems = strategy.name_problems
     name, prefix = metadata.get("name"), metadata.get("generateName")
@@ -140,14 +145,14 @@ def _metadata_errors(obj: Object, strategy: Strategy) -> Iterator[FieldError]:
         message = f"must have at most {MAX_ANNOTATION_KEYS} items"
         yield FieldError("metadata.annotations", "FieldValueTooMany", message, len(annotations))
     for index, finalizer in enumerate(sequence(metadata, "finalizers")):
-        yield from _finalizer_errors(finalizer, f"metadata.finalizers[{index}]")
+        yield from _finalizer_errors(finalizer, f"metadata.finalizers[{index}]", bare=bare)
     yield from _owner_errors(metadata)
 
 
-def _finalizer_errors(finalizer: str, where: str) -> Iterator[FieldError]:
+def _finalizer_errors(finalizer: str, where: str, *, bare: bool) -> Iterator[FieldError]:
     for problem in qualified_name_problems(finalizer):
         yield invalid(where, finalizer, problem)
-    if "/" not in finalizer and finalizer not in _STANDARD_FINALIZERS:
+    if not bare and "/" not in finalizer and finalizer not in _STANDARD_FINALIZERS:
         message = "name is neither a standard finalizer name nor is it fully qualified"
         yield invalid(where, finalizer, message)
 

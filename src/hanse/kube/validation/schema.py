@@ -14,6 +14,7 @@ from typing import Any
 
 import orjson
 
+from hanse.kube.kinds.types.table import LEAVES, TYPE_CHECKS
 from hanse.kube.merge.schema import ANY, Schema
 from hanse.kube.merge.typed import same
 from hanse.kube.model.fielderrors import FieldError, duplicate, invalid, not_supported, required
@@ -51,9 +52,17 @@ def _enforced(name: str, schema: Schema) -> bool:
 
 def _builtin_errors(value: Any, schema: Schema, path: str) -> Iterator[FieldError]:
     if isinstance(value, dict) and schema.shape in ("struct", "map"):
-        for name in schema.required:
-            if name not in value and _enforced(name, schema):
-                yield required(_at(path, name))
+        check = TYPE_CHECKS.get(schema.name)
+        if check is not None:
+            yield from check(value, path)
+        else:
+            for name in schema.required:
+                if name not in value and _enforced(name, schema):
+                    yield required(_at(path, name))
+        if schema.name in LEAVES:
+            return
+        if not path and "spec" not in value and schema.declares("spec"):
+            yield from _builtin_errors({}, schema.field("spec") or ANY, "spec")
         for name, item in value.items():
             if isinstance(item, dict | list) and (path or name not in ("status", "metadata")):
                 yield from _builtin_errors(item, schema.field(name) or ANY, _at(path, name))

@@ -25,6 +25,7 @@ import structlog
 from opentelemetry import metrics
 from opentelemetry.metrics import CallbackOptions, Observation
 
+from hanse.background import OwnedTasks
 from hanse.errors import STORE_FULL, HanseError, InternalError, PermissionDeniedError, ResourceExhaustedError
 from hanse.process.settings import ETCD_HISTORY_SECONDS
 from hanse.store.admin.maintenance import NO_SPACE, Maintenance, StoreStatus
@@ -133,6 +134,7 @@ class Upkeep:
         self._status: StoreStatus | None = None
         self._written = 0
         self._wake = asyncio.Event()
+        self._tasks = OwnedTasks()
         self._making: asyncio.Task[bool] | None = None
         self._not_before = self._tidy_not_before = float("-inf")
         self._denied: dict[str, str] = {}
@@ -193,7 +195,7 @@ class Upkeep:
         if self._making is None:
             if asyncio.get_running_loop().time() < self._not_before:
                 return False
-            self._making = asyncio.create_task(self._make_room(), name="make room in etcd")
+            self._making = self._tasks.start(self._make_room(), name="make room in etcd", told=True)
             self._making.add_done_callback(self._made)
         return await asyncio.shield(self._making)
 

@@ -20,6 +20,7 @@ import grpc
 import grpc.aio
 from etcd3aio import _protobuf as pb
 
+from hanse.background import OwnedTasks
 from hanse.errors import OUTCOME_UNKNOWN, STORE_FULL, ConfigError, UnavailableError
 from hanse.process.settings import RELOAD_SECONDS, TlsFiles
 from hanse.store.etcd.silence import Silence
@@ -68,10 +69,9 @@ class EtcdChannel:
         """Called whenever etcd refuses a request because it is full."""
         self.silence = Silence(self._where)
         self._use(connect())
-        self._following = (
-            asyncio.create_task(self.follow_files(), name="etcd-certificate"),
-            asyncio.create_task(self.silence.follow(), name="etcd-silence"),
-        )
+        self._following = OwnedTasks()
+        self._following.start(self.follow_files(), name="etcd-certificate")
+        self._following.start(self.silence.follow(), name="etcd-silence")
 
     def _use(self, channel: grpc.aio.Channel) -> None:
         self._channel = channel
@@ -174,8 +174,7 @@ class EtcdChannel:
     async def close(self) -> None:
         """Close the connection; calls in flight fail."""
         self.closed = True
-        for task in self._following:
-            task.cancel()
+        await self._following.close()
         for channel in (self._channel, *self._retired):
             await channel.close()
 

@@ -26,6 +26,7 @@ from typing import Final, Protocol, Self, TypeAlias
 
 import structlog
 
+from hanse.background import OwnedTasks
 from hanse.boundary import Boundary
 from hanse.errors import (
     CompactedError,
@@ -91,6 +92,7 @@ class ListWatch:
         self._wanted = asyncio.Event()
         self._boundary = Boundary(f"follower {self._name}")
         self._task: asyncio.Task[None] | None = None
+        self._tasks = OwnedTasks()
 
     @property
     def revision(self) -> int:
@@ -182,15 +184,14 @@ class ListWatch:
                 mark.fail(ended)
 
     async def __aenter__(self) -> Self:
-        self._task = asyncio.create_task(self.run(), name=f"follower {self._name}")
+        self._task = self._tasks.start(self.run(), name=f"follower {self._name}", told=True)
         return self
 
     async def __aexit__(self, *_: object) -> None:
         task = self._task
         if task is None:
             raise InternalError("the follower was not entered")
-        task.cancel()
-        await asyncio.wait([task])
+        await self._tasks.close()
         if not task.cancelled():
             task.result()
 

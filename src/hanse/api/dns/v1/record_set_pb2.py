@@ -28,7 +28,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from hanse.api.type.v1 import object_reference_pb2 as hanse_dot_api_dot_type_dot_v1_dot_object__reference__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!hanse/api/dns/v1/record_set.proto\x12\x10hanse.api.dns.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a(hanse/api/type/v1/object_reference.proto\"8\n\x08\x45ndpoint\x12\x15\n\x07\x61\x64\x64ress\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03\x12\x15\n\x07\x63luster\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\"\xf8\x03\n\tRecordSet\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x08\x12\x12\n\x04\x66qdn\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\x12\x11\n\x03ttl\x18\x03 \x01(\x05\x42\x04\xe2\x41\x01\x03\x12\x33\n\tendpoints\x18\x04 \x03(\x0b\x32\x1a.hanse.api.dns.v1.EndpointB\x04\xe2\x41\x01\x03\x12\x32\n\x05scope\x18\x05 \x01(\x0e\x32\x1d.hanse.api.dns.v1.AnswerScopeB\x04\xe2\x41\x01\x03\x12\x39\n\x07service\x18\x06 \x01(\x0b\x32\".hanse.api.type.v1.ObjectReferenceB\x04\xe2\x41\x01\x03\x12\x14\n\x06reason\x18\x07 \x01(\tB\x04\xe2\x41\x01\x03\x12\x35\n\x0bupdate_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x16\n\x08revision\x18\t \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x19\n\x0btraceparent\x18\n \x01(\tB\x04\xe2\x41\x01\x03\x12\x35\n\x0b\x63reate_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03:U\xea\x41R\n\x13hanse.dev/RecordSet\x12$zones/{zone}/recordSets/{record_set}*\nrecordSets2\trecordSet\"\x95\x02\n\x04Zone\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x08\x12\x14\n\x06origin\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\x12\x14\n\x06serial\x18\x03 \x01(\rB\x04\xe2\x41\x01\x03\x12\x19\n\x0brecord_sets\x18\x04 \x01(\x05\x42\x04\xe2\x41\x01\x03\x12\x14\n\x06server\x18\x05 \x01(\tB\x04\xe2\x41\x01\x03\x12\x35\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x35\n\x0bupdate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03:.\xea\x41+\n\x0ehanse.dev/Zone\x12\x0czones/{zone}*\x05zones2\x04zone*M\n\x0b\x41nswerScope\x12\x1c\n\x18\x41NSWER_SCOPE_UNSPECIFIED\x10\x00\x12\x08\n\x04ZONE\x10\x01\x12\n\n\x06REGION\x10\x02\x12\n\n\x06GLOBAL\x10\x03\x42\x34\n\x14\x64\x65v.hanse.api.dns.v1P\x01Z\x1ahanse.dev/api/dns/v1;dnsv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!hanse/api/dns/v1/record_set.proto\x12\x10hanse.api.dns.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a(hanse/api/type/v1/object_reference.proto\"f\n\x08\x45ndpoint\x12\x15\n\x07\x61\x64\x64ress\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03\x12\x15\n\x07\x63luster\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\x12\x17\n\thost_name\x18\x03 \x01(\tB\x04\xe2\x41\x01\x03\x12\x13\n\x05stale\x18\x04 \x01(\tB\x04\xe2\x41\x01\x03\"6\n\x07LeftOut\x12\x15\n\x07\x63luster\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03\x12\x14\n\x06reason\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\"\xab\x04\n\tRecordSet\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x08\x12\x12\n\x04\x66qdn\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\x12\x11\n\x03ttl\x18\x03 \x01(\x05\x42\x04\xe2\x41\x01\x03\x12\x33\n\tendpoints\x18\x04 \x03(\x0b\x32\x1a.hanse.api.dns.v1.EndpointB\x04\xe2\x41\x01\x03\x12\x32\n\x05scope\x18\x05 \x01(\x0e\x32\x1d.hanse.api.dns.v1.AnswerScopeB\x04\xe2\x41\x01\x03\x12\x39\n\x07service\x18\x06 \x01(\x0b\x32\".hanse.api.type.v1.ObjectReferenceB\x04\xe2\x41\x01\x03\x12\x14\n\x06reason\x18\x07 \x01(\tB\x04\xe2\x41\x01\x03\x12\x35\n\x0bupdate_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x16\n\x08revision\x18\t \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x19\n\x0btraceparent\x18\n \x01(\tB\x04\xe2\x41\x01\x03\x12\x35\n\x0b\x63reate_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x31\n\x08left_out\x18\x0c \x03(\x0b\x32\x19.hanse.api.dns.v1.LeftOutB\x04\xe2\x41\x01\x03:U\xea\x41R\n\x13hanse.dev/RecordSet\x12$zones/{zone}/recordSets/{record_set}*\nrecordSets2\trecordSet\"\x95\x02\n\x04Zone\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x08\x12\x14\n\x06origin\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\x12\x14\n\x06serial\x18\x03 \x01(\rB\x04\xe2\x41\x01\x03\x12\x19\n\x0brecord_sets\x18\x04 \x01(\x05\x42\x04\xe2\x41\x01\x03\x12\x14\n\x06server\x18\x05 \x01(\tB\x04\xe2\x41\x01\x03\x12\x35\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x35\n\x0bupdate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03:.\xea\x41+\n\x0ehanse.dev/Zone\x12\x0czones/{zone}*\x05zones2\x04zone*M\n\x0b\x41nswerScope\x12\x1c\n\x18\x41NSWER_SCOPE_UNSPECIFIED\x10\x00\x12\x08\n\x04ZONE\x10\x01\x12\n\n\x06REGION\x10\x02\x12\n\n\x06GLOBAL\x10\x03\x42\x34\n\x14\x64\x65v.hanse.api.dns.v1P\x01Z\x1ahanse.dev/api/dns/v1;dnsv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -40,6 +40,14 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ENDPOINT'].fields_by_name['address']._serialized_options = b'\342A\001\003'
   _globals['_ENDPOINT'].fields_by_name['cluster']._loaded_options = None
   _globals['_ENDPOINT'].fields_by_name['cluster']._serialized_options = b'\342A\001\003'
+  _globals['_ENDPOINT'].fields_by_name['host_name']._loaded_options = None
+  _globals['_ENDPOINT'].fields_by_name['host_name']._serialized_options = b'\342A\001\003'
+  _globals['_ENDPOINT'].fields_by_name['stale']._loaded_options = None
+  _globals['_ENDPOINT'].fields_by_name['stale']._serialized_options = b'\342A\001\003'
+  _globals['_LEFTOUT'].fields_by_name['cluster']._loaded_options = None
+  _globals['_LEFTOUT'].fields_by_name['cluster']._serialized_options = b'\342A\001\003'
+  _globals['_LEFTOUT'].fields_by_name['reason']._loaded_options = None
+  _globals['_LEFTOUT'].fields_by_name['reason']._serialized_options = b'\342A\001\003'
   _globals['_RECORDSET'].fields_by_name['name']._loaded_options = None
   _globals['_RECORDSET'].fields_by_name['name']._serialized_options = b'\342A\001\010'
   _globals['_RECORDSET'].fields_by_name['fqdn']._loaded_options = None
@@ -62,6 +70,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_RECORDSET'].fields_by_name['traceparent']._serialized_options = b'\342A\001\003'
   _globals['_RECORDSET'].fields_by_name['create_time']._loaded_options = None
   _globals['_RECORDSET'].fields_by_name['create_time']._serialized_options = b'\342A\001\003'
+  _globals['_RECORDSET'].fields_by_name['left_out']._loaded_options = None
+  _globals['_RECORDSET'].fields_by_name['left_out']._serialized_options = b'\342A\001\003'
   _globals['_RECORDSET']._loaded_options = None
   _globals['_RECORDSET']._serialized_options = b'\352AR\n\023hanse.dev/RecordSet\022$zones/{zone}/recordSets/{record_set}*\nrecordSets2\trecordSet'
   _globals['_ZONE'].fields_by_name['name']._loaded_options = None
@@ -80,12 +90,14 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ZONE'].fields_by_name['update_time']._serialized_options = b'\342A\001\003'
   _globals['_ZONE']._loaded_options = None
   _globals['_ZONE']._serialized_options = b'\352A+\n\016hanse.dev/Zone\022\014zones/{zone}*\005zones2\004zone'
-  _globals['_ANSWERSCOPE']._serialized_start=1035
-  _globals['_ANSWERSCOPE']._serialized_end=1112
+  _globals['_ANSWERSCOPE']._serialized_start=1188
+  _globals['_ANSWERSCOPE']._serialized_end=1265
   _globals['_ENDPOINT']._serialized_start=190
-  _globals['_ENDPOINT']._serialized_end=246
-  _globals['_RECORDSET']._serialized_start=249
-  _globals['_RECORDSET']._serialized_end=753
-  _globals['_ZONE']._serialized_start=756
-  _globals['_ZONE']._serialized_end=1033
+  _globals['_ENDPOINT']._serialized_end=292
+  _globals['_LEFTOUT']._serialized_start=294
+  _globals['_LEFTOUT']._serialized_end=348
+  _globals['_RECORDSET']._serialized_start=351
+  _globals['_RECORDSET']._serialized_end=906
+  _globals['_ZONE']._serialized_start=909
+  _globals['_ZONE']._serialized_end=1186
 # @@protoc_insertion_point(module_scope)

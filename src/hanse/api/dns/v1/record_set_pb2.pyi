@@ -57,23 +57,57 @@ class Endpoint(_message.Message):
 
     ADDRESS_FIELD_NUMBER: _builtins.int
     CLUSTER_FIELD_NUMBER: _builtins.int
+    HOST_NAME_FIELD_NUMBER: _builtins.int
+    STALE_FIELD_NUMBER: _builtins.int
     address: _builtins.str
     """An IPv4 or IPv6 address, or a host name."""
     cluster: _builtins.str
     """Cluster that it belongs to."""
+    host_name: _builtins.str
+    """Host name of the load balancer, if the address is what that was resolved to."""
+    stale: _builtins.str
+    """Why the host name could not be resolved again: the address is the last good one. Empty if it could."""
     def __init__(
         self,
         *,
         address: _builtins.str = ...,
         cluster: _builtins.str = ...,
+        host_name: _builtins.str = ...,
+        stale: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "cluster", b"cluster"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "cluster", b"cluster", "host_name", b"host_name", "stale", b"stale"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Endpoint: _TypeAlias = Endpoint  # noqa: Y015
+
+@_typing.final
+class LeftOut(_message.Message):
+    """A cluster that has the Service, and of which the name does not answer an address."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CLUSTER_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    cluster: _builtins.str
+    """The cluster."""
+    reason: _builtins.str
+    """Why. Example: "no endpoint is ready"."""
+    def __init__(
+        self,
+        *,
+        cluster: _builtins.str = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster", b"cluster", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LeftOut: _TypeAlias = LeftOut  # noqa: Y015
 
 @_typing.final
 class RecordSet(_message.Message):
@@ -92,6 +126,7 @@ class RecordSet(_message.Message):
     REVISION_FIELD_NUMBER: _builtins.int
     TRACEPARENT_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
+    LEFT_OUT_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """"zones/{zone}/recordSets/{fqdn}", without the dot at the end."""
     fqdn: _builtins.str
@@ -124,6 +159,10 @@ class RecordSet(_message.Message):
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """When the name was served first. Unset in record sets that were stored before this field existed."""
 
+    @_builtins.property
+    def left_out(self) -> _containers.RepeatedCompositeFieldContainer[Global___LeftOut]:
+        """Clusters of the place of the name that have the Service and are not answered, at most 100, by name."""
+
     def __init__(
         self,
         *,
@@ -138,10 +177,11 @@ class RecordSet(_message.Message):
         revision: _builtins.int = ...,
         traceparent: _builtins.str = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
+        left_out: _abc.Iterable[Global___LeftOut] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "service", b"service", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "endpoints", b"endpoints", "fqdn", b"fqdn", "name", b"name", "reason", b"reason", "revision", b"revision", "scope", b"scope", "service", b"service", "traceparent", b"traceparent", "ttl", b"ttl", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "endpoints", b"endpoints", "fqdn", b"fqdn", "left_out", b"left_out", "name", b"name", "reason", b"reason", "revision", b"revision", "scope", b"scope", "service", b"service", "traceparent", b"traceparent", "ttl", b"ttl", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -41,6 +41,10 @@ class _ClusterStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ClusterS
     """Another cluster answers at its address. Nothing is written there, and nothing that it says is believed."""
     MISBEHAVING: _ClusterState.ValueType  # 6
     """It answers more than a cluster may, or what no API server answers. Nothing is written there meanwhile."""
+    CREDENTIAL_REFUSED: _ClusterState.ValueType  # 7
+    """It answers, and refuses the credential (401 or 403). Nothing is begun there, and nothing is moved or taken out of
+    names because of it; ReplaceCredential gives it another.
+    """
 
 class ClusterState(_ClusterState, metaclass=_ClusterStateEnumTypeWrapper):
     """How a cluster stands to the federation."""
@@ -59,6 +63,10 @@ IDENTITY_MISMATCH: ClusterState.ValueType  # 5
 """Another cluster answers at its address. Nothing is written there, and nothing that it says is believed."""
 MISBEHAVING: ClusterState.ValueType  # 6
 """It answers more than a cluster may, or what no API server answers. Nothing is written there meanwhile."""
+CREDENTIAL_REFUSED: ClusterState.ValueType  # 7
+"""It answers, and refuses the credential (401 or 403). Nothing is begun there, and nothing is moved or taken out of
+names because of it; ReplaceCredential gives it another.
+"""
 Global___ClusterState: _TypeAlias = ClusterState  # noqa: Y015
 
 class _TaintEffect:

@@ -29,7 +29,7 @@ from hanse.api.type.v1 import job_run_pb2 as hanse_dot_api_dot_type_dot_v1_dot_j
 from hanse.api.type.v1 import object_reference_pb2 as hanse_dot_api_dot_type_dot_v1_dot_object__reference__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&hanse/api/scheduler/v1/placement.proto\x12\x16hanse.api.scheduler.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1fhanse/api/type/v1/job_run.proto\x1a(hanse/api/type/v1/object_reference.proto\"\xbf\x02\n\x10\x43lusterPlacement\x12\x15\n\x07\x63luster\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03\x12\x1b\n\x08replicas\x18\x02 \x01(\x05\x42\x04\xe2\x41\x01\x03H\x00\x88\x01\x01\x12\x14\n\x06reason\x18\x03 \x01(\tB\x04\xe2\x41\x01\x03\x12\x15\n\x07message\x18\x04 \x01(\tB\x04\xe2\x41\x01\x03\x12\x17\n\toverrides\x18\x05 \x01(\x0c\x42\x04\xe2\x41\x01\x03\x12\x1e\n\x0b\x63ompletions\x18\x06 \x01(\x05\x42\x04\xe2\x41\x01\x03H\x01\x88\x01\x01\x12\x17\n\tsuspended\x18\x07 \x01(\x08\x42\x04\xe2\x41\x01\x03\x12\x1c\n\x0e\x61\x66ter_revision\x18\x08 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x11\n\x03run\x18\t \x01(\x05\x42\x04\xe2\x41\x01\x03\x12\x1c\n\tpartition\x18\x14 \x01(\x05\x42\x04\xe2\x41\x01\x03H\x02\x88\x01\x01\x42\x0b\n\t_replicasB\x0e\n\x0c_completionsB\x0c\n\n_partition\"T\n\x0e\x43lusterRefusal\x12\x15\n\x07\x63luster\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03\x12\x14\n\x06reason\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\x12\x15\n\x07message\x18\x03 \x01(\tB\x04\xe2\x41\x01\x03\"\xaa\x01\n\x0e\x43lusterRelease\x12\x15\n\x07\x63luster\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03\x12\x14\n\x06reason\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\x12\x15\n\x07message\x18\x03 \x01(\tB\x04\xe2\x41\x01\x03\x12\x36\n\x0crelease_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x1c\n\x0e\x61\x66ter_revision\x18\x05 \x01(\x03\x42\x04\xe2\x41\x01\x03\"^\n\x0f\x43lusterEviction\x12\x15\n\x07\x63luster\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03\x12\x34\n\nevict_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\"\x98\x07\n\tPlacement\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x08\x12\x38\n\x06object\x18\x02 \x01(\x0b\x32\".hanse.api.type.v1.ObjectReferenceB\x04\xe2\x41\x01\x03\x12\x18\n\ngeneration\x18\x03 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12@\n\x08\x63lusters\x18\x04 \x03(\x0b\x32(.hanse.api.scheduler.v1.ClusterPlacementB\x04\xe2\x41\x01\x03\x12=\n\x07refused\x18\x05 \x03(\x0b\x32&.hanse.api.scheduler.v1.ClusterRefusalB\x04\xe2\x41\x01\x03\x12?\n\treleasing\x18\x06 \x03(\x0b\x32&.hanse.api.scheduler.v1.ClusterReleaseB\x04\xe2\x41\x01\x03\x12\x14\n\x06policy\x18\x07 \x01(\tB\x04\xe2\x41\x01\x03\x12M\n\x13\x63onflict_resolution\x18\x08 \x01(\x0e\x32*.hanse.api.scheduler.v1.ConflictResolutionB\x04\xe2\x41\x01\x03\x12\x13\n\x05\x65rror\x18\t \x01(\tB\x04\xe2\x41\x01\x03\x12\x35\n\x0bupdate_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x19\n\x0btraceparent\x18\x0b \x01(\tB\x04\xe2\x41\x01\x03\x12\x16\n\x08revision\x18\x0c \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x39\n\x0freconsider_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12>\n\x07\x65victed\x18\x0e \x03(\x0b\x32\'.hanse.api.scheduler.v1.ClusterEvictionB\x04\xe2\x41\x01\x03\x12\x35\n\x0b\x63reate_time\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12-\n\x04runs\x18\x10 \x03(\x0b\x32\x19.hanse.api.type.v1.JobRunB\x04\xe2\x41\x01\x03\x12\x16\n\x08withheld\x18\x12 \x01(\x05\x42\x04\xe2\x41\x01\x03\x12\x1f\n\x11unplaced_replicas\x18\x1e \x01(\x05\x42\x04\xe2\x41\x01\x03:c\xea\x41`\n\x13hanse.dev/Placement\x12\x32placements/{group}/{resource}/{namespace}/{object}*\nplacements2\tplacement*O\n\x12\x43onflictResolution\x12#\n\x1f\x43ONFLICT_RESOLUTION_UNSPECIFIED\x10\x00\x12\t\n\x05\x41\x42ORT\x10\x01\x12\t\n\x05\x41\x44OPT\x10\x02\x42\x46\n\x1a\x64\x65v.hanse.api.scheduler.v1P\x01Z&hanse.dev/api/scheduler/v1;schedulerv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&hanse/api/scheduler/v1/placement.proto\x12\x16hanse.api.scheduler.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1fhanse/api/type/v1/job_run.proto\x1a(hanse/api/type/v1/object_reference.proto\"\xc2\x03\n\x10\x43lusterPlacement\x12\x15\n\x07\x63luster\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03\x12\x1b\n\x08replicas\x18\x02 \x01(\x05\x42\x04\xe2\x41\x01\x03H\x00\x88\x01\x01\x12\x14\n\x06reason\x18\x03 \x01(\tB\x04\xe2\x41\x01\x03\x12\x15\n\x07message\x18\x04 \x01(\tB\x04\xe2\x41\x01\x03\x12\x17\n\toverrides\x18\x05 \x01(\x0c\x42\x04\xe2\x41\x01\x03\x12\x1e\n\x0b\x63ompletions\x18\x06 \x01(\x05\x42\x04\xe2\x41\x01\x03H\x01\x88\x01\x01\x12\x17\n\tsuspended\x18\x07 \x01(\x08\x42\x04\xe2\x41\x01\x03\x12\x1c\n\x0e\x61\x66ter_revision\x18\x08 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x11\n\x03run\x18\x46 \x01(\x05\x42\x04\xe2\x41\x01\x03\x12\x1c\n\tpartition\x18\x14 \x01(\x05\x42\x04\xe2\x41\x01\x03H\x02\x88\x01\x01\x12\"\n\x0ftarget_replicas\x18( \x01(\x05\x42\x04\xe2\x41\x01\x03H\x03\x88\x01\x01\x12 \n\rbase_replicas\x18) \x01(\x05\x42\x04\xe2\x41\x01\x03H\x04\x88\x01\x01\x12\x15\n\x07leaving\x18* \x01(\x08\x42\x04\xe2\x41\x01\x03\x42\x0b\n\t_replicasB\x0e\n\x0c_completionsB\x0c\n\n_partitionB\x12\n\x10_target_replicasB\x10\n\x0e_base_replicas\"T\n\x0e\x43lusterRefusal\x12\x15\n\x07\x63luster\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03\x12\x14\n\x06reason\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\x12\x15\n\x07message\x18\x03 \x01(\tB\x04\xe2\x41\x01\x03\"\xaa\x01\n\x0e\x43lusterRelease\x12\x15\n\x07\x63luster\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03\x12\x14\n\x06reason\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\x12\x15\n\x07message\x18\x03 \x01(\tB\x04\xe2\x41\x01\x03\x12\x36\n\x0crelease_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x1c\n\x0e\x61\x66ter_revision\x18\x05 \x01(\x03\x42\x04\xe2\x41\x01\x03\"^\n\x0f\x43lusterEviction\x12\x15\n\x07\x63luster\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03\x12\x34\n\nevict_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\"Y\n\x0bStatusField\x12\x12\n\x04path\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03\x12\x36\n\x04\x66old\x18\x02 \x01(\x0e\x32\".hanse.api.scheduler.v1.StatusFoldB\x04\xe2\x41\x01\x03\"\xe0\x01\n\rPlacementMove\x12\x36\n\x05phase\x18\x01 \x01(\x0e\x32!.hanse.api.scheduler.v1.MovePhaseB\x04\xe2\x41\x01\x03\x12\x15\n\x07message\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\x12\x34\n\nstart_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x37\n\rdeadline_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x11\n\x03\x61im\x18\x05 \x01(\tB\x04\xe2\x41\x01\x03\"\xd7\x08\n\tPlacement\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x08\x12\x38\n\x06object\x18\x02 \x01(\x0b\x32\".hanse.api.type.v1.ObjectReferenceB\x04\xe2\x41\x01\x03\x12\x18\n\ngeneration\x18\x03 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12@\n\x08\x63lusters\x18\x04 \x03(\x0b\x32(.hanse.api.scheduler.v1.ClusterPlacementB\x04\xe2\x41\x01\x03\x12=\n\x07refused\x18\x05 \x03(\x0b\x32&.hanse.api.scheduler.v1.ClusterRefusalB\x04\xe2\x41\x01\x03\x12?\n\treleasing\x18\x06 \x03(\x0b\x32&.hanse.api.scheduler.v1.ClusterReleaseB\x04\xe2\x41\x01\x03\x12\x14\n\x06policy\x18\x07 \x01(\tB\x04\xe2\x41\x01\x03\x12M\n\x13\x63onflict_resolution\x18\x08 \x01(\x0e\x32*.hanse.api.scheduler.v1.ConflictResolutionB\x04\xe2\x41\x01\x03\x12\x13\n\x05\x65rror\x18\t \x01(\tB\x04\xe2\x41\x01\x03\x12\x35\n\x0bupdate_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x19\n\x0btraceparent\x18\x0b \x01(\tB\x04\xe2\x41\x01\x03\x12\x16\n\x08revision\x18\x0c \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x39\n\x0freconsider_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12>\n\x07\x65victed\x18\x0e \x03(\x0b\x32\'.hanse.api.scheduler.v1.ClusterEvictionB\x04\xe2\x41\x01\x03\x12\x35\n\x0b\x63reate_time\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x1f\n\x11shadowed_policies\x18\x10 \x03(\tB\x04\xe2\x41\x01\x03\x12\x1f\n\x11override_policies\x18\x11 \x03(\tB\x04\xe2\x41\x01\x03\x12-\n\x04runs\x18\x46 \x03(\x0b\x32\x19.hanse.api.type.v1.JobRunB\x04\xe2\x41\x01\x03\x12\x16\n\x08withheld\x18G \x01(\x05\x42\x04\xe2\x41\x01\x03\x12\x1f\n\x11unplaced_replicas\x18\x1e \x01(\x05\x42\x04\xe2\x41\x01\x03\x12@\n\rstatus_fields\x18\x1f \x03(\x0b\x32#.hanse.api.scheduler.v1.StatusFieldB\x04\xe2\x41\x01\x03\x12\x39\n\x04move\x18( \x01(\x0b\x32%.hanse.api.scheduler.v1.PlacementMoveB\x04\xe2\x41\x01\x03:c\xea\x41`\n\x13hanse.dev/Placement\x12\x32placements/{group}/{resource}/{namespace}/{object}*\nplacements2\tplacement*O\n\x12\x43onflictResolution\x12#\n\x1f\x43ONFLICT_RESOLUTION_UNSPECIFIED\x10\x00\x12\t\n\x05\x41\x42ORT\x10\x01\x12\t\n\x05\x41\x44OPT\x10\x02*[\n\nStatusFold\x12\x1b\n\x17STATUS_FOLD_UNSPECIFIED\x10\x00\x12\t\n\x05\x45QUAL\x10\x01\x12\x07\n\x03SUM\x10\x02\x12\x07\n\x03MIN\x10\x03\x12\x07\n\x03MAX\x10\x04\x12\n\n\x06HIDDEN\x10\x05*J\n\tMovePhase\x12\x1a\n\x16MOVE_PHASE_UNSPECIFIED\x10\x00\x12\n\n\x06MOVING\x10\x01\x12\x08\n\x04LATE\x10\x02\x12\x0b\n\x07\x41\x42ORTED\x10\x03\x42\x46\n\x1a\x64\x65v.hanse.api.scheduler.v1P\x01Z&hanse.dev/api/scheduler/v1;schedulerv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -57,6 +57,12 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CLUSTERPLACEMENT'].fields_by_name['run']._serialized_options = b'\342A\001\003'
   _globals['_CLUSTERPLACEMENT'].fields_by_name['partition']._loaded_options = None
   _globals['_CLUSTERPLACEMENT'].fields_by_name['partition']._serialized_options = b'\342A\001\003'
+  _globals['_CLUSTERPLACEMENT'].fields_by_name['target_replicas']._loaded_options = None
+  _globals['_CLUSTERPLACEMENT'].fields_by_name['target_replicas']._serialized_options = b'\342A\001\003'
+  _globals['_CLUSTERPLACEMENT'].fields_by_name['base_replicas']._loaded_options = None
+  _globals['_CLUSTERPLACEMENT'].fields_by_name['base_replicas']._serialized_options = b'\342A\001\003'
+  _globals['_CLUSTERPLACEMENT'].fields_by_name['leaving']._loaded_options = None
+  _globals['_CLUSTERPLACEMENT'].fields_by_name['leaving']._serialized_options = b'\342A\001\003'
   _globals['_CLUSTERREFUSAL'].fields_by_name['cluster']._loaded_options = None
   _globals['_CLUSTERREFUSAL'].fields_by_name['cluster']._serialized_options = b'\342A\001\003'
   _globals['_CLUSTERREFUSAL'].fields_by_name['reason']._loaded_options = None
@@ -77,6 +83,20 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CLUSTEREVICTION'].fields_by_name['cluster']._serialized_options = b'\342A\001\003'
   _globals['_CLUSTEREVICTION'].fields_by_name['evict_time']._loaded_options = None
   _globals['_CLUSTEREVICTION'].fields_by_name['evict_time']._serialized_options = b'\342A\001\003'
+  _globals['_STATUSFIELD'].fields_by_name['path']._loaded_options = None
+  _globals['_STATUSFIELD'].fields_by_name['path']._serialized_options = b'\342A\001\003'
+  _globals['_STATUSFIELD'].fields_by_name['fold']._loaded_options = None
+  _globals['_STATUSFIELD'].fields_by_name['fold']._serialized_options = b'\342A\001\003'
+  _globals['_PLACEMENTMOVE'].fields_by_name['phase']._loaded_options = None
+  _globals['_PLACEMENTMOVE'].fields_by_name['phase']._serialized_options = b'\342A\001\003'
+  _globals['_PLACEMENTMOVE'].fields_by_name['message']._loaded_options = None
+  _globals['_PLACEMENTMOVE'].fields_by_name['message']._serialized_options = b'\342A\001\003'
+  _globals['_PLACEMENTMOVE'].fields_by_name['start_time']._loaded_options = None
+  _globals['_PLACEMENTMOVE'].fields_by_name['start_time']._serialized_options = b'\342A\001\003'
+  _globals['_PLACEMENTMOVE'].fields_by_name['deadline_time']._loaded_options = None
+  _globals['_PLACEMENTMOVE'].fields_by_name['deadline_time']._serialized_options = b'\342A\001\003'
+  _globals['_PLACEMENTMOVE'].fields_by_name['aim']._loaded_options = None
+  _globals['_PLACEMENTMOVE'].fields_by_name['aim']._serialized_options = b'\342A\001\003'
   _globals['_PLACEMENT'].fields_by_name['name']._loaded_options = None
   _globals['_PLACEMENT'].fields_by_name['name']._serialized_options = b'\342A\001\010'
   _globals['_PLACEMENT'].fields_by_name['object']._loaded_options = None
@@ -107,24 +127,40 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PLACEMENT'].fields_by_name['evicted']._serialized_options = b'\342A\001\003'
   _globals['_PLACEMENT'].fields_by_name['create_time']._loaded_options = None
   _globals['_PLACEMENT'].fields_by_name['create_time']._serialized_options = b'\342A\001\003'
+  _globals['_PLACEMENT'].fields_by_name['shadowed_policies']._loaded_options = None
+  _globals['_PLACEMENT'].fields_by_name['shadowed_policies']._serialized_options = b'\342A\001\003'
+  _globals['_PLACEMENT'].fields_by_name['override_policies']._loaded_options = None
+  _globals['_PLACEMENT'].fields_by_name['override_policies']._serialized_options = b'\342A\001\003'
   _globals['_PLACEMENT'].fields_by_name['runs']._loaded_options = None
   _globals['_PLACEMENT'].fields_by_name['runs']._serialized_options = b'\342A\001\003'
   _globals['_PLACEMENT'].fields_by_name['withheld']._loaded_options = None
   _globals['_PLACEMENT'].fields_by_name['withheld']._serialized_options = b'\342A\001\003'
   _globals['_PLACEMENT'].fields_by_name['unplaced_replicas']._loaded_options = None
   _globals['_PLACEMENT'].fields_by_name['unplaced_replicas']._serialized_options = b'\342A\001\003'
+  _globals['_PLACEMENT'].fields_by_name['status_fields']._loaded_options = None
+  _globals['_PLACEMENT'].fields_by_name['status_fields']._serialized_options = b'\342A\001\003'
+  _globals['_PLACEMENT'].fields_by_name['move']._loaded_options = None
+  _globals['_PLACEMENT'].fields_by_name['move']._serialized_options = b'\342A\001\003'
   _globals['_PLACEMENT']._loaded_options = None
   _globals['_PLACEMENT']._serialized_options = b'\352A`\n\023hanse.dev/Placement\0222placements/{group}/{resource}/{namespace}/{object}*\nplacements2\tplacement'
-  _globals['_CONFLICTRESOLUTION']._serialized_start=1834
-  _globals['_CONFLICTRESOLUTION']._serialized_end=1913
+  _globals['_CONFLICTRESOLUTION']._serialized_start=2474
+  _globals['_CONFLICTRESOLUTION']._serialized_end=2553
+  _globals['_STATUSFOLD']._serialized_start=2555
+  _globals['_STATUSFOLD']._serialized_end=2646
+  _globals['_MOVEPHASE']._serialized_start=2648
+  _globals['_MOVEPHASE']._serialized_end=2722
   _globals['_CLUSTERPLACEMENT']._serialized_start=235
-  _globals['_CLUSTERPLACEMENT']._serialized_end=554
-  _globals['_CLUSTERREFUSAL']._serialized_start=556
-  _globals['_CLUSTERREFUSAL']._serialized_end=640
-  _globals['_CLUSTERRELEASE']._serialized_start=643
-  _globals['_CLUSTERRELEASE']._serialized_end=813
-  _globals['_CLUSTEREVICTION']._serialized_start=815
-  _globals['_CLUSTEREVICTION']._serialized_end=909
-  _globals['_PLACEMENT']._serialized_start=912
-  _globals['_PLACEMENT']._serialized_end=1832
+  _globals['_CLUSTERPLACEMENT']._serialized_end=685
+  _globals['_CLUSTERREFUSAL']._serialized_start=687
+  _globals['_CLUSTERREFUSAL']._serialized_end=771
+  _globals['_CLUSTERRELEASE']._serialized_start=774
+  _globals['_CLUSTERRELEASE']._serialized_end=944
+  _globals['_CLUSTEREVICTION']._serialized_start=946
+  _globals['_CLUSTEREVICTION']._serialized_end=1040
+  _globals['_STATUSFIELD']._serialized_start=1042
+  _globals['_STATUSFIELD']._serialized_end=1131
+  _globals['_PLACEMENTMOVE']._serialized_start=1134
+  _globals['_PLACEMENTMOVE']._serialized_end=1358
+  _globals['_PLACEMENT']._serialized_start=1361
+  _globals['_PLACEMENT']._serialized_end=2472
 # @@protoc_insertion_point(module_scope)

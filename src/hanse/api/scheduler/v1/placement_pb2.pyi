@@ -46,6 +46,74 @@ ADOPT: ConflictResolution.ValueType  # 2
 """Take it over."""
 Global___ConflictResolution: _TypeAlias = ConflictResolution  # noqa: Y015
 
+class _StatusFold:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _StatusFoldEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_StatusFold.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    STATUS_FOLD_UNSPECIFIED: _StatusFold.ValueType  # 0
+    """Never set; means EQUAL."""
+    EQUAL: _StatusFold.ValueType  # 1
+    """Its value, if it is the same in all members."""
+    SUM: _StatusFold.ValueType  # 2
+    """The sum of the members' numbers."""
+    MIN: _StatusFold.ValueType  # 3
+    """The least of the members' numbers."""
+    MAX: _StatusFold.ValueType  # 4
+    """The largest of the members' numbers."""
+    HIDDEN: _StatusFold.ValueType  # 5
+    """Not at all; status.clusters has it for each cluster."""
+
+class StatusFold(_StatusFold, metaclass=_StatusFoldEnumTypeWrapper):
+    """How a field of the members' statuses is shown in that of the federation's object."""
+
+STATUS_FOLD_UNSPECIFIED: StatusFold.ValueType  # 0
+"""Never set; means EQUAL."""
+EQUAL: StatusFold.ValueType  # 1
+"""Its value, if it is the same in all members."""
+SUM: StatusFold.ValueType  # 2
+"""The sum of the members' numbers."""
+MIN: StatusFold.ValueType  # 3
+"""The least of the members' numbers."""
+MAX: StatusFold.ValueType  # 4
+"""The largest of the members' numbers."""
+HIDDEN: StatusFold.ValueType  # 5
+"""Not at all; status.clusters has it for each cluster."""
+Global___StatusFold: _TypeAlias = StatusFold  # noqa: Y015
+
+class _MovePhase:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _MovePhaseEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_MovePhase.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    MOVE_PHASE_UNSPECIFIED: _MovePhase.ValueType  # 0
+    """Never set."""
+    MOVING: _MovePhase.ValueType  # 1
+    """Old replicas go as new ones get ready."""
+    LATE: _MovePhase.ValueType  # 2
+    """The deadline has passed, and the policy says to wait on."""
+    ABORTED: _MovePhase.ValueType  # 3
+    """The deadline has passed, and the policy says to give the move up: the object is where it was, or goes back there.
+    It is tried again when something changes that the move depends on.
+    """
+
+class MovePhase(_MovePhase, metaclass=_MovePhaseEnumTypeWrapper):
+    """How far a move of an object between clusters is."""
+
+MOVE_PHASE_UNSPECIFIED: MovePhase.ValueType  # 0
+"""Never set."""
+MOVING: MovePhase.ValueType  # 1
+"""Old replicas go as new ones get ready."""
+LATE: MovePhase.ValueType  # 2
+"""The deadline has passed, and the policy says to wait on."""
+ABORTED: MovePhase.ValueType  # 3
+"""The deadline has passed, and the policy says to give the move up: the object is where it was, or goes back there.
+It is tried again when something changes that the move depends on.
+"""
+Global___MovePhase: _TypeAlias = MovePhase  # noqa: Y015
+
 @_typing.final
 class ClusterPlacement(_message.Message):
     """A cluster that an object goes to."""
@@ -62,6 +130,9 @@ class ClusterPlacement(_message.Message):
     AFTER_REVISION_FIELD_NUMBER: _builtins.int
     RUN_FIELD_NUMBER: _builtins.int
     PARTITION_FIELD_NUMBER: _builtins.int
+    TARGET_REPLICAS_FIELD_NUMBER: _builtins.int
+    BASE_REPLICAS_FIELD_NUMBER: _builtins.int
+    LEAVING_FIELD_NUMBER: _builtins.int
     cluster: _builtins.str
     """Name of the cluster. Example: "eu-west"."""
     replicas: _builtins.int
@@ -81,9 +152,9 @@ class ClusterPlacement(_message.Message):
     leaves the object there as it is, neither applying nor pruning, until the scheduler has decided again.
     """
     after_revision: _builtins.int
-    """etcd revision of the placement before the one that first named the cluster; 0 if there was none. What the
-    syncer confirmed to be removed while it acted on that or an earlier placement says nothing of what it has
-    applied since.
+    """etcd revision of the placement before the one that first named the cluster, or by which the object began to move
+    there; 0 if there was none. What the syncer said (that it is removed, that replicas are ready) while it acted on
+    that or an earlier placement says nothing of what it has applied since.
     """
     run: _builtins.int
     """For a Job: number of the run that the cluster has or is to start; see Placement.runs. 0 for other objects."""
@@ -92,6 +163,16 @@ class ClusterPlacement(_message.Message):
     that as many Pods as the template asks for are updated in all clusters together. Unset where the template's
     holds.
     """
+    target_replicas: _builtins.int
+    """While the object moves: the replicas that the cluster has once the move is over. Until then `replicas` says what
+    it has. Unset if nothing changes there.
+    """
+    base_replicas: _builtins.int
+    """While the object moves to this cluster: the replicas that it had when the move began. Those beyond count only as
+    far as they are ready.
+    """
+    leaving: _builtins.bool
+    """The object moves away from this cluster: it is kept there until as much is ready elsewhere, and is released then."""
     def __init__(
         self,
         *,
@@ -105,23 +186,34 @@ class ClusterPlacement(_message.Message):
         after_revision: _builtins.int = ...,
         run: _builtins.int = ...,
         partition: _builtins.int | None = ...,
+        target_replicas: _builtins.int | None = ...,
+        base_replicas: _builtins.int | None = ...,
+        leaving: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_completions", b"_completions", "_partition", b"_partition", "_replicas", b"_replicas", "completions", b"completions", "partition", b"partition", "replicas", b"replicas"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_base_replicas", b"_base_replicas", "_completions", b"_completions", "_partition", b"_partition", "_replicas", b"_replicas", "_target_replicas", b"_target_replicas", "base_replicas", b"base_replicas", "completions", b"completions", "partition", b"partition", "replicas", b"replicas", "target_replicas", b"target_replicas"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_completions", b"_completions", "_partition", b"_partition", "_replicas", b"_replicas", "after_revision", b"after_revision", "cluster", b"cluster", "completions", b"completions", "message", b"message", "overrides", b"overrides", "partition", b"partition", "reason", b"reason", "replicas", b"replicas", "run", b"run", "suspended", b"suspended"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_base_replicas", b"_base_replicas", "_completions", b"_completions", "_partition", b"_partition", "_replicas", b"_replicas", "_target_replicas", b"_target_replicas", "after_revision", b"after_revision", "base_replicas", b"base_replicas", "cluster", b"cluster", "completions", b"completions", "leaving", b"leaving", "message", b"message", "overrides", b"overrides", "partition", b"partition", "reason", b"reason", "replicas", b"replicas", "run", b"run", "suspended", b"suspended", "target_replicas", b"target_replicas"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__base_replicas: _TypeAlias = _typing.Literal["base_replicas"]  # noqa: Y015
+    _WhichOneofArgType__base_replicas: _TypeAlias = _typing.Literal["_base_replicas", b"_base_replicas"]  # noqa: Y015
     _WhichOneofReturnType__completions: _TypeAlias = _typing.Literal["completions"]  # noqa: Y015
     _WhichOneofArgType__completions: _TypeAlias = _typing.Literal["_completions", b"_completions"]  # noqa: Y015
     _WhichOneofReturnType__partition: _TypeAlias = _typing.Literal["partition"]  # noqa: Y015
     _WhichOneofArgType__partition: _TypeAlias = _typing.Literal["_partition", b"_partition"]  # noqa: Y015
     _WhichOneofReturnType__replicas: _TypeAlias = _typing.Literal["replicas"]  # noqa: Y015
     _WhichOneofArgType__replicas: _TypeAlias = _typing.Literal["_replicas", b"_replicas"]  # noqa: Y015
+    _WhichOneofReturnType__target_replicas: _TypeAlias = _typing.Literal["target_replicas"]  # noqa: Y015
+    _WhichOneofArgType__target_replicas: _TypeAlias = _typing.Literal["_target_replicas", b"_target_replicas"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__base_replicas) -> _WhichOneofReturnType__base_replicas | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__completions) -> _WhichOneofReturnType__completions | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__partition) -> _WhichOneofReturnType__partition | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__replicas) -> _WhichOneofReturnType__replicas | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__target_replicas) -> _WhichOneofReturnType__target_replicas | None: ...
 
 Global___ClusterPlacement: _TypeAlias = ClusterPlacement  # noqa: Y015
 
@@ -226,6 +318,74 @@ class ClusterEviction(_message.Message):
 Global___ClusterEviction: _TypeAlias = ClusterEviction  # noqa: Y015
 
 @_typing.final
+class StatusField(_message.Message):
+    """A rule of a policy for one field of the status of custom resources."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PATH_FIELD_NUMBER: _builtins.int
+    FOLD_FIELD_NUMBER: _builtins.int
+    path: _builtins.str
+    """Path below status, with dots. Example: "replicas", "address.port"; "*" stands for all that no other rule names."""
+    fold: Global___StatusFold.ValueType
+    """How it is shown."""
+    def __init__(
+        self,
+        *,
+        path: _builtins.str = ...,
+        fold: Global___StatusFold.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["fold", b"fold", "path", b"path"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StatusField: _TypeAlias = StatusField  # noqa: Y015
+
+@_typing.final
+class PlacementMove(_message.Message):
+    """A move of an object between clusters, without a gap: what it leaves stays until as much is ready elsewhere."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PHASE_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    START_TIME_FIELD_NUMBER: _builtins.int
+    DEADLINE_TIME_FIELD_NUMBER: _builtins.int
+    AIM_FIELD_NUMBER: _builtins.int
+    phase: Global___MovePhase.ValueType
+    """How far it is."""
+    message: _builtins.str
+    """One sentence for people. Example: "1 of 4 new replicas is ready; eu-west keeps 3 until the others are"."""
+    aim: _builtins.str
+    """What the move is about, as a hash; another value is another move."""
+    @_builtins.property
+    def start_time(self) -> _timestamp_pb2.Timestamp:
+        """When it began, or changed its aim last."""
+
+    @_builtins.property
+    def deadline_time(self) -> _timestamp_pb2.Timestamp:
+        """When the policy says what happens if it is not over by then."""
+
+    def __init__(
+        self,
+        *,
+        phase: Global___MovePhase.ValueType = ...,
+        message: _builtins.str = ...,
+        start_time: _timestamp_pb2.Timestamp | None = ...,
+        deadline_time: _timestamp_pb2.Timestamp | None = ...,
+        aim: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["deadline_time", b"deadline_time", "start_time", b"start_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aim", b"aim", "deadline_time", b"deadline_time", "message", b"message", "phase", b"phase", "start_time", b"start_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PlacementMove: _TypeAlias = PlacementMove  # noqa: Y015
+
+@_typing.final
 class Placement(_message.Message):
     """The decision for one object. Written by the scheduler alone, whole, whenever it changes."""
 
@@ -246,9 +406,13 @@ class Placement(_message.Message):
     RECONSIDER_TIME_FIELD_NUMBER: _builtins.int
     EVICTED_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
+    SHADOWED_POLICIES_FIELD_NUMBER: _builtins.int
+    OVERRIDE_POLICIES_FIELD_NUMBER: _builtins.int
     RUNS_FIELD_NUMBER: _builtins.int
     WITHHELD_FIELD_NUMBER: _builtins.int
     UNPLACED_REPLICAS_FIELD_NUMBER: _builtins.int
+    STATUS_FIELDS_FIELD_NUMBER: _builtins.int
+    MOVE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """"placements/{group}/{resource}/{namespace}/{object}", with "core" for the core group and "_" for no
     namespace.
@@ -311,8 +475,26 @@ class Placement(_message.Message):
         """
 
     @_builtins.property
+    def shadowed_policies(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Placement policies that select the object too and that `policy` takes precedence over, the next in rank first;
+        at most 8. Example: "ClusterPlacementPolicy everywhere".
+        """
+
+    @_builtins.property
+    def override_policies(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Override policies that select the object, in the order in which they apply; at most 8."""
+
+    @_builtins.property
     def runs(self) -> _containers.RepeatedCompositeFieldContainer[_job_run_pb2.JobRun]:
         """For a Job: every run that a cluster was given since the Job was created, sorted by cluster and number."""
+
+    @_builtins.property
+    def status_fields(self) -> _containers.RepeatedCompositeFieldContainer[Global___StatusField]:
+        """What the policy says of fields of the status, in its order."""
+
+    @_builtins.property
+    def move(self) -> Global___PlacementMove:
+        """The move that takes place; unset if none does."""
 
     def __init__(
         self,
@@ -332,13 +514,17 @@ class Placement(_message.Message):
         reconsider_time: _timestamp_pb2.Timestamp | None = ...,
         evicted: _abc.Iterable[Global___ClusterEviction] | None = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
+        shadowed_policies: _abc.Iterable[_builtins.str] | None = ...,
+        override_policies: _abc.Iterable[_builtins.str] | None = ...,
         runs: _abc.Iterable[_job_run_pb2.JobRun] | None = ...,
         withheld: _builtins.int = ...,
         unplaced_replicas: _builtins.int = ...,
+        status_fields: _abc.Iterable[Global___StatusField] | None = ...,
+        move: Global___PlacementMove | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "object", b"object", "reconsider_time", b"reconsider_time", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "move", b"move", "object", b"object", "reconsider_time", b"reconsider_time", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["clusters", b"clusters", "conflict_resolution", b"conflict_resolution", "create_time", b"create_time", "error", b"error", "evicted", b"evicted", "generation", b"generation", "name", b"name", "object", b"object", "policy", b"policy", "reconsider_time", b"reconsider_time", "refused", b"refused", "releasing", b"releasing", "revision", b"revision", "runs", b"runs", "traceparent", b"traceparent", "unplaced_replicas", b"unplaced_replicas", "update_time", b"update_time", "withheld", b"withheld"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["clusters", b"clusters", "conflict_resolution", b"conflict_resolution", "create_time", b"create_time", "error", b"error", "evicted", b"evicted", "generation", b"generation", "move", b"move", "name", b"name", "object", b"object", "override_policies", b"override_policies", "policy", b"policy", "reconsider_time", b"reconsider_time", "refused", b"refused", "releasing", b"releasing", "revision", b"revision", "runs", b"runs", "shadowed_policies", b"shadowed_policies", "status_fields", b"status_fields", "traceparent", b"traceparent", "unplaced_replicas", b"unplaced_replicas", "update_time", b"update_time", "withheld", b"withheld"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

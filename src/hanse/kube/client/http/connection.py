@@ -165,7 +165,8 @@ class HttpConnection(asyncio.Protocol):
         if error is None and self._status and self._ends_with_connection():
             self.on_message_complete()
             return
-        self._fail(f"the connection broke: {error}" if error else "the server closed the connection")
+        broken = f"the connection broke: {error}" if error else "the server closed the connection"
+        self._fail(broken, cause=error)
 
     # --- told by the parser
 
@@ -255,8 +256,10 @@ class HttpConnection(asyncio.Protocol):
         if self._more is not None and not self._more.done():
             self._more.set_result(None)
 
-    def _fail(self, message: str) -> None:
-        self._fail_with(BrokenConnectionError(message, began=self._began))
+    def _fail(self, message: str, *, cause: Exception | None = None) -> None:
+        error = BrokenConnectionError(message, began=self._began)
+        error.__cause__ = cause
+        self._fail_with(error)
 
     def _fail_with(self, error: BrokenConnectionError) -> None:
         if self._error is not None:

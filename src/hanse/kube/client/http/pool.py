@@ -38,6 +38,10 @@ class NotConnectedError(ConnectionError):
     """No connection could be made: nothing was sent."""
 
 
+class ProxyError(NotConnectedError):
+    """The proxy made none: whether the server behind it answers is not known. The message names the proxy."""
+
+
 class HttpPool:
     """Connections to the server of one URL."""
 
@@ -150,13 +154,15 @@ class HttpPool:
     async def _connect(self) -> HttpConnection:
         connection: HttpConnection | None = None
         greeted = False
+        deadline = asyncio.get_running_loop().time() + self._connect_seconds
         try:
-            async with asyncio.timeout(self._connect_seconds):
-                connection = await self._connected()
+            through = await self._proxied(deadline) if self._proxy is not None else None
+            async with asyncio.timeout_at(deadline):
+                connection = await self._connected(through)
                 if self._greet is not None:
                     await self._greet(connection)
                 greeted = True
-        except LongAnswerError:
+        except (LongAnswerError, ProxyError):
             raise
         except TimeoutError as error:
             raise NotConnectedError(f"no connection within {self._connect_seconds:g} s") from error
@@ -168,25 +174,53 @@ class HttpPool:
         self._open.add(connection)
         return connection
 
-    async def _connected(self) -> HttpConnection:
+    async def _proxied(self, deadline: float) -> tuple[asyncio.Transport, asyncio.BaseProtocol]:
+        """Return a connection to the proxy, with TLS one that it has tunnelled. Raises ProxyError."""
+        if self._proxy is None:
+            raise InternalError("there is no proxy")
+        proxy, loop = self._proxy, asyncio.get_running_loop()
+        transport: asyncio.Transport | None = None
+        try:
+            async with asyncio.timeout_at(deadline):
+                if self._tls is None:
+                    return await loop.create_connection(HttpConnection, proxy.host, proxy.port)
+                transport, tunnel = await loop.create_connection(_Tunnel, proxy.host, proxy.port)
+                transport.write(
+                    f"CONNECT {self.authority} HTTP/1.1\r\nHost: {self.authority}\r\n"
+                    f"{proxy.authorization}\r\n".encode("latin-1")
+                )
+                await tunnel.opened
+                return transport, tunnel
+        except BaseException as error:
+            if transport is not None:
+                transport.abort()
+            if isinstance(error, TimeoutError):
+                said = f"does not answer within {self._connect_seconds:g} s"
+            elif isinstance(error, NotConnectedError):
+                said = str(error)
+            elif isinstance(error, OSError):
+                said = f"cannot be reached: {str(error) or type(error).__name__}"
+            else:
+                raise
+            raise ProxyError(f"its proxy http://{proxy} {said}") from error
+
+    async def _connected(
+        self, through: tuple[asyncio.Transport, asyncio.BaseProtocol] | None
+    ) -> HttpConnection:
+        """Return a connection to the server: a new one, or `through` the proxy."""
         loop = asyncio.get_running_loop()
         name = self._server_name if self._tls is not None else None
-        if self._proxy is None:
+        if through is None:
             _, connection = await loop.create_connection(
                 HttpConnection, self.host, self.port, ssl=self._tls, server_hostname=name
             )
             return connection
-        proxy = self._proxy
+        transport, protocol = through
+        if isinstance(protocol, HttpConnection):
+            return protocol
         if self._tls is None:
-            _, connection = await loop.create_connection(HttpConnection, proxy.host, proxy.port)
-            return connection
-        transport, tunnel = await loop.create_connection(_Tunnel, proxy.host, proxy.port)
+            raise InternalError("a tunnel is for TLS")
         try:
-            transport.write(
-                f"CONNECT {self.authority} HTTP/1.1\r\nHost: {self.authority}\r\n"
-                f"{proxy.authorization}\r\n".encode("latin-1")
-            )
-            await tunnel.opened
             connection = HttpConnection()
             secured = await loop.start_tls(transport, connection, self._tls, server_hostname=name)
             if secured is None:
@@ -221,14 +255,14 @@ class _Tunnel(asyncio.Protocol):
             if len(words) > 1 and words[1].startswith("2"):
                 self.opened.set_result(None)
             else:
-                self.opened.set_exception(NotConnectedError(f"the proxy refused: {line[:200]}"))
+                self.opened.set_exception(NotConnectedError(f"refuses to connect: {line[:200]}"))
         elif len(self._head) > _MAX_HEAD:
-            self.opened.set_exception(NotConnectedError("the proxy's answer is no answer"))
+            self.opened.set_exception(NotConnectedError("answers what is no answer"))
 
     def connection_lost(self, error: Exception | None) -> None:
         """Take note that the proxy has gone."""
         if not self.opened.done():
-            self.opened.set_exception(NotConnectedError("the proxy closed the connection"))
+            self.opened.set_exception(NotConnectedError("closes the connection"))
 
 
 class _Proxy:
@@ -239,6 +273,10 @@ class _Proxy:
         self.port = port
         self.authorization = authorization
         """A header line, or nothing."""
+
+    def __str__(self) -> str:
+        """Return where it is, without user and password."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
     @classmethod
     def of(cls, url: str) -> _Proxy:

@@ -20,7 +20,7 @@ from hanse.kube.engine.options import DeleteOptions, WriteOptions
 from hanse.kube.engine.resources import errors
 from hanse.kube.kinds.catalogue import Catalogue
 from hanse.kube.kinds.decoding import decode
-from hanse.kube.kinds.defaults import apply_defaults
+from hanse.kube.kinds.defaults import apply_defaults, carried_over
 from hanse.kube.kinds.resource_info import ResourceInfo
 from hanse.kube.merge.managed import update_managed_fields, with_managed, without_managed
 from hanse.kube.merge.patch import json_patch, merge_patch, strategic_merge_patch
@@ -130,17 +130,25 @@ class ObjectPreparation:
         stored = self._catalogue.storage(info.storage_group, info.storage_resource) or info
         schema = self.schema(stored)
         heavy = is_heavy(new) or is_heavy(old)
+        written = new
         new = read = await self._turns.run(heavy, apply_defaults, new, schema, strategy=stored.strategy)
+        if old is not None and not subresource and stored.strategy.carry_over is not None:
+            new = read = await self._turns.run(heavy, carried_over, old, new, strategy=stored.strategy)
         for admission in self._admission:
             request = AdmissionRequest(
                 operation=operation, info=stored, key=key, object=new, old=old, subresource=subresource,
-                user=options.user, dry_run=options.dry_run, warnings=options.warnings,
+                user=options.user, dry_run=options.dry_run, warnings=options.warnings, written=written,
             )  # fmt: skip
             new = await admission.admit(request)
         decoded = new is read and stored is info
         problems = await self._turns.run(
-            heavy, validate, new, schema, strict=False, strategy=stored.strategy, decoded=decoded
-        )
+            heavy, validate, new, schema, strict=False, strategy=stored.strategy, decoded=decoded,
+            new=old is None,
+        )  # fmt: skip
+        if problems and old is not None:
+            # What an older release let in may stay, so that the object can still be changed otherwise.
+            had = await self._turns.run(heavy, validate, old, schema, strict=False, strategy=stored.strategy)
+            problems = [problem for problem in problems if problem not in had]
         if old is not None:
             problems += await self._turns.run(heavy, validate_update, old, new, strategy=stored.strategy)
         if problems:

@@ -17,6 +17,13 @@ def fill(target: Spec, values: Spec) -> None:
         target.setdefault(key, value)
 
 
+def fill_texts(target: Spec, values: dict[str, str]) -> None:
+    """Set texts that are absent or empty: fields that are no pointers in Go, where the two are the same."""
+    for key, value in values.items():
+        if not target.get(key):
+            target[key] = value
+
+
 def dicts(owner: Any, field: str) -> list[Spec]:
     """Return the objects in a list field, or an empty list."""
     value = owner.get(field) if isinstance(owner, dict) else None

@@ -2,12 +2,12 @@
 
 Everything here fills in a spec in place. Source: the behaviour of Kubernetes' core/v1 defaulting.
 
-Next: `hanse.kube.kinds.fields.pod_rules`.
+Next: `hanse.kube.kinds.types.pods`.
 """
 
 from __future__ import annotations
 
-from hanse.kube.kinds.fields.filling import Spec, dicts, ensure, fill, section
+from hanse.kube.kinds.fields.filling import Spec, dicts, ensure, fill, fill_texts, section
 
 FILE_MODE = 0o644
 _VOLUME_DEFAULTS: dict[str, Spec] = {
@@ -35,6 +35,10 @@ def default_pod(pod: Spec) -> None:
     """Default a Pod: its spec, and requests from limits."""
     spec = ensure(pod, "spec")
     default_pod_spec(spec)
+    for container in dicts(spec, "containers") + dicts(spec, "initContainers"):
+        for port in dicts(container, "ports") if spec.get("hostNetwork") is True else ():
+            if "containerPort" in port and not port.get("hostPort"):
+                port["hostPort"] = port["containerPort"]
     spec.setdefault("enableServiceLinks", True)
     for container in dicts(spec, "containers") + dicts(spec, "initContainers"):
         resources = ensure(container, "resources")
@@ -52,44 +56,37 @@ def default_template(owner: Spec) -> None:
 
 def default_pod_spec(spec: Spec) -> None:
     """Default a Pod's spec."""
-    fill(
+    fill_texts(
         spec,
-        {
-            "dnsPolicy": "ClusterFirst",
-            "restartPolicy": "Always",
-            "schedulerName": "default-scheduler",
-            "securityContext": {},
-            "terminationGracePeriodSeconds": 30,
-        },
+        {"dnsPolicy": "ClusterFirst", "restartPolicy": "Always", "schedulerName": "default-scheduler"},
     )
+    fill(spec, {"securityContext": {}, "terminationGracePeriodSeconds": 30})
     account = spec.get("serviceAccountName") or spec.get("serviceAccount")
     if account:
         spec["serviceAccountName"] = spec["serviceAccount"] = account
     for field in ("initContainers", "containers", "ephemeralContainers"):
         for container in dicts(spec, field):
-            _default_container(container, host_network=spec.get("hostNetwork") is True)
+            _default_container(container)
     for volume in dicts(spec, "volumes"):
         default_volume(volume, pod=True)
 
 
-def _default_container(container: Spec, *, host_network: bool) -> None:
-    fill(
+def _default_container(container: Spec) -> None:
+    fill_texts(
         container,
         {
             "imagePullPolicy": pull_policy(str(container.get("image") or "")),
-            "resources": {},
             "terminationMessagePath": "/dev/termination-log",
             "terminationMessagePolicy": "File",
         },
     )
+    container.setdefault("resources", {})
     for port in dicts(container, "ports"):
-        port.setdefault("protocol", "TCP")
-        if host_network and "containerPort" in port and not port.get("hostPort"):
-            port["hostPort"] = port["containerPort"]
+        fill_texts(port, {"protocol": "TCP"})
     for variable in dicts(container, "env"):
         reference = section(section(variable, "valueFrom"), "fieldRef")
         if reference is not None:
-            reference.setdefault("apiVersion", "v1")
+            fill_texts(reference, {"apiVersion": "v1"})
     for probe in ("livenessProbe", "readinessProbe", "startupProbe"):
         _default_probe(section(container, probe))
     lifecycle = section(container, "lifecycle")
@@ -143,4 +140,4 @@ def _default_items(source: Spec | None) -> None:
     for item in dicts(source, "items"):
         reference = section(item, "fieldRef")
         if reference is not None:
-            reference.setdefault("apiVersion", "v1")
+            fill_texts(reference, {"apiVersion": "v1"})

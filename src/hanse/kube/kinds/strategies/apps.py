@@ -18,15 +18,21 @@ from hanse.kube.kinds.fields.cells import (
     template_texts,
     wanted_replicas,
 )
-from hanse.kube.kinds.fields.filling import dicts, ensure, fill, section
+from hanse.kube.kinds.fields.filling import dicts, ensure, fill, fill_texts, section
 from hanse.kube.kinds.fields.pod_defaults import default_template
-from hanse.kube.kinds.fields.rules import rolling_errors, selected_template_errors
+from hanse.kube.kinds.fields.rules import (
+    negative_errors,
+    rolling_errors,
+    selected_template_errors,
+    template_errors,
+)
 from hanse.kube.kinds.kubernetes import apps, core
 from hanse.kube.kinds.strategies.storage import default_claim
 from hanse.kube.kinds.strategy import Cell, Strategy
 from hanse.kube.merge.typed import same
-from hanse.kube.model.fielderrors import FieldError, forbidden, invalid, not_supported
-from hanse.kube.model.objects import Object, child, mapping, sequence
+from hanse.kube.model.fielderrors import FieldError, forbidden, invalid, not_supported, required
+from hanse.kube.model.names import label_problems
+from hanse.kube.model.objects import Object, child, mapping, name_of, sequence
 
 _STATEFUL_SET_FREE = frozenset(
     {
@@ -69,13 +75,14 @@ def _default_replication_controller(obj: Object) -> None:
 def _default_stateful_set(obj: Object) -> None:
     spec = ensure(obj, "spec")
     default_template(spec)
-    fill(spec, {"podManagementPolicy": "OrderedReady", "replicas": 1, "revisionHistoryLimit": 10})
+    fill_texts(spec, {"podManagementPolicy": "OrderedReady"})
+    fill(spec, {"replicas": 1, "revisionHistoryLimit": 10})
     strategy = ensure(spec, "updateStrategy")
     strategy["type"] = strategy.get("type") or "RollingUpdate"
     if strategy["type"] == "RollingUpdate":
         ensure(strategy, "rollingUpdate").setdefault("partition", 0)
     policy = ensure(spec, "persistentVolumeClaimRetentionPolicy")
-    fill(policy, {"whenDeleted": "Retain", "whenScaled": "Retain"})
+    fill_texts(policy, {"whenDeleted": "Retain", "whenScaled": "Retain"})
     for claim in dicts(spec, "volumeClaimTemplates"):
         fill(claim, {"apiVersion": "v1", "kind": core.PERSISTENT_VOLUME_CLAIM.name})
         default_claim(claim)
@@ -114,9 +121,52 @@ def _replica_set_errors(obj: Object) -> Iterator[FieldError]:
     yield from selected_template_errors(obj, "replicaset")
 
 
+def _replication_controller_errors(obj: Object) -> Iterator[FieldError]:
+    spec = mapping(obj, "spec")
+    yield from negative_errors(spec, "replicas", "minReadySeconds")
+    selector, labels = mapping(spec, "selector"), mapping(spec, "template", "metadata", "labels")
+    if not selector:
+        yield required("spec.selector")
+    if spec.get("template") is None:
+        yield required("spec.template")
+    elif not selector.items() <= labels.items():
+        yield invalid("spec.template.metadata.labels", labels, "`selector` does not match template `labels`")
+    yield from template_errors(spec, "spec", ("Always",))
+
+
+def _controller_revision_errors(obj: Object) -> Iterator[FieldError]:
+    yield from negative_errors(obj, "revision", path="")
+    if obj.get("data") is None:
+        yield required("data", "data is mandatory")
+
+
+def _stateful_set_name_errors(obj: Object) -> Iterator[FieldError]:
+    for problem in label_problems(name_of(obj)) if name_of(obj) else ():
+        yield invalid("metadata.name", name_of(obj), problem)
+
+
 def _stateful_set_errors(obj: Object) -> Iterator[FieldError]:
     yield from selected_template_errors(obj, "statefulset")
     spec = mapping(obj, "spec")
+    if spec.get("serviceName"):
+        for problem in label_problems(spec["serviceName"]):
+            yield invalid("spec.serviceName", spec["serviceName"], problem)
+    yield from negative_errors(mapping(spec, "ordinals"), "start", path="spec.ordinals")
+    retention = mapping(spec, "persistentVolumeClaimRetentionPolicy")
+    for field in ("whenDeleted", "whenScaled"):
+        if retention.get(field) not in (None, "Delete", "Retain"):
+            where = f"spec.persistentVolumeClaimRetentionPolicy.{field}"
+            yield not_supported(where, retention[field], ("Retain", "Delete"))
+    rolling = mapping(spec, "updateStrategy").get("rollingUpdate")
+    where = "spec.updateStrategy.rollingUpdate"
+    if isinstance(rolling, dict):
+        if child(spec, "updateStrategy", "type") == "OnDelete":
+            yield invalid(where, rolling, "only allowed for updateStrategy 'RollingUpdate'")
+        yield from negative_errors(rolling, "partition", path=where)
+        if rolling.get("maxUnavailable") is not None:
+            yield from rolling_errors({"maxUnavailable": rolling["maxUnavailable"]}, where)
+            if rolling["maxUnavailable"] in (0, "0%"):
+                yield invalid(f"{where}.maxUnavailable", rolling["maxUnavailable"], "cannot be 0")
     policy = spec.get("podManagementPolicy")
     if policy not in (None, "OrderedReady", "Parallel"):
         yield not_supported("spec.podManagementPolicy", policy, ("OrderedReady", "Parallel"))
@@ -131,8 +181,13 @@ def _daemon_set_errors(obj: Object) -> Iterator[FieldError]:
     kind = strategy.get("type")
     if kind not in (None, "RollingUpdate", "OnDelete"):
         yield not_supported("spec.updateStrategy.type", kind, ("RollingUpdate", "OnDelete"))
-    if isinstance(strategy.get("rollingUpdate"), dict):
-        yield from rolling_errors(strategy["rollingUpdate"], "spec.updateStrategy.rollingUpdate")
+    rolling = strategy.get("rollingUpdate")
+    if isinstance(rolling, dict) and kind != "OnDelete":
+        where = "spec.updateStrategy.rollingUpdate"
+        yield from rolling_errors(rolling, where, surge_bounded=True)
+        if not {rolling.get("maxSurge"), rolling.get("maxUnavailable")} & {0, "0%"}:
+            message = "may not be set when maxUnavailable is non-zero"
+            yield invalid(f"{where}.maxSurge", rolling.get("maxSurge"), message)
 
 
 def _stateful_set_changes(old: Object, new: Object) -> Iterator[FieldError]:
@@ -206,7 +261,10 @@ def _controller_revision_row(obj: Object, now: datetime) -> Sequence[Cell]:
 
 
 STRATEGIES: Final = {
-    apps.CONTROLLER_REVISION: Strategy(table=columns("Controller,Revision#,Age", _controller_revision_row)),
+    apps.CONTROLLER_REVISION: Strategy(
+        rules=_controller_revision_errors,
+        table=columns("Controller,Revision#,Age", _controller_revision_row),
+    ),
     apps.DAEMON_SET: Strategy(
         defaults=_default_daemon_set,
         rules=_daemon_set_errors,
@@ -231,11 +289,13 @@ STRATEGIES: Final = {
     apps.STATEFUL_SET: Strategy(
         defaults=_default_stateful_set,
         rules=_stateful_set_errors,
+        create_rules=_stateful_set_name_errors,
         update_rules=_stateful_set_changes,
         table=columns("Ready,Age,Containers*,Images*", _stateful_set_row),
     ),
     core.REPLICATION_CONTROLLER: Strategy(
         defaults=_default_replication_controller,
+        rules=_replication_controller_errors,
         table=columns(
             "Desired#,Current#,Ready#,Age,Containers*,Images*,Selector*", _replication_controller_row
         ),

@@ -18,7 +18,8 @@ from hanse.kube.kinds.fields.cells import NONE, UNSET, columns, number
 from hanse.kube.kinds.fields.filling import ensure, fill, section
 from hanse.kube.kinds.kubernetes.autoscaling import HORIZONTAL_POD_AUTOSCALER, POD_DISRUPTION_BUDGET
 from hanse.kube.kinds.strategy import Cell, Conversion, Strategy
-from hanse.kube.model.fielderrors import FieldError, invalid
+from hanse.kube.kinds.types.autoscaling import group_errors
+from hanse.kube.model.fielderrors import FieldError
 from hanse.kube.model.objects import Object, mapping, sequence
 
 _METRICS = "autoscaling.alpha.kubernetes.io/metrics"
@@ -129,20 +130,10 @@ def _default_autoscaler(obj: Object) -> None:
 
 def _autoscaler_errors(obj: Object) -> Iterator[FieldError]:
     spec = mapping(obj, "spec")
-    low, high = spec.get("minReplicas", 1), spec.get("maxReplicas")
-    if isinstance(low, int) and low < 1:
-        yield invalid("spec.minReplicas", low, "must be greater than or equal to 1")
-    if isinstance(high, int):
-        if high < 1:
-            yield invalid("spec.maxReplicas", high, "must be greater than 0")
-        if isinstance(low, int) and high < low:
-            yield invalid("spec.maxReplicas", high, "must be greater than or equal to `minReplicas`")
-
-
-def _disruption_budget_errors(obj: Object) -> Iterator[FieldError]:
-    spec = mapping(obj, "spec")
-    if "minAvailable" in spec and "maxUnavailable" in spec:
-        yield invalid("spec", spec, "minAvailable and maxUnavailable cannot be both set")
+    yield from group_errors(mapping(spec, "scaleTargetRef"), "spec.scaleTargetRef", core=False)
+    for index, metric in enumerate(sequence(spec, "metrics")):
+        described = mapping(metric, "object", "describedObject")
+        yield from group_errors(described, f"spec.metrics[{index}].object.describedObject", core=True)
 
 
 def _metric(metric: Mapping[str, Any], current: Mapping[str, Any]) -> str:
@@ -198,7 +189,8 @@ STRATEGIES: Final = {
         conversions={"v1": Conversion(_hpa_to_v1, _hpa_to_v2)},
     ),
     POD_DISRUPTION_BUDGET: Strategy(
-        rules=_disruption_budget_errors,
+        name_problems=lambda name: (),
+        bare_finalizers=True,
         table=columns("Min Available,Max Unavailable,Allowed Disruptions#,Age", _budget_row),
     ),
 }

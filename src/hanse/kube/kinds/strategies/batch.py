@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any, Final
 
+from hanse.errors import InvalidArgumentError
 from hanse.kube.kinds.fields.cells import (
     NONE,
     columns,
@@ -17,15 +18,17 @@ from hanse.kube.kinds.fields.cells import (
     selector_text,
     template_texts,
 )
-from hanse.kube.kinds.fields.filling import dicts, ensure, fill, section
+from hanse.kube.kinds.fields.filling import dicts, ensure, fill, fill_texts, section
 from hanse.kube.kinds.fields.pod_defaults import default_template
-from hanse.kube.kinds.fields.rules import IMMUTABLE, negative_errors, template_errors
+from hanse.kube.kinds.fields.rules import IMMUTABLE, selected_errors, template_errors
 from hanse.kube.kinds.kubernetes.batch import CRON_JOB, JOB
 from hanse.kube.kinds.strategy import Cell, Strategy
 from hanse.kube.kinds.table import age, human_duration
+from hanse.kube.kinds.types.batch import job_name
 from hanse.kube.merge.typed import same
-from hanse.kube.model.fielderrors import FieldError, invalid, not_supported, required
+from hanse.kube.model.fielderrors import FieldError, invalid, required
 from hanse.kube.model.objects import Object, is_deleting, mapping, name_of, sequence
+from hanse.kube.model.selectors import LabelSelector
 from hanse.kube.model.times import parse_time
 
 MAX_INT32 = 2**31 - 1
@@ -52,7 +55,7 @@ def _default_job(obj: Object) -> None:
     )
     for rule in dicts(section(spec, "podFailurePolicy"), "rules"):
         for pattern in dicts(rule, "onPodConditions"):
-            pattern.setdefault("status", "True")
+            fill_texts(pattern, {"status": "True"})
     labels = section(section(section(spec, "template"), "metadata"), "labels")
     metadata = ensure(obj, "metadata")
     if labels and not metadata.get("labels"):
@@ -61,52 +64,45 @@ def _default_job(obj: Object) -> None:
 
 def _default_cron_job(obj: Object) -> None:
     spec = ensure(obj, "spec")
-    fill(
-        spec,
-        {
-            "concurrencyPolicy": "Allow",
-            "suspend": False,
-            "successfulJobsHistoryLimit": 3,
-            "failedJobsHistoryLimit": 1,
-        },
-    )
+    fill_texts(spec, {"concurrencyPolicy": "Allow"})
+    fill(spec, {"suspend": False, "successfulJobsHistoryLimit": 3, "failedJobsHistoryLimit": 1})
     job = section(section(spec, "jobTemplate"), "spec")
     if job is not None:
         default_template(job)
 
 
-def _job_spec_errors(spec: dict[str, Any], path: str) -> Iterator[FieldError]:
-    yield from negative_errors(
-        spec, "parallelism", "completions", "backoffLimit", "ttlSecondsAfterFinished", path=path
-    )
-    mode = spec.get("completionMode")
-    if mode not in (None, "NonIndexed", "Indexed"):
-        yield not_supported(f"{path}.completionMode", mode, ("Indexed", "NonIndexed"))
-    if mode == "Indexed" and "completions" not in spec:
-        yield required(f"{path}.completions", "when completion mode is Indexed")
-    yield from template_errors(spec, path, ("OnFailure", "Never"))
-
-
 def _job_errors(obj: Object) -> Iterator[FieldError]:
-    yield from _job_spec_errors(mapping(obj, "spec"), "spec")
+    spec = mapping(obj, "spec")
+    yield from job_name(obj)
+    yield from template_errors(spec, "spec", ("OnFailure", "Never"))
+    selector = spec.get("selector")
+    if spec.get("manualSelector"):
+        if selector is None:
+            yield required("spec.selector")
+        else:
+            yield from selected_errors(spec)
+    elif selector and not _is_generated(obj, selector):
+        yield invalid("spec.selector", selector, "`selector` not auto-generated")
+
+
+def _is_generated(obj: Object, selector: Object) -> bool:
+    uid = str(mapping(obj, "metadata").get("uid") or "")
+    labels = {"controller-uid": uid, "job-name": name_of(obj)}
+    labels |= {f"batch.kubernetes.io/{name}": value for name, value in labels.items()}
+    try:
+        return bool(uid) and LabelSelector.from_object(selector).matches(labels)
+    except InvalidArgumentError:
+        return False
+
+
+def _cron_job_name_errors(obj: Object) -> Iterator[FieldError]:
+    if len(name_of(obj)) > 52:
+        yield invalid("metadata.name", name_of(obj), "must be no more than 52 characters")
 
 
 def _cron_job_errors(obj: Object) -> Iterator[FieldError]:
-    spec = mapping(obj, "spec")
-    if len(name_of(obj)) > 52:
-        yield invalid("metadata.name", name_of(obj), "must be no more than 52 characters")
-    schedule = spec.get("schedule")
-    if not schedule:
-        yield required("spec.schedule")
-    elif not schedule.startswith("@") and len(schedule.split()) != 5:
-        yield invalid("spec.schedule", schedule, f"expected exactly 5 fields, found {len(schedule.split())}")
-    elif "TZ=" in schedule:
-        yield invalid("spec.schedule", schedule, "cannot use TZ or CRON_TZ in schedule, use timeZone field")
-    policy = spec.get("concurrencyPolicy")
-    if policy not in (None, "Allow", "Forbid", "Replace"):
-        yield not_supported("spec.concurrencyPolicy", policy, ("Allow", "Forbid", "Replace"))
-    yield from negative_errors(spec, "successfulJobsHistoryLimit", "failedJobsHistoryLimit")
-    yield from _job_spec_errors(mapping(spec, "jobTemplate", "spec"), "spec.jobTemplate.spec")
+    job = mapping(obj, "spec", "jobTemplate", "spec")
+    yield from template_errors(job, "spec.jobTemplate.spec", ("OnFailure", "Never"))
 
 
 def _job_changes(old: Object, new: Object) -> Iterator[FieldError]:
@@ -115,6 +111,9 @@ def _job_changes(old: Object, new: Object) -> Iterator[FieldError]:
         after.get("completionMode") == "Indexed" and after.get("completions") == after.get("parallelism")
     ):
         yield invalid("spec.completions", after.get("completions"), IMMUTABLE)
+    for field in ("podFailurePolicy", "backoffLimitPerIndex", "managedBy", "successPolicy"):
+        if not same(before.get(field), after.get(field)):
+            yield invalid(f"spec.{field}", after.get(field), IMMUTABLE)
     template, wanted = mapping(before, "template"), mapping(after, "template")
     if before.get("suspend") is True:
         template, wanted = _without_scheduling(template), _without_scheduling(wanted)
@@ -171,6 +170,7 @@ STRATEGIES: Final = {
     CRON_JOB: Strategy(
         defaults=_default_cron_job,
         rules=_cron_job_errors,
+        create_rules=_cron_job_name_errors,
         table=columns(
             "Schedule,Timezone,Suspend,Active#,Last Schedule,Age,Containers*,Images*,Selector*", _cron_job_row
         ),

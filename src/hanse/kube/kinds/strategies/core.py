@@ -12,6 +12,8 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Final
 
+import orjson
+
 from hanse.kube.kinds.fields.cells import NONE, columns, join
 from hanse.kube.kinds.fields.filling import dicts, ensure, fill, section
 from hanse.kube.kinds.kubernetes.core import (
@@ -41,10 +43,23 @@ _SECRET_KEYS = {
 }
 
 
+_JSON_SECRETS = ("kubernetes.io/dockerconfigjson", "kubernetes.io/dockercfg")
+_ACCOUNT_TOKEN = "kubernetes.io/service-account-token"  # noqa: S105
+_ACCOUNT = "kubernetes.io/service-account.name"
+
+
 def _default_namespace(obj: Object) -> None:
     if name_of(obj):
         ensure(ensure(obj, "metadata"), "labels")["kubernetes.io/metadata.name"] = name_of(obj)
     ensure(obj, "status").setdefault("phase", "Active")
+
+
+def _keep_namespace_finalizers(old: Object, new: Object) -> None:
+    kept = mapping(old, "spec").get("finalizers")
+    if kept:
+        ensure(new, "spec")["finalizers"] = kept
+    elif section(new, "spec"):
+        new["spec"].pop("finalizers", None)
 
 
 def _default_secret(obj: Object) -> None:
@@ -102,9 +117,23 @@ def _secret_errors(obj: Object) -> Iterator[FieldError]:
     for key in _SECRET_KEYS.get(kind, ()):
         if key not in data and key not in plain:
             yield required(f"data[{key}]")
+        elif kind in _JSON_SECRETS and key in data and not _is_json_object(data[key]):
+            yield invalid(f"data[{key}]", "<secret contents redacted>", "must be a JSON object")
+    if kind == "kubernetes.io/ssh-auth" and data.get("ssh-privatekey") == "":
+        yield required("data[ssh-privatekey]")
+    if kind == _ACCOUNT_TOKEN and not mapping(obj, "metadata", "annotations").get(_ACCOUNT):
+        yield required(f"metadata.annotations[{_ACCOUNT}]")
     if kind == "kubernetes.io/basic-auth" and not {"username", "password"} & (data.keys() | plain.keys()):
         yield required("data[username]")
         yield required("data[password]")
+
+
+def _is_json_object(encoded: str) -> bool:
+    try:
+        found = orjson.loads(b64decode(encoded, validate=True))
+    except (binascii.Error, ValueError):
+        return False
+    return found is None or isinstance(found, dict)
 
 
 _WHEN_SET = "field is immutable when `immutable` is set"
@@ -179,6 +208,7 @@ STRATEGIES: Final = {
         first_status={"phase": "Active"},
         name_problems=label_problems,
         defaults=_default_namespace,
+        carry_over=_keep_namespace_finalizers,
         table=columns("Status,Age", _namespace_row),
     ),
     NODE: Strategy(

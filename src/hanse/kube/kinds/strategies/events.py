@@ -74,7 +74,9 @@ def _new_event_row(obj: Object, now: datetime) -> Sequence[Cell]:
 
 
 STRATEGIES: Final = {
-    EVENT: Strategy(table=TableLayout(_EVENT_COLUMNS, _event_row)),
+    EVENT: Strategy(
+        bare_finalizers=True, name_problems=lambda name: (), table=TableLayout(_EVENT_COLUMNS, _event_row)
+    ),
     EVENTS_K8S_IO_EVENT: Strategy(
         table=TableLayout(_EVENT_COLUMNS, _new_event_row),
         conversions={"v1": Conversion(_event_to_new, _event_to_core)},

@@ -13,7 +13,8 @@ from hanse.kube.kinds.fields.cells import NONE, columns, ingress_addresses, join
 from hanse.kube.kinds.fields.filling import dicts, ensure, section
 from hanse.kube.kinds.kubernetes.networking import INGRESS, INGRESS_CLASS, NETWORK_POLICY
 from hanse.kube.kinds.strategy import Cell, Strategy
-from hanse.kube.model.fielderrors import FieldError, invalid, not_supported
+from hanse.kube.kinds.types.networking import ingress_annotations
+from hanse.kube.model.fielderrors import FieldError
 from hanse.kube.model.objects import Object, mapping, sequence
 
 
@@ -34,18 +35,7 @@ def _default_network_policy(obj: Object) -> None:
 
 
 def _ingress_errors(obj: Object) -> Iterator[FieldError]:
-    spec = mapping(obj, "spec")
-    if not sequence(spec, "rules") and not spec.get("defaultBackend"):
-        yield invalid("spec", spec, "either `defaultBackend` or `rules` must be specified")
-    for index, rule in enumerate(sequence(spec, "rules")):
-        for number, path in enumerate(sequence(rule, "http", "paths")):
-            where = f"spec.rules[{index}].http.paths[{number}]"
-            kind = path.get("pathType")
-            kinds = ("Exact", "ImplementationSpecific", "Prefix")
-            if kind is not None and kind not in kinds:
-                yield not_supported(f"{where}.pathType", kind, kinds)
-            if kind in ("Exact", "Prefix") and not str(path.get("path") or "").startswith("/"):
-                yield invalid(f"{where}.path", path.get("path", ""), "must be an absolute path")
+    yield from ingress_annotations(obj)
 
 
 def _ingress_row(obj: Object, now: datetime) -> Sequence[Cell]:
@@ -70,7 +60,9 @@ def _network_policy_row(obj: Object, now: datetime) -> Sequence[Cell]:
 
 
 STRATEGIES: Final = {
-    INGRESS: Strategy(rules=_ingress_errors, table=columns("Class,Hosts,Address,Ports,Age", _ingress_row)),
+    INGRESS: Strategy(
+        create_rules=_ingress_errors, table=columns("Class,Hosts,Address,Ports,Age", _ingress_row)
+    ),
     INGRESS_CLASS: Strategy(
         defaults=_default_ingress_class,
         immutable=("spec.controller",),

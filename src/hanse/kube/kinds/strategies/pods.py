@@ -11,16 +11,30 @@ from typing import Any, Final
 
 from hanse.kube.kinds.fields.cells import NONE, columns
 from hanse.kube.kinds.fields.pod_defaults import default_pod, default_template
-from hanse.kube.kinds.fields.pod_rules import pod_spec_errors
+from hanse.kube.kinds.fields.rules import label_errors
 from hanse.kube.kinds.kubernetes.core import POD, POD_TEMPLATE
 from hanse.kube.kinds.strategy import Cell, Strategy
+from hanse.kube.kinds.types.pods import pod_spec
 from hanse.kube.merge.typed import same
 from hanse.kube.model.fielderrors import FieldError, forbidden
 from hanse.kube.model.objects import Object, child, is_deleting, mapping, sequence
 
 
 def _pod_errors(obj: Object) -> Iterator[FieldError]:
-    yield from pod_spec_errors(mapping(obj, "spec"), "spec")
+    yield from pod_spec(mapping(obj, "spec"), "spec", is_pod=True)
+
+
+def _pod_creation_errors(obj: Object) -> Iterator[FieldError]:
+    if sequence(obj, "spec", "ephemeralContainers"):
+        yield forbidden("spec.ephemeralContainers", "cannot be set on create")
+
+
+def _template_errors(obj: Object) -> Iterator[FieldError]:
+    metadata = mapping(obj, "template", "metadata")
+    yield from label_errors(mapping(metadata, "labels"), "template.metadata.labels")
+    yield from pod_spec(mapping(obj, "template", "spec"), "template.spec")
+    if sequence(obj, "template", "spec", "ephemeralContainers"):
+        yield forbidden("template.spec.ephemeralContainers", "not allowed in pod template")
 
 
 def _pod_changes(old: Object, new: Object) -> Iterator[FieldError]:
@@ -87,9 +101,10 @@ STRATEGIES: Final = {
         first_status={"phase": "Pending"},
         defaults=default_pod,
         rules=_pod_errors,
+        create_rules=_pod_creation_errors,
         update_rules=_pod_changes,
         table=columns("Ready,Status,Restarts,Age,IP*,Node*,Nominated Node*,Readiness Gates*", _pod_row),
     ),
-    POD_TEMPLATE: Strategy(defaults=default_template),
+    POD_TEMPLATE: Strategy(defaults=default_template, rules=_template_errors),
 }
 """The strategies of the kinds that have one."""

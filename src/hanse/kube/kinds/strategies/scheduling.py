@@ -48,12 +48,12 @@ def _device_taint_rule_row(obj: Object, now: datetime) -> Sequence[Cell]:
 
 STRATEGIES: Final = {
     DEVICE_TAINT_RULE: Strategy(table=columns("Key,Value,Effect,TimeAdded,Age", _device_taint_rule_row)),
-    LEASE: Strategy(table=columns("Holder,Age", _lease_row)),
+    LEASE: Strategy(bare_finalizers=True, table=columns("Holder,Age", _lease_row)),
     PRIORITY_CLASS: Strategy(
         defaults=_default_priority_class,
         immutable=("value", "preemptionPolicy"),
         table=columns("Value#,Global-Default,Age,PreemptionPolicy*", _priority_class_row),
     ),
-    RUNTIME_CLASS: Strategy(table=columns("Handler,Age", _runtime_class_row)),
+    RUNTIME_CLASS: Strategy(bare_finalizers=True, table=columns("Handler,Age", _runtime_class_row)),
 }
 """The strategies of the kinds that have one."""

@@ -6,6 +6,7 @@ Pure functions, and the strategies made of them. Next: `hanse.kube.kinds.strateg
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Final
 
@@ -24,7 +25,7 @@ from hanse.kube.kinds.kubernetes.security import (
 from hanse.kube.kinds.strategy import Cell, Strategy
 from hanse.kube.kinds.table import human_duration
 from hanse.kube.merge.typed import same
-from hanse.kube.model.fielderrors import FieldError, invalid, required
+from hanse.kube.model.fielderrors import FieldError, invalid, not_supported, required
 from hanse.kube.model.names import path_segment_problems
 from hanse.kube.model.objects import Object, mapping, sequence
 
@@ -42,17 +43,18 @@ def _default_binding(obj: Object) -> None:
 
 def _role_errors(obj: Object) -> Iterator[FieldError]:
     for index, rule in enumerate(sequence(obj, "rules")):
-        if not rule.get("verbs"):
-            yield required(f"rules[{index}].verbs", "verbs must contain at least one value")
-        if not rule.get("nonResourceURLs"):
-            if not rule.get("apiGroups"):
-                yield required(
-                    f"rules[{index}].apiGroups", "resource rules must supply at least one api group"
-                )
-            if not rule.get("resources"):
-                yield required(
-                    f"rules[{index}].resources", "resource rules must supply at least one resource"
-                )
+        if rule.get("nonResourceURLs"):
+            message = "namespaced rules cannot apply to non-resource URLs"
+            yield invalid(f"rules[{index}].nonResourceURLs", rule["nonResourceURLs"], message)
+
+
+def _cluster_binding_errors(obj: Object) -> Iterator[FieldError]:
+    kind = mapping(obj, "roleRef").get("kind")
+    if kind == "Role":
+        yield not_supported("roleRef.kind", kind, ("ClusterRole",))
+    for index, subject in enumerate(sequence(obj, "subjects")):
+        if subject.get("kind") == SERVICE_ACCOUNT.name and not subject.get("namespace"):
+            yield required(f"subjects[{index}].namespace")
 
 
 def _binding_changes(old: Object, new: Object) -> Iterator[FieldError]:
@@ -78,6 +80,11 @@ def _binding_row(obj: Object, now: datetime) -> Sequence[Cell]:
         ", ".join(by_kind.get("Group", [])),
         ", ".join(by_kind.get(SERVICE_ACCOUNT.name, [])),
     )
+
+
+def _keep_request(old: Object, new: Object) -> None:
+    if "spec" in old:
+        new["spec"] = old["spec"]
 
 
 def _signing_request_row(obj: Object, now: datetime) -> Sequence[Cell]:
@@ -107,9 +114,7 @@ def _pod_certificate_request_row(obj: Object, now: datetime) -> Sequence[Cell]:
     ), state
 
 
-_ROLE: Final = Strategy(
-    name_problems=path_segment_problems, rules=_role_errors, table=columns("Created At", _role_row)
-)
+_ROLE: Final = Strategy(name_problems=path_segment_problems, table=columns("Created At", _role_row))
 _BINDING: Final = Strategy(
     name_problems=path_segment_problems,
     defaults=_default_binding,
@@ -119,15 +124,16 @@ _BINDING: Final = Strategy(
 
 STRATEGIES: Final = {
     CERTIFICATE_SIGNING_REQUEST: Strategy(
-        table=columns("Age,SignerName,Requestor,RequestedDuration,Condition", _signing_request_row)
+        carry_over=_keep_request,
+        table=columns("Age,SignerName,Requestor,RequestedDuration,Condition", _signing_request_row),
     ),
     CLUSTER_TRUST_BUNDLE: Strategy(table=columns("SignerName", _trust_bundle_row)),
     POD_CERTIFICATE_REQUEST: Strategy(
         table=columns("PodName,ServiceAccountName,NodeName,SignerName,State", _pod_certificate_request_row)
     ),
     CLUSTER_ROLE: _ROLE,
-    CLUSTER_ROLE_BINDING: _BINDING,
-    ROLE: _ROLE,
+    CLUSTER_ROLE_BINDING: replace(_BINDING, rules=_cluster_binding_errors),
+    ROLE: replace(_ROLE, rules=_role_errors),
     ROLE_BINDING: _BINDING,
 }
 """The strategies of the kinds that have one."""

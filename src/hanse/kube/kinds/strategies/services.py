@@ -7,19 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
 from hanse.kube.kinds.fields.cells import NONE, UNSET, columns, ingress_addresses, join, labels_text
-from hanse.kube.kinds.fields.filling import dicts, ensure, fill
-from hanse.kube.kinds.fields.pod_rules import PORT_MESSAGE, is_port
-from hanse.kube.kinds.fields.rules import label_errors
+from hanse.kube.kinds.fields.filling import dicts, ensure, fill, fill_texts
+from hanse.kube.kinds.fields.service_updates import carry_over
 from hanse.kube.kinds.kubernetes import core, networking
 from hanse.kube.kinds.strategy import Cell, Strategy
-from hanse.kube.model.fielderrors import FieldError, duplicate, forbidden, invalid, not_supported, required
-from hanse.kube.model.names import label_1035_problems, label_problems
+from hanse.kube.kinds.types.networking import service_annotations
+from hanse.kube.model.fielderrors import FieldError, invalid
+from hanse.kube.model.names import label_problems
 from hanse.kube.model.objects import Object, mapping, sequence
-
-_SERVICE_TYPES = ("ClusterIP", "ExternalName", "LoadBalancer", "NodePort")
 
 
 def _default_service(obj: Object) -> None:
@@ -28,15 +26,19 @@ def _default_service(obj: Object) -> None:
     spec["sessionAffinity"] = spec.get("sessionAffinity") or "None"
     if spec["sessionAffinity"] == "ClientIP":
         ensure(ensure(spec, "sessionAffinityConfig"), "clientIP").setdefault("timeoutSeconds", 10800)
+    elif spec["sessionAffinity"] == "None":
+        spec.pop("sessionAffinityConfig", None)
     for port in dicts(spec, "ports"):
         port["protocol"] = port.get("protocol") or "TCP"
         if port.get("targetPort") in (None, 0, "") and "port" in port:
             port["targetPort"] = port["port"]
     reachable = spec["type"] in ("NodePort", "LoadBalancer")
     if reachable or (spec["type"] == "ClusterIP" and spec.get("externalIPs")):
-        spec.setdefault("externalTrafficPolicy", "Cluster")
+        fill_texts(spec, {"externalTrafficPolicy": "Cluster"})
     if reachable or spec["type"] == "ClusterIP":
         spec.setdefault("internalTrafficPolicy", "Cluster")
+    if spec["type"] == "ExternalName":
+        spec.pop("internalTrafficPolicy", None)
     if spec["type"] == "LoadBalancer":
         spec.setdefault("allocateLoadBalancerNodePorts", True)
 
@@ -44,7 +46,7 @@ def _default_service(obj: Object) -> None:
 def _default_endpoints(obj: Object) -> None:
     for subset in dicts(obj, "subsets"):
         for port in dicts(subset, "ports"):
-            port.setdefault("protocol", "TCP")
+            fill_texts(port, {"protocol": "TCP"})
 
 
 def _default_endpoint_slice(obj: Object) -> None:
@@ -53,51 +55,7 @@ def _default_endpoint_slice(obj: Object) -> None:
 
 
 def _service_errors(obj: Object) -> Iterator[FieldError]:
-    spec = mapping(obj, "spec")
-    kind = spec.get("type", "ClusterIP")
-    ports = sequence(spec, "ports")
-    if kind not in _SERVICE_TYPES:
-        yield not_supported("spec.type", kind, _SERVICE_TYPES)
-    if kind == "ExternalName":
-        if not spec.get("externalName"):
-            yield required("spec.externalName")
-        if spec.get("clusterIP") not in (None, ""):
-            yield forbidden("spec.clusterIPs", "may not be set for ExternalName services")
-    elif not ports and spec.get("clusterIP") != "None":
-        yield required("spec.ports")
-    if spec.get("clusterIP") == "None" and kind in ("NodePort", "LoadBalancer"):
-        yield invalid("spec.clusterIPs[0]", "None", f"may not be set to 'None' for {kind} services")
-    if spec.get("sessionAffinity") not in (None, "None", "ClientIP"):
-        yield not_supported("spec.sessionAffinity", spec["sessionAffinity"], ("ClientIP", "None"))
-    yield from label_errors(mapping(spec, "selector"), "spec.selector")
-    yield from _service_port_errors(ports)
-
-
-def _service_port_errors(ports: list[dict[str, Any]]) -> Iterator[FieldError]:
-    names: set[str] = set()
-    seen: set[tuple[Any, Any]] = set()
-    for index, port in enumerate(ports):
-        where = f"spec.ports[{index}]"
-        name = port.get("name") or ""
-        if not name and len(ports) > 1:
-            yield required(f"{where}.name")
-        if name:
-            for problem in label_problems(name):
-                yield invalid(f"{where}.name", name, problem)
-            if name in names:
-                yield duplicate(f"{where}.name", name)
-            names.add(name)
-        if not is_port(port.get("port", 1)):
-            yield invalid(f"{where}.port", port["port"], PORT_MESSAGE)
-        if port.get("protocol", "TCP") not in ("SCTP", "TCP", "UDP"):
-            yield not_supported(f"{where}.protocol", port["protocol"], ("SCTP", "TCP", "UDP"))
-        target = port.get("targetPort")
-        if isinstance(target, int) and not is_port(target):
-            yield invalid(f"{where}.targetPort", target, PORT_MESSAGE)
-        key = (port.get("port"), port.get("protocol", "TCP"))
-        if key in seen:
-            yield duplicate(where, {"port": key[0], "protocol": key[1]})
-        seen.add(key)
+    yield from service_annotations(obj)
 
 
 def _service_changes(old: Object, new: Object) -> Iterator[FieldError]:
@@ -105,6 +63,9 @@ def _service_changes(old: Object, new: Object) -> Iterator[FieldError]:
     if "ExternalName" in (before.get("type"), after.get("type")):
         return
     address, wanted = before.get("clusterIP"), after.get("clusterIP")
+    if not address and wanted == "None":
+        # Nobody said an address, so each member has given one away.
+        yield invalid("spec.clusterIPs[0]", [wanted], "may not change once set")
     if address and wanted is not None and wanted != address:
         yield invalid("spec.clusterIPs[0]", [wanted], "may not change once set")
 
@@ -153,8 +114,9 @@ def _endpoint_slice_row(obj: Object, now: datetime) -> Sequence[Cell]:
 STRATEGIES: Final = {
     core.ENDPOINTS: Strategy(defaults=_default_endpoints, table=columns("Endpoints,Age", _endpoints_row)),
     core.SERVICE: Strategy(
-        name_problems=label_1035_problems,
+        name_problems=label_problems,
         defaults=_default_service,
+        carry_over=carry_over,
         rules=_service_errors,
         update_rules=_service_changes,
         table=columns("Type,Cluster-IP,External-IP,Port(s),Age,Selector*", _service_row),

@@ -10,12 +10,12 @@ from datetime import datetime
 from typing import Final
 
 from hanse.kube.kinds.fields.cells import UNSET, columns
-from hanse.kube.kinds.fields.filling import ensure, fill
+from hanse.kube.kinds.fields.filling import ensure, fill, fill_texts
 from hanse.kube.kinds.fields.pod_defaults import default_volume
 from hanse.kube.kinds.kubernetes import core, storage
 from hanse.kube.kinds.strategy import Cell, Strategy
 from hanse.kube.merge.typed import same
-from hanse.kube.model.fielderrors import FieldError, forbidden, not_supported, required
+from hanse.kube.model.fielderrors import FieldError, forbidden
 from hanse.kube.model.objects import Object, child, is_deleting, mapping, sequence
 
 
@@ -26,7 +26,8 @@ def default_claim(obj: Object) -> None:
 
 def _default_volume(obj: Object) -> None:
     spec = ensure(obj, "spec")
-    fill(spec, {"persistentVolumeReclaimPolicy": "Retain", "volumeMode": "Filesystem"})
+    fill_texts(spec, {"persistentVolumeReclaimPolicy": "Retain"})
+    spec.setdefault("volumeMode", "Filesystem")
     default_volume(spec, pod=False)
     ensure(obj, "status").setdefault("phase", "Pending")
 
@@ -48,18 +49,6 @@ def _default_csi_driver(obj: Object) -> None:
             "volumeLifecycleModes": ["Persistent"],
         },
     )
-
-
-def _claim_errors(obj: Object) -> Iterator[FieldError]:
-    spec = mapping(obj, "spec")
-    modes = ("ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod")
-    if not sequence(spec, "accessModes"):
-        yield required("spec.accessModes", "at least 1 access mode is required")
-    for mode in sequence(spec, "accessModes"):
-        if mode not in modes:
-            yield not_supported("spec.accessModes", mode, modes)
-    if child(spec, "resources", "requests", "storage") is None:
-        yield required("spec.resources[storage]")
 
 
 def _claim_changes(old: Object, new: Object) -> Iterator[FieldError]:
@@ -145,7 +134,6 @@ STRATEGIES: Final = {
     core.PERSISTENT_VOLUME_CLAIM: Strategy(
         first_status={"phase": "Pending"},
         defaults=default_claim,
-        rules=_claim_errors,
         update_rules=_claim_changes,
         table=columns(
             "Status,Volume,Capacity,Access Modes,StorageClass,VolumeAttributesClass,Age,VolumeMode*",

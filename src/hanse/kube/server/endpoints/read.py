@@ -11,7 +11,6 @@ import base64
 import binascii
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 import orjson
@@ -75,8 +74,7 @@ def renderer(call: Call, cache: ObjectCache) -> Renderer:
     """Return what renders the answer in the form that the client accepts."""
     wanted = parse_accept(call.request.headers.get("Accept", ""))
     include = call.query.get("includeObject", "")
-    now = datetime.now(UTC)
-    return Renderer(call.info, wanted, include=include, now=now, boundary=cache.boundary)
+    return Renderer(call.info, wanted, include=include, now=call.now, boundary=cache.boundary)
 
 
 async def get(call: Call, cache: ObjectCache) -> web.StreamResponse:

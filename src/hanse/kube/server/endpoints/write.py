@@ -7,7 +7,6 @@ Turns requests into calls of `ResourceStore` and results into answers; holds no 
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, datetime
 from typing import Any, cast, get_args
 
 import orjson
@@ -288,7 +287,7 @@ async def _answer(
     """Answer with an object, of `info` if it is none of the resource that the call is about."""
     wanted = parse_accept(call.request.headers.get("Accept", ""))
     include = call.query.get("includeObject", "")
-    render = Renderer(info or call.info, wanted, include=include, now=datetime.now(UTC))
+    render = Renderer(info or call.info, wanted, include=include, now=call.now)
     return await respond(
         call.request, render.one(obj), status=code, media=wanted.media, warnings=call.warnings
     )

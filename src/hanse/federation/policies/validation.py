@@ -9,8 +9,9 @@ Next: `hanse.federation.strategies`, which gives it to the kinds.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Final
 
 from hanse.errors import InvalidArgumentError
 from hanse.kube.merge.json_patch import MAX_OPERATIONS, check_operations
@@ -18,11 +19,20 @@ from hanse.kube.model.fielderrors import FieldError, invalid
 from hanse.kube.model.objects import Object, mapping, sequence
 from hanse.kube.model.selectors import MAX_TERMS
 
+_PERCENTAGE: Final = re.compile(r"[0-9]{1,9}%", re.ASCII)
+
 MAX_RULES = 1_000
 """Rules of one override policy, and resource selectors of any policy."""
 
 MAX_NAMES = 10_000
 """Cluster names in one list of a policy."""
+
+MAX_STATUS_FIELDS = 100
+"""Status fields that one policy says something of."""
+
+OWN_STATUS_FIELDS = frozenset({"clusters", "conditions", "observedGeneration"})
+"""Fields of the status that the federation makes of the members' by rules of its own."""
+OWN = ", ".join(sorted(OWN_STATUS_FIELDS))
 
 
 def placement_policy_errors(obj: Object) -> Iterator[FieldError]:
@@ -30,6 +40,8 @@ def placement_policy_errors(obj: Object) -> Iterator[FieldError]:
     spec = mapping(obj, "spec")
     yield from _selected(spec)
     yield from _choice(spec, "spec")
+    yield from _status_fields(spec)
+    yield from _move(mapping(spec, "move"))
 
 
 def override_policy_errors(obj: Object) -> Iterator[FieldError]:
@@ -62,10 +74,34 @@ def _selected(spec: Object) -> Iterator[FieldError]:
         )
 
 
+def _move(move: Object) -> Iterator[FieldError]:
+    surge = move.get("maxSurge")
+    if isinstance(surge, str) and not _PERCENTAGE.fullmatch(surge):
+        yield invalid("spec.move.maxSurge", surge, "must be a whole number, or a percentage such as 25%")
+    elif isinstance(surge, int) and not 0 <= surge < 2**31:
+        yield invalid("spec.move.maxSurge", surge, "must be from 0 to 2147483647")
+
+
 def _choice(spec: Object, where: str) -> Iterator[FieldError]:
     yield from _terms(mapping(spec, "clusterSelector"), f"{where}.clusterSelector")
     for name in ("clusterNames", "excludeClusters"):
         yield from _at_most(sequence(spec, name), f"{where}.{name}", MAX_NAMES)
+
+
+def _status_fields(spec: Object) -> Iterator[FieldError]:
+    fields = sequence(spec, "statusFields")
+    yield from _at_most(fields, "spec.statusFields", MAX_STATUS_FIELDS)
+    seen: set[str] = set()
+    for index, field in enumerate(fields[:MAX_STATUS_FIELDS]):
+        where, path = f"spec.statusFields[{index}].path", str(mapping(field).get("path") or "")
+        if not all(path.split(".")) or path.split(".")[0] in OWN_STATUS_FIELDS:
+            message = f"must name a field below status, such as replicas or address.port; not {OWN}"
+            yield invalid(where, path, message)
+        elif path == "*" and mapping(field).get("fold") not in ("Equal", "Hidden"):
+            yield invalid(where, path, "all fields at once can only be Equal or Hidden")
+        if path in seen:
+            yield FieldError(where, "FieldValueDuplicate", "another entry names the same field", path)
+        seen.add(path)
 
 
 def _terms(selector: dict[str, Any], where: str) -> Iterator[FieldError]:

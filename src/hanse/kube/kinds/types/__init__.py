@@ -1,0 +1,1 @@
+"""What values of Kubernetes' own types must be, wherever a kind has them: a module per group of types."""
