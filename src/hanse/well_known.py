@@ -27,6 +27,8 @@ UNJOIN_FINALIZER: Final = "hanse.dev/unjoin"
 
 TRACEPARENT: Final = "hanse.dev/traceparent"
 """Annotation of stored objects with the W3C traceparent of the change; never served."""
+DEFAULTED: Final = "hanse.dev/defaulted"
+"""Annotation of stored custom resources with the fields that their schema filled in; never served."""
 FORCE_UNJOIN: Final = "hanse.dev/force-unjoin"
 """Annotation of a Cluster whose unjoin must not wait for the cluster."""
 UNREADABLE: Final = "hanse.dev/unreadable"

@@ -12,8 +12,10 @@ from hanse.api.registry.v1 import cluster_pb2 as registry
 from hanse.api.scheduler.v1.placement_pb2 import Placement
 from hanse.api.syncer.v1 import sync_state_pb2 as sync
 from hanse.federation.kinds import KINDS
+from hanse.federation.stored.authorship import as_written
 from hanse.store.keys import ObjectKey
 from tests.apiserver.world import WEB, World, config_map, deployment, rolled_out
+from tests.support.waiting import until
 
 DEPLOYMENTS = "/apis/apps/v1/namespaces/shop/deployments"
 WEB_PATH = f"{DEPLOYMENTS}/web"
@@ -283,6 +285,52 @@ async def test_the_trace_is_stored_and_never_served(world: World) -> None:
     stored = await world.store.get(WEB.key())
     assert stored is not None
     assert trace[::-1] in orjson.loads(stored.value)["metadata"]["annotations"]["hanse.dev/traceparent"]
+
+
+CARTS = "/apis/skew.example.com/v1/namespaces/default/carts"
+
+
+async def test_what_a_schema_fills_in_is_served_and_not_sent(world: World) -> None:
+    """A custom resource is served with the defaults of its CRD, and members get it as its author wrote it."""
+    spec = {
+        "type": "object",
+        "properties": {"size": {"type": "integer"}, "color": {"type": "string", "default": "red"}},
+    }
+    schema = {"openAPIV3Schema": {"type": "object", "properties": {"spec": spec}}}
+    definition = {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": "carts.skew.example.com"},
+        "spec": {
+            "group": "skew.example.com",
+            "scope": "Namespaced",
+            "names": {"plural": "carts", "singular": "cart", "kind": "Cart"},
+            "versions": [{"name": "v1", "served": True, "storage": True, "schema": schema}],
+        },
+    }
+    await world.create("/apis/apiextensions.k8s.io/v1/customresourcedefinitions", definition)
+
+    async def served() -> bool:
+        return (await world.call("GET", CARTS)).status == 200
+
+    await until(served, what="carts are served")
+    cart = {"apiVersion": "skew.example.com/v1", "kind": "Cart", "metadata": {"name": "one"}}
+    created = await world.create(CARTS, {**cart, "spec": {"size": 1}})
+    assert created["spec"] == {"size": 1, "color": "red"}
+    assert "annotations" not in created["metadata"]
+
+    async def sent() -> object:
+        stored = await world.store.get(ObjectKey("skew.example.com", "carts", "default", "one").key())
+        assert stored is not None
+        return as_written(orjson.loads(stored.value))["spec"]
+
+    assert await sent() == {"size": 1}
+    bigger = {**created, "spec": {**created["spec"], "size": 2}}
+    answer = await world.call("PUT", f"{CARTS}/one", bigger)
+    assert (answer.status, await sent()) == (200, {"size": 2})
+    green = {**answer.body, "spec": {"size": 2, "color": "green"}}
+    answer = await world.call("PUT", f"{CARTS}/one", green)
+    assert (answer.status, await sent()) == (200, {"size": 2, "color": "green"})
 
 
 async def test_the_members_win_over_a_written_status(world: World) -> None:

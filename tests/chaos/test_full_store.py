@@ -88,9 +88,9 @@ def test_every_service_stays_up_while_etcd_is_full(small: Federation) -> None:
     before = Bulk(small.api, namespace, 10)
     before.create()
     intent_everywhere(small, before)
-    asyncio.run(fill(small))
 
     def everybody_says_so() -> None:
+        asyncio.run(fill(small))  # again where somebody has made room meanwhile
         done = small.run(["hanse", "status"], check=False)
         assert done.status == 8, done.out
         for name in ("etcd", *SERVICES):
@@ -103,11 +103,7 @@ def test_every_service_stays_up_while_etcd_is_full(small: Federation) -> None:
         small.await_back(name, not_pid=pid)
     up = {name: small.pid(name) for name in SERVICES}
 
-    def everybody_says_so_again() -> None:
-        asyncio.run(fill(small))  # where somebody has made room meanwhile
-        everybody_says_so()
-
-    until_passes(everybody_says_so_again, what="there is no room for what is stored", seconds=60)
+    until_passes(everybody_says_so, what="there is no room for what is stored", seconds=60)
     assert before.found(small.api) == before.values
     asyncio.run(empty(small))
     until(

@@ -29,3 +29,51 @@ async def test_an_object_reaches_a_real_cluster(assets_dir: Path, tmp_path: Path
             )
 
         await until(is_gone, what="the ConfigMap leaves")
+
+
+async def test_what_a_member_removes_again_and_again_is_contested(assets_dir: Path, tmp_path: Path) -> None:
+    """The token Secret of a ServiceAccount that is no more is removed by the member's own controller each
+    time: it is contested. The one of the ServiceAccount that is there lands."""
+    secrets = "/api/v1/namespaces/satok/secrets"
+    states = "/apis/hanse.dev/v1alpha1/namespaces/satok/syncstates"
+    account = "kubernetes.io/service-account.name"
+    async with (
+        RealClusters(assets_dir, tmp_path / "members", [ClusterSpec("eu")]) as clusters,
+        Federation(tmp_path / "federation") as federation,
+        federation.api() as api,
+    ):
+        member = clusters["eu"].api
+        await federation.join("eu", clusters["eu"].kubeconfig_path, "tier=gold")
+        await api.create(
+            "/api/v1/namespaces", {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "satok"}}
+        )
+        await api.create(
+            "/api/v1/namespaces/satok/serviceaccounts",
+            {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "bot"}},
+        )
+        for name, more in (
+            ("bot-token-x", {"kubernetes.io/service-account.uid": "11111111-2222-3333-4444-555555555555"}),
+            ("bot-token-y", {}),
+        ):
+            await api.create(
+                secrets,
+                {
+                    "apiVersion": "v1",
+                    "kind": "Secret",
+                    "metadata": {"name": name, "annotations": {account: "bot", **more}},
+                    "type": "kubernetes.io/service-account-token",
+                    "data": {"token": "b2xk", "namespace": "ZGVmYXVsdA=="},
+                },
+            )
+
+        async def contested() -> bool:
+            state = await api.get(f"{states}/secrets.bot-token-x.eu")
+            return bool(state.get("reason") == "Contested" and state["contention"]["removed"])
+
+        await until(contested, what="bot-token-x is contested")
+        state = await api.get(f"{states}/secrets.bot-token-x.eu")
+        assert state["health"] == "Degraded"
+        assert "removes it again each time that it is put right" in state["message"]
+        await until(lambda: member.get(f"{secrets}/bot-token-y"), what="bot-token-y lands")
+        landed = await api.get(f"{states}/secrets.bot-token-y.eu")
+        assert (landed.get("reason", ""), landed["health"]) == ("", "Healthy")

@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 from hanse_scheduler.decide.clusters import ClusterTable, ClusterTaint, MemberCluster
 from hanse_scheduler.decide.decision import PlacementDecision, decide
-from hanse_scheduler.decide.inputs import DecisionInput, Observed, Rules
+from hanse_scheduler.decide.inputs import AppliedReadiness, DecisionInput, Observed, Rules
 from hanse_scheduler.decide.policies import compile_override, compile_placement
 from hanse_scheduler.handshake.previous import PreviousPlacement
 
@@ -149,6 +149,27 @@ def refused(decision: PlacementDecision) -> dict[str, str]:
     """Reasons of refusals by cluster."""
     assert decision.placement is not None
     return {item.cluster: item.reason for item in decision.placement.refused}
+
+
+def leaving(decision: PlacementDecision) -> dict[str, int | None]:
+    """Which clusters keep something of an object that moves away from them, with replicas."""
+    assert decision.placement is not None
+    return {
+        item.cluster: item.replicas if item.HasField("replicas") else None
+        for item in decision.placement.clusters
+        if item.leaving
+    }
+
+
+def ready(replicas: int | None = None, *, generation: int = 1, revision: int = 20, **more: Any) -> Observed:
+    """What is applied, healthy, and ready with so many replicas."""
+    return Observed(
+        replicas=replicas,
+        readiness=AppliedReadiness(
+            uid="u1", generation=generation, placement_revision=revision, replicas=replicas, healthy=True
+        ),
+        **more,
+    )
 
 
 def taint(key: str, *, execute: bool = False, added: float = NOW) -> ClusterTaint:

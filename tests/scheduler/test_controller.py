@@ -191,7 +191,15 @@ async def test_offline_cluster_in_virtual_time(federation: Federation) -> None:
         return not any(item.suspended for item in placement.clusters)
 
     await until(back)
-    assert sum(item.replicas for item in placement.clusters) == 9
+    assert sum(item.replicas for item in placement.clusters) == 12
+    await federation.ready(WEB, "c", 3)
+
+    async def handed_over() -> bool:
+        nonlocal placement
+        placement = await federation.placement(WEB) or Placement()
+        return sum(item.replicas for item in placement.clusters) == 9
+
+    await until(handed_over)
     assert await federation.version(CONFIG) == 1
 
 
@@ -241,6 +249,8 @@ async def test_policies_apply_as_they_come_and_go(federation: Federation) -> Non
     placement = await federation.placed(CONFIG, {"a": None})
     assert placement.policy == "ClusterPlacementPolicy p"
     await federation.apply(POLICY, policy_object(clusterNames=["b"]))
+    await federation.placed(CONFIG, {"a": None, "b": None})
+    await federation.ready(CONFIG, "b")
     await federation.placed(CONFIG, {"b": None})
     await federation.forget(POLICY)
     await federation.placed(CONFIG, {"a": None, "b": None})

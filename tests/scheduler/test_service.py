@@ -178,11 +178,15 @@ async def test_preview_of_a_custom_resource(federation: Federation, stub: Any) -
 
 
 async def test_evict_and_rebalance(federation: Federation, stub: Any) -> None:
-    """An eviction moves replicas at once and lasts; a rebalance takes it back."""
-    gone = await stub.EvictPlacement(pb.EvictPlacementRequest(name=WEB_NAME, cluster="b"))
-    assert where(gone) == {"a": 4}
+    """An eviction moves replicas when others are ready, and lasts; a rebalance takes it back."""
+    begun = await stub.EvictPlacement(pb.EvictPlacementRequest(name=WEB_NAME, cluster="b"))
+    assert where(begun) == {"a": 4, "b": 2}
+    assert begun.move.message == "0 of 2 new replicas are ready in a; b keeps 2 old ones until as many are"
+    assert begun.revision > 0
+    await federation.ready(WEB, "a", 4)
+    gone = await federation.placed(WEB, {"a": 4})
     assert [item.cluster for item in gone.releasing] == ["b"]
-    assert gone.revision > 0
+    assert not gone.HasField("move")
     with pytest.raises(FailedPreconditionError, match="'b'"):
         await stub.EvictPlacement(pb.EvictPlacementRequest(name=WEB_NAME, cluster="b"))
     await federation.removed(WEB, "b")
@@ -191,8 +195,11 @@ async def test_evict_and_rebalance(federation: Federation, stub: Any) -> None:
     placement = await federation.placed(WEB, {"a": 4, "c": 2})
     assert [item.cluster for item in placement.evicted] == ["b"]
     back = await stub.RebalancePlacement(pb.RebalancePlacementRequest(name=WEB_NAME))
-    assert where(back) == {"a": 2, "b": 2, "c": 2}
+    assert where(back) == {"a": 4, "b": 2, "c": 2}
     assert not back.evicted
+    await federation.ready(WEB, "b", 2)
+    await federation.ready(WEB, "c", 2)
+    await federation.placed(WEB, {"a": 2, "b": 2, "c": 2})
 
 
 async def test_who_does_not_lead_says_so(federation: Federation) -> None:

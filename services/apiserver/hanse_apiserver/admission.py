@@ -2,7 +2,8 @@
 
 Owns `FederationAdmission`. Objects that can be in members get the finalizer `hanse.dev/sync`, Clusters
 `hanse.dev/unjoin`; an update cannot take them off (only the members' confirmation, or the registry, does).
-The traceparent of the change goes into an annotation that is never served. A placement annotation that makes
+The traceparent of the change goes into an annotation that is never served, and so does what the schema of a
+custom resource filled in. A placement annotation that makes
 no sense is not refused here: the scheduler says so in an event, and the placement before it stays in force.
 
 Stateless; runs inside the request's task. Next: `hanse_apiserver.finalize`.
@@ -14,19 +15,23 @@ from typing import Final
 
 from hanse.errors import PermissionDeniedError
 from hanse.federation.propagation import placeable
+from hanse.federation.stored.authorship import with_defaulted
 from hanse.federation.tracing import with_traceparent
 from hanse.kube.engine.hooks import AdmissionRequest
 from hanse.kube.engine.lifecycle import ORPHAN, unchanged
 from hanse.kube.engine.options import SYSTEM
 from hanse.kube.kinds.kubernetes import core
+from hanse.kube.kinds.strategy import NO_STRATEGY
 from hanse.kube.model.objects import Object, is_deleting, mapping, sequence
 from hanse.process.telemetry import inject_traceparent
 from hanse.security.auth import service_name
-from hanse.well_known import GROUP, SYNC_FINALIZER, TRACEPARENT, UNJOIN_FINALIZER
+from hanse.well_known import DEFAULTED, GROUP, SYNC_FINALIZER, TRACEPARENT, UNJOIN_FINALIZER
 
 PERMANENT_NAMESPACES: Final = ("default", "kube-system", "kube-public")
 """Namespaces that exist from the start and cannot be deleted."""
 
+HIDDEN: Final = (TRACEPARENT, DEFAULTED)
+"""Annotations that are stored and never served."""
 _REGISTRY: Final = service_name("registry")
 
 
@@ -43,8 +48,10 @@ class FederationAdmission:
         if request.subresource:
             return request.object
         obj = with_finalizer(request)
-        if request.old is not None and unchanged(obj, request.old, hidden=(TRACEPARENT,)):
+        if request.old is not None and unchanged(obj, request.old, hidden=HIDDEN):
             return obj  # nothing will be written, so there is nothing to trace
+        if request.info.strategy is NO_STRATEGY and request.written is not None:
+            obj = with_defaulted(obj, written=request.written, old=request.old)
         return with_traceparent(obj, inject_traceparent())
 
 

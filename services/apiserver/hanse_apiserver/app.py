@@ -48,10 +48,9 @@ from hanse.store.admin.maintenance import EtcdMaintenance, Maintenance
 from hanse.store.admin.upkeep import Upkeep
 from hanse.store.batch import BatchWriter
 from hanse.store.sealed import SealedStore
-from hanse.well_known import TRACEPARENT
 from hanse_apiserver import founding
 from hanse_apiserver.access import FederationAuthorizer, TokenFileAuthenticator
-from hanse_apiserver.admission import FederationAdmission
+from hanse_apiserver.admission import HIDDEN, FederationAdmission
 from hanse_apiserver.finalize import SyncFinalizer
 from hanse_apiserver.resealing import keep_sealed
 from hanse_apiserver.rpc import service as federation_service
@@ -109,7 +108,7 @@ class Apiserver:
             catalogue=catalogue,
             view=self.view,
             admission=[FederationAdmission()],
-            hidden_annotations=(TRACEPARENT,),
+            hidden_annotations=HIDDEN,
             shared=settings.shared,
             event_ttl=settings.event_ttl,
             room=self.upkeep,

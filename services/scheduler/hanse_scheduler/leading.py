@@ -114,9 +114,7 @@ class PlacementController:
         queue = WorkQueue("placements")
         controller = Controller("scheduler", reconciler, queue, workers=self._workers)
         await self._state.follower.current()
-        self._state.on_dirty = lambda path, urgent: queue.add(path, urgent=urgent)
-        for path in self._state.paths():
-            queue.add(path)
+        self._state.lead(lambda path, urgent: queue.add(path, urgent=urgent))
         self._reconciler, self.queue = reconciler, queue
         self.leading.set()
         _log.info("leading", identity=self._identity, objects=len(queue))
@@ -125,6 +123,6 @@ class PlacementController:
         finally:
             self.leading.clear()
             self._reconciler, self.queue = None, None
-            self._state.on_dirty = None
+            self._state.rest()
             queue.clear()
             queue.close()

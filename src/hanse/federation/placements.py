@@ -42,6 +42,11 @@ def suspended_clusters(placement: Placement) -> frozenset[str]:
     return frozenset(entry.cluster for entry in placement.clusters if entry.suspended)
 
 
+def leaving_clusters(placement: Placement) -> frozenset[str]:
+    """Return the placed clusters that the object moves away from, and that keep it meanwhile."""
+    return frozenset(entry.cluster for entry in placement.clusters if entry.leaving)
+
+
 def named_clusters(placement: Placement) -> frozenset[str]:
     """Return the clusters that the placement names: where something of the object may be."""
     return frozenset(

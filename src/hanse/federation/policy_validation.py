@@ -9,14 +9,17 @@ Next: `hanse.federation.strategies`, which gives it to the kinds.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Final
 
 from hanse.errors import InvalidArgumentError
 from hanse.kube.merge.json_patch import MAX_OPERATIONS, check_operations
 from hanse.kube.model.fielderrors import FieldError, invalid
 from hanse.kube.model.objects import Object, mapping, sequence
 from hanse.kube.model.selectors import MAX_TERMS
+
+_PERCENTAGE: Final = re.compile(r"[0-9]{1,9}%", re.ASCII)
 
 MAX_RULES = 1_000
 """Rules of one override policy, and resource selectors of any policy."""
@@ -38,6 +41,7 @@ def placement_policy_errors(obj: Object) -> Iterator[FieldError]:
     yield from _selected(spec)
     yield from _choice(spec, "spec")
     yield from _status_fields(spec)
+    yield from _move(mapping(spec, "move"))
 
 
 def override_policy_errors(obj: Object) -> Iterator[FieldError]:
@@ -68,6 +72,14 @@ def _selected(spec: Object) -> Iterator[FieldError]:
         yield from _terms(
             mapping(selector, "labelSelector"), f"spec.resourceSelectors[{index}].labelSelector"
         )
+
+
+def _move(move: Object) -> Iterator[FieldError]:
+    surge = move.get("maxSurge")
+    if isinstance(surge, str) and not _PERCENTAGE.fullmatch(surge):
+        yield invalid("spec.move.maxSurge", surge, "must be a whole number, or a percentage such as 25%")
+    elif isinstance(surge, int) and not 0 <= surge < 2**31:
+        yield invalid("spec.move.maxSurge", surge, "must be from 0 to 2147483647")
 
 
 def _choice(spec: Object, where: str) -> Iterator[FieldError]:

@@ -138,6 +138,24 @@ def policy_spec(*, with_namespace: bool) -> Schema:
         rebalance=_boolean("Move replicas that run already when the division changes."),
         clusters=_map(preference, "Preferences by cluster name; * is for every other cluster."),
     )
+    move = _object(
+        "How the selected objects move between clusters: old replicas stay until as many new ones are ready.",
+        maxSurge={
+            "x-kubernetes-int-or-string": True,
+            "description": "How many replicas there may be beyond those that are wanted while an object "
+            "moves whose replicas are divided: a number, or a percentage such as 25%; at least 1 counts. "
+            "Absent means 100%.",
+        },
+        deadlineSeconds=_integer(
+            "How long a move may take before onDeadline counts; absent means 600.", format="int64", minimum=0
+        ),
+        onDeadline=_string(
+            "What happens to a move that takes longer. Wait (the default): old replicas stay, and Events say "
+            "so. Proceed: old replicas go, ready or not. Abort: what is ready stays, the rest stays where it "
+            "was, until something changes that the move depends on.",
+            enum=["Wait", "Proceed", "Abort"],
+        ),
+    )
     return _object(
         "Where the selected objects go.",
         resourceSelectors=_resource_selectors(with_namespace=with_namespace),
@@ -148,6 +166,7 @@ def policy_spec(*, with_namespace: bool) -> Schema:
         spreadBy=_string("Choose clusters so that they differ in this.", enum=["region", "zone"]),
         tolerations=_list(_toleration(), "Taints of clusters that do not matter."),
         replicas=replicas,
+        move=move,
         conflictResolution=_string(
             "What to do when a member has the object already and it is not the federation's.",
             enum=["Abort", "Adopt"], default="Abort",
@@ -304,6 +323,7 @@ PLACEMENT = kind(
     releasing=_list(_open("A cluster that gives it up."), "Clusters that it is being removed from."),
     policy=_string("The policy that decided."),
     conflictResolution=_string("What happens to foreign objects of that name."),
+    move=_open("The move between clusters that takes place, and how far it is."),
     error=_string("Why nothing could be decided."),
     createTime=_string("When it was decided first.", format="date-time"),
     updateTime=_string("When the decision changed last.", format="date-time"),

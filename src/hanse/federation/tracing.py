@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from hanse.kube.model.objects import Object, annotations_of, mapping
-from hanse.well_known import TRACEPARENT
+from hanse.well_known import DEFAULTED, TRACEPARENT
 
 
 def traceparent_of(obj: Object) -> str:
@@ -30,5 +30,5 @@ def with_traceparent(obj: Object, traceparent: str) -> Object:
 
 
 def served_annotations(annotations: Mapping[str, str]) -> dict[str, str]:
-    """Return stored annotations as they are served: without the trace."""
-    return {name: value for name, value in annotations.items() if name != TRACEPARENT}
+    """Return stored annotations as they are served: without what is never served."""
+    return {name: value for name, value in annotations.items() if name not in (TRACEPARENT, DEFAULTED)}

@@ -33,9 +33,11 @@ from tests.scheduler.builders import (
     SELECTOR,
     config,
     deployment,
+    leaving,
     offline,
     placed,
     policy_object,
+    ready,
     refused,
     releasing,
     run,
@@ -254,8 +256,10 @@ def test_returning_cluster_takes_part_at_once() -> None:
     moved = run(deployment(9), gone, previous=before, now=NOW + 60)
     back = run(deployment(9), table("a", "b", "c"), previous=moved, now=NOW + 90)
     assert suspended(back) == set()
-    assert set(placed(back)) == {"a", "b", "c"}
-    assert sum(count or 0 for count in placed(back).values()) == 9
+    assert sum(count or 0 for count in placed(back).values()) == 12  # until those in c are known to be ready
+    done = run(deployment(9), table("a", "b", "c"), previous=back, now=NOW + 91, observed={"c": ready(3)})
+    assert sum(count or 0 for count in placed(done).values()) == 9
+    assert placed(done)["c"] == 3
 
 
 def test_replicas_stay_when_no_cluster_can_take_them() -> None:
@@ -499,7 +503,8 @@ def test_says_that_what_runs_stays() -> None:
         (3, " share is 2, but what runs here stays until rebalance-placement"),
     }
     assert not run(deployment(6), clusters, previous=decision).changed
-    even = run(deployment(6), clusters, previous=decision, rebalance=True)
+    begun = run(deployment(6), clusters, previous=decision, rebalance=True)
+    even = run(deployment(6), clusters, previous=begun, observed={name: ready(2) for name in ("a", "b", "c")})
     assert placed(even) == {"a": 2, "b": 2, "c": 2}
     assert "stays" not in str(even.placement)
     joined = run(deployment(9), table("a", "b", "c", "d"), previous=before).placement
@@ -530,13 +535,18 @@ def test_rebalance_once() -> None:
     joined = run(deployment(9), table("a", "b", "c"), previous=before)
     assert placed(joined) == {"a": 9}
     again = run(deployment(9), table("a", "b", "c"), previous=joined, rebalance=True)
-    assert placed(again) == {"a": 3, "b": 3, "c": 3}
+    assert placed(again) == {"a": 9, "b": 3, "c": 3}
+    done = run(deployment(9), table("a", "b", "c"), previous=again, observed={"b": ready(3), "c": ready(3)})
+    assert placed(done) == {"a": 3, "b": 3, "c": 3}
 
 
 def test_eviction_lasts_until_rebalance() -> None:
-    """An evicted object leaves at once and does not come back by itself."""
+    """An evicted object leaves when it is ready elsewhere, and does not come back by itself."""
     before = run(deployment(9), table("a", "b"))
-    gone = run(deployment(9), table("a", "b"), previous=before, evict="b")
+    begun = run(deployment(9), table("a", "b"), previous=before, evict="b")
+    assert placed(begun)["a"] == 9
+    assert list(leaving(begun)) == ["b"]
+    gone = run(deployment(9), table("a", "b"), previous=begun, observed={"a": ready(9)})
     assert placed(gone) == {"a": 9}
     assert releasing(gone) == ["b"]
     later = run(deployment(9), table("a", "b"), previous=gone, observed={"b": REMOVED})

@@ -17,7 +17,7 @@ import orjson
 
 from hanse.api.registry.v1.cluster_pb2 import OFFLINE, READY, ApiCatalogue, ApiResource, Cluster, ClusterState
 from hanse.api.scheduler.v1.placement_pb2 import ClusterPlacement, ClusterRelease, Placement
-from hanse.api.syncer.v1.sync_state_pb2 import APPLIED, REMOVED, SyncPhase, SyncState
+from hanse.api.syncer.v1.sync_state_pb2 import APPLIED, HEALTHY, REMOVED, SyncPhase, SyncState
 from hanse.api.type.v1.condition_pb2 import FALSE, TRUE
 from hanse.api.type.v1.object_reference_pb2 import ObjectReference
 from hanse.kube.model.objects import Object
@@ -190,6 +190,13 @@ class Records:
         state = SyncState(name=f"syncStates/{named.path()}/{cluster}", cluster=cluster, phase=phase, **fields)
         state.transition_time.FromNanoseconds(round(self.clock.now * 1e9))
         return await self.write(named.sync_state(cluster), state.SerializeToString())
+
+    async def ready(self, key: Key, cluster: str, replicas: int | None = None, **fields: Any) -> int:
+        """Say that a cluster has what is placed there now, healthy, with so many replicas ready."""
+        fields.setdefault("applied_generation", 1)
+        if replicas is not None:
+            fields |= {"replicas": replicas, "ready_replicas": replicas}
+        return await self.synced(key, cluster, health=HEALTHY, **fields)
 
     async def removed(self, key: Key, *clusters: str) -> None:
         """Confirm that nothing is left in these clusters."""

@@ -147,7 +147,7 @@ def _placed_row(
     replicas = str(placed.replicas) if placed.HasField("replicas") else ""
     return ClusterRow(
         cluster=placed.cluster,
-        decision=SUSPENDED if placed.suspended else PLACED,
+        decision=SUSPENDED if placed.suspended else RELEASING if placed.leaving else PLACED,
         why=_why(placed.reason, placed.message),
         replicas=replicas,
         applied=_applied(state),
@@ -198,6 +198,8 @@ def _pending(
         missing = current.unplaced_replicas
         whole = missing + sum(each.completions or each.replicas for each in active)
         yield f"{missing} of {whole} replicas have no cluster; the reasons are above"
+    if current.HasField("move"):
+        yield f"it moves between clusters: {current.move.message}"
     if current.error:
         yield f"the scheduler cannot decide, so the placement before stands: {current.error}"
     if current.generation < generation:

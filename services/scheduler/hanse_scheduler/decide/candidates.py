@@ -121,7 +121,7 @@ def limit(
     away = {
         item.name for item in clusters if not item.reachable and placed.get(item.name, _NOWHERE).suspended
     }
-    staying = {name for name, before in placed.items() if not before.suspended}
+    staying = {name for name, before in placed.items() if not (before.suspended or before.leaving)}
     names = choose(
         [item for item in clusters if item.name not in away],
         limit=policy.max_clusters,

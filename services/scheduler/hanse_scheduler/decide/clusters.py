@@ -23,7 +23,14 @@ from hanse.api.registry.v1.cluster_pb2 import (
     ClusterState,
 )
 from hanse.api.type.v1.condition_pb2 import TRUE
-from hanse.federation.clusters import is_leaving, is_reachable, is_ready, ready_condition, refuses_credential
+from hanse.federation.clusters import (
+    is_leaving,
+    is_reachable,
+    is_ready,
+    leaves_objects,
+    ready_condition,
+    refuses_credential,
+)
 from hanse.well_known import CLUSTER_LABEL, REGION_LABEL, is_own_taint
 from hanse_scheduler.times import seconds_of
 
@@ -62,6 +69,16 @@ class MemberCluster:
     leaving: bool = False
     reachable: bool = True
     ready: bool = True
+    keeps_objects: bool = False
+
+    def keeps_until(self, toleration: float) -> float:
+        """Return until when what moves away is kept here, in seconds since the epoch; inf if for ever.
+
+        A cluster that leaves and keeps its objects as they are needs no time for that.
+        """
+        if self.keeps_objects:
+            return 0.0
+        return math.inf if self.reachable else self.since + toleration
 
 
 def view_of(message: Cluster) -> MemberCluster:
@@ -98,6 +115,7 @@ def view_of(message: Cluster) -> MemberCluster:
         leaving=is_leaving(message),
         reachable=reachable,
         ready=is_ready(message),
+        keeps_objects=leaves_objects(message),
     )
 
 

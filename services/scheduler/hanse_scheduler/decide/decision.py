@@ -31,11 +31,19 @@ from hanse_scheduler.decide.filtering import ClusterRequirements, Eligibility, E
 from hanse_scheduler.decide.inputs import DecisionInput, Rules
 from hanse_scheduler.decide.overrides import NONE, Overrides, Overriding
 from hanse_scheduler.decide.policies import names
-from hanse_scheduler.decide.replicas import divide_replicas, preferences_of, take_in, workload_kind
+from hanse_scheduler.decide.replicas import (
+    divide_replicas,
+    kept_when_closed,
+    next_of,
+    preferences_of,
+    take_in,
+    workload_kind,
+)
 from hanse_scheduler.decide.selector import EVERYTHING, parse_cluster_selector
 from hanse_scheduler.decide.stateful.partition import divide_partition
 from hanse_scheduler.decide.workloads import shortfall
 from hanse_scheduler.handshake.builder import PlacementBuilder
+from hanse_scheduler.handshake.entries import note_step, take_step
 from hanse_scheduler.handshake.releases import ClusterFacts, ReleaseRules
 from hanse_scheduler.reasons import BELONGS
 from hanse_scheduler.times import seconds_of
@@ -197,27 +205,50 @@ def _place(
     if division is not None:
         take_in(division, candidates, trace)
     overriding = Overriding(obj, inputs.overrides) if inputs.overrides else None
-    clusters = [
-        _cluster_placement(
+    clusters = {
+        name: _cluster_placement(
             each,
             before=placed.get(name),
             previous_revision=inputs.previous.revision,
             overrides=_overrides(overriding, each, trace),
             share=division.shares[name] if division else None,
+            kept=kept_when_closed(inputs, each, placed.get(name)),
         )
-        for name, each in sorted(candidates.chosen.items())
-    ]
+        for name, each in candidates.chosen.items()
+    }
     if division is not None:
-        divide_partition(obj, clusters, before=placed)
+        divide_partition(obj, list(clusters.values()), before=placed)
+    step = next_of(
+        inputs,
+        eligible=eligible,
+        candidates=candidates,
+        placed=placed,
+        targets=clusters,
+        divided=division is not None,
+        rules=rules,
+        now=now,
+    )
+    if step is not None:
+        take_step(
+            step,
+            clusters,
+            placed=placed,
+            refused=candidates.refused,
+            divided=division is not None,
+            revision=inputs.previous.revision,
+        )
+        note_step(step, clusters, trace)
+        candidates.reconsider_at = min(candidates.reconsider_at, step.reconsider_at)
     placement = builder.place(
-        clusters=clusters,
+        clusters=[clusters[name] for name in sorted(clusters)],
         refused=candidates.refused,
         evicted=evicted,
         policy=policy.head.title if policy else "",
         adopt=policy is not None and policy.adopt,
         reconsider_at=candidates.reconsider_at,
+        move=step.move if step is not None else None,
     )
-    placement.unplaced_replicas = _unplaced(inputs, division, clusters)
+    placement.unplaced_replicas = _unplaced(inputs, division, placement.clusters)
     placement.status_fields.extend(policy.status_fields if policy is not None else ())
     size = placement.ByteSize()
     if size > MAX_PLACEMENT_BYTES:
@@ -231,9 +262,9 @@ def _place(
 
 def _unplaced(inputs: DecisionInput, division: Division | None, clusters: Sequence[ClusterPlacement]) -> int:
     """Return how many of the object's replicas no cluster is to run. What an override policy sets is asked
-    for."""
+    for; what a cluster keeps until it has moved runs there."""
     if division is not None:
-        return division.unplaced
+        return max(0, division.unplaced - sum(each.replicas for each in clusters if each.leaving))
     kind = workload_kind(inputs)
     return shortfall(inputs.obj, kind, clusters) if kind is not None and not clusters else 0
 
@@ -283,13 +314,20 @@ def _cluster_placement(
     previous_revision: int,
     overrides: Overrides,
     share: Share | None,
+    kept: int | None,
 ) -> ClusterPlacement:
-    """Return the entry of one cluster; one that is suspended keeps the overrides that it has."""
+    """Return the entry of one cluster; one that is suspended keeps the overrides that it has.
+
+    `kept` are the replicas of one that takes nothing new, None if it gets what all get.
+    """
     suspended = share is not None and share.suspended
     replicas = share.replicas if share is not None else None
     message = each.chosen_message
     if share is not None and share.message:
         message = f"{message}; {share.message}"
+    if kept is not None and share is None:
+        replicas = kept
+        message = f"{message}; it gets no more than {kept} replicas: {each.message}"
     if overrides.replicas is not None and not suspended:
         replicas = overrides.replicas
         message = f"{message}; replicas set to {replicas} by {overrides.policies[-1]}"

@@ -13,6 +13,8 @@ parallelism. Rules:
   object that is to run 0 replicas in all goes everywhere with 0.
 - Without `rebalance` what runs stays where it runs, as far as the total allows. Where that gives a cluster
   more or less than its share, the message says so.
+- A cluster that takes nothing new (it is cordoned, or has a taint) keeps what it has and gets no more.
+- What a cluster has refused for longer than the toleration counts elsewhere, as far as it does not run there.
 - A Job's completions cannot be changed in a member, so they stay where they are once assigned. A cluster
 whose completions others took over gets parallelism 0. An Indexed Job runs whole in one cluster.
 
@@ -23,7 +25,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from hanse_scheduler.decide.clusters import MemberCluster
 from hanse_scheduler.decide.planner import ClusterPreference, Preferences, order, plan
@@ -38,7 +40,9 @@ class ClusterReplicas:
     """A cluster that takes part, and how many replicas it has now.
 
     `assigned` is what it was assigned last, None if the object is not placed there; `reported` what it says
-    that it runs, `unschedulable` how many of those it cannot run.
+    that it runs, `unschedulable` how many of those it cannot run. `closed` says why it takes nothing new, and
+    `has` how many it has then; `refuses` why it does not take what it is given, and `refuses_since` since
+    when, in seconds since the epoch. Both are empty where that is not so.
     """
 
     cluster: MemberCluster
@@ -48,6 +52,10 @@ class ClusterReplicas:
     assigned_completions: int | None = None
     reported: int | None = None
     unschedulable: int = 0
+    closed: str = ""
+    has: int | None = None
+    refuses: str = ""
+    refuses_since: float = 0.0
 
     @property
     def current(self) -> int | None:
@@ -59,6 +67,8 @@ class ClusterReplicas:
         """Return how many it can run, None if it is not known to be full."""
         if self.cluster.since == math.inf:
             return self.current if self.current is not None else 0
+        if self.refuses:
+            return max(0, (self.reported or 0) - self.unschedulable)
         if self.unschedulable <= 0:
             return None
         running = self.reported if self.reported is not None else self.assigned
@@ -100,6 +110,7 @@ def divide(
 ) -> Division:
     """Return how `totals` is shared out. `toleration` is in seconds, `key` is `namespace/name`."""
     result = Division()
+    clusters = [_judged(item, toleration=toleration, now=now, result=result) for item in clusters]
     active, away = _split(clusters, toleration=toleration, now=now, result=result)
     for item in away:
         result.shares[item.cluster.name] = Share(
@@ -113,6 +124,32 @@ def divide(
     else:
         _divide_replicas(totals.replicas, active=active, preferences=preferences, key=key, result=result)
     return result
+
+
+def _judged(item: ClusterReplicas, *, toleration: float, now: float, result: Division) -> ClusterReplicas:
+    """Return the cluster as one that takes what it is given, unless it has refused that for long enough."""
+    if not item.refuses:
+        return item
+    until = item.refuses_since + toleration
+    if item.cluster.reachable and now >= until:
+        return item
+    if item.cluster.reachable:
+        result.reconsider_at = min(result.reconsider_at, until)
+    return replace(item, refuses="")
+
+
+def _with_closed(preferences: Preferences, active: Sequence[ClusterReplicas]) -> Preferences:
+    """Return preferences by which clusters that take nothing new get no more than they have."""
+    bounded: dict[str, ClusterPreference] = {}
+    for item in active:
+        own, has = preferences.of(item.cluster.name), item.has or 0
+        if not item.closed or own is None:
+            continue
+        most = has if own.max_replicas is None else min(own.max_replicas, has)
+        bounded[item.cluster.name] = replace(own, min_replicas=min(own.min_replicas, most), max_replicas=most)
+    if not bounded:
+        return preferences
+    return replace(preferences, clusters={**preferences.clusters, **bounded})
 
 
 def _split(
@@ -148,6 +185,7 @@ def _divide_replicas(
     total: int, *, active: Sequence[ClusterReplicas], preferences: Preferences, key: str, result: Division
 ) -> None:
     names = [item.cluster.name for item in active]
+    asked, preferences = preferences, _with_closed(preferences, active)
     current = {item.cluster.name: item.current for item in active if item.current is not None}
     capacity = {item.cluster.name: item.capacity for item in active if item.capacity is not None}
     planned = plan(
@@ -155,13 +193,13 @@ def _divide_replicas(
     )
     shares = planned
     if not preferences.rebalance and any(current.values()):
-        even = Preferences(clusters=preferences.clusters, rebalance=True)
+        even = Preferences(clusters=asked.clusters, rebalance=True)
         shares = plan(total, clusters=names, preferences=even, capacity=capacity, key=key)
     targets = planned.targets()
     weights = sum(_preference(preferences, item).weight for item in active)
     for item in active:
         name = item.cluster.name
-        own = preferences.of(name)
+        own = asked.of(name)
         stays = _stays(planned.replicas[name], share=shares.replicas[name])
         if not targets[name] and not item.placed and (total or own is None):
             result.refused[name] = (
@@ -177,6 +215,12 @@ def _divide_replicas(
         message = f"{targets[name]} of {total} replicas; {_terms(own, weights)}{stays}"
         if item.capacity is not None:
             message += f", can run {item.capacity}"
+        if item.refuses:
+            message += (
+                f"; it refuses the object ({item.refuses}), so what does not run there counts elsewhere"
+            )
+        if item.closed:
+            message += f"; it gets no more: {item.closed}"
         if cut:
             message += f", {cut} more are asked for than it can run now"
         result.shares[name] = Share(replicas=targets[name], message=message)

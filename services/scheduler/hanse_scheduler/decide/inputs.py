@@ -8,24 +8,58 @@ the inputs.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from hanse.federation.confirmation import Confirmation
+from hanse.federation.references import is_same_object
 from hanse.kube.model.objects import Object
 from hanse.store.keys import ObjectKey
 from hanse_scheduler.decide.clusters import ClusterTable
 from hanse_scheduler.decide.policies import OverridePolicy, PlacementPolicy
+from hanse_scheduler.handshake.moves import MoveRules
 from hanse_scheduler.handshake.previous import PreviousPlacement
 
 
 @dataclass(frozen=True, slots=True)
+class AppliedReadiness:
+    """How ready an object is in a cluster where it has been applied, and which object in which state that is.
+
+    `replicas` are the ready ones, None if they are not counted; `healthy` says whether the whole object is.
+    """
+
+    uid: str
+    generation: int
+    placement_revision: int
+    replicas: int | None
+    healthy: bool
+
+    def is_of(self, *, uid: str, generation: int, after_revision: int) -> bool:
+        """Return whether it is about this object in this generation, by a placement after `after_revision`.
+
+        Anything else is not known to be ready: the object has been written again since, or is about to be.
+        """
+        return (
+            is_same_object(uid, self.uid)
+            and self.generation >= generation
+            and self.placement_revision > after_revision
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Observed:
-    """What the scheduler needs of a sync state. `confirmation` is of one that says that nothing is left."""
+    """What the scheduler needs of a sync state. `confirmation` is of one that says that nothing is left.
+
+    `readiness` is None unless what the federation wants was applied. `refusal` says why the cluster does not
+    take it, "" if it does, and `refused_since` since when, in seconds since the epoch.
+    """
 
     confirmation: Confirmation | None = None
     replicas: int | None = None
     unschedulable: int = 0
+    readiness: AppliedReadiness | None = None
+    refusal: str = ""
+    refused_since: float = 0.0
 
     @property
     def removed(self) -> bool:
@@ -39,6 +73,7 @@ class Rules:
 
     everywhere: bool = True
     toleration: float = 60.0
+    moves: MoveRules = field(default_factory=MoveRules)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +81,10 @@ class DecisionInput:
     """All that a decision about one object depends on.
 
     `previous` is the placement in force. `contents` are, for a Namespace, the clusters that something in it
-    is in. `belongs` says why it belongs to each cluster itself ("" if it does not). `rebalance` divides as if
-    the preferences said so and lets evicted clusters in; `evict` names a cluster to leave now. `fault` says
-    why nothing can be decided, "" if it can.
+    is in; `needed_in` those where a workload of the object's namespace is kept until it has moved. `belongs`
+    says why it belongs to each cluster itself ("" if it does not). `rebalance` divides as if the preferences
+    said so and lets evicted clusters in; `evict` names a cluster to leave now. `fault` says why nothing can
+    be decided, "" if it can.
     """
 
     key: ObjectKey
@@ -61,6 +97,7 @@ class DecisionInput:
     previous: PreviousPlacement = field(default_factory=PreviousPlacement)
     observed: Mapping[str, Observed] = field(default_factory=dict)
     contents: frozenset[str] = frozenset()
+    needed_in: Container[str] = ()
     rebalance: bool = False
     evict: str = ""
     fault: str = ""

@@ -36,6 +36,7 @@ from hanse.kube.model.times import parse_time
 from hanse_scheduler.decide.planner import Preferences
 from hanse_scheduler.decide.preferences import preferences_from
 from hanse_scheduler.decide.taints import Toleration, toleration_from
+from hanse_scheduler.handshake.moves import MoveRules, move_rules
 
 PLACEMENT_RESOURCES = ("placementpolicies", "clusterplacementpolicies")
 OVERRIDE_RESOURCES = ("overridepolicies", "clusteroverridepolicies")
@@ -106,6 +107,7 @@ class PlacementPolicy:
     adopt: bool = False
     toleration_seconds: float | None = None
     status_fields: tuple[StatusField, ...] = ()
+    moves: MoveRules | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +184,7 @@ def compile_placement(obj: Object, *, fault: str = "") -> PlacementPolicy:
                 )
                 for item in sequence(spec, "statusFields")
             ),
+            moves=move_rules(mapping(spec, "move"), where=f"{head.title}: spec.move"),
         )
     except Exception as error:  # noqa: BLE001 - of this policy; objects that it selects keep what they have
         return PlacementPolicy(head=_broken(head, error))

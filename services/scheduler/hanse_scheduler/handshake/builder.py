@@ -24,6 +24,7 @@ from hanse.api.scheduler.v1.placement_pb2 import (
     ClusterRefusal,
     ClusterRelease,
     Placement,
+    PlacementMove,
 )
 from hanse.api.type.v1.object_reference_pb2 import ObjectReference
 from hanse.federation.placements import named_clusters, placed_clusters
@@ -71,6 +72,7 @@ class PlacementBuilder:
         policy: str,
         adopt: bool,
         reconsider_at: float,
+        move: PlacementMove | None = None,
     ) -> Placement:
         """Return the placement that says all this and releases what is no longer placed.
 
@@ -84,6 +86,7 @@ class PlacementBuilder:
             clusters=clusters,
             policy=policy,
             conflict_resolution=ADOPT if adopt else ABORT,
+            move=move,
             evicted=[
                 ClusterEviction(cluster=name, evict_time=timestamp_of(time))
                 for name, time in sorted(evicted.items())

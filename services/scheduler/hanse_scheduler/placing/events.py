@@ -12,9 +12,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from hanse.api.scheduler.v1.placement_pb2 import Placement
+from hanse.api.scheduler.v1.placement_pb2 import ABORTED, LATE, MOVING, Placement
 from hanse.federation.events import EventRecorder
-from hanse.federation.placements import suspended_clusters, unplaced_sentence
+from hanse.federation.placements import placed_clusters, suspended_clusters, unplaced_sentence
 from hanse.kube.model.events import EventType, InvolvedObject
 from hanse.kube.model.objects import Object
 from hanse_scheduler.reasons import BELONGS
@@ -43,6 +43,7 @@ def notices(before: Placement | None, after: Placement) -> Iterator[Notice]:
     if refused and (before is None or _belonging(before) != refused):
         yield Notice("PlacementRefused", refused)
     yield from _unplaced(before, after)
+    yield from _moving(before, after)
     was = suspended_clusters(before) if before is not None else frozenset()
     now = suspended_clusters(after)
     for name in sorted(now - was):
@@ -56,6 +57,22 @@ def notices(before: Placement | None, after: Placement) -> Iterator[Notice]:
 def _belonging(placement: Placement) -> str:
     """Return what is said of an object that belongs to clusters themselves, "" of any other."""
     return next((item.message for item in placement.refused if item.reason == BELONGS), "")
+
+
+def _moving(before: Placement | None, after: Placement) -> Iterator[Notice]:
+    """Yield that a move begins, is late, is given up, or is over."""
+    known = before.move if before is not None and before.HasField("move") else None
+    if after.HasField("move"):
+        new = known is None or known.start_time != after.move.start_time
+        if after.move.phase == LATE and (new or (known is not None and known.phase != LATE)):
+            yield Notice("MoveLate", after.move.message)
+        elif after.move.phase == ABORTED and (new or (known is not None and known.phase != ABORTED)):
+            yield Notice("MoveAborted", after.move.message)
+        elif after.move.phase == MOVING and new:
+            yield Notice("MoveStarted", after.move.message, warning=False)
+    elif known is not None:
+        where = ", ".join(sorted(placed_clusters(after))) or "no cluster"
+        yield Notice("MoveEnded", f"it is in {where} now", warning=False)
 
 
 def _unplaced(before: Placement | None, after: Placement) -> Iterator[Notice]:

@@ -80,10 +80,12 @@ class PlacementReconciler:
                 continue
             if self._state.unreadable_influence(path):
                 return Result(requeue_after=UNREADABLE_SECONDS)
+            self._state.deciding(path)
             decision = await self._evaluator.decide(path)
             if decision is None:
                 continue
             if not decision.changed or await self._store_decision(path, decision):
+                self._state.decided(path)
                 return self._again(decision)
         raise ConflictError(f"{path} keeps changing while it is decided on; it is tried again")
 

@@ -9,12 +9,14 @@ Pure. Next: `hanse_scheduler.state.scheduler_state`, which indexes them.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
 
 import orjson
 
+from hanse.api.syncer.v1 import sync_state_pb2 as sync
 from hanse.api.syncer.v1.sync_state_pb2 import SyncState
 from hanse.federation import belongings, records
 from hanse.federation.confirmation import confirmation_of
@@ -27,7 +29,7 @@ from hanse.store import KeyValue
 from hanse.store.keys import ObjectKey
 from hanse.well_known import CLUSTER_SELECTOR, GROUP
 from hanse_scheduler.decide.clusters import MemberCluster, ServedKinds, served_by, view_of
-from hanse_scheduler.decide.inputs import Observed
+from hanse_scheduler.decide.inputs import AppliedReadiness, Observed
 from hanse_scheduler.decide.policies import (
     OVERRIDE_RESOURCES,
     PLACEMENT_RESOURCES,
@@ -37,10 +39,15 @@ from hanse_scheduler.decide.policies import (
     compile_placement,
 )
 from hanse_scheduler.decide.workloads import WORKLOADS
+from hanse_scheduler.times import seconds_of
 
 _SPEC_FIELDS: Final = ("replicas", "parallelism", "completions", "completionMode", "updateStrategy")
 _METADATA_FIELDS: Final = ("name", "namespace", "uid", "generation", "labels", "deletionTimestamp")
 _ANNOTATIONS: Final = (CLUSTER_SELECTOR, *(kind.annotation for kind in WORKLOADS.values() if kind.annotation))
+
+
+_REFUSED: Final = frozenset({sync.FAILED, sync.CONFLICT, sync.WAITING})
+"""Phases in which a cluster that answers does not have what it was given."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,10 +112,27 @@ def decode_served(kv: KeyValue) -> ServedKinds:
 
 def observed_of(state: SyncState) -> Observed:
     """Return what a sync state says that decisions depend on."""
+    refused = state.phase in _REFUSED
     return Observed(
         confirmation=confirmation_of(state),
         replicas=state.replicas if state.HasField("replicas") else None,
         unschedulable=state.unschedulable_pods,
+        readiness=_readiness(state),
+        refusal=sys.intern(state.reason or "Refused") if refused else "",
+        refused_since=seconds_of(state.transition_time) if refused else 0.0,
+    )
+
+
+def _readiness(state: SyncState) -> AppliedReadiness | None:
+    """Return how ready the object is, as far as what is wanted was applied."""
+    if state.phase != sync.APPLIED:
+        return None
+    return AppliedReadiness(
+        uid=sys.intern(state.object.uid),
+        generation=state.applied_generation,
+        placement_revision=state.placement_revision,
+        replicas=state.ready_replicas if state.HasField("ready_replicas") else None,
+        healthy=state.health == sync.HEALTHY,
     )
 
 

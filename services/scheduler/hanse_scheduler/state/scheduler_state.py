@@ -57,6 +57,7 @@ from hanse_scheduler.state.records import (
     decode_served,
 )
 from hanse_scheduler.state.selection import PolicySelection, Selection
+from hanse_scheduler.state.standing_workloads import StandingWorkloads
 from hanse_scheduler.state.unplaced import UnplacedReplicas
 
 OnDirty = Callable[[str, bool], None]
@@ -95,6 +96,7 @@ class SchedulerState:
         self._records = ObjectIndex()
         self._in_force = PlacementIndex()
         self._unplaced = UnplacedReplicas()
+        self._standing = StandingWorkloads()
         self._observed: dict[str, dict[str, Observed]] = {}
         self._policies = PolicySelection(self._records, selected=self._dirty)
         self.catalogues.subscribe(self._catalogue_changed)
@@ -184,7 +186,27 @@ class SchedulerState:
             previous=PreviousPlacement(stored.value, stored.revision) if stored else PreviousPlacement(),
             observed=self._observed.get(path, _NOTHING),
             contents=self._holding(key) if record.propagates else frozenset(),
+            needed_in=self._standing.needed_by(path) or (),
         )
+
+    def lead(self, on_dirty: OnDirty) -> None:
+        """Report from now on what has to be decided on again, beginning with all there is."""
+        self.on_dirty = on_dirty
+        self._all_dirty(self.paths())
+
+    def rest(self) -> None:
+        """Report nothing any more: another scheduler decides."""
+        self.on_dirty = None
+        self._standing.forget_undecided()
+
+    def deciding(self, path: str) -> None:
+        """Take note that the object is being decided on, by what is known now."""
+        self._standing.deciding(path)
+
+    def decided(self, path: str) -> None:
+        """Take note that the object was decided on, and its placement stored."""
+        stored = self._in_force.get(path)
+        self._all_dirty(self._standing.decided(path, stored.value if stored is not None else None))
 
     def writing(self, path: str) -> AbstractContextManager[None]:
         """While this process writes the placement, that it is followed is no news."""
@@ -203,6 +225,8 @@ class SchedulerState:
 
     def _dirty(self, path: str, *, urgent: bool = False) -> None:
         if self.on_dirty is not None:
+            stored = self._in_force.get(path)
+            self._standing.undecided(path, stored.value if stored is not None else None)
             self.on_dirty(path, urgent)
 
     def _all_dirty(self, paths: Iterable[str]) -> None:
@@ -238,6 +262,7 @@ class SchedulerState:
     def _set_placement(self, path: str, stored: StoredPlacement | None) -> None:
         crossed = self._in_force.set(path, stored)
         self._count_unplaced(path)
+        self._all_dirty(self._standing.update(path, stored.value if stored is not None else None))
         if crossed:
             self._dirty(namespace_path(namespace_of(path)), urgent=True)
 
@@ -266,7 +291,11 @@ class SchedulerState:
             return path in self._records and not after.removed
         if after.removed:
             return is_releasing(stored.value, cluster)
+        if stored.value.HasField("move") and is_named(stored.value, cluster):
+            return after != before
         if (before is None or before.removed) and not is_named(stored.value, cluster):
+            return True
+        if bool(after.refusal) != bool(before is not None and before.refusal):
             return True
         return after.unschedulable != (before.unschedulable if before else 0) or (
             after.unschedulable > 0 and before is not None and after.replicas != before.replicas

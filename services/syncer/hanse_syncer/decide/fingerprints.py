@@ -19,7 +19,9 @@ shows what differs.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
+from contextlib import suppress
+from functools import lru_cache
 from typing import Any, Final
 
 import orjson
@@ -85,18 +87,24 @@ def written_values(value: Any, manifest: Any) -> Any:
 
 def _values(value: Any, fields: Any, written: Any, *, depth: int) -> Any:
     """Return what of `value` the FieldsV1 set `fields` names; `written` is the manifest at this place."""
-    below = [each for each in mapping(fields).items() if each[0] != "."]
-    if not below or depth > _DEPTH:
+    if not isinstance(fields, dict) or not fields or depth > _DEPTH:
+        below = []
+    else:
+        below = [each for each in fields.items() if each[0] != "."]
+    if not below:
         if isinstance(value, (dict, list)) and not written:
             return type(value)()  # that it is there is ours, and what is in it somebody else's
         return value
     if isinstance(value, dict):
-        given = mapping(written)
-        return {
-            name: _values(value[name], subtree, given.get(name), depth=depth + 1)
-            for element, subtree in below
-            if element.startswith("f:") and (name := element[2:]) in value
-        }
+        given = written if isinstance(written, dict) else {}
+        found: Object = {}
+        for element, subtree in below:
+            name = element[2:]
+            if element.startswith("f:") and name in value:
+                item = value[name]
+                plain = not isinstance(item, (dict, list))
+                found[name] = item if plain else _values(item, subtree, given.get(name), depth=depth + 1)
+        return found
     if isinstance(value, list):
         return _item_values(value, below, written, depth=depth)
     return value
@@ -107,17 +115,17 @@ def _item_values(value: list[Any], below: list[tuple[str, Any]], written: Any, *
     single: dict[bytes, Any] = {}
     for element, subtree in below:
         kind, text = element[:2], element[2:]
-        told = _decoded(text)
-        if kind == "k:" and isinstance(told, dict):
-            subtrees.put(told, subtree)
+        if kind == "k:" and (key := _key(text)):
+            subtrees.put(key, subtree)
         elif kind == "v:":
-            single[_canonical(told)] = subtree
+            single[_canonical(_decoded(text))] = subtree
         elif kind == "i:":
             single[b"#" + text.encode()] = subtree
     manifests = _Keyed()
-    for item in written if isinstance(written, list) else ():
+    names = subtrees.names()
+    for item in written if isinstance(written, list) and names else ():
         if isinstance(item, dict):
-            manifests.put({name: item[name] for name in subtrees.names() if name in item}, item)
+            manifests.put(tuple((name, item[name]) for name in names if name in item), item)
     found: list[Any] = []
     for number, item in enumerate(value):
         if isinstance(item, dict) and (named := subtrees.of(item)) is not None:
@@ -131,23 +139,36 @@ class _Keyed:
     """Values by the key fields of list items; keys may have different names."""
 
     def __init__(self) -> None:
-        self._known: dict[tuple[str, ...], dict[bytes, Any]] = {}
+        self._known: dict[tuple[str, ...], dict[tuple[Any, ...], Any]] = {}
 
-    def put(self, key: Mapping[str, Any], value: Any) -> None:
-        names = tuple(sorted(key))
-        self._known.setdefault(names, {})[_canonical([key[name] for name in names])] = value
+    def put(self, key: tuple[tuple[str, Any], ...], value: Any) -> None:
+        """Remember a value; what has a map or a list for a key tells nothing apart."""
+        known = self._known.setdefault(tuple(name for name, _ in key), {})
+        with suppress(TypeError):
+            known[tuple(part for _, part in key)] = value
 
-    def names(self) -> Iterable[str]:
-        return {name for names in self._known for name in names}
+    def names(self) -> list[str]:
+        """Return the names of all key fields, sorted."""
+        return sorted({name for names in self._known for name in names})
 
     def of(self, item: Mapping[str, Any]) -> Any:
         """Return the value whose key the item has, that of the most key fields first; None without one."""
-        for names in sorted(self._known, key=len, reverse=True):
-            if all(name in item for name in names):
-                found = self._known[names].get(_canonical([item[name] for name in names]))
-                if found is not None:
-                    return found
+        known = self._known
+        for names in known if len(known) < 2 else sorted(known, key=len, reverse=True):
+            try:
+                found = known[names].get(tuple([item[name] for name in names]))
+            except (KeyError, TypeError):
+                continue
+            if found is not None:
+                return found
         return None
+
+
+@lru_cache(maxsize=4096)
+def _key(text: str) -> tuple[tuple[str, Any], ...]:
+    """Return the key fields that an element of a set names, sorted; () if it names none."""
+    told = _decoded(text)
+    return tuple(sorted(told.items())) if isinstance(told, dict) else ()
 
 
 def _canonical(value: Any) -> bytes:

@@ -20,6 +20,8 @@ HealthRule = Callable[[Mapping[str, Any], Mapping[str, Any], Mapping[str, Any]],
 """Returns the health for spec, status and metadata."""
 LagRule = Callable[[Mapping[str, Any], Mapping[str, Any]], bool]
 """Reports for spec and status whether fewer Pods are ready than are wanted: some may be unschedulable."""
+ReadyRule = Callable[[Mapping[str, Any], Mapping[str, Any]], "int | None"]
+"""Returns for status and metadata how many Pods of the wanted revision are ready; None if it does not say."""
 
 
 def never(spec: Mapping[str, Any], status: Mapping[str, Any]) -> bool:
@@ -46,6 +48,24 @@ def _condition(status: Mapping[str, Any], kind: str) -> Object:
 
 def _observed(status: Mapping[str, Any], metadata: Mapping[str, Any]) -> bool:
     return generation(status.get("observedGeneration")) >= generation(metadata.get("generation"))
+
+
+def none_ready(status: Mapping[str, Any], metadata: Mapping[str, Any]) -> int | None:
+    """Return None: the status of other kinds says nothing of ready Pods that could be moved one by one."""
+    return None
+
+
+def deployment_ready(status: Mapping[str, Any], metadata: Mapping[str, Any]) -> int | None:
+    """Return how many Pods of a Deployment are available and updated for certain, as it counts both apart."""
+    if not _observed(status, metadata):
+        return None
+    outdated = max(0, count(status.get("replicas")) - count(status.get("updatedReplicas")))
+    return max(0, count(status.get("availableReplicas")) - outdated)
+
+
+def replicas_ready(status: Mapping[str, Any], metadata: Mapping[str, Any]) -> int | None:
+    """Return how many Pods of a ReplicaSet or ReplicationController are available."""
+    return count(status.get("availableReplicas")) if _observed(status, metadata) else None
 
 
 def deployment(

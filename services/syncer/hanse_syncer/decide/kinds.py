@@ -26,7 +26,7 @@ from hanse.kube.kinds.kubernetes import (
 from hanse.kube.model.objects import Object, is_deleting
 from hanse.kube.model.untrusted import count, mapping
 from hanse_syncer.decide import health, retained
-from hanse_syncer.decide.health import HealthRule, LagRule, by_conditions, never
+from hanse_syncer.decide.health import HealthRule, LagRule, ReadyRule, by_conditions, never, none_ready
 
 
 def _as_it_is(obj: Object) -> Object:
@@ -38,13 +38,14 @@ class SyncRules:
     """What the syncer knows of a kind.
 
     `strip` returns an object without what each member decides itself. Of a `stateless` kind nothing but
-    metadata is watched. `lags` says whether Pods of it may be unschedulable. `retained` are paths that the
-    member's controllers write: their ownership is never taken over.
+    metadata is watched. `lags` says whether Pods of it may be unschedulable, `ready` how many are ready.
+    `retained` are paths that the member's controllers write: their ownership is never taken over.
     """
 
     health: HealthRule = by_conditions
     strip: Callable[[Object], Object] = _as_it_is
     lags: LagRule = never
+    ready: ReadyRule = none_ready
     stateless: bool = False
     retained: tuple[str, ...] = ()
 
@@ -54,8 +55,12 @@ _OTHER: Final = SyncRules()
 
 RULES: Final[Mapping[Kind, SyncRules]] = {
     apps.DAEMON_SET: SyncRules(health=health.daemon_set),
-    apps.DEPLOYMENT: SyncRules(health=health.deployment, lags=health.replicas_lag),
-    apps.REPLICA_SET: SyncRules(health=health.replica_set, lags=health.replicas_lag),
+    apps.DEPLOYMENT: SyncRules(
+        health=health.deployment, lags=health.replicas_lag, ready=health.deployment_ready
+    ),
+    apps.REPLICA_SET: SyncRules(
+        health=health.replica_set, lags=health.replicas_lag, ready=health.replicas_ready
+    ),
     apps.STATEFUL_SET: SyncRules(health=health.stateful_set, lags=health.replicas_lag),
     autoscaling.HORIZONTAL_POD_AUTOSCALER: SyncRules(health=health.always),
     autoscaling.POD_DISRUPTION_BUDGET: SyncRules(health=health.always),
@@ -118,6 +123,11 @@ def health_of(obj: Mapping[str, Any]) -> Health.ValueType:
 def lags(obj: Mapping[str, Any]) -> bool:
     """Return whether a workload has fewer ready Pods than it wants, so that some may be unschedulable."""
     return _rules_of(obj).lags(mapping(obj.get("spec")), mapping(obj.get("status")))
+
+
+def ready_replicas(obj: Mapping[str, Any]) -> int | None:
+    """Return how many Pods of the wanted revision are ready; None where that is not known, or not counted."""
+    return _rules_of(obj).ready(mapping(obj.get("status")), mapping(obj.get("metadata")))
 
 
 def pod_count_field(obj: Mapping[str, Any]) -> str:

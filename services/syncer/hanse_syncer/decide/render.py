@@ -23,6 +23,7 @@ import orjson
 
 from hanse.api.scheduler.v1.placement_pb2 import ClusterPlacement
 from hanse.errors import HanseError, InvalidArgumentError, UnavailableError
+from hanse.federation.stored.authorship import as_written
 from hanse.kube.merge.json_patch import MAX_POLICY_COPIED_BYTES, json_patch
 from hanse.kube.model.objects import Object
 from hanse.kube.model.untrusted import mapping
@@ -85,7 +86,8 @@ def render(
     Raises InvalidArgumentError (`OVERRIDE_INVALID`) for overrides that cannot be applied, or that change what
     the object is.
     """
-    obj = kinds.without_members_own({**template, "metadata": retained.metadata(template)})
+    written = as_written(dict(template))
+    obj = kinds.without_members_own({**written, "metadata": retained.metadata(template)})
     obj = _with_partition(_with_replicas(obj, placement), placement)
     if placement.overrides:
         obj = kinds.without_write_only(_overridden(obj, placement.overrides))

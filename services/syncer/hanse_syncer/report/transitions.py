@@ -274,6 +274,11 @@ def _observe(state: SyncState, live: Mapping[str, Any]) -> None:
         state.ClearField("replicas")
     else:
         state.replicas = replicas
+    ready = kinds.ready_replicas(live)
+    if ready is None:
+        state.ClearField("ready_replicas")
+    else:
+        state.ready_replicas = ready
     if not kinds.lags(live):
         state.unschedulable_pods = 0
 
@@ -303,6 +308,7 @@ def _clear_member(state: SyncState) -> None:
         "health",
         "ready_endpoints",
         "replicas",
+        "ready_replicas",
         "unschedulable_pods",
         "failures",
         "delete_uid",

@@ -38,6 +38,8 @@ class AdmissionRequest:
     user: User
     dry_run: bool
     warnings: list[str] = field(default_factory=list)
+    written: Object | None = None
+    """What the client wrote, before defaults; None where nobody wrote an object."""
 
 
 class Admission(Protocol):

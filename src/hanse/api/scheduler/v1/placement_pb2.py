@@ -28,7 +28,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from hanse.api.type.v1 import object_reference_pb2 as hanse_dot_api_dot_type_dot_v1_dot_object__reference__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&hanse/api/scheduler/v1/placement.proto\x12\x16hanse.api.scheduler.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a(hanse/api/type/v1/object_reference.proto\"\xac\x02\n\x10\x43lusterPlacement\x12\x15\n\x07\x63luster\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03\x12\x1b\n\x08replicas\x18\x02 \x01(\x05\x42\x04\xe2\x41\x01\x03H\x00\x88\x01\x01\x12\x14\n\x06reason\x18\x03 \x01(\tB\x04\xe2\x41\x01\x03\x12\x15\n\x07message\x18\x04 \x01(\tB\x04\xe2\x41\x01\x03\x12\x17\n\toverrides\x18\x05 \x01(\x0c\x42\x04\xe2\x41\x01\x03\x12\x1e\n\x0b\x63ompletions\x18\x06 \x01(\x05\x42\x04\xe2\x41\x01\x03H\x01\x88\x01\x01\x12\x17\n\tsuspended\x18\x07 \x01(\x08\x42\x04\xe2\x41\x01\x03\x12\x1c\n\x0e\x61\x66ter_revision\x18\x08 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x1c\n\tpartition\x18\x14 \x01(\x05\x42\x04\xe2\x41\x01\x03H\x02\x88\x01\x01\x42\x0b\n\t_replicasB\x0e\n\x0c_completionsB\x0c\n\n_partition\"T\n\x0e\x43lusterRefusal\x12\x15\n\x07\x63luster\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03\x12\x14\n\x06reason\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\x12\x15\n\x07message\x18\x03 \x01(\tB\x04\xe2\x41\x01\x03\"\xaa\x01\n\x0e\x43lusterRelease\x12\x15\n\x07\x63luster\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03\x12\x14\n\x06reason\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\x12\x15\n\x07message\x18\x03 \x01(\tB\x04\xe2\x41\x01\x03\x12\x36\n\x0crelease_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x1c\n\x0e\x61\x66ter_revision\x18\x05 \x01(\x03\x42\x04\xe2\x41\x01\x03\"^\n\x0f\x43lusterEviction\x12\x15\n\x07\x63luster\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03\x12\x34\n\nevict_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\"Y\n\x0bStatusField\x12\x12\n\x04path\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03\x12\x36\n\x04\x66old\x18\x02 \x01(\x0e\x32\".hanse.api.scheduler.v1.StatusFoldB\x04\xe2\x41\x01\x03\"\x93\x07\n\tPlacement\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x08\x12\x38\n\x06object\x18\x02 \x01(\x0b\x32\".hanse.api.type.v1.ObjectReferenceB\x04\xe2\x41\x01\x03\x12\x18\n\ngeneration\x18\x03 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12@\n\x08\x63lusters\x18\x04 \x03(\x0b\x32(.hanse.api.scheduler.v1.ClusterPlacementB\x04\xe2\x41\x01\x03\x12=\n\x07refused\x18\x05 \x03(\x0b\x32&.hanse.api.scheduler.v1.ClusterRefusalB\x04\xe2\x41\x01\x03\x12?\n\treleasing\x18\x06 \x03(\x0b\x32&.hanse.api.scheduler.v1.ClusterReleaseB\x04\xe2\x41\x01\x03\x12\x14\n\x06policy\x18\x07 \x01(\tB\x04\xe2\x41\x01\x03\x12M\n\x13\x63onflict_resolution\x18\x08 \x01(\x0e\x32*.hanse.api.scheduler.v1.ConflictResolutionB\x04\xe2\x41\x01\x03\x12\x13\n\x05\x65rror\x18\t \x01(\tB\x04\xe2\x41\x01\x03\x12\x35\n\x0bupdate_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x19\n\x0btraceparent\x18\x0b \x01(\tB\x04\xe2\x41\x01\x03\x12\x16\n\x08revision\x18\x0c \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x39\n\x0freconsider_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12>\n\x07\x65victed\x18\x0e \x03(\x0b\x32\'.hanse.api.scheduler.v1.ClusterEvictionB\x04\xe2\x41\x01\x03\x12\x35\n\x0b\x63reate_time\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x1f\n\x11unplaced_replicas\x18\x1e \x01(\x05\x42\x04\xe2\x41\x01\x03\x12@\n\rstatus_fields\x18\x1f \x03(\x0b\x32#.hanse.api.scheduler.v1.StatusFieldB\x04\xe2\x41\x01\x03:c\xea\x41`\n\x13hanse.dev/Placement\x12\x32placements/{group}/{resource}/{namespace}/{object}*\nplacements2\tplacement*O\n\x12\x43onflictResolution\x12#\n\x1f\x43ONFLICT_RESOLUTION_UNSPECIFIED\x10\x00\x12\t\n\x05\x41\x42ORT\x10\x01\x12\t\n\x05\x41\x44OPT\x10\x02*[\n\nStatusFold\x12\x1b\n\x17STATUS_FOLD_UNSPECIFIED\x10\x00\x12\t\n\x05\x45QUAL\x10\x01\x12\x07\n\x03SUM\x10\x02\x12\x07\n\x03MIN\x10\x03\x12\x07\n\x03MAX\x10\x04\x12\n\n\x06HIDDEN\x10\x05\x42\x46\n\x1a\x64\x65v.hanse.api.scheduler.v1P\x01Z&hanse.dev/api/scheduler/v1;schedulerv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&hanse/api/scheduler/v1/placement.proto\x12\x16hanse.api.scheduler.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a(hanse/api/type/v1/object_reference.proto\"\xaf\x03\n\x10\x43lusterPlacement\x12\x15\n\x07\x63luster\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03\x12\x1b\n\x08replicas\x18\x02 \x01(\x05\x42\x04\xe2\x41\x01\x03H\x00\x88\x01\x01\x12\x14\n\x06reason\x18\x03 \x01(\tB\x04\xe2\x41\x01\x03\x12\x15\n\x07message\x18\x04 \x01(\tB\x04\xe2\x41\x01\x03\x12\x17\n\toverrides\x18\x05 \x01(\x0c\x42\x04\xe2\x41\x01\x03\x12\x1e\n\x0b\x63ompletions\x18\x06 \x01(\x05\x42\x04\xe2\x41\x01\x03H\x01\x88\x01\x01\x12\x17\n\tsuspended\x18\x07 \x01(\x08\x42\x04\xe2\x41\x01\x03\x12\x1c\n\x0e\x61\x66ter_revision\x18\x08 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x1c\n\tpartition\x18\x14 \x01(\x05\x42\x04\xe2\x41\x01\x03H\x02\x88\x01\x01\x12\"\n\x0ftarget_replicas\x18( \x01(\x05\x42\x04\xe2\x41\x01\x03H\x03\x88\x01\x01\x12 \n\rbase_replicas\x18) \x01(\x05\x42\x04\xe2\x41\x01\x03H\x04\x88\x01\x01\x12\x15\n\x07leaving\x18* \x01(\x08\x42\x04\xe2\x41\x01\x03\x42\x0b\n\t_replicasB\x0e\n\x0c_completionsB\x0c\n\n_partitionB\x12\n\x10_target_replicasB\x10\n\x0e_base_replicas\"T\n\x0e\x43lusterRefusal\x12\x15\n\x07\x63luster\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03\x12\x14\n\x06reason\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\x12\x15\n\x07message\x18\x03 \x01(\tB\x04\xe2\x41\x01\x03\"\xaa\x01\n\x0e\x43lusterRelease\x12\x15\n\x07\x63luster\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03\x12\x14\n\x06reason\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\x12\x15\n\x07message\x18\x03 \x01(\tB\x04\xe2\x41\x01\x03\x12\x36\n\x0crelease_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x1c\n\x0e\x61\x66ter_revision\x18\x05 \x01(\x03\x42\x04\xe2\x41\x01\x03\"^\n\x0f\x43lusterEviction\x12\x15\n\x07\x63luster\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03\x12\x34\n\nevict_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\"Y\n\x0bStatusField\x12\x12\n\x04path\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03\x12\x36\n\x04\x66old\x18\x02 \x01(\x0e\x32\".hanse.api.scheduler.v1.StatusFoldB\x04\xe2\x41\x01\x03\"\xe0\x01\n\rPlacementMove\x12\x36\n\x05phase\x18\x01 \x01(\x0e\x32!.hanse.api.scheduler.v1.MovePhaseB\x04\xe2\x41\x01\x03\x12\x15\n\x07message\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\x12\x34\n\nstart_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x37\n\rdeadline_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x11\n\x03\x61im\x18\x05 \x01(\tB\x04\xe2\x41\x01\x03\"\xce\x07\n\tPlacement\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x08\x12\x38\n\x06object\x18\x02 \x01(\x0b\x32\".hanse.api.type.v1.ObjectReferenceB\x04\xe2\x41\x01\x03\x12\x18\n\ngeneration\x18\x03 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12@\n\x08\x63lusters\x18\x04 \x03(\x0b\x32(.hanse.api.scheduler.v1.ClusterPlacementB\x04\xe2\x41\x01\x03\x12=\n\x07refused\x18\x05 \x03(\x0b\x32&.hanse.api.scheduler.v1.ClusterRefusalB\x04\xe2\x41\x01\x03\x12?\n\treleasing\x18\x06 \x03(\x0b\x32&.hanse.api.scheduler.v1.ClusterReleaseB\x04\xe2\x41\x01\x03\x12\x14\n\x06policy\x18\x07 \x01(\tB\x04\xe2\x41\x01\x03\x12M\n\x13\x63onflict_resolution\x18\x08 \x01(\x0e\x32*.hanse.api.scheduler.v1.ConflictResolutionB\x04\xe2\x41\x01\x03\x12\x13\n\x05\x65rror\x18\t \x01(\tB\x04\xe2\x41\x01\x03\x12\x35\n\x0bupdate_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x19\n\x0btraceparent\x18\x0b \x01(\tB\x04\xe2\x41\x01\x03\x12\x16\n\x08revision\x18\x0c \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x39\n\x0freconsider_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12>\n\x07\x65victed\x18\x0e \x03(\x0b\x32\'.hanse.api.scheduler.v1.ClusterEvictionB\x04\xe2\x41\x01\x03\x12\x35\n\x0b\x63reate_time\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x1f\n\x11unplaced_replicas\x18\x1e \x01(\x05\x42\x04\xe2\x41\x01\x03\x12@\n\rstatus_fields\x18\x1f \x03(\x0b\x32#.hanse.api.scheduler.v1.StatusFieldB\x04\xe2\x41\x01\x03\x12\x39\n\x04move\x18( \x01(\x0b\x32%.hanse.api.scheduler.v1.PlacementMoveB\x04\xe2\x41\x01\x03:c\xea\x41`\n\x13hanse.dev/Placement\x12\x32placements/{group}/{resource}/{namespace}/{object}*\nplacements2\tplacement*O\n\x12\x43onflictResolution\x12#\n\x1f\x43ONFLICT_RESOLUTION_UNSPECIFIED\x10\x00\x12\t\n\x05\x41\x42ORT\x10\x01\x12\t\n\x05\x41\x44OPT\x10\x02*[\n\nStatusFold\x12\x1b\n\x17STATUS_FOLD_UNSPECIFIED\x10\x00\x12\t\n\x05\x45QUAL\x10\x01\x12\x07\n\x03SUM\x10\x02\x12\x07\n\x03MIN\x10\x03\x12\x07\n\x03MAX\x10\x04\x12\n\n\x06HIDDEN\x10\x05*J\n\tMovePhase\x12\x1a\n\x16MOVE_PHASE_UNSPECIFIED\x10\x00\x12\n\n\x06MOVING\x10\x01\x12\x08\n\x04LATE\x10\x02\x12\x0b\n\x07\x41\x42ORTED\x10\x03\x42\x46\n\x1a\x64\x65v.hanse.api.scheduler.v1P\x01Z&hanse.dev/api/scheduler/v1;schedulerv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -54,6 +54,12 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CLUSTERPLACEMENT'].fields_by_name['after_revision']._serialized_options = b'\342A\001\003'
   _globals['_CLUSTERPLACEMENT'].fields_by_name['partition']._loaded_options = None
   _globals['_CLUSTERPLACEMENT'].fields_by_name['partition']._serialized_options = b'\342A\001\003'
+  _globals['_CLUSTERPLACEMENT'].fields_by_name['target_replicas']._loaded_options = None
+  _globals['_CLUSTERPLACEMENT'].fields_by_name['target_replicas']._serialized_options = b'\342A\001\003'
+  _globals['_CLUSTERPLACEMENT'].fields_by_name['base_replicas']._loaded_options = None
+  _globals['_CLUSTERPLACEMENT'].fields_by_name['base_replicas']._serialized_options = b'\342A\001\003'
+  _globals['_CLUSTERPLACEMENT'].fields_by_name['leaving']._loaded_options = None
+  _globals['_CLUSTERPLACEMENT'].fields_by_name['leaving']._serialized_options = b'\342A\001\003'
   _globals['_CLUSTERREFUSAL'].fields_by_name['cluster']._loaded_options = None
   _globals['_CLUSTERREFUSAL'].fields_by_name['cluster']._serialized_options = b'\342A\001\003'
   _globals['_CLUSTERREFUSAL'].fields_by_name['reason']._loaded_options = None
@@ -78,6 +84,16 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_STATUSFIELD'].fields_by_name['path']._serialized_options = b'\342A\001\003'
   _globals['_STATUSFIELD'].fields_by_name['fold']._loaded_options = None
   _globals['_STATUSFIELD'].fields_by_name['fold']._serialized_options = b'\342A\001\003'
+  _globals['_PLACEMENTMOVE'].fields_by_name['phase']._loaded_options = None
+  _globals['_PLACEMENTMOVE'].fields_by_name['phase']._serialized_options = b'\342A\001\003'
+  _globals['_PLACEMENTMOVE'].fields_by_name['message']._loaded_options = None
+  _globals['_PLACEMENTMOVE'].fields_by_name['message']._serialized_options = b'\342A\001\003'
+  _globals['_PLACEMENTMOVE'].fields_by_name['start_time']._loaded_options = None
+  _globals['_PLACEMENTMOVE'].fields_by_name['start_time']._serialized_options = b'\342A\001\003'
+  _globals['_PLACEMENTMOVE'].fields_by_name['deadline_time']._loaded_options = None
+  _globals['_PLACEMENTMOVE'].fields_by_name['deadline_time']._serialized_options = b'\342A\001\003'
+  _globals['_PLACEMENTMOVE'].fields_by_name['aim']._loaded_options = None
+  _globals['_PLACEMENTMOVE'].fields_by_name['aim']._serialized_options = b'\342A\001\003'
   _globals['_PLACEMENT'].fields_by_name['name']._loaded_options = None
   _globals['_PLACEMENT'].fields_by_name['name']._serialized_options = b'\342A\001\010'
   _globals['_PLACEMENT'].fields_by_name['object']._loaded_options = None
@@ -112,22 +128,28 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PLACEMENT'].fields_by_name['unplaced_replicas']._serialized_options = b'\342A\001\003'
   _globals['_PLACEMENT'].fields_by_name['status_fields']._loaded_options = None
   _globals['_PLACEMENT'].fields_by_name['status_fields']._serialized_options = b'\342A\001\003'
+  _globals['_PLACEMENT'].fields_by_name['move']._loaded_options = None
+  _globals['_PLACEMENT'].fields_by_name['move']._serialized_options = b'\342A\001\003'
   _globals['_PLACEMENT']._loaded_options = None
   _globals['_PLACEMENT']._serialized_options = b'\352A`\n\023hanse.dev/Placement\0222placements/{group}/{resource}/{namespace}/{object}*\nplacements2\tplacement'
-  _globals['_CONFLICTRESOLUTION']._serialized_start=1868
-  _globals['_CONFLICTRESOLUTION']._serialized_end=1947
-  _globals['_STATUSFOLD']._serialized_start=1949
-  _globals['_STATUSFOLD']._serialized_end=2040
+  _globals['_CONFLICTRESOLUTION']._serialized_start=2285
+  _globals['_CONFLICTRESOLUTION']._serialized_end=2364
+  _globals['_STATUSFOLD']._serialized_start=2366
+  _globals['_STATUSFOLD']._serialized_end=2457
+  _globals['_MOVEPHASE']._serialized_start=2459
+  _globals['_MOVEPHASE']._serialized_end=2533
   _globals['_CLUSTERPLACEMENT']._serialized_start=202
-  _globals['_CLUSTERPLACEMENT']._serialized_end=502
-  _globals['_CLUSTERREFUSAL']._serialized_start=504
-  _globals['_CLUSTERREFUSAL']._serialized_end=588
-  _globals['_CLUSTERRELEASE']._serialized_start=591
-  _globals['_CLUSTERRELEASE']._serialized_end=761
-  _globals['_CLUSTEREVICTION']._serialized_start=763
-  _globals['_CLUSTEREVICTION']._serialized_end=857
-  _globals['_STATUSFIELD']._serialized_start=859
-  _globals['_STATUSFIELD']._serialized_end=948
-  _globals['_PLACEMENT']._serialized_start=951
-  _globals['_PLACEMENT']._serialized_end=1866
+  _globals['_CLUSTERPLACEMENT']._serialized_end=633
+  _globals['_CLUSTERREFUSAL']._serialized_start=635
+  _globals['_CLUSTERREFUSAL']._serialized_end=719
+  _globals['_CLUSTERRELEASE']._serialized_start=722
+  _globals['_CLUSTERRELEASE']._serialized_end=892
+  _globals['_CLUSTEREVICTION']._serialized_start=894
+  _globals['_CLUSTEREVICTION']._serialized_end=988
+  _globals['_STATUSFIELD']._serialized_start=990
+  _globals['_STATUSFIELD']._serialized_end=1079
+  _globals['_PLACEMENTMOVE']._serialized_start=1082
+  _globals['_PLACEMENTMOVE']._serialized_end=1306
+  _globals['_PLACEMENT']._serialized_start=1309
+  _globals['_PLACEMENT']._serialized_end=2283
 # @@protoc_insertion_point(module_scope)

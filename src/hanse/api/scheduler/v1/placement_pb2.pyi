@@ -81,6 +81,38 @@ HIDDEN: StatusFold.ValueType  # 5
 """Not at all; status.clusters has it for each cluster."""
 Global___StatusFold: _TypeAlias = StatusFold  # noqa: Y015
 
+class _MovePhase:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _MovePhaseEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_MovePhase.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    MOVE_PHASE_UNSPECIFIED: _MovePhase.ValueType  # 0
+    """Never set."""
+    MOVING: _MovePhase.ValueType  # 1
+    """Old replicas go as new ones get ready."""
+    LATE: _MovePhase.ValueType  # 2
+    """The deadline has passed, and the policy says to wait on."""
+    ABORTED: _MovePhase.ValueType  # 3
+    """The deadline has passed, and the policy says to give the move up: the object is where it was, or goes back there.
+    It is tried again when something changes that the move depends on.
+    """
+
+class MovePhase(_MovePhase, metaclass=_MovePhaseEnumTypeWrapper):
+    """How far a move of an object between clusters is."""
+
+MOVE_PHASE_UNSPECIFIED: MovePhase.ValueType  # 0
+"""Never set."""
+MOVING: MovePhase.ValueType  # 1
+"""Old replicas go as new ones get ready."""
+LATE: MovePhase.ValueType  # 2
+"""The deadline has passed, and the policy says to wait on."""
+ABORTED: MovePhase.ValueType  # 3
+"""The deadline has passed, and the policy says to give the move up: the object is where it was, or goes back there.
+It is tried again when something changes that the move depends on.
+"""
+Global___MovePhase: _TypeAlias = MovePhase  # noqa: Y015
+
 @_typing.final
 class ClusterPlacement(_message.Message):
     """A cluster that an object goes to."""
@@ -96,6 +128,9 @@ class ClusterPlacement(_message.Message):
     SUSPENDED_FIELD_NUMBER: _builtins.int
     AFTER_REVISION_FIELD_NUMBER: _builtins.int
     PARTITION_FIELD_NUMBER: _builtins.int
+    TARGET_REPLICAS_FIELD_NUMBER: _builtins.int
+    BASE_REPLICAS_FIELD_NUMBER: _builtins.int
+    LEAVING_FIELD_NUMBER: _builtins.int
     cluster: _builtins.str
     """Name of the cluster. Example: "eu-west"."""
     replicas: _builtins.int
@@ -115,15 +150,25 @@ class ClusterPlacement(_message.Message):
     leaves the object there as it is, neither applying nor pruning, until the scheduler has decided again.
     """
     after_revision: _builtins.int
-    """etcd revision of the placement before the one that first named the cluster; 0 if there was none. What the
-    syncer confirmed to be removed while it acted on that or an earlier placement says nothing of what it has
-    applied since.
+    """etcd revision of the placement before the one that first named the cluster, or by which the object began to move
+    there; 0 if there was none. What the syncer said (that it is removed, that replicas are ready) while it acted on
+    that or an earlier placement says nothing of what it has applied since.
     """
     partition: _builtins.int
     """For a StatefulSet whose replicas are divided and that updates by partition: the partition of this cluster, so
     that as many Pods as the template asks for are updated in all clusters together. Unset where the template's
     holds.
     """
+    target_replicas: _builtins.int
+    """While the object moves: the replicas that the cluster has once the move is over. Until then `replicas` says what
+    it has. Unset if nothing changes there.
+    """
+    base_replicas: _builtins.int
+    """While the object moves to this cluster: the replicas that it had when the move began. Those beyond count only as
+    far as they are ready.
+    """
+    leaving: _builtins.bool
+    """The object moves away from this cluster: it is kept there until as much is ready elsewhere, and is released then."""
     def __init__(
         self,
         *,
@@ -136,23 +181,34 @@ class ClusterPlacement(_message.Message):
         suspended: _builtins.bool = ...,
         after_revision: _builtins.int = ...,
         partition: _builtins.int | None = ...,
+        target_replicas: _builtins.int | None = ...,
+        base_replicas: _builtins.int | None = ...,
+        leaving: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_completions", b"_completions", "_partition", b"_partition", "_replicas", b"_replicas", "completions", b"completions", "partition", b"partition", "replicas", b"replicas"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_base_replicas", b"_base_replicas", "_completions", b"_completions", "_partition", b"_partition", "_replicas", b"_replicas", "_target_replicas", b"_target_replicas", "base_replicas", b"base_replicas", "completions", b"completions", "partition", b"partition", "replicas", b"replicas", "target_replicas", b"target_replicas"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_completions", b"_completions", "_partition", b"_partition", "_replicas", b"_replicas", "after_revision", b"after_revision", "cluster", b"cluster", "completions", b"completions", "message", b"message", "overrides", b"overrides", "partition", b"partition", "reason", b"reason", "replicas", b"replicas", "suspended", b"suspended"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_base_replicas", b"_base_replicas", "_completions", b"_completions", "_partition", b"_partition", "_replicas", b"_replicas", "_target_replicas", b"_target_replicas", "after_revision", b"after_revision", "base_replicas", b"base_replicas", "cluster", b"cluster", "completions", b"completions", "leaving", b"leaving", "message", b"message", "overrides", b"overrides", "partition", b"partition", "reason", b"reason", "replicas", b"replicas", "suspended", b"suspended", "target_replicas", b"target_replicas"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__base_replicas: _TypeAlias = _typing.Literal["base_replicas"]  # noqa: Y015
+    _WhichOneofArgType__base_replicas: _TypeAlias = _typing.Literal["_base_replicas", b"_base_replicas"]  # noqa: Y015
     _WhichOneofReturnType__completions: _TypeAlias = _typing.Literal["completions"]  # noqa: Y015
     _WhichOneofArgType__completions: _TypeAlias = _typing.Literal["_completions", b"_completions"]  # noqa: Y015
     _WhichOneofReturnType__partition: _TypeAlias = _typing.Literal["partition"]  # noqa: Y015
     _WhichOneofArgType__partition: _TypeAlias = _typing.Literal["_partition", b"_partition"]  # noqa: Y015
     _WhichOneofReturnType__replicas: _TypeAlias = _typing.Literal["replicas"]  # noqa: Y015
     _WhichOneofArgType__replicas: _TypeAlias = _typing.Literal["_replicas", b"_replicas"]  # noqa: Y015
+    _WhichOneofReturnType__target_replicas: _TypeAlias = _typing.Literal["target_replicas"]  # noqa: Y015
+    _WhichOneofArgType__target_replicas: _TypeAlias = _typing.Literal["_target_replicas", b"_target_replicas"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__base_replicas) -> _WhichOneofReturnType__base_replicas | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__completions) -> _WhichOneofReturnType__completions | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__partition) -> _WhichOneofReturnType__partition | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__replicas) -> _WhichOneofReturnType__replicas | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__target_replicas) -> _WhichOneofReturnType__target_replicas | None: ...
 
 Global___ClusterPlacement: _TypeAlias = ClusterPlacement  # noqa: Y015
 
@@ -283,6 +339,48 @@ class StatusField(_message.Message):
 Global___StatusField: _TypeAlias = StatusField  # noqa: Y015
 
 @_typing.final
+class PlacementMove(_message.Message):
+    """A move of an object between clusters, without a gap: what it leaves stays until as much is ready elsewhere."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PHASE_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    START_TIME_FIELD_NUMBER: _builtins.int
+    DEADLINE_TIME_FIELD_NUMBER: _builtins.int
+    AIM_FIELD_NUMBER: _builtins.int
+    phase: Global___MovePhase.ValueType
+    """How far it is."""
+    message: _builtins.str
+    """One sentence for people. Example: "1 of 4 new replicas is ready; eu-west keeps 3 until the others are"."""
+    aim: _builtins.str
+    """What the move is about, as a hash; another value is another move."""
+    @_builtins.property
+    def start_time(self) -> _timestamp_pb2.Timestamp:
+        """When it began, or changed its aim last."""
+
+    @_builtins.property
+    def deadline_time(self) -> _timestamp_pb2.Timestamp:
+        """When the policy says what happens if it is not over by then."""
+
+    def __init__(
+        self,
+        *,
+        phase: Global___MovePhase.ValueType = ...,
+        message: _builtins.str = ...,
+        start_time: _timestamp_pb2.Timestamp | None = ...,
+        deadline_time: _timestamp_pb2.Timestamp | None = ...,
+        aim: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["deadline_time", b"deadline_time", "start_time", b"start_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aim", b"aim", "deadline_time", b"deadline_time", "message", b"message", "phase", b"phase", "start_time", b"start_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PlacementMove: _TypeAlias = PlacementMove  # noqa: Y015
+
+@_typing.final
 class Placement(_message.Message):
     """The decision for one object. Written by the scheduler alone, whole, whenever it changes."""
 
@@ -305,6 +403,7 @@ class Placement(_message.Message):
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     UNPLACED_REPLICAS_FIELD_NUMBER: _builtins.int
     STATUS_FIELDS_FIELD_NUMBER: _builtins.int
+    MOVE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """"placements/{group}/{resource}/{namespace}/{object}", with "core" for the core group and "_" for no
     namespace.
@@ -366,6 +465,10 @@ class Placement(_message.Message):
     def status_fields(self) -> _containers.RepeatedCompositeFieldContainer[Global___StatusField]:
         """What the policy says of fields of the status, in its order."""
 
+    @_builtins.property
+    def move(self) -> Global___PlacementMove:
+        """The move that takes place; unset if none does."""
+
     def __init__(
         self,
         *,
@@ -386,10 +489,11 @@ class Placement(_message.Message):
         create_time: _timestamp_pb2.Timestamp | None = ...,
         unplaced_replicas: _builtins.int = ...,
         status_fields: _abc.Iterable[Global___StatusField] | None = ...,
+        move: Global___PlacementMove | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "object", b"object", "reconsider_time", b"reconsider_time", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "move", b"move", "object", b"object", "reconsider_time", b"reconsider_time", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["clusters", b"clusters", "conflict_resolution", b"conflict_resolution", "create_time", b"create_time", "error", b"error", "evicted", b"evicted", "generation", b"generation", "name", b"name", "object", b"object", "policy", b"policy", "reconsider_time", b"reconsider_time", "refused", b"refused", "releasing", b"releasing", "revision", b"revision", "status_fields", b"status_fields", "traceparent", b"traceparent", "unplaced_replicas", b"unplaced_replicas", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["clusters", b"clusters", "conflict_resolution", b"conflict_resolution", "create_time", b"create_time", "error", b"error", "evicted", b"evicted", "generation", b"generation", "move", b"move", "name", b"name", "object", b"object", "policy", b"policy", "reconsider_time", b"reconsider_time", "refused", b"refused", "releasing", b"releasing", "revision", b"revision", "status_fields", b"status_fields", "traceparent", b"traceparent", "unplaced_replicas", b"unplaced_replicas", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -196,6 +196,7 @@ class SyncState(_message.Message):
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
     CONTENTION_FIELD_NUMBER: _builtins.int
     FINGERPRINT_FIELD_NUMBER: _builtins.int
+    READY_REPLICAS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """"syncStates/{group}/{resource}/{namespace}/{object}/{cluster}", with "core" for the core group and "_" for
     no namespace.
@@ -245,6 +246,11 @@ class SyncState(_message.Message):
     fingerprint: _builtins.bytes
     """Digest of the fields that the last apply made the federation's, and of their values as the member's API
     server wrote them; empty if that is not known. An object with another digest has drifted.
+    """
+    ready_replicas: _builtins.int
+    """For workloads: Pods of the member's object that are ready and of the revision that was applied last, as its status
+    says; a lower bound while both are counted apart. Unset if it does not say yet: its controller has not seen that
+    revision.
     """
     @_builtins.property
     def object(self) -> _object_reference_pb2.ObjectReference:
@@ -308,13 +314,19 @@ class SyncState(_message.Message):
         update_time: _timestamp_pb2.Timestamp | None = ...,
         contention: Global___Contention | None = ...,
         fingerprint: _builtins.bytes = ...,
+        ready_replicas: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_replicas", b"_replicas", "apply_time", b"apply_time", "contention", b"contention", "create_time", b"create_time", "object", b"object", "replicas", b"replicas", "transition_time", b"transition_time", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_ready_replicas", b"_ready_replicas", "_replicas", b"_replicas", "apply_time", b"apply_time", "contention", b"contention", "create_time", b"create_time", "object", b"object", "ready_replicas", b"ready_replicas", "replicas", b"replicas", "transition_time", b"transition_time", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_replicas", b"_replicas", "applied_generation", b"applied_generation", "applied_hash", b"applied_hash", "apply_time", b"apply_time", "cluster", b"cluster", "contention", b"contention", "create_time", b"create_time", "delete_resource_version", b"delete_resource_version", "delete_uid", b"delete_uid", "drift_repairs", b"drift_repairs", "failures", b"failures", "fingerprint", b"fingerprint", "health", b"health", "member_generation", b"member_generation", "member_resource_version", b"member_resource_version", "member_uid", b"member_uid", "message", b"message", "name", b"name", "object", b"object", "phase", b"phase", "placement_revision", b"placement_revision", "ready_endpoints", b"ready_endpoints", "reason", b"reason", "replicas", b"replicas", "revision", b"revision", "status", b"status", "traceparent", b"traceparent", "transition_time", b"transition_time", "unschedulable_pods", b"unschedulable_pods", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_ready_replicas", b"_ready_replicas", "_replicas", b"_replicas", "applied_generation", b"applied_generation", "applied_hash", b"applied_hash", "apply_time", b"apply_time", "cluster", b"cluster", "contention", b"contention", "create_time", b"create_time", "delete_resource_version", b"delete_resource_version", "delete_uid", b"delete_uid", "drift_repairs", b"drift_repairs", "failures", b"failures", "fingerprint", b"fingerprint", "health", b"health", "member_generation", b"member_generation", "member_resource_version", b"member_resource_version", "member_uid", b"member_uid", "message", b"message", "name", b"name", "object", b"object", "phase", b"phase", "placement_revision", b"placement_revision", "ready_endpoints", b"ready_endpoints", "ready_replicas", b"ready_replicas", "reason", b"reason", "replicas", b"replicas", "revision", b"revision", "status", b"status", "traceparent", b"traceparent", "transition_time", b"transition_time", "unschedulable_pods", b"unschedulable_pods", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__ready_replicas: _TypeAlias = _typing.Literal["ready_replicas"]  # noqa: Y015
+    _WhichOneofArgType__ready_replicas: _TypeAlias = _typing.Literal["_ready_replicas", b"_ready_replicas"]  # noqa: Y015
     _WhichOneofReturnType__replicas: _TypeAlias = _typing.Literal["replicas"]  # noqa: Y015
     _WhichOneofArgType__replicas: _TypeAlias = _typing.Literal["_replicas", b"_replicas"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__ready_replicas) -> _WhichOneofReturnType__ready_replicas | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__replicas) -> _WhichOneofReturnType__replicas | None: ...
 
 Global___SyncState: _TypeAlias = SyncState  # noqa: Y015

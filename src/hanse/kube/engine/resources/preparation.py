@@ -130,13 +130,14 @@ class ObjectPreparation:
         stored = self._catalogue.storage(info.storage_group, info.storage_resource) or info
         schema = self.schema(stored)
         heavy = is_heavy(new) or is_heavy(old)
+        written = new
         new = read = await self._turns.run(heavy, apply_defaults, new, schema, strategy=stored.strategy)
         if old is not None and not subresource and stored.strategy.carry_over is not None:
             new = read = await self._turns.run(heavy, carried_over, old, new, strategy=stored.strategy)
         for admission in self._admission:
             request = AdmissionRequest(
                 operation=operation, info=stored, key=key, object=new, old=old, subresource=subresource,
-                user=options.user, dry_run=options.dry_run, warnings=options.warnings,
+                user=options.user, dry_run=options.dry_run, warnings=options.warnings, written=written,
             )  # fmt: skip
             new = await admission.admit(request)
         decoded = new is read and stored is info

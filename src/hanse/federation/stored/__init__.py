@@ -1,0 +1,1 @@
+"""What stored objects carry for the services alone, and what is made of it."""
