@@ -54,6 +54,10 @@ MANAGED_BY: Final = "hanse"
 FEDERATION_LABEL: Final = "hanse.dev/federation"
 """Label of a member's object with the federation's id, so that two federations can share a member."""
 
+CONFIRM_IMPACT: Final = f"{GROUP}/confirm-impact"
+"""Annotation of a policy, a Cluster or a workload: what a change of it may take away from what runs; see
+`hanse.federation.policies.impact`."""
+
 FIELD_MANAGER: Final = "hanse"
 """Field manager of every server-side apply to a member."""
 CLI_FIELD_MANAGER: Final = "hanse-cli"

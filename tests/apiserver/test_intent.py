@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hanse.api.scheduler.v1.placement_pb2 import EQUAL, HIDDEN, MAX, MIN, SUM, StatusField
-from hanse.federation.policy_validation import placement_policy_errors
+from hanse.federation.policies.validation import placement_policy_errors
 from hanse.federation.strategies import WORKLOADS, federation_kinds
 from hanse.kube.model.objects import Object
 from tests.apiserver.test_aggregate import GENERATION, condition, deployment, member, rolled_out

@@ -23,6 +23,7 @@ from hanse_apiserver.settings import ApiserverSettings
 from hanse.api.federation.v1.federation_service_pb2_grpc import FederationServiceStub
 from hanse.api.registry.v1 import cluster_pb2 as registry
 from hanse.api.scheduler.v1.placement_pb2 import ClusterPlacement
+from hanse.api.scheduler.v1.scheduler_service_pb2_grpc import SchedulerServiceStub
 from hanse.api.syncer.v1 import sync_state_pb2 as sync
 from hanse.api.type.v1 import condition_pb2
 from hanse.api.type.v1.object_reference_pb2 import ObjectReference
@@ -82,12 +83,18 @@ class Answer:
 class World(Records):
     """One federation's apiserver and everything around it."""
 
-    def __init__(self, store: Store | None = None, **settings: Any) -> None:
+    def __init__(
+        self,
+        store: Store | None = None,
+        *,
+        scheduler: SchedulerServiceStub | None = None,
+        **settings: Any,
+    ) -> None:
         super().__init__(store, clock=Clock(1_790_000_001))
         self.directory = Path(tempfile.mkdtemp(prefix="hanse-apiserver-"))
         self.authority = CertificateAuthority.load_or_create(self.directory)
         self.settings = ApiserverSettings(**{**self._tls_settings(), **settings})
-        self.apiserver = Apiserver(self.store, self.settings)
+        self.apiserver = Apiserver(self.store, self.settings, scheduler=scheduler)
         self._stack = AsyncExitStack()
         self._sessions: dict[str, aiohttp.ClientSession] = {}
 

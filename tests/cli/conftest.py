@@ -315,7 +315,7 @@ class Scheduler(scheduler_grpc.SchedulerServiceServicer):
     async def GetPlacement(self, request: Any, context: Any) -> Any:
         raise NotFoundError("no")
 
-    PreviewPlacement = GetPlacement
+    PreviewPlacement = PreviewPolicy = GetPlacement
 
     async def ListPlacements(
         self, request: scheduler.ListPlacementsRequest, context: Any

@@ -6,10 +6,9 @@ from itertools import product
 from typing import Any
 
 import pytest
-from hanse_apiserver.rpc.service import policy as federation_policy
 
 from hanse.process.settings import split_address
-from hanse.security.auth import service_name
+from hanse.rpc.policy import service
 from tests.deploy.manifests import (
     COMPONENT,
     OVERLAYS,
@@ -77,8 +76,9 @@ def addressed(manifests: list[Manifest]) -> set[tuple[str, str, Port]]:
     for workload in of_kind(manifests, *WORKLOADS):
         who = pod(workload)["metadata"]["labels"][COMPONENT]
         for name, value in environment(manifests, workload).items():
-            if name.endswith(("_ENDPOINTS", "_ENDPOINT")):
-                for host, port in (split_address(each) for each in value.split(",")):
+            if name.endswith(("_ENDPOINTS", "_ENDPOINT", "_PEERS")):
+                addresses = [each.rpartition("=")[2] for each in value.split(",")]
+                for host, port in map(split_address, addresses):
                     service = named(manifests, "Service", host)["spec"]
                     (target,) = (each["targetPort"] for each in service["ports"] if each["port"] == port)
                     number = container_port(manifests, service["selector"][COMPONENT], target)
@@ -120,19 +120,24 @@ def test_who_has_an_address_may_connect_and_nobody_else(manifests: list[Manifest
 
 
 def test_who_may_call_by_the_rules_of_the_rpcs_may_connect(manifests: list[Manifest]) -> None:
-    """The services that FederationService lets in reach it; other services let no service in."""
+    """The services that a service's rules let in reach it, and no others."""
     labels = labels_of(manifests)
-    rules = federation_policy()._rules.values()
-    allowed = {s for s in SERVICES if any(f"user:{service_name(s)}" in who for who in rules)}
-    grpc = (7000, "TCP")
     connected = {
-        s
-        for s in SERVICES
-        if allows(manifests, "ingress", own=labels["apiserver"], other=labels[s], port=grpc)
+        (one, other)
+        for one, other in product(SERVICES, SERVICES)
+        if allows(manifests, "ingress", own=labels[other], other=labels[one], port=(7000, "TCP"))
     }
-    assert connected == allowed == {"registry", "scheduler", "syncer"}
-    for each in POLICIES[:-1]:
-        assert not any(who.startswith("user:hanse:service:") for rule in each._rules.values() for who in rule)
+    allowed = {
+        (one, other) for one, other in product(SERVICES, SERVICES) if service(one) in principals(other)
+    }
+    assert connected == allowed
+    assert {one for one, other in allowed if other == "apiserver"} == {"registry", "scheduler", "syncer"}
+
+
+def principals(of: str) -> set[str]:
+    """Everybody whom some rule of a service's RPCs lets in."""
+    policy = dict(zip(("registry", "scheduler", "syncer", "dns", "apiserver"), POLICIES, strict=True))[of]
+    return {who for rule in policy._rules.values() for who in rule}
 
 
 def test_a_client_reaches_grpc_only_with_its_label(manifests: list[Manifest]) -> None:

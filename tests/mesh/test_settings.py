@@ -161,8 +161,7 @@ def test_peers_and_tls_files() -> None:
     """Helpers over the plain fields."""
     settings = load("--peers", "dns=127.0.0.1:1,syncer=127.0.0.1:2")
     assert settings.peer("syncer") == "127.0.0.1:2"
-    with pytest.raises(ConfigError, match="add registry=HOST:PORT"):
-        settings.peer("registry")
+    assert settings.peer("registry") == ""
     assert settings.tls is None
     files = load("--tls-ca", "a", "--tls-cert", "b", "--tls-key", "c").tls
     assert files == TlsFiles(Path("a"), Path("b"), Path("c"))

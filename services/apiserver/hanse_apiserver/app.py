@@ -20,6 +20,7 @@ from typing import Any, Self
 
 from hanse.api.federation.v1.federation_pb2 import Federation
 from hanse.api.federation.v1.federation_service_pb2_grpc import add_FederationServiceServicer_to_server
+from hanse.api.scheduler.v1.scheduler_service_pb2_grpc import SchedulerServiceStub
 from hanse.control import Controller, WorkQueue
 from hanse.errors import ConfigError, UnavailableError
 from hanse.federation.strategies import federation_kinds
@@ -52,6 +53,8 @@ from hanse_apiserver import founding
 from hanse_apiserver.access import FederationAuthorizer, TokenFileAuthenticator
 from hanse_apiserver.admission import HIDDEN, FederationAdmission
 from hanse_apiserver.finalize import SyncFinalizer
+from hanse_apiserver.impact_admission import ImpactAdmission
+from hanse_apiserver.policy_admission import PolicyAdmission
 from hanse_apiserver.resealing import keep_sealed
 from hanse_apiserver.rpc import service as federation_service
 from hanse_apiserver.rpc.service import FederationService
@@ -76,10 +79,12 @@ class Apiserver:
         telemetry: Telemetry | None = None,
         health: Health | None = None,
         maintenance: Maintenance | None = None,
+        scheduler: SchedulerServiceStub | None = None,
         create_task: CreateTask = asyncio.create_task,
     ) -> None:
         """Prepare; nothing is read or written before it is entered. `maintenance` is that of the store, which
-        is looked after by nobody here without it. `create_task` is that of a task group, so that an error in
+        is looked after by nobody here without it. `scheduler` says what changes would take away from what
+        runs; without it they are not asked about. `create_task` is that of a task group, so that an error in
         the background is told.
         """
         self._create_task = create_task
@@ -107,7 +112,15 @@ class Apiserver:
             store,
             catalogue=catalogue,
             view=self.view,
-            admission=[FederationAdmission()],
+            admission=[
+                FederationAdmission(),
+                PolicyAdmission(self.view.unresolved),
+                ImpactAdmission(
+                    scheduler.PreviewPolicy if scheduler is not None else None,
+                    limits=settings.impact_limits,
+                    runs=lambda request: self.view.is_placed(request.key),
+                ),
+            ],
             hidden_annotations=HIDDEN,
             shared=settings.shared,
             event_ttl=settings.event_ttl,
@@ -316,6 +329,7 @@ async def serve(shell: ServiceShell[ApiserverSettings]) -> None:
     store = await shell.connect_store()
     maintenance = await EtcdMaintenance.connect(settings.etcd_endpoints, tls=settings.etcd_maintenance_tls)
     shell.at_end(maintenance.close)
+    channel = await shell.peer("scheduler")
     apiserver = await shell.enter(
         Apiserver(
             store,
@@ -323,6 +337,7 @@ async def serve(shell: ServiceShell[ApiserverSettings]) -> None:
             telemetry=shell.telemetry,
             health=shell.health,
             maintenance=maintenance,
+            scheduler=SchedulerServiceStub(channel) if channel is not None else None,
             create_task=shell.create_task,
         )
     )

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from hanse.errors import ConfigError
+from hanse.federation.policies.impact import ImpactLimits
 from hanse.flow import FlowLimits
 from hanse.process.settings import (
     ETCD_HISTORY_SECONDS,
@@ -49,6 +50,13 @@ class ApiserverSettings(ServiceSettings):
     """Whether other apiservers write to the same etcd, so that each consistent read must ask it."""
     finalize_workers: int = 64
     """How many objects are let go of at once after their members have confirmed."""
+    impact_last_replica: bool = True
+    """Whether a change of a policy, a Cluster or labels that takes the last replica of a workload away must
+    be confirmed by the annotation hanse.dev/confirm-impact."""
+    impact_objects: int = 5
+    """Workloads that such a change may move without a confirmation, whatever share of their replicas."""
+    impact_percent: int = 30
+    """Share of the replicas, in percent, that a change of more workloads may move without one; 100: all."""
     max_connections: int = 10_000
     """Connections to the REST API in all; what is more is closed."""
     max_connections_per_address: int = 5000
@@ -71,6 +79,15 @@ class ApiserverSettings(ServiceSettings):
     sealed_kinds: tuple[str, ...] = ("secrets",)
     """Kinds that are sealed in etcd, as widgets.example.org; secrets are, whatever others are named. Empty
     seals none."""
+
+    @property
+    def impact_limits(self) -> ImpactLimits:
+        """What a change may take away without a confirmation."""
+        return ImpactLimits(
+            objects=self.impact_objects,
+            percent=self.impact_percent,
+            last_replica=self.impact_last_replica,
+        )
 
     @property
     def flow(self) -> FlowLimits:
@@ -114,7 +131,13 @@ class ApiserverSettings(ServiceSettings):
         super().validate()
         check_kinds(self.sealed_kinds)
         check_socket(self.secrets_kms_socket, setting="secrets_kms_socket")
-        for name in ("event_ttl", "etcd_compact_seconds", "etcd_quota_bytes"):
+        for name in (
+            "event_ttl",
+            "impact_objects",
+            "impact_percent",
+            "etcd_compact_seconds",
+            "etcd_quota_bytes",
+        ):
             if getattr(self, name) < 0:
                 raise ConfigError(
                     f"{name} is {getattr(self, name)}: it must not be negative", metadata={"setting": name}

@@ -24,26 +24,30 @@ from hanse.federation.placements import is_placed_in
 from hanse.federation.references import key_of
 from hanse.rpc.lists.parents import parent_prefix
 from hanse.rpc.lists.query import ListQuery
-from hanse.rpc.policy import Policy
+from hanse.rpc.policy import Policy, service
 from hanse.rpc.watch import responses
 from hanse.store import KeyValue, Store
 from hanse.store.history.logged import CollectionHistory
 from hanse.store.keys import PLACEMENTS
 from hanse_scheduler.decide.decision import PlacementDecision
 from hanse_scheduler.leading import PlacementController
-from hanse_scheduler.placing.evaluator import Evaluator
+from hanse_scheduler.placing.evaluator import Evaluator, manifest_of
+from hanse_scheduler.placing.impact import ImpactPreview
 from hanse_scheduler.state.scheduler_state import SchedulerState
 
 _SERVICE = "hanse.api.scheduler.v1.SchedulerService"
 POLICY = Policy(
     {
         f"{_SERVICE}/*": [],
+        f"{_SERVICE}/PreviewPolicy": [service("apiserver")],
         f"{_SERVICE}/RebalancePlacement": [],
         f"{_SERVICE}/EvictPlacement": [],
     }
 )
-"""No service asks another where things go, so this is for admins."""
+"""For admins, but for what the apiserver must know before it stores a change."""
 
+MAX_EMPTIED = 20
+"""Workloads that a preview names."""
 _ATTEMPTS = 5
 
 
@@ -56,6 +60,7 @@ class SchedulerServicer(scheduler_service_pb2_grpc.SchedulerServiceServicer):
         self._store = store
         self._state = state
         self._evaluator = evaluator
+        self._impact = ImpactPreview(state, evaluator)
         self._scheduler = scheduler
         self._history = CollectionHistory(state.placements, _with_revision)
 
@@ -136,6 +141,21 @@ class SchedulerServicer(scheduler_service_pb2_grpc.SchedulerServiceServicer):
         await self._state.follower.current()
         key, decision = await self._evaluator.preview(request.manifest)
         return self._explained(key.path(), decision)
+
+    async def PreviewPolicy(self, request: pb.PreviewPolicyRequest, context: Any) -> pb.PreviewPolicyResponse:
+        """Count what a change would take away."""
+        obj = manifest_of(request.manifest)
+        await self._state.follower.current()
+        impact = await self._impact.of(await self._evaluator.key_of(obj), obj, deleted=request.deleted)
+        return pb.PreviewPolicyResponse(
+            objects=impact.objects,
+            replicas=impact.replicas,
+            removed_replicas=impact.removed,
+            moved_replicas=impact.moved,
+            emptied_count=len(impact.emptied),
+            emptied=impact.emptied[:MAX_EMPTIED],
+            confirmation=impact.confirmation,
+        )
 
     async def RebalancePlacement(self, request: pb.RebalancePlacementRequest, context: Any) -> Placement:
         """Divide again, once."""

@@ -25,11 +25,21 @@ from typing import Final
 from hanse.api.registry.v1 import cluster_pb2 as registry
 from hanse.api.registry.v1.cluster_pb2 import Cluster
 from hanse.api.type.v1 import condition_pb2 as condition
+from hanse.well_known import CLUSTER_LABEL, REGION_LABEL
 
 _CONCLUSIVE: Final = frozenset(registry.ClusterState.values()) - {registry.UNJOINING}
 """States that tell whether the cluster answers."""
 CREDENTIAL_REFUSED: Final = "CredentialRefused"
 """Reason of the condition Ready of a cluster that refuses the credential."""
+
+
+def labels_of(cluster: Cluster) -> dict[str, str]:
+    """Return the labels that selectors of clusters are compared with: its own, its name and its region."""
+    labels = dict(cluster.labels)
+    labels.setdefault(CLUSTER_LABEL, cluster.name.rpartition("/")[2])
+    if cluster.region:
+        labels.setdefault(REGION_LABEL, cluster.region)
+    return labels
 
 
 def ready_condition(cluster: Cluster) -> condition.Condition | None:

@@ -15,13 +15,20 @@ from hanse.well_known import FEDERATION_V1_GROUP, GROUP, VERSION
 
 _READY = ".status.conditions[?(@.type=='Ready')].status"
 _AGE = PrinterColumn("Age", "date", ".metadata.creationTimestamp")
-_POLICY_COLUMNS = (
+_POLICY_USE_COLUMNS = (
     PrinterColumn("Priority", "integer", ".spec.priority"),
+    PrinterColumn("Objects", "integer", ".status.objects"),
+    PrinterColumn("Clusters", "integer", ".status.clusterCount"),
+    PrinterColumn("Resolved", "string", ".status.conditions[?(@.type=='ReferencesResolved')].status"),
+)
+_POLICY_COLUMNS = (
+    *_POLICY_USE_COLUMNS,
+    PrinterColumn("Shadowed", "integer", ".status.shadowedObjects"),
     PrinterColumn("Max", "integer", ".spec.maxClusters", priority=1),
     PrinterColumn("Conflict", "string", ".spec.conflictResolution", priority=1),
     _AGE,
 )
-_OVERRIDE_COLUMNS = (PrinterColumn("Priority", "integer", ".spec.priority"), _AGE)
+_OVERRIDE_COLUMNS = (*_POLICY_USE_COLUMNS, _AGE)
 _PLACEMENT_COLUMNS = (
     PrinterColumn("Kind", "string", ".object.kind"),
     PrinterColumn("Object", "string", ".object.name"),
@@ -115,17 +122,27 @@ CLUSTER = _stored(
 PLACEMENT_POLICY = _stored(
     "PlacementPolicy",
     "placementpolicies",
-    schemas.kind("Says where objects of its namespace go.", spec=schemas.policy_spec(with_namespace=False)),
+    schemas.kind(
+        "Says where objects of its namespace go.",
+        spec=schemas.policy_spec(with_namespace=False),
+        status=schemas.policy_status(),
+    ),
     _POLICY_COLUMNS,
     short_names=("pp",),
+    subresources=("status",),
 )
 CLUSTER_PLACEMENT_POLICY = _stored(
     "ClusterPlacementPolicy",
     "clusterplacementpolicies",
-    schemas.kind("Says where objects of any namespace go.", spec=schemas.policy_spec(with_namespace=True)),
+    schemas.kind(
+        "Says where objects of any namespace go.",
+        spec=schemas.policy_spec(with_namespace=True),
+        status=schemas.policy_status(),
+    ),
     _POLICY_COLUMNS,
     namespaced=False,
     short_names=("cpp",),
+    subresources=("status",),
 )
 OVERRIDE_POLICY = _stored(
     "OverridePolicy",
@@ -133,9 +150,11 @@ OVERRIDE_POLICY = _stored(
     schemas.kind(
         "Says how objects of its namespace differ by cluster.",
         spec=schemas.override_spec(with_namespace=False),
+        status=schemas.policy_status(),
     ),
     _OVERRIDE_COLUMNS,
     short_names=("op",),
+    subresources=("status",),
 )
 CLUSTER_OVERRIDE_POLICY = _stored(
     "ClusterOverridePolicy",
@@ -143,10 +162,12 @@ CLUSTER_OVERRIDE_POLICY = _stored(
     schemas.kind(
         "Says how objects of any namespace differ by cluster.",
         spec=schemas.override_spec(with_namespace=True),
+        status=schemas.policy_status(),
     ),
     _OVERRIDE_COLUMNS,
     namespaced=False,
     short_names=("cop",),
+    subresources=("status",),
 )
 DNS_ZONE = _stored(
     "DnsZone",

@@ -226,6 +226,35 @@ def override_spec(*, with_namespace: bool) -> Schema:
     )
 
 
+def policy_status() -> Schema:
+    """Return the schema of the status of a policy."""
+    return _object(
+        "What the policy does. Read-only.",
+        objects=_integer("How many objects it decides about or overrides.", format="int64"),
+        clusters=_list(
+            _object(
+                "A cluster with some of them.",
+                name=_string("The cluster."),
+                objects=_integer("How many of them are placed there.", format="int64"),
+            ),
+            "Where they are placed, by cluster; at most 100.",
+        ),
+        clusterCount=_integer("In how many clusters they are placed.", format="int32"),
+        shadowedObjects=_integer(
+            "How many objects it selects that a policy with precedence decides about.", format="int64"
+        ),
+        shadowedBy=_list(
+            _object(
+                "A policy with precedence.",
+                policy=_string("The policy, for example ClusterPlacementPolicy web."),
+                objects=_integer("How many of the objects it decides about.", format="int64"),
+            ),
+            "The policies with precedence.",
+        ),
+        conditions=_conditions(),
+    )
+
+
 def cluster_schema() -> Schema:
     """Return the schema of a Cluster."""
     taint = _object(

@@ -1,6 +1,6 @@
 """The registry of the federation's API server: Kubernetes' kinds, and Hanse's with what is done with them.
 
-Pure. Next: `hanse.federation.kinds`, `hanse.federation.policy_validation`.
+Pure. Next: `hanse.federation.kinds`, `hanse.federation.policies.validation`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Final
 
 from hanse.federation import kinds
-from hanse.federation.policy_validation import override_policy_errors, placement_policy_errors
+from hanse.federation.policies.validation import override_policy_errors, placement_policy_errors
 from hanse.kube.kinds.kubernetes import apps, core
 from hanse.kube.kinds.registry import KindRegistry
 from hanse.kube.kinds.strategies.kubernetes import kubernetes

@@ -232,14 +232,9 @@ class ServiceSettings(Settings):
         return _tls_files("etcd", self.etcd_ca, self.etcd_cert, self.etcd_key)
 
     def peer(self, name: str) -> str:
-        """Return the address of the peer service `name`. Raises ConfigError if peers does not have it."""
-        for entry in self.peers:
-            peer, _, address = entry.partition("=")
-            if peer == name:
-                return address
-        raise ConfigError(
-            f"peers has no address of {name}: add {name}=HOST:PORT", metadata={"setting": "peers"}
-        )
+        """Return the address of the peer service `name`, "" if peers does not have it."""
+        entries = (entry.partition("=") for entry in self.peers)
+        return next((address for peer, _, address in entries if peer == name), "")
 
     def validate(self) -> None:
         """Check addresses, names, TLS files and ranges. Raises ConfigError."""

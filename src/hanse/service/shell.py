@@ -36,6 +36,7 @@ from hanse.process.telemetry import Telemetry
 from hanse.rpc.channel import RpcChannel
 from hanse.rpc.policy import Policy
 from hanse.rpc.server import RpcServer
+from hanse.security.auth import server_name
 from hanse.security.revocation import DenyList
 from hanse.service.runtime import Runtime, run
 from hanse.store import EtcdStore
@@ -152,6 +153,16 @@ class ServiceShell(Generic[S]):
         )
         await self.enter(channel)
         return FederationServiceStub(channel)
+
+    async def peer(self, name: str) -> RpcChannel | None:
+        """Return a channel to another service, until the end; None if the setting peers does not have it."""
+        settings = self.settings
+        address = settings.peer(name)
+        if not address:
+            return None
+        return await self.enter(
+            RpcChannel(address, tls=settings.tls, server_name=server_name(name), telemetry=self.telemetry)
+        )
 
     async def serve(self, add: Callable[[Any, Any], None], servicer: object, *, policy: Policy) -> RpcServer:
         """Serve `servicer`, which the generated function `add` adds to a server, until the end."""

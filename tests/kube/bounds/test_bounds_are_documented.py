@@ -8,7 +8,7 @@ import pytest
 from hanse_scheduler.decide.overrides import MAX_OVERRIDE_BYTES
 
 from hanse import documents, numbers
-from hanse.federation import policy_validation as policies
+from hanse.federation.policies import validation as policies
 from hanse.kube.engine.resources import preparation
 from hanse.kube.kinds.fields import crds
 from hanse.kube.kinds.fields.rules import MAX_LABELS

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hanse.errors import InvalidArgumentError
-from hanse.federation.policy_validation import MAX_RULES, override_policy_errors, placement_policy_errors
+from hanse.federation.policies.validation import MAX_RULES, override_policy_errors, placement_policy_errors
 from hanse.federation.strategies import federation_kinds
 from hanse.kube.kinds.catalogue import Catalogue
 from hanse.kube.kinds.fields.crds import (

@@ -14,7 +14,7 @@ from hanse_scheduler.decide.policies import (
 )
 from hanse_scheduler.decide.preferences import parse_preferences
 from hanse_scheduler.decide.selector import parse_cluster_selector
-from hanse_scheduler.state.policy_index import PolicyIndex, applying, deciding, selecting
+from hanse_scheduler.state.policy_index import PolicyIndex, applying, ranking, selecting
 
 from hanse.errors import InvalidArgumentError
 from tests.scheduler.builders import config, deployment, policy_object
@@ -134,7 +134,7 @@ def test_which_policy_decides() -> None:
     old = named("old", created="2025-01-01")
 
     def winner(*policies: Any) -> str:
-        chosen = deciding(compile_placement(item) for item in policies)
+        chosen = ranking(compile_placement(item) for item in policies)[0]
         assert chosen is not None
         return chosen.head.name
 

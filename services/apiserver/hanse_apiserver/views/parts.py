@@ -24,6 +24,7 @@ from hanse.federation.placements import after_revisions, unplaced_sentence
 from hanse.kube.model import untrusted
 from hanse.store.decoding import decode
 from hanse_apiserver.aggregate.members import Decision, Member
+from hanse_apiserver.views.policy_use import PolicyNames
 from hanse_apiserver.views.protojson import time_of, words
 
 
@@ -40,6 +41,7 @@ class Placed:
     after: Mapping[str, int]
     since: int
     fingerprint: bytes
+    policies: PolicyNames
 
     @classmethod
     def read(cls, value: bytes, revision: int, before: Placed | None) -> Placed:
@@ -59,6 +61,7 @@ class Placed:
             after=after_revisions(message),
             since=since,
             fingerprint=fingerprint,
+            policies=PolicyNames.of(message),
         )
 
 

@@ -13,7 +13,7 @@ Next: `hanse_apiserver.finalize`, which also listens to the parts.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -22,7 +22,9 @@ from hanse.api.scheduler.v1.placement_pb2 import Placement
 from hanse.api.syncer.v1.sync_state_pb2 import SyncState
 from hanse.boundary import Boundary
 from hanse.errors import HanseError
-from hanse.federation.clusters import is_observed, refuses_credential
+from hanse.federation.clusters import is_observed, labels_of, refuses_credential
+from hanse.federation.policies.references import Known, kinds_of, unresolved
+from hanse.federation.policies.titles import is_policy, key_of_title, title_at
 from hanse.federation.records import decode_cluster
 from hanse.kube.engine.hooks import Deferred
 from hanse.kube.kinds.catalogue import Catalogue
@@ -31,8 +33,9 @@ from hanse.store import Event
 from hanse.store.keys import CLUSTERS, PLACEMENTS, SYNCSTATES, ObjectKey, parse_cluster, parse_sync_state
 from hanse.well_known import GROUP, SYNC_FINALIZER, UNJOIN_FINALIZER
 from hanse_apiserver.aggregate import Decision, Member, aggregate
-from hanse_apiserver.views import cluster_view, derived
+from hanse_apiserver.views import cluster_view, derived, policy_view
 from hanse_apiserver.views.parts import UNREADABLE, Parts, Placed, State
+from hanse_apiserver.views.policy_use import NOBODY, PolicyUse
 
 _PLACEMENTS: Final = f"{PLACEMENTS}/"
 _SYNCSTATES: Final = f"{SYNCSTATES}/"
@@ -49,6 +52,9 @@ class FederationView:
         self._parts: dict[ObjectKey, Parts] = {}
         self._derived: dict[ObjectKey, tuple[ObjectKey, str]] = {}
         self._clusters: dict[str, registry.Cluster] = {}
+        self._policy_use = PolicyUse()
+        self._policies: set[ObjectKey] = set()
+        self._kinds: tuple[int, Mapping[tuple[str, str], str]] = (-1, {})
         self._listeners: list[Callable[[ObjectKey], None]] = []
         self._unreadable: set[str] = set()
         self._stored = Boundary("view stored values")
@@ -70,6 +76,8 @@ class FederationView:
         self._parts.clear()
         self._derived.clear()
         self._clusters.clear()
+        self._policy_use.clear()
+        self._policies.clear()
         self._unreadable.clear()
 
     def keepers(self, key: ObjectKey) -> Sequence[str]:
@@ -91,6 +99,11 @@ class FederationView:
     def parts(self, key: ObjectKey) -> Parts | None:
         """Return what is known of an object; None for nothing."""
         return self._parts.get(key)
+
+    def is_placed(self, key: ObjectKey) -> bool:
+        """Return whether a placement names clusters for the object."""
+        parts = self._parts.get(key)
+        return parts is not None and parts.placed is not None and bool(parts.placed.after)
 
     def cluster(self, name: str) -> registry.Cluster | None:
         """Return what the registry knows of a cluster."""
@@ -145,6 +158,8 @@ class FederationView:
         """Return how an object is served."""
         if derived.is_derived(key):
             return self._render_derived(key)
+        if is_policy(key):
+            return self._render_policy(key, intent)
         if intent is None:
             return None
         if (key.group, key.resource) == _CLUSTER:
@@ -157,6 +172,21 @@ class FederationView:
             return intent
         status = self._folded(key, intent, members=members, decision=decision, now=decided)
         return {**intent, "status": status}
+
+    def _render_policy(self, key: ObjectKey, intent: Object | None) -> Object | None:
+        """Return a policy with its status; it is remembered for as long as it is stored."""
+        if intent is None:
+            self._policies.discard(key)
+            return None
+        self._policies.add(key)
+        return policy_view.with_status(intent, self._policy_use.of(title_at(key)), self.unresolved(intent))
+
+    def unresolved(self, policy: Object) -> list[str]:
+        """Return a sentence for each thing in a policy that names nothing here and now."""
+        if self._kinds[0] != self._catalogue.generation:
+            self._kinds = self._catalogue.generation, kinds_of(self._catalogue)
+        labels = {name: labels_of(cluster) for name, cluster in self._clusters.items()}
+        return unresolved(policy, Known(clusters=labels, kinds=self._kinds[1]))
 
     def _folded(
         self, key: ObjectKey, intent: Object, *, members: list[Member], decision: Decision, now: str
@@ -204,29 +234,37 @@ class FederationView:
             parts = self._parts.get(key)
             if parts is None:
                 return ()
+            policies = self._policies_of(parts.placed, None)
             parts.placed = None
             self._derived.pop(served, None)
             self._drop_if_empty(key, parts)
         else:
-            before = self._parts.get(key)
-            placed = Placed.read(
-                event.kv.value,
-                event.kv.mod_revision,
-                before.placed if before else None,
-            )
-            self._known(key).placed = placed
+            known = self._known(key)
+            placed = Placed.read(event.kv.value, event.kv.mod_revision, known.placed)
+            policies = self._policies_of(known.placed, placed)
+            known.placed = placed
             self._derived[served] = (key, "")
-        return self._changed(key, served)
+        return (*self._changed(key, served), *policies)
+
+    def _policies_of(self, before: Placed | None, after: Placed | None) -> list[ObjectKey]:
+        """Count what policies do by a placement; return the policies that look different for it."""
+        titles = self._policy_use.change(
+            before.policies if before else NOBODY, after.policies if after else NOBODY
+        )
+        return [key for title in sorted(titles) if (key := key_of_title(title)) in self._policies]
 
     def _cluster(self, event: Event) -> Iterable[ObjectKey]:
         name = parse_cluster(event.kv.key)
-        before = self.is_observed(name), self.refuses(name)
+        before, seen = self._clusters.get(name), (self.is_observed(name), self.refuses(name))
         if event.kind == "delete":
             self._clusters.pop(name, None)
         else:
             self._clusters[name] = decode_cluster(event.kv)
         touched = [ObjectKey(GROUP, "clusters", "", name)]
-        if (self.is_observed(name), self.refuses(name)) != before:
+        after = self._clusters.get(name)
+        if (labels_of(before) if before else None) != (labels_of(after) if after else None):
+            touched += sorted(self._policies, key=ObjectKey.path)
+        if (self.is_observed(name), self.refuses(name)) != seen:
             touched += [
                 key
                 for key, parts in self._parts.items()

@@ -13,7 +13,7 @@ from __future__ import annotations
 import enum
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from hanse.api.registry.v1.cluster_pb2 import (
     NO_EXECUTE,
@@ -27,10 +27,13 @@ from hanse.federation.clusters import (
     is_leaving,
     is_reachable,
     is_ready,
+    labels_of,
     leaves_objects,
     ready_condition,
     refuses_credential,
 )
+from hanse.kube.model.objects import Object, mapping, sequence
+from hanse.kube.model.times import parse_time
 from hanse.well_known import CLUSTER_LABEL, REGION_LABEL, is_own_taint
 from hanse_scheduler.times import seconds_of
 
@@ -83,11 +86,6 @@ class MemberCluster:
 
 def view_of(message: Cluster) -> MemberCluster:
     """Return what matters of the registry's message."""
-    name = message.name.rpartition("/")[2]
-    labels = dict(message.labels)
-    labels.setdefault(CLUSTER_LABEL, name)
-    if message.region:
-        labels.setdefault(REGION_LABEL, message.region)
     refuses = refuses_credential(message)
     reachable = is_reachable(message) and not refuses
     since = math.inf if refuses else 0.0
@@ -95,9 +93,9 @@ def view_of(message: Cluster) -> MemberCluster:
         ready = ready_condition(message)
         since = seconds_of(ready.last_transition_time) if ready and ready.status != TRUE else 0.0
     return MemberCluster(
-        name=name,
+        name=message.name.rpartition("/")[2],
         state=message.state,
-        labels=labels,
+        labels=labels_of(message),
         taints=tuple(
             ClusterTaint(
                 key=taint.key,
@@ -117,6 +115,40 @@ def view_of(message: Cluster) -> MemberCluster:
         ready=is_ready(message),
         keeps_objects=leaves_objects(message),
     )
+
+
+def supposing(view: MemberCluster, cluster: Object) -> MemberCluster:
+    """Return a cluster as it would be if its object of `hanse.dev` was stored as `cluster`.
+
+    Taints that the object has no time for count from now on, which is time 0: not known.
+    """
+    spec = mapping(cluster, "spec")
+    region = str(spec.get("region") or view.region)
+    labels = {**mapping(cluster, "metadata", "labels")}
+    labels.setdefault(CLUSTER_LABEL, view.name)
+    if region:
+        labels.setdefault(REGION_LABEL, region)
+    return replace(
+        view,
+        labels=labels,
+        taints=tuple(
+            ClusterTaint(
+                key=str(taint.get("key", "")),
+                value=str(taint.get("value") or ""),
+                execute=taint.get("effect") == "NoExecute",
+                added=_epoch(taint.get("timeAdded")),
+            )
+            for taint in map(mapping, sequence(spec, "taints"))
+            if not is_own_taint(str(taint.get("key", "")))
+        ),
+        unschedulable=bool(spec.get("unschedulable")),
+        region=region,
+    )
+
+
+def _epoch(stamp: object) -> float:
+    moment = parse_time(stamp)
+    return moment.timestamp() if moment is not None else 0.0
 
 
 class Serving(enum.Enum):

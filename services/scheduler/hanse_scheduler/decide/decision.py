@@ -248,6 +248,8 @@ def _place(
         reconsider_at=candidates.reconsider_at,
         move=step.move if step is not None else None,
     )
+    placement.shadowed_policies.extend(inputs.shadowed)
+    placement.override_policies.extend(inputs.changing)
     placement.unplaced_replicas = _unplaced(inputs, division, placement.clusters)
     placement.status_fields.extend(policy.status_fields if policy is not None else ())
     size = placement.ByteSize()

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 from hanse.federation.confirmation import Confirmation
 from hanse.federation.references import is_same_object
@@ -19,6 +20,9 @@ from hanse_scheduler.decide.clusters import ClusterTable
 from hanse_scheduler.decide.policies import OverridePolicy, PlacementPolicy
 from hanse_scheduler.handshake.moves import MoveRules
 from hanse_scheduler.handshake.previous import PreviousPlacement
+
+MAX_NAMED: Final = 8
+"""Policies that a placement names besides the one that decides."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +88,8 @@ class DecisionInput:
     is in; `needed_in` those where a workload of the object's namespace is kept until it has moved. `belongs`
     says why it belongs to each cluster itself ("" if it does not). `rebalance` divides as if the preferences
     said so and lets evicted clusters in; `evict` names a cluster to leave now. `fault` says why nothing can
-    be decided, "" if it can.
+    be decided, "" if it can. `shadowed` and `changing` are titles of policies that select the object, too:
+    those that `policy` takes precedence over, and all override policies.
     """
 
     key: ObjectKey
@@ -94,6 +99,8 @@ class DecisionInput:
     belongs: str = ""
     policy: PlacementPolicy | None = None
     overrides: Sequence[OverridePolicy] = ()
+    shadowed: Sequence[str] = ()
+    changing: Sequence[str] = ()
     previous: PreviousPlacement = field(default_factory=PreviousPlacement)
     observed: Mapping[str, Observed] = field(default_factory=dict)
     contents: frozenset[str] = frozenset()

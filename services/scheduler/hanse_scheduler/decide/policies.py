@@ -21,6 +21,7 @@ from typing import Any, Final, Literal, TypeAlias, TypeVar
 from hanse.api.scheduler.v1.placement_pb2 import EQUAL, HIDDEN, MAX, MIN, SUM, StatusField
 from hanse.boundary import reason_of
 from hanse.errors import HanseError, InvalidArgumentError, shown
+from hanse.federation.policies.titles import title
 from hanse.kube.model.objects import (
     Object,
     child,
@@ -80,8 +81,7 @@ class PolicyHead:
     @property
     def title(self) -> str:
         """Return for example `PlacementPolicy shop/web`."""
-        kind, namespace, name = self.kind[:63], self.namespace[:63], self.name[:253]
-        return f"{kind} {namespace}/{name}" if namespace else f"{kind} {name}"
+        return title(self.kind, self.namespace, self.name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -296,8 +296,8 @@ def _one_of(spec: dict[str, Any], name: str, allowed: tuple[T, ...], *, head: Po
 
 def _broken(head: PolicyHead, error: Exception) -> PolicyHead:
     why = reason_of(error)
-    title = "" if head.title in why else f"{head.title} cannot be used: "
-    return _replace(head, selectors=head.selectors, error=f"{title}{why}; correct the policy")
+    which = "" if head.title in why else f"{head.title} cannot be used: "
+    return _replace(head, selectors=head.selectors, error=f"{which}{why}; correct the policy")
 
 
 def _replace(head: PolicyHead, *, selectors: tuple[ResourceSelector, ...], error: str) -> PolicyHead:

@@ -13,7 +13,7 @@ what comes out.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 import orjson
 
@@ -28,15 +28,26 @@ from hanse.kube.model.objects import Object, child, gvk_of, name_of, namespace_o
 from hanse.security.envelope import shown
 from hanse.store import KeyValue, Store
 from hanse.store.keys import OBJECTS, ObjectKey, resource_prefix
+from hanse_scheduler.decide.clusters import ClusterTable
 from hanse_scheduler.decide.decision import PlacementDecision, decide
 from hanse_scheduler.decide.filtering import EligibilityCache
 from hanse_scheduler.decide.inputs import DecisionInput, Rules
 from hanse_scheduler.state.records import record_of
 from hanse_scheduler.state.scheduler_state import SchedulerState
+from hanse_scheduler.state.selection import SupposedPolicy
 
 _CRDS = extensions.CUSTOM_RESOURCE_DEFINITION.group_plural
 _KINDS = {kind.group_kind: kind for kind in (*KUBERNETES, *HANSE)}
 """What is served besides what CRDs define."""
+
+
+@dataclass(frozen=True, slots=True)
+class Supposition:
+    """What is taken for stored in a decision, in place of what is: a policy, or the clusters."""
+
+    policy: SupposedPolicy | None = None
+    table: ClusterTable | None = None
+    cache: EligibilityCache = field(default_factory=EligibilityCache)
 
 
 class Evaluator:
@@ -53,13 +64,20 @@ class Evaluator:
         self._boundary = Boundary("scheduler decisions")
 
     async def decide(
-        self, path: str, *, rebalance: bool = False, evict: str = "", explain: bool = False
+        self,
+        path: str,
+        *,
+        rebalance: bool = False,
+        evict: str = "",
+        explain: bool = False,
+        supposing: Supposition | None = None,
     ) -> PlacementDecision | None:
         """Return the decision for a stored object; None if it changed while it was read, or is gone."""
         record = self._state.record(path)
         if record is None:
             return None
-        selection = await self._state.selection(path, record)
+        policy = supposing.policy if supposing is not None else None
+        selection = await self._state.selection(path, record, supposing=policy)
         if selection is None or self._state.record(path) is not record:
             return None
         whole: Object | None = None
@@ -69,11 +87,15 @@ class Evaluator:
                 await self._state.objects.reached(kv.mod_revision if kv else await self._store.revision())
                 return None
             record = self._state.record(path)
-            selection = await self._state.selection(path, record) if record is not None else None
+            selection = (
+                await self._state.selection(path, record, supposing=policy) if record is not None else None
+            )
             if record is None or selection is None or kv.mod_revision != self._state.object_revision(path):
                 return None
             whole = orjson.loads(shown(kv.value))
         inputs = self._state.decision_input(path, record, selection)
+        if supposing is not None and supposing.table is not None:
+            inputs = replace(inputs, table=supposing.table)
         if rebalance or evict or whole is not None:
             inputs = replace(
                 inputs,
@@ -82,14 +104,17 @@ class Evaluator:
                 rebalance=rebalance,
                 evict=evict,
             )
-        return self._decided(path, inputs, explain=explain)
+        cache = self._cache if supposing is None else supposing.cache
+        return self._decided(path, inputs, cache=cache, explain=explain)
 
-    def _decided(self, path: str, inputs: DecisionInput, *, explain: bool) -> PlacementDecision:
+    def _decided(
+        self, path: str, inputs: DecisionInput, *, cache: EligibilityCache, explain: bool
+    ) -> PlacementDecision:
         """Return the decision. Where deciding fails the object keeps what it has, and its placement says
         why."""
         now = self._clock()
         try:
-            return decide(inputs, rules=self._rules, now=now, cache=self._cache, explain=explain)
+            return decide(inputs, rules=self._rules, now=now, cache=cache, explain=explain)
         except Exception as error:  # noqa: BLE001 - of this object; all others are decided on
             why = self._boundary.failed(path, error)
         fault = f"it cannot be decided on: {why}; see the scheduler's log"
@@ -100,10 +125,12 @@ class Evaluator:
 
         Raises InvalidArgumentError for what is not a manifest of a kind that is known here.
         """
-        obj = json_document(manifest, what="the manifest")
-        if not isinstance(obj, dict):
-            raise InvalidArgumentError("the manifest is not a JSON object")
-        key = await self._key_of(obj)
+        obj = manifest_of(manifest)
+        key = await self.key_of(obj)
+        return key, await self.decide_as(key, obj, explain=True)
+
+    async def decide_as(self, key: ObjectKey, obj: Object, *, explain: bool = False) -> PlacementDecision:
+        """Return the decision for an object as if it was stored now as `obj`, whole."""
         path = key.path()
         record = record_of(obj, key=key)
         selection = await self._state.selection(path, record)
@@ -111,9 +138,11 @@ class Evaluator:
             raise ConflictError("policies changed while the manifest was compared with them: try again")
         inputs = self._state.decision_input(path, record, selection)
         inputs = replace(inputs, obj=obj, overrides=selection.changing)
-        return key, decide(inputs, rules=self._rules, now=self._clock(), cache=self._cache, explain=True)
+        return decide(inputs, rules=self._rules, now=self._clock(), cache=self._cache, explain=explain)
 
-    async def _key_of(self, obj: Object) -> ObjectKey:
+    async def key_of(self, obj: Object) -> ObjectKey:
+        """Return the key of an object that may not be stored yet. Raises InvalidArgumentError for a kind that
+        is not known."""
         gvk = gvk_of(obj)
         kind = _KINDS.get((gvk.group, gvk.kind))
         if kind is not None and gvk.version in kind.versions:
@@ -135,6 +164,14 @@ class Evaluator:
             f"kind {kind} of group {group or 'core'} is not known: create its CustomResourceDefinition first",
             metadata={"kind": kind},
         )
+
+
+def manifest_of(value: bytes) -> Object:
+    """Return the object of a manifest in JSON. Raises InvalidArgumentError."""
+    obj = json_document(value, what="the manifest")
+    if not isinstance(obj, dict):
+        raise InvalidArgumentError("the manifest is not a JSON object")
+    return obj
 
 
 def _readable(kv: KeyValue) -> Object:

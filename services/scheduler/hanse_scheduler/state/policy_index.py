@@ -53,6 +53,10 @@ class PolicyIndex(Generic[P]):
         near = ("", namespace_of(obj))
         return tuple(policy for policy in candidates.values() if policy.head.namespace in near)
 
+    def heads(self, title: str) -> list[PolicyHead]:
+        """Return the head of the policy with this title, if there is one."""
+        return [policy.head for policy in self._by_key.values() if policy.head.title == title]
+
     def __len__(self) -> int:
         return len(self._by_key)
 
@@ -62,9 +66,9 @@ def selecting(policies: Iterable[P], obj: Object, *, group: str) -> list[P]:
     return [policy for policy in policies if selects(policy.head, obj, group=group)]
 
 
-def deciding(policies: Iterable[PlacementPolicy]) -> PlacementPolicy | None:
-    """Return the placement policy that wins."""
-    return min(policies, key=lambda item: _rank(item.head), default=None)
+def ranking(policies: Iterable[PlacementPolicy]) -> list[PlacementPolicy]:
+    """Return the placement policies by precedence: the first decides."""
+    return sorted(policies, key=lambda item: _rank(item.head))
 
 
 def applying(policies: Iterable[OverridePolicy]) -> list[OverridePolicy]:

@@ -21,6 +21,7 @@ from dataclasses import replace
 
 from hanse.api.scheduler.v1.placement_pb2 import Placement
 from hanse.federation.placements import is_named, is_releasing
+from hanse.federation.policies.titles import title_at
 from hanse.federation.records import decode_placement
 from hanse.kube.kinds.kubernetes import core
 from hanse.paths import namespace_of, namespace_path, parts_of, path_of, resource_of
@@ -37,7 +38,7 @@ from hanse.store.keys import (
 from hanse.store.spans import Span
 from hanse.well_known import GROUP
 from hanse_scheduler.decide.clusters import ClusterTable, MemberCluster, ServedKinds
-from hanse_scheduler.decide.inputs import DecisionInput, Observed
+from hanse_scheduler.decide.inputs import MAX_NAMED, DecisionInput, Observed
 from hanse_scheduler.decide.policies import (
     OVERRIDE_RESOURCES,
     PLACEMENT_RESOURCES,
@@ -56,7 +57,7 @@ from hanse_scheduler.state.records import (
     decode_observed,
     decode_served,
 )
-from hanse_scheduler.state.selection import PolicySelection, Selection
+from hanse_scheduler.state.selection import PolicySelection, Selection, SupposedPolicy
 from hanse_scheduler.state.standing_workloads import StandingWorkloads
 from hanse_scheduler.state.unplaced import UnplacedReplicas
 
@@ -154,7 +155,7 @@ class SchedulerState:
         if resource in PLACEMENT_RESOURCES:
             if stored is None or not stored.value.clusters:
                 return near
-            return stored.value.policy == _title(resource, namespace, name)
+            return stored.value.policy == title_at(ObjectKey(GROUP, resource, namespace, name))
         if resource in OVERRIDE_RESOURCES:
             return near and (stored is None or any(each.overrides for each in stored.value.clusters))
         return False
@@ -168,9 +169,16 @@ class SchedulerState:
         """Return the placement in force, as new as this process has written or seen it."""
         return self._in_force.get(path)
 
-    async def selection(self, path: str, record: ObjectRecord) -> Selection | None:
+    async def selection(
+        self, path: str, record: ObjectRecord, *, supposing: SupposedPolicy | None = None
+    ) -> Selection | None:
         """Return the policies that select the object; None if policies changed while that was found out."""
-        return await self._policies.of(path, record)
+        return await self._policies.of(path, record, supposing=supposing)
+
+    def about(self, supposed: SupposedPolicy) -> Iterator[str]:
+        """Yield the objects that a policy selects, as it is stored or as it is supposed; see
+        `PolicySelection.about`."""
+        return self._policies.about(supposed)
 
     def decision_input(self, path: str, record: ObjectRecord, selection: Selection) -> DecisionInput:
         """Return what a decision about the object needs, without override policies."""
@@ -183,6 +191,8 @@ class SchedulerState:
             propagates=record.propagates,
             belongs=record.belongs,
             policy=selection.placing,
+            shadowed=[policy.head.title for policy in selection.shadowed[:MAX_NAMED]],
+            changing=[policy.head.title for policy in selection.changing[:MAX_NAMED]],
             previous=PreviousPlacement(stored.value, stored.revision) if stored else PreviousPlacement(),
             observed=self._observed.get(path, _NOTHING),
             contents=self._holding(key) if record.propagates else frozenset(),
@@ -346,13 +356,6 @@ class SchedulerState:
             served=self.table.served if served is None else served,
             version=self.table.version + 1,
         )
-
-
-def _title(resource: str, namespace: str, name: str) -> str:
-    """Return what a placement calls the policy that decided, as `PolicyHead.title` does."""
-    if resource == "clusterplacementpolicies":
-        return f"ClusterPlacementPolicy {name}"
-    return f"PlacementPolicy {namespace}/{name}"
 
 
 def _same_but_for_health(old: MemberCluster, new: MemberCluster) -> bool:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -28,7 +28,7 @@ from hanse_scheduler.decide.policies import (
     selects,
 )
 from hanse_scheduler.state.object_index import ObjectIndex
-from hanse_scheduler.state.policy_index import PolicyIndex, applying, deciding, selecting
+from hanse_scheduler.state.policy_index import PolicyIndex, applying, ranking, selecting
 from hanse_scheduler.state.records import ObjectRecord
 
 MANY_SELECTORS: Final = 5_000
@@ -37,11 +37,21 @@ MANY_SELECTORS: Final = 5_000
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """The placement policy that decides about an object, if any, and the override policies in the order in
-    which they apply."""
+    """The placement policy that decides about an object, if any, those that it takes precedence over, and the
+    override policies in the order in which they apply."""
 
     placing: PlacementPolicy | None
     changing: list[OverridePolicy]
+    shadowed: Sequence[PlacementPolicy] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SupposedPolicy:
+    """A policy as it would be stored, in the field of its kind; with neither, as it would be deleted."""
+
+    title: str
+    placing: tuple[PlacementPolicy, ...] = ()
+    changing: tuple[OverridePolicy, ...] = ()
 
 
 class PolicySelection:
@@ -77,17 +87,39 @@ class PolicySelection:
         replaced = self._changing.set(path, policy)
         self._search(replaced.head if replaced else None, policy.head if policy else None)
 
-    async def of(self, path: str, record: ObjectRecord) -> Selection | None:
-        """Return the policies that select the object; None if policies changed while that was found out."""
+    async def of(
+        self, path: str, record: ObjectRecord, *, supposing: SupposedPolicy | None = None
+    ) -> Selection | None:
+        """Return the policies that select the object; None if policies changed while that was found out.
+
+        `supposing` is a policy that is taken for stored, or for deleted.
+        """
         group = resource_of(path)[0]
-        placing = self._placing.about(record.reduced, group=group)
-        changing = self._changing.about(record.reduced, group=group)
+        placing: Collection[PlacementPolicy] = self._placing.about(record.reduced, group=group)
+        changing: Collection[OverridePolicy] = self._changing.about(record.reduced, group=group)
+        if supposing is not None:
+            placing = [*(each for each in placing if each.head.title != supposing.title), *supposing.placing]
+            changing = [
+                *(each for each in changing if each.head.title != supposing.title),
+                *supposing.changing,
+            ]
         heads = [*(policy.head for policy in placing), *(policy.head for policy in changing)]
         if sum(len(head.selectors) for head in heads) <= MANY_SELECTORS:
             return _selection(record, placing, changing, group=group)
         versions = self.versions
         found = await asyncio.to_thread(_selection, record, placing, changing, group=group)
         return found if versions == self.versions else None
+
+    def about(self, supposed: SupposedPolicy) -> Iterator[str]:
+        """Yield the path of each object that a policy selects, as it is stored or as it is supposed; "" after
+        each one that it does not, so that whoever iterates can give way to others."""
+        heads = [each.head for each in supposed.placing] + [each.head for each in supposed.changing]
+        heads += self._placing.heads(supposed.title) + self._changing.heads(supposed.title)
+        for group, kind in {(each.group, each.kind) for head in heads for each in head.selectors}:
+            for path in self._objects.of_kind(group, kind):
+                record = self._objects.get(path)
+                meant = record is not None and any(selects(h, record.reduced, group=group) for h in heads)
+                yield path if meant else ""
 
     def _search(self, *heads: PolicyHead | None) -> None:
         """Look for the objects that any of the policies selects: what takes long, in later turns of the
@@ -135,4 +167,9 @@ def _selection(
     found = selecting(placing, record.reduced, group=group)
     if record.belongs:
         found = [policy for policy in found if names(policy.head, record.reduced, group=group)]
-    return Selection(deciding(found), applying(selecting(changing, record.reduced, group=group)))
+    ranked = ranking(found)
+    return Selection(
+        placing=ranked[0] if ranked else None,
+        changing=applying(selecting(changing, record.reduced, group=group)),
+        shadowed=ranked[1:],
+    )

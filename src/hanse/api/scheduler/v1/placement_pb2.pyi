@@ -401,6 +401,8 @@ class Placement(_message.Message):
     RECONSIDER_TIME_FIELD_NUMBER: _builtins.int
     EVICTED_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
+    SHADOWED_POLICIES_FIELD_NUMBER: _builtins.int
+    OVERRIDE_POLICIES_FIELD_NUMBER: _builtins.int
     UNPLACED_REPLICAS_FIELD_NUMBER: _builtins.int
     STATUS_FIELDS_FIELD_NUMBER: _builtins.int
     MOVE_FIELD_NUMBER: _builtins.int
@@ -462,6 +464,16 @@ class Placement(_message.Message):
         """
 
     @_builtins.property
+    def shadowed_policies(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Placement policies that select the object too and that `policy` takes precedence over, the next in rank first;
+        at most 8. Example: "ClusterPlacementPolicy everywhere".
+        """
+
+    @_builtins.property
+    def override_policies(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Override policies that select the object, in the order in which they apply; at most 8."""
+
+    @_builtins.property
     def status_fields(self) -> _containers.RepeatedCompositeFieldContainer[Global___StatusField]:
         """What the policy says of fields of the status, in its order."""
 
@@ -487,13 +499,15 @@ class Placement(_message.Message):
         reconsider_time: _timestamp_pb2.Timestamp | None = ...,
         evicted: _abc.Iterable[Global___ClusterEviction] | None = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
+        shadowed_policies: _abc.Iterable[_builtins.str] | None = ...,
+        override_policies: _abc.Iterable[_builtins.str] | None = ...,
         unplaced_replicas: _builtins.int = ...,
         status_fields: _abc.Iterable[Global___StatusField] | None = ...,
         move: Global___PlacementMove | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "move", b"move", "object", b"object", "reconsider_time", b"reconsider_time", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["clusters", b"clusters", "conflict_resolution", b"conflict_resolution", "create_time", b"create_time", "error", b"error", "evicted", b"evicted", "generation", b"generation", "move", b"move", "name", b"name", "object", b"object", "policy", b"policy", "reconsider_time", b"reconsider_time", "refused", b"refused", "releasing", b"releasing", "revision", b"revision", "status_fields", b"status_fields", "traceparent", b"traceparent", "unplaced_replicas", b"unplaced_replicas", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["clusters", b"clusters", "conflict_resolution", b"conflict_resolution", "create_time", b"create_time", "error", b"error", "evicted", b"evicted", "generation", b"generation", "move", b"move", "name", b"name", "object", b"object", "override_policies", b"override_policies", "policy", b"policy", "reconsider_time", b"reconsider_time", "refused", b"refused", "releasing", b"releasing", "revision", b"revision", "shadowed_policies", b"shadowed_policies", "status_fields", b"status_fields", "traceparent", b"traceparent", "unplaced_replicas", b"unplaced_replicas", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -287,6 +287,82 @@ class PreviewPlacementRequest(_message.Message):
 Global___PreviewPlacementRequest: _TypeAlias = PreviewPlacementRequest  # noqa: Y015
 
 @_typing.final
+class PreviewPolicyRequest(_message.Message):
+    """Request of PreviewPolicy."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MANIFEST_FIELD_NUMBER: _builtins.int
+    DELETED_FIELD_NUMBER: _builtins.int
+    manifest: _builtins.bytes
+    """The manifest as JSON: of a policy or a Cluster of hanse.dev, or of an object that is placed."""
+    deleted: _builtins.bool
+    """Count what its deletion would take away."""
+    def __init__(
+        self,
+        *,
+        manifest: _builtins.bytes = ...,
+        deleted: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deleted", b"deleted", "manifest", b"manifest"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PreviewPolicyRequest: _TypeAlias = PreviewPolicyRequest  # noqa: Y015
+
+@_typing.final
+class PreviewPolicyResponse(_message.Message):
+    """Response of PreviewPolicy. Replicas are those of Deployments, ReplicaSets, StatefulSets and Jobs, and one for each
+    cluster of a DaemonSet.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OBJECTS_FIELD_NUMBER: _builtins.int
+    REPLICAS_FIELD_NUMBER: _builtins.int
+    REMOVED_REPLICAS_FIELD_NUMBER: _builtins.int
+    MOVED_REPLICAS_FIELD_NUMBER: _builtins.int
+    EMPTIED_COUNT_FIELD_NUMBER: _builtins.int
+    EMPTIED_FIELD_NUMBER: _builtins.int
+    CONFIRMATION_FIELD_NUMBER: _builtins.int
+    objects: _builtins.int
+    """Workloads that lose replicas in some cluster."""
+    replicas: _builtins.int
+    """Replicas that these have now, in all clusters."""
+    removed_replicas: _builtins.int
+    """Replicas that would run nowhere."""
+    moved_replicas: _builtins.int
+    """Replicas that would run in another cluster."""
+    emptied_count: _builtins.int
+    """How many workloads would lose their last replica."""
+    confirmation: _builtins.str
+    """Value of the annotation hanse.dev/confirm-impact that confirms as much. Example: "removed=30,moved=0"."""
+    @_builtins.property
+    def emptied(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The first 20 of them, sorted. Example: "apps/deployments/shop/web"."""
+
+    def __init__(
+        self,
+        *,
+        objects: _builtins.int = ...,
+        replicas: _builtins.int = ...,
+        removed_replicas: _builtins.int = ...,
+        moved_replicas: _builtins.int = ...,
+        emptied_count: _builtins.int = ...,
+        emptied: _abc.Iterable[_builtins.str] | None = ...,
+        confirmation: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["confirmation", b"confirmation", "emptied", b"emptied", "emptied_count", b"emptied_count", "moved_replicas", b"moved_replicas", "objects", b"objects", "removed_replicas", b"removed_replicas", "replicas", b"replicas"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PreviewPolicyResponse: _TypeAlias = PreviewPolicyResponse  # noqa: Y015
+
+@_typing.final
 class RebalancePlacementRequest(_message.Message):
     """Request of RebalancePlacement."""
 

@@ -61,6 +61,11 @@ class SchedulerServiceStub:
                 request_serializer=hanse_dot_api_dot_scheduler_dot_v1_dot_scheduler__service__pb2.PreviewPlacementRequest.SerializeToString,
                 response_deserializer=hanse_dot_api_dot_scheduler_dot_v1_dot_scheduler__service__pb2.ExplainPlacementResponse.FromString,
                 _registered_method=True)
+        self.PreviewPolicy = channel.unary_unary(
+                '/hanse.api.scheduler.v1.SchedulerService/PreviewPolicy',
+                request_serializer=hanse_dot_api_dot_scheduler_dot_v1_dot_scheduler__service__pb2.PreviewPolicyRequest.SerializeToString,
+                response_deserializer=hanse_dot_api_dot_scheduler_dot_v1_dot_scheduler__service__pb2.PreviewPolicyResponse.FromString,
+                _registered_method=True)
         self.RebalancePlacement = channel.unary_unary(
                 '/hanse.api.scheduler.v1.SchedulerService/RebalancePlacement',
                 request_serializer=hanse_dot_api_dot_scheduler_dot_v1_dot_scheduler__service__pb2.RebalancePlacementRequest.SerializeToString,
@@ -112,6 +117,14 @@ class SchedulerServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def PreviewPolicy(self, request, context):
+        """Counts what would be taken away from what runs if a policy, a Cluster or an object was stored as in the manifest,
+        or deleted; stores nothing.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def RebalancePlacement(self, request, context):
         """Divides an object's replicas again, once, as if it had rebalance set; clusters that it was evicted from take part
         again. UNAVAILABLE from a scheduler that does not lead.
@@ -155,6 +168,11 @@ def add_SchedulerServiceServicer_to_server(servicer, server):
                     servicer.PreviewPlacement,
                     request_deserializer=hanse_dot_api_dot_scheduler_dot_v1_dot_scheduler__service__pb2.PreviewPlacementRequest.FromString,
                     response_serializer=hanse_dot_api_dot_scheduler_dot_v1_dot_scheduler__service__pb2.ExplainPlacementResponse.SerializeToString,
+            ),
+            'PreviewPolicy': grpc.unary_unary_rpc_method_handler(
+                    servicer.PreviewPolicy,
+                    request_deserializer=hanse_dot_api_dot_scheduler_dot_v1_dot_scheduler__service__pb2.PreviewPolicyRequest.FromString,
+                    response_serializer=hanse_dot_api_dot_scheduler_dot_v1_dot_scheduler__service__pb2.PreviewPolicyResponse.SerializeToString,
             ),
             'RebalancePlacement': grpc.unary_unary_rpc_method_handler(
                     servicer.RebalancePlacement,
@@ -303,6 +321,33 @@ class SchedulerService:
             '/hanse.api.scheduler.v1.SchedulerService/PreviewPlacement',
             hanse_dot_api_dot_scheduler_dot_v1_dot_scheduler__service__pb2.PreviewPlacementRequest.SerializeToString,
             hanse_dot_api_dot_scheduler_dot_v1_dot_scheduler__service__pb2.ExplainPlacementResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PreviewPolicy(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hanse.api.scheduler.v1.SchedulerService/PreviewPolicy',
+            hanse_dot_api_dot_scheduler_dot_v1_dot_scheduler__service__pb2.PreviewPolicyRequest.SerializeToString,
+            hanse_dot_api_dot_scheduler_dot_v1_dot_scheduler__service__pb2.PreviewPolicyResponse.FromString,
             options,
             channel_credentials,
             insecure,

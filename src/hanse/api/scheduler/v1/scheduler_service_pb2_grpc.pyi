@@ -27,6 +27,10 @@ class SchedulerServiceStub:
     """Decides again for a stored object, without storing the decision, and says why in steps."""
     PreviewPlacement: _aio.UnaryUnaryMultiCallable[_scheduler_service_pb2.PreviewPlacementRequest, _scheduler_service_pb2.ExplainPlacementResponse]
     """Decides for a manifest that need not exist; stores nothing."""
+    PreviewPolicy: _aio.UnaryUnaryMultiCallable[_scheduler_service_pb2.PreviewPolicyRequest, _scheduler_service_pb2.PreviewPolicyResponse]
+    """Counts what would be taken away from what runs if a policy, a Cluster or an object was stored as in the manifest,
+    or deleted; stores nothing.
+    """
     RebalancePlacement: _aio.UnaryUnaryMultiCallable[_scheduler_service_pb2.RebalancePlacementRequest, _placement_pb2.Placement]
     """Divides an object's replicas again, once, as if it had rebalance set; clusters that it was evicted from take part
     again. UNAVAILABLE from a scheduler that does not lead.
@@ -78,6 +82,16 @@ class SchedulerServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_scheduler_service_pb2.PreviewPlacementRequest, _abc.Awaitable[_scheduler_service_pb2.ExplainPlacementResponse]],
     ) -> _abc.Awaitable[_scheduler_service_pb2.ExplainPlacementResponse]:
         """Decides for a manifest that need not exist; stores nothing."""
+
+    @_abc_1.abstractmethod
+    def PreviewPolicy(
+        self,
+        request: _scheduler_service_pb2.PreviewPolicyRequest,
+        context: _aio.ServicerContext[_scheduler_service_pb2.PreviewPolicyRequest, _abc.Awaitable[_scheduler_service_pb2.PreviewPolicyResponse]],
+    ) -> _abc.Awaitable[_scheduler_service_pb2.PreviewPolicyResponse]:
+        """Counts what would be taken away from what runs if a policy, a Cluster or an object was stored as in the manifest,
+        or deleted; stores nothing.
+        """
 
     @_abc_1.abstractmethod
     def RebalancePlacement(

@@ -1,0 +1,162 @@
+"""What a change would take away from what runs, counted before it is made.
+
+Owns `ImpactPreview`: all objects that a policy, a cluster or an object has a say in are decided on as if it
+was stored as given, or deleted, and what each workload has then is compared with what it has now. What cannot
+be decided on keeps what it has, so it loses nothing.
+
+Concurrency: one event loop; long counts give way to others after each slice of time. What is counted is of
+some moment during the call.
+
+Next: `hanse.federation.policies.impact` for what the numbers mean, `hanse_scheduler.placing.evaluator`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from typing import Final
+
+from hanse.api.scheduler.v1.placement_pb2 import ClusterPlacement, Placement
+from hanse.errors import InvalidArgumentError
+from hanse.federation.kinds import CLUSTER
+from hanse.federation.policies.impact import Impact, ObjectImpact
+from hanse.federation.policies.titles import PLACING, is_policy, title_at
+from hanse.federation.propagation import placeable
+from hanse.kube.kinds.kubernetes import apps
+from hanse.kube.model.objects import Object
+from hanse.paths import resource_of
+from hanse.store.keys import ObjectKey
+from hanse.turns import SLICE_SECONDS
+from hanse_scheduler.decide.clusters import supposing
+from hanse_scheduler.decide.policies import PolicyHead, compile_override, compile_placement
+from hanse_scheduler.decide.workloads import WORKLOADS, totals_of
+from hanse_scheduler.placing.evaluator import Evaluator, Supposition
+from hanse_scheduler.state.records import ObjectRecord
+from hanse_scheduler.state.scheduler_state import SchedulerState
+from hanse_scheduler.state.selection import SupposedPolicy
+
+_ONE_PER_NODE: Final = apps.DAEMON_SET.group_plural
+_NO_VERSION: Final = -1
+"""Version of a table of clusters that never was."""
+
+
+class ImpactPreview:
+    """Counts. `pace` returns seconds, by which slices of the loop are measured."""
+
+    def __init__(
+        self, state: SchedulerState, evaluator: Evaluator, *, pace: Callable[[], float] = time.perf_counter
+    ) -> None:
+        self._state = state
+        self._evaluator = evaluator
+        self._pace = pace
+
+    async def of(self, key: ObjectKey, obj: Object, *, deleted: bool = False) -> Impact:
+        """Return what is lost when the policy, Cluster or object at `key` is stored as `obj`, or deleted.
+
+        Raises InvalidArgumentError for an object that has no say in where anything goes.
+        """
+        if is_policy(key):
+            policy = _supposed(key, obj, deleted=deleted)
+            about = self._state.about(policy)
+            return await self._lost(about, Supposition(policy=policy))
+        if (key.group, key.resource) == CLUSTER.group_plural:
+            return await self._cluster(key.name, obj, deleted=deleted)
+        if not placeable(key.group, key.resource):
+            raise InvalidArgumentError(
+                f"{key.path()} has no say in where objects go: preview a policy, a Cluster or an object that "
+                "is placed",
+                metadata={"object": key.path()},
+            )
+        return Impact() if deleted else await self._object(key, obj)
+
+    async def _cluster(self, name: str, obj: Object, *, deleted: bool) -> Impact:
+        table = self._state.table
+        known = table.clusters.get(name)
+        if known is None:
+            return Impact()
+        supposed = replace(known, leaving=True) if deleted else supposing(known, obj)
+        if supposed == known:
+            return Impact()
+        changed = replace(table, clusters={**table.clusters, name: supposed}, version=_NO_VERSION)
+        return await self._lost(list(self._state.paths()), Supposition(table=changed))
+
+    async def _object(self, key: ObjectKey, obj: Object) -> Impact:
+        path = key.path()
+        record = self._state.record(path)
+        if record is None:
+            return Impact()
+        decision = await self._evaluator.decide_as(key, obj)
+        return Impact.of(self._between(path, record, decision.placement))
+
+    async def _lost(self, paths: Iterable[str], supposition: Supposition) -> Impact:
+        """Return what the objects at `paths` lose; "" is a path of none."""
+        losses: list[ObjectImpact] = []
+        until = self._pace() + SLICE_SECONDS
+        for path in paths:
+            if self._pace() >= until:
+                await asyncio.sleep(0)
+                until = self._pace() + SLICE_SECONDS
+            record = self._state.record(path) if path else None
+            if record is None or not _runs(path) or self._state.placement(path) is None:
+                continue
+            decision = await self._evaluator.decide(path, supposing=supposition)
+            if decision is not None:
+                losses += self._between(path, record, decision.placement)
+        return Impact.of(losses)
+
+    def _between(self, path: str, record: ObjectRecord, after: Placement | None) -> Iterator[ObjectImpact]:
+        stored = self._state.placement(path)
+        if stored is None or not _runs(path):
+            return
+        yield ObjectImpact.between(
+            path,
+            replicas_by_cluster(path, record.reduced, stored.value),
+            replicas_by_cluster(path, record.reduced, after or Placement(), moved=True),
+        )
+
+
+def replicas_by_cluster(
+    path: str, obj: Object, placement: Placement, *, moved: bool = False
+) -> dict[str, int]:
+    """Return how many replicas of a workload a placement has in each cluster that counts.
+
+    Of a DaemonSet, whose number nobody gives, it is 1 in each. Suspended clusters do not count: their
+    replicas are elsewhere. With `moved`, a move that the placement begins is over.
+    """
+    workload = WORKLOADS.get(resource_of(path))
+    whole = totals_of(obj, workload).replicas if workload is not None else 1
+    return {
+        each.cluster: _replicas(each, whole, moved=moved)
+        for each in placement.clusters
+        if not each.suspended and not (moved and each.leaving)
+    }
+
+
+def _replicas(entry: ClusterPlacement, whole: int, *, moved: bool) -> int:
+    if moved and entry.HasField("target_replicas"):
+        return entry.target_replicas
+    return entry.replicas if entry.HasField("replicas") else whole
+
+
+def _runs(path: str) -> bool:
+    resource = resource_of(path)
+    return resource in WORKLOADS or resource == _ONE_PER_NODE
+
+
+def _supposed(key: ObjectKey, obj: Object, *, deleted: bool) -> SupposedPolicy:
+    title = title_at(key)
+    if deleted:
+        return SupposedPolicy(title)
+    if key.resource in PLACING:
+        placing = compile_placement(obj)
+        return SupposedPolicy(title, placing=(replace(placing, head=_dated(placing.head)),))
+    changing = compile_override(obj)
+    return SupposedPolicy(title, changing=(replace(changing, head=_dated(changing.head)),))
+
+
+def _dated(head: PolicyHead) -> PolicyHead:
+    """Return the head; of a policy that does not exist yet, as the youngest."""
+    return head if head.created else replace(head, created=math.inf)

@@ -1,0 +1,155 @@
+"""What a change would take away, counted before it is made: PreviewPolicy."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+import pytest
+
+from hanse.api.registry.v1.cluster_pb2 import NO_EXECUTE, Taint
+from hanse.api.scheduler.v1 import scheduler_service_pb2 as pb
+from hanse.errors import InvalidArgumentError
+from hanse.kube.model.objects import Object
+from hanse.store.keys import ObjectKey
+from tests.scheduler.builders import SELECTOR, config, deployment, policy_object
+from tests.support.federation.federation import Federation, where
+
+from .test_service import serve
+
+POLICY = ObjectKey("hanse.dev", "clusterplacementpolicies", "", "p")
+CLUSTER_A = ObjectKey("hanse.dev", "clusters", "", "a")
+WEBS = [ObjectKey("apps", "deployments", "shop", f"web-{number}") for number in range(6)]
+
+
+def web(number: int, *, selected: str = "") -> Object:
+    """The Deployment with this number, for clusters that the annotation selects."""
+    found = deployment(4, uid=f"u{number}", **({SELECTOR: selected} if selected else {}))
+    found["metadata"]["name"] = WEBS[number].name
+    return found
+
+
+def cluster(**spec: Any) -> Object:
+    """The Cluster a as users write it."""
+    labels = spec.pop("labels", {})
+    return {
+        "apiVersion": "hanse.dev/v1alpha1",
+        "kind": "Cluster",
+        "metadata": {"name": "a", "labels": labels},
+        "spec": spec,
+    }
+
+
+@pytest.fixture
+async def stub(federation: Federation) -> Any:
+    """Six Deployments of four replicas, whose policy has them in cluster a of a and b."""
+    await federation.clusters("a", "b")
+    process = await federation.start_scheduler()
+    await federation.apply(POLICY, policy_object(clusterNames=["a"]))
+    for number, key in enumerate(WEBS):
+        await federation.apply(key, web(number))
+    for key in WEBS:
+        await federation.placed(key, {"a": 4})
+    await federation.settled(process)
+    return await serve(federation, process)
+
+
+async def preview(stub: Any, obj: Object, *, deleted: bool = False) -> pb.PreviewPolicyResponse:
+    """What a change would take away."""
+    request = pb.PreviewPolicyRequest(manifest=orjson.dumps(obj), deleted=deleted)
+    response = await stub.PreviewPolicy(request)
+    assert isinstance(response, pb.PreviewPolicyResponse)
+    return response
+
+
+def numbers(response: pb.PreviewPolicyResponse) -> tuple[int, int, int]:
+    """Removed, moved, and how many lose the last one."""
+    return response.removed_replicas, response.moved_replicas, response.emptied_count
+
+
+async def test_one_wrong_letter(stub: Any) -> None:
+    """A policy that names a cluster which is not there removes everything."""
+    found = await preview(stub, policy_object(clusterNames=["aa"]))
+    assert numbers(found) == (24, 0, 6)
+    assert found.objects == 6
+    assert list(found.emptied) == [key.path() for key in WEBS]
+    assert found.confirmation == "removed=24,moved=0"
+
+
+async def test_a_move(stub: Any) -> None:
+    """What runs in another cluster afterwards is not removed."""
+    assert numbers(await preview(stub, policy_object(clusterNames=["b"]))) == (0, 24, 0)
+    assert numbers(await preview(stub, policy_object(clusterNames=["a"]))) == (0, 0, 0)
+
+
+async def test_a_policy_that_is_no_more(stub: Any) -> None:
+    """Its objects are placed by the default rules, which take nothing away here."""
+    assert numbers(await preview(stub, policy_object(clusterNames=["a"]), deleted=True)) == (0, 0, 0)
+
+
+async def test_a_new_policy_that_takes_precedence(stub: Any) -> None:
+    """It is the youngest, so it decides only by its priority."""
+    other = policy_object(name="other", clusterNames=["nowhere"])
+    del other["metadata"]["creationTimestamp"]
+    assert numbers(await preview(stub, other)) == (0, 0, 0)
+    other["spec"]["priority"] = 1
+    assert numbers(await preview(stub, other)) == (24, 0, 6)
+
+
+async def test_a_policy_that_selects_less(stub: Any) -> None:
+    """What it selected before is decided on without it."""
+    other = policy_object(clusterNames=["a"], resourceSelectors=[{"apiVersion": "v1", "kind": "ConfigMap"}])
+    assert numbers(await preview(stub, other)) == (0, 0, 0)
+
+
+async def test_an_override_of_replicas(stub: Any) -> None:
+    """A policy that sets replicas to 0 takes them away, too."""
+    rules = [{"clusterNames": ["a"], "replicas": 0}]
+    assert numbers(await preview(stub, policy_object("ClusterOverridePolicy", rules=rules))) == (24, 0, 6)
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({}, (0, 0, 0)),
+        ({"unschedulable": True}, (0, 0, 0)),
+        ({"taints": [{"key": "down", "effect": "NoSchedule"}]}, (0, 0, 0)),
+        ({"taints": [{"key": "down", "effect": "NoExecute"}]}, (24, 0, 6)),
+    ],
+)
+async def test_a_change_of_a_cluster(stub: Any, change: Object, expected: tuple[int, int, int]) -> None:
+    """A taint empties the only cluster that the policy names; what keeps new objects out takes nothing."""
+    assert numbers(await preview(stub, cluster(**change))) == expected
+
+
+async def test_a_change_of_labels(federation: Federation, stub: Any) -> None:
+    """A cluster that a selector no longer selects is left, and so is one that an object no longer selects."""
+    policy = policy_object(clusterSelector={"matchLabels": {"tier": "gold"}})
+    await federation.cluster("a", labels={"tier": "gold"})
+    await federation.apply(POLICY, policy)
+    assert numbers(await preview(stub, cluster(labels={"tier": "gold"}))) == (0, 0, 0)
+    assert numbers(await preview(stub, cluster(labels={"tier": "lead"}))) == (24, 0, 6)
+    selected = [{"key": "tier", "operator": "In", "values": ["lead"]}]
+    found = await preview(stub, web(0, selected=orjson.dumps(selected).decode()))
+    assert numbers(found) == (4, 0, 1)
+
+
+async def test_it_counts_what_then_happens(federation: Federation, stub: Any) -> None:
+    """The change is stored, and what was counted is gone."""
+    changed = policy_object(clusterNames=["aa"])
+    assert numbers(await preview(stub, changed)) == (24, 0, 6)
+    await federation.apply(POLICY, changed)
+    for key in WEBS:
+        placement = await federation.placed(key, {})
+        assert [release.cluster for release in placement.releasing] == ["a"]
+        assert where(placement) == {}
+    await federation.cluster("a", taints=[Taint(key="x", effect=NO_EXECUTE)])
+    assert numbers(await preview(stub, changed)) == (0, 0, 0)
+
+
+async def test_what_has_no_say(stub: Any) -> None:
+    """A ConfigMap has no replicas; an Event is never placed, which is an error."""
+    assert numbers(await preview(stub, config())) == (0, 0, 0)
+    event = {"apiVersion": "v1", "kind": "Event", "metadata": {"name": "x", "namespace": "shop"}}
+    with pytest.raises(InvalidArgumentError, match="has no say in where objects go"):
+        await preview(stub, event)
