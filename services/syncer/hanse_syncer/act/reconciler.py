@@ -158,14 +158,11 @@ class ObjectReconciler:
                 context.waiting.add(waiting.namespace(request.key.namespace), request.path)
                 return Result(requeue_after=NAMESPACE_SECONDS)
             return await self._applying.create(request, manifest)
-        if action is SyncAction.APPLY and belongings.is_told_by_content(
-            request.key.group, request.key.resource
-        ):
-            return await self._applying.resolve(request, manifest)
         if action is SyncAction.APPLY:
-            return await self._applying.apply(
-                request, manifest, uid=request.uid or (seen.uid if seen else "")
-            )
+            told_by_content = belongings.is_told_by_content(request.key.group, request.key.resource)
+            if told_by_content or (seen is not None and not request.uid):
+                return await self._applying.resolve(request, manifest)
+            return await self._applying.apply(request, manifest, uid=request.uid)
         if action is SyncAction.KEEP:
             return await self._applying.keep(request, manifest)
         if action is SyncAction.CHECK:
