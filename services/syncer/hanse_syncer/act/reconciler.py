@@ -171,7 +171,8 @@ class ObjectReconciler:
             if live is None:
                 raise InternalError("an object that is not in the member is not compared")
             return await self._applying.compare(request, manifest, live)
-        self._recorder.noted(request, manifest)
+        if seen is not None:  # what was said of it before the member has shown it again may be out of date
+            self._recorder.noted(request, manifest)
         quiet = self._recorder.quiet(request)
         if quiet is not None and not quiet.requeue_after:
             return await self._applying.check(request, manifest)  # it may be healthy again
