@@ -101,5 +101,5 @@ def is_helm_release(group: str, resource: str, obj: Object) -> bool:
     if (group, resource) not in (core.SECRET.group_plural, core.CONFIG_MAP.group_plural):
         return False
     if obj.get("type"):
-        return obj["type"] == _HELM_TYPE
+        return str(obj["type"]) == _HELM_TYPE
     return labels_of(obj).get("owner") == "helm" and name_of(obj).startswith(_HELM_NAME)
