@@ -24,8 +24,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from hanse_local.backup.commands import VARIABLE, read_secret
-from hanse_local.backup.contents import FILES, Backup, EtcdPart
-from hanse_local.backup.contents import BackupManifest as Content
+from hanse_local.backup.manifest import FILES, EtcdPart
+from hanse_local.backup.manifest import BackupManifest as Content
+from hanse_local.backup.reading import Backup
 from hanse_local.backup.restoring import make_member, raises_revision, tool_among, tools
 from hanse_local.etcd import binary as etcd
 from hanse_local.keys.certificates import ETCD

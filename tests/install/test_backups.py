@@ -23,7 +23,7 @@ from hanse_install.backups import Backups
 from hanse_install.kubectl import Kubectl
 from hanse_install.options import InitOptions
 from hanse_install.record import InstallationRecord
-from hanse_local.backup.contents import check
+from hanse_local.backup.reading import check
 from hanse_local.backup.restoring import BUMP
 from hanse_local.backup.sealed_file import Secret
 

@@ -6,7 +6,7 @@ import http.client
 from pathlib import Path
 
 import pytest
-from hanse_local.backup.contents import BackupManifest
+from hanse_local.backup.manifest import BackupManifest
 from hanse_local.keys.rings import left_of, places_of
 
 from hanse.errors import DataLossError

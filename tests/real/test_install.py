@@ -23,7 +23,7 @@ import pytest
 import pytest_asyncio
 import yaml
 from hanse_install.stages import waits_for
-from hanse_local.backup.contents import check
+from hanse_local.backup.reading import check
 from hanse_local.backup.sealed_file import Secret
 from hanse_local.etcd.build import cache_dir
 

@@ -105,6 +105,8 @@ class SimulatedMember(MemberClient):
             },
             "data": {"value": "1"},
         }
+        if labels is None:
+            self.live["metadata"]["managedFields"] = [_ours(self.live)]
         return self.live
 
     def touch(self, **changes: Any) -> None:

@@ -10,6 +10,7 @@ from hanse_syncer.decide import kinds
 from hanse.api.syncer.v1.sync_state_pb2 import HEALTHY, PROGRESSING
 from hanse.kube.kinds.builtin import KUBERNETES
 from hanse.kube.kinds.kind import Kind
+from hanse.kube.kinds.kubernetes import apps
 
 PODS = [kind for kind in KUBERNETES if kind.pod_count]
 
@@ -80,3 +81,15 @@ def test_no_status_goes_to_a_member_and_nothing_is_changed_in_place(kind: Kind) 
     assert repr(obj) == before
     if kind not in kinds.RULES:
         assert sent == {name: value for name, value in obj.items() if name != "status"}
+
+
+def test_only_replicas_of_the_wanted_revision_are_ready() -> None:
+    """A Deployment counts available and updated Pods apart: those that may be old do not count. Until its
+    controller has seen the generation, nothing is known; of kinds without replicas, never."""
+    status = {"observedGeneration": 2, "replicas": 5, "updatedReplicas": 3, "availableReplicas": 4}
+    seen = live(apps.DEPLOYMENT, status=status, metadata={"generation": 2})
+    assert kinds.ready_replicas(seen) == 2
+    assert kinds.ready_replicas(seen | {"metadata": {"generation": 3}}) is None
+    assert kinds.ready_replicas(live(apps.DEPLOYMENT, status={"availableReplicas": 9, "replicas": 9})) == 0
+    assert kinds.ready_replicas(live(apps.REPLICA_SET, status={"availableReplicas": 4})) == 4
+    assert kinds.ready_replicas(live(apps.DAEMON_SET, status={"numberAvailable": 4})) is None

@@ -615,3 +615,24 @@ def test_release_patch_gives_the_authors_label_back() -> None:
     }
     labels = ownership.release_patch(uid="u", intent=None)["metadata"]["labels"]
     assert labels[MANAGED_BY_LABEL] is None
+
+
+@pytest.mark.parametrize("kind", ["StatefulSet", "DaemonSet"])
+def test_older_pods_are_healthy_where_they_are_replaced_on_delete(kind: str) -> None:
+    """With OnDelete there is no rollout that could be on its way."""
+    status = {
+        "replicas": 2,
+        "readyReplicas": 2,
+        "updatedReplicas": 0,
+        "desiredNumberScheduled": 2,
+        "numberAvailable": 2,
+        "updatedNumberScheduled": 0,
+    }
+
+    def health(strategy: str) -> Any:
+        spec = {"replicas": 2, "updateStrategy": {"type": strategy}}
+        return kinds.health_of(
+            {"apiVersion": "apps/v1", "kind": kind, "metadata": {"name": "x"}, "spec": spec, "status": status}
+        )
+
+    assert (health("OnDelete"), health("RollingUpdate")) == (sync.HEALTHY, sync.PROGRESSING)

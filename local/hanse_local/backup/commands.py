@@ -21,16 +21,9 @@ from rich.console import Console
 from hanse.errors import ConfigError, HanseError
 from hanse.process.settings import TlsFiles
 from hanse.security.keyring import read_keys
-from hanse_local.backup.contents import (
-    BackupManifest,
-    EtcdSource,
-    check,
-    file_name,
-    included,
-    keep_newest,
-    take,
-    take_services,
-)
+from hanse_local.backup.contents import EtcdSource, file_name, included, keep_newest, take, take_services
+from hanse_local.backup.manifest import BackupManifest
+from hanse_local.backup.reading import check
 from hanse_local.backup.restoring import restore as make
 from hanse_local.backup.sealed_file import Secret
 from hanse_local.command_line import FAILED, WRONG_INPUT, data_dir_option, reported

@@ -8,7 +8,7 @@ open all that is in it.
 
 Concurrency: the federation goes on meanwhile; one stream from each etcd.
 
-Next: `hanse_local.backup.restoring`, the way back.
+Next: `hanse_local.backup.manifest` and `hanse_local.backup.reading`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import io
-import json
 import os
 import re
 import shutil
@@ -24,118 +23,30 @@ import tarfile
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Final
 
 from hanse import __version__
 from hanse.errors import (
     ConfigError,
-    DataLossError,
     FailedPreconditionError,
-    InternalError,
     PermissionDeniedError,
 )
 from hanse.process.settings import TlsFiles
-from hanse_local.backup.sealed_file import SealedReader, SealedWriter, Secret
+from hanse_local.backup.manifest import FILES, MANIFEST, SNAPSHOTS, BackupManifest, EtcdPart, Part
+from hanse_local.backup.reading import check, only_mine
+from hanse_local.backup.sealed_file import SealedWriter, Secret
 from hanse_local.keys.certificates import ETCD, MEMBERS_ETCD, ROOT
 from hanse_local.layout import DataDir
 from hanse_local.supervise import background
 from hanse_local.supervise.state import DirectoryState
 
-FORMAT: Final = 1
-MANIFEST: Final = "manifest.json"
-FILES: Final = "files"
-SNAPSHOTS: Final = "snapshots"
-_MOST_MANIFEST: Final = 16 << 20
 _PIECE: Final = 1 << 20
 SUFFIX: Final = ".backup"
 LEFTOVER_SECONDS: Final = 86400.0
 """After so long a snapshot of a backup that has not ended belongs to nobody."""
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """One file in a backup."""
-
-    name: str
-    """Its path in the tar, with slashes."""
-    size: int
-    sha256: str
-
-
-@dataclass(frozen=True, slots=True)
-class EtcdPart:
-    """The snapshot of one etcd."""
-
-    name: str
-    """Of the etcd: that of its data in the data directory."""
-    version: str
-    revision: int
-    """It has everything up to this revision, and maybe more."""
-    file: Part
-
-
-@dataclass(frozen=True, slots=True)
-class BackupManifest:
-    """What is in a backup, and what made it."""
-
-    hanse: str
-    created: str
-    federation_id: str
-    federation_name: str
-    etcd_endpoints: tuple[str, ...]
-    """Of an etcd that is not ours; empty means the embedded one."""
-    files: tuple[Part, ...]
-    etcds: tuple[EtcdPart, ...]
-    plugin_keys: tuple[str, ...] = ()
-    """Keys of a KMS plugin that something in etcd is sealed with: without them it cannot be opened."""
-    format: int = field(default=FORMAT)
-
-    def encode(self) -> bytes:
-        """As it is in the backup."""
-        return json.dumps(asdict(self), indent=2).encode() + b"\n"
-
-    @classmethod
-    def decode(cls, text: bytes) -> Self:
-        """Return the opposite of `encode`. Raises FailedPreconditionError for a format that is not known,
-        DataLossError for what cannot be understood."""
-        try:
-            document: dict[str, Any] = json.loads(text)
-            if document["format"] != FORMAT:
-                raise FailedPreconditionError(
-                    f"the backup has content of format {document['format']}, this Hanse knows {FORMAT}: use "
-                    "the release that made it, or a newer one"
-                )
-            return cls(
-                hanse=str(document["hanse"]),
-                created=str(document["created"]),
-                federation_id=str(document["federation_id"]),
-                federation_name=str(document["federation_name"]),
-                etcd_endpoints=tuple(map(str, document["etcd_endpoints"])),
-                files=tuple(_part(each) for each in document["files"]),
-                etcds=tuple(
-                    EtcdPart(str(e["name"]), str(e["version"]), int(e["revision"]), _part(e["file"]))
-                    for e in document["etcds"]
-                ),
-                plugin_keys=tuple(map(str, document.get("plugin_keys", ()))),
-            )
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise DataLossError(f"the manifest of the backup cannot be understood: {error}") from error
-
-    @property
-    def parts(self) -> tuple[Part, ...]:
-        """All files in it, in their order."""
-        return (*self.files, *(each.file for each in self.etcds))
-
-
-def _part(document: dict[str, Any]) -> Part:
-    part = Part(str(document["name"]), int(document["size"]), str(document["sha256"]))
-    words = part.name.split("/")
-    if words[0] not in (FILES, SNAPSHOTS) or len(words) < 2 or {"", ".", ".."} & set(words):
-        raise ValueError(f"it names {part.name!r}")
-    return part
 
 
 @dataclass(frozen=True, slots=True)
@@ -362,78 +273,6 @@ def _give_name(partial: Path, target: Path) -> None:
         partial.rename(target)
 
 
-def check(path: Path, secret: Secret) -> BackupManifest:
-    """Read a backup from end to end; return what is in it. Raises HanseError if anything is wrong."""
-    with Backup(path, secret) as backup:
-        for part in backup.manifest.parts:
-            backup.copy(part, None)
-    return backup.manifest
-
-
-class Backup:
-    """A backup that is read in its order. Entering raises HanseError if it cannot be read."""
-
-    def __init__(self, path: Path, secret: Secret) -> None:
-        self.path = path
-        self._secret = secret
-
-    def __enter__(self) -> Self:
-        self._reader = SealedReader(self.path, self._secret)
-        try:
-            self._tar = tarfile.open(fileobj=self._reader, mode="r|")  # type: ignore[call-overload]
-            name, size = self._next()
-            if name != MANIFEST or size > _MOST_MANIFEST:
-                raise self._wrong(f"it begins with {name}")
-            if self._file is None:
-                raise InternalError("no part of the backup is open")
-            self.manifest = BackupManifest.decode(self._file.read())
-        except BaseException:
-            self._reader.close()
-            raise
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._reader.close()
-
-    def copy(self, part: Part, target: Path | None) -> None:
-        """Write the next part, which must be `part`, to `target`; None only checks it.
-
-        Raises DataLossError.
-        """
-        name, size = self._next()
-        if (name, size) != (part.name, part.size):
-            raise self._wrong(f"it has {name} of {size} bytes where {part.name} of {part.size} should be")
-        digest = hashlib.sha256()
-        with open(target or os.devnull, "wb", opener=_private if target else None) as file:
-            if self._file is None:
-                raise InternalError("no part of the backup is open")
-            while content := self._file.read(_PIECE):
-                digest.update(content)
-                file.write(content)
-            if target is not None:
-                file.flush()
-                os.fsync(file.fileno())
-        if digest.hexdigest() != part.sha256:
-            raise self._wrong(f"the checksum of {name} is wrong")
-
-    def _next(self) -> tuple[str, int]:
-        try:
-            entry = self._tar.next()
-            self._file = None if entry is None else self._tar.extractfile(entry)
-        except tarfile.TarError as error:
-            raise self._wrong(str(error)) from error
-        if entry is None or self._file is None:
-            raise self._wrong("a file is missing in it")
-        return entry.name, entry.size
-
-    def _wrong(self, why: str) -> DataLossError:
-        return DataLossError(f"{self.path} is damaged: {why}; use another backup")
-
-
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_EXCL, 0o600)
-
-
 def _add(tar: tarfile.TarFile, name: str, content: bytes) -> None:
     entry = tarfile.TarInfo(name)
     entry.size = len(content)
@@ -464,7 +303,7 @@ async def _snapshots(sources: Sequence[EtcdSource], folder: Path) -> list[EtcdPa
     for source in sources:
         path = folder / source.name
         try:
-            with open(path, "w+b", opener=_private) as file:  # noqa: ASYNC230 - nothing else runs
+            with open(path, "w+b", opener=only_mine) as file:  # noqa: ASYNC230 - nothing else runs
                 found = await save_snapshot(
                     source.endpoints, tls=source.tls, tls_server_name=source.server_name or None, file=file
                 )

@@ -24,7 +24,8 @@ from pathlib import Path, PurePosixPath
 from typing import Final
 
 from hanse.errors import ConfigError, FailedPreconditionError
-from hanse_local.backup.contents import FILES, Backup, BackupManifest, EtcdPart
+from hanse_local.backup.manifest import FILES, BackupManifest, EtcdPart
+from hanse_local.backup.reading import Backup
 from hanse_local.backup.sealed_file import Secret
 from hanse_local.etcd import binary as etcd
 from hanse_local.etcd import build as etcd_build

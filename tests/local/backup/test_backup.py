@@ -13,7 +13,9 @@ import pytest
 from hanse_cli import exits
 from hanse_cli.main import hanse, run
 from hanse_local.backup import restoring
-from hanse_local.backup.contents import BackupManifest, EtcdPart, Part, check, included
+from hanse_local.backup.contents import included
+from hanse_local.backup.manifest import BackupManifest, EtcdPart, Part
+from hanse_local.backup.reading import check
 from hanse_local.backup.restoring import find_tool, restore
 from hanse_local.backup.sealed_file import SealedWriter, Secret
 from hanse_local.etcd import binary as etcd

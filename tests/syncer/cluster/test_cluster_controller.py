@@ -217,6 +217,23 @@ async def test_foreign_object_is_adopted_where_the_policy_says_so(fed: Federatio
         assert ownership.owned(live, FEDERATION_ID)
 
 
+@pytest.mark.parametrize("marked", [True, False])
+async def test_what_others_wrote_goes_when_it_is_taken_over(fed: Federation, marked: bool) -> None:
+    """By a policy, or because it has our marks and we never applied it, as an orphan that is wanted again."""
+    labels = ownership.labels(FEDERATION_ID) if marked else {"app": "web"}
+    metadata = {"name": "web", "namespace": "default", "labels": labels}
+    theirs = {**config_map("theirs"), "metadata": metadata, "data": {"value": "theirs", "drop": "1"}}
+    await fed.members["a"].create(WEB, theirs)
+    async with fed.syncer():
+        await fed.put(WEB, config_map("ours"))
+        await fed.place(WEB, "a", conflict_resolution=placements.ABORT if marked else placements.ADOPT)
+        await fed.reaches(WEB, "a", sync.APPLIED)
+    live = fed.members["a"].get(WEB)
+    assert live is not None
+    assert live["data"] == {"value": "ours"}
+    assert "app" not in live["metadata"]["labels"]
+
+
 async def test_object_of_another_federation_is_never_adopted(fed: Federation) -> None:
     """What another federation owns stays its own, whatever the policy says."""
     metadata = {"name": "web", "namespace": "default", "labels": ownership.labels("other")}

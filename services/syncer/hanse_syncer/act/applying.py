@@ -218,7 +218,8 @@ class Applying:
             raise _being_deleted()
         if not self._may_take(request, live, uid):
             raise self._conflict(request, live)
-        if uid == request.uid or ownership.owned(live, context.federation_id):
+        applied = ownership.owned(live, context.federation_id) and fingerprints.our_entry(live) is not None
+        if uid == request.uid or applied:
             delivered = await self._delivery.apply(request.target, manifest, uid=uid)
         else:
             delivered = await self._adopt(request, manifest, live)
@@ -230,6 +231,7 @@ class Applying:
         raise self._error(request, verdict, delivered.answer)
 
     async def _adopt(self, request: SyncRequest, manifest: Manifest, live: Object) -> Delivered:
+        """Take over what was never applied by us, whether or not it has our marks."""
         delivered = await self._delivery.adopt(request.target, manifest, live)
         if delivered.answer.ok:
             self._context.record(

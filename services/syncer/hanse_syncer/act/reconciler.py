@@ -158,14 +158,11 @@ class ObjectReconciler:
                 context.waiting.add(waiting.namespace(request.key.namespace), request.path)
                 return Result(requeue_after=NAMESPACE_SECONDS)
             return await self._applying.create(request, manifest)
-        if action is SyncAction.APPLY and belongings.is_told_by_content(
-            request.key.group, request.key.resource
-        ):
-            return await self._applying.resolve(request, manifest)
         if action is SyncAction.APPLY:
-            return await self._applying.apply(
-                request, manifest, uid=request.uid or (seen.uid if seen else "")
-            )
+            told_by_content = belongings.is_told_by_content(request.key.group, request.key.resource)
+            if told_by_content or (seen is not None and not request.uid):
+                return await self._applying.resolve(request, manifest)
+            return await self._applying.apply(request, manifest, uid=request.uid)
         if action is SyncAction.KEEP:
             return await self._applying.keep(request, manifest)
         if action is SyncAction.CHECK:
@@ -174,7 +171,8 @@ class ObjectReconciler:
             if live is None:
                 raise InternalError("an object that is not in the member is not compared")
             return await self._applying.compare(request, manifest, live)
-        self._recorder.noted(request, manifest)
+        if seen is not None:  # what was said of it before the member has shown it again may be out of date
+            self._recorder.noted(request, manifest)
         quiet = self._recorder.quiet(request)
         if quiet is not None and not quiet.requeue_after:
             return await self._applying.check(request, manifest)  # it may be healthy again

@@ -96,9 +96,16 @@ def stateful_set(
         return PROGRESSING
     rolling = mapping(mapping(spec.get("updateStrategy")).get("rollingUpdate"))
     partition = count(rolling.get("partition"))
+    if not _rolls(spec):
+        return HEALTHY
     if count(status.get("updatedReplicas"), wanted) < wanted - partition:
         return PROGRESSING
     return HEALTHY
+
+
+def _rolls(spec: Mapping[str, Any]) -> bool:
+    """Return whether Pods are replaced by themselves: not so with OnDelete."""
+    return mapping(spec.get("updateStrategy")).get("type") != "OnDelete"
 
 
 def replica_set(
@@ -121,7 +128,7 @@ def daemon_set(
     wanted = count(status.get("desiredNumberScheduled"))
     done = (
         _observed(status, metadata)
-        and count(status.get("updatedNumberScheduled")) >= wanted
+        and (not _rolls(spec) or count(status.get("updatedNumberScheduled")) >= wanted)
         and count(status.get("numberAvailable")) >= wanted
     )
     return HEALTHY if done else PROGRESSING
