@@ -6,13 +6,21 @@ import asyncio
 
 import orjson
 import pytest
+from hanse_apiserver.admission import node_port_errors
+from hanse_apiserver.settings import ApiserverSettings
 from hanse_apiserver.views.derived import placement_key, placement_object
 
 from hanse.api.registry.v1 import cluster_pb2 as registry
 from hanse.api.scheduler.v1.placement_pb2 import Placement
 from hanse.api.syncer.v1 import sync_state_pb2 as sync
+from hanse.errors import ConfigError
 from hanse.federation.kinds import KINDS
 from hanse.federation.stored.authorship import as_written
+from hanse.federation.strategies import federation_kinds
+from hanse.kube.engine.hooks import AdmissionRequest
+from hanse.kube.kinds.catalogue import Catalogue
+from hanse.kube.model.identity import User
+from hanse.kube.model.objects import Object
 from hanse.store.keys import ObjectKey
 from tests.apiserver.world import WEB, World, config_map, deployment, rolled_out
 from tests.support.waiting import until
@@ -376,3 +384,39 @@ async def test_pods_of_a_cluster_that_does_not_answer_are_not_ready(
     await world.report(WEB, "eu", status=rolled_out(2))
     served = await world.get(WEB_PATH)
     assert served["status"].get("readyReplicas", 0) == ready
+
+
+@pytest.mark.parametrize(
+    ("asked", "stored", "refused"),
+    [(31999, None, False), (80, None, True), (80, 80, False), (40000, 80, True), (0, None, False)],
+)
+def test_a_service_asks_nodes_for_ports_that_members_give_away(
+    asked: int, stored: int | None, refused: bool
+) -> None:
+    """A port outside of the range is refused, unless it was stored before."""
+
+    def service(port: int) -> Object:
+        return {"kind": "Service", "spec": {"ports": [{"port": 80, "nodePort": port}]}}
+
+    request = AdmissionRequest(
+        operation="UPDATE" if stored else "CREATE",
+        info=Catalogue(federation_kinds()).require("", "v1", "services"),
+        key=ObjectKey("core", "services", "shop", "web"),
+        object=service(asked),
+        old=service(stored) if stored else None,
+        subresource="",
+        user=User("jane"),
+        dry_run=False,
+    )
+    ports = ApiserverSettings(etcd_endpoints=("http://127.0.0.1:1",)).node_ports()
+    assert ports == range(30000, 32768)
+    assert [error.field for error in node_port_errors(request, ports)] == (
+        ["spec.ports[0].nodePort"] if refused else []
+    )
+
+
+@pytest.mark.parametrize("said", ["80", "a-b", "32767-30000", "1-70000"])
+def test_a_range_of_ports_that_is_none_is_refused(said: str) -> None:
+    """The error names the setting."""
+    with pytest.raises(ConfigError, match="service_node_ports"):
+        ApiserverSettings(etcd_endpoints=("http://127.0.0.1:1",), service_node_ports=said).node_ports()

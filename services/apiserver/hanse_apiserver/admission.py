@@ -11,6 +11,7 @@ Stateless; runs inside the request's task. Next: `hanse_apiserver.finalize`.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Final
 
 from hanse.errors import PermissionDeniedError
@@ -20,8 +21,10 @@ from hanse.federation.tracing import with_traceparent
 from hanse.kube.engine.hooks import AdmissionRequest
 from hanse.kube.engine.lifecycle import ORPHAN, unchanged
 from hanse.kube.engine.options import SYSTEM
+from hanse.kube.engine.resources.errors import invalid_object
 from hanse.kube.kinds.kubernetes import core
 from hanse.kube.kinds.strategy import NO_STRATEGY
+from hanse.kube.model.fielderrors import FieldError, invalid
 from hanse.kube.model.objects import Object, is_deleting, mapping, sequence
 from hanse.process.telemetry import inject_traceparent
 from hanse.security.auth import service_name
@@ -38,21 +41,42 @@ _REGISTRY: Final = service_name("registry")
 class FederationAdmission:
     """Adds what makes an object federated."""
 
+    def __init__(self, *, node_ports: range | None = None) -> None:
+        """Admit writes. `node_ports` are the ports that a Service may ask of nodes, None for any."""
+        self._node_ports = node_ports
+
     async def admit(self, request: AdmissionRequest) -> Object:
         """Return the object to store. Raises PermissionDeniedError for the deletion of a permanent
-        namespace.
+        namespace, InvalidObjectError for a Service with a port that no member gives away.
         """
         if request.operation == "DELETE":
             _check_delete(request)
             return request.object
         if request.subresource:
             return request.object
+        if self._node_ports is not None and core.SERVICE.matches(request.object):
+            problems = list(node_port_errors(request, self._node_ports))
+            if problems:
+                raise invalid_object(request.info, request.key.name, problems)
         obj = with_finalizer(request)
         if request.old is not None and unchanged(obj, request.old, hidden=HIDDEN):
             return obj  # nothing will be written, so there is nothing to trace
         if request.info.strategy is NO_STRATEGY and request.written is not None:
             obj = with_defaulted(obj, written=request.written, old=request.old)
         return with_traceparent(obj, inject_traceparent())
+
+
+def node_port_errors(request: AdmissionRequest, ports: range) -> Iterator[FieldError]:
+    """Yield the ports of nodes that are asked for, were not stored before, and are not in the range."""
+    before = {port.get("nodePort") for port in sequence(mapping(request.old, "spec"), "ports")}
+    for index, port in enumerate(sequence(mapping(request.object, "spec"), "ports")):
+        wanted = port.get("nodePort")
+        if isinstance(wanted, int) and wanted and wanted not in before and wanted not in ports:
+            message = (
+                "provided port is not in the valid range. The range of valid ports is"
+                f" {ports.start}-{ports.stop - 1}"
+            )
+            yield invalid(f"spec.ports[{index}].nodePort", wanted, message)
 
 
 def _check_delete(request: AdmissionRequest) -> None:

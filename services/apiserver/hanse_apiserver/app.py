@@ -113,7 +113,7 @@ class Apiserver:
             catalogue=catalogue,
             view=self.view,
             admission=[
-                FederationAdmission(),
+                FederationAdmission(node_ports=settings.node_ports()),
                 PolicyAdmission(self.view.unresolved),
                 ImpactAdmission(
                     scheduler.PreviewPolicy if scheduler is not None else None,

@@ -12,6 +12,7 @@ from typing import ClassVar
 from hanse.errors import ConfigError
 from hanse.federation.policies.impact import ImpactLimits
 from hanse.flow import FlowLimits
+from hanse.numbers import whole_number
 from hanse.process.settings import (
     ETCD_HISTORY_SECONDS,
     ServiceSettings,
@@ -48,6 +49,10 @@ class ApiserverSettings(ServiceSettings):
     """Groups that may read everything but Secrets."""
     shared: bool = False
     """Whether other apiservers write to the same etcd, so that each consistent read must ask it."""
+    service_node_ports: str = "30000-32767"
+    """Ports that a Service may ask of nodes, as the members' API servers give them away; empty leaves it to
+    each member to refuse.
+    """
     finalize_workers: int = 64
     """How many objects are let go of at once after their members have confirmed."""
     impact_last_replica: bool = True
@@ -126,10 +131,24 @@ class ApiserverSettings(ServiceSettings):
             return files
         return replace(files, cert=Path(self.etcd_maintenance_cert), key=Path(self.etcd_maintenance_key))
 
+    def node_ports(self) -> range | None:
+        """Return the ports that a Service may ask of nodes; None for any. Raises ConfigError."""
+        if not self.service_node_ports:
+            return None
+        low, _, high = self.service_node_ports.partition("-")
+        first, last = whole_number(low), whole_number(high)
+        if first is None or last is None or not 1 <= first <= last <= 65535:
+            raise ConfigError(
+                f"service_node_ports is {self.service_node_ports}: give two ports, such as 30000-32767",
+                metadata={"setting": "service_node_ports"},
+            )
+        return range(first, last + 1)
+
     def validate(self) -> None:
         """Check what belongs together. Raises ConfigError."""
         super().validate()
         check_kinds(self.sealed_kinds)
+        self.node_ports()
         check_socket(self.secrets_kms_socket, setting="secrets_kms_socket")
         for name in (
             "event_ttl",
