@@ -99,7 +99,7 @@ def test_an_apply_is_of_that_object_and_owns_its_fields() -> None:
         ({"uid": "u", "version": "7"}, {"uid": "u", "resourceVersion": "7"}),
     ],
 )
-def test_a_deletion_names_what_it_means(asked: dict[str, str], preconditions: Any) -> None:
+def test_a_deletion_names_what_it_means(asked: dict[str, Any], preconditions: Any) -> None:
     """By uid and version; dependents go in the background."""
     found = requests.delete_object(PODS, "web", namespace="shop", **asked)
     options = orjson.loads(found.body or b"")

@@ -128,7 +128,10 @@ class JobSuite:
             {
                 "apiVersion": "hanse.dev/v1alpha1",
                 "kind": "PlacementPolicy",
-                "metadata": metadata("away", ns),
+                "metadata": {
+                    **metadata("away", ns),
+                    "annotations": {"hanse.dev/confirm-impact": "removed=1,moved=0"},
+                },
                 "spec": {
                     "resourceSelectors": [{"apiVersion": "batch/v1", "kind": "Job"}],
                     "excludeClusters": [home],
