@@ -90,8 +90,8 @@ async def test_clusters(world: World) -> None:
     await world.cluster("eu-west")
     ran = await world.kubectl("get", "clusters")
     header, row = ran.out.splitlines()
-    assert header.split()[:5] == ["NAME", "READY", "REGION", "ZONES", "VERSION"]
-    assert row.split()[:3] == ["eu-west", "True", "eu-west"]
+    assert header.split()[:6] == ["NAME", "READY", "STATE", "CORDONED", "TAINTS", "REGION"]
+    assert row.split()[:4] == ["eu-west", "True", "Ready", "eu-west"]
     assert "v1.34.1" in row
     ran = await world.kubectl("describe", "cluster", "eu-west")
     assert "answers" in ran.out

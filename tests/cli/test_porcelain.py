@@ -23,7 +23,7 @@ from hanse.api.dns.v1 import dns_service_pb2 as dns
 from hanse.api.dns.v1.record_set_pb2 import AnswerScope, Endpoint, RecordSet
 from hanse.api.federation.v1 import federation_service_pb2 as federation
 from hanse.api.registry.v1 import registry_service_pb2 as registry
-from hanse.api.registry.v1.cluster_pb2 import Cluster, ClusterState
+from hanse.api.registry.v1.cluster_pb2 import Cluster, ClusterState, TaintEffect
 from hanse.api.scheduler.v1.placement_pb2 import (
     ClusterPlacement,
     ClusterRefusal,
@@ -704,9 +704,13 @@ def test_clusters_is_a_table_of_what_matters(world: World, hanse: Hanse) -> None
         world.clusters[f"clusters/{name}"] = Cluster(
             name=f"clusters/{name}", state=ClusterState.OFFLINE, region="eu"
         )
+    world.clusters["clusters/c"].unschedulable = True
+    world.clusters["clusters/c"].taints.add(key="maintenance", effect=TaintEffect.NO_EXECUTE)
     lines = hanse("clusters").out.splitlines()
-    assert lines[0].split()[:4] == ["NAME", "STATE", "REGION", "ZONES"]
-    assert [line.split()[:2] for line in lines[1:]] == [["a", "OFFLINE"], ["b", "OFFLINE"], ["c", "OFFLINE"]]
+    assert lines[0].split()[:4] == ["NAME", "STATE", "TAINTS", "REGION"]
+    rows = [line.split()[:2] for line in lines[1:]]
+    assert rows == [["a", "OFFLINE"], ["b", "OFFLINE"], ["c", "OFFLINE,cordoned"]]
+    assert "maintenance" in lines[3]
 
 
 def test_names_are_a_table_and_say_where_to_ask(world: World, hanse: Hanse) -> None:

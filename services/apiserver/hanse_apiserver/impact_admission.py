@@ -137,6 +137,8 @@ def _refused(request: AdmissionRequest, impact: Impact) -> PermissionDeniedError
         named = ", ".join(filter(None, impact.emptied[:_NAMED]))
         more = len(impact.emptied) - _NAMED
         message += f", and {named}{f' and {more} more' if more > 0 else ''} would run nowhere"
+    if request.warnings:  # which say what in a policy names nothing, perhaps by one wrong letter
+        message += f" ({'; '.join(request.warnings[:_NAMED])})"
     message += (
         f"; if it is meant, {_how(request)} the annotation {CONFIRM_IMPACT}: {impact.confirmation} "
         "(what follows a space in it is a comment)"

@@ -51,6 +51,9 @@ _SYNC_STATE_COLUMNS = (
 
 _CLUSTER_COLUMNS = (
     PrinterColumn("Ready", "string", _READY),
+    PrinterColumn("State", "string", ".status.state"),
+    PrinterColumn("Cordoned", "boolean", ".spec.unschedulable"),
+    PrinterColumn("Taints", "string", ".spec.taints[*].key"),
     PrinterColumn("Region", "string", ".status.region"),
     PrinterColumn("Zones", "string", ".status.zones[*]"),
     PrinterColumn("Version", "string", ".status.kubernetesVersion"),

@@ -7,9 +7,11 @@ be in members asks here. Pure functions. Next: `hanse_scheduler.decide.decision`
 
 from __future__ import annotations
 
+from typing import Final
+
 from hanse.federation import belongings
 from hanse.kube.kinds.kubernetes import apps, core, networking, scheduling, storage
-from hanse.kube.model.objects import Object
+from hanse.kube.model.objects import Object, labels_of, name_of
 from hanse.well_known import OWN_GROUPS
 
 _GROUPS = OWN_GROUPS | frozenset(
@@ -62,6 +64,11 @@ _NEVER_RESOURCES = frozenset({core.BINDING.group_plural, ("", "componentstatuses
 """What speaks of the federation itself, or of one moment in one cluster: no policy sends it anywhere."""
 
 
+_HELM_TYPE: Final = "helm.sh/release.v1"
+_HELM_NAME: Final = "sh.helm.release.v1."
+"""Type of the Secrets in which Helm 3 and later keep releases, and how their names begin."""
+
+
 def propagates(group: str, resource: str) -> bool:
     """Report whether objects of a resource go to members. `group` is "" for core."""
     return group not in _GROUPS and (group, resource) not in _RESOURCES
@@ -75,7 +82,24 @@ def placeable(group: str, resource: str) -> bool:
 def object_propagates(group: str, resource: str, obj: Object) -> bool:
     """Report whether this very object goes to members.
 
-    Not if it belongs to each cluster itself, or is of a controller, which makes it there. A Namespace goes
+    Not if it belongs to each cluster itself, or is of a controller, which makes it there, or is what Helm
+    notes down of a release: the chart was installed in the federation, and in no member. A Namespace goes
     wherever something in it goes; that is the scheduler's to work out.
     """
-    return propagates(group, resource) and not belongings.of(group, resource, obj)
+    return (
+        propagates(group, resource)
+        and not is_helm_release(group, resource, obj)
+        and not belongings.of(group, resource, obj)
+    )
+
+
+def is_helm_release(group: str, resource: str, obj: Object) -> bool:
+    """Report whether an object is Helm's record of a release, in either of its forms.
+
+    By its type; of a sealed Secret, of which nobody without the key sees the type, by its name and label.
+    """
+    if (group, resource) not in (core.SECRET.group_plural, core.CONFIG_MAP.group_plural):
+        return False
+    if obj.get("type"):
+        return str(obj["type"]) == _HELM_TYPE
+    return labels_of(obj).get("owner") == "helm" and name_of(obj).startswith(_HELM_NAME)

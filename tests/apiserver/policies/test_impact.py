@@ -127,7 +127,8 @@ async def test_one_wrong_letter_is_refused(scheduled: Scheduled) -> None:
     assert status == 403
     assert body["message"] == (
         'clusterplacementpolicies.hanse.dev "web" is not changed: the change removes 4 of the 4 replicas of '
-        "1 object, and apps/deployments/shop/web would run nowhere; if it is meant, give it the annotation "
+        "1 object, and apps/deployments/shop/web would run nowhere (spec.clusterNames: there is no cluster "
+        "'ue'); if it is meant, give it the annotation "
         "hanse.dev/confirm-impact: removed=4,moved=0 (what follows a space in it is a comment)"
     )
     stored = await scheduled.world.get(f"{POLICIES}/web")

@@ -228,7 +228,8 @@ async def test_clusters_are_hanses_own(kubectl: Kubectl) -> None:
     }
     await kubectl("apply", "-f", "-", stdin=yaml.safe_dump(cluster))
     lines = (await kubectl("get", "clusters")).splitlines()
-    assert lines[0].split() == ["NAME", "READY", "REGION", "ZONES", "VERSION", "AGE"]
+    columns = ["NAME", "READY", "STATE", "CORDONED", "TAINTS", "REGION", "ZONES", "VERSION", "AGE"]
+    assert lines[0].split() == columns
     assert lines[1].startswith("eu-west")
     assert "eu-west" in await kubectl("get", "clusters.federation")
 

@@ -44,8 +44,8 @@ FILE = click.Path(path_type=Path, dir_okay=False)
 short_lived_option = click.option(
     "--short-lived", is_flag=True, help="Take a credential from a plugin or provider though it ends soon."
 )
-HEADER = ["NAME", "STATE", "REGION", "ZONES", "VERSION", "NODES", "CPU", "MEMORY", "AGE", "WHY"]
-WIDE_HEADER = [*HEADER, "ADDRESS", "TAINTS", "LABELS", "UID"]
+HEADER = ["NAME", "STATE", "TAINTS", "REGION", "ZONES", "VERSION", "NODES", "CPU", "MEMORY", "AGE", "WHY"]
+WIDE_HEADER = [*HEADER, "ADDRESS", "LABELS", "UID"]
 
 
 async def list_clusters(client: HanseClient, *, selector: str = "") -> list[Cluster]:
@@ -76,6 +76,7 @@ def cluster_row(cluster: Cluster) -> list[str]:
     return [
         cluster.name.removeprefix("clusters/"),
         state,
+        cell(cluster, Cluster.DESCRIPTOR.fields_by_name["taints"], limit=None),
         cluster.region,
         ",".join(cluster.zones),
         cluster.kubernetes_version,
@@ -90,7 +91,7 @@ def cluster_row(cluster: Cluster) -> list[str]:
 def wide_cluster_row(cluster: Cluster) -> list[str]:
     """Return a cluster as a row below WIDE_HEADER."""
     fields = Cluster.DESCRIPTOR.fields_by_name
-    more = [cell(cluster, fields[name], limit=None) for name in ("server", "taints", "labels", "uid")]
+    more = [cell(cluster, fields[name], limit=None) for name in ("server", "labels", "uid")]
     return [*cluster_row(cluster), *more]
 
 
