@@ -27,6 +27,8 @@ def _pod_errors(obj: Object) -> Iterator[FieldError]:
 def _pod_creation_errors(obj: Object) -> Iterator[FieldError]:
     if sequence(obj, "spec", "ephemeralContainers"):
         yield forbidden("spec.ephemeralContainers", "cannot be set on create")
+    if sequence(obj, "spec", "schedulingGates") and mapping(obj, "spec").get("nodeName"):
+        yield forbidden("spec.nodeName", "cannot be set until all schedulingGates have been cleared")
 
 
 def _template_errors(obj: Object) -> Iterator[FieldError]:
