@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from hanse.api.type.v1 import job_run_pb2 as job
 from hanse.api.type.v1.job_run_pb2 import JobRun
-from hanse.federation import job_runs
-from hanse.federation.indexes import count_indexes, indexes_text, parse_indexes, prefix_left, union
-from hanse.federation.job_work import JobEnding, account, ending_of
+from hanse.federation.jobs import job_runs
+from hanse.federation.jobs.indexes import count_indexes, indexes_text, parse_indexes, prefix_left, union
+from hanse.federation.jobs.job_work import JobEnding, account, ending_of
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 OUTCOMES = st.sampled_from(job.RunOutcome.values())

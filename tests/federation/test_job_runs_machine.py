@@ -25,10 +25,10 @@ from hanse.api.syncer.v1 import sync_state_pb2 as sync
 from hanse.api.syncer.v1.sync_state_pb2 import SyncState
 from hanse.api.type.v1 import job_run_pb2 as job
 from hanse.api.type.v1.job_run_pb2 import JobRun
-from hanse.federation import job_runs
 from hanse.federation.confirmation import confirmation_of
-from hanse.federation.indexes import indexes_text, union
-from hanse.federation.job_work import JobEnding, ending_of
+from hanse.federation.jobs import job_runs
+from hanse.federation.jobs.indexes import indexes_text, union
+from hanse.federation.jobs.job_work import JobEnding, ending_of
 from hanse.federation.placements import is_releasing, placement_in
 from hanse.store.keys import ObjectKey
 from tests.scheduler.builders import offline, policy_object, view, workload

@@ -2,7 +2,7 @@
 
 By question: `confirmation` (has an object left a cluster?), `clusters` (is it ready, reachable, leaving?),
 `placements` (which clusters does one name?), `contention` (does somebody undo what is put right?),
-`job_runs` (may a Job be started?), `job_work` (how far is it, and has it ended?), `indexes` (which
+`jobs` (may a Job be started, how far is it, and which
 completions of an Indexed Job?), `references` (are two of one object?), `records` (what is stored?),
 `propagation` (what goes to members?), `belongings` (what is a cluster's own?), `tracing` (which change is it
 of?). `kinds`, `schemas`, `policies` and `strategies` are the kinds of hanse.dev; `events` is how

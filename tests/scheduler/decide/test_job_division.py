@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from hanse.api.type.v1 import job_run_pb2 as job
 from hanse.api.type.v1.job_run_pb2 import JobRun
-from hanse.federation.job_runs import is_open, latest
-from hanse.federation.job_work import account
+from hanse.federation.jobs.job_runs import is_open, latest
+from hanse.federation.jobs.job_work import account
 from tests.scheduler.builders import NOW, offline, view
 
 TOLERATION = 60.0

@@ -7,7 +7,7 @@ order of batch/v1: what leads to an end (SuccessCriteriaMet, FailureTarget) stan
 Failed), and a Job is Complete only when what succeeded reaches what was asked. OutcomeUnknown is the
 federation's own: nobody knows whether a part is done. Pure.
 
-Next: `hanse.federation.job_work` for the law, `hanse_apiserver.aggregate.fold`.
+Next: `hanse.federation.jobs.job_work` for the law, `hanse_apiserver.aggregate.fold`.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from typing import Final
 
 from hanse.api.type.v1 import job_run_pb2 as job
 from hanse.api.type.v1.job_run_pb2 import JobRun
-from hanse.federation.indexes import indexes_text, parse_indexes, union
-from hanse.federation.job_runs import is_open, observed
-from hanse.federation.job_work import JobEnding, ended_at, ending_of
+from hanse.federation.jobs.indexes import indexes_text, parse_indexes, union
+from hanse.federation.jobs.job_runs import is_open, observed
+from hanse.federation.jobs.job_work import JobEnding, ended_at, ending_of
 from hanse.kube.model import untrusted
 from hanse.kube.model.objects import Object, mapping
 from hanse_apiserver.aggregate import conditions
 from hanse_apiserver.aggregate.members import Decision, Member, time_of, total
 
-OUTCOME_UNKNOWN: Final = "OutcomeUnknown"
+DOUBT: Final = "OutcomeUnknown"
 _ENDS: Final = frozenset({"SuccessCriteriaMet", "Complete", "Failed"})
 """What the federation says itself, and does not fold: an end in one cluster is not the end of the Job."""
 
@@ -103,7 +103,7 @@ def _doubts(
             f"{decision.withheld}{of} may be done or not ({why or 'its clusters do not say'}), and are not "
             "started again; a policy with whenUnknown: Restart starts them"
         )
-        result.append(_condition(OUTCOME_UNKNOWN, OUTCOME_UNKNOWN, message, now))
+        result.append(_condition(DOUBT, DOUBT, message, now))
     return result
 
 

@@ -21,7 +21,7 @@ from hanse.api.syncer.v1.sync_state_pb2 import SyncState
 from hanse.api.type.v1.job_run_pb2 import JobRun
 from hanse.federation.confirmation import Confirmation, confirmation_of, is_confirmed
 from hanse.federation.contention import is_contested
-from hanse.federation.job_runs import remembered
+from hanse.federation.jobs.job_runs import remembered
 from hanse.federation.placements import after_revisions, unplaced_sentence
 from hanse.federation.references import is_same_object
 from hanse.kube.model import untrusted

@@ -3,7 +3,7 @@
 Owns when that is, and the deletion: in the foreground and of that very uid, as Kubernetes' controller does
 it. Only the leader collects. A Job of which nobody knows whether it has ended stays.
 
-Concurrency: called by the reconciler, for one path at a time. Next: `hanse.federation.job_work`, which says
+Concurrency: called by the reconciler, for one path at a time. Next: `hanse.federation.jobs.job_work`, which says
 when a Job has ended.
 """
 
@@ -17,7 +17,7 @@ from hanse.api.federation.v1.federation_service_pb2 import FOREGROUND, DeleteObj
 from hanse.api.federation.v1.federation_service_pb2_grpc import FederationServiceStub
 from hanse.api.scheduler.v1.placement_pb2 import Placement
 from hanse.errors import ConflictError, HanseError, NotFoundError
-from hanse.federation.job_work import JobEnding, ended_at, ending_of
+from hanse.federation.jobs.job_work import JobEnding, ended_at, ending_of
 from hanse.kube.kinds.kubernetes import batch
 from hanse.kube.model.objects import Object, is_deleting, mapping
 from hanse.paths import resource_of

@@ -19,7 +19,7 @@ from hanse.api.syncer.v1 import sync_state_pb2 as sync
 from hanse.api.type.v1 import job_run_pb2 as job
 from hanse.control.reconcile import Result
 from hanse.errors import InternalError
-from hanse.federation import job_runs
+from hanse.federation.jobs import job_runs
 from hanse.kube.client.answer import Answer
 from hanse.kube.model.objects import Object, is_deleting
 from hanse.process.telemetry import span_from_traceparent

@@ -16,7 +16,8 @@ from collections.abc import Awaitable
 from hanse.api.syncer.v1 import sync_state_pb2 as sync
 from hanse.api.syncer.v1.sync_state_pb2 import SyncState
 from hanse.control.reconcile import Result
-from hanse.federation import belongings, job_runs
+from hanse.federation import belongings
+from hanse.federation.jobs import job_runs
 from hanse.kube.client.answer import Answer
 from hanse.kube.kinds.kubernetes import core, extensions
 from hanse.kube.model.objects import Object, is_deleting

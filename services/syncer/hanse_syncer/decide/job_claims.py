@@ -3,7 +3,7 @@
 Owns which run a request is about, and what is known of it by both records: the one in the placement, which
 outlives the member's Job, and the one in the sync state, which is newer. Pure functions.
 
-Next: `hanse.federation.job_runs` for the law, `hanse_syncer.act.applying`, which asks before it creates.
+Next: `hanse.federation.jobs.job_runs` for the law, `hanse_syncer.act.applying`, which asks before it creates.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from hanse.api.scheduler.v1.placement_pb2 import ClusterPlacement, Placement
 from hanse.api.syncer.v1.sync_state_pb2 import SyncState
 from hanse.api.type.v1 import job_run_pb2 as job
 from hanse.api.type.v1.job_run_pb2 import JobRun
-from hanse.federation import job_runs
+from hanse.federation.jobs import job_runs
 from hanse.federation.references import is_same_object
 from hanse.kube.kinds.kubernetes import batch
 from hanse.kube.model import untrusted

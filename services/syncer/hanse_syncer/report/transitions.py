@@ -19,8 +19,8 @@ import orjson
 from hanse.api.syncer.v1 import sync_state_pb2 as sync
 from hanse.api.syncer.v1.sync_state_pb2 import Contention, SyncState, ZoneEndpoints
 from hanse.api.type.v1.job_run_pb2 import JobRun
-from hanse.federation import job_runs
 from hanse.federation.confirmation import is_removed
+from hanse.federation.jobs import job_runs
 from hanse.federation.references import is_same_object, reference_to
 from hanse.kube.model import untrusted
 from hanse.store.keys import ObjectKey

@@ -2,7 +2,7 @@
 
 Owns which cluster gets a run of a Job, with how many completions and how many Pods at a time. Rules:
 
-- A run keeps its completions, which a member cannot change. What is left (`hanse.federation.job_work`) goes
+- A run keeps its completions, which a member cannot change. What is left (`hanse.federation.jobs.job_work`) goes
   to clusters that have no run, then, when a run has ended, to its cluster again: it is released first, so
   that the member's Job is gone before another one of that name.
 - What a cluster was given that does not answer, or whose Job is gone, stays given: it is started elsewhere
@@ -13,7 +13,7 @@ Owns which cluster gets a run of a Job, with how many completions and how many P
 - Of a Job without a fixed number of completions each cluster works on all of it: once one has succeeded, or
   may have, no other begins.
 
-Pure. Next: `hanse.federation.job_runs` for the law, `hanse_scheduler.decide.division` for other workloads.
+Pure. Next: `hanse.federation.jobs.job_runs` for the law, `hanse_scheduler.decide.division` for other workloads.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from typing import Final
 
 from hanse.api.type.v1 import job_run_pb2 as job
 from hanse.api.type.v1.job_run_pb2 import JobRun
-from hanse.federation.indexes import prefix_left
-from hanse.federation.job_runs import ENDED, is_open, latest
-from hanse.federation.job_work import WorkAccount, account, done_by, indexes_done, share_of
+from hanse.federation.jobs.indexes import prefix_left
+from hanse.federation.jobs.job_runs import ENDED, is_open, latest
+from hanse.federation.jobs.job_work import WorkAccount, account, done_by, indexes_done, share_of
 from hanse_scheduler.decide.division import LEFT_OUT, ClusterReplicas, Division, Share, split
 from hanse_scheduler.decide.planner import ClusterPreference, Preferences, order, plan
 from hanse_scheduler.decide.workloads import Totals

@@ -3,7 +3,7 @@
 Owns what goes into `Placement.runs`. A run is added when a cluster is given one, and is never dropped while
 the Job exists. Pure functions; messages that are given are never changed.
 
-Next: `hanse.federation.job_runs` for the law, `hanse_scheduler.decide.once.job_division`, which gives runs.
+Next: `hanse.federation.jobs.job_runs` for the law, `hanse_scheduler.decide.once.job_division`, which gives runs.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from hanse.api.scheduler.v1.placement_pb2 import ClusterPlacement
 from hanse.api.type.v1 import job_run_pb2 as job
 from hanse.api.type.v1.job_run_pb2 import JobRun
-from hanse.federation.job_runs import gone, is_open, latest, remembered, run_of
+from hanse.federation.jobs.job_runs import gone, is_open, latest, remembered, run_of
 from hanse.federation.references import is_same_object
 from hanse.kube.kinds.kubernetes import batch
 from hanse.kube.model.objects import mapping

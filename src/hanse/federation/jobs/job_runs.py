@@ -15,8 +15,8 @@ The syncer that has the cluster writes what it sees into `SyncState.run`; the sc
 word, keeps the runs of all clusters in `Placement.runs` for as long as the federation's Job exists (ADR
 35).
 
-Pure functions; messages that are given are never changed. Next: `hanse.federation.job_work`, for what is
-left to be done, and `hanse.federation.indexes`.
+Pure functions; messages that are given are never changed. Next: `hanse.federation.jobs.job_work`, for what is
+left to be done, and `hanse.federation.jobs.indexes`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from hanse.api.type.v1 import job_run_pb2 as job
 from hanse.api.type.v1.job_run_pb2 import JobRun
-from hanse.federation.indexes import indexes_text, parse_indexes, union
+from hanse.federation.jobs.indexes import indexes_text, parse_indexes, union
 from hanse.kube.model import untrusted
 from hanse.kube.model.times import parse_time
 

@@ -8,7 +8,7 @@ part runs any more.
 Nothing is counted twice: each completion is done, or given to a run, or withheld because nobody knows
 whether it is done, or left. Whoever starts no more than what is left runs nothing twice.
 
-Pure functions. Next: `hanse.federation.job_runs`, for what is known of each run.
+Pure functions. Next: `hanse.federation.jobs.job_runs`, for what is known of each run.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from dataclasses import dataclass
 
 from hanse.api.type.v1 import job_run_pb2 as job
 from hanse.api.type.v1.job_run_pb2 import JobRun
-from hanse.federation.indexes import Intervals, below, count_indexes, parse_indexes, union
-from hanse.federation.job_runs import is_open
+from hanse.federation.jobs.indexes import Intervals, below, count_indexes, parse_indexes, union
+from hanse.federation.jobs.job_runs import is_open
 
 
 @dataclass(frozen=True, slots=True)

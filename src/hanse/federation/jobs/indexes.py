@@ -3,7 +3,7 @@
 Owns reading, joining and counting them. A set is kept as intervals and never expanded, so that what a member
 claims costs nothing. Pure functions; a text that is none gives None, which is not the empty set.
 
-Next: `hanse.federation.job_runs`, which remembers them.
+Next: `hanse.federation.jobs.job_runs`, which remembers them.
 """
 
 from __future__ import annotations

@@ -1,0 +1,1 @@
+"""Jobs: which of their work is done, and what of it may be started."""
