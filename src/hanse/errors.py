@@ -19,7 +19,7 @@ import grpc
 DOMAIN = "hanse.dev"
 """`ErrorInfo.domain` of every Hanse error."""
 
-DOUBT = "DOUBT"
+OUTCOME_UNKNOWN = "OUTCOME_UNKNOWN"
 """Reason of an `UnavailableError` or `DeadlineError` for a write that may or may not have happened."""
 
 
@@ -124,7 +124,7 @@ class PermissionDeniedError(HanseError):
 
 
 class UnavailableError(HanseError):
-    """A peer cannot be reached now. With reason `DOUBT` the write may have happened."""
+    """A peer cannot be reached now. With reason `OUTCOME_UNKNOWN` the write may have happened."""
 
     code = grpc.StatusCode.UNAVAILABLE
     default_reason = "UNAVAILABLE"

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from hanse.errors import DOUBT, InvalidArgumentError, NotFoundError, UnavailableError
+from hanse.errors import OUTCOME_UNKNOWN, InvalidArgumentError, NotFoundError, UnavailableError
 from hanse.store import (
     MAX_REQUEST_BYTES,
     BatchWriter,
@@ -163,12 +163,12 @@ async def test_an_unknown_outcome_reaches_every_joined_commit() -> None:
     """If nobody knows whether the transaction happened, it is not sent again behind the callers' backs."""
     counting = Counting(MemoryStore())
     writer = BatchWriter(counting)
-    counting.fail = UnavailableError("gone", reason=DOUBT)
+    counting.fail = UnavailableError("gone", reason=OUTCOME_UNKNOWN)
     results = await asyncio.gather(
         *(writer.commit((), [Put(f"k/{n}", b"")]) for n in range(3)), return_exceptions=True
     )
     assert [type(r) for r in results] == [UnavailableError] * 3
-    assert {r.reason for r in results if isinstance(r, UnavailableError)} == {DOUBT}
+    assert {r.reason for r in results if isinstance(r, UnavailableError)} == {OUTCOME_UNKNOWN}
     assert len({id(r) for r in results}) == 3
     assert counting.sizes == [3]
 

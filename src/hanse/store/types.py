@@ -215,7 +215,7 @@ class Store(Protocol):
     """State with revisions, transactions, watches and leases; etcd's data model.
 
     Every method raises `UnavailableError` if the store does not answer within its operation timeout. For a
-    write its reason is `DOUBT` if it may have happened: read again before you decide. A write
+    write its reason is `OUTCOME_UNKNOWN` if it may have happened: read again before you decide. A write
     whose compares could not hold twice is retried by the store itself. What writes, or grants a lease,
     raises `ResourceExhaustedError` (`STORE_FULL`) if the store is full; see `NOT_NOW`.
     """

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from hanse.errors import DOUBT, CompactedError, FailedPreconditionError, UnavailableError
+from hanse.errors import OUTCOME_UNKNOWN, CompactedError, FailedPreconditionError, UnavailableError
 from hanse.store import Collection, Compare, Election, EtcdStore, Follower, KeyValue, Put
 from tests.store.contract import DEADLINE, Seen, collect, events
 from tests.support.machine.proxy import Proxy
@@ -81,7 +81,7 @@ async def test_a_watch_loses_and_repeats_nothing_over_kills(own_etcd: EtcdServer
         await direct.put("w/end", b"")
         seen = await reading
 
-    assert reasons <= {DOUBT}, "it waits for etcd to return unless in doubt"
+    assert reasons <= {OUTCOME_UNKNOWN}, "it waits for etcd to return unless in doubt"
     async with aclosing(direct.watch("w/", start_revision=start)) as watch:
         history = await events(watch, len(seen))
     assert seen == history
@@ -150,7 +150,7 @@ async def test_a_write_whose_answer_is_lost_has_an_unknown_outcome(
     await proxy.mend()
     with pytest.raises(UnavailableError) as caught:
         await creating
-    assert caught.value.reason == DOUBT
+    assert caught.value.reason == OUTCOME_UNKNOWN
     kv = await direct.get("a")
     assert kv is not None
     assert kv.version == 1
@@ -186,7 +186,7 @@ async def test_a_guarded_write_whose_answer_is_lost_is_not_called_a_conflict(
     await proxy.mend()
     with pytest.raises(UnavailableError) as caught:
         await updating
-    assert caught.value.reason == DOUBT
+    assert caught.value.reason == OUTCOME_UNKNOWN
 
 
 async def test_a_watch_that_was_cut_off_resumes(proxy: Proxy, cut_off: EtcdStore, direct: EtcdStore) -> None:
@@ -262,7 +262,7 @@ async def test_a_hanging_etcd_does_not_hang_callers(own_etcd: EtcdServer) -> Non
             await store.put("a", b"2")
     finally:
         own_etcd.resume()
-    assert (read.value.reason, written.value.reason) == ("UNAVAILABLE", DOUBT)
+    assert (read.value.reason, written.value.reason) == ("UNAVAILABLE", OUTCOME_UNKNOWN)
     assert await store.get("a") is not None
     await store.close()
 

@@ -3,8 +3,8 @@
 Owns when that is, and the deletion: in the foreground and of that very uid, as Kubernetes' controller does
 it. Only the leader collects. A Job of which nobody knows whether it has ended stays.
 
-Concurrency: called by the reconciler, for one path at a time. Next: `hanse.federation.jobs.job_work`, which says
-when a Job has ended.
+Concurrency: called by the reconciler, for one path at a time. Next: `hanse.federation.jobs.job_work`, which
+says when a Job has ended.
 """
 
 from __future__ import annotations

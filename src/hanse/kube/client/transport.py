@@ -24,7 +24,7 @@ from urllib.parse import quote, urlencode
 
 from opentelemetry import propagate
 
-from hanse.errors import DOUBT as UNKNOWN
+from hanse.errors import OUTCOME_UNKNOWN as UNKNOWN
 from hanse.errors import (
     ConfigError,
     DeadlineError,
@@ -112,7 +112,7 @@ class KubeTransport:
         """Send a request; return the answer that was expected, or the server's refusal.
 
         Raises WrongAnswerError for anything else, UnavailableError or DeadlineError if there is no answer;
-        for a write with reason DOUBT if it may have happened. MisbehavingMemberError, which is an
+        for a write with reason OUTCOME_UNKNOWN if it may have happened. MisbehavingMemberError, which is an
         UnavailableError, says that the answer is longer than `hanse.kube.client.bounds` has it.
         """
         headers = {"Accept": request.accept}

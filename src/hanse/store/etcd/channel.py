@@ -21,7 +21,7 @@ import grpc.aio
 from etcd3aio import _protobuf as pb
 
 from hanse.background import OwnedTasks
-from hanse.errors import DOUBT, STORE_FULL, ConfigError, UnavailableError
+from hanse.errors import OUTCOME_UNKNOWN, STORE_FULL, ConfigError, UnavailableError
 from hanse.process.settings import RELOAD_SECONDS, TlsFiles
 from hanse.store.etcd.silence import Silence
 from hanse.store.etcd.wire import Outcome, outcome, refusal
@@ -108,7 +108,7 @@ class EtcdChannel:
         """Send a unary request; return the response, and whether an earlier attempt may have been done too.
 
         Waits for etcd up to the operation timeout. A request that is not `repeatable` is sent again only if
-        it was certainly not done. Raises `UnavailableError`, with `DOUBT` if it may have been.
+        it was certainly not done. Raises `UnavailableError`, with `OUTCOME_UNKNOWN` if it may have been.
         """
         with self.silence.waiting():
             return await self._call(method, request, what=what, repeatable=repeatable, revision=revision)
@@ -152,13 +152,15 @@ class EtcdChannel:
         try:
             return (await self.call(method, request, what=what, repeatable=True, revision=revision))[0]
         except UnavailableError as error:
-            error.reason = UnavailableError.default_reason if error.reason == DOUBT else error.reason
+            error.reason = (
+                UnavailableError.default_reason if error.reason == OUTCOME_UNKNOWN else error.reason
+            )
             raise
 
     def _unavailable(self, what: str, details: str, *, in_doubt: bool) -> UnavailableError:
         return UnavailableError(
             f"cannot {what}: etcd at {self._where} does not answer ({details})",
-            reason=DOUBT if in_doubt else None,
+            reason=OUTCOME_UNKNOWN if in_doubt else None,
             metadata={"endpoints": self._where},
             retry_after=1.0,
         )

@@ -19,7 +19,7 @@ from typing import Any, Final, Self
 
 from etcd3aio import _protobuf as pb
 
-from hanse.errors import DOUBT, ConfigError, FailedPreconditionError, UnavailableError
+from hanse.errors import OUTCOME_UNKNOWN, ConfigError, FailedPreconditionError, UnavailableError
 from hanse.process.settings import TlsFiles
 from hanse.store import lease as leases
 from hanse.store.admin.maintenance import StoreStatus, read_status
@@ -184,7 +184,7 @@ class EtcdStore:
             raise UnavailableError(
                 f"cannot {what}: the connection to etcd broke, and the transaction has either happened or "
                 "lost its compares; read again",
-                reason=DOUBT,
+                reason=OUTCOME_UNKNOWN,
             )
         revision = int(response.header.revision)
         return TxnResult(

@@ -2,9 +2,9 @@
 
 Owns which cluster gets a run of a Job, with how many completions and how many Pods at a time. Rules:
 
-- A run keeps its completions, which a member cannot change. What is left (`hanse.federation.jobs.job_work`) goes
-  to clusters that have no run, then, when a run has ended, to its cluster again: it is released first, so
-  that the member's Job is gone before another one of that name.
+- A run keeps its completions, which a member cannot change. What is left (`hanse.federation.jobs.job_work`)
+  goes to clusters that have no run, then, when a run has ended, to its cluster again: it is released first,
+  so that the member's Job is gone before another one of that name.
 - What a cluster was given that does not answer, or whose Job is gone, stays given: it is started elsewhere
   only if the policy says `whenUnknown: Restart`, after the toleration.
 - When a part of a Job has failed, no other part starts Pods any more.
@@ -13,7 +13,8 @@ Owns which cluster gets a run of a Job, with how many completions and how many P
 - Of a Job without a fixed number of completions each cluster works on all of it: once one has succeeded, or
   may have, no other begins.
 
-Pure. Next: `hanse.federation.jobs.job_runs` for the law, `hanse_scheduler.decide.division` for other workloads.
+Pure. Next: `hanse.federation.jobs.job_runs` for the law, `hanse_scheduler.decide.division` for other
+workloads.
 """
 
 from __future__ import annotations

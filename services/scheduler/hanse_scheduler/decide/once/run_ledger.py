@@ -3,7 +3,8 @@
 Owns what goes into `Placement.runs`. A run is added when a cluster is given one, and is never dropped while
 the Job exists. Pure functions; messages that are given are never changed.
 
-Next: `hanse.federation.jobs.job_runs` for the law, `hanse_scheduler.decide.once.job_division`, which gives runs.
+Next: `hanse.federation.jobs.job_runs` for the law, `hanse_scheduler.decide.once.job_division`, which gives
+runs.
 """
 
 from __future__ import annotations
