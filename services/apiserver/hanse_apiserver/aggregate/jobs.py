@@ -26,7 +26,7 @@ from hanse.kube.model.objects import Object, mapping
 from hanse_apiserver.aggregate import conditions
 from hanse_apiserver.aggregate.members import Decision, Member, time_of, total
 
-OUTCOME_UNKNOWN: Final = "OutcomeUnknown"
+OUTCOME_CONDITION: Final = "OutcomeUnknown"
 _ENDS: Final = frozenset({"SuccessCriteriaMet", "Complete", "Failed"})
 """What the federation says itself, and does not fold: an end in one cluster is not the end of the Job."""
 
@@ -103,7 +103,7 @@ def _doubts(
             f"{decision.withheld}{of} may be done or not ({why or 'its clusters do not say'}), and are not "
             "started again; a policy with whenUnknown: Restart starts them"
         )
-        result.append(_condition(OUTCOME_UNKNOWN, OUTCOME_UNKNOWN, message, now))
+        result.append(_condition(OUTCOME_CONDITION, OUTCOME_CONDITION, message, now))
     return result
 
 
