@@ -11,7 +11,7 @@ from hanse_scheduler.decide.clusters import MemberCluster, ServedKinds
 from hanse_scheduler.decide.decision import MAX_PLACEMENT_BYTES
 from hanse_scheduler.decide.inputs import Observed, Rules
 from hanse_scheduler.placing.events import notices
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from hanse.api.registry.v1.cluster_pb2 import (
@@ -763,6 +763,7 @@ def world_of(states: dict[str, str]) -> Any:
     ),
     st.booleans(),
 )
+@example([({"a": "ready", "d": "ready"}, {}, 0, ""), ({"a": "ready", "d": "cordoned"}, {}, 1, "")], True)
 def test_no_cluster_is_ever_forgotten(
     history: list[tuple[dict[str, str], dict[str, bool], int, str]], divided: bool
 ) -> None:

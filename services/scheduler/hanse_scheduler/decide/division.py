@@ -190,7 +190,7 @@ def _divide_replicas(
     )
     shares = planned
     if not preferences.rebalance and any(current.values()):
-        even = Preferences(clusters=asked.clusters, rebalance=True)
+        even = Preferences(clusters=preferences.clusters, rebalance=True)
         shares = plan(total, clusters=names, preferences=even, capacity=capacity, key=key)
     targets = planned.targets()
     weights = sum(_preference(preferences, item).weight for item in active)
