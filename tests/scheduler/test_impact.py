@@ -6,9 +6,12 @@ from typing import Any
 
 import orjson
 import pytest
+from hanse_scheduler.placing.impact import replicas_by_cluster
 
 from hanse.api.registry.v1.cluster_pb2 import NO_EXECUTE, Taint
 from hanse.api.scheduler.v1 import scheduler_service_pb2 as pb
+from hanse.api.scheduler.v1.placement_pb2 import ClusterPlacement, Placement
+from hanse.api.type.v1.job_run_pb2 import COMPLETE, FAILED, LOST, RUNNING, JobRun
 from hanse.errors import InvalidArgumentError
 from hanse.kube.model.objects import Object
 from hanse.store.keys import ObjectKey
@@ -153,3 +156,15 @@ async def test_what_has_no_say(stub: Any) -> None:
     event = {"apiVersion": "v1", "kind": "Event", "metadata": {"name": "x", "namespace": "shop"}}
     with pytest.raises(InvalidArgumentError, match="has no say in where objects go"):
         await preview(stub, event)
+
+
+def test_a_job_that_has_ended_runs_nowhere() -> None:
+    """Whatever moves it takes nothing away; one of which nobody knows the end may still run."""
+    path = "batch/jobs/shop/report"
+    job = {"spec": {"parallelism": 3}}
+    for outcome, expected in ((RUNNING, {"a": 3}), (LOST, {"a": 3}), (COMPLETE, {}), (FAILED, {})):
+        placement = Placement(
+            clusters=[ClusterPlacement(cluster="a", replicas=3, run=1)],
+            runs=[JobRun(cluster="a", number=1, outcome=outcome)],
+        )
+        assert replicas_by_cluster(path, job, placement) == expected

@@ -21,6 +21,7 @@ from typing import Final
 
 from hanse.api.scheduler.v1.placement_pb2 import ClusterPlacement, Placement
 from hanse.errors import InvalidArgumentError
+from hanse.federation.jobs.job_runs import is_open, run_of
 from hanse.federation.kinds import CLUSTER
 from hanse.federation.policies.impact import Impact, ObjectImpact
 from hanse.federation.policies.titles import PLACING, is_policy, title_at
@@ -124,14 +125,15 @@ def replicas_by_cluster(
     """Return how many replicas of a workload a placement has in each cluster that counts.
 
     Of a DaemonSet, whose number nobody gives, it is 1 in each. Suspended clusters do not count: their
-    replicas are elsewhere. With `moved`, a move that the placement begins is over.
+    replicas are elsewhere. Nothing of a Job runs where its run has ended. With `moved`, a move that the
+    placement begins is over.
     """
     workload = WORKLOADS.get(resource_of(path))
     whole = totals_of(obj, workload).replicas if workload is not None else 1
     return {
         each.cluster: _replicas(each, whole, moved=moved)
         for each in placement.clusters
-        if not each.suspended and not (moved and each.leaving)
+        if not each.suspended and not (moved and each.leaving) and not _has_ended(placement, each)
     }
 
 
@@ -139,6 +141,11 @@ def _replicas(entry: ClusterPlacement, whole: int, *, moved: bool) -> int:
     if moved and entry.HasField("target_replicas"):
         return entry.target_replicas
     return entry.replicas if entry.HasField("replicas") else whole
+
+
+def _has_ended(placement: Placement, entry: ClusterPlacement) -> bool:
+    run = run_of(placement.runs, entry.cluster, entry.run)
+    return run is not None and not is_open(run)
 
 
 def _runs(path: str) -> bool:
