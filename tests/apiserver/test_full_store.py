@@ -95,7 +95,7 @@ async def test_growth_is_refused_while_there_is_room_for_deletes(small: SmallEtc
             return (await world.call("PATCH", f"{MAPS}/c0", patch, content_type=merge)).status
 
         async def growth_is_refused() -> bool:
-            await until(filled, what="creation is refused, and the health page says so")
+            await until(filled, what="creation is refused, and the health page says so", every=0.1)
             assert "delete what is not needed" in refused
             assert not (await small.maintenance.status()).full
             grown = await changed(os.urandom(250_000).hex())

@@ -27,12 +27,12 @@ FEDERATION = federation_policy(admin_groups=("system:masters", ADMINS), viewer_g
 POLICIES: tuple[Policy, ...] = (REGISTRY, SCHEDULER, SYNCER, DNS, FEDERATION)
 NEEDED = {
     "registry": {"GetObject", "CreateObject", "PatchObject", "DeleteObject"},
-    "scheduler": {"CreateObject"},
+    "scheduler": {"CreateObject", "DeleteObject"},
     "syncer": {"GetObject", "CreateObject"},
     "dns": set(),
-    "apiserver": set(),
+    "apiserver": {"hanse.api.scheduler.v1.SchedulerService/PreviewPolicy"},
 }
-"""What each service may call, all of it in FederationService."""
+"""What each service may call: in FederationService, unless another one is named."""
 
 
 def allowed(identity: Identity) -> set[str]:

@@ -123,26 +123,27 @@ def test_a_name_that_a_line_cannot_have_is_not_taken(name: str) -> None:
         normal(f"name:{name}", where="the entry")
 
 
-async def test_a_certificate_that_ends_counts_no_more_on_a_connection_that_is_open(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_certificate_that_ends_counts_no_more_on_a_connection_that_is_open(tmp_path: Path) -> None:
     """TLS looked at its dates when the connection was made, a month ago perhaps."""
     server_files = issued(tmp_path, "server")
     pair = CA.issue_local("me", organizations=("friends",), days=1)
+    end = pair.certificate.not_valid_after_utc.timestamp()
+    now = [end - 3600]
     server = RpcServer(
-        listen="127.0.0.1:0", tls=server_files, policy=Policy({f"{NAME}/*": [group("friends")]})
+        listen="127.0.0.1:0",
+        tls=server_files,
+        policy=Policy({f"{NAME}/*": [group("friends")]}),
+        clock=lambda: now[0],
     )
     server.add(add_echo, Echo())
     files = pair.write(tmp_path, "me", ca_pem=CA.ca_pem)
     async with server, RpcChannel(server.address, tls=files, timeout=5) as channel:
         await Stub(channel).get(Text())
-        end = pair.certificate.not_valid_after_utc.timestamp()
-        with monkeypatch.context() as patched:
-            patched.setattr("hanse.security.auth.time.time", lambda: end)
+        now[0] = end
+        await Stub(channel).get(Text())
+        now[0] = end + 1
+        with pytest.raises(UnauthenticatedError) as caught:
             await Stub(channel).get(Text())
-            patched.setattr("hanse.security.auth.time.time", lambda: end + 1)
-            with pytest.raises(UnauthenticatedError) as caught:
-                await Stub(channel).get(Text())
         assert caught.value.reason == "CERTIFICATE_EXPIRED"
 
 

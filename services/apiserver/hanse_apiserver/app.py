@@ -118,7 +118,7 @@ class Apiserver:
                 ImpactAdmission(
                     scheduler.PreviewPolicy if scheduler is not None else None,
                     limits=settings.impact_limits,
-                    runs=lambda request: self.view.is_placed(request.key),
+                    is_placed=self.view.is_placed,
                 ),
             ],
             hidden_annotations=HIDDEN,

@@ -24,12 +24,13 @@ from hanse.errors import (
     UnimplementedError,
 )
 from hanse.federation.kinds import CLUSTER
-from hanse.federation.policies.impact import UNKNOWN, Impact, ImpactLimits, confirms, confirms_unknown
+from hanse.federation.policies.impact import RUNS, UNKNOWN, Impact, ImpactLimits, confirms, confirms_unknown
 from hanse.federation.policies.titles import is_policy
 from hanse.kube.engine.hooks import AdmissionRequest
 from hanse.kube.model.objects import Object, annotations_of, is_deleting, labels_of
 from hanse.process.telemetry import get_logger
 from hanse.security.auth import SERVICES
+from hanse.store.keys import ObjectKey
 from hanse.well_known import CONFIRM_IMPACT, is_instruction
 
 Preview = Callable[[PreviewPolicyRequest], Awaitable[PreviewPolicyResponse]]
@@ -44,15 +45,15 @@ _log = get_logger(__name__)
 class ImpactAdmission:
     """Asks what a change takes away, and refuses it beyond the limits. `preview` None asks nobody.
 
-    `runs` returns whether anything is placed at `key`: what is placed nowhere loses nothing by its labels.
+    `is_placed` returns whether clusters have the object: what is placed nowhere loses nothing by its labels.
     """
 
     def __init__(
-        self, preview: Preview | None, *, limits: ImpactLimits, runs: Callable[[AdmissionRequest], bool]
+        self, preview: Preview | None, *, limits: ImpactLimits, is_placed: Callable[[ObjectKey], bool]
     ) -> None:
         self._preview = preview
         self._limits = limits
-        self._runs = runs
+        self._is_placed = is_placed
 
     async def admit(self, request: AdmissionRequest) -> Object:
         """Return the object as it is. Raises PermissionDeniedError for what must be confirmed first, and
@@ -92,7 +93,8 @@ class ImpactAdmission:
             return False
         if (key.group, key.resource) == CLUSTER.group_plural:
             return _says(request.object) != _says(old)
-        return _chosen_by(request.object) != _chosen_by(old) and self._runs(request)
+        runs = (key.group, key.resource) in RUNS
+        return runs and _chosen_by(request.object) != _chosen_by(old) and self._is_placed(key)
 
     def _judge(self, request: AdmissionRequest, impact: Impact, said: str) -> None:
         if self._limits.exceeded(impact) and not confirms(said, impact):

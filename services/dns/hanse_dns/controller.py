@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 
 from hanse.addresses import is_ip_address
+from hanse.background import first_of
 from hanse.boundary import Boundary
 from hanse.control.leading import lead
 from hanse.errors import HanseError, ResourceExhaustedError
@@ -232,12 +233,7 @@ class Compiler:
             self._compilation.hosts.recall(journal.resolutions)
             self._compilation.touch(journal.services)
             self._compilation.touch_all()
-            resolving = asyncio.create_task(self._compilation.hosts.run(), name="host names")
-            try:
-                await self._compile(journal)
-            finally:
-                resolving.cancel()
-                await asyncio.gather(resolving, return_exceptions=True)
+            await first_of(self._compile(journal), self._compilation.hosts.run())
         finally:
             self.leads = False
 

@@ -106,10 +106,12 @@ class Pipeline:
         deny_list: DenyList | None = None,
         stall_seconds: float = STALL_SECONDS,
         body_seconds: float = BODY_SECONDS,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         """`flow` bounds the calls and streams at work; a stream ends whose caller takes nothing for
         `stall_seconds`, and a call whose request is not there after `body_seconds`."""
         self._policy = policy
+        self._clock = clock
         self._flow = flow or Flow()
         self._reads = Flow(_READS)
         self._stall_seconds = stall_seconds
@@ -231,7 +233,7 @@ class Pipeline:
 
     def _admit(self, method: str, context: ServicerContext) -> Identity:
         peer = context.auth_context()
-        identity = identity_from_auth_context(peer)
+        identity = identity_from_auth_context(peer, clock=self._clock)
         certificate = None if identity is None else certificate_from_auth_context(peer)
         if certificate is not None:
             self._deny_list.check(certificate)

@@ -20,6 +20,7 @@ Next: `hanse.rpc.interceptor` for what a call goes through.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
 from typing import Any, Self
@@ -80,11 +81,13 @@ class RpcServer:
         flow: Flow | None = None,
         stall_seconds: float = STALL_SECONDS,
         body_seconds: float = BODY_SECONDS,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         """`listen` is host:port, port 0 for a free one; `grace` is in seconds. `flow` bounds what is worked
         at at once; a stream that is not read for `stall_seconds` ends, and so does a call whose request is
         not there after `body_seconds`.
-        A certificate of `deny_list` may call nothing, and what it has open ends.
+        A certificate of `deny_list` may call nothing, and what it has open ends; nor may one that has ended
+        by `clock`, in seconds since the epoch.
 
         Without `tls` nobody is authenticated, so only `Policy.allow_all()` lets anyone call.
         """
@@ -98,6 +101,7 @@ class RpcServer:
             policy=policy,
             telemetry=telemetry,
             flow=flow,
+            clock=clock,
             deny_list=self._deny_list,
             stall_seconds=stall_seconds,
             body_seconds=body_seconds,

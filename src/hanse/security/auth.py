@@ -114,13 +114,15 @@ def _der(pem: bytes) -> bytes:
     return ssl.PEM_cert_to_DER_cert(pem.decode("ascii"))
 
 
-def identity_from_auth_context(auth_context: Mapping[str, Iterable[bytes]]) -> Identity | None:
+def identity_from_auth_context(
+    auth_context: Mapping[str, Iterable[bytes]], *, clock: Callable[[], float] = time.time
+) -> Identity | None:
     """Return the caller of a gRPC call from `context.auth_context()`; None without a client certificate.
 
-    gRPC has verified the certificate by then.
+    gRPC has verified the certificate by then, and the clock says whether it has ended since.
     """
     for pem in auth_context.get("x509_pem_cert", ()):
-        return identity_from_pem(bytes(pem))
+        return identity_from_pem(bytes(pem), clock=clock)
     return None
 
 

@@ -35,7 +35,7 @@ from hanse.rpc.server import RpcServer
 from hanse.security.auth import service_name
 from hanse.store import MemoryStore, Store
 from hanse.store.keys import ObjectKey
-from tests.apiserver.world import World, deployment, namespace
+from tests.apiserver.world import World, config_map, deployment, namespace
 from tests.support.waiting import until
 
 POLICIES = "/apis/hanse.dev/v1alpha1/clusterplacementpolicies"
@@ -209,13 +209,24 @@ async def test_what_nobody_can_count_is_refused(scheduled: Scheduled) -> None:
     assert (await scheduled.apply(POLICIES, changed))[0] == 200
 
 
+async def test_what_does_not_run_is_not_asked_about(scheduled: Scheduled) -> None:
+    """A ConfigMap may change its labels while the scheduler is down: it has no replicas."""
+    maps = "/api/v1/namespaces/shop/configmaps"
+    await scheduled.world.create(maps, config_map("settings"))
+    await scheduled.world.place(ObjectKey("", "configmaps", "shop", "settings"), {"eu": None})
+    await scheduled.server.stop()
+    changed = config_map("settings")
+    changed["metadata"]["labels"] = {"team": "shop"}
+    assert (await scheduled.apply(maps, changed))[0] == 200
+
+
 async def test_services_are_not_asked() -> None:
     """What a service writes it was asked for by somebody else; the scheduler is not even called."""
 
     async def preview(_: PreviewPolicyRequest) -> PreviewPolicyResponse:
         return PreviewPolicyResponse(objects=1, replicas=4, removed_replicas=4, emptied_count=1)
 
-    admission = ImpactAdmission(preview, limits=ImpactLimits(), runs=lambda _: True)
+    admission = ImpactAdmission(preview, limits=ImpactLimits(), is_placed=lambda _: True)
     info = federation_kinds().resources()
     kind = next(each for each in info if each.kind == "ClusterPlacementPolicy")
     request = AdmissionRequest(

@@ -53,6 +53,8 @@ def fold_job(obj: Object, members: Sequence[Member], decision: Decision, now: st
     if starts:
         status["startTime"] = min(starts)
     ending = ending_of(runs, completions=wanted)
+    if ending is JobEnding.COMPLETE and decision.unplaced:
+        ending = JobEnding.NONE  # what no cluster is to run is not done
     if ending is JobEnding.COMPLETE and (ended := ended_at(runs)):
         status["completionTime"] = _text(datetime.fromtimestamp(ended, UTC))
     # What does not hold of a Job is not worth saying.

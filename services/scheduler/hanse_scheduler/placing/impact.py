@@ -23,10 +23,9 @@ from hanse.api.scheduler.v1.placement_pb2 import ClusterPlacement, Placement
 from hanse.errors import InvalidArgumentError
 from hanse.federation.jobs.job_runs import is_open, run_of
 from hanse.federation.kinds import CLUSTER
-from hanse.federation.policies.impact import Impact, ObjectImpact
+from hanse.federation.policies.impact import RUNS, Impact, ObjectImpact
 from hanse.federation.policies.titles import PLACING, is_policy, title_at
 from hanse.federation.propagation import placeable
-from hanse.kube.kinds.kubernetes import apps
 from hanse.kube.model.objects import Object
 from hanse.paths import resource_of
 from hanse.store.keys import ObjectKey
@@ -39,7 +38,6 @@ from hanse_scheduler.state.records import ObjectRecord
 from hanse_scheduler.state.scheduler_state import SchedulerState
 from hanse_scheduler.state.selection import SupposedPolicy
 
-_ONE_PER_NODE: Final = apps.DAEMON_SET.group_plural
 _NO_VERSION: Final = -1
 """Version of a table of clusters that never was."""
 
@@ -149,8 +147,7 @@ def _has_ended(placement: Placement, entry: ClusterPlacement) -> bool:
 
 
 def _runs(path: str) -> bool:
-    resource = resource_of(path)
-    return resource in WORKLOADS or resource == _ONE_PER_NODE
+    return resource_of(path) in RUNS
 
 
 def _supposed(key: ObjectKey, obj: Object, *, deleted: bool) -> SupposedPolicy:

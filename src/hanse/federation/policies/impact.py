@@ -16,6 +16,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from hanse.kube.kinds.kubernetes import apps, batch
+
+RUNS: Final = frozenset(
+    kind.group_plural
+    for kind in (apps.DEPLOYMENT, apps.REPLICA_SET, apps.STATEFUL_SET, apps.DAEMON_SET, batch.JOB)
+)
+"""Resources whose objects have replicas that a change can take away."""
+
 UNKNOWN: Final = "unknown"
 """Value of the annotation for a change of which nobody can say what it takes away."""
 
