@@ -54,6 +54,8 @@ MANAGED_BY: Final = "hanse"
 FEDERATION_LABEL: Final = "hanse.dev/federation"
 """Label of a member's object with the federation's id, so that two federations can share a member."""
 
+AT_MOST_ONE: Final = f"{GROUP}/at-most-one"
+"""Label of an object that must not run in two clusters at the same time; see `hanse.federation.exclusive`."""
 CONFIRM_IMPACT: Final = f"{GROUP}/confirm-impact"
 """Annotation of a policy, a Cluster or a workload: what a change of it may take away from what runs; see
 `hanse.federation.policies.impact`."""

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from hanse.api.registry.v1.registry_service_pb2_grpc import add_RegistryServiceServicer_to_server
 from hanse.errors import ConfigError
+from hanse.federation.events import EventRecorder, event_sender
 from hanse.kube.client.access import ClusterAccess
 from hanse.kube.client.client import KubeClient
 from hanse.security.credentials import Sealer
@@ -20,6 +21,7 @@ from hanse.security.rings import CREDENTIALS
 from hanse.service.shell import ServiceShell
 from hanse_registry.controller import Registrar
 from hanse_registry.intent import ClusterIntents
+from hanse_registry.member.events import COMPONENT
 from hanse_registry.member.probe import MemberApi
 from hanse_registry.metrics import RegistryMetrics
 from hanse_registry.service import POLICY, RegistryServicer
@@ -44,6 +46,8 @@ async def serve(shell: ServiceShell[RegistrySettings]) -> None:
     sealer = Sealer(ring.ring)
     store = await shell.connect_store()
     intents = ClusterIntents(await shell.apiserver(wait_for_ready=True))
+    recorder = EventRecorder(event_sender(await shell.apiserver(), component=COMPONENT), component=COMPONENT)
+    shell.start(recorder.run(), name="events")
     registrar = Registrar(
         store=store,
         settings=settings,
@@ -51,6 +55,7 @@ async def serve(shell: ServiceShell[RegistrySettings]) -> None:
         intents=intents,
         connect=connect,
         identity=shell.identity,
+        recorder=recorder,
     )
     RegistryMetrics(shell.telemetry.meter, registrar)
     ring.follow_use(registrar.keys_in_use, lambda: len(registrar.unreadable_credentials))

@@ -18,6 +18,7 @@ from hanse.api.type.v1 import condition_pb2
 from hanse.boundary import Boundary
 from hanse.control.leading import lead
 from hanse.errors import ConflictError, NotFoundError, UnavailableError
+from hanse.federation.events import EventRecorder
 from hanse.federation.records import decode_cluster
 from hanse.kube.client.access import ClusterAccess
 from hanse.kube.model.objects import Object
@@ -60,7 +61,10 @@ class Registrar:
         intents: ClusterIntents,
         connect: Connect,
         identity: str,
+        recorder: EventRecorder | None = None,
     ) -> None:
+        """Prepare; nothing is done before `run`. Without a `recorder` there are no Events about clusters."""
+        self._recorder = recorder
         self._store = store
         self._settings = settings
         self._sealer = sealer
@@ -217,6 +221,7 @@ class Registrar:
             connect=self._connect,
             fence=leadership.fence(),
             previous=without_etag(self.clusters.get(keys.cluster(name))),
+            recorder=self._recorder,
         )
         self._give(name)
         controller.tell_orphans(self.orphans.get(keys.orphans(name)))

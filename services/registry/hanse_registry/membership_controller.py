@@ -26,6 +26,7 @@ from hanse.errors import (
     InvalidArgumentError,
     ResourceExhaustedError,
 )
+from hanse.federation.events import EventRecorder
 from hanse.kube.client.access import ClusterAccess
 from hanse.kube.model.objects import Object, is_deleting
 from hanse.kube.model.times import utc_now
@@ -36,6 +37,7 @@ from hanse.store.times import stamp
 from hanse.well_known import FORCE_UNJOIN
 from hanse_registry.catalogues import stored_catalogue
 from hanse_registry.intent import ClusterIntents, object_key
+from hanse_registry.member import events
 from hanse_registry.member.health import ClusterHealth, ProbeOutcome, Standing, after
 from hanse_registry.member.probe import MISBEHAVING, Inventory, MemberApi, outcome_of, probe, take_inventory
 from hanse_registry.membership import compile_cluster, standing_of
@@ -66,6 +68,7 @@ class MembershipController:
         connect: Connect,
         fence: Compare,
         previous: cluster_pb2.Cluster | None,
+        recorder: EventRecorder | None = None,
         clock: Callable[[], datetime] = utc_now,
     ) -> None:
         """`previous` is what is stored of the cluster; the controller goes on from there."""
@@ -77,6 +80,7 @@ class MembershipController:
         self._connect = connect
         self._fence = fence
         self._stored = previous
+        self._recorder = recorder
         self._health: ClusterHealth = standing_of(previous)
         self._inventory: Inventory | None = None
         self._doubt: ProbeOutcome | None = None
@@ -266,6 +270,8 @@ class MembershipController:
             _log.error("cluster is too large to be stored", cluster=self._name, error=error.message)
             return
         if result.succeeded:
+            if self._recorder is not None:
+                events.record(self._recorder, stored, self._stored, cluster)
             self._stored = cluster
         elif await self._store.get(there) is not None:
             raise ConflictError("another registry leads now", reason="NOT_LEADER")

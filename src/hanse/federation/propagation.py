@@ -11,7 +11,7 @@ from typing import Final
 
 from hanse.federation import belongings
 from hanse.kube.kinds.kubernetes import apps, core, networking, scheduling, storage
-from hanse.kube.model.objects import Object, labels_of, name_of
+from hanse.kube.model.objects import Object, labels_of, mapping, name_of
 from hanse.well_known import OWN_GROUPS
 
 _GROUPS = OWN_GROUPS | frozenset(
@@ -69,6 +69,10 @@ _HELM_NAME: Final = "sh.helm.release.v1."
 """Type of the Secrets in which Helm 3 and later keep releases, and how their names begin."""
 
 
+_SERVICE_NAME: Final = "kubernetes.io/service-name"
+_MANAGED_BY: Final = "endpointslice.kubernetes.io/managed-by"
+
+
 def propagates(group: str, resource: str) -> bool:
     """Report whether objects of a resource go to members. `group` is "" for core."""
     return group not in _GROUPS and (group, resource) not in _RESOURCES
@@ -103,3 +107,25 @@ def is_helm_release(group: str, resource: str, obj: Object) -> bool:
     if obj.get("type"):
         return str(obj["type"]) == _HELM_TYPE
     return labels_of(obj).get("owner") == "helm" and name_of(obj).startswith(_HELM_NAME)
+
+
+def followed_service(group: str, resource: str, obj: Object) -> str:
+    """Return the name of the Service whose endpoints the object lists; "" for any other object.
+
+    Endpoints and EndpointSlices that somebody writes for a Service without a selector go where that goes.
+    What a controller makes is made in each cluster.
+    """
+    if (group, resource) == core.ENDPOINTS.group_plural:
+        return name_of(obj)
+    if (group, resource) != networking.ENDPOINT_SLICE.group_plural:
+        return ""
+    labels = labels_of(obj)
+    if str(labels.get(_MANAGED_BY, "")).endswith("-controller.k8s.io"):
+        return ""
+    return str(labels.get(_SERVICE_NAME, ""))
+
+
+def lists_no_pods(service: Object) -> bool:
+    """Return whether the endpoints of a Service are what somebody writes: it has no selector."""
+    spec = mapping(service, "spec")
+    return not spec.get("selector") and spec.get("type") != "ExternalName"

@@ -187,6 +187,9 @@ def policy_spec(*, with_namespace: bool) -> Schema:
         tolerationSeconds=_integer(
             "How long an unreachable cluster keeps its replicas before they move.", format="int64", minimum=0
         ),
+        atMostOne=_boolean(
+            "Place each object in one cluster at most, and in another only when that one has stopped it."
+        ),
         whenUnknown=_string(
             "What becomes of work that a cluster was given and of which nobody knows whether it is done, or "
             "has stopped. Wait: it is not started elsewhere. Restart: it is, after tolerationSeconds.",

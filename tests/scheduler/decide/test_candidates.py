@@ -6,16 +6,15 @@ import math
 from collections.abc import Collection
 
 import pytest
-from hanse_scheduler.decide.candidates import Candidates, candidates_of, limit, note_candidates
+from hanse_scheduler.decide.candidates import Candidates, ClusterBound, candidates_of, limit, note_candidates
 from hanse_scheduler.decide.filtering import Eligibility
 from hanse_scheduler.decide.planner import DEFAULT_PREFERENCES
-from hanse_scheduler.decide.policies import PlacementPolicy, compile_placement
 from hanse_scheduler.trace import DecisionTrace
 from hypothesis import given
 from hypothesis import strategies as st
 
 from hanse.api.scheduler.v1.placement_pb2 import ClusterPlacement
-from tests.scheduler.builders import NOW, offline, policy_object, view
+from tests.scheduler.builders import NOW, offline, view
 
 
 def each(name: str = "a", *, admits: bool = True, leave_at: float = math.inf) -> Eligibility:
@@ -31,11 +30,6 @@ def each(name: str = "a", *, admits: bool = True, leave_at: float = math.inf) ->
         "TaintNotTolerated" if math.isfinite(leave_at) else "",
         "the taint",
     )
-
-
-def policy(max_clusters: int, **spec: str) -> PlacementPolicy:
-    """A policy that allows so many clusters."""
-    return compile_placement(policy_object(maxClusters=max_clusters, **spec))
 
 
 def placed(*names: str, suspended: Collection[str] = ()) -> dict[str, ClusterPlacement]:
@@ -152,7 +146,7 @@ def limited(
     """Limit the candidates to `most` clusters."""
     return limit(
         found,
-        policy(most),
+        ClusterBound(most, spread_by="", message=f"{most} are allowed"),
         placed=there,
         contents=contents,
         preferences=DEFAULT_PREFERENCES,
@@ -161,13 +155,13 @@ def limited(
 
 
 def test_who_has_the_object_stays_when_a_policy_allows_fewer() -> None:
-    """Clusters that run it come first; the others are refused with the policy's title."""
+    """Clusters that run it come first; the others are refused with what the bound says."""
     found = chosen(each("a"), each("b"), each("c"))
     assert sorted(limited(found, 1, there=placed("c"))) == ["a", "b"]
     assert set(found.chosen) == {"c"}
     assert found.refused["a"] == (
         "NotAmongMaxClusters",
-        "ClusterPlacementPolicy p allows 1 clusters; others were chosen",
+        "1 are allowed",
     )
 
 

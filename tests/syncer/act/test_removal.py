@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
+import orjson
 import pytest
 from hanse_syncer.decide.plan import Seen
 from hanse_syncer.member.client import LinkDownError
@@ -11,6 +12,8 @@ from hanse_syncer.member.client import LinkDownError
 from hanse.api.syncer.v1 import sync_state_pb2 as sync
 from hanse.control.reconcile import Result
 from hanse.kube.client.answer import Answer
+from hanse.kube.client.requests import ApiRequest
+from hanse.kube.model.objects import Object
 from tests.syncer.reconciling import OURS, PATH, Reconciling, absent, ok, reconciling, refusal
 
 
@@ -32,6 +35,25 @@ async def test_a_released_object_is_deleted_by_uid_and_version(bench: Reconcilin
     assert (state.phase, state.reason, state.message) == (sync.REMOVED, "Removed", "deleted")
     assert (state.member_uid, state.delete_uid, state.applied_hash) == ("", "", "")
     assert state.placement_revision == bench.context.request(PATH).placement_revision
+
+
+@pytest.mark.parametrize(("marked", "policy"), [(False, "Background"), (True, "Foreground")])
+async def test_what_must_not_run_twice_is_gone_with_its_pods(
+    bench: Reconciling, marked: bool, policy: str
+) -> None:
+    """It counts as removed when those are, too: another cluster gets it then."""
+    await bench.apply()
+    bench.place(placed=False, releasing=True, at_most_one=marked)
+    sent: list[Object] = []
+    send = bench.member.send
+
+    async def recorded(request: ApiRequest) -> Answer:
+        sent.append(orjson.loads(request.body or b"{}"))
+        return await send(request)
+
+    bench.member.send = recorded  # type: ignore[method-assign]
+    await bench.reconcile()
+    assert sent[0]["propagationPolicy"] == policy
 
 
 async def test_the_delete_is_stored_before_it_is_sent(bench: Reconciling) -> None:

@@ -18,7 +18,7 @@ from typing import Final
 from hanse.api.scheduler.v1.placement_pb2 import ClusterPlacement
 from hanse_scheduler.decide.filtering import Eligibility
 from hanse_scheduler.decide.planner import Preferences
-from hanse_scheduler.decide.policies import PlacementPolicy
+from hanse_scheduler.decide.policies import SpreadBy
 from hanse_scheduler.decide.spreading import choose
 from hanse_scheduler.reasons import Refusal
 from hanse_scheduler.trace import DecisionTrace
@@ -28,6 +28,7 @@ _EVICTED: Final[Refusal] = (
     "it was evicted by request; rebalance the placement to let it in again",
 )
 _HOLDS_OBJECTS: Final[Refusal] = ("HoldsObjects", "objects in the namespace are or were placed there")
+_FOLLOWS: Final[Refusal] = ("FollowsService", "its Service is placed there")
 _NOWHERE: Final = ClusterPlacement()
 
 
@@ -61,13 +62,14 @@ def candidates_of(
     contents: Collection[str],
     evicted: Collection[str],
     now: float,
+    follows: bool = False,
 ) -> Candidates:
     """Return the clusters that have or get the object, and why the others do not.
 
     `placed` is where the object is placed now, `contents` where a namespace has something in it, `evicted`
     where somebody moved the object away from.
     """
-    result = Candidates()
+    result, holding = Candidates(), _FOLLOWS if follows else _HOLDS_OBJECTS
     for each in eligible:
         name = each.cluster.name
         holds = name in contents
@@ -76,7 +78,7 @@ def candidates_of(
         elif now < each.leave_at and (name in placed or each.admits):
             result.choose(name, each)
         elif holds:
-            result.choose(name, Eligibility(each.cluster, True, *_HOLDS_OBJECTS, *_HOLDS_OBJECTS))
+            result.choose(name, Eligibility(each.cluster, True, *holding, *holding))
         elif name in placed:
             result.refuse(name, (each.leave_reason, each.leave_message))
         else:
@@ -104,16 +106,25 @@ def note_candidates(
         trace.note("filter", text, cluster=name)
 
 
+@dataclass(frozen=True, slots=True)
+class ClusterBound:
+    """At most `clusters`, which differ in `spread_by` as far as they can; `message` says so of the others."""
+
+    clusters: int
+    spread_by: SpreadBy
+    message: str
+
+
 def limit(
     candidates: Candidates,
-    policy: PlacementPolicy,
+    bound: ClusterBound,
     *,
     placed: Mapping[str, ClusterPlacement],
     contents: Collection[str],
     preferences: Preferences,
     key: str,
 ) -> list[str]:
-    """Refuse clusters until the policy allows as many as are left; return those that were refused.
+    """Refuse clusters until as many are left as the bound allows; return those that were refused.
 
     One that is suspended and out of reach does not count. `key` is `namespace/name`.
     """
@@ -124,16 +135,14 @@ def limit(
     staying = {name for name, before in placed.items() if not (before.suspended or before.leaving)}
     names = choose(
         [item for item in clusters if item.name not in away],
-        limit=policy.max_clusters,
-        spread_by=policy.spread_by,
+        limit=bound.clusters,
+        spread_by=bound.spread_by,
         placed=[staying, placed.keys()],
         preferences=preferences,
         key=key,
     )
     keep = away.union(names, contents)
     left_out = [name for name in candidates.chosen if name not in keep]
-    spread = f", spread by {policy.spread_by}" if policy.spread_by else ""
-    message = f"{policy.head.title} allows {policy.max_clusters} clusters{spread}; others were chosen"
     for name in left_out:
-        candidates.refuse(name, ("NotAmongMaxClusters", message))
+        candidates.refuse(name, ("NotAmongMaxClusters", bound.message))
     return left_out

@@ -25,11 +25,18 @@ from hanse.federation.confirmation import is_confirmed
 from hanse.kube.model.objects import annotations_of, is_deleting, mapping
 from hanse.store.keys import ObjectKey
 from hanse.well_known import CLUSTER_SELECTOR
-from hanse_scheduler.decide.candidates import Candidates, candidates_of, limit, note_candidates
+from hanse_scheduler.decide.candidates import Candidates, ClusterBound, candidates_of, limit, note_candidates
 from hanse_scheduler.decide.division import Division, Share
 from hanse_scheduler.decide.filtering import ClusterRequirements, Eligibility, EligibilityCache
 from hanse_scheduler.decide.inputs import DecisionInput, Rules
 from hanse_scheduler.decide.once.job_division import whole_runs
+from hanse_scheduler.decide.once.one_at_a_time import (
+    ONE_CLUSTER,
+    Exclusivity,
+    exclusivity_of,
+    hold_back,
+    waits_for_release,
+)
 from hanse_scheduler.decide.once.run_ledger import (
     JobsHeld,
     is_job,
@@ -38,7 +45,7 @@ from hanse_scheduler.decide.once.run_ledger import (
     with_given,
 )
 from hanse_scheduler.decide.overrides import NONE, Overrides, Overriding
-from hanse_scheduler.decide.policies import names
+from hanse_scheduler.decide.policies import PlacementPolicy, names
 from hanse_scheduler.decide.replicas import (
     divide_replicas,
     kept_when_closed,
@@ -200,18 +207,30 @@ def _place(
     placed = inputs.previous.placed(obj, inputs.table.clusters)
     evicted = _evictions(inputs, now)
     trace.note("policy", f"{policy.head.title} decides" if policy else "no policy selects it: default rules")
-    candidates = candidates_of(eligible, placed=placed, contents=inputs.contents, evicted=evicted, now=now)
+    candidates = candidates_of(
+        eligible,
+        placed=placed,
+        contents=inputs.contents,
+        evicted=evicted,
+        now=now,
+        follows=inputs.follows,
+    )
     note_candidates(candidates, placed=placed, trace=trace, order=eligible)
-    if policy is not None and policy.max_clusters:
+    exclusivity = exclusivity_of(inputs)
+    if (bound := _bound(policy, exclusivity)) is not None:
         for name in limit(
             candidates,
-            policy,
+            bound,
             placed=placed,
             contents=inputs.contents,
             preferences=preferences,
             key=_planner_key(inputs.key),
         ):
             trace.note("limit", candidates.refused[name][1], cluster=name)
+    if waits_for_release(inputs, exclusivity):
+        leaving = builder.leaving(candidates.chosen, candidates.refused)
+        for name in hold_back(candidates, placed=placed, leaving=leaving):
+            trace.note("wait", candidates.refused[name][1], cluster=name)
     division = divide_replicas(
         inputs,
         candidates,
@@ -276,6 +295,7 @@ def _place(
         ),
         move=step.move if step is not None else None,
     )
+    placement.at_most_one = exclusivity.marked
     placement.shadowed_policies.extend(inputs.shadowed)
     placement.override_policies.extend(inputs.changing)
     placement.unplaced_replicas = _unplaced(inputs, division, placement.clusters)
@@ -288,6 +308,18 @@ def _place(
             reason="PLACEMENT_TOO_LARGE",
         )
     return placement, candidates.reconsider_at
+
+
+def _bound(policy: PlacementPolicy | None, exclusivity: Exclusivity) -> ClusterBound | None:
+    """Return how many clusters the object may be in; None for any number."""
+    spread_by = policy.spread_by if policy is not None else ""
+    if exclusivity.one_cluster:
+        return ClusterBound(1, spread_by=spread_by, message=ONE_CLUSTER)
+    if policy is None or not policy.max_clusters:
+        return None
+    spread = f", spread by {spread_by}" if spread_by else ""
+    message = f"{policy.head.title} allows {policy.max_clusters} clusters{spread}; others were chosen"
+    return ClusterBound(policy.max_clusters, spread_by=spread_by, message=message)
 
 
 def _whole_runs(

@@ -90,10 +90,11 @@ class DecisionInput:
     """All that a decision about one object depends on.
 
     `previous` is the placement in force. `contents` are, for a Namespace, the clusters that something in it
-    is in; `needed_in` those where a workload of the object's namespace is kept until it has moved. `belongs`
-    says why it belongs to each cluster itself ("" if it does not). `rebalance` divides as if the preferences
-    said so and lets evicted clusters in; `evict` names a cluster to leave now. `fault` says why nothing can
-    be decided, "" if it can. `shadowed` and `changing` are titles of policies that select the object, too:
+    is in, and for endpoints that somebody wrote (`follows`) those of their Service; `needed_in` those where a
+    workload of the object's namespace is kept until it has moved. `belongs` says why it belongs to each
+    cluster itself ("" if it does not). `rebalance` divides as if the preferences said so and lets evicted
+    clusters in; `evict` names a cluster to leave now. `fault` says why nothing can be decided, "" if it can.
+    `shadowed` and `changing` are titles of policies that select the object, too:
     those that `policy` takes precedence over, and all override policies.
     """
 
@@ -109,6 +110,7 @@ class DecisionInput:
     previous: PreviousPlacement = field(default_factory=PreviousPlacement)
     observed: Mapping[str, Observed] = field(default_factory=dict)
     contents: frozenset[str] = frozenset()
+    follows: bool = False
     needed_in: Container[str] = ()
     rebalance: bool = False
     evict: str = ""

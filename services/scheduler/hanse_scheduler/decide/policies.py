@@ -111,6 +111,7 @@ class PlacementPolicy:
     moves: MoveRules | None = None
     when_unknown: WhenUnknown = ""
     """What becomes of work of which nobody knows whether it is done; "" is Wait."""
+    at_most_one: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +189,7 @@ def compile_placement(obj: Object, *, fault: str = "") -> PlacementPolicy:
                 for item in sequence(spec, "statusFields")
             ),
             moves=move_rules(mapping(spec, "move"), where=f"{head.title}: spec.move"),
+            at_most_one=spec.get("atMostOne") is True,
             when_unknown=_one_of(spec, "whenUnknown", ("", "Wait", "Restart"), head=head),
         )
     except Exception as error:  # noqa: BLE001 - of this policy; objects that it selects keep what they have

@@ -10,11 +10,12 @@ Pure. Next: `hanse_scheduler.decide.division`, which divides, `hanse_scheduler.h
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Final
 
 from hanse.api.scheduler.v1.placement_pb2 import ClusterPlacement
-from hanse.kube.kinds.kubernetes import apps, batch
+from hanse.kube.kinds.kubernetes import batch
 from hanse.kube.model.objects import annotations_of, child
 from hanse_scheduler.decide.candidates import Candidates
 from hanse_scheduler.decide.clusters import MemberCluster
@@ -22,6 +23,7 @@ from hanse_scheduler.decide.division import ClusterReplicas, Division, divide
 from hanse_scheduler.decide.filtering import Eligibility
 from hanse_scheduler.decide.inputs import DecisionInput, Observed, Rules
 from hanse_scheduler.decide.once.job_division import JobSituation, divide_job
+from hanse_scheduler.decide.once.one_at_a_time import exclusivity_of
 from hanse_scheduler.decide.once.run_ledger import JobsHeld
 from hanse_scheduler.decide.planner import DEFAULT_PREFERENCES, Preferences
 from hanse_scheduler.decide.policies import PlacementPolicy
@@ -33,8 +35,6 @@ from hanse_scheduler.trace import DecisionTrace
 
 _NOWHERE: Final = ClusterPlacement()
 _NOT_OBSERVED: Final = Observed()
-STOPS_FIRST: Final = frozenset(kind.group_plural for kind in (apps.STATEFUL_SET, batch.JOB, batch.CRON_JOB))
-"""Kinds that must not run in two clusters at once: they leave one before they count in the other."""
 _PASSING: Final = TEMPORARY | {"ClusterUnschedulable", "TaintNotTolerated", "ApiUnknown"}
 """Why a cluster that shall have an object does not get it for the moment: what it replaces waits for it."""
 
@@ -81,6 +81,8 @@ def divide_replicas(
             key=key,
         )
         return divide_job(totals, clusters=clusters, situation=situation)
+    if exclusivity_of(inputs).stops_first and not restarts(policy):
+        toleration = math.inf  # of a cluster that does not answer nobody knows that it has stopped
     return divide(
         totals.replicas,
         clusters=clusters,
@@ -186,7 +188,7 @@ def next_of(
 
     None if the object goes there at once, because it stops first.
     """
-    if (inputs.key.group, inputs.key.resource) in STOPS_FIRST:
+    if exclusivity_of(inputs).stops_first:
         return None
     missing = any(
         not each.admits

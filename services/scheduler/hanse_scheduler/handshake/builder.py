@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -122,6 +122,10 @@ class PlacementBuilder:
             if name not in releasing
         )
         return self._finish(result)
+
+    def leaving(self, staying: Collection[str], refused: Mapping[str, Refusal]) -> list[str]:
+        """Return the clusters, sorted, that have or may have the object and are not to stay."""
+        return list(self._rules.releases(self._previous.placement, staying=staying, refused=refused))
 
     def withdraw(self) -> Placement | None:
         """Return the placement of an object that goes nowhere: None once nothing is left of it."""

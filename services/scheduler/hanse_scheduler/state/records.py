@@ -20,9 +20,10 @@ from hanse.api.syncer.v1 import sync_state_pb2 as sync
 from hanse.api.syncer.v1.sync_state_pb2 import SyncState
 from hanse.federation import belongings, records
 from hanse.federation.confirmation import confirmation_of
-from hanse.federation.propagation import object_propagates, placeable
+from hanse.federation.propagation import followed_service, lists_no_pods, object_propagates, placeable
 from hanse.federation.tracing import traceparent_of
 from hanse.kube.engine import unreadable
+from hanse.kube.kinds.kubernetes import core
 from hanse.kube.model.objects import Object, child, mapping, sequence
 from hanse.security import envelope
 from hanse.store import KeyValue
@@ -71,6 +72,10 @@ class ObjectRecord:
     propagates: bool
     belongs: str = ""
     """Why it belongs to each cluster itself; empty if it does not."""
+    follows: str = ""
+    """Path of the Service whose endpoints it lists; empty if it is none of one."""
+    lists_no_pods: bool = False
+    """Of a Service: whether its endpoints follow it."""
     traceparent: str = field(default="", compare=False)
 
     @property
@@ -157,10 +162,14 @@ def record_of(obj: Object, *, key: ObjectKey) -> ObjectRecord:
         spec: Mapping[str, Any] = mapping(obj, "spec")
         reduced["spec"] = {name: spec[name] for name in _SPEC_FIELDS if name in spec}
     propagates = object_propagates(key.group, key.resource, obj)
+    belongs = "" if propagates else belongings.of(key.group, key.resource, obj)
+    service = "" if belongs else followed_service(key.group, key.resource, obj)
     return ObjectRecord(
         reduced=reduced,
         propagates=propagates,
-        belongs="" if propagates else belongings.of(key.group, key.resource, obj),
+        belongs=belongs,
+        follows=ObjectKey(*core.SERVICE.group_plural, key.namespace, service).path() if service else "",
+        lists_no_pods=(key.group, key.resource) == core.SERVICE.group_plural and lists_no_pods(obj),
         traceparent=traceparent_of(obj),
     )
 

@@ -20,7 +20,7 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 
 from hanse.api.scheduler.v1.placement_pb2 import Placement
-from hanse.federation.placements import is_named, is_releasing
+from hanse.federation.placements import is_named, is_releasing, placed_clusters
 from hanse.federation.policies.titles import title_at
 from hanse.federation.records import decode_placement
 from hanse.kube.kinds.kubernetes import core
@@ -58,6 +58,7 @@ from hanse_scheduler.state.records import (
     decode_served,
 )
 from hanse_scheduler.state.selection import PolicySelection, Selection, SupposedPolicy
+from hanse_scheduler.state.service_followers import ServiceFollowers
 from hanse_scheduler.state.standing_workloads import StandingWorkloads
 from hanse_scheduler.state.unplaced import UnplacedReplicas
 
@@ -98,6 +99,7 @@ class SchedulerState:
         self._in_force = PlacementIndex()
         self._unplaced = UnplacedReplicas()
         self._standing = StandingWorkloads()
+        self._follows = ServiceFollowers()
         self._observed: dict[str, dict[str, Observed]] = {}
         self._policies = PolicySelection(self._records, selected=self._dirty)
         self.catalogues.subscribe(self._catalogue_changed)
@@ -195,7 +197,8 @@ class SchedulerState:
             changing=[policy.head.title for policy in selection.changing[:MAX_NAMED]],
             previous=PreviousPlacement(stored.value, stored.revision) if stored else PreviousPlacement(),
             observed=self._observed.get(path, _NOTHING),
-            contents=self._holding(key) if record.propagates else frozenset(),
+            contents=self._holding(key) if record.propagates else self._following(record),
+            follows=bool(record.follows),
             needed_in=self._standing.needed_by(path) or (),
         )
 
@@ -233,6 +236,10 @@ class SchedulerState:
             return frozenset()
         return self._in_force.contents(key.name)
 
+    def _following(self, record: ObjectRecord) -> frozenset[str]:
+        service = self._in_force.get(record.follows) if record.follows else None
+        return self._follows.clusters(record, service.value if service is not None else None)
+
     def _dirty(self, path: str, *, urgent: bool = False) -> None:
         if self.on_dirty is not None:
             stored = self._in_force.get(path)
@@ -251,6 +258,7 @@ class SchedulerState:
             before = old if isinstance(old, ObjectRecord) else None
             after = new if isinstance(new, ObjectRecord) else None
             self._records.set(path, after)
+            self._all_dirty(self._follows.note(path, before, after))
             self._count_unplaced(path)
             if before != after or self._policies.has_overrides:
                 self._dirty(path, urgent=True)
@@ -270,7 +278,10 @@ class SchedulerState:
             self._dirty(path)
 
     def _set_placement(self, path: str, stored: StoredPlacement | None) -> None:
+        known = self._in_force.get(path)
         crossed = self._in_force.set(path, stored)
+        if (followers := self._follows.of(path)) and _places(known) != _places(stored):
+            self._all_dirty(followers)
         self._count_unplaced(path)
         self._all_dirty(self._standing.update(path, stored.value if stored is not None else None))
         if crossed:
@@ -358,6 +369,10 @@ class SchedulerState:
             served=self.table.served if served is None else served,
             version=self.table.version + 1,
         )
+
+
+def _places(stored: StoredPlacement | None) -> frozenset[str]:
+    return placed_clusters(stored.value) if stored is not None else frozenset()
 
 
 def _same_but_for_health(old: MemberCluster, new: MemberCluster) -> bool:

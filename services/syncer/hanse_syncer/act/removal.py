@@ -17,6 +17,7 @@ from hanse.api.syncer.v1 import sync_state_pb2 as sync
 from hanse.api.syncer.v1.sync_state_pb2 import SyncState
 from hanse.control.reconcile import Result
 from hanse.federation import belongings
+from hanse.federation.exclusive import stops_first
 from hanse.federation.jobs import job_runs
 from hanse.kube.client.answer import Answer
 from hanse.kube.kinds.kubernetes import core, extensions
@@ -251,7 +252,12 @@ def _must_read(request: SyncRequest) -> bool:
 
 def _must_have_stopped(request: SyncRequest) -> bool:
     """Return whether the object counts as gone only when its Pods are: others take over what it did."""
-    return request.run is not None
+    placement = request.placement
+    return stops_first(
+        request.key.group,
+        request.key.resource,
+        marked=placement is not None and placement.at_most_one,
+    )
 
 
 def _is_namespace(request: SyncRequest) -> bool:

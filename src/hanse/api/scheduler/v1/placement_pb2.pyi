@@ -410,6 +410,7 @@ class Placement(_message.Message):
     OVERRIDE_POLICIES_FIELD_NUMBER: _builtins.int
     RUNS_FIELD_NUMBER: _builtins.int
     WITHHELD_FIELD_NUMBER: _builtins.int
+    AT_MOST_ONE_FIELD_NUMBER: _builtins.int
     UNPLACED_REPLICAS_FIELD_NUMBER: _builtins.int
     STATUS_FIELDS_FIELD_NUMBER: _builtins.int
     MOVE_FIELD_NUMBER: _builtins.int
@@ -434,6 +435,10 @@ class Placement(_message.Message):
     withheld: _builtins.int
     """For a Job: completions, or Pods of one without a fixed number, of which nobody knows whether they are done, and
     which are not started again for that reason.
+    """
+    at_most_one: _builtins.bool
+    """The object must not run in two clusters at the same time, by its label hanse.dev/at-most-one or its policy: it
+    counts as removed from a cluster only when its Pods are gone, too.
     """
     unplaced_replicas: _builtins.int
     """Replicas that the object asks for and that no cluster is to run; for a Job with a number of completions, the
@@ -518,13 +523,14 @@ class Placement(_message.Message):
         override_policies: _abc.Iterable[_builtins.str] | None = ...,
         runs: _abc.Iterable[_job_run_pb2.JobRun] | None = ...,
         withheld: _builtins.int = ...,
+        at_most_one: _builtins.bool = ...,
         unplaced_replicas: _builtins.int = ...,
         status_fields: _abc.Iterable[Global___StatusField] | None = ...,
         move: Global___PlacementMove | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "move", b"move", "object", b"object", "reconsider_time", b"reconsider_time", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["clusters", b"clusters", "conflict_resolution", b"conflict_resolution", "create_time", b"create_time", "error", b"error", "evicted", b"evicted", "generation", b"generation", "move", b"move", "name", b"name", "object", b"object", "override_policies", b"override_policies", "policy", b"policy", "reconsider_time", b"reconsider_time", "refused", b"refused", "releasing", b"releasing", "revision", b"revision", "runs", b"runs", "shadowed_policies", b"shadowed_policies", "status_fields", b"status_fields", "traceparent", b"traceparent", "unplaced_replicas", b"unplaced_replicas", "update_time", b"update_time", "withheld", b"withheld"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at_most_one", b"at_most_one", "clusters", b"clusters", "conflict_resolution", b"conflict_resolution", "create_time", b"create_time", "error", b"error", "evicted", b"evicted", "generation", b"generation", "move", b"move", "name", b"name", "object", b"object", "override_policies", b"override_policies", "policy", b"policy", "reconsider_time", b"reconsider_time", "refused", b"refused", "releasing", b"releasing", "revision", b"revision", "runs", b"runs", "shadowed_policies", b"shadowed_policies", "status_fields", b"status_fields", "traceparent", b"traceparent", "unplaced_replicas", b"unplaced_replicas", "update_time", b"update_time", "withheld", b"withheld"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

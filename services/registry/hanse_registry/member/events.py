@@ -1,0 +1,68 @@
+"""Kubernetes Events about members: that one is lost, is back, or is not to be trusted.
+
+Owns which changes of a cluster deserve one, as `kubectl describe cluster` shows them. Each thing is said
+once, when it begins. Pure.
+
+Next: `hanse.federation.events`, which sends them; `hanse_registry.membership_controller`, which records.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from hanse.api.registry.v1 import cluster_pb2 as registry
+from hanse.federation.clusters import ready_condition
+from hanse.federation.events import EventRecorder
+from hanse.kube.model.events import EventType, InvolvedObject
+from hanse.kube.model.objects import Object
+
+COMPONENT: Final = "hanse-registry"
+
+_REASONS: Final[Mapping[registry.ClusterState.ValueType, str]] = {
+    registry.OFFLINE: "ClusterLost",
+    registry.MISBEHAVING: "ClusterMisbehaving",
+    registry.IDENTITY_MISMATCH: "ClusterReplaced",
+    registry.CREDENTIAL_REFUSED: "CredentialRefused",
+}
+"""Reasons of Events about states in which a cluster does not take part as it should."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterNotice:
+    """Something to tell about a cluster. `warning` says that it is a problem."""
+
+    reason: str
+    message: str
+    warning: bool
+
+
+def notices(before: registry.Cluster | None, after: registry.Cluster) -> Iterator[ClusterNotice]:
+    """Yield what is new in `after` and worth an Event; `before` is None for a cluster that is new."""
+    known = before.state if before is not None else registry.PENDING
+    if after.state == known:
+        return
+    if after.state == registry.READY:
+        if known in _REASONS:
+            yield ClusterNotice("ClusterRegained", "the cluster takes part again", warning=False)
+        else:
+            yield ClusterNotice(
+                "ClusterReady", "the cluster answers, and takes part from now on", warning=False
+            )
+    elif after.state == registry.UNJOINING:
+        yield ClusterNotice("ClusterLeaving", "the cluster is being emptied, and leaves then", warning=False)
+    elif (reason := _REASONS.get(after.state)) is not None:
+        ready = ready_condition(after)
+        said = ready.message if ready is not None else ""
+        yield ClusterNotice(reason, said or "the cluster does not answer as it should", warning=True)
+
+
+def record(
+    recorder: EventRecorder, obj: Object, before: registry.Cluster | None, after: registry.Cluster
+) -> None:
+    """Record what is new of a cluster whose object is `obj`."""
+    about = InvolvedObject.of(obj)
+    for notice in notices(before, after):
+        type_: EventType = "Warning" if notice.warning else "Normal"
+        recorder.record(about, type_=type_, reason=notice.reason, message=notice.message)
