@@ -17,6 +17,7 @@ from hanse.kube.model.objects import Object
 from hanse.store.keys import ObjectKey
 from tests.scheduler.builders import SELECTOR, config, deployment, policy_object
 from tests.support.federation.federation import Federation, where
+from tests.support.waiting import until
 
 from .test_service import serve
 
@@ -168,3 +169,44 @@ def test_a_job_that_has_ended_runs_nowhere() -> None:
             runs=[JobRun(cluster="a", number=1, outcome=outcome)],
         )
         assert replicas_by_cluster(path, job, placement) == expected
+
+
+def stateful_set() -> Object:
+    """A StatefulSet of three."""
+    metadata = {"name": "db", "namespace": "shop", "uid": "s1"}
+    return {"apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": metadata, "spec": {"replicas": 3}}
+
+
+def running_job() -> Object:
+    """A Job of three Pods."""
+    metadata = {"name": "db", "namespace": "shop", "uid": "s1"}
+    return {"apiVersion": "batch/v1", "kind": "Job", "metadata": metadata, "spec": {"parallelism": 3}}
+
+
+@pytest.mark.parametrize(
+    ("resource", "obj"),
+    [(("apps", "statefulsets"), stateful_set()), (("batch", "jobs"), running_job())],
+    ids=["StatefulSet", "Job"],
+)
+async def test_what_stops_first_is_moved_and_not_removed(
+    federation: Federation, resource: tuple[str, str], obj: Object
+) -> None:
+    """The other cluster gets it when this one has let go, which is no loss."""
+    key = ObjectKey(*resource, "shop", "db")
+    selectors = [{"apiVersion": obj["apiVersion"], "kind": obj["kind"]}]
+    await federation.clusters("a", "b")
+    process = await federation.start_scheduler()
+    await federation.apply(POLICY, policy_object(clusterNames=["a"], resourceSelectors=selectors))
+    await federation.apply(key, obj)
+
+    async def placed() -> bool:
+        found = await federation.placement(key)
+        return found is not None and set(where(found)) == {"a"}
+
+    await until(placed)
+    await federation.settled(process)
+    stub = await serve(federation, process)
+    moved = await preview(stub, policy_object(clusterNames=["b"], resourceSelectors=selectors))
+    assert numbers(moved) == (0, 3, 0)
+    gone = await preview(stub, policy_object(clusterNames=["bb"], resourceSelectors=selectors))
+    assert numbers(gone) == (3, 0, 1)

@@ -25,6 +25,8 @@ BY_ANNOTATION: Final = "SelectedByAnnotation"
 BY_POLICY: Final = "SelectedByPolicy"
 BELONGS: Final = "BelongsToCluster"
 """Reason of the refusal of what belongs to each cluster itself."""
+NO_REPLICAS: Final = "NoReplicas"
+"""Reason of the refusal of a cluster that may have the object, and of which nothing is left for it."""
 MOVE_ABORTED: Final = "MoveAborted"
 """Reason of the refusal of a cluster that an object was moving to when the move was given up."""
 UNJOINING: Final[Refusal] = ("ClusterUnjoining", "the cluster is leaving the federation")

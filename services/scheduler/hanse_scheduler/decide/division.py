@@ -27,6 +27,7 @@ from dataclasses import dataclass, field, replace
 
 from hanse_scheduler.decide.clusters import MemberCluster
 from hanse_scheduler.decide.planner import ClusterPreference, Preferences, plan
+from hanse_scheduler.reasons import NO_REPLICAS
 
 LEFT_OUT = ("NotInPreferences", "the replica preferences name neither it nor *")
 """Reason and message for a cluster that the preferences leave out."""
@@ -203,7 +204,7 @@ def _divide_replicas(
                 LEFT_OUT
                 if own is None
                 else (
-                    "NoReplicas",
+                    NO_REPLICAS,
                     f"none of the {total} replicas is left for it ({_terms(own, weights)}){stays}",
                 )
             )

@@ -20,7 +20,7 @@ from dataclasses import replace
 from typing import Final
 
 from hanse.api.scheduler.v1.placement_pb2 import ClusterPlacement, Placement
-from hanse.errors import InvalidArgumentError
+from hanse.errors import ConflictError, InvalidArgumentError
 from hanse.federation.jobs.job_runs import is_open, run_of
 from hanse.federation.kinds import CLUSTER
 from hanse.federation.policies.impact import RUNS, Impact, ObjectImpact
@@ -31,15 +31,18 @@ from hanse.paths import resource_of
 from hanse.store.keys import ObjectKey
 from hanse.turns import SLICE_SECONDS
 from hanse_scheduler.decide.clusters import supposing
+from hanse_scheduler.decide.once.one_at_a_time import WAITS
 from hanse_scheduler.decide.policies import PolicyHead, compile_override, compile_placement
 from hanse_scheduler.decide.workloads import WORKLOADS, totals_of
 from hanse_scheduler.placing.evaluator import Evaluator, Supposition
+from hanse_scheduler.reasons import NO_REPLICAS
 from hanse_scheduler.state.records import ObjectRecord
 from hanse_scheduler.state.scheduler_state import SchedulerState
 from hanse_scheduler.state.selection import SupposedPolicy
 
 _NO_VERSION: Final = -1
 """Version of a table of clusters that never was."""
+_ATTEMPTS: Final = 5
 
 
 class ImpactPreview:
@@ -101,10 +104,19 @@ class ImpactPreview:
             record = self._state.record(path) if path else None
             if record is None or not _runs(path) or self._state.placement(path) is None:
                 continue
+            losses += self._between(path, record, await self._decided(path, supposition))
+        return Impact.of(losses)
+
+    async def _decided(self, path: str, supposition: Supposition) -> Placement | None:
+        """Return what would be decided. Raises ConflictError for an object that keeps changing: what it
+        loses is not known."""
+        for _ in range(_ATTEMPTS):
+            if self._state.record(path) is None:
+                return None
             decision = await self._evaluator.decide(path, supposing=supposition)
             if decision is not None:
-                losses += self._between(path, record, decision.placement)
-        return Impact.of(losses)
+                return decision.placement
+        raise ConflictError(f"{path} keeps changing while it is counted: ask again")
 
     def _between(self, path: str, record: ObjectRecord, after: Placement | None) -> Iterator[ObjectImpact]:
         stored = self._state.placement(path)
@@ -124,11 +136,14 @@ def replicas_by_cluster(
 
     Of a DaemonSet, whose number nobody gives, it is 1 in each. Suspended clusters do not count: their
     replicas are elsewhere. Nothing of a Job runs where its run has ended. With `moved`, a move that the
-    placement begins is over.
+    placement begins is over: a cluster that only waits until another has let go has all of it, and one that
+    may work on a Job gets what is left when the others have stopped.
     """
     workload = WORKLOADS.get(resource_of(path))
     whole = totals_of(obj, workload).replicas if workload is not None else 1
-    return {
+    waits = {WAITS, NO_REPLICAS} if placement.runs and not placement.clusters else {WAITS}
+    waiting = [each.cluster for each in placement.refused if moved and each.reason in waits]
+    return dict.fromkeys(waiting, whole) | {
         each.cluster: _replicas(each, whole, moved=moved)
         for each in placement.clusters
         if not each.suspended and not (moved and each.leaving) and not _has_ended(placement, each)

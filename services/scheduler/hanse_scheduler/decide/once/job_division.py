@@ -32,6 +32,7 @@ from hanse.federation.jobs.job_work import WorkAccount, account, done_by, indexe
 from hanse_scheduler.decide.division import LEFT_OUT, ClusterReplicas, Division, Share, split
 from hanse_scheduler.decide.planner import ClusterPreference, Preferences, order, plan
 from hanse_scheduler.decide.workloads import Totals
+from hanse_scheduler.reasons import NO_REPLICAS
 
 RUN_ENDED: Final = "RunEnded"
 """Reason of the release of a cluster that is to get another run of the Job."""
@@ -264,7 +265,7 @@ def _share_out(
         if name not in parallel:
             why = "the Job runs whole in another cluster" if totals.indivisible else "nothing is left for it"
             left_out = situation.preferences.of(name) is None
-            result.refused[name] = LEFT_OUT if left_out else ("NoReplicas", why)
+            result.refused[name] = LEFT_OUT if left_out else (NO_REPLICAS, why)
             continue
         run = holders.get(name)
         if run is None:
