@@ -66,6 +66,23 @@ def test_a_request_without_an_answer_is_sent_again_unless_it_may_have_run() -> N
     assert again.claim_time == claimed.claim_time
 
 
+def test_a_job_that_was_asked_for_with_a_time_to_live_may_have_had_it_for_ever() -> None:
+    """It is kept only if no request for it had one; what is seen of it says more than what was sent."""
+    first = job_runs.claimed(run(job.PENDING), NOW, kept=True)
+    assert first.kept
+    assert job_runs.claimed(first, NOW, kept=True).kept
+    with_one = job_runs.claimed(first, NOW, kept=False)
+    assert not with_one.kept
+    assert not job_runs.claimed(with_one, NOW, kept=True).kept
+    assert job_runs.claimed(job_runs.refused(with_one), NOW, kept=True).kept
+    seen = job_runs.observed(with_one, uid="u", status={}, spec={"completions": 1})
+    assert seen.kept
+    changed = job_runs.observed(seen, uid="u", status={}, spec={"ttlSecondsAfterFinished": 5})
+    assert not changed.kept
+    assert not job_runs.merged(seen, changed).kept
+    assert job_runs.merged(seen, run(job.PENDING)).kept
+
+
 @pytest.mark.parametrize(
     ("known", "taken_away", "outcome"),
     [

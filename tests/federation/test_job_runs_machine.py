@@ -224,7 +224,11 @@ class JobOfAFederation(RuleBasedStateMachine):
 
     @rule(name=CLUSTERS)
     def deleted_by_hand(self, name: str) -> None:
-        self.members[name].job = None
+        """Unless nobody has seen yet that the Job was made: that nothing tells from one that was not."""
+        member = self.members[name]
+        if member.state is not None and member.state.run.outcome == job.STARTING:
+            return
+        member.job = None
 
     @rule(name=CLUSTERS)
     def lose(self, name: str) -> None:

@@ -606,6 +606,24 @@ def test_what_is_served_wakes_who_waits_for_it() -> None:
     assert waiting.take_served([("shop.dev", "gadgets")]) == ["other"]
 
 
+def test_a_member_gets_a_time_to_live_from_an_override_alone() -> None:
+    """A Job that goes by itself may go unseen: the federation acts on it. What is left behind gets it."""
+    template = {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {"name": "j"},
+        "spec": {"parallelism": 1, "ttlSecondsAfterFinished": 5},
+    }
+    assert render(template, placement=place(), federation_id=FED).object["spec"] == {"parallelism": 1}
+    path = "/spec/ttlSecondsAfterFinished"
+    changes = orjson.dumps([{"op": "add", "path": path, "value": 60}])
+    told = render(template, placement=place(overrides=changes), federation_id=FED).object["spec"]
+    assert told["ttlSecondsAfterFinished"] == 60
+    assert kinds.withheld_of(template) == {"spec": {"ttlSecondsAfterFinished": 5}}
+    assert kinds.withheld_of({**template, "kind": "CronJob"}) == {}
+    assert kinds.withheld_of({**template, "spec": {}}) == {}
+
+
 def test_release_patch_gives_the_authors_label_back() -> None:
     """Our marks go; a managed-by label that the author wrote comes back."""
     own = {"metadata": {"labels": {MANAGED_BY_LABEL: "Helm"}}}

@@ -3,9 +3,9 @@
 Owns `Manifest` and how it is made and encoded. Pure functions, no I/O; a `ManifestRenderer` keeps the last
 manifests, because what is the same for all clusters is rendered and encoded once and not once per cluster.
 
-Order: take off what is not a member's business, set the replicas and the partition that the scheduler gave,
-apply the override patches, turn what can only be written into what is stored of it, put the marks of
-ownership on (last, so that no override can take them off).
+Order: take off what is not a member's business and what the federation does itself, set the replicas and the
+partition that the scheduler gave, apply the override patches, turn what can only be written into what is
+stored of it, put the marks of ownership on (last, so that no override can take them off).
 
 Next: `hanse_syncer.decide.retained` for the fields that are left out, `hanse_syncer.decide.fingerprints`
 for comparing.
@@ -88,7 +88,7 @@ def render(
     """
     written = as_written(dict(template))
     obj = kinds.without_members_own({**written, "metadata": retained.metadata(template)})
-    obj = _with_partition(_with_replicas(obj, placement), placement)
+    obj = _with_partition(_with_replicas(kinds.without_withheld(obj), placement), placement)
     if placement.overrides:
         obj = kinds.without_write_only(_overridden(obj, placement.overrides))
     metadata = dict(obj["metadata"])

@@ -6,7 +6,11 @@ forgotten, and a run that ended stays ended. The rules:
 
 - A cluster may create a Job for a run that was not started, and for no other. A request to create one is
   recorded before it is sent. If its outcome was never seen and there is no Job, it was not started, unless
-  the Job may have run and been removed by its `ttlSecondsAfterFinished` since.
+  the Job may have run and been removed by a `ttlSecondsAfterFinished` since. (That somebody deleted it by
+  hand in that moment is the one thing that cannot be told.)
+- So that a Job is there until its end was seen, members get none: the federation acts on it, for its own Job
+  and with that for all of them. A run is `kept` where the member's Job was sent without one, or was seen to
+  have none: an override policy, or somebody in the cluster, can set it there.
 - A Job that was there and is gone has ended as was seen last. If it was not seen to end it is LOST: nobody
   knows what it has done. It is STOPPED, which is known, where the federation took it away.
 - A run whose cluster is not in the federation any more, and did not end before, is LOST.
@@ -51,13 +55,17 @@ def was_started(run: JobRun) -> bool:
     return bool(run.member_uid) or run.outcome in (job.RUNNING, job.COMPLETE, job.FAILED, job.LOST)
 
 
-def observed(run: JobRun, *, uid: str, status: Mapping[str, Any]) -> JobRun:
+def observed(
+    run: JobRun, *, uid: str, status: Mapping[str, Any], spec: Mapping[str, Any] | None = None
+) -> JobRun:
     """Return the run after its cluster was seen to have the Job `uid` with `status`, which may have any
-    shape."""
+    shape. `spec` is that of the Job, None where it was not seen."""
     result = _copy(run)
     if run.outcome in (job.COMPLETE, job.FAILED) and run.member_uid and uid != run.member_uid:
         return result  # somebody there made another of that name; what this run has done does not change
     result.member_uid = uid
+    if spec:
+        result.kept = ttl_of(spec) is None
     uncounted = untrusted.mapping(status.get("uncountedTerminatedPods"))
     result.succeeded = max(run.succeeded, _count(status, "succeeded") + _names(uncounted.get("succeeded")))
     result.failed = max(run.failed, _count(status, "failed") + _names(uncounted.get("failed")))
@@ -84,9 +92,19 @@ def observed(run: JobRun, *, uid: str, status: Mapping[str, Any]) -> JobRun:
     return result
 
 
-def claimed(run: JobRun, now: datetime) -> JobRun:
-    """Return the run when the cluster is asked to start it; the time of the first such request stays."""
+def ttl_of(spec: Mapping[str, Any]) -> int | None:
+    """Return for how many seconds a Job with `spec` stays after it has finished; None if it stays."""
+    ttl = spec.get("ttlSecondsAfterFinished")
+    return ttl if type(ttl) is int else None
+
+
+def claimed(run: JobRun, now: datetime, *, kept: bool = False) -> JobRun:
+    """Return the run when the cluster is asked to start it; the time of the first such request stays.
+
+    `kept`: the Job is sent without a ttlSecondsAfterFinished, as all requests before were.
+    """
     result = _copy(run)
+    result.kept = kept and (run.kept or run.outcome != job.STARTING)
     result.outcome = job.STARTING
     if run.outcome != job.STARTING or not run.HasField("claim_time"):
         result.claim_time.FromDatetime(now)
@@ -167,6 +185,7 @@ def merged(known: JobRun, seen: JobRun) -> JobRun:
     if not known.HasField("completions") and seen.HasField("completions"):
         result.completions = seen.completions
     result.whole = known.whole or seen.whole
+    result.kept = seen.kept if seen.outcome not in UNSTARTED else known.kept
     result.membership = seen.membership or known.membership
     return result
 
