@@ -288,7 +288,14 @@ def _place(
         adopt=policy is not None and policy.adopt,
         reconsider_at=candidates.reconsider_at,
         work=WorkGiven(
-            runs=with_given(held.runs, clusters.values(), inputs=inputs, whole=bool(whole))
+            runs=with_given(
+                held.runs,
+                clusters.values(),
+                inputs=inputs,
+                whole=bool(whole),
+                taken_back=division.taken_back if division is not None else {},
+                now=now,
+            )
             if is_job(inputs)
             else None,
             withheld=division.withheld if division is not None else 0,

@@ -13,6 +13,8 @@ forgotten, and a run that ended stays ended. The rules:
   have none: an override policy, or somebody in the cluster, can set it there.
 - A Job that was there and is gone has ended as was seen last. If it was not seen to end it is LOST: nobody
   knows what it has done. It is STOPPED, which is known, where the federation took it away.
+- A run that its cluster refuses, and has certainly not started, can be given back: it is STOPPED by REFUSED
+  once the cluster has confirmed that nothing of it is there. One that may have been started is not.
 - A run whose cluster is not in the federation any more, and did not end before, is LOST.
 
 The syncer that has the cluster writes what it sees into `SyncState.run`; the scheduler, which has the last
@@ -42,6 +44,8 @@ ENDED: Final = frozenset({job.COMPLETE, job.FAILED, job.STOPPED})
 UNSTARTED: Final = frozenset({job.RUN_OUTCOME_UNSPECIFIED, job.PENDING})
 STOPPING: Final = "Stopping"
 """Reason of a run whose Job is being deleted, and is known to be until it is gone."""
+REFUSED: Final = "Refused"
+"""Reason of a run that is taken away from a cluster because that refuses it."""
 MAX_RUN_MESSAGE: Final = 256
 
 
@@ -87,8 +91,9 @@ def observed(
             _set_time(result.end_time, status.get("completionTime") or said.get("lastTransitionTime"))
             return result
     result.outcome = job.RUNNING
-    if run.outcome == job.LOST:
+    if run.outcome == job.LOST or run.reason == REFUSED:
         result.reason = result.message = ""
+        result.ClearField("end_time")
     return result
 
 
@@ -142,6 +147,8 @@ def gone(run: JobRun, *, taken_away: bool, ttl: int | None = None) -> JobRun:
         return result
     if run.HasField("completions") and 0 < run.completions <= run.succeeded:
         result.outcome, result.reason, result.message = job.COMPLETE, "CompletionsReached", ""
+    elif run.reason == REFUSED and run.outcome in UNSTARTED and not was_started(run):
+        result.outcome = job.STOPPED
     elif taken_away or run.reason == STOPPING or (not was_started(run) and _never_ran(run, ttl)):
         result.outcome, result.reason, result.message = job.STOPPED, "Stopped", "the federation took it away"
     else:
@@ -155,6 +162,46 @@ def stopping(run: JobRun) -> JobRun:
     if is_open(run):
         result.reason = STOPPING
     return result
+
+
+def never_started(run: JobRun) -> bool:
+    """Return whether the cluster has certainly not started the run."""
+    return run.outcome in UNSTARTED and not was_started(run)
+
+
+def given_back(run: JobRun, why: str, now: datetime) -> JobRun:
+    """Return a run that its cluster refuses when it is taken away from there, for the reason `why`."""
+    result = _copy(run)
+    if never_started(run) and run.reason != REFUSED:
+        result.reason, result.message = REFUSED, why[:MAX_RUN_MESSAGE]
+        result.end_time.FromDatetime(now)
+    return result
+
+
+def refused_until(run: JobRun, toleration: float) -> float:
+    """Return until when the run's cluster counts as one that refuses the Job, in seconds since the epoch.
+
+    0 if it does not. `toleration` is in seconds.
+    """
+    told = run.outcome == job.STOPPED and run.reason == REFUSED
+    return _seconds(run.end_time) + toleration if told else 0.0
+
+
+def without_idle(runs: Iterable[JobRun]) -> list[JobRun]:
+    """Return the runs without those that were never started and that a later one of their cluster follows."""
+    known = list(runs)
+    newest = {run.cluster: 0 for run in known}
+    for run in known:
+        newest[run.cluster] = max(newest[run.cluster], run.number)
+    return [
+        run
+        for run in known
+        if run.number == newest[run.cluster]
+        or run.outcome != job.STOPPED
+        or was_started(run)
+        or run.succeeded
+        or run.failed
+    ]
 
 
 def lost(run: JobRun, reason: str, message: str) -> JobRun:

@@ -129,7 +129,7 @@ class JobRun(_message.Message):
 
     @_builtins.property
     def end_time(self) -> _timestamp_pb2.Timestamp:
-        """When the member's Job completed or failed."""
+        """When the member's Job completed or failed; for a run that its cluster refuses, when it was taken away from there."""
 
     def __init__(
         self,
