@@ -82,7 +82,7 @@ async def test_a_version_that_is_not_served_is_refused_and_one_that_goes_away_ta
         await api.delete(f"{AUTOSCALERS.format('v2')}/cpu")
 
         async def gone() -> bool:
-            return (await eu.api.get(AUTOSCALERS.format("v1")))["items"] == []
+            return not (await eu.api.get(AUTOSCALERS.format("v1")))["items"]
 
         await until(gone, what="what is deleted in the federation leaves, in the version that is served")
 
