@@ -148,7 +148,7 @@ async def test_a_secret_has_a_token_until_it_is_deleted(cluster: Cluster) -> Non
 async def test_roles_say_what_is_allowed(cluster: Cluster) -> None:
     """One kind, in all namespaces or in one; everything else is forbidden, in Kubernetes' words."""
     await cluster.create(ACCOUNTS, account())
-    rule = {"apiGroups": [""], "resources": ["configmaps"], "verbs": ["get", "list"]}
+    rule: Object = {"apiGroups": [""], "resources": ["configmaps"], "verbs": ["get", "list"]}
     await cluster.kubectl("apply", "-f", "-", stdin=bound("reader", **rule))
     token = await token_of(cluster)
     who = "system:serviceaccount:shop:robot"
