@@ -32,7 +32,10 @@ def said(found: Answer) -> pb.ClusterDryRun:
 
 
 HOOK = 'admission webhook "policy.example.org" denied the request: no team'
-POLICY = "deployments.apps \"web\" is forbidden: ValidatingAdmissionPolicy 'few' with binding 'few' denied request: 9"
+POLICY = (
+    'deployments.apps "web" is forbidden: '
+    "ValidatingAdmissionPolicy 'few' with binding 'few' denied request: 9"
+)
 
 
 @pytest.mark.parametrize(
