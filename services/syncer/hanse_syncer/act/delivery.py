@@ -36,6 +36,8 @@ _NOTHING: Final = Answer(200, {}, b"", {})
 """There is nothing to write."""
 _CHANGED: Final = Answer(409, {}, b"", {"kind": "Status", "reason": "Conflict"})
 """It changes all the time, or another object is there by now."""
+_UNTOLD: Final = Answer(503, {}, b"what stands in the way would be taken over first", {})
+"""A dry run cannot tell: nothing is stored, so nothing can be taken over before it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +129,8 @@ class Delivery:
         async def own(live: Object) -> Answer:
             retained = kinds.retained_paths(live)
             managed = takeover.contested(live, manifest.object, causes, retained=retained)
+            if managed is not None and self._member.dry_run:
+                return _UNTOLD
             return refusal if managed is None else await self._member.own(target, live, managed)
 
         owned = await self._on_newest(target, own, uid=uid)
