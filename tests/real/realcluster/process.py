@@ -46,6 +46,10 @@ class Process:
                 return int(line.split()[1]) * 1024
         return 0
 
+    def change(self, *flags: str) -> None:
+        """Have it started with more flags from the next start on; a flag given here wins."""
+        self._command += flags
+
     def start(self) -> None:
         """Start it unless it runs."""
         if self.running:
