@@ -606,6 +606,22 @@ def test_what_is_served_wakes_who_waits_for_it() -> None:
     assert waiting.take_served([("shop.dev", "gadgets")]) == ["other"]
 
 
+def test_a_stateful_set_has_the_ordinals_of_its_cluster() -> None:
+    """From the template's start on; where nothing is to be different the template is passed on as it is."""
+    template = {
+        "apiVersion": "apps/v1",
+        "kind": "StatefulSet",
+        "metadata": {"name": "db"},
+        "spec": {"replicas": 2, "ordinals": {"start": 5}},
+    }
+
+    def rendered(**placement: Any) -> Any:
+        return render(template, placement=place(**placement), federation_id=FED).object["spec"]
+
+    assert rendered(ordinal_offset=100)["ordinals"] == {"start": 105}
+    assert rendered(ordinal_offset=0) == rendered() == template["spec"]
+
+
 def test_a_member_gets_a_time_to_live_from_an_override_alone() -> None:
     """A Job that goes by itself may go unseen: the federation acts on it. What is left behind gets it."""
     template = {

@@ -453,7 +453,7 @@ async def test_what_a_cluster_rewrites_on_admission_is_told(one: OneMember) -> N
         """Admission policies are in force a moment after they are stored."""
         obj["metadata"]["name"] = f"rewritten-{next(names)}"
         live = (await one.create(obj)).answer.document
-        return live["spec"]["minReadySeconds"] == 7
+        return bool(live["spec"]["minReadySeconds"] == 7)
 
     try:
         await until(rewritten, what="the policy is in force")

@@ -11,7 +11,7 @@ what is deleted.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from types import TracebackType
 from typing import Self
 
@@ -22,10 +22,13 @@ _ENDED = ("Succeeded", "Failed")
 
 
 class Onlookers:
-    """Follows `resources` of a namespace in members until it is left."""
+    """Follows `resources` of a namespace in members until it is left, as far as they are of `apps`."""
 
-    def __init__(self, members: dict[str, Api], *, namespace: str, resources: Iterable[str]) -> None:
+    def __init__(
+        self, members: dict[str, Api], *, namespace: str, resources: Iterable[str], apps: Collection[str]
+    ) -> None:
         self._members = members
+        self._apps = apps
         self._namespace = namespace
         self._lock = threading.Lock()
         self._stop = threading.Event()
@@ -94,6 +97,8 @@ class Onlookers:
 
     def _saw(self, cluster: str, resource: str, event: str, obj: Json) -> None:
         name = _app(obj)
+        if name not in self._apps:
+            return
         with self._lock:
             self.history.append((cluster, resource, event, name))
         if event == "DELETED" or _has_ended(obj):
@@ -119,7 +124,7 @@ class Onlookers:
             now = self._members[cluster].find(resource, self._namespace, obj["metadata"]["name"])
         except (OSError, ApiError):
             return False
-        return bool(now) and now["metadata"]["uid"] == obj["metadata"]["uid"] and not _has_ended(now)
+        return now is not None and now["metadata"]["uid"] == obj["metadata"]["uid"] and not _has_ended(now)
 
 
 def _app(obj: Json) -> str:

@@ -64,14 +64,28 @@ def homes(federation: Federation, ns: str) -> set[str]:
     return found
 
 
+def watched(federation: Federation, ns: str) -> Onlookers:
+    """Have it seen whether one of the objects, or a Pod of it, is in two members at once."""
+    apps = OBJECTS.values()
+    return Onlookers(federation.each, namespace=ns, resources=WATCHED, apps=tuple(apps))
+
+
+def explained(federation: Federation, ns: str) -> str:
+    """Why each of the objects is where it is."""
+    return "\n".join(
+        federation.hanse("explain", f"{resource}/{name}", "-n", ns) for resource, name in OBJECTS.items()
+    )
+
+
 def until_at_home(federation: Federation, ns: str, *, not_in: str = "") -> None:
     """Wait until each of the objects runs in one member, with all its Pods, and none in `not_in`."""
 
     def check() -> None:
         for resource, name in OBJECTS.items():
-            (home,) = has(federation, resource, ns, name)
-            assert home != not_in
-            found = federation.member(home).get(resource, ns, name)
+            places = has(federation, resource, ns, name)
+            assert len(places) == 1
+            assert not_in not in places
+            found = federation.member(*places).get(resource, ns, name)
             assert not found["metadata"].get("deletionTimestamp")
             if resource in PODS:
                 assert found.get("status", {}).get("readyReplicas") == PODS[resource]
@@ -88,9 +102,13 @@ class ExclusiveSuite:
         federation.apply(*policies(ns, old), cron_job(ns, "nightly"), marked(ns, "leader"), stateful)
         until_at_home(federation, ns)
         assert homes(federation, ns) == {old}
-        with Onlookers(federation.each, namespace=ns, resources=WATCHED) as onlookers:
+        with watched(federation, ns) as onlookers:
             move()
-            until_at_home(federation, ns, not_in=old)
+            try:
+                until_at_home(federation, ns, not_in=old)
+            except AssertionError as error:
+                error.add_note(explained(federation, ns))
+                raise
         assert not onlookers.overlaps
         for resource, name in OBJECTS.items():
             seen = onlookers.homes(resource, name)
@@ -137,7 +155,7 @@ class ExclusiveSuite:
         member = federation.member("on-prem")
         uids = {kind: member.get(kind, ns, name)["metadata"]["uid"] for kind, name in OBJECTS.items()}
         others = [name for name in NAMES if name != "on-prem"]
-        with Onlookers(federation.each, namespace=ns, resources=WATCHED) as onlookers:
+        with watched(federation, ns) as onlookers:
             federation.members.lose(federation, "on-prem")
             try:
                 until(lambda: _canaries(federation, ns, others) == 6, what="canary runs elsewhere")

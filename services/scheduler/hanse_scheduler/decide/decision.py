@@ -56,6 +56,7 @@ from hanse_scheduler.decide.replicas import (
     workload_kind,
 )
 from hanse_scheduler.decide.selector import EVERYTHING, parse_cluster_selector
+from hanse_scheduler.decide.stateful.ordinals import give_ordinals
 from hanse_scheduler.decide.stateful.partition import divide_partition
 from hanse_scheduler.decide.workloads import shortfall
 from hanse_scheduler.handshake.builder import PlacementBuilder, WorkGiven
@@ -259,6 +260,8 @@ def _place(
     }
     if division is not None:
         divide_partition(obj, list(clusters.values()), before=placed)
+    ordinals = policy.ordinals if policy is not None else None
+    give_ordinals(obj, list(clusters.values()), before=placed, size=ordinals)
     step = next_of(
         inputs,
         eligible=eligible,

@@ -44,7 +44,7 @@ from hanse_scheduler.times import seconds_of
 
 _SPEC_FIELDS: Final = (
     "replicas", "parallelism", "completions", "completionMode", "ttlSecondsAfterFinished", "updateStrategy",
-    *INDEX_RULES,
+    "ordinals", *INDEX_RULES,
 )  # fmt: skip
 _METADATA_FIELDS: Final = ("name", "namespace", "uid", "generation", "labels", "deletionTimestamp")
 _ANNOTATIONS: Final = (CLUSTER_SELECTOR, *(kind.annotation for kind in WORKLOADS.values() if kind.annotation))

@@ -29,10 +29,10 @@ from typing import Final
 from hanse.api.type.v1 import job_run_pb2 as job
 from hanse.api.type.v1.job_run_pb2 import JobRun
 from hanse.federation.jobs.indexes import prefix_left
-from hanse.federation.jobs.job_runs import ENDED, REFUSED, is_open, latest
+from hanse.federation.jobs.job_runs import ENDED, is_open, latest
 from hanse.federation.jobs.job_work import WorkAccount, account, done_by, indexes_done, share_of
 from hanse_scheduler.decide.division import LEFT_OUT, ClusterReplicas, Division, Share, split
-from hanse_scheduler.decide.once.refused_runs import Times, eager, may_take, refusing
+from hanse_scheduler.decide.once.refused_runs import Times, eager, take_back
 from hanse_scheduler.decide.planner import ClusterPreference, Preferences, order, plan
 from hanse_scheduler.decide.workloads import Totals
 from hanse_scheduler.reasons import NO_REPLICAS
@@ -82,8 +82,10 @@ def divide_job(totals: Totals, *, clusters: Sequence[ClusterReplicas], situation
     fresh = [] if work.failed else [item for item in active if _is_fresh(item, situation)]
     if not work.failed:
         times = Times(toleration=situation.toleration, now=situation.now)
-        fresh = eager(fresh, runs=situation.runs, times=times)
-        _take_back(holders, active=active, fresh=fresh, situation=situation, times=times, result=result)
+        ended = [item for item in active if _can_return(item, situation)]
+        fresh = eager(fresh, ended=bool(ended), runs=situation.runs, times=times)
+        takers = [item for item in (*fresh, *ended) if not item.closed]
+        take_back(holders, active=active, takers=takers, runs=situation.runs, times=times, result=result)
     busy = any(is_open(run) for run in holders.values())
     given = _given(totals, work=work, fresh=fresh, busy=busy, situation=situation)
     _share_out(totals, holders=holders, given=given, active=active, situation=situation, result=result)
@@ -137,26 +139,9 @@ def _silent_at(clusters: Sequence[ClusterReplicas], situation: JobSituation) -> 
     )
 
 
-def _take_back(
-    holders: dict[str, JobRun],
-    *,
-    active: Sequence[ClusterReplicas],
-    fresh: Sequence[ClusterReplicas],
-    situation: JobSituation,
-    times: Times,
-    result: Division,
-) -> None:
-    """Release the clusters that have refused their run for long enough, if another can take it."""
-    ended = [item for item in active if item.placed and _can_be_called_back(item.cluster.name, situation)]
-    overdue = refusing(active, runs=situation.runs, times=times)
-    result.reconsider_at = min(result.reconsider_at, overdue.reconsider_at)
-    takers = [item for item in (*fresh, *ended) if item.cluster.reachable and not item.closed]
-    if not any(may_take(item, runs=situation.runs, times=times) for item in takers):
-        return
-    for name, why in overdue.clusters.items():
-        if holders.pop(name, None) is not None:
-            result.taken_back[name] = why
-            result.refused[name] = (REFUSED, f"it refuses the Job ({why}): what it was given goes elsewhere")
+def _can_return(item: ClusterReplicas, situation: JobSituation) -> bool:
+    """Return whether the cluster can be called back."""
+    return item.placed and item.cluster.reachable and _can_be_called_back(item.cluster.name, situation)
 
 
 def _account(
@@ -333,11 +318,7 @@ def _call_back(
         )
     ):
         return
-    ended = [
-        item.cluster.name
-        for item in active
-        if item.placed and item.cluster.reachable and _can_be_called_back(item.cluster.name, situation)
-    ]
+    ended = [item.cluster.name for item in active if _can_return(item, situation)]
     for name in order(ended, situation.preferences, situation.key)[: result.unplaced]:
         result.shares.pop(name, None)
         result.refused[name] = (
