@@ -169,6 +169,22 @@ class ExclusiveSuite:
         assert now == uids
         assert homes(federation, ns) == {"on-prem"}
 
+    def test_names_exist_once_where_a_policy_asks(self, federation: Federation, ns: str) -> None:
+        """A StatefulSet over three clusters with ranges of ordinals; to scale it renumbers nothing."""
+        policy = policies(ns, *NAMES)[1]
+        del policy["spec"]["atMostOne"]
+        policy["spec"]["replicas"] = {"mode": "Divided", "ordinalsPerCluster": 10}
+        federation.apply(policy, workload("StatefulSet", ns, "db", replicas=3, serviceName="db"))
+        names = {f"db-{number}" for number in (0, 10, 20)}
+        until(lambda: set(_pods(federation, ns)) == names, what="each cluster has a Pod of its own name")
+        before = _pods(federation, ns)
+        federation.api.merge(STATEFUL_SETS, ns, "db", {"spec": {"replicas": 6}})
+        more = names | {f"db-{number}" for number in (1, 11, 21)}
+        until(lambda: set(_pods(federation, ns)) == more, what="each cluster has one more")
+        after = _pods(federation, ns)
+        assert {name: after[name] for name in names} == before
+        assert "ordinals 10 to 11" in federation.hanse("explain", "sts/db", "-n", ns)
+
     def test_it_leaves_with_its_cluster(self, federation: Federation, ns: str) -> None:
         """`hanse unjoin` waits until it has stopped; it is not moved back when the cluster joins again."""
 
@@ -195,3 +211,12 @@ def _taint(federation: Federation, cluster: str, taints: list[Json]) -> None:
 def _canaries(federation: Federation, ns: str, clusters: list[str]) -> int:
     found = (federation.member(name).get(DEPLOYMENTS, ns, "canary") for name in clusters)
     return sum(each["spec"]["replicas"] for each in found)
+
+
+def _pods(federation: Federation, ns: str) -> dict[str, str]:
+    """The uid of each Pod by its name, in all members; no name is in two of them."""
+    found: dict[str, str] = {}
+    for api in federation.each.values():
+        for pod in api.list("pods", ns):
+            assert found.setdefault(pod["metadata"]["name"], pod["metadata"]["uid"]) == pod["metadata"]["uid"]
+    return found

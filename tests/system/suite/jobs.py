@@ -208,3 +208,19 @@ class JobSuite:
             assert not has(federation, JOBS, ns, "brief")
 
         until_passes(gone, what="the Job is deleted")
+
+    def test_what_a_cluster_refuses_is_run_by_another(self, federation: Federation, ns: str) -> None:
+        """Two of them have a Job of that name of their own: after the toleration the third one runs all."""
+        federation.apply(config_map(ns, "before", color="red"))
+        until_in(federation, NAMES, "configmaps", ns, "before")
+        taken = {}
+        for name in NAMES[:2]:
+            own = federation.member(name).create(JOBS, ns, one_job(ns, "report", suspend=True))
+            taken[name] = own["metadata"]["uid"]
+        federation.apply(job(ns, "report", completions=3))
+        until_complete(federation, ns, "report")
+        found = federation.api.get(JOBS, ns, "report")
+        assert found["status"]["succeeded"] == 3
+        for name, uid in taken.items():
+            assert federation.member(name).get(JOBS, ns, "report")["metadata"]["uid"] == uid
+        assert "Placed" not in {each["type"] for each in found["status"]["conditions"]}
