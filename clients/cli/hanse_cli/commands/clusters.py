@@ -177,10 +177,13 @@ def _left(change: WatchClustersResponse) -> bool:
     return change.kind == ChangeKind.DELETED
 
 
-def document_of(path: Path, context: str, *, short_lived: bool) -> bytes:
-    """Return the kubeconfig that reaches one cluster; say on stderr what there is to say of it."""
-    found = kubeconfig.reduced(path, context, now=datetime.now(UTC), short_lived=short_lived)
-    if found.warning:
+def document_of(path: Path, context: str, *, short_lived: bool, used_once: bool = False) -> bytes:
+    """Return the kubeconfig that reaches one cluster; say on stderr what there is to say of it.
+
+    When a credential ends that is `used_once` is no matter.
+    """
+    found = kubeconfig.reduced(path, context, now=datetime.now(UTC), short_lived=short_lived or used_once)
+    if found.warning and not used_once:
         click.echo(plain(f"hanse: {found.warning}"), err=True)
     return found.document
 
@@ -216,7 +219,7 @@ async def join_command(
     await join(
         client,
         name=name,
-        document=document_of(path, context, short_lived=short_lived or service_account),
+        document=document_of(path, context, short_lived=short_lived, used_once=service_account),
         labels=_labels(labels),
         dry_run=dry_run,
         wait_timeout=wait_timeout,
@@ -317,7 +320,7 @@ async def update_credentials_command(
 
     It is tried first: nothing is changed unless it reaches the same cluster and may do what is done there.
     """
-    document = document_of(path, context, short_lived=short_lived or service_account)
+    document = document_of(path, context, short_lived=short_lived, used_once=service_account)
     request = ReplaceCredentialRequest(
         name=cluster_name(name),
         kubeconfig=document,
