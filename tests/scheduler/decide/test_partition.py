@@ -136,11 +136,10 @@ def test_a_suspended_cluster_keeps_its_partition() -> None:
     assert partitions(after.placement) == {"a": 1, "b": 2}
 
 
-def numbered(size: int | None, *clusters: str, **more: Any) -> Object:
+def numbered(size: int | None, *clusters: str) -> Object:
     """A policy that divides replicas, with ordinals for each cluster."""
     replicas = {"mode": "Divided"} | ({"ordinalsPerCluster": size} if size else {})
-    names = {"clusterNames": list(clusters)} if clusters else {}
-    return policy_object(replicas=replicas, resourceSelectors=SELECTED, **names, **more)
+    return policy_object(replicas=replicas, resourceSelectors=SELECTED, clusterNames=list(clusters))
 
 
 def offsets(placement: Placement | None) -> dict[str, int | None]:
