@@ -154,7 +154,7 @@ def offsets(placement: Placement | None) -> dict[str, int | None]:
 
 STEPS = st.lists(
     st.tuples(
-        st.sets(st.sampled_from("abcde"), min_size=1), st.integers(0, 60), st.sampled_from([20, 20, 30, None])
+        st.sets(st.sampled_from("abcde"), min_size=1), st.integers(0, 60), st.sampled_from([20, 20, 30, 7])
     ),
     max_size=8,
 )
@@ -217,6 +217,13 @@ def test_ordinals_that_are_asked_for_later_hold_for_what_comes() -> None:
     assert offsets(more.placement) == {"a": None, "b": None, "c": 10}
 
 
+def test_a_policy_that_does_not_ask_any_more_renumbers_nothing() -> None:
+    """What runs keeps the ordinals that it has."""
+    before = run(stateful_set(4, 0), table("a", "b"), key=CANARY, policy=numbered(10))
+    after = run(stateful_set(4, 0), table("a", "b"), key=CANARY, policy=numbered(None), previous=before)
+    assert offsets(before.placement) == offsets(after.placement) == {"a": 0, "b": 10}
+
+
 def test_a_set_that_is_not_divided_needs_ordinals_for_all() -> None:
     """Each cluster runs the whole number: with fewer ordinals than that nothing is placed."""
     policy = policy_object(replicas={"ordinalsPerCluster": 3}, resourceSelectors=SELECTED)
@@ -224,7 +231,7 @@ def test_a_set_that_is_not_divided_needs_ordinals_for_all() -> None:
     assert offsets(decision.placement) == {"a": 0, "b": 3}
     scaled = run(stateful_set(4, 0), table("a", "b"), key=CANARY, policy=policy, previous=decision)
     assert scaled.placement is not None
-    assert "each cluster has 3 ordinals" in scaled.placement.error
+    assert "is to run 4 replicas, and has 3 ordinals" in scaled.placement.error
     assert len(scaled.placement.clusters) == 2
 
 

@@ -28,7 +28,7 @@ from hanse_scheduler.decide.once.run_ledger import JobsHeld
 from hanse_scheduler.decide.planner import DEFAULT_PREFERENCES, Preferences
 from hanse_scheduler.decide.policies import PlacementPolicy
 from hanse_scheduler.decide.preferences import parse_preferences
-from hanse_scheduler.decide.stateful.ordinals import bounded
+from hanse_scheduler.decide.stateful.ordinals import bounded, rooms
 from hanse_scheduler.decide.workloads import WORKLOADS, WorkloadKind, totals_of
 from hanse_scheduler.handshake.moves import (
     Destination,
@@ -92,7 +92,7 @@ def divide_replicas(
     if exclusivity_of(inputs).stops_first and not restarts(policy):
         toleration = math.inf  # of a cluster that does not answer nobody knows that it has stopped
     if policy is not None and policy.ordinals is not None and kind.kind is apps.STATEFUL_SET:
-        preferences = bounded(preferences, candidates.chosen, most=policy.ordinals)
+        preferences = bounded(preferences, most=rooms(candidates.chosen, before=placed, size=policy.ordinals))
     return divide(
         totals.replicas,
         clusters=clusters,

@@ -8,7 +8,8 @@ once in the federation. Rules:
   clusters, nor a change of the policy renumbers what runs. Nor does the field for what was placed before it
   was asked for; the message says so.
 - A new cluster gets the first range that no other has: what moves to another cluster keeps its names.
-- No cluster runs more replicas than its range has ordinals; the others have no cluster.
+- No cluster runs more replicas than its range has ordinals, up to the next range that is kept; the others
+  have no cluster.
 
 Pure. Next: `hanse_scheduler.decide.decision`.
 """
@@ -26,11 +27,22 @@ from hanse_scheduler.decide.planner import Preferences
 from hanse_scheduler.decide.workloads import WORKLOADS, totals_of
 
 
-def bounded(preferences: Preferences, clusters: Iterable[str], *, most: int) -> Preferences:
-    """Return preferences by which none of `clusters` gets more than `most` replicas."""
-    own = {name: found for name in clusters if (found := preferences.of(name)) is not None}
+def rooms(clusters: Iterable[str], *, before: Mapping[str, ClusterPlacement], size: int) -> dict[str, int]:
+    """Return how many ordinals each of `clusters` has: up to the range above that another keeps."""
+    offsets = {name: entry.ordinal_offset for name, entry in before.items()}
+    result: dict[str, int] = {}
+    for name in clusters:
+        own = offsets.get(name)
+        above = [each - own for each in offsets.values() if own is not None and each > own]
+        result[name] = min([size, *above])
+    return result
+
+
+def bounded(preferences: Preferences, *, most: Mapping[str, int]) -> Preferences:
+    """Return preferences by which no cluster gets more replicas than `most` has for it."""
+    own = {name: found for name in most if (found := preferences.of(name)) is not None}
     limits = {
-        name: most if each.max_replicas is None else min(each.max_replicas, most)
+        name: most[name] if each.max_replicas is None else min(each.max_replicas, most[name])
         for name, each in own.items()
     }
     kept = {
@@ -55,15 +67,16 @@ def give_ordinals(
     if not apps.STATEFUL_SET.matches(obj):
         return
     total = totals_of(obj, WORKLOADS[apps.STATEFUL_SET.group_plural]).replicas
+    room = rooms([entry.cluster for entry in clusters], before=before, size=size) if size else {}
     taken: list[range] = []
     fresh: list[ClusterPlacement] = []
     for entry in clusters:
         known = before.get(entry.cluster)
         replicas = entry.replicas if entry.HasField("replicas") else total
-        if size is not None and replicas > size and not entry.suspended:
+        if replicas > room.get(entry.cluster, replicas) and not entry.suspended:
             raise InvalidArgumentError(
-                f"{entry.cluster} is to run {replicas} replicas, and each cluster has {size} ordinals: make "
-                "replicas.ordinalsPerCluster of the policy larger, or divide the replicas",
+                f"{entry.cluster} is to run {replicas} replicas, and has {room[entry.cluster]} ordinals: "
+                "make replicas.ordinalsPerCluster of the policy larger, or divide the replicas",
                 reason="BAD_POLICY",
             )
         if known is None:
