@@ -137,8 +137,8 @@ async def named(federation: Federation) -> set[str]:
 
 
 async def orphaned(federation: Federation, member: KubeApi, api: KubeApi) -> None:
-    """What carries the federation's marks in a real member and nobody wants is shown, said on the Cluster, and
-    removed or adopted by the commands that are shown."""
+    """What carries the federation's marks in a real member and nobody wants is shown, said on the Cluster,
+    and removed or adopted by the commands that are shown."""
     marks = (await member.get(f"{APPS}/web"))["metadata"]["labels"]
     chosen = ("app.kubernetes.io/managed-by", "hanse.dev/federation")
     labels = {name: marks[name] for name in chosen}
