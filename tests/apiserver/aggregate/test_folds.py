@@ -289,3 +289,18 @@ def test_conditions_of_a_budget_say_which_generation_they_are_of() -> None:
     assert found["observedGeneration"] == GENERATION
     (late,) = folded(kind, member("a", status, member_generation=2))["conditions"]
     assert late["observedGeneration"] < GENERATION
+
+
+@pytest.mark.parametrize("elsewhere", [[], [said("Complete", True, "CompletionsReached")]])
+def test_a_job_that_is_suspended_in_a_cluster_says_so(elsewhere: list[Status]) -> None:
+    """And is not complete, though a part of it may be; what it has done counts."""
+    obj = {"metadata": {"generation": GENERATION}, "spec": {"completions": 4, "suspend": True}}
+    members = [
+        member("a", {"conditions": [said("Suspended", True, "JobSuspended")], "failedIndexes": "1"}),
+        member("b", {"succeeded": 1, "conditions": elsewhere, "failedIndexes": "1"}),
+    ]
+    decision = Decision(generation=GENERATION)
+    status = aggregate("batch", "jobs", obj, members=members, decision=decision, now=NOW)
+    held = {each["type"] for each in status["conditions"] if each["status"] == "True"}
+    assert held == {"Suspended"}
+    assert (status["succeeded"], status["failedIndexes"]) == (1, "1")
