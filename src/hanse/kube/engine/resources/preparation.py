@@ -15,7 +15,7 @@ import orjson
 
 from hanse.documents import MAX_DEPTH, TOO_LARGE, check_bounds
 from hanse.errors import InvalidArgumentError
-from hanse.kube.engine.hooks import Admission, AdmissionRequest, Operation
+from hanse.kube.engine.hooks import Admission, AdmissionRequest, Operation, ValidatingAdmission
 from hanse.kube.engine.options import DeleteOptions, WriteOptions
 from hanse.kube.engine.resources import errors
 from hanse.kube.kinds.catalogue import Catalogue
@@ -45,6 +45,7 @@ class ObjectPreparation:
         catalogue: Catalogue,
         *,
         admission: Sequence[Admission],
+        validating: Sequence[ValidatingAdmission] = (),
         clock: Callable[[], datetime],
         turns: Turns,
         added: Sequence[str] = (),
@@ -56,6 +57,7 @@ class ObjectPreparation:
         self._added = frozenset(added)
         self._catalogue = catalogue
         self._admission = tuple(admission)
+        self._validating = tuple(validating)
         self._clock = clock
 
     def schema(self, info: ResourceInfo) -> Schema | None:
@@ -153,6 +155,12 @@ class ObjectPreparation:
             problems += await self._turns.run(heavy, validate_update, old, new, strategy=stored.strategy)
         if problems:
             raise errors.invalid_object(info, key.name, problems)
+        for last in self._validating:
+            request = AdmissionRequest(
+                operation=operation, info=stored, key=key, object=new, old=old, subresource=subresource,
+                user=options.user, dry_run=options.dry_run, warnings=options.warnings, written=written,
+            )  # fmt: skip
+            await last.check(request)
         if applied:
             return new
         fields = await self._turns.run(
