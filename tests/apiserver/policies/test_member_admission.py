@@ -183,7 +183,7 @@ async def test_the_namespace_says_what_becomes_of_a_refusal(asked: Asked) -> Non
     assert (code, len(warnings)) == (201, 1)
     await asked.set_mode("Refuse")
     for content_type in ("merge-patch+json", "strategic-merge-patch+json", "apply-patch+yaml"):
-        applied = config_map("c") | {"data": {content_type: "1"}}
+        applied = config_map("c") | {"data": {"x": content_type}}
         answer = await asked.world.call(
             "PATCH", f"{MAPS}/c?fieldManager=t&force=true" if "apply" in content_type else f"{MAPS}/c",
             applied, content_type=f"application/{content_type}",
