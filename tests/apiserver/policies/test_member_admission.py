@@ -234,7 +234,7 @@ async def test_kubectl_shows_what_is_invalid_and_where(asked: Asked) -> None:
     manifest = orjson.dumps({**config_map("c"), "metadata": {"name": "c", "namespace": "shop"}}).decode()
     await asked.set_mode("Refuse")
     cause = {"reason": "FieldValueInvalid", "field": "data.x", "message": "must be blue"}
-    for causes, words in (([cause], "* data.x: cluster eu: must be blue"), ([], "cluster eu: nothing fits")):
+    for causes, words in (([cause], "data.x: cluster eu: must be blue"), ([], "cluster eu: nothing fits")):
         asked.member.fault = refusal(422, "Invalid", "nothing fits", causes=causes)
         ran = await asked.world.kubectl("create", "-f", "-", stdin=manifest, check=False)
         assert ran.code == 1
