@@ -36,7 +36,7 @@ from hanse.kube.engine.cache import ObjectCache
 from hanse.kube.engine.hooks import AdmissionRequest
 from hanse.kube.engine.lifecycle import unchanged
 from hanse.kube.engine.resources.errors import invalid_object
-from hanse.kube.engine.served import ObjectChange
+from hanse.kube.engine.served import ObjectChange, ServedObject
 from hanse.kube.kinds.kubernetes import core
 from hanse.kube.model.fielderrors import FieldError
 from hanse.kube.model.objects import annotations_of, is_deleting, mapping
@@ -62,29 +62,41 @@ _log = get_logger(__name__)
 class PlacingPolicies:
     """What placement policies say of member admission; those that say nothing are not kept."""
 
-    def __init__(self) -> None:
-        self._modes: dict[ObjectKey, AdmissionMode] = {}
+    def __init__(self, cache: ObjectCache) -> None:
+        """Follow the policies in the cache, which need not be loaded yet."""
+        self._cache = cache
+        self._modes: dict[ObjectKey, AdmissionMode] | None = None
+        cache.subscribe(self._take)
 
-    def take(self, change: ObjectChange) -> None:
-        """Take in a change of any object."""
+    def may_decide(self, namespace: str) -> bool:
+        """Return whether a policy that may select objects of the namespace ("" for none) says something."""
+        return any(not key.namespace or key.namespace == namespace for key in self._known())
+
+    def of(self, title: str) -> AdmissionMode | None:
+        """Return what the policy with this title says."""
+        key = key_of_title(title)
+        return self._known().get(key) if key is not None else None
+
+    def _known(self) -> dict[ObjectKey, AdmissionMode]:
+        """Return the modes. Of what the cache loads first nobody is told, so that is read."""
+        if self._modes is None:
+            stored = (entry for plural in sorted(PLACING) for entry in self._cache.objects(GROUP, plural))
+            self._modes = {entry.key: mode for entry in stored if (mode := _said(entry)) is not None}
+        return self._modes
+
+    def _take(self, change: ObjectChange) -> None:
         key = change.key
-        if key.group != GROUP or key.resource not in PLACING:
+        if self._modes is None or key.group != GROUP or key.resource not in PLACING:
             return
-        new = change.new
-        mode = mode_of(mapping(new.object, "spec").get("memberAdmission")) if new is not None else None
+        mode = _said(change.new) if change.new is not None else None
         if mode is None:
             self._modes.pop(key, None)
         else:
             self._modes[key] = mode
 
-    def may_decide(self, namespace: str) -> bool:
-        """Return whether a policy that may select objects of the namespace ("" for none) says something."""
-        return any(not key.namespace or key.namespace == namespace for key in self._modes)
 
-    def of(self, title: str) -> AdmissionMode | None:
-        """Return what the policy with this title says."""
-        key = key_of_title(title)
-        return self._modes.get(key) if key is not None else None
+def _said(policy: ServedObject) -> AdmissionMode | None:
+    return mode_of(mapping(policy.object, "spec").get("memberAdmission"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,8 +126,7 @@ class MemberAdmission:
         self._preview = preview
         self._dry_run = dry_run
         self._options = options
-        self._policies = PlacingPolicies()
-        cache.subscribe(self._policies.take)
+        self._policies = PlacingPolicies(cache)
 
     async def check(self, request: AdmissionRequest) -> None:
         """Raise a HanseError, 422, 403 and so on as the member said, where it is to be refused."""
