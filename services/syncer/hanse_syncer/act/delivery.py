@@ -5,7 +5,7 @@ safety: it creates where nothing is, or changes the very object that is known by
 was read where the change was made out of one. The ways, in this order:
 
 - server-side apply;
-- where the member's schema lacks fields, without them, and it is said;
+- where the member's schema lacks fields, without them, and it is said if the author wrote one of them;
 - where something that others put there cannot be together with ours, with its ownership taken over first;
 - where a list cannot be merged by its keys, a POST, and later a merge patch.
 
@@ -92,7 +92,8 @@ class Delivery:
             reduced = inapplicable.without(manifest.object, found.lacking)
             if reduced is None:
                 raise _refused("FieldsNotServed", answer)
-            manifest, caveat = manifest.of(reduced), inapplicable.lacking_caveat(found.lacking)
+            missed = inapplicable.written(manifest.object, found.lacking)
+            manifest, caveat = manifest.of(reduced), inapplicable.lacking_caveat(missed) if missed else None
             answer = await self._send(target, manifest, uid=uid)
             found = inapplicable.problems(answer)
         if found is not None and found.unmergeable:
