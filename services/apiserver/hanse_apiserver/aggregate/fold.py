@@ -84,7 +84,7 @@ def aggregate(
         common = agreed.fields([m for m in members if m.counted])
         status = {**{name: common[name] for name in names if name in common}, **status}
     if own := federation_conditions(members, decision, now):
-        status = {**status, "conditions": [*sequence(status, "conditions"), *own]}
+        status = {**status, "conditions": [*own, *sequence(status, "conditions")]}
     clusters = []
     room = MAX_WHOLE_BYTES
     for member in members:
