@@ -1,8 +1,8 @@
 """Which specs are run, which of them are expected to fail and why, and how they are run.
 
-A spec is known by its full text, as Ginkgo prints it. Those of `FILES` are run: what they test needs an API server
-and perhaps controllers, but no container that runs. Of these, `expected.txt` names the ones that fail, below the
-reason that a user of a federation accepts.
+A spec is known by its full text, as Ginkgo prints it. Those of `FILES` are run: what they test needs an API
+server and perhaps controllers, but no container that runs. Of these, `expected.txt` names the ones that fail,
+below the reason.
 
 Concurrency: commands block. Next: `tests.conformance.test_conformance`.
 """
@@ -19,6 +19,8 @@ from typing import Any, Final
 
 HERE: Final = Path(__file__).parent
 EXPECTED: Final = HERE / "expected.txt"
+SOMETIMES: Final = "Sometimes: "
+"""How the reason begins of a spec that fails now and then."""
 FILES: Final = re.compile(
     r"apimachinery/(?!webhook|crd_conversion_webhook|aggregator)|apps/controller_revision|architecture/|"
     r"auth/(certificates|podcertificaterequest|service_accounts|subjectreviews)|"

@@ -20,7 +20,7 @@ from hanse.kube.engine.served import ObjectChange
 from hanse.kube.kinds.kubernetes import core
 from hanse.kube.model.objects import Object, is_deleting
 from hanse.store.keys import ObjectKey
-from hanse_apiserver.bootstrap.objects import Wanted, in_each_namespace, of_the_cluster
+from hanse_apiserver.bootstrap.objects import BootstrapObject, in_each_namespace, of_the_cluster
 
 CLUSTER: Final = "*"
 """The key of what there is once; no namespace has this name."""
@@ -73,7 +73,7 @@ class BootstrapKeeper:
             await self._ensure(wanted)
         return None
 
-    def _wanted(self, key: str) -> Iterator[Wanted]:
+    def _wanted(self, key: str) -> Iterator[BootstrapObject]:
         if key == CLUSTER:
             yield from of_the_cluster(self._port)
             return
@@ -81,7 +81,7 @@ class BootstrapKeeper:
         if namespace is not None and not is_deleting(namespace.object):
             yield from in_each_namespace(key, self._authorities())
 
-    async def _ensure(self, wanted: Wanted) -> None:
+    async def _ensure(self, wanted: BootstrapObject) -> None:
         info = self._catalogue.require_kind(wanted.kind)
         entry = self._cache.get(wanted.key)
         try:
@@ -96,5 +96,5 @@ class BootstrapKeeper:
             return  # the namespace has begun to end
 
 
-def _differs(found: Object, wanted: Wanted) -> bool:
+def _differs(found: Object, wanted: BootstrapObject) -> bool:
     return any(found.get(field) != wanted.object[field] for field in wanted.restored)

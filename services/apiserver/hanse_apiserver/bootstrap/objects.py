@@ -30,7 +30,7 @@ _PRIORITIES: Final = {
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class BootstrapObject:
     """An object that must be there. `namespace` is "" for cluster scope.
 
     `restored` names the fields that are brought back when somebody changes them; without any the object need
@@ -48,30 +48,30 @@ class Wanted:
         return ObjectKey(*self.kind.group_plural, self.namespace, str(self.object["metadata"]["name"]))
 
 
-def in_each_namespace(namespace: str, authorities: str) -> Iterator[Wanted]:
+def in_each_namespace(namespace: str, authorities: str) -> Iterator[BootstrapObject]:
     """Yield what each namespace has. `authorities` is the PEM of who signs the server's certificate."""
-    yield Wanted(core.SERVICE_ACCOUNT, _object(core.SERVICE_ACCOUNT, "default"), namespace)
+    yield BootstrapObject(core.SERVICE_ACCOUNT, _object(core.SERVICE_ACCOUNT, "default"), namespace)
     if authorities:
         bundle = _object(core.CONFIG_MAP, ROOT_CA)
         bundle["data"] = {"ca.crt": authorities}
-        yield Wanted(core.CONFIG_MAP, bundle, namespace, restored=("data",))
+        yield BootstrapObject(core.CONFIG_MAP, bundle, namespace, restored=("data",))
 
 
-def of_the_cluster(port: int) -> Iterator[Wanted]:
+def of_the_cluster(port: int) -> Iterator[BootstrapObject]:
     """Yield what a cluster has once. `port` is that of the Kubernetes API."""
     for name in SYSTEM_NAMESPACES:
-        yield Wanted(core.NAMESPACE, _object(core.NAMESPACE, name))
+        yield BootstrapObject(core.NAMESPACE, _object(core.NAMESPACE, name))
     for name, description in _PRIORITIES.items():
         priority = _object(scheduling.PRIORITY_CLASS, name)
         priority |= {"value": SYSTEM_PRIORITIES[name], "description": description}
-        yield Wanted(scheduling.PRIORITY_CLASS, priority)
+        yield BootstrapObject(scheduling.PRIORITY_CLASS, priority)
     service = _object(core.SERVICE, "kubernetes", labels={"component": "apiserver", "provider": "kubernetes"})
     service["spec"] = {
         "type": "ClusterIP",
         "sessionAffinity": "None",
         "ports": [{"name": "https", "protocol": "TCP", "port": 443, "targetPort": port}],
     }
-    yield Wanted(core.SERVICE, service, "default")
+    yield BootstrapObject(core.SERVICE, service, "default")
 
 
 def _object(kind: Kind, name: str, labels: dict[str, str] | None = None) -> Object:
