@@ -89,15 +89,11 @@ class Apiserver:
         bootstrap: bool = True,
     ) -> None:
         """Prepare; nothing is read or written before it is entered. `maintenance` is that of the store, which
-                is looked after by nobody here without it. `scheduler` says what changes would take away from what
-        <<<<<<< HEAD
-                runs; without it they are not asked about. `create_task` is that of a task group, so that an error in
-                the background is told. `bootstrap` makes what every cluster has from its first second.
-        =======
-                runs; without it they are not asked about. `syncer` asks members whether they would take an object;
-                without one, or without a scheduler, no member is asked. `create_task` is that of a task group, so
-                that an error in the background is told.
-        >>>>>>> main
+        is looked after by nobody here without it. `scheduler` says what changes would take away from what
+        runs; without it they are not asked about. `syncer` asks members whether they would take an object;
+        without one, or without a scheduler, no member is asked. `create_task` is that of a task group, so
+        that an error in the background is told. `bootstrap` makes what every cluster has from its first
+        second.
         """
         self._bootstrap = bootstrap
         self._create_task = create_task
