@@ -192,7 +192,8 @@ async def test_offline_cluster_in_virtual_time(federation: Federation) -> None:
 
     await until(back)
     assert sum(item.replicas for item in placement.clusters) == 12
-    await federation.ready(WEB, "c", 3)
+    for item in placement.clusters:
+        await federation.ready(WEB, item.cluster, item.replicas)
 
     async def handed_over() -> bool:
         nonlocal placement
