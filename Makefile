@@ -11,7 +11,7 @@ SEED ?= 0
 SOURCES := src services/registry services/scheduler services/syncer services/dns services/apiserver \
 	clients/python clients/cli local
 CHECKED := $(SOURCES) tests scripts benchmarks deploy/image deploy/systemd
-# Two workers, each of which drives a federation first; tests/conftest.py says which tests stay together.
+# Two workers; tests/conftest.py says which tests stay together, and what each begins with.
 PARALLEL := -n 2
 export VENV
 
@@ -56,7 +56,7 @@ install-check: setup-dev ## Install the wheel as a user does, on each Python at 
 	@scripts/install-check.sh
 
 test-real: setup-dev ## Run the tests against real Kubernetes control planes.
-	$(PY) -m pytest tests/real $(PYTEST_ARGS)
+	$(PY) -m pytest tests/real $(PARALLEL) $(PYTEST_ARGS)
 
 lint: setup-dev ## Check style, layers and contracts.
 	$(PY) -m ruff check .

@@ -26,6 +26,8 @@ settings.load_profile("untimed")
 
 WHOLE = ("system", "chaos")
 """Folders of which each has one federation for all its tests."""
+LONGEST = (*(f"tests/{each}/" for each in WHOLE), "tests/real/test_install.py", "tests/real/test_system.py")
+"""What takes minutes: begun with, so that no worker is left alone with it."""
 ALLOWED = Path(__file__).parent / "allowed_skips.txt"
 
 
@@ -94,7 +96,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> GroupSc
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begins with what takes longest."""
-    items.sort(key=lambda item: not item.nodeid.startswith(tuple(f"tests/{each}/" for each in WHOLE)))
+    items.sort(key=lambda item: not item.nodeid.startswith(LONGEST))
 
 
 def pytest_configure(config: pytest.Config) -> None:

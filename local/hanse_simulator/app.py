@@ -24,13 +24,17 @@ from hanse.kube.kinds.kubernetes import core
 from hanse.kube.kinds.strategies.kubernetes import kubernetes
 from hanse.kube.model.objects import sequence
 from hanse.kube.server.app import KubeServer, ServerOptions
-from hanse.kube.server.auth import AllowGroups, CertificateAuthenticator
+from hanse.kube.server.auth import CertificateAuthenticator, UnionAuthenticator
 from hanse.kube.server.request import Call
 from hanse.process.settings import split_address
 from hanse.service.runtime import Runtime
 from hanse.store import EtcdStore, Store
+from hanse_simulator.access.accounts import Accounts
+from hanse_simulator.access.rules import RoleAuthorizer
+from hanse_simulator.access.token_secrets import TokenSecrets
+from hanse_simulator.access.tokens import TokenAuthority
 from hanse_simulator.addresses import Pool
-from hanse_simulator.certificates import ADMIN_GROUP, ClusterCertificates
+from hanse_simulator.certificates import ClusterCertificates
 from hanse_simulator.controllers import nodes
 from hanse_simulator.controllers.events import Recorder
 from hanse_simulator.controllers.kubelet import Kubelet, Timing
@@ -74,6 +78,11 @@ class Simulator:
             graceful_pods=True,
             window=WINDOW,
         )
+        self._accounts = Accounts(
+            self.engine,
+            TokenAuthority.load_or_create(Path(settings.pki_dir)),
+            max_seconds=settings.token_max_seconds,
+        )
         self.address = ""
         self.url = ""
         self.loops: Loops | None = None
@@ -106,10 +115,13 @@ class Simulator:
 
     def _server(self) -> KubeServer:
         options: dict[str, Any] = {
-            "authenticator": CertificateAuthenticator(),
-            "authorizer": AllowGroups((ADMIN_GROUP,)),
+            "authenticator": UnionAuthenticator(CertificateAuthenticator(), self._accounts),
+            "authorizer": RoleAuthorizer(self.engine.cache),
             "options": ServerOptions(listen=self.settings.listen, tls=self.certificates.tls()),
-            "subresources": {(*core.POD.group_plural, "log"): _log},
+            "subresources": {
+                (*core.POD.group_plural, "log"): _log,
+                (*core.SERVICE_ACCOUNT.group_plural, "token"): self._accounts.give_token,
+            },
             "checks": {"etcd": self.engine.ready, "controllers": self._check_loops},
         }
         if self.settings.faults_enabled:
@@ -132,6 +144,7 @@ class Simulator:
         balancers = Pool.of_network("load balancer address", settings.load_balancers_range)
         return [
             Namespaces(world, ca_pem=self.certificates.ca_pem).loop(),
+            TokenSecrets(world, self._accounts, ca_pem=self.certificates.ca_pem).loop(),
             Deployments(world).loop(),
             ReplicaSets(world).loop(),
             StatefulSets(world).loop(),

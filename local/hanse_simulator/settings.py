@@ -55,6 +55,8 @@ class SimulatorSettings(ServiceSettings):
     """How long a deleted Pod takes to end, in seconds; never longer than its grace period."""
     job_seconds: float = 1.0
     """How long a Pod runs that does not restart always, before it has succeeded, in seconds."""
+    token_max_seconds: int = 0
+    """Longest that a token of a TokenRequest lasts, whatever is asked for, in seconds; 0 bounds nothing."""
     broken_image_marker: str = "broken"
     """Containers whose image contains this text cannot pull it; empty turns that off."""
     faults_enabled: bool = False
@@ -98,7 +100,7 @@ class SimulatorSettings(ServiceSettings):
                 ipaddress.IPv4Network(getattr(self, setting) or "10.0.0.0/8")
             except ValueError as error:
                 raise _bad(setting, getattr(self, setting), "an IPv4 range such as 10.96.0.0/16") from error
-        for setting in ("pod_start_seconds", "pod_stop_seconds", "job_seconds"):
+        for setting in ("pod_start_seconds", "pod_stop_seconds", "job_seconds", "token_max_seconds"):
             if getattr(self, setting) < 0:
                 raise _bad(setting, str(getattr(self, setting)), "a number of seconds, 0 or more")
 

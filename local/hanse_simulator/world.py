@@ -20,7 +20,7 @@ from hanse.kube.engine.engine import KubeEngine
 from hanse.kube.engine.lifecycle import Propagation
 from hanse.kube.engine.options import DeleteOptions, WriteOptions
 from hanse.kube.engine.served import ObjectChange, ServedObject
-from hanse.kube.kinds.kubernetes import apps, batch, core, networking, storage
+from hanse.kube.kinds.kubernetes import apps, batch, core, networking, security, storage
 from hanse.kube.kinds.resource_info import ResourceInfo
 from hanse.kube.model.objects import Object, labels_of, mapping, name_of, namespace_of, sequence
 from hanse.kube.model.selectors import LabelSelector
@@ -37,6 +37,7 @@ ENDPOINTS: Resource = core.ENDPOINTS.group_plural
 ENDPOINT_SLICES: Resource = networking.ENDPOINT_SLICE.group_plural
 NAMESPACES: Resource = core.NAMESPACE.group_plural
 CONFIG_MAPS: Resource = core.CONFIG_MAP.group_plural
+SECRETS: Resource = core.SECRET.group_plural
 SERVICE_ACCOUNTS: Resource = core.SERVICE_ACCOUNT.group_plural
 EVENTS: Resource = core.EVENT.group_plural
 CLAIMS: Resource = core.PERSISTENT_VOLUME_CLAIM.group_plural
@@ -48,6 +49,7 @@ STATEFUL_SETS: Resource = apps.STATEFUL_SET.group_plural
 DAEMON_SETS: Resource = apps.DAEMON_SET.group_plural
 REVISIONS: Resource = apps.CONTROLLER_REVISION.group_plural
 JOBS: Resource = batch.JOB.group_plural
+CLUSTER_ROLES: Resource = security.CLUSTER_ROLE.group_plural
 
 _LABELLED = frozenset({PODS, REPLICA_SETS})
 

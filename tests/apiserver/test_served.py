@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import orjson
 import pytest
@@ -87,6 +88,57 @@ async def test_a_status_change_in_between_is_no_conflict(world: World) -> None:
     await world.report(WEB, "eu", status=rolled_out(4))
     answer = await world.call("PUT", WEB_PATH, {**created, "spec": {**created["spec"], "paused": True}})
     assert answer.status == 200, answer
+
+
+@pytest.mark.parametrize("way", ["update", "merge", "apply", "scale", "delete"])
+async def test_each_version_that_was_served_of_an_intent_fits_and_no_other(world: World, way: str) -> None:
+    """Versions are compared for equality: an older intent, one from between, and one to come conflict."""
+    before = await world.create(DEPLOYMENTS, deployment())
+    labels = {"metadata": {"labels": {"a": "b"}}}
+    merge = "application/merge-patch+json"
+    first = (await world.call("PATCH", WEB_PATH, labels, content_type=merge)).body
+    versions = [first["metadata"]["resourceVersion"]]
+    other = await world.create("/api/v1/namespaces/shop/configmaps", config_map("other"))
+    unserved = other["metadata"]["resourceVersion"]
+    await world.place(WEB, {"eu": 4})
+    for ready in (1, 2):
+        await world.report(WEB, "eu", status=rolled_out(ready))
+        versions.append((await world.get(WEB_PATH))["metadata"]["resourceVersion"])
+    assert len({int(each) for each in versions}) == 3
+    newest = int(versions[-1])
+
+    async def write(version: str) -> int:
+        named: dict[str, Any] = {"metadata": {"name": "web", "namespace": "shop", "resourceVersion": version}}
+        dry = {"dryRun": "All"}
+        kind = {"apiVersion": "apps/v1", "kind": "Deployment"}
+        match way:
+            case "update":
+                answer = await world.call("PUT", WEB_PATH, {**first, **named}, params=dry)
+            case "merge":
+                answer = await world.call("PATCH", WEB_PATH, named, content_type=merge, params=dry)
+            case "apply":
+                answer = await world.call(
+                    "PATCH", WEB_PATH, {**kind, **named}, content_type="application/apply-patch+yaml",
+                    params={"fieldManager": "m", **dry},
+                )  # fmt: skip
+            case "scale":
+                scale = {"apiVersion": "autoscaling/v1", "kind": "Scale", **named, "spec": {"replicas": 4}}
+                answer = await world.call("PUT", f"{WEB_PATH}/scale", scale, params=dry)
+            case _:
+                answer = await world.call(
+                    "DELETE", WEB_PATH, {"preconditions": {"resourceVersion": version}}, params=dry
+                )
+        return answer.status
+
+    for version in versions:
+        assert await write(version) == 200
+    for version in (
+        before["metadata"]["resourceVersion"],
+        unserved,
+        str(newest + 1),
+        str(newest + 10**6),
+    ):
+        assert await write(version) == 409
 
 
 async def test_what_is_served_can_be_written_back_strictly(world: World) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.chaos.proxies import Proxies
-from tests.support.stores.etcd import free_ports
+from tests.support.machine.ports import free_ports
 from tests.system.harness import Federation, Simulated
 from tests.system.suite.base import fresh_namespace
 

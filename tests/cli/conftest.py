@@ -370,7 +370,7 @@ class Syncer(syncer_grpc.SyncerServiceServicer):
     async def GetSyncState(self, request: Any, context: Any) -> Any:
         raise NotFoundError("no")
 
-    RenderObject = Resync = GetSyncState
+    DryRunObject = RenderObject = Resync = GetSyncState
 
     async def WatchSyncStates(
         self, request: syncer.WatchSyncStatesRequest, context: Any

@@ -30,7 +30,7 @@ from tests.deploy.manifests import (
     of_kind,
     pod,
 )
-from tests.support.stores.etcd import free_ports
+from tests.support.machine.ports import free_ports
 
 DEADLINE = 60.0
 EVERY_ADDRESS = "0.0.0.0"  # noqa: S104 - as it is in the manifests, where it is replaced

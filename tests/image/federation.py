@@ -24,7 +24,8 @@ from hanse.security.keyring import create_key_file
 from hanse.security.pki import CertificateAuthority
 from hanse.store.admin.roles import ROOT
 from tests.image.podman import Image, Podman
-from tests.support.stores.etcd import EtcdServer, free_ports
+from tests.support.machine.ports import free_ports
+from tests.support.stores.etcd import EtcdServer
 
 NAMES = ("apiserver", "registry", "scheduler", "syncer", "dns")
 GROUP = 65532

@@ -21,7 +21,7 @@ from hanse.kube.client.client import KubeClient
 from hanse.kube.client.discovery import GroupVersion, ServedApis
 from hanse.security.pki import CertificateAuthority
 from tests.real.realcluster import ClusterSpec, RealCluster, RealClusters, until
-from tests.support.stores.etcd import free_ports
+from tests.support.machine.ports import free_ports
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

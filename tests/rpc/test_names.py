@@ -30,7 +30,11 @@ NEEDED = {
     "scheduler": {"CreateObject", "DeleteObject"},
     "syncer": {"GetObject", "CreateObject"},
     "dns": set(),
-    "apiserver": {"hanse.api.scheduler.v1.SchedulerService/PreviewPolicy"},
+    "apiserver": {
+        "hanse.api.scheduler.v1.SchedulerService/PreviewPlacement",
+        "hanse.api.scheduler.v1.SchedulerService/PreviewPolicy",
+        "hanse.api.syncer.v1.SyncerService/DryRunObject",
+    },
 }
 """What each service may call: in FederationService, unless another one is named."""
 

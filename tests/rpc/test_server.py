@@ -40,6 +40,7 @@ from hanse.rpc.interceptor import current_identity
 from hanse.rpc.policy import AUTHENTICATED, Policy, group, service
 from hanse.rpc.server import RpcServer
 from hanse.security.pki import CertificateAuthority
+from tests.support.machine.proxy import Proxy
 
 from .echo import NAME, Echo, Stub, Text, add_echo
 
@@ -62,6 +63,16 @@ async def serving(
     server.add(add_echo, echo)
     async with server, RpcChannel(server.address, tls=tls[caller], timeout=5) as channel:
         yield server, Stub(channel)
+
+
+async def test_a_server_that_is_far_away_is_reached(tls: Tls) -> None:
+    """TLS and HTTP/2 take some round trips: longer than what lies between the first two tries."""
+    async with (
+        serving(tls, Echo()) as (server, _),
+        Proxy(server.address, delay=0.08) as far,
+        RpcChannel(far.endpoint, tls=tls["dns"]) as channel,
+    ):
+        assert (await Stub(channel).set(Text(value="a"))).value == "a"
 
 
 def raising(error: Exception) -> Callable[[str], str]:

@@ -5,8 +5,18 @@ from __future__ import annotations
 from dataclasses import replace
 
 from hanse_scheduler.handshake.handover import ClusterCount, next_step
+from hanse_scheduler.handshake.moves import Destination, MoveRequest, MoveRules, arrived, plan_move
 from hypothesis import given
 from hypothesis import strategies as st
+
+from hanse.api.scheduler.v1.placement_pb2 import (
+    ABORTED,
+    LATE,
+    MOVING,
+    ClusterPlacement,
+    Placement,
+    PlacementMove,
+)
 
 NAMES = ("a", "b", "c", "d")
 COUNTS = st.integers(0, 8)
@@ -162,3 +172,50 @@ def test_scaled_down_on_the_way() -> None:
     old = ClusterCount(cluster="a", has=4, target=0, ready=4)
     new = ClusterCount(cluster="b", has=4, target=2, base=0, ready=0)
     assert next_step([old, new], wanted=2, surge=2).counts == {"a": 2, "b": 2}
+
+
+OVERRIDES = st.sampled_from([b"", b"[]"])
+
+
+@st.composite
+def placements(draw: st.DrawFn) -> Placement:
+    """Draw what is in force of an object that is not divided, in the middle of a move or not."""
+    entries = []
+    for name in sorted(draw(st.sets(st.sampled_from(NAMES)))):
+        entry = ClusterPlacement(
+            cluster=name,
+            suspended=draw(st.booleans()),
+            leaving=draw(st.booleans()),
+            overrides=draw(OVERRIDES),
+        )
+        if draw(st.booleans()):
+            entry.base_replicas = draw(st.integers(0, 1))
+        entries.append(entry)
+    move = None
+    if draw(st.booleans()):
+        move = PlacementMove(phase=draw(st.sampled_from([MOVING, LATE, ABORTED])), aim="of something else")
+    return Placement(clusters=entries, move=move)
+
+
+@given(
+    before=st.none() | placements(),
+    destinations=st.dictionaries(
+        st.sampled_from(NAMES),
+        st.builds(
+            Destination,
+            replicas=st.none(),
+            ready=st.none() | st.integers(0, 1),
+            overrides=OVERRIDES,
+        ),
+    ),
+    least=st.integers(0, 1),
+    retry=st.booleans(),
+)
+def test_what_is_not_divided_and_leaves_no_cluster_is_there_at_once(
+    before: Placement | None, destinations: dict[str, Destination], least: int, retry: bool
+) -> None:
+    """Whatever was known of a move: so `arrived` says the same without looking."""
+    request = MoveRequest(
+        before=before, destinations=destinations, origins={}, divided=False, least=least, retry=retry
+    )
+    assert plan_move(request, rules=MoveRules(), now=1000.0) == arrived(destinations)

@@ -16,7 +16,8 @@ from hanse.security.pki import CertificateAuthority
 from hanse.store import EtcdStore
 from hanse.store.admin.roles import ROOT, Roles
 from hanse.store.admin.snapshot import save_snapshot
-from tests.support.stores.etcd import EtcdServer, free_ports
+from tests.support.machine.ports import free_ports
+from tests.support.stores.etcd import EtcdServer
 
 
 class House:

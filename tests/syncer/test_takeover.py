@@ -267,6 +267,20 @@ def test_fields_that_a_schema_lacks_are_taken_out_and_named() -> None:
     assert inapplicable.without(cart, [".spec.other"]) is None
 
 
+def test_a_default_that_a_member_does_not_know_is_missed_by_nobody() -> None:
+    """What the federation's own defaulting filled in is not the author's; the same field with another value
+    is."""
+    job = {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "spec": {"completionMode": "NonIndexed", "suspend": True, "template": {"spec": {"later": 1}}},
+    }
+    lacking = [".spec.completionMode", ".spec.suspend", ".spec.template.spec.later"]
+    assert inapplicable.written(job, lacking) == lacking[1:]
+    cart = {"apiVersion": "skew.example.com/v1", "kind": "Cart", "spec": {"color": "red"}}
+    assert inapplicable.written(cart, [".spec.color"]) == [".spec.color"]
+
+
 @pytest.mark.parametrize(
     ("message", "unmergeable", "mistyped"),
     [

@@ -1,4 +1,5 @@
-"""The nodes of a cluster, and what else a new cluster has: a StorageClass and the `kubernetes` Service.
+"""The nodes of a cluster, and what else a new cluster has: a StorageClass, the `kubernetes` Service, and the
+ClusterRole `cluster-admin`.
 
 `found` makes what is missing and is run at every start. Nodes send no heartbeats: an idle cluster writes
 nothing. Next: `hanse_simulator.app`.
@@ -12,9 +13,18 @@ from typing import Any
 from hanse.errors import AlreadyExistsError
 from hanse.kube.model.objects import Object
 from hanse.well_known import REGION_LABEL, ZONE_LABEL
+from hanse_simulator.access.rules import CLUSTER_ADMIN, EVERYTHING
 from hanse_simulator.addresses import number, text
 from hanse_simulator.settings import SimulatorSettings
-from hanse_simulator.world import ENDPOINT_SLICES, NODES, SERVICES, STORAGE_CLASSES, ClusterContext, Resource
+from hanse_simulator.world import (
+    CLUSTER_ROLES,
+    ENDPOINT_SLICES,
+    NODES,
+    SERVICES,
+    STORAGE_CLASSES,
+    ClusterContext,
+    Resource,
+)
 
 PROVISIONER = "simulator.hanse.dev"
 _VERSION = "v1.32.0"
@@ -25,6 +35,7 @@ async def found(world: ClusterContext, settings: SimulatorSettings, *, address: 
     for node in nodes(settings, now=world.stamp()):
         await _ensure(world, NODES, node, manager="kubelet")
     await _ensure(world, STORAGE_CLASSES, _storage_class())
+    await _ensure(world, CLUSTER_ROLES, _cluster_admin(), manager="kube-apiserver")
     service_ip = text((number(str(settings.services_range.network_address)) or 0) + 1)
     await _ensure(world, SERVICES, _kubernetes(service_ip), manager="kube-apiserver")
     await _point(world, address)
@@ -104,6 +115,11 @@ def _storage_class() -> Object:
         "reclaimPolicy": "Delete",
         "volumeBindingMode": "Immediate",
     }
+
+
+def _cluster_admin() -> Object:
+    labels = {"kubernetes.io/bootstrapping": "rbac-defaults"}
+    return {"metadata": {"name": CLUSTER_ADMIN, "labels": labels}, "rules": [dict(r) for r in EVERYTHING]}
 
 
 def _kubernetes(service_ip: str) -> Object:

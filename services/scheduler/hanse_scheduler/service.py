@@ -39,6 +39,7 @@ _SERVICE = "hanse.api.scheduler.v1.SchedulerService"
 POLICY = Policy(
     {
         f"{_SERVICE}/*": [],
+        f"{_SERVICE}/PreviewPlacement": [service("apiserver")],
         f"{_SERVICE}/PreviewPolicy": [service("apiserver")],
         f"{_SERVICE}/RebalancePlacement": [],
         f"{_SERVICE}/EvictPlacement": [],

@@ -24,6 +24,7 @@ from hanse.api.syncer.v1 import syncer_service_pb2_grpc as rpc
 from hanse.api.syncer.v1.orphan_pb2 import Orphan
 from hanse.api.syncer.v1.sync_state_pb2 import SyncState
 from hanse.api.type.v1.object_reference_pb2 import ObjectReference
+from hanse.documents import json_document
 from hanse.errors import HanseError, InvalidArgumentError, NotFoundError
 from hanse.federation.references import key_of
 from hanse.kube.client import requests
@@ -33,7 +34,7 @@ from hanse.kube.model.objects import Object, child
 from hanse.paths import path_of
 from hanse.rpc.lists.parents import parent_prefix
 from hanse.rpc.lists.query import ListQuery
-from hanse.rpc.policy import Policy
+from hanse.rpc.policy import Policy, service
 from hanse.rpc.watch import responses
 from hanse.security.credentials import Sealer
 from hanse.store import KeyValue, Store, keys
@@ -43,6 +44,7 @@ from hanse.well_known import FIELD_MANAGER
 from hanse_syncer.cluster.controller import ClusterController
 from hanse_syncer.decide import drift, fingerprints
 from hanse_syncer.decide.render import Manifest, ManifestRenderer
+from hanse_syncer.dry_runs.asking import DryRuns
 from hanse_syncer.federation.intent import Intent
 from hanse_syncer.federation.state import FederationState
 from hanse_syncer.member import connection
@@ -56,11 +58,13 @@ POLICY: Final = Policy(
         f"{_SERVICE}/*": [],
         f"{_SERVICE}/RenderObject": [],
         f"{_SERVICE}/DiffObject": [],
+        f"{_SERVICE}/DryRunObject": [service("apiserver")],
         f"{_SERVICE}/ExportOrphan": [],
         f"{_SERVICE}/DeleteOrphan": [],
     }
 )
-"""No service asks another, and whole objects are shown, Secrets too: this is for admins."""
+"""Whole objects are shown, Secrets too: this is for admins, but for what the apiserver must know before it
+stores an object."""
 
 _PREFIX: Final = "syncStates/"
 
@@ -88,6 +92,9 @@ class SyncerServicer(rpc.SyncerServiceServicer):
         self._controllers = controllers
         self._timeout = timeout
         self._orphans = OrphanOperations(store=store, federation=federation, sealer=sealer, timeout=timeout)
+        self._dry_runs = DryRuns(
+            store=store, federation=federation, renderer=renderer, connect=self._connected
+        )
 
     async def GetSyncState(
         self, request: pb.GetSyncStateRequest, context: grpc.aio.ServicerContext[Any, Any]
@@ -153,6 +160,21 @@ class SyncerServicer(rpc.SyncerServiceServicer):
         key, intent, entries = self._placed(request.object, request.cluster)
         diffs = await asyncio.gather(*(self._diff(key, intent, entry) for entry in entries))
         return pb.DiffObjectResponse(diffs=diffs)
+
+    async def DryRunObject(
+        self, request: pb.DryRunObjectRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> pb.DryRunObjectResponse:
+        key = key_of(request.object)
+        manifest = json_document(request.manifest, what="the manifest")
+        if not isinstance(manifest, dict) or not isinstance(manifest.get("metadata"), dict):
+            raise InvalidArgumentError(
+                "the manifest is not the JSON of an object", metadata={"field": "manifest"}
+            )
+        seconds = self._timeout
+        if request.HasField("timeout"):
+            seconds = min(seconds, request.timeout.ToNanoseconds() / 1e9)
+        told = await self._dry_runs.ask(key, manifest, request.clusters, seconds=seconds)
+        return pb.DryRunObjectResponse(clusters=told)
 
     async def Resync(
         self, request: pb.ResyncRequest, context: grpc.aio.ServicerContext[Any, Any]
@@ -265,6 +287,12 @@ class SyncerServicer(rpc.SyncerServiceServicer):
 
     @asynccontextmanager
     async def _asked(self, cluster: str) -> AsyncIterator[KubeClient]:
+        """Yield a client of the cluster for one question, which has its time for the answer."""
+        async with asyncio.timeout(self._timeout), self._connected(cluster) as client:
+            yield client
+
+    @asynccontextmanager
+    async def _connected(self, cluster: str) -> AsyncIterator[KubeClient]:
         """Yield a client of the cluster for one question."""
         sealed = self._federation.credential(cluster)
         if sealed is None:
@@ -275,7 +303,7 @@ class SyncerServicer(rpc.SyncerServiceServicer):
             timeout=self._timeout,
             connections=1,
         )
-        async with asyncio.timeout(self._timeout), client:
+        async with client:
             yield client
 
 

@@ -12,6 +12,7 @@ never selects what belongs to clusters, and `hanse_syncer.act.reconciler`, which
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Final
 
 from hanse.kube.kinds.kubernetes import apps, core, extensions, networking, scheduling, security, storage
@@ -185,9 +186,7 @@ def by_name(group: str, resource: str, *, namespace: str, name: str) -> str:
         return f"every cluster has a {name} of its own in each namespace"
     if (group, resource) in _KUBERNETES and (namespace, name) == (_NAMESPACE, "kubernetes"):
         return "it is the way to the cluster's own API server"
-    if (group, resource, name) in _BOOTSTRAP or any(
-        _is(group, resource, which) and name.startswith(prefix) for which, prefix in _BOOTSTRAP_PREFIXES
-    ):
+    if (group, resource, name) in _BOOTSTRAP or name.startswith(_prefixes(group, resource)):
         return f"each API server has {name} of its own from its start"
     if group == _RBAC and name.startswith(_KUBEADM):
         return f"kubeadm made {name} for the cluster itself"
@@ -202,6 +201,18 @@ def of(group: str, resource: str, obj: Object, *, controlled: bool = True) -> st
     """
     named = by_name(group, resource, namespace=namespace_of(obj), name=name_of(obj))
     return named or _carried(group, resource, obj) or _owned(obj, controlled=controlled)
+
+
+@lru_cache(maxsize=1024)
+def _prefixes(group: str, resource: str) -> tuple[str, ...]:
+    """Return how the names of a resource begin that Kubernetes keeps for itself."""
+    return tuple(prefix for which, prefix in _BOOTSTRAP_PREFIXES if _is(group, resource, which))
+
+
+@lru_cache(maxsize=1024)
+def _marks(group: str, resource: str) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """Return the labels, with their values, that what the cluster itself made of a resource has."""
+    return tuple((label, values) for which, label, values in _LABELS if _is(group, resource, which))
 
 
 def _is(group: str, resource: str, which: tuple[str, str]) -> bool:
@@ -220,8 +231,8 @@ def _owned(obj: Object, *, controlled: bool) -> str:
 
 def _carried(group: str, resource: str, obj: Object) -> str:
     labels, annotations = labels_of(obj), annotations_of(obj)
-    for which, label, values in _LABELS:
-        if _is(group, resource, which) and labels.get(label) in values:
+    for label, values in _marks(group, resource):
+        if labels.get(label) in values:
             return f"the cluster itself made it ({label}={labels[label]})"
     for annotation, value in _KEPT_BY_API_SERVER.items():
         if group in (_RBAC, _FLOWS) and annotations.get(annotation) == value:

@@ -22,6 +22,7 @@ import orjson
 from google.protobuf import descriptor_pb2, descriptor_pool
 
 from hanse.errors import ConfigError
+from hanse.process.reconnecting import reconnecting
 from hanse.process.settings import TlsFiles
 from hanse.process.telemetry import Telemetry
 from hanse.rpc.calls import CallObserver, StreamStreamCall, StreamUnaryCall, UnaryStreamCall, UnaryUnaryCall
@@ -43,9 +44,7 @@ _OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.keepalive_timeout_ms", 10_000),
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.max_pings_without_data", 0),
-    ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 100),
-    ("grpc.max_reconnect_backoff_ms", 2_000),
+    *reconnecting(first=0.1, most=2.0),
 )
 
 

@@ -43,6 +43,7 @@ from hanse.api.kms.v2.kms_pb2 import (
 )
 from hanse.api.kms.v2.kms_pb2_grpc import KeyManagementServiceStub
 from hanse.errors import DataLossError, UnavailableError
+from hanse.process.reconnecting import reconnecting
 from hanse.security.keyring import KEY_BYTES, Key, KeyName, KeyRing
 
 UNAVAILABLE: Final = "KMS_UNAVAILABLE"
@@ -318,9 +319,7 @@ class KmsRing(KeyRing):
                     ("grpc.max_receive_message_length", _MOST_ANSWER),
                     ("grpc.default_authority", "localhost"),
                     ("grpc.enable_http_proxy", 0),
-                    ("grpc.initial_reconnect_backoff_ms", 100),
-                    ("grpc.min_reconnect_backoff_ms", 100),
-                    ("grpc.max_reconnect_backoff_ms", 2_000),
+                    *reconnecting(first=0.1, most=2.0),
                     ("grpc.use_local_subchannel_pool", 1),
                 ],
             )

@@ -206,7 +206,7 @@ async def test_no_resource_version_of_a_body_is_a_500(send: Client) -> None:
         status, message = await send("PUT", f"{MAPS}/c", changed)
         assert status == 422, message
         options = {"kind": "DeleteOptions", "apiVersion": "v1", "preconditions": {"resourceVersion": version}}
-        assert (await send("DELETE", f"{MAPS}/c", options))[0] == 422
+        assert (await send("DELETE", f"{MAPS}/c", options))[0] == 409
     options = {"kind": "DeleteOptions", "apiVersion": "v1", "preconditions": {"resourceVersion": 7}}
     assert (await send("DELETE", f"{MAPS}/c", options))[0] == 422
 

@@ -22,29 +22,49 @@ KEY = ObjectKey("", "configmaps", "shop", "web")
 REVISIONS = st.integers(1, 1 << 40)
 
 
-def _refused(version: str, revision: int, *, newer_views: bool) -> bool:
+def _refused(version: str, revision: int, *, also: frozenset[int] = frozenset()) -> bool:
     try:
-        checks.check_version(CONFIG_MAPS, KEY, version=version, revision=revision, newer_views=newer_views)
+        checks.check_version(CONFIG_MAPS, KEY, version=version, revision=revision, served=also.__contains__)
     except ConflictError:
         return True
     return False
 
 
-@given(held=REVISIONS, stored=REVISIONS, newer_views=st.booleans())
-def test_an_older_version_always_conflicts(held: int, stored: int, *, newer_views: bool) -> None:
-    """The stored version fits, an older one never; a newer one only where a view adds to what is stored."""
-    assert _refused(str(held), stored, newer_views=newer_views) == (
-        held < stored or (held > stored and not newer_views)
-    )
-    assert not _refused("", stored, newer_views=newer_views)
-    assert not _refused("0", stored, newer_views=newer_views)
+@given(held=REVISIONS, stored=REVISIONS, also=st.frozensets(REVISIONS, max_size=3))
+def test_versions_are_compared_for_equality(held: int, stored: int, also: frozenset[int]) -> None:
+    """The stored version fits, and those under which the same intent was served; nothing older or newer."""
+    assert _refused(str(held), stored, also=also) == (held != stored and held not in also)
+    assert not _refused(str(stored), stored)
+    assert not any(_refused(str(each), stored, also=also) for each in also)
+    assert not _refused("", stored, also=also)
+    assert not _refused("0", stored, also=also)
+
+
+@given(held=REVISIONS, stored=REVISIONS)
+def test_a_newer_version_conflicts_as_an_older_one_does(held: int, stored: int) -> None:
+    """It is of another history, as after a restore: what the client saw is not what is stored."""
+    assert _refused(str(stored + held), stored)
+    if stored > held:
+        assert _refused(str(stored - held), stored)
 
 
 @pytest.mark.parametrize("version", ["x", "-1", "1.5", "9" * 40])
 def test_a_version_that_is_no_number_is_invalid(version: str) -> None:
-    """It is 422 with the field, not a conflict."""
+    """It is 422 with the field, not a conflict; in the preconditions of a delete it is a conflict."""
     with pytest.raises(InvalidObjectError, match="whole number"):
-        checks.check_version(CONFIG_MAPS, KEY, version=version, revision=1, newer_views=True)
+        checks.check_version(CONFIG_MAPS, KEY, version=version, revision=1, served=bool)
+    with pytest.raises(
+        ConflictError, match=r"in the precondition .* does not match the ResourceVersion in record"
+    ):
+        checks.check_precondition(CONFIG_MAPS, KEY, version=version, revision=1, served=bool)
+
+
+@pytest.mark.parametrize("version", ["", "0", "2"])
+def test_a_delete_demands_the_version_that_it_names(version: str) -> None:
+    """No version is none that is stored: 0 and nothing mean no wish in an update only."""
+    with pytest.raises(ConflictError, match=r"in record \(1\)"):
+        checks.check_precondition(CONFIG_MAPS, KEY, version=version, revision=1, served={3}.__contains__)
+    checks.check_precondition(CONFIG_MAPS, KEY, version="3", revision=1, served={3}.__contains__)
 
 
 NAMES = st.sampled_from(["", "a", "b"])

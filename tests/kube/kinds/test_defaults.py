@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from hanse.kube.kinds import defaults
+from hanse.kube.kinds.defaults import filled_in
 from hanse.kube.merge.schema import Schema, SchemaSet
-from hanse.kube.model.objects import Object
+from hanse.kube.model.objects import Object, Place, without_place
 from hanse.kube.validation.objects import validate
+from tests.real.verdicts.manifests import manifests
 from tests.support.kinds import strategy_of
+from tests.support.shapes import replaced
 
 
 def apply_defaults(obj: Object, schema: Schema | None = None) -> Object:
@@ -262,3 +268,58 @@ def test_custom_resources_take_their_schemas_defaults() -> None:
     }
     full = apply_defaults(given, schema)
     assert apply_defaults(full, schema) is full
+
+
+def added(before: Any, after: Any, place: Place = ()) -> Iterator[Place]:
+    """Yield where `after` has a field that `before` has not."""
+    if isinstance(after, dict) and isinstance(before, dict):
+        for name, value in after.items():
+            if name in before:
+                yield from added(before[name], value, (*place, name))
+            else:
+                yield (*place, name)
+    elif isinstance(after, list) and isinstance(before, list):
+        for number, (old, new) in enumerate(zip(before, after, strict=True)):
+            yield from added(old, new, (*place, number))
+
+
+OWN_VERSION = [*OBJECTS, *(obj for obj in manifests() if obj["kind"] != "List")]
+
+
+RULED_BY_OTHERS = {
+    ("spec", "completions"),
+    ("spec", "parallelism"),
+    ("spec", "jobTemplate", "spec", "completions"),
+}
+"""Fields of a Job that have a default only while the other is absent: one alone means something else."""
+
+
+@given(st.sampled_from(OWN_VERSION), st.data())
+def test_what_defaulting_added_is_told_from_what_was_written(obj: Object, data: st.DataObject) -> None:
+    """Of each built-in kind, whichever of the fields are asked about; with another value it was written."""
+    whole, strategy = apply_defaults(obj), strategy_of(obj)
+    places = [place for place in added(obj, whole) if place[0] not in ("metadata", "data")]
+    if not places:
+        return
+    assert filled_in(whole, places, strategy=strategy) == set(places)
+    some = data.draw(st.sets(st.sampled_from(places), min_size=1))
+    found, bare = filled_in(whole, some, strategy=strategy), whole
+    assert some - RULED_BY_OTHERS <= found <= some
+    for place in found:
+        bare = without_place(bare, place)
+    assert apply_defaults(bare) == whole
+    assert filled_in(obj, some, strategy=strategy) == frozenset()
+    other = data.draw(st.sampled_from(sorted(some, key=str)))
+    changed = replaced(whole, other, "written")
+    assert other not in filled_in(changed, some, strategy=strategy)
+
+
+def test_of_two_fields_that_are_made_out_of_each_other_one_was_written() -> None:
+    """A ServiceAccount has two names in a Pod: without both, nothing says which it was."""
+    pod = {"serviceAccountName": "robot", "containers": []}
+    whole = apply_defaults({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}, "spec": pod})
+    old, new = ("spec", "serviceAccount"), ("spec", "serviceAccountName")
+    strategy = strategy_of(whole)
+    assert filled_in(whole, [old], strategy=strategy) == {old}
+    assert filled_in(whole, [new], strategy=strategy) == {new}
+    assert filled_in(whole, [old, new], strategy=strategy) == frozenset()

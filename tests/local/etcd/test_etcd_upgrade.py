@@ -20,7 +20,7 @@ from hanse_local.layout import DataDir
 from hanse.process.settings import TlsFiles
 from hanse.store import EtcdStore
 from hanse.store.admin.roles import Roles
-from tests.support.stores.etcd import free_ports
+from tests.support.machine.ports import free_ports
 
 
 @contextmanager

@@ -81,7 +81,10 @@ KNOWN: tuple[Known, ...] = (
     Known(r"updates scale table .*\[0\]\.format", "a name is a name; kubectl prints the same"),
     Known(r"updates scale \.spec\.replicas: ours 0", "0 is said, Go leaves it out"),
     Known(r"updates scaled below zero .*causes\[0\]\.message", "the words differ"),
-    Known(r"deletes another (uid|version) \.details\.kind", "the resource, as in all other conflicts"),
+    Known(
+        r"deletes (another (uid|version)|version (to come|zero|none)) \.details\.kind",
+        "the resource, as in all other conflicts",
+    ),
     Known(
         r"deletes (bad propagation|two propagations|bad dry run) \.details: ours nothing",
         "the message says which option it is, there is no object to give details of",
@@ -103,7 +106,6 @@ KNOWN: tuple[Known, ...] = (
         r"lists (match of nothing|match without version|exact zero) \.details: ours nothing",
         "the message says which option it is, there is no object to give details of",
     ),
-    Known(r"lists a version to come ", "the message says it; causes are left out"),
     Known(r"watches a version that is none HTTP: ours 400 .* real 500", _CODE),
     Known(
         r"watches (initial events without match|match without initial events) \.details: ours nothing",

@@ -219,6 +219,10 @@ async def updates(side: Side) -> None:
     await side.send("update", "PUT", path, {**base, "data": {"a": "2"}}, fieldManager="u")
     await side.send("conflict", "PUT", path, {**base, "data": {"a": "3"}}, fieldManager="u")
     await side.send("without a version", "PUT", path, config_map("q", {"b": "1"}), fieldManager="u")
+    newer = str(int(made.version) + 1_000_000)
+    await side.send("a version to come", "PUT", path, config_map("q", {"b": "1"}, resourceVersion=newer))
+    await side.patch("merge of a version to come", path, {"metadata": {"resourceVersion": newer}})
+    await side.apply("apply of a version to come", config_map("q", {"c": "1"}, resourceVersion=newer))
     await side.send("another uid", "PUT", path, config_map("q", uid="11111111-1111-1111-1111-111111111111"))
     await side.send("another name", "PUT", path, config_map("r"))
     await side.send("another namespace", "PUT", path, config_map("q", namespace="other"))
@@ -256,6 +260,8 @@ async def deletes(side: Side) -> None:
 
     await delete("another uid", path, preconditions={"uid": "11111111-1111-1111-1111-111111111111"})
     await delete("another version", path, preconditions={"resourceVersion": "1"})
+    for name, version in {"to come": str(int(made.version) + 1_000_000), "zero": "0", "none": ""}.items():
+        await delete(f"version {name}", path, preconditions={"resourceVersion": version})
     await delete("bad propagation", path, propagationPolicy="Sideways")
     await delete("two propagations", path, propagationPolicy="Orphan", orphanDependents=True)
     await delete("negative grace", path, gracePeriodSeconds=-1)

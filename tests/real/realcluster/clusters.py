@@ -15,13 +15,15 @@ from typing import Self
 
 import aiohttp
 
+from tests.support.machine.ports import free_ports
+
 from .api import LOST, ApiError, KubeApi, until
 from .assets import find_etcd
 from .loadbalancers import LoadBalancers
 from .nodes import node_manifest, node_status
 from .pki import ClusterFiles, write_cluster_files
 from .podreadier import PodReadier
-from .process import Process, free_ports
+from .process import Process
 
 SERVICE_CIDR = "10.96.0.0/16"
 SERVICE_ADDRESS = "10.96.0.1"

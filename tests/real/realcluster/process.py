@@ -1,15 +1,12 @@
-"""One operating-system process with a log file, stopped by its pid; and ports for it to listen on.
+"""One operating-system process with a log file, stopped by its pid.
 
 Not bound to an event loop: waiting is polling, so that a process outlives the loop that started it. On
 Linux the children die with the thread that started them, so that a killed test run leaves nothing behind.
 """
 
 import asyncio
-import contextlib
-import random
 import shutil
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Sequence
@@ -18,23 +15,6 @@ from pathlib import Path
 from tests.support.machine.freezing import freeze, thaw
 
 POLL_SECONDS = 0.02
-
-# Below the ports that Linux gives to outgoing connections (32768 and up), so that the port of a stopped
-# server is still free when it starts again.
-LISTEN_PORTS = range(20000, 32000)
-
-
-def free_ports(count: int) -> list[int]:
-    """Distinct ports of 127.0.0.1 on which nothing listens now."""
-    found: list[int] = []
-    for port in random.sample(LISTEN_PORTS, len(LISTEN_PORTS)):
-        if len(found) == count:
-            break
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(("127.0.0.1", port))
-            found.append(port)
-    return found
 
 
 class Process:
@@ -65,6 +45,10 @@ class Process:
             if line.startswith("VmRSS:"):
                 return int(line.split()[1]) * 1024
         return 0
+
+    def change(self, *flags: str) -> None:
+        """Have it started with more flags from the next start on; a flag given here wins."""
+        self._command += flags
 
     def start(self) -> None:
         """Start it unless it runs."""

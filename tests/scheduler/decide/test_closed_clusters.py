@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
+from hanse_scheduler.decide.clusters import ServedKinds
 from hanse_scheduler.decide.inputs import Observed
 
 from hanse.store.keys import ObjectKey
@@ -18,6 +21,7 @@ from tests.scheduler.builders import (
     workload,
 )
 
+DEPLOYMENTS = frozenset({("apps", "deployments")})
 CLOSED = [view("b", unschedulable=True), view("b", taints=(taint("maintenance"),))]
 
 
@@ -87,3 +91,23 @@ def test_refused_everywhere_stays_asked_for() -> None:
     refused = {"b": Observed(refusal="Forbidden", refused_since=NOW)}
     late = run(deployment(4), table("b"), previous=before, observed=refused, now=NOW + 600)
     assert placed(late) == {"b": 4}
+
+
+def test_a_version_that_is_served_no_more_is_a_refusal() -> None:
+    """Nothing leaves the cluster; what its old version does not run is counted elsewhere after the toleration
+    of every refusal, and comes back when the version does."""
+    before = run(deployment(4), table("a", "b"))
+    old = ServedKinds(DEPLOYMENTS, versions={("apps", "deployments"): frozenset({"v1beta2"})})
+    downgraded = replace(table("a", "b"), served={"b": old})
+    refused = {"b": Observed(refusal="ApiNotServed", refused_since=NOW)}
+    soon = run(deployment(4), downgraded, previous=before, observed=refused, now=NOW + 59)
+    assert placed(soon) == {"a": 2, "b": 2}
+    late = run(deployment(4), downgraded, previous=before, observed=refused, now=NOW + 60)
+    assert placed(late)["a"] == 4
+    assert "b" in placed(late)
+    assert late.placement is not None
+    assert not late.placement.releasing
+    assert "it refuses the object (ApiNotServed)" in late.placement.clusters[1].message
+    running = {"b": replace(refused["b"], replicas=2)}
+    kept = run(deployment(4), downgraded, previous=before, observed=running, now=NOW + 60)
+    assert placed(kept) == {"a": 2, "b": 2}

@@ -765,6 +765,13 @@ def world_of(states: dict[str, str]) -> Any:
     st.booleans(),
 )
 @example([({"a": "ready", "d": "ready"}, {}, 0, ""), ({"a": "ready", "d": "cordoned"}, {}, 1, "")], True)
+@example(
+    [
+        ({"a": "ready", "b": "ready", "d": "ready"}, {}, 3, "In"),
+        ({"a": "ready", "b": "cordoned", "c": "offline", "d": "offline"}, {}, 2, ""),
+    ],
+    True,
+)
 def test_no_cluster_is_ever_forgotten(
     history: list[tuple[dict[str, str], dict[str, bool], int, str]], divided: bool
 ) -> None:

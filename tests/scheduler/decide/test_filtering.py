@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -238,3 +239,22 @@ def test_remembering_changes_no_answer(
     for clusters, each in [*asked, *asked]:
         table = tables.setdefault(id(clusters), ClusterTable.of(clusters))
         assert cache.of(each, table) == eligibility(each, table)
+
+
+def test_objects_in_two_versions_of_a_kind_are_judged_apart() -> None:
+    """A cluster that serves the older version alone gets those that are stored in it, whoever was asked about
+    first."""
+    served = ServedKinds(
+        frozenset({("autoscaling", "horizontalpodautoscalers")}),
+        versions={("autoscaling", "horizontalpodautoscalers"): frozenset({"v1"})},
+    )
+    old = ClusterTable(clusters={"a": view("a")}, served={"a": served})
+    cache = EligibilityCache()
+    for version, reason in (("v1", ""), ("v2", "ApiNotServed"), ("v1", "")):
+        asked = replace(
+            requirements(resource="horizontalpodautoscalers"), group="autoscaling", version=version
+        )
+        (found,) = cache.of(asked, old)
+        assert ("" if found.admits else found.reason) == reason
+        if reason:
+            assert "in v2, only in v1: they may mean other things" in found.message

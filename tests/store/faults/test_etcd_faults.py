@@ -118,6 +118,16 @@ async def _until_down(store: EtcdStore) -> None:
         quick._timeout = timeout
 
 
+async def test_etcd_that_is_slow_to_connect_to_is_reached(own_etcd: EtcdServer) -> None:
+    """A connection may take longer than what lies between two tries."""
+    async with Proxy(own_etcd.endpoint, delay=0.6) as slow:
+        store = await EtcdStore.connect([slow.endpoint], prefix="/test")
+        try:
+            assert await store.revision() >= 1
+        finally:
+            await store.close()
+
+
 async def test_etcd_that_stays_away_is_unavailable(proxy: Proxy, cut_off: EtcdStore) -> None:
     """After the operation timeout both reads and writes fail; a write that was never sent says so."""
     await proxy.cut()

@@ -14,7 +14,8 @@ from hanse.errors import UnavailableError
 from hanse.store import EtcdStore
 from hanse.store.etcd import silence
 from hanse.store.etcd.silence import AGAIN_SECONDS, FIRST_SECONDS, Silence
-from tests.support.stores.etcd import EtcdServer, free_ports
+from tests.support.machine.ports import free_ports
+from tests.support.stores.etcd import EtcdServer
 
 
 def test_silence_is_told_after_three_seconds_and_every_ten() -> None:

@@ -10,12 +10,13 @@ class Proxy:
     """Forwards to `target` (host:port) from a port of its own.
 
     `cut` ends all connections and refuses new ones until `mend`. `mute` keeps connections and requests, and
-    withholds the answers; `swallow` withholds the requests too.
+    withholds the answers; `swallow` withholds the requests too. What is sent takes `delay` seconds each way.
     """
 
-    def __init__(self, target: str) -> None:
+    def __init__(self, target: str, *, delay: float = 0.0) -> None:
         host, _, port = target.rpartition(":")
         self._target = (host, int(port))
+        self._delay = delay
         self._server: asyncio.Server | None = None
         self._port = 0
         self._writers: set[asyncio.StreamWriter] = set()
@@ -85,6 +86,8 @@ class Proxy:
             while data := await reader.read(1 << 16):
                 if self._muted if answers else self._swallowing:
                     continue
+                if self._delay:
+                    await asyncio.sleep(self._delay)
                 writer.write(data)
                 await writer.drain()
         except OSError:

@@ -9,19 +9,18 @@ from __future__ import annotations
 import functools
 import os
 import signal
-import socket
 import subprocess
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
 
 from hanse_local.etcd import binary as etcd
 
 from tests.support.machine.freezing import freeze, thaw
+from tests.support.machine.ports import free_ports
 
 
 def find_etcd() -> str:
@@ -33,24 +32,6 @@ def find_etcd() -> str:
 @functools.cache
 def _find(environ: tuple[tuple[str, str], ...]) -> str:
     return str(etcd.find(environ=dict(environ)).path)
-
-
-def free_ports(count: int) -> list[int]:
-    """Return ports of 127.0.0.1 that nothing listens on now."""
-    with _bound(count) as sockets:
-        return [sock.getsockname()[1] for sock in sockets]
-
-
-@contextmanager
-def _bound(count: int) -> Iterator[list[socket.socket]]:
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for sock in sockets:
-            sock.bind(("127.0.0.1", 0))
-        yield sockets
-    finally:
-        for sock in sockets:
-            sock.close()
 
 
 class EtcdServer:

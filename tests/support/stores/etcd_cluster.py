@@ -25,7 +25,8 @@ from hanse.process.settings import TlsFiles
 from hanse.security.pki import CertificateAuthority
 from hanse.store.admin.roles import ROOT, Roles
 from hanse.store.etcd.channel import open_channel
-from tests.support.stores.etcd import find_etcd, free_ports
+from tests.support.machine.ports import free_ports
+from tests.support.stores.etcd import find_etcd
 
 
 class EtcdMember:

@@ -531,3 +531,41 @@ async def test_a_defect_is_the_condition_of_the_object(bench: Reconciling, monke
     monkeypatch.setattr(bench.context.renderer, "render", refused)
     await bench.reconcile()
     assert bench.state().reason == "OverrideInvalid"
+
+
+async def test_a_version_that_is_served_no_more_changes_nothing_that_is_there(bench: Reconciling) -> None:
+    """A member that was downgraded: what is there stays, the reason is said at once, nothing is written in
+    another version; and once the version is back, it is in sync again."""
+    both = [ApiResource(version=version, resource="configmaps") for version in ("v1", "v0")]
+    bench.context.serve(both)
+    before = await bench.apply()
+    shown(bench)
+    for stays in (both, [*both, ApiResource(version="v1", resource="secrets")]):
+        bench.context.serve(stays)
+        assert bench.woken == []
+    bench.context.serve(both[1:])
+    assert bench.woken == [PATH]
+    await bench.reconcile()
+    state = bench.state()
+    assert (state.phase, state.reason) == (sync.WAITING, "ApiNotServed")
+    assert "serves ConfigMap in v0, not in v1" in state.message
+    assert (state.member_uid, state.applied_hash) == (before.member_uid, before.applied_hash)
+    assert bench.member.sent == []
+    bench.woken.clear()
+    bench.context.serve(both)
+    assert bench.woken == [PATH]
+    await bench.reconcile()
+    assert bench.state().phase == sync.APPLIED
+    assert bench.live["metadata"]["uid"] == before.member_uid
+
+
+async def test_what_leaves_a_member_leaves_it_in_the_version_that_is_served(bench: Reconciling) -> None:
+    """It is the same object in each of them, so a version that is gone keeps nothing there for ever."""
+    bench.context.serve([ApiResource(version="v1", resource="configmaps")])
+    await bench.apply()
+    shown(bench)
+    bench.context.serve([ApiResource(version="v0", resource="configmaps")])
+    await bench.reconcile()
+    bench.release()
+    await bench.reconcile()
+    assert bench.member.live is None

@@ -22,7 +22,7 @@ for Jobs.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from hanse_scheduler.decide.clusters import MemberCluster
@@ -136,15 +136,15 @@ def _judged(item: ClusterReplicas, *, toleration: float, now: float, result: Div
     return replace(item, refuses="")
 
 
-def _with_closed(preferences: Preferences, active: Sequence[ClusterReplicas]) -> Preferences:
-    """Return preferences by which clusters that take nothing new get no more than they have."""
+def _with_closed(preferences: Preferences, closed: Mapping[str, int]) -> Preferences:
+    """Return preferences by which clusters that take nothing new get no more than `closed` says, by name."""
     bounded: dict[str, ClusterPreference] = {}
-    for item in active:
-        own, has = preferences.of(item.cluster.name), item.has or 0
-        if not item.closed or own is None:
+    for name, has in closed.items():
+        own = preferences.of(name)
+        if own is None:
             continue
         most = has if own.max_replicas is None else min(own.max_replicas, has)
-        bounded[item.cluster.name] = replace(own, min_replicas=min(own.min_replicas, most), max_replicas=most)
+        bounded[name] = replace(own, min_replicas=min(own.min_replicas, most), max_replicas=most)
     if not bounded:
         return preferences
     return replace(preferences, clusters={**preferences.clusters, **bounded})
@@ -183,7 +183,9 @@ def _divide_replicas(
     total: int, *, active: Sequence[ClusterReplicas], preferences: Preferences, key: str, result: Division
 ) -> None:
     names = [item.cluster.name for item in active]
-    asked, preferences = preferences, _with_closed(preferences, active)
+    closed = [item for item in active if item.closed]
+    asked = preferences
+    preferences = _with_closed(asked, {item.cluster.name: item.has or 0 for item in closed})
     current = {item.cluster.name: item.current for item in active if item.current is not None}
     capacity = {item.cluster.name: item.capacity for item in active if item.capacity is not None}
     planned = plan(
@@ -191,7 +193,8 @@ def _divide_replicas(
     )
     shares = planned
     if not preferences.rebalance and any(current.values()):
-        even = Preferences(clusters=preferences.clusters, rebalance=True)
+        kept = {item.cluster.name: planned.replicas[item.cluster.name] for item in closed}
+        even = Preferences(clusters=_with_closed(asked, kept).clusters, rebalance=True)
         shares = plan(total, clusters=names, preferences=even, capacity=capacity, key=key)
     targets = planned.targets()
     weights = sum(_preference(preferences, item).weight for item in active)

@@ -187,7 +187,7 @@ class EligibilityCache:
         self._capacity = capacity
         self._table: ClusterTable | None = None
         self._kept: dict[
-            tuple[str, str, ClusterSelector, bool, int, bool],
+            tuple[str, str, str, ClusterSelector, bool, int, bool],
             tuple[ClusterRequirements, tuple[Eligibility, ...]],
         ] = {}
 
@@ -199,6 +199,7 @@ class EligibilityCache:
         key = (
             requirements.group,
             requirements.resource,
+            requirements.version,
             requirements.selector,
             requirements.annotated,
             id(requirements.policy),

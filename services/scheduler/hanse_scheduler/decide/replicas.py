@@ -29,7 +29,14 @@ from hanse_scheduler.decide.planner import DEFAULT_PREFERENCES, Preferences
 from hanse_scheduler.decide.policies import PlacementPolicy
 from hanse_scheduler.decide.preferences import parse_preferences
 from hanse_scheduler.decide.workloads import WORKLOADS, WorkloadKind, totals_of
-from hanse_scheduler.handshake.moves import Destination, MoveRequest, MoveStep, Origin, plan_move
+from hanse_scheduler.handshake.moves import (
+    Destination,
+    MoveRequest,
+    MoveStep,
+    Origin,
+    arrived,
+    plan_move,
+)
 from hanse_scheduler.reasons import TEMPORARY
 from hanse_scheduler.trace import DecisionTrace
 
@@ -228,6 +235,8 @@ def next_of(
                 runs=observed.replicas or 0,
             )
             candidates.reconsider_at = min(candidates.reconsider_at, until)
+    if not origins and not divided:
+        return arrived(name for name, entry in targets.items() if not entry.suspended)
     least = 0
     if missing:
         kind = workload_kind(inputs)

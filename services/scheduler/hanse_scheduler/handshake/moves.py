@@ -153,6 +153,11 @@ class MoveRequest:
     retry: bool = False
 
 
+def arrived(clusters: Iterable[str]) -> MoveStep:
+    """Return the step of what is not divided and leaves no cluster: nothing is waited for, whatever was."""
+    return MoveStep(counts=dict.fromkeys(clusters, 1))
+
+
 def plan_move(request: MoveRequest, *, rules: MoveRules, now: float) -> MoveStep:
     """Return the next step at `now` (seconds since the epoch)."""
     entries = {item.cluster: item for item in request.before.clusters} if request.before is not None else {}

@@ -10,7 +10,7 @@ for what is done with both.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
@@ -24,6 +24,7 @@ from hanse.federation.clusters import leaves_objects
 from hanse.federation.events import EventRecorder
 from hanse.federation.references import is_same_object
 from hanse.kube.model.events import EventType, InvolvedObject
+from hanse.paths import resource_of
 from hanse.store.keys import ObjectKey
 from hanse.turns import Turns
 from hanse_syncer.act.request import SyncRequest, TransientState
@@ -150,12 +151,21 @@ class ReconcileContext:
         return cluster is not None and leaves_objects(cluster)
 
     def serve(self, resources: Iterable[ApiResource]) -> None:
-        """Take in what the member serves now, and wake what waited for that."""
+        """Take in what the member serves now; wake what waited for that, and what it serves otherwise now.
+
+        What is there in a version that the member serves no more stays as it is, and says so.
+        """
         served: dict[tuple[str, str], list[ApiResource]] = {}
         for resource in resources:
             served.setdefault((resource.group, resource.resource), []).append(resource)
-        self.served = {identity: tuple(found) for identity, found in served.items()}
-        for path in self.waiting.take_served(served.keys()):
+        before, self.served = self.served, {identity: tuple(found) for identity, found in served.items()}
+        woken = set(self.waiting.take_served(served.keys()))
+        changed = {
+            name for name, found in before.items() if _versions(found) != _versions(served.get(name, ()))
+        }
+        if changed:
+            woken.update(path for path, _ in self.states.items() if resource_of(path) in changed)
+        for path in sorted(woken):
             self.wake(path)
 
     def render(self, request: SyncRequest) -> Manifest:
@@ -181,6 +191,10 @@ class ReconcileContext:
     def api_version(self, key: ObjectKey, wanted: str) -> str:
         """Return the apiVersion for requests about `key`: `wanted` if the member serves it."""
         return plan.choose_version(self.served.get((key.group, key.resource), ()), wanted)
+
+
+def _versions(served: Sequence[ApiResource]) -> frozenset[str]:
+    return frozenset(each.version for each in served)
 
 
 def _known_version(key: ObjectKey, intent: Intent | None, state: SyncState | None) -> str:

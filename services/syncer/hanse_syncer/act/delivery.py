@@ -5,7 +5,7 @@ safety: it creates where nothing is, or changes the very object that is known by
 was read where the change was made out of one. The ways, in this order:
 
 - server-side apply;
-- where the member's schema lacks fields, without them, and it is said;
+- where the member's schema lacks fields, without them, and it is said if the author wrote one of them;
 - where something that others put there cannot be together with ours, with its ownership taken over first;
 - where a list cannot be merged by its keys, a POST, and later a merge patch.
 
@@ -36,6 +36,8 @@ _NOTHING: Final = Answer(200, {}, b"", {})
 """There is nothing to write."""
 _CHANGED: Final = Answer(409, {}, b"", {"kind": "Status", "reason": "Conflict"})
 """It changes all the time, or another object is there by now."""
+_UNTOLD: Final = Answer(503, {}, b"what stands in the way would be taken over first", {})
+"""A dry run cannot tell: nothing is stored, so nothing can be taken over before it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +92,8 @@ class Delivery:
             reduced = inapplicable.without(manifest.object, found.lacking)
             if reduced is None:
                 raise _refused("FieldsNotServed", answer)
-            manifest, caveat = manifest.of(reduced), inapplicable.lacking_caveat(found.lacking)
+            missed = inapplicable.written(manifest.object, found.lacking)
+            manifest, caveat = manifest.of(reduced), inapplicable.lacking_caveat(missed) if missed else None
             answer = await self._send(target, manifest, uid=uid)
             found = inapplicable.problems(answer)
         if found is not None and found.unmergeable:
@@ -126,6 +129,8 @@ class Delivery:
         async def own(live: Object) -> Answer:
             retained = kinds.retained_paths(live)
             managed = takeover.contested(live, manifest.object, causes, retained=retained)
+            if managed is not None and self._member.dry_run:
+                return _UNTOLD
             return refusal if managed is None else await self._member.own(target, live, managed)
 
         owned = await self._on_newest(target, own, uid=uid)

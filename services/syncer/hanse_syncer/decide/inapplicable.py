@@ -4,7 +4,7 @@ Owns the reading of what it says of the configuration itself, before it looks at
 answers 500 without a reason there, and the same each time. Three things are told apart:
 
 - The member's schema lacks fields, because its Kubernetes or its CRD is older: they are taken out, the rest
-  is applied, and the sync state names them.
+  is applied, and the sync state names those of them that the author wrote.
 - A list with keys has two items of one key, or an item without one. An Update stores such lists, an apply
   cannot merge them: `patch` makes a JSON merge patch, which has lists whole, with the preconditions.
 - A value has another type than in the member's schema: that is refused, and said.
@@ -22,7 +22,8 @@ from typing import Any, Final
 import orjson
 
 from hanse.kube.client.answer import Answer
-from hanse.kube.model.objects import Object
+from hanse.kube.kinds.defaults import filled_in
+from hanse.kube.model.objects import Object, gvk_of, without_place
 from hanse.kube.model.untrusted import mapping, text
 from hanse_syncer.decide import caveats, takeover
 from hanse_syncer.decide.caveats import Caveat
@@ -76,12 +77,31 @@ def without(obj: Object, paths: Iterable[str]) -> Object | None:
     """Return an object without the fields at the paths that an API server named; None if one is not there."""
     result: Any = obj
     for path in paths:
-        steps = next(_located(obj, path), None)
-        if steps is None:
+        place = next(_located(obj, path), None)
+        if not place:
             return None
-        result = _removed(result, steps)
+        result = without_place(result, place)
     changed: Object = result
     return changed
+
+
+def written(obj: Object, paths: Iterable[str]) -> list[str]:
+    """Return those of the paths, in their order, whose values its author wrote, as far as can be told.
+
+    The others are what the federation's own defaulting makes of the object without them (see
+    `hanse.kube.kinds.defaults.filled_in`): the member fills in its own there, and misses nothing.
+    """
+    # Loaded only once a member lacks something: strategies take a while that each start would pay for.
+    from hanse.kube.kinds.strategies.kubernetes import kubernetes
+
+    registry, gvk = kubernetes(), gvk_of(obj)
+    kind = registry.by_kind(gvk.group, gvk.kind)
+    named = list(paths)
+    if kind is None:
+        return named
+    places = {path: place for path in named if (place := next(_located(obj, path), None))}
+    defaulted = filled_in(obj, places.values(), strategy=registry.strategy(kind))
+    return [path for path in named if places.get(path) not in defaulted]
 
 
 def _located(value: Any, path: str) -> Iterator[tuple[str | int, ...]]:
@@ -116,18 +136,6 @@ def _after_item(path: str, number: int, item: Any) -> str | None:
         if not equals or not isinstance(item, dict) or item.get(name, wanted) != wanted:
             return None
     return rest
-
-
-def _removed(value: Any, steps: tuple[str | int, ...]) -> Any:
-    """Return a value without what is at the steps; the field that is named is always one of a map."""
-    step, rest = steps[0], steps[1:]
-    if isinstance(value, list):
-        return [_removed(item, rest) if number == step else item for number, item in enumerate(value)]
-    if not isinstance(value, dict) or step not in value:
-        return value
-    if not rest:
-        return {name: item for name, item in value.items() if name != step}
-    return {**value, str(step): _removed(value[step], rest)}
 
 
 def patch(live: Mapping[str, Any], manifest: Mapping[str, Any]) -> Object:

@@ -173,6 +173,11 @@ class ManifestRenderer:
         self._capacity = capacity
         self._kept: OrderedDict[tuple[object, ...], Manifest] = OrderedDict()
 
+    def check(self) -> None:
+        """Raise UnavailableError while nothing can be rendered."""
+        if not self.federation_id:
+            raise UnavailableError("the federation is not founded yet: start the apiserver")
+
     def render(
         self,
         encoded: bytes,
@@ -182,8 +187,7 @@ class ManifestRenderer:
         placement: ClusterPlacement,
     ) -> Manifest:
         """Return the manifest for `encoded`, which `key` held at `revision`. Raises as `render`."""
-        if not self.federation_id:
-            raise UnavailableError("the federation is not founded yet: start the apiserver")
+        self.check()
         identity = (
             key,
             revision,

@@ -85,11 +85,12 @@ class MemberObject:
 class MemberClient:
     """One member's API server."""
 
-    def __init__(self, client: KubeClient, *, cluster: str, limiter: Limiter) -> None:
+    def __init__(self, client: KubeClient, *, cluster: str, limiter: Limiter, dry_run: bool = False) -> None:
         """Send requests by `client`, whose timeout is each request's deadline; it must not retry by
-        itself.
+        itself. With `dry_run` no write of an object is stored; deletions are not for such a client.
         """
         self.client = client
+        self.dry_run = dry_run
         self.cluster = cluster
         self.limiter = limiter
         self._accepted_at = float("-inf")
@@ -113,6 +114,7 @@ class MemberClient:
                 manifest.body(),
                 namespace=key.namespace,
                 field_manager=FIELD_MANAGER,
+                dry_run=self.dry_run,
             )
         )
 
@@ -127,6 +129,7 @@ class MemberClient:
                 namespace=key.namespace,
                 field_manager=FIELD_MANAGER,
                 uid=uid,
+                dry_run=self.dry_run,
             )
         )
 
@@ -226,6 +229,7 @@ class MemberClient:
                 namespace=key.namespace,
                 uid=uid,
                 field_manager=FIELD_MANAGER,
+                dry_run=self.dry_run,
             )
         )
 

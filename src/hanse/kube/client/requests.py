@@ -224,14 +224,20 @@ def _apply_query(field_manager: str) -> str:
 
 
 def create_object(
-    resource: GroupVersionResource, name: str, body: bytes, *, field_manager: str, namespace: str = ""
+    resource: GroupVersionResource,
+    name: str,
+    body: bytes,
+    *,
+    field_manager: str,
+    namespace: str = "",
+    dry_run: bool = False,
 ) -> ApiRequest:
     """POST an object, `name` in `body`; fields that no schema knows are left out."""
     return ApiRequest(
         "POST",
         resource.url(namespace),
-        resource.object(namespace, name),
-        params={"fieldManager": field_manager, "fieldValidation": "Ignore"},
+        resource.object(namespace, name, stored=not dry_run),
+        params=query(fieldManager=field_manager, fieldValidation="Ignore", dryRun=_all(dry_run)),
         body=body,
     )
 
@@ -244,16 +250,21 @@ def merge_object(
     field_manager: str,
     namespace: str = "",
     uid: str = "",
+    dry_run: bool = False,
 ) -> ApiRequest:
     """Patch an object by JSON merge patch; with `uid`, that very one."""
     return ApiRequest(
         "PATCH",
         resource.url(namespace, name),
-        resource.object(namespace, name, uid=uid),
-        params={"fieldManager": field_manager},
+        resource.object(namespace, name, uid=uid, stored=not dry_run),
+        params=query(fieldManager=field_manager, dryRun=_all(dry_run)),
         body=orjson.dumps(patch),
         content=MERGE_PATCH,
     )
+
+
+def _all(dry_run: bool) -> str:
+    return "All" if dry_run else ""
 
 
 def delete_object(

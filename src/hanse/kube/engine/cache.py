@@ -19,7 +19,7 @@ from itertools import groupby
 from types import MappingProxyType
 
 from hanse.boundary import Boundary
-from hanse.errors import HanseError, InternalError
+from hanse.errors import FutureRevisionError, HanseError, InternalError
 from hanse.kube.engine import unreadable
 from hanse.kube.engine.history import Position, ResourceHistory
 from hanse.kube.engine.hooks import Deferred, View
@@ -27,6 +27,7 @@ from hanse.kube.engine.served import ObjectChange, ServedObject, version_of, wit
 from hanse.kube.model.objects import Object
 from hanse.store import Event, KeyValue, Store, WatchBatch
 from hanse.store.follow.list_watch import Commit, ListWatch
+from hanse.store.history.contract import CATCH_UP_SECONDS, caught_up
 from hanse.store.history.log import WINDOW
 from hanse.store.history.logged import LoggedHistory
 from hanse.store.keys import OBJECTS, ObjectKey, resource_prefix
@@ -77,6 +78,7 @@ class ObjectCache:
         ]
         self._broken: dict[ObjectKey, str] = {}
         self._strays: set[str] = set()
+        self._unshown: dict[ObjectKey, int] = {}
         self.boundary = Boundary("object cache")
         self._floor = 0
         self._expected = 0
@@ -148,6 +150,23 @@ class ObjectCache:
         version = version_of(written=revision, parts=parts)
         return with_version(obj if obj is not None else intent, version, hidden=self._hidden)
 
+    def served_as(self, key: ObjectKey, intent_revision: int, version: int) -> bool:
+        """Report whether the intent written at `intent_revision` is or was served under `version`.
+
+        Known are the newest version, the newest at which something changed that is not shown (another process
+        that listed since then serves that), and those in the log.
+        """
+        entry = self.get(key)
+        if entry is None or entry.intent_revision != intent_revision or version < intent_revision:
+            return False
+        if version in (entry.revision, self._unshown.get(key)):
+            return True
+        log = self.log(key.group, key.resource)
+        return any(
+            change.key == key and change.entry.intent_revision == intent_revision
+            for change in log.of_revision(version)
+        )
+
     # Catching up.
 
     def expect(self, revision: int) -> None:
@@ -158,11 +177,6 @@ class ObjectCache:
     def is_fresh(self) -> bool:
         """Report whether the cache certainly has everything that was written before now."""
         return not self._shared and self.revision >= self._expected
-
-    @property
-    def has_view(self) -> bool:
-        """Report whether what is served may be newer than what is stored."""
-        return self._view is not None
 
     def keepers(self, key: ObjectKey) -> tuple[str, ...]:
         """Return the finalizers without which an object must not go whose own cannot be read."""
@@ -186,6 +200,18 @@ class ObjectCache:
     async def reached(self, revision: int, timeout: float = FRESH_SECONDS) -> None:
         """Wait until the cache has everything up to `revision`. Raises DeadlineError after `timeout` s."""
         await self._list_watch.reached(revision, timeout)
+
+    async def known(self, revision: int, timeout: float = CATCH_UP_SECONDS) -> None:
+        """Wait until the cache has a revision that a client has from somewhere.
+
+        Raises FutureRevisionError: at once if the store has not reached it either, as after a restore from a
+        backup, else after `timeout` seconds.
+        """
+        if revision <= self.revision:
+            return
+        if revision > await self._store.revision():
+            raise FutureRevisionError(revision, current=self.revision)
+        await caught_up(self, revision, timeout)
 
     async def settled(self, revision: int) -> None:
         """Wait a little for all that a view adds to an object written at `revision`.
@@ -440,11 +466,14 @@ class ObjectCache:
             self._emit(ObjectChange(revision, "ADDED", key, new, None))
         elif old.intent_revision != new.intent_revision or not _same(old.object, new.object):
             self._emit(ObjectChange(revision, "MODIFIED", key, new, old))
+        else:
+            self._unshown[key] = revision
 
     def _delete(self, old: ServedObject, revision: int) -> None:
         self._emit(ObjectChange(revision, "DELETED", old.key, old.at(revision), old))
 
     def _emit(self, change: ObjectChange) -> None:
+        self._unshown.pop(change.key, None)
         self.log(change.key.group, change.key.resource).append(change)
         for subscriber in tuple(self._subscribers):
             try:

@@ -1,15 +1,17 @@
 """The values that Kubernetes fills in where a user says nothing.
 
-Owns the copy that the strategy of a built-in kind fills in (`Strategy.defaults`), and defaulting of custom
-resources by their schema's `default`. Pure: returns the object itself if there is nothing to fill in. Safe
-from any task. What a cluster allocates (cluster IPs, node ports, a Job's selector) is not a default. Source:
-the behaviour of Kubernetes' defaulting functions.
+Owns the copy that the strategy of a built-in kind fills in (`Strategy.defaults`), defaulting of custom
+resources by their schema's `default`, and the rule by which a value counts as filled in: defaulting makes
+exactly that value of the object without it. Pure: returns the object itself if there is nothing to fill in.
+Safe from any task. What a cluster allocates (cluster IPs, node ports, a Job's selector) is not a default.
+Source: the behaviour of Kubernetes' defaulting functions.
 
 Next: `hanse.kube.kinds.strategies`, `hanse.kube.kinds.fields.pod_defaults`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +21,7 @@ from hanse.documents import TOO_LARGE
 from hanse.errors import InvalidArgumentError
 from hanse.kube.kinds.strategy import Strategy
 from hanse.kube.merge.schema import ANY, Schema
-from hanse.kube.model.objects import Object
+from hanse.kube.model.objects import Object, Place, value_at, without_place
 
 MAX_DEFAULTED_BYTES = 3 * 1024 * 1024
 """Bytes, as JSON, that defaults of a custom resource's schema may add to one object."""
@@ -38,6 +40,23 @@ def apply_defaults(obj: Object, schema: Schema | None, *, strategy: Strategy) ->
     out: Object = orjson.loads(orjson.dumps(obj))
     strategy.defaults(out)
     return obj if out == obj else out
+
+
+def filled_in(obj: Object, places: Iterable[Place], *, strategy: Strategy) -> frozenset[Place]:
+    """Return those of the places whose values defaulting makes of an object of a built-in kind without them.
+
+    All of them are left out together, so two fields of which one is made out of the other (`serviceAccount`
+    and `serviceAccountName`) do not count as defaults of each other: somebody wrote one of them. A value that
+    was written and is the default is not told from one that was filled in; it means the same.
+    """
+    found, wanted = frozenset[Place](), frozenset(place for place in places if place)
+    while wanted != found:
+        found, bare = wanted, obj
+        for place in found:
+            bare = without_place(bare, place)
+        whole = apply_defaults(bare, None, strategy=strategy)
+        wanted = frozenset(place for place in found if value_at(whole, place) == value_at(obj, place))
+    return found
 
 
 def carried_over(old: Object, new: Object, *, strategy: Strategy) -> Object:

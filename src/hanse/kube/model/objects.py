@@ -1,6 +1,7 @@
 """The shape that everything in `hanse.kube` works on: a Kubernetes object as a plain dict.
 
-Owns the type `Object`, group/version/kind, and reading metadata without tripping over what is absent.
+Owns the type `Object`, group/version/kind, places in an object, and reading metadata without tripping over
+what is absent.
 Pure and stateless: safe from any task or thread. Nothing here, and nothing in the merge modules, changes
 its inputs; results may share sub-objects with them, so treat every `Object` as immutable.
 
@@ -10,12 +11,18 @@ Next: `hanse.kube.merge.schema` for what the fields mean, `hanse.kube.merge.appl
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from hanse.errors import InvalidArgumentError
 
 Object: TypeAlias = dict[str, Any]
 """A Kubernetes object, as orjson decodes it: dicts, lists, str, int, float, bool, None."""
+
+Place: TypeAlias = tuple[str | int, ...]
+"""Where something is in a document: names of fields, and indexes of items."""
+
+NOTHING: Final = object()
+"""Stands for a value that is not there, which null is not."""
 
 
 class GroupVersionKind(NamedTuple):
@@ -111,3 +118,28 @@ def annotations_of(obj: Object) -> dict[str, str]:
 def is_deleting(obj: Any) -> bool:
     """Return whether the object's deletion was asked for; it may still wait for finalizers."""
     return bool(child(obj, "metadata", "deletionTimestamp"))
+
+
+def value_at(value: Any, place: Place) -> Any:
+    """Return what is at a place in a document; `NOTHING` if there is nothing."""
+    for step in place:
+        if isinstance(value, dict):
+            value = value.get(step, NOTHING)
+        elif isinstance(value, list) and isinstance(step, int) and step < len(value):
+            value = value[step]
+        else:
+            return NOTHING
+    return value
+
+
+def without_place(value: Any, place: Place) -> Any:
+    """Return a document without the field at a place, which is one of a map; what is not there changes
+    nothing. What does not change is shared."""
+    step, rest = place[0], place[1:]
+    if isinstance(value, list):
+        return [without_place(item, rest) if number == step else item for number, item in enumerate(value)]
+    if not isinstance(value, dict) or step not in value:
+        return value
+    if not rest:
+        return {name: item for name, item in value.items() if name != step}
+    return {**value, str(step): without_place(value[str(step)], rest)}

@@ -64,7 +64,7 @@ class TooLargeVersionError(DeadlineError):
     """
 
     def __init__(self, version: int, *, current: int) -> None:
-        super().__init__(f"Too large resource version: {version}, current: {current}")
+        super().__init__(f"Timeout: Too large resource version: {version}, current: {current}", retry_after=1)
         self.causes = (Cause("ResourceVersionTooLarge", "Too large resource version"),)
 
 

@@ -9,6 +9,7 @@ Next: `hanse.kube.server.endpoints.read` and `hanse.kube.server.endpoints.watch`
 from __future__ import annotations
 
 import asyncio
+import functools
 import gzip
 import zlib
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
@@ -47,6 +48,12 @@ MAX_WARNINGS, MAX_WARNING = 32, 256
 """Warnings of an answer, and characters of each: they are headers, and clients bound those."""
 
 META = "meta.k8s.io/v1"
+
+
+@functools.cache
+def _answers() -> Boundary:
+    """Return what takes in the faults of answers that are about one object: one for all, to make it costs."""
+    return Boundary("answers")
 
 
 def shown(info: ResourceInfo, entry: ServedObject, *, boundary: Boundary) -> Object:
@@ -91,7 +98,7 @@ class Renderer:
         `boundary` takes in what goes wrong with one object.
         """
         self.info = info
-        self._boundary = boundary or Boundary("answers")
+        self._boundary = boundary or _answers()
         self.wanted = wanted
         self._include = include or "Metadata"
         self._now = now

@@ -22,6 +22,7 @@ from etcd3aio import _protobuf as pb
 
 from hanse.background import OwnedTasks
 from hanse.errors import OUTCOME_UNKNOWN, STORE_FULL, ConfigError, UnavailableError
+from hanse.process.reconnecting import reconnecting
 from hanse.process.settings import RELOAD_SECONDS, TlsFiles
 from hanse.store.etcd.silence import Silence
 from hanse.store.etcd.wire import Outcome, outcome, refusal
@@ -39,9 +40,7 @@ _OPTIONS: Final[tuple[tuple[str, int], ...]] = (
     # etcd closes connections that ping without a call (PermitWithoutStream is false there).
     ("grpc.keepalive_permit_without_calls", 0),
     ("grpc.http2.max_pings_without_data", 0),
-    ("grpc.initial_reconnect_backoff_ms", 50),
-    ("grpc.min_reconnect_backoff_ms", 1_000),
-    ("grpc.max_reconnect_backoff_ms", 1_000),
+    *reconnecting(first=0.05, most=1.0),
     ("grpc.use_local_subchannel_pool", 1),
 )
 

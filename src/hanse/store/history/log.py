@@ -108,6 +108,14 @@ class ChangeLog(Generic[C]):
             raise _too_old(revision, self.floor)
         return position - same if same + lost > 1 else position
 
+    def of_revision(self, revision: int) -> Iterator[C]:
+        """Yield the changes of one revision that are still there."""
+        for change in reversed(self._changes):
+            if change.revision < revision:
+                return
+            if change.revision == revision:
+                yield change
+
     def _find(self, revision: int) -> tuple[int, int]:
         """Return the position of the first change after `revision`, and how many changes are of it."""
         self.check(revision)

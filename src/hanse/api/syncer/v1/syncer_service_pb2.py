@@ -26,14 +26,16 @@ from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from google.api import client_pb2 as google_dot_api_dot_client__pb2
 from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
 from google.api import resource_pb2 as google_dot_api_dot_resource__pb2
+from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import empty_pb2 as google_dot_protobuf_dot_empty__pb2
+from hanse.api.scheduler.v1 import placement_pb2 as hanse_dot_api_dot_scheduler_dot_v1_dot_placement__pb2
 from hanse.api.syncer.v1 import orphan_pb2 as hanse_dot_api_dot_syncer_dot_v1_dot_orphan__pb2
 from hanse.api.syncer.v1 import sync_state_pb2 as hanse_dot_api_dot_syncer_dot_v1_dot_sync__state__pb2
 from hanse.api.type.v1 import change_pb2 as hanse_dot_api_dot_type_dot_v1_dot_change__pb2
 from hanse.api.type.v1 import object_reference_pb2 as hanse_dot_api_dot_type_dot_v1_dot_object__reference__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(hanse/api/syncer/v1/syncer_service.proto\x12\x13hanse.api.syncer.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x17google/api/client.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1bgoogle/protobuf/empty.proto\x1a hanse/api/syncer/v1/orphan.proto\x1a$hanse/api/syncer/v1/sync_state.proto\x1a\x1ehanse/api/type/v1/change.proto\x1a(hanse/api/type/v1/object_reference.proto\"A\n\x13GetSyncStateRequest\x12*\n\x04name\x18\x01 \x01(\tB\x1c\xe2\x41\x01\x02\xfa\x41\x15\n\x13hanse.dev/SyncState\"\xd6\x01\n\x15ListSyncStatesRequest\x12\x17\n\tpage_size\x18\x01 \x01(\x05\x42\x04\xe2\x41\x01\x01\x12\x18\n\npage_token\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01\x12,\n\x06parent\x18\x06 \x01(\tB\x1c\xe2\x41\x01\x01\xfa\x41\x15\x12\x13hanse.dev/SyncState\x12\x14\n\x06\x66ilter\x18\x07 \x01(\tB\x04\xe2\x41\x01\x01\x12\x16\n\x08order_by\x18\x08 \x01(\tB\x04\xe2\x41\x01\x01J\x04\x08\x03\x10\x04J\x04\x08\x04\x10\x05J\x04\x08\x05\x10\x06R\x0bname_prefixR\x07\x63lusterR\x06phases\"x\n\x16ListSyncStatesResponse\x12\x33\n\x0bsync_states\x18\x01 \x03(\x0b\x32\x1e.hanse.api.syncer.v1.SyncState\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x10\n\x08revision\x18\x03 \x01(\x03\"q\n\x16WatchSyncStatesRequest\x12\x16\n\x08revision\x18\x01 \x01(\x03\x42\x04\xe2\x41\x01\x01\x12,\n\x06parent\x18\x03 \x01(\tB\x1c\xe2\x41\x01\x01\xfa\x41\x15\x12\x13hanse.dev/SyncStateJ\x04\x08\x02\x10\x03R\x0bname_prefix\"\x8c\x01\n\x17WatchSyncStatesResponse\x12+\n\x04kind\x18\x01 \x01(\x0e\x32\x1d.hanse.api.type.v1.ChangeKind\x12\x32\n\nsync_state\x18\x02 \x01(\x0b\x32\x1e.hanse.api.syncer.v1.SyncState\x12\x10\n\x08revision\x18\x03 \x01(\x03\"d\n\x11\x44iffObjectRequest\x12\x38\n\x06object\x18\x01 \x01(\x0b\x32\".hanse.api.type.v1.ObjectReferenceB\x04\xe2\x41\x01\x02\x12\x15\n\x07\x63luster\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01\"M\n\x0b\x43lusterDiff\x12\x0f\n\x07\x63luster\x18\x01 \x01(\t\x12\x0f\n\x07in_sync\x18\x02 \x01(\x08\x12\r\n\x05patch\x18\x03 \x01(\x0c\x12\r\n\x05\x65rror\x18\x04 \x01(\t\"E\n\x12\x44iffObjectResponse\x12/\n\x05\x64iffs\x18\x01 \x03(\x0b\x32 .hanse.api.syncer.v1.ClusterDiff\"f\n\x13RenderObjectRequest\x12\x38\n\x06object\x18\x01 \x01(\x0b\x32\".hanse.api.type.v1.ObjectReferenceB\x04\xe2\x41\x01\x02\x12\x15\n\x07\x63luster\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01\"C\n\x10RenderedManifest\x12\x0f\n\x07\x63luster\x18\x01 \x01(\t\x12\x10\n\x08manifest\x18\x02 \x01(\x0c\x12\x0c\n\x04hash\x18\x03 \x01(\t\"P\n\x14RenderObjectResponse\x12\x38\n\tmanifests\x18\x01 \x03(\x0b\x32%.hanse.api.syncer.v1.RenderedManifest\"`\n\rResyncRequest\x12\x38\n\x06object\x18\x01 \x01(\x0b\x32\".hanse.api.type.v1.ObjectReferenceB\x04\xe2\x41\x01\x01\x12\x15\n\x07\x63luster\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01\" \n\x0eResyncResponse\x12\x0e\n\x06queued\x18\x01 \x01(\x05\"v\n\x12ListOrphansRequest\x12\x17\n\tpage_size\x18\x01 \x01(\x05\x42\x04\xe2\x41\x01\x01\x12\x18\n\npage_token\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01\x12\x15\n\x07\x63luster\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\x12\x16\n\x08order_by\x18\x04 \x01(\tB\x04\xe2\x41\x01\x01\"p\n\x13ListOrphansResponse\x12,\n\x07orphans\x18\x01 \x03(\x0b\x32\x1b.hanse.api.syncer.v1.Orphan\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x12\n\ntotal_size\x18\x03 \x01(\x05\"X\n\x13\x45xportOrphanRequest\x12\'\n\x04name\x18\x01 \x01(\tB\x19\xe2\x41\x01\x02\xfa\x41\x12\n\x10hanse.dev/Orphan\x12\x18\n\nmember_uid\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\"(\n\x14\x45xportOrphanResponse\x12\x10\n\x08manifest\x18\x01 \x01(\x0c\"X\n\x13\x44\x65leteOrphanRequest\x12\'\n\x04name\x18\x01 \x01(\tB\x19\xe2\x41\x01\x02\xfa\x41\x12\n\x10hanse.dev/Orphan\x12\x18\n\nmember_uid\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\x32\xe9\t\n\rSyncerService\x12\x88\x01\n\x0cGetSyncState\x12(.hanse.api.syncer.v1.GetSyncStateRequest\x1a\x1e.hanse.api.syncer.v1.SyncState\".\xda\x41\x04name\x82\xd3\xe4\x93\x02!\x12\x1f/v1/{name=syncStates/*/*/*/*/*}\x12\x84\x01\n\x0eListSyncStates\x12*.hanse.api.syncer.v1.ListSyncStatesRequest\x1a+.hanse.api.syncer.v1.ListSyncStatesResponse\"\x19\xda\x41\x00\x82\xd3\xe4\x93\x02\x10\x12\x0e/v1/syncStates\x12\x8c\x01\n\x0fWatchSyncStates\x12+.hanse.api.syncer.v1.WatchSyncStatesRequest\x1a,.hanse.api.syncer.v1.WatchSyncStatesResponse\"\x1c\x82\xd3\xe4\x93\x02\x16\x12\x14/v1/syncStates:watch0\x01\x12\x86\x01\n\nDiffObject\x12&.hanse.api.syncer.v1.DiffObjectRequest\x1a\'.hanse.api.syncer.v1.DiffObjectResponse\"\'\xda\x41\x06object\x82\xd3\xe4\x93\x02\x18\"\x13/v1/syncStates:diff:\x01*\x12\x8e\x01\n\x0cRenderObject\x12(.hanse.api.syncer.v1.RenderObjectRequest\x1a).hanse.api.syncer.v1.RenderObjectResponse\")\xda\x41\x06object\x82\xd3\xe4\x93\x02\x1a\"\x15/v1/syncStates:render:\x01*\x12s\n\x06Resync\x12\".hanse.api.syncer.v1.ResyncRequest\x1a#.hanse.api.syncer.v1.ResyncResponse\" \x82\xd3\xe4\x93\x02\x1a\"\x15/v1/syncStates:resync:\x01*\x12x\n\x0bListOrphans\x12\'.hanse.api.syncer.v1.ListOrphansRequest\x1a(.hanse.api.syncer.v1.ListOrphansResponse\"\x16\xda\x41\x00\x82\xd3\xe4\x93\x02\r\x12\x0b/v1/orphans\x12\xa2\x01\n\x0c\x45xportOrphan\x12(.hanse.api.syncer.v1.ExportOrphanRequest\x1a).hanse.api.syncer.v1.ExportOrphanResponse\"=\xda\x41\x0fname,member_uid\x82\xd3\xe4\x93\x02%\x12#/v1/{name=orphans/*/*/*/*/*}:export\x12\x88\x01\n\x0c\x44\x65leteOrphan\x12(.hanse.api.syncer.v1.DeleteOrphanRequest\x1a\x16.google.protobuf.Empty\"6\xda\x41\x0fname,member_uid\x82\xd3\xe4\x93\x02\x1e*\x1c/v1/{name=orphans/*/*/*/*/*}B=\n\x17\x64\x65v.hanse.api.syncer.v1P\x01Z hanse.dev/api/syncer/v1;syncerv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(hanse/api/syncer/v1/syncer_service.proto\x12\x13hanse.api.syncer.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x17google/api/client.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1bgoogle/protobuf/empty.proto\x1a&hanse/api/scheduler/v1/placement.proto\x1a hanse/api/syncer/v1/orphan.proto\x1a$hanse/api/syncer/v1/sync_state.proto\x1a\x1ehanse/api/type/v1/change.proto\x1a(hanse/api/type/v1/object_reference.proto\"A\n\x13GetSyncStateRequest\x12*\n\x04name\x18\x01 \x01(\tB\x1c\xe2\x41\x01\x02\xfa\x41\x15\n\x13hanse.dev/SyncState\"\xd6\x01\n\x15ListSyncStatesRequest\x12\x17\n\tpage_size\x18\x01 \x01(\x05\x42\x04\xe2\x41\x01\x01\x12\x18\n\npage_token\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01\x12,\n\x06parent\x18\x06 \x01(\tB\x1c\xe2\x41\x01\x01\xfa\x41\x15\x12\x13hanse.dev/SyncState\x12\x14\n\x06\x66ilter\x18\x07 \x01(\tB\x04\xe2\x41\x01\x01\x12\x16\n\x08order_by\x18\x08 \x01(\tB\x04\xe2\x41\x01\x01J\x04\x08\x03\x10\x04J\x04\x08\x04\x10\x05J\x04\x08\x05\x10\x06R\x0bname_prefixR\x07\x63lusterR\x06phases\"x\n\x16ListSyncStatesResponse\x12\x33\n\x0bsync_states\x18\x01 \x03(\x0b\x32\x1e.hanse.api.syncer.v1.SyncState\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x10\n\x08revision\x18\x03 \x01(\x03\"q\n\x16WatchSyncStatesRequest\x12\x16\n\x08revision\x18\x01 \x01(\x03\x42\x04\xe2\x41\x01\x01\x12,\n\x06parent\x18\x03 \x01(\tB\x1c\xe2\x41\x01\x01\xfa\x41\x15\x12\x13hanse.dev/SyncStateJ\x04\x08\x02\x10\x03R\x0bname_prefix\"\x8c\x01\n\x17WatchSyncStatesResponse\x12+\n\x04kind\x18\x01 \x01(\x0e\x32\x1d.hanse.api.type.v1.ChangeKind\x12\x32\n\nsync_state\x18\x02 \x01(\x0b\x32\x1e.hanse.api.syncer.v1.SyncState\x12\x10\n\x08revision\x18\x03 \x01(\x03\"d\n\x11\x44iffObjectRequest\x12\x38\n\x06object\x18\x01 \x01(\x0b\x32\".hanse.api.type.v1.ObjectReferenceB\x04\xe2\x41\x01\x02\x12\x15\n\x07\x63luster\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01\"M\n\x0b\x43lusterDiff\x12\x0f\n\x07\x63luster\x18\x01 \x01(\t\x12\x0f\n\x07in_sync\x18\x02 \x01(\x08\x12\r\n\x05patch\x18\x03 \x01(\x0c\x12\r\n\x05\x65rror\x18\x04 \x01(\t\"E\n\x12\x44iffObjectResponse\x12/\n\x05\x64iffs\x18\x01 \x03(\x0b\x32 .hanse.api.syncer.v1.ClusterDiff\"f\n\x13RenderObjectRequest\x12\x38\n\x06object\x18\x01 \x01(\x0b\x32\".hanse.api.type.v1.ObjectReferenceB\x04\xe2\x41\x01\x02\x12\x15\n\x07\x63luster\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01\"C\n\x10RenderedManifest\x12\x0f\n\x07\x63luster\x18\x01 \x01(\t\x12\x10\n\x08manifest\x18\x02 \x01(\x0c\x12\x0c\n\x04hash\x18\x03 \x01(\t\"P\n\x14RenderObjectResponse\x12\x38\n\tmanifests\x18\x01 \x03(\x0b\x32%.hanse.api.syncer.v1.RenderedManifest\"\xdb\x01\n\x13\x44ryRunObjectRequest\x12\x38\n\x06object\x18\x01 \x01(\x0b\x32\".hanse.api.type.v1.ObjectReferenceB\x04\xe2\x41\x01\x02\x12\x16\n\x08manifest\x18\x02 \x01(\x0c\x42\x04\xe2\x41\x01\x02\x12@\n\x08\x63lusters\x18\x03 \x03(\x0b\x32(.hanse.api.scheduler.v1.ClusterPlacementB\x04\xe2\x41\x01\x02\x12\x30\n\x07timeout\x18\x04 \x01(\x0b\x32\x19.google.protobuf.DurationB\x04\xe2\x41\x01\x01\"\xa6\x01\n\rClusterDryRun\x12\x0f\n\x07\x63luster\x18\x01 \x01(\t\x12\x33\n\x07outcome\x18\x02 \x01(\x0e\x32\".hanse.api.syncer.v1.DryRunOutcome\x12\x0c\n\x04\x63ode\x18\x03 \x01(\x05\x12\x0f\n\x07message\x18\x04 \x01(\t\x12\x30\n\x06\x63\x61uses\x18\x05 \x03(\x0b\x32 .hanse.api.syncer.v1.DryRunCause\"=\n\x0b\x44ryRunCause\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\r\n\x05\x66ield\x18\x03 \x01(\t\"L\n\x14\x44ryRunObjectResponse\x12\x34\n\x08\x63lusters\x18\x01 \x03(\x0b\x32\".hanse.api.syncer.v1.ClusterDryRun\"`\n\rResyncRequest\x12\x38\n\x06object\x18\x01 \x01(\x0b\x32\".hanse.api.type.v1.ObjectReferenceB\x04\xe2\x41\x01\x01\x12\x15\n\x07\x63luster\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01\" \n\x0eResyncResponse\x12\x0e\n\x06queued\x18\x01 \x01(\x05\"v\n\x12ListOrphansRequest\x12\x17\n\tpage_size\x18\x01 \x01(\x05\x42\x04\xe2\x41\x01\x01\x12\x18\n\npage_token\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01\x12\x15\n\x07\x63luster\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\x12\x16\n\x08order_by\x18\x04 \x01(\tB\x04\xe2\x41\x01\x01\"p\n\x13ListOrphansResponse\x12,\n\x07orphans\x18\x01 \x03(\x0b\x32\x1b.hanse.api.syncer.v1.Orphan\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x12\n\ntotal_size\x18\x03 \x01(\x05\"X\n\x13\x45xportOrphanRequest\x12\'\n\x04name\x18\x01 \x01(\tB\x19\xe2\x41\x01\x02\xfa\x41\x12\n\x10hanse.dev/Orphan\x12\x18\n\nmember_uid\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\"(\n\x14\x45xportOrphanResponse\x12\x10\n\x08manifest\x18\x01 \x01(\x0c\"X\n\x13\x44\x65leteOrphanRequest\x12\'\n\x04name\x18\x01 \x01(\tB\x19\xe2\x41\x01\x02\xfa\x41\x12\n\x10hanse.dev/Orphan\x12\x18\n\nmember_uid\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02*X\n\rDryRunOutcome\x12\x1f\n\x1b\x44RY_RUN_OUTCOME_UNSPECIFIED\x10\x00\x12\x0c\n\x08\x41\x43\x43\x45PTED\x10\x01\x12\x0b\n\x07REFUSED\x10\x02\x12\x0b\n\x07UNKNOWN\x10\x03\x32\xf1\n\n\rSyncerService\x12\x88\x01\n\x0cGetSyncState\x12(.hanse.api.syncer.v1.GetSyncStateRequest\x1a\x1e.hanse.api.syncer.v1.SyncState\".\xda\x41\x04name\x82\xd3\xe4\x93\x02!\x12\x1f/v1/{name=syncStates/*/*/*/*/*}\x12\x84\x01\n\x0eListSyncStates\x12*.hanse.api.syncer.v1.ListSyncStatesRequest\x1a+.hanse.api.syncer.v1.ListSyncStatesResponse\"\x19\xda\x41\x00\x82\xd3\xe4\x93\x02\x10\x12\x0e/v1/syncStates\x12\x8c\x01\n\x0fWatchSyncStates\x12+.hanse.api.syncer.v1.WatchSyncStatesRequest\x1a,.hanse.api.syncer.v1.WatchSyncStatesResponse\"\x1c\x82\xd3\xe4\x93\x02\x16\x12\x14/v1/syncStates:watch0\x01\x12\x86\x01\n\nDiffObject\x12&.hanse.api.syncer.v1.DiffObjectRequest\x1a\'.hanse.api.syncer.v1.DiffObjectResponse\"\'\xda\x41\x06object\x82\xd3\xe4\x93\x02\x18\"\x13/v1/syncStates:diff:\x01*\x12\x8e\x01\n\x0cRenderObject\x12(.hanse.api.syncer.v1.RenderObjectRequest\x1a).hanse.api.syncer.v1.RenderObjectResponse\")\xda\x41\x06object\x82\xd3\xe4\x93\x02\x1a\"\x15/v1/syncStates:render:\x01*\x12\x85\x01\n\x0c\x44ryRunObject\x12(.hanse.api.syncer.v1.DryRunObjectRequest\x1a).hanse.api.syncer.v1.DryRunObjectResponse\" \x82\xd3\xe4\x93\x02\x1a\"\x15/v1/syncStates:dryRun:\x01*\x12s\n\x06Resync\x12\".hanse.api.syncer.v1.ResyncRequest\x1a#.hanse.api.syncer.v1.ResyncResponse\" \x82\xd3\xe4\x93\x02\x1a\"\x15/v1/syncStates:resync:\x01*\x12x\n\x0bListOrphans\x12\'.hanse.api.syncer.v1.ListOrphansRequest\x1a(.hanse.api.syncer.v1.ListOrphansResponse\"\x16\xda\x41\x00\x82\xd3\xe4\x93\x02\r\x12\x0b/v1/orphans\x12\xa2\x01\n\x0c\x45xportOrphan\x12(.hanse.api.syncer.v1.ExportOrphanRequest\x1a).hanse.api.syncer.v1.ExportOrphanResponse\"=\xda\x41\x0fname,member_uid\x82\xd3\xe4\x93\x02%\x12#/v1/{name=orphans/*/*/*/*/*}:export\x12\x88\x01\n\x0c\x44\x65leteOrphan\x12(.hanse.api.syncer.v1.DeleteOrphanRequest\x1a\x16.google.protobuf.Empty\"6\xda\x41\x0fname,member_uid\x82\xd3\xe4\x93\x02\x1e*\x1c/v1/{name=orphans/*/*/*/*/*}B=\n\x17\x64\x65v.hanse.api.syncer.v1P\x01Z hanse.dev/api/syncer/v1;syncerv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -65,6 +67,14 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_RENDEROBJECTREQUEST'].fields_by_name['object']._serialized_options = b'\342A\001\002'
   _globals['_RENDEROBJECTREQUEST'].fields_by_name['cluster']._loaded_options = None
   _globals['_RENDEROBJECTREQUEST'].fields_by_name['cluster']._serialized_options = b'\342A\001\001'
+  _globals['_DRYRUNOBJECTREQUEST'].fields_by_name['object']._loaded_options = None
+  _globals['_DRYRUNOBJECTREQUEST'].fields_by_name['object']._serialized_options = b'\342A\001\002'
+  _globals['_DRYRUNOBJECTREQUEST'].fields_by_name['manifest']._loaded_options = None
+  _globals['_DRYRUNOBJECTREQUEST'].fields_by_name['manifest']._serialized_options = b'\342A\001\002'
+  _globals['_DRYRUNOBJECTREQUEST'].fields_by_name['clusters']._loaded_options = None
+  _globals['_DRYRUNOBJECTREQUEST'].fields_by_name['clusters']._serialized_options = b'\342A\001\002'
+  _globals['_DRYRUNOBJECTREQUEST'].fields_by_name['timeout']._loaded_options = None
+  _globals['_DRYRUNOBJECTREQUEST'].fields_by_name['timeout']._serialized_options = b'\342A\001\001'
   _globals['_RESYNCREQUEST'].fields_by_name['object']._loaded_options = None
   _globals['_RESYNCREQUEST'].fields_by_name['object']._serialized_options = b'\342A\001\001'
   _globals['_RESYNCREQUEST'].fields_by_name['cluster']._loaded_options = None
@@ -95,6 +105,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SYNCERSERVICE'].methods_by_name['DiffObject']._serialized_options = b'\332A\006object\202\323\344\223\002\030\"\023/v1/syncStates:diff:\001*'
   _globals['_SYNCERSERVICE'].methods_by_name['RenderObject']._loaded_options = None
   _globals['_SYNCERSERVICE'].methods_by_name['RenderObject']._serialized_options = b'\332A\006object\202\323\344\223\002\032\"\025/v1/syncStates:render:\001*'
+  _globals['_SYNCERSERVICE'].methods_by_name['DryRunObject']._loaded_options = None
+  _globals['_SYNCERSERVICE'].methods_by_name['DryRunObject']._serialized_options = b'\202\323\344\223\002\032\"\025/v1/syncStates:dryRun:\001*'
   _globals['_SYNCERSERVICE'].methods_by_name['Resync']._loaded_options = None
   _globals['_SYNCERSERVICE'].methods_by_name['Resync']._serialized_options = b'\202\323\344\223\002\032\"\025/v1/syncStates:resync:\001*'
   _globals['_SYNCERSERVICE'].methods_by_name['ListOrphans']._loaded_options = None
@@ -103,42 +115,52 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SYNCERSERVICE'].methods_by_name['ExportOrphan']._serialized_options = b'\332A\017name,member_uid\202\323\344\223\002%\022#/v1/{name=orphans/*/*/*/*/*}:export'
   _globals['_SYNCERSERVICE'].methods_by_name['DeleteOrphan']._loaded_options = None
   _globals['_SYNCERSERVICE'].methods_by_name['DeleteOrphan']._serialized_options = b'\332A\017name,member_uid\202\323\344\223\002\036*\034/v1/{name=orphans/*/*/*/*/*}'
-  _globals['_GETSYNCSTATEREQUEST']._serialized_start=355
-  _globals['_GETSYNCSTATEREQUEST']._serialized_end=420
-  _globals['_LISTSYNCSTATESREQUEST']._serialized_start=423
-  _globals['_LISTSYNCSTATESREQUEST']._serialized_end=637
-  _globals['_LISTSYNCSTATESRESPONSE']._serialized_start=639
-  _globals['_LISTSYNCSTATESRESPONSE']._serialized_end=759
-  _globals['_WATCHSYNCSTATESREQUEST']._serialized_start=761
-  _globals['_WATCHSYNCSTATESREQUEST']._serialized_end=874
-  _globals['_WATCHSYNCSTATESRESPONSE']._serialized_start=877
-  _globals['_WATCHSYNCSTATESRESPONSE']._serialized_end=1017
-  _globals['_DIFFOBJECTREQUEST']._serialized_start=1019
-  _globals['_DIFFOBJECTREQUEST']._serialized_end=1119
-  _globals['_CLUSTERDIFF']._serialized_start=1121
-  _globals['_CLUSTERDIFF']._serialized_end=1198
-  _globals['_DIFFOBJECTRESPONSE']._serialized_start=1200
-  _globals['_DIFFOBJECTRESPONSE']._serialized_end=1269
-  _globals['_RENDEROBJECTREQUEST']._serialized_start=1271
-  _globals['_RENDEROBJECTREQUEST']._serialized_end=1373
-  _globals['_RENDEREDMANIFEST']._serialized_start=1375
-  _globals['_RENDEREDMANIFEST']._serialized_end=1442
-  _globals['_RENDEROBJECTRESPONSE']._serialized_start=1444
-  _globals['_RENDEROBJECTRESPONSE']._serialized_end=1524
-  _globals['_RESYNCREQUEST']._serialized_start=1526
-  _globals['_RESYNCREQUEST']._serialized_end=1622
-  _globals['_RESYNCRESPONSE']._serialized_start=1624
-  _globals['_RESYNCRESPONSE']._serialized_end=1656
-  _globals['_LISTORPHANSREQUEST']._serialized_start=1658
-  _globals['_LISTORPHANSREQUEST']._serialized_end=1776
-  _globals['_LISTORPHANSRESPONSE']._serialized_start=1778
-  _globals['_LISTORPHANSRESPONSE']._serialized_end=1890
-  _globals['_EXPORTORPHANREQUEST']._serialized_start=1892
-  _globals['_EXPORTORPHANREQUEST']._serialized_end=1980
-  _globals['_EXPORTORPHANRESPONSE']._serialized_start=1982
-  _globals['_EXPORTORPHANRESPONSE']._serialized_end=2022
-  _globals['_DELETEORPHANREQUEST']._serialized_start=2024
-  _globals['_DELETEORPHANREQUEST']._serialized_end=2112
-  _globals['_SYNCERSERVICE']._serialized_start=2115
-  _globals['_SYNCERSERVICE']._serialized_end=3372
+  _globals['_DRYRUNOUTCOME']._serialized_start=2718
+  _globals['_DRYRUNOUTCOME']._serialized_end=2806
+  _globals['_GETSYNCSTATEREQUEST']._serialized_start=427
+  _globals['_GETSYNCSTATEREQUEST']._serialized_end=492
+  _globals['_LISTSYNCSTATESREQUEST']._serialized_start=495
+  _globals['_LISTSYNCSTATESREQUEST']._serialized_end=709
+  _globals['_LISTSYNCSTATESRESPONSE']._serialized_start=711
+  _globals['_LISTSYNCSTATESRESPONSE']._serialized_end=831
+  _globals['_WATCHSYNCSTATESREQUEST']._serialized_start=833
+  _globals['_WATCHSYNCSTATESREQUEST']._serialized_end=946
+  _globals['_WATCHSYNCSTATESRESPONSE']._serialized_start=949
+  _globals['_WATCHSYNCSTATESRESPONSE']._serialized_end=1089
+  _globals['_DIFFOBJECTREQUEST']._serialized_start=1091
+  _globals['_DIFFOBJECTREQUEST']._serialized_end=1191
+  _globals['_CLUSTERDIFF']._serialized_start=1193
+  _globals['_CLUSTERDIFF']._serialized_end=1270
+  _globals['_DIFFOBJECTRESPONSE']._serialized_start=1272
+  _globals['_DIFFOBJECTRESPONSE']._serialized_end=1341
+  _globals['_RENDEROBJECTREQUEST']._serialized_start=1343
+  _globals['_RENDEROBJECTREQUEST']._serialized_end=1445
+  _globals['_RENDEREDMANIFEST']._serialized_start=1447
+  _globals['_RENDEREDMANIFEST']._serialized_end=1514
+  _globals['_RENDEROBJECTRESPONSE']._serialized_start=1516
+  _globals['_RENDEROBJECTRESPONSE']._serialized_end=1596
+  _globals['_DRYRUNOBJECTREQUEST']._serialized_start=1599
+  _globals['_DRYRUNOBJECTREQUEST']._serialized_end=1818
+  _globals['_CLUSTERDRYRUN']._serialized_start=1821
+  _globals['_CLUSTERDRYRUN']._serialized_end=1987
+  _globals['_DRYRUNCAUSE']._serialized_start=1989
+  _globals['_DRYRUNCAUSE']._serialized_end=2050
+  _globals['_DRYRUNOBJECTRESPONSE']._serialized_start=2052
+  _globals['_DRYRUNOBJECTRESPONSE']._serialized_end=2128
+  _globals['_RESYNCREQUEST']._serialized_start=2130
+  _globals['_RESYNCREQUEST']._serialized_end=2226
+  _globals['_RESYNCRESPONSE']._serialized_start=2228
+  _globals['_RESYNCRESPONSE']._serialized_end=2260
+  _globals['_LISTORPHANSREQUEST']._serialized_start=2262
+  _globals['_LISTORPHANSREQUEST']._serialized_end=2380
+  _globals['_LISTORPHANSRESPONSE']._serialized_start=2382
+  _globals['_LISTORPHANSRESPONSE']._serialized_end=2494
+  _globals['_EXPORTORPHANREQUEST']._serialized_start=2496
+  _globals['_EXPORTORPHANREQUEST']._serialized_end=2584
+  _globals['_EXPORTORPHANRESPONSE']._serialized_start=2586
+  _globals['_EXPORTORPHANRESPONSE']._serialized_end=2626
+  _globals['_DELETEORPHANREQUEST']._serialized_start=2628
+  _globals['_DELETEORPHANREQUEST']._serialized_end=2716
+  _globals['_SYNCERSERVICE']._serialized_start=2809
+  _globals['_SYNCERSERVICE']._serialized_end=4202
 # @@protoc_insertion_point(module_scope)

@@ -5,8 +5,11 @@ The service that owns the sync states."""
 
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from hanse.api.scheduler.v1 import placement_pb2 as _placement_pb2
 from hanse.api.syncer.v1 import orphan_pb2 as _orphan_pb2
 from hanse.api.syncer.v1 import sync_state_pb2 as _sync_state_pb2
 from hanse.api.type.v1 import change_pb2 as _change_pb2
@@ -21,6 +24,38 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _DryRunOutcome:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _DryRunOutcomeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_DryRunOutcome.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    DRY_RUN_OUTCOME_UNSPECIFIED: _DryRunOutcome.ValueType  # 0
+    """Never set."""
+    ACCEPTED: _DryRunOutcome.ValueType  # 1
+    """It would take it."""
+    REFUSED: _DryRunOutcome.ValueType  # 2
+    """It would refuse this very object."""
+    UNKNOWN: _DryRunOutcome.ValueType  # 3
+    """Nobody knows: it did not answer in time, does not accept the credential, lacks the namespace or the kind, or its
+    answer says nothing of the object.
+    """
+
+class DryRunOutcome(_DryRunOutcome, metaclass=_DryRunOutcomeEnumTypeWrapper):
+    """What a member says of an object that it was shown."""
+
+DRY_RUN_OUTCOME_UNSPECIFIED: DryRunOutcome.ValueType  # 0
+"""Never set."""
+ACCEPTED: DryRunOutcome.ValueType  # 1
+"""It would take it."""
+REFUSED: DryRunOutcome.ValueType  # 2
+"""It would refuse this very object."""
+UNKNOWN: DryRunOutcome.ValueType  # 3
+"""Nobody knows: it did not answer in time, does not accept the credential, lacks the namespace or the kind, or its
+answer says nothing of the object.
+"""
+Global___DryRunOutcome: _TypeAlias = DryRunOutcome  # noqa: Y015
 
 @_typing.final
 class GetSyncStateRequest(_message.Message):
@@ -342,6 +377,142 @@ class RenderObjectResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RenderObjectResponse: _TypeAlias = RenderObjectResponse  # noqa: Y015
+
+@_typing.final
+class DryRunObjectRequest(_message.Message):
+    """Request of DryRunObject."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OBJECT_FIELD_NUMBER: _builtins.int
+    MANIFEST_FIELD_NUMBER: _builtins.int
+    CLUSTERS_FIELD_NUMBER: _builtins.int
+    TIMEOUT_FIELD_NUMBER: _builtins.int
+    manifest: _builtins.bytes
+    """The object as JSON, as it is to be stored."""
+    @_builtins.property
+    def object(self) -> _object_reference_pb2.ObjectReference:
+        """The object; it need not be stored yet."""
+
+    @_builtins.property
+    def clusters(self) -> _containers.RepeatedCompositeFieldContainer[_placement_pb2.ClusterPlacement]:
+        """Where it is to go, with what each cluster gets of it, as PreviewPlacement says."""
+
+    @_builtins.property
+    def timeout(self) -> _duration_pb2.Duration:
+        """How long all answers together may take; what is not known by then is UNKNOWN. Unset means as long as a member's
+        answer may take otherwise.
+        """
+
+    def __init__(
+        self,
+        *,
+        object: _object_reference_pb2.ObjectReference | None = ...,
+        manifest: _builtins.bytes = ...,
+        clusters: _abc.Iterable[_placement_pb2.ClusterPlacement] | None = ...,
+        timeout: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["object", b"object", "timeout", b"timeout"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["clusters", b"clusters", "manifest", b"manifest", "object", b"object", "timeout", b"timeout"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DryRunObjectRequest: _TypeAlias = DryRunObjectRequest  # noqa: Y015
+
+@_typing.final
+class ClusterDryRun(_message.Message):
+    """What one cluster says."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CLUSTER_FIELD_NUMBER: _builtins.int
+    OUTCOME_FIELD_NUMBER: _builtins.int
+    CODE_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    CAUSES_FIELD_NUMBER: _builtins.int
+    cluster: _builtins.str
+    """Name of the cluster."""
+    outcome: Global___DryRunOutcome.ValueType
+    """What it says."""
+    code: _builtins.int
+    """HTTP status of a refusal; 0 if there is none."""
+    message: _builtins.str
+    """The cluster's own words of a refusal, or why nothing is known."""
+    @_builtins.property
+    def causes(self) -> _containers.RepeatedCompositeFieldContainer[Global___DryRunCause]:
+        """What in particular is wrong with the object, as the cluster says."""
+
+    def __init__(
+        self,
+        *,
+        cluster: _builtins.str = ...,
+        outcome: Global___DryRunOutcome.ValueType = ...,
+        code: _builtins.int = ...,
+        message: _builtins.str = ...,
+        causes: _abc.Iterable[Global___DryRunCause] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["causes", b"causes", "cluster", b"cluster", "code", b"code", "message", b"message", "outcome", b"outcome"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ClusterDryRun: _TypeAlias = ClusterDryRun  # noqa: Y015
+
+@_typing.final
+class DryRunCause(_message.Message):
+    """One thing that a cluster says is wrong with an object."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REASON_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    FIELD_FIELD_NUMBER: _builtins.int
+    reason: _builtins.str
+    """One CamelCase word. Example: "FieldValueInvalid"."""
+    message: _builtins.str
+    """One sentence for people."""
+    field: _builtins.str
+    """Path of the field; empty if it is about none. Example: "spec.replicas"."""
+    def __init__(
+        self,
+        *,
+        reason: _builtins.str = ...,
+        message: _builtins.str = ...,
+        field: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["field", b"field", "message", b"message", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DryRunCause: _TypeAlias = DryRunCause  # noqa: Y015
+
+@_typing.final
+class DryRunObjectResponse(_message.Message):
+    """Response of DryRunObject."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CLUSTERS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def clusters(self) -> _containers.RepeatedCompositeFieldContainer[Global___ClusterDryRun]:
+        """Those that were asked, sorted by cluster: of each version the one that told, else the last that was asked."""
+
+    def __init__(
+        self,
+        *,
+        clusters: _abc.Iterable[Global___ClusterDryRun] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["clusters", b"clusters"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DryRunObjectResponse: _TypeAlias = DryRunObjectResponse  # noqa: Y015
 
 @_typing.final
 class ResyncRequest(_message.Message):

@@ -62,6 +62,11 @@ class SyncerServiceStub:
                 request_serializer=hanse_dot_api_dot_syncer_dot_v1_dot_syncer__service__pb2.RenderObjectRequest.SerializeToString,
                 response_deserializer=hanse_dot_api_dot_syncer_dot_v1_dot_syncer__service__pb2.RenderObjectResponse.FromString,
                 _registered_method=True)
+        self.DryRunObject = channel.unary_unary(
+                '/hanse.api.syncer.v1.SyncerService/DryRunObject',
+                request_serializer=hanse_dot_api_dot_syncer_dot_v1_dot_syncer__service__pb2.DryRunObjectRequest.SerializeToString,
+                response_deserializer=hanse_dot_api_dot_syncer_dot_v1_dot_syncer__service__pb2.DryRunObjectResponse.FromString,
+                _registered_method=True)
         self.Resync = channel.unary_unary(
                 '/hanse.api.syncer.v1.SyncerService/Resync',
                 request_serializer=hanse_dot_api_dot_syncer_dot_v1_dot_syncer__service__pb2.ResyncRequest.SerializeToString,
@@ -118,6 +123,14 @@ class SyncerServiceServicer:
 
     def RenderObject(self, request, context):
         """Renders what each cluster gets, without applying it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DryRunObject(self, request, context):
+        """Asks members whether they would take an object, by a server-side apply that stores nothing (dryRun=All). Of the
+        clusters that are named, one of each version of Kubernetes is asked, all at the same time.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -180,6 +193,11 @@ def add_SyncerServiceServicer_to_server(servicer, server):
                     servicer.RenderObject,
                     request_deserializer=hanse_dot_api_dot_syncer_dot_v1_dot_syncer__service__pb2.RenderObjectRequest.FromString,
                     response_serializer=hanse_dot_api_dot_syncer_dot_v1_dot_syncer__service__pb2.RenderObjectResponse.SerializeToString,
+            ),
+            'DryRunObject': grpc.unary_unary_rpc_method_handler(
+                    servicer.DryRunObject,
+                    request_deserializer=hanse_dot_api_dot_syncer_dot_v1_dot_syncer__service__pb2.DryRunObjectRequest.FromString,
+                    response_serializer=hanse_dot_api_dot_syncer_dot_v1_dot_syncer__service__pb2.DryRunObjectResponse.SerializeToString,
             ),
             'Resync': grpc.unary_unary_rpc_method_handler(
                     servicer.Resync,
@@ -338,6 +356,33 @@ class SyncerService:
             '/hanse.api.syncer.v1.SyncerService/RenderObject',
             hanse_dot_api_dot_syncer_dot_v1_dot_syncer__service__pb2.RenderObjectRequest.SerializeToString,
             hanse_dot_api_dot_syncer_dot_v1_dot_syncer__service__pb2.RenderObjectResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DryRunObject(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hanse.api.syncer.v1.SyncerService/DryRunObject',
+            hanse_dot_api_dot_syncer_dot_v1_dot_syncer__service__pb2.DryRunObjectRequest.SerializeToString,
+            hanse_dot_api_dot_syncer_dot_v1_dot_syncer__service__pb2.DryRunObjectResponse.FromString,
             options,
             channel_credentials,
             insecure,

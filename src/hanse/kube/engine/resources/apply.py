@@ -18,7 +18,7 @@ from hanse.kube.engine.served import with_version
 from hanse.kube.kinds.conversion import to_served, to_stored
 from hanse.kube.kinds.resource_info import ResourceInfo
 from hanse.kube.merge.apply import server_side_apply
-from hanse.kube.model.objects import Object
+from hanse.kube.model.objects import Object, mapping
 from hanse.store.keys import ObjectKey
 from hanse.turns import is_heavy
 
@@ -46,6 +46,9 @@ class ServerSideApply:
             raise InvalidArgumentError("the object's name and namespace must be those of the request")
         schema = preparation.schema(info)
 
+        version = str(mapping(applied, "metadata").get("resourceVersion") or "")
+        await context.await_version(version)
+
         def merged(live: Object | None) -> Object:
             try:
                 result = server_side_apply(
@@ -58,6 +61,9 @@ class ServerSideApply:
 
         async def change(current: StoredObject) -> Object:
             live = with_version(to_served(info, current.object), current.revision)
+            if version:
+                context.check_version(info, key, version, current.revision)
+                live["metadata"]["resourceVersion"] = version
             new = await turns.run(heavy or is_heavy(live), merged, live)
             if new is live:
                 return current.object

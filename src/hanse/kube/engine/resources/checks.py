@@ -1,11 +1,16 @@
 """What a request, its object and the stored object must agree on before anything is written. Pure functions.
 
-Kind, name and namespace of the object are those of the URL, and a resourceVersion that the client holds is
-the one that is stored. Next: `hanse.kube.engine.resources.errors` for what is said otherwise.
+Kind, name and namespace of the object are those of the URL.
+
+A resourceVersion is opaque: it is compared for equality, with the versions under which the very intent that
+is stored has been served, and never for which is newer. One from the future is a version of another history
+(the store was restored from a backup), and says nothing of what the client saw. Next:
+`hanse.kube.engine.resources.errors` for what is said otherwise.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from hanse.errors import InvalidArgumentError
@@ -81,12 +86,12 @@ def version_of_patch(patch: Any) -> str:
 
 
 def check_version(
-    info: ResourceInfo, key: ObjectKey, *, version: str, revision: int, newer_views: bool
+    info: ResourceInfo, key: ObjectKey, *, version: str, revision: int, served: Callable[[int], bool]
 ) -> None:
     """Compare the resourceVersion that a client holds, "" or "0" for none, with that of the stored object.
 
-    With `newer_views` what is served may be newer than the intent (a view adds status), so a newer version
-    is no conflict: it only says that the client saw a later status of the same intent. Raises ConflictError.
+    `served` says of another version whether the same intent was served under it: with the status that it had
+    then, which is no part of what is written. Raises ConflictError; InvalidObjectError for no number.
     """
     if not version or version == "0":
         return
@@ -96,5 +101,17 @@ def check_version(
         raise lifecycle.invalid(
             info, key.name, Cause("FieldValueInvalid", message, "metadata.resourceVersion")
         )
-    if wanted != revision and not (newer_views and wanted > revision):
+    if wanted != revision and not served(wanted):
         raise errors.modified(info, key)
+
+
+def check_precondition(
+    info: ResourceInfo, key: ObjectKey, *, version: str, revision: int, served: Callable[[int], bool]
+) -> None:
+    """Compare the resourceVersion that a delete demands, whatever it is, as `check_version`.
+
+    Raises ConflictError.
+    """
+    wanted = whole_number(version)
+    if wanted is None or (wanted != revision and not served(wanted)):
+        raise errors.wrong_version(info, key, wanted=version, found=revision)

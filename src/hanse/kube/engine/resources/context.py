@@ -8,9 +8,12 @@ Immutable; made once by `hanse.kube.engine.resources.store`. Next: the verbs,
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 
+from hanse.errors import FutureRevisionError
 from hanse.kube.engine.cache import ObjectCache
 from hanse.kube.engine.resources import checks
 from hanse.kube.engine.resources.preparation import ObjectPreparation
@@ -19,6 +22,7 @@ from hanse.kube.kinds.catalogue import Catalogue
 from hanse.kube.kinds.conversion import to_served
 from hanse.kube.kinds.resource_info import ResourceInfo
 from hanse.kube.model.objects import Object
+from hanse.numbers import whole_number
 from hanse.store.keys import ObjectKey
 from hanse.turns import Turns
 
@@ -38,7 +42,23 @@ class WriteContext:
 
     def check_version(self, info: ResourceInfo, key: ObjectKey, version: str, revision: int) -> None:
         """Raise ConflictError if the resourceVersion that a client holds is not that of the stored object."""
-        checks.check_version(info, key, version=version, revision=revision, newer_views=self.cache.has_view)
+        served = partial(self.cache.served_as, key, revision)
+        checks.check_version(info, key, version=version, revision=revision, served=served)
+
+    def check_precondition(self, info: ResourceInfo, key: ObjectKey, version: str, revision: int) -> None:
+        """Raise ConflictError unless the stored object has the resourceVersion that a delete demands."""
+        served = partial(self.cache.served_as, key, revision)
+        checks.check_precondition(info, key, version=version, revision=revision, served=served)
+
+    async def await_version(self, version: str | None) -> None:
+        """Wait until the cache has seen a version that a client got from another process, if it exists.
+
+        One that does not exist, or is not seen in time, is nobody's to the check that follows.
+        """
+        wanted = whole_number(version or "")
+        if wanted is not None:
+            with suppress(FutureRevisionError):
+                await self.cache.known(wanted)
 
     def shown(self, info: ResourceInfo, key: ObjectKey, stored: Object, revision: int) -> Object:
         """Return how a stored object is answered; `revision` is 0 for a dry run, of which none comes."""

@@ -32,6 +32,7 @@ class ObjectDeletion:
         """Delete an object. See `ResourceStore.delete`."""
         context = self._context
         checks.check_writable(info, "delete")
+        await context.await_version(options.resource_version)
         current = await context.transactions.current(key)
         for _ in range(ATTEMPTS):
             if current is None:
@@ -75,4 +76,4 @@ class ObjectDeletion:
         if options.uid is not None and options.uid != current.uid:
             raise errors.wrong_uid(info, key, wanted=options.uid, found=current.uid)
         if options.resource_version is not None:
-            self._context.check_version(info, key, options.resource_version, current.revision)
+            self._context.check_precondition(info, key, options.resource_version, current.revision)

@@ -56,7 +56,20 @@ def modified(info: ResourceInfo, key: ObjectKey) -> ConflictError:
 def wrong_uid(info: ResourceInfo, key: ObjectKey, *, wanted: str, found: str | None) -> ConflictError:
     """Return the conflict of a delete that is for another object of the same name."""
     return conflict(
-        info, key, f"Precondition failed: UID in precondition: {wanted}, UID in object meta: {found}"
+        info,
+        key,
+        f"the UID in the precondition ({wanted:.80}) does not match the UID in record ({found}). The object"
+        " might have been deleted and then recreated",
+    )
+
+
+def wrong_version(info: ResourceInfo, key: ObjectKey, *, wanted: str, found: int) -> ConflictError:
+    """Return the conflict of a delete that is for another state of the object."""
+    return conflict(
+        info,
+        key,
+        f"the ResourceVersion in the precondition ({wanted:.80}) does not match the ResourceVersion in record"
+        f" ({found}). The object might have been modified",
     )
 
 

@@ -54,6 +54,7 @@ class ObjectUpdates:
         namespace = checks.namespace_of(info, obj, namespace)
         key = checks.key_of(info, namespace, checks.name_of(obj, name))
         version = str(mapping(obj, "metadata").get("resourceVersion") or "")
+        await context.await_version(version)
 
         async def change(current: StoredObject) -> Object:
             context.check_version(info, key, version, current.revision)
@@ -75,6 +76,7 @@ class ObjectUpdates:
         """Patch an object and return it as served. See `ResourceStore.patch`."""
         context = self._context
         wanted = checks.version_of_patch(patch)
+        await context.await_version(wanted)
 
         async def change(current: StoredObject) -> Object:
             context.check_version(info, key, wanted, current.revision)

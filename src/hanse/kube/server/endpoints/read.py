@@ -28,7 +28,6 @@ from hanse.kube.server.negotiation import parse_accept
 from hanse.kube.server.representation import Renderer, respond, respond_in_pieces, shown
 from hanse.kube.server.request import Call
 from hanse.numbers import MAX_WHOLE
-from hanse.store.history.contract import CATCH_UP_SECONDS, caught_up
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,9 +95,9 @@ async def get(call: Call, cache: ObjectCache) -> web.StreamResponse:
 async def reach(cache: ObjectCache, version: int) -> None:
     """Wait for a version that a client has from somewhere. Raises TooLargeVersionError."""
     try:
-        await caught_up(cache, version, CATCH_UP_SECONDS)
-    except FutureRevisionError:
-        raise TooLargeVersionError(version, current=cache.revision) from None
+        await cache.known(version)
+    except FutureRevisionError as error:
+        raise TooLargeVersionError(version, current=cache.revision) from error
 
 
 async def list_(call: Call, cache: ObjectCache) -> web.StreamResponse:

@@ -1,0 +1,1 @@
+"""Who may do what in a simulated cluster: tokens of ServiceAccounts, and RBAC."""
