@@ -4,9 +4,9 @@ Owns `Candidates` and the two steps that make them: where the object is decides 
 taint keeps a new object out and lets one stay), and a policy can allow fewer clusters than are eligible. A
 cluster that holds objects of a namespace keeps the namespace, whatever else holds.
 
-What a limit allows are clusters that serve their share. One that has lost it does not count: it is out of
-reach, or refuses an object of which nothing runs there, for longer than the toleration. It keeps its entry
-until it is back, and then those that have taken its place stay chosen.
+What a limit allows are clusters that serve their share. One that has lost it does not count: for longer than
+the toleration it is out of reach, or refuses the object or all its Pods, and nothing of it runs there. It
+keeps its entry until it is back, and then those that have taken its place stay chosen.
 
 Pure; time is an argument. Next: `hanse_scheduler.decide.filtering`, `hanse_scheduler.decide.spreading`,
 `hanse_scheduler.decide.decision`.
@@ -142,6 +142,8 @@ def without_share(
             until = -math.inf if entry.suspended else each.cluster.since + toleration
         elif seen is not None and seen.refusal and not (seen.removed or seen.replicas):
             until = seen.refused_since + toleration
+        elif seen is not None and seen.refused_pods and seen.refused_pods >= (seen.replicas or 0):
+            until = seen.refused_pods_since + toleration
         else:
             continue
         if now >= until:

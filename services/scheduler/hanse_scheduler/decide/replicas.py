@@ -160,6 +160,8 @@ def _replicas_in(
         has=entry.replicas if entry.HasField("replicas") else live.replicas if live else None,
         refuses=live.refusal if live else "",
         refuses_since=live.refused_since if live else 0.0,
+        refused_pods=live.refused_pods if live else 0,
+        refused_pods_since=live.refused_pods_since if live else 0.0,
     )
 
 

@@ -320,6 +320,8 @@ class SchedulerState:
             return True
         if bool(after.refusal) != bool(before is not None and before.refusal):
             return True
+        if after.refused_pods != (before.refused_pods if before is not None else 0):
+            return True
         return after.unschedulable != (before.unschedulable if before else 0) or (
             after.unschedulable > 0 and before is not None and after.replicas != before.replicas
         )
