@@ -20,7 +20,7 @@ from hanse_cli.output import Printer, cell, to_document
 from hanse_cli.plain import plain, plain_all
 
 from hanse.api.dns.v1 import dns_service_pb2 as dns
-from hanse.api.dns.v1.record_set_pb2 import AnswerScope, Endpoint, RecordSet
+from hanse.api.dns.v1.record_set_pb2 import AnswerScope, Endpoint, LeftOut, RecordSet
 from hanse.api.federation.v1 import federation_service_pb2 as federation
 from hanse.api.registry.v1 import registry_service_pb2 as registry
 from hanse.api.registry.v1.cluster_pb2 import Cluster, ClusterState, TaintEffect
@@ -499,6 +499,7 @@ def test_explain_merges_three_services_into_one_page(world: World, hanse: Hanse)
             fqdn="web.shop.hanse.svc.example.org.",
             scope=AnswerScope.GLOBAL,
             endpoints=[Endpoint(address="127.9.0.1", cluster="eu-west")],
+            left_out=[LeftOut(cluster="us-east", reason="no endpoint is ready")],
             service=ObjectReference(resource="services", namespace="shop", name="web"),
         )
     ]
@@ -511,6 +512,7 @@ def test_explain_merges_three_services_into_one_page(world: World, hanse: Hanse)
         "4/4 ready",
         "web.shop.hanse.svc.example.org",
         "127.9.0.1 (eu-west)",
+        "left out: us-east: no endpoint is ready",
         "filter: 3 clusters",
         "us-east: progressing, 1/2 ready",
     ):
@@ -641,6 +643,10 @@ def test_join_has_a_credential_issued_and_says_what_is_to_be_said_of_it(
     brief = hanse(*join, "us", "--short-lived")
     assert (brief.status, "is out of reach after" in brief.err) == (0, True), brief.err
     assert b"brief" in world.last(registry.JoinClusterRequest).kubeconfig
+    assert not world.last(registry.JoinClusterRequest).service_account
+    once = hanse(*join, "asia", "--service-account")
+    assert (once.status, once.err) == (0, ""), once.err
+    assert world.last(registry.JoinClusterRequest).service_account
 
 
 def test_unjoin_says_how_and_waits(world: World, hanse: Hanse) -> None:

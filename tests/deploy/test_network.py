@@ -30,6 +30,7 @@ pytestmark = needs_kubectl
 CLIENT = {"hanse.dev/client": "true"}
 STRANGER = {"app": "stranger"}
 Port = tuple[int, str]
+RESOLVER: set[Port] = {(53, "UDP"), (53, "TCP")}
 
 
 @pytest.fixture(params=[*((each,) for each in OVERLAYS), ("ha", "backup")], ids="+".join)
@@ -153,16 +154,10 @@ def test_a_client_reaches_grpc_only_with_its_label(manifests: list[Manifest]) ->
 
 def test_who_opens_credentials_reaches_members_and_nobody_else(manifests: list[Manifest]) -> None:
     """Who has the key of the members' credentials leaves the cluster; not to link-local addresses."""
-    outside = {}
-    for component, labels in labels_of(manifests).items():
-        outside[component] = [
-            peer["ipBlock"]
-            for each in of_kind(manifests, "NetworkPolicy")
-            if matches(each["spec"]["podSelector"], labels)
-            for rule in each["spec"].get("egress", ())
-            for peer in rule["to"]
-            if "ipBlock" in peer
-        ]
+    outside = {
+        component: [block for block, ports in blocks if ports != RESOLVER]
+        for component, blocks in leaving(manifests).items()
+    }
     with_key = {
         pod(each)["metadata"]["labels"][COMPONENT]
         for each in of_kind(manifests, "Deployment")
@@ -172,6 +167,32 @@ def test_who_opens_credentials_reaches_members_and_nobody_else(manifests: list[M
         {component for component, blocks in outside.items() if blocks} == with_key == {"registry", "syncer"}
     )
     assert all(block["except"] for blocks in outside.values() for block in blocks)
+
+
+def test_the_dns_service_reaches_resolvers_and_nobody_else_does(manifests: list[Manifest]) -> None:
+    """Wherever `dns_upstream` has them, over UDP and TCP; nothing else leaves the cluster from there."""
+    found = {
+        component: {block["cidr"] for block, ports in blocks if ports == RESOLVER}
+        for component, blocks in leaving(manifests).items()
+    }
+    assert {component for component, blocks in found.items() if blocks} == {"dns"}
+    assert found["dns"] == {"0.0.0.0/0", "::/0"}
+    assert all(ports == RESOLVER for _, ports in leaving(manifests)["dns"])
+
+
+def leaving(manifests: list[Manifest]) -> dict[str, list[tuple[dict[str, Any], set[Port]]]]:
+    """Blocks of addresses that Pods may connect to, with the ports, by component."""
+    return {
+        component: [
+            (peer["ipBlock"], {(each["port"], each["protocol"]) for each in rule["ports"]})
+            for each in of_kind(manifests, "NetworkPolicy")
+            if matches(each["spec"]["podSelector"], labels)
+            for rule in each["spec"].get("egress", ())
+            for peer in rule["to"]
+            if "ipBlock" in peer
+        ]
+        for component, labels in labels_of(manifests).items()
+    }
 
 
 def test_everything_is_denied_first(manifests: list[Manifest]) -> None:

@@ -11,7 +11,7 @@ import dns.rcode
 import pytest
 from hanse_dns.compiler import ClusterView, LeftOut, Presence, answered, compile_service
 from hanse_dns.names import Naming
-from hanse_dns.resolution import FamilyAnswer, Resolution, renewed, usable
+from hanse_dns.resolution import MAX_HOST_ADDRESSES, FamilyAnswer, Resolution, renewed, usable
 from hanse_dns.resolving import AT_ONCE, HostNames
 from hanse_dns.settings import DnsSettings
 from hanse_dns.upstream import Upstream
@@ -28,7 +28,7 @@ ANSWERS = st.one_of(
     st.builds(lambda problem: FamilyAnswer(problem=problem), st.sampled_from(["no resolver answers", "x"])),
     st.builds(
         FamilyAnswer,
-        st.lists(st.sampled_from(["10.0.0.1", "10.0.0.2", "255.255.255.255", "224.0.0.1"]), max_size=3).map(
+        st.lists(st.sampled_from(["10.0.0.1", "10.0.0.2", "255.255.255.255", "127.0.0.1"]), max_size=3).map(
             tuple
         ),
         st.integers(0, 300),
@@ -47,7 +47,7 @@ def test_only_addresses_replace_addresses(answers: list[tuple[FamilyAnswer, Fami
         if not told:
             assert known.addresses == before.addresses
             assert known.problem
-        if ipv4.problem:
+        if ipv4.problem or (ipv4.addresses and not usable(ipv4.addresses)):
             assert known.ipv4 == before.ipv4
         elif told:
             assert known.ipv4 == usable(ipv4.addresses)
@@ -62,6 +62,57 @@ def test_a_family_that_is_not_known_is_no_trouble_of_the_other() -> None:
     assert (both.addresses, both.ttl) == (("10.0.0.1", "2001:db8::1"), 20)
     stale = renewed(both, FamilyAnswer(("10.0.0.2",), 60), failed)
     assert (stale.addresses, stale.problem) == (("10.0.0.2", "2001:db8::1"), "the resolver fails")
+
+
+@pytest.mark.parametrize(
+    ("address", "believed"),
+    [
+        ("10.1.2.3", True),
+        ("192.168.0.1", True),
+        ("100.64.0.1", True),
+        ("203.0.113.7", True),
+        ("fd00::1", True),
+        ("2001:db8::1", True),
+        ("0.0.0.0", False),  # noqa: S104 - by which a resolver blocks a name
+        ("127.0.0.1", False),
+        ("127.8.9.1", False),
+        ("169.254.169.254", False),
+        ("224.0.0.1", False),
+        ("255.255.255.255", False),
+        ("::", False),
+        ("::1", False),
+        ("fe80::1", False),
+        ("ff02::1", False),
+        ("::ffff:127.0.0.1", False),
+    ],
+)
+def test_where_clients_are_sent(address: str, believed: bool) -> None:
+    """To a private address, as load balancers inside a network have; never to themselves or their neighbours,
+    whatever a resolver says. That counts as no answer of its family."""
+    assert usable([address]) == ((address,) if believed else ())
+    family = FamilyAnswer((address,), 60)
+    known = renewed(Resolution(("10.9.9.9",), ("2001:db8::9",), 60), family, family)
+    assert (known.addresses == ("10.9.9.9", "2001:db8::9")) is not believed
+    assert known.problem == ("" if believed else f"no client can be sent to {address}")
+    other = renewed(Resolution(("10.9.9.9",), (), 60), family, FamilyAnswer(("2001:db8::7",), 60))
+    assert other.ipv4 == ((address,) if believed else ("10.9.9.9",))
+    assert other.ipv6 == ("2001:db8::7",)
+
+
+def test_a_host_that_has_ipv6_alone_loses_its_old_ipv4_addresses() -> None:
+    """That it has none any more is an answer; that nobody says so is none."""
+    before = Resolution(("10.0.0.1",), ("2001:db8::1",), 60)
+    assert renewed(before, NONE, FamilyAnswer(("2001:db8::1",), 60)).addresses == ("2001:db8::1",)
+    assert renewed(before, NONE, NONE).addresses == before.addresses
+    assert renewed(before, NONE, NONE).problem == "it has no address"
+
+
+def test_of_an_answer_without_end_so_many_are_used() -> None:
+    """The same ones each time, whatever the order in which they come."""
+    many = [f"10.{n // 256}.{n % 256}.1" for n in range(5000)]
+    found = renewed(Resolution(), FamilyAnswer(tuple(many), 60), NONE)
+    assert len(found.ipv4) == MAX_HOST_ADDRESSES
+    assert renewed(found, FamilyAnswer(tuple(reversed(many)), 60), NONE) == found
 
 
 def test_a_ttl_that_a_cache_counts_down_is_the_longest_seen() -> None:
@@ -293,6 +344,32 @@ async def test_a_resolver_is_asked_over_the_wire() -> None:
         assert (await upstream(LB))[0].problem
         server.lies, server.silent = False, True
         assert (await upstream(LB))[0].problem == "no resolver answers"
+
+
+async def test_aliases_are_followed_and_the_first_to_end_counts() -> None:
+    """The clouds answer so. A chain that comes back to itself, or leads nowhere, is no address."""
+    async with resolver() as server:
+        upstream = Upstream([f"127.0.0.53:{server.port}"], seconds=0.5)
+        server.aliases = {LB: (300, "a.example.net"), "a.example.net": (7, "b.example.net")}
+        server.records["b.example.net"] = (60, ["10.0.0.1", "2001:db8::1"])
+        ipv4, ipv6 = await upstream(LB)
+        assert (ipv4.addresses, ipv4.ttl) == (("10.0.0.1",), 7)
+        assert (ipv6.addresses, ipv6.ttl) == (("2001:db8::1",), 7)
+        del server.records["b.example.net"]
+        assert not any(each.addresses for each in await upstream(LB))
+        server.aliases["a.example.net"] = (7, LB)
+        assert all(each.problem and not each.addresses for each in await upstream(LB))
+
+
+async def test_an_answer_too_large_for_udp_comes_over_tcp() -> None:
+    """As a large one does from every resolver; of a TTL of nothing it says so."""
+    async with resolver() as server:
+        upstream = Upstream([f"127.0.0.53:{server.port}"], seconds=2)
+        many = [f"10.0.{n // 256}.{n % 256}" for n in range(1, 600)]
+        server.records[LB] = (0, many)
+        ipv4, _ = await upstream(LB)
+        assert (sorted(ipv4.addresses), ipv4.ttl) == (sorted(many), 0)
+        assert server.over_tcp == 1
 
 
 def test_a_resolver_is_named_by_its_address() -> None:

@@ -96,7 +96,8 @@ def _doubt(end: float | None, whose: str, *, now: datetime, short_lived: bool) -
         raise InvalidArgumentError(
             f"{whose}, and the credential ends at {until}: the federation cannot have another issued, and "
             "the cluster would be out of reach after that. Give a kubeconfig with a token that lasts or a "
-            "client certificate, such as a ServiceAccount's, or take this one until then with --short-lived"
+            "client certificate, have a ServiceAccount made whose token the federation renews, with "
+            "--service-account, or take this one until then with --short-lived"
         )
     return (
         f"{whose}: the cluster is out of reach after {until} unless `hanse update-credentials` gives another"

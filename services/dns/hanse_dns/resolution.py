@@ -6,8 +6,11 @@ what is wrong, for as long as a member says that its load balancer has that name
 itself: to ask in vain for IPv6 addresses takes no IPv4 address away, and is no problem of a host that never
 had any.
 
-An address is usable if a client can be sent there: not 0.0.0.0, a multicast or a reserved one, by which
-resolvers say that they block a name.
+An address is usable if a client elsewhere can be sent there. A private one is: load balancers inside a
+network have such, and who asks is of that network or cannot reach it by any answer. 0.0.0.0, loopback,
+link-local, multicast and reserved ones are not, whatever the resolver says: by them resolvers say that they
+block a name, and they would send a client to itself or to its neighbours. What a member writes itself as the
+address of its load balancer is its own word, and not judged here.
 
 Pure functions and values. Next: `hanse_dns.resolving`, which asks in time, `hanse_dns.compiler`, which puts
 the addresses behind names.
@@ -57,8 +60,20 @@ class Resolution:
 def usable(addresses: Iterable[str]) -> tuple[str, ...]:
     """Return the addresses to which clients can be sent, sorted; at most `MAX_HOST_ADDRESSES`."""
     found = (ipaddress.ip_address(address) for address in addresses)
-    kept = {str(ip) for ip in found if not (ip.is_unspecified or ip.is_multicast or ip.is_reserved)}
+    kept = {str(ip) for ip in found if not _leads_nowhere(ip)}
     return tuple(sorted(kept)[:MAX_HOST_ADDRESSES])
+
+
+def _leads_nowhere(ip: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
+    return ip.is_unspecified or ip.is_loopback or ip.is_link_local or ip.is_multicast or ip.is_reserved
+
+
+def _believed(answer: FamilyAnswer) -> FamilyAnswer:
+    """Return the usable part of an answer; one that has addresses and no usable one is a problem."""
+    kept = usable(answer.addresses)
+    if answer.addresses and not kept and not answer.problem:
+        return FamilyAnswer(problem=f"no client can be sent to {min(answer.addresses)}")
+    return replace(answer, addresses=kept)
 
 
 def renewed(before: Resolution, ipv4: FamilyAnswer, ipv6: FamilyAnswer) -> Resolution:
@@ -66,12 +81,9 @@ def renewed(before: Resolution, ipv4: FamilyAnswer, ipv6: FamilyAnswer) -> Resol
 
     The TTL is the longest that was seen of the same addresses: a resolver that keeps answers counts it down.
     """
-    answers = (
-        replace(ipv4, addresses=usable(ipv4.addresses)),
-        replace(ipv6, addresses=usable(ipv6.addresses)),
-    )
+    answers = (_believed(ipv4), _believed(ipv6))
     if not any(answer.addresses for answer in answers):
-        said = next((answer.problem for answer in answers if answer.problem), "it has no usable address")
+        said = next((answer.problem for answer in answers if answer.problem), "it has no address")
         return replace(before, problem=said)
     kept = [
         known if answer.problem else answer.addresses

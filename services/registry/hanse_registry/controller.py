@@ -31,6 +31,7 @@ from hanse.store.election import Leadership
 from hanse_registry import intent
 from hanse_registry.intent import ClusterIntents
 from hanse_registry.member.credentials import end_of, fingerprint, to_access
+from hanse_registry.member.renewal import TokenRenewal
 from hanse_registry.membership_controller import Connect, MembershipController
 from hanse_registry.resealing import Resealer
 from hanse_registry.settings import RegistrySettings
@@ -66,7 +67,7 @@ class Registrar:
         """Prepare; nothing is done before `run`. Without a `recorder` there are no Events about clusters."""
         self._recorder = recorder
         self._store = store
-        self._settings = settings
+        self.settings = settings
         self._sealer = sealer
         self._intents = intents
         self._connect = connect
@@ -90,6 +91,8 @@ class Registrar:
         )
         self.credential_ends: dict[str, float] = {}
         """When the credentials end that do, by cluster, in seconds since the epoch."""
+        self.renewed: set[str] = set()
+        """Clusters whose credential is a token that this service renews."""
         self._controllers: dict[str, MembershipController] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._leadership: Leadership | None = None
@@ -117,7 +120,7 @@ class Registrar:
             self._store,
             election=ELECTION,
             identity=self._identity,
-            ttl=self._settings.leader_ttl,
+            ttl=self.settings.leader_ttl,
             while_leading=self._lead,
         )
 
@@ -134,11 +137,15 @@ class Registrar:
 
     def access(self, cluster: str) -> tuple[ClusterAccess | None, str]:
         """Return the credential of a cluster and its fingerprint; (None, "") if there is none."""
+        credential, found = self.credential(cluster)
+        return (to_access(credential) if credential is not None else None), found
+
+    def credential(self, cluster: str) -> tuple[cluster_pb2.ClusterCredential | None, str]:
+        """Return what is stored of a credential, and its fingerprint; (None, "") if there is none."""
         sealed = self.credentials.get(keys.credential(cluster))
         if sealed is None:
             return None, ""
-        message = decode(cluster_pb2.ClusterCredential, self._sealer.open(cluster, sealed))
-        return to_access(message), fingerprint(sealed)
+        return decode(cluster_pb2.ClusterCredential, self._sealer.open(cluster, sealed)), fingerprint(sealed)
 
     def keys_in_use(self) -> Counter[KeyName]:
         """Return how many credentials are sealed with which key."""
@@ -216,11 +223,19 @@ class Registrar:
         controller = self._controllers[name] = MembershipController(
             name,
             store=self._store,
-            settings=self._settings,
+            settings=self.settings,
             intent=self._intents,
             connect=self._connect,
             fence=leadership.fence(),
             previous=without_etag(self.clusters.get(keys.cluster(name))),
+            renewal=TokenRenewal(
+                name,
+                store=self._store,
+                sealer=self._sealer,
+                connect=self._connect,
+                fence=leadership.fence(),
+                settings=self.settings,
+            ),
             recorder=self._recorder,
         )
         self._give(name)
@@ -265,7 +280,9 @@ class Registrar:
         if controller is None:
             return
         try:
-            controller.give(*self.access(name))
+            credential, found = self.credential(name)
+            controller.renewal.take(credential, revision=self.credential_revision(name))
+            controller.give(to_access(credential) if credential is not None else None, found)
         except UnavailableError as error:  # not known now: what the controller has goes on
             _log.warning("a credential cannot be opened now", cluster=name, error=error.message)
             controller.give(None, "", why=error.message)
@@ -308,10 +325,11 @@ class Registrar:
         name = keys.last_segment(key)
         self._give(name)
         self.credential_ends.pop(name, None)
+        self.renewed.discard(name)
         self.unreadable_credentials.discard(key)
         try:
-            access, _ = self.access(name)
-            end = end_of(access) if access is not None else None
+            credential, _ = self.credential(name)
+            end = end_of(to_access(credential)) if credential is not None else None
         except UnavailableError:
             self.unreadable_credentials.add(key)
             return
@@ -319,6 +337,8 @@ class Registrar:
             self.unreadable_credentials.add(key)
             self._boundary.failed(f"end of the credential of {name}", error)
             return
+        if credential is not None and credential.HasField("account"):
+            self.renewed.add(name)
         if end is not None:
             self.credential_ends[name] = end
 

@@ -33,6 +33,8 @@ STATES = {
 }
 _READY = {Standing.READY: condition_pb2.TRUE, Standing.CREDENTIAL_REFUSED: condition_pb2.FALSE}
 STANDINGS = {state: standing for standing, state in STATES.items()}
+REMOVING_ACCOUNT = "RemovingAccount"
+"""Reason of the condition Unjoined from just before the account is deleted that Hanse made in the cluster."""
 STATED = (
     "uid", "labels", "annotations", "server", "taints", "unschedulable", "orphan_objects", "delete_time",
 )  # fmt: skip
@@ -47,14 +49,18 @@ def compile_cluster(
     previous: cluster_pb2.Cluster | None,
     credential_hash: str,
     held_by: str = "",
+    removing_account: bool = False,
     orphans: orphan_pb2.OrphanReport | None = None,
+    expiring: condition_pb2.Condition | None = None,
     now: datetime,
 ) -> cluster_pb2.Cluster:
     """Return the cluster as it is now.
 
     `stored` is the Cluster object. `previous` is what was stored before: times of transitions and, while no
     inventory could be taken, what is known of the cluster are kept from it. `held_by` is what a cluster that
-    leaves waits for, `orphans` what the syncer reports.
+    leaves waits for, `removing_account` that this is the removal of the account that
+    Hanse made there, `orphans` what the syncer reports, `expiring` what is to be said of the end of the
+    credential.
     """
     cluster = intended(stored)
     cluster.credential_hash = credential_hash
@@ -64,13 +70,24 @@ def compile_cluster(
     cluster.conditions.append(condition_of_health(health, previous, now))
     if leaving and held_by:
         unjoined = condition_pb2.Condition(
-            type="Unjoined", status=condition_pb2.FALSE, reason="ObjectsRemain", message=held_by
+            type="Unjoined",
+            status=condition_pb2.FALSE,
+            reason=REMOVING_ACCOUNT if removing_account else "ObjectsRemain",
+            message=held_by,
         )
         cluster.conditions.append(since(unjoined, previous, now))
     told = orphans_condition(stored["metadata"]["name"], orphans, previous)
     if told is not None:
         cluster.conditions.append(since(told, previous, now))
+    if expiring is not None:
+        cluster.conditions.append(since(expiring, previous, now))
     return with_update_time(carry(previous, cluster), previous, now)
+
+
+def removes_account(cluster: cluster_pb2.Cluster | None) -> bool:
+    """Return whether it was recorded that the removal of the account that Hanse made there has begun."""
+    conditions = cluster.conditions if cluster is not None else ()
+    return any(each.type == "Unjoined" and each.reason == REMOVING_ACCOUNT for each in conditions)
 
 
 def with_update_time(

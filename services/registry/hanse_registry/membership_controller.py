@@ -25,6 +25,7 @@ from hanse.errors import (
     InternalError,
     InvalidArgumentError,
     ResourceExhaustedError,
+    UnavailableError,
 )
 from hanse.federation.events import EventRecorder
 from hanse.kube.client.access import ClusterAccess
@@ -38,9 +39,11 @@ from hanse.well_known import FORCE_UNJOIN
 from hanse_registry.catalogues import stored_catalogue
 from hanse_registry.intent import ClusterIntents, object_key
 from hanse_registry.member import events
+from hanse_registry.member.account import has_account, remove_account
 from hanse_registry.member.health import ClusterHealth, ProbeOutcome, Standing, after
 from hanse_registry.member.probe import MISBEHAVING, Inventory, MemberApi, outcome_of, probe, take_inventory
-from hanse_registry.membership import compile_cluster, standing_of
+from hanse_registry.member.renewal import TokenRenewal
+from hanse_registry.membership import compile_cluster, removes_account, standing_of
 from hanse_registry.remaining import held_by
 from hanse_registry.settings import RegistrySettings
 
@@ -68,10 +71,13 @@ class MembershipController:
         connect: Connect,
         fence: Compare,
         previous: cluster_pb2.Cluster | None,
+        renewal: TokenRenewal,
         recorder: EventRecorder | None = None,
         clock: Callable[[], datetime] = utc_now,
     ) -> None:
         """`previous` is what is stored of the cluster; the controller goes on from there."""
+        self.renewal = renewal
+        self._removing_account = removes_account(previous)
         self._clock = clock
         self._name = cluster
         self._store = store
@@ -179,6 +185,10 @@ class MembershipController:
                 )
             else:
                 outcome = await probe(api, timeout=self._settings.probe_timeout)
+                if outcome.unauthenticated and (revoked := self.renewal.revoked):
+                    outcome = replace(outcome, message=f"{revoked}; {outcome.message}")
+                if self._object is not None and not is_deleting(self._object):
+                    await self.renewal.attend(api, problem=outcome.message)
                 if outcome.ok and asyncio.get_running_loop().time() >= self._inventory_at:
                     await self._take_inventory(api)
                 if outcome.ok:  # it answers; whether it is to be trusted others have found out
@@ -200,7 +210,7 @@ class MembershipController:
             if self._object is not None:
                 await self._record(self._object)
                 if is_deleting(self._object):
-                    if await self._has_left():
+                    if await self._has_left() and await self._account_removed(api):
                         await self._forget()
                         return True
                     await self._record(self._object)  # with what it waits for
@@ -243,6 +253,8 @@ class MembershipController:
             previous=self._stored,
             credential_hash=self._tried_hash,
             held_by=self._held_by,
+            removing_account=self._removing_account,
+            expiring=self.renewal.condition,
             orphans=self._orphans,
             now=now,
         )
@@ -293,7 +305,7 @@ class MembershipController:
         """
         if self._object is None:
             raise InternalError("the Cluster object is not known yet")
-        if (self._object["metadata"].get("annotations") or {}).get(FORCE_UNJOIN) == "true":
+        if self._is_forced():
             return True
         self._held_by = await held_by(self._store, self._name)
         now = asyncio.get_running_loop().time()
@@ -302,6 +314,41 @@ class MembershipController:
         elif self._free_since is None:
             self._free_since = now
         return self._free_since is not None and now - self._free_since >= LEAVE_INTERVAL / 2
+
+    def _is_forced(self) -> bool:
+        annotations = self._object["metadata"].get("annotations") if self._object is not None else None
+        return (annotations or {}).get(FORCE_UNJOIN) == "true"
+
+    async def _account_removed(self, api: MemberApi | None) -> bool:
+        """Remove the account that Hanse made in the cluster, if it made one; return whether that is done, or
+        the user will not wait.
+
+        The credential ends with it, so that it has begun is recorded before: a cluster that refuses the
+        credential afterwards has confirmed it, one that did before has not.
+        """
+        account = self.renewal.account
+        if account is None:
+            return True
+        if self._removing_account and self._health.standing is Standing.CREDENTIAL_REFUSED:
+            return True
+        what = f"namespace {account.namespace}, which Hanse made for its credential"
+        timeout = max(10.0, self._settings.probe_timeout)
+        try:
+            if api is None:
+                raise UnavailableError("there is no credential to remove it with")
+            if not await has_account(api, account, timeout=timeout):
+                return True
+            self._held_by, self._removing_account = f"{what}: it is being removed", True
+            if self._object is not None:
+                await self._record(self._object)
+            await remove_account(api, account, timeout=timeout)
+        except (HanseError, OSError) as error:
+            if isinstance(error, ConflictError):
+                raise
+            self._held_by = f"{what}: {error}; --force leaves it there"
+            _log.warning("cannot remove the account in a cluster yet", cluster=self._name, error=str(error))
+            return self._is_forced()
+        return True
 
     async def _forget(self) -> None:
         """Forgets the cluster, its credential first, and lets the Cluster object go."""

@@ -15,6 +15,7 @@ from hanse.control.leading import observe_leading
 from hanse.messages import word_of
 from hanse.store import keys
 from hanse_registry.controller import ELECTION, Registrar
+from hanse_registry.member.renewal import is_expiring
 
 STATES = tuple(name for name, number in ClusterState.items() if number)
 
@@ -35,7 +36,7 @@ class RegistryMetrics:
             "hanse.credential.end_seconds",
             callbacks=[self._credentials],
             unit="s",
-            description="When the credential of a cluster ends, in seconds since the epoch.",
+            description="When a cluster's credential ends, unless it is renewed, in seconds since the epoch.",
         )
 
     def _clusters(self, options: CallbackOptions) -> Iterable[Observation]:
@@ -49,4 +50,9 @@ class RegistryMetrics:
 
     def _credentials(self, options: CallbackOptions) -> Iterable[Observation]:
         ends = self._registrar.credential_ends.items()
-        return [Observation(end, {"hanse.cluster": cluster}) for cluster, end in ends]
+        return [Observation(end, {"hanse.cluster": name}) for name, end in ends if self._matters(name)]
+
+    def _matters(self, cluster: str) -> bool:
+        """Return whether somebody has to do something before the credential ends: not if it is renewed."""
+        view = self._registrar.clusters.get(keys.cluster(cluster))
+        return cluster not in self._registrar.renewed or (view is not None and is_expiring(view))

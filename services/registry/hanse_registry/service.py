@@ -23,8 +23,11 @@ from hanse.errors import (
     NotFoundError,
 )
 from hanse.federation.clusters import is_leaving, is_ready
+from hanse.kube.client.access import ClusterAccess
 from hanse.kube.model.objects import is_deleting
 from hanse.kube.model.selectors import LabelSelector
+from hanse.kube.model.times import utc_now
+from hanse.process.telemetry import get_logger
 from hanse.rpc.lists.query import ListQuery
 from hanse.rpc.masks import apply_update
 from hanse.rpc.policy import Policy, group
@@ -38,6 +41,13 @@ from hanse_registry import intent
 from hanse_registry.catalogues import stored_catalogue
 from hanse_registry.controller import Registrar
 from hanse_registry.intent import ClusterIntents
+from hanse_registry.member.account import (
+    check_rights,
+    credential_of,
+    has_account,
+    make_account,
+    remove_account,
+)
 from hanse_registry.member.credentials import fingerprint, read_kubeconfig, to_message
 from hanse_registry.member.probe import Inventory, take_inventory
 from hanse_registry.member.rights import in_use, missing
@@ -70,6 +80,7 @@ NODES_TIMEOUT = 1.0
 """Seconds that it waits for region and zones of the nodes; they may be those that were set by hand."""
 SHOWN_RIGHTS = 12
 """How many missing rights an error names."""
+_log = get_logger(__name__)
 _SERVICE = "hanse.api.registry.v1.RegistryService"
 POLICY = Policy(
     {
@@ -123,18 +134,27 @@ class RegistryServicer(registry_service_pb2_grpc.RegistryServiceServicer):
             )
         async with self._connect(access) as api:
             found = await take_inventory(api, name, timeout=JOIN_TIMEOUT)
-        refuse_federation(found)
-        self._refuse_another(name, found)
-        self._refuse_twice(name, found)
+            refuse_federation(found)
+            self._refuse_another(name, found)
+            self._refuse_twice(name, found)
+            if request.service_account:
+                await check_rights(api, timeout=JOIN_TIMEOUT)
         if request.validate_only:
             return preview(name, access.server, found)
         await self._forgotten(name)
         if existing is None:  # first, because only one of two who join by one name can create it
             spec = {"server": access.server, "credentialRef": {"name": name}}
             await self._intents.create(name, spec=spec, labels=dict(request.labels))
-        credential.cluster_id = found.cluster_id
-        await self._store_credential(name, credential, known=known)
-        await self._withdraw_if_twice(name, found, created=existing is None)
+        try:
+            if request.service_account:
+                credential = await self._own_credential(name, access)
+            credential.cluster_id = found.cluster_id
+            await self._store_credential(name, credential, known=known)
+            await self._withdraw_if_twice(name, found, created=existing is None)
+        except HanseError:
+            if credential.HasField("account"):
+                await self._discard(name, access, credential.account)
+            raise
         joined = await self._seen(name, is_ready, timeout=READY_TIMEOUT)
         return joined or preview(name, access.server, found)
 
@@ -160,6 +180,8 @@ class RegistryServicer(registry_service_pb2_grpc.RegistryServiceServicer):
             self._refuse_another(name, found)
             self._refuse_twice(name, found)
             lacks = await missing(api, await in_use(self._store, name), timeout=JOIN_TIMEOUT)
+            if request.service_account:
+                await check_rights(api, timeout=JOIN_TIMEOUT)
         if lacks:
             raise FailedPreconditionError(
                 f"the credential may not do in cluster {name} what the federation does there: "
@@ -170,8 +192,13 @@ class RegistryServicer(registry_service_pb2_grpc.RegistryServiceServicer):
             )
         if request.validate_only:
             return preview(name, access.server, found)
+        before = self._account_of(name)
+        if request.service_account:
+            credential = await self._own_credential(name, access)
         credential.cluster_id = found.cluster_id
         stored = await self._store_credential(name, credential, known=known)
+        if before is not None and credential.account.namespace_uid != before.namespace_uid:
+            await self._discard(name, access, before)
         if (cluster := await self._cluster(name)).server != access.server:
             await self._intents.patch(name, {"spec": {"server": access.server}})
         probed = await self._seen(
@@ -307,6 +334,46 @@ class RegistryServicer(registry_service_pb2_grpc.RegistryServiceServicer):
         )
         cluster.capacity.CopyFrom(found.capacity)
         return cluster
+
+    async def _own_credential(self, name: str, access: ClusterAccess) -> cluster_pb2.ClusterCredential:
+        """Make an account in the member by `access`; return the credential that it gives. Raises as
+        `hanse_registry.member.account.make_account`."""
+        await self._registrar.objects.current()
+        stored = self._registrar.objects.get(intent.object_key(name))
+        if stored is None:
+            raise NotFoundError(f"there is no cluster {name} in the federation", metadata=named(name))
+        async with self._connect(access) as api:
+            given = await make_account(
+                api,
+                cluster=name,
+                uid=stored["metadata"]["uid"],
+                seconds=self._registrar.settings.token_seconds,
+                clock=utc_now,
+                timeout=JOIN_TIMEOUT,
+            )
+        return credential_of(access, given)
+
+    def _account_of(self, name: str) -> cluster_pb2.MemberAccount | None:
+        """Return the account of the stored credential; None if there is none, or it cannot be read."""
+        try:
+            credential, _ = self._registrar.credential(name)
+        except (HanseError, ValueError):
+            return None
+        return credential.account if credential is not None and credential.HasField("account") else None
+
+    async def _discard(self, name: str, access: ClusterAccess, account: cluster_pb2.MemberAccount) -> None:
+        """Remove an account that is used no more, by another credential; say in the log if it cannot be."""
+        try:
+            async with self._connect(access) as api:
+                if await has_account(api, account, timeout=JOIN_TIMEOUT):
+                    await remove_account(api, account, timeout=JOIN_TIMEOUT)
+        except HanseError as error:
+            _log.warning(
+                "an account that is used no more stays in the cluster: delete its namespace",
+                cluster=name,
+                namespace=account.namespace,
+                error=error.message,
+            )
 
     async def _store_credential(
         self, name: str, credential: cluster_pb2.ClusterCredential, *, known: int

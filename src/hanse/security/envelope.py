@@ -1,15 +1,21 @@
-"""The stored form of an object: plain JSON, or an envelope of which an outline can be read without a key.
+"""The stored form of an object: JSON, plain or packed, or an envelope with an outline to read without a key.
 
     b"HS1\\n" | length of outline (4 bytes) | outline, JSON | what `hanse.security.sealing` encrypted
+    b"HZ1\\n" | JSON, compressed with zlib
 
-JSON never starts so, so a plain object, as older releases wrote all, is told apart for certain. Pure
-functions that need no key and nothing to decrypt with, for those who must not have either.
+JSON never starts so, so a plain object, as older releases wrote all, is told apart for certain. Packed is
+what is so large that etcd might refuse it: kube-apiserver stores protobuf, in which a text has no escapes and
+bytes are no base64, so an object that fits into its etcd can have several times as many bytes as JSON. What
+is sealed is packed before, since what is encrypted cannot be compressed. Nothing smaller is touched.
 
-Next: `hanse.security.sealing`.
+Pure functions that need no key and nothing to decrypt with, for those who must not have either.
+
+Next: `hanse.security.sealing`; `hanse.store.packing`, for what is not sealed.
 """
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -19,6 +25,37 @@ from hanse.well_known import is_instruction
 MAGIC: Final = b"HS1\n"
 UNREADABLE: Final = b"HS!\n"
 """Begins what a store gives for an envelope that it cannot open."""
+
+_PACKED: Final = b"HZ1\n"
+PACKED_FROM: Final = 1024 * 1024
+"""Bytes of JSON from which on an object is packed: etcd takes 1.5 MiB in a request with all else in it."""
+MAX_OBJECT_BYTES: Final = 3 * 1024 * 1024
+"""Bytes of JSON that are packed, and that what is packed may yield: a member takes no more in a request."""
+_LEVEL: Final = 3
+"""Of zlib. A MiB of data that JSON makes as long as it can fits into a request from this level on."""
+
+
+def packed(value: bytes) -> bytes:
+    """Return the form in which JSON is stored: compressed if it is large, else the value itself.
+
+    So is what is larger than a member takes, which no store takes either.
+    """
+    if not PACKED_FROM <= len(value) <= MAX_OBJECT_BYTES or not value.startswith(b"{"):
+        return value
+    return _PACKED + zlib.compress(value, _LEVEL)
+
+
+def unpacked(value: bytes) -> bytes:
+    """Return the JSON of a stored form; the value itself if it is not packed, is broken, or yields more than
+    `MAX_OBJECT_BYTES`: it is not JSON then, and whoever decodes it says so."""
+    if not value.startswith(_PACKED):
+        return value
+    reader = zlib.decompressobj()
+    try:
+        found = reader.decompress(value[len(_PACKED) :], MAX_OBJECT_BYTES)
+    except zlib.error:
+        return value
+    return found if reader.eof else value
 
 
 def is_sealed(value: bytes) -> bool:

@@ -30,7 +30,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from hanse.errors import ConfigError, DataLossError
 from hanse.paths import CORE, resource_path
-from hanse.security.envelope import MAGIC, is_sealed, outline, outline_end
+from hanse.security.envelope import MAGIC, is_sealed, outline, outline_end, packed, unpacked
 from hanse.security.keyring import Key, KeyName, KeyRing, decode_name, read_ring
 from hanse.well_known import OWN_GROUPS
 
@@ -115,7 +115,7 @@ class ObjectSealer:
         bound = head + key.encode()
         data_key, first, second = os.urandom(_DATA_KEY), os.urandom(_NONCE), os.urandom(_NONCE)
         wrapped = first + cipher.encrypt(first, data_key, bound)
-        return head + wrapped + second + AESGCM(data_key).encrypt(second, encoded, bound)
+        return head + wrapped + second + AESGCM(data_key).encrypt(second, packed(encoded), bound)
 
     def open(self, key: str, value: bytes) -> bytes:
         """Return the object, JSON, in an envelope. Raises DataLossError if it is another's, was changed, or
@@ -135,7 +135,7 @@ class ObjectSealer:
         wrapped, rest = value[end : end + _SEALED_KEY], value[end + _SEALED_KEY :]
         try:
             data_key = cipher.decrypt(wrapped[:_NONCE], wrapped[_NONCE:], bound)
-            return AESGCM(data_key).decrypt(rest[:_NONCE], rest[_NONCE:], bound)
+            return unpacked(AESGCM(data_key).decrypt(rest[:_NONCE], rest[_NONCE:], bound))
         except (InvalidTag, ValueError) as error:
             raise _corrupt(key) from error
 

@@ -15,6 +15,7 @@ from typing import Any
 from sortedcontainers import SortedDict
 
 from hanse.errors import CompactedError, FailedPreconditionError, InvalidArgumentError
+from hanse.store.packing import stored_value
 from hanse.store.types import (
     MAX_REQUEST_BYTES,
     MAX_TXN_OPS,
@@ -202,7 +203,7 @@ def check_txn(compares: Sequence[Compare], *branches: Sequence[Op]) -> None:
             )
         if doubled is not None:
             raise duplicate_key(doubled)
-    check_size(sum(len(op.value) + len(op.key) for op in _puts(branches)), *branches)
+    check_size(sum(len(stored_value(op.key, op.value)) + len(op.key) for op in _puts(branches)), *branches)
 
 
 def duplicate_key(key: str = "") -> InvalidArgumentError:

@@ -59,6 +59,22 @@ class ObjectSuite:
         )
         arrives(step="5", applied="yes")
 
+    def test_a_mebibyte_of_data_arrives(self, federation: Federation, ns: str) -> None:
+        """Though JSON makes it twice as long; a change of it arrives, too, and it is listed."""
+        for number, sign in enumerate(('"', "\\")):
+            wanted = config_map(ns, "large", text=sign * 1024 * 1024)
+            if number:
+                federation.api.merge("configmaps", ns, "large", {"data": wanted["data"]})
+            else:
+                federation.api.create("configmaps", ns, wanted)
+            until_in(federation, NAMES, "configmaps", ns, "large")
+
+            def same(api: Api, data: object = wanted["data"]) -> bool:
+                return bool(api.get("configmaps", ns, "large")["data"] == data)
+
+            everywhere(federation, same, what=f"the data is a MiB of {sign}")
+            assert federation.api.get("configmaps", ns, "large")["data"] == wanted["data"]
+
     def test_an_update_against_an_old_version_conflicts(self, federation: Federation, ns: str) -> None:
         """Replacing an object that was changed meanwhile is refused, and changes nothing."""
         old = federation.api.create("configmaps", ns, config_map(ns, "web", step="0"))

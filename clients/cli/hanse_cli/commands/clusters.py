@@ -41,6 +41,11 @@ _LOOK_SECONDS = 60.0
 """Deadline of a call that looks at a whole cluster, asks about rights and waits for a probe."""
 _POLL = 0.1
 FILE = click.Path(path_type=Path, dir_okay=False)
+service_account_option = click.option(
+    "--service-account",
+    is_flag=True,
+    help="Only make a ServiceAccount there with it, whose token the federation keeps and renews.",
+)
 short_lived_option = click.option(
     "--short-lived", is_flag=True, help="Take a credential from a plugin or provider though it ends soon."
 )
@@ -113,9 +118,8 @@ def _why(cluster: Cluster) -> str:
         unwell = ready.message and ready.status != ConditionStatus.TRUE
         return f"{waits}; {ready.message}" if unwell else waits
     said = [ready.message] if cluster.state != ClusterState.READY else []
-    orphans = _condition(cluster, "Orphans")
-    if orphans.status == ConditionStatus.TRUE:
-        said.append(orphans.message)
+    found = (_condition(cluster, kind) for kind in ("CredentialExpiring", "Orphans"))
+    said += [each.message for each in found if each.status == ConditionStatus.TRUE]
     return "; ".join(each for each in said if each)
 
 
@@ -179,10 +183,13 @@ def _left(change: WatchClustersResponse) -> bool:
     return change.kind == ChangeKind.DELETED
 
 
-def document_of(path: Path, context: str, *, short_lived: bool) -> bytes:
-    """Return the kubeconfig that reaches one cluster; say on stderr what there is to say of it."""
-    found = kubeconfig.reduced(path, context, now=datetime.now(UTC), short_lived=short_lived)
-    if found.warning:
+def document_of(path: Path, context: str, *, short_lived: bool, used_once: bool = False) -> bytes:
+    """Return the kubeconfig that reaches one cluster; say on stderr what there is to say of it.
+
+    When a credential ends that is `used_once` is no matter.
+    """
+    found = kubeconfig.reduced(path, context, now=datetime.now(UTC), short_lived=short_lived or used_once)
+    if found.warning and not used_once:
         click.echo(plain(f"hanse: {found.warning}"), err=True)
     return found.document
 
@@ -193,6 +200,7 @@ def document_of(path: Path, context: str, *, short_lived: bool) -> bytes:
     "--cluster-kubeconfig", "path", required=True, metavar="FILE", type=FILE, help="How to reach the cluster."
 )
 @click.option("--cluster-context", "context", default="", help="Context there. [default: its current one]")
+@service_account_option
 @short_lived_option
 @click.option("-l", "--label", "labels", multiple=True, metavar="KEY=VALUE", help="Label of the cluster.")
 @click.option("--dry-run", is_flag=True, help="Check everything, change nothing.")
@@ -204,19 +212,24 @@ async def join_command(
     name: str,
     path: Path,
     context: str,
+    service_account: bool,
     short_lived: bool,
     labels: Sequence[str],
     dry_run: bool,
     wait_timeout: float,
 ) -> None:
-    """Join a cluster to the federation under NAME. Nothing is installed in it."""
+    """Join a cluster to the federation under NAME. Nothing runs in it for that.
+
+    The federation keeps the credential of the kubeconfig, or with --service-account a token of its own.
+    """
     await join(
         client,
         name=name,
-        document=document_of(path, context, short_lived=short_lived),
+        document=document_of(path, context, short_lived=short_lived, used_once=service_account),
         labels=_labels(labels),
         dry_run=dry_run,
         wait_timeout=wait_timeout,
+        service_account=service_account,
     )
 
 
@@ -238,9 +251,16 @@ async def join(
     labels: dict[str, str],
     dry_run: bool,
     wait_timeout: float,
+    service_account: bool = False,
 ) -> None:
     """Join a cluster and wait until it is READY; says so. Raises HanseError."""
-    request = JoinClusterRequest(cluster_id=name, kubeconfig=document, labels=labels, validate_only=dry_run)
+    request = JoinClusterRequest(
+        cluster_id=name,
+        kubeconfig=document,
+        labels=labels,
+        validate_only=dry_run,
+        service_account=service_account,
+    )
     cluster = await client.registry.JoinCluster(request, timeout=_LOOK_SECONDS)
     if dry_run:
         click.echo(f"cluster {name} can join (dry run)")
@@ -286,6 +306,7 @@ async def _until_ready(
 @click.option(
     "--context", "--cluster-context", "context", default="", help="Context there. [default: its current one]"
 )
+@service_account_option
 @short_lived_option
 @click.option("--dry-run", is_flag=True, help="Check everything, change nothing.")
 @click.option("--wait-timeout", type=Seconds(min=0), default=30.0, show_default=True, metavar="SECONDS")
@@ -296,6 +317,7 @@ async def update_credentials_command(
     name: str,
     path: Path,
     context: str,
+    service_account: bool,
     short_lived: bool,
     dry_run: bool,
     wait_timeout: float,
@@ -304,8 +326,13 @@ async def update_credentials_command(
 
     It is tried first: nothing is changed unless it reaches the same cluster and may do what is done there.
     """
-    document = document_of(path, context, short_lived=short_lived)
-    request = ReplaceCredentialRequest(name=cluster_name(name), kubeconfig=document, validate_only=dry_run)
+    document = document_of(path, context, short_lived=short_lived, used_once=service_account)
+    request = ReplaceCredentialRequest(
+        name=cluster_name(name),
+        kubeconfig=document,
+        validate_only=dry_run,
+        service_account=service_account,
+    )
     cluster = await client.registry.ReplaceCredential(request, timeout=_LOOK_SECONDS)
     if dry_run:
         click.echo(f"cluster {name} can be reached that way (dry run)")

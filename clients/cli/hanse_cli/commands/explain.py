@@ -270,7 +270,8 @@ def show(console: Console, page: ExplainPage, *, steps: bool) -> None:
         console.print("\n[bold]Names[/]")
         names = Table(box=None, pad_edge=False, show_header=False, padding=(0, 2, 0, 0))
         for name in page.names:
-            names.add_row(name.name, name.scope, name.addresses or "no address", Text(name.why))
+            why = f"{name.why}; left out: {name.left_out}" if name.left_out else name.why
+            names.add_row(name.name, name.scope, name.addresses or "no address", Text(why))
         console.print(names)
     if steps:
         console.print("\n[bold]How it was decided[/]")

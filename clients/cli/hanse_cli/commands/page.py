@@ -21,7 +21,7 @@ from hanse.api.scheduler.v1.scheduler_service_pb2 import ExplainPlacementRespons
 from hanse.api.syncer.v1.sync_state_pb2 import Health, SyncPhase, SyncState
 from hanse.messages import moment_of, word_of
 from hanse_cli.commands.live import live_words, times
-from hanse_cli.commands.names import addresses, scope_word
+from hanse_cli.commands.names import addresses, left_out, scope_word
 from hanse_cli.commands.objects import get
 from hanse_cli.output import since
 
@@ -64,6 +64,8 @@ class NameRow:
     scope: str
     addresses: str
     why: str
+    left_out: str = ""
+    """Clusters that have the Service and are not answered, and why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +130,13 @@ def compile_page(
             for step in explanation.steps
         ),
         names=tuple(
-            NameRow(each.fqdn.removesuffix("."), scope_word(each.scope), addresses(each), each.reason)
+            NameRow(
+                each.fqdn.removesuffix("."),
+                scope_word(each.scope),
+                addresses(each),
+                each.reason,
+                left_out(each),
+            )
             for each in records
         ),
         pending=tuple(_pending(manifest, explanation, by_cluster, generation=generation, offline=offline)),

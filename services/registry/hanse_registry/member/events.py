@@ -1,4 +1,5 @@
-"""Kubernetes Events about members: that one is lost, is back, or is not to be trusted.
+"""Kubernetes Events about members: that one is lost, is back, or is not to be trusted, and that its
+credential ends soon.
 
 Owns which changes of a cluster deserve one, as `kubectl describe cluster` shows them. Each thing is said
 once, when it begins. Pure.
@@ -13,10 +14,12 @@ from dataclasses import dataclass
 from typing import Final
 
 from hanse.api.registry.v1 import cluster_pb2 as registry
+from hanse.api.type.v1 import condition_pb2 as condition
 from hanse.federation.clusters import ready_condition
 from hanse.federation.events import EventRecorder
 from hanse.kube.model.events import EventType, InvolvedObject
 from hanse.kube.model.objects import Object
+from hanse_registry.member.renewal import CONDITION
 
 COMPONENT: Final = "hanse-registry"
 
@@ -40,6 +43,7 @@ class ClusterNotice:
 
 def notices(before: registry.Cluster | None, after: registry.Cluster) -> Iterator[ClusterNotice]:
     """Yield what is new in `after` and worth an Event; `before` is None for a cluster that is new."""
+    yield from _of_credential(before, after)
     known = before.state if before is not None else registry.PENDING
     if after.state == known:
         return
@@ -56,6 +60,22 @@ def notices(before: registry.Cluster | None, after: registry.Cluster) -> Iterato
         ready = ready_condition(after)
         said = ready.message if ready is not None else ""
         yield ClusterNotice(reason, said or "the cluster does not answer as it should", warning=True)
+
+
+def _of_credential(before: registry.Cluster | None, after: registry.Cluster) -> Iterator[ClusterNotice]:
+    """Yield that the credential ends soon or is not renewed, and that this is over."""
+    was, now = _ends(before), _ends(after)
+    if now and now.status == condition.TRUE and not (was and was.status == condition.TRUE):
+        yield ClusterNotice(now.reason, now.message, warning=True)
+    elif was and was.status == condition.TRUE and not (now and now.status == condition.TRUE):
+        yield ClusterNotice(
+            "CredentialRenewed", now.message if now else "the credential lasts", warning=False
+        )
+
+
+def _ends(cluster: registry.Cluster | None) -> condition.Condition | None:
+    conditions = cluster.conditions if cluster is not None else ()
+    return next((each for each in conditions if each.type == CONDITION), None)
 
 
 def record(

@@ -54,6 +54,8 @@ class ProbeOutcome:
     reason: str = ""
     message: str = ""
     standing: Standing = Standing.OFFLINE
+    unauthenticated: bool = False
+    """Whether it was refused as nobody's (401), and not as somebody who lacks a right."""
 
     @property
     def ok(self) -> bool:

@@ -114,7 +114,12 @@ def refused(status: int, said: str) -> ProbeOutcome:
         )
     said = f": {said}" if said else ""
     remedy = "give another one with `hanse update-credentials`"
-    return ProbeOutcome(CREDENTIAL_REFUSED, f"{what}{said}; {remedy}", Standing.CREDENTIAL_REFUSED)
+    return ProbeOutcome(
+        CREDENTIAL_REFUSED,
+        f"{what}{said}; {remedy}",
+        Standing.CREDENTIAL_REFUSED,
+        unauthenticated=status == 401,
+    )
 
 
 async def take_inventory(

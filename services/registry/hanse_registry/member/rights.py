@@ -10,7 +10,7 @@ Next: `hanse_registry.service`, which asks before it replaces a credential.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from hanse.errors import HanseError, UnauthenticatedError, UnavailableError
@@ -23,6 +23,8 @@ VERBS: Final = ("get", "list", "watch", "create", "patch", "delete")
 _PAGE: Final = 2000
 Kind = tuple[str, str]
 """Group and plural."""
+Right = tuple[str, str, str]
+"""Verb, group, and plural, with a subresource after a slash."""
 
 
 async def in_use(store: Store, cluster: str) -> set[Kind]:
@@ -52,16 +54,31 @@ async def missing(api: MemberApi, kinds: Iterable[Kind], *, timeout: float) -> l
         return []
     lacks: list[str] = []
     for group, resource in sorted(kinds):
-        asked = (_allowed(api, verb, (group, resource), timeout=timeout) for verb in VERBS)
-        allowed = await asyncio.gather(*asked)
-        what = f"{resource}.{group}" if group else resource
-        lacks += [f"{verb} {what}" for verb, may in zip(VERBS, allowed, strict=True) if not may]
+        wanted = [(verb, group, resource) for verb in VERBS]
+        lacks += await _refused(api, wanted, timeout=timeout)
     return lacks
 
 
+async def lacking(api: MemberApi, rights: Iterable[Right], *, timeout: float) -> list[str]:
+    """Return which of these rights the credential of a connection does not have, as `missing` does."""
+    if await _allowed(api, "*", ("*", "*"), timeout=timeout):
+        return []
+    return await _refused(api, list(rights), timeout=timeout)
+
+
+async def _refused(api: MemberApi, rights: Sequence[Right], *, timeout: float) -> list[str]:
+    asked = (_allowed(api, verb, (group, resource), timeout=timeout) for verb, group, resource in rights)
+    allowed = await asyncio.gather(*asked)
+    return [
+        f"{verb} {f'{resource}.{group}' if group else resource}"
+        for (verb, group, resource), may in zip(rights, allowed, strict=True)
+        if not may
+    ]
+
+
 async def _allowed(api: MemberApi, verb: str, kind: Kind, *, timeout: float) -> bool:
-    group, resource = kind
-    review = review_access(verb=verb, group=group, resource=resource)
+    group, (resource, _, subresource) = kind[0], kind[1].partition("/")
+    review = review_access(verb=verb, group=group, resource=resource, subresource=subresource)
     try:
         async with asyncio.timeout(timeout):
             answer = await api.ask(review)

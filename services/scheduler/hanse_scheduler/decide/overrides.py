@@ -19,7 +19,7 @@ import orjson
 from hanse.errors import HanseError, InvalidArgumentError
 from hanse.kube.merge.json_patch import MAX_POLICY_COPIED_BYTES, JsonPatcher
 from hanse.kube.model.objects import Object, child, mapping, sequence
-from hanse.store import MAX_REQUEST_BYTES
+from hanse.security.envelope import MAX_OBJECT_BYTES
 from hanse.well_known import is_instruction
 from hanse_scheduler.decide.clusters import MemberCluster
 from hanse_scheduler.decide.policies import ClusterChoice, OverridePolicy, OverrideRule
@@ -134,9 +134,9 @@ class _Refused:
 
 def _check_size(obj: Object) -> None:
     size = len(orjson.dumps(obj))
-    if size > MAX_REQUEST_BYTES:
+    if size > MAX_OBJECT_BYTES:
         raise InvalidArgumentError(
-            f"the object would have {size} bytes, more than the {MAX_REQUEST_BYTES} that an object may have"
+            f"the object would have {size} bytes, more than the {MAX_OBJECT_BYTES} that an object may have"
         )
 
 

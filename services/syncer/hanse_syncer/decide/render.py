@@ -27,7 +27,7 @@ from hanse.federation.stored.authorship import as_written
 from hanse.kube.merge.json_patch import MAX_POLICY_COPIED_BYTES, json_patch
 from hanse.kube.model.objects import Object
 from hanse.kube.model.untrusted import mapping
-from hanse.store import MAX_REQUEST_BYTES
+from hanse.security.envelope import MAX_OBJECT_BYTES
 from hanse_syncer import ownership
 from hanse_syncer.decide import kinds, retained
 
@@ -134,9 +134,9 @@ def _overridden(obj: Object, overrides: bytes) -> Object:
         raise InvalidArgumentError(
             f"the overrides cannot be applied: {error}", reason="OVERRIDE_INVALID"
         ) from error
-    if size > MAX_REQUEST_BYTES:
+    if size > MAX_OBJECT_BYTES:
         raise InvalidArgumentError(
-            f"the overrides make an object of {size} bytes, more than {MAX_REQUEST_BYTES}",
+            f"the overrides make an object of {size} bytes, more than {MAX_OBJECT_BYTES}",
             reason="OVERRIDE_INVALID",
         )
     if not same:

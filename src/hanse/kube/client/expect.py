@@ -9,6 +9,7 @@ Pure functions and values. Next: `hanse.kube.client.answer`, which believes noth
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
@@ -16,7 +17,10 @@ from typing import Any, Final, Protocol
 from hanse.kube.client.bounds import IDENTITY_CHARS
 from hanse.kube.kinds.kubernetes import core, security
 from hanse.kube.model.objects import Object
+from hanse.kube.model.times import parse_time
 
+_TOKEN: Final = re.compile(r"[A-Za-z0-9._~+/=-]{1,65536}")
+"""A bearer token (RFC 6750)."""
 PARTIAL: Final = ("meta.k8s.io/v1", "PartialObjectMetadata")
 """apiVersion and kind of an object of which only the metadata was asked for."""
 
@@ -221,6 +225,31 @@ class AnAccessReview(_Nameless):
         status = document.get("status") if not fault else None
         allowed = status.get("allowed") if isinstance(status, dict) else None
         return fault or ("" if isinstance(allowed, bool) else "does not say whether it is allowed")
+
+
+@dataclass(frozen=True, slots=True)
+class ATokenRequest(_Nameless):
+    """A TokenRequest with the token of the ServiceAccount `name`; it is stored nowhere."""
+
+    name: str
+    namespace: str
+    media_type: str = "application/json"
+
+    def fault(self, document: Any) -> str:
+        """Return what is wrong with it."""
+        if fault := wrong_type(document, "authentication.k8s.io/v1", "TokenRequest"):
+            return fault
+        metadata, status = document.get("metadata"), document.get("status")
+        for field_name, wanted in (("name", self.name), ("namespace", self.namespace)):
+            found = metadata.get(field_name) if isinstance(metadata, dict) else None
+            if found not in (None, "", wanted):
+                return f"is for {field_name} {found!r}, not {wanted!r}"
+        token = status.get("token") if isinstance(status, dict) else None
+        if not isinstance(token, str) or not _TOKEN.fullmatch(token):
+            return "has no token"
+        if parse_time(status.get("expirationTimestamp")) is None:
+            return "does not say when the token ends"
+        return ""
 
 
 @dataclass(frozen=True, slots=True)

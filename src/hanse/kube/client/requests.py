@@ -18,7 +18,7 @@ from urllib.parse import quote
 import orjson
 
 from hanse.kube.client import expect
-from hanse.kube.client.expect import ADeletion, AList, AnAccessReview, AnObject, Expected
+from hanse.kube.client.expect import ADeletion, AList, AnAccessReview, AnObject, ATokenRequest, Expected
 from hanse.kube.kinds.kind import Kind
 from hanse.kube.kinds.kubernetes import core, security
 from hanse.kube.model.objects import Object, api_version, parse_api_version
@@ -320,3 +320,18 @@ def review_access(**attributes: Any) -> ApiRequest:
         "spec": {"resourceAttributes": attributes},
     }
     return ApiRequest("POST", _REVIEWS, AnAccessReview(), body=orjson.dumps(review))
+
+
+def request_token(account: str, *, namespace: str, seconds: int) -> ApiRequest:
+    """Ask for a token of a ServiceAccount that lasts so many seconds; the server may give another time."""
+    asked = {
+        "apiVersion": "authentication.k8s.io/v1",
+        "kind": "TokenRequest",
+        "spec": {"expirationSeconds": seconds},
+    }
+    return ApiRequest(
+        "POST",
+        GroupVersionResource.of_kind(core.SERVICE_ACCOUNT).url(namespace, account, "token"),
+        ATokenRequest(account, namespace),
+        body=orjson.dumps(asked),
+    )

@@ -27,6 +27,7 @@ from hanse.store.etcd import wire
 from hanse.store.etcd.channel import DEFAULT_OPERATION_TIMEOUT, EtcdChannel, closed, open_channel
 from hanse.store.etcd.watch import EtcdWatch
 from hanse.store.mvcc import check_size, no_time
+from hanse.store.packing import in_stored_form, value_in_stored_form
 from hanse.store.types import Compare, KeyValue, Op, Put, RangeResult, TxnResult, WatchBatch
 
 _PAGE: Final = 5_000
@@ -146,7 +147,8 @@ class EtcdStore:
 
     async def put(self, key: str, value: bytes, *, lease: int = 0) -> int:
         """See `Store.put`."""
-        request = pb.PutRequest(key=self._root + wire.key_bytes(key), value=value, lease=lease)
+        stored = await value_in_stored_form(key, value)
+        request = pb.PutRequest(key=self._root + wire.key_bytes(key), value=stored, lease=lease)
         check_size(request.ByteSize(), (Put(key, b""),))
         response, _ = await self._channel.call(
             self._channel.kv.Put, request, what=f"write {key}", repeatable=False
@@ -166,6 +168,7 @@ class EtcdStore:
     ) -> TxnResult:
         """See `Store.txn`."""
         root = self._root
+        success, failure = await in_stored_form(success), await in_stored_form(failure)
         request = pb.TxnRequest(
             compare=[wire.compare_message(root, c) for c in compares],
             success=[wire.op_message(root, op) for op in success],

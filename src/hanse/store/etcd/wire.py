@@ -1,5 +1,7 @@
 """Between the store's values and etcd's protobuf messages, and etcd's errors as ours. Pure functions.
 
+What is packed in etcd is unpacked here (`hanse.store.packing`).
+
 The messages and stubs are those that etcd3aio carries. Its own watch, retry and lease loops are not used:
 its watch resumes after the header's revision, which loses events of a watch that is catching up, and goes
 on past a compaction without a word; its retry sends a write again that may have happened.
@@ -29,6 +31,7 @@ from hanse.errors import (
     error_class,
 )
 from hanse.store.mvcc import compacted, duplicate_key, future, too_large
+from hanse.store.packing import read_value
 from hanse.store.types import Compare, Delete, Event, Get, KeyValue, Op, Put, RangeResult
 
 _TARGETS: Final = {
@@ -93,8 +96,8 @@ def key_values(kvs: Iterable[Any], skip: int) -> tuple[KeyValue, ...]:
     """Return the items of a response; `skip` is the length of the store's prefix."""
     return tuple(
         KeyValue(
-            key_text(kv.key[skip:]),
-            kv.value,
+            key := key_text(kv.key[skip:]),
+            read_value(key, kv.value),
             kv.create_revision,
             kv.mod_revision,
             kv.version,
@@ -120,7 +123,14 @@ def events(messages: Iterable[Any], *, skip: int, first: int) -> list[Event]:
             result.append(
                 Event(
                     "put",
-                    KeyValue(key, kv.value, kv.create_revision, revision, kv.version, kv.lease),
+                    KeyValue(
+                        key,
+                        read_value(key, kv.value),
+                        kv.create_revision,
+                        revision,
+                        kv.version,
+                        kv.lease,
+                    ),
                     prev,
                 )
             )

@@ -294,8 +294,9 @@ class Cluster(_message.Message):
 
     @_builtins.property
     def conditions(self) -> _containers.RepeatedCompositeFieldContainer[_condition_pb2.Condition]:
-        """"Ready", with the reason; "Orphans", if something there is wanted by nobody; while it leaves "Unjoined", whose
-        message names the object that it waits for.
+        """"Ready", with the reason; "Orphans", if something there is wanted by nobody; "CredentialExpiring", if the
+        credential ends, TRUE if it ends soon or cannot be renewed; while it leaves "Unjoined", whose message names the
+        object that it waits for.
         """
 
     @_builtins.property
@@ -508,6 +509,7 @@ class ClusterCredential(_message.Message):
     INSECURE_SKIP_TLS_VERIFY_FIELD_NUMBER: _builtins.int
     PROXY_URL_FIELD_NUMBER: _builtins.int
     CLUSTER_ID_FIELD_NUMBER: _builtins.int
+    ACCOUNT_FIELD_NUMBER: _builtins.int
     server: _builtins.str
     """URL of the API server."""
     ca_pem: _builtins.bytes
@@ -526,6 +528,10 @@ class ClusterCredential(_message.Message):
     """Proxy to go through, empty for none."""
     cluster_id: _builtins.str
     """uid of the kube-system namespace of the cluster that it is for: no other cluster gets a request."""
+    @_builtins.property
+    def account(self) -> Global___MemberAccount:
+        """The account that Hanse made in the member and renews the token of; unset for a credential that was given."""
+
     def __init__(
         self,
         *,
@@ -538,11 +544,56 @@ class ClusterCredential(_message.Message):
         insecure_skip_tls_verify: _builtins.bool = ...,
         proxy_url: _builtins.str = ...,
         cluster_id: _builtins.str = ...,
+        account: Global___MemberAccount | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["account", b"account"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ca_pem", b"ca_pem", "client_certificate_pem", b"client_certificate_pem", "client_key_pem", b"client_key_pem", "cluster_id", b"cluster_id", "insecure_skip_tls_verify", b"insecure_skip_tls_verify", "proxy_url", b"proxy_url", "server", b"server", "tls_server_name", b"tls_server_name", "token", b"token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "ca_pem", b"ca_pem", "client_certificate_pem", b"client_certificate_pem", "client_key_pem", b"client_key_pem", "cluster_id", b"cluster_id", "insecure_skip_tls_verify", b"insecure_skip_tls_verify", "proxy_url", b"proxy_url", "server", b"server", "tls_server_name", b"tls_server_name", "token", b"token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ClusterCredential: _TypeAlias = ClusterCredential  # noqa: Y015
+
+@_typing.final
+class MemberAccount(_message.Message):
+    """The account that Hanse made in a member: a namespace with a ServiceAccount, to which the namespace's ClusterRole is
+    bound.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAMESPACE_FIELD_NUMBER: _builtins.int
+    NAMESPACE_UID_FIELD_NUMBER: _builtins.int
+    SERVICE_ACCOUNT_FIELD_NUMBER: _builtins.int
+    ISSUE_TIME_FIELD_NUMBER: _builtins.int
+    EXPIRE_TIME_FIELD_NUMBER: _builtins.int
+    namespace: _builtins.str
+    """Namespace that was made for it, and that goes when the cluster leaves. Example: "hanse-4f2a01b3c9de"."""
+    namespace_uid: _builtins.str
+    """uid of the namespace: no other one of that name is removed."""
+    service_account: _builtins.str
+    """Name of the ServiceAccount."""
+    @_builtins.property
+    def issue_time(self) -> _timestamp_pb2.Timestamp:
+        """When the token was asked for, by the clock of the registry."""
+
+    @_builtins.property
+    def expire_time(self) -> _timestamp_pb2.Timestamp:
+        """When the token ends, as the member says."""
+
+    def __init__(
+        self,
+        *,
+        namespace: _builtins.str = ...,
+        namespace_uid: _builtins.str = ...,
+        service_account: _builtins.str = ...,
+        issue_time: _timestamp_pb2.Timestamp | None = ...,
+        expire_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time", "issue_time", b"issue_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time", "issue_time", b"issue_time", "namespace", b"namespace", "namespace_uid", b"namespace_uid", "service_account", b"service_account"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MemberAccount: _TypeAlias = MemberAccount  # noqa: Y015

@@ -31,7 +31,7 @@ from hanse.api.registry.v1 import cluster_pb2 as hanse_dot_api_dot_registry_dot_
 from hanse.api.type.v1 import change_pb2 as hanse_dot_api_dot_type_dot_v1_dot_change__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n,hanse/api/registry/v1/registry_service.proto\x12\x15hanse.api.registry.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x17google/api/client.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a google/protobuf/field_mask.proto\x1a#hanse/api/registry/v1/cluster.proto\x1a\x1ehanse/api/type/v1/change.proto\"\xf8\x01\n\x12JoinClusterRequest\x12\x18\n\ncluster_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x18\n\nkubeconfig\x18\x02 \x01(\x0c\x42\x04\xe2\x41\x01\x02\x12\x15\n\x07\x63ontext\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\x12K\n\x06labels\x18\x04 \x03(\x0b\x32\x35.hanse.api.registry.v1.JoinClusterRequest.LabelsEntryB\x04\xe2\x41\x01\x01\x12\x1b\n\rvalidate_only\x18\x05 \x01(\x08\x42\x04\xe2\x41\x01\x01\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x92\x01\n\x18ReplaceCredentialRequest\x12(\n\x04name\x18\x01 \x01(\tB\x1a\xe2\x41\x01\x02\xfa\x41\x13\n\x11hanse.dev/Cluster\x12\x18\n\nkubeconfig\x18\x02 \x01(\x0c\x42\x04\xe2\x41\x01\x02\x12\x15\n\x07\x63ontext\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\x12\x1b\n\rvalidate_only\x18\x04 \x01(\x08\x42\x04\xe2\x41\x01\x01\"\xa5\x01\n\x14UnjoinClusterRequest\x12(\n\x04name\x18\x01 \x01(\tB\x1a\xe2\x41\x01\x02\xfa\x41\x13\n\x11hanse.dev/Cluster\x12\x12\n\x04\x65tag\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01\x12\x1c\n\x0eorphan_objects\x18\x03 \x01(\x08\x42\x04\xe2\x41\x01\x01\x12\x13\n\x05\x66orce\x18\x04 \x01(\x08\x42\x04\xe2\x41\x01\x01\x12\x1c\n\x0e\x63onfirm_impact\x18\x05 \x01(\tB\x04\xe2\x41\x01\x01\"=\n\x11GetClusterRequest\x12(\n\x04name\x18\x01 \x01(\tB\x1a\xe2\x41\x01\x02\xfa\x41\x13\n\x11hanse.dev/Cluster\"\x94\x01\n\x13ListClustersRequest\x12\x17\n\tpage_size\x18\x01 \x01(\x05\x42\x04\xe2\x41\x01\x01\x12\x18\n\npage_token\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01\x12\x1c\n\x0elabel_selector\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\x12\x14\n\x06\x66ilter\x18\x04 \x01(\tB\x04\xe2\x41\x01\x01\x12\x16\n\x08order_by\x18\x05 \x01(\tB\x04\xe2\x41\x01\x01\"s\n\x14ListClustersResponse\x12\x30\n\x08\x63lusters\x18\x01 \x03(\x0b\x32\x1e.hanse.api.registry.v1.Cluster\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x10\n\x08revision\x18\x03 \x01(\x03\"\xa2\x01\n\x14UpdateClusterRequest\x12\x35\n\x07\x63luster\x18\x01 \x01(\x0b\x32\x1e.hanse.api.registry.v1.ClusterB\x04\xe2\x41\x01\x02\x12\x35\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMaskB\x04\xe2\x41\x01\x01\x12\x1c\n\x0e\x63onfirm_impact\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\".\n\x14WatchClustersRequest\x12\x16\n\x08revision\x18\x01 \x01(\x03\x42\x04\xe2\x41\x01\x01\"\x87\x01\n\x15WatchClustersResponse\x12+\n\x04kind\x18\x01 \x01(\x0e\x32\x1d.hanse.api.type.v1.ChangeKind\x12/\n\x07\x63luster\x18\x02 \x01(\x0b\x32\x1e.hanse.api.registry.v1.Cluster\x12\x10\n\x08revision\x18\x03 \x01(\x03\"G\n\x16GetApiCatalogueRequest\x12-\n\x04name\x18\x01 \x01(\tB\x1f\xe2\x41\x01\x02\xfa\x41\x18\n\x16hanse.dev/ApiCatalogue\"?\n\x13ProbeClusterRequest\x12(\n\x04name\x18\x01 \x01(\tB\x1a\xe2\x41\x01\x02\xfa\x41\x13\n\x11hanse.dev/Cluster2\xb6\n\n\x0fRegistryService\x12\x8e\x01\n\x0bJoinCluster\x12).hanse.api.registry.v1.JoinClusterRequest\x1a\x1e.hanse.api.registry.v1.Cluster\"4\xda\x41\x15\x63luster_id,kubeconfig\x82\xd3\xe4\x93\x02\x16\"\x11/v1/clusters:join:\x01*\x12\xaa\x01\n\x11ReplaceCredential\x12/.hanse.api.registry.v1.ReplaceCredentialRequest\x1a\x1e.hanse.api.registry.v1.Cluster\"D\xda\x41\x0fname,kubeconfig\x82\xd3\xe4\x93\x02,\"\'/v1/{name=clusters/*}:replaceCredential:\x01*\x12\x8c\x01\n\rUnjoinCluster\x12+.hanse.api.registry.v1.UnjoinClusterRequest\x1a\x1e.hanse.api.registry.v1.Cluster\".\xda\x41\x04name\x82\xd3\xe4\x93\x02!\"\x1c/v1/{name=clusters/*}:unjoin:\x01*\x12|\n\nGetCluster\x12(.hanse.api.registry.v1.GetClusterRequest\x1a\x1e.hanse.api.registry.v1.Cluster\"$\xda\x41\x04name\x82\xd3\xe4\x93\x02\x17\x12\x15/v1/{name=clusters/*}\x12\x80\x01\n\x0cListClusters\x12*.hanse.api.registry.v1.ListClustersRequest\x1a+.hanse.api.registry.v1.ListClustersResponse\"\x17\xda\x41\x00\x82\xd3\xe4\x93\x02\x0e\x12\x0c/v1/clusters\x12\xa2\x01\n\rUpdateCluster\x12+.hanse.api.registry.v1.UpdateClusterRequest\x1a\x1e.hanse.api.registry.v1.Cluster\"D\xda\x41\x13\x63luster,update_mask\x82\xd3\xe4\x93\x02(2\x1d/v1/{cluster.name=clusters/*}:\x07\x63luster\x12\x88\x01\n\rWatchClusters\x12+.hanse.api.registry.v1.WatchClustersRequest\x1a,.hanse.api.registry.v1.WatchClustersResponse\"\x1a\x82\xd3\xe4\x93\x02\x14\x12\x12/v1/clusters:watch0\x01\x12\x98\x01\n\x0fGetApiCatalogue\x12-.hanse.api.registry.v1.GetApiCatalogueRequest\x1a#.hanse.api.registry.v1.ApiCatalogue\"1\xda\x41\x04name\x82\xd3\xe4\x93\x02$\x12\"/v1/{name=clusters/*/apiCatalogue}\x12\x89\x01\n\x0cProbeCluster\x12*.hanse.api.registry.v1.ProbeClusterRequest\x1a\x1e.hanse.api.registry.v1.Cluster\"-\xda\x41\x04name\x82\xd3\xe4\x93\x02 \"\x1b/v1/{name=clusters/*}:probe:\x01*BC\n\x19\x64\x65v.hanse.api.registry.v1P\x01Z$hanse.dev/api/registry/v1;registryv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n,hanse/api/registry/v1/registry_service.proto\x12\x15hanse.api.registry.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x17google/api/client.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a google/protobuf/field_mask.proto\x1a#hanse/api/registry/v1/cluster.proto\x1a\x1ehanse/api/type/v1/change.proto\"\x97\x02\n\x12JoinClusterRequest\x12\x18\n\ncluster_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x18\n\nkubeconfig\x18\x02 \x01(\x0c\x42\x04\xe2\x41\x01\x02\x12\x15\n\x07\x63ontext\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\x12K\n\x06labels\x18\x04 \x03(\x0b\x32\x35.hanse.api.registry.v1.JoinClusterRequest.LabelsEntryB\x04\xe2\x41\x01\x01\x12\x1b\n\rvalidate_only\x18\x05 \x01(\x08\x42\x04\xe2\x41\x01\x01\x12\x1d\n\x0fservice_account\x18\x06 \x01(\x08\x42\x04\xe2\x41\x01\x01\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xb1\x01\n\x18ReplaceCredentialRequest\x12(\n\x04name\x18\x01 \x01(\tB\x1a\xe2\x41\x01\x02\xfa\x41\x13\n\x11hanse.dev/Cluster\x12\x18\n\nkubeconfig\x18\x02 \x01(\x0c\x42\x04\xe2\x41\x01\x02\x12\x15\n\x07\x63ontext\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\x12\x1b\n\rvalidate_only\x18\x04 \x01(\x08\x42\x04\xe2\x41\x01\x01\x12\x1d\n\x0fservice_account\x18\x05 \x01(\x08\x42\x04\xe2\x41\x01\x01\"\xa5\x01\n\x14UnjoinClusterRequest\x12(\n\x04name\x18\x01 \x01(\tB\x1a\xe2\x41\x01\x02\xfa\x41\x13\n\x11hanse.dev/Cluster\x12\x12\n\x04\x65tag\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01\x12\x1c\n\x0eorphan_objects\x18\x03 \x01(\x08\x42\x04\xe2\x41\x01\x01\x12\x13\n\x05\x66orce\x18\x04 \x01(\x08\x42\x04\xe2\x41\x01\x01\x12\x1c\n\x0e\x63onfirm_impact\x18\x05 \x01(\tB\x04\xe2\x41\x01\x01\"=\n\x11GetClusterRequest\x12(\n\x04name\x18\x01 \x01(\tB\x1a\xe2\x41\x01\x02\xfa\x41\x13\n\x11hanse.dev/Cluster\"\x94\x01\n\x13ListClustersRequest\x12\x17\n\tpage_size\x18\x01 \x01(\x05\x42\x04\xe2\x41\x01\x01\x12\x18\n\npage_token\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01\x12\x1c\n\x0elabel_selector\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\x12\x14\n\x06\x66ilter\x18\x04 \x01(\tB\x04\xe2\x41\x01\x01\x12\x16\n\x08order_by\x18\x05 \x01(\tB\x04\xe2\x41\x01\x01\"s\n\x14ListClustersResponse\x12\x30\n\x08\x63lusters\x18\x01 \x03(\x0b\x32\x1e.hanse.api.registry.v1.Cluster\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x10\n\x08revision\x18\x03 \x01(\x03\"\xa2\x01\n\x14UpdateClusterRequest\x12\x35\n\x07\x63luster\x18\x01 \x01(\x0b\x32\x1e.hanse.api.registry.v1.ClusterB\x04\xe2\x41\x01\x02\x12\x35\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMaskB\x04\xe2\x41\x01\x01\x12\x1c\n\x0e\x63onfirm_impact\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\".\n\x14WatchClustersRequest\x12\x16\n\x08revision\x18\x01 \x01(\x03\x42\x04\xe2\x41\x01\x01\"\x87\x01\n\x15WatchClustersResponse\x12+\n\x04kind\x18\x01 \x01(\x0e\x32\x1d.hanse.api.type.v1.ChangeKind\x12/\n\x07\x63luster\x18\x02 \x01(\x0b\x32\x1e.hanse.api.registry.v1.Cluster\x12\x10\n\x08revision\x18\x03 \x01(\x03\"G\n\x16GetApiCatalogueRequest\x12-\n\x04name\x18\x01 \x01(\tB\x1f\xe2\x41\x01\x02\xfa\x41\x18\n\x16hanse.dev/ApiCatalogue\"?\n\x13ProbeClusterRequest\x12(\n\x04name\x18\x01 \x01(\tB\x1a\xe2\x41\x01\x02\xfa\x41\x13\n\x11hanse.dev/Cluster2\xb6\n\n\x0fRegistryService\x12\x8e\x01\n\x0bJoinCluster\x12).hanse.api.registry.v1.JoinClusterRequest\x1a\x1e.hanse.api.registry.v1.Cluster\"4\xda\x41\x15\x63luster_id,kubeconfig\x82\xd3\xe4\x93\x02\x16\"\x11/v1/clusters:join:\x01*\x12\xaa\x01\n\x11ReplaceCredential\x12/.hanse.api.registry.v1.ReplaceCredentialRequest\x1a\x1e.hanse.api.registry.v1.Cluster\"D\xda\x41\x0fname,kubeconfig\x82\xd3\xe4\x93\x02,\"\'/v1/{name=clusters/*}:replaceCredential:\x01*\x12\x8c\x01\n\rUnjoinCluster\x12+.hanse.api.registry.v1.UnjoinClusterRequest\x1a\x1e.hanse.api.registry.v1.Cluster\".\xda\x41\x04name\x82\xd3\xe4\x93\x02!\"\x1c/v1/{name=clusters/*}:unjoin:\x01*\x12|\n\nGetCluster\x12(.hanse.api.registry.v1.GetClusterRequest\x1a\x1e.hanse.api.registry.v1.Cluster\"$\xda\x41\x04name\x82\xd3\xe4\x93\x02\x17\x12\x15/v1/{name=clusters/*}\x12\x80\x01\n\x0cListClusters\x12*.hanse.api.registry.v1.ListClustersRequest\x1a+.hanse.api.registry.v1.ListClustersResponse\"\x17\xda\x41\x00\x82\xd3\xe4\x93\x02\x0e\x12\x0c/v1/clusters\x12\xa2\x01\n\rUpdateCluster\x12+.hanse.api.registry.v1.UpdateClusterRequest\x1a\x1e.hanse.api.registry.v1.Cluster\"D\xda\x41\x13\x63luster,update_mask\x82\xd3\xe4\x93\x02(2\x1d/v1/{cluster.name=clusters/*}:\x07\x63luster\x12\x88\x01\n\rWatchClusters\x12+.hanse.api.registry.v1.WatchClustersRequest\x1a,.hanse.api.registry.v1.WatchClustersResponse\"\x1a\x82\xd3\xe4\x93\x02\x14\x12\x12/v1/clusters:watch0\x01\x12\x98\x01\n\x0fGetApiCatalogue\x12-.hanse.api.registry.v1.GetApiCatalogueRequest\x1a#.hanse.api.registry.v1.ApiCatalogue\"1\xda\x41\x04name\x82\xd3\xe4\x93\x02$\x12\"/v1/{name=clusters/*/apiCatalogue}\x12\x89\x01\n\x0cProbeCluster\x12*.hanse.api.registry.v1.ProbeClusterRequest\x1a\x1e.hanse.api.registry.v1.Cluster\"-\xda\x41\x04name\x82\xd3\xe4\x93\x02 \"\x1b/v1/{name=clusters/*}:probe:\x01*BC\n\x19\x64\x65v.hanse.api.registry.v1P\x01Z$hanse.dev/api/registry/v1;registryv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -51,6 +51,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_JOINCLUSTERREQUEST'].fields_by_name['labels']._serialized_options = b'\342A\001\001'
   _globals['_JOINCLUSTERREQUEST'].fields_by_name['validate_only']._loaded_options = None
   _globals['_JOINCLUSTERREQUEST'].fields_by_name['validate_only']._serialized_options = b'\342A\001\001'
+  _globals['_JOINCLUSTERREQUEST'].fields_by_name['service_account']._loaded_options = None
+  _globals['_JOINCLUSTERREQUEST'].fields_by_name['service_account']._serialized_options = b'\342A\001\001'
   _globals['_REPLACECREDENTIALREQUEST'].fields_by_name['name']._loaded_options = None
   _globals['_REPLACECREDENTIALREQUEST'].fields_by_name['name']._serialized_options = b'\342A\001\002\372A\023\n\021hanse.dev/Cluster'
   _globals['_REPLACECREDENTIALREQUEST'].fields_by_name['kubeconfig']._loaded_options = None
@@ -59,6 +61,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_REPLACECREDENTIALREQUEST'].fields_by_name['context']._serialized_options = b'\342A\001\001'
   _globals['_REPLACECREDENTIALREQUEST'].fields_by_name['validate_only']._loaded_options = None
   _globals['_REPLACECREDENTIALREQUEST'].fields_by_name['validate_only']._serialized_options = b'\342A\001\001'
+  _globals['_REPLACECREDENTIALREQUEST'].fields_by_name['service_account']._loaded_options = None
+  _globals['_REPLACECREDENTIALREQUEST'].fields_by_name['service_account']._serialized_options = b'\342A\001\001'
   _globals['_UNJOINCLUSTERREQUEST'].fields_by_name['name']._loaded_options = None
   _globals['_UNJOINCLUSTERREQUEST'].fields_by_name['name']._serialized_options = b'\342A\001\002\372A\023\n\021hanse.dev/Cluster'
   _globals['_UNJOINCLUSTERREQUEST'].fields_by_name['etag']._loaded_options = None
@@ -112,29 +116,29 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_REGISTRYSERVICE'].methods_by_name['ProbeCluster']._loaded_options = None
   _globals['_REGISTRYSERVICE'].methods_by_name['ProbeCluster']._serialized_options = b'\332A\004name\202\323\344\223\002 \"\033/v1/{name=clusters/*}:probe:\001*'
   _globals['_JOINCLUSTERREQUEST']._serialized_start=290
-  _globals['_JOINCLUSTERREQUEST']._serialized_end=538
-  _globals['_JOINCLUSTERREQUEST_LABELSENTRY']._serialized_start=493
-  _globals['_JOINCLUSTERREQUEST_LABELSENTRY']._serialized_end=538
-  _globals['_REPLACECREDENTIALREQUEST']._serialized_start=541
-  _globals['_REPLACECREDENTIALREQUEST']._serialized_end=687
-  _globals['_UNJOINCLUSTERREQUEST']._serialized_start=690
-  _globals['_UNJOINCLUSTERREQUEST']._serialized_end=855
-  _globals['_GETCLUSTERREQUEST']._serialized_start=857
-  _globals['_GETCLUSTERREQUEST']._serialized_end=918
-  _globals['_LISTCLUSTERSREQUEST']._serialized_start=921
-  _globals['_LISTCLUSTERSREQUEST']._serialized_end=1069
-  _globals['_LISTCLUSTERSRESPONSE']._serialized_start=1071
-  _globals['_LISTCLUSTERSRESPONSE']._serialized_end=1186
-  _globals['_UPDATECLUSTERREQUEST']._serialized_start=1189
-  _globals['_UPDATECLUSTERREQUEST']._serialized_end=1351
-  _globals['_WATCHCLUSTERSREQUEST']._serialized_start=1353
-  _globals['_WATCHCLUSTERSREQUEST']._serialized_end=1399
-  _globals['_WATCHCLUSTERSRESPONSE']._serialized_start=1402
-  _globals['_WATCHCLUSTERSRESPONSE']._serialized_end=1537
-  _globals['_GETAPICATALOGUEREQUEST']._serialized_start=1539
-  _globals['_GETAPICATALOGUEREQUEST']._serialized_end=1610
-  _globals['_PROBECLUSTERREQUEST']._serialized_start=1612
-  _globals['_PROBECLUSTERREQUEST']._serialized_end=1675
-  _globals['_REGISTRYSERVICE']._serialized_start=1678
-  _globals['_REGISTRYSERVICE']._serialized_end=3012
+  _globals['_JOINCLUSTERREQUEST']._serialized_end=569
+  _globals['_JOINCLUSTERREQUEST_LABELSENTRY']._serialized_start=524
+  _globals['_JOINCLUSTERREQUEST_LABELSENTRY']._serialized_end=569
+  _globals['_REPLACECREDENTIALREQUEST']._serialized_start=572
+  _globals['_REPLACECREDENTIALREQUEST']._serialized_end=749
+  _globals['_UNJOINCLUSTERREQUEST']._serialized_start=752
+  _globals['_UNJOINCLUSTERREQUEST']._serialized_end=917
+  _globals['_GETCLUSTERREQUEST']._serialized_start=919
+  _globals['_GETCLUSTERREQUEST']._serialized_end=980
+  _globals['_LISTCLUSTERSREQUEST']._serialized_start=983
+  _globals['_LISTCLUSTERSREQUEST']._serialized_end=1131
+  _globals['_LISTCLUSTERSRESPONSE']._serialized_start=1133
+  _globals['_LISTCLUSTERSRESPONSE']._serialized_end=1248
+  _globals['_UPDATECLUSTERREQUEST']._serialized_start=1251
+  _globals['_UPDATECLUSTERREQUEST']._serialized_end=1413
+  _globals['_WATCHCLUSTERSREQUEST']._serialized_start=1415
+  _globals['_WATCHCLUSTERSREQUEST']._serialized_end=1461
+  _globals['_WATCHCLUSTERSRESPONSE']._serialized_start=1464
+  _globals['_WATCHCLUSTERSRESPONSE']._serialized_end=1599
+  _globals['_GETAPICATALOGUEREQUEST']._serialized_start=1601
+  _globals['_GETAPICATALOGUEREQUEST']._serialized_end=1672
+  _globals['_PROBECLUSTERREQUEST']._serialized_start=1674
+  _globals['_PROBECLUSTERREQUEST']._serialized_end=1737
+  _globals['_REGISTRYSERVICE']._serialized_start=1740
+  _globals['_REGISTRYSERVICE']._serialized_end=3074
 # @@protoc_insertion_point(module_scope)

@@ -52,6 +52,7 @@ class JoinClusterRequest(_message.Message):
     CONTEXT_FIELD_NUMBER: _builtins.int
     LABELS_FIELD_NUMBER: _builtins.int
     VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
+    SERVICE_ACCOUNT_FIELD_NUMBER: _builtins.int
     cluster_id: _builtins.str
     """Name of the cluster in the federation, a DNS label. Example: "eu-west"."""
     kubeconfig: _builtins.bytes
@@ -62,6 +63,11 @@ class JoinClusterRequest(_message.Message):
     """Context of the kubeconfig; empty means its current context."""
     validate_only: _builtins.bool
     """Check everything, change nothing."""
+    service_account: _builtins.bool
+    """Use the credential only to make a ServiceAccount in the cluster (in a namespace of its own, with all rights), and
+    keep a token of that instead, which the registry renews; what was made is removed when the cluster leaves.
+    FAILED_PRECONDITION (RIGHTS_MISSING) if the credential may not make one.
+    """
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Labels to give the Cluster."""
@@ -74,10 +80,11 @@ class JoinClusterRequest(_message.Message):
         context: _builtins.str = ...,
         labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         validate_only: _builtins.bool = ...,
+        service_account: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster_id", b"cluster_id", "context", b"context", "kubeconfig", b"kubeconfig", "labels", b"labels", "validate_only", b"validate_only"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster_id", b"cluster_id", "context", b"context", "kubeconfig", b"kubeconfig", "labels", b"labels", "service_account", b"service_account", "validate_only", b"validate_only"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -93,6 +100,7 @@ class ReplaceCredentialRequest(_message.Message):
     KUBECONFIG_FIELD_NUMBER: _builtins.int
     CONTEXT_FIELD_NUMBER: _builtins.int
     VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
+    SERVICE_ACCOUNT_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """"clusters/{cluster}"."""
     kubeconfig: _builtins.bytes
@@ -101,6 +109,10 @@ class ReplaceCredentialRequest(_message.Message):
     """Context of the kubeconfig; empty means its current context."""
     validate_only: _builtins.bool
     """Check everything, change nothing."""
+    service_account: _builtins.bool
+    """Make a ServiceAccount with it and keep a token of that, as JoinCluster does. Otherwise an account that was made
+    before is removed.
+    """
     def __init__(
         self,
         *,
@@ -108,10 +120,11 @@ class ReplaceCredentialRequest(_message.Message):
         kubeconfig: _builtins.bytes = ...,
         context: _builtins.str = ...,
         validate_only: _builtins.bool = ...,
+        service_account: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["context", b"context", "kubeconfig", b"kubeconfig", "name", b"name", "validate_only", b"validate_only"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["context", b"context", "kubeconfig", b"kubeconfig", "name", b"name", "service_account", b"service_account", "validate_only", b"validate_only"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -18,6 +18,7 @@ from hanse.kube.engine.cache import ObjectCache
 from hanse.kube.engine.expiry import EventLeases, is_event
 from hanse.kube.engine.hooks import Room
 from hanse.kube.engine.resources import errors
+from hanse.kube.engine.resources.sizes import check_stored_size
 from hanse.kube.kinds.catalogue import Catalogue
 from hanse.kube.kinds.kubernetes import core
 from hanse.kube.kinds.resource_info import ResourceInfo
@@ -97,7 +98,7 @@ class ObjectTransactions:
         checked again. Raises AlreadyExistsError, and what `open_namespace` raises.
         """
         path = key.key()
-        value = orjson.dumps(new)
+        value = self._encoded(key, new)
         if self._room is not None:
             self._room.check_room(len(value) + len(path))
         space = _namespace_key(key.namespace)
@@ -154,7 +155,13 @@ class ObjectTransactions:
         compares, reads = [Compare.mod(path, revision)], [Get(path)]
         if lifecycle.has_finished_deletion(new):
             return await self._store.txn(compares, [Delete(path)], reads)
-        return await self._put(key, orjson.dumps(new), compares, reads)
+        return await self._put(key, self._encoded(key, new), compares, reads)
+
+    def _encoded(self, key: ObjectKey, new: Object) -> bytes:
+        value = orjson.dumps(new)
+        builtin = self._catalogue.is_builtin(key.group, key.resource)
+        check_stored_size(key, new, encoded=len(value), builtin=builtin)
+        return value
 
     async def _put(
         self, key: ObjectKey, value: bytes, compares: Sequence[Compare], reads: Sequence[Get]

@@ -97,8 +97,13 @@ def _config_map_errors(obj: Object) -> Iterator[FieldError]:
     for key in data.keys() & binary.keys():
         yield invalid(f"data[{key}]", key, "duplicate of key present in binaryData")
     size = sum(len(str(value).encode()) for value in data.values())
-    if size + sum(len(str(value)) * 3 // 4 for value in binary.values()) > MAX_DATA:
+    if size + sum(_decoded_bytes(str(value)) for value in binary.values()) > MAX_DATA:
         yield too_long("[]", MAX_DATA)  # Kubernetes' name for the whole object
+
+
+def _decoded_bytes(text: str) -> int:
+    """Return how many bytes base64 stands for."""
+    return len(text) * 3 // 4 - text[-2:].count("=")
 
 
 def _secret_errors(obj: Object) -> Iterator[FieldError]:
