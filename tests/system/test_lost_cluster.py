@@ -34,7 +34,7 @@ def test_another_cluster_takes_over_and_keeps_what_it_took(federation: Federatio
 
     def ready(api: Api) -> bool:
         found = api.find(*path)
-        return bool(found) and found.get("status", {}).get("readyReplicas", 0) == REPLICAS
+        return found is not None and int(found.get("status", {}).get("readyReplicas", 0)) == REPLICAS
 
     def running() -> list[str]:
         return [name for name, api in federation.each.items() if name != lost and ready(api)]

@@ -204,6 +204,7 @@ def test_clusters_that_are_lost_and_come_back(*, rounds: list[frozenset[str]], m
                 name: ready(count if count is not None else 4, generation=generation, revision=revision)
                 for name, count in placed(decision).items()
             }
+        assert decision is not None
         has = placed(decision)
         assert not leaving(decision)
         serving = set(has) - away
