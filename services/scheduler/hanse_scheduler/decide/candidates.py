@@ -25,7 +25,7 @@ from hanse_scheduler.decide.inputs import Observed
 from hanse_scheduler.decide.planner import Preferences
 from hanse_scheduler.decide.policies import SpreadBy
 from hanse_scheduler.decide.spreading import choose
-from hanse_scheduler.reasons import Refusal
+from hanse_scheduler.reasons import LEFT_OUT_BY_LIMIT, Refusal
 from hanse_scheduler.trace import DecisionTrace
 
 _EVICTED: Final[Refusal] = (
@@ -181,7 +181,7 @@ def limit(
     keep = {*lost, *names, *contents}
     left_out = [name for name in candidates.chosen if name not in keep]
     for name in left_out:
-        candidates.refuse(name, ("NotAmongMaxClusters", bound.message))
+        candidates.refuse(name, (LEFT_OUT_BY_LIMIT, bound.message))
     return left_out
 
 
