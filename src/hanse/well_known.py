@@ -60,6 +60,10 @@ CONFIRM_IMPACT: Final = f"{GROUP}/confirm-impact"
 """Annotation of a policy, a Cluster or a workload: what a change of it may take away from what runs; see
 `hanse.federation.policies.impact`."""
 
+MEMBER_ADMISSION: Final = f"{GROUP}/member-admission"
+"""Annotation of a Namespace: whether members are asked about its objects before they are stored; see
+`hanse.federation.policies.member_admission`."""
+
 FIELD_MANAGER: Final = "hanse"
 """Field manager of every server-side apply to a member."""
 CLI_FIELD_MANAGER: Final = "hanse-cli"

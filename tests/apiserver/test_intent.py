@@ -136,6 +136,42 @@ def test_a_contested_object_says_so_with_the_cluster() -> None:
     assert status["clusters"][1]["health"] == "Degraded"
 
 
+def test_what_a_member_refused_is_the_first_condition() -> None:
+    """Of any kind with a status, whatever the rule of the kind; with the words and the name of each."""
+    refused = member("b", {}, phase="Failed", reason="Forbidden", message="no team")
+    taken = member("c", {}, phase="Conflict", reason="AlreadyExists", message="not ours")
+    for group, resource in (("apps", "deployments"), ("", "namespaces"), ("x.example.org", "carts")):
+        members = [member("a", rolled_out(2)), refused, taken]
+        status = aggregate(group, resource, deployment(4), members=members, decision=SHORT)
+        first = status["conditions"][0]
+        assert (first["type"], first["status"], first["reason"]) == ("Delivered", "False", "Forbidden")
+        assert first["message"] == "b: no team; c: not ours"
+        assert status["conditions"][1]["type"] == "Placed"
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        {"phase": "Applied"},
+        {"phase": "Waiting", "reason": "NamespaceMissing"},
+        {"phase": "Failed", "placed": False},
+        {"phase": "Failed", "suspended": True},
+        {"phase": "Failed", "reachable": False},
+    ],
+    ids=str,
+)
+def test_what_is_not_refused_or_not_known_is_no_such_condition(state: dict[str, Any]) -> None:
+    """Waiting is not refused; of a cluster that is out of reach, or does not count, nobody knows."""
+    status = folded(deployment(4), member("a", {}, **state), resource="deployments")
+    assert not [each for each in status["conditions"] if each["type"] == "Delivered"]
+
+
+def test_a_reason_that_is_none_is_not_passed_on() -> None:
+    """A webhook may say anything; a condition's reason is one word."""
+    odd = member("a", {}, phase="Failed", reason="not a word!", message="no")
+    assert folded(deployment(4), odd, resource="deployments")["conditions"][0]["reason"] == "Refused"
+
+
 @pytest.mark.parametrize("kind", WORKLOADS, ids=repr)
 def test_the_table_counts_the_replicas_of_all_clusters(kind: Any) -> None:
     """A set of 3 in three clusters is 9/9 and not 9/3; with 5 of 12 placed it is 5/12."""

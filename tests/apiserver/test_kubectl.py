@@ -7,6 +7,7 @@ import json
 
 import pytest
 
+from hanse.api.syncer.v1 import sync_state_pb2 as sync
 from hanse.store.keys import ObjectKey
 from tests.apiserver.world import WEB, World, config_map, deployment, rolled_out
 from tests.support.waiting import until
@@ -54,6 +55,16 @@ async def test_get_shows_the_sums(world: World) -> None:
     await world.report(WEB, "us", status=rolled_out(1), replicas=1)
     ran = await world.kubectl("get", "deployments", "-n", "shop", "--no-headers")
     assert ran.out.split()[:4] == ["web", "4/4", "4", "4"]
+
+
+async def test_describe_shows_first_who_refused_it(world: World) -> None:
+    """The first line of the conditions of a Deployment that one of its clusters refused."""
+    await applied(world)
+    await world.report(WEB, "eu", status=rolled_out(3), replicas=3)
+    await world.synced(WEB, "us", phase=sync.FAILED, reason="Forbidden", message="no team")
+    shown = (await world.kubectl("describe", "deploy/web", "-n", "shop")).out.splitlines()
+    heading = shown.index("Conditions:")
+    assert shown[heading + 3].split() == ["Delivered", "False", "Forbidden"]
 
 
 async def test_a_second_apply_changes_nothing(world: World) -> None:

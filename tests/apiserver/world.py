@@ -25,6 +25,7 @@ from hanse.api.registry.v1 import cluster_pb2 as registry
 from hanse.api.scheduler.v1.placement_pb2 import ClusterPlacement
 from hanse.api.scheduler.v1.scheduler_service_pb2_grpc import SchedulerServiceStub
 from hanse.api.syncer.v1 import sync_state_pb2 as sync
+from hanse.api.syncer.v1.syncer_service_pb2_grpc import SyncerServiceStub
 from hanse.api.type.v1 import condition_pb2
 from hanse.api.type.v1.object_reference_pb2 import ObjectReference
 from hanse.kube.model.objects import Object
@@ -88,13 +89,14 @@ class World(Records):
         store: Store | None = None,
         *,
         scheduler: SchedulerServiceStub | None = None,
+        syncer: SyncerServiceStub | None = None,
         **settings: Any,
     ) -> None:
         super().__init__(store, clock=Clock(1_790_000_001))
         self.directory = Path(tempfile.mkdtemp(prefix="hanse-apiserver-"))
         self.authority = CertificateAuthority.load_or_create(self.directory)
         self.settings = ApiserverSettings(**{**self._tls_settings(), **settings})
-        self.apiserver = Apiserver(self.store, self.settings, scheduler=scheduler)
+        self.apiserver = Apiserver(self.store, self.settings, scheduler=scheduler, syncer=syncer)
         self._stack = AsyncExitStack()
         self._sessions: dict[str, aiohttp.ClientSession] = {}
 

@@ -93,10 +93,22 @@ def test_apply_gives_a_namespace_to_those_that_need_one(world: World, hanse: Han
     """A manifest without a namespace goes to -n; one of a cluster-scoped kind stays as it is."""
     text = (
         "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: c}\n---\n"
-        "apiVersion: v1\nkind: Namespace\nmetadata: {name: n}\n"
+        "apiVersion: v1\nkind: Namespace\nmetadata: {name: ns}\n"
     )
     assert hanse("apply", "-n", "shop", "-f", "-", stdin=text).status == 0
-    assert set(world.objects) == {"objects/core/configmaps/shop/c", "objects/core/namespaces/_/n"}
+    assert set(world.objects) == {"objects/core/configmaps/shop/c", "objects/core/namespaces/_/ns"}
+
+
+def test_apply_reads_yaml_as_kubernetes_does(world: World, hanse: Hanse) -> None:
+    """1:30 is text, flow style is YAML, and a key that is said twice is refused with its line."""
+    text = "{apiVersion: v1, kind: ConfigMap, metadata: {name: c}, data: {a: 1:30, b: 2020-01-01}}"
+    assert hanse("apply", "-n", "shop", "-f", "-", stdin=text).status == 0
+    stored = world.objects["objects/core/configmaps/shop/c"]
+    assert stored["data"] == {"a": "1:30", "b": "2020-01-01"}
+    twice = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: c}\ndata:\n  a: x\n  a: z\n"
+    refused = hanse("apply", "-n", "shop", "-f", "-", stdin=twice)
+    assert refused.status != 0
+    assert 'standard input: line 6: key "a" already set in map' in refused.err
 
 
 def test_a_dry_run_stores_nothing(world: World, hanse: Hanse) -> None:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from hanse.backoff import Backoff
 from hanse.control import QueueClosed, WorkQueue
+from tests.support.waiting import SECONDS
 
 pytestmark = pytest.mark.looptime
 
@@ -138,7 +139,7 @@ async def test_a_cancelled_getter_loses_no_key() -> None:
     await asyncio.sleep(0)
     queue.add("a")
     first.cancel()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(SECONDS):
         assert await second == "a"
     with pytest.raises(asyncio.CancelledError):
         await first

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 
 from hanse.errors import ConfigError
 from tests.dns.upstream import resolver
+from tests.support.waiting import SECONDS
 
 LB = "lb.example.net"
 NONE = FamilyAnswer()
@@ -242,7 +243,7 @@ async def test_a_name_is_asked_for_again_when_its_ttl_is_over() -> None:
         asked += 1
         return FamilyAnswer((f"10.0.0.{asked}",), 0 if asked == 1 else 60)
 
-    async with asyncio.timeout(5), hosts(lookup, clock) as (names, changes):
+    async with asyncio.timeout(SECONDS), hosts(lookup, clock) as (names, changes):
         names.want(LB)
         assert await changes.get() == LB
         assert names.of(LB).addresses == ("10.0.0.1",)

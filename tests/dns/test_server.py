@@ -21,6 +21,7 @@ from hanse_dns.settings import DnsSettings
 
 from hanse.errors import ConfigError
 from tests.dns.zones import compile_zone
+from tests.support.waiting import SECONDS
 
 WEB = "web.shop.hanse.svc.example.org."
 ZONE = compile_zone(
@@ -55,8 +56,8 @@ async def test_one_connection_answers_many_questions() -> None:
             writer.write(struct.pack("!H", len(wire)) + wire)
         lengths = []
         for _ in range(3):
-            (length,) = struct.unpack("!H", await asyncio.wait_for(reader.readexactly(2), 5))
-            await asyncio.wait_for(reader.readexactly(length), 5)
+            (length,) = struct.unpack("!H", await asyncio.wait_for(reader.readexactly(2), SECONDS))
+            await asyncio.wait_for(reader.readexactly(length), SECONDS)
             lengths.append(length)
         writer.close()
         await writer.wait_closed()

@@ -26,6 +26,7 @@ from hanse.rpc.server import RpcServer
 from hanse.store import Compare, MemoryStore, keys
 from tests.support.federation.federation import Federation
 from tests.support.federation.parts import NamesPart, compiling
+from tests.support.waiting import SECONDS
 
 WEB = keys.ObjectKey("", "services", "shop", "web")
 EU = "web.shop.hanse.svc.eu-west.example.org."
@@ -286,6 +287,6 @@ async def test_the_rpcs_say_what_is_served(federation: Federation, names: NamesP
             await stub.Resolve(dns_service_pb2.ResolveRequest(fqdn="x", type="BOGUS"))
         watch = stub.WatchRecordSets(dns_service_pb2.WatchRecordSetsRequest(revision=first.revision))
         await present(federation, "eu-west", ip="127.0.1.7")
-        changed = await asyncio.wait_for(anext(aiter(watch)), 5)
+        changed = await asyncio.wait_for(anext(aiter(watch)), SECONDS)
         assert changed.record_set.service.name == "web"
         watch.cancel()

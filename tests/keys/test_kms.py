@@ -288,7 +288,7 @@ async def test_sealed_objects_come_back_with_the_plugin(server: PluginServer) ->
             assert store.stale == {KEY}
             assert await store.sweep() == 1
             assert [name.id for name in store.in_use()] in (["key-1"], ["key-2"])
-            await until(lambda: [name.id for name in store.in_use()] == ["key-2"], seconds=5)
+            await until(lambda: [name.id for name in store.in_use()] == ["key-2"])
     finally:
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)

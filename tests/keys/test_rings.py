@@ -29,7 +29,7 @@ from hanse.store import Compare, MemoryStore, keys
 from hanse.store.keys import ObjectKey
 from hanse.store.sealed import SealedStore
 from tests.support.stores.follow import following
-from tests.support.waiting import until
+from tests.support.waiting import SECONDS, until
 
 ENCODED = (
     b'{"apiVersion":"v1","kind":"Secret","metadata":{"name":"db","namespace":"shop"},"data":{"a":"eA=="}}'
@@ -126,9 +126,9 @@ async def test_what_came_before_its_key_is_listed_again_with_it(path: Path) -> N
         promote_key(path, add_key(path).id)
         one.keeper.look()
         await one.store.put(key_of("one"), ENCODED)
-        await until(lambda: key_of("one") in objects.broken, seconds=5)
+        await until(lambda: key_of("one") in objects.broken)
         two.keeper.look()
-        await until(lambda: key_of("one") in objects, seconds=5)
+        await until(lambda: key_of("one") in objects)
         assert objects.get(key_of("one")) == ENCODED
         assert not objects.broken
 
@@ -228,7 +228,7 @@ async def test_a_mounted_secret_is_noticed_when_its_link_turns(tmp_path: Path) -
     try:
         (tmp_path / "..tmp").symlink_to("..2")
         (tmp_path / "..tmp").rename(tmp_path / "..data")
-        await until(lambda: len(keeper.ring.keys) == 2, seconds=5)
+        await until(lambda: len(keeper.ring.keys) == 2)
     finally:
         running.cancel()
 
@@ -268,7 +268,7 @@ async def test_what_is_no_object_does_not_end_sealing(path: Path) -> None:
     running = asyncio.create_task(keep_sealed(one.store, inner, identity="one"))
     try:
         await one.store.range("objects/")
-        await until(lambda: one.store.in_use().total() == 0 and not one.store.stale, seconds=5)
+        await until(lambda: one.store.in_use().total() == 0 and not one.store.stale)
         await one.store.range("objects/")
         assert one.store.in_use().total() == 2
         for name, value in junk.items():
@@ -331,7 +331,7 @@ async def test_credentials_are_sealed_again(path: Path) -> None:
         running = asyncio.create_task(resealer.run(fence, pace=0.0))
         keeper.look()
         try:
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(SECONDS):
                 while True:
                     found = [credentials.get(keys.credential(name)) for name in ("a", "b", "c")]
                     if not any(sealer.needs_resealing("x", sealed or b"") for sealed in found):

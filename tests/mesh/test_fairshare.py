@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from hanse.errors import ResourceExhaustedError
 from hanse.fairshare import FairShare, Quota, SeatDecision
 from hanse.flow import Flow, FlowLimits
+from tests.support.waiting import SECONDS
 
 steps = st.lists(
     st.tuples(st.sampled_from(["arrive", "leave", "abandon"]), st.sampled_from("abc")), max_size=60
@@ -99,7 +100,7 @@ async def test_requests_that_are_cancelled_or_late_give_back_what_they_had() -> 
     late = [each for each in results if isinstance(each, ResourceExhaustedError)]
     assert late
     assert {each.reason for each in late} == {"TOO_MANY_REQUESTS"}
-    async with asyncio.timeout(5), flow.request("a", ()), flow.request("b", ()):
+    async with asyncio.timeout(SECONDS), flow.request("a", ()), flow.request("b", ()):
         pass
 
 
@@ -116,7 +117,7 @@ async def test_a_seat_that_comes_with_the_cancellation_is_passed_on() -> None:
     await first.__aexit__(None, None, None)
     with pytest.raises(asyncio.CancelledError):
         await second
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(SECONDS):
         await third
 
 

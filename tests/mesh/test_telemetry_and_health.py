@@ -32,6 +32,7 @@ from hanse.process.telemetry import (
     setup,
     span_from_traceparent,
 )
+from tests.support.waiting import SECONDS
 
 PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
@@ -185,7 +186,7 @@ def test_idle_exporters_are_not_imported() -> None:
 async def request(address: str, text: str) -> tuple[str, str]:
     """Send a request, return status line and body."""
     host, _, port = address.rpartition(":")
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(SECONDS):
         reader, writer = await asyncio.open_connection(host, int(port))
         writer.write(text.encode())
         raw = (await reader.read()).decode()

@@ -18,6 +18,7 @@ from hanse_registry.member import account as accounts
 from hanse_registry.member.account import namespace_of
 from hanse_registry.member.events import notices
 from hanse_registry.member.renewal import CONDITION, NOTICE, due_at, expiring
+from hanse_registry.member.rights import rights_missing
 from hanse_registry.service import RegistryServicer
 from hanse_registry.settings import RegistrySettings
 from hypothesis import given
@@ -423,3 +424,48 @@ def test_a_lifetime_that_no_member_takes_is_refused(seconds: int) -> None:
     """At the start, with the setting and its bounds."""
     with pytest.raises(ConfigError, match="token_seconds"):
         RegistrySettings(token_seconds=seconds).validate()
+
+
+async def test_rights_that_are_missing_are_named_and_move_nothing(tmp_path: Path) -> None:
+    """One kind that is forbidden (403) is no refused credential: the cluster is ready, and says the verbs and
+    the kind; that they are given back is said, too."""
+    async with federated(tmp_path, LASTING) as world:
+        await world.join()
+        key = keys.ObjectKey("", "secrets", "shop", "s").sync_state("eu")
+        await world.store.put(key, b"")
+        await world.store.put(keys.ObjectKey("", "configmaps", "shop", "c").sync_state("eu"), b"")
+        role = await world.member.client.get(ROLES, WHERE)
+        all_but_secrets = ["namespaces", "nodes", "configmaps", "serviceaccounts/token"]
+        less = [{"apiGroups": [""], "resources": all_but_secrets, "verbs": ["*"]}]
+        await world.member.client.patch(ROLES, WHERE, {"rules": less})
+        await world.stub.ProbeCluster(requests.ProbeClusterRequest(name="clusters/eu"))
+        found = await world.until(
+            lambda found: condition(found, "RightsMissing").status == condition_pb2.TRUE,
+            what="it lacks rights",
+        )
+        said = condition(found, "RightsMissing").message
+        assert all(
+            f"{verb} secrets" in said for verb in ("get", "list", "watch", "create", "patch", "delete")
+        )
+        assert "configmaps" not in said
+        assert "nodes" not in said
+        assert found.state == cluster_pb2.READY
+        assert [each.reason for each in notices(None, found) if each.warning] == ["RightsMissing"]
+        await world.member.client.patch(ROLES, WHERE, {"rules": role["rules"]})
+        await world.stub.ProbeCluster(requests.ProbeClusterRequest(name="clusters/eu"))
+        after = await world.until(
+            lambda found: condition(found, "RightsMissing").status == condition_pb2.FALSE, what="it has them"
+        )
+        assert [each.reason for each in notices(found, after)] == ["RightsRestored"]
+
+
+@given(st.one_of(st.none(), st.lists(st.sampled_from(["get secrets", "patch jobs.batch"]), max_size=40)))
+def test_what_is_said_of_rights(lacks: list[str] | None) -> None:
+    """Unknown says nothing new; one that never lacked any has no condition."""
+    said = rights_missing(lacks, cluster="eu", known=None)
+    assert (said is not None) == bool(lacks)
+    known = condition_pb2.Condition(type="RightsMissing", status=condition_pb2.TRUE, message="m")
+    again = rights_missing(lacks, cluster="eu", known=known)
+    assert again is not None
+    assert again.status == (condition_pb2.FALSE if lacks == [] else condition_pb2.TRUE)
+    assert (again == known) == (lacks is None)

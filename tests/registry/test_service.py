@@ -56,6 +56,7 @@ from hanse.rpc.server import RpcServer
 from hanse.security.credentials import Sealer
 from hanse.security.keyring import new_key
 from hanse.store import Compare, Delete, MemoryStore, Op, TxnResult, Versioned, keys
+from tests.support.waiting import SECONDS
 
 SETTINGS = RegistrySettings(
     probe_interval=0.02, probe_timeout=0.5, failure_threshold=2, inventory_interval=60.0
@@ -173,7 +174,7 @@ class World:
 
     async def until(self, name: str, state: cluster_pb2.ClusterState.ValueType) -> cluster_pb2.Cluster:
         """Waits until a cluster is in a state."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(SECONDS):
             async for change in self.stub.WatchClusters(registry_service_pb2.WatchClustersRequest()):
                 if change.cluster.name == f"clusters/{name}" and change.cluster.state == state:
                     return change.cluster
@@ -195,7 +196,7 @@ class World:
         self, name: str, kind: str, status: condition_pb2.ConditionStatus.ValueType
     ) -> None:
         """Waits until a condition has that status."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(SECONDS):
             async for change in self.stub.WatchClusters(registry_service_pb2.WatchClustersRequest()):
                 conditions = {each.type: each.status for each in change.cluster.conditions}
                 if change.cluster.name == f"clusters/{name}" and conditions.get(kind) == status:
@@ -697,7 +698,7 @@ async def test_an_update_with_an_old_etag_is_refused(world: World) -> None:
     request = registry_service_pb2.UpdateClusterRequest(cluster=change)
     request.update_mask.paths.append("labels")
     await world.stub.UpdateCluster(request)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(SECONDS):
         async for seen in world.stub.WatchClusters(registry_service_pb2.WatchClustersRequest()):
             if seen.kind == change_pb2.UPDATED and dict(seen.cluster.labels) == {"tier": "prod"}:
                 break
@@ -835,7 +836,7 @@ async def test_what_joins_under_the_name_of_one_that_went_keeps_its_credential(
     await world.store.delete(keys.ObjectKey("hanse.dev", "clusters", "", "eu-west").key())
     await world.store.put(keys.credential("eu-west"), b"new")
     gate.set()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(SECONDS):
         await done.wait()
     assert await world.store.get(keys.cluster("eu-west")) is None
     assert await world.store.get(keys.credential("eu-west")) is not None
@@ -886,12 +887,12 @@ async def test_clusters_are_counted_by_state_from_the_start(world: World) -> Non
     credential = cluster_pb2.ClusterCredential(server="https://eu-west", token=f"e30.{claims}.x")
     sealed = world.sealer.seal("eu-west", credential.SerializeToString())
     await world.store.put(keys.credential("eu-west"), sealed)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(SECONDS):
         while not world.registrar.credential_ends:  # noqa: ASYNC110 - reads what is followed
             await asyncio.sleep(0.01)
     assert telemetry.registry.get_sample_value("hanse_credential_end_seconds", name) == 4102444800
     await world.store.delete(keys.credential("eu-west"))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(SECONDS):
         while world.registrar.credential_ends:  # noqa: ASYNC110 - reads what is followed
             await asyncio.sleep(0.01)
     telemetry.shutdown()

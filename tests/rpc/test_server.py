@@ -41,6 +41,7 @@ from hanse.rpc.policy import AUTHENTICATED, Policy, group, service
 from hanse.rpc.server import RpcServer
 from hanse.security.pki import CertificateAuthority
 from tests.support.machine.proxy import Proxy
+from tests.support.waiting import SECONDS
 
 from .echo import NAME, Echo, Stub, Text, add_echo
 
@@ -292,7 +293,7 @@ async def test_cancelling_a_stream_ends_its_handler(tls: Tls) -> None:
         call = stub.watch(Text(value="x"))
         await call.read()
         call.cancel()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(SECONDS):
             await echo.cancelled.wait()
         with pytest.raises(CancelledByPeerError):
             await call.read()
@@ -304,7 +305,7 @@ async def test_leaving_an_async_for_ends_the_handler(tls: Tls) -> None:
     async with serving(tls, echo) as (_, stub):
         async for _ in stub.watch(Text(value="x")):
             break
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(SECONDS):
             await echo.cancelled.wait()
 
 
@@ -319,7 +320,7 @@ async def test_cancelling_the_task_cancels_the_call(tls: Tls) -> None:
 
         started = asyncio.Event()
         task = asyncio.create_task(follow())
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(SECONDS):
             await started.wait()
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
@@ -337,7 +338,7 @@ async def test_closing_the_channel_is_not_a_cancellation_of_the_task(tls: Tls) -
         reading = asyncio.create_task(call.read())
         await asyncio.sleep(0)
         await channel.close()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(SECONDS):
             with pytest.raises(CancelledByPeerError):
                 await reading
 

@@ -19,7 +19,7 @@ from hanse.store import Compare, Put, TxnResult, keys
 from hanse.store.keys import ObjectKey
 from tests.scheduler.builders import CONFIG, NOW, SELECTOR, WEB, config, deployment, policy_object, selector
 from tests.support.federation.federation import Federation
-from tests.support.waiting import until
+from tests.support.waiting import SECONDS, until
 
 NAMESPACE = ObjectKey("", "namespaces", "", "shop")
 POLICY = ObjectKey("hanse.dev", "clusterplacementpolicies", "", "p")
@@ -429,7 +429,7 @@ async def test_failover_fences_the_old_leader(federation: Federation) -> None:
     old = first.scheduler.reconciler
     fence = old._leadership.fence()
     await federation.store.revoke(old._leadership.lease_id)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(SECONDS):
         await second.scheduler.leading.wait()
     await federation.clusters("b")
     await federation.placed(CONFIG, {"a": None, "b": None})
@@ -448,7 +448,7 @@ async def test_old_leader_competes_again(federation: Federation) -> None:
     await federation.store.revoke(first.scheduler.reconciler._leadership.lease_id)
     await federation.apply(CONFIG, config())
     await federation.placed(CONFIG, {"a": None})
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(SECONDS):
         await first.scheduler.leading.wait()
 
 
@@ -546,7 +546,7 @@ async def test_replicas_that_are_in_no_cluster_are_counted(federation: Federatio
         return telemetry.registry.get_sample_value("hanse_replicas_unplaced")
 
     async def counted(number: int) -> None:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(SECONDS):
             while unplaced() != number:  # noqa: ASYNC110 - reads the metric
                 await asyncio.sleep(0.01)
 

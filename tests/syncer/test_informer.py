@@ -19,7 +19,7 @@ from hanse.kube.client.informer import LASTING_SECONDS, Informer, WatchPacing
 from hanse.kube.client.paging import ListPage
 from hanse.kube.client.requests import GroupVersionResource
 from hanse.kube.model.objects import Object
-from tests.support.waiting import until
+from tests.support.waiting import SECONDS, until
 
 CONFIGMAPS = GroupVersionResource("v1", "configmaps")
 
@@ -104,7 +104,7 @@ async def test_a_name_that_nothing_of_ours_has_is_not_followed() -> None:
     notes = Notes()
     found = observed(notes)
     running = asyncio.create_task(informer(Lists([item("x" * 10_000, "7"), item("web", "7")]), found).run())
-    await asyncio.wait_for(notes.lists.wait(), 5)
+    await asyncio.wait_for(notes.lists.wait(), SECONDS)
     running.cancel()
     await asyncio.wait([running])
     assert list(found.known) == [("shop", "web")]
@@ -116,7 +116,7 @@ async def test_a_malformed_list_is_read_again_and_stops_nobody() -> None:
     found = observed(notes)
     running = asyncio.create_task(informer(Lists([{"kind": "nonsense"}], [item("web", "7")]), found).run())
     try:
-        await asyncio.wait_for(notes.lists.wait(), 5)
+        await asyncio.wait_for(notes.lists.wait(), SECONDS)
         assert notes.changes == [("web", "7")]
         assert not running.done()
     finally:

@@ -11,9 +11,10 @@ import pytest
 from hanse_syncer import ownership
 from hanse_syncer.act.waiting import Waiting, api, namespace
 from hanse_syncer.decide import kinds, plan
+from hanse_syncer.decide.errors import SyncError
 from hanse_syncer.decide.plan import Desired, Seen, SyncAction
 from hanse_syncer.decide.render import Manifest, ManifestRenderer, render
-from hanse_syncer.decide.verdicts import MemberVerdict, verdict_of
+from hanse_syncer.decide.verdicts import MemberVerdict, forbidden_verb, verdict_of
 from hanse_syncer.federation.intent import Intent
 from hanse_syncer.member import pods
 from hanse_syncer.member.endpoints import ready_endpoints
@@ -421,6 +422,29 @@ def test_verdicts(said: Answer, expected: MemberVerdict) -> None:
     """Only an API server that names the object says that it is gone."""
     asked = AnObject("v1", "ConfigMap", namespace="shop", name="web", resource="configmaps")
     assert verdict_of(said, asked) is expected
+
+
+@pytest.mark.parametrize(
+    ("status", "said", "verb"),
+    [
+        (403, 'secrets "s" is forbidden: User "u" cannot patch resource "secrets" in API group ""', "patch"),
+        (403, 'secrets is forbidden: User "u" cannot list resource "secrets"', "list"),
+        (403, 'admission webhook denied: cannot c2VjcmV0 resource "x"', ""),
+        (403, "exceeded quota: pods", ""),
+        (422, 'User "u" cannot patch resource "secrets"', ""),
+    ],
+)
+def test_of_a_sealed_object_only_the_verb_that_is_forbidden_is_told(
+    status: int, said: str, verb: str
+) -> None:
+    """One of Kubernetes' own; nothing else of the cluster's words, which may have values."""
+    refusal = answer(status, {"kind": "Status", "reason": "Forbidden", "message": said})
+    assert forbidden_verb(refusal) == verb
+    condition = SyncError.of(MemberVerdict.REFUSED, refusal).condition
+    assert condition.message == said
+    told = condition.unquoted().message
+    assert told.startswith(f"Forbidden: the credential may not {verb} it there; " if verb else "Forbidden; ")
+    assert "c2VjcmV0" not in told
 
 
 def test_retry_after_in_both_forms() -> None:

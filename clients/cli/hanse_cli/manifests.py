@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from hanse.documents import yaml_documents
+from hanse.documents import yaml_texts
 from hanse.errors import InvalidArgumentError
 
 Manifest = dict[str, Any]
@@ -61,12 +61,14 @@ def parse(text: str, name: str) -> Iterator[Manifest]:
     """Yield the manifests in a text of YAML documents or JSON; lists are opened. Raises
     InvalidArgumentError.
     """
-    documents = yaml_documents(text, what=name)
+    documents = yaml_texts(text, what=name)
     for number, document in enumerate(documents, start=1):
-        if document is None:
+        if document.value is None:
             continue
         where = name if len(documents) == 1 else f"{name}, document {number}"
-        yield from _checked(document, where)
+        if document.repeated:
+            raise InvalidArgumentError(f"{where}: {', '.join(document.repeated)}: say each key once")
+        yield from _checked(document.value, where)
 
 
 def _checked(document: Any, where: str) -> Iterator[Manifest]:

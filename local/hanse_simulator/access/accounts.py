@@ -68,7 +68,7 @@ class Accounts:
             raise InvalidArgumentError(
                 "the server does not allow this method on the requested resource", reason=METHOD_NOT_ALLOWED
             )
-        body = await read_body(call.request)
+        body = (await read_body(call.request)).value
         if not isinstance(body, dict):
             raise InvalidArgumentError("the body of the request must be a TokenRequest")
         account = self._object(core.SERVICE_ACCOUNT.group_plural, call.path.namespace, call.path.name)

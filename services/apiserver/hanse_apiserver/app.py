@@ -21,8 +21,10 @@ from typing import Any, Self
 from hanse.api.federation.v1.federation_pb2 import Federation
 from hanse.api.federation.v1.federation_service_pb2_grpc import add_FederationServiceServicer_to_server
 from hanse.api.scheduler.v1.scheduler_service_pb2_grpc import SchedulerServiceStub
+from hanse.api.syncer.v1.syncer_service_pb2_grpc import SyncerServiceStub
 from hanse.control import Controller, WorkQueue
 from hanse.errors import ConfigError, UnavailableError
+from hanse.federation.policies.member_admission import mode_of
 from hanse.federation.strategies import federation_kinds
 from hanse.flow import Flow
 from hanse.kube.engine.engine import KubeEngine
@@ -54,6 +56,7 @@ from hanse_apiserver.access import FederationAuthorizer, TokenFileAuthenticator
 from hanse_apiserver.admission import HIDDEN, FederationAdmission
 from hanse_apiserver.finalize import SyncFinalizer
 from hanse_apiserver.impact_admission import ImpactAdmission
+from hanse_apiserver.member_admission import MemberAdmission, MemberAdmissionOptions
 from hanse_apiserver.policy_admission import PolicyAdmission
 from hanse_apiserver.resealing import keep_sealed
 from hanse_apiserver.rpc import service as federation_service
@@ -80,12 +83,14 @@ class Apiserver:
         health: Health | None = None,
         maintenance: Maintenance | None = None,
         scheduler: SchedulerServiceStub | None = None,
+        syncer: SyncerServiceStub | None = None,
         create_task: CreateTask = asyncio.create_task,
     ) -> None:
         """Prepare; nothing is read or written before it is entered. `maintenance` is that of the store, which
         is looked after by nobody here without it. `scheduler` says what changes would take away from what
-        runs; without it they are not asked about. `create_task` is that of a task group, so that an error in
-        the background is told.
+        runs; without it they are not asked about. `syncer` asks members whether they would take an object;
+        without one, or without a scheduler, no member is asked. `create_task` is that of a task group, so
+        that an error in the background is told.
         """
         self._create_task = create_task
         self._keys = RingKeeper(
@@ -120,6 +125,14 @@ class Apiserver:
                     limits=settings.impact_limits,
                     is_placed=self.view.is_placed,
                 ),
+            ],
+            validating=lambda cache: [
+                MemberAdmission(
+                    cache,
+                    preview=scheduler.PreviewPlacement if scheduler is not None else None,
+                    dry_run=syncer.DryRunObject if syncer is not None else None,
+                    options=_member_admission(settings),
+                )
             ],
             hidden_annotations=HIDDEN,
             shared=settings.shared,
@@ -288,6 +301,14 @@ class RestTls:
         connection.context = self._current
 
 
+def _member_admission(settings: ApiserverSettings) -> MemberAdmissionOptions:
+    return MemberAdmissionOptions(
+        federation=mode_of(settings.member_admission),
+        seconds=settings.member_admission_timeout,
+        sealed=frozenset(kinds_to_seal(settings.sealed_kinds)),
+    )
+
+
 def _files(settings: ApiserverSettings) -> TlsFiles:
     """Return the files of the REST API."""
     return TlsFiles(
@@ -329,7 +350,7 @@ async def serve(shell: ServiceShell[ApiserverSettings]) -> None:
     store = await shell.connect_store()
     maintenance = await EtcdMaintenance.connect(settings.etcd_endpoints, tls=settings.etcd_maintenance_tls)
     shell.at_end(maintenance.close)
-    channel = await shell.peer("scheduler")
+    channel, syncers = await shell.peer("scheduler"), await shell.peer("syncer")
     apiserver = await shell.enter(
         Apiserver(
             store,
@@ -338,6 +359,7 @@ async def serve(shell: ServiceShell[ApiserverSettings]) -> None:
             health=shell.health,
             maintenance=maintenance,
             scheduler=SchedulerServiceStub(channel) if channel is not None else None,
+            syncer=SyncerServiceStub(syncers) if syncers is not None else None,
             create_task=shell.create_task,
         )
     )

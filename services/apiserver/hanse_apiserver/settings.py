@@ -11,6 +11,7 @@ from typing import ClassVar
 
 from hanse.errors import ConfigError
 from hanse.federation.policies.impact import ImpactLimits
+from hanse.federation.policies.member_admission import AdmissionMode, mode_of
 from hanse.flow import FlowLimits
 from hanse.numbers import whole_number
 from hanse.process.settings import (
@@ -21,6 +22,9 @@ from hanse.process.settings import (
     split_address,
 )
 from hanse.security.sealing import check_kinds
+
+MAX_ADMISSION_SECONDS = 30.0
+"""Clients such as kubectl wait a minute for an answer, and proxies less."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +66,13 @@ class ApiserverSettings(ServiceSettings):
     """Workloads that such a change may move without a confirmation, whatever share of their replicas."""
     impact_percent: int = 30
     """Share of the replicas, in percent, that a change of more workloads may move without one; 100: all."""
+    member_admission: str = ""
+    """What becomes of an object that a member would refuse, unless its policy or namespace says otherwise:
+    Off (no member is asked), Warn or Refuse. Empty is Warn for custom resources and for kinds that are not
+    checked here as a kube-apiserver checks them, and Off for all others."""
+    member_admission_timeout: float = 3.0
+    """How long members, and the scheduler that says which, may take to say so, in seconds; then the object is
+    stored as if nobody had been asked."""
     max_connections: int = 10_000
     """Connections to the REST API in all; what is more is closed."""
     max_connections_per_address: int = 5000
@@ -165,6 +176,17 @@ class ApiserverSettings(ServiceSettings):
             raise ConfigError(
                 "give both etcd_maintenance_cert and etcd_maintenance_key, or none of them",
                 metadata={"setting": "etcd_maintenance_cert"},
+            )
+        if self.member_admission and mode_of(self.member_admission) is None:
+            raise ConfigError(
+                f"member_admission is {self.member_admission}: give {', '.join(AdmissionMode)}, or nothing",
+                metadata={"setting": "member_admission"},
+            )
+        if not 0 < self.member_admission_timeout <= MAX_ADMISSION_SECONDS:
+            raise ConfigError(
+                f"member_admission_timeout is {self.member_admission_timeout:g}: give more than 0 seconds, "
+                f"and at most {MAX_ADMISSION_SECONDS:g}",
+                metadata={"setting": "member_admission_timeout"},
             )
         split_address(self.https_listen, setting="https_listen")
         if self.advertise_address:

@@ -7,6 +7,7 @@ a probe that finds nothing new writes nothing. `says` tells whether a cluster ha
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -21,6 +22,7 @@ from hanse.kube.model.untrusted import mappings, text
 from hanse.store.decoding import carry
 from hanse_registry.member.health import ClusterHealth, Standing
 from hanse_registry.member.probe import Inventory
+from hanse_registry.member.rights import CONDITION, rights_missing
 
 EFFECTS = {"NoSchedule": cluster_pb2.NO_SCHEDULE, "NoExecute": cluster_pb2.NO_EXECUTE}
 STATES = {
@@ -52,6 +54,7 @@ def compile_cluster(
     removing_account: bool = False,
     orphans: orphan_pb2.OrphanReport | None = None,
     expiring: condition_pb2.Condition | None = None,
+    lacks: Sequence[str] | None = None,
     now: datetime,
 ) -> cluster_pb2.Cluster:
     """Return the cluster as it is now.
@@ -59,7 +62,8 @@ def compile_cluster(
     `stored` is the Cluster object. `previous` is what was stored before: times of transitions and, while no
     inventory could be taken, what is known of the cluster are kept from it. `held_by` is what a cluster that
     leaves waits for, `removing_account` that this is the removal of the account that
-    Hanse made there, `orphans` what the syncer reports, `expiring` what is to be said of the end of the
+    Hanse made there, `orphans` what the syncer reports, `lacks` the rights
+    that the credential lacks, None if that is not known, `expiring` what is to be said of the end of the
     credential.
     """
     cluster = intended(stored)
@@ -79,8 +83,11 @@ def compile_cluster(
     told = orphans_condition(stored["metadata"]["name"], orphans, previous)
     if told is not None:
         cluster.conditions.append(since(told, previous, now))
-    if expiring is not None:
-        cluster.conditions.append(since(expiring, previous, now))
+    known = previous.conditions if previous is not None else ()
+    rights = next((each for each in known if each.type == CONDITION), None)
+    for condition in (expiring, rights_missing(lacks, cluster=stored["metadata"]["name"], known=rights)):
+        if condition is not None:
+            cluster.conditions.append(since(condition, previous, now))
     return with_update_time(carry(previous, cluster), previous, now)
 
 

@@ -43,6 +43,7 @@ from hanse_registry.member.account import has_account, remove_account
 from hanse_registry.member.health import ClusterHealth, ProbeOutcome, Standing, after
 from hanse_registry.member.probe import MISBEHAVING, Inventory, MemberApi, outcome_of, probe, take_inventory
 from hanse_registry.member.renewal import TokenRenewal
+from hanse_registry.member.rights import lacking_in_use
 from hanse_registry.membership import compile_cluster, removes_account, standing_of
 from hanse_registry.remaining import held_by
 from hanse_registry.settings import RegistrySettings
@@ -53,6 +54,11 @@ LEAVE_INTERVAL = 1.0
 """Seconds between two looks at what is left of a cluster that leaves."""
 DOUBT_PAUSE = 300.0
 """Most seconds between two looks at all that a cluster has that is not to be trusted."""
+RIGHTS_SECONDS = 60.0
+LIMITED_SECONDS = 300.0
+"""Between two looks at the rights of a credential; the second for one that may do what it needs and no more,
+since those are many questions.
+"""
 SEPARATE_BYTES = 512 * 1024
 """A catalogue of more bytes is stored before the cluster that names it, and not with it."""
 _log = get_logger(__name__)
@@ -104,6 +110,8 @@ class MembershipController:
         self._boundary = Boundary("registry inventory")
         self._inventory_at = 0.0
         self._asked_for = False
+        self._rights_at = 0.0
+        self._lacks: list[str] | None = None
         self._locked = ""
         """Why the credential that is stored cannot be opened."""
         self._doubted = 0
@@ -150,6 +158,7 @@ class MembershipController:
     def look(self) -> None:
         """Probes and takes the inventory now instead of at the next turn."""
         self._inventory_at, self._asked_for = 0.0, True
+        self._rights_at = 0.0
         self._changed.set()
 
     async def run(self) -> None:
@@ -172,7 +181,7 @@ class MembershipController:
 
     async def _follow_connection(self, api: MemberApi | None) -> bool:
         """Look at the cluster again and again over one connection; True when the cluster has left."""
-        self._inventory_at = 0.0
+        self._inventory_at = self._rights_at = 0.0
         while not self._reconnect.is_set():
             self._changed.clear()
             if self._object is not None and self._stored is not None:
@@ -185,10 +194,7 @@ class MembershipController:
                 )
             else:
                 outcome = await probe(api, timeout=self._settings.probe_timeout)
-                if outcome.unauthenticated and (revoked := self.renewal.revoked):
-                    outcome = replace(outcome, message=f"{revoked}; {outcome.message}")
-                if self._object is not None and not is_deleting(self._object):
-                    await self.renewal.attend(api, problem=outcome.message)
+                outcome = await self._attend_credential(api, outcome)
                 if outcome.ok and asyncio.get_running_loop().time() >= self._inventory_at:
                     await self._take_inventory(api)
                 if outcome.ok:  # it answers; whether it is to be trusted others have found out
@@ -217,6 +223,21 @@ class MembershipController:
             await self._pause()
         return False
 
+    async def _attend_credential(self, api: MemberApi, outcome: ProbeOutcome) -> ProbeOutcome:
+        """Have the token renewed if it is due, and the rights looked at.
+
+        Return the outcome of the probe, with what is known of why the credential is refused.
+        """
+        if outcome.unauthenticated:
+            self.renewal.refuse()
+            if revoked := self.renewal.revoked:
+                return replace(outcome, message=f"{revoked}; {outcome.message}")
+        elif self._object is not None and not is_deleting(self._object):
+            await self.renewal.attend(api, problem=outcome.message)
+        if outcome.ok and asyncio.get_running_loop().time() >= self._rights_at:
+            await self._look_at_rights(api)
+        return outcome
+
     async def _take_inventory(self, api: MemberApi) -> None:
         """Look at all that it has and serves. If that cannot be believed, what was known before stays.
 
@@ -243,6 +264,19 @@ class MembershipController:
             self._doubt, self._doubted, self._asked_for = None, 0, False
         self._inventory_at = asyncio.get_running_loop().time() + pause
 
+    async def _look_at_rights(self, api: MemberApi) -> None:
+        """Find out what the credential may not do of what is done in the cluster; unknown changes nothing."""
+        timeout = max(10.0, self._settings.probe_timeout)
+        pause = RIGHTS_SECONDS
+        try:
+            found = await lacking_in_use(api, self._store, self._name, timeout=timeout)
+        except HanseError as error:
+            _log.warning("cannot ask for the rights", cluster=self._name, error=error.message)
+        else:
+            self._lacks, everything = found
+            pause = RIGHTS_SECONDS if everything or self._lacks else LIMITED_SECONDS
+        self._rights_at = asyncio.get_running_loop().time() + pause
+
     async def _record(self, stored: Object) -> None:
         """Store what is known if it is new."""
         now = self._clock()
@@ -255,6 +289,7 @@ class MembershipController:
             held_by=self._held_by,
             removing_account=self._removing_account,
             expiring=self.renewal.condition,
+            lacks=self._lacks,
             orphans=self._orphans,
             now=now,
         )

@@ -187,6 +187,13 @@ def policy_spec(*, with_namespace: bool) -> Schema:
         tolerationSeconds=_integer(
             "How long an unreachable cluster keeps its replicas before they move.", format="int64", minimum=0
         ),
+        memberAdmission=_string(
+            "Whether a member is asked, by a dry run, before a selected object is stored. Off: no. Warn: "
+            "whoever writes the object is told why a member would refuse it. Refuse: it is not stored then. "
+            "Absent leaves it to the annotation hanse.dev/member-admission of the namespace, and then to the "
+            "federation.",
+            enum=["Off", "Warn", "Refuse"],
+        ),
         atMostOne=_boolean(
             "Place each object in one cluster at most, and in another only when that one has stopped it."
         ),

@@ -10,14 +10,17 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hanse import documents
 from hanse.documents import (
     MAX_DEPTH,
     MAX_EXPANDED_BYTES,
     MAX_VALUES,
     TOO_DEEP,
     TOO_LARGE,
+    YamlText,
     json_document,
+    json_text,
+    read_yaml,
+    repeated_fields,
     to_yaml,
     yaml_document,
     yaml_documents,
@@ -82,10 +85,11 @@ def test_aliases_neither_deepen_without_bound_nor_contain_themselves() -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        b"!!int abc", b"!!float x", b"!<tag:yaml.org,2002:int> ''", b"9" * 5000, b"0x" + b"f" * 100_000,
-        b".nan", b".inf", b"!!binary aGk=", b"!!set {a}", b"!!python/object:os.system x", b"? [a]\n: b",
-        b"? {a: b}\n: b", b"null: x", b"*x", b"<<: 1", b"\xff\xfe\x00", b"a\x00b", b"%YAML 9.9\n---\na",
-        b"---\na\n---\nb", b"a: [",
+
+        b"!!int abc", b"!!float x", b"!<tag:yaml.org,2002:int> ''", b".nan", b".inf", b"!!binary a",
+        b"? [a]\n: b", b"? {a: b}\n: b", b"null: x", b"*x", b"<<: 1", b"<<: [1]",
+        b"a: &l [{x: 1}]\nb: {<<: *l}", b"\xff\xfe\x00", b"a\x00b", b"%YAML 9.9\n---\na",
+        b"18446744073709551615: a", b"!!timestamp now", b"---\na\n---\nb", b"a: [",
     ],
 )  # fmt: skip
 def test_what_json_cannot_say_is_refused(text: bytes) -> None:
@@ -93,13 +97,98 @@ def test_what_json_cannot_say_is_refused(text: bytes) -> None:
     refusal(text)
 
 
+@pytest.mark.parametrize(
+    ("word", "value"),
+    [
+        ("1:30", "1:30"), ("12:30:45.5", "12:30:45.5"), ("2020-01-01", "2020-01-01"), ("=", "="),
+        ("<<", "<<"), ("yes", True), ("y", True), ("on", True), ("No", False), ("n", False),
+        ("OFF", False), ("yEs", "yEs"), ("~", None), ("Null", None), ("nul", "nul"), ("017", 15),
+        ("0o17", 15), ("0O17", 15), ("08", 8), ("0o8", "0o8"), ("0x1F", 31), ("0b101", 5), ("-0b101", -5),
+        ("0b-1", -1), ("1_000", 1000), ("_1", "_1"), ("1e3", 1000), ("1.", 1), (".5", 0.5), (".5_0", 0.5),
+        ("._5", "._5"), ("1e400", "1e400"), ("-0", 0), ("18446744073709551615", 2**64-1),
+        ("18446744073709551616", 2.0**64), ("+18446744073709551615", 2.0**64),
+        ("0xFFFFFFFFFFFFFFFFFF", "0xFFFFFFFFFFFFFFFFFF"), ("inf", "inf"), ("1,000", "1,000"),
+        ("1.2.3", "1.2.3"), ("9"*5000, "9"*5000), ("!!str 1", "1"), ("!!int '5'", 5), ("!!float 5", 5),
+        ("!!binary aGk=", "hi"), ("!!binary /w==", "\ufffd"), ("!!set {a}", {"a": None}),
+        ("!!python/object:os.system x", "x"), ("!foo 5", "5"), ("'yes'", "yes"), ('"1"', "1"),
+        ("|-\n  yes", "yes"),
+    ],
+)  # fmt: skip
+def test_words_are_what_kubernetes_makes_of_them(word: str, value: Any) -> None:
+    """As sigs.k8s.io/yaml: mostly YAML 1.2, with the truth values and octal numbers of YAML 1.1."""
+    found = yaml_document(f"a: {word}")
+    assert (found, type(found["a"])) == ({"a": value}, type(value))
+
+
+@pytest.mark.parametrize(
+    ("text", "value", "repeated"),
+    [
+        ("a: 1\nb: 2\na: 3\n", {"a": 3, "b": 2}, ['line 3: key "a" already set in map']),
+        ("x: [{a: 1,\n  a: 2}]", {"x": [{"a": 2}]}, ['line 2: key "a" already set in map']),
+        ("1: a\n1: b", {"1": "b"}, ["line 2: key 1 already set in map"]),
+        ("true: a\nyes: b", {"true": "b"}, ["line 2: key true already set in map"]),
+        ("<<: {a: 1}\na: 2", {"a": 2}, ['line 2: key "a" already set in map']),
+        ("<<: [{a: 1}, {a: 2, b: 3}]", {"a": 1, "b": 3}, ['line 1: key "a" already set in map']),
+        ("'<<': {a: 1}", {"<<": {"a": 1}}, []),
+    ],
+)
+def test_a_key_that_is_said_again_is_named(text: str, value: Any, repeated: list[str]) -> None:
+    """It takes effect, as in Kubernetes, and whoever asked for strictness is told."""
+    found = read_yaml(text)
+    assert (found.value, list(found.repeated)) == (value, repeated)
+
+
+def test_of_several_documents_the_first_is_read() -> None:
+    """A reader of one says that there are more, whatever they are; one of all does not take a broken one."""
+    assert read_yaml("a: 1\n---\n{ broken") == YamlText({"a": 1}, more=True)
+    assert read_yaml("# c\n---\na: 1\n") == YamlText({"a": 1})
+    with pytest.raises(InvalidArgumentError, match="not valid YAML"):
+        yaml_documents("a: 1\n---\n{ broken", what="it")
+
+
+def test_what_an_alias_stands_for_is_a_value_of_its_own() -> None:
+    """Nothing that is changed later shows at the anchor."""
+    found = yaml_document("a: &a {x: [1]}\nb: *a")
+    assert found["a"] == found["b"]
+    assert found["a"] is not found["b"]
+    assert found["a"]["x"] is not found["b"]["x"]
+
+
+@pytest.mark.parametrize(
+    ("text", "fields"),
+    [
+        ('{"a":{"b":1,"b":2},"c":[{"d":1},{"d":1,"d":2,"d":3}],"a":0}', ["a.b", "c[1].d", "a"]),
+        ('{"a":"x:y:z","b":"{\\"c\\":1}"}', []),
+        ("[]", []),
+        ("1", []),
+    ],
+)
+def test_fields_that_json_says_more_than_once_are_found(text: str, fields: list[str]) -> None:
+    """By their paths, once each; colons in texts are none."""
+    assert list(repeated_fields(text.encode(), json_document(text))) == fields
+
+
+@given(
+    st.recursive(
+        st.none() | st.text('a:"\\', max_size=3),
+        lambda inner: (
+            st.lists(inner, max_size=3) | st.dictionaries(st.text('k:"', max_size=2), inner, max_size=3)
+        ),
+    )
+)
+def test_json_without_repeated_fields_has_none(value: Any) -> None:
+    """Whatever its texts say."""
+    text = json.dumps(value).encode()
+    assert repeated_fields(text, json_document(text)) == ()
+
+
 def test_yaml_is_read_as_kubernetes_reads_it() -> None:
     """Keys are texts, large numbers are floats, dates stay texts."""
-    assert yaml_document(b"2: a\ntrue: b\nd: 2020-01-01\nn: 99999999999999999999999") == {
+    assert yaml_document(b"2: a\ntrue: b\nd: 2020-01-01\nx: 99999999999999999999999") == {
         "2": "a",
         "true": "b",
         "d": "2020-01-01",
-        "n": 1e23,
+        "x": 1e23,
     }
     assert yaml_documents("---\na: 1\n---\nb: 2\n", what="it") == [{"a": 1}, {"b": 2}]
     assert yaml_document(b"") is None
@@ -117,6 +206,14 @@ def test_a_text_of_too_many_values_is_refused_before_it_is_decoded() -> None:
         error = refusal(body, as_yaml=False)
         assert error.reason == TOO_LARGE
         assert str(MAX_VALUES) in str(error)
+
+
+@given(
+    st.sampled_from(("y", "N", "on", "1:30", "017", "0o17", "1_000", "~", "=", "<<", "2020-01-01", ".inf"))
+)
+def test_text_that_looks_like_something_else_is_quoted(text: str) -> None:
+    """Whoever reads it as Kubernetes does reads text."""
+    assert yaml_document(to_yaml({text: text})) == {text: text}
 
 
 JSON = st.recursive(
@@ -184,7 +281,7 @@ def test_only_one_module_loads_yaml() -> None:
         for path in (root / folder).rglob("*.py")
         if any(call in path.read_text() for call in calls)
     ]
-    assert found == ["src/hanse/documents.py"]
+    assert found == ["src/hanse/documents/yaml_text.py"]
     assert yaml.__with_libyaml__
 
 
@@ -211,7 +308,7 @@ def test_values_are_counted_in_pieces_as_they_are_in_the_whole(value: Any, bound
         return 1 + sum(map(brackets, value.values() if isinstance(value, dict) else value))
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(documents, "MAX_VALUES", bound)
-        patch.setattr(documents, "_PIECE", piece)
+        patch.setattr(json_text, "MAX_VALUES", bound)
+        patch.setattr(json_text, "_PIECE", piece)
         text = json.dumps(value).encode()
-        assert documents._surely_too_many(text) == (max(commas(value), brackets(value)) > bound)
+        assert json_text._surely_too_many(text) == (max(commas(value), brackets(value)) > bound)

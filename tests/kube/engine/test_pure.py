@@ -27,6 +27,7 @@ from hanse.kube.wire.protobuf import decode_object
 from hanse.store import MemoryStore
 from hanse.store.keys import ObjectKey
 from hanse.well_known import UNREADABLE
+from tests.support.waiting import SECONDS
 
 
 def _entry(name: str, revision: int) -> ServedObject:
@@ -205,7 +206,7 @@ async def test_an_object_that_cannot_be_read_stops_no_other() -> None:
     cache = ObjectCache(store, shared=True)
     running = asyncio.create_task(cache.run())
     try:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(SECONDS):
             await cache.synced()
             await cache.reached(await store.put(keys[0].key(), b"{"))
             third = {**good, "metadata": {**good["metadata"], "name": "c"}}
@@ -259,7 +260,7 @@ async def test_a_consistent_read_does_not_wait_for_what_is_written_after_it() ->
     cache = ObjectCache(store, shared=True)
     running = asyncio.create_task(cache.run())
     try:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(SECONDS):
             await cache.synced()
             written = await store.put("members/x", b"1")
             await cache.fresh()
@@ -281,7 +282,7 @@ async def test_the_answer_to_a_write_is_never_labelled_with_a_later_one() -> Non
     cache = ObjectCache(store)
     running = asyncio.create_task(cache.run())
     try:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(SECONDS):
             await cache.synced()
             created = await store.put(key.key(), orjson.dumps(first))
             await cache.reached(

@@ -122,6 +122,28 @@ async def objects(side: Side) -> None:
         await side.create(name, obj, dryRun="All", fieldValidation="Strict")
 
 
+async def repeated(side: Side) -> None:
+    """Fields that a text says more than once."""
+    text = b'{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"rep"},"data":{"a":"1","a":"2"},"no":1}'
+    lines = b"apiVersion: v1\nkind: ConfigMap\nmetadata: {name: rep}\ndata:\n  a: '1'\n  a: '2'\n  a: '3'\n"
+    operations = b'[{"op":"add","op":"add","path":"/data/q","value":"1","also":1}]'
+    patch = b'{"data":{"a":"1","a":"2"}}'
+    for label, method, where, body, content in (
+        ("JSON", "POST", "", text, "application/json"),
+        ("YAML", "POST", "", lines, "application/yaml"),
+        ("merge", "PATCH", "/there", patch, PATCHES["merge"]),
+        ("strategic", "PATCH", "/there", patch, PATCHES["strategic"]),
+        ("operations", "PATCH", "/there", operations, PATCHES["json"]),
+        ("apply", "PATCH", "/rep", lines, PATCHES["apply"]),
+    ):
+        for mode in ("Strict", "Warn", "Ignore"):
+            query = {"dryRun": "All", "fieldManager": "m", "fieldValidation": mode}
+            answer = await side.ask("", method, f"{CM}{where}", body, content=content, **query)
+            message = answer.body.get("message", "") if isinstance(answer.body, dict) else answer.body
+            said = message.partition("strict decoding")[2].partition(": ")[2]
+            side.record(f"repeated {label} {mode}", [said, answer.warnings], status=answer.status)
+
+
 async def requests(side: Side) -> None:
     """Requests that are wrong in themselves."""
     fine = config_map("x")
@@ -158,6 +180,15 @@ async def requests(side: Side) -> None:
     await send("media type", "POST", CM, b"x", content="text/csv")
     await send("patch media type", "PATCH", f"{CM}/there", {}, content="application/json")
     await send("accept", "GET", f"{CM}/there", accept="text/csv")
+    for content in ("text/plain", "application/octet-stream", "application/x-www-form-urlencoded"):
+        await send(f"media type {content}", "POST", CM, fine, content=content)
+    await send("YAML as JSON", "POST", CM, b"apiVersion: v1\nkind: ConfigMap\nmetadata: {name: y}\n")
+    flow = b'{"apiVersion": "v1",\n\t"kind": "ConfigMap", metadata: {name: flow}, data: {a: 1:30}}'
+    await send("flow", "POST", CM, flow, content="application/yaml", dryRun="All")
+    await send("flow applied", "PATCH", f"{CM}/flow", flow, content=PATCHES["apply"], fieldManager="m")
+    two = b"apiVersion: v1\nkind: ConfigMap\nmetadata: {name: two}\n---\nkind: Secret\n"
+    await send("two documents", "POST", CM, two, content="application/yaml", dryRun="All")
+    await repeated(side)
     await send("dry run", "POST", CM, fine, dryRun="Some")
     await send("validation", "POST", CM, fine, fieldValidation="Some")
     await send("manager", "POST", CM, fine, fieldManager="x" * 129)

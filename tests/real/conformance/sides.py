@@ -89,6 +89,7 @@ class Answer:
     label: str
     status: int
     body: Any
+    warnings: tuple[str, ...] = ()
 
     @property
     def version(self) -> str:
@@ -141,7 +142,7 @@ class Side:
         headers = {"Accept": accept}
         if sent is not None:
             headers["Content-Type"] = content
-        status, _, answered = await raw(
+        status, said, answered = await raw(
             self.client,
             method,
             path.replace("{ns}", self.namespace),
@@ -154,7 +155,8 @@ class Side:
             decoded = orjson.loads(answered)
         except orjson.JSONDecodeError:
             decoded = answered.decode(errors="replace").strip()
-        return Answer(label, status, decoded)
+        warnings = tuple(each.strip(", ") for each in said.get("warning", "").split("299 - ") if each.strip())
+        return Answer(label, status, decoded, warnings)
 
     async def create(self, label: str, obj: Object, **query: str) -> Answer:
         """Create an object."""

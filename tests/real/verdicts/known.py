@@ -8,6 +8,8 @@ from __future__ import annotations
 import re
 from typing import Final, NamedTuple
 
+from hanse.kube.kinds.builtin import KUBERNETES
+
 
 class KnownVerdict(NamedTuple):
     """A pattern, and why it is so."""
@@ -45,22 +47,8 @@ KNOWN_VERDICTS: Final = (
 )
 
 
-UNCLAIMED_KINDS: Final = (
-    "APIService",
-    "CertificateSigningRequest",
-    "CustomResourceDefinition",
-    "DeviceClass",
-    "FlowSchema",
-    "MutatingWebhookConfiguration",
-    "PriorityLevelConfiguration",
-    "ResourceClaim",
-    "ResourceClaimTemplate",
-    "ResourceSlice",
-    "ValidatingAdmissionPolicy",
-    "ValidatingAdmissionPolicyBinding",
-    "ValidatingWebhookConfiguration",
-)
-"""Kinds of these groups, as lines name them."""
+UNCLAIMED_KINDS: Final = tuple(kind.name for kind in KUBERNETES if kind.lenient)
+"""Kinds of these groups, as lines name them: those whose declaration says so."""
 
 UNCLAIMED: Final = (
     r"(admissionregistration|apiextensions|apiregistration|certificates|flowcontrol|resource)\."

@@ -17,7 +17,7 @@ from tests.store.contract import DEADLINE, Seen, collect, events
 from tests.support.machine.proxy import Proxy
 from tests.support.stores.etcd import EtcdServer
 from tests.support.stores.follow import following
-from tests.support.waiting import until
+from tests.support.waiting import SECONDS, until
 
 
 @pytest.fixture
@@ -97,7 +97,7 @@ async def test_an_operation_waits_for_etcd_to_return(own_etcd: EtcdServer, direc
     await direct.put("a", b"1")
     own_etcd.kill()
     with pytest.raises(UnavailableError):  # notice that the connection is gone
-        await asyncio.wait_for(_until_down(direct), 5)
+        await asyncio.wait_for(_until_down(direct), SECONDS)
     calls = [asyncio.create_task(direct.put("b", b"2")), asyncio.create_task(direct.get("a"))]
     await asyncio.sleep(0.3)
     assert not any(call.done() for call in calls)

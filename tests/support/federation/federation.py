@@ -152,7 +152,7 @@ class Federation(Records):
             return bool(seen == expected)
 
         try:
-            await until(is_so, seconds=5)
+            await until(is_so)
         except AssertionError:
             pytest.fail(f"{key} is placed {seen}, not {expected}: {await self.placement(key)}")
         return await self.placement(key) or Placement()

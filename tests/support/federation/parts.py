@@ -36,8 +36,9 @@ from hanse.federation.events import EventRecorder
 from hanse.security.credentials import Sealer
 from hanse.store import BatchWriter, Store
 from tests.support.federation.records import Clock
+from tests.support.waiting import SECONDS
 
-DEADLINE = 5.0
+DEADLINE = SECONDS
 DNS_SETTINGS = DnsSettings()
 
 

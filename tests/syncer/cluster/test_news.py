@@ -21,7 +21,7 @@ from hanse.kube.model.objects import Object
 from hanse.store import BatchWriter, Compare, KeyValue, MemoryStore, keys
 from tests.support.federation.federation import FEDERATION_ID, Federation, federation
 from tests.support.federation.member import TOKEN
-from tests.support.waiting import until
+from tests.support.waiting import SECONDS, until
 from tests.syncer.harness import config_map, deployment
 
 NAMESPACE = "core/namespaces/_/shop"
@@ -244,7 +244,7 @@ async def test_nothing_is_written_of_a_cluster_that_has_left() -> None:
     await store.delete(f"{keys.SYNCSTATES}/a/b/c/d/eu")
     table.update("a/b/c/d", lambda _: SyncState(phase=sync.UNREACHABLE))
     with pytest.raises(FailedPreconditionError, match="has left"):
-        await asyncio.wait_for(running, 5)
+        await asyncio.wait_for(running, SECONDS)
     assert (await store.range(f"{keys.SYNCSTATES}/")).count == 0
     await store.close()
 

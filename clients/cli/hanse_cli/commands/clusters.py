@@ -118,7 +118,7 @@ def _why(cluster: Cluster) -> str:
         unwell = ready.message and ready.status != ConditionStatus.TRUE
         return f"{waits}; {ready.message}" if unwell else waits
     said = [ready.message] if cluster.state != ClusterState.READY else []
-    found = (_condition(cluster, kind) for kind in ("CredentialExpiring", "Orphans"))
+    found = (_condition(cluster, kind) for kind in ("CredentialExpiring", "RightsMissing", "Orphans"))
     said += [each.message for each in found if each.status == ConditionStatus.TRUE]
     return "; ".join(each for each in said if each)
 

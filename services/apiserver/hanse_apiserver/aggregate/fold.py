@@ -67,7 +67,7 @@ def aggregate(
     rule = _BY_RESOURCE.get((group, resource))
     status = (rule or others.generic)(obj, members, decision, now)
     if own := federation_conditions(members, decision, now):
-        status = {**status, "conditions": [*sequence(status, "conditions"), *own]}
+        status = {**status, "conditions": [*own, *sequence(status, "conditions")]}
     clusters = []
     room = MAX_WHOLE_BYTES
     for member in members:

@@ -1,5 +1,5 @@
 """Kubernetes Events about members: that one is lost, is back, or is not to be trusted, and that its
-credential ends soon.
+credential ends soon or lacks a right.
 
 Owns which changes of a cluster deserve one, as `kubectl describe cluster` shows them. Each thing is said
 once, when it begins. Pure.
@@ -19,7 +19,7 @@ from hanse.federation.clusters import ready_condition
 from hanse.federation.events import EventRecorder
 from hanse.kube.model.events import EventType, InvolvedObject
 from hanse.kube.model.objects import Object
-from hanse_registry.member.renewal import CONDITION
+from hanse_registry.member import renewal, rights
 
 COMPONENT: Final = "hanse-registry"
 
@@ -30,6 +30,11 @@ _REASONS: Final[Mapping[registry.ClusterState.ValueType, str]] = {
     registry.CREDENTIAL_REFUSED: "CredentialRefused",
 }
 """Reasons of Events about states in which a cluster does not take part as it should."""
+_TROUBLES: Final[Mapping[str, str]] = {
+    renewal.CONDITION: "CredentialRenewed",
+    rights.CONDITION: "RightsRestored",
+}
+"""Conditions that are told when they become true, and the reason of the Event that this is over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,19 +68,19 @@ def notices(before: registry.Cluster | None, after: registry.Cluster) -> Iterato
 
 
 def _of_credential(before: registry.Cluster | None, after: registry.Cluster) -> Iterator[ClusterNotice]:
-    """Yield that the credential ends soon or is not renewed, and that this is over."""
-    was, now = _ends(before), _ends(after)
-    if now and now.status == condition.TRUE and not (was and was.status == condition.TRUE):
-        yield ClusterNotice(now.reason, now.message, warning=True)
-    elif was and was.status == condition.TRUE and not (now and now.status == condition.TRUE):
-        yield ClusterNotice(
-            "CredentialRenewed", now.message if now else "the credential lasts", warning=False
-        )
+    """Yield that the credential ends soon, is not renewed or lacks a right, and that this is over."""
+    for kind, over in _TROUBLES.items():
+        was, now = _said(before, kind), _said(after, kind)
+        if now and now.status == condition.TRUE and not (was and was.status == condition.TRUE):
+            reason = now.reason if kind == renewal.CONDITION else kind
+            yield ClusterNotice(reason, now.message, warning=True)
+        elif now and now.status == condition.FALSE and was and was.status == condition.TRUE:
+            yield ClusterNotice(over, now.message, warning=False)
 
 
-def _ends(cluster: registry.Cluster | None) -> condition.Condition | None:
+def _said(cluster: registry.Cluster | None, kind: str) -> condition.Condition | None:
     conditions = cluster.conditions if cluster is not None else ()
-    return next((each for each in conditions if each.type == CONDITION), None)
+    return next((each for each in conditions if each.type == kind), None)
 
 
 def record(

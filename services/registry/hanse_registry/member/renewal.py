@@ -52,11 +52,11 @@ def due_at(account: cluster_pb2.MemberAccount, *, renew_after: float) -> datetim
 
 
 def expiring(
-    credential: cluster_pb2.ClusterCredential | None, *, problem: str, now: datetime
+    credential: cluster_pb2.ClusterCredential | None, *, problem: str, refused: bool = False, now: datetime
 ) -> condition_pb2.Condition | None:
     """Return what is to be said of the end of a credential; None for one that lasts, or does not say.
 
-    `problem` is why a token that is due could not be renewed.
+    `problem` is why a token that is due could not be renewed, `refused` that the cluster does not accept it.
     """
     if credential is None:
         return None
@@ -65,7 +65,10 @@ def expiring(
         account = credential.account
         what = f"the token of {words_of(account)}, made by Hanse, {_end(_time(account.expire_time), now)}"
         condition.reason, condition.message = "TokenCurrent", f"{what}; it is renewed by itself"
-        if problem:
+        if refused:
+            condition.status, condition.reason = condition_pb2.UNKNOWN, "Refused"
+            condition.message = f"{what}, but the cluster does not accept it: see the condition Ready"
+        elif problem:
             condition.status, condition.reason = condition_pb2.TRUE, "RenewalFailed"
             condition.message = f"{what} and cannot be renewed: {problem}"
         return condition
@@ -133,6 +136,7 @@ class TokenRenewal:
         self._failures = 0
         self._again = datetime.min.replace(tzinfo=UTC)
         self._problem = ""
+        self._refused = False
         self._random = random.Random()  # noqa: S311 - jitter
 
     def take(self, credential: cluster_pb2.ClusterCredential | None, *, revision: int) -> None:
@@ -150,23 +154,28 @@ class TokenRenewal:
     @property
     def condition(self) -> condition_pb2.Condition | None:
         """What is to be said of the end of the credential."""
-        return expiring(self._credential, problem=self._problem, now=self._clock())
+        return expiring(self._credential, problem=self._problem, refused=self._refused, now=self._clock())
 
     @property
     def revoked(self) -> str:
         """Why the credential is refused, as far as that is known from it."""
         return revoked(self._credential, now=self._clock()) if self._credential is not None else ""
 
-    async def attend(self, api: MemberApi | None, *, problem: str = "") -> None:
+    def refuse(self) -> None:
+        """Take note that the cluster does not accept the credential: there is nothing to renew it by."""
+        self._refused = True
+
+    async def attend(self, api: MemberApi, *, problem: str = "") -> None:
         """Renew the token if it is due; `problem` is why that cannot be tried now.
 
         Raises ConflictError or UnavailableError of the store alone.
         """
+        self._refused = False
         account, now = self.account, self._clock()
         if account is None or now < due_at(account, renew_after=self._renew_after):
             return
-        if api is None or problem:
-            self._problem = problem or "the cluster is not connected"
+        if problem:
+            self._problem = problem
             return
         if now < self._again:
             return

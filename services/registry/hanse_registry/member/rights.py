@@ -1,10 +1,13 @@
 """Whether a credential may do in a member what the federation does there.
 
-Owns the questions: for each kind that is synced to the cluster, each verb that the syncer uses, asked of the
-cluster itself by SelfSubjectAccessReviews. A credential that may do everything is asked about once. Reads
-only; a review is stored nowhere.
+Owns the questions: for each kind that is synced to the cluster, each verb that the syncer uses, and what the
+registry reads itself, asked of the cluster by SelfSubjectAccessReviews. A credential that may do everything
+is asked about once. Reads only; a review is stored nowhere. And it owns what is said of a right that is
+missing: which verb of which kind, as the condition RightsMissing. Whoever is forbidden one kind (403) is
+still known: that is no refusal of the credential, and nothing but those kinds is concerned.
 
-Next: `hanse_registry.service`, which asks before it replaces a credential.
+Next: `hanse_registry.service`, which asks before it replaces a credential, and
+`hanse_registry.membership_controller`, which asks from time to time.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ import asyncio
 from collections.abc import Iterable, Sequence
 from typing import Final
 
+from hanse.api.type.v1 import condition_pb2
 from hanse.errors import HanseError, UnauthenticatedError, UnavailableError
 from hanse.kube.client.requests import review_access
 from hanse.store import Store, keys
@@ -20,6 +24,12 @@ from hanse_registry.member.probe import MemberApi
 
 VERBS: Final = ("get", "list", "watch", "create", "patch", "delete")
 """What the syncer does with each kind."""
+OWN: Final = (("get", "", "namespaces"), ("list", "", "nodes"))
+"""What the registry reads."""
+CONDITION: Final = "RightsMissing"
+"""Type of the condition about rights that the credential lacks."""
+SHOWN: Final = 12
+"""How many of them it names."""
 _PAGE: Final = 2000
 Kind = tuple[str, str]
 """Group and plural."""
@@ -64,6 +74,45 @@ async def lacking(api: MemberApi, rights: Iterable[Right], *, timeout: float) ->
     if await _allowed(api, "*", ("*", "*"), timeout=timeout):
         return []
     return await _refused(api, list(rights), timeout=timeout)
+
+
+async def lacking_in_use(
+    api: MemberApi, store: Store, cluster: str, *, timeout: float
+) -> tuple[list[str], bool]:
+    """Return which rights the credential lacks of those that are used in a cluster, and whether it may do
+    everything. Raises as `missing`."""
+    if await _allowed(api, "*", ("*", "*"), timeout=timeout):
+        return [], True
+    kinds = sorted(await in_use(store, cluster))
+    wanted = [(verb, group, resource) for group, resource in kinds for verb in VERBS]
+    return await _refused(api, [*OWN, *wanted], timeout=timeout), False
+
+
+def rights_missing(
+    lacks: Sequence[str] | None, *, cluster: str, known: condition_pb2.Condition | None
+) -> condition_pb2.Condition | None:
+    """Return what is to be said of the rights that a credential lacks; None for one that never lacked any.
+
+    `lacks` is None if it is not known; what is `known` holds then.
+    """
+    if lacks is None or (not lacks and known is None):
+        return known
+    if not lacks:
+        return condition_pb2.Condition(
+            type=CONDITION,
+            status=condition_pb2.FALSE,
+            reason="NoneMissing",
+            message="the credential may do what is done in the cluster",
+        )
+    more = f" and {len(lacks) - SHOWN} more" if len(lacks) > SHOWN else ""
+    return condition_pb2.Condition(
+        type=CONDITION,
+        status=condition_pb2.TRUE,
+        reason="Forbidden",
+        message=f"the credential may not {', '.join(lacks[:SHOWN])}{more}: these kinds are not changed or "
+        "seen there, and nothing moves because of it; give it the rights, or another one with "
+        f"`hanse update-credentials {cluster}`",
+    )
 
 
 async def _refused(api: MemberApi, rights: Sequence[Right], *, timeout: float) -> list[str]:

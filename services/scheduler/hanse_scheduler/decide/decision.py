@@ -22,6 +22,7 @@ from hanse.api.scheduler.v1.placement_pb2 import ClusterPlacement, Placement
 from hanse.errors import InvalidArgumentError
 from hanse.federation import belongings
 from hanse.federation.confirmation import is_confirmed
+from hanse.federation.placements import named_clusters
 from hanse.kube.model.objects import annotations_of, is_deleting, mapping
 from hanse.store.keys import ObjectKey
 from hanse.well_known import CLUSTER_SELECTOR
@@ -120,8 +121,10 @@ def decide(
         placement = builder.keep_deleting()
     elif belongs := _belongs(inputs):
         placement = _refuse(inputs, belongs, builder=builder, trace=trace)
+    elif inputs.doubt:
+        placement = _wait(inputs, builder=builder, trace=trace)
     elif not inputs.propagates and inputs.policy is None and not inputs.contents:
-        trace.note("propagate", _STAYS)
+        trace.note("propagate", inputs.stays or _STAYS)
         placement = builder.withdraw()
     else:
         try:
@@ -145,6 +148,17 @@ def decide(
         reconsider_at=reconsider_at,
         steps=trace.steps,
     )
+
+
+def _wait(inputs: DecisionInput, *, builder: PlacementBuilder, trace: DecisionTrace) -> Placement | None:
+    """Return the placement of an object of which is not known whether clusters make it: what is placed
+    stays."""
+    message = f"{inputs.doubt}; it stays where it is until it is"
+    trace.note("propagate", message)
+    before = inputs.previous.placement
+    if before is None or not named_clusters(before):
+        return builder.withdraw()
+    return builder.keep_with_error(message)
 
 
 def _facts(inputs: DecisionInput) -> ClusterFacts:

@@ -12,7 +12,7 @@ from typing import Final, Self
 
 from hanse.api.syncer.v1 import sync_state_pb2 as sync
 from hanse.kube.client.answer import Answer
-from hanse_syncer.decide.verdicts import MemberVerdict
+from hanse_syncer.decide.verdicts import MemberVerdict, forbidden_verb
 
 BELONGS: Final = "BelongsToCluster"
 """Reason of the conflict about what belongs to the cluster itself."""
@@ -20,19 +20,23 @@ BELONGS: Final = "BelongsToCluster"
 
 @dataclass(frozen=True, slots=True)
 class SyncCondition:
-    """What the sync state is to say. `quoted` is whether the message has a cluster's own words."""
+    """What the sync state is to say. `quoted` is whether the message has a cluster's own words, `verb` what a
+    credential may not do there, as the cluster says; of what it says that alone has no value of the object.
+    """
 
     phase: sync.SyncPhase.ValueType
     reason: str
     message: str
     quoted: bool = False
+    verb: str = ""
 
     def unquoted(self) -> SyncCondition:
         """Return it without a cluster's own words, which may have values of the object."""
         if not self.quoted:
             return self
         reason = self.reason if self.reason.isalnum() else "Refused"
-        message = f"{reason}; what the cluster says is not written down, because the object is sealed"
+        right = f": the credential may not {self.verb} it there" if self.verb else ""
+        message = f"{reason}{right}; what the cluster says is not written down, because the object is sealed"
         return SyncCondition(self.phase, reason, message)
 
 
@@ -91,5 +95,12 @@ class SyncError(Exception):
                 transient=True,
             )
         return cls(
-            SyncCondition(sync.FAILED, answer.reason or f"Http{answer.status}", said, quoted=True), slow=True
+            SyncCondition(
+                sync.FAILED,
+                answer.reason or f"Http{answer.status}",
+                said,
+                quoted=True,
+                verb=forbidden_verb(answer),
+            ),
+            slow=True,
         )

@@ -11,6 +11,7 @@ Next: `hanse_syncer.member.client`, which asks, and `hanse_syncer.act.reconciler
 from __future__ import annotations
 
 import enum
+import re
 from collections.abc import Mapping
 from typing import Final
 
@@ -60,11 +61,23 @@ def verdict_of(answer: Answer, asked: AnObject) -> MemberVerdict:
     return MemberVerdict.REFUSED
 
 
+_CANNOT: Final = re.compile(
+    r"cannot (get|list|watch|create|update|patch|delete|deletecollection) resource \""
+)
 _NOT_FOUND: Final = {
     Absence.OBJECT: MemberVerdict.ABSENT,
     Absence.NAMESPACE: MemberVerdict.NO_NAMESPACE,
     Absence.NOTHING: MemberVerdict.NO_API,
 }
+
+
+def forbidden_verb(answer: Answer) -> str:
+    """Return what the credential may not do, by the words of a refusal by RBAC; empty if it is none.
+
+    Only Kubernetes' own verbs count, so that nothing else of a cluster's words gets out.
+    """
+    found = _CANNOT.search(answer.message) if answer.status == 403 else None
+    return found[1] if found else ""
 
 
 def _causes(status: Object, what: str) -> set[str]:

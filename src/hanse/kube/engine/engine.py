@@ -25,7 +25,7 @@ from hanse.kube.engine.cache import ObjectCache
 from hanse.kube.engine.crds import CrdAdmission, CrdController
 from hanse.kube.engine.expiry import EVENT_TTL, EventLeases, EventSweep
 from hanse.kube.engine.garbage import GarbageCollector
-from hanse.kube.engine.hooks import Admission, Room, View
+from hanse.kube.engine.hooks import Admission, Room, ValidatingAdmission, View
 from hanse.kube.engine.resources.store import ResourceStore
 from hanse.kube.kinds.catalogue import Catalogue
 from hanse.kube.kinds.kubernetes import core
@@ -48,6 +48,7 @@ class KubeEngine:
         catalogue: Catalogue,
         view: View | None = None,
         admission: Sequence[Admission] = (),
+        validating: Callable[[ObjectCache], Sequence[ValidatingAdmission]] = lambda cache: (),
         clock: Callable[[], datetime] | None = None,
         collect: bool = True,
         hidden_annotations: Sequence[str] = (),
@@ -60,7 +61,8 @@ class KubeEngine:
     ) -> None:
         """Put an engine together over `store`; nothing happens before it is entered.
 
-        `collect` runs the collector: contents of terminating namespaces, dependents of deleted owners.
+        `validating` returns who looks at valid objects last, given the cache. `collect` runs the collector:
+        contents of terminating namespaces, dependents of deleted owners.
         `hidden_annotations` are stored and never served. `clock` returns the time in UTC. `namespaces` are
         created if they do not exist. `graceful_pods` keeps scheduled Pods being deleted until a kubelet
         deletes them with grace 0. `shared` says that other processes write objects of the store too.
@@ -88,6 +90,7 @@ class KubeEngine:
             cache=self.cache,
             catalogue=catalogue,
             admission=[CrdAdmission(self.clock, reserved=catalogue.reserved_groups), *admission],
+            validating=validating(self.cache),
             clock=self.clock,
             hidden=hidden_annotations,
             graceful_pods=graceful_pods,

@@ -57,6 +57,17 @@ class Admission(Protocol):
         ...
 
 
+class ValidatingAdmission(Protocol):
+    """Refuses writes, or warns of them, when everybody else has had a say."""
+
+    async def check(self, request: AdmissionRequest) -> None:
+        """Look at an object that is valid and will be stored as it is. Not called on DELETE.
+
+        Raises a HanseError to refuse. May be called more than once for one request, as `Admission.admit`.
+        """
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Deferred:
     """An object of a virtual resource that is put together when somebody reads it, and not before.

@@ -73,4 +73,5 @@ def _resource(kind: Kind, version: str, strategy: Strategy) -> ResourceInfo:
         selectable=kind.selectable,
         scale=kind.scale,
         strategy=strategy,
+        lenient=kind.lenient,
     )

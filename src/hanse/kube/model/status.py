@@ -56,6 +56,19 @@ class InvalidObjectError(InvalidArgumentError):
         self.causes = tuple(causes)
 
 
+class AdmissionRefusalError(InvalidArgumentError):
+    """What admission refuses as invalid, in the words of whoever refuses it: 422 Invalid, with causes.
+
+    kubectl shows the causes and not the message, so there is at least one.
+    """
+
+    def __init__(
+        self, message: str, *, reason: str, causes: Sequence[Cause], metadata: Mapping[str, str]
+    ) -> None:
+        super().__init__(message, reason=reason, metadata=metadata)
+        self.causes = tuple(causes)
+
+
 class TooLargeVersionError(DeadlineError):
     """A resourceVersion that the store has not reached: 504 Timeout, in Kubernetes' words.
 
@@ -103,6 +116,7 @@ _BY_REASON: dict[str, tuple[int, str]] = {
 
 _BY_CLASS: tuple[tuple[type[HanseError], int, str], ...] = (
     (InvalidObjectError, 422, "Invalid"),
+    (AdmissionRefusalError, 422, "Invalid"),
     (InvalidArgumentError, 400, "BadRequest"),
     (NotFoundError, 404, "NotFound"),
     (AlreadyExistsError, 409, "AlreadyExists"),

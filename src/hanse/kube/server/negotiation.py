@@ -13,9 +13,9 @@ from typing import Any, Literal
 
 from aiohttp import web
 
-from hanse.documents import check_bounds, json_document, yaml_document
+from hanse.documents import MALFORMED, check_bounds, json_document, read_yaml, repeated_fields
 from hanse.errors import DeadlineError, InvalidArgumentError, shown
-from hanse.kube.engine.options import PatchType
+from hanse.kube.engine.options import NOTHING_REPEATED, PatchType, Repeated
 from hanse.kube.model.status import (
     NOT_ACCEPTABLE,
     REQUEST_TIMEOUT,
@@ -51,6 +51,8 @@ BODY_SECONDS = web.AppKey("body_seconds", float)
 AWAITS_CONTINUE = web.RequestKey("awaits_continue", bool)
 """Whether the client sends its body when it is told to."""
 _SMALL_PROTOBUF = 32 * 1024
+
+_JSON_BEGINS = (b"{", b"[")
 
 Shape = Literal["object", "table", "metadata"]
 
@@ -89,30 +91,44 @@ def parse_accept(header: str) -> Wanted:
     )
 
 
-async def read_body(request: web.Request, *, limit: int = 0) -> Any:
-    """Return the decoded body of a request, None if it has none. `limit` is in bytes, 0 the server's own.
+@dataclass(frozen=True, slots=True)
+class Body:
+    """The decoded body of a request, None if it has none, and what its text says more than once.
+
+    `notes` are sentences for whoever sent it.
+    """
+
+    value: Any
+    repeated: Repeated = NOTHING_REPEATED
+    notes: tuple[str, ...] = ()
+
+
+async def read_body(request: web.Request, *, limit: int = 0) -> Body:
+    """Return the body of a request. `limit` is in bytes, 0 the server's own.
 
     Raises InvalidArgumentError: 400 for what cannot be decoded, 413 for too much, 415 for another type.
     """
     media = request.content_type
     body = await _read(request, limit=limit)
     if not body:
-        return None
+        return Body(None)
+    if "Content-Type" not in request.headers:
+        media = JSON
     if media == PROTOBUF:
         if len(body) < _SMALL_PROTOBUF:
-            return _decode_protobuf(body)
-        return await asyncio.to_thread(_decode_protobuf, body)
-    if media not in (JSON, YAML, "text/plain", "application/octet-stream"):
+            return Body(_decode_protobuf(body))
+        return Body(await asyncio.to_thread(_decode_protobuf, body))
+    if media not in (JSON, YAML):
         raise InvalidArgumentError(
-            f"the body of the request was in an unknown format ({media}) - accepted media types include:"
+            "the body of the request was in an unknown format - accepted media types include:"
             f" {JSON}, {YAML}, {PROTOBUF}",
             reason=UNSUPPORTED_MEDIA_TYPE,
         )
-    return await _decoded(request, body, yaml_first=media == YAML)
+    return await _decoded(request, body, as_yaml=media == YAML)
 
 
-async def read_patch(request: web.Request) -> tuple[PatchType, Any]:
-    """Return the type and the decoded body of a patch. Raises as `read_body`."""
+async def read_patch(request: web.Request) -> tuple[PatchType, Body]:
+    """Return the type and the body of a patch. Raises as `read_body`."""
     patch_type = PATCH_TYPES.get(request.content_type)
     if patch_type is None:
         accepted = ", ".join(PATCH_TYPES)
@@ -121,12 +137,18 @@ async def read_patch(request: web.Request) -> tuple[PatchType, Any]:
             f" (it was {request.content_type})",
             reason=UNSUPPORTED_MEDIA_TYPE,
         )
-    return patch_type, await _decoded(request, await _read(request), yaml_first=False)
+    return patch_type, await _decoded(request, await _read(request), as_yaml=patch_type == "apply")
 
 
-def decode(body: bytes, *, yaml_first: bool) -> Any:
-    """Decode JSON, or YAML if it is none. Raises InvalidArgumentError that says where it breaks."""
-    return json_document(body) if _is_json(body, yaml_first=yaml_first) else yaml_document(body)
+def _decode_json(body: bytes) -> Body:
+    value = json_document(body)
+    return Body(value, Repeated(tuple(f'duplicate field "{each}"' for each in repeated_fields(body, value))))
+
+
+def _decode_yaml(body: bytes) -> Body:
+    read = read_yaml(body)
+    notes = ("the body has several YAML documents, and only the first is taken",) if read.more else ()
+    return Body(read.value, Repeated(read.repeated, yaml=True), notes)
 
 
 def _decode_protobuf(body: bytes) -> Any:
@@ -135,14 +157,21 @@ def _decode_protobuf(body: bytes) -> Any:
     return decoded
 
 
-def _is_json(body: bytes, *, yaml_first: bool) -> bool:
-    return not yaml_first and body.lstrip()[:1] in (b"{", b"[")
+async def _decoded(request: web.Request, body: bytes, *, as_yaml: bool) -> Body:
+    """Decode a body by its type, whatever it looks like; a long one in a thread.
 
-
-async def _decoded(request: web.Request, body: bytes, *, yaml_first: bool) -> Any:
-    """Decode a body, a long one in a thread."""
-    heavy = len(body) > (JSON_IN_PLACE if _is_json(body, yaml_first=yaml_first) else YAML_IN_PLACE)
-    return await request.app[TURNS].run(heavy, decode, body, yaml_first=yaml_first)
+    JSON is YAML, and is decoded faster as what it is. Raises InvalidArgumentError that says where it breaks.
+    """
+    turns = request.app[TURNS]
+    if not as_yaml or body.lstrip()[:1] in _JSON_BEGINS:
+        try:
+            decoded = await turns.run(len(body) > JSON_IN_PLACE, _decode_json, body)
+            if not as_yaml or not decoded.repeated.found:
+                return decoded
+        except InvalidArgumentError as error:
+            if not as_yaml or error.reason != MALFORMED:
+                raise
+    return await turns.run(len(body) > YAML_IN_PLACE, _decode_yaml, body)
 
 
 async def _read(request: web.Request, *, limit: int = 0) -> bytes:

@@ -295,8 +295,9 @@ class Cluster(_message.Message):
     @_builtins.property
     def conditions(self) -> _containers.RepeatedCompositeFieldContainer[_condition_pb2.Condition]:
         """"Ready", with the reason; "Orphans", if something there is wanted by nobody; "CredentialExpiring", if the
-        credential ends, TRUE if it ends soon or cannot be renewed; while it leaves "Unjoined", whose message names the
-        object that it waits for.
+        credential ends, TRUE if it ends soon or cannot be renewed; "RightsMissing", if the credential may not do all that
+        is done there, with the verbs and kinds; while it leaves "Unjoined", whose message names the object that it waits
+        for.
         """
 
     @_builtins.property

@@ -39,8 +39,8 @@ def check_kind(info: ResourceInfo, obj: Object) -> None:
     gvk = gvk_of(obj)
     if (gvk.group, gvk.version, gvk.kind) != (info.group, info.version, info.kind):
         raise InvalidArgumentError(
-            f"the object is {obj.get('apiVersion')} {obj.get('kind')}, the request is for"
-            f" {info.api_version} {info.kind}"
+            f'{gvk.kind} in version "{gvk.version}" cannot be handled as a {info.kind}: the object is'
+            f" {obj.get('apiVersion')} {obj.get('kind')}, the request is for {info.api_version} {info.kind}"
         )
     if not isinstance(obj.get("metadata", {}), dict):
         raise InvalidArgumentError("metadata must be an object")

@@ -8,6 +8,7 @@ Stateless but for its constructor arguments; admission may wait, and large objec
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, Literal, assert_never
 
@@ -15,7 +16,7 @@ import orjson
 
 from hanse.documents import MAX_DEPTH, TOO_LARGE, check_bounds
 from hanse.errors import InvalidArgumentError
-from hanse.kube.engine.hooks import Admission, AdmissionRequest, Operation
+from hanse.kube.engine.hooks import Admission, AdmissionRequest, Operation, ValidatingAdmission
 from hanse.kube.engine.options import DeleteOptions, WriteOptions
 from hanse.kube.engine.resources import errors
 from hanse.kube.kinds.catalogue import Catalogue
@@ -37,6 +38,29 @@ MAX_PATCHED_BYTES = 3 * 1024 * 1024
 """Bytes of an object after a patch, with the status that is not stored; as those of a request's body."""
 
 
+def complain(info: ResourceInfo, unknown: Sequence[str], options: WriteOptions) -> None:
+    """Refuse or warn of what an object has and what is ignored of it, as the client asked.
+
+    `unknown` are sentences about its unknown fields; one that is said more than once is just unknown. Raises
+    InvalidArgumentError with Strict.
+    """
+    repeated = options.repeated
+    names = tuple(each.removeprefix("unknown field ").strip('"') for each in unknown)
+    found = tuple(each for each in repeated.found if not _is_about(each, names))
+    if options.field_validation == "Strict":
+        complaints = [*replace(repeated, found=found).refusal, *unknown]
+        if complaints:
+            raise errors.undecodable(info, f"strict decoding error: {', '.join(complaints)}")
+    if options.field_validation == "Warn":
+        options.warnings.extend(c for c in (*found, *unknown) if c not in options.warnings)
+
+
+def _is_about(complaint: str, fields: Sequence[str]) -> bool:
+    """Report whether a repeated field is one of some, or in one of them."""
+    path = complaint.removeprefix("duplicate field ").strip('"')
+    return any(path == each or path.startswith((f"{each}.", f"{each}[")) for each in fields)
+
+
 class ObjectPreparation:
     """Turns what a client sent into what is stored."""
 
@@ -45,6 +69,7 @@ class ObjectPreparation:
         catalogue: Catalogue,
         *,
         admission: Sequence[Admission],
+        validating: Sequence[ValidatingAdmission] = (),
         clock: Callable[[], datetime],
         turns: Turns,
         added: Sequence[str] = (),
@@ -56,6 +81,7 @@ class ObjectPreparation:
         self._added = frozenset(added)
         self._catalogue = catalogue
         self._admission = tuple(admission)
+        self._validating = tuple(validating)
         self._clock = clock
 
     def schema(self, info: ResourceInfo) -> Schema | None:
@@ -100,14 +126,11 @@ class ObjectPreparation:
             listed = "; ".join(e.message or str(e) for e in decoded.errors[: errors.MAX_CAUSES])
             raise errors.undecodable(info, listed)
         unknown = [path for path in decoded.unknown if path not in self._added]
-        if unknown:
+        if unknown or options.repeated.found:
             complaints = [f'unknown field "{path}"' for path in unknown[: errors.MAX_CAUSES]]
             if len(unknown) > errors.MAX_CAUSES:
                 complaints.append(f"{len(unknown) - errors.MAX_CAUSES} unknown fields more")
-            if options.field_validation == "Strict":
-                raise errors.undecodable(info, f"strict decoding error: {', '.join(complaints)}")
-            if options.field_validation == "Warn":
-                options.warnings.extend(c for c in complaints if c not in options.warnings)
+            complain(info, complaints, options)
         return decoded.obj
 
     async def prepare(
@@ -154,6 +177,12 @@ class ObjectPreparation:
             problems += await self._turns.run(heavy, validate_update, old, new, strategy=stored.strategy)
         if problems:
             raise errors.invalid_object(info, key.name, problems)
+        for last in self._validating:
+            request = AdmissionRequest(
+                operation=operation, info=stored, key=key, object=new, old=old, subresource=subresource,
+                user=options.user, dry_run=options.dry_run, warnings=options.warnings, written=written,
+            )  # fmt: skip
+            await last.check(request)
         if applied:
             return new
         fields = await self._turns.run(

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from hanse.kube.engine.cache import ObjectCache
 from hanse.kube.engine.expiry import EventLeases
-from hanse.kube.engine.hooks import Admission, Room
+from hanse.kube.engine.hooks import Admission, Room, ValidatingAdmission
 from hanse.kube.engine.options import DeleteOptions, PatchType, WriteOptions
 from hanse.kube.engine.resources import checks
 from hanse.kube.engine.resources.apply import ServerSideApply
@@ -45,6 +45,7 @@ class ResourceStore:
         cache: ObjectCache,
         catalogue: Catalogue,
         admission: Sequence[Admission] = (),
+        validating: Sequence[ValidatingAdmission] = (),
         clock: Callable[[], datetime] | None = None,
         hidden: Sequence[str] = (),
         graceful_pods: bool = False,
@@ -58,8 +59,9 @@ class ResourceStore:
         clock = clock or (lambda: datetime.now(UTC))
         turns = turns or Turns()
         preparation = ObjectPreparation(
-            catalogue, admission=admission, clock=clock, turns=turns, added=cache.added_fields
-        )
+            catalogue, admission=admission, validating=validating, clock=clock, turns=turns,
+            added=cache.added_fields,
+        )  # fmt: skip
         transactions = ObjectTransactions(
             store, cache=cache, catalogue=catalogue, event_leases=event_leases, room=room
         )

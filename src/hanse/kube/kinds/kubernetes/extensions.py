@@ -16,6 +16,7 @@ API_SERVICE: Final = Kind(
     namespaced=False,
     categories=("api-extensions",),
     subresources=("status",),
+    lenient=True,
 )
 MUTATING_ADMISSION_POLICY: Final = Kind(
     "admissionregistration.k8s.io",
@@ -23,6 +24,7 @@ MUTATING_ADMISSION_POLICY: Final = Kind(
     "mutatingadmissionpolicies",
     namespaced=False,
     categories=("api-extensions",),
+    lenient=True,
 )
 MUTATING_ADMISSION_POLICY_BINDING: Final = Kind(
     "admissionregistration.k8s.io",
@@ -30,6 +32,7 @@ MUTATING_ADMISSION_POLICY_BINDING: Final = Kind(
     "mutatingadmissionpolicybindings",
     namespaced=False,
     categories=("api-extensions",),
+    lenient=True,
 )
 MUTATING_WEBHOOK_CONFIGURATION: Final = Kind(
     "admissionregistration.k8s.io",
@@ -37,6 +40,7 @@ MUTATING_WEBHOOK_CONFIGURATION: Final = Kind(
     "mutatingwebhookconfigurations",
     namespaced=False,
     categories=("api-extensions",),
+    lenient=True,
 )
 VALIDATING_ADMISSION_POLICY: Final = Kind(
     "admissionregistration.k8s.io",
@@ -45,6 +49,7 @@ VALIDATING_ADMISSION_POLICY: Final = Kind(
     namespaced=False,
     categories=("api-extensions",),
     subresources=("status",),
+    lenient=True,
 )
 VALIDATING_ADMISSION_POLICY_BINDING: Final = Kind(
     "admissionregistration.k8s.io",
@@ -52,6 +57,7 @@ VALIDATING_ADMISSION_POLICY_BINDING: Final = Kind(
     "validatingadmissionpolicybindings",
     namespaced=False,
     categories=("api-extensions",),
+    lenient=True,
 )
 VALIDATING_WEBHOOK_CONFIGURATION: Final = Kind(
     "admissionregistration.k8s.io",
@@ -59,6 +65,7 @@ VALIDATING_WEBHOOK_CONFIGURATION: Final = Kind(
     "validatingwebhookconfigurations",
     namespaced=False,
     categories=("api-extensions",),
+    lenient=True,
 )
 CUSTOM_RESOURCE_DEFINITION: Final = Kind(
     "apiextensions.k8s.io",
@@ -68,6 +75,7 @@ CUSTOM_RESOURCE_DEFINITION: Final = Kind(
     short_names=("crd", "crds"),
     categories=("api-extensions",),
     subresources=("status",),
+    lenient=True,
 )
 
 KINDS: Final = (

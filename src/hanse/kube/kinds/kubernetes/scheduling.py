@@ -18,12 +18,21 @@ PRIORITY_CLASS: Final = Kind(
 )
 LEASE: Final = Kind("coordination.k8s.io", "Lease", "leases")
 RUNTIME_CLASS: Final = Kind("node.k8s.io", "RuntimeClass", "runtimeclasses", namespaced=False)
-DEVICE_CLASS: Final = Kind("resource.k8s.io", "DeviceClass", "deviceclasses", namespaced=False)
+DEVICE_CLASS: Final = Kind("resource.k8s.io", "DeviceClass", "deviceclasses", namespaced=False, lenient=True)
 DEVICE_TAINT_RULE: Final = Kind(
-    "resource.k8s.io", "DeviceTaintRule", "devicetaintrules", namespaced=False, subresources=("status",)
+    "resource.k8s.io",
+    "DeviceTaintRule",
+    "devicetaintrules",
+    namespaced=False,
+    subresources=("status",),
+    lenient=True,
 )
-RESOURCE_CLAIM: Final = Kind("resource.k8s.io", "ResourceClaim", "resourceclaims", subresources=("status",))
-RESOURCE_CLAIM_TEMPLATE: Final = Kind("resource.k8s.io", "ResourceClaimTemplate", "resourceclaimtemplates")
+RESOURCE_CLAIM: Final = Kind(
+    "resource.k8s.io", "ResourceClaim", "resourceclaims", subresources=("status",), lenient=True
+)
+RESOURCE_CLAIM_TEMPLATE: Final = Kind(
+    "resource.k8s.io", "ResourceClaimTemplate", "resourceclaimtemplates", lenient=True
+)
 RESOURCE_SLICE: Final = Kind(
     "resource.k8s.io",
     "ResourceSlice",
@@ -33,9 +42,15 @@ RESOURCE_SLICE: Final = Kind(
         SelectableField("spec.driver"),
         SelectableField("spec.nodeName"),
     ),
+    lenient=True,
 )
 FLOW_SCHEMA: Final = Kind(
-    "flowcontrol.apiserver.k8s.io", "FlowSchema", "flowschemas", namespaced=False, subresources=("status",)
+    "flowcontrol.apiserver.k8s.io",
+    "FlowSchema",
+    "flowschemas",
+    namespaced=False,
+    subresources=("status",),
+    lenient=True,
 )
 PRIORITY_LEVEL_CONFIGURATION: Final = Kind(
     "flowcontrol.apiserver.k8s.io",
@@ -43,6 +58,7 @@ PRIORITY_LEVEL_CONFIGURATION: Final = Kind(
     "prioritylevelconfigurations",
     namespaced=False,
     subresources=("status",),
+    lenient=True,
 )
 
 KINDS: Final = (

@@ -59,12 +59,17 @@ CERTIFICATE_SIGNING_REQUEST: Final = Kind(
     short_names=("csr",),
     subresources=("status", "approval"),
     selectable=(SelectableField("spec.signerName"),),
+    lenient=True,
 )
 CLUSTER_TRUST_BUNDLE: Final = Kind(
-    "certificates.k8s.io", "ClusterTrustBundle", "clustertrustbundles", namespaced=False
+    "certificates.k8s.io", "ClusterTrustBundle", "clustertrustbundles", namespaced=False, lenient=True
 )
 POD_CERTIFICATE_REQUEST: Final = Kind(
-    "certificates.k8s.io", "PodCertificateRequest", "podcertificaterequests", subresources=("status",)
+    "certificates.k8s.io",
+    "PodCertificateRequest",
+    "podcertificaterequests",
+    subresources=("status",),
+    lenient=True,
 )
 CLUSTER_ROLE_BINDING: Final = Kind(
     "rbac.authorization.k8s.io", "ClusterRoleBinding", "clusterrolebindings", namespaced=False

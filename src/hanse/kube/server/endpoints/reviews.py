@@ -32,7 +32,7 @@ class Reviews:
 
     async def create(self, call: Call) -> web.StreamResponse:
         """Answer a review. Raises InvalidArgumentError for one that asks nothing."""
-        body = await read_body(call.request, limit=REVIEW_BYTES)
+        body = (await read_body(call.request, limit=REVIEW_BYTES)).value
         if not isinstance(body, dict):
             raise InvalidArgumentError("the body of the request must be a review")
         spec = mapping(body, "spec")

@@ -7,15 +7,18 @@ Turns requests into calls of `ResourceStore` and results into answers; holds no 
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Any, cast, get_args
 
 import orjson
 from aiohttp import web
 
+from hanse.documents import MALFORMED
 from hanse.errors import InvalidArgumentError, NotFoundError
 from hanse.kube.engine.engine import KubeEngine
 from hanse.kube.engine.lifecycle import Propagation
-from hanse.kube.engine.options import DeleteOptions, FieldValidation, WriteOptions
+from hanse.kube.engine.options import NOTHING_REPEATED, DeleteOptions, FieldValidation, Repeated, WriteOptions
+from hanse.kube.engine.resources.preparation import complain
 from hanse.kube.kinds.conversion import to_served
 from hanse.kube.kinds.resource_info import ResourceInfo
 from hanse.kube.kinds.scale import SCALE, scale_of, with_scale
@@ -23,7 +26,7 @@ from hanse.kube.merge.patch import json_patch, merge_patch
 from hanse.kube.model import status
 from hanse.kube.model.objects import Object, mapping
 from hanse.kube.server.endpoints.read import Filter
-from hanse.kube.server.negotiation import parse_accept, read_body, read_patch
+from hanse.kube.server.negotiation import Body, parse_accept, read_body, read_patch
 from hanse.kube.server.representation import Renderer, list_pieces, respond, respond_in_pieces
 from hanse.kube.server.request import Call
 
@@ -69,18 +72,17 @@ def _bad_option(problem: str) -> InvalidArgumentError:
 
 async def create(call: Call, engine: KubeEngine) -> web.StreamResponse:
     """Answer a create."""
-    obj = await _object(call)
-    options = options_of(call)
+    obj, options = await _object(call)
     created = await engine.resources.create(call.info, obj, namespace=call.path.namespace, options=options)
     return await _answer(call, created, code=201)
 
 
 async def update(call: Call, engine: KubeEngine) -> web.StreamResponse:
     """Answer an update of an object or of one of its subresources."""
-    obj = await _object(call)
-    options = options_of(call)
+    obj, options = await _object(call)
     path = call.path
     if path.subresource == "scale":
+        complain(SCALE, (), options)
         return await _scale(call, engine, lambda _: obj, options)
     updated = await engine.resources.update(
         call.info,
@@ -95,8 +97,8 @@ async def update(call: Call, engine: KubeEngine) -> web.StreamResponse:
 
 async def patch(call: Call, engine: KubeEngine) -> web.StreamResponse:
     """Answer a patch or a server-side apply."""
-    patch_type, body = await read_patch(call.request)
-    options = options_of(call)
+    patch_type, read = await read_patch(call.request)
+    body, options = read.value, _options(call, read)
     path = call.path
     if patch_type == "apply":
         manager = call.query.get("fieldManager", "")
@@ -104,9 +106,13 @@ async def patch(call: Call, engine: KubeEngine) -> web.StreamResponse:
             raise _bad_option("fieldManager: Required value: is required for apply patch")
         if not isinstance(body, dict):
             raise InvalidArgumentError("an apply configuration must be an object")
+        options = _checked_apply(options)
     elif options.force:
         raise _bad_option("force: Forbidden: may not be specified for non-apply patch")
+    if patch_type == "json":
+        options = replace(options, repeated=_of_operations(body, options.repeated))
     if path.subresource == "scale":
+        complain(SCALE, (), options)
         apply = json_patch if patch_type == "json" else merge_patch
         return await _scale(call, engine, lambda scale: apply(scale, body), options)
     patched, created = await engine.resources.patch(
@@ -208,7 +214,7 @@ async def _scale(call: Call, engine: KubeEngine, change: Any, options: WriteOpti
 
 async def bind(call: Call, engine: KubeEngine) -> web.StreamResponse:
     """Answer a create of a Pod's binding: the Pod goes to the node that the Binding names."""
-    body = await _object(call)
+    body, options = await _object(call)
     node = str(mapping(body, "target").get("name") or "")
     if not node:
         raise InvalidArgumentError("a Binding needs target.name, the node")
@@ -219,7 +225,7 @@ async def bind(call: Call, engine: KubeEngine) -> web.StreamResponse:
         return {**pod, "spec": {**mapping(pod, "spec"), "nodeName": node}}
 
     await engine.resources.modify(
-        call.info, namespace=call.path.namespace, name=call.path.name, change=bound, options=options_of(call)
+        call.info, namespace=call.path.namespace, name=call.path.name, change=bound, options=options
     )
     done = status.success(name="", group="", kind="", uid="")
     return await respond(call.request, orjson.dumps(done), status=201)
@@ -227,7 +233,7 @@ async def bind(call: Call, engine: KubeEngine) -> web.StreamResponse:
 
 async def evict(call: Call, engine: KubeEngine) -> web.StreamResponse:
     """Answer a create of a Pod's eviction: the Pod is deleted."""
-    body = await _object(call)
+    body, _ = await _object(call)
     options = _delete_options_of(call, mapping(body, "deleteOptions"))
     await engine.resources.delete(
         call.info, namespace=call.path.namespace, name=call.path.name, options=options
@@ -236,8 +242,17 @@ async def evict(call: Call, engine: KubeEngine) -> web.StreamResponse:
     return await respond(call.request, orjson.dumps(done), status=201)
 
 
-async def _object(call: Call) -> Object:
-    body = await read_body(call.request)
+async def _object(call: Call) -> tuple[Object, WriteOptions]:
+    """Return the object in the body of a request, and how to write it."""
+    try:
+        read = await read_body(call.request)
+    except InvalidArgumentError as error:
+        if error.reason != MALFORMED:
+            raise
+        kind = call.info.kind
+        said = f"the object provided is unrecognized (must be of type {kind}): {error}"
+        raise InvalidArgumentError(said, reason=MALFORMED) from error
+    body = read.value
     if not isinstance(body, dict):
         raise InvalidArgumentError("the body of the request must be an object")
     if not call.path.subresource:
@@ -245,11 +260,41 @@ async def _object(call: Call) -> Object:
         for name, said in (("apiVersion", call.info.api_version), ("kind", call.info.kind)):
             if not body.get(name):
                 body[name] = said
-    return body
+    return body, _options(call, read)
+
+
+def _options(call: Call, body: Body) -> WriteOptions:
+    """Return the options of a write, with what is to be said of its body."""
+    call.warnings.extend(body.notes)
+    return replace(options_of(call), repeated=body.repeated)
+
+
+def _checked_apply(options: WriteOptions) -> WriteOptions:
+    """Refuse or warn of what an apply says more than once, before it is looked at: unknown fields are refused
+    whatever the client asked. Raises InvalidArgumentError."""
+    repeated = options.repeated
+    if options.field_validation == "Strict" and repeated.found:
+        said = f"error strict decoding patch: error converting YAML to JSON: {', '.join(repeated.refusal)}"
+        raise InvalidArgumentError(said)
+    if options.field_validation == "Warn":
+        options.warnings.extend(repeated.found)
+    return replace(options, repeated=NOTHING_REPEATED)
+
+
+def _of_operations(operations: Any, repeated: Repeated) -> Repeated:
+    """Return what a JSON patch says more than once, and what is in it that an operation does not have."""
+    unknown = [
+        f'unknown field "[{index}].{name}"'
+        for index, each in enumerate(operations if isinstance(operations, list) else ())
+        if isinstance(each, dict)
+        for name in each
+        if name not in ("op", "path", "from", "value")
+    ]
+    return Repeated(tuple(f"json patch {each}" for each in (*repeated.found, *unknown)))
 
 
 async def _delete_options(call: Call) -> DeleteOptions:
-    body = await read_body(call.request)
+    body = (await read_body(call.request)).value
     return _delete_options_of(call, body if isinstance(body, dict) else {})
 
 
