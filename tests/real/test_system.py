@@ -5,6 +5,7 @@ import shutil
 import pytest
 
 from tests.system.suite.acceptance import AcceptanceSuite
+from tests.system.suite.exclusives import ExclusiveSuite
 from tests.system.suite.guides import GuidesSuite
 from tests.system.suite.intents import IntentSuite
 from tests.system.suite.jobs import JobSuite
@@ -64,6 +65,10 @@ class TestJobs(JobSuite):
 
 class TestMoving(MovingSuite):
     """Moving without a gap."""
+
+
+class TestExclusives(ExclusiveSuite):
+    """What must not run twice."""
 
 
 class TestMembership(MembershipSuite):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tests.system.suite.exclusives import ExclusiveSuite
 from tests.system.suite.guides import GuidesSuite
 from tests.system.suite.intents import IntentSuite
 from tests.system.suite.jobs import JobSuite
@@ -48,6 +49,10 @@ class TestJobs(JobSuite):
 
 class TestMoving(MovingSuite):
     """Moving without a gap."""
+
+
+class TestExclusives(ExclusiveSuite):
+    """What must not run twice."""
 
 
 class TestMembership(MembershipSuite):
