@@ -17,6 +17,7 @@ Concurrency: called for one object at a time. Next: `hanse_syncer.decide.takeove
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final
@@ -92,7 +93,8 @@ class Delivery:
             reduced = inapplicable.without(manifest.object, found.lacking)
             if reduced is None:
                 raise _refused("FieldsNotServed", answer)
-            missed = inapplicable.written(manifest.object, found.lacking)
+            # In a thread: the first time it loads what is known of all kinds.
+            missed = await asyncio.to_thread(inapplicable.written, manifest.object, found.lacking)
             manifest, caveat = manifest.of(reduced), inapplicable.lacking_caveat(missed) if missed else None
             answer = await self._send(target, manifest, uid=uid)
             found = inapplicable.problems(answer)
