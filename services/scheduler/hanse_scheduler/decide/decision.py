@@ -57,6 +57,7 @@ from hanse_scheduler.decide.replicas import (
     workload_kind,
 )
 from hanse_scheduler.decide.selector import EVERYTHING, parse_cluster_selector
+from hanse_scheduler.decide.stateful.ordinals import give_ordinals
 from hanse_scheduler.decide.stateful.partition import divide_partition
 from hanse_scheduler.decide.workloads import shortfall
 from hanse_scheduler.handshake.builder import PlacementBuilder, WorkGiven
@@ -273,6 +274,8 @@ def _place(
     }
     if division is not None:
         divide_partition(obj, list(clusters.values()), before=placed)
+    ordinals = policy.ordinals if policy is not None else None
+    give_ordinals(obj, list(clusters.values()), before=placed, size=ordinals)
     step = next_of(
         inputs,
         eligible=eligible,
@@ -302,7 +305,14 @@ def _place(
         adopt=policy is not None and policy.adopt,
         reconsider_at=candidates.reconsider_at,
         work=WorkGiven(
-            runs=with_given(held.runs, clusters.values(), inputs=inputs, whole=bool(whole))
+            runs=with_given(
+                held.runs,
+                clusters.values(),
+                inputs=inputs,
+                whole=bool(whole),
+                taken_back=division.taken_back if division is not None else {},
+                now=now,
+            )
             if is_job(inputs)
             else None,
             withheld=division.withheld if division is not None else 0,

@@ -40,11 +40,12 @@ from hanse_scheduler.decide.policies import (
     compile_override,
     compile_placement,
 )
-from hanse_scheduler.decide.workloads import WORKLOADS
+from hanse_scheduler.decide.workloads import INDEX_RULES, WORKLOADS
 from hanse_scheduler.times import seconds_of
 
 _SPEC_FIELDS: Final = (
     "replicas", "parallelism", "completions", "completionMode", "ttlSecondsAfterFinished", "updateStrategy",
+    "ordinals", *INDEX_RULES,
 )  # fmt: skip
 _METADATA_FIELDS: Final = ("name", "namespace", "uid", "generation", "labels", "deletionTimestamp")
 _ANNOTATIONS: Final = (CLUSTER_SELECTOR, *(kind.annotation for kind in WORKLOADS.values() if kind.annotation))
