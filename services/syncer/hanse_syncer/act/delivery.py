@@ -43,10 +43,14 @@ _UNTOLD: Final = Answer(503, {}, b"what stands in the way would be taken over fi
 
 @dataclass(frozen=True, slots=True)
 class Delivered:
-    """The last answer, and what should be said if it is a success."""
+    """The last answer, and what should be said if it is a success.
+
+    `sent` is the manifest that was sent in the end, None for the very one that was to be delivered.
+    """
 
     answer: Answer
     caveat: Caveat | None = None
+    sent: Manifest | None = None
 
 
 class Delivery:
@@ -103,7 +107,7 @@ class Delivery:
             answer = await self._without_apply(target, manifest, uid=uid)
         elif found is not None:
             raise _refused("SchemaMismatch" if found.mistyped else "FieldsNotServed", answer)
-        return Delivered(answer, caveat)
+        return Delivered(answer, caveat, sent=manifest)
 
     async def _send(self, target: MemberObject, manifest: Manifest, *, uid: str) -> Answer:
         if uid:
