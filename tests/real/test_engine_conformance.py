@@ -46,6 +46,7 @@ SCENARIOS: dict[str, Scenario] = {
     "objects": scenarios_mistakes.objects,
     "owned": scenarios_owned.owned,
     "requests": scenarios_mistakes.requests,
+    "sizes": scenarios_mistakes.sizes,
 }
 
 # Nothing but namespaces is looked after, so that objects stay as requests leave them.
