@@ -7,6 +7,7 @@ a namespace or group, so no two objects have one key. Pure functions, no state.
 | key | value | one writer |
 |---|---|---|
 | `objects/<group>/<resource>/<namespace>/<name>` | JSON | apiserver |
+| `objecttombstones/<group>/<resource>/<namespace>/<name>` | protobuf: what deleted objects left | apiserver |
 | `clusters/<name>`, `catalogues/<name>`, `credentials/<name>` | protobuf, sealed | registry |
 | `placements/<group>/<resource>/<namespace>/<name>` | protobuf | scheduler |
 | `syncstates/<group>/<resource>/<namespace>/<name>/<cluster>` | protobuf | syncer |
@@ -29,6 +30,9 @@ from hanse.errors import InvalidArgumentError
 from hanse.paths import CLUSTER_SCOPE, CORE, parse_group, parse_namespace
 
 OBJECTS: Final = "objects"
+TOMBSTONES: Final = "objecttombstones"
+"""Sorts between objects and placements, so that all three are followed in one watch, also by the release
+before."""
 CLUSTERS: Final = "clusters"
 CATALOGUES: Final = "catalogues"
 CREDENTIALS: Final = "credentials"
@@ -50,6 +54,7 @@ _UNFIT_KEY: Final = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 
 _FORMS: Final = {
     OBJECTS: "objects/<group>/<resource>/<namespace>/<name>",
+    TOMBSTONES: "objecttombstones/<group>/<resource>/<namespace>/<name>",
     CLUSTERS: "clusters/<name>",
     CATALOGUES: "catalogues/<name>",
     CREDENTIALS: "credentials/<name>",
@@ -129,7 +134,8 @@ class ObjectKey:
         )
 
     def key(self, prefix: str = OBJECTS) -> str:
-        """Return the object's key under `prefix`: `objects`, `placements` or `syncstates`."""
+        """Return the object's key under `prefix`: `objects`, `objecttombstones`, `placements`,
+        `syncstates`."""
         return f"{prefix}/{self.path()}"
 
     def sync_state(self, cluster: str) -> str:

@@ -46,8 +46,9 @@ _REVISION: Final = Span("", exact=True)
 """The key that is read for the store's revision. It is never written."""
 _FEDERATION: Final = Span(keys.FEDERATION)
 _OBJECTS: Final = _under(keys.OBJECTS)
+_TOMBSTONES: Final = _under(keys.TOMBSTONES)
 _STATE: Final = Span(f"{keys.OBJECTS}/", f"{keys.SYNCSTATES}/")
-"""Objects, orphans, placements, records, sync states: followed in one watch, so they come in one order."""
+"""Objects, tombstones, orphans, placements, records, sync states: one watch, so they come in one order."""
 _CLUSTERS: Final = Span(f"{keys.CATALOGUES}/", f"{keys.CLUSTERS}/")
 _CREDENTIALS: Final = _under(keys.CREDENTIALS)
 
@@ -60,7 +61,7 @@ RIGHTS: Final[Mapping[str, Rights]] = MappingProxyType(
                 Span(f"{keys.CLUSTERS}/", f"{keys.SYNCSTATES}/"),
                 Span(keys.election("sealing")),
             ),
-            writes=(_OBJECTS, _FEDERATION, Span(keys.election("sealing"))),
+            writes=(_OBJECTS, _TOMBSTONES, _FEDERATION, Span(keys.election("sealing"))),
         ),
         "registry": Rights(
             reads=(
@@ -68,6 +69,7 @@ RIGHTS: Final[Mapping[str, Rights]] = MappingProxyType(
                 Span(keys.resource_prefix(group=GROUP, resource="clusters")),
                 _CLUSTERS,
                 _CREDENTIALS,
+                _TOMBSTONES,
                 _under(keys.PLACEMENTS),
                 _under(keys.SYNCSTATES),
                 _under(keys.MEMBER_REPORTS),

@@ -1,0 +1,1 @@
+"""Deletions: what deleted objects leave in members, and when that is gone."""
