@@ -25,7 +25,7 @@ from hanse.kube.engine.cache import ObjectCache
 from hanse.kube.engine.crds import CrdAdmission, CrdController
 from hanse.kube.engine.expiry import EVENT_TTL, EventLeases, EventSweep
 from hanse.kube.engine.garbage import GarbageCollector
-from hanse.kube.engine.hooks import Admission, Room, ValidatingAdmission, View
+from hanse.kube.engine.hooks import Admission, ObjectEnds, Room, ValidatingAdmission, View
 from hanse.kube.engine.resources.store import ResourceStore
 from hanse.kube.kinds.catalogue import Catalogue
 from hanse.kube.kinds.kubernetes import core
@@ -58,6 +58,7 @@ class KubeEngine:
         window: int | None = None,
         event_ttl: int = EVENT_TTL,
         room: Room | None = None,
+        ends: ObjectEnds | None = None,
     ) -> None:
         """Put an engine together over `store`; nothing happens before it is entered.
 
@@ -68,6 +69,7 @@ class KubeEngine:
         deletes them with grace 0. `shared` says that other processes write objects of the store too.
         `window` is how many changes of each resource watches may be behind. `event_ttl` is how many seconds
         Events stay after they were written last, 0 for ever. `room` guards what the store has room for.
+        `ends` says which objects leave the store; without, those that no finalizer keeps.
         """
         self.store = store
         self.catalogue = catalogue
@@ -97,6 +99,7 @@ class KubeEngine:
             turns=self.turns,
             event_leases=EventLeases(store, ttl=event_ttl) if event_ttl else None,
             room=room,
+            ends=ends,
         )
         self.events = EventSweep(store, self.cache, ttl=event_ttl, clock=self.clock)
         self._sweeps = bool(event_ttl)

@@ -12,10 +12,11 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
+from hanse.kube.engine.lifecycle import has_finished_deletion
 from hanse.kube.kinds.resource_info import ResourceInfo
 from hanse.kube.model.identity import User
 from hanse.kube.model.objects import Object
-from hanse.store import Event
+from hanse.store import Compare, Event, Op
 from hanse.store.keys import ObjectKey
 
 Operation = Literal["CREATE", "UPDATE", "DELETE"]
@@ -66,6 +67,33 @@ class ValidatingAdmission(Protocol):
         Raises a HanseError to refuse. May be called more than once for one request, as `Admission.admit`.
         """
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectEnd:
+    """What the transaction that deletes an object has besides: what must hold, and what else is written."""
+
+    compares: tuple[Compare, ...] = ()
+    ops: tuple[Op, ...] = ()
+
+
+class ObjectEnds(Protocol):
+    """Says which objects leave the store, where more than finalizers has a say."""
+
+    def end_of(self, key: ObjectKey, old: Object, new: Object) -> ObjectEnd | None:
+        """Return how an object ends that is `old` and would be stored as `new`; None if it stays.
+
+        Asked whenever `new` is being deleted, again after each failed transaction. Has no side effects.
+        """
+        ...
+
+
+class FinalizedEnds:
+    """What holds where nothing else has a say: an object ends when no finalizer keeps it."""
+
+    def end_of(self, key: ObjectKey, old: Object, new: Object) -> ObjectEnd | None:
+        """Return how an object ends."""
+        return ObjectEnd() if has_finished_deletion(new) else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,7 +37,7 @@ class ObjectDeletion:
         for _ in range(ATTEMPTS):
             if current is None:
                 raise errors.not_found(info, key)
-            old = self._tombstone(info, key, current) if current.unreadable else current.object
+            old = self._stand_in(info, key, current) if current.unreadable else current.object
             try:
                 self._check_preconditions(info, key, options, current)
                 await context.preparation.admit_delete(info, key, old, options)
@@ -50,15 +50,16 @@ class ObjectDeletion:
                 info, old, now=context.clock(), propagation=options.propagation,
                 grace_seconds=options.grace_seconds, graceful_pods=self._graceful_pods,
             )  # fmt: skip
-            unchanged = not plan.remove and plan.object == old and not current.unreadable
+            remove = context.transactions.end_of(key, plan.object, current) is not None
+            unchanged = not remove and plan.object == old and not current.unreadable
             if options.dry_run or unchanged:
-                return context.shown(info, key, plan.object, current.revision), plan.remove
+                return context.shown(info, key, plan.object, current.revision), remove
             done, current = await context.transactions.replace(key, plan.object, current)
             if done is not None:
-                return context.shown(info, key, plan.object, done), plan.remove
+                return context.shown(info, key, plan.object, done), remove
         raise errors.too_busy(info, key, attempts=ATTEMPTS)
 
-    def _tombstone(self, info: ResourceInfo, key: ObjectKey, current: StoredObject) -> Object:
+    def _stand_in(self, info: ResourceInfo, key: ObjectKey, current: StoredObject) -> Object:
         """Return what is deleted in place of an unreadable object: what can be read, with all that must be
         waited for before it may go."""
         stored = self._context.catalogue.storage(key.group, key.resource) or info

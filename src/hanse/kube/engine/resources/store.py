@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from hanse.kube.engine.cache import ObjectCache
 from hanse.kube.engine.expiry import EventLeases
-from hanse.kube.engine.hooks import Admission, Room, ValidatingAdmission
+from hanse.kube.engine.hooks import Admission, ObjectEnds, Room, ValidatingAdmission
 from hanse.kube.engine.options import DeleteOptions, PatchType, WriteOptions
 from hanse.kube.engine.resources import checks
 from hanse.kube.engine.resources.apply import ServerSideApply
@@ -52,10 +52,11 @@ class ResourceStore:
         turns: Turns | None = None,
         event_leases: EventLeases | None = None,
         room: Room | None = None,
+        ends: ObjectEnds | None = None,
     ) -> None:
         """`graceful_pods` keeps scheduled Pods until a kubelet deletes them with grace 0. `turns` is where
         large objects are worked at. `event_leases` are the leases of Events, which stay for ever without.
-        `room` guards what the store has room for."""
+        `room` guards what the store has room for. `ends` says which objects leave the store."""
         clock = clock or (lambda: datetime.now(UTC))
         turns = turns or Turns()
         preparation = ObjectPreparation(
@@ -63,7 +64,7 @@ class ResourceStore:
             added=cache.added_fields,
         )  # fmt: skip
         transactions = ObjectTransactions(
-            store, cache=cache, catalogue=catalogue, event_leases=event_leases, room=room
+            store, cache=cache, catalogue=catalogue, event_leases=event_leases, room=room, ends=ends
         )
         self._context = WriteContext(
             cache=cache, catalogue=catalogue, transactions=transactions, preparation=preparation, turns=turns,

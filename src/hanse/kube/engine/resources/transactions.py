@@ -13,10 +13,10 @@ from dataclasses import dataclass
 import orjson
 
 from hanse.errors import STORE_FULL, NotFoundError, ResourceExhaustedError
-from hanse.kube.engine import lifecycle, unreadable
+from hanse.kube.engine import unreadable
 from hanse.kube.engine.cache import ObjectCache
 from hanse.kube.engine.expiry import EventLeases, is_event
-from hanse.kube.engine.hooks import Room
+from hanse.kube.engine.hooks import FinalizedEnds, ObjectEnd, ObjectEnds, Room
 from hanse.kube.engine.resources import errors
 from hanse.kube.engine.resources.sizes import check_stored_size
 from hanse.kube.kinds.catalogue import Catalogue
@@ -63,14 +63,16 @@ class ObjectTransactions:
         catalogue: Catalogue,
         event_leases: EventLeases | None,
         room: Room | None,
+        ends: ObjectEnds | None = None,
     ) -> None:
         """`event_leases` are the leases of Events, which stay for ever without. `room` guards what the store
-        has room for."""
+        has room for. `ends` says which objects leave the store; without, finalizers do."""
         self._store = store
         self._cache = cache
         self._catalogue = catalogue
         self._event_leases = event_leases
         self._room = room
+        self._ends = ends or FinalizedEnds()
 
     async def current(self, key: ObjectKey) -> StoredObject | None:
         """Return an object as the cache has it, from the store if it has none."""
@@ -117,6 +119,10 @@ class ObjectTransactions:
                 namespace = _check_open(key.namespace, _found(result, space, 1))
         raise errors.too_busy(info, key, attempts=ATTEMPTS)
 
+    def end_of(self, key: ObjectKey, new: Object, current: StoredObject) -> ObjectEnd | None:
+        """Return how an object leaves the store that would be stored as `new`; None if it stays."""
+        return self._ends.end_of(key, current.object, new) if is_deleting(new) else None
+
     async def replace(
         self, key: ObjectKey, new: Object, current: StoredObject
     ) -> tuple[int | None, StoredObject | None]:
@@ -126,12 +132,13 @@ class ObjectTransactions:
         (its quota is looked at again as a write is applied): then the step is done, and is not taken again
         for what has come in its place.
         """
-        leaving = is_deleting(new) or lifecycle.has_finished_deletion(new)
+        leaving = is_deleting(new)
+        end = self.end_of(key, new, current)
         if self._room is not None and self._room.tight and not leaving:
             self._room.check_room(len(orjson.dumps(new)) - len(orjson.dumps(current.object)))
         for attempt in range(ROOM_ATTEMPTS + 1):
             try:
-                result = await self._replace(key, new, current.revision)
+                result = await self._replace(key, new, current.revision, end)
                 break
             except ResourceExhaustedError as error:
                 room = self._room if error.reason == STORE_FULL and leaving else None
@@ -144,17 +151,21 @@ class ObjectTransactions:
                 await self._cache.settled(result.revision)
             return result.revision, None
         found = _found(result, key)
+        if end is not None and end.compares and found is not None:
+            await self._cache.reached(
+                result.revision
+            )  # what it depends on has changed, perhaps not the object
         uid = mapping(new, "metadata").get("uid")
         if attempt and (found is None or found.object == new or found.uid != uid):
             return found.revision if found and found.object == new else result.revision, None
         return None, found
 
-    async def _replace(self, key: ObjectKey, new: Object, revision: int) -> TxnResult:
-        """Write an object that was written at `revision`, or delete it if nothing keeps it; else read it."""
+    async def _replace(self, key: ObjectKey, new: Object, revision: int, end: ObjectEnd | None) -> TxnResult:
+        """Write an object that was written at `revision`, or delete it as `end` says; else read it."""
         path = key.key()
         compares, reads = [Compare.mod(path, revision)], [Get(path)]
-        if lifecycle.has_finished_deletion(new):
-            return await self._store.txn(compares, [Delete(path)], reads)
+        if end is not None:
+            return await self._store.txn([*compares, *end.compares], [Delete(path), *end.ops], reads)
         return await self._put(key, self._encoded(key, new), compares, reads)
 
     def _encoded(self, key: ObjectKey, new: Object) -> bytes:
