@@ -56,6 +56,8 @@ class Presence:
 
     addresses: tuple[str, ...]
     ready_endpoints: int
+    uid: str = ""
+    """metadata.uid of the federated Service that this is said of, "" if it is not said."""
 
     @property
     def healthy(self) -> bool:

@@ -18,6 +18,7 @@ from hanse.background import first_of
 from hanse.boundary import Boundary
 from hanse.control.leading import lead
 from hanse.errors import HanseError, ResourceExhaustedError
+from hanse.federation.references import is_same_object
 from hanse.kube.kinds.kubernetes import core
 from hanse.paths import parts_of, path_of
 from hanse.process.telemetry import get_logger, span_from_traceparent
@@ -131,12 +132,18 @@ class Compilation:
         if intent is None or not intent.named:
             return ()
         namespace, name = service
+        presences = self._by_service.get(service, {})
         return compile_service(
             naming=self._settings.naming,
             namespace=namespace,
             service=name,
             clusters=sorted((view for _, view in self._clusters.items()), key=lambda view: view.name),
-            presences=self._by_service.get(service, {}),
+            # what a deleted Service of that name has left is none of this one's
+            presences={
+                cluster: found
+                for cluster, found in presences.items()
+                if is_same_object(intent.uid, found.uid)
+            },
             resolve=self._resolve,
         )
 

@@ -74,4 +74,5 @@ def presence(kv: KeyValue) -> Presence | None:
     return Presence(
         addresses=tuple(sorted({address for address in found if address and is_answer(address)})),
         ready_endpoints=sum(zone.ready for zone in state.ready_endpoints),
+        uid=state.object.uid,
     )

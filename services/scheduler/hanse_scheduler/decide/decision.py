@@ -262,7 +262,7 @@ def _place(
             trace.note("limit", candidates.refused[name][1], cluster=name)
         suspended = replaced(candidates, bound, lost=lost)
     if waits_for_release(inputs, exclusivity):
-        leaving = builder.leaving(candidates.chosen, candidates.refused)
+        leaving = sorted({*builder.leaving(candidates.chosen, candidates.refused), *inputs.left_in})
         for name in hold_back(candidates, placed=placed, leaving=leaving):
             trace.note("wait", candidates.refused[name][1], cluster=name)
     division = divide_replicas(

@@ -76,7 +76,7 @@ class Observed:
     run: JobRun | None = None
     """For a Job: its run there, as the syncer knows it."""
     uid: str = ""
-    """metadata.uid of the federated object that the sync state is about, if it has a run."""
+    """metadata.uid of the federated object that the sync state is about, "" if it does not say."""
 
     @property
     def removed(self) -> bool:
@@ -120,6 +120,8 @@ class DecisionInput:
     shadowed: Sequence[str] = ()
     changing: Sequence[str] = ()
     previous: PreviousPlacement = field(default_factory=PreviousPlacement)
+    left_in: Sequence[str] = ()
+    """Clusters, sorted, where what was deleted under the object's name may still be."""
     observed: Mapping[str, Observed] = field(default_factory=dict)
     contents: frozenset[str] = frozenset()
     follows: bool = False

@@ -24,6 +24,8 @@ class PreviousPlacement:
 
     placement: Placement | None = None
     revision: int = 0
+    of_another: bool = False
+    """One is stored of an earlier object of the name, which its tombstone explains: it only has to go."""
 
     def is_about(self, obj: Object) -> bool:
         """Return whether it is about this very object, and not about an earlier one of that name."""
@@ -39,6 +41,8 @@ class PreviousPlacement:
 
     def differs(self, placement: Placement | None) -> bool:
         """Return whether `placement` says something else than the one in force."""
+        if self.of_another:
+            return True
         if placement is None or self.placement is None:
             return placement is not self.placement
         return essence(placement) != essence(self.placement)

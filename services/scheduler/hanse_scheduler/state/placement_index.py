@@ -9,7 +9,6 @@ Concurrency: one event loop. Next: `hanse_scheduler.placing.reconciler`, which w
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from dataclasses import dataclass
 from hanse.api.scheduler.v1.placement_pb2 import Placement
 from hanse.federation.placements import named_clusters
 from hanse.paths import namespace_of
+from hanse_scheduler.state.crossings import ClusterCounts
 from hanse_scheduler.state.object_index import discard
 
 
@@ -34,7 +34,7 @@ class PlacementIndex:
     def __init__(self) -> None:
         self._placements: dict[str, StoredPlacement] = {}
         self._by_cluster: dict[str, set[str]] = {}
-        self._contents: dict[str, Counter[str]] = {}
+        self._counts = ClusterCounts()
         self._writing: set[str] = set()
 
     def __contains__(self, path: str) -> bool:
@@ -54,7 +54,7 @@ class PlacementIndex:
 
     def contents(self, namespace: str) -> frozenset[str]:
         """Return the clusters that something in the namespace is or was placed in."""
-        return frozenset(self._contents.get(namespace, ()))
+        return self._counts.of(namespace)
 
     def is_news(self, path: str, revision: int, *, deleted: bool) -> bool:
         """Return whether what was written at `revision` is newer than what is known."""
@@ -89,22 +89,4 @@ class PlacementIndex:
             discard(self._by_cluster, cluster, path)
         for cluster in after - before:
             self._by_cluster.setdefault(cluster, set()).add(path)
-        return self._count(namespace_of(path), removed=before - after, added=after - before)
-
-    def _count(self, namespace: str, *, removed: Collection[str], added: Collection[str]) -> bool:
-        """Count what a namespace holds by cluster; return whether a cluster came or went."""
-        if not namespace or not (removed or added):
-            return False
-        contents = self._contents.setdefault(namespace, Counter())
-        crossed = False
-        for cluster in added:
-            contents[cluster] += 1
-            crossed |= contents[cluster] == 1
-        for cluster in removed:
-            contents[cluster] -= 1
-            if contents[cluster] <= 0:
-                del contents[cluster]
-                crossed = True
-        if not contents:
-            del self._contents[namespace]
-        return crossed
+        return self._counts.change(namespace_of(path), removed=before - after, added=after - before)

@@ -129,7 +129,7 @@ def observed_of(state: SyncState) -> Observed:
         replicas=state.replicas if state.HasField("replicas") else None,
         unschedulable=state.unschedulable_pods,
         run=state.run if state.HasField("run") else None,
-        uid=sys.intern(state.object.uid) if state.HasField("run") else "",
+        uid=sys.intern(state.object.uid),
         readiness=_readiness(state),
         refusal=sys.intern(state.reason or "Refused") if refused else "",
         refused_since=seconds_of(state.transition_time) if refused else 0.0,

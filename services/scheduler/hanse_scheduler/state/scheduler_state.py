@@ -19,12 +19,15 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import replace
 
+from hanse.api.federation.v1.tombstone_pb2 import Tombstone
 from hanse.api.scheduler.v1.placement_pb2 import Placement
 from hanse.federation.belongings import made_for
+from hanse.federation.deletion.tombstones import decode_tombstone
 from hanse.federation.placements import is_named, is_releasing, placed_clusters
 from hanse.federation.policies.titles import title_at
 from hanse.federation.records import decode_placement
 from hanse.kube.kinds.kubernetes import core
+from hanse.kube.model.objects import mapping
 from hanse.paths import namespace_of, namespace_path, parts_of, path_of, resource_of
 from hanse.store import Collection, Follower, Store
 from hanse.store.keys import (
@@ -33,6 +36,7 @@ from hanse.store.keys import (
     OBJECTS,
     PLACEMENTS,
     SYNCSTATES,
+    TOMBSTONES,
     ObjectKey,
     last_segment,
 )
@@ -63,6 +67,7 @@ from hanse_scheduler.state.records import (
 from hanse_scheduler.state.selection import PolicySelection, Selection, SupposedPolicy
 from hanse_scheduler.state.service_followers import ServiceFollowers
 from hanse_scheduler.state.standing_workloads import StandingWorkloads
+from hanse_scheduler.state.tombstone_index import TombstoneIndex
 from hanse_scheduler.state.unplaced import UnplacedReplicas
 
 OnDirty = Callable[[str, bool], None]
@@ -84,6 +89,7 @@ class SchedulerState:
         self.catalogues = Collection(f"{CATALOGUES}/", decode_served)
         self.clusters = Collection(f"{CLUSTERS}/", decode_member_cluster)
         self.objects = Collection(f"{OBJECTS}/", decode_object)
+        self.tombstones = Collection(f"{TOMBSTONES}/", decode_tombstone)
         self.placements = Collection(f"{PLACEMENTS}/", decode_placement)
         self.sync_states = Collection(f"{SYNCSTATES}/", decode_observed)
         self.follower = Follower(
@@ -91,6 +97,7 @@ class SchedulerState:
             self.catalogues,
             self.clusters,
             self.objects,
+            self.tombstones,
             self.placements,
             self.sync_states,
             spans=SPANS,
@@ -100,6 +107,7 @@ class SchedulerState:
         self._clock = clock
         self._records = ObjectIndex()
         self._in_force = PlacementIndex()
+        self._left = TombstoneIndex()
         self._unplaced = UnplacedReplicas()
         self._standing = StandingWorkloads()
         self._follows = ServiceFollowers()
@@ -111,6 +119,7 @@ class SchedulerState:
         self.catalogues.subscribe(self._catalogue_changed)
         self.clusters.subscribe(self._cluster_changed)
         self.objects.subscribe(self._object_changed)
+        self.tombstones.subscribe(self._tombstone_changed)
         self.placements.subscribe(self._placement_changed)
         self.sync_states.subscribe(self._state_changed)
 
@@ -136,8 +145,12 @@ class SchedulerState:
         return self._records.get(path)
 
     def unreadable(self, path: str) -> bool:
-        """Return whether the object or its placement is stored, but cannot be decoded."""
-        return f"{OBJECTS}/{path}" in self.objects.broken or f"{PLACEMENTS}/{path}" in self.placements.broken
+        """Return whether the object, its placement or its tombstone is stored, but cannot be decoded."""
+        return (
+            f"{OBJECTS}/{path}" in self.objects.broken
+            or f"{PLACEMENTS}/{path}" in self.placements.broken
+            or f"{TOMBSTONES}/{path}" in self.tombstones.broken
+        )
 
     def unreadable_influence(self, path: str) -> str:
         """Return the key of something that is stored, never could be decoded, and may have a say in where the
@@ -152,7 +165,7 @@ class SchedulerState:
         """Return whether what is stored at `key` may have a say in where the object is."""
         stored = self._in_force.get(path)
         prefix, _, rest = key.partition("/")
-        if prefix == PLACEMENTS:  # of something in that namespace, perhaps
+        if prefix in (PLACEMENTS, TOMBSTONES):  # of something in that namespace, perhaps
             return path == namespace_path(namespace_of(rest))
         if prefix == CLUSTERS:
             return path in self._in_force.naming(rest)
@@ -193,6 +206,9 @@ class SchedulerState:
         key = ObjectKey.parse(f"{OBJECTS}/{path}")
         stored = self._in_force.get(path)
         record, stays, doubt = self._as_made(record)
+        uid = _uid(record)
+        observed = self._observed.get(path, _NOTHING)
+        previous = PreviousPlacement(stored.value, stored.revision) if stored else PreviousPlacement()
         return DecisionInput(
             key=key,
             obj=record.reduced,
@@ -204,8 +220,9 @@ class SchedulerState:
             policy=selection.placing,
             shadowed=[policy.head.title for policy in selection.shadowed[:MAX_NAMED]],
             changing=[policy.head.title for policy in selection.changing[:MAX_NAMED]],
-            previous=PreviousPlacement(stored.value, stored.revision) if stored else PreviousPlacement(),
-            observed=self._observed.get(path, _NOTHING),
+            previous=self._left.previous(path, previous, uid=uid),
+            observed=self._left.own(path, observed, uid=uid),
+            left_in=self._left.pending(path, observed, uid=uid, exists=self.table.clusters.__contains__),
             contents=self._holding(key) if record.propagates else self._following(record),
             follows=bool(record.follows),
             needed_in=self._standing.needed_by(path) or (),
@@ -256,7 +273,7 @@ class SchedulerState:
     def _holding(self, key: ObjectKey) -> frozenset[str]:
         if (key.group, key.resource) != core.NAMESPACE.group_plural:
             return frozenset()
-        return self._in_force.contents(key.name)
+        return self._in_force.contents(key.name) | self._left.contents(key.name)
 
     def _following(self, record: ObjectRecord) -> frozenset[str]:
         service = self._in_force.get(record.follows) if record.follows else None
@@ -280,6 +297,8 @@ class SchedulerState:
             before = old if isinstance(old, ObjectRecord) else None
             after = new if isinstance(new, ObjectRecord) else None
             self._records.set(path, after)
+            if path in self._left:
+                self._count_left(path)
             self._all_dirty(self._follows.note(path, before, after))
             self._all_dirty(self._owned.note(path, before, after))
             self._count_unplaced(path)
@@ -289,6 +308,27 @@ class SchedulerState:
             self._policies.set_placing(path, new if isinstance(new, PlacementPolicy) else None)
         elif isinstance(new, OverridePolicy) or isinstance(old, OverridePolicy):
             self._policies.set_changing(path, new if isinstance(new, OverridePolicy) else None)
+
+    def _tombstone_changed(
+        self, key: str, old: Tombstone | None, new: Tombstone | None, revision: int
+    ) -> None:
+        path = path_of(key)
+        self._left.set(path, new)
+        self._count_left(path)
+        if path in self._records:
+            self._dirty(path, urgent=True)
+
+    def _count_left(self, path: str) -> None:
+        """Count what deleted objects have left; their namespace stays where that is."""
+        record = self._records.get(path)
+        pending = self._left.pending(
+            path,
+            self._observed.get(path, _NOTHING),
+            uid=_uid(record) if record is not None else "",
+            exists=lambda _: True,
+        )
+        if self._left.count(path, pending):
+            self._dirty(namespace_path(namespace_of(path)), urgent=True)
 
     def _placement_changed(
         self, key: str, old: Placement | None, new: Placement | None, revision: int
@@ -324,6 +364,8 @@ class SchedulerState:
             states.pop(cluster, None)
             if not states:
                 del self._observed[path]
+        if path in self._left:
+            self._count_left(path)
         if self._matters(path, cluster, old, new):
             self._dirty(path, urgent=True)
 
@@ -335,9 +377,9 @@ class SchedulerState:
         if after.run is not None and (before is None or before.run != after.run):
             return True
         if stored is None:
-            return path in self._records and not after.removed
+            return path in self._records and (not after.removed or self._left.names(path, cluster))
         if after.removed:
-            return is_releasing(stored.value, cluster)
+            return is_releasing(stored.value, cluster) or self._left.names(path, cluster)
         if stored.value.HasField("move") and is_named(stored.value, cluster):
             return after != before
         if (before is None or before.removed) and not is_named(stored.value, cluster):
@@ -403,6 +445,10 @@ class SchedulerState:
             served=self.table.served if served is None else served,
             version=self.table.version + 1,
         )
+
+
+def _uid(record: ObjectRecord) -> str:
+    return str(mapping(record.reduced, "metadata").get("uid") or "")
 
 
 def _versions(served: ServedKinds | None, group: str, resource: str) -> tuple[str, ...]:

@@ -22,7 +22,6 @@ from hanse.api.syncer.v1.sync_state_pb2 import SyncState, ZoneEndpoints
 from hanse.errors import InternalError
 from hanse.federation.clusters import leaves_objects
 from hanse.federation.events import EventRecorder
-from hanse.federation.references import is_same_object
 from hanse.kube.model.events import EventType, InvolvedObject
 from hanse.paths import resource_of
 from hanse.store.keys import ObjectKey
@@ -101,23 +100,27 @@ class ReconcileContext:
     def request(self, path: str) -> SyncRequest:
         """Return the object at `<group>/<resource>/<namespace>/<name>` as everything is now."""
         key = _key(path)
-        intent = self.federation.intent(path)
-        entry = self.federation.placement(path)
-        placement = entry.value if entry is not None else None
-        if intent and placement and not is_same_object(placement.object.uid, intent.uid):
-            placement = None  # one of the two is of an object of that name that is no more
-        desired, placed = plan.desired_in(
-            intent, placement, self.cluster, orphan_cluster=self._leaves_objects()
+        entry, left = self.federation.placement(path), self.federation.tombstone(path)
+        state = self.states.get(path)
+        wanted = plan.wanted_in(
+            self.federation.intent(path),
+            left.value if left is not None else None,
+            entry.value if entry is not None else None,
+            self.cluster,
+            state=state,
+            orphan_cluster=self._leaves_objects(),
         )
+        intent, placement = wanted.intent, wanted.placement
+        desired, placed = wanted.desired, wanted.entry
+        acted_on = left if wanted.tombstone is not None else entry
         if self.federation.unreadable(path):
             desired, placed = Desired.UNTOUCHED, None
-        state = self.states.get(path)
         return SyncRequest(
             path=path,
             key=key,
             intent=intent,
             placement=placement,
-            placement_revision=entry.mod_revision if entry is not None else 0,
+            placement_revision=acted_on.mod_revision if acted_on is not None else 0,
             desired=desired,
             entry=placed,
             state=state,
@@ -127,6 +130,9 @@ class ReconcileContext:
                 kind=intent.kind if intent is not None else "",
             ),
             transient=self.transient(path),
+            tombstone=wanted.tombstone,
+            left_over=wanted.over,
+            tombstone_revision=left.mod_revision if left is not None else 0,
             run=job_claims.current_run(
                 key,
                 placement=placement,
@@ -139,7 +145,13 @@ class ReconcileContext:
         )
 
     def is_current(self, request: SyncRequest) -> bool:
-        """Return whether the object and its placement are still those on which the request was decided."""
+        """Return whether the object and its placement, or what is left of earlier ones, are still those on
+        which the request was decided."""
+        left = self.federation.tombstone(request.path)
+        if (left.mod_revision if left is not None else 0) != request.tombstone_revision:
+            return False
+        if request.tombstone is not None:
+            return True
         intent, entry = self.federation.intent(request.path), self.federation.placement(request.path)
         return (intent.revision if intent is not None else 0) == (
             request.intent.revision if request.intent is not None else 0

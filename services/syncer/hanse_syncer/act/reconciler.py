@@ -104,7 +104,9 @@ class ObjectReconciler:
             seen=seen,
             listed=listed,
             force=request.transient.forced,
-            outdated=plan.is_outdated(
+            outdated=not request.left_over
+            if request.tombstone is not None
+            else plan.is_outdated(
                 request.state, intent=request.intent, placement=request.placement, cluster=context.cluster
             ),
         )

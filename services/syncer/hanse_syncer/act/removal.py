@@ -12,11 +12,13 @@ Concurrency: called by the reconciler, for one object at a time. Next: `hanse_sy
 from __future__ import annotations
 
 from collections.abc import Awaitable
+from dataclasses import replace
 
 from hanse.api.syncer.v1 import sync_state_pb2 as sync
 from hanse.api.syncer.v1.sync_state_pb2 import SyncState
 from hanse.control.reconcile import Result
 from hanse.federation import belongings
+from hanse.federation.deletion.tombstones import is_gone, word_of_state
 from hanse.federation.exclusive import stops_first
 from hanse.federation.jobs import job_runs
 from hanse.kube.client.answer import Answer
@@ -86,6 +88,7 @@ class Removal:
         if _is_namespace(request):
             return await self._namespace(request, uid, version)
         if _is_definition(request):
+            self._refuse_left(request)
             instances = namespaces.instances(context.member, live, federation_id=context.federation_id)
             return await self._delete_with(request, uid, version, instances)
         return await self._delete(request, uid, version)
@@ -146,8 +149,26 @@ class Removal:
                 retry_after=1.0,
             )
         known = [resource for versions in context.served.values() for resource in versions]
+        self._refuse_left(request)
         found = namespaces.contents(context.member, name, known=known, federation_id=context.federation_id)
         return await self._delete_with(request, uid, version, found)
+
+    def _refuse_left(self, request: SyncRequest) -> None:
+        """Raise SyncError while something deleted would go along that is to stay. What cannot be read may be
+        that."""
+        context = self._context
+        stay = any(
+            context.request(path).desired is Desired.RELEASED
+            and not is_gone(left, word_of_state(context.states.get(path)), successor="")
+            for path, left in context.federation.left_inside(request.key, context.cluster)
+        )
+        if stay or not context.federation.reads_all_tombstones():
+            raise SyncError(
+                SyncCondition(
+                    sync.WAITING, "ContentsGoing", "deleted objects in it are still to be released, and stay"
+                ),
+                retry_after=1.0,
+            )
 
     async def _delete_with(
         self, request: SyncRequest, uid: str, version: str, look: Awaitable[Contents]
@@ -232,6 +253,8 @@ class Removal:
         context.transients.pop(request.path, None)
         context.waiting.remove(request.path)
         subject, now = request.subject(context.cluster), context.clock()
+        if request.tombstone is not None:
+            subject = replace(subject, uid=request.tombstone.object.uid)
         sent = request.state is not None and bool(request.state.delete_uid)
         ending = transitions.RunEnding(
             taken_away=deleted or (sent and request.ttl is None),
@@ -244,6 +267,8 @@ class Removal:
                 subject, before, reason=reason, message=message, now=now, ending=ending
             ),
         )
+        if request.tombstone is not None and context.federation.intent(request.path) is not None:
+            return Result(requeue_after=0.0)  # it is the successor's turn
         return None
 
 
@@ -256,11 +281,9 @@ def _must_read(request: SyncRequest) -> bool:
 
 def _must_have_stopped(request: SyncRequest) -> bool:
     """Return whether the object counts as gone only when its Pods are: others take over what it did."""
-    placement = request.placement
+    decided = request.tombstone or request.placement
     return stops_first(
-        request.key.group,
-        request.key.resource,
-        marked=placement is not None and placement.at_most_one,
+        request.key.group, request.key.resource, marked=decided is not None and decided.at_most_one
     )
 
 

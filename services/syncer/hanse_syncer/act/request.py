@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from hanse.api.federation.v1.tombstone_pb2 import Tombstone
 from hanse.api.scheduler.v1.placement_pb2 import ClusterPlacement, Placement
 from hanse.api.syncer.v1.sync_state_pb2 import SyncState
 from hanse.api.type.v1.job_run_pb2 import JobRun
@@ -67,6 +68,12 @@ class SyncRequest:
     state: SyncState | None
     target: MemberObject
     transient: TransientState
+    tombstone: Tombstone | None = None
+    """What is acted on if that is what deleted objects have left; the intent stands for them then."""
+    left_over: bool = False
+    """Whether nothing of that is there any more."""
+    tombstone_revision: int = 0
+    """The revision of the tombstone of the name, whatever is acted on."""
     run: JobRun | None = None
     """For a Job: the run that the cluster has or is to start, by all that is known of it."""
 

@@ -125,7 +125,8 @@ class MemberEventHandler:
         """Take note of an object with our marks and without a sync state: placed here and new, or an
         orphan.
         """
-        if self._federation.intent(path) is not None or self._federation.placement(path) is not None:
+        federation = self._federation
+        if federation.intent(path) or federation.placement(path) or federation.tombstone(path):
             self._queue.add(path)
         else:
             self._orphans.consider(path)

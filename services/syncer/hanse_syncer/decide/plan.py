@@ -2,8 +2,10 @@
 
 Owns the rules of promise 2 ("nothing lost, nothing surprising"). All are here and nowhere else:
 
-- An object is removed from a member only if its intent is being deleted, or its placement says that the
-  cluster is to be left. That there is no intent, no placement, or no cluster in it, removes nothing.
+- An object is removed from a member only if its intent is being deleted, its tombstone has the cluster, or
+  its placement says that the cluster is to be left. That there is no intent, no placement, or no cluster in
+  it, removes nothing.
+- A tombstone comes first: nothing is done for a successor before the copy of the predecessor is gone.
 - A cluster whose placement is suspended is left as it is.
 - What a list or a watch does not show is looked for by name before anything is concluded from it.
 - Where a DELETE was sent, the object counts as kept only when it is seen and the DELETE can do no more.
@@ -18,14 +20,17 @@ import enum
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from hanse.api.federation.v1.tombstone_pb2 import Tombstone
 from hanse.api.registry.v1.cluster_pb2 import ApiResource
 from hanse.api.scheduler.v1.placement_pb2 import ClusterPlacement, Placement
 from hanse.api.syncer.v1 import sync_state_pb2 as sync
 from hanse.api.syncer.v1.sync_state_pb2 import SyncState
 from hanse.errors import InternalError
 from hanse.federation.confirmation import confirmation_of, is_confirmed, is_removed
+from hanse.federation.deletion.tombstones import copies_in, to_remove, word_of_state
 from hanse.federation.placements import after_revisions, is_releasing, placement_in
-from hanse_syncer.federation.intent import Intent
+from hanse.federation.references import is_same_object
+from hanse_syncer.federation.intent import Intent, deleted_intent
 
 
 class Desired(enum.Enum):
@@ -41,6 +46,56 @@ class Desired(enum.Enum):
     """Leave it alone, whatever it is."""
     UNKNOWN = "unknown"
     """Nobody said anything about it."""
+
+
+@dataclass(frozen=True, slots=True)
+class WantedState:
+    """What a cluster is to be brought to next: of the object that has a name, or of what earlier ones left.
+
+    `intent` is of the one that counts, and `placement` its placement, if there is one. `entry` is the
+    cluster's part of it where the object is desired. `tombstone` is set where what is left comes first: then
+    the intent stands for deleted objects, and `over` says that nothing of them is there any more.
+    """
+
+    desired: Desired
+    intent: Intent | None = None
+    placement: Placement | None = None
+    entry: ClusterPlacement | None = None
+    tombstone: Tombstone | None = None
+    over: bool = False
+
+
+def wanted_in(
+    intent: Intent | None,
+    tombstone: Tombstone | None,
+    placement: Placement | None,
+    cluster: str,
+    *,
+    state: SyncState | None,
+    orphan_cluster: bool = False,
+) -> WantedState:
+    """Return what is wanted in `cluster` of an object, the tombstone of its name, or both.
+
+    A tombstone comes first where it has a copy that is not known to be gone. When that is gone it is the
+    object's turn; where the object is not wanted, what confirms the tombstone stays as long as that does.
+    `orphan_cluster`: the cluster is leaving the federation and was asked to keep its objects.
+    """
+    if intent and placement and not is_same_object(placement.object.uid, intent.uid):
+        placement = None  # one of the two is of an object of that name that is no more
+    desired, entry = desired_in(intent, placement, cluster, orphan_cluster=orphan_cluster)
+    known = WantedState(desired, intent, placement, entry)
+    copies = copies_in(tombstone, cluster) if tombstone is not None else []
+    if tombstone is None or not copies:
+        return known
+    successor = intent.uid if intent is not None else ""
+    copy = to_remove(tombstone, cluster, word_of_state(state), successor=successor)
+    if copy is None and (desired is not Desired.UNKNOWN or state is None or state.object.uid == successor):
+        return known
+    deleted = deleted_intent(tombstone, copy or copies[-1])
+    released = deleted.orphan or orphan_cluster
+    return WantedState(
+        Desired.RELEASED if released else Desired.ABSENT, deleted, tombstone=tombstone, over=copy is None
+    )
 
 
 def desired_in(

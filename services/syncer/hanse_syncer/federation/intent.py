@@ -1,6 +1,7 @@
 """A federated object, as the syncer reads it from the store.
 
-Owns `Intent`, which keeps the object encoded, with what decisions need of it, and its decoder. Pure.
+Owns `Intent`, which keeps the object encoded, with what decisions need of it, its decoder, and what stands
+for an object that is deleted. Pure.
 
 Next: `hanse_syncer.federation.state`, which keeps it; `hanse_syncer.decide.plan` for what follows from it.
 """
@@ -12,13 +13,15 @@ from typing import Any
 
 import orjson
 
+from hanse.api.federation.v1.tombstone_pb2 import LeftCopy, Tombstone
 from hanse.federation import belongings
 from hanse.federation.propagation import placeable
 from hanse.federation.tracing import traceparent_of
 from hanse.kube.engine import unreadable
 from hanse.kube.engine.lifecycle import ORPHAN
-from hanse.kube.model.objects import is_deleting
+from hanse.kube.model.objects import api_version, is_deleting
 from hanse.store import KeyValue, keys
+from hanse.well_known import MANAGED_BY_LABEL
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,4 +71,34 @@ def decode_intent(kv: KeyValue) -> Intent | None:
             key.group, key.resource, obj, controlled=belongings.operators_owner(obj) is None
         ),
         sealed=kv.sealed,
+    )
+
+
+def deleted_intent(tombstone: Tombstone, copy: LeftCopy) -> Intent:
+    """Return what stands for the deleted objects of a tombstone where one has left `copy`: an object that is
+    being deleted, with as much of it as its removal needs.
+
+    What the removal finds is said of the object that the copy is of. That it is gone confirms the tombstone
+    and is said of the object that was deleted last.
+    """
+    reference = tombstone.object
+    version = api_version(reference.group, reference.version)
+    labels = {MANAGED_BY_LABEL: copy.managed_by} if copy.managed_by else {}
+    metadata = {"name": reference.name, "uid": copy.uid, "labels": labels}
+    if reference.namespace:
+        metadata["namespace"] = reference.namespace
+    return Intent(
+        encoded=orjson.dumps({"apiVersion": version, "kind": reference.kind, "metadata": metadata}),
+        revision=0,
+        uid=copy.uid,
+        generation=0,
+        deleting=True,
+        orphan=copy.orphan,
+        api_version=version,
+        kind=reference.kind,
+        traceparent=tombstone.traceparent,
+        belongs=belongings.by_name(
+            reference.group, reference.resource, namespace=reference.namespace, name=reference.name
+        ),
+        sealed=tombstone.sealed,
     )

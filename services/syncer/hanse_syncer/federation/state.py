@@ -1,4 +1,4 @@
-"""What the federation wants: intents, placements, clusters and what each cluster serves, as of now.
+"""What the federation wants: intents, tombstones, placements, clusters and what each serves, as of now.
 
 Owns `FederationState`: what others write, followed in one span, so that it is the state of one revision at
 all times, and who is concerned by a change: a listener is called with the object's path and whether a person
@@ -18,9 +18,11 @@ from contextlib import AsyncExitStack
 from typing import Final, Protocol, Self
 
 from hanse.api.federation.v1.federation_pb2 import Federation
+from hanse.api.federation.v1.tombstone_pb2 import Tombstone
 from hanse.api.registry.v1.cluster_pb2 import ApiCatalogue, Cluster
 from hanse.api.scheduler.v1.placement_pb2 import Placement
 from hanse.errors import HanseError, InternalError
+from hanse.federation.deletion.tombstones import clusters_of, copies_in, decode_tombstone, is_inside
 from hanse.federation.placements import is_named, is_placed_in
 from hanse.federation.records import decode_catalogue, decode_cluster, decode_placement
 from hanse.paths import namespace_of, path_of
@@ -58,6 +60,7 @@ class FederationState:
         self.founding = Collection(keys.FEDERATION, lambda kv: decode(Federation, kv.value))
         self.syncers = Collection(f"{keys.MEMBERS}/syncer/", leased)
         self.intents = Collection(f"{keys.OBJECTS}/", decode_intent)
+        self.tombstones = Collection(f"{keys.TOMBSTONES}/", decode_tombstone)
         self.placements = Collection(f"{keys.PLACEMENTS}/", decode_placement)
         self.follower = Follower(
             store,
@@ -67,6 +70,7 @@ class FederationState:
             self.founding,
             self.syncers,
             self.intents,
+            self.tombstones,
             self.placements,
             spans=(SPAN,),
         )
@@ -75,6 +79,7 @@ class FederationState:
         self._founded = asyncio.Event()
         self._pending = PendingDecisions(self._decision_is_late)
         self.intents.subscribe(self._intent_changed)
+        self.tombstones.subscribe(self._tombstone_changed)
         self.placements.subscribe(self._placement_changed)
         self.clusters.subscribe(self._cluster_changed)
         self.credentials.subscribe(self._credential_changed)
@@ -108,13 +113,20 @@ class FederationState:
         """Return the placement of the object at `path`, with its revision."""
         return self.placements.versioned(f"{keys.PLACEMENTS}/{path}")
 
+    def tombstone(self, path: str) -> Versioned[Tombstone] | None:
+        """Return what deleted objects of the name at `path` have left, with its revision."""
+        return self.tombstones.versioned(f"{keys.TOMBSTONES}/{path}")
+
     def unreadable(self, path: str) -> bool:
-        """Return whether the object at `path` or its placement is stored, cannot be read, and never could be.
+        """Return whether the object at `path`, its tombstone or its placement is stored, cannot be read, and
+        never could be.
 
         What it says is not known, which is not the same as that it is not there.
         """
-        return self.intents.is_unknown(f"{keys.OBJECTS}/{path}") or self.placements.is_unknown(
-            f"{keys.PLACEMENTS}/{path}"
+        return (
+            self.intents.is_unknown(f"{keys.OBJECTS}/{path}")
+            or self.tombstones.is_unknown(f"{keys.TOMBSTONES}/{path}")
+            or self.placements.is_unknown(f"{keys.PLACEMENTS}/{path}")
         )
 
     def awaits_decision(self, path: str) -> bool:
@@ -161,10 +173,24 @@ class FederationState:
         return sorted(keys.last_segment(key) for key in self.clusters.keys())  # noqa: SIM118
 
     def placed(self, cluster: str) -> Iterator[str]:
-        """Yield the paths of all objects whose placement names the cluster."""
+        """Yield the paths of all objects whose placement or tombstone names the cluster."""
         for key, placement in self.placements.items():
             if is_named(placement, cluster):
                 yield path_of(key)
+        for key, tombstone in self.tombstones.items():
+            if copies_in(tombstone, cluster):
+                yield path_of(key)
+
+    def reads_all_tombstones(self) -> bool:
+        """Return whether there is no tombstone that never could be read."""
+        return not self.tombstones.unknown()
+
+    def left_inside(self, container: keys.ObjectKey, cluster: str) -> Iterator[tuple[str, Tombstone]]:
+        """Yield the path and tombstone of what was deleted in a namespace, or of a definition, and may have
+        left a copy in the cluster."""
+        for key, tombstone in self.tombstones.items():
+            if is_inside(keys.ObjectKey.parse(key), container) and copies_in(tombstone, cluster):
+                yield path_of(key), tombstone
 
     def wanted_inside(self, namespace: str, cluster: str) -> bool:
         """Return whether anything in the namespace is desired in the cluster and not being deleted.
@@ -204,6 +230,13 @@ class FederationState:
         waits = self._pending.update(path, decided=is_decided(new, placement))
         if placement is not None and not waits:
             self._tell(path, _clusters(placement))
+
+    def _tombstone_changed(
+        self, key: str, old: Tombstone | None, new: Tombstone | None, revision: int
+    ) -> None:
+        before = clusters_of(old) if old is not None else frozenset()
+        after = clusters_of(new) if new is not None else frozenset()
+        self._tell(path_of(key), before | after)
 
     def _placement_changed(
         self, key: str, old: Placement | None, new: Placement | None, revision: int

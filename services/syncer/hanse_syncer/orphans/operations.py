@@ -28,6 +28,7 @@ from hanse.errors import (
     UnavailableError,
 )
 from hanse.federation import belongings
+from hanse.federation.deletion.tombstones import decode_tombstone
 from hanse.federation.records import decode_placement
 from hanse.kube.client.answer import Answer
 from hanse.kube.client.client import KubeClient
@@ -199,18 +200,20 @@ class OrphanOperations:
 
     async def _refuse_wanted(self, key: ObjectKey, cluster: str) -> None:
         """Raise FailedPreconditionError if the store, as it is now, explains the object."""
-        intent_kv, placement_kv = await asyncio.gather(
-            self._federation.store.get(key.key()), self._federation.store.get(key.key(keys.PLACEMENTS))
+        store = self._federation.store
+        intent_kv, left_kv, placement_kv = await asyncio.gather(
+            store.get(key.key()), store.get(key.key(keys.TOMBSTONES)), store.get(key.key(keys.PLACEMENTS))
         )
         try:
             intent = decode_intent(intent_kv) if intent_kv is not None else None
+            tombstone = decode_tombstone(left_kv) if left_kv is not None else None
             placement = decode_placement(placement_kv) if placement_kv is not None else None
         except (ValueError, LookupError, InvalidArgumentError) as error:
             raise _no_orphan(
                 key, cluster, f"what the federation stores of it cannot be read: {error}"
             ) from error
-        if orphans.unexplained(intent, placement, cluster) is None:
-            raise _no_orphan(key, cluster, "its placement names the cluster")
+        if orphans.unexplained(intent, tombstone, placement, cluster) is None:
+            raise _no_orphan(key, cluster, "its placement or tombstone names the cluster")
         if intent is not None and placement is not None and not _decided(intent, placement):
             raise _no_orphan(key, cluster, "the scheduler has not decided yet where the object goes")
 

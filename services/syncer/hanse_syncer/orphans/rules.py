@@ -14,10 +14,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
+from hanse.api.federation.v1.tombstone_pb2 import Tombstone
 from hanse.api.registry.v1.cluster_pb2 import ApiResource
 from hanse.api.scheduler.v1.placement_pb2 import Placement
 from hanse.api.syncer.v1 import orphan_pb2 as pb
 from hanse.errors import InvalidArgumentError
+from hanse.federation.deletion.tombstones import copies_in
 from hanse.federation.placements import is_named
 from hanse.federation.propagation import placeable
 from hanse.federation.references import reference_to
@@ -83,10 +85,13 @@ def is_ours(item: Mapping[str, Any], federation_id: str) -> bool:
 
 
 def unexplained(
-    intent: Intent | None, placement: Placement | None, cluster: str
+    intent: Intent | None, tombstone: Tombstone | None, placement: Placement | None, cluster: str
 ) -> pb.OrphanReason.ValueType | None:
-    """Return why nothing explains an object in `cluster`; None if something does."""
+    """Return why nothing explains an object in `cluster`; None if something does. A tombstone explains what
+    it names: that is being removed."""
     if placement is not None and is_named(placement, cluster):
+        return None
+    if tombstone is not None and copies_in(tombstone, cluster):
         return None
     return pb.NO_SUCH_OBJECT if intent is None else pb.NOT_PLACED_THERE
 

@@ -20,7 +20,7 @@ from collections.abc import Callable
 from typing import Final
 
 from hanse.api.registry.v1.cluster_pb2 import ApiCatalogue, ApiResource
-from hanse.api.syncer.v1.orphan_pb2 import Orphan
+from hanse.api.syncer.v1.orphan_pb2 import Orphan, OrphanReason
 from hanse.boundary import Boundary
 from hanse.errors import FailedPreconditionError, HanseError, UnavailableError
 from hanse.kube.client.requests import GroupVersionResource
@@ -251,12 +251,22 @@ class OrphanScanner:
         if (
             orphans.may_be_copied(path)
             or f"{keys.OBJECTS}/{path}" in federation.intents.broken
+            or f"{keys.TOMBSTONES}/{path}" in federation.tombstones.broken
             or f"{keys.PLACEMENTS}/{path}" in federation.placements.broken
         ):
             return False
-        entry = federation.placement(path)
-        placement = entry.value if entry is not None else None
-        return orphans.unexplained(federation.intent(path), placement, self._cluster) is not None
+        return self._why_unexplained(path) is not None
+
+    def _why_unexplained(self, path: str) -> OrphanReason.ValueType | None:
+        """Return why nothing that is followed explains the object; None if something does."""
+        federation = self._federation
+        entry, left = federation.placement(path), federation.tombstone(path)
+        return orphans.unexplained(
+            federation.intent(path),
+            left.value if left is not None else None,
+            entry.value if entry is not None else None,
+            self._cluster,
+        )
 
     async def _check(self, session: MemberSession, candidates: set[str]) -> int:
         """Ask for candidates by name, report what is so; return for how many there was no room."""
@@ -303,10 +313,7 @@ class OrphanScanner:
         if not orphans.is_ours(live, self._federation_id):
             self._dismissed[path] = uid
             return NotOrphan.NONE
-        entry = self._federation.placement(path)
-        reason = orphans.unexplained(
-            self._federation.intent(path), entry.value if entry is not None else None, self._cluster
-        )
+        reason = self._why_unexplained(path)
         if reason is None:
             return NotOrphan.NONE
         return orphans.orphan(key, self._cluster, uid=uid, served=served, reason=reason)

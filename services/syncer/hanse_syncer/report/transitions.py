@@ -66,7 +66,7 @@ class RunEnding:
 
 def _next(subject: Subject, before: SyncState | None) -> SyncState:
     state = SyncState()
-    if before is not None:
+    if before is not None and not _is_of_earlier(before, subject):
         state.CopyFrom(before)
     key = subject.key
     state.name = f"syncStates/{key.path()}/{subject.cluster}"
@@ -81,6 +81,11 @@ def _next(subject: Subject, before: SyncState | None) -> SyncState:
     if subject.run is not None:
         state.run.CopyFrom(_run(subject.run, before, uid=subject.uid))
     return state
+
+
+def _is_of_earlier(before: SyncState, subject: Subject) -> bool:
+    """Return whether a state says that an earlier object of the name is gone: nothing of that holds."""
+    return is_removed(before) and not is_same_object(before.object.uid, subject.uid)
 
 
 def _run(known: JobRun, before: SyncState | None, *, uid: str) -> JobRun:
