@@ -1,7 +1,8 @@
 """What the federation adds to every write: finalizers, the trace, and what must not be lost.
 
 Owns `FederationAdmission`. Objects that can be in members get the finalizer `hanse.dev/sync`, Clusters
-`hanse.dev/unjoin`; an update cannot take them off (only the members' confirmation, or the registry, does).
+`hanse.dev/unjoin`; an update cannot take them off. The first keeps only what waits for the members (see
+`hanse_apiserver.leaving`), the second a Cluster until the registry lets go.
 The traceparent of the change goes into an annotation that is never served, and so does what the schema of a
 custom resource filled in. Who creates an object that nothing here obeys, or that goes nowhere, is warned. A
 placement annotation that makes no sense is not refused here: the scheduler says so in an event, and the
@@ -16,11 +17,12 @@ from collections.abc import Iterator
 from typing import Final
 
 from hanse.errors import PermissionDeniedError
+from hanse.federation.deletion.tombstones import holds_others
 from hanse.federation.propagation import hints, placeable
 from hanse.federation.stored.authorship import with_defaulted
 from hanse.federation.tracing import with_traceparent
 from hanse.kube.engine.hooks import AdmissionRequest
-from hanse.kube.engine.lifecycle import ORPHAN, unchanged
+from hanse.kube.engine.lifecycle import FOREGROUND, ORPHAN, unchanged
 from hanse.kube.engine.options import SYSTEM
 from hanse.kube.engine.resources.errors import invalid_object
 from hanse.kube.kinds.kubernetes import core
@@ -121,8 +123,19 @@ def _required(request: AdmissionRequest) -> list[str]:
         return []  # nothing can be added to what is being deleted
     if finalizer == UNJOIN_FINALIZER:
         return [] if request.user.name in (_REGISTRY, SYSTEM.name) else [finalizer]
-    # Until the members have confirmed they must be able to see that they are to keep their objects.
-    return [finalizer, ORPHAN] if ORPHAN in had else [finalizer]
+    kept = [finalizer]
+    if FOREGROUND in had:  # until the members have confirmed: what they made of the object is its dependents
+        kept.append(FOREGROUND)
+    if ORPHAN in had and _stays(request):  # the members must be able to see that they are to keep theirs
+        kept.append(ORPHAN)
+    return kept
+
+
+def _stays(request: AdmissionRequest) -> bool:
+    """Return whether the object is still there without the finalizers of its deletion."""
+    own = (SYNC_FINALIZER, FOREGROUND, ORPHAN)
+    finalizers = sequence(mapping(request.object, "metadata"), "finalizers")
+    return holds_others(*request.info.storage_key) or any(name not in own for name in finalizers)
 
 
 def _finalizer(request: AdmissionRequest) -> str:

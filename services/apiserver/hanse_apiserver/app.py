@@ -29,6 +29,7 @@ from hanse.federation.strategies import federation_kinds
 from hanse.flow import Flow
 from hanse.kube.engine.engine import KubeEngine
 from hanse.kube.kinds.catalogue import Catalogue
+from hanse.kube.model.times import utc_now
 from hanse.kube.server.app import KubeServer, ServerOptions
 from hanse.kube.server.auth import (
     Authenticator,
@@ -57,12 +58,14 @@ from hanse_apiserver.admission import HIDDEN, FederationAdmission
 from hanse_apiserver.bootstrap.keeper import BootstrapKeeper
 from hanse_apiserver.finalize import SyncFinalizer
 from hanse_apiserver.impact_admission import ImpactAdmission
+from hanse_apiserver.leaving import FederatedEnds
 from hanse_apiserver.member_admission import MemberAdmission, MemberAdmissionOptions
 from hanse_apiserver.policy_admission import PolicyAdmission
 from hanse_apiserver.resealing import keep_sealed
 from hanse_apiserver.rpc import service as federation_service
 from hanse_apiserver.rpc.service import FederationService
 from hanse_apiserver.settings import ApiserverSettings
+from hanse_apiserver.tombstones import TombstoneCollector
 from hanse_apiserver.views.view import FederationView
 
 CreateTask = Callable[..., asyncio.Task[Any]]
@@ -117,6 +120,7 @@ class Apiserver:
         self.upkeep = self._upkeep(maintenance) if maintenance is not None else None
         catalogue = Catalogue(federation_kinds())
         self.view = FederationView(catalogue)
+        self._ends = FederatedEnds(self.view, clock=utc_now, sealed=kinds_to_seal(settings.sealed_kinds))
         self.engine = KubeEngine(
             store,
             catalogue=catalogue,
@@ -142,9 +146,11 @@ class Apiserver:
             shared=settings.shared,
             event_ttl=settings.event_ttl,
             room=self.upkeep,
+            ends=self._ends,
         )
         self._deny_list = DenyList(settings.deny_list_file, authorities=[settings.tls_ca, settings.client_ca])
         self.finalizing = WorkQueue("finalize")
+        self.collecting = WorkQueue("tombstones")
         self.bootstrapping = WorkQueue("bootstrap")
         self.federation = Federation()
         self.https = ""
@@ -207,11 +213,16 @@ class Apiserver:
         writer = BatchWriter(self._store)
         stack.push_async_callback(writer.close)
         queue = self.finalizing
-        finalizer = SyncFinalizer(cache=self.engine.cache, view=self.view, writer=writer, queue=queue)
-        controller = Controller("finalize", finalizer, queue, workers=self._settings.finalize_workers)
+        cache, view, workers = self.engine.cache, self.view, self._settings.finalize_workers
+        finalizer = SyncFinalizer(cache=cache, view=view, ends=self._ends, writer=writer, queue=queue)
+        controller = Controller("finalize", finalizer, queue, workers=workers)
         task = self._create_task(controller.run(), name="finalize")
         stack.push_async_callback(end, task)
         finalizer.start()
+        collector = TombstoneCollector(cache=cache, view=view, writer=writer, queue=self.collecting)
+        controller = Controller("tombstones", collector, self.collecting, workers=workers)
+        stack.push_async_callback(end, self._create_task(controller.run(), name="tombstones"))
+        collector.start()
 
     async def _start_keeper(self, stack: contextlib.AsyncExitStack) -> None:
         queue = self.bootstrapping

@@ -49,6 +49,15 @@ _SYNC_STATE_COLUMNS = (
 )
 
 
+_TOMBSTONE_COLUMNS = (
+    PrinterColumn("Kind", "string", ".object.kind"),
+    PrinterColumn("Object", "string", ".object.name"),
+    PrinterColumn("Clusters", "string", ".copies[*].cluster"),
+    PrinterColumn("Waits", "string", ".copies[*].message", priority=1),
+    PrinterColumn("Age", "date", ".deleteTime"),
+)
+
+
 _CLUSTER_COLUMNS = (
     PrinterColumn("Ready", "string", _READY),
     PrinterColumn("State", "string", ".status.state"),
@@ -185,6 +194,10 @@ SYNC_STATE = _view("SyncState", "syncstates", schemas.SYNC_STATE, _SYNC_STATE_CO
 CLUSTER_SYNC_STATE = _view(
     "ClusterSyncState", "clustersyncstates", schemas.SYNC_STATE, _SYNC_STATE_COLUMNS, namespaced=False
 )
+TOMBSTONE = _view("Tombstone", "tombstones", schemas.TOMBSTONE, _TOMBSTONE_COLUMNS, namespaced=True)
+CLUSTER_TOMBSTONE = _view(
+    "ClusterTombstone", "clustertombstones", schemas.TOMBSTONE, _TOMBSTONE_COLUMNS, namespaced=False
+)
 FEDERATION_V1_CLUSTER = Kind(
     FEDERATION_V1_GROUP,
     "Cluster",
@@ -208,6 +221,8 @@ KINDS = (
     CLUSTER_PLACEMENT,
     SYNC_STATE,
     CLUSTER_SYNC_STATE,
+    TOMBSTONE,
+    CLUSTER_TOMBSTONE,
     FEDERATION_V1_CLUSTER,
 )
 """Hanse's kinds in discovery order: `hanse.dev` first, so that `clusters` means its own."""

@@ -395,6 +395,14 @@ SYNC_STATE = kind(
     applyTime=_string("When it was last applied.", format="date-time"),
     transitionTime=_string("When the phase last changed.", format="date-time"),
 )
+TOMBSTONE = kind(
+    "What deleted objects of one name have left in clusters, until it is gone. Read-only.",
+    object=_OBJECT_REFERENCE,
+    copies=_list(_open("A copy that a cluster has or may have."), "What is not known to be gone."),
+    deleteTime=_string("When the object was deleted.", format="date-time"),
+    atMostOne=_boolean("Whether a copy counts as gone only when its Pods are, too."),
+    sealed=_boolean("Whether the object was sealed in etcd."),
+)
 FEDERATION_V1_CLUSTER = kind(
     "A member cluster in the form of Federation v1.",
     spec=_object(

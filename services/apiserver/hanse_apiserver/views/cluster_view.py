@@ -5,18 +5,46 @@ Next: `hanse_apiserver.views.view`, which serves it.
 
 from __future__ import annotations
 
+import heapq
+from collections.abc import Collection
+from typing import Final
+
 from google.protobuf.descriptor import EnumDescriptor
 
 from hanse.api.registry.v1 import cluster_pb2 as registry
 from hanse.api.type.v1 import condition_pb2
 from hanse.federation.clusters import is_observed
 from hanse.kube.model.objects import Object, mapping
+from hanse.store.keys import ObjectKey
 from hanse_apiserver.views.protojson import time_of, words
 
+REMOVALS_PENDING: Final = "RemovalsPending"
+"""Type of the condition of a cluster that has, or may have, copies of deleted objects."""
+_NAMED: Final = 3
 
-def with_status(intent: Object, cluster: registry.Cluster | None) -> Object:
-    """Return a Cluster with its status; `cluster` is None while the registry has not seen it."""
-    return {**intent, "status": _status(intent, cluster)}
+
+def with_status(
+    intent: Object, cluster: registry.Cluster | None, *, left: Collection[ObjectKey] = ()
+) -> Object:
+    """Return a Cluster with its status; `cluster` is None while the registry has not seen it, and `left` are
+    the names whose deleted objects have or may have left something there."""
+    status = _status(intent, cluster)
+    if left:
+        status["conditions"].append(_removals(left))
+    return {**intent, "status": status}
+
+
+def _removals(left: Collection[ObjectKey]) -> Object:
+    first = [str(key) for key in heapq.nsmallest(_NAMED, left)]
+    more = f" and {len(left) - len(first)} more" if len(left) > len(first) else ""
+    what = "deleted object is" if len(left) == 1 else "deleted objects are"
+    return {
+        "type": REMOVALS_PENDING,
+        "status": "True",
+        "reason": "ObjectsDeleted",
+        "message": f"{len(left)} {what} not known to have left the cluster: {', '.join(first)}{more}; see "
+        "`kubectl get tombstones,clustertombstones -A`",
+    }
 
 
 def _status(intent: Object, cluster: registry.Cluster | None) -> Object:

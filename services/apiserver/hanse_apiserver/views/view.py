@@ -1,19 +1,20 @@
 """What is served, out of what is stored: intent with the status of its members merged in.
 
-Owns `FederationView`, the `View` of the engine's cache. It takes in placements, sync states and clusters as
-the cache's one watch delivers them, and says which objects look different now. For kinds without a status
-that is only the read-only view of the part itself, so bulk syncing of ConfigMaps costs next to nothing here.
+Owns `FederationView`, the `View` of the engine's cache. It takes in placements, sync states, tombstones and
+clusters as the cache's one watch delivers them, and says which objects look different now. For kinds without
+a status that is only the read-only view of the part itself, so bulk syncing of ConfigMaps costs next to
+nothing here.
 
 Called by the cache's task only, in order of revisions; reads are synchronous in the same loop. A value that
 cannot be decoded is logged and leaves what was known before: unknown is not empty. A member whose status the
 fold fails on is served with that as its reason, and the others' statuses without it.
 
-Next: `hanse_apiserver.finalize`, which also listens to the parts.
+Next: `hanse_apiserver.finalize` and `hanse_apiserver.tombstones`, which also listen to the parts.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -23,22 +24,32 @@ from hanse.api.syncer.v1.sync_state_pb2 import SyncState
 from hanse.boundary import Boundary
 from hanse.errors import HanseError
 from hanse.federation.clusters import is_observed, labels_of, refuses_credential
+from hanse.federation.deletion.tombstones import clusters_of, decode_tombstone, is_inside, pending_clusters
 from hanse.federation.policies.references import Known, kinds_of, unresolved, versions_of
 from hanse.federation.policies.titles import is_policy, key_of_title, title_at
 from hanse.federation.records import decode_cluster
 from hanse.kube.engine.hooks import Deferred
 from hanse.kube.kinds.catalogue import Catalogue
-from hanse.kube.model.objects import Object
+from hanse.kube.model.objects import Object, mapping
 from hanse.store import Event
-from hanse.store.keys import CLUSTERS, PLACEMENTS, SYNCSTATES, ObjectKey, parse_cluster, parse_sync_state
+from hanse.store.keys import (
+    CLUSTERS,
+    PLACEMENTS,
+    SYNCSTATES,
+    TOMBSTONES,
+    ObjectKey,
+    parse_cluster,
+    parse_sync_state,
+)
 from hanse.well_known import GROUP, SYNC_FINALIZER, UNJOIN_FINALIZER
 from hanse_apiserver.aggregate import Decision, Member, aggregate
 from hanse_apiserver.views import cluster_view, derived, policy_view
-from hanse_apiserver.views.parts import UNREADABLE, Parts, Placed, State
+from hanse_apiserver.views.parts import UNREADABLE, Left, Parts, Placed, State
 from hanse_apiserver.views.policy_use import NOBODY, PolicyUse
 
 _PLACEMENTS: Final = f"{PLACEMENTS}/"
 _SYNCSTATES: Final = f"{SYNCSTATES}/"
+_TOMBSTONES: Final = f"{TOMBSTONES}/"
 _CLUSTERS: Final = f"{CLUSTERS}/"
 _CLUSTER: Final = (GROUP, "clusters")
 
@@ -52,6 +63,9 @@ class FederationView:
         self._parts: dict[ObjectKey, Parts] = {}
         self._derived: dict[ObjectKey, tuple[ObjectKey, str]] = {}
         self._clusters: dict[str, registry.Cluster] = {}
+        self._left: dict[str, set[ObjectKey]] = {}
+        self._shown_left: set[str] = set()
+        """Clusters that are served with a condition that speaks of tombstones."""
         self._policy_use = PolicyUse()
         self._policies: set[ObjectKey] = set()
         self._kinds: tuple[int, Mapping[tuple[str, str], str], Mapping[tuple[str, str], frozenset[str]]] = (
@@ -68,7 +82,7 @@ class FederationView:
     @property
     def prefixes(self) -> Sequence[str]:
         """Return what must be followed besides the objects."""
-        return (_CLUSTERS, _PLACEMENTS, _SYNCSTATES)
+        return (_CLUSTERS, _PLACEMENTS, _SYNCSTATES, _TOMBSTONES)
 
     @property
     def fields(self) -> Sequence[str]:
@@ -80,6 +94,7 @@ class FederationView:
         self._parts.clear()
         self._derived.clear()
         self._clusters.clear()
+        self._left.clear()
         self._policy_use.clear()
         self._policies.clear()
         self._unreadable.clear()
@@ -91,13 +106,16 @@ class FederationView:
         return (SYNC_FINALIZER,) if key in self._parts or self.is_unreadable(key) else ()
 
     def is_unreadable(self, key: ObjectKey) -> bool:
-        """Return whether the object's placement or one of its sync states is stored and cannot be read."""
+        """Return whether the object's placement, tombstone or one of its sync states is stored and cannot be
+        read."""
         return bool(self._unreadable) and any(
-            path == key.key(PLACEMENTS) or path.startswith(key.sync_states()) for path in self._unreadable
+            path in (key.key(PLACEMENTS), key.key(TOMBSTONES)) or path.startswith(key.sync_states())
+            for path in self._unreadable
         )
 
     def subscribe(self, listener: Callable[[ObjectKey], None]) -> None:
-        """Call `listener` with the key of an object whenever its placement or a sync state changed."""
+        """Call `listener` with the key of an object whenever its placement, its tombstone or a sync state
+        changed, or a cluster left the federation that has something of it."""
         self._listeners.append(listener)
 
     def parts(self, key: ObjectKey) -> Parts | None:
@@ -108,6 +126,29 @@ class FederationView:
         """Return whether a placement names clusters for the object."""
         parts = self._parts.get(key)
         return parts is not None and parts.placed is not None and bool(parts.placed.after)
+
+    def tombstones(self) -> Iterator[ObjectKey]:
+        """Yield each name whose deleted objects have left something in a cluster."""
+        yield from {key for keys in self._left.values() for key in keys}
+
+    def left_inside(self, container: ObjectKey) -> bool:
+        """Return whether a cluster has or may have something deleted that was in a namespace, or of a
+        definition."""
+        return any(is_inside(key, container) for keys in self._left.values() for key in keys) or any(
+            path.startswith(_TOMBSTONES) for path in self._unreadable
+        )
+
+    def pending(self, key: ObjectKey, *, successor: str, exists: Callable[[str], bool]) -> list[str]:
+        """Return the clusters that exist and were not seen without what was deleted under a name. `successor`
+        is the uid of the object that has it now, "" for none."""
+        parts = self._parts.get(key)
+        if parts is None or parts.left is None:
+            return []
+        return pending_clusters(parts.left.value, parts.word_in, successor=successor, exists=exists)
+
+    def is_member(self, cluster: str) -> bool:
+        """Return whether a cluster is in the federation, or may be: what is stored of it cannot be read."""
+        return cluster in self._clusters or f"{_CLUSTERS}{cluster}" in self._unreadable
 
     def cluster(self, name: str) -> registry.Cluster | None:
         """Return what the registry knows of a cluster."""
@@ -138,6 +179,8 @@ class FederationView:
                 return self._placement(event)
             if path.startswith(_CLUSTERS):
                 return self._cluster(event)
+            if path.startswith(_TOMBSTONES):
+                return self._tombstone(event)
         except Exception as error:  # noqa: BLE001 - of one value; all others are taken in
             self._stored.failed(path, error)
             if event.kind == "put":
@@ -167,11 +210,17 @@ class FederationView:
         if intent is None:
             return None
         if (key.group, key.resource) == _CLUSTER:
-            return cluster_view.with_status(intent, self._clusters.get(key.name))
+            left = self._left.get(key.name, ())
+            (self._shown_left.add if left else self._shown_left.discard)(key.name)
+            return cluster_view.with_status(intent, self._clusters.get(key.name), left=left)
         parts = self._parts.get(key)
         if parts is None or not self._has_status(key):
             return intent
-        members, decision, decided = parts.members(reachable=self.is_observed, refuses=self.refuses)
+        members, decision, decided = parts.members(
+            str(mapping(intent, "metadata").get("uid") or ""),
+            reachable=self.is_observed,
+            refuses=self.refuses,
+        )
         if parts.placed is None and not members:
             return intent
         status = self._folded(key, intent, members=members, decision=decision, now=decided)
@@ -229,8 +278,11 @@ class FederationView:
             self._drop_if_empty(key, parts)
         else:
             state = State.read(event.kv.value, event.kv.mod_revision)
-            self._known(key).states[cluster] = state
+            parts = self._known(key)
+            parts.states[cluster] = state
             self._derived[served] = (key, cluster)
+        if parts.left is not None and cluster in clusters_of(parts.left.value):
+            return (*self._changed(key, served), derived.tombstone_key(key))
         return self._changed(key, served)
 
     def _placement(self, event: Event) -> Iterable[ObjectKey]:
@@ -252,6 +304,34 @@ class FederationView:
             self._derived[served] = (key, "")
         return (*self._changed(key, served), *policies)
 
+    def _tombstone(self, event: Event) -> Iterable[ObjectKey]:
+        key = ObjectKey.parse(event.kv.key)
+        served = derived.tombstone_key(key)
+        known = self._known(key)
+        before = clusters_of(known.left.value) if known.left is not None else frozenset()
+        if event.kind == "delete":
+            known.left = None
+            self._derived.pop(served, None)
+        else:
+            known.left = Left(decode_tombstone(event.kv), event.kv.mod_revision)
+            self._derived[served] = (key, "")
+        after = clusters_of(known.left.value) if known.left is not None else frozenset()
+        for cluster in before - after:
+            left = self._left[cluster]
+            left.discard(key)
+            if not left:
+                del self._left[cluster]
+        for cluster in after - before:
+            self._left.setdefault(cluster, set()).add(key)
+        self._drop_if_empty(key, known)
+        shown = [
+            ObjectKey(GROUP, "clusters", "", cluster)
+            for cluster in sorted(before ^ after)
+            if len(self._left.get(cluster, ())) <= 1
+            and (cluster in self._shown_left or not self.is_observed(cluster))
+        ]
+        return (*self._changed(key, served), *shown)
+
     def _policies_of(self, before: Placed | None, after: Placed | None) -> list[ObjectKey]:
         """Count what policies do by a placement; return the policies that look different for it."""
         titles = self._policy_use.change(
@@ -267,6 +347,9 @@ class FederationView:
         else:
             self._clusters[name] = decode_cluster(event.kv)
         touched = [ObjectKey(GROUP, "clusters", "", name)]
+        if event.kind == "delete":
+            for key in tuple(self._left.get(name, ())):
+                touched += self._changed(key, derived.tombstone_key(key))
         after = self._clusters.get(name)
         if (labels_of(before) if before else None) != (labels_of(after) if after else None):
             touched += sorted(self._policies, key=ObjectKey.path)
@@ -309,8 +392,21 @@ class FederationView:
             return None
         key, cluster = found
         parts = self._parts[key]
+        if served == derived.tombstone_key(key):
+            return self._render_tombstone(served, key, parts.left)
         if not cluster:
             stored = parts.placed.value if parts.placed else b""
             return Deferred(lambda: derived.placement_object(served, key, Placement.FromString(stored)))
         value = parts.states[cluster].value
         return Deferred(lambda: derived.sync_state_object(served, key, SyncState.FromString(value)))
+
+    def _render_tombstone(self, served: ObjectKey, key: ObjectKey, left: Left | None) -> Deferred | None:
+        if left is None:
+            return None
+
+        def waits(cluster: str) -> str:
+            state = parts.states.get(cluster) if (parts := self._parts.get(key)) is not None else None
+            found = SyncState.FromString(state.value) if state is not None else SyncState()
+            return derived.why_left(left.value, found, is_member=self.is_member(cluster))
+
+        return Deferred(lambda: derived.tombstone_object(served, key, left.value, waits=waits))
